@@ -1,0 +1,117 @@
+"""How a shelf knows its plug-ins: by name, or by the import path of the user's own.
+
+A shelf's package is imported when it is first asked for something, so that naming a registry costs nothing.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from convbench.errors import ConvbenchError
+
+if TYPE_CHECKING:
+    from convbench.backbones import BackboneFactory
+    from convbench.figures import FigureMaker
+    from convbench.probes import Probe
+    from convbench.reducers import ReducerFactory
+    from convbench.scenarios import Scenario
+    from convbench.variants import VariantFactory
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Plugin(Generic[T]):
+    """A named plug-in: what it builds, one line on it, and the options it takes (name to parameter)."""
+
+    name: str
+    build: T
+    summary: str
+    options: dict[str, inspect.Parameter]
+
+
+class Registry(Generic[T]):
+    """The plug-ins of one shelf. ``kind`` is the word for one of them, ``package`` where they live."""
+
+    def __init__(self, kind: str, package: str) -> None:
+        self.kind = kind
+        self.package = package
+        self._plugins: dict[str, Plugin[T]] = {}
+        self._loaded = False
+
+    def register(self, name: str) -> Callable[[T], T]:
+        """Decorator: put a factory on the shelf. Its keyword-only parameters are its options."""
+
+        def put(build: T) -> T:
+            if name in self._plugins and self._plugins[name].build is not build:
+                raise ConvbenchError(f"two {self.kind}s are called {name!r}: rename one")
+            self._plugins[name] = _plugin(name, build)
+            return build
+
+        return put
+
+    def __iter__(self) -> Iterator[Plugin[T]]:
+        self._load()
+        return iter(sorted(self._plugins.values(), key=lambda plugin: plugin.name))
+
+    def get(self, name: str) -> Plugin[T]:
+        """The plug-in of that name, or the user's own where the name is an import path ``package.module:attribute``.
+
+        Raises ConvbenchError naming the nearest match, or why the import failed.
+        """
+        if ":" in name:
+            return _plugin(name, import_path(name))
+        self._load()
+        if name not in self._plugins:
+            raise ConvbenchError(f"unknown {self.kind} {name!r}{did_you_mean(name, self._plugins)}")
+        return self._plugins[name]
+
+    def _load(self) -> None:
+        if not self._loaded:
+            package = importlib.import_module(self.package)
+            for module in pkgutil.iter_modules(package.__path__):
+                importlib.import_module(f"{self.package}.{module.name}")
+            self._loaded = True
+
+
+def did_you_mean(name: str, known: Any) -> str:
+    """``; did you mean 'gap'?`` where something known is near, else the whole list."""
+    near = difflib.get_close_matches(name, list(known), n=1)
+    return f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(sorted(known))}"
+
+
+def import_path(path: str) -> Any:
+    """The object at ``package.module:attribute``; ConvbenchError says which part of the path is missing."""
+    module_name, _, attribute = path.partition(":")
+    try:
+        module = importlib.import_module(module_name)
+    except ImportError as error:
+        raise ConvbenchError(f"cannot import {module_name!r} of {path!r}: {error}") from error
+    try:
+        found: Any = module
+        for part in attribute.split("."):
+            found = getattr(found, part)
+    except AttributeError as error:
+        raise ConvbenchError(f"{module_name!r} has no {attribute!r}") from error
+    return found
+
+
+def _plugin(name: str, build: Any) -> Plugin[Any]:
+    doc = inspect.getdoc(build) or inspect.getdoc(inspect.getmodule(build)) or ""
+    parameters = inspect.signature(build).parameters.values()
+    options = {p.name: p for p in parameters if p.kind is p.KEYWORD_ONLY}
+    return Plugin(name, build, doc.partition("\n")[0], options)
+
+
+backbones: Registry[BackboneFactory] = Registry("backbone", "convbench.backbones")
+reducers: Registry[ReducerFactory] = Registry("reducer", "convbench.reducers")
+variants: Registry[VariantFactory] = Registry("variant", "convbench.variants")
+scenarios: Registry[Scenario] = Registry("scenario", "convbench.scenarios")
+probes: Registry[Probe] = Registry("probe", "convbench.probes")
+figures: Registry[FigureMaker] = Registry("figure", "convbench.figures")
