@@ -80,6 +80,17 @@ class Registry(Generic[T]):
             self._loaded = True
 
 
+def size_list(text: str) -> tuple[int, ...]:
+    """An option that is a list of sizes, written ``16-32-64`` (a YAML list would be a sweep)."""
+    try:
+        sizes = tuple(int(part) for part in str(text).split("-"))
+    except ValueError:
+        sizes = ()
+    if not sizes or min(sizes) < 1:
+        raise ConvbenchError(f"{text!r} is not a list of sizes: write it as 16-32-64")
+    return sizes
+
+
 def did_you_mean(name: str, known: Any) -> str:
     """``; did you mean 'gap'?`` where something known is near, else the whole list."""
     near = difflib.get_close_matches(name, list(known), n=1)

@@ -1,0 +1,12 @@
+"""The shelf of backbones: in_channels -> module, (N, C, H, W) -> (N, C', H', W'). One file per backbone.
+
+Keyword-only parameters of a factory are its options.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import nn
+
+BackboneFactory = Callable[..., nn.Module]

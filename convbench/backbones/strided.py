@@ -1,0 +1,20 @@
+"""A small strided CNN."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+from torch import nn
+
+from convbench.registry import backbones, size_list
+
+
+@backbones.register("strided")
+def strided(in_channels: int, *, widths: str = "16-32-64", kernels: str = "3", padding: int = 1) -> nn.Module:
+    """Convolutions of stride 2 with ReLU, one per width; ``kernels`` is one size or one per width."""
+    sizes = size_list(widths)
+    kernel = size_list(kernels) if "-" in kernels else size_list(kernels) * len(sizes)
+    layers: list[nn.Module] = []
+    for (inputs, outputs), size in zip(pairwise((in_channels, *sizes)), kernel, strict=True):
+        layers += [nn.Conv2d(inputs, outputs, size, stride=2, padding=padding), nn.ReLU()]
+    return nn.Sequential(*layers)
