@@ -1,0 +1,83 @@
+"""What raw samples say: the median and its interval, percentiles where enough samples were taken, ratios of medians.
+
+Intervals are at the 95 % level and describe the samples of one process; the spread between processes is not in them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+from scipy.special import bdtr
+
+TAIL = 0.025
+SAMPLES_FOR_PERCENTILE = {90: 64, 99: 660}
+"""Samples that a percentile needs before it is worth stating (MLPerf LoadGen's early stopping)."""
+
+
+class Interval(NamedTuple):
+    """A central value and the 95 % interval around it, in the unit of the samples."""
+
+    median: float
+    low: float
+    high: float
+
+    @property
+    def relative_half_width(self) -> float:
+        """Half the width of the interval over the median; infinite where six samples were not reached."""
+        width = (self.high - self.low) / 2
+        if width == 0:
+            return 0.0
+        return width / abs(self.median) if self.median else math.inf
+
+    @property
+    def bounded(self) -> bool:
+        """Whether there were enough samples for an interval at all."""
+        return math.isfinite(self.low) and math.isfinite(self.high)
+
+
+@lru_cache(maxsize=4096)
+def _lower_rank(n: int) -> int:
+    """The largest k with P(Binomial(n, 1/2) < k) <= 2.5 %; 0 where no order statistic bounds the median."""
+    return int(np.count_nonzero(bdtr(np.arange(n // 2 + 1), n, 0.5) <= TAIL))
+
+
+def median_interval(samples: Sequence[float]) -> Interval:
+    """The median and its distribution-free 95 % interval from order statistics (binomial ranks).
+
+    Fewer than six samples cannot bound a median at this level: the interval is then infinite on both sides.
+    Raises ValueError without samples.
+    """
+    if not len(samples):
+        raise ValueError("no samples")
+    ordered = np.sort(np.asarray(samples, dtype=float))
+    rank = _lower_rank(len(ordered))
+    median = float(np.median(ordered))
+    if rank == 0:
+        return Interval(median, -math.inf, math.inf)
+    return Interval(median, float(ordered[rank - 1]), float(ordered[-rank]))
+
+
+def percentile(samples: Sequence[float], q: int) -> float | None:
+    """The q-th percentile (an order statistic, never interpolated), or None with too few samples to state it."""
+    if len(samples) < SAMPLES_FOR_PERCENTILE.get(q, math.ceil(6.6 / min(q, 100 - q) * 100)):
+        return None
+    return float(np.percentile(np.asarray(samples, dtype=float), q, method="higher"))
+
+
+def ratio_interval(numerator: Interval, denominator: Interval) -> Interval:
+    """Numerator over denominator, both positive, with an interval made from their two intervals (MOVER).
+
+    On the log scale the distances from each estimate to its bounds are added in quadrature (Zou and Donner 2008,
+    "Construction of confidence limits about effect measures"). It needs no resampling, keeps asymmetric intervals
+    asymmetric, and its coverage is simulated in the tests. Unbounded where an input is.
+    """
+    ratio = numerator.median / denominator.median
+    if not (numerator.bounded and denominator.bounded) or min(numerator.low, denominator.low) <= 0:
+        return Interval(ratio, -math.inf, math.inf)
+    above, below = math.log(numerator.high / numerator.median), math.log(numerator.median / numerator.low)
+    up, down = math.log(denominator.high / denominator.median), math.log(denominator.median / denominator.low)
+    return Interval(ratio, ratio * math.exp(-math.hypot(below, up)), ratio * math.exp(math.hypot(above, down)))

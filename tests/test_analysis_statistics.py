@@ -1,0 +1,88 @@
+"""Medians, their intervals, percentiles and ratios: closed forms, and coverage by simulation."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import binom
+
+from convbench.analysis.statistics import Interval, _lower_rank, median_interval, percentile, ratio_interval
+
+
+@pytest.mark.parametrize(("n", "rank"), [(5, 0), (6, 1), (8, 1), (9, 2), (20, 6), (100, 40)])
+def test_ranks_are_those_of_the_published_tables(n, rank):
+    assert _lower_rank(n) == rank
+
+
+@given(st.integers(6, 3000))
+def test_a_rank_is_the_tightest_that_still_covers(n):
+    rank = _lower_rank(n)
+    assert binom.cdf(rank - 1, n, 0.5) <= 0.025 < binom.cdf(rank, n, 0.5)
+
+
+def test_interval_of_known_samples():
+    assert median_interval(range(1, 21)) == Interval(10.5, 6, 15)
+
+
+def test_five_samples_bound_nothing():
+    interval = median_interval([1, 2, 3, 4, 5])
+    assert interval.median == 3
+    assert not interval.bounded
+    assert interval.relative_half_width == math.inf
+
+
+def test_equal_samples_have_no_width():
+    assert median_interval([0.0] * 9).relative_half_width == 0
+
+
+def test_no_samples_is_an_error():
+    with pytest.raises(ValueError, match="no samples"):
+        median_interval([])
+
+
+def test_percentiles_only_with_enough_samples():
+    assert percentile([1.0] * 63, 90) is None
+    assert percentile(range(100), 90) == 90
+    assert percentile([1.0] * 659, 99) is None
+    assert percentile(range(1000), 99) == 990
+
+
+def covered(n, draw, truth, estimate, trials=1500):
+    hits = 0
+    for _ in range(trials):
+        interval = estimate(draw(n))
+        hits += interval.low <= truth <= interval.high
+    return hits / trials
+
+
+@pytest.mark.parametrize("n", [6, 20, 101])
+def test_median_interval_covers_at_its_level(n):
+    rng = np.random.default_rng(n)
+    assert covered(n, lambda k: rng.lognormal(0, 0.6, k), 1.0, median_interval) >= 0.94
+
+
+@pytest.mark.parametrize(("n", "m"), [(20, 20), (20, 200), (60, 60)])
+@pytest.mark.parametrize("spread", [0.02, 0.5])
+def test_ratio_interval_covers_at_its_level(n, m, spread):
+    rng = np.random.default_rng(n * m)
+
+    def estimate(_):
+        slow, fast = rng.lognormal(math.log(3), spread, n), rng.lognormal(0, 2 * spread, m)
+        return ratio_interval(median_interval(slow), median_interval(fast))
+
+    assert 0.94 <= covered(n, lambda k: k, 3.0, estimate) <= 0.995
+
+
+def test_ratio_of_too_few_samples_is_unbounded():
+    few, many = median_interval([2.0, 2.0]), median_interval([1.0] * 20)
+    assert ratio_interval(few, many).median == 2
+    assert not ratio_interval(few, many).bounded
+
+
+def test_ratio_turned_around_is_the_inverse():
+    a, b = Interval(3.0, 2.5, 4.0), Interval(1.0, 0.9, 1.3)
+    there, back = ratio_interval(a, b), ratio_interval(b, a)
+    assert there.low == pytest.approx(1 / back.high)
+    assert there.high == pytest.approx(1 / back.low)
