@@ -1,0 +1,88 @@
+"""The sentence of every finding; a code that is not known here is still shown, with its data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from convbench.record import Failure, Finding
+from convbench.report import units
+
+Data = Mapping[str, Any]
+
+
+def sentence(finding: Finding) -> str:
+    """What a finding means and what to do about it."""
+    make = _SENTENCES.get(finding.code)
+    try:
+        return make(finding.data) if make else _unknown(finding)
+    except (KeyError, TypeError, ValueError):
+        return _unknown(finding)
+
+
+def failure(found: Failure | None) -> str:
+    """Why a case has no result; without a reason this says so."""
+    return f"{found.kind}: {found.message}" if found else "no reason was recorded"
+
+
+def percent(share: float) -> str:
+    return f"{units.digits(100 * share, 2)} %"
+
+
+def _unknown(finding: Finding) -> str:
+    data = ", ".join(f"{key}={value}" for key, value in finding.data.items())
+    return f"{finding.code}{f' ({data})' if data else ''}"
+
+
+def _page_faults(data: Data) -> str:
+    return (
+        f"{units.count(data['faults_per_call'])} page faults a call, {percent(data['system_share'])} of the time in "
+        f"the kernel: with the {data['allocator']} allocator much of this latency is memory being mapped anew. "
+        "The variant allocator(name=glibc-arena) keeps it."
+    )
+
+
+def _counts_disagree(data: Data) -> str:
+    return (
+        f"The two independent MAC counts of the {data['stage']} differ: {units.count(data['meta'])} on the meta "
+        f"device, {units.count(data['traced'])} traced. Do not rely on either."
+    )
+
+
+def _folds(data: Data) -> str:
+    return (
+        f"The reducer is linear and folds into the LSTM: the same function exists with LSTM input "
+        f"{data['lstm_input']:,} and {data['params_saved']:,} fewer parameters."
+    )
+
+
+def _whole(data: Data, key: str) -> str:
+    return f"{data[key]:,}"
+
+
+def _list(values: Any) -> str:
+    return ", ".join(map(str, values)) if isinstance(values, (tuple, list)) else str(values)
+
+
+_SENTENCES: dict[str, Callable[[Data], str]] = {
+    "not_steady": lambda d: f"Warm-up ended while the median still moved by {percent(d['change'])}.",
+    "interval_wide": lambda d: (
+        f"Time ran out with the median known to ±{percent(d['relative'])}; ±{percent(d['target'])} was asked for."
+    ),
+    "page_faults": _page_faults,
+    "counts_disagree": _counts_disagree,
+    "uncounted_operators": lambda d: f"Not in the MACs, since no counter knows them: {_list(d['operators'])}.",
+    "nothing_compiled": lambda _: "torch.compile captured no graph: this ran eager, whatever the variant says.",
+    "throttled": lambda d: f"The device throttled while it was measured: {_list(d['reasons'])}.",
+    "foreign_process": lambda d: f"Other processes used the device meanwhile: {_list(d['pids'])}.",
+    "folds_into_lstm": _folds,
+    "low_rank": lambda d: (
+        f"The reducer is linear: with the LSTM it is a rank-{_whole(d, 'rank')} factorisation of an LSTM input of "
+        f"{_whole(d, 'lstm_input')}."
+    ),
+    "follows_map": lambda d: (
+        f"The LSTM input size follows from the feature map; the {_whole(d, 'wanted')} asked for was not used."
+    ),
+    "graph_breaks": lambda d: f"Graph breaks: {_list(d['reasons'])}.",
+    "equal_cases": lambda d: f"The same configuration as {_list(d['cases'])}, which was not measured again.",
+}

@@ -1,0 +1,164 @@
+"""A factory of runs and records that look like measured ones: article geometry, exact counts, invented times."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+
+from convbench.record import (
+    Case,
+    Choice,
+    Clip,
+    Failure,
+    Finding,
+    Metric,
+    Parts,
+    Protocol,
+    Reading,
+    Record,
+    Recurrent,
+    Run,
+)
+
+UNITS = {"s": "s", "bytes": "B", "params": "1", "macs": "MAC", "flops": "FLOP", "adds": "1"}
+SPEED = {"eager": 1.0, "channels_last": 0.85, "compile": 0.34, "channels_last+compile": 0.29}
+ENVIRONMENT = {
+    "cpu": "AMD EPYC 7B13", "cores": 2, "threads": 2, "gpu": None, "torch": "2.13.0+cpu", "python": "3.11.7",
+    "os": "Linux 6.1", "allocator": "glibc", "commit": "0123abc",
+}  # fmt: skip
+SIZES = {
+    "flatten": (), "gap": (), "gmp": (), "gem": (), "gdconv": (), "attention(heads=4)": (), "avg-k(k=4)": (),
+    "fc(activation=true)": (8, 32, 128, 512), "hybrid(activation=true)": (8, 32, 64, 512),
+    "conv1x1-avg-k(k=4)": (32, 128, 512), "spatial-softmax": (), "random-projection": (32, 128, 512),
+}  # fmt: skip
+
+
+def choice(text: str) -> Choice:
+    name, _, options = text.rstrip(")").partition("(")
+    pairs = (pair.split("=") for pair in options.split(",") if pair)
+    return Choice(name, tuple((key, int(value) if value.isdigit() else value == "true") for key, value in pairs))
+
+
+def variant(name: str) -> tuple[Choice, ...]:
+    return () if name == "eager" else tuple(choice(part) for part in name.split("+"))
+
+
+def parts(reducer: str = "gap", size: int | None = None, channels: int = 32, **more) -> Parts:
+    """A reducer on the article's one conv, with the size it really has on a 64x64 map."""
+    cells = channels * 64 * 64
+    follows = {"flatten": cells, "avg-k": 16 * channels, "spatial-softmax": 2 * channels, "attention": 4 * channels}
+    name = choice(reducer)
+    backbone = Choice("conv", () if channels == 32 else (("channels", channels),))
+    return Parts(backbone, name, size or follows.get(name.name, channels), **more)
+
+
+def case(reducer: str = "gap", size: int | None = None, channels: int = 32, **more) -> Case:
+    """A case by plain words: ``case("fc", 128, variant="compile", scenario="streaming", device="cuda:0")``."""
+    axes = {key: more.pop(key) for key in ("clip", "scenario", "device") if key in more}
+    return Case(
+        parts(reducer, size, channels, **more.pop("parts", {})), variant=variant(more.pop("variant", "eager")), **axes
+    )
+
+
+def counts(of: Case) -> dict[str, float]:
+    """Exact parameters and MACs per stage of the article's model with this reducer."""
+    model, frames = of.architecture, of.frames_per_call
+    channels = dict(model.backbone.options).get("channels", 32)
+    cells, size, hidden = channels * 4096, model.lstm_input, model.rnn.hidden
+    weights = {"fc": cells, "hybrid": channels, "gdconv": 4096, "conv1x1-avg-k": channels / 16}.get(
+        model.reducer.name, 0
+    )
+    work = {
+        "fc": cells,
+        "hybrid": channels,
+        "gdconv": 4096,
+        "random-projection": cells,
+        "conv1x1-avg-k": channels * 256,
+    }
+    stages = {
+        "params_backbone": 28 * channels, "params_reducer": size * weights,
+        "params_lstm": 4 * hidden * (size + hidden + 2), "params_head": (model.head or 0) * (hidden + 1),
+        "macs_backbone": 27 * cells * frames, "macs_reducer": size * work.get(model.reducer.name, 0) * frames,
+        "macs_lstm": 4 * hidden * (size + hidden) * frames, "macs_head": (model.head or 0) * hidden * frames,
+    }  # fmt: skip
+    totals = {name: sum(value for key, value in stages.items() if key.startswith(name)) for name in ("params", "macs")}
+    return {**totals, "flops": 2 * totals["macs"], **stages, "adds": 2 * cells * frames}
+
+
+def reading(name: str, *samples: float) -> Reading:
+    return Reading(Metric(name, UNITS.get(name.rpartition("_")[2], UNITS.get(name.partition("_")[0], "1"))), samples)
+
+
+def seconds(of: Case, rng: random.Random) -> float:
+    eager = 4e-3 * counts(of)["macs_backbone"] / 56_623_104 + counts(of)["macs"] / 25e9
+    return eager * SPEED.get(of.variant_name, 0.6) * rng.uniform(0.97, 1.03)
+
+
+def record(of: Case | None = None, *, samples: int = 60, latency: float | None = None, **more) -> Record:
+    """A measured record; ``latency`` fixes the median, anything else of Record may be given by name."""
+    of = of or case()
+    rng = random.Random(of.id)
+    center = latency or seconds(of, rng)
+    numbers = counts(of) if isinstance(of.architecture, Parts) else {"params": 4e5, "macs": 3e8, "flops": 6e8}
+    gpu = of.device != "cpu"
+    memory = "cuda_peak_allocated_bytes" if gpu else "cpu_peak_tensor_bytes"
+    readings = [reading(name, value) for name, value in numbers.items()]
+    readings.append(reading("latency_s", *(center * rng.lognormvariate(0, 0.03) for _ in range(samples))))
+    readings.append(reading(memory, 16 * 2**20 + 4 * numbers["params"]))
+    readings.append(reading("cold_call_s", 20 * center))
+    if "compile" in of.variant_name:
+        extra = {"compile_s": 4.2, "graphs": 1, "graph_breaks": 1, "flops_captured": 0.97}
+        readings += [reading(name, value) for name, value in extra.items()]
+    return replace(
+        Record(of, "ok", tuple(readings), environment="e1", started="2026-11-22T12:00:00Z", seconds=2), **more
+    )
+
+
+def failed(of: Case, message: str = "output differs from eager: max 0.3", kind: str = "wrong output", **more) -> Record:
+    return Record(of, more.pop("status", "failed"), failure=Failure(kind, message), environment="e1", **more)
+
+
+def run_of(records: list[Record], **more) -> Run:
+    """The run that these records could have come from."""
+    values = {
+        "name": "default", "command": "convbench run suites/default.yaml", "suite": "name: default\nreducer: [gap]\n",
+        "protocol": Protocol(), "metrics": ("params", "macs", "latency", "memory"), "fingerprint": "e1",
+        "planned": tuple(r.case.id for r in records), "environment": ENVIRONMENT, "convbench": "0.1.0",
+        "started": "2026-11-22T12:00:00Z",
+    }  # fmt: skip
+    return Run(**{**values, **more})
+
+
+def default_records() -> list[Record]:
+    """About eighty cases like those of the default suite: every reducer, several sizes, four variants, streaming."""
+    cases = [case(name, size) for name, sizes in SIZES.items() for size in sizes or (None,)]
+    cases += [case(name, None, channels) for name in ("gap", "gmp", "spatial-softmax") for channels in (8, 128)]
+    cases += [
+        case(name, size, variant=how)
+        for name in SIZES
+        for size in SIZES[name][-2:-1] or (None,)
+        for how in list(SPEED)[1:]
+    ]
+    cases += [case(name, scenario="streaming") for name in ("gap", "spatial-softmax", "flatten")]
+    records = [record(of) for of in cases]
+    folds = Finding("folds_into_lstm", "note", {"lstm_input": 32, "params_saved": 18496})
+    faults = Finding("page_faults", "warning", {"faults_per_call": 6112.0, "system_share": 0.85, "allocator": "glibc"})
+    records[1] = replace(records[1], findings=(faults,))
+    records[11] = replace(
+        records[11], findings=(folds, Finding("interval_wide", "warning", {"relative": 0.04, "target": 0.01}))
+    )
+    records.append(failed(case("gem", variant="autocast(dtype=true)")))
+    return [
+        *records,
+        failed(case("gap", variant="allocator(name=true)"), "no jemalloc here", "unavailable", status="skipped"),
+    ]
+
+
+def many(n: int) -> list[Record]:
+    """``n`` distinct cases, evenly over reducers, sizes and variants; few samples, so that they are made quickly."""
+    names, made = list(SIZES), []
+    for i in range(n):
+        how, name, size = list(SPEED)[i % 4], names[i // 4 % len(names)], 8 + i // 48
+        model = parts(name, size, rnn=Recurrent(hidden=128))
+        made.append(record(Case(model, Clip(), variant(how)), samples=12))
+    return made
