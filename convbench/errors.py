@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
+FailureKind = Literal["error", "wrong output", "crash", "out of memory", "timeout", "unavailable"]
+
 
 class ConvbenchError(Exception):
     """A mistake with one message that says what, where and what to do; never shown with a traceback."""
@@ -19,6 +23,14 @@ class StoreError(ConvbenchError):
 
 class Unavailable(ConvbenchError):
     """Something this machine does not have (an allocator, a device); the case is skipped with this reason."""
+
+
+class CaseFailed(ConvbenchError):
+    """One case has no result; the sweep goes on. ``kind`` says in a word why."""
+
+    def __init__(self, kind: FailureKind, message: str) -> None:
+        super().__init__(message)
+        self.kind = kind
 
 
 class Impossible(ConvbenchError):

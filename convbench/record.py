@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal, NamedTuple
 
+from convbench.errors import FailureKind
+
 Scalar = str | int | float | bool | None
 SCHEMA_VERSION = 1
 STAGES = ("backbone", "reducer", "lstm", "head")
@@ -212,7 +214,7 @@ class Finding:
 class Failure:
     """Why a case has no result."""
 
-    kind: Literal["error", "wrong output", "crash", "out of memory", "timeout", "unavailable"]
+    kind: FailureKind
     message: str
 
 

@@ -1,0 +1,47 @@
+"""Linear reducers: what a linear map before the LSTM is worth, which multiplies its input by a matrix anyway.
+
+W_ih (W x + b) = (W_ih W) x + W_ih b: a reducer that ends in a linear layer is the same function without that layer and
+with another W_ih. The article's hybrid is its GAP model in this way.
+"""
+
+from __future__ import annotations
+
+from torch import nn
+
+from convbench.network import ConvReducerRNN
+from convbench.record import Finding
+
+AFFINE = (nn.Linear, nn.Conv2d, nn.AdaptiveAvgPool2d, nn.AvgPool2d, nn.Flatten, nn.Identity)
+
+
+def is_affine(reducer: nn.Module) -> bool:
+    """Whether a reducer is surely affine: made only of torch's affine layers, or of modules that say ``affine = True``.
+
+    Never wrong where it says yes; a module of unknown kind counts as no.
+    """
+    if isinstance(reducer, nn.Sequential):
+        return all(is_affine(layer) for layer in reducer)
+    return type(reducer) in AFFINE or getattr(type(reducer), "affine", False) is True
+
+
+def folding(model: ConvReducerRNN) -> Finding | None:
+    """What a linear layer at the end of the reducer amounts to; None where there is none.
+
+    ``folds_into_lstm``: the same function exists with a smaller LSTM and fewer parameters. ``low_rank``: folding would
+    make the LSTM larger, so the layer is a factorisation of it of that rank.
+    """
+    last = _last_layer(model.reducer)
+    if not isinstance(last, nn.Linear):
+        return None
+    gates = model.lstm.weight_ih_l0.shape[0] * (2 if model.lstm.bidirectional else 1)
+    before = sum(p.numel() for p in last.parameters()) + gates * last.out_features
+    saved = before - gates * last.in_features
+    if saved > 0:
+        return Finding("folds_into_lstm", "note", {"lstm_input": last.in_features, "params_saved": saved})
+    return Finding("low_rank", "note", {"rank": last.out_features, "lstm_input": last.in_features})
+
+
+def _last_layer(module: nn.Module) -> nn.Module:
+    while isinstance(module, nn.Sequential) and len(module):
+        module = module[-1]
+    return module

@@ -1,0 +1,160 @@
+"""``measure`` in a process of its own: nothing carries over, and nothing a case does can end the sweep.
+
+A forkserver that has torch preloaded starts a process in a fraction of a second; a case that needs another C allocator
+is started fresh with it preloaded. A compiled case gets an empty compile cache next to a ready toolchain (precompiled
+headers, instruction-set checks), so that its compile seconds depend neither on earlier runs nor on the cases' order.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import multiprocessing
+import os
+import shutil
+import signal
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from convbench import harness
+from convbench.errors import CaseFailed
+from convbench.record import Case, Failure, Protocol, Record
+from convbench.variants import process_environment
+
+PRELOAD = ["__main__", "convbench.harness", "convbench.count_traced"]
+PRELOAD_COMPILER = ["torch._dynamo", "torch._inductor.compile_fx", "torch._inductor.codegen.cpp"]
+CACHE = "TORCHINDUCTOR_CACHE_DIR"
+PR_SET_PDEATHSIG = 1
+
+
+class Isolated:
+    """A ``Measure`` that runs each case in a fresh process under the protocol's time limit; a context manager."""
+
+    def __init__(self, protocol: Protocol, metrics: Sequence[str], compiles: bool) -> None:
+        self.protocol = protocol
+        self.metrics = tuple(metrics)
+        self.scratch = Path(tempfile.mkdtemp(prefix="convbench-"))
+        self.forkserver = multiprocessing.get_context("forkserver")
+        self.forkserver.set_forkserver_preload([*PRELOAD, *(PRELOAD_COMPILER if compiles else [])])
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        shutil.rmtree(self.scratch, ignore_errors=True)
+
+    def __call__(self, case: Case) -> Record:
+        variables = process_environment(case)
+        record: Record = self.call(harness.measure, (case, self.protocol, self.metrics), variables, _compiles(case))
+        return record
+
+    def call(self, work: Any, args: tuple[Any, ...], variables: Mapping[str, str], compiles: bool = False) -> Any:
+        """``work(*args)`` in a fresh process. Raises CaseFailed with how it ended where it did not return."""
+        with tempfile.TemporaryDirectory(dir=self.scratch) as room:
+            if compiles:
+                self._toolchain(Path(room) / "inductor")
+            return self._spawn(work, args, variables, Path(room))
+
+    def _spawn(self, work: Any, args: tuple[Any, ...], variables: Mapping[str, str], room: Path) -> Any:
+        receiver, sender = multiprocessing.Pipe(duplex=False)
+        context = multiprocessing.get_context("spawn") if variables else self.forkserver
+        process = context.Process(target=_child, args=(sender, work, args, str(room)))
+        with _environment(variables):
+            process.start()
+        sender.close()
+        try:
+            return _result(process, receiver, self.protocol.timeout, room / "output")
+        finally:
+            _kill(process)
+            receiver.close()
+
+    def _toolchain(self, cache: Path) -> None:
+        """Fills ``cache`` with what compiling anything leaves behind; made once, then linked."""
+        ready = self.scratch / "toolchain"
+        if not ready.exists():
+            with tempfile.TemporaryDirectory(dir=self.scratch) as room:
+                self._spawn(_compile_something, (), {}, Path(room))
+                shutil.move(Path(room) / "inductor", ready)
+        shutil.copytree(ready, cache, copy_function=os.link)
+
+
+def _compiles(case: Case) -> bool:
+    return any(choice.name == "compile" for choice in case.variant)
+
+
+def _compile_something() -> None:
+    import torch
+
+    torch.compile(lambda values: values.sin() + 1)(torch.zeros(64))
+
+
+def _child(sender: Connection, work: Any, args: tuple[Any, ...], room: str) -> None:
+    os.setsid()
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL) if sys.platform == "linux" else None
+    output = os.open(Path(room) / "output", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+    os.environ[CACHE] = str(Path(room) / "inductor")
+    try:
+        answer = work(*args)
+    except BaseException as error:
+        answer = harness.explain(error)
+    sender.send(answer)
+    sender.close()
+
+
+def _result(process: BaseProcess, receiver: Connection, timeout: float, output: Path) -> Any:
+    if not receiver.poll(timeout):
+        raise CaseFailed("timeout", f"no result after {timeout:g} s (protocol.timeout)")
+    try:
+        answer = receiver.recv()
+    except EOFError:
+        process.join(5)
+        raise _death(process.exitcode, output) from None
+    if isinstance(answer, Failure):
+        raise CaseFailed(answer.kind, answer.message)
+    return answer
+
+
+def _death(exitcode: int | None, output: Path) -> CaseFailed:
+    """A process that ended without a word: by which signal or exit code, and the last line it printed."""
+    said = output.read_text(errors="replace").strip().splitlines() if output.exists() else []
+    last = f"; last output: {said[-1][:300]}" if said else ""
+    if exitcode is None or exitcode >= 0:
+        return CaseFailed("crash", f"the process ended with exit code {exitcode} and no result{last}")
+    name = signal.Signals(-exitcode).name
+    if -exitcode == signal.SIGKILL:
+        return CaseFailed("out of memory", f"killed by {name}, as the system's out-of-memory killer does{last}")
+    return CaseFailed("crash", f"killed by {name}{last}")
+
+
+def _kill(process: BaseProcess) -> None:
+    """End the process and all that it started."""
+    if process.pid is not None:
+        try:
+            os.killpg(process.pid, signal.SIGKILL)
+        except (ProcessLookupError, PermissionError):
+            process.kill()
+    process.join()
+
+
+@contextmanager
+def _environment(variables: Mapping[str, str]) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value

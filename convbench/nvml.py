@@ -1,0 +1,80 @@
+"""What the NVIDIA driver tells of a GPU, where nvidia-ml-py and a driver are there; None or nothing where not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+THROTTLE_REASONS = {
+    0x4: "software power cap",
+    0x8: "hardware slowdown",
+    0x20: "software thermal slowdown",
+    0x40: "hardware thermal slowdown",
+    0x80: "hardware power brake",
+}
+
+
+def _handle(device: torch.device) -> tuple[Any, Any] | None:
+    try:
+        import pynvml
+
+        pynvml.nvmlInit()
+        uuid = str(torch.cuda.get_device_properties(device).uuid)
+        return pynvml, pynvml.nvmlDeviceGetHandleByUUID(f"GPU-{uuid}".encode())
+    except Exception:
+        return None
+
+
+def process_bytes(device: torch.device, pid: int) -> int | None:
+    """Memory of the device that a process uses, as nvidia-smi shows it; None in containers that hide process ids."""
+    processes = _processes(device)
+    return processes.get(pid)
+
+
+def foreign_processes(device: torch.device, pid: int) -> tuple[int, ...]:
+    """Ids of other processes that compute on the device."""
+    return tuple(other for other in _processes(device) if other != pid)
+
+
+def state(device: torch.device) -> dict[str, str | int]:
+    """Clocks (MHz), temperature (C), power limit (mW) and the reasons why clocks are held back, at this moment."""
+    found = _handle(device)
+    if found is None:
+        return {}
+    nvml, handle = found
+    asked = {
+        "sm_clock_mhz": lambda: nvml.nvmlDeviceGetClockInfo(handle, nvml.NVML_CLOCK_SM),
+        "memory_clock_mhz": lambda: nvml.nvmlDeviceGetClockInfo(handle, nvml.NVML_CLOCK_MEM),
+        "temperature_c": lambda: nvml.nvmlDeviceGetTemperature(handle, nvml.NVML_TEMPERATURE_GPU),
+        "power_limit_mw": lambda: nvml.nvmlDeviceGetEnforcedPowerLimit(handle),
+        "throttle_reasons": lambda: _reasons(nvml.nvmlDeviceGetCurrentClocksThrottleReasons(handle)),
+    }
+    answers: dict[str, str | int] = {}
+    for name, ask in asked.items():
+        try:
+            answers[name] = ask()
+        except nvml.NVMLError:
+            continue
+    return answers
+
+
+def driver_version(device: torch.device) -> str | None:
+    found = _handle(device)
+    return None if found is None else str(found[0].nvmlSystemGetDriverVersion())
+
+
+def _processes(device: torch.device) -> dict[int, int]:
+    found = _handle(device)
+    if found is None:
+        return {}
+    nvml, handle = found
+    try:
+        running = nvml.nvmlDeviceGetComputeRunningProcesses(handle)
+    except nvml.NVMLError:
+        return {}
+    return {process.pid: int(process.usedGpuMemory or 0) for process in running}
+
+
+def _reasons(mask: int) -> str:
+    return ", ".join(name for bit, name in THROTTLE_REASONS.items() if mask & bit)

@@ -1,0 +1,57 @@
+"""What torch.compile captured: graphs, breaks with their reasons, and the share of the FLOPs inside graphs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from convbench import count_meta, subject
+from convbench.record import Finding, Metric, Protocol, Reading
+from convbench.registry import probes
+from convbench.subject import Subject
+
+
+@probes.register("compile")
+def compile_capture(held: Subject, protocol: Protocol) -> Iterator[Reading | Finding]:
+    """Compiles a twin on the meta device with a backend that only counts; nothing for a case that is not compiled."""
+    options = next((dict(choice.options) for choice in held.case.variant if choice.name == "compile"), None)
+    if options is None:
+        return
+    twin = subject.assemble(held.case.eager, protocol.seed, device="meta")
+    graphs, flops = _capture(twin)
+    breaks = dict(torch._dynamo.utils.counters["graph_break"])
+    total = 2 * sum(count_meta.macs_by_stage(held.case).values())
+    yield Reading(Metric("graphs", "1", "neither"), (graphs,))
+    yield Reading(Metric("graph_breaks", "1"), (sum(breaks.values()),))
+    yield Reading(Metric("flops_captured", "1", "higher"), (flops / total if total else 0.0,))
+    if breaks:
+        reasons = tuple(str(reason).partition("\n")[0] for reason in breaks)
+        yield Finding("graph_breaks", "note", {"reasons": reasons})
+    if graphs == 0:
+        yield Finding("nothing_compiled")
+
+
+def _capture(twin: Subject) -> tuple[int, int]:
+    """Number of graphs and FLOPs inside them over one call of a subject on ``meta``."""
+    graphs: list[torch.fx.GraphModule] = []
+    flops = 0
+
+    def counting(graph: torch.fx.GraphModule, _inputs: list[Any]) -> Callable[..., Any]:
+        graphs.append(graph)
+
+        def call(*args: Any) -> Any:
+            nonlocal flops
+            with FlopCounterMode(display=False) as counter:
+                result = graph.forward(*args)
+            flops += counter.get_total_flops()
+            return result
+
+        return call
+
+    torch._dynamo.utils.counters.clear()
+    replace(twin, forward=torch.compile(twin.model, backend=counting)).run()
+    return len(graphs), flops

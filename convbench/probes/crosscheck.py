@@ -1,0 +1,28 @@
+"""The second, independent count of MACs, and what neither count knows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from convbench import count_meta, count_traced, subject
+from convbench.record import Finding, Metric, Protocol, Reading
+from convbench.registry import probes
+from convbench.subject import Subject
+
+
+@probes.register("crosscheck")
+def crosscheck(held: Subject, protocol: Protocol) -> Iterator[Reading | Finding]:
+    """Traces a model that is not timed and says where its MACs by stage differ from those of the meta device."""
+    twin = subject.assemble(held.case.eager, protocol.seed)
+    try:
+        traced = count_traced.trace(twin)
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}".partition("\n")[0][:200]
+        yield Finding("counted_once", data={"reason": reason})
+        return
+    for stage, counted in count_meta.macs_by_stage(held.case).items():
+        if counted != traced.macs[stage]:
+            yield Finding("counts_disagree", data={"stage": stage, "meta": counted, "traced": traced.macs[stage]})
+    if traced.uncounted:
+        yield Finding("uncounted_operators", data={"operators": traced.uncounted})
+    yield Reading(Metric("adds", "1"), (traced.adds,))

@@ -1,0 +1,87 @@
+"""What a probe holds: a case's model, its inputs and ``run()``, the one call that is measured."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils import _pytree as pytree
+
+from convbench import network
+from convbench.errors import ConvbenchError
+from convbench.record import Case, Whole
+from convbench.registry import import_path, scenarios, variants
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Arguments of one call of the model on a whole clip."""
+
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def tensors(self) -> list[torch.Tensor]:
+        return [leaf for leaf in pytree.tree_leaves((self.args, self.kwargs)) if isinstance(leaf, torch.Tensor)]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model ready to be measured. Variants replace ``forward`` (what is called) and the layout of model and inputs.
+
+    ``dtype`` is the type the arithmetic is done in: it sets how closely a variant must agree with eager.
+    """
+
+    case: Case
+    seed: int
+    device: str
+    model: nn.Module
+    inputs: Inputs
+    forward: Callable[..., Any]
+    dtype: torch.dtype = torch.float32
+
+    @cached_property
+    def run(self) -> Callable[[], Any]:
+        """One call as the case's scenario makes it; what it returns is the model's output."""
+        run: Callable[[], Any] = scenarios.get(self.case.scenario).build(self)
+        return run
+
+
+def assemble(case: Case, seed: int, device: str | None = None) -> Subject:
+    """The case in plain eager form on its own device, or on another such as ``meta``."""
+    device = device or case.device
+    model = network.build(case, seed, device)
+    return Subject(case, seed, device, model, _inputs(case, seed, device), model)
+
+
+def transform(subject: Subject) -> Subject:
+    """``subject`` with the variants of its case applied in order."""
+    for choice in subject.case.variant:
+        subject = variants.get(choice.name).build(subject, **dict(choice.options))
+    return subject
+
+
+def _inputs(case: Case, seed: int, device: str) -> Inputs:
+    """Seeded standard-normal clips (B, T, C, H, W), or what the user's input factory makes of the clip shape."""
+    torch.manual_seed(seed)
+    clip = case.clip
+    if not isinstance(case.architecture, Whole) or case.architecture.inputs is None:
+        shape = (clip.batch, clip.frames, clip.channels, clip.height, clip.width)
+        return Inputs((torch.randn(shape, device=device),))
+    made = import_path(case.architecture.inputs)(clip)
+    made = pytree.tree_map_only(torch.Tensor, lambda tensor: tensor.to(device), made)
+    match made:
+        case torch.Tensor():
+            return Inputs((made,))
+        case tuple() | list():
+            return Inputs(tuple(made))
+        case dict():
+            return Inputs((), made)
+    raise ConvbenchError(
+        f"{case.architecture.inputs} returned {type(made).__name__}: return a tensor, a tuple of positional arguments "
+        "or a dict of keyword arguments"
+    )
