@@ -62,7 +62,7 @@ def advise(found: Sequence[Result]) -> Advice:
     """The answer that these results allow; empty where nothing was measured."""
     able = measured(found)
     timed = [one for one in able if one.latency]
-    group = _widest(timed or able)
+    group = widest(timed or able)
     if not group:
         return Advice()
     ranking = rank(group)
@@ -95,7 +95,7 @@ def noisy(found: Sequence[Result]) -> Counter[str]:
     return Counter(f.code for one in measured(found) for f in one.record.findings if f.code in doubtful)
 
 
-def _widest(found: Sequence[Result]) -> list[Result]:
+def widest(found: Sequence[Result]) -> list[Result]:
     """The comparable group, on one backbone and recurrent stage, with most reducers, then most cases."""
     groups: dict[object, list[Result]] = defaultdict(list)
     for one in found:

@@ -1,0 +1,46 @@
+"""The shelf of figures: (Results) -> Drawings. One file per figure; each also stands alone as a file for a paper.
+
+A maker takes the results of a run and yields drawings, none where it has nothing to show. Of its drawings with
+``axes`` the page shows the first and lets its reader choose other axes there; drawings without are all shown.
+A mark is one point of a scatter whose gid stands in ``marks``, in order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
+
+from convbench.analysis.results import Result
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+class Axes(NamedTuple):
+    """Columns of ``COSTS`` or ``lstm_input``: what an interactive drawing shows, and may be changed to."""
+
+    x: str
+    y: str
+    xs: tuple[str, ...] = ()
+    ys: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A figure and what a reader needs beside it.
+
+    ``name`` is a file stem, ``caption`` says how to read it, ``marks`` holds the indices of the results behind each
+    scatter by its gid, ``series`` the names whose colour and marker a legend must explain.
+    """
+
+    name: str
+    title: str
+    caption: str
+    figure: Figure
+    marks: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    series: tuple[str, ...] = ()
+    axes: Axes | None = None
+
+
+FigureMaker = Callable[[Sequence[Result]], Iterator[Drawing]]

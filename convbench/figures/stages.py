@@ -1,0 +1,106 @@
+"""Where the cost sits: each cost split over backbone, reducer, LSTM and head, the reducers side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+from matplotlib.axes import Axes as MplAxes
+
+from convbench.analysis.advice import rank, widest
+from convbench.analysis.results import Result, measured, typical
+from convbench.figures import Drawing, scales
+from convbench.figures.style import PAPER, STAGE_HUES, canvas, short
+from convbench.record import STAGES
+from convbench.registry import figures
+
+ROWS = 14
+WORDS = {"lstm": "LSTM"}
+
+
+class Split(NamedTuple):
+    """A cost that is measured by stage: the stem of its readings' names, its words and unit."""
+
+    stem: str
+    words: str
+    unit: str
+
+
+SPLITS = (
+    Split("params", "Parameters", "1"),
+    Split("macs", "MACs of a call", "1"),
+    Split("latency_s", "Time of a call", "s"),
+    Split("weights_bytes", "Memory of the weights", "B"),
+    Split("cpu_peak_tensor_bytes", "Peak memory", "B"),
+    Split("cuda_peak_allocated_bytes", "Peak memory", "B"),
+)
+
+
+@figures.register("stages")
+def stages(found: Sequence[Result]) -> Iterator[Drawing]:
+    """Parameters, MACs, time and memory by stage, a bar per reducer."""
+    rows = _representatives(found)
+    for split in SPLITS:
+        shares = {one: share for one in rows if (share := by_stage(one, split.stem))}
+        if shares:
+            yield _draw(split, shares)
+
+
+def by_stage(one: Result, stem: str) -> dict[str, float]:
+    """A cost of each stage that was measured, empty where the whole is zero or no stage was."""
+    found = {stage: typical(one.record, f"{stem}_{stage}") for stage in (*STAGES, "other")}
+    known = {stage: value for stage, value in found.items() if value}
+    return known if sum(known.values()) > 0 else {}
+
+
+def _representatives(found: Sequence[Result]) -> list[Result]:
+    """One case per reducer (the size nearest to 128), those with most parameters last."""
+    nearest: dict[str, Result] = {}
+    for contender in rank(widest(measured(found))):
+        one = contender.result
+        kept = nearest.get(one.series)
+        if kept is None or _distance(one) < _distance(kept):
+            nearest[one.series] = one
+    return sorted(nearest.values(), key=lambda one: (one.params or 0, one.case.id))[:ROWS]
+
+
+def _distance(one: Result) -> float:
+    return abs((one.lstm_input or 0) - 128)
+
+
+def _draw(split: Split, shares: Mapping[Result, Mapping[str, float]]) -> Drawing:
+    axes = canvas(height=52 + 21 * len(shares), left=128, right=66, top=30, bottom=22)
+    _bars(axes, shares)
+    for row, share in enumerate(shares.values()):
+        axes.text(1.015, row, scales.label(float(f"{sum(share.values()):.3g}"), split.unit), va="center", fontsize=9)
+    axes.set_yticks(range(len(shares)), [_name(one) for one in shares], fontsize=9)
+    axes.set_ylim(len(shares) - 0.45, -0.55)
+    axes.set_xlim(0, 1)
+    axes.set_xticks((0, 0.5, 1), ("0 %", "50 %", "100 %"), fontsize=9)
+    axes.tick_params(length=0)
+    axes.spines[["left", "bottom"]].set_visible(False)
+    axes.legend(loc="lower left", bbox_to_anchor=(-0.01, 1.0), ncols=5, frameon=False, fontsize=9, borderpad=0.2,
+                handlelength=0.9, handleheight=0.9, columnspacing=1.1, handletextpad=0.4)  # fmt: skip
+    return Drawing(
+        name=f"stages-{split.stem}",
+        title=f"{split.words} by stage",
+        caption=(
+            "How to read this: each bar is one reducer with its LSTM input size (of several sizes, the one nearest to "
+            "128), split by where the cost sits; the whole is at its right end. Shorter is not better: bars are shares."
+        ),
+        figure=axes.figure,  # type: ignore[arg-type]
+    )
+
+
+def _bars(axes: MplAxes, shares: Mapping[Result, Mapping[str, float]]) -> None:
+    present = [stage for stage in (*STAGES, "other") if any(stage in share for share in shares.values())]
+    ends = [0.0] * len(shares)
+    for stage in present:
+        widths = [share.get(stage, 0.0) / sum(share.values()) for share in shares.values()]
+        axes.barh(range(len(shares)), widths, left=ends, height=0.68, color=STAGE_HUES[stage], edgecolor=PAPER,
+                  linewidth=0.6, label=WORDS.get(stage, stage))  # fmt: skip
+        ends = [end + width for end, width in zip(ends, widths, strict=True)]
+
+
+def _name(one: Result) -> str:
+    return short(f"{one.series} {one.lstm_input:,}" if one.lstm_input else one.series, 24)

@@ -1,0 +1,104 @@
+"""How every figure looks: one size, calm axes, and a colour and marker that a reducer keeps everywhere.
+
+Colours are unique per role, so that the page can exchange each for one that follows light and dark.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterable
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.markers import MarkerStyle
+from matplotlib.transforms import Affine2D
+
+TEXT, MUTED, GRID, PAPER = "#1c2128", "#5b6472", "#e2e6eb", "#fefefe"
+ACCENT = "#8a2be3"
+HUES = ("#0068a8", "#b85400", "#007d5a", "#b0507f", "#8a6d00", "#2887bd", "#c9372d", "#59606b")
+"""Okabe and Ito's hues, darkened until each has a contrast of at least 3 to 1 with white."""
+
+STAGE_HUES = {
+    "backbone": "#2f6fa3", "reducer": "#d9822c", "lstm": "#43957a", "head": "#a56a94", "other": "#99a1ac",
+}  # fmt: skip
+
+BUILT_IN = {
+    "gap": (0, "o"), "fc": (1, "s"), "spatial-softmax": (2, "^"), "attention": (3, "D"), "flatten": (6, "X"),
+    "hybrid": (5, "p"), "avg-k": (4, "v"), "gmp": (7, "P"), "gem": (0, "<"), "conv1x1-avg-k": (2, ">"),
+    "gdconv": (1, "h"), "random-projection": (7, "*"),
+}  # fmt: skip
+AREA = 26.0
+"""Area of a marker's box in points squared; ``WEIGHT`` evens out what the shapes cover of it."""
+
+WEIGHT = {"*": 2.0, "X": 1.3, "P": 1.3, "p": 1.15, "D": 0.8}
+FREE_MARKERS = ("d", "8", "H")
+
+RC: Any = {
+    "svg.fonttype": "none", "svg.hashsalt": "convbench", "pdf.fonttype": 42, "font.family": "sans-serif",
+    "font.size": 10, "axes.edgecolor": MUTED, "axes.linewidth": 0.8, "text.color": TEXT, "axes.labelcolor": TEXT,
+    "xtick.color": MUTED, "ytick.color": MUTED, "xtick.labelcolor": TEXT, "ytick.labelcolor": TEXT,
+    "axes.spines.top": False, "axes.spines.right": False, "axes.axisbelow": True, "text.parse_math": False,
+    "figure.facecolor": PAPER, "axes.facecolor": PAPER, "savefig.facecolor": PAPER, "axes.unicode_minus": False,
+}  # fmt: skip
+
+
+def look(series: str) -> tuple[str, str]:
+    """The colour and matplotlib marker of a reducer by its name: the same in every figure of every report."""
+    if series in BUILT_IN:
+        hue, marker = BUILT_IN[series]
+        return HUES[hue], marker
+    number = zlib.crc32(series.encode("utf-8", "replace"))
+    return HUES[number % len(HUES)], FREE_MARKERS[number // len(HUES) % len(FREE_MARKERS)]
+
+
+def canvas(height: float = 360, left: float = 58, right: float = 12, top: float = 26, bottom: float = 42) -> Axes:
+    """Axes on a new figure 440 points wide (1 point = 1 unit of the SVG), margins in points."""
+    width = 440.0
+    with mpl.rc_context(RC):
+        figure = Figure(figsize=(width / 72, height / 72), dpi=72)
+        FigureCanvasAgg(figure)
+        return figure.add_axes(
+            (left / width, bottom / height, (width - left - right) / width, (height - top - bottom) / height)
+        )
+
+
+def save(figure: Figure, target: Any, format: str, **options: Any) -> None:
+    """Write a figure so that the same figure gives the same bytes."""
+    undated: dict[str, dict[str, Any]] = {
+        "svg": {"Date": None, "Creator": None},
+        "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
+        "png": {"Software": None},
+    }
+    with mpl.rc_context(RC):
+        figure.savefig(target, format=format, metadata=undated[format], **options)
+
+
+def add_legend(figure: Figure, series: Iterable[str]) -> None:
+    """Explain colours and markers beside the figure; for files, the page has its own."""
+    handles = []
+    for name in series:
+        colour, marker = look(name)
+        handles.append(Line2D([], [], color=colour, marker=marker, linestyle="none", label=short(name), markersize=5))
+    figure.legend(handles=handles, loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False, fontsize=8)
+
+
+def marker_path(marker: str, area: float) -> str:
+    """The marker as an SVG path of that area in points squared, y downwards, one decimal."""
+    shape = MarkerStyle(marker)
+    scaled = shape.get_transform() + Affine2D().scale(area**0.5, -(area**0.5))
+    outline = shape.get_path().transformed(scaled)
+    letters = {1: "M", 2: "L", 3: "Q", 4: "C", 79: "Z"}
+    return "".join(
+        "Z" if code == 79 else letters[int(code)] + " ".join(f"{v:.1f}" for v in points)
+        for points, code in outline.iter_segments(simplify=False)
+    )
+
+
+def short(name: str, length: int = 28) -> str:
+    """A name as a figure can carry it: printable, on one line, at most ``length`` characters."""
+    text = "".join(char if char.isprintable() else "�" for char in name)
+    return text if len(text) <= length else f"{text[: length - 1]}…"
