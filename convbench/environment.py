@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import platform
+import re
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -19,6 +20,7 @@ import psutil
 import torch
 
 from convbench import __version__, nvml
+from convbench.errors import ConvbenchError
 from convbench.record import Scalar
 
 ALLOCATOR_VARIABLES = (
@@ -38,7 +40,11 @@ NOT_IDENTITY = ("commit", "dirty", "convbench", "os")
 
 
 def describe(device: str) -> dict[str, Scalar]:
-    """The machine, the versions and the settings that hold for a whole run, as plain names and values."""
+    """The machine, the versions and the settings that hold for a whole run, as plain names and values.
+
+    ``device`` ``auto`` is the GPU where there is one. Raises ConvbenchError for a device that this machine lacks.
+    """
+    device = _resolved(device)
     facts: dict[str, Scalar] = {
         "device": device,
         "cpu": _cpu_model(),
@@ -102,6 +108,16 @@ def available_bytes(facts: Mapping[str, Scalar]) -> int:
     free = psutil.virtual_memory().available
     limit = _read("/sys/fs/cgroup/memory.max")
     return min(free, int(limit)) if limit and limit.isdigit() else free
+
+
+def _resolved(device: str) -> str:
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if device != "cpu" and not re.fullmatch(r"cuda(:\d+)?", device):
+        raise ConvbenchError(f"unknown device {device!r}: use auto, cpu, cuda or cuda:N")
+    if device != "cpu" and (torch.device(device).index or 0) >= torch.cuda.device_count():
+        raise ConvbenchError(f"no device {device!r} here: torch sees {torch.cuda.device_count()} CUDA devices")
+    return device
 
 
 def _cuda(device: torch.device) -> dict[str, Scalar]:

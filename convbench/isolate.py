@@ -53,7 +53,7 @@ class Isolated:
 
     def __call__(self, case: Case) -> Record:
         variables = process_environment(case)
-        record: Record = self.call(harness.measure, (case, self.protocol, self.metrics), variables, _compiles(case))
+        record: Record = self.call(harness.measure, (case, self.protocol, self.metrics), variables, compiles(case))
         return record
 
     def call(self, work: Any, args: tuple[Any, ...], variables: Mapping[str, str], compiles: bool = False) -> Any:
@@ -86,7 +86,8 @@ class Isolated:
         shutil.copytree(ready, cache, copy_function=os.link)
 
 
-def _compiles(case: Case) -> bool:
+def compiles(case: Case) -> bool:
+    """Whether the case's variant runs the compiler."""
     return any(choice.name == "compile" for choice in case.variant)
 
 

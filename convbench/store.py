@@ -16,6 +16,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
+from convbench.analysis import table
 from convbench.errors import StoreError
 from convbench.record import SCHEMA_VERSION, Record, Run
 
@@ -111,6 +112,13 @@ def merge(runs: Sequence[Stored]) -> Stored:
     planned = tuple(dict.fromkeys(case for run, _ in runs for case in run.planned))
     equal = {case: others for run, _ in runs for case, others in run.equal.items()}
     return replace(first, planned=planned, equal=equal), list(merged.values())
+
+
+def write_csv(directory: Path, records: Sequence[Record]) -> Path:
+    """``results.csv``, a row a case."""
+    path = directory / CSV
+    table.frame(records).to_csv(path, index=False)
+    return path
 
 
 @contextmanager
