@@ -1,0 +1,11 @@
+"""YAML -> the cases of a sweep and how to measure them; says file, line and column of every mistake.
+
+Never imports torch itself: the shelves are imported when a suite is checked against them. The keys of a suite and what
+each may hold are in ``layout``; how the sweep is made of them in ``matrix``; how plug-ins are written in ``plugs``.
+"""
+
+from convbench.suite.json_schema import schema
+from convbench.suite.loading import Suite, load
+from convbench.suite.source import shipped
+
+__all__ = ["Suite", "load", "schema", "shipped"]

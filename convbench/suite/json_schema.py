@@ -1,0 +1,129 @@
+"""The JSON Schema of a suite file, for editors: keys, types, ranges, every plug-in with its options and defaults."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from convbench import registry
+from convbench.registry import Registry
+from convbench.suite.layout import CLIP_TEXT, RNN_TEXT, SuiteLayout
+from convbench.suite.options import signature
+
+_IMPORT_PATH = {
+    "type": "string",
+    "pattern": r"^[A-Za-z_][\w.]*:[A-Za-z_][\w.]*(\(.*\))?$",
+    "description": "your own: package.module:function",
+}
+_ANY_OPTION: dict[str, Any] = {"type": ["string", "number", "boolean", "null", "array"]}
+
+
+def schema() -> dict[str, Any]:
+    """The JSON Schema (draft 2020-12) of a suite, with the plug-ins that the shelves hold now."""
+    made = SuiteLayout.model_json_schema()
+    definitions = made["$defs"]
+    definitions["backbone"] = _plugin(registry.backbones)
+    definitions["reducer"] = _plugin(registry.reducers)
+    definitions["variant"] = _variant()
+    definitions["scenario"] = _names(registry.scenarios)
+    definitions["probe"] = _names(registry.probes)
+    definitions["model"] = _model()
+    for layout, text in (("ClipLayout", CLIP_TEXT), ("RecurrentLayout", RNN_TEXT)):
+        definitions[layout] = {"anyOf": [{"type": "string", "pattern": f"^{text}$"}, definitions[layout]]}
+    axes = definitions["AxesLayout"]["properties"]
+    for axis in ("reducer", "model"):
+        del axes[axis]["default"]
+    for axis in ("backbone", "reducer", "scenario", "model"):
+        axes[axis] |= _one_or_many(axis)
+    axes["variant"] |= _one_or_many("variant", {"type": "array", "items": {"$ref": "#/$defs/variant"}, "minItems": 1})
+    made["properties"]["metrics"] |= _one_or_many("probe")
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        **_plain(made),
+        "title": "convbench suite",
+    }
+
+
+def _one_or_many(definition: str, *further: dict[str, Any]) -> dict[str, Any]:
+    one = {"$ref": f"#/$defs/{definition}"}
+    items = {"anyOf": [one, *further]} if further else one
+    return {"anyOf": [one, {"type": "array", "minItems": 1, "items": items}]}
+
+
+def _names(shelf: Registry[Any]) -> dict[str, Any]:
+    return {"anyOf": [*_constants(shelf), _IMPORT_PATH]}
+
+
+def _plugin(shelf: Registry[Any]) -> dict[str, Any]:
+    names = [plugin.name for plugin in shelf]
+    with_options = [name for name in names if signature(shelf, name).options]
+    text = [{"type": "string", "pattern": rf"^({'|'.join(with_options)})\(.*\)$"}] if with_options else []
+    return {"anyOf": [*_constants(shelf), *text, _IMPORT_PATH, *(_mapping(shelf, name) for name in names), _OWN]}
+
+
+def _variant() -> dict[str, Any]:
+    made = _plugin(registry.variants)
+    one = "|".join(plugin.name for plugin in registry.variants if plugin.name != "eager")
+    chain = {
+        "type": "string",
+        "pattern": rf"^({one})(\([^)]*\))?(\+({one})(\([^)]*\))?)+$",
+        "description": "several, applied from left to right",
+    }
+    return {"anyOf": [*made["anyOf"], chain]}
+
+
+def _model() -> dict[str, Any]:
+    path = {"type": "string", "pattern": _IMPORT_PATH["pattern"]}
+    fields = {
+        "name": path,
+        "inputs": path | {"description": "makes the inputs from (clip, device); default: a seeded clip"},
+        "stages": {
+            "type": "object",
+            "description": "which submodule is which stage",
+            "properties": {stage: {"type": "string"} for stage in ("backbone", "reducer", "lstm", "head")},
+            "additionalProperties": False,
+        },
+    }
+    whole = {"type": "object", "properties": fields, "required": ["name"], "additionalProperties": _ANY_OPTION}
+    return {"anyOf": [_IMPORT_PATH, whole]}
+
+
+_OWN = {
+    "type": "object",
+    "description": "your own, with options",
+    "properties": {"name": _IMPORT_PATH},
+    "required": ["name"],
+    "additionalProperties": _ANY_OPTION,
+}
+
+
+def _constants(shelf: Registry[Any]) -> list[dict[str, Any]]:
+    return [{"const": plugin.name, "description": plugin.summary} for plugin in shelf]
+
+
+def _mapping(shelf: Registry[Any], name: str) -> dict[str, Any]:
+    """The object form of a plug-in: its options with their types and defaults."""
+    found = signature(shelf, name)
+    options = {key: _option(adapter.json_schema(), found.defaults, key) for key, adapter in found.options.items()}
+    return {
+        "type": "object",
+        "description": found.summary,
+        "properties": {"name": {"const": name}, **options},
+        "required": sorted({"name"} | found.required),
+        "additionalProperties": False,
+    }
+
+
+def _option(made: dict[str, Any], defaults: Any, key: str) -> dict[str, Any]:
+    return made | ({"default": defaults[key]} if key in defaults else {})
+
+
+def _plain(node: Any) -> Any:
+    """Without the titles that pydantic makes of names, and with the defaults of one value as that value."""
+    if isinstance(node, list):
+        return [_plain(item) for item in node]
+    if not isinstance(node, dict):
+        return node
+    kept = {key: _plain(value) for key, value in node.items() if key != "title" or isinstance(value, dict)}
+    if "anyOf" in kept and isinstance(default := kept.get("default"), list):
+        kept["default"] = default[0]
+    return kept

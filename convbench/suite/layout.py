@@ -1,0 +1,205 @@
+"""The layout of a suite file as pydantic models: keys, types and ranges; the plug-ins in it are checked elsewhere."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from convbench.record import SCHEMA_VERSION, Clip, Protocol, Recurrent
+from convbench.suite.many import OneOrMany
+from convbench.suite.mistakes import Location
+from convbench.suite.values import Shape
+
+Size = Annotated[int, Field(ge=1, le=2**31 - 1)]
+_DEFAULT = Protocol()
+CLIP_TEXT = r"\d+x\d+x\d+x\d+x\d+"
+RNN_TEXT = r"(bi)?(lstm|gru)(\d+)(?:x(\d+))?(?:p(\d+))?"
+
+
+class Strict(BaseModel):
+    """No key that is not known, no value that is nearly of its type."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, validate_default=True)
+
+
+class ClipLayout(Strict):
+    """The input clip, B x T x C x H x W; also written as text, 1x16x3x64x64."""
+
+    batch: OneOrMany[Size] = Field(default=[1], description="B: clips a call")
+    frames: OneOrMany[Size] = Field(default=[16], description="T: frames of a clip")
+    channels: OneOrMany[Size] = Field(default=[3], description="C: channels of a frame")
+    height: OneOrMany[Size] = Field(default=[64], description="H: rows of a frame")
+    width: OneOrMany[Size] = Field(default=[64], description="W: columns of a frame")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_text(cls, value: Any) -> Any:
+        return clip_fields(value) if isinstance(value, str) else value
+
+    def given(self) -> Shape:
+        """The fields that are written, each with its values."""
+        return _shape(Clip, self)
+
+
+class RecurrentLayout(Strict):
+    """The recurrent stage; also written as text: lstm128, bilstm256x2 (two layers), gru64, lstm512p128 (proj_size)."""
+
+    cell: OneOrMany[Literal["lstm", "gru"]] = Field(default=["lstm"], description="nn.LSTM or nn.GRU")
+    hidden: OneOrMany[Size] = Field(default=[128], description="H: hidden size")
+    layers: OneOrMany[Size] = Field(default=[1], description="L: stacked layers")
+    bidirectional: OneOrMany[bool] = Field(default=[False], description="run both ways through the clip")
+    proj_size: OneOrMany[Annotated[int, Field(ge=0)]] = Field(
+        default=[0], description="LSTM only: project the hidden state to this size, smaller than hidden; 0 is off"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_text(cls, value: Any) -> Any:
+        return rnn_fields(value) if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _projection(self) -> RecurrentLayout:
+        if max(self.proj_size) >= min(self.hidden):
+            raise ValueError(f"proj_size {max(self.proj_size)} is not smaller than hidden {min(self.hidden)}")
+        if max(self.proj_size) and "gru" in self.cell:
+            raise ValueError("proj_size needs an lstm: nn.GRU has none")
+        return self
+
+    def given(self) -> Shape:
+        """The fields that are written, each with its values."""
+        return _shape(Recurrent, self)
+
+
+class ProtocolLayout(Strict):
+    """How every case is measured; times in seconds."""
+
+    seed: Annotated[int, Field(ge=0, le=2**63 - 1)] = Field(default=_DEFAULT.seed, description="of weights and clips")
+    max_warmup: Annotated[float, Field(ge=0)] = Field(
+        default=_DEFAULT.max_warmup, description="longest warm-up of a case"
+    )
+    max_time: Annotated[float, Field(gt=0)] = Field(default=_DEFAULT.max_time, description="longest sampling of a case")
+    min_samples: Size = Field(default=_DEFAULT.min_samples, description="samples before sampling may stop early")
+    target: Annotated[float, Field(gt=0, lt=1)] = Field(
+        default=_DEFAULT.target,
+        description="stop when the 95 % interval of the median is this tight (half width, relative)",
+    )
+    timeout: Annotated[float, Field(gt=0)] = Field(default=_DEFAULT.timeout, description="limit of one case's process")
+
+    def built(self) -> Protocol:
+        """The noun that measuring reads."""
+        return Protocol(**self.model_dump())
+
+
+class AxesLayout(Strict):
+    """The axes of a sweep: each one value or a list; the lists multiply."""
+
+    backbone: OneOrMany[Any] = Field(
+        default=["conv"], description="the convolutional part; options with lists multiply"
+    )
+    reducer: OneOrMany[Any] = Field(default=[None], description="from the feature map to the LSTM input")
+    lstm_input: OneOrMany[Size | None] = Field(
+        default=[None], description="D, for reducers whose output size is free; the others follow the feature map"
+    )
+    rnn: OneOrMany[RecurrentLayout] = Field(
+        default_factory=lambda: [RecurrentLayout()], description="the recurrent stage (lstm128)"
+    )
+    layer_norm: OneOrMany[bool] = Field(default=[False], description="LayerNorm before the LSTM")
+    head: OneOrMany[Size | None] = Field(
+        default=[None], description="outputs of a linear layer after each time step; null: none"
+    )
+    model: OneOrMany[Any] = Field(default=[None], description="your own model instead: package.module:function")
+    clip: OneOrMany[ClipLayout] = Field(
+        default_factory=lambda: [ClipLayout()], description="the shape of the input (1x16x3x64x64)"
+    )
+    scenario: OneOrMany[str] = Field(
+        default=["inference"], description="inference: a whole clip; streaming: a frame a call"
+    )
+    variant: OneOrMany[Any] = Field(
+        default=["eager"], description="how it is run; + or an inner list: one after another"
+    )
+
+
+class SuiteLayout(Strict):
+    """A convbench suite: which architectures are measured, and how."""
+
+    schema_version: int = Field(default=SCHEMA_VERSION, description="of this layout")
+    name: str | None = Field(
+        default=None, max_length=100, description="of the report's directory; default: the file's name"
+    )
+    description: str = Field(default="", description="one line on the question that the suite asks")
+    matrix: AxesLayout = Field(default_factory=AxesLayout)
+    include: list[AxesLayout] = Field(
+        default_factory=list, description="extends the combinations it agrees with, else adds combinations of its own"
+    )
+    exclude: list[AxesLayout] = Field(
+        default_factory=list, description="removes the matrix's combinations that agree with every key of an entry"
+    )
+    protocol: ProtocolLayout = Field(default_factory=ProtocolLayout)
+    metrics: OneOrMany[str] | None = Field(default=None, description="probes to run; default: all of them")
+
+    @field_validator("schema_version")
+    @classmethod
+    def _readable(cls, version: int) -> int:
+        if version > SCHEMA_VERSION:
+            raise ValueError(f"{version} is newer than this convbench reads ({SCHEMA_VERSION}): upgrade convbench")
+        if version < 1:
+            raise ValueError(f"{version} was never a version: write {SCHEMA_VERSION}")
+        return version
+
+    @field_validator("name")
+    @classmethod
+    def _directory(cls, name: str | None) -> str | None:
+        if name is not None and (not name.strip(" .") or re.search(r"[/\\\x00-\x1f]", name)):
+            raise ValueError(f"{name!r} cannot name a directory: use letters, digits, - and _")
+        return name
+
+
+AXES = tuple(AxesLayout.model_fields)
+OF_PARTS = ("backbone", "reducer", "lstm_input", "rnn", "layer_norm", "head")
+KNOWN: dict[str | int, tuple[str, ...]] = {
+    "": tuple(SuiteLayout.model_fields),
+    **dict.fromkeys(("matrix", "include", "exclude"), AXES),
+    "protocol": tuple(asdict(_DEFAULT)),
+    "rnn": tuple(RecurrentLayout.model_fields),
+    "clip": tuple(ClipLayout.model_fields),
+}
+
+
+def sections(data: Mapping[str, Any]) -> list[tuple[Location, dict[str, Any]]]:
+    """The mappings of axes in a suite with their locations: the matrix, each include and each exclude entry."""
+    listed: list[tuple[Location, Any]] = [(("matrix",), data.get("matrix", {}))]
+    for key in ("include", "exclude"):
+        entries = data.get(key)
+        listed += [((key, i), entry) for i, entry in enumerate(entries if isinstance(entries, list) else [])]
+    return [(at, value) for at, value in listed if isinstance(value, dict)]
+
+
+def clip_fields(text: str) -> dict[str, int]:
+    """The fields of a clip written as text. Raises ValueError."""
+    if not re.fullmatch(CLIP_TEXT, text, re.ASCII):
+        raise ValueError(f"{text!r} is no clip: write batch x frames x channels x height x width, as 1x16x3x64x64")
+    return dict(zip(ClipLayout.model_fields, map(int, text.split("x")), strict=True))
+
+
+def rnn_fields(text: str) -> dict[str, Any]:
+    """The fields of a recurrent stage written as text. Raises ValueError."""
+    match = re.fullmatch(RNN_TEXT, text, re.ASCII)
+    if match is None:
+        raise ValueError(f"{text!r} is no recurrent stage: write lstm128, bilstm256x2, gru64 or a mapping")
+    ways, cell, hidden, layers, projection = match.groups()
+    return {
+        "cell": cell,
+        "hidden": int(hidden),
+        "layers": int(layers or 1),
+        "bidirectional": ways is not None,
+        "proj_size": int(projection or 0),
+    }
+
+
+def _shape(kind: type[Clip] | type[Recurrent], layout: BaseModel) -> Shape:
+    names = [name for name in type(layout).model_fields if name in layout.model_fields_set]
+    return Shape(kind, {name: getattr(layout, name) for name in names})

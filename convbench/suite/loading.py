@@ -1,0 +1,123 @@
+"""YAML to a Suite: find, read, parse, override, check everything, multiply out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import ValidationError
+
+from convbench.record import Case, Protocol
+from convbench.suite import plugs
+from convbench.suite.layout import AXES, KNOWN, OF_PARTS, AxesLayout, ClipLayout, RecurrentLayout, SuiteLayout, sections
+from convbench.suite.many import as_list
+from convbench.suite.matrix import Axes, Sweep
+from convbench.suite.mistakes import Location, Mistakes, shown
+from convbench.suite.overrides import apply
+from convbench.suite.source import find, parse, read
+from convbench.suite.values import Plain, Values
+
+
+@dataclass(frozen=True)
+class Suite:
+    """What to measure and how. ``text`` is the YAML as read; ``metrics`` names probes, empty for all of them."""
+
+    name: str
+    path: str
+    text: str
+    cases: tuple[Case, ...]
+    protocol: Protocol
+    metrics: tuple[str, ...]
+    overrides: tuple[str, ...] = ()
+    description: str = ""
+
+
+def load(source: str, overrides: Sequence[str] = ()) -> Suite:
+    """The suite at a path, or the shipped one of that name, with ``key=value`` overrides applied.
+
+    Raises SuiteError with every mistake, a line each, as ``file:line:column: key: what is wrong``.
+    """
+    path = find(source)
+    mistakes = Mistakes(source)
+    text = read(path, mistakes)
+    data = _data(text, mistakes)
+    for override in overrides:
+        apply(data, override, mistakes)
+    layout = _layout(data, mistakes)
+    axes = {at: _axes(section, at, mistakes) for at, section in sections(data)}
+    metrics = [plugs.probe(name, ("metrics", i), mistakes) for i, name in enumerate(as_list(data.get("metrics") or []))]
+    mistakes.raise_any()
+    assert layout is not None
+    cases = _cases(axes, mistakes)
+    names = tuple(dict.fromkeys(name for name in metrics if name))
+    name, protocol = layout.name or path.stem, layout.protocol.built()
+    return Suite(name, source, text, cases, protocol, names, tuple(overrides), layout.description)
+
+
+def _data(text: str, mistakes: Mistakes) -> dict[str, Any]:
+    data = parse(text, mistakes)
+    if data is None:
+        mistakes.raise_any()
+        mistakes.fail("is empty: a suite needs a matrix with a reducer")
+    if not isinstance(data, dict):
+        mistakes.fail(f"{shown(data)} is no suite: a suite is a mapping of {', '.join(KNOWN[''])}")
+    return data
+
+
+def _layout(data: dict[str, Any], mistakes: Mistakes) -> SuiteLayout | None:
+    try:
+        return SuiteLayout.model_validate(data)
+    except ValidationError as error:
+        mistakes.add_validation(error, KNOWN)
+        return None
+
+
+def _axes(section: dict[str, Any], at: Location, mistakes: Mistakes) -> Axes:
+    """The axes of a section with the values of each; empty where pydantic has already found a mistake in it."""
+    plugged = {axis: _plugged(axis, section[axis], (*at, axis), mistakes) for axis in plugs.READERS if axis in section}
+    if "model" in section and (beside := [axis for axis in OF_PARTS if axis in section]):
+        mistakes.add_key((*at, "model"), f"model takes the place of {beside[0]}: give one of them an include entry")
+    try:
+        layout = AxesLayout.model_validate(section)
+    except ValidationError:
+        return {}
+    given = [axis for axis in AXES if axis in section]
+    return {axis: plugged[axis] if axis in plugged else _values(getattr(layout, axis)) for axis in given}
+
+
+def _plugged(axis: str, raw: Any, at: Location, mistakes: Mistakes) -> list[Values]:
+    items = enumerate(as_list(raw))
+    found = [plugs.READERS[axis](item, (*at, i) if isinstance(raw, list) else at, mistakes) for i, item in items]
+    return [values for values in found if values is not None]
+
+
+def _values(items: list[Any]) -> list[Values]:
+    """Clips and recurrent stages with the fields that were given; anything else stands for itself."""
+    return [item.given() if isinstance(item, ClipLayout | RecurrentLayout) else Plain((item,)) for item in items]
+
+
+def _cases(axes: Mapping[Location, Axes], mistakes: Mistakes) -> tuple[Case, ...]:
+    matrix = axes.get(("matrix",), {})
+    include = {at: entry for at, entry in axes.items() if at[0] == "include"}
+    _need_models(matrix, include, mistakes)
+    sweep = Sweep(matrix, [entry for at, entry in axes.items() if at[0] == "exclude"], mistakes)
+    for at, entry in include.items():
+        sweep.include(entry, at)
+    cases = sweep.cases()
+    if not cases:
+        mistakes.add(("exclude",), "leaves nothing of the sweep")
+    mistakes.raise_any()
+    return cases
+
+
+def _need_models(matrix: Axes, include: Mapping[Location, Axes], mistakes: Mistakes) -> None:
+    """Every combination must come to have a reducer or a model."""
+    kinds = {"reducer", "model"}
+    if not include and not kinds & set(matrix):
+        mistakes.add(("matrix",), "needs a reducer (or a model)")
+    for at, entry in include.items():
+        parts_for_model = "model" in matrix and bool(set(OF_PARTS) & set(entry))
+        if not kinds & set(entry) and (parts_for_model or not kinds & set(matrix)):
+            mistakes.add(at, "needs a reducer (or a model): the matrix gives it none")
+    mistakes.raise_any()

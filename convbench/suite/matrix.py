@@ -1,0 +1,128 @@
+"""The sweep: the matrix multiplied out, less what ``exclude`` removes, with what ``include`` extends and adds.
+
+The rules are those of a CI matrix:
+
+1. The axes under ``matrix`` multiply. A matrix without a ``reducer`` (or ``model``) is no sweep of its own but a frame:
+   each include entry is put into every combination of it.
+2. ``exclude`` removes the combinations that agree with *every* key of one of its entries. A value may be a list (any of
+   them); options that are not given are free: ``reducer: avg-k`` means any k, ``rnn: {hidden: 64}`` any cell.
+3. ``include`` comes after that, its values meaning exactly what they would mean under ``matrix``. An entry *extends*
+   every combination of the matrix that has its values on all the axes that the matrix sweeps: its other axes are set
+   there, a later entry overwriting an earlier one. An entry that agrees with no combination is one of its own, with the
+   matrix's first value (else the default) on each axis that it leaves out. A list in an entry is an entry for each
+   value of an axis that the matrix sweeps; lists on other axes multiply. A ``model`` takes the place of the axes
+   backbone to head: an entry with the one never extends a combination with the others.
+4. Equal cases are kept once; the variants of one model stand together, in the order in which the models first appear.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from convbench.record import Case, Choice, Clip, Parts, Recurrent
+from convbench.suite.layout import OF_PARTS
+from convbench.suite.mistakes import Location, Mistakes
+from convbench.suite.values import Axis, count, expand, picks
+
+MAX_CASES = 10_000
+Axes = Mapping[str, Axis]
+Combination = dict[str, Any]
+DEFAULTS: Combination = {
+    "backbone": Choice("conv"),
+    "lstm_input": None,
+    "rnn": Recurrent(),
+    "layer_norm": False,
+    "head": None,
+    "clip": Clip(),
+    "scenario": "inference",
+    "variant": (),
+}
+
+
+@dataclass
+class _Group:
+    """A combination of the matrix and what include entries have set on it."""
+
+    swept: Combination
+    extensions: list[Combination] = field(default_factory=list)
+
+
+class Sweep:
+    """The combinations of a suite. A step that would exceed 10,000 raises SuiteError before it expands anything."""
+
+    def __init__(self, matrix: Axes, exclude: Sequence[Axes], mistakes: Mistakes) -> None:
+        self.mistakes = mistakes
+        self.axes = matrix
+        self.frame = not {"reducer", "model"} & set(matrix)
+        combinations = self._expanded(matrix, ("matrix",))
+        kept = [each for each in combinations if not any(_agrees(each, entry) for entry in exclude)]
+        self.groups = [_Group(each, [] if self.frame else [{}]) for each in kept]
+        self.added: list[Combination] = []
+
+    def include(self, entry: Axes, at: Location) -> None:
+        """Rule 3 for one entry."""
+        self._expanded(entry, at)
+        others = self._expanded({axis: values for axis, values in entry.items() if axis not in self.axes}, at)
+        for agreed in self._expanded({axis: values for axis, values in entry.items() if axis in self.axes}, at):
+            matched = [group for group in self.groups if _extends(agreed | others[0], agreed, group.swept)]
+            self._limit(len(self) + len(others) * sum(max(1, len(group.extensions)) for group in matched), at)
+            for group in matched:
+                group.extensions = self._extended(group.extensions, others)
+            if not matched:
+                first = {axis: next(iter(values[0])) for axis, values in self.axes.items()}
+                self.added += [_merged(first, agreed | other) for other in others]
+
+    def cases(self) -> tuple[Case, ...]:
+        """Every case once, the variants of one model together."""
+        extended = [_merged(group.swept, extra) for group in self.groups for extra in group.extensions]
+        together: dict[Case, dict[Case, None]] = {}
+        for case in map(_case, extended + self.added):
+            together.setdefault(case.eager, {})[case] = None
+        return tuple(case for variants in together.values() for case in variants)
+
+    def __len__(self) -> int:
+        return len(self.added) + sum(len(group.extensions) for group in self.groups)
+
+    def _extended(self, old: list[Combination], new: list[Combination]) -> list[Combination]:
+        if self.frame:
+            return old + new
+        every = [before | extra for before in old for extra in new]
+        return [each for index, each in enumerate(every) if each not in every[:index]]
+
+    def _expanded(self, axes: Axes, at: Location) -> list[Combination]:
+        sizes = {axis: sum(map(len, values)) for axis, values in axes.items()}
+        self._limit(count({axis: range(size) for axis, size in sizes.items()}), at, _formula(sizes))
+        return list(picks({axis: expand(values) for axis, values in axes.items()}))
+
+    def _limit(self, cases: int, at: Location, formula: str = "") -> None:
+        if cases > MAX_CASES:
+            self.mistakes.add(at, f"{cases:,} cases{formula} are more than {MAX_CASES:,}: split the suite")
+            self.mistakes.raise_any()
+
+
+def _formula(sizes: Mapping[str, int]) -> str:
+    return f" ({' x '.join(f'{size:,} {axis}' for axis, size in sizes.items() if size > 1)})"
+
+
+def _agrees(combination: Combination, entry: Axes) -> bool:
+    actual = DEFAULTS | combination
+    return all(axis in actual and any(each.matches(actual[axis]) for each in entry[axis]) for axis in entry)
+
+
+def _extends(entry: Combination, agreed: Combination, swept: Combination) -> bool:
+    stands_alone = ("model" in entry and "reducer" in swept) or ("model" in swept and set(OF_PARTS) & set(entry))
+    return not stands_alone and all(swept[axis] == value for axis, value in agreed.items())
+
+
+def _merged(base: Combination, extra: Combination) -> Combination:
+    """``extra`` over ``base``, a model taking the place of the parts and the parts that of a model."""
+    gone = OF_PARTS if "model" in extra else ("model",) if set(OF_PARTS) & set(extra) else ()
+    return {axis: value for axis, value in base.items() if axis not in gone} | extra
+
+
+def _case(combination: Combination) -> Case:
+    full = DEFAULTS | combination
+    architecture = full.get("model") or Parts(**{axis: full[axis] for axis in OF_PARTS})
+    return Case(architecture, full["clip"], full["variant"], full["scenario"])

@@ -1,0 +1,138 @@
+"""Every mistake of a suite with its place, so that all are said at once and in the order of the file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple, NoReturn
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from convbench.errors import SuiteError
+from convbench.registry import did_you_mean
+
+Location = tuple[str | int, ...]
+
+
+class Mark(NamedTuple):
+    """A place in the YAML file, counted from 1."""
+
+    line: int
+    column: int
+
+
+class Mistakes:
+    """Collects mistakes by their location in the data; ``raise_any`` turns them into one SuiteError.
+
+    ``values`` and ``keys`` map a location to the mark of its value and of its key; ``overrides`` maps the location that
+    an override has set to the override's text.
+    """
+
+    def __init__(self, source: str) -> None:
+        self.source = source
+        self.values: dict[Location, Mark] = {}
+        self.keys: dict[Location, Mark] = {}
+        self.overrides: dict[Location, str] = {}
+        self._found: dict[str, tuple[int, Mark]] = {}
+
+    def add(self, location: Location, message: str) -> None:
+        """A mistake in the value at ``location``."""
+        self._note(location, f"{_label(location)}{message}", self.values)
+
+    def add_key(self, location: Location, message: str) -> None:
+        """A mistake in the last key of ``location``."""
+        self._note(location, f"{_label(location[:-1])}{message}", self.keys)
+
+    def add_mark(self, mark: Mark, message: str) -> None:
+        """A mistake at a place of the file that is no value of the data."""
+        self._found.setdefault(f"{self.source}:{mark.line}:{mark.column}: {message}", (0, mark))
+
+    def add_override(self, override: str, message: str) -> None:
+        """A mistake in an override itself."""
+        self._found.setdefault(f"override {override!r}: {message}", (1, Mark(0, len(self._found))))
+
+    def add_validation(self, error: ValidationError, known: Mapping[str | int, Iterable[str]]) -> None:
+        """What pydantic found; ``known`` maps a mapping's key to the keys that it may hold."""
+        for detail in error.errors():
+            location = detail["loc"]
+            if detail["type"] == "extra_forbidden":
+                names = _parents(location)
+                self.add_key(location, unknown_key(str(location[-1]), known[names[-1] if names else ""]))
+            else:
+                self.add(location, message_of(detail))
+
+    def raise_any(self) -> None:
+        """Raise SuiteError with all mistakes so far, a line each, those of the file first."""
+        if self._found:
+            raise SuiteError("\n".join(sorted(self._found, key=lambda line: self._found[line])))
+
+    def fail(self, message: str) -> NoReturn:
+        """Raise SuiteError for a suite that cannot be read at all."""
+        raise SuiteError(f"{self.source}: {message}")
+
+    def _note(self, location: Location, message: str, marks: Mapping[Location, Mark]) -> None:
+        override = next((text for text in map(self.overrides.get, _prefixes(location)) if text), None)
+        if override is not None:
+            self.add_override(override, message)
+            return
+        around = (self.values[up] for up in _prefixes(location) if up in self.values)
+        self.add_mark(marks.get(location) or next(around, Mark(1, 1)), message)
+
+
+def unknown_key(key: str, known: Iterable[str]) -> str:
+    """The words for a key that nothing reads, with the nearest that something does."""
+    return f"unknown key {key!r}{did_you_mean(key, known)}"
+
+
+def message_of(detail: ErrorDetails) -> str:
+    """pydantic's finding in the words of a suite."""
+    context: dict[str, Any] = detail.get("ctx", {})
+    value = shown(detail["input"])
+    match detail["type"]:
+        case "missing":
+            return "is missing"
+        case "too_short":
+            return "is empty: give at least one value, or leave the key out"
+        case "greater_than_equal":
+            return f"{value} is too small: at least {context['ge']}"
+        case "greater_than":
+            return f"{value} is too small: more than {context['gt']}"
+        case "less_than_equal":
+            return f"{value} is too large: at most {context['le']}"
+        case "less_than":
+            return f"{value} is too large: less than {context['lt']}"
+        case "literal_error":
+            return f"unknown {value}; known: {context['expected']}"
+        case "value_error":
+            return str(context["error"])
+    kinds = {
+        "int": "a whole number",
+        "finite": "a finite number",
+        "float": "a number",
+        "bool": "true or false",
+        "string": "text",
+        "list": "a list",
+    }
+    return f"{value} is not {kinds.get(detail['type'].partition('_')[0], 'a mapping of keys to values')}"
+
+
+def shown(value: object) -> str:
+    """A value as YAML writes it, shortened."""
+    if isinstance(value, dict | list):
+        return "a mapping" if isinstance(value, dict) else "a list"
+    text = {None: "null", True: "true", False: "false"}.get(value) if isinstance(value, bool | None) else repr(value)
+    text = text or ""
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _label(location: Location) -> str:
+    names = [name for name in _parents((*location, "")) if name != "matrix"]
+    return f"{'.'.join(names)}: " if names else ""
+
+
+def _parents(location: Location) -> list[str]:
+    return [part for part in location[:-1] if isinstance(part, str)]
+
+
+def _prefixes(location: Location) -> list[Location]:
+    return [location[:length] for length in range(len(location), -1, -1)]

@@ -1,0 +1,97 @@
+"""The options of a plug-in: what its factory takes, checked against the factory's own annotations."""
+
+from __future__ import annotations
+
+import inspect
+import types
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter
+
+from convbench.errors import ConvbenchError
+from convbench.record import Scalar
+from convbench.registry import Plugin, Registry
+from convbench.suite.many import Many
+
+_SCALARS = {str, int, float, bool, type(None)}
+_STRICT = ConfigDict(strict=True, allow_inf_nan=False)
+models: Registry[Any] = Registry("model", "")
+
+
+@dataclass(frozen=True)
+class Signature:
+    """The options of a plug-in by name with what each may be; ``open`` ones (``**kwargs``) take any other too."""
+
+    summary: str
+    options: Mapping[str, TypeAdapter[list[Scalar]]]
+    defaults: Mapping[str, Any]
+    open: bool
+
+    @property
+    def required(self) -> set[str]:
+        """Options that have no default."""
+        return set(self.options) - set(self.defaults)
+
+    def option(self, name: str) -> TypeAdapter[list[Scalar]]:
+        """What checks an option's values; KeyError where there is no such option."""
+        return _adapter(Scalar) if self.open and name not in self.options else self.options[name]
+
+
+@cache
+def signature(registry: Registry[Any], name: str) -> Signature:
+    """The options of a plug-in. Raises ConvbenchError where it does not exist or the user's module does not import."""
+    plugin = _plugin(registry, name)
+    parameters = inspect.signature(plugin.build).parameters.values()
+    named = plugin.options if registry is not models else {p.name: p for p in parameters if p.kind in _NAMED}
+    hints = _hints(plugin.build)
+    return Signature(
+        plugin.summary,
+        {name: _adapter(hints.get(name, Scalar)) for name in named},
+        {name: p.default for name, p in named.items() if p.default is not p.empty},
+        any(p.kind is p.VAR_KEYWORD for p in parameters),
+    )
+
+
+_NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+
+
+def _plugin(registry: Registry[Any], name: str) -> Plugin[Any]:
+    if registry is models and ":" not in name:
+        raise ConvbenchError(f"{name!r} is no import path: write it as package.module:function")
+    try:
+        return registry.get(name)
+    except ConvbenchError:
+        raise
+    except Exception as error:
+        raise ConvbenchError(f"cannot use {name!r}: {type(error).__name__}: {error}") from error
+
+
+def _hints(build: Any) -> dict[str, Any]:
+    try:
+        return get_type_hints(build.__init__ if inspect.isclass(build) else build, include_extras=True)
+    except Exception:
+        return {}
+
+
+def _adapter(hint: Any) -> TypeAdapter[list[Scalar]]:
+    values: Any = list[_text_from_number(hint if _is_scalar(hint) else Scalar)]  # type: ignore[misc]
+    return TypeAdapter(Annotated[values, Field(min_length=1), Many()], config=_STRICT)
+
+
+def _is_scalar(hint: Any) -> bool:
+    if get_origin(hint) in {Union, types.UnionType}:
+        return all(map(_is_scalar, get_args(hint)))
+    if get_origin(hint) is Annotated:
+        return _is_scalar(get_args(hint)[0])
+    return get_origin(hint) is Literal or hint in _SCALARS
+
+
+def _text_from_number(hint: Any) -> Any:
+    """Text options take a bare number too: ``widths: 32`` is the list of sizes "32"."""
+    members = set(get_args(hint)) or {hint}
+    if str not in members or int in members:
+        return hint
+    return Annotated[hint, BeforeValidator(lambda value: str(value) if type(value) is int else value)]

@@ -1,0 +1,79 @@
+"""``key=value`` on the command line: a value of the suite replaced before it is checked.
+
+``protocol.max_time=0.2`` and ``matrix.variant=[eager]`` set what their dotted key names. A bare axis, ``variant=eager``
+or ``clip.frames=4``, sets it for the whole sweep: wherever the matrix and include entries name it, else in the matrix.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from convbench.suite.layout import AXES, KNOWN, clip_fields, rnn_fields, sections
+from convbench.suite.mistakes import Location, Mistakes, unknown_key
+from convbench.suite.plugs import READERS, plug_fields
+
+
+def apply(data: dict[str, Any], override: str, mistakes: Mistakes) -> None:
+    """Set what one override says in ``data``, noting where, so that a mistake in it is told of it."""
+    key, equals, text = override.partition("=")
+    path = tuple(key.strip().split("."))
+    if not equals or not all(path):
+        mistakes.add_override(override, "write it as key=value, such as protocol.max_time=0.2 or variant=eager")
+        return
+    try:
+        value = YAML(typ="safe", pure=True).load(text)
+    except (YAMLError, ValueError, RecursionError):
+        mistakes.add_override(override, f"the value {text!r} is not YAML")
+        return
+    if path[0] not in AXES and path[0] not in KNOWN[""]:
+        mistakes.add_override(override, unknown_key(path[0], {*AXES, *KNOWN[""], *_dotted("protocol")}))
+        return
+    for location in _places(data, path):
+        mistakes.overrides[location] = override
+        if not _set(data, location, value):
+            mistakes.add_override(override, f"{'.'.join(map(str, location[:-1]))} is no mapping: give it whole")
+
+
+def _dotted(section: str) -> Iterable[str]:
+    return (f"{section}.{name}" for name in KNOWN[section])
+
+
+def _places(data: dict[str, Any], path: tuple[str, ...]) -> list[Location]:
+    if path[0] not in AXES:
+        return [path]
+    having = [at for at, section in sections(data) if at[0] != "exclude" and path[0] in section]
+    return [(*at, *path) for at in having or [("matrix",)]]
+
+
+def _set(data: Any, location: Location, value: Any) -> bool:
+    """Set ``value`` at a location, in each item of a list on the way. False where something there is no mapping."""
+    key, *rest = location
+    if isinstance(data, list) and isinstance(key, int):
+        return _set(data[key], tuple(rest), value)
+    if isinstance(data, list):
+        return all(_set(item, location, value) for item in data)
+    if not isinstance(data, dict):
+        return False
+    if not rest:
+        data[key] = value
+        return True
+    data[key] = _opened(str(key), data.get(key, {}))
+    return _set(data[key], tuple(rest), value)
+
+
+def _opened(axis: str, value: Any) -> Any:
+    """A value written as text as the mapping that it means, so that a part of it can be set."""
+    if isinstance(value, list):
+        return [_opened(axis, item) for item in value]
+    if not isinstance(value, str):
+        return value
+    try:
+        if axis in {"clip", "rnn"}:
+            return clip_fields(value) if axis == "clip" else rnn_fields(value)
+    except ValueError:
+        return value
+    return plug_fields(value, (axis,), Mistakes("")) if axis in READERS else value

@@ -1,0 +1,154 @@
+"""Plug-ins as a suite writes them, checked as they are read: a name, ``avg-k(k=4)``, an import path or a mapping.
+
+Readers take the raw YAML value and its location, note every mistake, and return None where there was one.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from convbench import registry
+from convbench.errors import ConvbenchError
+from convbench.record import STAGES
+from convbench.registry import Registry, did_you_mean
+from convbench.suite.many import as_list
+from convbench.suite.mistakes import Location, Mistakes, message_of, shown
+from convbench.suite.options import Signature, models, signature
+from convbench.suite.values import Chain, Models, Plain, Plugged
+
+_TEXT = re.compile(r"\s*(?P<name>[^()\s]+)\s*(?:\((?P<options>.*)\))?\s*")
+_PLUS = re.compile(r"\+(?![^(]*\))")
+T = TypeVar("T")
+
+
+def backbone(raw: Any, at: Location, mistakes: Mistakes) -> Plugged | None:
+    """A backbone with its options."""
+    return _plugged(registry.backbones, raw, at, mistakes)
+
+
+def reducer(raw: Any, at: Location, mistakes: Mistakes) -> Plugged | None:
+    """A reducer with its options."""
+    return _plugged(registry.reducers, raw, at, mistakes)
+
+
+def scenario(raw: Any, at: Location, mistakes: Mistakes) -> Plain | None:
+    """A scenario by its name."""
+    return Plain((raw,)) if isinstance(raw, str) and _signature(registry.scenarios, raw, at, mistakes) else None
+
+
+def variant(raw: Any, at: Location, mistakes: Mistakes) -> Chain | None:
+    """``eager`` (no transformation), a variant, or several applied in order: ``a+b`` or an inner list."""
+    links = _PLUS.split(raw) if isinstance(raw, str) else as_list(raw)
+    read = _all(_plugged(registry.variants, link, (*at, i), mistakes) for i, link in enumerate(links))
+    if read is None or [plug.name for plug in read] == ["eager"]:
+        return Chain(()) if read else None
+    if not read or any(plug.name == "eager" for plug in read):
+        mistakes.add(at, "eager is the model without variants: it stands alone")
+    return Chain(read)
+
+
+def model(raw: Any, at: Location, mistakes: Mistakes) -> Models | None:
+    """The user's own model: an import path, with ``inputs``, ``stages`` and the options of its factory."""
+    given = dict(fields) if isinstance(fields := plug_fields(raw, at, mistakes), dict) else {}
+    inputs, stages = given.pop("inputs", None), given.pop("stages", None) or {}
+    if inputs is not None and not isinstance(inputs, str):
+        mistakes.add((*at, "inputs"), f"{shown(inputs)} is no import path: write it as package.module:function")
+    elif inputs is not None:
+        _signature(models, inputs, (*at, "inputs"), mistakes)
+    names = _stages(stages, (*at, "stages"), mistakes)
+    plugged = _plugged(models, given, at, mistakes) if given else None
+    return None if plugged is None else Models(plugged, inputs, names)
+
+
+def probe(raw: Any, at: Location, mistakes: Mistakes) -> str | None:
+    """A probe by its name."""
+    return raw if isinstance(raw, str) and _signature(registry.probes, raw, at, mistakes) else None
+
+
+READERS: Mapping[str, Callable[[Any, Location, Mistakes], Any]] = {
+    "backbone": backbone,
+    "reducer": reducer,
+    "model": model,
+    "scenario": scenario,
+    "variant": variant,
+}
+
+
+def plug_fields(raw: Any, at: Location, mistakes: Mistakes) -> dict[str, Any] | None:
+    """A plug-in as a mapping of ``name`` and its options, whichever way it is written."""
+    if isinstance(raw, dict) and isinstance(raw.get("name"), str):
+        return raw
+    if isinstance(raw, dict):
+        mistakes.add(at, "needs a name: {name: avg-k, k: 4}")
+        return None
+    if not isinstance(raw, str):
+        mistakes.add(at, f"{shown(raw)} is no plug-in: write a name, an import path or {{name: ..., <options>}}")
+        return None
+    match = _TEXT.fullmatch(raw)
+    if match is None:
+        hint = "; in a [list], quote text with commas in it" if "(" in raw or ")" in raw else ""
+        mistakes.add(at, f"{shown(raw)} is not written as name or name(option=value){hint}")
+        return None
+    options = [part.partition("=") for part in (match["options"] or "").split(",") if part.strip()]
+    return {"name": match["name"], **{key.strip(): _scalar(value) for key, _, value in options}}
+
+
+def _plugged(shelf: Registry[Any], raw: Any, at: Location, mistakes: Mistakes) -> Plugged | None:
+    fields = plug_fields(raw, at, mistakes)
+    found = fields and _signature(shelf, fields["name"], at, mistakes)
+    if not fields or not found:
+        return None
+    given = {key: value for key, value in fields.items() if key != "name"}
+    values = {key: _option(fields["name"], found, key, given[key], at, mistakes) for key in given}
+    for missing in sorted(found.required - set(given)):
+        mistakes.add(at, f"{fields['name']} needs the option {missing!r}")
+    usable = {key: checked for key, checked in values.items() if checked is not None}
+    return Plugged(fields["name"], usable, found.defaults) if len(usable) == len(given) else None
+
+
+def _option(plug: str, found: Signature, key: str, raw: Any, at: Location, mistakes: Mistakes) -> list[Any] | None:
+    try:
+        return found.option(key).validate_python(raw)
+    except KeyError:
+        takes = did_you_mean(key, found.options) if found.options else ": it takes none"
+        mistakes.add_key((*at, key), f"{plug} has no option {key!r}{takes}")
+    except ValidationError as error:
+        detail = error.errors()[0]
+        mistakes.add((*at, key, *detail["loc"][:1]), message_of(detail))
+    return None
+
+
+def _signature(shelf: Registry[Any], name: str, at: Location, mistakes: Mistakes) -> Signature | None:
+    try:
+        return signature(shelf, name)
+    except ConvbenchError as error:
+        mistakes.add(at, str(error).replace(f"unknown {shelf.kind} ", "unknown ", 1))
+        return None
+
+
+def _stages(raw: Any, at: Location, mistakes: Mistakes) -> tuple[tuple[str, str], ...]:
+    if not isinstance(raw, dict) or not all(isinstance(name, str) for name in raw.values()):
+        mistakes.add(at, "is not a mapping of stages to the names of submodules: {lstm: rnn}")
+        return ()
+    for stage in sorted(set(raw) - set(STAGES)):
+        mistakes.add_key((*at, stage), f"unknown stage {stage!r}{did_you_mean(stage, STAGES)}")
+    return tuple(sorted(raw.items()))
+
+
+def _scalar(text: str) -> Any:
+    try:
+        return YAML(typ="safe", pure=True).load(text)
+    except YAMLError:
+        return text
+
+
+def _all(items: Iterable[T | None]) -> tuple[T, ...] | None:
+    found = tuple(items)
+    kept = tuple(item for item in found if item is not None)
+    return kept if len(kept) == len(found) else None

@@ -1,0 +1,145 @@
+"""Where a suite's text comes from, and the text as data with the place of every value."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
+
+from convbench.errors import SuiteError
+from convbench.registry import did_you_mean
+from convbench.suite.mistakes import Location, Mark, Mistakes, shown
+
+MAX_BYTES = 2**20
+MAX_VALUES = 100_000
+_MERGE = "tag:yaml.org,2002:merge"
+
+
+def shipped() -> dict[str, Path]:
+    """The suites that travel with convbench, by name: in the wheel, or in a checkout's ``suites/``."""
+    package = Path(__file__).parents[1]
+    folders = (package / "_suites", package.parent / "suites")
+    return {path.stem: path for folder in reversed(folders) for path in sorted(folder.glob("*.yaml"))}
+
+
+def find(source: str) -> Path:
+    """The file that ``source`` means: a path, or the name of a shipped suite. Raises SuiteError for neither."""
+    path, known = Path(source), shipped()
+    if path.is_file() or (path.exists() and source not in known):
+        return path
+    if source in known:
+        return known[source]
+    if path.suffix in {".yaml", ".yml"} or len(path.parts) > 1:
+        hint = f"; the shipped suite of that name is run as {path.stem!r}" if path.stem in known else ""
+        raise SuiteError(f"{source}: no such file{hint}")
+    raise SuiteError(f"no suite {source!r}{did_you_mean(source, known)} (shipped: {', '.join(sorted(known))})")
+
+
+def read(path: Path, mistakes: Mistakes) -> str:
+    """The text of a suite file. Raises SuiteError where it is not a readable UTF-8 file of at most 1 MiB."""
+    if path.is_dir():
+        mistakes.fail("is a directory: name a YAML file in it")
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_BYTES + 1)
+    except OSError as error:
+        mistakes.fail(f"cannot be read: {error.strerror}")
+    if len(content) > MAX_BYTES:
+        mistakes.fail("is larger than 1 MiB: this is no suite")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        mistakes.fail(f"is not UTF-8 text (line {line}, byte 0x{content[error.start]:02x})")
+
+
+def parse(text: str, mistakes: Mistakes, root: Location = ()) -> Any:
+    """YAML as plain data, its places noted in ``mistakes`` under ``root``; None where it is not YAML at all."""
+    yaml = YAML(typ="safe", pure=True)
+    try:
+        node = yaml.compose(text)
+        if node is not None and _size(node, {}) > MAX_VALUES:
+            mistakes.add(root, f"holds more than {MAX_VALUES:,} values (aliases expanded)")
+            return None
+        return None if node is None else _Reader(yaml, mistakes).data(node, root)
+    except MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        hint = ": indent with spaces" if "'\\t'" in str(error.problem) else ""
+        place = Mark(mark.line + 1, mark.column + 1) if mark else Mark(1, 1)
+        mistakes.add_mark(place, f"not YAML: {error.problem or error.context}{hint}")
+    except YAMLError as error:
+        mistakes.add(root, f"not YAML: {str(error).partition(chr(10))[0]}")
+    except RecursionError:
+        mistakes.add(root, "is nested too deeply")
+    return None
+
+
+class _Reader:
+    """Turns the node tree into data, noting where each value and key stands and every key given twice."""
+
+    def __init__(self, yaml: Any, mistakes: Mistakes) -> None:
+        self._construct = yaml.constructor.construct_object
+        self._mistakes = mistakes
+
+    def data(self, node: Node, location: Location) -> Any:
+        self._mistakes.values[location] = _mark(node)
+        match node:
+            case MappingNode():
+                return self._mapping(node, location)
+            case SequenceNode():
+                return [self.data(item, (*location, index)) for index, item in enumerate(node.value)]
+        return self._scalar(node, location)
+
+    def _scalar(self, node: Node, location: Location) -> Any:
+        try:
+            return self._construct(node)
+        except (ValueError, YAMLError):
+            self._mistakes.add(location, f"{shown(node.value)} is no {str(node.tag).rpartition(':')[2]}")
+            return None
+
+    def _mapping(self, node: Node, location: Location) -> dict[str, Any]:
+        merged: dict[str, Any] = {}
+        own: dict[str, Any] = {}
+        for key_node, value_node in node.value:
+            if key_node.tag == _MERGE:
+                merged |= self._merged(value_node, location)
+                continue
+            key = key_node.value if isinstance(key_node, ScalarNode) else ""
+            here = (*location, key)
+            if key_node.tag != "tag:yaml.org,2002:str":
+                self._mistakes.add_mark(_mark(key_node), f"the key {shown(key)} is not text")
+            elif key in own:
+                self._mistakes.add_mark(_mark(key_node), f"the key {key!r} is given twice")
+            else:
+                self._mistakes.keys[here] = _mark(key_node)
+                own[key] = self.data(value_node, here)
+        return merged | own
+
+    def _merged(self, node: Node, location: Location) -> dict[str, Any]:
+        nodes = node.value if isinstance(node, SequenceNode) else [node]
+        found: dict[str, Any] = {}
+        for each in nodes:
+            if not isinstance(each, MappingNode):
+                self._mistakes.add_mark(_mark(each), "<< merges mappings only")
+                continue
+            found = self._mapping(each, location) | found
+        return found
+
+
+def _size(node: Node, sizes: dict[int, float]) -> float:
+    """Values in a node with its aliases written out; infinite for a node that holds itself."""
+    if id(node) not in sizes:
+        sizes[id(node)] = math.inf
+        children = node.value if isinstance(node, SequenceNode) else ()
+        if isinstance(node, MappingNode):
+            children = [child for pair in node.value for child in pair]
+        sizes[id(node)] = 1 + sum(_size(child, sizes) for child in children)
+    return sizes[id(node)]
+
+
+def _mark(node: Node) -> Mark:
+    return Mark(node.start_mark.line + 1, node.start_mark.column + 1)

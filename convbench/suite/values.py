@@ -1,0 +1,134 @@
+"""The values of an axis before they are multiplied out: counted for free, expanded on demand, matched by an exclude.
+
+Each kind is iterable (its values in order), sized (how many, without expanding) and says whether a value is its own.
+Option lists multiply: ``{name: avg-k, k: [2, 4]}`` is one entry of two values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain, product
+from math import prod
+from typing import Any, Protocol
+
+from convbench.record import Choice, Clip, Recurrent, Scalar, Whole
+
+
+class Values(Protocol):
+    """What every kind offers."""
+
+    def __iter__(self) -> Iterator[Any]: ...
+
+    def __len__(self) -> int: ...
+
+    def matches(self, value: Any) -> bool:
+        """Whether ``value`` is one of these, options that are not given being free."""
+
+
+@dataclass(frozen=True)
+class Plain:
+    """Values that stand for themselves: numbers, text, true and false, null."""
+
+    values: Sequence[Scalar]
+
+    def __iter__(self) -> Iterator[Scalar]:
+        return iter(self.values)
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def matches(self, value: Any) -> bool:
+        return value in self.values
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Clips or recurrent stages: the fields that are given, each with its values."""
+
+    kind: type[Clip] | type[Recurrent]
+    fields: Mapping[str, Sequence[Any]]
+
+    def __iter__(self) -> Iterator[Clip | Recurrent]:
+        return (self.kind(**picked) for picked in picks(self.fields))
+
+    def __len__(self) -> int:
+        return count(self.fields)
+
+    def matches(self, value: Any) -> bool:
+        return all(getattr(value, name) in values for name, values in self.fields.items())
+
+
+@dataclass(frozen=True)
+class Plugged:
+    """A plug-in and the options that are given, each with its values; ``defaults`` are those of its factory."""
+
+    name: str
+    options: Mapping[str, Sequence[Scalar]]
+    defaults: Mapping[str, Any]
+
+    def __iter__(self) -> Iterator[Choice]:
+        for picked in picks(self.options):
+            changed = {k: v for k, v in picked.items() if k not in self.defaults or v != self.defaults[k]}
+            yield Choice(self.name, tuple(sorted(changed.items())))
+
+    def __len__(self) -> int:
+        return count(self.options)
+
+    def matches(self, value: Any) -> bool:
+        actual = {**self.defaults, **dict(value.options)}
+        return value.name == self.name and all(actual.get(k) in values for k, values in self.options.items())
+
+
+@dataclass(frozen=True)
+class Chain:
+    """Variants applied one after another; no link at all is eager."""
+
+    links: Sequence[Plugged]
+
+    def __iter__(self) -> Iterator[tuple[Choice, ...]]:
+        return iter(product(*self.links))
+
+    def __len__(self) -> int:
+        return prod(map(len, self.links))
+
+    def matches(self, value: Any) -> bool:
+        return len(value) == len(self.links) and all(
+            link.matches(each) for link, each in zip(self.links, value, strict=True)
+        )
+
+
+@dataclass(frozen=True)
+class Models:
+    """A user's own model with its options, the function that makes its inputs and the names of its stages."""
+
+    model: Plugged
+    inputs: str | None
+    stages: tuple[tuple[str, str], ...]
+
+    def __iter__(self) -> Iterator[Whole]:
+        return (Whole(choice, self.inputs, self.stages) for choice in self.model)
+
+    def __len__(self) -> int:
+        return len(self.model)
+
+    def matches(self, value: Any) -> bool:
+        return self.model.matches(value.model)
+
+
+Axis = list[Values]
+
+
+def expand(axis: Axis) -> list[Any]:
+    """Every value of an axis, each once, in order."""
+    return list(dict.fromkeys(chain.from_iterable(axis)))
+
+
+def count(axes: Mapping[str, Collection[Any]]) -> int:
+    """How many combinations of the values there are."""
+    return prod(map(len, axes.values()))
+
+
+def picks(axes: Mapping[str, Collection[Any]]) -> Iterator[dict[str, Any]]:
+    """Every combination of the values, the last name changing fastest."""
+    return (dict(zip(axes, values, strict=True)) for values in product(*axes.values()))
