@@ -27,8 +27,8 @@ from convbench.errors import CaseFailed
 from convbench.record import Case, Failure, Protocol, Record
 from convbench.variants import process_environment
 
-PRELOAD = ["__main__", "convbench.harness", "convbench.count_traced"]
-PRELOAD_COMPILER = ["torch._dynamo", "torch._inductor.compile_fx", "torch._inductor.codegen.cpp"]
+PRELOAD = ["__main__", "convbench.preload"]
+PRELOAD_COMPILER = ["torch._inductor.compile_fx", "torch._inductor.codegen.cpp"]
 CACHE = "TORCHINDUCTOR_CACHE_DIR"
 PR_SET_PDEATHSIG = 1
 

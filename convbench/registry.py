@@ -93,8 +93,9 @@ def size_list(text: str) -> tuple[int, ...]:
 
 def did_you_mean(name: str, known: Any) -> str:
     """``; did you mean 'gap'?`` where something known is near, else the whole list."""
-    near = difflib.get_close_matches(name, list(known), n=1)
-    return f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(sorted(known))}"
+    near = difflib.get_close_matches(name, list(known), n=5)
+    swapped = [candidate for candidate in near if sorted(candidate) == sorted(name)]
+    return f"; did you mean {[*swapped, *near][0]!r}?" if near else f"; known: {', '.join(sorted(known))}"
 
 
 def import_path(path: str) -> Any:

@@ -49,9 +49,7 @@ def start(directory: Path, run: Run) -> None:
         (directory / RUN).write_bytes(_runs().dump_json(run, indent=1) + b"\n")
         (directory / RESULTS).touch()
     except OSError as error:
-        raise StoreError(
-            f"{directory}: cannot be written ({error.strerror}): choose another place with --out"
-        ) from error
+        raise _unwritable(directory, error) from error
 
 
 def append(directory: Path, record: Record) -> None:
@@ -123,8 +121,16 @@ def write_csv(directory: Path, records: Sequence[Record]) -> Path:
 
 @contextmanager
 def locked(directory: Path) -> Iterator[None]:
-    """Hold the run directory for this process. Raises StoreError where another one measures into it."""
-    with (directory / LOCK).open("w") as file:
+    """Hold the run directory, made where it is missing, for this process.
+
+    Raises StoreError where it cannot be written or another process measures into it.
+    """
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        file = (directory / LOCK).open("w")
+    except OSError as error:
+        raise _unwritable(directory, error) from error
+    with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -157,6 +163,10 @@ def _set_aside(directory: Path) -> None:
     for file in (RUN, RESULTS, CSV, "index.html"):
         if (directory / file).exists():
             (directory / file).replace(kept / file)
+
+
+def _unwritable(directory: Path, error: OSError) -> StoreError:
+    return StoreError(f"{directory}: cannot be written ({error.strerror}): choose another place with --out")
 
 
 def _reason(error: ValidationError) -> str:

@@ -130,7 +130,7 @@ def begin(prepared: Prepared, directory: Path, resume: bool) -> list[Record]:
 
 
 def measure(prepared: Prepared, directory: Path, done: Sequence[Record], watcher: Watcher) -> list[Record]:
-    """Measure what is not ``done``, each Record stored as it comes; ``results.csv`` is written also when interrupted."""
+    """Measure what is not ``done``, each Record stored as it comes; ``results.csv`` is written when interrupted too."""
     finished = store.measured(done)
     waiting = (case for case in prepared.plan.cases if case.id not in finished)
     records = list(done)

@@ -1,0 +1,68 @@
+"""The application that the verbs register with, its entry point and what they share."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+from convbench import __version__
+from convbench.errors import ConvbenchError, Interrupted
+
+MEASURED, INCOMPLETE = 0, 5
+
+app = typer.Typer(
+    name="convbench",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help="Which reducer and which LSTM input size for a Conv2D -> reducer -> LSTM model: measured, on your machine.",
+)
+
+Source = Annotated[str, typer.Argument(help="A suite: a YAML file, or the name of one that ships (see `list suites`).")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[KEY=VALUE]...", help="Change the suite, as in variant=eager or protocol.max_time=0.2."),
+]
+Device = Annotated[str, typer.Option(help="auto (the GPU where there is one), cpu, cuda or cuda:N.")]
+Only = Annotated[list[str] | None, typer.Option(metavar="GLOB", help="Only cases whose id, or a part of it, matches.")]
+Skip = Annotated[list[str] | None, typer.Option(metavar="GLOB", help="Leave out cases whose id, or a part, matches.")]
+Shard = Annotated[str, typer.Option(metavar="I/N", help="The I-th of N parts of the suite; `merge` joins their runs.")]
+Metrics = Annotated[str, typer.Option(help="Only these, comma-separated: params,macs take milliseconds a case.")]
+Out = Annotated[Path | None, typer.Option(help="The run's directory [default: reports/SUITE].")]
+Runs = Annotated[list[Path], typer.Argument(help="Run directories.")]
+
+
+def main() -> None:
+    """Entry point: a user's mistake ends in one message and its exit code, never in a traceback."""
+    try:
+        app(standalone_mode=True)
+    except ConvbenchError as error:
+        _fail(str(error), error.exit_code)
+    except KeyboardInterrupt:
+        _fail("interrupted", Interrupted.exit_code)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(INCOMPLETE)
+
+
+@app.callback(invoke_without_command=True)
+def top(version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False) -> None:
+    if version:
+        from importlib.metadata import version as installed
+
+        print(f"convbench {__version__}, torch {installed('torch')}")
+        raise typer.Exit
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    print(f"convbench: {message}", file=sys.stderr)
+    sys.exit(code)
+
+
+def import_from_here(suite: str) -> None:
+    """A suite may name the user's own modules: those beside it and in the working directory can be imported."""
+    sys.path[:0] = [str(Path.cwd()), *([str(Path(suite).parent.resolve())] if Path(suite).is_file() else [])]
