@@ -34,16 +34,24 @@ class BasicBlock(nn.Module):
 
 
 @backbones.register("resnet")
-def resnet(in_channels: int, *, widths: str = "32-64-128", blocks: int = 2) -> nn.Module:
-    """A strided stem and ``blocks`` basic blocks per width, each width after the first at half the size (He 2015)."""
+def resnet(
+    in_channels: int, *, widths: str = "32-64-128", blocks: int = 2, stem: int = 3, pool: bool = False
+) -> nn.Module:
+    """A strided stem and ``blocks`` basic blocks per width, each width after the first at half the size (He 2015).
+
+    ``stem`` is the stem's kernel size and ``pool`` a 3x3/2 max pool after it: widths=64-128-256-512, stem=7, pool=true
+    is the trunk of ResNet-18.
+    """
     sizes = size_list(widths)
-    stem = nn.Sequential(
-        nn.Conv2d(in_channels, sizes[0], kernel_size=3, stride=2, padding=1, bias=False),
+    first: list[nn.Module] = [
+        nn.Conv2d(in_channels, sizes[0], kernel_size=stem, stride=2, padding=stem // 2, bias=False),
         nn.BatchNorm2d(sizes[0]),
         nn.ReLU(),
-    )
+    ]
+    if pool:
+        first.append(nn.MaxPool2d(kernel_size=3, stride=2, padding=1))
     stages = [_stage(inputs, outputs, blocks, stride=2) for inputs, outputs in pairwise(sizes)]
-    return nn.Sequential(stem, _stage(sizes[0], sizes[0], blocks, stride=1), *stages)
+    return nn.Sequential(nn.Sequential(*first), _stage(sizes[0], sizes[0], blocks, stride=1), *stages)
 
 
 def _stage(inputs: int, outputs: int, blocks: int, stride: int) -> nn.Module:

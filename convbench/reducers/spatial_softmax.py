@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from convbench.record import Features
-from convbench.reducers import in_sequence
+from convbench.reducers import free_size, in_sequence
 from convbench.registry import reducers
 
 
@@ -25,9 +25,15 @@ class SpatialSoftmax(nn.Module):
 
 
 @reducers.register("spatial-softmax")
-def spatial_softmax(features: Features, lstm_input: int | None, *, keypoints: int | None = None) -> nn.Module:
-    """Expected position of each channel's peak: D = 2C, or 2*keypoints after a 1x1 conv (Finn 2015)."""
+def spatial_softmax(
+    features: Features, lstm_input: int | None, *, keypoints: int | None = None, linear: bool = False
+) -> nn.Module:
+    """Expected position of each channel's peak: D = 2C, or 2*keypoints after a 1x1 conv (Finn 2015).
+
+    ``linear`` puts a fully connected layer to ``lstm_input`` after it, as robomimic does.
+    """
     softmax = SpatialSoftmax(features.height, features.width)
-    if keypoints is None:
-        return softmax
-    return in_sequence([nn.Conv2d(features.channels, keypoints, kernel_size=1), softmax])
+    points = keypoints or features.channels
+    squeeze = [nn.Conv2d(features.channels, points, kernel_size=1)] if keypoints else []
+    mix = [nn.Linear(2 * points, free_size("spatial-softmax(linear=true)", lstm_input))] if linear else []
+    return in_sequence([*squeeze, softmax, *mix])

@@ -76,4 +76,5 @@ def _opened(axis: str, value: Any) -> Any:
             return clip_fields(value) if axis == "clip" else rnn_fields(value)
     except ValueError:
         return value
-    return plug_fields(value, (axis,), Mistakes("")) if axis in READERS else value
+    plug = plug_fields(value, (axis,), Mistakes("")) if axis in READERS else None
+    return {"name": plug[0], **plug[1]} if plug else value

@@ -55,14 +55,16 @@ def variant(raw: Any, at: Location, mistakes: Mistakes) -> Chain | None:
 
 def model(raw: Any, at: Location, mistakes: Mistakes) -> Models | None:
     """The user's own model: an import path, with ``inputs``, ``stages`` and the options of its factory."""
-    given = dict(fields) if isinstance(fields := plug_fields(raw, at, mistakes), dict) else {}
-    inputs, stages = given.pop("inputs", None), given.pop("stages", None) or {}
+    named = plug_fields(raw, at, mistakes)
+    if named is None:
+        return None
+    inputs, stages = named[1].pop("inputs", None), named[1].pop("stages", None) or {}
     if inputs is not None and not isinstance(inputs, str):
         mistakes.add((*at, "inputs"), f"{shown(inputs)} is no import path: write it as package.module:function")
     elif inputs is not None:
         _signature(models, inputs, (*at, "inputs"), mistakes)
     names = _stages(stages, (*at, "stages"), mistakes)
-    plugged = _plugged(models, given, at, mistakes) if given else None
+    plugged = _checked(models, *named, at, mistakes)
     return None if plugged is None else Models(plugged, inputs, names)
 
 
@@ -80,10 +82,10 @@ READERS: Mapping[str, Callable[[Any, Location, Mistakes], Any]] = {
 }
 
 
-def plug_fields(raw: Any, at: Location, mistakes: Mistakes) -> dict[str, Any] | None:
-    """A plug-in as a mapping of ``name`` and its options, whichever way it is written."""
+def plug_fields(raw: Any, at: Location, mistakes: Mistakes) -> tuple[str, dict[str, Any]] | None:
+    """The name of a plug-in and its options, whichever way it is written."""
     if isinstance(raw, dict) and isinstance(raw.get("name"), str):
-        return raw
+        return raw["name"], {key: value for key, value in raw.items() if key != "name"}
     if isinstance(raw, dict):
         mistakes.add(at, "needs a name: {name: avg-k, k: 4}")
         return None
@@ -96,20 +98,25 @@ def plug_fields(raw: Any, at: Location, mistakes: Mistakes) -> dict[str, Any] | 
         mistakes.add(at, f"{shown(raw)} is not written as name or name(option=value){hint}")
         return None
     options = [part.partition("=") for part in (match["options"] or "").split(",") if part.strip()]
-    return {"name": match["name"], **{key.strip(): _scalar(value) for key, _, value in options}}
+    return match["name"], {key.strip(): _scalar(value) for key, _, value in options}
 
 
 def _plugged(shelf: Registry[Any], raw: Any, at: Location, mistakes: Mistakes) -> Plugged | None:
-    fields = plug_fields(raw, at, mistakes)
-    found = fields and _signature(shelf, fields["name"], at, mistakes)
-    if not fields or not found:
+    named = plug_fields(raw, at, mistakes)
+    return None if named is None else _checked(shelf, *named, at, mistakes)
+
+
+def _checked(
+    shelf: Registry[Any], name: str, given: Mapping[str, Any], at: Location, mistakes: Mistakes
+) -> Plugged | None:
+    found = _signature(shelf, name, at, mistakes)
+    if found is None:
         return None
-    given = {key: value for key, value in fields.items() if key != "name"}
-    values = {key: _option(fields["name"], found, key, given[key], at, mistakes) for key in given}
+    values = {key: _option(name, found, key, given[key], at, mistakes) for key in given}
     for missing in sorted(found.required - set(given)):
-        mistakes.add(at, f"{fields['name']} needs the option {missing!r}")
+        mistakes.add(at, f"{name} needs the option {missing!r}")
     usable = {key: checked for key, checked in values.items() if checked is not None}
-    return Plugged(fields["name"], usable, found.defaults) if len(usable) == len(given) else None
+    return Plugged(name, usable, found.defaults) if len(usable) == len(given) else None
 
 
 def _option(plug: str, found: Signature, key: str, raw: Any, at: Location, mistakes: Mistakes) -> list[Any] | None:
