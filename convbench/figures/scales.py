@@ -25,7 +25,7 @@ def limits(values: Iterable[float]) -> tuple[float, float]:
 
 
 def ticks(low: float, high: float, unit: str) -> list[float]:
-    """Round values between the ends: powers of two for sizes and bytes, else decades, with more between where few fit."""
+    """Round values between the ends: powers of two for sizes and bytes, else decades with more between if few fit."""
     if unit in BINARY:
         first, last = math.ceil(math.log2(low)), math.floor(math.log2(high))
         step = max(1, math.ceil((last - first + 1) / 8))

@@ -1,0 +1,133 @@
+"""The report that people read: one file, opened from disk with no network, in light, dark and print."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from collections.abc import Sequence
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from convbench.analysis.results import Result, results
+from convbench.errors import StoreError
+from convbench.figures import Axes, Drawing
+from convbench.figures.scatter import WORDS
+from convbench.figures.style import AREA, HUES, WEIGHT, look, marker_path
+from convbench.record import Record, Run
+from convbench.registry import figures
+from convbench.report import svg
+from convbench.report.payload import payload
+from convbench.report.view import view
+
+SCRIPTS = ("data", "units", "scales", "filters", "chart", "pointer", "pin", "table", "main")
+
+
+def write(run: Run, records: Sequence[Record], path: Path) -> Path:
+    """Write the report of a run; the same records give the same bytes. Raises StoreError where it cannot be written."""
+    found = results(records)
+    data = payload(run, found)
+    text = render("run.html", data, **view(run, found), **_figures(found), looks=_looks(found))
+    return put(path, text)
+
+
+def render(template: str, data: dict[str, Any], **values: Any) -> str:
+    """A template filled, with the style, the script and the policy that allows this very script and nothing else."""
+    source = script()
+    policy = (
+        f"default-src 'none'; script-src 'sha256-{_digest(source)}'; style-src 'unsafe-inline'; img-src data:; "
+        "base-uri 'none'; form-action 'none'"
+    )
+    page = _environment().get_template(template)
+    return page.render(data=data, policy=policy, script=Markup(source), style=Markup(_asset("style.css")), **values)
+
+
+def put(path: Path, text: str) -> Path:
+    """Write a page; what no encoding can say (a lone surrogate) becomes a question mark."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(text.encode("utf-8", "replace"))
+    except OSError as error:
+        raise StoreError(f"{path}: the report cannot be written ({error.strerror}); choose another place") from error
+    return path
+
+
+@cache
+def script() -> str:
+    """The page's whole script: small files, one scope."""
+    parts = "\n".join(_asset(f"{name}.js") for name in SCRIPTS)
+    return f'(() => {{\n"use strict";\n{parts}\n}})();'
+
+
+def _figures(found: Sequence[Result]) -> dict[str, Any]:
+    """The drawings in the page's order, each plug-in's own under its name."""
+    order = {name: place for place, name in enumerate(("by-size", "trade-off", "stages", "variants"))}
+    shown: dict[str, list[dict[str, Any]]] = {}
+    for plugin in sorted(figures, key=lambda one: (order.get(one.name, len(order)), one.name)):
+        drawings = _chosen(plugin.build(found))
+        shown[plugin.name] = [_figure(one, f"{plugin.name}{number}") for number, one in enumerate(drawings)]
+    return {"figures": shown, "known": list(order)}
+
+
+def _chosen(drawings: Any) -> list[Drawing]:
+    """The first interactive drawing and every other kind; further ones are the same chart with other axes."""
+    chosen: list[Drawing] = []
+    for one in drawings:
+        chosen.append(one)
+        if one.axes:
+            break
+    return chosen
+
+
+def _figure(one: Drawing, prefix: str) -> dict[str, Any]:
+    return {
+        "id": re.sub(r"\W", "-", prefix),
+        "title": one.title,
+        "caption": one.caption,
+        "svg": Markup(svg.inline(one, re.sub(r"\W", "-", prefix))),
+        "spec": {"axes": one.axes._asdict() if one.axes else None, "marks": one.marks},
+        "choices": _choices(one.axes),
+    }
+
+
+def _choices(axes: Axes | None) -> list[dict[str, Any]]:
+    if not axes:
+        return []
+    both = (("y", "Vertical", axes.y, axes.ys), ("x", "Across", axes.x, axes.xs))
+    return [
+        {"axis": axis, "label": label, "chosen": chosen, "columns": [(name, WORDS[name]) for name in names]}
+        for axis, label, chosen, names in both
+        if len(names) > 1
+    ]
+
+
+def _looks(found: Sequence[Result]) -> list[dict[str, Any]]:
+    """Colour and shape of every reducer, for the legend that is also the filter."""
+    made = []
+    for name in sorted({one.series for one in found}):
+        colour, marker = look(name)
+        shape = marker_path(marker, AREA * WEIGHT.get(marker, 1.0))
+        made.append({"name": name, "hue": HUES.index(colour), "shape": shape})
+    return made
+
+
+@cache
+def _environment() -> Environment:
+    return Environment(
+        loader=PackageLoader("convbench.report"), autoescape=True, undefined=StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+
+
+@cache
+def _asset(name: str) -> str:
+    return (files("convbench.report") / "assets" / name).read_text("utf-8")
+
+
+def _digest(source: str) -> str:
+    return base64.b64encode(hashlib.sha256(source.encode()).digest()).decode()

@@ -1,0 +1,195 @@
+"""A run as the page's template wants it: plain text and numbers, nothing left to compute."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from convbench.analysis.advice import Advice, Contender, advise
+from convbench.analysis.gains import VariantGain
+from convbench.analysis.results import Result, measured, typical
+from convbench.record import Parts, Run
+from convbench.report import units
+from convbench.report.findings import failure, percent, sentence
+from convbench.report.words import model, outcome, sentences
+
+ROWS = 100
+"""Rows of the table that are in the page without its script."""
+
+LISTED = 50
+
+COLUMNS = (
+    ("reducer", "Reducer", False),
+    ("lstm_input", "LSTM input", True),
+    ("backbone", "Backbone", False),
+    ("variant", "Variant", False),
+    ("scenario", "Scenario", False),
+    ("params", "Parameters", True),
+    ("flops", "FLOPs", True),
+    ("latency", "Latency", True),
+    ("interval", "95 % interval", True),
+    ("factor", "×", True),
+    ("memory", "Peak memory", True),
+    ("frames_per_s", "Frames/s", True),
+)
+"""The table of all cases: key, heading, whether it is a number."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One case as the table shows it."""
+
+    index: int
+    cells: tuple[str, ...]
+    series: str
+
+
+def view(run: Run, found: Sequence[Result]) -> dict[str, Any]:
+    """What the template is filled with, but for the figures and the payload."""
+    advice = advise(found)
+    said = sentences(run, found)
+    return {
+        "run": run,
+        "lead": said[0],
+        "sentences": said[1:],
+        "outcome": outcome(run, found),
+        "ranking": _ranking(advice),
+        "variants": [_variant(one) for one in advice.variants],
+        "columns": COLUMNS,
+        "rows": [_cells(index, one, factor) for index, one, factor in _ordered(found)[:ROWS]],
+        "total": len(measured(found)),
+        "failures": _failures(found, "failed"),
+        "skipped": _failures(found, "skipped"),
+        "findings": _findings(found),
+        "environment": {key: _word(value) for key, value in run.environment.items()},
+        "conditions": _conditions(found),
+        "protocol": asdict(run.protocol),
+        "equal": {case: list(others) for case, others in list(run.equal.items())[:LISTED]},
+    }
+
+
+def _ranking(advice: Advice) -> list[dict[str, str]]:
+    """The best size and variant of each reducer, fastest first."""
+    best: dict[str, Contender] = {}
+    for one in advice.ranking:
+        best.setdefault(one.result.series, one)
+    return [_rank(one, advice) for one in best.values()]
+
+
+def _rank(one: Contender, advice: Advice) -> dict[str, str]:
+    found = one.result
+    return {
+        "series": found.series,
+        "model": model(found, variant=False),
+        "variant": found.case.variant_name,
+        "latency": units.interval(found.latency),
+        "factor": units.factor(one.factor.median) if found.latency else units.MISSING,
+        "tied": "tied" if one.tied and advice.timed else "",
+        "pick": "pick" if found is advice.pick else "",
+        "params": units.count(found.params),
+        "flops": units.flops(found.flops),
+        "memory": units.size(found.memory),
+    }
+
+
+def _variant(one: VariantGain) -> dict[str, str]:
+    """A row of the table of variants; medians over its cases."""
+    paid = [gain.pays_after for gain in one.gains if gain.pays_after is not None]
+    never = len(one.gains) - len(paid)
+    compiled = _median(one, "compile_s") is not None
+    allocators = sorted({" against ".join(gain.allocators) for gain in one.gains if gain.allocators})
+    captured = _median(one, "flops_captured")
+    return {
+        "variant": one.variant,
+        "place": f"{one.scenario}, {one.device}",
+        "models": f"{len(one.gains):,}",
+        "speedup": units.factor(one.speedup.median),
+        "range": f"{units.digits(one.speedup.low, 3)} to {units.digits(one.speedup.high, 3)}",
+        "compile": units.seconds(_median(one, "compile_s")),
+        "graphs": units.count(_median(one, "graphs")),
+        "breaks": units.count(_median(one, "graph_breaks")),
+        "captured": percent(captured) if captured is not None else units.MISSING,
+        "pays": (f"{statistics.median(paid):,.0f} calls" if paid else "never") if compiled else units.MISSING,
+        "never": f"never for {never}" if compiled and paid and never else "",
+        "allocators": ", ".join(allocators),
+    }
+
+
+def _median(one: VariantGain, metric: str) -> float | None:
+    values = [v for gain in one.gains if (v := typical(gain.result.record, metric)) is not None]
+    return statistics.median(values) if values else None
+
+
+def fastest(found: Sequence[Result]) -> dict[object, float]:
+    """The lowest median latency of each comparable group: what relative factors are against."""
+    least: dict[object, float] = {}
+    for one in measured(found):
+        if one.latency:
+            least[one.group] = min(one.latency.median, least.get(one.group, float("inf")))
+    return least
+
+
+def _ordered(found: Sequence[Result]) -> list[tuple[int, Result, float | None]]:
+    """Measured cases with their factor over the fastest of their group, fastest first."""
+    least = fastest(found)
+    rows = [(i, one, one.latency.median / least[one.group] if one.latency else None)
+            for i, one in enumerate(found) if one.record.status == "ok"]  # fmt: skip
+    return sorted(rows, key=lambda entry: (entry[1].latency is None, entry[1].latency or (0,), entry[0]))
+
+
+def _cells(index: int, one: Result, factor: float | None) -> Row:
+    """The cells in the order of the table's head; the script writes the same text."""
+    case, architecture = one.case, one.case.architecture
+    parts = architecture if isinstance(architecture, Parts) else None
+    bounds = units.interval(one.latency).partition(" [")[2].rstrip("]")
+    cells = (
+        str(parts.reducer if parts else architecture),
+        f"{one.lstm_input:,}" if one.lstm_input else units.MISSING,
+        str(parts.backbone) if parts else units.MISSING,
+        case.variant_name,
+        case.scenario,
+        units.count(one.params),
+        units.flops(one.flops),
+        units.seconds(one.latency.median if one.latency else None),
+        bounds or units.MISSING,
+        units.factor(factor),
+        units.size(one.memory),
+        units.count(one.frames_per_s),
+    )
+    return Row(index, cells, one.series)
+
+
+def _failures(found: Sequence[Result], status: str) -> list[dict[str, str]]:
+    chosen = [one.record for one in found if one.record.status == status]
+    return [{"case": record.case.id, "reason": failure(record.failure)} for record in chosen]
+
+
+def _findings(found: Sequence[Result]) -> list[dict[str, Any]]:
+    """Each sentence once with the cases it holds for, warnings first, then the most frequent."""
+    cases: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for one in found:
+        for finding in one.record.findings:
+            cases[finding.level, sentence(finding)].append(one.case.id)
+    ordered = sorted(cases.items(), key=lambda item: (item[0][0] != "warning", -len(item[1])))
+    return [{"level": level, "sentence": text, "cases": ids} for (level, text), ids in ordered]
+
+
+def _conditions(found: Sequence[Result]) -> dict[str, str]:
+    """What was recorded per case and was the same for all, or the values it took."""
+    values: dict[str, set[str]] = defaultdict(set)
+    for one in measured(found):
+        for key, value in one.record.conditions.items():
+            values[key].add(_word(value))
+    return {key: _few(sorted(several)) for key, several in sorted(values.items())}
+
+
+def _few(several: Sequence[str]) -> str:
+    return ", ".join(several) if len(several) <= 4 else f"{several[0]} … {several[-1]} ({len(several)} values)"
+
+
+def _word(value: Any) -> str:
+    return units.MISSING if value is None else value if isinstance(value, str) else json.dumps(value)
