@@ -46,7 +46,7 @@ def build(case: Case, seed: int, device: str) -> nn.Module:
                 model: nn.Module = _assemble(parts, case.clip, seed)
             case Whole() as whole:
                 torch.manual_seed(seed)
-                model = import_path(whole.model.name)(**dict(whole.model.options)).to(device)
+                model = _users_model(whole).to(device)
     return model.eval()
 
 
@@ -95,6 +95,13 @@ def vector_size(reducer: Choice, features: Features, lstm_input: int | None) -> 
         shape = tuple(vectors.shape) if isinstance(vectors, torch.Tensor) else type(vectors).__name__
         raise Impossible(f"reducer {reducer} returns {shape} for 2 maps of {features}: it must return vectors (N, D)")
     return int(vectors.shape[1])
+
+
+def _users_model(whole: Whole) -> nn.Module:
+    model = import_path(whole.model.name)(**dict(whole.model.options))
+    if not isinstance(model, nn.Module):
+        raise ConvbenchError(f"{whole.model.name} returned {type(model).__name__}: it must return a torch.nn.Module")
+    return model
 
 
 def _assemble(parts: Parts, clip: Clip, seed: int) -> ConvReducerRNN:

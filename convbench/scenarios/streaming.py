@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from itertools import cycle
 from typing import Any
@@ -12,6 +13,8 @@ from convbench.errors import ConvbenchError
 from convbench.registry import scenarios
 from convbench.subject import Subject
 
+STATEFUL = "streaming needs a model that takes (frame, state) and returns (output, state)"
+
 
 @scenarios.register("streaming")
 def streaming(subject: Subject) -> Callable[[], Any]:
@@ -21,6 +24,7 @@ def streaming(subject: Subject) -> Callable[[], Any]:
     """
     match subject.inputs.args:
         case (torch.Tensor() as clip,) if clip.dim() == 5 and not subject.inputs.kwargs:
+            _must_take_state(subject)
             frames = cycle(clip[:, t : t + 1] for t in range(clip.shape[1]))
         case _:
             raise ConvbenchError(
@@ -33,8 +37,15 @@ def streaming(subject: Subject) -> Callable[[], Any]:
         with torch.inference_mode():
             result = subject.forward(next(frames), state)
         if not (isinstance(result, tuple) and len(result) == 2):
-            raise ConvbenchError("streaming needs a model that takes (frame, state) and returns (output, state)")
+            raise ConvbenchError(STATEFUL)
         state = result[1]
         return result
 
     return run
+
+
+def _must_take_state(subject: Subject) -> None:
+    try:
+        inspect.signature(subject.model.forward).bind("frame", "state")
+    except TypeError as error:
+        raise ConvbenchError(STATEFUL) from error

@@ -1,0 +1,131 @@
+"""Parameters and MACs: closed forms, the count on meta and the traced count agree, exactly."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+
+import pytest
+import torch
+from closed_forms import conv_macs, rnn_macs, rnn_params
+from torch.utils.flop_counter import FlopCounterMode
+
+from convbench import count_traced, subject
+from convbench.count_meta import macs_by_stage
+from convbench.network import build
+from convbench.record import Case, Choice, Clip, Parts, Recurrent, Whole
+from convbench.registry import backbones, reducers
+
+ARTICLE = {
+    ("gap", None): (83_840, 57_933_824),
+    ("fc", 128): (16_910_336, 327_155_712),
+    ("hybrid", 64): (102_336, 58_228_736),
+    ("flatten", None): (67_176_320, 1_131_413_504),
+}
+
+
+def case(reducer: str = "gap", size: int | None = None, backbone: str = "conv", **axes) -> Case:
+    parts = {key: axes.pop(key) for key in ("rnn", "layer_norm", "head") if key in axes}
+    return Case(Parts(Choice(backbone), Choice(reducer), size, **parts), **axes)
+
+
+def params(of: Case) -> int:
+    return sum(parameter.numel() for parameter in build(of, 0, "meta").parameters())
+
+
+@pytest.mark.parametrize(("model", "expected"), ARTICLE.items(), ids=lambda value: str(value))
+def test_the_articles_models_are_counted_exactly(model, expected):
+    found = case(*model)
+    assert (params(found), sum(macs_by_stage(found).values())) == expected
+
+
+def test_the_articles_split_by_stage():
+    assert macs_by_stage(case("fc", 128)) == {
+        "backbone": 56_623_104,
+        "reducer": 268_435_456,
+        "lstm": 2_097_152,
+        "head": 0,
+        "other": 0,
+    }
+
+
+def test_closed_forms_over_random_recurrent_shapes():
+    rng = random.Random(0)
+    for _ in range(300):
+        cell = rng.choice(("lstm", "gru"))
+        hidden = rng.randint(1, 40)
+        projection = rng.randint(0, hidden - 1) if cell == "lstm" and rng.random() < 0.5 else 0
+        rnn = Recurrent(cell, hidden, rng.randint(1, 3), rng.random() < 0.5, projection)
+        size, clip = rng.choice((1, 7, 64, 257, 519)), Clip(rng.randint(1, 3), rng.randint(1, 5), 3, 9, 11)
+        found = case("hybrid", size, rnn=rnn, clip=clip)
+        stages = macs_by_stage(found)
+        assert stages["lstm"] == rnn_macs(rnn, size, clip.frames, clip.batch), found.id
+        assert stages["backbone"] == conv_macs(clip.batch * clip.frames, 3, 32, 3, 9, 11), found.id
+        assert params(found) == 896 + 33 * size + rnn_params(rnn, size), found.id
+
+
+@pytest.mark.parametrize("backbone", [plugin.name for plugin in backbones])
+@pytest.mark.parametrize("reducer", [plugin.name for plugin in reducers])
+def test_the_two_counts_agree_for_every_plugin(backbone, reducer):
+    found = case(reducer, 64, backbone, clip=Clip(2, 2, 3, 84, 92), head=3, layer_norm=True)
+    traced = count_traced.trace(subject.assemble(found, 0))
+    assert macs_by_stage(found) == traced.macs
+    assert traced.uncounted == ()
+
+
+@pytest.mark.parametrize("reducer", [plugin.name for plugin in reducers])
+def test_one_frame_times_frames_is_the_full_count(reducer):
+    """count_meta counts one frame and multiplies; torch's own counter over the whole clip must say the same."""
+    found = case(reducer, 64, clip=Clip(3, 5, 3, 12, 12), rnn=Recurrent(bidirectional=True, layers=2))
+    held = subject.assemble(found, 0, "meta")
+    with FlopCounterMode(display=False) as counter:
+        held.run()
+    assert 2 * sum(macs_by_stage(found).values()) == counter.get_total_flops()
+
+
+def test_streaming_counts_one_frame():
+    whole, frame = case("gap"), case("gap", scenario="streaming")
+    assert sum(macs_by_stage(whole).values()) == 16 * sum(macs_by_stage(frame).values())
+
+
+def test_a_disagreement_is_seen():
+    """A model that multiplies outside torch's matrix operators is counted differently by the two counters."""
+    found = case("gap", clip=Clip(1, 2, 3, 8, 8))
+    held = subject.assemble(found, 0)
+    held.model.lstm = torch.nn.LSTM(32, 64, batch_first=True)
+    assert count_traced.trace(held).macs["lstm"] != macs_by_stage(found)["lstm"]
+
+
+@pytest.mark.parametrize(
+    ("model", "inputs", "lstm"),
+    [
+        ("wild:Article", None, 5 * 512 * (32 + 128)),
+        ("wild:CellLoop", "wild:time_major", 5 * 64 * (4 + 16)),
+        ("wild:DictModel", "wild:as_dict", 5 * 64 * (9 + 16 + 16 + 16)),
+        ("wild:KeepsState", None, 5 * 32 * (3 + 8)),
+    ],
+)
+def test_models_of_the_wild_have_their_lstm_counted_twice_alike(model, inputs, lstm):
+    found = Case(Whole(Choice(model), inputs), clip=Clip(1, 5, 3, 16, 16))
+    assert macs_by_stage(found)["lstm"] == lstm
+    assert count_traced.trace(subject.assemble(found, 0)).macs == macs_by_stage(found)
+
+
+def test_a_hand_written_cell_is_counted_where_its_stages_say():
+    stages = (("backbone", "cnn"), ("lstm", "x"))
+    found = Case(Whole(Choice("wild:HandWrittenCell"), "wild:channels_first", stages), clip=Clip(2, 5, 3, 16, 16))
+    counted = macs_by_stage(found)
+    assert counted["backbone"] == conv_macs(10, 3, 4, 3, 7, 7)
+    assert (counted["lstm"], counted["other"]) == (10 * 4 * 64, 10 * 16 * 64)
+
+
+def test_size_does_not_cost_memory():
+    """flatten of a 512x512 map of 256 channels would be 137 GB of LSTM weights; on meta it is a number."""
+    found = Case(Parts(Choice("conv", (("channels", 256),)), Choice("flatten")), clip=Clip(1, 4, 3, 512, 512))
+    assert macs_by_stage(found)["lstm"] == 4 * 512 * (256 * 512 * 512 + 128)
+
+
+def test_variants_do_not_change_the_count():
+    found = case("attention")
+    varied = replace(found, variant=(Choice("channels_last"), Choice("compile")))
+    assert macs_by_stage(varied) == macs_by_stage(found)

@@ -1,0 +1,126 @@
+"""The model that is assembled: the article's own code agrees, stages are independent, linear reducers fold exactly."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+from wild import Article
+
+from convbench import subject
+from convbench.errors import ConvbenchError, Impossible
+from convbench.folding import folding, is_affine
+from convbench.network import ConvReducerRNN, build, convolutional_trunk, feature_shape
+from convbench.record import Case, Choice, Clip, Features, Parts, Recurrent
+from convbench.registry import reducers
+
+SMALL = Clip(2, 3, 3, 8, 10)
+
+
+def case(reducer: str = "gap", size: int | None = None, **parts) -> Case:
+    options = parts.pop("options", ())
+    return Case(Parts(Choice("conv"), Choice(reducer, options), size, **parts), clip=SMALL)
+
+
+def model(of: Case, seed: int = 0) -> ConvReducerRNN:
+    built = build(of, seed, "cpu")
+    assert isinstance(built, ConvReducerRNN)
+    return built
+
+
+def test_gap_is_the_articles_gap_model():
+    ours, theirs = model(case()), Article()
+    theirs.conv1.load_state_dict(ours.backbone[0].state_dict())
+    theirs.lstm.load_state_dict(ours.lstm.state_dict())
+    clip = torch.randn(2, 3, 3, 8, 10)
+    torch.testing.assert_close(ours(clip)[0], theirs(clip))
+
+
+def test_a_clip_that_is_not_contiguous_works():
+    clip = torch.randn(2, 3, 3, 8, 10).transpose(0, 1)
+    model(case())(clip)
+
+
+def test_stages_are_seeded_apart():
+    """The same seed gives the same backbone and LSTM whatever reducer stands between them."""
+    one, other = model(case("fc", 32)), model(case("gap"))
+    torch.testing.assert_close(one.backbone.state_dict(), other.backbone.state_dict())
+    torch.testing.assert_close(one.lstm.state_dict(), other.lstm.state_dict())
+
+
+def test_the_seed_decides_the_weights():
+    same, other = model(case(), 1), model(case(), 2)
+    torch.testing.assert_close(model(case(), 1).state_dict(), same.state_dict())
+    assert not torch.equal(same.lstm.weight_ih_l0, other.lstm.weight_ih_l0)
+
+
+@pytest.mark.parametrize("rnn", [Recurrent("gru", 8), Recurrent("lstm", 8, 2, True, 3), Recurrent(hidden=8, layers=2)])
+def test_recurrent_shapes_reach_the_output(rnn):
+    width = (rnn.proj_size or rnn.hidden) * (2 if rnn.bidirectional else 1)
+    assert subject.assemble(case(rnn=rnn), 0).run()[0].shape == (2, 3, width)
+    assert subject.assemble(case(rnn=rnn, head=5), 0).run()[0].shape == (2, 3, 5)
+
+
+def test_layer_norm_stands_before_the_lstm():
+    normed = model(case("flatten", layer_norm=True))
+    vectors = normed.reducer(normed.backbone(100 * torch.randn(4, 3, 8, 10)))
+    torch.testing.assert_close(vectors.std(dim=1, unbiased=False), torch.ones(4), rtol=1e-3, atol=1e-3)
+
+
+def test_the_hybrid_folds_into_gap():
+    """DOMAIN finding 3: W_ih' = W_ih W_fc, b_ih' = b_ih + W_ih b_fc is the same function with 18,496 fewer parameters."""
+    hybrid, gap = model(case("hybrid", 64)), model(case("gap"))
+    fc = hybrid.reducer[-1]
+    with torch.no_grad():
+        gap.lstm.load_state_dict(hybrid.lstm.state_dict() | {"weight_ih_l0": gap.lstm.weight_ih_l0})
+        gap.lstm.weight_ih_l0.copy_(hybrid.lstm.weight_ih_l0 @ fc.weight)
+        gap.lstm.bias_ih_l0.copy_(hybrid.lstm.bias_ih_l0 + hybrid.lstm.weight_ih_l0 @ fc.bias)
+    clip = torch.randn(2, 3, 3, 8, 10)
+    torch.testing.assert_close(hybrid(clip)[0], gap(clip)[0], rtol=0, atol=1e-6)
+    found = folding(hybrid)
+    saved = sum(p.numel() for p in hybrid.parameters()) - sum(p.numel() for p in gap.parameters())
+    assert found is not None
+    assert (found.code, dict(found.data)) == ("folds_into_lstm", {"lstm_input": 32, "params_saved": saved})
+    assert saved == 18_496
+
+
+def test_an_activation_or_a_norm_does_not_fold():
+    assert folding(model(case("hybrid", 64, options=(("activation", True),)))) is None
+    assert folding(model(case("hybrid", 64, layer_norm=True))) is None
+
+
+def test_a_narrow_fc_is_a_factorisation():
+    found = folding(model(case("fc", 16)))
+    assert found is not None
+    assert (found.code, dict(found.data)) == ("low_rank", {"rank": 16, "lstm_input": 32 * 80})
+
+
+@pytest.mark.parametrize("name", [plugin.name for plugin in reducers])
+def test_is_affine_never_says_yes_wrongly(name):
+    """f(ax + (1-a)y) = a f(x) + (1-a) f(y) holds for every reducer that is called affine."""
+    reducer = reducers.get(name).build(Features(4, 8, 8), 32)
+    x, y = torch.randn(3, 4, 8, 8), torch.randn(3, 4, 8, 8)
+    mixed = reducer(0.3 * x + 0.7 * y)
+    holds = torch.allclose(mixed, 0.3 * reducer(x) + 0.7 * reducer(y), atol=1e-5)
+    assert holds or not is_affine(reducer)
+
+
+def test_a_classifiers_trunk_is_a_backbone():
+    classifier = nn.Sequential()
+    classifier.add_module("features", nn.Sequential(nn.Conv2d(3, 6, 3, stride=2), nn.ReLU(), nn.MaxPool2d(2)))
+    classifier.add_module("avgpool", nn.AdaptiveAvgPool2d(1))
+    classifier.add_module("flatten", nn.Flatten())
+    classifier.add_module("classifier", nn.Sequential(nn.Dropout(), nn.Linear(6, 10)))
+    trunk = convolutional_trunk(classifier)
+    assert trunk(torch.randn(1, 3, 20, 20)).shape == (1, 6, 4, 4)
+
+
+def test_what_has_no_trunk_says_so():
+    with pytest.raises(ConvbenchError, match="no convolutional part"):
+        convolutional_trunk(nn.Sequential(nn.Flatten(), nn.Linear(4, 2)))
+
+
+@pytest.mark.parametrize("backbone", ["nature", "vgg"])
+def test_a_frame_too_small_for_a_backbone_is_impossible(backbone):
+    with pytest.raises(Impossible, match=f"backbone {backbone} does not take a 3x4x4 frame"):
+        feature_shape(Choice(backbone), 3, 4, 4)

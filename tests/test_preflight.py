@@ -1,0 +1,96 @@
+"""The plan: sizes resolved, equal configurations found, impossible ones refused all at once, before anything is built."""
+
+from __future__ import annotations
+
+import pytest
+
+from convbench.errors import Impossible
+from convbench.preflight import needed_bytes, preflight, resolve
+from convbench.record import Case, Choice, Clip, Parts, Recurrent, Whole
+
+GIB = 2**30
+
+
+def case(reducer: str = "gap", size: int | None = None, clip: Clip | None = None, **options) -> Case:
+    return Case(Parts(Choice("conv"), Choice(reducer, tuple(options.items())), size), clip=clip or Clip())
+
+
+@pytest.mark.parametrize(
+    ("given", "size"),
+    [
+        (case("flatten"), 131_072),
+        (case("gap", 64), 32),
+        (case("fc", 257), 257),
+        (case("avg-k", k=3), 288),
+        (case("spatial-softmax"), 64),
+        (case("attention"), 128),
+        (case("conv1x1-avg-k", 128), 128),
+        (case("flatten", clip=Clip(1, 2, 3, 33, 17)), 32 * 33 * 17),
+    ],
+    ids=lambda value: str(value),
+)
+def test_the_lstm_input_size_is_resolved(given, size):
+    assert resolve(given).architecture.lstm_input == size
+
+
+def test_map_bound_sizes_collapse_to_one_case():
+    plan = preflight([case("gap", 16), case("gap", 64), case("gap")], GIB)
+    assert [one.id for one in plan.cases] == [case("gap", 32).id]
+    assert plan.equal == {}
+
+
+def test_a_pool_to_the_whole_map_is_flatten_and_to_one_cell_is_gap():
+    plan = preflight([case("flatten"), case("avg-k", k=64), case("gap"), case("avg-k", k=1)], 8 * GIB)
+    assert [one.architecture.reducer.name for one in plan.cases] == ["flatten", "gap"]
+    assert [len(others) for others in plan.equal.values()] == [1, 1]
+
+
+def test_different_models_of_the_same_size_stay_apart():
+    cases = [case("gap"), case("gmp"), case("gem"), case("gdconv"), case("hybrid", 32)]
+    assert len(preflight(cases, GIB).cases) == len(cases)
+
+
+def test_all_that_is_impossible_is_said_at_once():
+    with pytest.raises(Impossible) as refused:
+        preflight([case("avg-k", k=100), case("fc"), case("conv1x1-avg-k", 100), case("gap")], GIB)
+    message = str(refused.value)
+    assert "3 of the suite's cases cannot be built" in message
+    assert "k=100 does not fit the 64x64 feature map" in message
+    assert "fc has a free output size: give it an lstm_input" in message
+    assert "use 96 or 112" in message
+
+
+def test_a_model_that_does_not_fit_is_refused_before_it_is_built():
+    with pytest.raises(Impossible, match=r"needs at least 1[67]\.\d GiB .* 1\.0 GiB are available"):
+        preflight([case("flatten", clip=Clip(1, 4, 3, 512, 512))], GIB)
+
+
+def test_needed_bytes_of_the_articles_flatten_model():
+    weights, clip, maps = 67_176_320 * 4, 16 * 3 * 64 * 64 * 4, 16 * 131_072 * 4
+    assert needed_bytes(resolve(case("flatten"))) == weights + clip + maps
+
+
+@pytest.mark.parametrize(
+    ("model", "inputs", "reason"),
+    [
+        ("wild:not_a_module", None, "returned str"),
+        ("wild:DictModel", None, "missing 1 required positional argument: 'reward'"),
+        ("wild:Article", "wild:a_string", "return a tensor"),
+        ("wild:Articel", None, "'wild' has no 'Articel'"),
+        ("wyld:Article", None, "No module named 'wyld'"),
+    ],
+)
+def test_a_users_model_that_cannot_be_called_is_refused_with_the_reason(model, inputs, reason):
+    with pytest.raises(Impossible, match=reason):
+        preflight([Case(Whole(Choice(model), inputs), clip=Clip(1, 2, 3, 16, 16))], GIB)
+
+
+def test_streaming_needs_state():
+    with pytest.raises(Impossible, match=r"\(frame, state\)"):
+        preflight([Case(Whole(Choice("wild:Article")), clip=Clip(1, 2, 3, 8, 8), scenario="streaming")], GIB)
+
+
+def test_recurrent_options_reach_the_plan():
+    rnn = Recurrent("lstm", 8, 1, False, 4)
+    one = Case(Parts(Choice("conv"), Choice("gap"), rnn=rnn), clip=Clip(1, 2, 3, 8, 8))
+    assert preflight([one], GIB).cases[0].id == "conv/gap/32/lstm8p4/1x2x3x8x8/eager/inference/cpu"

@@ -1,0 +1,78 @@
+"""Warm-up, sampling and the stopping rule, on invented times."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from convbench.timing import Sample, StoppingRule, sample, warm_up
+
+
+class FakeClock:
+    """Every call takes the next of the given seconds; nothing sleeps."""
+
+    def __init__(self, seconds):
+        self.seconds = iter(seconds)
+        self.time_of_day = 0.0
+        self.calls = 0
+
+    def now(self):
+        return self.time_of_day
+
+    def time(self, call):
+        call()
+        self.calls += 1
+        seconds = next(self.seconds)
+        self.time_of_day += seconds
+        return Sample(seconds)
+
+
+def nothing():
+    return None
+
+
+def test_warm_up_ends_when_two_windows_agree():
+    falling = [1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1]
+    clock = FakeClock([*falling, *itertools.repeat(0.1, 1000)])
+    warm = warm_up(nothing, clock, max_seconds=100)
+    assert warm.steady
+    assert warm.calls == 20
+    assert warm.seconds == pytest.approx(6.5)
+
+
+def test_warm_up_gives_up_in_time_and_says_that_it_is_not_steady():
+    clock = FakeClock(0.01 * 1.1**n for n in itertools.count())
+    warm = warm_up(nothing, clock, max_seconds=2.0)
+    assert not warm.steady
+    assert 2.0 <= warm.seconds < 2.5
+
+
+def test_a_call_longer_than_the_warm_up_is_called_once():
+    assert warm_up(nothing, FakeClock(itertools.repeat(30.0)), max_seconds=1.0).calls == 1
+
+
+def test_sampling_stops_when_the_median_is_known():
+    taken, verdict = sample(nothing, FakeClock(itertools.repeat(0.01)), StoppingRule(0.01, min_samples=20, max_time=10))
+    assert verdict == "precise"
+    assert 20 <= len(taken) <= 22
+
+
+def test_sampling_stops_when_time_is_up():
+    noisy = itertools.cycle([0.1, 0.2, 0.3])
+    taken, verdict = sample(nothing, FakeClock(noisy), StoppingRule(0.01, min_samples=20, max_time=5.0))
+    assert verdict == "time is up"
+    assert 5.0 <= sum(one.host for one in taken) < 5.4
+
+
+def test_a_slow_call_still_gets_as_many_samples_as_an_interval_needs():
+    taken, verdict = sample(
+        nothing, FakeClock(itertools.repeat(60.0)), StoppingRule(0.01, min_samples=20, max_time=1.0)
+    )
+    assert (len(taken), verdict) == (6, "time is up")
+
+
+def test_raw_samples_are_kept_in_order():
+    seconds = [0.3, 0.1, 0.2] * 20
+    taken, _ = sample(nothing, FakeClock(seconds), StoppingRule(1e-9, min_samples=20, max_time=5.0))
+    assert [one.host for one in taken] == seconds[: len(taken)]
