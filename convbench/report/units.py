@@ -42,8 +42,10 @@ def flops(value: float | None) -> str:
 
 
 def factor(value: float | None) -> str:
-    """``5.6×``; two significant digits below 10, whole above."""
-    return MISSING if value is None else f"{digits(value, 2) if value < 10 else f'{value:,.0f}'}×"
+    """``5.6×``; two significant digits, one more below 2, whole above 10."""
+    if value is None:
+        return MISSING
+    return f"{digits(value, 3) if value < 2 else digits(value, 2) if value < 10 else f'{value:,.0f}'}×"
 
 
 def human(value: float | None, unit: str) -> str:

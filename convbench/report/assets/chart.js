@@ -1,0 +1,147 @@
+// An interactive chart: matplotlib's drawing until something changes, then the same drawn here with the reader's choices.
+class Chart {
+  constructor(figure, spec) {
+    this.figure = figure;
+    this.svg = figure.querySelector(".plot > svg");
+    this.axes = { x: spec.axes.x, y: spec.axes.y };
+    this.zoomed = null;
+    const box = this.svg.querySelector("clipPath rect");
+    this.box = Object.fromEntries(["x", "y", "width", "height"].map((name) => [name, Number(box.getAttribute(name))]));
+    this.clip = `url(#${box.parentNode.id})`;
+    this.measure();
+  }
+
+  // The scales and the places of all rows in view; what is off the plot has no place.
+  measure() {
+    const xs = valuesOf(this.axes.x), ys = valuesOf(this.axes.y), { x, y, width, height } = this.box;
+    const rows = scope.filter((row) => xs[row] > 0 && ys[row] > 0);
+    this.ends = { x: this.widen(limits(rows.map((row) => xs[row]))), y: limits(rows.map((row) => ys[row])) };
+    const ends = this.zoomed || this.ends;
+    this.x = new Scale(ends.x, x, x + width);
+    this.y = new Scale(ends.y, y + height, y);
+    this.places = rows.filter(isShown).map((row) => ({ row, x: this.x.place(xs[row]), y: this.y.place(ys[row]) }));
+  }
+
+  widen([low, high]) {
+    const size = this.axes.x === "lstm_input" ? data.crossover : null;
+    this.crossover = size && low < size && size < 4 * high ? size : null;
+    return [low, this.crossover ? Math.max(high, 1.5 * size) : high];
+  }
+
+  inside({ x, y }) {
+    const { box } = this;
+    return x >= box.x - 1 && x <= box.x + box.width + 1 && y >= box.y - 1 && y <= box.y + box.height + 1;
+  }
+
+  draw() {
+    this.measure();
+    const layer = element("g", { class: "layer" });
+    this.drawAxes(layer);
+    const plot = element("g", { "clip-path": this.clip });
+    this.drawSeries(plot);
+    this.drawFronts(plot);
+    this.drawCrossover(plot, layer);
+    layer.append(plot);
+    if (this.layer) this.layer.replaceWith(layer);
+    else {
+      for (const part of this.svg.querySelectorAll("[data-part]")) part.remove();
+      this.svg.insertBefore(layer, this.svg.querySelector(":scope > defs"));
+    }
+    this.layer = layer;
+  }
+
+  drawAxes(layer) {
+    const { x, y, width, height } = this.box;
+    for (const value of ticks(...this.x.ends, unitOf(this.axes.x))) {
+      const at = this.x.place(value).toFixed(1);
+      layer.append(element("path", { class: "gridline", d: `M${at} ${y}v${height}` }));
+      layer.append(element("text", { class: "tick", x: at, y: y + height + 12.6, "text-anchor": "middle" }, tickLabel(value, unitOf(this.axes.x))));
+    }
+    for (const value of ticks(...this.y.ends, unitOf(this.axes.y))) {
+      const at = this.y.place(value);
+      layer.append(element("path", { class: "gridline", d: `M${x} ${at.toFixed(1)}h${width}` }));
+      layer.append(element("text", { class: "tick", x: x - 5, y: (at + 3.8).toFixed(1), "text-anchor": "end" }, tickLabel(value, unitOf(this.axes.y))));
+    }
+    layer.append(element("text", { class: "tick", x: x + width / 2, y: y + height + 28, "text-anchor": "middle" }, heading(this.axes.x)));
+    layer.append(element("text", { class: "tick", x: x - 0.12 * width, y: y - 10 }, heading(this.axes.y)));
+  }
+
+  // One polyline per reducer and fill with a marker at every vertex, one path for its bars and one for its curves.
+  drawSeries(plot) {
+    const bySeries = new Map(), variants = column("variant"), curves = column("curve");
+    for (const place of this.places) {
+      const series = data.of[place.row];
+      if (!bySeries.has(series)) bySeries.set(series, { hollow: [], filled: [], bars: [], curves: new Map() });
+      const parts = bySeries.get(series);
+      if (this.axes.x === "lstm_input" && curves[place.row] !== null) push(parts.curves, curves[place.row], place);
+      if (!this.inside(place)) continue;
+      parts[variants[place.row] === "eager" ? "hollow" : "filled"].push(`${place.x.toFixed(1)},${place.y.toFixed(1)}`);
+      parts.bars.push(this.bar(place));
+    }
+    for (const [series, parts] of bySeries) {
+      const hue = `h${data.series[series].hue}`;
+      plot.append(element("path", { class: `curve ${hue}`, d: [...parts.curves.values()].map(joined).join("") }));
+      plot.append(element("path", { class: `bars ${hue}`, d: parts.bars.join("") }));
+    }
+    for (const [series, parts] of bySeries)
+      for (const fill of ["hollow", "filled"])
+        if (parts[fill].length)
+          plot.append(element("polyline", { class: "marks", "data-series": series, points: parts[fill].join(" "), style: `marker:url(#${fill}${series})` }));
+  }
+
+  bar({ row, x, y }) {
+    const low = column("latency_s_low")[row], high = column("latency_s_high")[row];
+    if (!(low > 0) || high === null) return "";
+    if (this.axes.y === "latency") return `M${x.toFixed(1)} ${this.y.place(low).toFixed(1)}V${this.y.place(high).toFixed(1)}`;
+    return this.axes.x === "latency" ? `M${this.x.place(low).toFixed(1)} ${y.toFixed(1)}H${this.x.place(high).toFixed(1)}` : "";
+  }
+
+  // The front of every comparable group in view, in two costs; never across groups.
+  drawFronts(plot) {
+    if (this.axes.x === "lstm_input") return;
+    const groups = new Map();
+    for (const place of this.places) push(groups, data.group[place.row], place);
+    const fronts = [...groups.values()].map((places) => front(places, valuesOf(this.axes.x), valuesOf(this.axes.y)));
+    this.front = fronts.flat().map((place) => place.row);
+    plot.append(element("path", { class: "front", d: fronts.map(stairs).join("") }));
+    const rings = fronts.flat().filter((place) => this.inside(place)).map((place) => `${place.x.toFixed(1)},${place.y.toFixed(1)}`);
+    plot.append(element("polyline", { class: "marks", points: rings.join(" "), style: "marker:url(#ring)" }));
+  }
+
+  drawCrossover(plot, layer) {
+    if (!this.crossover) return;
+    const at = this.x.place(this.crossover), { x, y, width, height } = this.box;
+    plot.append(element("path", { class: "crossover", d: `M${at.toFixed(1)} ${y}v${height}` }));
+    if (at > x && at < x + width)
+      layer.append(element("text", { class: "crossover-label", x: (at - 4).toFixed(1), y: y + 8.8, "text-anchor": "end" }, `D× ${grouped(this.crossover.toFixed(0))}`));
+  }
+
+  // Zoom about a place of the plot; factor 0 shows everything again.
+  zoom(factor, at) {
+    const { box } = this, center = at || { x: box.x + box.width / 2, y: box.y + box.height / 2 };
+    this.zoomed = factor === 0 ? null : {
+      x: [center.x + (box.x - center.x) * factor, center.x + (box.x + box.width - center.x) * factor].map((place) => this.x.value(place)),
+      y: [center.y + (box.y + box.height - center.y) * factor, center.y + (box.y - center.y) * factor].map((place) => this.y.value(place)),
+    };
+    this.draw();
+  }
+}
+
+const heading = (axis) => (axis === "lstm_input" ? "LSTM input size" : `${costs.get(axis).words} · lower is better`);
+const push = (map, key, value) => (map.has(key) ? map.get(key).push(value) : map.set(key, [value]));
+const joined = (places) => `M${places.sort((a, b) => a.x - b.x || b.y - a.y).map((p) => `${p.x.toFixed(1)} ${p.y.toFixed(1)}`).join("L")}`;
+
+// Places that no other is at least as good as in both and better in one, by rising x; equal ones all stay.
+function front(places, xs, ys) {
+  const ordered = [...places].sort((a, b) => xs[a.row] - xs[b.row] || ys[a.row] - ys[b.row]);
+  const kept = [];
+  for (const place of ordered) {
+    const last = kept[kept.length - 1];
+    if (!last || ys[place.row] < ys[last.row] || (ys[place.row] === ys[last.row] && xs[place.row] === xs[last.row])) kept.push(place);
+  }
+  return kept;
+}
+
+function stairs(places) {
+  return places.map(({ x, y }, i) => (i ? `H${x.toFixed(1)}V${y.toFixed(1)}` : `M${x.toFixed(1)} ${y.toFixed(1)}`)).join("");
+}

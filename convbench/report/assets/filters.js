@@ -1,0 +1,53 @@
+// Which rows are in view: the choices above the charts hold for every chart and for the table.
+const hiddenSeries = new Set();
+const chosen = { ...data.opening };
+const listeners = [];
+const changed = later(() => listeners.forEach((listener) => listener()));
+const measuredRows = [];
+let scope = [];
+
+// Rows that the selects let through; the axes are made for these, so that they stay put when reducers are hidden.
+function inScope() {
+  const wanted = Object.entries(chosen).filter(([, value]) => value !== "").map(([name, value]) => [column(name), value]);
+  return measuredRows.filter((row) => wanted.every(([values, value]) => values[row] === value));
+}
+
+const isShown = (row) => !hiddenSeries.has(data.of[row]);
+
+function setUpFilters() {
+  const status = column("status");
+  for (let row = 0; row < data.size; row++) if (status[row] === "ok") measuredRows.push(row);
+  for (const name of data.filters) addSelect(name);
+  for (const chip of document.querySelectorAll(".chip")) chip.addEventListener("click", () => toggle(chip));
+  document.querySelector(".legend .all").addEventListener("click", toggleAll);
+  scope = inScope();
+}
+
+function addSelect(name) {
+  const select = element("select", { "data-filter": name }, element("option", { value: "" }, "all"));
+  const values = [...new Set(measuredRows.map((row) => column(name)[row]))].filter((value) => value !== null);
+  if (values.length < 2) return;
+  for (const value of values.sort()) select.append(element("option", { value }, short(value)));
+  select.value = chosen[name] ?? "";
+  select.addEventListener("change", () => { chosen[name] = select.value; scope = inScope(); changed(); });
+  document.getElementById("selects").append(element("label", {}, `${words[name] || name} `, select));
+}
+
+const words = { backbone: "Backbone", variant: "Variant", scenario: "Scenario", device: "Device", clip: "Clip", rnn: "LSTM", model: "Model" };
+const short = (text) => (text.length > 48 ? `${text.slice(0, 47)}…` : text);
+
+function toggle(chip) {
+  const series = Number(chip.dataset.series), pressed = chip.getAttribute("aria-pressed") === "true";
+  chip.setAttribute("aria-pressed", String(!pressed));
+  if (pressed) hiddenSeries.add(series); else hiddenSeries.delete(series);
+  changed();
+}
+
+function toggleAll() {
+  const off = hiddenSeries.size === 0;
+  for (const chip of document.querySelectorAll(".chip")) {
+    chip.setAttribute("aria-pressed", String(!off));
+    if (off) hiddenSeries.add(Number(chip.dataset.series)); else hiddenSeries.delete(Number(chip.dataset.series));
+  }
+  changed();
+}

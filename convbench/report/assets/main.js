@@ -1,0 +1,29 @@
+// Brings the page to life; without it everything but choosing, zooming and sorting is there already.
+function setUpCharts() {
+  for (const figure of document.querySelectorAll("figure.chart")) {
+    const spec = JSON.parse(figure.dataset.spec);
+    if (!Object.keys(spec.marks).length) continue;
+    const chart = spec.axes ? new Chart(figure, spec) : null;
+    new Pointer(figure, spec, chart);
+    if (chart) control(figure, chart);
+  }
+}
+
+function control(figure, chart) {
+  for (const select of figure.querySelectorAll("select[data-axis]")) select.addEventListener("change", () => {
+    chart.axes[select.dataset.axis] = select.value;
+    chart.zoomed = null;
+    figure.querySelector("figcaption").textContent = `${heading(chart.axes.y)} against ${heading(chart.axes.x)}`.replaceAll(" · lower is better", "");
+    chart.draw();
+  });
+  for (const button of figure.querySelectorAll("[data-zoom]")) button.addEventListener("click", () => chart.zoom(Number(button.dataset.zoom)));
+  listeners.push(() => chart.draw());
+}
+
+document.documentElement.classList.add("live");
+if (data.size) {
+  setUpFilters();
+  setUpCharts();
+  setUpTable();
+}
+document.documentElement.dataset.ready = "true";

@@ -1,0 +1,84 @@
+// One case in words: in the tip beside a mark, and pinned with its command.
+const pinned = document.getElementById("pin");
+let pinnedRow = -1;
+let cameFrom = null;
+
+function lines(row) {
+  const get = (name) => column(name)[row];
+  const middle = get("latency_s_median");
+  return [
+    middle === null ? null : `${human(middle, "s")} a call [${bounds(middle, get("latency_s_low"), get("latency_s_high"))}]`,
+    get("params") === null ? null : `${human(get("params"), "1")} parameters, ${human(get("flops"), "FLOP")}`,
+    get("memory_peak_bytes") === null ? null : `${human(get("memory_peak_bytes"), "B")} peak memory`,
+  ].filter((line) => line !== null);
+}
+
+function titleOf(row) {
+  const get = (name) => column(name)[row];
+  const size = get("lstm_input");
+  return `${short(get("reducer") ?? get("model") ?? "")}${size ? `, LSTM input ${grouped(String(size))}` : ""}`;
+}
+
+const placeOf = (row) => ["backbone", "variant", "scenario", "device"].map((name) => column(name)[row]).filter(Boolean).map(short).join(" · ");
+
+function summary(row) {
+  return [element("b", {}, titleOf(row)), element("div", {}, placeOf(row)), ...lines(row).map((line) => element("div", {}, line))];
+}
+
+const findingsOf = (row) => (data.findings.of[row] || []).map((code) => data.findings.sentences[code]);
+
+function pin(row) {
+  if (pinnedRow < 0) cameFrom = document.activeElement;
+  pinnedRow = row;
+  const close = element("button", { type: "button", class: "close" }, "Close");
+  close.addEventListener("click", unpin);
+  const extra = ["rnn", "clip", "frames_per_s", "compile_s", "graph_breaks", "faults_per_call"].map((name) => [name, column(name)[row]]);
+  const facts = element("dl", { class: "facts" }, ...extra.filter(([, value]) => value !== null).map(([name, value]) =>
+    element("div", {}, element("dt", {}, name), element("dd", {}, typeof value === "number" ? digits(value, 4) : short(value)))));
+  const notes = findingsOf(row).map(([level, text]) => element("p", {}, element("span", { class: `tag ${level === "warning" ? "warn" : ""}` }, level), ` ${text}`));
+  pinned.replaceChildren(close, element("h3", {}, titleOf(row)), element("p", {}, placeOf(row)), ...lines(row).map((line) => element("div", {}, line)),
+    facts, ...notes, element("p", {}, element("code", {}, commandOf(row))), copyButton(row));
+  pinned.hidden = false;
+  markPinned();
+  close.focus({ preventScroll: true });
+}
+
+function unpin() {
+  if (pinnedRow < 0) return;
+  pinnedRow = -1;
+  pinned.hidden = true;
+  markPinned();
+  if (cameFrom && cameFrom.isConnected) cameFrom.focus({ preventScroll: true });
+}
+
+function markPinned() {
+  for (const row of document.querySelectorAll("#table tbody tr")) row.classList.toggle("pinned", Number(row.dataset.row) === pinnedRow);
+}
+
+function copyButton(row) {
+  const button = element("button", { type: "button", "aria-label": `Copy the command that measures ${titleOf(row)}, ${column("variant")[row]} again` }, "Copy");
+  button.addEventListener("click", async (event) => {
+    event.stopPropagation();
+    button.textContent = (await copy(commandOf(row))) ? "Copied" : "Not copied";
+    setTimeout(() => { button.textContent = "Copy"; }, 1500);
+  });
+  return button;
+}
+
+// Pages opened from disk may lack the clipboard: then through a selection.
+async function copy(text) {
+  try {
+    await navigator.clipboard.writeText(text);
+    return true;
+  } catch {
+    const area = element("textarea", { "aria-hidden": "true", class: "hidden" });
+    area.value = text;
+    document.body.append(area);
+    area.select();
+    const done = document.execCommand("copy");
+    area.remove();
+    return done;
+  }
+}
+
+document.addEventListener("keydown", (event) => { if (event.key === "Escape") unpin(); });

@@ -1,0 +1,109 @@
+// The table of all cases: searched, sorted and filtered from the data, some rows at a time.
+const page = 100;
+let shownRows = page;
+let order = { key: "latency", down: false };
+const factors = [];
+
+const keyed = {
+  reducer: (row) => column("reducer")[row] ?? column("model")[row],
+  latency: (row) => column("latency_s_median")[row],
+  interval: (row) => column("latency_s_high")[row] - column("latency_s_low")[row],
+  factor: (row) => factors[row],
+  memory: (row) => column("memory_peak_bytes")[row],
+};
+const sortValue = (key) => keyed[key] || ((row) => column(key)[row]);
+
+// Over the fastest comparable case.
+function setFactors() {
+  const least = new Map(), latency = column("latency_s_median");
+  for (const row of measuredRows) {
+    const group = data.group[row];
+    if (latency[row] !== null) least.set(group, Math.min(latency[row], least.get(group) ?? Infinity));
+  }
+  for (let row = 0; row < data.size; row++) factors[row] = latency[row] === null ? null : latency[row] / least.get(data.group[row]);
+}
+
+function cells(row) {
+  const get = (name) => column(name)[row], middle = get("latency_s_median");
+  return [
+    keyed.reducer(row) ?? "", get("lstm_input") === null ? missing : grouped(String(get("lstm_input"))), get("backbone") ?? missing,
+    get("variant"), get("scenario"), human(get("params"), "1"), human(get("flops"), "FLOP"), human(middle, "s"),
+    bounds(middle, get("latency_s_low"), get("latency_s_high")), times(factors[row]), human(get("memory_peak_bytes"), "B"), human(get("frames_per_s"), "1"),
+  ];
+}
+
+function rowElement(row, numeric) {
+  const texts = cells(row);
+  const name = element("button", { type: "button", class: "name" }, texts[0]);
+  const head = element("th", { scope: "row" }, swatchOf(row), " ", name);
+  if (data.findings.of[row]) head.append(" ", element("span", { class: "tag warn", title: findingsOf(row).map(([, text]) => text).join("\n") }, "!"));
+  const made = element("tr", { "data-row": row }, head, ...texts.slice(1).map((text, i) => element("td", numeric[i + 1] ? { class: "n" } : {}, text)));
+  made.append(element("td", {}, copyButton(row)));
+  made.addEventListener("click", () => pin(row));
+  made.classList.toggle("pinned", row === pinnedRow);
+  return made;
+}
+
+function swatchOf(row) {
+  const look = data.series[data.of[row]];
+  return element("svg", { class: "swatch", viewBox: "-5 -5 10 10", "aria-hidden": "true" }, element("path", { d: look.shape, class: `h${look.hue}` }));
+}
+
+function found() {
+  const asked = document.getElementById("search").value.toLowerCase().split(/\s+/).filter(Boolean);
+  const rows = scope.filter((row) => isShown(row) && (!asked.length || asked.every((word) => idOf(row).toLowerCase().includes(word))));
+  const value = sortValue(order.key), sign = order.down ? -1 : 1;
+  return rows.map((row) => [value(row), row]).sort(([a, i], [b, j]) => {
+    if (a === null || b === null) return (a === null) - (b === null) || i - j;
+    return (a < b ? -sign : a > b ? sign : 0) || i - j;
+  }).map(([, row]) => row);
+}
+
+function drawTable() {
+  const table = document.getElementById("table"), rows = found();
+  const numeric = [...table.querySelectorAll("thead th")].map((head) => head.classList.contains("n"));
+  table.tBodies[0].replaceChildren(...rows.slice(0, shownRows).map((row) => rowElement(row, numeric)));
+  const few = Math.min(shownRows, rows.length);
+  document.getElementById("count").textContent = `${grouped(String(few))} of ${grouped(String(rows.length))} shown, ${grouped(String(measuredRows.length))} measured`;
+  document.getElementById("more").hidden = rows.length <= shownRows;
+}
+
+function setUpTable() {
+  if (!document.getElementById("table")) return;
+  setFactors();
+  const redraw = later(drawTable);
+  for (const head of document.querySelectorAll("#table thead th[data-key]")) head.firstElementChild.addEventListener("click", () => sortBy(head));
+  document.getElementById("search").addEventListener("input", () => { shownRows = page; redraw(); });
+  document.getElementById("more").addEventListener("click", () => { shownRows += 5 * page; drawTable(); });
+  document.getElementById("csv").addEventListener("click", () => download("csv", "text/csv", asCsv()));
+  document.getElementById("json").addEventListener("click", () => download("json", "application/json", JSON.stringify(records(), null, 1)));
+  listeners.push(redraw);
+  drawTable();
+}
+
+function sortBy(head) {
+  const down = order.key === head.dataset.key && !order.down;
+  order = { key: head.dataset.key, down };
+  for (const other of head.parentNode.children) other.removeAttribute("aria-sort");
+  head.setAttribute("aria-sort", down ? "descending" : "ascending");
+  drawTable();
+}
+
+const names = () => ["case", ...Object.keys(data.columns)];
+const records = () => Array.from({ length: data.size }, (_, row) => Object.fromEntries(names().map((name) => [name, name === "case" ? idOf(row) : column(name)[row]])));
+
+// A cell that a spreadsheet would run as a formula gets an apostrophe in front.
+function field(value) {
+  if (value === null) return "";
+  const text = typeof value === "string" && /^[=+\-@\t\r]/.test(value) ? `'${value}` : String(value);
+  return /[",\n\r]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
+}
+
+const asCsv = () => [names(), ...records().map((one) => Object.values(one))].map((line) => line.map(field).join(",")).join("\n") + "\n";
+
+function download(extension, type, text) {
+  const link = element("a", { download: `${data.name.replace(/[^\w-]+/g, "-").slice(0, 60) || "run"}.${extension}`, href: URL.createObjectURL(new Blob([text], { type })) });
+  document.body.append(link);
+  link.click();
+  setTimeout(() => { URL.revokeObjectURL(link.href); link.remove(); }, 1000);
+}
