@@ -25,7 +25,7 @@ class Mistakes:
     """Collects mistakes by their location in the data; ``raise_any`` turns them into one SuiteError.
 
     ``values`` and ``keys`` map a location to the mark of its value and of its key; ``overrides`` maps the location that
-    an override has set to the override's text.
+    an override has set, without list indices but that of an entry, to the override's text.
     """
 
     def __init__(self, source: str) -> None:
@@ -55,11 +55,13 @@ class Mistakes:
         """What pydantic found; ``known`` maps a mapping's key to the keys that it may hold."""
         for detail in error.errors():
             location = detail["loc"]
-            if detail["type"] == "extra_forbidden":
-                names = _parents(location)
-                self.add_key(location, unknown_key(str(location[-1]), known[names[-1] if names else ""]))
-            else:
+            if detail["type"] != "extra_forbidden":
                 self.add(location, message_of(detail))
+                continue
+            key, parents = str(location[-1]), _parents(location)
+            misplaced = not parents and key in known["matrix"]
+            words = f"{key} belongs under matrix" if misplaced else unknown_key(key, known[["", *parents][-1]])
+            self.add_key(location, words)
 
     def raise_any(self) -> None:
         """Raise SuiteError with all mistakes so far, a line each, those of the file first."""
@@ -71,12 +73,21 @@ class Mistakes:
         raise SuiteError(f"{self.source}: {message}")
 
     def _note(self, location: Location, message: str, marks: Mapping[Location, Mark]) -> None:
-        override = next((text for text in map(self.overrides.get, _prefixes(location)) if text), None)
+        entry = tuple(part for index, part in enumerate(location) if index == 1 or isinstance(part, str))
+        override = next((text for text in map(self.overrides.get, _prefixes(entry)) if text), None)
         if override is not None:
-            self.add_override(override, message)
+            self.add_override(override, message.removeprefix("include."))
             return
-        around = (self.values[up] for up in _prefixes(location) if up in self.values)
-        self.add_mark(marks.get(location) or next(around, Mark(1, 1)), message)
+        real = self._real(location)
+        around = (self.values[up] for up in _prefixes(real) if up in self.values)
+        self.add_mark(marks.get(real) or next(around, Mark(1, 1)), message)
+
+    def _real(self, location: Location) -> Location:
+        """The location without the index 0 of values that are not written as a list."""
+        found: Location = ()
+        for part in location:
+            found = (*found, part) if isinstance(part, str) or (*found, part) in self.values else found
+        return found
 
 
 def unknown_key(key: str, known: Iterable[str]) -> str:
@@ -94,13 +105,13 @@ def message_of(detail: ErrorDetails) -> str:
         case "too_short":
             return "is empty: give at least one value, or leave the key out"
         case "greater_than_equal":
-            return f"{value} is too small: at least {context['ge']}"
+            return f"{value} is too small: at least {context['ge']:g}"
         case "greater_than":
-            return f"{value} is too small: more than {context['gt']}"
+            return f"{value} is too small: more than {context['gt']:g}"
         case "less_than_equal":
             return f"{value} is too large: at most {context['le']}"
         case "less_than":
-            return f"{value} is too large: less than {context['lt']}"
+            return f"{value} is too large: less than {context['lt']:g}"
         case "literal_error":
             return f"unknown {value}; known: {context['expected']}"
         case "value_error":

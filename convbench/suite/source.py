@@ -70,7 +70,7 @@ def parse(text: str, mistakes: Mistakes, root: Location = ()) -> Any:
         mark = error.problem_mark or error.context_mark
         hint = ": indent with spaces" if "'\\t'" in str(error.problem) else ""
         place = Mark(mark.line + 1, mark.column + 1) if mark else Mark(1, 1)
-        mistakes.add_mark(place, f"not YAML: {error.problem or error.context}{hint}")
+        mistakes.add_mark(place, f"not YAML: {', '.join(filter(None, (error.context, error.problem)))}{hint}")
     except YAMLError as error:
         mistakes.add(root, f"not YAML: {str(error).partition(chr(10))[0]}")
     except RecursionError:
@@ -99,7 +99,7 @@ class _Reader:
             return self._construct(node)
         except (ValueError, YAMLError):
             self._mistakes.add(location, f"{shown(node.value)} is no {str(node.tag).rpartition(':')[2]}")
-            return None
+            return node.value
 
     def _mapping(self, node: Node, location: Location) -> dict[str, Any]:
         merged: dict[str, Any] = {}

@@ -1,0 +1,23 @@
+"""The user's own plug-ins: one option without a default, one of no known type, one factory that takes any option."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import nn
+
+
+def build(features: Any, lstm_input: int | None, *, size: int, act: bool = False) -> nn.Module:
+    return nn.Sequential(nn.Flatten(), nn.LazyLinear(size))
+
+
+def closed(in_channels: int, *, channels: int = 4) -> nn.Module:
+    return nn.Conv2d(in_channels, channels, 3)
+
+
+def anything(in_channels: int, **options: Any) -> nn.Module:
+    return nn.Conv2d(in_channels, options.get("channels", 4), 3)
+
+
+def model(size: int = 8, dropout: float = 0.0) -> nn.Module:
+    return nn.Flatten(2)

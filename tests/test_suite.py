@@ -1,0 +1,541 @@
+"""Suites: what YAML becomes, and that every mistake is told at its place, all at once."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import tracemalloc
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+from unittest.mock import Mock
+
+import jsonschema
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from ruamel.yaml import YAML
+
+from convbench import suite
+from convbench.errors import SuiteError
+from convbench.record import Case, Choice, Clip, Parts, Protocol, Recurrent, Whole
+from convbench.suite.layout import AXES, ClipLayout, RecurrentLayout
+
+TESTS = Path(__file__).parent
+BAD = TESTS / "suites_bad"
+SUITES = TESTS.parent / "suites"
+
+
+@pytest.fixture(autouse=True)
+def plugins(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(TESTS / "plugins")
+
+
+@pytest.fixture
+def cases(tmp_path: Path) -> Any:
+    """Loads YAML text and gives its cases."""
+
+    def load(text: str, *overrides: str) -> tuple[Case, ...]:
+        path = tmp_path / "suite.yaml"
+        path.write_text(text)
+        return suite.load(str(path), overrides).cases
+
+    return load
+
+
+def mistakes(source: str, overrides: Sequence[str] = ()) -> str:
+    with pytest.raises(SuiteError) as caught:
+        suite.load(source, overrides)
+    return str(caught.value)
+
+
+def parts(case: Case) -> Parts:
+    assert isinstance(case.architecture, Parts)
+    return case.architecture
+
+
+def reducers(found: Sequence[Case]) -> list[str]:
+    return [str(parts(case).reducer) for case in found]
+
+
+# --- What YAML becomes ------------------------------------------------------------------------------------------------
+
+
+def test_article_is_the_four_models_of_the_article() -> None:
+    conv, rnn = Choice("conv"), Recurrent("lstm", 128)
+    expected = {
+        Case(Parts(conv, Choice(reducer), size, rnn), Clip(1, 16, 3, 64, 64))
+        for reducer, size in (("flatten", None), ("gap", None), ("fc", 128), ("hybrid", 64))
+    }
+    assert set(suite.load("article").cases) == expected
+
+
+def test_every_axis_multiplies_with_the_variant_innermost(cases: Any) -> None:
+    found = cases("""
+matrix:
+  variant: [eager, compile]
+  scenario: [inference, streaming]
+  backbone: [conv, {name: conv, channels: [8, 16]}]
+  reducer: [gap, {name: avg-k, k: [2, 4]}, fc(activation=true)]
+  lstm_input: [null, 7]
+  rnn: [lstm64, {hidden: [32, 128], bidirectional: true}]
+  layer_norm: [false, true]
+  head: [null, 10]
+  clip: [2x4x1x9x11, {batch: [1, 3]}]
+""")
+    assert len(found) == len(set(found)) == 2 * 2 * 3 * 4 * 2 * 3 * 2 * 2 * 3
+    assert [case.variant for case in found[:4]] == [(), (Choice("compile"),)] * 2
+    assert parts(found[0]) == Parts(Choice("conv"), Choice("gap"), None, Recurrent("lstm", 64))
+    last = found[-1]
+    assert parts(last).reducer == Choice("fc", (("activation", True),))
+    assert parts(last).backbone == Choice("conv", (("channels", 16),))
+    assert parts(last).rnn == Recurrent("lstm", 128, bidirectional=True)
+    assert (parts(last).layer_norm, parts(last).head, parts(last).lstm_input) == (True, 10, 7)
+    assert (last.clip, last.scenario) == (Clip(batch=3), "streaming")
+
+
+def test_ways_to_write_the_same_plugin_are_one_case(cases: Any) -> None:
+    text = "[gap, {name: gap}, avg-k, avg-k(k=4), {name: avg-k, k: 4}, 'avg-k( k = 4 )']"
+    assert reducers(cases(f"matrix: {{reducer: {text}}}")) == ["gap", "avg-k"]
+
+
+def test_default_options_leave_no_trace(cases: Any) -> None:
+    (found,) = cases("matrix: {reducer: gem(p=3), backbone: {name: conv, channels: 32}, variant: threads(n=1)}")
+    assert found.id == "conv/gem/map/lstm128/1x16x3x64x64/threads/inference/cpu"
+
+
+def test_a_text_option_takes_a_bare_number(cases: Any) -> None:
+    (found,) = cases("matrix: {reducer: {name: fc, hidden: 1024}, backbone: strided(kernels=3), lstm_input: 8}")
+    assert parts(found).reducer == Choice("fc", (("hidden", "1024"),))
+    assert parts(found).backbone == Choice("strided")
+
+
+def test_variants_are_applied_in_the_order_they_are_written(cases: Any) -> None:
+    text = "[channels_last+compile(mode=max-autotune), [compile(mode=max-autotune), channels_last]]"
+    tuned, last = Choice("compile", (("mode", "max-autotune"),)), Choice("channels_last")
+    assert [case.variant for case in cases(f"matrix: {{reducer: gap, variant: {text}}}")] == [
+        (last, tuned),
+        (tuned, last),
+    ]
+
+
+def test_option_lists_inside_a_chain_of_variants_multiply(cases: Any) -> None:
+    found = cases(
+        "matrix: {reducer: gap, variant: [[{name: threads, n: [1, 2]}, {name: autocast, dtype: [bf16, fp16]}]]}"
+    )
+    names = [case.variant_name for case in found]
+    assert names == [
+        "threads+autocast",
+        "threads+autocast(dtype=fp16)",
+        "threads(n=2)+autocast",
+        "threads(n=2)+autocast(dtype=fp16)",
+    ]
+
+
+@given(
+    st.builds(
+        Recurrent,
+        st.just("lstm"),
+        st.integers(9, 999),
+        st.integers(1, 9),
+        st.booleans(),
+        st.integers(0, 8),
+    )
+)
+def test_the_text_of_a_recurrent_stage_means_it(rnn: Recurrent) -> None:
+    assert list(RecurrentLayout.model_validate(str(rnn)).given()) == [rnn]
+
+
+@given(st.builds(Clip, *[st.integers(1, 999)] * 5))
+def test_the_text_of_a_clip_means_it(clip: Clip) -> None:
+    assert list(ClipLayout.model_validate(str(clip)).given()) == [clip]
+
+
+def test_a_model_of_the_users_own(cases: Any) -> None:
+    (small, large) = cases("""
+matrix:
+  model: {name: needs_option:model, size: [4, 8], inputs: needs_option:build, stages: {lstm: rnn, backbone: cnn}}
+  clip: 1x2x3x8x8
+""")
+    assert small.architecture == Whole(
+        Choice("needs_option:model", (("size", 4),)), "needs_option:build", (("backbone", "cnn"), ("lstm", "rnn"))
+    )
+    assert large.architecture.model == Choice("needs_option:model")
+
+
+def test_a_factory_with_keywords_takes_any_option(cases: Any) -> None:
+    (found,) = cases("matrix: {reducer: gap, backbone: {name: needs_option:anything, channels: 5, note: x}}")
+    assert parts(found).backbone.options == (("channels", 5), ("note", "x"))
+
+
+def test_protocol_metrics_and_names(tmp_path: Path) -> None:
+    path = tmp_path / "my suite.yaml"
+    path.write_text("matrix: {reducer: gap}\nprotocol: {max_time: 2, seed: 7}\nmetrics: [macs, params, macs]\n")
+    loaded = suite.load(str(path), ["protocol.seed=8"])
+    assert (loaded.name, loaded.path, loaded.text) == ("my suite", str(path), path.read_text())
+    assert loaded.protocol == Protocol(seed=8, max_time=2.0)
+    assert (loaded.metrics, loaded.overrides) == (("macs", "params"), ("protocol.seed=8",))
+
+
+def test_anchors_and_merges(cases: Any) -> None:
+    found = cases("""
+matrix:
+  reducer: fc
+  rnn: [&small {hidden: 32, layers: 2}, {<<: *small, hidden: 64}]
+  lstm_input: &sizes [8, 16]
+  head: *sizes
+""")
+    assert {(str(parts(c).rnn), parts(c).lstm_input, parts(c).head) for c in found} == {
+        (rnn, size, head) for rnn in ("lstm32x2", "lstm64x2") for size in (8, 16) for head in (8, 16)
+    }
+
+
+# --- include and exclude ----------------------------------------------------------------------------------------------
+
+
+def sizes(found: Sequence[Case]) -> list[tuple[str, int | None]]:
+    return [(str(parts(case).reducer), parts(case).lstm_input) for case in found]
+
+
+def test_include_extends_what_it_agrees_with_and_adds_what_it_does_not(cases: Any) -> None:
+    found = cases("""
+matrix: {reducer: [gap, fc], variant: [eager, compile]}
+include:
+  - {reducer: [fc, hybrid], lstm_input: [8, 16]}
+""")
+    assert sizes(found) == [
+        ("gap", None),
+        ("gap", None),
+        ("fc", 8),
+        ("fc", 8),
+        ("fc", 16),
+        ("fc", 16),
+        ("hybrid", 8),
+        ("hybrid", 16),
+    ]
+    assert [case.variant_name for case in found] == ["eager", "compile"] * 3 + ["eager"] * 2
+
+
+def test_include_follows_the_documented_example_of_ci_matrices(cases: Any) -> None:
+    """The example of GitHub's documentation, with animal = rnn, fruit = reducer, color = head, shape = layer_norm."""
+    found = cases("""
+matrix: {reducer: [gap, gmp], rnn: [lstm1, lstm2]}
+include:
+  - {head: 1}
+  - {head: 2, rnn: lstm1}
+  - {reducer: gap, layer_norm: true}
+  - {reducer: gem}
+  - {reducer: gem, rnn: lstm1}
+""")
+    rows = {(str(parts(c).reducer), str(parts(c).rnn), parts(c).head, parts(c).layer_norm) for c in found}
+    assert rows == {
+        ("gap", "lstm1", 2, True),
+        ("gap", "lstm2", 1, True),
+        ("gmp", "lstm1", 2, False),
+        ("gmp", "lstm2", 1, False),
+        ("gem", "lstm1", None, False),
+    }
+
+
+def test_include_values_are_values_and_exclude_values_are_patterns(cases: Any) -> None:
+    matrix = "matrix: {reducer: [{name: avg-k, k: [2, 8]}, gap]}\n"
+    assert reducers(cases(matrix + "include: [{reducer: avg-k}]")) == ["avg-k(k=2)", "avg-k(k=8)", "gap", "avg-k"]
+    assert reducers(cases(matrix + "exclude: [{reducer: avg-k}]")) == ["gap"]
+    assert reducers(cases(matrix + "exclude: [{reducer: {name: avg-k, k: [4, 8]}}]")) == ["avg-k(k=2)", "gap"]
+
+
+def test_exclude_needs_every_key_and_knows_defaults(cases: Any) -> None:
+    matrix = """
+matrix: {reducer: [gap, avg-k], rnn: {hidden: [8, 16], bidirectional: [false, true]}, variant: [eager, compile]}
+"""
+    assert len(cases(matrix + "exclude: [{reducer: gap, variant: compile}]")) == 12
+    assert len(cases(matrix + "exclude: [{rnn: {hidden: 8}}]")) == 8
+    assert len(cases(matrix + "exclude: [{reducer: avg-k(k=4)}]")) == 8
+    assert len(cases(matrix + "exclude: [{variant: channels_last+compile}]")) == 16
+    assert len(cases(matrix + "exclude: [{clip: {frames: 16}, reducer: gap}]")) == 8
+    assert len(cases(matrix + "exclude: [{clip: {frames: 4}}]")) == 16
+
+
+def test_include_brings_back_what_was_excluded(cases: Any) -> None:
+    text = "matrix: {reducer: [gap, fc]}\nexclude: [{reducer: fc}]\ninclude: [{reducer: fc, lstm_input: 8}]"
+    assert sizes(cases(text)) == [("gap", None), ("fc", 8)]
+
+
+def test_a_matrix_without_reducer_is_a_frame_for_each_entry(cases: Any) -> None:
+    found = cases("""
+matrix: {variant: [eager, compile], rnn: lstm8}
+include:
+  - {reducer: gap}
+  - {reducer: fc, lstm_input: [4, 8]}
+  - {model: needs_option:model}
+""")
+    assert [case.id.partition("/1x16")[0] for case in found[::2]] == [
+        "conv/gap/map/lstm8",
+        "conv/fc/4/lstm8",
+        "conv/fc/8/lstm8",
+        "needs_option:model",
+    ]
+    assert [case.variant_name for case in found] == ["eager", "compile"] * 4
+
+
+def test_a_model_never_mixes_with_parts(cases: Any) -> None:
+    found = cases("matrix: {reducer: gap, clip: 1x2x3x8x8}\ninclude: [{model: needs_option:model, variant: compile}]")
+    assert [case.id for case in found] == [
+        "conv/gap/map/lstm128/1x2x3x8x8/eager/inference/cpu",
+        "needs_option:model/1x2x3x8x8/compile/inference/cpu",
+    ]
+    found = cases("matrix: {model: needs_option:model}\ninclude: [{reducer: gap}]")
+    assert [type(case.architecture) for case in found] == [Whole, Parts]
+
+
+def test_variants_of_one_model_stand_together(cases: Any) -> None:
+    text = "matrix: {reducer: [gap, fc], variant: eager}\ninclude: [{reducer: [gap, fc], variant: compile}]"
+    assert [(r, case.variant_name) for r, case in zip(reducers(cases(text)), cases(text), strict=True)] == [
+        ("gap", "eager"),
+        ("gap", "compile"),
+        ("fc", "eager"),
+        ("fc", "compile"),
+    ]
+
+
+# --- Overrides --------------------------------------------------------------------------------------------------------
+
+OVERRIDABLE = """
+matrix: {reducer: [gap, avg-k(k=2)], clip: [1x4x3x8x8, {frames: 8}], variant: [eager, compile]}
+include: [{reducer: fc, lstm_input: 8, variant: channels_last}]
+"""
+
+
+def test_a_bare_axis_is_set_wherever_it_is_named(cases: Any) -> None:
+    assert {case.variant_name for case in cases(OVERRIDABLE, "variant=eager")} == {"eager"}
+    assert {case.clip.batch for case in cases(OVERRIDABLE, "clip.batch=[2, 3]")} == {2, 3}
+    assert sizes(cases(OVERRIDABLE, "lstm_input=5", "variant=eager", "clip=1x1x1x1x1"))[-1] == ("fc", 5)
+    assert {parts(case).head for case in cases(OVERRIDABLE, "head=3")} == {3}
+
+
+def test_a_dotted_key_is_set_in_the_matrix_alone(cases: Any) -> None:
+    found = cases(OVERRIDABLE, "matrix.variant=[eager]", "matrix.reducer=gap")
+    assert {case.variant_name for case in found} == {"eager", "channels_last"}
+    assert cases(OVERRIDABLE, "include=[]", "matrix.clip.frames=2")[-1].clip.frames == 2
+
+
+def test_an_option_of_a_plugin_is_set_where_it_is_text(cases: Any) -> None:
+    text = "matrix: {reducer: avg-k(k=2), backbone: [conv, conv(channels=8)]}"
+    assert reducers(cases(text, "reducer.k=[3, 5]", "backbone=conv")) == ["avg-k(k=3)", "avg-k(k=5)"]
+    assert [str(parts(case).backbone) for case in cases(text, "backbone.channels=16")] == ["conv(channels=16)"]
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("varient=eager", "unknown key 'varient'; did you mean 'variant'?"),
+        ("max_time=1", "unknown key 'max_time'; did you mean 'protocol.max_time'?"),
+        ("protocol.max_tim=1", "protocol: unknown key 'max_tim'; did you mean 'max_time'?"),
+        ("protocol.max_time=fast", "protocol.max_time: 'fast' is not a number"),
+        ("variant=eagre", "variant: unknown 'eagre'; did you mean 'eager'?"),
+        ("clip.frames=0", "clip.frames: 0 is too small: at least 1"),
+        ("clip.frames.of=2", "matrix.clip.frames is no mapping: give it whole"),
+        ("reducer=[]", "reducer: is empty: give at least one value, or leave the key out"),
+        ("variant", "write it as key=value, such as protocol.max_time=0.2 or variant=eager"),
+        ("matrix..x=1", "write it as key=value, such as protocol.max_time=0.2 or variant=eager"),
+        ("variant=[eager", "the value '[eager' is not YAML"),
+    ],
+)
+def test_a_bad_override_is_told_by_itself(override: str, message: str) -> None:
+    assert mistakes("article", [override]) == f"override {override!r}: {message}"
+
+
+def test_mistakes_of_file_and_overrides_come_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(BAD)
+    lines = mistakes("tag.yaml", ["head=0", "varient=eager"]).splitlines()
+    assert len(lines) == len((BAD / "tag.txt").read_text().splitlines()) + 2
+    assert [line.partition(" ")[0] for line in lines][-2:] == ["override", "override"]
+
+
+# --- Mistakes ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", sorted(BAD.glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_mistake_is_told_at_its_place(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(BAD)
+    assert mistakes(path.name) + "\n" == path.with_suffix(".txt").read_text()
+
+
+def test_a_sweep_of_a_million_cases_takes_no_memory() -> None:
+    mistakes(str(BAD / "names.yaml"))
+    tracemalloc.start()
+    assert "1,000,000 cases" in mistakes(str(BAD / "million.yaml"))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 5e6
+
+
+def test_files_that_are_no_suite(tmp_path: Path) -> None:
+    (tmp_path / "latin.yaml").write_bytes(b"matrix:\n  reducer: caf\xe9\n")
+    (tmp_path / "large.yaml").write_bytes(b"# " + b"x" * 2**20)
+    (tmp_path / "deep.yaml").write_text("[" * 5000)
+    (tmp_path / "nul.yaml").write_bytes(b"matrix: \x00")
+    says = {
+        "": "is a directory: name a YAML file in it",
+        "latin.yaml": "is not UTF-8 text (line 2, byte 0xe9)",
+        "large.yaml": "is larger than 1 MiB: this is no suite",
+        "absent.yaml": "no such file",
+        "article.yml": "no such file; the shipped suite of that name is run as 'article'",
+    }
+    for name, message in says.items():
+        assert mistakes(str(tmp_path / name)) == f"{tmp_path / name}: {message}"
+    assert mistakes(str(tmp_path / "deep.yaml")).endswith("is nested too deeply")
+    assert "special characters are not allowed" in mistakes(str(tmp_path / "nul.yaml"))
+
+
+def test_a_file_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "secret.yaml"
+    path.write_text("matrix: {reducer: gap}")
+    denied = PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    monkeypatch.setattr(Path, "open", Mock(side_effect=denied))
+    assert mistakes(str(path)) == f"{path}: cannot be read: Permission denied"
+
+
+def test_a_shipped_suite_is_suggested_by_name() -> None:
+    assert mistakes("defualt").startswith("no suite 'defualt'; did you mean 'default'? (shipped: article, default, ")
+
+
+def test_a_windows_file_with_a_byte_order_mark(tmp_path: Path) -> None:
+    path = tmp_path / "suite.yaml"
+    path.write_bytes("matrix:\r\n  reducer: gap\r\n".encode("utf-8-sig"))
+    assert len(suite.load(str(path)).cases) == 1
+
+
+@given(st.text(max_size=300) | st.binary(max_size=300))
+def test_any_text_is_a_suite_or_one_clear_error(text: str | bytes) -> None:
+    path = TESTS.parent / ".pytest_cache" / "any.yaml"
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(text.encode("utf-8", "replace") if isinstance(text, str) else text)
+    assert mistakes(str(path))
+
+
+SECTIONS = ["matrix", "include", "exclude", "protocol", "metrics", "name"]
+KEYS = [*SECTIONS, *AXES, "hidden", "proj_size", "frames", "seed", "stages", "inputs", "k"]
+SCALARS = st.none() | st.booleans() | st.integers(-2, 300) | st.floats() | st.sampled_from(["gap", "fc", "eager", "x"])
+TREES = st.recursive(
+    SCALARS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(KEYS), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@given(st.dictionaries(st.sampled_from(SECTIONS), TREES, max_size=4))
+def test_any_tree_of_known_words_is_a_suite_or_one_clear_error(tree: Any) -> None:
+    path = TESTS.parent / ".pytest_cache" / "tree.yaml"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps(tree).replace("NaN", ".nan").replace("Infinity", ".inf"))
+    try:
+        assert suite.load(str(path)).cases
+    except SuiteError as error:
+        assert str(error)
+
+
+# --- What ships -------------------------------------------------------------------------------------------------------
+
+
+def test_the_shipped_suites() -> None:
+    assert set(suite.shipped()) == {"article", "default", "gpu", "presets", "smoke", "variants"}
+
+
+@pytest.mark.parametrize("name", sorted(suite.shipped()))
+def test_a_shipped_suite_loads_fits_the_schema_and_carries_its_line(name: str) -> None:
+    path = suite.shipped()[name]
+    loaded = suite.load(name)
+    assert (loaded.name, loaded.text) == (name, path.read_text())
+    assert loaded.description
+    assert loaded.text.startswith("# yaml-language-server: $schema=./convbench.schema.json\n")
+    jsonschema.validate(YAML(typ="safe").load(path), suite.schema())
+
+
+def test_default_asks_the_articles_question_of_every_reducer() -> None:
+    from convbench.registry import reducers as shelf
+
+    found = suite.load("default").cases
+    for reducer in (plugin.name for plugin in shelf):
+        mine = [case for case in found if parts(case).reducer.name == reducer]
+        assert {case.variant_name for case in mine} == {"eager", "channels_last", "compile", "channels_last+compile"}
+        swept = {(parts(c).backbone, parts(c).reducer, parts(c).lstm_input) for c in mine}
+        assert len(swept) >= 3
+    assert {case.scenario for case in found} == {"inference", "streaming"}
+
+
+def test_the_presets_have_the_lstm_input_and_maps_of_the_models_they_are_named_after() -> None:
+    from convbench.network import feature_shape
+    from convbench.preflight import resolve
+
+    text = suite.shipped()["presets"].read_text()
+    names = [
+        line.split()[1].rstrip(":") for line in text.splitlines() if line.startswith("  # ") and line[4:].find(": ") > 0
+    ]
+    found = suite.load("presets").cases
+    rows = {}
+    for name, case in zip([n for n in names if "-" in n], found, strict=True):
+        model, clip = parts(resolve(case)), case.clip
+        maps = feature_shape(model.backbone, clip.channels, clip.height, clip.width)
+        rows[name] = (str(maps), model.lstm_input, str(model.rnn))
+    assert rows == {
+        "article-64": ("32x64x64", 128, "lstm128"),
+        "ucf-crnn": ("256x14x20", 512, "lstm512x3"),
+        "resnet-gap-512": ("2048x7x7", 512, "bilstm256x2"),
+        "gap-2048": ("2048x4x4", 2048, "lstm2048"),
+        "nature-512": ("64x7x7", 512, "lstm128"),
+        "impala-257": ("32x11x11", 257, "lstm256"),
+        "a3c-flat-288": ("32x3x3", 288, "lstm256"),
+        "minigrid-64": ("64x1x1", 64, "lstm64"),
+        "robomimic-137": ("512x3x3", 137, "lstm400x2"),
+        "ocr-crnn": ("512x1x1", 512, "bilstm256x2"),
+        "ds2-1312": ("32x41x1", 1312, "bilstm1024x5"),
+        "crdnn-2560": ("256x10x1", 2560, "bilstm1024x4"),
+        "rsna-6144": ("6144x8x8", 6144, "bilstm2048x2"),
+    }
+
+
+# --- The JSON Schema --------------------------------------------------------------------------------------------------
+
+
+def test_the_committed_schema_is_the_one_that_convbench_prints() -> None:
+    """A plug-in that is new on a shelf only warns: adding one is one file."""
+    committed, made = json.loads((SUITES / "convbench.schema.json").read_text()), suite.schema()
+    shelves = ("backbone", "reducer", "variant", "scenario", "probe")
+    for shelf in shelves:
+        old, new = committed["$defs"].pop(shelf)["anyOf"], made["$defs"].pop(shelf)["anyOf"]
+        named = [entry for entry in old if "pattern" not in entry]
+        assert [entry for entry in named if entry not in new] == []
+        if old != new:
+            warnings.warn(f"new {shelf}: run `convbench schema > suites/convbench.schema.json`", stacklevel=1)
+    assert committed == made
+
+
+@pytest.mark.parametrize("name", ["names", "types", "ranges", "list"])
+def test_the_schema_refuses_what_loading_refuses(name: str) -> None:
+    yaml = YAML(typ="safe")
+    validator = jsonschema.Draft202012Validator(suite.schema())
+    assert not validator.is_valid(yaml.load(BAD / f"{name}.yaml"))
+
+
+@pytest.mark.parametrize(
+    "matrix",
+    [
+        "{reducer: gap, rnn: [bilstm256x2, {hidden: [1, 2]}], clip: [1x1x1x1x1, {frames: [4, 8]}]}",
+        "{reducer: [avg-k(k=2), {name: avg-k, k: [2, 4]}, math:pi, {name: needs_option:anything, z: [1]}]}",
+        "{reducer: gap, variant: [channels_last+compile(mode=default), [threads, {name: compile, rnn: true}]]}",
+        "{model: {name: needs_option:model, size: [1, 2], stages: {lstm: rnn}}, scenario: streaming}",
+    ],
+)
+def test_the_schema_accepts_every_way_of_writing(matrix: str) -> None:
+    jsonschema.validate({"matrix": YAML(typ="safe").load(matrix)}, suite.schema())
+
+
+def test_the_schema_completes_a_reducer_with_its_options_and_says_what_it_is() -> None:
+    entries = suite.schema()["$defs"]["reducer"]["anyOf"]
+    assert any(entry.get("const") == "gap" and "Mean of each channel" in entry["description"] for entry in entries)
+    (avg_k,) = [e for e in entries if e.get("properties", {}).get("name", {}).get("const") == "avg-k"]
+    assert avg_k["properties"]["k"]["default"] == 4
+    assert avg_k["additionalProperties"] is False
