@@ -6,6 +6,7 @@ from itertools import pairwise
 
 from torch import nn
 
+from convbench.errors import ConvbenchError
 from convbench.registry import backbones, size_list
 
 
@@ -14,6 +15,8 @@ def strided(in_channels: int, *, widths: str = "16-32-64", kernels: str = "3", p
     """Convolutions of stride 2 with ReLU, one per width; ``kernels`` is one size or one per width."""
     sizes = size_list(widths)
     kernel = size_list(kernels) if "-" in kernels else size_list(kernels) * len(sizes)
+    if len(kernel) != len(sizes):
+        raise ConvbenchError(f"{len(kernel)} kernels for {len(sizes)} widths: give one for all or one for each")
     layers: list[nn.Module] = []
     for (inputs, outputs), size in zip(pairwise((in_channels, *sizes)), kernel, strict=True):
         layers += [nn.Conv2d(inputs, outputs, size, stride=2, padding=padding), nn.ReLU()]

@@ -75,7 +75,7 @@ def _model() -> dict[str, Any]:
     path = {"type": "string", "pattern": _IMPORT_PATH["pattern"]}
     fields = {
         "name": path,
-        "inputs": path | {"description": "makes the inputs from (clip, device); default: a seeded clip"},
+        "inputs": path | {"description": "makes the inputs of a clip; default: a tensor of its shape"},
         "stages": {
             "type": "object",
             "description": "which submodule is which stage",

@@ -21,3 +21,8 @@ def anything(in_channels: int, **options: Any) -> nn.Module:
 
 def model(size: int = 8, dropout: float = 0.0) -> nn.Module:
     return nn.Flatten(2)
+
+
+def columns(features: Any, lstm_input: int | None, *, scale: float = 1.0) -> nn.Module:
+    """Mean of each column: D = C*W."""
+    return nn.Sequential(nn.AdaptiveAvgPool2d((1, features.width)), nn.Flatten())

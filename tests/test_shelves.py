@@ -1,0 +1,334 @@
+"""What every reducer and every backbone keeps, exact counts of those that ship, and how one is added."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from convbench import suite
+from convbench.errors import ConvbenchError, Impossible
+from convbench.network import build
+from convbench.preflight import preflight
+from convbench.record import Choice, Features, Scalar
+from convbench.registry import backbones, reducers
+from convbench.suite.options import signature
+
+TESTS = Path(__file__).parent
+REDUCERS = [plugin.name for plugin in reducers]
+BACKBONES = [plugin.name for plugin in backbones]
+SIZE = 48  # a multiple of 16, which conv1x1-avg-k needs
+MAPS = [Features(32, 64, 64), Features(7, 5, 9), Features(48, 1, 1), Features(3, 11, 11)]
+FRAMES = [(3, 64, 64), (1, 50, 71), (4, 84, 84)]
+
+
+def reducer(name: str, features: Features, lstm_input: int | None = SIZE, **options: Scalar) -> nn.Module:
+    """The reducer, or a skip where it says that it cannot exist for this map."""
+    try:
+        return reducers.get(name).build(features, lstm_input, **options)
+    except Impossible as reason:
+        assert len(str(reason)) > 20
+        pytest.skip(str(reason))
+
+
+def maps(features: Features, count: int = 2) -> torch.Tensor:
+    return torch.rand(count, *features, generator=torch.Generator().manual_seed(0))
+
+
+def counts(module: Callable[[], nn.Module], shape: tuple[int, ...]) -> tuple[torch.Size, int, int]:
+    """Shape of the output, parameters and MACs for one input of a shape, found on meta."""
+    with torch.device("meta"), torch.inference_mode(), FlopCounterMode(display=False) as counter:
+        built = module()
+        output = built(torch.empty(1, *shape))
+    return output.shape[1:], sum(p.numel() for p in built.parameters()), counter.get_total_flops() // 2
+
+
+# --- Every reducer ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("features", MAPS, ids=str)
+@pytest.mark.parametrize("name", REDUCERS)
+def test_a_reducer_makes_vectors_alike_on_meta_and_cpu(name: str, features: Features) -> None:
+    module = reducer(name, features)
+    vectors = module(maps(features))
+    assert (vectors.dim(), len(vectors)) == (2, 2)
+    assert torch.isfinite(vectors).all()
+    (size,), params, _ = counts(lambda: reducers.get(name).build(features, SIZE), features)
+    assert (size, params) == (vectors.shape[1], sum(p.numel() for p in module.parameters()))
+
+
+@pytest.mark.parametrize("name", REDUCERS)
+def test_a_reducer_is_free_in_its_size_or_follows_the_map(name: str) -> None:
+    features = Features(6, 12, 12)
+    made = [reducer(name, features, size)(maps(features)).shape[1] for size in (16, 32, 480)]
+    try:
+        own = reducers.get(name).build(features, None)(maps(features)).shape[1]
+    except Impossible as reason:
+        assert "give it an lstm_input" in str(reason)
+        assert made == [16, 32, 480]
+    else:
+        assert made == [own] * 3
+
+
+@pytest.mark.parametrize("features", MAPS, ids=str)
+@pytest.mark.parametrize("name", REDUCERS)
+def test_a_reducer_does_not_mind_memory_format_or_batch(name: str, features: Features) -> None:
+    module, frames = reducer(name, features).eval(), maps(features, 3)
+    expected = module(frames)
+    last = frames.contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(module(last), expected, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(module(frames[1:2]), expected[1:2], rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", REDUCERS)
+def test_a_reducer_learns_and_lets_the_backbone_learn(name: str) -> None:
+    features = Features(3, 11, 11)
+    module, frames = reducer(name, features), maps(features).requires_grad_()
+    module(frames).square().sum().backward()
+    gradients = [frames.grad, *(parameter.grad for parameter in module.parameters())]
+    assert all(gradient is not None and torch.isfinite(gradient).all() and gradient.any() for gradient in gradients)
+
+
+@pytest.mark.parametrize("name", REDUCERS)
+def test_a_reducer_works_in_bfloat16(name: str) -> None:
+    features = Features(7, 5, 9)
+    module, frames = reducer(name, features).eval(), maps(features)
+    expected = module(frames)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        torch.testing.assert_close(module(frames).float(), expected, rtol=0.05, atol=0.05)
+    torch.testing.assert_close(module.bfloat16()(frames.bfloat16()).float(), expected, rtol=0.05, atol=0.05)
+
+
+# --- Every backbone ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("frame", FRAMES, ids=str)
+@pytest.mark.parametrize("name", BACKBONES)
+def test_a_backbone_makes_maps_alike_on_meta_and_cpu_in_any_memory_format(name: str, frame: tuple[int, ...]) -> None:
+    module, frames = backbones.get(name).build(frame[0]).eval(), maps(Features(*frame))
+    with torch.inference_mode():
+        expected = module(frames)
+        last = module.to(memory_format=torch.channels_last)(frames.contiguous(memory_format=torch.channels_last))
+    assert (expected.dim(), len(expected)) == (4, 2)
+    torch.testing.assert_close(last, expected, rtol=1e-4, atol=1e-4)
+    shape, params, _ = counts(lambda: backbones.get(name).build(frame[0]).eval(), frame)
+    assert (shape, params) == (expected.shape[1:], sum(p.numel() for p in module.parameters()))
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_a_backbone_learns_and_works_in_bfloat16(name: str) -> None:
+    module, frames = backbones.get(name).build(3), maps(Features(3, 64, 64))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        lowered = module.eval()(frames)
+    output = module.eval()(frames)
+    torch.testing.assert_close(lowered.float(), output, rtol=0.1, atol=0.1)
+    output.square().sum().backward()
+    assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in module.parameters())
+
+
+# --- What a plug-in tells of itself -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("plugin", [*reducers, *backbones], ids=lambda plugin: plugin.name)
+def test_a_plugin_says_what_it_is_in_a_line_and_every_option_has_a_default(plugin) -> None:
+    assert re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", plugin.name)
+    assert re.fullmatch(r"\S.{10,150}[.:;)\w]", plugin.summary)
+    shelf = reducers if plugin.name in REDUCERS else backbones
+    found = signature(shelf, plugin.name)
+    assert found.required == set()
+    for option, default in found.defaults.items():
+        assert found.option(option).validate_python(default) == [default], "the default is not what is annotated"
+
+
+# --- Exact counts -----------------------------------------------------------------------------------------------------
+
+BIG, DEEP = Features(32, 64, 64), Features(512, 7, 7)
+TABLE: list[tuple[str, dict[str, Scalar], int | None, Features, int, int, int]] = [
+    ("flatten", {}, None, BIG, 131_072, 0, 0),
+    ("gap", {}, None, BIG, 32, 0, 0),
+    ("gmp", {}, None, BIG, 32, 0, 0),
+    ("gem", {}, None, BIG, 32, 1, 0),
+    ("avg-k", {"k": 4}, None, BIG, 512, 0, 0),
+    ("fc", {}, 128, BIG, 128, 16_777_344, 16_777_216),
+    ("hybrid", {}, 64, BIG, 64, 2_112, 2_048),
+    ("conv1x1-avg-k", {"k": 4}, 128, BIG, 128, 264, 1_048_576),
+    ("spatial-softmax", {}, None, BIG, 64, 0, 262_144),
+    ("spatial-softmax", {"keypoints": 16}, None, BIG, 32, 528, 2_228_224),
+    ("attention", {"heads": 4}, None, BIG, 128, 132, 1_048_576),
+    ("gdconv", {}, None, BIG, 32, 131_104, 131_072),
+    ("random-projection", {}, 128, BIG, 128, 0, 16_777_216),
+    ("flatten", {}, None, DEEP, 25_088, 0, 0),
+    ("gap", {}, None, DEEP, 512, 0, 0),
+    ("gmp", {}, None, DEEP, 512, 0, 0),
+    ("gem", {}, None, DEEP, 512, 1, 0),
+    ("avg-k", {"k": 4}, None, DEEP, 8_192, 0, 0),
+    ("fc", {}, 128, DEEP, 128, 3_211_392, 3_211_264),
+    ("hybrid", {}, 64, DEEP, 64, 32_832, 32_768),
+    ("conv1x1-avg-k", {"k": 4}, 128, DEEP, 128, 4_104, 200_704),
+    ("spatial-softmax", {}, None, DEEP, 1_024, 0, 50_176),
+    ("spatial-softmax", {"keypoints": 16}, None, DEEP, 32, 8_208, 402_976),
+    ("attention", {"heads": 4}, None, DEEP, 2_048, 2_052, 200_704),
+    ("gdconv", {}, None, DEEP, 512, 25_600, 25_088),
+    ("random-projection", {}, 128, DEEP, 128, 0, 3_211_264),
+]
+
+
+@pytest.mark.parametrize(("name", "options", "lstm_input", "features", "size", "params", "macs"), TABLE)
+def test_a_reducer_costs_what_its_closed_form_says(name, options, lstm_input, features, size, params, macs) -> None:
+    """C, N = H*W and D in closed form: gdconv has CN+C parameters and CN MACs, attention hC+h and 2hCN, ..."""
+    found = counts(lambda: reducers.get(name).build(features, lstm_input, **options), features)
+    assert found == ((size,), params, macs)
+
+
+RESNET18 = {"widths": "64-128-256-512", "stem": 7, "pool": True}
+KNOWN: list[tuple[str, dict[str, Scalar], tuple[int, ...], tuple[int, ...], int, int | None]] = [
+    ("conv", {}, (3, 64, 64), (32, 64, 64), 896, 3_538_944),
+    ("nature", {}, (1, 84, 84), (64, 7, 7), 71_840, 5_279_744),
+    ("nature", {}, (4, 84, 84), (64, 7, 7), 77_984, 7_737_344),
+    ("impala", {}, (4, 84, 84), (32, 11, 11), 97_744, 53_231_616),
+    ("strided", {"widths": "32-32-32-32"}, (1, 42, 42), (32, 3, 3), 28_064, 1_656_864),
+    (
+        "strided",
+        {"widths": "32-64-128-256", "kernels": "5-3-3-3", "padding": 0},
+        (3, 256, 342),
+        (256, 14, 20),
+        390_912 - 960,  # there with batch norm after every convolution
+        320_360_256,
+    ),
+    ("stack", {"layers": "c16k2-k2-c32k2-c64k2"}, (3, 7, 7), (64, 1, 1), 10_544, 23_296),
+    ("resnet", RESNET18, (3, 224, 224), (512, 7, 7), 11_176_512, 1_813_561_344),
+    ("resnet", RESNET18, (3, 76, 76), (512, 3, 3), 11_176_512, None),
+]
+
+
+@pytest.mark.parametrize(("name", "options", "frame", "shape", "params", "macs"), KNOWN)
+def test_a_backbone_is_the_published_one(name, options, frame, shape, params, macs) -> None:
+    """Counted on the published code; torchvision's ResNet-18 has 512,000 MACs more, its classifier's."""
+    found = counts(lambda: backbones.get(name).build(frame[0], **options).eval(), frame)
+    assert found[:2] == (shape, params)
+    assert macs in (None, found[2])
+
+
+def test_options_change_what_they_name() -> None:
+    features = Features(8, 6, 6)
+    with_relu = reducer("fc", features, 16, activation=True)(maps(features) - 0.5)
+    assert with_relu.min() == 0
+    assert [m.out_features for m in reducer("fc", features, 16, hidden="64-32") if isinstance(m, nn.Linear)] == [
+        64,
+        32,
+        16,
+    ]
+    assert reducer("spatial-softmax", features, 137, keypoints=32, linear=True)(maps(features)).shape == (2, 137)
+    assert reducer("avg-k", features, k=6)(maps(features)).equal(maps(features).flatten(1))
+    stacked = backbones.get("stack").build(2, layers="c4k3x1s2x1p1x0-k2x1s1")
+    assert stacked(torch.zeros(1, 2, 9, 5)).shape == (1, 4, 4, 5)
+
+
+@pytest.mark.parametrize(
+    ("build_it", "reason"),
+    [
+        (lambda: reducers.get("avg-k").build(Features(8, 6, 9), None, k=7), "use k from 1 to 6"),
+        (lambda: reducers.get("conv1x1-avg-k").build(Features(8, 6, 6), 50, k=3), "use 45 or 54"),
+        (lambda: reducers.get("fc").build(Features(8, 6, 6), None), "give it an lstm_input"),
+        (lambda: reducers.get("fc").build(Features(8, 6, 6), 8, hidden="a-b"), "write it as 16-32-64"),
+        (lambda: backbones.get("stack").build(3, layers="c8-x2"), "'x2' of 'c8-x2' is no layer"),
+        (lambda: backbones.get("strided").build(3, widths="8-16", kernels="3-3-3"), "3 kernels for 2 widths"),
+    ],
+)
+def test_what_cannot_exist_says_why(build_it, reason) -> None:
+    with pytest.raises(ConvbenchError, match=re.escape(reason)):
+        build_it()
+
+
+# --- The user's own, and new ones -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def plugins(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.syspath_prepend(TESTS / "plugins")
+    yield
+    sys.modules.pop("needs_option", None)
+
+
+@pytest.mark.usefixtures("plugins")
+def test_plugins_by_import_path_run_from_suite_to_model(tmp_path: Path) -> None:
+    path = tmp_path / "own.yaml"
+    path.write_text("""
+matrix:
+  backbone: {name: needs_option:closed, channels: [2, 5]}
+  reducer: needs_option:columns
+  clip: 1x2x3x9x11
+""")
+    small, large = preflight(suite.load(str(path)).cases, available_bytes=2**30).cases
+    assert (small.architecture.lstm_input, large.architecture.lstm_input) == (2 * 9, 5 * 9)
+    assert large.architecture.reducer == Choice("needs_option:columns")
+    output, _ = build(large, 0, "cpu")(torch.zeros(1, 2, 3, 9, 11))
+    assert output.shape == (1, 2, 128)
+
+
+NEW = '''
+"""Mean and maximum side by side."""
+
+import torch
+from torch import nn
+
+from convbench.registry import reducers
+
+
+class MeanMax(nn.Module):
+    def forward(self, maps):
+        return torch.cat((maps.mean(dim=(2, 3)), maps.amax(dim=(2, 3))), dim=1)
+
+
+@reducers.register("mean-max")
+def mean_max(features, lstm_input):
+    """GAP and GMP side by side: D = 2C."""
+    return MeanMax()
+'''
+NEWCOMER = f"""
+import sys
+import convbench.reducers
+convbench.reducers.__path__.append(sys.argv[1])
+
+import pytest
+from convbench import suite
+from convbench.network import build
+from convbench.preflight import resolve
+from convbench.registry import reducers
+
+print(*(plugin.name + ": " + plugin.summary for plugin in reducers), sep="\\n")
+(case,) = suite.load(sys.argv[1] + "/new.yaml").cases
+print(resolve(case).id, sum(p.numel() for p in build(case, 0, "cpu").parameters()))
+entries = suite.schema()["$defs"]["reducer"]["anyOf"]
+print([entry["description"] for entry in entries if entry.get("const") == "mean-max"])
+here = ["{Path(__file__)}", "-k", "mean-max", "-p", "no:cacheprovider"]
+schema = ["{TESTS / "test_suite.py"}::test_the_committed_schema_is_the_one_that_convbench_prints"]
+sys.exit(pytest.main(here) or pytest.main([*schema, "-p", "no:cacheprovider"]))
+"""
+
+
+def test_adding_a_reducer_is_one_file(tmp_path: Path) -> None:
+    """One file on the shelf: it is listed, runs in a suite, is completed by editors and held to these tests."""
+    (tmp_path / "mean_max.py").write_text(NEW)
+    (tmp_path / "new.yaml").write_text("matrix: {reducer: mean-max, clip: 1x2x3x8x8}")
+    environment = os.environ | {"PYTHONPATH": str(TESTS.parent), "PYTHONDONTWRITEBYTECODE": "1"}
+    ran = subprocess.run(
+        [sys.executable, "-c", NEWCOMER, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        env=environment,
+        cwd=TESTS.parent,
+    )
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert "mean-max: GAP and GMP side by side: D = 2C." in ran.stdout.splitlines()
+    assert "conv/mean-max/64/lstm128/1x2x3x8x8/eager/inference/cpu 100224" in ran.stdout.splitlines()
+    assert "['GAP and GMP side by side: D = 2C.']" in ran.stdout.splitlines()
+    assert re.search(r"^1[0-9] passed", ran.stdout, re.MULTILINE), ran.stdout
