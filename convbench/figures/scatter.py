@@ -52,7 +52,7 @@ def frame(points: Points, x_ends: tuple[float, float]) -> MplAxes:
     scales.log_axis(axes, "x", x_ends, UNITS[points.x])
     scales.log_axis(axes, "y", scales.limits(points.column(1)), UNITS[points.y])
     axes.set_xlabel(heading(points.x), fontsize=10, gid="xlabel")
-    axes.text(-0.12, 1.03, heading(points.y), transform=axes.transAxes, fontsize=10, va="bottom", gid="ylabel")
+    axes.text(-0.12, 1.03, heading(points.y), transform=axes.transAxes, fontsize=10, color=TEXT, gid="ylabel")
     return axes
 
 

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes as MplAxes
 from convbench.analysis.advice import rank, widest
 from convbench.analysis.results import Result, measured, typical
 from convbench.figures import Drawing, scales
-from convbench.figures.style import PAPER, STAGE_HUES, canvas, short
+from convbench.figures.style import PAPER, STAGE_HUES, TEXT, canvas, short
 from convbench.record import STAGES
 from convbench.registry import figures
 
@@ -72,15 +72,24 @@ def _draw(split: Split, shares: Mapping[Result, Mapping[str, float]]) -> Drawing
     axes = canvas(height=52 + 21 * len(shares), left=128, right=66, top=30, bottom=22)
     _bars(axes, shares)
     for row, share in enumerate(shares.values()):
-        axes.text(1.015, row, scales.label(float(f"{sum(share.values()):.3g}"), split.unit), va="center", fontsize=9)
+        axes.text(
+            1.015,
+            row,
+            scales.label(float(f"{sum(share.values()):.3g}"), split.unit),
+            va="center",
+            fontsize=9,
+            color=TEXT,
+        )
     axes.set_yticks(range(len(shares)), [_name(one) for one in shares], fontsize=9)
     axes.set_ylim(len(shares) - 0.45, -0.55)
     axes.set_xlim(0, 1)
     axes.set_xticks((0, 0.5, 1), ("0 %", "50 %", "100 %"), fontsize=9)
     axes.tick_params(length=0)
     axes.spines[["left", "bottom"]].set_visible(False)
-    axes.legend(loc="lower left", bbox_to_anchor=(-0.01, 1.0), ncols=5, frameon=False, fontsize=9, borderpad=0.2,
-                handlelength=0.9, handleheight=0.9, columnspacing=1.1, handletextpad=0.4)  # fmt: skip
+    axes.legend(
+        loc="lower left", bbox_to_anchor=(-0.01, 1.0), ncols=5, frameon=False, fontsize=9, labelcolor=TEXT,
+        borderpad=0.2, handlelength=0.9, handleheight=0.9, columnspacing=1.1, handletextpad=0.4,
+    )  # fmt: skip
     return Drawing(
         name=f"stages-{split.stem}",
         title=f"{split.words} by stage",

@@ -55,9 +55,10 @@ def look(series: str) -> tuple[str, str]:
     return HUES[number % len(HUES)], FREE_MARKERS[number // len(HUES) % len(FREE_MARKERS)]
 
 
-def canvas(height: float = 360, left: float = 58, right: float = 12, top: float = 26, bottom: float = 42) -> Axes:
-    """Axes on a new figure 440 points wide (1 point = 1 unit of the SVG), margins in points."""
-    width = 440.0
+def canvas(
+    height: float = 360, left: float = 58, right: float = 12, top: float = 26, bottom: float = 42, width: float = 440
+) -> Axes:
+    """Axes on a new figure with these margins, in points: 1 point is 1 unit of the SVG."""
     with mpl.rc_context(RC):
         figure = Figure(figsize=(width / 72, height / 72), dpi=72)
         FigureCanvasAgg(figure)
@@ -83,7 +84,9 @@ def add_legend(figure: Figure, series: Iterable[str]) -> None:
     for name in series:
         colour, marker = look(name)
         handles.append(Line2D([], [], color=colour, marker=marker, linestyle="none", label=short(name), markersize=5))
-    figure.legend(handles=handles, loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False, fontsize=8)
+    figure.legend(
+        handles=handles, loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False, fontsize=8, labelcolor=TEXT
+    )
 
 
 def marker_path(marker: str, area: float) -> str:

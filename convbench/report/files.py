@@ -44,8 +44,9 @@ def markdown(run: Run, records: Sequence[Record]) -> str:
     text = "\n\n".join(filter(None, (
         f"## convbench: {_text(run.name)}",
         f"**{_text(seen['lead'], 400)}** " + " ".join(_text(one, 400) for one in seen["sentences"]),
-        _table("Each reducer at its fastest", ("Model", "Variant", "Latency [95 %]", "× fastest", "Parameters", "FLOPs"),
-               ([one[key] for key in ("model", "variant", "latency", "factor", "params", "flops")]
+        _table("Each reducer at its fastest",
+               ("Reducer", "LSTM input", "Variant", "Latency [95 %]", "×", "Parameters", "FLOPs"),
+               ([one[key] for key in ("reducer", "lstm_input", "variant", "latency", "factor", "params", "flops")]
                 for one in seen["ranking"][:20])),
         _table("What the variants gain", ("Variant", "Where", "Models", "Speed-up", "Range", "Pays after"),
                ([one[key] for key in ("variant", "place", "models", "speedup", "range", "pays")]

@@ -71,6 +71,7 @@ _SENTENCES: dict[str, Callable[[Data], str]] = {
     ),
     "page_faults": _page_faults,
     "counts_disagree": _counts_disagree,
+    "counted_once": lambda d: f"The MACs were counted one way only; the second failed: {d['reason']}.",
     "uncounted_operators": lambda d: f"Not in the MACs, since no counter knows them: {_list(d['operators'])}.",
     "nothing_compiled": lambda _: "torch.compile captured no graph: this ran eager, whatever the variant says.",
     "throttled": lambda d: f"The device throttled while it was measured: {_list(d['reasons'])}.",

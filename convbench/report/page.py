@@ -25,14 +25,14 @@ from convbench.report import svg
 from convbench.report.payload import payload
 from convbench.report.view import view
 
-SCRIPTS = ("data", "units", "scales", "filters", "chart", "pointer", "pin", "table", "main")
+SCRIPTS = ("data", "units", "scales", "filters", "chart", "pointer", "pin", "table", "plain", "main")
 
 
 def write(run: Run, records: Sequence[Record], path: Path) -> Path:
     """Write the report of a run; the same records give the same bytes. Raises StoreError where it cannot be written."""
     found = results(records)
     data = payload(run, found)
-    text = render("run.html", data, **view(run, found), **_figures(found), looks=_looks(found))
+    text = render("run.html", data, **view(run, found), **_figures(found), looks=looks(found))
     return put(path, text)
 
 
@@ -70,7 +70,7 @@ def _figures(found: Sequence[Result]) -> dict[str, Any]:
     shown: dict[str, list[dict[str, Any]]] = {}
     for plugin in sorted(figures, key=lambda one: (order.get(one.name, len(order)), one.name)):
         drawings = _chosen(plugin.build(found))
-        shown[plugin.name] = [_figure(one, f"{plugin.name}{number}") for number, one in enumerate(drawings)]
+        shown[plugin.name] = [figure(one, f"{plugin.name}{number}") for number, one in enumerate(drawings)]
     return {"figures": shown, "known": list(order)}
 
 
@@ -84,7 +84,8 @@ def _chosen(drawings: Any) -> list[Drawing]:
     return chosen
 
 
-def _figure(one: Drawing, prefix: str) -> dict[str, Any]:
+def figure(one: Drawing, prefix: str) -> dict[str, Any]:
+    """A drawing as the templates want it; ``prefix`` makes its ids its own."""
     return {
         "id": re.sub(r"\W", "-", prefix),
         "title": one.title,
@@ -106,7 +107,7 @@ def _choices(axes: Axes | None) -> list[dict[str, Any]]:
     ]
 
 
-def _looks(found: Sequence[Result]) -> list[dict[str, Any]]:
+def looks(found: Sequence[Result]) -> list[dict[str, Any]]:
     """Colour and shape of every reducer, for the legend that is also the filter."""
     made = []
     for name in sorted({one.series for one in found}):

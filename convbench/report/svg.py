@@ -1,8 +1,8 @@
 """A matplotlib figure as SVG for the page: small, following light and dark, no id shared with another figure.
 
-Matplotlib writes a ``<use>`` for every point of a scatter; here each scatter becomes one polyline with a marker at every
-vertex, a quarter of the bytes and thousands of elements fewer. The gids of a drawing become ``data-part`` attributes, so that
-a page may hold any number of figures.
+Matplotlib writes a ``<use>`` for every point of a scatter; here each scatter becomes one polyline with a marker at
+every vertex, a quarter of the bytes and thousands of elements fewer. The gids of a drawing become ``data-part``
+attributes, so that a page may hold any number of figures.
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ from convbench.analysis.results import Group, Result, measured, result, results
 from convbench.record import Parts, Record
 from convbench.report import units
 from convbench.report.findings import failure
+from convbench.report.words import reducer
 
 
 class Column(NamedTuple):
@@ -22,11 +23,6 @@ class Column(NamedTuple):
     text: Callable[[Result, float | None], str]
     from_width: int = 0
     numeric: bool = True
-
-
-def _reducer(one: Result) -> str:
-    architecture = one.case.architecture
-    return str(architecture.reducer if isinstance(architecture, Parts) else architecture.model)
 
 
 def _backbone(one: Result) -> str:
@@ -43,7 +39,7 @@ def _bounds(one: Result, _: float | None) -> str:
 
 
 COLUMNS = (
-    Column("reducer", lambda one, _: _reducer(one), numeric=False),
+    Column("reducer", lambda one, _: reducer(one), numeric=False),
     Column("backbone", lambda one, _: _backbone(one), from_width=140, numeric=False),
     Column("LSTM in", lambda one, _: f"{one.lstm_input:,}" if one.lstm_input else units.MISSING),
     Column("variant", lambda one, _: one.case.variant_name, numeric=False),

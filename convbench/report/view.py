@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import statistics
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from convbench.analysis.advice import Advice, Contender, advise
 from convbench.analysis.gains import VariantGain
 from convbench.analysis.results import Result, measured, typical
-from convbench.record import Parts, Run
+from convbench.record import Parts, Run, Scalar
 from convbench.report import units
 from convbench.report.findings import failure, percent, sentence
-from convbench.report.words import model, outcome, sentences
+from convbench.report.words import outcome, reducer, sentences
 
 ROWS = 100
 """Rows of the table that are in the page without its script."""
@@ -27,13 +26,12 @@ COLUMNS = (
     ("lstm_input", "LSTM input", True),
     ("backbone", "Backbone", False),
     ("variant", "Variant", False),
-    ("scenario", "Scenario", False),
-    ("params", "Parameters", True),
+    ("params", "Params", True),
     ("flops", "FLOPs", True),
     ("latency", "Latency", True),
     ("interval", "95 % interval", True),
     ("factor", "×", True),
-    ("memory", "Peak memory", True),
+    ("memory", "Memory", True),
     ("frames_per_s", "Frames/s", True),
 )
 """The table of all cases: key, heading, whether it is a number."""
@@ -65,9 +63,10 @@ def view(run: Run, found: Sequence[Result]) -> dict[str, Any]:
         "failures": _failures(found, "failed"),
         "skipped": _failures(found, "skipped"),
         "findings": _findings(found),
-        "environment": {key: _word(value) for key, value in run.environment.items()},
+        "place": place(run),
+        "environment": {key: _fact(key, value) for key, value in run.environment.items()},
         "conditions": _conditions(found),
-        "protocol": asdict(run.protocol),
+        "protocol": _protocol(run),
         "equal": {case: list(others) for case, others in list(run.equal.items())[:LISTED]},
     }
 
@@ -84,7 +83,8 @@ def _rank(one: Contender, advice: Advice) -> dict[str, str]:
     found = one.result
     return {
         "series": found.series,
-        "model": model(found, variant=False),
+        "reducer": reducer(found),
+        "lstm_input": f"{found.lstm_input:,}" if found.lstm_input else units.MISSING,
         "variant": found.case.variant_name,
         "latency": units.interval(found.latency),
         "factor": units.factor(one.factor.median) if found.latency else units.MISSING,
@@ -147,11 +147,10 @@ def _cells(index: int, one: Result, factor: float | None) -> Row:
     parts = architecture if isinstance(architecture, Parts) else None
     bounds = units.interval(one.latency).partition(" [")[2].rstrip("]")
     cells = (
-        str(parts.reducer if parts else architecture),
+        reducer(one),
         f"{one.lstm_input:,}" if one.lstm_input else units.MISSING,
         str(parts.backbone) if parts else units.MISSING,
-        case.variant_name,
-        case.scenario,
+        case.variant_name if case.scenario == "inference" else f"{case.variant_name}, {case.scenario}",
         units.count(one.params),
         units.flops(one.flops),
         units.seconds(one.latency.median if one.latency else None),
@@ -178,18 +177,52 @@ def _findings(found: Sequence[Result]) -> list[dict[str, Any]]:
     return [{"level": level, "sentence": text, "cases": ids} for (level, text), ids in ordered]
 
 
+def place(run: Run) -> str:
+    """The machine and software in one line, of what is known of them."""
+    known = run.environment
+    counted = (f"{known[key]} {key}" for key in ("cores", "threads") if known.get(key))
+    named = (f"{key} {known[key]}" for key in ("torch", "python") if known.get(key))
+    said = [known.get("gpu"), known.get("cpu"), *counted, *named, known.get("allocator"), run.started]
+    return " · ".join(_shorter(str(one)) for one in said if one)
+
+
+def _shorter(text: str) -> str:
+    return text if len(text) <= 60 else f"{text[:59]}…"
+
+
+def _protocol(run: Run) -> dict[str, str]:
+    protocol = run.protocol
+    return {
+        "Seed": str(protocol.seed),
+        "Warm-up": f"until two windows agree, at most {units.seconds(protocol.max_warmup)}",
+        "Sampling": f"until the interval is within ±{percent(protocol.target)} of the median, "
+        f"at least {protocol.min_samples} samples, at most {units.seconds(protocol.max_time)}",
+        "Time limit": f"{units.seconds(protocol.timeout)} a case",
+        "Metrics": ", ".join(run.metrics),
+    }
+
+
 def _conditions(found: Sequence[Result]) -> dict[str, str]:
-    """What was recorded per case and was the same for all, or the values it took."""
-    values: dict[str, set[str]] = defaultdict(set)
+    """What was recorded per case: the value that all share, or the values it took."""
+    values: dict[str, set[Scalar]] = defaultdict(set)
     for one in measured(found):
         for key, value in one.record.conditions.items():
-            values[key].add(_word(value))
-    return {key: _few(sorted(several)) for key, several in sorted(values.items())}
+            values[key].add(value)
+    return {key: _few(key, several) for key, several in sorted(values.items())}
 
 
-def _few(several: Sequence[str]) -> str:
-    return ", ".join(several) if len(several) <= 4 else f"{several[0]} … {several[-1]} ({len(several)} values)"
+def _few(key: str, several: set[Scalar]) -> str:
+    numbers = [value for value in several if isinstance(value, (int, float))]
+    if len(several) > 3 and len(numbers) == len(several):
+        return f"{_fact(key, min(numbers))} to {_fact(key, max(numbers))}"
+    words = sorted(_fact(key, value) for value in several)
+    return ", ".join(words) if len(words) <= 4 else f"{', '.join(words[:3])} and {len(words) - 3} more"
 
 
-def _word(value: Any) -> str:
-    return units.MISSING if value is None else value if isinstance(value, str) else json.dumps(value)
+def _fact(key: str, value: Scalar) -> str:
+    """A value by what its name says of its unit."""
+    if isinstance(value, bool) or value is None or isinstance(value, str):
+        return units.MISSING if value is None else str(value)
+    if key.endswith("_bytes"):
+        return units.size(value)
+    return units.seconds(value) if key.endswith("_s") else units.digits(value, 4) if value % 1 else str(value)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from convbench.analysis.advice import Advice, advise, noisy
 from convbench.analysis.gains import VariantGain
-from convbench.analysis.results import Result, results, sustained
+from convbench.analysis.results import Result, measured, results, sustained
 from convbench.record import Parts, Record, Run
 from convbench.report import units
 
@@ -31,20 +31,34 @@ def sentences(run: Run, found: Sequence[Result]) -> list[str]:
     advice = advise(found)
     if not advice.pick:
         return [f"Nothing was measured: {outcome(run, found)}."]
-    said = [_pick(advice), _ties(advice), _placed(advice), _dearest(advice), _crossover(advice), _variants(advice)]
+    doubts = _doubts(found)
+    said = [
+        _pick(advice),
+        doubts if _mostly(found) else "",
+        _ties(advice),
+        _placed(advice),
+        _dearest(advice),
+        _crossover(advice),
+        _variants(advice),
+    ]
     said += [_other(one) for one in advice.others[:3]]
-    return [*filter(None, [*said, _doubts(found)]), COST_ONLY, _missing(run, found)]
+    return [*dict.fromkeys(filter(None, [*said, doubts])), COST_ONLY, _missing(run, found)]
 
 
-def model(one: Result, variant: bool = True) -> str:
-    """``spatial-softmax, LSTM input 64, compile``"""
+def reducer(one: Result) -> str:
+    """The reducer with its options, or a user's whole model."""
     architecture = one.case.architecture
-    if isinstance(architecture, Parts):
-        size = f", LSTM input {architecture.lstm_input:,}" if architecture.lstm_input else ""
-        name = f"{architecture.reducer}{size}"
-    else:
-        name = str(architecture.model)
-    return f"{name}, {one.case.variant_name}" if variant else name
+    return str(architecture.reducer if isinstance(architecture, Parts) else architecture.model)
+
+
+def model(one: Result) -> str:
+    """``spatial-softmax, LSTM input 64``"""
+    return f"{reducer(one)}, LSTM input {one.lstm_input:,}" if one.lstm_input else reducer(one)
+
+
+def setup(one: Result) -> str:
+    """``spatial-softmax, LSTM input 64, compile``"""
+    return f"{model(one)}, {one.case.variant_name}"
 
 
 def outcome(run: Run, found: Sequence[Result]) -> str:
@@ -61,10 +75,12 @@ def outcome(run: Run, found: Sequence[Result]) -> str:
 def _pick(advice: Advice) -> str:
     pick = advice.pick
     assert pick
-    cost = f"{units.count(pick.params)} parameters, {units.flops(pick.flops)}"
+    cost = f"{units.count(pick.params)} parameters and {units.flops(pick.flops)}"
+    architecture = pick.case.architecture
+    place = f" on the {architecture.backbone} backbone" if isinstance(architecture, Parts) else ""
     if not advice.timed or not pick.latency:
-        return f"Smallest model: {model(pick)}, with {cost}; latency was not measured."
-    return f"Cheapest on this machine: {model(pick)}: {units.seconds(pick.latency.median)} a call, {cost}."
+        return f"Smallest{place}: {setup(pick)}, with {cost}; latency was not measured."
+    return f"Cheapest{place} on this machine: {setup(pick)}, with {units.seconds(pick.latency.median)} a call, {cost}."
 
 
 def _ties(advice: Advice) -> str:
@@ -74,8 +90,8 @@ def _ties(advice: Advice) -> str:
     tied = [one.result for one in advice.ranking if one.tied and one.result is not advice.pick]
     if not tied:
         following = advice.ranking[1]
-        return f"The next, {model(following.result)}, takes {units.factor(following.factor.median)} its time."
-    names = "; ".join(model(one, variant=False) for one in tied[:4])
+        return f"The next, {setup(following.result)}, takes {units.factor(following.factor.median)} its time."
+    names = "; ".join(model(one) for one in tied[:4])
     more = f" and {len(tied) - 4} more" if len(tied) > 4 else ""
     return f"Too close to it to tell apart by latency (within 10 %): {names}{more}."
 
@@ -86,7 +102,7 @@ def _placed(advice: Advice) -> str:
         return ""
     latency = f"{units.seconds(placed.latency.median)}, " if placed.latency else ""
     return (
-        f"{pick.series} discards where things are; if position matters, the cheapest that keeps it is {model(placed)} "
+        f"{pick.series} discards where things are; if position matters, the cheapest that keeps it is {setup(placed)} "
         f"({latency}{units.count(placed.params)} parameters)."
     )
 
@@ -99,7 +115,7 @@ def _dearest(advice: Advice) -> str:
     times = [f"{units.factor(more / less)} the {name}" for name, more, less in pairs if more and less]
     if dear.latency and pick.latency:
         times.append(f"{units.factor(dear.latency.median / pick.latency.median)} the time")
-    return f"{model(dear, variant=False)} costs {_and(times)}." if times else ""
+    return f"{model(dear)} costs {_and(times)}." if times else ""
 
 
 def _crossover(advice: Advice) -> str:
@@ -139,7 +155,7 @@ def _other(one: Result) -> str:
     keeps_up = sustained(one.record)
     rate = f", {units.count(keeps_up[0])} frames/s sustained at p{keeps_up[1]}" if keeps_up else ""
     place = f"{case.scenario}, {case.device}, clip {case.clip}"
-    return f"Fastest in {place}: {model(one)} ({units.seconds(one.latency.median)} a call{rate})."
+    return f"Fastest in {place}: {setup(one)} ({units.seconds(one.latency.median)} a call{rate})."
 
 
 def _doubts(found: Sequence[Result]) -> str:
@@ -148,6 +164,11 @@ def _doubts(found: Sequence[Result]) -> str:
         return ""
     said = [f"{number:,} {'case' if number == 1 else 'cases'} with {NOISE[code]}" for code, number in doubtful.items()]
     return f"Read with care: {_and(said)}."
+
+
+def _mostly(found: Sequence[Result]) -> bool:
+    """Whether one kind of doubt holds for most cases: then it is said early."""
+    return max(noisy(found).values(), default=0) > len(measured(found)) / 2
 
 
 def _missing(run: Run, found: Sequence[Result]) -> str:

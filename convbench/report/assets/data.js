@@ -13,7 +13,7 @@ function column(name) {
   return decoded.get(name);
 }
 
-const costs = new Map((data.costs || []).map((cost) => [cost.name, cost]));
+const costs = new Map((data.costs ?? []).map((cost) => [cost.name, cost]));
 const valuesOf = (axis) => column(costs.has(axis) ? costs.get(axis).column : axis);
 const unitOf = (axis) => (costs.has(axis) ? costs.get(axis).unit : "size");
 const idOf = (row) => data.ids[row].map((code) => data.words[code]).join("/");

@@ -26,4 +26,5 @@ if (data.size) {
   setUpCharts();
   setUpTable();
 }
+for (const table of document.querySelectorAll("table.sortable")) setUpPlainTable(table);
 document.documentElement.dataset.ready = "true";

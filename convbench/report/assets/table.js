@@ -27,7 +27,7 @@ function cells(row) {
   const get = (name) => column(name)[row], middle = get("latency_s_median");
   return [
     keyed.reducer(row) ?? "", get("lstm_input") === null ? missing : grouped(String(get("lstm_input"))), get("backbone") ?? missing,
-    get("variant"), get("scenario"), human(get("params"), "1"), human(get("flops"), "FLOP"), human(middle, "s"),
+    get("scenario") === "inference" ? get("variant") : `${get("variant")}, ${get("scenario")}`, human(get("params"), "1"), human(get("flops"), "FLOP"), human(middle, "s"),
     bounds(middle, get("latency_s_low"), get("latency_s_high")), times(factors[row]), human(get("memory_peak_bytes"), "B"), human(get("frames_per_s"), "1"),
   ];
 }

@@ -1,0 +1,92 @@
+"""Runs side by side: the same cases matched, their latencies as ratios, and what else differs."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+from convbench.analysis.results import Result, measured
+from convbench.analysis.statistics import Interval, ratio_interval
+from convbench.record import Case, Run, Scalar
+
+IDENTITY_FREE = frozenset({"commit", "dirty", "convbench", "os", "started"})
+"""Keys of an environment that may differ between runs whose numbers can still be compared."""
+
+
+class Match(NamedTuple):
+    """One case in every run (None where a run lacks its result), and each run's latency over the first's.
+
+    ``counts_differ`` says that parameters or FLOPs, which are exact, are not the same everywhere.
+    """
+
+    case: Case
+    results: tuple[Result | None, ...]
+    ratios: tuple[Interval | None, ...]
+    counts_differ: bool
+
+
+class Difference(NamedTuple):
+    """A key of the environment or protocol with its value in every run; ``grave`` where it decides comparability."""
+
+    key: str
+    values: tuple[Scalar, ...]
+    grave: bool
+
+
+def match(runs: Sequence[Sequence[Result]]) -> list[Match]:
+    """Cases that at least two runs have measured, matched by id; by all but the device where no device is shared."""
+    devices = [{one.case.device for one in found} for found in runs]
+    shared = bool(set.intersection(*devices)) if devices else False
+    tables = [{_key(one.case, shared): one for one in measured(found)} for found in runs]
+    keys = dict.fromkeys(key for table in tables for key in table)
+    rows = (tuple(table.get(key) for table in tables) for key in keys)
+    return [_match(row) for row in rows if sum(one is not None for one in row) > 1]
+
+
+def overall(matches: Sequence[Match], run: int) -> Interval | None:
+    """The geometric mean of one run's ratios, between the least and the greatest; None without any."""
+    ratios = [one.ratios[run] for one in matches]
+    known = [ratio.median for ratio in ratios if ratio is not None]
+    return Interval(statistics.geometric_mean(known), min(known), max(known)) if known else None
+
+
+def by(matches: Sequence[Match], name: str) -> dict[str, list[Match]]:
+    """Matches gathered by a column of ``Case.axes``, such as ``reducer`` or ``variant``."""
+    groups: dict[str, list[Match]] = defaultdict(list)
+    for one in matches:
+        groups[str(one.case.axes[name] or one.case.axes["model"])].append(one)
+    return dict(sorted(groups.items()))
+
+
+def differences(runs: Sequence[Run]) -> list[Difference]:
+    """Every key of environment and protocol whose values differ, the grave ones first."""
+    facts = [{**run.environment, **_protocol(run)} for run in runs]
+    keys = dict.fromkeys(key for one in facts for key in one)
+    rows = (Difference(key, tuple(one.get(key) for one in facts), key not in IDENTITY_FREE) for key in keys)
+    return sorted((row for row in rows if len(set(map(repr, row.values))) > 1), key=lambda row: not row.grave)
+
+
+def _match(row: tuple[Result | None, ...]) -> Match:
+    first = next(one for one in row if one is not None)
+    counts = {(one.params, one.flops) for one in row if one is not None}
+    return Match(first.case, row, tuple(_ratio(one, row[0]) for one in row), len(counts) > 1)
+
+
+def _ratio(one: Result | None, first: Result | None) -> Interval | None:
+    if one is None or first is None or one is first or not (one.latency and first.latency):
+        return None
+    ratio = ratio_interval(one.latency, first.latency)
+    return ratio if math.isfinite(ratio.median) else None
+
+
+def _key(case: Case, with_device: bool) -> str:
+    return case.id if with_device else replace(case, device="").id
+
+
+def _protocol(run: Run) -> Mapping[str, Scalar]:
+    names = ("seed", "max_warmup", "max_time", "min_samples", "target")
+    return {f"protocol.{name}": getattr(run.protocol, name) for name in names}

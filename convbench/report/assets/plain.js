@@ -1,0 +1,21 @@
+// Tables whose rows are all in the page: sorted by their cells, searched by their text.
+function setUpPlainTable(table) {
+  const body = table.tBodies[0], rows = [...body.rows];
+  const key = (row, column) => {
+    const cell = row.cells[column];
+    return cell.dataset.v === undefined ? cell.textContent.trim() : cell.dataset.v === "" ? Infinity : Number(cell.dataset.v);
+  };
+  for (const [column, head] of [...table.tHead.rows[0].cells].entries())
+    head.firstElementChild.addEventListener("click", () => {
+      const sign = head.getAttribute("aria-sort") === "ascending" ? -1 : 1;
+      for (const other of table.tHead.rows[0].cells) other.removeAttribute("aria-sort");
+      head.setAttribute("aria-sort", sign > 0 ? "ascending" : "descending");
+      const keyed = rows.map((row) => [key(row, column), row]);
+      body.append(...keyed.sort(([a], [b]) => (a < b ? -sign : a > b ? sign : 0)).map(([, row]) => row));
+    });
+  const search = document.querySelector(`[data-search="${table.id}"]`);
+  search.addEventListener("input", () => {
+    const asked = search.value.toLowerCase();
+    for (const row of rows) row.hidden = !row.textContent.toLowerCase().includes(asked);
+  });
+}
