@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from convbench import subject
@@ -17,17 +18,25 @@ from convbench.subject import Subject
 
 
 def macs_by_stage(case: Case) -> dict[str, int]:
-    """MACs of one call, by stage; what lies in no stage is ``other``.
+    """MACs of one call, by stage; what lies in no stage is ``other``. Of training forward and backward together.
 
-    Every stage of a model we assemble works frame by frame, so one frame is counted and multiplied by the frames of a
-    call (exact, and 16 times faster on ``meta`` for 16 frames); a user's whole model is counted at full length.
+    Every stage of a model we assemble works frame by frame, so that the count is affine in the number of frames and one
+    or two frames are counted instead of all of them (exact, and much faster on ``meta``); a user's whole model is
+    counted at full length.
     """
-    if isinstance(case.architecture, Parts):
-        one_frame = replace(case, clip=replace(case.clip, frames=1), variant=())
-        frames = case.frames_per_call // case.clip.batch
-        counted = _count(subject.assemble(one_frame, seed=0, device="meta"))
-        return {stage: macs * frames for stage, macs in counted.items()}
-    return _count(subject.assemble(case.eager, seed=0, device="meta"))
+    if not isinstance(case.architecture, Parts):
+        return _count(subject.assemble(case.eager, seed=0, device="meta"))
+    frames = case.frames_per_call // case.clip.batch
+    first = _count(_of_frames(case, 1))
+    if case.scenario != "train":
+        return {stage: macs * frames for stage, macs in first.items()}
+    second = _count(_of_frames(case, 2))
+    return {stage: macs + (frames - 1) * (second[stage] - macs) for stage, macs in first.items()}
+
+
+def _of_frames(case: Case, frames: int) -> Subject:
+    """The eager case with that many frames a clip; the first of them costs less to train, with no state before it."""
+    return subject.assemble(replace(case.eager, clip=replace(case.clip, frames=frames)), seed=0, device="meta")
 
 
 def _count(held: Subject) -> dict[str, int]:
@@ -36,8 +45,13 @@ def _count(held: Subject) -> dict[str, int]:
     by_module = {name: sum(flops.values()) // 2 for name, flops in counter.get_flop_counts().items()}
     root = type(held.model).__name__
     stages = {
-        stage: sum(by_module.get(f"{root}.{name}", 0) for name in names)
+        stage: sum(by_module.get(f"{root}.{name}", 0) for name in names if not _passes_on(held.model, name))
         for stage, names in stage_modules(held.case, held.model).items()
     }
     other = counter.get_total_flops() // 2 - sum(stages.values())
     return {stage: stages.get(stage, 0) for stage in STAGES} | {"other": other}
+
+
+def _passes_on(model: nn.Module, name: str) -> bool:
+    """Whether a module hands on its input: the backward pass of what is before it would be counted as its own."""
+    return isinstance(model.get_submodule(name), nn.Identity)

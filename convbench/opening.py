@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -13,10 +14,12 @@ from torch.utils import _pytree as pytree
 from convbench import subject
 from convbench.errors import CaseFailed
 from convbench.record import Case, Metric, Reading
+from convbench.scenarios.train import Step
 from convbench.subject import Subject
 
 TOLERANCE = {torch.float32: 1e-3, torch.float16: 2e-2, torch.bfloat16: 5e-2}
-"""Relative and absolute; outputs of an LSTM lie in [-1, 1]."""
+"""Relative and absolute; outputs of an LSTM lie in [-1, 1]. Of gradients: of the norm."""
+NEXT_TO_NOTHING = 1e-2
 
 
 def open_case(case: Case, seed: int) -> tuple[Subject, list[Reading]]:
@@ -28,7 +31,10 @@ def open_case(case: Case, seed: int) -> tuple[Subject, list[Reading]]:
     expected, eager_seconds = _timed(subject.assemble(case.eager, seed))
     held = subject.transform(subject.assemble(case, seed))
     output, seconds = _timed(held)
-    _compare(output, expected, held.dtype)
+    if isinstance(output, Step):
+        _compare_steps(output, expected, held.dtype)
+    else:
+        _compare(output, expected, held.dtype)
     return held, [_cold(seconds), *_compile_time(case, seconds - eager_seconds)]
 
 
@@ -61,3 +67,19 @@ def _compare(output: Any, expected: Any, dtype: torch.dtype) -> None:
             assert_close(got, wanted, rtol=tolerance, atol=tolerance, check_dtype=False, check_stride=False)
         except AssertionError as error:
             raise CaseFailed("wrong output", "not eager's output: " + " ".join(str(error).split())) from error
+
+
+def _compare_steps(step: Step, expected: Step, dtype: torch.dtype) -> None:
+    """The loss, and each gradient by the norm of what differs; one that is next to nothing by that of all gradients."""
+    tolerance = TOLERANCE[dtype]
+    _compare(step.loss, expected.loss, dtype)
+    if step.gradients.keys() != expected.gradients.keys():
+        missing = ", ".join(sorted(step.gradients.keys() ^ expected.gradients.keys()))
+        raise CaseFailed("wrong output", f"not the same parameters have a gradient as in eager: {missing}")
+    norms = {name: float(gradient.norm()) for name, gradient in expected.gradients.items()}
+    floor = NEXT_TO_NOTHING * math.hypot(*norms.values())
+    for name, gradient in expected.gradients.items():
+        difference = float((step.gradients[name] - gradient).norm())
+        if not difference <= tolerance * max(norms[name], floor):
+            share = difference / max(norms[name], floor)
+            raise CaseFailed("wrong output", f"not eager's gradient of {name}: {share:.2g} of its norm differs")

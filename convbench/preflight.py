@@ -13,7 +13,8 @@ from convbench import subject
 from convbench.errors import ConvbenchError, Impossible
 from convbench.network import build_reducer, feature_shape, vector_size, weights_bytes
 from convbench.record import Case, Choice, Features, Parts
-from convbench.registry import scenarios, variants
+from convbench.registry import scenarios
+from convbench.variants import refuse_misplaced
 
 FLOAT_BYTES = 4
 
@@ -56,15 +57,14 @@ def preflight(cases: Iterable[Case], available_bytes: int) -> Plan:
 def resolve(case: Case) -> Case:
     """The case with the LSTM input size that its model really has. Raises ConvbenchError where it cannot be built."""
     scenarios.get(case.scenario)
-    for choice in case.variant:
-        variants.get(choice.name)
+    refuse_misplaced(case)
     parts = case.architecture
     try:
         if isinstance(parts, Parts):
             features = _features(parts, case)
             size = vector_size(parts.reducer, features, parts.lstm_input)
             return replace(case, architecture=replace(parts, lstm_input=size))
-        subject.assemble(case.eager, seed=0, device="meta").run()
+        subject.assemble(case.forward_only, seed=0, device="meta").run()
     except ConvbenchError:
         raise
     except Exception as error:

@@ -136,6 +136,11 @@ class Case:
         return replace(self, variant=())
 
     @property
+    def forward_only(self) -> Case:
+        """The eager case without its backward pass: training counts and traces its forward pass as inference."""
+        return replace(self.eager, scenario="inference") if self.scenario == "train" else self.eager
+
+    @property
     def frames_per_call(self) -> int:
         """Frames that one timed call consumes."""
         return self.clip.batch * (1 if self.scenario == "streaming" else self.clip.frames)

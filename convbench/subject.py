@@ -34,6 +34,7 @@ class Subject:
     """A model ready to be measured. Variants replace ``forward`` (what is called) and the layout of model and inputs.
 
     ``dtype`` is the type the arithmetic is done in: it sets how closely a variant must agree with eager.
+    ``optimizer(parameters, lr=...)`` makes the one that the scenario ``train`` steps.
     """
 
     case: Case
@@ -43,6 +44,7 @@ class Subject:
     inputs: Inputs
     forward: Callable[..., Any]
     dtype: torch.dtype = torch.float32
+    optimizer: Callable[..., torch.optim.Optimizer] = torch.optim.Adam
 
     @cached_property
     def run(self) -> Callable[[], Any]:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import torch
+from torch.utils import _pytree as pytree
 from torch.utils.flop_counter import FlopCounterMode
 
 from convbench import count_meta, subject
@@ -17,19 +18,23 @@ from convbench.subject import Subject
 
 @probes.register("compile")
 def compile_capture(held: Subject, protocol: Protocol) -> Iterator[Reading | Finding]:
-    """Compiles a twin on the meta device with a backend that only counts; nothing for a case that is not compiled."""
+    """Compiles a twin on the meta device with a backend that only counts; nothing for a case that is not compiled.
+
+    Of training the forward pass is counted: what is captured of it is what autograd differentiates as a graph.
+    """
     options = next((dict(choice.options) for choice in held.case.variant if choice.name == "compile"), None)
     if options is None:
         return
-    twin = subject.assemble(held.case.eager, protocol.seed, device="meta")
+    twin = subject.assemble(held.case.forward_only, protocol.seed, device="meta")
     graphs, flops = _capture(twin)
-    breaks = dict(torch._dynamo.utils.counters["graph_break"])
-    total = 2 * sum(count_meta.macs_by_stage(held.case).values())
+    counters = torch._dynamo.utils.counters
+    breaks = counters["graph_break"] | counters["unimplemented"]
+    total = 2 * sum(count_meta.macs_by_stage(held.case.forward_only).values())
     yield Reading(Metric("graphs", "1", "neither"), (graphs,))
     yield Reading(Metric("graph_breaks", "1"), (sum(breaks.values()),))
     yield Reading(Metric("flops_captured", "1", "higher"), (flops / total if total else 0.0,))
     if breaks:
-        reasons = tuple(str(reason).partition("\n")[0] for reason in breaks)
+        reasons = tuple(_in_short(str(reason)) for reason in breaks)
         yield Finding("graph_breaks", "note", {"reasons": reasons})
     if graphs == 0:
         yield Finding("nothing_compiled")
@@ -45,8 +50,9 @@ def _capture(twin: Subject) -> tuple[int, int]:
 
         def call(*args: Any) -> Any:
             nonlocal flops
+            detached = pytree.tree_map_only(torch.Tensor, torch.Tensor.detach, args)
             with FlopCounterMode(display=False) as counter:
-                result = graph.forward(*args)
+                result = graph(*detached)
             flops += counter.get_total_flops()
             return result
 
@@ -55,3 +61,10 @@ def _capture(twin: Subject) -> tuple[int, int]:
     torch._dynamo.utils.counters.clear()
     replace(twin, forward=torch.compile(twin.model, backend=counting)).run()
     return len(graphs), flops
+
+
+def _in_short(reason: str) -> str:
+    """Dynamo's explanation of a break in one line: what it met, and where."""
+    what, *details = reason.splitlines()
+    where = next((line.partition(":")[2] for line in details if "debug context" in line), "")
+    return f"{what}:{where}" if where else what

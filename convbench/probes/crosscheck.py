@@ -12,15 +12,18 @@ from convbench.subject import Subject
 
 @probes.register("crosscheck")
 def crosscheck(held: Subject, protocol: Protocol) -> Iterator[Reading | Finding]:
-    """Traces a model that is not timed and says where its MACs by stage differ from those of the meta device."""
-    twin = subject.assemble(held.case.eager, protocol.seed)
+    """Traces a model that is not timed and says where its MACs by stage differ from those of the meta device.
+
+    Of training the forward pass: a trace does not know the backward one.
+    """
+    twin = subject.assemble(held.case.forward_only, protocol.seed)
     try:
         traced = count_traced.trace(twin)
     except Exception as error:
         reason = f"{type(error).__name__}: {error}".partition("\n")[0][:200]
         yield Finding("counted_once", data={"reason": reason})
         return
-    for stage, counted in count_meta.macs_by_stage(held.case).items():
+    for stage, counted in count_meta.macs_by_stage(held.case.forward_only).items():
         if counted != traced.macs[stage]:
             yield Finding("counts_disagree", data={"stage": stage, "meta": counted, "traced": traced.macs[stage]})
     if traced.uncounted:

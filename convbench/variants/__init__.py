@@ -1,7 +1,7 @@
 """The shelf of variants: Subject -> Subject, the same mathematics another way. One file per variant.
 
 Keyword-only parameters are options. A variant whose process must be started with certain environment variables says so
-with ``@starts_with``.
+with ``@starts_with``, one that changes nothing but a certain scenario with ``@only_in``.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
+from convbench.errors import Impossible
 from convbench.record import Case
 from convbench.registry import variants
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 VariantFactory = Callable[..., "Subject"]
 Environment = Callable[..., Mapping[str, str]]
 _ENVIRONMENTS: dict[VariantFactory, Environment] = {}
+_SCENARIOS: dict[VariantFactory, str] = {}
 
 
 def starts_with(environment: Environment) -> Callable[[VariantFactory], VariantFactory]:
@@ -28,6 +30,24 @@ def starts_with(environment: Environment) -> Callable[[VariantFactory], VariantF
         return variant
 
     return mark
+
+
+def only_in(scenario: str) -> Callable[[VariantFactory], VariantFactory]:
+    """Decorator: the variant makes a difference in this scenario only; asking for it elsewhere is refused."""
+
+    def mark(variant: VariantFactory) -> VariantFactory:
+        _SCENARIOS[variant] = scenario
+        return variant
+
+    return mark
+
+
+def refuse_misplaced(case: Case) -> None:
+    """Raises Impossible where a variant of the case makes no difference in its scenario."""
+    for choice in case.variant:
+        scenario = _SCENARIOS.get(variants.get(choice.name).build, case.scenario)
+        if scenario != case.scenario:
+            raise Impossible(f"variant {choice} changes nothing in scenario {case.scenario}: use scenario: {scenario}")
 
 
 def process_environment(case: Case) -> dict[str, str]:
