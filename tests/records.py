@@ -62,12 +62,15 @@ def case(reducer: str = "gap", size: int | None = None, channels: int = 32, **mo
 
 def counts(of: Case) -> dict[str, float]:
     """Exact parameters and MACs per stage of the article's model with this reducer."""
+    if not isinstance(of.architecture, Parts):
+        return {"params": 4e5, "macs": 3e8, "flops": 6e8, "macs_backbone": 2e8}
     model, frames = of.architecture, of.frames_per_call
     channels = dict(model.backbone.options).get("channels", 32)
     cells, size, hidden = channels * 4096, model.lstm_input, model.rnn.hidden
-    weights = {"fc": cells, "hybrid": channels, "gdconv": 4096, "conv1x1-avg-k": channels / 16}.get(
-        model.reducer.name, 0
-    )
+    weights = {
+        "fc": (cells + 1) * size, "hybrid": (channels + 1) * size, "gdconv": 4097 * size,
+        "conv1x1-avg-k": (channels + 1) * size // 16,
+    }.get(model.reducer.name, 0)  # fmt: skip
     work = {
         "fc": cells,
         "hybrid": channels,
@@ -76,7 +79,7 @@ def counts(of: Case) -> dict[str, float]:
         "conv1x1-avg-k": channels * 256,
     }
     stages = {
-        "params_backbone": 28 * channels, "params_reducer": size * weights,
+        "params_backbone": 28 * channels, "params_reducer": weights,
         "params_lstm": 4 * hidden * (size + hidden + 2), "params_head": (model.head or 0) * (hidden + 1),
         "macs_backbone": 27 * cells * frames, "macs_reducer": size * work.get(model.reducer.name, 0) * frames,
         "macs_lstm": 4 * hidden * (size + hidden) * frames, "macs_head": (model.head or 0) * hidden * frames,
@@ -99,7 +102,7 @@ def record(of: Case | None = None, *, samples: int = 60, latency: float | None =
     of = of or case()
     rng = random.Random(of.id)
     center = latency or seconds(of, rng)
-    numbers = counts(of) if isinstance(of.architecture, Parts) else {"params": 4e5, "macs": 3e8, "flops": 6e8}
+    numbers = counts(of)
     gpu = of.device != "cpu"
     memory = "cuda_peak_allocated_bytes" if gpu else "cpu_peak_tensor_bytes"
     readings = [reading(name, value) for name, value in numbers.items()]

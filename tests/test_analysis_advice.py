@@ -1,0 +1,72 @@
+"""The rule of the answer: the lightest of those that cannot be told from the fastest, and honest abstentions."""
+
+from dataclasses import replace
+
+import records
+
+from convbench.analysis.advice import advise, noisy, rank
+from convbench.analysis.results import results
+from convbench.record import Case, Choice, Finding, Whole
+
+
+def timed(reducer, milliseconds, size=None, **more):
+    return records.record(records.case(reducer, size, **more), latency=milliseconds * 1e-3)
+
+
+def test_the_lightest_of_the_tied_is_picked():
+    found = results([timed("avg-k(k=4)", 2.0), timed("gap", 2.1), timed("fc", 9.0, 128)])
+    advice = advise(found)
+    assert advice.ranking[0].result.series == "avg-k"
+    assert advice.pick.series == "gap"
+    assert [one.tied for one in advice.ranking] == [True, True, False]
+
+
+def test_a_lighter_but_slower_model_is_not_picked():
+    advice = advise(results([timed("avg-k(k=4)", 2.0), timed("gap", 2.6)]))
+    assert advice.pick.series == "avg-k"
+
+
+def test_where_the_pick_drops_positions_the_cheapest_that_keeps_them_is_named():
+    found = [timed("gap", 2.0), timed("spatial-softmax", 2.6), timed("avg-k(k=4)", 2.6), timed("flatten", 50)]
+    assert advise(results(found)).placed.series == "spatial-softmax"
+    assert advise(results([timed("spatial-softmax", 2.0), timed("gap", 2.6)])).placed is None
+
+
+def test_a_reducer_of_the_users_own_is_not_said_to_drop_anything():
+    assert advise(results([timed("mypkg.pool", 2.0), timed("spatial-softmax", 2.6)])).placed is None
+
+
+def test_each_model_stands_with_its_fastest_variant():
+    found = results([timed("gap", 8.0), timed("gap", 2.0, variant="compile"), timed("gmp", 3.0)])
+    assert [(one.result.series, one.result.case.variant_name) for one in rank(found)] == [
+        ("gap", "compile"), ("gmp", "eager"),
+    ]  # fmt: skip
+
+
+def test_only_one_backbone_clip_and_scenario_is_ranked():
+    here = [timed("gap", 2.0), timed("gmp", 2.1)]
+    elsewhere = [timed("gap", 0.5, channels=8), timed("gap", 0.1, scenario="streaming")]
+    advice = advise(results([*elsewhere, *here]))
+    assert {one.result.series for one in advice.ranking} == {"gap", "gmp"}
+    assert [one.case.scenario for one in advice.others] == ["streaming"]
+
+
+def test_static_metrics_alone_still_answer():
+    advice = advise(results([records.record(records.case(name), samples=0) for name in ("flatten", "gap")]))
+    assert (advice.pick.series, advice.timed) == ("gap", False)
+    assert advice.dearest.series == "flatten"
+
+
+def test_nothing_measured_is_no_advice():
+    assert advise(results([records.failed(records.case())])).pick is None
+    assert advise([]).pick is None
+
+
+def test_whole_models_are_ranked_among_themselves():
+    found = [records.record(Case(Whole(Choice(name))), latency=time) for name, time in (("a:b", 2e-3), ("c:d", 1e-3))]
+    assert advise(results(found)).pick.series == "c:d"
+
+
+def test_noise_counts_cases_by_finding():
+    shaky = replace(records.record(), findings=(Finding("not_steady"), Finding("follows_map", "note")))
+    assert noisy(results([shaky, shaky, records.record()])) == {"not_steady": 2}

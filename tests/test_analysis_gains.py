@@ -1,0 +1,58 @@
+"""Speed-ups over the eager twin, when compiling pays, and allocators that differ."""
+
+from dataclasses import replace
+
+import pytest
+import records
+
+from convbench.analysis.gains import by_variant, gains
+from convbench.analysis.results import results
+from convbench.record import Case, Choice
+
+
+def pair(variant="compile", eager=10e-3, varied=2e-3, **more):
+    twin = records.record(latency=eager)
+    return results([twin, records.record(records.case(variant=variant), latency=varied, **more)])
+
+
+def test_speed_up_is_eager_over_the_variant():
+    (gain,) = gains(pair())
+    assert gain.speedup.low < 5 < gain.speedup.high
+    assert gain.speedup.high / gain.speedup.low < 1.1
+
+
+def test_compiling_pays_after_its_time_over_what_a_call_saves():
+    (gain,) = gains(pair())
+    saved = gain.eager.latency.median - gain.result.latency.median
+    assert gain.pays_after == pytest.approx(4.2 / saved)
+
+
+def test_a_slower_compiled_model_never_pays():
+    (gain,) = gains(pair(eager=2e-3, varied=3e-3))
+    assert gain.pays_after is None
+
+
+def test_what_is_not_compiled_has_nothing_to_pay():
+    (gain,) = gains(pair("channels_last"))
+    assert gain.pays_after is None
+
+
+def test_no_twin_no_gain():
+    alone = records.record(records.case(variant="compile"))
+    elsewhere = records.record(records.case(), environment="e2")
+    assert gains(results([alone, elsewhere, records.failed(records.case())])) == []
+
+
+def test_allocators_that_differ_are_named():
+    arena = Case(records.parts(), variant=(Choice("allocator", (("name", "glibc-arena"),)),))
+    twin = replace(records.record(), conditions={"allocator": "glibc"})
+    (gain,) = gains(results([twin, records.record(arena)]))
+    assert gain.allocators == ("glibc", "glibc-arena")
+    assert gains(pair())[0].allocators is None
+
+
+def test_variants_are_gathered_with_the_greatest_median_first():
+    found = by_variant(gains(results(records.default_records())))
+    assert [one.variant for one in found] == ["channels_last+compile", "compile", "channels_last"]
+    assert all(one.speedup.low <= one.speedup.median <= one.speedup.high for one in found)
+    assert {len(one.gains) for one in found} == {12}

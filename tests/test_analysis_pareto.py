@@ -1,0 +1,39 @@
+"""Fronts against brute force, and never across groups."""
+
+import records
+from hypothesis import given
+from hypothesis import strategies as st
+
+from convbench.analysis.pareto import front, fronts
+from convbench.analysis.results import results
+
+POINTS = st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), max_size=25)
+
+
+def dominated(point, points):
+    return any(other != point and other[0] <= point[0] and other[1] <= point[1] for other in points)
+
+
+@given(POINTS)
+def test_a_front_is_all_that_nothing_dominates(points):
+    assert sorted(front(points)) == [i for i, point in enumerate(points) if not dominated(point, points)]
+
+
+@given(POINTS)
+def test_a_front_is_a_stair_downwards(points):
+    stair = [points[i] for i in front(points)]
+    assert stair == sorted(stair)
+    assert [y for _, y in stair] == sorted((y for _, y in stair), reverse=True)
+
+
+def test_fronts_are_drawn_within_groups():
+    cheap = records.record(records.case(scenario="streaming"))
+    found = results([cheap, records.record(), records.record(environment="e2")])
+    fronts_by_group = fronts(found, "params", "latency")
+    assert len(fronts_by_group) == 3
+    assert all(len(members) == 1 for members in fronts_by_group.values())
+
+
+def test_what_lacks_a_cost_is_left_out():
+    static = records.record(samples=0)
+    assert fronts(results([static]), "params", "latency") == {}

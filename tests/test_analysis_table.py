@@ -1,0 +1,102 @@
+"""Rows of --json and results.csv: the agreed columns first, exact numbers whole, nothing that was not measured."""
+
+import json
+import math
+from dataclasses import replace
+
+import pytest
+import records
+
+from convbench.analysis import table
+from convbench.analysis.results import Group, dtype, result, sustained
+from convbench.record import Case, Choice, Record, Whole
+
+
+def test_a_row_begins_with_the_agreed_columns():
+    assert tuple(table.row(records.record()))[: len(table.COLUMNS)] == table.COLUMNS
+
+
+def test_counts_of_the_article_are_whole_numbers():
+    row = table.row(records.record(records.case("fc", 128)))
+    assert (row["params"], row["macs"], row["flops"]) == (16_910_336, 327_155_712, 654_311_424)
+    assert all(isinstance(row[name], int) for name in ("params", "macs", "macs_lstm", "memory_peak_bytes"))
+
+
+def test_frames_per_second_follow_from_the_median():
+    row = table.row(records.record(samples=101))
+    assert row["frames_per_s"] == pytest.approx(16 / row["latency_s_median"])
+    assert row["latency_s_low"] < row["latency_s_median"] < row["latency_s_high"]
+
+
+def test_too_few_samples_have_a_median_but_no_bounds():
+    row = table.row(records.record(samples=3))
+    assert row["latency_s_median"] > 0
+    assert row["latency_s_low"] is row["latency_s_high"] is None
+
+
+def test_percentiles_appear_with_enough_samples_only():
+    assert table.row(records.record(samples=63))["latency_s_p90"] is None
+    assert table.row(records.record(samples=64))["latency_s_p90"] > 0
+
+
+def test_a_failed_case_has_its_reason_and_no_numbers():
+    row = table.row(records.failed(records.case()))
+    assert row["status"] == "failed"
+    assert row["error"] == "wrong output: output differs from eager: max 0.3"
+    assert row["params"] is row["latency_s_median"] is None
+
+
+def test_every_row_is_json():
+    rows = [table.row(record) for record in records.default_records()]
+    assert json.loads(json.dumps(rows, allow_nan=False)) == rows
+
+
+def test_a_whole_model_has_no_reducer():
+    of = Case(Whole(Choice("mypkg.net:build")))
+    row = table.row(records.record(of))
+    assert (row["reducer"], row["lstm_input"], row["model"]) == (None, None, "mypkg.net:build")
+
+
+def test_the_frame_has_a_row_a_case_and_keeps_whole_numbers_beside_gaps():
+    found = records.default_records()
+    made = table.frame(found)
+    assert list(made.columns[: len(table.COLUMNS)]) == list(table.COLUMNS)
+    assert len(made) == len(found)
+    text = made.to_csv(index=False)
+    assert ",67176320," in text
+    assert "67176320.0" not in text
+    assert "nan" not in text.lower()
+
+
+def test_an_empty_run_still_has_its_columns():
+    assert tuple(table.frame([]).columns) == table.COLUMNS
+
+
+def test_memory_is_that_of_the_device():
+    readings = (records.reading("cpu_peak_tensor_bytes", 1), records.reading("cuda_peak_allocated_bytes", 2))
+    both = replace(records.record(), readings=readings)
+    assert result(both).memory == 1
+    assert result(replace(both, case=records.case(device="cuda:0"))).memory == 2
+
+
+@pytest.mark.parametrize(("samples", "percentile"), [(63, None), (64, 90), (660, 99)])
+def test_sustained_rate_needs_samples_for_its_percentile(samples, percentile):
+    found = sustained(records.record(records.case(scenario="streaming"), samples=samples))
+    assert (found and found[1]) == percentile
+    assert sustained(records.record(samples=samples)) is None
+
+
+def test_a_group_never_spans_machine_device_clip_scenario_or_dtype():
+    plain = result(records.record()).group
+    bf16 = Case(records.parts(), variant=(Choice("autocast", (("dtype", "bf16"),)),))
+    assert plain == Group("e1", "cpu", "1x16x3x64x64", "inference", "fp32")
+    assert dtype(bf16) == "bf16"
+    others = [records.record(records.case(device="cuda:0")), records.record(records.case(scenario="streaming"))]
+    others += [records.record(bf16), records.record(environment="e2")]
+    assert len({plain, *(result(one).group for one in others)}) == 5
+
+
+def test_infinite_and_missing_values_are_left_out():
+    odd = Record(records.case(), "ok", (records.reading("params", math.inf), records.reading("latency_s")))
+    assert table.row(odd)["params"] is None
+    assert table.row(odd)["latency_s_median"] is None
