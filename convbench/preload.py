@@ -1,4 +1,4 @@
-"""What the forkserver imports once, so that no case has to: torch, the shelves and all that a first count on meta loads.
+"""What the forkserver imports once, so that no case has to: torch, the shelves and what a first count on meta loads.
 
 Importing this module is its effect. It touches no device and starts no thread, so that forking afterwards is safe.
 """

@@ -68,7 +68,7 @@ def test_layer_norm_stands_before_the_lstm():
 
 
 def test_the_hybrid_folds_into_gap():
-    """DOMAIN finding 3: W_ih' = W_ih W_fc, b_ih' = b_ih + W_ih b_fc is the same function with 18,496 fewer parameters."""
+    """W_ih' = W_ih W_fc, b_ih' = b_ih + W_ih b_fc is the same function with 18,496 fewer parameters."""
     hybrid, gap = model(case("hybrid", 64)), model(case("gap"))
     fc = hybrid.reducer[-1]
     with torch.no_grad():

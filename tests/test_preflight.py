@@ -1,4 +1,4 @@
-"""The plan: sizes resolved, equal configurations found, impossible ones refused all at once, before anything is built."""
+"""The plan: sizes resolved, equal configurations found, impossible ones refused at once, before anything is built."""
 
 from __future__ import annotations
 

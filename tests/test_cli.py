@@ -1,0 +1,211 @@
+"""The command line as a person uses it: real processes, real files, real kills."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import psutil
+import pytest
+
+from convbench import store
+
+TESTS = Path(__file__).parent
+TINY = """
+name: tiny
+matrix:
+  reducer: [gap, gmp, hybrid, gdconv]
+  lstm_input: 16
+  clip: 1x2x3x8x8
+protocol: {max_warmup: 0.02, max_time: 0.05, target: 0.5, min_samples: 6}
+"""
+
+
+def start(*words: str, cwd: Path, **more) -> subprocess.Popen:
+    environment = os.environ | {"PYTHONPATH": str(TESTS), "COLUMNS": "100"}
+    command = [sys.executable, "-m", "convbench", *words]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen(command, cwd=cwd, env=environment, **pipes, **more)
+
+
+def convbench(*words: str, cwd: Path) -> subprocess.CompletedProcess:
+    process = start(*words, cwd=cwd)
+    out, err = process.communicate(timeout=120)
+    assert "Traceback" not in err, err
+    return subprocess.CompletedProcess(words, process.returncode, out, err)
+
+
+@pytest.fixture
+def here(tmp_path):
+    (tmp_path / "tiny.yaml").write_text(TINY)
+    return tmp_path
+
+
+def lines(directory: Path) -> list[str]:
+    path = directory / "results.jsonl"
+    return path.read_text().splitlines() if path.exists() else []
+
+
+def wait_for(condition, seconds: float = 60.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.05)
+
+
+def test_help_and_version_need_no_torch():
+    script = "import sys, convbench.cli, convbench.suite, convbench.store, convbench.report.page; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.split()
+    assert "torch" not in loaded
+    assert "convbench.cli.running" in loaded
+
+
+def test_a_run_leaves_its_files_and_says_where(here):
+    done = convbench("run", "tiny.yaml", cwd=here)
+    assert done.returncode == 0, done.stderr
+    run = here / "reports" / "tiny"
+    assert done.stdout.rstrip().endswith("reports/tiny/index.html")
+    assert "Cheapest on the conv backbone on this machine" in " ".join(done.stdout.split())
+    assert "[4/4] ok" in done.stderr
+    described, records = store.load(run)
+    assert [record.case.id for record in records] == list(described.planned)
+    assert {record.environment for record in records} == {described.fingerprint}
+    assert described.environment["torch"] and described.command == "convbench run tiny.yaml"
+    assert list(pd.read_csv(run / "results.csv")["status"]) == ["ok"] * 4
+    assert (run / "index.html").read_text().startswith("<!doctype html>")
+
+
+def test_json_prints_an_object_a_case_and_nothing_else(here):
+    done = convbench("run", "tiny.yaml", "--json", "--metrics", "params,macs", "--out", "elsewhere", cwd=here)
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [row["reducer"] for row in rows] == ["gap", "gmp", "hybrid", "gdconv"]
+    assert rows[0]["params"] == 83_840
+    assert rows[0]["flops"] == 2 * rows[0]["macs"]
+    assert rows[0]["latency_s_median"] is None
+    assert rows[0]["status"] == "ok"
+    assert store.exists(here / "elsewhere")
+
+
+def test_quiet_says_nothing(here):
+    done = convbench("run", "tiny.yaml", "--quiet", "--metrics", "params", cwd=here)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_dry_run_shows_the_cases_and_writes_nothing(here):
+    done = convbench("run", "tiny.yaml", "--dry-run", "--device", "cpu", "--only", "g*", "--skip", "gmp", cwd=here)
+    assert done.stdout.splitlines() == [
+        "conv/gap/32/lstm128/1x2x3x8x8/eager/inference/cpu",
+        "conv/gdconv/32/lstm128/1x2x3x8x8/eager/inference/cpu",
+    ]
+    assert not (here / "reports").exists()
+
+
+def test_after_kill_9_resume_measures_the_rest_once(here):
+    run = here / "reports" / "tiny"
+    process = start("run", "tiny.yaml", "protocol.min_samples=400", cwd=here)
+    wait_for(lambda: len(lines(run)) >= 2)
+    family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+    process.kill()
+    process.communicate()
+    kept = lines(run)[:2]
+    with (run / "results.jsonl").open("a") as file:
+        file.write('{"case": {"architecture": {"ba')
+    resumed = convbench("run", "tiny.yaml", "protocol.min_samples=400", "--resume", cwd=here)
+    assert resumed.returncode == 0, resumed.stderr
+    described, records = store.load(run)
+    assert [record.case.id for record in records] == list(described.planned)
+    assert lines(run)[:2] == kept
+    assert "[4/4]" in resumed.stderr
+    assert "[1/4]" not in resumed.stderr
+    wait_for(lambda: not any(one.is_running() and one.status() != "zombie" for one in family), 10)
+
+
+def test_ctrl_c_keeps_what_is_finished_and_says_how_to_go_on(here):
+    run = here / "reports" / "tiny"
+    process = start("run", "tiny.yaml", "protocol.min_samples=400", cwd=here, start_new_session=True)
+    wait_for(lambda: len(lines(run)) >= 1)
+    os.killpg(process.pid, signal.SIGINT)
+    out, err = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "cases are kept in reports/tiny: add --resume to go on" in err
+    assert "Traceback" not in err
+    assert len(pd.read_csv(run / "results.csv")) == len(lines(run)) >= 1
+
+
+def test_resume_refuses_another_suite(here):
+    convbench("run", "tiny.yaml", "--metrics", "params", cwd=here)
+    other = convbench("run", "tiny.yaml", "--metrics", "params", "--resume", "reducer=gap", cwd=here)
+    assert other.returncode == 2
+    assert "cannot be resumed, its list of cases was another" in other.stderr
+
+
+def test_failed_cases_end_in_exit_5_and_stay_in_the_files(here):
+    (here / "wild.yaml").write_text(
+        "matrix:\n  model:\n"
+        "    - {name: 'wild:Ending', how: [raise, crash]}\n"
+        "    - wild:KeepsState\n"
+        "  clip: 1x2x3x8x8\nprotocol: {max_warmup: 0.02, max_time: 0.05}\n"
+    )
+    done = convbench("run", "wild.yaml", cwd=here)
+    assert done.returncode == 5, done.stderr
+    table = pd.read_csv(here / "reports" / "wild" / "results.csv")
+    assert list(table["status"]) == ["failed", "failed", "ok"]
+    assert "ValueError: the user's own mistake" in table["error"][0]
+    assert "SIGSEGV" in table["error"][1]
+    assert "the user&#39;s own mistake" in (here / "reports" / "wild" / "index.html").read_text()
+
+
+def test_shards_are_disjoint_complete_and_merge(here):
+    for index in (1, 2):
+        words = ("--metrics", "params", "--shard", f"{index}/2", "--out", f"shard{index}")
+        assert convbench("run", "tiny.yaml", *words, cwd=here).returncode == 0
+    shards = [store.load(here / f"shard{index}")[0].planned for index in (1, 2)]
+    assert not set(shards[0]) & set(shards[1])
+    done = convbench("merge", "shard1", "shard2", "--out", "whole", cwd=here)
+    assert done.returncode == 0, done.stderr
+    assert len(store.load(here / "whole")[1]) == 4
+
+
+def test_list_shows_every_shelf():
+    shown = convbench("list", cwd=TESTS).stdout
+    assert "avg-k(k=4)" in shown
+    assert "streaming" in shown
+    assert all(f"\n{shelf}:" in f"\n{shown}" for shelf in ("suites", "backbones", "reducers", "variants", "probes"))
+
+
+def test_doctor_tells_what_is_missing():
+    shown = convbench("doctor", cwd=TESTS)
+    assert shown.returncode == 0
+    assert "torch" in shown.stdout
+    assert "gpu" in shown.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("run", "nowhere.yaml"), "nowhere.yaml"),
+        (("run", "defualt"), "did you mean 'default'"),
+        (("run", "tiny.yaml", "reducer=gpa"), "unknown 'gpa'; did you mean 'gap'?"),
+        (("run", "tiny.yaml", "--metrics", "latnecy"), "did you mean 'latency'"),
+        (("run", "tiny.yaml", "--device", "tpu"), "unknown device 'tpu': use auto, cpu, cuda or cuda:N"),
+        (("run", "tiny.yaml", "--shard", "3/2"), "write it as I/N with I from 1 to N"),
+        (("run", "tiny.yaml", "--only", "nothing"), "none of its 4 cases is selected"),
+        (("run", "tiny.yaml", "reducer={name: avg-k, k: 9}"), "k=9 does not fit the 8x8 feature map"),
+        (("run", "tiny.yaml", "--metrics", "params", "--out", "tiny.yaml/run"), "cannot be written"),
+        (("report", "nowhere"), "not a run"),
+        (("list", "reducer"), "did you mean 'reducers'?"),
+        (("merge", "nowhere"), "not a run"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_a_mistake_gets_one_clear_message_and_exit_2(here, words, said):
+    done = convbench(*words, cwd=here)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert done.stdout == ""

@@ -1,0 +1,171 @@
+"""Measuring in this process: what a Record holds for every variant and scenario, and what becomes of failures."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from wild import Ending
+
+from convbench import harness, opening, subject
+from convbench.errors import CaseFailed, ConvbenchError, Unavailable
+from convbench.record import Case, Choice, Clip, Parts, Protocol, Record, Whole
+
+QUICK = Protocol(max_warmup=0.02, max_time=0.05, min_samples=6, target=0.5)
+SMALL = Clip(1, 2, 3, 8, 8)
+
+
+def case(*variant: Choice, scenario: str = "inference", clip: Clip = SMALL, reducer: str = "gap") -> Case:
+    return Case(Parts(Choice("conv"), Choice(reducer), 32), clip, variant, scenario)
+
+
+def quick(of: Case) -> Record:
+    return harness.measure(of, QUICK)
+
+
+def value(record: Record, metric: str) -> float:
+    (only,) = record.samples(metric)
+    return only
+
+
+@pytest.fixture(scope="module")
+def gap() -> Record:
+    return quick(case())
+
+
+def test_everything_of_an_eager_case_is_measured(gap):
+    assert gap.status == "ok"
+    assert value(gap, "params") == 83_840
+    assert value(gap, "flops") == 2 * value(gap, "macs") == 2 * (2 * 64 * 864 + 2 * 512 * 160)
+    assert len(gap.samples("latency_s")) >= 6
+    assert all(0 < seconds < 10 for seconds in gap.samples("latency_s"))
+    assert value(gap, "cold_call_s") > 0
+    assert value(gap, "adds") == 2 * 32 * 64 * 2
+    assert value(gap, "faults_per_call") >= 0
+    assert value(gap, "cpu_peak_rss_bytes") > 2**20
+    assert gap.conditions["threads"] == 1
+    assert not gap.samples("graphs")
+
+
+def test_peak_tensor_bytes_are_weights_clip_and_the_two_maps_around_the_activation():
+    record = harness.measure(case(clip=Clip()), QUICK, ["memory"])
+    weights, clip, feature_map = 83_840 * 4, 16 * 3 * 64 * 64 * 4, 16 * 131_072 * 4
+    assert value(record, "cpu_peak_tensor_bytes") == weights + clip + 2 * feature_map
+
+
+@pytest.mark.parametrize(
+    "variant",
+    [
+        (Choice("channels_last"),),
+        (Choice("autocast"),),
+        (Choice("channels_last"), Choice("autocast", (("dtype", "bf16"),))),
+        (Choice("threads", (("n", 1),)),),
+        (Choice("eager"),),
+    ],
+    ids=lambda value: "+".join(map(str, value)),
+)
+@pytest.mark.parametrize("scenario", ["inference", "streaming"])
+def test_every_variant_agrees_with_eager_and_is_measured(variant, scenario):
+    record = quick(case(*variant, scenario=scenario, reducer="spatial-softmax"))
+    assert len(record.samples("latency_s")) >= 6
+
+
+def test_channels_last_reaches_the_convolution_without_a_copy():
+    held = subject.transform(subject.assemble(case(Choice("channels_last"), clip=Clip(2, 3, 3, 8, 8)), 0))
+    frames = held.inputs.args[0].flatten(0, 1)
+    assert frames.data_ptr() == held.inputs.args[0].data_ptr()
+    assert frames.is_contiguous(memory_format=torch.channels_last)
+    assert held.model.backbone[0].weight.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_streaming_carries_the_state():
+    held = subject.assemble(case(scenario="streaming"), 0)
+    first, second = held.run(), held.run()
+    expected, _ = held.model(held.inputs.args[0])
+    torch.testing.assert_close(torch.cat((first[0], second[0]), dim=1), expected)
+
+
+def test_a_variant_with_another_output_is_a_failure_not_a_result():
+    wrong = Case(Whole(Choice("wild:Unsteady")), SMALL, (Choice("channels_last"),))
+    with pytest.raises(CaseFailed, match="not eager's output") as failed:
+        quick(wrong)
+    assert harness.explain(failed.value).kind == "wrong output"
+
+
+def test_a_compiled_case_says_what_was_captured():
+    """The LSTM stays out of the graph: conv and reducer are captured, and the break says why."""
+    record = harness.measure(case(Choice("compile")), QUICK, ["compile"])
+    backbone, lstm = 2 * 64 * 864, 2 * 512 * 160
+    assert value(record, "graphs") == 1
+    assert value(record, "graph_breaks") == 1
+    assert value(record, "flops_captured") == pytest.approx(backbone / (backbone + lstm))
+    assert value(record, "compile_s") > 0
+    (finding,) = (finding for finding in record.findings if finding.code == "graph_breaks")
+    assert "LSTM(32, 128" in finding.data["reasons"][0]
+
+
+def test_static_metrics_build_nothing():
+    """flatten of a huge map: its weights would not fit this machine, its numbers do."""
+    huge = Case(Parts(Choice("conv"), Choice("flatten")), Clip(1, 2, 3, 4096, 4096))
+    record = harness.measure(huge, QUICK, ["params", "macs"])
+    assert value(record, "params_lstm") == 512 * (32 * 4096 * 4096 + 128) + 1024
+    assert not record.samples("latency_s")
+
+
+def test_metrics_choose_probes_in_running_order():
+    assert [plugin.name for plugin in harness.select(["latency", "params"])] == ["params", "latency"]
+    assert not harness.needs_isolation(["params", "macs"])
+    assert harness.needs_isolation(["memory"])
+
+
+def test_an_unknown_metric_is_named():
+    with pytest.raises(ConvbenchError, match="unknown metric 'latnecy'; did you mean 'latency'"):
+        harness.select(["latnecy"])
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "status"),
+    [
+        (ValueError("the user's own mistake"), "error", "failed"),
+        (MemoryError(), "out of memory", "failed"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"), "out of memory", "failed"),
+        (torch.OutOfMemoryError("CUDA out of memory"), "out of memory", "failed"),
+        (CaseFailed("timeout", "no result after 3 s"), "timeout", "failed"),
+        (Unavailable("jemalloc is not installed"), "unavailable", "skipped"),
+        (ConvbenchError("streaming needs state"), "error", "failed"),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Exception) else value,
+)
+def test_any_error_becomes_a_record_and_the_sweep_goes_on(error, kind, status):
+    def measure(of: Case) -> Record:
+        if of.scenario == "streaming":
+            raise error
+        return Record(of, "ok")
+
+    cases = [case(scenario="streaming"), case()]
+    failed, fine = harness.run(cases, measure)
+    assert (failed.status, failed.failure.kind, fine.status) == (status, kind, "ok")
+
+
+def test_findings_tell_of_a_clock_that_does_not_settle(monkeypatch):
+    """interval_wide where the samples spread, with the width it had."""
+    record = harness.measure(case(), Protocol(max_warmup=0.01, max_time=0.02, min_samples=6, target=1e-9), ["latency"])
+    (wide,) = (finding for finding in record.findings if finding.code == "interval_wide")
+    assert 0 < wide.data["relative"] < math.inf
+
+
+def test_where_page_faults_dominate_it_is_said_with_the_allocator():
+    """METHOD 2: with glibc as it comes an 8 MiB feature map is mapped anew at every call."""
+    article = Case(Parts(Choice("conv"), Choice("gap")), Clip())
+    record = harness.measure(article, Protocol(max_warmup=0.1, max_time=0.3), ["latency"])
+    if value(record, "faults_per_call") < 256:
+        pytest.skip("this process's allocator keeps freed memory")
+    assert value(record, "faults_per_call") > 2000
+
+
+def test_a_models_own_exception_is_not_swallowed_by_measure():
+    broken = Case(Whole(Choice("wild:Ending", (("how", "raise"),))), SMALL)
+    assert isinstance(subject.assemble(broken, 0).model, Ending)
+    with pytest.raises(ValueError, match="the user's own mistake"):
+        opening.open_case(broken, 0)

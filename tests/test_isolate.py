@@ -1,0 +1,111 @@
+"""Real processes: what a case does to its own process is a Record, and nothing of it stays."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import psutil
+import pytest
+
+from convbench import harness, isolate
+from convbench.record import Case, Choice, Clip, Parts, Protocol, Whole
+from convbench.variants.allocator import preload
+
+QUICK = Protocol(max_warmup=0.02, max_time=0.05, min_samples=6, target=0.5, timeout=20)
+SMALL = Clip(1, 2, 3, 8, 8)
+
+
+def ending(how: str) -> Case:
+    return Case(Whole(Choice("wild:Ending", (("how", how),))), SMALL)
+
+
+def gap(*variant: Choice) -> Case:
+    return Case(Parts(Choice("conv"), Choice("gap"), 32), SMALL, variant)
+
+
+@pytest.fixture(scope="module")
+def isolated():
+    with isolate.Isolated(QUICK, (), compiles=False) as measure:
+        yield measure
+
+
+def only(case: Case, measure) -> object:
+    (record,) = harness.run([case], measure)
+    return record
+
+
+@pytest.mark.parametrize(
+    ("how", "kind", "said"),
+    [
+        ("crash", "crash", "killed by SIGSEGV; last output: about to fall over"),
+        ("killed", "out of memory", "killed by SIGKILL"),
+        ("exit", "crash", "exit code 7"),
+        ("raise", "error", "ValueError: the user's own mistake"),
+    ],
+)
+def test_however_a_case_ends_it_is_a_failed_record(isolated, how, kind, said):
+    record = only(ending(how), isolated)
+    assert (record.status, record.failure.kind) == ("failed", kind)
+    assert said in record.failure.message
+
+
+def test_a_hang_ends_with_its_time_limit_and_leaves_no_process():
+    with isolate.Isolated(Protocol(timeout=1.5), (), compiles=False) as impatient:
+        record = only(ending("hang"), impatient)
+    assert (record.failure.kind, record.failure.message) == ("timeout", "no result after 1.5 s (protocol.timeout)")
+    ours = psutil.Process().children(recursive=True)
+    assert not [process for process in ours if process.status() != "zombie" and "sleep" in str(process.cmdline())]
+
+
+def test_a_good_case_after_bad_ones_is_measured(isolated):
+    record = only(gap(), isolated)
+    assert record.status == "ok", record.failure
+    assert record.samples("latency_s")
+
+
+def test_each_case_has_a_process_of_its_own(isolated):
+    pids = {isolated.call(os.getpid, (), {}) for _ in range(3)}
+    assert len(pids) == 3
+    assert os.getpid() not in pids
+
+
+def test_an_allocator_that_is_missing_skips_its_case(isolated, monkeypatch):
+    monkeypatch.setattr("convbench.variants.allocator.find_library", lambda name: None)
+    record = only(gap(Choice("allocator", (("name", "jemalloc"),))), isolated)
+    assert record.status == "skipped"
+    assert "apt-get install libjemalloc2" in record.failure.message
+
+
+@pytest.mark.parametrize("name", ["jemalloc", "tcmalloc"])
+def test_an_installed_allocator_is_the_one_in_use(isolated, name):
+    try:
+        preload(name=name)
+    except Exception as missing:
+        pytest.skip(str(missing))
+    record = only(gap(Choice("allocator", (("name", name),))), isolated)
+    assert record.status == "ok", record.failure
+    assert record.conditions["allocator"] == name
+
+
+def test_the_arena_allocator_takes_the_page_faults_away(isolated):
+    article = Case(Parts(Choice("conv"), Choice("gap"), 32), Clip(), (Choice("allocator"),))
+    record = only(article, isolated)
+    assert record.samples("faults_per_call")[0] < 256
+
+
+def test_scratch_files_are_gone_afterwards():
+    with isolate.Isolated(QUICK, ("latency",), compiles=False) as measure:
+        only(gap(), measure)
+        scratch = Path(measure.scratch)
+        assert scratch.exists()
+        assert not list(scratch.iterdir())
+    assert not scratch.exists()
+
+
+def test_a_compiled_case_starts_with_an_empty_graph_cache_and_a_ready_toolchain():
+    """Twice the same case: the second is no cache hit of the first, so its compile seconds are its own."""
+    with isolate.Isolated(Protocol(max_warmup=0.02, max_time=0.05), ("latency",), compiles=True) as measure:
+        first, second = (only(gap(Choice("compile")), measure) for _ in range(2))
+    assert first.status == second.status == "ok", (first.failure, second.failure)
+    assert second.samples("compile_s")[0] > 0.5 * first.samples("compile_s")[0]

@@ -1,0 +1,132 @@
+"""Runs on disk: nothing is lost, torn lines are dropped, damage is named with its place."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+
+import pandas as pd
+import pytest
+import records as made
+
+from convbench import store
+from convbench.errors import StoreError
+from convbench.record import Choice, Protocol, Run, Whole
+
+RUN = Run("tiny", "convbench run tiny", "matrix: {}", Protocol(), (), ("a", "b"), started="2026-11-22T10:00:00+00:00")
+
+
+@pytest.fixture
+def measured():
+    return [made.record(made.case(name, 64 if name == "fc" else None)) for name in ("gap", "fc", "gmp")]
+
+
+@pytest.fixture
+def directory(tmp_path, measured):
+    store.start(tmp_path / "run", RUN)
+    for record in measured:
+        store.append(tmp_path / "run", record)
+    return tmp_path / "run"
+
+
+def test_what_is_stored_is_what_is_read(directory, measured):
+    assert store.load(directory) == (RUN, measured)
+
+
+def test_a_whole_users_model_survives_the_round_trip(tmp_path, measured):
+    whole = Whole(Choice("mypkg.net:build", (("width", 3),)), "mypkg.net:inputs", (("lstm", "rnn"),))
+    record = replace(measured[0], case=replace(measured[0].case, architecture=whole))
+    store.start(tmp_path / "run", RUN)
+    store.append(tmp_path / "run", record)
+    assert store.load(tmp_path / "run")[1] == [record]
+
+
+def test_any_file_of_a_run_names_it(directory):
+    assert store.load(directory / "results.jsonl") == store.load(directory)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_line_torn_at_any_byte_is_dropped_and_appending_goes_on(directory, measured, seed):
+    results = directory / "results.jsonl"
+    whole = results.read_bytes()
+    last = whole[:-1].rfind(b"\n") + 1
+    results.write_bytes(whole[: random.Random(seed).randrange(last + 1, len(whole))])
+    assert store.load(directory)[1] == measured[:2]
+    assert store.drop_unfinished_line(directory)
+    store.append(directory, measured[2])
+    assert results.read_bytes() == whole
+
+
+def test_nothing_is_dropped_from_a_whole_file(directory):
+    before = (directory / "results.jsonl").read_bytes()
+    assert not store.drop_unfinished_line(directory)
+    assert (directory / "results.jsonl").read_bytes() == before
+
+
+def test_damage_inside_is_named_with_its_line(directory):
+    lines = (directory / "results.jsonl").read_bytes().splitlines(keepends=True)
+    (directory / "results.jsonl").write_bytes(lines[0] + b'{"half": \n' + lines[2])
+    with pytest.raises(StoreError, match=r"results\.jsonl:2: not a record: "):
+        store.load(directory)
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [("", "not written by convbench, or damaged"), ("{}", "name: Field required"), (None, "not a run")],
+)
+def test_what_is_not_a_run_says_so(tmp_path, content, reason):
+    if content is not None:
+        (tmp_path / "run.json").write_text(content)
+    with pytest.raises(StoreError, match=reason):
+        store.load(tmp_path)
+
+
+def test_a_newer_schema_is_refused(tmp_path):
+    store.start(tmp_path, replace(RUN, schema_version=99))
+    with pytest.raises(StoreError, match="newer convbench"):
+        store.load(tmp_path)
+
+
+def test_a_new_run_sets_the_old_one_aside(directory, measured):
+    store.start(directory, replace(RUN, started="2026-11-23T10:00:00+00:00"))
+    assert store.load(directory)[1] == []
+    (kept,) = (directory / "previous").iterdir()
+    assert store.load(kept) == (RUN, measured)
+
+
+def test_a_directory_that_cannot_be_written_says_what_to_do(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(StoreError, match=r"cannot be written \(Not a directory\): choose another place with --out"):
+        store.start(tmp_path / "file" / "run", RUN)
+
+
+def test_two_processes_cannot_measure_into_one_directory(tmp_path):
+    with store.locked(tmp_path), pytest.raises(StoreError, match="another convbench"), store.locked(tmp_path):
+        pass
+
+
+def test_shards_merge_to_the_whole(measured):
+    one = (replace(RUN, planned=(measured[0].case.id,)), measured[:1])
+    two = (replace(RUN, planned=(measured[1].case.id, measured[2].case.id)), measured[1:])
+    run, joined = store.merge([one, two])
+    assert joined == measured
+    assert run.planned == tuple(record.case.id for record in measured)
+
+
+def test_a_result_wins_over_a_failure_in_a_merge(measured):
+    failed = replace(measured[0], status="failed")
+    assert store.merge([(RUN, [failed]), (RUN, [measured[0]])])[1] == [measured[0]]
+    assert store.merge([(RUN, [measured[0]]), (RUN, [failed])])[1] == [measured[0]]
+
+
+def test_different_suites_do_not_merge(measured):
+    with pytest.raises(StoreError, match="different suites or protocols"):
+        store.merge([(RUN, measured), (replace(RUN, name="other"), measured)])
+
+
+def test_the_csv_has_a_row_a_case_and_plain_columns(directory, measured):
+    table = pd.read_csv(store.write_csv(directory, measured))
+    assert list(table["case"]) == [record.case.id for record in measured]
+    plain = "case,backbone,reducer,lstm_input,variant,scenario,device,params,macs,flops,macs_backbone,macs_reducer,macs_lstm"
+    plain += ",macs_head,latency_s_median,latency_s_low,latency_s_high,frames_per_s,memory_peak_bytes,status,error"
+    assert list(table.columns)[: plain.count(",") + 1] == plain.split(",")
