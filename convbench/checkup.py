@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import shutil
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ import torch
 from convbench import environment
 from convbench.errors import Unavailable
 from convbench.variants.allocator import PACKAGES, preload
+from convbench.variants.compile import missing_tool
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +48,8 @@ def _gpu() -> Check:
 
 
 def _compiler() -> Check:
-    found = shutil.which(os.environ.get("CXX", "g++")) or shutil.which("clang++")
-    message = "torch.compile has a C++ compiler" if found else "no C++ compiler: compile fails; apt-get install g++"
-    return Check("compiler", bool(found), message)
+    missing = missing_tool()
+    return Check("compiler", missing is None, missing or "torch.compile can build for the CPU")
 
 
 def _allocator_in_use() -> Check:

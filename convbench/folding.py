@@ -33,7 +33,7 @@ def folding(model: ConvReducerRNN) -> Finding | None:
     last = _last_layer(model.reducer)
     if not isinstance(last, nn.Linear):
         return None
-    gates = model.lstm.weight_ih_l0.shape[0] * (2 if model.lstm.bidirectional else 1)
+    gates = sum(weight.shape[0] for name, weight in model.lstm.named_parameters() if name.startswith("weight_ih_l0"))
     before = sum(p.numel() for p in last.parameters()) + gates * last.out_features
     saved = before - gates * last.in_features
     if saved > 0:

@@ -26,6 +26,7 @@ from convbench import harness
 from convbench.errors import CaseFailed
 from convbench.record import Case, Failure, Protocol, Record
 from convbench.variants import process_environment
+from convbench.variants.compile import missing_tool
 
 PRELOAD = ["__main__", "convbench.preload"]
 PRELOAD_COMPILER = ["torch._inductor.compile_fx", "torch._inductor.codegen.cpp"]
@@ -59,7 +60,7 @@ class Isolated:
     def call(self, work: Any, args: tuple[Any, ...], variables: Mapping[str, str], compiles: bool = False) -> Any:
         """``work(*args)`` in a fresh process. Raises CaseFailed with how it ended where it did not return."""
         with tempfile.TemporaryDirectory(dir=self.scratch) as room:
-            if compiles:
+            if compiles and missing_tool() is None:
                 self._toolchain(Path(room) / "inductor")
             return self._spawn(work, args, variables, Path(room))
 

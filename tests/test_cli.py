@@ -131,7 +131,7 @@ def test_ctrl_c_keeps_what_is_finished_and_says_how_to_go_on(here):
     process = start("run", "tiny.yaml", "protocol.min_samples=400", cwd=here, start_new_session=True)
     wait_for(lambda: len(lines(run)) >= 1)
     os.killpg(process.pid, signal.SIGINT)
-    out, err = process.communicate(timeout=30)
+    _, err = process.communicate(timeout=30)
     assert process.returncode == 130
     assert "cases are kept in reports/tiny: add --resume to go on" in err
     assert "Traceback" not in err

@@ -71,7 +71,7 @@ def test_each_case_has_a_process_of_its_own(isolated):
 
 
 def test_an_allocator_that_is_missing_skips_its_case(isolated, monkeypatch):
-    monkeypatch.setattr("convbench.variants.allocator.find_library", lambda name: None)
+    monkeypatch.setattr("convbench.variants.allocator.find_library", lambda _: None)
     record = only(gap(Choice("allocator", (("name", "jemalloc"),))), isolated)
     assert record.status == "skipped"
     assert "apt-get install libjemalloc2" in record.failure.message

@@ -1,0 +1,45 @@
+# Two commands do all the set-up: `make run` and `make test`.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+SUITE ?= suites/default.yaml
+
+.PHONY: run test lint bench lock clean browser
+
+run: $(VENV)/installed
+	$(BIN)/convbench run $(SUITE)
+
+test: $(VENV)/installed-dev lint browser
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+# Accessibility of the report is checked with axe-core where npm is at hand; the tests that need it are skipped elsewhere.
+browser:
+	@if command -v npm >/dev/null && [ ! -d tests/browser/node_modules ]; then \
+		npm ci --prefix tests/browser --no-audit --no-fund --silent || echo "axe-core not installed: its tests are skipped"; fi
+
+# Figures of speed and their peers, side by side; minutes, on a quiet machine.
+bench: $(VENV)/installed-dev
+	$(BIN)/python -m tests.bench
+
+$(VENV)/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	touch $@
+
+$(VENV)/installed-dev: $(VENV)/installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -r requirements-dev.txt -e '.[pytest,tensorboard,gpu]'
+	touch $@
+
+lock: $(VENV)/installed-dev
+	sed -n '/^#/p' constraints.txt > constraints.new
+	$(BIN)/python -m pip freeze --exclude-editable | sed 's/^torch==\([^+]*\).*/torch==\1/' >> constraints.new
+	mv constraints.new constraints.txt
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist *.egg-info
