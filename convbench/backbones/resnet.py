@@ -7,6 +7,7 @@ from itertools import pairwise
 import torch
 from torch import nn
 
+from convbench.option_types import Count
 from convbench.registry import backbones, size_list
 
 
@@ -35,7 +36,7 @@ class BasicBlock(nn.Module):
 
 @backbones.register("resnet")
 def resnet(
-    in_channels: int, *, widths: str = "32-64-128", blocks: int = 2, stem: int = 3, pool: bool = False
+    in_channels: int, *, widths: str = "32-64-128", blocks: Count = 2, stem: Count = 3, pool: bool = False
 ) -> nn.Module:
     """A strided stem and ``blocks`` basic blocks per width, each width after the first at half the size (He 2015).
 

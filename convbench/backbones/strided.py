@@ -7,11 +7,12 @@ from itertools import pairwise
 from torch import nn
 
 from convbench.errors import ConvbenchError
+from convbench.option_types import Padding
 from convbench.registry import backbones, size_list
 
 
 @backbones.register("strided")
-def strided(in_channels: int, *, widths: str = "16-32-64", kernels: str = "3", padding: int = 1) -> nn.Module:
+def strided(in_channels: int, *, widths: str = "16-32-64", kernels: str = "3", padding: Padding = 1) -> nn.Module:
     """Convolutions of stride 2 with ReLU, one per width; ``kernels`` is one size or one per width."""
     sizes = size_list(widths)
     kernel = size_list(kernels) if "-" in kernels else size_list(kernels) * len(sizes)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from convbench.option_types import Count
 from convbench.record import Features
 from convbench.registry import reducers
 
@@ -22,6 +23,6 @@ class AttentionPool(nn.Module):
 
 
 @reducers.register("attention")
-def attention(features: Features, lstm_input: int | None, *, heads: int = 4) -> nn.Module:
+def attention(features: Features, lstm_input: int | None, *, heads: Count = 4) -> nn.Module:
     """Softmax-weighted mean of the cells, one per head: D = heads*C; order-free content at learned places."""
     return AttentionPool(features.channels, heads)

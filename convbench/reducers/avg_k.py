@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from torch import nn
 
+from convbench.option_types import Count
 from convbench.record import Features
 from convbench.reducers import average_cells, in_sequence
 from convbench.registry import reducers
 
 
 @reducers.register("avg-k")
-def avg_k(features: Features, lstm_input: int | None, *, k: int = 4) -> nn.Module:
+def avg_k(features: Features, lstm_input: int | None, *, k: Count = 4) -> nn.Module:
     """Mean of each of k x k cells: D = C*k*k; k=1 is gap, k = the map's side is flatten."""
     return in_sequence(average_cells(features, k))

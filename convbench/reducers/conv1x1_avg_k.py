@@ -5,13 +5,14 @@ from __future__ import annotations
 from torch import nn
 
 from convbench.errors import Impossible
+from convbench.option_types import Count
 from convbench.record import Features
 from convbench.reducers import average_cells, free_size, in_sequence
 from convbench.registry import reducers
 
 
 @reducers.register("conv1x1-avg-k")
-def conv1x1_avg_k(features: Features, lstm_input: int | None, *, k: int = 4, activation: bool = False) -> nn.Module:
+def conv1x1_avg_k(features: Features, lstm_input: int | None, *, k: Count = 4, activation: bool = False) -> nn.Module:
     """1x1 conv to D/(k*k) channels, then the mean of k x k cells: D is free in steps of k*k."""
     size = free_size("conv1x1-avg-k", lstm_input)
     channels, rest = divmod(size, k * k)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from convbench.option_types import Exponent
 from convbench.record import Features
 from convbench.registry import reducers
 
@@ -23,6 +24,6 @@ class GeM(nn.Module):
 
 
 @reducers.register("gem")
-def gem(features: Features, lstm_input: int | None, *, p: float = 3.0) -> nn.Module:
+def gem(features: Features, lstm_input: int | None, *, p: Exponent = 3.0) -> nn.Module:
     """Generalised mean of each channel, exponent learned: D = C; between GAP (p=1) and GMP (Radenovic 2017)."""
     return GeM(p)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from convbench.option_types import Count
 from convbench.record import Features
 from convbench.reducers import free_size, in_sequence
 from convbench.registry import reducers
@@ -26,7 +27,7 @@ class SpatialSoftmax(nn.Module):
 
 @reducers.register("spatial-softmax")
 def spatial_softmax(
-    features: Features, lstm_input: int | None, *, keypoints: int | None = None, linear: bool = False
+    features: Features, lstm_input: int | None, *, keypoints: Count | None = None, linear: bool = False
 ) -> nn.Module:
     """Expected position of each channel's peak: D = 2C, or 2*keypoints after a 1x1 conv (Finn 2015).
 
