@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import resource
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from convbench import environment
+import torch
+
+from convbench import environment, nvml
 from convbench.analysis.statistics import median_interval
 from convbench.record import Finding, Metric, Protocol, Reading
 from convbench.registry import probes
@@ -55,6 +58,8 @@ def latency(subject: Subject, protocol: Protocol) -> Iterator[Reading | Finding]
         yield Finding("interval_wide", data={"relative": width, "target": protocol.target})
     if subject.device == "cpu":
         yield from _page_faults(used, len(samples))
+    else:
+        yield from _disturbances(torch.device(subject.device))
 
 
 def _readings(samples: list[Sample], warm: WarmUp) -> Iterator[Reading]:
@@ -77,3 +82,11 @@ def _page_faults(used: Usage, calls: int) -> Iterator[Reading | Finding]:
                 "allocator": environment.allocator(),
             },
         )
+
+
+def _disturbances(device: torch.device) -> Iterator[Finding]:
+    """What held a GPU back while it was timed, as far as the driver tells."""
+    if reasons := nvml.state(device).get("throttle_reasons"):
+        yield Finding("throttled", data={"reasons": str(reasons)})
+    if others := nvml.foreign_processes(device, os.getpid()):
+        yield Finding("foreign_process", data={"pids": tuple(map(str, others))})

@@ -1,0 +1,101 @@
+"""The truths that only a GPU can show; skipped where torch sees none."""
+
+from __future__ import annotations
+
+from statistics import median
+
+import pytest
+import torch
+
+from convbench import count_traced, harness, isolate, nvml, subject
+from convbench.count_meta import macs_by_stage
+from convbench.environment import conditions, describe
+from convbench.record import Case, Choice, Clip, Parts, Protocol
+from convbench.timing import CudaClock, clock_for
+
+pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no CUDA device")]
+PROTOCOL = Protocol(max_warmup=1.0, max_time=1.0)
+ARTICLE = [("gap", None), ("fc", 128), ("hybrid", 64), ("flatten", None)]
+
+
+def case(reducer: str = "gap", size: int | None = None, *variant: Choice, scenario: str = "inference") -> Case:
+    return Case(Parts(Choice("conv"), Choice(reducer), size), Clip(batch=8), variant, scenario, "cuda")
+
+
+def test_a_sample_waits_for_the_device():
+    """Launching is not finishing: without synchronisation a long kernel seems to take microseconds."""
+    big = torch.randn(8192, 8192, device="cuda")
+    big @ big
+    sample = CudaClock("cuda").time(lambda: big @ big)
+    assert sample.device is not None
+    assert sample.host >= sample.device > 2 * 8192**3 / 2e15
+
+
+def test_latency_agrees_with_do_bench():
+    """Within 2 %, on a call long enough that launching does not matter; do_bench flushes L2, so the call exceeds it."""
+    testing = pytest.importorskip("triton.testing")
+    held = subject.assemble(case("fc", 128), 0)
+    clock = clock_for("cuda", held.run)
+    for _ in range(50):
+        clock.time(held.run)
+    ours = median(clock.time(held.run).device for _ in range(200))
+    theirs = testing.do_bench(held.run, warmup=100, rep=500, return_mode="median") * 1e-3
+    assert ours == pytest.approx(theirs, rel=0.02)
+
+
+def test_peak_memory_is_torchs_own():
+    held = subject.assemble(case("flatten"), 0)
+    held.run()
+    torch.cuda.synchronize()
+    torch.cuda.reset_peak_memory_stats()
+    held.run()
+    torch.cuda.synchronize()
+    expected = torch.cuda.max_memory_allocated()
+    record = harness.measure(case("flatten"), PROTOCOL, ["memory"])
+    del held
+    assert record.samples("cuda_peak_reserved_bytes")[0] >= record.samples("cuda_peak_allocated_bytes")[0]
+    assert record.samples("cuda_peak_allocated_bytes")[0] <= 2 * expected
+    assert not record.samples("cpu_peak_tensor_bytes")
+
+
+@pytest.mark.parametrize(("reducer", "size"), ARTICLE)
+def test_the_lstm_is_counted_although_cudnn_runs_it(reducer, size):
+    """_cudnn_rnn is one operator that no counter knows; the count on meta and the traced one both know the LSTM."""
+    found = case(reducer, size)
+    assert count_traced.trace(subject.assemble(found, 0)).macs == macs_by_stage(found)
+
+
+@pytest.mark.parametrize(
+    "variant",
+    [
+        (Choice("channels_last"),),
+        (Choice("compile"),),
+        (Choice("channels_last"), Choice("compile")),
+        (Choice("compile", (("mode", "reduce-overhead"),)),),
+        (Choice("autocast"),),
+        (Choice("autocast", (("dtype", "fp16"),)),),
+    ],
+    ids=lambda value: "+".join(map(str, value)),
+)
+@pytest.mark.parametrize("scenario", ["inference", "streaming"])
+def test_every_variant_is_measured_in_its_own_process(variant, scenario):
+    with isolate.Isolated(PROTOCOL, (), compiles=True) as measure:
+        (record,) = harness.run([case("gap", None, *variant, scenario=scenario)], measure)
+    assert record.status == "ok", record.failure
+    assert record.samples("device_latency_s")
+    assert record.samples("cuda_peak_allocated_bytes")
+
+
+def test_the_parent_never_touches_the_device():
+    """A forkserver whose parent has a CUDA context would be a foreign process on its own device."""
+    with isolate.Isolated(PROTOCOL, (), compiles=False) as measure:
+        facts = measure.call(describe, ("auto",), {})
+    assert facts["device"] == "cuda"
+    assert facts["gpu"]
+
+
+def test_clocks_and_throttle_reasons_are_recorded_where_nvml_is():
+    pytest.importorskip("pynvml")
+    if nvml.driver_version(torch.device("cuda")) is None:
+        pytest.skip("no NVML here")
+    assert {"sm_clock_mhz", "throttle_reasons"} <= set(conditions("cuda"))
