@@ -1,9 +1,9 @@
 """The shelf of reducers: (feature shape, LSTM input size) -> module, (N, C, H, W) -> (N, D). One file per reducer.
 
 A reducer whose D is free builds for ``lstm_input``; one whose D follows from the feature map ignores it. Keyword-only
-parameters are options; a combination that cannot exist raises Impossible with the reason. A reducer that is exactly another
-in disguise (a pool to as many cells as the map has is flatten) builds the other's layers: that is how equal configurations
-are recognised. A linear module of one's own may say so with a class attribute ``affine = True``.
+parameters are options; a combination that cannot exist raises Impossible with the reason. A reducer that is exactly
+another in disguise (a pool to as many cells as the map has is flatten) builds the other's layers: that is how equal
+configurations are recognised. A linear module of one's own may say so with a class attribute ``affine = True``.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from torch import nn
 
 from convbench.errors import Impossible
 from convbench.record import Features
-
 
 ReducerFactory = Callable[..., nn.Module]
 
