@@ -372,6 +372,22 @@ def test_a_sweep_of_a_million_cases_takes_no_memory() -> None:
     assert peak < 5e6
 
 
+def test_sweeps_too_large_for_any_number_are_counted(cases: Any) -> None:
+    many = list(range(1, 7001))
+    with pytest.raises(SuiteError, match="16,807,000,000,000,000,000 cases"):
+        cases(json.dumps({"matrix": {"reducer": "gap", "clip": dict.fromkeys(ClipLayout.model_fields, many)}}) + "\n")
+
+
+def test_ten_thousand_cases_are_swept_and_one_more_is_not(cases: Any) -> None:
+    text = "matrix: {{reducer: [gap, fc], lstm_input: {}}}\ninclude: [{{reducer: [gap, fc], lstm_input: {}, head: {}}}]"
+    half = list(range(1, 5001))
+    assert len(cases(text.format(half, half, 7))) == 10_000
+    with pytest.raises(SuiteError, match="20,000 cases"):
+        cases(text.format(half, half, [7, 8]))
+    with pytest.raises(SuiteError, match=r"include: 10,001 cases are more"):
+        cases(text.format(half, 5001, 7).replace("[gap, fc], lstm_input: 5001", "fc, lstm_input: 5001"))
+
+
 def test_files_that_are_no_suite(tmp_path: Path) -> None:
     (tmp_path / "latin.yaml").write_bytes(b"matrix:\n  reducer: caf\xe9\n")
     (tmp_path / "large.yaml").write_bytes(b"# " + b"x" * 2**20)

@@ -24,7 +24,7 @@ from typing import Any
 from convbench.record import Case, Choice, Clip, Parts, Recurrent
 from convbench.suite.layout import OF_PARTS
 from convbench.suite.mistakes import Location, Mistakes
-from convbench.suite.values import Axis, count, expand, picks
+from convbench.suite.values import Axis, expand, picks, size
 
 MAX_CASES = 10_000
 Axes = Mapping[str, Axis]
@@ -56,18 +56,20 @@ class Sweep:
         self.mistakes = mistakes
         self.axes = matrix
         self.frame = not {"reducer", "model"} & set(matrix)
-        combinations = self._expanded(matrix, ("matrix",))
-        kept = [each for each in combinations if not any(_agrees(each, entry) for entry in exclude)]
+        self._limit(size(matrix), ("matrix",), _formula(matrix))
+        kept = [each for each in _expanded(matrix) if not any(_agrees(each, entry) for entry in exclude)]
         self.groups = [_Group(each, [] if self.frame else [{}]) for each in kept]
         self.added: list[Combination] = []
 
     def include(self, entry: Axes, at: Location) -> None:
         """Rule 3 for one entry."""
-        self._expanded(entry, at)
-        others = self._expanded({axis: values for axis, values in entry.items() if axis not in self.axes}, at)
-        for agreed in self._expanded({axis: values for axis, values in entry.items() if axis in self.axes}, at):
-            matched = [group for group in self.groups if _extends(agreed | others[0], agreed, group.swept)]
-            self._limit(len(self) + len(others) * sum(max(1, len(group.extensions)) for group in matched), at)
+        self._limit(size(entry), at, _formula(entry))
+        shared = {axis: values for axis, values in entry.items() if axis in self.axes}
+        others = _expanded({axis: values for axis, values in entry.items() if axis not in self.axes})
+        alike = self._alike(entry, tuple(shared))
+        matches = [(agreed, alike.get(tuple(agreed.values()), [])) for agreed in _expanded(shared)]
+        self._limit(len(self) + sum(self._growth(matched, len(others)) for _, matched in matches), at)
+        for agreed, matched in matches:
             for group in matched:
                 group.extensions = self._extended(group.extensions, others)
             if not matched:
@@ -85,16 +87,23 @@ class Sweep:
     def __len__(self) -> int:
         return len(self.added) + sum(len(group.extensions) for group in self.groups)
 
-    def _extended(self, old: list[Combination], new: list[Combination]) -> list[Combination]:
-        if self.frame:
-            return old + new
-        every = [before | extra for before in old for extra in new]
-        return [each for index, each in enumerate(every) if each not in every[:index]]
+    def _alike(self, entry: Axes, axes: tuple[str, ...]) -> dict[tuple[Any, ...], list[_Group]]:
+        """The groups that an entry could extend, by their values on these axes."""
+        alike: dict[tuple[Any, ...], list[_Group]] = {}
+        parts_for_model = "model" in self.axes and bool(set(OF_PARTS) & set(entry))
+        if parts_for_model or ("model" in entry and "reducer" in self.axes):
+            return alike
+        for group in self.groups:
+            alike.setdefault(tuple(group.swept[axis] for axis in axes), []).append(group)
+        return alike
 
-    def _expanded(self, axes: Axes, at: Location) -> list[Combination]:
-        sizes = {axis: sum(map(len, values)) for axis, values in axes.items()}
-        self._limit(count({axis: range(size) for axis, size in sizes.items()}), at, _formula(sizes))
-        return list(picks({axis: expand(values) for axis, values in axes.items()}))
+    def _extended(self, old: list[Combination], new: list[Combination]) -> list[Combination]:
+        return old + new if self.frame else [before | extra for before in old for extra in new]
+
+    def _growth(self, matched: Sequence[_Group], new: int) -> int:
+        if self.frame or not matched:
+            return new * max(1, len(matched))
+        return sum(len(group.extensions) for group in matched) * (new - 1)
 
     def _limit(self, cases: int, at: Location, formula: str = "") -> None:
         if cases > MAX_CASES:
@@ -102,18 +111,18 @@ class Sweep:
             self.mistakes.raise_any()
 
 
-def _formula(sizes: Mapping[str, int]) -> str:
-    return f" ({' x '.join(f'{size:,} {axis}' for axis, size in sizes.items() if size > 1)})"
+def _expanded(axes: Axes) -> list[Combination]:
+    return list(picks({axis: expand(values) for axis, values in axes.items()}))
+
+
+def _formula(axes: Axes) -> str:
+    sizes = {axis: size({axis: values}) for axis, values in axes.items()}
+    return f" ({' x '.join(f'{number:,} {axis}' for axis, number in sizes.items() if number > 1)})"
 
 
 def _agrees(combination: Combination, entry: Axes) -> bool:
     actual = DEFAULTS | combination
     return all(axis in actual and any(each.matches(actual[axis]) for each in entry[axis]) for axis in entry)
-
-
-def _extends(entry: Combination, agreed: Combination, swept: Combination) -> bool:
-    stands_alone = ("model" in entry and "reducer" in swept) or ("model" in swept and set(OF_PARTS) & set(entry))
-    return not stands_alone and all(swept[axis] == value for axis, value in agreed.items())
 
 
 def _merged(base: Combination, extra: Combination) -> Combination:

@@ -1,6 +1,6 @@
 """The values of an axis before they are multiplied out: counted for free, expanded on demand, matched by an exclude.
 
-Each kind is iterable (its values in order), sized (how many, without expanding) and says whether a value is its own.
+Each kind is iterable (its values in order), knows its size without expanding, and says whether a value is its own.
 Option lists multiply: ``{name: avg-k, k: [2, 4]}`` is one entry of two values.
 """
 
@@ -20,7 +20,9 @@ class Values(Protocol):
 
     def __iter__(self) -> Iterator[Any]: ...
 
-    def __len__(self) -> int: ...
+    @property
+    def size(self) -> int:
+        """How many values, which may be more than could ever be expanded."""
 
     def matches(self, value: Any) -> bool:
         """Whether ``value`` is one of these, options that are not given being free."""
@@ -35,7 +37,8 @@ class Plain:
     def __iter__(self) -> Iterator[Scalar]:
         return iter(self.values)
 
-    def __len__(self) -> int:
+    @property
+    def size(self) -> int:
         return len(self.values)
 
     def matches(self, value: Any) -> bool:
@@ -52,8 +55,9 @@ class Shape:
     def __iter__(self) -> Iterator[Clip | Recurrent]:
         return (self.kind(**picked) for picked in picks(self.fields))
 
-    def __len__(self) -> int:
-        return count(self.fields)
+    @property
+    def size(self) -> int:
+        return _product(self.fields)
 
     def matches(self, value: Any) -> bool:
         return all(getattr(value, name) in values for name, values in self.fields.items())
@@ -72,8 +76,9 @@ class Plugged:
             changed = {k: v for k, v in picked.items() if k not in self.defaults or v != self.defaults[k]}
             yield Choice(self.name, tuple(sorted(changed.items())))
 
-    def __len__(self) -> int:
-        return count(self.options)
+    @property
+    def size(self) -> int:
+        return _product(self.options)
 
     def matches(self, value: Any) -> bool:
         actual = {**self.defaults, **dict(value.options)}
@@ -89,8 +94,9 @@ class Chain:
     def __iter__(self) -> Iterator[tuple[Choice, ...]]:
         return iter(product(*self.links))
 
-    def __len__(self) -> int:
-        return prod(map(len, self.links))
+    @property
+    def size(self) -> int:
+        return prod(link.size for link in self.links)
 
     def matches(self, value: Any) -> bool:
         return len(value) == len(self.links) and all(
@@ -109,8 +115,9 @@ class Models:
     def __iter__(self) -> Iterator[Whole]:
         return (Whole(choice, self.inputs, self.stages) for choice in self.model)
 
-    def __len__(self) -> int:
-        return len(self.model)
+    @property
+    def size(self) -> int:
+        return self.model.size
 
     def matches(self, value: Any) -> bool:
         return self.model.matches(value.model)
@@ -124,11 +131,15 @@ def expand(axis: Axis) -> list[Any]:
     return list(dict.fromkeys(chain.from_iterable(axis)))
 
 
-def count(axes: Mapping[str, Collection[Any]]) -> int:
-    """How many combinations of the values there are."""
-    return prod(map(len, axes.values()))
+def size(axes: Mapping[str, Axis]) -> int:
+    """How many combinations of the axes' values there are, without expanding any."""
+    return prod(sum(values.size for values in axis) for axis in axes.values())
 
 
 def picks(axes: Mapping[str, Collection[Any]]) -> Iterator[dict[str, Any]]:
     """Every combination of the values, the last name changing fastest."""
     return (dict(zip(axes, values, strict=True)) for values in product(*axes.values()))
+
+
+def _product(options: Mapping[str, Sequence[Any]]) -> int:
+    return prod(map(len, options.values()))
