@@ -1,4 +1,4 @@
-"""Peak memory of one warmed call, under names that say which memory it is."""
+"""Peak memory of one warmed call, under names that say which memory it is, and what stood at the peak."""
 
 from __future__ import annotations
 
@@ -9,12 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
-from torch._C._profiler import _EventType
-from torch.profiler import ProfilerActivity, profile
 
-from convbench import nvml
-from convbench.network import weights_bytes
-from convbench.record import Metric, Protocol, Reading
+from convbench import allocations, nvml
+from convbench.boundaries import OTHER
+from convbench.record import STAGES, Metric, Protocol, Reading
 from convbench.registry import probes
 from convbench.subject import Subject
 
@@ -42,32 +40,25 @@ def _cuda(subject: Subject) -> Iterator[Reading]:
     used = nvml.process_bytes(device, os.getpid())
     if used is not None:
         yield Reading(Metric("cuda_process_bytes", "B"), (used,))
+    yield from _parts("cuda_peak_allocated_bytes", allocations.record(subject))
 
 
 def _cpu(subject: Subject) -> Iterator[Reading]:
     peak_rss = _peak_rss_of_a_call(subject)
     if peak_rss is not None:
         yield Reading(Metric("cpu_peak_rss_bytes", "B"), (peak_rss,))
-    held = weights_bytes(subject.model) + sum(tensor.nbytes for tensor in subject.inputs.tensors)
-    yield Reading(Metric("cpu_peak_tensor_bytes", "B"), (held + _peak_of_a_call(subject),))
+    timeline = allocations.record(subject)
+    yield Reading(Metric("cpu_peak_tensor_bytes", "B"), (timeline.peak,))
+    yield from _parts("cpu_peak_tensor_bytes", timeline)
 
 
-def _peak_of_a_call(subject: Subject) -> int:
-    """Most bytes of CPU tensors alive at once that a call allocates, from the profiler's allocation events."""
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True, acc_events=False) as profiler:
-        subject.run()
-    pending = list(profiler.profiler.kineto_results.experimental_event_tree())
-    changes = []
-    while pending:
-        event = pending.pop()
-        pending.extend(event.children)
-        if event.typed[0] == _EventType.Allocation:
-            changes.append((event.start_time_ns, event.typed[1].alloc_size))
-    alive = peak = 0
-    for _, change in sorted(changes, key=lambda one: one[0]):
-        alive += change
-        peak = max(peak, alive)
-    return peak
+def _parts(name: str, timeline: allocations.Timeline) -> Iterator[Reading]:
+    """What stood at the peak, by kind and by the stage that made it; either sums to the peak."""
+    at_peak = timeline.at_peak()
+    for place, parts in enumerate((allocations.KINDS, (*STAGES, OTHER))):
+        for part in parts:
+            size = sum(size for holder, size in at_peak.items() if holder[place] == part)
+            yield Reading(Metric(f"{name}_{part}", "B"), (size,))
 
 
 def _peak_rss_of_a_call(subject: Subject) -> int | None:

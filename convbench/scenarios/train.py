@@ -24,7 +24,7 @@ class Step(NamedTuple):
 
 
 class TrainingStep:
-    """One training step. Its three parts can also be called one after another, by a probe that tells them apart.
+    """One training step. Its parts can also be called one after another, by a probe that tells them apart.
 
     Raises CaseFailed for a model that does not train, with the reason.
     """
@@ -47,14 +47,18 @@ class TrainingStep:
         return self.subject.optimizer(self.parameters, lr=LEARNING_RATE)
 
     def __call__(self) -> Step:
+        self.forget()
         loss = self.forward()
         self.backward(loss)
         self.optimize()
         return Step(loss.detach(), self._gradients())
 
-    def forward(self) -> torch.Tensor:
-        """Forget the last gradients, run the model, and take the mean square of its first floating-point output."""
+    def forget(self) -> None:
+        """Release the gradients of the step before."""
         self.optimizer.zero_grad()
+
+    def forward(self) -> torch.Tensor:
+        """The mean square of the first floating-point output of the model."""
         inputs = self.subject.inputs
         output = first_tensor(self.subject.forward(*inputs.args, **inputs.kwargs))
         if not output.requires_grad:
