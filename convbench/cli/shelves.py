@@ -46,10 +46,8 @@ def doctor() -> None:
 
     console = Console()
     for check in checkup.examine():
-        console.print(
-            f"[{'green' if check.good else 'yellow'}]{'ok  ' if check.good else 'lack'}[/] {check.name}: ", end=""
-        )
-        console.print(check.message, markup=False, highlight=False, soft_wrap=True)
+        console.print("ok  " if check.good else "lack", style="green" if check.good else "yellow", end=" ")
+        console.print(f"{check.name}: {check.message}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _print_shelf(name: str, entries: dict[str, str]) -> None:

@@ -58,6 +58,7 @@ def latency(subject: Subject, protocol: Protocol) -> Iterator[Reading | Finding]
         yield Finding("interval_wide", data={"relative": width, "target": protocol.target})
     if subject.device == "cpu":
         yield from _page_faults(used, len(samples))
+        yield from _busy(verdict)
     else:
         yield from _disturbances(torch.device(subject.device))
 
@@ -82,6 +83,13 @@ def _page_faults(used: Usage, calls: int) -> Iterator[Reading | Finding]:
                 "allocator": environment.allocator(),
             },
         )
+
+
+def _busy(verdict: str) -> Iterator[Finding]:
+    """Several threads wait for each other at every operator: with the cores busy, for one that is not running."""
+    load, cores = os.getloadavg()[0], os.cpu_count() or 1
+    if verdict != "precise" and load > cores and torch.get_num_threads() > 1:
+        yield Finding("busy_machine", data={"load": load, "cores": cores, "threads": torch.get_num_threads()})
 
 
 def _disturbances(device: torch.device) -> Iterator[Finding]:
