@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from dataclasses import replace
 
 from convbench.record import (
@@ -16,7 +17,6 @@ from convbench.record import (
     Protocol,
     Reading,
     Record,
-    Recurrent,
     Run,
 )
 
@@ -43,11 +43,11 @@ def variant(name: str) -> tuple[Choice, ...]:
     return () if name == "eager" else tuple(choice(part) for part in name.split("+"))
 
 
-def parts(reducer: str = "gap", size: int | None = None, channels: int = 32, **more) -> Parts:
+def parts(reducer: str | Choice = "gap", size: int | None = None, channels: int = 32, **more) -> Parts:
     """A reducer on the article's one conv, with the size it really has on a 64x64 map."""
     cells = channels * 64 * 64
     follows = {"flatten": cells, "avg-k": 16 * channels, "spatial-softmax": 2 * channels, "attention": 4 * channels}
-    name = choice(reducer)
+    name = reducer if isinstance(reducer, Choice) else choice(reducer)
     backbone = Choice("conv", () if channels == 32 else (("channels", channels),))
     return Parts(backbone, name, size or follows.get(name.name, channels), **more)
 
@@ -100,7 +100,7 @@ def seconds(of: Case, rng: random.Random) -> float:
 def record(of: Case | None = None, *, samples: int = 60, latency: float | None = None, **more) -> Record:
     """A measured record; ``latency`` fixes the median, anything else of Record may be given by name."""
     of = of or case()
-    rng = random.Random(of.id)
+    rng = random.Random(ascii(of.id))
     center = latency or seconds(of, rng)
     numbers = counts(of)
     gpu = of.device != "cpu"
@@ -157,11 +157,11 @@ def default_records() -> list[Record]:
     ]
 
 
-def many(n: int) -> list[Record]:
+def many(n: int, variants: Sequence[str] = tuple(SPEED)) -> list[Record]:
     """``n`` distinct cases, evenly over reducers, sizes and variants; few samples, so that they are made quickly."""
     names, made = list(SIZES), []
     for i in range(n):
-        how, name, size = list(SPEED)[i % 4], names[i // 4 % len(names)], 8 + i // 48
-        model = parts(name, size, rnn=Recurrent(hidden=128))
-        made.append(record(Case(model, Clip(), variant(how)), samples=12))
+        at, how = divmod(i, len(variants))
+        model = parts(names[at % len(names)], 8 + at // len(names))
+        made.append(record(Case(model, Clip(), variant(variants[how])), samples=12))
     return made

@@ -43,6 +43,7 @@ class Result:
     """A record and its derived numbers (base units); None where the metric was not measured."""
 
     record: Record
+    group: Group
     latency: Interval | None
     params: float | None
     macs: float | None
@@ -69,17 +70,18 @@ class Result:
     def frames_per_s(self) -> float | None:
         return self.case.frames_per_call / self.latency.median if self.latency and self.latency.median > 0 else None
 
-    @property
-    def group(self) -> Group:
-        case = self.case
-        return Group(self.record.environment, case.device, str(case.clip), case.scenario, dtype(case))
-
     def cost(self, column: str) -> float | None:
         """A cost by the column of ``COSTS``; the median where there are samples."""
         if column == "latency":
             return self.latency.median if self.latency else None
         value: float | None = getattr(self, column)
         return value
+
+
+def group(record: Record) -> Group:
+    """What a record shares with the records that it may be compared with."""
+    case = record.case
+    return Group(record.environment, case.device, str(case.clip), case.scenario, dtype(case))
 
 
 def dtype(case: Case) -> str:
@@ -102,7 +104,7 @@ def result(record: Record) -> Result:
     samples = record.samples("latency_s")
     memory = "cpu_peak_tensor_bytes" if record.case.device.startswith("cpu") else "cuda_peak_allocated_bytes"
     exact = (typical(record, name) for name in ("params", "macs", "flops", memory, "cold_call_s"))
-    return Result(record, median_interval(samples) if samples else None, *exact)
+    return Result(record, group(record), median_interval(samples) if samples else None, *exact)
 
 
 def results(records: Iterable[Record]) -> list[Result]:

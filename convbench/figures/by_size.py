@@ -11,7 +11,7 @@ from convbench.analysis.advice import advise
 from convbench.analysis.results import COSTS, Result
 from convbench.analysis.selection import curves
 from convbench.figures import Axes, Drawing, scales
-from convbench.figures.scatter import WORDS, Points, frame, lines, marks
+from convbench.figures.scatter import WORDS, Points, frame, in_view, lines, marks
 from convbench.figures.style import ACCENT, look
 from convbench.registry import figures
 
@@ -20,7 +20,8 @@ from convbench.registry import figures
 def by_size(found: Sequence[Result]) -> Iterator[Drawing]:
     """A cost against the LSTM input size, a curve per reducer and variant, with the crossover size."""
     crossover = advise(found).crossover
-    shown = [(cost.column, Points(found, "lstm_input", cost.column)) for cost in COSTS]
+    view = in_view(found)
+    shown = [(cost.column, Points(found, view, "lstm_input", cost.column)) for cost in COSTS]
     columns = tuple(column for column, points in shown if points.places)
     for column, points in shown:
         if points.places:

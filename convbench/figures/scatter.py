@@ -19,16 +19,15 @@ WORDS = {"lstm_input": "LSTM input size", **{cost.column: cost.words for cost in
 
 
 class Points:
-    """The results of the first view that have both values, with their places."""
+    """Those of the results in view that have both values, with their places; ``view`` holds indices."""
 
-    def __init__(self, found: Sequence[Result], x: str, y: str) -> None:
-        first = opening(found)
+    def __init__(self, found: Sequence[Result], view: Sequence[int], x: str, y: str) -> None:
         self.found, self.x, self.y = found, x, y
         self.places: dict[int, tuple[float, float]] = {}
-        for index, one in enumerate(found):
-            place = (value(one, x), value(one, y))
-            if first and one in first and one.record.status == "ok" and all(place):
-                self.places[index] = place  # type: ignore[assignment]
+        for index in view:
+            across, up = value(found[index], x), value(found[index], y)
+            if across and up:
+                self.places[index] = (across, up)
 
     def by_series(self) -> dict[str, list[int]]:
         groups: dict[str, list[int]] = defaultdict(list)
@@ -38,6 +37,12 @@ class Points:
 
     def column(self, axis: int) -> list[float]:
         return [place[axis] for place in self.places.values()]
+
+
+def in_view(found: Sequence[Result]) -> list[int]:
+    """The indices of what a reader is shown first."""
+    first = opening(found)
+    return [i for i, one in enumerate(found) if first and one in first and one.record.status == "ok"]
 
 
 def value(one: Result, column: str) -> float | None:

@@ -5,6 +5,7 @@ Colours are unique per role, so that the page can exchange each for one that fol
 
 from __future__ import annotations
 
+import warnings
 import zlib
 from collections.abc import Iterable
 from typing import Any
@@ -68,13 +69,14 @@ def canvas(
 
 
 def save(figure: Figure, target: Any, format: str, **options: Any) -> None:
-    """Write a figure so that the same figure gives the same bytes."""
+    """Write a figure so that the same figure gives the same bytes; letters the font lacks are drawn as boxes."""
     undated: dict[str, dict[str, Any]] = {
         "svg": {"Date": None, "Creator": None},
         "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
         "png": {"Software": None},
     }
-    with mpl.rc_context(RC):
+    with mpl.rc_context(RC), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         figure.savefig(target, format=format, metadata=undated[format], **options)
 
 

@@ -8,23 +8,24 @@ from itertools import combinations
 from convbench.analysis.pareto import fronts
 from convbench.analysis.results import COSTS, Result
 from convbench.figures import Axes, Drawing, scales
-from convbench.figures.scatter import WORDS, Points, frame, marks, rings
+from convbench.figures.scatter import WORDS, Points, frame, in_view, marks, rings, value
 from convbench.registry import figures
 
 
 @figures.register("trade-off")
 def trade_off(found: Sequence[Result]) -> Iterator[Drawing]:
     """One cost against another; ringed cases on the stair are beaten by no comparable case in both."""
-    shown = {pair: Points(found, *pair) for pair in _pairs()}
-    columns = tuple(c.column for c in COSTS if any(c.column in pair and p.places for pair, p in shown.items()))
-    for (x, y), points in shown.items():
+    view = in_view(found)
+    columns = tuple(cost.column for cost in COSTS if any(value(found[i], cost.column) for i in view))
+    for x, y in _pairs(columns):
+        points = Points(found, view, x, y)
         if points.places:
             yield _draw(points, Axes(x, y, columns, columns))
 
 
-def _pairs() -> list[tuple[str, str]]:
+def _pairs(columns: Sequence[str]) -> list[tuple[str, str]]:
     """Every pair of costs, latency upwards and parameters across first."""
-    return [(x, y) for y, x in combinations([cost.column for cost in COSTS], 2)]
+    return [(x, y) for y, x in combinations(columns, 2)]
 
 
 def _draw(points: Points, choice: Axes) -> Drawing:

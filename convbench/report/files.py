@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import warnings
 from collections.abc import Iterable, Sequence
 from itertools import chain
 from pathlib import Path
@@ -65,9 +64,7 @@ def run_stem(run: Run) -> str:
 
 def _write(drawing: Drawing, path: Path, format: str) -> Path:
     add_legend(drawing.figure, drawing.series)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=r"Glyph .* missing from font")
-        save(drawing.figure, path, format, bbox_inches="tight", dpi=DPI)
+    save(drawing.figure, path, format, bbox_inches="tight", dpi=DPI)
     return path
 
 

@@ -53,14 +53,14 @@ class Chart {
   drawAxes(layer) {
     const { x, y, width, height } = this.box;
     for (const value of ticks(...this.x.ends, unitOf(this.axes.x))) {
-      const at = this.x.place(value).toFixed(1);
+      const at = tenth(this.x.place(value));
       layer.append(element("path", { class: "gridline", d: `M${at} ${y}v${height}` }));
       layer.append(element("text", { class: "tick", x: at, y: y + height + 12.6, "text-anchor": "middle" }, tickLabel(value, unitOf(this.axes.x))));
     }
     for (const value of ticks(...this.y.ends, unitOf(this.axes.y))) {
       const at = this.y.place(value);
-      layer.append(element("path", { class: "gridline", d: `M${x} ${at.toFixed(1)}h${width}` }));
-      layer.append(element("text", { class: "tick", x: x - 5, y: (at + 3.8).toFixed(1), "text-anchor": "end" }, tickLabel(value, unitOf(this.axes.y))));
+      layer.append(element("path", { class: "gridline", d: `M${x} ${tenth(at)}h${width}` }));
+      layer.append(element("text", { class: "tick", x: x - 5, y: tenth(at + 3.8), "text-anchor": "end" }, tickLabel(value, unitOf(this.axes.y))));
     }
     layer.append(element("text", { class: "tick", x: x + width / 2, y: y + height + 28, "text-anchor": "middle" }, heading(this.axes.x)));
     layer.append(element("text", { class: "tick", x: x - 0.12 * width, y: y - 10 }, heading(this.axes.y)));
@@ -75,7 +75,7 @@ class Chart {
       const parts = bySeries.get(series);
       if (this.axes.x === "lstm_input" && curves[place.row] !== null) push(parts.curves, curves[place.row], place);
       if (!this.inside(place)) continue;
-      parts[variants[place.row] === "eager" ? "hollow" : "filled"].push(`${place.x.toFixed(1)},${place.y.toFixed(1)}`);
+      parts[variants[place.row] === "eager" ? "hollow" : "filled"].push(`${tenth(place.x)},${tenth(place.y)}`);
       parts.bars.push(this.bar(place));
     }
     for (const [series, parts] of bySeries) {
@@ -92,8 +92,8 @@ class Chart {
   bar({ row, x, y }) {
     const low = column("latency_s_low")[row], high = column("latency_s_high")[row];
     if (!(low > 0) || high === null) return "";
-    if (this.axes.y === "latency") return `M${x.toFixed(1)} ${this.y.place(low).toFixed(1)}V${this.y.place(high).toFixed(1)}`;
-    return this.axes.x === "latency" ? `M${this.x.place(low).toFixed(1)} ${y.toFixed(1)}H${this.x.place(high).toFixed(1)}` : "";
+    if (this.axes.y === "latency") return `M${tenth(x)} ${tenth(this.y.place(low))}V${tenth(this.y.place(high))}`;
+    return this.axes.x === "latency" ? `M${tenth(this.x.place(low))} ${tenth(y)}H${tenth(this.x.place(high))}` : "";
   }
 
   // The front of every comparable group in view, in two costs; never across groups.
@@ -104,16 +104,16 @@ class Chart {
     const fronts = [...groups.values()].map((places) => front(places, valuesOf(this.axes.x), valuesOf(this.axes.y)));
     this.front = fronts.flat().map((place) => place.row);
     plot.append(element("path", { class: "front", d: fronts.map(stairs).join("") }));
-    const rings = fronts.flat().filter((place) => this.inside(place)).map((place) => `${place.x.toFixed(1)},${place.y.toFixed(1)}`);
+    const rings = fronts.flat().filter((place) => this.inside(place)).map((place) => `${tenth(place.x)},${tenth(place.y)}`);
     plot.append(element("polyline", { class: "marks", points: rings.join(" "), style: "marker:url(#ring)" }));
   }
 
   drawCrossover(plot, layer) {
     if (!this.crossover) return;
     const at = this.x.place(this.crossover), { x, y, width, height } = this.box;
-    plot.append(element("path", { class: "crossover", d: `M${at.toFixed(1)} ${y}v${height}` }));
+    plot.append(element("path", { class: "crossover", d: `M${tenth(at)} ${y}v${height}` }));
     if (at > x && at < x + width)
-      layer.append(element("text", { class: "crossover-label", x: (at - 4).toFixed(1), y: y + 8.8, "text-anchor": "end" }, `D× ${grouped(this.crossover.toFixed(0))}`));
+      layer.append(element("text", { class: "crossover-label", x: tenth(at - 4), y: y + 8.8, "text-anchor": "end" }, `D× ${grouped(this.crossover.toFixed(0))}`));
   }
 
   // Zoom about a place of the plot; factor 0 shows everything again.
@@ -127,9 +127,10 @@ class Chart {
   }
 }
 
+const tenth = (value) => Math.round(value * 10) / 10;
 const heading = (axis) => (axis === "lstm_input" ? "LSTM input size" : `${costs.get(axis).words} · lower is better`);
 const push = (map, key, value) => (map.has(key) ? map.get(key).push(value) : map.set(key, [value]));
-const joined = (places) => `M${places.sort((a, b) => a.x - b.x || b.y - a.y).map((p) => `${p.x.toFixed(1)} ${p.y.toFixed(1)}`).join("L")}`;
+const joined = (places) => `M${places.sort((a, b) => a.x - b.x || b.y - a.y).map((p) => `${tenth(p.x)} ${tenth(p.y)}`).join("L")}`;
 
 // Places that no other is at least as good as in both and better in one, by rising x; equal ones all stay.
 function front(places, xs, ys) {
@@ -143,5 +144,5 @@ function front(places, xs, ys) {
 }
 
 function stairs(places) {
-  return places.map(({ x, y }, i) => (i ? `H${x.toFixed(1)}V${y.toFixed(1)}` : `M${x.toFixed(1)} ${y.toFixed(1)}`)).join("");
+  return places.map(({ x, y }, i) => (i ? `H${tenth(x)}V${tenth(y)}` : `M${tenth(x)} ${tenth(y)}`)).join("");
 }

@@ -2,7 +2,7 @@
 const hiddenSeries = new Set();
 const chosen = { ...data.opening };
 const listeners = [];
-const changed = later(() => listeners.forEach((listener) => listener()));
+const changed = () => listeners.forEach((listener) => listener());
 const measuredRows = [];
 let scope = [];
 

@@ -49,18 +49,25 @@ function swatchOf(row) {
   return element("svg", { class: "swatch", viewBox: "-5 -5 10 10", "aria-hidden": "true" }, element("path", { d: look.shape, class: `h${look.hue}` }));
 }
 
-function found() {
+// Rows in view in their order; kept while only reducers are hidden and shown.
+let kept = null;
+
+function ordered() {
   const asked = document.getElementById("search").value.toLowerCase().split(/\s+/).filter(Boolean);
-  const rows = scope.filter((row) => isShown(row) && (!asked.length || asked.every((word) => idOf(row).toLowerCase().includes(word))));
+  const wish = [order.key, order.down, ...asked].join(" ");
+  if (kept && kept.scope === scope && kept.wish === wish) return kept.rows;
+  const rows = scope.filter((row) => asked.every((word) => idOf(row).toLowerCase().includes(word)));
   const value = sortValue(order.key), sign = order.down ? -1 : 1;
-  return rows.map((row) => [value(row), row]).sort(([a, i], [b, j]) => {
+  const keyedRows = rows.map((row) => [value(row), row]).sort(([a, i], [b, j]) => {
     if (a === null || b === null) return (a === null) - (b === null) || i - j;
     return (a < b ? -sign : a > b ? sign : 0) || i - j;
-  }).map(([, row]) => row);
+  });
+  kept = { scope, wish, rows: keyedRows.map(([, row]) => row) };
+  return kept.rows;
 }
 
 function drawTable() {
-  const table = document.getElementById("table"), rows = found();
+  const table = document.getElementById("table"), rows = ordered().filter(isShown);
   const numeric = [...table.querySelectorAll("thead th")].map((head) => head.classList.contains("n"));
   table.tBodies[0].replaceChildren(...rows.slice(0, shownRows).map((row) => rowElement(row, numeric)));
   const few = Math.min(shownRows, rows.length);
@@ -77,7 +84,7 @@ function setUpTable() {
   document.getElementById("more").addEventListener("click", () => { shownRows += 5 * page; drawTable(); });
   document.getElementById("csv").addEventListener("click", () => download("csv", "text/csv", asCsv()));
   document.getElementById("json").addEventListener("click", () => download("json", "application/json", JSON.stringify(records(), null, 1)));
-  listeners.push(redraw);
+  listeners.push(drawTable);
   drawTable();
 }
 

@@ -1,0 +1,376 @@
+"""The report in a real browser: what a reader sees, does by mouse, touch and keyboard, prints and downloads.
+
+Needs Debian's Chromium; the accessibility tests also axe-core, installed by ``npm ci --prefix tests/browser``.
+"""
+
+import csv
+import io
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+import records
+from test_report_page import HOSTILE, hostile_records
+
+from convbench.analysis import table
+from convbench.analysis.pareto import fronts
+from convbench.analysis.results import results
+from convbench.analysis.selection import opening
+from convbench.figures.scatter import value
+from convbench.report import compare, page
+
+playwright = pytest.importorskip("playwright.sync_api")
+CHROMIUM = shutil.which("chromium")
+AXE = Path(__file__).parent / "browser" / "node_modules" / "axe-core" / "axe.min.js"
+QUIET = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+         "--disable-component-update", "--disable-sync")  # fmt: skip
+DESKTOP = {"viewport": {"width": 1400, "height": 900}}
+PHONE = {"viewport": {"width": 390, "height": 844}, "is_mobile": True, "has_touch": True}
+
+pytestmark = [pytest.mark.browser, pytest.mark.skipif(not CHROMIUM, reason="Chromium is not installed")]
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with playwright.sync_playwright() as started:
+        launched = started.chromium.launch(executable_path=CHROMIUM, args=list(QUIET))
+        yield launched
+        launched.close()
+
+
+@pytest.fixture(scope="module")
+def reports(tmp_path_factory):
+    """Pages by name: a default run, one with hostile names, two runs side by side."""
+    at = tmp_path_factory.mktemp("reports")
+    found, hostile = records.default_records(), hostile_records()
+    run, other = records.run_of(found), records.run_of(found, environment={**records.ENVIRONMENT, "torch": "2.6.0"})
+    return {
+        "default": page.write(run, found, at / "default.html"),
+        "hostile": page.write(records.run_of(hostile, name=HOSTILE, command=HOSTILE), hostile, at / "hostile.html"),
+        "compare": compare.write([(run, found), (other, found)], at / "compare.html"),
+    }
+
+
+@pytest.fixture
+def show(browser, reports):
+    """Open a page in a context of its own; at the end nothing was fetched, logged or thrown."""
+    opened, seen = [], []
+
+    def open_page(name="default", **options):
+        context = browser.new_context(**{**DESKTOP, **options})
+        opened.append(context)
+        made = context.new_page()
+        made.on(
+            "request",
+            lambda request: (
+                seen.append(request.url) if not request.url.startswith(("file:", "blob:", "data:")) else None
+            ),
+        )
+        made.on("console", lambda message: seen.append(message.text))
+        made.on("pageerror", lambda error: seen.append(str(error)))
+        made.on("dialog", lambda dialog: seen.append(dialog.message))
+        made.goto(reports[name].as_uri())
+        return made
+
+    yield open_page
+    for context in opened:
+        context.close()
+    assert seen == []
+
+
+def marks(chart):
+    """The places of all marks of a chart, by mouse coordinates of its SVG."""
+    points = chart.locator("polyline.marks").evaluate_all(
+        "all => all.filter(one => !one.matches('[data-part=rings]') && !one.style.marker.includes('ring'))"
+        ".map(one => one.getAttribute('points'))"
+    )
+    pairs = [point.split(",") for part in points for point in part.split()]
+    return sorted((round(float(x), 1), round(float(y), 1)) for x, y in pairs)
+
+
+def settle(shown):
+    shown.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+
+
+def texts(chart):
+    return sorted(filter(None, chart.locator(".plot svg text").all_text_contents()))
+
+
+def size_chart(shown):
+    return shown.locator("figure.chart").first
+
+
+def trade_off(shown):
+    return shown.locator("figure.chart").nth(1)
+
+
+@pytest.mark.parametrize("name", ["default", "hostile", "compare"])
+@pytest.mark.parametrize("device", [DESKTOP, PHONE], ids=["desktop", "phone"])
+def test_no_page_scrolls_sideways(show, name, device):
+    shown = show(name, **device)
+    assert shown.locator("html").get_attribute("data-ready") == "true"
+    assert shown.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
+
+
+@pytest.mark.skipif(not AXE.exists(), reason="axe-core is not installed: npm ci --prefix tests/browser")
+@pytest.mark.parametrize("name", ["default", "hostile", "compare"])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_no_violation_of_wcag_a_and_aa(show, name, scheme):
+    shown = show(name, color_scheme=scheme, bypass_csp=True)
+    if name != "compare":
+        shown.locator("#table tbody button.name").first.click()
+        shown.locator(".chip").first.click()
+    shown.add_script_tag(path=AXE)
+    found = shown.evaluate(
+        "axe.run({runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa']}).then(all => all.violations)"
+    )
+    assert [(one["id"], one["nodes"][0]["html"][:200]) for one in found] == []
+
+
+def test_hostile_names_are_shown_as_text(show):
+    shown = show("hostile")
+    assert HOSTILE in shown.locator("body").inner_text()
+    assert shown.locator("img").count() == 0
+    shown.locator("#table tbody button.name").first.click()
+    assert shown.locator("#pin h3").is_visible()
+
+
+def test_a_script_that_is_not_ours_does_not_run(browser, reports):
+    shown = browser.new_page()
+    shown.goto(reports["default"].as_uri())
+    shown.evaluate(
+        "() => { const s = document.createElement('script'); s.textContent = 'window.ran = 1'; document.body.append(s); }"
+    )
+    assert shown.evaluate("window.ran") is None
+    shown.close()
+
+
+def test_what_the_script_draws_is_what_matplotlib_drew(show):
+    shown = show()
+    for chart in (size_chart(shown), trade_off(shown)):
+        before, words = marks(chart), texts(chart)
+        chart.get_by_role("button", name="Reset").click()
+        assert chart.locator(".layer").count() == 1
+        after = marks(chart)
+        assert len(after) == len(before)
+        assert all(
+            abs(a - b) <= 0.15
+            for one, other in zip(before, after, strict=True)
+            for a, b in zip(one, other, strict=True)
+        )
+        assert texts(chart) == words
+
+
+@pytest.mark.parametrize(
+    ("y", "x"), [("latency", "params"), ("memory", "flops"), ("params", "latency"), ("flops", "cold")]
+)
+def test_the_scripts_fronts_are_those_of_the_analysis(show, y, x):
+    found = results(records.default_records())
+    first = opening(found)
+    able = [one for one in found if one in first and one.record.status == "ok" and value(one, x) and value(one, y)]
+    wanted = sum(len(members) for members in fronts(able, x, y).values())
+    shown = show()
+    chart = trade_off(shown)
+    chart.get_by_label("Vertical").select_option(y)
+    chart.get_by_label("Across").select_option(x)
+    rings = chart.locator("polyline[style*=ring]").get_attribute("points").split()
+    assert len(rings) == wanted
+    assert len(marks(chart)) == len(able)
+
+
+def test_choosing_another_cost_renames_the_chart(show):
+    shown = show()
+    size_chart(shown).get_by_label("Vertical").select_option("params")
+    assert size_chart(shown).locator("figcaption").inner_text() == "Parameters against LSTM input size"
+    assert "Parameters · lower is better" in texts(size_chart(shown))
+
+
+def test_a_chip_takes_its_reducer_out_of_charts_and_table(show):
+    shown = show()
+    before = len(marks(size_chart(shown)))
+    gap = shown.locator(".chip", has_text=re.compile(r"^\s*gap\s*$"))
+    gap.click()
+    settle(shown)
+    assert gap.get_attribute("aria-pressed") == "false"
+    fewer = len(marks(size_chart(shown)))
+    assert fewer < before
+    assert len(marks(trade_off(shown))) == fewer
+    assert shown.locator("#table tbody button.name", has_text=re.compile("^gap$")).count() == 0
+    gap.click()
+    settle(shown)
+    assert len(marks(size_chart(shown))) == before
+
+
+def test_selects_filter_by_variant_backbone_and_scenario(show):
+    shown = show()
+    shown.locator("select[data-filter=variant]").select_option("compile")
+    settle(shown)
+    assert len(marks(size_chart(shown))) == 12
+    assert shown.locator("#count").inner_text() == "12 of 12 shown, 67 measured"
+    shown.locator("select[data-filter=variant]").select_option("")
+    shown.locator("select[data-filter=backbone]").select_option("conv(channels=8)")
+    settle(shown)
+    assert shown.locator("#table tbody tr").count() == 3
+    shown.locator("select[data-filter=backbone]").select_option("")
+    shown.locator("select[data-filter=scenario]").select_option("streaming")
+    settle(shown)
+    assert shown.locator("#table tbody tr").count() == 3
+
+
+def test_pointing_shows_a_case_and_clicking_pins_it(show):
+    shown = show()
+    chart = size_chart(shown)
+    chart.scroll_into_view_if_needed()
+    x, y = marks(chart)[-1]
+    frame = chart.locator(".plot > svg").bounding_box()
+    rate = frame["width"] / 440
+    shown.mouse.move(frame["x"] + x * rate, frame["y"] + y * rate)
+    assert "flatten, LSTM input 131,072" in shown.locator("#tip").inner_text()
+    shown.mouse.click(frame["x"] + x * rate, frame["y"] + y * rate)
+    assert "convbench run suites/default.yaml --only" in shown.locator("#pin").inner_text()
+    shown.keyboard.press("Escape")
+    assert not shown.locator("#pin").is_visible()
+
+
+def test_everything_works_by_keyboard(show):
+    shown = show()
+    plot = size_chart(shown).locator(".plot")
+    plot.focus()
+    shown.keyboard.press("ArrowRight")
+    first = shown.locator("#tip").inner_text()
+    shown.keyboard.press("ArrowRight")
+    assert shown.locator("#tip").inner_text() != first
+    shown.keyboard.press("Enter")
+    assert shown.locator("#pin").is_visible()
+    assert shown.locator("#pin .close").evaluate("one => one === document.activeElement")
+    shown.keyboard.press("Enter")
+    assert not shown.locator("#pin").is_visible()
+    assert plot.evaluate("one => one === document.activeElement")
+    shown.keyboard.press("+")
+    assert size_chart(shown).locator(".layer").count() == 1
+
+
+def test_every_part_can_be_reached_by_tab(show):
+    shown = show()
+    shown.locator("body").focus()
+    reached = set()
+    for _ in range(60):
+        shown.keyboard.press("Tab")
+        reached.add(
+            shown.evaluate(
+                "document.activeElement.className || document.activeElement.id || document.activeElement.tagName"
+            )
+        )
+    assert {"chip", "all", "SELECT", "plot", "scroll", "search", "csv", "json"} <= reached
+
+
+def test_dragging_zooms_and_double_click_resets(show):
+    shown = show()
+    chart = trade_off(shown)
+    chart.scroll_into_view_if_needed()
+    frame = chart.locator(".plot > svg").bounding_box()
+    rate = frame["width"] / 440
+    everything = len(marks(chart))
+    shown.mouse.move(frame["x"] + 60 * rate, frame["y"] + 190 * rate)
+    shown.mouse.down()
+    shown.mouse.move(frame["x"] + 150 * rate, frame["y"] + 320 * rate, steps=4)
+    shown.mouse.up()
+    assert 0 < len(marks(chart)) < everything
+    shown.mouse.dblclick(frame["x"] + 300 * rate, frame["y"] + 200 * rate)
+    assert len(marks(chart)) == everything
+
+
+def test_a_finger_on_a_mark_pins_it_and_the_page_still_scrolls(show):
+    shown = show(**PHONE)
+    chart = size_chart(shown)
+    chart.scroll_into_view_if_needed()
+    x, y = marks(chart)[0]
+    frame = chart.locator(".plot > svg").bounding_box()
+    rate = frame["width"] / 440
+    shown.touchscreen.tap(frame["x"] + x * rate, frame["y"] + y * rate)
+    assert shown.locator("#pin").is_visible()
+    assert chart.locator(".plot").evaluate("one => getComputedStyle(one).touchAction") != "none"
+
+
+def test_the_table_without_script_is_the_table_with_it(show, browser, reports):
+    context = browser.new_context(java_script_enabled=False)
+    plain = context.new_page()
+    plain.goto(reports["default"].as_uri())
+    assert plain.locator("figure.chart svg").count() == 7
+    assert not plain.locator(".controls").first.is_visible()
+    wanted = [row for row in plain.locator("#table tbody tr").all_inner_texts() if "streaming" not in row]
+    context.close()
+    shown = show()
+    drawn = [row.removesuffix("Copy") for row in shown.locator("#table tbody tr").all_inner_texts()]
+    assert [row.replace("!", " ").split() for row in drawn] == [row.split() for row in wanted]
+
+
+def test_sorting_and_searching(show):
+    shown = show()
+    head = shown.locator("th[data-key=params]")
+    head.get_by_role("button").click()
+    assert head.get_attribute("aria-sort") == "ascending"
+    assert shown.locator("th[data-key=latency]").get_attribute("aria-sort") is None
+    head.get_by_role("button").click()
+    assert head.get_attribute("aria-sort") == "descending"
+    assert shown.locator("#table tbody tr").first.inner_text().lstrip().startswith("fc(activation=true)")
+    shown.get_by_label("Search").fill("GAP compile")
+    settle(shown)
+    assert set(shown.locator("#table tbody button.name").all_inner_texts()) == {"gap"}
+
+
+def test_downloads_hold_what_the_run_holds(show):
+    shown = show()
+    found = records.default_records()
+    wanted = [table.row(record) for record in found]
+    rows = {}
+    for kind in ("csv", "json"):
+        with shown.expect_download() as caught:
+            shown.locator(f"#{kind}").click()
+        assert caught.value.suggested_filename == f"default.{kind}"
+        rows[kind] = Path(caught.value.path()).read_text("utf-8")
+    as_csv, as_json = list(csv.DictReader(io.StringIO(rows["csv"]))), json.loads(rows["json"])
+    assert list(as_csv[0])[: len(table.COLUMNS)] == list(table.COLUMNS)
+    for row, line, one in zip(wanted, as_csv, as_json, strict=True):
+        assert one["case"] == line["case"] == row["case"]
+        assert one["macs"] == row["macs"]
+        assert line["params"] == ("" if row["params"] is None else str(row["params"]))
+        median = row["latency_s_median"]
+        assert one["latency_s_median"] == (median and pytest.approx(median, rel=1e-5))
+
+
+def test_copy_gives_the_command_of_the_row(show):
+    shown = show(permissions=["clipboard-read", "clipboard-write"])
+    shown.get_by_label("Search").fill("flatten compile channels_last+compile")
+    settle(shown)
+    shown.locator("#table tbody tr button", has_text="Copy").first.click()
+    shown.get_by_text("Copied").wait_for()
+    wanted = "conv/flatten/131072/lstm128/1x16x3x64x64/channels_last+compile/inference/cpu"
+    assert shown.evaluate("navigator.clipboard.readText()") == f"convbench run suites/default.yaml --only {wanted}"
+
+
+def test_paper_is_white_whatever_the_screen_is(show):
+    shown = show(color_scheme="dark")
+    dark = shown.evaluate("getComputedStyle(document.body).backgroundColor")
+    shown.emulate_media(media="print", color_scheme="dark")
+    assert shown.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)" != dark
+    assert shown.evaluate("getComputedStyle(document.body).color") == "rgb(28, 33, 40)"
+    assert not shown.locator(".controls").first.is_visible()
+    assert len(shown.pdf(format="A4")) > 10_000
+
+
+def test_the_compared_table_sorts_and_searches(show):
+    shown = show("compare")
+    shown.locator("#compared th", has_text="B over A").get_by_role("button").click()
+    rows = shown.locator("#compared tbody tr")
+    ratios = [float(text) for text in rows.evaluate_all("all => all.map(row => row.cells[4].dataset.v)")]
+    assert ratios == sorted(ratios)
+    shown.get_by_label("Search").fill("flatten")
+    assert shown.locator("#compared tbody tr:visible").count() == 5
+    assert (
+        shown.locator(".banner")
+        .inner_text()
+        .startswith("Careful. These runs were not made under the same conditions: torch")
+    )

@@ -1,0 +1,155 @@
+"""Every figure of the shelf: draws any run, keeps its marks, repeats its bytes; and the scales in closed form."""
+
+import io
+import math
+import re
+import subprocess
+import sys
+
+import pytest
+import records
+from hypothesis import given
+from hypothesis import strategies as st
+
+from convbench.analysis.results import results
+from convbench.figures import scales, style
+from convbench.record import Case, Choice, Whole
+from convbench.registry import figures
+
+RUNS = {
+    "default": records.default_records,
+    "empty": list,
+    "failed": lambda: [records.failed(records.case())],
+    "static": lambda: [records.record(records.case(name), samples=0) for name in ("gap", "flatten")],
+    "one": lambda: [records.record()],
+    "few samples": lambda: [records.record(samples=2), records.record(records.case("fc", 8), samples=2)],
+    "whole": lambda: [records.record(Case(Whole(Choice("mypkg.net:build"))))],
+    "cuda": lambda: [records.record(records.case(name, device="cuda:0")) for name in ("gap", "gmp")],
+    "zero latency": lambda: [records.record(latency=1e-300)],
+    "hostile": lambda: [records.record(Case(records.parts(Choice("$x^</svg>\x00\n" + "é" * 500))), latency=1e-3)],
+}
+NAMES = [plugin.name for plugin in figures]
+
+
+@pytest.fixture(scope="module")
+def default():
+    found = results(records.default_records())
+    return found, {name: list(figures.get(name).build(found)) for name in NAMES}
+
+
+def svg(drawing):
+    target = io.BytesIO()
+    style.save(drawing.figure, target, "svg")
+    return target.getvalue().decode()
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("run", RUNS)
+def test_any_run_can_be_drawn(name, run):
+    found = results(RUNS[run]())
+    for drawing in figures.get(name).build(found):
+        assert drawing.title
+        assert "How to read this" in drawing.caption
+        assert re.fullmatch(r"[\w-]+", drawing.name)
+        assert all(0 <= i < len(found) for rows in drawing.marks.values() for i in rows)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_default_run_gives_figures_with_names_of_their_own(name, default):
+    drawings = default[1][name]
+    assert drawings
+    assert len({one.name for one in drawings}) == len(drawings)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_as_many_marks_are_drawn_as_named(name, default):
+    drawing = default[1][name][0]
+    text = svg(drawing)
+    for part, rows in drawing.marks.items():
+        group = text[text.index(f'<g id="{part}"') :]
+        assert group[: group.index("\n   </g>")].count("<use ") == len(rows)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_same_results_give_the_same_bytes(name, default):
+    again = next(iter(figures.get(name).build(default[0])))
+    assert svg(again) == svg(next(iter(figures.get(name).build(default[0]))))
+
+
+def test_each_cost_is_drawn_against_size_and_each_pair_against_each_other(default):
+    assert len(default[1]["by-size"]) == 5
+    assert len(default[1]["trade-off"]) == 10
+
+
+def test_the_crossover_is_drawn_where_it_is(default):
+    assert "D× 6,784" in svg(default[1]["by-size"][0])
+
+
+def test_static_metrics_alone_leave_no_empty_latency_chart():
+    found = results(RUNS["static"]())
+    assert [one.axes.y for one in figures.get("by-size").build(found)] == ["params", "flops", "memory", "cold"]
+
+
+def test_every_axis_says_its_direction(default):
+    for one in default[1]["trade-off"]:
+        assert svg(one).count("lower is better") == 2
+
+
+def test_every_built_in_reducer_has_a_look_of_its_own():
+    looks = [style.look(name) for name in style.BUILT_IN]
+    assert len(set(looks)) == len(looks)
+    assert {marker for _, marker in looks}.isdisjoint(style.FREE_MARKERS)
+
+
+def test_a_users_reducer_keeps_its_look():
+    assert style.look("mypkg.pool:build") == style.look("mypkg.pool:build")
+
+
+def test_hues_stand_out_on_white():
+    def luminance(colour):
+        parts = (int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5))
+        red, green, blue = (p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts)
+        return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+    assert all(1.05 / (luminance(hue) + 0.05) >= 3 for hue in style.HUES)
+
+
+@given(st.floats(1e-9, 1e12), st.floats(1.0001, 1e9), st.sampled_from(["s", "B", "1", "size"]))
+def test_ticks_are_few_and_inside(low, stretch, unit):
+    high = low * stretch
+    found = scales.ticks(low, high, unit)
+    assert all(low * (1 - 1e-9) <= tick <= high * (1 + 1e-9) for tick in found)
+    assert found == sorted(found)
+    assert 1 <= len(found) <= 24
+
+
+@given(st.lists(st.floats(1e-9, 1e15), min_size=1))
+def test_limits_leave_room(values):
+    low, high = scales.limits(values)
+    assert low < min(values) <= max(values) < high
+
+
+@pytest.mark.parametrize(("value", "unit", "text"), [
+    (5e-3, "s", "5 ms"), (2e-5, "s", "20 µs"), (64 * 2**20, "B", "64 MiB"), (1e7, "1", "10 M"), (4096, "size", "4,096"),
+    (1.5, "×", "1.5×"), (1e9, "FLOP", "1 G"),
+])  # fmt: skip
+def test_tick_labels(value, unit, text):
+    assert scales.label(value, unit) == text
+
+
+def test_a_marker_keeps_its_area():
+    numbers = [float(n) for n in re.findall(r"-?\d+\.\d", style.marker_path("s", 36))]
+    assert max(numbers) - min(numbers) == pytest.approx(math.sqrt(36), abs=0.1)
+
+
+def test_the_shelf_needs_neither_torch_nor_matplotlib_to_be_named():
+    code = "import sys, convbench.figures; print({'torch', 'matplotlib'} & set(sys.modules))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "set()\n"
+
+
+def test_drawing_never_imports_torch_nor_pyplot():
+    code = (
+        "import sys; from convbench.registry import figures; list(figures); import convbench.report.page; "
+        "print({'torch', 'matplotlib.pyplot'} & set(sys.modules))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "set()\n"

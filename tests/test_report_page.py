@@ -1,0 +1,234 @@
+"""The page as a file: self-contained, safe whatever names hold, the same bytes twice, its data complete."""
+
+import base64
+import hashlib
+import json
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import pytest
+import records
+
+from convbench.analysis import table
+from convbench.analysis.results import results
+from convbench.errors import ConvbenchError, StoreError
+from convbench.record import Case, Choice, Failure, Finding, Whole
+from convbench.report import compare, page
+from convbench.report.payload import payload, repeat
+
+HOSTILE = "</script><img src=x onerror=alert(1)>\"'&{{7*7}}\u202egnp.exe\U0001f9e8"
+
+
+class Parsed(HTMLParser):
+    """Every tag with its attributes, and the text of every element by tag."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.texts, self.open = [], {}, []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append((tag, dict(attributes)))
+        self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        if tag in self.open:
+            while self.open.pop() != tag:
+                pass
+
+    def handle_data(self, data):
+        if self.open:
+            self.texts.setdefault(self.open[-1], []).append(data)
+
+    def attributes(self, name):
+        return [values[name] for _, values in self.tags if name in values]
+
+
+def written(found, tmp_path, **run):
+    return page.write(records.run_of(found, **run), found, tmp_path / "out" / "index.html").read_text("utf-8")
+
+
+@pytest.fixture(scope="module")
+def default(tmp_path_factory):
+    return written(records.default_records(), tmp_path_factory.mktemp("page"))
+
+
+@pytest.fixture(scope="module")
+def hostile(tmp_path_factory):
+    return written(hostile_records(), tmp_path_factory.mktemp("page"), name=HOSTILE, suite=HOSTILE, command=HOSTILE,
+                   environment={HOSTILE: HOSTILE, "cpu": "x" * 10_000}, equal={HOSTILE: (HOSTILE,)})  # fmt: skip
+
+
+def hostile_records():
+    """Hostile text wherever a user's words can stand; long names, a lone surrogate, control characters."""
+    names = [HOSTILE, "n" * 10_000, "\ud800\x00\x1b\n\r\t", "مرحبا", "🧨" * 50]
+    cases = [Case(records.parts(Choice(name), 8 + i)) for i, name in enumerate(names)]
+    cases += [replace(case, variant=(Choice(HOSTILE),)) for case in cases]
+    found = [records.record(case, latency=1e-3) for case in cases]
+    found[0] = replace(found[0], findings=(Finding(HOSTILE, data={HOSTILE: HOSTILE}),), conditions={HOSTILE: HOSTILE})
+    found.append(replace(records.failed(cases[0]), failure=Failure("error", HOSTILE)))
+    return [*found, records.record(Case(Whole(Choice(HOSTILE))))]
+
+
+def test_nothing_is_fetched(default):
+    parsed = Parsed(default)
+    links = [*parsed.attributes("src"), *parsed.attributes("href"), *parsed.attributes("data")]
+    assert all(link.startswith(("#", "data:,")) for link in links)
+    assert "@import" not in default
+    assert not re.search(r"url\((?!#)", default)
+
+
+def test_the_policy_names_this_script_by_its_hash(default):
+    (policy,) = re.findall(r'Content-Security-Policy" content="([^"]+)"', default)
+    policy = policy.replace("&#39;", "'")
+    script = default[default.rindex("<script>") + 8 : default.rindex("</script>")]
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert f"script-src 'sha256-{digest}';" in policy
+    assert "default-src 'none'" in policy
+    assert "unsafe-eval" not in policy
+    assert "unsafe-inline" not in policy.partition("style-src")[0]
+
+
+def test_no_element_carries_a_handler(default, hostile):
+    for text in (default, hostile):
+        assert not [name for _, values in Parsed(text).tags for name in values if name.startswith("on")]
+
+
+def test_every_id_is_unique_and_every_reference_has_its_target(default):
+    parsed = Parsed(default)
+    ids = parsed.attributes("id")
+    assert len(ids) == len(set(ids))
+    wanted = set(re.findall(r"url\(#([\w-]+)\)", default.partition("<script")[0]))
+    wanted |= {
+        name for key in ("aria-labelledby", "aria-describedby") for v in parsed.attributes(key) for name in v.split()
+    }
+    assert wanted <= set(ids)
+
+
+def test_the_same_records_give_the_same_bytes(tmp_path):
+    first, again = (written(records.default_records(), tmp_path / name) for name in "ab")
+    assert first == again
+
+
+def test_a_default_report_is_small(default):
+    assert len(default.encode()) <= 300 * 1024
+
+
+def test_the_order_is_answer_trade_offs_stages_variants_table_environment(default):
+    heads = re.findall(r'<h2 id="([\w-]+)"', default)
+    assert heads == [
+        "ranking", "trade-offs", "stages", "variants", "cases", "failures", "findings", "method",
+    ]  # fmt: skip
+    assert default.index("<h1>Cheapest on the conv backbone") < default.index("<h2")
+
+
+def test_every_figure_says_how_to_read_it(default):
+    assert default.count("<figure") == default.count("<figcaption") == 7
+    assert len(re.findall(r'class="how" id="[^"]+-how">How to read this:', default)) == 7
+
+
+def test_hostile_names_are_text(hostile):
+    parsed = Parsed(hostile)
+    assert not [values for tag, values in parsed.tags if tag == "img"]
+    assert [tag for tag, _ in parsed.tags].count("script") == 2
+    assert any(HOSTILE in text for text in parsed.texts["code"])
+    assert "49" not in "".join(parsed.texts["title"])
+
+
+def test_hostile_names_come_back_from_the_data_as_they_were(hostile):
+    data = json.loads(hostile.partition('id="data">')[2].partition("</script>")[0])
+    assert data["name"] == HOSTILE
+    assert HOSTILE in data["columns"]["reducer"]["v"]
+
+
+def test_the_data_holds_every_row_as_the_table_does():
+    found = records.default_records()
+    data = payload(records.run_of(found), results(found))
+    for index, record in enumerate(found):
+        row = table.row(record)
+        assert "/".join(data["words"][code] for code in data["ids"][index]) == row.pop("case")
+        for name, value in row.items():
+            column = data["columns"].get(name)
+            shown = decode(column, index)
+            assert shown == (pytest.approx(value, rel=1e-5) if isinstance(value, float) else value), name
+
+
+def decode(column, index):
+    if column is None or isinstance(column, list):
+        return column and column[index]
+    return column["v"][column["c"][index] if "c" in column else 0]
+
+
+def test_the_data_is_json_without_nan():
+    found = [replace(records.record(samples=2), readings=(records.reading("params", float("nan")),))]
+    json.dumps(payload(records.run_of(found), results(found)), allow_nan=False)
+
+
+@pytest.mark.parametrize("found", [
+    [], [records.failed(records.case())], [records.record(samples=0)], [records.record(samples=1)],
+    [records.record(Case(Whole(Choice("a.b:c"))))], [records.record(records.case(device="cuda:0"))],
+], ids=["empty", "failed", "static", "one sample", "whole", "cuda"])  # fmt: skip
+def test_any_run_has_a_page(found, tmp_path):
+    assert "</html>" in written(found, tmp_path)
+
+
+def test_repeating_a_case_quotes_what_a_shell_or_glob_would_read():
+    run = records.run_of([])
+    assert repeat(run, "conv/gap/32") == "convbench run suites/default.yaml --only conv/gap/32"
+    assert repeat(run, "a[1]*'x") == """convbench run suites/default.yaml --only 'a[[]1][*]'"'"'x'"""
+
+
+def test_a_path_that_cannot_be_written_is_said(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StoreError, match=r"file/index\.html: the report cannot be written"):
+        page.write(records.run_of([]), [], tmp_path / "file" / "index.html")
+
+
+def test_figures_of_other_plug_ins_get_a_section(tmp_path, monkeypatch):
+    from convbench.registry import Plugin, figures
+
+    found = results([records.record()])
+    own = Plugin("own-figure", lambda _: figures.get("trade-off").build(found), "", {})
+    list(figures)
+    monkeypatch.setitem(figures._plugins, "own-figure", own)
+    text = written([records.record()], tmp_path)
+    assert "<h2>own-figure</h2>" in text
+
+
+def compared(tmp_path, *runs):
+    return compare.write(
+        [(records.run_of(found, **more), found) for found, more in runs], tmp_path / "c.html"
+    ).read_text()
+
+
+def test_comparing_a_run_with_itself_is_quiet(tmp_path):
+    found = records.default_records()
+    text = compared(tmp_path, (found, {}), (found, {}))
+    assert "B takes 1.00× the time of A (geometric mean over 67 shared cases; 1.00× to 1.00×)." in text
+    assert 'class="banner"' not in text
+    assert "What differs" not in text
+
+
+def test_environments_that_differ_are_warned_of(tmp_path):
+    found = [records.record()]
+    text = compared(tmp_path, (found, {}), (found, {"environment": {**records.ENVIRONMENT, "torch": "2.6.0"}}))
+    assert "not made under the same conditions: torch differ" in text
+    assert text.index("Careful.") < text.index("<main>")
+
+
+def test_runs_without_a_shared_case_say_so(tmp_path):
+    text = compared(tmp_path, ([records.record()], {}), ([records.record(records.case("gmp"))], {}))
+    assert "B shares no timed case with A." in text
+
+
+def test_comparing_hostile_runs_is_safe(tmp_path):
+    found = hostile_records()
+    more = {"name": HOSTILE, "environment": {HOSTILE: HOSTILE}}
+    text = compared(tmp_path, (found, more), (found, {}), (found, more))
+    assert not [tag for tag, _ in Parsed(text).tags if tag == "img"]
+
+
+def test_one_run_cannot_be_compared(tmp_path):
+    with pytest.raises(ConvbenchError, match="2 to 26 runs, not 1"):
+        compared(tmp_path, ([], {}))

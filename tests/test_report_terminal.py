@@ -1,0 +1,71 @@
+"""The terminal's table and line: golden text, narrow terminals, hostile names."""
+
+import io
+
+import pytest
+import records
+from rich.console import Console
+
+from convbench.report.terminal import line, table
+
+
+def printed(found, width):
+    out = io.StringIO()
+    Console(file=out, width=width, color_system=None).print(table(found))
+    return out.getvalue()
+
+
+def article():
+    sizes = (("gap", None, 2e-3), ("fc", 128, 9e-3), ("flatten", None, 50e-3))
+    return [records.record(records.case(name, size), samples=0 if time is None else 2, latency=time)
+            for name, size, time in sizes]  # fmt: skip
+
+
+@pytest.mark.parametrize("width", [80, 100, 120, 160, 40])
+def test_no_line_is_wider_than_the_terminal(width):
+    found = records.default_records()
+    text = printed(found, width)
+    assert max(map(len, text.splitlines())) <= width
+    assert width < 80 or "fc(activation=true)" in text
+
+
+def test_the_articles_models_at_120_columns():
+    lines = [text.split() for text in printed(article(), 120).splitlines()]
+    heads = "reducer LSTM in variant params MACs latency 95 % interval × memory frames/s"
+    assert lines[1] == heads.split()
+    assert [row[0] for row in lines[2:]] == ["gap", "fc", "flatten"]
+    assert lines[2][1:7] == ["32", "eager", "83.8", "k", "57.9", "M"]
+    assert lines[4][1:7] == ["131,072", "eager", "67.2", "M", "1.13", "G"]
+    assert {"too", "few", "samples"} <= set(lines[2])
+
+
+def test_groups_that_are_not_comparable_have_tables_of_their_own():
+    text = printed([records.record(), records.record(records.case(scenario="streaming"))], 100)
+    assert text.count("1.00×") == 2
+    assert "streaming, cpu, clip 1x16x3x64x64, fp32" in text
+
+
+def test_failed_and_skipped_cases_are_listed_with_their_reason():
+    text = printed(records.default_records(), 200)
+    assert "wrong output: output differs from eager: max 0.3" in text
+    assert "unavailable: no jemalloc here" in text
+
+
+def test_a_line_a_case():
+    few = records.record(records.case("fc", 128), samples=2, latency=3e-3)
+    assert line(few).startswith("ok      conv/fc/128/lstm128/1x16x3x64x64/eager/inference/cpu  ")
+    assert line(few).endswith("16.9 M params, 327 M MACs")
+    gem = records.failed(records.case("gem"))
+    assert line(gem) == f"failed  {gem.case.id}  wrong output: output differs from eager: max 0.3"
+
+
+def test_control_characters_do_not_reach_the_terminal():
+    hostile = records.failed(records.case("\x1b[31mred\n\x07"), "\x1b]0;title\x07")
+    for text in (line(hostile), printed([hostile], 100)):
+        assert "\x1b" not in text
+        assert "\x07" not in text
+    assert "\n" not in line(hostile)
+
+
+def test_nothing_is_printed_for_nothing():
+    assert printed([], 80).strip() == ""

@@ -1,0 +1,130 @@
+"""Human units and sentences."""
+
+import ast
+from pathlib import Path
+
+import pytest
+import records
+from hypothesis import given
+from hypothesis import strategies as st
+
+from convbench.analysis.statistics import Interval
+from convbench.record import Failure, Finding
+from convbench.report import findings, units
+from convbench.report.words import answer
+
+INF = float("inf")
+
+
+@pytest.mark.parametrize(("make", "value", "text"), [
+    (units.seconds, 0.0031, "3.10 ms"), (units.seconds, 0.9996e-3, "1.00 ms"), (units.seconds, 61, "1.02 min"),
+    (units.seconds, 0, "0 ns"), (units.seconds, None, "–"), (units.seconds, INF, "–"),
+    (units.count, 83_840, "83.8 k"), (units.count, 999, "999"), (units.count, 999.9, "1,000"), (units.count, 0, "0"),
+    (units.size, 2**23, "8.00 MiB"), (units.size, 1000, "1,000 B"), (units.flops, 115_867_648, "116 MFLOP"),
+    (units.factor, 5.647, "5.6×"), (units.factor, 1.036, "1.04×"), (units.factor, 201.7, "202×"),
+    (units.factor, None, "–"), (units.interval, Interval(3.1e-3, 3.05e-3, 3.21e-3), "3.10 ms [3.05, 3.21]"),
+    (units.interval, Interval(3.1e-3, -INF, INF), "3.10 ms [too few samples]"), (units.interval, None, "–"),
+    (units.speedup, Interval(2.9, 2.7, 3.1), "2.90× [2.70, 3.10]"), (units.speedup, Interval(2.9, -INF, INF), "2.9×"),
+])  # fmt: skip
+def test_units(make, value, text):
+    assert make(value) == text
+
+
+@given(st.floats(1e-12, 1e15))
+def test_digits_keep_three_significant_ones(value):
+    text = units.digits(value)
+    assert "e" not in text
+    assert float(text.replace(",", "")) == pytest.approx(value, rel=5.1e-3)
+
+
+def test_the_answer_of_a_default_run():
+    """Golden text: every number follows from the factory's closed forms and fixed latencies."""
+    cases = {
+        "gap": (records.case("gap", variant="compile"), 2.0e-3), "eager": (records.case("gap"), 6e-3),
+        "soft": (records.case("spatial-softmax", variant="compile"), 2.1e-3),
+        "fc": (records.case("fc", 128, variant="compile"), 9e-3),
+    }  # fmt: skip
+    found = [records.record(case, samples=201, latency=time) for case, time in cases.values()]
+    text = answer(records.run_of(found), [*found, records.failed(records.case("gem"))])
+    assert text.startswith("Cheapest on the conv backbone on this machine: gap, LSTM input 32, compile, with 2.")
+    for part in (
+        "83.8 k parameters and 116 MFLOP.",
+        "Too close to it to tell apart by latency (within 10 %): spatial-softmax, LSTM input 64.",
+        "gap discards where things are; if position matters, the cheapest that keeps it is spatial-softmax",
+        "fc, LSTM input 128 costs 5.6× the FLOPs, 202× the parameters and 4.",
+        "Below an LSTM input of 6,784 the convolution dominates the FLOPs",
+        "compiling has paid after at most",
+        "Cost only: quality was not run, so no optimum is claimed.",
+        "4 of 5 cases measured, 1 failed.",
+    ):
+        assert part in text
+
+
+def test_the_answer_abstains_without_results():
+    failed = [records.failed(records.case())]
+    assert answer(records.run_of(failed), failed) == "Nothing was measured: 0 of 1 cases measured, 1 failed."
+    assert answer(records.run_of([]), []) == "Nothing was measured: 0 of 0 cases measured."
+
+
+def test_the_answer_without_latency_says_so():
+    found = [records.record(records.case(name), samples=0) for name in ("gap", "flatten")]
+    text = answer(records.run_of(found), found)
+    assert text.startswith("Smallest on the conv backbone: gap, LSTM input 32, eager, with 83.8 k parameters")
+    assert "latency was not measured" in text
+
+
+def test_an_unfinished_run_says_what_is_missing():
+    found = [records.record()]
+    run = records.run_of(found, planned=("a", "b", "c"))
+    assert "1 of 3 cases measured, 2 not run yet." in answer(run, found)
+
+
+def test_doubts_that_hold_for_most_cases_are_said_early():
+    shaky = [records.record(records.case(name), findings=(Finding("not_steady", data={"change": 0.1}),))
+             for name in ("gap", "gmp")]  # fmt: skip
+    text = answer(records.run_of(shaky), shaky)
+    assert text.index("Read with care: 2 cases with no steady state.") < text.index("Too close")
+    assert text.count("Read with care") == 1
+
+
+FINDINGS = {
+    "not_steady": {"change": 0.05}, "interval_wide": {"relative": 0.04, "target": 0.01},
+    "page_faults": {"faults_per_call": 6112.0, "system_share": 0.85, "allocator": "glibc"},
+    "counts_disagree": {"stage": "lstm", "meta": 1_310_720, "traced": 0}, "counted_once": {"reason": "TypeError: no"},
+    "uncounted_operators": {"operators": ("aten::fft", "aten::sort")}, "nothing_compiled": {},
+    "throttled": {"reasons": ("power cap",)}, "foreign_process": {"pids": ("12", "13")},
+    "folds_into_lstm": {"lstm_input": 32, "params_saved": 18496}, "low_rank": {"rank": 128, "lstm_input": 131072},
+    "follows_map": {"wanted": 64}, "graph_breaks": {"reasons": ("nn.LSTM",)}, "equal_cases": {"cases": ("a", "b")},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("code", FINDINGS)
+def test_every_finding_has_a_sentence_with_its_data(code):
+    text = findings.sentence(Finding(code, data=FINDINGS[code]))
+    assert text.endswith(".")
+    assert not text.startswith(code)
+    assert "{" not in text
+
+
+def test_every_finding_that_is_made_anywhere_has_words():
+    made = set()
+    for path in Path(findings.__file__).parents[1].rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "Finding" and node.args:
+                made.add(getattr(node.args[0], "value", None))
+    assert made
+    assert made <= set(FINDINGS)
+
+
+def test_unknown_codes_and_missing_data_are_still_shown():
+    assert findings.sentence(Finding("new_thing", data={"x": 1})) == "new_thing (x=1)"
+    assert findings.sentence(Finding("new_thing")) == "new_thing"
+    assert findings.sentence(Finding("throttled")) == "throttled"
+    assert findings.sentence(Finding("folds_into_lstm", data={"lstm_input": "?", "params_saved": 1})).startswith(
+        "folds"
+    )
+
+
+def test_failures():
+    assert findings.failure(Failure("timeout", "300 s")) == "timeout: 300 s"
+    assert findings.failure(None) == "no reason was recorded"
