@@ -67,8 +67,8 @@ def _allocator_in_use() -> Check:
 def _allocators() -> Iterator[Check]:
     for name in PACKAGES:
         try:
-            library = preload(name=name)["LD_PRELOAD"]  # type: ignore[arg-type]
-            yield Check(name, True, f"variant allocator(name={name}) uses {library}")
+            library = preload(malloc=name)["LD_PRELOAD"]  # type: ignore[arg-type]
+            yield Check(name, True, f"variant allocator(malloc={name}) uses {library}")
         except Unavailable as error:
             yield Check(name, False, str(error))
 

@@ -32,6 +32,8 @@ PRELOAD = ["__main__", "convbench.preload"]
 PRELOAD_COMPILER = ["torch._inductor.compile_fx", "torch._inductor.codegen.cpp"]
 CACHE = "TORCHINDUCTOR_CACHE_DIR"
 PR_SET_PDEATHSIG = 1
+SECONDS_TO_LEAVE = 2.0
+"""What a process that has answered gets to end by itself and clean up, before it is killed."""
 
 
 class Isolated:
@@ -72,7 +74,9 @@ class Isolated:
             process.start()
         sender.close()
         try:
-            return _result(process, receiver, self.protocol.timeout, room / "output")
+            answer = _result(process, receiver, self.protocol.timeout, room / "output")
+            process.join(SECONDS_TO_LEAVE)
+            return answer
         finally:
             _kill(process)
             receiver.close()

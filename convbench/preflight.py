@@ -40,10 +40,10 @@ def preflight(cases: Iterable[Case], available_bytes: int) -> Plan:
         try:
             resolved = resolve(case)
             _refuse_too_large(resolved, available_bytes)
+            kept = first.setdefault(_identity(resolved), resolved)
         except ConvbenchError as error:
             refused[case.id] = str(error)
             continue
-        kept = first.setdefault(_identity(resolved), resolved)
         if kept.id != resolved.id and resolved.id not in equal.setdefault(kept.id, []):
             equal[kept.id].append(resolved.id)
     if refused:
@@ -57,19 +57,21 @@ def preflight(cases: Iterable[Case], available_bytes: int) -> Plan:
 def resolve(case: Case) -> Case:
     """The case with the LSTM input size that its model really has. Raises ConvbenchError where it cannot be built."""
     scenarios.get(case.scenario)
-    refuse_misplaced(case)
+    for choice in case.variant:
+        variants.get(choice.name)
     parts = case.architecture
     try:
-        if isinstance(parts, Parts):
-            features = _features(parts, case)
-            size = vector_size(parts.reducer, features, parts.lstm_input)
-            return replace(case, architecture=replace(parts, lstm_input=size))
-        subject.assemble(case.forward_only, seed=0, device="meta").run()
+        if not isinstance(parts, Parts):
+            subject.assemble(case.eager, seed=0, device="meta").run()
+            return case
+        size = vector_size(parts.reducer, _features(parts, case), parts.lstm_input)
+        resolved = replace(case, architecture=replace(parts, lstm_input=size))
+        subject.assemble(resolved.eager, seed=0, device="meta")
     except ConvbenchError:
         raise
     except Exception as error:
         raise Impossible(f"{type(error).__name__}: {str(error).strip().splitlines()[0]}") from error
-    return case
+    return resolved
 
 
 def _features(parts: Parts, case: Case) -> Features:

@@ -103,8 +103,9 @@ def import_path(path: str) -> Any:
     module_name, _, attribute = path.partition(":")
     try:
         module = importlib.import_module(module_name)
-    except ImportError as error:
-        raise ConvbenchError(f"cannot import {module_name!r} of {path!r}: {error}") from error
+    except Exception as error:
+        reason = error if isinstance(error, ImportError) else f"{type(error).__name__}: {error}"
+        raise ConvbenchError(f"cannot import {module_name!r} of {path!r}: {reason}") from error
     try:
         found: Any = module
         for part in attribute.split("."):

@@ -153,7 +153,7 @@ def default_records() -> list[Record]:
     records.append(failed(case("gem", variant="autocast(dtype=true)")))
     return [
         *records,
-        failed(case("gap", variant="allocator(name=true)"), "no jemalloc here", "unavailable", status="skipped"),
+        failed(case("gap", variant="allocator(malloc=true)"), "no jemalloc here", "unavailable", status="skipped"),
     ]
 
 

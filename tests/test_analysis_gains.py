@@ -44,7 +44,7 @@ def test_no_twin_no_gain():
 
 
 def test_allocators_that_differ_are_named():
-    arena = Case(records.parts(), variant=(Choice("allocator", (("name", "glibc-arena"),)),))
+    arena = Case(records.parts(), variant=(Choice("allocator", (("malloc", "glibc-arena"),)),))
     twin = replace(records.record(), conditions={"allocator": "glibc"})
     (gain,) = gains(results([twin, records.record(arena)]))
     assert gain.allocators == ("glibc", "glibc-arena")

@@ -72,7 +72,7 @@ def test_each_case_has_a_process_of_its_own(isolated):
 
 def test_an_allocator_that_is_missing_skips_its_case(isolated, monkeypatch):
     monkeypatch.setattr("convbench.variants.allocator.find_library", lambda _: None)
-    record = only(gap(Choice("allocator", (("name", "jemalloc"),))), isolated)
+    record = only(gap(Choice("allocator", (("malloc", "jemalloc"),))), isolated)
     assert record.status == "skipped"
     assert "apt-get install libjemalloc2" in record.failure.message
 
@@ -80,10 +80,10 @@ def test_an_allocator_that_is_missing_skips_its_case(isolated, monkeypatch):
 @pytest.mark.parametrize("name", ["jemalloc", "tcmalloc"])
 def test_an_installed_allocator_is_the_one_in_use(isolated, name):
     try:
-        preload(name=name)
+        preload(malloc=name)
     except Exception as missing:
         pytest.skip(str(missing))
-    record = only(gap(Choice("allocator", (("name", name),))), isolated)
+    record = only(gap(Choice("allocator", (("malloc", name),))), isolated)
     assert record.status == "ok", record.failure
     assert record.conditions["allocator"] == name
 

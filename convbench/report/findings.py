@@ -38,7 +38,7 @@ def _page_faults(data: Data) -> str:
     return (
         f"{units.count(data['faults_per_call'])} page faults a call, {percent(data['system_share'])} of the time in "
         f"the kernel: with the {data['allocator']} allocator much of this latency is memory being mapped anew. "
-        "The variant allocator(name=glibc-arena) keeps it."
+        "The variant allocator(malloc=glibc-arena) keeps it."
     )
 
 
@@ -76,6 +76,14 @@ _SENTENCES: dict[str, Callable[[Data], str]] = {
     "nothing_compiled": lambda _: "torch.compile captured no graph: this ran eager, whatever the variant says.",
     "throttled": lambda d: f"The device throttled while it was measured: {_list(d['reasons'])}.",
     "foreign_process": lambda d: f"Other processes used the device meanwhile: {_list(d['pids'])}.",
+    "busy_machine": lambda d: (
+        f"The machine was busy (load {units.digits(d['load'], 2)} on {d['cores']} cores), its {d['threads']} threads "
+        "waiting for each other: measure again when it is quiet, or with the variant threads(n=1)."
+    ),
+    "stages_do_not_add_up": lambda d: (
+        f"The stages' times sum to {units.seconds(d['stages'])} where a plain call takes {units.seconds(d['whole'])}: "
+        "read them as shares."
+    ),
     "folds_into_lstm": _folds,
     "low_rank": lambda d: (
         f"The reducer is linear: with the LSTM it is a rank-{_whole(d, 'rank')} factorisation of an LSTM input of "
