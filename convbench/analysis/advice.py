@@ -91,7 +91,7 @@ def rank(group: Iterable[Result]) -> list[Contender]:
 
 def noisy(found: Sequence[Result]) -> Counter[str]:
     """How many measured cases carry each finding that makes a latency doubtful."""
-    doubtful = {"not_steady", "interval_wide", "page_faults", "throttled", "foreign_process"}
+    doubtful = {"not_steady", "interval_wide", "page_faults", "throttled", "foreign_process", "busy_machine"}
     return Counter(f.code for one in measured(found) for f in one.record.findings if f.code in doubtful)
 
 

@@ -40,7 +40,7 @@ def ticks(low: float, high: float, unit: str) -> list[float]:
     return found if len(found) >= 2 else _even(low, high)
 
 
-def label(value: float, unit: str) -> str:
+def label(value: float, unit: str, significant: int = 4) -> str:
     """A tick in human units: ``5 ms``, ``64 MiB``, ``10 M``, ``4,096``."""
     if unit == "size":
         return f"{value:,.6g}" if value % 1 else f"{value:,.0f}"
@@ -48,7 +48,7 @@ def label(value: float, unit: str) -> str:
         return f"{value:.3g}×"
     prefixes = BINARY_PREFIXES if unit == "B" else PREFIXES
     factor, prefix = next((p for p in reversed(prefixes) if value >= p[0] * 0.9995), prefixes[0])
-    return f"{value / factor:.4g} {prefix}{'s' if unit == 's' else ''}".rstrip()
+    return f"{value / factor:.{significant}g} {prefix}{'s' if unit == 's' else ''}".rstrip()
 
 
 def log_axis(axes: MplAxes, which: str, ends: tuple[float, float], unit: str) -> None:

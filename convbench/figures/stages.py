@@ -54,9 +54,10 @@ def by_stage(one: Result, stem: str) -> dict[str, float]:
 
 
 def _representatives(found: Sequence[Result]) -> list[Result]:
-    """One case per reducer (the size nearest to 128), those with most parameters last."""
+    """One case per reducer (eager where there is one, of the size nearest to 128), those with most parameters last."""
+    able = measured(found)
     nearest: dict[str, Result] = {}
-    for contender in rank(widest(measured(found))):
+    for contender in rank(widest([one for one in able if not one.case.variant] or able)):
         one = contender.result
         kept = nearest.get(one.series)
         if kept is None or _distance(one) < _distance(kept):
@@ -75,7 +76,7 @@ def _draw(split: Split, shares: Mapping[Result, Mapping[str, float]]) -> Drawing
         axes.text(
             1.015,
             row,
-            scales.label(float(f"{sum(share.values()):.3g}"), split.unit),
+            scales.label(sum(share.values()), split.unit, 3),
             va="center",
             fontsize=9,
             color=TEXT,

@@ -25,7 +25,7 @@ from convbench.report import svg
 from convbench.report.payload import payload
 from convbench.report.view import view
 
-SCRIPTS = ("data", "units", "scales", "filters", "chart", "pointer", "pin", "table", "plain", "main")
+SCRIPTS = ("data", "units", "scales", "filters", "marks", "chart", "pointer", "pin", "table", "plain", "main")
 
 
 def write(run: Run, records: Sequence[Record], path: Path) -> Path:

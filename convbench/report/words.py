@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from convbench.analysis.advice import Advice, advise, noisy
+from convbench.analysis.advice import MARGIN, Advice, advise, noisy
 from convbench.analysis.gains import VariantGain
 from convbench.analysis.results import Result, measured, results, sustained
+from convbench.analysis.statistics import Interval
 from convbench.record import Parts, Record, Run
 from convbench.report import units
 
@@ -17,6 +18,7 @@ NOISE = {
     "page_faults": "time lost to page faults",
     "throttled": "a throttled device",
     "foreign_process": "another process on the device",
+    "busy_machine": "more work than cores",
 }
 COST_ONLY = "Cost only: quality was not run, so no optimum is claimed."
 
@@ -80,7 +82,13 @@ def _pick(advice: Advice) -> str:
     place = f" on the {architecture.backbone} backbone" if isinstance(architecture, Parts) else ""
     if not advice.timed or not pick.latency:
         return f"Smallest{place}: {setup(pick)}, with {cost}; latency was not measured."
-    return f"Cheapest{place} on this machine: {setup(pick)}, with {units.seconds(pick.latency.median)} a call, {cost}."
+    return f"Cheapest{place} on this machine: {setup(pick)}, with {_seconds(pick.latency)} a call, {cost}."
+
+
+def _seconds(latency: Interval) -> str:
+    """The median, with its interval where that is wider than the differences that count."""
+    wide = latency.bounded and latency.relative_half_width > MARGIN - 1
+    return units.interval(latency) if wide else units.seconds(latency.median)
 
 
 def _ties(advice: Advice) -> str:
@@ -93,7 +101,7 @@ def _ties(advice: Advice) -> str:
         return f"The next, {setup(following.result)}, takes {units.factor(following.factor.median)} its time."
     names = "; ".join(model(one) for one in tied[:4])
     more = f" and {len(tied) - 4} more" if len(tied) > 4 else ""
-    return f"Too close to it to tell apart by latency (within 10 %): {names}{more}."
+    return f"Not to be told from it by latency (within 10 %, or too noisy): {names}{more}."
 
 
 def _placed(advice: Advice) -> str:

@@ -1,24 +1,28 @@
 """The report's figures to reach: its size, how fast it is made, drawn and filtered in headless Chromium.
 
-Prints a line a figure with its goal. Run: ``python tests/bench/report.py``
+``python tests/bench/report.py`` prints a line a figure with its goal and writes ``reports/bench/report.json``.
 """
 
 from __future__ import annotations
 
+import json
 import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 from playwright.sync_api import Browser, sync_playwright
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-import records
-
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
 REPEATS = 5
+OUT = Path("reports/bench/report.json")
+LARGE = {"size_kib": 1536, "made_s": 5, "drawn_ms": 1500, "filter_median_ms": 50, "filter_worst_ms": 50}
+REPORTS = {
+    "default suite": ("records.default_records()", {"size_kib": 300, "drawn_ms": 400, "filter_worst_ms": 50}),
+    "5,000 cases": ("records.many(5000)", LARGE),
+    "5,000 cases of one variant": ("records.many(5000, ['eager'])", LARGE),
+}
 MAKE = """
 import sys, time
 sys.path.insert(0, {tests!r})
@@ -62,12 +66,12 @@ def drawn(browser: Browser, path: Path) -> float:
     return statistics.median(times)
 
 
-def toggled(browser: Browser, path: Path, everything: bool) -> list[float]:
-    """Milliseconds from a click on a chip to the frame that shows it, for each of the reducers, off and on."""
+def toggled(browser: Browser, path: Path) -> list[float]:
+    """Milliseconds from a click on a chip to the frame that shows it, each reducer off and on, all points in view."""
     page = browser.new_page(viewport={"width": 1400, "height": 900})
     page.goto(path.as_uri())
     page.evaluate(DRAWN)
-    if everything and page.locator("select[data-filter=variant]").count():
+    if page.locator("select[data-filter=variant]").count():
         page.evaluate(SELECT, "")
     chips = [f".chip[data-series='{i}']" for i in range(page.locator(".chip").count())]
     page.evaluate(TOGGLE, chips[0])
@@ -76,32 +80,34 @@ def toggled(browser: Browser, path: Path, everything: bool) -> list[float]:
     return times
 
 
-def line(name: str, value: float, goal: float, unit: str) -> None:
-    print(f"{name:<58} {value:8.1f} {unit:<4} goal {goal:g} {unit} {'' if value <= goal else '  MISSED'}")
+def figures(browser: Browser, found: str, path: Path) -> dict[str, float]:
+    """Everything that is measured of one report."""
+    took = make(found, path)
+    times = toggled(browser, path)
+    return {
+        "size_kib": path.stat().st_size / 1024,
+        "made_s": took,
+        "drawn_ms": drawn(browser, path),
+        "filter_median_ms": statistics.median(times),
+        "filter_worst_ms": max(times),
+    }
 
 
 def main() -> None:
-    cases = {"default suite": ("records.default_records()", 300, 5, 400),
-             "5,000 cases": ("records.many(5000)", 1536, 5, 1500),
-             "5,000 cases of one variant": ("records.many(5000, ['eager'])", 1536, 5, 1500)}  # fmt: skip
+    measured = {}
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as started:
         browser = started.chromium.launch(executable_path="/usr/bin/chromium", args=ARGUMENTS)
-        warm = Path(folder) / "warm.html"
-        make("records.default_records()", warm)
-        drawn(browser, warm)
-        for name, (found, kib, seconds, milliseconds) in cases.items():
-            path = Path(folder) / "index.html"
-            took = make(found, path)
-            line(f"{name}: size", path.stat().st_size / 1024, kib, "KiB")
-            line(f"{name}: made", took, seconds, "s")
-            line(f"{name}: drawn", drawn(browser, path), milliseconds, "ms")
-            times = toggled(browser, path, everything=True)
-            line(f"{name}: a filter toggles (all points shown), median", statistics.median(times), 50, "ms")
-            line(f"{name}: a filter toggles (all points shown), worst", max(times), 50, "ms")
+        path = Path(folder) / "index.html"
+        figures(browser, "[records.record()]", path)
+        for name, (found, goals) in REPORTS.items():
+            measured[name] = figures(browser, found, path)
+            for figure, value in measured[name].items():
+                missed = value > goals.get(figure, value)
+                print(f"{name:<28} {figure:<18} {value:8.1f}  goal {goals.get(figure, '-'):>6} {'  MISSED' * missed}")
         browser.close()
+    OUT.parent.mkdir(parents=True, exist_ok=True)
+    OUT.write_text(json.dumps(measured, indent=1) + "\n")
 
 
 if __name__ == "__main__":
-    start = time.perf_counter()
     main()
-    print(f"{time.perf_counter() - start:.0f} s in all; {len(records.default_records())} cases in the default suite")

@@ -8,6 +8,7 @@ class Chart {
     const box = this.svg.querySelector("clipPath rect");
     this.box = Object.fromEntries(["x", "y", "width", "height"].map((name) => [name, Number(box.getAttribute(name))]));
     this.clip = `url(#${box.parentNode.id})`;
+    this.marks = new Marks(this.svg);
     this.measure();
   }
 
@@ -37,8 +38,11 @@ class Chart {
     this.measure();
     const layer = element("g", { class: "layer" });
     this.drawAxes(layer);
+    const bitmap = this.marks.wanted(this.places);
     const plot = element("g", { "clip-path": this.clip });
-    this.drawSeries(plot);
+    if (bitmap) this.marks.draw(this.places.filter((place) => this.inside(place)), this.box, (place) => this.bar(place));
+    this.drawCurves(plot);
+    if (!bitmap) this.drawMarks(plot);
     this.drawFronts(plot);
     this.drawCrossover(plot, layer);
     layer.append(plot);
@@ -66,34 +70,44 @@ class Chart {
     layer.append(element("text", { class: "tick", x: x - 0.12 * width, y: y - 10 }, heading(this.axes.y)));
   }
 
-  // One polyline per reducer and fill with a marker at every vertex, one path for its bars and one for its curves.
-  drawSeries(plot) {
-    const bySeries = new Map(), variants = column("variant"), curves = column("curve");
+  // One path per reducer for its curves.
+  drawCurves(plot) {
+    if (this.axes.x !== "lstm_input") return;
+    const bySeries = new Map(), curves = column("curve");
     for (const place of this.places) {
+      if (curves[place.row] === null) continue;
       const series = data.of[place.row];
-      if (!bySeries.has(series)) bySeries.set(series, { hollow: [], filled: [], bars: [], curves: new Map() });
-      const parts = bySeries.get(series);
-      if (this.axes.x === "lstm_input" && curves[place.row] !== null) push(parts.curves, curves[place.row], place);
+      if (!bySeries.has(series)) bySeries.set(series, new Map());
+      push(bySeries.get(series), curves[place.row], place);
+    }
+    for (const [series, pieces] of bySeries)
+      plot.append(element("path", { class: `curve h${data.series[series].hue}`, d: [...pieces.values()].map(joined).join("") }));
+  }
+
+  // One path per reducer for its bars, one polyline per reducer and fill with a marker at every vertex.
+  drawMarks(plot) {
+    const bySeries = new Map(), variants = column("variant");
+    for (const place of this.places) {
       if (!this.inside(place)) continue;
+      const series = data.of[place.row];
+      if (!bySeries.has(series)) bySeries.set(series, { hollow: [], filled: [], bars: [] });
+      const parts = bySeries.get(series), ends = this.bar(place);
       parts[variants[place.row] === "eager" ? "hollow" : "filled"].push(`${tenth(place.x)},${tenth(place.y)}`);
-      parts.bars.push(this.bar(place));
+      if (ends) parts.bars.push(`M${tenth(ends.x)} ${tenth(ends.y)}${ends.width ? `h${tenth(ends.width)}` : `v${tenth(ends.height)}`}`);
     }
-    for (const [series, parts] of bySeries) {
-      const hue = `h${data.series[series].hue}`;
-      plot.append(element("path", { class: `curve ${hue}`, d: [...parts.curves.values()].map(joined).join("") }));
-      plot.append(element("path", { class: `bars ${hue}`, d: parts.bars.join("") }));
-    }
+    for (const [series, parts] of bySeries) plot.append(element("path", { class: `bars h${data.series[series].hue}`, d: parts.bars.join("") }));
     for (const [series, parts] of bySeries)
       for (const fill of ["hollow", "filled"])
         if (parts[fill].length)
           plot.append(element("polyline", { class: "marks", "data-series": series, points: parts[fill].join(" "), style: `marker:url(#${fill}${series})` }));
   }
 
+  // The bar over the interval of the latency, where it is on an axis and bounded.
   bar({ row, x, y }) {
     const low = column("latency_s_low")[row], high = column("latency_s_high")[row];
-    if (!(low > 0) || high === null) return "";
-    if (this.axes.y === "latency") return `M${tenth(x)} ${tenth(this.y.place(low))}V${tenth(this.y.place(high))}`;
-    return this.axes.x === "latency" ? `M${tenth(this.x.place(low))} ${tenth(y)}H${tenth(this.x.place(high))}` : "";
+    if (!(low > 0) || high === null) return null;
+    if (this.axes.y === "latency") return { x, y: this.y.place(high), width: 0, height: this.y.place(low) - this.y.place(high) };
+    return this.axes.x === "latency" ? { x: this.x.place(low), y, width: this.x.place(high) - this.x.place(low), height: 0 } : null;
   }
 
   // The front of every comparable group in view, in two costs; never across groups.

@@ -32,6 +32,15 @@ function element(name, attributes = {}, ...children) {
   return made;
 }
 
+// Work on what is off the screen waits until it is nearly in view, or printed.
+function whenNear(place, work) {
+  let near = false, due = false;
+  const run = () => { if (due) { due = false; work(); } };
+  new IntersectionObserver((entries) => { near = entries[entries.length - 1].isIntersecting; if (near) run(); }, { rootMargin: "500px" }).observe(place);
+  addEventListener("beforeprint", run);
+  return () => { due = true; if (near) run(); };
+}
+
 // Once an event, however many rows change.
 function later(work) {
   let waiting = false;

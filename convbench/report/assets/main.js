@@ -18,6 +18,9 @@ function control(figure, chart) {
   });
   for (const button of figure.querySelectorAll("[data-zoom]")) button.addEventListener("click", () => chart.zoom(Number(button.dataset.zoom)));
   listeners.push(() => chart.draw());
+  const redraw = later(() => { if (!chart.marks.canvas.hidden) chart.draw(); });
+  new ResizeObserver(redraw).observe(chart.svg);
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
 }
 
 document.documentElement.classList.add("live");

@@ -84,7 +84,7 @@ function setUpTable() {
   document.getElementById("more").addEventListener("click", () => { shownRows += 5 * page; drawTable(); });
   document.getElementById("csv").addEventListener("click", () => download("csv", "text/csv", asCsv()));
   document.getElementById("json").addEventListener("click", () => download("json", "application/json", JSON.stringify(records(), null, 1)));
-  listeners.push(drawTable);
+  listeners.push(whenNear(document.getElementById("table"), drawTable));
   drawTable();
 }
 
