@@ -37,6 +37,18 @@ class Impossible(ConvbenchError):
     """A combination that cannot exist, such as a pooling grid larger than the feature map."""
 
 
+class Refused(ConvbenchError):
+    """A comparison that would mean nothing, such as milliseconds of another machine."""
+
+    exit_code = 4
+
+
+class BuildFailed(ConvbenchError):
+    """A side of a comparison that cannot be built or imported: no verdict on any case."""
+
+    exit_code = 5
+
+
 class Interrupted(ConvbenchError):
     """Ctrl-C: what is finished is on disk."""
 

@@ -23,6 +23,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from convbench import harness
+from convbench.endings import death
 from convbench.errors import CaseFailed
 from convbench.record import Case, Failure, Protocol, Record
 from convbench.variants import process_environment
@@ -124,22 +125,10 @@ def _result(process: BaseProcess, receiver: Connection, timeout: float, output: 
         answer = receiver.recv()
     except EOFError:
         process.join(5)
-        raise _death(process.exitcode, output) from None
+        raise death(process.exitcode, output) from None
     if isinstance(answer, Failure):
         raise CaseFailed(answer.kind, answer.message)
     return answer
-
-
-def _death(exitcode: int | None, output: Path) -> CaseFailed:
-    """A process that ended without a word: by which signal or exit code, and the last line it printed."""
-    said = output.read_text(errors="replace").strip().splitlines() if output.exists() else []
-    last = f"; last output: {said[-1][:300]}" if said else ""
-    if exitcode is None or exitcode >= 0:
-        return CaseFailed("crash", f"the process ended with exit code {exitcode} and no result{last}")
-    name = signal.Signals(-exitcode).name
-    if -exitcode == signal.SIGKILL:
-        return CaseFailed("out of memory", f"killed by {name}, as the system's out-of-memory killer does{last}")
-    return CaseFailed("crash", f"killed by {name}{last}")
 
 
 def _kill(process: BaseProcess) -> None:

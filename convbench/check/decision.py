@@ -1,0 +1,137 @@
+"""From log ratios of pairs to a verdict: pure functions, no clock, no process.
+
+A log ratio is ``log(head / base)`` of one pair of fresh processes, positive where head is slower. At each look a case
+may be called ok or suspect; what is neither gets more pairs. Error is spent over the looks so that all of them
+together, over all cases, call a same-speed case suspect with at most ``alpha`` (Lan and DeMets' alpha spending).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import numpy as np
+from scipy.stats import wilcoxon
+
+Call = Literal["ok", "suspect", "undecided"]
+PASS_LEVEL = 0.01
+CONFIRM_LEVEL = 0.01
+CONFIRM_PAIRS = 12
+SPENT = {8: 0.0, 14: 0.2, 20: 0.2, 26: 0.25, 32: 0.35}
+"""Pairs at each look, and the share of alpha that may be spent at it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """Relative slowdowns: up to ``tolerance`` is no regression, from ``guard`` on is no pass."""
+
+    tolerance: float = 0.02
+    guard: float = 0.04
+    alpha: float = 0.01
+
+    @classmethod
+    def detecting(cls, slowdown: float) -> Rule:
+        """The rule that is meant to see a slowdown, such as 0.05 (which is the default rule)."""
+        return cls(0.4 * slowdown, 0.8 * slowdown)
+
+
+class Ratio(NamedTuple):
+    """Head over base: the Hodges-Lehmann estimate and its Walsh interval."""
+
+    estimate: float
+    low: float
+    high: float
+
+
+def looks() -> tuple[int, ...]:
+    return tuple(SPENT)
+
+
+def next_look(pairs: int) -> int | None:
+    """How many pairs the next look needs, None after the last."""
+    return next((look for look in SPENT if look > pairs), None)
+
+
+def call(logs: Sequence[float], rule: Rule, cases: int) -> Call:
+    """The verdict of the pairs so far. Between looks nothing can be called."""
+    if len(logs) not in SPENT:
+        return "undecided"
+    if SPENT[len(logs)] and _above(logs, rule.tolerance) <= _level(len(logs), rule, cases):
+        return "suspect"
+    return "ok" if below(logs, rule.guard) <= PASS_LEVEL else "undecided"
+
+
+def decide(logs: Sequence[float], rule: Rule, cases: int) -> Call:
+    """The first call that the looks made on the way to ``logs``."""
+    calls = (call(logs[:look], rule, cases) for look in SPENT if look <= len(logs))
+    return next((made for made in calls if made != "undecided"), "undecided")
+
+
+def confirmed(slower: Sequence[float], null: Sequence[float], rule: Rule) -> bool:
+    """Whether new pairs show the slowdown again while base against itself, in the same processes' time, shows none."""
+    return clean(null, rule) and _above(slower, rule.tolerance) <= CONFIRM_LEVEL
+
+
+def clean(null: Sequence[float], rule: Rule) -> bool:
+    """Whether base against itself stayed within the tolerance both ways."""
+    return abs(math.log(ratio(null).estimate)) <= math.log1p(rule.tolerance)
+
+
+def below(logs: Sequence[float], slowdown: float) -> float:
+    """Exact one-sided p of "the slowdown is at least this much"."""
+    return _wilcoxon(np.asarray(logs) - math.log1p(slowdown), "less")
+
+
+def ratio(logs: Sequence[float], level: float = 0.95) -> Ratio:
+    """Hodges-Lehmann estimate (median of the Walsh averages) and the interval that inverts the exact signed-rank test.
+
+    Unbounded where too few pairs were measured for the level.
+    """
+    walsh = _walsh(logs)
+    rank = _walsh_rank(len(logs), (1 - level) / 2)
+    low, high = (walsh[rank - 1], walsh[-rank]) if rank else (-math.inf, math.inf)
+    return Ratio(math.exp(float(np.median(walsh))), math.exp(low), math.exp(high))
+
+
+def smallest_visible(logs: Sequence[float], rule: Rule, cases: int) -> float:
+    """The smallest slowdown that pairs with this spread would have shown as suspect at the last look; inf if none.
+
+    The pairs are moved as a whole until the test would have called them.
+    """
+    centred = np.asarray(logs) - math.log(ratio(logs).estimate)
+    level = _level(max(SPENT), rule, cases)
+    low, high = 0.0, 8.0
+    if _above(centred + high, rule.tolerance) > level:
+        return math.inf
+    while high - low > 1e-4:
+        middle = (low + high) / 2
+        low, high = (low, middle) if _above(centred + middle, rule.tolerance) <= level else (middle, high)
+    return math.expm1(high)
+
+
+def _level(pairs: int, rule: Rule, cases: int) -> float:
+    return rule.alpha / cases * SPENT[pairs]
+
+
+def _above(logs: Sequence[float] | np.ndarray, slowdown: float) -> float:
+    return _wilcoxon(np.asarray(logs) - math.log1p(slowdown), "greater")
+
+
+def _wilcoxon(differences: np.ndarray, alternative: Literal["less", "greater"]) -> float:
+    return float(wilcoxon(differences, alternative=alternative, method="exact").pvalue)
+
+
+def _walsh(logs: Sequence[float]) -> np.ndarray:
+    values = np.asarray(logs, dtype=float)
+    rows, columns = np.triu_indices(len(values))
+    return np.sort((values[rows] + values[columns]) / 2)
+
+
+def _walsh_rank(pairs: int, tail: float) -> int:
+    """The largest k with P(signed-rank statistic < k) <= tail, from its exact distribution; 0 where there is none."""
+    counts = np.ones(1)
+    for rank in range(1, pairs + 1):
+        counts = np.convolve(counts, np.concatenate(([1.0], np.zeros(rank - 1), [1.0])))
+    return int(np.count_nonzero(np.cumsum(counts) / counts.sum() <= tail))

@@ -1,0 +1,97 @@
+"""The few things asked of git. Every question has an answer without git or outside of a repository: None, or False."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from convbench.check.lock import is_held
+from convbench.errors import BuildFailed
+
+TIMEOUT = 300.0
+OF_HOOKS = ("GIT_DIR", "GIT_INDEX_FILE", "GIT_WORK_TREE")
+
+
+def top(cwd: Path) -> Path | None:
+    """The root of the working tree that a directory is in."""
+    found = _ask(cwd, "rev-parse", "--show-toplevel")
+    return Path(found).resolve() if found else None
+
+
+def commit(cwd: Path, ref: str) -> str | None:
+    """The commit that a ref means, here or at origin, since a CI checkout has no local branch but its own."""
+    if ref.startswith("-") or not top(cwd):
+        return None
+    for name in (ref, f"origin/{ref}"):
+        if found := _ask(cwd, "rev-parse", "--verify", "--quiet", f"{name}^{{commit}}"):
+            return found
+    return None
+
+
+def dirty(cwd: Path) -> bool:
+    """Whether tracked files differ from the commit, or others lie there that git does not ignore."""
+    return bool(_ask(cwd, "status", "--porcelain"))
+
+
+def why_not(cwd: Path, ref: str) -> str:
+    """What to do where a ref cannot be had."""
+    if shutil.which("git") is None:
+        return "wheel or directory, and git is not installed: install it to compare with a ref"
+    if top(cwd) is None:
+        return "wheel or directory, and this is not a git repository: name a wheel or a directory"
+    if _ask(cwd, "rev-parse", "--is-shallow-repository") == "true":
+        return (
+            "ref in this clone, which is shallow: fetch it first, as in `git fetch --depth 1 origin "
+            f"{ref}` and --base FETCH_HEAD (with actions/checkout, fetch-depth: 0)"
+        )
+    return "ref of this repository, wheel or directory: `git fetch` it, or name another"
+
+
+@contextmanager
+def worktree(repository: Path, commit: str, room: Path) -> Iterator[None]:
+    """The tree of a commit at ``room/base``; removed afterwards, as are those that killed checks left behind."""
+    remove_leftovers(repository)
+    try:
+        _git(repository, "worktree", "add", "--detach", "--force", str(room / "base"), commit)
+    except subprocess.SubprocessError as error:
+        said = str(getattr(error, "stderr", "") or error).strip().splitlines()
+        raise BuildFailed(f"git cannot check out {commit[:12]}: {said[-1] if said else error}") from error
+    try:
+        yield
+    finally:
+        _remove(repository, room / "base")
+
+
+def remove_leftovers(repository: Path) -> None:
+    """Remove the worktrees of checks that were killed: those in a room that no process holds."""
+    listed = _ask(repository, "worktree", "list", "--porcelain") or ""
+    for line in listed.splitlines():
+        path = Path(line.removeprefix("worktree "))
+        ours = line.startswith("worktree ") and path.parent.name.startswith("convbench-check-")
+        if ours and not is_held(path.parent / "lock"):
+            _remove(repository, path)
+            shutil.rmtree(path.parent, ignore_errors=True)
+
+
+def _remove(repository: Path, tree: Path) -> None:
+    shutil.rmtree(tree, ignore_errors=True)
+    _ask(repository, "worktree", "prune")
+
+
+def _ask(cwd: Path, *words: str) -> str | None:
+    try:
+        return _git(cwd, *words)
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def _git(cwd: Path, *words: str) -> str:
+    environment = {name: value for name, value in os.environ.items() if name not in OF_HOOKS}
+    done = subprocess.run(
+        ["git", *words], cwd=cwd, env=environment, capture_output=True, text=True, timeout=TIMEOUT, check=True
+    )
+    return done.stdout.strip()

@@ -1,0 +1,162 @@
+"""One pair of fresh processes on one core: every case timed in short slices, in turns, in balanced random order."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from itertools import permutations
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from convbench.check.link import START_TIMEOUT, Settings, Worker
+from convbench.check.outcome import Timing
+from convbench.check.sides import Side
+from convbench.errors import CaseFailed
+
+MIN_ROUNDS, MAX_ROUNDS = 6, 24
+WARM_SECONDS, MIN_WARM, MAX_WARM = 0.1, 3, 200
+LONG_CALL = 0.05
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A case as workers are told of it. Those of the same ``variables`` share a process, unless ``alone``."""
+
+    id: str
+    case: dict[str, Any]
+    seed: int
+    variables: tuple[tuple[str, str], ...] = ()
+    alone: bool = False
+
+    @property
+    def words(self) -> dict[str, Any]:
+        return {"case": self.case, "name": self.id, "seed": self.seed}
+
+
+@dataclass(frozen=True)
+class Arm:
+    """A side in a pair; ``injected`` puts (count, size) of matmuls into the forward pass of the cases named."""
+
+    name: str
+    side: Side
+    injected: dict[str, tuple[int, int]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A case that an arm could not measure."""
+
+    reason: str
+
+
+Measured = Timing | Failed
+
+
+def measure(
+    arms: Sequence[Arm], cases: Sequence[Planned], settings: Settings, room: Path
+) -> Iterator[tuple[Planned, Measured]]:
+    """Every case once, in random order, in as few fresh pairs of processes as cases may share.
+
+    A worker that dies or hangs fails its case only: the others go on in a new pair.
+    """
+    for group in groups(cases):
+        waiting = random.sample(group, len(group))
+        while waiting:
+            with started(arms, settings, room, dict(waiting[0].variables)) as workers:
+                for case in list(waiting):
+                    waiting.remove(case)
+                    try:
+                        yield case, time_case(arms, workers, case, settings)
+                    except CaseFailed as error:
+                        yield case, Failed(str(error))
+                        break
+
+
+def groups(cases: Sequence[Planned]) -> list[list[Planned]]:
+    """Cases that may share a process: started with the same variables, and none that changes the process itself."""
+    found: dict[object, list[Planned]] = {}
+    for case in cases:
+        found.setdefault((case.variables, case.id if case.alone else ""), []).append(case)
+    return list(found.values())
+
+
+@contextmanager
+def started(
+    arms: Sequence[Arm], settings: Settings, room: Path, variables: dict[str, str]
+) -> Iterator[dict[str, Worker]]:
+    """A worker an arm, started at once in random order, importing in parallel, then all on one core."""
+    with ExitStack() as stack:
+        order = random.sample(list(arms), len(arms))
+        workers = {arm.name: stack.enter_context(Worker(arm.side, settings, room, variables)) for arm in order}
+        for worker in workers.values():
+            worker.send("hello", threads=settings.threads)
+        for worker in workers.values():
+            worker.receive(START_TIMEOUT)
+        if cores := quietest(settings.threads):
+            for worker in workers.values():
+                worker.ask("pin", cores=cores)
+        yield workers
+
+
+def quietest(threads: int) -> list[int]:
+    """As many cores as threads, those with the least to do, ties at random; none where processes cannot be pinned."""
+    if not hasattr(os, "sched_getaffinity"):
+        return []
+    busy = psutil.cpu_percent(0.1, percpu=True)
+    allowed = list(os.sched_getaffinity(0))
+    random.shuffle(allowed)
+    return sorted(allowed, key=lambda core: round(busy[core], -1) if core < len(busy) else 100.0)[:threads]
+
+
+def time_case(arms: Sequence[Arm], workers: dict[str, Worker], case: Planned, settings: Settings) -> Timing:
+    """Prepare and warm every arm alike, then rounds of slices. Raises CaseFailed naming the arm that could not."""
+    seconds = max(_ask(workers, arm.name, "prepare", **_prepared(arm, case))["seconds"] for arm in _shuffled(arms))
+    for arm in arms:
+        _ask(workers, arm.name, "warm", calls=max(MIN_WARM, min(MAX_WARM, round(WARM_SECONDS / seconds))))
+    rounds, device = [], []
+    for order in _orders([arm.name for arm in arms], _rounds(seconds, len(arms), settings)):
+        least = 1 if seconds > LONG_CALL else 2
+        slices = {name: _ask(workers, name, "slice", seconds=settings.slice_s, least=least) for name in order}
+        if len({one["state"] for one in slices.values()}) == 1:
+            rounds.append(tuple(slices[arm.name]["best"] for arm in arms))
+            device.append(tuple(slices[arm.name]["device"] for arm in arms))
+    for arm in arms:
+        _ask(workers, arm.name, "release")
+    if len(rounds) < MIN_ROUNDS:
+        raise CaseFailed("error", f"the device's clocks changed in all but {len(rounds)} rounds")
+    return Timing(tuple(rounds), () if device[0][0] is None else tuple(device))
+
+
+def _prepared(arm: Arm, case: Planned) -> dict[str, Any]:
+    return {**case.words, "injected": arm.injected.get(case.id)}
+
+
+def _ask(workers: dict[str, Worker], arm: str, do: str, **words: Any) -> dict[str, Any]:
+    try:
+        return workers[arm].ask(do, **words)
+    except CaseFailed as error:
+        raise CaseFailed(error.kind, f"{error.kind} in {arm}: {error}") from error
+
+
+def _shuffled(arms: Sequence[Arm]) -> list[Arm]:
+    return random.sample(list(arms), len(arms))
+
+
+def _rounds(seconds: float, arms: int, settings: Settings) -> int:
+    """As many rounds as the case's time allows, a multiple of six so that every order of arms comes equally often."""
+    of_slice = seconds + max(settings.slice_s, seconds * (1 if seconds > LONG_CALL else 2))
+    fitting = settings.case_s / (of_slice * arms)
+    return int(max(MIN_ROUNDS, min(MAX_ROUNDS, fitting // 6 * 6)))
+
+
+def _orders(names: Sequence[str], rounds: int) -> list[tuple[str, ...]]:
+    """Every order of the arms equally often, shuffled."""
+    every = list(permutations(names))
+    made = [every[i % len(every)] for i in range(rounds)]
+    random.shuffle(made)
+    return made

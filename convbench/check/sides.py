@@ -1,0 +1,145 @@
+"""Base and head as what can be measured: a git ref, a wheel, a directory or the working tree, made ready to import.
+
+A ref becomes a git worktree in a temporary room and is gone afterwards, however the check ends; one that a killed check
+left behind is removed by the next.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from convbench.check import git
+from convbench.check.lock import hold
+from convbench.errors import BuildFailed, ConvbenchError
+
+ROOM = "convbench-check-"
+BUILD_TIMEOUT = 900.0
+
+
+@dataclass(frozen=True)
+class Side:
+    """Code that workers import: ``root`` is its tree (None for a wheel), ``cwd`` and ``paths`` where modules are found.
+
+    ``suite`` is the file that stands in this tree where the head's suite stands in its own.
+    """
+
+    label: str
+    root: Path | None
+    cwd: Path
+    paths: tuple[Path, ...]
+    python: str = sys.executable
+    commit: str | None = None
+    dirty: bool = False
+    suite: Path | None = None
+
+
+@dataclass(frozen=True)
+class Here:
+    """Where the check was called: the tree that is the head, the suite's file and the working directory in it."""
+
+    top: Path
+    cwd: Path
+    suite: Path | None
+
+    @classmethod
+    def at(cls, cwd: Path, suite: str) -> Here:
+        cwd, path = cwd.resolve(), Path(suite)
+        top = git.top(cwd)
+        return cls(top or cwd, cwd, path.resolve() if path.is_file() else None)
+
+    def paths(self, root: Path) -> tuple[Path, ...]:
+        """Where modules are looked for with ``root`` in the place of the tree: as ``convbench run`` does, and src/."""
+        given = [Path(entry).resolve() for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry]
+        wanted = [self.cwd, *([self.suite.parent] if self.suite else []), self.top, self.top / "src", *given]
+        return tuple(dict.fromkeys(self.moved(path, root) for path in wanted))
+
+    def moved(self, path: Path, root: Path) -> Path:
+        """The same place in another tree, for what lies in this one."""
+        return root / path.relative_to(self.top) if path.is_relative_to(self.top) else path
+
+
+@contextmanager
+def room() -> Iterator[Path]:
+    """A temporary directory that is held as long as it is used, so that nobody takes it for a leftover."""
+    made = Path(tempfile.mkdtemp(prefix=ROOM))
+    try:
+        with hold(made / "lock"):
+            yield made
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
+
+
+@contextmanager
+def materialise(what: str, here: Here, room: Path, build: str = "") -> Iterator[Side]:
+    """The side that ``what`` names, ready to import: ``.`` is the tree as it stands, else a ref, wheel or directory.
+
+    Raises ConvbenchError where there is no such thing, BuildFailed where it cannot be made.
+    """
+    path = Path(what).expanduser()
+    if what.endswith(".whl"):
+        yield _wheel(path, here, room)
+    elif what == ".":
+        yield _tree("working tree", here.top, here)
+    elif commit := git.commit(here.top, what):
+        with git.worktree(here.top, commit, room):
+            _build(build, room / "base")
+            label = f"{what} ({commit[:12]})" if not commit.startswith(what) else commit[:12]
+            yield _tree(label, room / "base", here)
+    elif path.is_dir():
+        _build(build, path)
+        yield _tree(what, path.resolve(), here)
+    else:
+        raise ConvbenchError(f"base {what!r} is no {git.why_not(here.top, what)}")
+
+
+def with_python(side: Side, python: str, room: Path) -> Side:
+    """The side run by another interpreter, which needs torch and what convbench needs, and is lent this convbench."""
+    found = shutil.which(python)
+    if found is None:
+        raise ConvbenchError(f"--base-python {python!r}: no such program")
+    package = Path(__file__).parents[1]
+    (room / "lent").mkdir()
+    (room / "lent" / package.name).symlink_to(package)
+    label = f"{side.label}, {python}"
+    return replace(side, python=found, paths=(*side.paths, room / "lent"), label=label)
+
+
+def _tree(label: str, root: Path, here: Here) -> Side:
+    cwd = here.moved(here.cwd, root)
+    at = cwd if cwd.is_dir() else root
+    suite = here.moved(here.suite, root) if here.suite else None
+    commit, dirty = git.commit(root, "HEAD"), git.dirty(root)
+    return Side(label, root, at, here.paths(root), commit=commit, dirty=dirty, suite=suite)
+
+
+def _wheel(wheel: Path, here: Here, room: Path) -> Side:
+    target = room / "wheel"
+    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(target), str(wheel)]
+    if not wheel.is_file():
+        raise ConvbenchError(f"base {str(wheel)!r}: no such wheel")
+    _run(command, room, f"{wheel.name} cannot be installed")
+    return Side(wheel.name, None, here.cwd, (target, *here.paths(here.top)))
+
+
+def _build(command: str, root: Path) -> None:
+    if command:
+        _run(shlex.split(command), root, f"--build {command!r} failed in {root.name}")
+
+
+def _run(command: list[str], cwd: Path, failure: str) -> None:
+    try:
+        done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=BUILD_TIMEOUT, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise BuildFailed(f"{failure}: {error}") from error
+    if done.returncode:
+        said = (done.stderr or done.stdout).strip().splitlines()[-3:]
+        raise BuildFailed(f"{failure} (exit code {done.returncode}): {' | '.join(said)}")

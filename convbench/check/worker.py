@@ -1,0 +1,289 @@
+"""The measuring end of a check: a program that runs in one side's tree and answers commands, a JSON object a line.
+
+It is started by path, never imported: ``convbench`` and the user's modules are those of its side, found on the
+PYTHONPATH it was given, and nothing else of ``convbench.check`` is used here. An answer is an object; ``error`` in it
+says what went wrong. What the models print goes to a log, not into the channel.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import functools
+import gc
+import json
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from typing import Any
+
+Answer = dict[str, Any]
+PR_SET_PDEATHSIG = 1
+MATMUL_SIZES = (128, 96, 64, 48, 32, 16)
+
+
+class Worker:
+    """What a side can be asked to do; one case is prepared at a time."""
+
+    def __init__(self) -> None:
+        self.run: Callable[[], Any] = lambda: None
+        self.device = "cpu"
+
+    def hello(self, threads: int) -> Answer:
+        """Import what measuring needs; says which versions these are."""
+        import torch
+
+        import convbench
+        import convbench.opening
+
+        torch.set_num_threads(threads)
+        return {"python": sys.version.split()[0], "torch": torch.__version__, "convbench": convbench.__version__}
+
+    def describe(self, device: str) -> Answer:
+        from convbench import environment
+
+        facts = environment.describe(device)
+        return {"facts": facts, "fingerprint": environment.fingerprint(facts)}
+
+    def plan(self, suite: str, overrides: list[str], device: str, only: list[str], skip: list[str]) -> Answer:
+        """The suite's cases on a device, resolved, each once, and the protocol."""
+        from convbench import environment, sweep
+        from convbench.suite import load
+
+        loaded = load(suite, overrides)
+        planned = sweep.plan(loaded, environment.describe(device), sweep.Selection(only, skip))
+        cases = [{"id": case.id, "case": asdict(case)} for case in planned.cases]
+        return {"name": loaded.name, "cases": cases, "protocol": asdict(loaded.protocol)}
+
+    def resolve(self, case: Any, name: str) -> Answer:
+        """Whether this side can build the case, and with which variables its process must be started."""
+        from convbench.variants import process_environment
+
+        return {"variables": process_environment(_case(case, name))}
+
+    def inspect(self, case: Any, name: str, seed: int, outputs: str) -> Answer:
+        """Everything exact of a case: counts, predicted memory, and what a call returns, written to a file.
+
+        Raises CaseFailed where a variant's output is not eager's.
+        """
+        from convbench.opening import TOLERANCE, open_case
+
+        read = _case(case, name)
+        facts = _facts(read, seed)
+        held, _ = open_case(read, seed)
+        by_norm = _write_outputs(held.run(), outputs)
+        return {"facts": facts | {"dtype": str(held.dtype)}, "tolerance": TOLERANCE[held.dtype], "by_norm": by_norm}
+
+    def modules(self) -> Answer:
+        """Where the code of each imported module lies."""
+        files = {name: getattr(module, "__file__", None) for name, module in list(sys.modules.items())}
+        return {"files": {name: file for name, file in files.items() if file and name != "__main__"}}
+
+    def pin(self, cores: list[int]) -> Answer:
+        os.sched_setaffinity(0, cores)
+        return {}
+
+    def prepare(self, case: Any, name: str, seed: int, injected: tuple[int, int] | None = None) -> Answer:
+        """Build the case, with a number of matmuls of a size put into its forward pass if asked; seconds of a call."""
+        held = _subject(_case(case, name), seed, injected)
+        self.device, self.run = held.device, held.run
+        gc.collect()
+        gc.disable()
+        return {"seconds": min(self._timed() for _ in range(3))}
+
+    def calibrate(self, case: Any, name: str, seed: int, slowdown: float) -> Answer:
+        """How many matmuls of which size make a call slower by ``slowdown``, found by timing both in alternation."""
+        plain = _subject(_case(case, name), seed, None)
+        self.device, self.run = plain.device, plain.run
+        size = _matmul_size(self, plain, slowdown)
+        count, achieved = 1, 0.0
+        for _ in range(6):
+            self.run = _inject(plain, (count, size)).run
+            achieved = self._against(plain.run) - 1
+            if abs(achieved - slowdown) < 0.03 * slowdown:
+                break
+            count = max(1, round(count * slowdown / max(achieved, slowdown / 20)))
+        return {"injected": (count, size), "achieved": achieved}
+
+    def warm(self, calls: int) -> Answer:
+        for _ in range(calls):
+            self._timed()
+        return {}
+
+    def slice(self, seconds: float, least: int) -> Answer:
+        """One unrecorded call, then calls for ``seconds``: the fastest on the host, and on a CUDA device."""
+        self._timed()
+        best, device, calls, start = float("inf"), float("inf"), 0, time.perf_counter()
+        while calls < least or time.perf_counter() - start < seconds:
+            host, on_device = self._timed_both()
+            best, device, calls = min(best, host), min(device, on_device), calls + 1
+        return {"best": best, "device": device if device < best * 1e6 else None, "state": _throttling(self.device)}
+
+    def release(self) -> Answer:
+        self.run = lambda: None
+        gc.enable()
+        gc.collect()
+        return {}
+
+    def _timed(self) -> float:
+        return self._timed_both()[0]
+
+    def _timed_both(self) -> tuple[float, float]:
+        if self.device == "cpu":
+            start = time.perf_counter_ns()
+            self.run()
+            return (time.perf_counter_ns() - start) * 1e-9, float("inf")
+        return _timed_on_gpu(self.run, self.device)
+
+    def _against(self, other: Callable[[], Any]) -> float:
+        """How many times as long the prepared call takes as another; the fastest of slices in alternation."""
+        import statistics
+
+        prepared, ratios = self.run, []
+        for _ in range(15):
+            seconds = []
+            for run in (prepared, other):
+                self.run = run
+                seconds.append(self.slice(0.01, 2)["best"])
+            ratios.append(seconds[0] / seconds[1])
+        self.run = prepared
+        return float(statistics.median(ratios))
+
+
+def _case(described: Any, name: str) -> Any:
+    """The case as this side's convbench reads it, which must be the one that was meant."""
+    from pydantic import TypeAdapter
+
+    from convbench.preflight import resolve
+    from convbench.record import Case
+
+    case = resolve(TypeAdapter(Case).validate_python(described))
+    if case.id != name:
+        raise RuntimeError(f"this side's convbench reads the case as {case.id}: it is older than the suite's format")
+    return case
+
+
+def _subject(case: Any, seed: int, injected: tuple[int, int] | None) -> Any:
+    from convbench import subject
+
+    held = subject.transform(subject.assemble(case, seed))
+    return _inject(held, injected) if injected else held
+
+
+def _inject(held: Any, injected: tuple[int, int]) -> Any:
+    """``held`` with real work in every forward pass: matmuls whose result is thrown away."""
+    import torch
+
+    count, size = injected
+    left, right, out = (torch.full((size, size), 0.5, device=held.device) for _ in range(3))
+    forward = held.forward
+
+    def slower(*args: Any, **kwargs: Any) -> Any:
+        with torch.no_grad():
+            for _ in range(count):
+                torch.mm(left, right, out=out)
+        return forward(*args, **kwargs)
+
+    return replace(held, forward=slower)
+
+
+def _matmul_size(worker: Worker, plain: Any, slowdown: float) -> int:
+    """The largest matmul that is no more than a tenth of the work to inject."""
+    import torch
+
+    call = min(worker._timed() for _ in range(20))
+    for size in MATMUL_SIZES:
+        left, right, out = (torch.full((size, size), 0.5, device=plain.device) for _ in range(3))
+        worker.run = functools.partial(torch.mm, left, right, out=out)
+        if min(worker._timed() for _ in range(50)) <= 0.1 * slowdown * call:
+            return size
+    return MATMUL_SIZES[-1]
+
+
+def _facts(case: Any, seed: int) -> Answer:
+    """Parameters, MACs, FLOPs, graph breaks and predicted peak memory, as far as this side's convbench tells them."""
+    from convbench import harness, subject
+    from convbench.record import Protocol
+    from convbench.registry import probes
+
+    protocol = Protocol(seed=seed)
+    readings: list[Any] = list(harness.measure(case, protocol, ("params", "macs")).readings)
+    if any(choice.name == "compile" for choice in case.variant):
+        found = probes.get("compile").build(subject.assemble(case, seed, device="meta"), protocol)
+        readings += [one for one in found if hasattr(one, "samples")]
+    facts = {one.metric.name: one.samples[0] for one in readings}
+    with contextlib.suppress(Exception):
+        from convbench.prediction import predict
+
+        facts["predicted_peak_bytes"] = predict(case).peak
+    return facts
+
+
+def _write_outputs(output: Any, path: str) -> bool:
+    """Write every tensor of an output; says whether they are gradients, which are to be compared by norm."""
+    import numpy as np
+    import torch
+    from torch.utils import _pytree as pytree
+
+    tensors = [leaf for leaf in pytree.tree_leaves(output) if isinstance(leaf, torch.Tensor)]
+    arrays = [tensor.detach().to("cpu", torch.float32).contiguous().numpy() for tensor in tensors]
+    np.savez(path, *arrays)
+    return hasattr(output, "gradients")
+
+
+def _timed_on_gpu(run: Callable[[], Any], device: str) -> tuple[float, float]:
+    import torch
+
+    begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
+    torch.cuda.synchronize(device)
+    start = time.perf_counter_ns()
+    begin.record()
+    run()
+    end.record()
+    torch.cuda.synchronize(device)
+    return (time.perf_counter_ns() - start) * 1e-9, begin.elapsed_time(end) * 1e-3
+
+
+def _throttling(device: str) -> str | None:
+    """Why the GPU's clocks are held back at this moment; None on a CPU."""
+    if device == "cpu":
+        return None
+    import torch
+
+    from convbench import nvml
+
+    return str(nvml.state(torch.device(device)).get("throttle_reasons"))
+
+
+def _explained(error: BaseException) -> Answer:
+    try:
+        from convbench.harness import explain
+
+        failure = explain(error)
+        return {"kind": failure.kind, "message": failure.message}
+    except Exception:
+        return {"kind": "error", "message": f"{type(error).__name__}: {error}"}
+
+
+def main(descriptor: int) -> None:
+    """Serve until the channel closes; dies with the process that started it."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    worker = Worker()
+    with socket.socket(fileno=descriptor) as connection, connection.makefile("rwb") as channel:
+        for line in channel:
+            asked = json.loads(line)
+            try:
+                answer = getattr(worker, asked.pop("do"))(**asked)
+            except BaseException as error:
+                answer = {"error": _explained(error)}
+            channel.write(json.dumps(answer).encode() + b"\n")
+            channel.flush()
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))
