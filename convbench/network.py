@@ -45,9 +45,18 @@ def build(case: Case, seed: int, device: str) -> nn.Module:
             case Parts() as parts:
                 model: nn.Module = _assemble(parts, case.clip, seed)
             case Whole() as whole:
-                torch.manual_seed(seed)
+                seed_default_device(seed)
                 model = _users_model(whole).to(device)
     return model.eval()
+
+
+def seed_default_device(seed: int) -> None:
+    """Seed what draws on the current default device; torch.manual_seed formats three stack traces besides."""
+    device = torch.get_default_device()
+    if device.type != "meta":
+        torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        torch.cuda.manual_seed(seed)
 
 
 def stage_modules(case: Case, model: nn.Module) -> dict[str, tuple[str, ...]]:
@@ -106,16 +115,16 @@ def _users_model(whole: Whole) -> nn.Module:
 
 def _assemble(parts: Parts, clip: Clip, seed: int) -> ConvReducerRNN:
     features = feature_shape(parts.backbone, clip.channels, clip.height, clip.width)
-    torch.manual_seed(seed)
+    seed_default_device(seed)
     backbone = _backbone(parts.backbone, clip.channels)
-    torch.manual_seed(seed + 1)
+    seed_default_device(seed + 1)
     reducer = build_reducer(parts.reducer, features, parts.lstm_input)
     size = vector_size(parts.reducer, features, parts.lstm_input)
     if parts.layer_norm:
         reducer = nn.Sequential(reducer, nn.LayerNorm(size))
-    torch.manual_seed(seed + 2)
+    seed_default_device(seed + 2)
     lstm = _recurrent(parts.rnn, size)
-    torch.manual_seed(seed + 3)
+    seed_default_device(seed + 3)
     width = (parts.rnn.proj_size or parts.rnn.hidden) * (2 if parts.rnn.bidirectional else 1)
     head = nn.Linear(width, parts.head) if parts.head else nn.Identity()
     return ConvReducerRNN(backbone, reducer, lstm, head)

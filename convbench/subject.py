@@ -69,11 +69,12 @@ def transform(subject: Subject) -> Subject:
 
 def _inputs(case: Case, seed: int, device: str) -> Inputs:
     """Seeded standard-normal clips (B, T, C, H, W), or what the user's input factory makes of the clip shape."""
-    torch.manual_seed(seed)
     clip = case.clip
     if not isinstance(case.architecture, Whole) or case.architecture.inputs is None:
-        shape = (clip.batch, clip.frames, clip.channels, clip.height, clip.width)
-        return Inputs((torch.randn(shape, device=device),))
+        with torch.device(device):
+            network.seed_default_device(seed)
+            return Inputs((torch.randn(clip.batch, clip.frames, clip.channels, clip.height, clip.width),))
+    torch.manual_seed(seed)
     made = import_path(case.architecture.inputs)(clip)
     made = pytree.tree_map_only(torch.Tensor, lambda tensor: tensor.to(device), made)
     match made:
