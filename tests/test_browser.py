@@ -42,13 +42,14 @@ def browser():
 
 @pytest.fixture(scope="module")
 def reports(tmp_path_factory):
-    """Pages by name: a default run, one with hostile names, two runs side by side."""
+    """Pages by name: a default run, one with hostile names, one with many cases, two runs side by side."""
     at = tmp_path_factory.mktemp("reports")
-    found, hostile = records.default_records(), hostile_records()
+    found, hostile, many = records.default_records(), hostile_records(), records.many(1600, ["eager"])
     run, other = records.run_of(found), records.run_of(found, environment={**records.ENVIRONMENT, "torch": "2.6.0"})
     return {
         "default": page.write(run, found, at / "default.html"),
         "hostile": page.write(records.run_of(hostile, name=HOSTILE, command=HOSTILE), hostile, at / "hostile.html"),
+        "many": page.write(records.run_of(many), many, at / "many.html"),
         "compare": compare.write([(run, found), (other, found)], at / "compare.html"),
     }
 
@@ -229,6 +230,8 @@ def test_pointing_shows_a_case_and_clicking_pins_it(show):
     shown.mouse.move(frame["x"] + x * rate, frame["y"] + y * rate)
     assert "flatten, LSTM input 131,072" in shown.locator("#tip").inner_text()
     shown.mouse.click(frame["x"] + x * rate, frame["y"] + y * rate)
+    for pinned in (chart, trade_off(shown)):
+        assert pinned.locator(".cursor.pinned").get_attribute("visibility") == "visible"
     assert "convbench run suites/default.yaml --only" in shown.locator("#pin").inner_text()
     shown.keyboard.press("Escape")
     assert not shown.locator("#pin").is_visible()
@@ -362,6 +365,21 @@ def test_paper_is_white_whatever_the_screen_is(show):
     assert shown.evaluate("getComputedStyle(document.body).color") == "rgb(28, 33, 40)"
     assert not shown.locator(".controls").first.is_visible()
     assert len(shown.pdf(format="A4")) > 10_000
+
+
+def test_thousands_of_marks_are_a_bitmap_on_screen_and_marks_on_paper(show):
+    shown = show("many")
+    chart = size_chart(shown)
+    assert len(marks(chart)) == 1600
+    chart.get_by_role("button", name="Reset").click()
+    assert marks(chart) == []
+    drawn = "one => one.getContext('2d').getImageData(0, 0, one.width, one.height).data.filter(value => value).length"
+    assert chart.locator("canvas").evaluate(drawn) > 10_000
+    assert chart.locator("canvas").bounding_box() == pytest.approx(chart.locator(".plot > svg").bounding_box(), abs=1)
+    shown.locator(".chip").first.click()
+    shown.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert 1400 < len(marks(chart)) < 1600
+    assert not chart.locator("canvas").is_visible()
 
 
 def test_the_compared_table_sorts_and_searches(show):

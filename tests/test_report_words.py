@@ -93,6 +93,8 @@ FINDINGS = {
     "counts_disagree": {"stage": "lstm", "meta": 1_310_720, "traced": 0}, "counted_once": {"reason": "TypeError: no"},
     "uncounted_operators": {"operators": ("aten::fft", "aten::sort")}, "nothing_compiled": {},
     "busy_machine": {"load": 4.2, "cores": 2, "threads": 2}, "stages_do_not_add_up": {"stages": 2e-3, "whole": 3e-3},
+    "not_predicted": {"reason": "an operator without shapes"},
+    "not_profiled": {"reason": "no permission"}, "trace_bounded": {"steps": 3, "wanted": 10, "bytes_per_step": 4e5},
     "throttled": {"reasons": ("power cap",)}, "foreign_process": {"pids": ("12", "13")},
     "folds_into_lstm": {"lstm_input": 32, "params_saved": 18496}, "low_rank": {"rank": 128, "lstm_input": 131072},
     "follows_map": {"wanted": 64}, "graph_breaks": {"reasons": ("nn.LSTM",)}, "equal_cases": {"cases": ("a", "b")},

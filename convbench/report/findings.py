@@ -84,6 +84,11 @@ _SENTENCES: dict[str, Callable[[Data], str]] = {
         f"The stages' times sum to {units.seconds(d['stages'])} where a plain call takes {units.seconds(d['whole'])}: "
         "read them as shares."
     ),
+    "not_predicted": lambda d: f"Peak memory was not predicted from the shapes: {d['reason']}.",
+    "not_profiled": lambda d: f"There is no profile of this case: {d['reason']}.",
+    "trace_bounded": lambda d: (
+        f"The trace holds {d['steps']} of {d['wanted']} calls: one takes {units.size(d['bytes_per_step'])} of it."
+    ),
     "folds_into_lstm": _folds,
     "low_rank": lambda d: (
         f"The reducer is linear: with the LSTM it is a rank-{_whole(d, 'rank')} factorisation of an LSTM input of "

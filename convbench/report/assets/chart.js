@@ -5,6 +5,7 @@ class Chart {
     this.svg = figure.querySelector(".plot > svg");
     this.axes = { x: spec.axes.x, y: spec.axes.y };
     this.zoomed = null;
+    this.drawn = () => {};
     const box = this.svg.querySelector("clipPath rect");
     this.box = Object.fromEntries(["x", "y", "width", "height"].map((name) => [name, Number(box.getAttribute(name))]));
     this.clip = `url(#${box.parentNode.id})`;
@@ -52,6 +53,7 @@ class Chart {
       this.svg.insertBefore(layer, this.svg.querySelector(":scope > defs"));
     }
     this.layer = layer;
+    this.drawn();
   }
 
   drawAxes(layer) {

@@ -2,6 +2,8 @@
 const pinned = document.getElementById("pin");
 let pinnedRow = -1;
 let cameFrom = null;
+const followers = []; // what shows the pinned case elsewhere
+const facts = { rnn: "LSTM", clip: "Clip", frames_per_s: "Frames/s", compile_s: "Seconds to compile", graph_breaks: "Graph breaks", faults_per_call: "Page faults a call" };
 
 function lines(row) {
   const get = (name) => column(name)[row];
@@ -32,12 +34,12 @@ function pin(row) {
   pinnedRow = row;
   const close = element("button", { type: "button", class: "close" }, "Close");
   close.addEventListener("click", unpin);
-  const extra = ["rnn", "clip", "frames_per_s", "compile_s", "graph_breaks", "faults_per_call"].map((name) => [name, column(name)[row]]);
-  const facts = element("dl", { class: "facts" }, ...extra.filter(([, value]) => value !== null).map(([name, value]) =>
-    element("div", {}, element("dt", {}, name), element("dd", {}, typeof value === "number" ? digits(value, 4) : short(value)))));
+  const known = Object.entries(facts).map(([name, words]) => [words, column(name)[row]]).filter(([, value]) => value !== null);
+  const list = element("dl", { class: "facts" }, ...known.map(([words, value]) =>
+    element("div", {}, element("dt", {}, words), element("dd", {}, typeof value === "number" ? digits(value, 4) : short(value)))));
   const notes = findingsOf(row).map(([level, text]) => element("p", {}, element("span", { class: `tag ${level === "warning" ? "warn" : ""}` }, level), ` ${text}`));
   pinned.replaceChildren(close, element("h3", {}, titleOf(row)), element("p", {}, placeOf(row)), ...lines(row).map((line) => element("div", {}, line)),
-    facts, ...notes, element("p", {}, element("code", {}, commandOf(row))), copyButton(row));
+    list, ...notes, element("p", {}, element("code", {}, commandOf(row))), copyButton(row));
   pinned.hidden = false;
   markPinned();
   close.focus({ preventScroll: true });
@@ -52,6 +54,7 @@ function unpin() {
 }
 
 function markPinned() {
+  for (const follow of followers) follow();
   for (const row of document.querySelectorAll("#table tbody tr")) row.classList.toggle("pinned", Number(row.dataset.row) === pinnedRow);
 }
 

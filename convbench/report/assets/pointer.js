@@ -8,8 +8,10 @@ class Pointer {
     this.chart = chart;
     this.fixed = chart ? null : placesIn(this.svg, spec.marks);
     this.cursor = element("circle", { class: "cursor", r: 6.5, visibility: "hidden" });
-    this.svg.append(this.cursor);
-    this.at = -1;
+    this.pinned = element("circle", { class: "cursor pinned", r: 8, visibility: "hidden" });
+    this.svg.append(this.cursor, this.pinned);
+    followers.push(() => this.follow());
+    if (chart) chart.drawn = () => this.follow();
     this.listen();
   }
 
@@ -121,6 +123,16 @@ class Pointer {
     const above = y - tip.offsetHeight - 14;
     tip.style.left = `${left + window.scrollX}px`;
     tip.style.top = `${(above > 4 ? above : y + 16) + window.scrollY}px`;
+  }
+
+  // A ring around the pinned case, wherever it is now.
+  follow() {
+    const place = this.places().find(({ row }) => row === pinnedRow);
+    this.pinned.setAttribute("visibility", place ? "visible" : "hidden");
+    if (!place) return;
+    this.pinned.setAttribute("cx", place.x);
+    this.pinned.setAttribute("cy", place.y);
+    this.svg.append(this.pinned);
   }
 
   leave() {
