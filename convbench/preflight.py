@@ -57,12 +57,11 @@ def preflight(cases: Iterable[Case], available_bytes: int) -> Plan:
 def resolve(case: Case) -> Case:
     """The case with the LSTM input size that its model really has. Raises ConvbenchError where it cannot be built."""
     scenarios.get(case.scenario)
-    for choice in case.variant:
-        variants.get(choice.name)
+    refuse_misplaced(case)
     parts = case.architecture
     try:
         if not isinstance(parts, Parts):
-            subject.assemble(case.eager, seed=0, device="meta").run()
+            subject.assemble(case.forward_only, seed=0, device="meta").run()
             return case
         size = vector_size(parts.reducer, _features(parts, case), parts.lstm_input)
         resolved = replace(case, architecture=replace(parts, lstm_input=size))
