@@ -67,5 +67,11 @@ def test_control_characters_do_not_reach_the_terminal():
     assert "\n" not in line(hostile)
 
 
+def test_thousands_of_cases_do_not_flood_the_terminal():
+    text = printed(records.many(120), 100)
+    assert len(text.splitlines()) == 103
+    assert "and 20 more in the report and in results.csv" in text
+
+
 def test_nothing_is_printed_for_nothing():
     assert printed([], 80).strip() == ""

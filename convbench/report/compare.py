@@ -12,9 +12,10 @@ from convbench.errors import ConvbenchError
 from convbench.figures import Drawing, ratios
 from convbench.record import Record, Run
 from convbench.report import units
+from convbench.report.facts import place
+from convbench.report.names import setup
 from convbench.report.page import figure, looks, put, render
-from convbench.report.view import place
-from convbench.report.words import outcome, setup
+from convbench.report.words import outcome
 
 ROWS = 2_000
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"

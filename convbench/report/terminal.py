@@ -13,7 +13,7 @@ from convbench.analysis.results import Group, Result, measured, result, results
 from convbench.record import Parts, Record
 from convbench.report import units
 from convbench.report.findings import failure
-from convbench.report.words import reducer
+from convbench.report.names import reducer
 
 
 class Column(NamedTuple):
@@ -53,6 +53,10 @@ COLUMNS = (
 )
 
 
+ROWS = 100
+"""Rows of one table."""
+
+
 class Results:
     """A rich renderable: one table a comparable group, fastest first, then what has no result and why."""
 
@@ -62,6 +66,8 @@ class Results:
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         for group, members in _groups(self.found).items():
             yield _table(group, members, options.max_width)
+            if len(members) > ROWS:
+                yield Text(f"and {len(members) - ROWS:,} more in the report and in results.csv")
         for one in self.found:
             if one.record.status != "ok":
                 yield Text(line(one.record), style="red" if one.record.status == "failed" else "yellow")
@@ -100,7 +106,7 @@ def _table(group: Group, members: Sequence[Result], width: int) -> Table:
         made.add_column(column.heading, justify="right" if column.numeric else "left", no_wrap=column.numeric)
     timed = sorted(members, key=lambda one: (one.latency is None, one.latency or (0,), one.params or 0))
     fastest = timed[0].latency
-    for one in timed:
+    for one in timed[:ROWS]:
         factor = one.latency.median / fastest.median if one.latency and fastest else None
         made.add_row(*(Text(_plain(column.text(one, factor))) for column in shown))
     return made

@@ -11,10 +11,12 @@ from typing import Any
 from convbench.analysis.advice import Advice, Contender, advise
 from convbench.analysis.gains import VariantGain
 from convbench.analysis.results import Result, measured, typical
-from convbench.record import Parts, Run, Scalar
+from convbench.record import Parts, Run
 from convbench.report import units
+from convbench.report.facts import conditions, fact, place, protocol
 from convbench.report.findings import failure, percent, sentence
-from convbench.report.words import outcome, reducer, sentences
+from convbench.report.names import reducer
+from convbench.report.words import outcome, sentences
 
 ROWS = 100
 """Rows of the table that are in the page without its script."""
@@ -64,9 +66,9 @@ def view(run: Run, found: Sequence[Result]) -> dict[str, Any]:
         "skipped": _failures(found, "skipped"),
         "findings": _findings(found),
         "place": place(run),
-        "environment": {key: _fact(key, value) for key, value in run.environment.items()},
-        "conditions": _conditions(found),
-        "protocol": _protocol(run),
+        "environment": {key: fact(key, value) for key, value in run.environment.items()},
+        "conditions": conditions(found),
+        "protocol": protocol(run),
         "equal": {case: list(others) for case, others in list(run.equal.items())[:LISTED]},
     }
 
@@ -175,54 +177,3 @@ def _findings(found: Sequence[Result]) -> list[dict[str, Any]]:
             cases[finding.level, sentence(finding)].append(one.case.id)
     ordered = sorted(cases.items(), key=lambda item: (item[0][0] != "warning", -len(item[1])))
     return [{"level": level, "sentence": text, "cases": ids} for (level, text), ids in ordered]
-
-
-def place(run: Run) -> str:
-    """The machine and software in one line, of what is known of them."""
-    known = run.environment
-    counted = (f"{known[key]} {key}" for key in ("cores", "threads") if known.get(key))
-    named = (f"{key} {known[key]}" for key in ("torch", "python") if known.get(key))
-    said = [known.get("gpu"), known.get("cpu"), *counted, *named, known.get("allocator"), run.started]
-    return " · ".join(_shorter(str(one)) for one in said if one)
-
-
-def _shorter(text: str) -> str:
-    return text if len(text) <= 60 else f"{text[:59]}…"
-
-
-def _protocol(run: Run) -> dict[str, str]:
-    protocol = run.protocol
-    return {
-        "Seed": str(protocol.seed),
-        "Warm-up": f"until two windows agree, at most {units.seconds(protocol.max_warmup)}",
-        "Sampling": f"until the interval is within ±{percent(protocol.target)} of the median, "
-        f"at least {protocol.min_samples} samples, at most {units.seconds(protocol.max_time)}",
-        "Time limit": f"{units.seconds(protocol.timeout)} a case",
-        "Metrics": ", ".join(run.metrics),
-    }
-
-
-def _conditions(found: Sequence[Result]) -> dict[str, str]:
-    """What was recorded per case: the value that all share, or the values it took."""
-    values: dict[str, set[Scalar]] = defaultdict(set)
-    for one in measured(found):
-        for key, value in one.record.conditions.items():
-            values[key].add(value)
-    return {key: _few(key, several) for key, several in sorted(values.items())}
-
-
-def _few(key: str, several: set[Scalar]) -> str:
-    numbers = [value for value in several if isinstance(value, (int, float))]
-    if len(several) > 3 and len(numbers) == len(several):
-        return f"{_fact(key, min(numbers))} to {_fact(key, max(numbers))}"
-    words = sorted(_fact(key, value) for value in several)
-    return ", ".join(words) if len(words) <= 4 else f"{', '.join(words[:3])} and {len(words) - 3} more"
-
-
-def _fact(key: str, value: Scalar) -> str:
-    """A value by what its name says of its unit."""
-    if isinstance(value, bool) or value is None or isinstance(value, str):
-        return units.MISSING if value is None else str(value)
-    if key.endswith("_bytes"):
-        return units.size(value)
-    return units.seconds(value) if key.endswith("_s") else units.digits(value, 4) if value % 1 else str(value)

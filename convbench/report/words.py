@@ -11,6 +11,7 @@ from convbench.analysis.results import Result, measured, results, sustained
 from convbench.analysis.statistics import Interval
 from convbench.record import Parts, Record, Run
 from convbench.report import units
+from convbench.report.names import model, setup
 
 NOISE = {
     "interval_wide": "wide intervals",
@@ -45,22 +46,6 @@ def sentences(run: Run, found: Sequence[Result]) -> list[str]:
     ]
     said += [_other(one) for one in advice.others[:3]]
     return [*dict.fromkeys(filter(None, [*said, doubts])), COST_ONLY, _missing(run, found)]
-
-
-def reducer(one: Result) -> str:
-    """The reducer with its options, or a user's whole model."""
-    architecture = one.case.architecture
-    return str(architecture.reducer if isinstance(architecture, Parts) else architecture.model)
-
-
-def model(one: Result) -> str:
-    """``spatial-softmax, LSTM input 64``"""
-    return f"{reducer(one)}, LSTM input {one.lstm_input:,}" if one.lstm_input else reducer(one)
-
-
-def setup(one: Result) -> str:
-    """``spatial-softmax, LSTM input 64, compile``"""
-    return f"{model(one)}, {one.case.variant_name}"
 
 
 def outcome(run: Run, found: Sequence[Result]) -> str:

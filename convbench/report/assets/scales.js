@@ -31,8 +31,7 @@ function evenTicks(low, high) {
   return found;
 }
 
-const tickUnits = { ...scales, s: scales.s.slice(0, 4), FLOP: scales[1] };
-tickUnits.s = [[1e-9, "ns"], [1e-6, "µs"], [1e-3, "ms"], [1, "s"], [1e3, "ks"]];
+const tickUnits = { ...scales, s: [...scales.s.slice(0, 4), [1e3, "ks"]], FLOP: scales[1] };
 
 function tickLabel(value, unit) {
   if (unit === "size") return grouped(value % 1 ? String(Number(value.toPrecision(6))) : String(value));

@@ -1,0 +1,22 @@
+"""What a reader calls a case."""
+
+from __future__ import annotations
+
+from convbench.analysis.results import Result
+from convbench.record import Parts
+
+
+def reducer(one: Result) -> str:
+    """The reducer with its options, or a user's whole model."""
+    architecture = one.case.architecture
+    return str(architecture.reducer if isinstance(architecture, Parts) else architecture.model)
+
+
+def model(one: Result) -> str:
+    """``spatial-softmax, LSTM input 64``"""
+    return f"{reducer(one)}, LSTM input {one.lstm_input:,}" if one.lstm_input else reducer(one)
+
+
+def setup(one: Result) -> str:
+    """``spatial-softmax, LSTM input 64, compile``"""
+    return f"{model(one)}, {one.case.variant_name}"
