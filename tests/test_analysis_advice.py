@@ -32,6 +32,16 @@ def test_where_the_pick_drops_positions_the_cheapest_that_keeps_them_is_named():
     assert advise(results([timed("spatial-softmax", 2.0), timed("gap", 2.6)])).placed is None
 
 
+def test_the_frozen_control_is_not_advised():
+    found = [timed("gap", 2.0), timed("random-projection", 2.1, 8), timed("avg-k(k=4)", 2.2)]
+    assert advise(results(found)).placed.series == "avg-k"
+
+
+def test_without_times_a_model_stands_as_eager():
+    found = [records.record(records.case("gap", variant=how), samples=0) for how in ("compile", "eager")]
+    assert rank(results(found))[0].result.case.variant == ()
+
+
 def test_a_reducer_of_the_users_own_is_not_said_to_drop_anything():
     assert advise(results([timed("mypkg.pool", 2.0), timed("spatial-softmax", 2.6)])).placed is None
 

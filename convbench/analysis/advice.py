@@ -20,10 +20,9 @@ MARGIN = 1.10
 """Below this ratio no difference between two processes is claimed: their own spread is of that order (METHOD.md)."""
 
 ORDER_FREE = frozenset({"gap", "gmp", "gem", "hybrid", "attention"})
-KEEPS_POSITION = frozenset(
-    {"flatten", "avg-k", "fc", "conv1x1-avg-k", "gdconv", "spatial-softmax", "random-projection"}
-)
-"""Which built-in reducers keep where something is; of a user's own nothing is said."""
+KEEPS_POSITION = frozenset({"flatten", "avg-k", "fc", "conv1x1-avg-k", "gdconv", "spatial-softmax"})
+"""Which built-in reducers keep where something is; of a user's own nothing is said, and the frozen random projection
+is a control that nobody is advised to use."""
 
 
 @dataclass(frozen=True)
@@ -116,9 +115,9 @@ def _breadth(group: list[Result]) -> tuple[bool, int, int]:
     return (group[0].case.scenario == "inference", len({one.series for one in group}), len(group))
 
 
-def _speed(one: Result) -> tuple[float, float, str]:
-    slowest = float("inf")
-    return (one.latency.median if one.latency else slowest, one.params or slowest, one.case.id)
+def _speed(one: Result) -> tuple[float, float, int, str]:
+    slowest, case = float("inf"), one.case
+    return (one.latency.median if one.latency else slowest, one.params or slowest, len(case.variant), case.id)
 
 
 def _over(one: Result, fastest: Result) -> Interval:

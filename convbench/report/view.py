@@ -58,6 +58,7 @@ def view(run: Run, found: Sequence[Result]) -> dict[str, Any]:
         "sentences": said[1:],
         "outcome": outcome(run, found),
         "ranking": _ranking(advice),
+        "timed": advice.timed,
         "variants": [_variant(one) for one in advice.variants],
         "columns": COLUMNS,
         "rows": [_cells(index, one, factor) for index, one, factor in _ordered(found)[:ROWS]],
