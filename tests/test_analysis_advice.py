@@ -34,7 +34,9 @@ def test_where_the_pick_drops_positions_the_cheapest_that_keeps_them_is_named():
 
 def test_the_frozen_control_is_not_advised():
     found = [timed("gap", 2.0), timed("random-projection", 2.1, 8), timed("avg-k(k=4)", 2.2)]
+    assert advise(results(found)).pick.series == "gap"
     assert advise(results(found)).placed.series == "avg-k"
+    assert advise(results(found[1:2])).pick.series == "random-projection"
 
 
 def test_without_times_a_model_stands_as_eager():

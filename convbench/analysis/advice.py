@@ -21,8 +21,10 @@ MARGIN = 1.10
 
 ORDER_FREE = frozenset({"gap", "gmp", "gem", "hybrid", "attention"})
 KEEPS_POSITION = frozenset({"flatten", "avg-k", "fc", "conv1x1-avg-k", "gdconv", "spatial-softmax"})
-"""Which built-in reducers keep where something is; of a user's own nothing is said, and the frozen random projection
-is a control that nobody is advised to use."""
+"""Which built-in reducers keep where something is; of a user's own nothing is said."""
+
+CONTROLS = frozenset({"random-projection"})
+"""Frozen, to separate size from learning: measured and ranked, but advised only where there is nothing else."""
 
 
 @dataclass(frozen=True)
@@ -127,7 +129,8 @@ def _over(one: Result, fastest: Result) -> Interval:
 
 
 def _lightest(several: Sequence[Result]) -> Result:
-    return min(several, key=lambda one: (one.params or float("inf"), one.lstm_input or 0, one.case.id))
+    learned = [one for one in several if one.series not in CONTROLS]
+    return min(learned or several, key=lambda one: (one.params or float("inf"), one.lstm_input or 0, one.case.id))
 
 
 def _placed(ranking: Sequence[Contender], pick: Result, timed: bool) -> Result | None:
