@@ -18,15 +18,14 @@ import torch
 from torch._C._profiler import _EventType
 from torch.profiler import ProfilerActivity, profile
 
-from convbench.boundaries import OTHER, call, is_compiled, listening
-from convbench.marks import PREFIX, Marks, Spans
+from convbench.boundaries import call, is_compiled, listening
+from convbench.marks import Marks
 from convbench.network import stage_modules
 from convbench.scenarios.train import TrainingStep
+from convbench.spans import OTHER, PREFIX, Spans, is_recurrent
 from convbench.subject import Subject
 
 KINDS = ("weights", "inputs", "activations", "workspace", "gradients", "optimizer", "temporaries")
-RECURRENT = ("lstm", "gru", "rnn_tanh", "rnn_relu", "rnn_layer", "cudnn_rnn", "miopen_rnn", "RnnLayer", "CudnnRnn")
-"""Parts of the names of the operators and autograd nodes whose scratch is workspace."""
 
 Holder = tuple[str, str]
 """Kind and stage."""
@@ -76,7 +75,7 @@ def record(subject: Subject) -> Timeline:
         subject.run.forget()
     gc.collect()
     before, marks = held(subject), Marks()
-    with profile(activities=_activities(subject), profile_memory=True, acc_events=False) as profiler:
+    with profile(activities=activities(subject), profile_memory=True, acc_events=False) as profiler:
         if is_compiled(subject.case):
             call(subject, marks.phase)
         else:
@@ -146,7 +145,7 @@ class _Kinds:
         return self._kind(made, released), stage
 
     def _kind(self, made: Change, released: Change | None) -> str:
-        recurrent = next((event for event in made.inside if any(part in event[0] for part in RECURRENT)), None)
+        recurrent = next((event for event in made.inside if is_recurrent(event[0])), None)
         if recurrent and self._is_workspace(made, released, recurrent):
             return "workspace"
         operator = next((event for event in made.inside if not event[0].startswith(PREFIX)), None)
@@ -202,6 +201,6 @@ def _stages_of_parameters(subject: Subject) -> Any:
     return stage_of
 
 
-def _activities(subject: Subject) -> list[ProfilerActivity]:
+def activities(subject: Subject) -> list[ProfilerActivity]:
     on_gpu = torch.device(subject.device).type == "cuda"
     return [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if on_gpu else [])]

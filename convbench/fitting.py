@@ -59,7 +59,7 @@ def axes(case: Case) -> list[str]:
 
 
 def peak_of(case: Case) -> int:
-    """The predicted peak. Where torch runs the recurrent stage step by step, long clips follow the line of shorter ones."""
+    """The predicted peak. Of a recurrent stage run step by step, long clips follow the line of shorter ones."""
     frames, parts = case.clip.frames, case.architecture
     stepwise = isinstance(parts, Parts) and (parts.rnn.cell == "gru" or parts.rnn.proj_size)
     if not stepwise or frames <= LONG_CLIP or case.scenario == "streaming":

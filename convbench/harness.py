@@ -24,15 +24,17 @@ from convbench.registry import Plugin, did_you_mean, probes
 Measure = Callable[[Case], Record]
 
 
-def measure(case: Case, protocol: Protocol, metrics: Sequence[str] = ()) -> Record:
+def measure(case: Case, protocol: Protocol, metrics: Sequence[str] = (), last: Sequence[Probe] = ()) -> Record:
     """Measure one case in this process with the probes named by ``metrics``, all of them where none is named.
+
+    Probes given as ``last`` run after these.
 
     Raises CaseFailed for a wrong output, Unavailable for what this machine lacks, or whatever the model raises.
     """
     start, started = time.perf_counter(), datetime.now(UTC).isoformat(timespec="milliseconds")
     chosen = select(metrics)
     static = [plugin.build for plugin in chosen if is_static(plugin.build)]
-    dynamic = [plugin.build for plugin in chosen if not is_static(plugin.build)]
+    dynamic = [*(plugin.build for plugin in chosen if not is_static(plugin.build)), *last]
     results = _probe(static, subject.assemble(case, protocol.seed, device="meta"), protocol)
     state: dict[str, Scalar] = {}
     if dynamic:

@@ -25,6 +25,7 @@ from typing import Any, Self
 from convbench import harness
 from convbench.endings import death
 from convbench.errors import CaseFailed
+from convbench.probes import Probe
 from convbench.record import Case, Failure, Protocol, Record
 from convbench.variants import process_environment
 from convbench.variants.compile import missing_tool
@@ -40,9 +41,10 @@ SECONDS_TO_LEAVE = 2.0
 class Isolated:
     """A ``Measure`` that runs each case in a fresh process under the protocol's time limit; a context manager."""
 
-    def __init__(self, protocol: Protocol, metrics: Sequence[str], compiles: bool) -> None:
+    def __init__(self, protocol: Protocol, metrics: Sequence[str], compiles: bool, last: Sequence[Probe] = ()) -> None:
         self.protocol = protocol
         self.metrics = tuple(metrics)
+        self.last = tuple(last)
         self.scratch = Path(tempfile.mkdtemp(prefix="convbench-"))
         self.forkserver = multiprocessing.get_context("forkserver")
         self.forkserver.set_forkserver_preload([*PRELOAD, *(PRELOAD_COMPILER if compiles else [])])
@@ -57,7 +59,8 @@ class Isolated:
 
     def __call__(self, case: Case) -> Record:
         variables = process_environment(case)
-        record: Record = self.call(harness.measure, (case, self.protocol, self.metrics), variables, compiles(case))
+        asked = (case, self.protocol, self.metrics, self.last)
+        record: Record = self.call(harness.measure, asked, variables, compiles(case))
         return record
 
     def call(self, work: Any, args: tuple[Any, ...], variables: Mapping[str, str], compiles: bool = False) -> Any:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import weakref
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -42,6 +43,7 @@ class Prediction:
         return self.held + max(self.forward_backward, self.optimizer)
 
 
+@lru_cache(maxsize=256)
 def predict(case: Case) -> Prediction:
     """The peak of one warmed call. Raises CaseFailed where it cannot be told (compiled, an unknown operator)."""
     if is_compiled(case):

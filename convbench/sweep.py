@@ -19,6 +19,7 @@ from convbench import __version__, environment, harness, store
 from convbench.errors import CaseFailed, ConvbenchError, StoreError, SuiteError
 from convbench.isolate import Isolated, compiles
 from convbench.preflight import Plan, preflight, resolve
+from convbench.probes import Probe
 from convbench.record import Case, Record, Run, Scalar
 from convbench.suite import Suite
 
@@ -81,19 +82,21 @@ class Prepared:
 
 
 @contextmanager
-def prepare(suite: Suite, device: str, selection: Selection, command: str) -> Iterator[Prepared]:
+def prepare(
+    suite: Suite, device: str, selection: Selection, command: str, last: Sequence[Probe] = ()
+) -> Iterator[Prepared]:
     """Learn what the machine is and check every case on ``meta``; nothing is measured yet.
 
-    ``device`` is ``auto`` (the GPU where there is one), ``cpu`` or ``cuda[:n]``. Raises ConvbenchError for all that is
-    wrong with the call, the suite or the machine.
+    ``device`` is ``auto`` (the GPU where there is one), ``cpu`` or ``cuda[:n]``; ``last`` are probes to run after
+    those of the suite. Raises ConvbenchError for all that is wrong with the call, the suite or the machine.
     """
     metrics = suite.metrics
-    if not harness.needs_isolation(metrics):
+    if not (harness.needs_isolation(metrics) or last):
         facts = environment.describe(device)
         measure = partial(harness.measure, protocol=suite.protocol, metrics=metrics)
         yield Prepared(suite, plan(suite, facts, selection), metrics, facts, command, measure)
         return
-    with Isolated(suite.protocol, metrics, any(compiles(case) for case in suite.cases)) as isolated:
+    with Isolated(suite.protocol, metrics, any(compiles(case) for case in suite.cases), last) as isolated:
         try:
             facts = isolated.call(environment.describe, (device,), {})
         except CaseFailed as error:

@@ -29,7 +29,9 @@ from convbench.cli.reporting import conclude
 from convbench.errors import ConvbenchError, Interrupted
 
 if TYPE_CHECKING:
+    from convbench.probes import Probe
     from convbench.record import Record
+    from convbench.suite import Suite
     from convbench.sweep import Prepared
 
 
@@ -58,7 +60,7 @@ def run(
     directory = out or Path("reports") / loaded.name
     selection = sweep.Selection(only or (), skip or (), _shard(shard))
     command = shlex.join(["convbench", "run", suite, *chosen])
-    with sweep.prepare(loaded, device, selection, command) as prepared:
+    with sweep.prepare(loaded, device, selection, command, _profiler(loaded, directory)) as prepared:
         if dry_run:
             _show_plan(prepared)
             return
@@ -80,6 +82,16 @@ def merge(
         store.append(out, record)
     store.write_csv(out, records)
     conclude(out, show=True)
+
+
+def _profiler(suite: Suite, directory: Path) -> list[Probe]:
+    """The probe that takes traces, where the suite asks for them."""
+    if not suite.profile:
+        return []
+    from convbench.profiling.capture import Capture
+    from convbench.profiling.places import PROFILES
+
+    return [Capture(directory / PROFILES)]
 
 
 def _measured(prepared: Prepared, directory: Path, resume: bool, as_json: bool, quiet: bool) -> list[Record]:

@@ -11,9 +11,9 @@ from pathlib import Path
 import torch
 
 from convbench import allocations, nvml
-from convbench.boundaries import OTHER
 from convbench.record import STAGES, Metric, Protocol, Reading
 from convbench.registry import probes
+from convbench.spans import OTHER
 from convbench.subject import Subject
 
 STATUS, CLEAR_REFS = Path("/proc/self/status"), Path("/proc/self/clear_refs")

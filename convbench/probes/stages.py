@@ -12,10 +12,12 @@ from typing import Any
 import torch
 
 from convbench.analysis.statistics import median_interval
-from convbench.boundaries import OTHER, PHASES, call, is_compiled, listening
+from convbench.boundaries import call, is_compiled, listening
+from convbench.compiled_split import compiled_split
 from convbench.record import STAGES, Finding, Metric, Parts, Protocol, Reading
 from convbench.registry import probes
 from convbench.scenarios.train import TrainingStep
+from convbench.spans import GRAPHS, OTHER, PHASES
 from convbench.subject import Subject
 from convbench.timing import clock_for
 
@@ -24,21 +26,24 @@ SHARE_OF_TIME = 0.3
 MIN_PASSES, MAX_PASSES = 6, 40
 OPTIMIZER = "optimizer"
 Split = dict[str, float]
+Splitter = Callable[[Subject], Split]
 
 
 @probes.register("stages")
 def stages(subject: Subject, protocol: Protocol) -> Iterator[Reading | Finding]:
-    """Time of backbone, reducer, LSTM and head, and of training's optimizer; a compiled case is read from its trace.
+    """Time of backbone, reducer, LSTM, head and training's optimizer; of compiled cases what their trace can attribute.
 
     Plain and split passes alternate. A warning says where the stages do not add up to the plain ones within 5 %.
     """
-    if is_compiled(subject.case):
-        return
-    named = (*STAGES, OPTIMIZER) if isinstance(subject.run, TrainingStep) else STAGES
-    plain, splits = _alternate(subject, SHARE_OF_TIME * protocol.max_time)
+    compiled = is_compiled(subject.case)
+    optimizer = (OPTIMIZER,) if isinstance(subject.run, TrainingStep) else ()
+    named = (*((GRAPHS, "lstm") if compiled else STAGES), *optimizer)
+    split = compiled_split if compiled else split_by_hooks
+    plain, splits = _alternate(subject, split, SHARE_OF_TIME * protocol.max_time)
     for stage in (*named, OTHER):
         yield Reading(Metric(f"latency_s_{stage}", "s"), tuple(split.get(stage, 0.0) for split in splits))
-    sums = [sum(split.get(stage, 0.0) for stage in named) for split in splits]
+    counted = (*named, OTHER) if compiled else named
+    sums = [sum(split.get(stage, 0.0) for stage in counted) for split in splits]
     share = median_interval([both / whole for both, whole in zip(sums, plain, strict=True)])
     if share.high < 1 - TOLERANCE or share.low > 1 + TOLERANCE:
         yield Finding("stages_do_not_add_up", data={"stages": median(sums), "whole": median(plain)})
@@ -118,19 +123,20 @@ class Stopwatch:
         return [(moment * 1e-9, stage) for moment, stage in self.moments]
 
 
-def _alternate(subject: Subject, seconds: float) -> tuple[list[float], list[Split]]:
+def _alternate(subject: Subject, split: Splitter, seconds: float) -> tuple[list[float], list[Split]]:
     """Seconds of plain passes, and of as many split ones taken right after each."""
     clock, until = clock_for(subject.device, subject.run), time.perf_counter() + seconds
     plain: list[float] = []
     splits: list[Split] = []
-    _split(subject)
+    split(subject)
     while _go_on(len(splits), until):
         plain.append(_device_or_host(clock.time, subject.run))
-        splits.append(_split(subject))
+        splits.append(split(subject))
     return plain, splits
 
 
-def _split(subject: Subject) -> Split:
+def split_by_hooks(subject: Subject) -> Split:
+    """One call with hooks on its stages; its seconds by stage."""
     watch = Stopwatch(subject)
     with listening(subject, watch):
         call(subject, watch.phase)

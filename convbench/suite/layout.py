@@ -140,6 +140,7 @@ class SuiteLayout(Strict):
     )
     protocol: ProtocolLayout = Field(default_factory=ProtocolLayout)
     metrics: OneOrMany[str] | None = Field(default=None, description="probes to run; default: all of them")
+    profile: bool = Field(default=False, description="also take a torch.profiler trace of every case")
 
     @field_validator("schema_version")
     @classmethod

@@ -29,6 +29,7 @@ class Suite:
     cases: tuple[Case, ...]
     protocol: Protocol
     metrics: tuple[str, ...]
+    profile: bool = False
     overrides: tuple[str, ...] = ()
     description: str = ""
 
@@ -52,7 +53,7 @@ def load(source: str, overrides: Sequence[str] = ()) -> Suite:
     cases = _cases(axes, mistakes)
     names = tuple(dict.fromkeys(name for name in metrics if name))
     name, protocol = layout.name or path.stem, layout.protocol.built()
-    return Suite(name, source, text, cases, protocol, names, tuple(overrides), layout.description)
+    return Suite(name, source, text, cases, protocol, names, layout.profile, tuple(overrides), layout.description)
 
 
 def _data(text: str, mistakes: Mistakes) -> dict[str, Any]:

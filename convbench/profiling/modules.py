@@ -1,0 +1,22 @@
+"""Of a trace's Python events only the modules: no file of the machine is named, and the module view still works."""
+
+from __future__ import annotations
+
+from typing import Any
+
+PYTHON, MODULE = "python_function", "nn.Module: "
+ID, PARENT = "Python id", "Python parent id"
+
+
+def only_modules(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """``events`` without the Python functions that are no module's call; a module's parent is the module around it."""
+    python = {event["args"][ID]: event for event in events if event.get("cat") == PYTHON}
+    kept = [event for event in events if event.get("cat") != PYTHON or event["name"].startswith(MODULE)]
+    return [_with_parent(event, python) if event.get("cat") == PYTHON else event for event in kept]
+
+
+def _with_parent(event: dict[str, Any], python: dict[int, dict[str, Any]]) -> dict[str, Any]:
+    parent = event["args"].get(PARENT)
+    while parent in python and not python[parent]["name"].startswith(MODULE):
+        parent = python[parent]["args"].get(PARENT)
+    return event | {"args": event["args"] | {PARENT: parent if parent in python else None}}

@@ -1,0 +1,80 @@
+"""Which phase of a call and which stage a moment lies in, from marks with their times. Never imports torch."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator
+from itertools import pairwise
+
+OTHER = "other"
+PHASES = ("forward", "backward", "optimizer")
+PREFIX = "convbench::"
+"""Begins the name of every mark of ours among a profiler's events."""
+BACKWARD = f"{PREFIX}backward of "
+"""Begins the name of the mark (no range of its own) at which the backward pass of a stage begins."""
+GRAPHS = "graphs"
+"""Stands for a stage in what is read of a compiled model: the time inside the compiler's graphs."""
+RECURRENT = ("lstm", "gru", "rnn_tanh", "rnn_relu", "rnn_layer", "cudnn_rnn", "miopen_rnn", "RnnLayer", "CudnnRnn")
+Mark = tuple[str, float, float]
+"""Name, begin, end."""
+
+
+def is_recurrent(name: str) -> bool:
+    """Whether an operator or autograd node of that name is LSTM, GRU or RNN itself."""
+    return not name.startswith(PREFIX) and any(part in name for part in RECURRENT)
+
+
+def compiled_marks(events: Iterable[Mark]) -> Iterator[Mark]:
+    """The marks that a compiled model's own events stand for: its graphs, and recurrent operators wherever they run."""
+    for name, begin, end in events:
+        if "CompiledFxGraph" in name:
+            yield PREFIX + GRAPHS, begin, end
+        elif is_recurrent(name):
+            yield f"{PREFIX}lstm", begin, end
+
+
+class Spans:
+    """Which phase and which stage a moment lies in, from marks as (name, begin, end) in one unit of time."""
+
+    def __init__(self, marks: Iterable[Mark]) -> None:
+        named = sorted((begin, end, name.removeprefix(PREFIX)) for name, begin, end in marks)
+        reversals = BACKWARD.removeprefix(PREFIX)
+        self.phases = [mark for mark in named if mark[2] in PHASES]
+        self.stages = [mark for mark in named if mark[2] not in PHASES and not mark[2].startswith(reversals)]
+        self.reversals = [(mark[0], mark[2].removeprefix(reversals)) for mark in named if mark[2].startswith(reversals)]
+
+    def phase(self, moment: float) -> str:
+        """``forward``, ``backward``, ``optimizer``, or ``other``."""
+        return _innermost(self.phases, moment) or OTHER
+
+    def stage(self, moment: float) -> str:
+        """The stage whose forward pass or backward pass the moment lies in; ``optimizer`` counts as ``other``."""
+        inside = _innermost(self.stages, moment)
+        if inside or self.phase(moment) != "backward":
+            return inside or OTHER
+        before = bisect_right(self.reversals, (moment, "\U0010ffff"))
+        return self.reversals[before - 1][1] if before else OTHER
+
+    def durations(self) -> dict[str, float]:
+        """Time by stage over all phases, innermost first; ``optimizer`` is its phase, ``other`` the rest."""
+        edges = sorted({edge for begin, end, _ in (*self.phases, *self.stages) for edge in (begin, end)})
+        found: dict[str, float] = {}
+        for begin, end in pairwise(edges):
+            phase = self.phase(begin)
+            stage = phase if phase == PHASES[2] else self.stage(begin)
+            if phase != OTHER:
+                found[stage] = found.get(stage, 0.0) + end - begin
+        return found
+
+    def backward(self) -> list[Mark]:
+        """The ranges of the backward passes of the stages, as (stage, begin, end)."""
+        ends = [end for begin, end, name in self.phases if name == "backward"]
+        ranges = []
+        for (begin, stage), following in zip(self.reversals, [*self.reversals[1:], None], strict=True):
+            phase_end = next((end for end in ends if end >= begin), begin)
+            ranges.append((stage, begin, min(phase_end, following[0] if following else phase_end)))
+        return [one for one in ranges if one[0] != OTHER]
+
+
+def _innermost(marks: list[tuple[float, float, str]], moment: float) -> str | None:
+    return next((name for begin, end, name in reversed(marks) if begin <= moment < end), None)
