@@ -41,7 +41,7 @@ class Chart {
     this.drawAxes(layer);
     const bitmap = this.marks.wanted(this.places);
     const plot = element("g", { "clip-path": this.clip });
-    if (bitmap) this.marks.draw(this.places.filter((place) => this.inside(place)), this.box, (place) => this.bar(place));
+    if (bitmap) this.marks.draw(this.places.filter((place) => this.inside(place)), this.box, [this.axes, this.x.ends, this.y.ends], (place) => this.bar(place));
     this.drawCurves(plot);
     if (!bitmap) this.drawMarks(plot);
     this.drawFronts(plot);
