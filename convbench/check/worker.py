@@ -17,6 +17,7 @@ import signal
 import socket
 import sys
 import time
+import traceback
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from typing import Any
@@ -280,6 +281,7 @@ def main(descriptor: int) -> None:
             try:
                 answer = getattr(worker, asked.pop("do"))(**asked)
             except BaseException as error:
+                traceback.print_exc()
                 answer = {"error": _explained(error)}
             channel.write(json.dumps(answer).encode() + b"\n")
             channel.flush()

@@ -1,0 +1,100 @@
+"""The verb that describes two stored runs, and what a stored baseline is good for in a check."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from convbench.cli.app import app
+from convbench.errors import Refused
+
+if TYPE_CHECKING:
+    from convbench.analysis.statistics import Interval
+    from convbench.check.stored import Comparison
+    from convbench.store import Stored
+
+COMPARABLE, LOOKS_SLOWER = 0, 3
+SLOWER = 1.02
+ADVISORY = """Advisory: the baseline's code cannot be measured beside head, so nothing is decided, and ratios are
+relative to the median of all cases. Give --base a git ref, a wheel or a directory for a verdict."""
+
+
+@app.command()
+def compare(
+    run_a: Annotated[Path, typer.Argument(help="A run directory.")],
+    run_b: Annotated[Path, typer.Argument(help="Another, described as ratios to the first.")],
+) -> None:
+    """Describe two stored runs; exit 4 where their milliseconds cannot be compared. `check` is what decides."""
+    from convbench import store
+    from convbench.check import stored
+
+    found = stored.lay_side_by_side(store.load(run_a), store.load(run_b))
+    _print(found, [match.ratios[1] if found.comparable else None for match in found.matches])
+    if not found.comparable:
+        raise Refused(f"the milliseconds are not comparable: {'; '.join(found.differing)}")
+    print(
+        "Two recordings of two moments: other processes and other hours differ too. To decide, use `convbench check`."
+    )
+
+
+def base_of(baseline: Path) -> str | None:
+    """The commit that a stored run measured, where it can be had here and was clean."""
+    from convbench import store
+    from convbench.check import git
+
+    environment = store.load(baseline)[0].environment
+    commit = environment.get("commit")
+    if not commit or environment.get("dirty"):
+        return None
+    return git.commit(Path.cwd(), str(commit))
+
+
+def advise(baseline: Path, suite: str, overrides: Sequence[str], device: str) -> int:
+    """Measure head alone and lay it beside the stored run: a hint, never red.
+
+    Raises Refused with the differing keys where the run is of another machine, software or protocol.
+    """
+    from convbench import harness, store, sweep
+    from convbench.check import stored
+    from convbench.cli.app import import_from_here
+    from convbench.suite import load
+
+    import_from_here(suite)
+    before = store.load(baseline)
+    with sweep.prepare(load(suite, overrides), device, sweep.Selection(), "convbench check") as prepared:
+        now = prepared.run()
+        if differing := stored.grave((before[0], now)):
+            raise Refused(f"{baseline} cannot be compared with what is measured here: {'; '.join(differing)}")
+        records = list(harness.run(prepared.plan.cases, prepared.measure))
+    after: Stored = (now, list(harness.stamped(records, prepared.fingerprint)))
+    found = stored.lay_side_by_side(before, after)
+    ratios = stored.normalised(found.matches)
+    _print(found, ratios)
+    print(ADVISORY)
+    return LOOKS_SLOWER if any(ratio and ratio.low > SLOWER for ratio in ratios) else COMPARABLE
+
+
+def _print(found: Comparison, ratios: Sequence[Interval | None]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from convbench.check import stored
+    from convbench.report import units
+
+    table = Table(box=None, padding=(0, 1), pad_edge=False)
+    for name in ("case", "first", "second", "ratio", "exact changes"):
+        table.add_column(name, justify="left" if name in ("case", "exact changes") else "right", overflow="fold")
+    for match, ratio in zip(found.matches, ratios, strict=True):
+        latencies = [units.interval(one.latency) if one else units.MISSING for one in match.results]
+        shown = units.speedup(ratio) if ratio else units.MISSING
+        cells = (match.case.id, *latencies, shown, ", ".join(stored.exact_changes(match)))
+        table.add_row(*map(Text, cells))
+    console = Console()
+    console.print(table)
+    for name, cases in zip(("first", "second"), found.alone, strict=True):
+        for case in cases:
+            console.print(f"only in the {name} run: {case}", markup=False, highlight=False, soft_wrap=True)

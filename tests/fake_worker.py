@@ -1,0 +1,89 @@
+"""A worker without torch: answers as ``fake.json`` in its working directory says, so that a check takes seconds.
+
+By case: ``seconds`` of a call, ``ends`` (``die`` or ``hang`` in the fifth slice), ``outputs``.
+"""
+
+# ruff: noqa: ARG002
+from __future__ import annotations
+
+import json
+import os
+import random
+import socket
+import sys
+import time
+from pathlib import Path
+
+TOLD = json.loads(Path("fake.json").read_text())
+
+
+class Fake:
+    def __init__(self) -> None:
+        self.case, self.slices = "", 0
+
+    def hello(self, threads):
+        if "broken" in TOLD:
+            raise RuntimeError(TOLD["broken"])
+        return {}
+
+    def describe(self, device):
+        return {"facts": {"torch": TOLD.get("torch", "2.13"), "threads": 1}, "fingerprint": "f"}
+
+    def plan(self, suite, overrides, device, only, skip):
+        cases = [{"id": name, "case": {"variant": []}} for name in TOLD["seconds"]]
+        return {"name": "fake", "cases": cases, "protocol": {"seed": 0, "timeout": TOLD.get("timeout", 20)}}
+
+    def resolve(self, case, name):
+        if name not in TOLD["seconds"]:
+            raise RuntimeError(f"unknown reducer {name!r}")
+        return {"variables": {}}
+
+    def inspect(self, case, name, seed, outputs):
+        import numpy as np
+
+        np.savez(outputs, np.full((2, 3), TOLD.get("outputs", {}).get(name, 0.5)))
+        return {"facts": TOLD.get("facts", {}), "tolerance": 1e-3, "by_norm": False}
+
+    def modules(self):
+        return {"files": TOLD.get("files", {})}
+
+    def pin(self, cores):
+        os.sched_setaffinity(0, cores)
+        return {}
+
+    def prepare(self, case, name, seed, injected):
+        self.case, self.slices = name, 0
+        return {"seconds": 0.01}
+
+    def warm(self, calls):
+        return {}
+
+    def slice(self, seconds, least):
+        self.slices += 1
+        how = TOLD.get("ends", {}).get(self.case)
+        if self.slices == 5 and how == "die":
+            print("about to fall over", flush=True)
+            os.abort()
+        if self.slices == 5 and how == "hang":
+            time.sleep(60)
+        spread = TOLD.get("spread", 0.001)
+        return {"best": TOLD["seconds"][self.case] * random.gauss(1, spread), "device": None, "state": None}
+
+    def release(self):
+        return {}
+
+
+def main() -> None:
+    worker = Fake()
+    with socket.socket(fileno=int(sys.argv[1])) as connection, connection.makefile("rwb") as channel:
+        for line in channel:
+            asked = json.loads(line)
+            try:
+                answer = getattr(worker, asked.pop("do"))(**asked)
+            except Exception as error:
+                answer = {"error": {"kind": "error", "message": str(error)}}
+            channel.write(json.dumps(answer).encode() + b"\n")
+            channel.flush()
+
+
+main()

@@ -1,0 +1,239 @@
+"""A check from suite to verdict: real processes, a worker that needs no torch, and everything that can go wrong."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from xml.etree import ElementTree
+
+import psutil
+import pytest
+
+from convbench.check import files, gate, link, outcome, verdict, words
+from convbench.check.decision import Rule
+from convbench.check.inspection import Request
+from convbench.check.link import Settings
+from convbench.check.sides import Side, room
+from convbench.errors import BuildFailed, Refused, StoreError, SuiteError
+
+FAKE = Path(__file__).with_name("fake_worker.py")
+SAME = {"seconds": {"gap": 0.010, "fc": 0.020}}
+
+
+class Told:
+    def __init__(self) -> None:
+        self.messages: list[str] = []
+
+    def says(self, message: str) -> None:
+        self.messages.append(message)
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    """Check one fake tree against another; returns the outcome."""
+    monkeypatch.setattr(link, "PROGRAM", FAKE)
+    monkeypatch.setattr("convbench.check.pairs.quietest", lambda _: [])
+
+    def side(name: str, told: dict) -> Side:
+        root = tmp_path / name
+        root.mkdir(exist_ok=True)
+        (root / "fake.json").write_text(json.dumps(told))
+        return Side(name, root, root, (), suite=root / "fake.json")
+
+    def check(base: dict, head: dict, same_outputs: bool = True, told: Told | None = None) -> outcome.Outcome:
+        with room() as made:
+            request = Request("fake", same_outputs=same_outputs)
+            how = (Settings(slice_s=0.001), Rule())
+            return gate.check(side("base", base), side("head", head), request, how, made, told or Told())
+
+    return check
+
+
+def verdicts(found: outcome.Outcome) -> dict[str, verdict.Verdict]:
+    return {one.case.id: one for one in verdict.verdicts(found)}
+
+
+def no_child_is_left() -> bool:
+    children = psutil.Process().children(recursive=True)
+    return not [child for child in children if child.status() != "zombie" and "fake_worker" in str(child.cmdline())]
+
+
+def test_the_same_code_is_ok_after_the_first_look(run):
+    found = run(SAME, SAME)
+    assert verdict.exit_code(found) == 0
+    assert [len(case.pairs) for case in found.cases] == [8, 8]
+    assert {len(timing.rounds) for case in found.cases for timing in case.pairs} == {24}
+    assert no_child_is_left()
+
+
+def test_a_slowdown_is_confirmed_and_only_it_gets_more_pairs(run):
+    told = Told()
+    found = run(SAME, {"seconds": {"gap": 0.010, "fc": 0.021}}, told=told)
+    assert verdict.exit_code(found) == 1
+    fc = verdicts(found)["fc"]
+    assert (fc.word, fc.ratio.estimate) == ("regression", pytest.approx(1.05, abs=0.002))
+    assert len(fc.case.pairs) == 14
+    assert len(fc.case.confirmation) == 12
+    assert verdicts(found)["gap"].word == "ok"
+    assert len(verdicts(found)["gap"].case.pairs) == 8
+    assert "pair 14 of 14, 1 of 2 cases undecided" in told.messages
+    assert "confirming 1 suspected regressions, 12 of 12" in told.messages
+
+
+def test_faster_is_ok_and_said(run):
+    found = run(SAME, {"seconds": {"gap": 0.010, "fc": 0.015}})
+    assert verdict.exit_code(found) == 0
+    assert [row.verdict for row in words.rows(found)] == ["ok", "ok (faster)"]
+
+
+def test_a_wobbling_machine_is_inconclusive_and_says_what_it_could_have_seen(run, monkeypatch):
+    """Whole pairs are off, as on a core with a busy neighbour: no spread within a pair shows it."""
+    import random
+
+    true = outcome.Timing.log_ratio
+    noise = {}
+    monkeypatch.setattr(
+        outcome.Timing,
+        "log_ratio",
+        lambda self, _=-1: noise.setdefault(self.rounds, random.gauss(0, 0.15)) + true(self),
+    )
+    found = run({"seconds": {"gap": 0.010}}, {"seconds": {"gap": 0.010}})
+    (one,) = verdict.verdicts(found)
+    assert (one.word, verdict.exit_code(found)) == ("inconclusive", 3)
+    assert one.reason.startswith("too noisy after 32 pairs to see a slowdown below")
+
+
+def test_a_case_that_one_side_lacks_is_invalid_and_never_slower(run):
+    found = run({"seconds": {"gap": 0.010, "old": 0.01}}, {"seconds": {"gap": 0.010, "new": 0.05}})
+    judged = verdicts(found)
+    assert verdict.exit_code(found) == 5
+    assert judged["new"].reason == "missing in base: unknown reducer 'new'"
+    assert judged["old"].reason.startswith("missing in head")
+    assert judged["gap"].word == "ok"
+
+
+def test_other_outputs_are_invalid_unless_they_are_wanted(run):
+    other = SAME | {"outputs": {"fc": 0.6}}
+    found = run(SAME, other)
+    assert verdicts(found)["fc"].reason == "outputs differ: tensor 0 of the output differs by up to 0.1"
+    assert verdict.exit_code(found) == 5
+    wanted = run(SAME, other, same_outputs=False)
+    assert verdict.exit_code(wanted) == 0
+    assert [fact.name for fact in verdicts(wanted)["fc"].case.facts] == ["output"]
+
+
+@pytest.mark.parametrize("side", ["base", "head"])
+def test_a_worker_that_dies_takes_only_its_case_with_it(run, side):
+    dies = SAME | {"ends": {"fc": "die"}}
+    found = run(*((dies, SAME) if side == "base" else (SAME, dies)))
+    judged = verdicts(found)
+    assert judged["fc"].reason == f"crash in {side}: killed by SIGABRT; last output: about to fall over"
+    assert judged["gap"].word == "ok"
+    assert verdict.exit_code(found) == 5
+
+
+def test_a_worker_that_hangs_is_ended_by_the_suites_time_limit(run):
+    found = run(SAME, SAME | {"ends": {"fc": "hang"}, "timeout": 3.0})
+    judged = verdicts(found)
+    assert judged["gap"].word == "ok"
+    assert judged["fc"].reason == "timeout in head: no answer after 3 s (protocol.timeout)"
+    assert verdict.exit_code(found) == 5
+    assert no_child_is_left()
+
+
+def test_exact_facts_are_told_without_statistics(run):
+    found = run(SAME | {"facts": {"params": 10, "macs": 5, "gone": 1}}, SAME | {"facts": {"params": 11, "macs": 5}})
+    (facts, _) = (case.facts for case in found.cases)
+    assert [words.fact(fact) for fact in facts] == ["params: 10 before, 11 now"]
+    assert verdict.exit_code(found) == 0
+
+
+def test_a_side_that_cannot_be_imported_is_a_failed_build(run):
+    with pytest.raises(BuildFailed, match=r"base \(base\) cannot be imported: no module named torch") as failed:
+        run(SAME | {"broken": "no module named torch"}, SAME)
+    assert failed.value.exit_code == 5
+    assert no_child_is_left()
+
+
+def test_heads_code_in_base_is_refused(run, tmp_path):
+    leak = {"files": {"nets": str(tmp_path / "head" / "python" / "nets.py")}}
+    with pytest.raises(Refused, match=r"base imports nets from the head's tree \(python/nets.py\)") as refused:
+        run(SAME | leak, SAME)
+    assert refused.value.exit_code == 4
+
+
+def test_other_environments_are_noted(run):
+    found = run({"seconds": {"gap": 0.01}, "torch": "2.12"}, {"seconds": {"gap": 0.01}})
+    assert found.notes == ("the sides' environments differ: torch",)
+
+
+def test_an_outcome_comes_back_from_its_file_with_the_same_verdicts(run, tmp_path):
+    found = run(SAME, {"seconds": {"gap": 0.010, "fc": 0.024}})
+    back = outcome.read(outcome.write(found, tmp_path / "check.json"))
+    assert back == found
+    assert verdict.exit_code(back) == 1
+
+
+@pytest.mark.parametrize("text", ["", "{}", '{"suite": 1}', "[1, 2]"])
+def test_a_file_that_is_no_outcome_is_said(tmp_path, text):
+    (tmp_path / "x.json").write_text(text)
+    with pytest.raises(StoreError, match=r"x\.json"):
+        outcome.read(tmp_path / "x.json")
+    with pytest.raises(StoreError, match="cannot be read"):
+        outcome.read(tmp_path / "nowhere.json")
+
+
+def judged() -> outcome.Outcome:
+    """One case of each verdict, by hand."""
+    steady = tuple(outcome.Timing(((1e-3, 1e-3 * (1 + i / 1e5)),)) for i in range(8))
+    slow = tuple(outcome.Timing(((1e-3, 1.1e-3 * (1 + i / 1e5)),)) for i in range(14))
+    again = tuple(outcome.Timing(((1e-3, 1e-3, 1.1e-3 * (1 + i / 1e5)),)) for i in range(12))
+    null_off = tuple(outcome.Timing(((1e-3, 1.05e-3, 1.1e-3 * (1 + i / 1e5)),)) for i in range(12))
+    cases = (
+        outcome.CaseOutcome("a|b", steady, facts=(outcome.Fact("params", 1, 2),)),
+        outcome.CaseOutcome("slow", slow, again),
+        outcome.CaseOutcome("busy", slow, null_off),
+        outcome.CaseOutcome("gone", invalid="missing in base: <no such reducer>"),
+    )
+    side = outcome.SideOutcome("main (abc)", "0123456789abcdef", False, {"torch": "2.13"})
+    return outcome.Outcome("smoke", side, side, cases, Rule(), Settings(), "2026-11-22", 60.0, "0.1.0", floor=0.03)
+
+
+def test_a_regression_outranks_an_invalid_case_and_that_an_inconclusive_one():
+    whole = judged()
+    assert verdict.exit_code(whole) == 1
+    assert verdict.exit_code(replace(whole, cases=(whole.cases[0], *whole.cases[2:]))) == 5
+    assert verdict.exit_code(replace(whole, cases=(whole.cases[0], whole.cases[2]))) == 3
+    assert verdict.exit_code(replace(whole, cases=whole.cases[:1])) == 0
+    assert words.headline(whole) == "1 regression, 1 invalid, 1 inconclusive, 1 ok"
+
+
+def test_base_that_differs_from_itself_is_never_red():
+    busy = verdict.verdicts(judged())[2]
+    assert (busy.word, busy.reason) == ("inconclusive", "base differs from itself by +5.0%: the machine is too busy")
+
+
+def test_junit_shows_each_verdict_as_ci_systems_do():
+    suite = ElementTree.fromstring(files.junit(judged()))
+    assert {key: suite.get(key) for key in ("tests", "failures", "errors", "skipped")} == {
+        "tests": "4", "failures": "1", "errors": "1", "skipped": "1",
+    }  # fmt: skip
+    children = {test.get("name"): test[0].tag for test in suite}
+    assert children == {"a|b": "system-out", "slow": "failure", "busy": "skipped", "gone": "error"}
+    assert "ratio 1.100" in suite[1][0].get("message")
+
+
+def test_markdown_is_a_table_whatever_the_names_hold():
+    text = files.markdown(judged())
+    assert "### convbench check: 1 regression, 1 invalid, 1 inconclusive, 1 ok" in text
+    assert "| a\\|b | 1.00 ms | 1.00 ms | 1.000 | 1.000 to 1.000 | 8 | ok |" in text
+    assert "| slow | 1.00 ms | 1.10 ms | 1.100 | 1.100 to 1.100 | 14 + 12 | regression |" in text
+    assert "- `a|b`: params: 1 before, 2 now" in text.replace("\\|", "|")
+    assert "&lt;no such reducer>" in text
+    assert "the selftest of this machine saw slowdowns from 3.0% on" in text
+
+
+def test_a_suite_that_head_cannot_read_is_the_users_mistake(run):
+    with pytest.raises(SuiteError):
+        run(SAME, {"no seconds": 1})
