@@ -33,7 +33,7 @@ def protocol(run: Run) -> dict[str, str]:
         "Sampling": f"until the interval is within ±{percent(asked.target)} of the median, "
         f"at least {asked.min_samples} samples, at most {units.seconds(asked.max_time)}",
         "Time limit": f"{units.seconds(asked.timeout)} a case",
-        "Metrics": ", ".join(run.metrics),
+        "Metrics": ", ".join(run.metrics) or "all",
     }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -171,10 +171,22 @@ def _failures(found: Sequence[Result], status: str) -> list[dict[str, str]]:
 
 
 def _findings(found: Sequence[Result]) -> list[dict[str, Any]]:
-    """Each sentence once with the cases it holds for, warnings first, then the most frequent."""
-    cases: dict[tuple[str, str], list[str]] = defaultdict(list)
+    """Findings of one kind together, each sentence once with its cases; warnings first, then the most frequent."""
+    kinds: dict[tuple[str, str], dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
     for one in found:
         for finding in one.record.findings:
-            cases[finding.level, sentence(finding)].append(one.case.id)
-    ordered = sorted(cases.items(), key=lambda item: (item[0][0] != "warning", -len(item[1])))
-    return [{"level": level, "sentence": text, "cases": ids} for (level, text), ids in ordered]
+            kinds[finding.level, finding.code][sentence(finding)].append(one.case.id)
+    ordered = sorted(kinds.items(), key=lambda item: (item[0][0] != "warning", -_cases_in(item[1])))
+    return [
+        {
+            "level": level,
+            "kind": code.replace("_", " "),
+            "count": _cases_in(said),
+            "said": [{"sentence": text, "cases": ids} for text, ids in said.items()],
+        }
+        for (level, code), said in ordered
+    ]
+
+
+def _cases_in(said: Mapping[str, list[str]]) -> int:
+    return len({case for cases in said.values() for case in cases})
