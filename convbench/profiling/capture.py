@@ -108,7 +108,8 @@ def _trace(subject: Subject, steps: int) -> dict[str, Any]:
                     torch.cuda.synchronize(device)
                 profiler.step()
         taken = trace.read(Path(path))
-    taken.pop("traceName", None)
+    for name in ("traceName", "host_name"):
+        taken.pop(name, None)
     taken["traceEvents"] = modules.only_modules(taken["traceEvents"])
     taken["traceEvents"] += _backward_ranges(trace.events(taken))
     return taken

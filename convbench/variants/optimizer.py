@@ -26,8 +26,8 @@ IMPLEMENTATIONS: dict[str, dict[str, Any]] = {
 def optimizer(
     subject: Subject,
     *,
-    name: Literal["adam", "adamw", "sgd"] = "adam",
+    rule: Literal["adam", "adamw", "sgd"] = "adam",
     implementation: Literal["default", "fused", "foreach", "for-loop"] = "fused",
 ) -> Subject:
     """Training with another optimizer or implementation: fused (one kernel), foreach (batched) or a plain loop."""
-    return replace(subject, optimizer=partial(OPTIMIZERS[name], **IMPLEMENTATIONS[implementation]))
+    return replace(subject, optimizer=partial(OPTIMIZERS[rule], **IMPLEMENTATIONS[implementation]))
