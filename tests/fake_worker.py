@@ -30,7 +30,7 @@ class Fake:
         return {"facts": {"torch": TOLD.get("torch", "2.13"), "threads": 1}, "fingerprint": "f"}
 
     def plan(self, suite, overrides, device, only, skip):
-        cases = [{"id": name, "case": {"variant": []}} for name in TOLD["seconds"]]
+        cases = [{"id": name, "case": {"name": name, "variant": []}} for name in TOLD["seconds"]]
         return {"name": "fake", "cases": cases, "protocol": {"seed": 0, "timeout": TOLD.get("timeout", 20)}}
 
     def resolve(self, case, name):
@@ -51,8 +51,8 @@ class Fake:
         os.sched_setaffinity(0, cores)
         return {}
 
-    def prepare(self, case, name, seed, injected):
-        self.case, self.slices = name, 0
+    def prepare(self, case, seed, injected):
+        self.case, self.slices = case["name"], 0
         return {"seconds": 0.01}
 
     def warm(self, calls):

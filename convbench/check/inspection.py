@@ -147,7 +147,9 @@ def _said(
                     waiting.remove(case)
                     try:
                         path = str(room / f"{name}-{abs(hash(case.id)):x}.npz")
-                        said[case.id][name] = worker.ask("inspect", **case.words, outputs=path) | {"path": path}
+                        said[case.id][name] = worker.ask("inspect", **case.words, name=case.id, outputs=path) | {
+                            "path": path
+                        }
                     except CaseFailed as error:
                         found.invalid.setdefault(case.id, f"{error.kind} in {name}: {error}")
                         break

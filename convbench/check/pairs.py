@@ -35,7 +35,7 @@ class Planned:
 
     @property
     def words(self) -> dict[str, Any]:
-        return {"case": self.case, "name": self.id, "seed": self.seed}
+        return {"case": self.case, "seed": self.seed}
 
 
 @dataclass(frozen=True)

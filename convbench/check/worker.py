@@ -88,17 +88,17 @@ class Worker:
         os.sched_setaffinity(0, cores)
         return {}
 
-    def prepare(self, case: Any, name: str, seed: int, injected: tuple[int, int] | None = None) -> Answer:
+    def prepare(self, case: Any, seed: int, injected: tuple[int, int] | None = None) -> Answer:
         """Build the case, with a number of matmuls of a size put into its forward pass if asked; seconds of a call."""
-        held = _subject(_case(case, name), seed, injected)
+        held = _subject(_read(case), seed, injected)
         self.device, self.run = held.device, held.run
         gc.collect()
         gc.disable()
         return {"seconds": min(self._timed() for _ in range(3))}
 
-    def calibrate(self, case: Any, name: str, seed: int, slowdown: float) -> Answer:
+    def calibrate(self, case: Any, seed: int, slowdown: float) -> Answer:
         """How many matmuls of which size make a call slower by ``slowdown``, found by timing both in alternation."""
-        plain = _subject(_case(case, name), seed, None)
+        plain = _subject(_read(case), seed, None)
         self.device, self.run = plain.device, plain.run
         size = _matmul_size(self, plain, slowdown)
         count, achieved = 1, 0.0
@@ -157,15 +157,20 @@ class Worker:
 
 def _case(described: Any, name: str) -> Any:
     """The case as this side's convbench reads it, which must be the one that was meant."""
-    from pydantic import TypeAdapter
-
     from convbench.preflight import resolve
-    from convbench.record import Case
 
-    case = resolve(TypeAdapter(Case).validate_python(described))
+    case = resolve(_read(described))
     if case.id != name:
         raise RuntimeError(f"this side's convbench reads the case as {case.id}: it is older than the suite's format")
     return case
+
+
+def _read(described: Any) -> Any:
+    from pydantic import TypeAdapter
+
+    from convbench.record import Case
+
+    return TypeAdapter(Case).validate_python(described)
 
 
 def _subject(case: Any, seed: int, injected: tuple[int, int] | None) -> Any:
