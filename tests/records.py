@@ -108,6 +108,9 @@ def record(of: Case | None = None, *, samples: int = 60, latency: float | None =
     readings = [reading(name, value) for name, value in numbers.items()]
     readings.append(reading("latency_s", *(center * rng.lognormvariate(0, 0.03) for _ in range(samples))))
     readings.append(reading(memory, 16 * 2**20 + 4 * numbers["params"]))
+    for kind, size in (("weights", 4 * numbers["params"]), ("activations", 2**23), ("temporaries", 2**23)):
+        readings.append(reading(f"{memory}_{kind}", size))
+    readings.append(reading("predicted_peak_bytes", 16.1 * 2**20 + 4 * numbers["params"]))
     readings.append(reading("cold_call_s", 20 * center))
     if "compile" in of.variant_name:
         extra = {"compile_s": 4.2, "graphs": 1, "graph_breaks": 1, "flops_captured": 0.97}

@@ -12,6 +12,7 @@ from convbench.figures.style import HUES, MUTED, PAPER, TEXT, canvas, short
 from convbench.registry import figures
 
 ROWS = 16
+EXACT = 5e-4
 KINDS = {
     "weights": 0, "inputs": 7, "activations": 1, "workspace": 2, "gradients": 3, "optimizer": 4, "temporaries": 5,
 }  # fmt: skip
@@ -48,12 +49,12 @@ def error_of_prediction(one: Result) -> float | None:
 
 
 def _draw(shares: Mapping[Result, Mapping[str, float]], scenario: str, device: str) -> Drawing:
-    axes = canvas(height=66 + 21 * len(shares), left=128, right=120, top=44, bottom=22)
+    axes = canvas(height=66 + 21 * len(shares), left=128, right=150, top=44, bottom=22)
     _bars(axes, shares)
     for row, (one, share) in enumerate(shares.items()):
         error = error_of_prediction(one)
-        said = f", predicted {error:+.1%}".replace("%", " %") if error is not None else ""
-        axes.text(1.015, row, scales.label(sum(share.values()), "B", 3) + said, va="center", fontsize=9, color=TEXT)
+        said = scales.label(sum(share.values()), "B", 3) + _words(error)
+        axes.text(1.015, row, said, va="center", fontsize=9, color=TEXT)
     axes.set_yticks(range(len(shares)), [_name(one) for one in shares], fontsize=9)
     axes.set_ylim(len(shares) - 0.45, -0.55)
     axes.set_xlim(0, 1)
@@ -73,6 +74,12 @@ def _draw(shares: Mapping[Result, Mapping[str, float]], scenario: str, device: s
         ),
         figure=axes.figure,  # type: ignore[arg-type]
     )
+
+
+def _words(error: float | None) -> str:
+    if error is None:
+        return ""
+    return ", as predicted" if abs(error) < EXACT else f", predicted {100 * error:+.1f} %"
 
 
 def _bars(axes: MplAxes, shares: Mapping[Result, Mapping[str, float]]) -> None:

@@ -29,7 +29,7 @@ def memory_timeline(case: str, points: Sequence[Sequence[float]], peak: float) -
         title=f"Memory of {short(case, 70)}",
         caption=(
             "How to read this: bytes of tensors alive after each allocation and release of one call. It starts with "
-            "what is held between calls (weights, inputs, the optimizer's state). Under the profiler a call takes longer."
+            "what is held between calls (weights, inputs, the optimizer's state). Profiled calls take longer."
         ),
         figure=axes.figure,  # type: ignore[arg-type]
     )
