@@ -3,7 +3,15 @@
 What is slow to import is imported by the verb that needs it, so that ``convbench --help`` is instant.
 """
 
-from convbench.cli import checking, profiling, reporting, running, shelves, stored  # noqa: F401  (importing them registers their verbs)
+from convbench.cli import (  # noqa: F401  (importing them registers their verbs)
+    checking,
+    exporting,
+    profiling,
+    reporting,
+    running,
+    shelves,
+    stored,
+)
 from convbench.cli.app import main
 
 __all__ = ["main"]

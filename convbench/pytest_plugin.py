@@ -1,0 +1,100 @@
+"""pytest: suite cases as benchmarks of pytest-benchmark, in a user's own ``tests/test_speed.py``.
+
+    @pytest.mark.convbench("suites/smoke.yaml", only=["gap"])
+    def test_speed(case_benchmark):
+        case_benchmark()
+
+Run with ``pytest --benchmark-only``. A round is one call of the case, on a GPU until the device is done with it. Torch
+is imported when such a test is collected, not before.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from convbench.record import Case, Protocol
+
+MARKER = "convbench(suite, only=(), skip=(), device='auto'): run a test for every case of a suite"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", MARKER)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """A test for each case of the marker's suite: a path beside the test file or below the root, or a shipped name."""
+    if "case_benchmark" not in metafunc.fixturenames:
+        return
+    marker = metafunc.definition.get_closest_marker("convbench")
+    if marker is None:
+        raise pytest.UsageError(
+            f"{metafunc.definition.nodeid}: case_benchmark needs @pytest.mark.convbench with a suite"
+        )
+    folders = (metafunc.definition.path.parent, metafunc.config.rootpath)
+    cases = _cases(folders, *marker.args, **marker.kwargs)
+    metafunc.parametrize("case_benchmark", cases, ids=[case.id for case, _ in cases], indirect=True)
+
+
+@pytest.fixture
+def case_benchmark(request: pytest.FixtureRequest, benchmark: Any) -> Callable[[], Any]:
+    """Calls the case under ``benchmark`` and returns its output; a wrong output fails the test before it is timed."""
+    case, protocol = request.param
+
+    def run() -> Any:
+        from convbench import harness
+        from convbench.opening import open_case
+
+        record = harness.measure(case, protocol, ("params", "macs"))
+        held, _ = open_case(case, protocol.seed)
+        benchmark.group = benchmark.group or case.scenario
+        benchmark.extra_info |= {name: record.samples(name)[0] for name in ("params", "macs")}
+        return benchmark.pedantic(_until_done(held.run, held.device), **_rounds(held, protocol))
+
+    return run
+
+
+def _cases(
+    folders: tuple[Path, ...], suite: str, *, only: Any = (), skip: Any = (), device: str = "auto"
+) -> list[tuple[Case, Protocol]]:
+    path = next((folder / suite for folder in folders if (folder / suite).is_file()), Path(suite))
+    sys.path[:0] = [str(folder) for folder in (path.parent, *folders) if str(folder) not in sys.path]
+    from convbench import environment, sweep
+    from convbench.errors import ConvbenchError
+    from convbench.suite import load
+
+    try:
+        loaded = load(str(path))
+        planned = sweep.plan(loaded, environment.describe(device), sweep.Selection(only, skip))
+    except ConvbenchError as error:
+        raise pytest.UsageError(str(error)) from error
+    return [(case, loaded.protocol) for case in planned.cases]
+
+
+def _until_done(run: Callable[[], Any], device: str) -> Callable[[], Any]:
+    """One call, and on a GPU the wait for it: without that only its launch would be timed."""
+    if device == "cpu":
+        return run
+    import torch
+
+    def waiting() -> Any:
+        output = run()
+        torch.cuda.synchronize(device)
+        return output
+
+    return waiting
+
+
+def _rounds(held: Any, protocol: Protocol) -> dict[str, int]:
+    """Warm up as a suite does, then as many rounds as fill the protocol's time."""
+    from convbench.timing import clock_for, warm_up
+
+    run = _until_done(held.run, held.device)
+    warm = warm_up(run, clock_for(held.device, run), protocol.max_warmup)
+    each = warm.seconds / warm.calls
+    return {"rounds": max(protocol.min_samples, round(protocol.max_time / each)), "iterations": 1}

@@ -1,0 +1,72 @@
+"""Exports are what the other tools read: pytest-benchmark itself compares ours, and its own statistics agree."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+from pytest_benchmark.stats import Stats
+from records import case, failed, record, run_of
+
+from convbench.export import FORMATS, bencher, github_action, pytest_benchmark
+
+
+@pytest.fixture
+def stored():
+    records = [record(case("gap"), latency=2e-3), record(case("fc", 128), latency=5e-3), failed(case("gem"))]
+    return run_of(records), records
+
+
+@pytest.mark.parametrize("count", [1, 2, 5, 7, 8])
+def test_statistics_are_pytest_benchmarks_own(count):
+    samples = [0.0031, 0.0030, 0.0035, 0.0029, 0.0090, 0.0032, 0.0033, 0.0030][:count]
+    theirs = Stats()
+    for sample in samples:
+        theirs.update(sample)
+    ours = pytest_benchmark.stats(samples)
+    for name in ("min", "max", "mean", "stddev", "median", "iqr", "q1", "q3", "ld15iqr", "hd15iqr", "ops", "total"):
+        assert ours[name] == pytest.approx(getattr(theirs, name)), name
+    assert ours["outliers"] == theirs.outliers
+    assert ours["rounds"] == theirs.rounds
+
+
+def test_pytest_benchmark_compares_two_of_our_runs(stored, tmp_path):
+    for name in ("0001_a.json", "0002_b.json"):
+        (tmp_path / name).write_text(json.dumps(pytest_benchmark.made(*stored)))
+    words = [sys.executable, "-m", "pytest_benchmark", "compare", "0001_a.json", "0002_b.json", "--csv=out.csv"]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    table = (tmp_path / "out.csv").read_text()
+    assert "conv/gap/32/lstm128" in table
+    assert "conv/fc/128/lstm128" in table
+    assert "gem" not in table
+
+
+def test_github_action_benchmark_gets_a_name_unit_and_value(stored):
+    entries = {entry["name"]: entry for entry in github_action.made(*stored)}
+    latency = entries["conv/gap/32/lstm128/1x16x3x64x64/eager/inference/cpu/latency"]
+    assert (latency["unit"], latency["value"]) == ("ms", pytest.approx(2.0, rel=0.02))
+    low, _, high = latency["range"].partition(" to ")
+    assert float(low) <= latency["value"] <= float(high)
+    assert len(entries) == 4
+
+
+def test_bencher_gets_nanoseconds_with_bounds(stored):
+    metrics = bencher.made(*stored)
+    assert len(metrics) == 2
+    latency = metrics["conv/gap/32/lstm128/1x16x3x64x64/eager/inference/cpu"]["latency"]
+    assert latency["value"] == pytest.approx(2e6, rel=0.02)
+    assert latency["lower_value"] <= latency["value"] <= latency["upper_value"]
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_run_without_results_is_exported_all_the_same(name):
+    json.dumps(FORMATS[name](run_of([failed(case())]), [failed(case())]), allow_nan=False)
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_too_few_samples_export_no_infinite_bound(name):
+    one = record(samples=3)
+    assert json.dumps(FORMATS[name](run_of([one]), [one]), allow_nan=False)
