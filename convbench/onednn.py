@@ -54,7 +54,7 @@ def _rnn_layer(args: Args, _result: Any) -> tuple[int, int]:
     """oneDNN's LSTM layer: both weights packed anew at every call, scratch, and in training a workspace."""
     layer, train = Layer.of(args[0], args[1], args[2]), args[15]
     if not train:
-        return layer.weights() + layer.states() + layer.steps(layer.hidden) + SCRATCH, 0
+        return layer.packed() + layer.scratch(), 0
     return layer.transposed() + layer.steps(4 * layer.hidden) + SCRATCH, layer.workspace()
 
 
@@ -86,8 +86,15 @@ class Layer:
         padded = -(-length // line) * line
         return padded + line if padded % 256 == 0 else padded
 
-    def weights(self) -> int:
-        return 4 * self.hidden * (self.inputs + self.hidden) * self.size
+    def packed(self) -> int:
+        """Both weights in blocks of ``BLOCK`` hidden units."""
+        return 4 * -(-self.hidden // BLOCK) * BLOCK * (self.inputs + self.hidden) * self.size
+
+    def scratch(self) -> int:
+        """Of inference: the states, and and about so much of hidden states and gates (fitted to twelve shapes)."""
+        steps, batch = self.steps_batch
+        hidden = steps * self.hidden * self.size
+        return self.states() + (22 * batch + 40) * hidden // 10 + 4 * PAGE
 
     def transposed(self) -> int:
         return (self.inputs + self.hidden) * self.row(4 * self.hidden) * self.size
@@ -114,7 +121,7 @@ def _pages(size: int) -> int:
     return -(-size // PAGE) * PAGE
 
 
-CACHE_LINE, PAGE = 64, 4096
+CACHE_LINE, PAGE, BLOCK = 64, 4096, 32
 PLAIN_CHANNELS = 4
 """Up to so many input channels oneDNN reads frames as they are."""
 SCRATCH = 16952

@@ -16,7 +16,7 @@ from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from convbench import subject
+from convbench import network, subject
 from convbench.boundaries import is_compiled
 from convbench.errors import CaseFailed
 from convbench.network import weights_bytes
@@ -51,6 +51,7 @@ def predict(case: Case) -> Prediction:
             "error", "the peak of a compiled model cannot be told from its shapes: the compiler reuses buffers"
         )
     try:
+        network.build(case, 0, "meta")
         with FakeTensorMode():
             return _predict(_assemble(case))
     except CaseFailed:

@@ -124,8 +124,8 @@ def test_the_order_is_answer_trade_offs_stages_variants_table_environment(defaul
 
 
 def test_every_figure_says_how_to_read_it(default):
-    assert default.count("<figure") == default.count("<figcaption") == 7
-    assert len(re.findall(r'class="how" id="[^"]+-how">How to read this:', default)) == 7
+    assert default.count("<figure") == default.count("<figcaption") == 9
+    assert len(re.findall(r'class="how" id="[^"]+-how">How to read this:', default)) == 9
 
 
 def test_hostile_names_are_text(hostile):

@@ -1,0 +1,139 @@
+"""Predicted against measured peak memory, and what fits: searched on invented and on predicted peaks."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from convbench import allocations, fitting, opening
+from convbench.errors import CaseFailed, ConvbenchError
+from convbench.onednn import Layer
+from convbench.prediction import predict
+from convbench.preflight import resolve
+from convbench.record import Case, Choice, Clip, Parts, Recurrent
+
+ARTICLE = [("gap", None), ("fc", 128), ("hybrid", 64), ("flatten", None)]
+SMALL = Clip(2, 4, 3, 32, 32)
+
+
+def case(
+    reducer="gap", size=None, *variant: Choice, scenario="inference", clip=SMALL, backbone="conv", **parts
+) -> Case:
+    return Case(Parts(Choice(backbone), Choice(reducer), size, **parts), clip, variant, scenario)
+
+
+def measured(of: Case) -> int:
+    held, _ = opening.open_case(of, seed=0)
+    held.run()
+    return allocations.record(held).peak
+
+
+@pytest.mark.parametrize(("scenario", "tolerance"), [("inference", 0.05), ("train", 0.10)])
+@pytest.mark.parametrize(("reducer", "size"), ARTICLE)
+def test_the_article_s_peaks_are_predicted(reducer, size, scenario, tolerance):
+    of = case(reducer, size, scenario=scenario, clip=Clip())
+    assert predict(of).peak == pytest.approx(measured(of), rel=tolerance)
+
+
+CASES = {
+    "vgg": case("spatial-softmax", backbone="vgg", rnn=Recurrent(hidden=200, layers=2)),
+    "strided, two ways": case("gdconv", backbone="strided", rnn=Recurrent(hidden=64, bidirectional=True)),
+    "gru": case("gem", backbone="strided", rnn=Recurrent("gru", 64)),
+    "projection": case("conv1x1-avg-k", 16, rnn=Recurrent(hidden=64, proj_size=16)),
+    "attention": case("attention", rnn=Recurrent(hidden=32), head=7),
+    "channels_last": case("flatten", None, Choice("channels_last")),
+    "autocast": case("fc", 100, Choice("autocast")),
+    "streaming": case("random-projection", 50, scenario="streaming"),
+    "long clip": case("gap", clip=Clip(1, 100, 3, 8, 8), rnn=Recurrent(hidden=300)),
+    "train vgg": case("gmp", backbone="vgg", scenario="train"),
+    "train strided": case("fc", 200, backbone="strided", scenario="train", rnn=Recurrent(hidden=72, layers=2)),
+    "train fused": case("fc", 200, Choice("optimizer"), scenario="train"),
+    "train foreach": case("fc", 200, Choice("optimizer", (("implementation", "foreach"),)), scenario="train"),
+    "train sgd": case("fc", 200, Choice("optimizer", (("rule", "sgd"),)), scenario="train"),
+    "train checkpoint": case("gap", None, Choice("checkpoint"), scenario="train"),
+}
+
+
+@pytest.mark.parametrize("of", CASES.values(), ids=CASES)
+def test_other_models_and_variants_are_predicted_within_a_tenth(of):
+    assert predict(of).peak == pytest.approx(measured(of), rel=0.10)
+
+
+def test_a_compiled_peak_is_not_told():
+    with pytest.raises(CaseFailed, match="compiled model cannot be told"):
+        predict(case("gap", None, Choice("compile")))
+
+
+def test_the_workspace_of_an_lstm_layer_is_laid_out_as_onednn_does():
+    """16 steps, 32 inputs, 128 hidden: 3 buffers of states, 2 of hidden states, gates and outputs, in whole pages."""
+    layer = Layer((16, 1), 32, 128, 4)
+    states = 5 * 4096
+    assert layer.states() == states
+    assert layer.workspace() == 3 * states + 2 * states + 9 * 4096 + 2 * 4096 == 147_456
+    assert layer.transposed() == (32 + 128) * (512 + 16) * 4
+    assert [layer.row(length) for length in (1, 16, 17, 128, 256, 131_072)] == [16, 16, 32, 128, 272, 131_088]
+
+
+@given(
+    slope=st.integers(1, 10**7),
+    base=st.integers(0, 10**9),
+    steps=st.lists(st.tuples(st.integers(0, 1000), st.integers(0, 10**6)), max_size=3),
+    limit=st.integers(1, 10**10),
+)
+def test_the_search_finds_the_largest_size_that_fits(slope, base, steps, limit):
+    def peak(size):
+        return base + slope * size + sum(more * max(0, size - start) for start, more in steps)
+
+    size = fitting.search(peak, limit, 10_000)
+    assert 0 <= size <= 10_000
+    assert size == 0 or peak(size) <= limit
+    assert size == 10_000 or peak(size + 1) > limit
+
+
+def test_the_search_asks_little_of_an_almost_straight_line():
+    asked = []
+
+    def peak(size):
+        asked.append(size)
+        return 10**6 + 1234 * size
+
+    assert fitting.search(peak, 10**9, 2**20) == (10**9 - 10**6) // 1234
+    assert len(asked) < 30
+
+
+def test_what_fits_is_the_largest_by_each_axis():
+    of = resolve(case("fc", 64))
+    limit = 50_000_000
+    found = {fit.axis: fit for fit in fitting.fits(of, limit)}
+    assert set(found) == {"batch", "frames", "lstm_input"}
+    for axis, fit in found.items():
+        assert fit.peak <= limit < predict(fitting.of_size(of, axis, fit.size + 1)).peak
+
+
+def test_axes_are_those_that_are_free():
+    assert fitting.axes(resolve(case("gap"))) == ["batch", "frames"]
+    assert fitting.axes(resolve(case("gap", scenario="streaming"))) == ["batch"]
+    assert fitting.axes(resolve(case("hybrid", 8))) == ["batch", "frames", "lstm_input"]
+
+
+def test_nothing_fits_into_nothing():
+    assert {fit.size for fit in fitting.fits(resolve(case("fc", 64)), 1000)} == {0}
+
+
+def test_a_long_clip_of_a_gru_follows_the_line():
+    of = resolve(case("gap", rnn=Recurrent("gru", 16), clip=Clip(1, 160, 3, 8, 8), scenario="train"))
+    assert fitting.peak_of(of) == pytest.approx(predict(of).peak, rel=0.001)
+
+
+@pytest.mark.parametrize(
+    ("text", "size"), [("8GB", 8 * 10**9), ("8 GiB", 2**33), ("500MB", 5 * 10**8), ("1.5Gi", 3 * 2**29), ("64", 64)]
+)
+def test_amounts_of_memory(text, size):
+    assert fitting.parse_bytes(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "much", "8 elephants", "-1GB", "8gb "])
+def test_what_is_no_amount_of_memory_is_said(text):
+    with pytest.raises(ConvbenchError, match="write it as 8GB"):
+        fitting.parse_bytes(text)

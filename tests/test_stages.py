@@ -1,0 +1,242 @@
+"""Stages and kinds: told in order, timed on an invented clock, and memory at the peak in closed form."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from convbench import allocations, subject
+from convbench.allocations import Life
+from convbench.boundaries import call, listening
+from convbench.probes import stages
+from convbench.record import STAGES, Case, Choice, Clip, Finding, Parts, Protocol, Recurrent, Whole
+from convbench.spans import Spans, compiled_marks
+from convbench.timing import Sample
+
+SMALL = Clip(1, 2, 3, 8, 8)
+
+
+def parts(reducer: str = "gap", size: int | None = None, head: int | None = None, **more) -> Case:
+    return Case(Parts(Choice("conv"), Choice(reducer), size, head=head), **{"clip": SMALL, **more})
+
+
+class Heard:
+    """A listener that writes down what it is told."""
+
+    def __init__(self):
+        self.said = []
+
+    def enters(self, stage):
+        self.said.append(f"+{stage}")
+
+    def leaves(self, stage, outputs):
+        assert outputs
+        self.said.append(f"-{stage}")
+
+    def reverses(self, stage):
+        self.said.append(f"<{stage}")
+
+    def phase(self, name):
+        self.said.append(name)
+        return torch.autograd.set_grad_enabled(torch.is_grad_enabled())
+
+
+def heard(case: Case) -> list[str]:
+    held, listener = subject.assemble(case, seed=0), Heard()
+    with listening(held, listener):
+        call(held, listener.phase)
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in held.model.modules())
+    said = list(listener.said)
+    held.run()
+    assert listener.said == said
+    return said
+
+
+FORWARD = [f"{sign}{stage}" for stage in STAGES for sign in "+-"]
+
+
+def test_inference_goes_through_the_stages_in_order():
+    assert heard(parts()) == ["forward", *FORWARD]
+    assert heard(parts(scenario="streaming")) == ["forward", *FORWARD]
+
+
+@pytest.mark.parametrize("reducer", ["gap", "flatten", "fc"])
+def test_training_comes_back_through_the_stages(reducer):
+    said = heard(parts(reducer, 8, head=3, scenario="train"))
+    back = [word for word in said if word.startswith("<") and word != "<other"]
+    assert said[: len(FORWARD) + 2] == ["optimizer", "forward", *FORWARD]
+    assert back == ["<head", "<lstm", "<reducer", "<backbone"]
+    assert said[-1] == "optimizer"
+
+
+def test_a_head_that_hands_on_its_input_has_no_backward_pass():
+    back = [word for word in heard(parts(scenario="train")) if word.startswith("<") and word != "<other"]
+    assert back == ["<lstm", "<reducer", "<backbone"]
+
+
+def test_a_user_s_model_tells_the_stages_it_names():
+    model = Whole(Choice("wild:Article"), stages=(("backbone", "conv1"), ("lstm", "lstm")))
+    assert heard(Case(model, SMALL)) == ["forward", "+backbone", "-backbone", "+lstm", "-lstm"]
+
+
+def test_each_moment_of_a_call_belongs_to_one_stage(monkeypatch):
+    """The invented clock goes on by one second a mark: what a stage gets is the number of marks in it."""
+    ticks = itertools.count(0, 1_000_000_000)
+    monkeypatch.setattr(stages.time, "perf_counter_ns", lambda: next(ticks))
+    split = stages.split_by_hooks(subject.assemble(parts(), seed=0))
+    assert split == {"backbone": 1, "reducer": 1, "lstm": 1, "head": 1, "other": 2}
+
+
+def test_between_the_stages_of_a_user_s_model_is_other(monkeypatch):
+    ticks = itertools.count(0, 1_000_000_000)
+    monkeypatch.setattr(stages.time, "perf_counter_ns", lambda: next(ticks))
+    model = Whole(Choice("wild:Article"), stages=(("backbone", "conv1"), ("lstm", "lstm")))
+    split = stages.split_by_hooks(subject.assemble(Case(model, SMALL), seed=0))
+    assert split == {"backbone": 1, "lstm": 1, "other": 3}
+
+
+def found(monkeypatch, split, plain):
+    class Clock:
+        def time(self, _run):
+            return Sample(plain)
+
+    monkeypatch.setattr(stages, "clock_for", lambda *_: Clock())
+    monkeypatch.setattr(stages, "split_by_hooks", lambda _: split)
+    held = subject.assemble(parts(), seed=0)
+    return list(stages.stages(held, Protocol(max_time=0.01)))
+
+
+def test_stages_that_add_up_are_not_remarked_on(monkeypatch):
+    results = found(monkeypatch, {"backbone": 0.5, "reducer": 0.1, "lstm": 0.36, "head": 0.0, "other": 0.04}, 1.0)
+    assert [one.metric.name for one in results] == [f"latency_s_{stage}" for stage in (*STAGES, "other")]
+    assert set(results[0].samples) == {0.5}
+    assert len(results[0].samples) >= stages.MIN_PASSES
+
+
+@pytest.mark.parametrize("lstm", [0.0, 0.6])
+def test_stages_that_do_not_add_up_are_a_warning(monkeypatch, lstm):
+    (finding,) = (
+        one
+        for one in found(monkeypatch, {"backbone": 0.5, "reducer": 0.0, "lstm": lstm}, 1.0)
+        if isinstance(one, Finding)
+    )
+    assert finding.code == "stages_do_not_add_up"
+    assert finding.level == "warning"
+    assert finding.data == {"stages": 0.5 + lstm, "whole": 1.0}
+
+
+def test_a_training_step_is_split_into_all_stages_and_the_optimizer():
+    held = subject.assemble(parts("fc", 64, clip=Clip(1, 4, 3, 32, 32), scenario="train"), seed=0)
+    held.run()
+    split = stages.split_by_hooks(held)
+    assert split.keys() == {*STAGES, "optimizer", "other"}
+    assert all(seconds >= 0 for seconds in split.values())
+
+
+MARKS = [
+    ("convbench::forward", 0, 10),
+    ("convbench::backbone", 1, 4),
+    ("convbench::lstm", 5, 8),
+    ("convbench::backward", 10, 30),
+    ("convbench::backward of lstm", 12, 12),
+    ("convbench::backward of other", 15, 15),
+    ("convbench::backward of backbone", 16, 16),
+    ("convbench::optimizer", 30, 40),
+]
+
+
+@pytest.mark.parametrize(
+    ("moment", "stage", "phase"),
+    [
+        (0.5, "other", "forward"), (1, "backbone", "forward"), (4, "other", "forward"), (7, "lstm", "forward"),
+        (11, "other", "backward"), (12, "lstm", "backward"), (15.5, "other", "backward"), (29, "backbone", "backward"),
+        (35, "other", "optimizer"), (41, "other", "other"),
+    ],
+)  # fmt: skip
+def test_a_moment_lies_in_a_stage_and_a_phase(moment, stage, phase):
+    spans = Spans(MARKS)
+    assert (spans.stage(moment), spans.phase(moment)) == (stage, phase)
+
+
+def test_ranges_of_the_backward_pass_end_where_the_next_begins_or_the_phase_ends():
+    assert Spans(MARKS).backward() == [("lstm", 12, 15), ("backbone", 16, 30)]
+
+
+def test_a_compiled_call_is_split_into_graphs_lstm_and_the_rest():
+    events = [
+        ("convbench::forward", 0, 100),
+        ("Torch-Compiled Region: 0/0", 5, 80),
+        ("## Call CompiledFxGraph fabc ##", 10, 50),
+        ("aten::convolution", 12, 40),
+        ("aten::lstm", 60, 90),
+        ("aten::mkldnn_rnn_layer", 65, 85),
+    ]
+    spans = Spans([*events[:1], *compiled_marks(events)])
+    assert spans.durations() == {"graphs": 40, "lstm": 30, "other": 30}
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 100), st.integers(0, 50), st.integers(1, 50), st.sampled_from("ab")), max_size=30)
+)
+def test_the_peak_is_the_most_that_was_alive(raw):
+    lives = [Life(size, (kind, "lstm"), begin, begin + length) for size, begin, length, kind in raw]
+    timeline = allocations.timeline([*lives, Life(7, ("weights", "head"))])
+    alive = [7 + sum(one.bytes for one in lives if one.begin <= t < one.end) for t in range(101)]
+    assert timeline.peak == max(alive)
+    assert sum(timeline.at_peak().values()) == timeline.peak
+    assert timeline.points[-1][1] == 7
+
+
+def kinds_and_stages(case: Case) -> tuple[Counter, Counter, int]:
+    held = subject.assemble(case, seed=0)
+    held.run()
+    timeline = allocations.record(held)
+    kinds, by_stage = Counter(), Counter()
+    for (kind, stage), size in timeline.at_peak().items():
+        kinds[kind] += size
+        by_stage[stage] += size
+    assert sum(kinds.values()) == sum(by_stage.values()) == timeline.peak
+    return kinds, by_stage, timeline.peak
+
+
+def test_memory_of_inference_by_kind_and_stage():
+    kinds, by_stage, peak = kinds_and_stages(parts(clip=Clip()))
+    weights, clip, feature_map = 83_840 * 4, 16 * 3 * 64 * 64 * 4, 16 * 131_072 * 4
+    assert kinds == {"weights": weights, "inputs": clip, "activations": feature_map, "temporaries": feature_map}
+    assert by_stage["backbone"] == 2 * feature_map + 896 * 4
+    assert by_stage["other"] == clip
+    assert peak == weights + clip + 2 * feature_map
+
+
+def test_memory_of_an_lstm_is_its_weights_and_its_workspace():
+    kinds, by_stage, peak = kinds_and_stages(Case(Parts(Choice("conv"), Choice("flatten")), Clip(1, 2, 3, 32, 32)))
+    rnn = 4 * (32 * 1024 * 512 + 128 * 512 + 2 * 512)
+    assert kinds["workspace"] >= rnn - 4 * 2 * 512
+    assert by_stage["lstm"] > 0.9 * peak
+
+
+def test_memory_of_training_by_kind():
+    kinds, _, _ = kinds_and_stages(parts("fc", 64, scenario="train"))
+    parameters = 896 + (2048 + 1) * 64 + 512 * (64 + 128) + 2 * 512
+    assert kinds["weights"] == kinds["gradients"] == 4 * parameters
+    assert kinds["optimizer"] == 2 * 4 * parameters + 8 * 4
+    assert kinds["temporaries"] >= 2 * 4 * 2048 * 64
+
+
+def test_gradients_of_the_last_step_are_not_counted_twice():
+    first = kinds_and_stages(parts("fc", 64, scenario="train"))
+    held = subject.assemble(parts("fc", 64, scenario="train"), seed=0)
+    for _ in range(4):
+        held.run()
+    assert allocations.record(held).peak == first[2]
+
+
+def test_a_gru_that_runs_step_by_step_has_its_workspace_too():
+    case = Case(Parts(Choice("conv"), Choice("gap"), rnn=Recurrent("gru", 256)), Clip(1, 8, 3, 4, 4))
+    kinds, _, _ = kinds_and_stages(case)
+    assert kinds["workspace"] > 0

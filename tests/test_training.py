@@ -1,0 +1,233 @@
+"""The training scenario: exact MACs forward and backward, gradients compared with eager, models that do not train."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+from convbench import count_meta, harness, opening, subject
+from convbench.errors import CaseFailed, Impossible
+from convbench.preflight import preflight
+from convbench.record import Case, Choice, Clip, Parts, Protocol, Recurrent, Whole
+
+ARTICLE = {
+    ("gap", None): 234_225_664,
+    ("fc", 128): 1_849_556_992,
+    ("hybrid", 64): 235_995_136,
+    ("flatten", None): 6_675_103_744,
+}
+SMALL = Clip(2, 3, 3, 8, 8)
+QUICK = Protocol(max_warmup=0.02, max_time=0.05, min_samples=6, target=0.5)
+
+
+def train(reducer: str = "gap", size: int | None = None, *variant: Choice, clip: Clip = SMALL, **parts) -> Case:
+    return Case(Parts(Choice("conv"), Choice(reducer), size, **parts), clip, variant, "train")
+
+
+def whole(name: str) -> Case:
+    return Case(Whole(Choice(f"{__name__}:{name}")), SMALL, scenario="train")
+
+
+@pytest.mark.parametrize(("reducer", "size"), ARTICLE)
+def test_forward_and_backward_flops_of_the_article_are_exact(reducer, size):
+    macs = count_meta.macs_by_stage(train(reducer, size, clip=Clip()))
+    assert 2 * sum(macs.values()) == ARTICLE[reducer, size]
+    assert macs["head"] == macs["other"] == 0
+    assert macs["backbone"] == 2 * 16 * 64 * 64 * 32 * 27
+
+
+@pytest.mark.parametrize("frames", [1, 2, 5])
+@pytest.mark.parametrize(
+    "rnn",
+    [
+        Recurrent(),
+        Recurrent(hidden=20, layers=2),
+        Recurrent(hidden=24, bidirectional=True),
+        Recurrent("gru", 16),
+        Recurrent(hidden=24, proj_size=8),
+    ],
+    ids=str,
+)
+def test_two_frames_tell_the_count_of_all(rnn, frames):
+    case = train("fc", 24, clip=Clip(2, frames, 3, 8, 8), rnn=rnn, head=5)
+    counted = count_meta._count(subject.assemble(case, seed=0, device="meta"))
+    assert count_meta.macs_by_stage(case) == counted
+    assert counted["head"] == 3 * 2 * frames * 5 * (rnn.proj_size or rnn.hidden) * (2 if rnn.bidirectional else 1)
+
+
+@pytest.mark.parametrize(("batch", "frames", "size", "hidden"), [(1, 16, 32, 128), (3, 5, 40, 24), (2, 1, 8, 8)])
+def test_the_lstm_is_three_times_its_forward_pass_less_what_has_no_state_before_it(batch, frames, size, hidden):
+    case = train("fc", size, clip=Clip(batch, frames, 3, 8, 8), rnn=Recurrent(hidden=hidden))
+    forward = frames * batch * 4 * hidden * (size + hidden)
+    assert count_meta.macs_by_stage(case)["lstm"] == 3 * forward - batch * 4 * hidden * hidden
+
+
+def test_everything_of_a_training_case_is_measured():
+    record = harness.measure(train(clip=Clip(1, 4, 3, 16, 16)), QUICK)
+    assert record.status == "ok"
+    assert record.case.frames_per_call == 4
+    assert not {"counts_disagree", "counted_once"} & {finding.code for finding in record.findings}
+    for metric in ("latency_s", "forward_s", "backward_s", "optimizer_s", "latency_s_optimizer", "latency_s_lstm"):
+        assert len(record.samples(metric)) >= 6
+    assert record.samples("cpu_peak_tensor_bytes_gradients") == (83_840 * 4,)
+    assert record.samples("cpu_peak_tensor_bytes_optimizer") == (2 * 83_840 * 4 + 6 * 4,)
+
+
+def test_a_step_changes_every_parameter():
+    held = subject.assemble(train(), seed=0)
+    before = {name: parameter.clone() for name, parameter in held.model.named_parameters()}
+    step = held.run()
+    assert step.loss > 0
+    assert step.gradients.keys() == before.keys()
+    assert held.model.training
+    for name, parameter in held.model.named_parameters():
+        assert not torch.equal(parameter, before[name])
+
+
+def test_the_gradients_are_those_of_the_mean_square():
+    held = subject.assemble(train(), seed=0)
+    twin = subject.assemble(train(), seed=0).model.train()
+    loss = twin(*held.inputs.args)[0].square().mean()
+    loss.backward()
+    step = held.run()
+    torch.testing.assert_close(step.loss, loss.detach())
+    for name, parameter in twin.named_parameters():
+        torch.testing.assert_close(step.gradients[name], parameter.grad)
+
+
+VARIANTS = {
+    "fused": (Choice("optimizer"),),
+    "foreach": (Choice("optimizer", (("implementation", "foreach"),)),),
+    "for-loop": (Choice("optimizer", (("implementation", "for-loop"),)),),
+    "adamw": (Choice("optimizer", (("rule", "adamw"),)),),
+    "sgd": (Choice("optimizer", (("rule", "sgd"), ("implementation", "default"))),),
+    "checkpoint": (Choice("checkpoint"),),
+    "channels_last": (Choice("channels_last"),),
+    "autocast": (Choice("autocast"),),
+    "float16 with a scaled loss": (Choice("autocast", (("dtype", "fp16"),)),),
+    "two of them": (Choice("channels_last"), Choice("checkpoint"), Choice("optimizer")),
+}
+
+
+@pytest.mark.parametrize("variant", VARIANTS.values(), ids=VARIANTS)
+def test_a_variant_trains_as_eager_does(variant):
+    held, readings = opening.open_case(train("fc", 8, *variant), seed=0)
+    assert [reading.metric.name for reading in readings] == ["cold_call_s"]
+    assert held.run().loss > 0
+
+
+def test_implementations_of_adam_make_the_same_step():
+    stepped = []
+    for variant in ((), VARIANTS["fused"], VARIANTS["foreach"]):
+        held = subject.transform(subject.assemble(train("gap", None, *variant), seed=0))
+        held.run()
+        held.run()
+        stepped.append(list(held.model.parameters()))
+    for one in stepped[1:]:
+        torch.testing.assert_close(one, stepped[0])
+
+
+def _wrong(held, change):
+    plain = held.forward
+
+    def forward(*args):
+        output, state = plain(*args)
+        return change(output), state
+
+    return replace(held, forward=forward)
+
+
+def halved_gradient(held):
+    return _wrong(held, lambda output: output.detach() / 2 + output / 2)
+
+
+def frozen_backbone(held):
+    held.model.backbone.requires_grad_(False)
+    return held
+
+
+def other_loss(held):
+    return _wrong(held, lambda output: 1.5 * output)
+
+
+@pytest.mark.parametrize(
+    ("variant", "message"),
+    [
+        ("halved_gradient", "not eager's gradient of "),
+        ("frozen_backbone", "not the same parameters have a gradient"),
+        ("other_loss", "not eager's output"),
+    ],
+)
+def test_a_variant_that_trains_differently_is_refused(variant, message):
+    with pytest.raises(CaseFailed, match=message) as failed:
+        opening.open_case(train("gap", None, Choice(f"{__name__}:{variant}")), seed=0)
+    assert failed.value.kind == "wrong output"
+
+
+class Plain(nn.Module):
+    """Frames to their means; no parameters."""
+
+    def forward(self, clip):
+        return clip.mean((3, 4))
+
+
+class Labels(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(3, 4)
+
+    def forward(self, clip):
+        return self.linear(clip.mean((3, 4))).argmax(-1)
+
+
+class Detached(Labels):
+    def forward(self, clip):
+        return self.linear(clip.mean((3, 4))).detach()
+
+
+class KeepsState(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.lstm = nn.LSTM(3, 4, batch_first=True)
+        self.state = None
+
+    def forward(self, clip):
+        output, self.state = self.lstm(clip.mean((3, 4)), self.state)
+        return output
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        ("Plain", "no parameters that require a gradient"),
+        ("Labels", "its output is torch.int64, not floating point"),
+        ("Detached", "its output does not depend on a parameter"),
+        ("KeepsState", "keeps state between calls with its history; detach"),
+    ],
+)
+def test_a_model_that_does_not_train_fails_with_the_reason_and_the_run_goes_on(model, message):
+    plan = preflight([whole(model), train()], 10**10)
+    records = list(harness.run(plan.cases, lambda case: harness.measure(case, QUICK, ["latency", "params"])))
+    assert [record.status for record in records] == ["failed", "ok"]
+    assert message in records[0].failure.message
+
+
+@pytest.mark.parametrize("variant", ["optimizer", "checkpoint"])
+def test_a_variant_of_training_is_refused_elsewhere(variant):
+    case = replace(train("gap", None, Choice(variant)), scenario="inference")
+    with pytest.raises(Impossible, match=f"{variant} changes nothing in scenario inference: use scenario: train"):
+        preflight([case], 10**10)
+
+
+def test_what_cannot_be_checkpointed_says_so():
+    case = Case(Whole(Choice(f"{__name__}:Labels")), SMALL, (Choice("checkpoint"),), "train")
+    with pytest.raises(CaseFailed, match="no stage 'backbone' to checkpoint"):
+        opening.open_case(replace(case, architecture=replace(case.architecture, model=Choice(f"{__name__}:Floats"))), 0)
+
+
+class Floats(Labels):
+    def forward(self, clip):
+        return self.linear(clip.mean((3, 4)))
