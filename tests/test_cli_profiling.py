@@ -1,0 +1,97 @@
+"""The verbs profile, trace, tensorboard and fits as a person uses them."""
+
+from __future__ import annotations
+
+import re
+import signal
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from convbench import store
+from convbench.profiling import places
+
+TINY = """
+name: tiny
+matrix:
+  reducer: [gap, hybrid]
+  lstm_input: 16
+  clip: 1x2x3x8x8
+  scenario: [inference, train]
+metrics: [params]
+"""
+
+
+def start(*words: str, cwd: Path) -> subprocess.Popen:
+    command = [sys.executable, "-m", "convbench", *words]
+    return subprocess.Popen(command, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def convbench(*words: str, cwd: Path) -> subprocess.CompletedProcess:
+    process = start(*words, cwd=cwd)
+    out, err = process.communicate(timeout=120)
+    assert "Traceback" not in err, err
+    return subprocess.CompletedProcess(words, process.returncode, out, err)
+
+
+@pytest.fixture(scope="module")
+def here(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("here")
+    (directory / "tiny.yaml").write_text(TINY)
+    done = convbench("profile", "tiny.yaml", "--only", "*gap*", "--quiet", cwd=directory)
+    assert done.returncode == 0, done.stderr
+    return directory
+
+
+def test_profile_measures_the_chosen_cases_and_takes_their_traces(here):
+    run = here / "reports" / "tiny-profile"
+    _, records = store.load(run)
+    profiled = {place.case for place in places.profiles_of(run)}
+    assert profiled == {record.case.id for record in records}
+    assert len(profiled) == 2
+    assert all(record.status == "ok" and record.samples("trace_steps") for record in records)
+    assert all(record.samples("params") for record in records)
+
+
+def test_trace_serves_one_of_them(here):
+    process = start("trace", "*gap*/train/*", cwd=here)
+    try:
+        address = process.stdout.readline().strip()
+        assert re.fullmatch(r"http://127\.0\.0\.1:\d+/", address)
+        with urllib.request.urlopen(f"{address}trace", timeout=10) as answer:
+            assert answer.read(2) == b"\x1f\x8b"
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=20)
+    assert process.returncode == 130
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("trace", "nothing"), "no profile of 'nothing'"),
+        (("trace", "gap"), "'gap' names 2 profiles; name one of them:"),
+        (("trace", "gap", "--run", "elsewhere"), "no profile of 'gap' in elsewhere"),
+        (("tensorboard", "elsewhere"), "elsewhere: holds no profiles"),
+        (("fits", "tiny.yaml", "--memory", "plenty"), "'plenty' is no amount of memory: write it as 8GB"),
+        (("fits", "tiny.yaml", "--only", "flatten"), "tiny.yaml: no case is selected"),
+        (("fits", "tinny.yaml"), "tinny.yaml"),
+        (("run", "tiny.yaml", "profile=maybe"), "profile: "),
+    ],
+)
+def test_a_mistake_is_one_message_and_exit_2(here, words, message):
+    done = convbench(*words, cwd=here)
+    assert done.returncode == 2
+    assert message in done.stderr
+
+
+def test_fits_says_the_largest_sizes(here):
+    done = convbench("fits", "tiny.yaml", "--memory", "100MB", "--only", "*hybrid*inference*", cwd=here)
+    assert done.returncode == 0
+    first, *fits = done.stdout.splitlines()
+    assert first.startswith("conv/hybrid/16/lstm128/1x2x3x8x8/eager/inference/cpu: predicted peak ")
+    assert [line.split()[0] for line in fits] == ["batch", "frames", "lstm_input"]
+    assert all(re.fullmatch(r"  \w+ up to [\d,]+( and more)?, predicted peak [\d.]+ MiB", line) for line in fits)

@@ -1,0 +1,340 @@
+"""Traces: taken, bounded, read, summed up and served; and what becomes of those that cannot be."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import socket
+import threading
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import pytest
+import torch
+
+from convbench import harness, opening
+from convbench.errors import ConvbenchError
+from convbench.profiling import capture, modules, perfetto, places, trace
+from convbench.profiling import tensorboard as viewer
+from convbench.profiling.loopback import free_port
+from convbench.profiling.operators import operators
+from convbench.record import Case, Choice, Clip, Finding, Parts, Protocol, Reading
+from convbench.report import page, profile_section
+from convbench.spans import Spans
+
+SMALL = Clip(1, 2, 3, 8, 8)
+EAGER = Case(Parts(Choice("conv"), Choice("fc"), 32), SMALL)
+TRAIN = Case(Parts(Choice("conv"), Choice("fc"), 32), SMALL, scenario="train")
+HOSTILE = "</script><img src=x onerror=alert(1)>"
+
+
+def profiled(case: Case, run: Path) -> list[Reading | Finding]:
+    held, _ = opening.open_case(case, seed=0)
+    held.run()
+    return list(capture.Capture(run / places.PROFILES)(held, Protocol()))
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory) -> Path:
+    directory = tmp_path_factory.mktemp("run")
+    for case in (EAGER, TRAIN):
+        assert not [one for one in profiled(case, directory) if isinstance(one, Finding)]
+    return directory
+
+
+def place(run: Path, case: Case) -> places.Place:
+    (found,) = (one for one in places.profiles_of(run) if one.case == case.id)
+    return found
+
+
+def names(run: Path, case: Case) -> list[str]:
+    return [event.name for event in trace.events(trace.read(place(run, case).trace))]
+
+
+def test_a_trace_is_where_every_viewer_looks_for_it(run):
+    path = place(run, EAGER).trace
+    worker, nanoseconds, rest = path.name.split(".", 2)
+    assert (worker, rest) == ("cpu", "pt.trace.json.gz")
+    assert nanoseconds.isdigit()
+    assert path.parent.parent == run / "profiles"
+
+
+def test_a_trace_holds_ten_steps_the_stages_and_the_modules(run):
+    found = names(run, EAGER)
+    for name in ("convbench::forward", "convbench::backbone", "convbench::reducer", "convbench::lstm"):
+        assert found.count(name) == 10
+    assert len({name for name in found if name.startswith("ProfilerStep#")}) == 10
+    assert {"aten::convolution", "aten::lstm", "nn.Module: Conv2d_0", "nn.Module: LSTM_0"} <= set(found)
+
+
+def test_a_trace_of_training_has_the_backward_passes_of_the_stages(run):
+    found = names(run, TRAIN)
+    for name in ("convbench::backward", "convbench::lstm backward", "convbench::backbone backward"):
+        assert found.count(name) == 10
+    assert found.count("convbench::optimizer") == 20
+
+
+def test_a_trace_names_no_file_and_no_host_of_the_machine(run):
+    text = gzip.decompress(place(run, TRAIN).trace.read_bytes()).decode()
+    assert str(Path(torch.__file__).parent.parent) not in text
+    assert str(Path(__file__).parent.parent) not in text
+    assert "host_name" not in text
+    assert ".py(" not in text
+
+
+def test_the_size_is_said_beforehand_and_kept(tmp_path):
+    sizes = {one.metric.name: one.samples[0] for one in profiled(EAGER, tmp_path) if isinstance(one, Reading)}
+    assert sizes["trace_steps"] == 10
+    assert sizes["trace_bytes"] == place(tmp_path, EAGER).trace.stat().st_size < 1_000_000
+    assert sizes["trace_bytes"] <= sizes["trace_bytes_expected"]
+    assert len(list(places.profiles_of(tmp_path))) == 1
+
+
+def test_the_summary_adds_up(run):
+    summary = places.summary(place(run, TRAIN).directory)
+    assert summary["steps"] == len(summary["step_s"]) == 10
+    by_name = {(row["name"], row["phase"]): row for row in summary["operators"]}
+    assert by_name["aten::convolution", "forward"]["stage"] == "backbone"
+    assert by_name["aten::convolution", "forward"]["calls"] == 10
+    assert by_name["aten::mkldnn_rnn_layer_backward", "backward"]["stage"] == "lstm"
+    assert all(row["self_s"] <= row["total_s"] + 1e-9 for row in summary["operators"])
+    assert sum(row["self_s"] for row in summary["operators"]) <= sum(summary["step_s"])
+    memory = summary["memory"]
+    assert sum(size for _, _, size in memory["at_peak"]) == memory["peak_bytes"]
+    assert max(size for _, size in memory["timeline"]) == memory["peak_bytes"]
+
+
+def test_a_profile_is_taken_again_in_place_of_the_old_one(tmp_path):
+    profiled(EAGER, tmp_path)
+    first = place(tmp_path, EAGER).trace
+    profiled(EAGER, tmp_path)
+    assert not first.exists()
+    assert place(tmp_path, EAGER).trace.exists()
+
+
+def test_few_steps_where_calls_are_long(tmp_path, monkeypatch):
+    monkeypatch.setattr(capture, "SECONDS", 0.0)
+    found = profiled(EAGER, tmp_path)
+    (note,) = (one for one in found if isinstance(one, Finding))
+    assert (note.code, note.level, note.data["steps"], note.data["wanted"]) == ("trace_bounded", "note", 1, 10)
+    assert names(tmp_path, EAGER).count("convbench::forward") == 1
+
+
+def test_a_trace_that_would_be_too_large_is_not_taken(tmp_path, monkeypatch):
+    monkeypatch.setattr(capture, "BYTES", 1000)
+    (finding,) = profiled(EAGER, tmp_path)
+    assert finding.code == "not_profiled"
+    assert "MB gzipped, more than" in finding.data["reason"]
+    assert not list(places.profiles_of(tmp_path))
+    assert not list(tmp_path.rglob("*.gz"))
+
+
+@pytest.mark.parametrize("error", [RuntimeError("CUPTI: insufficient privileges"), PermissionError(13, "denied")])
+def test_a_profiler_that_may_not_run_is_a_finding_on_the_record(tmp_path, monkeypatch, error):
+    def refuse(*_):
+        raise error
+
+    monkeypatch.setattr(capture, "_trace", refuse)
+    record = harness.measure(EAGER, Protocol(), ["params"], [capture.Capture(tmp_path)])
+    assert record.status == "ok"
+    assert record.samples("params")
+    (finding,) = (one for one in record.findings if one.code == "not_profiled")
+    assert str(error) in finding.data["reason"]
+
+
+def event(name, begin, end, category=trace.OPERATOR, **args):
+    return trace.Event(name, category, begin, end, (1, 1), args)
+
+
+def test_operators_in_closed_form():
+    events = [
+        event("outer", 0, 100),
+        event("inner", 10, 40, **{"External id": 7}),
+        event("[memory]", 20, 20, trace.MEMORY, Bytes=64),
+        event("inner", 50, 60),
+        event("[memory]", 70, 70, trace.MEMORY, Bytes=-16),
+        event("kernel", 500, 525, "kernel", **{"External id": 7}),
+        event("outer", 200, 230),
+    ]
+    spans = Spans([("convbench::forward", 0, 150), ("convbench::lstm", 0, 150)])
+    found = {(one.name, one.stage): one for one in operators(events, spans)}
+    outer, inner = found["outer", "lstm"], found["inner", "lstm"]
+    assert (outer.calls, outer.self_s, outer.total_s, outer.self_bytes) == (1, pytest.approx(60e-6), pytest.approx(1e-4), -16)
+    assert (inner.calls, inner.self_bytes) == (2, 64)
+    assert inner.self_s == inner.total_s == pytest.approx(40e-6)
+    assert inner.device_s == pytest.approx(25e-6)
+    assert found["outer", "other"].calls == 1
+
+
+def test_an_operator_inside_itself_counts_once_as_a_whole():
+    (found,) = operators([event("again", 0, 100), event("again", 10, 40)], Spans([]))
+    assert (found.calls, found.self_s, found.total_s) == (2, pytest.approx(1e-4), pytest.approx(1e-4))
+
+
+def test_threads_do_not_nest():
+    other = trace.Event("b", trace.OPERATOR, 10, 40, (1, 2), {})
+    found = {one.name: one.self_s for one in operators([event("a", 0, 100), other], Spans([]))}
+    assert found == {"a": pytest.approx(1e-4), "b": pytest.approx(3e-5)}
+
+
+def test_python_frames_go_and_modules_keep_the_module_around_them():
+    def python(name, number, parent):
+        return {"cat": "python_function", "name": name, "args": {"Python id": number, "Python parent id": parent}}
+
+    kept = modules.only_modules(
+        [
+            python("nn.Module: Net_0", 1, None),
+            python("/home/somebody/net.py(7): forward", 2, 1),
+            python("nn.Module: Conv2d_0", 3, 2),
+            {"cat": "cpu_op", "name": "aten::conv2d"},
+        ]
+    )
+    assert [one["name"] for one in kept] == ["nn.Module: Net_0", "nn.Module: Conv2d_0", "aten::conv2d"]
+    assert kept[1]["args"]["Python parent id"] == 1
+    assert kept[0]["args"]["Python parent id"] is None
+
+
+def test_a_thinned_timeline_keeps_its_peak():
+    points = [(float(at), (at * 7919) % 10_007) for at in range(5000)]
+    thin = capture.thinned(points)
+    assert len(thin) <= capture.POINTS
+    assert thin == sorted(thin)
+    assert max(size for _, size in thin) == max(size for _, size in points)
+    assert capture.thinned(points[:5]) == points[:5]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "damaged or cut off"),
+        (gzip.compress(b'{"traceEvents": [' + b"1, " * 999)[:40], "damaged or cut off"),
+        (b'{"traceEvents": [{"ph": "X"', "damaged or cut off"),
+        (b"\xff\xfe\x00", "damaged or cut off"),
+        (b"[1, 2]", "no trace of torch.profiler"),
+        (b'{"traceEvents": 3}', "no trace of torch.profiler"),
+    ],
+)
+def test_a_damaged_trace_says_so(tmp_path, content, message):
+    path = tmp_path / "cpu.1.pt.trace.json.gz"
+    path.write_bytes(content)
+    with pytest.raises(ConvbenchError, match=message):
+        trace.read(path)
+    with pytest.raises(ConvbenchError, match=message), perfetto.server(path, 0):
+        pass
+
+
+def test_a_missing_trace_says_so(tmp_path):
+    with pytest.raises(ConvbenchError, match="No such file"):
+        trace.read(tmp_path / "none.gz")
+
+
+def test_a_damaged_summary_says_what_to_do(tmp_path):
+    directory = tmp_path / places.PROFILES / "one"
+    directory.mkdir(parents=True)
+    (directory / places.SUMMARY).write_text('{"case": ')
+    (directory / f"cpu.1{places.TRACE}").touch()
+    with pytest.raises(ConvbenchError, match="profile the case again"):
+        profile_section.read(tmp_path)
+
+
+def test_names_of_directories_are_plain_and_apart():
+    one, two = (places.directory_of(Path(), f"conv/avg-k(k={k})/{'é' * 300}/../eager").name for k in (4, 5))
+    assert one != two
+    assert len(one) < 100
+    assert set(one) <= set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789=.+-_")
+
+
+def test_a_trace_is_found_by_its_case(run):
+    path = place(run, EAGER).trace
+    for wanted in (EAGER.id, "*/eager/inference/cpu", "inference", str(path)):
+        assert places.find_trace(wanted, [run]) == path
+
+
+@pytest.mark.parametrize(("wanted", "message"), [("nothing", "no profile of 'nothing'"), ("conv", "names 2 profiles")])
+def test_a_case_that_is_none_or_several_is_said_with_the_names(run, wanted, message):
+    with pytest.raises(ConvbenchError, match=message) as error:
+        places.find_trace(wanted, [run])
+    assert EAGER.id in str(error.value)
+    assert TRAIN.id in str(error.value)
+
+
+@pytest.fixture
+def served(run):
+    path = place(run, EAGER).trace
+    with perfetto.server(path, 0) as (server, address):
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield path, address
+        server.shutdown()
+        thread.join()
+
+
+def test_the_page_and_the_trace_are_served_on_loopback_and_nothing_else(served):
+    path, address = served
+    assert address.startswith("http://127.0.0.1:")
+    with urllib.request.urlopen(address, timeout=10) as answer:
+        text = answer.read().decode()
+    assert "ui.perfetto.dev" in text
+    assert path.name in text
+    with urllib.request.urlopen(f"{address}trace", timeout=10) as answer:
+        assert answer.read() == path.read_bytes()
+    for other in ("trace/../../run.json", "etc/passwd"):
+        with pytest.raises(urllib.error.HTTPError, match="404"):
+            urllib.request.urlopen(address + other, timeout=10)
+
+
+def test_a_hostile_name_is_text_on_the_page():
+    text = perfetto.page(HOSTILE)
+    assert "<img" not in text
+    assert text.count("</script>") == 1
+
+
+def test_a_port_in_use_is_said(served):
+    port = int(served[1].rstrip("/").rsplit(":", 1)[1])
+    with pytest.raises(ConvbenchError, match=f"port {port} is in use: choose another with --port"):
+        free_port(port)
+    with pytest.raises(ConvbenchError, match="is in use"), perfetto.server(served[0], port):
+        pass
+    assert free_port(0) > 0
+
+
+def test_tensorboard_says_what_is_missing(run, tmp_path, monkeypatch):
+    with monkeypatch.context() as patched:
+        patched.setattr(viewer, "find_spec", lambda name: None if name == "torch_tb_profiler" else object())
+        with pytest.raises(ConvbenchError, match=r"torch_tb_profiler not installed: pip install 'convbench\[tensorb"):
+            viewer.start(run, 0)
+    monkeypatch.setattr(viewer, "find_spec", lambda _: object())
+    with pytest.raises(ConvbenchError, match="holds no profiles"):
+        viewer.start(tmp_path, 0)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        with pytest.raises(ConvbenchError, match="is in use"):
+            viewer.start(run, taken.getsockname()[1])
+
+
+def test_the_report_lays_a_model_s_variants_side_by_side(run, tmp_path):
+    summary = places.summary(place(run, EAGER).directory)
+    variant = json.loads(json.dumps(summary)) | {"case": summary["case"].replace("/eager/", "/channels_last/")}
+    variant["operators"] = [row for row in variant["operators"] if row["name"] != "aten::lstm"]
+    (group,) = profile_section.groups([variant, summary])
+    assert group["variants"] == ["eager", "channels_last"]
+    lstm = next(row for row in group["operators"] if row["name"] == "aten::lstm")
+    assert lstm["cells"][0]["stage"] == "lstm"
+    assert lstm["cells"][1] is None
+    assert {row["stage"] for row in group["stages"]} >= {"backbone", "reducer", "lstm"}
+    assert group["peaks"][0]["kinds"].split()[0] in ("weights", "activations", "workspace", "temporaries")
+
+
+def test_the_section_of_the_report_shows_hostile_names_as_text(run):
+    summary = places.summary(place(run, TRAIN).directory)
+    summary |= {"case": f"{HOSTILE}/eager/train/cpu", "eager": f"{HOSTILE}/eager/train/cpu"}
+    summary["operators"][0]["name"] = HOSTILE
+    drawings = [page.figure(one, f"m{n}") for n, one in enumerate(profile_section.timelines([summary]))]
+    template = page._environment().get_template("profile.html")
+    text = template.render(profiles=profile_section.groups([summary]), timelines=drawings)
+    assert "<img" not in text
+    assert "Where time and memory go" in text
+    assert text.count("<figure") == 1
+    assert template.render(profiles=[], timelines=[]).strip() == ""

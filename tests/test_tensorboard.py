@@ -1,0 +1,109 @@
+"""The contract with TensorBoard: it reads our traces, eager and compiled, through torch-tb-profiler."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+
+import pytest
+
+pytest.importorskip("torch_tb_profiler", reason="needs convbench[tensorboard]")
+pytest.importorskip("tensorboard", reason="needs convbench[tensorboard]")
+
+from convbench import opening
+from convbench.isolate import missing_tool
+from convbench.profiling import capture, places
+from convbench.profiling import tensorboard as viewer
+from convbench.record import Case, Choice, Clip, Parts, Protocol
+
+PATIENCE = 60
+CASES = {
+    variant: Case(Parts(Choice("conv"), Choice("fc"), 8), Clip(1, 2, 3, 8, 8), choices)
+    for variant, choices in (("eager", ()), ("compiled", (Choice("compile"),)))
+}
+
+
+def ask(address: str, **query: str) -> bytes:
+    asked = f"{address}?{urllib.parse.urlencode(query)}" if query else address
+    with urllib.request.urlopen(asked, timeout=30) as answer:
+        content = answer.read()
+    return gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory):
+    """The plug-in's address and the names of its runs by variant, once it has read them."""
+    run = tmp_path_factory.mktemp("run")
+    known = {}
+    for variant, case in CASES.items():
+        if variant == "compiled" and missing_tool():
+            continue
+        held, _ = opening.open_case(case, seed=0)
+        held.run()
+        list(capture.Capture(run / places.PROFILES)(held, Protocol()))
+        known[variant] = places.directory_of(run / places.PROFILES, case.id).name
+    address, process = viewer.start(run, 0)
+    base = f"{address.partition('#')[0]}data/plugin/{viewer.PLUGIN}"
+    try:
+        wait(base, len(known))
+        yield base, known
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+def wait(base: str, expected: int) -> None:
+    until = time.monotonic() + PATIENCE
+    while time.monotonic() < until:
+        try:
+            answer = json.loads(ask(f"{base}/runs"))
+            if not answer["loading"] and len(answer["runs"]) == expected:
+                return
+        except (urllib.error.URLError, ConnectionError):
+            pass
+        time.sleep(0.2)
+    pytest.fail(f"TensorBoard did not read the traces within {PATIENCE} s")
+
+
+def viewed(served, variant: str, view: str, **query: str) -> str:
+    base, known = served
+    if variant not in known:
+        pytest.skip(f"no compiled trace: {missing_tool()}")
+    common = {"run": known[variant], "worker": "cpu", "span": "1"}
+    return ask(f"{base}/{view}", **common, **query).decode()
+
+
+@pytest.mark.parametrize("variant", CASES)
+def test_the_overview_tells_the_steps(served, variant):
+    overview = json.loads(viewed(served, variant, "overview"))
+    assert len(overview["steps"]["rows"]) == capture.STEPS
+
+
+@pytest.mark.parametrize("variant", CASES)
+def test_the_operators_are_those_of_the_model(served, variant):
+    table = viewed(served, variant, "operation/table", group_by="Operation")
+    assert "aten::convolution" in table
+    assert "aten::lstm" in table
+
+
+@pytest.mark.parametrize("variant", CASES)
+def test_the_memory_view_has_events(served, variant):
+    memory = json.loads(viewed(served, variant, "memory"))
+    assert "aten::convolution" in {row[0] for row in memory["rows"]["CPU"]}
+
+
+@pytest.mark.parametrize("variant", CASES)
+def test_the_module_view_names_the_modules(served, variant):
+    modules = viewed(served, variant, "module")
+    assert "LSTM" in modules
+    if variant == "eager":
+        assert "Conv2d" in modules
+
+
+def test_runs_are_named_after_their_cases(served):
+    base, known = served
+    assert set(json.loads(ask(f"{base}/runs"))["runs"]) == set(known.values())
