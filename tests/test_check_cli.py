@@ -1,0 +1,300 @@
+"""``convbench check`` as CI calls it: exit codes, files, signals, real git; most with workers that need no torch."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from xml.etree import ElementTree
+
+import psutil
+import pytest
+from records import case, record, run_of
+from test_check_sides import run as git
+
+from convbench import store
+from convbench.check import floor, link, outcome
+from convbench.variants.allocator import KEEP_FREED
+
+FAKE = Path(__file__).with_name("fake_worker.py")
+WITH_FAKE = f"""
+import sys
+from pathlib import Path
+from convbench.check import link
+link.PROGRAM = Path({str(FAKE)!r})
+from convbench.cli import main
+main()
+"""
+SAME = {"seconds": {"gap": 0.010, "fc": 0.020}}
+NETS = """
+import torch
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self, kind="same"):
+        super().__init__()
+        assert kind in KINDS, f"no such kind {kind}"
+        self.scale = SCALE if kind == "scaled" else 1.0
+        self.lstm = nn.LSTM(48, 8, batch_first=True)
+
+    def forward(self, clip):
+        return self.lstm(self.scale * clip.flatten(2))[0]
+"""
+SUITE = """
+name: mine
+matrix:
+  model: {name: "nets:Net", kind: [scaled, new]}
+  clip: 1x2x3x4x4
+protocol: {timeout: 60}
+"""
+
+
+def environment(tmp: Path) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if name != "GITHUB_STEP_SUMMARY"}
+    return kept | {"TMPDIR": str(tmp), "XDG_CACHE_HOME": str(tmp / "cache"), "COLUMNS": "160"}
+
+
+def start(here: Path, *words: str, fake: bool = True, **variables: str) -> subprocess.Popen:
+    program = ["-c", WITH_FAKE] if fake else ["-m", "convbench"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    everything = environment(here.parent) | variables
+    return subprocess.Popen(
+        [sys.executable, *program, *words], cwd=here, env=everything, start_new_session=True, **pipes
+    )
+
+
+def convbench(here: Path, *words: str, **more) -> subprocess.CompletedProcess:
+    process = start(here, *words, **more)
+    out, err = process.communicate(timeout=200)
+    assert "Traceback" not in err, err
+    return subprocess.CompletedProcess(words, process.returncode, out, err)
+
+
+def tell(here: Path, told: dict) -> None:
+    (here / "fake.json").write_text(json.dumps(told))
+
+
+@pytest.fixture
+def here(tmp_path):
+    """A repository of a project whose suite is ``fake.json`` and whose workers are fake."""
+    made = tmp_path / "project"
+    made.mkdir()
+    git(made, "init", "-q")
+    tell(made, SAME)
+    (made / ".gitignore").write_text("reports/\n")
+    git(made, "add", "-A")
+    git(made, "commit", "-qm", "one")
+    return made
+
+
+def children(process: subprocess.Popen) -> list[psutil.Process]:
+    return psutil.Process(process.pid).children(recursive=True)
+
+
+def gone(processes: list[psutil.Process], seconds: float = 10) -> bool:
+    _, alive = psutil.wait_procs(processes, seconds)
+    return not [one for one in alive if one.status() != psutil.STATUS_ZOMBIE]
+
+
+def until(process: subprocess.Popen, said: str) -> str:
+    """Read what a process says until it says that."""
+    lines = []
+    for line in process.stderr:
+        lines.append(line)
+        if said in line:
+            return "".join(lines)
+    raise AssertionError("".join(lines))
+
+
+def test_fine_is_exit_0_and_leaves_no_worktree(here):
+    done = convbench(here, "check", "fake.json", "--base", "main")
+    assert done.returncode == 0, done.stderr
+    assert "2 ok" in done.stdout
+    assert "pair 8 of 8" in done.stderr
+    assert git(here, "worktree", "list").count("\n") == 0
+    assert git(here, "status", "--porcelain") == ""
+    assert not list(here.parent.glob("convbench-check-*/"))
+
+
+def test_a_regression_is_exit_1_in_every_file_and_again_in_replay(here):
+    tell(here, {"seconds": {"gap": 0.010, "fc": 0.022}})
+    words = ("--junit", "out/junit.xml", "--json", "out/check.json")
+    done = convbench(here, "check", "fake.json", "--base", "main", *words, GITHUB_STEP_SUMMARY=str(here / "step.md"))
+    assert done.returncode == 1, done.stderr
+    assert "1 regression, 1 ok" in done.stdout
+    assert "head has uncommitted changes" in done.stdout
+    assert ElementTree.parse(here / "out" / "junit.xml").getroot().get("failures") == "1"
+    assert "### convbench check: 1 regression, 1 ok" in (here / "step.md").read_text()
+    again = convbench(here, "replay", "out/check.json")
+    assert (again.returncode, again.stdout) == (1, done.stdout)
+    assert outcome.read(here / "out" / "check.json").base.commit == git(here, "rev-parse", "HEAD")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interruption_leaves_no_worktree_and_no_process(here, number):
+    process = start(here, "check", "fake.json", "--base", "main")
+    until(process, "pair 2 of 8")
+    family = children(process)
+    os.killpg(process.pid, number) if number == signal.SIGINT else process.send_signal(number)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "Traceback" not in err
+    assert gone(family)
+    assert git(here, "worktree", "list").count("\n") == 0
+    assert not list(here.parent.glob("convbench-check-*/"))
+
+
+def test_after_kill_9_the_workers_end_and_the_next_check_cleans_up(here):
+    process = start(here, "check", "fake.json", "--base", "main")
+    until(process, "pair 2 of 8")
+    family = children(process)
+    process.kill()
+    process.communicate()
+    assert gone(family)
+    assert git(here, "worktree", "list").count("\n") == 1
+    assert convbench(here, "check", "fake.json", "--base", "main").returncode == 0
+    assert git(here, "worktree", "list").count("\n") == 0
+    assert not list(here.parent.glob("convbench-check-*/"))
+
+
+def test_two_checks_at_once_take_turns(here):
+    first = start(here, "check", "fake.json", "--base", "main")
+    until(first, "pair 1 of 8")
+    second = start(here, "check", "fake.json", "--base", "main", "--json", "second.json")
+    assert f"another check measures on this machine (process {first.pid})" in until(second, "waiting for it")
+    first.communicate(timeout=60)
+    second.communicate(timeout=60)
+    assert (first.returncode, second.returncode) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        ((), 2, "nothing to compare with: give --base"),
+        (("--base", "nowhere"), 2, "base 'nowhere' is no ref of this repository"),
+        (("--base", "main", "--allocator", "jemaloc"), 2, "--allocator 'jemaloc'"),
+        (("--base", "main", "--detect", "0"), 2, "--detect 0: a percentage from 0.5 to 50"),
+        (("--base", "main", "--base-python", "nowhere/python"), 2, "no such program"),
+        (("--base", "missing.whl"), 2, "no such wheel"),
+        (("--base", "main", "--build", "false"), 5, "--build 'false' failed in base"),
+        (("--baseline", "nowhere"), 2, "nowhere: not a run"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_a_mistake_has_its_message_and_exit_code(here, words, code, said):
+    done = convbench(here, "check", "fake.json", *words)
+    assert (done.returncode, done.stdout) == (code, "")
+    assert said in done.stderr
+
+
+def test_a_side_that_does_not_import_is_exit_5(here):
+    tell(here, SAME | {"broken": "no module named nets"})
+    done = convbench(here, "check", "fake.json", "--base", "main")
+    assert done.returncode == 5
+    assert "head (working tree) cannot be imported: no module named nets" in done.stderr
+
+
+def stored(path: Path, records: list, **environment) -> Path:
+    run = run_of(records)
+    store.start(path, replace(run, environment={**run.environment, **environment}))
+    for one in records:
+        store.append(path, one)
+    return path
+
+
+def test_the_commit_of_a_stored_baseline_is_the_base(here):
+    commit = git(here, "rev-parse", "--short=12", "HEAD")
+    stored(here / "reports" / "old", [record()], commit=commit, dirty=False)
+    done = convbench(here, "check", "fake.json", "--baseline", "reports/old")
+    assert done.returncode == 0, done.stderr
+    assert f"base {commit}" in done.stderr
+
+
+def test_a_baseline_of_another_machine_is_refused_with_what_differs(here):
+    stored(here / "reports" / "old", [record()], commit="0123abc", cpu="another cpu")
+    done = convbench(here, "check", "smoke", "--baseline", "reports/old", "reducer=gap", "exclude=[]", fake=False)
+    assert done.returncode == 4, done.stderr
+    assert "cannot be compared with what is measured here" in done.stderr
+    assert "cpu (another cpu, " in done.stderr
+
+
+def test_a_baseline_of_this_machine_whose_commit_is_gone_is_advisory(here):
+    (here / "tiny.yaml").write_text(
+        "matrix: {reducer: gap, clip: 1x2x3x8x8, rnn: lstm8}\n"
+        "protocol: {max_warmup: 0.02, max_time: 0.05, target: 0.5, min_samples: 6}\n"
+    )
+    assert convbench(here, "run", "tiny.yaml", "--out", "reports/old", fake=False).returncode == 0
+    done = convbench(here, "check", "tiny.yaml", "--baseline", "reports/old", fake=False)
+    assert "Advisory: the baseline's code cannot be measured beside head" in done.stdout, done.stderr
+    assert done.returncode in (0, 3)
+
+
+def test_compare_describes_and_never_decides(here):
+    first = stored(here / "a", [record(case("gap"), latency=2e-3), record(case("gmp"))])
+    second = stored(here / "b", [record(case("gap"), latency=4e-3), record(case("gem"))])
+    done = convbench(here, "compare", str(first), str(second))
+    assert done.returncode == 0, done.stderr
+    assert "2.0" in done.stdout
+    assert "only in the first run: conv/gmp/32" in done.stdout
+    assert "only in the second run: conv/gem/32" in done.stdout
+    assert "To decide, use `convbench check`" in done.stdout
+
+
+def test_compare_of_two_machines_shows_no_ratio_and_says_why(here):
+    first = stored(here / "a", [record(case("gap"))])
+    second = stored(here / "b", [record(case("gap"), latency=1.0)], cpu="another", commit="other")
+    done = convbench(here, "compare", str(first), str(second))
+    assert done.returncode == 4
+    assert "the milliseconds are not comparable: cpu (AMD EPYC 7B13, another)" in done.stderr
+    assert "commit" not in done.stderr
+    assert "×" not in done.stdout
+
+
+def test_a_check_with_torch_of_a_users_models(here):
+    """Base lacks one case and computes another differently: nothing is timed. ``test_check_worker`` times."""
+    (here / "mine.yaml").write_text(SUITE)
+    (here / "nets.py").write_text(NETS + "\nKINDS, SCALE = ('scaled',), 1.0\n")
+    git(here, "add", "-A")
+    git(here, "commit", "-qm", "nets")
+    (here / "nets.py").write_text(NETS + "\nKINDS, SCALE = ('scaled', 'new'), 2.0\n")
+    done = convbench(here, "check", "mine.yaml", "--base", "main", "--json", "out.json", fake=False)
+    assert done.returncode == 5, done.stderr
+    found = outcome.read(here / "out.json")
+    reasons = {one.id.partition("/")[0]: one.invalid for one in found.cases}
+    assert reasons["nets:Net(kind=new)"] == "missing in base: AssertionError: no such kind new"
+    assert reasons["nets:Net(kind=scaled)"].startswith("outputs differ: tensor 0")
+    assert found.base.environment["allocator"] == found.head.environment["allocator"] == "glibc"
+    assert found.base.environment["threads"] == 1
+
+
+def test_a_base_whose_convbench_is_too_old_is_exit_5(here):
+    (here.parent / "old" / "convbench").mkdir(parents=True)
+    (here.parent / "old" / "convbench" / "__init__.py").write_text("__version__ = '0.0.1'\n")
+    done = convbench(here, "check", "smoke", "--base", "../old", fake=False)
+    assert done.returncode == 5
+    assert "base (../old) cannot be imported: " in done.stderr
+    assert "No module named 'convbench.opening'" in done.stderr
+
+
+def test_the_allocators_settings_are_those_of_the_variant():
+    assert link.ALLOCATORS["glibc-arena"] == {name: str(value) for name, (_, value) in KEEP_FREED.items()}
+
+
+def test_the_floor_is_kept_by_machine_and_setting(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    machine, settings = {"cpu": "a", "torch": "2.13"}, link.Settings()
+    assert floor.known(machine, settings) is None
+    floor.keep(machine, settings, 0.03)
+    assert floor.known(machine, settings) == 0.03
+    assert floor.known(machine | {"cpu": "b"}, settings) is None
+    assert floor.known(machine, link.Settings(allocator="glibc-arena")) is None
+
+
+def test_help_of_a_check_needs_no_torch():
+    script = "import sys, convbench.cli.checking, convbench.check.gate, convbench.check.files; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.split()
+    assert "torch" not in loaded

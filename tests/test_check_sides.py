@@ -1,0 +1,225 @@
+"""What can be compared and what it becomes: real repositories, worktrees, wheels and locks; no torch."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from convbench.check import git, lock, sides
+from convbench.errors import BuildFailed, ConvbenchError
+
+
+def run(cwd: Path, *words: str) -> str:
+    identity = ["-c", "user.name=t", "-c", "user.email=t@t", "-c", "init.defaultBranch=main"]
+    return subprocess.run(
+        ["git", *identity, *words], cwd=cwd, check=True, capture_output=True, text=True
+    ).stdout.strip()
+
+
+@pytest.fixture
+def repository(tmp_path):
+    """Two commits: ``main~1`` says one, ``main`` says two; a suite in a folder of it."""
+    made = tmp_path / "project"
+    (made / "speed").mkdir(parents=True)
+    run(made, "init", "-q")
+    (made / "speed" / "suite.yaml").write_text("name: x\n")
+    for number in ("one", "two"):
+        (made / "nets.py").write_text(f"NUMBER = {number!r}\n")
+        run(made, "add", "-A")
+        run(made, "commit", "-qm", number)
+    return made
+
+
+@pytest.fixture
+def room():
+    with sides.room() as made:
+        yield made
+
+
+def number(side: sides.Side) -> str:
+    """What ``nets`` says in a process that finds modules as a worker of this side does."""
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, side.paths))}
+    words = [side.python, "-P", "-c", "import nets; print(nets.NUMBER)"]
+    return subprocess.run(
+        words, cwd=side.cwd, env=environment, check=True, capture_output=True, text=True
+    ).stdout.strip()
+
+
+def test_a_ref_is_a_worktree_that_is_gone_afterwards(repository, room):
+    here = sides.Here.at(repository, str(repository / "speed" / "suite.yaml"))
+    with sides.materialise("main~1", here, room) as base, sides.materialise(".", here, room) as head:
+        assert (number(base), number(head)) == ("one", "two")
+        assert base.label == f"main~1 ({base.commit[:12]})"
+        assert base.suite == base.root / "speed" / "suite.yaml"
+        assert base.root / "speed" in base.paths
+        assert not base.dirty
+    assert run(repository, "worktree", "list").count("\n") == 0
+    assert not base.root.exists()
+
+
+def test_the_working_tree_counts_as_it_stands_and_says_so(repository, room):
+    (repository / "nets.py").write_text("NUMBER = 'three'\n")
+    here = sides.Here.at(repository, "smoke")
+    with sides.materialise(".", here, room) as head, sides.materialise("HEAD", here, room) as base:
+        assert (number(head), head.dirty) == ("three", True)
+        assert (number(base), base.dirty) == ("two", False)
+
+
+def test_a_subfolder_is_the_working_directory_in_both_trees(repository, room):
+    here = sides.Here.at(repository / "speed", "suite.yaml")
+    with sides.materialise("main~1", here, room) as base:
+        assert base.cwd == base.root / "speed"
+        assert number(base) == "one"
+
+
+def test_pythonpath_into_the_tree_moves_with_it(repository, room, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", f"{repository / 'lib'}{os.pathsep}/elsewhere")
+    with sides.materialise("main~1", sides.Here.at(repository, "smoke"), room) as base:
+        assert base.root / "lib" in base.paths
+        assert Path("/elsewhere") in base.paths
+
+
+def test_a_branch_that_only_origin_has_is_found(repository, room, tmp_path):
+    run(repository, "branch", "release", "main~1")
+    run(tmp_path, "clone", "-q", str(repository), "clone")
+    with sides.materialise("release", sides.Here.at(tmp_path / "clone", "smoke"), room) as base:
+        assert number(base) == "one"
+
+
+def test_a_directory_is_taken_as_it_is(repository, room, tmp_path):
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "nets.py").write_text("NUMBER = 'other'\n")
+    with sides.materialise(str(tmp_path / "other"), sides.Here.at(repository, "smoke"), room) as base:
+        assert number(base) == "other"
+
+
+def wheel(folder: Path) -> Path:
+    path = folder / "nets-1.0-py3-none-any.whl"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("nets.py", "NUMBER = 'wheel'\n")
+        archive.writestr("nets-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: nets\nVersion: 1.0\n")
+        archive.writestr("nets-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        archive.writestr("nets-1.0.dist-info/RECORD", "nets.py,,\n")
+    return path
+
+
+def test_a_wheel_goes_before_the_tree(repository, room, tmp_path):
+    with sides.materialise(str(wheel(tmp_path)), sides.Here.at(repository, "smoke"), room) as base:
+        assert number(base) == "wheel"
+
+
+def test_a_wheel_that_is_none_is_a_failed_build(repository, room, tmp_path):
+    (tmp_path / "bad-1.0-py3-none-any.whl").write_text("no zip")
+    here = sides.Here.at(repository, "smoke")
+    with (
+        pytest.raises(BuildFailed, match="cannot be installed"),
+        sides.materialise(str(tmp_path / "bad-1.0-py3-none-any.whl"), here, room),
+    ):
+        pass
+
+
+def test_a_base_that_does_not_build_is_a_failed_build_and_leaves_nothing(repository, room):
+    here = sides.Here.at(repository, "smoke")
+    command = f"{sys.executable} -c 'import sys; sys.exit(\"no compiler\")'"
+    with (
+        pytest.raises(BuildFailed, match=r"failed in base \(exit code 1\): no compiler"),
+        sides.materialise("main~1", here, room, command),
+    ):
+        pass
+    assert run(repository, "worktree", "list").count("\n") == 0
+
+
+def test_a_base_is_built_in_its_own_tree(repository, room):
+    here = sides.Here.at(repository, "smoke")
+    command = f'{sys.executable} -c \'open("nets.py", "w").write("NUMBER = 5")\''
+    with sides.materialise("main~1", here, room, command) as base:
+        assert number(base) == "5"
+    assert run(repository, "status", "--porcelain") == ""
+
+
+@pytest.mark.parametrize(
+    ("prepare", "said"),
+    [
+        (lambda here, _: here, "ref of this repository, wheel or directory: `git fetch` it"),
+        (lambda _, tmp: tmp, "this is not a git repository: name a wheel or a directory"),
+        (
+            lambda here, tmp: (run(tmp, "clone", "-q", "--depth", "1", here.as_uri(), "shallow"), tmp / "shallow")[1],
+            "ref in this clone, which is shallow: fetch it first, as in `git fetch --depth 1 origin nowhere`",
+        ),
+    ],
+    ids=["unknown", "no repository", "shallow"],
+)
+def test_what_cannot_be_had_is_said_with_what_to_do(repository, room, tmp_path, prepare, said):
+    here = sides.Here.at(prepare(repository, tmp_path), "smoke")
+    with pytest.raises(ConvbenchError, match=said) as error, sides.materialise("nowhere", here, room):
+        pass
+    assert error.value.exit_code == 2
+
+
+def test_without_git_a_ref_is_refused_and_a_directory_works(repository, room, tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    here = sides.Here.at(repository, "smoke")
+    with pytest.raises(ConvbenchError, match="git is not installed"), sides.materialise("main", here, room):
+        pass
+    with sides.materialise(str(repository), here, room) as base:
+        assert number(base) == "two"
+
+
+def test_a_ref_that_looks_like_an_option_is_no_ref(repository):
+    assert git.commit(repository, "--help") is None
+
+
+def test_the_worktree_of_a_killed_check_is_removed_by_the_next_and_a_living_one_is_kept(repository, room, tmp_path):
+    dead, living = tmp_path / "convbench-check-dead", tmp_path / "convbench-check-living"
+    users = tmp_path / "mine"
+    for folder in (dead, living):
+        folder.mkdir()
+        (folder / "lock").touch()
+        run(repository, "worktree", "add", "-q", "--detach", str(folder / "base"), "main")
+    run(repository, "worktree", "add", "-q", "--detach", str(users), "main")
+    with lock.hold(living / "lock"), sides.materialise("main~1", sides.Here.at(repository, "smoke"), room):
+        pass
+    left = run(repository, "worktree", "list")
+    assert not dead.exists()
+    assert str(living) in left
+    assert str(users) in left
+
+
+def test_another_interpreter_is_lent_this_convbench(repository, room):
+    with sides.materialise(".", sides.Here.at(repository, "smoke"), room) as head:
+        other = sides.with_python(head, sys.executable, room)
+    assert (other.paths[-1] / "convbench" / "__init__.py").is_file()
+    with pytest.raises(ConvbenchError, match="no such program"):
+        sides.with_python(head, "python-of-nowhere", room)
+
+
+def test_the_second_check_waits_for_the_first_and_says_so(tmp_path):
+    told, order = [], []
+
+    def second() -> None:
+        with lock.hold(tmp_path / "lock", told.append):
+            order.append("second")
+
+    with lock.hold(tmp_path / "lock"):
+        thread = threading.Thread(target=second)
+        thread.start()
+        while not told:
+            pass
+        order.append("first")
+    thread.join(10)
+    assert order == ["first", "second"]
+    assert told == [str(os.getpid())]
+    assert not lock.is_held(tmp_path / "lock")
+
+
+def test_the_room_is_gone_whatever_happened():
+    with pytest.raises(RuntimeError), sides.room() as made:
+        (made / "base").mkdir()
+        raise RuntimeError
+    assert not made.exists()

@@ -1,0 +1,149 @@
+"""The real worker, with torch: what it tells of a case, and pairs in which one side does more."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from convbench.check import pairs, sides, worker
+from convbench.check.link import Settings, Worker
+from convbench.check.pairs import Arm, Failed, Planned
+from convbench.check.sides import Side
+from convbench.errors import CaseFailed
+
+SUITE = """
+matrix: {reducer: [gap, {name: avg-k, k: [2, 4]}], clip: 1x2x3x16x16, rnn: lstm8}
+protocol: {seed: 3, timeout: 50}
+"""
+QUICK = Settings(slice_s=0.002, case_s=0.5, timeout=60.0)
+
+
+@pytest.fixture(scope="module")
+def here(tmp_path_factory):
+    made = tmp_path_factory.mktemp("side")
+    (made / "tiny.yaml").write_text(SUITE)
+    return made
+
+
+@pytest.fixture(scope="module")
+def side(here):
+    return Side("here", here, here, (Path(__file__).parent,))
+
+
+@pytest.fixture(scope="module")
+def real(side, here):
+    with Worker(side, QUICK, here) as made:
+        made.ask("hello", threads=1)
+        yield made
+
+
+@pytest.fixture(scope="module")
+def planned(real):
+    plan = real.ask("plan", suite="tiny.yaml", overrides=[], device="cpu", only=[], skip=[])
+    assert (plan["name"], plan["protocol"]["seed"], plan["protocol"]["timeout"]) == ("tiny", 3, 50)
+    return [Planned(one["id"], one["case"], 3) for one in plan["cases"]]
+
+
+def test_a_plan_has_every_case_with_its_resolved_id(planned):
+    assert [case.id.split("/")[1:3] for case in planned] == [["gap", "32"], ["avg-k(k=2)", "128"], ["avg-k", "512"]]
+
+
+def test_inspection_tells_exact_counts_and_writes_the_output(real, planned, here):
+    said = real.ask("inspect", **planned[0].words, name=planned[0].id, outputs=str(here / "out.npz"))
+    assert said["facts"]["params"] == 28 * 32 + 4 * 8 * (32 + 8 + 2)
+    assert said["facts"]["dtype"] == "torch.float32"
+    with np.load(here / "out.npz") as stored:
+        assert stored[stored.files[0]].shape == (1, 2, 8)
+
+
+def test_a_case_that_reads_otherwise_is_told_to_be_of_another_format(real, planned):
+    with pytest.raises(CaseFailed, match="it is older than the suite's format"):
+        real.ask("resolve", case=planned[0].case, name=planned[0].id + "+new")
+
+
+def test_a_mistake_in_a_case_is_its_message(real, planned):
+    broken = json.loads(json.dumps(planned[0].case))
+    broken["architecture"]["reducer"]["name"] = "gpa"
+    with pytest.raises(CaseFailed, match="unknown reducer 'gpa'; did you mean 'gap'"):
+        real.ask("resolve", case=broken, name="x")
+
+
+def test_modules_say_where_code_lies(real):
+    files = real.ask("modules")["files"]
+    assert Path(files["convbench.opening"]).parent == Path(worker.__file__).parents[1]
+    assert "__main__" not in files
+
+
+def test_what_a_model_prints_stays_out_of_the_channel(real, here):
+    described = {
+        "architecture": {"model": {"name": "wild:Ending", "options": [["how", "raise"]]}, "inputs": None, "stages": []},
+        "clip": {"batch": 1, "frames": 2, "channels": 3, "height": 8, "width": 8},
+        "variant": [], "scenario": "inference", "device": "cpu",
+    }  # fmt: skip
+    with pytest.raises(CaseFailed, match="the user's own mistake"):
+        real.ask("prepare", case=described, seed=0)
+
+
+def test_work_that_is_put_in_is_as_much_as_was_asked_and_is_seen_by_a_pair(side, real, planned, here):
+    """Twice the work: the ratio is near two, far from what load on this machine can do to a pair on one core."""
+    case = planned[2]
+    injected = real.ask("calibrate", **case.words, slowdown=1.0)["injected"]
+    real.ask("release")
+    arms = (Arm("base", side), Arm("head", side, {case.id: tuple(injected)}))
+    measured = {one.id: found for one, found in pairs.measure(arms, [case, planned[0]], QUICK, here)}
+    assert not any(isinstance(one, Failed) for one in measured.values()), measured
+    assert 1.5 < math.exp(measured[case.id].log_ratio()) < 3
+    assert 0.75 < math.exp(measured[planned[0].id].log_ratio()) < 1.33
+    assert len(measured[case.id].rounds) % 6 == 0
+
+
+def test_orders_are_balanced():
+    for arms in (["a", "b"], ["a", "b", "c"]):
+        orders = pairs._orders(arms, 24)
+        assert {orders.count(order) for order in orders} == {24 // math.factorial(len(arms))}
+
+
+def test_cases_that_change_their_process_have_one_of_their_own():
+    plain = [Planned(name, {}, 0) for name in "abc"]
+    loaded = [Planned(name, {}, 0, (("LD_PRELOAD", "x"),)) for name in "de"]
+    alone = [Planned(name, {}, 0, alone=True) for name in "fg"]
+    grouped = pairs.groups([*plain, *loaded, *alone])
+    assert [[case.id for case in group] for group in grouped] == [["a", "b", "c"], ["d", "e"], ["f"], ["g"]]
+
+
+def test_a_pair_is_pinned_to_as_many_cores_as_it_has_threads():
+    allowed = os.sched_getaffinity(0)
+    assert len(pairs.quietest(1)) == 1
+    assert set(pairs.quietest(len(allowed))) == allowed
+
+
+def test_workers_are_alike_but_for_what_is_random_on_purpose(side, here):
+    from convbench.check.link import _environment
+
+    one, other = (_environment(side, Settings(allocator="glibc-arena", threads=2), here) for _ in range(2))
+    differ = {name for name in one if one[name] != other[name]}
+    assert differ <= {"PYTHONHASHSEED", "CONVBENCH_PADDING"}
+    assert "PYTHONHASHSEED" in differ
+    assert (one["OMP_NUM_THREADS"], one["OMP_WAIT_POLICY"], one["MALLOC_MMAP_MAX_"]) == ("2", "PASSIVE", "0")
+
+
+def test_the_allocator_of_the_user_is_not_that_of_the_workers(side, here, monkeypatch):
+    from convbench.check.link import _environment
+
+    monkeypatch.setenv("MALLOC_TOP_PAD_", "1")
+    monkeypatch.setenv("LD_PRELOAD", "/usr/lib/libjemalloc.so")
+    assert not {"MALLOC_TOP_PAD_", "LD_PRELOAD"} & set(_environment(side, Settings(), here))
+
+
+def test_a_base_of_another_interpreter_runs_with_it(here, tmp_path):
+    lent = sides.with_python(Side("here", here, here, ()), sys.executable, tmp_path)
+    with Worker(lent, QUICK, tmp_path) as other:
+        assert other.ask("hello", threads=1)["python"] == sys.version.split()[0]
+        file = other.ask("modules")["files"]["convbench"]
+    assert Path(file).is_relative_to(tmp_path / "lent")
