@@ -160,7 +160,8 @@ def test_operators_in_closed_form():
     spans = Spans([("convbench::forward", 0, 150), ("convbench::lstm", 0, 150)])
     found = {(one.name, one.stage): one for one in operators(events, spans)}
     outer, inner = found["outer", "lstm"], found["inner", "lstm"]
-    assert (outer.calls, outer.self_s, outer.total_s, outer.self_bytes) == (1, pytest.approx(60e-6), pytest.approx(1e-4), -16)
+    assert (outer.calls, outer.self_bytes) == (1, -16)
+    assert (outer.self_s, outer.total_s) == pytest.approx((60e-6, 1e-4))
     assert (inner.calls, inner.self_bytes) == (2, 64)
     assert inner.self_s == inner.total_s == pytest.approx(40e-6)
     assert inner.device_s == pytest.approx(25e-6)
