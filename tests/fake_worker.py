@@ -52,8 +52,11 @@ class Fake:
         return {}
 
     def prepare(self, case, seed, injected):
-        self.case, self.slices = case["name"], 0
+        self.case, self.slices, self.slower = case["name"], 0, 1 + injected[0] / 1000 if injected else 1.0
         return {"seconds": 0.01}
+
+    def calibrate(self, case, seed, slowdown):
+        return {"injected": [round(1000 * slowdown), 64], "achieved": slowdown}
 
     def warm(self, calls):
         return {}
@@ -67,7 +70,11 @@ class Fake:
         if self.slices == 5 and how == "hang":
             time.sleep(60)
         spread = TOLD.get("spread", 0.001)
-        return {"best": TOLD["seconds"][self.case] * random.gauss(1, spread), "device": None, "state": None}
+        return {
+            "best": self.slower * TOLD["seconds"][self.case] * random.gauss(1, spread),
+            "device": None,
+            "state": None,
+        }
 
     def release(self):
         return {}

@@ -9,6 +9,7 @@ from convbench.cli import (  # noqa: F401  (importing them registers their verbs
     profiling,
     reporting,
     running,
+    selftesting,
     shelves,
     stored,
 )

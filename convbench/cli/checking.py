@@ -54,7 +54,7 @@ def check(
     """Measure base and head side by side, now: exit 1 means a confirmed regression and nothing else."""
     from convbench.check.inspection import Request
 
-    settings = _settings(threads, allocator, device)
+    settings = settings_of(threads, allocator, device)
     if baseline is not None:
         from convbench.cli.stored import advise, base_of
 
@@ -64,7 +64,7 @@ def check(
     if not (base or base_python):
         raise ConvbenchError("nothing to compare with: give --base (a git ref, a wheel or a directory) or --baseline")
     request = Request(suite, overrides or (), only or (), skip or (), not different_outputs)
-    with _undisturbed():
+    with undisturbed():
         outcome = _checked(request, (base or ".", base_python, build), settings, detect)
     _keep(outcome, as_json or Path("reports/check") / f"{outcome.suite}.json", junit, summary)
     raise typer.Exit(_show(outcome))
@@ -78,7 +78,8 @@ def replay(file: Annotated[Path, typer.Argument(help="The JSON of a check.")]) -
     raise typer.Exit(_show(outcome.read(file)))
 
 
-def _settings(threads: int, allocator: str, device: str) -> Settings:
+def settings_of(threads: int, allocator: str, device: str) -> Settings:
+    """What both sides share. Raises ConvbenchError for an allocator that cannot be fixed in every worker."""
     from convbench.check.link import ALLOCATORS, Settings
     from convbench.registry import did_you_mean
 
@@ -108,7 +109,7 @@ def _checked(request: Request, of_base: tuple[str, str, str], settings: Settings
 
 
 @contextmanager
-def _undisturbed() -> Iterator[None]:
+def undisturbed() -> Iterator[None]:
     """One check at a time on this machine; an interruption, also a CI system's, is taken once and cleans up."""
     from convbench.check import lock
 
@@ -140,6 +141,7 @@ class _Lines:
 
 
 def watcher() -> Watcher:
+    """Says on standard error how far the check is."""
     return _Lines()
 
 

@@ -1,0 +1,155 @@
+"""The gate judged by itself on this machine: how often the same code is called slower, and which slowdowns it sees.
+
+An experiment is a whole check of a tree against itself with real work put into head's forward pass, or none. Every
+verdict is a line of a file that later runs go on with, so that figures come from all that was measured, and only that.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from scipy.stats import binomtest
+
+from convbench.check import decision, gate, inspection
+from convbench.check.decision import Rule
+from convbench.check.inspection import Request
+from convbench.check.link import Settings, Worker
+from convbench.check.outcome import CaseOutcome
+from convbench.check.pairs import Arm, Planned
+from convbench.check.sides import Side
+from convbench.check.verdict import verdict
+from convbench.errors import Refused
+from convbench.record import Scalar
+
+ENOUGH_POWER = 0.9
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """The verdict on one case with a slowdown put in: as asked, as timed when put in, and as the pairs saw it."""
+
+    slowdown: float
+    achieved: float
+    case: str
+    word: str
+    seen: float
+    pairs: int
+    seconds: float
+    settings: Mapping[str, Scalar]
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """What became of the trials of one slowdown: shares with exact 95 % bounds."""
+
+    slowdown: float
+    trials: int
+    red: float
+    red_low: float
+    red_high: float
+    passed: float
+    inconclusive: float
+    seen: float
+
+
+class Selftest:
+    """A tree ready to be checked against itself. Raises Refused where a case cannot be."""
+
+    def __init__(self, side: Side, request: Request, how: tuple[Settings, Rule], room: Path) -> None:
+        self.side, self.room = side, room
+        self.settings, self.rule = how
+        found = inspection.inspect(side, side, request, self.settings, room)
+        if found.invalid:
+            raise Refused("; ".join(f"{case}: {reason}" for case, reason in found.invalid.items()))
+        self.cases, self.environment = found.valid, found.environments["head"]
+        self._injections: dict[tuple[str, float], tuple[tuple[int, int], float]] = {}
+
+    def experiments(self, slowdowns: Sequence[float], seconds: float, watcher: gate.Watcher) -> Iterator[Trial]:
+        """Whole checks until the time is up, slowdowns in random order, none twice before all once."""
+        start, waiting = time.monotonic(), list[float]()
+        while time.monotonic() - start < seconds:
+            waiting = waiting or random.sample(list(slowdowns), len(slowdowns))
+            slowdown = waiting.pop()
+            watcher.says(f"experiment: {slowdown:+.0%}" if slowdown else "experiment: the same code")
+            yield from self.experiment(slowdown, watcher)
+
+    def experiment(self, slowdown: float, watcher: gate.Watcher) -> list[Trial]:
+        """One check of all cases with this slowdown put into head."""
+        injected = {case.id: self._injection(case, slowdown) for case in self.cases} if slowdown else {}
+        head = Arm("head", self.side, {case: work for case, (work, _) in injected.items()})
+        start, how = time.monotonic(), (self.settings, self.rule, len(self.cases))
+        timed = gate.decide((Arm("base", self.side), head), self.cases, how, self.room, watcher)
+        each = (time.monotonic() - start) / len(self.cases)
+        achieved = {case: found for case, (_, found) in injected.items()}
+        return [self._trial(case.id, slowdown, achieved.get(case.id, 0.0), timed, each) for case in self.cases]
+
+    def _trial(self, case: str, slowdown: float, achieved: float, timed: gate.Timed, seconds: float) -> Trial:
+        pairs, confirmation = timed.pairs.get(case, []), timed.confirmation.get(case, [])
+        found = CaseOutcome(case, tuple(pairs), tuple(confirmation), invalid=timed.failed.get(case, ""))
+        judged = verdict(found, self.rule, len(self.cases))
+        seen = decision.ratio(found.logs).estimate - 1 if pairs else 0.0
+        count = len(pairs) + len(confirmation)
+        settings = asdict(self.settings) | {"tolerance": self.rule.tolerance, "guard": self.rule.guard}
+        return Trial(slowdown, achieved, case, judged.word, seen, count, seconds, settings)
+
+    def _injection(self, case: Planned, slowdown: float) -> tuple[tuple[int, int], float]:
+        """The work that slows a case down, measured on this machine once."""
+        if (case.id, slowdown) not in self._injections:
+            with Worker(self.side, self.settings, self.room, dict(case.variables)) as worker:
+                worker.ask("hello", threads=self.settings.threads)
+                said = worker.ask("calibrate", **case.words, slowdown=slowdown)
+            count, size = said["injected"]
+            self._injections[case.id, slowdown] = ((count, size), said["achieved"])
+        return self._injections[case.id, slowdown]
+
+
+def figures(trials: Iterable[Trial]) -> list[Figure]:
+    """Shares by slowdown, the same code (0) first. Invalid trials count as trials: they are no success of anything."""
+    kept = list(trials)
+    return [_figure(one, [t for t in kept if t.slowdown == one]) for one in sorted({t.slowdown for t in kept})]
+
+
+def smallest_seen(found: Iterable[Figure]) -> float | None:
+    """The smallest slowdown of which at least nine in ten were red, None where there was none."""
+    return min((one.slowdown for one in found if one.slowdown and one.red >= ENOUGH_POWER), default=None)
+
+
+def told(found: Iterable[Figure]) -> Iterator[str]:
+    """A line a slowdown, with what ran and the exact 95 % bounds of its share of red."""
+    for one in found:
+        rest = f"{one.passed:.1%} ok, {one.inconclusive:.1%} inconclusive, seen as {one.seen:+.1%}"
+        bounds = f"{one.red:.1%} red ({one.red_low:.1%} to {one.red_high:.1%})"
+        name = f"{one.slowdown:+.0%}" if one.slowdown else "same code"
+        yield f"{name}: {one.trials} verdicts, {bounds}, {rest}"
+
+
+def append(trials: Iterable[Trial], path: Path) -> Iterator[Trial]:
+    """Pass trials on, each written down as it comes."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for trial in trials:
+        with path.open("a") as file:
+            file.write(json.dumps(asdict(trial)) + "\n")
+        yield trial
+
+
+def stored(path: Path, settings: Settings, rule: Rule) -> list[Trial]:
+    """The trials in a file that were made with these settings and this rule."""
+    if not path.exists():
+        return []
+    trials = [Trial(**json.loads(line)) for line in path.read_text().splitlines()]
+    wanted = {"threads": settings.threads, "allocator": settings.allocator, "tolerance": rule.tolerance}
+    return [trial for trial in trials if all(trial.settings.get(key) == value for key, value in wanted.items())]
+
+
+def _figure(slowdown: float, trials: list[Trial]) -> Figure:
+    words = [trial.word for trial in trials]
+    red = binomtest(words.count("regression"), len(words))
+    interval = red.proportion_ci(method="exact")
+    seen = sorted(trial.seen for trial in trials)[len(trials) // 2]
+    passed, inconclusive = (words.count(word) / len(words) for word in ("ok", "inconclusive"))
+    return Figure(slowdown, len(words), red.statistic, interval.low, interval.high, passed, inconclusive, seen)

@@ -1,0 +1,82 @@
+"""The selftest with workers that need no torch: what it counts, keeps and says."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+from test_check_cli import SAME, convbench, here, tell  # noqa: F401
+
+from convbench.check import selftest
+from convbench.check.decision import Rule
+from convbench.check.link import Settings
+from convbench.check.selftest import Trial
+
+ONE = Trial(0.0, 0.0, "gap", "ok", 0.001, 8, 9.0, {"threads": 1, "allocator": "glibc", "tolerance": 0.02})
+
+
+def trials(slowdown: float, **words: int) -> list[Trial]:
+    return [replace(ONE, slowdown=slowdown, word=word) for word, count in words.items() for _ in range(count)]
+
+
+def test_the_rate_of_false_alarms_has_its_exact_bound():
+    """No red in 300 bounds the rate at 1.2 %: 1 - 0.025^(1/300)."""
+    (figure,) = selftest.figures(trials(0.0, ok=297, inconclusive=3))
+    assert (figure.red, figure.red_low) == (0, 0)
+    assert figure.red_high == pytest.approx(1 - 0.025 ** (1 / 300))
+    assert figure.inconclusive == pytest.approx(0.01)
+
+
+def test_an_invalid_trial_is_no_success():
+    (figure,) = selftest.figures(trials(0.05, regression=9, invalid=1))
+    assert (figure.trials, figure.red) == (10, 0.9)
+
+
+def test_the_floor_is_the_smallest_slowdown_mostly_seen():
+    found = selftest.figures(
+        [
+            *trials(0.0, ok=10),
+            *trials(0.03, regression=5, ok=5),
+            *trials(0.05, regression=9, ok=1),
+            *trials(0.1, regression=9),
+        ]
+    )
+    assert [figure.slowdown for figure in found] == [0.0, 0.03, 0.05, 0.1]
+    assert selftest.smallest_seen(found) == 0.05
+    assert selftest.smallest_seen(found[:2]) is None
+
+
+def test_trials_are_appended_and_only_those_of_the_same_setting_are_counted(tmp_path):
+    path = tmp_path / "trials.jsonl"
+    other = replace(ONE, settings=ONE.settings | {"allocator": "glibc-arena"})
+    for _ in range(2):
+        assert len(list(selftest.append([ONE, other], path))) == 2
+    assert selftest.stored(path, Settings(), Rule()) == [ONE, ONE]
+    assert selftest.stored(path, Settings(allocator="glibc-arena"), Rule()) == [other, other]
+    assert selftest.stored(tmp_path / "none", Settings(), Rule()) == []
+
+
+def test_the_verb_runs_checks_prints_figures_and_keeps_the_floor(here):  # noqa: F811
+    words = ("fake.json", "--minutes", "0.2", "--slowdowns", "0,10", "--out", "trials.jsonl")
+    done = convbench(here, "selftest", *words)
+    assert done.returncode == 0, done.stderr
+    same, slower, smallest = done.stdout.splitlines()
+    assert same.startswith("same code: ")
+    assert " 0.0% red (0.0% to " in same
+    assert slower.startswith("+10%: ")
+    assert "100.0% red" in slower
+    assert "seen as +10.0%" in slower
+    assert smallest.startswith("smallest slowdown seen in nine of ten: 10%, kept in ")
+    kept = json.loads((here.parent / "cache" / "convbench" / "floor.json").read_text())
+    assert list(kept.values()) == [0.1]
+    tell(here, SAME)
+    check = convbench(here, "check", "fake.json", "--base", "main")
+    assert "the selftest of this machine saw slowdowns from 10.0% on" in check.stdout
+
+
+@pytest.mark.parametrize("words", [("--slowdowns", "3,x"), ("--allocator", "x")])
+def test_a_mistake_is_one_message(here, words):  # noqa: F811
+    done = convbench(here, "selftest", "fake.json", *words)
+    assert done.returncode == 2
+    assert words[0] in done.stderr
