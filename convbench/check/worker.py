@@ -35,13 +35,14 @@ class Worker:
         self.device = "cpu"
 
     def hello(self, threads: int) -> Answer:
-        """Import what measuring needs; says which versions these are."""
+        """Import what measuring needs, and what torch loads at its first shape on meta; says which versions."""
         import torch
 
         import convbench
         import convbench.opening
 
         torch.set_num_threads(threads)
+        torch.nn.functional.conv2d(*(torch.empty(1, 1, 1, 1, device="meta") for _ in range(2)))
         return {"python": sys.version.split()[0], "torch": torch.__version__, "convbench": convbench.__version__}
 
     def describe(self, device: str) -> Answer:
