@@ -21,9 +21,9 @@ from torch.profiler import ProfilerActivity, profile
 from convbench.boundaries import call, is_compiled, listening
 from convbench.marks import Marks
 from convbench.network import stage_modules
-from convbench.scenarios.train import TrainingStep
 from convbench.spans import OTHER, PREFIX, Spans, is_recurrent
 from convbench.subject import Subject
+from convbench.training import TrainingStep
 
 KINDS = ("weights", "inputs", "activations", "workspace", "gradients", "optimizer", "temporaries")
 

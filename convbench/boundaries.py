@@ -18,9 +18,9 @@ from torch.utils import _pytree as pytree
 
 from convbench.network import stage_modules
 from convbench.record import Case
-from convbench.scenarios.train import TrainingStep
 from convbench.spans import OTHER
 from convbench.subject import Subject
+from convbench.training import TrainingStep
 
 
 class Listener(Protocol):

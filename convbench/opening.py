@@ -14,8 +14,8 @@ from torch.utils import _pytree as pytree
 from convbench import subject
 from convbench.errors import CaseFailed
 from convbench.record import Case, Metric, Reading
-from convbench.scenarios.train import Step
 from convbench.subject import Subject
+from convbench.training import Step
 
 TOLERANCE = {torch.float32: 1e-3, torch.float16: 2e-2, torch.bfloat16: 5e-2}
 """Relative and absolute; outputs of an LSTM lie in [-1, 1]. Of gradients: of the norm."""

@@ -22,9 +22,8 @@ from convbench.errors import CaseFailed
 from convbench.network import weights_bytes
 from convbench.onednn import extra_bytes
 from convbench.record import Case
-from convbench.scenarios.train import TrainingStep
-from convbench.subject import Inputs, Subject
-from convbench.variants.channels_last import frames_last
+from convbench.subject import Subject
+from convbench.training import TrainingStep
 
 UNCHANGED = ("allocator", "threads", "eager", "channels_last")
 """Variants that do not change which tensors there are, or may not be applied here."""
@@ -67,8 +66,7 @@ def _assemble(case: Case) -> Subject:
     variant = tuple(choice for choice in case.variant if choice.name not in UNCHANGED)
     held = subject.assemble(replace(case, variant=variant), seed=0)
     if "channels_last" in names:
-        args, kwargs = pytree.tree_map_only(torch.Tensor, frames_last, (held.inputs.args, held.inputs.kwargs))
-        held = replace(held, inputs=Inputs(args, kwargs))
+        held = replace(held, inputs=held.inputs.channels_last())
     return subject.transform(held)
 
 

@@ -28,6 +28,10 @@ class Inputs:
     def tensors(self) -> list[torch.Tensor]:
         return [leaf for leaf in pytree.tree_leaves((self.args, self.kwargs)) if isinstance(leaf, torch.Tensor)]
 
+    def channels_last(self) -> Inputs:
+        """The same frames in NHWC order: clips (B, T, C, H, W) so that flatten(0, 1) is channels_last without a copy."""
+        return Inputs(*pytree.tree_map_only(torch.Tensor, _frames_last, (self.args, self.kwargs)))
+
 
 @dataclass(frozen=True)
 class Subject:
@@ -88,3 +92,12 @@ def _inputs(case: Case, seed: int, device: str) -> Inputs:
         f"{case.architecture.inputs} returned {type(made).__name__}: return a tensor, a tuple of positional arguments "
         "or a dict of keyword arguments"
     )
+
+
+def _frames_last(tensor: torch.Tensor) -> torch.Tensor:
+    """Clips (B, T, C, H, W) stored as (B, T, H, W, C), so that flatten(0, 1) is channels_last without a copy."""
+    if tensor.dim() == 4:
+        return tensor.contiguous(memory_format=torch.channels_last)
+    if tensor.dim() == 5:
+        return tensor.permute(0, 1, 3, 4, 2).contiguous().permute(0, 1, 4, 2, 3)
+    return tensor

@@ -16,10 +16,10 @@ from convbench.boundaries import call, is_compiled, listening
 from convbench.compiled_split import compiled_split
 from convbench.record import STAGES, Finding, Metric, Parts, Protocol, Reading
 from convbench.registry import probes
-from convbench.scenarios.train import TrainingStep
 from convbench.spans import GRAPHS, OTHER, PHASES
 from convbench.subject import Subject
 from convbench.timing import clock_for
+from convbench.training import TrainingStep
 
 TOLERANCE = 0.05
 SHARE_OF_TIME = 0.3

@@ -21,7 +21,7 @@ from convbench.figures.scatter import WORDS
 from convbench.figures.style import AREA, HUES, WEIGHT, look, marker_path
 from convbench.record import Record, Run
 from convbench.registry import figures
-from convbench.report import svg
+from convbench.report import profile_section, svg
 from convbench.report.payload import payload
 from convbench.report.view import view
 
@@ -32,7 +32,7 @@ def write(run: Run, records: Sequence[Record], path: Path) -> Path:
     """Write the report of a run; the same records give the same bytes. Raises StoreError where it cannot be written."""
     found = results(records)
     data = payload(run, found)
-    text = render("run.html", data, **view(run, found), **_figures(found), looks=looks(found))
+    text = render("run.html", data, **view(run, found), **_figures(found), **_profiles(path.parent), looks=looks(found))
     return put(path, text)
 
 
@@ -72,6 +72,14 @@ def _figures(found: Sequence[Result]) -> dict[str, Any]:
         drawings = _chosen(plugin.build(found))
         shown[plugin.name] = [figure(one, f"{plugin.name}{number}") for number, one in enumerate(drawings)]
     return {"figures": shown, "known": list(order)}
+
+
+def _profiles(directory: Path) -> dict[str, Any]:
+    """The profiles that lie beside the run, none where there are none."""
+    found = profile_section.read(directory)
+    drawings = profile_section.timelines(found)
+    timelines = [figure(one, f"timeline{number}") for number, one in enumerate(drawings)]
+    return {"profiles": profile_section.groups(found), "timelines": timelines}
 
 
 def _chosen(drawings: Any) -> list[Drawing]:
