@@ -29,7 +29,7 @@ class Inputs:
         return [leaf for leaf in pytree.tree_leaves((self.args, self.kwargs)) if isinstance(leaf, torch.Tensor)]
 
     def channels_last(self) -> Inputs:
-        """The same frames in NHWC order: clips (B, T, C, H, W) so that flatten(0, 1) is channels_last without a copy."""
+        """The same frames in NHWC order, clips so that flatten(0, 1) of them is channels_last without a copy."""
         return Inputs(*pytree.tree_map_only(torch.Tensor, _frames_last, (self.args, self.kwargs)))
 
 

@@ -1,0 +1,101 @@
+"""What the breakdown and the traces cost and how exact they are, on the article's models, eager, CPU.
+
+``python tests/bench/tracing.py`` prints and writes ``reports/bench/tracing.json``. Comparisons are made within one run:
+latency without and with the breakdown alternates, a fresh process each.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from convbench.analysis.statistics import median_interval, ratio_interval
+from convbench.environment import describe
+from convbench.isolate import Isolated
+from convbench.preflight import resolve
+from convbench.profiling.capture import Capture
+from convbench.record import STAGES, Case, Choice, Parts, Protocol, Record
+
+ARTICLE = {"gap": None, "fc": 128, "hybrid": 64, "flatten": None}
+FLOPS = {"gap": 234_225_664, "fc": 1_849_556_992, "hybrid": 235_995_136, "flatten": 6_675_103_744}
+PROTOCOL = Protocol(max_warmup=1.0, max_time=2.0, min_samples=20, target=0.01)
+ROUNDS = 3
+OUT = Path("reports/bench/tracing.json")
+
+
+def cases(scenario: str) -> dict[str, Case]:
+    parts = {name: Parts(Choice("conv"), Choice(name), size) for name, size in ARTICLE.items()}
+    return {name: resolve(Case(one, scenario=scenario)) for name, one in parts.items()}
+
+
+def measured(case: Case, metrics: tuple[str, ...], last: tuple[Capture, ...] = ()) -> Record:
+    with Isolated(PROTOCOL, metrics, compiles=False, last=last) as measure:
+        return measure(case)
+
+
+def one(record: Record, metric: str) -> float:
+    return median(record.samples(metric))
+
+
+def stages_against_whole(record: Record) -> dict[str, float | bool]:
+    named = sum(
+        one(record, f"latency_s_{stage}") for stage in (*STAGES, "optimizer") if record.samples(f"latency_s_{stage}")
+    )
+    whole = named + one(record, "latency_s_other")
+    warned = any(finding.code == "stages_do_not_add_up" for finding in record.findings)
+    return {"share_in_stages": named / whole, "warned": warned, "goal": 0.95}
+
+
+def breakdown_on_latency(case: Case) -> dict[str, Any]:
+    """Ratio of the median with the breakdown over that without, and whether 1 lies in one of the intervals."""
+    ratios = []
+    for _ in range(ROUNDS):
+        plain = median_interval(measured(case, ("latency",)).samples("latency_s"))
+        split = median_interval(measured(case, ("latency", "stages")).samples("latency_s"))
+        ratios.append(ratio_interval(split, plain))
+    return {"ratios": [ratio.median for ratio in ratios], "same": [ratio.low <= 1 <= ratio.high for ratio in ratios]}
+
+
+def memory(record: Record, goal: float) -> dict[str, float]:
+    predicted, peak = one(record, "predicted_peak_bytes"), one(record, "cpu_peak_tensor_bytes")
+    return {"predicted": predicted, "measured": peak, "error": predicted / peak - 1, "goal": goal}
+
+
+def traced(case: Case, room: Path) -> dict[str, float]:
+    record = measured(case, ("params",), (Capture(room),))
+    names = ("trace_steps", "trace_bytes", "trace_bytes_expected", "profile_s")
+    return {name: one(record, name) for name in names} | {"goal_s": 10, "goal_bytes": 1_000_000}
+
+
+def results(room: Path) -> Iterator[tuple[str, Any]]:
+    for scenario, goal in (("inference", 0.05), ("train", 0.10)):
+        for name, case in cases(scenario).items():
+            record = measured(case, ("macs", "prediction", "stages", "memory"))
+            key = f"{name}, {scenario}"
+            yield f"stages against the whole, {key}", stages_against_whole(record)
+            yield f"predicted against measured peak, {key}", memory(record, goal)
+            yield f"trace, {key}", traced(case, room)
+            if scenario == "train":
+                yield f"forward and backward FLOPs, {key}", {"exact": one(record, "flops") == FLOPS[name]}
+            else:
+                yield f"latency with the breakdown, {key}", breakdown_on_latency(case)
+
+
+def main() -> None:
+    room = Path(tempfile.mkdtemp())
+    found: dict[str, Any] = {"environment": describe("cpu")}
+    for name, figures in results(room):
+        found[name] = figures
+        print(name, json.dumps(figures), flush=True)
+    shutil.rmtree(room)
+    OUT.parent.mkdir(parents=True, exist_ok=True)
+    OUT.write_text(json.dumps(found, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
