@@ -42,7 +42,8 @@ class Worker:
         import convbench.opening
 
         torch.set_num_threads(threads)
-        torch.nn.functional.conv2d(*(torch.empty(1, 1, 1, 1, device="meta") for _ in range(2)))
+        shape = torch.empty(1, 1, 1, 1, device="meta")
+        torch.nn.functional.conv2d(shape, shape)
         return {"python": sys.version.split()[0], "torch": torch.__version__, "convbench": convbench.__version__}
 
     def describe(self, device: str) -> Answer:

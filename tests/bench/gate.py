@@ -1,0 +1,158 @@
+"""False alarms and power of the latency gate, next to its peers, from real checks of real commits.
+
+``python tests/bench/gate.py --minutes 30`` appends a line a verdict to ``reports/gate/trials.jsonl`` and writes the
+table of all that ever ran, ``reports/gate/README.md``: run it in pieces, quiet and with ``--hogs``, with each
+``--allocator``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import os
+import random
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from statistics import median
+
+from peer_gates import TOOLS, Missing
+from project_of_gate import KINDS, make
+from scipy.stats import binomtest
+
+from convbench.check import sides
+from convbench.check.link import ALLOCATORS, Settings, Worker
+from convbench.check.sides import Here
+from convbench.environment import describe
+
+OUT = Path("reports/gate")
+Work = dict[str, tuple[int, int]]
+
+
+def spin() -> None:
+    while True:
+        pass
+
+
+@contextmanager
+def hogs(count: int) -> Iterator[None]:
+    """As many processes that use a core whole."""
+    running = [multiprocessing.get_context("spawn").Process(target=spin, daemon=True) for _ in range(count)]
+    for process in running:
+        process.start()
+    try:
+        yield
+    finally:
+        for process in running:
+            process.kill()
+            process.join()
+
+
+def calibrated(folder: Path, settings: Settings, slowdown: float) -> tuple[Work, dict[str, float]]:
+    """The work that makes each case slower by ``slowdown`` in this setting, and how much slower it was timed to be."""
+    project = make(folder / "calibration", dict.fromkeys(KINDS, (0, 16)))
+    with sides.materialise(".", Here.at(project, str(project / "suite.yaml")), folder) as side:
+        work, achieved = {}, {}
+        with Worker(side, settings, folder) as worker:
+            worker.ask("hello", threads=1)
+            plan = worker.ask("plan", suite="suite.yaml", overrides=[], device="cpu", only=[], skip=[])
+            for kind, case in zip(KINDS, plan["cases"], strict=True):
+                said = worker.ask("calibrate", case=case["case"], seed=0, slowdown=slowdown)
+                worker.ask("release")
+                work[kind], achieved[kind] = tuple(said["injected"]), said["achieved"]
+    return work, achieved
+
+
+def trial(tool: str, slowdown: float, asked: argparse.Namespace) -> list[dict[str, object]]:
+    """One decision of one tool on a fresh project, a line a case."""
+    settings = Settings(allocator=asked.allocator)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        nothing: tuple[Work, dict[str, float]] = (dict.fromkeys(KINDS, (0, 16)), dict.fromkeys(KINDS, 0.0))
+        work, achieved = calibrated(folder, settings, slowdown) if slowdown else nothing
+        project, load = make(folder / "trial", work), os.getloadavg()[0]
+        with hogs(asked.hogs):
+            start = time.monotonic()
+            words = TOOLS[tool](project, asked.seconds, asked.detect, ALLOCATORS[asked.allocator])
+            seconds = (time.monotonic() - start) / len(KINDS)
+    same = {
+        "tool": tool, "slowdown": slowdown, "detect": asked.detect, "allocator": asked.allocator, "hogs": asked.hogs,
+        "seconds": seconds, "load_before": load, "at": datetime.now(UTC).isoformat(timespec="seconds"),
+    }  # fmt: skip
+    return [{**same, "case": kind, "achieved": achieved[kind], "word": words[kind]} for kind in KINDS]
+
+
+def run(asked: argparse.Namespace) -> None:
+    """Decisions in random order of tools and slowdowns until the time is up, each stored as it comes."""
+    OUT.mkdir(parents=True, exist_ok=True)
+    (OUT / "environment.json").write_text(json.dumps(describe("cpu"), indent=1) + "\n")
+    wanted = [(tool, float(part) / 100) for tool in asked.tools.split(",") for part in asked.slowdowns.split(",")]
+    start, waiting = time.monotonic(), []
+    while time.monotonic() - start < 60 * asked.minutes:
+        waiting = waiting or random.sample(wanted, len(wanted))
+        tool, slowdown = waiting.pop()
+        try:
+            lines = trial(tool, slowdown, asked)
+        except Missing as error:
+            print(error)
+            wanted = [pair for pair in wanted if pair[0] != tool]
+            waiting = [pair for pair in waiting if pair[0] != tool]
+            continue
+        with (OUT / "trials.jsonl").open("a") as file:
+            file.writelines(json.dumps(line) + "\n" for line in lines)
+        print(f"{tool}, {slowdown:+.0%}: {[line['word'] for line in lines]}, {lines[0]['seconds']:.0f} s a case")
+
+
+def table() -> str:
+    """All trials that ever ran, by setting: red of how many, with exact 95 % bounds."""
+    groups: dict[tuple[object, ...], list[dict[str, object]]] = defaultdict(list)
+    for line in (OUT / "trials.jsonl").read_text().splitlines():
+        one = json.loads(line)
+        key = ("tool", "allocator", "hogs", "detect", "slowdown")
+        groups[tuple(one[name] for name in key)].append(one)
+    rows = ["# The gate and its peers", "", "Made by `tests/bench/gate.py` from `trials.jsonl`; the machine is in "]
+    rows[-1] += "`environment.json`. A verdict is one case; red is `regression` or the tool's word for it."
+    rows += [
+        "",
+        "| tool | allocator | hogs | rule | put in | timed as | verdicts | red | 95 % bounds | undecided | s a case |",
+    ]
+    rows += ["|---|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|"]
+    rows += [_row(*item) for item in sorted(groups.items(), key=lambda item: tuple(map(str, item[0])))]
+    return "\n".join(rows) + "\n"
+
+
+def _row(key: tuple[object, ...], trials: list[dict[str, object]]) -> str:
+    words = [one["word"] for one in trials]
+    red = words.count("regression")
+    bounds = binomtest(red, len(words)).proportion_ci(method="exact")
+    tool, allocator, count, detect, slowdown = key
+    timed = median(float(one["achieved"]) for one in trials)
+    undecided = sum(word in ("inconclusive", "invalid") for word in words)
+    seconds = median(float(one["seconds"]) for one in trials)
+    cells = (tool, allocator, count, f"{detect:g} %", f"{slowdown:+.0%}", f"{timed:+.1%}", len(words))
+    shares = (f"{red / len(words):.1%}", f"{bounds.low:.1%} to {bounds.high:.1%}", undecided, f"{seconds:.0f}")
+    return "| " + " | ".join(map(str, (*cells, *shares))) + " |"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--minutes", type=float, default=15)
+    parser.add_argument("--tools", default=",".join(TOOLS))
+    parser.add_argument("--slowdowns", default="0,3,5,10")
+    parser.add_argument("--detect", type=float, default=5)
+    parser.add_argument("--allocator", choices=list(ALLOCATORS), default="glibc")
+    parser.add_argument("--hogs", type=int, default=0)
+    parser.add_argument("--seconds", type=float, default=10, help="what a peer may measure a side of a case for")
+    asked = parser.parse_args()
+    run(asked)
+    (OUT / "README.md").write_text(table())
+    print(table())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,124 @@
+"""The gates side by side: each is given the project and says, by case, whether it calls head slower than base.
+
+``seconds`` is about what a side of a case may be measured for. Every tool decides by its own rule, with a threshold
+where it takes one; a tool that is not installed raises ``Missing``.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from project_of_gate import KINDS
+
+Words = dict[str, str]
+ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+
+
+class Missing(Exception):
+    """A tool that is not installed here."""
+
+
+def convbench(project: Path, _: float, detect: float, environment: Words) -> Words:
+    """``convbench check --base base``, which takes the time it needs."""
+    allocator = "glibc-arena" if "MALLOC_MMAP_MAX_" in environment else "glibc"
+    words = ["-m", "convbench", "check", "suite.yaml", "--base", "base", "--json", "reports/check.json"]
+    _run(project, [sys.executable, *words, "--allocator", allocator, "--detect", f"{detect:g}"], environment, (0, 1, 3))
+    from convbench.check import outcome, verdict
+
+    judged = verdict.verdicts(outcome.read(project / "reports" / "check.json"))
+    return {kind: next(one.word for one in judged if _kind(one.case.id) == kind) for kind in KINDS}
+
+
+def pytest_benchmark(project: Path, seconds: float, detect: float, environment: Words, statistic: str = "min") -> Words:
+    """Base saved, head compared with ``--benchmark-compare-fail=STATISTIC:DETECT%``."""
+    _need("pytest_benchmark")
+    store = f"--benchmark-storage=file://{project}/.benchmarks"
+    common = ["-p", "no:cacheprovider", "-q", "--benchmark-only", f"--benchmark-max-time={seconds}", store]
+    common += ["--benchmark-warmup=on", "-p", "no:randomly"]
+    run = [sys.executable, "-m", "pytest", *common]
+    _run(project.parent / "base", [*run, "--benchmark-save=base"], environment, (0,))
+    failing = ["--benchmark-compare", f"--benchmark-compare-fail={statistic}:{detect:g}%"]
+    said = _run(project.parent / "head", [*run, *failing], environment, (0, 1))
+    red = set(re.findall(r"test_speed\[(\w+)\][^\n]*has failed", said))
+    return {kind: "regression" if kind in red else "ok" for kind in KINDS}
+
+
+def pyperf(project: Path, seconds: float, detect: float, environment: Words) -> Words:
+    """``pyperf compare_to --min-speed DETECT``: significant by its t-test and slower by that much."""
+    _need("pyperf")
+    for side in ("base", "head"):
+        (project / f"{side}.json").unlink(missing_ok=True)
+        values = max(1, round(seconds / 6 / 0.15))
+        words = ["--processes=6", f"--values={values}", "--warmups=1", "--inherit-environ=" + ",".join(environment)]
+        command = [sys.executable, "perf.py", *words, "-o", str(project / f"{side}.json"), "--quiet"]
+        _run(project.parent / side, command, environment, (0,))
+    compare = [sys.executable, "-m", "pyperf", "compare_to", "base.json", "head.json", f"--min-speed={detect:g}"]
+    said = _run(project, compare, environment, (0,))
+    red = set(re.findall(r"^(\w+): .*slower", said, re.MULTILINE))
+    return {kind: "regression" if kind in red else "ok" for kind in KINDS}
+
+
+def asv(project: Path, seconds: float, detect: float, environment: Words) -> Words:
+    """``asv continuous --factor 1+DETECT`` in environments of its own, which see this interpreter's torch."""
+    _need("asv")
+    _need("virtualenv")
+    site = Path(importlib.util.find_spec("torch").origin).parents[1]
+    path = "import site, pathlib; pathlib.Path(site.getsitepackages()[0], 'lent.pth').write_text('{}\\n{}\\n')"
+    config = {
+        "version": 1, "project": "bench", "repo": str(project), "branches": ["main"], "environment_type": "virtualenv",
+        "pythons": [f"{sys.version_info.major}.{sys.version_info.minor}"], "benchmark_dir": "benchmarks",
+        "build_command": [], "uninstall_command": [],
+        "install_command": [f'python -c "{path.format(site, "{build_dir}")}"'],
+    }  # fmt: skip
+    (project / "asv.conf.json").write_text(json.dumps(config))
+    home = environment | {"HOME": str(project.parent)}
+    _run(project, [sys.executable, "-m", "asv", "machine", "--yes"], home, (0,))
+    rounds = ["--attribute", "rounds=4", "--attribute", f"sample_time={max(0.01, seconds / 40):.3g}"]
+    words = [
+        "continuous",
+        f"--factor={1 + detect / 100}",
+        "--show-stderr",
+        "--interleave-rounds",
+        *rounds,
+        "base",
+        "head",
+    ]
+    said = _run(project, [sys.executable, "-m", "asv", *words], home, (0, 1))
+    red = set(re.findall(r"^\|\s*\+.*time_net\('(\w+)'\)", said, re.MULTILINE))
+    return {kind: "regression" if kind in red else "ok" for kind in KINDS}
+
+
+TOOLS: dict[str, Callable[[Path, float, float, Words], Words]] = {
+    "convbench": convbench,
+    "pytest-benchmark min": lambda *words: pytest_benchmark(*words, statistic="min"),
+    "pytest-benchmark median": lambda *words: pytest_benchmark(*words, statistic="median"),
+    "pyperf": pyperf,
+    "asv": asv,
+}
+
+
+def _kind(case: str) -> str:
+    found = re.search(r"kind=(\w+)", case)
+    return found.group(1) if found else "gap"
+
+
+def _need(module: str) -> None:
+    if importlib.util.find_spec(module) is None:
+        raise Missing(f"{module} is not installed: pip install -r requirements-bench.txt")
+
+
+def _run(cwd: Path, command: list[str], environment: Words, fine: tuple[int, ...]) -> str:
+    everything = {**os.environ, **ONE_THREAD, **environment}
+    done = subprocess.run(command, cwd=cwd, env=everything, capture_output=True, text=True, timeout=1800, check=False)
+    if done.returncode not in fine:
+        raise RuntimeError(
+            f"{' '.join(command[:6])} ended with {done.returncode}: {(done.stdout + done.stderr)[-1500:]}"
+        )
+    return done.stdout + done.stderr
