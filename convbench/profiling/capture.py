@@ -64,7 +64,7 @@ class Capture:
         steps = max(1, min(STEPS, int(SECONDS / seconds), BYTES // expected))
         if steps < STEPS:
             yield Finding("trace_bounded", "note", {"steps": steps, "wanted": STEPS, "bytes_per_step": expected})
-        taken = _trace(subject, steps)
+        taken = _trace(subject, steps) if steps > 1 else single
         written = trace.write(path, taken)
         for old in directory.glob(f"*{places.TRACE}"):
             if old != path:
