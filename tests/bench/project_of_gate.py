@@ -62,10 +62,7 @@ from nets import call
 
 runner = pyperf.Runner()
 for kind in ("gap", "hybrid"):
-    if runner.args.worker:
-        runner.bench_func(kind, call(kind))
-    else:
-        runner.bench_func(kind, None)
+    runner.bench_func(kind, call(kind) if runner.parse_args().worker else len)
 """,
     "benchmarks/__init__.py": "",
     "benchmarks/speed.py": """
