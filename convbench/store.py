@@ -157,12 +157,12 @@ def _read_records(path: Path) -> Iterator[Record]:
 def _set_aside(directory: Path) -> None:
     if not exists(directory):
         return
-    name = read_run(directory).started.replace(":", "").replace("+0000", "Z") or "unknown"
-    kept = directory / "previous" / name
+    started = read_run(directory).started.replace(":", "").replace("+0000", "Z")
+    kept = directory / "previous" / (started or "unknown")
     kept.mkdir(parents=True, exist_ok=True)
-    for file in (RUN, RESULTS, CSV, "index.html"):
-        if (directory / file).exists():
-            (directory / file).replace(kept / file)
+    for name in (RUN, RESULTS, CSV, "index.html", "profiles"):
+        if (directory / name).exists():
+            (directory / name).replace(kept / name)
 
 
 def _unwritable(directory: Path, error: OSError) -> StoreError:

@@ -193,7 +193,7 @@ def test_figures_of_other_plug_ins_get_a_section(tmp_path, monkeypatch):
     list(figures)
     monkeypatch.setitem(figures._plugins, "own-figure", own)
     text = written([records.record()], tmp_path)
-    assert "<h2>own-figure</h2>" in text
+    assert "<h2>Own figure</h2>" in text
 
 
 def compared(tmp_path, *runs):

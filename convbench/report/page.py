@@ -57,6 +57,10 @@ def put(path: Path, text: str) -> Path:
     return path
 
 
+ORDER = ("by-size", "trade-off", "stages", "memory-by-kind", "variants")
+"""The figures that the template places; others follow in sections of their own."""
+
+
 @cache
 def script() -> str:
     """The page's whole script: small files, one scope."""
@@ -66,7 +70,7 @@ def script() -> str:
 
 def _figures(found: Sequence[Result]) -> dict[str, Any]:
     """The drawings in the page's order, each plug-in's own under its name."""
-    order = {name: place for place, name in enumerate(("by-size", "trade-off", "stages", "variants"))}
+    order = {name: place for place, name in enumerate(ORDER)}
     shown: dict[str, list[dict[str, Any]]] = {}
     for plugin in sorted(figures, key=lambda one: (order.get(one.name, len(order)), one.name)):
         drawings = _chosen(plugin.build(found))
