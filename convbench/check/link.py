@@ -121,7 +121,7 @@ def _environment(side: Side, settings: Settings, room: Path) -> dict[str, str]:
     """The same for both sides but for what is random on purpose: hash seed and size of the environment."""
     kept = {name: value for name, value in os.environ.items() if name not in FREED}
     threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(settings.threads))
-    passive = {"OMP_WAIT_POLICY": "PASSIVE", "KMP_BLOCKTIME": "0"}
+    passive = {"OMP_WAIT_POLICY": "PASSIVE", "KMP_BLOCKTIME": "0", "TORCHINDUCTOR_COMPILE_THREADS": "1"}
     cache = room / f"inductor-{zlib.crc32(repr((side.python, side.paths)).encode()):x}"
     return {
         **kept,

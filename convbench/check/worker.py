@@ -82,9 +82,9 @@ class Worker:
         return {"facts": facts | {"dtype": str(held.dtype)}, "tolerance": TOLERANCE[held.dtype], "by_norm": by_norm}
 
     def modules(self) -> Answer:
-        """Where the code of each imported module lies."""
+        """Where the code of each imported module lies; this program, which is lent to the side, is none of its own."""
         files = {name: getattr(module, "__file__", None) for name, module in list(sys.modules.items())}
-        return {"files": {name: file for name, file in files.items() if file and name != "__main__"}}
+        return {"files": {name: file for name, file in files.items() if file and file != __file__}}
 
     def pin(self, cores: list[int]) -> Answer:
         os.sched_setaffinity(0, cores)
