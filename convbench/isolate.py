@@ -74,10 +74,10 @@ class Isolated:
         receiver, sender = multiprocessing.Pipe(duplex=False)
         context = multiprocessing.get_context("spawn") if variables else self.forkserver
         process = context.Process(target=_child, args=(sender, work, args, str(room)))
-        with _environment(variables):
-            process.start()
-        sender.close()
         try:
+            with _environment(variables), _uninterrupted():
+                process.start()
+            sender.close()
             answer = _result(process, receiver, self.protocol.timeout, room / "output")
             process.join(SECONDS_TO_LEAVE)
             return answer
@@ -135,13 +135,24 @@ def _result(process: BaseProcess, receiver: Connection, timeout: float, output: 
 
 
 def _kill(process: BaseProcess) -> None:
-    """End the process and all that it started."""
-    if process.pid is not None:
-        try:
-            os.killpg(process.pid, signal.SIGKILL)
-        except (ProcessLookupError, PermissionError):
-            process.kill()
+    """End the process, if it was started, and all that it started."""
+    if process.pid is None:
+        return
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except (ProcessLookupError, PermissionError):
+        process.kill()
     process.join()
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Processes started inside never see Ctrl-C: it is for this one to end them."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager

@@ -301,7 +301,7 @@ def test_the_table_without_script_is_the_table_with_it(show, browser, reports):
     context = browser.new_context(java_script_enabled=False)
     plain = context.new_page()
     plain.goto(reports["default"].as_uri())
-    assert plain.locator("figure.chart svg").count() == 7
+    assert plain.locator("figure.chart svg").count() == 9
     assert not plain.locator(".controls").first.is_visible()
     wanted = [row for row in plain.locator("#table tbody tr").all_text_contents() if "streaming" not in row]
     context.close()
