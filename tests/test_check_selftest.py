@@ -58,11 +58,11 @@ def test_trials_are_appended_and_only_those_of_the_same_setting_are_counted(tmp_
 
 
 def test_the_verb_runs_checks_prints_figures_and_keeps_the_floor(here):  # noqa: F811
-    words = ("fake.json", "--minutes", "0.2", "--slowdowns", "0,10", "--out", "trials.jsonl")
+    words = ("fake.json", "--minutes", "0", "--slowdowns", "0,10", "--out", "trials.jsonl")
     done = convbench(here, "selftest", *words)
     assert done.returncode == 0, done.stderr
     same, slower, smallest = done.stdout.splitlines()
-    assert same.startswith("same code: ")
+    assert same.startswith("same code: 2 verdicts")
     assert " 0.0% red (0.0% to " in same
     assert slower.startswith("+10%: ")
     assert "100.0% red" in slower

@@ -70,11 +70,12 @@ class Selftest:
         self._injections: dict[tuple[str, float], tuple[tuple[int, int], float]] = {}
 
     def experiments(self, slowdowns: Sequence[float], seconds: float, watcher: gate.Watcher) -> Iterator[Trial]:
-        """Whole checks until the time is up, slowdowns in random order, none twice before all once."""
-        start, waiting = time.monotonic(), list[float]()
-        while time.monotonic() - start < seconds:
-            waiting = waiting or random.sample(list(slowdowns), len(slowdowns))
+        """Whole checks in rounds of every slowdown in random order, the first round whole, until the time is up."""
+        start, waiting, first = time.monotonic(), random.sample(list(slowdowns), len(slowdowns)), True
+        while waiting and (first or time.monotonic() - start < seconds):
             slowdown = waiting.pop()
+            if not waiting:
+                waiting, first = random.sample(list(slowdowns), len(slowdowns)), False
             watcher.says(f"experiment: {slowdown:+.0%}" if slowdown else "experiment: the same code")
             yield from self.experiment(slowdown, watcher)
 

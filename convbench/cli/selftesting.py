@@ -18,7 +18,9 @@ from convbench.errors import ConvbenchError
 def selftest(
     suite: Annotated[str, typer.Argument(help="A suite whose cases are checked against themselves.")] = "smoke",
     overrides: Overrides = None,
-    minutes: Annotated[float, typer.Option(help="No new experiment after this long.")] = 10.0,
+    minutes: Annotated[
+        float, typer.Option(help="No new experiment after this long, once every slowdown was tried.")
+    ] = 10.0,
     slowdowns: Annotated[str, typer.Option(metavar="PERCENTS", help="Put in; 0 is the same code.")] = "0,3,5,10",
     device: Device = "auto",
     only: Only = None,
