@@ -138,11 +138,11 @@ def measure(prepared: Prepared, directory: Path, done: Sequence[Record], watcher
     waiting = (case for case in prepared.plan.cases if case.id not in finished)
     records = list(done)
     try:
-        for record in harness.run(_announced(waiting, watcher), prepared.measure):
-            stamped = replace(record, environment=prepared.fingerprint)
-            store.append(directory, stamped)
-            records.append(stamped)
-            watcher.ended(stamped)
+        measured = harness.run(_announced(waiting, watcher), prepared.measure)
+        for record in harness.stamped(measured, prepared.fingerprint):
+            store.append(directory, record)
+            records.append(record)
+            watcher.ended(record)
     finally:
         store.write_csv(directory, records)
     return records
