@@ -18,6 +18,7 @@ from convbench.record import (
     Reading,
     Record,
     Run,
+    Trial,
 )
 
 UNITS = {"s": "s", "bytes": "B", "params": "1", "macs": "MAC", "flops": "FLOP", "adds": "1"}
@@ -168,3 +169,38 @@ def many(n: int, variants: Sequence[str] = tuple(SPEED)) -> list[Record]:
         model = parts(names[at % len(names)], 8 + at // len(names))
         made.append(record(Case(model, Clip(), variant(variants[how])), samples=12))
     return made
+
+
+CHANCE = {"identity": 0.1, "direction": 0.125, "binding": 0.25, "order": 0.1}
+
+
+def lesson(
+    accuracy: float = 0.8, task: str = "direction", seed: int = 0, rate: float = 2e-3, *, of: Case | None = None, **more
+) -> Record:
+    """A training run that ended at this test accuracy, over ten checkpoints; ``flag`` and ``control`` by name."""
+    given = of or case()
+    chance, flag, control = CHANCE.get(task, 0.1), more.pop("flag", None), more.pop("control", None)
+    val, steps = more.pop("val", accuracy), [70 * (i + 1) for i in range(10)]
+    work = 3 * 32 * counts(given)["macs"] * 2
+    rising = [1 - 0.5 ** (i + 1) if i < 9 else 1.0 for i in range(10)]
+    ends = {"train_accuracy": min(1.0, accuracy + 0.05), "majority_accuracy": chance + 0.005, "classes": 1 / chance}
+    readings = [
+        reading("steps", *steps),
+        Reading(Metric("train_flops", "FLOP"), tuple(work * step for step in steps)),
+        Reading(Metric("train_seconds", "s"), tuple(0.02 * step for step in steps)),
+        reading("train_loss", *(2.3 * (1 - share) + 0.1 for share in rising)),
+        reading("val_accuracy", *(chance + (val - chance) * share for share in rising)),
+        reading("test_accuracy", *(chance + (accuracy - chance) * share for share in rising)),
+        *(reading(name, value) for name, value in ends.items()),
+    ]
+    data = {"dead_run": {"share": 1.0}, "unconverged": {"rise": 0.04}}
+    found = tuple(Finding(code, "warning", data[code]) for code in ([flag] if flag else []))
+    trial = Trial(choice(task), seed, rate, control)
+    tried = replace(given, architecture=replace(given.architecture, head=None), scenario="learn", trial=trial)
+    return replace(Record(tried, "ok", tuple(readings), found, environment="e1", seconds=20), **more)
+
+
+def probed(where: float, what: float, seed: int = 0, of: Case | None = None) -> Record:
+    """A training-free probe's record."""
+    tried = replace(of or case(), scenario="probe", trial=Trial(Choice("placed-digit"), seed))
+    return Record(tried, "ok", (reading("where_r2", where), reading("what_accuracy", what)), environment="e1")

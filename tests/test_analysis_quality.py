@@ -1,0 +1,142 @@
+"""Training runs become qualities: by seed, at the rate that validation chose, cut at an equal budget."""
+
+from dataclasses import replace
+
+import pytest
+import records
+from scipy import stats
+
+from convbench.analysis.quality import controls, costs_of, equal_limits, lessons, linear_probes, qualities, tried
+from convbench.analysis.results import results
+
+FC = records.case("fc(activation=true)", 32)
+
+
+def only(found, **cut):
+    (one,) = qualities(found, **cut)
+    return one
+
+
+def test_a_lesson_is_read_whole():
+    (one,) = lessons([records.lesson(0.8, seed=3), records.record()])
+    assert (one.task, one.seed, one.learning_rate, one.frame, one.flag) == ("direction", 3, 2e-3, (3, 64, 64), None)
+    assert one.architecture.head is None
+    assert one.at() == one.curve[-1]
+    assert one.at().test == pytest.approx(0.8)
+    assert one.at("steps", 349).steps == 280
+    assert one.at("steps", 69) is None
+
+
+def test_a_limit_that_a_checkpoint_meets_exactly_takes_it_in():
+    (one,) = lessons([records.lesson()])
+    assert one.at("flops", one.curve[3].flops) == one.curve[3]
+
+
+def test_quality_is_the_mean_over_seeds_with_its_t_interval():
+    accuracies = [0.8, 0.85, 0.83, 0.9, 0.79]
+    one = only([records.lesson(a, seed=i) for i, a in enumerate(accuracies)])
+    assert dict(one.by_seed) == pytest.approx(dict(enumerate(accuracies)))
+    low, high = stats.t.interval(0.95, 4, loc=one.mean, scale=stats.sem(accuracies))
+    assert (one.interval.low, one.interval.high) == pytest.approx((low, high))
+    assert (one.chance, one.majority) == pytest.approx((0.125, 0.13))
+    assert one.train == pytest.approx(one.mean + 0.05)
+
+
+def test_an_interval_stays_within_what_accuracy_can_be():
+    assert only([records.lesson(a, seed=i) for i, a in enumerate((0.99, 1.0, 0.8))]).interval.high == 1.0
+
+
+def test_one_seed_has_a_mean_and_no_interval():
+    one = only([records.lesson(0.8)])
+    assert one.mean == pytest.approx(0.8)
+    assert one.interval is None and one.sd is None
+
+
+def test_the_rate_is_chosen_on_validation_never_on_test():
+    found = [records.lesson(0.6, seed=s, rate=5e-4, val=0.9) for s in range(3)]
+    found += [records.lesson(0.95, seed=s, rate=2e-3, val=0.7) for s in range(3)]
+    one = only(found)
+    assert one.learning_rate == 5e-4
+    assert one.mean == pytest.approx(0.6)
+    assert one.by_rate == pytest.approx({5e-4: 0.9, 2e-3: 0.7})
+    assert one.spread == pytest.approx(0.2)
+
+
+@pytest.mark.parametrize(("flag", "count"), [("dead_run", "dead"), ("unconverged", "unconverged")])
+def test_unsound_runs_are_counted_and_never_averaged_in(flag, count):
+    found = [records.lesson(0.9, seed=0), records.lesson(0.9, seed=1), records.lesson(0.125, seed=2, flag=flag)]
+    one = only(found)
+    assert one.mean == pytest.approx(0.9)
+    assert sorted(one.by_seed) == [0, 1]
+    assert getattr(one, count) == 1
+
+
+def test_where_every_run_is_dead_there_is_no_quality():
+    one = only([records.lesson(0.125, seed=s, flag="dead_run") for s in range(3)])
+    assert (dict(one.by_seed), one.mean, one.interval, one.train, one.dead) == ({}, None, None, None, 3)
+
+
+def test_a_rate_that_kills_runs_does_not_win_by_its_survivor():
+    found = [records.lesson(0.9, seed=s, rate=2e-3) for s in range(3)]
+    found += [records.lesson(0.95, seed=0, rate=8e-3)]
+    found += [records.lesson(0.125, seed=s, rate=8e-3, flag="dead_run") for s in (1, 2)]
+    assert only(found).learning_rate == 2e-3
+
+
+def test_failed_runs_are_counted_at_their_rate():
+    done = records.lesson(0.9, seed=0)
+    lost = replace(records.lesson(seed=1), status="failed", readings=())
+    one = only([lost, done])
+    assert (one.failed, dict(one.by_seed), one.chance) == (1, {0: pytest.approx(0.9)}, 0.125)
+    gone = only([lost])
+    assert (gone.failed, dict(gone.by_seed), gone.chance, gone.majority) == (1, {}, None, None)
+
+
+def test_what_a_machine_skipped_is_no_run():
+    skipped = replace(records.lesson(), status="skipped", readings=())
+    assert qualities([skipped]) == []
+
+
+def test_tasks_architectures_and_clips_are_kept_apart():
+    found = [records.lesson(0.9), records.lesson(0.8, "identity"), records.lesson(0.7, of=FC)]
+    longer = replace(records.case(), clip=replace(records.case().clip, frames=32))
+    assert len(qualities([*found, records.lesson(0.6, of=longer)])) == 4
+
+
+def test_an_equal_budget_is_what_every_run_of_the_task_reached():
+    cheap, dear = records.lesson(0.8), records.lesson(0.9, of=FC)
+    limits = equal_limits([cheap, dear], "flops")
+    assert limits == {"direction": cheap.samples("train_flops")[-1]}
+    small, large = qualities([cheap, dear], "flops", limits)
+    assert small.mean == pytest.approx(0.8)
+    assert large.mean < 0.9
+    assert [one.mean for one in qualities([cheap, dear], "steps", 700)] == pytest.approx([0.8, 0.9])
+
+
+def test_controls_stand_apart_and_keep_their_dead_runs():
+    permuted = [records.lesson(0.12 + s / 100, seed=s, control="label-permutation", flag="dead_run") for s in (1, 0)]
+    found = [records.lesson(0.9), *permuted]
+    (one,) = controls(found)
+    assert (one.task, one.control, one.chance) == ("direction", "label-permutation", 0.125)
+    assert dict(one.by_seed) == pytest.approx({0: 0.12, 1: 0.13})
+    assert only(found).mean == pytest.approx(0.9)
+    assert equal_limits(permuted, "steps") == {}
+
+
+def test_linear_probes_by_seed():
+    (one,) = linear_probes([records.probed(0.98, 0.7, 1), records.probed(0.97, 0.6), records.record()])
+    assert (dict(one.where), dict(one.what), one.frame) == ({0: 0.97, 1: 0.98}, {0: 0.6, 1: 0.7}, (3, 64, 64))
+
+
+def test_costs_are_of_the_same_model_on_the_same_frames():
+    quality = only([records.lesson()])
+    headed = records.case(parts={"head": 8}, variant="compile")
+    smaller = replace(records.case(), clip=replace(records.case().clip, height=32))
+    others = [FC, smaller, records.case(scenario="streaming")]
+    found = results([records.record(one) for one in (records.case(), headed, *others)] + [records.lesson()])
+    assert [one.case.variant_name for one in costs_of(quality, found)] == ["eager", "compile"]
+
+
+def test_whether_quality_was_run_at_all():
+    assert not tried([records.record(), records.probed(0.9, 0.9)])
+    assert tried([replace(records.lesson(), status="failed", readings=())])
