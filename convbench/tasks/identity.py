@@ -1,0 +1,32 @@
+"""One digit drifts over a torus: which digit. Its position tells nothing, so pooling it away loses nothing."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Annotated
+
+import numpy as np
+import torch
+from pydantic import Field
+
+from convbench.learning.data import Labelled, Splits
+from convbench.learning.digits import CLASSES, Digits, drawn
+from convbench.learning.drift import STEPS, drift, start
+from convbench.learning.splitting import balanced
+from convbench.record import Clip, Training
+from convbench.registry import tasks
+
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+@tasks.register("identity")
+def identity(clip: Clip, training: Training, seed: int, *, jitter: Share = 1.0) -> Splits:
+    """Which of 10 digits drifts over a torus; jitter: how much of the canvas it may start in (0: the centre)."""
+    return drawn(partial(_draw, clip, jitter), CLASSES, training, seed)
+
+
+def _draw(clip: Clip, jitter: float, digits: Digits, count: int, rng: np.random.Generator) -> Labelled:
+    labels = balanced(count, len(CLASSES), rng)
+    chosen = digits.of_classes(labels, rng)
+    steps = STEPS[rng.integers(len(STEPS), size=count)]
+    return Labelled(drift(clip, digits, chosen, start(clip, count, jitter, rng), steps), torch.from_numpy(labels))
