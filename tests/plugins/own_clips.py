@@ -1,0 +1,104 @@
+"""The user's own labelled clips: one good function, and one that is wrong in every way it is told to be."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+
+SHAPE = (4, 1, 8, 8)
+
+
+def clips(*, count: int = 40, colour: bool = False) -> Iterator[tuple[Any, str]]:
+    """Clips of three classes; the first pixel of clip i is i, so that it can be told from any other."""
+    shape = (4, 3, 8, 8) if colour else SHAPE
+    for i in range(count):
+        clip = np.full(shape, 100, dtype=np.uint8)
+        clip.flat[0] = i
+        yield clip, ("cat", "dog", "eel")[i % 3]
+
+
+def forms(*, form: str) -> Iterator[tuple[Any, int]]:
+    """Clips of a half, or 51/255, in a form that a user may have them in."""
+    made: dict[str, Any] = {
+        "uint8": np.full(SHAPE, 51, dtype=np.uint8),
+        "float64": np.full(SHAPE, 0.5),
+        "big-endian": np.full(SHAPE, 0.5, dtype=">f4"),
+        "half": torch.full(SHAPE, 0.5, dtype=torch.bfloat16),
+        "gradient": torch.full(SHAPE, 0.5, requires_grad=True),
+        "without-channel": torch.full((4, 8, 8), 51, dtype=torch.uint8),
+        "lists": np.full(SHAPE, 0.5).tolist(),
+        "beyond-one": np.full(SHAPE, -7.5),
+    }
+    return ((made[form], np.int64(i % 2)) for i in range(20))
+
+
+def reused(*, count: int = 20) -> Iterator[tuple[Any, Any]]:
+    """One buffer, filled anew for every clip, as readers of video do."""
+    buffer = np.zeros(SHAPE, dtype=np.float32)
+    for i in range(count):
+        buffer[:] = i
+        yield buffer, torch.tensor(i % 2)
+
+
+def wrong(*, how: str) -> Iterator[Any]:
+    """Clip 3 is wrong, all others are right."""
+    for i in range(20):
+        clip: Any = np.zeros(SHAPE, dtype=np.float32)
+        label: Any = i % 2
+        if i == 3:
+            clip, label = _wrong_clip(how, clip), _wrong_label(how, label)
+        yield (clip,) if i == 3 and how == "pair" else (clip, label)
+
+
+def _wrong_clip(how: str, clip: Any) -> Any:
+    made: dict[str, Any] = {
+        "shape": np.zeros((6, 3, 10, 12), dtype=np.float32),
+        "grey": np.zeros((5, 10, 12), dtype=np.float32),
+        "last": np.zeros((4, 8, 8, 1), dtype=np.float32),
+        "flat": np.zeros(5, dtype=np.float32),
+        "bool": clip > 0,
+        "int64": clip.astype(np.int64),
+        "complex": clip.astype(np.complex64),
+        "object": clip.astype(object),
+        "text": "cat.mp4",
+        "ragged": [[1.0], [1.0, 2.0]],
+        "sparse": torch.zeros(SHAPE).to_sparse(),
+    }
+    if how in {"nan", "inf"}:
+        clip[2, 0, 1, 5] = float(how)
+    return made.get(how, clip)
+
+
+def _wrong_label(how: str, label: Any) -> Any:
+    return {"missing": None, "float": 0.5, "truth": True, "several": np.array([1, 2]), "mixed": "one"}.get(how, label)
+
+
+def one_class() -> Iterator[Any]:
+    return ((clip, "cat") for clip, _ in clips())
+
+
+def few() -> Iterator[Any]:
+    return ((clip, "cat" if i < 5 else "dog") for i, (clip, _) in enumerate(clips()))
+
+
+def many_classes() -> Iterator[Any]:
+    return ((clip, i % 30) for i, (clip, _) in enumerate(clips(count=180)))
+
+
+def empty() -> Iterator[Any]:
+    return iter(())
+
+
+def none() -> None:
+    return None
+
+
+def broken() -> Iterator[Any]:
+    yield from list(clips())[:7]
+    raise OSError("disk on fire")
+
+
+number = 5

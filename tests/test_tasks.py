@@ -1,0 +1,661 @@
+"""What every task keeps, what its labels mean in pixels, what controls take away, and a user's own clips."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections import Counter
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from convbench.errors import ConvbenchError, Impossible, Unavailable
+from convbench.learning import controls, digits
+from convbench.learning.data import Labelled, Splits
+from convbench.learning.drift import DIRECTIONS, STEPS, speed
+from convbench.learning.splitting import random, stratified
+from convbench.record import Choice, Clip, Training
+from convbench.registry import tasks
+from convbench.suite.options import signature
+from convbench.tasks import load
+from convbench.tasks.binding import SIDES
+from convbench.tasks.order import flashes
+
+CLASSES = {"identity": 10, "direction": 8, "binding": 4, "order": 10}
+CLIP = Clip(32, 8, 1, 32, 32)
+OWN = Clip(2, 4, 1, 8, 8)
+FEW = Training(train_clips=120, val_clips=40, test_clips=41)
+
+
+def made(task: str, clip: Clip = CLIP, training: Training = FEW, seed: int = 0, **options: Any) -> Splits:
+    return load(Choice(task, tuple(options.items())), clip, training, seed)
+
+
+def own(function: str, clip: Clip = OWN, training: Training = FEW, seed: int = 0, **options: Any) -> Splits:
+    return made(f"plugins.own_clips:{function}", clip, training, seed, **options)
+
+
+def parts(splits: Splits) -> tuple[Labelled, Labelled, Labelled]:
+    return splits.train, splits.val, splits.test
+
+
+def message(function: str, clip: Clip = OWN, training: Training = FEW, **options: Any) -> str:
+    with pytest.raises(ConvbenchError) as caught:
+        own(function, clip, training, **options)
+    return str(caught.value)
+
+
+def same(one: Splits, other: Splits) -> bool:
+    pairs = zip(parts(one), parts(other), strict=True)
+    return all(torch.equal(a.clips, b.clips) and torch.equal(a.labels, b.labels) for a, b in pairs)
+
+
+# --- Every task of digits ---------------------------------------------------------------------------------------------
+
+
+def test_the_shelf_is_complete_and_says_what_each_task_is() -> None:
+    shelf = {plugin.name: plugin for plugin in tasks}
+    assert set(shelf) == {*CLASSES, "npz-folder", "video-folder"}
+    assert all(len(plugin.summary) > 20 for plugin in shelf.values())
+    found = signature(tasks, "identity")
+    assert found.option("jitter").validate_python([0, 0.5, 1]) == [0, 0.5, 1]
+    with pytest.raises(ValueError, match="less than or equal to 1"):
+        found.option("jitter").validate_python(1.5)
+    assert signature(tasks, "video-folder").required == {"path"}
+
+
+@pytest.mark.parametrize("clip", [CLIP, Clip(4, 5, 3, 40, 24), Clip(1, 3, 2, 16, 17)], ids=str)
+@pytest.mark.parametrize("task", CLASSES)
+def test_clips_are_as_the_suite_asks_and_labels_are_balanced(task: str, clip: Clip) -> None:
+    splits = made(task, clip)
+    assert len(splits.classes) == len(set(splits.classes)) == CLASSES[task]
+    for split, count in zip(parts(splits), (120, 40, 41), strict=True):
+        assert split.clips.shape == (count, clip.frames, clip.channels, clip.height, clip.width)
+        assert (split.clips.dtype, split.labels.dtype, split.labels.shape) == (torch.float32, torch.int64, (count,))
+        assert split.clips.min() == 0
+        assert 0.9 < split.clips.max() <= 1
+        assert (split.clips == split.clips[:, :, :1]).all()
+        counts = Counter(split.labels.tolist())
+        assert set(counts) == set(range(CLASSES[task]))
+        assert max(counts.values()) - min(counts.values()) <= 1
+        assert split.labels.tolist() != sorted(split.labels.tolist())
+
+
+@pytest.mark.parametrize("task", CLASSES)
+def test_a_seed_gives_the_same_clips_and_leaves_other_random_numbers_alone(task: str) -> None:
+    torch.manual_seed(3)
+    np.random.seed(3)
+    expected = torch.rand(3).tolist(), np.random.random(3).tolist()
+    torch.manual_seed(3)
+    np.random.seed(3)
+    first = made(task, seed=1)
+    assert (torch.rand(3).tolist(), np.random.random(3).tolist()) == expected
+    assert same(first, made(task, seed=1))
+    assert not same(first, made(task, seed=2))
+
+
+@pytest.mark.parametrize("task", CLASSES)
+def test_more_clips_to_train_on_leave_the_others_as_they_are(task: str) -> None:
+    few, more = made(task), made(task, training=Training(train_clips=300, val_clips=40, test_clips=41))
+    assert torch.equal(few.val.clips, more.val.clips)
+    assert torch.equal(few.test.clips, more.test.clips)
+
+
+def source_of(digit: torch.Tensor) -> bytes:
+    """The pixels of a digit wherever it stands: what is left of it is their values in order."""
+    return digit[digit > 0].sort().values.numpy().tobytes()
+
+
+def sources_by_pixels(task: str, split: Labelled) -> set[bytes]:
+    """The source digits seen in the first frames; in binding, those of the larger digits."""
+    frames = split.clips[:, 0, 0]
+    if task == "binding":
+        frames = torch.stack([half(frame, label) for frame, label in zip(frames, split.labels, strict=True)])
+    return set(map(source_of, frames))
+
+
+def half(frame: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
+    rows, columns = frame.chunk(2, 0), frame.chunk(2, 1)
+    return (*columns, *rows)[int(label)].reshape(-1)
+
+
+@pytest.mark.parametrize("task", CLASSES)
+def test_no_source_digit_is_in_two_splits(task: str) -> None:
+    splits = made(task, training=Training(train_clips=600, val_clips=300, test_clips=300))
+    size = digits.box(CLIP)
+    for split, source in zip(parts(splits), digits.sources(0), strict=True):
+        known = set(map(source_of, source.scaled(size)))
+        assert len(known) == len(source.rows)
+        seen = sources_by_pixels(task, split)
+        assert len(seen) > 100
+        assert seen <= known
+
+
+def test_sources_are_the_whole_set_split_by_class() -> None:
+    found = digits.sources(4)
+    rows = np.concatenate([source.rows for source in found])
+    assert sorted(rows) == list(range(1797))
+    assert [round(len(source.rows) / 1797, 2) for source in found] == [0.6, 0.2, 0.2]
+    for source in found:
+        counts = np.bincount(source.labels, minlength=10)
+        assert counts.max() - counts.min() < 0.12 * counts.mean()
+    assert set(found.test.rows) != set(digits.sources(5).test.rows)
+
+
+def test_a_digit_asked_for_is_of_its_class() -> None:
+    source, wanted = digits.sources(0).val, np.arange(1000) % 10
+    chosen = source.of_classes(wanted, random(0))
+    assert (source.labels[chosen] == wanted).all()
+    assert len(set(chosen)) > 300
+
+
+# --- What labels mean -------------------------------------------------------------------------------------------------
+
+
+def shift(before: torch.Tensor, after: torch.Tensor) -> tuple[int, int]:
+    """How far (y, x) a frame was rolled to become the next one: the peak of their circular cross-correlation."""
+    spectrum = torch.fft.fft2(after) * torch.fft.fft2(before).conj()
+    peak = int(torch.fft.ifft2(spectrum).real.argmax())
+    height, width = before.shape
+    y, x = divmod(peak, width)
+    return (y + height // 2) % height - height // 2, (x + width // 2) % width - width // 2
+
+
+@pytest.mark.parametrize("clip", [CLIP, Clip(1, 2, 1, 64, 48)], ids=str)
+def test_direction_is_the_shift_between_frames(clip: Clip) -> None:
+    split = made("direction", clip).test
+    for frames, label in zip(split.clips[:, :, 0], split.labels, strict=True):
+        shifts = {shift(before, after) for before, after in pairwise(frames)}
+        assert shifts == {tuple(int(step) * speed(clip) for step in STEPS[label])}
+        assert torch.equal(frames[0].flatten().sort().values, frames[-1].flatten().sort().values)
+
+
+def test_directions_are_named_as_they_look() -> None:
+    vertical, horizontal = {-1: "up", 0: "", 1: "down"}, {-1: "left", 0: "", 1: "right"}
+    looks = ["-".join(filter(None, (vertical[y], horizontal[x]))) for y, x in STEPS]
+    assert list(DIRECTIONS) == looks
+
+
+def test_where_a_digit_starts_tells_nothing_of_its_direction() -> None:
+    split = made("direction", training=Training(train_clips=4000, val_clips=8, test_clips=8)).train
+    mass = split.clips[:, 0, 0]
+    middles = torch.stack([mass[split.labels == label].mean(0) for label in range(8)])
+    assert (middles - middles.mean(0)).abs().max() < 0.1
+
+
+def test_identity_is_the_class_of_the_digit_seen() -> None:
+    split, source = made("identity").test, digits.sources(0).test
+    images = source.scaled(digits.box(CLIP))
+    label_of = {source_of(image): label for image, label in zip(images, source.labels, strict=True)}
+    for frames, label in zip(split.clips[:, :, 0], split.labels, strict=True):
+        assert {label_of[source_of(frame)] for frame in frames} == {int(label)}
+    moves = [shift(frames[0], frames[1]) for frames in split.clips[:, :2, 0]]
+    assert len(set(moves)) == 8
+
+
+def middles(splits: Splits) -> torch.Tensor:
+    """The middle of the lit box of each first frame (not on a torus: for digits that stay off the edges)."""
+    lit = splits.train.clips[:, 0, 0] > 0
+    found = []
+    for frame in lit:
+        y, x = frame.nonzero().unbind(1)
+        found.append(torch.stack([(y.min() + y.max()) / 2, (x.min() + x.max()) / 2]))
+    return torch.stack(found)
+
+
+def unevenness(jitter: float) -> float:
+    """How much more some pixels of the first frames are lit than others, against their mean."""
+    splits = made("identity", training=Training(train_clips=4000, val_clips=10, test_clips=10), jitter=jitter)
+    lit = splits.train.clips[:, 0, 0].mean(0)
+    return float(lit.std() / lit.mean())
+
+
+def test_jitter_is_how_far_from_the_centre_a_digit_starts() -> None:
+    still, some = middles(made("identity", jitter=0.0)), middles(made("identity", jitter=0.25))
+    assert (still - 15.5).abs().max() < 5  # a digit is not in the middle of its own box
+    assert still.std(0).max() < 2 < some.std(0).min()
+    assert unevenness(1.0) < 0.2 < 0.3 < unevenness(0.8)
+    assert same(made("identity"), made("identity", jitter=1.0))
+
+
+@pytest.mark.parametrize("clip", [CLIP, Clip(1, 2, 1, 48, 31)], ids=str)
+def test_binding_is_the_side_of_the_digit_with_the_larger_box(clip: Clip) -> None:
+    split = made("binding", clip).test
+    for frames, label in zip(split.clips[:, :, 0], split.labels, strict=True):
+        first, second = frames[0].tensor_split(2, 1 if label < 2 else 0)
+        heights = [int((part > 0).any(1).sum()) for part in (first, second)]
+        larger = heights.index(max(heights))
+        assert heights[0] != heights[1]
+        assert SIDES[int(label)] in (("left", "right") if label < 2 else ("above", "below"))
+        assert larger == label % 2
+        assert (frames == frames[0]).all()
+
+
+def test_order_is_the_class_of_the_digit_shown_first_of_three() -> None:
+    split, source = made("order").test, digits.sources(0).test
+    images = source.scaled(digits.box(CLIP))
+    label_of = {source_of(image): int(label) for image, label in zip(images, source.labels, strict=True)}
+    for frames, label in zip(split.clips[:, :, 0], split.labels, strict=True):
+        shown = [label_of[source_of(frame)] if frame.any() else None for frame in frames]
+        a, b, c = shown[0], shown[3], shown[6]
+        assert a == label
+        assert len({a, b, c}) == 3
+        assert shown == [a, a, None, b, b, None, c, None]
+
+
+@pytest.mark.parametrize(("frames", "shown"), [(3, "abc"), (4, "a_bc"), (5, "a_b_c"), (6, "a_b_c_"), (9, "aa_bb_cc_")])
+def test_three_digits_fill_any_number_of_frames(frames: int, shown: str) -> None:
+    seen = ["_"] * frames
+    for name, times in zip("abc", flashes(frames), strict=True):
+        seen[times] = [name] * len(seen[times])
+    assert "".join(seen) == shown
+
+
+def test_a_placed_digit_is_whole_and_where_it_is_said_to_be() -> None:
+    clip = Clip(1, 1, 3, 32, 48)
+    found = digits.placed(digits.sources(0).train, clip, 300, random(0, 1))
+    assert found.frames.shape == (300, 3, 32, 48)
+    half = digits.box(clip) / 2
+    for frame, (y, x) in zip(found.frames[:, 0], found.centres * torch.tensor([32, 48]), strict=True):
+        rows, columns = frame.nonzero().unbind(1)
+        assert y - half <= rows.min() <= rows.max() < y + half
+        assert x - half <= columns.min() <= columns.max() < x + half
+    assert found.centres.min() > 0.1
+    assert found.centres.max() < 0.9
+    assert set(found.labels.tolist()) == set(range(10))
+
+
+@pytest.mark.parametrize("task", CLASSES)
+def test_a_canvas_too_small_says_which_and_the_least(task: str) -> None:
+    with pytest.raises(Impossible, match=r"clip 1x8x1x12x40 are too small for a digit .* at least 16x40"):
+        made(task, Clip(1, 8, 1, 12, 40))
+
+
+def test_too_few_frames_say_how_many_are_needed() -> None:
+    with pytest.raises(
+        Impossible, match="clip 1x2x1x32x32 has 2 frames and order flashes 3 digits: give it at least 3"
+    ):
+        made("order", Clip(1, 2, 1, 32, 32))
+    with pytest.raises(Impossible, match=r"has 1 frames and direction needs two .* at least 2"):
+        made("direction", Clip(1, 1, 1, 32, 32))
+
+
+def test_without_scikit_learn_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    digits._all_digits.cache_clear()
+    monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
+    with pytest.raises(Unavailable, match=r"need scikit-learn: pip install 'convbench\[quality\]'"):
+        made("identity")
+
+
+def test_an_unknown_task_names_the_nearest() -> None:
+    with pytest.raises(ConvbenchError, match="unknown task 'direktion'; did you mean 'direction'"):
+        made("direktion")
+
+
+def test_the_shelf_itself_does_not_import_torch() -> None:
+    program = "import sys, convbench.tasks; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
+# --- Controls ---------------------------------------------------------------------------------------------------------
+
+
+def ordered(frames: torch.Tensor) -> torch.Tensor:
+    """The frames of each clip sorted by their pixels, so that only their order is gone."""
+    rows = [sorted(map(bytes, clip.numpy().reshape(len(clip), -1).view(np.uint8))) for clip in frames]
+    return torch.tensor([[list(frame) for frame in clip] for clip in rows])
+
+
+def test_no_control_leaves_all_as_it_is() -> None:
+    splits = made("direction")
+    assert controls.apply(None, splits, 0) is splits
+
+
+def test_frame_shuffle_takes_the_order_of_frames_only() -> None:
+    splits = made("direction")
+    before = [split.clips.clone() for split in parts(splits)]
+    shuffled = controls.apply("frame-shuffle", splits, 0)
+    for old, split, new in zip(before, parts(splits), parts(shuffled), strict=True):
+        assert torch.equal(old, split.clips)
+        assert torch.equal(split.labels, new.labels)
+        assert torch.equal(ordered(split.clips[:20]), ordered(new.clips[:20]))
+        moved = (split.clips != new.clips).flatten(1).any(1)
+        assert moved.float().mean() > 0.95
+    orders = {shift(clip[0, 0], clip[1, 0]) for clip in shuffled.test.clips}
+    assert len(orders) > 8
+    assert same(shuffled, controls.apply("frame-shuffle", splits, 0))
+    assert not same(shuffled, controls.apply("frame-shuffle", splits, 1))
+
+
+def test_single_frame_repeats_the_middle_frame() -> None:
+    splits = made("direction")
+    stilled = controls.apply("single-frame", splits, 0)
+    for split, new in zip(parts(splits), parts(stilled), strict=True):
+        assert new.clips.shape == split.clips.shape
+        assert (new.clips == split.clips[:, 4:5]).all()
+        assert torch.equal(split.labels, new.labels)
+
+
+def test_label_permutation_takes_the_meaning_of_the_labels_learnt_from_only() -> None:
+    splits = made("identity", training=Training(train_clips=2000, val_clips=40, test_clips=40))
+    permuted = controls.apply("label-permutation", splits, 0)
+    assert torch.equal(splits.train.clips, permuted.train.clips)
+    assert Counter(splits.train.labels.tolist()) == Counter(permuted.train.labels.tolist())
+    kept = (splits.train.labels == permuted.train.labels).float().mean()
+    assert 0.07 < kept < 0.13
+    assert splits.val is permuted.val
+    assert splits.test is permuted.test
+
+
+def test_controls_are_named_and_others_refused() -> None:
+    assert controls.CONTROLS == ("frame-shuffle", "single-frame", "label-permutation")
+    with pytest.raises(ConvbenchError, match="unknown control 'frame-shufle'; did you mean 'frame-shuffle'"):
+        controls.apply("frame-shufle", made("identity"), 0)
+
+
+@pytest.mark.parametrize("control", controls.CONTROLS)
+def test_a_control_leaves_other_random_numbers_alone(control: str) -> None:
+    splits, before = made("binding"), torch.get_rng_state()
+    controls.apply(control, splits, 0)
+    assert torch.equal(before, torch.get_rng_state())
+
+
+# --- The user's own clips, from a function ----------------------------------------------------------------------------
+
+
+def firsts(split: Labelled) -> list[int]:
+    """Which clips of ``own_clips.clips`` a split holds."""
+    return [round(float(clip.flatten()[0]) * 255) for clip in split.clips]
+
+
+def test_own_clips_are_split_by_class_and_shared_by_no_two() -> None:
+    splits = own("clips")
+    assert splits.classes == ("cat", "dog", "eel")
+    found = list(map(firsts, parts(splits)))
+    assert sorted(which for some in found for which in some) == list(range(40))
+    assert [len(some) for some in found] == [28, 6, 6]
+    for split, which in zip(parts(splits), found, strict=True):
+        assert [i % 3 for i in which] == split.labels.tolist()
+        assert set(split.labels.tolist()) == {0, 1, 2}
+        assert which != sorted(which)
+    assert same(splits, own("clips"))
+    assert not same(splits, own("clips", seed=1))
+
+
+def test_own_clips_are_no_more_than_training_asks_for() -> None:
+    splits = own("clips", training=Training(train_clips=9, val_clips=3, test_clips=4), count=200)
+    assert [len(split.labels) for split in parts(splits)] == [9, 3, 4]
+    assert [sorted(Counter(split.labels.tolist()).values()) for split in parts(splits)] == [
+        [3, 3, 3],
+        [1] * 3,
+        [1, 1, 2],
+    ]
+
+
+def test_a_rare_class_is_in_every_split_and_the_others_in_proportion() -> None:
+    labels = np.array([0] * 900 + [1] * 90 + [2] * 6)
+    chosen = stratified(labels, 0.15, random(0), (100, 20, 20))
+    assert [np.bincount(labels[some]).tolist() for some in chosen[:1]] == [[90, 9, 1]]
+    assert all((np.bincount(labels[some], minlength=3) >= 1).all() for some in chosen)
+    assert len(set(np.concatenate(chosen))) == 140
+
+
+@pytest.mark.parametrize(
+    ("form", "value"),
+    [("uint8", 0.2), ("without-channel", 0.2), ("beyond-one", -7.5)]
+    + [(form, 0.5) for form in ("float64", "big-endian", "half", "gradient", "lists")],
+)
+def test_own_clips_come_in_any_form_of_numbers(form: str, value: float) -> None:
+    splits = own("forms", form=form)
+    assert splits.classes == ("0", "1")
+    for split in parts(splits):
+        assert (split.clips.dtype, split.clips.shape[1:]) == (torch.float32, (4, 1, 8, 8))
+        torch.testing.assert_close(split.clips, torch.full_like(split.clips, value))
+        assert not split.clips.requires_grad
+
+
+def test_a_buffer_used_again_does_not_change_the_clips_before() -> None:
+    splits = own("reused")
+    assert sorted(float(clip.mean()) for split in parts(splits) for clip in split.clips) == list(range(20))
+
+
+WRONG = {
+    "shape": r"clip 3 has shape (6, 3, 10, 12), and the suite's clip 2x4x1x8x8 asks for (T, C, H, W) = (4, 1, 8, 8): "
+    "write `clip: 2x6x3x10x12` in the suite, or resize",
+    "grey": "clip 3 has shape (5, 10, 12), and|write `clip: 2x5x1x10x12`",
+    "last": "clip 3 has shape (4, 8, 8, 1), and|channels seem to come last: move them with clip.transpose(0, 3, 1, 2)",
+    "flat": "clip 3 has shape (5,), and|make every clip (T, C, H, W)",
+    "bool": "clip 3 has dtype bool: give uint8 (0 to 255, scaled to [0, 1]) or a float type",
+    "int64": "clip 3 has dtype int64: give uint8",
+    "complex": "clip 3 has dtype complex64: give uint8",
+    "object": "clip 3 has dtype object: give uint8",
+    "text": "clip 3 has dtype <U7: give uint8",
+    "ragged": "clip 3 is no array:|give an array or a tensor (T, C, H, W)",
+    "sparse": "clip 3 is no array:|give an array or a tensor (T, C, H, W)",
+    "nan": "clip 3 has NaN or infinite values, the first at (t, c, y, x) = (2, 0, 1, 5): "
+    "clean the clip or leave it out",
+    "inf": "clip 3 has NaN or infinite values, the first at (t, c, y, x) = (2, 0, 1, 5)",
+    "missing": "clip 3 has no label: give every clip the int or text that names its class",
+    "float": "clip 3 has the label '0.5' (float): a label is an int or text",
+    "truth": "clip 3 has the label 'True' (bool): a label is an int or text",
+    "several": "clip 3 has the label '[1 2]' (ndarray): a label is an int or text",
+    "mixed": "plugins.own_clips:wrong labels some clips with an int and others with text: use one of them",
+    "pair": "item 3 is a tuple of 1: yield pairs of a clip (T, C, H, W) and its label, an int or text",
+}
+
+
+@pytest.mark.parametrize("how", WRONG)
+def test_a_wrong_clip_is_named_with_what_to_do(how: str) -> None:
+    said = message("wrong", how=how)
+    assert said.startswith("plugins.own_clips:wrong")
+    for part in WRONG[how].split("|"):
+        assert part in said
+    assert "\n" not in said
+
+
+@pytest.mark.parametrize(
+    ("function", "said"),
+    [
+        ("one_class", "has one class only, 'cat': there is nothing to tell apart"),
+        (
+            "few",
+            "too few clips of 1 of its 2 classes: 'cat' has 5; every class needs 6: add clips or leave the class out",
+        ),
+        ("empty", "yields no clip: yield pairs of a clip"),
+        ("none", "returned NoneType: make it a generator that yields pairs of a clip"),
+        ("broken", "raised OSError after 7 clips: disk on fire"),
+        ("number", "is a int: make it a function that yields"),
+        ("nowhere", "'plugins.own_clips' has no 'nowhere'"),
+    ],
+)
+def test_wrong_clips_together_are_named_with_what_to_do(function: str, said: str) -> None:
+    assert said in message(function)
+
+
+def test_an_option_that_the_function_does_not_take_is_said() -> None:
+    assert "raised TypeError: clips() got an unexpected keyword argument 'size'" in message("clips", size=3)
+
+
+def test_splits_that_cannot_hold_every_class_are_refused() -> None:
+    few = Training(train_clips=100, val_clips=20, test_clips=40)
+    assert "has 30 classes and the suite's training asks for splits of (100, 20, 40) clips" in message(
+        "many_classes", training=few
+    )
+    assert len(own("many_classes").classes) == 30
+    assert own("many_classes").classes[:3] == ("0", "1", "2")
+
+
+# --- The user's own clips, from .npz files ----------------------------------------------------------------------------
+
+
+def save_one_each(folder: Path, count: int = 12) -> None:
+    for i in range(count):
+        clip = np.full((4, 1, 8, 8), i, dtype=np.uint8)
+        np.savez(folder / f"{i:02}.npz", clip=clip, label=("cat", "dog")[i % 2])
+
+
+def npz(folder: Path) -> Splits:
+    return made("npz-folder", OWN, path=str(folder))
+
+
+def npz_message(folder: Path) -> str:
+    with pytest.raises(ConvbenchError) as caught:
+        npz(folder)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_npz_files_of_one_clip_each(tmp_path: Path) -> None:
+    save_one_each(tmp_path)
+    (tmp_path / "notes.txt").write_text("not a clip")
+    (tmp_path / ".hidden.npz").write_text("not a clip")
+    splits = npz(tmp_path)
+    assert splits.classes == ("cat", "dog")
+    assert [len(split.labels) for split in parts(splits)] == [8, 2, 2]
+    for split in parts(splits):
+        assert [which % 2 for which in firsts(split)] == split.labels.tolist()
+
+
+def test_npz_files_of_many_clips(tmp_path: Path) -> None:
+    values = np.arange(14, dtype=np.float32)[:, None, None, None, None]
+    np.savez_compressed(
+        tmp_path / "a.npz", clips=np.zeros((14, 4, 1, 8, 8), np.float32) + values, labels=np.arange(14) % 2
+    )
+    splits = npz(tmp_path)
+    for split in parts(splits):
+        assert [int(clip.mean()) % 2 for clip in split.clips] == split.labels.tolist()
+
+
+def test_a_folder_without_clips_is_said(tmp_path: Path) -> None:
+    assert f"{tmp_path} has no .npz file: save clips there with numpy.savez" in npz_message(tmp_path)
+    assert "npz-folder:" in npz_message(tmp_path / "none")
+    assert "does not exist" in npz_message(tmp_path / "none")
+    (tmp_path / "file").touch()
+    assert "is a file" in npz_message(tmp_path / "file")
+
+
+@pytest.mark.parametrize(
+    ("arrays", "said"),
+    [
+        ({"x": np.zeros(3)}, "bad.npz holds x: save clip and label, or clips and labels, in it"),
+        ({}, "bad.npz holds nothing: save"),
+        ({"clip": np.zeros((4, 1, 8, 8))}, "bad.npz holds clip: save clip and label"),
+        ({"clip": np.zeros((4, 1, 9, 9)), "label": 1}, "bad.npz has shape (4, 1, 9, 9), and"),
+        ({"clip": np.zeros((4, 1, 8, 8)), "label": 0.5}, "bad.npz has the label '0.5' (float)"),
+        ({"clips": np.zeros((3, 4, 1, 8, 8)), "labels": [1, 2]}, "labels of shape (2,): save as many labels as clips"),
+        ({"clips": np.full((3, 4, 1, 8, 8), np.nan), "labels": [1, 2, 2]}, "bad.npz, clip 0 has NaN"),
+        ({"clip": np.zeros((4, 1, 8, 8), object), "label": 1}, "bad.npz: clip cannot be read: Object arrays"),
+    ],
+)
+def test_a_wrong_npz_file_is_named(tmp_path: Path, arrays: dict[str, Any], said: str) -> None:
+    save_one_each(tmp_path)
+    np.savez(tmp_path / "bad.npz", **arrays)
+    assert said in npz_message(tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"", b"not an archive", b"PK\x03\x04 cut off"])
+def test_a_file_that_is_no_npz_is_named(tmp_path: Path, content: bytes) -> None:
+    save_one_each(tmp_path)
+    (tmp_path / "bad.npz").write_bytes(content)
+    said = npz_message(tmp_path)
+    assert f"{tmp_path / 'bad.npz'} is no readable .npz file: " in said
+    assert "write it with numpy.savez" in said
+
+
+def test_a_npy_file_called_npz_is_named(tmp_path: Path) -> None:
+    with (tmp_path / "bad.npz").open("wb") as file:
+        np.save(file, np.zeros(3))
+    assert "bad.npz is no readable .npz file: " in npz_message(tmp_path)
+
+
+# --- The user's own clips, from videos --------------------------------------------------------------------------------
+
+
+def write_video(path: Path, colour: tuple[int, int, int], frames: int = 8) -> None:
+    """A video that fades from black to a colour."""
+    av = pytest.importorskip("av")
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=10)
+        stream.width, stream.height, stream.pix_fmt, stream.bit_rate = 48, 32, "yuv420p", 800_000
+        for i in range(frames):
+            pixels = np.full((32, 48, 3), colour, dtype=np.float64) * i / max(1, frames - 1)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels.astype(np.uint8), format="rgb24")))
+        container.mux(stream.encode())
+
+
+@pytest.fixture
+def videos(tmp_path: Path) -> Path:
+    for name, colour in {"blue": (0, 0, 240), "green": (0, 240, 0)}.items():
+        (tmp_path / name).mkdir()
+        for i in range(6):
+            write_video(tmp_path / name / f"{i}.mp4", colour)
+    (tmp_path / "README.txt").write_text("videos of two colours")
+    (tmp_path / "blue" / ".DS_Store").write_text("")
+    return tmp_path
+
+
+def watched(folder: Path, clip: Clip) -> Splits:
+    return made("video-folder", clip, path=str(folder))
+
+
+def video_message(folder: Path, clip: Clip = OWN) -> str:
+    with pytest.raises(ConvbenchError) as caught:
+        watched(folder, clip)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_videos_are_sampled_evenly_and_scaled_to_the_clip(videos: Path) -> None:
+    splits = watched(videos, Clip(2, 4, 3, 8, 12))
+    assert splits.classes == ("blue", "green")
+    assert [len(split.labels) for split in parts(splits)] == [8, 2, 2]
+    for split in parts(splits):
+        assert split.clips.shape[1:] == (4, 3, 8, 12)
+        brightness = split.clips.mean((3, 4))
+        for one, label in zip(brightness, split.labels, strict=True):
+            own_channel = 2 - int(label)
+            assert one[-1].argmax() == own_channel
+            torch.testing.assert_close(one[:, own_channel], torch.tensor([0, 2, 5, 7]) / 7 * 0.94, atol=0.08, rtol=0)
+    grey = watched(videos, Clip(2, 12, 1, 8, 8))
+    assert grey.train.clips.shape == (8, 12, 1, 8, 8)  # more frames than the video has
+
+
+def test_a_video_that_does_not_decode_is_named(videos: Path) -> None:
+    bad = videos / "green" / "5.mp4"
+    bad.write_bytes(b"no video at all, no video at all")
+    said = video_message(videos)
+    assert f"{bad} does not decode: Invalid data found when processing input; convert the video or take it out" in said
+    bad.write_bytes((videos / "green" / "4.mp4").read_bytes()[:700])
+    assert f"{bad} does not decode: " in video_message(videos)
+
+
+def test_a_file_with_sound_only_is_named(videos: Path) -> None:
+    av = pytest.importorskip("av")
+    bad = videos / "green" / "5.wav"
+    with av.open(str(bad), "w") as container:
+        stream = container.add_stream("pcm_s16le", rate=8000, layout="mono")
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 800), dtype=np.int16), format="s16", layout="mono")
+        frame.sample_rate = 8000
+        container.mux(stream.encode(frame))
+    (videos / "green" / "5.mp4").unlink()
+    assert f"{bad} does not decode: it has no video in it" in video_message(videos)
+
+
+def test_videos_that_cannot_be_clips_are_said(videos: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    assert "clip 2x4x2x8x8 has 2 channels and a video has 1 (grey) or 3 (RGB)" in video_message(
+        videos, Clip(2, 4, 2, 8, 8)
+    )
+    (videos / "green" / "5.mp4").unlink()
+    assert "too few clips of 1 of its 2 classes: 'green' has 5" in video_message(videos)
+    assert "has no folder with videos in it" in video_message(tmp_path_factory.mktemp("empty"))
+    assert "video-folder:" in video_message(videos / "none")
+
+
+def test_without_pyav_it_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "av", None)
+    with pytest.raises(Unavailable, match=r"decoded by PyAV: pip install 'convbench\[video\]'"):
+        watched(tmp_path, OWN)
