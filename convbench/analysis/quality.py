@@ -48,8 +48,8 @@ class Quality:
 
     ``by_seed`` is the test accuracy of the sound runs at that rate, empty where every one died, failed or had not
     converged. ``by_rate`` is the mean validation accuracy of every rate tried: there a dead run counts with what it
-    reached, a failed or cut-off one as chance, so that a rate that kills runs cannot win by its survivors. ``train`` is the
-    mean training accuracy of the sound runs, at their end.
+    reached, a failed or cut-off one as chance, so that a rate that kills runs cannot win by its survivors. ``train`` is
+    the mean training accuracy of the sound runs, at their end.
     """
 
     architecture: Parts
@@ -99,7 +99,7 @@ def tried(records: Iterable[Record]) -> bool:
 
 
 def qualities(records: Sequence[Record], budget: Budget = "steps", limit: Limit = None) -> list[Quality]:
-    """One quality for each architecture, clip shape and task, all curves cut at ``limit`` of ``budget``; no controls."""
+    """One quality for each architecture, clip shape and task, curves cut at ``limit`` of ``budget``; no controls."""
     cells: dict[Hashable, list[Lesson]] = defaultdict(list)
     for one in attempts(records):
         if not one.control:
