@@ -418,9 +418,11 @@ def test_own_clips_come_in_any_form_of_numbers(form: str, value: float) -> None:
         assert not split.clips.requires_grad
 
 
-def test_a_buffer_used_again_does_not_change_the_clips_before() -> None:
-    splits = own("reused")
-    assert sorted(float(clip.mean()) for split in parts(splits) for clip in split.clips) == list(range(20))
+@pytest.mark.parametrize(("dtype", "unit"), [("float32", 1), ("uint8", 255)])
+def test_a_buffer_used_again_does_not_change_the_clips_before(dtype: str, unit: int) -> None:
+    splits = own("reused", dtype=dtype)
+    values = [float(clip.mean()) * unit for split in parts(splits) for clip in split.clips]
+    assert sorted(values) == pytest.approx(list(range(20)), abs=1e-4)
 
 
 WRONG = {

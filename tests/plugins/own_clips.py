@@ -35,10 +35,10 @@ def forms(*, form: str) -> Iterator[tuple[Any, int]]:
     return ((made[form], np.int64(i % 2)) for i in range(20))
 
 
-def reused(*, count: int = 20) -> Iterator[tuple[Any, Any]]:
+def reused(*, dtype: str) -> Iterator[tuple[Any, Any]]:
     """One buffer, filled anew for every clip, as readers of video do."""
-    buffer = np.zeros(SHAPE, dtype=np.float32)
-    for i in range(count):
+    buffer = np.zeros(SHAPE, dtype=dtype)
+    for i in range(20):
         buffer[:] = i
         yield buffer, torch.tensor(i % 2)
 
