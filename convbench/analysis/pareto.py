@@ -1,21 +1,30 @@
-"""The cases that nothing comparable beats in both of two costs."""
+"""What nothing beats: the exact front of points in any number of coordinates, and of comparable cases in two costs."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
 
+import numpy as np
+
 from convbench.analysis.results import Group, Result
 
 
-def front(points: Sequence[tuple[float, float]]) -> list[int]:
-    """Indices of the non-dominated points (lower is better in both), by rising x; equal points all stay."""
-    best, kept = float("inf"), []
-    last = (float("inf"), float("inf"))
-    for index in sorted(range(len(points)), key=lambda i: points[i]):
-        if points[index][1] < best or points[index] == last:
-            kept.append(index)
-            best, last = points[index][1], points[index]
+def front(points: Sequence[Sequence[float]]) -> list[int]:
+    """Indices of the points that none dominates, lower being better in every coordinate; by rising first coordinate.
+
+    Points of any number of coordinates, none NaN. Equal points do not dominate one another: all of them stay.
+    """
+    if not len(points):
+        return []
+    values = np.asarray(points, dtype=float)
+    left = np.lexsort(values.T[::-1])
+    kept: list[int] = []
+    while left.size:
+        first, rest = values[left[0]], values[left]
+        equal = (rest == first).all(axis=1)
+        kept += left[equal].tolist()
+        left = left[~(rest >= first).all(axis=1)]
     return kept
 
 

@@ -1,0 +1,103 @@
+"""Which configurations are shown to be within a margin of the best, at a stated error, from a few paired seeds.
+
+The null hypothesis of a configuration is that the truly best exceeds it by the margin or more. Which one is best is not
+known, so non-inferiority is required against every other (intersection-union: the p-value is the largest of its
+one-sided paired t-tests, which needs no correction for the best having been selected by data). That many configurations
+are tested, and the cheapest shown is taken, is corrected by Holm's method; one of k is the best, so at most k - 1 nulls
+hold.
+Three to five seeds say little of a variance, so those of the pairs are moderated as in Smyth 2004 ("Linear models and
+empirical Bayes methods"): shrunk together as far as they agree, and left alone where they do not.
+``tests/bench/advice.py`` simulates what error and power result.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import digamma, polygamma, stdtr, stdtrit
+
+from convbench.analysis.dominance import Flags, Floats
+
+ERROR = 0.05
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """All pairs of k configurations: ``gap[..., i, j]`` is how much better j is than i, with its standard error.
+
+    ``df`` are the degrees of freedom. Pairs with fewer than two seeds in common have an infinite error.
+    """
+
+    gap: Floats
+    error: Floats
+    df: Floats
+
+
+def pairs(by_seed: Floats) -> Pairs:
+    """Paired comparisons of a table (..., seeds, k) of accuracies, NaN where a run was not sound."""
+    differences = by_seed[..., None, :] - by_seed[..., :, None]
+    known = ~np.isnan(differences)
+    n = known.sum(axis=-3)
+    gap = np.where(known, differences, 0.0).sum(axis=-3) / np.maximum(n, 1)
+    squares = np.where(known, differences - gap[..., None, :, :], 0.0) ** 2
+    variance = np.where(n > 1, squares.sum(axis=-3) / np.maximum(n - 1, 1), np.nan)
+    df = np.maximum(n - 1, 1).astype(float)
+    variance, df = moderate(variance, df, cap=df.max(axis=(-1, -2)) * (by_seed.shape[-1] - 1))
+    return Pairs(gap, np.where(n > 1, np.sqrt(variance / np.maximum(n, 1)), np.inf), df)
+
+
+def moderate(variance: Floats, df: Floats, cap: Floats) -> tuple[Floats, Floats]:
+    """Variances (..., k, k) shrunk towards their common value, and their degrees of freedom, at most ``cap``.
+
+    Fewer than three pairs are left as they are. Smyth 2004, section 6.2.
+    """
+    upper = np.triu_indices(variance.shape[-1], 1)
+    if len(upper[0]) < 3:
+        return variance, df
+    own, freedom = variance[..., upper[0], upper[1]], df[..., upper[0], upper[1]]
+    typical = np.maximum(np.nanmedian(own, axis=-1, keepdims=True), 1e-7)
+    own = np.maximum(np.where(np.isnan(own), typical, own), 1e-5 * typical)
+    logs = np.log(own) - digamma(freedom / 2) + np.log(freedom / 2)
+    excess = logs.var(axis=-1, ddof=1) - polygamma(1, freedom / 2).mean(axis=-1)
+    prior = np.where(excess > 0, 2 * _trigamma_inverse(np.maximum(excess, 1e-6)), 1e6)
+    common = np.exp(logs.mean(axis=-1) + digamma(prior / 2) - np.log(prior / 2))
+    prior, common = prior[..., None, None], common[..., None, None]
+    return (prior * common + df * variance) / (prior + df), np.minimum(prior + df, np.asarray(cap)[..., None, None])
+
+
+def p_values(found: Pairs, margin: float) -> Floats:
+    """For each configuration (..., k) the p-value of its being worse than the best by the margin or more."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        t = (margin - found.gap) / np.maximum(found.error, 1e-12)
+    p = stdtr(found.df, -t)
+    p[..., range(p.shape[-1]), range(p.shape[-1])] = 0.0
+    return np.asarray(p.max(axis=-1))
+
+
+def shown(found: Pairs, margin: float, error: float = ERROR) -> Flags:
+    """Which configurations (..., k) are shown to be within the margin of the best, all at once at this error."""
+    p = p_values(found, margin)
+    k = p.shape[-1]
+    order = np.argsort(p, axis=-1)
+    hurdles = error / np.maximum(np.minimum(k - np.arange(k), k - 1), 1)
+    passed = np.logical_and.accumulate(np.take_along_axis(p, order, axis=-1) <= hurdles, axis=-1)
+    result = np.zeros(p.shape, dtype=bool)
+    np.put_along_axis(result, order, passed, axis=-1)
+    return result
+
+
+def shortfalls(found: Pairs, error: float = ERROR) -> Floats:
+    """For each configuration (k,) the upper bound of how far the best may be above it, by itself at this error."""
+    bound = found.gap + stdtrit(found.df, 1 - error) * found.error
+    bound[..., range(bound.shape[-1]), range(bound.shape[-1])] = 0.0
+    return np.asarray(bound.max(axis=-1))
+
+
+def _trigamma_inverse(values: Floats) -> Floats:
+    """The argument at which trigamma takes these values, by Newton's method (Smyth 2004, appendix)."""
+    y = 0.5 + 1 / values
+    for _ in range(30):
+        trigamma = polygamma(1, y)
+        y = y + trigamma * (1 - trigamma / values) / polygamma(2, y)
+    return np.asarray(y)
