@@ -16,32 +16,25 @@ import torch
 
 from convbench import environment, subject
 from convbench.errors import CaseFailed, ConvbenchError, Unavailable
+from convbench.learning.measure import trial
 from convbench.opening import open_case
 from convbench.probes import ORDER, Probe, is_static
 from convbench.record import Case, Failure, Finding, Protocol, Reading, Record, Scalar
 from convbench.registry import Plugin, did_you_mean, probes
 
 Measure = Callable[[Case], Record]
+Measured = tuple[list[Reading | Finding], dict[str, Scalar]]
 
 
 def measure(case: Case, protocol: Protocol, metrics: Sequence[str] = (), last: Sequence[Probe] = ()) -> Record:
     """Measure one case in this process with the probes named by ``metrics``, all of them where none is named.
 
-    Probes given as ``last`` run after these.
+    A case with a trial is tried on its task instead. Probes given as ``last`` run after these.
 
     Raises CaseFailed for a wrong output, Unavailable for what this machine lacks, or whatever the model raises.
     """
     start, started = time.perf_counter(), datetime.now(UTC).isoformat(timespec="milliseconds")
-    chosen = select(metrics)
-    static = [plugin.build for plugin in chosen if is_static(plugin.build)]
-    dynamic = [*(plugin.build for plugin in chosen if not is_static(plugin.build)), *last]
-    results = _probe(static, subject.assemble(case, protocol.seed, device="meta"), protocol)
-    state: dict[str, Scalar] = {}
-    if dynamic:
-        held, opening = open_case(case, protocol.seed)
-        before = environment.conditions(held.device)
-        results += [*opening, *_probe(dynamic, held, protocol)]
-        state = _during(before, environment.conditions(held.device))
+    results, state = _tried(case, protocol) if case.trial else _probed(case, protocol, select(metrics), last)
     return Record(
         case,
         "ok",
@@ -51,6 +44,24 @@ def measure(case: Case, protocol: Protocol, metrics: Sequence[str] = (), last: S
         started=started,
         seconds=time.perf_counter() - start,
     )
+
+
+def _tried(case: Case, protocol: Protocol) -> Measured:
+    before = environment.conditions(case.device)
+    return list(trial(case, protocol)), _during(before, environment.conditions(case.device))
+
+
+def _probed(case: Case, protocol: Protocol, chosen: Sequence[Plugin[Probe]], last: Sequence[Probe]) -> Measured:
+    static = [plugin.build for plugin in chosen if is_static(plugin.build)]
+    dynamic = [*(plugin.build for plugin in chosen if not is_static(plugin.build)), *last]
+    results = _probe(static, subject.assemble(case, protocol.seed, device="meta"), protocol)
+    state: dict[str, Scalar] = {}
+    if dynamic:
+        held, opening = open_case(case, protocol.seed)
+        before = environment.conditions(held.device)
+        results += [*opening, *_probe(dynamic, held, protocol)]
+        state = _during(before, environment.conditions(held.device))
+    return results, state
 
 
 def select(metrics: Sequence[str]) -> list[Plugin[Probe]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from math import prod
@@ -11,6 +11,7 @@ import torch
 
 from convbench import subject
 from convbench.errors import ConvbenchError, Impossible
+from convbench.learning.measure import refuse_unlearnable
 from convbench.network import build_reducer, feature_shape, vector_size, weights_bytes
 from convbench.record import Case, Choice, Features, Parts
 from convbench.registry import scenarios
@@ -47,16 +48,26 @@ def preflight(cases: Iterable[Case], available_bytes: int) -> Plan:
         if kept.id != resolved.id and resolved.id not in equal.setdefault(kept.id, []):
             equal[kept.id].append(resolved.id)
     if refused:
-        lines = "\n".join(f"  {case}: {reason}" for case, reason in refused.items())
+        lines = "\n".join(_refusals(refused))
         raise Impossible(
             f"{len(refused)} of the suite's cases cannot be built; exclude them in the suite or with --skip:\n{lines}"
         )
     return Plan(tuple(first.values()), {kept: tuple(others) for kept, others in equal.items() if others})
 
 
+def _refusals(refused: dict[str, str]) -> Iterator[str]:
+    """A line a reason, with the first case that it is said of."""
+    for reason in dict.fromkeys(refused.values()):
+        first, *others = [case for case, said in refused.items() if said == reason]
+        yield f"  {first}{f' and {len(others)} more' if others else ''}: {reason}"
+
+
 def resolve(case: Case) -> Case:
     """The case with the LSTM input size that its model really has. Raises ConvbenchError where it cannot be built."""
-    scenarios.get(case.scenario)
+    if case.trial:
+        refuse_unlearnable(case)
+    else:
+        scenarios.get(case.scenario)
     refuse_misplaced(case)
     parts = case.architecture
     try:

@@ -112,18 +112,41 @@ class Whole:
 
 
 @dataclass(frozen=True, slots=True)
+class Trial:
+    """A labelled task that a case's model is tried on instead of being timed.
+
+    ``seed`` is that of clips, weights and order. Without a ``learning_rate`` nothing is trained. A ``control`` is what
+    is taken from the task to see that it is needed: ``frame-shuffle``, ``single-frame`` or ``label-permutation``.
+    """
+
+    task: Choice
+    seed: int = 0
+    learning_rate: float | None = None
+    control: str | None = None
+
+    def __str__(self) -> str:
+        rate = (f"lr={self.learning_rate:g}",) if self.learning_rate is not None else ()
+        return "/".join((str(self.task), *rate, f"seed={self.seed}", *((self.control,) if self.control else ())))
+
+
+@dataclass(frozen=True, slots=True)
 class Case:
-    """What is measured. Its ``id`` is readable and is the join key everywhere."""
+    """What is measured. Its ``id`` is readable and is the join key everywhere.
+
+    With a ``trial`` it is the quality of the architecture that is measured, with a head of the task's classes.
+    """
 
     architecture: Parts | Whole
     clip: Clip = field(default_factory=Clip)
     variant: tuple[Choice, ...] = ()
     scenario: str = "inference"
     device: str = "cpu"
+    trial: Trial | None = None
 
     @property
     def id(self) -> str:
-        return "/".join((str(self.architecture), str(self.clip), self.variant_name, self.scenario, self.device))
+        words = (str(self.architecture), str(self.clip), self.variant_name, self.scenario, self.device)
+        return "/".join((*words, *((str(self.trial),) if self.trial else ())))
 
     @property
     def variant_name(self) -> str:
@@ -146,7 +169,7 @@ class Case:
         return self.clip.batch * (1 if self.scenario == "streaming" else self.clip.frames)
 
     @property
-    def axes(self) -> dict[str, str | int | None]:
+    def axes(self) -> dict[str, str | int | float | None]:
         """The case as flat, plainly named columns; a column that does not apply is None."""
         match self.architecture:
             case Parts() as parts:
@@ -169,7 +192,34 @@ class Case:
             "variant": self.variant_name,
             "scenario": self.scenario,
             "device": self.device,
+            **self._tried,
         }
+
+    @property
+    def _tried(self) -> dict[str, str | int | float | None]:
+        trial = self.trial
+        if trial is None:
+            return {}
+        return {
+            "task": str(trial.task),
+            "seed": trial.seed,
+            "learning_rate": trial.learning_rate,
+            "control": trial.control,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Training:
+    """How a model is trained on a task: so many steps of Adam with a cosine schedule on batches of the case's clip.
+
+    At each of ``checkpoints``, evenly spread over the steps, validation and test accuracy are taken.
+    """
+
+    steps: int = 700
+    checkpoints: int = 7
+    train_clips: int = 4000
+    val_clips: int = 500
+    test_clips: int = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +237,7 @@ class Protocol:
     min_samples: int = 20
     target: float = 0.01
     timeout: float = 300.0
+    training: Training = field(default_factory=Training)
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from convbench.probes import Probe
     from convbench.reducers import ReducerFactory
     from convbench.scenarios import Scenario
+    from convbench.tasks import TaskFactory
     from convbench.variants import VariantFactory
 
 T = TypeVar("T")
@@ -126,6 +127,7 @@ backbones: Registry[BackboneFactory] = Registry("backbone", "convbench.backbones
 reducers: Registry[ReducerFactory] = Registry("reducer", "convbench.reducers")
 variants: Registry[VariantFactory] = Registry("variant", "convbench.variants")
 scenarios: Registry[Scenario] = Registry("scenario", "convbench.scenarios")
+tasks: Registry[TaskFactory] = Registry("task", "convbench.tasks")
 probes: Registry[Probe] = Registry("probe", "convbench.probes")
 figures: Registry[FigureMaker] = Registry("figure", "convbench.figures")
-SHELVES: tuple[Registry[Any], ...] = (backbones, reducers, variants, scenarios, probes, figures)
+SHELVES: tuple[Registry[Any], ...] = (backbones, reducers, variants, scenarios, tasks, probes, figures)

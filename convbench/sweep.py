@@ -91,7 +91,7 @@ def prepare(
     those of the suite. Raises ConvbenchError for all that is wrong with the call, the suite or the machine.
     """
     metrics = suite.metrics
-    if not (harness.needs_isolation(metrics) or last):
+    if not (harness.needs_isolation(metrics) or last or any(case.trial for case in suite.cases)):
         facts = environment.describe(device)
         measure = partial(harness.measure, protocol=suite.protocol, metrics=metrics)
         yield Prepared(suite, plan(suite, facts, selection), metrics, facts, command, measure)

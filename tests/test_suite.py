@@ -457,7 +457,17 @@ def test_any_tree_of_known_words_is_a_suite_or_one_clear_error(tree: Any) -> Non
 
 
 def test_the_shipped_suites() -> None:
-    assert set(suite.shipped()) == {"article", "default", "gpu", "presets", "smoke", "train", "variants"}
+    assert set(suite.shipped()) == {
+        "article",
+        "default",
+        "gpu",
+        "presets",
+        "quality",
+        "quality-full",
+        "smoke",
+        "train",
+        "variants",
+    }
 
 
 @pytest.mark.parametrize("name", sorted(suite.shipped()))

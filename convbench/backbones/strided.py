@@ -12,13 +12,24 @@ from convbench.registry import backbones, size_list
 
 
 @backbones.register("strided")
-def strided(in_channels: int, *, widths: str = "16-32-64", kernels: str = "3", padding: Padding = 1) -> nn.Module:
-    """Convolutions of stride 2 with ReLU, one per width; ``kernels`` is one size or one per width."""
+def strided(
+    in_channels: int,
+    *,
+    widths: str = "16-32-64",
+    kernels: str = "3",
+    padding: Padding = 1,
+    batch_norm: bool = False,
+) -> nn.Module:
+    """Convolutions of stride 2 with ReLU, one per width; ``kernels`` is one size or one per width.
+
+    With ``batch_norm`` each convolution is followed by a BatchNorm2d, and has no bias of its own.
+    """
     sizes = size_list(widths)
     kernel = size_list(kernels) if "-" in kernels else size_list(kernels) * len(sizes)
     if len(kernel) != len(sizes):
         raise ConvbenchError(f"{len(kernel)} kernels for {len(sizes)} widths: give one for all or one for each")
     layers: list[nn.Module] = []
     for (inputs, outputs), size in zip(pairwise((in_channels, *sizes)), kernel, strict=True):
-        layers += [nn.Conv2d(inputs, outputs, size, stride=2, padding=padding), nn.ReLU()]
+        layers.append(nn.Conv2d(inputs, outputs, size, stride=2, padding=padding, bias=not batch_norm))
+        layers += [nn.BatchNorm2d(outputs), nn.ReLU()] if batch_norm else [nn.ReLU()]
     return nn.Sequential(*layers)

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import asdict
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from convbench.record import SCHEMA_VERSION, Clip, Protocol, Recurrent
+from convbench.record import SCHEMA_VERSION, Clip, Protocol, Recurrent, Training
 from convbench.suite.many import OneOrMany
 from convbench.suite.mistakes import Location
 from convbench.suite.values import Shape
 
 Size = Annotated[int, Field(ge=1, le=2**31 - 1)]
 _DEFAULT = Protocol()
+_TRAINING = Training()
 CLIP_TEXT = r"\d+x\d+x\d+x\d+x\d+"
 RNN_TEXT = r"(bi)?(lstm|gru)(\d+)(?:x(\d+))?(?:p(\d+))?"
 
@@ -89,9 +89,40 @@ class ProtocolLayout(Strict):
     )
     timeout: Annotated[float, Field(gt=0)] = Field(default=_DEFAULT.timeout, description="limit of one case's process")
 
-    def built(self) -> Protocol:
+    def built(self, training: TrainingLayout) -> Protocol:
         """The noun that measuring reads."""
-        return Protocol(**self.model_dump())
+        return Protocol(**self.model_dump(), training=training.built())
+
+
+class TrainingLayout(Strict):
+    """The tasks that ``quality: train`` tries every architecture on, and how it is trained."""
+
+    tasks: OneOrMany[Any] = Field(default=["identity", "direction"], description="what is learned; a list multiplies")
+    seeds: Size = Field(default=3, description="runs of everything, each with clips, weights and order of its own")
+    learning_rates: OneOrMany[Annotated[float, Field(gt=0)]] = Field(
+        default=[2e-3], description="the best is chosen by validation for each architecture and task"
+    )
+    controls: OneOrMany[Literal["frame-shuffle", "single-frame", "label-permutation"]] | None = Field(
+        default=None, description="runs with something taken from the task, beside those with nothing taken"
+    )
+    batch: Size = Field(default=32, description="clips a step")
+    steps: Size = Field(default=_TRAINING.steps, description="optimizer steps of a run")
+    checkpoints: Annotated[int, Field(ge=3)] = Field(
+        default=_TRAINING.checkpoints, description="points of the curve of accuracy"
+    )
+    train_clips: Size = Field(default=_TRAINING.train_clips, description="clips to learn from")
+    val_clips: Size = Field(default=_TRAINING.val_clips, description="clips that the learning rate is chosen by")
+    test_clips: Size = Field(default=_TRAINING.test_clips, description="clips that accuracy is reported on")
+
+    @model_validator(mode="after")
+    def _enough_steps(self) -> TrainingLayout:
+        if self.steps < self.checkpoints:
+            raise ValueError(f"{self.steps} steps are fewer than {self.checkpoints} checkpoints")
+        return self
+
+    def built(self) -> Training:
+        """The noun that measuring reads."""
+        return Training(self.steps, self.checkpoints, self.train_clips, self.val_clips, self.test_clips)
 
 
 class AxesLayout(Strict):
@@ -140,6 +171,12 @@ class SuiteLayout(Strict):
     )
     protocol: ProtocolLayout = Field(default_factory=ProtocolLayout)
     metrics: OneOrMany[str] | None = Field(default=None, description="probes to run; default: all of them")
+    quality: Literal["none", "probe", "train"] = Field(
+        default="none",
+        description="also what the architectures can tell: probe: by a linear read-out of the untrained features; "
+        "train: by short trainings",
+    )
+    training: TrainingLayout = Field(default_factory=TrainingLayout, description="what quality: train does")
     profile: bool = Field(default=False, description="also take a torch.profiler trace of every case")
 
     @field_validator("schema_version")
@@ -164,7 +201,8 @@ OF_PARTS = ("backbone", "reducer", "lstm_input", "rnn", "layer_norm", "head")
 KNOWN: dict[str | int, tuple[str, ...]] = {
     "": tuple(SuiteLayout.model_fields),
     **dict.fromkeys(("matrix", "include", "exclude"), AXES),
-    "protocol": tuple(asdict(_DEFAULT)),
+    "protocol": tuple(ProtocolLayout.model_fields),
+    "training": tuple(TrainingLayout.model_fields),
     "rnn": tuple(RecurrentLayout.model_fields),
     "clip": tuple(ClipLayout.model_fields),
 }

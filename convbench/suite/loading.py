@@ -8,15 +8,26 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from convbench.record import Case, Protocol
+from convbench.record import Case, Choice, Protocol
 from convbench.suite import plugs
-from convbench.suite.layout import AXES, KNOWN, OF_PARTS, AxesLayout, ClipLayout, RecurrentLayout, SuiteLayout, sections
+from convbench.suite.layout import (
+    AXES,
+    KNOWN,
+    OF_PARTS,
+    AxesLayout,
+    ClipLayout,
+    RecurrentLayout,
+    SuiteLayout,
+    TrainingLayout,
+    sections,
+)
 from convbench.suite.many import as_list
 from convbench.suite.matrix import Axes, Sweep
 from convbench.suite.mistakes import Location, Mistakes, shown
 from convbench.suite.overrides import apply
 from convbench.suite.source import find, parse, read
-from convbench.suite.values import Plain, Values
+from convbench.suite.trials import tried
+from convbench.suite.values import Plain, Values, expand
 
 
 @dataclass(frozen=True)
@@ -47,12 +58,14 @@ def load(source: str, overrides: Sequence[str] = ()) -> Suite:
         apply(data, override, mistakes)
     layout = _layout(data, mistakes)
     axes = {at: _axes(section, at, mistakes) for at, section in sections(data)}
+    tasks = _tasks(data, mistakes)
     metrics = [plugs.probe(name, ("metrics", i), mistakes) for i, name in enumerate(as_list(data.get("metrics") or []))]
     mistakes.raise_any()
     assert layout is not None
     cases = _cases(axes, mistakes)
+    cases += tried(cases, layout.quality, layout.training, tasks)
     names = tuple(dict.fromkeys(name for name in metrics if name))
-    name, protocol = layout.name or path.stem, layout.protocol.built()
+    name, protocol = layout.name or path.stem, layout.protocol.built(layout.training)
     return Suite(name, source, text, cases, protocol, names, layout.profile, tuple(overrides), layout.description)
 
 
@@ -91,6 +104,17 @@ def _plugged(axis: str, raw: Any, at: Location, mistakes: Mistakes) -> list[Valu
     items = enumerate(as_list(raw))
     found = [plugs.READERS[axis](item, (*at, i) if isinstance(raw, list) else at, mistakes) for i, item in items]
     return [values for values in found if values is not None]
+
+
+def _tasks(data: dict[str, Any], mistakes: Mistakes) -> list[Choice]:
+    section = data.get("training")
+    raw = section.get("tasks") if isinstance(section, dict) else None
+    raw = TrainingLayout().tasks if raw is None else raw
+    at: Location = ("training", "tasks")
+    found = [
+        plugs.task(item, (*at, i) if isinstance(raw, list) else at, mistakes) for i, item in enumerate(as_list(raw))
+    ]
+    return expand([plugged for plugged in found if plugged is not None])
 
 
 def _values(items: list[Any]) -> list[Values]:

@@ -68,6 +68,11 @@ def model(raw: Any, at: Location, mistakes: Mistakes) -> Models | None:
     return None if plugged is None else Models(plugged, inputs, names)
 
 
+def task(raw: Any, at: Location, mistakes: Mistakes) -> Plugged | None:
+    """A task with its options; a user's own is the import path of a function that yields labelled clips."""
+    return _plugged(registry.tasks, raw, at, mistakes)
+
+
 def probe(raw: Any, at: Location, mistakes: Mistakes) -> str | None:
     """A probe by its name."""
     return raw if isinstance(raw, str) and _signature(registry.probes, raw, at, mistakes) else None

@@ -34,15 +34,17 @@ OUT = Path("reports/gate")
 Work = dict[str, tuple[int, int]]
 
 
-def spin() -> None:
+def spin(core: int) -> None:
+    os.sched_setaffinity(0, {core})
     while True:
         pass
 
 
 @contextmanager
 def hogs(count: int) -> Iterator[None]:
-    """As many processes that use a core whole."""
-    running = [multiprocessing.get_context("spawn").Process(target=spin, daemon=True) for _ in range(count)]
+    """As many processes that use a core whole, a core each."""
+    start = multiprocessing.get_context("spawn").Process
+    running = [start(target=spin, args=(number % os.cpu_count(),), daemon=True) for number in range(count)]
     for process in running:
         process.start()
     try:

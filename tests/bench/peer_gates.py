@@ -106,7 +106,7 @@ TOOLS: dict[str, Callable[[Path, float, float, Words], Words]] = {
 
 def _kind(case: str) -> str:
     found = re.search(r"kind=(\w+)", case)
-    return found.group(1) if found else "gap"
+    return found.group(1) if found else KINDS[0]
 
 
 def _need(module: str) -> None:

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-KINDS = ("gap", "hybrid")
+KINDS = ("gap32", "hybrid32", "gap16", "hybrid16", "gap8", "hybrid8")
 NETS = '''
 import torch
 from torch import nn
@@ -15,16 +15,18 @@ WORK = {work!r}
 
 
 class Net(nn.Module):
-    """The article's model; ``WORK`` says how many matmuls of which size its forward pass does besides."""
+    """The article's model, with as many filters as ``kind`` ends in; ``WORK`` is what its forward pass does besides."""
 
-    def __init__(self, kind="gap"):
+    def __init__(self, kind="gap32"):
         super().__init__()
         torch.manual_seed(0)
+        reducer, filters = kind.rstrip("0123456789"), int(kind.lstrip("gaphybrid"))
+        lstm_input = 64 if reducer == "hybrid" else filters
         self.count, size = WORK[kind]
         self.left, self.right, self.out = (torch.full((size, size), 0.5) for _ in range(3))
-        self.conv = nn.Conv2d(3, 32, 3, padding=1)
-        self.reducer = nn.Linear(32, 64) if kind == "hybrid" else nn.Identity()
-        self.lstm = nn.LSTM(64 if kind == "hybrid" else 32, 128, batch_first=True)
+        self.conv = nn.Conv2d(3, filters, 3, padding=1)
+        self.reducer = nn.Linear(filters, 64) if reducer == "hybrid" else nn.Identity()
+        self.lstm = nn.LSTM(lstm_input, 128, batch_first=True)
 
     def forward(self, clip):
         with torch.no_grad():
@@ -47,29 +49,29 @@ def call(kind):
     return run
 '''
 FILES = {
-    "suite.yaml": 'matrix: {model: {name: "nets:Net", kind: [gap, hybrid]}, clip: 1x16x3x64x64}\n',
-    "test_speed.py": """
+    "suite.yaml": f'matrix: {{model: {{name: "nets:Net", kind: [{", ".join(KINDS)}]}}, clip: 1x16x3x64x64}}\n',
+    "test_speed.py": f"""
 import pytest
 from nets import call
 
-@pytest.mark.parametrize("kind", ["gap", "hybrid"])
+@pytest.mark.parametrize("kind", {KINDS})
 def test_speed(benchmark, kind):
     benchmark(call(kind))
 """,
-    "perf.py": """
+    "perf.py": f"""
 import pyperf
 from nets import call
 
 runner = pyperf.Runner()
-for kind in ("gap", "hybrid"):
+for kind in {KINDS}:
     runner.bench_func(kind, call(kind) if runner.parse_args().worker else len)
 """,
     "benchmarks/__init__.py": "",
-    "benchmarks/speed.py": """
+    "benchmarks/speed.py": f"""
 from nets import call
 
 class Speed:
-    params = ["gap", "hybrid"]
+    params = {KINDS}
     param_names = ["kind"]
 
     def setup(self, kind):

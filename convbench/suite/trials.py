@@ -1,0 +1,43 @@
+"""The trials of a suite: every architecture of the sweep tried on every task, once for each model however it is run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from itertools import product
+from typing import Literal
+
+from convbench.record import Case, Choice, Parts, Trial
+from convbench.suite.layout import TrainingLayout
+
+PLACED_DIGIT = Choice("placed-digit")
+
+
+def tried(
+    cases: Iterable[Case], quality: Literal["none", "probe", "train"], how: TrainingLayout, tasks: Sequence[Choice]
+) -> tuple[Case, ...]:
+    """The cases to add for ``quality``, seed by seed, so that a run that is interrupted has whole seeds.
+
+    A user's own whole model is not tried: it has no head that could be exchanged for a task's.
+    """
+    models = list(dict.fromkeys(_tried(case, how.batch) for case in cases if isinstance(case.architecture, Parts)))
+    match quality:
+        case "none":
+            return ()
+        case "probe":
+            scenario, trials = "probe", [Trial(PLACED_DIGIT)]
+        case "train":
+            scenario, trials = "learn", list(_trials(how, tasks))
+    return tuple(replace(model, scenario=scenario, trial=trial) for trial in trials for model in models)
+
+
+def _tried(case: Case, batch: int) -> Case:
+    assert isinstance(case.architecture, Parts)
+    parts = replace(case.architecture, head=None)
+    return Case(parts, replace(case.clip, batch=batch), device=case.device)
+
+
+def _trials(how: TrainingLayout, tasks: Sequence[Choice]) -> Iterable[Trial]:
+    controls = (None, *(how.controls or ()))
+    for seed, task, control, rate in product(range(how.seeds), tasks, controls, how.learning_rates):
+        yield Trial(task, seed, rate, control)

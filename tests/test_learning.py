@@ -1,0 +1,159 @@
+"""Training and linear read-outs: the curve, what it costs, exact repetition, and runs that may not be averaged."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from sklearn.linear_model import Ridge
+from torch import nn
+
+from convbench import harness
+from convbench.count_meta import macs_by_stage
+from convbench.errors import CaseFailed, Impossible
+from convbench.learning import fit, linear, verdict
+from convbench.learning.data import Labelled, Splits
+from convbench.preflight import preflight
+from convbench.record import Case, Choice, Clip, Parts, Protocol, Recurrent, Training, Trial
+
+TRAINING = Training(steps=12, checkpoints=3, train_clips=40, val_clips=20, test_clips=30)
+PROTOCOL = Protocol(training=TRAINING)
+PARTS = Parts(Choice("conv", (("channels", 4),)), Choice("gap"), 4, Recurrent(hidden=8))
+LEARN = Case(PARTS, Clip(8, 3, 1, 16, 16), scenario="learn", trial=Trial(Choice("identity"), 1, 0.01))
+PROBE = Case(PARTS, Clip(8, 3, 1, 32, 32), scenario="probe", trial=Trial(Choice("placed-digit"), 0))
+
+
+def reducer(name: str, size: int | None = None, **options: int) -> Case:
+    choice = Choice(name, tuple(options.items()))
+    parts = replace(PARTS, backbone=Choice("conv"), reducer=choice, lstm_input=size)
+    return replace(PROBE, architecture=parts)
+
+
+def test_a_run_is_a_curve_over_steps_flops_and_seconds() -> None:
+    record = harness.measure(LEARN, PROTOCOL)
+    assert record.samples("steps") == (4, 8, 12)
+    headed = replace(LEARN, architecture=replace(PARTS, head=10), scenario="train", trial=None)
+    a_step = 2 * sum(macs_by_stage(headed).values())
+    assert record.samples("train_flops") == (4 * a_step, 8 * a_step, 12 * a_step)
+    seconds = record.samples("train_seconds")
+    assert seconds == tuple(sorted(seconds)) and seconds[0] > 0
+    for metric in ("train_loss", "val_accuracy", "test_accuracy"):
+        assert len(record.samples(metric)) == 3
+    assert record.samples("classes") == (10,)
+    assert record.samples("majority_accuracy") == (0.1,)
+
+
+def test_the_same_seed_is_the_same_run_to_the_last_digit_and_another_is_not() -> None:
+    def learned(case: Case) -> list[tuple[float, ...]]:
+        record = harness.measure(case, PROTOCOL)
+        return [reading.samples for reading in record.readings if reading.metric.name != "train_seconds"]
+
+    assert LEARN.trial
+    assert learned(LEARN) == learned(LEARN)
+    assert learned(LEARN) != learned(replace(LEARN, trial=replace(LEARN.trial, seed=2)))
+
+
+def test_seconds_are_those_of_training_without_what_checkpoints_cost() -> None:
+    ticks = iter(range(1000))
+    clips = torch.zeros(6, 1, 1, 2, 2)
+    labels = torch.tensor([0, 1] * 3)
+    splits = Splits(*[Labelled(clips, labels)] * 3, ("a", "b"))
+
+    class Model(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.out = nn.Linear(4, 2)
+
+        def forward(self, clip: torch.Tensor) -> tuple[torch.Tensor, None]:
+            return self.out(clip.flatten(2)), None
+
+    curve = fit.fit(Model(), splits, (Training(steps=6, checkpoints=3), 2, 0.1), 0, clock=lambda: next(ticks))
+    assert curve.steps == [2, 4, 6]
+    assert curve.seconds == [2, 4, 6]
+
+
+def test_a_loss_that_is_not_finite_says_when_and_at_which_rate() -> None:
+    assert LEARN.trial
+    case = replace(LEARN, trial=replace(LEARN.trial, learning_rate=3e37))
+    with pytest.raises(CaseFailed, match=r"loss was (nan|inf) by step \d+ of 12 at learning rate 3e\+37: try"):
+        harness.measure(case, PROTOCOL)
+
+
+def test_every_batch_is_full_and_every_clip_is_seen_once_before_any_twice() -> None:
+    data = Labelled(torch.arange(10.0), torch.arange(10))
+    batches = fit._batches(data, 4, seed=3)
+    first = torch.cat([next(batches).labels, next(batches).labels])
+    assert len(set(first.tolist())) == 8
+    assert len(next(batches).labels) == 4
+    assert len(next(fit._batches(data, 32, seed=3)).labels) == 10
+
+
+@pytest.mark.parametrize(
+    ("named", "val", "code"),
+    [
+        ([3] * 100, [0.1, 0.1, 0.1], "dead_run"),
+        ([3] * 94 + [1] * 6, [0.5, 0.5, 0.5], None),
+        ([0, 1] * 250, [0.2, 0.4, 0.6], "unconverged"),
+        ([0, 1] * 250, [0.80, 0.805, 0.81], None),
+        ([0, 1] * 250, [0.9, 0.6, 0.3], None),
+        ([0, 1] * 10, [0.5, 0.52, 0.54], None),
+    ],
+)
+def test_which_runs_may_not_be_averaged(named: list[int], val: list[float], code: str | None) -> None:
+    found = [finding.code for finding in verdict.findings(named, [100, 200, 300], val)]
+    assert found == ([code] if code else [])
+
+
+def test_the_rise_is_per_hundred_steps_and_of_the_last_third() -> None:
+    steps = list(range(100, 1000, 100))
+    assert verdict.rising(steps, [0.1] * 6 + [0.2, 0.3, 0.4], 10_000) == pytest.approx(0.1)
+    assert verdict.rising(steps, [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.7, 0.7], 10_000) is None
+
+
+def test_the_read_out_is_ridge_regression_with_the_penalty_that_validation_chose() -> None:
+    generator = torch.Generator().manual_seed(0)
+    weights = torch.randn(6, 2, generator=generator, dtype=torch.float64)
+
+    def examples(count: int) -> linear.Examples:
+        features = torch.randn(count, 6, generator=generator, dtype=torch.float64)
+        noise = torch.randn(count, 2, generator=generator, dtype=torch.float64)
+        return linear.Examples(features, features @ weights + 3 + 0.1 * noise)
+
+    train, val, test = examples(50), examples(40), examples(30)
+    centre = train.features.mean(0)
+    scale = (train.features - centre).square().sum(1).mean().sqrt()
+    scaled = [((one.features - centre) / scale).numpy() for one in (train, val, test)]
+    fitted = [Ridge(alpha=penalty).fit(scaled[0], train.targets) for penalty in linear.PENALTIES]
+    best = min(fitted, key=lambda one: float(((one.predict(scaled[1]) - val.targets.numpy()) ** 2).mean()))
+    answers = linear.readout(train, val, test)
+    torch.testing.assert_close(answers, torch.from_numpy(best.predict(scaled[2])))
+    assert linear.r2(answers, test.targets) > 0.99
+    assert linear.r2(test.targets.mean(0).expand_as(test.targets), test.targets) == pytest.approx(0)
+
+
+def test_an_untrained_map_tells_the_place_until_it_is_pooled_away() -> None:
+    def told(case: Case) -> tuple[float, float]:
+        record = harness.measure(case, PROTOCOL)
+        return record.samples("where_r2")[0], record.samples("what_accuracy")[0]
+
+    gap, cells, shuffled = told(reducer("gap")), told(reducer("avg-k", k=2)), told(reducer("random-projection", 128))
+    assert gap[0] < 0.4 and gap[1] > 0.4
+    assert cells[0] > 0.9 and cells[1] > 0.5
+    assert shuffled[0] > 0.7 and shuffled[1] < 0.4
+    assert told(reducer("gap")) == gap
+
+
+def test_trials_are_refused_before_anything_runs() -> None:
+    small = replace(LEARN, clip=Clip(8, 3, 1, 4, 4))
+    with pytest.raises(Impossible, match="too small for a digit"):
+        preflight([small], 2**33)
+
+
+def test_a_trial_is_resolved_and_equal_ones_are_found() -> None:
+    assert LEARN.trial
+    other = replace(LEARN, architecture=replace(PARTS, reducer=Choice("avg-k", (("k", 1),)), lstm_input=None))
+    later = replace(LEARN, trial=replace(LEARN.trial, seed=9))
+    plan = preflight([LEARN, other, later], 2**33)
+    assert [case.id for case in plan.cases] == [LEARN.id, later.id]
+    assert len(plan.equal[LEARN.id]) == 1

@@ -1,0 +1,123 @@
+"""Quality in a suite: which trials a suite means, and a whole run of them from the command line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from convbench import store
+from convbench.cli import app
+from convbench.errors import Impossible, SuiteError
+from convbench.record import Training
+from convbench.suite import load
+
+SUITE = """
+matrix:
+  backbone: {name: conv, channels: 4}
+  rnn: lstm8
+  clip: 1x3x1x16x16
+  head: [null, 3]
+  variant: [eager, channels_last]
+  reducer: [gap, gmp]
+training:
+  tasks: [identity, {name: identity, jitter: [0.0, 0.5]}]
+  seeds: 2
+  learning_rates: [0.01, 0.1]
+  controls: frame-shuffle
+  batch: 8
+  steps: 6
+  checkpoints: 3
+  train_clips: 40
+  val_clips: 20
+  test_clips: 20
+protocol: {max_warmup: 0.01, max_time: 0.01, min_samples: 1}
+metrics: [params, latency]
+"""
+
+
+@pytest.fixture
+def suite(tmp_path: Path) -> str:
+    path = tmp_path / "small.yaml"
+    path.write_text(SUITE)
+    return str(path)
+
+
+def test_nothing_is_tried_unless_it_is_asked_for(suite: str) -> None:
+    assert all(case.trial is None for case in load(suite).cases)
+
+
+def test_every_architecture_is_probed_once_however_it_is_run(suite: str) -> None:
+    cases = [case for case in load(suite, ["quality=probe"]).cases if case.trial]
+    assert [case.id for case in cases] == [
+        f"conv(channels=4)/{reducer}/map/lstm8/8x3x1x16x16/eager/probe/cpu/placed-digit/seed=0"
+        for reducer in ("gap", "gmp")
+    ]
+
+
+def test_training_multiplies_seeds_tasks_controls_rates_and_architectures_in_this_order(suite: str) -> None:
+    loaded = load(suite, ["quality=train"])
+    cases = [case for case in loaded.cases if case.trial]
+    assert len(cases) == 2 * 3 * 2 * 2 * 2 == len({case.id for case in cases})
+    start = "conv(channels=4)/gap/map/lstm8/8x3x1x16x16/eager/learn/cpu"
+    assert [case.id for case in cases if "gap" in case.id][:5] == [
+        f"{start}/identity/lr=0.01/seed=0",
+        f"{start}/identity/lr=0.1/seed=0",
+        f"{start}/identity/lr=0.01/seed=0/frame-shuffle",
+        f"{start}/identity/lr=0.1/seed=0/frame-shuffle",
+        f"{start}/identity(jitter=0.0)/lr=0.01/seed=0",
+    ]
+    assert loaded.protocol.training == Training(6, 3, 40, 20, 20)
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("quality=yes", "quality"),
+        ("training.tasks=identiy", "unknown 'identiy'; did you mean 'identity'?"),
+        ("training.tasks=identity(jiter=1)", "identity has no option 'jiter'; did you mean 'jitter'?"),
+        ("training.controls=shuffle", "training.controls"),
+        ("training.steps=2", "2 steps are fewer than 3 checkpoints"),
+        ("training.learning_rates=0", "training.learning_rates"),
+        ("training.lr=1", "lr"),
+    ],
+)
+def test_mistakes_in_the_training_section_are_told(suite: str, override: str, words: str) -> None:
+    with pytest.raises(SuiteError) as told:
+        load(suite, ["quality=train", override])
+    assert words in str(told.value)
+
+
+def test_a_run_with_trainings_is_stored_resumed_and_reported(suite: str, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    words = ["run", suite, "--out", str(out), "quality=train", "training.tasks=[identity]", "matrix.variant=eager"]
+    words += ["training.controls=null", "training.learning_rates=0.01", "--quiet"]
+    assert CliRunner().invoke(app, words).exit_code == 0
+    records = store.load(out)[1]
+    trials = [record for record in records if record.case.trial]
+    assert [record.status for record in records] == ["ok"] * len(records)
+    assert (len(records) - len(trials), len(trials)) == (4, 4)
+    lines = (out / "results.jsonl").read_text().splitlines(keepends=True)
+    (out / "results.jsonl").write_text("".join(lines[:-1]))
+    assert CliRunner().invoke(app, [*words, "--resume"]).exit_code == 0
+    again = json.loads((out / "results.jsonl").read_text().splitlines()[-1])
+    before = json.loads(lines[-1])
+    assert again["case"] == before["case"]
+    assert _accuracies(again) == _accuracies(before)
+
+
+def _accuracies(record: dict[str, object]) -> list[object]:
+    readings: list[dict[str, object]] = record["readings"]  # type: ignore[assignment]
+    return [one["samples"] for one in readings if one["metric"]["name"] != "train_seconds"]  # type: ignore[index]
+
+
+def test_a_task_that_cannot_be_drawn_is_refused_before_anything_runs(suite: str, tmp_path: Path) -> None:
+    words = ["run", suite, "--out", str(tmp_path / "out"), "quality=train", "clip=1x3x1x8x8"]
+    ended = CliRunner().invoke(app, words)
+    assert isinstance(ended.exception, Impossible)
+    assert "48 of the suite's cases" in str(ended.exception)
+    assert str(ended.exception).count("too small for a digit") == 1
+    assert "seed=0 and 47 more: " in str(ended.exception)
+    assert not (tmp_path / "out").exists()
