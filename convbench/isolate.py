@@ -14,7 +14,7 @@ import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
@@ -32,6 +32,7 @@ from convbench.variants.compile import missing_tool
 
 PRELOAD = ["__main__", "convbench.preload"]
 PRELOAD_COMPILER = ["torch._inductor.compile_fx", "torch._inductor.codegen.cpp"]
+PRELOAD_DIGITS = ["sklearn.datasets"]
 CACHE = "TORCHINDUCTOR_CACHE_DIR"
 PR_SET_PDEATHSIG = 1
 SECONDS_TO_LEAVE = 2.0
@@ -41,13 +42,15 @@ SECONDS_TO_LEAVE = 2.0
 class Isolated:
     """A ``Measure`` that runs each case in a fresh process under the protocol's time limit; a context manager."""
 
-    def __init__(self, protocol: Protocol, metrics: Sequence[str], compiles: bool, last: Sequence[Probe] = ()) -> None:
+    def __init__(
+        self, protocol: Protocol, metrics: Sequence[str], preload: Sequence[str] = (), last: Sequence[Probe] = ()
+    ) -> None:
         self.protocol = protocol
         self.metrics = tuple(metrics)
         self.last = tuple(last)
         self.scratch = Path(tempfile.mkdtemp(prefix="convbench-"))
         self.forkserver = multiprocessing.get_context("forkserver")
-        self.forkserver.set_forkserver_preload([*PRELOAD, *(PRELOAD_COMPILER if compiles else [])])
+        self.forkserver.set_forkserver_preload([*PRELOAD, *preload])
 
     def __enter__(self) -> Self:
         return self
@@ -93,6 +96,13 @@ class Isolated:
                 self._spawn(_compile_something, (), {}, Path(room))
                 shutil.move(Path(room) / "inductor", ready)
         shutil.copytree(ready, cache, copy_function=os.link)
+
+
+def preloads(cases: Iterable[Case]) -> list[str]:
+    """What the forkserver should import for these cases, besides what every case needs."""
+    kept = list(cases)
+    compiler = PRELOAD_COMPILER if any(map(compiles, kept)) else []
+    return [*compiler, *(PRELOAD_DIGITS if any(case.trial for case in kept) else [])]
 
 
 def compiles(case: Case) -> bool:

@@ -17,7 +17,7 @@ from typing import Protocol as Interface
 
 from convbench import __version__, environment, harness, store
 from convbench.errors import CaseFailed, ConvbenchError, StoreError, SuiteError
-from convbench.isolate import Isolated, compiles
+from convbench.isolate import Isolated, preloads
 from convbench.preflight import Plan, preflight, resolve
 from convbench.probes import Probe
 from convbench.record import Case, Record, Run, Scalar
@@ -96,7 +96,7 @@ def prepare(
         measure = partial(harness.measure, protocol=suite.protocol, metrics=metrics)
         yield Prepared(suite, plan(suite, facts, selection), metrics, facts, command, measure)
         return
-    with Isolated(suite.protocol, metrics, any(compiles(case) for case in suite.cases), last) as isolated:
+    with Isolated(suite.protocol, metrics, preloads(suite.cases), last) as isolated:
         try:
             facts = isolated.call(environment.describe, (device,), {})
         except CaseFailed as error:

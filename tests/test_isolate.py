@@ -26,7 +26,7 @@ def gap(*variant: Choice) -> Case:
 
 @pytest.fixture(scope="module")
 def isolated():
-    with isolate.Isolated(QUICK, (), compiles=False) as measure:
+    with isolate.Isolated(QUICK, ()) as measure:
         yield measure
 
 
@@ -51,7 +51,7 @@ def test_however_a_case_ends_it_is_a_failed_record(isolated, how, kind, said):
 
 
 def test_a_hang_ends_with_its_time_limit_and_leaves_no_process():
-    with isolate.Isolated(Protocol(timeout=1.5), (), compiles=False) as impatient:
+    with isolate.Isolated(Protocol(timeout=1.5), ()) as impatient:
         record = only(ending("hang"), impatient)
     assert (record.failure.kind, record.failure.message) == ("timeout", "no result after 1.5 s (protocol.timeout)")
     ours = psutil.Process().children(recursive=True)
@@ -95,7 +95,7 @@ def test_the_arena_allocator_takes_the_page_faults_away(isolated):
 
 
 def test_scratch_files_are_gone_afterwards():
-    with isolate.Isolated(QUICK, ("latency",), compiles=False) as measure:
+    with isolate.Isolated(QUICK, ("latency",)) as measure:
         only(gap(), measure)
         scratch = Path(measure.scratch)
         assert scratch.exists()
@@ -105,7 +105,9 @@ def test_scratch_files_are_gone_afterwards():
 
 def test_a_compiled_case_starts_with_an_empty_graph_cache_and_a_ready_toolchain():
     """Twice the same case: the second is no cache hit of the first, so its compile seconds are its own."""
-    with isolate.Isolated(Protocol(max_warmup=0.02, max_time=0.05), ("latency",), compiles=True) as measure:
+    with isolate.Isolated(
+        Protocol(max_warmup=0.02, max_time=0.05), ("latency",), preload=isolate.PRELOAD_COMPILER
+    ) as measure:
         first, second = (only(gap(Choice("compile")), measure) for _ in range(2))
     assert first.status == second.status == "ok", (first.failure, second.failure)
     assert second.samples("compile_s")[0] > 0.5 * first.samples("compile_s")[0]

@@ -115,21 +115,20 @@ def test_the_read_out_is_ridge_regression_with_the_penalty_that_validation_chose
     generator = torch.Generator().manual_seed(0)
     weights = torch.randn(6, 2, generator=generator, dtype=torch.float64)
 
-    def examples(count: int) -> linear.Examples:
+    def examples(count: int) -> tuple[torch.Tensor, torch.Tensor]:
         features = torch.randn(count, 6, generator=generator, dtype=torch.float64)
         noise = torch.randn(count, 2, generator=generator, dtype=torch.float64)
-        return linear.Examples(features, features @ weights + 3 + 0.1 * noise)
+        return features, features @ weights + 3 + 0.1 * noise
 
-    train, val, test = examples(50), examples(40), examples(30)
-    centre = train.features.mean(0)
-    scale = (train.features - centre).square().sum(1).mean().sqrt()
-    scaled = [((one.features - centre) / scale).numpy() for one in (train, val, test)]
-    fitted = [Ridge(alpha=penalty).fit(scaled[0], train.targets) for penalty in linear.PENALTIES]
-    best = min(fitted, key=lambda one: float(((one.predict(scaled[1]) - val.targets.numpy()) ** 2).mean()))
-    answers = linear.readout(train, val, test)
+    (train, train_targets), (val, val_targets), (test, test_targets) = examples(50), examples(40), examples(30)
+    scale = (train - train.mean(0)).square().sum(1).mean().sqrt()
+    scaled = [((one - train.mean(0)) / scale).numpy() for one in (train, val, test)]
+    fitted = [Ridge(alpha=penalty).fit(scaled[0], train_targets) for penalty in linear.PENALTIES]
+    best = min(fitted, key=lambda one: float(((one.predict(scaled[1]) - val_targets.numpy()) ** 2).mean()))
+    answers = linear.Readout(train, val, test)(train_targets, val_targets)
     torch.testing.assert_close(answers, torch.from_numpy(best.predict(scaled[2])))
-    assert linear.r2(answers, test.targets) > 0.99
-    assert linear.r2(test.targets.mean(0).expand_as(test.targets), test.targets) == pytest.approx(0)
+    assert linear.r2(answers, test_targets) > 0.99
+    assert linear.r2(test_targets.mean(0).expand_as(test_targets), test_targets) == pytest.approx(0)
 
 
 def test_an_untrained_map_tells_the_place_until_it_is_pooled_away() -> None:

@@ -6,47 +6,41 @@ reach. With a user's own trained backbone they tell of that backbone.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import nn
 
 PENALTIES = tuple(10.0**power for power in range(-4, 3))
 
 
-@dataclass(frozen=True)
-class Examples:
-    """Features (N, D) of pictures and what is to be read from them (N, K): places, or one column a class."""
-
-    features: torch.Tensor
-    targets: torch.Tensor
-
-
 @torch.no_grad()
-def features(extractor: nn.Module, pictures: torch.Tensor, batch: int = 50) -> torch.Tensor:
-    """``extractor`` (backbone and reducer) of pictures (N, C, H, W), in float64, (N, D)."""
+def features(extractor: nn.Module, pictures: torch.Tensor, batch: int = 20) -> torch.Tensor:
+    """``extractor`` (backbone and reducer) of pictures (N, C, H, W), (N, D)."""
     extractor.eval()
-    return torch.cat([extractor(some).double() for some in torch.split(pictures, batch)])
+    return torch.cat([extractor(some) for some in torch.split(pictures, batch)])
 
 
-def readout(train: Examples, val: Examples, test: Examples) -> torch.Tensor:
-    """Ridge regression's answers for ``test`` (N, K); its penalty is the one that answers ``val`` best.
+class Readout:
+    """Ridge regression from features (N, D) of pictures to fit, to choose the penalty by and to report on.
 
     Features are centred and scaled by their spread as a whole, so that penalties mean the same for every reducer. The
-    dual form is solved: its cost depends on the number of pictures, not on D.
+    dual form is solved: beyond one product of the features its cost depends on the number of pictures, not on D.
     """
-    centre = train.features.mean(0)
-    spread = (train.features - centre).square().sum(1).mean().sqrt().clamp_min(1e-12)
-    learned, chosen, asked = ((one.features - centre) / spread for one in (train, val, test))
-    offset = train.targets.mean(0)
-    values, vectors = torch.linalg.eigh(learned @ learned.T)
-    turned = vectors.T @ (train.targets - offset)
-    answers = [(vectors @ (turned / (values.clamp_min(0) + penalty)[:, None])).double() for penalty in PENALTIES]
-    near = chosen @ learned.T
-    errors = [float((near @ answer + offset - val.targets).square().mean()) for answer in answers]
-    best = answers[min(range(len(errors)), key=errors.__getitem__)]
-    answer: torch.Tensor = asked @ learned.T @ best + offset
-    return answer
+
+    def __init__(self, train: torch.Tensor, val: torch.Tensor, test: torch.Tensor) -> None:
+        centre = train.mean(0)
+        learned = train - centre
+        spread = learned.square().sum(1).mean().double().clamp_min(1e-24)
+        self.values, self.vectors = torch.linalg.eigh((learned @ learned.T).double() / spread)
+        self.val, self.test = (((one - centre) @ learned.T).double() / spread for one in (val, test))
+
+    def __call__(self, train: torch.Tensor, val: torch.Tensor) -> torch.Tensor:
+        """The answers for the test pictures (N, K), from targets (N, K) to fit and to choose the penalty by."""
+        offset = train.mean(0)
+        turned = self.vectors.T @ (train - offset)
+        duals = [self.vectors @ (turned / (self.values.clamp_min(0) + penalty)[:, None]) for penalty in PENALTIES]
+        errors = [float((self.val @ dual + offset - val).square().mean()) for dual in duals]
+        answers: torch.Tensor = self.test @ duals[errors.index(min(errors))] + offset
+        return answers
 
 
 def r2(answers: torch.Tensor, targets: torch.Tensor) -> float:

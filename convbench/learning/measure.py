@@ -15,7 +15,7 @@ from convbench.count_meta import macs_by_stage
 from convbench.learning import controls, digits, verdict
 from convbench.learning.data import Labelled, Splits
 from convbench.learning.fit import accuracy, fit, predictions
-from convbench.learning.linear import Examples, features, r2, readout
+from convbench.learning.linear import Readout, features, r2
 from convbench.learning.splitting import random
 from convbench.record import Case, Choice, Clip, Finding, Metric, Parts, Protocol, Reading, Training, Trial
 from convbench.tasks import load
@@ -23,7 +23,7 @@ from convbench.tasks import load
 SEEDS_APART = 1000
 """Between the seeds of two trials: each stage of a model takes the next seed after the one before it."""
 
-PICTURES = (600, 200, 300)
+PICTURES = (400, 150, 250)
 """Pictures of the linear read-outs: to fit, to choose the penalty by, to report on."""
 
 FEW = Training(train_clips=200, val_clips=200, test_clips=200)
@@ -68,11 +68,11 @@ def probe(case: Case, trial: Trial, protocol: Protocol) -> Iterator[Reading]:
         digits.placed(source, case.clip, count, random(trial.seed, split))
         for split, (source, count) in enumerate(zip(digits.sources(trial.seed), PICTURES, strict=True), start=1)
     ]
-    seen = [features(extractor, some.frames.to(case.device)).cpu() for some in pictures]
-    where = [Examples(found, some.centres.double()) for found, some in zip(seen, pictures, strict=True)]
-    what = [Examples(found, _one_hot(some.labels)) for found, some in zip(seen, pictures, strict=True)]
-    named = readout(*what).argmax(1) == pictures[-1].labels
-    yield _reading("where_r2", "1", [r2(readout(*where), where[-1].targets)], "higher")
+    readout = Readout(*(features(extractor, some.frames.to(case.device)).cpu() for some in pictures))
+    train, val, test = pictures
+    named = readout(_one_hot(train.labels), _one_hot(val.labels)).argmax(1) == test.labels
+    found = r2(readout(train.centres.double(), val.centres.double()), test.centres.double())
+    yield _reading("where_r2", "1", [found], "higher")
     yield _reading("what_accuracy", "1", [float(named.float().mean())], "higher")
 
 

@@ -52,7 +52,7 @@ def isolated(cases: list[Case], metrics: tuple[str, ...]) -> tuple[list[Record],
     """Records, wall seconds of each case as the parent sees them, and wall seconds in all, the forkserver included."""
     begin = time.perf_counter()
     records, walls = [], []
-    with isolate.Isolated(PROTOCOL, metrics, compiles=False) as measure:
+    with isolate.Isolated(PROTOCOL, metrics) as measure:
         for case in cases:
             start = time.perf_counter()
             records += harness.run([case], measure)

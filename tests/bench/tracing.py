@@ -41,7 +41,7 @@ def cases(scenario: str) -> dict[str, Case]:
 
 
 def measured(case: Case, metrics: tuple[str, ...], last: tuple[Capture, ...] = ()) -> Record:
-    with Isolated(PROTOCOL, metrics, compiles=False, last=last) as measure:
+    with Isolated(PROTOCOL, metrics, last=last) as measure:
         return measure(case)
 
 

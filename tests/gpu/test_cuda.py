@@ -79,7 +79,7 @@ def test_the_lstm_is_counted_although_cudnn_runs_it(reducer, size):
 )
 @pytest.mark.parametrize("scenario", ["inference", "streaming"])
 def test_every_variant_is_measured_in_its_own_process(variant, scenario):
-    with isolate.Isolated(PROTOCOL, (), compiles=True) as measure:
+    with isolate.Isolated(PROTOCOL, (), preload=isolate.PRELOAD_COMPILER) as measure:
         (record,) = harness.run([case("gap", None, *variant, scenario=scenario)], measure)
     assert record.status == "ok", record.failure
     assert record.samples("device_latency_s")
@@ -88,7 +88,7 @@ def test_every_variant_is_measured_in_its_own_process(variant, scenario):
 
 def test_the_parent_never_touches_the_device():
     """A forkserver whose parent has a CUDA context would be a foreign process on its own device."""
-    with isolate.Isolated(PROTOCOL, (), compiles=False) as measure:
+    with isolate.Isolated(PROTOCOL, ()) as measure:
         facts = measure.call(describe, ("auto",), {})
     assert facts["device"] == "cuda"
     assert facts["gpu"]
