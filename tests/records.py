@@ -204,3 +204,21 @@ def probed(where: float, what: float, seed: int = 0, of: Case | None = None) -> 
     """A training-free probe's record."""
     tried = replace(of or case(), scenario="probe", trial=Trial(Choice("placed-digit"), seed))
     return Record(tried, "ok", (reading("where_r2", where), reading("what_accuracy", what)), environment="e1")
+
+
+REDUCERS = ("gap", "spatial-softmax", "conv1x1-avg-k(k=4)", "fc(activation=true)")
+LEARNT = {
+    "direction": (0.36, 0.95, 0.995, 0.99),
+    "identity": (0.93, 0.66, 0.66, 0.64),
+}
+
+
+def quality_records(seeds: int = 5, tasks: Sequence[str] = tuple(LEARNT)) -> list[Record]:
+    """Costs of four reducers and their lessons in two tasks that want different ones."""
+    cases = [case(name, 32 if "fc" in name else 128 if "conv" in name else None) for name in REDUCERS]
+    found = [record(of, latency=1e-3 * (i + 3)) for i, of in enumerate(cases)]
+    for task in tasks:
+        for of, mean in zip(cases, LEARNT[task], strict=True):
+            rng = random.Random(ascii((task, of.id)))
+            found += [lesson(mean + rng.gauss(0, 0.004), task, seed, of=of) for seed in range(seeds)]
+    return found

@@ -6,6 +6,7 @@ What is slow to import is imported by the verb that needs it, so that ``convbenc
 from typer.models import CommandInfo
 
 from convbench.cli import (  # noqa: F401  (importing them registers their verbs)
+    advising,
     checking,
     exporting,
     profiling,
@@ -17,7 +18,7 @@ from convbench.cli import (  # noqa: F401  (importing them registers their verbs
 )
 from convbench.cli.app import app, main
 
-VERBS = ("run", "report", "check", "compare", "profile", "fits", "list", "doctor")
+VERBS = ("run", "report", "advise", "check", "compare", "profile", "fits", "list", "doctor")
 """Help begins with these; the others follow in the order of their files."""
 
 

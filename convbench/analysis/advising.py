@@ -1,0 +1,36 @@
+"""A run's records answered: one recommendation a task."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+from convbench.analysis.candidates import gather
+from convbench.analysis.quality import Budget, Quality, equal_limits, qualities
+from convbench.analysis.recommend import Ask, Recommendation, recommend
+from convbench.analysis.results import results
+from convbench.record import Clip, Record
+
+
+def recommendations(
+    records: Sequence[Record], ask: Ask, tasks: Sequence[str] = (), budget: Budget = "steps"
+) -> list[Recommendation]:
+    """One recommendation for each task and clip shape, of the tasks asked for or of all; in the order of the run.
+
+    Curves are compared at their end, or, where the budget is FLOPs or seconds, at the largest one that every run of the
+    task reached. A task that was asked for and not run has the reason ``not-run``.
+    """
+    limit = None if budget == "steps" else equal_limits(records, budget)
+    cells: dict[tuple[str, Clip], list[Quality]] = defaultdict(list)
+    for one in qualities(records, budget, limit):
+        cells[one.task, one.clip].append(one)
+    costs = results(record for record in records if record.case.trial is None)
+    asked = {key: found for key, found in cells.items() if not tasks or _asked(key[0], tasks)}
+    missing = [task for task in tasks if not any(_asked(key[0], [task]) for key in cells)]
+    answers = [recommend(task, clip, *gather(found, costs), ask) for (task, clip), found in asked.items()]
+    return answers + [recommend(task, None, (), (), ask) for task in missing]
+
+
+def _asked(task: str, tasks: Sequence[str]) -> bool:
+    """A task may be asked for with its options or by its name alone."""
+    return task in tasks or task.partition("(")[0] in tasks
