@@ -459,6 +459,8 @@ def test_any_tree_of_known_words_is_a_suite_or_one_clear_error(tree: Any) -> Non
 def test_the_shipped_suites() -> None:
     assert set(suite.shipped()) == {
         "article",
+        "claims",
+        "claims-dials",
         "default",
         "gpu",
         "presets",

@@ -98,6 +98,9 @@ class TrainingLayout(Strict):
     """The tasks that ``quality: train`` tries every architecture on, and how it is trained."""
 
     tasks: OneOrMany[Any] = Field(default=["identity", "direction"], description="what is learned; a list multiplies")
+    only: OneOrMany[str] | None = Field(
+        default=None, description="try only architectures of which these globs match the id or a part of it"
+    )
     seeds: Size = Field(default=3, description="runs of everything, each with clips, weights and order of its own")
     learning_rates: OneOrMany[Annotated[float, Field(gt=0)]] = Field(
         default=[2e-3], description="the best is chosen by validation for each architecture and task"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from fnmatch import fnmatchcase
 from itertools import product
 from typing import Literal
 
@@ -20,7 +21,8 @@ def tried(
 
     A user's own whole model is not tried: it has no head that could be exchanged for a task's.
     """
-    models = list(dict.fromkeys(_tried(case, how.batch) for case in cases if isinstance(case.architecture, Parts)))
+    parts = (case for case in cases if isinstance(case.architecture, Parts) and _wanted(case, how.only or ["*"]))
+    models = list(dict.fromkeys(_tried(case, how.batch) for case in parts))
     match quality:
         case "none":
             return ()
@@ -29,6 +31,10 @@ def tried(
         case "train":
             scenario, trials = "learn", list(_trials(how, tasks))
     return tuple(replace(model, scenario=scenario, trial=trial) for trial in trials for model in models)
+
+
+def _wanted(case: Case, only: Sequence[str]) -> bool:
+    return any(fnmatchcase(name, pattern) for pattern in only for name in (case.id, *case.id.split("/")))
 
 
 def _tried(case: Case, batch: int) -> Case:

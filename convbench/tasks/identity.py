@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import Annotated
 
@@ -13,6 +14,7 @@ from convbench.learning.data import Labelled, Splits
 from convbench.learning.digits import CLASSES, Digits, drawn
 from convbench.learning.drift import STEPS, drift, start
 from convbench.learning.splitting import balanced
+from convbench.option_types import Count
 from convbench.record import Clip, Training
 from convbench.registry import tasks
 
@@ -20,8 +22,14 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 
 @tasks.register("identity")
-def identity(clip: Clip, training: Training, seed: int, *, jitter: Share = 1.0) -> Splits:
-    """Which of 10 digits drifts over a torus; jitter: how much of the canvas it may start in (0: the centre)."""
+def identity(
+    clip: Clip, training: Training, seed: int, *, jitter: Share = 1.0, train_clips: Count | None = None
+) -> Splits:
+    """Which of 10 digits drifts over a torus; jitter: how much of the canvas it may start in (0: the centre).
+
+    ``train_clips`` is how many there are to learn from, where that is not what the suite's training says.
+    """
+    training = replace(training, train_clips=train_clips or training.train_clips)
     return drawn(partial(_draw, clip, jitter), CLASSES, training, seed)
 
 
