@@ -94,6 +94,11 @@ def shortfalls(found: Pairs, error: float = ERROR) -> Floats:
     return np.asarray(bound.max(axis=-1))
 
 
+def p_of_gain(found: Pairs, one: int, other: int) -> float:
+    """One-sided: that ``other`` is no better than ``one``."""
+    return float(stdtr(found.df[one, other], -found.gap[one, other] / max(found.error[one, other], 1e-12)))
+
+
 def _trigamma_inverse(values: Floats) -> Floats:
     """The argument at which trigamma takes these values, by Newton's method (Smyth 2004, appendix)."""
     y = 0.5 + 1 / values

@@ -14,7 +14,7 @@ from convbench.cli.app import app
 from convbench.errors import ConvbenchError
 
 if TYPE_CHECKING:
-    from convbench.analysis.recommend import Constraints
+    from convbench.analysis.recommendation import Constraints
     from convbench.record import Record, Run
 
 ADVISED, ABSTAINED = 0, 3
@@ -41,7 +41,7 @@ def advise(
     from convbench import store
     from convbench.analysis.advising import recommendations
     from convbench.analysis.quality import tried
-    from convbench.analysis.recommend import Ask
+    from convbench.analysis.recommendation import Ask
 
     limits = _limits(latency=latency, params=params, memory=memory, flops=flops)
     ask = Ask(limits, _share(within), cheapest)

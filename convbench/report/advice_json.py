@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 
 from convbench.analysis.candidates import Candidate
-from convbench.analysis.recommend import Recommendation
+from convbench.analysis.recommendation import Recommendation
 from convbench.report.advice_words import sentences
 
 Plain = str | float | int | None | list["Plain"] | Mapping[str, "Plain"]

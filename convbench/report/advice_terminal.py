@@ -10,9 +10,10 @@ from rich.table import Table
 from rich.text import Text
 
 from convbench.analysis.quality import Budget
-from convbench.analysis.recommend import Recommendation, Runner
+from convbench.analysis.recommendation import Recommendation, Runner
 from convbench.report import units
-from convbench.report.advice_words import different, percent, sentences
+from convbench.report.advice_numbers import percent
+from convbench.report.advice_words import different, sentences
 from convbench.report.names import setup
 
 RUNNERS = 5

@@ -5,17 +5,12 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
-from convbench.analysis.candidates import Candidate, CostName, Excluded, Why
-from convbench.analysis.recommend import Price, Reason, Recommendation
-from convbench.analysis.results import Result
-from convbench.report import units
+from convbench.analysis.candidates import Candidate, Excluded, Why
+from convbench.analysis.recommendation import Price, Recommendation
+from convbench.report.abstention_words import abstention
+from convbench.report.advice_numbers import CHEAPEST, LIMITS, accuracy, amount, costs, percent, points
 from convbench.report.names import model, setup
 
-CHEAPEST: Mapping[CostName, str] = {
-    "latency": "fastest", "params": "smallest", "memory": "smallest in memory", "flops": "cheapest in FLOPs",
-}  # fmt: skip
-UNIT: Mapping[str, str] = {"latency": "s", "params": "1", "memory": "B", "flops": "FLOP"}
-LIMITS: Mapping[str, str] = {"latency": "latency", "params": "parameters", "memory": "peak memory", "flops": "FLOPs"}
 WHY: Mapping[Why, str] = {
     "dead": "every run predicted one class",
     "unconverged": "no run had converged: train longer",
@@ -24,22 +19,12 @@ WHY: Mapping[Why, str] = {
     "few-seeds": "fewer than 3 sound seeds",
     "no-cost": "its cost was not measured",
 }
-ABSTAINS: Mapping[Reason, str] = {
-    "not-run": "quality was not run for it",
-    "no-sound-run": "no run was sound",
-    "few-seeds": "fewer than 3 sound seeds of anything: run more seeds",
-    "no-cost": "the costs of what was trained were not measured: run the same suite with its costs",
-    "over-budget": "nothing meets the budget",
-    "no-effect": "no difference in quality was found",
-    "edge": "the best is at the edge of the sweep",
-    "undecided": "too noisy to show what is within the margin of the best",
-}
 
 
 def sentences(one: Recommendation) -> list[str]:
     """The answer for one task, most important sentence first."""
     if not one.pick:
-        return [*filter(None, [f"{one.task}: no recommendation: {_abstention(one)}", _left_out(one.excluded)])]
+        return [*filter(None, [f"{one.task}: no recommendation: {abstention(one)}", _left_out(one.excluded)])]
     said = [f"{one.task}: {setup(one.pick.result)}.", _worth(one.pick), _why(one), _binding(one), _price(one)]
     return [*filter(None, [*said, _sure(one), _same(one.pick), _left_out(one.excluded)])]
 
@@ -60,43 +45,9 @@ def not_run(run: str, suite: str) -> str:
     return f"quality was not run in {run}: run `convbench run {suite} quality=train`"
 
 
-def percent(share: float) -> str:
-    """``87.3 %``"""
-    return f"{100 * share:.1f} %"
-
-
-def points(share: float) -> str:
-    """``1.3 points``, of accuracy."""
-    number = f"{100 * abs(share):.1f}"
-    return f"{number} {'point' if number == '1.0' else 'points'}"
-
-
-def amount(name: str, value: float) -> str:
-    """A cost as people read it."""
-    return units.human(value, UNIT[name])
-
-
-def accuracy(one: Candidate) -> str:
-    """``87.3 % [85.0, 89.6] over 5 seeds``"""
-    interval = one.quality.interval
-    bounds = f" [{100 * interval.low:.1f}, {100 * interval.high:.1f}]" if interval else ""
-    return f"{percent(one.mean)}{bounds} over {len(one.quality.by_seed)} seeds"
-
-
 def _worth(pick: Candidate) -> str:
     chance = f" (chance {percent(pick.quality.chance)})" if pick.quality.chance else ""
     return f"Accuracy {accuracy(pick)}{chance}; {costs(pick.result)}."
-
-
-def costs(one: Result) -> str:
-    """``3.10 ms a call, 74.2 k parameters, 8.02 MiB, 116 MFLOP``, as far as measured."""
-    said = [
-        f"{units.seconds(one.latency.median)} a call" if one.latency else "",
-        f"{units.count(one.params)} parameters" if one.params is not None else "",
-        units.size(one.memory) if one.memory is not None else "",
-        units.flops(one.flops) if one.flops is not None else "",
-    ]
-    return ", ".join(filter(None, said))
 
 
 def _why(one: Recommendation) -> str:
@@ -168,54 +119,3 @@ def _left_out(excluded: Sequence[Excluded]) -> str:
         causes[one.why].append(f"{parts.reducer}{size}")
     said = "; ".join(f"{', '.join(names)} ({WHY[why]})" for why, names in causes.items())
     return f"Left out: {said}." if said else ""
-
-
-def _abstention(one: Recommendation) -> str:
-    """Why there is no recommendation, with what to do about it."""
-    assert one.reason
-    head = ABSTAINS[one.reason]
-    match one.reason:
-        case "over-budget":
-            return f"{head}. {_misses(one)}"
-        case "no-effect":
-            return f"{head} (p = {one.numbers['p']:.2f}). {_cheapest(one)}"
-        case "edge":
-            return f"{head}. {_extend(one)}"
-        case "undecided":
-            return f"{head}. {_needed(one)}"
-    return f"{head}."
-
-
-def _misses(one: Recommendation) -> str:
-    limits: Mapping[str, float] = {str(name): value for name, value in one.ask.constraints.items()}
-    near = [f"{LIMITS[name]} at least {amount(name, value)} (the limit is {amount(name, limits[name])})"
-            for name, value in one.numbers.items()]  # fmt: skip
-    return f"Nearest: {'; '.join(near)}."
-
-
-def _cheapest(one: Recommendation) -> str:
-    assert one.leading
-    return (
-        f"The {CHEAPEST[one.ask.cheapest]} is {setup(one.leading.result)} ({accuracy(one.leading)}; "
-        f"{costs(one.leading.result)}). A difference of {points(one.numbers['detectable'])} between two "
-        "configurations would have been seen in four of five such runs."
-    )
-
-
-def _extend(one: Recommendation) -> str:
-    assert one.leading
-    size, smaller = int(one.numbers["size"]), int(one.numbers["smaller"])
-    return (
-        f"{model(one.leading.result)} has {percent(one.leading.mean)}, {points(one.numbers['gain'])} more than at "
-        f"{smaller:,}, and no larger size was tried: extend lstm_input to {2 * size:,} and beyond."
-    )
-
-
-def _needed(one: Recommendation) -> str:
-    assert one.leading
-    seeds, margin = int(one.numbers["seeds"]), one.numbers["margin"]
-    more = f"about {int(one.numbers['needed'])} seeds instead of {seeds}, or " if "needed" in one.numbers else ""
-    return (
-        f"The highest mean is {setup(one.leading.result)} ({accuracy(one.leading)}). To decide within "
-        f"{points(one.ask.within)}: {more}a margin of --within {100 * margin + 0.05:.1f}%."
-    )
