@@ -43,7 +43,7 @@ def learn(case: Case, trial: Trial, protocol: Protocol) -> Iterator[Reading | Fi
     splits = load(trial.task, case.clip, training, trial.seed)
     splits = controls.apply(trial.control, splits, trial.seed)
     headed = _headed(case, len(splits.classes))
-    model = _model(headed, trial, protocol).to(memory_format=torch.channels_last)
+    model = _model(headed, trial, protocol).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     curve = fit(model, splits, (training, case.clip.batch, trial.learning_rate), trial.seed)
     flops = 2 * sum(macs_by_stage(replace(headed, scenario="train")).values())
     yield _reading("steps", "1", curve.steps)
