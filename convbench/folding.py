@@ -24,21 +24,27 @@ def is_affine(reducer: nn.Module) -> bool:
     return type(reducer) in AFFINE or getattr(type(reducer), "affine", False) is True
 
 
-def folding(model: ConvReducerRNN) -> Finding | None:
-    """What a linear layer at the end of the reducer amounts to; None where there is none.
+def folding(model: ConvReducerRNN, flattened: int) -> Finding | None:
+    """What a linear reducer with weights amounts to; None for any other. ``flattened`` is C x H x W of the feature map.
 
     ``folds_into_lstm``: the same function exists with a smaller LSTM and fewer parameters. ``low_rank``: folding would
-    make the LSTM larger, so the layer is a factorisation of it of that rank.
+    make the LSTM larger, so the reducer is a factorisation of it of that rank.
     """
     last = _last_layer(model.reducer)
-    if not isinstance(last, nn.Linear):
-        return None
-    gates = sum(weight.shape[0] for name, weight in model.lstm.named_parameters() if name.startswith("weight_ih_l0"))
-    before = sum(p.numel() for p in last.parameters()) + gates * last.out_features
-    saved = before - gates * last.in_features
-    if saved > 0:
-        return Finding("folds_into_lstm", "note", {"lstm_input": last.in_features, "params_saved": saved})
-    return Finding("low_rank", "note", {"rank": last.out_features, "lstm_input": last.in_features})
+    if isinstance(last, nn.Linear):
+        saved = _saved(last, model.lstm)
+        if saved > 0:
+            return Finding("folds_into_lstm", "note", {"lstm_input": last.in_features, "params_saved": saved})
+        return Finding("low_rank", "note", {"rank": last.out_features, "lstm_input": last.in_features})
+    if is_affine(model.reducer) and model.reducer.state_dict() and model.lstm.input_size < flattened:
+        return Finding("low_rank", "note", {"rank": model.lstm.input_size, "lstm_input": flattened})
+    return None
+
+
+def _saved(last: nn.Linear, lstm: nn.RNNBase) -> int:
+    """Parameters that folding the layer into the LSTM would save."""
+    gates = sum(weight.shape[0] for name, weight in lstm.named_parameters() if name.startswith("weight_ih_l0"))
+    return sum(p.numel() for p in last.parameters()) + gates * (last.out_features - last.in_features)
 
 
 def _last_layer(module: nn.Module) -> nn.Module:

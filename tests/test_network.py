@@ -54,6 +54,10 @@ def test_the_seed_decides_the_weights():
     assert not torch.equal(same.lstm.weight_ih_l0, other.lstm.weight_ih_l0)
 
 
+MAP = 32 * 80
+"""The feature map of ``case``, flattened."""
+
+
 @pytest.mark.parametrize("rnn", [Recurrent("gru", 8), Recurrent("lstm", 8, 2, True, 3), Recurrent(hidden=8, layers=2)])
 def test_recurrent_shapes_reach_the_output(rnn):
     width = (rnn.proj_size or rnn.hidden) * (2 if rnn.bidirectional else 1)
@@ -77,7 +81,7 @@ def test_the_hybrid_folds_into_gap():
         gap.lstm.bias_ih_l0.copy_(hybrid.lstm.bias_ih_l0 + hybrid.lstm.weight_ih_l0 @ fc.bias)
     clip = torch.randn(2, 3, 3, 8, 10)
     torch.testing.assert_close(hybrid(clip)[0], gap(clip)[0], rtol=0, atol=1e-6)
-    found = folding(hybrid)
+    found = folding(hybrid, MAP)
     saved = sum(p.numel() for p in hybrid.parameters()) - sum(p.numel() for p in gap.parameters())
     assert found is not None
     assert (found.code, dict(found.data)) == ("folds_into_lstm", {"lstm_input": 32, "params_saved": saved})
@@ -85,14 +89,26 @@ def test_the_hybrid_folds_into_gap():
 
 
 def test_an_activation_or_a_norm_does_not_fold():
-    assert folding(model(case("hybrid", 64, options=(("activation", True),)))) is None
-    assert folding(model(case("hybrid", 64, layer_norm=True))) is None
+    assert folding(model(case("hybrid", 64, options=(("activation", True),))), MAP) is None
+    assert folding(model(case("hybrid", 64, layer_norm=True)), MAP) is None
 
 
 def test_a_narrow_fc_is_a_factorisation():
-    found = folding(model(case("fc", 16)))
+    found = folding(model(case("fc", 16)), MAP)
     assert found is not None
     assert (found.code, dict(found.data)) == ("low_rank", {"rank": 16, "lstm_input": 32 * 80})
+
+
+@pytest.mark.parametrize(("reducer", "size", "rank"), [("gdconv", None, 32), ("random-projection", 16, 16)])
+def test_a_linear_reducer_without_a_linear_layer_is_a_factorisation_too(reducer, size, rank):
+    found = folding(model(case(reducer, size)), MAP)
+    assert found is not None
+    assert (found.code, dict(found.data)) == ("low_rank", {"rank": rank, "lstm_input": MAP})
+
+
+@pytest.mark.parametrize("reducer", ["gap", "flatten", "gmp", "attention"])
+def test_a_pool_or_what_is_not_linear_is_no_factorisation(reducer):
+    assert folding(model(case(reducer)), MAP) is None
 
 
 @pytest.mark.parametrize("name", [plugin.name for plugin in reducers])

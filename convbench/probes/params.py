@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from math import prod
 
 from torch import nn
 
 from convbench.folding import folding
-from convbench.network import ConvReducerRNN, stage_modules, weights_bytes
+from convbench.network import ConvReducerRNN, feature_shape, stage_modules, weights_bytes
 from convbench.probes import static
-from convbench.record import STAGES, Finding, Metric, Protocol, Reading
+from convbench.record import STAGES, Case, Features, Finding, Metric, Parts, Protocol, Reading
 from convbench.registry import probes
 from convbench.subject import Subject
 
@@ -29,8 +30,14 @@ def params(subject: Subject, protocol: Protocol) -> Iterator[Reading | Finding]:
         yield Reading(Metric(f"params_{stage}", "1"), (stages.get(stage, 0),))
     yield Reading(Metric("params_other", "1"), (total - sum(stages.values()),))
     yield Reading(Metric("weights_bytes", "B"), (weights_bytes(model),))
-    if isinstance(model, ConvReducerRNN) and (finding := folding(model)):
+    if isinstance(model, ConvReducerRNN) and (finding := folding(model, prod(_features(subject.case)))):
         yield finding
+
+
+def _features(case: Case) -> Features:
+    assert isinstance(case.architecture, Parts)
+    clip = case.clip
+    return feature_shape(case.architecture.backbone, clip.channels, clip.height, clip.width)
 
 
 def _count(module: nn.Module) -> int:
