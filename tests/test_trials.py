@@ -90,6 +90,17 @@ def test_mistakes_in_the_training_section_are_told(suite: str, override: str, wo
     assert words in str(told.value)
 
 
+def test_only_the_architectures_that_a_glob_names_are_tried(suite: str) -> None:
+    cases = load(suite, ["quality=train", "training.only=[gmp]"]).cases
+    assert {str(case.architecture).split("/")[1] for case in cases if case.trial} == {"gmp"}
+
+
+@pytest.mark.parametrize("override", ["training.only=gem", "matrix={model: plugins.needs_option:model}"])
+def test_quality_of_nothing_is_a_mistake(tmp_path: Path, suite: str, override: str) -> None:
+    with pytest.raises(SuiteError, match="no architecture to try"):
+        load(suite, [override, "quality=train"])
+
+
 def test_a_run_with_trainings_is_stored_resumed_and_reported(suite: str, tmp_path: Path) -> None:
     out = tmp_path / "out"
     words = ["run", suite, "--out", str(out), "quality=train", "training.tasks=[identity]", "matrix.variant=eager"]

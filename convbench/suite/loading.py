@@ -29,6 +29,11 @@ from convbench.suite.source import find, parse, read
 from convbench.suite.trials import tried
 from convbench.suite.values import Plain, Values, expand
 
+_NOTHING_TO_TRY = (
+    "quality: there is no architecture to try: it needs one with a reducer (a whole model of your own has no head that "
+    "could be exchanged for a task's), and training.only must match it"
+)
+
 
 @dataclass(frozen=True)
 class Suite:
@@ -63,10 +68,21 @@ def load(source: str, overrides: Sequence[str] = ()) -> Suite:
     mistakes.raise_any()
     assert layout is not None
     cases = _cases(axes, mistakes)
-    cases += tried(cases, layout.quality, layout.training, tasks)
+    trials = tried(cases, layout.quality, layout.training, tasks)
+    if layout.quality != "none" and not trials:
+        mistakes.fail(_NOTHING_TO_TRY)
     names = tuple(dict.fromkeys(name for name in metrics if name))
-    name, protocol = layout.name or path.stem, layout.protocol.built(layout.training)
-    return Suite(name, source, text, cases, protocol, names, layout.profile, tuple(overrides), layout.description)
+    return Suite(
+        name=layout.name or path.stem,
+        path=source,
+        text=text,
+        cases=cases + trials,
+        protocol=layout.protocol.built(layout.training),
+        metrics=names,
+        profile=layout.profile,
+        overrides=tuple(overrides),
+        description=layout.description,
+    )
 
 
 def _data(text: str, mistakes: Mistakes) -> dict[str, Any]:
