@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import deque
+from statistics import fmean
+
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
@@ -28,16 +31,27 @@ class Silent:
 
 
 class Lines(Silent):
-    """A plain numbered line for every case that ended."""
+    """A plain numbered line for every case that ended, with the time that is left where that is minutes."""
 
     def __init__(self, console: Console, done: int, total: int) -> None:
         self.console, self.done, self.total = console, done, total
+        self.latest: deque[float] = deque(maxlen=10)
 
     def ended(self, record: Record) -> None:
         self.done += 1
+        self.latest.append(record.seconds)
         self.console.print(
-            f"[{self.done}/{self.total}] {terminal.line(record)}", markup=False, highlight=False, soft_wrap=True
+            f"[{self.done}/{self.total}{self.left}] {terminal.line(record)}",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
         )
+
+    @property
+    def left(self) -> str:
+        """What is left if the rest goes on as the latest cases went."""
+        minutes = (self.total - self.done) * fmean(self.latest) / 60
+        return f", {minutes:.0f} min left" if minutes >= 1.5 else ""
 
 
 class Bar(Silent):
@@ -53,6 +67,7 @@ class Bar(Silent):
             TextColumn("{task.fields[case]}", markup=False),
             console=console,
             transient=True,
+            speed_estimate_period=300,
         )
         self.task = self.bar.add_task("", completed=done, total=total, case="")
 

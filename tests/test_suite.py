@@ -415,7 +415,7 @@ def test_a_file_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_a_shipped_suite_is_suggested_by_name() -> None:
-    assert mistakes("defualt").startswith("no suite 'defualt'; did you mean 'default'? (shipped: article, default, ")
+    assert mistakes("defualt").startswith("no suite 'defualt'; did you mean 'default'? (shipped: article, claims, ")
 
 
 def test_a_windows_file_with_a_byte_order_mark(tmp_path: Path) -> None:

@@ -1,0 +1,28 @@
+"""The lines that a log gets: a number each, and the time that is left where it is minutes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from io import StringIO
+
+import records
+from rich.console import Console
+
+from convbench.progress import Lines
+
+
+def test_a_line_tells_what_is_left_as_the_latest_cases_went() -> None:
+    said = StringIO()
+    lines = Lines(Console(file=said, width=200), done=0, total=12)
+    record = records.record()
+    for seconds in (20.0, 40.0, 0.0, 0.0):
+        lines.ended(replace(record, seconds=seconds))
+    starts = [line.partition("]")[0] for line in said.getvalue().splitlines()]
+    assert starts == ["[1/12, 4 min left", "[2/12, 5 min left", "[3/12, 3 min left", "[4/12, 2 min left"]
+
+
+def test_seconds_are_not_worth_telling() -> None:
+    said = StringIO()
+    lines = Lines(Console(file=said, width=200), done=3, total=5)
+    lines.ended(replace(records.record(), seconds=9.0))
+    assert said.getvalue().startswith("[4/5] ")
