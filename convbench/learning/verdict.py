@@ -9,7 +9,9 @@ from statistics import fmean
 from convbench.record import Finding
 
 CONSTANT = 0.95
-RISING = 0.01
+RISING = 0.03
+"""Per 100 steps: beyond it the schedule ended in the middle of learning, not near its end."""
+
 SURE = 1.645
 
 
@@ -25,7 +27,7 @@ def findings(named: Sequence[int], steps: Sequence[int], val: Sequence[float]) -
 def rising(steps: Sequence[int], val: Sequence[float], clips: int) -> float | None:
     """How fast accuracy still rose, per 100 steps over the last third of the checkpoints (three at least).
 
-    None where that is not more than a point by 95 %, taking the accuracies for those of ``clips`` independent clips,
+    None where that is not more than ``RISING`` by 95 %, taking the accuracies for those of ``clips`` independent clips,
     which is cautious: they are the same clips each time.
     """
     last = max(3, len(steps) // 3)
