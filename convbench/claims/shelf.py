@@ -5,6 +5,7 @@ from __future__ import annotations
 from convbench.claims import (  # noqa: F401  (importing them puts their claims on the list)
     algebra,
     arithmetic,
+    choice,
     layers,
     ordering,
     overfitting,

@@ -8,6 +8,7 @@ from typer.models import CommandInfo
 from convbench.cli import (  # noqa: F401  (importing them registers their verbs)
     advising,
     checking,
+    claiming,
     exporting,
     profiling,
     reporting,
