@@ -29,19 +29,19 @@ def smaller(evidence: Evidence) -> Outcome:
 
 
 def small_enough(found: Standings, raw: int, used: tuple[Number, ...] = (), plot: Plot | None = None) -> Outcome:
-    """Supported where a size of raw / 8 or less suffices on every task, refuted where on none."""
-    least = {task: min((one.size for one in several if one.suffices), default=raw) for task, several in found.items()}
-    numbers = [Number(f"{task}: smallest LSTM input that suffices", size) for task, size in least.items()]
+    """Supported where a size of raw / 8 or less suffices on every task, refuted where only larger ones do on each."""
+    least = {task: min((one.size for one in several if one.suffices), default=None) for task, several in found.items()}
+    small = [task for task, size in least.items() if size and size * SMALLER <= raw]
+    large = [task for task, size in least.items() if size and size * SMALLER > raw]
+    verdict: Verdict = "supported" if len(small) == len(found) else "refuted" if len(large) == len(found) else "depends"
+    numbers = [Number(f"{task}: smallest LSTM input that suffices", size) for task, size in least.items() if size]
     numbers.append(Number("The flattened map", raw))
-    for task, several in found.items():
-        flat = max(several, key=lambda one: one.size)
-        numbers.append(Number(f"{task}: {flat.name} below the best", flat.short, "points", flat.low, flat.high))
-    small = [task for task, size in least.items() if size * SMALLER <= raw]
-    verdict: Verdict = "supported" if len(small) == len(least) else "depends" if small else "refuted"
-    shares = listed([f"{size:,} on {task}" for task, size in least.items()])
+    whole = {task: max(several, key=lambda one: one.size) for task, several in found.items()}
+    numbers += [one.number(task) for task, one in whole.items()]
+    shares = listed([f"{size:,} on {task}" if size else f"none is shown to on {task}" for task, size in least.items()])
+    hurt = listed([task for task, one in whole.items() if one.falls_short])
     why = f"Of {raw:,} values of the map these suffice: {shares}. "
-    hurt = [task for task, several in found.items() if max(several, key=lambda one: one.size).falls_short]
-    why += f"The whole map is shown to be more than 2 points below the best on {listed(hurt)}."
+    why += f"The whole map is shown to be more than 2 points below the best on {hurt}."
     return Outcome(verdict, why, (*numbers, *used), plot)
 
 

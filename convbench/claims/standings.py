@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
+import numpy as np
+
+from convbench.analysis.noninferior import pairs, shortfalls
 from convbench.analysis.quality import Quality
-from convbench.claims.claim import Lacking
+from convbench.claims.claim import Lacking, Number
 from convbench.claims.evidence import TRAIN, Evidence
 from convbench.claims.paired import MARGIN, paired
 
@@ -14,22 +17,28 @@ LEAST = 3
 
 
 class Standing(NamedTuple):
-    """A configuration on a task: its size, how far below the best it is, and the 95 % interval of that."""
+    """A configuration on a task: its size, how far below the best it is with the 95 % interval of that over ``n``
+    seeds, and ``bound``, how far below whichever is best it may be at 95 % (``noninferior``)."""
 
     name: str
     size: int
     short: float
     low: float
     high: float
+    n: int
+    bound: float
 
     @property
     def suffices(self) -> bool:
-        return self.high < MARGIN
+        return self.bound < MARGIN
 
     @property
     def falls_short(self) -> bool:
         """Shown to be below the best by more than the margin."""
         return self.low > MARGIN
+
+    def number(self, task: str) -> Number:
+        return Number(f"{task}: {self.name} below the best", self.short, "points", self.low, self.high, self.n)
 
 
 Standings = Mapping[str, list[Standing]]
@@ -50,17 +59,18 @@ def tried_on(evidence: Evidence, found: Standings) -> list[Quality]:
 
 
 def _ranked(found: Mapping[str, Quality]) -> list[Standing]:
-    if not found:
+    if len(found) < 2:
         return []
     best = max(found.values(), key=lambda one: one.mean or 0.0)
+    seeds = sorted({seed for one in found.values() for seed in one.by_seed})
+    table = [[one.by_seed.get(seed, np.nan) for one in found.values()] for seed in seeds]
+    bounds = shortfalls(pairs(np.array(table, dtype=float)))
     made = []
-    for called, one in found.items():
-        size = one.architecture.lstm_input or 0
-        if one is best:
-            made.append(Standing(called, size, 0.0, 0.0, 0.0))
-        elif len(best.by_seed.keys() & one.by_seed.keys()) > 1:
+    for (called, one), bound in zip(found.items(), bounds, strict=True):
+        if len(best.by_seed.keys() & one.by_seed.keys()) > 1:
             gap = paired(one.task, best.by_seed, one.by_seed)
-            made.append(Standing(called, size, gap.mean, gap.low, gap.high))
+            size = one.architecture.lstm_input or 0
+            made.append(Standing(called, size, gap.mean, gap.low, gap.high, gap.n, float(bound)))
     return made
 
 

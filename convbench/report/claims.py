@@ -87,7 +87,7 @@ def _shown(one: Claim) -> dict[str, Any]:
 
 
 def _facts(made: Made) -> dict[str, str]:
-    facts = {f"Run {run.name}": f"{place(run)}; {run.command}" for run in made.runs}
+    facts = {f"Run {i}, {run.name}": f"{place(run)}; {run.command}" for i, run in enumerate(made.runs, start=1)}
     if made.seeds:
         facts["Seeds of the trainings"] = ", ".join(map(str, made.seeds))
     return {**facts, **made.here}
