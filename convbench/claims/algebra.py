@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from itertools import pairwise
 
 import torch
@@ -56,17 +57,7 @@ def parameters(_: Evidence) -> Outcome:
     "through the layer.",
 )
 def retained(_: Evidence) -> Outcome:
-    generator = torch.Generator().manual_seed(SEED)
-    inputs, units = 131_072, 128
-    weight = (2 * torch.rand(units, inputs, generator=generator, dtype=torch.float64) - 1) / inputs**0.5
-    bias = torch.zeros(units, dtype=torch.float64)
-    x = 1 + torch.rand(inputs, generator=generator, dtype=torch.float64)
-    n = torch.rand(inputs, generator=generator, dtype=torch.float64) - 0.5
-    gram = weight @ weight.T
-    n -= weight.T @ torch.linalg.solve(gram, weight @ n)
-    one, other = (nn.functional.linear(each, weight, bias) for each in (x, x + n))
-    rank = int(torch.linalg.matrix_rank(gram))
-    return kept(inputs, rank, _relative(one, other), _relative(x, x + n))
+    return kept(*_unseen())
 
 
 def accepted(takes: dict[int, bool]) -> Outcome:
@@ -128,3 +119,19 @@ def _takes(lstm: nn.LSTM, shape: tuple[int, ...]) -> bool:
 
 def _relative(one: torch.Tensor, other: torch.Tensor) -> float:
     return float((one - other).norm() / one.norm())
+
+
+@cache
+def _unseen() -> tuple[int, int, float, float]:
+    """A pair of inputs that the article's FC layer cannot tell apart, in the terms of ``kept``."""
+    generator = torch.Generator().manual_seed(SEED)
+    inputs, units = 131_072, 128
+    weight = (2 * torch.rand(units, inputs, generator=generator, dtype=torch.float64) - 1) / inputs**0.5
+    bias = torch.zeros(units, dtype=torch.float64)
+    x = 1 + torch.rand(inputs, generator=generator, dtype=torch.float64)
+    n = torch.rand(inputs, generator=generator, dtype=torch.float64) - 0.5
+    gram = weight @ weight.T
+    n -= weight.T @ torch.linalg.solve(gram, weight @ n)
+    one, other = (nn.functional.linear(each, weight, bias) for each in (x, x + n))
+    rank = int(torch.linalg.matrix_rank(gram))
+    return (inputs, rank, _relative(one, other), _relative(x, x + n))

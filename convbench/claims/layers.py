@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import torch
 from torch import nn
 
@@ -78,6 +80,7 @@ def folded(plain: float, active: float, inputs: int, outputs: int) -> Outcome:
     return Outcome(verdict, why, numbers)  # type: ignore[arg-type]
 
 
+@cache
 def _fold_error(activation: bool) -> float:
     """How far GAP with the folded LSTM is from the hybrid, relative to the hybrid's largest output."""
     options = (("activation", True),) if activation else ()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.stats import kendalltau
+from numpy.typing import NDArray
 
 from convbench.analysis.results import Result
 from convbench.analysis.statistics import Interval
@@ -58,11 +58,19 @@ def ordered(taus: dict[str, Interval], n: int, upset: Number | None = None) -> O
 
 def tau(values: Sequence[float], latency: Sequence[float]) -> Interval:
     """Kendall's τ-b with a percentile bootstrap interval over configurations."""
-    pairs = np.array([values, latency], dtype=float)
-    rng = np.random.default_rng(SEED)
-    draws = [kendalltau(*pairs[:, rng.integers(pairs.shape[1], size=pairs.shape[1])]).statistic for _ in range(DRAWS)]
-    low, high = np.nanquantile(draws, (0.025, 0.975))
-    return Interval(float(kendalltau(*pairs).statistic), float(low), float(high))
+    signs = [np.sign(np.subtract.outer(each, each)) for each in (values, latency)]
+    n = len(values)
+    drawn = np.random.default_rng(SEED).integers(n, size=(DRAWS, n))
+    low, high = np.nanquantile(_tau_b(signs, drawn), (0.025, 0.975))
+    return Interval(float(_tau_b(signs, np.arange(n)[None])[0]), float(low), float(high))
+
+
+def _tau_b(signs: Sequence[NDArray[np.float64]], drawn: NDArray[np.int64]) -> NDArray[np.float64]:
+    """One τ-b for each draw (D, n) of configurations, given the signs of their differences; NaN where all tie."""
+    x, y = (each[drawn[:, :, None], drawn[:, None, :]] for each in signs)
+    with np.errstate(invalid="ignore"):
+        found: NDArray[np.float64] = (x * y).sum((1, 2)) / np.sqrt((x * x).sum((1, 2)) * (y * y).sum((1, 2)))
+    return found
 
 
 def _upset(found: Sequence[Result]) -> Number | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import torch
 
 from convbench import network
@@ -69,6 +71,7 @@ def _lessons(evidence: Evidence) -> tuple[list[Lesson], list[Lesson]]:
     return wraps, others
 
 
+@cache
 def _change(reducer: str) -> float:
     """How far a shift moves the features, relative to their norm."""
     backbone = Choice("conv", (("padding_mode", "circular"),))

@@ -1,0 +1,362 @@
+"""The article's claims: algebra and arithmetic for real, and every rule both ways on synthetic evidence."""
+
+import random
+
+import claims_evidence as given
+import numpy as np
+import pytest
+import records
+
+from convbench.analysis.statistics import Interval
+from convbench.claims import algebra, arithmetic, choice, layers, ordering, saturation, shelf, shifting, standings
+from convbench.claims.claim import SHELF, VERDICTS, Lacking, tally
+from convbench.claims.evidence import Evidence
+from convbench.claims.paired import Difference, gains, paired
+from convbench.claims.saturation import Gates
+
+NOTHING = Evidence()
+UP, NONE, DOWN = (Difference("direction", mean, mean - 0.01, mean + 0.01, 5) for mean in (0.2, 0.0, -0.2))
+UNSURE = Difference("binding", 0.05, -0.1, 0.2, 5)
+
+
+def of(number, *several):
+    return SHELF[number](given.evidence(*several))
+
+
+def value(one, label):
+    return next(each.value for each in one.numbers if label in each.label)
+
+
+@pytest.fixture(scope="module")
+def without_runs():
+    return {one.number: one for one in shelf.tested(NOTHING)}
+
+
+@pytest.fixture(scope="module")
+def pilot():
+    return {one.number: one for one in shelf.tested(given.everything())}
+
+
+# --- The list ---------------------------------------------------------------------------------------------------------
+
+
+def test_all_seventeen_are_there_in_order(without_runs):
+    assert list(without_runs) == [f"C{i}" for i in range(1, 18)]
+    for one in without_runs.values():
+        assert all((one.claim, one.quote, one.prediction, one.experiment, one.why))
+        assert one.verdict in VERDICTS
+
+
+def test_without_runs_only_what_needs_none_is_tested(without_runs):
+    tested = {number for number, one in without_runs.items() if one.verdict != "not tested"}
+    assert tested == {"C1", "C2", "C3", "C4", "C8", "C9", "C12", "C14", "C17"}
+    assert all("run the suite" in one.why for number, one in without_runs.items() if number not in tested)
+
+
+def test_as_the_pilot_found_it(pilot):
+    assert {number: one.verdict for number, one in pilot.items()} == {
+        "C1": "supported", "C2": "supported", "C3": "supported", "C4": "supported", "C5": "supported", "C6": "depends",
+        "C7": "supported", "C8": "supported", "C9": "refuted", "C10": "supported", "C11": "refuted", "C12": "refuted",
+        "C13": "refuted", "C14": "depends", "C15": "depends", "C16": "supported", "C17": "depends",
+    }  # fmt: skip
+    assert tally(pilot.values()) == {"supported": 9, "refuted": 4, "depends": 4}
+
+
+# --- Arithmetic and algebra -------------------------------------------------------------------------------------------
+
+
+def test_sizes():
+    assert arithmetic.size("flatten", 131_072, 131_072).verdict == "supported"
+    assert arithmetic.size("flatten", 131_071, 131_072).verdict == "refuted"
+
+
+@pytest.mark.parametrize(("units", "verdict"), [(128, "depends"), (40_000, "supported"), (65_536, "refuted")])
+def test_less_than_half(units, verdict):
+    assert arithmetic.described(units, 131_072).verdict == verdict
+
+
+def test_the_articles_fc_keeps_a_thousandth(without_runs):
+    assert value(without_runs["C14"], "Share") == 128 / 131_072
+
+
+@pytest.mark.parametrize(
+    ("takes", "verdict"),
+    [({3: True, 4: False, 5: False}, "supported"), ({3: True, 4: True, 5: False}, "refuted"),
+     ({3: False, 4: False, 5: False}, "refuted")],
+)  # fmt: skip
+def test_vectors_only(takes, verdict):
+    assert algebra.accepted(takes).verdict == verdict
+
+
+def test_parameters_are_linear_in_the_input(without_runs):
+    one = without_runs["C4"]
+    assert value(one, "each further") == 512
+    assert value(one, "at D = 131,072") == 67_175_424
+    assert value(one, "over those") == pytest.approx(67_175_424 / 82_944)
+
+
+@pytest.mark.parametrize(
+    "counts", [{32: 82_944, 64: 99_328, 128: 132_097}, {32: 82_944, 64: 99_328}], ids=["bent", "small"]
+)
+def test_parameters_that_are_not_linear_or_not_many_refute(counts):
+    assert algebra.linear(counts, 128).verdict == "refuted"
+
+
+def test_a_pair_that_fc_cannot_tell_apart(without_runs):
+    one = without_runs["C9"]
+    assert value(one, "Rank") == 128
+    assert value(one, "of the two inputs") > 0.1
+    assert value(one, "of their outputs") < 1e-12
+
+
+@pytest.mark.parametrize(
+    ("rank", "outputs", "inputs"), [(64, 0.0, 0.2), (32, 0.1, 0.2), (32, 0.0, 0.0)], ids=["full", "seen", "same"]
+)
+def test_fc_would_retain_all_with_full_rank_or_no_such_pair(rank, outputs, inputs):
+    assert algebra.kept(64, rank, outputs, inputs).verdict == "supported"
+    assert algebra.kept(64, 32, 0.0, 0.2).verdict == "refuted"
+
+
+def test_the_hybrid_folds_into_gap_exactly(without_runs):
+    one = without_runs["C12"]
+    assert value(one, "Hybrid less GAP") < 1e-5
+    assert value(one, "ReLU") > 0.01
+    assert value(one, "fewer") == 18_496
+
+
+@pytest.mark.parametrize(
+    ("plain", "outputs", "verdict"),
+    [(1e-7, 64, "refuted"), (1e-7, 16, "depends"), (0.3, 64, "depends"), (0.3, 16, "supported")],
+)
+def test_hybrids(plain, outputs, verdict):
+    assert layers.folded(plain, 0.3, 32, outputs).verdict == verdict
+
+
+def test_a_fold_whose_check_sees_nothing_tests_nothing():
+    with pytest.raises(Lacking):
+        layers.folded(1e-7, 1e-7, 32, 64)
+
+
+# --- GAP and shifts ---------------------------------------------------------------------------------------------------
+
+
+def test_a_shift_leaves_gap_as_it_is_and_not_what_keeps_positions(without_runs):
+    one = without_runs["C8"]
+    assert value(one, "GAP's features") < 1e-6
+    assert value(one, "4×4 cells") > 0.01
+
+
+def runs_of_gap(mean, sd=0.0):
+    found = given.lessons("gap", "direction", mean, sd=sd, backbone=given.CIRCULAR)
+    return given.evidence(found).lessons
+
+
+@pytest.mark.parametrize(
+    ("change", "accuracy", "verdict"),
+    [(1e-8, 0.125, "supported"), (1e-8, 0.6, "depends"), (0.1, 0.125, "depends"), (0.1, 0.6, "refuted"),
+     (1e-8, None, "supported"), (0.1, None, "refuted")],
+)  # fmt: skip
+def test_what_gap_discards(change, accuracy, verdict):
+    wrapped = runs_of_gap(accuracy) if accuracy else []
+    assert shifting.judged(change, 0.1, wrapped, []).verdict == verdict
+
+
+def test_dead_runs_count_as_what_they_reached_where_chance_is_the_prediction(pilot):
+    assert value(pilot["C8"], "wraps around: accuracy less chance") == pytest.approx(0, abs=1e-6)
+    assert "leak" in pilot["C8"].why
+
+
+# --- Saturation -------------------------------------------------------------------------------------------------------
+
+
+def inits(default, fan_in):
+    return {name: {32: Gates(0.2, 0.0), 131_072: Gates(1.0, share)} for name, share in
+            (("torch's default", default), ("LayerNorm", default), ("fan-in", fan_in))}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("default", "fan_in", "worse", "verdict"),
+    [(0.7, 0.0, [], "depends"), (0.7, 0.7, [], "supported"), (0.0, 0.0, [], "refuted"), (0.0, 0.0, [NONE], "refuted"),
+     (0.7, 0.0, [UP], "supported"), (0.7, 0.0, [UP, NONE], "depends"), (0.0, 0.0, [UNSURE], "depends")],
+)  # fmt: skip
+def test_what_is_detrimental(default, fan_in, worse, verdict):
+    assert saturation.judged(inits(default, fan_in), worse, []).verdict == verdict
+
+
+def test_gates_of_a_large_input_saturate_by_torchs_initialisation(without_runs):
+    one = without_runs["C17"]
+    spread = value(one, "torch's default, D = 131,072: standard")
+    assert spread == pytest.approx((131_072 * 0.5 / (3 * 128)) ** 0.5, rel=0.1)
+    assert value(one, "torch's default, D = 131,072: gates") > 0.6
+    assert value(one, "fan-in, D = 131,072: gates") == 0
+    assert value(one, "LayerNorm, D = 131,072: gates") > 0.6
+
+
+# --- Costs ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("latency", "verdict"),
+    [(lambda size: 0.02 + 4e-6 * size, "supported"), (lambda _: 0.02, "refuted")],
+    ids=["rising", "flat"],
+)
+def test_training_times(latency, verdict):
+    assert of(5, given.by_size(latency)).verdict == verdict
+
+
+def test_training_times_that_cannot_be_told_apart():
+    few = [
+        records.record(one.case, samples=3, latency=one.samples("latency_s")[0])
+        for one in given.by_size(lambda _: 0.02)
+    ]
+    assert of(5, few).verdict == "depends"
+
+
+def test_where_time_bends(pilot):
+    one = pilot["C5"]
+    assert value(one, "fitted") == pytest.approx(0.02 / 4e-6, rel=0.05)
+    assert value(one, "closed form") == pytest.approx(6784)
+    assert value(one, "Last size") == 2048
+    assert "2,048" in one.why
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "verdict"), [(0.85, 1, "supported"), (0.2, 0.7, "refuted"), (0.5, 0.9, "depends")]
+)
+def test_whether_parameters_stand_for_cost(low, high, verdict):
+    assert ordering.ordered({"parameters": Interval((low + high) / 2, low, high)}, 9).verdict == verdict
+
+
+def test_parameters_that_order_nothing_refute():
+    backwards = given.by_size(lambda size: 1 / size, "inference")
+    one = of(16, backwards)
+    assert one.verdict == "refuted"
+    assert one.numbers[0].value == pytest.approx(-1)
+    assert "fewer parameters than" in one.numbers[-1].label
+
+
+# --- Trainings --------------------------------------------------------------------------------------------------------
+
+
+def test_a_paired_difference_is_that_of_scipy():
+    from scipy import stats
+
+    a, b = {0: 0.9, 1: 0.8, 2: 0.85, 7: 1.0}, {0: 0.7, 1: 0.75, 2: 0.6}
+    one = paired("direction", a, b)
+    found = stats.ttest_rel([0.9, 0.8, 0.85], [0.7, 0.75, 0.6]).confidence_interval(0.95)
+    assert (one.low, one.high, one.n) == pytest.approx((found.low, found.high, 3))
+    with pytest.raises(Lacking):
+        paired("direction", {0: 1.0}, {0: 1.0})
+
+
+@pytest.mark.parametrize(
+    ("several", "verdict"),
+    [([UP, UP], "supported"), ([NONE, DOWN], "refuted"), ([UP, NONE], "depends"), ([UNSURE], "depends")],
+)
+def test_gains(several, verdict):
+    assert gains(several) == verdict
+
+
+@pytest.mark.parametrize(
+    ("flat", "verdict"), [((0.6, 0.9), "supported"), ((0.85, 0.88), "refuted")], ids=["overfits", "does not"]
+)
+def test_overfitting(flat, verdict):
+    gap = given.lessons("gap", "identity", 0.86, train=0.93)
+    assert of(6, gap, given.lessons("flatten", "identity", flat[0], train=flat[1])).verdict == verdict
+
+
+def test_overfitting_of_few_clips_is_a_dial():
+    found = []
+    for task in ("identity", "identity(train_clips=250)"):
+        found += given.lessons("gap", task, 0.8, train=0.9) + given.lessons("flatten", task, 0.6, train=0.9)
+    one = of(6, found)
+    assert [each.label for each in one.numbers[:2]] == [
+        "identity (250 clips): gap with flatten less gap with GAP",
+        "identity (4,000 clips): gap with flatten less gap with GAP",
+    ]
+    assert [[point.x for point in curve.points] for curve in one.plot.curves] == [[250, 4000], [250, 4000]]
+
+
+def sizes(**means):
+    return [one for name, mean in means.items() for one in given.lessons(name, "direction", mean)]
+
+
+@pytest.mark.parametrize(
+    ("means", "verdict"),
+    [({"gap": 0.4, "fc64": 0.95, "flatten": 0.95}, "supported"),
+     ({"gap": 0.4, "fc64": 0.5, "flatten": 0.95}, "refuted")],
+)  # fmt: skip
+def test_the_smallest_size_that_suffices(means, verdict):
+    assert of(7, sizes(**means)).verdict == verdict
+
+
+def test_noise_shows_no_size_to_suffice():
+    noisy = [one for name in ("gap", "fc64", "flatten") for one in given.lessons(name, "direction", 0.6, sd=0.1)]
+    assert of(7, noisy).verdict == "depends"
+
+
+def tasks(first, second):
+    table = {"identity": first, "direction": second}
+    return given.trained(table)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "verdict"),
+    [
+        ({"gap": 0.9, "conv1x1": 0.5, "flatten": 0.6}, {"gap": 0.3, "conv1x1": 0.9, "flatten": 0.6}, "supported"),
+        ({"gap": 0.9, "fc64": 0.5, "flatten": 0.6}, {"gap": 0.3, "fc64": 0.9, "flatten": 0.6}, "depends"),
+        ({"gap": 0.9, "fc64": 0.5, "flatten": 0.6}, {"gap": 0.9, "fc64": 0.5, "flatten": 0.6}, "refuted"),
+    ],
+    ids=["none", "a size", "a configuration"],
+)  # fmt: skip
+def test_magic_numbers(first, second, verdict):
+    assert of(15, tasks(first, second)).verdict == verdict
+
+
+def test_recommendations_are_named(pilot):
+    assert "gmp 64 on identity" in pilot["C15"].why
+    assert choice.no_magic is SHELF[15]
+
+
+@pytest.mark.parametrize(
+    ("fc", "verdict"), [((0.99, 0.9), "supported"), ((0.36, 0.5), "refuted"), ((0.99, 0.5), "depends")]
+)
+def test_intricate_features(fc, verdict):
+    found = []
+    for task, mean, gap in (("direction", fc[0], 0.36), ("binding", fc[1], 0.5)):
+        found += given.lessons("fc64", task, mean) + given.lessons("gap", task, gap)
+    assert of(10, found).verdict == verdict
+
+
+def test_what_matches_fc_with_fewer_parameters_is_named(pilot):
+    assert "conv1x1-avg-k 128" in pilot["C10"].why
+
+
+@pytest.mark.parametrize(
+    ("centred", "verdict"), [((0.9, 0.5), "supported"), ((0.5, 0.9), "refuted")], ids=["gains", "loses"]
+)
+def test_spatial_variability(centred, verdict):
+    still = given.lessons("gap", "identity(jitter=0.0)", centred[0]) + given.lessons(
+        "fc64", "identity(jitter=0.0)", centred[1]
+    )
+    anywhere = given.lessons("gap", "identity", 0.8) + given.lessons("fc64", "identity", 0.7)
+    assert of(11, still, anywhere).verdict == verdict
+
+
+def test_noise_does_not_decide_variability():
+    task = "identity(jitter=0.0)"
+    still = given.lessons("gap", task, 0.8, sd=0.1) + given.lessons("fc64", task, 0.7, sd=0.1)
+    anywhere = given.lessons("gap", "identity", 0.8, sd=0.1) + given.lessons("fc64", "identity", 0.7, sd=0.1)
+    assert of(11, still, anywhere).verdict == "depends"
+
+
+def test_the_rank_correlation_is_that_of_scipy():
+    from scipy import stats
+
+    x, y = [1.0, 2.0, 2.0, 5.0, 4.0, 9.0], [2.0, 1.0, 3.0, 3.0, 5.0, 4.0]
+    one = ordering.tau(x, y)
+    assert one.median == pytest.approx(stats.kendalltau(x, y).statistic)
+    rng = random.Random(0)
+    picks = [[rng.randrange(6) for _ in x] for _ in range(1000)]
+    draws = [stats.kendalltau([x[i] for i in pick], [y[i] for i in pick]).statistic for pick in picks]
+    assert (one.low, one.high) == pytest.approx(np.nanquantile(draws, (0.025, 0.975)), abs=0.1)
