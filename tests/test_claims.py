@@ -360,3 +360,31 @@ def test_the_rank_correlation_is_that_of_scipy():
     picks = [[rng.randrange(6) for _ in x] for _ in range(1000)]
     draws = [stats.kendalltau([x[i] for i in pick], [y[i] for i in pick]).statistic for pick in picks]
     assert (one.low, one.high) == pytest.approx(np.nanquantile(draws, (0.025, 0.975)), abs=0.1)
+
+
+@pytest.mark.parametrize(
+    ("active", "verdict"), [(0.9, "supported"), (0.8, "refuted"), (0.7, "refuted")], ids=["helps", "same", "hurts"]
+)
+def test_the_activation(active, verdict):
+    found = given.lessons("fc64", "direction", 0.8) + given.lessons("fc64+relu", "direction", active)
+    assert of(13, found).verdict == verdict
+
+
+def test_what_is_left_out_of_means_is_said():
+    found = given.lessons("fc64", "direction", 0.8) + given.lessons("fc64+relu", "direction", 0.9)
+    found[0] = next(iter(given.lessons("fc64", "direction", 0.1, seeds=1, flag="dead_run")))
+    last = of(13, found).numbers[-1]
+    assert (last.label, last.value, last.n) == ("Runs left out of every mean: 1 dead", 1, 10)
+
+
+def test_one_sound_seed_is_no_evidence():
+    found = given.lessons("fc64", "direction", 0.8, seeds=1) + given.lessons("fc64+relu", "direction", 0.9, seeds=1)
+    assert of(13, found).verdict == "not tested"
+
+
+def test_of_several_runs_each_case_counts_once():
+    found = given.trained()
+    run = records.run_of(found)
+    twice = Evidence(((run, found[:40]), (run, found)))
+    assert len(twice.records) == len(found)
+    assert standings.standings(twice) == standings.standings(Evidence(((run, found),)))

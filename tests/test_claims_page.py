@@ -1,0 +1,190 @@
+"""The claims as a page, as data, in a terminal and as a verb; the page also in Chromium."""
+
+import io
+import json
+import re
+import shutil
+from pathlib import Path
+
+import claims_evidence as given
+import pytest
+import records
+from rich.console import Console
+from typer.testing import CliRunner
+
+from convbench import store
+from convbench.claims import shelf
+from convbench.claims.claim import Claim, Number
+from convbench.cli import claiming
+from convbench.cli.app import app
+from convbench.errors import StoreError
+from convbench.report import claims as page
+from convbench.report import claims_words as words
+
+AXE = Path(__file__).parent / "browser" / "node_modules" / "axe-core" / "axe.min.js"
+CHROMIUM = shutil.which("chromium")
+MADE = page.Made((records.run_of([]),), (0, 1, 2, 3, 4), {"Arithmetic and algebra": "torch 2.13.0"})
+TERMINAL = """\
+     claim                                                             verdict
+C1   A 64×64×32 feature map flattens to 131,072 values                 supported
+C2   GAP reduces that map to 32 values                                 supported
+C3   An LSTM takes vectors, not feature maps                           supported
+C4   Fed with 131,072 values, an LSTM has a sheer number of            supported
+     parameters
+C5   So large an input extends training times                          supported
+C6   So large an input overfits                                        depends
+C7   The LSTM input should be significantly smaller than the map       supported
+C8   GAP collapses all spatial information and discards spatial        supported
+     detail
+C9   An FC layer retains all the information of the flattened vector   refuted
+C10  FC works well when intricate features must be kept                supported
+C11  GAP suits data with less spatial variability                      refuted
+C12  The hybrid reduces GAP's vector further and adds a non-linear     refuted
+     transformation
+C13  The FC layer is a linear layer and a non-linear activation        refuted
+C14  An FC layer's output is often less than half of the flattened     depends
+     vector
+C15  There is no magic number                                          depends
+C16  Parameters stand for cost (implied)                               supported
+C17  Feeding the whole map into an LSTM is detrimental to performance  depends
+"""
+
+
+@pytest.fixture(scope="module")
+def pilot():
+    return shelf.tested(given.everything())
+
+
+@pytest.fixture(scope="module")
+def written(pilot, tmp_path_factory):
+    return page.write(pilot, MADE, tmp_path_factory.mktemp("claims") / "index.html")
+
+
+def test_the_table_at_80_columns(pilot):
+    out = io.StringIO()
+    Console(file=out, width=80, color_system=None).print(page.table(pilot))
+    assert [line.rstrip() for line in out.getvalue().splitlines()] == TERMINAL.splitlines()
+
+
+@pytest.mark.parametrize(
+    ("number", "said"),
+    [
+        (Number("", 131_072), "131,072"),
+        (Number("", 67_175_424), "67.2 M"),
+        (Number("", 0.736), "0.736"),
+        (Number("", 0.5, "share"), "50 %"),
+        (Number("", 6.8e-8, "share"), "6.8 × 10⁻⁸"),
+        (Number("", 0.0, "share"), "0 %"),
+        (Number("", 0.9231, "share", 0.9, 0.95, 5), "92.3 % [90, 95]"),
+        (Number("", -0.0512, "points", -0.06, 0.01), "-5.1 points [-6.0, +1.0]"),
+        (Number("", 45.76, "×", 40.98, 55.3), "46× [41, 55]"),
+        (Number("", 3.1e-3, "s", 3.0e-3, 3.3e-3), "3.10 ms [3.00, 3.30]"),
+        (Number("", 2.0, "×", float("-inf"), float("inf")), "2.0×"),
+    ],
+)
+def test_numbers_in_words(number, said):
+    assert words.number(number) == said
+
+
+def test_the_tally_in_words():
+    assert words.tally({"supported": 2, "depends": 1}) == "3 claims: 2 supported, 1 depends"
+    assert words.tally({"depends": 2, "not tested": 1}) == "3 claims: 2 depend, 1 not tested"
+
+
+def test_the_page_says_everything(pilot, written):
+    text = written[0].read_text("utf-8")
+    assert "<h1>17 claims: 9 supported, 4 refuted, 4 depend</h1>" in text
+    for one in pilot:
+        assert text.count(f'id="{one.number.lower()}"') == 1
+    assert text.count("<figure") == 5
+    assert "Seeds of the trainings</dt><dd>0, 1, 2, 3, 4" in text
+    assert "torch 2.13.0" in text
+
+
+def test_the_page_is_self_contained_and_small(written):
+    text = written[0].read_text("utf-8")
+    assert "default-src &#39;none&#39;" in text
+    assert not re.search(r'(?:src|href)="(?!#|data:,)', text)
+    assert len(text) < 200_000
+
+
+def test_hostile_words_stay_words(tmp_path):
+    bad = "</script><img src=x onerror=alert(1)>"
+    one = Claim("C1", bad, bad, bad, bad, "depends", bad, (Number(bad, 1.0),))
+    text = page.write([one], page.Made(here={bad: bad}), tmp_path / "index.html")[0].read_text("utf-8")
+    assert "<img" not in text
+
+
+def test_the_data_are_plain_and_finite(pilot, written):
+    data = json.loads(written[1].read_text("utf-8"))
+    assert data["tally"] == {"supported": 9, "refuted": 4, "depends": 4}
+    assert [one["number"] for one in data["claims"]] == [one.number for one in pilot]
+    one = data["claims"][9]["numbers"][2]
+    assert one["label"] == "direction: FC less GAP"
+    assert one["low"] < one["value"] < one["high"]
+    assert (one["unit"], one["n"]) == ("points", 5)
+
+
+def test_the_verb_writes_the_page_and_says_where(tmp_path):
+    found = given.by_size(lambda size: 0.02 + 4e-6 * size)
+    store.start(tmp_path / "run", records.run_of(found))
+    for one in found:
+        store.append(tmp_path / "run", one)
+    done = CliRunner().invoke(app, ["claims", str(tmp_path / "run"), "--out", str(tmp_path / "out")])
+    assert done.exit_code == 0
+    assert done.stdout.endswith(f"\n{tmp_path}/out/index.html\n{tmp_path}/out/claims.json\n")
+    assert "6 supported, 2 refuted, 2 depend, 7 not tested" in done.stdout
+
+
+def test_a_runs_own_report_is_not_written_over(tmp_path):
+    assert claiming._page(tmp_path).name == "index.html"
+    store.start(tmp_path, records.run_of([]))
+    assert claiming._page(tmp_path).name == "claims.html"
+
+
+def test_what_is_no_run_is_told_in_one_message(tmp_path):
+    done = CliRunner().invoke(app, ["claims", str(tmp_path)])
+    assert isinstance(done.exception, StoreError)
+    assert str(done.exception) == f"{tmp_path}: not a run: there is no run.json in {tmp_path}"
+
+
+# --- In Chromium ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def browser():
+    playwright = pytest.importorskip("playwright.sync_api")
+    with playwright.sync_playwright() as started:
+        launched = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        yield launched
+        launched.close()
+
+
+in_browser = pytest.mark.skipif(not CHROMIUM, reason="Chromium is not installed")
+
+
+@pytest.mark.browser
+@in_browser
+@pytest.mark.parametrize("width", [1400, 400])
+def test_nothing_scrolls_sideways_and_nothing_is_logged(browser, written, width):
+    shown = browser.new_page(viewport={"width": width, "height": 900})
+    said = []
+    shown.on("console", lambda message: said.append(message.text))
+    shown.on("pageerror", lambda error: said.append(str(error)))
+    shown.goto(written[0].as_uri())
+    assert shown.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
+    assert said == []
+    shown.close()
+
+
+@pytest.mark.browser
+@in_browser
+@pytest.mark.skipif(not AXE.exists(), reason="axe-core is not installed: npm ci --prefix tests/browser")
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_no_violation(browser, written, scheme):
+    shown = browser.new_page(color_scheme=scheme, bypass_csp=True)
+    shown.goto(written[0].as_uri())
+    shown.add_script_tag(path=AXE)
+    asked = "axe.run({runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa']}).then(all => all.violations)"
+    assert [(one["id"], one["nodes"][0]["html"][:200]) for one in shown.evaluate(asked)] == []
+    shown.close()
