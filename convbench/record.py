@@ -305,7 +305,8 @@ class Run:
 
     ``suite`` is the YAML text as it was run and ``command`` the command line that repeats the run;
     ``planned`` the ids of the cases to measure; ``equal`` maps a planned id to the ids of the suite that are
-    the same configuration and are therefore not measured again.
+    the same configuration and are therefore not measured again. ``visible_slowdown`` is the smallest that a selftest of
+    the latency gate saw on a machine like this, relative; None where none was run.
     """
 
     name: str
@@ -319,4 +320,5 @@ class Run:
     fingerprint: str = ""
     convbench: str = ""
     started: str = ""
+    visible_slowdown: float | None = None
     schema_version: int = SCHEMA_VERSION

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from convbench.analysis.results import Result, measured
-from convbench.record import Run, Scalar
+from convbench.record import Run, Scalar, Training
 from convbench.report import units
 from convbench.report.findings import percent
 
@@ -27,7 +27,7 @@ def _shorter(text: str) -> str:
 def protocol(run: Run) -> dict[str, str]:
     """How the suite was measured, in words."""
     asked = run.protocol
-    return {
+    said = {
         "Seed": str(asked.seed),
         "Warm-up": f"until two windows agree, at most {units.seconds(asked.max_warmup)}",
         "Sampling": f"until the interval is within ±{percent(asked.target)} of the median, "
@@ -35,6 +35,19 @@ def protocol(run: Run) -> dict[str, str]:
         "Time limit": f"{units.seconds(asked.timeout)} a case",
         "Metrics": ", ".join(run.metrics) or "all",
     }
+    if any("/learn/" in case for case in run.planned):
+        said["Training"] = _training(asked.training)
+    if run.visible_slowdown is not None:
+        seen = f"slowdowns from {percent(run.visible_slowdown)} on, by its selftest on this machine (1 thread)"
+        said["The gate sees"] = seen
+    return said
+
+
+def _training(asked: Training) -> str:
+    return (
+        f"{asked.steps:,} steps of Adam with a cosine schedule; {asked.train_clips:,} clips to learn from, "
+        f"{asked.val_clips:,} to choose by, {asked.test_clips:,} to report on"
+    )
 
 
 def conditions(found: Sequence[Result]) -> dict[str, str]:

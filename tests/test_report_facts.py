@@ -1,0 +1,40 @@
+"""The protocol in words: what is said only where it applies."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import records
+
+from convbench import sweep
+from convbench.check import floor
+from convbench.check.link import Settings
+from convbench.report.facts import protocol
+from convbench.suite import load
+
+
+def test_the_gates_floor_is_told_where_a_selftest_found_it() -> None:
+    run = records.run_of([records.record()])
+    assert "The gate sees" not in protocol(run)
+    said = protocol(replace(run, visible_slowdown=0.05))["The gate sees"]
+    assert said == "slowdowns from 5.0 % on, by its selftest on this machine (1 thread)"
+
+
+def test_training_is_told_where_there_was_any() -> None:
+    run = records.run_of([records.record()])
+    assert "Training" not in protocol(run)
+    trained = replace(run, planned=("a/gap/32/lstm128/8x4x1x32x32/eager/learn/cpu/identity/lr=0.002/seed=0",))
+    assert protocol(trained)["Training"] == (
+        "700 steps of Adam with a cosine schedule; 4,000 clips to learn from, 500 to choose by, 1,000 to report on"
+    )
+
+
+def test_a_run_remembers_the_floor_of_its_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    suite = load("smoke", ["metrics=[params]"])
+    with sweep.prepare(suite, "cpu", sweep.Selection(), "") as prepared:
+        assert prepared.run().visible_slowdown is None
+        floor.keep(prepared.facts, Settings(), 0.05)
+        assert prepared.run().visible_slowdown == 0.05
