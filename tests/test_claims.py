@@ -271,8 +271,8 @@ def test_overfitting_of_few_clips_is_a_dial():
         found += given.lessons("gap", task, 0.8, train=0.9) + given.lessons("flatten", task, 0.6, train=0.9)
     one = of(6, found)
     assert [each.label for each in one.numbers[:2]] == [
-        "identity (250 clips): gap with flatten less gap with GAP",
-        "identity (4,000 clips): gap with flatten less gap with GAP",
+        "identity (250 clips): train-test gap, flatten less GAP",
+        "identity (4,000 clips): train-test gap, flatten less GAP",
     ]
     assert [[point.x for point in curve.points] for curve in one.plot.curves] == [[250, 4000], [250, 4000]]
 
@@ -388,3 +388,10 @@ def test_of_several_runs_each_case_counts_once():
     twice = Evidence(((run, found[:40]), (run, found)))
     assert len(twice.records) == len(found)
     assert standings.standings(twice) == standings.standings(Evidence(((run, found),)))
+
+
+def test_where_every_run_died_that_is_said():
+    found = given.lessons("fc64", "direction", 0.9) + given.lessons("fc64", "binding", 0.9)
+    found += given.lessons("gap", "direction", 0.12, flag="dead_run") + given.lessons("gap", "binding", 0.5)
+    assert of(10, found).verdict == "not tested"
+    assert "left out of every mean: 5 dead; train them longer" in of(10, found).why

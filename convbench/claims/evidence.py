@@ -71,7 +71,9 @@ class Evidence:
         """Two configurations on a task. Raises Lacking where either has no two sound runs."""
         found = self.on(task)
         if missing := [each for each in (one, other) if each not in found]:
-            raise Lacking(f"No two sound trainings of {' or '.join(missing)} on {task}: {TRAIN}.")
+            unsound = left_out(q for q in self.qualities if q.task == task and name(q.architecture) in missing)
+            instead = f"{unsound[0].label.lower()}; train them longer, or with more seeds" if unsound else TRAIN
+            raise Lacking(f"No two sound trainings of {' or '.join(missing)} on {task}: {instead}.")
         return found[one], found[other]
 
 

@@ -40,8 +40,8 @@ def judged(
     gaps: list[Difference], accuracy: list[Difference], used: tuple[Number, ...] = (), plot: Plot | None = None
 ) -> Outcome:
     """Supported where flatten's gap is larger everywhere, refuted where that is excluded everywhere."""
-    numbers = [one.number(f"{one.where}: gap with flatten less gap with GAP") for one in gaps]
-    numbers += [one.number(f"{one.where}: test accuracy with flatten less with GAP") for one in accuracy]
+    numbers = [one.number(f"{one.where}: train-test gap, flatten less GAP") for one in gaps]
+    numbers += [one.number(f"{one.where}: test accuracy, flatten less GAP") for one in accuracy]
     better = [one.where for one in accuracy if one.shown]
     why = f"A larger gap with flatten is {sorted_out(gaps)}."
     if better:

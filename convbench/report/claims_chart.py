@@ -13,6 +13,8 @@ from convbench.figures.style import ACCENT, AREA, BUILT_IN, GRID, HUES, MUTED, T
 
 MARKERS = "os^D"
 LINEAR = {"share", "points"}
+COUNTED = "clips"
+"""A dial of a few values, each with its tick."""
 
 
 def draw(plot: Plot, name: str) -> Drawing:
@@ -47,6 +49,8 @@ def _curve(axes: Axes, curve: Curve, number: int) -> None:
 def _scale(axes: Axes, which: str, values: Sequence[float], unit: str) -> None:
     if unit not in LINEAR:
         scales.log_axis(axes, which, scales.limits(values), unit)
+        if unit == COUNTED and which == "x":
+            axes.xaxis.set_ticks(sorted(set(values)), [f"{value:,.0f}" for value in sorted(set(values))])
         return
     low, high = min(values), max(values)
     room = 0.06 * (high - low) or 0.05
