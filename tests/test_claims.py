@@ -310,7 +310,9 @@ def tasks(first, second):
     ids=["none", "a size", "a configuration"],
 )  # fmt: skip
 def test_magic_numbers(first, second, verdict):
-    assert of(15, tasks(first, second)).verdict == verdict
+    one = of(15, tasks(first, second))
+    assert one.verdict == verdict
+    assert ("an LSTM input of 64 suffices on all" in one.why) == (verdict == "depends")
 
 
 def test_recommendations_are_named(pilot):

@@ -51,8 +51,8 @@ def specific(found: Standings, advised: Mapping[str, str], used: tuple[Number, .
     else:
         why = "Every configuration is shown to be more than 2 points below the best on some task."
     if sizes and not everywhere:
-        why += " Yet one size does suffice on all, with a reducer for each: "
-        f"{listed([str(size) for size in sorted(sizes)])}."
+        enough = listed([f"{size:,}" for size in sorted(sizes)])
+        why += f" Yet an LSTM input of {enough} suffices on all, with a reducer for each task."
     if advised:
         why += f" Advised: {listed([f'{pick} on {task}' for task, pick in advised.items()])}."
     best = {task: min(several, key=lambda one: one.short) for task, several in found.items()}

@@ -96,8 +96,9 @@ def _measure() -> Inits:
     made: dict[str, dict[int, Gates]] = {"torch's default": {}, "LayerNorm": {}, "fan-in": {}}
     generator = torch.Generator().manual_seed(SEED)
     for size in SIZES:
-        torch.manual_seed(SEED)
-        lstm = nn.LSTM(size, HIDDEN)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(SEED)
+            lstm = nn.LSTM(size, HIDDEN)
         x = torch.randn(SAMPLES, size, generator=generator).relu()
         normed = nn.functional.layer_norm(x, (size,))
         weights = {key: value.detach() for key, value in lstm.named_parameters()}

@@ -44,7 +44,7 @@ def keeps(found: list[Difference], cheaper: list[str] | None = None, numbers: tu
     """Supported where FC learns more on every task, refuted where a gain is excluded on every one."""
     why = f"A gain of FC over GAP is {sorted_out(found)}."
     if cheaper:
-        why += f" It is not needed for that: {listed(cheaper)} is within 2 points of it on each, with fewer parameters."
+        why += f" Less will do: with fewer parameters no more than 2 points below it on each are {listed(cheaper)}."
     return Outcome(gains(found), why, numbers)
 
 
