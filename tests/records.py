@@ -200,6 +200,33 @@ def lesson(
     return replace(Record(tried, "ok", tuple(readings), found, environment="e1", seconds=20), **more)
 
 
+REACHED = {
+    ("gap", None): (0.86, 0.36), ("gmp", None): (0.92, 0.37), ("spatial-softmax", None): (0.66, 0.998),
+    ("fc(activation=true)", 8): (0.38, 0.22), ("fc(activation=true)", 128): (0.64, 0.99),
+    ("conv1x1-avg-k(k=4)", 128): (0.66, 0.994),
+}  # fmt: skip
+
+
+def tried_records() -> list[Record]:
+    """Costs, trainings on two tasks at three rates from five seeds (one cell dead), controls, probes."""
+    found: list[Record] = []
+    for (name, size), ends in REACHED.items():
+        of = case(name, size)
+        found += [lesson(end - 0.1 * (rate != 2e-3) + 0.01 * ((7 * seed + len(name)) % 5 - 2), task, seed, rate, of=of)
+                  for task, end in zip(("identity", "direction"), ends, strict=True)
+                  for seed in range(5) for rate in (5e-4, 2e-3, 8e-3)]  # fmt: skip
+        found += [probed(ends[1], ends[0] / 2, of=of), record(of), record(replace(of, variant=variant("compile")))]
+    flatten = case("flatten")
+    found += [lesson(0.1, "identity", seed, of=flatten, flag="dead_run") for seed in range(5)]
+    found += [
+        lesson(0.9, "direction", seed, of=flatten, flag="unconverged" if seed == 1 else None) for seed in range(5)
+    ]
+    found.append(failed(replace(lesson(0.5, "identity", 5).case), "loss is not finite at step 30", "error"))
+    for control, end in (("label-permutation", 0.13), ("frame-shuffle", 0.3)):
+        found += [lesson(end, "direction", seed, control=control) for seed in range(3)]
+    return [*found, record(flatten)]
+
+
 def probed(where: float, what: float, seed: int = 0, of: Case | None = None) -> Record:
     """A training-free probe's record."""
     tried = replace(of or case(), scenario="probe", trial=Trial(Choice("placed-digit"), seed))

@@ -8,7 +8,7 @@ import pytest
 import records
 
 from convbench.analysis import table
-from convbench.analysis.results import Group, dtype, result, sustained
+from convbench.analysis.results import Group, costs, dtype, measured, result, results, sustained
 from convbench.record import Case, Choice, Record, Whole
 
 
@@ -44,6 +44,25 @@ def test_a_failed_case_has_its_reason_and_no_numbers():
     assert row["status"] == "failed"
     assert row["error"] == "wrong output: output differs from eager: max 0.3"
     assert row["params"] is row["latency_s_median"] is None
+
+
+def test_a_training_has_the_end_of_its_curves():
+    row = table.row(records.lesson(0.8, "identity", 3, 2e-3, val=0.75, control="frame-shuffle"))
+    assert (row["task"], row["seed"], row["learning_rate"], row["control"]) == ("identity", 3, 2e-3, "frame-shuffle")
+    assert (row["test_accuracy"], row["val_accuracy"]) == (pytest.approx(0.8), pytest.approx(0.75))
+    assert (row["steps"], row["train_accuracy"]) == (700, pytest.approx(0.85))
+    assert row["latency_s_median"] is row["params"] is None
+
+
+def test_a_probe_has_both_answers():
+    row = table.row(records.probed(0.98, 0.5))
+    assert (row["where_r2"], row["what_accuracy"], row["learning_rate"]) == (0.98, 0.5, None)
+
+
+def test_trials_are_no_costs_and_stand_last():
+    found = results([records.lesson(), records.record(), records.probed(0.1, 0.2), records.record(records.case("gmp"))])
+    assert [one.case.trial is None for one in found] == [True, True, False, False]
+    assert measured(found) == costs(found) == found[:2]
 
 
 def test_every_row_is_json():

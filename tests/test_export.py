@@ -8,7 +8,7 @@ import sys
 
 import pytest
 from pytest_benchmark.stats import Stats
-from records import case, failed, record, run_of
+from records import case, failed, lesson, probed, record, run_of
 
 from convbench.export import FORMATS, bencher, github_action, pytest_benchmark
 
@@ -70,3 +70,9 @@ def test_a_run_without_results_is_exported_all_the_same(name):
 def test_too_few_samples_export_no_infinite_bound(name):
     one = record(samples=3)
     assert json.dumps(FORMATS[name](run_of([one]), [one]), allow_nan=False)
+
+
+@pytest.mark.parametrize("made", FORMATS.values(), ids=FORMATS)
+def test_trials_are_not_exported(made):
+    plain = [record(case("gap"), latency=2e-3)]
+    assert made(run_of(plain), [lesson(), *plain, probed(0.1, 0.2)]) == made(run_of(plain), plain)

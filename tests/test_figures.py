@@ -5,6 +5,7 @@ import math
 import re
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 import records
@@ -18,6 +19,10 @@ from convbench.registry import figures
 
 RUNS = {
     "default": records.default_records,
+    "tried": records.tried_records,
+    "trials alone": lambda: [one for one in records.tried_records() if one.case.trial],
+    "one seed": lambda: [records.record(), records.lesson(0.5)],
+    "all dead": lambda: [records.record(), records.lesson(0.125, flag="dead_run")],
     "empty": list,
     "failed": lambda: [records.failed(records.case())],
     "static": lambda: [records.record(records.case(name), samples=0) for name in ("gap", "flatten")],
@@ -33,7 +38,7 @@ NAMES = [plugin.name for plugin in figures]
 
 @pytest.fixture(scope="module")
 def default():
-    found = results(records.default_records())
+    found = results([*records.default_records(), *(one for one in records.tried_records() if one.case.trial)])
     return found, {name: list(figures.get(name).build(found)) for name in NAMES}
 
 
@@ -79,6 +84,48 @@ def test_the_same_results_give_the_same_bytes(name, default):
 def test_each_cost_is_drawn_against_size_and_each_pair_against_each_other(default):
     assert len(default[1]["by-size"]) == 5
     assert len(default[1]["trade-off"]) == 10
+
+
+def test_trials_are_no_points_of_costs(default):
+    plain = results(records.default_records())
+    for name in ("by-size", "trade-off", "stages", "variants"):
+        before = [(one.name, one.marks) for one in figures.get(name).build(plain)]
+        assert before == [(one.name, one.marks) for one in default[1][name]]
+
+
+def test_each_task_has_a_panel_above_the_cost_and_a_chart_of_its_own(default):
+    (by_size,) = default[1]["quality-by-size"]
+    text = svg(by_size)
+    for words in ("identity: test accuracy", "direction: test accuracy", "Latency of a call", "chance"):
+        assert words in text
+    assert [one.title.partition(":")[0] for one in default[1]["quality-cost"]] == ["identity", "direction"]
+
+
+def test_a_configuration_on_the_front_says_how_surely(default):
+    identity = svg(default[1]["quality-cost"][0])
+    assert re.search(r"gmp 32: 100 %", identity)
+    assert re.search(r"fc 8: 0 %", identity)
+    assert "flatten" not in identity
+
+
+def test_an_architecture_without_a_sound_run_is_no_point():
+    drawn = {flag: svg(next(figures.get("quality-by-size").build(results([records.lesson(0.9, flag=flag)]))))
+             for flag in (None, "dead_run")}  # fmt: skip
+    assert drawn[None].count("PathCollection") == 1
+    assert "PathCollection" not in drawn["dead_run"]
+
+
+def test_what_training_and_the_compiler_add_has_its_own_times():
+    step = replace(
+        records.record(records.case(scenario="train")), readings=(records.reading("latency_s_optimizer", 1e-3),)
+    )
+    compiled = replace(
+        records.record(records.case(variant="compile")), readings=(records.reading("latency_s_graphs", 2e-3),)
+    )
+    found = results([*records.default_records(), step, compiled])
+    made = {one.name: svg(one) for one in figures.get("stages").build(found)}
+    assert "1 ms" in made["stages-latency_s-optimizer"]
+    assert ">compiler's graphs<" in made["stages-latency_s-graphs"].replace("&apos;", "'")
 
 
 def test_the_crossover_is_drawn_where_it_is(default):

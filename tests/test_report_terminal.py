@@ -59,6 +59,20 @@ def test_a_line_a_case():
     assert line(gem) == f"failed  {gem.case.id}  wrong output: output differs from eager: max 0.3"
 
 
+def test_a_line_a_trial():
+    trained = records.lesson(0.856, "identity", 3, 2e-3, flag="dead_run")
+    assert line(trained) == (
+        "ok      conv/gap/32/lstm128/1x16x3x64x64/eager/learn/cpu/identity/lr=0.002/seed=3  "
+        "test accuracy 85.6 %, chance 10.0 %  (dead_run)"
+    )
+    assert line(records.probed(0.98, 0.5)).endswith("placed-digit/seed=0  where R² 0.98, what accuracy 50.0 %")
+
+
+def test_trials_are_no_rows_of_costs():
+    costs = [records.record(), records.record(records.case("gmp"))]
+    assert printed([records.lesson(), *costs, records.probed(0.1, 0.2)], 120) == printed(costs, 120)
+
+
 def test_control_characters_do_not_reach_the_terminal():
     hostile = records.failed(records.case("\x1b[31mred\n\x07"), "\x1b]0;title\x07")
     for text in (line(hostile), printed([hostile], 100)):

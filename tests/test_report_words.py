@@ -8,10 +8,11 @@ import records
 from hypothesis import given
 from hypothesis import strategies as st
 
+from convbench.analysis.results import results
 from convbench.analysis.statistics import Interval
 from convbench.record import Failure, Finding
-from convbench.report import findings, units
-from convbench.report.words import answer
+from convbench.report import findings, quality_words, units
+from convbench.report.words import answer, sentences
 
 INF = float("inf")
 
@@ -54,7 +55,7 @@ def test_the_answer_of_a_default_run():
         "fc, LSTM input 128 costs 5.6× the FLOPs, 202× the parameters and 4.",
         "Below an LSTM input of 6,784 the convolution dominates the FLOPs",
         "compiling has paid after at most",
-        "Cost only: quality was not run, so no optimum is claimed.",
+        "Cost only: quality was not run, so no optimum is claimed; `quality=probe` or `quality=train` runs it.",
         "4 of 5 cases measured, 1 failed.",
     ):
         assert part in text
@@ -87,6 +88,50 @@ def test_doubts_that_hold_for_most_cases_are_said_early():
     assert text.count("Read with care") == 1
 
 
+def test_a_trained_run_answers_task_by_task():
+    found = records.tried_records()
+    said = sentences(records.run_of(found), results(found))
+    text = " ".join(said)
+    assert any(one.startswith("identity: gmp, LSTM input 32, compile. Accuracy 92.0 % ") for one in said)
+    assert any(one.startswith("direction: spatial-softmax, LSTM input 64, compile. Accuracy 99.8 %") for one in said)
+    assert "Different tasks want different configurations" in text
+    assert "Cost only" not in text
+    assert "if position matters" not in text
+    assert said[-1] == "13 cases measured, 196 trainings, 6 linear read-outs, 1 failed."
+
+
+def test_a_probed_run_claims_no_optimum():
+    found = [records.record(), records.probed(0.13, 0.67), records.probed(0.98, 0.5, of=records.case("avg-k(k=4)"))]
+    text = answer(records.run_of(found), found)
+    assert (
+        "position best from avg-k(k=4), LSTM input 512 (R² 0.98), class best from gap, LSTM input 32 (67.0 %)" in text
+    )
+    assert "not what training would reach" in text
+    assert "Quality was probed, not trained, so no optimum is claimed" in text
+
+
+def test_the_words_of_a_task_are_honest_about_seeds():
+    def of(name, *accuracies):
+        return [
+            records.lesson(accuracy, "identity", seed, of=records.case(name))
+            for seed, accuracy in enumerate(accuracies)
+        ]
+
+    def said(*runs):
+        ((_, several),) = quality_words.by_task([one for run in runs for one in run]).items()
+        return " ".join(quality_words.task(several))
+
+    assert "With 1 seed no difference can be told from chance." in said(of("gap", 0.9), of("gmp", 0.5))
+    assert "Not to be told from it: gmp" in said(of("gap", 0.9), of("gmp", 0.5))
+    noisy = said(of("gap", 0.9, 0.7, 0.8), of("gmp", 0.7, 0.8, 0.85))
+    assert "Highest mean test accuracy: gap, LSTM input 32, 80.0 % [55.2, 100.0], 3 seeds (chance 10.0 %)." in noisy
+    assert "Not to be told from it: gmp, LSTM input 32." in noisy
+    clear = said(of("gap", 0.9, 0.7, 0.8), of("gmp", 0.5, 0.31, 0.4))
+    assert "Every other can be told from it." in clear
+    dead = said([records.lesson(0.1, "identity", seed, flag="dead_run") for seed in range(2)])
+    assert dead == "No run was sound: every one was dead, had not converged or failed."
+
+
 FINDINGS = {
     "not_steady": {"change": 0.05}, "interval_wide": {"relative": 0.04, "target": 0.01},
     "page_faults": {"faults_per_call": 6112.0, "system_share": 0.85, "allocator": "glibc"},
@@ -95,6 +140,7 @@ FINDINGS = {
     "busy_machine": {"load": 4.2, "cores": 2, "threads": 2}, "stages_do_not_add_up": {"stages": 2e-3, "whole": 3e-3},
     "not_predicted": {"reason": "an operator without shapes"},
     "not_profiled": {"reason": "no permission"}, "trace_bounded": {"steps": 3, "wanted": 10, "bytes_per_step": 4e5},
+    "dead_run": {"share": 1.0}, "unconverged": {"rise": 0.04},
     "throttled": {"reasons": ("power cap",)}, "foreign_process": {"pids": ("12", "13")},
     "folds_into_lstm": {"lstm_input": 32, "params_saved": 18496}, "low_rank": {"rank": 128, "lstm_input": 131072},
     "follows_map": {"wanted": 64}, "graph_breaks": {"reasons": ("nn.LSTM",)}, "equal_cases": {"cases": ("a", "b")},

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -91,8 +91,8 @@ def dtype(case: Case) -> str:
 
 
 def typical(record: Record, metric: str) -> float | None:
-    """The median of a metric's samples (an exact metric has one), or None."""
-    samples = sorted(record.samples(metric))
+    """The median of a metric's samples (an exact metric has one), of a training's curve its end, or None."""
+    samples = sorted(record.samples(metric)[-1:] if record.case.scenario == "learn" else record.samples(metric))
     if not samples:
         return None
     middle = len(samples) // 2
@@ -108,12 +108,18 @@ def result(record: Record) -> Result:
 
 
 def results(records: Iterable[Record]) -> list[Result]:
-    return [result(record) for record in records]
+    """Every record with its numbers; those of trials, which are no costs, stand after all others."""
+    return sorted((result(record) for record in records), key=lambda one: one.case.trial is not None)
 
 
-def measured(found: Sequence[Result]) -> list[Result]:
-    """Those that have a result at all."""
-    return [one for one in found if one.record.status == "ok"]
+def costs(found: Iterable[Result]) -> list[Result]:
+    """Those that are measured for what they cost, whatever came of it: no trials."""
+    return [one for one in found if one.case.trial is None]
+
+
+def measured(found: Iterable[Result]) -> list[Result]:
+    """The costs that have a result at all."""
+    return [one for one in costs(found) if one.record.status == "ok"]
 
 
 def sustained(record: Record) -> tuple[float, int] | None:

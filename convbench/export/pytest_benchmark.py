@@ -29,7 +29,7 @@ def made(run: Run, records: Sequence[Record]) -> dict[str, Any]:
             "cpu": {"brand_raw": facts.get("cpu"), "count": facts.get("cores")},
         },
         "commit_info": {"id": facts.get("commit"), "dirty": facts.get("dirty"), "time": run.started, "branch": ""},
-        "benchmarks": [_benchmark(run, record) for record in records if record.samples("latency_s")],
+        "benchmarks": [_benchmark(run, one) for one in records if not one.case.trial and one.samples("latency_s")],
         "datetime": run.started,
         "version": VERSION,
     }

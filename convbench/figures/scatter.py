@@ -97,8 +97,8 @@ def lines(axes: MplAxes, pieces: Sequence[Sequence[tuple[float, float]]], colour
 
 def rings(axes: MplAxes, points: Points, fronts: Sequence[Sequence[int]]) -> None:
     """The fronts: a stair through each, and a ring around its members."""
-    stairs = [list(_stairs([points.places[i] for i in front])) for front in fronts]
-    lines(axes, stairs, MUTED, width=1.2, gid="front")
+    steps = [list(stairs([points.places[i] for i in front])) for front in fronts]
+    lines(axes, steps, MUTED, width=1.2, gid="front")
     members = [points.places[i] for front in fronts for i in front]
     axes.scatter(
         [x for x, _ in members], [y for _, y in members],
@@ -106,7 +106,8 @@ def rings(axes: MplAxes, points: Points, fronts: Sequence[Sequence[int]]) -> Non
     )  # fmt: skip
 
 
-def _stairs(places: Sequence[tuple[float, float]]) -> Iterator[tuple[float, float]]:
+def stairs(places: Sequence[tuple[float, float]]) -> Iterator[tuple[float, float]]:
+    """The corners of a stair through a front by rising x: along, then down or up."""
     if places:
         yield places[0]
     for (_, before), (x, y) in pairwise(places):

@@ -15,7 +15,9 @@ from convbench.record import STAGES
 from convbench.registry import figures
 
 ROWS = 14
-WORDS = {"lstm": "LSTM"}
+WORDS = {"lstm": "LSTM", "graphs": "compiler's graphs"}
+PARTS = (*STAGES, "graphs", "optimizer", "other")
+"""The stages, what stands for them in compiled cases, training's last phase, and the rest."""
 
 
 class Split(NamedTuple):
@@ -44,11 +46,28 @@ def stages(found: Sequence[Result]) -> Iterator[Drawing]:
         shares = {one: share for one in rows if (share := by_stage(one, split.stem))}
         if shares:
             yield _draw(split, shares)
+    yield from _apart([one for one in measured(found) if one not in rows])
+
+
+def _apart(found: Sequence[Result]) -> Iterator[Drawing]:
+    """The time by stage where stages are other ones: of compiled cases, and of training."""
+    for stage, words in (("graphs", "compiled"), ("optimizer", "training")):
+        rows = [one for one in found if one.record.samples(f"latency_s_{stage}")]
+        fastest = {(one.series, one.lstm_input): one for one in sorted(rows, key=_slowest)}
+        nearest = {one.series: one for one in sorted(fastest.values(), key=_distance, reverse=True)}
+        shares = {one: share for one in nearest.values() if (share := by_stage(one, "latency_s"))}
+        if shares:
+            ordered = dict(sorted(shares.items(), key=lambda row: (row[0].params or 0, row[0].case.id))[:ROWS])
+            yield _draw(Split(f"latency_s-{stage}", f"Time of a call, {words},", "s"), ordered)
+
+
+def _slowest(one: Result) -> tuple[bool, float, str]:
+    return (bool(one.case.variant), -one.latency.median if one.latency else 0.0, one.case.id)
 
 
 def by_stage(one: Result, stem: str) -> dict[str, float]:
     """A cost of each stage that was measured, empty where the whole is zero or no stage was."""
-    found = {stage: typical(one.record, f"{stem}_{stage}") for stage in (*STAGES, "other")}
+    found = {stage: typical(one.record, f"{stem}_{stage}") for stage in PARTS}
     known = {stage: value for stage, value in found.items() if value}
     return known if sum(known.values()) > 0 else {}
 
@@ -103,7 +122,7 @@ def _draw(split: Split, shares: Mapping[Result, Mapping[str, float]]) -> Drawing
 
 
 def _bars(axes: MplAxes, shares: Mapping[Result, Mapping[str, float]]) -> None:
-    present = [stage for stage in (*STAGES, "other") if any(stage in share for share in shares.values())]
+    present = [stage for stage in PARTS if any(stage in share for share in shares.values())]
     ends = [0.0] * len(shares)
     for stage in present:
         widths = [share.get(stage, 0.0) / sum(share.values()) for share in shares.values()]

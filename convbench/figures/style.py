@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import warnings
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import matplotlib as mpl
@@ -24,7 +24,8 @@ HUES = ("#0068a8", "#b85400", "#007d5a", "#b0507f", "#8a6d00", "#2887bd", "#c937
 """Okabe and Ito's hues, darkened until each has a contrast of at least 3 to 1 with white."""
 
 STAGE_HUES = {
-    "backbone": "#2f6fa3", "reducer": "#d9822c", "lstm": "#43957a", "head": "#a56a94", "other": "#99a1ac",
+    "backbone": "#2f6fa3", "reducer": "#d9822c", "lstm": "#43957a", "head": "#a56a94", "graphs": "#7d73b8",
+    "optimizer": "#b3963a", "other": "#99a1ac",
 }  # fmt: skip
 
 BUILT_IN = {
@@ -66,6 +67,24 @@ def canvas(
         return figure.add_axes(
             (left / width, bottom / height, (width - left - right) / width, (height - top - bottom) / height)
         )
+
+
+def stacked(heights: Sequence[float]) -> list[Axes]:
+    """Axes of these heights in points, one below the other on one new figure."""
+    gap, left, right, top = 34.0, 58.0, 12.0, 24.0
+    whole = top + sum(heights) + gap * (len(heights) - 1) + 42
+    panels: list[Axes] = []
+    above = top
+    for height in heights:
+        below = whole - above - height
+        if panels:
+            place = (left / 440, below / whole, (440 - left - right) / 440, height / whole)
+            with mpl.rc_context(RC):
+                panels.append(panels[0].figure.add_axes(place))
+        else:
+            panels.append(canvas(whole, left, right, above, below))
+        above += height + gap
+    return panels
 
 
 def save(figure: Figure, target: Any, format: str, **options: Any) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from convbench.analysis.compare import Difference, Match, by, differences, match, overall
-from convbench.analysis.results import Result, results
+from convbench.analysis.results import Result, costs, measured, results
 from convbench.errors import ConvbenchError
 from convbench.figures import Drawing, ratios
 from convbench.record import Record, Run
@@ -48,9 +48,9 @@ def view(runs: Sequence[Run], found: Sequence[Sequence[Result]]) -> dict[str, An
         "figures": [one for one in shown if one],
         "rows": [_row(one) for one in matches[:ROWS]],
         "total": len(matches),
-        "alone": [sum(one.record.status == "ok" for one in several) - _shared(matches, run)
+        "alone": [len(measured(several)) - _shared(matches, run)
                   for run, several in enumerate(found)],
-        "looks": looks([one for several in found for one in several]),
+        "looks": looks([one for several in found for one in costs(several)]),
     }  # fmt: skip
 
 

@@ -56,6 +56,20 @@ def _folds(data: Data) -> str:
     )
 
 
+def _dead(data: Data) -> str:
+    return (
+        f"After training, one class is named for {percent(data['share'])} of the validation clips: a dead run, counted "
+        "but not averaged in. Another learning rate, or LayerNorm before the LSTM, may revive it."
+    )
+
+
+def _unconverged(data: Data) -> str:
+    return (
+        f"Validation accuracy still rose by {units.digits(100 * data['rise'], 2)} points per 100 steps when training "
+        "ended: counted but not averaged in. Train for more steps."
+    )
+
+
 def _whole(data: Data, key: str) -> str:
     return f"{data[key]:,}"
 
@@ -89,6 +103,8 @@ _SENTENCES: dict[str, Callable[[Data], str]] = {
     "trace_bounded": lambda d: (
         f"The trace holds {d['steps']} of {d['wanted']} calls: one takes {units.size(d['bytes_per_step'])} of it."
     ),
+    "dead_run": _dead,
+    "unconverged": _unconverged,
     "folds_into_lstm": _folds,
     "low_rank": lambda d: (
         f"The reducer is linear: with the LSTM it is a rank-{_whole(d, 'rank')} factorisation of an LSTM input of "

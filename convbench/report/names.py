@@ -17,6 +17,12 @@ def model(one: Result) -> str:
     return f"{reducer(one)}, LSTM input {one.lstm_input:,}" if one.lstm_input else reducer(one)
 
 
+def trained(parts: Parts) -> str:
+    """``spatial-softmax, LSTM input 64``, with LayerNorm where there is one: what was trained or probed."""
+    norm = " after LayerNorm" if parts.layer_norm else ""
+    return f"{parts.reducer}, LSTM input {parts.lstm_input:,}{norm}" if parts.lstm_input else f"{parts.reducer}{norm}"
+
+
 def setup(one: Result) -> str:
     """``spatial-softmax, LSTM input 64, compile``"""
     return f"{model(one)}, {one.case.variant_name}"

@@ -14,7 +14,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from convbench.analysis.results import Result, results
+from convbench.analysis.results import Result, costs, results
 from convbench.errors import StoreError
 from convbench.figures import Axes, Drawing
 from convbench.figures.scatter import WORDS
@@ -31,8 +31,10 @@ SCRIPTS = ("data", "units", "scales", "filters", "marks", "chart", "pointer", "p
 def write(run: Run, records: Sequence[Record], path: Path) -> Path:
     """Write the report of a run; the same records give the same bytes. Raises StoreError where it cannot be written."""
     found = results(records)
-    data = payload(run, found)
-    text = render("run.html", data, **view(run, found), **_figures(found), **_profiles(path.parent), looks=looks(found))
+    data = payload(run, costs(found))
+    tried = [one for one in found if one.case.trial]
+    seen = {**view(run, found), **_figures(found), **_profiles(path.parent)}
+    text = render("run.html", data, **seen, looks=looks(costs(found)), quality_looks=looks(tried))
     return put(path, text)
 
 
@@ -57,7 +59,9 @@ def put(path: Path, text: str) -> Path:
     return path
 
 
-ORDER = ("by-size", "trade-off", "stages", "memory-by-kind", "variants")
+ORDER = (
+    "quality-by-size", "quality-cost", "quality-probe", "by-size", "trade-off", "stages", "memory-by-kind", "variants",
+)  # fmt: skip
 """The figures that the template places; others follow in sections of their own."""
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import re
+from itertools import groupby
 
 from convbench.figures import Drawing
 from convbench.figures.style import ACCENT, GRID, HUES, MUTED, PAPER, STAGE_HUES, TEXT, save
@@ -29,6 +30,8 @@ _SCATTER = re.compile(
     r'<g data-part="(?P<part>[\w-]+)">\s*<defs>\s*<path id="(?P<id>\w+)" d="(?P<shape>[^"]+)"[^>]*/>\s*</defs>\s*'
     r'<g clip-path="(?P<clip>[^"]+)">\s*(?P<uses>(?:<use [^>]*/>\s*)+)</g>\s*</g>'
 )
+_PATH = re.compile(r'<path d="([^"]+)"((?: clip-path="[^"]*")? style="[^"]*")/>')
+_TEXT = re.compile(r'<text style="([^"]*)"([^>]*)>([^<]*)</text>')
 _USE = re.compile(r'<use xlink:href="#\w+" x="([^"]+)" y="([^"]+)" style="([^"]*)"/>')
 
 
@@ -39,7 +42,7 @@ def inline(drawing: Drawing, prefix: str) -> str:
     text = raw.getvalue().decode("utf-8")
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>|<style[^>]*>.*?</style>", "", text, flags=re.S)
-    for step in (_attributes, _colours, _names, _points, _tight):
+    for step in (_attributes, _colours, _names, _points, _tight, _bare, _joined, _gathered):
         text = step(text)
     return _prefixed(text, prefix)
 
@@ -99,6 +102,51 @@ def _tight(text: str) -> str:
 def _terse(match: re.Match[str]) -> str:
     style = match[1].strip(" ;").replace(": ", ":").replace("; ", ";")
     return f' style="{style}"' if style else ""
+
+
+def _bare(text: str) -> str:
+    """Groups without an attribute say nothing: they go, what is in them stays."""
+    kept: list[bool] = []
+
+    def once(match: re.Match[str]) -> str:
+        if match[0] == "</g>":
+            return "</g>" if kept.pop() else ""
+        kept.append(match[0] != "<g>")
+        return match[0] if kept[-1] else ""
+
+    return re.sub(r"<g(?: [^>]*[^/])?>|</g>", once, text)
+
+
+def _joined(text: str) -> str:
+    """Neighbouring opaque paths that look the same become one; commands need no spaces around them."""
+    text = re.sub(r' d="([^"]+)"', lambda one: f' d="{re.sub(" ?([A-Za-z]) ?", _letter, one[1])}"', text)
+    return re.sub(rf"(?:{_PATH.pattern}){{2,}}", _one_path, text)
+
+
+def _letter(match: re.Match[str]) -> str:
+    return match[1]
+
+
+def _one_path(match: re.Match[str]) -> str:
+    """Runs of paths with the same looks, each as one path."""
+    runs = groupby(_PATH.finditer(match[0]), key=lambda one: one[2] if "opacity" not in one[2] else one.start())
+    several = ([*members] for _, members in runs)
+    return "".join(f'<path d="{"".join(one[1] for one in members)}"{members[0][2]}/>' for members in several)
+
+
+def _gathered(text: str) -> str:
+    """Neighbouring texts of one style share a group that has it."""
+    return re.sub(rf"(?:{_TEXT.pattern}){{2,}}", _one_group, text)
+
+
+def _one_group(match: re.Match[str]) -> str:
+    runs = groupby(_TEXT.finditer(match[0]), key=lambda one: one[1])
+    several = ((style, [*members]) for style, members in runs)
+    return "".join(
+        members[0][0] if len(members) == 1
+        else f'<g style="{style}">{"".join(f"<text{one[2]}>{one[3]}</text>" for one in members)}</g>'
+        for style, members in several
+    )  # fmt: skip
 
 
 def _prefixed(text: str, prefix: str) -> str:

@@ -9,7 +9,7 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
 from rich.text import Text
 
-from convbench.analysis.results import Group, Result, measured, result, results
+from convbench.analysis.results import Group, Result, measured, result, results, typical
 from convbench.record import Parts, Record
 from convbench.report import units
 from convbench.report.findings import failure
@@ -83,11 +83,30 @@ def line(record: Record) -> str:
     one = result(record)
     if record.status != "ok":
         return _plain(f"{record.status:<7} {record.case.id}  {failure(record.failure)}")
-    what = f"{units.interval(one.latency)}  " if one.latency else ""
     notes = f"  ({', '.join(finding.code for finding in record.findings)})" if record.findings else ""
-    return _plain(
-        f"ok      {record.case.id}  {what}{units.count(one.params)} params, {units.count(one.macs)} MACs{notes}"
-    )
+    said = _tried(record) if record.case.trial else _cost(one)
+    return _plain(f"ok      {record.case.id}  {said}{notes}")
+
+
+def _cost(one: Result) -> str:
+    latency = f"{units.interval(one.latency)}  " if one.latency else ""
+    return f"{latency}{units.count(one.params)} params, {units.count(one.macs)} MACs"
+
+
+def _tried(record: Record) -> str:
+    """Test accuracy against chance, or what a linear read-out finds; task, seed and learning rate are in the id."""
+    if record.case.scenario == "probe":
+        where, what = typical(record, "where_r2"), typical(record, "what_accuracy")
+        return f"where R² {_share(where, 1)}, what accuracy {_share(what)}"
+    classes = typical(record, "classes")
+    chance = 1 / classes if classes else None
+    return f"test accuracy {_share(typical(record, 'test_accuracy'))}, chance {_share(chance)}"
+
+
+def _share(value: float | None, scale: int = 100) -> str:
+    if value is None:
+        return units.MISSING
+    return f"{value:.2f}" if scale == 1 else f"{scale * value:.1f} %"
 
 
 def _groups(found: Sequence[Result]) -> dict[Group, list[Result]]:

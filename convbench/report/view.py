@@ -10,18 +10,22 @@ from typing import Any
 
 from convbench.analysis.advice import Advice, Contender, advise
 from convbench.analysis.gains import VariantGain
-from convbench.analysis.results import Result, measured, typical
+from convbench.analysis.results import Result, costs, measured, typical
 from convbench.record import Parts, Run
 from convbench.report import units
 from convbench.report.facts import conditions, fact, place, protocol
 from convbench.report.findings import failure, percent, sentence
 from convbench.report.names import reducer
+from convbench.report.quality_section import section
 from convbench.report.words import outcome, sentences
 
 ROWS = 100
 """Rows of the table that are in the page without its script."""
 
 LISTED = 50
+
+SAID = 12
+"""Sentences of one kind of finding, and ids below a sentence, that the page lists."""
 
 COLUMNS = (
     ("reducer", "Reducer", False),
@@ -54,6 +58,8 @@ def view(run: Run, found: Sequence[Result]) -> dict[str, Any]:
     said = sentences(run, found)
     return {
         "run": run,
+        "listed": SAID,
+        "quality": section(found),
         "lead": said[0],
         "sentences": said[1:],
         "outcome": outcome(run, found),
@@ -140,7 +146,7 @@ def _ordered(found: Sequence[Result]) -> list[tuple[int, Result, float | None]]:
     """Measured cases with their factor over the fastest of their group, fastest first."""
     least = fastest(found)
     rows = [(i, one, one.latency.median / least[one.group] if one.latency else None)
-            for i, one in enumerate(found) if one.record.status == "ok"]  # fmt: skip
+            for i, one in enumerate(costs(found)) if one.record.status == "ok"]  # fmt: skip
     return sorted(rows, key=lambda entry: (entry[1].latency is None, entry[1].latency or (0,), entry[0]))
 
 
@@ -182,6 +188,7 @@ def _findings(found: Sequence[Result]) -> list[dict[str, Any]]:
             "level": level,
             "kind": code.replace("_", " "),
             "count": _cases_in(said),
+            "listed": len({case for ids in [*said.values()][:SAID] for case in ids}),
             "said": [{"sentence": text, "cases": ids} for text, ids in said.items()],
         }
         for (level, code), said in ordered

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 
 from convbench.analysis.advice import MARGIN, Advice, advise, noisy
 from convbench.analysis.gains import VariantGain
-from convbench.analysis.results import Result, measured, results, sustained
+from convbench.analysis.quality import tried
+from convbench.analysis.results import Result, costs, measured, results, sustained
 from convbench.analysis.statistics import Interval
 from convbench.record import Parts, Record, Run
-from convbench.report import units
+from convbench.report import quality_words, units
 from convbench.report.names import model, setup
 
 NOISE = {
@@ -21,7 +22,7 @@ NOISE = {
     "foreign_process": "another process on the device",
     "busy_machine": "more work than cores",
 }
-COST_ONLY = "Cost only: quality was not run, so no optimum is claimed."
+COST_ONLY = "Cost only: quality was not run, so no optimum is claimed; `quality=probe` or `quality=train` runs it."
 
 
 def answer(run: Run, records: Sequence[Record]) -> str:
@@ -33,30 +34,39 @@ def sentences(run: Run, found: Sequence[Result]) -> list[str]:
     """The answer, most important sentence first; every abstention is a sentence too."""
     advice = advise(found)
     if not advice.pick:
-        return [f"Nothing was measured: {outcome(run, found)}."]
+        return [*quality_words.sentences(found), f"Nothing was measured: {outcome(run, found)}."]
     doubts = _doubts(found)
     said = [
         _pick(advice),
         doubts if _mostly(found) else "",
         _ties(advice),
-        _placed(advice),
+        *quality_words.sentences(found),
+        "" if tried(one.record for one in found) else _placed(advice),
         _dearest(advice),
         _crossover(advice),
         _variants(advice),
     ]
     said += [_other(one) for one in advice.others[:3]]
-    return [*dict.fromkeys(filter(None, [*said, doubts])), COST_ONLY, _missing(run, found)]
+    cost_only = "" if len(costs(found)) < len(found) else COST_ONLY
+    return [*dict.fromkeys(filter(None, [*said, doubts, cost_only])), _missing(run, found)]
 
 
 def outcome(run: Run, found: Sequence[Result]) -> str:
-    """``78 of 80 cases measured, 1 failed, 1 skipped``"""
+    """``78 of 80 cases measured, 1 failed, 1 skipped``, with trials ``18 cases measured, 30 trainings``."""
     states = Counter(one.record.status for one in found)
     total = max(len(run.planned), len(found))
-    parts = [f"{states['ok']:,} of {total:,} cases measured"]
+    parts = _measured(found) if len(costs(found)) < len(found) else [f"{states['ok']:,} of {total:,} cases measured"]
     parts += [f"{states[state]:,} {state}" for state in ("failed", "skipped") if states[state]]
     if total > len(found):
         parts.append(f"{total - len(found):,} not run yet")
     return ", ".join(parts)
+
+
+def _measured(found: Sequence[Result]) -> list[str]:
+    done = Counter(one.case.scenario for one in found if one.case.trial and one.record.status == "ok")
+    kinds = (("learn", "training"), ("probe", "linear read-out"))
+    apart = [f"{done[kind]:,} {word}{'s' * (done[kind] != 1)}" for kind, word in kinds if done[kind]]
+    return [f"{len(measured(found)):,} cases measured", *apart]
 
 
 def _pick(advice: Advice) -> str:

@@ -1,0 +1,110 @@
+"""What was learnt, in plain words: per task the best, who cannot be told from it, what to take, and how sure."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from functools import partial
+
+from convbench.analysis.advising import recommendations
+from convbench.analysis.quality import LinearProbe, Quality, linear_probes, qualities, tried
+from convbench.analysis.recommend import Ask
+from convbench.analysis.results import Result
+from convbench.analysis.standing import standings, visible
+from convbench.record import Clip, Record
+from convbench.report import advice_words
+from convbench.report.advice_numbers import percent, points
+from convbench.report.names import trained
+
+PROBE = (
+    "Linear read-outs of untrained features say what can be read there, not what training would reach: with a trained "
+    "backbone the order can change."
+)
+UNTRAINED = "Quality was probed, not trained, so no optimum is claimed; `quality=train` trains."
+
+
+def sentences(found: Sequence[Result]) -> list[str]:
+    """One sentence or two a task with the recommendation, then what the probes say; none where quality was not run."""
+    records = [one.record for one in found if one.case.trial]
+    if tried(records):
+        every = [one.record for one in found]
+        answers = recommendations(every, Ask())
+        said = [" ".join(advice_words.sentences(one)[:2]) for one in answers]
+        return [*said, *filter(None, [advice_words.different(answers)])]
+    probes = linear_probes(records)
+    return [*probed(probes), UNTRAINED] if probes else []
+
+
+def by_task(records: Iterable[Record]) -> dict[tuple[str, Clip], list[Quality]]:
+    """Qualities at the end of training, gathered by what may be compared: a task and a clip shape."""
+    cells: dict[tuple[str, Clip], list[Quality]] = defaultdict(list)
+    for one in qualities(list(records)):
+        cells[one.task, one.clip].append(one)
+    return cells
+
+
+def task(several: Sequence[Quality]) -> list[str]:
+    """The best of one task, who cannot be told from it, what these seeds could show, and what was left out."""
+    ranked = standings(several)
+    if not ranked:
+        return ["No run was sound: every one was dead, had not converged or failed."]
+    best, *rest = (one.quality for one in ranked)
+    tied = [trained(one.quality.architecture) for one in ranked[1:] if one.tied]
+    said = [f"Highest mean test accuracy: {trained(best.architecture)}, {accuracy(best)}{_chance(best)}."]
+    if tied:
+        said.append(f"Not to be told from it: {'; '.join(tied[:6])}{f' and {len(tied) - 6} more' if tied[6:] else ''}.")
+    elif rest:
+        said.append("Every other can be told from it.")
+    return [*said, *filter(None, [_seen(several), _left_out(several)])]
+
+
+def accuracy(one: Quality) -> str:
+    """``87.3 % [85.0, 89.6], 3 seeds``"""
+    if one.mean is None:
+        return "no sound run"
+    within = f" [{100 * one.interval.low:.1f}, {100 * one.interval.high:.1f}]" if one.interval else ""
+    return f"{percent(one.mean)}{within}, {count(len(one.by_seed), 'seed')}"
+
+
+def count(number: int, word: str) -> str:
+    return f"{number:,} {word}{'' if number == 1 else 's'}"
+
+
+def probed(found: Sequence[LinearProbe]) -> list[str]:
+    """The best of each question, and what a linear read-out is."""
+    if not found:
+        return []
+    where, what = (max(found, key=partial(_mean, key)) for key in ("where", "what"))
+    best = (
+        f"Read linearly from untrained features: position best from {trained(where.architecture)} "
+        f"(R² {_mean('where', where):.2f}), class best from {trained(what.architecture)} "
+        f"({percent(_mean('what', what))})."
+    )
+    return [best, PROBE]
+
+
+def _mean(key: str, one: LinearProbe) -> float:
+    values = list(getattr(one, key).values())
+    return sum(values) / len(values) if values else float("-inf")
+
+
+def _chance(one: Quality) -> str:
+    return f" (chance {percent(one.chance)})" if one.chance else ""
+
+
+def _seen(several: Sequence[Quality]) -> str:
+    seeds = max(len(one.by_seed) for one in several)
+    least = visible(several)
+    if seeds < 2 or least is None:
+        return f"With {count(seeds, 'seed')} no difference can be told from chance."
+    return (
+        f"With {count(seeds, 'seed')} a difference of {points(least)} between two configurations is seen "
+        "four times in five; smaller ones are mostly missed."
+    )
+
+
+def _left_out(several: Sequence[Quality]) -> str:
+    counts = {"dead": sum(one.dead for one in several), "unconverged": sum(one.unconverged for one in several),
+              "failed": sum(one.failed for one in several)}  # fmt: skip
+    said = ", ".join(f"{number:,} {word}" for word, number in counts.items() if number)
+    return f"Not averaged in, at the rates chosen: {said}." if said else ""
