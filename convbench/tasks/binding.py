@@ -1,4 +1,8 @@
-"""Two digits of two sizes, side by side or one above the other: where the larger is. What and where, bound together."""
+"""Two digits of two sizes, next to each other: where the larger is. What and where, bound together.
+
+The pair is moved as a whole, so that neither digit's place tells the side well: only the two together do. It stays
+inside the canvas, and what a padded convolution makes of the borders tells a pooled map a little of it.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +13,16 @@ import torch
 
 from convbench.learning.data import Labelled, Splits
 from convbench.learning.digits import BOX, Digits, box, drawn, in_channels, stamp
-from convbench.learning.splitting import Indices, balanced
+from convbench.learning.splitting import balanced
 from convbench.record import Clip, Training
 from convbench.registry import tasks
 
 SIDES = ("left", "right", "above", "below")
-SMALLER = 0.3
+OFFSETS = np.array([(0, 1), (0, -1), (1, 0), (-1, 0)])
+"""From the larger digit to the smaller, (y, x), by the side that the larger is on."""
+
+LARGER, SMALLER, FURTHEST = BOX, 0.3, 0.125
+"""Shares of the canvas's shorter side: the digits' boxes, and the most there is between them."""
 
 
 @tasks.register("binding")
@@ -25,24 +33,18 @@ def binding(clip: Clip, training: Training, seed: int) -> Splits:
 
 def _draw(clip: Clip, digits: Digits, count: int, rng: np.random.Generator) -> Labelled:
     labels = balanced(count, len(SIDES), rng)
-    across = rng.random(count)
+    larger, smaller = box(clip, LARGER), box(clip, SMALLER)
+    between = rng.integers(1 + _most_between(clip), size=count)
+    towards = ((larger + smaller + 1) // 2 + between)[:, None] * OFFSETS[labels] + larger // 2 - smaller // 2
+    first = np.maximum(0, -towards)
+    last = np.minimum(np.array((clip.height, clip.width)) - larger, (clip.height, clip.width) - towards - smaller)
+    corners = rng.integers(first, last + 1)
     canvas = torch.zeros(count, clip.frames, clip.height, clip.width)
-    for share, sides in ((BOX, labels), (SMALLER, labels ^ 1)):
-        size = box(clip, share)
+    for size, at in ((larger, corners), (smaller, corners + towards)):
         chosen = rng.integers(len(digits.labels), size=count)
-        stamp(canvas, digits.scaled(size)[chosen], _corners(clip, size, sides, across, rng)[:, None])
+        stamp(canvas, digits.scaled(size)[chosen], at[:, None])
     return Labelled(in_channels(canvas, clip), torch.from_numpy(labels))
 
 
-def _corners(clip: Clip, size: int, sides: Indices, across: np.ndarray, rng: np.random.Generator) -> Indices:
-    """Upper left pixels (N, 2): anywhere in the half of its side, and as far across as the other digit's middle is."""
-    lengths = np.array((clip.height, clip.width))
-    largest = box(clip)
-    axis = np.where(sides < 2, 1, 0)
-    half = lengths[axis] // 2
-    along = rng.integers(half - size + 1) + np.where(sides % 2, lengths[axis] - half, 0)
-    middle = largest // 2 + np.rint(across * (lengths[1 - axis] - largest)).astype(np.int64)
-    corners = np.empty((len(sides), 2), dtype=np.int64)
-    np.put_along_axis(corners, axis[:, None], along[:, None], axis=1)
-    np.put_along_axis(corners, 1 - axis[:, None], middle[:, None] - size // 2, axis=1)
-    return corners
+def _most_between(clip: Clip) -> int:
+    return round(FURTHEST * min(clip.height, clip.width))
