@@ -1,7 +1,7 @@
 """Two digits of two sizes, next to each other: where the larger is. What and where, bound together.
 
-The pair is moved as a whole, so that neither digit's place tells the side well: only the two together do. It stays
-inside the canvas, and what a padded convolution makes of the borders tells a pooled map a little of it.
+The pair is moved as a whole and stays inside the canvas. What a padded convolution makes of the borders tells a
+pooled map some of it, more than the axis alone, which would be worth one half.
 """
 
 from __future__ import annotations
