@@ -201,9 +201,9 @@ def lesson(
 
 
 REACHED = {
-    ("gap", None): (0.86, 0.36), ("gmp", None): (0.92, 0.37), ("spatial-softmax", None): (0.66, 0.998),
-    ("fc(activation=true)", 8): (0.38, 0.22), ("fc(activation=true)", 128): (0.64, 0.99),
-    ("conv1x1-avg-k(k=4)", 128): (0.66, 0.994),
+    ("gap", None): (0.86, 0.36), ("gmp", None): (0.92, 0.37), ("spatial-softmax", None): (0.66, 0.97),
+    ("fc(activation=true)", 8): (0.38, 0.22), ("fc(activation=true)", 128): (0.64, 0.94),
+    ("conv1x1-avg-k(k=4)", 128): (0.66, 0.96),
 }  # fmt: skip
 
 

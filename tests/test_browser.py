@@ -44,10 +44,12 @@ def browser():
 def reports(tmp_path_factory):
     """Pages by name: a default run, one with hostile names, one with many cases, two runs side by side."""
     at = tmp_path_factory.mktemp("reports")
+    tried = records.tried_records()
     found, hostile, many = records.default_records(), hostile_records(), records.many(1600, ["eager"])
     run, other = records.run_of(found), records.run_of(found, environment={**records.ENVIRONMENT, "torch": "2.6.0"})
     return {
         "default": page.write(run, found, at / "default.html"),
+        "tried": page.write(records.run_of(tried), tried, at / "tried.html"),
         "hostile": page.write(records.run_of(hostile, name=HOSTILE, command=HOSTILE), hostile, at / "hostile.html"),
         "many": page.write(records.run_of(many), many, at / "many.html"),
         "compare": compare.write([(run, found), (other, found)], at / "compare.html"),
@@ -109,7 +111,7 @@ def trade_off(shown):
     return shown.locator("figure.chart").nth(1)
 
 
-@pytest.mark.parametrize("name", ["default", "hostile", "compare"])
+@pytest.mark.parametrize("name", ["default", "tried", "hostile", "compare"])
 @pytest.mark.parametrize("device", [DESKTOP, PHONE], ids=["desktop", "phone"])
 def test_no_page_scrolls_sideways(show, name, device):
     shown = show(name, **device)
@@ -118,7 +120,7 @@ def test_no_page_scrolls_sideways(show, name, device):
 
 
 @pytest.mark.skipif(not AXE.exists(), reason="axe-core is not installed: npm ci --prefix tests/browser")
-@pytest.mark.parametrize("name", ["default", "hostile", "compare"])
+@pytest.mark.parametrize("name", ["default", "tried", "hostile", "compare"])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_no_violation_of_wcag_a_and_aa(show, name, scheme):
     shown = show(name, color_scheme=scheme, bypass_csp=True)
@@ -130,6 +132,18 @@ def test_axe_finds_no_violation_of_wcag_a_and_aa(show, name, scheme):
         "axe.run({runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa']}).then(all => all.violations)"
     )
     assert [(one["id"], one["nodes"][0]["html"][:200]) for one in found] == []
+
+
+def test_quality_is_on_the_page_and_costs_stay_costs(show):
+    shown = show("tried")
+    quality = shown.locator("section[aria-labelledby=quality]")
+    assert quality.locator("figure.chart").count() == 4
+    assert quality.locator("table").count() == 6
+    settle(shown)
+    assert shown.locator("#table tbody tr").count() == 13
+    shown.locator(".chip", has_text=re.compile(r"^\s*gmp\s*$")).click()
+    settle(shown)
+    assert shown.locator("#table tbody tr").count() == 11
 
 
 def test_hostile_names_are_shown_as_text(show):

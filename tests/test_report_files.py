@@ -55,6 +55,14 @@ def test_the_summary_holds_answer_tables_and_failures():
     assert all(line.count(" | ") in (0, 5, 6) for line in text.splitlines() if line.startswith("| "))
 
 
+def test_the_summary_holds_the_quality_of_each_task():
+    found = records.tried_records()
+    text = files.markdown(records.run_of(found), found)
+    assert "### Quality: identity" in text
+    assert "\n| gmp | 32 | 92.0 % \\[90.0, 94.0\\] | 5 of 5 |  |" in text
+    assert "\n| flatten | 131,072 | – | 0 of 5 | 5 dead |" in text
+
+
 def test_the_summary_is_bounded():
     found = [replace(one, failure=Failure("error", "x" * 5_000)) for one in map(records.failed, many(400))]
     assert len(files.markdown(records.run_of(found, name="n" * 10**5), found)) <= files.BUDGET

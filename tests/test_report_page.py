@@ -16,6 +16,7 @@ from convbench.errors import ConvbenchError, StoreError
 from convbench.record import Case, Choice, Failure, Finding, Whole
 from convbench.report import compare, page
 from convbench.report.payload import payload, repeat
+from convbench.report.quality_section import section
 
 HOSTILE = "</script><img src=x onerror=alert(1)>\"'&{{7*7}}\u202egnp.exe\U0001f9e8"
 
@@ -123,6 +124,58 @@ def test_the_order_is_answer_trade_offs_stages_variants_table_environment(defaul
     assert default.index("<h1>Cheapest on the conv backbone") < default.index("<h2")
 
 
+@pytest.fixture(scope="module")
+def tried(tmp_path_factory):
+    return written(records.tried_records(), tmp_path_factory.mktemp("page"))
+
+
+def test_quality_stands_after_the_ranking_where_it_was_run(default, tried, tmp_path):
+    assert re.findall(r'<h2 id="([\w-]+)"', tried)[:3] == ["ranking", "quality", "trade-offs"]
+    assert "Quality" not in re.findall(r"<h2[^>]*>([^<]+)", default)
+    probed = written([records.record(), records.probed(0.9, 0.5)], tmp_path)
+    assert 'id="quality-probes"' in probed
+    assert "Test accuracy" not in probed
+
+
+def test_trials_are_neither_rows_nor_marks_of_costs(tried):
+    data = json.loads(tried.partition('id="data">')[2].partition("</script>")[0])
+    assert data["size"] == 13
+    assert not {"learn", "probe"} & set(data["columns"]["scenario"]["v"])
+    assert "13 of 13 shown" in tried
+
+
+def test_the_quality_of_a_task_is_told_in_full():
+    found = results(records.tried_records())
+    identity, direction = section(found)["tasks"]
+    best, *_, last = identity["rows"]
+    assert (best["reducer"], best["lstm_input"], best["seeds"], best["rate"]) == ("gmp", "32", "5 of 5", "0.002")
+    assert best["accuracy"] == "92.0 % [90.0, 94.0]"
+    assert best["standing"] == "best"
+    assert (last["reducer"], last["accuracy"], last["lost"], last["seeds"]) == ("flatten", "–", "5 dead", "0 of 5")
+    assert [one["standing"] for one in direction["rows"][:3]] == ["best", "tied", ""]
+    assert next(one["lost"] for one in direction["rows"] if one["reducer"] == "flatten") == "1 unconverged"
+    gmp = next(one for one in identity["grid"] if one["name"].startswith("gmp"))
+    assert gmp["cells"] == [("82.0 %", False), ("92.0 %", True), ("82.0 %", False)]
+    assert gmp["spread"] == "10.0"
+
+
+def test_equal_budgets_cut_the_same_curves():
+    """fc does a quarter more work a step: at equal FLOPs it has seen fewer steps, at equal seconds as many."""
+    found = [records.lesson(0.8, "identity", seed, of=records.case(*model))
+             for model in (("gap",), ("fc", 8)) for seed in range(3)]  # fmt: skip
+    (task,) = section(results(found))["tasks"]
+    rows = {one["reducer"]: one for one in task["rows"]}
+    assert rows["gap"]["flops"] == rows["gap"]["accuracy"] == rows["fc"]["seconds"]
+    assert float(rows["fc"]["flops"].split()[0]) < 80
+    assert task["seconds"] == "14 s"
+
+
+def test_controls_say_what_was_expected_and_found():
+    shuffled, permuted = sorted(section(results(records.tried_records()))["controls"], key=lambda one: one["control"])
+    assert (shuffled["found"], shuffled["verdict"]) == ("30.0 % (3 seeds)", "not as expected")
+    assert (permuted["found"], permuted["verdict"]) == ("13.0 % (3 seeds)", "as expected")
+
+
 def test_every_figure_says_how_to_read_it(default):
     assert default.count("<figure") == default.count("<figcaption") == 9
     assert len(re.findall(r'class="how" id="[^"]+-how">How to read this:', default)) == 9
@@ -166,9 +219,10 @@ def test_the_data_is_json_without_nan():
 
 
 @pytest.mark.parametrize("found", [
-    [], [records.failed(records.case())], [records.record(samples=0)], [records.record(samples=1)],
+    [], [records.lesson(0.5)], [records.probed(0.5, 0.5)], [records.failed(records.lesson().case)],
+    [records.failed(records.case())], [records.record(samples=0)], [records.record(samples=1)],
     [records.record(Case(Whole(Choice("a.b:c"))))], [records.record(records.case(device="cuda:0"))],
-], ids=["empty", "failed", "static", "one sample", "whole", "cuda"])  # fmt: skip
+], ids=["empty", "lesson", "probe", "failed lesson", "failed", "static", "one sample", "whole", "cuda"])  # fmt: skip
 def test_any_run_has_a_page(found, tmp_path):
     assert "</html>" in written(found, tmp_path)
 

@@ -47,6 +47,10 @@ def markdown(run: Run, records: Sequence[Record]) -> str:
                ("Reducer", "LSTM input", "Variant", "Latency [95 %]", "×", "Parameters", "FLOPs"),
                ([one[key] for key in ("reducer", "lstm_input", "variant", "latency", "factor", "params", "flops")]
                 for one in seen["ranking"][:20])),
+        *(_table(f"Quality: {one['name']}", ("Reducer", "LSTM input", "Test accuracy [95 %]", "Sound runs", "Lost"),
+                 ([row[key] for key in ("reducer", "lstm_input", "accuracy", "seeds", "lost")]
+                  for row in one["rows"][:20]))
+          for one in (seen["quality"] or {"tasks": ()})["tasks"]),
         _table("What the variants gain", ("Variant", "Where", "Models", "Speed-up", "Range", "Pays after"),
                ([one[key] for key in ("variant", "place", "models", "speedup", "range", "pays")]
                 for one in seen["variants"][:20])),
