@@ -221,6 +221,12 @@ def test_moderated_variances_have_the_common_value_where_they_agree_and_their_ow
     assert (freedom < 5).all()
 
 
+def test_one_seed_compares_nothing_and_warns_of_nothing(recwarn):
+    found = pairs(np.array([[0.9, 0.8, 0.7]]))
+    assert np.isinf(found.error[0, 1])
+    assert not recwarn.list
+
+
 def test_shortfalls_bound_the_distance_to_the_best():
     rng, held = np.random.default_rng(0), 0
     truth = np.array([0.90, 0.92, 0.91])

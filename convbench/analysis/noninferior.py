@@ -56,7 +56,8 @@ def moderate(variance: Floats, df: Floats, cap: Floats) -> tuple[Floats, Floats]
     if len(upper[0]) < 3:
         return variance, df
     own, freedom = variance[..., upper[0], upper[1]], df[..., upper[0], upper[1]]
-    typical = np.maximum(np.nanmedian(own, axis=-1, keepdims=True), 1e-7)
+    unknown = np.isnan(own).all(axis=-1, keepdims=True)
+    typical = np.maximum(np.nanmedian(np.where(unknown, 0.0, own), axis=-1, keepdims=True), 1e-7)
     own = np.maximum(np.where(np.isnan(own), typical, own), 1e-5 * typical)
     logs = np.log(own) - digamma(freedom / 2) + np.log(freedom / 2)
     excess = logs.var(axis=-1, ddof=1) - polygamma(1, freedom / 2).mean(axis=-1)
