@@ -84,7 +84,7 @@ def trial(tool: str, slowdown: float, asked: argparse.Namespace) -> list[dict[st
             seconds = (time.monotonic() - start) / len(KINDS)
     same = {
         "tool": tool, "slowdown": slowdown, "detect": asked.detect, "allocator": asked.allocator, "hogs": asked.hogs,
-        "seconds": seconds, "load_before": load, "at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "beside": asked.beside, "seconds": seconds, "load_before": load, "at": datetime.now(UTC).isoformat(timespec="seconds"),
     }  # fmt: skip
     return [{**same, "case": kind, "achieved": achieved[kind], "word": words[kind]} for kind in KINDS]
 
@@ -115,15 +115,15 @@ def table() -> str:
     groups: dict[tuple[object, ...], list[dict[str, object]]] = defaultdict(list)
     for line in (OUT / "trials.jsonl").read_text().splitlines():
         one = json.loads(line)
-        key = ("tool", "allocator", "hogs", "detect", "slowdown")
+        key = ("tool", "allocator", "hogs", "beside", "detect", "slowdown")
         groups[tuple(one[name] for name in key)].append(one)
     rows = ["# The gate and its peers", "", "Made by `tests/bench/gate.py` from `trials.jsonl`; the machine is in "]
     rows[-1] += "`environment.json`. A verdict is one case; red is `regression` or the tool's word for it."
     rows += [
         "",
-        "| tool | allocator | hogs | rule | put in | timed as | verdicts | red | 95 % bounds | undecided | s a case |",
+        "| tool | allocator | hogs | beside | rule | put in | timed as | verdicts | red | 95 % bounds | undecided | s a case |",
     ]
-    rows += ["|---|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|"]
+    rows += ["|---|---|--:|---|--:|--:|--:|--:|--:|--:|--:|--:|"]
     rows += [_row(*item) for item in sorted(groups.items(), key=lambda item: tuple(map(str, item[0])))]
     return "\n".join(rows) + "\n"
 
@@ -132,11 +132,11 @@ def _row(key: tuple[object, ...], trials: list[dict[str, object]]) -> str:
     words = [one["word"] for one in trials]
     red = words.count("regression")
     bounds = binomtest(red, len(words)).proportion_ci(method="exact")
-    tool, allocator, count, detect, slowdown = key
+    tool, allocator, count, beside, detect, slowdown = key
     timed = median(float(one["achieved"]) for one in trials)
     undecided = sum(word in ("inconclusive", "invalid") for word in words)
     seconds = median(float(one["seconds"]) for one in trials)
-    cells = (tool, allocator, count, f"{detect:g} %", f"{slowdown:+.0%}", f"{timed:+.1%}", len(words))
+    cells = (tool, allocator, count, beside, f"{detect:g} %", f"{slowdown:+.0%}", f"{timed:+.1%}", len(words))
     shares = (f"{red / len(words):.1%}", f"{bounds.low:.1%} to {bounds.high:.1%}", undecided, f"{seconds:.0f}")
     return "| " + " | ".join(map(str, (*cells, *shares))) + " |"
 
@@ -149,6 +149,7 @@ def main() -> None:
     parser.add_argument("--detect", type=float, default=5)
     parser.add_argument("--allocator", choices=list(ALLOCATORS), default="glibc")
     parser.add_argument("--hogs", type=int, default=0)
+    parser.add_argument("--beside", default="nothing", help="what else ran on the machine, in words")
     parser.add_argument("--seconds", type=float, default=10, help="what a peer may measure a side of a case for")
     asked = parser.parse_args()
     run(asked)
