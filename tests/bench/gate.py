@@ -84,7 +84,8 @@ def trial(tool: str, slowdown: float, asked: argparse.Namespace) -> list[dict[st
             seconds = (time.monotonic() - start) / len(KINDS)
     same = {
         "tool": tool, "slowdown": slowdown, "detect": asked.detect, "allocator": asked.allocator, "hogs": asked.hogs,
-        "beside": asked.beside, "seconds": seconds, "load_before": load, "at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "beside": asked.beside, "seconds": seconds, "load_before": load,
+        "at": datetime.now(UTC).isoformat(timespec="seconds"),
     }  # fmt: skip
     return [{**same, "case": kind, "achieved": achieved[kind], "word": words[kind]} for kind in KINDS]
 
@@ -119,10 +120,8 @@ def table() -> str:
         groups[tuple(one[name] for name in key)].append(one)
     rows = ["# The gate and its peers", "", "Made by `tests/bench/gate.py` from `trials.jsonl`; the machine is in "]
     rows[-1] += "`environment.json`. A verdict is one case; red is `regression` or the tool's word for it."
-    rows += [
-        "",
-        "| tool | allocator | hogs | beside | rule | put in | timed as | verdicts | red | 95 % bounds | undecided | s a case |",
-    ]
+    named = ("tool", "allocator", "hogs", "beside", "rule", "put in", "timed as", "verdicts", "red")
+    rows += ["", "| " + " | ".join((*named, "95 % bounds", "undecided", "s a case")) + " |"]
     rows += ["|---|---|--:|---|--:|--:|--:|--:|--:|--:|--:|--:|"]
     rows += [_row(*item) for item in sorted(groups.items(), key=lambda item: tuple(map(str, item[0])))]
     return "\n".join(rows) + "\n"
