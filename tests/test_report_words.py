@@ -55,7 +55,7 @@ def test_the_answer_of_a_default_run():
         "fc, LSTM input 128 costs 5.6× the FLOPs, 202× the parameters and 4.",
         "Below an LSTM input of 6,784 the convolution dominates the FLOPs",
         "compiling has paid after at most",
-        "Cost only: quality was not run, so no optimum is claimed; `quality=probe` or `quality=train` runs it.",
+        "Cost only: quality was not run, so no optimum is claimed; quality=probe or quality=train runs it.",
         "4 of 5 cases measured, 1 failed.",
     ):
         assert part in text

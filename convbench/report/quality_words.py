@@ -20,7 +20,7 @@ PROBE = (
     "Linear read-outs of untrained features say what can be read there, not what training would reach: with a trained "
     "backbone the order can change."
 )
-UNTRAINED = "Quality was probed, not trained, so no optimum is claimed; `quality=train` trains."
+UNTRAINED = "Quality was probed, not trained, so no optimum is claimed; quality=train trains."
 
 
 def sentences(found: Sequence[Result]) -> list[str]:

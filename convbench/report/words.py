@@ -22,7 +22,7 @@ NOISE = {
     "foreign_process": "another process on the device",
     "busy_machine": "more work than cores",
 }
-COST_ONLY = "Cost only: quality was not run, so no optimum is claimed; `quality=probe` or `quality=train` runs it."
+COST_ONLY = "Cost only: quality was not run, so no optimum is claimed; quality=probe or quality=train runs it."
 
 
 def answer(run: Run, records: Sequence[Record]) -> str:
