@@ -96,7 +96,7 @@ def _seen(several: Sequence[Quality]) -> str:
     seeds = max(len(one.by_seed) for one in several)
     least = visible(several)
     if seeds < 2 or least is None:
-        return f"With {count(seeds, 'seed')} no difference can be told from chance."
+        return "With so few seeds in common no two configurations can be told apart."
     return (
         f"With {count(seeds, 'seed')} a difference of {points(least)} between two configurations is seen "
         "four times in five; smaller ones are mostly missed."
