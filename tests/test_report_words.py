@@ -120,7 +120,9 @@ def test_the_words_of_a_task_are_honest_about_seeds():
         ((_, several),) = quality_words.by_task([one for run in runs for one in run]).items()
         return " ".join(quality_words.task(several))
 
-    assert "With so few seeds in common no two configurations can be told apart." in said(of("gap", 0.9), of("gmp", 0.5))
+    assert "With so few seeds in common no two configurations can be told apart." in said(
+        of("gap", 0.9), of("gmp", 0.5)
+    )
     assert "Not to be told from it: gmp" in said(of("gap", 0.9), of("gmp", 0.5))
     noisy = said(of("gap", 0.9, 0.7, 0.8), of("gmp", 0.7, 0.8, 0.85))
     assert "Highest mean test accuracy: gap, LSTM input 32, 80.0 % [55.2, 100.0], 3 seeds (chance 10.0 %)." in noisy
