@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import lru_cache
 
@@ -32,8 +33,8 @@ FEW = Training(train_clips=200, val_clips=200, test_clips=200)
 def trial(case: Case, protocol: Protocol) -> Iterator[Reading | Finding]:
     """Try the case's architecture on its task. Raises CaseFailed where a loss is not finite."""
     assert case.trial is not None
-    torch.use_deterministic_algorithms(True, warn_only=True)
-    return probe(case, case.trial, protocol) if case.scenario == "probe" else learn(case, case.trial, protocol)
+    with _deterministic():
+        yield from (probe if case.scenario == "probe" else learn)(case, case.trial, protocol)
 
 
 def learn(case: Case, trial: Trial, protocol: Protocol) -> Iterator[Reading | Finding]:
@@ -81,6 +82,16 @@ def refuse_unlearnable(case: Case) -> None:
     assert case.trial is not None
     if case.scenario == "learn":
         _few(case.trial.task, replace(case.clip, batch=1))
+
+
+@contextmanager
+def _deterministic() -> Iterator[None]:
+    before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before[0], warn_only=before[1])
 
 
 @lru_cache(maxsize=64)
