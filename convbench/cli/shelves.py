@@ -13,7 +13,9 @@ from convbench.errors import ConvbenchError
 
 @app.command("list")
 def list_shelves(
-    shelf: Annotated[str, typer.Argument(help="suites, backbones, reducers, variants, scenarios, tasks, probes, figures.")] = "",
+    shelf: Annotated[
+        str, typer.Argument(help="suites, backbones, reducers, variants, scenarios, tasks, probes, figures.")
+    ] = "",
 ) -> None:
     """What each shelf holds, one line each."""
     from convbench import registry
