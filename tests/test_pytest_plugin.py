@@ -28,7 +28,8 @@ def test_other():
 @pytest.fixture
 def user(pytester, monkeypatch):
     """A user's project; the plugin comes by its entry point, or by name where convbench was installed before."""
-    monkeypatch.delenv("PYTEST_ADDOPTS", raising=False)
+    for name in ("PYTEST_ADDOPTS", "PYTEST_XDIST_WORKER"):
+        monkeypatch.delenv(name, raising=False)
     installed = any(point.name == "convbench" for point in entry_points(group="pytest11"))
     pytester.makefile(".yaml", tiny=SUITE)
     return lambda *words: pytester.runpytest_subprocess(
