@@ -11,7 +11,7 @@ from scipy import stats
 from convbench.analysis.advising import recommendations
 from convbench.analysis.candidates import Candidate, cheapest_each
 from convbench.analysis.effect import p_value
-from convbench.analysis.noninferior import moderate, p_values, pairs, shortfalls, shown
+from convbench.analysis.noninferior import ON_THE_CEILING, moderate, p_values, pairs, shortfalls, shown
 from convbench.analysis.quality import qualities
 from convbench.analysis.recommend import Ask, recommend
 from convbench.analysis.results import result
@@ -195,9 +195,9 @@ def test_it_repeats_exactly():
 
 
 def test_two_configurations_are_compared_by_the_paired_t_test():
-    table = np.array([[0.5, 0.6], [0.55, 0.61], [0.52, 0.66], [0.58, 0.64]])
+    table = np.array([[0.6, 0.5], [0.61, 0.55], [0.60, 0.52], [0.60, 0.58]])
     expected = stats.ttest_1samp(table[:, 1] - table[:, 0], 0.02, alternative="less").pvalue
-    assert p_values(pairs(table), 0.02)[0] == pytest.approx(expected)
+    assert p_values(pairs(table), 0.02)[0] == pytest.approx(expected / (1 - ON_THE_CEILING))
     assert p_value(table) == pytest.approx(stats.ttest_rel(table[:, 1], table[:, 0]).pvalue)
 
 
@@ -233,6 +233,21 @@ def test_shortfalls_bound_the_distance_to_the_best():
     for _ in range(400):
         held += shortfalls(pairs(truth + rng.normal(0, 0.01, (5, 3))))[0] >= 0.02
     assert held / 400 >= 0.95
+
+
+def test_what_reaches_the_ceiling_is_shown_however_noisy_others_are():
+    noisy = np.array([0.39, 1.0, 0.53, 0.999, 0.95])
+    table = np.stack([np.full(5, 1.0), noisy, noisy[::-1]], axis=1)
+    assert shown(pairs(table), 0.02).tolist() == [True, False, False]
+    assert not shown(pairs(table - 0.2), 0.02).any()
+
+
+def test_what_is_far_worse_costs_the_others_nothing():
+    rng = np.random.default_rng(0)
+    best = 0.9 + rng.normal(0, 0.02, (5, 2)) - [0.06, 0.0]
+    poor = rng.normal(0.4, 0.02, (5, 20))
+    alone, among = (shown(pairs(table), 0.02) for table in (best, np.hstack([best, poor])))
+    assert alone.tolist() == among[:2].tolist() == [False, True]
 
 
 def test_all_that_are_shown_are_within_the_margin_at_once():

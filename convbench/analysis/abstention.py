@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
-from scipy.special import stdtrit
 
 from convbench.analysis import effect
 from convbench.analysis.candidates import Candidate, Excluded, by_seed
-from convbench.analysis.noninferior import ERROR, Pairs, p_of_gain, pairs, shortfalls, shown
+from convbench.analysis.noninferior import ERROR, Pairs, p_of_gain, pairs, shown
 from convbench.analysis.recommendation import Constraints, Reason, Recommendation
 from convbench.record import Parts
+
+MOST_TIMES = 1000.0
+"""As many times the seeds are not worth telling of."""
 
 
 def abstained(known: Recommendation, able: Sequence[Candidate], found: Pairs) -> Recommendation | None:
@@ -68,17 +70,28 @@ def _edge(best: Candidate, able: Sequence[Candidate], within: float) -> dict[str
 
 
 def _undecided(known: Recommendation, found: Pairs) -> dict[str, float]:
-    """The least margin at which something would be shown, and about how many seeds this margin takes."""
-    level = ERROR / max(1, len(known.pool) - 1)
-    bounds = shortfalls(found, level)
-    near = int(bounds.argmin())
-    worst = int(np.argmax(found.gap[near] + stdtrit(found.df[near], 1 - level) * found.error[near]))
-    room = known.ask.within - float(found.gap[near, worst])
-    seeds = len(by_seed(known.pool))
-    if room <= 0:
-        return {"margin": float(bounds[near]), "seeds": seeds}
-    half = float(bounds[near] - found.gap[near, worst])
-    return {"margin": float(bounds[near]), "seeds": seeds, "needed": float(np.ceil(seeds * (half / room) ** 2))}
+    """The least margin at which something would be shown, and about how many seeds this margin takes, if any do."""
+    seeds, within = len(by_seed(known.pool)), known.ask.within
+    margin = _least(lambda tried: bool(shown(found, tried).any()), within, 1.0)
+    numbers = {"margin": margin or 1.0, "seeds": seeds}
+    times = _least(lambda factor: bool(shown(_of_more_seeds(found, factor), within).any()), 1.0, MOST_TIMES)
+    return numbers | ({"needed": float(np.ceil(seeds * times))} if times else {})
+
+
+def _of_more_seeds(found: Pairs, factor: float) -> Pairs:
+    """The same pairs and variances as if of so many times the seeds; degrees of freedom are left, which is cautious."""
+    less = factor**-0.5
+    return replace(found, error=found.error * less, room_error=found.room_error * less)
+
+
+def _least(holds: Callable[[float], bool], low: float, high: float) -> float | None:
+    """The least value between that ``holds``, to a thousandth of it; None where the highest does not."""
+    if not holds(high):
+        return None
+    while high - low > 1e-3 * high:
+        middle = (low + high) / 2
+        low, high = (low, middle) if holds(middle) else (middle, high)
+    return high
 
 
 def _family(one: Candidate) -> Parts:

@@ -14,7 +14,9 @@ def reducer(one: Result) -> str:
 
 def model(one: Result) -> str:
     """``spatial-softmax, LSTM input 64``"""
-    return f"{reducer(one)}, LSTM input {one.lstm_input:,}" if one.lstm_input else reducer(one)
+    architecture = one.case.architecture
+    norm = " after LayerNorm" if isinstance(architecture, Parts) and architecture.layer_norm else ""
+    return f"{reducer(one)}, LSTM input {one.lstm_input:,}{norm}" if one.lstm_input else reducer(one)
 
 
 def trained(parts: Parts) -> str:
