@@ -17,6 +17,7 @@ from convbench.record import Case, Choice, Failure, Finding, Whole
 from convbench.report import compare, page
 from convbench.report.payload import payload, repeat
 from convbench.report.quality_section import section
+from convbench.report.quality_words import recommended
 
 HOSTILE = "</script><img src=x onerror=alert(1)>\"'&{{7*7}}\u202egnp.exe\U0001f9e8"
 
@@ -146,7 +147,7 @@ def test_trials_are_neither_rows_nor_marks_of_costs(tried):
 
 def test_the_quality_of_a_task_is_told_in_full():
     found = results(records.tried_records())
-    identity, direction = section(found)["tasks"]
+    identity, direction = section(found, recommended(found))["tasks"]
     best, *_, last = identity["rows"]
     assert (best["reducer"], best["lstm_input"], best["seeds"], best["rate"]) == ("gmp", "32", "5 of 5", "0.002")
     assert best["accuracy"] == "92.0 % [90.0, 94.0]"
@@ -163,7 +164,7 @@ def test_equal_budgets_cut_the_same_curves():
     """fc does a quarter more work a step: at equal FLOPs it has seen fewer steps, at equal seconds as many."""
     found = [records.lesson(0.8, "identity", seed, of=records.case(*model))
              for model in (("gap",), ("fc", 8)) for seed in range(3)]  # fmt: skip
-    (task,) = section(results(found))["tasks"]
+    (task,) = section(results(found), recommended(results(found)))["tasks"]
     rows = {one["reducer"]: one for one in task["rows"]}
     assert rows["gap"]["flops"] == rows["gap"]["accuracy"] == rows["fc"]["seconds"]
     assert float(rows["fc"]["flops"].split()[0]) < 80
@@ -171,7 +172,9 @@ def test_equal_budgets_cut_the_same_curves():
 
 
 def test_controls_say_what_was_expected_and_found():
-    shuffled, permuted = sorted(section(results(records.tried_records()))["controls"], key=lambda one: one["control"])
+    shuffled, permuted = sorted(
+        section(results(records.tried_records()), [])["controls"], key=lambda one: one["control"]
+    )
     assert (shuffled["found"], shuffled["verdict"]) == ("30.0 % (3 seeds)", "not as expected")
     assert (permuted["found"], permuted["verdict"]) == ("13.0 % (3 seeds)", "as expected")
 

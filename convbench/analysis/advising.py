@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
 
 from convbench.analysis.candidates import gather
-from convbench.analysis.quality import Budget, Quality, equal_limits, qualities
+from convbench.analysis.quality import Budget, by_task, equal_limits, qualities
 from convbench.analysis.recommend import Ask, Recommendation, recommend
 from convbench.analysis.results import results
-from convbench.record import Clip, Record
+from convbench.record import Record
 
 
 def recommendations(
@@ -21,9 +20,7 @@ def recommendations(
     task reached. A task that was asked for and not run has the reason ``not-run``.
     """
     limit = None if budget == "steps" else equal_limits(records, budget)
-    cells: dict[tuple[str, Clip], list[Quality]] = defaultdict(list)
-    for one in qualities(records, budget, limit):
-        cells[one.task, one.clip].append(one)
+    cells = by_task(qualities(records, budget, limit))
     costs = results(record for record in records if record.case.trial is None)
     asked = {key: found for key, found in cells.items() if not tasks or _asked(key[0], tasks)}
     missing = [task for task in tasks if not any(_asked(key[0], [task]) for key in cells)]

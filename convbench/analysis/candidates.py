@@ -7,10 +7,8 @@ from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
-
 from convbench.analysis.dominance import Floats
-from convbench.analysis.quality import Quality, costs_of
+from convbench.analysis.quality import Quality, costs_of, seed_table
 from convbench.analysis.results import Group, Result
 
 CostName = Literal["latency", "params", "memory", "flops"]
@@ -86,9 +84,8 @@ def rank(one: Candidate, name: CostName) -> tuple[float, float, float, str]:
 
 
 def by_seed(several: Sequence[Candidate]) -> Floats:
-    """Test accuracies as a table (seeds, candidates), NaN where a run was not sound."""
-    seeds = sorted({seed for one in several for seed in one.quality.by_seed})
-    return np.array([[one.quality.by_seed.get(seed, np.nan) for one in several] for seed in seeds], dtype=float)
+    """The seed table of the candidates' qualities."""
+    return seed_table([one.quality for one in several])
 
 
 def _unusable(one: Quality, costs: Sequence[Result]) -> Why | None:

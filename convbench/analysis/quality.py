@@ -6,15 +6,15 @@ rate is chosen on validation accuracy; test accuracy is only reported. Pure func
 
 from __future__ import annotations
 
-import math
 import statistics
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from scipy.special import stdtrit
+import numpy as np
 
 from convbench.analysis.controls import Control, LinearProbe, controls, linear_probes
+from convbench.analysis.dominance import Floats
 from convbench.analysis.lessons import (
     Budget,
     Checkpoint,
@@ -30,12 +30,12 @@ from convbench.analysis.lessons import (
 )
 from convbench.analysis.rates import best_rate, by_rate
 from convbench.analysis.results import Result
-from convbench.analysis.statistics import TAIL, Interval
+from convbench.analysis.statistics import Interval, mean_interval
 from convbench.record import Clip, Parts, Record
 
 __all__ = [
     "Budget", "Checkpoint", "Control", "Flag", "Frame", "Lesson", "LinearProbe", "Quality",
-    "controls", "costs_of", "equal_limits", "lessons", "linear_probes", "qualities", "tried",
+    "by_task", "controls", "costs_of", "equal_limits", "lessons", "linear_probes", "qualities", "seed_table", "tried",
 ]  # fmt: skip
 
 Limit = float | Mapping[str, float] | None
@@ -86,11 +86,10 @@ class Quality:
     @property
     def interval(self) -> Interval | None:
         """The mean and its 95 % t-interval over seeds, within 0 and 1; None with fewer than two."""
-        if self.mean is None or self.sd is None:
+        if len(self.by_seed) < 2:
             return None
-        n = len(self.by_seed)
-        half = float(stdtrit(n - 1, 1 - TAIL)) * self.sd / math.sqrt(n)
-        return Interval(self.mean, max(0.0, self.mean - half), min(1.0, self.mean + half))
+        mean, low, high = mean_interval(list(self.by_seed.values()))
+        return Interval(mean, max(0.0, low), min(1.0, high))
 
 
 def tried(records: Iterable[Record]) -> bool:
@@ -105,6 +104,20 @@ def qualities(records: Sequence[Record], budget: Budget = "steps", limit: Limit 
         if not one.control:
             cells[one.architecture, one.clip, one.task].append(one)
     return [_quality(several, budget, limit) for several in cells.values()]
+
+
+def by_task(found: Iterable[Quality]) -> dict[tuple[str, Clip], list[Quality]]:
+    """Qualities gathered by what may be compared: a task and a clip shape."""
+    cells: dict[tuple[str, Clip], list[Quality]] = defaultdict(list)
+    for one in found:
+        cells[one.task, one.clip].append(one)
+    return cells
+
+
+def seed_table(several: Sequence[Quality]) -> Floats:
+    """Test accuracies as a table (seeds, configurations), NaN where a run was not sound."""
+    seeds = sorted({seed for one in several for seed in one.by_seed})
+    return np.array([[one.by_seed.get(seed, np.nan) for one in several] for seed in seeds], dtype=float)
 
 
 def costs_of(quality: Quality, results: Iterable[Result]) -> list[Result]:

@@ -10,7 +10,7 @@ from scipy.special import stdtrit
 
 from convbench.analysis.effect import detectable
 from convbench.analysis.noninferior import ERROR, pairs
-from convbench.analysis.quality import Quality
+from convbench.analysis.quality import Quality, seed_table
 
 
 class Standing(NamedTuple):
@@ -25,7 +25,7 @@ def standings(found: Sequence[Quality]) -> list[Standing]:
     sound = sorted((one for one in found if one.by_seed), key=lambda one: -(one.mean or 0.0))
     if len(sound) < 2:
         return [Standing(one, True) for one in sound]
-    compared = pairs(_by_seed(sound))
+    compared = pairs(seed_table(sound))
     gap, error, df = compared.gap[:, 0], compared.error[:, 0], compared.df[:, 0]
     tied = gap <= stdtrit(df, 1 - ERROR / 2) * error
     return [Standing(one, bool(tied[i]) or i == 0) for i, one in enumerate(sound)]
@@ -34,10 +34,5 @@ def standings(found: Sequence[Quality]) -> list[Standing]:
 def visible(found: Sequence[Quality]) -> float | None:
     """The difference in accuracy that these seeds show in four of five cases; None where they cannot say."""
     sound = [one for one in found if len(one.by_seed) > 1]
-    least = detectable(pairs(_by_seed(sound))) if len(sound) > 1 else float("nan")
+    least = detectable(pairs(seed_table(sound))) if len(sound) > 1 else float("nan")
     return least if np.isfinite(least) else None
-
-
-def _by_seed(sound: Sequence[Quality]) -> np.ndarray:
-    seeds = sorted({seed for one in sound for seed in one.by_seed})
-    return np.array([[one.by_seed.get(seed, np.nan) for one in sound] for seed in seeds], dtype=float)

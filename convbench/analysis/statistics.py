@@ -6,12 +6,13 @@ Intervals are at the 95 % level and describe the samples of one process; the spr
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import bdtr
+from scipy.special import bdtr, stdtrit
 
 TAIL = 0.025
 SAMPLES_FOR_PERCENTILE = {90: 64, 99: 660}
@@ -59,6 +60,16 @@ def median_interval(samples: Sequence[float]) -> Interval:
     if rank == 0:
         return Interval(median, -math.inf, math.inf)
     return Interval(median, float(ordered[rank - 1]), float(ordered[-rank]))
+
+
+def mean_interval(values: Sequence[float]) -> Interval:
+    """The mean, as the central value, and its 95 % t-interval. Raises ValueError for fewer than two values."""
+    n = len(values)
+    if n < 2:
+        raise ValueError("fewer than two values")
+    mean = statistics.fmean(values)
+    half = float(stdtrit(n - 1, 1 - TAIL)) * statistics.stdev(values) / math.sqrt(n)
+    return Interval(mean, mean - half, mean + half)
 
 
 def percentile(samples: Sequence[float], q: int) -> float | None:

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import math
-import statistics
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from scipy.special import stdtrit
-
 from convbench.analysis.quality import Quality
-from convbench.analysis.statistics import TAIL
+from convbench.analysis.statistics import mean_interval
 from convbench.claims.claim import Lacking, Number, Verdict
 
 MARGIN = 0.02
@@ -50,9 +46,7 @@ def spread(where: str, values: Sequence[float]) -> Difference:
     n = len(values)
     if n < 2:
         raise Lacking(f"Fewer than two seeds are sound in both on {where}: run with more seeds.")
-    mean = statistics.fmean(values)
-    half = float(stdtrit(n - 1, 1 - TAIL)) * statistics.stdev(values) / math.sqrt(n)
-    return Difference(where, mean, mean - half, mean + half, n)
+    return Difference(where, *mean_interval(values), n)
 
 
 def gains(several: Sequence[Difference]) -> Verdict:

@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-import numpy as np
-
 from convbench.analysis.noninferior import pairs, shortfalls
-from convbench.analysis.quality import Quality
+from convbench.analysis.quality import Quality, seed_table
 from convbench.claims.claim import Lacking, Number
 from convbench.claims.evidence import TRAIN, Evidence
 from convbench.claims.paired import MARGIN, paired
@@ -62,9 +60,7 @@ def _ranked(found: Mapping[str, Quality]) -> list[Standing]:
     if len(found) < 2:
         return []
     best = max(found.values(), key=lambda one: one.mean or 0.0)
-    seeds = sorted({seed for one in found.values() for seed in one.by_seed})
-    table = [[one.by_seed.get(seed, np.nan) for one in found.values()] for seed in seeds]
-    bounds = shortfalls(pairs(np.array(table, dtype=float)))
+    bounds = shortfalls(pairs(seed_table(list(found.values()))))
     made = []
     for (called, one), bound in zip(found.items(), bounds, strict=True):
         if len(best.by_seed.keys() & one.by_seed.keys()) > 1:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -11,7 +10,7 @@ from matplotlib.axes import Axes as MplAxes
 from convbench.analysis import stability
 from convbench.analysis.candidates import Candidate, CostName, cheapest_each, gather
 from convbench.analysis.pareto import front
-from convbench.analysis.quality import Quality, qualities
+from convbench.analysis.quality import Quality, by_task, qualities
 from convbench.analysis.results import Result, costs
 from convbench.figures import Drawing, scales
 from convbench.figures.labels import label
@@ -27,9 +26,7 @@ TASKS = 8
 @figures.register("quality-cost")
 def quality_cost(found: Sequence[Result]) -> Iterator[Drawing]:
     """Test accuracy against latency (parameters where nothing was timed); a drawing a task."""
-    tasks: dict[object, list[Quality]] = defaultdict(list)
-    for one in qualities([one.record for one in found]):
-        tasks[one.task, one.clip].append(one)
+    tasks = by_task(qualities([one.record for one in found]))
     for number, several in enumerate(list(tasks.values())[:TASKS]):
         able = gather(several, costs(found))[0]
         column: CostName = "latency" if any(one.result.latency for one in able) else "params"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from convbench.analysis.candidates import Candidate, CostName
+from convbench.analysis.quality import Quality
 from convbench.analysis.results import Result
 from convbench.report import units
 
@@ -31,11 +32,17 @@ def amount(name: str, value: float) -> str:
     return units.human(value, UNIT[name])
 
 
+def mean(one: Quality) -> str:
+    """``87.3 % [85.0, 89.6]``, the mean test accuracy over seeds."""
+    if one.mean is None:
+        return units.MISSING
+    interval = one.interval
+    return percent(one.mean) + (f" [{100 * interval.low:.1f}, {100 * interval.high:.1f}]" if interval else "")
+
+
 def accuracy(one: Candidate) -> str:
     """``87.3 % [85.0, 89.6] over 5 seeds``"""
-    interval = one.quality.interval
-    bounds = f" [{100 * interval.low:.1f}, {100 * interval.high:.1f}]" if interval else ""
-    return f"{percent(one.mean)}{bounds} over {len(one.quality.by_seed)} seeds"
+    return f"{mean(one.quality)} over {len(one.quality.by_seed)} seeds"
 
 
 def costs(one: Result) -> str:

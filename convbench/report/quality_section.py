@@ -9,15 +9,23 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from convbench.analysis.advising import recommendations
-from convbench.analysis.quality import Budget, Control, LinearProbe, Quality, controls, equal_limits, linear_probes
+from convbench.analysis.quality import (
+    Budget,
+    Control,
+    LinearProbe,
+    Quality,
+    by_task,
+    controls,
+    equal_limits,
+    linear_probes,
+)
 from convbench.analysis.quality import qualities as gathered
-from convbench.analysis.recommend import Ask, Recommendation
+from convbench.analysis.recommend import Recommendation
 from convbench.analysis.results import Result
 from convbench.analysis.standing import standings
 from convbench.record import Clip, Parts, Record
 from convbench.report import advice_words, quality_words, units
-from convbench.report.advice_numbers import percent
+from convbench.report.advice_numbers import mean, percent
 from convbench.report.names import trained
 
 CHANCE_WITHIN = 0.05
@@ -29,13 +37,13 @@ EXPECTED = {
 """What each control takes away, and for which tasks nothing but chance may be left."""
 
 
-def section(found: Sequence[Result]) -> dict[str, Any] | None:
+def section(found: Sequence[Result], recommended: Sequence[Recommendation]) -> dict[str, Any] | None:
     """What the template is filled with, None where quality was not run."""
     records = [one.record for one in found]
-    tasks, probes = quality_words.by_task(records), linear_probes(records)
+    tasks, probes = by_task(gathered(records)), linear_probes(records)
     if not tasks and not probes:
         return None
-    answers = {(one.task, one.clip): one for one in recommendations(records, Ask())}
+    answers = {(one.task, one.clip): one for one in recommended}
     budgets = {name: _cut(records, name) for name in ("flops", "seconds")}
     limits = {name: equal_limits(records, name) for name in budgets}  # type: ignore[arg-type]
     return {
@@ -110,10 +118,7 @@ def _row(one: Quality, standing: str, budgets: Mapping[str, Cut], with_place: bo
 
 
 def _mean(one: Quality | None) -> str:
-    if one is None or one.mean is None:
-        return units.MISSING
-    within = f" [{100 * one.interval.low:.1f}, {100 * one.interval.high:.1f}]" if one.interval else ""
-    return f"{percent(one.mean)}{within}"
+    return mean(one) if one else units.MISSING
 
 
 def _grid(one: Quality, rates: Sequence[float]) -> dict[str, Any]:
@@ -129,17 +134,17 @@ def _grid(one: Quality, rates: Sequence[float]) -> dict[str, Any]:
 
 def _control(one: Control) -> dict[str, str]:
     words, holds = EXPECTED.get(one.control, ("", lambda _: False))
-    mean = statistics.fmean(one.by_seed.values())
+    reached = statistics.fmean(one.by_seed.values())
     verdict = ""
     if words and holds(one.task) and one.chance is not None:
-        verdict = "as expected" if abs(mean - max(one.chance, one.majority)) <= CHANCE_WITHIN else "not as expected"
+        verdict = "as expected" if abs(reached - max(one.chance, one.majority)) <= CHANCE_WITHIN else "not as expected"
     return {
         "control": one.control,
         "task": one.task,
         "series": one.architecture.reducer.name,
         "name": trained(one.architecture),
         "expected": words or "not said",
-        "found": f"{percent(mean)} ({quality_words.count(len(one.by_seed), 'seed')})",
+        "found": f"{percent(reached)} ({quality_words.count(len(one.by_seed), 'seed')})",
         "chance": percent(one.chance) if one.chance is not None else units.MISSING,
         "verdict": verdict,
     }

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import partial
 
 from convbench.analysis.advising import recommendations
-from convbench.analysis.quality import LinearProbe, Quality, linear_probes, qualities, tried
-from convbench.analysis.recommend import Ask
+from convbench.analysis.quality import LinearProbe, Quality, linear_probes, tried
+from convbench.analysis.recommend import Ask, Recommendation
 from convbench.analysis.results import Result
 from convbench.analysis.standing import standings, visible
-from convbench.record import Clip, Record
 from convbench.report import advice_words
-from convbench.report.advice_numbers import percent, points
+from convbench.report.advice_numbers import mean, percent, points
 from convbench.report.names import trained
 
 PROBE = (
@@ -23,24 +21,19 @@ PROBE = (
 UNTRAINED = "Quality was probed, not trained, so no optimum is claimed; quality=train trains."
 
 
-def sentences(found: Sequence[Result]) -> list[str]:
+def recommended(found: Sequence[Result]) -> list[Recommendation]:
+    """A recommendation a task with no limits and the usual margin; none where nothing was trained."""
+    return recommendations([one.record for one in found], Ask())
+
+
+def sentences(found: Sequence[Result], answers: Sequence[Recommendation]) -> list[str]:
     """One sentence or two a task with the recommendation, then what the probes say; none where quality was not run."""
     records = [one.record for one in found if one.case.trial]
     if tried(records):
-        every = [one.record for one in found]
-        answers = recommendations(every, Ask())
         said = [" ".join(advice_words.sentences(one)[:2]) for one in answers]
         return [*said, *filter(None, [advice_words.different(answers)])]
     probes = linear_probes(records)
     return [*probed(probes), UNTRAINED] if probes else []
-
-
-def by_task(records: Iterable[Record]) -> dict[tuple[str, Clip], list[Quality]]:
-    """Qualities at the end of training, gathered by what may be compared: a task and a clip shape."""
-    cells: dict[tuple[str, Clip], list[Quality]] = defaultdict(list)
-    for one in qualities(list(records)):
-        cells[one.task, one.clip].append(one)
-    return cells
 
 
 def task(several: Sequence[Quality]) -> list[str]:
@@ -62,8 +55,7 @@ def accuracy(one: Quality) -> str:
     """``87.3 % [85.0, 89.6], 3 seeds``"""
     if one.mean is None:
         return "no sound run"
-    within = f" [{100 * one.interval.low:.1f}, {100 * one.interval.high:.1f}]" if one.interval else ""
-    return f"{percent(one.mean)}{within}, {count(len(one.by_seed), 'seed')}"
+    return f"{mean(one)}, {count(len(one.by_seed), 'seed')}"
 
 
 def count(number: int, word: str) -> str:

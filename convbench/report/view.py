@@ -17,6 +17,7 @@ from convbench.report.facts import conditions, fact, place, protocol
 from convbench.report.findings import failure, percent, sentence
 from convbench.report.names import reducer
 from convbench.report.quality_section import section
+from convbench.report.quality_words import recommended
 from convbench.report.words import outcome, sentences
 
 ROWS = 100
@@ -55,11 +56,12 @@ class Row:
 def view(run: Run, found: Sequence[Result]) -> dict[str, Any]:
     """What the template is filled with, but for the figures and the payload."""
     advice = advise(found)
-    said = sentences(run, found)
+    answers = recommended(found)
+    said = sentences(run, found, answers)
     return {
         "run": run,
         "listed": SAID,
-        "quality": section(found),
+        "quality": section(found, answers),
         "lead": said[0],
         "sentences": said[1:],
         "outcome": outcome(run, found),

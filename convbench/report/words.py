@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from convbench.analysis.advice import MARGIN, Advice, advise, noisy
 from convbench.analysis.gains import VariantGain
 from convbench.analysis.quality import tried
+from convbench.analysis.recommendation import Recommendation
 from convbench.analysis.results import Result, costs, measured, results, sustained
 from convbench.analysis.statistics import Interval
 from convbench.record import Parts, Record, Run
@@ -27,20 +28,21 @@ COST_ONLY = "Cost only: quality was not run, so no optimum is claimed; quality=p
 
 def answer(run: Run, records: Sequence[Record]) -> str:
     """The answer as one paragraph."""
-    return " ".join(sentences(run, results(records)))
+    found = results(records)
+    return " ".join(sentences(run, found, quality_words.recommended(found)))
 
 
-def sentences(run: Run, found: Sequence[Result]) -> list[str]:
+def sentences(run: Run, found: Sequence[Result], answers: Sequence[Recommendation]) -> list[str]:
     """The answer, most important sentence first; every abstention is a sentence too."""
     advice = advise(found)
     if not advice.pick:
-        return [*quality_words.sentences(found), f"Nothing was measured: {outcome(run, found)}."]
+        return [*quality_words.sentences(found, answers), f"Nothing was measured: {outcome(run, found)}."]
     doubts = _doubts(found)
     said = [
         _pick(advice),
         doubts if _mostly(found) else "",
         _ties(advice),
-        *quality_words.sentences(found),
+        *quality_words.sentences(found, answers),
         "" if tried(one.record for one in found) else _placed(advice),
         _dearest(advice),
         _crossover(advice),
