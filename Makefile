@@ -10,7 +10,7 @@ run: $(VENV)/installed
 	$(BIN)/convbench run $(SUITE)
 
 test: $(VENV)/installed-dev lint browser
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist loadfile
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .

@@ -16,6 +16,7 @@ import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -157,12 +158,22 @@ def _kill(process: BaseProcess) -> None:
 
 @contextmanager
 def _uninterrupted() -> Iterator[None]:
-    """Processes started inside never see Ctrl-C: it is for this one to end them."""
+    """Ctrl-C waits for the end of the block, and processes started inside never see it: this one is to end them.
+
+    A mask is inherited but covers one thread only, so the handler is held back too. Starting the resource tracker
+    unblocks SIGINT, and starting any process starts it: so it is started before.
+    """
+    resource_tracker.ensure_running()
+    held: list[int] = []
+    handler = signal.signal(signal.SIGINT, lambda number, _: held.append(number))
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        signal.signal(signal.SIGINT, handler)
+    if held:
+        signal.raise_signal(signal.SIGINT)
 
 
 @contextmanager

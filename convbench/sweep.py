@@ -139,14 +139,13 @@ def measure(prepared: Prepared, directory: Path, done: Sequence[Record], watcher
     """Measure what is not ``done``, each Record stored as it comes; ``results.csv`` is written when interrupted too."""
     finished = store.measured(done)
     waiting = (case for case in prepared.plan.cases if case.id not in finished)
-    records = list(done)
     try:
         measured = harness.run(_announced(waiting, watcher), prepared.measure)
         for record in harness.stamped(measured, prepared.fingerprint):
             store.append(directory, record)
-            records.append(record)
             watcher.ended(record)
     finally:
+        records = store.load(directory)[1]
         store.write_csv(directory, records)
     return records
 

@@ -134,7 +134,7 @@ def test_ctrl_c_keeps_what_is_finished_and_says_how_to_go_on(here):
     _, err = process.communicate(timeout=30)
     assert process.returncode == 130
     assert "cases are kept in reports/tiny: add --resume to go on" in err
-    assert "Traceback" not in err
+    assert "Traceback" not in err, err
     assert len(pd.read_csv(run / "results.csv")) == len(lines(run)) >= 1
 
 

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
+import sys
+import threading
 from pathlib import Path
 
 import psutil
@@ -111,3 +115,34 @@ def test_a_compiled_case_starts_with_an_empty_graph_cache_and_a_ready_toolchain(
         first, second = (only(gap(Choice("compile")), measure) for _ in range(2))
     assert first.status == second.status == "ok", (first.failure, second.failure)
     assert second.samples("compile_s")[0] > 0.5 * first.samples("compile_s")[0]
+
+
+def test_a_case_never_sees_ctrl_c():
+    """In a fresh interpreter: the first process started is the one that once came without the mask."""
+    script = (
+        "import signal\nfrom convbench import isolate\nfrom convbench.record import Protocol\n"
+        "if __name__ == '__main__':\n    with isolate.Isolated(Protocol(), ()) as isolated:\n"
+        "        for variables in ({}, {'NEEDS': 'a fresh interpreter'}):\n"
+        "            print(isolated.call(signal.pthread_sigmask, (signal.SIG_BLOCK, ()), variables))\n"
+        "    print(signal.pthread_sigmask(signal.SIG_BLOCK, ()))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == ["{<Signals.SIGINT: 2>}", "{<Signals.SIGINT: 2>}", "set()"], done.stderr
+
+
+def test_ctrl_c_waits_until_a_process_has_started():
+    """Another thread may receive the signal, whatever this one blocks: the handler runs here all the same."""
+    began, sent = threading.Event(), threading.Event()
+
+    def interrupts() -> None:
+        began.wait()
+        signal.pthread_kill(threading.get_ident(), signal.SIGINT)
+        sent.set()
+
+    threading.Thread(target=interrupts).start()
+    started = False
+    with pytest.raises(KeyboardInterrupt), isolate._uninterrupted():
+        began.set()
+        sent.wait()
+        started = True
+    assert started
