@@ -209,12 +209,13 @@ def test_a_thinned_timeline_keeps_its_peak():
     ("content", "message"),
     [
         (b"", "damaged or cut off"),
-        (gzip.compress(b'{"traceEvents": [' + b"1, " * 999)[:40], "damaged or cut off"),
+        (gzip.compress(b'{"traceEvents": [' + b"1, " * 999, mtime=0)[:40], "damaged or cut off"),
         (b'{"traceEvents": [{"ph": "X"', "damaged or cut off"),
         (b"\xff\xfe\x00", "damaged or cut off"),
         (b"[1, 2]", "no trace of torch.profiler"),
         (b'{"traceEvents": 3}', "no trace of torch.profiler"),
     ],
+    ids=["empty", "cut gzip", "cut JSON", "no text", "a list", "no events"],
 )
 def test_a_damaged_trace_says_so(tmp_path, content, message):
     path = tmp_path / "cpu.1.pt.trace.json.gz"
