@@ -92,11 +92,11 @@ def test_a_wobbling_machine_is_inconclusive_and_says_what_it_could_have_seen(run
     import random
 
     true = outcome.Timing.log_ratio
-    noise = {}
+    noise, wobble = {}, random.Random(0)
     monkeypatch.setattr(
         outcome.Timing,
         "log_ratio",
-        lambda self, _=-1: noise.setdefault(self.rounds, random.gauss(0, 0.15)) + true(self),
+        lambda self, _=-1: noise.setdefault(self.rounds, wobble.gauss(0, 0.15)) + true(self),
     )
     found = run({"seconds": {"gap": 0.010}}, {"seconds": {"gap": 0.010}})
     (one,) = verdict.verdicts(found)
