@@ -18,6 +18,8 @@ from pathlib import Path
 from project_of_gate import KINDS
 
 Words = dict[str, str]
+Said = dict[str, dict[str, str | float]]
+"""By case: ``word``, the verdict; of convbench also ``seen``, the slowdown it estimated, and its ``pairs``."""
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
 
 
@@ -25,18 +27,25 @@ class Missing(Exception):
     """A tool that is not installed here."""
 
 
-def convbench(project: Path, _: float, detect: float, environment: Words) -> Words:
+def convbench(project: Path, _: float, detect: float, environment: Words) -> Said:
     """``convbench check --base base``, which takes the time it needs."""
     allocator = "glibc-arena" if "MALLOC_MMAP_MAX_" in environment else "glibc"
     words = ["-m", "convbench", "check", "suite.yaml", "--base", "base", "--json", "reports/check.json"]
     _run(project, [sys.executable, *words, "--allocator", allocator, "--detect", f"{detect:g}"], environment, (0, 1, 3))
-    from convbench.check import outcome, verdict
+    from convbench.check import decision, outcome, verdict
 
     judged = verdict.verdicts(outcome.read(project / "reports" / "check.json"))
-    return {kind: next(one.word for one in judged if _kind(one.case.id) == kind) for kind in KINDS}
+    return {
+        _kind(one.case.id): {
+            "word": one.word,
+            "seen": decision.ratio(one.case.logs).estimate - 1,
+            "pairs": len(one.case.pairs) + len(one.case.confirmation),
+        }
+        for one in judged
+    }
 
 
-def pytest_benchmark(project: Path, seconds: float, detect: float, environment: Words, statistic: str = "min") -> Words:
+def pytest_benchmark(project: Path, seconds: float, detect: float, environment: Words, statistic: str = "min") -> Said:
     """Base saved, head compared with ``--benchmark-compare-fail=STATISTIC:DETECT%``."""
     _need("pytest_benchmark")
     store = f"--benchmark-storage=file://{project}/.benchmarks"
@@ -47,10 +56,10 @@ def pytest_benchmark(project: Path, seconds: float, detect: float, environment: 
     failing = ["--benchmark-compare", f"--benchmark-compare-fail={statistic}:{detect:g}%"]
     said = _run(project.parent / "head", [*run, *failing], environment, (0, 1))
     red = set(re.findall(r"test_speed\[(\w+)\][^\n]*has failed", said))
-    return {kind: "regression" if kind in red else "ok" for kind in KINDS}
+    return _called(red)
 
 
-def pyperf(project: Path, seconds: float, detect: float, environment: Words) -> Words:
+def pyperf(project: Path, seconds: float, detect: float, environment: Words) -> Said:
     """``pyperf compare_to --min-speed DETECT``: significant by its t-test and slower by that much."""
     _need("pyperf")
     for side in ("base", "head"):
@@ -62,10 +71,10 @@ def pyperf(project: Path, seconds: float, detect: float, environment: Words) -> 
     compare = [sys.executable, "-m", "pyperf", "compare_to", "base.json", "head.json", f"--min-speed={detect:g}"]
     said = _run(project, compare, environment, (0,))
     red = set(re.findall(r"^(\w+): .*slower", said, re.MULTILINE))
-    return {kind: "regression" if kind in red else "ok" for kind in KINDS}
+    return _called(red)
 
 
-def asv(project: Path, seconds: float, detect: float, environment: Words) -> Words:
+def asv(project: Path, seconds: float, detect: float, environment: Words) -> Said:
     """``asv continuous --factor 1+DETECT`` in environments of its own, which see this interpreter's torch."""
     _need("asv")
     _need("virtualenv")
@@ -92,16 +101,20 @@ def asv(project: Path, seconds: float, detect: float, environment: Words) -> Wor
     ]
     said = _run(project, [sys.executable, "-m", "asv", *words], home, (0, 1))
     red = set(re.findall(r"^\|\s*\+.*time_net\('(\w+)'\)", said, re.MULTILINE))
-    return {kind: "regression" if kind in red else "ok" for kind in KINDS}
+    return _called(red)
 
 
-TOOLS: dict[str, Callable[[Path, float, float, Words], Words]] = {
+TOOLS: dict[str, Callable[[Path, float, float, Words], Said]] = {
     "convbench": convbench,
     "pytest-benchmark min": lambda *words: pytest_benchmark(*words, statistic="min"),
     "pytest-benchmark median": lambda *words: pytest_benchmark(*words, statistic="median"),
     "pyperf": pyperf,
     "asv": asv,
 }
+
+
+def _called(red: set[str]) -> Said:
+    return {kind: {"word": "regression" if kind in red else "ok"} for kind in KINDS}
 
 
 def _kind(case: str) -> str:
