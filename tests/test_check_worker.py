@@ -137,8 +137,12 @@ def test_the_allocator_of_the_user_is_not_that_of_the_workers(side, here, monkey
     from convbench.check.link import _environment
 
     monkeypatch.setenv("MALLOC_TOP_PAD_", "1")
+    monkeypatch.setenv("MALLOC_MMAP_THRESHOLD_", "1")
     monkeypatch.setenv("LD_PRELOAD", "/usr/lib/libjemalloc.so")
-    assert not {"MALLOC_TOP_PAD_", "LD_PRELOAD"} & set(_environment(side, Settings(), here))
+    found = _environment(side, Settings(), here)
+    assert not {"MALLOC_TOP_PAD_", "LD_PRELOAD"} & set(found)
+    assert found["MALLOC_MMAP_THRESHOLD_"] == "131072"
+    assert "MALLOC_MMAP_THRESHOLD_" not in _environment(side, Settings(allocator="glibc-arena"), here)
 
 
 def test_a_base_of_another_interpreter_runs_with_it(here, tmp_path):
