@@ -19,22 +19,21 @@ from pathlib import Path
 import psutil
 import torch
 
-from convbench import __version__, nvml
+from convbench import __version__, malloc, nvml
 from convbench.errors import ConvbenchError
 from convbench.record import Scalar
 
-ALLOCATOR_VARIABLES = (
-    "LD_PRELOAD",
-    "MALLOC_ARENA_MAX",
+VARIABLES = (
+    "OMP_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "OMP_WAIT_POLICY",
+    "KMP_BLOCKTIME",
+    "OMP_PROC_BIND",
     "MALLOC_CONF",
-    "MALLOC_MMAP_MAX_",
-    "MALLOC_MMAP_THRESHOLD_",
-    "MALLOC_TOP_PAD_",
-    "MALLOC_TRIM_THRESHOLD_",
     "PYTORCH_CUDA_ALLOC_CONF",
     "PYTORCH_ALLOC_CONF",
 )
-THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OMP_WAIT_POLICY", "KMP_BLOCKTIME", "OMP_PROC_BIND")
+"""Environment variables of threads and allocators that are noted where they are set."""
 NOT_IDENTITY = ("commit", "dirty", "convbench", "os")
 """What may differ between two runs whose numbers can still be compared."""
 
@@ -62,7 +61,7 @@ def describe(device: str) -> dict[str, Scalar]:
         "governor": _read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
         "convbench": __version__,
     }
-    facts |= {name: os.environ[name] for name in THREAD_VARIABLES if name in os.environ}
+    facts |= {name: os.environ[name] for name in VARIABLES if name in os.environ}
     facts |= _precision()
     if torch.device(device).type == "cuda":
         facts |= _cuda(torch.device(device))
@@ -89,7 +88,7 @@ def conditions(device: str) -> dict[str, Scalar]:
 
 
 def allocator() -> str:
-    """The C allocator of this process: jemalloc, tcmalloc, glibc with its settings where some are set, or glibc."""
+    """The C allocator of this process: jemalloc, tcmalloc, or glibc and how it is held (``malloc.name``)."""
     try:
         maps = Path("/proc/self/maps").read_text()
     except OSError:
@@ -97,8 +96,7 @@ def allocator() -> str:
     for library in ("jemalloc", "tcmalloc"):
         if f"lib{library}" in maps:
             return library
-    settings = ", ".join(f"{name}={os.environ[name]}" for name in ALLOCATOR_VARIABLES[1:] if name in os.environ)
-    return f"glibc ({settings})" if settings else "glibc"
+    return malloc.name()
 
 
 def available_bytes(facts: Mapping[str, Scalar]) -> int:

@@ -15,7 +15,7 @@ import signal
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
@@ -23,9 +23,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from convbench import harness
+from convbench import harness, malloc
 from convbench.endings import death
-from convbench.errors import CaseFailed
+from convbench.errors import CaseFailed, Unavailable
 from convbench.probes import Probe
 from convbench.record import Case, Failure, Protocol, Record
 from convbench.variants import process_environment
@@ -64,7 +64,8 @@ class Isolated:
     def __call__(self, case: Case) -> Record:
         variables = process_environment(case)
         asked = (case, self.protocol, self.metrics, self.last)
-        record: Record = self.call(harness.measure, asked, variables, compiles(case))
+        work = _untimed if case.scenario == "probe" else harness.measure
+        record: Record = self.call(work, asked, variables, compiles(case))
         return record
 
     def call(self, work: Any, args: tuple[Any, ...], variables: Mapping[str, str], compiles: bool = False) -> Any:
@@ -124,12 +125,20 @@ def _child(sender: Connection, work: Any, args: tuple[Any, ...], room: str) -> N
     os.dup2(output, 1)
     os.dup2(output, 2)
     os.environ[CACHE] = str(Path(room) / "inductor")
+    malloc.hold()
     try:
         answer = work(*args)
     except BaseException as error:
         answer = harness.explain(error)
     sender.send(answer)
     sender.close()
+
+
+def _untimed(*asked: Any) -> Record:
+    """``harness.measure`` of a case whose seconds are no result: nothing is mapped anew for every batch."""
+    with suppress(Unavailable):
+        malloc.become(malloc.KEPT)
+    return harness.measure(*asked)
 
 
 def _result(process: BaseProcess, receiver: Connection, timeout: float, output: Path) -> Any:

@@ -18,7 +18,6 @@ from test_check_sides import run as git
 
 from convbench import store
 from convbench.check import floor, link, lock, outcome
-from convbench.variants.allocator import KEEP_FREED
 
 FAKE = Path(__file__).with_name("fake_worker.py")
 WITH_FAKE = f"""
@@ -266,8 +265,7 @@ def test_a_check_with_torch_of_a_users_models(here):
     reasons = {one.id.partition("/")[0]: one.invalid for one in found.cases}
     assert reasons["nets:Net(kind=new)"] == "missing in base: AssertionError: no such kind new"
     assert reasons["nets:Net(kind=scaled)"].startswith("outputs differ: tensor 0")
-    held = "glibc (MALLOC_MMAP_THRESHOLD_=131072)"
-    assert found.base.environment["allocator"] == found.head.environment["allocator"] == held
+    assert found.base.environment["allocator"] == found.head.environment["allocator"] == "glibc"
     assert found.base.environment["threads"] == 1
 
 
@@ -278,10 +276,6 @@ def test_a_base_whose_convbench_is_too_old_is_exit_5(here):
     assert done.returncode == 5
     assert "base (../old) cannot be imported: " in done.stderr
     assert "No module named 'convbench.opening'" in done.stderr
-
-
-def test_the_allocators_settings_are_those_of_the_variant():
-    assert link.ALLOCATORS["glibc-arena"] == {name: str(value) for name, (_, value) in KEEP_FREED.items()}
 
 
 def test_the_floor_is_kept_by_machine_and_setting(tmp_path, monkeypatch):

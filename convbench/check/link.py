@@ -14,26 +14,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+from convbench import malloc
 from convbench.check.sides import Side
 from convbench.endings import death
 from convbench.errors import CaseFailed, FailureKind
 
 PROGRAM = Path(__file__).with_name("worker.py")
 START_TIMEOUT = 120.0
-ALLOCATORS = {
-    "glibc": {"MALLOC_MMAP_THRESHOLD_": str(128 << 10)},
-    "glibc-arena": {
-        "MALLOC_MMAP_MAX_": "0",
-        "MALLOC_TRIM_THRESHOLD_": str((1 << 31) - 1),
-        "MALLOC_TOP_PAD_": str(64 << 20),
-    },
-}
-"""The variables that fix the C allocator of every worker, whatever this process was started with.
-
-Left alone, glibc moves the size from which it maps blocks anew, by what happens to be freed first: the same code then
-takes 2.7 or 17 ms, by process. It is held where it begins.
-"""
-FREED = ("LD_PRELOAD", "MALLOC_ARENA_MAX", *ALLOCATORS["glibc"], *ALLOCATORS["glibc-arena"])
+ALLOCATORS = {"glibc": malloc.variables(malloc.HELD), "glibc-arena": malloc.variables(malloc.KEPT)}
+"""The variables that fix the C allocator of every worker, whatever this process was started with."""
+FREED = ("LD_PRELOAD", "MALLOC_ARENA_MAX", *malloc.NUMBERS)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,59 @@
+"""What glibc does with freed memory in a fresh process: counted in page faults, which do not depend on the clock."""
+
+from __future__ import annotations
+
+import os
+import resource
+import sys
+from dataclasses import replace
+
+import pytest
+
+from convbench import isolate, malloc
+from convbench.record import Case, Choice, Clip, Parts, Protocol, Trial
+
+glibc = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc's mallopt")
+MIB = 1 << 20
+
+
+def faults_of_a_block() -> int:
+    """Pages that a written block of 8 MiB takes from the system, after many were freed."""
+    for _ in range(20):
+        bytes(8 * MIB)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    bytearray(b"x" * 8 * MIB)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+
+@pytest.fixture(scope="module")
+def isolated():
+    with isolate.Isolated(Protocol(timeout=60), ()) as ready:
+        yield ready
+
+
+@glibc
+def test_in_a_measuring_process_a_block_is_mapped_anew_every_time(isolated):
+    for _ in range(3):
+        assert isolated.call(malloc.name, (), {}) == "glibc"
+        assert isolated.call(faults_of_a_block, (), {}) >= 8 * MIB // os.sysconf("SC_PAGE_SIZE")
+
+
+@glibc
+def test_what_the_user_has_set_stays(isolated):
+    assert isolated.call(malloc.name, (), malloc.variables(malloc.KEPT)) == "glibc-arena"
+    assert isolated.call(faults_of_a_block, (), malloc.variables(malloc.KEPT)) < 100
+    assert isolated.call(malloc.name, (), {"MALLOC_TOP_PAD_": "1"}) == "glibc (MALLOC_TOP_PAD_=1)"
+
+
+@glibc
+def test_a_probe_that_is_not_timed_keeps_its_memory(isolated):
+    case = Case(Parts(Choice("strided"), Choice("gap")), clip=Clip(1, 2, 3, 32, 32))
+    assert isolated(case).conditions["allocator"] == "glibc"
+    probe = replace(case, scenario="probe", trial=Trial(Choice("placed-digit"), 0))
+    assert isolated(probe).conditions["allocator"] == "glibc-arena"
+
+
+def test_another_process_says_that_nobody_holds_it(monkeypatch):
+    for name in ("MALLOC_ARENA_MAX", *malloc.NUMBERS):
+        monkeypatch.delenv(name, raising=False)
+    assert malloc.name() == "glibc (its threshold moving)"
