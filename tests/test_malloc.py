@@ -16,12 +16,12 @@ glibc = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc's
 MIB = 1 << 20
 
 
-def faults_of_a_block() -> int:
-    """Pages that a written block of 8 MiB takes from the system, after such blocks were freed."""
+def faults(size: int) -> int:
+    """Pages that a written block takes from the system, after such blocks were freed."""
     taken = 0
     for _ in range(20):
         before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-        bytearray(8 * MIB).replace(b"\0", b"x")
+        bytearray(size).replace(b"\0", b"x")
         taken = resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
     return taken
 
@@ -33,16 +33,17 @@ def isolated():
 
 
 @glibc
-def test_in_a_measuring_process_a_block_is_mapped_anew_every_time(isolated):
+def test_in_a_measuring_process_large_blocks_are_mapped_anew_every_time_and_others_never(isolated):
     for _ in range(3):
         assert isolated.call(malloc.name, (), {}) == "glibc"
-        assert isolated.call(faults_of_a_block, (), {}) >= 8 * MIB // os.sysconf("SC_PAGE_SIZE")
+        assert isolated.call(faults, (8 * MIB,), {}) >= 8 * MIB // os.sysconf("SC_PAGE_SIZE")
+        assert isolated.call(faults, (2 * MIB,), {}) < 10
 
 
 @glibc
 def test_what_the_user_has_set_stays(isolated):
     assert isolated.call(malloc.name, (), malloc.variables(malloc.KEPT)) == "glibc-arena"
-    assert isolated.call(faults_of_a_block, (), malloc.variables(malloc.KEPT)) < 100
+    assert isolated.call(faults, (8 * MIB,), malloc.variables(malloc.KEPT)) < 10
     assert isolated.call(malloc.name, (), {"MALLOC_TOP_PAD_": "1"}) == "glibc (MALLOC_TOP_PAD_=1)"
 
 
