@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache
+from itertools import chain
 from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
@@ -97,19 +98,24 @@ def drop_unfinished_line(directory: Path) -> bool:
 def merge(runs: Sequence[Stored]) -> Stored:
     """The union of the shards of one suite. Raises StoreError where they are of different suites or protocols."""
     first, _ = runs[0]
-    merged: dict[str, Record] = {}
-    for run, records in runs:
+    for run, _ in runs:
         if (run.name, run.protocol) != (first.name, first.protocol):
             raise StoreError(
                 f"{run.name!r} and {first.name!r} are different suites or protocols: they cannot be merged"
             )
-        for record in records:
-            kept = merged.get(record.case.id)
-            if kept is None or (kept.status != "ok" and record.status == "ok"):
-                merged[record.case.id] = record
     planned = tuple(dict.fromkeys(case for run, _ in runs for case in run.planned))
     equal = {case: others for run, _ in runs for case, others in run.equal.items()}
-    return replace(first, planned=planned, equal=equal), list(merged.values())
+    return replace(first, planned=planned, equal=equal), union(records for _, records in runs)
+
+
+def union(several: Iterable[Iterable[Record]]) -> list[Record]:
+    """A Record a case: of several of one case the first that was measured, or the first where none was."""
+    kept: dict[str, Record] = {}
+    for record in chain.from_iterable(several):
+        before = kept.get(record.case.id)
+        if before is None or (before.status != "ok" and record.status == "ok"):
+            kept[record.case.id] = record
+    return list(kept.values())
 
 
 def write_csv(directory: Path, records: Sequence[Record]) -> Path:

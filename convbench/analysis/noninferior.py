@@ -50,12 +50,7 @@ class Pairs:
 
 def pairs(by_seed: Floats) -> Pairs:
     """Paired comparisons of a table (..., seeds, k) of accuracies, NaN where a run was not sound."""
-    differences = by_seed[..., None, :] - by_seed[..., :, None]
-    known = ~np.isnan(differences)
-    n = known.sum(axis=-3)
-    gap = np.where(known, differences, 0.0).sum(axis=-3) / np.maximum(n, 1)
-    squares = np.where(known, differences - gap[..., None, :, :], 0.0) ** 2
-    variance = np.where(n > 1, squares.sum(axis=-3) / np.maximum(n - 1, 1), np.nan)
+    n, gap, variance = _moments(by_seed[..., None, :] - by_seed[..., :, None], axis=-3)
     df = np.maximum(n - 1, 1).astype(float)
     variance, df = moderate(variance, df, cap=df.max(axis=(-1, -2)) * (by_seed.shape[-1] - 1))
     error = np.where(n > 1, np.sqrt(variance / np.maximum(n, 1)), np.inf)
@@ -63,13 +58,18 @@ def pairs(by_seed: Floats) -> Pairs:
 
 
 def _room(by_seed: Floats) -> tuple[Floats, Floats, Floats]:
-    known = ~np.isnan(by_seed)
-    n = known.sum(axis=-2)
-    mean = np.where(known, by_seed, 0.0).sum(axis=-2) / np.maximum(n, 1)
-    squares = np.where(known, by_seed - mean[..., None, :], 0.0) ** 2
-    error = np.sqrt(squares.sum(axis=-2) / np.maximum(n - 1, 1) / np.maximum(n, 1))
-    df = np.maximum(n - 1, 1).astype(float)
-    return 1 - mean, np.where(n > 1, np.maximum(error, LEAST_ERROR), np.inf), df
+    n, mean, variance = _moments(by_seed, axis=-2)
+    error = np.maximum(np.sqrt(variance / np.maximum(n, 1)), LEAST_ERROR)
+    return 1 - mean, np.where(n > 1, error, np.inf), np.maximum(n - 1, 1).astype(float)
+
+
+def _moments(values: Floats, axis: int) -> tuple[Floats, Floats, Floats]:
+    """How many values along an axis are no NaN, their mean, and their variance, NaN of fewer than two."""
+    known = ~np.isnan(values)
+    n = known.sum(axis=axis)
+    mean = np.where(known, values, 0.0).sum(axis=axis) / np.maximum(n, 1)
+    squares = np.where(known, values - np.expand_dims(mean, axis), 0.0) ** 2
+    return n, mean, np.where(n > 1, squares.sum(axis=axis) / np.maximum(n - 1, 1), np.nan)
 
 
 def moderate(variance: Floats, df: Floats, cap: Floats) -> tuple[Floats, Floats]:

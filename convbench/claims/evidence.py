@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+from convbench import store
 from convbench.analysis.quality import Lesson, Quality, lessons, qualities
 from convbench.analysis.results import Result, results
 from convbench.claims.claim import Lacking, Number
@@ -25,12 +26,7 @@ class Evidence:
 
     @cached_property
     def records(self) -> list[Record]:
-        kept: dict[str, Record] = {}
-        for _, several in self.runs:
-            for record in several:
-                if record.case.id not in kept or kept[record.case.id].status != "ok":
-                    kept[record.case.id] = record
-        return list(kept.values())
+        return store.union(records for _, records in self.runs)
 
     @cached_property
     def costs(self) -> list[Result]:
