@@ -63,7 +63,7 @@ def test_the_same_code_is_ok_after_the_first_look(run):
     found = run(SAME, SAME)
     assert verdict.exit_code(found) == 0
     assert [len(case.pairs) for case in found.cases] == [8, 8]
-    assert {len(timing.rounds) for case in found.cases for timing in case.pairs} == {24}
+    assert {len(timing.rounds) for case in found.cases for timing in case.pairs} == {12}
     assert no_child_is_left()
 
 

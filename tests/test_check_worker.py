@@ -104,10 +104,18 @@ def test_work_that_is_put_in_is_as_much_as_was_asked_and_is_seen_by_a_pair(side,
     assert len(measured[case.id].rounds) % 6 == 0
 
 
-def test_orders_are_balanced():
-    for arms in (["a", "b"], ["a", "b", "c"]):
-        orders = pairs._orders(arms, 24)
-        assert {orders.count(order) for order in orders} == {24 // math.factorial(len(arms))}
+@pytest.mark.parametrize("arms", [["a", "b"], ["a", "b", "c"]])
+def test_orders_are_balanced_wherever_a_case_may_stop(arms):
+    orders = list(pairs._orders(arms, 24))
+    for stop in (6, 12, 18, 24):
+        assert {orders[:stop].count(order) for order in orders} == {stop // math.factorial(len(arms))}
+
+
+def test_rounds_go_on_only_where_they_scatter():
+    quiet = [(1.0, 1.03 + 0.01 * (-1) ** number) for number in range(24)]
+    noisy = [(1.0, 1.03 + 0.15 * (-1) ** number) for number in range(24)]
+    stops = [[n for n in range(1, 25) if pairs._resolved(rounds[:n])] for rounds in (quiet, noisy)]
+    assert stops == [[12, 18, 24], []]
 
 
 def test_cases_that_change_their_process_have_one_of_their_own():

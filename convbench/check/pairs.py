@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import random
 from collections.abc import Iterator, Sequence
@@ -11,16 +12,28 @@ from itertools import permutations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import psutil
+from scipy.stats import median_abs_deviation
 
 from convbench.check.link import START_TIMEOUT, Settings, Worker
 from convbench.check.outcome import Timing
 from convbench.check.sides import Side
 from convbench.errors import CaseFailed
 
-MIN_ROUNDS, MAX_ROUNDS = 6, 24
+MIN_ROUNDS, ENOUGH_ROUNDS, MAX_ROUNDS = 6, 12, 24
+BALANCED = 6
+"""Every order of two or of three arms comes equally often in so many rounds."""
+RESOLVED = 0.02
+"""Standard error of a pair's log ratio from which on a new pair tells more than further rounds of this one.
+
+Fresh processes differ by 1-2.5 % (reports/gate), which rounds cannot reduce: on a quiet machine 24 rounds spread as 12
+do. Beside a busy process rounds are what is missing.
+"""
 WARM_SECONDS, MIN_WARM, MAX_WARM = 0.1, 3, 200
 LONG_CALL = 0.05
+MEDIAN_ERROR = math.sqrt(math.pi / 2)
+"""Standard error of a median over that of a mean, of normal values."""
 
 
 @dataclass(frozen=True)
@@ -125,6 +138,8 @@ def time_case(arms: Sequence[Arm], workers: dict[str, Worker], case: Planned, se
         if len({one["state"] for one in slices.values()}) == 1:
             rounds.append(tuple(slices[arm.name]["best"] for arm in arms))
             device.append(tuple(slices[arm.name]["device"] for arm in arms))
+        if _resolved(rounds):
+            break
     for arm in arms:
         _ask(workers, arm.name, "release")
     if len(rounds) < MIN_ROUNDS:
@@ -148,15 +163,23 @@ def _shuffled(arms: Sequence[Arm]) -> list[Arm]:
 
 
 def _rounds(seconds: float, arms: int, settings: Settings) -> int:
-    """As many rounds as the case's time allows, a multiple of six so that every order of arms comes equally often."""
+    """As many rounds as the case's time allows, balanced."""
     of_slice = seconds + max(settings.slice_s, seconds * (1 if seconds > LONG_CALL else 2))
     fitting = settings.case_s / (of_slice * arms)
-    return int(max(MIN_ROUNDS, min(MAX_ROUNDS, fitting // 6 * 6)))
+    return int(max(MIN_ROUNDS, min(MAX_ROUNDS, fitting // BALANCED * BALANCED)))
 
 
-def _orders(names: Sequence[str], rounds: int) -> list[tuple[str, ...]]:
-    """Every order of the arms equally often, shuffled."""
+def _resolved(rounds: Sequence[tuple[float, ...]]) -> bool:
+    """Whether the median log ratio of every arm is known well enough, at a number of rounds that is balanced."""
+    if len(rounds) < ENOUGH_ROUNDS or len(rounds) % BALANCED:
+        return False
+    logs = np.log(np.array(rounds))
+    spread = median_abs_deviation(logs[:, 1:] - logs[:, :1], axis=0, scale="normal")
+    return bool(np.all(MEDIAN_ERROR * spread <= RESOLVED * math.sqrt(len(rounds))))
+
+
+def _orders(names: Sequence[str], rounds: int) -> Iterator[tuple[str, ...]]:
+    """Every order of the arms equally often, shuffled within each ``BALANCED`` rounds."""
     every = list(permutations(names))
-    made = [every[i % len(every)] for i in range(rounds)]
-    random.shuffle(made)
-    return made
+    for _ in range(rounds // BALANCED):
+        yield from random.sample(every * (BALANCED // len(every)), BALANCED)

@@ -20,14 +20,15 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 from peer_gates import TOOLS, Missing
 from project_of_gate import KINDS, make
-from scipy.stats import binomtest
+from scipy.stats import binomtest, median_abs_deviation
 
 from convbench.check import sides
 from convbench.check.link import ALLOCATORS, Settings, Worker
-from convbench.check.sides import Here
+from convbench.check.sides import Here, Side
 from convbench.environment import describe
 
 OUT = Path("reports/gate")
@@ -41,10 +42,10 @@ def spin(core: int) -> None:
 
 
 @contextmanager
-def hogs(count: int) -> Iterator[None]:
-    """As many processes that use a core whole, a core each."""
+def hogs(cores: set[int]) -> Iterator[None]:
+    """A process that uses a core whole on each of the cores."""
     start = multiprocessing.get_context("spawn").Process
-    running = [start(target=spin, args=(number % os.cpu_count(),), daemon=True) for number in range(count)]
+    running = [start(target=spin, args=(core,), daemon=True) for core in cores]
     for process in running:
         process.start()
     try:
@@ -55,36 +56,53 @@ def hogs(count: int) -> Iterator[None]:
             process.join()
 
 
-def calibrated(folder: Path, settings: Settings, slowdown: float) -> tuple[Work, dict[str, float]]:
-    """The work that makes each case slower by ``slowdown`` in this setting, and how much slower it was timed to be."""
-    project = make(folder / "calibration", dict.fromkeys(KINDS, (0, 16)))
-    with sides.materialise(".", Here.at(project, str(project / "suite.yaml")), folder) as side:
-        work, achieved = {}, {}
-        with Worker(side, settings, folder) as worker:
-            worker.ask("hello", threads=1)
-            plan = worker.ask("plan", suite="suite.yaml", overrides=[], device="cpu", only=[], skip=[])
-            for kind, case in zip(KINDS, plan["cases"], strict=True):
-                said = worker.ask("calibrate", case=case["case"], seed=0, slowdown=slowdown)
-                worker.ask("release")
-                work[kind], achieved[kind] = tuple(said["injected"]), said["achieved"]
-    return work, achieved
+def calibrated(slowdown: float, settings: Settings) -> tuple[Work, dict[str, float]]:
+    """The work that makes each case slower by ``slowdown`` in this setting, and how much slower it was timed to be.
 
-
-def trial(tool: str, slowdown: float, asked: argparse.Namespace) -> list[dict[str, object]]:
-    """One decision of one tool on a fresh project, a line a case."""
-    settings = Settings(allocator=asked.allocator)
+    The middle one of what three processes find.
+    """
+    if not slowdown:
+        return dict.fromkeys(KINDS, (0, 16)), dict.fromkeys(KINDS, 0.0)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        nothing: tuple[Work, dict[str, float]] = (dict.fromkeys(KINDS, (0, 16)), dict.fromkeys(KINDS, 0.0))
-        work, achieved = calibrated(folder, settings, slowdown) if slowdown else nothing
-        project, load = make(folder / "trial", work), os.getloadavg()[0]
-        with hogs(asked.hogs):
+        project = make(folder / "calibration", dict.fromkeys(KINDS, (0, 16)))
+        with sides.materialise(".", Here.at(project, str(project / "suite.yaml")), folder) as side:
+            found = [_calibrated_once(side, slowdown, settings, folder) for _ in range(3)]
+    middle = {kind: sorted((said[kind] for said in found), key=_flops)[1] for kind in KINDS}
+    work = {kind: tuple(said["injected"]) for kind, said in middle.items()}
+    return work, {kind: said["achieved"] for kind, said in middle.items()}
+
+
+def _calibrated_once(side: Side, slowdown: float, settings: Settings, folder: Path) -> dict[str, dict[str, Any]]:
+    with Worker(side, settings, folder) as worker:
+        worker.ask("hello", threads=1)
+        plan = worker.ask("plan", suite="suite.yaml", overrides=[], device="cpu", only=[], skip=[])
+        found = {}
+        for kind, case in zip(KINDS, plan["cases"], strict=True):
+            found[kind] = worker.ask("calibrate", case=case["case"], seed=0, slowdown=slowdown)
+            worker.ask("release")
+        return found
+
+
+def _flops(said: dict[str, Any]) -> int:
+    count, size = said["injected"]
+    return int(count * size**3)
+
+
+def trial(
+    tool: str, slowdown: float, put_in: tuple[Work, dict[str, float]], asked: argparse.Namespace
+) -> list[dict[str, object]]:
+    """One decision of one tool on a fresh project, a line a case."""
+    work, achieved = put_in
+    with tempfile.TemporaryDirectory() as name:
+        project, load = make(Path(name) / "trial", work), os.getloadavg()[0]
+        with hogs(os.sched_getaffinity(0) if asked.hogs else set()):
             start = time.monotonic()
             said = TOOLS[tool](project, asked.seconds, asked.detect, ALLOCATORS[asked.allocator])
             seconds = (time.monotonic() - start) / len(KINDS)
     same = {
-        "tool": tool, "slowdown": slowdown, "detect": asked.detect, "allocator": asked.allocator, "hogs": asked.hogs,
-        "beside": asked.beside, "seconds": seconds, "load_before": load,
+        "tool": tool, "slowdown": slowdown, "detect": asked.detect, "allocator": asked.allocator,
+        "hogs": int(asked.hogs), "beside": asked.beside, "seconds": seconds, "load_before": load,
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
     }  # fmt: skip
     return [{**same, "case": kind, "achieved": achieved[kind], **said[kind]} for kind in KINDS]
@@ -95,12 +113,14 @@ def run(asked: argparse.Namespace) -> None:
     OUT.mkdir(parents=True, exist_ok=True)
     (OUT / "environment.json").write_text(json.dumps(describe("cpu"), indent=1) + "\n")
     wanted = [(tool, float(part) / 100) for tool in asked.tools.split(",") for part in asked.slowdowns.split(",")]
+    settings = Settings(allocator=asked.allocator)
+    put_in = {slowdown: calibrated(slowdown, settings) for _, slowdown in wanted}
     start, waiting = time.monotonic(), []
     while time.monotonic() - start < 60 * asked.minutes:
         waiting = waiting or random.sample(wanted, len(wanted))
         tool, slowdown = waiting.pop()
         try:
-            lines = trial(tool, slowdown, asked)
+            lines = trial(tool, slowdown, put_in[slowdown], asked)
         except Missing as error:
             print(error)
             wanted = [pair for pair in wanted if pair[0] != tool]
@@ -120,10 +140,21 @@ def table() -> str:
         groups[tuple(one[name] for name in key)].append(one)
     rows = ["# The gate and its peers", "", "Made by `tests/bench/gate.py` from `trials.jsonl`; the machine is in "]
     rows[-1] += "`environment.json`. A verdict is one case; red is `regression` or the tool's word for it, "
-    rows[-1] += "passed is `ok`, which is wrong where work was put in."
-    named = ("tool", "allocator", "hogs", "beside", "rule", "put in", "timed as", "seen as", "verdicts", "red")
-    rows += ["", "| " + " | ".join((*named, "95 % bounds", "passed", "undecided", "s a case")) + " |"]
-    rows += ["|---|---|--:|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|"]
+    rows[-1] += "passed is `ok`, which is wrong where work was put in; spread is of a pair's ratio."
+    named = (
+        "tool",
+        "allocator",
+        "hogs a core",
+        "beside",
+        "rule",
+        "put in",
+        "timed as",
+        "seen as",
+        "spread",
+        "verdicts",
+    )
+    rows += ["", "| " + " | ".join((*named, "red", "95 % bounds", "passed", "undecided", "s a case")) + " |"]
+    rows += ["|---|---|--:|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|"]
     rows += [_row(*item) for item in sorted(groups.items(), key=lambda item: tuple(map(str, item[0])))]
     return "\n".join(rows) + "\n"
 
@@ -135,12 +166,14 @@ def _row(key: tuple[object, ...], trials: list[dict[str, object]]) -> str:
     tool, allocator, count, beside, detect, slowdown = key
     timed = median(float(one["achieved"]) for one in trials)
     seen = [float(one["seen"]) for one in trials if "seen" in one]
+    spread = [_spread(one["logs"]) for one in trials if "logs" in one]
     undecided = sum(word in ("inconclusive", "invalid") for word in words)
     passed = len(words) - red - undecided
     seconds = median(float(one["seconds"]) for one in trials)
     cells = (tool, allocator, count, beside, f"{detect:g} %", f"{slowdown:+.0%}", f"{timed:+.1%}")
     shares = (
         f"{median(seen):+.1%}" if seen else "",
+        f"{median(spread):.1%}" if spread else "",
         len(words),
         f"{red / len(words):.1%}",
         f"{bounds.low:.1%} to {bounds.high:.1%}",
@@ -151,6 +184,11 @@ def _row(key: tuple[object, ...], trials: list[dict[str, object]]) -> str:
     return "| " + " | ".join(map(str, (*cells, *shares))) + " |"
 
 
+def _spread(logs: list[float]) -> float:
+    """Standard deviation of a pair's log ratio, from the median distance to the median."""
+    return float(median_abs_deviation(logs, scale="normal"))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=15)
@@ -158,7 +196,7 @@ def main() -> None:
     parser.add_argument("--slowdowns", default="0,3,5,10")
     parser.add_argument("--detect", type=float, default=5)
     parser.add_argument("--allocator", choices=list(ALLOCATORS), default="glibc")
-    parser.add_argument("--hogs", type=int, default=0)
+    parser.add_argument("--hogs", action="store_true", help="a busy process on each core that this one may use")
     parser.add_argument("--beside", default="nothing", help="what else ran on the machine, in words")
     parser.add_argument("--seconds", type=float, default=10, help="what a peer may measure a side of a case for")
     asked = parser.parse_args()

@@ -18,8 +18,8 @@ from pathlib import Path
 from project_of_gate import KINDS
 
 Words = dict[str, str]
-Said = dict[str, dict[str, str | float]]
-"""By case: ``word``, the verdict; of convbench also ``seen``, the slowdown it estimated, and its ``pairs``."""
+Said = dict[str, dict[str, str | float | list[float]]]
+"""By case: ``word``, the verdict; of convbench also ``seen``, the slowdown estimated, and the log ratios of pairs."""
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
 
 
@@ -39,7 +39,8 @@ def convbench(project: Path, _: float, detect: float, environment: Words) -> Sai
         _kind(one.case.id): {
             "word": one.word,
             "seen": decision.ratio(one.case.logs).estimate - 1,
-            "pairs": len(one.case.pairs) + len(one.case.confirmation),
+            "logs": [round(log, 5) for log in one.case.logs],
+            "confirmation": [round(timing.log_ratio(), 5) for timing in one.case.confirmation],
         }
         for one in judged
     }
