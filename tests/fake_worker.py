@@ -21,7 +21,7 @@ class Fake:
     def __init__(self) -> None:
         self.case, self.slices = "", 0
 
-    def hello(self, threads):
+    def hello(self, threads, case=None):
         if "broken" in TOLD:
             raise RuntimeError(TOLD["broken"])
         return {}

@@ -80,7 +80,7 @@ def measure(
     for group in groups(cases):
         waiting = random.sample(group, len(group))
         while waiting:
-            with started(arms, settings, room, dict(waiting[0].variables)) as workers:
+            with started(arms, settings, room, waiting[0]) as workers:
                 for case in list(waiting):
                     waiting.remove(case)
                     try:
@@ -99,15 +99,13 @@ def groups(cases: Sequence[Planned]) -> list[list[Planned]]:
 
 
 @contextmanager
-def started(
-    arms: Sequence[Arm], settings: Settings, room: Path, variables: dict[str, str]
-) -> Iterator[dict[str, Worker]]:
-    """A worker an arm, started at once in random order, importing in parallel, then all on one core."""
+def started(arms: Sequence[Arm], settings: Settings, room: Path, first: Planned) -> Iterator[dict[str, Worker]]:
+    """A worker an arm, started at once in random order, all importing what ``first`` needs, then moved to one core."""
     with ExitStack() as stack:
-        order = random.sample(list(arms), len(arms))
+        order, variables = _shuffled(arms), dict(first.variables)
         workers = {arm.name: stack.enter_context(Worker(arm.side, settings, room, variables)) for arm in order}
         for worker in workers.values():
-            worker.send("hello", threads=settings.threads)
+            worker.send("hello", threads=settings.threads, case=first.case)
         for worker in workers.values():
             worker.receive(START_TIMEOUT)
         if cores := quietest(settings.threads):

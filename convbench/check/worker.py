@@ -34,16 +34,22 @@ class Worker:
         self.run: Callable[[], Any] = lambda: None
         self.device = "cpu"
 
-    def hello(self, threads: int) -> Answer:
-        """Import what measuring needs, and what torch loads at its first shape on meta; says which versions."""
+    def hello(self, threads: int, case: Any = None) -> Answer:
+        """Import what measuring needs, and what building the case imports besides; says which versions.
+
+        What is alive then stays, so that the garbage collections around each case need not walk it.
+        """
         import torch
 
         import convbench
         import convbench.opening
 
         torch.set_num_threads(threads)
-        shape = torch.empty(1, 1, 1, 1, device="meta")
-        torch.nn.functional.conv2d(shape, shape)
+        if case is not None:
+            with contextlib.suppress(Exception):
+                _subject(_read(case), 0, None)
+        gc.collect()
+        gc.freeze()
         return {"python": sys.version.split()[0], "torch": torch.__version__, "convbench": convbench.__version__}
 
     def describe(self, device: str) -> Answer:
