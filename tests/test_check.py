@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +11,7 @@ from xml.etree import ElementTree
 import psutil
 import pytest
 
-from convbench.check import files, gate, link, outcome, verdict, words
+from convbench.check import files, gate, link, outcome, pairs, verdict, words
 from convbench.check.decision import Rule
 from convbench.check.inspection import Request
 from convbench.check.link import Settings
@@ -78,7 +79,21 @@ def test_a_slowdown_is_confirmed_and_only_it_gets_more_pairs(run):
     assert verdicts(found)["gap"].word == "ok"
     assert len(verdicts(found)["gap"].case.pairs) == 8
     assert "pair 14 of 14, 1 of 2 cases undecided" in told.messages
-    assert "confirming 1 suspected regressions, 12 of 12" in told.messages
+    assert "confirming 1 suspected regressions, pair 12" in told.messages
+
+
+def test_a_suspect_is_confirmed_until_twelve_pairs_have_a_base_that_repeats_itself(run, monkeypatch):
+    measure, number = pairs.measure, itertools.count()
+
+    def sometimes_off(arms, *words):
+        for case, timing in measure(arms, *words):
+            off = len(arms) == 3 and next(number) % 4 == 0
+            yield case, outcome.Timing(tuple((2 * first, *rest) for first, *rest in timing.rounds)) if off else timing
+
+    monkeypatch.setattr(pairs, "measure", sometimes_off)
+    fc = verdicts(run(SAME, {"seconds": {"gap": 0.010, "fc": 0.021}}))["fc"]
+    assert fc.word == "regression"
+    assert (len(fc.case.confirmation), len(fc.case.confirming)) == (16, 12)
 
 
 def test_faster_is_ok_and_said(run):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from scipy.stats import norm
 
-from convbench.check import decision
+from convbench.check import decision, outcome, verdict
 from convbench.check.decision import Rule
 
 RULE = Rule()
@@ -102,6 +103,24 @@ def test_no_red_where_base_differs_from_itself():
     assert decision.confirmed(slower, pairs(0, 0.005, 12, rng), RULE)
     assert not decision.confirmed(slower, pairs(0.05, 0.005, 12, rng), RULE)
     assert not decision.confirmed(slower, pairs(-0.05, 0.005, 12, rng), RULE)
+
+
+def test_pairs_in_which_base_is_off_do_not_count():
+    """One base of twelve that is slow as a process makes its pair the strongest vote against a true slowdown."""
+    rng = np.random.default_rng(6)
+    three = [outcome.Timing(((1.0, 1.0 + wobble, 1.06 + wobble),)) for wobble in rng.normal(0, 0.01, 12)]
+    off = outcome.Timing(((2.0, 1.0, 1.06),))
+    slower = [timing.log_ratio() for timing in (*three[1:], off)]
+    assert not decision.confirmed(slower, [0.0] * 12, RULE)
+    pairs_of_suspect = tuple(outcome.Timing(((1.0, 1.06 + 0.001 * i),)) for i in range(14))
+    suspect = outcome.CaseOutcome("gap", pairs_of_suspect, (*three, off))
+    assert len(suspect.confirming) == 12
+    assert verdict.verdict(suspect, RULE, 1).word == "regression"
+    busy = verdict.verdict(replace(suspect, confirmation=(*three[:11], off, off)), RULE, 1)
+    assert (busy.word, busy.reason) == (
+        "inconclusive",
+        "suspected, but in 2 of 13 pairs base differs from itself by more than 10%: the machine is too busy",
+    )
 
 
 def test_the_default_rule_is_the_one_that_detects_five_per_cent():

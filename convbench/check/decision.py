@@ -19,6 +19,14 @@ Call = Literal["ok", "suspect", "undecided"]
 PASS_LEVEL = 0.01
 CONFIRM_LEVEL = 0.01
 CONFIRM_PAIRS = 12
+CONFIRM_AT_MOST = 18
+OFF = 0.10
+"""Base against itself, in one pair, beyond which the pair tells of the machine and not of the code.
+
+One process in some sixty is slower by a half or more for as long as it lives (reports/gate). Twelve pairs with one such
+base among them confirm nothing, and a fifth of all twelves have one. The pairs are chosen by base alone, so that
+choosing favours no verdict on head.
+"""
 SPENT = {8: 0.0, 14: 0.2, 20: 0.2, 26: 0.25, 32: 0.35}
 """Pairs at each look, and the share of alpha that may be spent at it."""
 
@@ -72,6 +80,11 @@ def decide(logs: Sequence[float], rule: Rule, cases: int) -> Call:
 def confirmed(slower: Sequence[float], null: Sequence[float], rule: Rule) -> bool:
     """Whether new pairs show the slowdown again while base against itself, in the same processes' time, shows none."""
     return clean(null, rule) and _above(slower, rule.tolerance) <= CONFIRM_LEVEL
+
+
+def repeats(null: float) -> bool:
+    """Whether base came near enough to itself in a pair, as a log ratio, for the pair to count."""
+    return abs(null) <= math.log1p(OFF)
 
 
 def clean(null: Sequence[float], rule: Rule) -> bool:

@@ -11,10 +11,10 @@ from typing import Protocol
 
 from convbench import __version__
 from convbench.check import decision, pairs
-from convbench.check.decision import CONFIRM_PAIRS, Rule
+from convbench.check.decision import CONFIRM_AT_MOST, CONFIRM_PAIRS, Rule
 from convbench.check.inspection import Inspected, Request, inspect
 from convbench.check.link import Settings
-from convbench.check.outcome import CaseOutcome, Outcome, SideOutcome, Timing
+from convbench.check.outcome import CaseOutcome, Outcome, SideOutcome, Timing, repeating
 from convbench.check.pairs import Arm, Failed, Planned
 from convbench.check.sides import Side
 
@@ -35,6 +35,10 @@ class Timed:
 
     def logs(self, case: str) -> list[float]:
         return [timing.log_ratio() for timing in self.pairs.get(case, [])]
+
+    def unconfirmed(self, case: str) -> bool:
+        """Whether a suspect needs more pairs to be confirmed."""
+        return len(repeating(self.confirmation.get(case, ()))) < CONFIRM_PAIRS
 
 
 def check(
@@ -87,15 +91,15 @@ def _suspects(cases: Sequence[Planned], timed: Timed, rule: Rule, count: int) ->
 def _confirm(
     arms: tuple[Arm, Arm], suspects: list[Planned], to: tuple[Settings, Timed], room: Path, watcher: Watcher
 ) -> None:
-    """New pairs of suspects with base in them twice."""
+    """New pairs of suspects with base in them twice, until enough have a base that repeats itself."""
     settings, timed = to
     base, head = arms
     three = (base, replace(base, name="base again"), head)
-    for number in range(1, CONFIRM_PAIRS + 1):
+    for number in range(1, CONFIRM_AT_MOST + 1):
         if suspects:
-            watcher.says(f"confirming {len(suspects)} suspected regressions, {number} of {CONFIRM_PAIRS}")
+            watcher.says(f"confirming {len(suspects)} suspected regressions, pair {number}")
             _measure(three, suspects, settings, room, (timed.confirmation, timed.failed))
-            suspects = [case for case in suspects if case.id not in timed.failed]
+            suspects = [case for case in suspects if case.id not in timed.failed and timed.unconfirmed(case.id)]
 
 
 def _measure(

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -14,7 +14,7 @@ from statistics import median
 
 from pydantic import TypeAdapter, ValidationError
 
-from convbench.check.decision import Rule
+from convbench.check.decision import Rule, repeats
 from convbench.check.link import Settings
 from convbench.errors import StoreError
 from convbench.record import Scalar
@@ -41,6 +41,11 @@ class Timing:
         return median(times[arm] for times in self.rounds)
 
 
+def repeating(confirmation: Iterable[Timing]) -> tuple[Timing, ...]:
+    """Of timings of (base, base again, head), those in which base came near itself."""
+    return tuple(timing for timing in confirmation if repeats(timing.log_ratio(1)))
+
+
 @dataclass(frozen=True, slots=True)
 class Fact:
     """Something exact of which the two sides differ."""
@@ -63,6 +68,11 @@ class CaseOutcome:
     @property
     def logs(self) -> list[float]:
         return [timing.log_ratio() for timing in self.pairs]
+
+    @property
+    def confirming(self) -> tuple[Timing, ...]:
+        """The confirmation's pairs in which base repeated itself, the only ones that count."""
+        return repeating(self.confirmation)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from convbench.check import decision
-from convbench.check.decision import PASS_LEVEL, Ratio, Rule
+from convbench.check.decision import CONFIRM_PAIRS, OFF, PASS_LEVEL, Ratio, Rule
 from convbench.check.outcome import CaseOutcome, Outcome
 
 Word = Literal["ok", "regression", "inconclusive", "invalid"]
@@ -58,8 +58,11 @@ def _confirmed(case: CaseOutcome, rule: Rule, first: Ratio | None) -> tuple[Word
     """What the new pairs make of a suspect; the ratio shown is theirs, which chance has not picked."""
     if not case.confirmation:
         return "inconclusive", first, "suspected and not confirmed: no new pairs were measured"
-    slower = [timing.log_ratio() for timing in case.confirmation]
-    null = [timing.log_ratio(1) for timing in case.confirmation]
+    if (count := len(case.confirming)) < CONFIRM_PAIRS:
+        off = f"in {len(case.confirmation) - count} of {len(case.confirmation)} pairs base differs from itself"
+        return "inconclusive", first, f"suspected, but {off} by more than {OFF:.0%}: the machine is too busy"
+    slower = [timing.log_ratio() for timing in case.confirming]
+    null = [timing.log_ratio(1) for timing in case.confirming]
     ratio = decision.ratio(slower)
     if decision.confirmed(slower, null, rule):
         return "regression", ratio, ""

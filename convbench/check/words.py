@@ -82,7 +82,6 @@ def interval(ratio: Ratio) -> str:
 
 def _row(one: Verdict) -> Row:
     case = one.case
-    timed = case.confirmation or case.pairs
     faster = " (faster)" if one.word == "ok" and one.faster else ""
     return Row(
         case.id,
@@ -90,14 +89,14 @@ def _row(one: Verdict) -> Row:
         units.seconds(_seconds(case, -1)),
         f"{one.ratio.estimate:.3f}" if one.ratio else units.MISSING,
         interval(one.ratio) if one.ratio else units.MISSING,
-        str(len(case.pairs)) + (f" + {len(timed)}" if case.confirmation else ""),
+        str(len(case.pairs)) + (f" + {len(case.confirmation)}" if case.confirmation else ""),
         one.word + faster,
         tuple(_details(one)),
     )
 
 
 def _seconds(case: CaseOutcome, arm: int) -> float | None:
-    timed = case.confirmation or case.pairs
+    timed = case.confirming or case.pairs
     return median(timing.best(arm) for timing in timed) if timed else None
 
 
@@ -105,7 +104,7 @@ def _details(one: Verdict) -> Iterator[str]:
     if one.reason:
         yield one.reason
     yield from map(fact, one.case.facts)
-    timed = one.case.confirmation or one.case.pairs
+    timed = one.case.confirming or one.case.pairs
     if timed and timed[0].device:
         on_device = median(median(math.log(times[-1] / times[0]) for times in timing.device) for timing in timed)
         yield f"on the device's own clock {math.exp(on_device):.3f}"

@@ -12,6 +12,7 @@ import ctypes
 import functools
 import gc
 import json
+import math
 import os
 import signal
 import socket
@@ -25,6 +26,7 @@ from typing import Any
 Answer = dict[str, Any]
 PR_SET_PDEATHSIG = 1
 MATMUL_SIZES = (128, 96, 64, 48, 32, 16)
+LARGE, MOST_MATMULS = 0.4, 100_000
 
 
 class Worker:
@@ -105,18 +107,20 @@ class Worker:
         return {"seconds": min(self._timed() for _ in range(3))}
 
     def calibrate(self, case: Any, seed: int, slowdown: float) -> Answer:
-        """How many matmuls of which size make a call slower by ``slowdown``, found by timing both in alternation."""
+        """How many matmuls of which size make a call slower by ``slowdown``, found by timing both in alternation.
+
+        The count comes from a slowdown so large that the alternation's noise is small beside it.
+        """
         plain = _subject(_read(case), seed, None)
         self.device, self.run = plain.device, plain.run
-        size = _matmul_size(self, plain, slowdown)
-        count, achieved = 1, 0.0
-        for _ in range(6):
+        size, count, achieved = _matmul_size(self, plain, slowdown), 1, 0.0
+        while achieved < LARGE and count < MOST_MATMULS:
+            count = min(MOST_MATMULS, 2 * count if achieved <= 0 else math.ceil(count * min(8, 1.2 * LARGE / achieved)))
             self.run = _inject(plain, (count, size)).run
-            achieved = self._against(plain.run) - 1
-            if abs(achieved - slowdown) < 0.03 * slowdown:
-                break
-            count = max(1, round(count * slowdown / max(achieved, slowdown / 20)))
-        return {"injected": (count, size), "achieved": achieved}
+            achieved = self._against(plain.run, 1.0) - 1
+        count = max(1, round(count * slowdown / achieved))
+        self.run = _inject(plain, (count, size)).run
+        return {"injected": (count, size), "achieved": self._against(plain.run, 4.0) - 1}
 
     def warm(self, calls: int) -> Answer:
         for _ in range(calls):
@@ -148,17 +152,18 @@ class Worker:
             return (time.perf_counter_ns() - start) * 1e-9, float("inf")
         return _timed_on_gpu(self.run, self.device)
 
-    def _against(self, other: Callable[[], Any]) -> float:
+    def _against(self, other: Callable[[], Any], seconds: float) -> float:
         """How many times as long the prepared call takes as another; the fastest of slices in alternation."""
         import statistics
 
-        prepared, ratios = self.run, []
-        for _ in range(15):
-            seconds = []
+        prepared, start = self.run, time.perf_counter()
+        ratios: list[float] = []
+        while len(ratios) < 5 or time.perf_counter() - start < seconds:
+            pair = []
             for run in (prepared, other):
                 self.run = run
-                seconds.append(self.slice(0.01, 2)["best"])
-            ratios.append(seconds[0] / seconds[1])
+                pair.append(self.slice(0.01, 2)["best"])
+            ratios.append(pair[0] / pair[1])
         self.run = prepared
         return float(statistics.median(ratios))
 
