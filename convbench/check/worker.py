@@ -114,6 +114,7 @@ class Worker:
         """
         plain = _subject(_read(case), seed, None)
         self.device, self.run = plain.device, plain.run
+        _trim_heap()
         size, count, achieved = _matmul_size(self, plain, slowdown), 1, 0.0
         while achieved < LARGE and count < MOST_MATMULS:
             count = min(MOST_MATMULS, 2 * count if achieved <= 0 else math.ceil(count * min(8, 1.2 * LARGE / achieved)))
