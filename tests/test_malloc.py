@@ -10,6 +10,7 @@ from dataclasses import replace
 import pytest
 
 from convbench import isolate, malloc
+from convbench.check.worker import _trim_heap
 from convbench.record import Case, Choice, Clip, Parts, Protocol, Trial
 
 glibc = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc's mallopt")
@@ -38,6 +39,21 @@ def test_in_a_measuring_process_large_blocks_are_mapped_anew_every_time_and_othe
         assert isolated.call(malloc.name, (), {}) == "glibc"
         assert isolated.call(faults, (8 * MIB,), {}) >= 8 * MIB // os.sysconf("SC_PAGE_SIZE")
         assert isolated.call(faults, (2 * MIB,), {}) < 10
+
+
+def faults_after_smaller_blocks(trim: bool) -> int:
+    """Pages that blocks of 5 MiB take where blocks of 3 MiB were freed before, with the heap trimmed between or not."""
+    blocks = [bytearray(3 * MIB) for _ in range(4)]
+    del blocks
+    if trim:
+        _trim_heap()
+    return faults(5 * MIB)
+
+
+@glibc
+def test_trimming_the_heap_takes_away_what_earlier_cases_left_in_it(isolated):
+    assert isolated.call(faults_after_smaller_blocks, (False,), {}) < 10
+    assert isolated.call(faults_after_smaller_blocks, (True,), {}) >= 5 * MIB // os.sysconf("SC_PAGE_SIZE")
 
 
 @glibc
