@@ -93,7 +93,7 @@ def test_a_suspect_is_confirmed_until_twelve_pairs_have_a_base_that_repeats_itse
     monkeypatch.setattr(pairs, "measure", sometimes_off)
     fc = verdicts(run(SAME, {"seconds": {"gap": 0.010, "fc": 0.021}}))["fc"]
     assert fc.word == "regression"
-    assert (len(fc.case.confirmation), len(fc.case.confirming)) == (16, 12)
+    assert (len(fc.case.confirmation), len(fc.case.confirming.timings)) == (16, 12)
 
 
 def test_faster_is_ok_and_said(run):

@@ -31,8 +31,12 @@ def red(slowdown: float, spread: float, trials: int, rule: Rule = RULE) -> float
     ended = 0
     for _ in range(trials):
         if decision.decide(pairs(slowdown, spread, 32, rng), rule, 10) == "suspect":
-            ended += decision.confirmed(pairs(slowdown, spread, 12, rng), pairs(0, spread, 12, rng), rule)
+            ended += confirmed(pairs(slowdown, spread, 20, rng), pairs(0, spread, 20, rng), rule)
     return ended / trials
+
+
+def confirmed(slower: list[float], null: list[float], rule: Rule = RULE) -> bool:
+    return decision.confirmation(slower, null, rule) == "regression"
 
 
 @pytest.mark.parametrize("spread", [0.005, 0.01, 0.03, 0.1])
@@ -100,9 +104,18 @@ def test_alpha_is_spent_whole_and_shared_by_the_cases():
 def test_no_red_where_base_differs_from_itself():
     rng = np.random.default_rng(5)
     slower = pairs(0.1, 0.005, 12, rng)
-    assert decision.confirmed(slower, pairs(0, 0.005, 12, rng), RULE)
-    assert not decision.confirmed(slower, pairs(0.05, 0.005, 12, rng), RULE)
-    assert not decision.confirmed(slower, pairs(-0.05, 0.005, 12, rng), RULE)
+    assert confirmed(slower, pairs(0, 0.005, 12, rng))
+    assert not confirmed(slower, pairs(0.05, 0.005, 12, rng))
+    assert not confirmed(slower, pairs(-0.05, 0.005, 12, rng))
+
+
+def test_a_suspect_has_a_second_look_and_one_per_cent_in_all():
+    assert sum(decision.CONFIRM_LEVELS.values()) == pytest.approx(0.01)
+    rng = np.random.default_rng(8)
+    drawn = [(pairs(0.05, 0.025, 20, rng), pairs(0, 0.025, 20, rng)) for _ in range(100)]
+    first = sum(confirmed(slower[:12], null[:12]) for slower, null in drawn)
+    assert first < sum(confirmed(slower, null) for slower, null in drawn) >= 90
+    assert decision.confirmation(pairs(0.0, 0.005, 12, rng), pairs(0, 0.005, 12, rng), RULE) == "ok"
 
 
 def test_pairs_in_which_base_is_off_do_not_count():
@@ -111,10 +124,10 @@ def test_pairs_in_which_base_is_off_do_not_count():
     three = [outcome.Timing(((1.0, 1.0 + wobble, 1.06 + wobble),)) for wobble in rng.normal(0, 0.01, 12)]
     off = outcome.Timing(((2.0, 1.0, 1.06),))
     slower = [timing.log_ratio() for timing in (*three[1:], off)]
-    assert not decision.confirmed(slower, [0.0] * 12, RULE)
+    assert not confirmed(slower, [0.0] * 12)
     pairs_of_suspect = tuple(outcome.Timing(((1.0, 1.06 + 0.001 * i),)) for i in range(14))
     suspect = outcome.CaseOutcome("gap", pairs_of_suspect, (*three, off))
-    assert len(suspect.confirming) == 12
+    assert len(suspect.confirming.timings) == 12
     assert verdict.verdict(suspect, RULE, 1).word == "regression"
     busy = verdict.verdict(replace(suspect, confirmation=(*three[:11], off, off)), RULE, 1)
     assert (busy.word, busy.reason) == (

@@ -11,10 +11,10 @@ from typing import Protocol
 
 from convbench import __version__
 from convbench.check import decision, pairs
-from convbench.check.decision import CONFIRM_AT_MOST, CONFIRM_PAIRS, Rule
+from convbench.check.decision import CONFIRM_AT_MOST, CONFIRM_LEVELS, Rule
 from convbench.check.inspection import Inspected, Request, inspect
 from convbench.check.link import Settings
-from convbench.check.outcome import CaseOutcome, Outcome, SideOutcome, Timing, repeating
+from convbench.check.outcome import CaseOutcome, Confirming, Outcome, SideOutcome, Timing
 from convbench.check.pairs import Arm, Failed, Planned
 from convbench.check.sides import Side
 
@@ -36,9 +36,11 @@ class Timed:
     def logs(self, case: str) -> list[float]:
         return [timing.log_ratio() for timing in self.pairs.get(case, [])]
 
-    def unconfirmed(self, case: str) -> bool:
-        """Whether a suspect needs more pairs to be confirmed."""
-        return len(repeating(self.confirmation.get(case, ()))) < CONFIRM_PAIRS
+    def unconfirmed(self, case: str, rule: Rule) -> bool:
+        """Whether a suspect needs more pairs: none of the looks so far has decided, and there is another."""
+        kept = Confirming.of(self.confirmation.get(case, ()))
+        more = len(kept.timings) < max(CONFIRM_LEVELS)
+        return more and decision.confirmation(kept.slower, kept.null, rule) == "undecided"
 
 
 def check(
@@ -79,7 +81,7 @@ def decide(
             waiting = [case for case in waiting if case.id not in timed.failed]
         done = look
         waiting = [case for case in waiting if decision.call(timed.logs(case.id), rule, count) == "undecided"]
-    _confirm(arms, _suspects(cases, timed, rule, count), (settings, timed), room, watcher)
+    _confirm(arms, _suspects(cases, timed, rule, count), (settings, rule, timed), room, watcher)
     return timed
 
 
@@ -89,17 +91,18 @@ def _suspects(cases: Sequence[Planned], timed: Timed, rule: Rule, count: int) ->
 
 
 def _confirm(
-    arms: tuple[Arm, Arm], suspects: list[Planned], to: tuple[Settings, Timed], room: Path, watcher: Watcher
+    arms: tuple[Arm, Arm], suspects: list[Planned], to: tuple[Settings, Rule, Timed], room: Path, watcher: Watcher
 ) -> None:
-    """New pairs of suspects with base in them twice, until enough have a base that repeats itself."""
-    settings, timed = to
+    """New pairs of suspects with base in them twice, until a look at those in which base repeats itself decides."""
+    settings, rule, timed = to
     base, head = arms
     three = (base, replace(base, name="base again"), head)
     for number in range(1, CONFIRM_AT_MOST + 1):
         if suspects:
             watcher.says(f"confirming {len(suspects)} suspected regressions, pair {number}")
             _measure(three, suspects, settings, room, (timed.confirmation, timed.failed))
-            suspects = [case for case in suspects if case.id not in timed.failed and timed.unconfirmed(case.id)]
+            left = (case for case in suspects if case.id not in timed.failed)
+            suspects = [case for case in left if timed.unconfirmed(case.id, rule)]
 
 
 def _measure(

@@ -41,9 +41,25 @@ class Timing:
         return median(times[arm] for times in self.rounds)
 
 
-def repeating(confirmation: Iterable[Timing]) -> tuple[Timing, ...]:
-    """Of timings of (base, base again, head), those in which base came near itself."""
-    return tuple(timing for timing in confirmation if repeats(timing.log_ratio(1)))
+@dataclass(frozen=True, slots=True)
+class Confirming:
+    """The pairs of a confirmation that count: those in which base repeated itself."""
+
+    timings: tuple[Timing, ...]
+
+    @classmethod
+    def of(cls, confirmation: Iterable[Timing]) -> Confirming:
+        return cls(tuple(timing for timing in confirmation if repeats(timing.log_ratio(1))))
+
+    @property
+    def slower(self) -> list[float]:
+        """Head over base, as log ratios."""
+        return [timing.log_ratio() for timing in self.timings]
+
+    @property
+    def null(self) -> list[float]:
+        """Base again over base."""
+        return [timing.log_ratio(1) for timing in self.timings]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +86,8 @@ class CaseOutcome:
         return [timing.log_ratio() for timing in self.pairs]
 
     @property
-    def confirming(self) -> tuple[Timing, ...]:
-        """The confirmation's pairs in which base repeated itself, the only ones that count."""
-        return repeating(self.confirmation)
+    def confirming(self) -> Confirming:
+        return Confirming.of(self.confirmation)
 
 
 @dataclass(frozen=True, slots=True)

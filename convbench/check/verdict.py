@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 from convbench.check import decision
-from convbench.check.decision import CONFIRM_PAIRS, OFF, PASS_LEVEL, Ratio, Rule
+from convbench.check.decision import CONFIRM_LEVELS, OFF, Ratio, Rule
 from convbench.check.outcome import CaseOutcome, Outcome
 
 Word = Literal["ok", "regression", "inconclusive", "invalid"]
 FINE, REGRESSION, INCONCLUSIVE, INVALID = 0, 1, 3, 5
 CODES: dict[Word, int] = {"ok": FINE, "regression": REGRESSION, "inconclusive": INCONCLUSIVE, "invalid": INVALID}
+BUSY = "the machine is too busy"
 GRAVEST = (REGRESSION, INVALID, INCONCLUSIVE, FINE)
 
 
@@ -54,24 +55,24 @@ def verdict(case: CaseOutcome, rule: Rule, cases: int) -> Verdict:
     return Verdict(case, "inconclusive", ratio, _unseen(logs, rule, cases))
 
 
-def _confirmed(case: CaseOutcome, rule: Rule, first: Ratio | None) -> tuple[Word, Ratio | None, str]:
+def _confirmed(suspect: CaseOutcome, rule: Rule, first: Ratio | None) -> tuple[Word, Ratio | None, str]:
     """What the new pairs make of a suspect; the ratio shown is theirs, which chance has not picked."""
-    if not case.confirmation:
+    if not suspect.confirmation:
         return "inconclusive", first, "suspected and not confirmed: no new pairs were measured"
-    if (count := len(case.confirming)) < CONFIRM_PAIRS:
-        off = f"in {len(case.confirmation) - count} of {len(case.confirmation)} pairs base differs from itself"
-        return "inconclusive", first, f"suspected, but {off} by more than {OFF:.0%}: the machine is too busy"
-    slower = [timing.log_ratio() for timing in case.confirming]
-    null = [timing.log_ratio(1) for timing in case.confirming]
-    ratio = decision.ratio(slower)
-    if decision.confirmed(slower, null, rule):
-        return "regression", ratio, ""
-    if not decision.clean(null, rule):
-        differs = decision.ratio(null).estimate - 1
-        return "inconclusive", ratio, f"base differs from itself by {differs:+.1%}: the machine is too busy"
-    if decision.below(slower, rule.guard) <= PASS_LEVEL:
-        return "ok", ratio, ""
-    return "inconclusive", ratio, "suspected, and not slower in new pairs"
+    kept = suspect.confirming
+    if len(kept.timings) < min(CONFIRM_LEVELS):
+        off = f"in {len(suspect.confirmation) - len(kept.timings)} of {len(suspect.confirmation)} pairs"
+        return "inconclusive", first, f"suspected, but {off} base differs from itself by more than {OFF:.0%}: {BUSY}"
+    ratio = decision.ratio(kept.slower)
+    match decision.confirmation(kept.slower, kept.null, rule):
+        case "regression":
+            return "regression", ratio, ""
+        case "ok":
+            return "ok", ratio, ""
+    if not decision.clean(kept.null, rule):
+        differs = decision.ratio(kept.null).estimate - 1
+        return "inconclusive", ratio, f"base differs from itself by {differs:+.1%}: {BUSY}"
+    return "inconclusive", ratio, "suspected, and not surely slower in new pairs"
 
 
 def _unseen(logs: list[float], rule: Rule, cases: int) -> str:

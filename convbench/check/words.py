@@ -96,7 +96,7 @@ def _row(one: Verdict) -> Row:
 
 
 def _seconds(case: CaseOutcome, arm: int) -> float | None:
-    timed = case.confirming or case.pairs
+    timed = case.confirming.timings or case.pairs
     return median(timing.best(arm) for timing in timed) if timed else None
 
 
@@ -104,7 +104,7 @@ def _details(one: Verdict) -> Iterator[str]:
     if one.reason:
         yield one.reason
     yield from map(fact, one.case.facts)
-    timed = one.case.confirming or one.case.pairs
+    timed = one.case.confirming.timings or one.case.pairs
     if timed and timed[0].device:
         on_device = median(median(math.log(times[-1] / times[0]) for times in timing.device) for timing in timed)
         yield f"on the device's own clock {math.exp(on_device):.3f}"

@@ -102,8 +102,8 @@ def trial(
             seconds = (time.monotonic() - start) / len(KINDS)
     same = {
         "tool": tool, "slowdown": slowdown, "detect": asked.detect, "allocator": asked.allocator,
-        "hogs": int(asked.hogs), "beside": asked.beside, "seconds": seconds, "load_before": load,
-        "at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "hogs": int(asked.hogs), "beside": asked.beside, "commit": asked.commit, "seconds": seconds,
+        "load_before": load, "at": datetime.now(UTC).isoformat(timespec="seconds"),
     }  # fmt: skip
     return [{**same, "case": kind, "achieved": achieved[kind], **said[kind]} for kind in KINDS]
 
@@ -113,6 +113,7 @@ def run(asked: argparse.Namespace) -> None:
     OUT.mkdir(parents=True, exist_ok=True)
     (OUT / "environment.json").write_text(json.dumps(describe("cpu"), indent=1) + "\n")
     wanted = [(tool, float(part) / 100) for tool in asked.tools.split(",") for part in asked.slowdowns.split(",")]
+    asked.commit = describe("cpu")["commit"]
     settings = Settings(allocator=asked.allocator)
     put_in = {slowdown: calibrated(slowdown, settings) for _, slowdown in wanted}
     start, waiting = time.monotonic(), []
