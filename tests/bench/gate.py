@@ -41,9 +41,9 @@ those at +10 % were confirmed by twelve pairs only."""
 Work = dict[str, tuple[int, int]]
 
 
-def spin(core: int) -> None:
+def spin(core: int, parent: int) -> None:
     os.sched_setaffinity(0, {core})
-    while True:
+    while os.getppid() == parent:
         pass
 
 
@@ -51,7 +51,7 @@ def spin(core: int) -> None:
 def hogs(cores: set[int]) -> Iterator[None]:
     """A process that uses a core whole on each of the cores."""
     start = multiprocessing.get_context("spawn").Process
-    running = [start(target=spin, args=(core,), daemon=True) for core in cores]
+    running = [start(target=spin, args=(core, os.getpid()), daemon=True) for core in cores]
     for process in running:
         process.start()
     try:
