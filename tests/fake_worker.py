@@ -1,6 +1,6 @@
 """A worker without torch: answers as ``fake.json`` in its working directory says, so that a check takes seconds.
 
-By case: ``seconds`` of a call, ``ends`` (``die`` or ``hang`` in the fifth slice), ``outputs``.
+By case: ``seconds`` of a call, ``ends`` (``die`` or ``hang`` in the fifth slice, or ``die at start``), ``outputs``.
 """
 
 # ruff: noqa: ARG002
@@ -24,6 +24,8 @@ class Fake:
     def hello(self, threads, case=None):
         if "broken" in TOLD:
             raise RuntimeError(TOLD["broken"])
+        if case and TOLD.get("ends", {}).get(case["name"]) == "die at start":
+            os.abort()
         return {}
 
     def describe(self, device):

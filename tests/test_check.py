@@ -148,6 +148,14 @@ def test_a_worker_that_dies_takes_only_its_case_with_it(run, side):
     assert verdict.exit_code(found) == 5
 
 
+def test_a_worker_that_dies_while_it_is_started_for_a_case_fails_that_case_only(run, monkeypatch):
+    monkeypatch.setattr(pairs.random, "sample", lambda several, _: sorted(several, key=str))
+    found = run(SAME, SAME | {"ends": {"fc": "die at start"}})
+    assert verdicts(found)["fc"].reason.startswith("crash in head: killed by SIGABRT")
+    assert verdicts(found)["gap"].word == "ok"
+    assert no_child_is_left()
+
+
 def test_a_worker_that_hangs_is_ended_by_the_suites_time_limit(run):
     found = run(SAME, SAME | {"ends": {"fc": "hang"}, "timeout": 3.0})
     judged = verdicts(found)

@@ -28,9 +28,8 @@ CONFIRM_AT_MOST = 28
 OFF = 0.10
 """Base against itself, in one pair, beyond which the pair tells of the machine and not of the code.
 
-One process in some sixty is slower by a half or more for as long as it lives (reports/gate). Twelve pairs with one such
-base among them confirm nothing, and a fifth of all twelves have one. The pairs are chosen by base alone, so that
-choosing favours no verdict on head.
+A process may be slower by a half or more for as long as it lives, and twelve pairs with one such base among them
+confirm nothing. The pairs are chosen by base alone, so that choosing favours no verdict on head.
 """
 SPENT = {8: 0.0, 14: 0.2, 20: 0.2, 26: 0.25, 32: 0.35}
 """Pairs at each look, and the share of alpha that may be spent at it."""

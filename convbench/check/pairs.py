@@ -75,19 +75,32 @@ def measure(
 ) -> Iterator[tuple[Planned, Measured]]:
     """Every case once, in random order, in as few fresh pairs of processes as cases may share.
 
-    A worker that dies or hangs fails its case only: the others go on in a new pair.
+    A worker that dies or hangs fails its case only, or the first where it dies at its start: the others go on in a new
+    pair.
     """
     for group in groups(cases):
         waiting = random.sample(group, len(group))
         while waiting:
-            with started(arms, settings, room, waiting[0]) as workers:
-                for case in list(waiting):
-                    waiting.remove(case)
-                    try:
-                        yield case, time_case(arms, workers, case, settings)
-                    except CaseFailed as error:
-                        yield case, Failed(str(error))
-                        break
+            first = waiting[0]
+            try:
+                with started(arms, settings, room, first) as workers:
+                    yield from _timed_until_one_fails(arms, workers, waiting, settings)
+            except CaseFailed as error:
+                waiting.remove(first)
+                yield first, Failed(str(error))
+
+
+def _timed_until_one_fails(
+    arms: Sequence[Arm], workers: dict[str, Worker], waiting: list[Planned], settings: Settings
+) -> Iterator[tuple[Planned, Measured]]:
+    """The cases in order, taken from ``waiting``, up to one that fails: it may have taken its worker along."""
+    while waiting:
+        case = waiting.pop(0)
+        try:
+            yield case, time_case(arms, workers, case, settings)
+        except CaseFailed as error:
+            yield case, Failed(str(error))
+            return
 
 
 def groups(cases: Sequence[Planned]) -> list[list[Planned]]:
@@ -106,8 +119,9 @@ def started(arms: Sequence[Arm], settings: Settings, room: Path, first: Planned)
         workers = {arm.name: stack.enter_context(Worker(arm.side, settings, room, variables)) for arm in order}
         for worker in workers.values():
             worker.send("hello", threads=settings.threads, case=first.case)
-        for worker in workers.values():
-            worker.receive(START_TIMEOUT)
+        for name, worker in workers.items():
+            with _naming(name):
+                worker.receive(START_TIMEOUT)
         if cores := quietest(settings.threads):
             for worker in workers.values():
                 worker.ask("pin", cores=cores)
@@ -150,8 +164,15 @@ def _prepared(arm: Arm, case: Planned) -> dict[str, Any]:
 
 
 def _ask(workers: dict[str, Worker], arm: str, do: str, **words: Any) -> dict[str, Any]:
-    try:
+    with _naming(arm):
         return workers[arm].ask(do, **words)
+
+
+@contextmanager
+def _naming(arm: str) -> Iterator[None]:
+    """Whatever fails inside says in which arm."""
+    try:
+        yield
     except CaseFailed as error:
         raise CaseFailed(error.kind, f"{error.kind} in {arm}: {error}") from error
 
