@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from wild import Ending
 from convbench import harness, opening, subject
 from convbench.errors import CaseFailed, ConvbenchError, Unavailable
 from convbench.record import Case, Choice, Clip, Parts, Protocol, Record, Whole
+from convbench.registry import probes
 
 QUICK = Protocol(max_warmup=0.02, max_time=0.05, min_samples=6, target=0.5)
 SMALL = Clip(1, 2, 3, 8, 8)
@@ -117,6 +119,15 @@ def test_metrics_choose_probes_in_running_order():
     assert [plugin.name for plugin in harness.select(["latency", "params"])] == ["params", "latency"]
     assert not harness.needs_isolation(["params", "macs"])
     assert harness.needs_isolation(["memory"])
+
+
+def test_the_reference_workload_knows_the_device_only():
+    held = subject.assemble(case(), seed=0)
+    without_a_model = replace(held, model=None, forward=None, inputs=None)
+    (reading,) = probes.get("reference").build(without_a_model, QUICK)
+    assert (reading.metric.name, reading.metric.unit, reading.metric.better) == ("reference_s", "s", "neither")
+    assert len(reading.samples) >= QUICK.min_samples
+    assert min(reading.samples) > 0
 
 
 def test_an_unknown_metric_is_named():

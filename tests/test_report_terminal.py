@@ -6,6 +6,7 @@ import pytest
 import records
 from rich.console import Console
 
+from convbench.report.names import apart
 from convbench.report.terminal import line, table
 
 
@@ -89,3 +90,10 @@ def test_thousands_of_cases_do_not_flood_the_terminal():
 
 def test_nothing_is_printed_for_nothing():
     assert printed([], 80).strip() == ""
+
+
+def test_a_table_of_cases_leaves_out_what_all_of_them_share():
+    ids = [records.case(name, size).id for name, size in (("gap", None), ("fc", 128))]
+    assert apart(ids) == (["gap/32", "fc/128"], ["conv", "lstm128", "1x16x3x64x64", "eager", "inference", "cpu"])
+    assert apart(ids[:1]) == (ids[:1], [])
+    assert apart([ids[0], "mypkg.net:build/1x2x3x8x8/eager/inference/cpu"])[0][0] == ids[0]

@@ -52,15 +52,25 @@ def exact_changes(match: Match) -> list[str]:
     return [f"{name}: {old:,.0f} before, {new:,.0f} now" for name, old, new in pairs if _differ(old, new)]
 
 
-def normalised(matches: Sequence[Match]) -> list[Interval | None]:
-    """Ratios divided by the median ratio of all cases, which takes away what slowed the whole machine.
+def machine(matches: Sequence[Match]) -> float | None:
+    """By how much the machine itself was slower in the second run: the reference workload's median ratio of all cases.
 
-    None without a ratio; meaningful from three cases on, and blind to a change that slows all of them alike.
+    None where no case has it in both runs.
     """
-    ratios = [match.ratios[1] for match in matches]
-    known = [ratio.median for ratio in ratios if ratio]
-    common = median(known) if len(known) > 2 else 1.0
-    return [Interval(*(value / common for value in ratio)) if ratio else None for ratio in ratios]
+    known = [after / before for before, after in filter(None, map(_reference, matches))]
+    return median(known) if known else None
+
+
+def normalised(matches: Sequence[Match], factor: float) -> list[Interval | None]:
+    """Ratios without what the machine's ``factor`` explains; None without a ratio."""
+    ratios = (match.ratios[1] for match in matches)
+    return [Interval(*(value / factor for value in ratio)) if ratio else None for ratio in ratios]
+
+
+def _reference(match: Match) -> tuple[float, float] | None:
+    """Seconds of the reference workload beside this case, in the first run and in the second."""
+    samples = [one.record.samples("reference_s") if one else () for one in match.results]
+    return (median(samples[0]), median(samples[1])) if all(samples) else None
 
 
 def _value(record: Record, name: str) -> float | None:

@@ -10,15 +10,16 @@ from typing import NamedTuple
 from convbench.check.decision import Ratio
 from convbench.check.outcome import CaseOutcome, Fact, Outcome, SideOutcome
 from convbench.check.verdict import Verdict, verdicts
-from convbench.report import units
+from convbench.report import names, units
 
 HEADINGS = ("case", "base", "head", "ratio", "95 % interval", "pairs", "verdict")
 
 
 class Row(NamedTuple):
-    """One case as people read it; ``details`` are exact facts and reasons, a sentence each."""
+    """One case as people read it: ``name`` tells it from the others, ``details`` are exact facts and reasons."""
 
     case: str
+    name: str
     base: str
     head: str
     ratio: str
@@ -29,11 +30,13 @@ class Row(NamedTuple):
 
     @property
     def cells(self) -> tuple[str, ...]:
-        return (self.case, self.base, self.head, self.ratio, self.interval, self.pairs, self.verdict)
+        return (self.name, self.base, self.head, self.ratio, self.interval, self.pairs, self.verdict)
 
 
 def rows(outcome: Outcome) -> list[Row]:
-    return [_row(one) for one in verdicts(outcome)]
+    judged = verdicts(outcome)
+    apart, _ = names.apart([one.case.id for one in judged])
+    return [_row(one, name) for one, name in zip(judged, apart, strict=True)]
 
 
 def headline(outcome: Outcome) -> str:
@@ -56,7 +59,9 @@ def footing(outcome: Outcome) -> list[str]:
     """How it was measured and what counts as a regression."""
     settings, rule = outcome.settings, outcome.rule
     threads = f"{settings.threads} thread{'s' if settings.threads > 1 else ''}"
+    _, shared = names.apart([case.id for case in outcome.cases])
     lines = [
+        *([f"in every case: {', '.join(shared)}"] if shared else []),
         (
             f"slower than {rule.tolerance:.1%} in pairs of fresh processes, and again in new pairs, is a regression; "
             f"ok means less than {rule.guard:.1%} slower; {threads}, allocator {settings.allocator}, "
@@ -80,11 +85,12 @@ def interval(ratio: Ratio) -> str:
     return f"{ratio.low:.3f} to {ratio.high:.3f}"
 
 
-def _row(one: Verdict) -> Row:
+def _row(one: Verdict, name: str) -> Row:
     case = one.case
     faster = " (faster)" if one.word == "ok" and one.faster else ""
     return Row(
         case.id,
+        name,
         units.seconds(_seconds(case, 0)),
         units.seconds(_seconds(case, -1)),
         f"{one.ratio.estimate:.3f}" if one.ratio else units.MISSING,

@@ -5,14 +5,18 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
 from convbench import __version__
 from convbench.errors import ConvbenchError, Interrupted
 
+if TYPE_CHECKING:
+    from rich.console import Console
+
 MEASURED, INCOMPLETE = 0, 5
+LOG_WIDTH = 160
 
 app = typer.Typer(
     name="convbench",
@@ -62,6 +66,14 @@ def top(version: Annotated[bool, typer.Option("--version", help="Print the versi
 def _fail(message: str, code: int) -> NoReturn:
     print(f"convbench: {message}", file=sys.stderr)
     sys.exit(code)
+
+
+def console() -> Console:
+    """Standard output, with room for a table where it is a file or the log of a CI system."""
+    from rich.console import Console
+
+    made = Console()
+    return made if made.is_terminal or "COLUMNS" in os.environ else Console(width=LOG_WIDTH)
 
 
 def import_from_here(suite: str) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from convbench.cli.app import Only, Overrides, Skip, Source, app
+from convbench.cli.app import Only, Overrides, Skip, Source, app, console
 from convbench.errors import ConvbenchError
 
 if TYPE_CHECKING:
@@ -160,23 +160,20 @@ def _keep(outcome: Outcome, as_json: Path, junit: Path | None, summary: Path | N
 
 def _show(outcome: Outcome) -> int:
     """Print the table and what it means; returns the exit code."""
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     from convbench.check import words
     from convbench.check.verdict import exit_code
 
-    console = Console()
+    out = console()
     table = Table(title=Text(words.heading(outcome)), title_justify="left", box=None, padding=(0, 1), pad_edge=False)
     for name in words.HEADINGS:
         table.add_column(name, justify="left" if name in ("case", "verdict") else "right", overflow="fold")
     rows = words.rows(outcome)
     for row in rows:
         table.add_row(*map(Text, row.cells))
-    console.print(table)
+    out.print(table)
     details = [f"{row.case}: {detail}" for row in rows for detail in row.details]
-    console.print(
-        "\n".join([*details, *words.footing(outcome), words.headline(outcome)]), markup=False, highlight=False
-    )
+    out.print("\n".join([*details, *words.footing(outcome), words.headline(outcome)]), markup=False, highlight=False)
     return exit_code(outcome)

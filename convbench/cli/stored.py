@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from convbench.cli.app import app
+from convbench.cli.app import app, console
 from convbench.errors import Refused
 
 if TYPE_CHECKING:
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 COMPARABLE, LOOKS_SLOWER = 0, 3
 SLOWER = 1.02
-ADVISORY = """Advisory: the baseline's code cannot be measured beside head, so nothing is decided, and ratios are
-relative to the median of all cases. Give --base a git ref, a wheel or a directory for a verdict."""
+ADVISORY = """Advisory: the baseline's code cannot be measured beside head, so nothing is decided.
+Give --base a git ref, a wheel or a directory for a verdict."""
 
 
 @app.command()
@@ -35,6 +35,8 @@ def compare(
     _print(found, [match.ratios[1] if found.comparable else None for match in found.matches])
     if not found.comparable:
         raise Refused(f"the milliseconds are not comparable: {'; '.join(found.differing)}")
+    if factor := stored.machine(found.matches):
+        print(f"The reference workload, the same in every run, took {factor:.3f} times as long in the second.")
     print(
         "Two recordings of two moments: other processes and other hours differ too. To decide, use `convbench check`."
     )
@@ -71,30 +73,37 @@ def advise(baseline: Path, suite: str, overrides: Sequence[str], device: str) ->
         records = list(harness.run(prepared.plan.cases, prepared.measure))
     after: Stored = (now, list(harness.stamped(records, prepared.fingerprint)))
     found = stored.lay_side_by_side(before, after)
-    ratios = stored.normalised(found.matches)
+    factor = stored.machine(found.matches)
+    ratios = stored.normalised(found.matches, factor or 1.0)
     _print(found, ratios)
+    if factor is None:
+        print("The baseline has no reference workload: ratios hold what the machine was slower or faster by.")
+    else:
+        print(f"Ratios are over that of the reference workload, {factor:.3f}: how much slower the machine was.")
     print(ADVISORY)
     return LOOKS_SLOWER if any(ratio and ratio.low > SLOWER for ratio in ratios) else COMPARABLE
 
 
 def _print(found: Comparison, ratios: Sequence[Interval | None]) -> None:
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     from convbench.check import stored
-    from convbench.report import units
+    from convbench.report import names, units
 
     table = Table(box=None, padding=(0, 1), pad_edge=False)
     for name in ("case", "first", "second", "ratio", "exact changes"):
         table.add_column(name, justify="left" if name in ("case", "exact changes") else "right", overflow="fold")
-    for match, ratio in zip(found.matches, ratios, strict=True):
+    apart, shared = names.apart([match.case.id for match in found.matches])
+    for name, match, ratio in zip(apart, found.matches, ratios, strict=True):
         latencies = [units.interval(one.latency) if one else units.MISSING for one in match.results]
         shown = units.speedup(ratio) if ratio else units.MISSING
-        cells = (match.case.id, *latencies, shown, ", ".join(stored.exact_changes(match)))
+        cells = (name, *latencies, shown, ", ".join(stored.exact_changes(match)))
         table.add_row(*map(Text, cells))
-    console = Console()
-    console.print(table)
+    out = console()
+    out.print(table)
+    if shared:
+        out.print(f"in every case: {', '.join(shared)}", markup=False, highlight=False)
     for name, cases in zip(("first", "second"), found.alone, strict=True):
         for case in cases:
-            console.print(f"only in the {name} run: {case}", markup=False, highlight=False, soft_wrap=True)
+            out.print(f"only in the {name} run: {case}", markup=False, highlight=False, soft_wrap=True)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from convbench.subject import Subject
 
 Probe = Callable[["Subject", Protocol], Iterable[Reading | Finding]]
-ORDER = ("params", "macs", "prediction", "latency", "stages", "phases", "memory", "crosscheck", "compile")
+ORDER = ("params", "macs", "prediction", "latency", "stages", "phases", "memory", "reference", "crosscheck", "compile")
 _STATIC: set[Probe] = set()
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import compress
+
 from convbench.analysis.results import Result
 from convbench.record import Parts
 
@@ -28,3 +31,13 @@ def trained(parts: Parts) -> str:
 def setup(one: Result) -> str:
     """``spatial-softmax, LSTM input 64, compile``"""
     return f"{model(one)}, {one.case.variant_name}"
+
+
+def apart(ids: Sequence[str]) -> tuple[list[str], list[str]]:
+    """What tells these case ids apart, ``flatten/8192/eager`` each, and the parts that all of them share."""
+    parts = [one.split("/") for one in ids]
+    if len(ids) < 2 or len({len(one) for one in parts}) > 1:
+        return list(ids), []
+    differs = [len(set(values)) > 1 for values in zip(*parts, strict=True)]
+    shared = [part for part, telling in zip(parts[0], differs, strict=True) if not telling]
+    return ["/".join(compress(one, differs)) for one in parts], shared
