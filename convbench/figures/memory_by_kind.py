@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-
-from matplotlib.axes import Axes as MplAxes
+from collections.abc import Iterator, Sequence
 
 from convbench.analysis.results import Result, measured, typical
 from convbench.figures import Drawing, scales
-from convbench.figures.style import HUES, MUTED, PAPER, TEXT, canvas, short
+from convbench.figures.bars import Room, Shares, bars
+from convbench.figures.style import HUES, MUTED
 from convbench.registry import figures
 
 ROWS = 16
 EXACT = 5e-4
-KINDS = {
+_HUES = {
     "weights": 0, "inputs": 7, "activations": 1, "workspace": 2, "gradients": 3, "optimizer": 4, "temporaries": 5,
 }  # fmt: skip
-"""Each kind and the number of its hue."""
+KINDS = {kind: (kind, HUES[number]) for kind, number in _HUES.items()}
+"""Each kind, its words and its colour."""
 
 STEMS = ("cpu_peak_tensor_bytes", "cuda_peak_allocated_bytes")
 
@@ -48,23 +48,12 @@ def error_of_prediction(one: Result) -> float | None:
     return predicted / peak - 1 if predicted and peak else None
 
 
-def _draw(shares: Mapping[Result, Mapping[str, float]], scenario: str, device: str) -> Drawing:
-    axes = canvas(height=66 + 21 * len(shares), left=128, right=150, top=44, bottom=22)
-    _bars(axes, shares)
-    for row, (one, share) in enumerate(shares.items()):
-        error = error_of_prediction(one)
-        said = scales.label(sum(share.values()), "B", 3) + _words(error)
-        axes.text(1.015, row, said, va="center", fontsize=9, color=TEXT)
-    axes.set_yticks(range(len(shares)), [_name(one) for one in shares], fontsize=9)
-    axes.set_ylim(len(shares) - 0.45, -0.55)
-    axes.set_xlim(0, 1)
-    axes.set_xticks((0, 0.5, 1), ("0 %", "50 %", "100 %"), fontsize=9)
-    axes.tick_params(length=0)
-    axes.spines[["left", "bottom"]].set_visible(False)
-    axes.legend(
-        loc="lower left", bbox_to_anchor=(-0.4, 1.0), ncols=4, frameon=False, fontsize=9, labelcolor=TEXT,
-        borderpad=0.2, handlelength=0.9, handleheight=0.9, columnspacing=1.1, handletextpad=0.4,
-    )  # fmt: skip
+def _draw(shares: Shares, scenario: str, device: str) -> Drawing:
+    ends = [
+        scales.label(sum(share.values()), "B", 3) + _words(error_of_prediction(one)) for one, share in shares.items()
+    ]
+    axes = bars(shares, KINDS, ends, Room(right=150, top=44, legend=-0.4, columns=4))
+    axes.axvline(0, color=MUTED, linewidth=0.8)
     return Drawing(
         name=f"memory-by-kind-{scenario}-{device.replace(':', '')}",
         title=f"Peak memory by kind, {scenario}, {device}",
@@ -80,18 +69,3 @@ def _words(error: float | None) -> str:
     if error is None:
         return ""
     return ", as predicted" if abs(error) < EXACT else f", predicted {100 * error:+.1f} %"
-
-
-def _bars(axes: MplAxes, shares: Mapping[Result, Mapping[str, float]]) -> None:
-    present = [kind for kind in KINDS if any(share.get(kind) for share in shares.values())]
-    ends = [0.0] * len(shares)
-    for kind in present:
-        widths = [share.get(kind, 0.0) / sum(share.values()) for share in shares.values()]
-        axes.barh(range(len(shares)), widths, left=ends, height=0.68, color=HUES[KINDS[kind]], edgecolor=PAPER,
-                  linewidth=0.6, label=kind)  # fmt: skip
-        ends = [end + width for end, width in zip(ends, widths, strict=True)]
-    axes.axvline(0, color=MUTED, linewidth=0.8)
-
-
-def _name(one: Result) -> str:
-    return short(f"{one.series} {one.lstm_input:,}" if one.lstm_input else one.series, 24)

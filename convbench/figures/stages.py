@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
-
-from matplotlib.axes import Axes as MplAxes
 
 from convbench.analysis.advice import rank, widest
 from convbench.analysis.results import Result, measured, typical
 from convbench.figures import Drawing, scales
-from convbench.figures.style import PAPER, STAGE_HUES, TEXT, canvas, short
+from convbench.figures.bars import Room, Shares, bars
+from convbench.figures.style import STAGE_HUES
 from convbench.record import STAGES
 from convbench.registry import figures
 
@@ -18,6 +17,8 @@ ROWS = 14
 WORDS = {"lstm": "LSTM", "graphs": "compiler's graphs"}
 PARTS = (*STAGES, "graphs", "optimizer", "other")
 """The stages, what stands for them in compiled cases, training's last phase, and the rest."""
+
+LOOKS = {part: (WORDS.get(part, part), STAGE_HUES[part]) for part in PARTS}
 
 
 class Split(NamedTuple):
@@ -88,28 +89,9 @@ def _distance(one: Result) -> float:
     return abs((one.lstm_input or 0) - 128)
 
 
-def _draw(split: Split, shares: Mapping[Result, Mapping[str, float]]) -> Drawing:
-    axes = canvas(height=52 + 21 * len(shares), left=128, right=66, top=30, bottom=22)
-    _bars(axes, shares)
-    for row, share in enumerate(shares.values()):
-        axes.text(
-            1.015,
-            row,
-            scales.label(sum(share.values()), split.unit, 3),
-            va="center",
-            fontsize=9,
-            color=TEXT,
-        )
-    axes.set_yticks(range(len(shares)), [_name(one) for one in shares], fontsize=9)
-    axes.set_ylim(len(shares) - 0.45, -0.55)
-    axes.set_xlim(0, 1)
-    axes.set_xticks((0, 0.5, 1), ("0 %", "50 %", "100 %"), fontsize=9)
-    axes.tick_params(length=0)
-    axes.spines[["left", "bottom"]].set_visible(False)
-    axes.legend(
-        loc="lower left", bbox_to_anchor=(-0.01, 1.0), ncols=5, frameon=False, fontsize=9, labelcolor=TEXT,
-        borderpad=0.2, handlelength=0.9, handleheight=0.9, columnspacing=1.1, handletextpad=0.4,
-    )  # fmt: skip
+def _draw(split: Split, shares: Shares) -> Drawing:
+    ends = [scales.label(sum(share.values()), split.unit, 3) for share in shares.values()]
+    axes = bars(shares, LOOKS, ends, Room(right=66, top=30, legend=-0.01, columns=5))
     return Drawing(
         name=f"stages-{split.stem}",
         title=f"{split.words} by stage",
@@ -119,17 +101,3 @@ def _draw(split: Split, shares: Mapping[Result, Mapping[str, float]]) -> Drawing
         ),
         figure=axes.figure,  # type: ignore[arg-type]
     )
-
-
-def _bars(axes: MplAxes, shares: Mapping[Result, Mapping[str, float]]) -> None:
-    present = [stage for stage in PARTS if any(stage in share for share in shares.values())]
-    ends = [0.0] * len(shares)
-    for stage in present:
-        widths = [share.get(stage, 0.0) / sum(share.values()) for share in shares.values()]
-        axes.barh(range(len(shares)), widths, left=ends, height=0.68, color=STAGE_HUES[stage], edgecolor=PAPER,
-                  linewidth=0.6, label=WORDS.get(stage, stage))  # fmt: skip
-        ends = [end + width for end, width in zip(ends, widths, strict=True)]
-
-
-def _name(one: Result) -> str:
-    return short(f"{one.series} {one.lstm_input:,}" if one.lstm_input else one.series, 24)
