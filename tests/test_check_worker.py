@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import math
 import os
+import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -102,6 +104,59 @@ def test_work_that_is_put_in_is_as_much_as_was_asked_and_is_seen_by_a_pair(side,
     assert 1.5 < math.exp(measured[case.id].log_ratio()) < 3
     assert 0.75 < math.exp(measured[planned[0].id].log_ratio()) < 1.33
     assert len(measured[case.id].rounds) % 6 == 0
+
+
+@pytest.mark.parametrize(
+    ("waited", "others", "around", "seconds"),
+    [
+        (0, 0, 2_000, 9e-3),
+        (3_000_000, 0, 2_000, 6.002e-3),
+        (3_000_000, 1_000_000, 2_000, 7.002e-3),
+        (3_000_000, 4_000_000, 2_000, 9e-3),
+        (3_000_000, 0, 3_000_000, 9e-3),
+    ],
+    ids=["nothing", "another process", "partly its own threads", "its own threads", "before or after the call"],
+)
+def test_only_waits_that_other_processes_caused_are_taken_off(monkeypatch, waited, others, around, seconds):
+    """A call of 9 ms as the clock on the wall has it."""
+    ready = worker.Ready()
+    monkeypatch.setattr(ready, "_waited", iter([50, 50 + waited]).__next__)
+    monkeypatch.setattr(ready, "_others", iter([70, 70 + others]).__next__)
+    ticks = iter([0, around // 2, around // 2 + 9_000_000, around + 9_000_000])
+    monkeypatch.setattr(worker.time, "perf_counter_ns", ticks.__next__)
+    assert ready.timed(lambda: None) == pytest.approx(seconds)
+
+
+def test_without_linuxs_statistics_nothing_is_taken_off(monkeypatch):
+    def lacks(*_: object) -> int:
+        raise FileNotFoundError
+
+    monkeypatch.setattr(worker.os, "open", lacks)
+    assert worker.Ready()._waited() == 0
+
+
+@pytest.mark.skipif(not Path("/proc/thread-self/schedstat").exists(), reason="the kernel does not tell")
+def test_a_call_beside_a_busy_process_takes_little_more_than_it_runs():
+    def spin():
+        start = time.thread_time_ns()
+        while time.thread_time_ns() - start < 100_000_000:
+            pass
+
+    allowed = os.sched_getaffinity(0)
+    core = min(allowed)
+    busy = f"import os; os.sched_setaffinity(0, {{{core}}}); print(flush=True)\nwhile True: pass"
+    hog = subprocess.Popen([sys.executable, "-c", busy], stdout=subprocess.PIPE)
+    try:
+        hog.stdout.readline()
+        os.sched_setaffinity(0, {core})
+        start = time.perf_counter()
+        ready = worker.Ready().timed(spin)
+        wall = time.perf_counter() - start
+    finally:
+        os.sched_setaffinity(0, allowed)
+        hog.kill()
+        hog.communicate()
+    assert ready - 0.1 < (wall - 0.1) / 2
 
 
 @pytest.mark.parametrize("arms", [["a", "b"], ["a", "b", "c"]])

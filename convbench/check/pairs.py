@@ -24,11 +24,11 @@ from convbench.errors import CaseFailed
 MIN_ROUNDS, ENOUGH_ROUNDS, MAX_ROUNDS = 6, 12, 24
 BALANCED = 6
 """Every order of two or of three arms comes equally often in so many rounds."""
-RESOLVED = 0.02
+RESOLVED = 0.01
 """Standard error of a pair's log ratio from which on a new pair tells more than further rounds of this one.
 
-Fresh processes differ by 1-2.5 % (reports/gate), which rounds cannot reduce: on a quiet machine 24 rounds spread as 12
-do. Beside a busy process rounds are what is missing.
+Fresh processes differ by 1-2 % (reports/gate), which rounds cannot reduce. Beside a busy process it is rounds that are
+missing: 24 instead of 12 halve the spread of a pair there, and change nothing on a quiet machine.
 """
 WARM_SECONDS, MIN_WARM, MAX_WARM = 0.1, 3, 200
 LONG_CALL = 0.05

@@ -35,6 +35,7 @@ class Worker:
     def __init__(self) -> None:
         self.run: Callable[[], Any] = lambda: None
         self.device = "cpu"
+        self.ready = Ready()
 
     def hello(self, threads: int, case: Any = None) -> Answer:
         """Import what measuring needs, and what building the case imports besides; says which versions.
@@ -130,12 +131,12 @@ class Worker:
         return {}
 
     def slice(self, seconds: float, least: int) -> Answer:
-        """One unrecorded call, then calls for ``seconds``: the fastest on the host, and on a CUDA device."""
+        """One unrecorded call, then calls of ``seconds`` together: the fastest on the host, and on a CUDA device."""
         self._timed()
-        best, device, calls, start = float("inf"), float("inf"), 0, time.perf_counter()
-        while calls < least or time.perf_counter() - start < seconds:
+        best, device, calls, spent = float("inf"), float("inf"), 0, 0.0
+        while calls < least or spent < seconds:
             host, on_device = self._timed_both()
-            best, device, calls = min(best, host), min(device, on_device), calls + 1
+            best, device, calls, spent = min(best, host), min(device, on_device), calls + 1, spent + host
         return {"best": best, "device": device if device < best * 1e6 else None, "state": _throttling(self.device)}
 
     def release(self) -> Answer:
@@ -149,9 +150,7 @@ class Worker:
 
     def _timed_both(self) -> tuple[float, float]:
         if self.device == "cpu":
-            start = time.perf_counter_ns()
-            self.run()
-            return (time.perf_counter_ns() - start) * 1e-9, float("inf")
+            return self.ready.timed(self.run), float("inf")
         return _timed_on_gpu(self.run, self.device)
 
     def _against(self, other: Callable[[], Any], seconds: float) -> float:
@@ -168,6 +167,37 @@ class Worker:
             ratios.append(pair[0] / pair[1])
         self.run = prepared
         return float(statistics.median(ratios))
+
+
+class Ready:
+    """A clock that stops while the call could run but another process has its core, where Linux tells how long that is.
+
+    What cannot be laid to other processes is never taken off: waits that may have been before or after the call, and
+    those for as long as other threads of this process ran.
+    """
+
+    def __init__(self) -> None:
+        self.statistics: int | None = None
+        with contextlib.suppress(OSError):
+            self.statistics = os.open("/proc/thread-self/schedstat", os.O_RDONLY)
+
+    def timed(self, run: Callable[[], Any]) -> float:
+        """Seconds of a call."""
+        before, waited, others = time.perf_counter_ns(), self._waited(), self._others()
+        start = time.perf_counter_ns()
+        run()
+        end = time.perf_counter_ns()
+        waited, others = self._waited() - waited, self._others() - others
+        outside = time.perf_counter_ns() - before - (end - start)
+        return (end - start - max(0, waited - others - outside)) * 1e-9
+
+    def _waited(self) -> int:
+        """Nanoseconds that this thread was ready to run and did not."""
+        return int(os.pread(self.statistics, 64, 0).split()[1]) if self.statistics is not None else 0
+
+    def _others(self) -> int:
+        """Nanoseconds that other threads of this process ran."""
+        return time.process_time_ns() - time.thread_time_ns()
 
 
 def _trim_heap() -> None:
