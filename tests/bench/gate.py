@@ -35,8 +35,9 @@ OUT = Path("reports/gate")
 HEADER = """\
 Made by `tests/bench/gate.py` from `trials.jsonl`; the machine is in `environment.json`. A verdict is one case; red is
 `regression` or the tool's word for it, passed is `ok`, which is wrong where work was put in; spread is of a pair's
-ratio; a check has six cases. `its threshold moving`, `its top left over` and `twelve to confirm` are of `check` as it
-was before it held glibc, before it trimmed the heap, and before a suspect got a second look."""
+ratio; a check has six cases. What stands behind a comma are earlier versions of `check`: before it held glibc (`its
+threshold moving`), trimmed the heap (`its top left over`), looked twice at a suspect (`twelve to confirm`), stopped its
+clock while another process has the core (`waits counted`), and measured slices by that clock (`short slices`)."""
 HEADINGS = (
     "tool", "allocator", "hogs a core", "beside", "rule", "put in", "timed as", "seen as", "spread", "verdicts", "red",
     "95 % bounds", "passed", "undecided", "s a case",
