@@ -18,6 +18,7 @@ from typing import Protocol as Interface
 from convbench import __version__, environment, harness, store
 from convbench.check import floor
 from convbench.check.link import Settings
+from convbench.check.rule import Rule
 from convbench.errors import CaseFailed, ConvbenchError, StoreError, SuiteError
 from convbench.isolate import Isolated, preloads
 from convbench.preflight import Plan, preflight, resolve
@@ -80,7 +81,7 @@ class Prepared:
             fingerprint=self.fingerprint,
             convbench=__version__,
             started=datetime.now(UTC).isoformat(timespec="seconds"),
-            visible_slowdown=floor.known(self.facts, Settings()),
+            visible_slowdown=floor.known(self.facts, Settings(), Rule()),
         )
 
 

@@ -12,9 +12,9 @@ import psutil
 import pytest
 
 from convbench.check import files, gate, link, outcome, pairs, verdict, words
-from convbench.check.decision import Rule
 from convbench.check.inspection import Request
 from convbench.check.link import Settings
+from convbench.check.rule import Rule
 from convbench.check.sides import Side, room
 from convbench.errors import BuildFailed, Refused, StoreError, SuiteError
 

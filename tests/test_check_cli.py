@@ -18,6 +18,7 @@ from test_check_sides import run as git
 
 from convbench import store
 from convbench.check import floor, link, lock, outcome
+from convbench.check.rule import Rule
 
 FAKE = Path(__file__).with_name("fake_worker.py")
 WITH_FAKE = f"""
@@ -279,14 +280,15 @@ def test_a_base_whose_convbench_is_too_old_is_exit_5(here):
     assert "No module named 'convbench.opening'" in done.stderr
 
 
-def test_the_floor_is_kept_by_machine_and_setting(tmp_path, monkeypatch):
+def test_the_floor_is_kept_by_machine_setting_and_rule(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    machine, settings = {"cpu": "a", "torch": "2.13"}, link.Settings()
-    assert floor.known(machine, settings) is None
-    floor.keep(machine, settings, 0.03)
-    assert floor.known(machine, settings) == 0.03
-    assert floor.known(machine | {"cpu": "b"}, settings) is None
-    assert floor.known(machine, link.Settings(allocator="glibc-arena")) is None
+    machine, settings, rule = {"cpu": "a", "torch": "2.13"}, link.Settings(), Rule()
+    assert floor.known(machine, settings, rule) is None
+    floor.keep(machine, settings, rule, 0.03)
+    assert floor.known(machine, settings, rule) == 0.03
+    assert floor.known(machine | {"cpu": "b"}, settings, rule) is None
+    assert floor.known(machine, link.Settings(allocator="glibc-arena"), rule) is None
+    assert floor.known(machine, settings, Rule.detecting(0.03)) is None
 
 
 def test_help_of_a_check_needs_no_torch():

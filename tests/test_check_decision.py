@@ -10,7 +10,7 @@ import pytest
 from scipy.stats import norm
 
 from convbench.check import decision, outcome, verdict
-from convbench.check.decision import Rule
+from convbench.check.rule import Rule
 
 RULE = Rule()
 

@@ -9,11 +9,12 @@ import pytest
 from test_check_cli import SAME, convbench, here, tell  # noqa: F401
 
 from convbench.check import selftest
-from convbench.check.decision import Rule
 from convbench.check.link import Settings
+from convbench.check.rule import Rule
 from convbench.check.selftest import Trial
 
-ONE = Trial(0.0, 0.0, "gap", "ok", 0.001, 8, 9.0, {"threads": 1, "allocator": "glibc", "tolerance": 0.02})
+SETTINGS = {"threads": 1, "allocator": "glibc", "device": "cpu", "tolerance": 0.02}
+ONE = Trial(0.0, 0.0, "gap", "ok", 0.001, 8, 9.0, SETTINGS)
 
 
 def trials(slowdown: float, **words: int) -> list[Trial]:
@@ -54,6 +55,8 @@ def test_trials_are_appended_and_only_those_of_the_same_setting_are_counted(tmp_
         assert len(list(selftest.append([ONE, other], path))) == 2
     assert selftest.stored(path, Settings(), Rule()) == [ONE, ONE]
     assert selftest.stored(path, Settings(allocator="glibc-arena"), Rule()) == [other, other]
+    assert selftest.stored(path, Settings(device="cuda"), Rule()) == []
+    assert selftest.stored(path, Settings(), Rule.detecting(0.03)) == []
     assert selftest.stored(tmp_path / "none", Settings(), Rule()) == []
 
 

@@ -11,6 +11,7 @@ import records
 from convbench import sweep
 from convbench.check import floor
 from convbench.check.link import Settings
+from convbench.check.rule import Rule
 from convbench.report.facts import protocol
 from convbench.suite import load
 
@@ -36,5 +37,5 @@ def test_a_run_remembers_the_floor_of_its_machine(tmp_path: Path, monkeypatch: p
     suite = load("smoke", ["metrics=[params]"])
     with sweep.prepare(suite, "cpu", sweep.Selection(), "") as prepared:
         assert prepared.run().visible_slowdown is None
-        floor.keep(prepared.facts, Settings(), 0.05)
+        floor.keep(prepared.facts, Settings(), Rule(), 0.05)
         assert prepared.run().visible_slowdown == 0.05

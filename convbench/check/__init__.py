@@ -1,6 +1,6 @@
 """The latency gate: base and head measured side by side now, and one verdict a case that never cries wolf.
 
 ``sides`` makes the trees, ``link`` starts ``worker`` in each, ``pairs`` times them in alternation, ``decision`` judges
-the pairs' log ratios, ``gate`` leads through it and ``outcome`` holds what comes out. Nothing here imports torch but
-the worker, which runs in processes of its own and imports the code of its side.
+the pairs' log ratios by a ``rule``, ``gate`` leads through it and ``outcome`` holds what comes out. Nothing here
+imports torch but the worker, which runs in processes of its own and imports the code of its side.
 """

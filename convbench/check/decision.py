@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import numpy as np
 from scipy.stats import wilcoxon
+
+from convbench.check.rule import Rule
 
 Call = Literal["ok", "suspect", "undecided"]
 Confirmation = Literal["regression", "ok", "undecided"]
@@ -33,20 +34,6 @@ confirm nothing. The pairs are chosen by base alone, so that choosing favours no
 """
 SPENT = {8: 0.0, 14: 0.2, 20: 0.2, 26: 0.25, 32: 0.35}
 """Pairs at each look, and the share of alpha that may be spent at it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """Relative slowdowns: up to ``tolerance`` is no regression, from ``guard`` on is no pass."""
-
-    tolerance: float = 0.02
-    guard: float = 0.04
-    alpha: float = 0.01
-
-    @classmethod
-    def detecting(cls, slowdown: float) -> Rule:
-        """The rule that is meant to see a slowdown, such as 0.05 (which is the default rule)."""
-        return cls(0.4 * slowdown, 0.8 * slowdown)
 
 
 class Ratio(NamedTuple):

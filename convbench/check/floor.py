@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from convbench.check.link import Settings
+from convbench.check.rule import Rule
 from convbench.record import Scalar
 
 IDENTITY = ("cpu", "gpu", "cores", "torch", "python")
@@ -18,22 +19,22 @@ def path() -> Path:
     return Path(cache) / "convbench" / "floor.json"
 
 
-def known(environment: Mapping[str, Scalar], settings: Settings) -> float | None:
-    """What the selftest of a machine and software like this saw, as a relative slowdown; None where none was run."""
-    found = _stored().get(_key(environment, settings))
+def known(environment: Mapping[str, Scalar], settings: Settings, rule: Rule) -> float | None:
+    """The relative slowdown that the rule saw in a selftest of such a machine and software; None where none was run."""
+    found = _stored().get(_key(environment, settings, rule))
     return float(found) if found is not None else None
 
 
-def keep(environment: Mapping[str, Scalar], settings: Settings, slowdown: float) -> Path:
-    stored = _stored() | {_key(environment, settings): slowdown}
+def keep(environment: Mapping[str, Scalar], settings: Settings, rule: Rule, slowdown: float) -> Path:
+    stored = _stored() | {_key(environment, settings, rule): slowdown}
     path().parent.mkdir(parents=True, exist_ok=True)
     path().write_text(json.dumps(stored, indent=1) + "\n")
     return path()
 
 
-def _key(environment: Mapping[str, Scalar], settings: Settings) -> str:
+def _key(environment: Mapping[str, Scalar], settings: Settings, rule: Rule) -> str:
     machine = (f"{environment.get(name)}" for name in IDENTITY)
-    return " | ".join((*machine, f"{settings.threads} threads", settings.allocator))
+    return " | ".join((*machine, f"{settings.threads} threads", settings.allocator, f"over {rule.tolerance:g}"))
 
 
 def _stored() -> dict[str, float]:

@@ -11,11 +11,12 @@ from typing import Protocol
 
 from convbench import __version__
 from convbench.check import decision, pairs
-from convbench.check.decision import CONFIRM_AT_MOST, CONFIRM_LEVELS, Rule
+from convbench.check.decision import CONFIRM_AT_MOST, CONFIRM_LEVELS
 from convbench.check.inspection import Inspected, Request, inspect
 from convbench.check.link import Settings
 from convbench.check.outcome import CaseOutcome, Confirming, Outcome, SideOutcome, Timing
 from convbench.check.pairs import Arm, Failed, Planned
+from convbench.check.rule import Rule
 from convbench.check.sides import Side
 
 

@@ -14,8 +14,9 @@ from statistics import median
 
 from pydantic import TypeAdapter, ValidationError
 
-from convbench.check.decision import Rule, repeats
+from convbench.check.decision import repeats
 from convbench.check.link import Settings
+from convbench.check.rule import Rule
 from convbench.errors import StoreError
 from convbench.record import Scalar
 

@@ -16,11 +16,11 @@ from pathlib import Path
 from scipy.stats import binomtest
 
 from convbench.check import decision, gate, inspection
-from convbench.check.decision import Rule
 from convbench.check.inspection import Request
 from convbench.check.link import Settings, Worker
 from convbench.check.outcome import CaseOutcome
 from convbench.check.pairs import Arm, Planned
+from convbench.check.rule import Rule
 from convbench.check.sides import Side
 from convbench.check.verdict import verdict
 from convbench.errors import Refused
@@ -143,7 +143,8 @@ def stored(path: Path, settings: Settings, rule: Rule) -> list[Trial]:
     if not path.exists():
         return []
     trials = [Trial(**json.loads(line)) for line in path.read_text().splitlines()]
-    wanted = {"threads": settings.threads, "allocator": settings.allocator, "tolerance": rule.tolerance}
+    names = ("threads", "allocator", "device")
+    wanted = {name: getattr(settings, name) for name in names} | {"tolerance": rule.tolerance}
     return [trial for trial in trials if all(trial.settings.get(key) == value for key, value in wanted.items())]
 
 

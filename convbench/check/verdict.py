@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from convbench.check import decision
-from convbench.check.decision import CONFIRM_LEVELS, OFF, Ratio, Rule
+from convbench.check.decision import CONFIRM_LEVELS, OFF, Ratio
 from convbench.check.outcome import CaseOutcome, Outcome
+from convbench.check.rule import Rule
 
 Word = Literal["ok", "regression", "inconclusive", "invalid"]
 FINE, REGRESSION, INCONCLUSIVE, INVALID = 0, 1, 3, 5

@@ -93,19 +93,19 @@ def _checked(request: Request, of_base: tuple[str, str, str], settings: Settings
     from dataclasses import replace
 
     from convbench.check import floor, gate, sides
-    from convbench.check.decision import Rule
+    from convbench.check.rule import Rule
 
     base, python, build = of_base
     if not 0.5 <= detect <= 50:
         raise ConvbenchError(f"--detect {detect:g}: a percentage from 0.5 to 50")
-    here = sides.Here.at(Path.cwd(), request.suite)
+    here, rule = sides.Here.at(Path.cwd(), request.suite), Rule.detecting(detect / 100)
     with ExitStack() as stack:
         room = stack.enter_context(sides.room())
         head = stack.enter_context(sides.materialise(".", here, room))
         other = stack.enter_context(sides.materialise(base, here, room, build))
         other = sides.with_python(other, python, room) if python else other
-        outcome = gate.check(other, head, request, (settings, Rule.detecting(detect / 100)), room, watcher())
-    return replace(outcome, floor=floor.known(outcome.head.environment, settings))
+        outcome = gate.check(other, head, request, (settings, rule), room, watcher())
+    return replace(outcome, floor=floor.known(outcome.head.environment, settings, rule))
 
 
 @contextmanager

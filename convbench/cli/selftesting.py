@@ -35,8 +35,8 @@ def selftest(
     """How often `check` cries wolf on this machine, and which slowdowns it sees: real checks, real extra work."""
     from convbench.check import floor, sides
     from convbench.check import selftest as test
-    from convbench.check.decision import Rule
     from convbench.check.inspection import Request
+    from convbench.check.rule import Rule
 
     settings, rule, wanted = settings_of(threads, allocator, device), Rule.detecting(detect / 100), _percents(slowdowns)
     here = sides.Here.at(Path.cwd(), suite)
@@ -50,7 +50,7 @@ def selftest(
     for line in test.told(found):
         print(line)
     if smallest := test.smallest_seen(found):
-        kept = floor.keep(made.environment, settings, smallest)
+        kept = floor.keep(made.environment, settings, rule, smallest)
         print(f"smallest slowdown seen in nine of ten: {smallest:.0%}, kept in {kept}")
 
 

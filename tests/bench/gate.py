@@ -123,10 +123,11 @@ def run(asked: argparse.Namespace) -> None:
     OUT.mkdir(parents=True, exist_ok=True)
     facts = describe("cpu")
     (OUT / "environment.json").write_text(json.dumps(facts, indent=1) + "\n")
-    wanted = [(tool, float(part) / 100) for tool in asked.tools.split(",") for part in asked.slowdowns.split(",")]
+    slowdowns = [float(part) / 100 for part in asked.slowdowns.split(",")]
+    wanted = [(tool, slowdown) for tool in asked.tools.split(",") for slowdown in slowdowns]
     asked.commit = facts["commit"]
     settings = Settings(allocator=asked.allocator)
-    put_in = {slowdown: calibrated(slowdown, settings) for _, slowdown in wanted}
+    put_in = {slowdown: calibrated(slowdown, settings) for slowdown in slowdowns}
     start, waiting = time.monotonic(), []
     while time.monotonic() - start < 60 * asked.minutes:
         waiting = waiting or random.sample(wanted, len(wanted))
