@@ -78,7 +78,7 @@ def test_the_verb_runs_checks_prints_figures_and_keeps_the_floor(here):  # noqa:
     assert "the selftest of this machine saw slowdowns from 10.0% on" in check.stdout
 
 
-@pytest.mark.parametrize("words", [("--slowdowns", "3,x"), ("--allocator", "x")])
+@pytest.mark.parametrize("words", [("--slowdowns", "3,x"), ("--allocator", "x"), ("--detect", "0")])
 def test_a_mistake_is_one_message(here, words):  # noqa: F811
     done = convbench(here, "selftest", "fake.json", *words)
     assert done.returncode == 2

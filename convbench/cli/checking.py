@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from convbench.check.inspection import Request
     from convbench.check.link import Settings
     from convbench.check.outcome import Outcome
+    from convbench.check.rule import Rule
 
 Device = Annotated[str, typer.Option(help="auto (the GPU where there is one), cpu, cuda or cuda:N.")]
 Threads = Annotated[int, typer.Option(min=1, help="Threads of both sides; more than one is noisier.")]
@@ -88,17 +89,23 @@ def settings_of(threads: int, allocator: str, device: str) -> Settings:
     return Settings(threads=threads, allocator=allocator, device=device)
 
 
+def rule_of(detect: float) -> Rule:
+    """The rule that is meant to see a slowdown, in percent. Raises ConvbenchError for one that no rule could."""
+    from convbench.check.rule import Rule
+
+    if not 0.5 <= detect <= 50:
+        raise ConvbenchError(f"--detect {detect:g}: a percentage from 0.5 to 50")
+    return Rule.detecting(detect / 100)
+
+
 def _checked(request: Request, of_base: tuple[str, str, str], settings: Settings, detect: float) -> Outcome:
     """The outcome of a check against (what, by which interpreter, built how)."""
     from dataclasses import replace
 
     from convbench.check import floor, gate, sides
-    from convbench.check.rule import Rule
 
     base, python, build = of_base
-    if not 0.5 <= detect <= 50:
-        raise ConvbenchError(f"--detect {detect:g}: a percentage from 0.5 to 50")
-    here, rule = sides.Here.at(Path.cwd(), request.suite), Rule.detecting(detect / 100)
+    here, rule = sides.Here.at(Path.cwd(), request.suite), rule_of(detect)
     with ExitStack() as stack:
         room = stack.enter_context(sides.room())
         head = stack.enter_context(sides.materialise(".", here, room))

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from convbench.cli.app import Only, Overrides, Skip, app
-from convbench.cli.checking import Allocator, Detect, Device, Threads, settings_of, undisturbed, watcher
+from convbench.cli.checking import Allocator, Detect, Device, Threads, rule_of, settings_of, undisturbed, watcher
 from convbench.errors import ConvbenchError
 
 
@@ -36,9 +36,8 @@ def selftest(
     from convbench.check import floor, sides
     from convbench.check import selftest as test
     from convbench.check.inspection import Request
-    from convbench.check.rule import Rule
 
-    settings, rule, wanted = settings_of(threads, allocator, device), Rule.detecting(detect / 100), _percents(slowdowns)
+    settings, rule, wanted = settings_of(threads, allocator, device), rule_of(detect), _percents(slowdowns)
     here = sides.Here.at(Path.cwd(), suite)
     with undisturbed(), ExitStack() as stack:
         room = stack.enter_context(sides.room())
