@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from convbench.record import Case, Protocol
+    from convbench.core.record import Case, Protocol
 
 MARKER = "convbench(suite, only=(), skip=(), device='auto'): run a test for every case of a suite"
 
@@ -47,8 +47,8 @@ def case_benchmark(request: pytest.FixtureRequest, benchmark: Any) -> Callable[[
     case, protocol = request.param
 
     def run() -> Any:
-        from convbench import harness
-        from convbench.opening import open_case
+        from convbench.measure import harness
+        from convbench.measure.first_call import open_case
 
         record = harness.measure(case, protocol, ("params", "macs"))
         held, _ = open_case(case, protocol.seed)
@@ -64,8 +64,9 @@ def _cases(
 ) -> list[tuple[Case, Protocol]]:
     path = next((folder / suite for folder in folders if (folder / suite).is_file()), Path(suite))
     sys.path[:0] = [str(folder) for folder in (path.parent, *folders) if str(folder) not in sys.path]
-    from convbench import environment, sweep
-    from convbench.errors import ConvbenchError
+    from convbench.core.errors import ConvbenchError
+    from convbench.measure.machine import environment
+    from convbench.runs import sweep
     from convbench.suite import load
 
     try:
@@ -92,7 +93,7 @@ def _until_done(run: Callable[[], Any], device: str) -> Callable[[], Any]:
 
 def _rounds(held: Any, protocol: Protocol) -> dict[str, int]:
     """Warm up as a suite does, then as many rounds as fill the protocol's time."""
-    from convbench.timing import clock_for, warm_up
+    from convbench.measure.timing import clock_for, warm_up
 
     run = _until_done(held.run, held.device)
     warm = warm_up(run, clock_for(held.device, run), protocol.max_warmup)

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import records
 
-from convbench.claims.evidence import Evidence
-from convbench.record import Case, Choice, Clip, Parts, Recurrent
+from convbench.analysis.claims.evidence import Evidence
+from convbench.core.record import Case, Choice, Clip, Parts, Recurrent
 
 SMALL = Choice("strided", (("batch_norm", True),))
 CIRCULAR = Choice("conv", (("channels", 8), ("padding_mode", "circular")))

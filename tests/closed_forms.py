@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from convbench.record import Recurrent
+from convbench.core.record import Recurrent
 
 GATES = {"lstm": 4, "gru": 3}
 

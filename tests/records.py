@@ -6,7 +6,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import replace
 
-from convbench.record import (
+from convbench.core.record import (
     Case,
     Choice,
     Clip,

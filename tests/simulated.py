@@ -11,10 +11,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 import records
 
-from convbench.analysis import stability
-from convbench.analysis.candidates import Candidate
-from convbench.analysis.quality import Quality
-from convbench.analysis.recommend import Ask, Recommendation, recommend
+from convbench.analysis.choice import stability
+from convbench.analysis.choice.candidates import Candidate
+from convbench.analysis.choice.choose import Ask, Recommendation, recommend
+from convbench.analysis.quality.qualities import Quality
 from convbench.analysis.results import Result, result
 
 SHARED = 0.01

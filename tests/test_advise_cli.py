@@ -10,13 +10,13 @@ import pytest
 import records
 from typer.testing import CliRunner
 
-from convbench import store
-from convbench.analysis.advising import recommendations
-from convbench.analysis.recommend import Ask
+from convbench.analysis.choice.by_task import recommendations
+from convbench.analysis.choice.choose import Ask
 from convbench.cli.app import app
 from convbench.cli.quantities import limit, share
-from convbench.errors import ConvbenchError
-from convbench.report.advice_words import different, sentences
+from convbench.core import store
+from convbench.core.errors import ConvbenchError
+from convbench.report.words.advice import different, sentences
 
 DIRECTION = (
     "direction: conv1x1-avg-k(k=4), LSTM input 128, eager. "

@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import records
 
-from convbench.analysis.advice import advise, noisy, rank
+from convbench.analysis.costs.headlines import advise, noisy, rank
 from convbench.analysis.results import results
-from convbench.record import Case, Choice, Finding, Whole
+from convbench.core.record import Case, Choice, Finding, Whole
 
 
 def timed(reducer, milliseconds, size=None, **more):

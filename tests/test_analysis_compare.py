@@ -7,7 +7,7 @@ import records
 
 from convbench.analysis.compare import by, differences, match, overall
 from convbench.analysis.results import results
-from convbench.record import Protocol
+from convbench.core.record import Protocol
 
 CASES = [records.case("gap"), records.case("fc", 128), records.case("gap", variant="compile")]
 

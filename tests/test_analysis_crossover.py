@@ -3,9 +3,9 @@
 import pytest
 import records
 
-from convbench.analysis.crossover import crossover, recurrent_macs
+from convbench.analysis.costs.crossover import crossover, recurrent_macs
 from convbench.analysis.results import result
-from convbench.record import Recurrent
+from convbench.core.record import Recurrent
 
 
 def test_the_article_crosses_at_6784():

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from convbench.analysis.dominance import means, medians, on_front, probability, seed_rows
-from convbench.analysis.pareto import front
+from convbench.analysis.choice.dominance import means, medians, on_front, probability, seed_rows
+from convbench.analysis.costs.pareto import front
 
 TIED = st.tuples(st.integers(1, 30), st.integers(1, 5)).flatmap(lambda s: arrays(float, s, elements=st.integers(0, 4)))
 RANDOM = st.tuples(st.integers(1, 40), st.integers(2, 5), st.integers(0, 2**32 - 1)).map(

@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 import records
 
-from convbench.analysis.gains import by_variant, gains
+from convbench.analysis.costs.gains import by_variant, gains
 from convbench.analysis.results import results
-from convbench.record import Case, Choice
+from convbench.core.record import Case, Choice
 
 
 def pair(variant="compile", eager=10e-3, varied=2e-3, **more):

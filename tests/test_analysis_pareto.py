@@ -4,7 +4,7 @@ import records
 from hypothesis import given
 from hypothesis import strategies as st
 
-from convbench.analysis.pareto import front, fronts
+from convbench.analysis.costs.pareto import front, fronts
 from convbench.analysis.results import results
 
 POINTS = st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), max_size=25)

@@ -6,7 +6,15 @@ import pytest
 import records
 from scipy import stats
 
-from convbench.analysis.quality import controls, costs_of, equal_limits, lessons, linear_probes, qualities, tried
+from convbench.analysis.quality.qualities import (
+    controls,
+    costs_of,
+    equal_limits,
+    lessons,
+    linear_probes,
+    qualities,
+    tried,
+)
 from convbench.analysis.results import results
 
 FC = records.case("fc(activation=true)", 32)

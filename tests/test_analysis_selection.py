@@ -2,8 +2,8 @@
 
 import records
 
+from convbench.analysis.costs.selection import FEW, curves, opening
 from convbench.analysis.results import results
-from convbench.analysis.selection import FEW, curves, opening
 
 
 def joined(*cases):

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binom
 
-from convbench.analysis.statistics import Interval, _lower_rank, median_interval, percentile, ratio_interval
+from convbench.core.statistics import Interval, _lower_rank, median_interval, percentile, ratio_interval
 
 
 @pytest.mark.parametrize(("n", "rank"), [(5, 0), (6, 1), (8, 1), (9, 2), (20, 6), (100, 40)])

@@ -9,7 +9,7 @@ import records
 
 from convbench.analysis import table
 from convbench.analysis.results import Group, costs, dtype, measured, result, results, sustained
-from convbench.record import Case, Choice, Record, Whole
+from convbench.core.record import Case, Choice, Record, Whole
 
 
 def test_a_row_begins_with_the_agreed_columns():

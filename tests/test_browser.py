@@ -15,11 +15,11 @@ import records
 from test_report_page import HOSTILE, hostile_records
 
 from convbench.analysis import table
-from convbench.analysis.pareto import fronts
+from convbench.analysis.costs.pareto import fronts
+from convbench.analysis.costs.selection import opening
 from convbench.analysis.results import results
-from convbench.analysis.selection import opening
-from convbench.figures.scatter import value
-from convbench.report import compare, page
+from convbench.report.drawing.scatter import value
+from convbench.report.page.page import compare, page
 
 playwright = pytest.importorskip("playwright.sync_api")
 CHROMIUM = shutil.which("chromium")

@@ -16,7 +16,7 @@ from convbench.check.inspection import Request
 from convbench.check.link import Settings
 from convbench.check.rule import Rule
 from convbench.check.sides import Side, room
-from convbench.errors import BuildFailed, Refused, StoreError, SuiteError
+from convbench.core.errors import BuildFailed, Refused, StoreError, SuiteError
 
 FAKE = Path(__file__).with_name("fake_worker.py")
 SAME = {"seconds": {"gap": 0.010, "fc": 0.020}}

@@ -16,9 +16,9 @@ import pytest
 from records import case, record, run_of
 from test_check_sides import run as git
 
-from convbench import store
 from convbench.check import floor, link, lock, outcome
 from convbench.check.rule import Rule
+from convbench.core import store
 
 FAKE = Path(__file__).with_name("fake_worker.py")
 WITH_FAKE = f"""
@@ -277,7 +277,7 @@ def test_a_base_whose_convbench_is_too_old_is_exit_5(here):
     done = convbench(here, "check", "smoke", "--base", "../old", fake=False)
     assert done.returncode == 5
     assert "base (../old) cannot be imported: " in done.stderr
-    assert "No module named 'convbench.opening'" in done.stderr
+    assert "No module named 'convbench.measure.first_call'" in done.stderr
 
 
 def test_the_floor_is_kept_by_machine_setting_and_rule(tmp_path, monkeypatch):
@@ -292,6 +292,6 @@ def test_the_floor_is_kept_by_machine_setting_and_rule(tmp_path, monkeypatch):
 
 
 def test_help_of_a_check_needs_no_torch():
-    script = "import sys, convbench.cli.checking, convbench.check.gate, convbench.check.files; print(*sys.modules)"
+    script = "import sys, convbench.cli.check, convbench.check.gate, convbench.check.files; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.split()
     assert "torch" not in loaded

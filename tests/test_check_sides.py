@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from convbench.check import git, lock, sides
-from convbench.errors import BuildFailed, ConvbenchError
+from convbench.core.errors import BuildFailed, ConvbenchError
 
 
 def run(cwd: Path, *words: str) -> str:

@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 import records
 
-from convbench.check import stored
-from convbench.record import Record
+from convbench.analysis import stored_runs
+from convbench.core.record import Record
 
 CASES = [records.case("gap"), records.case("fc", 128), records.case("flatten")]
 
@@ -24,15 +24,15 @@ def measured(model: float, machine: float, reference: bool = True) -> list[Recor
     return found
 
 
-def side_by_side(first: list[Record], second: list[Record]) -> stored.Comparison:
-    return stored.lay_side_by_side((records.run_of(first), first), (records.run_of(second), second))
+def side_by_side(first: list[Record], second: list[Record]) -> stored_runs.Comparison:
+    return stored_runs.lay_side_by_side((records.run_of(first), first), (records.run_of(second), second))
 
 
 def test_a_model_that_is_slower_everywhere_is_told_from_a_slower_machine():
     found = side_by_side(measured(1, 1), measured(1.2, 1.1))
-    factor = stored.machine(found.matches)
+    factor = stored_runs.machine(found.matches)
     assert factor == pytest.approx(1.1)
-    for ratio in stored.normalised(found.matches, factor):
+    for ratio in stored_runs.normalised(found.matches, factor):
         assert ratio.median == pytest.approx(1.2, rel=1e-6)
         assert ratio.low < ratio.median < ratio.high
 
@@ -40,10 +40,10 @@ def test_a_model_that_is_slower_everywhere_is_told_from_a_slower_machine():
 def test_a_process_that_was_disturbed_does_not_stand_for_the_machine():
     first, second = measured(1, 1), measured(1, 1)
     disturbed = replace(second[0], readings=(*second[0].readings[:-1], records.reading("reference_s", 1.0)))
-    assert stored.machine(side_by_side(first, [disturbed, *second[1:]]).matches) == pytest.approx(1)
+    assert stored_runs.machine(side_by_side(first, [disturbed, *second[1:]]).matches) == pytest.approx(1)
 
 
 def test_without_the_reference_in_both_runs_nothing_is_known_of_the_machine():
     found = side_by_side(measured(1, 1, reference=False), measured(1, 1.1))
-    assert stored.machine(found.matches) is None
-    assert stored.normalised(found.matches, 1.0)[0].median == pytest.approx(1.1, rel=1e-6)
+    assert stored_runs.machine(found.matches) is None
+    assert stored_runs.normalised(found.matches, 1.0)[0].median == pytest.approx(1.1, rel=1e-6)

@@ -13,12 +13,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from convbench import malloc
 from convbench.check import pairs, sides, worker
 from convbench.check.link import Settings, Worker
 from convbench.check.pairs import Arm, Failed, Planned
 from convbench.check.sides import Side
-from convbench.errors import CaseFailed
+from convbench.core.errors import CaseFailed
+from convbench.measure.machine import malloc
 
 SUITE = """
 matrix: {reducer: [gap, {name: avg-k, k: [2, 4]}], clip: 1x2x3x16x16, rnn: lstm8}
@@ -79,7 +79,7 @@ def test_a_mistake_in_a_case_is_its_message(real, planned):
 
 def test_modules_say_where_code_lies(real):
     files = real.ask("modules")["files"]
-    assert Path(files["convbench.opening"]).parent == Path(worker.__file__).parents[1]
+    assert Path(files["convbench.measure.first_call"]).parent == Path(worker.__file__).parents[1]
     assert worker.__file__ not in files.values()
 
 

@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 import records
 
-from convbench.analysis.statistics import Interval
-from convbench.claims import algebra, arithmetic, choice, layers, ordering, saturation, shelf, shifting, standings
-from convbench.claims.claim import SHELF, VERDICTS, Lacking, tally
-from convbench.claims.evidence import Evidence
-from convbench.claims.paired import Difference, gains, paired
-from convbench.claims.saturation import Gates
+from convbench.analysis.claims import all_claims, standings
+from convbench.analysis.claims.claim import SHELF, VERDICTS, Lacking, tally
+from convbench.analysis.claims.evidence import Evidence
+from convbench.analysis.claims.paired import Difference, gains, paired
+from convbench.core.statistics import Interval
+from convbench.plugins.claims import algebra, arithmetic, choice, layers, ordering, saturation, shifting
+from convbench.plugins.claims.saturation import Gates
 
 NOTHING = Evidence()
 UP, NONE, DOWN = (Difference("direction", mean, mean - 0.01, mean + 0.01, 5) for mean in (0.2, 0.0, -0.2))
@@ -29,12 +30,12 @@ def value(one, label):
 
 @pytest.fixture(scope="module")
 def without_runs():
-    return {one.number: one for one in shelf.tested(NOTHING)}
+    return {one.number: one for one in all_claims.tested(NOTHING)}
 
 
 @pytest.fixture(scope="module")
 def pilot():
-    return {one.number: one for one in shelf.tested(given.everything())}
+    return {one.number: one for one in all_claims.tested(given.everything())}
 
 
 # --- The list ---------------------------------------------------------------------------------------------------------

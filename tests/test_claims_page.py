@@ -12,14 +12,14 @@ import records
 from rich.console import Console
 from typer.testing import CliRunner
 
-from convbench import store
-from convbench.claims import shelf
-from convbench.claims.claim import Claim, Number
-from convbench.cli import claiming
+from convbench.analysis.claims import all_claims
+from convbench.analysis.claims.claim import Claim, Number
+from convbench.cli import claims
 from convbench.cli.app import app
-from convbench.errors import StoreError
-from convbench.report import claims as page
-from convbench.report import claims_words as words
+from convbench.core import store
+from convbench.core.errors import StoreError
+from convbench.report.page.page import claims as page
+from convbench.report.words.answer import claims as words
 
 AXE = Path(__file__).parent / "browser" / "node_modules" / "axe-core" / "axe.min.js"
 CHROMIUM = shutil.which("chromium")
@@ -52,7 +52,7 @@ C17  Feeding the whole map into an LSTM is detrimental to performance  depends
 
 @pytest.fixture(scope="module")
 def pilot():
-    return shelf.tested(given.everything())
+    return all_claims.tested(given.everything())
 
 
 @pytest.fixture(scope="module")
@@ -137,9 +137,9 @@ def test_the_verb_writes_the_page_and_says_where(tmp_path):
 
 
 def test_a_runs_own_report_is_not_written_over(tmp_path):
-    assert claiming._page(tmp_path).name == "index.html"
+    assert claims._page(tmp_path).name == "index.html"
     store.start(tmp_path, records.run_of([]))
-    assert claiming._page(tmp_path).name == "claims.html"
+    assert claims._page(tmp_path).name == "claims.html"
 
 
 def test_what_is_no_run_is_told_in_one_message(tmp_path):

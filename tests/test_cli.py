@@ -14,7 +14,7 @@ import pandas as pd
 import psutil
 import pytest
 
-from convbench import store
+from convbench.core import store
 
 TESTS = Path(__file__).parent
 TINY = """
@@ -60,10 +60,11 @@ def wait_for(condition, seconds: float = 60.0) -> None:
 
 
 def test_help_and_version_need_no_torch():
-    script = "import sys, convbench.cli, convbench.suite, convbench.store, convbench.report.page; print(*sys.modules)"
+    modules = "convbench.cli, convbench.suite, convbench.core.store, convbench.report.page.page"
+    script = f"import sys, {modules}; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.split()
     assert "torch" not in loaded
-    assert "convbench.cli.running" in loaded
+    assert "convbench.cli.run" in loaded
 
 
 def test_a_run_leaves_its_files_and_says_where(here):

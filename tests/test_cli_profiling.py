@@ -11,8 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from convbench import store
-from convbench.profiling import places
+from convbench.core import profiles, store
 
 TINY = """
 name: tiny
@@ -49,7 +48,7 @@ def here(tmp_path_factory):
 def test_profile_measures_the_chosen_cases_and_takes_their_traces(here):
     run = here / "reports" / "tiny-profile"
     _, records = store.load(run)
-    profiled = {place.case for place in places.profiles_of(run)}
+    profiled = {place.case for place in profiles.profiles_of(run)}
     assert profiled == {record.case.id for record in records}
     assert len(profiled) == 2
     assert all(record.status == "ok" and record.samples("trace_steps") for record in records)

@@ -10,11 +10,12 @@ import torch
 from closed_forms import conv_macs, rnn_macs, rnn_params
 from torch.utils.flop_counter import FlopCounterMode
 
-from convbench import count_traced, subject
-from convbench.count_meta import macs_by_stage
-from convbench.network import build
-from convbench.record import Case, Choice, Clip, Parts, Recurrent, Whole
-from convbench.registry import backbones, reducers
+from convbench.core.record import Case, Choice, Clip, Parts, Recurrent, Whole
+from convbench.core.registry import backbones, reducers
+from convbench.measure.counts import traced
+from convbench.measure.counts.meta import macs_by_stage
+from convbench.models import subject
+from convbench.models.network import build
 
 ARTICLE = {
     ("gap", None): (83_840, 57_933_824),
@@ -68,9 +69,9 @@ def test_closed_forms_over_random_recurrent_shapes():
 @pytest.mark.parametrize("reducer", [plugin.name for plugin in reducers])
 def test_the_two_counts_agree_for_every_plugin(backbone, reducer):
     found = case(reducer, 64, backbone, clip=Clip(2, 2, 3, 84, 92), head=3, layer_norm=True)
-    traced = count_traced.trace(subject.assemble(found, 0))
-    assert macs_by_stage(found) == traced.macs
-    assert traced.uncounted == ()
+    trace = traced.trace(subject.assemble(found, 0))
+    assert macs_by_stage(found) == trace.macs
+    assert trace.uncounted == ()
 
 
 @pytest.mark.parametrize("reducer", [plugin.name for plugin in reducers])
@@ -93,7 +94,7 @@ def test_a_disagreement_is_seen():
     found = case("gap", clip=Clip(1, 2, 3, 8, 8))
     held = subject.assemble(found, 0)
     held.model.lstm = torch.nn.LSTM(32, 64, batch_first=True)
-    assert count_traced.trace(held).macs["lstm"] != macs_by_stage(found)["lstm"]
+    assert traced.trace(held).macs["lstm"] != macs_by_stage(found)["lstm"]
 
 
 @pytest.mark.parametrize(
@@ -108,7 +109,7 @@ def test_a_disagreement_is_seen():
 def test_models_of_the_wild_have_their_lstm_counted_twice_alike(model, inputs, lstm):
     found = Case(Whole(Choice(model), inputs), clip=Clip(1, 5, 3, 16, 16))
     assert macs_by_stage(found)["lstm"] == lstm
-    assert count_traced.trace(subject.assemble(found, 0)).macs == macs_by_stage(found)
+    assert traced.trace(subject.assemble(found, 0)).macs == macs_by_stage(found)
 
 
 def test_a_hand_written_cell_is_counted_where_its_stages_say():

@@ -10,7 +10,7 @@ import pytest
 from pytest_benchmark.stats import Stats
 from records import case, failed, lesson, probed, record, run_of
 
-from convbench.export import FORMATS, bencher, github_action, pytest_benchmark
+from convbench.report.export import FORMATS, bencher, github_action, pytest_benchmark
 
 
 @pytest.fixture

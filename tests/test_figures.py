@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from convbench.analysis.results import results
-from convbench.figures import scales, style
-from convbench.record import Case, Choice, Whole
-from convbench.registry import figures
+from convbench.core.record import Case, Choice, Whole
+from convbench.core.registry import figures
+from convbench.report.drawing import scales, style
 
 RUNS = {
     "default": records.default_records,
@@ -190,13 +190,13 @@ def test_a_marker_keeps_its_area():
 
 
 def test_the_shelf_needs_neither_torch_nor_matplotlib_to_be_named():
-    code = "import sys, convbench.figures; print({'torch', 'matplotlib'} & set(sys.modules))"
+    code = "import sys, convbench.report.drawing; print({'torch', 'matplotlib'} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "set()\n"
 
 
 def test_drawing_never_imports_torch_nor_pyplot():
     code = (
-        "import sys; from convbench.registry import figures; list(figures); import convbench.report.page; "
+        "import sys; from convbench.core.registry import figures; list(figures); import convbench.report.page.page; "
         "print({'torch', 'matplotlib.pyplot'} & set(sys.modules))"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "set()\n"

@@ -9,10 +9,11 @@ import pytest
 import torch
 from wild import Ending
 
-from convbench import harness, opening, subject
-from convbench.errors import CaseFailed, ConvbenchError, Unavailable
-from convbench.record import Case, Choice, Clip, Parts, Protocol, Record, Whole
-from convbench.registry import probes
+from convbench.core.errors import CaseFailed, ConvbenchError, Unavailable
+from convbench.core.record import Case, Choice, Clip, Parts, Protocol, Record, Whole
+from convbench.core.registry import probes
+from convbench.measure import first_call, harness
+from convbench.models import subject
 
 QUICK = Protocol(max_warmup=0.02, max_time=0.05, min_samples=6, target=0.5)
 SMALL = Clip(1, 2, 3, 8, 8)
@@ -179,4 +180,4 @@ def test_a_models_own_exception_is_not_swallowed_by_measure():
     broken = Case(Whole(Choice("wild:Ending", (("how", "raise"),))), SMALL)
     assert isinstance(subject.assemble(broken, 0).model, Ending)
     with pytest.raises(ValueError, match="the user's own mistake"):
-        opening.open_case(broken, 0)
+        first_call.open_case(broken, 0)

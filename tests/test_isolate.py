@@ -12,9 +12,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from convbench import harness, isolate
-from convbench.record import Case, Choice, Clip, Parts, Protocol, Whole
-from convbench.variants.allocator import preload
+from convbench.core.record import Case, Choice, Clip, Parts, Protocol, Whole
+from convbench.measure import harness
+from convbench.measure.machine.allocators import preload
+from convbench.runs.isolated import PRELOAD_COMPILER, Isolated, _uninterrupted
 
 QUICK = Protocol(max_warmup=0.02, max_time=0.05, min_samples=6, target=0.5, timeout=20)
 SMALL = Clip(1, 2, 3, 8, 8)
@@ -30,7 +31,7 @@ def gap(*variant: Choice) -> Case:
 
 @pytest.fixture(scope="module")
 def isolated():
-    with isolate.Isolated(QUICK, ()) as measure:
+    with Isolated(QUICK, ()) as measure:
         yield measure
 
 
@@ -55,7 +56,7 @@ def test_however_a_case_ends_it_is_a_failed_record(isolated, how, kind, said):
 
 
 def test_a_hang_ends_with_its_time_limit_and_leaves_no_process():
-    with isolate.Isolated(Protocol(timeout=1.5), ()) as impatient:
+    with Isolated(Protocol(timeout=1.5), ()) as impatient:
         record = only(ending("hang"), impatient)
     assert (record.failure.kind, record.failure.message) == ("timeout", "no result after 1.5 s (protocol.timeout)")
     ours = psutil.Process().children(recursive=True)
@@ -75,7 +76,7 @@ def test_each_case_has_a_process_of_its_own(isolated):
 
 
 def test_an_allocator_that_is_missing_skips_its_case(isolated, monkeypatch):
-    monkeypatch.setattr("convbench.variants.allocator.find_library", lambda _: None)
+    monkeypatch.setattr("convbench.measure.machine.allocators.find_library", lambda _: None)
     record = only(gap(Choice("allocator", (("malloc", "jemalloc"),))), isolated)
     assert record.status == "skipped"
     assert "apt-get install libjemalloc2" in record.failure.message
@@ -99,7 +100,7 @@ def test_the_arena_allocator_takes_the_page_faults_away(isolated):
 
 
 def test_scratch_files_are_gone_afterwards():
-    with isolate.Isolated(QUICK, ("latency",)) as measure:
+    with Isolated(QUICK, ("latency",)) as measure:
         only(gap(), measure)
         scratch = Path(measure.scratch)
         assert scratch.exists()
@@ -109,9 +110,7 @@ def test_scratch_files_are_gone_afterwards():
 
 def test_a_compiled_case_starts_with_an_empty_graph_cache_and_a_ready_toolchain():
     """Twice the same case: the second is no cache hit of the first, so its compile seconds are its own."""
-    with isolate.Isolated(
-        Protocol(max_warmup=0.02, max_time=0.05), ("latency",), preload=isolate.PRELOAD_COMPILER
-    ) as measure:
+    with Isolated(Protocol(max_warmup=0.02, max_time=0.05), ("latency",), preload=PRELOAD_COMPILER) as measure:
         first, second = (only(gap(Choice("compile")), measure) for _ in range(2))
     assert first.status == second.status == "ok", (first.failure, second.failure)
     assert second.samples("compile_s")[0] > 0.5 * first.samples("compile_s")[0]
@@ -120,8 +119,8 @@ def test_a_compiled_case_starts_with_an_empty_graph_cache_and_a_ready_toolchain(
 def test_a_case_never_sees_ctrl_c():
     """In a fresh interpreter: the first process started is the one that once came without the mask."""
     script = (
-        "import signal\nfrom convbench import isolate\nfrom convbench.record import Protocol\n"
-        "if __name__ == '__main__':\n    with isolate.Isolated(Protocol(), ()) as isolated:\n"
+        "import signal\nfrom convbench.runs.isolated import Isolated\nfrom convbench.core.record import Protocol\n"
+        "if __name__ == '__main__':\n    with Isolated(Protocol(), ()) as isolated:\n"
         "        for variables in ({}, {'NEEDS': 'a fresh interpreter'}):\n"
         "            print(isolated.call(signal.pthread_sigmask, (signal.SIG_BLOCK, ()), variables))\n"
         "    print(signal.pthread_sigmask(signal.SIG_BLOCK, ()))\n"
@@ -141,7 +140,7 @@ def test_ctrl_c_waits_until_a_process_has_started():
 
     threading.Thread(target=interrupts).start()
     started = False
-    with pytest.raises(KeyboardInterrupt), isolate._uninterrupted():
+    with pytest.raises(KeyboardInterrupt), _uninterrupted():
         began.set()
         sent.wait()
         started = True

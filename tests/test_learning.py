@@ -9,13 +9,13 @@ import torch
 from sklearn.linear_model import Ridge
 from torch import nn
 
-from convbench import harness
-from convbench.count_meta import macs_by_stage
-from convbench.errors import CaseFailed, Impossible
-from convbench.learning import fit, linear, verdict
-from convbench.learning.data import Labelled, Splits
-from convbench.preflight import preflight
-from convbench.record import Case, Choice, Clip, Parts, Protocol, Recurrent, Training, Trial
+from convbench.core.errors import CaseFailed, Impossible
+from convbench.core.record import Case, Choice, Clip, Parts, Protocol, Recurrent, Training, Trial
+from convbench.measure import harness
+from convbench.measure.counts.meta import macs_by_stage
+from convbench.measure.preflight import preflight
+from convbench.measure.quality import fit, linear, verdict
+from convbench.measure.quality.data import Labelled, Splits
 
 TRAINING = Training(steps=12, checkpoints=3, train_clips=40, val_clips=20, test_clips=30)
 PROTOCOL = Protocol(training=TRAINING)

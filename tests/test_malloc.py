@@ -9,9 +9,10 @@ from dataclasses import replace
 
 import pytest
 
-from convbench import isolate, malloc
 from convbench.check.worker import _trim_heap
-from convbench.record import Case, Choice, Clip, Parts, Protocol, Trial
+from convbench.core.record import Case, Choice, Clip, Parts, Protocol, Trial
+from convbench.measure.machine import malloc
+from convbench.runs.isolated import Isolated
 
 glibc = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc's mallopt")
 MIB = 1 << 20
@@ -29,7 +30,7 @@ def faults(size: int) -> int:
 
 @pytest.fixture(scope="module")
 def isolated():
-    with isolate.Isolated(Protocol(timeout=60), ()) as ready:
+    with Isolated(Protocol(timeout=60), ()) as ready:
         yield ready
 
 

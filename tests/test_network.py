@@ -7,12 +7,12 @@ import torch
 from torch import nn
 from wild import Article
 
-from convbench import subject
-from convbench.errors import ConvbenchError, Impossible
-from convbench.folding import folding, is_affine
-from convbench.network import ConvReducerRNN, build, convolutional_trunk, feature_shape
-from convbench.record import Case, Choice, Clip, Features, Parts, Recurrent
-from convbench.registry import reducers
+from convbench.core.errors import ConvbenchError, Impossible
+from convbench.core.record import Case, Choice, Clip, Features, Parts, Recurrent
+from convbench.core.registry import reducers
+from convbench.measure.counts.affine import folding, is_affine
+from convbench.models import subject
+from convbench.models.network import ConvReducerRNN, build, convolutional_trunk, feature_shape
 
 SMALL = Clip(2, 3, 3, 8, 10)
 

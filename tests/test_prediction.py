@@ -6,12 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from convbench import allocations, fitting, opening
-from convbench.errors import CaseFailed, ConvbenchError
-from convbench.onednn import Layer
-from convbench.prediction import predict
-from convbench.preflight import resolve
-from convbench.record import Case, Choice, Clip, Parts, Recurrent
+from convbench.core.errors import CaseFailed, ConvbenchError
+from convbench.core.record import Case, Choice, Clip, Parts, Recurrent
+from convbench.measure import first_call
+from convbench.measure.memory import allocations, largest
+from convbench.measure.memory.onednn import Layer
+from convbench.measure.memory.prediction import predict
+from convbench.measure.preflight import resolve
 
 ARTICLE = [("gap", None), ("fc", 128), ("hybrid", 64), ("flatten", None)]
 SMALL = Clip(2, 4, 3, 32, 32)
@@ -24,7 +25,7 @@ def case(
 
 
 def measured(of: Case) -> int:
-    held, _ = opening.open_case(of, seed=0)
+    held, _ = first_call.open_case(of, seed=0)
     held.run()
     return allocations.record(held).peak
 
@@ -85,7 +86,7 @@ def test_the_search_finds_the_largest_size_that_fits(slope, base, steps, limit):
     def peak(size):
         return base + slope * size + sum(more * max(0, size - start) for start, more in steps)
 
-    size = fitting.search(peak, limit, 10_000)
+    size = largest.search(peak, limit, 10_000)
     assert 0 <= size <= 10_000
     assert size == 0 or peak(size) <= limit
     assert size == 10_000 or peak(size + 1) > limit
@@ -98,42 +99,42 @@ def test_the_search_asks_little_of_an_almost_straight_line():
         asked.append(size)
         return 10**6 + 1234 * size
 
-    assert fitting.search(peak, 10**9, 2**20) == (10**9 - 10**6) // 1234
+    assert largest.search(peak, 10**9, 2**20) == (10**9 - 10**6) // 1234
     assert len(asked) < 30
 
 
 def test_what_fits_is_the_largest_by_each_axis():
     of = resolve(case("fc", 64))
     limit = 50_000_000
-    found = {fit.axis: fit for fit in fitting.fits(of, limit)}
+    found = {fit.axis: fit for fit in largest.fits(of, limit)}
     assert set(found) == {"batch", "frames", "lstm_input"}
     for axis, fit in found.items():
-        assert fit.peak <= limit < predict(fitting.of_size(of, axis, fit.size + 1)).peak
+        assert fit.peak <= limit < predict(largest.of_size(of, axis, fit.size + 1)).peak
 
 
 def test_axes_are_those_that_are_free():
-    assert fitting.axes(resolve(case("gap"))) == ["batch", "frames"]
-    assert fitting.axes(resolve(case("gap", scenario="streaming"))) == ["batch"]
-    assert fitting.axes(resolve(case("hybrid", 8))) == ["batch", "frames", "lstm_input"]
+    assert largest.axes(resolve(case("gap"))) == ["batch", "frames"]
+    assert largest.axes(resolve(case("gap", scenario="streaming"))) == ["batch"]
+    assert largest.axes(resolve(case("hybrid", 8))) == ["batch", "frames", "lstm_input"]
 
 
 def test_nothing_fits_into_nothing():
-    assert {fit.size for fit in fitting.fits(resolve(case("fc", 64)), 1000)} == {0}
+    assert {fit.size for fit in largest.fits(resolve(case("fc", 64)), 1000)} == {0}
 
 
 def test_a_long_clip_of_a_gru_follows_the_line():
     of = resolve(case("gap", rnn=Recurrent("gru", 16), clip=Clip(1, 160, 3, 8, 8), scenario="train"))
-    assert fitting.peak_of(of) == pytest.approx(predict(of).peak, rel=0.001)
+    assert largest.peak_of(of) == pytest.approx(predict(of).peak, rel=0.001)
 
 
 @pytest.mark.parametrize(
     ("text", "size"), [("8GB", 8 * 10**9), ("8 GiB", 2**33), ("500MB", 5 * 10**8), ("1.5Gi", 3 * 2**29), ("64", 64)]
 )
 def test_amounts_of_memory(text, size):
-    assert fitting.parse_bytes(text) == size
+    assert largest.parse_bytes(text) == size
 
 
 @pytest.mark.parametrize("text", ["", "much", "8 elephants", "-1GB", "8gb "])
 def test_what_is_no_amount_of_memory_is_said(text):
     with pytest.raises(ConvbenchError, match="write it as 8GB"):
-        fitting.parse_bytes(text)
+        largest.parse_bytes(text)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from convbench.errors import Impossible
-from convbench.preflight import needed_bytes, preflight, resolve
-from convbench.record import Case, Choice, Clip, Parts, Recurrent, Whole
+from convbench.core.errors import Impossible
+from convbench.core.record import Case, Choice, Clip, Parts, Recurrent, Whole
+from convbench.measure.preflight import needed_bytes, preflight, resolve
 
 GIB = 2**30
 

@@ -13,15 +13,17 @@ from pathlib import Path
 import pytest
 import torch
 
-from convbench import harness, opening
-from convbench.errors import ConvbenchError
-from convbench.profiling import capture, modules, perfetto, places, trace
-from convbench.profiling import tensorboard as viewer
-from convbench.profiling.loopback import free_port
-from convbench.profiling.operators import operators
-from convbench.record import Case, Choice, Clip, Finding, Parts, Protocol, Reading
-from convbench.report import page, profile_section
-from convbench.spans import Spans
+from convbench.core import profiles
+from convbench.core.errors import ConvbenchError
+from convbench.core.record import Case, Choice, Clip, Finding, Parts, Protocol, Reading
+from convbench.measure import first_call, harness
+from convbench.measure.stages.spans import Spans
+from convbench.measure.traces import capture, modules, trace
+from convbench.measure.traces.operators import operators
+from convbench.report.page.page import page, profile_section
+from convbench.report.viewers import perfetto
+from convbench.report.viewers import tensorboard as viewer
+from convbench.report.viewers.loopback import free_port
 
 SMALL = Clip(1, 2, 3, 8, 8)
 EAGER = Case(Parts(Choice("conv"), Choice("fc"), 32), SMALL)
@@ -30,9 +32,9 @@ HOSTILE = "</script><img src=x onerror=alert(1)>"
 
 
 def profiled(case: Case, run: Path) -> list[Reading | Finding]:
-    held, _ = opening.open_case(case, seed=0)
+    held, _ = first_call.open_case(case, seed=0)
     held.run()
-    return list(capture.Capture(run / places.PROFILES)(held, Protocol()))
+    return list(capture.Capture(run / profiles.PROFILES)(held, Protocol()))
 
 
 @pytest.fixture(scope="module")
@@ -43,8 +45,8 @@ def run(tmp_path_factory) -> Path:
     return directory
 
 
-def place(run: Path, case: Case) -> places.Place:
-    (found,) = (one for one in places.profiles_of(run) if one.case == case.id)
+def place(run: Path, case: Case) -> profiles.Place:
+    (found,) = (one for one in profiles.profiles_of(run) if one.case == case.id)
     return found
 
 
@@ -88,11 +90,11 @@ def test_the_size_is_said_beforehand_and_kept(tmp_path):
     assert sizes["trace_steps"] == 10
     assert sizes["trace_bytes"] == place(tmp_path, EAGER).trace.stat().st_size < 1_000_000
     assert sizes["trace_bytes"] <= sizes["trace_bytes_expected"]
-    assert len(list(places.profiles_of(tmp_path))) == 1
+    assert len(list(profiles.profiles_of(tmp_path))) == 1
 
 
 def test_the_summary_adds_up(run):
-    summary = places.summary(place(run, TRAIN).directory)
+    summary = profiles.summary(place(run, TRAIN).directory)
     assert summary["steps"] == len(summary["step_s"]) == 10
     by_name = {(row["name"], row["phase"]): row for row in summary["operators"]}
     assert by_name["aten::convolution", "forward"]["stage"] == "backbone"
@@ -126,7 +128,7 @@ def test_a_trace_that_would_be_too_large_is_not_taken(tmp_path, monkeypatch):
     (finding,) = profiled(EAGER, tmp_path)
     assert finding.code == "not_profiled"
     assert "MB gzipped, more than" in finding.data["reason"]
-    assert not list(places.profiles_of(tmp_path))
+    assert not list(profiles.profiles_of(tmp_path))
     assert not list(tmp_path.rglob("*.gz"))
 
 
@@ -232,16 +234,16 @@ def test_a_missing_trace_says_so(tmp_path):
 
 
 def test_a_damaged_summary_says_what_to_do(tmp_path):
-    directory = tmp_path / places.PROFILES / "one"
+    directory = tmp_path / profiles.PROFILES / "one"
     directory.mkdir(parents=True)
-    (directory / places.SUMMARY).write_text('{"case": ')
-    (directory / f"cpu.1{places.TRACE}").touch()
+    (directory / profiles.SUMMARY).write_text('{"case": ')
+    (directory / f"cpu.1{profiles.TRACE}").touch()
     with pytest.raises(ConvbenchError, match="profile the case again"):
         profile_section.read(tmp_path)
 
 
 def test_names_of_directories_are_plain_and_apart():
-    one, two = (places.directory_of(Path(), f"conv/avg-k(k={k})/{'é' * 300}/../eager").name for k in (4, 5))
+    one, two = (profiles.directory_of(Path(), f"conv/avg-k(k={k})/{'é' * 300}/../eager").name for k in (4, 5))
     assert one != two
     assert len(one) < 100
     assert set(one) <= set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789=.+-_")
@@ -250,13 +252,13 @@ def test_names_of_directories_are_plain_and_apart():
 def test_a_trace_is_found_by_its_case(run):
     path = place(run, EAGER).trace
     for wanted in (EAGER.id, "*/eager/inference/cpu", "inference", str(path)):
-        assert places.find_trace(wanted, [run]) == path
+        assert profiles.find_trace(wanted, [run]) == path
 
 
 @pytest.mark.parametrize(("wanted", "message"), [("nothing", "no profile of 'nothing'"), ("conv", "names 2 profiles")])
 def test_a_case_that_is_none_or_several_is_said_with_the_names(run, wanted, message):
     with pytest.raises(ConvbenchError, match=message) as error:
-        places.find_trace(wanted, [run])
+        profiles.find_trace(wanted, [run])
     assert EAGER.id in str(error.value)
     assert TRAIN.id in str(error.value)
 
@@ -317,7 +319,7 @@ def test_tensorboard_says_what_is_missing(run, tmp_path, monkeypatch):
 
 
 def test_the_report_lays_a_model_s_variants_side_by_side(run, tmp_path):
-    summary = places.summary(place(run, EAGER).directory)
+    summary = profiles.summary(place(run, EAGER).directory)
     variant = json.loads(json.dumps(summary)) | {"case": summary["case"].replace("/eager/", "/channels_last/")}
     variant["operators"] = [row for row in variant["operators"] if row["name"] != "aten::lstm"]
     (group,) = profile_section.groups([variant, summary])
@@ -330,7 +332,7 @@ def test_the_report_lays_a_model_s_variants_side_by_side(run, tmp_path):
 
 
 def test_the_section_of_the_report_shows_hostile_names_as_text(run):
-    summary = places.summary(place(run, TRAIN).directory)
+    summary = profiles.summary(place(run, TRAIN).directory)
     summary |= {"case": f"{HOSTILE}/eager/train/cpu", "eager": f"{HOSTILE}/eager/train/cpu"}
     summary["operators"][0]["name"] = HOSTILE
     drawings = [page.figure(one, f"m{n}") for n, one in enumerate(profile_section.timelines([summary]))]

@@ -8,12 +8,12 @@ import records
 import simulated
 from scipy import stats
 
-from convbench.analysis.advising import recommendations
-from convbench.analysis.candidates import Candidate, cheapest_each
-from convbench.analysis.effect import p_value
-from convbench.analysis.noninferior import ON_THE_CEILING, moderate, p_values, pairs, shortfalls, shown
-from convbench.analysis.quality import qualities
-from convbench.analysis.recommend import Ask, recommend
+from convbench.analysis.choice.by_task import recommendations
+from convbench.analysis.choice.candidates import Candidate, cheapest_each
+from convbench.analysis.choice.choose import Ask, recommend
+from convbench.analysis.choice.noninferior import ON_THE_CEILING, moderate, p_values, pairs, shortfalls, shown
+from convbench.analysis.quality.effect import p_value
+from convbench.analysis.quality.qualities import qualities
 from convbench.analysis.results import result
 
 FC = "fc(activation=true)"

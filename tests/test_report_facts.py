@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 import records
 
-from convbench import sweep
 from convbench.check import floor
 from convbench.check.link import Settings
 from convbench.check.rule import Rule
-from convbench.report.facts import protocol
+from convbench.report.words.facts import protocol
+from convbench.runs import sweep
 from convbench.suite import load
 
 

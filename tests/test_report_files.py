@@ -6,9 +6,9 @@ from dataclasses import replace
 import pytest
 import records
 
-from convbench.errors import ConvbenchError, StoreError
-from convbench.record import Case, Choice, Failure
-from convbench.report import files
+from convbench.core.errors import ConvbenchError, StoreError
+from convbench.core.record import Case, Choice, Failure
+from convbench.report.export import files
 
 SIGNATURES = {"png": b"\x89PNG", "svg": b"<?xml", "pdf": b"%PDF"}
 HOSTILE = "</details><script>x</script> @someone |cell| [a](b) `tick` \n# head\x00"

@@ -12,12 +12,12 @@ import records
 
 from convbench.analysis import table
 from convbench.analysis.results import results
-from convbench.errors import ConvbenchError, StoreError
-from convbench.record import Case, Choice, Failure, Finding, Whole
-from convbench.report import compare, page
-from convbench.report.payload import payload, repeat
-from convbench.report.quality_section import section
-from convbench.report.quality_words import recommended
+from convbench.core.errors import ConvbenchError, StoreError
+from convbench.core.record import Case, Choice, Failure, Finding, Whole
+from convbench.report.page.page import compare, page
+from convbench.report.page.payload import payload, repeat
+from convbench.report.page.quality_section import section
+from convbench.report.words.quality import recommended
 
 HOSTILE = "</script><img src=x onerror=alert(1)>\"'&{{7*7}}\u202egnp.exe\U0001f9e8"
 
@@ -243,7 +243,7 @@ def test_a_path_that_cannot_be_written_is_said(tmp_path):
 
 
 def test_figures_of_other_plug_ins_get_a_section(tmp_path, monkeypatch):
-    from convbench.registry import Plugin, figures
+    from convbench.core.registry import Plugin, figures
 
     found = results([records.record()])
     own = Plugin("own-figure", lambda _: figures.get("trade-off").build(found), "", {})

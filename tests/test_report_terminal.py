@@ -6,8 +6,8 @@ import pytest
 import records
 from rich.console import Console
 
-from convbench.report.names import apart
-from convbench.report.terminal import line, table
+from convbench.report.terminal.table import line, table
+from convbench.report.words.names import apart
 
 
 def printed(found, width):

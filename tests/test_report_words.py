@@ -8,12 +8,11 @@ import records
 from hypothesis import given
 from hypothesis import strategies as st
 
-from convbench.analysis.quality import by_task, qualities
+from convbench.analysis.quality.qualities import by_task, qualities
 from convbench.analysis.results import results
-from convbench.analysis.statistics import Interval
-from convbench.record import Failure, Finding
-from convbench.report import findings, quality_words, units
-from convbench.report.words import answer, sentences
+from convbench.core.record import Failure, Finding
+from convbench.core.statistics import Interval
+from convbench.report.words.answer import answer, findings, quality, sentences, units
 
 INF = float("inf")
 
@@ -91,7 +90,7 @@ def test_doubts_that_hold_for_most_cases_are_said_early():
 
 def test_a_trained_run_answers_task_by_task():
     found = records.tried_records()
-    said = sentences(records.run_of(found), results(found), quality_words.recommended(results(found)))
+    said = sentences(records.run_of(found), results(found), quality.recommended(results(found)))
     text = " ".join(said)
     assert any(one.startswith("identity: gmp, LSTM input 32, compile. Accuracy 92.0 % ") for one in said)
     assert any(one.startswith("direction: no recommendation: too noisy") for one in said)
@@ -119,7 +118,7 @@ def test_the_words_of_a_task_are_honest_about_seeds():
 
     def said(*runs):
         ((_, several),) = by_task(qualities([one for run in runs for one in run])).items()
-        return " ".join(quality_words.task(several))
+        return " ".join(quality.task(several))
 
     assert "With so few seeds in common no two configurations can be told apart." in said(
         of("gap", 0.9), of("gmp", 0.5)

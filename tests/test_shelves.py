@@ -15,11 +15,11 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from convbench import suite
-from convbench.errors import ConvbenchError, Impossible
-from convbench.network import build
-from convbench.preflight import preflight
-from convbench.record import Choice, Features, Scalar
-from convbench.registry import backbones, reducers
+from convbench.core.errors import ConvbenchError, Impossible
+from convbench.core.record import Choice, Features, Scalar
+from convbench.core.registry import backbones, reducers
+from convbench.measure.preflight import preflight
+from convbench.models.network import build
 from convbench.suite.options import signature
 
 TESTS = Path(__file__).parent
@@ -280,7 +280,7 @@ NEW = '''
 import torch
 from torch import nn
 
-from convbench.registry import reducers
+from convbench.core.registry import reducers
 
 
 class MeanMax(nn.Module):
@@ -295,14 +295,14 @@ def mean_max(features, lstm_input):
 '''
 NEWCOMER = f"""
 import sys
-import convbench.reducers
-convbench.reducers.__path__.append(sys.argv[1])
+import convbench.plugins.reducers
+convbench.plugins.reducers.__path__.append(sys.argv[1])
 
 import pytest
 from convbench import suite
-from convbench.network import build
-from convbench.preflight import resolve
-from convbench.registry import reducers
+from convbench.models.network import build
+from convbench.measure.preflight import resolve
+from convbench.core.registry import reducers
 
 print(*(plugin.name + ": " + plugin.summary for plugin in reducers), sep="\\n")
 (case,) = suite.load(sys.argv[1] + "/new.yaml").cases

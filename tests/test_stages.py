@@ -10,13 +10,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from convbench import allocations, subject
-from convbench.allocations import Life
-from convbench.boundaries import call, listening
-from convbench.probes import stages
-from convbench.record import STAGES, Case, Choice, Clip, Finding, Parts, Protocol, Recurrent, Whole
-from convbench.spans import Spans, compiled_marks
-from convbench.timing import Sample
+from convbench.core.record import STAGES, Case, Choice, Clip, Finding, Parts, Protocol, Recurrent, Whole
+from convbench.measure.memory import allocations
+from convbench.measure.memory.allocations import Life
+from convbench.measure.stages.hooks import call, listening
+from convbench.measure.stages.spans import Spans, compiled_marks
+from convbench.measure.timing import Sample
+from convbench.models import subject
+from convbench.plugins.probes import stages
 
 SMALL = Clip(1, 2, 3, 8, 8)
 

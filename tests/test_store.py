@@ -9,9 +9,10 @@ import pandas as pd
 import pytest
 import records as made
 
-from convbench import store
-from convbench.errors import StoreError
-from convbench.record import Choice, Protocol, Run, Whole
+from convbench.analysis.table import write_csv
+from convbench.core import store
+from convbench.core.errors import StoreError
+from convbench.core.record import Choice, Protocol, Run, Whole
 
 RUN = Run("tiny", "convbench run tiny", "matrix: {}", Protocol(), (), ("a", "b"), started="2026-11-22T10:00:00+00:00")
 
@@ -125,7 +126,7 @@ def test_different_suites_do_not_merge(measured):
 
 
 def test_the_csv_has_a_row_a_case_and_plain_columns(directory, measured):
-    table = pd.read_csv(store.write_csv(directory, measured))
+    table = pd.read_csv(write_csv(directory, measured))
     assert list(table["case"]) == [record.case.id for record in measured]
     plain = "case backbone reducer lstm_input variant scenario device params macs flops macs_backbone macs_reducer"
     plain += " macs_lstm macs_head latency_s_median latency_s_low latency_s_high frames_per_s memory_peak_bytes status"

@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
 from convbench import suite
-from convbench.errors import SuiteError
-from convbench.record import Case, Choice, Clip, Parts, Protocol, Recurrent, Whole
+from convbench.core.errors import SuiteError
+from convbench.core.record import Case, Choice, Clip, Parts, Protocol, Recurrent, Whole
 from convbench.suite.layout import AXES, ClipLayout, RecurrentLayout
 
 TESTS = Path(__file__).parent
@@ -483,7 +483,7 @@ def test_a_shipped_suite_loads_fits_the_schema_and_carries_its_line(name: str) -
 
 
 def test_default_asks_the_articles_question_of_every_reducer() -> None:
-    from convbench.registry import reducers as shelf
+    from convbench.core.registry import reducers as shelf
 
     found = suite.load("default").cases
     for reducer in (plugin.name for plugin in shelf):
@@ -495,8 +495,8 @@ def test_default_asks_the_articles_question_of_every_reducer() -> None:
 
 
 def test_the_presets_have_the_lstm_input_and_maps_of_the_models_they_are_named_after() -> None:
-    from convbench.network import feature_shape
-    from convbench.preflight import resolve
+    from convbench.measure.preflight import resolve
+    from convbench.models.network import feature_shape
 
     text = suite.shipped()["presets"].read_text()
     names = [

@@ -13,17 +13,17 @@ import numpy as np
 import pytest
 import torch
 
-from convbench.errors import ConvbenchError, Impossible, Unavailable
-from convbench.learning import controls, digits
-from convbench.learning.data import Labelled, Splits
-from convbench.learning.drift import DIRECTIONS, STEPS, speed
-from convbench.learning.splitting import random, stratified
-from convbench.record import Choice, Clip, Training
-from convbench.registry import tasks
+from convbench.core.errors import ConvbenchError, Impossible, Unavailable
+from convbench.core.record import Choice, Clip, Training
+from convbench.core.registry import tasks
+from convbench.measure.quality import controls, digits
+from convbench.measure.quality.data import Labelled, Splits
+from convbench.measure.quality.drift import DIRECTIONS, STEPS, speed
+from convbench.measure.quality.splitting import random, stratified
+from convbench.measure.quality.tasks import load
+from convbench.plugins.tasks.binding import SIDES
+from convbench.plugins.tasks.order import flashes
 from convbench.suite.options import signature
-from convbench.tasks import load
-from convbench.tasks.binding import SIDES
-from convbench.tasks.order import flashes
 
 CLASSES = {"identity": 10, "direction": 8, "binding": 4, "order": 10}
 CLIP = Clip(32, 8, 1, 32, 32)
@@ -312,7 +312,7 @@ def test_an_unknown_task_names_the_nearest() -> None:
 
 
 def test_the_shelf_itself_does_not_import_torch() -> None:
-    program = "import sys, convbench.tasks; sys.exit('torch' in sys.modules)"
+    program = "import sys, convbench.measure.quality.tasks; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
 
 

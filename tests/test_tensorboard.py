@@ -14,11 +14,12 @@ import pytest
 pytest.importorskip("torch_tb_profiler", reason="needs convbench[tensorboard]")
 pytest.importorskip("tensorboard", reason="needs convbench[tensorboard]")
 
-from convbench import opening
-from convbench.isolate import missing_tool
-from convbench.profiling import capture, places
-from convbench.profiling import tensorboard as viewer
-from convbench.record import Case, Choice, Clip, Parts, Protocol
+from convbench.core import profiles
+from convbench.core.record import Case, Choice, Clip, Parts, Protocol
+from convbench.measure import first_call
+from convbench.measure.traces import capture
+from convbench.report.viewers import tensorboard as viewer
+from convbench.runs.isolated import missing_tool
 
 PATIENCE = 60
 CASES = {
@@ -42,10 +43,10 @@ def served(tmp_path_factory):
     for variant, case in CASES.items():
         if variant == "compiled" and missing_tool():
             continue
-        held, _ = opening.open_case(case, seed=0)
+        held, _ = first_call.open_case(case, seed=0)
         held.run()
-        list(capture.Capture(run / places.PROFILES)(held, Protocol()))
-        known[variant] = places.directory_of(run / places.PROFILES, case.id).name
+        list(capture.Capture(run / profiles.PROFILES)(held, Protocol()))
+        known[variant] = profiles.directory_of(run / profiles.PROFILES, case.id).name
     address, process = viewer.start(run, 0)
     base = f"{address.partition('#')[0]}data/plugin/{viewer.PLUGIN}"
     try:

@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 
-from convbench.timing import Sample, StoppingRule, sample, warm_up
+from convbench.measure.timing import Sample, StoppingRule, sample, warm_up
 
 
 class FakeClock:

@@ -8,10 +8,12 @@ import pytest
 import torch
 from torch import nn
 
-from convbench import count_meta, harness, opening, subject
-from convbench.errors import CaseFailed, Impossible
-from convbench.preflight import preflight
-from convbench.record import Case, Choice, Clip, Parts, Protocol, Recurrent, Whole
+from convbench.core.errors import CaseFailed, Impossible
+from convbench.core.record import Case, Choice, Clip, Parts, Protocol, Recurrent, Whole
+from convbench.measure import first_call, harness
+from convbench.measure.counts import meta
+from convbench.measure.preflight import preflight
+from convbench.models import subject
 
 ARTICLE = {
     ("gap", None): 234_225_664,
@@ -33,7 +35,7 @@ def whole(name: str) -> Case:
 
 @pytest.mark.parametrize(("reducer", "size"), ARTICLE)
 def test_forward_and_backward_flops_of_the_article_are_exact(reducer, size):
-    macs = count_meta.macs_by_stage(train(reducer, size, clip=Clip()))
+    macs = meta.macs_by_stage(train(reducer, size, clip=Clip()))
     assert 2 * sum(macs.values()) == ARTICLE[reducer, size]
     assert macs["head"] == macs["other"] == 0
     assert macs["backbone"] == 2 * 16 * 64 * 64 * 32 * 27
@@ -53,8 +55,8 @@ def test_forward_and_backward_flops_of_the_article_are_exact(reducer, size):
 )
 def test_two_frames_tell_the_count_of_all(rnn, frames):
     case = train("fc", 24, clip=Clip(2, frames, 3, 8, 8), rnn=rnn, head=5)
-    counted = count_meta._count(subject.assemble(case, seed=0, device="meta"))
-    assert count_meta.macs_by_stage(case) == counted
+    counted = meta._count(subject.assemble(case, seed=0, device="meta"))
+    assert meta.macs_by_stage(case) == counted
     assert counted["head"] == 3 * 2 * frames * 5 * (rnn.proj_size or rnn.hidden) * (2 if rnn.bidirectional else 1)
 
 
@@ -62,7 +64,7 @@ def test_two_frames_tell_the_count_of_all(rnn, frames):
 def test_the_lstm_is_three_times_its_forward_pass_less_what_has_no_state_before_it(batch, frames, size, hidden):
     case = train("fc", size, clip=Clip(batch, frames, 3, 8, 8), rnn=Recurrent(hidden=hidden))
     forward = frames * batch * 4 * hidden * (size + hidden)
-    assert count_meta.macs_by_stage(case)["lstm"] == 3 * forward - batch * 4 * hidden * hidden
+    assert meta.macs_by_stage(case)["lstm"] == 3 * forward - batch * 4 * hidden * hidden
 
 
 def test_everything_of_a_training_case_is_measured():
@@ -114,7 +116,7 @@ VARIANTS = {
 
 @pytest.mark.parametrize("variant", VARIANTS.values(), ids=VARIANTS)
 def test_a_variant_trains_as_eager_does(variant):
-    held, readings = opening.open_case(train("fc", 8, *variant), seed=0)
+    held, readings = first_call.open_case(train("fc", 8, *variant), seed=0)
     assert [reading.metric.name for reading in readings] == ["cold_call_s"]
     assert held.run().loss > 0
 
@@ -163,7 +165,7 @@ def other_loss(held):
 )
 def test_a_variant_that_trains_differently_is_refused(variant, message):
     with pytest.raises(CaseFailed, match=message) as failed:
-        opening.open_case(train("gap", None, Choice(f"{__name__}:{variant}")), seed=0)
+        first_call.open_case(train("gap", None, Choice(f"{__name__}:{variant}")), seed=0)
     assert failed.value.kind == "wrong output"
 
 
@@ -225,7 +227,9 @@ def test_a_variant_of_training_is_refused_elsewhere(variant):
 def test_what_cannot_be_checkpointed_says_so():
     case = Case(Whole(Choice(f"{__name__}:Labels")), SMALL, (Choice("checkpoint"),), "train")
     with pytest.raises(CaseFailed, match="no stage 'backbone' to checkpoint"):
-        opening.open_case(replace(case, architecture=replace(case.architecture, model=Choice(f"{__name__}:Floats"))), 0)
+        first_call.open_case(
+            replace(case, architecture=replace(case.architecture, model=Choice(f"{__name__}:Floats"))), 0
+        )
 
 
 class Floats(Labels):

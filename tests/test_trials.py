@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from convbench import store
 from convbench.cli import app
-from convbench.errors import Impossible, SuiteError
-from convbench.record import Training
+from convbench.core import store
+from convbench.core.errors import Impossible, SuiteError
+from convbench.core.record import Training
 from convbench.suite import load
 
 SUITE = """

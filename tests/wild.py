@@ -9,7 +9,7 @@ import time
 import torch
 from torch import nn
 
-from convbench.record import Clip
+from convbench.core.record import Clip
 
 
 def clip_inputs(clip: Clip):

@@ -10,8 +10,8 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from convbench.analysis.results import Result, measured
-from convbench.analysis.statistics import Interval, ratio_interval
-from convbench.record import Case, Run, Scalar
+from convbench.core.record import Case, Run, Scalar
+from convbench.core.statistics import Interval, ratio_interval
 
 IDENTITY_FREE = frozenset({"commit", "dirty", "convbench", "os", "started"})
 """Keys of an environment that may differ between runs whose numbers can still be compared."""

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from convbench.analysis.statistics import Interval, median_interval, percentile
-from convbench.record import Case, Parts, Record
+from convbench.core.record import Case, Parts, Record
+from convbench.core.statistics import Interval, median_interval, percentile
 
 
 class Group(NamedTuple):

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from convbench.analysis.results import Result, result, sustained, typical
-from convbench.analysis.statistics import percentile
-from convbench.record import Record, Scalar
+from convbench.core.record import Record, Scalar
+from convbench.core.statistics import percentile
+from convbench.core.store import CSV
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -45,6 +47,13 @@ def frame(records: Iterable[Record]) -> pd.DataFrame:
     rows = [row(record) for record in records]
     further = {name: None for one in rows for name, value in one.items() if value is not None}
     return pd.DataFrame(rows, columns=list(dict.fromkeys((*COLUMNS, *further))), dtype=object)
+
+
+def write_csv(directory: Path, records: Iterable[Record]) -> Path:
+    """``results.csv`` of a run directory, a row a case."""
+    path = directory / CSV
+    frame(records).to_csv(path, index=False)
+    return path
 
 
 def _exact(record: Record) -> dict[str, Scalar]:

@@ -8,7 +8,7 @@ from xml.etree import ElementTree as xml
 from convbench.check import words
 from convbench.check.outcome import Outcome
 from convbench.check.verdict import verdicts
-from convbench.errors import StoreError
+from convbench.core.errors import StoreError
 
 JUNIT = {"regression": "failure", "invalid": "error", "inconclusive": "skipped"}
 

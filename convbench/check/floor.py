@@ -9,7 +9,7 @@ from pathlib import Path
 
 from convbench.check.link import Settings
 from convbench.check.rule import Rule
-from convbench.record import Scalar
+from convbench.core.record import Scalar
 
 IDENTITY = ("cpu", "gpu", "cores", "torch", "python")
 

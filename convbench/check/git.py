@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from convbench.check.lock import is_held
-from convbench.errors import BuildFailed
+from convbench.core.errors import BuildFailed
 
 TIMEOUT = 300.0
 OF_HOOKS = ("GIT_DIR", "GIT_INDEX_FILE", "GIT_WORK_TREE")

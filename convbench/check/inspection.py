@@ -12,8 +12,8 @@ from convbench.check.link import START_TIMEOUT, Settings, Worker
 from convbench.check.outcome import Fact
 from convbench.check.pairs import Planned, groups
 from convbench.check.sides import Side
-from convbench.errors import BuildFailed, CaseFailed, Refused, SuiteError
-from convbench.record import Scalar
+from convbench.core.errors import BuildFailed, CaseFailed, Refused, SuiteError
+from convbench.core.record import Scalar
 
 OF_PROCESS = ("allocator", "threads", "compile")
 """Variants that change the process they run in, or leave much behind: such a case shares its process with none."""

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from convbench import malloc
 from convbench.check.sides import Side
-from convbench.endings import death
-from convbench.errors import CaseFailed, FailureKind
+from convbench.core.errors import CaseFailed, FailureKind
+from convbench.measure.machine import malloc
+from convbench.measure.machine.process_end import death
 
 PROGRAM = Path(__file__).with_name("worker.py")
 START_TIMEOUT = 120.0

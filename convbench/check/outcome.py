@@ -17,8 +17,8 @@ from pydantic import TypeAdapter, ValidationError
 from convbench.check.decision import repeats
 from convbench.check.link import Settings
 from convbench.check.rule import Rule
-from convbench.errors import StoreError
-from convbench.record import Scalar
+from convbench.core.errors import StoreError
+from convbench.core.record import Scalar
 
 SCHEMA_VERSION = 1
 Seconds = tuple[float, ...]

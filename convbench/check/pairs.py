@@ -19,7 +19,7 @@ from scipy.stats import median_abs_deviation
 from convbench.check.link import START_TIMEOUT, Settings, Worker
 from convbench.check.outcome import Timing
 from convbench.check.sides import Side
-from convbench.errors import CaseFailed
+from convbench.core.errors import CaseFailed
 
 MIN_ROUNDS, ENOUGH_ROUNDS, MAX_ROUNDS = 6, 12, 24
 BALANCED = 6

@@ -23,8 +23,8 @@ from convbench.check.pairs import Arm, Planned
 from convbench.check.rule import Rule
 from convbench.check.sides import Side
 from convbench.check.verdict import verdict
-from convbench.errors import Refused
-from convbench.record import Scalar
+from convbench.core.errors import Refused
+from convbench.core.record import Scalar
 
 ENOUGH_POWER = 0.9
 

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from convbench.check import git
 from convbench.check.lock import hold
-from convbench.errors import BuildFailed, ConvbenchError
+from convbench.core.errors import BuildFailed, ConvbenchError
 
 ROOM = "convbench-check-"
 BUILD_TIMEOUT = 900.0

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from convbench.check.decision import Ratio
 from convbench.check.outcome import CaseOutcome, Fact, Outcome, SideOutcome
 from convbench.check.verdict import Verdict, verdicts
-from convbench.report import names, units
+from convbench.report.words import names, units
 
 HEADINGS = ("case", "base", "head", "ratio", "95 % interval", "pairs", "verdict")
 

@@ -45,7 +45,7 @@ class Worker:
         import torch
 
         import convbench
-        import convbench.opening
+        import convbench.measure.first_call
 
         torch.set_num_threads(threads)
         if case is not None:
@@ -56,14 +56,15 @@ class Worker:
         return {"python": sys.version.split()[0], "torch": torch.__version__, "convbench": convbench.__version__}
 
     def describe(self, device: str) -> Answer:
-        from convbench import environment
+        from convbench.measure.machine import environment
 
         facts = environment.describe(device)
         return {"facts": facts, "fingerprint": environment.fingerprint(facts)}
 
     def plan(self, suite: str, overrides: list[str], device: str, only: list[str], skip: list[str]) -> Answer:
         """The suite's cases on a device, resolved, each once, and the protocol."""
-        from convbench import environment, sweep
+        from convbench.measure.machine import environment
+        from convbench.runs import sweep
         from convbench.suite import load
 
         loaded = load(suite, overrides)
@@ -73,7 +74,7 @@ class Worker:
 
     def resolve(self, case: Any, name: str) -> Answer:
         """Whether this side can build the case, and with which variables its process must be started."""
-        from convbench.variants import process_environment
+        from convbench.models.variants import process_environment
 
         return {"variables": process_environment(_case(case, name))}
 
@@ -82,7 +83,7 @@ class Worker:
 
         Raises CaseFailed where a variant's output is not eager's.
         """
-        from convbench.opening import TOLERANCE, open_case
+        from convbench.measure.first_call import TOLERANCE, open_case
 
         read = _case(case, name)
         facts = _facts(read, seed)
@@ -212,7 +213,7 @@ def _trim_heap() -> None:
 
 def _case(described: Any, name: str) -> Any:
     """The case as this side's convbench reads it, which must be the one that was meant."""
-    from convbench.preflight import resolve
+    from convbench.measure.preflight import resolve
 
     case = resolve(_read(described))
     if case.id != name:
@@ -223,13 +224,13 @@ def _case(described: Any, name: str) -> Any:
 def _read(described: Any) -> Any:
     from pydantic import TypeAdapter
 
-    from convbench.record import Case
+    from convbench.core.record import Case
 
     return TypeAdapter(Case).validate_python(described)
 
 
 def _subject(case: Any, seed: int, injected: tuple[int, int] | None) -> Any:
-    from convbench import subject
+    from convbench.models import subject
 
     held = subject.transform(subject.assemble(case, seed))
     return _inject(held, injected) if injected else held
@@ -267,9 +268,10 @@ def _matmul_size(worker: Worker, plain: Any, slowdown: float) -> int:
 
 def _facts(case: Any, seed: int) -> Answer:
     """Parameters, MACs, FLOPs, graph breaks and predicted peak memory, as far as this side's convbench tells them."""
-    from convbench import harness, subject
-    from convbench.record import Protocol
-    from convbench.registry import probes
+    from convbench.core.record import Protocol
+    from convbench.core.registry import probes
+    from convbench.measure import harness
+    from convbench.models import subject
 
     protocol = Protocol(seed=seed)
     readings: list[Any] = list(harness.measure(case, protocol, ("params", "macs")).readings)
@@ -278,7 +280,7 @@ def _facts(case: Any, seed: int) -> Answer:
         readings += [one for one in found if hasattr(one, "samples")]
     facts = {one.metric.name: one.samples[0] for one in readings}
     with contextlib.suppress(Exception):
-        from convbench.prediction import predict
+        from convbench.measure.memory.prediction import predict
 
         facts["predicted_peak_bytes"] = predict(case).peak
     return facts
@@ -315,14 +317,14 @@ def _throttling(device: str) -> str | None:
         return None
     import torch
 
-    from convbench import nvml
+    from convbench.measure.machine import nvml
 
     return str(nvml.state(torch.device(device)).get("throttle_reasons"))
 
 
 def _explained(error: BaseException) -> Answer:
     try:
-        from convbench.harness import explain
+        from convbench.measure.harness import explain
 
         failure = explain(error)
         return {"kind": failure.kind, "message": failure.message}

@@ -5,18 +5,7 @@ What is slow to import is imported by the verb that needs it, so that ``convbenc
 
 from typer.models import CommandInfo
 
-from convbench.cli import (  # noqa: F401  (importing them registers their verbs)
-    advising,
-    checking,
-    claiming,
-    exporting,
-    profiling,
-    reporting,
-    running,
-    selftesting,
-    shelves,
-    stored,
-)
+from convbench.cli import advise, check, claims, compare, export, list, profile, report, run, selftest  # noqa: F401  (importing them registers their verbs)
 from convbench.cli.app import app, main
 
 VERBS = ("run", "report", "advise", "check", "compare", "profile", "fits", "list", "doctor")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from convbench import __version__
-from convbench.errors import ConvbenchError, Interrupted
+from convbench.core.errors import ConvbenchError, Interrupted
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from convbench import registry
-from convbench.registry import Registry
+from convbench.core import registry
+from convbench.core.registry import Registry
 from convbench.suite.layout import CLIP_TEXT, RNN_TEXT, SuiteLayout
 from convbench.suite.options import signature
 

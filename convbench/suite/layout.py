@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from convbench.record import SCHEMA_VERSION, Clip, Protocol, Recurrent, Training
+from convbench.core.record import SCHEMA_VERSION, Clip, Protocol, Recurrent, Training
 from convbench.suite.many import OneOrMany
 from convbench.suite.mistakes import Location
 from convbench.suite.values import Shape

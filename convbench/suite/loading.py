@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from convbench.record import Case, Choice, Protocol
+from convbench.core.record import Case, Choice, Protocol
 from convbench.suite import plugs
 from convbench.suite.layout import (
     AXES,

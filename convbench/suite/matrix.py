@@ -21,7 +21,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from convbench.record import Case, Choice, Clip, Parts, Recurrent
+from convbench.core.record import Case, Choice, Clip, Parts, Recurrent
 from convbench.suite.layout import OF_PARTS
 from convbench.suite.mistakes import Location, Mistakes
 from convbench.suite.values import Axis, expand, picks, size

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple, NoReturn
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from convbench.errors import SuiteError
-from convbench.registry import did_you_mean
+from convbench.core.errors import SuiteError
+from convbench.core.registry import did_you_mean
 
 Location = tuple[str | int, ...]
 

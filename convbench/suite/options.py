@@ -11,9 +11,9 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 
 from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter
 
-from convbench.errors import ConvbenchError
-from convbench.record import Scalar
-from convbench.registry import Plugin, Registry
+from convbench.core.errors import ConvbenchError
+from convbench.core.record import Scalar
+from convbench.core.registry import Plugin, Registry
 from convbench.suite.many import Many
 
 _SCALARS = {str, int, float, bool, type(None)}

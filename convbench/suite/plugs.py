@@ -13,10 +13,10 @@ from pydantic import ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from convbench import registry
-from convbench.errors import ConvbenchError
-from convbench.record import STAGES
-from convbench.registry import Registry, did_you_mean
+from convbench.core import registry
+from convbench.core.errors import ConvbenchError
+from convbench.core.record import STAGES
+from convbench.core.registry import Registry, did_you_mean
 from convbench.suite.many import as_list
 from convbench.suite.mistakes import Location, Mistakes, message_of, shown
 from convbench.suite.options import Signature, models, signature

@@ -10,8 +10,8 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
-from convbench.errors import SuiteError
-from convbench.registry import did_you_mean
+from convbench.core.errors import SuiteError
+from convbench.core.registry import did_you_mean
 from convbench.suite.mistakes import Location, Mark, Mistakes, shown
 
 MAX_BYTES = 2**20

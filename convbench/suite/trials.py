@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 from itertools import product
 from typing import Literal
 
-from convbench.record import Case, Choice, Parts, Trial
+from convbench.core.record import Case, Choice, Parts, Trial
 from convbench.suite.layout import TrainingLayout
 
 PLACED_DIGIT = Choice("placed-digit")

@@ -12,7 +12,7 @@ from itertools import chain, product
 from math import prod
 from typing import Any, Protocol
 
-from convbench.record import Choice, Clip, Recurrent, Scalar, Whole
+from convbench.core.record import Choice, Clip, Recurrent, Scalar, Whole
 
 
 class Values(Protocol):

@@ -29,7 +29,7 @@ from scipy.stats import binomtest, median_abs_deviation
 from convbench.check import sides
 from convbench.check.link import ALLOCATORS, Settings, Worker
 from convbench.check.sides import Here, Side
-from convbench.environment import describe
+from convbench.measure.machine.environment import describe
 
 OUT = Path("reports/gate")
 HEADER = """\

@@ -13,11 +13,12 @@ import time
 from pathlib import Path
 from statistics import median
 
-from convbench import harness, isolate
-from convbench.analysis.statistics import Interval, median_interval
-from convbench.environment import describe
-from convbench.preflight import resolve
-from convbench.record import Case, Choice, Clip, Parts, Protocol, Record
+from convbench.core.record import Case, Choice, Clip, Parts, Protocol, Record
+from convbench.core.statistics import Interval, median_interval
+from convbench.measure import harness
+from convbench.measure.machine.environment import describe
+from convbench.measure.preflight import resolve
+from convbench.runs.isolated import Isolated
 from convbench.suite import load
 
 TARGET = 0.02
@@ -52,7 +53,7 @@ def isolated(cases: list[Case], metrics: tuple[str, ...]) -> tuple[list[Record],
     """Records, wall seconds of each case as the parent sees them, and wall seconds in all, the forkserver included."""
     begin = time.perf_counter()
     records, walls = [], []
-    with isolate.Isolated(PROTOCOL, metrics) as measure:
+    with Isolated(PROTOCOL, metrics) as measure:
         for case in cases:
             start = time.perf_counter()
             records += harness.run([case], measure)

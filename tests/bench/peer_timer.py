@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.utils.benchmark import Timer
 
-from convbench.analysis.statistics import median_interval
+from convbench.core.statistics import median_interval
 
 reducer, size, target, limit = sys.argv[1], int(sys.argv[2]), float(sys.argv[3]), float(sys.argv[4])
 REDUCERS = {

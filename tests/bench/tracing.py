@@ -17,15 +17,15 @@ from typing import Any
 
 import torch
 
-from convbench import opening
-from convbench.analysis.statistics import median_interval, ratio_interval
-from convbench.environment import describe
-from convbench.isolate import Isolated
-from convbench.preflight import resolve
-from convbench.probes import stages
-from convbench.profiling.capture import Capture
-from convbench.record import Case, Choice, Parts, Protocol, Record
-from convbench.spans import OTHER
+from convbench.core.record import Case, Choice, Parts, Protocol, Record
+from convbench.core.statistics import median_interval, ratio_interval
+from convbench.measure import first_call
+from convbench.measure.machine.environment import describe
+from convbench.measure.preflight import resolve
+from convbench.measure.stages.spans import OTHER
+from convbench.measure.traces.capture import Capture
+from convbench.plugins.probes import stages
+from convbench.runs.isolated import Isolated
 
 ARTICLE = {"gap": None, "fc": 128, "hybrid": 64, "flatten": None}
 FLOPS = {"gap": 234_225_664, "fc": 1_849_556_992, "hybrid": 235_995_136, "flatten": 6_675_103_744}
@@ -51,7 +51,7 @@ def one(record: Record, metric: str) -> float:
 
 def stages_against_whole(case: Case) -> dict[str, Any]:
     """Stages over the plain pass right before, and the whole split pass over it: medians with 95 % intervals."""
-    held, _ = opening.open_case(case, seed=0)
+    held, _ = first_call.open_case(case, seed=0)
     plain, splits = stages._alternate(held, stages.split_by_hooks, PROTOCOL.max_time)
     named = [sum(seconds for stage, seconds in split.items() if stage != OTHER) for split in splits]
     whole = [sum(split.values()) for split in splits]

@@ -7,11 +7,15 @@ from statistics import median
 import pytest
 import torch
 
-from convbench import count_traced, harness, isolate, nvml, subject
-from convbench.count_meta import macs_by_stage
-from convbench.environment import conditions, describe
-from convbench.record import Case, Choice, Clip, Parts, Protocol
-from convbench.timing import CudaClock, clock_for
+from convbench.core.record import Case, Choice, Clip, Parts, Protocol
+from convbench.measure import harness
+from convbench.measure.counts import traced
+from convbench.measure.counts.meta import macs_by_stage
+from convbench.measure.machine import nvml
+from convbench.measure.machine.environment import conditions, describe
+from convbench.measure.timing import CudaClock, clock_for
+from convbench.models import subject
+from convbench.runs import isolated
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no CUDA device")]
 PROTOCOL = Protocol(max_warmup=1.0, max_time=1.0)
@@ -62,7 +66,7 @@ def test_peak_memory_is_torchs_own():
 def test_the_lstm_is_counted_although_cudnn_runs_it(reducer, size):
     """_cudnn_rnn is one operator that no counter knows; the count on meta and the traced one both know the LSTM."""
     found = case(reducer, size)
-    assert count_traced.trace(subject.assemble(found, 0)).macs == macs_by_stage(found)
+    assert traced.trace(subject.assemble(found, 0)).macs == macs_by_stage(found)
 
 
 @pytest.mark.parametrize(
@@ -79,7 +83,7 @@ def test_the_lstm_is_counted_although_cudnn_runs_it(reducer, size):
 )
 @pytest.mark.parametrize("scenario", ["inference", "streaming"])
 def test_every_variant_is_measured_in_its_own_process(variant, scenario):
-    with isolate.Isolated(PROTOCOL, (), preload=isolate.PRELOAD_COMPILER) as measure:
+    with isolated.Isolated(PROTOCOL, (), preload=isolated.PRELOAD_COMPILER) as measure:
         (record,) = harness.run([case("gap", None, *variant, scenario=scenario)], measure)
     assert record.status == "ok", record.failure
     assert record.samples("device_latency_s")
@@ -88,7 +92,7 @@ def test_every_variant_is_measured_in_its_own_process(variant, scenario):
 
 def test_the_parent_never_touches_the_device():
     """A forkserver whose parent has a CUDA context would be a foreign process on its own device."""
-    with isolate.Isolated(PROTOCOL, ()) as measure:
+    with isolated.Isolated(PROTOCOL, ()) as measure:
         facts = measure.call(describe, ("auto",), {})
     assert facts["device"] == "cuda"
     assert facts["gpu"]

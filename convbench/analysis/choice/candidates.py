@@ -1,0 +1,109 @@
+"""What a recommendation may choose from: qualities joined with their costs, and why others are left out."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from convbench.analysis.choice.dominance import Floats
+from convbench.analysis.quality.qualities import Quality, costs_of, seed_table
+from convbench.analysis.results import Group, Result
+
+CostName = Literal["latency", "params", "memory", "flops"]
+LEAST_SEEDS = 3
+Why = Literal["dead", "unconverged", "failed", "unsound", "few-seeds", "no-cost"]
+
+
+@dataclass(frozen=True, eq=False)
+class Candidate:
+    """An architecture's quality on a task and what it costs in one variant; ``equal`` are found to be the same."""
+
+    quality: Quality
+    result: Result
+    equal: tuple[Result, ...] = ()
+
+    @property
+    def mean(self) -> float:
+        assert self.quality.mean is not None
+        return self.quality.mean
+
+    def cost(self, name: str) -> float:
+        """A cost in base units, infinite where it was not measured."""
+        value = self.result.cost(name)
+        return float("inf") if value is None else value
+
+    def meets(self, constraints: Mapping[CostName, float]) -> bool:
+        return all(self.cost(name) <= limit for name, limit in constraints.items())
+
+
+@dataclass(frozen=True, eq=False)
+class Excluded:
+    """A configuration that cannot be chosen, and why."""
+
+    quality: Quality
+    why: Why
+
+
+def gather(found: Sequence[Quality], results: Iterable[Result]) -> tuple[list[Candidate], list[Excluded]]:
+    """Every quality that has enough sound seeds and a cost, once for each fp32 variant it was measured in.
+
+    Costs are of one comparable group: the one that holds most of the architectures. Quality was measured in fp32 and
+    eager, which changes no number of the other variants beyond rounding; lower precision may, and is left out.
+    """
+    every = list(results)
+    costs = {id(one): [cost for cost in costs_of(one, every) if cost.group.dtype == "fp32"] for one in found}
+    group = _widest(costs.values())
+    able, excluded = [], []
+    for one in found:
+        here = [cost for cost in costs[id(one)] if cost.group == group]
+        why = _unusable(one, here)
+        able += [Candidate(one, cost) for cost in here] if why is None else []
+        excluded += [Excluded(one, why)] if why else []
+    return able, excluded
+
+
+def cheapest_each(several: Iterable[Candidate], name: CostName) -> list[Candidate]:
+    """Of each architecture its cheapest variant; of architectures that are one function the cheapest; by rising cost.
+
+    Architectures with equal parameters, equal FLOPs and equal accuracy from every seed are one function.
+    """
+    best: dict[Hashable, Candidate] = {}
+    for one in sorted(several, key=lambda one: rank(one, name)):
+        best.setdefault(one.quality.architecture, one)
+    same: dict[Hashable, list[Candidate]] = defaultdict(list)
+    for one in best.values():
+        same[one.result.params, one.result.flops, tuple(one.quality.by_seed.items())].append(one)
+    return [Candidate(one.quality, one.result, tuple(other.result for other in rest)) for one, *rest in same.values()]
+
+
+def rank(one: Candidate, name: CostName) -> tuple[float, float, float, str]:
+    """What candidates are ordered by: the cost asked for, then parameters and latency."""
+    return (one.cost(name), one.cost("params"), one.cost("latency"), one.result.case.id)
+
+
+def by_seed(several: Sequence[Candidate]) -> Floats:
+    """The seed table of the candidates' qualities."""
+    return seed_table([one.quality for one in several])
+
+
+def _unusable(one: Quality, costs: Sequence[Result]) -> Why | None:
+    if not one.by_seed:
+        causes: dict[Why, int] = {"dead": one.dead, "unconverged": one.unconverged, "failed": one.failed}
+        named = [why for why, count in causes.items() if count]
+        return named[0] if len(named) == 1 else "unsound"
+    if len(one.by_seed) < LEAST_SEEDS:
+        return "few-seeds"
+    return None if costs else "no-cost"
+
+
+def _widest(costs: Iterable[Sequence[Result]]) -> Group | None:
+    """The comparable group that holds most architectures, a timed one first."""
+    holds: dict[Group, set[int]] = defaultdict(set)
+    timed: dict[Group, bool] = defaultdict(bool)
+    for i, several in enumerate(costs):
+        for one in several:
+            holds[one.group].add(i)
+            timed[one.group] |= one.latency is not None
+    return max(holds, key=lambda group: (timed[group], len(holds[group])), default=None)

@@ -1,0 +1,29 @@
+"""Measured costs as claims need them: comparable configurations of one backbone, and ratios of their latencies."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+from convbench.analysis.results import Group, Result
+from convbench.core.record import Parts
+from convbench.core.statistics import Interval, ratio_interval
+
+LONGER = 1.1
+"""A latency below this many times another is not longer in a way that matters."""
+
+
+def widest(several: Sequence[Result]) -> list[Result]:
+    """Those of the backbone, LSTM and clip with the widest range of LSTM input sizes, on one machine."""
+    groups: dict[tuple[Group, str], list[Result]] = defaultdict(list)
+    for one in several:
+        parts = one.case.architecture
+        if isinstance(parts, Parts) and not parts.layer_norm:
+            groups[one.group, f"{parts.backbone}/{parts.rnn}"].append(one)
+    return max(groups.values(), key=lambda found: len(found) and max(one.lstm_input or 0 for one in found), default=[])
+
+
+def over(one: Result, other: Result) -> Interval:
+    """The latency of one over the other's."""
+    assert one.latency and other.latency
+    return ratio_interval(one.latency, other.latency)

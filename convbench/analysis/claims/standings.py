@@ -1,0 +1,74 @@
+"""Where every configuration stands against the best one of a task."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from convbench.analysis.choice.noninferior import pairs, shortfalls
+from convbench.analysis.claims.claim import Lacking, Number
+from convbench.analysis.claims.evidence import TRAIN, Evidence
+from convbench.analysis.claims.paired import MARGIN, paired
+from convbench.analysis.quality.qualities import Quality, seed_table
+
+LEAST = 3
+
+
+class Standing(NamedTuple):
+    """A configuration on a task: its size, how far below the best it is with the 95 % interval of that over ``n``
+    seeds, and ``bound``, how far below whichever is best it may be at 95 % (``noninferior``)."""
+
+    name: str
+    size: int
+    short: float
+    low: float
+    high: float
+    n: int
+    bound: float
+
+    @property
+    def suffices(self) -> bool:
+        return self.bound < MARGIN
+
+    @property
+    def falls_short(self) -> bool:
+        """Shown to be below the best by more than the margin."""
+        return self.low > MARGIN
+
+    def number(self, task: str) -> Number:
+        return Number(f"{task}: {self.name} below the best", self.short, "points", self.low, self.high, self.n)
+
+
+Standings = Mapping[str, list[Standing]]
+"""By task."""
+
+
+def standings(evidence: Evidence) -> dict[str, list[Standing]]:
+    """By task every configuration against the best. Raises Lacking without a task of three of them, flatten too."""
+    found = {task: _ranked(evidence.on(task)) for task in evidence.tasks}
+    kept = {task: several for task, several in found.items() if len(several) >= LEAST and _has_flatten(several)}
+    if not kept:
+        raise Lacking(f"Trainings of flatten and of two smaller inputs or more are needed: {TRAIN}.")
+    return kept
+
+
+def tried_on(evidence: Evidence, found: Standings) -> list[Quality]:
+    return [one for one in evidence.qualities if one.task in found]
+
+
+def _ranked(found: Mapping[str, Quality]) -> list[Standing]:
+    if len(found) < 2:
+        return []
+    best = max(found.values(), key=lambda one: one.mean or 0.0)
+    bounds = shortfalls(pairs(seed_table(list(found.values()))))
+    made = []
+    for (called, one), bound in zip(found.items(), bounds, strict=True):
+        if len(best.by_seed.keys() & one.by_seed.keys()) > 1:
+            gap = paired(one.task, best.by_seed, one.by_seed)
+            size = one.architecture.lstm_input or 0
+            made.append(Standing(called, size, gap.mean, gap.low, gap.high, gap.n, float(bound)))
+    return made
+
+
+def _has_flatten(several: list[Standing]) -> bool:
+    return any(one.name.startswith("flatten") for one in several)

@@ -1,0 +1,33 @@
+"""The LSTM input size at which the recurrent stage costs as much as the convolution: below it, size is nearly free."""
+
+from __future__ import annotations
+
+from convbench.analysis.results import Result, typical
+from convbench.core.record import Parts, Recurrent
+
+GATES = {"lstm": 4, "gru": 3}
+
+
+def recurrent_macs(rnn: Recurrent) -> tuple[int, int]:
+    """MACs of the recurrent stage per frame as (per input feature, the rest), from its closed form.
+
+    A layer of input I costs gates*H*(I + R) + P*H per direction, where R is proj_size P or hidden H.
+    """
+    directions, output = 1 + rnn.bidirectional, rnn.proj_size or rnn.hidden
+    gates = GATES[rnn.cell] * rnn.hidden
+    own = gates * output + rnn.proj_size * rnn.hidden
+    deeper = (rnn.layers - 1) * directions * (gates * directions * output + own)
+    return directions * gates, directions * own + deeper
+
+
+def crossover(one: Result) -> float | None:
+    """The LSTM input size at which backbone and recurrent stage take equal MACs.
+
+    None where the model or its backbone MACs are not known, or where the recurrent stage costs more at any size.
+    """
+    architecture, backbone = one.case.architecture, typical(one.record, "macs_backbone")
+    if not isinstance(architecture, Parts) or not backbone:
+        return None
+    slope, rest = recurrent_macs(architecture.rnn)
+    size = (backbone / one.case.frames_per_call - rest) / slope
+    return size if size > 0 else None

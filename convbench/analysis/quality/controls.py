@@ -1,0 +1,77 @@
+"""What quality is held against: tasks with something taken away, and linear readouts of untrained features."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from convbench.analysis.quality.lessons import Frame, Lesson, frame_of, headless, lessons
+from convbench.analysis.quality.rates import best_rate
+from convbench.core.record import Clip, Parts, Record
+
+
+@dataclass(frozen=True)
+class Control:
+    """Test accuracies with something taken from the task.
+
+    Dead runs are kept here: where nothing is left to learn, a constant answer is the right outcome.
+    """
+
+    task: str
+    architecture: Parts
+    clip: Clip
+    control: str
+    by_seed: Mapping[int, float]
+    chance: float | None
+    majority: float
+
+
+@dataclass(frozen=True)
+class LinearProbe:
+    """What a linear readout finds in an architecture's untrained features: position (R²) and class, by seed."""
+
+    architecture: Parts
+    clip: Clip
+    where: Mapping[int, float]
+    what: Mapping[int, float]
+
+    @property
+    def frame(self) -> Frame:
+        return frame_of(self.clip)
+
+
+def controls(records: Iterable[Record]) -> list[Control]:
+    """One entry for each task, architecture and control, at the learning rate with the best validation accuracy."""
+    cells: dict[Hashable, list[Lesson]] = defaultdict(list)
+    for one in lessons(records):
+        if one.control and one.curve:
+            cells[one.task, one.architecture, one.clip, one.control].append(one)
+    return [_control(several) for several in cells.values()]
+
+
+def linear_probes(records: Iterable[Record]) -> list[LinearProbe]:
+    """One entry for each architecture and clip shape that was probed without training."""
+    cells: dict[tuple[Parts, Clip], list[tuple[int, Record]]] = defaultdict(list)
+    for record in records:
+        case = record.case
+        if case.scenario == "probe" and case.trial and record.status == "ok" and isinstance(case.architecture, Parts):
+            cells[headless(case.architecture), case.clip].append((case.trial.seed, record))
+    return [
+        LinearProbe(parts, clip, _by_seed(several, "where_r2"), _by_seed(several, "what_accuracy"))
+        for (parts, clip), several in cells.items()
+    ]
+
+
+def _control(several: Sequence[Lesson]) -> Control:
+    rate = best_rate([(one, one.curve[-1].val) for one in several])
+    chosen = sorted((one for one in several if one.learning_rate == rate), key=lambda one: one.seed)
+    accuracies = {one.seed: one.curve[-1].test for one in chosen}
+    first = chosen[0]
+    name = str(first.control)
+    return Control(first.task, first.architecture, first.clip, name, accuracies, first.chance, first.majority)
+
+
+def _by_seed(several: Sequence[tuple[int, Record]], metric: str) -> dict[int, float]:
+    ordered = sorted(several, key=lambda one: one[0])
+    return {seed: record.samples(metric)[0] for seed, record in ordered if record.samples(metric)}

@@ -1,0 +1,120 @@
+"""Training runs as records hold them: one lesson a run, with the curve that can be cut at any budget."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Literal, NamedTuple
+
+from convbench.core.record import Clip, Parts, Record, Trial
+
+Budget = Literal["steps", "flops", "seconds"]
+Flag = Literal["dead", "unconverged", "failed"]
+Frame = tuple[int, int, int]
+
+FLAGS: Mapping[str, Flag] = {"dead_run": "dead", "unconverged": "unconverged"}
+CURVE = ("steps", "train_flops", "train_seconds", "val_accuracy", "test_accuracy")
+
+
+class Checkpoint(NamedTuple):
+    """One point of a learning curve: what was spent up to it (cumulative) and the accuracies there."""
+
+    steps: float
+    flops: float
+    seconds: float
+    val: float
+    test: float
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """One training run: of an architecture (``head`` None), on a task, from a seed, at a learning rate.
+
+    ``train`` is the accuracy on the training clips at the end, ``majority`` that of always naming the commonest class
+    of the test clips. A run that failed has no curve.
+    """
+
+    architecture: Parts
+    clip: Clip
+    task: str
+    seed: int
+    learning_rate: float
+    control: str | None
+    flag: Flag | None
+    curve: tuple[Checkpoint, ...]
+    train: float
+    majority: float
+    classes: int
+
+    @property
+    def frame(self) -> Frame:
+        return frame_of(self.clip)
+
+    @property
+    def chance(self) -> float | None:
+        """One over the number of classes; None where a run failed before it could say how many."""
+        return 1 / self.classes if self.classes else None
+
+    def at(self, budget: Budget = "steps", limit: float | None = None) -> Checkpoint | None:
+        """The last checkpoint within the limit, the end without one; None where the first is already beyond it."""
+        within = [one for one in self.curve if limit is None or getattr(one, budget) <= limit * (1 + 1e-9)]
+        return within[-1] if within else None
+
+
+def frame_of(clip: Clip) -> Frame:
+    """(C, H, W): what an architecture's size and its cost per frame depend on."""
+    return (clip.channels, clip.height, clip.width)
+
+
+def headless(parts: Parts) -> Parts:
+    """The architecture without its head, which belongs to the task."""
+    return replace(parts, head=None)
+
+
+def lessons(records: Iterable[Record]) -> list[Lesson]:
+    """Every training run that ended, controls included, in the order of the records."""
+    return [one for one in attempts(records) if one.flag != "failed"]
+
+
+def attempts(records: Iterable[Record]) -> list[Lesson]:
+    """Every training run, the failed ones too; what a machine had to skip is none."""
+    found = ((record, trained(record)) for record in records if record.status != "skipped")
+    return [_lesson(record, *of) for record, of in found if of]
+
+
+def equal_limits(records: Iterable[Record], budget: Budget) -> dict[str, float]:
+    """For each task the largest limit of this budget that all of its runs reached: where to cut for an equal budget."""
+    reached: dict[str, list[float]] = defaultdict(list)
+    for one in lessons(records):
+        if one.curve and not one.control:
+            reached[one.task].append(getattr(one.curve[-1], budget))
+    return {task: min(values) for task, values in reached.items()}
+
+
+def trained(record: Record) -> tuple[Parts, Trial, float] | None:
+    """The model, trial and learning rate of a training run, None for any other record."""
+    case = record.case
+    if case.scenario != "learn" or case.trial is None or case.trial.learning_rate is None:
+        return None
+    return (case.architecture, case.trial, case.trial.learning_rate) if isinstance(case.architecture, Parts) else None
+
+
+def _lesson(record: Record, parts: Parts, trial: Trial, rate: float) -> Lesson:
+    curve = tuple(map(Checkpoint, *map(record.samples, CURVE)))
+    train, majority, classes = (_only(record, name) for name in ("train_accuracy", "majority_accuracy", "classes"))
+    return Lesson(
+        headless(parts), record.case.clip, str(trial.task), trial.seed, rate, trial.control, _flag(record),
+        curve, train, majority, int(classes),
+    )  # fmt: skip
+
+
+def _flag(record: Record) -> Flag | None:
+    if record.status == "failed":
+        return "failed"
+    found = {FLAGS[finding.code] for finding in record.findings if finding.code in FLAGS}
+    return "dead" if "dead" in found else next(iter(found), None)
+
+
+def _only(record: Record, metric: str) -> float:
+    return next(iter(record.samples(metric)), 0.0)

@@ -1,0 +1,38 @@
+"""Who cannot be told from the best on one task, from a few paired seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from scipy.special import stdtrit
+
+from convbench.analysis.choice.noninferior import ERROR, pairs
+from convbench.analysis.quality.effect import detectable
+from convbench.analysis.quality.qualities import Quality, seed_table
+
+
+class Standing(NamedTuple):
+    """A quality and whether the 95 % interval of its paired difference from the best one holds nought."""
+
+    quality: Quality
+    tied: bool
+
+
+def standings(found: Sequence[Quality]) -> list[Standing]:
+    """The qualities of one task with a sound run, best mean first; two seeds in common are needed to tell apart."""
+    sound = sorted((one for one in found if one.by_seed), key=lambda one: -(one.mean or 0.0))
+    if len(sound) < 2:
+        return [Standing(one, True) for one in sound]
+    compared = pairs(seed_table(sound))
+    gap, error, df = compared.gap[:, 0], compared.error[:, 0], compared.df[:, 0]
+    tied = gap <= stdtrit(df, 1 - ERROR / 2) * error
+    return [Standing(one, bool(tied[i]) or i == 0) for i, one in enumerate(sound)]
+
+
+def visible(found: Sequence[Quality]) -> float | None:
+    """The difference in accuracy that these seeds show in four of five cases; None where they cannot say."""
+    sound = [one for one in found if len(one.by_seed) > 1]
+    least = detectable(pairs(seed_table(sound))) if len(sound) > 1 else float("nan")
+    return least if np.isfinite(least) else None

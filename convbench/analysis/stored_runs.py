@@ -1,0 +1,81 @@
+"""Stored runs, which cannot gate: what may be said of two of them, and of a baseline that can no longer be measured."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from statistics import median
+from typing import NamedTuple
+
+from convbench.analysis import compare
+from convbench.analysis.compare import Match
+from convbench.analysis.results import results
+from convbench.core import store
+from convbench.core.record import Record, Run
+from convbench.core.statistics import Interval
+
+EXACT = ("params", "macs", "graph_breaks")
+
+
+class Comparison(NamedTuple):
+    """Two runs laid side by side: their shared cases and every key that makes their milliseconds incomparable."""
+
+    matches: list[Match]
+    differing: tuple[str, ...]
+    alone: tuple[tuple[str, ...], tuple[str, ...]]
+
+    @property
+    def comparable(self) -> bool:
+        return not self.differing
+
+
+def lay_side_by_side(first: store.Stored, second: store.Stored) -> Comparison:
+    """Two stored runs; cases that only one of them has measured are named."""
+    records = (first[1], second[1])
+    matches = compare.match([results(one) for one in records])
+    shared = {one.record.case.id for match in matches for one in match.results if one}
+    alone = tuple(tuple(record.case.id for record in one if record.case.id not in shared) for one in records)
+    return Comparison(matches, grave((first[0], second[0])), (alone[0], alone[1]))
+
+
+def grave(runs: Sequence[Run]) -> tuple[str, ...]:
+    """``key (value, value)`` of everything that decides comparability and differs."""
+    found = (one for one in compare.differences(runs) if one.grave)
+    return tuple(f"{one.key} ({', '.join(map(str, one.values))})" for one in found)
+
+
+def exact_changes(match: Match) -> list[str]:
+    """Counts that differ: they do not depend on the machine, so they may always be compared."""
+    before, after = (one.record if one else None for one in match.results)
+    if before is None or after is None:
+        return []
+    pairs = [(name, _value(before, name), _value(after, name)) for name in EXACT]
+    return [f"{name}: {old:,.0f} before, {new:,.0f} now" for name, old, new in pairs if _differ(old, new)]
+
+
+def machine(matches: Sequence[Match]) -> float | None:
+    """By how much the machine itself was slower in the second run: the reference workload's median ratio of all cases.
+
+    None where no case has it in both runs.
+    """
+    known = [after / before for before, after in filter(None, map(_reference, matches))]
+    return median(known) if known else None
+
+
+def normalised(matches: Sequence[Match], factor: float) -> list[Interval | None]:
+    """Ratios without what the machine's ``factor`` explains; None without a ratio."""
+    ratios = (match.ratios[1] for match in matches)
+    return [Interval(*(value / factor for value in ratio)) if ratio else None for ratio in ratios]
+
+
+def _reference(match: Match) -> tuple[float, float] | None:
+    """Seconds of the reference workload beside this case, in the first run and in the second."""
+    samples = [one.record.samples("reference_s") if one else () for one in match.results]
+    return (median(samples[0]), median(samples[1])) if all(samples) else None
+
+
+def _value(record: Record, name: str) -> float | None:
+    return next(iter(record.samples(name)), None)
+
+
+def _differ(before: float | None, after: float | None) -> bool:
+    return before is not None and after is not None and before != after

@@ -1,0 +1,186 @@
+"""The verbs that compare code: check, and replay for what a check left behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from convbench.cli.app import Only, Overrides, Skip, Source, app, console
+from convbench.core.errors import ConvbenchError
+
+if TYPE_CHECKING:
+    from convbench.check.gate import Watcher
+    from convbench.check.inspection import Request
+    from convbench.check.link import Settings
+    from convbench.check.outcome import Outcome
+    from convbench.check.rule import Rule
+
+Device = Annotated[str, typer.Option(help="auto (the GPU where there is one), cpu, cuda or cuda:N.")]
+Threads = Annotated[int, typer.Option(min=1, help="Threads of both sides; more than one is noisier.")]
+Allocator = Annotated[str, typer.Option(help="C allocator of both sides: glibc or glibc-arena.")]
+Detect = Annotated[float, typer.Option(metavar="PERCENT", help="The slowdown to be seen: 3 takes longer than 5.")]
+
+
+@app.command()
+def check(
+    suite: Source,
+    overrides: Overrides = None,
+    base: Annotated[str, typer.Option(help="What to compare with: a git ref, a wheel or a directory.")] = "",
+    baseline: Annotated[Path | None, typer.Option(help="A stored run: its commit is the base.")] = None,
+    base_python: Annotated[
+        str, typer.Option(help="Another interpreter for base, such as one with another torch.")
+    ] = "",
+    build: Annotated[str, typer.Option(help="A command that builds base in its tree.")] = "",
+    device: Device = "auto",
+    only: Only = None,
+    skip: Skip = None,
+    threads: Threads = 1,
+    allocator: Allocator = "glibc",
+    detect: Detect = 5.0,
+    different_outputs: Annotated[bool, typer.Option("--different-outputs", help="Time models that differ.")] = False,
+    as_json: Annotated[
+        Path | None, typer.Option("--json", help="Where to [default: reports/check/SUITE.json].")
+    ] = None,
+    junit: Annotated[Path | None, typer.Option(help="Where to write JUnit XML.")] = None,
+    summary: Annotated[Path | None, typer.Option(help="Markdown to append to [default: $GITHUB_STEP_SUMMARY].")] = None,
+) -> None:
+    """Measure base and head side by side, now: exit 1 means a confirmed regression and nothing else."""
+    from convbench.check.inspection import Request
+
+    settings = settings_of(threads, allocator, device)
+    if baseline is not None:
+        from convbench.cli.compare import advise, base_of
+
+        base = base or base_of(baseline) or ""
+        if not base:
+            raise typer.Exit(advise(baseline, suite, overrides or (), device))
+    if not (base or base_python):
+        raise ConvbenchError("nothing to compare with: give --base (a git ref, a wheel or a directory) or --baseline")
+    request = Request(suite, overrides or (), only or (), skip or (), not different_outputs)
+    with undisturbed():
+        outcome = _checked(request, (base or ".", base_python, build), settings, detect)
+    _keep(outcome, as_json or Path("reports/check") / f"{outcome.suite}.json", junit, summary)
+    raise typer.Exit(_show(outcome))
+
+
+@app.command()
+def replay(file: Annotated[Path, typer.Argument(help="The JSON of a check.")]) -> None:
+    """Come to the verdicts of a check again, from the timings it stored."""
+    from convbench.check import outcome
+
+    raise typer.Exit(_show(outcome.read(file)))
+
+
+def settings_of(threads: int, allocator: str, device: str) -> Settings:
+    """What both sides share. Raises ConvbenchError for an allocator that cannot be fixed in every worker."""
+    from convbench.check.link import ALLOCATORS, Settings
+    from convbench.core.registry import did_you_mean
+
+    if allocator not in ALLOCATORS:
+        raise ConvbenchError(f"--allocator {allocator!r}{did_you_mean(allocator, ALLOCATORS)}")
+    return Settings(threads=threads, allocator=allocator, device=device)
+
+
+def rule_of(detect: float) -> Rule:
+    """The rule that is meant to see a slowdown, in percent. Raises ConvbenchError for one that no rule could."""
+    from convbench.check.rule import Rule
+
+    if not 0.5 <= detect <= 50:
+        raise ConvbenchError(f"--detect {detect:g}: a percentage from 0.5 to 50")
+    return Rule.detecting(detect / 100)
+
+
+def _checked(request: Request, of_base: tuple[str, str, str], settings: Settings, detect: float) -> Outcome:
+    """The outcome of a check against (what, by which interpreter, built how)."""
+    from dataclasses import replace
+
+    from convbench.check import floor, gate, sides
+
+    base, python, build = of_base
+    here, rule = sides.Here.at(Path.cwd(), request.suite), rule_of(detect)
+    with ExitStack() as stack:
+        room = stack.enter_context(sides.room())
+        head = stack.enter_context(sides.materialise(".", here, room))
+        other = stack.enter_context(sides.materialise(base, here, room, build))
+        other = sides.with_python(other, python, room) if python else other
+        outcome = gate.check(other, head, request, (settings, rule), room, watcher())
+    return replace(outcome, floor=floor.known(outcome.head.environment, settings, rule))
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """One check at a time on this machine; an interruption, also a CI system's, is taken once and cleans up."""
+    from convbench.check import lock
+
+    def interrupted(*_: object) -> None:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    def waiting(pid: str) -> None:
+        print(f"another check measures on this machine (process {pid}): waiting for it", file=sys.stderr)
+
+    before = {number: signal.signal(number, interrupted) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        with lock.hold(lock.machine(), waiting):
+            yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+class _Lines:
+    """A line with the seconds so far for everything that is said, on standard error."""
+
+    def __init__(self) -> None:
+        self.start = time.monotonic()
+
+    def says(self, message: str) -> None:
+        print(f"[{time.monotonic() - self.start:5.0f} s] {message}", file=sys.stderr, flush=True)
+
+
+def watcher() -> Watcher:
+    """Says on standard error how far the check is."""
+    return _Lines()
+
+
+def _keep(outcome: Outcome, as_json: Path, junit: Path | None, summary: Path | None) -> None:
+    from convbench.check import files
+    from convbench.check import outcome as outcomes
+
+    outcomes.write(outcome, as_json)
+    if junit:
+        files.write(files.junit(outcome), junit)
+    asked = summary or (Path(os.environ["GITHUB_STEP_SUMMARY"]) if "GITHUB_STEP_SUMMARY" in os.environ else None)
+    if asked:
+        files.write(files.markdown(outcome), asked, "a")
+    print(f"replay with: convbench replay {as_json}", file=sys.stderr)
+
+
+def _show(outcome: Outcome) -> int:
+    """Print the table and what it means; returns the exit code."""
+    from rich.table import Table
+    from rich.text import Text
+
+    from convbench.check import words
+    from convbench.check.verdict import exit_code
+
+    out = console()
+    table = Table(title=Text(words.heading(outcome)), title_justify="left", box=None, padding=(0, 1), pad_edge=False)
+    for name in words.HEADINGS:
+        table.add_column(name, justify="left" if name in ("case", "verdict") else "right", overflow="fold")
+    rows = words.rows(outcome)
+    for row in rows:
+        table.add_row(*map(Text, row.cells))
+    out.print(table)
+    details = [f"{row.case}: {detail}" for row in rows for detail in row.details]
+    out.print("\n".join([*details, *words.footing(outcome), words.headline(outcome)]), markup=False, highlight=False)
+    return exit_code(outcome)

@@ -1,0 +1,63 @@
+"""The verb that tests the article's claims on what runs measured."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from convbench.cli.app import app
+
+if TYPE_CHECKING:
+    from convbench.analysis.claims.evidence import Evidence
+    from convbench.report.page.claims import Made
+
+
+@app.command()
+def claims(
+    runs: Annotated[
+        list[Path] | None, typer.Argument(help="Run directories [default: only arithmetic, algebra].")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Where to write the page and claims.json.")] = Path("reports/claims"),
+) -> None:
+    """Test the article's claims: supported, refuted or depends, with the experiment and its numbers."""
+    from rich.console import Console
+
+    from convbench.analysis.claims import all_claims
+    from convbench.analysis.claims.claim import tally
+    from convbench.analysis.claims.evidence import Evidence
+    from convbench.core import store
+    from convbench.report.page import claims as page
+    from convbench.report.words import claims
+
+    evidence = Evidence(tuple(store.load(path) for path in runs or ()))
+    found = all_claims.tested(evidence)
+    written = page.write(found, _made(evidence), _page(out))
+    console = Console(highlight=False)
+    console.print(page.table(found))
+    console.print(f"\n{claims.tally(tally(found))}\n")
+    for path in written:
+        print(path)
+
+
+def _page(directory: Path) -> Path:
+    """``index.html``, but where the directory holds a run, whose report that is, ``claims.html``."""
+    from convbench.core import store
+
+    return directory / ("claims.html" if store.exists(directory) else "index.html")
+
+
+def _made(evidence: Evidence) -> Made:
+    from convbench.measure.machine import environment
+    from convbench.report.page.claims import Made
+
+    here = environment.describe("cpu")
+    said = " · ".join(str(here[key]) for key in ("cpu", "os") if here.get(key))
+    day = datetime.now(UTC).date().isoformat()
+    return Made(
+        tuple(run for run, _ in evidence.runs),
+        sorted({one.seed for one in evidence.lessons}),
+        {"Arithmetic and algebra": f"{said} · torch {here['torch']} · seed 0 · {day}"},
+    )

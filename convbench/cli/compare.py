@@ -1,0 +1,111 @@
+"""The verb that describes two stored runs, and what a stored baseline is good for in a check."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from convbench.cli.app import app, console
+from convbench.core.errors import Refused
+
+if TYPE_CHECKING:
+    from convbench.analysis.stored_runs import Comparison
+    from convbench.core.statistics import Interval
+    from convbench.core.store import Stored
+
+COMPARABLE, LOOKS_SLOWER = 0, 3
+SLOWER = 1.02
+ADVISORY = """Advisory: the baseline's code cannot be measured beside head, so nothing is decided.
+Give --base a git ref, a wheel or a directory for a verdict."""
+
+
+@app.command()
+def compare(
+    run_a: Annotated[Path, typer.Argument(help="A run directory.")],
+    run_b: Annotated[Path, typer.Argument(help="Another, described as ratios to the first.")],
+) -> None:
+    """Describe two stored runs; exit 4 where their milliseconds cannot be compared. `check` is what decides."""
+    from convbench.analysis import stored_runs
+    from convbench.core import store
+
+    found = stored_runs.lay_side_by_side(store.load(run_a), store.load(run_b))
+    _print(found, [match.ratios[1] if found.comparable else None for match in found.matches])
+    if not found.comparable:
+        raise Refused(f"the milliseconds are not comparable: {'; '.join(found.differing)}")
+    if factor := stored_runs.machine(found.matches):
+        print(f"The reference workload, the same in every run, took {factor:.3f} times as long in the second.")
+    print(
+        "Two recordings of two moments: other processes and other hours differ too. To decide, use `convbench check`."
+    )
+
+
+def base_of(baseline: Path) -> str | None:
+    """The commit that a stored run measured, where it can be had here and was clean."""
+    from convbench.check import git
+    from convbench.core import store
+
+    environment = store.load(baseline)[0].environment
+    commit = environment.get("commit")
+    if not commit or environment.get("dirty"):
+        return None
+    return git.commit(Path.cwd(), str(commit))
+
+
+def advise(baseline: Path, suite: str, overrides: Sequence[str], device: str) -> int:
+    """Measure head alone and lay it beside the stored run: a hint, never red.
+
+    Raises Refused with the differing keys where the run is of another machine, software or protocol.
+    """
+    from convbench.analysis import stored_runs
+    from convbench.cli.app import import_from_here
+    from convbench.core import store
+    from convbench.measure import harness
+    from convbench.runs import sweep
+    from convbench.suite import load
+
+    import_from_here(suite)
+    before = store.load(baseline)
+    with sweep.prepare(load(suite, overrides), device, sweep.Selection(), "convbench check") as prepared:
+        now = prepared.run()
+        if differing := stored_runs.grave((before[0], now)):
+            raise Refused(f"{baseline} cannot be compared with what is measured here: {'; '.join(differing)}")
+        records = list(harness.run(prepared.plan.cases, prepared.measure))
+    after: Stored = (now, list(harness.stamped(records, prepared.fingerprint)))
+    found = stored_runs.lay_side_by_side(before, after)
+    factor = stored_runs.machine(found.matches)
+    ratios = stored_runs.normalised(found.matches, factor or 1.0)
+    _print(found, ratios)
+    if factor is None:
+        print("The baseline has no reference workload: ratios hold what the machine was slower or faster by.")
+    else:
+        print(f"Ratios are over that of the reference workload, {factor:.3f}: how much slower the machine was.")
+    print(ADVISORY)
+    return LOOKS_SLOWER if any(ratio and ratio.low > SLOWER for ratio in ratios) else COMPARABLE
+
+
+def _print(found: Comparison, ratios: Sequence[Interval | None]) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    from convbench.analysis import stored_runs
+    from convbench.report.words import names, units
+
+    table = Table(box=None, padding=(0, 1), pad_edge=False)
+    for name in ("case", "first", "second", "ratio", "exact changes"):
+        table.add_column(name, justify="left" if name in ("case", "exact changes") else "right", overflow="fold")
+    apart, shared = names.apart([match.case.id for match in found.matches])
+    for name, match, ratio in zip(apart, found.matches, ratios, strict=True):
+        latencies = [units.interval(one.latency) if one else units.MISSING for one in match.results]
+        shown = units.speedup(ratio) if ratio else units.MISSING
+        cells = (name, *latencies, shown, ", ".join(stored_runs.exact_changes(match)))
+        table.add_row(*map(Text, cells))
+    out = console()
+    out.print(table)
+    if shared:
+        out.print(f"in every case: {', '.join(shared)}", markup=False, highlight=False)
+    for name, cases in zip(("first", "second"), found.alone, strict=True):
+        for case in cases:
+            out.print(f"only in the {name} run: {case}", markup=False, highlight=False, soft_wrap=True)

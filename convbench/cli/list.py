@@ -1,0 +1,62 @@
+"""The verbs that tell what there is: list, schema and doctor."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any
+
+import typer
+
+from convbench.cli.app import app
+from convbench.core.errors import ConvbenchError
+
+
+@app.command("list")
+def list_shelves(
+    shelf: Annotated[
+        str, typer.Argument(help="suites, backbones, reducers, variants, scenarios, tasks, probes, figures.")
+    ] = "",
+) -> None:
+    """What each shelf holds, one line each."""
+    from convbench.core import registry
+    from convbench.suite import load, shipped
+
+    shelves = {f"{one.kind}s": one for one in registry.SHELVES}
+    if shelf and shelf not in (*shelves, "suites"):
+        raise ConvbenchError(f"unknown shelf {shelf!r}{registry.did_you_mean(shelf, [*shelves, 'suites'])}")
+    if shelf in ("", "suites"):
+        _print_shelf("suites", {name: load(name).description for name in shipped()})
+    for name, plugins in shelves.items():
+        if shelf in ("", name):
+            _print_shelf(name, {_signature(plugin): plugin.summary for plugin in plugins})
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of suites, for editors."""
+    from convbench.suite import schema as suite_schema
+
+    print(json.dumps(suite_schema(), indent=2))
+
+
+@app.command()
+def doctor() -> None:
+    """What this machine can measure and what not."""
+    from rich.console import Console
+
+    from convbench.measure.machine import doctor
+
+    console = Console()
+    for check in doctor.examine():
+        console.print("ok  " if check.good else "lack", style="green" if check.good else "yellow", end=" ")
+        console.print(f"{check.name}: {check.message}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _print_shelf(name: str, entries: dict[str, str]) -> None:
+    width = max(map(len, entries), default=0)
+    print(f"{name}:", *(f"  {entry:<{width}}  {summary}" for entry, summary in entries.items()), "", sep="\n")
+
+
+def _signature(plugin: Any) -> str:
+    options = ", ".join(f"{name}={parameter.default}" for name, parameter in plugin.options.items())
+    return f"{plugin.name}({options})" if options else plugin.name

@@ -1,0 +1,108 @@
+"""The verbs for where time and memory go: profile, trace and tensorboard, and fits for what memory admits."""
+
+from __future__ import annotations
+
+import webbrowser
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from convbench.cli.app import Device, Only, Out, Overrides, Port, Skip, Source, app, import_from_here
+from convbench.cli.run import run
+from convbench.core.errors import ConvbenchError
+
+if TYPE_CHECKING:
+    from convbench.measure.memory.largest import Fit
+
+RunDirectory = Annotated[Path, typer.Argument(help="A run's directory, with the profiles of its cases.")]
+Open = Annotated[bool, typer.Option("--open", help="Open it in the browser.")]
+
+
+@app.command()
+def profile(
+    suite: Source,
+    overrides: Overrides = None,
+    device: Device = "auto",
+    only: Only = None,
+    skip: Skip = None,
+    out: Out = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no table.")] = False,
+) -> None:
+    """Measure cases of a suite and take a torch.profiler trace of each [into reports/SUITE-profile]."""
+    from convbench.suite import load
+
+    import_from_here(suite)
+    chosen = [*(overrides or []), "profile=true"]
+    directory = out or Path("reports") / f"{load(suite, chosen).name}-profile"
+    run(suite, chosen, device, only, skip, out=directory, metrics="", quiet=quiet)
+
+
+@app.command()
+def trace(
+    case: Annotated[str, typer.Argument(help="A trace file, or a profiled case: its id, a part of it, or a GLOB.")],
+    runs: Annotated[
+        list[Path] | None, typer.Option("--run", help="Where to look [default: all under reports].")
+    ] = None,
+    port: Port = 0,
+    open_it: Open = False,
+) -> None:
+    """Serve a page on loopback that hands a trace to the Perfetto viewer (which is loaded from the network)."""
+    from convbench.core import profiles
+    from convbench.report.viewers import perfetto
+
+    everywhere = sorted(path.parent for path in Path("reports").rglob(profiles.PROFILES))
+    path = profiles.find_trace(case, runs or everywhere or [Path("reports")])
+    with perfetto.server(path, port) as (server, address):
+        print(address, flush=True)
+        if open_it:
+            webbrowser.open(address)
+        server.serve_forever()
+
+
+@app.command()
+def tensorboard(run: RunDirectory, port: Port = 6006, open_it: Open = False) -> None:
+    """Start TensorBoard on the profiles of a run, on loopback (its page needs the network)."""
+    from convbench.report.viewers import tensorboard as viewer
+
+    address, process = viewer.start(run, port)
+    print(address, flush=True)
+    if open_it:
+        webbrowser.open(address)
+    raise typer.Exit(process.wait())
+
+
+@app.command()
+def fits(
+    suite: Source,
+    overrides: Overrides = None,
+    memory: Annotated[str, typer.Option(help="The limit, as in 8GB or 500MiB.")] = "8GB",
+    only: Only = None,
+    skip: Skip = None,
+) -> None:
+    """The largest batch, clip length or LSTM input that fits into memory, predicted from shapes alone."""
+    import_from_here(suite)
+    from convbench.core.errors import CaseFailed
+    from convbench.measure.memory import largest
+    from convbench.measure.preflight import resolve
+    from convbench.report.words import units
+    from convbench.runs import sweep
+    from convbench.suite import load
+
+    limit, selection = largest.parse_bytes(memory), sweep.Selection(only or (), skip or ())
+    cases = dict.fromkeys(resolve(case) for case in load(suite, overrides or []).cases if selection.keeps(case))
+    if not cases:
+        raise ConvbenchError(f"{suite}: no case is selected: `convbench run {suite} --dry-run` shows their names")
+    for case in cases:
+        try:
+            print(f"{case.id}: predicted peak {units.size(largest.peak_of(case))}")
+            for fit in largest.fits(case, limit):
+                print(f"  {_words(fit, largest.LARGEST[fit.axis])}, predicted peak {units.size(fit.peak)}")
+        except CaseFailed as error:
+            print(f"{case.id}: {error}")
+
+
+def _words(fit: Fit, largest: int) -> str:
+    if fit.size == 0:
+        return f"{fit.axis}: not even 1 fits"
+    return f"{fit.axis} up to {fit.size:,}{' and more' if fit.size == largest else ''}"

@@ -1,0 +1,63 @@
+"""The verb that turns runs into reports, and what every run ends with."""
+
+from __future__ import annotations
+
+import webbrowser
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from convbench.cli.app import Runs, app
+
+
+@app.command()
+def report(
+    runs: Runs,
+    out: Annotated[Path | None, typer.Option(help="Where to write [default: beside the run].")] = None,
+    file_format: Annotated[str, typer.Option("--format", help="html, md, or png, svg, pdf for the figures.")] = "html",
+    open_it: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
+) -> None:
+    """Write the report of a run again, or lay several runs side by side."""
+    from convbench.analysis.table import write_csv
+    from convbench.core import store
+    from convbench.report.export import files
+    from convbench.report.page import compare, page
+
+    loaded = [store.load(path) for path in runs]
+    directory = runs[0] if runs[0].is_dir() else runs[0].parent
+    if file_format == "md":
+        print("\n\n".join(files.markdown(*one) for one in loaded))
+        return
+    if file_format != "html":
+        for one in loaded:
+            for path in files.write_figures(*one, out or directory / "figures", file_format):
+                print(path)
+        return
+    if len(loaded) > 1:
+        written = compare.write(loaded, out or directory / "compare.html")
+    else:
+        write_csv(directory, loaded[0][1])
+        written = page.write(*loaded[0], out or directory / "index.html")
+    print(written)
+    if open_it:
+        webbrowser.open(written.resolve().as_uri())
+
+
+def conclude(directory: Path, show: bool) -> None:
+    """The table and the answer, and always the report and its path."""
+    from rich.console import Console
+
+    from convbench.core import store
+    from convbench.report.page import page
+    from convbench.report.terminal import table
+    from convbench.report.words import answer
+
+    run, records = store.load(directory)
+    path = page.write(run, records, directory / "index.html")
+    if not show:
+        return
+    console = Console()
+    console.print(table.table(records))
+    console.print("\n" + answer.answer(run, records) + "\n", markup=False, highlight=False)
+    print(path)

@@ -1,0 +1,149 @@
+"""The verbs that measure: run, and merge for the runs of several shards."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from convbench.cli.app import (
+    INCOMPLETE,
+    MEASURED,
+    Device,
+    Metrics,
+    Only,
+    Out,
+    Overrides,
+    Runs,
+    Shard,
+    Skip,
+    Source,
+    app,
+    import_from_here,
+)
+from convbench.cli.report import conclude
+from convbench.core.errors import ConvbenchError, Interrupted
+
+if TYPE_CHECKING:
+    from convbench.core.record import Record
+    from convbench.measure.probes import Probe
+    from convbench.runs.sweep import Prepared
+    from convbench.suite import Suite
+
+
+@app.command()
+def run(
+    suite: Source,
+    overrides: Overrides = None,
+    device: Device = "auto",
+    only: Only = None,
+    skip: Skip = None,
+    shard: Shard = "1/1",
+    metrics: Metrics = "",
+    out: Out = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in the directory.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the cases and stop.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a finished case.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no table.")] = False,
+) -> None:
+    """Measure a suite and write its report."""
+    import_from_here(suite)
+    from convbench.runs import sweep
+    from convbench.suite import load
+
+    chosen = [*(overrides or []), *([f"metrics=[{metrics}]"] if metrics else [])]
+    loaded = load(suite, chosen)
+    directory = out or Path("reports") / loaded.name
+    selection = sweep.Selection(only or (), skip or (), _shard(shard))
+    command = shlex.join(["convbench", "run", suite, *chosen])
+    with sweep.prepare(loaded, device, selection, command, _profiler(loaded, directory)) as prepared:
+        if dry_run:
+            _show_plan(prepared)
+            return
+        records = _measured(prepared, directory, resume, as_json, quiet)
+    conclude(directory, show=not (as_json or quiet))
+    raise typer.Exit(INCOMPLETE if any(record.status == "failed" for record in records) else MEASURED)
+
+
+@app.command()
+def merge(
+    runs: Runs, out: Annotated[Path, typer.Option(help="The directory of the joined run.")] = Path("reports/merged")
+) -> None:
+    """Join the runs of the shards of one suite into one."""
+    from convbench.analysis.table import write_csv
+    from convbench.core import store
+
+    run, records = store.merge([store.load(path) for path in runs])
+    store.start(out, run)
+    for record in records:
+        store.append(out, record)
+    write_csv(out, records)
+    conclude(out, show=True)
+
+
+def _profiler(suite: Suite, directory: Path) -> list[Probe]:
+    """The probe that takes traces, where the suite asks for them."""
+    if not suite.profile:
+        return []
+    from convbench.core.profiles import PROFILES
+    from convbench.measure.traces.capture import Capture
+
+    return [Capture(directory / PROFILES)]
+
+
+def _measured(prepared: Prepared, directory: Path, resume: bool, as_json: bool, quiet: bool) -> list[Record]:
+    """Measure into ``directory``; Ctrl-C says how to go on."""
+    from rich.console import Console
+
+    from convbench.check import floor
+    from convbench.check.link import Settings
+    from convbench.check.rule import Rule
+    from convbench.cli import progress
+    from convbench.core import store
+    from convbench.runs import sweep
+
+    with store.locked(directory):
+        done = sweep.begin(prepared, directory, resume, floor.known(prepared.facts, Settings(), Rule()))
+        console, total = Console(stderr=True), len(prepared.plan.cases)
+        with progress.watcher(console, quiet, len(done), total) as watcher:
+            told = _Printing(watcher) if as_json else watcher
+            try:
+                return sweep.measure(prepared, directory, done, told)
+            except KeyboardInterrupt as error:
+                finished = len(store.load(directory)[1])
+                raise Interrupted(
+                    f"interrupted; {finished} of {total} cases are kept in {directory}: add --resume to go on"
+                ) from error
+
+
+class _Printing:
+    """A watcher that also prints each Record to standard output, as one JSON object a line."""
+
+    def __init__(self, watcher: Any) -> None:
+        self.begins = watcher.begins
+        self._ended = watcher.ended
+
+    def ended(self, record: Record) -> None:
+        from convbench.analysis import table
+
+        print(json.dumps(table.row(record)), flush=True)
+        self._ended(record)
+
+
+def _show_plan(prepared: Prepared) -> None:
+    for case in prepared.plan.cases:
+        equal = prepared.plan.equal.get(case.id)
+        print(f"{case.id}  (also {', '.join(equal)})" if equal else case.id)
+    given, planned = len(prepared.suite.cases), len(prepared.plan.cases)
+    print(f"{planned} cases to measure, of {given} combinations in the suite", file=sys.stderr)
+
+
+def _shard(text: str) -> tuple[int, int]:
+    index, _, shards = text.partition("/")
+    if not (index.isdigit() and shards.isdigit() and 1 <= int(index) <= int(shards)):
+        raise ConvbenchError(f"--shard {text}: write it as I/N with I from 1 to N, as in 1/3")
+    return int(index), int(shards)

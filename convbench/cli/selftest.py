@@ -1,0 +1,60 @@
+"""The verb that judges the gate on this machine: selftest."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from convbench.cli.app import Only, Overrides, Skip, app
+from convbench.cli.check import Allocator, Detect, Device, Threads, rule_of, settings_of, undisturbed, watcher
+from convbench.core.errors import ConvbenchError
+
+
+@app.command()
+def selftest(
+    suite: Annotated[str, typer.Argument(help="A suite whose cases are checked against themselves.")] = "smoke",
+    overrides: Overrides = None,
+    minutes: Annotated[
+        float, typer.Option(help="No new experiment after this long, once every slowdown was tried.")
+    ] = 10.0,
+    slowdowns: Annotated[str, typer.Option(metavar="PERCENTS", help="Put in; 0 is the same code.")] = "0,3,5,10",
+    device: Device = "auto",
+    only: Only = None,
+    skip: Skip = None,
+    threads: Threads = 1,
+    allocator: Allocator = "glibc",
+    detect: Detect = 5.0,
+    out: Annotated[Path, typer.Option(help="Trials are appended here; figures come from all of them.")] = Path(
+        "reports/selftest/trials.jsonl"
+    ),
+) -> None:
+    """How often `check` cries wolf on this machine, and which slowdowns it sees: real checks, real extra work."""
+    from convbench.check import floor, sides
+    from convbench.check import selftest as test
+    from convbench.check.inspection import Request
+
+    settings, rule, wanted = settings_of(threads, allocator, device), rule_of(detect), _percents(slowdowns)
+    here = sides.Here.at(Path.cwd(), suite)
+    with undisturbed(), ExitStack() as stack:
+        room = stack.enter_context(sides.room())
+        side = stack.enter_context(sides.materialise(".", here, room))
+        made = test.Selftest(side, Request(suite, overrides or (), only or (), skip or ()), (settings, rule), room)
+        for trial in test.append(made.experiments(wanted, 60 * minutes, watcher()), out):
+            print(f"  {trial.word}: {trial.case}, {trial.seen:+.1%} seen", file=sys.stderr)
+    found = test.figures(test.stored(out, settings, rule))
+    for line in test.told(found):
+        print(line)
+    if smallest := test.smallest_seen(found):
+        kept = floor.keep(made.environment, settings, rule, smallest)
+        print(f"smallest slowdown seen in nine of ten: {smallest:.0%}, kept in {kept}")
+
+
+def _percents(text: str) -> list[float]:
+    try:
+        return [float(part) / 100 for part in text.split(",")]
+    except ValueError:
+        raise ConvbenchError(f"--slowdowns {text}: percentages separated by commas, as in 0,3,5,10") from None

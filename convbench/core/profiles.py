@@ -1,0 +1,75 @@
+"""Where a run keeps the profiles of its cases, and which case one is of. Never imports torch."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+from convbench.core.errors import ConvbenchError
+
+PROFILES, SUMMARY, TRACE = "profiles", "profile.json", ".pt.trace.json.gz"
+LONGEST_NAME = 80
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """One case's profile: its directory, the case's id, and its newest trace."""
+
+    directory: Path
+    case: str
+    trace: Path
+
+
+def directory_of(profiles: Path, case_id: str) -> Path:
+    """The directory of a case: its id in letters that every file system takes, and a hash that keeps it apart."""
+    readable = re.sub(r"[^A-Za-z0-9=.+-]+", "_", case_id)[:LONGEST_NAME].strip("_.")
+    return profiles / f"{readable}-{hashlib.sha256(case_id.encode()).hexdigest()[:8]}"
+
+
+def trace_name(worker: str, nanoseconds: int) -> str:
+    return f"{worker}.{nanoseconds}{TRACE}"
+
+
+def summary(directory: Path) -> dict[str, Any]:
+    """``profile.json`` of a case. Raises ConvbenchError where it cannot be read."""
+    path = directory / SUMMARY
+    try:
+        read = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise ConvbenchError(f"{path}: cannot be read ({error}): profile the case again") from error
+    if not isinstance(read, dict) or "case" not in read:
+        raise ConvbenchError(f"{path}: no profile of convbench: profile the case again")
+    return read
+
+
+def profiles_of(run: Path) -> Iterator[Place]:
+    """The profiles of a run, by name of their directory; one that has no trace is left out."""
+    for path in sorted((run / PROFILES).glob(f"*/{SUMMARY}")):
+        traces = sorted(path.parent.glob(f"*{TRACE}"), key=lambda trace: trace.stat().st_mtime_ns)
+        if traces:
+            yield Place(path.parent, str(summary(path.parent)["case"]), traces[-1])
+
+
+def find_trace(wanted: str, runs: list[Path]) -> Path:
+    """The trace at a path, or of the one case in ``runs`` whose id is, or is matched by, ``wanted``.
+
+    Raises ConvbenchError where there is none, or several, with their names.
+    """
+    if Path(wanted).is_file():
+        return Path(wanted)
+    places = [place for run in runs for place in profiles_of(run)]
+    exact = [place for place in places if place.case == wanted or place.directory == Path(wanted)]
+    found = exact or [place for place in places if fnmatchcase(place.case, wanted) or wanted in place.case]
+    if not found:
+        known = "".join(f"\n  {place.case}" for place in places) or " none: run `convbench profile SUITE` first"
+        raise ConvbenchError(f"no profile of {wanted!r} in {', '.join(map(str, runs))}; profiled are:{known}")
+    if len(found) > 1:
+        names = "".join(f"\n  {place.case} ({place.directory})" for place in found)
+        raise ConvbenchError(f"{wanted!r} names {len(found)} profiles; name one of them:{names}")
+    return found[0].trace

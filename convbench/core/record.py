@@ -1,0 +1,324 @@
+"""The nouns: what is measured (Case), how (Protocol) and what came out (Record).
+
+Frozen, typed, standard library only: everything that meets, meets here. Values are in base units (s, B, FLOP);
+raw samples are kept, and medians, intervals and rates are derived from them later.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Literal, NamedTuple
+
+from convbench.core.errors import FailureKind
+
+Scalar = str | int | float | bool | None
+SCHEMA_VERSION = 1
+STAGES = ("backbone", "reducer", "lstm", "head")
+
+
+class Features(NamedTuple):
+    """Shape of one frame's feature map, (C, H, W)."""
+
+    channels: int
+    height: int
+    width: int
+
+    def __str__(self) -> str:
+        return f"{self.channels}x{self.height}x{self.width}"
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A plug-in by its name on a shelf or its import path, with the options that differ from its defaults.
+
+    Written ``gap``, ``avg-k(k=4)`` or ``mypkg.pooling:build(p=3)``.
+    """
+
+    name: str
+    options: tuple[tuple[str, Scalar], ...] = ()
+
+    def __str__(self) -> str:
+        if not self.options:
+            return self.name
+        words = (f"{key}={str(value).lower() if isinstance(value, bool) else value}" for key, value in self.options)
+        return f"{self.name}({','.join(words)})"
+
+
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """Shape of the input: (B, T, C, H, W)."""
+
+    batch: int = 1
+    frames: int = 16
+    channels: int = 3
+    height: int = 64
+    width: int = 64
+
+    def __str__(self) -> str:
+        return "x".join(str(n) for n in (self.batch, self.frames, self.channels, self.height, self.width))
+
+
+@dataclass(frozen=True, slots=True)
+class Recurrent:
+    """The recurrent stage, named as torch.nn.LSTM and torch.nn.GRU name it."""
+
+    cell: Literal["lstm", "gru"] = "lstm"
+    hidden: int = 128
+    layers: int = 1
+    bidirectional: bool = False
+    proj_size: int = 0
+
+    def __str__(self) -> str:
+        layers = f"x{self.layers}" if self.layers > 1 else ""
+        projection = f"p{self.proj_size}" if self.proj_size else ""
+        return f"{'bi' if self.bidirectional else ''}{self.cell}{self.hidden}{layers}{projection}"
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """A model that convbench assembles: backbone, reducer, LayerNorm if asked, LSTM or GRU, linear head if asked.
+
+    ``lstm_input`` is the size a reducer with a free output is built for; after preflight it is always the size
+    that the LSTM really has. ``head`` is the number of outputs per time step.
+    """
+
+    backbone: Choice
+    reducer: Choice
+    lstm_input: int | None = None
+    rnn: Recurrent = field(default_factory=Recurrent)
+    layer_norm: bool = False
+    head: int | None = None
+
+    def __str__(self) -> str:
+        size = f"{self.lstm_input or 'map'}{'+ln' if self.layer_norm else ''}"
+        head = f"/head{self.head}" if self.head else ""
+        return f"{self.backbone}/{self.reducer}/{size}/{self.rnn}{head}"
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """A user's own model, with the function that makes its inputs from a clip shape.
+
+    ``stages`` maps a stage (backbone, reducer, lstm, head) to the name of the submodule that is it.
+    """
+
+    model: Choice
+    inputs: str | None = None
+    stages: tuple[tuple[str, str], ...] = ()
+
+    def __str__(self) -> str:
+        return str(self.model)
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """A labelled task that a case's model is tried on instead of being timed.
+
+    ``seed`` is that of clips, weights and order. Without a ``learning_rate`` nothing is trained. A ``control`` is what
+    is taken from the task to see that it is needed: ``frame-shuffle``, ``single-frame`` or ``label-permutation``.
+    """
+
+    task: Choice
+    seed: int = 0
+    learning_rate: float | None = None
+    control: str | None = None
+
+    def __str__(self) -> str:
+        rate = (f"lr={self.learning_rate:g}",) if self.learning_rate is not None else ()
+        return "/".join((str(self.task), *rate, f"seed={self.seed}", *((self.control,) if self.control else ())))
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """What is measured. Its ``id`` is readable and is the join key everywhere.
+
+    With a ``trial`` it is the quality of the architecture that is measured, with a head of the task's classes.
+    """
+
+    architecture: Parts | Whole
+    clip: Clip = field(default_factory=Clip)
+    variant: tuple[Choice, ...] = ()
+    scenario: str = "inference"
+    device: str = "cpu"
+    trial: Trial | None = None
+
+    @property
+    def id(self) -> str:
+        words = (str(self.architecture), str(self.clip), self.variant_name, self.scenario, self.device)
+        return "/".join((*words, *((str(self.trial),) if self.trial else ())))
+
+    @property
+    def variant_name(self) -> str:
+        """``eager``, or the transformations joined by ``+`` in the order they are applied."""
+        return "+".join(str(choice) for choice in self.variant) or "eager"
+
+    @property
+    def eager(self) -> Case:
+        """The same case without any variant: what a variant is compared with."""
+        return replace(self, variant=())
+
+    @property
+    def forward_only(self) -> Case:
+        """The eager case without its backward pass: training counts and traces its forward pass as inference."""
+        return replace(self.eager, scenario="inference") if self.scenario == "train" else self.eager
+
+    @property
+    def frames_per_call(self) -> int:
+        """Frames that one timed call consumes."""
+        return self.clip.batch * (1 if self.scenario == "streaming" else self.clip.frames)
+
+    @property
+    def axes(self) -> dict[str, str | int | float | None]:
+        """The case as flat, plainly named columns; a column that does not apply is None."""
+        match self.architecture:
+            case Parts() as parts:
+                columns: dict[str, str | int | None] = {
+                    "model": None,
+                    "backbone": str(parts.backbone),
+                    "reducer": str(parts.reducer),
+                    "lstm_input": parts.lstm_input,
+                    "rnn": str(parts.rnn),
+                    "layer_norm": int(parts.layer_norm),
+                    "head": parts.head,
+                }
+            case Whole() as whole:
+                empty = dict.fromkeys(("backbone", "reducer", "lstm_input", "rnn", "layer_norm", "head"))
+                columns = {"model": str(whole.model), **empty}
+        return {
+            "case": self.id,
+            **columns,
+            "clip": str(self.clip),
+            "variant": self.variant_name,
+            "scenario": self.scenario,
+            "device": self.device,
+            **self._tried,
+        }
+
+    @property
+    def _tried(self) -> dict[str, str | int | float | None]:
+        trial = self.trial
+        if trial is None:
+            return {}
+        return {
+            "task": str(trial.task),
+            "seed": trial.seed,
+            "learning_rate": trial.learning_rate,
+            "control": trial.control,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Training:
+    """How a model is trained on a task: so many steps of Adam with a cosine schedule on batches of the case's clip.
+
+    At each of ``checkpoints``, evenly spread over the steps, validation and test accuracy are taken.
+    """
+
+    steps: int = 700
+    checkpoints: int = 7
+    train_clips: int = 4000
+    val_clips: int = 500
+    test_clips: int = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Protocol:
+    """How every case of a suite is measured; never part of a case's identity. Times in seconds.
+
+    Sampling stops when the 95 % interval of the median is within ``target`` of it (half width, relative) and at
+    least ``min_samples`` were taken, or when ``max_time`` is up. Warm-up ends when two successive windows of medians
+    agree within 2 %, or after ``max_warmup``. ``timeout`` is the limit of one case's process.
+    """
+
+    seed: int = 0
+    max_warmup: float = 1.0
+    max_time: float = 1.0
+    min_samples: int = 20
+    target: float = 0.01
+    timeout: float = 300.0
+    training: Training = field(default_factory=Training)
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """A name, its unit (``s``, ``B``, ``FLOP``, ``MAC``, ``1``, ...) and which direction is better."""
+
+    name: str
+    unit: str
+    better: Literal["lower", "higher", "neither"] = "lower"
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A metric's raw samples in base units, in the order they were taken; exact metrics have one."""
+
+    metric: Metric
+    samples: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something a reader must know of a result, as data; its words are made where people read."""
+
+    code: str
+    level: Literal["note", "warning"] = "warning"
+    data: Mapping[str, Scalar | tuple[str, ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a case has no result."""
+
+    kind: FailureKind
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One case, measured once, on one machine.
+
+    ``environment`` is the fingerprint of the machine and software, spelled out in the run's ``run.json``;
+    ``conditions`` is the state that may differ from case to case (threads, allocator, load, ...).
+    ``skipped`` means that this machine lacks what the case asks for.
+    """
+
+    case: Case
+    status: Literal["ok", "failed", "skipped"]
+    readings: tuple[Reading, ...] = ()
+    findings: tuple[Finding, ...] = ()
+    failure: Failure | None = None
+    environment: str = ""
+    conditions: Mapping[str, Scalar] = field(default_factory=dict)
+    started: str = ""
+    seconds: float = 0.0
+    schema_version: int = SCHEMA_VERSION
+
+    def samples(self, metric: str) -> tuple[float, ...]:
+        """Raw samples of a metric by its name, empty where it was not measured."""
+        return next((reading.samples for reading in self.readings if reading.metric.name == metric), ())
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What all records of one run share: written once as ``run.json`` before the first measurement.
+
+    ``suite`` is the YAML text as it was run and ``command`` the command line that repeats the run;
+    ``planned`` the ids of the cases to measure; ``equal`` maps a planned id to the ids of the suite that are
+    the same configuration and are therefore not measured again. ``visible_slowdown`` is the smallest that a selftest of
+    the latency gate saw on a machine like this, relative; None where none was run.
+    """
+
+    name: str
+    command: str
+    suite: str
+    protocol: Protocol
+    metrics: tuple[str, ...]
+    planned: tuple[str, ...]
+    equal: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    environment: Mapping[str, Scalar] = field(default_factory=dict)
+    fingerprint: str = ""
+    convbench: str = ""
+    started: str = ""
+    visible_slowdown: float | None = None
+    schema_version: int = SCHEMA_VERSION

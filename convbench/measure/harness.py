@@ -1,0 +1,133 @@
+"""Measuring: one case to a Record, and many cases one after another, whatever happens to each.
+
+``measure`` raises; ``run`` is the one place where an exception becomes a failed Record, so that a sweep goes on.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from functools import partial
+from typing import Literal
+
+import torch
+
+from convbench.core.errors import CaseFailed, ConvbenchError, Unavailable
+from convbench.core.record import Case, Failure, Finding, Protocol, Reading, Record, Scalar
+from convbench.core.registry import Plugin, did_you_mean, probes
+from convbench.measure.first_call import open_case
+from convbench.measure.machine import environment
+from convbench.measure.probes import ORDER, Probe, is_static
+from convbench.measure.quality.measure import trial
+from convbench.models import subject
+
+Measure = Callable[[Case], Record]
+Measured = tuple[list[Reading | Finding], dict[str, Scalar]]
+
+
+def measure(case: Case, protocol: Protocol, metrics: Sequence[str] = (), last: Sequence[Probe] = ()) -> Record:
+    """Measure one case in this process with the probes named by ``metrics``, all of them where none is named.
+
+    A case with a trial is tried on its task instead. Probes given as ``last`` run after these.
+
+    Raises CaseFailed for a wrong output, Unavailable for what this machine lacks, or whatever the model raises.
+    """
+    start, started = time.perf_counter(), datetime.now(UTC).isoformat(timespec="milliseconds")
+    results, state = _tried(case, protocol) if case.trial else _probed(case, protocol, select(metrics), last)
+    return Record(
+        case,
+        "ok",
+        tuple(result for result in results if isinstance(result, Reading)),
+        tuple(result for result in results if isinstance(result, Finding)),
+        conditions=state,
+        started=started,
+        seconds=time.perf_counter() - start,
+    )
+
+
+def _tried(case: Case, protocol: Protocol) -> Measured:
+    before = environment.conditions(case.device)
+    return list(trial(case, protocol)), _during(before, environment.conditions(case.device))
+
+
+def _probed(case: Case, protocol: Protocol, chosen: Sequence[Plugin[Probe]], last: Sequence[Probe]) -> Measured:
+    static = [plugin.build for plugin in chosen if is_static(plugin.build)]
+    dynamic = [*(plugin.build for plugin in chosen if not is_static(plugin.build)), *last]
+    results = _probe(static, subject.assemble(case, protocol.seed, device="meta"), protocol)
+    state: dict[str, Scalar] = {}
+    if dynamic:
+        held, opening = open_case(case, protocol.seed)
+        before = environment.conditions(held.device)
+        results += [*opening, *_probe(dynamic, held, protocol)]
+        state = _during(before, environment.conditions(held.device))
+    return results, state
+
+
+def select(metrics: Sequence[str]) -> list[Plugin[Probe]]:
+    """The probes of those names in the order they run. Raises ConvbenchError for an unknown name."""
+    known = {plugin.name: plugin for plugin in probes}
+    for name in metrics:
+        if name not in known:
+            raise ConvbenchError(f"unknown metric {name!r}{did_you_mean(name, known)}")
+    wanted = [known[name] for name in (metrics or known)]
+    return sorted(wanted, key=lambda plugin: ORDER.index(plugin.name) if plugin.name in ORDER else len(ORDER))
+
+
+def needs_isolation(metrics: Sequence[str]) -> bool:
+    """Whether any of these metrics runs the model; static ones cost milliseconds in this process."""
+    return not all(is_static(plugin.build) for plugin in select(metrics))
+
+
+def run(cases: Iterable[Case], measure: Measure) -> Iterator[Record]:
+    """A Record for every case, in order, as soon as it is there; a case that cannot be measured fails by itself."""
+    for case in cases:
+        start, started = time.perf_counter(), datetime.now(UTC).isoformat(timespec="milliseconds")
+        try:
+            yield measure(case)
+        except Exception as error:
+            failure = explain(error)
+            seconds = time.perf_counter() - start
+            status: Literal["failed", "skipped"] = "skipped" if failure.kind == "unavailable" else "failed"
+            yield Record(case, status, failure=failure, started=started, seconds=seconds)
+
+
+def explain(error: BaseException) -> Failure:
+    """What went wrong with a case, in a word and a sentence."""
+    match error:
+        case CaseFailed(kind=kind):
+            return Failure(kind, str(error))
+        case Unavailable():
+            return Failure("unavailable", str(error))
+        case ConvbenchError():
+            return Failure("error", str(error))
+        case MemoryError() | torch.OutOfMemoryError():
+            return Failure("out of memory", _first_line(error))
+        case RuntimeError() if "allocate memory" in str(error):
+            return Failure("out of memory", _first_line(error))
+    return Failure("error", _first_line(error))
+
+
+def stamped(records: Iterable[Record], environment: str) -> Iterator[Record]:
+    """``records`` with the fingerprint of the environment they were measured in."""
+    return map(partial(replace, environment=environment), records)
+
+
+def _probe(chosen: Iterable[Probe], held: subject.Subject, protocol: Protocol) -> list[Reading | Finding]:
+    return [result for probe in chosen for result in probe(held, protocol)]
+
+
+def _during(before: dict[str, Scalar], after: dict[str, Scalar]) -> dict[str, Scalar]:
+    """The state before, with what accumulated until after as its difference."""
+    counters = {
+        name: after[name] - before[name]  # type: ignore[operator]
+        for name in ("involuntary_switches", "steal_s")
+        if before.get(name) is not None
+    }
+    return before | {"threads": after["threads"], "allocator": after["allocator"]} | counters
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0] if lines else 'no message'}"

@@ -1,0 +1,25 @@
+"""The C allocators that can replace glibc's, where their libraries lie, and how a process is started with one."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from ctypes.util import find_library
+from typing import Literal
+
+from convbench.core.errors import Unavailable
+
+Name = Literal["glibc", "glibc-arena", "jemalloc", "tcmalloc"]
+PACKAGES = {"jemalloc": ("jemalloc", "libjemalloc2"), "tcmalloc": ("tcmalloc_minimal", "libtcmalloc-minimal4")}
+
+
+def preload(*, malloc: Name = "glibc-arena") -> Mapping[str, str]:
+    """LD_PRELOAD for an allocator that replaces glibc's. Raises Unavailable where its library is not installed."""
+    if malloc not in PACKAGES:
+        return {}
+    library, package = PACKAGES[malloc]
+    found = find_library(library)
+    if found is None:
+        raise Unavailable(f"{malloc} is not installed: on Debian, apt-get install {package}")
+    before = os.environ.get("LD_PRELOAD", "")
+    return {"LD_PRELOAD": f"{found}:{before}" if before else found}

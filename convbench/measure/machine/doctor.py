@@ -1,0 +1,96 @@
+"""What this machine can measure, and what not: the checks behind ``convbench doctor``."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from convbench.core.errors import Unavailable
+from convbench.measure.machine import environment, malloc
+from convbench.measure.machine.allocators import PACKAGES, preload
+from convbench.measure.machine.toolchain import missing_tool
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing looked at: whether it is there, and what follows."""
+
+    name: str
+    good: bool
+    message: str
+
+
+def examine() -> Iterator[Check]:
+    """Every check, in the order a person would ask."""
+    facts = environment.describe("cpu")
+    yield Check("machine", True, f"{facts['cpu']}, {facts['cores']} cores, {facts['os']}")
+    yield Check("torch", True, f"{facts['torch']} on Python {facts['python']}, {facts['threads']} threads")
+    yield _gpu()
+    yield _compiler()
+    yield _allocator_in_use()
+    yield from _allocators()
+    yield _page_faults()
+    yield _load()
+    yield from _extras()
+
+
+def _gpu() -> Check:
+    if not torch.cuda.is_available():
+        return Check("gpu", False, "none that torch sees: CUDA latency and memory cannot be measured here")
+    facts = environment.describe("cuda")
+    return Check("gpu", True, f"{facts['gpu']}, driver {facts['driver'] or 'not readable without [gpu]'}")
+
+
+def _compiler() -> Check:
+    missing = missing_tool()
+    return Check("compiler", missing is None, missing or "torch.compile can build for the CPU")
+
+
+def _allocator_in_use() -> Check:
+    malloc.hold()
+    name = environment.allocator()
+    if name == "glibc":
+        return Check(
+            "allocator",
+            True,
+            "glibc, held in every measuring process: feature maps from 4 MiB on are mapped anew at each call, so that "
+            "page faults can be most of eager's time; compare with variant allocator",
+        )
+    return Check("allocator", True, name)
+
+
+def _allocators() -> Iterator[Check]:
+    for name in PACKAGES:
+        try:
+            library = preload(malloc=name)["LD_PRELOAD"]  # type: ignore[arg-type]
+            yield Check(name, True, f"variant allocator(malloc={name}) uses {library}")
+        except Unavailable as error:
+            yield Check(name, False, str(error))
+
+
+def _page_faults() -> Check:
+    usable = sys.platform == "linux" and Path("/proc/self/clear_refs").exists()
+    return Check("peak rss", usable, "of one call" if usable else "/proc/self/clear_refs is missing: not measured")
+
+
+def _load() -> Check:
+    load, cores = os.getloadavg()[0], os.cpu_count() or 1
+    quiet = load < 0.5 * cores
+    message = "quiet" if quiet else "others are working here: intervals will be wide; run again when it is quiet"
+    return Check("load", quiet, f"{load:.2f} on {cores} cores: {message}")
+
+
+def _extras() -> Iterator[Check]:
+    for module, extra, purpose in (
+        ("pynvml", "gpu", "GPU clocks, throttle reasons and process memory"),
+        ("torch_tb_profiler", "tensorboard", "traces in TensorBoard"),
+        ("pytest_benchmark", "pytest", "benchmarks in pytest"),
+    ):
+        there = importlib.util.find_spec(module) is not None
+        yield Check(f"[{extra}]", there, purpose if there else f"pip install 'convbench[{extra}]' for {purpose}")

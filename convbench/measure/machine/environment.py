@@ -1,0 +1,174 @@
+"""The machine and the software that a number belongs to, and the fingerprint under which numbers may be compared.
+
+No host name, user name or path is recorded: reports are shared.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import re
+import subprocess
+import sys
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import psutil
+import torch
+
+from convbench import __version__
+from convbench.core.errors import ConvbenchError
+from convbench.core.record import Scalar
+from convbench.measure.machine import malloc, nvml
+
+VARIABLES = (
+    "OMP_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "OMP_WAIT_POLICY",
+    "KMP_BLOCKTIME",
+    "OMP_PROC_BIND",
+    "MALLOC_CONF",
+    "PYTORCH_CUDA_ALLOC_CONF",
+    "PYTORCH_ALLOC_CONF",
+)
+"""Environment variables of threads and allocators that are noted where they are set."""
+NOT_IDENTITY = ("commit", "dirty", "convbench", "os")
+"""What may differ between two runs whose numbers can still be compared."""
+
+
+def describe(device: str) -> dict[str, Scalar]:
+    """The machine, the versions and the settings that hold for a whole run, as plain names and values.
+
+    ``device`` ``auto`` is the GPU where there is one. Raises ConvbenchError for a device that this machine lacks.
+    """
+    device = _resolved(device)
+    facts: dict[str, Scalar] = {
+        "device": device,
+        "cpu": _cpu_model(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "memory_bytes": psutil.virtual_memory().total,
+        "os": platform.platform(aliased=True, terse=True),
+        "machine": platform.machine(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": _version("numpy"),
+        "threads": torch.get_num_threads(),
+        "interop_threads": torch.get_num_interop_threads(),
+        "allocator": allocator(),
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        "governor": _read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
+        "convbench": __version__,
+    }
+    facts |= {name: os.environ[name] for name in VARIABLES if name in os.environ}
+    facts |= _precision()
+    if torch.device(device).type == "cuda":
+        facts |= _cuda(torch.device(device))
+    return facts | _commit()
+
+
+def fingerprint(facts: Mapping[str, Scalar]) -> str:
+    """Twelve hexadecimal digits over everything in ``describe`` that makes numbers incomparable when it differs."""
+    identity = {name: value for name, value in sorted(facts.items()) if name not in NOT_IDENTITY}
+    return hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:12]
+
+
+def conditions(device: str) -> dict[str, Scalar]:
+    """The state of this process and machine at this moment, which may differ from case to case."""
+    state: dict[str, Scalar] = {
+        "threads": torch.get_num_threads(),
+        "allocator": allocator(),
+        "load_average": os.getloadavg()[0],
+        "steal_s": getattr(psutil.cpu_times(), "steal", None),
+        "involuntary_switches": psutil.Process().num_ctx_switches().involuntary,
+        "l2": "warm",
+    }
+    return state | (nvml.state(torch.device(device)) if torch.device(device).type == "cuda" else {})
+
+
+def allocator() -> str:
+    """The C allocator of this process: jemalloc, tcmalloc, or glibc and how it is held (``malloc.name``)."""
+    try:
+        maps = Path("/proc/self/maps").read_text()
+    except OSError:
+        return platform.libc_ver()[0] or sys.platform
+    for library in ("jemalloc", "tcmalloc"):
+        if f"lib{library}" in maps:
+            return library
+    return malloc.name()
+
+
+def available_bytes(facts: Mapping[str, Scalar]) -> int:
+    """Memory that a model may take: the device's, or what this machine or its container has free."""
+    if "gpu_memory_bytes" in facts:
+        return int(facts["gpu_memory_bytes"] or 0)
+    free = psutil.virtual_memory().available
+    limit = _read("/sys/fs/cgroup/memory.max")
+    return min(free, int(limit)) if limit and limit.isdigit() else free
+
+
+def _resolved(device: str) -> str:
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if device != "cpu" and not re.fullmatch(r"cuda(:\d+)?", device):
+        raise ConvbenchError(f"unknown device {device!r}: use auto, cpu, cuda or cuda:N")
+    if device != "cpu" and (torch.device(device).index or 0) >= torch.cuda.device_count():
+        raise ConvbenchError(f"no device {device!r} here: torch sees {torch.cuda.device_count()} CUDA devices")
+    return device
+
+
+def _cuda(device: torch.device) -> dict[str, Scalar]:
+    properties = torch.cuda.get_device_properties(device)
+    return {
+        "gpu": properties.name,
+        "gpu_memory_bytes": properties.total_memory,
+        "compute_capability": f"{properties.major}.{properties.minor}",
+        "driver": nvml.driver_version(device),
+        "cuda": torch.version.cuda,
+        "cudnn": torch.backends.cudnn.version(),  # type: ignore[no-untyped-call]
+        "cudnn_benchmark": torch.backends.cudnn.benchmark,
+        "tf32_cudnn": torch.backends.cudnn.allow_tf32,
+    }
+
+
+def _precision() -> dict[str, Scalar]:
+    return {
+        "matmul_precision": torch.get_float32_matmul_precision(),
+        "deterministic": torch.are_deterministic_algorithms_enabled(),
+    }
+
+
+def _cpu_model() -> str:
+    lines = (_read("/proc/cpuinfo") or "").splitlines()
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor() or platform.machine())
+
+
+def _commit() -> dict[str, Scalar]:
+    """The commit of the code under measurement, of the git tree one is in; nothing outside of one."""
+    commit = _git("rev-parse", "--short=12", "HEAD")
+    return {"commit": commit, "dirty": bool(_git("status", "--porcelain"))} if commit else {}
+
+
+def _git(*words: str) -> str | None:
+    try:
+        done = subprocess.run(["git", *words], capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _read(path: str) -> str | None:
+    try:
+        return Path(path).read_text().strip()
+    except OSError:
+        return None

@@ -1,0 +1,206 @@
+"""Every allocation of one call, from the profiler: what was alive when, of which kind, made by which stage.
+
+Kinds: ``weights`` (parameters and buffers), ``inputs``, ``optimizer`` (its state), ``gradients`` (of parameters),
+``workspace`` (what a recurrent operator allocates beyond its outputs), ``activations`` (made by the forward pass and
+alive after the operator that made them), ``temporaries`` (the rest: scratch within an operator, gradients of
+activations, the optimizer's intermediates). Bytes are those of tensors as torch allocates them, in B.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch._C._profiler import _EventType
+from torch.profiler import ProfilerActivity, profile
+
+from convbench.measure.stages.hooks import call, is_compiled, listening
+from convbench.measure.stages.profiler_marks import Marks
+from convbench.measure.stages.spans import OTHER, PREFIX, Spans, is_recurrent
+from convbench.models.network import stage_modules
+from convbench.models.subject import Subject
+from convbench.models.training_step import TrainingStep
+
+KINDS = ("weights", "inputs", "activations", "workspace", "gradients", "optimizer", "temporaries")
+
+Holder = tuple[str, str]
+"""Kind and stage."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One allocation (bytes > 0) or release (bytes < 0): when (ns), where, and in which events (outermost first)."""
+
+    time: int
+    bytes: int
+    pointer: int
+    inside: tuple[tuple[str, int], ...]
+
+
+@dataclass(slots=True)
+class Life:
+    """A tensor's storage from its allocation to its release (ns); an open end is the call's own."""
+
+    bytes: int
+    holder: Holder
+    begin: float = float("-inf")
+    end: float = float("inf")
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """What was alive over a call. ``points``: (seconds since the start, bytes) after each change."""
+
+    lives: list[Life] = field(repr=False)
+    points: list[tuple[float, int]]
+    peak: int
+    peak_time: float
+
+    def at_peak(self) -> Counter[Holder]:
+        """Bytes alive at the peak by kind and stage; they sum to it."""
+        alive: Counter[Holder] = Counter()
+        for life in self.lives:
+            if life.begin <= self.peak_time < life.end:
+                alive[life.holder] += life.bytes
+        return alive
+
+
+def record(subject: Subject) -> Timeline:
+    """One call of a warmed subject under the profiler; what a compiled one allocates has a kind, but no stage."""
+    if isinstance(subject.run, TrainingStep):
+        subject.run.forget()
+    gc.collect()
+    before, marks = held(subject), Marks()
+    with profile(activities=activities(subject), profile_memory=True, acc_events=False) as profiler:
+        if is_compiled(subject.case):
+            call(subject, marks.phase)
+        else:
+            with listening(subject, marks):
+                call(subject, marks.phase)
+    events = list(_events(profiler.profiler.kineto_results.experimental_event_tree()))
+    changes = sorted((one for one in events if isinstance(one, Change)), key=lambda change: change.time)
+    spans = Spans([one for one in events if isinstance(one, tuple)])
+    return timeline(_lives(changes, before, _Kinds(subject, spans, marks.outputs)))
+
+
+def timeline(lives: list[Life]) -> Timeline:
+    """The bytes alive over time of these lives, and their peak."""
+    changes = [(life.begin, life.bytes) for life in lives] + [(life.end, -life.bytes) for life in lives]
+    finite = sorted(one for one in changes if one[0] not in (float("-inf"), float("inf")))
+    alive = sum(size for at, size in changes if at == float("-inf"))
+    first = finite[0][0] if finite else 0.0
+    points, peak, peak_time = [(0.0, alive)], alive, float("-inf")
+    for at, size in finite:
+        alive += size
+        points.append(((at - first) * 1e-9, alive))
+        if alive > peak:
+            peak, peak_time = alive, at
+    return Timeline(lives, points, peak, peak_time)
+
+
+def held(subject: Subject) -> dict[int, Life]:
+    """By address, what a warmed subject holds between calls: weights, inputs, state of the optimizer."""
+    stage_of = _stages_of_parameters(subject)
+    found: dict[int, Life] = {}
+
+    def hold(tensor: Any, kind: str, stage: str) -> None:
+        if isinstance(tensor, torch.Tensor) and tensor.device.type == torch.device(subject.device).type:
+            storage = tensor.untyped_storage()
+            found.setdefault(storage.data_ptr(), Life(storage.nbytes(), (kind, stage)))
+
+    for name, tensor in (*subject.model.named_parameters(), *subject.model.named_buffers()):
+        hold(tensor, "weights", stage_of(name))
+    for tensor in subject.inputs.tensors:
+        hold(tensor, "inputs", OTHER)
+    if isinstance(subject.run, TrainingStep):
+        names: dict[torch.Tensor, str] = {parameter: name for name, parameter in subject.model.named_parameters()}
+        for parameter, state in subject.run.optimizer.state.items():
+            for tensor in state.values():
+                hold(tensor, "optimizer", stage_of(names[parameter]))
+    return found
+
+
+class _Kinds:
+    """Tells kind and stage of an allocation from when and where it was made and released."""
+
+    def __init__(self, subject: Subject, spans: Spans, outputs: set[int]) -> None:
+        self.spans = spans
+        self.outputs = outputs
+        self.stages = not is_compiled(subject.case)
+        stage_of = _stages_of_parameters(subject)
+        self.gradients = {
+            parameter.grad.untyped_storage().data_ptr(): stage_of(name)
+            for name, parameter in subject.model.named_parameters()
+            if parameter.grad is not None
+        }
+
+    def of(self, made: Change, released: Change | None) -> Holder:
+        if released is None and made.pointer in self.gradients:
+            return "gradients", self.gradients[made.pointer]
+        stage = self.spans.stage(made.time) if self.stages else OTHER
+        return self._kind(made, released), stage
+
+    def _kind(self, made: Change, released: Change | None) -> str:
+        recurrent = next((event for event in made.inside if is_recurrent(event[0])), None)
+        if recurrent and self._is_workspace(made, released, recurrent):
+            return "workspace"
+        operator = next((event for event in made.inside if not event[0].startswith(PREFIX)), None)
+        if self.spans.phase(made.time) != "forward" or (released and operator in released.inside):
+            return "temporaries"
+        return "activations"
+
+    def _is_workspace(self, made: Change, released: Change | None, recurrent: tuple[str, int]) -> bool:
+        if released and recurrent in released.inside:
+            return True
+        return self.stages and self.spans.phase(made.time) == "forward" and made.pointer not in self.outputs
+
+
+def _lives(changes: list[Change], before: dict[int, Life], kinds: _Kinds) -> list[Life]:
+    """Allocations matched with their releases; a release of something unknown was alive before the call."""
+    alive = dict(before)
+    made: dict[int, Change] = {}
+    lives = list(before.values())
+    for change in changes:
+        if change.bytes > 0:
+            made[change.pointer] = change
+            continue
+        birth = made.pop(change.pointer, None)
+        if birth:
+            lives.append(Life(birth.bytes, kinds.of(birth, change), birth.time, change.time))
+        elif change.pointer in alive:
+            alive.pop(change.pointer).end = change.time
+        else:
+            lives.append(Life(-change.bytes, ("activations", OTHER), end=change.time))
+    return lives + [Life(one.bytes, kinds.of(one, None), one.time) for one in made.values()]
+
+
+def _events(roots: list[Any]) -> Iterator[Change | tuple[str, int, int]]:
+    """Allocations of the event tree, and our own marks as (name, begin ns, end ns)."""
+    pending: list[tuple[Any, tuple[tuple[str, int], ...]]] = [(root, ()) for root in roots]
+    while pending:
+        event, inside = pending.pop()
+        if event.typed[0] == _EventType.Allocation:
+            yield Change(event.start_time_ns, event.typed[1].alloc_size, event.typed[1].ptr, inside)
+            continue
+        if event.name.startswith(PREFIX):
+            yield event.name, event.start_time_ns, event.end_time_ns
+        below = (*inside, (event.name, event.start_time_ns))
+        pending.extend((child, below) for child in event.children)
+
+
+def _stages_of_parameters(subject: Subject) -> Any:
+    modules = [(name, stage) for stage, names in stage_modules(subject.case, subject.model).items() for name in names]
+
+    def stage_of(parameter: str) -> str:
+        return next((stage for name, stage in modules if parameter.startswith(f"{name}.")), OTHER)
+
+    return stage_of
+
+
+def activities(subject: Subject) -> list[ProfilerActivity]:
+    on_gpu = torch.device(subject.device).type == "cuda"
+    return [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if on_gpu else [])]

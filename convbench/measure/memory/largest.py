@@ -1,0 +1,112 @@
+"""The largest batch, clip or LSTM input that a memory limit admits, searched on the predicted peak."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+from convbench.core.errors import CaseFailed, ConvbenchError, Impossible
+from convbench.core.record import Case, Parts
+from convbench.measure.memory.prediction import predict
+from convbench.measure.preflight import resolve
+
+LARGEST = {"batch": 2**16, "frames": 2**16, "lstm_input": 2**20}
+"""The axes that are searched, and the size beyond which no search goes."""
+LONG_CLIP = 128
+UNITS = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """The largest size of one axis whose predicted peak (B) is within the limit, the case's other sizes as they are.
+
+    ``size`` 0: not even 1 fits; ``size`` equal to ``LARGEST[axis]``: that or more.
+    """
+
+    case: Case
+    axis: str
+    size: int
+    peak: int
+
+
+def parse_bytes(text: str) -> int:
+    """Bytes from text such as ``8GB``, ``8 GiB`` or ``500MB``. Raises ConvbenchError."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(|k|M|G|T|Ki|Mi|Gi|Ti)B?", text.strip(), re.ASCII)
+    if match is None:
+        raise ConvbenchError(f"{text!r} is no amount of memory: write it as 8GB, 8GiB or 500MB")
+    return int(float(match[1]) * UNITS[match[2]])
+
+
+def fits(case: Case, limit: int) -> Iterator[Fit]:
+    """What fits into ``limit`` bytes by each axis the case has. Raises CaseFailed where nothing can be predicted."""
+    for axis in axes(case):
+
+        def peak(size: int, axis: str = axis) -> int:
+            return peak_of(of_size(case, axis, size))
+
+        size = search(peak, limit, LARGEST[axis])
+        yield Fit(case, axis, size, peak(size) if size else peak(1))
+
+
+def axes(case: Case) -> list[str]:
+    """The axes along which the case can grow; the LSTM input only where its size is free."""
+    if not isinstance(case.architecture, Parts):
+        return ["batch"] if case.architecture.inputs else ["batch", "frames"]
+    free = case.architecture.lstm_input is not None and _is_free(case)
+    frames = [] if case.scenario == "streaming" else ["frames"]
+    return ["batch", *frames, *(["lstm_input"] if free else [])]
+
+
+def peak_of(case: Case) -> int:
+    """The predicted peak. Of a recurrent stage run step by step, long clips follow the line of shorter ones."""
+    frames, parts = case.clip.frames, case.architecture
+    stepwise = isinstance(parts, Parts) and (parts.rnn.cell == "gru" or parts.rnn.proj_size)
+    if not stepwise or frames <= LONG_CLIP or case.scenario == "streaming":
+        return predict(case).peak
+    shorter, longer = (predict(of_size(case, "frames", frames)) for frames in (LONG_CLIP // 2, LONG_CLIP))
+    slope = 2 * (longer.held + longer.forward_backward - shorter.held - shorter.forward_backward) / LONG_CLIP
+    line = longer.held + longer.forward_backward + slope * (frames - LONG_CLIP)
+    return max(int(line), longer.held + longer.optimizer)
+
+
+def of_size(case: Case, axis: str, size: int) -> Case:
+    """The case with another size along one axis."""
+    if axis == "lstm_input":
+        assert isinstance(case.architecture, Parts)
+        return replace(case, architecture=replace(case.architecture, lstm_input=size))
+    return replace(case, clip=replace(case.clip, **{axis: size}))
+
+
+def search(peak: Callable[[int], int], limit: int, largest: int) -> int:
+    """The largest size from 1 to ``largest`` whose peak is within ``limit``, 0 where none is; ``peak`` must not fall.
+
+    Doubles until it no longer fits, then guesses along the line between both ends, and halves every other time.
+    """
+    fitting, size = (0, 0), 1
+    while (bytes_needed := peak(size)) <= limit:
+        if size == largest:
+            return largest
+        fitting, size = (size, bytes_needed), min(2 * size, largest)
+    low, low_bytes, high, high_bytes = *fitting, size, bytes_needed
+    halve = False
+    while low and high - low > 1:
+        along = low + (high - low) * (limit - low_bytes) // max(1, high_bytes - low_bytes)
+        middle = (low + high) // 2 if halve else min(max(along, low + 1), high - 1)
+        halve, needed = not halve, peak(middle)
+        if needed <= limit:
+            low, low_bytes = middle, needed
+        else:
+            high, high_bytes = middle, needed
+    return low
+
+
+def _is_free(case: Case) -> bool:
+    """Whether another LSTM input size can be asked for."""
+    assert isinstance(case.architecture, Parts) and case.architecture.lstm_input
+    wanted = case.architecture.lstm_input + 1
+    try:
+        other = resolve(of_size(case, "lstm_input", wanted)).architecture
+    except (Impossible, CaseFailed):
+        return False
+    return isinstance(other, Parts) and other.lstm_input == wanted

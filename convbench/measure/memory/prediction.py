@@ -1,0 +1,159 @@
+"""Peak memory of a call from its shapes alone: fake tensors on the case's device, nothing allocated, nothing computed.
+
+What torch allocates is what its operators return, followed here from birth to release, what some of them take beside it
+(``onednn``), and the optimizer's state and intermediates. Bytes of tensors, in B.
+"""
+
+from __future__ import annotations
+
+import weakref
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
+from torch.utils import _pytree as pytree
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from convbench.core.errors import CaseFailed
+from convbench.core.record import Case
+from convbench.measure.memory.onednn import extra_bytes
+from convbench.measure.stages.hooks import is_compiled
+from convbench.models import network, subject
+from convbench.models.network import weights_bytes
+from convbench.models.subject import Subject
+from convbench.models.training_step import TrainingStep
+
+UNCHANGED = ("allocator", "threads", "eager", "channels_last")
+"""Variants that do not change which tensors there are, or may not be applied here."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """Bytes held between calls, and the most above them forward and backward, and in the optimizer's step."""
+
+    held: int
+    forward_backward: int
+    optimizer: int
+
+    @property
+    def peak(self) -> int:
+        return self.held + max(self.forward_backward, self.optimizer)
+
+
+@lru_cache(maxsize=256)
+def predict(case: Case) -> Prediction:
+    """The peak of one warmed call. Raises CaseFailed where it cannot be told (compiled, an unknown operator)."""
+    if is_compiled(case):
+        raise CaseFailed(
+            "error", "the peak of a compiled model cannot be told from its shapes: the compiler reuses buffers"
+        )
+    try:
+        network.build(case, 0, "meta")
+        with FakeTensorMode():
+            return _predict(_assemble(case))
+    except CaseFailed:
+        raise
+    except Exception as error:
+        reason = str(error).strip().splitlines() or ["no message"]
+        raise CaseFailed("error", f"not predicted: {type(error).__name__}: {reason[0][:200]}") from error
+
+
+def _assemble(case: Case) -> Subject:
+    """The subject with the variants that change its tensors; channels_last by the clip, which decides the rest."""
+    names = {choice.name for choice in case.variant}
+    variant = tuple(choice for choice in case.variant if choice.name not in UNCHANGED)
+    held = subject.assemble(replace(case, variant=variant), seed=0)
+    if "channels_last" in names:
+        held = replace(held, inputs=held.inputs.channels_last())
+    return subject.transform(held)
+
+
+def _predict(held: Subject) -> Prediction:
+    static = weights_bytes(held.model) + sum(tensor.nbytes for tensor in held.inputs.tensors)
+    step, peak = held.run, Peak()
+    if not isinstance(step, TrainingStep):
+        with peak:
+            step()
+        return Prediction(static, peak.highest, 0)
+    with peak:
+        step.backward(step.forward())
+    state, intermediates = optimizer_bytes(step)
+    return Prediction(static + state, peak.highest, step_gradients(step) + intermediates)
+
+
+def step_gradients(step: TrainingStep) -> int:
+    """Bytes of the gradients of all parameters."""
+    return sum(parameter.nbytes for parameter in step.parameters)
+
+
+def optimizer_bytes(step: TrainingStep) -> tuple[int, int]:
+    """Bytes of an optimizer's state, and the most that its step needs beside it.
+
+    Adam and AdamW keep two moments and a step count a parameter. A plain loop takes two buffers of the parameter at
+    hand, foreach one of all parameters, a fused step none.
+    """
+    kind, defaults = type(step.optimizer), step.optimizer.defaults
+    if kind is torch.optim.SGD:
+        return 0, 0
+    sizes = [parameter.nbytes for parameter in step.parameters]
+    state = 2 * sum(sizes) + COUNTER * len(sizes)
+    if defaults.get("fused"):
+        return state, 0
+    on_gpu = step.parameters[0].device.type == "cuda"
+    if defaults.get("foreach") or (on_gpu and defaults.get("foreach") is None):
+        return state, sum(sizes)
+    return state, 2 * max(sizes)
+
+
+COUNTER = 4
+"""Bytes of an optimizer's step count, a float32."""
+
+
+class Peak(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """While entered, follows the storages that operators return. ``highest``: most bytes of them alive at once."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.alive = 0
+        self.highest = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if func.namespace == "aten" and func._can_decompose():
+            with self:
+                decomposed = func.decompose(*args, **kwargs)
+            if decomposed is not NotImplemented:
+                return decomposed
+        before = {id(tensor.untyped_storage()) for tensor in _fake((args, kwargs))}
+        result = func(*args, **kwargs)
+        new = [tensor for tensor in _fake(result) if id(tensor.untyped_storage()) not in before]
+        for tensor in new:
+            self._born(tensor.untyped_storage())
+        scratch, kept = extra_bytes(func, args, result)
+        if kept and new:
+            self._grow(kept)
+            weakref.finalize(_lifetime(result), self._shrink, kept)
+        self.highest = max(self.highest, self.alive + scratch)
+        return result
+
+    def _born(self, storage: torch.UntypedStorage) -> None:
+        self._grow(storage.nbytes())
+        weakref.finalize(storage, self._shrink, storage.nbytes())
+
+    def _grow(self, size: int) -> None:
+        self.alive += size
+        self.highest = max(self.highest, self.alive)
+
+    def _shrink(self, size: int) -> None:
+        self.alive -= size
+
+
+def _fake(values: Any) -> list[torch.Tensor]:
+    return [leaf for leaf in pytree.tree_leaves(values) if isinstance(leaf, FakeTensor)]
+
+
+def _lifetime(result: Any) -> torch.UntypedStorage:
+    """The storage that stands for an operator's workspace: its last output, which the shapes give no bytes."""
+    return _fake(result)[-1].untyped_storage()

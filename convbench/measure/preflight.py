@@ -1,0 +1,124 @@
+"""Before the first measurement: every case built on ``meta``, equal ones found, impossible ones refused."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from math import prod
+
+import torch
+
+from convbench.core.errors import ConvbenchError, Impossible
+from convbench.core.record import Case, Choice, Features, Parts
+from convbench.core.registry import scenarios
+from convbench.measure.quality.measure import refuse_unlearnable
+from convbench.models import subject
+from convbench.models.network import build_reducer, feature_shape, vector_size, weights_bytes
+from convbench.models.variants import refuse_misplaced
+
+FLOAT_BYTES = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a sweep will measure; ``equal`` maps a case's id to the ids of others that are the same configuration."""
+
+    cases: tuple[Case, ...]
+    equal: dict[str, tuple[str, ...]]
+
+
+def preflight(cases: Iterable[Case], available_bytes: int) -> Plan:
+    """Resolves every case and drops repetitions, keeping the order.
+
+    Raises Impossible with all that cannot be built, a line each: sizes that do not fit, plug-ins that fail, models that
+    need more than ``available_bytes``.
+    """
+    first: dict[object, Case] = {}
+    equal: dict[str, list[str]] = {}
+    refused: dict[str, str] = {}
+    for case in cases:
+        try:
+            resolved = resolve(case)
+            _refuse_too_large(resolved, available_bytes)
+            kept = first.setdefault(_identity(resolved), resolved)
+        except ConvbenchError as error:
+            refused[case.id] = str(error)
+            continue
+        if kept.id != resolved.id and resolved.id not in equal.setdefault(kept.id, []):
+            equal[kept.id].append(resolved.id)
+    if refused:
+        lines = "\n".join(_refusals(refused))
+        raise Impossible(
+            f"{len(refused)} of the suite's cases cannot be built; exclude them in the suite or with --skip:\n{lines}"
+        )
+    return Plan(tuple(first.values()), {kept: tuple(others) for kept, others in equal.items() if others})
+
+
+def _refusals(refused: dict[str, str]) -> Iterator[str]:
+    """A line a reason, with the first case that it is said of."""
+    for reason in dict.fromkeys(refused.values()):
+        first, *others = [case for case, said in refused.items() if said == reason]
+        yield f"  {first}{f' and {len(others)} more' if others else ''}: {reason}"
+
+
+def resolve(case: Case) -> Case:
+    """The case with the LSTM input size that its model really has. Raises ConvbenchError where it cannot be built."""
+    if case.trial:
+        refuse_unlearnable(case)
+    else:
+        scenarios.get(case.scenario)
+    refuse_misplaced(case)
+    parts = case.architecture
+    try:
+        if not isinstance(parts, Parts):
+            subject.assemble(case.forward_only, seed=0, device="meta").run()
+            return case
+        size = vector_size(parts.reducer, _features(parts, case), parts.lstm_input)
+        resolved = replace(case, architecture=replace(parts, lstm_input=size))
+        subject.assemble(resolved.eager, seed=0, device="meta")
+    except ConvbenchError:
+        raise
+    except Exception as error:
+        raise Impossible(f"{type(error).__name__}: {str(error).strip().splitlines()[0]}") from error
+    return resolved
+
+
+def _features(parts: Parts, case: Case) -> Features:
+    return feature_shape(parts.backbone, case.clip.channels, case.clip.height, case.clip.width)
+
+
+def _identity(case: Case) -> object:
+    """Equal for two cases exactly if they are the same model called the same way."""
+    parts = case.architecture
+    if not isinstance(parts, Parts):
+        return case
+    layers = _torch_layers(parts.reducer, _features(parts, case), parts.lstm_input)
+    return replace(case, architecture=replace(parts, reducer=Choice(layers))) if layers else case
+
+
+@lru_cache(maxsize=4096)
+def _torch_layers(reducer: Choice, features: Features, lstm_input: int | None) -> str | None:
+    """A reducer spelled out, where it is made of torch's own layers only: their representation tells all of them."""
+    with torch.device("meta"):
+        module = build_reducer(reducer, features, lstm_input)
+    if all(type(layer).__module__.startswith("torch.nn.") for layer in module.modules()):
+        return repr(module)
+    return None
+
+
+def _refuse_too_large(case: Case, available_bytes: int) -> None:
+    needed = needed_bytes(case)
+    if needed > available_bytes:
+        raise Impossible(
+            f"needs at least {needed / 2**30:.1f} GiB for weights, clip and feature map, and "
+            f"{available_bytes / 2**30:.1f} GiB are available: use a smaller clip, LSTM input or batch"
+        )
+
+
+def needed_bytes(case: Case) -> int:
+    """The least that one call holds at once, in float32: weights, the clip, and a feature map of every frame."""
+    held = subject.assemble(case.eager, seed=0, device="meta")
+    frames = case.frames_per_call
+    maps = frames * prod(_features(case.architecture, case)) if isinstance(case.architecture, Parts) else 0
+    return weights_bytes(held.model) + sum(t.nbytes for t in held.inputs.tensors) + maps * FLOAT_BYTES

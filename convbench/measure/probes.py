@@ -1,0 +1,29 @@
+"""The shelf of probes: (Subject, Protocol) -> readings and findings. One file per probe.
+
+A ``@static`` probe is given a subject on ``meta`` and needs no isolation: it costs milliseconds. The others are given
+the subject on its device, ready and called once; they run in ORDER, those not listed there after it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
+
+from convbench.core.record import Finding, Protocol, Reading
+
+if TYPE_CHECKING:
+    from convbench.models.subject import Subject
+
+Probe = Callable[["Subject", Protocol], Iterable[Reading | Finding]]
+ORDER = ("params", "macs", "prediction", "latency", "stages", "phases", "memory", "reference", "crosscheck", "compile")
+_STATIC: set[Probe] = set()
+
+
+def static(probe: Probe) -> Probe:
+    """Decorator: the probe looks at the model on ``meta`` only."""
+    _STATIC.add(probe)
+    return probe
+
+
+def is_static(probe: Probe) -> bool:
+    return probe in _STATIC

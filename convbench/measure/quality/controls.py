@@ -1,0 +1,64 @@
+"""What is taken from a task to see that it is needed: the order of frames, all frames but one, the labels' meaning."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import torch
+
+from convbench.core.errors import ConvbenchError
+from convbench.core.registry import did_you_mean
+from convbench.measure.quality.data import Labelled, Splits
+from convbench.measure.quality.splitting import CONTROLLED, random
+
+
+def apply(control: str | None, splits: Splits, seed: int) -> Splits:
+    """The splits under a control, or as they are without one; the given ones are not changed.
+
+    Raises ConvbenchError where there is no such control.
+    """
+    if control is None:
+        return splits
+    if control not in _CONTROLS:
+        raise ConvbenchError(f"unknown control {control!r}{did_you_mean(control, CONTROLS)}")
+    return _CONTROLS[control](splits, random(seed, CONTROLLED))
+
+
+def _frame_shuffle(splits: Splits, rng: np.random.Generator) -> Splits:
+    """The frames of every clip in a random order of its own."""
+
+    def shuffled(split: Labelled) -> Labelled:
+        count, frames = split.clips.shape[:2]
+        order = torch.from_numpy(rng.permuted(np.tile(np.arange(frames), (count, 1)), axis=1))
+        return split._replace(clips=split.clips[torch.arange(count)[:, None], order])
+
+    return _each(shuffled, splits)
+
+
+def _single_frame(splits: Splits, _: np.random.Generator) -> Splits:
+    """The middle frame of every clip in place of all of them."""
+
+    def stilled(split: Labelled) -> Labelled:
+        middle = split.clips.shape[1] // 2
+        return split._replace(clips=split.clips[:, middle : middle + 1].expand_as(split.clips))
+
+    return _each(stilled, splits)
+
+
+def _label_permutation(splits: Splits, rng: np.random.Generator) -> Splits:
+    """The labels to learn from dealt out anew; those to choose by and to report on are kept."""
+    order = torch.from_numpy(rng.permutation(len(splits.train.labels)))
+    return splits._replace(train=splits.train._replace(labels=splits.train.labels[order]))
+
+
+def _each(change: Callable[[Labelled], Labelled], splits: Splits) -> Splits:
+    return Splits(change(splits.train), change(splits.val), change(splits.test), splits.classes)
+
+
+_CONTROLS: Mapping[str, Callable[[Splits, np.random.Generator], Splits]] = {
+    "frame-shuffle": _frame_shuffle,
+    "single-frame": _single_frame,
+    "label-permutation": _label_permutation,
+}
+CONTROLS = tuple(_CONTROLS)

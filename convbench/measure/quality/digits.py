@@ -1,0 +1,140 @@
+"""Real handwritten digits on a canvas: scikit-learn's, split before anything is drawn, scaled and stamped.
+
+A digit's box is a square of 0.45 of the canvas's shorter side. Positions are whole pixels, so that a digit that moves
+over a torus keeps every pixel's value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache, partial
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from convbench.core.errors import Impossible, Unavailable
+from convbench.core.record import Clip, Training
+from convbench.measure.quality.data import Labelled, Splits
+from convbench.measure.quality.splitting import SOURCES, Indices, random, stratified
+
+CLASSES = tuple("0123456789")
+BOX = 0.45
+HELD_OUT = 0.2
+LEAST_SIDE = 16
+
+
+class Digits(NamedTuple):
+    """Source digits (N, 8, 8), float32 in [0, 1], their classes (N,) and their rows (N,) in scikit-learn's set."""
+
+    images: torch.Tensor
+    labels: Indices
+    rows: Indices
+
+    def scaled(self, size: int) -> torch.Tensor:
+        """The images as (N, size, size)."""
+        resize = partial(F.interpolate, mode="bilinear", align_corners=False, antialias=size < self.images.shape[-1])
+        return resize(self.images[:, None], (size, size))[:, 0]
+
+    def of_classes(self, labels: Indices, rng: np.random.Generator) -> Indices:
+        """A random digit of each of the classes asked for, as indices of these digits."""
+        order = np.argsort(self.labels, kind="stable")
+        begins = np.searchsorted(self.labels[order], np.arange(len(CLASSES) + 1))
+        return order[rng.integers(begins[labels], begins[labels + 1])]
+
+
+class Sources(NamedTuple):
+    """Digits to draw the clips of each split from; no digit is in two."""
+
+    train: Digits
+    val: Digits
+    test: Digits
+
+
+class Placed(NamedTuple):
+    """Frames (N, C, H, W) with one digit each, its class (N,) and its centre (N, 2) as (y, x) in [0, 1]."""
+
+    frames: torch.Tensor
+    labels: torch.Tensor
+    centres: torch.Tensor
+
+
+def sources(seed: int) -> Sources:
+    """The 1,797 digits, stratified by class: 60 % to train on, 20 % to validate, 20 % to test."""
+    images, labels = _all_digits()
+    parts = stratified(labels, HELD_OUT, random(seed, SOURCES))
+    return Sources(*(Digits(images[torch.from_numpy(rows)], labels[rows], rows) for rows in parts))
+
+
+def drawn(
+    draw: Callable[[Digits, int, np.random.Generator], Labelled],
+    classes: tuple[str, ...],
+    training: Training,
+    seed: int,
+) -> Splits:
+    """Clips of each split, drawn from its own digits with its own random numbers."""
+    counts = (training.train_clips, training.val_clips, training.test_clips)
+    train, val, test = (
+        draw(digits, count, random(seed, use))
+        for use, (digits, count) in enumerate(zip(sources(seed), counts, strict=True), start=1)
+    )
+    return Splits(train, val, test, classes)
+
+
+def placed(digits: Digits, clip: Clip, count: int, rng: np.random.Generator) -> Placed:
+    """Single frames with a random digit anywhere inside the canvas."""
+    size = box(clip)
+    chosen = rng.integers(len(digits.labels), size=count)
+    corners = rng.integers((clip.height - size + 1, clip.width - size + 1), size=(count, 1, 2))
+    canvas = torch.zeros(count, 1, clip.height, clip.width)
+    stamp(canvas, digits.scaled(size)[chosen], corners)
+    centres = (corners[:, 0] + size / 2) / (clip.height, clip.width)
+    labels = torch.from_numpy(digits.labels[chosen])
+    return Placed(in_channels(canvas, clip)[:, 0], labels, torch.from_numpy(centres).float())
+
+
+def box(clip: Clip, share: float = BOX) -> int:
+    """Side in pixels of a digit's box on the clip's frames. Raises Impossible where no digit would be legible."""
+    shorter = min(clip.height, clip.width)
+    if shorter < LEAST_SIDE:
+        smallest = f"{max(clip.height, LEAST_SIDE)}x{max(clip.width, LEAST_SIDE)}"
+        raise Impossible(
+            f"the frames of clip {clip} are too small for a digit to be read: make them at least {smallest}"
+        )
+    return round(share * shorter)
+
+
+def at_least(frames: int, clip: Clip, why: str) -> None:
+    """Raises Impossible where a task needs more frames than the clip has."""
+    if clip.frames < frames:
+        raise Impossible(f"clip {clip} has {clip.frames} frames and {why}: give it at least {frames}")
+
+
+def stamp(canvas: torch.Tensor, images: torch.Tensor, corners: Indices) -> None:
+    """Put images (N, S, S) on the frames of ``canvas`` (N, T, H, W), over its edges as on a torus.
+
+    ``corners`` (N, T or 1, 2) are the (y, x) of the upper left pixel.
+    """
+    count, frames, height, width = canvas.shape
+    reach = torch.arange(images.shape[-1])
+    at = torch.from_numpy(np.broadcast_to(corners, (count, frames, 2)).copy())
+    rows = (at[..., 0, None] + reach) % height
+    columns = (at[..., 1, None] + reach) % width
+    clips, times = torch.arange(count)[:, None, None, None], torch.arange(frames)[:, None, None]
+    canvas[clips, times, rows[..., :, None], columns[..., None, :]] = images[:, None]
+
+
+def in_channels(canvas: torch.Tensor, clip: Clip) -> torch.Tensor:
+    """Frames (N, T, H, W) as clips (N, T, C, H, W): the one channel seen C times, not copied."""
+    return canvas[:, :, None].expand(-1, -1, clip.channels, -1, -1)
+
+
+@cache
+def _all_digits() -> tuple[torch.Tensor, Indices]:
+    try:
+        from sklearn.datasets import load_digits  # type: ignore[import-untyped]
+    except ImportError as error:
+        raise Unavailable("tasks of handwritten digits need scikit-learn: pip install scikit-learn") from error
+    found = load_digits()
+    return torch.from_numpy(found.images / 16).float(), found.target.astype(np.int64)

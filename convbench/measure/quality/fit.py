@@ -1,0 +1,127 @@
+"""Training a model on labelled clips: one run, one curve, cut later at equal steps, FLOPs or seconds.
+
+Adam with a cosine schedule to zero, gradients clipped to norm 1, batches in a seeded order; the class is read from the
+head's output after the last frame. A schedule is that of the whole run: a curve cut early is not a run that was
+planned to be short.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from convbench.core.errors import CaseFailed
+from convbench.core.record import Training
+from convbench.measure.quality.data import Labelled, Splits
+
+MAX_NORM = 1.0
+EVALUATION_BATCH = 250
+
+
+@dataclass
+class Curve:
+    """What a run was worth at each checkpoint; ``seconds`` are those of training alone, summed up."""
+
+    steps: list[int] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+    loss: list[float] = field(default_factory=list)
+    val: list[float] = field(default_factory=list)
+    test: list[float] = field(default_factory=list)
+
+
+def fit(
+    model: nn.Module,
+    splits: Splits,
+    how: tuple[Training, int, float],
+    seed: int,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Curve:
+    """Train ``model`` where it is; ``how`` is the training, the batch size and the learning rate.
+
+    Raises CaseFailed, saying at which step, where the loss is no longer a finite number.
+    """
+    training, batch, rate = how
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.Adam(parameters, lr=rate)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, training.steps)
+    curve, spent, losses = Curve(), 0.0, []
+    batches = _batches(splits.train, batch, seed)
+    due = set(checkpoints(training))
+    for step in range(1, training.steps + 1):
+        start = clock()
+        losses.append(_step(model, next(batches), parameters, optimizer))
+        schedule.step()
+        spent += clock() - start
+        if step in due:
+            loss = float(torch.stack(losses).mean())
+            losses.clear()
+            if not math.isfinite(loss):
+                raise CaseFailed(
+                    "error",
+                    f"the loss was {loss} by step {step} of {training.steps} at learning rate {rate:g}: try a smaller "
+                    "one (training.learning_rates), or look for clips with extreme values",
+                )
+            curve.steps.append(step)
+            curve.seconds.append(spent)
+            curve.loss.append(loss)
+            curve.val.append(accuracy(model, splits.val))
+            curve.test.append(accuracy(model, splits.test))
+    return curve
+
+
+def checkpoints(training: Training) -> list[int]:
+    """The steps after which accuracy is taken, evenly spread, the last being the last step."""
+    return [round(training.steps * number / training.checkpoints) for number in range(1, training.checkpoints + 1)]
+
+
+def accuracy(model: nn.Module, data: Labelled) -> float:
+    """The share of clips whose class is named."""
+    return float((predictions(model, data.clips) == data.labels).float().mean())
+
+
+@torch.no_grad()
+def predictions(model: nn.Module, clips: torch.Tensor) -> torch.Tensor:
+    """The class named for each clip, on the CPU."""
+    model.eval()
+    device = next(model.parameters()).device
+    named = [scores(model, some.to(device)).argmax(-1).cpu() for some in torch.split(clips, EVALUATION_BATCH)]
+    model.train()
+    return torch.cat(named)
+
+
+def scores(model: nn.Module, clips: torch.Tensor) -> torch.Tensor:
+    """What the head says after the last frame, (N, classes)."""
+    outputs: torch.Tensor = model(clips)[0]
+    return outputs[:, -1]
+
+
+def _step(
+    model: nn.Module,
+    examples: Labelled,
+    parameters: list[nn.Parameter],
+    optimizer: torch.optim.Optimizer,
+) -> torch.Tensor:
+    device = parameters[0].device
+    optimizer.zero_grad()
+    loss = functional.cross_entropy(scores(model, examples.clips.to(device)), examples.labels.to(device))
+    loss.backward()  # type: ignore[no-untyped-call]
+    nn.utils.clip_grad_norm_(parameters, MAX_NORM)
+    optimizer.step()
+    return loss.detach()
+
+
+def _batches(data: Labelled, size: int, seed: int) -> Iterator[Labelled]:
+    """Batches without end: a new order each time through, what does not fill a batch left for that time."""
+    order = torch.Generator().manual_seed(seed)
+    size = min(size, len(data.labels))
+    while True:
+        shuffled = torch.randperm(len(data.labels), generator=order)
+        for picked in torch.split(shuffled, size):
+            if len(picked) == size:
+                yield Labelled(data.clips[picked], data.labels[picked])

@@ -1,0 +1,125 @@
+"""A case with a trial -> readings: the curve of a training, or what can be read from the untrained features."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import lru_cache
+
+import torch
+from torch import nn
+
+from convbench.core.record import Case, Choice, Clip, Finding, Metric, Parts, Protocol, Reading, Training, Trial
+from convbench.measure.counts.meta import macs_by_stage
+from convbench.measure.quality import controls, digits, verdict
+from convbench.measure.quality.data import Labelled, Splits
+from convbench.measure.quality.fit import accuracy, fit, predictions
+from convbench.measure.quality.linear import Readout, features, r2
+from convbench.measure.quality.splitting import random
+from convbench.measure.quality.tasks import load
+from convbench.models import network
+
+SEEDS_APART = 1000
+"""Between the seeds of two trials: each stage of a model takes the next seed after the one before it."""
+
+PICTURES = (400, 150, 250)
+"""Pictures of the linear read-outs: to fit, to choose the penalty by, to report on."""
+
+FEW = Training(train_clips=200, val_clips=200, test_clips=200)
+
+
+def trial(case: Case, protocol: Protocol) -> Iterator[Reading | Finding]:
+    """Try the case's architecture on its task. Raises CaseFailed where a loss is not finite."""
+    assert case.trial is not None
+    with _deterministic():
+        yield from (probe if case.scenario == "probe" else learn)(case, case.trial, protocol)
+
+
+def learn(case: Case, trial: Trial, protocol: Protocol) -> Iterator[Reading | Finding]:
+    """One training run, as its curve over steps, FLOPs and seconds, and whether it can be averaged with others."""
+    assert trial.learning_rate is not None
+    training = protocol.training
+    splits = load(trial.task, case.clip, training, trial.seed)
+    splits = controls.apply(trial.control, splits, trial.seed)
+    headed = _headed(case, len(splits.classes))
+    model = _model(headed, trial, protocol).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    curve = fit(model, splits, (training, case.clip.batch, trial.learning_rate), trial.seed)
+    flops = 2 * sum(macs_by_stage(replace(headed, scenario="train")).values())
+    yield _reading("steps", "1", curve.steps)
+    yield _reading("train_flops", "FLOP", [flops * step for step in curve.steps])
+    yield _reading("train_seconds", "s", curve.seconds)
+    yield _reading("train_loss", "1", curve.loss)
+    yield _reading("val_accuracy", "1", curve.val, "higher")
+    yield _reading("test_accuracy", "1", curve.test, "higher")
+    yield _reading("train_accuracy", "1", [accuracy(model, _first(splits.train, len(splits.test.labels)))], "higher")
+    yield _reading("majority_accuracy", "1", [_majority(splits)], "higher")
+    yield _reading("classes", "1", [len(splits.classes)])
+    named = predictions(model, splits.val.clips).tolist()
+    yield from verdict.findings(named, curve.steps, curve.val)
+
+
+def probe(case: Case, trial: Trial, protocol: Protocol) -> Iterator[Reading]:
+    """What and where one digit is on one frame, read by ridge regression from the untrained backbone and reducer."""
+    model = _model(case, trial, protocol)
+    assert isinstance(model, network.ConvReducerRNN)
+    extractor = nn.Sequential(model.backbone, model.reducer)
+    pictures = [
+        digits.placed(source, case.clip, count, random(trial.seed, split))
+        for split, (source, count) in enumerate(zip(digits.sources(trial.seed), PICTURES, strict=True), start=1)
+    ]
+    readout = Readout(*(features(extractor, some.frames.to(case.device)).cpu() for some in pictures))
+    train, val, test = pictures
+    named = readout(_one_hot(train.labels), _one_hot(val.labels)).argmax(1) == test.labels
+    found = r2(readout(train.centres.double(), val.centres.double()), test.centres.double())
+    yield _reading("where_r2", "1", [found], "higher")
+    yield _reading("what_accuracy", "1", [float(named.float().mean())], "higher")
+
+
+def refuse_unlearnable(case: Case) -> None:
+    """Raises ConvbenchError where the task cannot be drawn or read on the case's clips, before anything is measured."""
+    assert case.trial is not None
+    if case.scenario == "learn":
+        _few(case.trial.task, replace(case.clip, batch=1))
+
+
+@contextmanager
+def _deterministic() -> Iterator[None]:
+    before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before[0], warn_only=before[1])
+
+
+@lru_cache(maxsize=64)
+def _few(task: Choice, clip: Clip) -> Splits:
+    return load(task, clip, FEW, 0)
+
+
+def _headed(case: Case, classes: int) -> Case:
+    assert isinstance(case.architecture, Parts)
+    return replace(case, architecture=replace(case.architecture, head=classes), trial=None)
+
+
+def _model(case: Case, trial: Trial, protocol: Protocol) -> nn.Module:
+    return network.build(case, protocol.seed + SEEDS_APART * trial.seed, case.device)
+
+
+def _one_hot(labels: torch.Tensor) -> torch.Tensor:
+    return nn.functional.one_hot(labels, len(digits.CLASSES)).double()
+
+
+def _first(data: Labelled, count: int) -> Labelled:
+    return Labelled(data.clips[:count], data.labels[:count])
+
+
+def _majority(splits: Splits) -> float:
+    labels = splits.test.labels.tolist()
+    return Counter(labels).most_common(1)[0][1] / len(labels)
+
+
+def _reading(name: str, unit: str, samples: Sequence[float], better: str = "neither") -> Reading:
+    return Reading(Metric(name, unit, "higher" if better == "higher" else "neither"), tuple(map(float, samples)))

@@ -1,0 +1,32 @@
+"""The shelf of tasks: (clip shape, training, seed) -> labelled clips in three splits. One file per task.
+
+A task draws ``training.train_clips``, ``val_clips`` and ``test_clips`` clips of the shape's T, C, H and W; its
+keyword-only parameters are its options. A user's own ``package.module:function`` yields (clip, label) pairs instead and
+is split by ``own``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from convbench.core import registry
+from convbench.core.record import Choice, Clip, Training
+
+if TYPE_CHECKING:
+    from convbench.measure.quality.data import Splits
+
+TaskFactory = Callable[..., "Splits"]
+
+
+def load(choice: Choice, clip: Clip, training: Training, seed: int) -> Splits:
+    """The clips of a task on the shelf, or of the user's own function, in three splits; the same ones for a seed.
+
+    Raises ConvbenchError where the clips are not what was asked for, Unavailable where a library is missing.
+    """
+    if ":" in choice.name:
+        from convbench.measure.quality.user_clips import from_function
+
+        return from_function(choice, clip, training, seed)
+    splits: Splits = registry.tasks.get(choice.name).build(clip, training, seed, **dict(choice.options))
+    return splits

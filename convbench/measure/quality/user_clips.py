@@ -1,0 +1,123 @@
+"""The user's own labelled clips: from a function of theirs, and how clips from anywhere are split by class."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from convbench.core.errors import ConvbenchError, Impossible
+from convbench.core.record import Choice, Clip, Scalar, Training
+from convbench.core.registry import import_path
+from convbench.measure.quality.data import Labelled, Splits
+from convbench.measure.quality.splitting import SOURCES, Indices, random, stratified
+from convbench.measure.quality.user_clip_checks import Label, Pixels, as_floats, checked, label_of
+
+LEAST_CLIPS = 6
+HELD_OUT = 0.15
+
+
+class Sample(NamedTuple):
+    """A clip to be had when it is asked for, (T, C, H, W) uint8 or float32, its class, and where it comes from."""
+
+    frames: Callable[[], Pixels]
+    label: Label
+    where: str
+
+
+def from_function(choice: Choice, clip: Clip, training: Training, seed: int) -> Splits:
+    """What the user's ``package.module:function`` yields when called with the options: (clip, label) pairs.
+
+    Raises ConvbenchError that says which clip is wrong and how.
+    """
+    function = import_path(choice.name)
+    if not callable(function):
+        raise ConvbenchError(f"{choice.name} is a {type(function).__name__}: make it a function that yields {_PAIRS}")
+    pairs = _pairs(function, dict(choice.options), choice.name)
+    samples = [held(frames, label, clip, f"{choice.name}, clip {i}") for i, (frames, label) in enumerate(pairs)]
+    return split(samples, clip, training, seed, choice.name)
+
+
+def held(frames: Any, label: Any, clip: Clip, where: str) -> Sample:
+    """A sample whose clip is in memory, checked."""
+    name = label_of(label, where)
+    pixels = checked(frames, clip, where)
+    return Sample(lambda: pixels, name, where)
+
+
+def split(samples: Sequence[Sample], clip: Clip, training: Training, seed: int, origin: str) -> Splits:
+    """70 % of each class to train on, 15 % to validate and to test each, and no more than ``training`` asks for.
+
+    Only clips that are used are loaded. ``origin`` is where the clips come from, for what is said of them all.
+    Raises ConvbenchError for one class or too few clips of one, Impossible where a split cannot hold every class.
+    """
+    classes = _classes(samples, origin)
+    numbers = np.array([classes.index(sample.label) for sample in samples], dtype=np.int64)
+    limits = (training.train_clips, training.val_clips, training.test_clips)
+    if min(limits) < len(classes):
+        raise Impossible(
+            f"{origin} has {len(classes)} classes and the suite's training asks for splits of {limits} clips "
+            f"(train, val, test): make each at least {len(classes)}"
+        )
+    parts = stratified(numbers, HELD_OUT, random(seed, SOURCES), limits)
+    train, val, test = map(partial(_gathered, samples, numbers, clip), parts)
+    return Splits(train, val, test, tuple(map(str, classes)))
+
+
+def _gathered(samples: Sequence[Sample], numbers: Indices, clip: Clip, chosen: Indices) -> Labelled:
+    clips = torch.empty(len(chosen), clip.frames, clip.channels, clip.height, clip.width)
+    for place, i in enumerate(chosen):
+        clips[place] = as_floats(samples[i].frames())
+    return Labelled(clips, torch.from_numpy(numbers[chosen]))
+
+
+def _classes(samples: Sequence[Sample], origin: str) -> list[Label]:
+    counts = Counter(sample.label for sample in samples)
+    if len({type(label) for label in counts}) > 1:
+        raise ConvbenchError(f"{origin} labels some clips with an int and others with text: use one of them")
+    if len(counts) == 1:
+        raise ConvbenchError(f"{origin} has one class only, {next(iter(counts))!r}: there is nothing to tell apart")
+    few = [f"{label!r} has {count}" for label, count in counts.items() if count < LEAST_CLIPS]
+    if few:
+        raise ConvbenchError(
+            f"{origin} has too few clips of {len(few)} of its {len(counts)} classes: {', '.join(few[:5])}"
+            f"{', ...' if len(few) > 5 else ''}; every class needs {LEAST_CLIPS}: add clips or leave the class out"
+        )
+    return sorted(counts)
+
+
+_PAIRS = "pairs of a clip (T, C, H, W) and its label, an int or text"
+
+
+def _pairs(function: Callable[..., Any], options: Mapping[str, Scalar], name: str) -> Iterator[tuple[Any, Any]]:
+    count = 0
+    for count, pair in enumerate(_called(function, options, name), start=1):
+        if not isinstance(pair, tuple | list) or len(pair) != 2:
+            raise ConvbenchError(f"{name}: item {count - 1} is a {_described(pair)}: yield {_PAIRS}")
+        yield pair[0], pair[1]
+    if not count:
+        raise ConvbenchError(f"{name} yields no clip: yield {_PAIRS}")
+
+
+def _called(function: Callable[..., Any], options: Mapping[str, Scalar], name: str) -> Iterator[Any]:
+    count = 0
+    try:
+        items = function(**options)
+        if not isinstance(items, Iterable):
+            raise ConvbenchError(f"{name} returned {type(items).__name__}: make it a generator that yields {_PAIRS}")
+        for item in items:
+            count += 1
+            yield item
+    except ConvbenchError:
+        raise
+    except Exception as error:
+        after = f" after {count} clips" if count else ""
+        raise ConvbenchError(f"{name} raised {type(error).__name__}{after}: {error}") from error
+
+
+def _described(item: Any) -> str:
+    return f"{type(item).__name__} of {len(item)}" if isinstance(item, tuple | list) else type(item).__name__

@@ -1,0 +1,103 @@
+"""Where a stage of a call begins and ends, told to a listener while the model runs; nothing of it stays behind.
+
+In the forward pass by module hooks. In the backward pass by hooks on the tensors between stages: a stage's begins when
+the gradient of its output is there, and ends when that of its input is.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from functools import partial
+from typing import Any, Protocol
+
+import torch
+from torch import nn
+from torch.utils import _pytree as pytree
+
+from convbench.core.record import Case
+from convbench.measure.stages.spans import OTHER
+from convbench.models.network import stage_modules
+from convbench.models.subject import Subject
+from convbench.models.training_step import TrainingStep
+
+
+class Listener(Protocol):
+    """Is told what happens. ``reverses`` says in which stage the backward pass is from now on, or in ``other``."""
+
+    def enters(self, stage: str, /) -> None: ...
+
+    def leaves(self, stage: str, outputs: list[torch.Tensor], /) -> None: ...
+
+    def reverses(self, stage: str, /) -> None: ...
+
+
+@contextmanager
+def listening(subject: Subject, listener: Listener) -> Iterator[None]:
+    """While it lasts, every call of the subject tells ``listener`` its stages."""
+    between = _Between(listener)
+    with ExitStack() as hooks:
+        for stage, names in stage_modules(subject.case, subject.model).items():
+            for name in names:
+                module = subject.model.get_submodule(name)
+                before = module.register_forward_pre_hook(partial(between.before, stage), with_kwargs=True)
+                hooks.callback(before.remove)
+                hooks.callback(module.register_forward_hook(partial(between.after, stage)).remove)
+        yield
+
+
+def call(subject: Subject, phase: Callable[[str], AbstractContextManager[Any]]) -> None:
+    """One call of the subject, each phase of a training step inside ``phase(name)``; inference is all forward."""
+    step = subject.run
+    if not isinstance(step, TrainingStep):
+        with phase("forward"):
+            step()
+        return
+    with phase("optimizer"):
+        step.forget()
+    with phase("forward"):
+        loss = step.forward()
+    with phase("backward"):
+        step.backward(loss)
+    with phase("optimizer"):
+        step.optimize()
+
+
+def is_compiled(case: Case) -> bool:
+    """Whether module hooks would break what the compiler captured."""
+    return any(choice.name == "compile" for choice in case.variant)
+
+
+class _Between:
+    """Hooks of modules, and of the tensors that pass from stage to stage."""
+
+    def __init__(self, listener: Listener) -> None:
+        self.listener = listener
+        self.outputs: list[weakref.ref[torch.Tensor]] = []
+
+    def before(self, stage: str, _module: nn.Module, args: Any, kwargs: Any) -> None:
+        for tensor in _differentiable((args, kwargs)):
+            if not self._is_output(tensor):
+                self._on_gradient(tensor, OTHER)
+        self.listener.enters(stage)
+
+    def after(self, stage: str, _module: nn.Module, _args: Any, output: Any) -> None:
+        tensors = [leaf for leaf in pytree.tree_leaves(output) if isinstance(leaf, torch.Tensor)]
+        self.listener.leaves(stage, tensors)
+        self.outputs = [kept for kept in self.outputs if kept() is not None]
+        for tensor in _differentiable(tensors):
+            if not self._is_output(tensor):
+                self._on_gradient(tensor, stage)
+                self.outputs.append(weakref.ref(tensor))
+
+    def _on_gradient(self, tensor: torch.Tensor, stage: str) -> None:
+        tensor.register_hook(lambda _: self.listener.reverses(stage))  # type: ignore[no-untyped-call]
+
+    def _is_output(self, tensor: torch.Tensor) -> bool:
+        return any(kept() is tensor for kept in self.outputs)
+
+
+def _differentiable(values: Any) -> list[torch.Tensor]:
+    leaves = pytree.tree_leaves(values)
+    return [leaf for leaf in leaves if isinstance(leaf, torch.Tensor) and leaf.requires_grad]

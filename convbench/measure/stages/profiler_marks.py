@@ -1,0 +1,34 @@
+"""Our own marks among a profiler's events: phases and stages as ranges, and where the backward pass goes on."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from typing import Any
+
+import torch
+from torch.profiler import record_function
+
+from convbench.measure.stages.spans import BACKWARD, PREFIX
+
+
+class Marks:
+    """A listener that puts marks among the profiler's events. ``outputs``: addresses of what stages returned."""
+
+    def __init__(self) -> None:
+        self.open: list[Any] = []
+        self.outputs: set[int] = set()
+
+    def enters(self, stage: str) -> None:
+        self.open.append(record_function(PREFIX + stage))
+        self.open[-1].__enter__()
+
+    def leaves(self, _stage: str, outputs: list[torch.Tensor]) -> None:
+        self.open.pop().__exit__(None, None, None)
+        self.outputs |= {tensor.untyped_storage().data_ptr() for tensor in outputs}
+
+    def reverses(self, stage: str) -> None:
+        with record_function(BACKWARD + stage):
+            pass
+
+    def phase(self, name: str) -> AbstractContextManager[Any]:
+        return record_function(PREFIX + name)

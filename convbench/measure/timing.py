@@ -1,0 +1,136 @@
+"""Clocks, warm-up and the stopping rule: how a call is timed until its median is known well enough.
+
+A clock is the only seam to real time: tests give one whose samples are invented.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from statistics import median
+from typing import Any, Literal, Protocol
+
+import torch
+
+from convbench.core.statistics import median_interval
+
+Call = Callable[[], Any]
+BLOCK_SECONDS = 1e-3
+STEADY = 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """Seconds per call, end to end on the host; on CUDA also what the device itself took."""
+
+    host: float
+    device: float | None = None
+
+
+class Clock(Protocol):
+    """``now()`` in seconds, and ``time(call)``: one sample of one call or of a short block of calls."""
+
+    def now(self) -> float: ...
+
+    def time(self, call: Call) -> Sample: ...
+
+
+class CpuClock:
+    """perf_counter_ns around each call."""
+
+    def now(self) -> float:
+        return time.perf_counter()
+
+    def time(self, call: Call) -> Sample:
+        start = time.perf_counter_ns()
+        call()
+        return Sample((time.perf_counter_ns() - start) * 1e-9)
+
+
+class CudaClock:
+    """CUDA events and a synchronised host clock around a block of ``calls``: one synchronisation a block."""
+
+    def __init__(self, device: str, calls: int = 1) -> None:
+        self.device = torch.device(device)
+        self.calls = calls
+
+    def now(self) -> float:
+        return time.perf_counter()
+
+    def time(self, call: Call) -> Sample:
+        begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
+        torch.cuda.synchronize(self.device)
+        start = time.perf_counter_ns()
+        begin.record()
+        for _ in range(self.calls):
+            call()
+        end.record()
+        torch.cuda.synchronize(self.device)
+        host = (time.perf_counter_ns() - start) * 1e-9
+        return Sample(host / self.calls, begin.elapsed_time(end) * 1e-3 / self.calls)
+
+
+def clock_for(device: str, call: Call) -> Clock:
+    """The clock of a device; on CUDA with blocks long enough that a synchronisation does not weigh."""
+    if torch.device(device).type != "cuda":
+        return CpuClock()
+    single = min(CudaClock(device).time(call).host for _ in range(3))
+    return CudaClock(device, calls=max(1, round(BLOCK_SECONDS / single)))
+
+
+@dataclass(frozen=True, slots=True)
+class StoppingRule:
+    """Stop when the 95 % interval of the median is within ``target`` of it (relative half width), or time is up."""
+
+    target: float
+    min_samples: int
+    max_time: float
+
+    def decide(self, samples: list[float], elapsed: float) -> Literal["go on", "precise", "time is up"]:
+        if len(samples) >= self.min_samples and median_interval(samples).relative_half_width <= self.target:
+            return "precise"
+        return "time is up" if elapsed >= self.max_time and len(samples) >= MIN_FOR_INTERVAL else "go on"
+
+
+MIN_FOR_INTERVAL = 6
+"""The fewest samples whose extremes are a 95 % interval of the median: 2 * 0.5^6 = 3.1 %."""
+
+
+@dataclass(frozen=True, slots=True)
+class WarmUp:
+    """How long it took and by how much the last two windows of medians still differed (relative)."""
+
+    seconds: float
+    calls: int
+    change: float
+
+    @property
+    def steady(self) -> bool:
+        return self.change <= STEADY
+
+
+def warm_up(call: Call, clock: Clock, max_seconds: float, window: int = 5) -> WarmUp:
+    """Call until the medians of two successive windows agree within 2 %, or ``max_seconds`` are over."""
+    start, seen, change = clock.now(), [], float("inf")
+    while True:
+        seen.append(clock.time(call).host)
+        if len(seen) >= 2 * window and len(seen) % window == 0:
+            before, after = median(seen[-2 * window : -window]), median(seen[-window:])
+            change = abs(after - before) / before
+        seconds = clock.now() - start
+        if change <= STEADY or seconds >= max_seconds:
+            return WarmUp(seconds, len(seen), change)
+
+
+def sample(call: Call, clock: Clock, rule: StoppingRule) -> tuple[list[Sample], str]:
+    """Samples until the rule says stop, and why it did. The rule is asked after every tenth more samples."""
+    start, samples, asked = clock.now(), [], 0
+    while True:
+        samples.append(clock.time(call))
+        elapsed = clock.now() - start
+        if len(samples) >= max(asked * 1.1, MIN_FOR_INTERVAL) or elapsed >= rule.max_time:
+            asked = len(samples)
+            verdict = rule.decide([one.host for one in samples], elapsed)
+            if verdict != "go on":
+                return samples, verdict

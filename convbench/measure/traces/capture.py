@@ -1,0 +1,169 @@
+"""Takes the trace of one case and writes it with its summary: a probe that runs last, where a run asks for profiles.
+
+The trace is bounded: one call is profiled first, and its size and time decide how many of ``STEPS`` follow.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.profiler import profile, schedule
+
+from convbench.core import profiles
+from convbench.core.errors import ConvbenchError
+from convbench.core.record import STAGES, Finding, Metric, Protocol, Reading
+from convbench.measure.memory import allocations
+from convbench.measure.stages.hooks import call, is_compiled, listening
+from convbench.measure.stages.profiler_marks import Marks
+from convbench.measure.stages.spans import BACKWARD, PREFIX, Spans, compiled_marks
+from convbench.measure.traces import modules, trace
+from convbench.measure.traces.operators import operators
+from convbench.models.subject import Subject
+
+STEPS = 10
+MARKED = (trace.ANNOTATION, trace.OPERATOR)
+SECONDS, BYTES = 3.0, 8_000_000
+"""A trace takes no more steps than about these allow, and none where a single call exceeds ``BYTES``."""
+TOP = 200
+POINTS = 400
+
+
+@dataclass(frozen=True, slots=True)
+class Capture:
+    """The probe: writes into a directory of the case's own under ``profiles``. A failure is a finding, not an error."""
+
+    profiles: Path
+
+    def __call__(self, subject: Subject, _protocol: Protocol) -> Iterator[Reading | Finding]:
+        try:
+            yield from self._take(subject)
+        except (RuntimeError, OSError, ConvbenchError) as error:
+            reason = str(error).strip().splitlines() or [type(error).__name__]
+            yield Finding("not_profiled", data={"reason": reason[0][:300]})
+
+    def _take(self, subject: Subject) -> Iterator[Reading | Finding]:
+        start, directory = time.perf_counter(), profiles.directory_of(self.profiles, subject.case.id)
+        directory.mkdir(parents=True, exist_ok=True)
+        path = directory / profiles.trace_name(torch.device(subject.device).type, time.time_ns())
+        single = _trace(subject, 1)
+        expected = trace.write(path, single)
+        seconds = _step_seconds(single)[0]
+        if expected > BYTES:
+            path.unlink()
+            raise ConvbenchError(
+                f"the trace of a single call has {expected / 1e6:.0f} MB gzipped, more than {BYTES / 1e6:.0f} MB: "
+                "use a shorter clip"
+            )
+        steps = max(1, min(STEPS, int(SECONDS / seconds), BYTES // expected))
+        if steps < STEPS:
+            yield Finding("trace_bounded", "note", {"steps": steps, "wanted": STEPS, "bytes_per_step": expected})
+        taken = _trace(subject, steps) if steps > 1 else single
+        written = trace.write(path, taken)
+        for old in directory.glob(f"*{profiles.TRACE}"):
+            if old != path:
+                old.unlink()
+        (directory / profiles.SUMMARY).write_text(json.dumps(_summary(subject, taken, path.name)))
+        yield Reading(Metric("trace_steps", "1", "neither"), (steps,))
+        yield Reading(Metric("trace_bytes_expected", "B", "neither"), (expected * steps,))
+        yield Reading(Metric("trace_bytes", "B", "neither"), (written,))
+        yield Reading(Metric("profile_s", "s"), (time.perf_counter() - start,))
+
+
+def spans_of(events: list[trace.Event]) -> Spans:
+    """The phases and stages that our marks in a trace tell; of a compiled one its graphs and its LSTM."""
+    named = [(event.name, event.begin, event.end) for event in events if event.category in MARKED]
+    ours = [mark for mark in named if mark[0].startswith(PREFIX)]
+    staged = any(name.removeprefix(PREFIX) in STAGES for name, _, _ in ours)
+    return Spans(ours if staged else [*ours, *compiled_marks(named)])
+
+
+def _trace(subject: Subject, steps: int) -> dict[str, Any]:
+    """That many calls, after one of warm-up, as a Chrome trace with our ranges and without the machine's paths."""
+    marks, device = Marks(), torch.device(subject.device)
+    hooks = nullcontext() if is_compiled(subject.case) else listening(subject, marks)
+    with tempfile.TemporaryDirectory() as room:
+        path = str(Path(room) / "trace.json")
+        with (
+            hooks,
+            profile(
+                activities=allocations.activities(subject),
+                schedule=schedule(wait=0, warmup=1, active=steps, repeat=1),
+                record_shapes=True,
+                profile_memory=True,
+                with_stack=True,
+                acc_events=True,
+                on_trace_ready=lambda ready: ready.export_chrome_trace(path),
+            ) as profiler,
+        ):
+            for _ in range(steps + 1):
+                call(subject, marks.phase)
+                if device.type == "cuda":
+                    torch.cuda.synchronize(device)
+                profiler.step()
+        taken = trace.read(Path(path))
+    for name in ("traceName", "host_name"):
+        taken.pop(name, None)
+    taken["traceEvents"] = modules.only_modules(taken["traceEvents"])
+    taken["traceEvents"] += _backward_ranges(trace.events(taken))
+    return taken
+
+
+def _backward_ranges(events: list[trace.Event]) -> list[dict[str, Any]]:
+    """The backward passes of the stages as ranges on a track of their own: they do not nest with autograd's."""
+    marks = [event for event in events if event.name.startswith(BACKWARD)]
+    if not marks:
+        return []
+    pid, tid = marks[0].thread[0], "convbench"
+    ranges = [
+        {"ph": "X", "cat": "convbench", "name": f"{PREFIX}{stage} backward", "pid": pid, "tid": tid,
+         "ts": begin, "dur": end - begin, "args": {}}
+        for stage, begin, end in spans_of(events).backward()
+    ]  # fmt: skip
+    return [{"ph": "M", "name": "thread_name", "pid": pid, "tid": tid, "args": {"name": "stages, backward"}}, *ranges]
+
+
+def _summary(subject: Subject, taken: dict[str, Any], name: str) -> dict[str, Any]:
+    """What a report shows of the trace, with the memory of one more call; seconds and bytes, sums over ``steps``."""
+    events = trace.events(taken)
+    spans, timeline = spans_of(events), allocations.record(subject)
+    found = operators(events, spans)
+    return {
+        "case": subject.case.id,
+        "eager": subject.case.eager.id,
+        "trace": name,
+        "steps": len(_step_seconds(taken)),
+        "step_s": _step_seconds(taken),
+        "operators": [asdict(one) for one in found[:TOP]],
+        "operators_left_out": max(0, len(found) - TOP),
+        "memory": {
+            "peak_bytes": timeline.peak,
+            "at_peak": [[kind, stage, size] for (kind, stage), size in sorted(timeline.at_peak().items())],
+            "timeline": thinned(timeline.points),
+        },
+    }
+
+
+def thinned(points: list[tuple[float, int]]) -> list[tuple[float, int]]:
+    """At most about ``POINTS`` of a timeline: of each stretch the lowest and the highest, so that the peak stays."""
+    if len(points) <= POINTS:
+        return points
+    stretch = -(-len(points) // (POINTS // 2))
+    kept = []
+    for first in range(0, len(points), stretch):
+        part = points[first : first + stretch]
+        kept += sorted({min(part, key=lambda point: point[1]), max(part, key=lambda point: point[1])})
+    return kept
+
+
+def _step_seconds(taken: dict[str, Any]) -> list[float]:
+    steps = [event for event in trace.events(taken) if event.name.startswith("ProfilerStep#")]
+    own = {event.begin: event.seconds for event in steps if event.category == trace.ANNOTATION}
+    return list(own.values())

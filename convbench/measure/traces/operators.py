@@ -1,0 +1,103 @@
+"""A trace summed up: each operator's calls, own and whole time, and memory, by stage and phase. Never imports torch."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from convbench.measure.stages.spans import Spans
+from convbench.measure.traces.trace import KERNELS, MEMORY, OPERATOR, Event, named
+
+Key = tuple[str, str, str]
+"""Operator, stage, phase."""
+
+
+@dataclass(slots=True)
+class Operator:
+    """One operator in one stage and phase, over all calls of a trace. Seconds; bytes allocated less released."""
+
+    name: str
+    stage: str
+    phase: str
+    calls: int = 0
+    self_s: float = 0.0
+    total_s: float = 0.0
+    device_s: float = 0.0
+    self_bytes: int = 0
+
+
+@dataclass(slots=True)
+class _Open:
+    event: Event
+    operator: Operator
+    outer: bool
+    inside: float = 0.0
+    kernels: list[Event] = field(default_factory=list)
+
+
+def operators(events: Iterable[Event], spans: Spans) -> list[Operator]:
+    """All operators of a trace, those with most time of their own first.
+
+    An operator's own time is its time less that of the operators inside it; a recursive one's whole time counts once.
+    """
+    events = list(events)
+    found: dict[Key, Operator] = {}
+    placed: dict[int, Operator] = {}
+    device = _device_seconds(events)
+    for thread in _by_thread(events).values():
+        stack: list[_Open] = []
+        for event in thread:
+            while stack and event.begin >= stack[-1].event.end:
+                _close(stack)
+            if event.category == MEMORY:
+                _allocate(event, stack)
+                continue
+            operator = _of(found, event, spans)
+            placed[id(event)] = operator
+            outer = all(one.operator is not operator for one in stack)
+            operator.device_s += device.get(event.args.get("External id"), 0.0)
+            stack.append(_Open(event, operator, outer))
+        while stack:
+            _close(stack)
+    return sorted(found.values(), key=lambda one: (-max(one.self_s, one.device_s), one.name, one.stage, one.phase))
+
+
+def _by_thread(events: list[Event]) -> dict[Any, list[Event]]:
+    threads: dict[Any, list[Event]] = defaultdict(list)
+    for event in events:
+        if event.category == OPERATOR or (event.category == MEMORY and event.name == "[memory]"):
+            threads[event.thread].append(event)
+    return threads
+
+
+def _of(found: dict[Key, Operator], event: Event, spans: Spans) -> Operator:
+    key = (event.name, spans.stage(event.begin), spans.phase(event.begin))
+    return found.setdefault(key, Operator(*key))
+
+
+def _close(stack: list[_Open]) -> None:
+    done = stack.pop()
+    seconds = done.event.seconds
+    done.operator.calls += 1
+    done.operator.self_s += max(0.0, seconds - done.inside)
+    if done.outer:
+        done.operator.total_s += seconds
+    if stack:
+        stack[-1].inside += seconds
+
+
+def _allocate(event: Event, stack: list[_Open]) -> None:
+    if stack:
+        stack[-1].operator.self_bytes += int(event.args.get("Bytes", 0))
+
+
+def _device_seconds(events: list[Event]) -> dict[Any, float]:
+    """Seconds of kernels and copies by the operator that launched them."""
+    seconds: dict[Any, float] = defaultdict(float)
+    for category in KERNELS:
+        for kernel in named(events, category):
+            seconds[kernel.args.get("External id")] += kernel.seconds
+    seconds.pop(None, None)
+    return seconds

@@ -1,0 +1,174 @@
+"""Case -> the model, on any device including ``meta``; the only forward() of ours."""
+
+from __future__ import annotations
+
+import inspect
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import nn
+
+from convbench.core.errors import ConvbenchError, Impossible
+from convbench.core.record import STAGES, Case, Choice, Clip, Features, Parts, Recurrent, Whole
+from convbench.core.registry import backbones, import_path, reducers
+
+
+class ConvReducerRNN(nn.Module):
+    """Frames through the backbone, each feature map to a vector, the vectors through the LSTM.
+
+    ``forward(clip, state=None)``: clip (B, T, C, H, W) -> output (B, T, D_out) and the recurrent state, as
+    torch.nn.LSTM returns it. The stages are the submodules ``backbone``, ``reducer``, ``lstm`` and ``head``.
+    """
+
+    def __init__(self, backbone: nn.Module, reducer: nn.Module, lstm: nn.RNNBase, head: nn.Module) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.reducer = reducer
+        self.lstm = lstm
+        self.head = head
+
+    def forward(self, clip: torch.Tensor, state: Any = None) -> tuple[torch.Tensor, Any]:
+        batch, frames = clip.shape[:2]
+        vectors = self.reducer(self.backbone(clip.flatten(0, 1)))
+        outputs, state = self.lstm(vectors.unflatten(0, (batch, frames)), state)
+        return self.head(outputs), state
+
+
+def build(case: Case, seed: int, device: str) -> nn.Module:
+    """The case's model in eval mode on ``device``, each stage seeded apart so that it does not depend on the others.
+
+    Raises Impossible where the parts do not fit, ConvbenchError for a plug-in that cannot be found or called.
+    """
+    with torch.device(device):
+        match case.architecture:
+            case Parts() as parts:
+                model: nn.Module = _assemble(parts, case.clip, seed)
+            case Whole() as whole:
+                seed_default_device(seed)
+                model = _users_model(whole).to(device)
+    return model.eval()
+
+
+def seed_default_device(seed: int) -> None:
+    """Seed what draws on the current default device; torch.manual_seed formats three stack traces besides."""
+    device = torch.get_default_device()
+    if device.type != "meta":
+        torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        torch.cuda.manual_seed(seed)
+
+
+def stage_modules(case: Case, model: nn.Module) -> dict[str, tuple[str, ...]]:
+    """The names of the submodules that make up each stage.
+
+    A user's model that names no stages has its recurrent modules recognised; what is in no stage counts as ``other``.
+    """
+    if isinstance(case.architecture, Parts):
+        return {stage: (stage,) for stage in STAGES}
+    if case.architecture.stages:
+        return {stage: (name,) for stage, name in case.architecture.stages}
+    recurrent = (nn.RNNBase, nn.RNNCellBase)
+    return {"lstm": tuple(name for name, module in model.named_modules() if isinstance(module, recurrent))}
+
+
+def weights_bytes(model: nn.Module) -> int:
+    """Bytes of parameters and buffers."""
+    return sum(tensor.nbytes for tensor in (*model.parameters(), *model.buffers()))
+
+
+@lru_cache(maxsize=1024)
+def feature_shape(backbone: Choice, in_channels: int, height: int, width: int) -> Features:
+    """Shape of the map that a backbone makes of one frame, found on ``meta``."""
+    with torch.device("meta"), torch.inference_mode():
+        try:
+            maps = _backbone(backbone, in_channels).eval()(torch.empty(1, in_channels, height, width))
+        except RuntimeError as error:
+            frame = f"{in_channels}x{height}x{width}"
+            raise Impossible(f"backbone {backbone} does not take a {frame} frame: {error}") from error
+    if not isinstance(maps, torch.Tensor) or maps.dim() != 4:
+        shape = tuple(maps.shape) if isinstance(maps, torch.Tensor) else type(maps).__name__
+        raise Impossible(f"backbone {backbone} returns {shape} for one frame: it must return maps (N, C, H, W)")
+    return Features(*maps.shape[1:])
+
+
+@lru_cache(maxsize=4096)
+def vector_size(reducer: Choice, features: Features, lstm_input: int | None) -> int:
+    """The LSTM input size D that a reducer built for ``lstm_input`` makes of a feature map, found on ``meta``."""
+    with torch.device("meta"), torch.inference_mode():
+        try:
+            vectors = build_reducer(reducer, features, lstm_input).eval()(torch.empty(2, *features))
+        except RuntimeError as error:
+            raise Impossible(f"reducer {reducer} does not take a {features} feature map: {error}") from error
+    if not isinstance(vectors, torch.Tensor) or vectors.dim() != 2 or vectors.shape[0] != 2:
+        shape = tuple(vectors.shape) if isinstance(vectors, torch.Tensor) else type(vectors).__name__
+        raise Impossible(f"reducer {reducer} returns {shape} for 2 maps of {features}: it must return vectors (N, D)")
+    return int(vectors.shape[1])
+
+
+def _users_model(whole: Whole) -> nn.Module:
+    model = import_path(whole.model.name)(**dict(whole.model.options))
+    if not isinstance(model, nn.Module):
+        raise ConvbenchError(f"{whole.model.name} returned {type(model).__name__}: it must return a torch.nn.Module")
+    return model
+
+
+def _assemble(parts: Parts, clip: Clip, seed: int) -> ConvReducerRNN:
+    features = feature_shape(parts.backbone, clip.channels, clip.height, clip.width)
+    seed_default_device(seed)
+    backbone = _backbone(parts.backbone, clip.channels)
+    seed_default_device(seed + 1)
+    reducer = build_reducer(parts.reducer, features, parts.lstm_input)
+    size = vector_size(parts.reducer, features, parts.lstm_input)
+    if parts.layer_norm:
+        reducer = nn.Sequential(reducer, nn.LayerNorm(size))
+    seed_default_device(seed + 2)
+    lstm = _recurrent(parts.rnn, size)
+    seed_default_device(seed + 3)
+    width = (parts.rnn.proj_size or parts.rnn.hidden) * (2 if parts.rnn.bidirectional else 1)
+    head = nn.Linear(width, parts.head) if parts.head else nn.Identity()
+    return ConvReducerRNN(backbone, reducer, lstm, head)
+
+
+def _backbone(choice: Choice, in_channels: int) -> nn.Module:
+    factory = backbones.get(choice.name).build
+    options = dict(choice.options)
+    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    if any(p.kind in positional for p in inspect.signature(factory).parameters.values()):
+        trunk: nn.Module = factory(in_channels, **options)
+        return trunk
+    return convolutional_trunk(factory(**options))
+
+
+def build_reducer(choice: Choice, features: Features, lstm_input: int | None) -> nn.Module:
+    """A reducer for a feature map on the current default device; ``lstm_input`` counts where its size is free."""
+    module: nn.Module = reducers.get(choice.name).build(features, lstm_input, **dict(choice.options))
+    return module
+
+
+def convolutional_trunk(classifier: nn.Module) -> nn.Module:
+    """The part of a classifier before its global pool, for factories such as ``torchvision.models:resnet18``.
+
+    Takes the children in order up to the first that is a pool to a fixed size, a Flatten or a Linear layer.
+    """
+    ends = (nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d, nn.Flatten, nn.Linear)
+    layers: list[nn.Module] = []
+    for child in classifier.children():
+        first = next((m for m in child.modules() if not list(m.children())), child)
+        if isinstance(first, (*ends, nn.Dropout)):
+            break
+        layers.append(child)
+    if not layers:
+        raise ConvbenchError(f"{type(classifier).__name__} has no convolutional part that could be taken as a backbone")
+    return nn.Sequential(*layers)
+
+
+def _recurrent(rnn: Recurrent, size: int) -> nn.RNNBase:
+    options: dict[str, Any] = {
+        "num_layers": rnn.layers,
+        "bidirectional": rnn.bidirectional,
+        "batch_first": True,
+    }
+    if rnn.cell == "gru":
+        return nn.GRU(size, rnn.hidden, **options)
+    return nn.LSTM(size, rnn.hidden, proj_size=rnn.proj_size, **options)

@@ -1,0 +1,60 @@
+"""ResNet-style basic blocks."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import torch
+from torch import nn
+
+from convbench.core.option_types import Count
+from convbench.core.registry import backbones, size_list
+
+
+class BasicBlock(nn.Module):
+    """Two 3x3 convolutions with batch norm and a shortcut, 1x1 where the shape changes (He 2015)."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Conv2d(inputs, outputs, kernel_size=3, stride=stride, padding=1, bias=False),
+            nn.BatchNorm2d(outputs),
+            nn.ReLU(),
+            nn.Conv2d(outputs, outputs, kernel_size=3, padding=1, bias=False),
+            nn.BatchNorm2d(outputs),
+        )
+        changed = stride != 1 or inputs != outputs
+        self.shortcut = (
+            nn.Sequential(nn.Conv2d(inputs, outputs, kernel_size=1, stride=stride, bias=False), nn.BatchNorm2d(outputs))
+            if changed
+            else nn.Identity()
+        )
+
+    def forward(self, maps: torch.Tensor) -> torch.Tensor:
+        return torch.relu(self.body(maps) + self.shortcut(maps))
+
+
+@backbones.register("resnet")
+def resnet(
+    in_channels: int, *, widths: str = "32-64-128", blocks: Count = 2, stem: Count = 3, pool: bool = False
+) -> nn.Module:
+    """A strided stem and ``blocks`` basic blocks per width, each width after the first at half the size (He 2015).
+
+    ``stem`` is the stem's kernel size and ``pool`` a 3x3/2 max pool after it: widths=64-128-256-512, stem=7, pool=true
+    is the trunk of ResNet-18.
+    """
+    sizes = size_list(widths)
+    first: list[nn.Module] = [
+        nn.Conv2d(in_channels, sizes[0], kernel_size=stem, stride=2, padding=stem // 2, bias=False),
+        nn.BatchNorm2d(sizes[0]),
+        nn.ReLU(),
+    ]
+    if pool:
+        first.append(nn.MaxPool2d(kernel_size=3, stride=2, padding=1))
+    stages = [_stage(inputs, outputs, blocks, stride=2) for inputs, outputs in pairwise(sizes)]
+    return nn.Sequential(nn.Sequential(*first), _stage(sizes[0], sizes[0], blocks, stride=1), *stages)
+
+
+def _stage(inputs: int, outputs: int, blocks: int, stride: int) -> nn.Module:
+    rest = [BasicBlock(outputs, outputs, stride=1) for _ in range(blocks - 1)]
+    return nn.Sequential(BasicBlock(inputs, outputs, stride), *rest)

@@ -1,0 +1,35 @@
+"""A small strided CNN."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+from torch import nn
+
+from convbench.core.errors import ConvbenchError
+from convbench.core.option_types import Padding
+from convbench.core.registry import backbones, size_list
+
+
+@backbones.register("strided")
+def strided(
+    in_channels: int,
+    *,
+    widths: str = "16-32-64",
+    kernels: str = "3",
+    padding: Padding = 1,
+    batch_norm: bool = False,
+) -> nn.Module:
+    """Convolutions of stride 2 with ReLU, one per width; ``kernels`` is one size or one per width.
+
+    With ``batch_norm`` each convolution is followed by a BatchNorm2d, and has no bias of its own.
+    """
+    sizes = size_list(widths)
+    kernel = size_list(kernels) if "-" in kernels else size_list(kernels) * len(sizes)
+    if len(kernel) != len(sizes):
+        raise ConvbenchError(f"{len(kernel)} kernels for {len(sizes)} widths: give one for all or one for each")
+    layers: list[nn.Module] = []
+    for (inputs, outputs), size in zip(pairwise((in_channels, *sizes)), kernel, strict=True):
+        layers.append(nn.Conv2d(inputs, outputs, size, stride=2, padding=padding, bias=not batch_norm))
+        layers += [nn.BatchNorm2d(outputs), nn.ReLU()] if batch_norm else [nn.ReLU()]
+    return nn.Sequential(*layers)

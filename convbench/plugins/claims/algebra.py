@@ -1,0 +1,137 @@
+"""Claims on LSTM and FC layers that algebra decides: shown on real layers, seeded, in milliseconds."""
+
+from __future__ import annotations
+
+from functools import cache
+from itertools import pairwise
+
+import torch
+from torch import nn
+
+from convbench.analysis.claims.claim import Number, Outcome, claim
+from convbench.analysis.claims.evidence import Evidence
+
+HIDDEN, SEED = 128, 0
+SIZES = (32, 64, 128, 512, 4096, 131_072)
+LARGE = 10
+ROUNDING = 1e-6
+
+
+@claim(
+    3,
+    "An LSTM takes vectors, not feature maps",
+    quote="LSTMs, despite their ability to handle sequential data, are fundamentally designed to process vectors, not "
+    "multidimensional tensors.",
+    prediction="nn.LSTM takes a sequence of vectors and raises an error for a sequence of maps.",
+    experiment="nn.LSTM is called on a sequence of vectors (B, T, D), of maps (B, T, C, W) and (B, T, C, H, W).",
+)
+def vectors_only(_: Evidence) -> Outcome:
+    lstm = nn.LSTM(8, 4, batch_first=True)
+    return accepted({len(shape): _takes(lstm, shape) for shape in ((1, 2, 8), (1, 2, 3, 8), (1, 2, 3, 8, 8))})
+
+
+@claim(
+    4,
+    "Fed with 131,072 values, an LSTM has a sheer number of parameters",
+    quote="The sheer number of parameters within the LSTM required to handle such a high-dimensional input often leads "
+    "to overfitting and extended training times.",
+    prediction=f"The parameters grow linearly with the LSTM input D, by exactly 4H = {4 * HIDDEN} for each value, to "
+    f"more than {LARGE} times those of GAP's 32 values.",
+    experiment=f"nn.LSTM(D, {HIDDEN}) is built on torch's meta device for D from 32 to 131,072 and its parameters "
+    "counted.",
+)
+def parameters(_: Evidence) -> Outcome:
+    with torch.device("meta"):
+        counts = {size: sum(p.numel() for p in nn.LSTM(size, HIDDEN).parameters()) for size in SIZES}
+    return linear(counts, HIDDEN)
+
+
+@claim(
+    9,
+    "An FC layer retains all the information of the flattened vector",
+    quote="FCL retains all the information from the flattened vector while mapping it to desired dimensions with an "
+    "aim to discard redundant or less relevant information.",
+    prediction="No two clearly different feature maps give the same output of the FC layer.",
+    experiment="The article's FC layer (131,072 to 128, seeded, float64) and a feature map x > 0; n is a random "
+    "direction less its part in the row space of the weight, scaled so that x + n is a feature map too. Both go "
+    "through the layer.",
+)
+def retained(_: Evidence) -> Outcome:
+    return kept(*_unseen())
+
+
+def accepted(takes: dict[int, bool]) -> Outcome:
+    """Supported where three dimensions are taken and none of more; by the number of dimensions."""
+    numbers = tuple(
+        Number(f"Input of {dims} dimensions taken (1 yes, 0 no)", float(took)) for dims, took in takes.items()
+    )
+    if not takes[3]:
+        return Outcome("refuted", "nn.LSTM does not even take a sequence of vectors.", numbers)
+    if more := [dims for dims, took in takes.items() if took and dims > 3]:
+        return Outcome("refuted", f"nn.LSTM takes an input of {more[0]} dimensions.", numbers)
+    return Outcome("supported", "nn.LSTM raises an error for every input of more than three dimensions.", numbers)
+
+
+def linear(counts: dict[int, int], hidden: int) -> Outcome:
+    """Supported where each further value costs exactly 4H parameters and the largest has many times the smallest's."""
+    sizes = sorted(counts)
+    low, high = sizes[0], sizes[-1]
+    slopes = {(counts[b] - counts[a]) / (b - a) for a, b in pairwise(sizes)}
+    ratio = counts[high] / counts[low]
+    numbers = (
+        *(Number(f"Parameters at D = {size:,}", counts[size]) for size in sizes),
+        *(Number("Parameters for each further value", slope) for slope in sorted(slopes)),
+        Number(f"Parameters at D = {high:,} over those at D = {low:,}", ratio, "×"),
+    )
+    if slopes != {4 * hidden}:
+        return Outcome("refuted", f"The parameters do not grow by 4H = {4 * hidden} for each value.", numbers)
+    if ratio < LARGE:
+        return Outcome("refuted", f"The largest has only {ratio:.1f} times the parameters of the smallest.", numbers)
+    why = f"Exactly {4 * hidden} parameters for each value: {ratio:,.0f} times as many at {high:,} as at {low:,}."
+    return Outcome("supported", why, numbers)
+
+
+def kept(inputs: int, rank: int, outputs_differ: float, inputs_differ: float) -> Outcome:
+    """Refuted where two inputs that differ clearly have one output; differences relative, by their norms."""
+    numbers = (
+        Number("Values that go in", inputs),
+        Number("Rank of the weight", rank),
+        Number("Directions in which the input can change unseen", inputs - rank),
+        Number("Difference of the two inputs, relative", inputs_differ, "share"),
+        Number("Difference of their outputs, relative", outputs_differ, "share"),
+    )
+    if rank < inputs and outputs_differ < ROUNDING < 0.01 < inputs_differ:
+        why = (
+            f"False by algebra: the weight has rank {rank}, so the input can change in {inputs - rank:,} directions "
+            f"that the output does not see; here by {100 * inputs_differ:.0f} % with the same output to rounding."
+        )
+        return Outcome("refuted", why, numbers)
+    return Outcome("supported", "No two clearly different inputs with the same output were found.", numbers)
+
+
+def _takes(lstm: nn.LSTM, shape: tuple[int, ...]) -> bool:
+    try:
+        lstm(torch.zeros(shape))
+    except (RuntimeError, ValueError):
+        return False
+    return True
+
+
+def _relative(one: torch.Tensor, other: torch.Tensor) -> float:
+    return float((one - other).norm() / one.norm())
+
+
+@cache
+def _unseen() -> tuple[int, int, float, float]:
+    """A pair of inputs that the article's FC layer cannot tell apart, in the terms of ``kept``."""
+    generator = torch.Generator().manual_seed(SEED)
+    inputs, units = 131_072, 128
+    weight = (2 * torch.rand(units, inputs, generator=generator, dtype=torch.float64) - 1) / inputs**0.5
+    bias = torch.zeros(units, dtype=torch.float64)
+    x = 1 + torch.rand(inputs, generator=generator, dtype=torch.float64)
+    n = torch.rand(inputs, generator=generator, dtype=torch.float64) - 0.5
+    gram = weight @ weight.T
+    n -= weight.T @ torch.linalg.solve(gram, weight @ n)
+    one, other = (nn.functional.linear(each, weight, bias) for each in (x, x + n))
+    rank = int(torch.linalg.matrix_rank(gram))
+    return (inputs, rank, _relative(one, other), _relative(x, x + n))

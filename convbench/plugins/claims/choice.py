@@ -1,0 +1,71 @@
+"""Whether one configuration, or one LSTM input size, suffices on all tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from convbench.analysis.choice.by_task import recommendations
+from convbench.analysis.choice.choose import Ask
+from convbench.analysis.claims.claim import Lacking, Number, Outcome, Verdict, claim
+from convbench.analysis.claims.evidence import TRAIN, Evidence, left_out
+from convbench.analysis.claims.paired import listed
+from convbench.analysis.claims.standings import Standing, Standings, standings, tried_on
+from convbench.core.record import Parts
+
+
+@claim(
+    15,
+    "There is no magic number",
+    quote='In summary, there\'s no magic number. The "optimal" input dimension to an LSTM within a Conv2D-LSTM '
+    "architecture is highly specific to your data, task, and computational budget.",
+    prediction="Every configuration is shown to be more than 2 points below the best on some task, and no LSTM input "
+    "size suffices on all tasks.",
+    experiment="All reducers and sizes on one small backbone, trained on each task, paired by seed; and the "
+    "recommendation for each task (cheapest in latency within 2 points of the best).",
+)
+def no_magic(evidence: Evidence) -> Outcome:
+    found = standings(evidence)
+    if len(found) < 2:
+        raise Lacking(f"Trainings on two tasks or more are needed: {TRAIN}.")
+    advised = {}
+    on_ground = {(one.architecture, one.clip) for one in evidence.qualities}
+    for one in recommendations(evidence.records, Ask(), list(found)):
+        if one.task in found and any(one.clip == clip for _, clip in on_ground):
+            parts = one.pick and one.pick.result.case.architecture
+            advised[one.task] = _called(parts) if isinstance(parts, Parts) else f"none ({one.reason})"
+    return specific(found, advised, left_out(tried_on(evidence, found)))
+
+
+def specific(found: Standings, advised: Mapping[str, str], used: tuple[Number, ...] = ()) -> Outcome:
+    """Refuted where one configuration suffices on all tasks, supported where each falls short on one and no size
+    suffices on all; else it depends."""
+    names = set.intersection(*({one.name for one in several} for several in found.values()))
+    everywhere = sorted(name for name in names if all(_at(several, name).suffices for several in found.values()))
+    undecided = [name for name in names if not any(_at(several, name).falls_short for several in found.values())]
+    sizes = set.intersection(*({one.size for one in several if one.suffices} for several in found.values()))
+    verdict: Verdict = "refuted" if everywhere else "depends" if undecided or sizes else "supported"
+    if everywhere:
+        why = f"{listed(everywhere)} is within 2 points of the best on every task."
+    elif undecided:
+        why = f"No configuration is shown to suffice on every task; not excluded is {listed(sorted(undecided))}."
+    else:
+        why = "Every configuration is shown to be more than 2 points below the best on some task."
+    if sizes and not everywhere:
+        enough = listed([f"{size:,}" for size in sorted(sizes)])
+        why += f" Yet an LSTM input of {enough} suffices on all, with a reducer for each task."
+    if advised:
+        why += f" Advised: {listed([f'{pick} on {task}' for task, pick in advised.items()])}."
+    best = {task: min(several, key=lambda one: one.short) for task, several in found.items()}
+    numbers = [Number(f"{task}: LSTM input of the best, {one.name}", one.size) for task, one in best.items()]
+    numbers.append(Number("Configurations tried on all tasks", len(names)))
+    numbers.append(Number("of which shown to fall short on some task", len(names) - len(undecided)))
+    numbers.append(Number("of which shown to suffice on every task", len(everywhere)))
+    return Outcome(verdict, why, (*numbers, *used))
+
+
+def _at(several: list[Standing], called: str) -> Standing:
+    return next(one for one in several if one.name == called)
+
+
+def _called(parts: Parts) -> str:
+    return f"{parts.reducer.name} {parts.lstm_input:,}" if parts.lstm_input else str(parts.reducer)

@@ -1,0 +1,87 @@
+"""Whether parameters stand for cost: how alike they order configurations."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from convbench.analysis.claims.claim import Lacking, Number, Outcome, Verdict, claim
+from convbench.analysis.claims.costs import LONGER, over, widest
+from convbench.analysis.claims.evidence import COSTS, Evidence
+from convbench.analysis.results import Result
+from convbench.core.statistics import Interval
+
+STANDS_FOR = 0.8
+DRAWS, SEED = 2000, 0
+
+
+@claim(
+    16,
+    "Parameters stand for cost (implied)",
+    quote="The sheer number of parameters within the LSTM required to handle such a high-dimensional input often leads "
+    "to overfitting and extended training times.",
+    prediction=f"Parameters order configurations as their latency does: Kendall's τ of {STANDS_FOR} or more, which is "
+    "nine in ten pairs ordered alike.",
+    experiment="All eager configurations measured on one backbone in inference: Kendall's τ of parameters, FLOPs and "
+    "peak memory with latency, 95 % bootstrap intervals over configurations.",
+)
+def stand_in(evidence: Evidence) -> Outcome:
+    found = widest([one for one in evidence.costs if one.latency and one.case.scenario == "inference"])
+    if len(found) < 5:
+        raise Lacking(f"Latencies of five configurations on one backbone are needed: {COSTS}.")
+    latency = [one.cost("latency") or 0.0 for one in found]
+    pairs = [(word, [one.cost(key) for one in found]) for word, key in
+             (("parameters", "params"), ("FLOPs", "flops"), ("peak memory", "memory"))]  # fmt: skip
+    taus = {word: tau([v or 0.0 for v in values], latency) for word, values in pairs if None not in values}
+    if "parameters" not in taus:
+        raise Lacking(f"Parameters were not counted: {COSTS}.")
+    return ordered(taus, len(found), _upset(found))
+
+
+def ordered(taus: dict[str, Interval], n: int, upset: Number | None = None) -> Outcome:
+    """Supported where τ of parameters and latency is surely high, refuted where it surely is not."""
+    one = taus["parameters"]
+    verdict: Verdict = "supported" if one.low >= STANDS_FOR else "refuted" if one.high < STANDS_FOR else "depends"
+    said = {"supported": "Parameters order configurations as latency does",
+            "refuted": "Parameters do not order configurations as latency does",
+            "depends": "These configurations do not decide it"}[verdict]  # fmt: skip
+    why = f"{said}: τ = {one.median:.2f} [{one.low:.2f}, {one.high:.2f}] over {n} configurations"
+    if "FLOPs" in taus:
+        why += f", that of FLOPs {taus['FLOPs'].median:.2f}"
+    numbers = [
+        Number(f"Kendall's τ of {word} and latency", t.median, "1", t.low, t.high, n) for word, t in taus.items()
+    ]
+    return Outcome(verdict, f"{why}.", (*numbers, *([upset] if upset else [])))
+
+
+def tau(values: Sequence[float], latency: Sequence[float]) -> Interval:
+    """Kendall's τ-b with a percentile bootstrap interval over configurations."""
+    signs = [np.sign(np.subtract.outer(each, each)) for each in (values, latency)]
+    n = len(values)
+    drawn = np.random.default_rng(SEED).integers(n, size=(DRAWS, n))
+    low, high = np.nanquantile(_tau_b(signs, drawn), (0.025, 0.975))
+    return Interval(float(_tau_b(signs, np.arange(n)[None])[0]), float(low), float(high))
+
+
+def _tau_b(signs: Sequence[NDArray[np.float64]], drawn: NDArray[np.int64]) -> NDArray[np.float64]:
+    """One τ-b for each draw (D, n) of configurations, given the signs of their differences; NaN where all tie."""
+    x, y = (each[drawn[:, :, None], drawn[:, None, :]] for each in signs)
+    with np.errstate(invalid="ignore"):
+        found: NDArray[np.float64] = (x * y).sum((1, 2)) / np.sqrt((x * x).sum((1, 2)) * (y * y).sum((1, 2)))
+    return found
+
+
+def _upset(found: Sequence[Result]) -> Number | None:
+    """The pair that breaks the order most: far fewer parameters, and yet surely slower."""
+    worst, number = 1.0, None
+    for one in found:
+        for other in found:
+            fewer = (other.params or 1) / (one.params or 1)
+            if fewer > worst and over(one, other).low > LONGER:
+                ratio = over(one, other)
+                names = [f"{each.series} {each.lstm_input:,}" for each in (one, other)]
+                said = f"{names[0]} has {fewer:.1f} times fewer parameters than {names[1]}, and its latency is"
+                worst, number = fewer, Number(said, ratio.median, "×", ratio.low, ratio.high)
+    return number

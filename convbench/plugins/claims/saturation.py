@@ -1,0 +1,162 @@
+"""Why a large LSTM input may hurt: torch draws the weights from the same range whatever the size, so gates saturate."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+
+import torch
+from torch import nn
+
+from convbench.analysis.claims.claim import Curve, Lacking, Number, Outcome, Plot, Point, claim
+from convbench.analysis.claims.evidence import Evidence, left_out
+from convbench.analysis.claims.paired import MARGIN, Difference, listed, paired
+
+HIDDEN, SEED, SAMPLES = 128, 0, 16
+SIZES = (32, 128, 512, 4096, 32_768, 131_072)
+EDGE = 4.595
+"""A gate is saturated where its sigmoid is within 1 % of 0 or 1."""
+
+MOST, FEW = 0.5, 0.05
+
+
+@dataclass(frozen=True)
+class Gates:
+    """The gates' inputs at one LSTM input size before any training: their spread and the share that is saturated."""
+
+    std: float
+    saturated: float
+
+
+Inits = Mapping[str, Mapping[int, Gates]]
+
+
+@claim(
+    17,
+    "Feeding the whole map into an LSTM is detrimental to performance",
+    quote="feeding the entire 64x64x32 tensor directly into an LSTM unit would be highly inefficient and, in many "
+    "cases, detrimental to performance.",
+    prediction="The size itself is what hurts: with any common initialisation the gates of an LSTM of 131,072 inputs "
+    "are saturated before training, or flatten is more than 2 points below the best smaller input on every task.",
+    experiment="nn.LSTM(D, 128) as torch draws it, its inputs the ReLU of normal values: the spread of the gates' "
+    "inputs and the share within 1 % of 0 or 1; the same with LayerNorm before it and with weights drawn by fan-in "
+    "(±1/√D instead of ±1/√H). From trainings: flatten against the best smaller input, and with against without "
+    "LayerNorm, paired by seed.",
+)
+def detrimental(evidence: Evidence) -> Outcome:
+    found = _measure()
+    worse, normed, used = _trained(evidence)
+    return judged(found, worse, normed, used)
+
+
+def judged(found: Inits, worse: list[Difference], normed: list[Difference], used: tuple[Number, ...] = ()) -> Outcome:
+    """Supported where gates saturate however they are drawn or flatten loses more than the margin everywhere, refuted
+    where neither the default saturates nor such a loss is possible; else it depends."""
+    large = max(found["torch's default"])
+    default, fan_in = found["torch's default"][large].saturated, found["fan-in"][large].saturated
+    hurts = bool(worse) and all(one.low > MARGIN for one in worse)
+    harmless = all(one.high < MARGIN for one in worse)
+    if hurts or (default > MOST and fan_in > MOST):
+        verdict = "supported"
+    else:
+        verdict = "refuted" if default < FEW and harmless else "depends"
+    numbers = tuple(_numbers(found)) + tuple(one.number(f"{one.where}: best smaller less flatten") for one in worse)
+    numbers += tuple(one.number(f"{one.where}: flatten with LayerNorm less without") for one in normed)
+    why = f"{_initially(large, found)} {_learnt(worse, normed)}"
+    return Outcome(verdict, why, (*numbers, *used), _plot(found))  # type: ignore[arg-type]
+
+
+def _initially(large: int, found: Inits) -> str:
+    default, fan_in, normed = (
+        100 * found[name][large].saturated for name in ("torch's default", "fan-in", "LayerNorm")
+    )
+    by = "the initialisation" if default > 100 * MOST and fan_in < 100 * FEW else "the size"
+    return (
+        f"At D = {large:,} {default:.0f} % of the gates are saturated before training with torch's default, "
+        f"{fan_in:.0f} % with weights drawn by fan-in and {normed:.0f} % with LayerNorm"
+        + (f", so it is {by} that saturates them." if default > 100 * FEW else ".")
+    )
+
+
+def _learnt(worse: list[Difference], normed: list[Difference]) -> str:
+    if not worse:
+        return "No trainings were given that say what flatten learns."
+    lost, kept = [one.where for one in worse if one.low > MARGIN], [one.where for one in worse if one.high < MARGIN]
+    helped = [one.where for one in normed if one.shown]
+    return (
+        "Trained (a map of 1,024), flatten is shown to be more than 2 points below the best smaller input on "
+        f"{listed(lost)}, and to be less than 2 points below it on {listed(kept)}; LayerNorm is shown to help it on "
+        f"{listed(helped)}."
+    )
+
+
+@cache
+def _measure() -> Inits:
+    made: dict[str, dict[int, Gates]] = {"torch's default": {}, "LayerNorm": {}, "fan-in": {}}
+    generator = torch.Generator().manual_seed(SEED)
+    for size in SIZES:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(SEED)
+            lstm = nn.LSTM(size, HIDDEN)
+        x = torch.randn(SAMPLES, size, generator=generator).relu()
+        normed = nn.functional.layer_norm(x, (size,))
+        weights = {key: value.detach() for key, value in lstm.named_parameters()}
+        bias = weights["bias_ih_l0"] + weights["bias_hh_l0"]
+        with torch.inference_mode():
+            inputs = {
+                name: each @ weights["weight_ih_l0"].T for name, each in (("torch's default", x), ("LayerNorm", normed))
+            }
+            inputs["fan-in"] = inputs["torch's default"] * (HIDDEN / size) ** 0.5
+            for name, values in inputs.items():
+                made[name][size] = _gates(values + bias)
+    return made
+
+
+def _gates(values: torch.Tensor) -> Gates:
+    return Gates(float(values.std()), float((values.abs() > EDGE).float().mean()))
+
+
+def _trained(evidence: Evidence) -> tuple[list[Difference], list[Difference], tuple[Number, ...]]:
+    """Best smaller input less flatten and flatten with LayerNorm less without, by task; what was left out."""
+    worse, normed, used = [], [], []
+    for task in evidence.tasks:
+        found = evidence.on(task)
+        flat = next((one for name, one in found.items() if name.startswith("flatten") and "+" not in name), None)
+        if flat is None:
+            continue
+        largest = flat.architecture.lstm_input or 0
+        smaller = [one for one in found.values() if (one.architecture.lstm_input or largest) < largest]
+        layered = [one for name, one in found.items() if name.startswith("flatten") and "+" in name]
+        try:
+            if smaller:
+                best = max(smaller, key=lambda one: one.mean or 0)
+                worse.append(paired(task, best.by_seed, flat.by_seed))
+                used += [best, flat]
+            normed += [paired(task, one.by_seed, flat.by_seed) for one in layered]
+            used += layered
+        except Lacking:
+            continue
+    return worse, normed, left_out(used)
+
+
+def _numbers(found: Inits) -> list[Number]:
+    numbers = []
+    for name, sizes in found.items():
+        for size in (min(sizes), max(sizes)):
+            numbers.append(Number(f"{name}, D = {size:,}: standard deviation of the gates' inputs", sizes[size].std))
+            numbers.append(Number(f"{name}, D = {size:,}: gates saturated", sizes[size].saturated, "share"))
+    return numbers
+
+
+def _plot(found: Inits) -> Plot:
+    curves = [
+        Curve(name, tuple(Point(size, gates.saturated) for size, gates in sorted(sizes.items())))
+        for name, sizes in found.items()
+    ]
+    return Plot(
+        "Gates saturated before training",
+        "How to read this: the share of gates within 1 % of 0 or 1 at initialisation, for inputs that are the ReLU of "
+        f"normal values; {SAMPLES} vectors through an LSTM of hidden size {HIDDEN}.",
+        ("LSTM input size", "size"), ("Share of gates", "share"), tuple(curves),
+    )  # fmt: skip

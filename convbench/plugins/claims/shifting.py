@@ -1,0 +1,83 @@
+"""What GAP throws away: a shift of the frame, shown on its features and on a task that is nothing but a shift."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import torch
+
+from convbench.analysis.claims.claim import Number, Outcome, Verdict, claim
+from convbench.analysis.claims.evidence import Evidence, name
+from convbench.analysis.claims.paired import Difference, spread
+from convbench.analysis.quality.qualities import Lesson
+from convbench.core.record import Case, Choice, Clip, Parts
+from convbench.models import network
+
+SEED, SHIFT = 0, (11, -7)
+ROUNDING, NEAR = 1e-5, 0.03
+TASK = "direction"
+
+
+@claim(
+    8,
+    "GAP collapses all spatial information and discards spatial detail",
+    quote="GAP collapses all spatial information into single scalars per channel and it discards spatial detail.",
+    prediction="A shift of the frame does not change GAP's features, and with GAP the direction of a motion cannot be "
+    "learnt.",
+    experiment="The article's convolution with padding that wraps around, GAP, and a random frame rolled by (11, -7) "
+    "pixels: the features of both. From trainings: the direction of a digit on a torus with GAP on a stride-1 "
+    "convolution that wraps around, where a run that names one class counts as what it reached.",
+)
+def discarded(evidence: Evidence) -> Outcome:
+    changed = {reducer: _change(reducer) for reducer in ("gap", "avg-k")}
+    wrapped, others = _lessons(evidence)
+    return judged(changed["gap"], changed["avg-k"], wrapped, others)
+
+
+def judged(gap: float, kept: float, wrapped: list[Lesson], others: list[Lesson]) -> Outcome:
+    """Supported where a shift changes nothing and trainings, if given, are at chance; refuted where neither; ``kept``
+    is the change of a reducer that keeps positions, and ``others`` trainings of GAP on the other backbone."""
+    numbers = [
+        Number("Change of GAP's features by the shift, relative", gap, "share"),
+        Number("Change of the averages of 4×4 cells, for comparison", kept, "share"),
+    ]
+    invariant, learnt = gap < ROUNDING, _above_chance(wrapped)
+    why = "A shift changes GAP's features " + ("by no more than rounding" if invariant else f"by {100 * gap:.2g} %")
+    verdict: Verdict = "supported" if invariant else "refuted"
+    if learnt:
+        at_chance = learnt.high <= NEAR
+        verdict = verdict if at_chance == invariant else "depends"
+        numbers.append(learnt.number(f"{TASK}, GAP after a convolution that wraps around: accuracy less chance"))
+        why += f", and {TASK} is learnt " + ("no better than chance" if at_chance else "better than chance")
+    why += "." if learnt else "; no trainings on direction were given."
+    if leak := _above_chance(others):
+        numbers.append(leak.number(f"{TASK}, GAP after the strided backbone padded with zeros: accuracy less chance"))
+        if leak.shown:
+            why += " Borders and strides of a backbone leak positions into its channels, which GAP then keeps."
+    return Outcome(verdict, why, tuple(numbers))
+
+
+def _above_chance(several: list[Lesson]) -> Difference | None:
+    values = [one.curve[-1].test - one.chance for one in several if one.curve and one.chance]
+    return spread(TASK, values) if len(values) > 1 else None
+
+
+def _lessons(evidence: Evidence) -> tuple[list[Lesson], list[Lesson]]:
+    found = [one for one in evidence.lessons if one.task == TASK and name(one.architecture).startswith("gap ")]
+    plain = [one for one in found if not one.architecture.layer_norm]
+    wraps = [one for one in plain if dict(one.architecture.backbone.options).get("padding_mode") == "circular"]
+    on_ground = {(one.architecture, one.clip) for one in evidence.qualities}
+    others = [one for one in plain if one not in wraps and (one.architecture, one.clip) in on_ground and not one.flag]
+    return wraps, others
+
+
+@cache
+def _change(reducer: str) -> float:
+    """How far a shift moves the features, relative to their norm."""
+    backbone = Choice("conv", (("padding_mode", "circular"),))
+    model = network.build(Case(Parts(backbone, Choice(reducer)), Clip()), SEED, "cpu")
+    assert isinstance(model, network.ConvReducerRNN)
+    frame = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(SEED))
+    with torch.inference_mode():
+        one, other = (model.reducer(model.backbone(each)) for each in (frame, frame.roll(SHIFT, (2, 3))))
+    return float((one - other).norm() / one.norm())

@@ -1,0 +1,67 @@
+"""The smallest LSTM input size that suffices, task by task."""
+
+from __future__ import annotations
+
+from convbench.analysis.claims.claim import Curve, Number, Outcome, Plot, Point, Verdict, claim
+from convbench.analysis.claims.evidence import Evidence, left_out
+from convbench.analysis.claims.paired import MARGIN, listed
+from convbench.analysis.claims.standings import Standings, standings, tried_on
+from convbench.analysis.quality.qualities import Quality
+
+SMALLER = 8
+
+
+@claim(
+    7,
+    "The LSTM input should be significantly smaller than the map",
+    quote="the input dimension to the LSTM shouldn't be a direct replica of the spatial dimensions of the "
+    "convolutional output. Rather, it often requires careful manipulation and often benefits from being significantly "
+    "smaller.",
+    prediction=f"On every task an LSTM input of an eighth of the flattened map or less is shown to be within "
+    f"{100 * MARGIN:.0f} points of the best.",
+    experiment="All reducers and sizes on one small backbone, trained on each task; the smallest size that is "
+    "shown at 95 %, paired by seed, to be less than 2 points below every other configuration.",
+)
+def smaller(evidence: Evidence) -> Outcome:
+    found = standings(evidence)
+    raw = max(one.size for several in found.values() for one in several)
+    return small_enough(found, raw, left_out(tried_on(evidence, found)), _plot(evidence, found))
+
+
+def small_enough(found: Standings, raw: int, used: tuple[Number, ...] = (), plot: Plot | None = None) -> Outcome:
+    """Supported where a size of raw / 8 or less suffices on every task, refuted where only larger ones do on each."""
+    least = {task: min((one.size for one in several if one.suffices), default=None) for task, several in found.items()}
+    small = [task for task, size in least.items() if size and size * SMALLER <= raw]
+    large = [task for task, size in least.items() if size and size * SMALLER > raw]
+    verdict: Verdict = "supported" if len(small) == len(found) else "refuted" if len(large) == len(found) else "depends"
+    numbers = [Number(f"{task}: smallest LSTM input that suffices", size) for task, size in least.items() if size]
+    numbers.append(Number("The flattened map", raw))
+    whole = {task: max(several, key=lambda one: (one.size, "+" not in one.name)) for task, several in found.items()}
+    numbers += [one.number(task) for task, one in whole.items()]
+    shares = listed([f"{size:,} on {task}" if size else f"none is shown to on {task}" for task, size in least.items()])
+    hurt = listed([task for task, one in whole.items() if one.falls_short])
+    why = f"Of {raw:,} values of the map these suffice: {shares}. "
+    why += f"The whole map is shown to be more than 2 points below the best on {hurt}."
+    return Outcome(verdict, why, (*numbers, *used), plot)
+
+
+def _plot(evidence: Evidence, found: Standings) -> Plot:
+    """The best accuracy at each size, a curve a task."""
+    curves = []
+    for task in found:
+        best: dict[int, Quality] = {}
+        for one in evidence.on(task).values():
+            size = one.architecture.lstm_input or 0
+            if size not in best or (one.mean or 0) > (best[size].mean or 0):
+                best[size] = one
+        points = [
+            Point(size, one.mean or 0.0, one.interval and one.interval.low, one.interval and one.interval.high)
+            for size, one in sorted(best.items())
+        ]
+        curves.append(Curve(task, tuple(points)))
+    return Plot(
+        "The best accuracy at each LSTM input size",
+        "How to read this: for each task the reducer with the highest mean test accuracy of that size, with its 95 % "
+        "interval over seeds. The size is not the only thing that differs along a line: the reducer may too.",
+        ("LSTM input size", "size"), ("Test accuracy", "share"), tuple(curves),
+    )  # fmt: skip

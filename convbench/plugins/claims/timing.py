@@ -1,0 +1,123 @@
+"""What the LSTM input size costs in time, on one backbone, from measured latencies."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from scipy.optimize import nnls
+
+from convbench.analysis.claims.claim import Curve, Lacking, Number, Outcome, Plot, Point, Verdict, claim
+from convbench.analysis.claims.costs import LONGER, over, widest
+from convbench.analysis.claims.evidence import COSTS, Evidence
+from convbench.analysis.costs.crossover import crossover
+from convbench.analysis.results import Result
+
+SIZE_ONLY = {"gap", "avg-k", "flatten"}
+"""Reducers that have no weights and differ in the size of their output alone."""
+
+FLAT = 1.5
+"""Below this many times the step at the smallest size, a step is about as fast."""
+
+
+@claim(
+    5,
+    "So large an input extends training times",
+    quote="The sheer number of parameters within the LSTM required to handle such a high-dimensional input often leads "
+    "to overfitting and extended training times.",
+    prediction=f"On one backbone a training step takes longer with the whole map than with GAP (by {LONGER:g}× or "
+    "more); it is flat up to about D×, where LSTM and convolution cost equal MACs, and linear beyond.",
+    experiment="The article's backbone, reduced by averages of k×k cells alone (k = 1 is GAP, k = 64 flatten): latency "
+    "of a training step (forward, backward, Adam) and of inference by LSTM input size.",
+)
+def slower(evidence: Evidence) -> Outcome:
+    steps = _by_size(evidence.costs, "train")
+    if len(steps) < 3:
+        raise Lacking(f"Latencies of a training step at three LSTM input sizes or more are needed: {COSTS}.")
+    return timed(steps, _by_size(evidence.costs, "inference"))
+
+
+def timed(steps: Sequence[Result], inference: Sequence[Result] = ()) -> Outcome:
+    """Supported where the largest input takes longer for sure, refuted where it surely does not; by rising size."""
+    ratio = over(steps[-1], steps[0])
+    verdict: Verdict = "supported" if ratio.low > LONGER else "refuted" if ratio.high < LONGER else "depends"
+    at = crossover(inference[0]) if inference else None
+    first, last, flat = steps[0].lstm_input or 0, steps[-1].lstm_input or 0, _flat_to(steps)
+    numbers = [_latency("Training step", one) for one in steps]
+    numbers += [
+        _longer("Training step", steps),
+        Number(f"Last size with a step below {FLAT:g}× that at {first:,}", flat),
+    ]
+    bends = {"fitted to latency (t = a + bD)": bend(steps), "by MACs": bend_of_macs(steps)}
+    numbers += [
+        Number(f"Size at which it doubles a training step, {said}", size) for said, size in bends.items() if size
+    ]
+    numbers += [Number("D× of inference, closed form", at)] if at else []
+    numbers += [_longer("Inference", inference)] if len(inference) > 1 else []
+    why = f"A training step at {last:,} takes {ratio.median:.1f}× as long as at {first:,}"
+    if flat > first:
+        why += f", yet up to {flat:,} less than {FLAT:g}× as long: this does not argue for the smallest input"
+    return Outcome(verdict, f"{why}.", tuple(numbers), _plot(steps, inference, at))
+
+
+def bend_of_macs(steps: Sequence[Result]) -> float | None:
+    """The size at which the MACs that grow with D equal all others; None where they do not grow."""
+    first, last = steps[0], steps[-1]
+    if first.macs is None or last.macs is None or not (first.lstm_input and last.lstm_input):
+        return None
+    slope = (last.macs - first.macs) / (last.lstm_input - first.lstm_input)
+    return first.macs / slope - first.lstm_input if slope > 0 else None
+
+
+def bend(steps: Sequence[Result]) -> float | None:
+    """a / b of t = a + bD, fitted by relative error with a and b not negative; None where nothing rises."""
+    size = np.array([one.lstm_input for one in steps], dtype=float)
+    time = np.array([one.cost("latency") for one in steps], dtype=float)
+    (a, b), _ = nnls(np.stack([1 / time, size / time], axis=1), np.ones_like(time))
+    return float(a / b) if a > 0 and b > 0 else None
+
+
+def _by_size(costs: Sequence[Result], scenario: str) -> list[Result]:
+    """Of the widest group of one backbone, the reducers without weights, one result a size, by rising size."""
+    found = widest([one for one in costs if one.case.scenario == scenario and one.series in SIZE_ONLY and one.latency])
+    sizes = {one.lstm_input: one for one in found if one.lstm_input}
+    return [sizes[size] for size in sorted(sizes)]
+
+
+def _flat_to(steps: Sequence[Result]) -> int:
+    """The last size of the unbroken stretch from the smallest on which a step is below FLAT times the smallest's."""
+    flat = steps[0]
+    for one in steps[1:]:
+        if over(one, steps[0]).median >= FLAT:
+            break
+        flat = one
+    return flat.lstm_input or 0
+
+
+def _latency(what: str, one: Result) -> Number:
+    assert one.latency
+    low, high = (value if math.isfinite(value) else None for value in one.latency[1:])
+    return Number(f"{what} at D = {one.lstm_input:,}", one.latency.median, "s", low, high)
+
+
+def _longer(what: str, several: Sequence[Result]) -> Number:
+    first, last = several[0], several[-1]
+    ratio = over(last, first)
+    return Number(f"{what} at {last.lstm_input:,} over {first.lstm_input:,}", ratio.median, "×", ratio.low, ratio.high)
+
+
+def _plot(steps: Sequence[Result], inference: Sequence[Result], at: float | None) -> Plot:
+    named = (("Training step", steps), ("Inference", inference))
+    curves = [Curve(name, tuple(_point(one) for one in several)) for name, several in named if several]
+    return Plot(
+        "Latency by LSTM input size, one backbone",
+        "How to read this: medians with 95 % intervals; the reducers have no weights, so only the size differs. Left "
+        "of D× the convolution takes more MACs than the LSTM.",
+        ("LSTM input size", "size"), ("Latency", "s"), tuple(curves), (("D×", at),) if at else (),
+    )  # fmt: skip
+
+
+def _point(one: Result) -> Point:
+    number = _latency("", one)
+    return Point(one.lstm_input or 0, number.value, number.low, number.high)

@@ -1,0 +1,71 @@
+"""Cost against LSTM input size: what a larger input to the LSTM costs with each reducer."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+
+from matplotlib.axes import Axes as MplAxes
+
+from convbench.analysis.costs.headlines import advise
+from convbench.analysis.costs.selection import curves
+from convbench.analysis.results import COSTS, Result
+from convbench.core.registry import figures
+from convbench.report.drawing import Axes, Drawing, scales
+from convbench.report.drawing.scatter import WORDS, Points, frame, in_view, lines, marks
+from convbench.report.drawing.style import ACCENT, look
+
+
+@figures.register("by-size")
+def by_size(found: Sequence[Result]) -> Iterator[Drawing]:
+    """A cost against the LSTM input size, a curve per reducer and variant, with the crossover size."""
+    crossover = advise(found).crossover
+    view = in_view(found)
+    shown = [(cost.column, Points(found, view, "lstm_input", cost.column)) for cost in COSTS]
+    columns = tuple(column for column, points in shown if points.places)
+    for column, points in shown:
+        if points.places:
+            yield _draw(points, Axes("lstm_input", column, ("lstm_input",), columns), crossover)
+
+
+def _draw(points: Points, choice: Axes, crossover: float | None) -> Drawing:
+    low, high = scales.limits(points.column(0))
+    near = crossover if crossover and low < crossover < 4 * high else None
+    axes = frame(points, (low, max(high, 1.5 * near) if near else high))
+    _curves(axes, points)
+    drawn = marks(axes, points)
+    if near:
+        _mark_crossover(axes, near)
+    return Drawing(
+        name=f"by-size-{choice.y}",
+        title=f"{WORDS[choice.y]} against LSTM input size",
+        caption=(
+            "How to read this: each mark is a case (hollow: eager), a line joins the sizes of one reducer in one "
+            "variant; where it is flat, a larger LSTM input is free. For reducers whose size follows from the feature "
+            "map the backbone's channels change along the line. Bars are 95 % intervals of the median."
+            + (" Left of D× the convolution takes more FLOPs than the LSTM." if near else "")
+        ),
+        figure=axes.figure,  # type: ignore[arg-type]
+        marks=drawn,
+        series=tuple(points.by_series()),
+        axes=choice,
+    )
+
+
+def _curves(axes: MplAxes, points: Points) -> None:
+    """Join the points of each curve, one artist per reducer."""
+    numbers = curves(points.found)
+    for number, (series, indices) in enumerate(points.by_series().items()):
+        joined: dict[int, list[tuple[float, float]]] = defaultdict(list)
+        for i in indices:
+            if (curve := numbers[i]) is not None:
+                joined[curve].append(points.places[i])
+        lines(axes, [sorted(piece) for piece in joined.values()], look(series)[0], width=1.2, gid=f"lines-{number}")
+
+
+def _mark_crossover(axes: MplAxes, size: float) -> None:
+    axes.axvline(size, color=ACCENT, linewidth=1.1, linestyle=(0, (4, 3)), gid="crossover")
+    axes.annotate(
+        f"D× {size:,.0f}", (size, 1), xycoords=("data", "axes fraction"), xytext=(-4, -2), textcoords="offset points",
+        ha="right", va="top", color=ACCENT, fontsize=9, gid="crossover-label",
+    )  # fmt: skip

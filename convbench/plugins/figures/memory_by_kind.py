@@ -1,0 +1,71 @@
+"""What stood at the peak of memory, by kind, and the prediction beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from convbench.analysis.results import Result, measured, typical
+from convbench.core.registry import figures
+from convbench.report.drawing import Drawing, scales
+from convbench.report.drawing.bars import Room, Shares, bars
+from convbench.report.drawing.style import HUES, MUTED
+
+ROWS = 16
+EXACT = 5e-4
+_HUES = {
+    "weights": 0, "inputs": 7, "activations": 1, "workspace": 2, "gradients": 3, "optimizer": 4, "temporaries": 5,
+}  # fmt: skip
+KINDS = {kind: (kind, HUES[number]) for kind, number in _HUES.items()}
+"""Each kind, its words and its colour."""
+
+STEMS = ("cpu_peak_tensor_bytes", "cuda_peak_allocated_bytes")
+
+
+@figures.register("memory-by-kind")
+def memory_by_kind(found: Sequence[Result]) -> Iterator[Drawing]:
+    """The peak by kind, a bar per case of the eager models; one drawing a scenario and device."""
+    eager = [one for one in measured(found) if one.case.variant_name == "eager"]
+    for scenario, device in dict.fromkeys((one.case.scenario, one.case.device) for one in eager):
+        rows = [one for one in eager if (one.case.scenario, one.case.device) == (scenario, device)]
+        shares = {one: share for one in rows if (share := by_kind(one))}
+        largest = dict(sorted(shares.items(), key=lambda row: (sum(row[1].values()), row[0].case.id))[-ROWS:])
+        if largest:
+            yield _draw(largest, scenario, device)
+
+
+def by_kind(one: Result) -> dict[str, float]:
+    """Bytes at the peak by kind, empty where they were not measured."""
+    for stem in STEMS:
+        found = {kind: value for kind in KINDS if (value := typical(one.record, f"{stem}_{kind}")) is not None}
+        if sum(found.values()) > 0:
+            return found
+    return {}
+
+
+def error_of_prediction(one: Result) -> float | None:
+    """Predicted over measured peak, less one; None where one of them is missing."""
+    predicted, peak = typical(one.record, "predicted_peak_bytes"), one.memory
+    return predicted / peak - 1 if predicted and peak else None
+
+
+def _draw(shares: Shares, scenario: str, device: str) -> Drawing:
+    ends = [
+        scales.label(sum(share.values()), "B", 3) + _words(error_of_prediction(one)) for one, share in shares.items()
+    ]
+    axes = bars(shares, KINDS, ends, Room(right=150, top=44, legend=-0.4, columns=4))
+    axes.axvline(0, color=MUTED, linewidth=0.8)
+    return Drawing(
+        name=f"memory-by-kind-{scenario}-{device.replace(':', '')}",
+        title=f"Peak memory by kind, {scenario}, {device}",
+        caption=(
+            "How to read this: what was alive at the moment of the peak of one eager call, as shares of it. Right: "
+            "the peak and how far the prediction from shapes alone is off. Shorter is not better: bars are shares."
+        ),
+        figure=axes.figure,  # type: ignore[arg-type]
+    )
+
+
+def _words(error: float | None) -> str:
+    if error is None:
+        return ""
+    return ", as predicted" if abs(error) < EXACT else f", predicted {100 * error:+.1f} %"

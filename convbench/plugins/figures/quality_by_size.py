@@ -1,0 +1,146 @@
+"""Quality against LSTM input size, task by task, and below it what the size costs: the curve's two sides."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from matplotlib.axes import Axes as MplAxes
+
+from convbench.analysis.quality.qualities import Quality, costs_of, qualities
+from convbench.analysis.results import Result
+from convbench.core.record import Parts
+from convbench.core.registry import figures
+from convbench.core.statistics import Interval
+from convbench.report.drawing import Drawing, scales
+from convbench.report.drawing.scatter import WORDS
+from convbench.report.drawing.shares import baselines, share_axis
+from convbench.report.drawing.style import AREA, PAPER, TEXT, WEIGHT, look, short, stacked
+
+SETTINGS = 4
+APART = 0.022
+"""Share of the axis by which reducers of one size are drawn apart, so that their intervals can be seen."""
+
+
+class Point(NamedTuple):
+    """A place on a panel with its interval; hollow where some of its runs were left out."""
+
+    x: float
+    y: float
+    interval: Interval | None = None
+    hollow: bool = False
+
+
+@figures.register("quality-by-size")
+def quality_by_size(found: Sequence[Result]) -> Iterator[Drawing]:
+    """Test accuracy of each task against the LSTM input size above a cost; a drawing for each backbone and clip."""
+    settings: dict[object, list[Quality]] = defaultdict(list)
+    for one in qualities([one.record for one in found]):
+        parts = one.architecture
+        if parts.lstm_input:
+            settings[parts.backbone, parts.rnn, parts.layer_norm, one.clip].append(one)
+    for number, several in enumerate(list(settings.values())[:SETTINGS]):
+        yield _draw(several, found, number, len(settings) > 1)
+
+
+def _draw(several: Sequence[Quality], found: Sequence[Result], number: int, apart: bool) -> Drawing:
+    tasks: dict[str, list[Quality]] = defaultdict(list)
+    for one in several:
+        tasks[one.task].append(one)
+    costs = _costs(several, found)
+    column = "latency" if any(one.latency for one in costs.values()) else "params"
+    panels = stacked([128] * (len(tasks) + bool(costs)))
+    dodge = _dodge(several)
+    ends = scales.limits([_size(one) * dodge[one.architecture] for one in several])
+    for axes, (task, members) in zip(panels, tasks.items(), strict=False):
+        scales.log_axis(axes, "x", ends, "size")
+        share_axis(axes, f"{short(task)}: test accuracy · higher is better")
+        baselines(axes, members)
+        _learnt(axes, members, dodge)
+    for axes in panels[:-1]:
+        axes.tick_params(axis="x", labelbottom=False)
+    bottom = panels[-1]
+    if costs:
+        _spent(bottom, costs, column, ends, dodge)
+    bottom.set_xlabel(WORDS["lstm_input"], fontsize=10)
+    parts = several[0].architecture
+    place = f", {short(str(parts.backbone))}{' with LayerNorm' if parts.layer_norm else ''}" if apart else ""
+    return Drawing(
+        name=f"quality-by-size-{number}",
+        title=f"Quality and cost against LSTM input size{place}",
+        caption=(
+            "How to read this: each mark is a reducer's mean test accuracy over seeds, the bar its 95 % interval; a "
+            "line joins the sizes of one reducer. Hollow: some runs were dead, unconverged or failed and are left out. "
+            "× at the foot: no sound run at all. Sizes that coincide are drawn side by side. Below: the same models' "
+            "cost, without variants."
+        ),
+        figure=bottom.figure,  # type: ignore[arg-type]
+        series=tuple(sorted({one.architecture.reducer.name for one in several})),
+    )
+
+
+def _costs(several: Sequence[Quality], found: Sequence[Result]) -> dict[Parts, Result]:
+    """The eager cost of each architecture on one device, clip and number type: the one that most have."""
+    every = {one.architecture: [cost for cost in costs_of(one, found) if not cost.case.variant] for one in several}
+    groups = [cost.group for costs in every.values() for cost in costs]
+    group = max(groups, key=groups.count, default=None)
+    return {parts: cost for parts, costs in every.items() for cost in costs if cost.group == group}
+
+
+def _dodge(several: Sequence[Quality]) -> dict[Parts, float]:
+    same: dict[int, list[Parts]] = defaultdict(list)
+    low, high = scales.limits([_size(one) for one in several])
+    for parts in dict.fromkeys(one.architecture for one in several):
+        same[parts.lstm_input or 1].append(parts)
+    return {
+        parts: (high / low) ** (APART * (place - (len(members) - 1) / 2))
+        for members in same.values()
+        for place, parts in enumerate(sorted(members, key=str))
+    }
+
+
+def _size(one: Quality) -> float:
+    return float(one.architecture.lstm_input or 1)
+
+
+def _learnt(axes: MplAxes, members: Sequence[Quality], dodge: dict[Parts, float]) -> None:
+    lines: dict[tuple[str, str], list[Point]] = defaultdict(list)
+    for one in members:
+        parts, x = one.architecture, _size(one) * dodge[one.architecture]
+        if one.mean is None:
+            axes.plot([x], [0], marker="x", color=look(parts.reducer.name)[0], markersize=7, clip_on=False, zorder=4)
+        else:
+            partly = bool(one.dead or one.unconverged or one.failed)
+            lines[parts.reducer.name, str(parts.reducer)].append(Point(x, one.mean, one.interval, partly))
+    _series(axes, lines)
+
+
+def _spent(
+    axes: MplAxes, costs: dict[Parts, Result], column: str, ends: tuple[float, float], dodge: dict[Parts, float]
+) -> None:
+    lines: dict[tuple[str, str], list[Point]] = defaultdict(list)
+    for parts, one in costs.items():
+        value = one.cost(column)
+        if value and value > 0:
+            interval = one.latency if column == "latency" and one.latency and one.latency.bounded else None
+            x = float(parts.lstm_input or 1) * dodge[parts]
+            lines[parts.reducer.name, str(parts.reducer)].append(Point(x, value, interval))
+    scales.log_axis(axes, "x", ends, "size")
+    places = [point.y for points in lines.values() for point in points]
+    scales.log_axis(axes, "y", scales.limits(places), "s" if column == "latency" else "1")
+    axes.annotate(f"{WORDS[column]} · lower is better", (0, 1), xycoords="axes fraction", xytext=(-52, 7),
+                  textcoords="offset points", fontsize=10, color=TEXT)  # fmt: skip
+    _series(axes, lines)
+
+
+def _series(axes: MplAxes, lines: dict[tuple[str, str], list[Point]]) -> None:
+    for (name, _), points in sorted(lines.items()):
+        colour, marker = look(name)
+        ordered = sorted(points)
+        axes.plot([p.x for p in ordered], [p.y for p in ordered], color=colour, linewidth=1.2, alpha=0.6)
+        for point in ordered:
+            if point.interval:
+                axes.plot([point.x] * 2, point.interval[1:], color=colour, linewidth=1, alpha=0.6)
+            axes.scatter([point.x], [point.y], s=AREA * WEIGHT.get(marker, 1.0), marker=marker, zorder=3,
+                         color=PAPER if point.hollow else colour, edgecolors=colour, linewidths=1.1)  # fmt: skip

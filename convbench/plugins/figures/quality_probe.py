@@ -1,0 +1,67 @@
+"""Where against what: how much of position and of class a linear read-out finds in untrained features."""
+
+from __future__ import annotations
+
+import statistics
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+
+from convbench.analysis.quality.qualities import LinearProbe, linear_probes
+from convbench.analysis.results import Result
+from convbench.core.registry import figures
+from convbench.report.drawing import Drawing
+from convbench.report.drawing.labels import label
+from convbench.report.drawing.shares import share_axis
+from convbench.report.drawing.style import AREA, GRID, WEIGHT, canvas, look, short
+
+SETTINGS = 4
+LEAST = -0.2
+
+
+@figures.register("quality-probe")
+def quality_probe(found: Sequence[Result]) -> Iterator[Drawing]:
+    """R² of position against accuracy of class; a drawing for each backbone and clip."""
+    settings: dict[object, list[LinearProbe]] = defaultdict(list)
+    for one in linear_probes([one.record for one in found]):
+        if one.where and one.what:
+            settings[one.architecture.backbone, one.clip].append(one)
+    for number, several in enumerate(list(settings.values())[:SETTINGS]):
+        yield _draw(several, number, len(settings) > 1)
+
+
+def _draw(several: Sequence[LinearProbe], number: int, apart: bool) -> Drawing:
+    places = [(one, max(LEAST, _mean(one.where)), _mean(one.what)) for one in several]
+    low = min(0.0, *(x for _, x, _ in places))
+    axes = canvas()
+    share_axis(axes, "What: accuracy of the class · higher is better")
+    axes.set_xlim(low - 0.02, 1.03)
+    axes.set_xticks([tick for tick in (-0.2, 0, 0.25, 0.5, 0.75, 1) if tick >= low - 0.01])
+    axes.xaxis.grid(True, color=GRID, linewidth=0.8)
+    axes.tick_params(axis="x", length=0, pad=5)
+    axes.set_xlabel("Where: R² of the position · higher is better", fontsize=10)
+    for one, x, y in places:
+        colour, marker = look(one.architecture.reducer.name)
+        axes.scatter([x], [y], s=1.4 * AREA * WEIGHT.get(marker, 1.0), marker=marker, color=colour, zorder=3)
+    label(axes, [(x, y) for _, x, y in places], [_words(one) for one in several])
+    place = f", {short(str(several[0].architecture.backbone))}" if apart else ""
+    cut = f" R² below {LEAST} is drawn there." if min(_mean(one.where) for one in several) < LEAST else ""
+    return Drawing(
+        name=f"quality-probe-{number}",
+        title=f"What untrained features keep: where against what{place}",
+        caption=(
+            "How to read this: upper right keeps more; the number is the LSTM input size. Linear read-outs measure "
+            "what is linearly decodable from an untrained extractor, not what training would reach; with a trained "
+            f"backbone the order can change.{cut}"
+        ),
+        figure=axes.figure,  # type: ignore[arg-type]
+        series=tuple(sorted({one.architecture.reducer.name for one in several})),
+    )
+
+
+def _words(one: LinearProbe) -> str:
+    parts = one.architecture
+    return short(parts.reducer.name, 18) + (f" {parts.lstm_input:,}" if parts.lstm_input else "")
+
+
+def _mean(by_seed: Mapping[int, float]) -> float:
+    return statistics.fmean(by_seed.values())

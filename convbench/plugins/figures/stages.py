@@ -1,0 +1,103 @@
+"""Where the cost sits: each cost split over backbone, reducer, LSTM and head, the reducers side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from convbench.analysis.costs.headlines import rank, widest
+from convbench.analysis.results import Result, measured, typical
+from convbench.core.record import STAGES
+from convbench.core.registry import figures
+from convbench.report.drawing import Drawing, scales
+from convbench.report.drawing.bars import Room, Shares, bars
+from convbench.report.drawing.style import STAGE_HUES
+
+ROWS = 14
+WORDS = {"lstm": "LSTM", "graphs": "compiler's graphs"}
+PARTS = (*STAGES, "graphs", "optimizer", "other")
+"""The stages, what stands for them in compiled cases, training's last phase, and the rest."""
+
+LOOKS = {part: (WORDS.get(part, part), STAGE_HUES[part]) for part in PARTS}
+
+
+class Split(NamedTuple):
+    """A cost that is measured by stage: the stem of its readings' names, its words and unit."""
+
+    stem: str
+    words: str
+    unit: str
+
+
+SPLITS = (
+    Split("params", "Parameters", "1"),
+    Split("macs", "MACs of a call", "1"),
+    Split("latency_s", "Time of a call", "s"),
+    Split("weights_bytes", "Memory of the weights", "B"),
+    Split("cpu_peak_tensor_bytes", "Peak memory", "B"),
+    Split("cuda_peak_allocated_bytes", "Peak memory", "B"),
+)
+
+
+@figures.register("stages")
+def stages(found: Sequence[Result]) -> Iterator[Drawing]:
+    """Parameters, MACs, time and memory by stage, a bar per reducer."""
+    rows = _representatives(found)
+    for split in SPLITS:
+        shares = {one: share for one in rows if (share := by_stage(one, split.stem))}
+        if shares:
+            yield _draw(split, shares)
+    yield from _apart([one for one in measured(found) if one not in rows])
+
+
+def _apart(found: Sequence[Result]) -> Iterator[Drawing]:
+    """The time by stage where stages are other ones: of compiled cases, and of training."""
+    for stage, words in (("graphs", "compiled"), ("optimizer", "training")):
+        rows = [one for one in found if one.record.samples(f"latency_s_{stage}")]
+        fastest = {(one.series, one.lstm_input): one for one in sorted(rows, key=_slowest)}
+        nearest = {one.series: one for one in sorted(fastest.values(), key=_distance, reverse=True)}
+        shares = {one: share for one in nearest.values() if (share := by_stage(one, "latency_s"))}
+        if shares:
+            ordered = dict(sorted(shares.items(), key=lambda row: (row[0].params or 0, row[0].case.id))[:ROWS])
+            yield _draw(Split(f"latency_s-{stage}", f"Time of a call, {words},", "s"), ordered)
+
+
+def _slowest(one: Result) -> tuple[bool, float, str]:
+    return (bool(one.case.variant), -one.latency.median if one.latency else 0.0, one.case.id)
+
+
+def by_stage(one: Result, stem: str) -> dict[str, float]:
+    """A cost of each stage that was measured, empty where the whole is zero or no stage was."""
+    found = {stage: typical(one.record, f"{stem}_{stage}") for stage in PARTS}
+    known = {stage: value for stage, value in found.items() if value}
+    return known if sum(known.values()) > 0 else {}
+
+
+def _representatives(found: Sequence[Result]) -> list[Result]:
+    """One case per reducer (eager where there is one, of the size nearest to 128), those with most parameters last."""
+    able = measured(found)
+    nearest: dict[str, Result] = {}
+    for contender in rank(widest([one for one in able if not one.case.variant] or able)):
+        one = contender.result
+        kept = nearest.get(one.series)
+        if kept is None or _distance(one) < _distance(kept):
+            nearest[one.series] = one
+    return sorted(nearest.values(), key=lambda one: (one.params or 0, one.case.id))[:ROWS]
+
+
+def _distance(one: Result) -> float:
+    return abs((one.lstm_input or 0) - 128)
+
+
+def _draw(split: Split, shares: Shares) -> Drawing:
+    ends = [scales.label(sum(share.values()), split.unit, 3) for share in shares.values()]
+    axes = bars(shares, LOOKS, ends, Room(right=66, top=30, legend=-0.01, columns=5))
+    return Drawing(
+        name=f"stages-{split.stem}",
+        title=f"{split.words} by stage",
+        caption=(
+            "How to read this: each bar is one reducer with its LSTM input size (of several sizes, the one nearest to "
+            "128), split by where the cost sits; the whole is at its right end. Shorter is not better: bars are shares."
+        ),
+        figure=axes.figure,  # type: ignore[arg-type]
+    )

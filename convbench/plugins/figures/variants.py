@@ -1,0 +1,49 @@
+"""What the variants gain: the speed-up of each over eager, reducer by reducer."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+
+from convbench.analysis.costs.gains import Gain, VariantGain, by_variant, gains
+from convbench.analysis.results import Result
+from convbench.core.registry import figures
+from convbench.report.drawing import Drawing, ratios
+from convbench.report.drawing.style import short
+
+PANELS = 6
+
+
+@figures.register("variants")
+def variants(found: Sequence[Result]) -> Iterator[Drawing]:
+    """The speed-up of each variant over eager, a row per reducer."""
+    index = {id(one): number for number, one in enumerate(found)}
+    panels = by_variant(gains(found))[:PANELS]
+    ends = ratios.ends(gain.speedup for panel in panels for gain in panel.gains)
+    for panel in panels:
+        yield _draw(panel, ends, index)
+
+
+def _draw(panel: VariantGain, ends: tuple[float, float], index: Mapping[int, int]) -> Drawing:
+    rows: dict[str, list[Gain]] = defaultdict(list)
+    for gain in sorted(panel.gains, key=lambda gain: gain.result.series):
+        rows[gain.result.series].append(gain)
+    speedups = {name: [gain.speedup for gain in several] for name, several in rows.items()}
+    axes = ratios.draw(speedups, ends, panel.speedup.median, "Speed-up over eager · higher is better")
+    few = (several for several in enumerate(rows.values()) if len(several[1]) <= ratios.FEW)
+    return Drawing(
+        name=f"variant-{_stem(panel)}",
+        title=f"{short(panel.variant)} over eager, {panel.scenario}, {panel.device}",
+        caption=(
+            "How to read this: right of 1× the variant is faster than eager. Bars are 95 % intervals of the ratio "
+            f"(above {ratios.FEW} cases a reducer: their extremes); the dotted line is the median over all models, "
+            f"{panel.speedup.median:.3g}×."
+        ),
+        figure=axes.figure,  # type: ignore[arg-type]
+        marks={f"marks-{row}": [index[id(gain.result)] for gain in several] for row, several in few},
+    )
+
+
+def _stem(panel: VariantGain) -> str:
+    name = f"{panel.variant}-{panel.scenario}-{panel.device}"
+    return "".join(char if char.isalnum() else "-" for char in name)[:80]

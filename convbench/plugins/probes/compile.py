@@ -1,0 +1,71 @@
+"""What torch.compile captured: graphs, breaks with their reasons, and the share of the FLOPs inside graphs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch.utils import _pytree as pytree
+from torch.utils.flop_counter import FlopCounterMode
+
+from convbench.core.record import Finding, Metric, Protocol, Reading
+from convbench.core.registry import probes
+from convbench.measure.counts import meta
+from convbench.models import subject
+from convbench.models.subject import Subject
+
+
+@probes.register("compile")
+def compile_capture(held: Subject, protocol: Protocol) -> Iterator[Reading | Finding]:
+    """Compiles a twin on the meta device with a backend that only counts; nothing for a case that is not compiled.
+
+    Of training the forward pass is counted: what is captured of it is what autograd differentiates as a graph.
+    """
+    options = next((dict(choice.options) for choice in held.case.variant if choice.name == "compile"), None)
+    if options is None:
+        return
+    twin = subject.assemble(held.case.forward_only, protocol.seed, device="meta")
+    graphs, flops = _capture(twin)
+    counters = torch._dynamo.utils.counters
+    breaks = counters["graph_break"] | counters["unimplemented"]
+    total = 2 * sum(meta.macs_by_stage(held.case.forward_only).values())
+    yield Reading(Metric("graphs", "1", "neither"), (graphs,))
+    yield Reading(Metric("graph_breaks", "1"), (sum(breaks.values()),))
+    yield Reading(Metric("flops_captured", "1", "higher"), (flops / total if total else 0.0,))
+    if breaks:
+        reasons = tuple(_in_short(str(reason)) for reason in breaks)
+        yield Finding("graph_breaks", "note", {"reasons": reasons})
+    if graphs == 0:
+        yield Finding("nothing_compiled")
+
+
+def _capture(twin: Subject) -> tuple[int, int]:
+    """Number of graphs and FLOPs inside them over one call of a subject on ``meta``."""
+    graphs: list[torch.fx.GraphModule] = []
+    flops = 0
+
+    def counting(graph: torch.fx.GraphModule, _inputs: list[Any]) -> Callable[..., Any]:
+        graphs.append(graph)
+
+        def call(*args: Any) -> Any:
+            nonlocal flops
+            detached = pytree.tree_map_only(torch.Tensor, torch.Tensor.detach, args)
+            with FlopCounterMode(display=False) as counter:
+                result = graph(*detached)
+            flops += counter.get_total_flops()
+            return result
+
+        return call
+
+    torch._dynamo.utils.counters.clear()
+    replace(twin, forward=torch.compile(twin.model, backend=counting)).run()
+    return len(graphs), flops
+
+
+def _in_short(reason: str) -> str:
+    """Dynamo's explanation of a break in one line: what it met, and where."""
+    what, *details = reason.splitlines()
+    where = next((line.partition(":")[2] for line in details if "debug context" in line), "")
+    return f"{what}:{where}" if where else what

@@ -1,0 +1,73 @@
+"""Peak memory of one warmed call, under names that say which memory it is, and what stood at the peak."""
+
+from __future__ import annotations
+
+import gc
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+
+from convbench.core.record import STAGES, Metric, Protocol, Reading
+from convbench.core.registry import probes
+from convbench.measure.machine import nvml
+from convbench.measure.memory import allocations
+from convbench.measure.stages.spans import OTHER
+from convbench.models.subject import Subject
+
+STATUS, CLEAR_REFS = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+
+
+@probes.register("memory")
+def memory(subject: Subject, protocol: Protocol) -> Iterator[Reading]:
+    """CUDA: peak allocated, peak reserved, the process's use; CPU: peak tensor bytes and the process's peak RSS."""
+    gc.collect()
+    if torch.device(subject.device).type == "cuda":
+        yield from _cuda(subject)
+    else:
+        yield from _cpu(subject)
+
+
+def _cuda(subject: Subject) -> Iterator[Reading]:
+    device = torch.device(subject.device)
+    torch.cuda.synchronize(device)
+    torch.cuda.reset_peak_memory_stats(device)
+    subject.run()
+    torch.cuda.synchronize(device)
+    yield Reading(Metric("cuda_peak_allocated_bytes", "B"), (torch.cuda.max_memory_allocated(device),))
+    yield Reading(Metric("cuda_peak_reserved_bytes", "B"), (torch.cuda.max_memory_reserved(device),))
+    used = nvml.process_bytes(device, os.getpid())
+    if used is not None:
+        yield Reading(Metric("cuda_process_bytes", "B"), (used,))
+    yield from _parts("cuda_peak_allocated_bytes", allocations.record(subject))
+
+
+def _cpu(subject: Subject) -> Iterator[Reading]:
+    peak_rss = _peak_rss_of_a_call(subject)
+    if peak_rss is not None:
+        yield Reading(Metric("cpu_peak_rss_bytes", "B"), (peak_rss,))
+    timeline = allocations.record(subject)
+    yield Reading(Metric("cpu_peak_tensor_bytes", "B"), (timeline.peak,))
+    yield from _parts("cpu_peak_tensor_bytes", timeline)
+
+
+def _parts(name: str, timeline: allocations.Timeline) -> Iterator[Reading]:
+    """What stood at the peak, by kind and by the stage that made it; either sums to the peak."""
+    at_peak = timeline.at_peak()
+    for place, parts in enumerate((allocations.KINDS, (*STAGES, OTHER))):
+        for part in parts:
+            size = sum(size for holder, size in at_peak.items() if holder[place] == part)
+            yield Reading(Metric(f"{name}_{part}", "B"), (size,))
+
+
+def _peak_rss_of_a_call(subject: Subject) -> int | None:
+    """The process's high-water mark of resident memory over one call, libraries included, where Linux tells it."""
+    try:
+        CLEAR_REFS.write_text("5")
+        subject.run()
+        mark = re.search(r"VmHWM:\s+(\d+) kB", STATUS.read_text())
+    except OSError:
+        return None
+    return int(mark.group(1)) * 1024 if mark else None

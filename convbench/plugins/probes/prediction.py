@@ -1,0 +1,25 @@
+"""The peak memory that the shapes alone predict, beside the measured one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from convbench.core.errors import CaseFailed
+from convbench.core.record import Finding, Metric, Protocol, Reading
+from convbench.core.registry import probes
+from convbench.measure.memory.prediction import predict
+from convbench.measure.probes import static
+from convbench.measure.stages.hooks import is_compiled
+from convbench.models.subject import Subject
+
+
+@probes.register("prediction")
+@static
+def prediction(subject: Subject, protocol: Protocol) -> Iterator[Reading | Finding]:
+    """Predicted peak of tensor bytes, exact up to what libraries keep to themselves; nothing for a compiled case."""
+    if is_compiled(subject.case):
+        return
+    try:
+        yield Reading(Metric("predicted_peak_bytes", "B"), (predict(subject.case).peak,))
+    except CaseFailed as error:
+        yield Finding("not_predicted", "note", {"reason": str(error)})

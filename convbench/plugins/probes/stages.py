@@ -1,0 +1,154 @@
+"""Seconds of a call by stage, from passes of their own between plain ones: the latency's samples know nothing of it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import pairwise
+from statistics import median
+from typing import Any
+
+import torch
+
+from convbench.core.record import STAGES, Finding, Metric, Parts, Protocol, Reading
+from convbench.core.registry import probes
+from convbench.core.statistics import median_interval
+from convbench.measure.stages.compiled import compiled_split
+from convbench.measure.stages.hooks import call, is_compiled, listening
+from convbench.measure.stages.spans import GRAPHS, OTHER, PHASES
+from convbench.measure.timing import clock_for
+from convbench.models.subject import Subject
+from convbench.models.training_step import TrainingStep
+
+TOLERANCE = 0.05
+SHARE_OF_TIME = 0.3
+MIN_PASSES, MAX_PASSES = 6, 40
+OPTIMIZER = "optimizer"
+Split = dict[str, float]
+Splitter = Callable[[Subject], Split]
+
+
+@probes.register("stages")
+def stages(subject: Subject, protocol: Protocol) -> Iterator[Reading | Finding]:
+    """Time of backbone, reducer, LSTM, head and training's optimizer; of compiled cases what their trace can attribute.
+
+    Plain and split passes alternate. A warning says where the stages do not add up to the plain ones within 5 %.
+    """
+    compiled = is_compiled(subject.case)
+    optimizer = (OPTIMIZER,) if isinstance(subject.run, TrainingStep) else ()
+    named = (*((GRAPHS, "lstm") if compiled else STAGES), *optimizer)
+    split = compiled_split if compiled else split_by_hooks
+    plain, splits = _alternate(subject, split, SHARE_OF_TIME * protocol.max_time)
+    for stage in (*named, OTHER):
+        yield Reading(Metric(f"latency_s_{stage}", "s"), tuple(split.get(stage, 0.0) for split in splits))
+    counted = (*named, OTHER) if compiled else named
+    sums = [sum(split.get(stage, 0.0) for stage in counted) for split in splits]
+    share = median_interval([both / whole for both, whole in zip(sums, plain, strict=True)])
+    if share.high < 1 - TOLERANCE or share.low > 1 + TOLERANCE:
+        yield Finding("stages_do_not_add_up", data={"stages": median(sums), "whole": median(plain)})
+
+
+@probes.register("phases")
+def phases(subject: Subject, protocol: Protocol) -> Iterator[Reading]:
+    """Training's seconds forward, backward and in the optimizer; nothing for other scenarios."""
+    if not isinstance(subject.run, TrainingStep):
+        return
+    until = time.perf_counter() + SHARE_OF_TIME * protocol.max_time
+    passes: list[Split] = []
+    while _go_on(len(passes), until):
+        watch = Stopwatch(subject)
+        call(subject, watch.phase)
+        passes.append(watch.seconds())
+    for phase in PHASES:
+        yield Reading(Metric(f"{phase}_s", "s"), tuple(one[phase] for one in passes))
+
+
+class Stopwatch:
+    """A listener that keeps the moment at which each stage begins, on the host's clock or as events of a GPU.
+
+    In a model that we assemble, a stage's input is freed and its output handed on before the next stage begins: that is
+    the earlier one's time. What lies between the stages of a user's own model is ``other``.
+    """
+
+    def __init__(self, subject: Subject) -> None:
+        self.device = torch.device(subject.device)
+        self.last = STAGES if not isinstance(subject.case.architecture, Parts) else STAGES[-1:]
+        self.moments: list[tuple[Any, str]] = []
+        self.forward: list[str] = []
+        self.around = OTHER
+
+    def enters(self, stage: str) -> None:
+        self.forward.append(stage)
+        self._mark(stage)
+
+    def leaves(self, stage: str, _outputs: list[torch.Tensor]) -> None:
+        self.forward.pop()
+        if self.forward or stage in self.last:
+            self._mark(self.forward[-1] if self.forward else self.around)
+
+    def reverses(self, stage: str) -> None:
+        self.around = stage
+        self._mark(stage)
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """The whole of a phase is its own until a stage begins in it."""
+        self._mark(name)
+        yield
+        self.around = OTHER
+        self._mark(OTHER)
+
+    def seconds(self) -> Split:
+        """Seconds by stage; what belongs to none, under the name of its phase."""
+        moments = self._times()
+        split: Split = dict.fromkeys((stage for _, stage in moments), 0.0)
+        for (begin, stage), (end, _) in pairwise(moments):
+            split[stage] += end - begin
+        return split
+
+    def _mark(self, stage: str) -> None:
+        if self.device.type == "cuda":
+            event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+            event.record()
+            self.moments.append((event, stage))
+        else:
+            self.moments.append((time.perf_counter_ns(), stage))
+
+    def _times(self) -> list[tuple[float, str]]:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+            first = self.moments[0][0]
+            return [(first.elapsed_time(event) * 1e-3, stage) for event, stage in self.moments]
+        return [(moment * 1e-9, stage) for moment, stage in self.moments]
+
+
+def _alternate(subject: Subject, split: Splitter, seconds: float) -> tuple[list[float], list[Split]]:
+    """Seconds of plain passes, and of as many split ones taken right after each."""
+    clock, until = clock_for(subject.device, subject.run), time.perf_counter() + seconds
+    plain: list[float] = []
+    splits: list[Split] = []
+    split(subject)
+    while _go_on(len(splits), until):
+        plain.append(_device_or_host(clock.time, subject.run))
+        splits.append(split(subject))
+    return plain, splits
+
+
+def split_by_hooks(subject: Subject) -> Split:
+    """One call with hooks on its stages; its seconds by stage."""
+    watch = Stopwatch(subject)
+    with listening(subject, watch):
+        call(subject, watch.phase)
+    split = watch.seconds()
+    rest = sum(split.pop(phase, 0.0) for phase in PHASES[:2])
+    return split | {OTHER: split.get(OTHER, 0.0) + rest}
+
+
+def _device_or_host(timed: Callable[..., Any], run: Callable[[], Any]) -> float:
+    sample = timed(run)
+    return float(sample.host if sample.device is None else sample.device)
+
+
+def _go_on(passes: int, until: float) -> bool:
+    return passes < MIN_PASSES or (passes < MAX_PASSES and time.perf_counter() < until)

@@ -1,0 +1,28 @@
+"""Attention pool: content at learned places."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from convbench.core.option_types import Count
+from convbench.core.record import Features
+from convbench.core.registry import reducers
+
+
+class AttentionPool(nn.Module):
+    """Weighted mean of the cells for each head, weights a softmax of a 1x1 conv: (N, C, H, W) -> (N, heads*C)."""
+
+    def __init__(self, channels: int, heads: int) -> None:
+        super().__init__()
+        self.score = nn.Conv2d(channels, heads, kernel_size=1)
+
+    def forward(self, maps: torch.Tensor) -> torch.Tensor:
+        weights: torch.Tensor = self.score(maps).flatten(2).softmax(dim=-1)
+        return (weights.to(maps.dtype) @ maps.flatten(2).transpose(1, 2)).flatten(1)
+
+
+@reducers.register("attention")
+def attention(features: Features, lstm_input: int | None, *, heads: Count = 4) -> nn.Module:
+    """Softmax-weighted mean of the cells, one per head: D = heads*C; order-free content at learned places."""
+    return AttentionPool(features.channels, heads)

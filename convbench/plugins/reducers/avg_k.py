@@ -1,0 +1,16 @@
+"""Adaptive average pool to k x k cells: coarse layout, k is the dial."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from convbench.core.option_types import Count
+from convbench.core.record import Features
+from convbench.core.registry import reducers
+from convbench.plugins.reducers import average_cells, in_sequence
+
+
+@reducers.register("avg-k")
+def avg_k(features: Features, lstm_input: int | None, *, k: Count = 4) -> nn.Module:
+    """Mean of each of k x k cells: D = C*k*k; k=1 is gap, k = the map's side is flatten."""
+    return in_sequence(average_cells(features, k))

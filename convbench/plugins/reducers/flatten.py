@@ -1,0 +1,14 @@
+"""Flatten: every value of the feature map is an LSTM input."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from convbench.core.record import Features
+from convbench.core.registry import reducers
+
+
+@reducers.register("flatten")
+def flatten(features: Features, lstm_input: int | None) -> nn.Module:
+    """Every value of the feature map: D = C*H*W, nothing lost, position-specific LSTM weights."""
+    return nn.Flatten()

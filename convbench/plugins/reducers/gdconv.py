@@ -1,0 +1,17 @@
+"""Global depthwise convolution: GAP with learned weights over space."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from convbench.core.record import Features
+from convbench.core.registry import reducers
+from convbench.plugins.reducers import in_sequence
+
+
+@reducers.register("gdconv")
+def gdconv(features: Features, lstm_input: int | None, *, activation: bool = False) -> nn.Module:
+    """Learned spatial weights for each channel: D = C (MobileFaceNet 2018)."""
+    channels, height, width = features
+    weigh = nn.Conv2d(channels, channels, kernel_size=(height, width), groups=channels)
+    return in_sequence([weigh, nn.Flatten(), *([nn.ReLU()] if activation else [])])

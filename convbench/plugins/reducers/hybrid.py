@@ -1,0 +1,16 @@
+"""GAP, then a fully connected layer: the article's combination."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from convbench.core.record import Features
+from convbench.core.registry import reducers
+from convbench.plugins.reducers import free_size, in_sequence
+
+
+@reducers.register("hybrid")
+def hybrid(features: Features, lstm_input: int | None, *, activation: bool = False) -> nn.Module:
+    """GAP and a fully connected layer: D is free; without the activation it folds into the LSTM."""
+    mix = nn.Linear(features.channels, free_size("hybrid", lstm_input))
+    return in_sequence([nn.AdaptiveAvgPool2d(1), nn.Flatten(), mix, *([nn.ReLU()] if activation else [])])

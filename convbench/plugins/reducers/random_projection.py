@@ -1,0 +1,33 @@
+"""Frozen random projection: the control that separates the size D from learning."""
+
+from __future__ import annotations
+
+from math import prod
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from convbench.core.record import Features
+from convbench.core.registry import reducers
+from convbench.plugins.reducers import free_size
+
+
+class RandomProjection(nn.Module):
+    """R vec(x) / sqrt(D) with a fixed Gaussian R (Johnson-Lindenstrauss): (N, C, H, W) -> (N, D)."""
+
+    affine = True
+    matrix: torch.Tensor
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.register_buffer("matrix", torch.randn(outputs, inputs) / outputs**0.5)
+
+    def forward(self, maps: torch.Tensor) -> torch.Tensor:
+        return F.linear(maps.flatten(1), self.matrix)
+
+
+@reducers.register("random-projection")
+def random_projection(features: Features, lstm_input: int | None) -> nn.Module:
+    """A frozen Gaussian matrix: D is free, no parameters to learn; the control for every learned reducer."""
+    return RandomProjection(prod(features), free_size("random-projection", lstm_input))

@@ -1,0 +1,40 @@
+"""Spatial softmax: where each channel peaks."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from convbench.core.option_types import Count
+from convbench.core.record import Features
+from convbench.core.registry import reducers
+from convbench.plugins.reducers import free_size, in_sequence
+
+
+class SpatialSoftmax(nn.Module):
+    """Expected (x, y) of a softmax over each channel's map, in [-1, 1]: (N, C, H, W) -> (N, 2C)."""
+
+    grid: torch.Tensor
+
+    def __init__(self, height: int, width: int) -> None:
+        super().__init__()
+        y, x = torch.meshgrid(torch.linspace(-1, 1, height), torch.linspace(-1, 1, width), indexing="ij")
+        self.register_buffer("grid", torch.stack((x.flatten(), y.flatten()), dim=1))
+
+    def forward(self, maps: torch.Tensor) -> torch.Tensor:
+        return (maps.flatten(2).softmax(dim=-1) @ self.grid.to(maps.dtype)).flatten(1)
+
+
+@reducers.register("spatial-softmax")
+def spatial_softmax(
+    features: Features, lstm_input: int | None, *, keypoints: Count | None = None, linear: bool = False
+) -> nn.Module:
+    """Expected position of each channel's peak: D = 2C, or 2*keypoints after a 1x1 conv (Finn 2015).
+
+    ``linear`` puts a fully connected layer to ``lstm_input`` after it, as robomimic does.
+    """
+    softmax = SpatialSoftmax(features.height, features.width)
+    points = keypoints or features.channels
+    squeeze = [nn.Conv2d(features.channels, points, kernel_size=1)] if keypoints else []
+    mix = [nn.Linear(2 * points, free_size("spatial-softmax(linear=true)", lstm_input))] if linear else []
+    return in_sequence([*squeeze, softmax, *mix])

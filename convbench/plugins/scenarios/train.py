@@ -1,0 +1,13 @@
+"""Training: forward, loss, backward and the optimizer's step on one clip, over and over."""
+
+from __future__ import annotations
+
+from convbench.core.registry import scenarios
+from convbench.models.subject import Subject
+from convbench.models.training_step import TrainingStep
+
+
+@scenarios.register("train")
+def train(subject: Subject) -> TrainingStep:
+    """A training step: forward, mean-square loss, backward, Adam (another with the variant ``optimizer``)."""
+    return TrainingStep(subject)

@@ -1,0 +1,50 @@
+"""Two digits of two sizes, next to each other: where the larger is. What and where, bound together.
+
+The pair is moved as a whole and stays inside the canvas. What a padded convolution makes of the borders tells a
+pooled map some of it, more than the axis alone, which would be worth one half.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+import torch
+
+from convbench.core.record import Clip, Training
+from convbench.core.registry import tasks
+from convbench.measure.quality.data import Labelled, Splits
+from convbench.measure.quality.digits import BOX, Digits, box, drawn, in_channels, stamp
+from convbench.measure.quality.splitting import balanced
+
+SIDES = ("left", "right", "above", "below")
+OFFSETS = np.array([(0, 1), (0, -1), (1, 0), (-1, 0)])
+"""From the larger digit to the smaller, (y, x), by the side that the larger is on."""
+
+LARGER, SMALLER, FURTHEST = BOX, 0.3, 0.125
+"""Shares of the canvas's shorter side: the digits' boxes, and the most there is between them."""
+
+
+@tasks.register("binding")
+def binding(clip: Clip, training: Training, seed: int) -> Splits:
+    """On which of 4 sides of the smaller digit the larger one is; nothing moves."""
+    return drawn(partial(_draw, clip), SIDES, training, seed)
+
+
+def _draw(clip: Clip, digits: Digits, count: int, rng: np.random.Generator) -> Labelled:
+    labels = balanced(count, len(SIDES), rng)
+    larger, smaller = box(clip, LARGER), box(clip, SMALLER)
+    between = rng.integers(1 + _most_between(clip), size=count)
+    towards = ((larger + smaller + 1) // 2 + between)[:, None] * OFFSETS[labels] + larger // 2 - smaller // 2
+    first = np.maximum(0, -towards)
+    last = np.minimum(np.array((clip.height, clip.width)) - larger, (clip.height, clip.width) - towards - smaller)
+    corners = rng.integers(first, last + 1)
+    canvas = torch.zeros(count, clip.frames, clip.height, clip.width)
+    for size, at in ((larger, corners), (smaller, corners + towards)):
+        chosen = rng.integers(len(digits.labels), size=count)
+        stamp(canvas, digits.scaled(size)[chosen], at[:, None])
+    return Labelled(in_channels(canvas, clip), torch.from_numpy(labels))
+
+
+def _most_between(clip: Clip) -> int:
+    return round(FURTHEST * min(clip.height, clip.width))

@@ -1,0 +1,40 @@
+"""One digit drifts over a torus: which digit. Its position tells nothing, so pooling it away loses nothing."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from typing import Annotated
+
+import numpy as np
+import torch
+from pydantic import Field
+
+from convbench.core.option_types import Count
+from convbench.core.record import Clip, Training
+from convbench.core.registry import tasks
+from convbench.measure.quality.data import Labelled, Splits
+from convbench.measure.quality.digits import CLASSES, Digits, drawn
+from convbench.measure.quality.drift import STEPS, drift, start
+from convbench.measure.quality.splitting import balanced
+
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+@tasks.register("identity")
+def identity(
+    clip: Clip, training: Training, seed: int, *, jitter: Share = 1.0, train_clips: Count | None = None
+) -> Splits:
+    """Which of 10 digits drifts over a torus; jitter: how much of the canvas it may start in (0: the centre).
+
+    ``train_clips`` is how many there are to learn from, where that is not what the suite's training says.
+    """
+    training = replace(training, train_clips=train_clips or training.train_clips)
+    return drawn(partial(_draw, clip, jitter), CLASSES, training, seed)
+
+
+def _draw(clip: Clip, jitter: float, digits: Digits, count: int, rng: np.random.Generator) -> Labelled:
+    labels = balanced(count, len(CLASSES), rng)
+    chosen = digits.of_classes(labels, rng)
+    steps = STEPS[rng.integers(len(STEPS), size=count)]
+    return Labelled(drift(clip, digits, chosen, start(clip, count, jitter, rng), steps), torch.from_numpy(labels))

@@ -1,0 +1,64 @@
+"""The user's clips in a folder of .npz files: ``clip`` and ``label`` in each, or ``clips`` and ``labels``."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from convbench.core.errors import ConvbenchError
+from convbench.core.record import Clip, Training
+from convbench.core.registry import tasks
+from convbench.measure.quality.data import Splits
+from convbench.measure.quality.user_clips import Sample, held, split
+from convbench.plugins.tasks.folders import entries, folder
+
+
+@tasks.register("npz-folder")
+def npz_folder(clip: Clip, training: Training, seed: int, *, path: str) -> Splits:
+    """Your clips in the .npz files of a folder: clip and label in each file, or clips and labels."""
+    root = folder(path, "npz-folder")
+    files = [file for file in entries(root) if file.suffix == ".npz"]
+    if not files:
+        raise ConvbenchError(f"{root} has no .npz file: save clips there with numpy.savez(file, clip=..., label=...)")
+    samples = [sample for file in files for sample in _samples(file, clip)]
+    return split(samples, clip, training, seed, str(root))
+
+
+def _samples(file: Path, clip: Clip) -> Iterator[Sample]:
+    arrays = _arrays(file)
+    if {"clip", "label"} <= arrays.keys():
+        yield held(arrays["clip"], arrays["label"], clip, str(file))
+        return
+    if not {"clips", "labels"} <= arrays.keys():
+        raise ConvbenchError(
+            f"{file} holds {', '.join(sorted(arrays)) or 'nothing'}: save clip and label, or clips and labels, in it"
+        )
+    clips, labels = arrays["clips"], arrays["labels"]
+    if labels.ndim != 1 or clips.ndim < 1 or len(clips) != len(labels):
+        raise ConvbenchError(
+            f"{file} has clips of shape {clips.shape} and labels of shape {labels.shape}: save as many labels as clips"
+        )
+    for i, (frames, label) in enumerate(zip(clips, labels, strict=True)):
+        yield held(frames, label, clip, f"{file}, clip {i}")
+
+
+def _arrays(file: Path) -> dict[str, np.ndarray[Any, Any]]:
+    try:
+        with np.load(file, allow_pickle=False) as loaded:
+            return {key: _array(loaded, key, file) for key in loaded.files}
+    except (OSError, EOFError, ValueError, AttributeError, TypeError, zipfile.BadZipFile) as error:
+        raise ConvbenchError(f"{file} is no readable .npz file: {error}; write it with numpy.savez") from error
+
+
+def _array(loaded: Any, key: str, file: Path) -> np.ndarray[Any, Any]:
+    try:
+        array: np.ndarray[Any, Any] = loaded[key]
+    except ValueError as error:
+        raise ConvbenchError(
+            f"{file}: {key} cannot be read: {error}; save an array of uint8, floats, ints or text (no dtype object)"
+        ) from error
+    return array

@@ -1,0 +1,52 @@
+"""Three digits flash one after another: which came first. Needs memory, not space: the LSTM's size, not its input's."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+import torch
+
+from convbench.core.record import Clip, Training
+from convbench.core.registry import tasks
+from convbench.measure.quality.data import Labelled, Splits
+from convbench.measure.quality.digits import CLASSES, Digits, at_least, box, drawn, in_channels, stamp
+from convbench.measure.quality.splitting import Indices, balanced
+
+FLASHES = 3
+
+
+@tasks.register("order")
+def order(clip: Clip, training: Training, seed: int) -> Splits:
+    """Which of 10 digits flashes first of three different ones, near the centre, blanks between."""
+    at_least(FLASHES, clip, f"order flashes {FLASHES} digits")
+    return drawn(partial(_draw, clip), CLASSES, training, seed)
+
+
+def _draw(clip: Clip, digits: Digits, count: int, rng: np.random.Generator) -> Labelled:
+    labels = balanced(count, len(CLASSES), rng)
+    size = box(clip)
+    images = digits.scaled(size)
+    canvas = torch.zeros(count, clip.frames, clip.height, clip.width)
+    for shown, times in zip(_different(labels, rng), flashes(clip.frames), strict=True):
+        corners = _near_centre(clip, size, count, rng)
+        stamp(canvas[:, times], images[digits.of_classes(shown, rng)], corners)
+    return Labelled(in_channels(canvas, clip), torch.from_numpy(labels))
+
+
+def flashes(frames: int) -> list[slice]:
+    """Which frames show each digit: the frames in thirds, the last of a third blank where it has more than one."""
+    thirds = np.array_split(np.arange(frames), FLASHES)
+    return [slice(int(third[0]), int(third[0]) + max(1, len(third) - 1)) for third in thirds]
+
+
+def _different(first: Indices, rng: np.random.Generator) -> list[Indices]:
+    """The classes of the digits in turn, no two of a clip alike."""
+    others = rng.permuted(np.tile(np.arange(1, len(CLASSES)), (len(first), 1)), axis=1)[:, : FLASHES - 1]
+    return [first, *((first + others[:, i]) % len(CLASSES) for i in range(FLASHES - 1))]
+
+
+def _near_centre(clip: Clip, size: int, count: int, rng: np.random.Generator) -> Indices:
+    reach = min(clip.height, clip.width) // 8
+    centre = (np.array((clip.height, clip.width)) - size) // 2
+    return centre + rng.integers(-reach, reach + 1, size=(count, 1, 2))

@@ -1,0 +1,23 @@
+"""The C allocator behind CPU tensors: it decides how many pages are mapped anew at every call."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from convbench.core.errors import Unavailable
+from convbench.core.registry import variants
+from convbench.measure.machine import malloc as glibc
+from convbench.measure.machine.allocators import PACKAGES, Name, preload
+from convbench.models.subject import Subject
+from convbench.models.variants import starts_with
+
+
+@variants.register("allocator")
+@starts_with(preload)
+def allocator(subject: Subject, *, malloc: Name = "glibc-arena") -> Subject:
+    """glibc, glibc-arena (keeps freed memory instead of returning it to the system), jemalloc or tcmalloc."""
+    if malloc == "glibc-arena":
+        glibc.become(glibc.KEPT)
+    elif malloc in PACKAGES and PACKAGES[malloc][0] not in Path("/proc/self/maps").read_text():
+        raise Unavailable(f"{malloc} is not in this process: run it isolated, so that it can be preloaded")
+    return subject

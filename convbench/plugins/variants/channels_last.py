@@ -1,0 +1,17 @@
+"""channels_last: the model and the clip in NHWC memory order."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+
+from convbench.core.registry import variants
+from convbench.models.subject import Subject
+
+
+@variants.register("channels_last")
+def channels_last(subject: Subject) -> Subject:
+    """Convolution weights and frames in NHWC order; the clip is stored so once, outside what is timed."""
+    model = subject.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return replace(subject, model=model, inputs=subject.inputs.channels_last())

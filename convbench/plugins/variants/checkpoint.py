@@ -1,0 +1,35 @@
+"""Activation checkpointing: feature maps are computed again in the backward pass instead of being kept."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from torch.utils.checkpoint import checkpoint
+
+from convbench.core.errors import CaseFailed
+from convbench.core.registry import variants
+from convbench.models.network import stage_modules
+from convbench.models.subject import Subject
+from convbench.models.variants import only_in
+
+
+@variants.register("checkpoint")
+@only_in("train")
+def checkpointed(subject: Subject, *, stage: str = "backbone") -> Subject:
+    """Training with torch.utils.checkpoint around a stage (backbone): less memory for one more forward pass of it."""
+    names = stage_modules(subject.case, subject.model).get(stage, ())
+    if not names:
+        raise CaseFailed("error", f"has no stage {stage!r} to checkpoint: name its submodule under stages")
+    for name in names:
+        _checkpoint(subject.model.get_submodule(name))
+    return subject
+
+
+def _checkpoint(module: nn.Module) -> None:
+    """Wrap a module's forward in place, so that its name, its parameters and its hooks stay what they were."""
+    forward = module.forward
+
+    def again(*args: torch.Tensor) -> object:
+        return checkpoint(forward, *args, use_reentrant=False)
+
+    module.forward = again

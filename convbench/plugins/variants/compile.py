@@ -1,0 +1,37 @@
+"""torch.compile in its modes, with the LSTM captured or not."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Literal
+
+import torch
+
+from convbench.core.errors import Unavailable
+from convbench.core.registry import variants
+from convbench.measure.machine.toolchain import missing_tool
+from convbench.models.subject import Subject
+
+
+@variants.register("compile")
+def compiled(
+    subject: Subject,
+    *,
+    mode: Literal["default", "reduce-overhead", "max-autotune"] = "default",
+    rnn: bool = False,
+) -> Subject:
+    """torch.compile; by default dynamo leaves the LSTM out, ``rnn=true`` captures it at the price of compile time."""
+    if subject.device == "cpu":
+        _needs_toolchain()
+    allow_rnn(rnn)
+    return replace(subject, forward=torch.compile(subject.forward, mode=mode))
+
+
+def _needs_toolchain() -> None:
+    if missing := missing_tool():
+        raise Unavailable(f"torch.compile cannot build here: {missing}")
+
+
+def allow_rnn(allowed: bool) -> None:
+    """Whether dynamo traces into LSTM and GRU in this process."""
+    torch._dynamo.config.allow_rnn = allowed

@@ -1,0 +1,48 @@
+"""Small labels beside marks, each where it covers the fewest others: right or left, above or below."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from matplotlib.axes import Axes as MplAxes
+
+from convbench.report.drawing.style import TEXT
+
+SIZE, LETTER, LINE = 8.5, 5.0, 10.0
+OFFSETS = [(side, height) for height in (4, -11, 15, -22, 26, -33, 37, -44) for side in (1, -1)]
+APART = 6.0
+
+
+class Box(NamedTuple):
+    """Left, bottom, right and top in points."""
+
+    left: float
+    bottom: float
+    right: float
+    top: float
+
+    def covers(self, other: Box) -> bool:
+        return (
+            self.left < other.right and other.left < self.right and self.bottom < other.top and other.bottom < self.top
+        )
+
+
+def label(axes: MplAxes, places: Sequence[tuple[float, float]], words: Sequence[str]) -> None:
+    """Write the words beside their places (data coordinates), whose scales and limits are already set."""
+    pixels = [tuple(map(float, axes.transData.transform(place))) for place in places]
+    frame = axes.bbox
+    taken = [Box(x - 4, y - 4, x + 4, y + 4) for x, y in pixels]
+    for place, (x, y), text in sorted(zip(places, pixels, words, strict=True), key=lambda one: -one[1][1]):
+        tried = [(_box(x, y, side, height, text), side, height) for side, height in OFFSETS]
+        inside = [one for one in tried if one[0].left > frame.x0 - 4 and one[0].right < frame.x1 + 12] or tried
+        box, side, height = min(inside, key=lambda one: sum(one[0].covers(other) for other in taken))
+        taken.append(box)
+        axes.annotate(text, place, xytext=(APART * side, height), textcoords="offset points", fontsize=SIZE, color=TEXT,
+                      ha="left" if side > 0 else "right")  # fmt: skip
+
+
+def _box(x: float, y: float, side: int, height: float, text: str) -> Box:
+    width = LETTER * len(text)
+    left = x + APART if side > 0 else x - APART - width
+    return Box(left, y + height, left + width, y + height + LINE)

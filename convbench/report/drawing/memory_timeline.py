@@ -1,0 +1,35 @@
+"""Memory over one call of a profiled case, with its peak."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+from convbench.report.drawing import Drawing, scales
+from convbench.report.drawing.style import HUES, MUTED, TEXT, canvas, short
+
+MEBI = 2**20
+
+
+def memory_timeline(case: str, points: Sequence[Sequence[float]], peak: float) -> Drawing:
+    """Bytes alive after each allocation and release: ``points`` are (seconds since the start, bytes)."""
+    axes = canvas(height=200, left=58, right=14, top=14, bottom=40)
+    moments, alive = [1e3 * at for at, _ in points], [size / MEBI for _, size in points]
+    axes.step(moments, alive, where="post", color=HUES[0], linewidth=1.2)
+    axes.axhline(peak / MEBI, color=MUTED, linewidth=0.8, linestyle=(0, (4, 3)))
+    axes.set_ylim(0, 1.15 * peak / MEBI)
+    axes.set_xlim(0, max(moments) or 1.0)
+    axes.text(
+        0.01, 0.96, f"peak {scales.label(peak, 'B', 3)}", transform=axes.transAxes, va="top", fontsize=9, color=TEXT
+    )
+    axes.set_xlabel("ms since the call began (profiled)", fontsize=9)
+    axes.set_ylabel("MiB alive · lower is better", fontsize=9)
+    return Drawing(
+        name=f"memory-{hashlib.sha256(case.encode('utf-8', 'replace')).hexdigest()[:8]}",
+        title=f"Memory of {short(case, 70)}",
+        caption=(
+            "How to read this: bytes of tensors alive after each allocation and release of one call. It starts with "
+            "what is held between calls (weights, inputs, the optimizer's state). Profiled calls take longer."
+        ),
+        figure=axes.figure,  # type: ignore[arg-type]
+    )

@@ -1,0 +1,53 @@
+"""Ratios by reducer around 1: what gains over eager and runs side by side are drawn with."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+
+from matplotlib.axes import Axes as MplAxes
+
+from convbench.core.statistics import Interval
+from convbench.report.drawing import scales
+from convbench.report.drawing.style import AREA, MUTED, TEXT, WEIGHT, canvas, look, short
+
+FEW = 12
+"""Up to this many ratios a reducer has each of them drawn; above it their median and their extremes are."""
+
+
+def ends(ratios: Iterable[Interval]) -> tuple[float, float]:
+    """Limits of the axis: all finite bounds, and 1."""
+    return scales.limits([1.0, *(end for ratio in ratios for end in ratio if math.isfinite(end) and end > 0)])
+
+
+def draw(rows: Mapping[str, Sequence[Interval]], limits: tuple[float, float], middle: float, label: str) -> MplAxes:
+    """A row per reducer; ``middle`` is dotted. The scatter of the n-th row has the gid ``marks-n``."""
+    axes = canvas(height=62 + 20 * len(rows), left=114, right=12, top=8, bottom=40, width=350)
+    axes.set_ylim(len(rows) - 0.5, -0.5)
+    scales.log_axis(axes, "x", limits, "×")
+    axes.axvline(1, color=TEXT, linewidth=1)
+    axes.axvline(middle, color=MUTED, linewidth=1, linestyle=(0, (2, 3)))
+    for row, (name, ratios) in enumerate(rows.items()):
+        _row(axes, row, name, ratios)
+    axes.set_yticks(range(len(rows)), [short(name, 20) for name in rows], fontsize=9)
+    axes.tick_params(length=0)
+    axes.spines["left"].set_visible(False)
+    axes.set_xlabel(label, color=TEXT)
+    return axes
+
+
+def _row(axes: MplAxes, row: int, name: str, ratios: Sequence[Interval]) -> None:
+    colour, marker = look(name)
+    shown = _shown(ratios)
+    for one in shown:
+        if one.bounded:
+            axes.plot([one.low, one.high], [row, row], color=colour, linewidth=1.4, alpha=0.7, solid_capstyle="butt")
+    axes.scatter([one.median for one in shown], [row] * len(shown), s=AREA * WEIGHT.get(marker, 1.0), marker=marker,
+                 color=colour, zorder=3, gid=f"marks-{row}")  # fmt: skip
+
+
+def _shown(ratios: Sequence[Interval]) -> Sequence[Interval]:
+    if len(ratios) <= FEW:
+        return ratios
+    ordered = sorted(ratio.median for ratio in ratios)
+    return [Interval(ordered[len(ordered) // 2], ordered[0], ordered[-1])]

@@ -1,0 +1,71 @@
+"""Log axes that read well: where the ticks are and what they say. The page's script has the same rules for zooming."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+from matplotlib.axes import Axes as MplAxes
+
+from convbench.report.drawing.style import GRID
+
+BINARY = {"B", "size"}
+PREFIXES = ((1e-9, "n"), (1e-6, "µ"), (1e-3, "m"), (1.0, ""), (1e3, "k"), (1e6, "M"), (1e9, "G"), (1e12, "T"))
+BINARY_PREFIXES = ((1.0, "B"), (2.0**10, "KiB"), (2.0**20, "MiB"), (2.0**30, "GiB"), (2.0**40, "TiB"))
+
+
+def limits(values: Iterable[float]) -> tuple[float, float]:
+    """Ends of a log axis that leave 5 % of room around the values (all positive); (1, 10) without any."""
+    found = list(values)
+    if not found:
+        return (1.0, 10.0)
+    low, high = math.log(min(found)), math.log(max(found))
+    room = max(0.05 * (high - low), 0.2)
+    return (math.exp(low - room), math.exp(high + room))
+
+
+def ticks(low: float, high: float, unit: str) -> list[float]:
+    """Round values between the ends: powers of two for sizes and bytes, else decades with more between if few fit."""
+    if unit in BINARY:
+        first, last = math.ceil(math.log2(low)), math.floor(math.log2(high))
+        step = max(1, math.ceil((last - first + 1) / 8))
+        start = math.ceil(first / step) * step
+        found = [2.0**power for power in range(start, last + 1, step)]
+    else:
+        first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
+        span = math.log10(high / low)
+        mantissas = (1, 1.5, 2, 3, 5, 7) if span < 0.9 else (1, 2, 5) if span < 2.7 else (1,)
+        found = [m * 10.0**e for e in range(first, last + 1) for m in mantissas]
+        found = [value for value in found if low <= value <= high]
+    return found if len(found) >= 2 else _even(low, high)
+
+
+def label(value: float, unit: str, significant: int = 4) -> str:
+    """A tick in human units: ``5 ms``, ``64 MiB``, ``10 M``, ``4,096``."""
+    if unit == "size":
+        return f"{value:,.6g}" if value % 1 else f"{value:,.0f}"
+    if unit == "×":
+        return f"{value:.3g}×"
+    prefixes = BINARY_PREFIXES if unit == "B" else PREFIXES
+    factor, prefix = next((p for p in reversed(prefixes) if value >= p[0] * 0.9995), prefixes[0])
+    return f"{value / factor:.{significant}g} {prefix}{'s' if unit == 's' else ''}".rstrip()
+
+
+def log_axis(axes: MplAxes, which: str, ends: tuple[float, float], unit: str) -> None:
+    """Make the x or y axis logarithmic between the ends, with our ticks and a faint grid."""
+    axis = axes.xaxis if which == "x" else axes.yaxis
+    (axes.set_xscale if which == "x" else axes.set_yscale)("log")
+    (axes.set_xlim if which == "x" else axes.set_ylim)(*ends)
+    places = ticks(*ends, unit)
+    axis.set_ticks(places, [label(place, unit) for place in places])
+    axis.set_ticks([], minor=True)
+    axis.grid(True, color=GRID, linewidth=0.8)
+    axis.set_tick_params(length=0, pad=5)
+    axis.set_gid(f"{which}axis")
+
+
+def _even(low: float, high: float) -> list[float]:
+    """Four or so evenly spaced round values, for a stretch too short for decades."""
+    step = 10 ** math.floor(math.log10((high - low) / 2))
+    step *= next((m for m in (5, 2, 1) if (high - low) / (m * step) >= 3), 1)
+    return [i * step for i in range(math.ceil(low / step), math.floor(high / step) + 1)]

@@ -1,0 +1,129 @@
+"""Two costs against each other: what the figures of trade-offs are drawn with."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+
+from matplotlib.axes import Axes as MplAxes
+
+from convbench.analysis.costs.selection import opening
+from convbench.analysis.results import COSTS, Result
+from convbench.report.drawing import scales
+from convbench.report.drawing.style import AREA, MUTED, PAPER, TEXT, WEIGHT, canvas, look
+
+UNITS = {"lstm_input": "size", **{cost.column: cost.unit for cost in COSTS}}
+WORDS = {"lstm_input": "LSTM input size", **{cost.column: cost.words for cost in COSTS}}
+
+
+class Points:
+    """Those of the results in view that have both values, with their places; ``view`` holds indices."""
+
+    def __init__(self, found: Sequence[Result], view: Sequence[int], x: str, y: str) -> None:
+        self.found, self.x, self.y = found, x, y
+        self.places: dict[int, tuple[float, float]] = {}
+        for index in view:
+            across, up = value(found[index], x), value(found[index], y)
+            if across and up:
+                self.places[index] = (across, up)
+
+    def by_series(self) -> dict[str, list[int]]:
+        groups: dict[str, list[int]] = defaultdict(list)
+        for index in self.places:
+            groups[self.found[index].series].append(index)
+        return dict(sorted(groups.items()))
+
+    def column(self, axis: int) -> list[float]:
+        return [place[axis] for place in self.places.values()]
+
+
+def in_view(found: Sequence[Result]) -> list[int]:
+    """The indices of what a reader is shown first."""
+    first = opening(found)
+    return [i for i, one in enumerate(found) if first and one in first and one.record.status == "ok"]
+
+
+def value(one: Result, column: str) -> float | None:
+    """A result's place on an axis; None where a log axis cannot show it."""
+    number = one.lstm_input if column == "lstm_input" else one.cost(column)
+    return number if number and number > 0 and math.isfinite(number) else None
+
+
+def frame(points: Points, x_ends: tuple[float, float]) -> MplAxes:
+    """Empty log axes, named with the direction that is better."""
+    axes = canvas()
+    scales.log_axis(axes, "x", x_ends, UNITS[points.x])
+    scales.log_axis(axes, "y", scales.limits(points.column(1)), UNITS[points.y])
+    axes.set_xlabel(heading(points.x), fontsize=10, gid="xlabel")
+    axes.text(-0.12, 1.03, heading(points.y), transform=axes.transAxes, fontsize=10, color=TEXT, gid="ylabel")
+    return axes
+
+
+def heading(column: str) -> str:
+    return WORDS[column] if column == "lstm_input" else f"{WORDS[column]} · lower is better"
+
+
+def marks(axes: MplAxes, points: Points) -> dict[str, list[int]]:
+    """Up to two scatters per reducer, eager ones hollow, and the intervals; the indices behind each scatter by gid."""
+    drawn = {}
+    for number, (series, indices) in enumerate(points.by_series().items()):
+        colour = look(series)[0]
+        lines(axes, _intervals(points, indices), colour, width=1.0, gid=f"bars-{number}")
+        eager = [i for i in indices if not points.found[i].case.variant]
+        varied = [i for i in indices if points.found[i].case.variant]
+        for kind, members, face in (("eager", eager, PAPER), ("varied", varied, colour)):
+            if members:
+                drawn[f"{kind}-{number}"] = members
+                _scatter(axes, [points.places[i] for i in members], series, face, f"{kind}-{number}")
+    return drawn
+
+
+def _scatter(axes: MplAxes, places: Sequence[tuple[float, float]], series: str, face: str, gid: str) -> None:
+    colour, marker = look(series)
+    axes.scatter(
+        [x for x, _ in places], [y for _, y in places], s=AREA * WEIGHT.get(marker, 1.0), marker=marker,
+        color=face, edgecolors=colour, linewidths=1.1, zorder=3, gid=gid,
+    )  # fmt: skip
+
+
+def lines(axes: MplAxes, pieces: Sequence[Sequence[tuple[float, float]]], colour: str, width: float, gid: str) -> None:
+    """Several broken lines as one artist."""
+    x = [v for piece in pieces for v in (*(place[0] for place in piece), math.nan)]
+    y = [v for piece in pieces for v in (*(place[1] for place in piece), math.nan)]
+    axes.plot(x, y, color=colour, linewidth=width, alpha=0.6, solid_capstyle="butt", gid=gid)
+
+
+def rings(axes: MplAxes, points: Points, fronts: Sequence[Sequence[int]]) -> None:
+    """The fronts: a stair through each, and a ring around its members."""
+    steps = [list(stairs([points.places[i] for i in front])) for front in fronts]
+    lines(axes, steps, MUTED, width=1.2, gid="front")
+    members = [points.places[i] for front in fronts for i in front]
+    axes.scatter(
+        [x for x, _ in members], [y for _, y in members],
+        s=3.2 * AREA, facecolors="none", edgecolors=TEXT, linewidths=0.9, zorder=4, gid="rings",
+    )  # fmt: skip
+
+
+def stairs(places: Sequence[tuple[float, float]]) -> Iterator[tuple[float, float]]:
+    """The corners of a stair through a front by rising x: along, then down or up."""
+    if places:
+        yield places[0]
+    for (_, before), (x, y) in pairwise(places):
+        yield (x, before)
+        yield (x, y)
+
+
+def _intervals(points: Points, indices: Sequence[int]) -> list[list[tuple[float, float]]]:
+    """Bars over the interval of the latency, where it is on an axis and bounded."""
+    bars = []
+    for i in indices:
+        interval, (x, y) = points.found[i].latency, points.places[i]
+        if interval is None or not interval.bounded or interval.low <= 0:
+            continue
+        if points.y == "latency":
+            bars.append([(x, interval.low), (x, interval.high)])
+        if points.x == "latency":
+            bars.append([(interval.low, y), (interval.high, y)])
+    return bars

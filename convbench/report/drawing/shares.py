@@ -1,0 +1,40 @@
+"""Linear axes of accuracies: percent at the ticks, and chance as a line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from matplotlib.axes import Axes as MplAxes
+
+from convbench.analysis.quality.qualities import Quality
+from convbench.report.drawing.style import GRID, MUTED, TEXT
+
+TICKS = (0.0, 0.25, 0.5, 0.75, 1.0)
+APART = 0.02
+
+
+def share_axis(axes: MplAxes, title: str) -> None:
+    """Make y an accuracy from 0 to 100 %, named with the direction that is better."""
+    axes.set_ylim(0, 1.03)
+    axes.set_yticks(TICKS, [f"{100 * tick:.0f} %" for tick in TICKS])
+    axes.yaxis.grid(True, color=GRID, linewidth=0.8)
+    axes.tick_params(axis="y", length=0, pad=5)
+    axes.annotate(
+        title, (0, 1), xycoords="axes fraction", xytext=(-52, 7), textcoords="offset points", fontsize=10, color=TEXT
+    )
+
+
+def baselines(axes: MplAxes, several: Iterable[Quality]) -> None:
+    """Chance, and always naming the commonest class where that is more than two points better."""
+    first = next((one for one in several if one.chance), None)
+    if first is None or first.chance is None:
+        return
+    _line(axes, first.chance, "chance")
+    if first.majority is not None and first.majority - first.chance > APART:
+        _line(axes, first.majority, "commonest class")
+
+
+def _line(axes: MplAxes, height: float, words: str) -> None:
+    axes.axhline(height, color=MUTED, linewidth=1, linestyle=(0, (2, 3)))
+    axes.annotate(words, (1, height), xycoords=("axes fraction", "data"), xytext=(-2, 2), textcoords="offset points",
+                  ha="right", fontsize=8.5, color=MUTED)  # fmt: skip

@@ -1,0 +1,56 @@
+"""Recommendations as plain objects for ``--json``: base units, shares between 0 and 1."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from convbench.analysis.choice.candidates import Candidate
+from convbench.analysis.choice.recommendation import Recommendation
+from convbench.report.words.advice import sentences
+
+Plain = str | float | int | None | list["Plain"] | Mapping[str, "Plain"]
+
+
+def plain(one: Recommendation) -> Mapping[str, Plain]:
+    """One task's answer; ``pick`` is null where there is none, and ``reason`` then says why."""
+    price = one.price
+    return {
+        "task": one.task,
+        "clip": str(one.clip) if one.clip else None,
+        "pick": _candidate(one.pick),
+        "reason": one.reason,
+        "numbers": {name: _number(value) for name, value in one.numbers.items()},
+        "best": _candidate(one.best),
+        "leading": _candidate(one.leading),
+        "shortfall": one.shortfall,
+        "binding": list(one.binding),
+        "on_front": one.front,
+        "stability": one.stability,
+        "price": {"next": _candidate(price.candidate), "gain": price.gain, "p": price.p} if price else None,
+        "runners": [
+            {"candidate": _candidate(r.candidate), "on_front": r.front, "shown": int(r.shown), "gain": r.gain,
+             "gain_low": _number(r.low), "gain_high": _number(r.high)} for r in one.runners
+        ],
+        "excluded": [{"architecture": str(e.quality.architecture), "why": e.why} for e in one.excluded],
+        "words": " ".join(sentences(one)),
+    }  # fmt: skip
+
+
+def _candidate(one: Candidate | None) -> Plain:
+    if one is None:
+        return None
+    names = ("latency", "params", "memory", "flops")
+    quality = one.quality
+    return {
+        "case": one.result.case.id,
+        "accuracy": one.mean,
+        "by_seed": {str(seed): value for seed, value in quality.by_seed.items()},
+        "learning_rate": quality.learning_rate,
+        **{name: one.result.cost(name) for name in names},
+        "equal": [other.case.id for other in one.equal],
+    }
+
+
+def _number(value: float) -> float | None:
+    return value if math.isfinite(value) else None

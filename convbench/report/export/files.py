@@ -1,0 +1,95 @@
+"""What leaves the page: each figure as a file for a paper, and a summary in markdown for a pull request."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from itertools import chain
+from pathlib import Path
+
+from convbench.analysis.results import results
+from convbench.core.errors import ConvbenchError, StoreError
+from convbench.core.record import Record, Run
+from convbench.core.registry import figures
+from convbench.report.drawing import Drawing
+from convbench.report.drawing.style import add_legend, save
+from convbench.report.page.view import view
+
+FORMATS = ("png", "svg", "pdf")
+DPI = 200
+BUDGET = 60_000
+"""Characters of a summary: below the 65,536 that a comment on a pull request may have."""
+
+
+def write_figures(run: Run, records: Sequence[Record], directory: Path, format: str) -> list[Path]:
+    """Every figure of the shelf as ``<name>.<format>`` in the directory, with its legend; the paths written.
+
+    Raises ConvbenchError for a format that is not one of png, svg and pdf, StoreError where it cannot be written.
+    """
+    if format not in FORMATS:
+        raise ConvbenchError(f"unknown figure format {format!r}; known: {', '.join(FORMATS)}")
+    found = results(records)
+    drawings = chain.from_iterable(plugin.build(found) for plugin in figures)
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        return [_write(one, directory / f"{run_stem(run)}{one.name}.{format}", format) for one in drawings]
+    except OSError as error:
+        raise StoreError(f"{directory}: figures cannot be written ({error.strerror}); choose another place") from error
+
+
+def markdown(run: Run, records: Sequence[Record]) -> str:
+    """The answer, the ranking, the variants and what failed, in GitHub's markdown, at most ``BUDGET`` characters."""
+    seen = view(run, results(records))
+    text = "\n\n".join(filter(None, (
+        f"## convbench: {_text(run.name)}",
+        f"**{_text(seen['lead'], 400)}** " + " ".join(_text(one, 400) for one in seen["sentences"]),
+        _table("Each reducer at its fastest",
+               ("Reducer", "LSTM input", "Variant", "Latency [95 %]", "×", "Parameters", "FLOPs"),
+               ([one[key] for key in ("reducer", "lstm_input", "variant", "latency", "factor", "params", "flops")]
+                for one in seen["ranking"][:20])),
+        *(_table(f"Quality: {one['name']}", ("Reducer", "LSTM input", "Test accuracy [95 %]", "Sound runs", "Lost"),
+                 ([row[key] for key in ("reducer", "lstm_input", "accuracy", "seeds", "lost")]
+                  for row in one["rows"][:20]))
+          for one in (seen["quality"] or {"tasks": ()})["tasks"]),
+        _table("What the variants gain", ("Variant", "Where", "Models", "Speed-up", "Range", "Pays after"),
+               ([one[key] for key in ("variant", "place", "models", "speedup", "range", "pays")]
+                for one in seen["variants"][:20])),
+        _failures([*seen["failures"], *seen["skipped"]]),
+        f"<sub>{_text(' · '.join(value for value in seen['environment'].values() if value != '–'), 300)}</sub>",
+    )))  # fmt: skip
+    return text if len(text) <= BUDGET else f"{text[: BUDGET - 40]}\n\n… cut at {BUDGET:,} characters\n"
+
+
+def run_stem(run: Run) -> str:
+    """``default-`` for the suite of that name; only letters, digits and dashes, so that any name makes a file."""
+    stem = re.sub(r"[^A-Za-z0-9]+", "-", run.name).strip("-")[:40]
+    return f"{stem}-" if stem else ""
+
+
+def _write(drawing: Drawing, path: Path, format: str) -> Path:
+    add_legend(drawing.figure, drawing.series)
+    save(drawing.figure, path, format, bbox_inches="tight", dpi=DPI)
+    return path
+
+
+def _table(title: str, heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [f"| {' | '.join(_text(cell) for cell in row)} |" for row in rows]
+    rule = f"|{'---|' * len(heads)}"
+    return "\n".join((f"### {title}", "", f"| {' | '.join(heads)} |", rule, *lines)) if lines else ""
+
+
+def _failures(several: Sequence[dict[str, str]]) -> str:
+    if not several:
+        return ""
+    lines = [f"- {_text(one['case'], 200)}: {_text(one['reason'], 300)}" for one in several[:50]]
+    more = f"\n- and {len(several) - 50:,} more" if len(several) > 50 else ""
+    head = f"<details><summary>{len(several):,} without a result</summary>\n\n"
+    return f"{head}{chr(10).join(lines)}{more}\n\n</details>"
+
+
+def _text(value: str, length: int = 120) -> str:
+    """The value as plain text in markdown: nothing in it formats, links, mentions or breaks a table."""
+    line = "".join(char if char.isprintable() else " " for char in value)
+    line = line if len(line) <= length else f"{line[: length - 1]}…"
+    entities = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "|": "&#124;", "@": "&#64;"}
+    return "".join(entities.get(char, f"\\{char}" if char in "\\`*_[]~#" else char) for char in line)

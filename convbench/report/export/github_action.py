@@ -1,0 +1,28 @@
+"""github-action-benchmark's ``customSmallerIsBetter``: latency and peak memory of every case, in ms and MiB."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from convbench.analysis.results import measured, results
+from convbench.core.record import Record, Run
+
+MS, MIB = 1e-3, 2.0**20
+
+
+def made(run: Run, records: Sequence[Record]) -> list[dict[str, str | float]]:
+    """Names are ``case/latency`` and ``case/memory``: the action groups them into a chart each."""
+    return list(_entries(run, records))
+
+
+def _entries(run: Run, records: Sequence[Record]) -> Iterator[dict[str, str | float]]:
+    for one in measured(results(records)):
+        extra = f"{run.name}, environment {one.record.environment}"
+        if one.latency:
+            entry: dict[str, str | float] = {"name": f"{one.case.id}/latency", "unit": "ms", "extra": extra}
+            entry["value"] = one.latency.median / MS
+            if one.latency.bounded:
+                entry["range"] = f"{one.latency.low / MS:.4g} to {one.latency.high / MS:.4g}"
+            yield entry
+        if one.memory is not None:
+            yield {"name": f"{one.case.id}/memory", "unit": "MiB", "value": one.memory / MIB, "extra": extra}

@@ -1,0 +1,88 @@
+"""pytest-benchmark's JSON: what ``pytest-benchmark compare`` and the tools that understand it read."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from convbench.core.record import Record, Run
+
+VERSION = "5.2.3"
+"""The version of pytest-benchmark whose layout this is."""
+
+
+def made(run: Run, records: Sequence[Record]) -> dict[str, Any]:
+    """A benchmark a case that has latencies, seconds per call; a round is a call."""
+    facts = run.environment
+    return {
+        "machine_info": {
+            "node": "",
+            "machine": facts.get("machine"),
+            "processor": facts.get("cpu"),
+            "release": "",
+            "system": str(facts.get("os", "")),
+            "python_version": facts.get("python"),
+            "python_implementation": platform.python_implementation(),
+            "cpu": {"brand_raw": facts.get("cpu"), "count": facts.get("cores")},
+        },
+        "commit_info": {"id": facts.get("commit"), "dirty": facts.get("dirty"), "time": run.started, "branch": ""},
+        "benchmarks": [_benchmark(run, one) for one in records if not one.case.trial and one.samples("latency_s")],
+        "datetime": run.started,
+        "version": VERSION,
+    }
+
+
+def stats(samples: Sequence[float]) -> dict[str, Any]:
+    """Its statistics of seconds per call, by its definitions."""
+    data = np.sort(np.asarray(samples, dtype=float))
+    q1, q3 = _quartiles(data)
+    whisker = 1.5 * (q3 - q1)
+    mean, deviation = float(data.mean()), float(data.std(ddof=1)) if len(data) > 1 else 0.0
+    far = int(np.count_nonzero((data < q1 - whisker) | (data > q3 + whisker)))
+    off = int(np.count_nonzero(np.abs(data - mean) > deviation))
+    return {
+        "min": float(data[0]),
+        "max": float(data[-1]),
+        "mean": mean,
+        "stddev": deviation,
+        "rounds": len(data),
+        "median": float(np.median(data)),
+        "iqr": q3 - q1,
+        "q1": q1,
+        "q3": q3,
+        "iqr_outliers": far,
+        "stddev_outliers": off,
+        "outliers": f"{off};{far}",
+        "ld15iqr": float(data[data >= q1 - whisker][0]),
+        "hd15iqr": float(data[data <= q3 + whisker][-1]),
+        "ops": 1 / mean,
+        "total": float(data.sum()),
+        "data": list(samples),
+        "iterations": 1,
+    }
+
+
+def _benchmark(run: Run, record: Record) -> dict[str, Any]:
+    case = record.case
+    extra: Mapping[str, Any] = {name: next(iter(record.samples(name)), None) for name in ("params", "macs")}
+    return {
+        "group": case.scenario,
+        "name": case.id,
+        "fullname": f"{run.name}::{case.id}",
+        "params": {name: value for name, value in case.axes.items() if value is not None},
+        "param": case.id,
+        "extra_info": {**extra, "environment": record.environment},
+        "options": {"disable_gc": False, "timer": "perf_counter", "min_rounds": run.protocol.min_samples},
+        "stats": stats(record.samples("latency_s")),
+    }
+
+
+def _quartiles(data: np.ndarray) -> tuple[float, float]:
+    """Medians of the halves; of an odd number, the mean of those with and without the middle one."""
+    halves = {(len(data) + 1) // 2, len(data) // 2 or 1}
+    lower = [np.median(data[:size]) for size in halves]
+    upper = [np.median(data[-size:]) for size in halves]
+    return float(np.mean(lower)), float(np.mean(upper))

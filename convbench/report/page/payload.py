@@ -1,0 +1,116 @@
+"""What the page's script works on, as plain data: columns coded by distinct values, numbers kept short."""
+
+from __future__ import annotations
+
+import glob
+import math
+import shlex
+from collections import Counter
+from collections.abc import Hashable, Iterable, Sequence
+from typing import Any
+
+from convbench.analysis.costs.headlines import advise
+from convbench.analysis.costs.selection import curves, opening
+from convbench.analysis.results import COSTS, Result
+from convbench.analysis.table import row
+from convbench.core.record import Run
+from convbench.report.drawing.style import AREA, HUES, WEIGHT, look, marker_path
+from convbench.report.words.findings import sentence
+
+COST_COLUMNS = {
+    "latency": "latency_s_median",
+    "params": "params",
+    "flops": "flops",
+    "memory": "memory_peak_bytes",
+    "cold": "cold_call_s",
+}
+FILTERS = ("backbone", "variant", "scenario", "device", "clip", "rnn", "model")
+EXACT = 2.0**53
+
+
+def payload(run: Run, found: Sequence[Result]) -> dict[str, Any]:
+    """Everything that the page can show of these results; a row is a result, in the given order."""
+    rows = [row(one.record) for one in found]
+    names = dict.fromkeys(name for one in rows for name in one if name != "case")
+    series = sorted({one.series for one in found})
+    words: dict[str, int] = {}
+    first = opening(found)
+    return {
+        "name": run.name,
+        "command": f"{run.command} --only",
+        "size": len(rows),
+        "words": words,
+        "ids": [[words.setdefault(word, len(words)) for word in one.case.id.split("/")] for one in found],
+        "columns": {name: coded([_short(one.get(name)) for one in rows]) for name in names},
+        "series": [_look(name) for name in series],
+        "of": [series.index(one.series) for one in found],
+        "group": numbered(one.group for one in found),
+        "curve": coded(curves(found)),
+        "costs": [
+            {"name": c.column, "column": COST_COLUMNS[c.column], "words": c.words, "unit": c.unit} for c in COSTS
+        ],
+        "filters": [name for name in FILTERS if len({one.get(name) for one in rows}) > 1],
+        "opening": _opening(first),
+        "crossover": _short(advise(found).crossover),
+        "findings": _findings(found),
+    } | {"words": list(words)}
+
+
+def coded(values: Sequence[Any]) -> dict[str, Any] | list[Any]:
+    """The values, or their distinct values and a code for each where that is shorter; one value stands alone."""
+    common = [value for value, _ in Counter(values).most_common()]
+    if len(common) == 1:
+        return {"v": common}
+    if len(common) > len(values) / 2:
+        return list(values)
+    codes = {value: code for code, value in enumerate(common)}
+    return {"v": common, "c": [codes[value] for value in values]}
+
+
+def numbered(keys: Iterable[Hashable]) -> list[int]:
+    """A number for each distinct key, in order of appearance."""
+    numbers: dict[Hashable, int] = {}
+    return [numbers.setdefault(key, len(numbers)) for key in keys]
+
+
+def repeat(run: Run, case: str) -> str:
+    """The command line that measures one case again."""
+    return f"{run.command} --only {shlex.quote(glob.escape(case))}"
+
+
+def _short(value: Any) -> Any:
+    """Whole numbers as they are, others with six significant digits; None for what JSON cannot say."""
+    if not isinstance(value, float):
+        return value
+    if not math.isfinite(value):
+        return None
+    if value.is_integer() and abs(value) < EXACT:
+        return int(value)
+    return float(f"{value:.6g}")
+
+
+def _look(name: str) -> dict[str, Any]:
+    colour, marker = look(name)
+    return {
+        "name": name,
+        "hue": HUES.index(colour),
+        "shape": marker_path(marker, AREA * WEIGHT.get(marker, 1.0)),
+    }
+
+
+def _opening(first: Any) -> dict[str, str]:
+    if first is None:
+        return {}
+    chosen = {"device": first.device, "clip": first.clip, "scenario": first.scenario, "variant": first.variant}
+    return {name: value for name, value in chosen.items() if value is not None}
+
+
+def _findings(found: Sequence[Result]) -> dict[str, Any]:
+    """The distinct sentences, and for each row that has findings which of them, warnings marked."""
+    sentences: dict[tuple[str, str], int] = {}
+    of = {
+        index: [sentences.setdefault((f.level, sentence(f)), len(sentences)) for f in one.record.findings]
+        for index, one in enumerate(found)
+        if one.record.findings
+    }
+    return {"sentences": [list(pair) for pair in sentences], "of": {str(index): codes for index, codes in of.items()}}

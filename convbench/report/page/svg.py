@@ -1,0 +1,154 @@
+"""A matplotlib figure as SVG for the page: small, following light and dark, no id shared with another figure.
+
+Matplotlib writes a ``<use>`` for every point of a scatter; here each scatter becomes one polyline with a marker at
+every vertex, a quarter of the bytes and thousands of elements fewer. The gids of a drawing become ``data-part``
+attributes, so that a page may hold any number of figures.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from itertools import groupby
+
+from convbench.report.drawing import Drawing
+from convbench.report.drawing.style import ACCENT, GRID, HUES, MUTED, PAPER, STAGE_HUES, TEXT, save
+
+VARIABLES = {
+    TEXT: "var(--text)",
+    MUTED: "var(--muted)",
+    GRID: "var(--grid)",
+    PAPER: "var(--paper)",
+    ACCENT: "var(--accent)",
+    **{hue: f"var(--s{number})" for number, hue in enumerate(HUES)},
+    **{hue: f"var(--{stage})" for stage, hue in STAGE_HUES.items()},
+}
+"""What stands for each colour of the figures on the page."""
+
+_OURS = r"(?:[xy]axis|[xy]label|crossover(?:-label)?|front|rings|[a-z]+-\d+)"
+_SCATTER = re.compile(
+    r'<g data-part="(?P<part>[\w-]+)">\s*<defs>\s*<path id="(?P<id>\w+)" d="(?P<shape>[^"]+)"[^>]*/>\s*</defs>\s*'
+    r'<g clip-path="(?P<clip>[^"]+)">\s*(?P<uses>(?:<use [^>]*/>\s*)+)</g>\s*</g>'
+)
+_PATH = re.compile(r'<path d="([^"]+)"((?: clip-path="[^"]*")? style="[^"]*")/>')
+_TEXT = re.compile(r'<text style="([^"]*)"([^>]*)>([^<]*)</text>')
+_USE = re.compile(r'<use xlink:href="#\w+" x="([^"]+)" y="([^"]+)" style="([^"]*)"/>')
+
+
+def inline(drawing: Drawing, prefix: str) -> str:
+    """The drawing as an ``<svg>`` element; every id in it starts with ``prefix``."""
+    raw = io.BytesIO()
+    save(drawing.figure, raw, "svg")
+    text = raw.getvalue().decode("utf-8")
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<metadata>.*?</metadata>|<style[^>]*>.*?</style>", "", text, flags=re.S)
+    for step in (_attributes, _colours, _names, _points, _tight, _bare, _joined, _gathered):
+        text = step(text)
+    return _prefixed(text, prefix)
+
+
+def _attributes(text: str) -> str:
+    """Drop what CSS says for the whole page and round coordinates to a tenth of a point."""
+    text = re.sub(r'<svg [^>]*viewBox="([^"]+)"[^>]*>', r'<svg viewBox="\1">', text, count=1)
+    text = re.sub(r" ?font-family: [^;\"]+;?| ?font: (\S+) [^;\"]+;?", _font, text)
+    text = re.sub(r' transform="rotate\(-0 [^"]*"', "", text)
+    text = re.sub(r'(?<= )(d|x|y|width|height|transform)="([^"]+)"', _rounded, text)
+    return re.sub(r' clip-path="url\(#\w+\)"(?= style="[^"]*stroke: none)', "", text)
+
+
+def _font(match: re.Match[str]) -> str:
+    return f" font-size: {match[1]};" if match[1] else ""
+
+
+def _rounded(match: re.Match[str]) -> str:
+    numbers = re.sub(r"-?\d+\.\d+", lambda found: f"{float(found[0]):.1f}".removesuffix(".0"), match[2])
+    return f'{match[1]}="{" ".join(numbers.split())}"'
+
+
+def _colours(text: str) -> str:
+    return re.sub(r"#[0-9a-f]{6}", lambda found: VARIABLES.get(found[0], found[0]), text)
+
+
+def _names(text: str) -> str:
+    """Our gids become ``data-part``; matplotlib's own names of groups go."""
+    text = re.sub(rf'<g id="({_OURS})"', r'<g data-part="\1"', text)
+    text = re.sub(r'<g id="[^"]*"', "<g", text)
+    return re.sub(r"<g/>|<g>\s*</g>|<defs/>|<defs>\s*</defs>", "", text)
+
+
+def _points(text: str) -> str:
+    return _SCATTER.sub(_polyline, text)
+
+
+def _polyline(match: re.Match[str]) -> str:
+    """One polyline for a scatter whose points look the same; the marker is the scatter's own shape."""
+    uses = _USE.findall(match["uses"])
+    if len({style for *_, style in uses}) != 1:
+        return match[0]
+    name = f"m{match['part']}"
+    places = " ".join(f"{x},{y}" for x, y, _ in uses)
+    return (
+        f'<marker id="{name}" markerUnits="userSpaceOnUse" overflow="visible"><path d="{match["shape"]}" '
+        f'style="{uses[0][2]}"/></marker><polyline data-part="{match["part"]}" class="marks" points="{places}" '
+        f'clip-path="{match["clip"]}" style="marker: url(#{name})"/>'
+    )
+
+
+def _tight(text: str) -> str:
+    text = re.sub(r">\s+<", "><", text)
+    return re.sub(r' style="([^"]*)"', _terse, text)
+
+
+def _terse(match: re.Match[str]) -> str:
+    style = match[1].strip(" ;").replace(": ", ":").replace("; ", ";")
+    return f' style="{style}"' if style else ""
+
+
+def _bare(text: str) -> str:
+    """Groups without an attribute say nothing: they go, what is in them stays."""
+    kept: list[bool] = []
+
+    def once(match: re.Match[str]) -> str:
+        if match[0] == "</g>":
+            return "</g>" if kept.pop() else ""
+        kept.append(match[0] != "<g>")
+        return match[0] if kept[-1] else ""
+
+    return re.sub(r"<g(?: [^>]*[^/])?>|</g>", once, text)
+
+
+def _joined(text: str) -> str:
+    """Neighbouring opaque paths that look the same become one; commands need no spaces around them."""
+    text = re.sub(r' d="([^"]+)"', lambda one: f' d="{re.sub(" ?([A-Za-z]) ?", _letter, one[1])}"', text)
+    return re.sub(rf"(?:{_PATH.pattern}){{2,}}", _one_path, text)
+
+
+def _letter(match: re.Match[str]) -> str:
+    return match[1]
+
+
+def _one_path(match: re.Match[str]) -> str:
+    """Runs of paths with the same looks, each as one path."""
+    runs = groupby(_PATH.finditer(match[0]), key=lambda one: one[2] if "opacity" not in one[2] else one.start())
+    several = ([*members] for _, members in runs)
+    return "".join(f'<path d="{"".join(one[1] for one in members)}"{members[0][2]}/>' for members in several)
+
+
+def _gathered(text: str) -> str:
+    """Neighbouring texts of one style share a group that has it."""
+    return re.sub(rf"(?:{_TEXT.pattern}){{2,}}", _one_group, text)
+
+
+def _one_group(match: re.Match[str]) -> str:
+    runs = groupby(_TEXT.finditer(match[0]), key=lambda one: one[1])
+    several = ((style, [*members]) for style, members in runs)
+    return "".join(
+        members[0][0] if len(members) == 1
+        else f'<g style="{style}">{"".join(f"<text{one[2]}>{one[3]}</text>" for one in members)}</g>'
+        for style, members in several
+    )  # fmt: skip
+
+
+def _prefixed(text: str, prefix: str) -> str:
+    text = re.sub(r'\bid="([^"]+)"', rf'id="{prefix}-\1"', text)
+    return re.sub(r'(url\(#|xlink:href="#)', rf"\1{prefix}-", text).replace("xlink:href", "href")

@@ -1,0 +1,201 @@
+"""A run as the page's template wants it: plain text and numbers, nothing left to compute."""
+
+from __future__ import annotations
+
+import statistics
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from convbench.analysis.costs.gains import VariantGain
+from convbench.analysis.costs.headlines import Advice, Contender, advise
+from convbench.analysis.results import Result, costs, measured, typical
+from convbench.core.record import Parts, Run
+from convbench.report.page.quality_section import section
+from convbench.report.words import units
+from convbench.report.words.answer import outcome, sentences
+from convbench.report.words.facts import conditions, fact, place, protocol
+from convbench.report.words.findings import failure, percent, sentence
+from convbench.report.words.names import reducer
+from convbench.report.words.quality import recommended
+
+ROWS = 100
+"""Rows of the table that are in the page without its script."""
+
+LISTED = 50
+
+SAID = 12
+"""Sentences of one kind of finding, and ids below a sentence, that the page lists."""
+
+COLUMNS = (
+    ("reducer", "Reducer", False),
+    ("lstm_input", "LSTM input", True),
+    ("backbone", "Backbone", False),
+    ("variant", "Variant", False),
+    ("params", "Params", True),
+    ("flops", "FLOPs", True),
+    ("latency", "Latency", True),
+    ("interval", "95 % interval", True),
+    ("factor", "×", True),
+    ("memory", "Memory", True),
+    ("frames_per_s", "Frames/s", True),
+)
+"""The table of all cases: key, heading, whether it is a number."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One case as the table shows it."""
+
+    index: int
+    cells: tuple[str, ...]
+    series: str
+
+
+def view(run: Run, found: Sequence[Result]) -> dict[str, Any]:
+    """What the template is filled with, but for the figures and the payload."""
+    advice = advise(found)
+    answers = recommended(found)
+    said = sentences(run, found, answers)
+    return {
+        "run": run,
+        "listed": SAID,
+        "quality": section(found, answers),
+        "lead": said[0],
+        "sentences": said[1:],
+        "outcome": outcome(run, found),
+        "ranking": _ranking(advice),
+        "timed": advice.timed,
+        "variants": [_variant(one) for one in advice.variants],
+        "columns": COLUMNS,
+        "rows": [_cells(index, one, factor) for index, one, factor in _ordered(found)[:ROWS]],
+        "total": len(measured(found)),
+        "failures": _failures(found, "failed"),
+        "skipped": _failures(found, "skipped"),
+        "findings": _findings(found),
+        "place": place(run),
+        "environment": {key: fact(key, value) for key, value in run.environment.items()},
+        "conditions": conditions(found),
+        "protocol": protocol(run),
+        "equal": {case: list(others) for case, others in list(run.equal.items())[:LISTED]},
+    }
+
+
+def _ranking(advice: Advice) -> list[dict[str, str]]:
+    """The best size and variant of each reducer, fastest first."""
+    best: dict[str, Contender] = {}
+    for one in advice.ranking:
+        best.setdefault(one.result.series, one)
+    return [_rank(one, advice) for one in best.values()]
+
+
+def _rank(one: Contender, advice: Advice) -> dict[str, str]:
+    found = one.result
+    return {
+        "series": found.series,
+        "reducer": reducer(found),
+        "lstm_input": f"{found.lstm_input:,}" if found.lstm_input else units.MISSING,
+        "variant": found.case.variant_name,
+        "latency": units.interval(found.latency),
+        "factor": units.factor(one.factor.median) if found.latency else units.MISSING,
+        "tied": "tied" if one.tied and advice.timed else "",
+        "pick": "pick" if found is advice.pick else "",
+        "params": units.count(found.params),
+        "flops": units.flops(found.flops),
+        "memory": units.size(found.memory),
+    }
+
+
+def _variant(one: VariantGain) -> dict[str, str]:
+    """A row of the table of variants; medians over its cases."""
+    paid = [gain.pays_after for gain in one.gains if gain.pays_after is not None]
+    never = len(one.gains) - len(paid)
+    compiled = _median(one, "compile_s") is not None
+    allocators = sorted({" against ".join(gain.allocators) for gain in one.gains if gain.allocators})
+    captured = _median(one, "flops_captured")
+    return {
+        "variant": one.variant,
+        "place": f"{one.scenario}, {one.device}",
+        "models": f"{len(one.gains):,}",
+        "speedup": units.factor(one.speedup.median),
+        "range": f"{units.digits(one.speedup.low, 3)} to {units.digits(one.speedup.high, 3)}",
+        "compile": units.seconds(_median(one, "compile_s")),
+        "graphs": units.count(_median(one, "graphs")),
+        "breaks": units.count(_median(one, "graph_breaks")),
+        "captured": percent(captured) if captured is not None else units.MISSING,
+        "pays": (f"{statistics.median(paid):,.0f} calls" if paid else "never") if compiled else units.MISSING,
+        "never": f"never for {never}" if compiled and paid and never else "",
+        "allocators": ", ".join(allocators),
+    }
+
+
+def _median(one: VariantGain, metric: str) -> float | None:
+    values = [v for gain in one.gains if (v := typical(gain.result.record, metric)) is not None]
+    return statistics.median(values) if values else None
+
+
+def fastest(found: Sequence[Result]) -> dict[object, float]:
+    """The lowest median latency of each comparable group: what relative factors are against."""
+    least: dict[object, float] = {}
+    for one in measured(found):
+        if one.latency:
+            least[one.group] = min(one.latency.median, least.get(one.group, float("inf")))
+    return least
+
+
+def _ordered(found: Sequence[Result]) -> list[tuple[int, Result, float | None]]:
+    """Measured cases with their factor over the fastest of their group, fastest first."""
+    least = fastest(found)
+    rows = [(i, one, one.latency.median / least[one.group] if one.latency else None)
+            for i, one in enumerate(costs(found)) if one.record.status == "ok"]  # fmt: skip
+    return sorted(rows, key=lambda entry: (entry[1].latency is None, entry[1].latency or (0,), entry[0]))
+
+
+def _cells(index: int, one: Result, factor: float | None) -> Row:
+    """The cells in the order of the table's head; the script writes the same text."""
+    case, architecture = one.case, one.case.architecture
+    parts = architecture if isinstance(architecture, Parts) else None
+    bounds = units.interval(one.latency).partition(" [")[2].rstrip("]")
+    cells = (
+        reducer(one),
+        f"{one.lstm_input:,}" if one.lstm_input else units.MISSING,
+        str(parts.backbone) if parts else units.MISSING,
+        case.variant_name if case.scenario == "inference" else f"{case.variant_name}, {case.scenario}",
+        units.count(one.params),
+        units.flops(one.flops),
+        units.seconds(one.latency.median if one.latency else None),
+        bounds or units.MISSING,
+        units.factor(factor),
+        units.size(one.memory),
+        units.count(one.frames_per_s),
+    )
+    return Row(index, cells, one.series)
+
+
+def _failures(found: Sequence[Result], status: str) -> list[dict[str, str]]:
+    chosen = [one.record for one in found if one.record.status == status]
+    return [{"case": record.case.id, "reason": failure(record.failure)} for record in chosen]
+
+
+def _findings(found: Sequence[Result]) -> list[dict[str, Any]]:
+    """Findings of one kind together, each sentence once with its cases; warnings first, then the most frequent."""
+    kinds: dict[tuple[str, str], dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
+    for one in found:
+        for finding in one.record.findings:
+            kinds[finding.level, finding.code][sentence(finding)].append(one.case.id)
+    ordered = sorted(kinds.items(), key=lambda item: (item[0][0] != "warning", -_cases_in(item[1])))
+    return [
+        {
+            "level": level,
+            "kind": code.replace("_", " "),
+            "count": _cases_in(said),
+            "listed": len({case for ids in [*said.values()][:SAID] for case in ids}),
+            "said": [{"sentence": text, "cases": ids} for text, ids in said.items()],
+        }
+        for (level, code), said in ordered
+    ]
+
+
+def _cases_in(said: Mapping[str, list[str]]) -> int:
+    return len({case for cases in said.values() for case in cases})

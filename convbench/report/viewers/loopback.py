@@ -1,0 +1,27 @@
+"""A port of the loopback address, taken or refused with a reason. Never imports torch."""
+
+from __future__ import annotations
+
+import errno
+import socket
+
+from convbench.core.errors import ConvbenchError
+
+LOOPBACK = "127.0.0.1"
+
+
+def free_port(wanted: int) -> int:
+    """``wanted``, or any free port for 0. Raises ConvbenchError where it is in use or not allowed."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((LOOPBACK, wanted))
+        except OSError as error:
+            raise refused(wanted, error) from error
+        return int(probe.getsockname()[1])
+
+
+def refused(port: int, error: OSError) -> ConvbenchError:
+    """Why a port cannot be had, and what to do."""
+    why = "is in use" if error.errno == errno.EADDRINUSE else f"cannot be had ({error.strerror})"
+    return ConvbenchError(f"port {port} {why}: choose another with --port, or 0 for any free one")

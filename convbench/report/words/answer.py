@@ -1,0 +1,185 @@
+"""The answer in plain words: what to use, what it rests on, what failed, what is too noisy to tell."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from convbench.analysis.choice.recommendation import Recommendation
+from convbench.analysis.costs.gains import VariantGain
+from convbench.analysis.costs.headlines import MARGIN, Advice, advise, noisy
+from convbench.analysis.quality.qualities import tried
+from convbench.analysis.results import Result, costs, measured, results, sustained
+from convbench.core.record import Parts, Record, Run
+from convbench.core.statistics import Interval
+from convbench.report.words import quality, units
+from convbench.report.words.names import model, setup
+
+NOISE = {
+    "interval_wide": "wide intervals",
+    "not_steady": "no steady state",
+    "page_faults": "time lost to page faults",
+    "throttled": "a throttled device",
+    "foreign_process": "another process on the device",
+    "busy_machine": "more work than cores",
+}
+COST_ONLY = "Cost only: quality was not run, so no optimum is claimed; quality=probe or quality=train runs it."
+
+
+def answer(run: Run, records: Sequence[Record]) -> str:
+    """The answer as one paragraph."""
+    found = results(records)
+    return " ".join(sentences(run, found, quality.recommended(found)))
+
+
+def sentences(run: Run, found: Sequence[Result], answers: Sequence[Recommendation]) -> list[str]:
+    """The answer, most important sentence first; every abstention is a sentence too."""
+    advice = advise(found)
+    if not advice.pick:
+        return [*quality.sentences(found, answers), f"Nothing was measured: {outcome(run, found)}."]
+    doubts = _doubts(found)
+    said = [
+        _pick(advice),
+        doubts if _mostly(found) else "",
+        _ties(advice),
+        *quality.sentences(found, answers),
+        "" if tried(one.record for one in found) else _placed(advice),
+        _dearest(advice),
+        _crossover(advice),
+        _variants(advice),
+    ]
+    said += [_other(one) for one in advice.others[:3]]
+    cost_only = "" if len(costs(found)) < len(found) else COST_ONLY
+    return [*dict.fromkeys(filter(None, [*said, doubts, cost_only])), _missing(run, found)]
+
+
+def outcome(run: Run, found: Sequence[Result]) -> str:
+    """``78 of 80 cases measured, 1 failed, 1 skipped``, with trials ``18 cases measured, 30 trainings``."""
+    states = Counter(one.record.status for one in found)
+    total = max(len(run.planned), len(found))
+    parts = _measured(found) if len(costs(found)) < len(found) else [f"{states['ok']:,} of {total:,} cases measured"]
+    parts += [f"{states[state]:,} {state}" for state in ("failed", "skipped") if states[state]]
+    if total > len(found):
+        parts.append(f"{total - len(found):,} not run yet")
+    return ", ".join(parts)
+
+
+def _measured(found: Sequence[Result]) -> list[str]:
+    done = Counter(one.case.scenario for one in found if one.case.trial and one.record.status == "ok")
+    kinds = (("learn", "training"), ("probe", "linear read-out"))
+    apart = [f"{done[kind]:,} {word}{'s' * (done[kind] != 1)}" for kind, word in kinds if done[kind]]
+    return [f"{len(measured(found)):,} cases measured", *apart]
+
+
+def _pick(advice: Advice) -> str:
+    pick = advice.pick
+    assert pick
+    cost = f"{units.count(pick.params)} parameters and {units.flops(pick.flops)}"
+    architecture = pick.case.architecture
+    place = f" on the {architecture.backbone} backbone" if isinstance(architecture, Parts) else ""
+    if not advice.timed or not pick.latency:
+        return f"Smallest{place}: {setup(pick)}, with {cost}; latency was not measured."
+    return f"Cheapest{place} on this machine: {setup(pick)}, with {_seconds(pick.latency)} a call, {cost}."
+
+
+def _seconds(latency: Interval) -> str:
+    """The median, with its interval where that is wider than the differences that count."""
+    wide = latency.bounded and latency.relative_half_width > MARGIN - 1
+    return units.interval(latency) if wide else units.seconds(latency.median)
+
+
+def _ties(advice: Advice) -> str:
+    """Who cannot be told from the fastest, or by how much the next is slower."""
+    if not advice.timed or len(advice.ranking) < 2:
+        return ""
+    tied = [one.result for one in advice.ranking if one.tied and one.result is not advice.pick]
+    if not tied:
+        following = advice.ranking[1]
+        return f"The next, {setup(following.result)}, takes {units.factor(following.factor.median)} its time."
+    names = "; ".join(model(one) for one in tied[:4])
+    more = f" and {len(tied) - 4} more" if len(tied) > 4 else ""
+    return f"Not to be told from it by latency (within 10 %, or too noisy): {names}{more}."
+
+
+def _placed(advice: Advice) -> str:
+    pick, placed = advice.pick, advice.placed
+    if not placed or not pick:
+        return ""
+    latency = f"{units.seconds(placed.latency.median)}, " if placed.latency else ""
+    return (
+        f"{pick.series} discards where things are; if position matters, the cheapest that keeps it is {setup(placed)} "
+        f"({latency}{units.count(placed.params)} parameters)."
+    )
+
+
+def _dearest(advice: Advice) -> str:
+    pick, dear = advice.pick, advice.dearest
+    if not pick or not dear or dear is pick:
+        return ""
+    pairs = (("FLOPs", dear.flops, pick.flops), ("parameters", dear.params, pick.params))
+    times = [f"{units.factor(more / less)} the {name}" for name, more, less in pairs if more and less]
+    if dear.latency and pick.latency:
+        times.append(f"{units.factor(dear.latency.median / pick.latency.median)} the time")
+    return f"{model(dear)} costs {_and(times)}." if times else ""
+
+
+def _crossover(advice: Advice) -> str:
+    if not advice.crossover or not advice.pick or not isinstance(advice.pick.case.architecture, Parts):
+        return ""
+    stage = advice.pick.case.architecture.rnn.cell.upper()
+    return (
+        f"Below an LSTM input of {advice.crossover:,.0f} the convolution dominates the FLOPs, "
+        f"so a smaller input to the {stage} saves little compute there."
+    )
+
+
+def _variants(advice: Advice) -> str:
+    best = next((one for one in advice.variants if one.speedup.median > 1), None)
+    if best is None:
+        return "No variant was faster than eager." if advice.variants else ""
+    paid = [gain.pays_after for gain in best.gains if gain.pays_after is not None]
+    pays = f"; compiling has paid after at most {max(paid):,.0f} calls" if paid and len(paid) == len(best.gains) else ""
+    return f"{best.variant} is {_range(best)} eager{pays}.{_allocators(best)}"
+
+
+def _range(best: VariantGain) -> str:
+    if len(best.gains) == 1:
+        return f"{units.speedup(best.gains[0].speedup)} as fast as"
+    low, high = units.digits(best.speedup.low, 2), units.digits(best.speedup.high, 2)
+    return f"{units.factor(best.speedup.median)} as fast (median of {len(best.gains)} models, {low} to {high}) as"
+
+
+def _allocators(best: VariantGain) -> str:
+    differ = next((gain.allocators for gain in best.gains if gain.allocators), None)
+    return f" The allocators differ ({differ[0]} against {differ[1]}), which is part of this gain." if differ else ""
+
+
+def _other(one: Result) -> str:
+    case = one.case
+    assert one.latency
+    keeps_up = sustained(one.record)
+    rate = f", {units.count(keeps_up[0])} frames/s sustained at p{keeps_up[1]}" if keeps_up else ""
+    place = f"{case.scenario}, {case.device}, clip {case.clip}"
+    return f"Fastest in {place}: {setup(one)} ({units.seconds(one.latency.median)} a call{rate})."
+
+
+def _doubts(found: Sequence[Result]) -> str:
+    doubtful = noisy(found)
+    if not doubtful:
+        return ""
+    said = [f"{number:,} {'case' if number == 1 else 'cases'} with {NOISE[code]}" for code, number in doubtful.items()]
+    return f"Read with care: {_and(said)}."
+
+
+def _mostly(found: Sequence[Result]) -> bool:
+    """Whether one kind of doubt holds for most cases: then it is said early."""
+    return max(noisy(found).values(), default=0) > len(measured(found)) / 2
+
+
+def _missing(run: Run, found: Sequence[Result]) -> str:
+    text = outcome(run, found)
+    return f"{text[0].upper()}{text[1:]}."
+
+
+def _and(parts: Sequence[str]) -> str:
+    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"

@@ -1,0 +1,55 @@
+"""The claims' numbers and their tally as people read them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from convbench.analysis.claims.claim import Number, Verdict
+from convbench.core.statistics import Interval
+from convbench.report.words import units
+
+SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+TINY = 1e-4
+
+
+def tally(counts: Mapping[Verdict, int]) -> str:
+    """``17 claims: 8 supported, 2 refuted, 2 depend, 5 not tested``"""
+    said = [f"{count} {_verb(verdict, count)}" for verdict, count in counts.items()]
+    total = sum(counts.values())
+    return f"{total} claim{'s' if total != 1 else ''}: {', '.join(said)}"
+
+
+def number(one: Number) -> str:
+    """The value in its unit with its 95 % interval where it has one: ``+21.4 points [18.0, 24.8]``."""
+    if one.unit == "s" and one.low is not None and one.high is not None:
+        return units.interval(Interval(one.value, one.low, one.high))
+    bounds = (one.low, one.high)
+    if any(bound is None or not math.isfinite(bound) for bound in bounds):
+        return _value(one.value, one.unit)
+    low, high = (_value(bound or 0.0, one.unit).removesuffix(_suffix(one.unit)) for bound in bounds)
+    return f"{_value(one.value, one.unit)} [{low}, {high}]"
+
+
+def _verb(verdict: Verdict, count: int) -> str:
+    return "depend" if verdict == "depends" and count != 1 else verdict
+
+
+def _suffix(unit: str) -> str:
+    return {"points": " points", "share": " %", "×": "×"}.get(unit, "")
+
+
+def _value(value: float, unit: str) -> str:
+    if unit == "points":
+        return f"{100 * value:+.1f} points"
+    if unit == "share":
+        return _tiny(value) if 0 < abs(value) < TINY else f"{100 * value:.3g} %"
+    if unit == "1":
+        return f"{int(value):,}" if float(value).is_integer() and abs(value) < 1e6 else units.human(value, "1")
+    return units.factor(value) if unit == "×" else units.human(value, unit)
+
+
+def _tiny(value: float) -> str:
+    """A share too small for per cent: ``6.8 × 10⁻⁸``."""
+    mantissa, _, exponent = f"{value:.1e}".partition("e")
+    return f"{mantissa} × 10{str(int(exponent)).translate(SUPERSCRIPT)}"

@@ -1,0 +1,118 @@
+"""The sentence of every finding; a code that is not known here is still shown, with its data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from convbench.core.record import Failure, Finding
+from convbench.report.words import units
+
+Data = Mapping[str, Any]
+
+
+def sentence(finding: Finding) -> str:
+    """What a finding means and what to do about it."""
+    make = _SENTENCES.get(finding.code)
+    try:
+        return make(finding.data) if make else _unknown(finding)
+    except (KeyError, TypeError, ValueError):
+        return _unknown(finding)
+
+
+def failure(found: Failure | None) -> str:
+    """Why a case has no result; without a reason this says so."""
+    return f"{found.kind}: {found.message}" if found else "no reason was recorded"
+
+
+def percent(share: float) -> str:
+    return f"{units.digits(100 * share, 2)} %"
+
+
+def _unknown(finding: Finding) -> str:
+    data = ", ".join(f"{key}={value}" for key, value in finding.data.items())
+    return f"{finding.code}{f' ({data})' if data else ''}"
+
+
+def _page_faults(data: Data) -> str:
+    return (
+        f"{units.count(data['faults_per_call'])} page faults a call, {percent(data['system_share'])} of the time in "
+        f"the kernel: with the {data['allocator']} allocator much of this latency is memory being mapped anew. "
+        "The variant allocator(malloc=glibc-arena) keeps it."
+    )
+
+
+def _counts_disagree(data: Data) -> str:
+    return (
+        f"The two independent MAC counts of the {data['stage']} differ: {units.count(data['meta'])} on the meta "
+        f"device, {units.count(data['traced'])} traced. Do not rely on either."
+    )
+
+
+def _folds(data: Data) -> str:
+    return (
+        f"The reducer is linear and folds into the LSTM: the same function exists with LSTM input "
+        f"{data['lstm_input']:,} and {data['params_saved']:,} fewer parameters."
+    )
+
+
+def _dead(data: Data) -> str:
+    return (
+        f"After training, one class is named for {percent(data['share'])} of the validation clips: a dead run, counted "
+        "but not averaged in. Another learning rate, or LayerNorm before the LSTM, may revive it."
+    )
+
+
+def _unconverged(data: Data) -> str:
+    return (
+        f"Validation accuracy still rose by {units.digits(100 * data['rise'], 2)} points per 100 steps when training "
+        "ended: counted but not averaged in. Train for more steps."
+    )
+
+
+def _whole(data: Data, key: str) -> str:
+    return f"{data[key]:,}"
+
+
+def _list(values: Any) -> str:
+    return ", ".join(map(str, values)) if isinstance(values, (tuple, list)) else str(values)
+
+
+_SENTENCES: dict[str, Callable[[Data], str]] = {
+    "not_steady": lambda d: f"Warm-up ended while the median still moved by {percent(d['change'])}.",
+    "interval_wide": lambda d: (
+        f"Time ran out with the median known to ±{percent(d['relative'])}; ±{percent(d['target'])} was asked for."
+    ),
+    "page_faults": _page_faults,
+    "counts_disagree": _counts_disagree,
+    "counted_once": lambda d: f"The MACs were counted one way only; the second failed: {d['reason']}.",
+    "uncounted_operators": lambda d: f"Not in the MACs, since no counter knows them: {_list(d['operators'])}.",
+    "nothing_compiled": lambda _: "torch.compile captured no graph: this ran eager, whatever the variant says.",
+    "throttled": lambda d: f"The device throttled while it was measured: {_list(d['reasons'])}.",
+    "foreign_process": lambda d: f"Other processes used the device meanwhile: {_list(d['pids'])}.",
+    "busy_machine": lambda d: (
+        f"The machine was busy (load {units.digits(d['load'], 2)} on {d['cores']} cores), its {d['threads']} threads "
+        "waiting for each other: measure again when it is quiet, or with the variant threads(n=1)."
+    ),
+    "stages_do_not_add_up": lambda d: (
+        f"The stages' times sum to {units.seconds(d['stages'])} where a plain call takes {units.seconds(d['whole'])}: "
+        "read them as shares."
+    ),
+    "not_predicted": lambda d: f"Peak memory was not predicted from the shapes: {d['reason']}.",
+    "not_profiled": lambda d: f"There is no profile of this case: {d['reason']}.",
+    "trace_bounded": lambda d: (
+        f"The trace holds {d['steps']} of {d['wanted']} calls: one takes {units.size(d['bytes_per_step'])} of it."
+    ),
+    "dead_run": _dead,
+    "unconverged": _unconverged,
+    "folds_into_lstm": _folds,
+    "low_rank": lambda d: (
+        f"The reducer is linear: with the LSTM it is a rank-{_whole(d, 'rank')} factorisation of an LSTM input of "
+        f"{_whole(d, 'lstm_input')}."
+    ),
+    "follows_map": lambda d: (
+        f"The LSTM input size follows from the feature map; the {_whole(d, 'wanted')} asked for was not used."
+    ),
+    "graph_breaks": lambda d: f"Graph breaks: {_list(d['reasons'])}.",
+    "equal_cases": lambda d: f"The same configuration as {_list(d['cases'])}, which was not measured again.",
+}

@@ -1,0 +1,43 @@
+"""What a reader calls a case."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import compress
+
+from convbench.analysis.results import Result
+from convbench.core.record import Parts
+
+
+def reducer(one: Result) -> str:
+    """The reducer with its options, or a user's whole model."""
+    architecture = one.case.architecture
+    return str(architecture.reducer if isinstance(architecture, Parts) else architecture.model)
+
+
+def model(one: Result) -> str:
+    """``spatial-softmax, LSTM input 64``"""
+    architecture = one.case.architecture
+    norm = " after LayerNorm" if isinstance(architecture, Parts) and architecture.layer_norm else ""
+    return f"{reducer(one)}, LSTM input {one.lstm_input:,}{norm}" if one.lstm_input else reducer(one)
+
+
+def trained(parts: Parts) -> str:
+    """``spatial-softmax, LSTM input 64``, with LayerNorm where there is one: what was trained or probed."""
+    norm = " after LayerNorm" if parts.layer_norm else ""
+    return f"{parts.reducer}, LSTM input {parts.lstm_input:,}{norm}" if parts.lstm_input else f"{parts.reducer}{norm}"
+
+
+def setup(one: Result) -> str:
+    """``spatial-softmax, LSTM input 64, compile``"""
+    return f"{model(one)}, {one.case.variant_name}"
+
+
+def apart(ids: Sequence[str]) -> tuple[list[str], list[str]]:
+    """What tells these case ids apart, ``flatten/8192/eager`` each, and the parts that all of them share."""
+    parts = [one.split("/") for one in ids]
+    if len(ids) < 2 or len({len(one) for one in parts}) > 1:
+        return list(ids), []
+    differs = [len(set(values)) > 1 for values in zip(*parts, strict=True)]
+    shared = [part for part, telling in zip(parts[0], differs, strict=True) if not telling]
+    return ["/".join(compress(one, differs)) for one in parts], shared

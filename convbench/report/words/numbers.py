@@ -1,0 +1,56 @@
+"""The numbers of a recommendation as people read them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from convbench.analysis.choice.candidates import Candidate, CostName
+from convbench.analysis.quality.qualities import Quality
+from convbench.analysis.results import Result
+from convbench.report.words import units
+
+CHEAPEST: Mapping[CostName, str] = {
+    "latency": "fastest", "params": "smallest", "memory": "smallest in memory", "flops": "cheapest in FLOPs",
+}  # fmt: skip
+UNIT: Mapping[str, str] = {"latency": "s", "params": "1", "memory": "B", "flops": "FLOP"}
+LIMITS: Mapping[str, str] = {"latency": "latency", "params": "parameters", "memory": "peak memory", "flops": "FLOPs"}
+
+
+def percent(share: float) -> str:
+    """``87.3 %``"""
+    return f"{100 * share:.1f} %"
+
+
+def points(share: float) -> str:
+    """``1.3 points``, of accuracy."""
+    number = f"{100 * abs(share):.1f}"
+    return f"{number} {'point' if number == '1.0' else 'points'}"
+
+
+def amount(name: str, value: float) -> str:
+    """A cost as people read it."""
+    return units.human(value, UNIT[name])
+
+
+def mean(one: Quality) -> str:
+    """``87.3 % [85.0, 89.6]``, the mean test accuracy over seeds."""
+    if one.mean is None:
+        return units.MISSING
+    interval = one.interval
+    return percent(one.mean) + (f" [{100 * interval.low:.1f}, {100 * interval.high:.1f}]" if interval else "")
+
+
+def accuracy(one: Candidate) -> str:
+    """``87.3 % [85.0, 89.6] over 5 seeds``"""
+    return f"{mean(one.quality)} over {len(one.quality.by_seed)} seeds"
+
+
+def costs(one: Result) -> str:
+    """``3.10 ms a call, 74.2 k parameters, 8.02 MiB, 116 MFLOP``, as far as measured."""
+    said = [
+        f"{units.seconds(one.latency.median)} a call" if one.latency else "",
+        f"{units.count(one.params)} parameters" if one.params is not None else "",
+        units.size(one.memory) if one.memory is not None else "",
+        units.flops(one.flops) if one.flops is not None else "",
+    ]
+    return ", ".join(filter(None, said))

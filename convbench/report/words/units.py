@@ -1,0 +1,84 @@
+"""Base units as people read them: three significant digits and a prefix, never a bare exponent."""
+
+from __future__ import annotations
+
+import math
+
+from convbench.core.statistics import Interval
+
+MISSING = "–"
+_SECONDS = ((1e-9, "ns"), (1e-6, "µs"), (1e-3, "ms"), (1.0, "s"), (60.0, "min"), (3600.0, "h"))
+_COUNTS = ((1.0, ""), (1e3, "k"), (1e6, "M"), (1e9, "G"), (1e12, "T"), (1e15, "P"))
+_BYTES = ((1.0, "B"), (2.0**10, "KiB"), (2.0**20, "MiB"), (2.0**30, "GiB"), (2.0**40, "TiB"))
+
+
+def digits(value: float, significant: int = 3) -> str:
+    """The value with that many significant digits, thousands grouped, no exponent and no trailing point."""
+    if value == 0:
+        return "0"
+    rounded = float(f"{value:.{significant}g}")
+    decimals = max(0, significant - 1 - math.floor(math.log10(abs(rounded))))
+    return f"{rounded:,.{decimals}f}"
+
+
+def seconds(value: float | None) -> str:
+    """``3.10 ms``"""
+    return _scaled(value, _SECONDS)
+
+
+def count(value: float | None) -> str:
+    """``84.0 k``; below 1,000 as it is."""
+    return digits(value, 3) if value is not None and value < 1000 and value % 1 else _scaled(value, _COUNTS)
+
+
+def size(value: float | None) -> str:
+    """``8.02 MiB``"""
+    return _scaled(value, _BYTES)
+
+
+def flops(value: float | None) -> str:
+    """``116 MFLOP``"""
+    return _scaled(value, tuple((factor, f"{prefix}FLOP") for factor, prefix in _COUNTS))
+
+
+def factor(value: float | None) -> str:
+    """``5.6×``; two significant digits, one more below 2, whole above 10."""
+    if value is None:
+        return MISSING
+    return f"{digits(value, 3) if value < 2 else digits(value, 2) if value < 10 else f'{value:,.0f}'}×"
+
+
+def human(value: float | None, unit: str) -> str:
+    """A value by its base unit (``s``, ``B``, ``FLOP``, ``1``)."""
+    return {"s": seconds, "B": size, "FLOP": flops}.get(unit, count)(value)
+
+
+def interval(value: Interval | None) -> str:
+    """``3.10 ms [3.05, 3.21]``: the bounds in the unit of the median; without them where they are unbounded."""
+    if value is None:
+        return MISSING
+    if not value.bounded:
+        return f"{seconds(value.median)} [too few samples]"
+    scale, unit = _prefix(value.median, _SECONDS)
+    return f"{digits(value.median / scale)} {unit} [{digits(value.low / scale)}, {digits(value.high / scale)}]"
+
+
+def speedup(value: Interval) -> str:
+    """``2.9× [2.7, 3.1]``"""
+    if not value.bounded:
+        return factor(value.median)
+    return f"{digits(value.median, 3)}× [{digits(value.low, 3)}, {digits(value.high, 3)}]"
+
+
+def _scaled(value: float | None, scales: tuple[tuple[float, str], ...]) -> str:
+    if value is None or not math.isfinite(value):
+        return MISSING
+    scale, unit = _prefix(value, scales)
+    whole = scale == 1.0 and float(value).is_integer()
+    return f"{int(value):,} {unit}".rstrip() if whole else f"{digits(value / scale)} {unit}".rstrip()
+
+
+def _prefix(value: float, scales: tuple[tuple[float, str], ...]) -> tuple[float, str]:
+    """The largest scale that leaves at least 1 after rounding to three digits."""
+    fitting = [scale for scale in scales if abs(value) >= scale[0] * 0.9995]
+    return fitting[-1] if fitting else scales[0]

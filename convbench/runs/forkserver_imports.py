@@ -1,0 +1,20 @@
+"""What the forkserver imports once, so that no case has to: torch, the shelves and what a first count on meta loads.
+
+Importing this module is its effect. It touches no device and starts no thread, so that forking afterwards is safe.
+"""
+
+from __future__ import annotations
+
+import torch._dynamo  # noqa: F401
+
+from convbench.core.record import Case, Choice, Clip, Parts
+from convbench.core.registry import SHELVES
+from convbench.measure import harness  # noqa: F401
+from convbench.measure.counts import traced  # noqa: F401
+from convbench.measure.counts.meta import macs_by_stage
+
+for shelf in SHELVES:
+    if shelf.kind != "figure":
+        list(shelf)
+
+macs_by_stage(Case(Parts(Choice("conv"), Choice("gap")), clip=Clip(1, 1, 1, 8, 8)))
