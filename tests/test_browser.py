@@ -19,7 +19,7 @@ from convbench.analysis.costs.pareto import fronts
 from convbench.analysis.costs.selection import opening
 from convbench.analysis.results import results
 from convbench.report.drawing.scatter import value
-from convbench.report.page.page import compare, page
+from convbench.report.page import compare, page
 
 playwright = pytest.importorskip("playwright.sync_api")
 CHROMIUM = shutil.which("chromium")

@@ -79,7 +79,7 @@ def test_a_mistake_in_a_case_is_its_message(real, planned):
 
 def test_modules_say_where_code_lies(real):
     files = real.ask("modules")["files"]
-    assert Path(files["convbench.measure.first_call"]).parent == Path(worker.__file__).parents[1]
+    assert Path(files["convbench.measure.first_call"]).parent == Path(worker.__file__).parents[1] / "measure"
     assert worker.__file__ not in files.values()
 
 

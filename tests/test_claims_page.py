@@ -18,8 +18,8 @@ from convbench.cli import claims
 from convbench.cli.app import app
 from convbench.core import store
 from convbench.core.errors import StoreError
-from convbench.report.page.page import claims as page
-from convbench.report.words.answer import claims as words
+from convbench.report.page import claims as page
+from convbench.report.words import claims as words
 
 AXE = Path(__file__).parent / "browser" / "node_modules" / "axe-core" / "axe.min.js"
 CHROMIUM = shutil.which("chromium")

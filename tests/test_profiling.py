@@ -20,7 +20,7 @@ from convbench.measure import first_call, harness
 from convbench.measure.stages.spans import Spans
 from convbench.measure.traces import capture, modules, trace
 from convbench.measure.traces.operators import operators
-from convbench.report.page.page import page, profile_section
+from convbench.report.page import page, profile_section
 from convbench.report.viewers import perfetto
 from convbench.report.viewers import tensorboard as viewer
 from convbench.report.viewers.loopback import free_port

@@ -5,12 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-import pytest
 import records
 
-from convbench.check import floor
-from convbench.check.link import Settings
-from convbench.check.rule import Rule
+from convbench.core import store
 from convbench.report.words.facts import protocol
 from convbench.runs import sweep
 from convbench.suite import load
@@ -32,10 +29,8 @@ def test_training_is_told_where_there_was_any() -> None:
     )
 
 
-def test_a_run_remembers_the_floor_of_its_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+def test_a_run_remembers_the_floor_of_its_machine(tmp_path: Path) -> None:
     suite = load("smoke", ["metrics=[params]"])
     with sweep.prepare(suite, "cpu", sweep.Selection(), "") as prepared:
-        assert prepared.run().visible_slowdown is None
-        floor.keep(prepared.facts, Settings(), Rule(), 0.05)
-        assert prepared.run().visible_slowdown == 0.05
+        sweep.begin(prepared, tmp_path, resume=False, visible_slowdown=0.05)
+    assert store.read_run(tmp_path).visible_slowdown == 0.05
