@@ -8,9 +8,10 @@ import pytest
 import records
 
 from convbench.analysis.claims import all_claims, standings
-from convbench.analysis.claims.claim import SHELF, VERDICTS, Lacking, tally
+from convbench.analysis.claims.claim import VERDICTS, Lacking, tally
 from convbench.analysis.claims.evidence import Evidence
 from convbench.analysis.claims.paired import Difference, gains, paired
+from convbench.core.registry import claims
 from convbench.core.statistics import Interval
 from convbench.plugins.claims import algebra, arithmetic, choice, layers, ordering, saturation, shifting
 from convbench.plugins.claims.saturation import Gates
@@ -21,7 +22,7 @@ UNSURE = Difference("binding", 0.05, -0.1, 0.2, 5)
 
 
 def of(number, *several):
-    return SHELF[number](given.evidence(*several))
+    return claims.get(f"C{number}").build(given.evidence(*several))
 
 
 def value(one, label):
@@ -318,7 +319,7 @@ def test_magic_numbers(first, second, verdict):
 
 def test_recommendations_are_named(pilot):
     assert "gmp 64 on identity" in pilot["C15"].why
-    assert choice.no_magic is SHELF[15]
+    assert choice.no_magic is claims.get("C15").build
 
 
 @pytest.mark.parametrize(

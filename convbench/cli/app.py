@@ -55,12 +55,31 @@ def main() -> None:
 
 
 @app.callback(invoke_without_command=True)
-def top(version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False) -> None:
+def top(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False,
+    plugins: Annotated[
+        list[str] | None, typer.Option(metavar="MODULE", help="Import this first: it registers plug-ins of your own.")
+    ] = None,
+) -> None:
+    if plugins:
+        _bring(plugins)
     if version:
         from importlib.metadata import version as installed
 
         print(f"convbench {__version__}, torch {installed('torch')}")
         raise typer.Exit
+
+
+def _bring(modules: list[str]) -> None:
+    """Name modules that register plug-ins to this process and to those it starts."""
+    from convbench.core import installed
+
+    sys.path.insert(0, str(Path.cwd()))
+    os.environ[installed.VARIABLE] = ",".join([*filter(None, [os.environ.get(installed.VARIABLE)]), *modules])
+    installed.load()
+    for broken in installed.broken():
+        if any(module in broken.reason for module in modules):
+            raise ConvbenchError(broken.sentence)
 
 
 def _fail(message: str, code: int) -> NoReturn:

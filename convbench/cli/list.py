@@ -14,11 +14,11 @@ from convbench.core.errors import ConvbenchError
 @app.command("list")
 def list_shelves(
     shelf: Annotated[
-        str, typer.Argument(help="suites, backbones, reducers, variants, scenarios, tasks, probes, figures.")
+        str, typer.Argument(help="suites, backbones, reducers, variants, scenarios, tasks, probes, figures, claims.")
     ] = "",
 ) -> None:
     """What each shelf holds, one line each."""
-    from convbench.core import registry
+    from convbench.core import installed, registry
     from convbench.suite import load, shipped
 
     shelves = {f"{one.kind}s": one for one in registry.SHELVES}
@@ -28,7 +28,9 @@ def list_shelves(
         _print_shelf("suites", {name: load(name).description for name in shipped()})
     for name, plugins in shelves.items():
         if shelf in ("", name):
-            _print_shelf(name, {_signature(plugin): plugin.summary for plugin in plugins})
+            _print_shelf(name, {_signature(plugin): _described(plugin) for plugin in plugins})
+    for broken in installed.broken():
+        print(f"lacking: {broken.sentence}")
 
 
 @app.command()
@@ -58,5 +60,19 @@ def _print_shelf(name: str, entries: dict[str, str]) -> None:
 
 
 def _signature(plugin: Any) -> str:
-    options = ", ".join(f"{name}={parameter.default}" for name, parameter in plugin.options.items())
+    """``avg-k(k=4)``; an option that must be given stands without a default: ``npz-folder(path)``."""
+    options = ", ".join(
+        name if parameter.default is parameter.empty else f"{name}={_written(parameter.default)}"
+        for name, parameter in plugin.options.items()
+    )
     return f"{plugin.name}({options})" if options else plugin.name
+
+
+def _written(default: Any) -> str:
+    """A default as a suite writes it."""
+    return json.dumps(default) if default is None or isinstance(default, bool) else str(default)
+
+
+def _described(plugin: Any) -> str:
+    """Its summary, and where it comes from unless it is convbench's own."""
+    return plugin.summary if plugin.origin == "convbench" else f"{plugin.summary} [{plugin.origin}]"

@@ -1,24 +1,40 @@
-"""How a shelf knows its plug-ins: by name, or by the import path of the user's own.
+"""How a shelf knows its plug-ins: convbench's own files, those of installed packages, and the user's import paths.
 
-A shelf's package is imported when it is first asked for something, so that naming a registry costs nothing.
+A shelf's package is imported when it is first asked for something, so that naming a registry costs nothing. Packages
+bring plug-ins by an entry point (``core.installed``); a suite may also name one as ``package.module:attribute``.
 """
 
 from __future__ import annotations
 
 import difflib
+import functools
 import importlib
 import inspect
 import pkgutil
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
+from convbench.core import installed
 from convbench.core.errors import ConvbenchError
 
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
 Factory = Callable[..., Any]
 """What a shelf holds; its contract is where it is used: ``models.variants``, ``measure.probes``, ``report.drawing``."""
+DECLARED = "__convbench__"
+"""The attribute of a factory that holds what it declares of itself."""
+
+
+def declares(what: Any) -> Callable[[F], F]:
+    """Decorator: what a factory says of itself, read as ``Plugin.declared`` whether it is on a shelf or imported."""
+
+    def mark(build: F) -> F:
+        setattr(build, DECLARED, what)
+        return build
+
+    return mark
 
 
 @dataclass(frozen=True)
@@ -30,9 +46,24 @@ class Plugin(Generic[T]):
     summary: str
     options: dict[str, inspect.Parameter]
 
+    @property
+    def module(self) -> str:
+        """The module that the plug-in was written in."""
+        return _module(self.build)
+
+    @property
+    def origin(self) -> str:
+        """``convbench``, the distribution that brought the plug-in (``shop-plugins 1.2``), or else its module."""
+        return installed.origin(self.module)
+
+    @property
+    def declared(self) -> Any:
+        """What the factory was marked with by ``declares``; None where it says nothing."""
+        return getattr(self.build, DECLARED, None)
+
 
 class Registry(Generic[T]):
-    """The plug-ins of one shelf. ``kind`` is the word for one of them, ``package`` where they live."""
+    """The plug-ins of one shelf. ``kind`` is the word for one of them, ``package`` where convbench's own live."""
 
     def __init__(self, kind: str, package: str) -> None:
         self.kind = kind
@@ -41,19 +72,26 @@ class Registry(Generic[T]):
         self._loaded = False
 
     def register(self, name: str) -> Callable[[T], T]:
-        """Decorator: put a factory on the shelf. Its keyword-only parameters are its options."""
+        """Decorator: put a factory on the shelf. Its keyword-only parameters are its options.
+
+        Raises ConvbenchError where the name is taken; convbench's own keep their names whoever is imported first.
+        """
 
         def put(build: T) -> T:
-            if name in self._plugins and self._plugins[name].build is not build:
-                raise ConvbenchError(f"two {self.kind}s are called {name!r}: rename one")
-            self._plugins[name] = _plugin(name, build)
+            plugin, before = _plugin(name, build), self._plugins.get(name)
+            if before is not None and not _same(before.build, build):
+                clash = f"two {self.kind}s are called {name!r}: rename one"
+                if plugin.origin != installed.OWN or before.origin == installed.OWN:
+                    raise ConvbenchError(clash)
+                installed.note(before.origin, clash)
+            self._plugins[name] = plugin
             return build
 
         return put
 
     def __iter__(self) -> Iterator[Plugin[T]]:
         self._load()
-        return iter(sorted(self._plugins.values(), key=lambda plugin: plugin.name))
+        return iter(sorted(self._plugins.values(), key=lambda plugin: _natural(plugin.name)))
 
     def get(self, name: str) -> Plugin[T]:
         """The plug-in of that name, or the user's own where the name is an import path ``package.module:attribute``.
@@ -64,7 +102,8 @@ class Registry(Generic[T]):
             return _plugin(name, import_path(name))
         self._load()
         if name not in self._plugins:
-            raise ConvbenchError(f"unknown {self.kind} {name!r}{did_you_mean(name, self._plugins)}")
+            broken = "".join(f"; {each.sentence}" for each in installed.broken())
+            raise ConvbenchError(f"unknown {self.kind} {name!r}{did_you_mean(name, self._plugins)}{broken}")
         return self._plugins[name]
 
     def _load(self) -> None:
@@ -73,6 +112,7 @@ class Registry(Generic[T]):
             for module in pkgutil.iter_modules(package.__path__):
                 importlib.import_module(f"{self.package}.{module.name}")
             self._loaded = True
+        installed.load()
 
 
 def size_list(text: str) -> tuple[int, ...]:
@@ -102,12 +142,26 @@ def import_path(path: str) -> Any:
         reason = error if isinstance(error, ImportError) else f"{type(error).__name__}: {error}"
         raise ConvbenchError(f"cannot import {module_name!r} of {path!r}: {reason}") from error
     try:
-        found: Any = module
-        for part in attribute.split("."):
-            found = getattr(found, part)
+        return functools.reduce(getattr, attribute.split("."), module)
     except AttributeError as error:
         raise ConvbenchError(f"{module_name!r} has no {attribute!r}") from error
-    return found
+
+
+def _module(build: Any) -> str:
+    while isinstance(build, functools.partial):
+        build = build.func
+    return str(getattr(build, "__module__", ""))
+
+
+def _same(before: Any, build: Any) -> bool:
+    """Whether it is the same factory, or the same again from a module that was imported or a cell that was run anew."""
+    places = [(_module(each), getattr(each, "__qualname__", id(each))) for each in (before, build)]
+    return before is build or places[0] == places[1]
+
+
+def _natural(name: str) -> list[Any]:
+    """Sorts C2 before C10."""
+    return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name)]
 
 
 def _plugin(name: str, build: Any) -> Plugin[Any]:
@@ -124,4 +178,5 @@ scenarios: Registry[Factory] = Registry("scenario", "convbench.plugins.scenarios
 tasks: Registry[Factory] = Registry("task", "convbench.plugins.tasks")
 probes: Registry[Factory] = Registry("probe", "convbench.plugins.probes")
 figures: Registry[Factory] = Registry("figure", "convbench.plugins.figures")
-SHELVES: tuple[Registry[Factory], ...] = (backbones, reducers, variants, scenarios, tasks, probes, figures)
+claims: Registry[Factory] = Registry("claim", "convbench.plugins.claims")
+SHELVES: tuple[Registry[Factory], ...] = (backbones, reducers, variants, scenarios, tasks, probes, figures, claims)

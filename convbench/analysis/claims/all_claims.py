@@ -1,18 +1,13 @@
-"""All claims in the order of their numbers."""
+"""All claims in the order of their numbers, those of other packages by name after the article's."""
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
-
-from convbench.analysis.claims.claim import SHELF, Claim
+from convbench.analysis.claims.claim import Claim
 from convbench.analysis.claims.evidence import Evidence
-
-PACKAGE = "convbench.plugins.claims"
+from convbench.core.installed import OWN
+from convbench.core.registry import claims
 
 
 def tested(evidence: Evidence) -> list[Claim]:
-    """Every claim, tested on this evidence."""
-    for module in pkgutil.iter_modules(importlib.import_module(PACKAGE).__path__):
-        importlib.import_module(f"{PACKAGE}.{module.name}")
-    return [SHELF[number](evidence) for number in sorted(SHELF)]
+    """Every claim on the shelf, tested on this evidence."""
+    return [plugin.build(evidence) for plugin in sorted(claims, key=lambda plugin: plugin.origin != OWN)]

@@ -1,14 +1,17 @@
-"""A claim, how it was tested and what came of it, as data; and the list that claims put themselves on.
+"""A claim, how it was tested and what came of it, as data; and the decorator that puts one on the shelf.
 
-``claim`` turns a test (Evidence) -> Outcome into a claim (Evidence) -> Claim. A test raises Lacking where the records
+``claim`` turns a test (Evidence) -> Judgement into a claim (Evidence) -> Claim. A test raises Lacking where the records
 do not hold what it needs: its verdict is then "not tested".
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from dataclasses import dataclass, fields
+from functools import wraps
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+from convbench.core.registry import claims
 
 if TYPE_CHECKING:
     from convbench.analysis.claims.evidence import Evidence
@@ -60,7 +63,7 @@ class Plot:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class Judgement:
     """What a test found: the verdict, one sentence why, the numbers in order, and a chart where it says more."""
 
     verdict: Verdict
@@ -89,31 +92,34 @@ class Lacking(Exception):
 
 
 Tested = Callable[["Evidence"], Claim]
-SHELF: dict[int, Tested] = {}
 
 
 def claim(
-    number: int, said: str, *, quote: str, prediction: str, experiment: str
-) -> Callable[[Callable[[Evidence], Outcome]], Tested]:
-    """Put a test on the list as the claim of this number."""
+    number: int | str, said: str, *, quote: str, prediction: str, experiment: str
+) -> Callable[[Callable[[Evidence], Judgement]], Tested]:
+    """Decorator: put a test on the shelf as the claim of this number (``C7``), or of your own name (``shop-1``)."""
+    name = f"C{number}" if isinstance(number, int) else number
 
-    def on_list(test: Callable[[Evidence], Outcome]) -> Tested:
+    def on_shelf(test: Callable[[Evidence], Judgement]) -> Tested:
+        @wraps(test)
         def tested(evidence: Evidence) -> Claim:
             try:
-                found = test(evidence)
+                judgement = test(evidence)
             except Lacking as lacking:
-                found = Outcome("not tested", str(lacking))
-            return Claim(
-                f"C{number}", said, quote, prediction, experiment, found.verdict, found.why, found.numbers, found.plot
-            )
+                judgement = Judgement("not tested", str(lacking))
+            return Claim(name, said, quote, prediction, experiment, *_fields(judgement))
 
-        SHELF[number] = tested
-        return tested
+        tested.__doc__ = said
+        return claims.register(name)(tested)
 
-    return on_list
+    return on_shelf
 
 
-def tally(claims: Iterable[Claim]) -> dict[Verdict, int]:
+def _fields(judgement: Judgement) -> tuple[Any, ...]:
+    return tuple(getattr(judgement, field.name) for field in fields(judgement))
+
+
+def tally(judged: Iterable[Claim]) -> dict[Verdict, int]:
     """How many claims have each verdict, those that none has left out."""
-    verdicts = [one.verdict for one in claims]
+    verdicts = [each.verdict for each in judged]
     return {verdict: verdicts.count(verdict) for verdict in VERDICTS if verdict in verdicts}

@@ -11,7 +11,9 @@ from pathlib import Path
 
 import torch
 
+from convbench.core import installed
 from convbench.core.errors import Unavailable
+from convbench.core.registry import SHELVES
 from convbench.measure.machine import environment, malloc
 from convbench.measure.machine.allocators import PACKAGES, preload
 from convbench.measure.machine.toolchain import missing_tool
@@ -38,6 +40,7 @@ def examine() -> Iterator[Check]:
     yield _page_faults()
     yield _load()
     yield from _extras()
+    yield from _plugins()
 
 
 def _gpu() -> Check:
@@ -94,3 +97,11 @@ def _extras() -> Iterator[Check]:
     ):
         there = importlib.util.find_spec(module) is not None
         yield Check(f"[{extra}]", there, purpose if there else f"pip install 'convbench[{extra}]' for {purpose}")
+
+
+def _plugins() -> Iterator[Check]:
+    """Packages whose plug-ins could not be loaded; nothing where all is well."""
+    for shelf in SHELVES:
+        list(shelf)
+    for broken in installed.broken():
+        yield Check("plug-ins", False, broken.sentence)

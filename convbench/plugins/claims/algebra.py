@@ -8,7 +8,7 @@ from itertools import pairwise
 import torch
 from torch import nn
 
-from convbench.analysis.claims.claim import Number, Outcome, claim
+from convbench.analysis.claims.claim import Judgement, Number, claim
 from convbench.analysis.claims.evidence import Evidence
 
 HIDDEN, SEED = 128, 0
@@ -25,7 +25,7 @@ ROUNDING = 1e-6
     prediction="nn.LSTM takes a sequence of vectors and raises an error for a sequence of maps.",
     experiment="nn.LSTM is called on a sequence of vectors (B, T, D), of maps (B, T, C, W) and (B, T, C, H, W).",
 )
-def vectors_only(_: Evidence) -> Outcome:
+def vectors_only(_: Evidence) -> Judgement:
     lstm = nn.LSTM(8, 4, batch_first=True)
     return accepted({len(shape): _takes(lstm, shape) for shape in ((1, 2, 8), (1, 2, 3, 8), (1, 2, 3, 8, 8))})
 
@@ -40,7 +40,7 @@ def vectors_only(_: Evidence) -> Outcome:
     experiment=f"nn.LSTM(D, {HIDDEN}) is built on torch's meta device for D from 32 to 131,072 and its parameters "
     "counted.",
 )
-def parameters(_: Evidence) -> Outcome:
+def parameters(_: Evidence) -> Judgement:
     with torch.device("meta"):
         counts = {size: sum(p.numel() for p in nn.LSTM(size, HIDDEN).parameters()) for size in SIZES}
     return linear(counts, HIDDEN)
@@ -56,23 +56,23 @@ def parameters(_: Evidence) -> Outcome:
     "direction less its part in the row space of the weight, scaled so that x + n is a feature map too. Both go "
     "through the layer.",
 )
-def retained(_: Evidence) -> Outcome:
+def retained(_: Evidence) -> Judgement:
     return kept(*_unseen())
 
 
-def accepted(takes: dict[int, bool]) -> Outcome:
+def accepted(takes: dict[int, bool]) -> Judgement:
     """Supported where three dimensions are taken and none of more; by the number of dimensions."""
     numbers = tuple(
         Number(f"Input of {dims} dimensions taken (1 yes, 0 no)", float(took)) for dims, took in takes.items()
     )
     if not takes[3]:
-        return Outcome("refuted", "nn.LSTM does not even take a sequence of vectors.", numbers)
+        return Judgement("refuted", "nn.LSTM does not even take a sequence of vectors.", numbers)
     if more := [dims for dims, took in takes.items() if took and dims > 3]:
-        return Outcome("refuted", f"nn.LSTM takes an input of {more[0]} dimensions.", numbers)
-    return Outcome("supported", "nn.LSTM raises an error for every input of more than three dimensions.", numbers)
+        return Judgement("refuted", f"nn.LSTM takes an input of {more[0]} dimensions.", numbers)
+    return Judgement("supported", "nn.LSTM raises an error for every input of more than three dimensions.", numbers)
 
 
-def linear(counts: dict[int, int], hidden: int) -> Outcome:
+def linear(counts: dict[int, int], hidden: int) -> Judgement:
     """Supported where each further value costs exactly 4H parameters and the largest has many times the smallest's."""
     sizes = sorted(counts)
     low, high = sizes[0], sizes[-1]
@@ -84,14 +84,14 @@ def linear(counts: dict[int, int], hidden: int) -> Outcome:
         Number(f"Parameters at D = {high:,} over those at D = {low:,}", ratio, "×"),
     )
     if slopes != {4 * hidden}:
-        return Outcome("refuted", f"The parameters do not grow by 4H = {4 * hidden} for each value.", numbers)
+        return Judgement("refuted", f"The parameters do not grow by 4H = {4 * hidden} for each value.", numbers)
     if ratio < LARGE:
-        return Outcome("refuted", f"The largest has only {ratio:.1f} times the parameters of the smallest.", numbers)
+        return Judgement("refuted", f"The largest has only {ratio:.1f} times the parameters of the smallest.", numbers)
     why = f"Exactly {4 * hidden} parameters for each value: {ratio:,.0f} times as many at {high:,} as at {low:,}."
-    return Outcome("supported", why, numbers)
+    return Judgement("supported", why, numbers)
 
 
-def kept(inputs: int, rank: int, outputs_differ: float, inputs_differ: float) -> Outcome:
+def kept(inputs: int, rank: int, outputs_differ: float, inputs_differ: float) -> Judgement:
     """Refuted where two inputs that differ clearly have one output; differences relative, by their norms."""
     numbers = (
         Number("Values that go in", inputs),
@@ -105,8 +105,8 @@ def kept(inputs: int, rank: int, outputs_differ: float, inputs_differ: float) ->
             f"False by algebra: the weight has rank {rank}, so the input can change in {inputs - rank:,} directions "
             f"that the output does not see; here by {100 * inputs_differ:.0f} % with the same output to rounding."
         )
-        return Outcome("refuted", why, numbers)
-    return Outcome("supported", "No two clearly different inputs with the same output were found.", numbers)
+        return Judgement("refuted", why, numbers)
+    return Judgement("supported", "No two clearly different inputs with the same output were found.", numbers)
 
 
 def _takes(lstm: nn.LSTM, shape: tuple[int, ...]) -> bool:

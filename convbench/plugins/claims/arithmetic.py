@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from convbench.analysis.claims.claim import Number, Outcome, claim
+from convbench.analysis.claims.claim import Judgement, Number, claim
 from convbench.analysis.claims.evidence import Evidence
 from convbench.core.record import Choice, Features
 from convbench.models import network
@@ -26,7 +26,7 @@ def article_map() -> Features:
     prediction="The article's convolution on a 64×64 frame, flattened, is a vector of 131,072 values.",
     experiment="Its layers are built on torch's meta device and the size of what comes out is read.",
 )
-def flattened(_: Evidence) -> Outcome:
+def flattened(_: Evidence) -> Judgement:
     return size("flatten", network.vector_size(Choice("flatten"), article_map(), None), FLATTENED)
 
 
@@ -38,7 +38,7 @@ def flattened(_: Evidence) -> Outcome:
     prediction="The same map after global average pooling is a vector of 32 values.",
     experiment="Its layers are built on torch's meta device and the size of what comes out is read.",
 )
-def pooled(_: Evidence) -> Outcome:
+def pooled(_: Evidence) -> Judgement:
     return size("GAP", network.vector_size(Choice("gap"), article_map(), None), POOLED)
 
 
@@ -51,19 +51,19 @@ def pooled(_: Evidence) -> Outcome:
     f"{DESCRIBES}×).",
     experiment="Arithmetic on the article's example: 128 units on a flattened vector of 131,072.",
 )
-def half(_: Evidence) -> Outcome:
+def half(_: Evidence) -> Judgement:
     return described(UNITS, network.vector_size(Choice("flatten"), article_map(), None))
 
 
-def size(what: str, found: int, said: int) -> Outcome:
+def size(what: str, found: int, said: int) -> Judgement:
     """Supported where the size is the one the article names."""
     numbers = (Number(f"Size of the vector after {what}", found), Number("Size in the article", said))
     if found == said:
-        return Outcome("supported", f"The vector after {what} has exactly {found:,} values.", numbers)
-    return Outcome("refuted", f"The vector after {what} has {found:,} values, not {said:,}.", numbers)
+        return Judgement("supported", f"The vector after {what} has exactly {found:,} values.", numbers)
+    return Judgement("refuted", f"The vector after {what} has {found:,} values, not {said:,}.", numbers)
 
 
-def described(units: int, inputs: int) -> Outcome:
+def described(units: int, inputs: int) -> Judgement:
     """Whether “less than half” is true, and whether it describes the layer."""
     share, parameters = units / inputs, (inputs + 1) * (inputs // 2)
     numbers = (
@@ -72,11 +72,11 @@ def described(units: int, inputs: int) -> Outcome:
         Number("Parameters of an FC layer that keeps half", parameters),
     )
     if share >= 0.5:
-        return Outcome("refuted", f"It keeps {units:,} of {inputs:,}, which is not less than half.", numbers)
+        return Judgement("refuted", f"It keeps {units:,} of {inputs:,}, which is not less than half.", numbers)
     if 0.5 / share <= DESCRIBES:
-        return Outcome("supported", f"It keeps {units:,} of {inputs:,}: less than half, and near it.", numbers)
+        return Judgement("supported", f"It keeps {units:,} of {inputs:,}: less than half, and near it.", numbers)
     why = (
         f"True as words and of no use as a guide: {units:,} of {inputs:,} is {0.5 / share:,.0f} times less than half, "
         f"and a layer that did keep half would have {parameters / 1e9:.1f} G parameters."
     )
-    return Outcome("depends", why, numbers)
+    return Judgement("depends", why, numbers)

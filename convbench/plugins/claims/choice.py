@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from convbench.analysis.choice.by_task import recommendations
 from convbench.analysis.choice.choose import Ask
-from convbench.analysis.claims.claim import Lacking, Number, Outcome, Verdict, claim
+from convbench.analysis.claims.claim import Judgement, Lacking, Number, Verdict, claim
 from convbench.analysis.claims.evidence import TRAIN, Evidence, left_out
 from convbench.analysis.claims.paired import listed
 from convbench.analysis.claims.standings import Standing, Standings, standings, tried_on
@@ -23,7 +23,7 @@ from convbench.core.record import Parts
     experiment="All reducers and sizes on one small backbone, trained on each task, paired by seed; and the "
     "recommendation for each task (cheapest in latency within 2 points of the best).",
 )
-def no_magic(evidence: Evidence) -> Outcome:
+def no_magic(evidence: Evidence) -> Judgement:
     found = standings(evidence)
     if len(found) < 2:
         raise Lacking(f"Trainings on two tasks or more are needed: {TRAIN}.")
@@ -36,7 +36,7 @@ def no_magic(evidence: Evidence) -> Outcome:
     return specific(found, advised, left_out(tried_on(evidence, found)))
 
 
-def specific(found: Standings, advised: Mapping[str, str], used: tuple[Number, ...] = ()) -> Outcome:
+def specific(found: Standings, advised: Mapping[str, str], used: tuple[Number, ...] = ()) -> Judgement:
     """Refuted where one configuration suffices on all tasks, supported where each falls short on one and no size
     suffices on all; else it depends."""
     names = set.intersection(*({one.name for one in several} for several in found.values()))
@@ -60,7 +60,7 @@ def specific(found: Standings, advised: Mapping[str, str], used: tuple[Number, .
     numbers.append(Number("Configurations tried on all tasks", len(names)))
     numbers.append(Number("of which shown to fall short on some task", len(names) - len(undecided)))
     numbers.append(Number("of which shown to suffice on every task", len(everywhere)))
-    return Outcome(verdict, why, (*numbers, *used))
+    return Judgement(verdict, why, (*numbers, *used))
 
 
 def _at(several: list[Standing], called: str) -> Standing:

@@ -7,7 +7,7 @@ from functools import cache
 import torch
 from torch import nn
 
-from convbench.analysis.claims.claim import Lacking, Number, Outcome, claim
+from convbench.analysis.claims.claim import Judgement, Lacking, Number, claim
 from convbench.analysis.claims.evidence import TRAIN, Evidence, left_out
 from convbench.analysis.claims.paired import accuracy, gains, paired, sorted_out
 from convbench.core.record import Case, Choice, Clip, Parts
@@ -28,7 +28,7 @@ PLAIN, ACTIVE = "fc 64", "fc(activation=true) 64"
     experiment="The article's hybrid is built, its FC layer folded into the LSTM (W_ih W and b_ih + W_ih b) and both "
     "run on a random clip; the same fold with a ReLU in between is the check that a difference would be seen.",
 )
-def hybrid(_: Evidence) -> Outcome:
+def hybrid(_: Evidence) -> Judgement:
     plain, active = (_fold_error(activation) for activation in (False, True))
     return folded(plain, active, CHANNELS, UNITS)
 
@@ -42,7 +42,7 @@ def hybrid(_: Evidence) -> Outcome:
     experiment="FC with 64 units on a small strided backbone, trained with and without ReLU on each task; test "
     "accuracy, paired by seed.",
 )
-def activated(evidence: Evidence) -> Outcome:
+def activated(evidence: Evidence) -> Judgement:
     tasks = [task for task in evidence.tasks if {PLAIN, ACTIVE} <= evidence.on(task).keys()]
     if not tasks:
         raise Lacking(f"Trainings of FC with and without activation are needed: {TRAIN}.")
@@ -54,10 +54,10 @@ def activated(evidence: Evidence) -> Outcome:
         numbers.append(one.number(f"{task}: with less without"))
     used = left_out(each for pair in cells.values() for each in pair)
     why = f"A gain from the activation is {sorted_out(found)}; the article's code has none."
-    return Outcome(gains(found), why, (*numbers, *used))
+    return Judgement(gains(found), why, (*numbers, *used))
 
 
-def folded(plain: float, active: float, inputs: int, outputs: int) -> Outcome:
+def folded(plain: float, active: float, inputs: int, outputs: int) -> Judgement:
     """Refuted where the layer folds away and expands, supported where neither; differences relative.
 
     Raises Lacking where the check with an activation shows no difference either, as then nothing could be seen.
@@ -77,7 +77,7 @@ def folded(plain: float, active: float, inputs: int, outputs: int) -> Outcome:
     why = f"Without an activation in the article's code the hybrid {what}" if same else f"The hybrid {what}"
     why += f", and its FC layer takes {inputs} values to {outputs}: {'no reduction' if expands else 'a reduction'}."
     verdict = "refuted" if same and expands else "depends" if same or expands else "supported"
-    return Outcome(verdict, why, numbers)  # type: ignore[arg-type]
+    return Judgement(verdict, why, numbers)  # type: ignore[arg-type]
 
 
 @cache

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from convbench.analysis.claims.claim import Lacking, Number, Outcome, Verdict, claim
+from convbench.analysis.claims.claim import Judgement, Lacking, Number, Verdict, claim
 from convbench.analysis.claims.costs import LONGER, over, widest
 from convbench.analysis.claims.evidence import COSTS, Evidence
 from convbench.analysis.results import Result
@@ -27,7 +27,7 @@ DRAWS, SEED = 2000, 0
     experiment="All eager configurations measured on one backbone in inference: Kendall's τ of parameters, FLOPs and "
     "peak memory with latency, 95 % bootstrap intervals over configurations.",
 )
-def stand_in(evidence: Evidence) -> Outcome:
+def stand_in(evidence: Evidence) -> Judgement:
     found = widest([one for one in evidence.costs if one.latency and one.case.scenario == "inference"])
     if len(found) < 5:
         raise Lacking(f"Latencies of five configurations on one backbone are needed: {COSTS}.")
@@ -40,7 +40,7 @@ def stand_in(evidence: Evidence) -> Outcome:
     return ordered(taus, len(found), _upset(found))
 
 
-def ordered(taus: dict[str, Interval], n: int, upset: Number | None = None) -> Outcome:
+def ordered(taus: dict[str, Interval], n: int, upset: Number | None = None) -> Judgement:
     """Supported where τ of parameters and latency is surely high, refuted where it surely is not."""
     one = taus["parameters"]
     verdict: Verdict = "supported" if one.low >= STANDS_FOR else "refuted" if one.high < STANDS_FOR else "depends"
@@ -53,7 +53,7 @@ def ordered(taus: dict[str, Interval], n: int, upset: Number | None = None) -> O
     numbers = [
         Number(f"Kendall's τ of {word} and latency", t.median, "1", t.low, t.high, n) for word, t in taus.items()
     ]
-    return Outcome(verdict, f"{why}.", (*numbers, *([upset] if upset else [])))
+    return Judgement(verdict, f"{why}.", (*numbers, *([upset] if upset else [])))
 
 
 def tau(values: Sequence[float], latency: Sequence[float]) -> Interval:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from convbench.analysis.claims.claim import Curve, Lacking, Number, Outcome, Plot, Point, claim
+from convbench.analysis.claims.claim import Curve, Judgement, Lacking, Number, Plot, Point, claim
 from convbench.analysis.claims.evidence import TRAIN, Evidence, left_out
 from convbench.analysis.claims.paired import Difference, gains, paired, sorted_out, spread
 from convbench.analysis.quality.qualities import Quality
@@ -24,7 +24,7 @@ Cell = tuple[str, int, str]
     experiment="The same small backbone with flatten and with GAP, trained on each task, and on identity with fewer "
     "clips; training less test accuracy, paired by seed.",
 )
-def overfits(evidence: Evidence) -> Outcome:
+def overfits(evidence: Evidence) -> Judgement:
     cells = _cells(evidence)
     if not cells:
         raise Lacking(f"Trainings of flatten and GAP are needed: {TRAIN}.")
@@ -38,7 +38,7 @@ def overfits(evidence: Evidence) -> Outcome:
 
 def judged(
     gaps: list[Difference], accuracy: list[Difference], used: tuple[Number, ...] = (), plot: Plot | None = None
-) -> Outcome:
+) -> Judgement:
     """Supported where flatten's gap is larger everywhere, refuted where that is excluded everywhere."""
     numbers = [one.number(f"{one.where}: train-test gap, flatten less GAP") for one in gaps]
     numbers += [one.number(f"{one.where}: test accuracy, flatten less GAP") for one in accuracy]
@@ -46,7 +46,7 @@ def judged(
     why = f"A larger gap with flatten is {sorted_out(gaps)}."
     if better:
         why += f" Overfitting is not all: flatten has the higher test accuracy on {', '.join(better)}."
-    return Outcome(gains(gaps), why, (*numbers, *used), plot)
+    return Judgement(gains(gaps), why, (*numbers, *used), plot)
 
 
 def _cells(evidence: Evidence) -> list[Cell]:

@@ -9,7 +9,7 @@ from functools import cache
 import torch
 from torch import nn
 
-from convbench.analysis.claims.claim import Curve, Lacking, Number, Outcome, Plot, Point, claim
+from convbench.analysis.claims.claim import Curve, Judgement, Lacking, Number, Plot, Point, claim
 from convbench.analysis.claims.evidence import Evidence, left_out
 from convbench.analysis.claims.paired import MARGIN, Difference, listed, paired
 
@@ -44,13 +44,13 @@ Inits = Mapping[str, Mapping[int, Gates]]
     "(±1/√D instead of ±1/√H). From trainings: flatten against the best smaller input, and with against without "
     "LayerNorm, paired by seed.",
 )
-def detrimental(evidence: Evidence) -> Outcome:
+def detrimental(evidence: Evidence) -> Judgement:
     found = _measure()
     worse, normed, used = _trained(evidence)
     return judged(found, worse, normed, used)
 
 
-def judged(found: Inits, worse: list[Difference], normed: list[Difference], used: tuple[Number, ...] = ()) -> Outcome:
+def judged(found: Inits, worse: list[Difference], normed: list[Difference], used: tuple[Number, ...] = ()) -> Judgement:
     """Supported where gates saturate however they are drawn or flatten loses more than the margin everywhere, refuted
     where neither the default saturates nor such a loss is possible; else it depends."""
     large = max(found["torch's default"])
@@ -64,7 +64,7 @@ def judged(found: Inits, worse: list[Difference], normed: list[Difference], used
     numbers = tuple(_numbers(found)) + tuple(one.number(f"{one.where}: best smaller less flatten") for one in worse)
     numbers += tuple(one.number(f"{one.where}: flatten with LayerNorm less without") for one in normed)
     why = f"{_initially(large, found)} {_learnt(worse, normed)}"
-    return Outcome(verdict, why, (*numbers, *used), _plot(found))  # type: ignore[arg-type]
+    return Judgement(verdict, why, (*numbers, *used), _plot(found))  # type: ignore[arg-type]
 
 
 def _initially(large: int, found: Inits) -> str:

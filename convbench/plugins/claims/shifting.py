@@ -6,7 +6,7 @@ from functools import cache
 
 import torch
 
-from convbench.analysis.claims.claim import Number, Outcome, Verdict, claim
+from convbench.analysis.claims.claim import Judgement, Number, Verdict, claim
 from convbench.analysis.claims.evidence import Evidence, name
 from convbench.analysis.claims.paired import Difference, spread
 from convbench.analysis.quality.qualities import Lesson
@@ -28,13 +28,13 @@ TASK = "direction"
     "pixels: the features of both. From trainings: the direction of a digit on a torus with GAP on a stride-1 "
     "convolution that wraps around, where a run that names one class counts as what it reached.",
 )
-def discarded(evidence: Evidence) -> Outcome:
+def discarded(evidence: Evidence) -> Judgement:
     changed = {reducer: _change(reducer) for reducer in ("gap", "avg-k")}
     wrapped, others = _lessons(evidence)
     return judged(changed["gap"], changed["avg-k"], wrapped, others)
 
 
-def judged(gap: float, kept: float, wrapped: list[Lesson], others: list[Lesson]) -> Outcome:
+def judged(gap: float, kept: float, wrapped: list[Lesson], others: list[Lesson]) -> Judgement:
     """Supported where a shift changes nothing and trainings, if given, are at chance; refuted where neither; ``kept``
     is the change of a reducer that keeps positions, and ``others`` trainings of GAP on the other backbone."""
     numbers = [
@@ -54,7 +54,7 @@ def judged(gap: float, kept: float, wrapped: list[Lesson], others: list[Lesson])
         numbers.append(leak.number(f"{TASK}, GAP after the strided backbone padded with zeros: accuracy less chance"))
         if leak.shown:
             why += " Borders and strides of a backbone leak positions into its channels, which GAP then keeps."
-    return Outcome(verdict, why, tuple(numbers))
+    return Judgement(verdict, why, tuple(numbers))
 
 
 def _above_chance(several: list[Lesson]) -> Difference | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from convbench.analysis.claims.claim import Curve, Number, Outcome, Plot, Point, Verdict, claim
+from convbench.analysis.claims.claim import Curve, Judgement, Number, Plot, Point, Verdict, claim
 from convbench.analysis.claims.evidence import Evidence, left_out
 from convbench.analysis.claims.paired import MARGIN, listed
 from convbench.analysis.claims.standings import Standings, standings, tried_on
@@ -22,13 +22,13 @@ SMALLER = 8
     experiment="All reducers and sizes on one small backbone, trained on each task; the smallest size that is "
     "shown at 95 %, paired by seed, to be less than 2 points below every other configuration.",
 )
-def smaller(evidence: Evidence) -> Outcome:
+def smaller(evidence: Evidence) -> Judgement:
     found = standings(evidence)
     raw = max(one.size for several in found.values() for one in several)
     return small_enough(found, raw, left_out(tried_on(evidence, found)), _plot(evidence, found))
 
 
-def small_enough(found: Standings, raw: int, used: tuple[Number, ...] = (), plot: Plot | None = None) -> Outcome:
+def small_enough(found: Standings, raw: int, used: tuple[Number, ...] = (), plot: Plot | None = None) -> Judgement:
     """Supported where a size of raw / 8 or less suffices on every task, refuted where only larger ones do on each."""
     least = {task: min((one.size for one in several if one.suffices), default=None) for task, several in found.items()}
     small = [task for task, size in least.items() if size and size * SMALLER <= raw]
@@ -42,7 +42,7 @@ def small_enough(found: Standings, raw: int, used: tuple[Number, ...] = (), plot
     hurt = listed([task for task, one in whole.items() if one.falls_short])
     why = f"Of {raw:,} values of the map these suffice: {shares}. "
     why += f"The whole map is shown to be more than 2 points below the best on {hurt}."
-    return Outcome(verdict, why, (*numbers, *used), plot)
+    return Judgement(verdict, why, (*numbers, *used), plot)
 
 
 def _plot(evidence: Evidence, found: Standings) -> Plot:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from convbench.analysis.claims.claim import Curve, Lacking, Number, Outcome, Plot, Point, Verdict, claim
+from convbench.analysis.claims.claim import Curve, Judgement, Lacking, Number, Plot, Point, Verdict, claim
 from convbench.analysis.claims.evidence import TRAIN, Evidence, left_out, name
 from convbench.analysis.claims.paired import MARGIN, Difference, accuracy, gains, listed, paired, sorted_out
 from convbench.analysis.quality.qualities import Quality
@@ -25,7 +25,7 @@ DIAL = re.compile(r"identity\(jitter=([\d.]+)\)")
     experiment="FC with 64 units and GAP of 64 channels on the same small backbone, trained on direction and binding; "
     "test accuracy, paired by seed. Also: which reducers match FC with fewer parameters.",
 )
-def intricate(evidence: Evidence) -> Outcome:
+def intricate(evidence: Evidence) -> Judgement:
     cells = {task: evidence.pair(task, FC, GAP) for task in SPATIAL}
     found = [paired(task, fc.by_seed, gap.by_seed) for task, (fc, gap) in cells.items()]
     numbers = []
@@ -40,12 +40,12 @@ def intricate(evidence: Evidence) -> Outcome:
     return keeps(found, cheaper, (*numbers, *used))
 
 
-def keeps(found: list[Difference], cheaper: list[str] | None = None, numbers: tuple[Number, ...] = ()) -> Outcome:
+def keeps(found: list[Difference], cheaper: list[str] | None = None, numbers: tuple[Number, ...] = ()) -> Judgement:
     """Supported where FC learns more on every task, refuted where a gain is excluded on every one."""
     why = f"A gain of FC over GAP is {sorted_out(found)}."
     if cheaper:
         why += f" Less will do: with fewer parameters no more than 2 points below it on each are {listed(cheaper)}."
-    return Outcome(gains(found), why, numbers)
+    return Judgement(gains(found), why, numbers)
 
 
 @claim(
@@ -58,7 +58,7 @@ def keeps(found: list[Difference], cheaper: list[str] | None = None, numbers: tu
     experiment="Identity of a drifting digit with its start within 0, a third or all of the canvas; GAP and FC of 64 "
     "values, test accuracy, the difference of their differences paired by seed.",
 )
-def variability(evidence: Evidence) -> Outcome:
+def variability(evidence: Evidence) -> Judgement:
     dial = _dial(evidence)
     found = {jitter: evidence.pair(task, GAP, FC) for jitter, task in sorted(dial.items())}
     lead = {jitter: _by_seed(*pair) for jitter, pair in found.items()}
@@ -71,7 +71,7 @@ def variability(evidence: Evidence) -> Outcome:
 
 def turned(
     change: Difference, leads: Mapping[float, Difference], used: tuple[Number, ...] = (), plot: Plot | None = None
-) -> Outcome:
+) -> Judgement:
     """Supported where GAP's lead is surely larger at the least variability, refuted where it surely is not."""
     verdict: Verdict = "supported" if change.shown else "refuted" if change.high < MARGIN else "depends"
     least, most = leads[min(leads)].mean, leads[max(leads)].mean
@@ -85,7 +85,7 @@ def turned(
     why = f"{said}: its lead is {100 * least:+.1f} points at the least and {100 * most:+.1f} at the most ({crossing})."
     numbers = [one.number(f"GAP less FC, start within {100 * at:.0f} % of the canvas") for at, one in leads.items()]
     numbers.append(change.number("That lead at the least variability less at the most"))
-    return Outcome(verdict, why, (*numbers, *used), plot)
+    return Judgement(verdict, why, (*numbers, *used), plot)
 
 
 def _matches(evidence: Evidence, task: str, fc: Quality) -> dict[str, Difference]:

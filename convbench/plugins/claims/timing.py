@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.optimize import nnls
 
-from convbench.analysis.claims.claim import Curve, Lacking, Number, Outcome, Plot, Point, Verdict, claim
+from convbench.analysis.claims.claim import Curve, Judgement, Lacking, Number, Plot, Point, Verdict, claim
 from convbench.analysis.claims.costs import LONGER, over, widest
 from convbench.analysis.claims.evidence import COSTS, Evidence
 from convbench.analysis.costs.crossover import crossover
@@ -31,14 +31,14 @@ FLAT = 1.5
     experiment="The article's backbone, reduced by averages of k×k cells alone (k = 1 is GAP, k = 64 flatten): latency "
     "of a training step (forward, backward, Adam) and of inference by LSTM input size.",
 )
-def slower(evidence: Evidence) -> Outcome:
+def slower(evidence: Evidence) -> Judgement:
     steps = _by_size(evidence.costs, "train")
     if len(steps) < 3:
         raise Lacking(f"Latencies of a training step at three LSTM input sizes or more are needed: {COSTS}.")
     return timed(steps, _by_size(evidence.costs, "inference"))
 
 
-def timed(steps: Sequence[Result], inference: Sequence[Result] = ()) -> Outcome:
+def timed(steps: Sequence[Result], inference: Sequence[Result] = ()) -> Judgement:
     """Supported where the largest input takes longer for sure, refuted where it surely does not; by rising size."""
     ratio = over(steps[-1], steps[0])
     verdict: Verdict = "supported" if ratio.low > LONGER else "refuted" if ratio.high < LONGER else "depends"
@@ -58,7 +58,7 @@ def timed(steps: Sequence[Result], inference: Sequence[Result] = ()) -> Outcome:
     why = f"A training step at {last:,} takes {ratio.median:.1f}× as long as at {first:,}"
     if flat > first:
         why += f", yet up to {flat:,} less than {FLAT:g}× as long: this does not argue for the smallest input"
-    return Outcome(verdict, f"{why}.", tuple(numbers), _plot(steps, inference, at))
+    return Judgement(verdict, f"{why}.", tuple(numbers), _plot(steps, inference, at))
 
 
 def bend_of_macs(steps: Sequence[Result]) -> float | None:

@@ -1,0 +1,103 @@
+"""Plug-ins that other packages bring: modules that register themselves, named by an entry point or on the command line.
+
+1. A distribution names them in the group ``convbench.plugins``; ``convbench --plugins MODULE`` puts a module on the
+   list of the environment variable ``CONVBENCH_PLUGINS``, which measuring processes inherit.
+2. ``load`` imports each once, when a shelf is first asked for something.
+3. A module that cannot be imported ends nothing: it is noted, ``convbench list`` and ``doctor`` say so, and so does the
+   error of whoever asks for a plug-in that is then missing.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Iterator
+from functools import cache
+from importlib import metadata
+from typing import NamedTuple
+
+GROUP = "convbench.plugins"
+VARIABLE = "CONVBENCH_PLUGINS"
+OWN = "convbench"
+
+
+class Named(NamedTuple):
+    """A module to import, and who named it."""
+
+    module: str
+    origin: str
+
+
+class Broken(NamedTuple):
+    """Plug-ins that are lacking, and why."""
+
+    origin: str
+    reason: str
+
+    @property
+    def sentence(self) -> str:
+        return f"plug-ins of {self.origin} are missing: {self.reason}"
+
+
+_origins: dict[str, str] = {}
+_broken: dict[str, Broken] = {}
+_tried: dict[Named, tuple[str, ...]] = {}
+
+
+def load() -> None:
+    """Import every module that brings plug-ins, each once; again what failed where the path has changed since."""
+    path = tuple(sys.path)
+    for named in _named():
+        if named not in _tried or (named.module in _broken and _tried[named] != path):
+            _tried[named] = path
+            _import(named)
+
+
+def broken() -> tuple[Broken, ...]:
+    """What could not be loaded so far."""
+    return tuple(_broken.values())
+
+
+def note(origin: str, reason: str) -> None:
+    """Remember that a plug-in of ``origin`` is lacking."""
+    _broken[reason] = Broken(origin, reason)
+
+
+def origin(module: str) -> str:
+    """Who brought a module: ``convbench``, a distribution with plug-ins in that package, or the module itself."""
+    root = module.partition(".")[0]
+    return OWN if root == OWN else _origins.get(module, _origins.get(root, module))
+
+
+def distribution(entry: metadata.EntryPoint) -> str:
+    """Name and version of the distribution that an entry point belongs to."""
+    return f"{entry.dist.name} {entry.dist.version}" if entry.dist else entry.name
+
+
+def reason(error: BaseException) -> str:
+    """Why an import failed, in one line."""
+    first = next(iter(str(error).splitlines()), "")
+    return first if isinstance(error, ImportError) and first else f"{type(error).__name__}: {first}".rstrip(": ")
+
+
+def _named() -> Iterator[Named]:
+    yield from _entries()
+    for module in filter(None, os.environ.get(VARIABLE, "").split(",")):
+        yield Named(module.strip(), module.strip())
+
+
+@cache
+def _entries() -> tuple[Named, ...]:
+    return tuple(Named(entry.module, distribution(entry)) for entry in metadata.entry_points(group=GROUP))
+
+
+def _import(named: Named) -> None:
+    if named.module != named.origin:
+        _origins[named.module] = named.origin
+        _origins.setdefault(named.module.partition(".")[0], named.origin)
+    try:
+        importlib.import_module(named.module)
+        _broken.pop(named.module, None)
+    except (Exception, SystemExit) as error:
+        _broken[named.module] = Broken(named.origin, f"cannot import {named.module!r}: {reason(error)}")
