@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from itertools import chain
+from typing import NamedTuple
 
+from convbench.core import metrics
+from convbench.core.metric import Metric, Place
 from convbench.core.record import Case, Parts, Record
 from convbench.core.statistics import Interval, median_interval, percentile
 
@@ -18,24 +21,6 @@ class Group(NamedTuple):
     clip: str
     scenario: str
     dtype: str
-
-
-class Cost(NamedTuple):
-    """Something a model costs: the column it stands in, its words, unit and better direction."""
-
-    column: str
-    words: str
-    unit: str
-    better: Literal["lower", "higher"] = "lower"
-
-
-COSTS = (
-    Cost("latency", "Latency of a call", "s"),
-    Cost("params", "Parameters", "1"),
-    Cost("flops", "FLOPs of a call", "FLOP"),
-    Cost("memory", "Peak memory", "B"),
-    Cost("cold", "Cold first call", "s"),
-)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -70,12 +55,25 @@ class Result:
     def frames_per_s(self) -> float | None:
         return self.case.frames_per_call / self.latency.median if self.latency and self.latency.median > 0 else None
 
-    def cost(self, column: str) -> float | None:
-        """A cost by the column of ``COSTS``; the median where there are samples."""
-        if column == "latency":
-            return self.latency.median if self.latency else None
-        value: float | None = getattr(self, column)
-        return value
+    def value(self, metric: Metric) -> float | None:
+        """One number of a metric: what it says of itself becomes of its samples; None where it was not measured."""
+        derived = {
+            metrics.LSTM_INPUT.name: self.lstm_input,
+            metrics.LATENCY.name: self.latency.median if self.latency else None,
+            metrics.MEMORY.name: self.memory,
+            metrics.FRAMES_PER_S.name: self.frames_per_s,
+        }
+        return derived[metric.name] if metric.name in derived else typical(self.record, metric)
+
+    def metric(self, option: str) -> Metric | None:
+        """The metric of that short name, ours or one that this record declares; None where neither is called so."""
+        every = chain(metrics.ALL, metrics.own(self.record.readings))
+        return next((metric for metric in every if metric.shown and metric.option == option), None)
+
+    def cost(self, option: str) -> float | None:
+        """A metric's number by its short name, such as ``latency``; None where it was not measured."""
+        metric = self.metric(option)
+        return self.value(metric) if metric else None
 
 
 def group(record: Record) -> Group:
@@ -90,20 +88,23 @@ def dtype(case: Case) -> str:
     return str(next(asked, "fp32"))
 
 
-def typical(record: Record, metric: str) -> float | None:
-    """The median of a metric's samples (an exact metric has one), of a training's curve its end, or None."""
-    samples = sorted(record.samples(metric)[-1:] if record.case.scenario == "learn" else record.samples(metric))
-    if not samples:
+def typical(record: Record, metric: Metric | str) -> float | None:
+    """A metric's samples as one number, as the metric says: their median or the last of a curve; None without any."""
+    name = metric if isinstance(metric, str) else metric.name
+    reading = next((reading for reading in record.readings if reading.metric.name == name), None)
+    if reading is None or not reading.samples:
         return None
+    samples = sorted(reading.samples[-1:] if metrics.known(reading.metric).number == "last" else reading.samples)
     middle = len(samples) // 2
     return samples[middle] if len(samples) % 2 else (samples[middle - 1] + samples[middle]) / 2
 
 
 def result(record: Record) -> Result:
     """The derived numbers of one record. Peak memory is CUDA's peak allocated, on a CPU the peak of tensor bytes."""
-    samples = record.samples("latency_s")
-    memory = "cpu_peak_tensor_bytes" if record.case.device.startswith("cpu") else "cuda_peak_allocated_bytes"
-    exact = (typical(record, name) for name in ("params", "macs", "flops", memory, "cold_call_s"))
+    samples = record.samples(metrics.LATENCY)
+    memory = metrics.CPU_PEAK if record.case.device.startswith("cpu") else metrics.CUDA_PEAK
+    wanted = (metrics.PARAMS, metrics.MACS, metrics.FLOPS, memory, metrics.COLD_CALL)
+    exact = (typical(record, metric) for metric in wanted)
     return Result(record, group(record), median_interval(samples) if samples else None, *exact)
 
 
@@ -122,6 +123,17 @@ def measured(found: Iterable[Result]) -> list[Result]:
     return [one for one in costs(found) if one.record.status == "ok"]
 
 
+def own_metrics(found: Iterable[Result]) -> list[Metric]:
+    """The metrics of these results that somebody's own probes declare, each once, as the records hold them."""
+    return list({metric.name: metric for one in found for metric in metrics.own(one.record.readings)}.values())
+
+
+def shown_metrics(found: Iterable[Result], place: Place) -> list[Metric]:
+    """Every metric that is shown at a place: ours in their order, on axes latency first, then what others declare."""
+    every = [metric for metric in (*metrics.ALL, *own_metrics(found)) if place in metric.shown]
+    return sorted(every, key=lambda metric: metric is not metrics.LATENCY) if place == "axes" else every
+
+
 def sustained(record: Record) -> tuple[float, int] | None:
     """Frames per second that a streaming case keeps up with, and the percentile of the latency it is stated at.
 
@@ -130,7 +142,7 @@ def sustained(record: Record) -> tuple[float, int] | None:
     if record.case.scenario != "streaming":
         return None
     for q in (99, 90):
-        slow = percentile(record.samples("latency_s"), q)
+        slow = percentile(record.samples(metrics.LATENCY), q)
         if slow:
             return record.case.frames_per_call / slow, q
     return None

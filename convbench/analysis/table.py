@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from convbench.analysis.results import Result, result, sustained, typical
-from convbench.core.record import Record, Scalar
+from convbench.core import metrics
+from convbench.core.metric import Metric
+from convbench.core.record import STAGES, Record, Scalar
 from convbench.core.statistics import percentile
 from convbench.core.store import CSV
 
@@ -17,10 +19,58 @@ if TYPE_CHECKING:
 
 COLUMNS = (
     "case", "backbone", "reducer", "lstm_input", "variant", "scenario", "device",
-    "params", "macs", "flops", "macs_backbone", "macs_reducer", "macs_lstm", "macs_head",
-    "latency_s_median", "latency_s_low", "latency_s_high", "frames_per_s", "memory_peak_bytes", "status", "error",
+    *(metric.name for metric in (metrics.PARAMS, metrics.MACS, metrics.FLOPS)),
+    *(metrics.MACS.part(stage).name for stage in STAGES),
+    *(metric.name for metric in (metrics.LATENCY_MEDIAN, metrics.LATENCY_LOW, metrics.LATENCY_HIGH)),
+    metrics.FRAMES_PER_S.name, metrics.MEMORY.name, "status", "error",
 )  # fmt: skip
 """What every row begins with, in this order; further columns follow."""
+
+WORDS = {
+    "case": "The case's id: what every file and page calls it.",
+    "backbone": "Backbone with the options that differ from its defaults.",
+    "reducer": "Reducer with the options that differ from its defaults.",
+    "variant": "Transformations of the model joined by +, or eager.",
+    "scenario": "What a call is: inference, streaming, train, or a trial (learn, probe).",
+    "device": "Device that the case ran on.",
+    "status": "ok, failed, or skipped where this machine lacks what the case asks for.",
+    "error": "Why there is no result.",
+    "model": "Import path of a user's own model.",
+    "rnn": "Recurrent stage: cell, hidden size, layers.",
+    "layer_norm": "1 where a LayerNorm stands before the recurrent stage.",
+    "head": "Outputs of the linear head for each time step.",
+    "clip": "Shape of the input: batch, frames, channels, height, width.",
+    "task": "Task of a trial.",
+    "seed": "Seed of a trial's clips, weights and order.",
+    "learning_rate": "Learning rate of a training.",
+    "control": "What is taken from the task to see that it is needed.",
+    "findings": "Codes of what a reader must know of the result.",
+    "environment": "Fingerprint of the machine and software, spelled out in run.json.",
+}
+"""The columns that are no metrics."""
+
+
+class Column(NamedTuple):
+    """A column of CSV and JSON: its name, the base unit of its values (empty for text), what it means."""
+
+    name: str
+    unit: str
+    meaning: str
+
+
+def columns(found: Iterable[Metric] = ()) -> list[Column]:
+    """Every column that a row can have, the fixed ones first; ``found`` are further metrics, of somebody's own."""
+    words = {name: Column(name, "", meaning) for name, meaning in WORDS.items()}
+    every = (*metrics.CATALOGUE.values(), metrics.LSTM_INPUT, *found)
+    units = {metric.name: Column(metric.name, metric.unit, metric.description or metric.title) for metric in every}
+    known = {**words, **units}
+    del known[metrics.LATENCY.name]
+    return [*(known.pop(name) for name in COLUMNS), *known.values()]
+
+
+def column(metric: Metric) -> str:
+    """The column in which a metric's one number stands."""
+    return metrics.LATENCY_MEDIAN.name if metric == metrics.LATENCY else metric.name
 
 
 def row(record: Record) -> dict[str, Scalar]:
@@ -30,8 +80,8 @@ def row(record: Record) -> dict[str, Scalar]:
         **record.case.axes,
         **_exact(record),
         **_latency(found),
-        "frames_per_s": found.frames_per_s,
-        "memory_peak_bytes": _number(found.memory),
+        metrics.FRAMES_PER_S.name: found.frames_per_s,
+        metrics.MEMORY.name: _number(found.memory),
         "status": record.status,
         "error": f"{record.failure.kind}: {record.failure.message}" if record.failure else None,
         "findings": " ".join(finding.code for finding in record.findings) or None,
@@ -57,24 +107,24 @@ def write_csv(directory: Path, records: Iterable[Record]) -> Path:
 
 
 def _exact(record: Record) -> dict[str, Scalar]:
-    names = (reading.metric.name for reading in record.readings if reading.metric.name != "latency_s")
+    names = (reading.metric.name for reading in record.readings if reading.metric.name != metrics.LATENCY.name)
     return {name: _number(typical(record, name)) for name in names}
 
 
 def _latency(found: Result) -> dict[str, Scalar]:
-    interval, samples = found.latency, found.record.samples("latency_s")
+    interval, samples = found.latency, found.record.samples(metrics.LATENCY)
     if interval is None:
         return {}
     keeps_up = sustained(found.record)
     return {
-        "latency_s_median": interval.median,
-        "latency_s_low": _number(interval.low),
-        "latency_s_high": _number(interval.high),
-        "latency_s_p90": percentile(samples, 90),
-        "latency_s_p99": percentile(samples, 99),
-        "latency_samples": len(samples),
-        "fps_sustained": keeps_up[0] if keeps_up else None,
-        "fps_sustained_percentile": keeps_up[1] if keeps_up else None,
+        metrics.LATENCY_MEDIAN.name: interval.median,
+        metrics.LATENCY_LOW.name: _number(interval.low),
+        metrics.LATENCY_HIGH.name: _number(interval.high),
+        metrics.LATENCY_P90.name: percentile(samples, 90),
+        metrics.LATENCY_P99.name: percentile(samples, 99),
+        metrics.LATENCY_SAMPLES.name: len(samples),
+        metrics.FPS_SUSTAINED.name: keeps_up[0] if keeps_up else None,
+        metrics.FPS_PERCENTILE.name: keeps_up[1] if keeps_up else None,
     }
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal, NamedTuple
 
 from convbench.core.errors import FailureKind
+from convbench.core.metric import Metric as Metric  # readings are of metrics: a noun of this page too
 
 Scalar = str | int | float | bool | None
 SCHEMA_VERSION = 1
@@ -241,15 +242,6 @@ class Protocol:
 
 
 @dataclass(frozen=True, slots=True)
-class Metric:
-    """A name, its unit (``s``, ``B``, ``FLOP``, ``MAC``, ``1``, ...) and which direction is better."""
-
-    name: str
-    unit: str
-    better: Literal["lower", "higher", "neither"] = "lower"
-
-
-@dataclass(frozen=True, slots=True)
 class Reading:
     """A metric's raw samples in base units, in the order they were taken; exact metrics have one."""
 
@@ -294,9 +286,10 @@ class Record:
     seconds: float = 0.0
     schema_version: int = SCHEMA_VERSION
 
-    def samples(self, metric: str) -> tuple[float, ...]:
-        """Raw samples of a metric by its name, empty where it was not measured."""
-        return next((reading.samples for reading in self.readings if reading.metric.name == metric), ())
+    def samples(self, metric: str | Metric) -> tuple[float, ...]:
+        """Raw samples of a metric, or of the metric of that name; empty where it was not measured."""
+        name = metric if isinstance(metric, str) else metric.name
+        return next((reading.samples for reading in self.readings if reading.metric.name == name), ())
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,18 +10,22 @@ import fcntl
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import fields, replace
 from functools import cache
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
+from convbench.core import metrics
 from convbench.core.errors import StoreError
+from convbench.core.metric import Metric
 from convbench.core.record import SCHEMA_VERSION, Record, Run
 
 RUN, RESULTS, CSV, LOCK = "run.json", "results.jsonl", "results.csv", ".lock"
 Stored = tuple[Run, list[Record]]
+WORDS = {field.name for field in fields(Metric)} - {"name", "unit", "better"}
 
 
 @cache
@@ -54,7 +58,7 @@ def start(directory: Path, run: Run) -> None:
 
 def append(directory: Path, record: Record) -> None:
     """One more line, in one write, forced to disk."""
-    line = _records().dump_json(record) + b"\n"
+    line = _records().dump_json(record, exclude=_known_words(record)) + b"\n"
     with (directory / RESULTS).open("ab", buffering=0) as file:
         file.write(line)
         os.fsync(file.fileno())
@@ -138,6 +142,12 @@ def locked(directory: Path) -> Iterator[None]:
 
 def measured(records: Iterable[Record]) -> set[str]:
     return {record.case.id for record in records}
+
+
+def _known_words(record: Record) -> dict[str, Any]:
+    """What is not stored: the words of our own metrics. Those of anybody's own are, for readers without the package."""
+    ours = (place for place, reading in enumerate(record.readings) if metrics.is_ours(reading.metric))
+    return {"readings": {place: {"metric": WORDS} for place in ours}}
 
 
 def _read_records(path: Path) -> Iterator[Record]:

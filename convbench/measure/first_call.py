@@ -11,8 +11,9 @@ import torch
 from torch.testing import assert_close
 from torch.utils import _pytree as pytree
 
+from convbench.core import metrics
 from convbench.core.errors import CaseFailed
-from convbench.core.record import Case, Metric, Reading
+from convbench.core.record import Case, Reading
 from convbench.models import subject
 from convbench.models.subject import Subject
 from convbench.models.training_step import Step
@@ -48,12 +49,12 @@ def _timed(held: Subject) -> tuple[Any, float]:
 
 
 def _cold(seconds: float) -> Reading:
-    return Reading(Metric("cold_call_s", "s"), (seconds,))
+    return Reading(metrics.COLD_CALL, (seconds,))
 
 
 def _compile_time(case: Case, seconds: float) -> Iterator[Reading]:
     if any(choice.name == "compile" for choice in case.variant):
-        yield Reading(Metric("compile_s", "s"), (max(0.0, seconds),))
+        yield Reading(metrics.COMPILE, (max(0.0, seconds),))
 
 
 def _compare(output: Any, expected: Any, dtype: torch.dtype) -> None:

@@ -15,6 +15,7 @@ from typing import Literal
 import torch
 
 from convbench.core.errors import CaseFailed, ConvbenchError, Unavailable
+from convbench.core.metrics import refuse_clash
 from convbench.core.record import Case, Failure, Finding, Protocol, Reading, Record, Scalar
 from convbench.core.registry import Plugin, did_you_mean, probes
 from convbench.measure.first_call import open_case
@@ -66,12 +67,12 @@ def _probed(case: Case, protocol: Protocol, chosen: Sequence[Plugin[Probe]], las
 
 
 def select(metrics: Sequence[str]) -> list[Plugin[Probe]]:
-    """The probes of those names in the order they run. Raises ConvbenchError for an unknown name."""
+    """The probes of those names or import paths in the order they run. Raises ConvbenchError for an unknown one."""
     known = {plugin.name: plugin for plugin in probes}
     for name in metrics:
-        if name not in known:
+        if name not in known and ":" not in name:
             raise ConvbenchError(f"unknown metric {name!r}{did_you_mean(name, known)}")
-    wanted = [known[name] for name in (metrics or known)]
+    wanted = [known.get(name) or probes.get(name) for name in (metrics or known)]
     return sorted(wanted, key=lambda plugin: ORDER.index(plugin.name) if plugin.name in ORDER else len(ORDER))
 
 
@@ -115,7 +116,11 @@ def stamped(records: Iterable[Record], environment: str) -> Iterator[Record]:
 
 
 def _probe(chosen: Iterable[Probe], held: subject.Subject, protocol: Protocol) -> list[Reading | Finding]:
-    return [result for probe in chosen for result in probe(held, protocol)]
+    results = [result for probe in chosen for result in probe(held, protocol)]
+    for result in results:
+        if isinstance(result, Reading):
+            refuse_clash(result.metric)
+    return results
 
 
 def _during(before: dict[str, Scalar], after: dict[str, Scalar]) -> dict[str, Scalar]:

@@ -11,6 +11,7 @@ from functools import lru_cache
 import torch
 from torch import nn
 
+from convbench.core import metrics
 from convbench.core.record import Case, Choice, Clip, Finding, Metric, Parts, Protocol, Reading, Training, Trial
 from convbench.measure.counts.meta import macs_by_stage
 from convbench.measure.quality import controls, digits, verdict
@@ -47,15 +48,15 @@ def learn(case: Case, trial: Trial, protocol: Protocol) -> Iterator[Reading | Fi
     model = _model(headed, trial, protocol).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     curve = fit(model, splits, (training, case.clip.batch, trial.learning_rate), trial.seed)
     flops = 2 * sum(macs_by_stage(replace(headed, scenario="train")).values())
-    yield _reading("steps", "1", curve.steps)
-    yield _reading("train_flops", "FLOP", [flops * step for step in curve.steps])
-    yield _reading("train_seconds", "s", curve.seconds)
-    yield _reading("train_loss", "1", curve.loss)
-    yield _reading("val_accuracy", "1", curve.val, "higher")
-    yield _reading("test_accuracy", "1", curve.test, "higher")
-    yield _reading("train_accuracy", "1", [accuracy(model, _first(splits.train, len(splits.test.labels)))], "higher")
-    yield _reading("majority_accuracy", "1", [_majority(splits)], "higher")
-    yield _reading("classes", "1", [len(splits.classes)])
+    yield _reading(metrics.STEPS, curve.steps)
+    yield _reading(metrics.TRAIN_FLOPS, [flops * step for step in curve.steps])
+    yield _reading(metrics.TRAIN_SECONDS, curve.seconds)
+    yield _reading(metrics.TRAIN_LOSS, curve.loss)
+    yield _reading(metrics.VAL_ACCURACY, curve.val)
+    yield _reading(metrics.TEST_ACCURACY, curve.test)
+    yield _reading(metrics.TRAIN_ACCURACY, [accuracy(model, _first(splits.train, len(splits.test.labels)))])
+    yield _reading(metrics.MAJORITY, [_majority(splits)])
+    yield _reading(metrics.CLASSES, [len(splits.classes)])
     named = predictions(model, splits.val.clips).tolist()
     yield from verdict.findings(named, curve.steps, curve.val)
 
@@ -73,8 +74,8 @@ def probe(case: Case, trial: Trial, protocol: Protocol) -> Iterator[Reading]:
     train, val, test = pictures
     named = readout(_one_hot(train.labels), _one_hot(val.labels)).argmax(1) == test.labels
     found = r2(readout(train.centres.double(), val.centres.double()), test.centres.double())
-    yield _reading("where_r2", "1", [found], "higher")
-    yield _reading("what_accuracy", "1", [float(named.float().mean())], "higher")
+    yield _reading(metrics.WHERE_R2, [found])
+    yield _reading(metrics.WHAT_ACCURACY, [float(named.float().mean())])
 
 
 def refuse_unlearnable(case: Case) -> None:
@@ -121,5 +122,5 @@ def _majority(splits: Splits) -> float:
     return Counter(labels).most_common(1)[0][1] / len(labels)
 
 
-def _reading(name: str, unit: str, samples: Sequence[float], better: str = "neither") -> Reading:
-    return Reading(Metric(name, unit, "higher" if better == "higher" else "neither"), tuple(map(float, samples)))
+def _reading(metric: Metric, samples: Sequence[float]) -> Reading:
+    return Reading(metric, tuple(map(float, samples)))

@@ -17,9 +17,9 @@ from typing import Any
 import torch
 from torch.profiler import profile, schedule
 
-from convbench.core import profiles
+from convbench.core import metrics, profiles
 from convbench.core.errors import ConvbenchError
-from convbench.core.record import STAGES, Finding, Metric, Protocol, Reading
+from convbench.core.record import STAGES, Finding, Protocol, Reading
 from convbench.measure.memory import allocations
 from convbench.measure.stages.hooks import call, is_compiled, listening
 from convbench.measure.stages.profiler_marks import Marks
@@ -71,10 +71,10 @@ class Capture:
             if old != path:
                 old.unlink()
         (directory / profiles.SUMMARY).write_text(json.dumps(_summary(subject, taken, path.name)))
-        yield Reading(Metric("trace_steps", "1", "neither"), (steps,))
-        yield Reading(Metric("trace_bytes_expected", "B", "neither"), (expected * steps,))
-        yield Reading(Metric("trace_bytes", "B", "neither"), (written,))
-        yield Reading(Metric("profile_s", "s"), (time.perf_counter() - start,))
+        yield Reading(metrics.TRACE_STEPS, (steps,))
+        yield Reading(metrics.TRACE_EXPECTED, (expected * steps,))
+        yield Reading(metrics.TRACE_BYTES, (written,))
+        yield Reading(metrics.PROFILE, (time.perf_counter() - start,))
 
 
 def spans_of(events: list[trace.Event]) -> Spans:

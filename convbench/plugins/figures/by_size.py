@@ -9,10 +9,11 @@ from matplotlib.axes import Axes as MplAxes
 
 from convbench.analysis.costs.headlines import advise
 from convbench.analysis.costs.selection import curves
-from convbench.analysis.results import COSTS, Result
+from convbench.analysis.results import Result, shown_metrics
+from convbench.core import metrics
 from convbench.core.registry import figures
 from convbench.report.drawing import Axes, Drawing, scales
-from convbench.report.drawing.scatter import WORDS, Points, frame, in_view, lines, marks
+from convbench.report.drawing.scatter import Points, frame, in_view, lines, marks
 from convbench.report.drawing.style import ACCENT, look
 
 
@@ -21,11 +22,12 @@ def by_size(found: Sequence[Result]) -> Iterator[Drawing]:
     """A cost against the LSTM input size, a curve per reducer and variant, with the crossover size."""
     crossover = advise(found).crossover
     view = in_view(found)
-    shown = [(cost.column, Points(found, view, "lstm_input", cost.column)) for cost in COSTS]
-    columns = tuple(column for column, points in shown if points.places)
-    for column, points in shown:
+    size = metrics.LSTM_INPUT
+    shown = [(metric, Points(found, view, size, metric)) for metric in shown_metrics(found, "axes")]
+    columns = tuple(metric for metric, points in shown if points.places)
+    for metric, points in shown:
         if points.places:
-            yield _draw(points, Axes("lstm_input", column, ("lstm_input",), columns), crossover)
+            yield _draw(points, Axes(size, metric, (size,), columns), crossover)
 
 
 def _draw(points: Points, choice: Axes, crossover: float | None) -> Drawing:
@@ -37,8 +39,8 @@ def _draw(points: Points, choice: Axes, crossover: float | None) -> Drawing:
     if near:
         _mark_crossover(axes, near)
     return Drawing(
-        name=f"by-size-{choice.y}",
-        title=f"{WORDS[choice.y]} against LSTM input size",
+        name=f"by-size-{choice.y.option}",
+        title=f"{choice.y.title} against LSTM input size",
         caption=(
             "How to read this: each mark is a case (hollow: eager), a line joins the sizes of one reducer in one "
             "variant; where it is flat, a larger LSTM input is free. For reducers whose size follows from the feature "

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from convbench.analysis.results import Result, measured, typical
+from convbench.core import metrics
 from convbench.core.registry import figures
 from convbench.report.drawing import Drawing, scales
 from convbench.report.drawing.bars import Room, Shares, bars
@@ -18,7 +19,7 @@ _HUES = {
 KINDS = {kind: (kind, HUES[number]) for kind, number in _HUES.items()}
 """Each kind, its words and its colour."""
 
-STEMS = ("cpu_peak_tensor_bytes", "cuda_peak_allocated_bytes")
+PEAKS = (metrics.CPU_PEAK, metrics.CUDA_PEAK)
 
 
 @figures.register("memory-by-kind")
@@ -35,8 +36,8 @@ def memory_by_kind(found: Sequence[Result]) -> Iterator[Drawing]:
 
 def by_kind(one: Result) -> dict[str, float]:
     """Bytes at the peak by kind, empty where they were not measured."""
-    for stem in STEMS:
-        found = {kind: value for kind in KINDS if (value := typical(one.record, f"{stem}_{kind}")) is not None}
+    for peak in PEAKS:
+        found = {kind: value for kind in KINDS if (value := typical(one.record, peak.part(kind))) is not None}
         if sum(found.values()) > 0:
             return found
     return {}
@@ -44,7 +45,7 @@ def by_kind(one: Result) -> dict[str, float]:
 
 def error_of_prediction(one: Result) -> float | None:
     """Predicted over measured peak, less one; None where one of them is missing."""
-    predicted, peak = typical(one.record, "predicted_peak_bytes"), one.memory
+    predicted, peak = typical(one.record, metrics.PREDICTED), one.memory
     return predicted / peak - 1 if predicted and peak else None
 
 

@@ -10,11 +10,13 @@ from matplotlib.axes import Axes as MplAxes
 
 from convbench.analysis.quality.qualities import Quality, costs_of, qualities
 from convbench.analysis.results import Result
+from convbench.core import metrics
+from convbench.core.metric import Metric
 from convbench.core.record import Parts
 from convbench.core.registry import figures
 from convbench.core.statistics import Interval
 from convbench.report.drawing import Drawing, scales
-from convbench.report.drawing.scatter import WORDS
+from convbench.report.drawing.scatter import heading
 from convbench.report.drawing.shares import baselines, share_axis
 from convbench.report.drawing.style import AREA, PAPER, TEXT, WEIGHT, look, short, stacked
 
@@ -49,7 +51,7 @@ def _draw(several: Sequence[Quality], found: Sequence[Result], number: int, apar
     for one in several:
         tasks[one.task].append(one)
     costs = _costs(several, found)
-    column = "latency" if any(one.latency for one in costs.values()) else "params"
+    column = metrics.LATENCY if any(one.latency for one in costs.values()) else metrics.PARAMS
     panels = stacked([128] * (len(tasks) + bool(costs)))
     dodge = _dodge(several)
     ends = scales.limits([_size(one) * dodge[one.architecture] for one in several])
@@ -63,7 +65,7 @@ def _draw(several: Sequence[Quality], found: Sequence[Result], number: int, apar
     bottom = panels[-1]
     if costs:
         _spent(bottom, costs, column, ends, dodge)
-    bottom.set_xlabel(WORDS["lstm_input"], fontsize=10)
+    bottom.set_xlabel(metrics.LSTM_INPUT.title, fontsize=10)
     parts = several[0].architecture
     place = f", {short(str(parts.backbone))}{' with LayerNorm' if parts.layer_norm else ''}" if apart else ""
     return Drawing(
@@ -117,19 +119,19 @@ def _learnt(axes: MplAxes, members: Sequence[Quality], dodge: dict[Parts, float]
 
 
 def _spent(
-    axes: MplAxes, costs: dict[Parts, Result], column: str, ends: tuple[float, float], dodge: dict[Parts, float]
+    axes: MplAxes, costs: dict[Parts, Result], column: Metric, ends: tuple[float, float], dodge: dict[Parts, float]
 ) -> None:
     lines: dict[tuple[str, str], list[Point]] = defaultdict(list)
     for parts, one in costs.items():
-        value = one.cost(column)
+        value = one.value(column)
         if value and value > 0:
-            interval = one.latency if column == "latency" and one.latency and one.latency.bounded else None
+            interval = one.latency if column is metrics.LATENCY and one.latency and one.latency.bounded else None
             x = float(parts.lstm_input or 1) * dodge[parts]
             lines[parts.reducer.name, str(parts.reducer)].append(Point(x, value, interval))
     scales.log_axis(axes, "x", ends, "size")
     places = [point.y for points in lines.values() for point in points]
-    scales.log_axis(axes, "y", scales.limits(places), "s" if column == "latency" else "1")
-    axes.annotate(f"{WORDS[column]} · lower is better", (0, 1), xycoords="axes fraction", xytext=(-52, 7),
+    scales.log_axis(axes, "y", scales.limits(places), column.unit)
+    axes.annotate(heading(column), (0, 1), xycoords="axes fraction", xytext=(-52, 7),
                   textcoords="offset points", fontsize=10, color=TEXT)  # fmt: skip
     _series(axes, lines)
 

@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 from convbench.analysis.costs.headlines import rank, widest
 from convbench.analysis.results import Result, measured, typical
+from convbench.core import metrics
+from convbench.core.metric import Metric
 from convbench.core.record import STAGES
 from convbench.core.registry import figures
 from convbench.report.drawing import Drawing, scales
@@ -15,27 +17,31 @@ from convbench.report.drawing.style import STAGE_HUES
 
 ROWS = 14
 WORDS = {"lstm": "LSTM", "graphs": "compiler's graphs"}
-PARTS = (*STAGES, "graphs", "optimizer", "other")
+PARTS = (*STAGES, metrics.GRAPHS, metrics.OPTIMIZER, metrics.OTHER)
 """The stages, what stands for them in compiled cases, training's last phase, and the rest."""
 
 LOOKS = {part: (WORDS.get(part, part), STAGE_HUES[part]) for part in PARTS}
 
 
 class Split(NamedTuple):
-    """A cost that is measured by stage: the stem of its readings' names, its words and unit."""
+    """A metric that is measured by stage, and what the figure calls it."""
 
-    stem: str
+    metric: Metric
     words: str
-    unit: str
+    apart: str = ""
+
+    @property
+    def name(self) -> str:
+        return "-".join(filter(None, (f"stages-{self.metric.name}", self.apart)))
 
 
 SPLITS = (
-    Split("params", "Parameters", "1"),
-    Split("macs", "MACs of a call", "1"),
-    Split("latency_s", "Time of a call", "s"),
-    Split("weights_bytes", "Memory of the weights", "B"),
-    Split("cpu_peak_tensor_bytes", "Peak memory", "B"),
-    Split("cuda_peak_allocated_bytes", "Peak memory", "B"),
+    Split(metrics.PARAMS, metrics.PARAMS.title),
+    Split(metrics.MACS, metrics.MACS.title),
+    Split(metrics.LATENCY, "Time of a call"),
+    Split(metrics.WEIGHTS, metrics.WEIGHTS.title),
+    Split(metrics.CPU_PEAK, metrics.MEMORY.title),
+    Split(metrics.CUDA_PEAK, metrics.MEMORY.title),
 )
 
 
@@ -44,7 +50,7 @@ def stages(found: Sequence[Result]) -> Iterator[Drawing]:
     """Parameters, MACs, time and memory by stage, a bar per reducer."""
     rows = _representatives(found)
     for split in SPLITS:
-        shares = {one: share for one in rows if (share := by_stage(one, split.stem))}
+        shares = {one: share for one in rows if (share := by_stage(one, split.metric))}
         if shares:
             yield _draw(split, shares)
     yield from _apart([one for one in measured(found) if one not in rows])
@@ -53,22 +59,22 @@ def stages(found: Sequence[Result]) -> Iterator[Drawing]:
 def _apart(found: Sequence[Result]) -> Iterator[Drawing]:
     """The time by stage where stages are other ones: of compiled cases, and of training."""
     for stage, words in (("graphs", "compiled"), ("optimizer", "training")):
-        rows = [one for one in found if one.record.samples(f"latency_s_{stage}")]
+        rows = [one for one in found if one.record.samples(metrics.LATENCY.part(stage))]
         fastest = {(one.series, one.lstm_input): one for one in sorted(rows, key=_slowest)}
         nearest = {one.series: one for one in sorted(fastest.values(), key=_distance, reverse=True)}
-        shares = {one: share for one in nearest.values() if (share := by_stage(one, "latency_s"))}
+        shares = {one: share for one in nearest.values() if (share := by_stage(one, metrics.LATENCY))}
         if shares:
             ordered = dict(sorted(shares.items(), key=lambda row: (row[0].params or 0, row[0].case.id))[:ROWS])
-            yield _draw(Split(f"latency_s-{stage}", f"Time of a call, {words},", "s"), ordered)
+            yield _draw(Split(metrics.LATENCY, f"Time of a call, {words},", stage), ordered)
 
 
 def _slowest(one: Result) -> tuple[bool, float, str]:
     return (bool(one.case.variant), -one.latency.median if one.latency else 0.0, one.case.id)
 
 
-def by_stage(one: Result, stem: str) -> dict[str, float]:
+def by_stage(one: Result, whole: Metric) -> dict[str, float]:
     """A cost of each stage that was measured, empty where the whole is zero or no stage was."""
-    found = {stage: typical(one.record, f"{stem}_{stage}") for stage in PARTS}
+    found = {stage: typical(one.record, whole.part(stage)) for stage in PARTS}
     known = {stage: value for stage, value in found.items() if value}
     return known if sum(known.values()) > 0 else {}
 
@@ -90,10 +96,10 @@ def _distance(one: Result) -> float:
 
 
 def _draw(split: Split, shares: Shares) -> Drawing:
-    ends = [scales.label(sum(share.values()), split.unit, 3) for share in shares.values()]
+    ends = [scales.label(sum(share.values()), split.metric.unit, 3) for share in shares.values()]
     axes = bars(shares, LOOKS, ends, Room(right=66, top=30, legend=-0.01, columns=5))
     return Drawing(
-        name=f"stages-{split.stem}",
+        name=split.name,
         title=f"{split.words} by stage",
         caption=(
             "How to read this: each bar is one reducer with its LSTM input size (of several sizes, the one nearest to "

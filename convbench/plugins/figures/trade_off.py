@@ -6,25 +6,27 @@ from collections.abc import Iterator, Sequence
 from itertools import combinations
 
 from convbench.analysis.costs.pareto import fronts
-from convbench.analysis.results import COSTS, Result
+from convbench.analysis.results import Result, shown_metrics
+from convbench.core.metric import Metric
 from convbench.core.registry import figures
 from convbench.report.drawing import Axes, Drawing, scales
-from convbench.report.drawing.scatter import WORDS, Points, frame, in_view, marks, rings, value
+from convbench.report.drawing.scatter import Points, corner, frame, in_view, marks, rings, value
 
 
 @figures.register("trade-off")
 def trade_off(found: Sequence[Result]) -> Iterator[Drawing]:
     """One cost against another; ringed cases on the stair are beaten by no comparable case in both."""
     view = in_view(found)
-    columns = tuple(cost.column for cost in COSTS if any(value(found[i], cost.column) for i in view))
+    axes = shown_metrics(found, "axes")
+    columns = tuple(metric for metric in axes if any(value(found[i], metric) for i in view))
     for x, y in _pairs(columns):
         points = Points(found, view, x, y)
         if points.places:
             yield _draw(points, Axes(x, y, columns, columns))
 
 
-def _pairs(columns: Sequence[str]) -> list[tuple[str, str]]:
-    """Every pair of costs, latency upwards and parameters across first."""
+def _pairs(columns: Sequence[Metric]) -> list[tuple[Metric, Metric]]:
+    """Every pair of metrics, latency upwards and parameters across first."""
     return [(x, y) for y, x in combinations(columns, 2)]
 
 
@@ -35,10 +37,10 @@ def _draw(points: Points, choice: Axes) -> Drawing:
     place = {id(one): i for i, one in zip(points.places, able, strict=True)}
     rings(axes, points, [[place[id(one)] for one in front] for front in fronts(able, choice.x, choice.y).values()])
     return Drawing(
-        name=f"trade-off-{choice.y}-{choice.x}",
-        title=f"{WORDS[choice.y]} against {_inside(WORDS[choice.x])}",
+        name=f"trade-off-{choice.y.option}-{choice.x.option}",
+        title=f"{choice.y.title} against {_inside(choice.x.title)}",
         caption=(
-            "How to read this: lower left is better, hollow marks are eager. Ringed cases form the Pareto front: no "
+            f"How to read this: {_better(choice)}hollow marks are eager. Ringed cases form the Pareto front: no "
             "comparable case is at least as good in both and better in one. Fronts are drawn within one device, clip, "
             "scenario and number type, never across."
         ),
@@ -51,3 +53,8 @@ def _draw(points: Points, choice: Axes) -> Drawing:
 
 def _inside(words: str) -> str:
     return words if words.startswith("FLOP") else words[0].lower() + words[1:]
+
+
+def _better(choice: Axes) -> str:
+    where = corner(choice.x, choice.y)
+    return f"{where} is better, " if where else ""

@@ -10,7 +10,8 @@ import torch
 from torch.utils import _pytree as pytree
 from torch.utils.flop_counter import FlopCounterMode
 
-from convbench.core.record import Finding, Metric, Protocol, Reading
+from convbench.core import metrics
+from convbench.core.record import Finding, Protocol, Reading
 from convbench.core.registry import probes
 from convbench.measure.counts import meta
 from convbench.models import subject
@@ -31,9 +32,9 @@ def compile_capture(held: Subject, protocol: Protocol) -> Iterator[Reading | Fin
     counters = torch._dynamo.utils.counters
     breaks = counters["graph_break"] | counters["unimplemented"]
     total = 2 * sum(meta.macs_by_stage(held.case.forward_only).values())
-    yield Reading(Metric("graphs", "1", "neither"), (graphs,))
-    yield Reading(Metric("graph_breaks", "1"), (sum(breaks.values()),))
-    yield Reading(Metric("flops_captured", "1", "higher"), (flops / total if total else 0.0,))
+    yield Reading(metrics.GRAPH_COUNT, (graphs,))
+    yield Reading(metrics.GRAPH_BREAKS, (sum(breaks.values()),))
+    yield Reading(metrics.CAPTURED, (flops / total if total else 0.0,))
     if breaks:
         reasons = tuple(_in_short(str(reason)) for reason in breaks)
         yield Finding("graph_breaks", "note", {"reasons": reasons})

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from convbench.core.record import Finding, Metric, Protocol, Reading
+from convbench.core import metrics
+from convbench.core.record import Finding, Protocol, Reading
 from convbench.core.registry import probes
 from convbench.measure.counts import meta
 from convbench.measure.counts.traced import trace as traced_counts
@@ -30,4 +31,4 @@ def crosscheck(held: Subject, protocol: Protocol) -> Iterator[Reading | Finding]
             yield Finding("counts_disagree", data={"stage": stage, "meta": counted, "traced": trace.macs[stage]})
     if trace.uncounted:
         yield Finding("uncounted_operators", data={"operators": trace.uncounted})
-    yield Reading(Metric("adds", "1"), (trace.adds,))
+    yield Reading(metrics.ADDS, (trace.adds,))

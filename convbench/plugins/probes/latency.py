@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 import torch
 
-from convbench.core.record import Finding, Metric, Protocol, Reading
+from convbench.core import metrics
+from convbench.core.record import Finding, Protocol, Reading
 from convbench.core.registry import probes
 from convbench.core.statistics import median_interval
 from convbench.measure.machine import environment, nvml
@@ -64,16 +65,16 @@ def latency(subject: Subject, protocol: Protocol) -> Iterator[Reading | Finding]
 
 
 def _readings(samples: list[Sample], warm: WarmUp) -> Iterator[Reading]:
-    yield Reading(Metric("latency_s", "s"), tuple(one.host for one in samples))
+    yield Reading(metrics.LATENCY, tuple(one.host for one in samples))
     on_device = tuple(one.device for one in samples if one.device is not None)
     if on_device:
-        yield Reading(Metric("device_latency_s", "s"), on_device)
-    yield Reading(Metric("warmup_s", "s", "neither"), (warm.seconds,))
+        yield Reading(metrics.DEVICE_LATENCY, on_device)
+    yield Reading(metrics.WARMUP, (warm.seconds,))
 
 
 def _page_faults(used: Usage, calls: int) -> Iterator[Reading | Finding]:
-    yield Reading(Metric("faults_per_call", "1"), (used.faults / calls,))
-    yield Reading(Metric("system_time_share", "1"), (used.system_share,))
+    yield Reading(metrics.FAULTS, (used.faults / calls,))
+    yield Reading(metrics.SYSTEM_SHARE, (used.system_share,))
     if used.faults / calls >= MANY_FAULTS and used.system_share >= SYSTEM_SHARE:
         yield Finding(
             "page_faults",

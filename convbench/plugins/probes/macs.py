@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from convbench.core.record import Metric, Protocol, Reading
+from convbench.core import metrics
+from convbench.core.record import Protocol, Reading
 from convbench.core.registry import probes
 from convbench.measure.counts.meta import macs_by_stage
 from convbench.measure.probes import static
@@ -17,7 +18,7 @@ def macs(subject: Subject, protocol: Protocol) -> Iterator[Reading]:
     """Multiply-accumulates by stage, exact, from the meta device; FLOPs are twice as many."""
     stages = macs_by_stage(subject.case)
     total = sum(stages.values())
-    yield Reading(Metric("macs", "MAC"), (total,))
-    yield Reading(Metric("flops", "FLOP"), (2 * total,))
+    yield Reading(metrics.MACS, (total,))
+    yield Reading(metrics.FLOPS, (2 * total,))
     for stage, count in stages.items():
-        yield Reading(Metric(f"macs_{stage}", "MAC"), (count,))
+        yield Reading(metrics.MACS.part(stage), (count,))

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from convbench.core import metrics
 from convbench.core.record import STAGES, Metric, Protocol, Reading
 from convbench.core.registry import probes
 from convbench.measure.machine import nvml
@@ -36,30 +37,30 @@ def _cuda(subject: Subject) -> Iterator[Reading]:
     torch.cuda.reset_peak_memory_stats(device)
     subject.run()
     torch.cuda.synchronize(device)
-    yield Reading(Metric("cuda_peak_allocated_bytes", "B"), (torch.cuda.max_memory_allocated(device),))
-    yield Reading(Metric("cuda_peak_reserved_bytes", "B"), (torch.cuda.max_memory_reserved(device),))
+    yield Reading(metrics.CUDA_PEAK, (torch.cuda.max_memory_allocated(device),))
+    yield Reading(metrics.CUDA_RESERVED, (torch.cuda.max_memory_reserved(device),))
     used = nvml.process_bytes(device, os.getpid())
     if used is not None:
-        yield Reading(Metric("cuda_process_bytes", "B"), (used,))
-    yield from _parts("cuda_peak_allocated_bytes", allocations.record(subject))
+        yield Reading(metrics.CUDA_PROCESS, (used,))
+    yield from _parts(metrics.CUDA_PEAK, allocations.record(subject))
 
 
 def _cpu(subject: Subject) -> Iterator[Reading]:
     peak_rss = _peak_rss_of_a_call(subject)
     if peak_rss is not None:
-        yield Reading(Metric("cpu_peak_rss_bytes", "B"), (peak_rss,))
+        yield Reading(metrics.CPU_PEAK_RSS, (peak_rss,))
     timeline = allocations.record(subject)
-    yield Reading(Metric("cpu_peak_tensor_bytes", "B"), (timeline.peak,))
-    yield from _parts("cpu_peak_tensor_bytes", timeline)
+    yield Reading(metrics.CPU_PEAK, (timeline.peak,))
+    yield from _parts(metrics.CPU_PEAK, timeline)
 
 
-def _parts(name: str, timeline: allocations.Timeline) -> Iterator[Reading]:
+def _parts(whole: Metric, timeline: allocations.Timeline) -> Iterator[Reading]:
     """What stood at the peak, by kind and by the stage that made it; either sums to the peak."""
     at_peak = timeline.at_peak()
     for place, parts in enumerate((allocations.KINDS, (*STAGES, OTHER))):
         for part in parts:
             size = sum(size for holder, size in at_peak.items() if holder[place] == part)
-            yield Reading(Metric(f"{name}_{part}", "B"), (size,))
+            yield Reading(whole.part(part), (size,))
 
 
 def _peak_rss_of_a_call(subject: Subject) -> int | None:

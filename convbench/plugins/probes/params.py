@@ -7,7 +7,8 @@ from math import prod
 
 from torch import nn
 
-from convbench.core.record import STAGES, Case, Features, Finding, Metric, Parts, Protocol, Reading
+from convbench.core import metrics
+from convbench.core.record import STAGES, Case, Features, Finding, Parts, Protocol, Reading
 from convbench.core.registry import probes
 from convbench.measure.counts.affine import folding
 from convbench.measure.probes import static
@@ -25,11 +26,11 @@ def params(subject: Subject, protocol: Protocol) -> Iterator[Reading | Finding]:
         stage: sum(_count(model.get_submodule(name)) for name in names)
         for stage, names in stage_modules(subject.case, model).items()
     }
-    yield Reading(Metric("params", "1"), (total,))
+    yield Reading(metrics.PARAMS, (total,))
     for stage in STAGES:
-        yield Reading(Metric(f"params_{stage}", "1"), (stages.get(stage, 0),))
-    yield Reading(Metric("params_other", "1"), (total - sum(stages.values()),))
-    yield Reading(Metric("weights_bytes", "B"), (weights_bytes(model),))
+        yield Reading(metrics.PARAMS.part(stage), (stages.get(stage, 0),))
+    yield Reading(metrics.PARAMS.part(metrics.OTHER), (total - sum(stages.values()),))
+    yield Reading(metrics.WEIGHTS, (weights_bytes(model),))
     if isinstance(model, ConvReducerRNN) and (finding := folding(model, prod(_features(subject.case)))):
         yield finding
 

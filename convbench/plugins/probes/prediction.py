@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from convbench.core import metrics
 from convbench.core.errors import CaseFailed
-from convbench.core.record import Finding, Metric, Protocol, Reading
+from convbench.core.record import Finding, Protocol, Reading
 from convbench.core.registry import probes
 from convbench.measure.memory.prediction import predict
 from convbench.measure.probes import static
@@ -20,6 +21,6 @@ def prediction(subject: Subject, protocol: Protocol) -> Iterator[Reading | Findi
     if is_compiled(subject.case):
         return
     try:
-        yield Reading(Metric("predicted_peak_bytes", "B"), (predict(subject.case).peak,))
+        yield Reading(metrics.PREDICTED, (predict(subject.case).peak,))
     except CaseFailed as error:
         yield Finding("not_predicted", "note", {"reason": str(error)})

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import torch
 from torch import nn
 
-from convbench.core.record import Metric, Protocol, Reading
+from convbench.core import metrics
+from convbench.core.record import Protocol, Reading
 from convbench.core.registry import probes
 from convbench.measure.timing import Call, StoppingRule, clock_for, sample, warm_up
 from convbench.models.subject import Subject
@@ -22,7 +23,7 @@ def reference(subject: Subject, protocol: Protocol) -> Iterator[Reading]:
     clock = clock_for(subject.device, call)
     warm_up(call, clock, MAX_WARMUP)
     samples, _ = sample(call, clock, StoppingRule(TARGET, protocol.min_samples, MAX_TIME))
-    yield Reading(Metric("reference_s", "s", "neither"), tuple(one.host for one in samples))
+    yield Reading(metrics.REFERENCE, tuple(one.host for one in samples))
 
 
 def _workload(device: str) -> Call:

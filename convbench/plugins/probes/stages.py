@@ -11,7 +11,8 @@ from typing import Any
 
 import torch
 
-from convbench.core.record import STAGES, Finding, Metric, Parts, Protocol, Reading
+from convbench.core import metrics
+from convbench.core.record import STAGES, Finding, Parts, Protocol, Reading
 from convbench.core.registry import probes
 from convbench.core.statistics import median_interval
 from convbench.measure.stages.compiled import compiled_split
@@ -41,7 +42,7 @@ def stages(subject: Subject, protocol: Protocol) -> Iterator[Reading | Finding]:
     split = compiled_split if compiled else split_by_hooks
     plain, splits = _alternate(subject, split, SHARE_OF_TIME * protocol.max_time)
     for stage in (*named, OTHER):
-        yield Reading(Metric(f"latency_s_{stage}", "s"), tuple(split.get(stage, 0.0) for split in splits))
+        yield Reading(metrics.LATENCY.part(stage), tuple(split.get(stage, 0.0) for split in splits))
     counted = (*named, OTHER) if compiled else named
     sums = [sum(split.get(stage, 0.0) for stage in counted) for split in splits]
     share = median_interval([both / whole for both, whole in zip(sums, plain, strict=True)])
@@ -61,7 +62,7 @@ def phases(subject: Subject, protocol: Protocol) -> Iterator[Reading]:
         call(subject, watch.phase)
         passes.append(watch.seconds())
     for phase in PHASES:
-        yield Reading(Metric(f"{phase}_s", "s"), tuple(one[phase] for one in passes))
+        yield Reading(metrics.PHASES[phase], tuple(one[phase] for one in passes))
 
 
 class Stopwatch:

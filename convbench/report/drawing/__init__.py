@@ -12,18 +12,19 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 from convbench.analysis.results import Result
+from convbench.core.metric import Metric
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
 class Axes(NamedTuple):
-    """Columns of ``COSTS`` or ``lstm_input``: what an interactive drawing shows, and may be changed to."""
+    """Metrics (``LSTM_INPUT`` among them): what an interactive drawing shows, and may be changed to."""
 
-    x: str
-    y: str
-    xs: tuple[str, ...] = ()
-    ys: tuple[str, ...] = ()
+    x: Metric
+    y: Metric
+    xs: tuple[Metric, ...] = ()
+    ys: tuple[Metric, ...] = ()
 
 
 @dataclass(frozen=True)

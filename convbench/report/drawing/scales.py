@@ -8,10 +8,9 @@ from collections.abc import Iterable
 from matplotlib.axes import Axes as MplAxes
 
 from convbench.report.drawing.style import GRID
+from convbench.report.words import units
 
 BINARY = {"B", "size"}
-PREFIXES = ((1e-9, "n"), (1e-6, "µ"), (1e-3, "m"), (1.0, ""), (1e3, "k"), (1e6, "M"), (1e9, "G"), (1e12, "T"))
-BINARY_PREFIXES = ((1.0, "B"), (2.0**10, "KiB"), (2.0**20, "MiB"), (2.0**30, "GiB"), (2.0**40, "TiB"))
 
 
 def limits(values: Iterable[float]) -> tuple[float, float]:
@@ -46,9 +45,9 @@ def label(value: float, unit: str, significant: int = 4) -> str:
         return f"{value:,.6g}" if value % 1 else f"{value:,.0f}"
     if unit == "×":
         return f"{value:.3g}×"
-    prefixes = BINARY_PREFIXES if unit == "B" else PREFIXES
-    factor, prefix = next((p for p in reversed(prefixes) if value >= p[0] * 0.9995), prefixes[0])
-    return f"{value / factor:.{significant}g} {prefix}{'s' if unit == 's' else ''}".rstrip()
+    scale = units.tick_scale(unit)
+    factor, words = next((step for step in reversed(scale) if value >= step[0] * 0.9995), scale[0])
+    return f"{value / factor:.{significant}g} {words}".rstrip()
 
 
 def log_axis(axes: MplAxes, which: str, ends: tuple[float, float], unit: str) -> None:

@@ -10,18 +10,17 @@ from itertools import pairwise
 from matplotlib.axes import Axes as MplAxes
 
 from convbench.analysis.costs.selection import opening
-from convbench.analysis.results import COSTS, Result
+from convbench.analysis.results import Result
+from convbench.core import metrics
+from convbench.core.metric import Metric
 from convbench.report.drawing import scales
 from convbench.report.drawing.style import AREA, MUTED, PAPER, TEXT, WEIGHT, canvas, look
-
-UNITS = {"lstm_input": "size", **{cost.column: cost.unit for cost in COSTS}}
-WORDS = {"lstm_input": "LSTM input size", **{cost.column: cost.words for cost in COSTS}}
 
 
 class Points:
     """Those of the results in view that have both values, with their places; ``view`` holds indices."""
 
-    def __init__(self, found: Sequence[Result], view: Sequence[int], x: str, y: str) -> None:
+    def __init__(self, found: Sequence[Result], view: Sequence[int], x: Metric, y: Metric) -> None:
         self.found, self.x, self.y = found, x, y
         self.places: dict[int, tuple[float, float]] = {}
         for index in view:
@@ -45,24 +44,32 @@ def in_view(found: Sequence[Result]) -> list[int]:
     return [i for i, one in enumerate(found) if first and one in first and one.record.status == "ok"]
 
 
-def value(one: Result, column: str) -> float | None:
+def value(one: Result, metric: Metric) -> float | None:
     """A result's place on an axis; None where a log axis cannot show it."""
-    number = one.lstm_input if column == "lstm_input" else one.cost(column)
+    number = one.value(metric)
     return number if number and number > 0 and math.isfinite(number) else None
 
 
 def frame(points: Points, x_ends: tuple[float, float]) -> MplAxes:
     """Empty log axes, named with the direction that is better."""
     axes = canvas()
-    scales.log_axis(axes, "x", x_ends, UNITS[points.x])
-    scales.log_axis(axes, "y", scales.limits(points.column(1)), UNITS[points.y])
+    scales.log_axis(axes, "x", x_ends, points.x.unit)
+    scales.log_axis(axes, "y", scales.limits(points.column(1)), points.y.unit)
     axes.set_xlabel(heading(points.x), fontsize=10, gid="xlabel")
     axes.text(-0.12, 1.03, heading(points.y), transform=axes.transAxes, fontsize=10, color=TEXT, gid="ylabel")
     return axes
 
 
-def heading(column: str) -> str:
-    return WORDS[column] if column == "lstm_input" else f"{WORDS[column]} · lower is better"
+def heading(metric: Metric) -> str:
+    """What stands at an axis: the title and the direction that is better, where one is."""
+    return metric.title if metric.better == "neither" else f"{metric.title} · {metric.better} is better"
+
+
+def corner(x: Metric, y: Metric) -> str:
+    """``lower left``: where the better of two metrics meet; empty where one of them has no better direction."""
+    if "neither" in (x.better, y.better):
+        return ""
+    return f"{'upper' if y.better == 'higher' else 'lower'} {'right' if x.better == 'higher' else 'left'}"
 
 
 def marks(axes: MplAxes, points: Points) -> dict[str, list[int]]:
@@ -122,8 +129,8 @@ def _intervals(points: Points, indices: Sequence[int]) -> list[list[tuple[float,
         interval, (x, y) = points.found[i].latency, points.places[i]
         if interval is None or not interval.bounded or interval.low <= 0:
             continue
-        if points.y == "latency":
+        if points.y == metrics.LATENCY:
             bars.append([(x, interval.low), (x, interval.high)])
-        if points.x == "latency":
+        if points.x == metrics.LATENCY:
             bars.append([(interval.low, y), (interval.high, y)])
     return bars

@@ -19,13 +19,12 @@ from convbench.core.errors import StoreError
 from convbench.core.record import Record, Run
 from convbench.core.registry import figures
 from convbench.report.drawing import Axes, Drawing
-from convbench.report.drawing.scatter import WORDS
 from convbench.report.drawing.style import AREA, HUES, WEIGHT, look, marker_path
 from convbench.report.page import profile_section, svg
 from convbench.report.page.payload import payload
 from convbench.report.page.view import view
 
-SCRIPTS = ("data", "units", "scales", "filters", "marks", "chart", "pointer", "pin", "table", "plain", "main")
+SCRIPTS = ("data", "scales", "filters", "marks", "chart", "pointer", "pin", "table", "plain", "main")
 
 
 def write(run: Run, records: Sequence[Record], path: Path) -> Path:
@@ -107,9 +106,15 @@ def figure(one: Drawing, prefix: str) -> dict[str, Any]:
         "title": one.title,
         "caption": one.caption,
         "svg": Markup(svg.inline(one, re.sub(r"\W", "-", prefix))),
-        "spec": {"axes": one.axes._asdict() if one.axes else None, "marks": one.marks},
+        "spec": {"axes": _spec(one.axes) if one.axes else None, "marks": one.marks},
         "choices": _choices(one.axes),
     }
+
+
+def _spec(axes: Axes) -> dict[str, Any]:
+    """The names of an interactive drawing's metrics, whose words are in the page's data."""
+    x, y, xs, ys = axes
+    return {"x": x.option, "y": y.option, "xs": [one.option for one in xs], "ys": [one.option for one in ys]}
 
 
 def _choices(axes: Axes | None) -> list[dict[str, Any]]:
@@ -117,9 +122,9 @@ def _choices(axes: Axes | None) -> list[dict[str, Any]]:
         return []
     both = (("y", "Vertical", axes.y, axes.ys), ("x", "Across", axes.x, axes.xs))
     return [
-        {"axis": axis, "label": label, "chosen": chosen, "columns": [(name, WORDS[name]) for name in names]}
-        for axis, label, chosen, names in both
-        if len(names) > 1
+        {"axis": axis, "label": label, "chosen": chosen.option, "columns": [(one.option, one.title) for one in shown]}
+        for axis, label, chosen, shown in both
+        if len(shown) > 1
     ]
 
 

@@ -11,45 +11,42 @@ from typing import Any
 
 from convbench.analysis.costs.headlines import advise
 from convbench.analysis.costs.selection import curves, opening
-from convbench.analysis.results import COSTS, Result
-from convbench.analysis.table import row
+from convbench.analysis.results import Result, shown_metrics
+from convbench.analysis.table import column, row
+from convbench.core import metrics
+from convbench.core.metric import Metric
 from convbench.core.record import Run
 from convbench.report.drawing.style import AREA, HUES, WEIGHT, look, marker_path
+from convbench.report.page import rows
+from convbench.report.words import units
 from convbench.report.words.findings import sentence
 
-COST_COLUMNS = {
-    "latency": "latency_s_median",
-    "params": "params",
-    "flops": "flops",
-    "memory": "memory_peak_bytes",
-    "cold": "cold_call_s",
-}
 FILTERS = ("backbone", "variant", "scenario", "device", "clip", "rnn", "model")
 EXACT = 2.0**53
 
 
 def payload(run: Run, found: Sequence[Result]) -> dict[str, Any]:
     """Everything that the page can show of these results; a row is a result, in the given order."""
-    rows = [row(one.record) for one in found]
-    names = dict.fromkeys(name for one in rows for name in one if name != "case")
+    lines = [row(one.record) for one in found]
+    names = dict.fromkeys(name for one in lines for name in one if name != "case")
     series = sorted({one.series for one in found})
     words: dict[str, int] = {}
     first = opening(found)
     return {
         "name": run.name,
         "command": f"{run.command} --only",
-        "size": len(rows),
+        "size": len(lines),
         "words": words,
         "ids": [[words.setdefault(word, len(words)) for word in one.case.id.split("/")] for one in found],
-        "columns": {name: coded([_short(one.get(name)) for one in rows]) for name in names},
+        "columns": {name: coded([_short(one.get(name)) for one in lines]) for name in names},
         "series": [_look(name) for name in series],
         "of": [series.index(one.series) for one in found],
         "group": numbered(one.group for one in found),
         "curve": coded(curves(found)),
-        "costs": [
-            {"name": c.column, "column": COST_COLUMNS[c.column], "words": c.words, "unit": c.unit} for c in COSTS
-        ],
-        "filters": [name for name in FILTERS if len({one.get(name) for one in rows}) > 1],
+        "axes": [_axis(metric) for metric in (metrics.LSTM_INPUT, *shown_metrics(found, "axes"))],
+        "table": rows.cells(found, lambda values: coded([_short(value) for value in values])),
+        "facts": _facts(found),
+        "filters": [name for name in FILTERS if len({one.get(name) for one in lines}) > 1],
         "opening": _opening(first),
         "crossover": _short(advise(found).crossover),
         "findings": _findings(found),
@@ -87,6 +84,29 @@ def _short(value: Any) -> Any:
     if value.is_integer() and abs(value) < EXACT:
         return int(value)
     return float(f"{value:.6g}")
+
+
+def _axis(metric: Metric) -> dict[str, Any]:
+    """What the script needs to draw a metric on an axis; ``scale`` are the steps of its ticks."""
+    return {
+        "name": metric.option,
+        "column": column(metric),
+        "words": metric.title,
+        "unit": metric.unit,
+        "better": metric.better,
+        "scale": [] if metric is metrics.LSTM_INPUT else units.tick_scale(metric.unit),
+    }
+
+
+def _facts(found: Sequence[Result]) -> list[dict[str, Any]]:
+    """Further metrics of the pinned card that any of these cases has, as texts."""
+    texts = {metric.title: [_fact(one, metric) for one in found] for metric in shown_metrics(found, "pin")}
+    return [{"words": title, "text": coded(column)} for title, column in texts.items() if any(column)]
+
+
+def _fact(one: Result, metric: Metric) -> str | None:
+    value = one.value(metric)
+    return None if value is None else units.human(value, metric.unit, metric.digits)
 
 
 def _look(name: str) -> dict[str, Any]:

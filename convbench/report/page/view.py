@@ -5,13 +5,15 @@ from __future__ import annotations
 import statistics
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from convbench.analysis.costs.gains import VariantGain
 from convbench.analysis.costs.headlines import Advice, Contender, advise
-from convbench.analysis.results import Result, costs, measured, typical
-from convbench.core.record import Parts, Run
+from convbench.analysis.results import Result, measured, typical
+from convbench.core import metrics
+from convbench.core.metric import Metric
+from convbench.core.record import Run
+from convbench.report.page import rows
 from convbench.report.page.quality_section import section
 from convbench.report.words import units
 from convbench.report.words.answer import outcome, sentences
@@ -20,37 +22,10 @@ from convbench.report.words.findings import failure, percent, sentence
 from convbench.report.words.names import reducer
 from convbench.report.words.quality import recommended
 
-ROWS = 100
-"""Rows of the table that are in the page without its script."""
-
 LISTED = 50
 
 SAID = 12
 """Sentences of one kind of finding, and ids below a sentence, that the page lists."""
-
-COLUMNS = (
-    ("reducer", "Reducer", False),
-    ("lstm_input", "LSTM input", True),
-    ("backbone", "Backbone", False),
-    ("variant", "Variant", False),
-    ("params", "Params", True),
-    ("flops", "FLOPs", True),
-    ("latency", "Latency", True),
-    ("interval", "95 % interval", True),
-    ("factor", "×", True),
-    ("memory", "Memory", True),
-    ("frames_per_s", "Frames/s", True),
-)
-"""The table of all cases: key, heading, whether it is a number."""
-
-
-@dataclass(frozen=True)
-class Row:
-    """One case as the table shows it."""
-
-    index: int
-    cells: tuple[str, ...]
-    series: str
 
 
 def view(run: Run, found: Sequence[Result]) -> dict[str, Any]:
@@ -68,8 +43,8 @@ def view(run: Run, found: Sequence[Result]) -> dict[str, Any]:
         "ranking": _ranking(advice),
         "timed": advice.timed,
         "variants": [_variant(one) for one in advice.variants],
-        "columns": COLUMNS,
-        "rows": [_cells(index, one, factor) for index, one, factor in _ordered(found)[:ROWS]],
+        "columns": rows.columns(found),
+        "rows": rows.first(found),
         "total": len(measured(found)),
         "failures": _failures(found, "failed"),
         "skipped": _failures(found, "skipped"),
@@ -111,18 +86,18 @@ def _variant(one: VariantGain) -> dict[str, str]:
     """A row of the table of variants; medians over its cases."""
     paid = [gain.pays_after for gain in one.gains if gain.pays_after is not None]
     never = len(one.gains) - len(paid)
-    compiled = _median(one, "compile_s") is not None
+    compiled = _median(one, metrics.COMPILE) is not None
     allocators = sorted({" against ".join(gain.allocators) for gain in one.gains if gain.allocators})
-    captured = _median(one, "flops_captured")
+    captured = _median(one, metrics.CAPTURED)
     return {
         "variant": one.variant,
         "place": f"{one.scenario}, {one.device}",
         "models": f"{len(one.gains):,}",
         "speedup": units.factor(one.speedup.median),
         "range": f"{units.digits(one.speedup.low, 3)} to {units.digits(one.speedup.high, 3)}",
-        "compile": units.seconds(_median(one, "compile_s")),
-        "graphs": units.count(_median(one, "graphs")),
-        "breaks": units.count(_median(one, "graph_breaks")),
+        "compile": units.seconds(_median(one, metrics.COMPILE)),
+        "graphs": units.count(_median(one, metrics.GRAPH_COUNT)),
+        "breaks": units.count(_median(one, metrics.GRAPH_BREAKS)),
         "captured": percent(captured) if captured is not None else units.MISSING,
         "pays": (f"{statistics.median(paid):,.0f} calls" if paid else "never") if compiled else units.MISSING,
         "never": f"never for {never}" if compiled and paid and never else "",
@@ -130,47 +105,9 @@ def _variant(one: VariantGain) -> dict[str, str]:
     }
 
 
-def _median(one: VariantGain, metric: str) -> float | None:
+def _median(one: VariantGain, metric: Metric) -> float | None:
     values = [v for gain in one.gains if (v := typical(gain.result.record, metric)) is not None]
     return statistics.median(values) if values else None
-
-
-def fastest(found: Sequence[Result]) -> dict[object, float]:
-    """The lowest median latency of each comparable group: what relative factors are against."""
-    least: dict[object, float] = {}
-    for one in measured(found):
-        if one.latency:
-            least[one.group] = min(one.latency.median, least.get(one.group, float("inf")))
-    return least
-
-
-def _ordered(found: Sequence[Result]) -> list[tuple[int, Result, float | None]]:
-    """Measured cases with their factor over the fastest of their group, fastest first."""
-    least = fastest(found)
-    rows = [(i, one, one.latency.median / least[one.group] if one.latency else None)
-            for i, one in enumerate(costs(found)) if one.record.status == "ok"]  # fmt: skip
-    return sorted(rows, key=lambda entry: (entry[1].latency is None, entry[1].latency or (0,), entry[0]))
-
-
-def _cells(index: int, one: Result, factor: float | None) -> Row:
-    """The cells in the order of the table's head; the script writes the same text."""
-    case, architecture = one.case, one.case.architecture
-    parts = architecture if isinstance(architecture, Parts) else None
-    bounds = units.interval(one.latency).partition(" [")[2].rstrip("]")
-    cells = (
-        reducer(one),
-        f"{one.lstm_input:,}" if one.lstm_input else units.MISSING,
-        str(parts.backbone) if parts else units.MISSING,
-        case.variant_name if case.scenario == "inference" else f"{case.variant_name}, {case.scenario}",
-        units.count(one.params),
-        units.flops(one.flops),
-        units.seconds(one.latency.median if one.latency else None),
-        bounds or units.MISSING,
-        units.factor(factor),
-        units.size(one.memory),
-        units.count(one.frames_per_s),
-    )
-    return Row(index, cells, one.series)
 
 
 def _failures(found: Sequence[Result], status: str) -> list[dict[str, str]]:

@@ -3,13 +3,30 @@
 from __future__ import annotations
 
 import math
+import re
 
+from convbench.core.metric import Metric
 from convbench.core.statistics import Interval
 
 MISSING = "–"
 _SECONDS = ((1e-9, "ns"), (1e-6, "µs"), (1e-3, "ms"), (1.0, "s"), (60.0, "min"), (3600.0, "h"))
 _COUNTS = ((1.0, ""), (1e3, "k"), (1e6, "M"), (1e9, "G"), (1e12, "T"), (1e15, "P"))
+_ANY = ((1e-9, "n"), (1e-6, "µ"), (1e-3, "m"), *_COUNTS)
+SI = frozenset({"s", "J", "W", "Wh", "Hz", "V", "A", "g", "m", "bit"})
+"""Units that take a prefix without a space: 1.20 mJ."""
+
+COUNTED = frozenset({"1", "FLOP", "MAC"})
+"""Units that are counts: their heading says of what."""
+
 _BYTES = ((1.0, "B"), (2.0**10, "KiB"), (2.0**20, "MiB"), (2.0**30, "GiB"), (2.0**40, "TiB"))
+
+
+_SCALES = {
+    "s": _SECONDS,
+    "B": _BYTES,
+    "FLOP": tuple((factor, f"{prefix}FLOP") for factor, prefix in _COUNTS),
+    **{unit: tuple((factor, f"{prefix}{unit}") for factor, prefix in _ANY) for unit in SI - {"s"}},
+}
 
 
 def digits(value: float, significant: int = 3) -> str:
@@ -38,7 +55,7 @@ def size(value: float | None) -> str:
 
 def flops(value: float | None) -> str:
     """``116 MFLOP``"""
-    return _scaled(value, tuple((factor, f"{prefix}FLOP") for factor, prefix in _COUNTS))
+    return _scaled(value, _SCALES["FLOP"])
 
 
 def factor(value: float | None) -> str:
@@ -48,9 +65,31 @@ def factor(value: float | None) -> str:
     return f"{digits(value, 3) if value < 2 else digits(value, 2) if value < 10 else f'{value:,.0f}'}×"
 
 
-def human(value: float | None, unit: str) -> str:
-    """A value by its base unit (``s``, ``B``, ``FLOP``, ``1``)."""
-    return {"s": seconds, "B": size, "FLOP": flops}.get(unit, count)(value)
+def human(value: float | None, unit: str, significant: int = 3) -> str:
+    """A value by its base unit: ``3.10 ms``, ``8.02 MiB``, ``116 MFLOP``, ``84.0 k``, ``12.0 frames/s``."""
+    if value is None or not math.isfinite(value):
+        return MISSING
+    if unit in _SCALES:
+        return _scaled(value, _SCALES[unit], significant)
+    number = digits(value, significant) if abs(value) < 1000 and value % 1 else _scaled(value, _COUNTS, significant)
+    return number if unit in COUNTED else f"{number} {unit}".replace("  ", " ")
+
+
+def cell(value: float | None, metric: Metric) -> str:
+    """A metric's value below its heading: the unit is left out where the heading says it."""
+    heading = metric.heading or metric.title
+    stated = re.search(rf"(?<!\w){re.escape(metric.unit)}(?!\w)", heading, re.IGNORECASE)
+    return human(value, "1" if stated else metric.unit, metric.digits)
+
+
+def tick_scale(unit: str) -> tuple[tuple[float, str], ...]:
+    """What the labels of an axis divide by and the words they add, by rising factor."""
+    if unit == "B":
+        return _BYTES
+    if unit in COUNTED:
+        return _COUNTS[:-1]
+    prefixes, space = (_ANY, "") if unit in SI else (_COUNTS, " ")
+    return tuple((factor, f"{prefix}{space}{unit}".strip()) for factor, prefix in prefixes)
 
 
 def interval(value: Interval | None) -> str:
@@ -70,12 +109,12 @@ def speedup(value: Interval) -> str:
     return f"{digits(value.median, 3)}× [{digits(value.low, 3)}, {digits(value.high, 3)}]"
 
 
-def _scaled(value: float | None, scales: tuple[tuple[float, str], ...]) -> str:
+def _scaled(value: float | None, scales: tuple[tuple[float, str], ...], significant: int = 3) -> str:
     if value is None or not math.isfinite(value):
         return MISSING
     scale, unit = _prefix(value, scales)
     whole = scale == 1.0 and float(value).is_integer()
-    return f"{int(value):,} {unit}".rstrip() if whole else f"{digits(value / scale)} {unit}".rstrip()
+    return f"{int(value):,} {unit}".rstrip() if whole else f"{digits(value / scale, significant)} {unit}".rstrip()
 
 
 def _prefix(value: float, scales: tuple[tuple[float, str], ...]) -> tuple[float, str]:

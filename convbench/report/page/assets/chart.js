@@ -58,15 +58,15 @@ class Chart {
 
   drawAxes(layer) {
     const { x, y, width, height } = this.box;
-    for (const value of ticks(...this.x.ends, unitOf(this.axes.x))) {
+    for (const value of ticks(...this.x.ends, axes.get(this.axes.x).unit)) {
       const at = tenth(this.x.place(value));
       layer.append(element("path", { class: "gridline", d: `M${at} ${y}v${height}` }));
-      layer.append(element("text", { class: "tick", x: at, y: y + height + 12.6, "text-anchor": "middle" }, tickLabel(value, unitOf(this.axes.x))));
+      layer.append(element("text", { class: "tick", x: at, y: y + height + 12.6, "text-anchor": "middle" }, tickLabel(value, axes.get(this.axes.x).scale)));
     }
-    for (const value of ticks(...this.y.ends, unitOf(this.axes.y))) {
+    for (const value of ticks(...this.y.ends, axes.get(this.axes.y).unit)) {
       const at = this.y.place(value);
       layer.append(element("path", { class: "gridline", d: `M${x} ${tenth(at)}h${width}` }));
-      layer.append(element("text", { class: "tick", x: x - 5, y: tenth(at + 3.8), "text-anchor": "end" }, tickLabel(value, unitOf(this.axes.y))));
+      layer.append(element("text", { class: "tick", x: x - 5, y: tenth(at + 3.8), "text-anchor": "end" }, tickLabel(value, axes.get(this.axes.y).scale)));
     }
     layer.append(element("text", { class: "tick", x: x + width / 2, y: y + height + 28, "text-anchor": "middle" }, heading(this.axes.x)));
     layer.append(element("text", { class: "tick", x: x - 0.12 * width, y: y - 10 }, heading(this.axes.y)));
@@ -114,10 +114,11 @@ class Chart {
 
   // The front of every comparable group in view, in two costs; never across groups.
   drawFronts(plot) {
-    if (this.axes.x === "lstm_input") return;
+    const [across, up] = [this.axes.x, this.axes.y].map((axis) => sign[axes.get(axis).better]);
+    if (!across || !up) return;
     const groups = new Map();
     for (const place of this.places) push(groups, data.group[place.row], place);
-    const fronts = [...groups.values()].map((places) => front(places, valuesOf(this.axes.x), valuesOf(this.axes.y)));
+    const fronts = [...groups.values()].map((places) => front(places, valuesOf(this.axes.x), valuesOf(this.axes.y), across, up));
     this.front = fronts.flat().map((place) => place.row);
     plot.append(element("path", { class: "front", d: fronts.map(stairs).join("") }));
     const rings = fronts.flat().filter((place) => this.inside(place)).map((place) => `${tenth(place.x)},${tenth(place.y)}`);
@@ -144,17 +145,28 @@ class Chart {
 }
 
 const tenth = (value) => Math.round(value * 10) / 10;
-const heading = (axis) => (axis === "lstm_input" ? "LSTM input size" : `${costs.get(axis).words} · lower is better`);
+const sign = { lower: 1, higher: -1, neither: 0 };
+function heading(axis) {
+  const { words, better } = axes.get(axis);
+  return better === "neither" ? words : `${words} · ${better} is better`;
+}
+
+// "lower left": where the better of two metrics meet.
+function corner(x, y) {
+  return `${axes.get(y).better === "higher" ? "upper" : "lower"} ${axes.get(x).better === "higher" ? "right" : "left"}`;
+}
+
 const push = (map, key, value) => (map.has(key) ? map.get(key).push(value) : map.set(key, [value]));
 const joined = (places) => `M${places.sort((a, b) => a.x - b.x || b.y - a.y).map((p) => `${tenth(p.x)} ${tenth(p.y)}`).join("L")}`;
 
-// Places that no other is at least as good as in both and better in one, by rising x; equal ones all stay.
-function front(places, xs, ys) {
-  const ordered = [...places].sort((a, b) => xs[a.row] - xs[b.row] || ys[a.row] - ys[b.row]);
+// Places that no other is at least as good as in both and better in one, the best in x first; equal ones all stay.
+// A sign of -1 is for a metric of which more is better.
+function front(places, xs, ys, across, up) {
+  const ordered = [...places].sort((a, b) => across * (xs[a.row] - xs[b.row]) || up * (ys[a.row] - ys[b.row]));
   const kept = [];
   for (const place of ordered) {
     const last = kept[kept.length - 1];
-    if (!last || ys[place.row] < ys[last.row] || (ys[place.row] === ys[last.row] && xs[place.row] === xs[last.row])) kept.push(place);
+    if (!last || up * ys[place.row] < up * ys[last.row] || (ys[place.row] === ys[last.row] && xs[place.row] === xs[last.row])) kept.push(place);
   }
   return kept;
 }

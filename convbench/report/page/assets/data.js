@@ -8,14 +8,17 @@ function decode(raw) {
   return raw.c ? raw.c.map((code) => raw.v[code]) : new Array(data.size).fill(raw.v[0]);
 }
 
-function column(name) {
-  if (!decoded.has(name)) decoded.set(name, name === "curve" ? decode(data.curve) : decode(data.columns[name]));
-  return decoded.get(name);
+// Decoded once: a column by its name, the texts or ranks of a column of the table by its key.
+function once(key, raw) {
+  if (!decoded.has(key)) decoded.set(key, decode(raw));
+  return decoded.get(key);
 }
 
-const costs = new Map((data.costs ?? []).map((cost) => [cost.name, cost]));
-const valuesOf = (axis) => column(costs.has(axis) ? costs.get(axis).column : axis);
-const unitOf = (axis) => (costs.has(axis) ? costs.get(axis).unit : "size");
+const column = (name) => once(name, name === "curve" ? data.curve : data.columns[name]);
+const texts = (key) => once(`${key} text`, data.table[key].text);
+const ranks = (key) => (typeof data.table[key].rank === "string" ? column(data.table[key].rank) : once(`${key} rank`, data.table[key].rank));
+const axes = new Map((data.axes ?? []).map((axis) => [axis.name, axis]));
+const valuesOf = (axis) => column(axes.get(axis).column);
 const idOf = (row) => data.ids[row].map((code) => data.words[code]).join("/");
 
 // As Python's shlex.quote(glob.escape(id)) writes it, so that a pasted command means this case and nothing else.

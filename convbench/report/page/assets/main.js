@@ -13,7 +13,9 @@ function control(figure, chart) {
   for (const select of figure.querySelectorAll("select[data-axis]")) select.addEventListener("change", () => {
     chart.axes[select.dataset.axis] = select.value;
     chart.zoomed = null;
-    figure.querySelector("figcaption").textContent = `${heading(chart.axes.y)} against ${heading(chart.axes.x)}`.replaceAll(" · lower is better", "");
+    const { x, y } = chart.axes, how = figure.querySelector(".how");
+    figure.querySelector("figcaption").textContent = `${axes.get(y).words} against ${axes.get(x).words}`;
+    how.textContent = how.textContent.replace(/(lower|upper) (left|right)(?= is better)/, corner(x, y));
     chart.draw();
   });
   for (const button of figure.querySelectorAll("[data-zoom]")) button.addEventListener("click", () => chart.zoom(Number(button.dataset.zoom)));

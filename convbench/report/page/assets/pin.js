@@ -3,16 +3,15 @@ const pinned = document.getElementById("pin");
 let pinnedRow = -1;
 let cameFrom = null;
 const followers = []; // what shows the pinned case elsewhere
-const facts = { rnn: "LSTM", clip: "Clip", frames_per_s: "Frames/s", compile_s: "Seconds to compile", graph_breaks: "Graph breaks", faults_per_call: "Page faults a call" };
+const facts = { rnn: "LSTM", clip: "Clip" };
 
 function lines(row) {
-  const get = (name) => column(name)[row];
-  const middle = get("latency_s_median");
+  const text = (key) => (ranks(key)[row] === null ? null : texts(key)[row]);
   return [
-    middle === null ? null : `${human(middle, "s")} a call [${bounds(middle, get("latency_s_low"), get("latency_s_high"))}]`,
-    get("params") === null ? null : `${human(get("params"), "1")} parameters, ${human(get("flops"), "FLOP")}`,
-    get("memory_peak_bytes") === null ? null : `${human(get("memory_peak_bytes"), "B")} peak memory`,
-  ].filter((line) => line !== null);
+    text("latency") && `${text("latency")} a call [${texts("interval")[row]}]`,
+    text("params") && `${text("params")} parameters, ${texts("flops")[row]}`,
+    text("memory") && `${text("memory")} peak memory`,
+  ].filter(Boolean);
 }
 
 function titleOf(row) {
@@ -34,9 +33,12 @@ function pin(row) {
   pinnedRow = row;
   const close = element("button", { type: "button", class: "close" }, "Close");
   close.addEventListener("click", unpin);
-  const known = Object.entries(facts).map(([name, words]) => [words, column(name)[row]]).filter(([, value]) => value !== null);
+  const known = [
+    ...Object.entries(facts).map(([name, words]) => [words, column(name)[row]]),
+    ...data.facts.map(({ words, text }) => [words, once(`${words} fact`, text)[row]]),
+  ].filter(([, value]) => value !== null);
   const list = element("dl", { class: "facts" }, ...known.map(([words, value]) =>
-    element("div", {}, element("dt", {}, words), element("dd", {}, typeof value === "number" ? digits(value, 4) : short(value)))));
+    element("div", {}, element("dt", {}, words), element("dd", {}, short(value)))));
   const notes = findingsOf(row).map(([level, text]) => element("p", {}, element("span", { class: `tag ${level === "warning" ? "warn" : ""}` }, level), ` ${text}`));
   pinned.replaceChildren(close, element("h3", {}, titleOf(row)), element("p", {}, placeOf(row)), ...lines(row).map((line) => element("div", {}, line)),
     list, ...notes, element("p", {}, element("code", {}, commandOf(row))), copyButton(row));

@@ -1,4 +1,6 @@
-// Log axes: the same limits, ticks and labels as figures/scales.py.
+const grouped = (text) => text.replace(/\B(?=(\d{3})+(?!\d))(?<!\.\d*)/g, ",");
+
+// Log axes: the same limits, ticks and labels as report/drawing/scales.py.
 function limits(values) {
   let low = Infinity, high = -Infinity;
   for (const value of values) { if (value < low) low = value; if (value > high) high = value; }
@@ -31,12 +33,11 @@ function evenTicks(low, high) {
   return found;
 }
 
-const tickUnits = { ...scales, s: [...scales.s.slice(0, 4), [1e3, "ks"]], FLOP: scales[1] };
-
-function tickLabel(value, unit) {
-  if (unit === "size") return grouped(value % 1 ? String(Number(value.toPrecision(6))) : String(value));
-  const fitting = tickUnits[unit].filter(([factor]) => value >= factor * 0.9995);
-  const [factor, name] = fitting.length ? fitting[fitting.length - 1] : tickUnits[unit][0];
+// The steps of a scale are [factor, words]; a size has none.
+function tickLabel(value, scale) {
+  if (!scale.length) return grouped(value % 1 ? String(Number(value.toPrecision(6))) : String(value));
+  const fitting = scale.filter(([factor]) => value >= factor * 0.9995);
+  const [factor, name] = fitting.length ? fitting[fitting.length - 1] : scale[0];
   return `${Number((value / factor).toPrecision(4))} ${name}`.trimEnd();
 }
 

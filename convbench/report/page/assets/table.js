@@ -2,42 +2,14 @@
 const page = 100;
 let shownRows = page;
 let order = { key: "latency", down: false };
-const factors = [];
 
-const keyed = {
-  reducer: (row) => column("reducer")[row] ?? column("model")[row],
-  latency: (row) => column("latency_s_median")[row],
-  interval: (row) => column("latency_s_high")[row] - column("latency_s_low")[row],
-  factor: (row) => factors[row],
-  memory: (row) => column("memory_peak_bytes")[row],
-};
-const sortValue = (key) => keyed[key] || ((row) => column(key)[row]);
-
-// Over the fastest comparable case.
-function setFactors() {
-  const least = new Map(), latency = column("latency_s_median");
-  for (const row of measuredRows) {
-    const group = data.group[row];
-    if (latency[row] !== null) least.set(group, Math.min(latency[row], least.get(group) ?? Infinity));
-  }
-  for (let row = 0; row < data.size; row++) factors[row] = latency[row] === null ? null : latency[row] / least.get(data.group[row]);
-}
-
-function cells(row) {
-  const get = (name) => column(name)[row], middle = get("latency_s_median");
-  return [
-    keyed.reducer(row) ?? "", get("lstm_input") === null ? missing : grouped(String(get("lstm_input"))), get("backbone") ?? missing,
-    get("scenario") === "inference" ? get("variant") : `${get("variant")}, ${get("scenario")}`, human(get("params"), "1"), human(get("flops"), "FLOP"), human(middle, "s"),
-    bounds(middle, get("latency_s_low"), get("latency_s_high")), times(factors[row]), human(get("memory_peak_bytes"), "B"), human(get("frames_per_s"), "1"),
-  ];
-}
-
-function rowElement(row, numeric) {
-  const texts = cells(row);
-  const name = element("button", { type: "button", class: "name" }, texts[0]);
+// The same cells as the rows that are in the page without this script: their texts are made once, in Python.
+function rowElement(row, heads) {
+  const [first, ...further] = heads.map(({ key }) => texts(key)[row]);
+  const name = element("button", { type: "button", class: "name" }, first);
   const head = element("th", { scope: "row" }, swatchOf(row), " ", name);
   if (data.findings.of[row]) head.append(" ", element("span", { class: "tag warn", title: findingsOf(row).map(([, text]) => text).join("\n") }, "!"));
-  const made = element("tr", { "data-row": row }, head, ...texts.slice(1).map((text, i) => element("td", numeric[i + 1] ? { class: "n" } : {}, text)));
+  const made = element("tr", { "data-row": row }, head, ...further.map((text, i) => element("td", heads[i + 1].numeric ? { class: "n" } : {}, text)));
   made.append(element("td", {}, copyButton(row)));
   made.addEventListener("click", () => pin(row));
   made.classList.toggle("pinned", row === pinnedRow);
@@ -57,8 +29,8 @@ function ordered() {
   const wish = [order.key, order.down, ...asked].join(" ");
   if (kept && kept.scope === scope && kept.wish === wish) return kept.rows;
   const rows = scope.filter((row) => asked.every((word) => idOf(row).toLowerCase().includes(word)));
-  const value = sortValue(order.key), sign = order.down ? -1 : 1;
-  const keyedRows = rows.map((row) => [value(row), row]).sort(([a, i], [b, j]) => {
+  const value = ranks(order.key), sign = order.down ? -1 : 1;
+  const keyedRows = rows.map((row) => [value[row], row]).sort(([a, i], [b, j]) => {
     if (a === null || b === null) return (a === null) - (b === null) || i - j;
     return (a < b ? -sign : a > b ? sign : 0) || i - j;
   });
@@ -68,8 +40,8 @@ function ordered() {
 
 function drawTable() {
   const table = document.getElementById("table"), rows = ordered().filter(isShown);
-  const numeric = [...table.querySelectorAll("thead th")].map((head) => head.classList.contains("n"));
-  table.tBodies[0].replaceChildren(...rows.slice(0, shownRows).map((row) => rowElement(row, numeric)));
+  const heads = [...table.querySelectorAll("thead th[data-key]")].map((head) => ({ key: head.dataset.key, numeric: head.classList.contains("n") }));
+  table.tBodies[0].replaceChildren(...rows.slice(0, shownRows).map((row) => rowElement(row, heads)));
   const few = Math.min(shownRows, rows.length);
   document.getElementById("count").textContent = `${grouped(String(few))} of ${grouped(String(rows.length))} shown, ${grouped(String(measuredRows.length))} measured`;
   document.getElementById("more").hidden = rows.length <= shownRows;
@@ -77,7 +49,6 @@ function drawTable() {
 
 function setUpTable() {
   if (!document.getElementById("table")) return;
-  setFactors();
   const redraw = later(drawTable);
   for (const head of document.querySelectorAll("#table thead th[data-key]")) head.firstElementChild.addEventListener("click", () => sortBy(head));
   document.getElementById("search").addEventListener("input", () => { shownRows = page; redraw(); });

@@ -1,0 +1,88 @@
+"""What a metric says of itself: its name and unit, which direction is better, its words, and where it is shown.
+
+A probe yields readings of metrics; what prints, draws or exports them asks the metric and never knows it by name.
+convbench's own are in ``core.metrics``; a probe of anybody's declares its own beside itself, and nothing else changes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal, get_args
+
+from convbench.core.errors import ConvbenchError
+
+Better = Literal["lower", "higher", "neither"]
+Number = Literal["exact", "median", "last"]
+Place = Literal["table", "page", "axes", "pin", "advise"]
+EVERYWHERE: tuple[Place, ...] = ("table", "page", "axes", "pin", "advise")
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """Something that is measured, and all that a reader must know of it.
+
+    ``name`` is its column in CSV and JSON (lower case, digits, underscores). ``unit`` is its base unit: ``s``, ``B``,
+    ``FLOP``, ``MAC``, ``1`` for counts and shares, or any other word (``J``, ``frames/s``). ``better`` is the direction
+    that is better: it decides headings, Pareto fronts and whether a budget is a maximum or a minimum.
+
+    ``title`` heads axes and the pinned card (made from the name where it is empty), ``heading`` the tables (the title
+    where it is empty), ``description`` is one sentence. ``number`` is how raw samples become one number: there is one
+    (``exact``), their ``median``, or the ``last``, of a curve. ``digits`` are the significant ones people are shown.
+
+    ``shown`` is where it stands besides CSV and JSON, which have every metric: the terminal's ``table``, the table of
+    the ``page``, the ``axes`` of its charts (log axes: positive values only), the ``pin``-ned card, and the budgets of
+    ``advise``. ``short`` is its name there: ``advise --budget latency=5ms`` (the name where it is empty).
+    """
+
+    name: str
+    unit: str
+    better: Better = "lower"
+    title: str = ""
+    description: str = ""
+    heading: str = ""
+    number: Number = "median"
+    digits: int = 3
+    shown: tuple[Place, ...] = EVERYWHERE
+    short: str = ""
+
+    def __post_init__(self) -> None:
+        """Raises ConvbenchError for a word that is not one of those that may stand there."""
+        _refuse(self.name, "better", (self.better,), Better)
+        _refuse(self.name, "number", (self.number,), Number)
+        _refuse(self.name, "shown", self.shown, Place)
+
+    @property
+    def option(self) -> str:
+        """What it is called in options and as an axis."""
+        return self.short or self.name
+
+    @property
+    def sign(self) -> int:
+        """What to multiply values by so that lower is better."""
+        return -1 if self.better == "higher" else 1
+
+    def part(self, part: str) -> Metric:
+        """The same of one part of the whole, such as a stage (``params_reducer``); in CSV and JSON only."""
+        words = part.replace("_", " ")
+        return replace(
+            self,
+            name=f"{self.name}_{part}",
+            title=f"{self.title}, {words}",
+            description=f"{self.description.removesuffix('.')}: the part of {words}.",
+            heading="",
+            shown=(),
+            short="",
+        )
+
+
+def worded(metric: Metric) -> Metric:
+    """The metric with a title: ``Energy of a call j`` is what the name ``energy_of_a_call_j`` becomes without one."""
+    if metric.title:
+        return metric
+    words = metric.name.replace("_", " ").strip()
+    return replace(metric, title=f"{words[:1].upper()}{words[1:]}")
+
+
+def _refuse(name: str, field: str, words: tuple[str, ...], allowed: object) -> None:
+    if isinstance(words, str) or any(word not in get_args(allowed) for word in words):
+        raise ConvbenchError(f"metric {name!r}: {field}={words!r}: known: {', '.join(get_args(allowed))}")

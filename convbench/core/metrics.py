@@ -1,0 +1,203 @@
+"""Every metric of convbench's own, once, in the order in which they are shown.
+
+To add one: declare it here (or, in a package of your own, beside the probe that measures it) and yield
+``Reading(metrics.NAME, samples)``. Tables, axes, cards, budgets, exports and the documentation of columns follow.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from convbench.core.errors import ConvbenchError
+from convbench.core.metric import Metric, worded
+from convbench.core.record import STAGES, Reading
+
+OTHER, GRAPHS, OPTIMIZER = "other", "graphs", "optimizer"
+KINDS = ("weights", "inputs", "activations", "workspace", "gradients", "optimizer", "temporaries")
+PARTS = tuple(dict.fromkeys((*STAGES, OTHER, GRAPHS, OPTIMIZER, *KINDS)))
+"""What a whole is split into: stages and what stands beside them, and kinds of memory."""
+
+PARAMS = Metric(
+    "params", "1", title="Parameters", heading="Params", number="exact",
+    description="Parameters of the model, exact; buffers are none.",
+    shown=("table", "page", "axes", "advise"),
+)  # fmt: skip
+MACS = Metric(
+    "macs", "MAC", title="MACs of a call", heading="MACs", number="exact", shown=("table",),
+    description="Multiply-accumulates of one call, exact, counted from shapes.",
+)  # fmt: skip
+FLOPS = Metric(
+    "flops", "FLOP", title="FLOPs of a call", heading="FLOPs", number="exact", shown=("page", "axes", "advise"),
+    description="Floating-point operations of one call: two for each multiply-accumulate.",
+)  # fmt: skip
+LATENCY = Metric(
+    "latency_s", "s", title="Latency of a call", heading="Latency", short="latency",
+    shown=("table", "page", "axes", "advise"),
+    description="Seconds of one call on the host's clock, after warm-up, of the median sample.",
+)  # fmt: skip
+MEMORY = Metric(
+    "memory_peak_bytes", "B", title="Peak memory", heading="Memory", number="exact", short="memory",
+    shown=("table", "page", "axes", "advise"),
+    description="Peak memory of one call: on CUDA the peak allocated, on a CPU the peak of tensor bytes.",
+)  # fmt: skip
+FRAMES_PER_S = Metric(
+    "frames_per_s", "frames/s", "higher", title="Frames/s", number="exact", shown=("table", "page", "pin"),
+    description="Frames of a call over the median latency.",
+)  # fmt: skip
+COLD_CALL = Metric(
+    "cold_call_s", "s", title="Cold first call", number="exact", short="cold", shown=("axes",),
+    description="Seconds of the very first call in a fresh process, compiling included.",
+)  # fmt: skip
+COMPILE = Metric(
+    "compile_s", "s", title="Time to compile", number="exact", digits=4, shown=("pin",),
+    description="Seconds that the first call took longer than eager's.",
+)  # fmt: skip
+GRAPH_BREAKS = Metric(
+    "graph_breaks", "1", title="Graph breaks", number="exact", digits=4, shown=("pin",),
+    description="Places at which torch.compile gave up a graph and began another.",
+)  # fmt: skip
+FAULTS = Metric(
+    "faults_per_call", "1", title="Page faults a call", number="exact", digits=4, shown=("pin",),
+    description="Minor page faults of the process while it was timed, for each call.",
+)  # fmt: skip
+
+
+def _plain(name: str, unit: str, title: str, description: str, **more: object) -> Metric:
+    """A metric that stands in CSV and JSON only."""
+    return Metric(name, unit, title=title, description=description, shown=(), **more)  # type: ignore[arg-type]
+
+
+WEIGHTS = _plain("weights_bytes", "B", "Memory of the weights", "Bytes of parameters and buffers.", number="exact")
+PREDICTED = _plain("predicted_peak_bytes", "B", "Predicted peak memory",
+                   "Peak of tensor bytes that the shapes alone predict.", number="exact")  # fmt: skip
+DEVICE_LATENCY = _plain("device_latency_s", "s", "Latency on the device",
+                        "Seconds of one call on the device's own clock, of the median sample.")  # fmt: skip
+WARMUP = _plain("warmup_s", "s", "Warm-up", "Seconds of calls before the latency was steady.", better="neither",
+                number="exact")  # fmt: skip
+SYSTEM_SHARE = _plain("system_time_share", "1", "Share of system time",
+                      "Share of the timed seconds that the kernel took, between 0 and 1.", number="exact")  # fmt: skip
+CPU_PEAK_RSS = _plain("cpu_peak_rss_bytes", "B", "Peak resident memory",
+                      "The process's high-water mark of resident memory over one call, libraries included.",
+                      number="exact")  # fmt: skip
+CPU_PEAK = _plain("cpu_peak_tensor_bytes", "B", "Peak tensor bytes", "Peak bytes of tensors over one call on a CPU.",
+                  number="exact")  # fmt: skip
+CUDA_PEAK = _plain("cuda_peak_allocated_bytes", "B", "Peak allocated on CUDA",
+                   "Peak bytes that torch's CUDA allocator had handed out over one call.", number="exact")  # fmt: skip
+CUDA_RESERVED = _plain("cuda_peak_reserved_bytes", "B", "Peak reserved on CUDA",
+                       "Peak bytes that torch's CUDA allocator held over one call.", number="exact")  # fmt: skip
+CUDA_PROCESS = _plain("cuda_process_bytes", "B", "Process's use of CUDA",
+                      "Bytes of the device that the driver says the process uses.", number="exact")  # fmt: skip
+REFERENCE = _plain("reference_s", "s", "Reference workload",
+                   "Seconds of a fixed workload beside the case: how fast the machine itself was.",
+                   better="neither")  # fmt: skip
+ADDS = _plain("adds", "1", "Additions of a call", "Additions of one call that no multiply-accumulate holds.",
+              number="exact")  # fmt: skip
+GRAPH_COUNT = _plain("graphs", "1", "Graphs", "Graphs that torch.compile made.", better="neither",
+                     number="exact")  # fmt: skip
+CAPTURED = _plain("flops_captured", "1", "FLOPs captured", "Share of the FLOPs inside torch.compile's graphs.",
+                  better="higher", number="exact")  # fmt: skip
+FORWARD = _plain("forward_s", "s", "Forward pass", "Seconds of a training step's forward pass.")
+BACKWARD = _plain("backward_s", "s", "Backward pass", "Seconds of a training step's backward pass.")
+OPTIMIZER_STEP = _plain("optimizer_s", "s", "Optimizer", "Seconds of a training step's optimizer.")
+PHASES = {"forward": FORWARD, "backward": BACKWARD, "optimizer": OPTIMIZER_STEP}
+TRACE_STEPS = _plain("trace_steps", "1", "Steps traced", "Calls in the stored trace.", better="neither",
+                     number="exact")  # fmt: skip
+TRACE_EXPECTED = _plain("trace_bytes_expected", "B", "Expected size of the trace",
+                        "Bytes that the trace was expected to take, gzipped.", better="neither",
+                        number="exact")  # fmt: skip
+TRACE_BYTES = _plain("trace_bytes", "B", "Size of the trace", "Bytes of the stored trace, gzipped.", better="neither",
+                     number="exact")  # fmt: skip
+PROFILE = _plain("profile_s", "s", "Seconds to profile", "Seconds that taking and writing the profile took.",
+                 number="exact")  # fmt: skip
+
+LATENCY_MEDIAN = _plain("latency_s_median", "s", "Latency of a call", "Median of the latency's samples.")
+LATENCY_LOW = _plain("latency_s_low", "s", "Latency, low", "Lower end of the 95 % interval of the median; empty where "
+                     "there are too few samples.")  # fmt: skip
+LATENCY_HIGH = _plain("latency_s_high", "s", "Latency, high", "Upper end of the 95 % interval of the median; empty "
+                      "where there are too few samples.")  # fmt: skip
+LATENCY_P90 = _plain("latency_s_p90", "s", "Latency, 90th percentile", "90th percentile of the latency's samples.")
+LATENCY_P99 = _plain("latency_s_p99", "s", "Latency, 99th percentile", "99th percentile of the latency's samples.")
+LATENCY_SAMPLES = _plain("latency_samples", "1", "Samples of the latency", "How many calls were timed.",
+                         better="neither")  # fmt: skip
+FPS_SUSTAINED = _plain("fps_sustained", "frames/s", "Sustained frames/s",
+                       "Frames a second that a streaming case keeps up with, at the percentile beside it.",
+                       better="higher")  # fmt: skip
+FPS_PERCENTILE = _plain("fps_sustained_percentile", "1", "Percentile of the sustained rate",
+                        "Percentile of the latency at which fps_sustained is stated.", better="neither")  # fmt: skip
+
+STEPS = _plain("steps", "1", "Training steps", "Training steps up to a checkpoint.", better="neither", number="last")
+TRAIN_FLOPS = _plain("train_flops", "FLOP", "Training FLOPs", "FLOPs of training up to a checkpoint.",
+                     better="neither", number="last")  # fmt: skip
+TRAIN_SECONDS = _plain("train_seconds", "s", "Training seconds", "Seconds of training up to a checkpoint.",
+                       better="neither", number="last")  # fmt: skip
+TRAIN_LOSS = _plain("train_loss", "1", "Training loss", "Loss on the training clips.", better="neither",
+                    number="last")  # fmt: skip
+VAL_ACCURACY = _plain("val_accuracy", "1", "Validation accuracy", "Share of the validation clips named rightly.",
+                      better="higher", number="last")  # fmt: skip
+TEST_ACCURACY = _plain("test_accuracy", "1", "Test accuracy", "Share of the test clips named rightly.",
+                       better="higher", number="last")  # fmt: skip
+TRAIN_ACCURACY = _plain("train_accuracy", "1", "Training accuracy",
+                        "Share of training clips named rightly at the end.", better="higher",
+                        number="exact")  # fmt: skip
+MAJORITY = _plain("majority_accuracy", "1", "Majority accuracy",
+                  "Accuracy of always naming the commonest class of the test clips.", better="higher",
+                  number="exact")  # fmt: skip
+CLASSES = _plain("classes", "1", "Classes", "Classes of the task.", better="neither", number="exact")
+WHERE_R2 = _plain("where_r2", "1", "Where, R²", "R² of a digit's place, read linearly from untrained features.",
+                  better="higher", number="exact")  # fmt: skip
+WHAT_ACCURACY = _plain("what_accuracy", "1", "What, accuracy",
+                       "Accuracy of a digit's name, read linearly from untrained features.", better="higher",
+                       number="exact")  # fmt: skip
+
+LSTM_INPUT = Metric("lstm_input", "size", "neither", title="LSTM input size", heading="LSTM input", number="exact",
+                    shown=(), description="Size of the vectors that the LSTM gets.")  # fmt: skip
+"""No metric but an axis: what costs are drawn against."""
+
+BY_STAGE = {metric.name: metric for metric in (PARAMS, MACS, LATENCY, WEIGHTS, CPU_PEAK, CUDA_PEAK)}
+"""Metrics that are also measured by part."""
+
+DERIVED = (
+    MEMORY, FRAMES_PER_S, LATENCY_MEDIAN, LATENCY_LOW, LATENCY_HIGH, LATENCY_P90, LATENCY_P99, LATENCY_SAMPLES,
+    FPS_SUSTAINED, FPS_PERCENTILE,
+)  # fmt: skip
+"""Columns that no probe measures: they follow from what was measured."""
+
+RESERVED = frozenset({
+    "case", "model", "backbone", "reducer", "lstm_input", "rnn", "layer_norm", "head", "clip", "variant", "scenario",
+    "device", "task", "seed", "learning_rate", "control", "status", "error", "findings", "environment",
+    *(metric.name for metric in DERIVED),
+})  # fmt: skip
+"""Columns that no probe may fill."""
+
+ALL = tuple(value for value in dict(vars()).values() if isinstance(value, Metric) and value is not LSTM_INPUT)
+CATALOGUE = {metric.name: metric for metric in (*ALL, *(whole.part(p) for whole in BY_STAGE.values() for p in PARTS))}
+_OPTIONS = frozenset({metric.option for metric in ALL if metric.shown} | {LSTM_INPUT.name, "interval", "factor"})
+_NAME = re.compile(r"[a-z][a-z0-9_]*")
+
+
+def known(metric: Metric) -> Metric:
+    """A record's metric with its words: ours by its name, anybody's own as it was declared."""
+    return CATALOGUE.get(metric.name) or worded(metric)
+
+
+def is_ours(metric: Metric) -> bool:
+    """Whether the metric's words are in the catalogue and need not be stored."""
+    return metric.name in CATALOGUE
+
+
+def own(readings: Iterable[Reading]) -> list[Metric]:
+    """The metrics among these readings that are not ours, each once, in order."""
+    metrics = dict.fromkeys(reading.metric for reading in readings if not is_ours(reading.metric))
+    return list({metric.name: worded(metric) for metric in metrics}.values())
+
+
+def refuse_clash(metric: Metric) -> None:
+    """Raises ConvbenchError for a metric of somebody's own whose name cannot be a column or is another column's."""
+    ours = CATALOGUE.get(metric.name)
+    if ours and metric.name not in RESERVED and (ours.unit, ours.better) == (metric.unit, metric.better):
+        return
+    if not _NAME.fullmatch(metric.name):
+        raise ConvbenchError(f"metric {metric.name!r}: a name is lower-case letters, digits and underscores: rename it")
+    if ours or metric.name in RESERVED or metric.option in _OPTIONS:
+        raise ConvbenchError(f"metric {metric.name!r}: convbench has a column or option of that name: rename it")

@@ -1,0 +1,55 @@
+"""Amounts as people write them, read strictly into base units: ``5ms``, ``8GiB``, ``250k``, ``2%``. The only reader."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+
+from convbench.core.errors import ConvbenchError
+
+SECONDS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
+COUNTS = {"": 1.0, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}
+BINARY = {"Ki": 2.0**10, "Mi": 2.0**20, "Gi": 2.0**30, "Ti": 2.0**40}
+LARGE = {prefix: factor for prefix, factor in COUNTS.items() if prefix} | BINARY
+BYTES = {"B": 1.0} | LARGE | {f"{prefix}B": factor for prefix, factor in LARGE.items()}
+SMALL = {"m": 1e-3, "u": 1e-6, "µ": 1e-6, "n": 1e-9}
+READERS: Mapping[str, tuple[Mapping[str, float], str]] = {
+    "s": (SECONDS, "5ms, 300us or 0.005s"),
+    "B": (BYTES, "64MB, 64MiB or 1GB"),
+    "1": (COUNTS, "1M, 250k or 250000"),
+    "FLOP": (COUNTS | {f"{prefix}FLOP": factor for prefix, factor in COUNTS.items()}, "1G or 250M"),
+    "MAC": (COUNTS | {f"{prefix}MAC": factor for prefix, factor in COUNTS.items()}, "1G or 250M"),
+}
+"""By base unit: what may follow the number, and what to write."""
+
+
+def amount(option: str, text: str, unit: str) -> float:
+    """A positive amount of a base unit. Raises ConvbenchError that names the option and says what to write."""
+    factors, examples = READERS.get(unit) or _any(unit)
+    number, suffix = _split(text)
+    value = number * factors[suffix] if number is not None and suffix in factors else None
+    if value is None or not 0 < value < math.inf:
+        raise ConvbenchError(f"{option} {text}: not an amount of it: write {examples}")
+    return value
+
+
+def share(option: str, text: str) -> float:
+    """A share between 0 and 1. Raises ConvbenchError for what is neither ``2%`` nor ``0.02``."""
+    number, unit = _split(text)
+    value = None if number is None or unit not in ("", "%") else number / (100 if unit else 1)
+    if value is None or not 0 < value < 1:
+        raise ConvbenchError(f"{option} {text}: not a margin of accuracy: write 2% or 0.02")
+    return value
+
+
+def _any(unit: str) -> tuple[Mapping[str, float], str]:
+    """For a unit that we do not know (``J``, ``frames/s``): plain, or with a prefix, or with a prefix and the unit."""
+    factors = {f"{prefix}{unit}": factor for prefix, factor in (COUNTS | SMALL).items()}
+    return COUNTS | factors, f"12, 1.5k or 12{unit}"
+
+
+def _split(text: str) -> tuple[float | None, str]:
+    """The number and what follows it; None where the text does not begin with digits."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([^\d\s.].*)?", text.strip(), re.ASCII)
+    return (float(found[1]), found[2] or "") if found else (None, "")

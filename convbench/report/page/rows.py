@@ -1,0 +1,138 @@
+"""The table of all cases: what its columns are, what stands in every cell, and what it is sorted by.
+
+It is written here and nowhere else: the template puts the first rows into the page, and the page's script shows the
+same texts of further ones, sorted and filtered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from convbench.analysis.results import Result, costs, measured, shown_metrics
+from convbench.analysis.table import column
+from convbench.core import metrics
+from convbench.core.metric import Metric
+from convbench.core.record import Parts
+from convbench.report.words import units
+from convbench.report.words.names import reducer
+
+ROWS = 100
+"""Rows that are in the page without its script."""
+
+
+class Entry(NamedTuple):
+    """A measured case: its place among all costs, its result, and its latency over the fastest comparable one's."""
+
+    index: int
+    result: Result
+    factor: float | None
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column: its key, what stands above it, its cells, and what they are sorted by: a column of the CSV by its name,
+    or a number or text of the entry."""
+
+    key: str
+    heading: str
+    text: Callable[[Entry], str]
+    rank: str | Callable[[Entry], str | float | None]
+    numeric: bool = True
+
+
+class Row(NamedTuple):
+    """One case as the template shows it."""
+
+    index: int
+    cells: tuple[str, ...]
+    series: str
+
+
+def columns(found: Sequence[Result]) -> list[Column]:
+    """The columns: what the case is, then every metric that is shown on the page, a user's own last."""
+    return [*_CASE, *(own for metric in shown_metrics(found, "page") for own in _of(metric))]
+
+
+def entries(found: Sequence[Result]) -> list[Entry]:
+    """The measured cases of these results, fastest first; indices are those among the costs."""
+    least = fastest(found)
+    able = [(i, one) for i, one in enumerate(costs(found)) if one.record.status == "ok"]
+    rows = [Entry(i, one, one.latency.median / least[one.group] if one.latency else None) for i, one in able]
+    return sorted(rows, key=lambda row: (row.result.latency is None, row.result.latency or (0,), row.index))
+
+
+def fastest(found: Sequence[Result]) -> dict[object, float]:
+    """The lowest median latency of each comparable group: what relative factors are against."""
+    least: dict[object, float] = {}
+    for one in measured(found):
+        if one.latency:
+            least[one.group] = min(one.latency.median, least.get(one.group, float("inf")))
+    return least
+
+
+def first(found: Sequence[Result]) -> list[Row]:
+    """The rows that the page has without its script."""
+    shown = columns(found)
+    return [Row(row.index, tuple(own.text(row) for own in shown), row.result.series) for row in entries(found)[:ROWS]]
+
+
+def cells(found: Sequence[Result], coded: Callable[[Sequence[Any]], Any]) -> dict[str, dict[str, Any]]:
+    """By column the texts of every cost in their order, and what they are sorted by; None for what was not measured."""
+    rows: list[Entry | None] = [None] * len(costs(found))
+    for row in entries(found):
+        rows[row.index] = row
+    return {
+        own.key: {
+            "text": coded([row and own.text(row) for row in rows]),
+            "rank": rank if isinstance(rank := own.rank, str) else coded([row and rank(row) for row in rows]),
+        }
+        for own in columns(found)
+    }
+
+
+def _of(metric: Metric) -> list[Column]:
+    """A metric's column; the latency's with its interval and its factor over the fastest."""
+
+    def text(row: Entry) -> str:
+        return units.cell(row.result.value(metric), metric)
+
+    own = Column(metric.option, metric.heading or metric.title, text, column(metric))
+    return [own, *_LATENCY] if metric is metrics.LATENCY else [own]
+
+
+def _variant(row: Entry) -> str:
+    case = row.result.case
+    return case.variant_name if case.scenario == "inference" else f"{case.variant_name}, {case.scenario}"
+
+
+def _backbone(row: Entry) -> str:
+    architecture = row.result.case.architecture
+    return str(architecture.backbone) if isinstance(architecture, Parts) else units.MISSING
+
+
+def _size(row: Entry) -> str:
+    size = row.result.lstm_input
+    return f"{size:,}" if size else units.MISSING
+
+
+def _bounds(row: Entry) -> str:
+    return units.interval(row.result.latency).partition(" [")[2].rstrip("]") or units.MISSING
+
+
+def _width(row: Entry) -> float | None:
+    latency = row.result.latency
+    return latency.high - latency.low if latency and latency.bounded else None
+
+
+_CASE = (
+    Column("reducer", "Reducer", lambda row: reducer(row.result), lambda row: reducer(row.result), numeric=False),
+    Column(metrics.LSTM_INPUT.name, metrics.LSTM_INPUT.heading, _size, metrics.LSTM_INPUT.name),
+    Column("backbone", "Backbone", _backbone, "backbone", numeric=False),
+    Column("variant", "Variant", _variant, "variant", numeric=False),
+)
+_LATENCY = (
+    Column("interval", "95 % interval", _bounds, _width),
+    Column("factor", "×", lambda row: units.factor(row.factor), lambda row: row.factor),
+)
