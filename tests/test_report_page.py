@@ -14,7 +14,7 @@ from convbench.analysis import table
 from convbench.analysis.results import results
 from convbench.core.errors import ConvbenchError, StoreError
 from convbench.core.record import Case, Choice, Failure, Finding, Whole
-from convbench.report.page.page import compare, page
+from convbench.report.page import compare, page
 from convbench.report.page.payload import payload, repeat
 from convbench.report.page.quality_section import section
 from convbench.report.words.quality import recommended

@@ -12,7 +12,8 @@ from convbench.analysis.quality.qualities import by_task, qualities
 from convbench.analysis.results import results
 from convbench.core.record import Failure, Finding
 from convbench.core.statistics import Interval
-from convbench.report.words.answer import answer, findings, quality, sentences, units
+from convbench.report.words import findings, quality, units
+from convbench.report.words.answer import answer, sentences
 
 INF = float("inf")
 
@@ -158,7 +159,7 @@ def test_every_finding_has_a_sentence_with_its_data(code):
 
 def test_every_finding_that_is_made_anywhere_has_words():
     made = set()
-    for path in Path(findings.__file__).parents[1].rglob("*.py"):
+    for path in Path(findings.__file__).parents[2].rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "Finding" and node.args:
                 made.add(getattr(node.args[0], "value", None))
