@@ -171,6 +171,23 @@ def many(n: int, variants: Sequence[str] = tuple(SPEED)) -> list[Record]:
     return made
 
 
+OWN = (
+    Metric("frames_per_j", "frames/J", "higher", title="Frames a joule", description="Frames that a joule pays for."),
+    Metric("answers", "1", "higher"),
+    Metric("spins", "1", "neither"),
+)
+
+
+def own_records() -> list[Record]:
+    """The default suite's with metrics that a probe of a user's own declares: more is better, or nothing is."""
+    measured = []
+    for i, of in enumerate(default_records()):
+        rng = random.Random(i)
+        own = tuple(Reading(metric, (rng.uniform(5, 500),)) for metric in OWN)
+        measured.append(replace(of, readings=(*of.readings, *own)) if of.status == "ok" else of)
+    return measured
+
+
 CHANCE = {"identity": 0.1, "direction": 0.125, "binding": 0.25, "order": 0.1}
 
 

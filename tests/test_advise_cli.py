@@ -13,9 +13,9 @@ from typer.testing import CliRunner
 from convbench.analysis.choice.by_task import recommendations
 from convbench.analysis.choice.choose import Ask
 from convbench.cli.app import app
-from convbench.cli.quantities import limit, share
 from convbench.core import store
 from convbench.core.errors import ConvbenchError
+from convbench.core.quantities import amount, share
 from convbench.report.words.advice import different, sentences
 
 DIRECTION = (
@@ -211,30 +211,40 @@ def test_a_mistake_ends_a_process_without_traceback(run):
 
 
 @pytest.mark.parametrize(
-    ("name", "text", "value"),
+    ("unit", "text", "value"),
     [
-        ("latency", "5ms", 5e-3), ("latency", "300us", 3e-4), ("latency", "300µs", 3e-4), ("latency", "0.005s", 5e-3),
-        ("params", "1M", 1e6), ("params", "250k", 2.5e5), ("params", "250000", 2.5e5), ("params", "1.5M", 1.5e6),
-        ("memory", "64MB", 64e6), ("memory", "64MiB", 2**26), ("memory", "1GB", 1e9), ("memory", "512 KiB", 2**19),
-        ("flops", "1G", 1e9), ("flops", "250MFLOP", 2.5e8),
+        ("s", "5ms", 5e-3), ("s", "300us", 3e-4), ("s", "300µs", 3e-4), ("s", "0.005s", 5e-3),
+        ("1", "1M", 1e6), ("1", "250k", 2.5e5), ("1", "250000", 2.5e5), ("1", "1.5M", 1.5e6),
+        ("B", "64MB", 64e6), ("B", "64MiB", 2**26), ("B", "1GB", 1e9), ("B", "512 KiB", 2**19),
+        ("B", "8G", 8e9), ("B", "1.5Gi", 1.5 * 2**30), ("B", "8 GiB", 2**33), ("B", "64B", 64),
+        ("FLOP", "1G", 1e9), ("FLOP", "250MFLOP", 2.5e8), ("MAC", "250MMAC", 2.5e8),
+        ("J", "3mJ", 3e-3), ("J", "12", 12), ("frames/s", "30 frames/s", 30), ("frames/s", "2k", 2000),
     ],
 )  # fmt: skip
-def test_amounts_are_read_into_base_units(name, text, value):
-    assert limit(name, text) == pytest.approx(value)
+def test_amounts_are_read_into_base_units(unit, text, value):
+    assert amount("--it", text, unit) == pytest.approx(value)
 
 
 @pytest.mark.parametrize("text", ["", "ms", "-5ms", "5 m s", "5Ms", "1e3ms", "nan", "5ms ms", "0ms"])
 def test_what_is_no_amount_is_refused(text):
     with pytest.raises(ConvbenchError, match="write 5ms"):
-        limit("latency", text)
+        amount("--latency", text, "s")
+
+
+@pytest.mark.parametrize(
+    "text", ["", "much", "8 elephants", "-1GB", "8gb ", "64", "0B", "1e9B", "9" * 400 + "B", "8GBB"]
+)
+def test_what_is_no_amount_of_memory_is_refused_by_every_verb(text):
+    with pytest.raises(ConvbenchError, match="write 64MB"):
+        amount("--memory", text, "B")
 
 
 @pytest.mark.parametrize(("text", "value"), [("2%", 0.02), ("0.02", 0.02), ("0.5%", 0.005), ("50 %", 0.5)])
 def test_margins(text, value):
-    assert share(text) == pytest.approx(value)
+    assert share("--within", text) == pytest.approx(value)
 
 
 @pytest.mark.parametrize("text", ["2", "0", "0%", "100%", "two", "-1%", "2ms"])
 def test_what_is_no_margin_is_refused(text):
     with pytest.raises(ConvbenchError, match=r"write 2% or 0\.02"):
-        share(text)
+        share("--within", text)

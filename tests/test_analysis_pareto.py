@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from convbench.analysis.costs.pareto import front, fronts
 from convbench.analysis.results import results
+from convbench.core import metrics
 
 POINTS = st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), max_size=25)
 
@@ -29,11 +30,11 @@ def test_a_front_is_a_stair_downwards(points):
 def test_fronts_are_drawn_within_groups():
     cheap = records.record(records.case(scenario="streaming"))
     found = results([cheap, records.record(), records.record(environment="e2")])
-    fronts_by_group = fronts(found, "params", "latency")
+    fronts_by_group = fronts(found, metrics.PARAMS, metrics.LATENCY)
     assert len(fronts_by_group) == 3
     assert all(len(members) == 1 for members in fronts_by_group.values())
 
 
 def test_what_lacks_a_cost_is_left_out():
     static = records.record(samples=0)
-    assert fronts(results([static]), "params", "latency") == {}
+    assert fronts(results([static]), metrics.PARAMS, metrics.LATENCY) == {}

@@ -44,13 +44,14 @@ def browser():
 def reports(tmp_path_factory):
     """Pages by name: a default run, one with hostile names, one with many cases, two runs side by side."""
     at = tmp_path_factory.mktemp("reports")
-    tried = records.tried_records()
+    tried, own = records.tried_records(), records.own_records()
     found, hostile, many = records.default_records(), hostile_records(), records.many(1600, ["eager"])
     run, other = records.run_of(found), records.run_of(found, environment={**records.ENVIRONMENT, "torch": "2.6.0"})
     return {
         "default": page.write(run, found, at / "default.html"),
         "tried": page.write(records.run_of(tried), tried, at / "tried.html"),
         "hostile": page.write(records.run_of(hostile, name=HOSTILE, command=HOSTILE), hostile, at / "hostile.html"),
+        "own": page.write(records.run_of(own), own, at / "own.html"),
         "many": page.write(records.run_of(many), many, at / "many.html"),
         "compare": compare.write([(run, found), (other, found)], at / "compare.html"),
     }
@@ -179,20 +180,54 @@ def test_what_the_script_draws_is_what_matplotlib_drew(show):
 
 
 @pytest.mark.parametrize(
-    ("y", "x"), [("latency", "params"), ("memory", "flops"), ("params", "latency"), ("flops", "cold")]
-)
+    ("y", "x"),
+    [("latency", "params"), ("memory", "flops"), ("flops", "cold"), ("latency", "frames_per_j"),
+     ("frames_per_j", "params"), ("frames_per_j", "answers"), ("latency", "spins")],
+)  # fmt: skip
 def test_the_scripts_fronts_are_those_of_the_analysis(show, y, x):
-    found = results(records.default_records())
+    found = results(records.own_records())
     first = opening(found)
-    able = [one for one in found if one in first and one.record.status == "ok" and value(one, x) and value(one, y)]
-    wanted = sum(len(members) for members in fronts(able, x, y).values())
-    shown = show()
+    across, up = found[0].metric(x), found[0].metric(y)
+    able = [one for one in found if one in first and one.record.status == "ok"]
+    able = [one for one in able if value(one, across) and value(one, up)]
+    wanted = [one.case.id for members in fronts(able, across, up).values() for one in members]
+    shown = show("own")
     chart = trade_off(shown)
     chart.get_by_label("Vertical").select_option(y)
     chart.get_by_label("Across").select_option(x)
-    rings = chart.locator("polyline[style*=ring]").get_attribute("points").split()
-    assert len(rings) == wanted
+    rings = chart.locator("polyline[style*=ring]")
+    drawn = rings.get_attribute("points").split() if wanted else []
+    assert len(drawn) == len(wanted)
+    assert rings.count() == bool(wanted)
     assert len(marks(chart)) == len(able)
+
+
+def test_axes_say_which_direction_is_better_and_the_caption_which_corner(show):
+    chart = trade_off(show("own"))
+    assert "lower left is better" in chart.locator(".how").inner_text()
+    chart.get_by_label("Vertical").select_option("frames_per_j")
+    chart.get_by_label("Across").select_option("latency")
+    assert "Frames a joule · higher is better" in texts(chart)
+    assert "Latency of a call · lower is better" in texts(chart)
+    assert "upper left is better" in chart.locator(".how").inner_text()
+    assert chart.locator("figcaption").inner_text() == "Frames a joule against Latency of a call"
+    assert any(text.endswith(" frames/J") for text in texts(chart))
+    chart.get_by_label("Across").select_option("answers")
+    assert "upper right is better" in chart.locator(".how").inner_text()
+    chart.get_by_label("Across").select_option("spins")
+    assert "Spins" in texts(chart)
+
+
+def test_a_users_own_metric_is_a_column_that_sorts_and_a_fact_of_the_card(show):
+    shown = show("own")
+    head = shown.locator("th[data-key=frames_per_j]")
+    head.get_by_role("button").click()
+    head.get_by_role("button").click()
+    settle(shown)
+    cells = shown.locator("#table tbody tr").first.locator("td").all_inner_texts()
+    assert any(text.endswith(" frames/J") for text in cells)
+    shown.locator("#table tbody button.name").first.click()
+    assert "Frames a joule" in shown.locator("#pin").inner_text()
 
 
 def test_choosing_another_cost_renames_the_chart(show):

@@ -134,7 +134,7 @@ def test_the_crossover_is_drawn_where_it_is(default):
 
 def test_static_metrics_alone_leave_no_empty_latency_chart():
     found = results(RUNS["static"]())
-    assert [one.axes.y for one in figures.get("by-size").build(found)] == ["params", "flops", "memory", "cold"]
+    assert [one.axes.y.option for one in figures.get("by-size").build(found)] == ["params", "flops", "memory", "cold"]
 
 
 def test_every_axis_says_its_direction(default):

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from convbench.core.errors import CaseFailed, ConvbenchError
+from convbench.core.errors import CaseFailed
 from convbench.core.record import Case, Choice, Clip, Parts, Recurrent
 from convbench.measure import first_call
 from convbench.measure.memory import allocations, largest
@@ -125,16 +125,3 @@ def test_nothing_fits_into_nothing():
 def test_a_long_clip_of_a_gru_follows_the_line():
     of = resolve(case("gap", rnn=Recurrent("gru", 16), clip=Clip(1, 160, 3, 8, 8), scenario="train"))
     assert largest.peak_of(of) == pytest.approx(predict(of).peak, rel=0.001)
-
-
-@pytest.mark.parametrize(
-    ("text", "size"), [("8GB", 8 * 10**9), ("8 GiB", 2**33), ("500MB", 5 * 10**8), ("1.5Gi", 3 * 2**29), ("64", 64)]
-)
-def test_amounts_of_memory(text, size):
-    assert largest.parse_bytes(text) == size
-
-
-@pytest.mark.parametrize("text", ["", "much", "8 elephants", "-1GB", "8gb "])
-def test_what_is_no_amount_of_memory_is_said(text):
-    with pytest.raises(ConvbenchError, match="write it as 8GB"):
-        largest.parse_bytes(text)

@@ -9,11 +9,12 @@ from typing import NamedTuple
 from convbench.analysis import compare
 from convbench.analysis.compare import Match
 from convbench.analysis.results import results
-from convbench.core import store
+from convbench.core import metrics, store
+from convbench.core.metric import Metric
 from convbench.core.record import Record, Run
 from convbench.core.statistics import Interval
 
-EXACT = ("params", "macs", "graph_breaks")
+EXACT = (metrics.PARAMS, metrics.MACS, metrics.GRAPH_BREAKS)
 
 
 class Comparison(NamedTuple):
@@ -48,7 +49,7 @@ def exact_changes(match: Match) -> list[str]:
     before, after = (one.record if one else None for one in match.results)
     if before is None or after is None:
         return []
-    pairs = [(name, _value(before, name), _value(after, name)) for name in EXACT]
+    pairs = [(metric.name, _value(before, metric), _value(after, metric)) for metric in EXACT]
     return [f"{name}: {old:,.0f} before, {new:,.0f} now" for name, old, new in pairs if _differ(old, new)]
 
 
@@ -69,12 +70,12 @@ def normalised(matches: Sequence[Match], factor: float) -> list[Interval | None]
 
 def _reference(match: Match) -> tuple[float, float] | None:
     """Seconds of the reference workload beside this case, in the first run and in the second."""
-    samples = [one.record.samples("reference_s") if one else () for one in match.results]
+    samples = [one.record.samples(metrics.REFERENCE) if one else () for one in match.results]
     return (median(samples[0]), median(samples[1])) if all(samples) else None
 
 
-def _value(record: Record, name: str) -> float | None:
-    return next(iter(record.samples(name)), None)
+def _value(record: Record, metric: Metric) -> float | None:
+    return next(iter(record.samples(metric)), None)
 
 
 def _differ(before: float | None, after: float | None) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -15,6 +15,8 @@ from convbench.core.errors import ConvbenchError
 
 if TYPE_CHECKING:
     from convbench.analysis.choice.recommendation import Constraints
+    from convbench.analysis.quality.qualities import Budget
+    from convbench.core.metric import Metric
     from convbench.core.record import Record, Run
 
 ADVISED, ABSTAINED = 0, 3
@@ -33,23 +35,39 @@ def advise(
     ] = "latency",
     task: Annotated[list[str] | None, typer.Option(help="Only this task; may be repeated.")] = None,
     budget: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=VALUE",
+            help="A limit of any metric of the run, as in latency=5ms: a maximum, or a minimum where more is better; "
+            "may be repeated. steps, flops or seconds alone is --equal.",
+        ),
+    ] = None,
+    equal: Annotated[
         Literal["steps", "flops", "seconds"], typer.Option(help="Compare trainings of an equal budget of these.")
     ] = "steps",
     as_json: Annotated[bool, typer.Option("--json", help="The answers as JSON, in base units.")] = False,
 ) -> None:
     """The cheapest configuration that is shown to be within a margin of the best, task by task; exit 3 without one."""
     from convbench.analysis.choice.by_task import recommendations
-    from convbench.analysis.choice.recommendation import Ask
+    from convbench.analysis.choice.recommendation import Ask, budgets
     from convbench.analysis.quality.qualities import tried
+    from convbench.analysis.results import results
     from convbench.core import store
+    from convbench.core.quantities import share
 
-    limits = _limits(latency=latency, params=params, memory=memory, flops=flops)
-    ask = Ask(limits, _share(within), cheapest)
+    margin = share("--within", within)
+    written = {"latency": latency, "params": params, "memory": memory, "flops": flops}
     described, records = store.load(run)
+    known = budgets(results(records))
+    alone = [text for text in budget or () if text in ("steps", "flops", "seconds")]
+    named = [(f"--{name}", name, text) for name, text in written.items() if text is not None]
+    named += [_named(text) for text in budget or () if text not in alone]
+    ask = Ask(_limits(named, known), margin, cheapest, metrics=known)
+    compared: Budget = alone[-1] if alone else equal  # type: ignore[assignment]
     if not tried(records):
         _print_not_run(run, described, as_json)
         raise typer.Exit(ABSTAINED)
-    found = recommendations(records, ask, _known(task or (), records, run), budget)
+    found = recommendations(records, ask, _known(task or (), records, run), compared)
     if as_json:
         from convbench.report.export.advice_json import plain
 
@@ -59,20 +77,31 @@ def advise(
 
         from convbench.report.terminal.advice import Advised
 
-        Console(highlight=False).print(Advised(found, budget))
+        Console(highlight=False).print(Advised(found, compared))
     raise typer.Exit(ADVISED if all(one.pick for one in found) else ABSTAINED)
 
 
-def _limits(**written: str | None) -> Constraints:
-    from convbench.cli.quantities import limit
+def _named(text: str) -> tuple[str, str, str]:
+    """The option as written, the metric's name and its limit. Raises ConvbenchError for what is no name=value."""
+    name, equals, value = (part.strip() for part in text.partition("="))
+    if not (name and equals and value):
+        raise ConvbenchError(f"--budget {text}: write it as name=value, such as latency=5ms")
+    return f"--budget {name}=", name, value
 
-    return {name: limit(name, text) for name, text in written.items() if text is not None}  # type: ignore[misc]
 
+def _limits(named: Sequence[tuple[str, str, str]], known: Mapping[str, Metric]) -> Constraints:
+    """Limits in base units. Raises ConvbenchError for a name or amount that is none, and for one given twice."""
+    from convbench.core.quantities import amount
+    from convbench.core.registry import did_you_mean
 
-def _share(text: str) -> float:
-    from convbench.cli.quantities import share
-
-    return share(text)
+    limits: dict[str, float] = {}
+    for option, name, text in named:
+        if name not in known:
+            raise ConvbenchError(f"--budget {name}: not a metric of this run{did_you_mean(name, known)}")
+        if name in limits:
+            raise ConvbenchError(f"{option} {text}: {name} has a limit already: give it once")
+        limits[name] = amount(option, text, known[name].unit)
+    return limits
 
 
 def _known(tasks: Sequence[str], records: Sequence[Record], run: Path) -> Sequence[str]:

@@ -14,7 +14,10 @@ from convbench.core.errors import ConvbenchError
 @app.command("list")
 def list_shelves(
     shelf: Annotated[
-        str, typer.Argument(help="suites, backbones, reducers, variants, scenarios, tasks, probes, figures, claims.")
+        str,
+        typer.Argument(
+            help="suites, backbones, reducers, variants, scenarios, tasks, probes, figures, claims, executors, columns."
+        ),
     ] = "",
 ) -> None:
     """What each shelf holds, one line each."""
@@ -22,8 +25,10 @@ def list_shelves(
     from convbench.suite import load, shipped
 
     shelves = {f"{one.kind}s": one for one in registry.SHELVES}
-    if shelf and shelf not in (*shelves, "suites"):
-        raise ConvbenchError(f"unknown shelf {shelf!r}{registry.did_you_mean(shelf, [*shelves, 'suites'])}")
+    if shelf and shelf not in (*shelves, "suites", "columns"):
+        raise ConvbenchError(f"unknown shelf {shelf!r}{registry.did_you_mean(shelf, [*shelves, 'suites', 'columns'])}")
+    if shelf == "columns":
+        _print_columns()
     if shelf in ("", "suites"):
         _print_shelf("suites", {name: load(name).description for name in shipped()})
     for name, plugins in shelves.items():
@@ -52,6 +57,13 @@ def doctor() -> None:
     for check in doctor.examine():
         console.print("ok  " if check.good else "lack", style="green" if check.good else "yellow", end=" ")
         console.print(f"{check.name}: {check.message}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _print_columns() -> None:
+    """The columns of results.csv and ``run --json`` with their base units; those of a user's own probes come after."""
+    from convbench.analysis.table import columns
+
+    _print_shelf("columns", {f"{name:<42} {unit:<9}".rstrip(): meaning for name, unit, meaning in columns()})
 
 
 def _print_shelf(name: str, entries: dict[str, str]) -> None:

@@ -83,13 +83,14 @@ def fits(
     """The largest batch, clip length or LSTM input that fits into memory, predicted from shapes alone."""
     import_from_here(suite)
     from convbench.core.errors import CaseFailed
+    from convbench.core.quantities import amount
     from convbench.measure.memory import largest
     from convbench.measure.preflight import resolve
     from convbench.report.words import units
     from convbench.runs import sweep
     from convbench.suite import load
 
-    limit, selection = largest.parse_bytes(memory), sweep.Selection(only or (), skip or ())
+    limit, selection = int(amount("--memory", memory, "B")), sweep.Selection(only or (), skip or ())
     cases = dict.fromkeys(resolve(case) for case in load(suite, overrides or []).cases if selection.keeps(case))
     if not cases:
         raise ConvbenchError(f"{suite}: no case is selected: `convbench run {suite} --dry-run` shows their names")

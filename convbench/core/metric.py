@@ -84,5 +84,5 @@ def worded(metric: Metric) -> Metric:
 
 
 def _refuse(name: str, field: str, words: tuple[str, ...], allowed: object) -> None:
-    if isinstance(words, str) or any(word not in get_args(allowed) for word in words):
+    if any(word not in get_args(allowed) for word in words):
         raise ConvbenchError(f"metric {name!r}: {field}={words!r}: known: {', '.join(get_args(allowed))}")

@@ -15,9 +15,6 @@ from convbench.core.record import STAGES, Reading
 
 OTHER, GRAPHS, OPTIMIZER = "other", "graphs", "optimizer"
 KINDS = ("weights", "inputs", "activations", "workspace", "gradients", "optimizer", "temporaries")
-PARTS = tuple(dict.fromkeys((*STAGES, OTHER, GRAPHS, OPTIMIZER, *KINDS)))
-"""What a whole is split into: stages and what stands beside them, and kinds of memory."""
-
 PARAMS = Metric(
     "params", "1", title="Parameters", heading="Params", number="exact",
     description="Parameters of the model, exact; buffers are none.",
@@ -154,8 +151,14 @@ LSTM_INPUT = Metric("lstm_input", "size", "neither", title="LSTM input size", he
                     shown=(), description="Size of the vectors that the LSTM gets.")  # fmt: skip
 """No metric but an axis: what costs are drawn against."""
 
-BY_STAGE = {metric.name: metric for metric in (PARAMS, MACS, LATENCY, WEIGHTS, CPU_PEAK, CUDA_PEAK)}
-"""Metrics that are also measured by part."""
+SPLIT = {
+    PARAMS: (*STAGES, OTHER),
+    MACS: (*STAGES, OTHER),
+    LATENCY: (*STAGES, GRAPHS, OPTIMIZER, OTHER),
+    CPU_PEAK: (*STAGES, OTHER, *KINDS),
+    CUDA_PEAK: (*STAGES, OTHER, *KINDS),
+}
+"""Metrics that are also measured by part, and the parts: stages, what stands beside them, and kinds of memory."""
 
 DERIVED = (
     MEMORY, FRAMES_PER_S, LATENCY_MEDIAN, LATENCY_LOW, LATENCY_HIGH, LATENCY_P90, LATENCY_P99, LATENCY_SAMPLES,
@@ -171,7 +174,10 @@ RESERVED = frozenset({
 """Columns that no probe may fill."""
 
 ALL = tuple(value for value in dict(vars()).values() if isinstance(value, Metric) and value is not LSTM_INPUT)
-CATALOGUE = {metric.name: metric for metric in (*ALL, *(whole.part(p) for whole in BY_STAGE.values() for p in PARTS))}
+_PARTS = tuple(whole.part(part) for whole, parts in SPLIT.items() for part in parts)
+CATALOGUE = {metric.name: metric for metric in (*ALL, *_PARTS)}
+"""Ours by their names, those of parts among them."""
+
 _OPTIONS = frozenset({metric.option for metric in ALL if metric.shown} | {LSTM_INPUT.name, "interval", "factor"})
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 

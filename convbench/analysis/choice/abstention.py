@@ -41,15 +41,22 @@ def why_none(excluded: Sequence[Excluded]) -> Reason:
 
 
 def nearest(able: Sequence[Candidate], constraints: Constraints) -> dict[str, float]:
-    """For each limit that none meets by itself, or given the others, the least value that would do."""
+    """For each limit that none meets by itself, or given the others, the value nearest to it that would do."""
     nearest = {}
     for name, limit in constraints.items():
         others = {key: value for key, value in constraints.items() if key != name}
         rest = [one for one in able if one.meets(others)] or able
-        least = min(one.cost(name) for one in rest)
-        if least > limit:
-            nearest[str(name)] = least
+        closest = _closest(rest, name)
+        if closest is not None and not any(one.within(name, limit) for one in rest):
+            nearest[name] = closest
     return nearest
+
+
+def _closest(candidates: Sequence[Candidate], name: str) -> float | None:
+    """The best value of a metric; None where none of the candidates has it."""
+    metric = next(filter(None, (one.result.metric(name) for one in candidates)), None)
+    values = [value for one in candidates if metric and (value := one.result.value(metric)) is not None]
+    return min(values, key=lambda value: metric.sign * value, default=None) if metric else None
 
 
 def _edge(best: Candidate, able: Sequence[Candidate], within: float) -> dict[str, float] | None:

@@ -11,7 +11,9 @@ from convbench.analysis.choice.dominance import Floats
 from convbench.analysis.quality.qualities import Quality, costs_of, seed_table
 from convbench.analysis.results import Group, Result
 
-CostName = Literal["latency", "params", "memory", "flops"]
+CostName = str
+"""A metric's short name: ``latency``, ``params``, ``memory``, ``flops``, or one that a user's own probe declares."""
+
 LEAST_SEEDS = 3
 Why = Literal["dead", "unconverged", "failed", "unsound", "few-seeds", "no-cost"]
 
@@ -35,7 +37,14 @@ class Candidate:
         return float("inf") if value is None else value
 
     def meets(self, constraints: Mapping[CostName, float]) -> bool:
-        return all(self.cost(name) <= limit for name, limit in constraints.items())
+        """Whether it is within every limit: a maximum, or a minimum of a metric of which more is better."""
+        return all(self.within(name, limit) for name, limit in constraints.items())
+
+    def within(self, name: CostName, limit: float) -> bool:
+        """Whether it is within one limit; never where the metric was not measured."""
+        metric = self.result.metric(name)
+        value = self.result.value(metric) if metric else None
+        return metric is not None and value is not None and metric.sign * value <= metric.sign * limit
 
 
 @dataclass(frozen=True, eq=False)

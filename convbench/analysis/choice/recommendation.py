@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
 from convbench.analysis.choice.candidates import Candidate, CostName, Excluded
+from convbench.analysis.results import Result, shown_metrics
+from convbench.core.metric import Metric
 from convbench.core.record import Clip
 
 Reason = Literal[
@@ -17,12 +19,21 @@ Constraints = Mapping[CostName, float]
 
 @dataclass(frozen=True)
 class Ask:
-    """What is asked for: upper limits in base units, the margin as a share, and what cheapest means."""
+    """What is asked for: limits in base units, the margin as a share, and what cheapest means.
+
+    A limit is a maximum, or a minimum of a metric of which more is better; ``metrics`` are those that limits may be of.
+    """
 
     constraints: Constraints = field(default_factory=dict)
     within: float = 0.02
     cheapest: CostName = "latency"
     seed: int = 0
+    metrics: Mapping[CostName, Metric] = field(default_factory=lambda: budgets(()))
+
+
+def budgets(found: Iterable[Result]) -> dict[CostName, Metric]:
+    """By its short name every metric that may have a limit: ours, and what probes of a user's own declare."""
+    return {metric.option: metric for metric in shown_metrics(found, "advise")}
 
 
 @dataclass(frozen=True, eq=False)

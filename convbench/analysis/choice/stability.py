@@ -9,6 +9,7 @@ import numpy as np
 from convbench.analysis.choice.candidates import Candidate, CostName, by_seed
 from convbench.analysis.choice.dominance import Floats, means, medians, probability, seed_rows
 from convbench.analysis.choice.noninferior import pairs, shown
+from convbench.core import metrics
 
 DRAWS = 500
 
@@ -39,5 +40,5 @@ def cost_draws(pool: Sequence[Candidate], name: CostName, rng: np.random.Generat
 
 
 def _draws(one: Candidate, name: CostName, rng: np.random.Generator, draws: int) -> Floats:
-    samples = one.result.record.samples("latency_s") if name == "latency" else ()
+    samples = one.result.record.samples(metrics.LATENCY) if name == metrics.LATENCY.option else ()
     return medians(samples, rng, draws) if samples else np.full(draws, one.cost(name))

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from convbench.analysis.results import Result, measured, typical
+from convbench.core import metrics
 from convbench.core.statistics import Interval, ratio_interval
 
 
@@ -66,7 +67,7 @@ def _gain(one: Result, eager: Result) -> Gain:
 
 
 def _pays_after(one: Result, eager: Result) -> float | None:
-    compile_s = typical(one.record, "compile_s")
+    compile_s = typical(one.record, metrics.COMPILE)
     assert one.latency
     assert eager.latency
     saved = eager.latency.median - one.latency.median

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 from convbench.analysis.quality.lessons import Frame, Lesson, frame_of, headless, lessons
 from convbench.analysis.quality.rates import best_rate
+from convbench.core import metrics
+from convbench.core.metric import Metric
 from convbench.core.record import Clip, Parts, Record
 
 
@@ -58,7 +60,7 @@ def linear_probes(records: Iterable[Record]) -> list[LinearProbe]:
         if case.scenario == "probe" and case.trial and record.status == "ok" and isinstance(case.architecture, Parts):
             cells[headless(case.architecture), case.clip].append((case.trial.seed, record))
     return [
-        LinearProbe(parts, clip, _by_seed(several, "where_r2"), _by_seed(several, "what_accuracy"))
+        LinearProbe(parts, clip, _by_seed(several, metrics.WHERE_R2), _by_seed(several, metrics.WHAT_ACCURACY))
         for (parts, clip), several in cells.items()
     ]
 
@@ -72,6 +74,6 @@ def _control(several: Sequence[Lesson]) -> Control:
     return Control(first.task, first.architecture, first.clip, name, accuracies, first.chance, first.majority)
 
 
-def _by_seed(several: Sequence[tuple[int, Record]], metric: str) -> dict[int, float]:
+def _by_seed(several: Sequence[tuple[int, Record]], metric: Metric) -> dict[int, float]:
     ordered = sorted(several, key=lambda one: one[0])
     return {seed: record.samples(metric)[0] for seed, record in ordered if record.samples(metric)}

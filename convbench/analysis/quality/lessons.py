@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
+from convbench.core import metrics
+from convbench.core.metric import Metric
 from convbench.core.record import Clip, Parts, Record, Trial
 
 Budget = Literal["steps", "flops", "seconds"]
@@ -14,7 +16,9 @@ Flag = Literal["dead", "unconverged", "failed"]
 Frame = tuple[int, int, int]
 
 FLAGS: Mapping[str, Flag] = {"dead_run": "dead", "unconverged": "unconverged"}
-CURVE = ("steps", "train_flops", "train_seconds", "val_accuracy", "test_accuracy")
+CURVE = (
+    metrics.STEPS, metrics.TRAIN_FLOPS, metrics.TRAIN_SECONDS, metrics.VAL_ACCURACY, metrics.TEST_ACCURACY
+)  # fmt: skip
 
 
 class Checkpoint(NamedTuple):
@@ -102,7 +106,9 @@ def trained(record: Record) -> tuple[Parts, Trial, float] | None:
 
 def _lesson(record: Record, parts: Parts, trial: Trial, rate: float) -> Lesson:
     curve = tuple(map(Checkpoint, *map(record.samples, CURVE)))
-    train, majority, classes = (_only(record, name) for name in ("train_accuracy", "majority_accuracy", "classes"))
+    train, majority, classes = (
+        _only(record, metric) for metric in (metrics.TRAIN_ACCURACY, metrics.MAJORITY, metrics.CLASSES)
+    )
     return Lesson(
         headless(parts), record.case.clip, str(trial.task), trial.seed, rate, trial.control, _flag(record),
         curve, train, majority, int(classes),
@@ -116,5 +122,5 @@ def _flag(record: Record) -> Flag | None:
     return "dead" if "dead" in found else next(iter(found), None)
 
 
-def _only(record: Record, metric: str) -> float:
+def _only(record: Record, metric: Metric) -> float:
     return next(iter(record.samples(metric)), 0.0)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
-from convbench.core.errors import CaseFailed, ConvbenchError, Impossible
+from convbench.core.errors import CaseFailed, Impossible
 from convbench.core.record import Case, Parts
 from convbench.measure.memory.prediction import predict
 from convbench.measure.preflight import resolve
@@ -14,7 +13,6 @@ from convbench.measure.preflight import resolve
 LARGEST = {"batch": 2**16, "frames": 2**16, "lstm_input": 2**20}
 """The axes that are searched, and the size beyond which no search goes."""
 LONG_CLIP = 128
-UNITS = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,14 +26,6 @@ class Fit:
     axis: str
     size: int
     peak: int
-
-
-def parse_bytes(text: str) -> int:
-    """Bytes from text such as ``8GB``, ``8 GiB`` or ``500MB``. Raises ConvbenchError."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(|k|M|G|T|Ki|Mi|Gi|Ti)B?", text.strip(), re.ASCII)
-    if match is None:
-        raise ConvbenchError(f"{text!r} is no amount of memory: write it as 8GB, 8GiB or 500MB")
-    return int(float(match[1]) * UNITS[match[2]])
 
 
 def fits(case: Case, limit: int) -> Iterator[Fit]:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from convbench.analysis.choice.candidates import Candidate
 from convbench.analysis.choice.recommendation import Recommendation
+from convbench.core import metrics
 from convbench.report.words.advice import sentences
 
 Plain = str | float | int | None | list["Plain"] | Mapping[str, "Plain"]
@@ -40,14 +41,14 @@ def plain(one: Recommendation) -> Mapping[str, Plain]:
 def _candidate(one: Candidate | None) -> Plain:
     if one is None:
         return None
-    names = ("latency", "params", "memory", "flops")
+    limited = [metrics.LATENCY, metrics.PARAMS, metrics.MEMORY, metrics.FLOPS, *metrics.own(one.result.record.readings)]
     quality = one.quality
     return {
         "case": one.result.case.id,
         "accuracy": one.mean,
         "by_seed": {str(seed): value for seed, value in quality.by_seed.items()},
         "learning_rate": quality.learning_rate,
-        **{name: one.result.cost(name) for name in names},
+        **{metric.option: one.result.value(metric) for metric in limited},
         "equal": [other.case.id for other in one.equal],
     }
 

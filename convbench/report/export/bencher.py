@@ -1,10 +1,12 @@
-"""Bencher Metric Format: by case, ``latency`` in nanoseconds (its own measure) with bounds, ``memory`` in bytes."""
+"""Bencher Metric Format: by case, ``latency`` in nanoseconds (its own measure) with bounds, ``memory`` in bytes, and
+what a user's own probes measured, in base units."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
-from convbench.analysis.results import Result, measured, results
+from convbench.analysis.results import Result, measured, own_metrics, results
 from convbench.core.record import Record, Run
 
 NS = 1e-9
@@ -24,4 +26,7 @@ def _metrics(one: Result) -> Metrics:
             found["latency"] |= {"lower_value": one.latency.low / NS, "upper_value": one.latency.high / NS}
     if one.memory is not None:
         found["memory"] = {"value": one.memory}
+    for metric in own_metrics([one]):
+        if (value := one.value(metric)) is not None and math.isfinite(value):
+            found[metric.option] = {"value": value}
     return found

@@ -1,10 +1,14 @@
-"""github-action-benchmark's ``customSmallerIsBetter``: latency and peak memory of every case, in ms and MiB."""
+"""github-action-benchmark's ``customSmallerIsBetter``: latency and peak memory of every case, in ms and MiB.
+
+Of a user's own metrics those of which less is better, in base units: the format knows no other direction.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 
-from convbench.analysis.results import measured, results
+from convbench.analysis.results import measured, own_metrics, results
 from convbench.core.record import Record, Run
 
 MS, MIB = 1e-3, 2.0**20
@@ -26,3 +30,7 @@ def _entries(run: Run, records: Sequence[Record]) -> Iterator[dict[str, str | fl
             yield entry
         if one.memory is not None:
             yield {"name": f"{one.case.id}/memory", "unit": "MiB", "value": one.memory / MIB, "extra": extra}
+        for metric in own_metrics([one]):
+            value = one.value(metric)
+            if metric.better == "lower" and value is not None and math.isfinite(value):
+                yield {"name": f"{one.case.id}/{metric.option}", "unit": metric.unit, "value": value, "extra": extra}

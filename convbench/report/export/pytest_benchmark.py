@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from convbench.analysis.results import typical
+from convbench.core import metrics
 from convbench.core.record import Record, Run
 
 VERSION = "5.2.3"
@@ -29,7 +31,7 @@ def made(run: Run, records: Sequence[Record]) -> dict[str, Any]:
             "cpu": {"brand_raw": facts.get("cpu"), "count": facts.get("cores")},
         },
         "commit_info": {"id": facts.get("commit"), "dirty": facts.get("dirty"), "time": run.started, "branch": ""},
-        "benchmarks": [_benchmark(run, one) for one in records if not one.case.trial and one.samples("latency_s")],
+        "benchmarks": [_benchmark(run, one) for one in records if not one.case.trial and one.samples(metrics.LATENCY)],
         "datetime": run.started,
         "version": VERSION,
     }
@@ -67,7 +69,8 @@ def stats(samples: Sequence[float]) -> dict[str, Any]:
 
 def _benchmark(run: Run, record: Record) -> dict[str, Any]:
     case = record.case
-    extra: Mapping[str, Any] = {name: next(iter(record.samples(name)), None) for name in ("params", "macs")}
+    shown = (metrics.PARAMS, metrics.MACS, *metrics.own(record.readings))
+    extra: Mapping[str, Any] = {metric.name: typical(record, metric) for metric in shown}
     return {
         "group": case.scenario,
         "name": case.id,
@@ -76,7 +79,7 @@ def _benchmark(run: Run, record: Record) -> dict[str, Any]:
         "param": case.id,
         "extra_info": {**extra, "environment": record.environment},
         "options": {"disable_gc": False, "timer": "perf_counter", "min_rounds": run.protocol.min_samples},
-        "stats": stats(record.samples("latency_s")),
+        "stats": stats(record.samples(metrics.LATENCY)),
     }
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 from convbench.analysis.results import Result, costs, measured, shown_metrics
 from convbench.analysis.table import column
@@ -22,7 +22,8 @@ ROWS = 100
 """Rows that are in the page without its script."""
 
 
-class Entry(NamedTuple):
+@dataclass(frozen=True)
+class Entry:
     """A measured case: its place among all costs, its result, and its latency over the fastest comparable one's."""
 
     index: int
@@ -42,7 +43,8 @@ class Column:
     numeric: bool = True
 
 
-class Row(NamedTuple):
+@dataclass(frozen=True)
+class Row:
     """One case as the template shows it."""
 
     index: int

@@ -5,11 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
 from rich.text import Text
 
-from convbench.analysis.results import Group, Result, measured, result, results, typical
+from convbench.analysis.results import (
+    Group,
+    Result,
+    measured,
+    own_metrics,
+    result,
+    results,
+    shown_metrics,
+    typical,
+)
+from convbench.core import metrics
+from convbench.core.metric import Metric
 from convbench.core.record import Parts, Record
 from convbench.report.words import units
 from convbench.report.words.findings import failure
@@ -25,36 +37,52 @@ class Column(NamedTuple):
     numeric: bool = True
 
 
+FROM_WIDTH = {metrics.PARAMS: 96, metrics.MACS: 104, metrics.MEMORY: 112, metrics.FRAMES_PER_S: 88}
+"""Where the terminal is narrow these are left out; latency and what a user's own probe declares never are."""
+
+
+def _columns(found: Sequence[Result]) -> list[Column]:
+    """What the case is, then every metric that is shown in tables, a user's own last."""
+    return [*_CASE, *(column for metric in shown_metrics(found, "table") for column in _of(metric))]
+
+
+def _of(metric: Metric) -> list[Column]:
+    heading = _inside(metric.heading or metric.title)
+    column = Column(heading, lambda one, _: units.cell(one.value(metric), metric), FROM_WIDTH.get(metric, 0))
+    return [column, *_LATENCY] if metric is metrics.LATENCY else [column]
+
+
+def _inside(heading: str) -> str:
+    """``params`` of ``Params``; abbreviations stay as they are."""
+    return heading if heading[1:2].isupper() else f"{heading[:1].lower()}{heading[1:]}"
+
+
 def _backbone(one: Result) -> str:
     architecture = one.case.architecture
     return str(architecture.backbone) if isinstance(architecture, Parts) else ""
-
-
-def _latency(one: Result, _: float | None) -> str:
-    return units.seconds(one.latency.median if one.latency else None)
 
 
 def _bounds(one: Result, _: float | None) -> str:
     return units.interval(one.latency).partition(" [")[2].rstrip("]") if one.latency else units.MISSING
 
 
-COLUMNS = (
+_CASE = (
     Column("reducer", lambda one, _: reducer(one), numeric=False),
     Column("backbone", lambda one, _: _backbone(one), from_width=140, numeric=False),
     Column("LSTM in", lambda one, _: f"{one.lstm_input:,}" if one.lstm_input else units.MISSING),
     Column("variant", lambda one, _: one.case.variant_name, numeric=False),
-    Column("params", lambda one, _: units.count(one.params), from_width=96),
-    Column("MACs", lambda one, _: units.count(one.macs), from_width=104),
-    Column("latency", _latency),
+)
+_LATENCY = (
     Column("95 % interval", _bounds, from_width=120),
     Column("×", lambda _, factor: units.factor(factor)),
-    Column("memory", lambda one, _: units.size(one.memory), from_width=112),
-    Column("frames/s", lambda one, _: units.count(one.frames_per_s), from_width=88),
 )
 
 
 ROWS = 100
 """Rows of one table."""
+
+Cells = dict[Column, list[str]]
+"""The texts of every column."""
 
 
 class Results:
@@ -90,17 +118,19 @@ def line(record: Record) -> str:
 
 def _cost(one: Result) -> str:
     latency = f"{units.interval(one.latency)}  " if one.latency else ""
-    return f"{latency}{units.count(one.params)} params, {units.count(one.macs)} MACs"
+    counts = [f"{units.count(one.params)} params", f"{units.count(one.macs)} MACs"]
+    own = (metric for metric in own_metrics([one]) if "table" in metric.shown)
+    return latency + ", ".join([*counts, *(f"{_inside(m.title)} {units.human(one.value(m), m.unit)}" for m in own)])
 
 
 def _tried(record: Record) -> str:
     """Test accuracy against chance, or what a linear read-out finds; task, seed and learning rate are in the id."""
     if record.case.scenario == "probe":
-        where, what = typical(record, "where_r2"), typical(record, "what_accuracy")
+        where, what = typical(record, metrics.WHERE_R2), typical(record, metrics.WHAT_ACCURACY)
         return f"where R² {_share(where, 1)}, what accuracy {_share(what)}"
-    classes = typical(record, "classes")
+    classes = typical(record, metrics.CLASSES)
     chance = 1 / classes if classes else None
-    return f"test accuracy {_share(typical(record, 'test_accuracy'))}, chance {_share(chance)}"
+    return f"test accuracy {_share(typical(record, metrics.TEST_ACCURACY))}, chance {_share(chance)}"
 
 
 def _share(value: float | None, scale: int = 100) -> str:
@@ -118,17 +148,36 @@ def _groups(found: Sequence[Result]) -> dict[Group, list[Result]]:
 
 def _table(group: Group, members: Sequence[Result], width: int) -> Table:
     """One comparable group; the factor is against its fastest case."""
-    shown = [column for column in COLUMNS if column.from_width <= width]
     title = f"{group.scenario}, {group.device}, clip {group.clip}, {group.dtype}"
     made = Table(title=Text(title), title_justify="left", box=None, padding=(0, 1), pad_edge=False)
-    for column in shown:
-        made.add_column(column.heading, justify="right" if column.numeric else "left", no_wrap=column.numeric)
     timed = sorted(members, key=lambda one: (one.latency is None, one.latency or (0,), one.params or 0))
     fastest = timed[0].latency
-    for one in timed[:ROWS]:
-        factor = one.latency.median / fastest.median if one.latency and fastest else None
-        made.add_row(*(Text(_plain(column.text(one, factor))) for column in shown))
+    factors = [one.latency.median / fastest.median if one.latency and fastest else None for one in timed[:ROWS]]
+    cells = {
+        column: [_plain(column.text(one, factor)) for one, factor in zip(timed, factors, strict=False)]
+        for column in _columns(members)
+    }
+    shown = _shown(cells, width)
+    for column in shown:
+        made.add_column(column.heading, justify="right" if column.numeric else "left", no_wrap=column.numeric)
+    for row in zip(*shown.values(), strict=True):
+        made.add_row(*map(Text, row))
     return made
+
+
+def _shown(cells: Cells, width: int) -> Cells:
+    """The columns that have any value, as far as the width goes: others take the room of those that have none."""
+    filled = {column: texts for column, texts in cells.items() if set(texts) - {"", units.MISSING}}
+    shown = [column for column in filled if column.from_width <= width]
+    if len(filled) < len(cells):
+        for column in sorted(filled.keys() - set(shown), key=lambda column: column.from_width):
+            if sum(_width(filled[one], one) for one in (*shown, column)) <= width:
+                shown.append(column)
+    return {column: texts for column, texts in filled.items() if column in shown}
+
+
+def _width(texts: Sequence[str], column: Column) -> int:
+    return max(map(cell_len, (column.heading, *texts))) + 2
 
 
 def _plain(text: str) -> str:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from convbench.analysis.choice.recommendation import Reason, Recommendation
+from convbench.core.metric import Metric
 from convbench.report.words.names import model, setup
-from convbench.report.words.numbers import CHEAPEST, LIMITS, accuracy, amount, costs, percent, points
+from convbench.report.words.numbers import CHEAPEST, accuracy, amount, costs, limit, percent, points
 
 ABSTAINS: Mapping[Reason, str] = {
     "not-run": "quality was not run for it",
@@ -37,10 +38,13 @@ def abstention(one: Recommendation) -> str:
 
 
 def _misses(one: Recommendation) -> str:
-    limits: Mapping[str, float] = {str(name): value for name, value in one.ask.constraints.items()}
-    near = [f"{LIMITS[name]} at least {amount(name, value)} (the limit is {amount(name, limits[name])})"
-            for name, value in one.numbers.items()]  # fmt: skip
-    return f"Nearest: {'; '.join(near)}."
+    near = [_miss(one.ask.metrics[name], value, one.ask.constraints[name]) for name, value in one.numbers.items()]
+    return f"Nearest: {'; '.join(near)}." if near else "What is limited was not measured of any of them."
+
+
+def _miss(metric: Metric, value: float, asked: float) -> str:
+    bound = "at most" if metric.better == "higher" else "at least"
+    return f"{limit(metric)} {bound} {amount(metric, value)} (the limit is {amount(metric, asked)})"
 
 
 def _cheapest(one: Recommendation) -> str:

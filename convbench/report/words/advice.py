@@ -7,9 +7,11 @@ from collections.abc import Mapping, Sequence
 
 from convbench.analysis.choice.candidates import Candidate, Excluded, Why
 from convbench.analysis.choice.recommendation import Price, Recommendation
+from convbench.core import metrics
+from convbench.core.metric import Metric
 from convbench.report.words.abstention import abstention
 from convbench.report.words.names import model, setup
-from convbench.report.words.numbers import CHEAPEST, LIMITS, accuracy, amount, costs, percent, points
+from convbench.report.words.numbers import CHEAPEST, accuracy, amount, costs, limit, percent, points
 
 WHY: Mapping[Why, str] = {
     "dead": "every run predicted one class",
@@ -72,7 +74,8 @@ def _binding(one: Recommendation) -> str:
         return ""
     if not one.binding:
         return "No limit binds: each could be lifted without changing this."
-    said = " and ".join(f"{LIMITS[name]} of {amount(name, limits[name])}" for name in one.binding)
+    bounds = ((one.ask.metrics[name], limits[name]) for name in one.binding)
+    said = " and ".join(f"{limit(metric)} of {amount(metric, value)}" for metric, value in bounds)
     return f"Binding: the {said}; without {'it' if len(one.binding) == 1 else 'one of them'} the answer would change."
 
 
@@ -80,7 +83,7 @@ def _price(one: Recommendation) -> str:
     price, pick = one.price, one.pick
     if not price or not pick:
         return ""
-    more = [_more(name, price, pick) for name in ("latency", "params")]
+    more = [_more(metric, price, pick) for metric in (metrics.LATENCY, metrics.PARAMS)]
     doubt = "" if price.p <= 0.05 else " in the mean, which these seeds do not show to be a gain"
     return (
         f"The next better point, {setup(price.candidate.result)}, gains {points(price.gain)}{doubt}, "
@@ -88,12 +91,12 @@ def _price(one: Recommendation) -> str:
     )
 
 
-def _more(name: str, price: Price, pick: Candidate) -> str:
-    before, after = pick.result.cost(name), price.candidate.result.cost(name)
+def _more(metric: Metric, price: Price, pick: Candidate) -> str:
+    before, after = pick.result.value(metric), price.candidate.result.value(metric)
     if before is None or after is None:
         return ""
-    word = " parameters" if name == "params" else " a call"
-    return f"{amount(name, abs(after - before))}{word} {'more' if after >= before else 'less'}"
+    word = " parameters" if metric == metrics.PARAMS else " a call"
+    return f"{amount(metric, abs(after - before))}{word} {'more' if after >= before else 'less'}"
 
 
 def _sure(one: Recommendation) -> str:

@@ -7,13 +7,14 @@ from collections.abc import Mapping
 from convbench.analysis.choice.candidates import Candidate, CostName
 from convbench.analysis.quality.qualities import Quality
 from convbench.analysis.results import Result
+from convbench.core.metric import Metric
 from convbench.report.words import units
 
 CHEAPEST: Mapping[CostName, str] = {
     "latency": "fastest", "params": "smallest", "memory": "smallest in memory", "flops": "cheapest in FLOPs",
 }  # fmt: skip
-UNIT: Mapping[str, str] = {"latency": "s", "params": "1", "memory": "B", "flops": "FLOP"}
-LIMITS: Mapping[str, str] = {"latency": "latency", "params": "parameters", "memory": "peak memory", "flops": "FLOPs"}
+LIMITS: Mapping[CostName, str] = {"latency": "latency", "flops": "FLOPs"}
+"""Limits that are not called by their metric's title."""
 
 
 def percent(share: float) -> str:
@@ -27,9 +28,15 @@ def points(share: float) -> str:
     return f"{number} {'point' if number == '1.0' else 'points'}"
 
 
-def amount(name: str, value: float) -> str:
+def amount(metric: Metric, value: float) -> str:
     """A cost as people read it."""
-    return units.human(value, UNIT[name])
+    return units.human(value, metric.unit, metric.digits)
+
+
+def limit(metric: Metric) -> str:
+    """What a limit is of: ``latency``, ``peak memory``."""
+    title = metric.title
+    return LIMITS.get(metric.option) or (title if title[1:2].isupper() else f"{title[:1].lower()}{title[1:]}")
 
 
 def mean(one: Quality) -> str:
