@@ -14,7 +14,10 @@ from convbench.core.errors import ConvbenchError
 @app.command("list")
 def list_shelves(
     shelf: Annotated[
-        str, typer.Argument(help="suites, backbones, reducers, variants, scenarios, tasks, probes, figures, claims.")
+        str,
+        typer.Argument(
+            help="suites, backbones, reducers, variants, scenarios, tasks, probes, figures, claims, executors."
+        ),
     ] = "",
 ) -> None:
     """What each shelf holds, one line each."""
