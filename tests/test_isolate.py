@@ -7,15 +7,15 @@ import signal
 import subprocess
 import sys
 import threading
-from pathlib import Path
 
 import psutil
 import pytest
 
 from convbench.core.record import Case, Choice, Clip, Parts, Protocol, Whole
-from convbench.measure import harness
+from convbench.core.registry import executors
 from convbench.measure.machine.allocators import preload
-from convbench.runs.isolated import PRELOAD_COMPILER, Isolated, _uninterrupted
+from convbench.runs.executor import Job
+from convbench.runs.processes import Call, _uninterrupted
 
 QUICK = Protocol(max_warmup=0.02, max_time=0.05, min_samples=6, target=0.5, timeout=20)
 SMALL = Clip(1, 2, 3, 8, 8)
@@ -31,12 +31,16 @@ def gap(*variant: Choice) -> Case:
 
 @pytest.fixture(scope="module")
 def isolated():
-    with Isolated(QUICK, ()) as measure:
-        yield measure
+    with isolation() as executor:
+        yield executor
 
 
-def only(case: Case, measure) -> object:
-    (record,) = harness.run([case], measure)
+def isolation(*cases: Case):
+    return executors.get("isolated").build("cpu", cases)
+
+
+def only(case: Case, executor, protocol: Protocol = QUICK, metrics: tuple[str, ...] = ()) -> object:
+    ((_, record),) = executor.run([Job(case, protocol, metrics)])
     return record
 
 
@@ -55,9 +59,8 @@ def test_however_a_case_ends_it_is_a_failed_record(isolated, how, kind, said):
     assert said in record.failure.message
 
 
-def test_a_hang_ends_with_its_time_limit_and_leaves_no_process():
-    with Isolated(Protocol(timeout=1.5), ()) as impatient:
-        record = only(ending("hang"), impatient)
+def test_a_hang_ends_with_its_time_limit_and_leaves_no_process(isolated):
+    record = only(ending("hang"), isolated, Protocol(timeout=1.5))
     assert (record.failure.kind, record.failure.message) == ("timeout", "no result after 1.5 s (protocol.timeout)")
     ours = psutil.Process().children(recursive=True)
     assert not [process for process in ours if process.status() != "zombie" and "sleep" in str(process.cmdline())]
@@ -70,7 +73,7 @@ def test_a_good_case_after_bad_ones_is_measured(isolated):
 
 
 def test_each_case_has_a_process_of_its_own(isolated):
-    pids = {isolated.call(os.getpid, (), {}) for _ in range(3)}
+    pids = {isolated.processes.run(Call(os.getpid)) for _ in range(3)}
     assert len(pids) == 3
     assert os.getpid() not in pids
 
@@ -100,9 +103,9 @@ def test_the_arena_allocator_takes_the_page_faults_away(isolated):
 
 
 def test_scratch_files_are_gone_afterwards():
-    with Isolated(QUICK, ("latency",)) as measure:
-        only(gap(), measure)
-        scratch = Path(measure.scratch)
+    with isolation() as executor:
+        only(gap(), executor, metrics=("latency",))
+        scratch = executor.processes.scratch
         assert scratch.exists()
         assert not list(scratch.iterdir())
     assert not scratch.exists()
@@ -110,8 +113,9 @@ def test_scratch_files_are_gone_afterwards():
 
 def test_a_compiled_case_starts_with_an_empty_graph_cache_and_a_ready_toolchain():
     """Twice the same case: the second is no cache hit of the first, so its compile seconds are its own."""
-    with Isolated(Protocol(max_warmup=0.02, max_time=0.05), ("latency",), preload=PRELOAD_COMPILER) as measure:
-        first, second = (only(gap(Choice("compile")), measure) for _ in range(2))
+    case, protocol = gap(Choice("compile")), Protocol(max_warmup=0.02, max_time=0.05)
+    with isolation(case) as executor:
+        first, second = (only(case, executor, protocol, ("latency",)) for _ in range(2))
     assert first.status == second.status == "ok", (first.failure, second.failure)
     assert second.samples("compile_s")[0] > 0.5 * first.samples("compile_s")[0]
 
@@ -119,10 +123,10 @@ def test_a_compiled_case_starts_with_an_empty_graph_cache_and_a_ready_toolchain(
 def test_a_case_never_sees_ctrl_c():
     """In a fresh interpreter: the first process started is the one that once came without the mask."""
     script = (
-        "import signal\nfrom convbench.runs.isolated import Isolated\nfrom convbench.core.record import Protocol\n"
-        "if __name__ == '__main__':\n    with Isolated(Protocol(), ()) as isolated:\n"
+        "import signal\nfrom contextlib import closing\nfrom convbench.runs.processes import Call, Processes\n"
+        "if __name__ == '__main__':\n    with closing(Processes()) as processes:\n"
         "        for variables in ({}, {'NEEDS': 'a fresh interpreter'}):\n"
-        "            print(isolated.call(signal.pthread_sigmask, (signal.SIG_BLOCK, ()), variables))\n"
+        "            print(processes.run(Call(signal.pthread_sigmask, (signal.SIG_BLOCK, ()), variables)))\n"
         "    print(signal.pthread_sigmask(signal.SIG_BLOCK, ()))\n"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)

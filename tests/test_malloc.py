@@ -11,8 +11,10 @@ import pytest
 
 from convbench.check.worker import _trim_heap
 from convbench.core.record import Case, Choice, Clip, Parts, Protocol, Trial
+from convbench.core.registry import executors
 from convbench.measure.machine import malloc
-from convbench.runs.isolated import Isolated
+from convbench.runs.executor import Job
+from convbench.runs.processes import Call
 
 glibc = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc's mallopt")
 MIB = 1 << 20
@@ -30,16 +32,22 @@ def faults(size: int) -> int:
 
 @pytest.fixture(scope="module")
 def isolated():
-    with Isolated(Protocol(timeout=60), ()) as ready:
-        yield ready
+    with executors.get("isolated").build("cpu", []) as executor:
+        yield executor
+
+
+@pytest.fixture
+def fresh(isolated):
+    """Calls a function in a fresh process that is started with these variables."""
+    return lambda work, args=(), variables=None: isolated.processes.run(Call(work, args, variables or {}, 60))
 
 
 @glibc
-def test_in_a_measuring_process_large_blocks_are_mapped_anew_every_time_and_others_never(isolated):
+def test_in_a_measuring_process_large_blocks_are_mapped_anew_every_time_and_others_never(fresh):
     for _ in range(3):
-        assert isolated.call(malloc.name, (), {}) == "glibc"
-        assert isolated.call(faults, (8 * MIB,), {}) >= 8 * MIB // os.sysconf("SC_PAGE_SIZE")
-        assert isolated.call(faults, (2 * MIB,), {}) < 10
+        assert fresh(malloc.name) == "glibc"
+        assert fresh(faults, (8 * MIB,)) >= 8 * MIB // os.sysconf("SC_PAGE_SIZE")
+        assert fresh(faults, (2 * MIB,)) < 10
 
 
 def faults_after_smaller_blocks(trim: bool) -> int:
@@ -52,24 +60,24 @@ def faults_after_smaller_blocks(trim: bool) -> int:
 
 
 @glibc
-def test_trimming_the_heap_takes_away_what_earlier_cases_left_in_it(isolated):
-    assert isolated.call(faults_after_smaller_blocks, (False,), {}) < 10
-    assert isolated.call(faults_after_smaller_blocks, (True,), {}) >= 5 * MIB // os.sysconf("SC_PAGE_SIZE")
+def test_trimming_the_heap_takes_away_what_earlier_cases_left_in_it(fresh):
+    assert fresh(faults_after_smaller_blocks, (False,)) < 10
+    assert fresh(faults_after_smaller_blocks, (True,)) >= 5 * MIB // os.sysconf("SC_PAGE_SIZE")
 
 
 @glibc
-def test_what_the_user_has_set_stays(isolated):
-    assert isolated.call(malloc.name, (), malloc.variables(malloc.KEPT)) == "glibc-arena"
-    assert isolated.call(faults, (8 * MIB,), malloc.variables(malloc.KEPT)) < 10
-    assert isolated.call(malloc.name, (), {"MALLOC_TOP_PAD_": "1"}) == "glibc (MALLOC_TOP_PAD_=1)"
+def test_what_the_user_has_set_stays(fresh):
+    assert fresh(malloc.name, (), malloc.variables(malloc.KEPT)) == "glibc-arena"
+    assert fresh(faults, (8 * MIB,), malloc.variables(malloc.KEPT)) < 10
+    assert fresh(malloc.name, (), {"MALLOC_TOP_PAD_": "1"}) == "glibc (MALLOC_TOP_PAD_=1)"
 
 
 @glibc
 def test_a_probe_that_is_not_timed_keeps_its_memory(isolated):
     case = Case(Parts(Choice("strided"), Choice("gap")), clip=Clip(1, 2, 3, 32, 32))
-    assert isolated(case).conditions["allocator"] == "glibc"
     probe = replace(case, scenario="probe", trial=Trial(Choice("placed-digit"), 0))
-    assert isolated(probe).conditions["allocator"] == "glibc-arena"
+    records = [record for _, record in isolated.run(Job(each, Protocol(timeout=60)) for each in (case, probe))]
+    assert [record.conditions["allocator"] for record in records] == ["glibc", "glibc-arena"]
 
 
 def test_another_process_says_that_nobody_holds_it(monkeypatch):

@@ -31,6 +31,7 @@ def test_training_is_told_where_there_was_any() -> None:
 
 def test_a_run_remembers_the_floor_of_its_machine(tmp_path: Path) -> None:
     suite = load("smoke", ["metrics=[params]"])
-    with sweep.prepare(suite, "cpu", sweep.Selection(), "") as prepared:
+    with sweep.executor_of(suite, "cpu") as executor:
+        prepared = sweep.prepare(suite, executor, sweep.Selection(), "")
         sweep.begin(prepared, tmp_path, resume=False, visible_slowdown=0.05)
     assert store.read_run(tmp_path).visible_slowdown == 0.05

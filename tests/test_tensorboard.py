@@ -17,9 +17,9 @@ pytest.importorskip("tensorboard", reason="needs convbench[tensorboard]")
 from convbench.core import profiles
 from convbench.core.record import Case, Choice, Clip, Parts, Protocol
 from convbench.measure import first_call
+from convbench.measure.machine.toolchain import missing_tool
 from convbench.measure.traces import capture
 from convbench.report.viewers import tensorboard as viewer
-from convbench.runs.isolated import missing_tool
 
 PATIENCE = 60
 CASES = {

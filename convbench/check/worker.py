@@ -63,12 +63,12 @@ class Worker:
 
     def plan(self, suite: str, overrides: list[str], device: str, only: list[str], skip: list[str]) -> Answer:
         """The suite's cases on a device, resolved, each once, and the protocol."""
-        from convbench.measure.machine import environment
         from convbench.runs import sweep
+        from convbench.runs.executor import here
         from convbench.suite import load
 
         loaded = load(suite, overrides)
-        planned = sweep.plan(loaded, environment.describe(device), sweep.Selection(only, skip))
+        planned = sweep.plan(loaded, [here(device)], sweep.Selection(only, skip))
         cases = [{"id": case.id, "case": asdict(case)} for case in planned.cases]
         return {"name": loaded.name, "cases": cases, "protocol": asdict(loaded.protocol)}
 

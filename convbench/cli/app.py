@@ -36,6 +36,10 @@ Only = Annotated[list[str] | None, typer.Option(metavar="GLOB", help="Only cases
 Skip = Annotated[list[str] | None, typer.Option(metavar="GLOB", help="Leave out cases whose id, or a part, matches.")]
 Shard = Annotated[str, typer.Option(metavar="I/N", help="The I-th of N parts of the suite; `merge` joins their runs.")]
 Metrics = Annotated[str, typer.Option(help="Only these, comma-separated: params,macs take milliseconds a case.")]
+Executor = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="Who measures (see `list executors`) [default: a fresh process for each case]."),
+]
 Out = Annotated[Path | None, typer.Option(help="The run's directory [default: reports/SUITE].")]
 Port = Annotated[int, typer.Option(min=0, max=65535, help="On this port of the loopback address; 0: any free one.")]
 Runs = Annotated[list[Path], typer.Argument(help="Run directories.")]

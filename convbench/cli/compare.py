@@ -62,18 +62,18 @@ def advise(baseline: Path, suite: str, overrides: Sequence[str], device: str) ->
     from convbench.analysis import stored_runs
     from convbench.cli.app import import_from_here
     from convbench.core import store
-    from convbench.measure import harness
     from convbench.runs import sweep
     from convbench.suite import load
 
     import_from_here(suite)
     before = store.load(baseline)
-    with sweep.prepare(load(suite, overrides), device, sweep.Selection(), "convbench check") as prepared:
+    loaded = load(suite, overrides)
+    with sweep.executor_of(loaded, device) as executor:
+        prepared = sweep.prepare(loaded, executor, sweep.Selection(), "convbench check")
         now = prepared.run()
         if differing := stored_runs.grave((before[0], now)):
             raise Refused(f"{baseline} cannot be compared with what is measured here: {'; '.join(differing)}")
-        records = list(harness.run(prepared.plan.cases, prepared.measure))
-    after: Stored = (now, list(harness.stamped(records, prepared.fingerprint)))
+        after: Stored = (now, [record for _, record in executor.run(prepared.jobs())])
     found = stored_runs.lay_side_by_side(before, after)
     factor = stored_runs.machine(found.matches)
     ratios = stored_runs.normalised(found.matches, factor or 1.0)

@@ -14,6 +14,7 @@ from convbench.cli.app import (
     INCOMPLETE,
     MEASURED,
     Device,
+    Executor,
     Metrics,
     Only,
     Out,
@@ -44,6 +45,7 @@ def run(
     skip: Skip = None,
     shard: Shard = "1/1",
     metrics: Metrics = "",
+    executor: Executor = None,
     out: Out = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in the directory.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the cases and stop.")] = False,
@@ -60,7 +62,9 @@ def run(
     directory = out or Path("reports") / loaded.name
     selection = sweep.Selection(only or (), skip or (), _shard(shard))
     command = shlex.join(["convbench", "run", suite, *chosen])
-    with sweep.prepare(loaded, device, selection, command, _profiler(loaded, directory)) as prepared:
+    probes = _profiler(loaded, directory)
+    with sweep.executor_of(loaded, device, executor, probes) as measuring:
+        prepared = sweep.prepare(loaded, measuring, selection, command, probes)
         if dry_run:
             _show_plan(prepared)
             return

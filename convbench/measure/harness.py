@@ -1,15 +1,13 @@
-"""Measuring: one case to a Record, and many cases one after another, whatever happens to each.
+"""Measuring: one case to a Record, whatever happens to it.
 
-``measure`` raises; ``run`` is the one place where an exception becomes a failed Record, so that a sweep goes on.
+``measure`` raises; ``attempt`` is the one place where an exception becomes a failed Record, so that a sweep goes on.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
-from functools import partial
 from typing import Literal
 
 import torch
@@ -81,17 +79,15 @@ def needs_isolation(metrics: Sequence[str]) -> bool:
     return not all(is_static(plugin.build) for plugin in select(metrics))
 
 
-def run(cases: Iterable[Case], measure: Measure) -> Iterator[Record]:
-    """A Record for every case, in order, as soon as it is there; a case that cannot be measured fails by itself."""
-    for case in cases:
-        start, started = time.perf_counter(), datetime.now(UTC).isoformat(timespec="milliseconds")
-        try:
-            yield measure(case)
-        except Exception as error:
-            failure = explain(error)
-            seconds = time.perf_counter() - start
-            status: Literal["failed", "skipped"] = "skipped" if failure.kind == "unavailable" else "failed"
-            yield Record(case, status, failure=failure, started=started, seconds=seconds)
+def attempt(case: Case, measure: Measure) -> Record:
+    """``measure(case)``, or the record of why the case has no result: whatever it raises, a sweep goes on."""
+    start, started = time.perf_counter(), datetime.now(UTC).isoformat(timespec="milliseconds")
+    try:
+        return measure(case)
+    except Exception as error:
+        failure = explain(error)
+        status: Literal["failed", "skipped"] = "skipped" if failure.kind == "unavailable" else "failed"
+        return Record(case, status, failure=failure, started=started, seconds=time.perf_counter() - start)
 
 
 def explain(error: BaseException) -> Failure:
@@ -108,11 +104,6 @@ def explain(error: BaseException) -> Failure:
         case RuntimeError() if "allocate memory" in str(error):
             return Failure("out of memory", _first_line(error))
     return Failure("error", _first_line(error))
-
-
-def stamped(records: Iterable[Record], environment: str) -> Iterator[Record]:
-    """``records`` with the fingerprint of the environment they were measured in."""
-    return map(partial(replace, environment=environment), records)
 
 
 def _probe(chosen: Iterable[Probe], held: subject.Subject, protocol: Protocol) -> list[Reading | Finding]:

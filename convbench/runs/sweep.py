@@ -7,24 +7,24 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
-from functools import partial
 from pathlib import Path
 from typing import Protocol as Interface
 
 from convbench import __version__
 from convbench.analysis.table import write_csv
 from convbench.core import store
-from convbench.core.errors import CaseFailed, ConvbenchError, StoreError, SuiteError
+from convbench.core.errors import ConvbenchError, StoreError, SuiteError
 from convbench.core.record import Case, Record, Run, Scalar
+from convbench.core.registry import executors
 from convbench.measure import harness
 from convbench.measure.machine import environment
 from convbench.measure.preflight import Plan, preflight, resolve
 from convbench.measure.probes import Probe
-from convbench.runs.isolated import Isolated, preloads
+from convbench.runs.executor import Executor, Host, Job
 from convbench.suite import Suite
 
 
@@ -55,67 +55,78 @@ class Selection:
 
 @dataclass(frozen=True)
 class Prepared:
-    """A suite checked and ready to be measured on a device of this machine, and how to measure one case of it."""
+    """A suite checked against the hosts that will measure it, and the executor that brings its jobs to them.
+
+    ``probes`` run after those of the suite.
+    """
 
     suite: Suite
     plan: Plan
-    metrics: tuple[str, ...]
-    facts: dict[str, Scalar]
     command: str
-    measure: harness.Measure = field(repr=False)
+    executor: Executor = field(repr=False)
+    probes: tuple[Probe, ...] = ()
 
     @property
-    def fingerprint(self) -> str:
-        return environment.fingerprint(self.facts)
+    def facts(self) -> Mapping[str, Scalar]:
+        """Those of the first host, which stand for the run."""
+        return self.executor.hosts[0].facts
+
+    def jobs(self, done: Sequence[Record] = ()) -> Iterator[Job]:
+        """A visit to every case of the plan that has no record among those that are ``done``."""
+        finished = store.measured(done)
+        for case in self.plan.cases:
+            if case.id not in finished:
+                yield Job(case, self.suite.protocol, self.suite.metrics, probes=self.probes)
 
     def run(self, visible_slowdown: float | None = None) -> Run:
         """The description of a new run, begun now; ``visible_slowdown`` is what the gate's selftest saw here."""
+        host = self.executor.hosts[0]
         return Run(
             name=self.suite.name,
             command=self.command,
             suite=self.suite.text,
             protocol=self.suite.protocol,
-            metrics=self.metrics,
+            metrics=self.suite.metrics,
             planned=tuple(case.id for case in self.plan.cases),
             equal=self.plan.equal,
-            environment=self.facts,
-            fingerprint=self.fingerprint,
+            environment=host.facts,
+            fingerprint=host.fingerprint,
             convbench=__version__,
             started=datetime.now(UTC).isoformat(timespec="seconds"),
             visible_slowdown=visible_slowdown,
         )
 
 
-@contextmanager
 def prepare(
-    suite: Suite, device: str, selection: Selection, command: str, last: Sequence[Probe] = ()
-) -> Iterator[Prepared]:
-    """Learn what the machine is and check every case on ``meta``; nothing is measured yet.
+    suite: Suite, executor: Executor, selection: Selection, command: str, probes: Sequence[Probe] = ()
+) -> Prepared:
+    """Learn what the hosts are and check every case on ``meta``; nothing is measured yet.
 
-    ``device`` is ``auto`` (the GPU where there is one), ``cpu`` or ``cuda[:n]``; ``last`` are probes to run after
-    those of the suite. Raises ConvbenchError for all that is wrong with the call, the suite or the machine.
+    Raises ConvbenchError for all that is wrong with the call, the suite or the hosts.
     """
-    metrics = suite.metrics
-    if not (harness.needs_isolation(metrics) or last or any(case.trial for case in suite.cases)):
-        facts = environment.describe(device)
-        measure = partial(harness.measure, protocol=suite.protocol, metrics=metrics)
-        yield Prepared(suite, plan(suite, facts, selection), metrics, facts, command, measure)
-        return
-    with Isolated(suite.protocol, metrics, preloads(suite.cases), last) as isolated:
-        try:
-            facts = isolated.call(environment.describe, (device,), {})
-        except CaseFailed as error:
-            raise ConvbenchError(str(error)) from error
-        yield Prepared(suite, plan(suite, facts, selection), metrics, facts, command, isolated)
+    planned = plan(suite, executor.hosts, selection)
+    return Prepared(suite, planned, command, executor, tuple(probes))
 
 
-def plan(suite: Suite, facts: Mapping[str, Scalar], selection: Selection) -> Plan:
-    """The selected cases on the machine's device, resolved, each once."""
-    cases = [replace(case, device=str(facts["device"])) for case in suite.cases]
-    kept = [case for case in cases if selection.keeps(case)]
-    if not kept:
+def executor_of(suite: Suite, device: str, name: str | None = None, probes: Sequence[Probe] = ()) -> Executor:
+    """The executor of that name for a suite; where none is named, fresh processes for whatever runs a model.
+
+    ``device`` is ``auto`` (the GPU where there is one), ``cpu`` or ``cuda[:n]``. Raises ConvbenchError for an unknown
+    name.
+    """
+    dynamic = harness.needs_isolation(suite.metrics) or probes or any(case.trial for case in suite.cases)
+    factory = executors.get(name or ("isolated" if dynamic else "in-process"))
+    executor: Executor = factory.build(device, suite.cases)
+    return executor
+
+
+def plan(suite: Suite, hosts: Sequence[Host], selection: Selection) -> Plan:
+    """The selected cases on the hosts' device, resolved, each once; a case has to fit into one of the hosts."""
+    cases = [replace(case, device=hosts[0].device) for case in suite.cases]
+    selected = [case for case in cases if selection.keeps(case)]
+    if not selected:
         raise SuiteError(f"{suite.path}: none of its {len(cases)} cases is selected: --dry-run shows their names")
-    return preflight(kept, environment.available_bytes(facts))
+    return preflight(selected, max(host.available_bytes for host in hosts))
 
 
 def begin(prepared: Prepared, directory: Path, resume: bool, visible_slowdown: float | None = None) -> list[Record]:
@@ -139,11 +150,8 @@ def begin(prepared: Prepared, directory: Path, resume: bool, visible_slowdown: f
 
 def measure(prepared: Prepared, directory: Path, done: Sequence[Record], watcher: Watcher) -> list[Record]:
     """Measure what is not ``done``, each Record stored as it comes; ``results.csv`` is written when interrupted too."""
-    finished = store.measured(done)
-    waiting = (case for case in prepared.plan.cases if case.id not in finished)
     try:
-        measured = harness.run(_announced(waiting, watcher), prepared.measure)
-        for record in harness.stamped(measured, prepared.fingerprint):
+        for _, record in prepared.executor.run(_announced(prepared.jobs(done), watcher)):
             store.append(directory, record)
             watcher.ended(record)
     finally:
@@ -152,10 +160,10 @@ def measure(prepared: Prepared, directory: Path, done: Sequence[Record], watcher
     return records
 
 
-def _announced(cases: Iterable[Case], watcher: Watcher) -> Iterator[Case]:
-    for case in cases:
-        watcher.begins(case)
-        yield case
+def _announced(jobs: Iterable[Job], watcher: Watcher) -> Iterator[Job]:
+    for job in jobs:
+        watcher.begins(job.case)
+        yield job
 
 
 def _differences(before: Run, now: Run) -> Iterator[str]:

@@ -14,11 +14,12 @@ from pathlib import Path
 from statistics import median
 
 from convbench.core.record import Case, Choice, Clip, Parts, Protocol, Record
+from convbench.core.registry import executors
 from convbench.core.statistics import Interval, median_interval
 from convbench.measure import harness
 from convbench.measure.machine.environment import describe
 from convbench.measure.preflight import resolve
-from convbench.runs.isolated import Isolated
+from convbench.runs.executor import Job
 from convbench.suite import load
 
 TARGET = 0.02
@@ -53,10 +54,10 @@ def isolated(cases: list[Case], metrics: tuple[str, ...]) -> tuple[list[Record],
     """Records, wall seconds of each case as the parent sees them, and wall seconds in all, the forkserver included."""
     begin = time.perf_counter()
     records, walls = [], []
-    with Isolated(PROTOCOL, metrics) as measure:
+    with executors.get("isolated").build("cpu", cases) as executor:
         for case in cases:
             start = time.perf_counter()
-            records += harness.run([case], measure)
+            records += [record for _, record in executor.run([Job(case, PROTOCOL, metrics)])]
             walls.append(time.perf_counter() - start)
     return records, walls, time.perf_counter() - begin
 

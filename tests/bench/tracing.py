@@ -18,6 +18,7 @@ from typing import Any
 import torch
 
 from convbench.core.record import Case, Choice, Parts, Protocol, Record
+from convbench.core.registry import executors
 from convbench.core.statistics import median_interval, ratio_interval
 from convbench.measure import first_call
 from convbench.measure.machine.environment import describe
@@ -25,7 +26,7 @@ from convbench.measure.preflight import resolve
 from convbench.measure.stages.spans import OTHER
 from convbench.measure.traces.capture import Capture
 from convbench.plugins.probes import stages
-from convbench.runs.isolated import Isolated
+from convbench.runs.executor import Job
 
 ARTICLE = {"gap": None, "fc": 128, "hybrid": 64, "flatten": None}
 FLOPS = {"gap": 234_225_664, "fc": 1_849_556_992, "hybrid": 235_995_136, "flatten": 6_675_103_744}
@@ -41,8 +42,9 @@ def cases(scenario: str) -> dict[str, Case]:
 
 
 def measured(case: Case, metrics: tuple[str, ...], last: tuple[Capture, ...] = ()) -> Record:
-    with Isolated(PROTOCOL, metrics, last=last) as measure:
-        return measure(case)
+    with executors.get("isolated").build("cpu", [case]) as executor:
+        ((_, record),) = executor.run([Job(case, PROTOCOL, metrics, probes=last)])
+    return record
 
 
 def one(record: Record, metric: str) -> float:

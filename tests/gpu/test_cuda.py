@@ -8,14 +8,15 @@ import pytest
 import torch
 
 from convbench.core.record import Case, Choice, Clip, Parts, Protocol
+from convbench.core.registry import executors
 from convbench.measure import harness
 from convbench.measure.counts import traced
 from convbench.measure.counts.meta import macs_by_stage
 from convbench.measure.machine import nvml
-from convbench.measure.machine.environment import conditions, describe
+from convbench.measure.machine.environment import conditions
 from convbench.measure.timing import CudaClock, clock_for
 from convbench.models import subject
-from convbench.runs import isolated
+from convbench.runs.executor import Job
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no CUDA device")]
 PROTOCOL = Protocol(max_warmup=1.0, max_time=1.0)
@@ -83,8 +84,9 @@ def test_the_lstm_is_counted_although_cudnn_runs_it(reducer, size):
 )
 @pytest.mark.parametrize("scenario", ["inference", "streaming"])
 def test_every_variant_is_measured_in_its_own_process(variant, scenario):
-    with isolated.Isolated(PROTOCOL, (), preload=isolated.PRELOAD_COMPILER) as measure:
-        (record,) = harness.run([case("gap", None, *variant, scenario=scenario)], measure)
+    measured = case("gap", None, *variant, scenario=scenario)
+    with executors.get("isolated").build("cuda", [measured]) as executor:
+        ((_, record),) = executor.run([Job(measured, PROTOCOL)])
     assert record.status == "ok", record.failure
     assert record.samples("device_latency_s")
     assert record.samples("cuda_peak_allocated_bytes")
@@ -92,8 +94,9 @@ def test_every_variant_is_measured_in_its_own_process(variant, scenario):
 
 def test_the_parent_never_touches_the_device():
     """A forkserver whose parent has a CUDA context would be a foreign process on its own device."""
-    with isolated.Isolated(PROTOCOL, ()) as measure:
-        facts = measure.call(describe, ("auto",), {})
+    with executors.get("isolated").build("auto", []) as executor:
+        facts = executor.hosts[0].facts
+    assert not torch.cuda.is_initialized()
     assert facts["device"] == "cuda"
     assert facts["gpu"]
 

@@ -1,4 +1,4 @@
-"""``measure`` in a process of its own: nothing carries over, and nothing a case does can end the sweep.
+"""Functions called in fresh processes of this machine: nothing carries over, and nothing they do ends the caller.
 
 A forkserver that has torch preloaded starts a process in a fraction of a second; a case that needs another C allocator
 is started fresh with it preloaded. A compiled case gets an empty compile cache next to a ready toolchain (precompiled
@@ -14,77 +14,73 @@ import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any, Generic, TypeVar
 
-from convbench.core.errors import CaseFailed, Unavailable
-from convbench.core.record import Case, Failure, Protocol, Record
+from convbench.core.errors import CaseFailed
+from convbench.core.record import Failure
 from convbench.measure import harness
 from convbench.measure.machine import malloc
 from convbench.measure.machine.process_end import death
 from convbench.measure.machine.toolchain import missing_tool
-from convbench.measure.probes import Probe
-from convbench.models.variants import process_environment
 
+T = TypeVar("T")
 PRELOAD = ["__main__", "convbench.runs.forkserver_imports"]
-PRELOAD_COMPILER = ["torch._inductor.compile_fx", "torch._inductor.codegen.cpp"]
-PRELOAD_DIGITS = ["sklearn.datasets"]
 CACHE = "TORCHINDUCTOR_CACHE_DIR"
 PR_SET_PDEATHSIG = 1
 SECONDS_TO_LEAVE = 2.0
 """What a process that has answered gets to end by itself and clean up, before it is killed."""
 
 
-class Isolated:
-    """A ``Measure`` that runs each case in a fresh process under the protocol's time limit; a context manager."""
+@dataclass(frozen=True)
+class Call(Generic[T]):
+    """A function and its arguments, all of which can be pickled, and how its process is started.
 
-    def __init__(
-        self, protocol: Protocol, metrics: Sequence[str], preload: Sequence[str] = (), last: Sequence[Probe] = ()
-    ) -> None:
-        self.protocol = protocol
-        self.metrics = tuple(metrics)
-        self.last = tuple(last)
+    ``variables`` are of its environment, ``timeout`` is in seconds. A call that ``compiles`` finds an empty compile
+    cache next to a ready toolchain.
+    """
+
+    work: Callable[..., T]
+    args: tuple[Any, ...] = ()
+    variables: Mapping[str, str] = field(default_factory=dict)
+    timeout: float = 300.0
+    compiles: bool = False
+
+
+class Processes:
+    """Calls functions in fresh processes, each under a time limit. ``close`` removes what they wrote."""
+
+    def __init__(self, preload: Sequence[str] = ()) -> None:
         self.scratch = Path(tempfile.mkdtemp(prefix="convbench-"))
         self.forkserver = multiprocessing.get_context("forkserver")
         self.forkserver.set_forkserver_preload([*PRELOAD, *preload])
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
         shutil.rmtree(self.scratch, ignore_errors=True)
 
-    def __call__(self, case: Case) -> Record:
-        variables = process_environment(case)
-        asked = (case, self.protocol, self.metrics, self.last)
-        work = _untimed if case.scenario == "probe" else harness.measure
-        record: Record = self.call(work, asked, variables, compiles(case))
-        return record
-
-    def call(self, work: Any, args: tuple[Any, ...], variables: Mapping[str, str], compiles: bool = False) -> Any:
-        """``work(*args)`` in a fresh process. Raises CaseFailed with how it ended where it did not return."""
+    def run(self, call: Call[T]) -> T:
+        """What the call returns. Raises CaseFailed with how its process ended where it did not return."""
         with tempfile.TemporaryDirectory(dir=self.scratch) as room:
-            if compiles and missing_tool() is None:
+            if call.compiles and missing_tool() is None:
                 self._toolchain(Path(room) / "inductor")
-            return self._spawn(work, args, variables, Path(room))
+            return self._spawn(call, Path(room))
 
-    def _spawn(self, work: Any, args: tuple[Any, ...], variables: Mapping[str, str], room: Path) -> Any:
+    def _spawn(self, call: Call[T], room: Path) -> T:
         receiver, sender = multiprocessing.Pipe(duplex=False)
-        context = multiprocessing.get_context("spawn") if variables else self.forkserver
-        process = context.Process(target=_child, args=(sender, work, args, str(room)))
+        context = multiprocessing.get_context("spawn") if call.variables else self.forkserver
+        process = context.Process(target=_child, args=(sender, call.work, call.args, str(room)))
         try:
-            with _environment(variables), _uninterrupted():
+            with _environment(call.variables), _uninterrupted():
                 process.start()
             sender.close()
-            answer = _result(process, receiver, self.protocol.timeout, room / "output")
+            answer: T = _result(process, receiver, call.timeout, room / "output")
             process.join(SECONDS_TO_LEAVE)
             return answer
         finally:
@@ -96,21 +92,9 @@ class Isolated:
         ready = self.scratch / "toolchain"
         if not ready.exists():
             with tempfile.TemporaryDirectory(dir=self.scratch) as room:
-                self._spawn(_compile_something, (), {}, Path(room))
+                self._spawn(Call(_compile_something), Path(room))
                 shutil.move(Path(room) / "inductor", ready)
         shutil.copytree(ready, cache, copy_function=os.link)
-
-
-def preloads(cases: Iterable[Case]) -> list[str]:
-    """What the forkserver should import for these cases, besides what every case needs."""
-    kept = list(cases)
-    compiler = PRELOAD_COMPILER if any(map(compiles, kept)) else []
-    return [*compiler, *(PRELOAD_DIGITS if any(case.trial for case in kept) else [])]
-
-
-def compiles(case: Case) -> bool:
-    """Whether the case's variant runs the compiler."""
-    return any(choice.name == "compile" for choice in case.variant)
 
 
 def _compile_something() -> None:
@@ -133,13 +117,6 @@ def _child(sender: Connection, work: Any, args: tuple[Any, ...], room: str) -> N
         answer = harness.explain(error)
     sender.send(answer)
     sender.close()
-
-
-def _untimed(*asked: Any) -> Record:
-    """``harness.measure`` of a case whose seconds are no result: nothing is mapped anew for every batch."""
-    with suppress(Unavailable):
-        malloc.become(malloc.KEPT)
-    return harness.measure(*asked)
 
 
 def _result(process: BaseProcess, receiver: Connection, timeout: float, output: Path) -> Any:
@@ -171,9 +148,13 @@ def _uninterrupted() -> Iterator[None]:
     """Ctrl-C waits for the end of the block, and processes started inside never see it: this one is to end them.
 
     A mask is inherited but covers one thread only, so the handler is held back too. Starting the resource tracker
-    unblocks SIGINT, and starting any process starts it: so it is started before.
+    unblocks SIGINT, and starting any process starts it: so it is started before. Ctrl-C never comes to another thread
+    than the main one.
     """
     resource_tracker.ensure_running()
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
     held: list[int] = []
     handler = signal.signal(signal.SIGINT, lambda number, _: held.append(number))
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})

@@ -1,0 +1,96 @@
+"""fake: for tests of what is built on the seam, such as a scheduler, a report or another executor's user."""
+
+from __future__ import annotations
+
+import heapq
+import random
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from zlib import crc32
+
+from convbench.core import metrics
+from convbench.core.record import Case, Reading, Record, Scalar
+from convbench.core.registry import executors
+from convbench.measure import harness
+from convbench.measure.machine.environment import fingerprint
+from convbench.runs.executor import Executor, Host, Job, Visit
+
+Answer = Callable[[Job, Host], Record]
+START = datetime(2026, 1, 1, tzinfo=UTC)
+SAMPLES = 30
+
+
+def invented(job: Job, host: Host) -> Record:
+    """A record of latencies that depend on the case's name alone, a little noise on every sample and visit."""
+    case = job.case
+    typical = 1e-3 * (1 + crc32(case.id.encode()) % 1000 / 100)
+    noise = random.Random(f"{case.id} {job.visit} {job.protocol.seed}")
+    visit = noise.lognormvariate(0, 0.01)
+    samples = tuple(typical * visit * noise.lognormvariate(0, 0.02) for _ in range(SAMPLES))
+    return Record(case, "ok", (Reading(metrics.LATENCY, samples),), seconds=1.0)
+
+
+@executors.register("fake")
+class Fake(Executor):
+    """Invented records under a fake clock; nothing is measured. For tests: never believe its numbers.
+
+    ``answer`` makes the record of a job on a host, and may raise as a measurement does; its ``seconds`` are what the
+    visit takes on the fake clock. ``machines`` is how many hosts work at once. ``now`` is the clock in seconds since
+    the start, and ``started`` lists every visit's job, host and time.
+    """
+
+    def __init__(
+        self,
+        device: str,
+        _cases: Sequence[Case] = (),
+        *,
+        answer: Answer = invented,
+        machines: int = 1,
+        memory_bytes: int = 2**33,
+    ) -> None:
+        self.answer = answer
+        self.now = 0.0
+        self.closed = False
+        self.started: list[tuple[Job, Host, float]] = []
+        self._hosts = [_host(number, device, memory_bytes) for number in range(machines)]
+
+    @property
+    def hosts(self) -> Sequence[Host]:
+        return self._hosts
+
+    def run(self, jobs: Iterable[Job]) -> Iterator[Visit]:
+        """Visits in the order they end by the fake clock; of those that end together, in the order they began."""
+        waiting, free = iter(jobs), list(self.hosts)
+        busy: list[tuple[float, int, Host, Job, Record]] = []
+        offered: Job | None = None
+        while True:
+            while free and (offered := offered or next(waiting, None)) and (host := _taker(free, offered)):
+                free.remove(host)
+                record = self._visit(offered, host)
+                heapq.heappush(busy, (self.now + record.seconds, len(self.started), host, offered, record))
+                offered = None
+            if not busy:
+                return
+            self.now, _, host, job, record = heapq.heappop(busy)
+            free.append(host)
+            yield job, record
+
+    def close(self) -> None:
+        self.closed = True
+
+    def _visit(self, job: Job, host: Host) -> Record:
+        self.started.append((job, host, self.now))
+        began = (START + timedelta(seconds=self.now)).isoformat(timespec="milliseconds")
+        record = harness.attempt(job.case, lambda _: self.answer(job, host))
+        return replace(record, environment=host.fingerprint, started=began)
+
+
+def _host(number: int, device: str, memory_bytes: int) -> Host:
+    facts: dict[str, Scalar] = {"device": "cpu" if device == "auto" else device, "cpu": "invented", "cores": 2}
+    return Host(f"fake-{number + 1}", facts, fingerprint(facts), memory_bytes, (0, 1))
+
+
+def _taker(free: Sequence[Host], job: Job) -> Host | None:
+    """The free host that takes a job: the one it names, or else the first; None while the one it names is busy."""
+    return next((host for host in free if job.host in ("", host.name)), None)

@@ -1,0 +1,39 @@
+"""in-process: what ``convbench run`` takes where no model is run, as for parameters and MACs alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
+
+from convbench.core.errors import Unavailable
+from convbench.core.record import Case, Record
+from convbench.core.registry import executors
+from convbench.measure import harness
+from convbench.models.variants import process_environment
+from convbench.runs.executor import Executor, Host, Job, Visit, here, one_by_one, pinned
+
+
+@executors.register("in-process")
+class InProcess(Executor):
+    """This very process, as a debugger or a notebook wants it: no time limit, and a crash of a case ends everything."""
+
+    def __init__(self, device: str, _cases: Sequence[Case] = ()) -> None:
+        self.device = device
+
+    @cached_property
+    def hosts(self) -> Sequence[Host]:
+        return (here(self.device),)
+
+    def run(self, jobs: Iterable[Job]) -> Iterator[Visit]:
+        return one_by_one(jobs, self.hosts[0], measure)
+
+
+def measure(job: Job) -> Record:
+    """``harness.measure`` here. Raises Unavailable for a case whose process has to be started in its own way."""
+    variables = process_environment(job.case) if harness.needs_isolation(job.metrics) else {}
+    if variables:
+        raise Unavailable(
+            f"needs a process that is started with {', '.join(sorted(variables))}: run it with --executor isolated"
+        )
+    with pinned(job.cores):
+        return harness.measure(job.case, job.protocol, job.metrics, job.probes)

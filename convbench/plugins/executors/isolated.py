@@ -1,0 +1,72 @@
+"""isolated: what ``convbench run`` takes for whatever runs a model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from functools import cached_property
+
+from convbench.core.errors import CaseFailed, ConvbenchError, Unavailable
+from convbench.core.record import Case, Record
+from convbench.core.registry import executors
+from convbench.measure import harness
+from convbench.measure.machine import malloc
+from convbench.models.variants import process_environment
+from convbench.runs.executor import Executor, Host, Job, Visit, here, one_by_one, pinned
+from convbench.runs.processes import Call, Processes
+
+COMPILER = ("torch._inductor.compile_fx", "torch._inductor.codegen.cpp")
+DIGITS = ("sklearn.datasets",)
+
+
+@executors.register("isolated")
+class Isolated(Executor):
+    """A fresh process for every visit, one after another, on this machine: nothing a case does ends the sweep."""
+
+    def __init__(self, device: str, cases: Sequence[Case] = ()) -> None:
+        self.device = device
+        self.processes = Processes(preloads(cases))
+
+    @cached_property
+    def hosts(self) -> Sequence[Host]:
+        """This machine, described in a process of its own: the caller's never touches the device."""
+        try:
+            return (self.processes.run(Call(here, (self.device,))),)
+        except CaseFailed as error:
+            raise ConvbenchError(str(error)) from error
+
+    def run(self, jobs: Iterable[Job]) -> Iterator[Visit]:
+        return one_by_one(jobs, self.hosts[0], self.measure)
+
+    def measure(self, job: Job) -> Record:
+        """The job in a fresh process under its protocol's time limit. Raises CaseFailed, or Unavailable."""
+        variables, limit = process_environment(job.case), job.protocol.timeout
+        return self.processes.run(Call(measure, (job,), variables, limit, compiles(job.case)))
+
+    def close(self) -> None:
+        self.processes.close()
+
+
+def measure(job: Job) -> Record:
+    """``harness.measure`` in this process, which is the job's own."""
+    if job.case.scenario == "probe":
+        _keep_memory()
+    with pinned(job.cores):
+        return harness.measure(job.case, job.protocol, job.metrics, job.probes)
+
+
+def preloads(cases: Sequence[Case]) -> list[str]:
+    """What the forkserver should import for these cases, besides what every case needs."""
+    compiler = COMPILER if any(map(compiles, cases)) else ()
+    return [*compiler, *(DIGITS if any(case.trial for case in cases) else ())]
+
+
+def compiles(case: Case) -> bool:
+    """Whether the case's variant runs the compiler."""
+    return any(choice.name == "compile" for choice in case.variant)
+
+
+def _keep_memory() -> None:
+    """For a case whose seconds are no result: nothing is mapped anew for every batch."""
+    with suppress(Unavailable):
+        malloc.become(malloc.KEPT)

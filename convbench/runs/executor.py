@@ -1,0 +1,129 @@
+"""The seam between what is to be measured and who measures it: hosts, jobs, and the executor that brings them together.
+
+A sweep hands over jobs and gets records back; it never starts a process, looks at a device or asks for free memory. All
+that belongs to the machine comes from the ``Host`` that measures, which may be another one. An executor is a plug-in in
+``convbench.plugins.executors``: a factory ``(device, cases, *, options)`` that returns an ``Executor``.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from types import TracebackType
+from typing import Protocol as Interface
+from typing import Self
+
+import torch
+
+from convbench.core.record import Case, Protocol, Record, Scalar
+from convbench.measure import harness
+from convbench.measure.machine import environment
+from convbench.measure.probes import Probe
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """A machine and a device of it that measure.
+
+    ``name`` is for people and is stored nowhere. ``facts`` are those of ``environment.describe`` taken there, with the
+    device that was chosen; ``fingerprint`` says whose numbers may be compared. ``available_bytes`` is what a model may
+    take, ``cores`` the processors that jobs may be pinned to.
+    """
+
+    name: str
+    facts: Mapping[str, Scalar]
+    fingerprint: str
+    available_bytes: int
+    cores: tuple[int, ...] = ()
+
+    @property
+    def device(self) -> str:
+        """``cpu`` or ``cuda[:n]``: the device of the host that its cases are measured on."""
+        return str(self.facts["device"])
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One visit to one case.
+
+    ``metrics`` names probes, empty for all of them; ``probes`` are further ones, run after these. ``visit`` counts the
+    visits to a case from 0. ``cores`` are what to pin the process to, empty for all that the host has; ``host`` is the
+    name of the host that must measure it, empty for any.
+    """
+
+    case: Case
+    protocol: Protocol
+    metrics: tuple[str, ...] = ()
+    visit: int = 0
+    cores: tuple[int, ...] = ()
+    probes: tuple[Probe, ...] = ()
+    host: str = ""
+
+
+Visit = tuple[Job, Record]
+
+
+class Executor(Interface):
+    """Measures jobs on its hosts. Derive from it to get the context manager, or write all of it.
+
+    ``run`` yields each job with its record as soon as it ends, in whatever order the hosts finish. It takes the next
+    job only when a host is free to start it, so that what hands them over may choose it by what came back. Whatever
+    happens to a case is its record (``harness.attempt``), stamped with the fingerprint of the host that measured it;
+    ``run`` itself raises ConvbenchError only where no job could be measured any more. It may be called again.
+    """
+
+    @property
+    def hosts(self) -> Sequence[Host]:
+        """The hosts, at least one. Raises ConvbenchError where one cannot be described, as for a missing device."""
+
+    def run(self, jobs: Iterable[Job]) -> Iterator[Visit]:
+        """Each job with its record, as they end."""
+
+    def close(self) -> None:
+        """End what was started and remove what was written; called once, also after an interruption."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def here(device: str) -> Host:
+    """This machine as a host, as this process sees it. Raises ConvbenchError for a device that it lacks."""
+    facts = environment.describe(device)
+    free = environment.available_bytes(facts)
+    return Host("this machine", facts, environment.fingerprint(facts), free, _cores())
+
+
+def one_by_one(jobs: Iterable[Job], host: Host, measure: Callable[[Job], Record]) -> Iterator[Visit]:
+    """What ``Executor.run`` is where a host measures one job at a time; ``measure`` may raise."""
+    for job in jobs:
+        record = harness.attempt(job.case, lambda _, job=job: measure(job))  # type: ignore[misc]
+        yield job, replace(record, environment=host.fingerprint)
+
+
+@contextmanager
+def pinned(cores: Sequence[int]) -> Iterator[None]:
+    """This process and its torch threads on these cores only, where any are given; as before afterwards."""
+    if not cores or not hasattr(os, "sched_setaffinity"):
+        yield
+        return
+    before, threads = os.sched_getaffinity(0), torch.get_num_threads()
+    os.sched_setaffinity(0, cores)
+    torch.set_num_threads(min(threads, len(cores)))
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+        torch.set_num_threads(threads)
+
+
+def _cores() -> tuple[int, ...]:
+    if hasattr(os, "sched_getaffinity"):
+        return tuple(sorted(os.sched_getaffinity(0)))
+    return tuple(range(os.cpu_count() or 1))

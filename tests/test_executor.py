@@ -1,0 +1,161 @@
+"""The seam of execution: what every executor keeps, what the fake invents, and that a sweep knows nothing else."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from convbench.core import store
+from convbench.core.errors import CaseFailed, ConvbenchError, Impossible
+from convbench.core.record import Case, Choice, Clip, Parts, Protocol, Record
+from convbench.core.registry import executors
+from convbench.runs import sweep
+from convbench.runs.executor import Host, Job, pinned
+from convbench.suite import load
+
+QUICK = Protocol(max_warmup=0.02, max_time=0.05, min_samples=6, target=0.5, timeout=60)
+
+
+def case(size: int = 32, *variant: Choice) -> Case:
+    return Case(Parts(Choice("conv"), Choice("fc"), size), Clip(1, 2, 3, 8, 8), variant)
+
+
+def jobs(*sizes: int, **more) -> Iterator[Job]:
+    return (Job(case(size), QUICK, **more) for size in sizes)
+
+
+# --- Every executor ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", [plugin.name for plugin in executors])
+def test_an_executor_describes_its_hosts_and_stamps_their_records(name: str) -> None:
+    taken: list[int] = []
+
+    def offered() -> Iterator[Job]:
+        for job in jobs(8, 16, 24, metrics=("params",)):
+            taken.append(job.case.architecture.lstm_input)
+            yield job
+
+    with executors.get(name).build("cpu", [case()]) as executor:
+        (host,) = executor.hosts
+        assert host.device == "cpu"
+        assert host.available_bytes > 2**20
+        assert host.cores
+        visits = executor.run(offered())
+        job, record = next(visits)
+        assert (job.case, record.environment, record.status) == (record.case, host.fingerprint, "ok")
+        assert taken == [8], "the next job is taken when the host is free, not before"
+        assert len(list(visits)) == 2
+        assert len(list(executor.run(jobs(8, metrics=("params",))))) == 1, "it can be asked again"
+
+
+@pytest.mark.parametrize("name", ["in-process", "isolated"])
+def test_a_case_that_cannot_be_measured_is_a_record_and_the_next_is_measured(name: str) -> None:
+    wrong = Job(Case(Parts(Choice("conv"), Choice("fc"), 32), Clip(1, 2, 3, 1, 1)), QUICK, ("latency",))
+    broken = replace(wrong, case=replace(wrong.case, variant=(Choice("wild:no_such_variant"),)))
+    with executors.get(name).build("cpu", []) as executor:
+        failed, fine = (record for _, record in executor.run([broken, *jobs(8, metrics=("latency",))]))
+    assert (failed.status, fine.status) == ("failed", "ok")
+    assert "no_such_variant" in failed.failure.message
+
+
+@pytest.mark.parametrize("name", ["in-process", "isolated"])
+def test_a_job_is_pinned_to_its_cores_and_the_next_is_not(name: str) -> None:
+    core = min(os.sched_getaffinity(0))
+    with executors.get(name).build("cpu", []) as executor:
+        one, all_ = (Job(case(8), QUICK, ("latency",), cores=cores) for cores in ((core,), ()))
+        pinned_record, free_record = (record for _, record in executor.run([one, all_]))
+    assert pinned_record.conditions["threads"] == 1
+    assert free_record.status == "ok"
+    assert core in os.sched_getaffinity(0)
+
+
+def test_pinning_ends_with_its_block() -> None:
+    before = os.sched_getaffinity(0)
+    with pinned([min(before)]):
+        assert os.sched_getaffinity(0) == {min(before)}
+    assert os.sched_getaffinity(0) == before
+
+
+def test_a_case_that_needs_its_own_process_is_skipped_in_this_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("convbench.measure.machine.allocators.find_library", lambda name: f"lib{name}.so")
+    variant = Choice("allocator", (("malloc", "jemalloc"),))
+    with executors.get("in-process").build("cpu", []) as executor:
+        counted, timed = (Job(case(8, variant), QUICK, metrics) for metrics in (("params",), ("latency",)))
+        fine, skipped = (record for _, record in executor.run([counted, timed]))
+    assert (fine.status, skipped.status) == ("ok", "skipped")
+    assert skipped.failure.message.endswith("LD_PRELOAD: run it with --executor isolated")
+
+
+# --- The fake ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_fake_has_several_hosts_and_answers_in_the_order_they_finish() -> None:
+    seconds = {8: 5.0, 16: 1.0, 24: 1.0, 32: 9.0}
+
+    def answer(job: Job, host: Host) -> Record:
+        return Record(job.case, "ok", seconds=seconds[job.case.architecture.lstm_input])
+
+    fake = executors.get("fake").build("cpu", [], machines=2, answer=answer)
+    order = [job.case.architecture.lstm_input for job, _ in fake.run(jobs(8, 16, 24, 32))]
+    assert order == [16, 24, 8, 32]
+    assert [(host.name, at) for _, host, at in fake.started] == [
+        ("fake-1", 0.0), ("fake-2", 0.0), ("fake-2", 1.0), ("fake-2", 2.0),
+    ]  # fmt: skip
+    assert fake.now == 11.0
+
+
+def test_the_fake_measures_a_job_on_the_host_it_names_and_turns_errors_into_records() -> None:
+    def answer(job: Job, host: Host) -> Record:
+        raise CaseFailed("crash", f"{host.name} burnt down")
+
+    fake = executors.get("fake").build("cpu", [], machines=3, answer=answer)
+    ((_, record),) = fake.run([next(jobs(8, host="fake-3"))])
+    assert (record.failure.kind, record.failure.message) == ("crash", "fake-3 burnt down")
+
+
+def test_the_fake_invents_the_same_again_and_other_samples_for_another_visit() -> None:
+    first, again, later = (
+        next(executors.get("fake").build("cpu", []).run([Job(case(8), QUICK, visit=visit)]))[1] for visit in (0, 0, 1)
+    )
+    assert first == again != later
+
+
+# --- The sweep over the seam ------------------------------------------------------------------------------------------
+
+
+class Quiet:
+    def begins(self, case: Case) -> None: ...
+
+    def ended(self, record: Record) -> None: ...
+
+
+def test_a_sweep_takes_facts_memory_and_records_from_the_executor_alone(tmp_path: Path) -> None:
+    suite = load("smoke")
+    with executors.get("fake").build("cuda:3", suite.cases, machines=2) as fake:
+        prepared = sweep.prepare(suite, fake, sweep.Selection(), "")
+        records = sweep.measure(prepared, tmp_path, sweep.begin(prepared, tmp_path, resume=False), Quiet())
+    assert {record.case.device for record in records} == {"cuda:3"}
+    assert {record.environment for record in records} == {fake.hosts[0].fingerprint}
+    run, stored = store.load(tmp_path)
+    assert (run.environment["cpu"], run.fingerprint) == ("invented", fake.hosts[0].fingerprint)
+    assert [record.case.id for record in stored] == list(run.planned)
+    assert len({host.name for _, host, _ in fake.started}) == 2
+
+
+def test_a_case_must_fit_into_the_memory_of_the_host_that_measures() -> None:
+    suite = load("smoke")
+    with (
+        executors.get("fake").build("cpu", suite.cases, memory_bytes=2**10) as small,
+        pytest.raises(Impossible, match="GiB are available"),
+    ):
+        sweep.prepare(suite, small, sweep.Selection(), "")
+
+
+def test_an_executor_that_nobody_knows_is_one_sentence() -> None:
+    with pytest.raises(ConvbenchError, match="unknown executor 'isolatd'; did you mean 'isolated'"):
+        sweep.executor_of(load("smoke"), "cpu", "isolatd")
