@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from convbench.analysis.results import Result, result, sustained, typical
-from convbench.core import metrics
+from convbench.core import files, metrics
 from convbench.core.metric import Metric
 from convbench.core.record import STAGES, Record, Scalar
 from convbench.core.statistics import percentile
 from convbench.core.store import CSV
+from convbench.core.text import cell
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -100,10 +101,8 @@ def frame(records: Iterable[Record]) -> pd.DataFrame:
 
 
 def write_csv(directory: Path, records: Iterable[Record]) -> Path:
-    """``results.csv`` of a run directory, a row a case."""
-    path = directory / CSV
-    frame(records).to_csv(path, index=False)
-    return path
+    """``results.csv`` of a run directory, a row a case; no cell is a formula. Raises StoreError."""
+    return files.write(directory / CSV, frame(records).map(cell).to_csv(index=False))
 
 
 def _exact(record: Record) -> dict[str, Scalar]:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from xml.etree import ElementTree as xml
 
 from convbench.check import words
 from convbench.check.outcome import Outcome
 from convbench.check.verdict import verdicts
-from convbench.core.errors import StoreError
+from convbench.core.text import markdown as markdown_text
+from convbench.core.text import one_line
 
+LONGEST = 400
+"""Characters of a cell or sentence."""
 JUNIT = {"regression": "failure", "invalid": "error", "inconclusive": "skipped"}
 
 
@@ -19,17 +21,18 @@ def junit(outcome: Outcome) -> str:
     counts = {tag: str(sum(JUNIT.get(one.word) == tag for one, _ in judged)) for tag in JUNIT.values()}
     attributes = {f"{tag}s" if tag != "skipped" else tag: count for tag, count in counts.items()}
     suite = xml.Element("testsuite", attributes)
-    suite.set("name", f"convbench check {outcome.suite}")
+    suite.set("name", one_line(f"convbench check {outcome.suite}"))
     suite.set("tests", str(len(judged)))
     suite.set("time", f"{outcome.seconds:.1f}")
-    suite.set("timestamp", outcome.started)
+    suite.set("timestamp", one_line(outcome.started))
     for one, row in judged:
-        test = xml.SubElement(suite, "testcase", name=row.case, classname=f"convbench.{outcome.suite}")
-        said = "; ".join((f"ratio {row.ratio}, {row.interval}", *row.details))
+        classname = one_line(f"convbench.{outcome.suite}")
+        test = xml.SubElement(suite, "testcase", name=one_line(row.case), classname=classname)
+        said = one_line("; ".join((f"ratio {row.ratio}, {row.interval}", *row.details)))
         if tag := JUNIT.get(one.word):
-            xml.SubElement(test, tag, message=_printable(f"{one.word}: {said}"))
+            xml.SubElement(test, tag, message=f"{one.word}: {said}")
         else:
-            xml.SubElement(test, "system-out").text = _printable(said)
+            xml.SubElement(test, "system-out").text = said
     xml.indent(suite)
     return xml.tostring(suite, encoding="unicode", xml_declaration=True) + "\n"
 
@@ -39,24 +42,12 @@ def markdown(outcome: Outcome) -> str:
     rows = words.rows(outcome)
     table = ["| " + " | ".join(words.HEADINGS) + " |", "|---|--:|--:|--:|--:|--:|---|"]
     table += ["| " + " | ".join(map(_cell, row.cells)) + " |" for row in rows]
-    details = [f"- `{row.case}`: {_cell(detail)}" for row in rows for detail in row.details]
-    parts = [f"### convbench check: {words.headline(outcome)}", words.heading(outcome), "\n".join(table)]
-    return "\n\n".join([*parts, *(["\n".join(details)] if details else []), "\n".join(words.footing(outcome))]) + "\n"
-
-
-def write(text: str, path: Path, mode: str = "w") -> None:
-    """Raises StoreError where the file cannot be written."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open(mode, encoding="utf-8") as file:
-            file.write(text)
-    except OSError as error:
-        raise StoreError(f"{path}: cannot be written ({error.strerror})") from error
+    details = [f"- {_cell(row.case)}: {_cell(detail)}" for row in rows for detail in row.details]
+    heading = f"### convbench check: {words.headline(outcome)}"
+    parts = [heading, _cell(words.heading(outcome)), "\n".join(table), "\n".join(details)]
+    footing = "\n".join(f"- {_cell(line)}" for line in words.footing(outcome))
+    return "\n\n".join([*filter(None, parts), f"How it was decided:\n\n{footing}"]) + "\n"
 
 
 def _cell(text: str) -> str:
-    return _printable(text).replace("|", "\\|").replace("<", "&lt;")
-
-
-def _printable(text: str) -> str:
-    return "".join(char if char.isprintable() else " " for char in text)
+    return markdown_text(text, LONGEST)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from convbench.check.link import Settings
 from convbench.check.rule import Rule
+from convbench.core import files
 from convbench.core.record import Scalar
 
 IDENTITY = ("cpu", "gpu", "cores", "torch", "python")
@@ -22,14 +23,12 @@ def path() -> Path:
 def known(environment: Mapping[str, Scalar], settings: Settings, rule: Rule) -> float | None:
     """The relative slowdown that the rule saw in a selftest of such a machine and software; None where none was run."""
     found = _stored().get(_key(environment, settings, rule))
-    return float(found) if found is not None else None
+    return float(found) if isinstance(found, int | float) else None
 
 
 def keep(environment: Mapping[str, Scalar], settings: Settings, rule: Rule, slowdown: float) -> Path:
     stored = _stored() | {_key(environment, settings, rule): slowdown}
-    path().parent.mkdir(parents=True, exist_ok=True)
-    path().write_text(json.dumps(stored, indent=1) + "\n")
-    return path()
+    return files.write(path(), json.dumps(stored, indent=1) + "\n", "set XDG_CACHE_HOME")
 
 
 def _key(environment: Mapping[str, Scalar], settings: Settings, rule: Rule) -> str:
@@ -37,9 +36,9 @@ def _key(environment: Mapping[str, Scalar], settings: Settings, rule: Rule) -> s
     return " | ".join((*machine, f"{settings.threads} threads", settings.allocator, f"over {rule.tolerance:g}"))
 
 
-def _stored() -> dict[str, float]:
+def _stored() -> dict[str, object]:
     try:
-        found: dict[str, float] = json.loads(path().read_text())
-    except (OSError, ValueError):
+        found = json.loads(path().read_text())
+    except (OSError, ValueError, RecursionError):
         return {}
-    return found
+    return found if isinstance(found, dict) else {}

@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from convbench.core.errors import StoreError
+
 
 def machine() -> Path:
     """The lock of this machine: two checks at once would measure each other."""
@@ -46,11 +48,17 @@ def is_held(path: Path) -> bool:
 
 
 def _open(path: Path) -> int:
-    """The file, also where another user made it: it can be locked without being written."""
+    """The file, also where another user made it: it can be locked without being written.
+
+    Never what a symbolic link leads to: the folder may be everybody's. Raises StoreError where it cannot be had.
+    """
     try:
-        return os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-    except PermissionError:
-        return os.open(path, os.O_RDONLY)
+        try:
+            return os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+        except PermissionError:
+            return os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+    except OSError as error:
+        raise StoreError(f"{path}: cannot be used as a lock ({error.strerror}): remove it") from error
 
 
 def _sign(descriptor: int) -> None:

@@ -17,6 +17,7 @@ from pydantic import TypeAdapter, ValidationError
 from convbench.check.decision import repeats
 from convbench.check.link import Settings
 from convbench.check.rule import Rule
+from convbench.core import files, store
 from convbench.core.errors import StoreError
 from convbench.core.record import Scalar
 
@@ -126,12 +127,7 @@ def _outcomes() -> TypeAdapter[Outcome]:
 
 def write(outcome: Outcome, path: Path) -> Path:
     """The outcome as JSON. Raises StoreError where it cannot be written."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(_outcomes().dump_json(outcome) + b"\n")
-    except OSError as error:
-        raise StoreError(f"{path}: cannot be written ({error.strerror}): choose another place with --json") from error
-    return path
+    return files.write(path, store.as_json(_outcomes(), outcome), "choose another place with --json")
 
 
 def read(path: Path) -> Outcome:

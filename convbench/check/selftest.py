@@ -23,6 +23,7 @@ from convbench.check.pairs import Arm, Planned
 from convbench.check.rule import Rule
 from convbench.check.sides import Side
 from convbench.check.verdict import verdict
+from convbench.core import files
 from convbench.core.errors import Refused
 from convbench.core.record import Scalar
 
@@ -131,10 +132,8 @@ def told(found: Iterable[Figure]) -> Iterator[str]:
 
 def append(trials: Iterable[Trial], path: Path) -> Iterator[Trial]:
     """Pass trials on, each written down as it comes."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     for trial in trials:
-        with path.open("a") as file:
-            file.write(json.dumps(asdict(trial)) + "\n")
+        files.append(path, json.dumps(asdict(trial)) + "\n", "choose another place with --out")
         yield trial
 
 

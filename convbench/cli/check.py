@@ -153,15 +153,16 @@ def watcher() -> Watcher:
 
 
 def _keep(outcome: Outcome, as_json: Path, junit: Path | None, summary: Path | None) -> None:
-    from convbench.check import files
+    from convbench.check import files as ci
     from convbench.check import outcome as outcomes
+    from convbench.core import files
 
     outcomes.write(outcome, as_json)
     if junit:
-        files.write(files.junit(outcome), junit)
+        files.write(junit, ci.junit(outcome))
     asked = summary or (Path(os.environ["GITHUB_STEP_SUMMARY"]) if "GITHUB_STEP_SUMMARY" in os.environ else None)
     if asked:
-        files.write(files.markdown(outcome), asked, "a")
+        files.append(asked, ci.markdown(outcome))
     print(f"replay with: convbench replay {as_json}", file=sys.stderr)
 
 

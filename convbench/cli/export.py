@@ -19,8 +19,7 @@ def export(
     out: Annotated[Path | None, typer.Option(help="The file to write [default: standard output].")] = None,
 ) -> None:
     """Write a run as JSON that pytest-benchmark, github-action-benchmark or Bencher reads."""
-    from convbench.check.files import write
-    from convbench.core import store
+    from convbench.core import files, store
     from convbench.core.registry import did_you_mean
     from convbench.report.export import FORMATS
 
@@ -30,4 +29,4 @@ def export(
     if out is None:
         print(text)
     else:
-        write(text + "\n", out)
+        files.write(out, text + "\n")

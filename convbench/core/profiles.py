@@ -3,18 +3,55 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+from pydantic import BaseModel, Field, ValidationError
+
+from convbench.core import files
 from convbench.core.errors import ConvbenchError
 
 PROFILES, SUMMARY, TRACE = "profiles", "profile.json", ".pt.trace.json.gz"
 LONGEST_NAME = 80
+MOST_BYTES = 2**24
+"""Of a summary; ours have some 100 KB."""
+
+
+Count = Annotated[int, Field(ge=0)]
+Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class _Operator(BaseModel):
+    name: str
+    stage: str
+    phase: str
+    calls: Count
+    self_s: Seconds
+    total_s: Seconds
+    device_s: Seconds
+    self_bytes: int
+
+
+class _Memory(BaseModel):
+    peak_bytes: Count
+    at_peak: list[tuple[str, str, int]]
+    timeline: Annotated[list[tuple[Seconds, int]], Field(min_length=1)]
+
+
+class _Summary(BaseModel):
+    """``profile.json``: sums over ``steps`` calls, and the memory of one more."""
+
+    case: Annotated[str, Field(pattern=r"^[^/]+(/[^/]+){2,}$")]
+    eager: str
+    trace: str
+    steps: Annotated[int, Field(ge=1)]
+    step_s: Annotated[list[Seconds], Field(min_length=1)]
+    operators: list[_Operator]
+    memory: _Memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +77,14 @@ def summary(directory: Path) -> dict[str, Any]:
     """``profile.json`` of a case. Raises ConvbenchError where it cannot be read."""
     path = directory / SUMMARY
     try:
-        read = json.loads(path.read_text())
+        return _Summary.model_validate_json(files.read(path, MOST_BYTES)).model_dump()
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        reason = f"{where + ': ' if where else ''}{first['msg']}"
+        raise ConvbenchError(f"{path}: no profile of convbench ({reason}): profile the case again") from error
     except (OSError, ValueError) as error:
         raise ConvbenchError(f"{path}: cannot be read ({error}): profile the case again") from error
-    if not isinstance(read, dict) or "case" not in read:
-        raise ConvbenchError(f"{path}: no profile of convbench: profile the case again")
-    return read
 
 
 def profiles_of(run: Path) -> Iterator[Place]:

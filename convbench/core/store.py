@@ -1,29 +1,31 @@
 """Record <-> JSON lines: a run is a directory that is appended to, resumed and merged; files are the only truth.
 
-A line is on disk before the next case starts. A line that a killed process left unfinished is dropped; any other damage
-is said with its place.
+A line is on disk before the next case starts, whole or not at all. A line that a killed process left unfinished is
+dropped; any other damage is said with its place. What stands in a directory is set aside, never overwritten.
 """
 
 from __future__ import annotations
 
 import fcntl
 import os
+import re
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import fields, replace
 from functools import cache
-from itertools import chain
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from convbench.core import metrics
+from convbench.core import files, metrics
 from convbench.core.errors import StoreError
 from convbench.core.metric import Metric
 from convbench.core.record import SCHEMA_VERSION, Record, Run
 
 RUN, RESULTS, CSV, LOCK = "run.json", "results.jsonl", "results.csv", ".lock"
+REMEDY = "choose another place with --out"
 Stored = tuple[Run, list[Record]]
 WORDS = {field.name for field in fields(Metric)} - {"name", "unit", "better"}
 
@@ -39,35 +41,38 @@ def _records() -> TypeAdapter[Record]:
 
 
 def exists(directory: Path) -> bool:
-    return (directory / RUN).exists()
+    """Whether a run was begun there: it has a description that is not empty."""
+    try:
+        return (directory / RUN).stat().st_size > 0
+    except (OSError, ValueError):
+        return False
 
 
-def start(directory: Path, run: Run) -> None:
-    """Write ``run.json`` of a new run; a run that is already there is set aside under ``previous/``, never overwritten.
+def start(directory: Path, run: Run, records: Iterable[Record] = ()) -> None:
+    """Write a new run, with the records that it has already.
 
-    Raises StoreError where the directory cannot be written.
+    Whatever a run left there is set aside under ``previous/``, never overwritten. Raises StoreError where the directory
+    cannot be written.
     """
     try:
         directory.mkdir(parents=True, exist_ok=True)
         _set_aside(directory)
-        (directory / RUN).write_bytes(_runs().dump_json(run, indent=1) + b"\n")
-        (directory / RESULTS).touch()
-    except OSError as error:
-        raise _unwritable(directory, error) from error
+    except (OSError, ValueError) as error:
+        raise files.unwritable(directory, error, REMEDY) from error
+    lines = b"".join(map(_line, records))
+    files.write(directory / RESULTS, lines, REMEDY)
+    files.write(directory / RUN, as_json(_runs(), run, indent=1), REMEDY)
 
 
 def append(directory: Path, record: Record) -> None:
-    """One more line, in one write, forced to disk."""
-    line = _records().dump_json(record, exclude=_known_words(record)) + b"\n"
-    with (directory / RESULTS).open("ab", buffering=0) as file:
-        file.write(line)
-        os.fsync(file.fileno())
+    """One more line, forced to disk, whole or not at all. Raises StoreError."""
+    files.append(directory / RESULTS, _line(record), "what was measured before is whole: add --resume")
 
 
 def load(path: Path) -> Stored:
     """A run from its directory or any file in it. Raises StoreError naming the file and line that cannot be read."""
     directory = path if path.is_dir() else path.parent
-    if not exists(directory):
+    if not (directory / RUN).exists():
         raise StoreError(f"{path}: not a run: there is no {RUN} in {directory}")
     return read_run(directory), list(_read_records(directory / RESULTS))
 
@@ -129,9 +134,9 @@ def locked(directory: Path) -> Iterator[None]:
     """
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        file = (directory / LOCK).open("w")
-    except OSError as error:
-        raise _unwritable(directory, error) from error
+        file = os.fdopen(os.open(directory / LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666), "r+")
+    except (OSError, ValueError) as error:
+        raise files.unwritable(directory, error, REMEDY) from error
     with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -151,9 +156,11 @@ def _known_words(record: Record) -> dict[str, Any]:
 
 
 def _read_records(path: Path) -> Iterator[Record]:
-    if not path.exists():
-        return
-    for number, line in enumerate(path.read_bytes().splitlines(keepends=True), start=1):
+    try:
+        lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
+    except OSError as error:
+        raise StoreError(f"{path}: cannot be read ({error.strerror})") from error
+    for number, line in enumerate(lines, start=1):
         if not line.endswith(b"\n"):
             return
         try:
@@ -163,18 +170,51 @@ def _read_records(path: Path) -> Iterator[Record]:
 
 
 def _set_aside(directory: Path) -> None:
-    if not exists(directory):
+    """Move what a run left there into a folder of its own; a run is known by any of its files, whole or damaged."""
+    files_there = [name for name in (RUN, RESULTS, CSV, "index.html", "profiles") if (directory / name).exists()]
+    if not {RUN, RESULTS} & set(files_there):
         return
-    started = read_run(directory).started.replace(":", "").replace("+0000", "Z")
-    kept = directory / "previous" / (started or "unknown")
-    kept.mkdir(parents=True, exist_ok=True)
-    for name in (RUN, RESULTS, CSV, "index.html", "profiles"):
-        if (directory / name).exists():
-            (directory / name).replace(kept / name)
+    place = _free(directory / "previous", _started(directory))
+    place.mkdir(parents=True)
+    for name in files_there:
+        (directory / name).replace(place / name)
 
 
-def _unwritable(directory: Path, error: OSError) -> StoreError:
-    return StoreError(f"{directory}: cannot be written ({error.strerror}): choose another place with --out")
+def _started(directory: Path) -> str:
+    """When the run there began, as the name of a folder."""
+    with suppress(StoreError):
+        return re.sub(r"[^0-9TZ-]", "", read_run(directory).started.replace("+00:00", "Z"))[:40] or "unknown"
+    return "unknown"
+
+
+def _free(folder: Path, name: str) -> Path:
+    """A place that nothing stands at: runs that began in the same second are told apart by a number."""
+    numbered = chain([name], (f"{name}-{number}" for number in count(2)))
+    return next(place for place in map(folder.joinpath, numbered) if not place.exists())
+
+
+def _line(record: Record) -> bytes:
+    return as_json(_records(), record, exclude=_known_words(record))
+
+
+def as_json(kind: TypeAdapter[Any], value: Any, **options: Any) -> bytes:
+    """A noun as a line of JSON. Lone surrogates, which UTF-8 cannot hold, become their escapes."""
+    try:
+        return kind.dump_json(value, **options) + b"\n"
+    except ValueError:
+        storable = kind.validate_python(_storable(kind.dump_python(value)))
+        return kind.dump_json(storable, **options) + b"\n"
+
+
+def _storable(value: Any) -> Any:
+    match value:
+        case str():
+            return files.encoded(value).decode()
+        case dict():
+            return {_storable(key): _storable(item) for key, item in value.items()}
+        case list() | tuple():
+            return [_storable(item) for item in value]
+    return value
 
 
 def _reason(error: ValidationError) -> str:

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch.profiler import profile, schedule
 
-from convbench.core import metrics, profiles
+from convbench.core import files, metrics, profiles
 from convbench.core.errors import ConvbenchError
 from convbench.core.record import STAGES, Finding, Protocol, Reading
 from convbench.measure.memory import allocations
@@ -70,7 +70,7 @@ class Capture:
         for old in directory.glob(f"*{profiles.TRACE}"):
             if old != path:
                 old.unlink()
-        (directory / profiles.SUMMARY).write_text(json.dumps(_summary(subject, taken, path.name)))
+        files.write(directory / profiles.SUMMARY, json.dumps(_summary(subject, taken, path.name)))
         yield Reading(metrics.TRACE_STEPS, (steps,))
         yield Reading(metrics.TRACE_EXPECTED, (expected * steps,))
         yield Reading(metrics.TRACE_BYTES, (written,))

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import gzip
 import json
+import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from convbench.core import files
 from convbench.core.errors import ConvbenchError
 
 OPERATOR, ANNOTATION, MEMORY = "cpu_op", "user_annotation", "cpu_instant_event"
+SMALL = 2**24
+MOST_BYTES = 2**31
+"""Of a trace that is handed on, unpacked."""
 KERNELS = ("kernel", "gpu_memcpy", "gpu_memset")
 
 
@@ -34,21 +39,47 @@ class Event:
 def read(path: Path) -> dict[str, Any]:
     """The file as it is. Raises ConvbenchError where it cannot be read, is cut off, or is no trace."""
     try:
-        content = path.read_bytes()
-        found = json.loads(gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content)
+        found = json.loads(files.read(path))
     except OSError as error:
         raise ConvbenchError(f"{path}: cannot be read ({error.strerror or error})") from error
-    except (EOFError, ValueError, gzip.zlib.error) as error:  # type: ignore[attr-defined]
+    except (ValueError, RecursionError) as error:
         raise ConvbenchError(f"{path}: damaged or cut off ({error}): profile the case again") from error
     if not isinstance(found, dict) or not isinstance(found.get("traceEvents"), list):
         raise ConvbenchError(f"{path}: no trace of torch.profiler: it has no traceEvents")
     return found
 
 
+def refuse_broken(path: Path) -> None:
+    """Raises ConvbenchError where the file cannot be read, is cut off, or is no trace; a large one is never held."""
+    try:
+        ends, marked, total = _scanned(path)
+    except OSError as error:
+        raise ConvbenchError(f"{path}: cannot be read ({error.strerror or error})") from error
+    except (EOFError, ValueError, zlib.error) as error:
+        raise ConvbenchError(f"{path}: damaged or cut off ({error}): profile the case again") from error
+    if total <= SMALL:
+        read(path)
+    elif ends != b"{}" or not marked:
+        raise ConvbenchError(f"{path}: no trace of torch.profiler: it has no traceEvents")
+
+
+def _scanned(path: Path) -> tuple[bytes, bool, int]:
+    """The first and the last character that is no space, whether the events' key is between them, and the bytes."""
+    first, last, marked, tail, total = b"", b"", False, b"", 0
+    for chunk in files.chunks(path):
+        total += len(chunk)
+        if total > MOST_BYTES:
+            raise ValueError(f"it unpacks to more than {MOST_BYTES / 2**30:g} GiB")
+        marked = marked or b'"traceEvents"' in tail + chunk
+        tail, stripped = chunk[-16:], chunk.strip()
+        first, last = first or stripped[:1], stripped[-1:] or last
+    return first + last, marked, total
+
+
 def write(path: Path, trace: dict[str, Any]) -> int:
     """Write a trace gzipped; returns its bytes on disk. The same trace gives the same bytes."""
     content = json.dumps(trace, separators=(",", ":")).encode()
-    path.write_bytes(gzip.compress(content, mtime=0))
+    files.write(path, gzip.compress(content, mtime=0))
     return path.stat().st_size
 
 

@@ -18,6 +18,8 @@ from matplotlib.lines import Line2D
 from matplotlib.markers import MarkerStyle
 from matplotlib.transforms import Affine2D
 
+from convbench.core.text import cut, one_line
+
 TEXT, MUTED, GRID, PAPER = "#1c2128", "#5b6472", "#e2e6eb", "#fefefe"
 ACCENT = "#8a2be3"
 HUES = ("#0068a8", "#b85400", "#007d5a", "#b0507f", "#8a6d00", "#2887bd", "#c9372d", "#59606b")
@@ -124,5 +126,4 @@ def marker_path(marker: str, area: float) -> str:
 
 def short(name: str, length: int = 28) -> str:
     """A name as a figure can carry it: printable, on one line, at most ``length`` characters."""
-    text = "".join(char if char.isprintable() else "�" for char in name)
-    return text if len(text) <= length else f"{text[: length - 1]}…"
+    return cut(one_line(name), length)

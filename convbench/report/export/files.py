@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import Iterable, Sequence
 from itertools import chain
 from pathlib import Path
 
 from convbench.analysis.results import results
-from convbench.core.errors import ConvbenchError, StoreError
+from convbench.core import files
+from convbench.core.errors import ConvbenchError
 from convbench.core.record import Record, Run
 from convbench.core.registry import figures
+from convbench.core.text import markdown as plain
 from convbench.report.drawing import Drawing
 from convbench.report.drawing.style import add_legend, save
 from convbench.report.page.view import view
@@ -30,19 +33,15 @@ def write_figures(run: Run, records: Sequence[Record], directory: Path, format: 
         raise ConvbenchError(f"unknown figure format {format!r}; known: {', '.join(FORMATS)}")
     found = results(records)
     drawings = chain.from_iterable(plugin.build(found) for plugin in figures)
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        return [_write(one, directory / f"{run_stem(run)}{one.name}.{format}", format) for one in drawings]
-    except OSError as error:
-        raise StoreError(f"{directory}: figures cannot be written ({error.strerror}); choose another place") from error
+    return [_write(drawing, directory / f"{run_stem(run)}{drawing.name}.{format}", format) for drawing in drawings]
 
 
 def markdown(run: Run, records: Sequence[Record]) -> str:
     """The answer, the ranking, the variants and what failed, in GitHub's markdown, at most ``BUDGET`` characters."""
     seen = view(run, results(records))
     text = "\n\n".join(filter(None, (
-        f"## convbench: {_text(run.name)}",
-        f"**{_text(seen['lead'], 400)}** " + " ".join(_text(one, 400) for one in seen["sentences"]),
+        f"## convbench: {plain(run.name)}",
+        f"**{plain(seen['lead'], 400)}** " + " ".join(plain(one, 400) for one in seen["sentences"]),
         _table("Each reducer at its fastest",
                ("Reducer", "LSTM input", "Variant", "Latency [95 %]", "×", "Parameters", "FLOPs"),
                ([one[key] for key in ("reducer", "lstm_input", "variant", "latency", "factor", "params", "flops")]
@@ -55,7 +54,7 @@ def markdown(run: Run, records: Sequence[Record]) -> str:
                ([one[key] for key in ("variant", "place", "models", "speedup", "range", "pays")]
                 for one in seen["variants"][:20])),
         _failures([*seen["failures"], *seen["skipped"]]),
-        f"<sub>{_text(' · '.join(value for value in seen['environment'].values() if value != '–'), 300)}</sub>",
+        f"<sub>{plain(' · '.join(value for value in seen['environment'].values() if value != '–'), 300)}</sub>",
     )))  # fmt: skip
     return text if len(text) <= BUDGET else f"{text[: BUDGET - 40]}\n\n… cut at {BUDGET:,} characters\n"
 
@@ -68,12 +67,13 @@ def run_stem(run: Run) -> str:
 
 def _write(drawing: Drawing, path: Path, format: str) -> Path:
     add_legend(drawing.figure, drawing.series)
-    save(drawing.figure, path, format, bbox_inches="tight", dpi=DPI)
-    return path
+    drawn = io.BytesIO()
+    save(drawing.figure, drawn, format, bbox_inches="tight", dpi=DPI)
+    return files.write(path, drawn.getvalue())
 
 
 def _table(title: str, heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [f"| {' | '.join(_text(cell) for cell in row)} |" for row in rows]
+    lines = [f"| {' | '.join(plain(cell) for cell in row)} |" for row in rows]
     rule = f"|{'---|' * len(heads)}"
     return "\n".join((f"### {title}", "", f"| {' | '.join(heads)} |", rule, *lines)) if lines else ""
 
@@ -81,15 +81,7 @@ def _table(title: str, heads: Sequence[str], rows: Iterable[Sequence[str]]) -> s
 def _failures(several: Sequence[dict[str, str]]) -> str:
     if not several:
         return ""
-    lines = [f"- {_text(one['case'], 200)}: {_text(one['reason'], 300)}" for one in several[:50]]
+    lines = [f"- {plain(one['case'], 200)}: {plain(one['reason'], 300)}" for one in several[:50]]
     more = f"\n- and {len(several) - 50:,} more" if len(several) > 50 else ""
     head = f"<details><summary>{len(several):,} without a result</summary>\n\n"
     return f"{head}{chr(10).join(lines)}{more}\n\n</details>"
-
-
-def _text(value: str, length: int = 120) -> str:
-    """The value as plain text in markdown: nothing in it formats, links, mentions or breaks a table."""
-    line = "".join(char if char.isprintable() else " " for char in value)
-    line = line if len(line) <= length else f"{line[: length - 1]}…"
-    entities = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "|": "&#124;", "@": "&#64;"}
-    return "".join(entities.get(char, f"\\{char}" if char in "\\`*_[]~#" else char) for char in line)

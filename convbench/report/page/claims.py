@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from convbench.analysis.claims.claim import Claim, Number, tally
-from convbench.core.errors import StoreError
+from convbench.core import files
 from convbench.core.record import Run
 from convbench.report.page.claims_chart import draw
 from convbench.report.page.page import figure, put, render
@@ -70,11 +70,7 @@ def _finite(value: object) -> bool:
 
 def _data(claims: Sequence[Claim], made: Made, path: Path) -> Path:
     data = {"tally": tally(claims), "made_with": _facts(made), "claims": [plain(one) for one in claims]}
-    try:
-        path.write_text(json.dumps(data, indent=1, ensure_ascii=False, allow_nan=False) + "\n", "utf-8")
-    except OSError as error:
-        raise StoreError(f"{path}: cannot be written ({error.strerror}); choose another place with --out") from error
-    return path
+    return files.write(path, json.dumps(data, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def _shown(one: Claim) -> dict[str, Any]:

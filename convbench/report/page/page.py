@@ -7,7 +7,7 @@ import hashlib
 import re
 from collections.abc import Sequence
 from functools import cache
-from importlib.resources import files
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from convbench.analysis.results import Result, costs, results
-from convbench.core.errors import StoreError
+from convbench.core import files
 from convbench.core.record import Record, Run
 from convbench.core.registry import figures
 from convbench.report.drawing import Axes, Drawing
@@ -49,13 +49,8 @@ def render(template: str, data: dict[str, Any], **values: Any) -> str:
 
 
 def put(path: Path, text: str) -> Path:
-    """Write a page; what no encoding can say (a lone surrogate) becomes a question mark."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(text.encode("utf-8", "replace"))
-    except OSError as error:
-        raise StoreError(f"{path}: the report cannot be written ({error.strerror}); choose another place") from error
-    return path
+    """Write a page whole. Raises StoreError."""
+    return files.write(path, text)
 
 
 ORDER = (
@@ -150,7 +145,7 @@ def _environment() -> Environment:
 
 @cache
 def _asset(name: str) -> str:
-    return (files("convbench.report.page") / "assets" / name).read_text("utf-8")
+    return (resources.files("convbench.report.page") / "assets" / name).read_text("utf-8")
 
 
 def _digest(source: str) -> str:

@@ -23,6 +23,7 @@ from convbench.analysis.results import (
 from convbench.core import metrics
 from convbench.core.metric import Metric
 from convbench.core.record import Parts, Record
+from convbench.core.text import one_line
 from convbench.report.words import units
 from convbench.report.words.findings import failure
 from convbench.report.words.names import reducer
@@ -110,10 +111,10 @@ def line(record: Record) -> str:
     """One finished case in one plain line, whatever its names hold."""
     one = result(record)
     if record.status != "ok":
-        return _plain(f"{record.status:<7} {record.case.id}  {failure(record.failure)}")
+        return one_line(f"{record.status:<7} {record.case.id}  {failure(record.failure)}")
     notes = f"  ({', '.join(finding.code for finding in record.findings)})" if record.findings else ""
     said = _tried(record) if record.case.trial else _cost(one)
-    return _plain(f"ok      {record.case.id}  {said}{notes}")
+    return one_line(f"ok      {record.case.id}  {said}{notes}")
 
 
 def _cost(one: Result) -> str:
@@ -154,7 +155,7 @@ def _table(group: Group, members: Sequence[Result], width: int) -> Table:
     fastest = timed[0].latency
     factors = [one.latency.median / fastest.median if one.latency and fastest else None for one in timed[:ROWS]]
     cells = {
-        column: [_plain(column.text(one, factor)) for one, factor in zip(timed, factors, strict=False)]
+        column: [one_line(column.text(one, factor)) for one, factor in zip(timed, factors, strict=False)]
         for column in _columns(members)
     }
     shown = _shown(cells, width)
@@ -178,8 +179,3 @@ def _shown(cells: Cells, width: int) -> Cells:
 
 def _width(texts: Sequence[str], column: Column) -> int:
     return max(map(cell_len, (column.heading, *texts))) + 2
-
-
-def _plain(text: str) -> str:
-    """The text on one line, without characters that a terminal would act on."""
-    return "".join(char if char.isprintable() else "�" for char in text)

@@ -54,7 +54,7 @@ def server(path: Path, port: int) -> Iterator[tuple[ThreadingHTTPServer, str]]:
 
     Raises ConvbenchError for a trace that cannot be read, or a port that cannot be had.
     """
-    trace.read(path)
+    trace.refuse_broken(path)
     try:
         serving = ThreadingHTTPServer((LOOPBACK, port), partial(_Handler, path))
     except OSError as error:
@@ -77,6 +77,9 @@ class _Handler(BaseHTTPRequestHandler):
         super().__init__(*args)  # type: ignore[arg-type]
 
     def do_GET(self) -> None:
+        if not self._is_ours():
+            self.send_error(HTTPStatus.MISDIRECTED_REQUEST)
+            return
         match self.path:
             case "/":
                 self._answer(page(self.file.name).encode(), "text/html; charset=utf-8")
@@ -84,6 +87,11 @@ class _Handler(BaseHTTPRequestHandler):
                 self._answer(self.file.read_bytes(), "application/octet-stream")
             case _:
                 self.send_error(HTTPStatus.NOT_FOUND)
+
+    def _is_ours(self) -> bool:
+        """Whether the browser asked for this very address: a foreign name that resolves to loopback is an attack."""
+        port = self.connection.getsockname()[1]
+        return self.headers.get("Host", "") in {f"{name}:{port}" for name in (LOOPBACK, "localhost")}
 
     def _answer(self, content: bytes, kind: str) -> None:
         self.send_response(HTTPStatus.OK)

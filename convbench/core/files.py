@@ -1,0 +1,159 @@
+"""Files that are whole or not there: written beside their place, forced to disk and renamed; and bounded reading.
+
+A full disk, a read-only folder or a killed process leaves what stood there before. Lone surrogates, which a file name
+can put into a message, are written as their escapes.
+"""
+
+from __future__ import annotations
+
+import gzip
+import os
+import stat
+import time
+import zlib
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from convbench.core.errors import StoreError
+
+ELSEWHERE = "choose another place"
+MOST_BYTES = 2**28
+"""Of a file that is read whole, unpacked: a trace of a long call has tens of MB."""
+ABANDONED = 600.0
+"""Seconds after which a file that was never renamed belongs to a writer that was killed."""
+CHUNK = 2**20
+GZIP = b"\x1f\x8b"
+
+
+def encoded(text: str) -> bytes:
+    """The text in UTF-8, with lone surrogates as their escapes."""
+    return text.encode("utf-8", "backslashreplace")
+
+
+def write(path: Path, content: str | bytes, remedy: str = ELSEWHERE) -> Path:
+    """Put a file at ``path``, its folder made where it is missing: the whole content, or what stood there before.
+
+    A device or pipe, such as ``/dev/stdout``, is written to. Raises StoreError, which ends with ``remedy``.
+    """
+    data = encoded(content) if isinstance(content, str) else content
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if _is_special(path):
+            _write_all(path, data, os.O_WRONLY)
+        else:
+            _replace(path.resolve(), data)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise unwritable(path, error, remedy) from error
+    return path
+
+
+def append(path: Path, content: str | bytes, remedy: str = ELSEWHERE) -> None:
+    """Add to a file, made where it is missing, all of the content or nothing of it. Raises StoreError."""
+    data = encoded(content) if isinstance(content, str) else content
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _write_all(path, data, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    except (OSError, ValueError) as error:
+        raise unwritable(path, error, remedy) from error
+
+
+def read(path: Path, most: int = MOST_BYTES) -> bytes:
+    """A file whole, unpacked where it is gzipped.
+
+    Raises OSError where it cannot be read, ValueError where it is damaged, cut off, or unpacks to more than ``most``.
+    """
+    content = bytearray()
+    try:
+        for chunk in chunks(path):
+            content += chunk
+            if len(content) > most:
+                raise ValueError(f"it holds more than {most / 2**20:,.0f} MiB")
+    except (EOFError, zlib.error) as error:
+        raise ValueError(str(error)) from error
+    return bytes(content)
+
+
+def chunks(path: Path) -> Iterator[bytes]:
+    """A file piece by piece, unpacked where it is gzipped. Raises OSError, EOFError and zlib.error."""
+    with path.open("rb") as file:
+        packed = file.read(len(GZIP)) == GZIP
+        file.seek(0)
+        stream = gzip.GzipFile(fileobj=file) if packed else file
+        while chunk := stream.read(CHUNK):
+            yield chunk
+
+
+def unwritable(path: Path, error: Exception, remedy: str = ELSEWHERE) -> StoreError:
+    """Why a place cannot be written, and what to do."""
+    reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+    return StoreError(f"{path}: cannot be written ({reason}): {remedy}")
+
+
+def _is_special(path: Path) -> bool:
+    """Whether something stands there that cannot be renamed over: a device, a pipe, a socket."""
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
+
+
+def _replace(path: Path, data: bytes) -> None:
+    stem = f".{zlib.crc32(os.fsencode(path.name)):08x}-"
+    beside = path.parent / f"{stem}{os.getpid()}.part"
+    try:
+        _write_all(beside, data, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_NOFOLLOW", 0))
+        if path.is_file():
+            beside.chmod(path.stat().st_mode & 0o777)
+        beside.replace(path)
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise
+    sync(path.parent)
+    _collect(path.parent, stem)
+
+
+def _collect(folder: Path, stem: str) -> None:
+    """Remove what writers that were killed have left beside the file."""
+    for part in folder.glob(f"{stem}*.part"):
+        with suppress(OSError):
+            if time.time() - part.stat().st_mtime > ABANDONED:
+                part.unlink()
+
+
+def sync(folder: Path) -> None:
+    """Force the names in a folder to disk, where the system can do that."""
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _write_all(path: Path, data: bytes, flags: int) -> None:
+    """All of the data, forced to disk, or a file as long as before.
+
+    A disk that fills up takes a part of the data, and says so with the rest only.
+    """
+    descriptor = os.open(path, flags | getattr(os, "O_BINARY", 0), 0o666)
+    try:
+        whole = stat.S_ISREG(os.fstat(descriptor).st_mode)
+        before = os.lseek(descriptor, 0, os.SEEK_END) if whole else 0
+        try:
+            _write_rest(descriptor, data)
+            if whole:
+                os.fsync(descriptor)
+        except OSError:
+            if whole:
+                os.ftruncate(descriptor, before)
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def _write_rest(descriptor: int, data: bytes) -> None:
+    rest = memoryview(data)
+    while rest:
+        rest = rest[os.write(descriptor, rest) :]

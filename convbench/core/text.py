@@ -1,0 +1,53 @@
+"""Text that came from elsewhere, such as names, messages of exceptions and stored runs, made safe for where it goes.
+
+What a terminal, a log, a Markdown page or a spreadsheet acts on is taken out: escape sequences, NUL, characters that
+turn the direction of writing, lone surrogates, formulas.
+"""
+
+from __future__ import annotations
+
+import re
+
+HIDDEN = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff\ufeff\ufff0-\ufffb]"
+)
+"""Control, format and surrogate characters other than tab and line feed: none of them has a shape of its own."""
+REPLACEMENT = "�"
+FORMULA = re.compile(r"[=+\-@\t\r\n]")
+MARKDOWN = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "|": "&#124;", "@": "&#64;"}
+FORMATTING = "\\`*_[]~#"
+
+
+def plain(text: str) -> str:
+    """The text without characters that a terminal would act on; its lines stay."""
+    return HIDDEN.sub(REPLACEMENT, text)
+
+
+def one_line(text: str) -> str:
+    """The text on one line, without characters that a terminal would act on."""
+    return "".join(char if char.isprintable() else REPLACEMENT for char in text)
+
+
+def cut(text: str, length: int) -> str:
+    """At most so many characters, with an ellipsis in the place of the rest."""
+    return text if len(text) <= length else f"{text[: length - 1]}…"
+
+
+def markdown(text: str, length: int = 120) -> str:
+    """The text as plain text in GitHub's markdown: nothing in it formats, links, mentions or breaks a table."""
+    line = cut("".join(char if char.isprintable() else " " for char in text), length)
+    return "".join(MARKDOWN.get(char, f"\\{char}" if char in FORMATTING else char) for char in line)
+
+
+def cell(value: object) -> object:
+    """A value for a CSV: text that a spreadsheet would run as a formula begins with an apostrophe.
+
+    A number written as text, such as ``-1.5``, is none.
+    """
+    if not isinstance(value, str) or not FORMULA.match(value):
+        return value
+    try:
+        float(value)
+    except ValueError:
+        return f"'{value}"
+    return value
