@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from convbench.cli.app import app
+from convbench.cli.terminal import console
 from convbench.core.errors import ConvbenchError
 
 if TYPE_CHECKING:
@@ -73,11 +74,9 @@ def advise(
 
         print(json.dumps([plain(one) for one in found], indent=1))
     else:
-        from rich.console import Console
-
         from convbench.report.terminal.advice import Advised
 
-        Console(highlight=False).print(Advised(found, compared))
+        console(wide=False, highlight=False).print(Advised(found, compared))
     raise typer.Exit(ADVISED if all(one.pick for one in found) else ABSTAINED)
 
 

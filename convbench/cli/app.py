@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import sys
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import Annotated
 
 import typer
 
 from convbench import __version__
-from convbench.core.errors import ConvbenchError, Interrupted
-
-if TYPE_CHECKING:
-    from rich.console import Console
 
 MEASURED, INCOMPLETE = 0, 5
-LOG_WIDTH = 160
 
 app = typer.Typer(
     name="convbench",
@@ -47,15 +42,15 @@ Runs = Annotated[list[Path], typer.Argument(help="Run directories.")]
 
 def main() -> None:
     """Entry point: a user's mistake ends in one message and its exit code, never in a traceback."""
-    try:
-        app(standalone_mode=True)
-    except ConvbenchError as error:
-        _fail(str(error), error.exit_code)
-    except KeyboardInterrupt:
-        _fail("interrupted", Interrupted.exit_code)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(INCOMPLETE)
+    from convbench.cli import ending, terminal
+
+    with terminal.guarded() as out:
+        code = ending.code_of(partial(app, standalone_mode=False))
+        out.flush()
+        if problem := terminal.not_written(out):
+            print(f"convbench: {problem}", file=sys.stderr)
+            code = code or ending.UNWRITTEN
+    sys.exit(code)
 
 
 @app.callback(invoke_without_command=True)
@@ -84,19 +79,6 @@ def _bring(modules: list[str]) -> None:
     for broken in installed.broken():
         if any(module in broken.reason for module in modules):
             raise ConvbenchError(broken.sentence)
-
-
-def _fail(message: str, code: int) -> NoReturn:
-    print(f"convbench: {message}", file=sys.stderr)
-    sys.exit(code)
-
-
-def console() -> Console:
-    """Standard output, with room for a table where it is a file or the log of a CI system."""
-    from rich.console import Console
-
-    made = Console()
-    return made if made.is_terminal or "COLUMNS" in os.environ else Console(width=LOG_WIDTH)
 
 
 def import_from_here(suite: str) -> None:

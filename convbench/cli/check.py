@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from convbench.cli.app import Only, Overrides, Skip, Source, app, console
+from convbench.cli.app import Only, Overrides, Skip, Source, app
+from convbench.cli.terminal import console
 from convbench.core.errors import ConvbenchError
 
 if TYPE_CHECKING:

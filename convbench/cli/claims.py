@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from convbench.cli.app import app
+from convbench.cli.terminal import console
 
 if TYPE_CHECKING:
     from convbench.analysis.claims.evidence import Evidence
@@ -23,7 +24,6 @@ def claims(
     out: Annotated[Path, typer.Option(help="Where to write the page and claims.json.")] = Path("reports/claims"),
 ) -> None:
     """Test the article's claims: supported, refuted or depends, with the experiment and its numbers."""
-    from rich.console import Console
 
     from convbench.analysis.claims import all_claims
     from convbench.analysis.claims.claim import tally
@@ -35,9 +35,9 @@ def claims(
     evidence = Evidence(tuple(store.load(path) for path in runs or ()))
     found = all_claims.tested(evidence)
     written = page.write(found, _made(evidence), _page(out))
-    console = Console(highlight=False)
-    console.print(page.table(found))
-    console.print(f"\n{claims.tally(tally(found))}\n")
+    shown = console(wide=False, highlight=False)
+    shown.print(page.table(found))
+    shown.print(f"\n{claims.tally(tally(found))}\n")
     for path in written:
         print(path)
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from convbench.cli.app import app, console
+from convbench.cli.app import app
+from convbench.cli.terminal import console
 from convbench.core.errors import Refused
 
 if TYPE_CHECKING:

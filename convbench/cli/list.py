@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from convbench.cli.app import app
+from convbench.cli.terminal import console
 from convbench.core.errors import ConvbenchError
 
 
@@ -49,14 +50,12 @@ def schema() -> None:
 @app.command()
 def doctor() -> None:
     """What this machine can measure and what not."""
-    from rich.console import Console
-
     from convbench.measure.machine import doctor
 
-    console = Console()
+    out = console(wide=False)
     for check in doctor.examine():
-        console.print("ok  " if check.good else "lack", style="green" if check.good else "yellow", end=" ")
-        console.print(f"{check.name}: {check.message}", markup=False, highlight=False, soft_wrap=True)
+        out.print("ok  " if check.good else "lack", style="green" if check.good else "yellow", end=" ")
+        out.print(f"{check.name}: {check.message}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _print_columns() -> None:

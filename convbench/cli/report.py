@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from convbench.cli.app import Runs, app
+from convbench.cli.terminal import console
 
 
 @app.command()
@@ -46,8 +47,6 @@ def report(
 
 def conclude(directory: Path, show: bool) -> None:
     """The table and the answer, and always the report and its path."""
-    from rich.console import Console
-
     from convbench.core import store
     from convbench.report.page import page
     from convbench.report.terminal import table
@@ -57,7 +56,7 @@ def conclude(directory: Path, show: bool) -> None:
     path = page.write(run, records, directory / "index.html")
     if not show:
         return
-    console = Console()
-    console.print(table.table(records))
-    console.print("\n" + answer.answer(run, records) + "\n", markup=False, highlight=False)
+    out = console(wide=False)
+    out.print(table.table(records))
+    out.print("\n" + answer.answer(run, records) + "\n", markup=False, highlight=False)
     print(path)

@@ -27,6 +27,7 @@ from convbench.cli.app import (
     import_from_here,
 )
 from convbench.cli.report import conclude
+from convbench.cli.terminal import console
 from convbench.core.errors import ConvbenchError, Interrupted
 
 if TYPE_CHECKING:
@@ -101,8 +102,6 @@ def _profiler(suite: Suite, directory: Path) -> list[Probe]:
 
 def _measured(prepared: Prepared, directory: Path, resume: bool, as_json: bool, quiet: bool) -> list[Record]:
     """Measure into ``directory``; Ctrl-C says how to go on."""
-    from rich.console import Console
-
     from convbench.check import floor
     from convbench.check.link import Settings
     from convbench.check.rule import Rule
@@ -112,8 +111,8 @@ def _measured(prepared: Prepared, directory: Path, resume: bool, as_json: bool, 
 
     with store.locked(directory):
         done = sweep.begin(prepared, directory, resume, floor.known(prepared.facts, Settings(), Rule()))
-        console, total = Console(stderr=True), len(prepared.plan.cases)
-        with progress.watcher(console, quiet, len(done), total) as watcher:
+        out, total = console(wide=False, stderr=True), len(prepared.plan.cases)
+        with progress.watcher(out, quiet, len(done), total) as watcher:
             told = _Printing(watcher) if as_json else watcher
             try:
                 return sweep.measure(prepared, directory, done, told)

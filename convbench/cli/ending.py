@@ -1,0 +1,92 @@
+"""How a command ends: its exit code by construction, and the signals that end it as Ctrl-C does.
+
+Exit 1 is a confirmed regression and nothing else: only a verb's own verdict can give it. Whatever nobody foresaw, an
+exception or an ``exit`` from anywhere, is ``INTERNAL``.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import typer
+
+from convbench.core.errors import ConvbenchError, Interrupted
+
+INTERNAL = 70
+"""What ``sysexits.h`` calls an internal software error."""
+UNWRITTEN = 74
+"""An input or output error, by the same list: the answer was printed to where it cannot be."""
+ENDING = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
+
+_OF_TYPER: Any = typer.BadParameter.__mro__[2]
+"""Every mistake in how a command is written; typer brings its own copy of click and does not name this class."""
+
+
+class Terminated(KeyboardInterrupt):
+    """A signal that asks the command to end: everything cleans up as for Ctrl-C."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(signal.Signals(number).name)
+        self.exit_code = 128 + number
+
+
+@contextmanager
+def signals() -> Iterator[None]:
+    """SIGTERM and SIGHUP raise ``Terminated``, once; one that the parent has chosen to ignore (nohup) stays ignored."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def ends(number: int, _: object) -> None:
+        for each in ENDING:
+            signal.signal(each, signal.SIG_IGN)
+        raise Terminated(number)
+
+    before = {number: signal.getsignal(number) for number in ENDING}
+    for number, handler in before.items():
+        if handler == signal.SIG_DFL:
+            signal.signal(number, ends)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def code_of(command: Callable[[], Any]) -> int:
+    """The exit code of a command that returns one, having said why where it raises."""
+    try:
+        with signals():
+            returned = command()
+        return returned if isinstance(returned, int) else 0
+    except ConvbenchError as error:
+        return _said(str(error), _by(error, error.exit_code))
+    except _OF_TYPER as error:
+        error.show()
+        return int(error.exit_code)
+    except (KeyboardInterrupt, typer.Abort) as error:
+        return _said("interrupted", _by(error, Interrupted.exit_code))
+    except BaseException:
+        traceback.print_exc()
+        return _said("this is a fault of convbench: please report it with the lines above", INTERNAL)
+
+
+def _by(error: BaseException, otherwise: int) -> int:
+    """The exit code of the signal that an exception comes from."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, Terminated):
+            return cause.exit_code
+        cause = cause.__cause__ or cause.__context__
+    return otherwise
+
+
+def _said(message: str, code: int) -> int:
+    print(f"convbench: {message}", file=sys.stderr)
+    return code

@@ -1,0 +1,129 @@
+"""The two streams that people and programs read: safe for a terminal, and no reason to stop when nobody reads on.
+
+A reader that closes the pipe, or a disk that is full, loses what is printed and nothing else: a run goes on and writes
+its report. What a terminal would act on, such as an escape sequence in the name of a case, is shown as a mark.
+"""
+
+from __future__ import annotations
+
+import codecs
+import errno
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from convbench.core.text import plain
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+LOG_WIDTH = 160
+IN_ASCII = {"×": "x", "–": "-", "—": "-", "…": "...", "µ": "u", "²": "^2", "±": "+-", "→": "->", "·": "*", "≤": "<="}
+SPELLED = "convbench-spelled"
+
+
+class Stream:
+    """A text stream that survives the loss of its reader; ``lost`` is the first error."""
+
+    def __init__(self, stream: Any) -> None:
+        self.stream = stream
+        self.lost: OSError | None = None
+        if hasattr(stream, "reconfigure"):
+            with suppress(ValueError, OSError):
+                stream.reconfigure(errors=SPELLED)
+
+    def write(self, text: str) -> int:
+        try:
+            self.stream.write(text)
+        except OSError as error:
+            self._lose(error)
+        return len(text)
+
+    def flush(self) -> None:
+        try:
+            self.stream.flush()
+        except OSError as error:
+            self._lose(error)
+
+    def _lose(self, error: OSError) -> None:
+        """Go on without a reader: what is still to be written, also by the interpreter's end, goes nowhere."""
+        self.lost = self.lost or error
+        with suppress(OSError, ValueError):
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, self.stream.fileno())
+            os.close(nowhere)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stream, name)
+
+
+class Clean:
+    """A ``Stream`` that shows no control characters; ``raw`` is for what draws with them and cleans names by itself."""
+
+    def __init__(self, raw: Stream) -> None:
+        self.raw = raw
+
+    def write(self, text: str) -> int:
+        return self.raw.write(plain(text))
+
+    def writelines(self, lines: Iterable[str]) -> None:
+        for line in lines:
+            self.write(line)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.raw, name)
+
+
+@contextmanager
+def guarded() -> Iterator[Stream]:
+    """Standard output and standard error are ``Clean`` for as long as the command runs; the stream of the output."""
+    before = sys.stdout, sys.stderr
+    out, err = (Stream(stream or Path(os.devnull).open("w")) for stream in before)  # noqa: SIM115
+    sys.stdout, sys.stderr = Clean(out), Clean(err)
+    try:
+        yield out
+    finally:
+        out.flush()
+        err.flush()
+        sys.stdout, sys.stderr = before
+
+
+def not_written(out: Stream) -> str:
+    """Why what was printed is not where it should be; empty where it is, or where its reader has gone on purpose."""
+    if out.lost is None or out.lost.errno == errno.EPIPE:
+        return ""
+    return f"standard output cannot be written: {out.lost.strerror}"
+
+
+def console(wide: bool = True, stderr: bool = False, **options: Any) -> Console:
+    """A stream for rich, which shows no control character but its own.
+
+    ``wide`` gives room for a table where it goes to a file or the log of a CI system.
+    """
+    from rich.console import Console
+    from rich.segment import Segment
+
+    class Clean(Console):
+        def render(self, *args: Any, **kwargs: Any) -> Iterator[Segment]:
+            for segment in super().render(*args, **kwargs):
+                yield segment if segment.control else Segment(plain(segment.text), segment.style)
+
+    stream = sys.stderr if stderr else sys.stdout
+    made = Clean(file=getattr(stream, "raw", None), stderr=stderr, **options)
+    if wide and not (made.is_terminal or "COLUMNS" in os.environ):
+        made.width = LOG_WIDTH
+    return made
+
+
+def _spelled(error: UnicodeError) -> tuple[str, int]:
+    """For an encoding that lacks a character: its nearest letters, or a question mark."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    lacking = error.object[error.start : error.end]
+    return "".join(IN_ASCII.get(char, "?") for char in lacking), error.end
+
+
+codecs.register_error(SPELLED, _spelled)
