@@ -1,4 +1,9 @@
-"""``python -m convbench``."""
+"""``python -m convbench``, which must import nothing from the working directory that is named like the standard library."""
+
+import sys
+
+if not sys.flags.safe_path:
+    del sys.path[0]
 
 from convbench.cli import main
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from functools import partial
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Annotated
 import typer
 
 from convbench import __version__
+from convbench.core.errors import ConvbenchError
 
 MEASURED, INCOMPLETE = 0, 5
 
@@ -71,9 +73,9 @@ def top(
 
 def _bring(modules: list[str]) -> None:
     """Name modules that register plug-ins to this process and to those it starts."""
-    from convbench.core import installed
+    from convbench.core import imports, installed
 
-    sys.path.insert(0, str(Path.cwd()))
+    imports.lend(filter(None, [imports.working_directory()]))
     os.environ[installed.VARIABLE] = ",".join([*filter(None, [os.environ.get(installed.VARIABLE)]), *modules])
     installed.load()
     for broken in installed.broken():
@@ -83,4 +85,14 @@ def _bring(modules: list[str]) -> None:
 
 def import_from_here(suite: str) -> None:
     """A suite may name the user's own modules: those beside it and in the working directory can be imported."""
-    sys.path[:0] = [str(Path.cwd()), *([str(Path(suite).parent.resolve())] if Path(suite).is_file() else [])]
+    from convbench.core import imports
+
+    here, place = imports.working_directory(), Path(suite)
+    imports.lend([*([here] if here else []), *([place.parent.absolute()] if here and _is_file(place) else [])])
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False

@@ -16,10 +16,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from convbench.core import installed
+from convbench.core import imports, installed
 from convbench.core.errors import ConvbenchError
+from convbench.core.text import cut
 
 T = TypeVar("T")
+LONGEST_NAME = 80
+"""Characters of a name that a message shows."""
 F = TypeVar("F", bound=Callable[..., Any])
 Factory = Callable[..., Any]
 """What a shelf holds; its contract is where it is used: ``models.variants``, ``measure.probes``, ``report.drawing``."""
@@ -103,7 +106,9 @@ class Registry(Generic[T]):
         self._load()
         if name not in self._plugins:
             broken = "".join(f"; {each.sentence}" for each in installed.broken())
-            raise ConvbenchError(f"unknown {self.kind} {name!r}{did_you_mean(name, self._plugins)}{broken}")
+            raise ConvbenchError(
+                f"unknown {self.kind} {cut(name, LONGEST_NAME)!r}{did_you_mean(name, self._plugins)}{broken}"
+            )
         return self._plugins[name]
 
     def _load(self) -> None:
@@ -128,7 +133,7 @@ def size_list(text: str) -> tuple[int, ...]:
 
 def did_you_mean(name: str, known: Any) -> str:
     """``; did you mean 'gap'?`` where something known is near, else the whole list."""
-    near = difflib.get_close_matches(name, list(known), n=5)
+    near = difflib.get_close_matches(cut(name, LONGEST_NAME), list(known), n=5)
     swapped = [candidate for candidate in near if sorted(candidate) == sorted(name)]
     return f"; did you mean {[*swapped, *near][0]!r}?" if near else f"; known: {', '.join(sorted(known))}"
 
@@ -136,15 +141,23 @@ def did_you_mean(name: str, known: Any) -> str:
 def import_path(path: str) -> Any:
     """The object at ``package.module:attribute``; ConvbenchError says which part of the path is missing."""
     module_name, _, attribute = path.partition(":")
+    shown = cut(path, LONGEST_NAME)
     try:
         module = importlib.import_module(module_name)
-    except Exception as error:
-        reason = error if isinstance(error, ImportError) else f"{type(error).__name__}: {error}"
-        raise ConvbenchError(f"cannot import {module_name!r} of {path!r}: {reason}") from error
+    except (Exception, SystemExit) as error:
+        hint = imports.why_not(path, error) if isinstance(error, ImportError | TypeError | ValueError) else ""
+        raise ConvbenchError(f"cannot import {shown!r}: {_reason(error)}{hint}") from error
     try:
         return functools.reduce(getattr, attribute.split("."), module)
     except AttributeError as error:
-        raise ConvbenchError(f"{module_name!r} has no {attribute!r}") from error
+        raise ConvbenchError(f"{shown!r}: the module has no such thing{imports.shadowed(module_name)}") from error
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, SystemExit):
+        return "the module ends the program when it is imported: put what reads arguments under a __main__ guard"
+    first = next(iter(str(error).splitlines()), "no message")
+    return cut(first if isinstance(error, ImportError) else f"{type(error).__name__}: {first}", 300)
 
 
 def _module(build: Any) -> str:

@@ -39,6 +39,7 @@ def schema() -> dict[str, Any]:
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         **_plain(made),
+        "patternProperties": {"^x-": {"description": "your own, such as a place for anchors"}},
         "title": "convbench suite",
     }
 

@@ -29,6 +29,8 @@ from convbench.suite.source import find, parse, read
 from convbench.suite.trials import tried
 from convbench.suite.values import Plain, Values, expand
 
+PARKED = "x-"
+"""Keys of the top level that begin so are the writer's own: a place for anchors."""
 _NOTHING_TO_TRY = (
     "quality: there is no architecture to try: it needs one with a reducer (a whole model of your own has no head that "
     "could be exchanged for a task's), and training.only must match it"
@@ -92,7 +94,7 @@ def _data(text: str, mistakes: Mistakes) -> dict[str, Any]:
         mistakes.fail("is empty: a suite needs a matrix with a reducer")
     if not isinstance(data, dict):
         mistakes.fail(f"{shown(data)} is no suite: a suite is a mapping of {', '.join(KNOWN[''])}")
-    return data
+    return {key: value for key, value in data.items() if not key.startswith(PARKED)}
 
 
 def _layout(data: dict[str, Any], mistakes: Mistakes) -> SuiteLayout | None:

@@ -10,6 +10,7 @@ from pydantic_core import ErrorDetails
 
 from convbench.core.errors import SuiteError
 from convbench.core.registry import did_you_mean
+from convbench.core.text import cut
 
 Location = tuple[str | int, ...]
 
@@ -49,7 +50,7 @@ class Mistakes:
 
     def add_override(self, override: str, message: str) -> None:
         """A mistake in an override itself."""
-        self._found.setdefault(f"override {override!r}: {message}", (1, Mark(0, len(self._found))))
+        self._found.setdefault(f"override {cut(override, 200)!r}: {message}", (1, Mark(0, len(self._found))))
 
     def add_validation(self, error: ValidationError, known: Mapping[str | int, Iterable[str]]) -> None:
         """What pydantic found; ``known`` maps a mapping's key to the keys that it may hold."""
@@ -92,7 +93,7 @@ class Mistakes:
 
 def unknown_key(key: str, known: Iterable[str]) -> str:
     """The words for a key that nothing reads, with the nearest that something does."""
-    return f"unknown key {key!r}{did_you_mean(key, known)}"
+    return f"unknown key {cut(key, 80)!r}{did_you_mean(key, known)}"
 
 
 def message_of(detail: ErrorDetails) -> str:
@@ -131,6 +132,8 @@ def shown(value: object) -> str:
     """A value as YAML writes it, shortened."""
     if isinstance(value, dict | list):
         return "a mapping" if isinstance(value, dict) else "a list"
+    if isinstance(value, int) and abs(value) >= 10**60:
+        return f"a number of {value.bit_length()} bits"
     text = {None: "null", True: "true", False: "false"}.get(value) if isinstance(value, bool | None) else repr(value)
     text = text or ""
     return text if len(text) <= 60 else f"{text[:57]}..."

@@ -9,12 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
-
 from convbench.suite.layout import AXES, KNOWN, clip_fields, rnn_fields, sections
-from convbench.suite.mistakes import Location, Mistakes, unknown_key
+from convbench.suite.mistakes import Location, Mistakes, shown, unknown_key
 from convbench.suite.plugs import READERS, plug_fields
+from convbench.suite.source import value_of
 
 
 def apply(data: dict[str, Any], override: str, mistakes: Mistakes) -> None:
@@ -25,9 +23,10 @@ def apply(data: dict[str, Any], override: str, mistakes: Mistakes) -> None:
         mistakes.add_override(override, "write it as key=value, such as protocol.max_time=0.2 or variant=eager")
         return
     try:
-        value = YAML(typ="safe", pure=True).load(text)
-    except (YAMLError, ValueError, RecursionError):
-        mistakes.add_override(override, f"the value {text!r} is not YAML")
+        override.encode()
+        value = value_of(text)
+    except ValueError:
+        mistakes.add_override(override, f"the value {shown(text)} is not YAML")
         return
     if path[0] not in AXES and path[0] not in KNOWN[""]:
         mistakes.add_override(override, unknown_key(path[0], {*AXES, *KNOWN[""], *_dotted("protocol")}))

@@ -10,8 +10,6 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 
 from convbench.core import registry
 from convbench.core.errors import ConvbenchError
@@ -20,6 +18,7 @@ from convbench.core.registry import Registry, did_you_mean
 from convbench.suite.many import as_list
 from convbench.suite.mistakes import Location, Mistakes, message_of, shown
 from convbench.suite.options import Signature, models, signature
+from convbench.suite.source import value_of
 from convbench.suite.values import Chain, Models, Plain, Plugged
 
 _TEXT = re.compile(r"\s*(?P<name>[^()\s]+)\s*(?:\((?P<options>.*)\))?\s*")
@@ -155,8 +154,8 @@ def _stages(raw: Any, at: Location, mistakes: Mistakes) -> tuple[tuple[str, str]
 
 def _scalar(text: str) -> Any:
     try:
-        return YAML(typ="safe", pure=True).load(text)
-    except YAMLError:
+        return value_of(text)
+    except ValueError:
         return text
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import math
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,18 @@ from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from convbench.core.errors import SuiteError
 from convbench.core.registry import did_you_mean
+from convbench.core.text import cut
 from convbench.suite.mistakes import Location, Mark, Mistakes, shown
 
 MAX_BYTES = 2**20
 MAX_VALUES = 100_000
+MARKED = (
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+"""Encodings that YAML has besides UTF-8, by the mark that their files begin with; the longer marks first."""
 _MERGE = "tag:yaml.org,2002:merge"
 
 
@@ -29,8 +38,11 @@ def shipped() -> dict[str, Path]:
 def find(source: str) -> Path:
     """The file that ``source`` means: a path, or the name of a shipped suite. Raises SuiteError for neither."""
     path, known = Path(source), shipped()
-    if path.is_file() or (path.exists() and source not in known):
-        return path
+    try:
+        if path.is_file() or (path.exists() and source not in known):
+            return path
+    except (OSError, ValueError) as error:
+        raise SuiteError(f"{cut(source, 80)}: cannot be a file ({getattr(error, 'strerror', error)})") from error
     if source in known:
         return known[source]
     if path.suffix in {".yaml", ".yml"} or len(path.parts) > 1:
@@ -50,11 +62,26 @@ def read(path: Path, mistakes: Mistakes) -> str:
         mistakes.fail(f"cannot be read: {error.strerror}")
     if len(content) > MAX_BYTES:
         mistakes.fail("is larger than 1 MiB: this is no suite")
+    encoding = next((name for mark, name in MARKED if content.startswith(mark)), "utf-8-sig")
     try:
-        return content.decode("utf-8-sig")
+        return content.decode(encoding)
     except UnicodeDecodeError as error:
         line = content[: error.start].count(b"\n") + 1
-        mistakes.fail(f"is not UTF-8 text (line {line}, byte 0x{content[error.start]:02x})")
+        mistakes.fail(
+            f"is not {encoding.upper().removesuffix('-SIG')} text (line {line}, byte 0x{content[error.start]:02x})"
+        )
+
+
+def value_of(text: str) -> Any:
+    """The value of a line of YAML, such as an option. Raises ValueError for what is none."""
+    try:
+        value = YAML(typ="safe", pure=True).load(text)
+        repr(value)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    except Exception as error:
+        raise ValueError(cut(next(iter(str(error).splitlines()), ""), 100)) from error
+    return value
 
 
 def parse(text: str, mistakes: Mistakes, root: Location = ()) -> Any:
@@ -75,6 +102,8 @@ def parse(text: str, mistakes: Mistakes, root: Location = ()) -> Any:
         mistakes.add(root, f"not YAML: {str(error).partition(chr(10))[0]}")
     except RecursionError:
         mistakes.add(root, "is nested too deeply")
+    except (ValueError, OverflowError, LookupError, TypeError) as error:
+        mistakes.add(root, f"not YAML: {cut(str(error), 100)}")
     return None
 
 
@@ -95,9 +124,10 @@ class _Reader:
         return self._scalar(node, location)
 
     def _scalar(self, node: Node, location: Location) -> Any:
+        # The constructors of YAML's own tags raise whatever their parsing of the text runs into.
         try:
             return self._construct(node)
-        except (ValueError, YAMLError):
+        except Exception:
             self._mistakes.add(location, f"{shown(node.value)} is no {str(node.tag).rpartition(':')[2]}")
             return node.value
 
