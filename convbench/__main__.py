@@ -1,4 +1,4 @@
-"""``python -m convbench``, which must import nothing from the working directory that is named like the standard library."""
+"""``python -m convbench``: nothing of the working directory is imported that is named like the standard library."""
 
 import sys
 

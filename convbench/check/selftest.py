@@ -24,7 +24,7 @@ from convbench.check.rule import Rule
 from convbench.check.sides import Side
 from convbench.check.verdict import verdict
 from convbench.core import files
-from convbench.core.errors import Refused
+from convbench.core.errors import Refused, StoreError
 from convbench.core.record import Scalar
 
 ENOUGH_POWER = 0.9
@@ -141,7 +141,10 @@ def stored(path: Path, settings: Settings, rule: Rule) -> list[Trial]:
     """The trials in a file that were made with these settings and this rule."""
     if not path.exists():
         return []
-    trials = [Trial(**json.loads(line)) for line in path.read_text().splitlines()]
+    try:
+        trials = [Trial(**json.loads(line)) for line in path.read_text().splitlines()]
+    except (OSError, ValueError, TypeError, RecursionError) as error:
+        raise StoreError(f"{path}: no trials of a selftest ({error}): remove it, or choose another --out") from error
     names = ("threads", "allocator", "device")
     wanted = {name: getattr(settings, name) for name in names} | {"tolerance": rule.tolerance}
     return [trial for trial in trials if all(trial.settings.get(key) == value for key, value in wanted.items())]

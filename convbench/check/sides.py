@@ -20,6 +20,7 @@ from pathlib import Path
 from convbench.check import git
 from convbench.check.lock import hold
 from convbench.core.errors import BuildFailed, ConvbenchError
+from convbench.core.text import cut
 
 ROOM = "convbench-check-"
 BUILD_TIMEOUT = 900.0
@@ -84,7 +85,7 @@ def materialise(what: str, here: Here, room: Path, build: str = "") -> Iterator[
 
     Raises ConvbenchError where there is no such thing, BuildFailed where it cannot be made.
     """
-    path = Path(what).expanduser()
+    path = _path(what)
     if what.endswith(".whl"):
         yield _wheel(path, here, room)
     elif what == ".":
@@ -132,7 +133,22 @@ def _wheel(wheel: Path, here: Here, room: Path) -> Side:
 
 def _build(command: str, root: Path) -> None:
     if command:
-        _run(shlex.split(command), root, f"--build {command!r} failed in {root.name}")
+        try:
+            words = shlex.split(command)
+        except ValueError as error:
+            raise ConvbenchError(f"--build {command!r}: {error}") from error
+        _run(words, root, f"--build {command!r} failed in {root.name}")
+
+
+def _path(what: str) -> Path:
+    """Raises ConvbenchError for what no path can be, such as the home of nobody, or a name of thousands of letters."""
+    try:
+        path = Path(what).expanduser()
+        path.exists()
+    except (OSError, ValueError, RuntimeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ConvbenchError(f"base {cut(what, 80)!r} cannot be a path ({reason})") from error
+    return path
 
 
 def _run(command: list[str], cwd: Path, failure: str) -> None:

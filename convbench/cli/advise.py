@@ -122,5 +122,8 @@ def _print_not_run(path: Path, run: Run, as_json: bool) -> None:
 
 def _suite(run: Run) -> str:
     """The suite as the run's command names it."""
-    words = shlex.split(run.command)
+    try:
+        words = shlex.split(run.command)
+    except ValueError:
+        words = []
     return words[2] if words[:2] == ["convbench", "run"] and len(words) > 2 else run.name

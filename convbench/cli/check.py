@@ -15,6 +15,7 @@ import typer
 
 from convbench.cli.app import Only, Overrides, Skip, Source, app
 from convbench.cli.terminal import console
+from convbench.core import imports
 from convbench.core.errors import ConvbenchError
 
 if TYPE_CHECKING:
@@ -106,7 +107,7 @@ def _checked(request: Request, of_base: tuple[str, str, str], settings: Settings
     from convbench.check import floor, gate, sides
 
     base, python, build = of_base
-    here, rule = sides.Here.at(Path.cwd(), request.suite), rule_of(detect)
+    here, rule = sides.Here.at(imports.here(), request.suite), rule_of(detect)
     with ExitStack() as stack:
         room = stack.enter_context(sides.room())
         head = stack.enter_context(sides.materialise(".", here, room))

@@ -10,6 +10,7 @@ import typer
 
 from convbench.cli.app import app
 from convbench.cli.terminal import console
+from convbench.core import imports
 from convbench.core.errors import Refused
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def base_of(baseline: Path) -> str | None:
     commit = environment.get("commit")
     if not commit or environment.get("dirty"):
         return None
-    return git.commit(Path.cwd(), str(commit))
+    return git.commit(imports.here(), str(commit))
 
 
 def advise(baseline: Path, suite: str, overrides: Sequence[str], device: str) -> int:

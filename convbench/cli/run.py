@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import sys
 from pathlib import Path
@@ -29,6 +30,7 @@ from convbench.cli.app import (
 from convbench.cli.report import conclude
 from convbench.cli.terminal import console
 from convbench.core.errors import ConvbenchError, Interrupted
+from convbench.core.text import cut
 
 if TYPE_CHECKING:
     from convbench.core.record import Record
@@ -83,10 +85,9 @@ def merge(
     from convbench.core import store
 
     run, records = store.merge([store.load(path) for path in runs])
-    store.start(out, run)
-    for record in records:
-        store.append(out, record)
-    write_csv(out, records)
+    with store.locked(out):
+        store.start(out, run, records)
+        write_csv(out, records)
     conclude(out, show=True)
 
 
@@ -146,7 +147,8 @@ def _show_plan(prepared: Prepared) -> None:
 
 
 def _shard(text: str) -> tuple[int, int]:
-    index, _, shards = text.partition("/")
-    if not (index.isdigit() and shards.isdigit() and 1 <= int(index) <= int(shards)):
-        raise ConvbenchError(f"--shard {text}: write it as I/N with I from 1 to N, as in 1/3")
-    return int(index), int(shards)
+    parts = re.fullmatch(r"([0-9]{1,6})/([0-9]{1,6})", text)
+    index, shards = map(int, parts.groups()) if parts else (0, 0)
+    if not 1 <= index <= shards:
+        raise ConvbenchError(f"--shard {cut(text, 40)}: write it as I/N with I from 1 to N, as in 1/3")
+    return index, shards

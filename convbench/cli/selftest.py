@@ -11,7 +11,11 @@ import typer
 
 from convbench.cli.app import Only, Overrides, Skip, app
 from convbench.cli.check import Allocator, Detect, Device, Threads, rule_of, settings_of, undisturbed, watcher
+from convbench.core import imports
 from convbench.core.errors import ConvbenchError
+
+LONGEST = 7 * 24 * 60
+"""Minutes of a selftest."""
 
 
 @app.command()
@@ -37,8 +41,10 @@ def selftest(
     from convbench.check import selftest as test
     from convbench.check.inspection import Request
 
+    if not 0 <= minutes <= LONGEST:
+        raise ConvbenchError(f"--minutes {minutes:g}: from 0 to {LONGEST:,}")
     settings, rule, wanted = settings_of(threads, allocator, device), rule_of(detect), _percents(slowdowns)
-    here = sides.Here.at(Path.cwd(), suite)
+    here = sides.Here.at(imports.here(), suite)
     with undisturbed(), ExitStack() as stack:
         room = stack.enter_context(sides.room())
         side = stack.enter_context(sides.materialise(".", here, room))
@@ -55,6 +61,9 @@ def selftest(
 
 def _percents(text: str) -> list[float]:
     try:
-        return [float(part) / 100 for part in text.split(",")]
+        percents = [float(part) for part in text.split(",")]
     except ValueError:
-        raise ConvbenchError(f"--slowdowns {text}: percentages separated by commas, as in 0,3,5,10") from None
+        percents = []
+    if not percents or not all(0 <= percent <= 1000 for percent in percents):
+        raise ConvbenchError(f"--slowdowns {text}: percentages from 0 to 1000 separated by commas, as in 0,3,5,10")
+    return [percent / 100 for percent in percents]

@@ -12,6 +12,8 @@ import sysconfig
 from collections.abc import Iterable
 from pathlib import Path
 
+from convbench.core.errors import ConvbenchError
+
 LEVELS = 3
 
 
@@ -27,6 +29,14 @@ def working_directory() -> Path | None:
     """None where it has been deleted."""
     found = _cwd()
     return Path(found) if found else None
+
+
+def here() -> Path:
+    """The working directory. Raises ConvbenchError where it has been deleted."""
+    found = working_directory()
+    if found is None:
+        raise ConvbenchError("the working directory has been deleted: change to one that exists")
+    return found
 
 
 def why_not(path: str, error: Exception) -> str:
@@ -67,14 +77,14 @@ def _lent() -> list[str]:
 
 def _nearby(name: str) -> str:
     """The folder, as one would write it from here, in which a package or module of that name lies; empty for none."""
-    here = working_directory()
-    starts = [here] if here else []
+    current = working_directory()
+    starts = [current] if current else []
     starts += [Path(entry) for entry in _lent() if Path(entry).is_dir() and not entry.endswith("-packages")][:4]
     for start in starts:
         for folder in [start, *start.parents][: LEVELS + 1]:
             for place in (folder / "src", folder / "lib", folder):
                 if (place / name / "__init__.py").is_file() or (place / f"{name}.py").is_file():
-                    return os.path.relpath(place, here) if here else str(place)
+                    return os.path.relpath(place, current) if current else str(place)
     return ""
 
 

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from convbench.core import imports
 from convbench.core.errors import ConvbenchError
 
 
 def folder(path: str, task: str) -> Path:
     """The folder at ``path``. Raises ConvbenchError where there is none."""
-    root = Path(path).expanduser()
-    if not root.is_dir():
-        found = "is a file" if root.exists() else "does not exist"
-        raise ConvbenchError(f"{task}: {path} {found} (from {Path.cwd()}): set path to the folder with the clips")
+    try:
+        root = Path(path).expanduser()
+        found = "" if root.is_dir() else "is a file" if root.exists() else "does not exist"
+    except (OSError, ValueError, RuntimeError) as error:
+        found = f"cannot be a folder ({getattr(error, 'strerror', None) or error})"
+    if found:
+        place = imports.working_directory() or "a folder that was deleted"
+        raise ConvbenchError(f"{task}: {path} {found} (from {place}): set path to the folder with the clips")
     return root
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import lzma
 import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,20 @@ from convbench.core.registry import tasks
 from convbench.measure.quality.data import Splits
 from convbench.measure.quality.user_clips import Sample, held, split
 from convbench.plugins.tasks.folders import entries, folder
+
+UNREADABLE = (
+    OSError,
+    EOFError,
+    ValueError,
+    AttributeError,
+    TypeError,
+    KeyError,
+    RuntimeError,
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+)
+"""What numpy and zipfile raise for files that are damaged, encrypted or packed by a method they lack."""
 
 
 @tasks.register("npz-folder")
@@ -50,7 +66,7 @@ def _arrays(file: Path) -> dict[str, np.ndarray[Any, Any]]:
     try:
         with np.load(file, allow_pickle=False) as loaded:
             return {key: _array(loaded, key, file) for key in loaded.files}
-    except (OSError, EOFError, ValueError, AttributeError, TypeError, zipfile.BadZipFile) as error:
+    except UNREADABLE as error:
         raise ConvbenchError(f"{file} is no readable .npz file: {error}; write it with numpy.savez") from error
 
 
