@@ -144,8 +144,8 @@ def plugins() -> Iterator[str]:
     yield from (
         "# Plug-ins",
         "",
-        "What can be named in a suite or on the command line. `convbench list` prints the same from the installed "
-        "packages, yours included. An option is written `{name: avg-k, k: 2}` or `avg-k(k=2)`.",
+        "What can be named in a suite or on the command line. `convbench list` prints the same, with what your packages "
+        "bring and where it comes from. An option is written `{name: avg-k, k: 2}` or `avg-k(k=2)`.",
     )
     for shelf in registry.SHELVES:
         yield from ("", f"## {shelf.kind.capitalize()}s", "")
@@ -175,18 +175,17 @@ def _yaml(value: Any) -> str:
 
 def columns() -> Iterator[str]:
     """The columns of results.csv and of --json."""
-    from convbench.analysis.table import COLUMNS
+    from convbench.analysis import table
 
     yield from (
         "# Columns",
         "",
-        "`results.csv` has a row a case, `convbench run --json` prints the same as one JSON object a line. All values are "
-        "in base units (s, B, FLOP, MAC); what was not measured is empty.",
+        "`results.csv` has a row a case; `convbench run --json` prints the same, an object a line. Values are in base units "
+        "and empty where nothing was measured. Metrics of your own probes follow in columns of their own.",
         "",
-        "Every row begins with:",
-        "",
-        *(f"- {_code(name)}" for name in COLUMNS),
     )
+    rows = ((_code(name), unit, _text(meaning)) for name, unit, meaning in table.columns())
+    yield from _table(("column", "unit", "meaning"), rows)
 
 
 def findings() -> Iterator[str]:
