@@ -1,0 +1,319 @@
+"""Write the reference pages from the code itself: ``python docs/reference.py`` fills docs/reference/ and docs/examples/.
+
+``make docs`` runs it before it builds the site. Nothing that it writes is committed, so nothing can be out of date.
+"""
+
+from __future__ import annotations
+
+import html
+import inspect
+import json
+import shutil
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+DOCS = Path(__file__).parent
+ROOT = DOCS.parent
+EXAMPLES = {
+    "report.html": "reports/example/index.html",
+    "quality.html": "reports/example/quality.html",
+    "claims.html": "reports/claims/claims.html",
+    "report.png": "reports/example/report.png",
+}
+"""Pages of real runs that the documentation shows, by the name that they get there."""
+
+
+def main() -> None:
+    """Write every page anew."""
+    reference = DOCS / "reference"
+    shutil.rmtree(reference, ignore_errors=True)
+    reference.mkdir()
+    for name, page in PAGES.items():
+        (reference / f"{name}.md").write_text("\n".join(page()).rstrip() + "\n", encoding="utf-8")
+    examples = DOCS / "examples"
+    examples.mkdir(exist_ok=True)
+    for name, source in EXAMPLES.items():
+        shutil.copyfile(ROOT / source, examples / name)
+
+
+# --- Suites -----------------------------------------------------------------------------------------------------------
+
+
+def suites() -> Iterator[str]:
+    """Every key of a suite with its type, default and meaning; the suites that ship."""
+    from convbench.suite import load, schema, shipped
+
+    made = schema()
+    yield from (
+        "# Suites",
+        "",
+        "A suite is a YAML file that says which models are measured, and how. `convbench schema` prints the JSON Schema "
+        "that this page is made of; editors complete from it.",
+        "",
+        "## Top level",
+        "",
+        *_keys(made, made["properties"]),
+    )
+    for title, definition, note in SECTIONS:
+        yield from ("", f"## {title}", "", note, "", *_keys(made, _properties(made["$defs"][definition])))
+    yield from ("", "## Suites that ship", "", "Run one by its name: `convbench run smoke`.", "")
+    found = {name: load(name) for name in shipped()}
+    rows = ((_code(name), suite.description, str(len(suite.cases))) for name, suite in found.items())
+    yield from _table(("suite", "what it asks", "combinations"), rows)
+
+
+SECTIONS = (
+    ("`matrix`, `include`, `exclude`", "AxesLayout",
+     "Each key takes one value or a list, and the lists multiply. An `include` entry that agrees with combinations of "
+     "the matrix extends them; one that agrees with none adds combinations of its own. An `exclude` entry removes the "
+     "combinations that agree with all of its keys. The [plug-ins](plugins.md) page lists the names."),
+    ("`clip`", "ClipLayout", "Text or a mapping: `1x16x3x64x64` is B x T x C x H x W."),
+    ("`rnn`", "RecurrentLayout",
+     "Text or a mapping: `lstm128`, `bilstm256x2` (both ways, two layers), `gru64`, `lstm512p128` (`proj_size`)."),
+    ("`protocol`", "ProtocolLayout", "How every case is measured; times in seconds."),
+    ("`training`", "TrainingLayout", "What `quality: train` does."),
+)  # fmt: skip
+"""Sections of a suite: heading, definition in the schema, what to know."""
+
+
+def _properties(definition: Mapping[str, Any]) -> dict[str, Any]:
+    """The keys of a definition, which may also be written as text."""
+    forms = definition.get("anyOf", [definition])
+    return next(form["properties"] for form in forms if "properties" in form)
+
+
+def _keys(schema: Mapping[str, Any], properties: Mapping[str, Any]) -> Iterator[str]:
+    rows = (
+        (_code(name), _type(schema, value), _default(value), value.get("description", ""))
+        for name, value in properties.items()
+    )
+    yield from _table(("key", "type", "default", "meaning"), rows)
+
+
+def _default(value: Mapping[str, Any]) -> str:
+    if "default" not in value or value["default"] in ({}, []):
+        return ""
+    return _code(json.dumps(value["default"], ensure_ascii=False))
+
+
+def _type(schema: Mapping[str, Any], value: Mapping[str, Any]) -> str:
+    """The type of a key in words, without repeating that a list of it may stand there."""
+    if "enum" in value:
+        return " or ".join(_code(json.dumps(each)) for each in value["enum"])
+    if "$ref" in value:
+        return _named(schema, value["$ref"])
+    if "anyOf" in value:
+        words = [_type(schema, form) for form in value["anyOf"] if form.get("type") != "array"]
+        listed = any(form.get("type") == "array" for form in value["anyOf"])
+        return ", ".join(dict.fromkeys(filter(None, words))) + (" (or a list)" if listed else "")
+    if value.get("type") == "array":
+        return f"list of {_type(schema, value.get('items', {}))}"
+    return _simple(value)
+
+
+def _named(schema: Mapping[str, Any], reference: str) -> str:
+    name = reference.rpartition("/")[2]
+    if name in SHELF_OF:
+        return f"[{name}](plugins.md#{SHELF_OF[name]})"
+    anchor = {"ClipLayout": "clip", "RecurrentLayout": "rnn", "ProtocolLayout": "protocol", "TrainingLayout": "training",
+              "AxesLayout": "matrix-include-exclude"}  # fmt: skip
+    return f"[mapping](#{anchor[name]})" if name in anchor else _type(schema, schema["$defs"][name])
+
+
+SHELF_OF = {"backbone": "backbones", "reducer": "reducers", "variant": "variants", "scenario": "scenarios",
+            "probe": "probes"}  # fmt: skip
+
+
+def _simple(value: Mapping[str, Any]) -> str:
+    words = {"integer": "int", "number": "number", "string": "text", "boolean": "true or false", "object": "mapping"}
+    bounds = [f"{sign} {value[key]}" for key, sign in
+              (("minimum", "≥"), ("exclusiveMinimum", ">"), ("exclusiveMaximum", "<")) if key in value]  # fmt: skip
+    kind = str(value.get("type", ""))
+    return " ".join((words.get(kind, kind if kind != "null" else "null"), *bounds)).strip()
+
+
+# --- Plug-ins ---------------------------------------------------------------------------------------------------------
+
+
+def plugins() -> Iterator[str]:
+    """Every plug-in of every shelf with its options."""
+    from convbench.core import registry
+
+    yield from (
+        "# Plug-ins",
+        "",
+        "What can be named in a suite or on the command line. `convbench list` prints the same, with what your packages "
+        "bring and where it comes from. An option is written `{name: avg-k, k: 2}` or `avg-k(k=2)`.",
+    )
+    for shelf in registry.SHELVES:
+        yield from ("", f"## {shelf.kind.capitalize()}s", "")
+        for plugin in shelf:
+            yield from (f"### `{plugin.name}`", "", _text(plugin.summary), "", *_options(shelf, plugin))
+
+
+def _options(shelf: Any, plugin: Any) -> Iterator[str]:
+    from convbench.suite.options import signature
+
+    if not plugin.options:
+        return
+    adapters = signature(shelf, plugin.name).options
+    rows = []
+    for name, parameter in plugin.options.items():
+        default = "required" if parameter.default is inspect.Parameter.empty else _code(_yaml(parameter.default))
+        rows.append((_code(name), _type({}, adapters[name].json_schema()), default))
+    yield from (*_table(("option", "type", "default"), rows), "")
+
+
+def _yaml(value: Any) -> str:
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+
+
+# --- Columns, findings, exit codes ------------------------------------------------------------------------------------
+
+
+def columns() -> Iterator[str]:
+    """The columns of results.csv and of --json."""
+    from convbench.analysis import table
+
+    yield from (
+        "# Columns",
+        "",
+        "`results.csv` has a row a case; `convbench run --json` prints the same, an object a line. Values are in base units "
+        "and empty where nothing was measured. Metrics of your own probes follow in columns of their own.",
+        "",
+    )
+    rows = ((_code(name), unit, _text(meaning)) for name, unit, meaning in table.columns())
+    yield from _table(("column", "unit", "meaning"), rows)
+
+
+def findings() -> Iterator[str]:
+    """Every finding, as it reads with an example's data."""
+    sys.path.insert(0, str(ROOT / "tests"))
+    from test_report_words import FINDINGS
+
+    from convbench.core.record import Finding
+    from convbench.report.words.findings import sentence
+
+    yield from (
+        "# Findings",
+        "",
+        "A finding is something that a reader must know of a result. The page and the terminal say it in words, the column "
+        "`findings` holds its code, and `results.jsonl` its data. These are the words, with the data of an example.",
+        "",
+    )
+    yield from _table(
+        ("code", "words"), ((_code(code), _text(sentence(Finding(code, data=data)))) for code, data in FINDINGS.items())
+    )
+
+
+def exit_codes() -> Iterator[str]:
+    """What each verb ends with."""
+    from convbench.check import verdict
+    from convbench.cli.advise import ABSTAINED
+    from convbench.cli.app import INCOMPLETE, MEASURED
+    from convbench.core import errors
+
+    yield from ("# Exit codes", "", "A user's mistake ends in one sentence on standard error, never in a traceback.", "")
+    rows = (
+        (str(MEASURED), "all", "done; for `check`: no regression"),
+        (str(verdict.REGRESSION), "`check`, `replay`", "a confirmed regression, and nothing else ends so"),
+        (str(errors.ConvbenchError.exit_code), "all", "a mistake in the call, the suite or a file: the message says what to do"),
+        (str(verdict.INCONCLUSIVE), "`check`, `replay`", "too noisy to tell; it says which slowdown it could have seen"),
+        (str(ABSTAINED), "`advise`", "no configuration can be named; it says why"),
+        (str(errors.Refused.exit_code), "`check`, `compare`", "refused: a comparison that would mean nothing"),
+        (str(INCOMPLETE), "`run`, `profile`", "some case failed; the others are measured"),
+        (str(verdict.INVALID), "`check`, `replay`", "a case without a verdict: missing or failing on one side, other outputs"),
+        (str(errors.BuildFailed.exit_code), "`check`", "a side that cannot be built or imported"),
+        (str(errors.Interrupted.exit_code), "all", "interrupted; what was finished is on disk"),
+    )  # fmt: skip
+    yield from _table(("code", "verbs", "meaning"), sorted(rows, key=lambda row: int(row[0])))
+    yield from (
+        "",
+        "From Python the same mistakes are exceptions, with the same sentences:",
+        "",
+        *_table(("exception", "code", "meaning"), map(_exception, _subclasses(errors.ConvbenchError))),
+    )
+
+
+def _subclasses(kind: type) -> Iterator[type]:
+    yield kind
+    for each in kind.__subclasses__():
+        if each.__module__ == kind.__module__:
+            yield from _subclasses(each)
+
+
+def _exception(kind: Any) -> tuple[str, str, str]:
+    return _code(kind.__name__), str(kind.exit_code), _text((inspect.getdoc(kind) or "").partition("\n")[0])
+
+
+# --- Command line, Python ---------------------------------------------------------------------------------------------
+
+
+def command_line() -> Iterator[str]:
+    """Every verb with its arguments and options: its --help."""
+    import typer
+    from typer.testing import CliRunner
+
+    import convbench.cli  # noqa: F401  (registers the verbs)
+    from convbench.cli.app import app
+
+    runner = CliRunner(env={"COLUMNS": "92", "TERM": "dumb"})
+    yield from ("# Command line", "", "`convbench VERB --help` prints the same.")
+    for name, command in typer.main.get_command(app).commands.items():  # type: ignore[attr-defined]
+        if not command.hidden:
+            text = runner.invoke(app, [name, "--help"], prog_name="convbench").output
+            yield from ("", f"## {name}", "", "```text", *map(str.rstrip, text.strip().splitlines()), "```")
+
+
+def python() -> Iterator[str]:
+    """The nouns and the functions of the package, rendered by mkdocstrings from their docstrings."""
+    yield from ("# Python", "", "Everything is typed. Values are in base units (s, B, FLOP).")
+    for title, names in MODULES.items():
+        yield from ("", f"## {title}", "")
+        for name in names:
+            yield from (f"::: {name}", "    options:", "      heading_level: 3", "")
+
+
+MODULES = {
+    "Nouns": tuple(f"convbench.core.record.{name}" for name in (
+        "Case", "Parts", "Whole", "Clip", "Recurrent", "Choice", "Protocol", "Training", "Trial", "Record", "Reading",
+        "Metric", "Finding", "Failure", "Run")),
+}  # fmt: skip
+
+
+# --- Markdown ---------------------------------------------------------------------------------------------------------
+
+
+def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
+    yield f"| {' | '.join(heads)} |"
+    yield f"|{'---|' * len(heads)}"
+    for row in rows:
+        yield f"| {' | '.join(cell.replace('|', '&#124;') for cell in row)} |"
+
+
+def _code(text: str) -> str:
+    return f"<code>{html.escape(text, quote=False)}</code>" if text else ""
+
+
+def _text(text: str) -> str:
+    """One line of Markdown from a docstring: ``x`` is code, and nothing else in it formats."""
+    pieces = " ".join(text.split()).split("``")
+    plain = (html.escape(piece, quote=False).replace("*", "\\*").replace("[", "\\[") for piece in pieces[::2])
+    coded = (_code(piece) for piece in pieces[1::2])
+    return "".join(piece for pair in zip(plain, [*coded, ""], strict=False) for piece in pair)
+
+
+PAGES: dict[str, Callable[[], Iterator[str]]] = {
+    "suites": suites,
+    "plugins": plugins,
+    "columns": columns,
+    "findings": findings,
+    "exit-codes": exit_codes,
+    "command-line": command_line,
+    "python": python,
+}
+
+if __name__ == "__main__":
+    main()

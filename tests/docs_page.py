@@ -1,0 +1,100 @@
+"""Do what a page of the documentation says: ``python tests/docs_page.py PAGE.md`` in an empty directory.
+
+1. A block with ``title="name"`` becomes the file of that name; a suite among them has to load.
+2. ```` ```bash ```` blocks are run, ```` ```python ```` blocks without a title too, in order.
+3. ```` ```sh ```` blocks (what takes minutes, or other machines) are only read: each verb and option has to exist.
+4. ```` ```yaml ```` blocks without a title are pieces of a suite: the schema has to know them.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import jsonschema
+import typer
+from ruamel.yaml import YAML
+
+import convbench.cli  # noqa: F401  (registers the verbs)
+from convbench import suite
+from convbench.cli.app import app, main
+
+FENCE = re.compile(r'^```(\w+)(?: title="([^"]+)")?\n(.*?)^```$', re.MULTILINE | re.DOTALL)
+ENDS = {";", "|", "||", "&&", ">", "do", "done"}
+
+
+class Block(NamedTuple):
+    """A piece of code in a page."""
+
+    language: str
+    title: str
+    text: str
+
+
+def blocks(page: Path) -> list[Block]:
+    """The fenced blocks of a page, in order."""
+    return [Block(*match) for match in FENCE.findall(page.read_text(encoding="utf-8"))]
+
+
+def commands(text: str) -> Iterator[list[str]]:
+    """The words of each call of convbench in a piece of shell, without what follows it on the line."""
+    for line in text.replace("\\\n", " ").splitlines():
+        words = shlex.split(line, comments=True)
+        if words[:1] == ["convbench"]:
+            end = next((i for i, word in enumerate(words) if word in ENDS), len(words))
+            yield words[1:end]
+
+
+def read(words: list[str]) -> None:
+    """Raises for a verb or an option that does not exist."""
+    group = typer.main.get_command(app)
+    context = group.make_context("convbench", list(words))
+    name, verb, rest = group.resolve_command(context, [*context._protected_args, *context.args])
+    verb.make_context(name, rest, parent=context)
+
+
+def run(words: list[str]) -> None:
+    """Run the command as a user does. Raises where it does not end well."""
+    sys.argv = ["convbench", *words]
+    try:
+        main()
+    except SystemExit as end:
+        if end.code:
+            raise RuntimeError(f"convbench {shlex.join(words)} ended with exit code {end.code}") from end
+
+
+def follow(page: Path) -> None:
+    """Do all that the page says, here."""
+    listed = blocks(page)
+    for block in (block for block in listed if block.title):
+        Path(block.title).parent.mkdir(parents=True, exist_ok=True)
+        Path(block.title).write_text(block.text, encoding="utf-8")
+    sys.path.insert(0, str(Path.cwd()))
+    for block in listed:
+        _do(block)
+
+
+def _do(block: Block) -> None:
+    match block.language, block.title:
+        case "bash", _:
+            for words in commands(block.text):
+                run(words)
+        case "sh", _:
+            for words in commands(block.text):
+                read(words)
+        case "python", "":
+            exec(compile(block.text, "<page>", "exec"), {"__name__": "__page__"})
+        case "python", title:
+            compile(block.text, title, "exec")
+        case "yaml", "":
+            jsonschema.validate(YAML(typ="safe").load(block.text), suite.schema())
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("COLUMNS", "120")
+    follow(Path(sys.argv[1]))
