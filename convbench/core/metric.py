@@ -14,7 +14,8 @@ from convbench.core.errors import ConvbenchError
 Better = Literal["lower", "higher", "neither"]
 Number = Literal["exact", "median", "last"]
 Place = Literal["table", "page", "axes", "pin", "advise"]
-EVERYWHERE: tuple[Place, ...] = ("table", "page", "axes", "pin", "advise")
+EVERYWHERE: tuple[Place, ...] = get_args(Place)
+_BETTER, _NUMBERS = get_args(Better), get_args(Number)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +48,14 @@ class Metric:
 
     def __post_init__(self) -> None:
         """Raises ConvbenchError for a word that is not one of those that may stand there."""
-        _refuse(self.name, "better", (self.better,), Better)
-        _refuse(self.name, "number", (self.number,), Number)
-        _refuse(self.name, "shown", self.shown, Place)
+        for field, words, allowed in (
+            ("better", (self.better,), _BETTER),
+            ("number", (self.number,), _NUMBERS),
+            ("shown", self.shown, EVERYWHERE),
+        ):
+            if any(word not in allowed for word in words):
+                known = ", ".join(allowed)
+                raise ConvbenchError(f"metric {self.name!r}: {field}: {words[0]!r} is none: known: {known}")
 
     @property
     def option(self) -> str:
@@ -81,8 +87,3 @@ def worded(metric: Metric) -> Metric:
         return metric
     words = metric.name.replace("_", " ").strip()
     return replace(metric, title=f"{words[:1].upper()}{words[1:]}")
-
-
-def _refuse(name: str, field: str, words: tuple[str, ...], allowed: object) -> None:
-    if any(word not in get_args(allowed) for word in words):
-        raise ConvbenchError(f"metric {name!r}: {field}={words!r}: known: {', '.join(get_args(allowed))}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from convbench.analysis.results import Result, typical
+from convbench.core import metrics
 from convbench.core.record import Parts, Recurrent
 
 GATES = {"lstm": 4, "gru": 3}
@@ -25,7 +26,7 @@ def crossover(one: Result) -> float | None:
 
     None where the model or its backbone MACs are not known, or where the recurrent stage costs more at any size.
     """
-    architecture, backbone = one.case.architecture, typical(one.record, "macs_backbone")
+    architecture, backbone = one.case.architecture, typical(one.record, metrics.MACS.part("backbone"))
     if not isinstance(architecture, Parts) or not backbone:
         return None
     slope, rest = recurrent_macs(architecture.rnn)

@@ -99,9 +99,14 @@ def _axis(metric: Metric) -> dict[str, Any]:
 
 
 def _facts(found: Sequence[Result]) -> list[dict[str, Any]]:
-    """Further metrics of the pinned card that any of these cases has, as texts."""
-    texts = {metric.title: [_fact(one, metric) for one in found] for metric in shown_metrics(found, "pin")}
-    return [{"words": title, "text": coded(column)} for title, column in texts.items() if any(column)]
+    """Further metrics of the pinned card that any of these cases has: the key of their column, or texts without one."""
+    shown = [metric for metric in shown_metrics(found, "pin") if any(_fact(one, metric) for one in found)]
+    return [
+        {"words": metric.title, "key": metric.option}
+        if "page" in metric.shown
+        else {"words": metric.title, "text": coded([_fact(one, metric) for one in found])}
+        for metric in shown
+    ]
 
 
 def _fact(one: Result, metric: Metric) -> str | None:

@@ -5,8 +5,11 @@ let cameFrom = null;
 const followers = []; // what shows the pinned case elsewhere
 const facts = { rnn: "LSTM", clip: "Clip" };
 
+// The text of a column of the table, null where nothing was measured.
+const measuredText = (key, row) => (ranks(key)[row] === null ? null : texts(key)[row]);
+
 function lines(row) {
-  const text = (key) => (ranks(key)[row] === null ? null : texts(key)[row]);
+  const text = (key) => measuredText(key, row);
   return [
     text("latency") && `${text("latency")} a call [${texts("interval")[row]}]`,
     text("params") && `${text("params")} parameters, ${texts("flops")[row]}`,
@@ -35,7 +38,7 @@ function pin(row) {
   close.addEventListener("click", unpin);
   const known = [
     ...Object.entries(facts).map(([name, words]) => [words, column(name)[row]]),
-    ...data.facts.map(({ words, text }) => [words, once(`${words} fact`, text)[row]]),
+    ...data.facts.map(({ words, key, text }) => [words, key ? measuredText(key, row) : once(`${words} fact`, text)[row]]),
   ].filter(([, value]) => value !== null);
   const list = element("dl", { class: "facts" }, ...known.map(([words, value]) =>
     element("div", {}, element("dt", {}, words), element("dd", {}, short(value)))));

@@ -1,0 +1,352 @@
+"""Metrics say of themselves what everything else asks: one file adds one, from the probe to the budget of advise."""
+
+from __future__ import annotations
+
+import ast
+import csv
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import records
+from rich.console import Console
+from typer.testing import CliRunner
+
+import convbench
+from convbench.analysis import table
+from convbench.analysis.costs.pareto import fronts
+from convbench.analysis.results import result, results, shown_metrics
+from convbench.cli.app import app
+from convbench.core import metrics, store
+from convbench.core.errors import ConvbenchError
+from convbench.core.metric import EVERYWHERE, Metric
+from convbench.core.record import Reading
+from convbench.core.registry import figures, probes
+from convbench.measure import harness
+from convbench.report.export import FORMATS
+from convbench.report.page import page, rows
+from convbench.report.page.payload import payload
+from convbench.report.terminal.table import line
+from convbench.report.terminal.table import table as terminal_table
+from convbench.report.words import units
+
+PACKAGE = '''
+"""How many frames a joule pays for, as a shop's own power meter says."""
+
+from convbench.core.metric import Metric
+from convbench.core.record import Reading
+
+FRAMES = Metric("frames_per_j", "frames/J", "higher", title="Frames a joule",
+                description="Frames that a joule pays for, by the shop's meter.")
+
+
+def meter(subject, protocol):
+    """Frames a joule: a fixed power, so that what is measured is known."""
+    subject.run()
+    size = subject.case.architecture.lstm_input
+    yield Reading(FRAMES, (2000.0 / size, 4000.0 / size, 3000.0 / size))
+'''
+SUITE = """
+name: shop
+matrix:
+  backbone: {name: conv, channels: 8}
+  reducer: [gap, avg-k]
+  rnn: {hidden: 8}
+  clip: {batch: 1, frames: 2, channels: 3, height: 16, width: 16}
+metrics: [params, macs, "shop.power:meter"]
+"""
+ROOMS = Path(convbench.__file__).parent
+GOLDEN = Path(__file__).parent / "golden"
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory):
+    """A run of a suite that names a probe in a package of the user's own, by another process."""
+    at = tmp_path_factory.mktemp("shop")
+    (at / "shop").mkdir()
+    (at / "shop" / "__init__.py").touch()
+    (at / "shop" / "power.py").write_text(PACKAGE)
+    (at / "shop.yaml").write_text(SUITE)
+    command = [sys.executable, "-m", "convbench", "run", "shop.yaml", "--out", "out", "--device", "cpu"]
+    done = subprocess.run(command, cwd=at, capture_output=True, text=True, env={**os.environ, "COLUMNS": "100"})
+    assert done.returncode == 0, done.stderr
+    return at / "out", done.stdout
+
+
+def test_a_probe_in_a_users_own_file_reaches_the_csv_and_the_terminal(shop):
+    directory, printed = shop
+    with (directory / "results.csv").open() as file:
+        values = {row["reducer"]: float(row["frames_per_j"]) for row in csv.DictReader(file)}
+    assert values == {"gap": 3000 / 8, "avg-k": 3000 / 128}
+    heads = next(text.split() for text in printed.splitlines() if text.startswith("reducer"))
+    assert heads == ["reducer", "backbone", "LSTM", "in", "variant", "params", "MACs", "frames", "a", "joule"]
+    assert "375 frames/J" in printed
+    assert "latency" not in heads
+
+
+def test_its_words_are_stored_so_that_a_machine_without_the_package_reports_it(shop):
+    """This process cannot import the package: everything it knows of the metric comes from the record."""
+    directory, _ = shop
+    assert "shop" not in sys.modules
+    run, found = store.load(directory)
+    (metric,) = metrics.own(found[0].readings)
+    assert (metric.title, metric.unit, metric.better) == ("Frames a joule", "frames/J", "higher")
+    data = payload(run, results(found))
+    axis = next(one for one in data["axes"] if one["name"] == "frames_per_j")
+    assert (axis["words"], axis["better"], axis["column"]) == ("Frames a joule", "higher", "frames_per_j")
+    assert set(data["table"]["frames_per_j"]["text"]) == {"375 frames/J", "23.4 frames/J"}
+    assert [fact["words"] for fact in data["facts"]] == ["Frames a joule"]
+    text = page.write(run, found, directory / "again.html").read_text("utf-8")
+    assert text == (directory / "index.html").read_text("utf-8")
+    assert "Frames a joule</button>" in text
+    assert '<option value="frames_per_j">Frames a joule</option>' in text
+    assert "Frames a joule · higher is better" in "".join(map(drawn, results_figures(found)))
+
+
+def results_figures(found):
+    return figures.get("by-size").build(results(found))
+
+
+def drawn(drawing):
+    return " ".join(label.get_text() for label in drawing.figure.axes[0].texts)
+
+
+def test_a_run_of_static_metrics_alone_shows_their_columns_however_narrow():
+    static = [replace(records.record(records.case(name), samples=0)) for name in ("gap", "flatten")]
+    kept = [tuple(r for r in one.readings if r.metric.name in ("params", "macs")) for one in static]
+    found = [replace(one, readings=readings) for one, readings in zip(static, kept, strict=True)]
+    console = Console(width=80, color_system=None, record=True, file=open(os.devnull, "w"))  # noqa: SIM115, PTH123
+    console.print(terminal_table(found))
+    heads = console.export_text().splitlines()[1].split()
+    assert heads == ["reducer", "backbone", "LSTM", "in", "variant", "params", "MACs"]
+
+
+@pytest.fixture
+def quality(tmp_path):
+    """A stored run with trials, whose costs have frames a joule: 100, 50, 25 and 12.5 by rising latency."""
+    directory = tmp_path / "run"
+    found, joules = records.quality_records(), iter((100.0, 50.0, 25.0, 12.5))
+    found = [one if one.case.trial else replace(one, readings=(*one.readings, Reading(records.OWN[0], (next(joules),))))
+             for one in found]  # fmt: skip
+    store.start(directory, records.run_of(found))
+    for one in found:
+        store.append(directory, one)
+    return directory
+
+
+def advise(*arguments):
+    done = CliRunner().invoke(app, ["advise", *map(str, arguments)])
+    return done.exit_code, " ".join(done.output.split()), done.exception
+
+
+def test_a_budget_of_what_is_better_higher_is_a_minimum(quality):
+    one = ("--task", "direction", "--within", "8%")
+    assert "direction: spatial-softmax" in advise(quality, *one)[1]
+    code, out, _ = advise(quality, *one, "--budget", "frames_per_j=20frames/J")
+    assert (code, "direction: spatial-softmax" in out) == (0, True)
+    assert "Of 3 configurations within the budget" in out
+    code, out, _ = advise(quality, *one, "--budget", "frames_per_j=1k")
+    assert code == 3
+    assert "Nearest: frames a joule at most 100 frames/J (the limit is 1.00 k frames/J)" in out
+
+
+def test_a_generic_budget_is_the_named_option(quality):
+    named = advise(quality, "--latency", "4.5ms", "--memory", "64MB", "--json")
+    assert named[1] == advise(quality, "--budget", "latency=4.5ms", "--budget", "memory=64MB", "--json")[1]
+    assert '"frames_per_j": 50.0' in named[1]
+
+
+def test_equal_trainings_are_asked_for_by_either_word(quality):
+    assert advise(quality, "--budget", "flops") == advise(quality, "--equal", "flops")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--budget", "latency"), "--budget latency: write it as name=value, such as latency=5ms"),
+        (("--budget", "latencie=5ms"), "--budget latencie: not a metric of this run; did you mean 'latency'?"),
+        (("--budget", "frames_per_j=5ms"), "not an amount of it: write 12, 1.5k or 12frames/J"),
+        (("--budget", "latency=5ms", "--latency", "4ms"), "latency has a limit already: give it once"),
+        (("--budget", "steps=5"), "--budget steps: not a metric of this run"),
+    ],
+)
+def test_a_budget_that_is_none_is_told(quality, arguments, said):
+    code, _, error = advise(quality, *arguments)
+    assert code == 1 and isinstance(error, ConvbenchError)
+    assert said in str(error)
+
+
+def test_a_front_respects_the_direction():
+    better, worse = ({"gap": 10.0, "gmp": 5.0}, {"gap": 5.0, "gmp": 10.0})
+    for joules, members in ((better, ["gap"]), (worse, ["gap", "gmp"])):
+        found = results(
+            replace(of, readings=(*of.readings, Reading(records.OWN[0], (joules[of.case.architecture.reducer.name],))))
+            for of in (records.record(records.case(name), latency=t) for name, t in (("gap", 1e-3), ("gmp", 2e-3)))
+        )
+        (front,) = fronts(found, metrics.LATENCY, found[0].metric("frames_per_j")).values()
+        assert [one.series for one in front] == members
+    assert fronts(found, metrics.LATENCY, metrics.LSTM_INPUT) == {}
+
+
+def test_the_exports_have_it_as_far_as_they_know_its_direction():
+    found = records.own_records()[:1]
+    run = records.run_of(found)
+    name = found[0].case.id
+    assert "frames_per_j" in FORMATS["bencher"](run, found)[name]
+    assert "frames_per_j" in FORMATS["pytest-benchmark"](run, found)["benchmarks"][0]["extra_info"]
+    assert not any("frames_per_j" in entry["name"] for entry in FORMATS["github-action"](run, found))
+    lower = replace(found[0], readings=(*found[0].readings, Reading(Metric("energy_j", "J"), (0.5,))))
+    assert any(entry["name"].endswith("/energy_j") for entry in FORMATS["github-action"](run, [lower]))
+    assert "frames a joule" in line(found[0])
+
+
+@pytest.mark.parametrize("odd", [float("nan"), float("inf"), -float("inf"), 0.0, -3.5, 1e300, 1e-300])
+def test_any_number_of_a_users_own_can_be_shown(odd, tmp_path):
+    readings = tuple(Reading(replace(metric, unit=unit), (odd,)) for metric, unit in zip(
+        records.OWN, ("<b>&\"'", "%", "J"), strict=True))  # fmt: skip
+    found = [replace(records.record(), readings=(*records.record().readings, *readings))]
+    text = page.write(records.run_of(found), found, tmp_path / "index.html").read_text("utf-8")
+    assert "<b>&" not in text
+    json.dumps(payload(records.run_of(found), results(found)), allow_nan=False)
+    assert line(found[0])
+
+
+@pytest.mark.parametrize(
+    ("metric", "said"),
+    [
+        (Metric("status", "1"), "convbench has a column"),
+        (Metric("latency_s_median", "s"), "convbench has a column"),
+        (Metric("params", "J"), "convbench has a column"),
+        (Metric("energy", "J", short="latency"), "convbench has a column or option"),
+        (Metric("Energy (J)", "J"), "lower-case letters"),
+    ],
+)
+def test_a_name_that_is_taken_is_refused_before_it_is_stored(metric, said):
+    with pytest.raises(ConvbenchError, match=said.replace("(", r"\(")):
+        metrics.refuse_clash(metric)
+
+
+def test_a_declaration_with_a_word_that_is_none_is_refused():
+    with pytest.raises(ConvbenchError, match="known: lower, higher, neither"):
+        Metric("energy", "J", "up")
+    with pytest.raises(ConvbenchError, match="known: table, page, axes, pin, advise"):
+        Metric("energy", "J", shown=("tabel",))
+
+
+@pytest.mark.parametrize("name", ["lower", "higher"])
+def test_what_is_read_back_is_what_was_declared(name, tmp_path):
+    metric = Metric("energy_j", "J", name, "Energy", "What a call takes.", "E", "last", 4, ("axes",), "energy")
+    of = replace(records.record(), readings=(*records.record().readings, Reading(metric, (1.0, 2.0))))
+    store.start(tmp_path / "run", records.run_of([of]))
+    store.append(tmp_path / "run", of)
+    (again,) = store.load(tmp_path / "run")[1]
+    assert again.readings[-1].metric == metric
+    assert result(again).cost("energy") == 2.0
+    assert again.samples("params") == of.samples("params")
+
+
+# --- Every metric of ours -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("metric", metrics.CATALOGUE.values(), ids=lambda metric: metric.name)
+def test_a_metric_of_ours_has_words_a_unit_and_places(metric):
+    assert metric.title
+    assert metric.description.endswith(".")
+    assert metric.unit in {*units.COUNTED, "s", "B", "frames/s"}
+    assert set(metric.shown) <= set(EVERYWHERE)
+    for value in (0.0, 0.5, 1.0, 123456.0):
+        assert units.cell(value, metric).strip()
+        assert units.tick_scale(metric.unit)
+    metrics.refuse_clash(metric) if metric not in metrics.DERIVED else None
+
+
+def test_short_names_are_told_apart():
+    shown = [metric.option for metric in metrics.ALL if metric.shown]
+    assert len(shown) == len(set(shown))
+    assert len({metric.name for metric in metrics.ALL}) == len(metrics.ALL)
+
+
+def test_what_our_probes_yield_is_in_the_catalogue():
+    case = records.case("gap", variant="compile", scenario="train", clip=records.Clip(1, 2, 3, 16, 16))
+    static = harness.select(["params", "macs", "prediction"])
+    names = {reading.metric for reading in harness.measure(replace(case, variant=()), records.Protocol(
+        max_warmup=0.01, max_time=0.01, min_samples=2)).readings}  # fmt: skip
+    assert len(static) == 3
+    assert len(names) > 30
+    assert names <= set(metrics.CATALOGUE.values())
+
+
+def test_every_column_of_a_run_is_documented():
+    """But for codes of axes: whatever stands in a CSV has its meaning and unit in ``convbench list columns``."""
+    documented = {column.name for column in table.columns()}
+    runs = [*records.default_records(), *records.tried_records(), records.record(records.case(scenario="streaming"))]
+    assert set(table.frame(runs).columns) <= documented
+    listed = CliRunner().invoke(app, ["list", "columns"]).output
+    assert all(f"  {name} " in listed for name in documented)
+    assert tuple(column.name for column in table.columns())[: len(table.COLUMNS)] == table.COLUMNS
+    assert "frames_per_j" in {column.name for column in table.columns(records.OWN)}
+
+
+def test_columns_that_are_no_metrics_cannot_be_a_metrics_name():
+    assert set(table.WORDS) <= metrics.RESERVED
+
+
+def test_no_metric_is_known_by_its_name_elsewhere():
+    """Names are in ``core.metrics``; those that are no words of their own stand elsewhere only as data of findings and
+    in what a side tells ``check``."""
+    names = {metric.name for metric in metrics.CATALOGUE.values() if "_" in metric.name}
+    found = {}
+    for path in ROOMS.rglob("*.py"):
+        if path != ROOMS / "core" / "metrics.py":
+            tree = ast.walk(ast.parse(path.read_text("utf-8")))
+            found[str(path.relative_to(ROOMS))] = {
+                n.value for n in tree if isinstance(n, ast.Constant) and n.value in names
+            }
+    assert {name: said for name, said in found.items() if said} == {
+        "report/words/findings.py": {"faults_per_call", "graph_breaks"},
+        "plugins/probes/latency.py": {"faults_per_call"}, "plugins/probes/compile.py": {"graph_breaks"},
+        "check/worker.py": {"predicted_peak_bytes"},
+    }  # fmt: skip
+
+
+def test_the_page_sorts_by_columns_that_exist():
+    found = results(records.own_records())
+    data = payload(records.run_of([one.record for one in found]), found)
+    for column in rows.columns(found):
+        rank = data["table"][column.key]["rank"]
+        assert not isinstance(rank, str) or rank in data["columns"]
+    assert {axis["column"] for axis in data["axes"]} <= set(data["columns"])
+
+
+def test_places_decide_where_a_metric_is_shown():
+    hidden = replace(records.record(), readings=(Reading(Metric("energy_j", "J", shown=("axes",)), (1.0,)),))
+    found = [result(hidden)]
+    assert "energy_j" in [metric.name for metric in shown_metrics(found, "axes")]
+    assert "energy_j" not in [metric.name for metric in shown_metrics(found, "table")]
+    assert table.row(hidden)["energy_j"] == 1
+
+
+# --- A stored run -----------------------------------------------------------------------------------------------------
+
+
+def test_a_stored_run_gives_the_same_csv_and_lines_as_ever(tmp_path):
+    """The golden files were written by the code before metrics said anything of themselves."""
+    run, found = store.load(GOLDEN / "smoke")
+    table.write_csv(tmp_path, found)
+    assert (tmp_path / "results.csv").read_bytes() == (GOLDEN / "smoke" / "results.csv").read_bytes()
+    for record in found:
+        store.append(tmp_path, record)
+    assert (tmp_path / "results.jsonl").read_bytes() == (GOLDEN / "smoke" / "results.jsonl").read_bytes()
+    assert payload(run, results(found))["size"] == len(found)
+
+
+def test_probes_by_import_path_are_refused_where_they_cannot_be_imported():
+    with pytest.raises(ConvbenchError, match="cannot import 'nowhere'"):
+        harness.select(["nowhere:probe"])
+    with pytest.raises(ConvbenchError, match="unknown metric 'latencie'; did you mean 'latency'"):
+        harness.select(["latencie"])
+    assert {plugin.name for plugin in probes} >= {"params", "latency"}
