@@ -1,6 +1,5 @@
 """The documentation: every page says what works, the site builds without a broken link and reads without a network."""
 
-import json
 import re
 import shutil
 import subprocess
@@ -150,36 +149,47 @@ def test_the_reference_is_complete(site):
     assert "Traceback" not in text("command-line")
 
 
-@pytest.mark.slow
-@pytest.mark.browser
-@pytest.mark.skipif(not CHROMIUM, reason="Chromium is not installed")
-def test_the_site_reads_from_a_file_without_a_network(site):
-    """In a browser that is offline: only files are asked for, nothing is logged, nothing is wider than a phone."""
+@pytest.fixture(scope="module")
+def browser():
     playwright = pytest.importorskip("playwright.sync_api")
-    pages = [path for path in sorted(site.rglob("*.html")) if "examples" not in path.parts and path.name != "404.html"]
     with playwright.sync_playwright() as started:
-        browser = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
-        assert [fault for width in (1400, 420) for fault in faults(browser, pages, width)] == []
-        browser.close()
+        launched = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        yield launched
+        launched.close()
 
 
-def faults(browser, pages, width):
-    """What an offline reader of these pages is lacking, in a window of that width."""
-    context = browser.new_context(viewport={"width": width, "height": 900})
+@pytest.fixture
+def reader(browser, request):
+    """A page in a browser that is offline; at the end only files were asked for and nothing was logged."""
+    context = browser.new_context(viewport={"width": request.param, "height": 900})
     context.set_offline(True)
     page, seen = context.new_page(), []
     page.on("request", lambda sent: seen.append(sent.url) if not sent.url.startswith(("file:", "data:")) else None)
     page.on("console", lambda message: seen.append(message.text))
     page.on("pageerror", lambda error: seen.append(str(error)))
+    yield page
+    context.close()
+    assert seen == []
+
+
+IN_BROWSER = [
+    pytest.mark.browser,
+    pytest.mark.slow,
+    pytest.mark.skipif(not CHROMIUM, reason="Chromium is not installed"),
+]
+
+
+@pytest.mark.parametrize("reader", [pytest.param(420, marks=IN_BROWSER)], indirect=True)
+def test_every_page_reads_on_a_phone_without_a_network(site, reader):
+    pages = [path for path in site.rglob("*.html") if "examples" not in path.parts and path.name != "404.html"]
     for path in pages:
-        page.goto(path.as_uri())
-        if page.evaluate("document.documentElement.scrollWidth > innerWidth"):
-            seen.append(f"{path.name} is wider than {width}")
-    return seen
+        reader.goto(path.as_uri())
+        assert reader.evaluate("document.documentElement.scrollWidth <= innerWidth"), path.name
 
 
-@pytest.mark.slow
-def test_the_search_finds_words_of_the_pages(site):
-    text = (site / "search.js").read_text()
-    index = json.loads(text[text.index("{") :].rstrip().rstrip(";"))
-    assert any("allocator" in item["text"] for item in index["items"])
+@pytest.mark.parametrize("reader", [pytest.param(1400, marks=IN_BROWSER)], indirect=True)
+def test_the_search_works_from_a_file(site, reader):
+    reader.goto((site / "index.html").as_uri())
+    reader.get_by_role("button", name="Search").click()
+    reader.keyboard.type("allocator")
+    reader.get_by_text(re.compile(r"^\d+ results$")).wait_for(timeout=30_000)
