@@ -4,13 +4,23 @@ VENV := .venv
 BIN := $(VENV)/bin
 SUITE ?= suites/default.yaml
 
-.PHONY: run test lint bench lock clean browser
+.PHONY: run test quick lint docs bench lock clean browser
 
 run: $(VENV)/installed
 	$(BIN)/convbench run $(SUITE)
 
 test: $(VENV)/installed-dev lint browser
 	$(BIN)/python -m pytest -n auto --dist loadfile
+
+# Under a minute, for while you write: everything but what starts processes, trains, compiles or opens a browser.
+quick: lint
+	$(BIN)/python -m pytest -n auto --dist loadfile -m "not slow and not browser"
+
+# The documentation, into site/: its reference is written from the code, and a link that leads nowhere is an error.
+docs: $(VENV)/installed-dev
+	$(BIN)/python docs/reference.py
+	$(BIN)/zensical build --strict --clean
+	@echo site/index.html
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .

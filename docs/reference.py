@@ -1,10 +1,11 @@
-"""Write the reference pages from the code itself: ``python docs/reference.py`` fills docs/reference/ and docs/examples/.
+"""Write the reference pages from the code itself, into docs/reference/, and pages of real runs into docs/examples/.
 
 ``make docs`` runs it before it builds the site. Nothing that it writes is committed, so nothing can be out of date.
 """
 
 from __future__ import annotations
 
+import ast
 import html
 import inspect
 import json
@@ -30,8 +31,9 @@ def main() -> None:
     reference = DOCS / "reference"
     shutil.rmtree(reference, ignore_errors=True)
     reference.mkdir()
-    for name, page in PAGES.items():
-        (reference / f"{name}.md").write_text("\n".join(page()).rstrip() + "\n", encoding="utf-8")
+    for name, (write, title, intro) in PAGES.items():
+        lines = (f"# {title}", "", intro, "", *write())
+        (reference / f"{name}.md").write_text("\n".join(lines).rstrip() + "\n", encoding="utf-8")
     examples = DOCS / "examples"
     examples.mkdir(exist_ok=True)
     for name, source in EXAMPLES.items():
@@ -46,16 +48,7 @@ def suites() -> Iterator[str]:
     from convbench.suite import load, schema, shipped
 
     made = schema()
-    yield from (
-        "# Suites",
-        "",
-        "A suite is a YAML file that says which models are measured, and how. `convbench schema` prints the JSON Schema "
-        "that this page is made of; editors complete from it.",
-        "",
-        "## Top level",
-        "",
-        *_keys(made, made["properties"]),
-    )
+    yield from ("## Top level", "", *_keys(made, made["properties"]))
     for title, definition, note in SECTIONS:
         yield from ("", f"## {title}", "", note, "", *_keys(made, _properties(made["$defs"][definition])))
     yield from ("", "## Suites that ship", "", "Run one by its name: `convbench run smoke`.", "")
@@ -64,18 +57,26 @@ def suites() -> Iterator[str]:
     yield from _table(("suite", "what it asks", "combinations"), rows)
 
 
+AXES = """\
+Each key takes one value or a list, and the lists multiply. An `include` entry that agrees with combinations of the
+matrix extends them; one that agrees with none adds combinations of its own. An `exclude` entry removes the combinations
+that agree with all of its keys. The [plug-ins](plugins.md) page lists the names."""
+RNN = "Text or a mapping: `lstm128`, `bilstm256x2` (both ways, two layers), `gru64`, `lstm512p128` (`proj_size`)."
 SECTIONS = (
-    ("`matrix`, `include`, `exclude`", "AxesLayout",
-     "Each key takes one value or a list, and the lists multiply. An `include` entry that agrees with combinations of "
-     "the matrix extends them; one that agrees with none adds combinations of its own. An `exclude` entry removes the "
-     "combinations that agree with all of its keys. The [plug-ins](plugins.md) page lists the names."),
+    ("`matrix`, `include`, `exclude`", "AxesLayout", AXES),
     ("`clip`", "ClipLayout", "Text or a mapping: `1x16x3x64x64` is B x T x C x H x W."),
-    ("`rnn`", "RecurrentLayout",
-     "Text or a mapping: `lstm128`, `bilstm256x2` (both ways, two layers), `gru64`, `lstm512p128` (`proj_size`)."),
+    ("`rnn`", "RecurrentLayout", RNN),
     ("`protocol`", "ProtocolLayout", "How every case is measured; times in seconds."),
     ("`training`", "TrainingLayout", "What `quality: train` does."),
-)  # fmt: skip
+)
 """Sections of a suite: heading, definition in the schema, what to know."""
+ANCHORS = {
+    "AxesLayout": "matrix-include-exclude",
+    "ClipLayout": "clip",
+    "RecurrentLayout": "rnn",
+    "ProtocolLayout": "protocol",
+    "TrainingLayout": "training",
+}
 
 
 def _properties(definition: Mapping[str, Any]) -> dict[str, Any]:
@@ -117,9 +118,9 @@ def _named(schema: Mapping[str, Any], reference: str) -> str:
     name = reference.rpartition("/")[2]
     if name in SHELF_OF:
         return f"[{name}](plugins.md#{SHELF_OF[name]})"
-    anchor = {"ClipLayout": "clip", "RecurrentLayout": "rnn", "ProtocolLayout": "protocol", "TrainingLayout": "training",
-              "AxesLayout": "matrix-include-exclude"}  # fmt: skip
-    return f"[mapping](#{anchor[name]})" if name in anchor else _type(schema, schema["$defs"][name])
+    if name in ANCHORS:
+        return f"[mapping](#{ANCHORS[name]})"
+    return _type(schema, schema["$defs"][name])
 
 
 SHELF_OF = {"backbone": "backbones", "reducer": "reducers", "variant": "variants", "scenario": "scenarios",
@@ -141,12 +142,6 @@ def plugins() -> Iterator[str]:
     """Every plug-in of every shelf with its options."""
     from convbench.core import registry
 
-    yield from (
-        "# Plug-ins",
-        "",
-        "What can be named in a suite or on the command line. `convbench list` prints the same, with what your packages "
-        "bring and where it comes from. An option is written `{name: avg-k, k: 2}` or `avg-k(k=2)`.",
-    )
     for shelf in registry.SHELVES:
         yield from ("", f"## {shelf.kind.capitalize()}s", "")
         for plugin in shelf:
@@ -177,13 +172,6 @@ def columns() -> Iterator[str]:
     """The columns of results.csv and of --json."""
     from convbench.analysis import table
 
-    yield from (
-        "# Columns",
-        "",
-        "`results.csv` has a row a case; `convbench run --json` prints the same, an object a line. Values are in base units "
-        "and empty where nothing was measured. Metrics of your own probes follow in columns of their own.",
-        "",
-    )
     rows = ((_code(name), unit, _text(meaning)) for name, unit, meaning in table.columns())
     yield from _table(("column", "unit", "meaning"), rows)
 
@@ -196,13 +184,6 @@ def findings() -> Iterator[str]:
     from convbench.core.record import Finding
     from convbench.report.words.findings import sentence
 
-    yield from (
-        "# Findings",
-        "",
-        "A finding is something that a reader must know of a result. The page and the terminal say it in words, the column "
-        "`findings` holds its code, and `results.jsonl` its data. These are the words, with the data of an example.",
-        "",
-    )
     yield from _table(
         ("code", "words"), ((_code(code), _text(sentence(Finding(code, data=data)))) for code, data in FINDINGS.items())
     )
@@ -215,26 +196,26 @@ def exit_codes() -> Iterator[str]:
     from convbench.cli.app import INCOMPLETE, MEASURED
     from convbench.core import errors
 
-    yield from ("# Exit codes", "", "A user's mistake ends in one sentence on standard error, never in a traceback.", "")
     rows = (
-        (str(MEASURED), "all", "done; for `check`: no regression"),
-        (str(verdict.REGRESSION), "`check`, `replay`", "a confirmed regression, and nothing else ends so"),
-        (str(errors.ConvbenchError.exit_code), "all", "a mistake in the call, the suite or a file: the message says what to do"),
-        (str(verdict.INCONCLUSIVE), "`check`, `replay`", "too noisy to tell; it says which slowdown it could have seen"),
-        (str(ABSTAINED), "`advise`", "no configuration can be named; it says why"),
-        (str(errors.Refused.exit_code), "`check`, `compare`", "refused: a comparison that would mean nothing"),
-        (str(INCOMPLETE), "`run`, `profile`", "some case failed; the others are measured"),
-        (str(verdict.INVALID), "`check`, `replay`", "a case without a verdict: missing or failing on one side, other outputs"),
-        (str(errors.BuildFailed.exit_code), "`check`", "a side that cannot be built or imported"),
-        (str(errors.Interrupted.exit_code), "all", "interrupted; what was finished is on disk"),
-    )  # fmt: skip
-    yield from _table(("code", "verbs", "meaning"), sorted(rows, key=lambda row: int(row[0])))
-    yield from (
-        "",
-        "From Python the same mistakes are exceptions, with the same sentences:",
-        "",
-        *_table(("exception", "code", "meaning"), map(_exception, _subclasses(errors.ConvbenchError))),
+        (MEASURED, "all", "done; for `check`: no regression"),
+        (verdict.REGRESSION, "`check`, `replay`", "a confirmed regression, and nothing else ends so"),
+        (errors.ConvbenchError.exit_code, "all", "a mistake in the call, the suite or a file: the message says which"),
+        (verdict.INCONCLUSIVE, "`check`, `replay`", "too noisy to tell; it says what it could have seen"),
+        (ABSTAINED, "`advise`", "no configuration can be named; it says why"),
+        (errors.Refused.exit_code, "`check`, `compare`", "refused: a comparison that would mean nothing"),
+        (INCOMPLETE, "`run`, `profile`", "some case failed; the others are measured"),
+        (
+            verdict.INVALID,
+            "`check`, `replay`",
+            "a case without a verdict: lacking or failing on one side, other outputs",
+        ),
+        (errors.BuildFailed.exit_code, "`check`", "a side that cannot be built or imported"),
+        (errors.Interrupted.exit_code, "all", "interrupted; what was finished is on disk"),
     )
+    ordered = sorted(rows, key=lambda row: row[0])
+    yield from _table(("code", "verbs", "meaning"), ((str(code), verbs, meaning) for code, verbs, meaning in ordered))
+    yield from ("", "From Python the same mistakes are exceptions, with the same sentences:", "")
+    yield from _table(("exception", "code", "meaning"), map(_exception, _subclasses(errors.ConvbenchError)))
 
 
 def _subclasses(kind: type) -> Iterator[type]:
@@ -260,7 +241,6 @@ def command_line() -> Iterator[str]:
     from convbench.cli.app import app
 
     runner = CliRunner(env={"COLUMNS": "92", "TERM": "dumb"})
-    yield from ("# Command line", "", "`convbench VERB --help` prints the same.")
     for name, command in typer.main.get_command(app).commands.items():  # type: ignore[attr-defined]
         if not command.hidden:
             text = runner.invoke(app, [name, "--help"], prog_name="convbench").output
@@ -269,7 +249,6 @@ def command_line() -> Iterator[str]:
 
 def python() -> Iterator[str]:
     """The nouns and the functions of the package, rendered by mkdocstrings from their docstrings."""
-    yield from ("# Python", "", "Everything is typed. Values are in base units (s, B, FLOP).")
     for title, names in MODULES.items():
         yield from ("", f"## {title}", "")
         for name in names:
@@ -281,6 +260,22 @@ MODULES = {
         "Case", "Parts", "Whole", "Clip", "Recurrent", "Choice", "Protocol", "Training", "Trial", "Record", "Reading",
         "Metric", "Finding", "Failure", "Run")),
 }  # fmt: skip
+
+
+# --- Modules ----------------------------------------------------------------------------------------------------------
+
+
+def modules() -> Iterator[str]:
+    """Every module with the first sentence of its docstring."""
+    package = ROOT / "convbench"
+    for room in sorted(path for path in package.iterdir() if (path / "__init__.py").is_file()):
+        yield from ("", f"## {room.name}", "")
+        rows = ((_code(path.relative_to(room).as_posix()), _first(path)) for path in sorted(room.rglob("*.py")))
+        yield from _table(("file", "what it is for"), (row for row in rows if row[1]))
+
+
+def _first(path: Path) -> str:
+    return _text((ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or "").partition("\n\n")[0])
 
 
 # --- Markdown ---------------------------------------------------------------------------------------------------------
@@ -305,15 +300,27 @@ def _text(text: str) -> str:
     return "".join(piece for pair in zip(plain, [*coded, ""], strict=False) for piece in pair)
 
 
-PAGES: dict[str, Callable[[], Iterator[str]]] = {
-    "suites": suites,
-    "plugins": plugins,
-    "columns": columns,
-    "findings": findings,
-    "exit-codes": exit_codes,
-    "command-line": command_line,
-    "python": python,
-}
+PAGES: dict[str, tuple[Callable[[], Iterator[str]], str, str]] = {
+    "suites": (suites, "Suites", """\
+A suite is a YAML file that says which models are measured, and how. `convbench schema` prints the JSON Schema that this
+page is made of; editors complete from it."""),
+    "plugins": (plugins, "Plug-ins", """\
+What can be named in a suite or on the command line. `convbench list` prints the same, with what your packages bring and
+where it comes from. An option is written `{name: avg-k, k: 2}` or `avg-k(k=2)`."""),
+    "columns": (columns, "Columns", """\
+`results.csv` has a row a case; `convbench run --json` prints the same, an object a line. Values are in base units, and
+empty where nothing was measured. Metrics of your own probes follow in columns of their own."""),
+    "findings": (findings, "Findings", """\
+A finding is something that a reader must know of a result. The page and the terminal say it in words, the column
+`findings` holds its code, and `results.jsonl` its data. These are the words, with the data of an example."""),
+    "exit-codes": (exit_codes, "Exit codes", """\
+A user's mistake ends in one sentence on standard error, never in a traceback."""),
+    "command-line": (command_line, "Command line", "`convbench VERB --help` prints the same."),
+    "python": (python, "Python", "Everything is typed. Values are in base units (s, B, FLOP)."),
+    "modules": (modules, "Modules", """\
+Room by room, each file with the first sentence of its docstring: where to look, and where a line goes."""),
+}  # fmt: skip
+"""By file: what writes the page, its title, and what to know first."""
 
 if __name__ == "__main__":
     main()

@@ -25,7 +25,7 @@ from convbench import suite
 from convbench.cli.app import app, main
 
 FENCE = re.compile(r'^```(\w+)(?: title="([^"]+)")?\n(.*?)^```$', re.MULTILINE | re.DOTALL)
-ENDS = {";", "|", "||", "&&", ">", "do", "done"}
+BREAKS = set(";|&()<>")
 
 
 class Block(NamedTuple):
@@ -42,12 +42,15 @@ def blocks(page: Path) -> list[Block]:
 
 
 def commands(text: str) -> Iterator[list[str]]:
-    """The words of each call of convbench in a piece of shell, without what follows it on the line."""
+    """The words of each call of convbench in a piece of shell."""
     for line in text.replace("\\\n", " ").splitlines():
-        words = shlex.split(line, comments=True)
-        if words[:1] == ["convbench"]:
-            end = next((i for i, word in enumerate(words) if word in ENDS), len(words))
-            yield words[1:end]
+        lexer = shlex.shlex(line, posix=True, punctuation_chars=True)
+        lexer.whitespace_split = True
+        words = list(lexer)
+        starts = [i for i, word in enumerate(words) if word == "convbench" and (i == 0 or set(words[i - 1]) <= BREAKS)]
+        for start in starts:
+            rest = words[start + 1 :]
+            yield rest[: next((i for i, word in enumerate(rest) if set(word) <= BREAKS), len(rest))]
 
 
 def read(words: list[str]) -> None:

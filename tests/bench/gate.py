@@ -1,7 +1,7 @@
 """False alarms and power of the latency gate, next to its peers, from real checks of real commits.
 
 ``python tests/bench/gate.py --minutes 30`` appends a line a verdict to ``reports/gate/trials.jsonl`` and writes the
-table of all that ever ran, ``reports/gate/README.md``: run it in pieces, quiet and with ``--hogs``, with each
+table of all that ever ran, ``docs/method/gate-table.md``: run it in pieces, quiet and with ``--hogs``, with each
 ``--allocator``.
 """
 
@@ -31,9 +31,9 @@ from convbench.check.link import ALLOCATORS, Settings, Worker
 from convbench.check.sides import Here, Side
 from convbench.measure.machine.environment import describe
 
-OUT = Path("reports/gate")
+OUT, TABLE = Path("reports/gate"), Path("docs/method/gate-table.md")
 HEADER = """\
-Made by `tests/bench/gate.py` from `trials.jsonl`; the machine is in `environment.json`. A verdict is one case; red is
+Made by `tests/bench/gate.py` from `reports/gate/trials.jsonl`. A verdict is one case; red is
 `regression` or the tool's word for it, passed is `ok`, which is wrong where work was put in; spread is of a pair's
 ratio; a check has six cases. What stands behind a comma are earlier versions of `check`: before it held glibc (`its
 threshold moving`), trimmed the heap (`its top left over`), looked twice at a suspect (`twelve to confirm`), stopped its
@@ -151,7 +151,7 @@ def table() -> str:
         one = json.loads(line)
         key = ("tool", "allocator", "hogs", "beside", "detect", "slowdown")
         groups[tuple(one[name] for name in key)].append(one)
-    rows = ["# The gate and its peers", "", HEADER]
+    rows = ["# Every verdict of the gate and its peers", "", HEADER]
     rows += ["", "| " + " | ".join(HEADINGS) + " |"]
     rows += ["|---|---|--:|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|"]
     rows += [_row(*item) for item in sorted(groups.items(), key=lambda item: tuple(map(str, item[0])))]
@@ -200,7 +200,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=10, help="what a peer may measure a side of a case for")
     asked = parser.parse_args()
     run(asked)
-    (OUT / "README.md").write_text(table())
+    TABLE.write_text(table())
     print(table())
 
 

@@ -1,0 +1,195 @@
+"""The documentation: every page says what works, the site builds without a broken link and reads without a network."""
+
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import pytest
+from docs_page import blocks, follow
+
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+PAGES = sorted(path for path in DOCS.rglob("*.md") if path.parent.name != "reference")
+RUN = [page for page in PAGES if any(block.language == "bash" or block.title for block in blocks(page))]
+READ = [*(page for page in PAGES if page not in RUN), ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
+CHROMIUM = shutil.which("chromium")
+
+
+def name(page: Path) -> str:
+    return page.relative_to(ROOT).as_posix()
+
+
+# --- What the pages say -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", RUN, ids=name)
+def test_a_page_works_as_it_says(page, tmp_path):
+    """Its files, suites and commands, in a process of their own: some register plug-ins."""
+    done = subprocess.run(
+        [sys.executable, Path(__file__).with_name("docs_page.py"), page], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("page", READ, ids=name)
+def test_what_a_page_names_exists(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    follow(page)
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("```sh\nconvbench run smoke --no-such-option\n```\n", "--no-such-option"),
+        ("```sh\nconvbench measure smoke\n```\n", "measure"),
+        ("```sh\nexport A=1; convbench fits smoke --mem 1GB | tail\n```\n", "--mem"),
+        ("```python\nimport convbench\nconvbench.no_such_name\n```\n", "no_such_name"),
+        ("```yaml\nprotocol: {max_tim: 1}\n```\n", "max_tim"),
+    ],
+)
+def test_a_page_that_says_what_is_not_so_is_found(text, fault, tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text(text)
+    with pytest.raises(Exception, match=re.escape(fault)):
+        follow(page)
+
+
+# --- The site ---------------------------------------------------------------------------------------------------------
+
+
+class Page(HTMLParser):
+    """The places that a page links to or loads, and those in it that can be linked to."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.links: list[str] = []
+        self.anchors = {""}
+        self.feed(path.read_text(encoding="utf-8"))
+
+    def handle_starttag(self, tag, attrs):
+        values = dict(attrs)
+        self.anchors |= {value for key in ("id", "name") if (value := values.get(key))}
+        if tag != "link" or values.get("rel") != "canonical":
+            self.links += [value for key in ("href", "src") if (value := values.get(key))]
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    """The site, built from a copy of the pages so that no other test sees half of it."""
+    root = tmp_path_factory.mktemp("docs")
+    for part in ("docs", "convbench", "tests", "suites", "reports"):
+        shutil.copytree(
+            ROOT / part,
+            root / part,
+            ignore=shutil.ignore_patterns("node_modules", "__pycache__", "site"),
+            symlinks=True,
+        )
+    shutil.copy(ROOT / "zensical.toml", root)
+    subprocess.run([sys.executable, root / "docs" / "reference.py"], check=True, cwd=root)
+    built = subprocess.run(
+        [sys.executable, "-m", "zensical", "build", "--strict"], cwd=root, capture_output=True, text=True
+    )
+    assert built.returncode == 0, built.stdout + built.stderr
+    return root / "site"
+
+
+@pytest.mark.slow
+def test_every_link_leads_somewhere_and_nothing_is_loaded_from_elsewhere(site):
+    pages = {path: Page(path) for path in site.rglob("*.html") if path.name != "404.html"}
+    examples = site / "examples"
+    own = {path: page for path, page in pages.items() if examples not in path.parents}
+    assert len(own) > 25
+    lost = []
+    for path, page in own.items():
+        for link in page.links:
+            at = urlsplit(link)
+            if at.scheme or at.netloc:
+                lost += [(path.name, link)] if at.scheme not in ("data", "mailto") else []
+                continue
+            target = (path.parent / unquote(at.path)).resolve() if at.path else path
+            if not target.is_file() or (target in pages and at.fragment not in pages[target].anchors):
+                lost.append((path.name, link))
+    assert lost == []
+
+
+@pytest.mark.slow
+def test_every_page_is_in_the_navigation(site):
+    def listed(entries):
+        for entry in entries:
+            for value in entry.values():
+                yield from listed(value) if isinstance(value, list) else (value,)
+
+    nav = tomllib.loads((ROOT / "zensical.toml").read_text())["project"]["nav"]
+    built = {path.relative_to(site.parent / "docs").as_posix() for path in (site.parent / "docs").rglob("*.md")}
+    assert set(listed(nav)) == built
+
+
+@pytest.mark.slow
+def test_the_reference_is_complete(site):
+    from convbench.analysis import table
+    from convbench.core.registry import SHELVES
+    from convbench.suite import schema
+
+    def text(page):
+        return (site.parent / "docs" / "reference" / f"{page}.md").read_text()
+
+    plugins, columns, suites = text("plugins"), text("columns"), text("suites")
+    assert all(f"### `{plugin.name}`" in plugins for shelf in SHELVES for plugin in shelf)
+    assert all(f"<code>{column.name}</code>" in columns for column in table.columns())
+    assert all(f"<code>{key}</code>" in suites for key in schema()["properties"])
+    verbs = re.findall(r"^## (\S+)$", text("command-line"), re.MULTILINE)
+    assert {"run", "report", "advise", "check", "fits", "list", "doctor"} <= set(verbs)
+    assert "Traceback" not in text("command-line")
+
+
+@pytest.fixture(scope="module")
+def browser():
+    playwright = pytest.importorskip("playwright.sync_api")
+    with playwright.sync_playwright() as started:
+        launched = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        yield launched
+        launched.close()
+
+
+@pytest.fixture
+def reader(browser, request):
+    """A page in a browser that is offline; at the end only files were asked for and nothing was logged."""
+    context = browser.new_context(viewport={"width": request.param, "height": 900})
+    context.set_offline(True)
+    page, seen = context.new_page(), []
+    page.on("request", lambda sent: seen.append(sent.url) if not sent.url.startswith(("file:", "data:")) else None)
+    page.on("console", lambda message: seen.append(message.text))
+    page.on("pageerror", lambda error: seen.append(str(error)))
+    yield page
+    context.close()
+    assert seen == []
+
+
+IN_BROWSER = [
+    pytest.mark.browser,
+    pytest.mark.slow,
+    pytest.mark.skipif(not CHROMIUM, reason="Chromium is not installed"),
+]
+
+
+@pytest.mark.parametrize("reader", [pytest.param(420, marks=IN_BROWSER)], indirect=True)
+def test_every_page_reads_on_a_phone_without_a_network(site, reader):
+    pages = [path for path in site.rglob("*.html") if "examples" not in path.parts and path.name != "404.html"]
+    for path in pages:
+        reader.goto(path.as_uri())
+        assert reader.evaluate("document.documentElement.scrollWidth <= innerWidth"), path.name
+
+
+@pytest.mark.parametrize("reader", [pytest.param(1400, marks=IN_BROWSER)], indirect=True)
+def test_the_search_works_from_a_file(site, reader):
+    reader.goto((site / "index.html").as_uri())
+    reader.get_by_role("button", name="Search").click()
+    reader.keyboard.type("allocator")
+    reader.get_by_text(re.compile(r"^\d+ results$")).wait_for(timeout=30_000)
