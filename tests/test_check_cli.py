@@ -16,9 +16,9 @@ import pytest
 from records import case, record, run_of
 from test_check_sides import run as git
 
-from convbench.check import floor, link, lock, outcome
+from convbench.check import floor, link, outcome
 from convbench.check.rule import Rule
-from convbench.core import store
+from convbench.core import lock, store
 
 FAKE = Path(__file__).with_name("fake_worker.py")
 WITH_FAKE = f"""

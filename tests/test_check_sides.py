@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from convbench.check import git, lock, sides
+from convbench.check import git, sides
+from convbench.core import lock
 from convbench.core.errors import BuildFailed, ConvbenchError
 
 

@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from convbench.check.lock import is_held
 from convbench.core.errors import BuildFailed
+from convbench.core.lock import is_held
+from convbench.core.rooms import PREFIX_OF_CHECK
 
 TIMEOUT = 300.0
 OF_HOOKS = ("GIT_DIR", "GIT_INDEX_FILE", "GIT_WORK_TREE")
@@ -71,7 +72,7 @@ def remove_leftovers(repository: Path) -> None:
     listed = _ask(repository, "worktree", "list", "--porcelain") or ""
     for line in listed.splitlines():
         path = Path(line.removeprefix("worktree "))
-        ours = line.startswith("worktree ") and path.parent.name.startswith("convbench-check-")
+        ours = line.startswith("worktree ") and path.parent.name.startswith(PREFIX_OF_CHECK)
         if ours and not is_held(path.parent / "lock"):
             _remove(repository, path)
             shutil.rmtree(path.parent, ignore_errors=True)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from convbench.check.sides import Side
+from convbench.core import rooms
 from convbench.core.errors import CaseFailed, FailureKind
 from convbench.measure.machine import malloc
 from convbench.measure.machine.process_end import death
@@ -43,13 +44,15 @@ class Worker:
 
     def __init__(self, side: Side, settings: Settings, room: Path, variables: Mapping[str, str] | None = None) -> None:
         self.side, self.settings = side, settings
-        self.output = room / f"output-{random.getrandbits(64):x}"
+        self.room = room / f"worker-{random.getrandbits(64):016x}"
+        self.room.mkdir()
+        self.output = self.room / "output"
         ours, theirs = socket.socketpair()
         with theirs, self.output.open("wb") as output:
             self.process = subprocess.Popen(
                 [side.python, "-P", str(PROGRAM), str(theirs.fileno())],
                 cwd=side.cwd,
-                env=_environment(side, settings, room) | dict(variables or {}),
+                env={**_environment(side, settings, room), **dict(variables or {}), **rooms.mark(self.room)},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
@@ -100,6 +103,7 @@ class Worker:
         except (ProcessLookupError, PermissionError):
             self.process.kill()
         self.process.wait()
+        rooms.end_processes(self.room)
         self.channel.close()
         self.socket.close()
 

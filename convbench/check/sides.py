@@ -11,18 +11,16 @@ import shlex
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from convbench.check import git
-from convbench.check.lock import hold
+from convbench.core import rooms
 from convbench.core.errors import BuildFailed, ConvbenchError
 from convbench.core.text import cut
 
-ROOM = "convbench-check-"
 BUILD_TIMEOUT = 900.0
 
 
@@ -71,12 +69,8 @@ class Here:
 @contextmanager
 def room() -> Iterator[Path]:
     """A temporary directory that is held as long as it is used, so that nobody takes it for a leftover."""
-    made = Path(tempfile.mkdtemp(prefix=ROOM))
-    try:
-        with hold(made / "lock"):
-            yield made
-    finally:
-        shutil.rmtree(made, ignore_errors=True)
+    with rooms.room(rooms.PREFIX_OF_CHECK) as made:
+        yield made
 
 
 @contextmanager

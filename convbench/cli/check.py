@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -119,24 +118,14 @@ def _checked(request: Request, of_base: tuple[str, str, str], settings: Settings
 
 @contextmanager
 def undisturbed() -> Iterator[None]:
-    """One check at a time on this machine; an interruption, also a CI system's, is taken once and cleans up."""
-    from convbench.check import lock
-
-    def interrupted(*_: object) -> None:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, signal.SIG_IGN)
-        raise KeyboardInterrupt
+    """One check at a time on this machine."""
+    from convbench.core import lock
 
     def waiting(pid: str) -> None:
         print(f"another check measures on this machine (process {pid}): waiting for it", file=sys.stderr)
 
-    before = {number: signal.signal(number, interrupted) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        with lock.hold(lock.machine(), waiting):
-            yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    with lock.hold(lock.machine(), waiting):
+        yield
 
 
 class _Lines:

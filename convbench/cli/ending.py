@@ -9,6 +9,7 @@ from __future__ import annotations
 import signal
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,7 +23,9 @@ INTERNAL = 70
 """What ``sysexits.h`` calls an internal software error."""
 UNWRITTEN = 74
 """An input or output error, by the same list: the answer was printed to where it cannot be."""
-ENDING = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
+ENDING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+PATIENCE = 3.0
+"""Seconds in which a second signal does not interrupt the cleaning up after the first."""
 
 _OF_TYPER: Any = typer.BadParameter.__mro__[2]
 """Every mistake in how a command is written; typer brings its own copy of click and does not name this class."""
@@ -38,19 +41,21 @@ class Terminated(KeyboardInterrupt):
 
 @contextmanager
 def signals() -> Iterator[None]:
-    """SIGTERM and SIGHUP raise ``Terminated``, once; one that the parent has chosen to ignore (nohup) stays ignored."""
+    """What asks the command to end raises ``Terminated``; one that the parent has chosen to ignore (nohup) stays so."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
 
+    first: list[float] = []
+
     def ends(number: int, _: object) -> None:
-        for each in ENDING:
-            signal.signal(each, signal.SIG_IGN)
-        raise Terminated(number)
+        if not first or time.monotonic() - first[0] > PATIENCE:
+            first[:] = [time.monotonic()]
+            raise Terminated(number)
 
     before = {number: signal.getsignal(number) for number in ENDING}
     for number, handler in before.items():
-        if handler == signal.SIG_DFL:
+        if handler in (signal.SIG_DFL, signal.default_int_handler):
             signal.signal(number, ends)
     try:
         yield

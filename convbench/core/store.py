@@ -6,11 +6,10 @@ dropped; any other damage is said with its place. What stands in a directory is 
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import fields, replace
 from functools import cache
 from itertools import chain, count
@@ -19,7 +18,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from convbench.core import files, metrics
+from convbench.core import files, lock, metrics
 from convbench.core.errors import StoreError
 from convbench.core.metric import Metric
 from convbench.core.record import SCHEMA_VERSION, Record, Run
@@ -134,13 +133,12 @@ def locked(directory: Path) -> Iterator[None]:
     """
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        file = os.fdopen(os.open(directory / LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666), "r+")
     except (OSError, ValueError) as error:
         raise files.unwritable(directory, error, REMEDY) from error
-    with file:
+    with ExitStack() as stack:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
+            stack.enter_context(lock.hold_or_raise(directory / LOCK))
+        except lock.Held as error:
             raise StoreError(f"{directory}: another convbench is measuring into it: wait, or choose --out") from error
         yield
 

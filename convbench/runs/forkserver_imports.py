@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import torch._dynamo  # noqa: F401
 
+from convbench.core import rooms
 from convbench.core.record import Case, Choice, Clip, Parts
 from convbench.core.registry import SHELVES
 from convbench.measure import harness  # noqa: F401
@@ -17,4 +18,5 @@ for shelf in SHELVES:
     if shelf.kind not in ("figure", "claim", "executor"):
         list(shelf)
 
+rooms.adopt()
 macs_by_stage(Case(Parts(Choice("conv"), Choice("gap")), clip=Clip(1, 1, 1, 8, 8)))

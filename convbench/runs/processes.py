@@ -16,14 +16,15 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
-from multiprocessing import resource_tracker
+from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+from convbench.core import lock, rooms
 from convbench.core.errors import CaseFailed
 from convbench.core.record import Failure
 from convbench.measure import harness
@@ -35,6 +36,8 @@ T = TypeVar("T")
 PRELOAD = ["__main__", "convbench.runs.forkserver_imports"]
 CACHE = "TORCHINDUCTOR_CACHE_DIR"
 PR_SET_PDEATHSIG = 1
+SAFE_START = {} if "PYTHONSAFEPATH" in os.environ else {"PYTHONSAFEPATH": "1"}
+"""For the start of a process: a file of the working directory must not take the standard library's place."""
 SECONDS_TO_LEAVE = 2.0
 """What a process that has answered gets to end by itself and clean up, before it is killed."""
 
@@ -55,15 +58,26 @@ class Call(Generic[T]):
 
 
 class Processes:
-    """Calls functions in fresh processes, each under a time limit. ``close`` removes what they wrote."""
+    """Calls functions in fresh processes, each under a time limit, in a room of their own. ``close`` ends all of it."""
 
     def __init__(self, preload: Sequence[str] = ()) -> None:
-        self.scratch = Path(tempfile.mkdtemp(prefix="convbench-"))
+        self.scratch = rooms.open_room()
+        self._held = ExitStack()
+        self._held.enter_context(lock.hold(self.scratch / rooms.LOCK))
+        self._living: set[int] = set()
         self.forkserver = multiprocessing.get_context("forkserver")
         self.forkserver.set_forkserver_preload([*PRELOAD, *preload])
+        # The tracker belongs to the caller, not to the room; the server and its socket belong to the room.
+        with _environment(SAFE_START):
+            resource_tracker.ensure_running()
+        _own_configuration()["tempdir"] = str(self.scratch)
 
     def close(self) -> None:
-        shutil.rmtree(self.scratch, ignore_errors=True)
+        rooms.end_processes(self.scratch)
+        _forget_forkserver()
+        _own_configuration().pop("tempdir", None)
+        rooms.close_room(self.scratch)
+        self._held.close()
 
     def run(self, call: Call[T]) -> T:
         """What the call returns. Raises CaseFailed with how its process ended where it did not return."""
@@ -77,15 +91,23 @@ class Processes:
         context = multiprocessing.get_context("spawn") if call.variables else self.forkserver
         process = context.Process(target=_child, args=(sender, call.work, call.args, str(room)))
         try:
-            with _environment(call.variables), _uninterrupted():
+            with _environment({**SAFE_START, **rooms.mark(self.scratch), **call.variables}), _uninterrupted():
                 process.start()
+            self._living.add(process.pid or 0)
             sender.close()
             answer: T = _result(process, receiver, call.timeout, room / "output")
             process.join(SECONDS_TO_LEAVE)
             return answer
         finally:
             _kill(process)
+            self._living.discard(process.pid or 0)
+            self._end_what_it_started()
             receiver.close()
+
+    def _end_what_it_started(self) -> None:
+        """Kill what a call left behind, in whatever session; whose it is can be told only when nothing else runs."""
+        if not self._living:
+            rooms.end_processes(self.scratch, but=[pid for pid in [_forkserver_pid()] if pid])
 
     def _toolchain(self, cache: Path) -> None:
         """Fills ``cache`` with what compiling anything leaves behind; made once, then linked."""
@@ -106,6 +128,10 @@ def _compile_something() -> None:
 def _child(sender: Connection, work: Any, args: tuple[Any, ...], room: str) -> None:
     os.setsid()
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL) if sys.platform == "linux" else None
+    _let_forkserver_end()
+    for name in SAFE_START:
+        os.environ.pop(name, None)
+    os.environ["TMPDIR"], tempfile.tempdir = room, None
     output = os.open(Path(room) / "output", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(output, 1)
     os.dup2(output, 2)
@@ -117,6 +143,33 @@ def _child(sender: Connection, work: Any, args: tuple[Any, ...], room: str) -> N
         answer = harness.explain(error)
     sender.send(answer)
     sender.close()
+
+
+def _own_configuration() -> dict[str, Any]:
+    """What multiprocessing keeps of this process, such as where it makes its sockets; children inherit it."""
+    configuration: dict[str, Any] = multiprocessing.current_process()._config  # type: ignore[attr-defined]
+    return configuration
+
+
+def _forkserver_pid() -> int | None:
+    return getattr(forkserver._forkserver, "_forkserver_pid", None)
+
+
+def _forget_forkserver() -> None:
+    """Reap the server, which has been killed with its room, so that the next room gets one of its own."""
+    with suppress(OSError):
+        forkserver._forkserver._stop()  # type: ignore[attr-defined]
+    for name in ("_forkserver_address", "_forkserver_alive_fd", "_forkserver_pid"):
+        setattr(forkserver._forkserver, name, None)
+
+
+def _let_forkserver_end() -> None:
+    """Close the end of the pipe that keeps the server alive: it is to live as long as the command, not as its cases."""
+    server: Any = forkserver._forkserver
+    if server._forkserver_alive_fd is not None:
+        with suppress(OSError):
+            os.close(server._forkserver_alive_fd)
+        server._forkserver_alive_fd = server._forkserver_address = None
 
 
 def _result(process: BaseProcess, receiver: Connection, timeout: float, output: Path) -> Any:

@@ -1,0 +1,120 @@
+"""Temporary folders whose contents and processes end with whoever made them, however that one ends.
+
+A room is held by a lock for as long as it is used. All processes that work for it, and whatever those start, carry its
+path in their environment. Leaving a room ends them and removes it; what a killed process left behind, the next one that
+makes a room collects.
+"""
+
+from __future__ import annotations
+
+import atexit
+import ctypes
+import os
+import shutil
+import signal
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from convbench.core import lock
+from convbench.core.errors import StoreError
+
+PREFIX, PREFIX_OF_CHECK, LOCK = "convbench-room-", "convbench-check-", "lock"
+MARK = "CONVBENCH_ROOM"
+"""The variable by which the processes of a room are known."""
+PR_SET_CHILD_SUBREAPER = 36
+PROC = Path("/proc")
+YOUNG = 60.0
+"""Seconds in which a room may not have its lock yet."""
+ATTEMPTS = 50
+
+
+@contextmanager
+def room(prefix: str = PREFIX) -> Iterator[Path]:
+    """A new folder that is gone afterwards, with all processes that carry its ``mark``."""
+    made = open_room(prefix)
+    try:
+        with lock.hold(made / LOCK):
+            yield made
+    finally:
+        close_room(made)
+
+
+def open_room(prefix: str = PREFIX) -> Path:
+    """A folder that the caller is to hold by its lock and to close."""
+    collect()
+    return Path(tempfile.mkdtemp(prefix=prefix))
+
+
+def close_room(made: Path) -> None:
+    end_processes(made)
+    shutil.rmtree(made, ignore_errors=True)
+
+
+def mark(made: Path) -> Mapping[str, str]:
+    """What the environment of a room's processes has to hold; a folder in the room marks some of them."""
+    return {MARK: str(made)}
+
+
+def collect() -> None:
+    """Remove the rooms that no living process holds, and end what still works for them."""
+    for prefix in (PREFIX, PREFIX_OF_CHECK):
+        for left in Path(tempfile.gettempdir()).glob(f"{prefix}*"):
+            with suppress(OSError, StoreError):
+                if _is_left_behind(left):
+                    close_room(left)
+
+
+def end_processes(made: Path, but: Collection[int] = ()) -> None:
+    """Kill all processes of a room, or of a folder in it, except for those given and this one, and what they start."""
+    for _ in range(ATTEMPTS):
+        found = [number for number in processes(made) if number not in but]
+        if not found:
+            return
+        for number in found:
+            with suppress(ProcessLookupError, PermissionError):
+                os.kill(number, signal.SIGKILL)
+        time.sleep(0.002)
+
+
+def processes(made: Path) -> Iterator[int]:
+    """The processes of this user that carry the mark, but for this one and those that have ended."""
+    wanted = f"{MARK}={made}".encode(errors="surrogateescape")
+    for entry in PROC.glob("[0-9]*"):
+        if int(entry.name) == os.getpid():
+            continue
+        with suppress(OSError):
+            variables = (entry / "environ").read_bytes().split(b"\0")
+            if any(each == wanted or each.startswith(wanted + b"/") for each in variables):
+                yield int(entry.name)
+
+
+def adopt() -> None:
+    """Be the parent of what this process's descendants abandon, and end it, with the room, when the command has ended.
+
+    For the server that forks the cases: it lives as long as the command, also where that is killed.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)
+    warnings.filterwarnings("ignore", "forkserver: waitpid returned unexpected pid")
+    if made := os.environ.get(MARK):
+        atexit.register(_close_unless_held, Path(made), os.getpid())
+
+
+def _close_unless_held(made: Path, owner: int) -> None:
+    if os.getpid() == owner and not lock.is_held(made / LOCK):
+        close_room(made)
+
+
+def _is_left_behind(path: Path) -> bool:
+    """A folder of this user, made as a room, that nobody holds."""
+    found = path.lstat()
+    if not path.is_dir() or path.is_symlink() or found.st_uid != os.getuid():
+        return False
+    if not (path / LOCK).exists():
+        return time.time() - found.st_mtime > YOUNG and not any(path.iterdir())
+    return not lock.is_held(path / LOCK)
