@@ -48,11 +48,12 @@ def fit(by_seed: Floats) -> Fit:
     paired = connected(known)
     noise, df = np.full(by_seed.shape[1], 1.0), np.zeros(by_seed.shape[1])
     for _ in range(ROUNDS):
-        mean, covariance, residuals, left = _solved(values, known, 1 / noise, paired)
+        _, _, residuals, left = _solved(values, known, 1 / noise, paired)
         before, (noise, df) = noise, moderated((residuals**2).sum(axis=0), left)
-        if np.allclose(before, noise, rtol=1e-3):
+        if not np.isfinite(noise).all() or np.allclose(before, noise, rtol=1e-3):
             break
-    return Fit(*_solved(values, known, 1 / noise, paired)[:2], noise, df)
+    weight = 1 / np.where(np.isfinite(noise), noise, 1.0)
+    return Fit(*_solved(values, known, weight, paired)[:2], noise, df)
 
 
 def connected(known: NDArray[np.bool_]) -> bool:
@@ -129,5 +130,8 @@ def _trigamma_inverse(value: float) -> float:
     y = 0.5 + 1 / value
     for _ in range(30):
         trigamma = float(polygamma(1, y))
-        y += trigamma * (1 - trigamma / value) / float(polygamma(2, y))
+        step = trigamma * (1 - trigamma / value) / float(polygamma(2, y))
+        y += step
+        if abs(step) < 1e-6 * y:
+            break
     return y
