@@ -52,6 +52,12 @@ def on_front(
     return [float(p) for p in probability([*(cost_draws(pool, name, rng, len(quality)) for name in known), -quality])]
 
 
+def membership(pool: Sequence[Candidate], against: Sequence[CostName], seed: int = 0) -> list[float]:
+    """For each candidate the probability of being on the front of quality and these costs."""
+    rng = np.random.default_rng(seed)
+    return on_front(pool, against, quality_draws(pool, rng), rng)
+
+
 def quality_draws(pool: Sequence[Candidate], rng: np.random.Generator) -> Floats:
     """Means (D, k): normal with the fit's covariance, each widened as its degrees of freedom ask (Student's t)."""
     found = fit(by_seed(pool))

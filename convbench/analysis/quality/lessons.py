@@ -122,7 +122,7 @@ def _lesson(record: Record, parts: Parts, trial: Trial, rate: float) -> Lesson:
     )
     return Lesson(
         headless(parts), record.case.clip, str(trial.task), trial.seed, rate, trial.control, _flag(record),
-        curve, train, majority, int(classes), int(_only(record, "test_clips")) or Training().test_clips,
+        curve, train, majority, int(classes), int(_only(record, metrics.TEST_CLIPS)) or Training().test_clips,
     )  # fmt: skip
 
 
