@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import records
@@ -18,33 +19,12 @@ from convbench.core.errors import ConvbenchError
 from convbench.core.quantities import amount, share
 from convbench.report.words.advice import different, sentences
 
-DIRECTION = (
-    "direction: conv1x1-avg-k(k=4), LSTM input 128, eager. "
-    "Accuracy 99.5 % [99.0, 100.0] over 5 seeds (chance 12.5 %); 5.03 ms a call, 133 k parameters, 16.5 MiB, "
-    "151 MFLOP. "
-    "Of 4 configurations measured it is the fastest that is shown to be within 2.0 points of the best at 95 %, and it "
-    "has the highest accuracy itself. "
-    "100 % of resamples of seeds and timings pick it again; in 100 % nothing is both cheaper and better."
-)
-LOOSE = (
-    "direction: spatial-softmax, LSTM input 64, eager. "
-    "Accuracy 95.1 % [94.5, 95.7] over 5 seeds (chance 12.5 %); 3.98 ms a call, 100 k parameters, 16.4 MiB, 116 MFLOP. "
-    "Of 4 configurations measured it is the fastest that is shown to be within 8.0 points of the best at 95 %. "
-    "The highest mean, 99.5 %, is that of conv1x1-avg-k(k=4), LSTM input 128; "
-    "this is at most 5.1 points below the best. "
-    "The next better point, conv1x1-avg-k(k=4), LSTM input 128, eager, gains 4.4 points, "
-    "for 1.04 ms a call more and 33.0 k parameters more. "
-    "100 % of resamples of seeds and timings pick it again; in 100 % nothing is both cheaper and better."
-)
-MISSED = (
-    "direction: no recommendation: nothing meets the budget. "
-    "Nearest: latency at least 3.02 ms (the limit is 1.00 ms); parameters at least 83.8 k (the limit is 50.0 k)."
-)
+GOLDEN = Path(__file__).parent / "golden" / "advice.txt"
 
 
 def words(found, ask, task="direction"):
     (one,) = recommendations(found, ask, [task])
-    return " ".join(sentences(one))
+    return "\n".join(sentences(one))
 
 
 @pytest.fixture
@@ -66,16 +46,52 @@ def advise(*arguments):
     return done.exit_code, " ".join(done.output.split()), done.exception
 
 
-def test_the_words_of_a_pick():
-    assert words(records.quality_records(), Ask()) == DIRECTION
+def of(values, **more):
+    """Costs and lessons of reducers by their accuracies, each dearer than the one before."""
+    found = []
+    for i, (name, reached) in enumerate(values.items()):
+        case = records.case(*((name, more["sizes"][i]) if "sizes" in more else (name,)))
+        found.append(records.record(case, latency=1e-3 * (i + 1)))
+        found += [records.lesson(value, seed=seed, of=case) for seed, value in enumerate(reached)]
+    return found
 
 
-def test_the_words_of_a_pick_that_is_not_the_best_have_a_price():
-    assert words(records.quality_records(), Ask(within=0.08)) == LOOSE
+def collapsing():
+    good = (0.9, 0.902, 0.899, 0.901, 0.9)
+    return of({"gap": (*good[:3], 0.13, 0.128), "gmp": good, "gem": (0.5, 0.51, 0.5, 0.49, 0.5), "flatten": (0.4,) * 5})
 
 
-def test_the_words_of_a_budget_that_nothing_meets():
-    assert words(records.quality_records(), Ask({"latency": 1e-3, "params": 5e4})) == MISSED
+def edge():
+    found = []
+    for size, mean, latency in ((8, 0.5, 1e-3), (16, 0.8, 2e-3)):
+        case = records.case("fc(activation=true)", size)
+        found += [records.record(case, latency=latency)]
+        found += [records.lesson(mean + s / 500, seed=s, of=case) for s in range(4)]
+    return found
+
+
+SAID = {
+    "sure, and the best itself": (records.quality_records, Ask()),
+    "sure, a wide margin": (records.quality_records, Ask(within=0.08)),
+    "a price for latency": (records.quality_records, Ask(per_second=2.0)),
+    "over the budget": (records.quality_records, Ask({"latency": 1e-3, "params": 5e4})),
+    "open, no effect": (
+        lambda: of({"gap": (0.61, 0.52, 0.6), "gmp": (0.59, 0.6, 0.51), "gem": (0.5, 0.62, 0.58)}), Ask(),
+    ),
+    "provisional, too noisy": (
+        lambda: of({"gap": (0.3, 0.31, 0.29), "gmp": (0.9, 0.8, 0.95), "gem": (0.85, 0.93, 0.84)}), Ask(),
+    ),
+    "provisional, two seeds": (lambda: of({"gap": (0.3, 0.31), "gmp": (0.9, 0.91), "gem": (0.5, 0.52)}), Ask()),
+    "provisional, at the edge": (edge, Ask()),
+    "passed over for its collapses": (collapsing, Ask()),
+}  # fmt: skip
+
+
+def test_the_words_of_every_kind_of_answer():
+    """Against ``golden/advice.txt``; where the words are to change, look at the difference and store the new ones."""
+    said = {name: words(found(), ask) for name, (found, ask) in SAID.items()}
+    text = "\n".join(f"== {name}\n{answer}\n" for name, answer in said.items())
+    assert text == GOLDEN.read_text("utf-8")
 
 
 def test_binding_limits_are_named():
@@ -83,41 +99,6 @@ def test_binding_limits_are_named():
     assert "Binding: the latency of 4.50 ms; without it the answer would change." in said
     said = words(records.quality_records(), Ask({"params": 1e6}))
     assert "No limit binds: each could be lifted without changing this." in said
-
-
-def test_the_words_of_no_effect():
-    found = [records.record(records.case(name), latency=t) for name, t in (("gap", 1e-3), ("gmp", 2e-3), ("gem", 3e-3))]
-    noise = {"gap": (0.61, 0.58, 0.6), "gmp": (0.59, 0.6, 0.61), "gem": (0.6, 0.62, 0.58)}
-    found += [records.lesson(v, seed=s, of=records.case(n)) for n in noise for s, v in enumerate(noise[n])]
-    said = words(found, Ask())
-    assert said.startswith("direction: no recommendation: no difference in quality was found (p = ")
-    assert "The fastest is gap, LSTM input 32, eager (59.7 % [55.9, 63.5] over 3 seeds; " in said
-    assert said.endswith("points between two configurations would have been seen in four of five such runs.")
-
-
-def test_the_words_of_an_edge():
-    found = []
-    for size, mean, t in ((8, 0.5, 1e-3), (16, 0.8, 2e-3)):
-        of = records.case("fc(activation=true)", size)
-        found += [records.record(of, latency=t)]
-        found += [records.lesson(mean + s / 500, seed=s, of=of) for s in range(4)]
-    assert words(found, Ask()) == (
-        "direction: no recommendation: the best is at the edge of the sweep. fc(activation=true), LSTM input 16 has "
-        "80.3 %, 30.0 points more than at 8, and no larger size was tried: extend lstm_input to 32 and beyond."
-    )
-
-
-def test_the_words_of_too_much_noise():
-    found, far = [], {"gap": (0.3, 0.31, 0.29), "gmp": (0.9, 0.8, 0.95), "gem": (0.85, 0.93, 0.84)}
-    for i, name in enumerate(far):
-        found += [records.record(records.case(name), latency=1e-3 * (i + 1))]
-        found += [records.lesson(v, seed=s, of=records.case(name)) for s, v in enumerate(far[name])]
-    said = words(found, Ask())
-    assert said.startswith(
-        "direction: no recommendation: too noisy to show what is within the margin of the best. "
-        "The highest mean is gmp, LSTM input 32, eager (88.3 % ["
-    )
-    assert " seeds instead of 3, or a margin of --within " in said
 
 
 def test_tasks_that_want_different_configurations_are_said_to():
@@ -133,9 +114,9 @@ def test_a_pick_for_every_task_exits_0(run):
     assert code == 0
     assert out.startswith(
         "Test accuracy after equal steps of short training; costs of a call on a clip 1x16x3x64x64, cpu, fp32. "
-        "direction: conv1x1-avg-k(k=4), LSTM input 128, eager."
+        "direction: conv1x1-avg-k(k=4), LSTM input 128, eager (sure)."
     )
-    assert "Left out: gmp 32 (every run predicted one class)." in out
+    assert "Left out: gmp 32 (most of its runs learnt nothing or collapsed)." in out
     assert "Different tasks want different configurations" in out
 
 
@@ -153,7 +134,7 @@ def test_every_limit_reaches_the_rule(run):
     limits = ("--latency", "4.5ms", "--params", "1M", "--memory", "64MB", "--flops", "1G", "--within", "2%")
     code, out, _ = advise(run, *limits, "--task", "direction", "--budget", "flops", "--cheapest", "params")
     assert code == 0
-    assert "direction: spatial-softmax, LSTM input 64, eager." in out
+    assert "direction: spatial-softmax, LSTM input 64, eager (sure)." in out
     assert "Test accuracy after equal training FLOPs" in out
     assert "identity" not in out
 
@@ -166,6 +147,29 @@ def test_json_holds_the_same_answer(run):
     assert direction["price"]["next"]["params"] > direction["pick"]["params"]
     assert [one["why"] for one in direction["excluded"]] == ["dead"]
     assert identity["words"].startswith("identity: gap")
+
+
+def test_the_grade_that_is_required_decides_the_exit(tmp_path):
+    directory = stored(tmp_path / "two", of({"gap": (0.3, 0.31), "gmp": (0.9, 0.91), "gem": (0.5, 0.52)}))
+    codes = [advise(directory, *more)[0] for more in ((), ("--require", "provisional"), ("--require", "sure"))]
+    assert codes == [0, 0, 3]
+    assert advise(directory, "--latency", "1us", "--require", "open")[0] == 0
+
+
+def test_json_holds_the_grade_and_what_would_settle_it(tmp_path):
+    noisy = of({"gap": (0.3, 0.31, 0.29), "gmp": (0.9, 0.8, 0.95), "gem": (0.85, 0.93, 0.84)})
+    done = CliRunner().invoke(app, ["advise", str(stored(tmp_path / "noisy", noisy)), "--json"])
+    (answer,) = json.loads(done.output)
+    assert (answer["grade"], answer["doubts"][0]) == ("provisional", "not-shown")
+    assert len(answer["settle"]["cases"]) == 2
+    assert [case.split("/")[1] for case in answer["ruled_out"]] == ["gap"]
+    assert answer["pick"]["collapse_rate"] == pytest.approx([0, 0.7076], abs=1e-4)
+
+
+def test_a_price_for_a_millisecond(run):
+    assert "the best of accuracy less 10.0 points a millisecond" in advise(run, "--per-ms", "10pt")[1]
+    said = "--per-ms cheap: not a price: write 0.2pt, which is 0.2 points of accuracy"
+    assert str(advise(run, "--per-ms", "cheap")[2]) == said
 
 
 def test_json_of_an_abstention_has_its_reason(run):

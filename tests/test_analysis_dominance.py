@@ -4,12 +4,17 @@ import moocore
 import numpy as np
 import paretoset
 import pytest
+import records
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from convbench.analysis.choice.dominance import means, medians, on_front, probability, seed_rows
+from convbench.analysis.choice import stability
+from convbench.analysis.choice.candidates import Candidate
+from convbench.analysis.choice.dominance import on_front, probability
 from convbench.analysis.costs.pareto import front
+from convbench.analysis.quality.qualities import qualities
+from convbench.analysis.results import result
 
 TIED = st.tuples(st.integers(1, 30), st.integers(1, 5)).flatmap(lambda s: arrays(float, s, elements=st.integers(0, 4)))
 RANDOM = st.tuples(st.integers(1, 40), st.integers(2, 5), st.integers(0, 2**32 - 1)).map(
@@ -67,27 +72,38 @@ def test_of_two_equals_each_is_beaten_in_half_of_the_draws():
     assert probability([cost, rng.normal(size=(20_000, 2))]) == pytest.approx([0.5, 0.5], abs=0.01)
 
 
-def test_seeds_are_drawn_jointly():
+def test_membership_of_three_objectives_is_the_share_of_moocores_fronts():
+    rng = np.random.default_rng(1)
+    latency, memory, error = (rng.normal(mean, 0.2, (300, 6)) for mean in (rng.random(6), rng.random(6), rng.random(6)))
+    points = np.stack([latency, memory, error], axis=-1)
+    shares = np.mean([moocore.is_nondominated(draw, keep_weakly=True) for draw in points], axis=0)
+    assert probability([latency, memory, error]) == pytest.approx(shares)
+
+
+def test_what_is_shared_by_seeds_is_drawn_jointly():
+    """A lead of a tenth of a point that every seed shows, under seeds that differ by ten."""
     rng = np.random.default_rng(0)
-    shared = rng.normal(0, 0.1, (5, 1))
-    better = np.hstack([shared, shared + 0.001])
-    drawn = means(better, seed_rows(5, rng))
-    assert (drawn[:, 1] > drawn[:, 0]).all()
+    shared = rng.normal(0.7, 0.1, (5, 1))
+    leads = np.array([0.0, 0.01, -0.1, -0.2])
+    runs = [{seed: float(value) for seed, value in enumerate(column)} for column in (shared + leads).T]
+    pool = [records_of(i, by_seed) for i, by_seed in enumerate(runs)]
+    assert stability.membership(pool, ("latency",))[1] == 1.0
+    drawn = stability.quality_draws(pool, rng)
+    assert (drawn[:, 1] > drawn[:, 0]).mean() > 0.99
 
 
-def test_what_was_not_sound_is_left_out_of_a_draw():
-    table = np.array([[0.5, 0.9], [0.7, np.nan], [0.6, np.nan]])
-    drawn = means(table, np.array([[0, 1, 2], [1, 1, 2]]))
-    assert drawn == pytest.approx(np.array([[0.6, 0.9], [2.0 / 3, 0.9]]))
+def test_latency_is_drawn_from_its_interval():
+    pool = [records_of(0, {0: 0.5, 1: 0.6})]
+    interval = pool[0].result.latency
+    drawn = stability.cost_draws(pool, "latency", np.random.default_rng(0), 40_000)[:, 0]
+    assert np.median(drawn) == pytest.approx(interval.median, rel=0.01)
+    assert np.log(np.quantile(drawn, 0.975) / np.quantile(drawn, 0.025)) == pytest.approx(
+        np.log(interval.high / interval.low), rel=0.05
+    )
 
 
-@pytest.mark.parametrize("m", [1, 2, 7, 20, 41])
-def test_bootstrap_medians_have_the_law_of_resampled_ones(m):
-    rng = np.random.default_rng(m)
-    samples = rng.lognormal(0, 0.3, m)
-    resampled = np.median(rng.choice(samples, (40_000, m)), axis=1)
-    ours = medians(samples, rng, 40_000)
-    for q in (0.05, 0.25, 0.5, 0.75, 0.95):
-        assert (ours <= np.quantile(resampled, q)).mean() == pytest.approx(
-            (resampled <= np.quantile(resampled, q)).mean(), abs=0.015
-        )
+def records_of(i, by_seed):
+    of = records.case(records.choice(f"own-{i}"), 32 + i)
+    lessons = [records.lesson(value, seed=seed, of=of) for seed, value in by_seed.items()]
+    (quality,) = qualities(lessons)
+    return Candidate(quality, result(records.record(of, latency=1e-3 * (i + 1))))

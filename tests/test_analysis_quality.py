@@ -70,13 +70,38 @@ def test_the_rate_is_chosen_on_validation_never_on_test():
     assert one.spread == pytest.approx(0.2)
 
 
-@pytest.mark.parametrize(("flag", "count"), [("dead_run", "dead"), ("unconverged", "unconverged")])
-def test_unsound_runs_are_counted_and_never_averaged_in(flag, count):
-    found = [records.lesson(0.9, seed=0), records.lesson(0.9, seed=1), records.lesson(0.125, seed=2, flag=flag)]
+def test_dead_runs_are_counted_and_never_averaged_in():
+    found = [records.lesson(0.9, seed=0), records.lesson(0.9, seed=1), records.lesson(0.125, seed=2, flag="dead_run")]
     one = only(found)
     assert one.mean == pytest.approx(0.9)
-    assert sorted(one.by_seed) == [0, 1]
-    assert getattr(one, count) == 1
+    assert (sorted(one.by_seed), one.dead, one.collapsed, one.ended) == ([0, 1], 1, 1, 3)
+
+
+def test_a_run_that_was_still_learning_is_in_the_mean_and_named():
+    """One at 90.9 % was dropped as unconverged, which left the worse ones."""
+    found = [records.lesson(a, seed=s, flag="unconverged" if s == 1 else None) for s, a in enumerate((0.7, 0.909, 0.8))]
+    one = only(found)
+    assert one.mean == pytest.approx(0.803)
+    assert one.unconverged == 1
+
+
+@pytest.mark.parametrize(("reached", "fallen"), [(0.126, 1), (0.15, 1), (0.4, 1), (0.6, 0)])
+def test_a_run_at_chance_or_far_below_the_others_collapsed_without_a_flag(reached, fallen):
+    """A run at 12.6 % of eight classes was sound."""
+    one = only([records.lesson(a, seed=s) for s, a in enumerate((0.9, 0.91, 0.89, 0.9, reached))])
+    assert (one.fallen, len(one.by_seed)) == (fallen, 5 - fallen)
+
+
+def test_noise_is_no_collapse():
+    one = only([records.lesson(a, seed=s) for s, a in enumerate((0.9, 0.75, 0.82, 0.7, 0.95))])
+    assert one.fallen == 0
+
+
+def test_a_rate_at_the_end_of_the_grid_is_named():
+    found = [records.lesson(0.6 + i / 10, seed=s, rate=rate) for i, rate in enumerate((5e-4, 2e-3, 8e-3)) for s in (0, 1)]
+    assert only(found).rate_edge == "highest"
+    assert only([*found, records.lesson(0.3, seed=0, rate=3e-2)]).rate_edge is None
+    assert only(found[:2]).rate_edge is None
 
 
 def test_where_every_run_is_dead_there_is_no_quality():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -46,11 +47,18 @@ def advise(
     equal: Annotated[
         Literal["steps", "flops", "seconds"], typer.Option(help="Compare trainings of an equal budget of these.")
     ] = "steps",
+    per_ms: Annotated[
+        str | None,
+        typer.Option(help="What a millisecond a call is worth in accuracy, as in 0.2pt: pick the best of both."),
+    ] = None,
+    require: Annotated[
+        Literal["open", "provisional", "sure"], typer.Option(help="Exit 3 where an answer's grade is below this.")
+    ] = "provisional",
     as_json: Annotated[bool, typer.Option("--json", help="The answers as JSON, in base units.")] = False,
 ) -> None:
-    """The cheapest configuration that is shown to be within a margin of the best, task by task; exit 3 without one."""
+    """The cheapest configuration within a margin of the best, task by task, with how sure that is; exit 3 without."""
     from convbench.analysis.choice.by_task import recommendations
-    from convbench.analysis.choice.recommendation import Ask, budgets
+    from convbench.analysis.choice.recommendation import GRADES, Ask, budgets
     from convbench.analysis.quality.qualities import tried
     from convbench.analysis.results import results
     from convbench.core import store
@@ -63,7 +71,7 @@ def advise(
     alone = [text for text in budget or () if text in ("steps", "flops", "seconds")]
     named = [(f"--{name}", name, text) for name, text in written.items() if text is not None]
     named += [_named(text) for text in budget or () if text not in alone]
-    ask = Ask(_limits(named, known), margin, cheapest, metrics=known)
+    ask = Ask(_limits(named, known), margin, cheapest, per_second=_price(per_ms), metrics=known)
     compared: Budget = alone[-1] if alone else equal  # type: ignore[assignment]
     if not tried(records):
         _print_not_run(run, described, as_json)
@@ -77,7 +85,18 @@ def advise(
         from convbench.report.terminal.advice import Advised
 
         console(wide=False, highlight=False).print(Advised(found, compared))
-    raise typer.Exit(ADVISED if all(one.pick for one in found) else ABSTAINED)
+    least = GRADES.index(require)
+    raise typer.Exit(ADVISED if all(GRADES.index(answer.grade) >= least for answer in found) else ABSTAINED)
+
+
+def _price(text: str | None) -> float | None:
+    """Accuracy a second, from points or per cent a millisecond. Raises ConvbenchError for what is neither."""
+    if text is None:
+        return None
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(?:pt|points?|%)", text.strip())
+    if not match or float(match[1]) == 0:
+        raise ConvbenchError(f"--per-ms {text}: not a price: write 0.2pt, which is 0.2 points of accuracy")
+    return float(match[1]) / 100 * 1000
 
 
 def _named(text: str) -> tuple[str, str, str]:

@@ -141,6 +141,8 @@ MAJORITY = _plain("majority_accuracy", "1", "Majority accuracy",
                   "Accuracy of always naming the commonest class of the test clips.", better="higher",
                   number="exact")  # fmt: skip
 CLASSES = _plain("classes", "1", "Classes", "Classes of the task.", better="neither", number="exact")
+TEST_CLIPS = _plain("test_clips", "1", "Test clips", "Clips that test accuracy is taken on.", better="neither",
+                    number="exact")  # fmt: skip
 WHERE_R2 = _plain("where_r2", "1", "Where, R²", "R² of a digit's place, read linearly from untrained features.",
                   better="higher", number="exact")  # fmt: skip
 WHAT_ACCURACY = _plain("what_accuracy", "1", "What, accuracy",

@@ -12,9 +12,11 @@ from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import bdtr, stdtrit
+from scipy.special import bdtr, betaincinv, stdtrit
 
 TAIL = 0.025
+NEAR_THE_END = 30
+"""Clips on the rarer side, of all runs: with more than that a t-interval is not zero wide by luck."""
 SAMPLES_FOR_PERCENTILE = {90: 64, 99: 660}
 """Samples that a percentile needs before it is worth stating (MLPerf LoadGen's early stopping)."""
 
@@ -70,6 +72,33 @@ def mean_interval(values: Sequence[float]) -> Interval:
     mean = statistics.fmean(values)
     half = float(stdtrit(n - 1, 1 - TAIL)) * statistics.stdev(values) / math.sqrt(n)
     return Interval(mean, mean - half, mean + half)
+
+
+def accuracy_interval(values: Sequence[float], clips: int) -> Interval:
+    """The mean of accuracies on so many clips each and its 95 % interval, within 0 and 1.
+
+    That of Student's t over runs, and never narrower than the exact binomial one (Clopper and Pearson 1934) of all
+    clips near 0 and 1, where runs may all say the same: five times 100 % of a thousand clips is 99.9 % or more.
+    Raises ValueError for fewer than two values.
+    """
+    mean, low, high = mean_interval(values)
+    total = clips * len(values)
+    right = round(mean * total)
+    if min(mean, 1 - mean) * total <= NEAR_THE_END:
+        total = round(total / _excess(values, mean, clips))
+        right = round(mean * total)
+        low = min(low, float(betaincinv(right, total - right + 1, TAIL))) if right else 0.0
+        high = max(high, float(betaincinv(right + 1, total - right, 1 - TAIL))) if right < total else 1.0
+    return Interval(mean, max(0.0, low), min(1.0, high))
+
+
+def _excess(values: Sequence[float], mean: float, clips: int) -> float:
+    """How many times more accuracies vary than the draw of clips makes them, with Student's factor for not knowing."""
+    drawn = mean * (1 - mean) / clips
+    if drawn == 0 or statistics.variance(values) <= drawn:
+        return 1.0
+    factor = float(stdtrit(len(values) - 1, 1 - TAIL)) / 1.96
+    return statistics.variance(values) / drawn * factor**2
 
 
 def percentile(samples: Sequence[float], q: int) -> float | None:

@@ -1,6 +1,6 @@
-"""The advice's figures to reach, on simulated sweeps whose truth is known: right, outside the margin, abstained.
+"""The advice's figures to reach, on invented runs whose truth is known: right, wrong, sure, and whether bounds hold.
 
-``python tests/bench/advice.py`` prints a line a sweep and writes ``reports/bench/advice.json``. Nothing is timed.
+``python tests/bench/advice.py [runs]`` prints a line a kind and writes ``reports/bench/advice.json``. Nothing is timed.
 """
 
 from __future__ import annotations
@@ -12,27 +12,51 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-import pytest
-import simulated
+import invented
 
-RUNS = 1000
-SEEDS = (3, 5, 10)
+RUNS = 400
 OUT = Path("reports/bench/advice.json")
+HEAD = f"{'kind':<32} exact valid wrong  none  sure  sure&wrong  means gains bounds rates"
+
+
+def share(held: list[bool]) -> float | None:
+    return round(sum(held) / len(held), 4) if held else None
+
+
+def row(found: invented.Tally) -> dict[str, float | None]:
+    """Shares of the answers, and of the stated 95 % bounds that hold."""
+    counts = {name: value for name, value in asdict(found).items() if isinstance(value, int) and name != "runs"}
+    shares = {name: round(value / found.runs, 4) for name, value in counts.items()}
+    return {**shares, **{name: share(getattr(found, name)) for name in ("means", "gains", "bounds", "rates")}}
+
+
+def line(name: str, of: dict[str, float | None]) -> str:
+    cells = [f"{100 * value:5.1f}" if value is not None else "    –" for value in of.values()]
+    return f"{name:<32} {' '.join(cells)}"
+
+
+def overall(rows: dict[str, dict[str, float | None]]) -> dict[str, float]:
+    """The issue's figures: over kinds in which a valid pick exists and five seeds were run, and over all."""
+    few = ("two seeds", "three seeds", "three seeds, one lost each", "three seeds, one noisy")
+    able = [of for name, of in rows.items() if name not in (*invented.NO_ANSWER, *few)]
+    right = sum((of["exact"] or 0) + (of["valid"] or 0) for of in able) / len(able)
+    wrong = [of["wrong"] or 0 for of in rows.values()]
+    sure = [of["sure"] or 0 for name, of in rows.items() if name in invented.UNSURE]
+    return {"right": right, "wrong": sum(wrong) / len(wrong), "most wrong in a kind": max(wrong),
+            "most sure where nothing may be": max(sure)}  # fmt: skip
 
 
 def main() -> None:
-    found: dict[str, dict[str, object]] = {}
-    print(f"{'sweep':<42} seeds  right  within  outside  abstained")
-    with pytest.MonkeyPatch.context() as patch:
-        simulated.without_resampling(patch)
-        for name, truth in simulated.TRUTHS.items():
-            for seeds in SEEDS:
-                one = simulated.tally(truth, seeds, RUNS)
-                found.setdefault(name, {})[str(seeds)] = asdict(one)
-                numbers = f"{one.right:6.1%} {one.within:7.1%} {one.outside:8.1%} {one.abstained:9.1%}"
-                print(f"{name:<42} {seeds:>5} {numbers}  {one.reasons}", flush=True)
+    runs = int(sys.argv[1]) if len(sys.argv) > 1 else RUNS
+    print(HEAD)
+    rows = {}
+    for name, kind in {**invented.KINDS, **invented.HELD_OUT}.items():
+        rows[name] = row(invented.tally(kind, runs))
+        print(line(name, rows[name]), flush=True)
+    figures = overall(rows)
+    print(json.dumps(figures, indent=1))
     OUT.parent.mkdir(parents=True, exist_ok=True)
-    OUT.write_text(json.dumps({"runs": RUNS, "sweeps": found}, indent=1) + "\n")
+    OUT.write_text(json.dumps({"runs": runs, "figures": figures, "kinds": rows}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

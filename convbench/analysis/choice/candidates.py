@@ -14,8 +14,10 @@ from convbench.analysis.results import Group, Result
 CostName = str
 """A metric's short name: ``latency``, ``params``, ``memory``, ``flops``, or one that a user's own probe declares."""
 
-LEAST_SEEDS = 3
-Why = Literal["dead", "unconverged", "failed", "unsound", "few-seeds", "no-cost"]
+LEAST_SEEDS = 2
+"""Of sound runs; one has no spread, so nothing can be shown of it."""
+
+Why = Literal["dead", "failed", "unsound", "few-seeds", "no-cost"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,9 +101,11 @@ def by_seed(several: Sequence[Candidate]) -> Floats:
 
 def _unusable(one: Quality, costs: Sequence[Result]) -> Why | None:
     if not one.by_seed:
-        causes: dict[Why, int] = {"dead": one.dead, "unconverged": one.unconverged, "failed": one.failed}
+        causes: dict[Why, int] = {"dead": one.collapsed, "failed": one.failed}
         named = [why for why, count in causes.items() if count]
         return named[0] if len(named) == 1 else "unsound"
+    if 2 * one.collapsed > one.ended:
+        return "dead"
     if len(one.by_seed) < LEAST_SEEDS:
         return "few-seeds"
     return None if costs else "no-cost"

@@ -1,88 +1,205 @@
-"""From candidates to a recommendation for one task, or to a reason to give none.
+"""From candidates to an answer for one task, graded by how sure it is.
 
 The rule: the cheapest candidate within the budget that is shown to be within the margin of the best one within the
-budget (``noninferior``: 95 %, whichever is the best and however many were tried). It has a unit and an error rate, and
-does not move with the spacing of a sweep, as a knee does.
+budget (``noninferior``: 95 %, whichever is the best and however many were tried). Where none is shown, the one that
+most likely is, provisionally. It has a unit and an error rate, and does not move with the spacing of a sweep, as a knee
+does. Where the user gives a price instead (``Ask.per_second``) it is the best of accuracy less that price.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.special import stdtrit
 
 from convbench.analysis.choice import stability
-from convbench.analysis.choice.abstention import abstained, nearest, why_none
 from convbench.analysis.choice.candidates import Candidate, CostName, Excluded, by_seed, cheapest_each
+from convbench.analysis.choice.dominance import Flags, Floats
+from convbench.analysis.choice.doubts import doubts, edge, fallible, nearest, ruled_out, why_none
 from convbench.analysis.choice.noninferior import ERROR, Pairs, p_of_gain, pairs, shortfalls, shown
-from convbench.analysis.choice.recommendation import Ask, Price, Recommendation, Runner
+from convbench.analysis.choice.recommendation import (
+    Ask,
+    Grade,
+    Price,
+    Recommendation,
+    Runner,
+    Settle,
+)
+from convbench.analysis.choice.settling import settle
+from convbench.analysis.choice.stability import Draws
 from convbench.analysis.costs.pareto import front
+from convbench.analysis.quality import effect
 from convbench.core.record import Clip
 
-__all__ = ["Ask", "Price", "Recommendation", "Runner", "recommend"]
+__all__ = ["Ask", "Grade", "Price", "Recommendation", "Runner", "Settle", "recommend"]
+
+
+LIKELY = 0.9
+"""To be within the margin: without any difference shown a pick that is less likely to be is none."""
+
+LUCK = 0.85
+"""Standard errors: four in five means are not as far above the truth."""
+
+
+@dataclass(frozen=True, eq=False)
+class Compared:
+    """A pool, by rising cost, compared: pairs of what is to be high, which are shown within the margin, which not."""
+
+    pool: Sequence[Candidate]
+    ask: Ask
+    table: Floats
+    pairs: Pairs
+    shown: Flags
+    out: Flags
+    p: float
+
+    @property
+    def undecided(self) -> bool:
+        """Whether nothing is shown, neither that one is good enough nor that one is not, nor that any differ."""
+        return len(self.pool) > 1 and self.p > ERROR and not self.shown.any() and not self.out.any()
+
+    @property
+    def means(self) -> Floats:
+        """Means with the seeds' effects taken out, so that a lost seed is no luck either way; up to a constant."""
+        return self.pairs.gap[0]
 
 
 def recommend(
     task: str, clip: Clip | None, able: Sequence[Candidate], excluded: Sequence[Excluded], ask: Ask
 ) -> Recommendation:
-    """The recommendation for one task from what was measured of it."""
+    """The answer for one task from what was measured of it."""
     blank = Recommendation(task, clip, ask, excluded=tuple(excluded))
     if not able:
         return replace(blank, reason=why_none(excluded))
-    pool = cheapest_each((one for one in able if one.meets(ask.constraints)), ask.cheapest)
+    pool = _pool(able, ask)
     if not pool:
         return replace(blank, reason="over-budget", numbers=nearest(able, ask.constraints))
-    found = pairs(by_seed(pool))
-    best = max(pool, key=lambda one: one.mean)
-    known = replace(blank, best=best, pool=tuple(pool), binding=_binding(able, ask))
-    return abstained(known, able, found) or _chosen(known, found)
+    compared = _compared(pool, ask)
+    best = max(pool, key=lambda candidate: candidate.mean)
+    out = tuple(pool[i] for i in np.flatnonzero(compared.out))
+    rising = edge(best, able, ask.within)
+    known = replace(blank, best=best, pool=tuple(pool), ruled_out=out, numbers=rising, binding=_binding(able, ask))
+    drawn = stability.draws(pool, ask.cheapest, ask.seed, _price_of(pool, ask))
+    at, over = _pick(compared)
+    if compared.undecided:
+        likely = np.flatnonzero(drawn.within(ask.within) >= LIKELY)
+        if not len(likely):
+            return _open(known, compared)
+        at = at if ask.per_second is not None else int(likely[0])
+    return _chosen(replace(known, passed_over=tuple(pool[i] for i in over)), compared, drawn, at)
 
 
-def _chosen(known: Recommendation, found: Pairs) -> Recommendation:
-    pool, ask = list(known.pool), known.ask
-    passed = shown(found, ask.within)
-    at = int(np.argmax(passed))
-    on_front = stability.on_front(pool, ask.cheapest, np.random.default_rng(ask.seed))
-    runners = [_runner(pool[i], on_front[i], bool(passed[i]), found, at, i) for i in range(len(pool)) if i != at]
+def _pool(able: Sequence[Candidate], ask: Ask) -> list[Candidate]:
+    return cheapest_each((candidate for candidate in able if candidate.meets(ask.constraints)), ask.cheapest)
+
+
+def _compared(pool: Sequence[Candidate], ask: Ask) -> Compared:
+    table = by_seed(pool) - _price_of(pool, ask)
+    found = pairs(table)
+    within = shown(found, ask.within, ask.error)
+    return Compared(pool, ask, table, found, within, ruled_out(found, ask.within), effect.p_value(table))
+
+
+def _price_of(pool: Sequence[Candidate], ask: Ask) -> Floats:
+    """What each candidate's latency is worth in accuracy, less that of the fastest; nought without a price."""
+    if ask.per_second is None:
+        return np.zeros(len(pool))
+    latency = np.array([candidate.cost("latency") for candidate in pool])
+    latency = np.where(np.isfinite(latency), latency, 1e6)
+    return np.asarray(ask.per_second * (latency - latency.min()))
+
+
+def _open(known: Recommendation, compared: Compared) -> Recommendation:
+    """Nothing is ruled out: the cheapest leads, and what would settle it is said."""
+    pool, ask = compared.pool, compared.ask
+    numbers = {"p": compared.p, "detectable": effect.detectable(compared.pairs)}
+    return replace(
+        known, reason="no-effect", numbers=numbers, leading=pool[0],
+        settle=settle(pool, compared.pairs, 0, ask.within, ask.error),
+    )  # fmt: skip
+
+
+def _chosen(known: Recommendation, compared: Compared, drawn: Draws, at: int) -> Recommendation:
+    pool, ask, found = list(compared.pool), compared.ask, compared.pairs
+    rising = known.numbers
+    unsure = doubts(pool, at, bool(compared.shown[at]), compared.p, bool(rising))
+    accurate = drawn.quality + _price_of(pool, ask)
+    on_front = stability.on_front(pool, ask.against, accurate, np.random.default_rng(ask.seed))
+    runners = [_runner(compared, on_front[i], at, i) for i in range(len(pool)) if i != at]
     return replace(
         known,
+        grade="provisional" if unsure else "sure",
         pick=pool[at],
+        doubts=unsure,
         shortfall=max(0.0, float(shortfalls(found)[at])),
+        probability=float(drawn.within(ask.within)[at]),
         front=on_front[at],
-        runners=tuple(sorted(runners, key=lambda one: (not one.shown, -one.front, -one.gain))),
-        price=_price(pool, found, at, ask.cheapest),
-        stability=stability.agreement(pool, pool[at], ask.cheapest, ask.within, ask.seed),
+        runners=tuple(sorted(runners, key=lambda runner: (not runner.shown, -runner.front, -runner.gain))),
+        price=_price(compared, at),
+        stability=float(drawn.right(ask.within)[at]),
+        settle=settle(pool, found, at, ask.within, ask.error) if "not-shown" in unsure else None,
     )
+
+
+def _pick(compared: Compared) -> tuple[int, list[int]]:
+    """The place of the pick, and those of cheaper ones that are as good and collapse more often.
+
+    Where none is shown it is the one whose mean is high even if its seeds were lucky: of two that cannot be told apart
+    the noisier is more likely where it is by luck.
+    """
+    worse = _replaceable(compared)
+    able = np.flatnonzero(compared.shown & ~worse)
+    if len(able) and compared.ask.per_second is None:
+        at = int(able[0])
+    else:
+        at = int(np.argmax(np.where(worse, -np.inf, compared.means - LUCK * compared.pairs.own)))
+    return at, [int(i) for i in np.flatnonzero(compared.shown & worse) if i < at]
+
+
+def _replaceable(compared: Compared) -> NDArray[np.bool_]:
+    """Which candidates collapse more often than others, so that one that does not is worth more, collapses counted."""
+    pool, means = compared.pool, compared.means
+    often = np.array(fallible(pool))
+    if not often.any() or often.all():
+        return np.zeros(len(pool), dtype=bool)
+    lost = [c.quality.collapsed / c.quality.ended * (c.mean - (c.quality.chance or 0.0)) for c in pool]
+    return np.asarray(often & (means - np.array(lost) < means[~often].max()))
 
 
 def _binding(able: Sequence[Candidate], ask: Ask) -> tuple[CostName, ...]:
     """The constraints of which each, relaxed alone, would change the pick or the best."""
+    if not ask.constraints:
+        return ()
     now = _outcome(able, ask)
     relaxed = {name: {k: v for k, v in ask.constraints.items() if k != name} for name in ask.constraints}
     return tuple(name for name, rest in relaxed.items() if _outcome(able, replace(ask, constraints=rest)) != now)
 
 
 def _outcome(able: Sequence[Candidate], ask: Ask) -> tuple[object, object]:
-    pool = cheapest_each((one for one in able if one.meets(ask.constraints)), ask.cheapest)
+    pool = _pool(able, ask)
     if not pool:
         return (None, None)
-    passed = shown(pairs(by_seed(pool)), ask.within)
-    pick = pool[int(np.argmax(passed))].result.case if passed.any() else None
-    return (pick, max(one.mean for one in pool))
+    compared = _compared(pool, ask)
+    at, _ = _pick(compared)
+    return (pool[at].result.case, max(candidate.mean for candidate in pool))
 
 
-def _runner(one: Candidate, likely: float, passed: bool, found: Pairs, at: int, i: int) -> Runner:
+def _runner(compared: Compared, likely: float, at: int, i: int) -> Runner:
+    found = compared.pairs
     gain = float(found.gap[at, i])
     half = float(stdtrit(found.df[at, i], 1 - ERROR / 2) * found.error[at, i])
-    return Runner(one, likely, passed, gain, gain - half, gain + half)
+    shown, out = bool(compared.shown[i]), bool(compared.out[i])
+    return Runner(compared.pool[i], likely, shown, out, gain, gain - half, gain + half)
 
 
-def _price(pool: Sequence[Candidate], found: Pairs, at: int, name: CostName) -> Price | None:
+def _price(compared: Compared, at: int) -> Price | None:
+    pool, name, found = compared.pool, compared.ask.cheapest, compared.pairs
     pick = pool[at]
-    ahead = [i for i in front([(one.cost(name), -one.mean) for one in pool]) if pool[i].mean > pick.mean]
-    dearer = [i for i in ahead if pool[i].cost(name) > pick.cost(name)]
-    if not dearer:
+    points = [(candidate.cost(name), -candidate.mean) for candidate in pool]
+    ahead = [i for i in front(points) if pool[i].mean > pick.mean and pool[i].cost(name) > pick.cost(name)]
+    if not ahead:
         return None
-    return Price(pool[dearer[0]], float(found.gap[at, dearer[0]]), p_of_gain(found, at, dearer[0]))
+    return Price(pool[ahead[0]], float(found.gap[at, ahead[0]]), p_of_gain(found, at, ahead[0]))

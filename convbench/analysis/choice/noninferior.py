@@ -1,25 +1,26 @@
-"""Which configurations are shown to be within a margin of the best, at a stated error, from a few paired seeds.
+"""Which configurations are shown to be within a margin of the best, at a stated error, from a few seeds.
 
 The null hypothesis of a configuration is that the truly best exceeds it by the margin or more. Which one is best is not
 known, so non-inferiority is required against every other (intersection-union: the p-value is the largest of its
-one-sided paired t-tests, which needs no correction for the best having been selected by data). No accuracy exceeds 1,
-so a configuration that is surely within the margin of 1 will do too, however noisy others are: a tenth of the error is
+one-sided t-tests, which needs no correction for the best having been selected by data). No accuracy exceeds 1, so a
+configuration that is surely within the margin of 1 will do too, however noisy others are: a tenth of the error is
 spent on that. That many configurations are tested, and the cheapest shown is taken, is corrected by Holm's method; one
 of k is the best, so at most k - 1 nulls hold. Those whose estimate lies beyond the margin are discarded first and the
 others' p-values doubled for it (Zhao, Small and Su 2019): what is far worse costs the others nothing.
-Three to five seeds say little of a variance, so those of the pairs are moderated as in Smyth 2004 ("Linear models and
-empirical Bayes methods"): shrunk together as far as they agree, and left alone where they do not.
-``tests/bench/advice.py`` simulates what error and power result.
+``two_way`` says where means, errors and degrees of freedom come from.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
-from scipy.special import digamma, polygamma, stdtr, stdtrit
+from scipy.special import stdtr, stdtrit
 
 from convbench.analysis.choice.dominance import Flags, Floats
+from convbench.analysis.choice.two_way import Fit, fit
 
 ERROR = 0.05
 ON_THE_CEILING = 0.1
@@ -31,13 +32,17 @@ DISCARDED = 0.5
 LEAST_ERROR = 1e-3
 """Of a mean accuracy: that all seeds gave the same number does not make it exact."""
 
+FEW = 3
+"""So many configurations or fewer are compared two by two: three tell too little of whose noise is whose."""
+
 
 @dataclass(frozen=True)
 class Pairs:
-    """All pairs of k configurations: ``gap[..., i, j]`` is how much better j is than i, with its standard error.
+    """All pairs of k configurations: ``gap[i, j]`` is how much better j is than i, with its standard error.
 
-    ``df`` are the degrees of freedom. Pairs with fewer than two seeds in common have an infinite error. ``room`` is how
-    far each configuration is below 1, with an error and degrees of freedom of its own.
+    ``df`` are the degrees of freedom. ``room`` is how far each configuration is below 1, with an error and degrees of
+    freedom of its own; infinite errors where there are too few seeds. ``runs`` (k,) are the runs behind each, and
+    ``own`` (k,) the part of the errors that is each configuration's own.
     """
 
     gap: Floats
@@ -46,15 +51,31 @@ class Pairs:
     room: Floats
     room_error: Floats
     room_df: Floats
+    runs: Floats
+    own: Floats
 
 
 def pairs(by_seed: Floats) -> Pairs:
-    """Paired comparisons of a table (..., seeds, k) of accuracies, NaN where a run was not sound."""
-    n, gap, variance = _moments(by_seed[..., None, :] - by_seed[..., :, None], axis=-3)
-    df = np.maximum(n - 1, 1).astype(float)
-    variance, df = moderate(variance, df, cap=df.max(axis=(-1, -2)) * (by_seed.shape[-1] - 1))
-    error = np.where(n > 1, np.sqrt(variance / np.maximum(n, 1)), np.inf)
-    return Pairs(gap, error, df, *_room(by_seed))
+    """Comparisons of a table (seeds, k) of accuracies, NaN where there is no sound run."""
+    k, runs = by_seed.shape[1], (~np.isnan(by_seed)).sum(axis=0).astype(float)
+    gap, error, df = np.zeros((k, k)), np.zeros((k, k)), np.ones((k, k))
+    groups: Sequence[Sequence[int]] = [range(k)] if k > FEW else list(combinations(range(k), 2))
+    for group in groups:
+        at = np.ix_(group, group)
+        gap[at], error[at], df[at] = _compared(fit(by_seed[:, group]))
+    noise = fit(by_seed).noise
+    own = np.sqrt(np.where(np.isfinite(noise), noise, 1.0) / np.maximum(runs, 1))
+    return Pairs(gap, error, df, *_room(by_seed), runs, own)
+
+
+def _compared(found: Fit) -> tuple[Floats, Floats, Floats]:
+    """Gaps, their errors and degrees of freedom (Satterthwaite) of all pairs of a fit."""
+    own = np.diag(found.covariance)
+    error = np.sqrt(np.maximum(own[:, None] + own - 2 * found.covariance, 0.0))
+    known = np.isfinite(found.noise)
+    noise = np.where(known, found.noise, 1.0)
+    df = (noise[:, None] + noise) ** 2 / (noise[:, None] ** 2 / found.df[:, None] + noise**2 / found.df)
+    return found.mean - found.mean[:, None], np.where(known & known[:, None], error, np.inf), df
 
 
 def _room(by_seed: Floats) -> tuple[Floats, Floats, Floats]:
@@ -70,26 +91,6 @@ def _moments(values: Floats, axis: int) -> tuple[Floats, Floats, Floats]:
     mean = np.where(known, values, 0.0).sum(axis=axis) / np.maximum(n, 1)
     squares = np.where(known, values - np.expand_dims(mean, axis), 0.0) ** 2
     return n, mean, np.where(n > 1, squares.sum(axis=axis) / np.maximum(n - 1, 1), np.nan)
-
-
-def moderate(variance: Floats, df: Floats, cap: Floats) -> tuple[Floats, Floats]:
-    """Variances (..., k, k) shrunk towards their common value, and their degrees of freedom, at most ``cap``.
-
-    Fewer than three pairs are left as they are. Smyth 2004, section 6.2.
-    """
-    upper = np.triu_indices(variance.shape[-1], 1)
-    if len(upper[0]) < 3:
-        return variance, df
-    own, freedom = variance[..., upper[0], upper[1]], df[..., upper[0], upper[1]]
-    unknown = np.isnan(own).all(axis=-1, keepdims=True)
-    typical = np.maximum(np.nanmedian(np.where(unknown, 0.0, own), axis=-1, keepdims=True), 1e-7)
-    own = np.maximum(np.where(np.isnan(own), typical, own), 1e-5 * typical)
-    logs = np.log(own) - digamma(freedom / 2) + np.log(freedom / 2)
-    excess = logs.var(axis=-1, ddof=1) - polygamma(1, freedom / 2).mean(axis=-1)
-    prior = np.where(excess > 0, 2 * _trigamma_inverse(np.maximum(excess, 1e-6)), 1e6)
-    common = np.exp(logs.mean(axis=-1) + digamma(prior / 2) - np.log(prior / 2))
-    prior, common = prior[..., None, None], common[..., None, None]
-    return (prior * common + df * variance) / (prior + df), np.minimum(prior + df, np.asarray(cap)[..., None, None])
 
 
 def p_values(found: Pairs, margin: float) -> Floats:
@@ -128,12 +129,3 @@ def shortfalls(found: Pairs, error: float = ERROR) -> Floats:
 def p_of_gain(found: Pairs, one: int, other: int) -> float:
     """One-sided: that ``other`` is no better than ``one``."""
     return float(stdtr(found.df[one, other], -found.gap[one, other] / max(found.error[one, other], 1e-12)))
-
-
-def _trigamma_inverse(values: Floats) -> Floats:
-    """The argument at which trigamma takes these values, by Newton's method (Smyth 2004, appendix)."""
-    y = 0.5 + 1 / values
-    for _ in range(30):
-        trigamma = polygamma(1, y)
-        y = y + trigamma * (1 - trigamma / values) / polygamma(2, y)
-    return np.asarray(y)

@@ -1,4 +1,9 @@
-"""What is asked of a run and what is answered for one task, as data; words are made elsewhere."""
+"""What is asked of a run and what is answered for one task, as data; words are made elsewhere.
+
+An answer has a grade. ``sure``: the pick is shown to be within the margin of the best, and nothing speaks against it.
+``provisional``: the pick is the one that most likely is, with a bound and what would settle it. ``open``: there is no
+pick, because nothing is ruled out, nothing was run, or nothing meets the budget.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +16,12 @@ from convbench.analysis.results import Result, shown_metrics
 from convbench.core.metric import Metric
 from convbench.core.record import Clip
 
-Reason = Literal[
-    "not-run", "no-sound-run", "few-seeds", "no-cost", "over-budget", "no-effect", "edge", "undecided"
-]  # fmt: skip
+Grade = Literal["sure", "provisional", "open"]
+GRADES: tuple[Grade, ...] = ("open", "provisional", "sure")
+"""From the least to the most."""
+
+Reason = Literal["not-run", "no-sound-run", "few-seeds", "no-cost", "over-budget", "no-effect"]
+Doubt = Literal["not-shown", "no-effect", "edge", "few-seeds", "collapses", "undertrained"]
 Constraints = Mapping[CostName, float]
 
 
@@ -22,11 +30,17 @@ class Ask:
     """What is asked for: limits in base units, the margin as a share, and what cheapest means.
 
     A limit is a maximum, or a minimum of a metric of which more is better; ``metrics`` are those that limits may be of.
+    ``per_second`` is what a second of latency is worth in accuracy (0.2 points a millisecond: 2.0): where it is given
+    the pick is the best of accuracy less that price, instead of the cheapest within the margin. ``error`` is that of a
+    sure pick; ``against`` are the costs that quality is weighed against on the front.
     """
 
     constraints: Constraints = field(default_factory=dict)
     within: float = 0.02
     cheapest: CostName = "latency"
+    per_second: float | None = None
+    against: tuple[CostName, ...] = ("latency", "memory")
+    error: float = 0.05
     seed: int = 0
     metrics: Mapping[CostName, Metric] = field(default_factory=lambda: budgets(()))
 
@@ -39,11 +53,12 @@ def budgets(found: Iterable[Result]) -> dict[CostName, Metric]:
 @dataclass(frozen=True, eq=False)
 class Runner:
     """Another candidate beside the pick: how likely it is on the front, and its quality less the pick's with its 95 %
-    interval. ``shown`` says that it, too, is within the margin."""
+    interval. ``shown`` says that it, too, is within the margin, ``ruled_out`` that it is not."""
 
     candidate: Candidate
     front: float
     shown: bool
+    ruled_out: bool
     gain: float
     low: float
     high: float
@@ -59,28 +74,48 @@ class Price:
 
 
 @dataclass(frozen=True, eq=False)
+class Settle:
+    """What would settle an answer: so many further seeds of each of these, and the seconds that their trainings take.
+
+    ``seeds`` is None where more than a hundred would be needed: then a wider margin is the answer.
+    """
+
+    candidates: tuple[Candidate, ...]
+    seeds: int | None
+    seconds: float
+
+
+@dataclass(frozen=True, eq=False)
 class Recommendation:
     """The answer for one task: a ``pick``, or the ``reason`` why there is none, with its ``numbers``.
 
-    ``best`` is the highest mean within the budget. ``shortfall`` is how far the pick may be below the best at 95 %.
-    ``binding`` are the constraints of which each, relaxed alone, changes the pick or the best. ``front`` is the pick's
-    probability of being on the front, ``stability`` the share of resamples that pick it again. ``leading`` is, without
-    a pick, what stands nearest to one: the cheapest, the best, or nothing.
+    ``best`` is the highest mean within the budget. ``shortfall`` is how far the pick may be below the best at 95 %, and
+    ``probability`` how likely it is within the margin. ``doubts`` are why a pick is not sure. ``ruled_out`` are shown
+    to be more than the margin below another, ``passed_over`` are as good as the pick and cheaper and collapse more
+    often. ``binding`` are the constraints of which each, relaxed alone, changes the pick or the best. ``front`` is the
+    pick's probability of being on the front, ``stability`` that of being the cheapest within the margin. ``leading``
+    is, without a pick, what stands nearest to one: the cheapest, or nothing.
     """
 
     task: str
     clip: Clip | None
     ask: Ask
+    grade: Grade = "open"
     pick: Candidate | None = None
     best: Candidate | None = None
     reason: Reason | None = None
+    doubts: tuple[Doubt, ...] = ()
     numbers: Mapping[str, float] = field(default_factory=dict)
     leading: Candidate | None = None
     pool: tuple[Candidate, ...] = ()
+    ruled_out: tuple[Candidate, ...] = ()
+    passed_over: tuple[Candidate, ...] = ()
     shortfall: float | None = None
+    probability: float | None = None
     front: float | None = None
     binding: tuple[CostName, ...] = ()
     runners: tuple[Runner, ...] = ()
     price: Price | None = None
     stability: float | None = None
+    settle: Settle | None = None
     excluded: tuple[Excluded, ...] = ()

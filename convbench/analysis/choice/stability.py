@@ -1,44 +1,81 @@
-"""What resampling says of a choice: how likely each candidate is on the front, how often the same one is picked."""
+"""What draws from what the data allow say of a choice: who is within the margin, on the front, or the right pick."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from convbench.analysis.choice.candidates import Candidate, CostName, by_seed
-from convbench.analysis.choice.dominance import Floats, means, medians, probability, seed_rows
-from convbench.analysis.choice.noninferior import pairs, shown
+from convbench.analysis.choice.dominance import Floats, probability
+from convbench.analysis.choice.two_way import fit
 from convbench.core import metrics
 
-DRAWS = 500
+DRAWS = 1000
+QUANTILE = 1.959964
 
 
-def on_front(pool: Sequence[Candidate], name: CostName, rng: np.random.Generator) -> list[float]:
-    """For each candidate the probability that none is both cheaper and better, seeds and latency drawn jointly."""
-    table = by_seed(pool)
-    quality = means(table, seed_rows(len(table), rng))
-    return [float(p) for p in probability([cost_draws(pool, name, rng, len(quality)), -quality])]
+@dataclass(frozen=True, eq=False)
+class Draws:
+    """Means (D, k) that the runs allow, up to a common constant, and costs (D, k) that the timings allow."""
+
+    quality: Floats
+    costs: Floats
+
+    def within(self, margin: float) -> Floats:
+        """For each candidate the share of draws in which it is within the margin of the best."""
+        return np.asarray((self.quality.max(axis=1, keepdims=True) - self.quality < margin).mean(axis=0))
+
+    def right(self, margin: float) -> Floats:
+        """For each candidate the share of draws in which it is the cheapest within the margin."""
+        able = self.quality.max(axis=1, keepdims=True) - self.quality < margin
+        first = np.where(able, self.costs, np.inf).argmin(axis=1)
+        return np.bincount(first, minlength=able.shape[1]) / len(able)
 
 
-def agreement(pool: Sequence[Candidate], pick: Candidate, name: CostName, within: float, seed: int) -> float:
-    """The share of resamples of seeds and latency samples in which the same rule picks the same candidate."""
+def draws(pool: Sequence[Candidate], name: CostName, seed: int, less: Floats | float = 0.0) -> Draws:
+    """Draws for a pool; ``less`` (k,) is taken from every mean, as the price of what a candidate costs."""
     rng = np.random.default_rng(seed)
-    table = by_seed(pool)
-    rows, costs = seed_rows(len(table), rng, DRAWS), cost_draws(pool, name, rng, DRAWS)
-    chunk = max(1, 400_000 // table.size // len(pool))
-    passed = np.concatenate([shown(pairs(table[rows[i : i + chunk]]), within) for i in range(0, DRAWS, chunk)])
-    ranked = np.where(passed, costs, np.inf)
-    same = (ranked.argmin(axis=1) == pool.index(pick)) & passed.any(axis=1)
-    return float(same.mean())
+    return Draws(quality_draws(pool, rng) - less, cost_draws(pool, name, rng, DRAWS))
+
+
+def on_front(
+    pool: Sequence[Candidate], against: Sequence[CostName], quality: Floats, rng: np.random.Generator
+) -> list[float]:
+    """For each candidate the probability that none is as cheap in every cost and as good, and better in one.
+
+    ``quality`` are draws of their means (D, k). Costs that were not measured of all candidates are left out.
+    """
+    known = [name for name in against if all(np.isfinite(candidate.cost(name)) for candidate in pool)]
+    return [float(p) for p in probability([*(cost_draws(pool, name, rng, len(quality)) for name in known), -quality])]
+
+
+def membership(pool: Sequence[Candidate], against: Sequence[CostName], seed: int = 0) -> list[float]:
+    """For each candidate the probability of being on the front of quality and these costs."""
+    rng = np.random.default_rng(seed)
+    return on_front(pool, against, quality_draws(pool, rng), rng)
+
+
+def quality_draws(pool: Sequence[Candidate], rng: np.random.Generator) -> Floats:
+    """Means (D, k): normal with the fit's covariance, each widened as its degrees of freedom ask (Student's t)."""
+    found = fit(by_seed(pool))
+    known = np.isfinite(found.noise)
+    values, vectors = np.linalg.eigh(np.where(known & known[:, None], found.covariance, np.eye(len(known))))
+    normal = rng.standard_normal((DRAWS, len(values))) @ (vectors * np.sqrt(np.maximum(values, 0.0))).T
+    return np.asarray(found.mean + normal * np.sqrt(found.df / rng.chisquare(found.df, normal.shape)))
 
 
 def cost_draws(pool: Sequence[Candidate], name: CostName, rng: np.random.Generator, draws: int) -> Floats:
-    """Costs (D, k): bootstrap medians of latency; the others are exact."""
-    drawn = [_draws(one, name, rng, draws) for one in pool]
-    return np.stack(drawn, axis=1)
+    """Costs (D, k): latency as its interval has it, which is between processes where there were visits; others are
+    exact."""
+    return np.stack([_draws(candidate, name, rng, draws) for candidate in pool], axis=1)
 
 
-def _draws(one: Candidate, name: CostName, rng: np.random.Generator, draws: int) -> Floats:
-    samples = one.result.record.samples(metrics.LATENCY) if name == metrics.LATENCY.option else ()
-    return medians(samples, rng, draws) if samples else np.full(draws, one.cost(name))
+def _draws(candidate: Candidate, name: CostName, rng: np.random.Generator, draws: int) -> Floats:
+    latency = candidate.result.latency if name == metrics.LATENCY.option else None
+    if latency is None or not latency.bounded or latency.low <= 0:
+        return np.full(draws, candidate.cost(name))
+    spread = math.log(latency.high / latency.low) / 2 / QUANTILE
+    return np.asarray(latency.median * np.exp(spread * rng.standard_normal(draws)))

@@ -7,37 +7,45 @@ from scipy.special import fdtrc, stdtrit
 
 from convbench.analysis.choice.dominance import Floats
 from convbench.analysis.choice.noninferior import Pairs
+from convbench.analysis.choice.two_way import connected
 
 POWER = 0.8
 
 
 def p_value(by_seed: Floats) -> float:
-    """The p-value of no difference between the columns of a table (seeds, k): the F-test of a randomised block design.
+    """The p-value of no difference between the columns of a table (seeds, k), NaN where there is no sound run.
 
-    Seeds are the blocks; of two columns it is the paired t-test. Permuting within seeds would assume less, but three
-    seeds of three configurations allow so few permutations that not even a gulf between them is significant. Seeds
-    that not every column has are left out, or the columns that lack them where too few seeds would remain.
+    The F-test of configurations in the model configuration + seed, which need not be balanced: what each lost takes
+    only itself away. Of a complete table it is that of a randomised block design, of two columns the paired t-test.
+    Where columns share no seed, seeds are noise. 1 where no degree of freedom is left.
     """
-    table = _complete(by_seed)
-    n, k = table.shape
-    if k < 2 or n < 2:
+    table = by_seed[:, (~np.isnan(by_seed)).any(axis=0)]
+    known = ~np.isnan(table)
+    seeds, k = np.nonzero(known.any(axis=1))[0], table.shape[1]
+    row, column = np.nonzero(known)
+    blocks = (row[:, None] == seeds) if connected(known) else np.ones((len(row), 1), dtype=bool)
+    full = np.hstack([blocks, column[:, None] == np.arange(k)]).astype(float)
+    without, rank = _left(full[:, : blocks.shape[1]], table[known])
+    left, ranks = _left(full, table[known])
+    free, tested = len(row) - ranks, ranks - rank
+    if tested < 1 or free < 1:
         return 1.0
-    columns = table.mean(axis=0, keepdims=True)
-    residuals = table - columns - table.mean(axis=1, keepdims=True) + table.mean()
-    between, within = n * columns.var() * k / (k - 1), (residuals**2).sum() / ((n - 1) * (k - 1))
-    if within == 0:
-        return float(between == 0)
-    return float(fdtrc(k - 1, (n - 1) * (k - 1), between / within))
+    if left <= 1e-15 * max(without, 1e-12):
+        return float(without <= 1e-12)
+    return float(fdtrc(tested, free, (without - left) / tested / (left / free)))
+
+
+def _left(design: Floats, values: Floats) -> tuple[float, int]:
+    """The sum of squares that a linear model leaves, and its rank."""
+    solution, _, rank, _ = np.linalg.lstsq(design, values, rcond=None)
+    return float(((values - design @ solution) ** 2).sum()), int(rank)
 
 
 def detectable(found: Pairs, error: float = 0.05) -> float:
-    """The difference between two configurations that these seeds show in four of five cases (median over pairs)."""
+    """The difference between two configurations that these seeds show in four of five cases (median over pairs).
+
+    A figure for one pair by itself: where many are compared at once more is needed.
+    """
     upper = np.triu_indices(found.gap.shape[-1], 1)
     df, spread = found.df[upper], found.error[upper]
     return float(np.median((stdtrit(df, 1 - error / 2) + stdtrit(df, POWER)) * spread))
-
-
-def _complete(by_seed: Floats) -> Floats:
-    whole = ~np.isnan(by_seed)
-    rows = whole.all(axis=1)
-    return by_seed[rows] if rows.sum() >= 3 else by_seed[:, whole.all(axis=0)]

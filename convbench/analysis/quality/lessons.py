@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple
 
 from convbench.core import metrics
 from convbench.core.metric import Metric
-from convbench.core.record import Clip, Parts, Record, Trial
+from convbench.core.record import Clip, Parts, Record, Training, Trial
 
 Budget = Literal["steps", "flops", "seconds"]
 Flag = Literal["dead", "unconverged", "failed"]
@@ -36,7 +36,7 @@ class Lesson:
     """One training run: of an architecture (``head`` None), on a task, from a seed, at a learning rate.
 
     ``train`` is the accuracy on the training clips at the end, ``majority`` that of always naming the commonest class
-    of the test clips. A run that failed has no curve.
+    of the ``clips`` test clips. A run that failed has no curve.
     """
 
     architecture: Parts
@@ -50,10 +50,21 @@ class Lesson:
     train: float
     majority: float
     classes: int
+    clips: int = 1000
 
     @property
     def frame(self) -> Frame:
         return frame_of(self.clip)
+
+    @property
+    def constant(self) -> float:
+        """What a constant answer reaches: chance, or the share of the commonest class."""
+        return max(self.chance or 0.0, self.majority)
+
+    @property
+    def seconds(self) -> float:
+        """What the training took."""
+        return self.curve[-1].seconds if self.curve else 0.0
 
     @property
     def chance(self) -> float | None:
@@ -111,7 +122,7 @@ def _lesson(record: Record, parts: Parts, trial: Trial, rate: float) -> Lesson:
     )
     return Lesson(
         headless(parts), record.case.clip, str(trial.task), trial.seed, rate, trial.control, _flag(record),
-        curve, train, majority, int(classes),
+        curve, train, majority, int(classes), int(_only(record, metrics.TEST_CLIPS)) or Training().test_clips,
     )  # fmt: skip
 
 

@@ -1,7 +1,7 @@
 """What architectures learn of tasks: training runs gathered into one quality a configuration.
 
-A run that died (one class predicted), failed or had not converged is counted and named, never averaged in. The learning
-rate is chosen on validation accuracy; test accuracy is only reported. Pure functions over records.
+A run that collapsed or failed is counted and named, never averaged in; one that was still learning is in the mean, and
+named. The learning rate is chosen on validation accuracy; test accuracy is only reported. Pure functions over records.
 """
 
 from __future__ import annotations
@@ -10,10 +10,12 @@ import statistics
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
 from convbench.analysis.choice.dominance import Floats
+from convbench.analysis.quality.collapse import at_chance, fallen, rate_interval
 from convbench.analysis.quality.controls import Control, LinearProbe, controls, linear_probes
 from convbench.analysis.quality.lessons import (
     Budget,
@@ -31,7 +33,7 @@ from convbench.analysis.quality.lessons import (
 from convbench.analysis.quality.rates import best_rate, by_rate
 from convbench.analysis.results import Result
 from convbench.core.record import Clip, Parts, Record
-from convbench.core.statistics import Interval, mean_interval
+from convbench.core.statistics import Interval, accuracy_interval
 
 __all__ = [
     "Budget", "Checkpoint", "Control", "Flag", "Frame", "Lesson", "LinearProbe", "Quality",
@@ -46,10 +48,12 @@ Limit = float | Mapping[str, float] | None
 class Quality:
     """What one architecture learns of one task, at the learning rate that validation chose.
 
-    ``by_seed`` is the test accuracy of the sound runs at that rate, empty where every one died, failed or had not
-    converged. ``by_rate`` is the mean validation accuracy of every rate tried: there a dead run counts with what it
-    reached, a failed or cut-off one as chance, so that a rate that kills runs cannot win by its survivors. ``train`` is
-    the mean training accuracy of the sound runs, at their end.
+    ``by_seed`` is the test accuracy of the sound runs at that rate. ``dead`` runs name one class, ``fallen`` ones are at
+    chance or far below the others (``collapse``): these two collapsed. ``failed`` ones ended without an accuracy.
+    ``unconverged`` counts sound runs that were still learning: they are in the mean, which more steps would raise.
+    ``by_rate`` is the mean validation accuracy of every rate tried: there a dead run counts with what it reached, a
+    failed or cut-off one as chance, so that a rate that kills runs cannot win by its survivors. ``train`` is the mean
+    training accuracy of the sound runs, at their end; ``clips`` are test clips, ``seconds`` those of one training.
     """
 
     architecture: Parts
@@ -64,6 +68,9 @@ class Quality:
     by_rate: Mapping[float, float]
     chance: float | None
     majority: float | None
+    fallen: int = 0
+    clips: int = 1000
+    seconds: float = 0.0
 
     @property
     def frame(self) -> Frame:
@@ -85,11 +92,32 @@ class Quality:
 
     @property
     def interval(self) -> Interval | None:
-        """The mean and its 95 % t-interval over seeds, within 0 and 1; None with fewer than two."""
+        """The mean and its 95 % interval over seeds, within 0 and 1; None with fewer than two."""
         if len(self.by_seed) < 2:
             return None
-        mean, low, high = mean_interval(list(self.by_seed.values()))
-        return Interval(mean, max(0.0, low), min(1.0, high))
+        return accuracy_interval(list(self.by_seed.values()), self.clips)
+
+    @property
+    def collapsed(self) -> int:
+        return self.dead + self.fallen
+
+    @property
+    def ended(self) -> int:
+        """Runs that ended with an accuracy, sound or collapsed."""
+        return len(self.by_seed) + self.collapsed
+
+    @property
+    def collapse_interval(self) -> tuple[float, float] | None:
+        """The exact 95 % interval of how often a run collapses; None where none ended."""
+        return rate_interval(self.collapsed, self.ended) if self.ended else None
+
+    @property
+    def rate_edge(self) -> Literal["lowest", "highest"] | None:
+        """Whether the rate that was chosen is at an end of the grid: beyond it may be a better one."""
+        rates = list(self.by_rate)
+        if len(rates) < 2 or self.learning_rate not in (rates[0], rates[-1]):
+            return None
+        return "lowest" if self.learning_rate == rates[0] else "highest"
 
 
 def tried(records: Iterable[Record]) -> bool:
@@ -137,19 +165,29 @@ def _same_model(one: Result, quality: Quality) -> bool:
 
 
 def _quality(several: Sequence[Lesson], budget: Budget, limit: Limit) -> Quality:
-    first = next((one for one in several if one.flag != "failed"), several[0])
+    first = next((lesson for lesson in several if lesson.flag != "failed"), several[0])
     at = limit.get(first.task) if isinstance(limit, Mapping) else limit
-    ends = [(one, one.at(budget, at)) for one in several]
-    reached = [(one, end.val) for one, end in ends if end]
-    reached += [(one, first.chance or 0.0) for one, end in ends if not end]
+    ends = [(lesson, lesson.at(budget, at)) for lesson in several]
+    reached = [(lesson, end.val if end else first.chance or 0.0) for lesson, end in ends]
     rate = best_rate(reached)
-    chosen = [(one, end) for one, end in ends if one.learning_rate == rate]
-    sound = [(one, end) for one, end in chosen if one.flag is None and end]
-    flags = [one.flag for one, _ in chosen]
+    chosen = sorted(((lesson, end) for lesson, end in ends if lesson.learning_rate == rate), key=lambda run: run[0].seed)
+    ended = {lesson.seed: (lesson, end.test) for lesson, end in chosen if end and lesson.flag not in ("dead", "failed")}
+    lost = _fallen(ended, first.chance or 0.0)
+    sound = {seed: run for seed, run in ended.items() if seed not in lost}
+    flags = [lesson.flag for lesson, _ in chosen]
     return Quality(
         first.architecture, first.clip, first.task, rate,
-        by_seed={one.seed: end.test for one, end in sorted(sound, key=lambda pair: pair[0].seed)},
-        train=statistics.fmean(one.train for one, _ in sound) if sound else None,
-        dead=flags.count("dead"), unconverged=flags.count("unconverged"), failed=flags.count("failed"),
+        by_seed={seed: test for seed, (_, test) in sound.items()},
+        train=statistics.fmean(lesson.train for lesson, _ in sound.values()) if sound else None,
+        dead=flags.count("dead"), failed=flags.count("failed"),
+        unconverged=sum(lesson.flag == "unconverged" for lesson, _ in sound.values()),
         by_rate=by_rate(reached), chance=first.chance, majority=first.majority if first.classes else None,
+        fallen=len(lost), clips=first.clips,
+        seconds=statistics.fmean([lesson.seconds for lesson, _ in ended.values()] or [0.0]),
     )  # fmt: skip
+
+
+def _fallen(ended: Mapping[int, tuple[Lesson, float]], chance: float) -> set[int]:
+    """Seeds whose runs are at chance, and those that fall far below the rest."""
+    lost = {seed for seed, (lesson, test) in ended.items() if at_chance(test, lesson.constant, lesson.clips)}
+    return lost | fallen({seed: test for seed, (_, test) in ended.items() if seed not in lost}, chance)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-import numpy as np
 from matplotlib.axes import Axes as MplAxes
 
 from convbench.analysis.choice import stability
@@ -44,7 +43,7 @@ def _draw(pool: Sequence[Candidate], several: Sequence[Quality], column: Metric,
     share_axis(axes, "Test accuracy · higher is better")
     axes.set_xlabel(heading(column), fontsize=10)
     baselines(axes, several)
-    likely = stability.on_front(pool, column.option, np.random.default_rng(0))
+    likely = stability.membership(pool, (column.option,))
     places = [(one.cost(column.option), one.mean) for one in pool]
     best = front([(x, -y) for x, y in places])
     lines(axes, [list(stairs([places[i] for i in best]))], MUTED, width=1.2, gid="front")
@@ -57,9 +56,9 @@ def _draw(pool: Sequence[Candidate], several: Sequence[Quality], column: Metric,
         caption=(
             "How to read this: upper left is better; each configuration in its cheapest variant, bars are 95 % "
             "intervals. The percentage at a mark, and its depth of colour, is the share of "
-            "resamples of seeds and timings in which nothing is both cheaper and better; the stair joins the means "
+            "what seeds and timings allow in which nothing is both cheaper and better; the stair joins the means "
             "that nothing beats in both. "
-            "Configurations with fewer than 3 sound seeds are left out."
+            "Configurations with fewer than 2 sound seeds are left out."
         ),
         figure=axes.figure,  # type: ignore[arg-type]
         series=tuple(sorted({one.quality.architecture.reducer.name for one in pool})),

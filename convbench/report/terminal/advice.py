@@ -47,7 +47,7 @@ def basis(found: Sequence[Recommendation], budget: Budget) -> str:
 
 def _runners(several: Sequence[Runner]) -> Table:
     made = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
-    for name in ("runner-up", "accuracy", "against the pick", "latency", "params", "on the front", "shown within"):
+    for name in ("runner-up", "accuracy", "against the pick", "latency", "params", "on the front", "within"):
         made.add_column(name, justify="left" if name == "runner-up" else "right", overflow="fold")
     for one in several:
         made.add_row(*map(Text, _cells(one)))
@@ -58,5 +58,5 @@ def _cells(one: Runner) -> list[str]:
     result = one.candidate.result
     against = f"{100 * one.gain:+.1f} [{100 * one.low:+.1f}, {100 * one.high:+.1f}]"
     latency = units.seconds(result.latency.median if result.latency else None)
-    likely, within = f"{100 * one.front:.0f} %", "yes" if one.shown else "no"
+    likely, within = f"{100 * one.front:.0f} %", "yes" if one.shown else "no" if one.ruled_out else "open"
     return [setup(result), percent(one.candidate.mean), against, latency, units.count(result.params), likely, within]

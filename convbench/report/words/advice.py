@@ -1,4 +1,4 @@
-"""A recommendation in plain words: the pick first, then why, what it would cost to be better, and how sure it is."""
+"""An answer in plain words: the pick and its grade first, then why, how sure it is, and what would settle it."""
 
 from __future__ import annotations
 
@@ -6,37 +6,50 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 from convbench.analysis.choice.candidates import Candidate, Excluded, Why
-from convbench.analysis.choice.recommendation import Price, Recommendation
+from convbench.analysis.choice.recommendation import Doubt, Price, Recommendation
 from convbench.core import metrics
 from convbench.core.metric import Metric
-from convbench.report.words.abstention import abstention
+from convbench.report.words import units
+from convbench.report.words.abstention import abstention, extend
+from convbench.report.words.collapse import fails
 from convbench.report.words.names import model, setup
 from convbench.report.words.numbers import CHEAPEST, accuracy, amount, costs, limit, percent, points
 
 WHY: Mapping[Why, str] = {
-    "dead": "every run predicted one class",
-    "unconverged": "no run had converged: train longer",
+    "dead": "most of its runs learnt nothing or collapsed",
     "failed": "every run failed",
     "unsound": "no run was sound",
-    "few-seeds": "fewer than 3 sound seeds",
+    "few-seeds": "fewer than 2 sound seeds",
     "no-cost": "its cost was not measured",
 }
+DOUBTS: Mapping[Doubt, str] = {
+    "not-shown": "it is not shown to be within the margin",
+    "no-effect": "no difference in quality was found",
+    "edge": "the best is at the edge of the sweep",
+    "few-seeds": "fewer than 3 sound seeds",
+    "collapses": "its runs collapse more often than those of others",
+    "undertrained": "at least half of the runs of it or of the best were still learning: train longer",
+}
+LISTED = 6
 
 
-def sentences(one: Recommendation) -> list[str]:
+def sentences(answer: Recommendation) -> list[str]:
     """The answer for one task, most important sentence first."""
-    if not one.pick:
-        return [*filter(None, [f"{one.task}: no recommendation: {abstention(one)}", _left_out(one.excluded)])]
-    said = [f"{one.task}: {setup(one.pick.result)}.", _worth(one.pick), _why(one), _binding(one), _price(one)]
-    return [*filter(None, [*said, _sure(one), _same(one.pick), _left_out(one.excluded)])]
+    if not answer.pick:
+        said = [f"{answer.task}: open, no pick: {abstention(answer)}", _settle(answer), _left_out(answer.excluded)]
+        return [*filter(None, said)]
+    said = [f"{answer.task}: {setup(answer.pick.result)} ({answer.grade}).", _worth(answer.pick), _why(answer)]
+    said += [_doubts(answer), _ruled_out(answer), _passed_over(answer), _settle(answer)]
+    said += [_binding(answer), _price(answer), _likely(answer), _same(answer.pick), _left_out(answer.excluded)]
+    return [*filter(None, said)]
 
 
-def different(found: Sequence[Recommendation]) -> str:
+def different(answers: Sequence[Recommendation]) -> str:
     """That tasks want different configurations, where they do."""
     picks: dict[str, list[str]] = defaultdict(list)
-    for one in found:
-        if one.pick:
-            picks[setup(one.pick.result)].append(one.task)
+    for answer in answers:
+        if answer.pick:
+            picks[setup(answer.pick.result)].append(answer.task)
     if len(picks) < 2:
         return ""
     said = "; ".join(f"{', '.join(tasks)}: {name}" for name, tasks in picks.items())
@@ -49,39 +62,89 @@ def not_run(run: str, suite: str) -> str:
 
 def _worth(pick: Candidate) -> str:
     chance = f" (chance {percent(pick.quality.chance)})" if pick.quality.chance else ""
-    return f"Accuracy {accuracy(pick)}{chance}; {costs(pick.result)}."
+    often = f" {fails(pick.quality)}." if pick.quality.collapsed else ""
+    return f"Accuracy {accuracy(pick)}{chance}; {costs(pick.result)}.{often}"
 
 
-def _why(one: Recommendation) -> str:
-    pick, best, ask = one.pick, one.best, one.ask
+def _why(answer: Recommendation) -> str:
+    pick, best, ask = answer.pick, answer.best, answer.ask
     assert pick
     assert best
     place = "within the budget" if ask.constraints else "measured"
-    if len(one.pool) == 1:
+    if len(answer.pool) == 1:
         return f"It is the only configuration {place}."
-    rule = f"Of {len(one.pool)} configurations {place} it is the {CHEAPEST[ask.cheapest]} that is shown to be within"
-    said = f"{rule} {points(ask.within)} of the best at 95 %"
+    said = f"Of {len(answer.pool)} configurations {place} it is {_rule(answer)}"
     if best is pick:
-        return f"{said}, and it has the highest accuracy itself."
-    assert one.shortfall is not None
-    below = f"this is at most {points(one.shortfall)} below the best"
-    return f"{said}. The highest mean, {percent(best.mean)}, is that of {model(best.result)}; {below}."
+        return f"{said}, and it has the highest accuracy itself{_below(answer, ': it is')}."
+    return f"{said}. The highest mean, {percent(best.mean)}, is that of {model(best.result)}{_below(answer, '; this is')}."
 
 
-def _binding(one: Recommendation) -> str:
-    limits = one.ask.constraints
+def _rule(answer: Recommendation) -> str:
+    ask = answer.ask
+    if ask.per_second is not None:
+        return f"the best of accuracy less {points(ask.per_second / 1000)} a millisecond"
+    if {"not-shown", "no-effect"} <= set(answer.doubts):
+        return f"the {CHEAPEST[ask.cheapest]} that is likely within {points(ask.within)} of the best"
+    if "not-shown" in answer.doubts:
+        return "the one with the highest accuracy less its noise"
+    return f"the {CHEAPEST[ask.cheapest]} that is shown to be within {points(ask.within)} of the best at 95 %"
+
+
+def _below(answer: Recommendation, joined: str) -> str:
+    if answer.shortfall is None or (answer.shortfall < 5e-4 and answer.best is answer.pick):
+        return ""
+    worth = "" if answer.ask.per_second is None else ", price included"
+    return f"{joined} at most {points(answer.shortfall)} below the best (95 %){worth}"
+
+
+def _doubts(answer: Recommendation) -> str:
+    if not answer.doubts:
+        return ""
+    said = f"Provisional, because {'; '.join(DOUBTS[doubt] for doubt in answer.doubts)}."
+    return f"{said} {extend(answer)}" if "edge" in answer.doubts else said
+
+
+def _ruled_out(answer: Recommendation) -> str:
+    """What is out and what is not told from the pick, where the answer is not sure."""
+    if answer.grade == "sure":
+        return ""
+    out = _models(answer.ruled_out)
+    open_ = _models([r.candidate for r in answer.runners if not r.ruled_out and not r.shown])
+    return " ".join(filter(None, [f"Ruled out: {out}." if out else "", f"Still in: {open_}." if open_ else ""]))
+
+
+def _passed_over(answer: Recommendation) -> str:
+    said = [f"{model(each.result)}, which {fails(each.quality, inside=True)}" for each in answer.passed_over]
+    return f"Passed over, cheaper and as good when it learns: {'; '.join(said)}." if said else ""
+
+
+def _settle(answer: Recommendation) -> str:
+    settle = answer.settle
+    if not settle:
+        return ""
+    names = _models(settle.candidates)
+    if settle.seeds is None:
+        return f"No hundred seeds would tell {names} apart by {points(answer.ask.within)}: a wider --within would."
+    took = f", about {units.seconds(settle.seconds)} of training" if settle.seconds else ""
+    seeds = f"{settle.seeds} more {'seed' if settle.seeds == 1 else 'seeds'}"
+    return f"To settle it: {seeds} of each of {names}{took}."
+
+
+def _binding(answer: Recommendation) -> str:
+    limits = answer.ask.constraints
     if not limits:
         return ""
-    if not one.binding:
+    if not answer.binding:
         return "No limit binds: each could be lifted without changing this."
-    bounds = ((one.ask.metrics[name], limits[name]) for name in one.binding)
+    bounds = ((answer.ask.metrics[name], limits[name]) for name in answer.binding)
     said = " and ".join(f"{limit(metric)} of {amount(metric, value)}" for metric, value in bounds)
-    return f"Binding: the {said}; without {'it' if len(one.binding) == 1 else 'one of them'} the answer would change."
+    without = "it" if len(answer.binding) == 1 else "one of them"
+    return f"Binding: the {said}; without {without} the answer would change."
 
 
-def _price(one: Recommendation) -> str:
-    price, pick = one.price, one.pick
-    if not price or not pick:
+def _price(answer: Recommendation) -> str:
+    price, pick = answer.price, answer.pick
+    if not price or not pick or answer.ask.per_second is not None:
         return ""
     more = [_more(metric, price, pick) for metric in (metrics.LATENCY, metrics.PARAMS)]
     doubt = "" if price.p <= 0.05 else " in the mean, which these seeds do not show to be a gain"
@@ -99,26 +162,32 @@ def _more(metric: Metric, price: Price, pick: Candidate) -> str:
     return f"{amount(metric, abs(after - before))}{word} {'more' if after >= before else 'less'}"
 
 
-def _sure(one: Recommendation) -> str:
-    if one.stability is None or one.front is None or len(one.pool) == 1:
+def _likely(answer: Recommendation) -> str:
+    if answer.probability is None or answer.front is None or len(answer.pool) == 1:
         return ""
-    return (
-        f"{100 * one.stability:.0f} % of resamples of seeds and timings pick it again; "
-        f"in {100 * one.front:.0f} % nothing is both cheaper and better."
-    )
+    within = f"{100 * answer.probability:.0f} % likely within the margin"
+    right = "" if answer.stability is None else f", {100 * answer.stability:.0f} % the cheapest that is"
+    names = f"{', '.join(['quality', *answer.ask.against[:-1]])} and {answer.ask.against[-1]}"
+    return f"It is {within}{right}, and {100 * answer.front:.0f} % on the front of {names}."
 
 
 def _same(pick: Candidate) -> str:
     if not pick.equal:
         return ""
-    return f"The same function, at no lower cost: {'; '.join(model(one) for one in pick.equal)}."
+    return f"The same function, at no lower cost: {'; '.join(model(result) for result in pick.equal)}."
 
 
 def _left_out(excluded: Sequence[Excluded]) -> str:
     causes: dict[Why, list[str]] = defaultdict(list)
-    for one in excluded:
-        parts = one.quality.architecture
+    for each in excluded:
+        parts = each.quality.architecture
         size = f" {parts.lstm_input:,}" if parts.lstm_input else ""
-        causes[one.why].append(f"{parts.reducer}{size}")
+        causes[each.why].append(f"{parts.reducer}{size}")
     said = "; ".join(f"{', '.join(names)} ({WHY[why]})" for why, names in causes.items())
     return f"Left out: {said}." if said else ""
+
+
+def _models(several: Sequence[Candidate]) -> str:
+    names = [model(each.result) for each in several]
+    more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
+    return f"{'; '.join(names[:LISTED])}{more}"

@@ -1,0 +1,105 @@
+"""Why there is no pick, or why a pick is not sure, and the numbers that say so."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from scipy.special import stdtr
+
+from convbench.analysis.choice.candidates import Candidate, Excluded, by_seed
+from convbench.analysis.choice.dominance import Flags
+from convbench.analysis.choice.noninferior import ERROR, Pairs, p_of_gain, pairs
+from convbench.analysis.choice.recommendation import Constraints, Doubt, Reason
+from convbench.analysis.quality.collapse import more_often
+from convbench.core.record import Parts
+
+SURE_SEEDS = 3
+"""Of the pick's sound runs, for it to be sure."""
+
+
+def why_none(excluded: Sequence[Excluded]) -> Reason:
+    reasons = {configuration.why for configuration in excluded}
+    if not reasons:
+        return "not-run"
+    return "no-cost" if "no-cost" in reasons else "few-seeds" if "few-seeds" in reasons else "no-sound-run"
+
+
+def nearest(able: Sequence[Candidate], constraints: Constraints) -> dict[str, float]:
+    """For each limit that none meets by itself, or given the others, the value nearest to it that would do."""
+    nearest = {}
+    for name, limit in constraints.items():
+        others = {key: value for key, value in constraints.items() if key != name}
+        rest = [candidate for candidate in able if candidate.meets(others)] or able
+        closest = _closest(rest, name)
+        if closest is not None and not any(candidate.within(name, limit) for candidate in rest):
+            nearest[name] = closest
+    return nearest
+
+
+def _closest(candidates: Sequence[Candidate], name: str) -> float | None:
+    """The best value of a metric; None where none of the candidates has it."""
+    metric = next(filter(None, (candidate.result.metric(name) for candidate in candidates)), None)
+    values = [value for each in candidates if metric and (value := each.result.value(metric)) is not None]
+    return min(values, key=lambda value: metric.sign * value, default=None) if metric else None
+
+
+def ruled_out(found: Pairs, margin: float, error: float = ERROR) -> Flags:
+    """Which configurations (k,) are shown to be more than the margin below another, all at once at this error."""
+    k = found.gap.shape[0]
+    p = stdtr(found.df, -(found.gap - margin) / np.maximum(found.error, 1e-12))
+    np.fill_diagonal(p, 1.0)
+    return np.asarray(p.min(axis=1) * max(1, k - 1) <= error)
+
+
+def doubts(pool: Sequence[Candidate], at: int, shown: bool, p: float, edge: bool) -> tuple[Doubt, ...]:
+    """Why the candidate at this place is not surely the answer; nothing where it is."""
+    pick, best = pool[at], max(pool, key=lambda candidate: candidate.mean)
+    holds: dict[Doubt, bool] = {
+        "not-shown": not shown,
+        "no-effect": len(pool) > 1 and p > ERROR,
+        "edge": edge,
+        "few-seeds": len(pick.quality.by_seed) < SURE_SEEDS,
+        "collapses": fallible(pool)[at],
+        "undertrained": any(_still_learning(candidate) for candidate in (pick, best)),
+    }
+    return tuple(doubt for doubt, holding in holds.items() if holding)
+
+
+def fallible(pool: Sequence[Candidate]) -> list[bool]:
+    """Which candidates collapse more often than the others."""
+    return more_often(
+        [candidate.quality.collapsed for candidate in pool], [candidate.quality.ended for candidate in pool]
+    )
+
+
+def edge(best: Candidate, able: Sequence[Candidate], within: float) -> dict[str, float]:
+    """Sizes and gain where the best has the largest LSTM input swept of its reducer and was still rising there.
+
+    Rising is a gain over the next smaller size that is significant and more than the margin: a smaller one would not
+    change what is advised. Empty where it was not.
+    """
+    sizes = {_size(candidate): candidate for candidate in able if _family(candidate) == _family(best)}
+    smaller = [size for size in sizes if size < _size(best)]
+    if not smaller or max(sizes) > _size(best):
+        return {}
+    found = pairs(by_seed([sizes[max(smaller)], best]))
+    gain, p = float(found.gap[0, 1]), p_of_gain(found, 0, 1)
+    if p > ERROR or gain <= within:
+        return {}
+    return {"size": _size(best), "smaller": max(smaller), "gain": gain, "p": p}
+
+
+def _still_learning(candidate: Candidate) -> bool:
+    """Whether at least half of its sound runs had not converged."""
+    quality = candidate.quality
+    return 2 * quality.unconverged >= len(quality.by_seed)
+
+
+def _family(candidate: Candidate) -> Parts:
+    return replace(candidate.quality.architecture, lstm_input=None)
+
+
+def _size(candidate: Candidate) -> int:
+    return candidate.quality.architecture.lstm_input or 0

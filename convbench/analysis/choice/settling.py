@@ -1,0 +1,85 @@
+"""What would settle an answer that is not sure: which configurations, how many further seeds, how long; and, look after
+look, at what error.
+
+Looking again after more seeds is a test each time. The look ``n`` (1, 2, ...) has the error 5 % / n(n + 1), which over
+all looks, however many there are, sums up to 5 % at most: a pick that ``until sure`` calls sure is wrong at most so
+often.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from scipy.special import stdtr, stdtrit
+
+from convbench.analysis.choice.candidates import Candidate
+from convbench.analysis.choice.noninferior import ERROR, Pairs
+from convbench.analysis.choice.recommendation import Ask, Recommendation, Settle
+from convbench.core.record import Clip, Parts
+
+MOST_SEEDS = 100
+CLOSE = 0.25
+"""Of the margin: an estimate nearer to it than that is taken to be so far from it, or no number of seeds would do."""
+
+Further = dict[tuple[Parts, Clip, str], int]
+"""How many further seeds an architecture is to be trained with, on clips of a shape and a task."""
+
+
+def error_at(look: int) -> float:
+    """The error of one look of several, the first being 1; all of them together have at most ``ERROR``."""
+    return ERROR / (look * (look + 1))
+
+
+def at_look(ask: Ask, look: int) -> Ask:
+    """The same question, asked at one look of several."""
+    return replace(ask, error=error_at(look))
+
+
+def further(answers: Sequence[Recommendation]) -> Further:
+    """The seeds that would settle the answers that are not sure, for ``run --until-sure``; empty where all are sure or
+    no number of seeds would do.
+
+    No more than are there already, so that the next look comes before much is spent.
+    """
+    wanted: Further = {}
+    for answer in answers:
+        if not answer.settle or not answer.settle.seeds:
+            continue
+        for candidate in answer.settle.candidates:
+            quality = candidate.quality
+            most = max(1, len(quality.by_seed))
+            wanted[quality.architecture, quality.clip, quality.task] = min(answer.settle.seeds, most)
+    return wanted
+
+
+def settle(pool: Sequence[Candidate], found: Pairs, at: int, margin: float, error: float) -> Settle | None:
+    """What keeps the candidate at this place from being shown within the margin, and what would decide it.
+
+    None where nothing does. The number of seeds is that which the pair that needs most needs, by its present estimate.
+    """
+    gap, spread, df = found.gap[at], found.error[at], found.df[at]
+    p = stdtr(df, -(margin - gap) / np.maximum(spread, 1e-12))
+    rivals = [i for i in range(len(pool)) if i != at and error / 2 < p[i] < 1 - error / 2]
+    if not rivals:
+        return None
+    chosen = (at, *rivals)
+    needed = max(_needed(found, at, i, margin, error) for i in rivals)
+    more = math.ceil(needed - min(found.runs[i] for i in chosen))
+    if more > MOST_SEEDS:
+        return Settle(tuple(pool[i] for i in chosen), None, 0.0)
+    seeds = max(1, more)
+    seconds = sum(seeds * pool[i].quality.seconds * max(1, len(pool[i].quality.by_rate)) for i in chosen)
+    return Settle(tuple(pool[i] for i in chosen), seeds, seconds)
+
+
+def _needed(found: Pairs, at: int, rival: int, margin: float, error: float) -> float:
+    """Seeds of both that would tell on which side of the margin the rival is."""
+    if not np.isfinite(found.error[at, rival]):
+        return 3.0
+    distance = max(abs(margin - found.gap[at, rival]), CLOSE * margin)
+    runs = min(found.runs[at], found.runs[rival])
+    reach = float(stdtrit(max(found.df[at, rival], 4.0), 1 - error / 2)) * float(found.error[at, rival])
+    return float(runs) * (reach / distance) ** 2

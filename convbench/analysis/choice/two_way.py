@@ -1,0 +1,137 @@
+"""Configurations compared from the runs that there are: accuracy = configuration + seed + noise of the configuration's own.
+
+Seeds bring the same clips, order and backbone to all, so a seed is an effect of its own and cancels; a run that is
+lost takes only itself away, because the model need not be balanced. The steps:
+
+1. weights from each configuration's noise; means and seeds by weighted least squares;
+2. each configuration's noise from its residuals, over the degrees of freedom that its leverages leave;
+3. that noise moderated as in Smyth 2004 ("Linear models and empirical Bayes methods"): three seeds say little of a
+   variance, so those of all are shrunk together as far as they agree, and one that stands out is left alone (Phipson
+   et al. 2016, "Robust hyperparameter estimation"); and again from 1 until it stands still.
+
+``tests/bench/advice.py`` simulates what error and power result.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import digamma, fdtrc, polygamma
+
+from convbench.analysis.choice.dominance import Floats
+
+LEAST_SD = 5e-4
+"""Of a run's accuracy: half a test clip in a thousand. That seeds gave the same number does not make it exact."""
+
+ROUNDS = 15
+
+
+class Fit(NamedTuple):
+    """Means (k,) of configurations, up to a common constant where seeds differ, with the covariance (k, k) of their
+    contrasts; ``noise`` are the variances of one run and ``df`` their degrees of freedom."""
+
+    mean: Floats
+    covariance: Floats
+    noise: Floats
+    df: Floats
+
+
+def fit(by_seed: Floats) -> Fit:
+    """The model on a table (seeds, k), NaN where there is no sound run; each configuration has one run at least.
+
+    Where configurations share no seed, directly or through others, a seed is noise like any other.
+    """
+    known = ~np.isnan(by_seed)
+    values = np.where(known, by_seed, 0.0)
+    paired = connected(known)
+    noise, df = np.full(by_seed.shape[1], 1.0), np.zeros(by_seed.shape[1])
+    for _ in range(ROUNDS):
+        _, _, residuals, left = _solved(values, known, 1 / noise, paired)
+        before, (noise, df) = noise, moderated((residuals**2).sum(axis=0), left)
+        if not np.isfinite(noise).all() or np.allclose(before, noise, rtol=1e-3):
+            break
+    weight = 1 / np.where(np.isfinite(noise), noise, 1.0)
+    return Fit(*_solved(values, known, weight, paired)[:2], noise, df)
+
+
+def connected(known: NDArray[np.bool_]) -> bool:
+    """Whether seeds in common lead from every configuration to every other."""
+    shares = (known.T.astype(int) @ known.astype(int)) > 0
+    reached = shares[0]
+    for _ in range(len(shares)):
+        reached = shares[reached].any(axis=0) | reached
+    return bool(reached.all())
+
+
+def _solved(
+    values: Floats, known: NDArray[np.bool_], weight: Floats, paired: bool
+) -> tuple[Floats, Floats, Floats, Floats]:
+    """Means, the covariance of their contrasts, residuals and the degrees of freedom left to each configuration."""
+    weights = known * weight
+    if not paired:
+        count = known.sum(axis=0)
+        mean = values.sum(axis=0) / count
+        return mean, np.diag(1 / (weight * count)), known * (values - mean), np.maximum(count - 1.0, 0.0)
+    total = weights.sum(axis=1)
+    held = total > 0
+    weights, values, known, total = weights[held], values[held], known[held], total[held]
+    share = weights / total[:, None]
+    normal = np.diag(weights.sum(axis=0)) - weights.T @ share
+    covariance = np.linalg.pinv(normal, hermitian=True, rcond=1e-9)
+    seed = (share * values).sum(axis=1)
+    mean = covariance @ (weights * (values - seed[:, None])).sum(axis=0)
+    residuals = known * (values - mean - (seed - share @ mean)[:, None])
+    apart = np.eye(len(weight))[None] - share[:, None, :]
+    spread = np.einsum("jia,ab,jib->ji", apart, covariance, apart)
+    leverage = weights * (1 / total[:, None] + spread)
+    return mean, covariance, residuals, (known - leverage).sum(axis=0)
+
+
+def moderated(squares: Floats, df: Floats) -> tuple[Floats, Floats]:
+    """Variances (k,) and their degrees of freedom from sums of squares and those that were left."""
+    usable = df > 0.25
+    if not usable.any():
+        return np.full(len(squares), np.inf), np.full(len(squares), 1.0)
+    own = np.where(usable, np.maximum(squares / np.maximum(df, 1e-9), LEAST_SD**2), np.nan)
+    freedom = np.where(usable, df, 0.0)
+    prior, common = _prior(own[usable], freedom[usable])
+    weight = np.full(len(squares), prior)
+    weight[usable] *= _alike(own[usable] / common, freedom[usable], prior)
+    variance = (weight * common + freedom * np.where(usable, own, 0.0)) / np.maximum(weight + freedom, 1e-9)
+    unknown = weight + freedom < 0.25
+    return np.where(unknown, np.nanmax(own), variance), np.maximum(weight + freedom, 0.5)
+
+
+def _alike(ratio: Floats, df: Floats, prior: float) -> Floats:
+    """For each variance over the common one how much of the common one it takes: less where it stands out above."""
+    return np.minimum(1.0, 2 * fdtrc(df, max(prior, 1.0), ratio))
+
+
+def _prior(own: Floats, df: Floats) -> tuple[float, float]:
+    """How many degrees of freedom the common variance is worth, and the variance. Smyth 2004, section 6.2.
+
+    It is never worth more than what all the others could tell of it.
+    """
+    k = len(own)
+    if k < 3:
+        return 0.0, float((df * own).sum() / df.sum())
+    logs = np.log(own) - digamma(df / 2) + np.log(df / 2)
+    excess = float(logs.var(ddof=1) - polygamma(1, df / 2).mean())
+    most = float(df.sum() - df.max()) / 2
+    prior = most if excess <= 0 else min(most, 2 * _trigamma_inverse(max(excess, 1e-6)))
+    common = float(np.exp(logs.mean() + digamma(prior / 2) - np.log(prior / 2)))
+    return prior, common
+
+
+def _trigamma_inverse(value: float) -> float:
+    """The argument at which trigamma takes this value, by Newton's method (Smyth 2004, appendix)."""
+    y = 0.5 + 1 / value
+    for _ in range(30):
+        trigamma = float(polygamma(1, y))
+        step = trigamma * (1 - trigamma / value) / float(polygamma(2, y))
+        y += step
+        if abs(step) < 1e-6 * y:
+            break
+    return y

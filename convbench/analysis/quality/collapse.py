@@ -1,0 +1,60 @@
+"""Runs that collapsed: that name one class, are no better than a constant answer, or fall far below their own kind.
+
+They are counted, and how often a configuration collapses is a result of its own; they are in no mean, because a mean
+of runs that learnt and runs that did not is the accuracy of neither.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+
+from scipy.special import betaincinv
+
+SURE = 1.645
+LEAST_DROP = 0.10
+HALF = 0.5
+SPREADS = 4.0
+
+
+def at_chance(accuracy: float, constant: float, clips: int) -> bool:
+    """Whether a run on so many test clips is not shown (95 %) to be better than always giving a constant answer."""
+    return accuracy <= constant + SURE * math.sqrt(constant * (1 - constant) / clips)
+
+
+def fallen(by_seed: Mapping[int, float], chance: float) -> set[int]:
+    """Seeds that lost half or more of what the best seed has over chance, and more than the spread of the others.
+
+    Ten points at least, and four standard deviations of those that did not fall.
+    """
+    if len(by_seed) < 2:
+        return set()
+    best = max(by_seed.values())
+    drop = max(LEAST_DROP, HALF * (best - chance))
+    stayed = [value for value in by_seed.values() if best - value <= drop]
+    drop = max(drop, SPREADS * statistics.stdev(stayed)) if len(stayed) > 1 else drop
+    return {seed for seed, value in by_seed.items() if best - value > drop}
+
+
+def rate_interval(count: int, of: int) -> tuple[float, float]:
+    """The exact 95 % interval of a rate (Clopper and Pearson 1934): of no collapse in five runs 0 to 52 %."""
+    low = float(betaincinv(count, of - count + 1, 0.025)) if count else 0.0
+    high = float(betaincinv(count + 1, of - count, 0.975)) if count < of else 1.0
+    return low, high
+
+
+def fisher(count: int, of: int, others: int, of_others: int) -> float:
+    """The one-sided exact p-value that a rate is no higher than that of the others (Fisher's exact test)."""
+    total, failures = of + of_others, count + others
+    ways = math.comb(total, failures)
+    most = min(of, failures)
+    return sum(math.comb(of, i) * math.comb(of_others, failures - i) for i in range(count, most + 1)) / ways
+
+
+def more_often(counts: Sequence[int], of: Sequence[int], error: float = 0.15) -> list[bool]:
+    """Which configurations collapse more often than all the others together; lenient, as few seeds tell little."""
+    total, runs = sum(counts), sum(of)
+    return [
+        count > 0 and fisher(count, n, total - count, runs - n) <= error for count, n in zip(counts, of, strict=True)
+    ]

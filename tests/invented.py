@@ -1,0 +1,380 @@
+"""Invented runs whose truth is known: kinds of truth, a run directory's records drawn from each, and the answer judged.
+
+A kind is a function (random numbers) -> Truth. What a configuration is worth is the mean accuracy of its sound runs; how
+often its runs collapse is a truth of its own, because few seeds cannot know a collapse that none of them shows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+
+import numpy as np
+import records
+from numpy.typing import NDArray
+from scipy.stats import norm
+
+from convbench.analysis.choice.by_task import recommendations
+from convbench.analysis.choice.choose import Ask
+from convbench.core.record import Case, Record
+
+CHANCE = 0.1
+"""Of the task identity, in which all runs are invented."""
+
+Floats = NDArray[np.float64]
+Random = np.random.Generator
+
+
+@dataclass(frozen=True)
+class Truth:
+    """Configurations by rising cost: what each is worth, the noise of its seeds, and what becomes of its runs.
+
+    ``shared`` is the noise that a seed brings to all; ``lost`` the share of runs that fail, or with ``lose_one`` each
+    configuration loses one seed, another each; ``collapses`` the share that ends near ``collapsed`` (chance), with a
+    flag where ``flagged``. ``tail`` are the degrees of freedom of the noise. ``size`` and ``family`` are of a sweep.
+    """
+
+    means: Floats
+    sds: Floats
+    seeds: int = 5
+    shared: float = 0.01
+    lost: float = 0.0
+    lose_one: bool = False
+    collapses: Floats | None = None
+    collapsed: float = CHANCE
+    flagged: bool = True
+    rising: float = 0.0
+    tail: float = np.inf
+    clips: int = 1000
+    costs: Floats | None = None
+    edge: bool = False
+    ask: Ask = field(default_factory=Ask)
+
+    @property
+    def worth(self) -> Floats:
+        """The mean accuracy of a sound run: that of a normal variable that stays between 0 and 1."""
+        sd = np.sqrt(self.sds**2 + self.shared**2)
+        if np.isfinite(self.tail):
+            return self.means
+        low, high = -self.means / sd, (1 - self.means) / sd
+        inside = self.means * (norm.cdf(high) - norm.cdf(low)) + sd * (norm.pdf(low) - norm.pdf(high))
+        return np.asarray(inside + norm.sf(high))
+
+    @property
+    def latency(self) -> Floats:
+        return 1e-3 * np.arange(1, len(self.means) + 1) if self.costs is None else self.costs
+
+    @property
+    def able(self) -> NDArray[np.bool_]:
+        return self.latency <= self.ask.constraints.get("latency", np.inf)
+
+    @property
+    def good(self) -> NDArray[np.bool_]:
+        """Which are within the margin of the best that the budget allows."""
+        if not self.able.any():
+            return self.able
+        short = self.worth[self.able].max() - self.worth
+        return self.able & (short < self.ask.within - 1e-9)
+
+
+def spread(rng: Random, k: int, low: float, high: float) -> Floats:
+    return rng.uniform(low, high, k)
+
+
+def clear_winner(rng: Random) -> Truth:
+    k = int(rng.integers(4, 9))
+    means = spread(rng, k, 0.3, 0.8)
+    means[rng.integers(k)] = 0.9
+    return Truth(means, np.full(k, rng.uniform(0.005, 0.02)))
+
+
+def ties_at_the_top(rng: Random) -> Truth:
+    k = int(rng.integers(5, 9))
+    means = spread(rng, k, 0.4, 0.75)
+    means[rng.choice(k, 3, replace=False)] = 0.88
+    return Truth(means, np.full(k, rng.uniform(0.01, 0.03)))
+
+
+def around_the_margin(rng: Random) -> Truth:
+    k = int(rng.integers(4, 8))
+    means = np.where(rng.random(k) < 0.5, 0.95 - 0.0201, 0.95 - 0.0075)
+    means[-1] = 0.95
+    return Truth(means, np.full(k, rng.uniform(0.004, 0.015)))
+
+
+def small_differences(rng: Random) -> Truth:
+    k = int(rng.integers(4, 8))
+    return Truth(spread(rng, k, 0.86, 0.92), np.full(k, rng.uniform(0.005, 0.02)))
+
+
+def one_noisy(rng: Random) -> Truth:
+    k = int(rng.integers(5, 9))
+    means = spread(rng, k, 0.5, 0.88)
+    sds = np.full(k, 0.008)
+    noisy, best = rng.choice(k, 2, replace=False)
+    means[best], means[noisy], sds[noisy] = 0.9, rng.uniform(0.8, 0.88), 0.08
+    return Truth(means, sds)
+
+
+def _collapsing(rng: Random, **how: object) -> Truth:
+    k = int(rng.integers(4, 8))
+    means, rates = spread(rng, k, 0.5, 0.85), np.zeros(k)
+    means[rng.choice(k, 2, replace=False)] = 0.9
+    rates[rng.choice(k, 2, replace=False)] = 0.13
+    return Truth(means, np.full(k, 0.01), collapses=rates, **how)  # type: ignore[arg-type]
+
+
+def collapses_flagged(rng: Random) -> Truth:
+    return _collapsing(rng)
+
+
+def collapses_unflagged(rng: Random) -> Truth:
+    return _collapsing(rng, flagged=False)
+
+
+def lost_seeds(rng: Random) -> Truth:
+    k = 5
+    means = rng.permutation([0.5, 0.6, 0.7, 0.8, 0.9])
+    return Truth(means, np.full(k, 0.015), lose_one=True)
+
+
+def bad_runs(rng: Random) -> Truth:
+    k = int(rng.integers(5, 9))
+    means = spread(rng, k, 0.4, 0.85)
+    means[rng.choice(k, 2, replace=False)] = 0.9
+    return Truth(means, np.full(k, 0.015), collapses=np.full(k, 0.15), lost=0.1)
+
+
+def two_seeds(rng: Random) -> Truth:
+    return replace(clear_winner(rng), seeds=2)
+
+
+def three_seeds(rng: Random) -> Truth:
+    return replace(ties_at_the_top(rng), seeds=3)
+
+
+def near_the_ceiling(rng: Random) -> Truth:
+    k = int(rng.integers(5, 9))
+    means = rng.choice([0.999, 0.996, 0.985, 0.93, 0.7], k)
+    means[rng.integers(k)] = 0.999
+    return Truth(means, np.where(means > 0.98, 0.003, 0.02), shared=0.001)
+
+
+def at_chance(rng: Random) -> Truth:
+    k = int(rng.integers(4, 8))
+    return Truth(np.full(k, CHANCE), np.full(k, 0.01), shared=0.003)
+
+
+def pure_noise(rng: Random) -> Truth:
+    k = int(rng.integers(4, 9))
+    return Truth(np.full(k, 0.6), np.full(k, rng.uniform(0.005, 0.03)))
+
+
+def unequal_pure_noise(rng: Random) -> Truth:
+    k = int(rng.integers(5, 9))
+    return Truth(np.full(k, 0.6), np.exp(rng.uniform(np.log(0.003), np.log(0.09), k)))
+
+
+def at_the_edge(rng: Random) -> Truth:
+    k = int(rng.integers(4, 7))
+    return Truth(np.linspace(0.4, rng.uniform(0.75, 0.9), k), np.full(k, 0.012), edge=True)
+
+
+def nothing_feasible(rng: Random) -> Truth:
+    return replace(clear_winner(rng), ask=Ask({"latency": 5e-4}))
+
+
+def unequal_noise(rng: Random) -> Truth:
+    k = int(rng.integers(6, 10))
+    means = spread(rng, k, 0.5, 0.9)
+    return Truth(means, np.exp(rng.uniform(np.log(0.003), np.log(0.04), k)))
+
+
+def many(rng: Random) -> Truth:
+    k = int(rng.integers(11, 17))
+    means = spread(rng, k, 0.4, 0.88)
+    means[rng.choice(k, 3, replace=False)] = 0.9
+    return Truth(means, np.full(k, rng.uniform(0.005, 0.02)))
+
+
+def correlated_seeds(rng: Random) -> Truth:
+    return replace(ties_at_the_top(rng), shared=0.05)
+
+
+def cost_ties(rng: Random) -> Truth:
+    found = ties_at_the_top(rng)
+    return replace(found, costs=1e-3 * np.sort(rng.integers(1, 4, len(found.means))).astype(float))
+
+
+def budget_binds(rng: Random) -> Truth:
+    found = clear_winner(rng)
+    return replace(found, ask=Ask({"latency": 1e-3 * rng.integers(2, len(found.means)) + 5e-4}))
+
+
+def undertrained(rng: Random) -> Truth:
+    return replace(ties_at_the_top(rng), rising=0.4)
+
+
+def saturating(rng: Random) -> Truth:
+    means = 0.95 - 0.6 * np.exp(-np.array((8, 16, 32, 64, 128, 256, 512, 1024)) / rng.uniform(20, 60))
+    return Truth(means, np.full(8, rng.uniform(0.004, 0.012)))
+
+
+def heavy_tails(rng: Random) -> Truth:
+    return replace(ties_at_the_top(rng), tail=3.0)
+
+
+def half_collapses(rng: Random) -> Truth:
+    return replace(_collapsing(rng, flagged=False), collapsed=0.45)
+
+
+def two_only(rng: Random) -> Truth:
+    means = np.array([0.9, 0.9 - rng.choice([0.0, 0.01, 0.1])])
+    return Truth(rng.permutation(means), np.full(2, 0.01))
+
+
+def thirty(rng: Random) -> Truth:
+    means = spread(rng, 30, 0.4, 0.9)
+    return Truth(means, np.full(30, 0.012))
+
+
+def ten_seeds(rng: Random) -> Truth:
+    return replace(small_differences(rng), seeds=10)
+
+
+def lost_at_random(rng: Random) -> Truth:
+    return replace(clear_winner(rng), lost=0.3)
+
+
+def few_clips(rng: Random) -> Truth:
+    return replace(ties_at_the_top(rng), clips=200)
+
+
+def two_seeds_lost(rng: Random) -> Truth:
+    return replace(lost_seeds(rng), seeds=3)
+
+
+def noisy_and_three(rng: Random) -> Truth:
+    return replace(one_noisy(rng), seeds=3)
+
+
+Kinds = Mapping[str, Callable[[Random], Truth]]
+KINDS: Kinds = {
+    "clear winner": clear_winner, "ties at the top": ties_at_the_top, "around the margin": around_the_margin,
+    "small differences": small_differences, "one noisy": one_noisy, "rare collapses, flagged": collapses_flagged,
+    "rare collapses, unflagged": collapses_unflagged, "each lost another seed": lost_seeds, "25 % bad runs": bad_runs,
+    "two seeds": two_seeds, "three seeds": three_seeds, "near the ceiling": near_the_ceiling, "at chance": at_chance,
+    "pure noise": pure_noise, "at the edge": at_the_edge, "nothing feasible": nothing_feasible,
+    "unequal noise": unequal_noise, "many configurations": many, "correlated seeds": correlated_seeds,
+    "cost ties": cost_ties, "budget binds": budget_binds, "undertrained runs": undertrained,
+}  # fmt: skip
+HELD_OUT: Kinds = {
+    "saturating curve": saturating, "heavy tails": heavy_tails, "collapses half way": half_collapses,
+    "two only": two_only, "thirty configurations": thirty, "ten seeds, small differences": ten_seeds,
+    "30 % lost at random": lost_at_random, "200 test clips": few_clips, "three seeds, one lost each": two_seeds_lost,
+    "three seeds, one noisy": noisy_and_three, "pure noise, unequal": unequal_pure_noise,
+}  # fmt: skip
+UNSURE = ("at chance", "pure noise", "pure noise, unequal", "at the edge", "nothing feasible")
+"""Kinds in which no pick may be called sure."""
+
+NO_ANSWER = ("at chance", "pure noise", "pure noise, unequal", "nothing feasible")
+"""Kinds in which an answer without a pick is right: everything is as good, or nothing can be had."""
+
+
+@lru_cache(maxsize=4096)
+def case(i: int, edge: bool) -> Case:
+    if edge:
+        return records.case("fc(activation=true)", 8 * 2**i)
+    return records.case(records.choice(f"own-{i}"), 32 + i)
+
+
+@lru_cache(maxsize=4096)
+def cost(i: int, edge: bool, latency: float) -> Record:
+    return records.record(case(i, edge), samples=12, latency=latency)
+
+
+def draw(truth: Truth, rng: Random) -> list[Record]:
+    """The records of a run: costs, and a training of every configuration from every seed."""
+    found = [cost(i, truth.edge, float(latency)) for i, latency in enumerate(truth.latency)]
+    k, n = len(truth.means), truth.seeds
+    noise = rng.standard_normal((n, k)) if np.isinf(truth.tail) else rng.standard_t(truth.tail, (n, k)) / 3**0.5
+    reached = np.clip(truth.means + truth.sds * noise + truth.shared * rng.standard_normal((n, 1)), 0, 1)
+    collapsed = rng.random((n, k)) < (np.zeros(k) if truth.collapses is None else truth.collapses)
+    lost = rng.random((n, k)) < truth.lost
+    if truth.lose_one:
+        lost[(rng.permutation(max(n, k))[:k]) % n, range(k)] = True
+    rising = rng.random((n, k)) < truth.rising
+    bottom = np.clip(truth.collapsed + 0.01 * rng.standard_normal((n, k)), 0, 1)
+    table = rng.binomial(truth.clips, np.where(collapsed, bottom, reached)) / truth.clips
+    for i in range(k):
+        for seed in range(n):
+            flag = "dead_run" if collapsed[seed, i] and truth.flagged else "unconverged" if rising[seed, i] else None
+            found.append(_run(case(i, truth.edge), seed, float(table[seed, i]), flag, bool(lost[seed, i])))
+    return found
+
+
+def _run(of: Case, seed: int, accuracy: float, flag: str | None, lost: bool) -> Record:
+    one = records.lesson(accuracy, "identity", seed, of=of, flag=flag)
+    return records.failed(one.case, "the loss is not finite", "error") if lost else one
+
+
+@dataclass
+class Tally:
+    """What became of the answers of one kind: counts, and how many stated 95 % bounds hold of how many."""
+
+    runs: int = 0
+    exact: int = 0
+    valid: int = 0
+    wrong: int = 0
+    none: int = 0
+    sure: int = 0
+    sure_and_wrong: int = 0
+    means: list[bool] = field(default_factory=list)
+    gains: list[bool] = field(default_factory=list)
+    bounds: list[bool] = field(default_factory=list)
+    rates: list[bool] = field(default_factory=list)
+
+    @property
+    def right(self) -> float:
+        return (self.exact + self.valid) / self.runs
+
+
+def tally(kind: Callable[[Random], Truth], runs: int, start: int = 0) -> Tally:
+    """The answers to so many runs of one kind."""
+    rng, found = np.random.default_rng(start), Tally()
+    for _ in range(runs):
+        judge(kind(rng), rng, found)
+    return found
+
+
+def judge(truth: Truth, rng: Random, found: Tally) -> None:
+    """Draw a run, answer it, and count what the answer is worth."""
+    (answer,) = recommendations(draw(truth, rng), truth.ask)
+    at = {case(i, truth.edge).architecture: i for i in range(len(truth.means))}
+    worth, found.runs = truth.worth, found.runs + 1
+    for one in answer.pool:
+        interval, i = one.quality.interval, at[one.quality.architecture]
+        if interval:
+            found.means.append(bool(interval.low - 1e-9 <= worth[i] <= interval.high + 1e-9))
+        if bounds := getattr(one.quality, "collapse_interval", None):
+            true = 0.0 if truth.collapses is None else truth.collapses[i]
+            found.rates.append(bool(bounds[0] <= true <= bounds[1]))
+    if answer.pick is None:
+        found.none += 1
+        return
+    pick = at[answer.pick.quality.architecture]
+    cheapest = truth.latency[truth.good].min() if truth.good.any() else np.inf
+    good = bool(truth.good[pick])
+    found.exact += int(good and truth.latency[pick] == cheapest)
+    found.valid += int(good and truth.latency[pick] > cheapest)
+    found.wrong += int(not good)
+    sure = getattr(answer, "grade", "sure") == "sure"
+    found.sure += int(sure)
+    found.sure_and_wrong += int(sure and not good)
+    if answer.shortfall is not None:
+        pooled = [at[one.quality.architecture] for one in answer.pool]
+        found.bounds.append(bool(worth[pooled].max() - worth[pick] <= answer.shortfall + 1e-9))
+    for runner in answer.runners:
+        gain = worth[at[runner.candidate.quality.architecture]] - worth[pick]
+        found.gains.append(bool(runner.low - 1e-9 <= gain <= runner.high + 1e-9))
