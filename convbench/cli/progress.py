@@ -9,7 +9,6 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from convbench.core.record import Case, Record
-from convbench.report.terminal import table
 
 STYLES = {"ok": "", "failed": "red", "skipped": "yellow"}
 
@@ -41,7 +40,7 @@ class Lines(Silent):
         self.done += 1
         self.latest.append(record.seconds)
         self.console.print(
-            f"[{self.done}/{self.total}{self.left}] {table.line(record)}",
+            f"[{self.done}/{self.total}{self.left}] {_line(record)}",
             markup=False,
             highlight=False,
             soft_wrap=True,
@@ -83,7 +82,7 @@ class Bar(Silent):
 
     def ended(self, record: Record) -> None:
         self.bar.console.print(
-            table.line(record), style=STYLES[record.status], markup=False, highlight=False, soft_wrap=True
+            _line(record), style=STYLES[record.status], markup=False, highlight=False, soft_wrap=True
         )
         self.bar.advance(self.task)
 
@@ -93,3 +92,9 @@ def watcher(console: Console, quiet: bool, done: int, total: int) -> Silent:
     if quiet:
         return Silent()
     return Bar(console, done, total) if console.is_terminal else Lines(console, done, total)
+
+
+def _line(record: Record) -> str:
+    from convbench.report.terminal import table
+
+    return table.line(record)
