@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import deque
 from statistics import fmean
+from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+if TYPE_CHECKING:
+    from rich.console import Console
 
-from convbench.core.record import Case, Record
+    from convbench.core.record import Case, Record
 
 STYLES = {"ok": "", "failed": "red", "skipped": "yellow"}
 
@@ -57,12 +58,15 @@ class Bar(Silent):
     """A bar with the case being measured and the time that is left, the ended cases scrolling by above it."""
 
     def __init__(self, console: Console, done: int, total: int) -> None:
-        self.bar = Progress(
-            BarColumn(bar_width=20),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
+        from rich import progress
+        from rich.progress import TextColumn
+
+        self.bar = progress.Progress(
+            progress.BarColumn(bar_width=20),
+            progress.MofNCompleteColumn(),
+            progress.TimeElapsedColumn(),
             TextColumn("left"),
-            TimeRemainingColumn(),
+            progress.TimeRemainingColumn(),
             TextColumn("{task.fields[case]}", markup=False),
             console=console,
             transient=True,

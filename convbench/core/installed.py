@@ -14,9 +14,13 @@ import importlib
 import os
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import cache
-from importlib import metadata
-from typing import NamedTuple
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from importlib import metadata
 
 PLUGINS, VERBS = "convbench.plugins", "convbench.verbs"
 VARIABLE = "CONVBENCH_PLUGINS"
@@ -107,4 +111,21 @@ def _named() -> Iterator[Named]:
 
 @cache
 def _entries(group: str) -> tuple[Named, ...]:
+    if not any(group.encode() in text for text in _texts()):
+        return ()
+    from importlib import metadata
+
     return tuple(Named(entry.module, distribution(entry)) for entry in metadata.entry_points(group=group))
+
+
+@cache
+def _texts() -> tuple[bytes, ...]:
+    """Every ``entry_points.txt`` on the path, so that help need not wait for ``importlib.metadata`` to find nothing."""
+    texts = []
+    for folder in sys.path:
+        with suppress(OSError):
+            for info in os.scandir(folder or "."):
+                if info.name.endswith((".dist-info", ".egg-info")):
+                    with suppress(OSError):
+                        texts.append(Path(info.path, "entry_points.txt").read_bytes())
+    return tuple(texts)
