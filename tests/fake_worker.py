@@ -32,7 +32,7 @@ class Fake:
         return {"facts": {"torch": TOLD.get("torch", "2.13"), "threads": 1}, "fingerprint": "f"}
 
     def plan(self, suite, overrides, device, only, skip):
-        cases = [{"id": name, "case": {"name": name, "variant": []}} for name in TOLD["seconds"]]
+        cases = [{"id": name, "case": {"name": name, "variant": []}, "alone": False} for name in TOLD["seconds"]]
         return {"name": "fake", "cases": cases, "protocol": {"seed": 0, "timeout": TOLD.get("timeout", 20)}}
 
     def resolve(self, case, name):

@@ -98,7 +98,9 @@ def test_noise_is_no_collapse():
 
 
 def test_a_rate_at_the_end_of_the_grid_is_named():
-    found = [records.lesson(0.6 + i / 10, seed=s, rate=rate) for i, rate in enumerate((5e-4, 2e-3, 8e-3)) for s in (0, 1)]
+    found = [
+        records.lesson(0.6 + i / 10, seed=s, rate=rate) for i, rate in enumerate((5e-4, 2e-3, 8e-3)) for s in (0, 1)
+    ]
     assert only(found).rate_edge == "highest"
     assert only([*found, records.lesson(0.3, seed=0, rate=3e-2)]).rate_edge is None
     assert only(found[:2]).rate_edge is None

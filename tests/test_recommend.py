@@ -2,10 +2,10 @@
 
 from dataclasses import replace
 
+import invented
 import numpy as np
 import pytest
 import records
-import invented
 from scipy import stats
 
 from convbench.analysis.choice.by_task import recommendations

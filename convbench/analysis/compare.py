@@ -10,11 +10,9 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from convbench.analysis.results import Result, measured
+from convbench.core.comparability import decides
 from convbench.core.record import Case, Run, Scalar
 from convbench.core.statistics import Interval, ratio_interval
-
-IDENTITY_FREE = frozenset({"commit", "dirty", "convbench", "os", "started"})
-"""Keys of an environment that may differ between runs whose numbers can still be compared."""
 
 
 class Match(NamedTuple):
@@ -66,7 +64,7 @@ def differences(runs: Sequence[Run]) -> list[Difference]:
     """Every key of environment and protocol whose values differ, the grave ones first."""
     facts = [{**run.environment, **_protocol(run)} for run in runs]
     keys = dict.fromkeys(key for one in facts for key in one)
-    rows = (Difference(key, tuple(one.get(key) for one in facts), key not in IDENTITY_FREE) for key in keys)
+    rows = (Difference(key, tuple(one.get(key) for one in facts), decides(key)) for key in keys)
     return sorted((row for row in rows if len(set(map(repr, row.values))) > 1), key=lambda row: not row.grave)
 
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import NamedTuple
 
-from convbench.core import metrics
+from convbench.core import metrics, traits
+from convbench.core.errors import ConvbenchError
 from convbench.core.metric import Metric, Place
 from convbench.core.record import Case, Parts, Record
 from convbench.core.statistics import Interval, median_interval, percentile
@@ -79,13 +80,17 @@ class Result:
 def group(record: Record) -> Group:
     """What a record shares with the records that it may be compared with."""
     case = record.case
-    return Group(record.environment, case.device, str(case.clip), case.scenario, dtype(case))
+    return Group(record.environment, case.device, str(case.clip), case.scenario, dtype(record))
 
 
-def dtype(case: Case) -> str:
-    """The number type that a case computes in: what autocast asks for, else fp32."""
-    asked = (dict(choice.options).get("dtype", "bf16") for choice in case.variant if choice.name == "autocast")
-    return str(next(asked, "fp32"))
+def dtype(record: Record) -> str:
+    """The number type that a record's case was computed in: as it was noted then, else as the variants declare."""
+    if noted := record.conditions.get("dtype"):
+        return str(noted)
+    try:
+        return traits.dtype(record.case)
+    except ConvbenchError:
+        return traits.FP32
 
 
 def typical(record: Record, metric: Metric | str) -> float | None:

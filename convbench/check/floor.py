@@ -10,9 +10,8 @@ from pathlib import Path
 from convbench.check.link import Settings
 from convbench.check.rule import Rule
 from convbench.core import files
+from convbench.core.comparability import machine
 from convbench.core.record import Scalar
-
-IDENTITY = ("cpu", "gpu", "cores", "torch", "python")
 
 
 def path() -> Path:
@@ -32,8 +31,9 @@ def keep(environment: Mapping[str, Scalar], settings: Settings, rule: Rule, slow
 
 
 def _key(environment: Mapping[str, Scalar], settings: Settings, rule: Rule) -> str:
-    machine = (f"{environment.get(name)}" for name in IDENTITY)
-    return " | ".join((*machine, f"{settings.threads} threads", settings.allocator, f"over {rule.tolerance:g}"))
+    return " | ".join(
+        (*map(str, machine(environment)), f"{settings.threads} threads", settings.allocator, f"over {rule.tolerance:g}")
+    )
 
 
 def _stored() -> dict[str, object]:

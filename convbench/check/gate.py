@@ -18,6 +18,7 @@ from convbench.check.outcome import CaseOutcome, Confirming, Outcome, SideOutcom
 from convbench.check.pairs import Arm, Failed, Planned
 from convbench.check.rule import Rule
 from convbench.check.sides import Side
+from convbench.core.comparability import differing
 
 
 class Watcher(Protocol):
@@ -143,8 +144,7 @@ def _side(side: Side, environment: Mapping[str, object]) -> SideOutcome:
 def _notes(head: Side, found: Inspected) -> tuple[str, ...]:
     """What a reader must know of the comparison as a whole."""
     base, ours = (found.environments.get(name, {}) for name in ("base", "head"))
-    code = {"commit", "dirty", "convbench"}
-    differ = sorted(key for key in set(base) | set(ours) if base.get(key) != ours.get(key) and key not in code)
+    differ = differing(base, ours)
     return (
         *(["head has uncommitted changes"] if head.dirty else []),
         *([f"the sides' environments differ: {', '.join(differ)}"] if differ else []),

@@ -15,9 +15,6 @@ from convbench.check.sides import Side
 from convbench.core.errors import BuildFailed, CaseFailed, Refused, SuiteError
 from convbench.core.record import Scalar
 
-OF_PROCESS = ("allocator", "threads", "compile")
-"""Variants that change the process they run in, or leave much behind: such a case shares its process with none."""
-
 
 @dataclass(frozen=True)
 class Request:
@@ -91,12 +88,8 @@ def _planned(head: Worker, request: Request, settings: Settings) -> Inspected:
     except CaseFailed as error:
         raise SuiteError(str(error)) from error
     protocol = plan["protocol"]
-    cases = [Planned(one["id"], one["case"], protocol["seed"], alone=_alone(one["case"])) for one in plan["cases"]]
+    cases = [Planned(case["id"], case["case"], protocol["seed"], alone=case["alone"]) for case in plan["cases"]]
     return Inspected(plan["name"], cases, protocol["timeout"])
-
-
-def _alone(case: dict[str, Any]) -> bool:
-    return any(choice["name"] in OF_PROCESS for choice in case["variant"])
 
 
 def _environment(worker: Worker, settings: Settings) -> Mapping[str, Scalar]:

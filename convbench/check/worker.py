@@ -69,7 +69,7 @@ class Worker:
 
         loaded = load(suite, overrides)
         planned = sweep.plan(loaded, [here(device)], sweep.Selection(only, skip))
-        cases = [{"id": case.id, "case": asdict(case)} for case in planned.cases]
+        cases = [{"id": case.id, "case": asdict(case), "alone": _alone(case)} for case in planned.cases]
         return {"name": loaded.name, "cases": cases, "protocol": asdict(loaded.protocol)}
 
     def resolve(self, case: Any, name: str) -> Answer:
@@ -229,6 +229,15 @@ def _read(described: Any) -> Any:
     return TypeAdapter(Case).validate_python(described)
 
 
+def _alone(case: Any) -> bool:
+    """Whether a case may share its process with none; where this side's convbench cannot tell, one with a variant."""
+    try:
+        from convbench.core.traits import own_process
+    except ImportError:
+        return bool(case.variant)
+    return bool(own_process(case))
+
+
 def _subject(case: Any, seed: int, injected: tuple[int, int] | None) -> Any:
     from convbench.models import subject
 
@@ -275,9 +284,8 @@ def _facts(case: Any, seed: int) -> Answer:
 
     protocol = Protocol(seed=seed)
     readings: list[Any] = list(harness.measure(case, protocol, ("params", "macs")).readings)
-    if any(choice.name == "compile" for choice in case.variant):
-        found = probes.get("compile").build(subject.assemble(case, seed, device="meta"), protocol)
-        readings += [one for one in found if hasattr(one, "samples")]
+    captured = probes.get("compile").build(subject.assemble(case, seed, device="meta"), protocol)
+    readings += [each for each in captured if hasattr(each, "samples")]
     facts = {one.metric.name: one.samples[0] for one in readings}
     with contextlib.suppress(Exception):
         from convbench.measure.memory.prediction import predict

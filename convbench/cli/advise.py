@@ -124,7 +124,7 @@ def _limits(named: Sequence[tuple[str, str, str]], known: Mapping[str, Metric]) 
 
 def _known(tasks: Sequence[str], records: Sequence[Record], run: Path) -> Sequence[str]:
     """The tasks asked for. Raises ConvbenchError for one that the run does not know."""
-    trials = (record.case.trial for record in records if record.case.scenario == "learn")
+    trials = (record.case.trial for record in records if record.case.trains)
     known = {str(trial.task): None for trial in trials if trial}
     names = {name.partition("(")[0] for name in known} | set(known)
     if unknown := [task for task in tasks if task not in names]:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections import deque
 from statistics import fmean
+from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+if TYPE_CHECKING:
+    from rich.console import Console
 
-from convbench.core.record import Case, Record
-from convbench.report.terminal import table
+    from convbench.core.record import Case, Record
 
 STYLES = {"ok": "", "failed": "red", "skipped": "yellow"}
 
@@ -41,7 +41,7 @@ class Lines(Silent):
         self.done += 1
         self.latest.append(record.seconds)
         self.console.print(
-            f"[{self.done}/{self.total}{self.left}] {table.line(record)}",
+            f"[{self.done}/{self.total}{self.left}] {_line(record)}",
             markup=False,
             highlight=False,
             soft_wrap=True,
@@ -58,12 +58,15 @@ class Bar(Silent):
     """A bar with the case being measured and the time that is left, the ended cases scrolling by above it."""
 
     def __init__(self, console: Console, done: int, total: int) -> None:
-        self.bar = Progress(
-            BarColumn(bar_width=20),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
+        from rich import progress
+        from rich.progress import TextColumn
+
+        self.bar = progress.Progress(
+            progress.BarColumn(bar_width=20),
+            progress.MofNCompleteColumn(),
+            progress.TimeElapsedColumn(),
             TextColumn("left"),
-            TimeRemainingColumn(),
+            progress.TimeRemainingColumn(),
             TextColumn("{task.fields[case]}", markup=False),
             console=console,
             transient=True,
@@ -83,7 +86,7 @@ class Bar(Silent):
 
     def ended(self, record: Record) -> None:
         self.bar.console.print(
-            table.line(record), style=STYLES[record.status], markup=False, highlight=False, soft_wrap=True
+            _line(record), style=STYLES[record.status], markup=False, highlight=False, soft_wrap=True
         )
         self.bar.advance(self.task)
 
@@ -93,3 +96,9 @@ def watcher(console: Console, quiet: bool, done: int, total: int) -> Silent:
     if quiet:
         return Silent()
     return Bar(console, done, total) if console.is_terminal else Lines(console, done, total)
+
+
+def _line(record: Record) -> str:
+    from convbench.report.terminal import table
+
+    return table.line(record)

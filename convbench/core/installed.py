@@ -1,7 +1,8 @@
 """Plug-ins that other packages bring: modules that register themselves, named by an entry point or on the command line.
 
-1. A distribution names them in the group ``convbench.plugins``; ``convbench --plugins MODULE`` puts a module on the
-   list of the environment variable ``CONVBENCH_PLUGINS``, which measuring processes inherit.
+1. A distribution names them in the group ``convbench.plugins``, those with verbs in ``convbench.verbs`` (help waits for
+   their import); ``convbench --plugins MODULE`` puts a module on the list of the environment variable
+   ``CONVBENCH_PLUGINS``, which measuring processes inherit.
 2. ``load`` imports each once, when a shelf is first asked for something.
 3. A module that cannot be imported ends nothing: it is noted, ``convbench list`` and ``doctor`` say so, and so does the
    error of whoever asks for a plug-in that is then missing.
@@ -13,11 +14,15 @@ import importlib
 import os
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import cache
-from importlib import metadata
-from typing import NamedTuple
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
-GROUP = "convbench.plugins"
+if TYPE_CHECKING:
+    from importlib import metadata
+
+PLUGINS, VERBS = "convbench.plugins", "convbench.verbs"
 VARIABLE = "CONVBENCH_PLUGINS"
 OWN = "convbench"
 
@@ -51,7 +56,24 @@ def load() -> None:
     for named in _named():
         if named not in _tried or (named.module in _broken and _tried[named] != path):
             _tried[named] = path
-            _import(named)
+            bring(named)
+
+
+def bring(named: Named) -> None:
+    """Import a module that brings plug-ins; where that fails it is noted as broken. Raises nothing."""
+    if named.module != named.origin:
+        _origins[named.module] = named.origin
+        _origins.setdefault(named.module.partition(".")[0], named.origin)
+    try:
+        importlib.import_module(named.module)
+        _broken.pop(named.module, None)
+    except (Exception, SystemExit) as error:
+        _broken[named.module] = Broken(named.origin, f"cannot import {named.module!r}: {reason(error)}")
+
+
+def verbs() -> tuple[Named, ...]:
+    """The modules of other packages that bring verbs."""
+    return _entries(VERBS)
 
 
 def broken() -> tuple[Broken, ...]:
@@ -82,22 +104,28 @@ def reason(error: BaseException) -> str:
 
 
 def _named() -> Iterator[Named]:
-    yield from _entries()
+    yield from _entries(PLUGINS)
     for module in filter(None, os.environ.get(VARIABLE, "").split(",")):
         yield Named(module.strip(), module.strip())
 
 
 @cache
-def _entries() -> tuple[Named, ...]:
-    return tuple(Named(entry.module, distribution(entry)) for entry in metadata.entry_points(group=GROUP))
+def _entries(group: str) -> tuple[Named, ...]:
+    if not any(group.encode() in text for text in _texts()):
+        return ()
+    from importlib import metadata
+
+    return tuple(Named(entry.module, distribution(entry)) for entry in metadata.entry_points(group=group))
 
 
-def _import(named: Named) -> None:
-    if named.module != named.origin:
-        _origins[named.module] = named.origin
-        _origins.setdefault(named.module.partition(".")[0], named.origin)
-    try:
-        importlib.import_module(named.module)
-        _broken.pop(named.module, None)
-    except (Exception, SystemExit) as error:
-        _broken[named.module] = Broken(named.origin, f"cannot import {named.module!r}: {reason(error)}")
+@cache
+def _texts() -> tuple[bytes, ...]:
+    """Every ``entry_points.txt`` on the path, so that help need not wait for ``importlib.metadata`` to find nothing."""
+    texts = []
+    for folder in sys.path:
+        with suppress(OSError):
+            for info in os.scandir(folder or "."):
+                if info.name.endswith((".dist-info", ".egg-info")):
+                    with suppress(OSError):
+                        texts.append(Path(info.path, "entry_points.txt").read_bytes())
+    return tuple(texts)

@@ -125,6 +125,16 @@ class Trial:
     learning_rate: float | None = None
     control: str | None = None
 
+    @property
+    def trains(self) -> bool:
+        """Whether the model is trained on the task; else a linear read-out is fitted to what it makes untrained."""
+        return self.learning_rate is not None
+
+    @property
+    def scenario(self) -> str:
+        """What stands for the trial in a case's id, where others have how they are called."""
+        return "learn" if self.trains else "probe"
+
     def __str__(self) -> str:
         rate = (f"lr={self.learning_rate:g}",) if self.learning_rate is not None else ()
         return "/".join((str(self.task), *rate, f"seed={self.seed}", *((self.control,) if self.control else ())))
@@ -153,6 +163,16 @@ class Case:
     def variant_name(self) -> str:
         """``eager``, or the transformations joined by ``+`` in the order they are applied."""
         return "+".join(str(choice) for choice in self.variant) or "eager"
+
+    @property
+    def trains(self) -> bool:
+        """Whether the case is a training on a task, whose readings are curves."""
+        return self.trial is not None and self.trial.trains
+
+    @property
+    def reads_out(self) -> bool:
+        """Whether the case is a linear read-out of untrained features."""
+        return self.trial is not None and not self.trial.trains
 
     @property
     def eager(self) -> Case:

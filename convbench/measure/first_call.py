@@ -14,6 +14,7 @@ from torch.utils import _pytree as pytree
 from convbench.core import metrics
 from convbench.core.errors import CaseFailed
 from convbench.core.record import Case, Reading
+from convbench.core.traits import compiles
 from convbench.models import subject
 from convbench.models.subject import Subject
 from convbench.models.training_step import Step
@@ -53,7 +54,7 @@ def _cold(seconds: float) -> Reading:
 
 
 def _compile_time(case: Case, seconds: float) -> Iterator[Reading]:
-    if any(choice.name == "compile" for choice in case.variant):
+    if compiles(case):
         yield Reading(metrics.COMPILE, (max(0.0, seconds),))
 
 

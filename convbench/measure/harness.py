@@ -16,6 +16,7 @@ from convbench.core.errors import CaseFailed, ConvbenchError, Unavailable
 from convbench.core.metrics import refuse_clash
 from convbench.core.record import Case, Failure, Finding, Protocol, Reading, Record, Scalar
 from convbench.core.registry import Plugin, did_you_mean, probes
+from convbench.core.traits import noted
 from convbench.measure.first_call import open_case
 from convbench.measure.machine import environment
 from convbench.measure.probes import ORDER, Probe, is_static
@@ -40,7 +41,7 @@ def measure(case: Case, protocol: Protocol, metrics: Sequence[str] = (), last: S
         "ok",
         tuple(result for result in results if isinstance(result, Reading)),
         tuple(result for result in results if isinstance(result, Finding)),
-        conditions=state,
+        conditions=state | noted(case),
         started=started,
         seconds=time.perf_counter() - start,
     )

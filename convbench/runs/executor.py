@@ -93,9 +93,12 @@ class Executor(Interface):
         self.close()
 
 
-def here(device: str) -> Host:
-    """This machine as a host, as this process sees it. Raises ConvbenchError for a device that it lacks."""
-    facts = environment.describe(device)
+def here(device: str, packages: Sequence[str] = ()) -> Host:
+    """This machine as a host, as this process sees it; ``packages`` are those whose versions decide too.
+
+    Raises ConvbenchError for a device that it lacks.
+    """
+    facts = environment.describe(device, packages)
     free = environment.available_bytes(facts)
     return Host("this machine", facts, environment.fingerprint(facts), free, _cores())
 

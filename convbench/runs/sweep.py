@@ -17,11 +17,11 @@ from typing import Protocol as Interface
 from convbench import __version__
 from convbench.analysis.table import write_csv
 from convbench.core import store
+from convbench.core.comparability import differing
 from convbench.core.errors import ConvbenchError, StoreError, SuiteError
 from convbench.core.record import Case, Record, Run, Scalar
 from convbench.core.registry import executors
 from convbench.measure import harness
-from convbench.measure.machine import environment
 from convbench.measure.preflight import Plan, preflight, resolve
 from convbench.measure.probes import Probe
 from convbench.runs.executor import Executor, Host, Job
@@ -172,9 +172,7 @@ def _differences(before: Run, now: Run) -> Iterator[str]:
     if (before.protocol, before.metrics) != (now.protocol, now.metrics):
         yield "protocol"
     if before.fingerprint != now.fingerprint:
-        keys = sorted(set(before.environment) | set(now.environment))
-        differ = [key for key in keys if before.environment.get(key) != now.environment.get(key)]
-        yield f"environment ({', '.join(key for key in differ if key not in environment.NOT_IDENTITY)})"
+        yield f"environment ({', '.join(differing(before.environment, now.environment))})"
 
 
 def _names(case: Case) -> set[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import types
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -70,10 +71,14 @@ def _plugin(registry: Registry[Any], name: str) -> Plugin[Any]:
 
 
 def _hints(build: Any) -> dict[str, Any]:
-    try:
-        return get_type_hints(build.__init__ if inspect.isclass(build) else build, include_extras=True)
-    except Exception:
-        return {}
+    """What the parameters are annotated with; each by itself, as one may name what only type checkers import."""
+    function = inspect.unwrap(build.__init__ if inspect.isclass(build) else build)
+    hints: dict[str, Any] = {}
+    for name, annotation in getattr(function, "__annotations__", {}).items():
+        alone = types.SimpleNamespace(__annotations__={name: annotation})
+        with suppress(Exception):
+            hints |= get_type_hints(alone, getattr(function, "__globals__", {}), include_extras=True)
+    return hints
 
 
 def _adapter(hint: Any) -> TypeAdapter[list[Scalar]]:

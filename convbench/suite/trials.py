@@ -27,10 +27,10 @@ def tried(
         case "none":
             return ()
         case "probe":
-            scenario, trials = "probe", [Trial(PLACED_DIGIT)]
+            trials = [Trial(PLACED_DIGIT)]
         case "train":
-            scenario, trials = "learn", list(_trials(how, tasks))
-    return tuple(replace(model, scenario=scenario, trial=trial) for trial in trials for model in models)
+            trials = list(_trials(how, tasks))
+    return tuple(replace(model, scenario=trial.scenario, trial=trial) for trial in trials for model in models)
 
 
 def _wanted(case: Case, only: Sequence[str]) -> bool:

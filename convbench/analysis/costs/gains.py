@@ -51,11 +51,8 @@ def by_variant(found: Sequence[Gain]) -> list[VariantGain]:
 
 
 def allocator(one: Result) -> str:
-    """The allocator that a case ran with: what its variant asks for, else what its process recorded."""
-    asked = (dict(choice.options) for choice in one.case.variant if choice.name == "allocator")
-    return next((str(options.get("malloc", "glibc-arena")) for options in asked), "") or str(
-        one.record.conditions.get("allocator") or ""
-    )
+    """The allocator that a case ran with, as its process recorded it."""
+    return str(one.record.conditions.get("allocator") or "")
 
 
 def _gain(one: Result, eager: Result) -> Gain:

@@ -19,12 +19,12 @@ from convbench.core.statistics import Interval, ratio_interval
 MARGIN = 1.10
 """Below this ratio no difference between two processes is claimed: their own spread is of that order (METHOD.md)."""
 
-ORDER_FREE = frozenset({"gap", "gmp", "gem", "hybrid", "attention"})
-KEEPS_POSITION = frozenset({"flatten", "avg-k", "fc", "conv1x1-avg-k", "gdconv", "spatial-softmax"})
-"""Which built-in reducers keep where something is; of a user's own nothing is said."""
-
-CONTROLS = frozenset({"random-projection"})
-"""Frozen, to separate size from learning: measured and ranked, but advised only where there is nothing else."""
+OF_OLD = {
+    **dict.fromkeys(("gap", "gmp", "gem", "hybrid", "attention"), "lost"),
+    **dict.fromkeys(("flatten", "avg-k", "fc", "conv1x1-avg-k", "gdconv", "spatial-softmax"), "kept"),
+    "random-projection": "control",
+}
+"""What reducers of runs that were measured before they said it themselves do to position."""
 
 
 @dataclass(frozen=True)
@@ -129,14 +129,26 @@ def _over(one: Result, fastest: Result) -> Interval:
 
 
 def _lightest(several: Sequence[Result]) -> Result:
-    learned = [one for one in several if one.series not in CONTROLS]
+    learned = [one for one in several if _to_position(one) != "control"]
     return min(learned or several, key=lambda one: (one.params or float("inf"), one.lstm_input or 0, one.case.id))
+
+
+def _to_position(one: Result) -> str | None:
+    """What the reducer does to position, ``kept`` or ``lost``, or that it is a ``control``, as the record has it.
+
+    A control is frozen, to separate size from learning: ranked, but advised only where there is nothing else. Of a
+    reducer that says nothing, None.
+    """
+    conditions = one.record.conditions
+    if conditions.get("control"):
+        return "control"
+    return str(conditions["position"]) if conditions.get("position") else OF_OLD.get(one.series)
 
 
 def _placed(ranking: Sequence[Contender], pick: Result, timed: bool) -> Result | None:
     """The lightest of the fastest that keep positions; None where the pick does, or may."""
-    keeping = [one for one in ranking if one.result.series in KEEPS_POSITION]
-    if pick.series not in ORDER_FREE or not keeping:
+    keeping = [one for one in ranking if _to_position(one.result) == "kept"]
+    if _to_position(pick) != "lost" or not keeping:
         return None
     fastest = keeping[0].result
     near = [one.result for one in keeping if not timed or _over(one.result, fastest).low <= MARGIN]

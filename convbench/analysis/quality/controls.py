@@ -57,7 +57,7 @@ def linear_probes(records: Iterable[Record]) -> list[LinearProbe]:
     cells: dict[tuple[Parts, Clip], list[tuple[int, Record]]] = defaultdict(list)
     for record in records:
         case = record.case
-        if case.scenario == "probe" and case.trial and record.status == "ok" and isinstance(case.architecture, Parts):
+        if case.trial and case.reads_out and record.status == "ok" and isinstance(case.architecture, Parts):
             cells[headless(case.architecture), case.clip].append((case.trial.seed, record))
     return [
         LinearProbe(parts, clip, _by_seed(several, metrics.WHERE_R2), _by_seed(several, metrics.WHAT_ACCURACY))

@@ -110,7 +110,7 @@ def equal_limits(records: Iterable[Record], budget: Budget) -> dict[str, float]:
 def trained(record: Record) -> tuple[Parts, Trial, float] | None:
     """The model, trial and learning rate of a training run, None for any other record."""
     case = record.case
-    if case.scenario != "learn" or case.trial is None or case.trial.learning_rate is None:
+    if case.trial is None or case.trial.learning_rate is None:
         return None
     return (case.architecture, case.trial, case.trial.learning_rate) if isinstance(case.architecture, Parts) else None
 

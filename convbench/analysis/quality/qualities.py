@@ -170,7 +170,9 @@ def _quality(several: Sequence[Lesson], budget: Budget, limit: Limit) -> Quality
     ends = [(lesson, lesson.at(budget, at)) for lesson in several]
     reached = [(lesson, end.val if end else first.chance or 0.0) for lesson, end in ends]
     rate = best_rate(reached)
-    chosen = sorted(((lesson, end) for lesson, end in ends if lesson.learning_rate == rate), key=lambda run: run[0].seed)
+    chosen = sorted(
+        ((lesson, end) for lesson, end in ends if lesson.learning_rate == rate), key=lambda run: run[0].seed
+    )
     ended = {lesson.seed: (lesson, end.test) for lesson, end in chosen if end and lesson.flag not in ("dead", "failed")}
     lost = _fallen(ended, first.chance or 0.0)
     sound = {seed: run for seed, run in ended.items() if seed not in lost}

@@ -12,7 +12,7 @@ import platform
 import re
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -20,6 +20,7 @@ import psutil
 import torch
 
 from convbench import __version__
+from convbench.core.comparability import identity
 from convbench.core.errors import ConvbenchError
 from convbench.core.record import Scalar
 from convbench.measure.machine import malloc, nvml
@@ -35,13 +36,12 @@ VARIABLES = (
     "PYTORCH_ALLOC_CONF",
 )
 """Environment variables of threads and allocators that are noted where they are set."""
-NOT_IDENTITY = ("commit", "dirty", "convbench", "os")
-"""What may differ between two runs whose numbers can still be compared."""
 
 
-def describe(device: str) -> dict[str, Scalar]:
+def describe(device: str, packages: Sequence[str] = ()) -> dict[str, Scalar]:
     """The machine, the versions and the settings that hold for a whole run, as plain names and values.
 
+    ``packages`` are distributions whose versions count beside torch's: those of the runtimes that variants use.
     ``device`` ``auto`` is the GPU where there is one. Raises ConvbenchError for a device that this machine lacks.
     """
     device = _resolved(device)
@@ -63,6 +63,7 @@ def describe(device: str) -> dict[str, Scalar]:
         "convbench": __version__,
     }
     facts |= {name: os.environ[name] for name in VARIABLES if name in os.environ}
+    facts |= {name: _version(name) for name in packages}
     facts |= _precision()
     if torch.device(device).type == "cuda":
         facts |= _cuda(torch.device(device))
@@ -71,8 +72,7 @@ def describe(device: str) -> dict[str, Scalar]:
 
 def fingerprint(facts: Mapping[str, Scalar]) -> str:
     """Twelve hexadecimal digits over everything in ``describe`` that makes numbers incomparable when it differs."""
-    identity = {name: value for name, value in sorted(facts.items()) if name not in NOT_IDENTITY}
-    return hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:12]
+    return hashlib.sha256(json.dumps(identity(facts)).encode()).hexdigest()[:12]
 
 
 def conditions(device: str) -> dict[str, Scalar]:

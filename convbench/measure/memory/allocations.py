@@ -18,7 +18,8 @@ import torch
 from torch._C._profiler import _EventType
 from torch.profiler import ProfilerActivity, profile
 
-from convbench.measure.stages.hooks import call, is_compiled, listening
+from convbench.core.traits import opaque
+from convbench.measure.stages.hooks import call, listening
 from convbench.measure.stages.profiler_marks import Marks
 from convbench.measure.stages.spans import OTHER, PREFIX, Spans, is_recurrent
 from convbench.models.network import stage_modules
@@ -76,7 +77,7 @@ def record(subject: Subject) -> Timeline:
     gc.collect()
     before, marks = held(subject), Marks()
     with profile(activities=activities(subject), profile_memory=True, acc_events=False) as profiler:
-        if is_compiled(subject.case):
+        if opaque(subject.case):
             call(subject, marks.phase)
         else:
             with listening(subject, marks):
@@ -130,7 +131,7 @@ class _Kinds:
     def __init__(self, subject: Subject, spans: Spans, outputs: set[int]) -> None:
         self.spans = spans
         self.outputs = outputs
-        self.stages = not is_compiled(subject.case)
+        self.stages = not opaque(subject.case)
         stage_of = _stages_of_parameters(subject)
         self.gradients = {
             parameter.grad.untyped_storage().data_ptr(): stage_of(name)

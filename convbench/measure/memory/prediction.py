@@ -16,17 +16,14 @@ from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from convbench.core import traits
 from convbench.core.errors import CaseFailed
 from convbench.core.record import Case
 from convbench.measure.memory.onednn import extra_bytes
-from convbench.measure.stages.hooks import is_compiled
 from convbench.models import network, subject
 from convbench.models.network import weights_bytes
 from convbench.models.subject import Subject
 from convbench.models.training_step import TrainingStep
-
-UNCHANGED = ("allocator", "threads", "eager", "channels_last")
-"""Variants that do not change which tensors there are, or may not be applied here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +42,9 @@ class Prediction:
 @lru_cache(maxsize=256)
 def predict(case: Case) -> Prediction:
     """The peak of one warmed call. Raises CaseFailed where it cannot be told (compiled, an unknown operator)."""
-    if is_compiled(case):
-        raise CaseFailed(
-            "error", "the peak of a compiled model cannot be told from its shapes: the compiler reuses buffers"
-        )
+    if traits.opaque(case):
+        model = "a compiled model" if traits.compiles(case) else f"a model that {traits.engine(case)} runs"
+        raise CaseFailed("error", f"the peak of {model} cannot be told from its shapes: buffers are reused")
     try:
         network.build(case, 0, "meta")
         with FakeTensorMode():
@@ -62,10 +58,9 @@ def predict(case: Case) -> Prediction:
 
 def _assemble(case: Case) -> Subject:
     """The subject with the variants that change its tensors; channels_last by the clip, which decides the rest."""
-    names = {choice.name for choice in case.variant}
-    variant = tuple(choice for choice in case.variant if choice.name not in UNCHANGED)
+    variant = tuple(choice for choice in case.variant if not traits.of_variant(choice.name).same_tensors)
     held = subject.assemble(replace(case, variant=variant), seed=0)
-    if "channels_last" in names:
+    if any(declared.channels_last for declared, _ in traits.of_case(case)):
         held = replace(held, inputs=held.inputs.channels_last())
     return subject.transform(held)
 

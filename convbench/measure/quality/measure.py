@@ -35,7 +35,7 @@ def trial(case: Case, protocol: Protocol) -> Iterator[Reading | Finding]:
     """Try the case's architecture on its task. Raises CaseFailed where a loss is not finite."""
     assert case.trial is not None
     with _deterministic():
-        yield from (probe if case.scenario == "probe" else learn)(case, case.trial, protocol)
+        yield from (learn if case.trial.trains else read_out)(case, case.trial, protocol)
 
 
 def learn(case: Case, trial: Trial, protocol: Protocol) -> Iterator[Reading | Finding]:
@@ -61,7 +61,7 @@ def learn(case: Case, trial: Trial, protocol: Protocol) -> Iterator[Reading | Fi
     yield from verdict.findings(named, curve.steps, curve.val)
 
 
-def probe(case: Case, trial: Trial, protocol: Protocol) -> Iterator[Reading]:
+def read_out(case: Case, trial: Trial, protocol: Protocol) -> Iterator[Reading]:
     """What and where one digit is on one frame, read by ridge regression from the untrained backbone and reducer."""
     model = _model(case, trial, protocol)
     assert isinstance(model, network.ConvReducerRNN)
@@ -81,7 +81,7 @@ def probe(case: Case, trial: Trial, protocol: Protocol) -> Iterator[Reading]:
 def refuse_unlearnable(case: Case) -> None:
     """Raises ConvbenchError where the task cannot be drawn or read on the case's clips, before anything is measured."""
     assert case.trial is not None
-    if case.scenario == "learn":
+    if case.trial.trains:
         _few(case.trial.task, replace(case.clip, batch=1))
 
 

@@ -16,7 +16,6 @@ import torch
 from torch import nn
 from torch.utils import _pytree as pytree
 
-from convbench.core.record import Case
 from convbench.measure.stages.spans import OTHER
 from convbench.models.network import stage_modules
 from convbench.models.subject import Subject
@@ -62,11 +61,6 @@ def call(subject: Subject, phase: Callable[[str], AbstractContextManager[Any]]) 
         step.backward(loss)
     with phase("optimizer"):
         step.optimize()
-
-
-def is_compiled(case: Case) -> bool:
-    """Whether module hooks would break what the compiler captured."""
-    return any(choice.name == "compile" for choice in case.variant)
 
 
 class _Between:

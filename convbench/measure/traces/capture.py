@@ -20,8 +20,9 @@ from torch.profiler import profile, schedule
 from convbench.core import files, metrics, profiles
 from convbench.core.errors import ConvbenchError
 from convbench.core.record import STAGES, Finding, Protocol, Reading
+from convbench.core.traits import opaque
 from convbench.measure.memory import allocations
-from convbench.measure.stages.hooks import call, is_compiled, listening
+from convbench.measure.stages.hooks import call, listening
 from convbench.measure.stages.profiler_marks import Marks
 from convbench.measure.stages.spans import BACKWARD, PREFIX, Spans, compiled_marks
 from convbench.measure.traces import modules, trace
@@ -88,7 +89,7 @@ def spans_of(events: list[trace.Event]) -> Spans:
 def _trace(subject: Subject, steps: int) -> dict[str, Any]:
     """That many calls, after one of warm-up, as a Chrome trace with our ranges and without the machine's paths."""
     marks, device = Marks(), torch.device(subject.device)
-    hooks = nullcontext() if is_compiled(subject.case) else listening(subject, marks)
+    hooks = nullcontext() if opaque(subject.case) else listening(subject, marks)
     with tempfile.TemporaryDirectory() as room:
         path = str(Path(room) / "trace.json")
         with (

@@ -8,6 +8,7 @@ from functools import cached_property
 from convbench.core.errors import Unavailable
 from convbench.core.record import Case, Record
 from convbench.core.registry import executors
+from convbench.core.traits import packages
 from convbench.measure import harness
 from convbench.models.variants import process_environment
 from convbench.runs.executor import Executor, Host, Job, Visit, here, one_by_one, pinned
@@ -17,12 +18,13 @@ from convbench.runs.executor import Executor, Host, Job, Visit, here, one_by_one
 class InProcess(Executor):
     """This very process, as a debugger or a notebook wants it: no time limit, and a crash of a case ends everything."""
 
-    def __init__(self, device: str, _cases: Sequence[Case] = ()) -> None:
+    def __init__(self, device: str, cases: Sequence[Case] = ()) -> None:
         self.device = device
+        self.packages = packages(cases)
 
     @cached_property
     def hosts(self) -> Sequence[Host]:
-        return (here(self.device),)
+        return (here(self.device, self.packages),)
 
     def run(self, jobs: Iterable[Job]) -> Iterator[Visit]:
         return one_by_one(jobs, self.hosts[0], measure)

@@ -9,6 +9,7 @@ from functools import cached_property
 from convbench.core.errors import CaseFailed, ConvbenchError, Unavailable
 from convbench.core.record import Case, Record
 from convbench.core.registry import executors
+from convbench.core.traits import compiles, packages
 from convbench.measure import harness
 from convbench.measure.machine import malloc
 from convbench.models.variants import process_environment
@@ -25,13 +26,14 @@ class Isolated(Executor):
 
     def __init__(self, device: str, cases: Sequence[Case] = ()) -> None:
         self.device = device
+        self.packages = packages(cases)
         self.processes = Processes(preloads(cases))
 
     @cached_property
     def hosts(self) -> Sequence[Host]:
         """This machine, described in a process of its own: the caller's never touches the device."""
         try:
-            return (self.processes.run(Call(here, (self.device,))),)
+            return (self.processes.run(Call(here, (self.device, self.packages))),)
         except CaseFailed as error:
             raise ConvbenchError(str(error)) from error
 
@@ -49,7 +51,7 @@ class Isolated(Executor):
 
 def measure(job: Job) -> Record:
     """``harness.measure`` in this process, which is the job's own."""
-    if job.case.scenario == "probe":
+    if job.case.reads_out:
         _keep_memory()
     with pinned(job.cores):
         return harness.measure(job.case, job.protocol, job.metrics, job.probes)
@@ -59,11 +61,6 @@ def preloads(cases: Sequence[Case]) -> list[str]:
     """What the forkserver should import for these cases, besides what every case needs."""
     compiler = COMPILER if any(map(compiles, cases)) else ()
     return [*compiler, *(DIGITS if any(case.trial for case in cases) else ())]
-
-
-def compiles(case: Case) -> bool:
-    """Whether the case's variant runs the compiler."""
-    return any(choice.name == "compile" for choice in case.variant)
 
 
 def _keep_memory() -> None:

@@ -13,6 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from convbench.core import metrics
 from convbench.core.record import Finding, Protocol, Reading
 from convbench.core.registry import probes
+from convbench.core.traits import compiles
 from convbench.measure.counts import meta
 from convbench.models import subject
 from convbench.models.subject import Subject
@@ -24,8 +25,7 @@ def compile_capture(held: Subject, protocol: Protocol) -> Iterator[Reading | Fin
 
     Of training the forward pass is counted: what is captured of it is what autograd differentiates as a graph.
     """
-    options = next((dict(choice.options) for choice in held.case.variant if choice.name == "compile"), None)
-    if options is None:
+    if not compiles(held.case):
         return
     twin = subject.assemble(held.case.forward_only, protocol.seed, device="meta")
     graphs, flops = _capture(twin)

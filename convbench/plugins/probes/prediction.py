@@ -8,9 +8,9 @@ from convbench.core import metrics
 from convbench.core.errors import CaseFailed
 from convbench.core.record import Finding, Protocol, Reading
 from convbench.core.registry import probes
+from convbench.core.traits import opaque
 from convbench.measure.memory.prediction import predict
 from convbench.measure.probes import static
-from convbench.measure.stages.hooks import is_compiled
 from convbench.models.subject import Subject
 
 
@@ -18,7 +18,7 @@ from convbench.models.subject import Subject
 @static
 def prediction(subject: Subject, protocol: Protocol) -> Iterator[Reading | Finding]:
     """Predicted peak of tensor bytes, exact up to what libraries keep to themselves; nothing for a compiled case."""
-    if is_compiled(subject.case):
+    if opaque(subject.case):
         return
     try:
         yield Reading(metrics.PREDICTED, (predict(subject.case).peak,))

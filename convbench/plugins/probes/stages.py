@@ -15,8 +15,9 @@ from convbench.core import metrics
 from convbench.core.record import STAGES, Finding, Parts, Protocol, Reading
 from convbench.core.registry import probes
 from convbench.core.statistics import median_interval
+from convbench.core.traits import INDUCTOR, engine, opaque
 from convbench.measure.stages.compiled import compiled_split
-from convbench.measure.stages.hooks import call, is_compiled, listening
+from convbench.measure.stages.hooks import call, listening
 from convbench.measure.stages.spans import GRAPHS, OTHER, PHASES
 from convbench.measure.timing import clock_for
 from convbench.models.subject import Subject
@@ -36,7 +37,10 @@ def stages(subject: Subject, protocol: Protocol) -> Iterator[Reading | Finding]:
 
     Plain and split passes alternate. A warning says where the stages do not add up to the plain ones within 5 %.
     """
-    compiled = is_compiled(subject.case)
+    compiled, runtime = opaque(subject.case), engine(subject.case)
+    if compiled and runtime != INDUCTOR:
+        yield Finding("opaque_engine", "note", {"engine": runtime})
+        return
     optimizer = (OPTIMIZER,) if isinstance(subject.run, TrainingStep) else ()
     named = (*((GRAPHS, "lstm") if compiled else STAGES), *optimizer)
     split = compiled_split if compiled else split_by_hooks

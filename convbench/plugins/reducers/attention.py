@@ -7,7 +7,8 @@ from torch import nn
 
 from convbench.core.option_types import Count
 from convbench.core.record import Features
-from convbench.core.registry import reducers
+from convbench.core.registry import declares, reducers
+from convbench.core.traits import ReducerTraits
 
 
 class AttentionPool(nn.Module):
@@ -23,6 +24,7 @@ class AttentionPool(nn.Module):
 
 
 @reducers.register("attention")
+@declares(ReducerTraits(position="lost"))
 def attention(features: Features, lstm_input: int | None, *, heads: Count = 4) -> nn.Module:
     """Softmax-weighted mean of the cells, one per head: D = heads*C; order-free content at learned places."""
     return AttentionPool(features.channels, heads)

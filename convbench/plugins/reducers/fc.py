@@ -8,11 +8,13 @@ from math import prod
 from torch import nn
 
 from convbench.core.record import Features
-from convbench.core.registry import reducers, size_list
+from convbench.core.registry import declares, reducers, size_list
+from convbench.core.traits import ReducerTraits
 from convbench.plugins.reducers import free_size, in_sequence
 
 
 @reducers.register("fc")
+@declares(ReducerTraits(position="kept"))
 def fc(features: Features, lstm_input: int | None, *, activation: bool = False, hidden: str | None = None) -> nn.Module:
     """Flatten and a fully connected layer: D is free; ``hidden`` (1024-768) puts ReLU layers before it."""
     before = size_list(hidden) if hidden else ()

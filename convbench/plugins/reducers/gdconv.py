@@ -5,11 +5,13 @@ from __future__ import annotations
 from torch import nn
 
 from convbench.core.record import Features
-from convbench.core.registry import reducers
+from convbench.core.registry import declares, reducers
+from convbench.core.traits import ReducerTraits
 from convbench.plugins.reducers import in_sequence
 
 
 @reducers.register("gdconv")
+@declares(ReducerTraits(position="kept"))
 def gdconv(features: Features, lstm_input: int | None, *, activation: bool = False) -> nn.Module:
     """Learned spatial weights for each channel: D = C (MobileFaceNet 2018)."""
     channels, height, width = features

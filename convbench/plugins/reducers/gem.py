@@ -7,7 +7,8 @@ from torch import nn
 
 from convbench.core.option_types import Exponent
 from convbench.core.record import Features
-from convbench.core.registry import reducers
+from convbench.core.registry import declares, reducers
+from convbench.core.traits import ReducerTraits
 
 
 class GeM(nn.Module):
@@ -24,6 +25,7 @@ class GeM(nn.Module):
 
 
 @reducers.register("gem")
+@declares(ReducerTraits(position="lost"))
 def gem(features: Features, lstm_input: int | None, *, p: Exponent = 3.0) -> nn.Module:
     """Generalised mean of each channel, exponent learned: D = C; between GAP (p=1) and GMP (Radenovic 2017)."""
     return GeM(p)

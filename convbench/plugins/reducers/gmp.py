@@ -5,10 +5,12 @@ from __future__ import annotations
 from torch import nn
 
 from convbench.core.record import Features
-from convbench.core.registry import reducers
+from convbench.core.registry import declares, reducers
+from convbench.core.traits import ReducerTraits
 
 
 @reducers.register("gmp")
+@declares(ReducerTraits(position="lost"))
 def gmp(features: Features, lstm_input: int | None) -> nn.Module:
     """Maximum of each channel: D = C; whether a pattern is there, not where."""
     if (features.height, features.width) == (1, 1):

@@ -5,11 +5,13 @@ from __future__ import annotations
 from torch import nn
 
 from convbench.core.record import Features
-from convbench.core.registry import reducers
+from convbench.core.registry import declares, reducers
+from convbench.core.traits import ReducerTraits
 from convbench.plugins.reducers import free_size, in_sequence
 
 
 @reducers.register("hybrid")
+@declares(ReducerTraits(position="lost"))
 def hybrid(features: Features, lstm_input: int | None, *, activation: bool = False) -> nn.Module:
     """GAP and a fully connected layer: D is free; without the activation it folds into the LSTM."""
     mix = nn.Linear(features.channels, free_size("hybrid", lstm_input))

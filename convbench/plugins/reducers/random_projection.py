@@ -9,7 +9,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from convbench.core.record import Features
-from convbench.core.registry import reducers
+from convbench.core.registry import declares, reducers
+from convbench.core.traits import ReducerTraits
 from convbench.plugins.reducers import free_size
 
 
@@ -28,6 +29,7 @@ class RandomProjection(nn.Module):
 
 
 @reducers.register("random-projection")
+@declares(ReducerTraits(control=True))
 def random_projection(features: Features, lstm_input: int | None) -> nn.Module:
     """A frozen Gaussian matrix: D is free, no parameters to learn; the control for every learned reducer."""
     return RandomProjection(prod(features), free_size("random-projection", lstm_input))

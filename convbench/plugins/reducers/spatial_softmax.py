@@ -7,7 +7,8 @@ from torch import nn
 
 from convbench.core.option_types import Count
 from convbench.core.record import Features
-from convbench.core.registry import reducers
+from convbench.core.registry import declares, reducers
+from convbench.core.traits import ReducerTraits
 from convbench.plugins.reducers import free_size, in_sequence
 
 
@@ -26,6 +27,7 @@ class SpatialSoftmax(nn.Module):
 
 
 @reducers.register("spatial-softmax")
+@declares(ReducerTraits(position="kept"))
 def spatial_softmax(
     features: Features, lstm_input: int | None, *, keypoints: Count | None = None, linear: bool = False
 ) -> nn.Module:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from convbench.core.errors import Unavailable
-from convbench.core.registry import variants
+from convbench.core.registry import declares, variants
+from convbench.core.traits import VariantTraits
 from convbench.measure.machine import malloc as glibc
 from convbench.measure.machine.allocators import PACKAGES, Name, preload
-from convbench.models.subject import Subject
-from convbench.models.variants import starts_with
+
+if TYPE_CHECKING:
+    from convbench.models.subject import Subject
 
 
 @variants.register("allocator")
-@starts_with(preload)
+@declares(VariantTraits(own_process=True, environment=preload, same_tensors=True))
 def allocator(subject: Subject, *, malloc: Name = "glibc-arena") -> Subject:
     """glibc, glibc-arena (keeps freed memory instead of returning it to the system), jemalloc or tcmalloc."""
     if malloc == "glibc-arena":

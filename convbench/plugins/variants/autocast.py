@@ -3,23 +3,31 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-import torch
+from convbench.core.registry import declares, variants
+from convbench.core.traits import VariantTraits
 
-from convbench.core.registry import variants
-from convbench.models.subject import Subject
+if TYPE_CHECKING:
+    from convbench.models.subject import Subject
 
-DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+def number_type(*, dtype: str) -> str:
+    """The arithmetic is done in what the option asks for."""
+    return dtype
 
 
 @variants.register("autocast")
+@declares(VariantTraits(dtype=number_type))
 def autocast(subject: Subject, *, dtype: Literal["bf16", "fp16"] = "bf16") -> Subject:
     """torch.autocast to bfloat16 or float16; weights stay in float32."""
+    import torch
+
+    lower = {"bf16": torch.bfloat16, "fp16": torch.float16}[dtype]
     device_type, forward = torch.device(subject.device).type, subject.forward
 
     def lowered(*args: Any, **kwargs: Any) -> Any:
-        with torch.autocast(device_type, dtype=DTYPES[dtype]):
+        with torch.autocast(device_type, dtype=lower):
             return forward(*args, **kwargs)
 
-    return replace(subject, forward=lowered, dtype=DTYPES[dtype])
+    return replace(subject, forward=lowered, dtype=lower)

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
-import torch
+from convbench.core.registry import declares, variants
+from convbench.core.traits import VariantTraits
 
-from convbench.core.registry import variants
-from convbench.models.subject import Subject
+if TYPE_CHECKING:
+    from convbench.models.subject import Subject
 
 
 @variants.register("channels_last")
+@declares(VariantTraits(same_tensors=True, channels_last=True))
 def channels_last(subject: Subject) -> Subject:
     """Convolution weights and frames in NHWC order; the clip is stored so once, outside what is timed."""
+    import torch
+
     model = subject.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return replace(subject, model=model, inputs=subject.inputs.channels_last())

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-import torch
-from torch import nn
-from torch.utils.checkpoint import checkpoint
+from typing import TYPE_CHECKING
 
 from convbench.core.errors import CaseFailed
-from convbench.core.registry import variants
-from convbench.models.network import stage_modules
-from convbench.models.subject import Subject
-from convbench.models.variants import only_in
+from convbench.core.registry import declares, variants
+from convbench.core.traits import VariantTraits
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from convbench.models.subject import Subject
 
 
 @variants.register("checkpoint")
-@only_in("train")
+@declares(VariantTraits(scenarios=("train",)))
 def checkpointed(subject: Subject, *, stage: str = "backbone") -> Subject:
     """Training with torch.utils.checkpoint around a stage (backbone): less memory for one more forward pass of it."""
+    from convbench.models.network import stage_modules
+
     names = stage_modules(subject.case, subject.model).get(stage, ())
     if not names:
         raise CaseFailed("error", f"has no stage {stage!r} to checkpoint: name its submodule under stages")
@@ -27,6 +31,8 @@ def checkpointed(subject: Subject, *, stage: str = "backbone") -> Subject:
 
 def _checkpoint(module: nn.Module) -> None:
     """Wrap a module's forward in place, so that its name, its parameters and its hooks stay what they were."""
+    from torch.utils.checkpoint import checkpoint
+
     forward = module.forward
 
     def again(*args: torch.Tensor) -> object:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Literal
-
-import torch
+from typing import TYPE_CHECKING, Literal
 
 from convbench.core.errors import Unavailable
-from convbench.core.registry import variants
+from convbench.core.registry import declares, variants
+from convbench.core.traits import INDUCTOR, VariantTraits
 from convbench.measure.machine.toolchain import missing_tool
-from convbench.models.subject import Subject
+
+if TYPE_CHECKING:
+    from convbench.models.subject import Subject
 
 
 @variants.register("compile")
+@declares(VariantTraits(engine=INDUCTOR, opaque=True, own_process=True, compiles=True))
 def compiled(
     subject: Subject,
     *,
@@ -21,6 +23,8 @@ def compiled(
     rnn: bool = False,
 ) -> Subject:
     """torch.compile; by default dynamo leaves the LSTM out, ``rnn=true`` captures it at the price of compile time."""
+    import torch
+
     if subject.device == "cpu":
         _needs_toolchain()
     allow_rnn(rnn)
@@ -34,4 +38,6 @@ def _needs_toolchain() -> None:
 
 def allow_rnn(allowed: bool) -> None:
     """Whether dynamo traces into LSTM and GRU in this process."""
+    import torch
+
     torch._dynamo.config.allow_rnn = allowed

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from convbench.core.registry import variants
-from convbench.models.subject import Subject
+from typing import TYPE_CHECKING
+
+from convbench.core.registry import declares, variants
+from convbench.core.traits import VariantTraits
+
+if TYPE_CHECKING:
+    from convbench.models.subject import Subject
 
 
 @variants.register("eager")
+@declares(VariantTraits(same_tensors=True))
 def eager(subject: Subject) -> Subject:
     """PyTorch as it comes, nothing changed: what every other variant is compared with."""
     return subject

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-import torch
+from convbench.core.registry import declares, variants
+from convbench.core.traits import VariantTraits
 
-from convbench.core.registry import variants
-from convbench.models.subject import Subject
-from convbench.models.variants import only_in
+if TYPE_CHECKING:
+    from convbench.models.subject import Subject
 
-OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
+CLASSES = {"adam": "Adam", "adamw": "AdamW", "sgd": "SGD"}
 IMPLEMENTATIONS: dict[str, dict[str, Any]] = {
     "default": {},
     "fused": {"fused": True},
@@ -22,7 +22,7 @@ IMPLEMENTATIONS: dict[str, dict[str, Any]] = {
 
 
 @variants.register("optimizer")
-@only_in("train")
+@declares(VariantTraits(scenarios=("train",)))
 def optimizer(
     subject: Subject,
     *,
@@ -30,4 +30,6 @@ def optimizer(
     implementation: Literal["default", "fused", "foreach", "for-loop"] = "fused",
 ) -> Subject:
     """Training with another optimizer or implementation: fused (one kernel), foreach (batched) or a plain loop."""
-    return replace(subject, optimizer=partial(OPTIMIZERS[rule], **IMPLEMENTATIONS[implementation]))
+    from torch import optim
+
+    return replace(subject, optimizer=partial(getattr(optim, CLASSES[rule]), **IMPLEMENTATIONS[implementation]))

@@ -126,7 +126,7 @@ def _cost(one: Result) -> str:
 
 def _tried(record: Record) -> str:
     """Test accuracy against chance, or what a linear read-out finds; task, seed and learning rate are in the id."""
-    if record.case.scenario == "probe":
+    if record.case.reads_out:
         where, what = typical(record, metrics.WHERE_R2), typical(record, metrics.WHAT_ACCURACY)
         return f"where R² {_share(where, 1)}, what accuracy {_share(what)}"
     classes = typical(record, metrics.CLASSES)

@@ -76,7 +76,9 @@ def _why(answer: Recommendation) -> str:
     said = f"Of {len(answer.pool)} configurations {place} it is {_rule(answer)}"
     if best is pick:
         return f"{said}, and it has the highest accuracy itself{_below(answer, ': it is')}."
-    return f"{said}. The highest mean, {percent(best.mean)}, is that of {model(best.result)}{_below(answer, '; this is')}."
+    return (
+        f"{said}. The highest mean, {percent(best.mean)}, is that of {model(best.result)}{_below(answer, '; this is')}."
+    )
 
 
 def _rule(answer: Recommendation) -> str:

@@ -65,9 +65,9 @@ def outcome(run: Run, found: Sequence[Result]) -> str:
 
 
 def _measured(found: Sequence[Result]) -> list[str]:
-    done = Counter(one.case.scenario for one in found if one.case.trial and one.record.status == "ok")
-    kinds = (("learn", "training"), ("probe", "linear read-out"))
-    apart = [f"{done[kind]:,} {word}{'s' * (done[kind] != 1)}" for kind, word in kinds if done[kind]]
+    done = Counter(one.case.trains for one in found if one.case.trial and one.record.status == "ok")
+    kinds = ((True, "training"), (False, "linear read-out"))
+    apart = [f"{done[trains]:,} {word}{'s' * (done[trains] != 1)}" for trains, word in kinds if done[trains]]
     return [f"{len(measured(found)):,} cases measured", *apart]
 
 

@@ -50,12 +50,17 @@ def _training(asked: Training) -> str:
     )
 
 
+OF_PLUGINS = ("position", "control")
+"""What reducers say of themselves: noted with a record, but no state of the machine."""
+
+
 def conditions(found: Sequence[Result]) -> dict[str, str]:
     """What was recorded per case: the value that all share, or the values it took."""
     values: dict[str, set[Scalar]] = defaultdict(set)
     for one in measured(found):
         for key, value in one.record.conditions.items():
-            values[key].add(value)
+            if key not in OF_PLUGINS:
+                values[key].add(value)
     return {key: _few(key, several) for key, several in sorted(values.items())}
 
 

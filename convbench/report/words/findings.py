@@ -98,6 +98,7 @@ _SENTENCES: dict[str, Callable[[Data], str]] = {
         f"The stages' times sum to {units.seconds(d['stages'])} where a plain call takes {units.seconds(d['whole'])}: "
         "read them as shares."
     ),
+    "opaque_engine": lambda d: f"{d['engine']} does not show what it does inside: the whole was timed, no stage of it.",
     "not_predicted": lambda d: f"Peak memory was not predicted from the shapes: {d['reason']}.",
     "not_profiled": lambda d: f"There is no profile of this case: {d['reason']}.",
     "trace_bounded": lambda d: (

@@ -1,0 +1,37 @@
+"""What makes the numbers of two runs comparable: the one list, for fingerprints, comparisons, the gate and its floor.
+
+Every fact of an environment (``measure.machine.environment.describe``) and setting of a protocol decides, except those
+in FREE. New facts decide by themselves; who adds one that must not has to say so here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from convbench.core.record import Scalar
+
+FREE = frozenset({"commit", "dirty", "convbench", "os", "started"})
+"""What may differ: the code that is compared, who measured it, the kernel's patch level, and when."""
+
+OF_MACHINE = ("cpu", "gpu", "cores", "torch", "python")
+"""What a selftest's floor belongs to: it outlives an upgrade of numpy, but no other processor or torch."""
+
+
+def decides(key: str) -> bool:
+    """Whether numbers are incomparable where this fact differs."""
+    return key not in FREE
+
+
+def identity(facts: Mapping[str, Scalar]) -> dict[str, Scalar]:
+    """The facts that decide, sorted by name."""
+    return {key: value for key, value in sorted(facts.items()) if decides(key)}
+
+
+def machine(facts: Mapping[str, Scalar]) -> tuple[Scalar, ...]:
+    """The facts that a selftest's floor belongs to, None where one is not known."""
+    return tuple(facts.get(key) for key in OF_MACHINE)
+
+
+def differing(one: Mapping[str, Scalar], other: Mapping[str, Scalar]) -> list[str]:
+    """The facts that decide and differ, sorted by name."""
+    return sorted(key for key in one.keys() | other.keys() if decides(key) and one.get(key) != other.get(key))

@@ -1,0 +1,131 @@
+"""What plug-ins declare of themselves, so that nobody has to know one by its name. Never imports torch.
+
+A variant is marked ``@declares(VariantTraits(...))``, a reducer ``@declares(ReducerTraits(...))``; one that says
+nothing is taken for ordinary. What a report needs of them is noted with each record (``noted``), because a report is
+also read where the plug-in, or torch, is not installed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from convbench.core.errors import ConvbenchError
+from convbench.core.record import Case, Choice, Parts, Scalar
+from convbench.core.registry import reducers, variants
+
+EngineName = str
+TORCH: EngineName = "torch"
+INDUCTOR: EngineName = "inductor"
+FP32 = "fp32"
+
+
+@dataclass(frozen=True, slots=True)
+class VariantTraits:
+    """What a variant is. Callables are given its options by keyword.
+
+    - ``engine``: what runs the model: ``torch``, ``inductor``, or another runtime by its own name
+    - ``opaque``: module hooks see nothing inside, or would break it: no time and no memory by stage from hooks
+    - ``scenarios``: those it makes sense in; all where empty
+    - ``own_process``: it changes the process it runs in, or leaves much behind, so that no other case may share it
+    - ``environment``: variables that its process must be started with
+    - ``compiles``: its first call builds code with torch's compiler
+    - ``same_tensors``: it makes, frees and resizes no tensor: memory is predicted as without it
+    - ``channels_last``: convolutions run in NHWC order
+    - ``dtype``: the number type of its arithmetic, ``fp32``, ``bf16``, ``fp16``, ``int8``
+    - ``packages``: distributions whose versions belong to the environment's fingerprint
+    """
+
+    engine: EngineName = TORCH
+    opaque: bool = False
+    scenarios: tuple[str, ...] = ()
+    own_process: bool = False
+    environment: Callable[..., Mapping[str, str]] | None = None
+    compiles: bool = False
+    same_tensors: bool = False
+    channels_last: bool = False
+    dtype: str | Callable[..., str] = FP32
+    packages: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ReducerTraits:
+    """What a reducer does to a map. ``position``: whether its vector still tells where something was; None: unknown.
+
+    ``control``: there to be compared with, never the advice where there is another. (That it is affine, its module says
+    with a class attribute ``affine = True``.)
+    """
+
+    position: Literal["kept", "lost"] | None = None
+    control: bool = False
+
+
+def of_variant(name: str) -> VariantTraits:
+    """What a variant declares. Raises ConvbenchError where it cannot be found."""
+    declared = variants.get(name).declared
+    return declared if isinstance(declared, VariantTraits) else VariantTraits()
+
+
+def of_case(case: Case) -> Iterator[tuple[VariantTraits, dict[str, Any]]]:
+    """The traits of each variant of a case with its options, in the order they are applied."""
+    for choice in case.variant:
+        yield of_variant(choice.name), _options(choice)
+
+
+def opaque(case: Case) -> bool:
+    """Whether module hooks would see nothing of the case, or break it."""
+    return any(traits.opaque for traits, _ in of_case(case))
+
+
+def compiles(case: Case) -> bool:
+    """Whether the case's first call runs torch's compiler."""
+    return any(traits.compiles for traits, _ in of_case(case))
+
+
+def engine(case: Case) -> EngineName:
+    """What runs the case: the last engine that one of its variants puts in torch's place."""
+    return next((traits.engine for traits, _ in reversed([*of_case(case)]) if traits.engine != TORCH), TORCH)
+
+
+def own_process(case: Case) -> bool:
+    """Whether the case may share its process with no other."""
+    return any(traits.own_process or traits.environment or traits.compiles for traits, _ in of_case(case))
+
+
+def dtype(case: Case) -> str:
+    """The number type that a case computes in."""
+    declared = ((traits.dtype, options) for traits, options in of_case(case))
+    types = (each if isinstance(each, str) else each(**options) for each, options in declared)
+    return next((each for each in types if each != FP32), FP32)
+
+
+def packages(cases: Iterable[Case]) -> tuple[str, ...]:
+    """The distributions whose versions decide whether numbers of these cases may be compared; sorted, each once."""
+    names = dict.fromkeys(choice.name for case in cases for choice in case.variant)
+    return tuple(sorted({package for name in names for package in of_variant(name).packages}))
+
+
+def noted(case: Case) -> dict[str, Scalar]:
+    """What a record keeps of the traits for whoever reads it: the number type, what the reducer does to position."""
+    notes: dict[str, Scalar] = {}
+    if case.variant and (number := dtype(case)) != FP32:
+        notes["dtype"] = number
+    if isinstance(case.architecture, Parts):
+        with suppress(ConvbenchError):
+            declared = reducers.get(case.architecture.reducer.name).declared
+            if isinstance(declared, ReducerTraits):
+                notes |= {"position": declared.position} if declared.position else {}
+                notes |= {"control": True} if declared.control else {}
+    return notes
+
+
+def _options(choice: Choice) -> dict[str, Any]:
+    """The options of a choice with the defaults of those that are not named in it."""
+    defaults = {
+        name: parameter.default
+        for name, parameter in variants.get(choice.name).options.items()
+        if parameter.default is not parameter.empty
+    }
+    return defaults | dict(choice.options)
