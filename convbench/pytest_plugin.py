@@ -65,13 +65,14 @@ def _cases(
     path = next((folder / suite for folder in folders if (folder / suite).is_file()), Path(suite))
     sys.path[:0] = [str(folder) for folder in (path.parent, *folders) if str(folder) not in sys.path]
     from convbench.core.errors import ConvbenchError
-    from convbench.runs import sweep
-    from convbench.runs.executor import here
+    from convbench.measure.machine import environment
+    from convbench.measure.selection import Selection, plan
     from convbench.suite import load
 
     try:
         loaded = load(str(path))
-        planned = sweep.plan(loaded, [here(device)], sweep.Selection(only, skip))
+        facts = environment.describe(device)
+        planned = plan(loaded, str(facts["device"]), environment.available_bytes(facts), Selection(only, skip))
     except ConvbenchError as error:
         raise pytest.UsageError(str(error)) from error
     return [(case, loaded.protocol) for case in planned.cases]

@@ -26,7 +26,7 @@ class Fake:
             raise RuntimeError(TOLD["broken"])
         if case and TOLD.get("ends", {}).get(case["name"]) == "die at start":
             os.abort()
-        return {}
+        return {"protocol": TOLD.get("protocol", 1), "convbench": "0.0.1"}
 
     def describe(self, device):
         return {"facts": {"torch": TOLD.get("torch", "2.13"), "threads": 1}, "fingerprint": "f"}

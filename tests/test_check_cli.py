@@ -271,13 +271,23 @@ def test_a_check_with_torch_of_a_users_models(here):
     assert found.base.environment["threads"] == 1
 
 
-def test_a_base_whose_convbench_is_too_old_is_exit_5(here):
+def test_a_base_whose_convbench_is_too_old_is_exit_4(here):
     (here.parent / "old" / "convbench").mkdir(parents=True)
     (here.parent / "old" / "convbench" / "__init__.py").write_text("__version__ = '0.0.1'\n")
     done = convbench(here, "check", "smoke", "--base", "../old", fake=False)
-    assert done.returncode == 5
-    assert "base (../old) cannot be imported: " in done.stderr
-    assert "No module named 'convbench.measure'" in done.stderr
+    assert (done.returncode, done.stdout) == (4, "")
+    assert done.stderr.splitlines()[-1] == (
+        "convbench: base's convbench is too old for this head: of the protocol between them ../old (convbench 0.0.1) "
+        "knows none, this head number 1: choose a later --base"
+    )
+
+
+def test_a_base_of_another_protocol_is_exit_4(here):
+    tell(here, SAME | {"protocol": 2})
+    done = convbench(here, "check", "smoke", "--base", "main")
+    assert done.returncode == 4
+    assert "base's convbench is too new for this head: " in done.stderr
+    assert "speaks number 2, this head number 1: choose an earlier --base" in done.stderr
 
 
 def test_the_floor_is_kept_by_machine_setting_and_rule(tmp_path, monkeypatch):

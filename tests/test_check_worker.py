@@ -13,11 +13,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from convbench.check import pairs, sides, worker
+from convbench.check import link, pairs, sides, worker
 from convbench.check.link import Settings, Worker
 from convbench.check.pairs import Arm, Failed, Planned
 from convbench.check.sides import Side
 from convbench.core.errors import CaseFailed
+from convbench.measure import side as side_of_head
 from convbench.measure.machine import malloc
 
 SUITE = """
@@ -81,6 +82,98 @@ def test_modules_say_where_code_lies(real):
     files = real.ask("modules")["files"]
     assert Path(files["convbench.measure.first_call"]).parent == Path(worker.__file__).parents[1] / "measure"
     assert worker.__file__ not in files.values()
+
+
+FLAT = {
+    "__init__": "__version__ = '0.0.9'",
+    "record": """
+from dataclasses import dataclass
+
+@dataclass(frozen=True)
+class Case:
+    name: str
+    variant: tuple = ()
+    id = property(lambda case: f"{case.name}/resolved")
+
+@dataclass(frozen=True)
+class Protocol:
+    seed: int = 0
+    timeout: float = 60.0
+""",
+    "environment": "describe = lambda device: {'device': device}\nfingerprint = lambda facts: 'f'",
+    "harness": """
+from types import SimpleNamespace as Of
+
+def measure(case, protocol, metrics):
+    return Of(readings=[Of(metric=Of(name=name), samples=(7.0,)) for name in metrics])
+
+def explain(error):
+    return Of(kind="error", message=f"flat: {error}")
+""",
+    "subject": """
+from dataclasses import dataclass
+from typing import Any
+import torch
+
+@dataclass(frozen=True)
+class Subject:
+    forward: Any
+    device: str = "cpu"
+    dtype: Any = torch.float32
+
+    def run(self):
+        return self.forward()
+
+def assemble(case, seed, device="cpu"):
+    return Subject(lambda: torch.full((2,), float(seed)))
+
+def transform(subject):
+    return subject
+""",
+    "opening": """
+import torch
+from convbench import subject
+TOLERANCE = {torch.float32: 0.125}
+open_case = lambda case, seed: (subject.assemble(case, seed), [])
+""",
+    "preflight": "resolve = lambda case: case if case.name != 'bad' else 1 / 0",
+    "registry": "probes = {}",
+    "variants": "process_environment = lambda case: {'NEEDS': case.name}",
+    "nvml": "",
+    "suite": "from types import SimpleNamespace as Of\nfrom convbench.record import Protocol\n"
+    "load = lambda suite, overrides: Of(name=suite, protocol=Protocol())",
+    "sweep": "from types import SimpleNamespace as Of\nfrom convbench.record import Case\n"
+    "Selection = lambda only, skip: only\n"
+    "plan = lambda loaded, facts, selection: Of(cases=[Case(name) for name in selection])",
+}
+
+
+def test_a_side_whose_convbench_is_flat_is_asked_all_the_same(tmp_path):
+    """The layout before the rooms, in an invented package: every question of a check is answered from it."""
+    (tmp_path / "convbench").mkdir()
+    for name, text in FLAT.items():
+        (tmp_path / "convbench" / f"{name}.py").write_text(text)
+    flat = sides.Side("flat", tmp_path, tmp_path, (tmp_path,))
+    with Worker(flat, Settings(), tmp_path) as asked:
+        asked.greet()
+        assert asked.greeted()["convbench"] == "0.0.9"
+        assert asked.ask("describe", device="cpu") == {"facts": {"device": "cpu"}, "fingerprint": "f"}
+        plan = asked.ask("plan", suite="mine", overrides=[], device="cpu", only=["gap"], skip=[])
+        ((case,), seed) = plan["cases"], plan["protocol"]["seed"]
+        assert (plan["name"], case["id"], seed) == ("mine", "gap/resolved", 0)
+        assert asked.ask("resolve", case=case["case"], name=case["id"]) == {"variables": {"NEEDS": "gap"}}
+        with pytest.raises(CaseFailed, match="flat: division by zero"):
+            asked.ask("resolve", case={"name": "bad"}, name="bad/resolved")
+        answer = asked.ask("inspect", case=case["case"], name=case["id"], seed=3, outputs=str(tmp_path / "out.npz"))
+        assert answer["facts"] == {"params": 7.0, "macs": 7.0, "dtype": "torch.float32"}
+        assert (answer["tolerance"], np.load(tmp_path / "out.npz")["arr_0"].tolist()) == (0.125, [3.0, 3.0])
+        asked.ask("prepare", case=case["case"], seed=3)
+        assert asked.ask("slice", seconds=0.001, least=2)["best"] > 0
+        assert not [file for file in asked.ask("modules")["files"].values() if file in worker.LENT]
+
+
+def test_the_facade_speaks_the_protocol_that_workers_are_greeted_with():
+    assert side_of_head.PROTOCOL == link.PROTOCOL
 
 
 def test_what_a_model_prints_stays_out_of_the_channel(real, here):

@@ -13,6 +13,7 @@ from convbench.core import store
 from convbench.core.errors import CaseFailed, ConvbenchError, Impossible
 from convbench.core.record import Case, Choice, Clip, Parts, Protocol, Record
 from convbench.core.registry import executors
+from convbench.measure.selection import Selection
 from convbench.runs import sweep
 from convbench.runs.executor import Host, Job, pinned
 from convbench.suite import load
@@ -137,7 +138,7 @@ class Quiet:
 def test_a_sweep_takes_facts_memory_and_records_from_the_executor_alone(tmp_path: Path) -> None:
     suite = load("smoke")
     with executors.get("fake").build("cuda:3", suite.cases, machines=2) as fake:
-        prepared = sweep.prepare(suite, fake, sweep.Selection(), "")
+        prepared = sweep.prepare(suite, fake, Selection(), "")
         records = sweep.measure(prepared, tmp_path, sweep.begin(prepared, tmp_path, resume=False), Quiet())
     assert {record.case.device for record in records} == {"cuda:3"}
     assert {record.environment for record in records} == {fake.hosts[0].fingerprint}
@@ -153,7 +154,7 @@ def test_a_case_must_fit_into_the_memory_of_the_host_that_measures() -> None:
         executors.get("fake").build("cpu", suite.cases, memory_bytes=2**10) as small,
         pytest.raises(Impossible, match="GiB are available"),
     ):
-        sweep.prepare(suite, small, sweep.Selection(), "")
+        sweep.prepare(suite, small, Selection(), "")
 
 
 def test_an_executor_that_nobody_knows_is_one_sentence() -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import records
 
 from convbench.core import store
+from convbench.measure.selection import Selection
 from convbench.report.words.facts import protocol
 from convbench.runs import sweep
 from convbench.suite import load
@@ -32,6 +33,6 @@ def test_training_is_told_where_there_was_any() -> None:
 def test_a_run_remembers_the_floor_of_its_machine(tmp_path: Path) -> None:
     suite = load("smoke", ["metrics=[params]"])
     with sweep.executor_of(suite, "cpu") as executor:
-        prepared = sweep.prepare(suite, executor, sweep.Selection(), "")
+        prepared = sweep.prepare(suite, executor, Selection(), "")
         sweep.begin(prepared, tmp_path, resume=False, visible_slowdown=0.05)
     assert store.read_run(tmp_path).visible_slowdown == 0.05

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from convbench.check import outputs
-from convbench.check.link import START_TIMEOUT, Settings, Worker
+from convbench.check.link import Settings, Worker
 from convbench.check.outcome import Fact
 from convbench.check.pairs import Planned, groups
 from convbench.check.sides import Side
@@ -69,11 +69,14 @@ def _ready(side: Side, name: str, settings: Settings, room: Path) -> Worker:
     """A worker that has imported its side."""
     worker = Worker(side, settings, room)
     try:
-        worker.send("hello", threads=settings.threads)
-        worker.receive(START_TIMEOUT)
+        worker.greet()
+        worker.greeted()
     except CaseFailed as error:
         worker.close()
         raise BuildFailed(f"{name} ({side.label}) cannot be imported: {error}") from error
+    except Refused:
+        worker.close()
+        raise
     return worker
 
 
@@ -153,8 +156,8 @@ def _said(
 
 def _ready_for(side: Side, settings: Settings, room: Path, case: Planned) -> Worker:
     worker = Worker(side, settings, room, dict(case.variables))
-    worker.send("hello", threads=settings.threads)
-    worker.receive(START_TIMEOUT)
+    worker.greet()
+    worker.greeted()
     return worker
 
 

@@ -16,12 +16,14 @@ from typing import Any, Self
 
 from convbench.check.sides import Side
 from convbench.core import rooms
-from convbench.core.errors import CaseFailed, FailureKind
+from convbench.core.errors import CaseFailed, FailureKind, Refused
 from convbench.measure.machine import malloc
 from convbench.measure.machine.process_end import death
 
 PROGRAM = Path(__file__).with_name("worker.py")
 START_TIMEOUT = 120.0
+PROTOCOL = 1
+"""The ``convbench.measure.side.PROTOCOL`` that a side has to speak."""
 ALLOCATORS = {"glibc": malloc.variables(malloc.HELD), "glibc-arena": malloc.variables(malloc.KEPT)}
 """The variables that fix the C allocator of every worker, whatever this process was started with."""
 FREED = ("LD_PRELOAD", "MALLOC_ARENA_MAX", *malloc.NUMBERS)
@@ -92,6 +94,17 @@ class Worker:
             raise CaseFailed(kind, answer["error"]["message"])
         return answer
 
+    def greet(self, case: dict[str, Any] | None = None) -> None:
+        """Let the process import its side, and what building a case needs besides; ``greeted`` waits."""
+        self.send("hello", threads=self.settings.threads, case=case)
+
+    def greeted(self) -> dict[str, Any]:
+        """The versions of the side. Raises Refused where its convbench speaks another protocol."""
+        answer = self.receive(START_TIMEOUT)
+        if answer["protocol"] != PROTOCOL:
+            raise Refused(_other_protocol(answer["protocol"], answer["convbench"], self.side.label))
+        return answer
+
     def ask(self, do: str, **words: Any) -> dict[str, Any]:
         self.send(do, **words)
         return self.receive()
@@ -113,6 +126,15 @@ class Worker:
         except subprocess.TimeoutExpired:
             return CaseFailed("crash", "the process closed its channel and went on")
         return death(self.process.returncode, self.output)
+
+
+def _other_protocol(protocol: int, version: str, label: str) -> str:
+    age, choice = ("new", "an earlier") if protocol > PROTOCOL else ("old", "a later")
+    speaks = f"speaks number {protocol}" if protocol else "knows none"
+    return (
+        f"base's convbench is too {age} for this head: of the protocol between them {label} (convbench {version}) "
+        f"{speaks}, this head number {PROTOCOL}: choose {choice} --base"
+    )
 
 
 def _environment(side: Side, settings: Settings, room: Path) -> dict[str, str]:

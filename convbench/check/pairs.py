@@ -16,7 +16,7 @@ import numpy as np
 import psutil
 from scipy.stats import median_abs_deviation
 
-from convbench.check.link import START_TIMEOUT, Settings, Worker
+from convbench.check.link import Settings, Worker
 from convbench.check.outcome import Timing
 from convbench.check.sides import Side
 from convbench.core.errors import CaseFailed
@@ -118,10 +118,10 @@ def started(arms: Sequence[Arm], settings: Settings, room: Path, first: Planned)
         order, variables = _shuffled(arms), dict(first.variables)
         workers = {arm.name: stack.enter_context(Worker(arm.side, settings, room, variables)) for arm in order}
         for worker in workers.values():
-            worker.send("hello", threads=settings.threads, case=first.case)
+            worker.greet(first.case)
         for name, worker in workers.items():
             with _naming(name):
-                worker.receive(START_TIMEOUT)
+                worker.greeted()
         if cores := quietest(settings.threads):
             for worker in workers.values():
                 worker.ask("pin", cores=cores)

@@ -1,8 +1,9 @@
 """The measuring end of a check: a program that runs in one side's tree and answers commands, a JSON object a line.
 
 It is started by path, never imported: ``convbench`` and the user's modules are those of its side, found on the
-PYTHONPATH it was given, and nothing else of ``convbench.check`` is used here. An answer is an object; ``error`` in it
-says what went wrong. What the models print goes to a log, not into the channel.
+PYTHONPATH it was given. Of that convbench it knows ``convbench.measure.side`` alone, and nothing else of
+``convbench.check`` is used here. An answer is an object; ``error`` in it says what went wrong. What the models print
+goes to a log, not into the channel.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ import contextlib
 import ctypes
 import functools
 import gc
+import importlib
+import importlib.util
 import json
 import math
 import os
@@ -20,19 +23,23 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any
 
 Answer = dict[str, Any]
 PR_SET_PDEATHSIG = 1
 MATMUL_SIZES = (128, 96, 64, 48, 32, 16)
 LARGE, MOST_MATMULS = 0.4, 100_000
+FLAT_SIDE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "flat_side.py")  # noqa: PTH100, PTH118, PTH120
+LENT = (__file__, FLAT_SIDE)
+"""Programs of the head that every side runs."""
 
 
 class Worker:
     """What a side can be asked to do; one case is prepared at a time."""
 
     def __init__(self) -> None:
+        self.side: Any = None
         self.run: Callable[[], Any] = lambda: None
         self.device = "cpu"
         self.ready = Ready()
@@ -40,61 +47,49 @@ class Worker:
     def hello(self, threads: int, case: Any = None) -> Answer:
         """Import what measuring needs, and what building the case imports besides; says which versions.
 
-        What is alive then stays, so that the garbage collections around each case need not walk it.
+        The ``protocol`` is 0 where this side's convbench has none. What is alive then stays, so that the garbage
+        collections around each case need not walk it.
         """
         import torch
 
-        import convbench
-        import convbench.measure.first_call
-
+        self.side = _side()
+        if self.side is None:
+            return {"protocol": 0, "convbench": _version()}
         torch.set_num_threads(threads)
         if case is not None:
             with contextlib.suppress(Exception):
-                _subject(_read(case), 0, None)
+                self._subject(case, 0, None)
         gc.collect()
         gc.freeze()
-        return {"python": sys.version.split()[0], "torch": torch.__version__, "convbench": convbench.__version__}
+        versions = {"python": sys.version.split()[0], "torch": torch.__version__, "convbench": self.side.VERSION}
+        return {"protocol": self.side.PROTOCOL, **versions}
 
     def describe(self, device: str) -> Answer:
-        from convbench.measure.machine import environment
+        return dict(self.side.describe(device))
 
-        facts = environment.describe(device)
-        return {"facts": facts, "fingerprint": environment.fingerprint(facts)}
-
-    def plan(self, suite: str, overrides: list[str], device: str, only: list[str], skip: list[str]) -> Answer:
+    def plan(self, **words: Any) -> Answer:
         """The suite's cases on a device, resolved, each once, and the protocol."""
-        from convbench.runs import sweep
-        from convbench.runs.executor import here
-        from convbench.suite import load
-
-        loaded = load(suite, overrides)
-        planned = sweep.plan(loaded, [here(device)], sweep.Selection(only, skip))
-        cases = [{"id": case.id, "case": asdict(case), "alone": _alone(case)} for case in planned.cases]
-        return {"name": loaded.name, "cases": cases, "protocol": asdict(loaded.protocol)}
+        return dict(self.side.plan(**words))
 
     def resolve(self, case: Any, name: str) -> Answer:
         """Whether this side can build the case, and with which variables its process must be started."""
-        from convbench.models.variants import process_environment
-
-        return {"variables": process_environment(_case(case, name))}
+        return {"variables": self.side.variables(self._case(case, name))}
 
     def inspect(self, case: Any, name: str, seed: int, outputs: str) -> Answer:
         """Everything exact of a case: counts, predicted memory, and what a call returns, written to a file.
 
         Raises CaseFailed where a variant's output is not eager's.
         """
-        from convbench.measure.first_call import TOLERANCE, open_case
-
-        read = _case(case, name)
-        facts = _facts(read, seed)
-        held, _ = open_case(read, seed)
-        by_norm = _write_outputs(held.run(), outputs)
-        return {"facts": facts | {"dtype": str(held.dtype)}, "tolerance": TOLERANCE[held.dtype], "by_norm": by_norm}
+        read = self._case(case, name)
+        counts = self.side.counts(read, seed)
+        subject, tolerance = self.side.compared(read, seed)
+        by_norm = _write_outputs(subject.run(), outputs)
+        return {"facts": counts | {"dtype": str(subject.dtype)}, "tolerance": tolerance, "by_norm": by_norm}
 
     def modules(self) -> Answer:
         """Where the code of each imported module lies; this program, which is lent to the side, is none of its own."""
         files = {name: getattr(module, "__file__", None) for name, module in list(sys.modules.items())}
-        return {"files": {name: file for name, file in files.items() if file and file != __file__}}
+        return {"files": {name: file for name, file in files.items() if file and file not in LENT}}
 
     def pin(self, cores: list[int]) -> Answer:
         os.sched_setaffinity(0, cores)
@@ -102,8 +97,8 @@ class Worker:
 
     def prepare(self, case: Any, seed: int, injected: tuple[int, int] | None = None) -> Answer:
         """Build the case, with a number of matmuls of a size put into its forward pass if asked; seconds of a call."""
-        held = _subject(_read(case), seed, injected)
-        self.device, self.run = held.device, held.run
+        subject = self._subject(case, seed, injected)
+        self.device, self.run = subject.device, subject.run
         gc.collect()
         gc.disable()
         _trim_heap()
@@ -114,7 +109,7 @@ class Worker:
 
         The count comes from a slowdown so large that the alternation's noise is small beside it.
         """
-        plain = _subject(_read(case), seed, None)
+        plain = self._subject(case, seed, None)
         self.device, self.run = plain.device, plain.run
         _trim_heap()
         size, count, achieved = _matmul_size(self, plain, slowdown), 1, 0.0
@@ -138,13 +133,37 @@ class Worker:
         while calls < least or spent < seconds:
             host, on_device = self._timed_both()
             best, device, calls, spent = min(best, host), min(device, on_device), calls + 1, spent + host
-        return {"best": best, "device": device if device < best * 1e6 else None, "state": _throttling(self.device)}
+        return {"best": best, "device": device if device < best * 1e6 else None, "state": self._throttling()}
 
     def release(self) -> Answer:
         self.run = lambda: None
         gc.enable()
         gc.collect()
         return {}
+
+    def _case(self, described: Any, name: str) -> Any:
+        """The case as this side's convbench reads it, which must be the one that was meant."""
+        case = self.side.resolved(described)
+        if case.id != name:
+            message = f"this side's convbench reads the case as {case.id}: it is older than the suite's format"
+            raise RuntimeError(message)
+        return case
+
+    def _subject(self, described: Any, seed: int, injected: tuple[int, int] | None) -> Any:
+        subject = self.side.subject(self.side.read(described), seed)
+        return _inject(subject, injected) if injected else subject
+
+    def _throttling(self) -> str | None:
+        """Why the GPU's clocks are held back at this moment; None on a CPU."""
+        return None if self.device == "cpu" else str(self.side.throttling(self.device))
+
+    def explain(self, error: BaseException) -> Answer:
+        """What went wrong, as data; by the side's own words where it has been imported."""
+        try:
+            kind, message = self.side.explain(error)
+        except Exception:
+            kind, message = "error", f"{type(error).__name__}: {error}"
+        return {"kind": kind, "message": message}
 
     def _timed(self) -> float:
         return self._timed_both()[0]
@@ -211,38 +230,29 @@ def _trim_heap() -> None:
         ctypes.CDLL(None).malloc_trim(0)
 
 
-def _case(described: Any, name: str) -> Any:
-    """The case as this side's convbench reads it, which must be the one that was meant."""
-    from convbench.measure.preflight import resolve
-
-    case = resolve(_read(described))
-    if case.id != name:
-        raise RuntimeError(f"this side's convbench reads the case as {case.id}: it is older than the suite's format")
-    return case
-
-
-def _read(described: Any) -> Any:
-    from pydantic import TypeAdapter
-
-    from convbench.core.record import Case
-
-    return TypeAdapter(Case).validate_python(described)
+def _side() -> Any:
+    """How this side's convbench is asked: by its facade, or by that of the flat layout; None where it is neither."""
+    if _has("convbench.measure.side"):
+        return importlib.import_module("convbench.measure.side")
+    if not (_has("convbench.opening") and _has("convbench.preflight")):
+        return None
+    spec = importlib.util.spec_from_file_location("convbench_flat_side", FLAT_SIDE)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
-def _alone(case: Any) -> bool:
-    """Whether a case may share its process with none; where this side's convbench cannot tell, one with a variant."""
+def _has(module: str) -> bool:
     try:
-        from convbench.core.traits import own_process
-    except ImportError:
-        return bool(case.variant)
-    return bool(own_process(case))
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:
+        return False
 
 
-def _subject(case: Any, seed: int, injected: tuple[int, int] | None) -> Any:
-    from convbench.models import subject
-
-    held = subject.transform(subject.assemble(case, seed))
-    return _inject(held, injected) if injected else held
+def _version() -> str:
+    return str(getattr(importlib.import_module("convbench"), "__version__", "unknown"))
 
 
 def _inject(held: Any, injected: tuple[int, int]) -> Any:
@@ -275,25 +285,6 @@ def _matmul_size(worker: Worker, plain: Any, slowdown: float) -> int:
     return MATMUL_SIZES[-1]
 
 
-def _facts(case: Any, seed: int) -> Answer:
-    """Parameters, MACs, FLOPs, graph breaks and predicted peak memory, as far as this side's convbench tells them."""
-    from convbench.core.record import Protocol
-    from convbench.core.registry import probes
-    from convbench.measure import harness
-    from convbench.models import subject
-
-    protocol = Protocol(seed=seed)
-    readings: list[Any] = list(harness.measure(case, protocol, ("params", "macs")).readings)
-    captured = probes.get("compile").build(subject.assemble(case, seed, device="meta"), protocol)
-    readings += [each for each in captured if hasattr(each, "samples")]
-    facts = {one.metric.name: one.samples[0] for one in readings}
-    with contextlib.suppress(Exception):
-        from convbench.measure.memory.prediction import predict
-
-        facts["predicted_peak_bytes"] = predict(case).peak
-    return facts
-
-
 def _write_outputs(output: Any, path: str) -> bool:
     """Write every tensor of an output; says whether they are gradients, which are to be compared by norm."""
     import numpy as np
@@ -319,27 +310,6 @@ def _timed_on_gpu(run: Callable[[], Any], device: str) -> tuple[float, float]:
     return (time.perf_counter_ns() - start) * 1e-9, begin.elapsed_time(end) * 1e-3
 
 
-def _throttling(device: str) -> str | None:
-    """Why the GPU's clocks are held back at this moment; None on a CPU."""
-    if device == "cpu":
-        return None
-    import torch
-
-    from convbench.measure.machine import nvml
-
-    return str(nvml.state(torch.device(device)).get("throttle_reasons"))
-
-
-def _explained(error: BaseException) -> Answer:
-    try:
-        from convbench.measure.harness import explain
-
-        failure = explain(error)
-        return {"kind": failure.kind, "message": failure.message}
-    except Exception:
-        return {"kind": "error", "message": f"{type(error).__name__}: {error}"}
-
-
 def main(descriptor: int) -> None:
     """Serve until the channel closes; dies with the process that started it."""
     if sys.platform == "linux":
@@ -352,7 +322,7 @@ def main(descriptor: int) -> None:
                 answer = getattr(worker, asked.pop("do"))(**asked)
             except BaseException as error:
                 traceback.print_exc()
-                answer = {"error": _explained(error)}
+                answer = {"error": worker.explain(error)}
             channel.write(json.dumps(answer).encode() + b"\n")
             channel.flush()
 

@@ -64,6 +64,7 @@ def advise(baseline: Path, suite: str, overrides: Sequence[str], device: str) ->
     from convbench.analysis import stored_runs
     from convbench.cli.app import import_from_here
     from convbench.core import store
+    from convbench.measure.selection import Selection
     from convbench.runs import sweep
     from convbench.suite import load
 
@@ -71,7 +72,7 @@ def advise(baseline: Path, suite: str, overrides: Sequence[str], device: str) ->
     before = store.load(baseline)
     loaded = load(suite, overrides)
     with sweep.executor_of(loaded, device) as executor:
-        prepared = sweep.prepare(loaded, executor, sweep.Selection(), "convbench check")
+        prepared = sweep.prepare(loaded, executor, Selection(), "convbench check")
         now = prepared.run()
         if differing := stored_runs.grave((before[0], now)):
             raise Refused(f"{baseline} cannot be compared with what is measured here: {'; '.join(differing)}")

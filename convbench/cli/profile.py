@@ -86,11 +86,11 @@ def fits(
     from convbench.core.quantities import amount
     from convbench.measure.memory import largest
     from convbench.measure.preflight import resolve
+    from convbench.measure.selection import Selection
     from convbench.report.words import units
-    from convbench.runs import sweep
     from convbench.suite import load
 
-    limit, selection = int(amount("--memory", memory, "B")), sweep.Selection(only or (), skip or ())
+    limit, selection = int(amount("--memory", memory, "B")), Selection(only or (), skip or ())
     cases = dict.fromkeys(resolve(case) for case in load(suite, overrides or []).cases if selection.keeps(case))
     if not cases:
         raise ConvbenchError(f"{suite}: no case is selected: `convbench run {suite} --dry-run` shows their names")

@@ -57,13 +57,14 @@ def run(
 ) -> None:
     """Measure a suite and write its report."""
     import_from_here(suite)
+    from convbench.measure.selection import Selection
     from convbench.runs import sweep
     from convbench.suite import load
 
     chosen = [*(overrides or []), *([f"metrics=[{metrics}]"] if metrics else [])]
     loaded = load(suite, chosen)
     directory = out or Path("reports") / loaded.name
-    selection = sweep.Selection(only or (), skip or (), _shard(shard))
+    selection = Selection(only or (), skip or (), _shard(shard))
     command = shlex.join(["convbench", "run", suite, *chosen])
     probes = _profiler(loaded, directory)
     with sweep.executor_of(loaded, device, executor, probes) as measuring:

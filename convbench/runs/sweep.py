@@ -5,12 +5,9 @@ Prints nothing: the command line shows what happens through the ``Watcher`` it h
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Protocol as Interface
 
@@ -18,13 +15,14 @@ from convbench import __version__
 from convbench.analysis.table import write_csv
 from convbench.core import store
 from convbench.core.comparability import differing
-from convbench.core.errors import ConvbenchError, StoreError, SuiteError
+from convbench.core.errors import StoreError
 from convbench.core.record import Case, Record, Run, Scalar
 from convbench.core.registry import executors
 from convbench.measure import harness
-from convbench.measure.preflight import Plan, preflight, resolve
+from convbench.measure.preflight import Plan
 from convbench.measure.probes import Probe
-from convbench.runs.executor import Executor, Host, Job
+from convbench.measure.selection import Selection, plan
+from convbench.runs.executor import Executor, Job
 from convbench.suite import Suite
 
 
@@ -34,23 +32,6 @@ class Watcher(Interface):
     def begins(self, case: Case) -> None: ...
 
     def ended(self, record: Record) -> None: ...
-
-
-@dataclass(frozen=True)
-class Selection:
-    """Which of a suite's cases: by glob over the id or one of its parts, and by shard (i of n)."""
-
-    only: Sequence[str] = ()
-    skip: Sequence[str] = ()
-    shard: tuple[int, int] = (1, 1)
-
-    def keeps(self, case: Case) -> bool:
-        """Variants of one model share a shard, so that they are measured on the same machine."""
-        names = _names(case)
-        wanted = not self.only or any(fnmatchcase(name, pattern) for pattern in self.only for name in names)
-        unwanted = any(fnmatchcase(name, pattern) for pattern in self.skip for name in names)
-        index, shards = self.shard
-        return wanted and not unwanted and zlib.crc32(case.eager.id.encode()) % shards == index - 1
 
 
 @dataclass(frozen=True)
@@ -102,9 +83,12 @@ def prepare(
 ) -> Prepared:
     """Learn what the hosts are and check every case on ``meta``; nothing is measured yet.
 
+    A case has to fit into the memory of one of the hosts.
+
     Raises ConvbenchError for all that is wrong with the call, the suite or the hosts.
     """
-    planned = plan(suite, executor.hosts, selection)
+    hosts = executor.hosts
+    planned = plan(suite, hosts[0].device, max(host.available_bytes for host in hosts), selection)
     return Prepared(suite, planned, command, executor, tuple(probes))
 
 
@@ -118,15 +102,6 @@ def executor_of(suite: Suite, device: str, name: str | None = None, probes: Sequ
     factory = executors.get(name or ("isolated" if dynamic else "in-process"))
     executor: Executor = factory.build(device, suite.cases)
     return executor
-
-
-def plan(suite: Suite, hosts: Sequence[Host], selection: Selection) -> Plan:
-    """The selected cases on the hosts' device, resolved, each once; a case has to fit into one of the hosts."""
-    cases = [replace(case, device=hosts[0].device) for case in suite.cases]
-    selected = [case for case in cases if selection.keeps(case)]
-    if not selected:
-        raise SuiteError(f"{suite.path}: none of its {len(cases)} cases is selected: --dry-run shows their names")
-    return preflight(selected, max(host.available_bytes for host in hosts))
 
 
 def begin(prepared: Prepared, directory: Path, resume: bool, visible_slowdown: float | None = None) -> list[Record]:
@@ -173,11 +148,3 @@ def _differences(before: Run, now: Run) -> Iterator[str]:
         yield "protocol"
     if before.fingerprint != now.fingerprint:
         yield f"environment ({', '.join(differing(before.environment, now.environment))})"
-
-
-def _names(case: Case) -> set[str]:
-    """The names a case can be selected by: its id as written and as resolved, and the parts of both."""
-    ids = {case.id}
-    with suppress(ConvbenchError):
-        ids.add(resolve(case).id)
-    return ids | {part for name in ids for part in name.split("/")}

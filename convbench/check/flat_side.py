@@ -1,0 +1,77 @@
+"""``convbench.measure.side`` for a side whose convbench is older than it: all modules flat in the package.
+
+It maps the names of that layout, as released before the rooms, and is never changed again. Like the worker, which loads
+it by its path, it runs in the side's tree and imports that side's convbench.
+"""
+
+# mypy: ignore-errors
+from __future__ import annotations
+
+import contextlib
+from dataclasses import asdict
+
+import torch
+from pydantic import TypeAdapter
+
+from convbench import __version__, environment, harness, nvml, opening, preflight, record, registry, sweep, variants
+from convbench import subject as subjects
+from convbench.suite import load
+
+PROTOCOL = 1
+VERSION = __version__
+
+
+def describe(device):
+    facts = environment.describe(device)
+    return {"facts": facts, "fingerprint": environment.fingerprint(facts)}
+
+
+def plan(suite, overrides, device, only, skip):
+    loaded = load(suite, overrides)
+    planned = sweep.plan(loaded, environment.describe(device), sweep.Selection(only, skip))
+    cases = [{"id": case.id, "case": asdict(case), "alone": bool(case.variant)} for case in planned.cases]
+    return {"name": loaded.name, "cases": cases, "protocol": asdict(loaded.protocol)}
+
+
+def read(described):
+    return TypeAdapter(record.Case).validate_python(described)
+
+
+def resolved(described):
+    return preflight.resolve(read(described))
+
+
+def variables(case):
+    return variants.process_environment(case)
+
+
+def subject(case, seed):
+    return subjects.transform(subjects.assemble(case, seed))
+
+
+def compared(case, seed):
+    opened, _ = opening.open_case(case, seed)
+    return opened, opening.TOLERANCE[opened.dtype]
+
+
+def counts(case, seed):
+    protocol = record.Protocol(seed=seed)
+    readings = list(harness.measure(case, protocol, ("params", "macs")).readings)
+    if any(choice.name == "compile" for choice in case.variant):
+        results = registry.probes.get("compile").build(subjects.assemble(case, seed, device="meta"), protocol)
+        readings += [result for result in results if hasattr(result, "samples")]
+    exact = {reading.metric.name: reading.samples[0] for reading in readings}
+    with contextlib.suppress(Exception):
+        from convbench.prediction import predict
+
+        exact["predicted_peak_bytes"] = predict(case).peak
+    return exact
+
+
+def throttling(device):
+    return str(nvml.state(torch.device(device)).get("throttle_reasons"))
+
+
+def explain(error):
+    failure = harness.explain(error)
+    return failure.kind, failure.message

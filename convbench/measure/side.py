@@ -1,0 +1,108 @@
+"""All that ``convbench check`` asks of the convbench of a side, behind one number.
+
+A worker runs in the tree of base or head and imports this module of that side's convbench and nothing else, so that
+whatever else is renamed, two versions can be compared as long as their ``PROTOCOL`` is the same. Raise it with every
+change of a function's arguments, results or meaning. What goes over the channel is plain data that JSON can hold.
+
+A ``Subject`` is used by its ``device``, ``dtype``, ``forward`` and ``run()``, and as a dataclass with another
+``forward``; what ``run`` of a training step returns has ``gradients``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import asdict
+from typing import Any
+
+import torch
+from pydantic import TypeAdapter
+
+from convbench import __version__
+from convbench.core.record import Case, Protocol, Reading
+from convbench.core.registry import probes
+from convbench.core.traits import own_process
+from convbench.measure import harness
+from convbench.measure.first_call import TOLERANCE, open_case
+from convbench.measure.machine import environment, nvml
+from convbench.measure.preflight import resolve
+from convbench.measure.selection import Selection
+from convbench.measure.selection import plan as plan_of
+from convbench.models import variants
+from convbench.models.subject import Subject, assemble, transform
+from convbench.suite import load
+
+PROTOCOL = 1
+VERSION = __version__
+
+
+def describe(device: str) -> dict[str, Any]:
+    """``facts`` of the machine and software that a device is measured on, and their ``fingerprint``."""
+    facts = environment.describe(device)
+    return {"facts": facts, "fingerprint": environment.fingerprint(facts)}
+
+
+def plan(suite: str, overrides: Sequence[str], device: str, only: Sequence[str], skip: Sequence[str]) -> dict[str, Any]:
+    """The suite's ``name``, its ``cases`` on a device, each once, and the ``protocol``.
+
+    Of a case its ``id``, the ``case`` and whether it shares its process with none (``alone``).
+    """
+    loaded, facts = load(suite, overrides), environment.describe(device)
+    selection = Selection(only, skip)
+    planned = plan_of(loaded, str(facts["device"]), environment.available_bytes(facts), selection)
+    cases = [{"id": case.id, "case": asdict(case), "alone": own_process(case)} for case in planned.cases]
+    return {"name": loaded.name, "cases": cases, "protocol": asdict(loaded.protocol)}
+
+
+def read(described: Any) -> Case:
+    """The case that a plan describes, as this convbench reads it."""
+    return TypeAdapter(Case).validate_python(described)
+
+
+def resolved(described: Any) -> Case:
+    """The case, which this convbench can build. Raises ConvbenchError where it cannot."""
+    return resolve(read(described))
+
+
+def variables(case: Case) -> dict[str, str]:
+    """What of the environment the case's process must be started with."""
+    return variants.process_environment(case)
+
+
+def subject(case: Case, seed: int) -> Subject:
+    """The case ready to be called on its device, its variants applied."""
+    return transform(assemble(case, seed))
+
+
+def compared(case: Case, seed: int) -> tuple[Subject, float]:
+    """The same after a first call that gave eager's output, and how far two sides' outputs may differ, relative.
+
+    Raises CaseFailed where a variant's output is not eager's.
+    """
+    opened, _ = open_case(case, seed)
+    return opened, TOLERANCE[opened.dtype]
+
+
+def counts(case: Case, seed: int) -> dict[str, float]:
+    """Parameters, MACs, FLOPs, graph breaks and predicted peak memory in bytes, as far as they can be told."""
+    protocol = Protocol(seed=seed)
+    readings = list(harness.measure(case, protocol, ("params", "macs")).readings)
+    captured = probes.get("compile").build(assemble(case, seed, device="meta"), protocol)
+    readings += [result for result in captured if isinstance(result, Reading)]
+    exact = {reading.metric.name: reading.samples[0] for reading in readings}
+    with suppress(Exception):
+        from convbench.measure.memory.prediction import predict
+
+        exact["predicted_peak_bytes"] = predict(case).peak
+    return exact
+
+
+def throttling(device: str) -> str:
+    """Why a GPU's clocks are held back at this moment."""
+    return str(nvml.state(torch.device(device)).get("throttle_reasons"))
+
+
+def explain(error: BaseException) -> tuple[str, str]:
+    """What went wrong, in a word and a sentence."""
+    failure = harness.explain(error)
+    return failure.kind, failure.message
