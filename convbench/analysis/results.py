@@ -10,7 +10,7 @@ from typing import NamedTuple
 from convbench.core import metrics, traits
 from convbench.core.errors import ConvbenchError
 from convbench.core.metric import Metric, Place
-from convbench.core.record import Case, Parts, Record
+from convbench.core.record import Case, Parts, Reading, Record
 from convbench.core.statistics import Interval, median_interval, percentile
 
 
@@ -94,11 +94,16 @@ def dtype(record: Record) -> str:
 
 
 def typical(record: Record, metric: Metric | str) -> float | None:
-    """A metric's samples as one number, as the metric says: their median or the last of a curve; None without any."""
+    """A record's one number of a metric: the median of its samples or the last of a curve; None without any."""
     name = metric if isinstance(metric, str) else metric.name
     reading = next((reading for reading in record.readings if reading.metric.name == name), None)
-    if reading is None or not reading.samples:
-        return None
+    return number(reading) if reading else None
+
+
+def number(reading: Reading) -> float | None:
+    """A reading as one number, as its metric says; None without samples."""
+    if len(reading.samples) < 2:
+        return next(iter(reading.samples), None)
     samples = sorted(reading.samples[-1:] if metrics.known(reading.metric).number == "last" else reading.samples)
     middle = len(samples) // 2
     return samples[middle] if len(samples) % 2 else (samples[middle - 1] + samples[middle]) / 2

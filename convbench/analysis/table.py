@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from convbench.analysis.results import Result, result, sustained, typical
+from convbench.analysis.results import Result, number, result, sustained
 from convbench.core import files, metrics
 from convbench.core.metric import Metric
 from convbench.core.record import STAGES, Record, Scalar
@@ -106,8 +106,11 @@ def write_csv(directory: Path, records: Iterable[Record]) -> Path:
 
 
 def _exact(record: Record) -> dict[str, Scalar]:
-    names = (reading.metric.name for reading in record.readings if reading.metric.name != metrics.LATENCY.name)
-    return {name: _number(typical(record, name)) for name in names}
+    numbers: dict[str, Scalar] = {}
+    for reading in record.readings:
+        numbers.setdefault(reading.metric.name, _number(number(reading)))
+    numbers.pop(metrics.LATENCY.name, None)
+    return numbers
 
 
 def _latency(found: Result) -> dict[str, Scalar]:

@@ -196,8 +196,8 @@ def is_ours(metric: Metric) -> bool:
 
 def own(readings: Iterable[Reading]) -> list[Metric]:
     """The metrics among these readings that are not ours, each once, in order."""
-    metrics = dict.fromkeys(reading.metric for reading in readings if not is_ours(reading.metric))
-    return list({metric.name: worded(metric) for metric in metrics}.values())
+    others = [reading.metric for reading in readings if reading.metric.name not in CATALOGUE]
+    return list({metric.name: worded(metric) for metric in others}.values())
 
 
 def refuse_clash(metric: Metric) -> None:
