@@ -1,5 +1,6 @@
 """The documentation: every page says what works, the site builds without a broken link and reads without a network."""
 
+import dataclasses
 import re
 import shutil
 import subprocess
@@ -59,6 +60,13 @@ def test_a_page_that_says_what_is_not_so_is_found(text, fault, tmp_path):
     page.write_text(text)
     with pytest.raises(Exception, match=re.escape(fault)):
         follow(page)
+
+
+def test_the_recipe_of_a_variant_names_all_it_can_declare():
+    from convbench.core.traits import VariantTraits
+
+    text = (DOCS / "recipes" / "variant.md").read_text()
+    assert all(f"| `{field.name}` |" in text for field in dataclasses.fields(VariantTraits))
 
 
 # --- The site ---------------------------------------------------------------------------------------------------------
