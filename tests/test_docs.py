@@ -62,6 +62,16 @@ def test_a_page_that_says_what_is_not_so_is_found(text, fault, tmp_path):
         follow(page)
 
 
+def test_the_architecture_draws_the_rule_that_is_held():
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    layers = next(contract["layers"] for contract in contracts if contract["type"] == "layers")
+    drawn = next(block.text for block in blocks(DOCS / "architecture.md") if "models, suite" in block.text)
+    assert [line.strip() for line in drawn.splitlines()] == [layer.replace(" |", ",") for layer in layers]
+    for page in (DOCS / "architecture.md", ROOT / "CONTRIBUTING.md"):
+        rooms = set(re.findall(r"^\| `(\w+)` \|", page.read_text(), re.MULTILINE))
+        assert rooms == {path.parent.name for path in (ROOT / "convbench").glob("*/__init__.py")}
+
+
 def test_the_recipe_of_a_variant_names_all_it_can_declare():
     from convbench.core.traits import VariantTraits
 
