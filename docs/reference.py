@@ -201,7 +201,7 @@ def exit_codes() -> Iterator[str]:
         (verdict.REGRESSION, "`check`, `replay`", "a confirmed regression, and nothing else ends so"),
         (errors.ConvbenchError.exit_code, "all", "a mistake in the call, the suite or a file: the message says which"),
         (verdict.INCONCLUSIVE, "`check`, `replay`", "too noisy to tell; it says what it could have seen"),
-        (ABSTAINED, "`advise`", "no configuration can be named; it says why"),
+        (ABSTAINED, "`advise`", "an answer below the grade that was required, or none; it says why"),
         (errors.Refused.exit_code, "`check`, `compare`", "refused: a comparison that would mean nothing"),
         (INCOMPLETE, "`run`, `profile`", "some case failed; the others are measured"),
         (

@@ -1,6 +1,7 @@
 """Do what a page of the documentation says: ``python tests/docs_page.py PAGE.md`` in an empty directory.
 
-1. A block with ``title="name"`` becomes the file of that name; a suite among them has to load.
+1. A block with ``title="name"`` becomes the file of that name; a ``pyproject.toml`` among them is installed, as far as
+   its entry points go.
 2. ```` ```bash ```` blocks are run, ```` ```python ```` blocks without a title too, in order.
 3. ```` ```sh ```` blocks (what takes minutes, or other machines) are only read: each verb and option has to exist.
 4. ```` ```yaml ```` blocks without a title are pieces of a suite: the schema has to know them.
@@ -12,17 +13,13 @@ import os
 import re
 import shlex
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jsonschema
-import typer
 from ruamel.yaml import YAML
-
-import convbench.cli  # noqa: F401  (registers the verbs)
-from convbench import suite
-from convbench.cli.app import app, main
 
 FENCE = re.compile(r'^```(\w+)(?: title="([^"]+)")?\n(.*?)^```$', re.MULTILINE | re.DOTALL)
 BREAKS = set(";|&()<>")
@@ -55,6 +52,11 @@ def commands(text: str) -> Iterator[list[str]]:
 
 def read(words: list[str]) -> None:
     """Raises for a verb or an option that does not exist."""
+    import typer
+
+    import convbench.cli  # noqa: F401  (registers the verbs)
+    from convbench.cli.app import app
+
     group = typer.main.get_command(app)
     context = group.make_context("convbench", list(words))
     name, verb, rest = group.resolve_command(context, [*context._protected_args, *context.args])
@@ -63,6 +65,8 @@ def read(words: list[str]) -> None:
 
 def run(words: list[str]) -> None:
     """Run the command as a user does. Raises where it does not end well."""
+    from convbench.cli import main
+
     sys.argv = ["convbench", *words]
     try:
         main()
@@ -77,9 +81,21 @@ def follow(page: Path) -> None:
     for block in (block for block in listed if block.title):
         Path(block.title).parent.mkdir(parents=True, exist_ok=True)
         Path(block.title).write_text(block.text, encoding="utf-8")
+        if block.title == "pyproject.toml":
+            _install(tomllib.loads(block.text)["project"])
     sys.path.insert(0, str(Path.cwd()))
     for block in listed:
         _do(block)
+
+
+def _install(project: dict[str, Any]) -> None:
+    """What pip would leave of the project beside its modules: its name, its version and its entry points."""
+    folder = Path(f"{project['name']}-{project['version']}.dist-info")
+    folder.mkdir()
+    (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n")
+    groups = project["entry-points"].items()
+    lines = (line for group, entries in groups for line in (f"[{group}]", *(f"{k} = {v}" for k, v in entries.items())))
+    (folder / "entry_points.txt").write_text("\n".join(lines) + "\n")
 
 
 def _do(block: Block) -> None:
@@ -95,6 +111,8 @@ def _do(block: Block) -> None:
         case "python", title:
             compile(block.text, title, "exec")
         case "yaml", "":
+            from convbench import suite
+
             jsonschema.validate(YAML(typ="safe").load(block.text), suite.schema())
 
 

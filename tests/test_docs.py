@@ -1,5 +1,6 @@
 """The documentation: every page says what works, the site builds without a broken link and reads without a network."""
 
+import dataclasses
 import re
 import shutil
 import subprocess
@@ -59,6 +60,23 @@ def test_a_page_that_says_what_is_not_so_is_found(text, fault, tmp_path):
     page.write_text(text)
     with pytest.raises(Exception, match=re.escape(fault)):
         follow(page)
+
+
+def test_the_architecture_draws_the_rule_that_is_held():
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    layers = next(contract["layers"] for contract in contracts if contract["type"] == "layers")
+    drawn = next(block.text for block in blocks(DOCS / "architecture.md") if "models, suite" in block.text)
+    assert [line.strip() for line in drawn.splitlines()] == [layer.replace(" |", ",") for layer in layers]
+    for page in (DOCS / "architecture.md", ROOT / "CONTRIBUTING.md"):
+        rooms = set(re.findall(r"^\| `(\w+)` \|", page.read_text(), re.MULTILINE))
+        assert rooms == {path.parent.name for path in (ROOT / "convbench").glob("*/__init__.py")}
+
+
+def test_the_recipe_of_a_variant_names_all_it_can_declare():
+    from convbench.core.traits import VariantTraits
+
+    text = (DOCS / "recipes" / "variant.md").read_text()
+    assert all(f"| `{field.name}` |" in text for field in dataclasses.fields(VariantTraits))
 
 
 # --- The site ---------------------------------------------------------------------------------------------------------
