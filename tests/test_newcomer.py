@@ -167,7 +167,7 @@ from convbench.core.registry import variants
 
 print(*(plugin.name for plugin in variants))
 case = Case(Parts(Choice("conv"), Choice("gap")), variant=(Choice("autocast", (("dtype", "fp16"),)), Choice("compile")))
-print(traits.dtype(case), traits.engine(case), traits.opaque(case), traits.own_process(case), traits.noted(case))
+print(traits.dtype(case), traits.engine(case), traits.opaque(case), traits.own_process(case))
 """
 
 
@@ -176,7 +176,7 @@ def test_what_a_variant_is_can_be_asked_without_torch():
     assert ran.returncode == 0, ran.stderr
     assert ran.stdout.splitlines() == [
         "allocator autocast channels_last checkpoint compile eager optimizer threads",
-        "fp16 inductor True True {'dtype': 'fp16'}",
+        "fp16 inductor True True",
     ]
 
 
