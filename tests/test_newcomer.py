@@ -1,0 +1,186 @@
+"""A plug-in of each kind is one file of somebody's own package, by entry point or import path, from list to report."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import newcomer
+import pytest
+
+from convbench.analysis.costs.headlines import OF_OLD
+from convbench.core import store
+from convbench.core.registry import reducers
+
+OWN = "[shop-plugins 1.2]"
+
+
+def convbench(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | {"PYTHONPATH": str(cwd), "COLUMNS": "200"}
+    command = [sys.executable, "-m", "convbench", *words]
+    done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=300)
+    assert "Traceback" not in done.stderr, done.stderr
+    return done
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory):
+    """A folder with the installed package, its suite run and reported once."""
+    folder = newcomer.install(tmp_path_factory.mktemp("shop"))
+    done = convbench("run", "shop.yaml", cwd=folder)
+    assert done.returncode == 0, done.stderr + done.stdout
+    return folder
+
+
+@pytest.fixture(scope="module")
+def listed(tmp_path_factory):
+    return convbench("list", cwd=newcomer.install(tmp_path_factory.mktemp("listed"))).stdout
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "mean-std(scale=1.0, label=null)",
+        "shop-count",
+        "traced(strict=true)",
+        "bright(level=0.5)",
+        "shop-1",
+    ],
+)
+def test_list_shows_each_with_its_origin(listed, line):
+    (shown,) = [each for each in listed.splitlines() if each.startswith(f"  {line} ")]
+    assert shown.endswith(OWN)
+
+
+def test_list_says_what_is_lacking_and_shows_required_options_bare(listed):
+    (closed,) = [line for line in listed.splitlines() if "shop.broken" in line]
+    assert closed.startswith("lacking: plug-ins of shop-plugins 1.2 are missing: cannot import 'shop.broken': ")
+    assert closed.endswith("RuntimeError: the shop is closed")
+    assert "two reducers are called 'gap': rename one" in listed
+    assert "two verbs are called 'fits': rename one" in listed
+    assert "npz-folder(path) " in listed
+    assert "Mean of each channel" in next(line for line in listed.splitlines() if line.startswith("  gap "))
+
+
+def test_the_reducer_runs_and_its_declaration_is_noted(shop):
+    records = [record for record in store.load(shop / "reports" / "shop")[1] if "mean-std" in record.case.id]
+    plain = next(record for record in records if not record.case.variant and record.case.trial is None)
+    assert plain.case.architecture.lstm_input == 64
+    assert plain.conditions["position"] == "lost"
+    assert plain.samples("predicted_peak_bytes")
+    assert plain.samples("latency_s_reducer")
+
+
+def test_the_variant_has_what_it_declares(shop):
+    run, records = store.load(shop / "reports" / "shop")
+    traced = [record for record in records if record.case.variant_name == "traced"]
+    assert [record.status for record in traced] == ["ok", "ok"]
+    for record in traced:
+        assert [finding.data["engine"] for finding in record.findings if finding.code == "opaque_engine"] == [
+            "torchscript"
+        ]
+        assert not record.samples("latency_s_reducer")
+        assert not record.samples("predicted_peak_bytes")
+        assert record.conditions["dtype"] == "tf32"
+    assert run.environment["shop-plugins"] == "1.2"
+
+
+def test_the_task_is_learned(shop):
+    (record,) = [record for record in store.load(shop / "reports" / "shop")[1] if record.case.trial]
+    assert (record.status, str(record.case.trial.task), record.case.trains) == ("ok", "bright", True)
+    assert record.samples("classes") == (2,)
+
+
+def test_the_figure_is_on_the_page_and_a_file(shop):
+    assert "Cases in the shop" in (shop / "reports" / "shop" / "index.html").read_text()
+    done = convbench("report", "reports/shop", "--format", "svg", "--out", "figures", cwd=shop)
+    assert done.returncode == 0, done.stderr
+    assert (shop / "figures" / "shop-shop-count.svg").is_file()
+
+
+def test_the_verb_is_in_help_and_runs(shop):
+    assert "shop-count" in convbench("--help", cwd=shop).stdout
+    assert convbench("shop-count", "reports/shop", cwd=shop).stdout == "5 records in the shop\n"
+    assert "never called" not in convbench("fits", "--help", cwd=shop).stdout
+
+
+def test_the_claim_is_tested_after_the_articles(shop):
+    done = convbench("claims", "reports/shop", "--out", "judged", cwd=shop)
+    assert done.returncode == 0, done.stderr
+    claims = json.loads((shop / "judged" / "claims.json").read_text())["claims"]
+    assert [claims[0]["number"], claims[-1]["number"]] == ["C1", "shop-1"]
+    assert (claims[-1]["verdict"], claims[-1]["why"]) == ("supported", "It is 2 times as long.")
+
+
+def test_a_missing_plugin_is_an_error_only_where_it_is_asked_for(shop):
+    done = convbench("run", "shop.yaml", "reducer=closed", "--dry-run", cwd=shop)
+    assert done.returncode == 2
+    assert "unknown 'closed'" in done.stderr
+    assert "plug-ins of shop-plugins 1.2 are missing" in done.stderr
+
+
+def test_the_variant_is_refused_where_it_says_it_cannot_run(shop):
+    done = convbench("run", "shop.yaml", "scenario=train", "variant=traced", "--dry-run", cwd=shop)
+    assert done.returncode == 2
+    assert "variant traced cannot be used in scenario train: use scenario: inference" in done.stderr
+
+
+@pytest.fixture(scope="module")
+def loose(tmp_path_factory):
+    """The package beside its suite, without entry points."""
+    return newcomer.package(tmp_path_factory.mktemp("loose"))
+
+
+def test_by_import_path_nothing_is_registered(loose):
+    words = ("reducer=shop.reducer:mean_std", "variant=shop.variant:traced")
+    done = convbench("run", "loose.yaml", *words, "--metrics", "params", "--json", cwd=loose)
+    assert done.returncode == 0, done.stderr
+    (row,) = [json.loads(line) for line in done.stdout.splitlines()]
+    assert (row["reducer"], row["lstm_input"], row["variant"]) == (
+        "shop.reducer:mean_std", 64, "shop.variant:traced"
+    )  # fmt: skip
+
+
+def test_a_module_named_on_the_command_line_brings_its_plugins(loose):
+    named = ("--plugins", "shop.reducer", "--plugins", "shop.figure")
+    shown = convbench(*named, "list", cwd=loose).stdout
+    assert "[shop.reducer]" in shown
+    assert "[shop.figure]" in shown
+    missing = convbench("--plugins", "shop.nowhere", "list", cwd=loose)
+    assert (missing.returncode, missing.stdout) == (2, "")
+    assert "No module named 'shop.nowhere'" in missing.stderr
+    words = ("reducer=mean-std", "variant=eager", "--metrics", "latency")
+    done = convbench(*named, "run", "loose.yaml", *words, cwd=loose)
+    assert done.returncode == 0, done.stderr
+    assert "Cases in the shop" in (loose / "reports" / "loose" / "index.html").read_text()
+
+
+WITHOUT_TORCH = """
+import sys
+sys.modules["torch"] = None
+from convbench.core import traits
+from convbench.core.record import Case, Choice, Parts
+from convbench.core.registry import variants
+
+print(*(plugin.name for plugin in variants))
+case = Case(Parts(Choice("conv"), Choice("gap")), variant=(Choice("autocast", (("dtype", "fp16"),)), Choice("compile")))
+print(traits.dtype(case), traits.engine(case), traits.opaque(case), traits.own_process(case))
+"""
+
+
+def test_what_a_variant_is_can_be_asked_without_torch():
+    ran = subprocess.run([sys.executable, "-c", WITHOUT_TORCH], capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout.splitlines() == [
+        "allocator autocast channels_last checkpoint compile eager optimizer threads",
+        "fp16 inductor True True",
+    ]
+
+
+def test_a_report_of_old_runs_knows_of_the_reducers_what_they_declare():
+    declared = {plugin.name: plugin.declared for plugin in reducers if plugin.origin == "convbench"}
+    said = {name: "control" if each.control else each.position for name, each in declared.items()}
+    assert said == OF_OLD
