@@ -1,3 +1,76 @@
-"""Which reducer and which LSTM input size for a Conv2D -> reducer -> LSTM model: measured, on this machine."""
+"""Which reducer and which LSTM input size for a Conv2D -> reducer -> LSTM model: measured, on this machine.
 
-__version__ = "0.1.0"
+This is the table of contents of the Python API; each name is imported when it is first used. ``convbench.api`` has the
+functions, ``convbench.core.record`` the nouns.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from convbench.core.package import __version__ as __version__
+
+if TYPE_CHECKING:
+    from convbench.api import (
+        Check,
+        Run,
+        check,
+        compare,
+        count,
+        executor,
+        load,
+        measure,
+        open_run,
+        register,
+        report,
+        run,
+    )
+    from convbench.core.errors import ConvbenchError
+    from convbench.core.record import Case, Protocol, Record
+    from convbench.runs.executor import Executor, Host, Job
+    from convbench.suite import Suite
+
+__all__ = [
+    "Case",
+    "Check",
+    "ConvbenchError",
+    "Executor",
+    "Host",
+    "Job",
+    "Protocol",
+    "Record",
+    "Run",
+    "Suite",
+    "check",
+    "compare",
+    "count",
+    "executor",
+    "load",
+    "measure",
+    "open_run",
+    "register",
+    "report",
+    "run",
+]
+_PLACES = {
+    "convbench.core.errors": ("ConvbenchError",),
+    "convbench.core.record": ("Case", "Protocol", "Record"),
+    "convbench.runs.executor": ("Executor", "Host", "Job"),
+    "convbench.suite": ("Suite",),
+}
+_MODULES = {name: module for module, names in _PLACES.items() for name in names}
+_ROOMS = ("check", "measure", "report")
+"""Functions of the API that are called like a room of the house: the package itself can be called."""
+
+
+def __getattr__(name: str) -> Any:
+    if name in _ROOMS:
+        return importlib.import_module(f"convbench.{name}")
+    if name not in __all__:
+        raise AttributeError(f"module 'convbench' has no attribute {name!r}")
+    return getattr(importlib.import_module(_MODULES.get(name, "convbench.api")), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -8,7 +8,7 @@ from io import StringIO
 import records
 from rich.console import Console
 
-from convbench.cli.progress import Lines
+from convbench.report.terminal.progress import Lines
 
 
 def test_a_line_tells_what_is_left_as_the_latest_cases_went() -> None:

@@ -4,3 +4,9 @@
 the pairs' log ratios by a ``rule``, ``gate`` leads through it and ``outcome`` holds what comes out. Nothing here
 imports torch but the worker, which runs in processes of its own and imports the code of its side.
 """
+
+import sys
+
+from convbench.core.package import Room
+
+sys.modules[__name__].__class__ = Room

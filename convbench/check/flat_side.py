@@ -8,17 +8,23 @@ it by its path, it runs in the side's tree and imports that side's convbench.
 from __future__ import annotations
 
 import contextlib
+import importlib
 from dataclasses import asdict
 
 import torch
 from pydantic import TypeAdapter
 
-from convbench import __version__, environment, harness, nvml, opening, preflight, record, registry, sweep, variants
-from convbench import subject as subjects
-from convbench.suite import load
 
+def _flat(name):
+    """A module of the flat package, which the convbench that this file belongs to does not have."""
+    return importlib.import_module(f"convbench.{name}")
+
+
+environment, harness, nvml, opening = map(_flat, ("environment", "harness", "nvml", "opening"))
+preflight, record, registry, subjects = map(_flat, ("preflight", "record", "registry", "subject"))
+suites, sweep, variants = map(_flat, ("suite", "sweep", "variants"))
 PROTOCOL = 1
-VERSION = __version__
+VERSION = importlib.import_module("convbench").__version__
 
 
 def describe(device):
@@ -27,7 +33,7 @@ def describe(device):
 
 
 def plan(suite, overrides, device, only, skip):
-    loaded = load(suite, overrides)
+    loaded = suites.load(suite, overrides)
     planned = sweep.plan(loaded, environment.describe(device), sweep.Selection(only, skip))
     cases = [{"id": case.id, "case": asdict(case), "alone": bool(case.variant)} for case in planned.cases]
     return {"name": loaded.name, "cases": cases, "protocol": asdict(loaded.protocol)}
@@ -62,9 +68,7 @@ def counts(case, seed):
         readings += [result for result in results if hasattr(result, "samples")]
     exact = {reading.metric.name: reading.samples[0] for reading in readings}
     with contextlib.suppress(Exception):
-        from convbench.prediction import predict
-
-        exact["predicted_peak_bytes"] = predict(case).peak
+        exact["predicted_peak_bytes"] = _flat("prediction").predict(case).peak
     return exact
 
 

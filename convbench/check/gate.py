@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
 
-from convbench import __version__
 from convbench.check import decision, pairs
 from convbench.check.decision import CONFIRM_AT_MOST, CONFIRM_LEVELS
 from convbench.check.inspection import Inspected, Request, inspect
@@ -19,6 +18,7 @@ from convbench.check.pairs import Arm, Failed, Planned
 from convbench.check.rule import Rule
 from convbench.check.sides import Side
 from convbench.core.comparability import differing
+from convbench.core.package import __version__
 
 
 class Watcher(Protocol):

@@ -10,8 +10,8 @@ from typing import Annotated
 
 import typer
 
-from convbench import __version__
 from convbench.core.errors import ConvbenchError
+from convbench.core.package import __version__
 
 MEASURED, INCOMPLETE = 0, 5
 

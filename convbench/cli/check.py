@@ -6,7 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,12 +14,10 @@ import typer
 
 from convbench.cli.app import Only, Overrides, Skip, Source, app
 from convbench.cli.terminal import console
-from convbench.core import imports
 from convbench.core.errors import ConvbenchError
 
 if TYPE_CHECKING:
     from convbench.check.gate import Watcher
-    from convbench.check.inspection import Request
     from convbench.check.link import Settings
     from convbench.check.outcome import Outcome
     from convbench.check.rule import Rule
@@ -67,7 +65,9 @@ def check(
         raise ConvbenchError("nothing to compare with: give --base (a git ref, a wheel or a directory) or --baseline")
     request = Request(suite, overrides or (), only or (), skip or (), not different_outputs)
     with undisturbed():
-        outcome = _checked(request, (base or ".", base_python, build), settings, detect)
+        from convbench import api
+
+        outcome = api.checked(request, (base or ".", base_python, build), settings, rule_of(detect), watcher())
     _keep(outcome, as_json or Path("reports/check") / f"{outcome.suite}.json", junit, summary)
     raise typer.Exit(_show(outcome))
 
@@ -97,23 +97,6 @@ def rule_of(detect: float) -> Rule:
     if not 0.5 <= detect <= 50:
         raise ConvbenchError(f"--detect {detect:g}: a percentage from 0.5 to 50")
     return Rule.detecting(detect / 100)
-
-
-def _checked(request: Request, of_base: tuple[str, str, str], settings: Settings, detect: float) -> Outcome:
-    """The outcome of a check against (what, by which interpreter, built how)."""
-    from dataclasses import replace
-
-    from convbench.check import floor, gate, sides
-
-    base, python, build = of_base
-    here, rule = sides.Here.at(imports.here(), request.suite), rule_of(detect)
-    with ExitStack() as stack:
-        room = stack.enter_context(sides.room())
-        head = stack.enter_context(sides.materialise(".", here, room))
-        other = stack.enter_context(sides.materialise(base, here, room, build))
-        other = sides.with_python(other, python, room) if python else other
-        outcome = gate.check(other, head, request, (settings, rule), room, watcher())
-    return replace(outcome, floor=floor.known(outcome.head.environment, settings, rule))
 
 
 @contextmanager

@@ -34,9 +34,7 @@ from convbench.core.text import cut
 
 if TYPE_CHECKING:
     from convbench.core.record import Record
-    from convbench.measure.probes import Probe
     from convbench.runs.sweep import Prepared
-    from convbench.suite import Suite
 
 
 @app.command()
@@ -66,7 +64,7 @@ def run(
     directory = out or Path("reports") / loaded.name
     selection = Selection(only or (), skip or (), _shard(shard))
     command = shlex.join(["convbench", "run", suite, *chosen])
-    probes = _profiler(loaded, directory)
+    probes = sweep.profiler(loaded, directory)
     with sweep.executor_of(loaded, device, executor, probes) as measuring:
         prepared = sweep.prepare(loaded, measuring, selection, command, probes)
         if dry_run:
@@ -92,23 +90,13 @@ def merge(
     conclude(out, show=True)
 
 
-def _profiler(suite: Suite, directory: Path) -> list[Probe]:
-    """The probe that takes traces, where the suite asks for them."""
-    if not suite.profile:
-        return []
-    from convbench.core.profiles import PROFILES
-    from convbench.measure.traces.capture import Capture
-
-    return [Capture(directory / PROFILES)]
-
-
 def _measured(prepared: Prepared, directory: Path, resume: bool, as_json: bool, quiet: bool) -> list[Record]:
     """Measure into ``directory``; Ctrl-C says how to go on."""
     from convbench.check import floor
     from convbench.check.link import Settings
     from convbench.check.rule import Rule
-    from convbench.cli import progress
     from convbench.core import store
+    from convbench.report.terminal import progress
     from convbench.runs import sweep
 
     with store.locked(directory):

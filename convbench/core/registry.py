@@ -96,6 +96,10 @@ class Registry(Generic[T]):
         self._load()
         return iter(sorted(self._plugins.values(), key=lambda plugin: _natural(plugin.name)))
 
+    def registered(self) -> tuple[Plugin[T], ...]:
+        """Those that are on the shelf by now; none is imported for it."""
+        return tuple(self._plugins.values())
+
     def get(self, name: str) -> Plugin[T]:
         """The plug-in of that name, or the user's own where the name is an import path ``package.module:attribute``.
 

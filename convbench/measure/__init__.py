@@ -1,0 +1,7 @@
+"""A case to readings: probes, clocks, counts, memory, and what the machine is."""
+
+import sys
+
+from convbench.core.package import Room
+
+sys.modules[__name__].__class__ = Room

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from pydantic import TypeAdapter
 
-from convbench import __version__
+from convbench.core.package import __version__
 from convbench.core.record import Case, Protocol, Reading
 from convbench.core.registry import probes
 from convbench.core.traits import own_process

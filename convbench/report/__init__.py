@@ -1,1 +1,7 @@
 """Records and figures for people: the page, the terminal, markdown, files. Human units and words live only here."""
+
+import sys
+
+from convbench.core.package import Room
+
+sys.modules[__name__].__class__ = Room

@@ -31,13 +31,15 @@ from convbench.measure import harness
 from convbench.measure.machine import malloc
 from convbench.measure.machine.process_end import death
 from convbench.measure.machine.toolchain import missing_tool
+from convbench.runs.script import Brought, unseen
 
 T = TypeVar("T")
-PRELOAD = ["__main__", "convbench.runs.forkserver_imports"]
+PRELOAD = ["convbench.runs.forkserver_imports"]
 CACHE = "TORCHINDUCTOR_CACHE_DIR"
 PR_SET_PDEATHSIG = 1
 SAFE_START = {} if "PYTHONSAFEPATH" in os.environ else {"PYTHONSAFEPATH": "1"}
 """For the start of a process: a file of the working directory must not take the standard library's place."""
+NOTHING = Brought()
 SECONDS_TO_LEAVE = 2.0
 """What a process that has answered gets to end by itself and clean up, before it is killed."""
 
@@ -47,7 +49,7 @@ class Call(Generic[T]):
     """A function and its arguments, all of which can be pickled, and how its process is started.
 
     ``variables`` are of its environment, ``timeout`` is in seconds. A call that ``compiles`` finds an empty compile
-    cache next to a ready toolchain.
+    cache next to a ready toolchain. What is ``brought`` is imported first.
     """
 
     work: Callable[..., T]
@@ -55,6 +57,7 @@ class Call(Generic[T]):
     variables: Mapping[str, str] = field(default_factory=dict)
     timeout: float = 300.0
     compiles: bool = False
+    brought: Brought = NOTHING
 
 
 class Processes:
@@ -89,9 +92,10 @@ class Processes:
     def _spawn(self, call: Call[T], room: Path) -> T:
         receiver, sender = multiprocessing.Pipe(duplex=False)
         context = multiprocessing.get_context("spawn") if call.variables else self.forkserver
-        process = context.Process(target=_child, args=(sender, call.work, call.args, str(room)))
+        process = context.Process(target=_child, args=(sender, call.brought, call.work, call.args, str(room)))
         try:
-            with _environment({**SAFE_START, **rooms.mark(self.scratch), **call.variables}), _uninterrupted():
+            variables = {**SAFE_START, **rooms.mark(self.scratch), **call.variables}
+            with unseen(), _environment(variables), _uninterrupted():
                 process.start()
             self._living.add(process.pid or 0)
             sender.close()
@@ -125,7 +129,7 @@ def _compile_something() -> None:
     torch.compile(lambda values: values.sin() + 1)(torch.zeros(64))
 
 
-def _child(sender: Connection, work: Any, args: tuple[Any, ...], room: str) -> None:
+def _child(sender: Connection, brought: Brought, work: Any, args: tuple[Any, ...], room: str) -> None:
     os.setsid()
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL) if sys.platform == "linux" else None
     _let_forkserver_end()
@@ -138,6 +142,7 @@ def _child(sender: Connection, work: Any, args: tuple[Any, ...], room: str) -> N
     os.environ[CACHE] = str(Path(room) / "inductor")
     malloc.hold()
     try:
+        brought.load()
         answer = work(*args)
     except BaseException as error:
         answer = harness.explain(error)

@@ -11,11 +11,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol as Interface
 
-from convbench import __version__
 from convbench.analysis.table import write_csv
 from convbench.core import store
 from convbench.core.comparability import differing
 from convbench.core.errors import StoreError
+from convbench.core.package import __version__
+from convbench.core.profiles import PROFILES
 from convbench.core.record import Case, Record, Run, Scalar
 from convbench.core.registry import executors
 from convbench.measure import harness
@@ -90,6 +91,15 @@ def prepare(
     hosts = executor.hosts
     planned = plan(suite, hosts[0].device, max(host.available_bytes for host in hosts), selection)
     return Prepared(suite, planned, command, executor, tuple(probes))
+
+
+def profiler(suite: Suite, directory: Path) -> list[Probe]:
+    """The probe that takes traces into the run's directory, where the suite asks for them."""
+    if not suite.profile:
+        return []
+    from convbench.measure.traces.capture import Capture
+
+    return [Capture(directory / PROFILES)]
 
 
 def executor_of(suite: Suite, device: str, name: str | None = None, probes: Sequence[Probe] = ()) -> Executor:

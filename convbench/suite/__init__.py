@@ -5,7 +5,7 @@ each may hold are in ``layout``; how the sweep is made of them in ``matrix``; ho
 """
 
 from convbench.suite.json_schema import schema
-from convbench.suite.loading import Suite, load
+from convbench.suite.loading import Suite, from_data, load
 from convbench.suite.source import shipped
 
-__all__ = ["Suite", "load", "schema", "shipped"]
+__all__ = ["Suite", "from_data", "load", "schema", "shipped"]

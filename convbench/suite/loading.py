@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from io import StringIO
 from typing import Any
 
 from pydantic import ValidationError
+from ruamel.yaml import YAML
 
+from convbench.core.errors import SuiteError
 from convbench.core.record import Case, Choice, Protocol
 from convbench.suite import plugs
 from convbench.suite.layout import (
@@ -58,8 +62,25 @@ def load(source: str, overrides: Sequence[str] = ()) -> Suite:
     Raises SuiteError with every mistake, a line each, as ``file:line:column: key: what is wrong``.
     """
     path = find(source)
+    return _built(read(path, Mistakes(source)), source, path.stem, overrides)
+
+
+def from_data(data: Mapping[str, Any], overrides: Sequence[str] = ()) -> Suite:
+    """The suite that plain data describes, as ``load`` reads it from a file; its ``text`` is the data as YAML.
+
+    Raises SuiteError with every mistake, as places in that text, and for what YAML has no word for.
+    """
+    try:
+        plain = json.loads(json.dumps(data))
+    except (TypeError, ValueError) as error:
+        raise SuiteError(f"a suite is plain data (text, numbers, lists, mappings): {error}") from error
+    text = StringIO()
+    YAML(typ="safe", pure=True).dump(plain, text)
+    return _built(text.getvalue(), "suite", "suite", overrides)
+
+
+def _built(text: str, source: str, stem: str, overrides: Sequence[str]) -> Suite:
     mistakes = Mistakes(source)
-    text = read(path, mistakes)
     data = _data(text, mistakes)
     for override in overrides:
         apply(data, override, mistakes)
@@ -75,7 +96,7 @@ def load(source: str, overrides: Sequence[str] = ()) -> Suite:
         mistakes.fail(_NOTHING_TO_TRY)
     names = tuple(dict.fromkeys(name for name in metrics if name))
     return Suite(
-        name=layout.name or path.stem,
+        name=layout.name or stem,
         path=source,
         text=text,
         cases=cases + trials,

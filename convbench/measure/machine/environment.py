@@ -19,9 +19,9 @@ from pathlib import Path
 import psutil
 import torch
 
-from convbench import __version__
 from convbench.core.comparability import identity
 from convbench.core.errors import ConvbenchError
+from convbench.core.package import __version__
 from convbench.core.record import Scalar
 from convbench.measure.machine import malloc, nvml
 

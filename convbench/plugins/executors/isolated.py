@@ -15,6 +15,7 @@ from convbench.measure.machine import malloc
 from convbench.models.variants import process_environment
 from convbench.runs.executor import Executor, Host, Job, Visit, here, one_by_one, pinned
 from convbench.runs.processes import Call, Processes
+from convbench.runs.script import brought
 
 COMPILER = ("torch._inductor.compile_fx", "torch._inductor.codegen.cpp")
 DIGITS = ("sklearn.datasets",)
@@ -43,7 +44,7 @@ class Isolated(Executor):
     def measure(self, job: Job) -> Record:
         """The job in a fresh process under its protocol's time limit. Raises CaseFailed, or Unavailable."""
         variables, limit = process_environment(job.case), job.protocol.timeout
-        return self.processes.run(Call(measure, (job,), variables, limit, compiles(job.case)))
+        return self.processes.run(Call(measure, (job,), variables, limit, compiles(job.case), brought([job.case])))
 
     def close(self) -> None:
         self.processes.close()

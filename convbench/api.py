@@ -1,0 +1,346 @@
+"""What ``import convbench`` offers: the verbs of the command line as functions, and live modules counted and compared.
+
+Everything raises ConvbenchError, with the sentence that the command line would print. It works from a script without a
+``__main__`` guard, from a notebook and from an interactive session.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from convbench.analysis import table
+from convbench.core import imports, showing, store
+from convbench.core.errors import ConvbenchError, StoreError
+from convbench.core.record import Protocol, Record
+from convbench.core.record import Run as Description
+from convbench.core.registry import SHELVES, Registry, did_you_mean
+from convbench.suite import Suite, from_data
+from convbench.suite import load as load_suite
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from torch import nn
+
+    from convbench.check.live import Comparison
+    from convbench.check.outcome import Outcome
+    from convbench.check.verdict import Verdict
+    from convbench.measure.live import Count, Measurement
+    from convbench.runs.executor import Executor
+    from convbench.runs.sweep import Watcher
+
+F = TypeVar("F", bound=Callable[..., Any])
+SHOWN = ("case", "latency_s_median", "latency_s_low", "latency_s_high", "params", "macs", "status")
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Run:
+    """A run on disk: its ``directory``, its ``description`` (suite, protocol, environment) and a record for each case.
+
+    ``records`` hold raw samples in base units: seconds, bytes, MACs.
+    """
+
+    directory: Path
+    description: Description
+    records: tuple[Record, ...]
+
+    def frame(self) -> pd.DataFrame:
+        """A row for each case with the columns of ``results.csv``, in base units."""
+        return table.frame(self.records)
+
+    def answer(self) -> str:
+        """What to use, and what that rests on, as one paragraph."""
+        from convbench.report.words import answer
+
+        return answer.answer(self.description, self.records)
+
+    def report(self, out: str | Path | None = None) -> Path:
+        """Write the page, as ``index.html`` in the folder ``out`` or beside the run, and return its path."""
+        return report(self, out=out)
+
+    def __repr__(self) -> str:
+        states = [record.status for record in self.records]
+        counts = (f"{states.count(state)} {state}" for state in ("ok", "failed", "skipped") if state in states)
+        return f"Run({self.description.name!r}, {', '.join(counts) or 'no cases'}, in {str(self.directory)!r})"
+
+    def _repr_html_(self) -> str:
+        rows = self.frame()[list(SHOWN)].to_html(index=False, max_rows=30)
+        return showing.table(repr(self), [("answer", self.answer())]) + rows
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Check:
+    """What the gate says of head against base. ``outcome`` holds the raw timings, all else is derived from them."""
+
+    outcome: Outcome
+
+    @property
+    def verdicts(self) -> list[Verdict]:
+        """One for each case: its word (ok, regression, inconclusive, invalid), its ratio and why it is not ok."""
+        from convbench.check.verdict import verdicts
+
+        return verdicts(self.outcome)
+
+    @property
+    def exit_code(self) -> int:
+        """That of the command: 0 fine, 1 a confirmed regression, 3 inconclusive, 5 a case without a verdict."""
+        from convbench.check.verdict import exit_code
+
+        return exit_code(self.outcome)
+
+    def __repr__(self) -> str:
+        from convbench.check import words
+
+        return f"Check({words.headline(self.outcome)})"
+
+    def _repr_html_(self) -> str:
+        return showing.table(repr(self), [(judged.case.id, judged.word) for judged in self.verdicts])
+
+
+def load(suite: str | Path | Mapping[str, Any] | Suite, overrides: Sequence[str] = ()) -> Suite:
+    """A suite from a YAML file, by the name of one that ships, or from plain data, with ``key=value`` overrides.
+
+    >>> import convbench
+    >>> suite = convbench.load({"matrix": {"reducer": ["gap", "fc"], "lstm_input": [16, 32]}})
+    >>> len(suite.cases)
+    3
+    """
+    if isinstance(suite, Suite):
+        if overrides:
+            raise ConvbenchError("a suite that is loaded takes no overrides: give them when it is loaded")
+        return suite
+    if isinstance(suite, Mapping):
+        return from_data(suite, overrides)
+    _lend(Path(suite))
+    return load_suite(str(suite), overrides)
+
+
+def run(
+    suite: str | Path | Mapping[str, Any] | Suite,
+    *,
+    only: Sequence[str] = (),
+    skip: Sequence[str] = (),
+    overrides: Sequence[str] = (),
+    device: str = "auto",
+    executor: str | Executor | None = None,
+    out: str | Path | None = None,
+    resume: bool = False,
+    progress: bool | Watcher = False,
+) -> Run:
+    """Measure a suite, as ``convbench run`` does, into the directory ``out`` (default ``reports/NAME``).
+
+    ``only`` and ``skip`` are globs over case ids or their parts; ``executor`` is a name or an object that measures;
+    ``progress`` is True for a bar on standard error, or a ``Watcher`` of your own. A case that cannot be measured is a
+    failed record. A run that is already in the directory is set aside, or with ``resume`` gone on with.
+
+    >>> import convbench
+    >>> run = convbench.run({"matrix": {"reducer": ["gap", "gmp"]}, "metrics": ["params"]}, out=folder)
+    >>> run
+    Run('suite', 2 ok, in '...')
+    >>> run.frame().params.tolist()
+    [83840, 83840]
+    """
+    from convbench.measure.selection import Selection
+    from convbench.runs import script, sweep
+
+    script.refuse_again()
+    loaded = load(suite, overrides)
+    directory = Path(out) if out is not None else Path("reports") / loaded.name
+    probes = sweep.profiler(loaded, directory)
+    with _measuring(loaded, device, executor, sweep.executor_of, probes) as measuring:
+        command = f"convbench.run({loaded.path!r})"
+        prepared = sweep.prepare(loaded, measuring, Selection(tuple(only), tuple(skip)), command, probes)
+        with store.locked(directory):
+            done = sweep.begin(prepared, directory, resume)
+            with _watcher(progress, len(done), len(prepared.plan.cases)) as watcher:
+                sweep.measure(prepared, directory, done, watcher)
+    return open_run(directory)
+
+
+def open_run(path: str | Path) -> Run:
+    """A run from its directory, or from any file in it; needs no torch."""
+    path = Path(path)
+    description, records = store.load(path)
+    return Run(path if path.is_dir() else path.parent, description, tuple(records))
+
+
+def report(*runs: Run | str | Path, out: str | Path | None = None) -> Path:
+    """Write the page of a run, or of several side by side, into the folder ``out`` (default: beside the first)."""
+    from convbench.report.page import compare as side_by_side
+    from convbench.report.page import page
+
+    if not runs:
+        raise ConvbenchError("no run to report: give at least one, as convbench.report('reports/default')")
+    opened = [each if isinstance(each, Run) else open_run(each) for each in runs]
+    folder = Path(out) if out is not None else opened[0].directory
+    _make(folder)
+    if len(opened) == 1:
+        return page.write(opened[0].description, opened[0].records, folder / "index.html")
+    return side_by_side.write([(each.description, list(each.records)) for each in opened], folder / "compare.html")
+
+
+def check(
+    suite: str | Path,
+    base: str,
+    *,
+    only: Sequence[str] = (),
+    skip: Sequence[str] = (),
+    overrides: Sequence[str] = (),
+    device: str = "auto",
+    detect: float = 0.05,
+) -> Check:
+    """Measure base (a git ref, a wheel or a directory) and the working tree side by side, as ``convbench check`` does.
+
+    ``detect`` is the relative slowdown that is to be seen.
+    """
+    from convbench.check import lock
+    from convbench.check.inspection import Request
+    from convbench.check.link import Settings
+    from convbench.check.rule import Rule
+    from convbench.runs import script
+
+    script.refuse_again()
+    request = Request(str(suite), tuple(overrides), tuple(only), tuple(skip))
+    with lock.hold(lock.machine()):
+        return Check(checked(request, (base, "", ""), Settings(device=device), Rule.detecting(detect)))
+
+
+def checked(request: Any, of_base: tuple[str, str, str], settings: Any, rule: Any, watcher: Any = None) -> Outcome:
+    """The outcome of a check against (what, by which interpreter, built how); the caller holds the machine's lock."""
+    from convbench.check import floor, gate, sides
+
+    base, python, build = of_base
+    here = sides.Here.at(imports.here(), request.suite)
+    with ExitStack() as stack:
+        room = stack.enter_context(sides.room())
+        head = stack.enter_context(sides.materialise(".", here, room))
+        other = stack.enter_context(sides.materialise(base, here, room, build))
+        other = sides.with_python(other, python, room) if python else other
+        outcome = gate.check(other, head, request, (settings, rule), room, watcher or _Quiet())
+    return replace(outcome, floor=floor.known(outcome.head.environment, settings, rule))
+
+
+def count(model: nn.Module, *args: Any, **kwargs: Any) -> Count:
+    """Parameters and MACs of one call of a live module on these inputs, in all and by module; LSTMs are counted right.
+
+    >>> import convbench, torch
+    >>> lstm = torch.nn.LSTM(32, 128, batch_first=True)
+    >>> convbench.count(lstm, torch.zeros(1, 16, 32)).macs == 16 * 4 * 128 * (32 + 128)
+    True
+    """
+    from convbench.measure import live
+
+    return live.count(model, args, kwargs)
+
+
+def measure(model: nn.Module, *args: Any, protocol: Protocol | None = None, **kwargs: Any) -> Measurement:
+    """Latency with its interval, peak memory and findings of a live module on these inputs, measured in this process.
+
+    Whatever else this process does is in the numbers; ``run`` isolates every case.
+
+    >>> import convbench, torch
+    >>> convbench.measure(torch.nn.Linear(8, 8), torch.zeros(4, 8), protocol=convbench.Protocol(max_time=0.1))
+    Measurement(latency ... ms a call (...); peak memory ... MiB; in this process on cpu, ... findings ...)
+    """
+    from convbench.measure import live
+    from convbench.runs import script
+
+    script.refuse_again()
+    return live.measure(model, args, kwargs, protocol or Protocol())
+
+
+def compare(
+    first: Callable[..., Any], second: Callable[..., Any], *args: Any, detect: float = 0.05, **kwargs: Any
+) -> Comparison:
+    """Whether the second of two live callables is slower or faster on these inputs: the gate's pairs, in this process.
+
+    ``detect`` is the relative difference that is to be seen. Takes seconds to minutes: pairs are measured until the
+    gate's rule decides in both directions.
+    """
+    import torch
+
+    from convbench.check import live
+    from convbench.check.rule import Rule
+    from convbench.measure.live import device_of
+    from convbench.runs import script
+
+    def bound(call: Callable[..., Any]) -> Callable[[], Any]:
+        def once() -> Any:
+            with torch.inference_mode():
+                return call(*args, **kwargs)
+
+        return once
+
+    script.refuse_again()
+    return live.compare(bound(first), bound(second), device_of(first, args, kwargs), Rule.detecting(detect))
+
+
+def executor(name: str, device: str = "auto", **options: Any) -> Executor:
+    """An executor by its name with options of its own, for ``run(..., executor=...)``; close it, or use ``with``.
+
+    >>> import convbench
+    >>> with convbench.executor("fake", machines=2) as fake:
+    ...     [host.name for host in fake.hosts]
+    ['fake-1', 'fake-2']
+    """
+    from convbench.core.registry import executors
+
+    made: Executor = executors.get(name).build(device, (), **options)
+    return made
+
+
+def register(kind: str, name: str) -> Callable[[F], F]:
+    """Decorator: put a plug-in of your own on a shelf; ``kind`` is reducer, variant, probe, figure and so on.
+
+    >>> import convbench
+    >>> @convbench.register("reducer", "corner")
+    ... def corner(features, lstm_input):
+    ...     '''The top left value of every channel.'''
+    >>> convbench.load({"matrix": {"reducer": "corner"}}).cases[0].architecture.reducer.name
+    'corner'
+    """
+    shelves: dict[str, Registry[Any]] = {shelf.kind: shelf for shelf in SHELVES}
+    if kind not in shelves:
+        raise ConvbenchError(f"there is no shelf of {kind!r}{did_you_mean(kind, shelves)}")
+    put: Callable[[F], F] = shelves[kind].register(name)
+    return put
+
+
+class _Quiet:
+    def says(self, message: str) -> None:
+        """Nothing."""
+
+
+def _measuring(
+    suite: Suite, device: str, executor: str | Executor | None, build: Callable[..., Executor], probes: Sequence[Any]
+) -> AbstractContextManager[Executor]:
+    """The executor to measure with; one that the caller brought stays open."""
+    if executor is None or isinstance(executor, str):
+        return build(suite, device, executor, probes)
+    return nullcontext(executor)
+
+
+def _watcher(progress: bool | Watcher, done: int, total: int) -> AbstractContextManager[Watcher]:
+    from rich.console import Console
+
+    from convbench.report.terminal import progress as bars
+
+    if isinstance(progress, bool):
+        return bars.watcher(Console(stderr=True), not progress, done, total)
+    return nullcontext(progress)
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreError(f"{folder}: cannot be made ({error.strerror}): choose another place with out=") from error
+
+
+def _lend(suite: Path) -> None:
+    """Let the user's modules beside the suite and in the working directory be imported."""
+    here = imports.working_directory()
+    imports.lend([*([here] if here else []), *([suite.parent.absolute()] if here and suite.is_file() else [])])

@@ -1,0 +1,151 @@
+"""The gate's pairs on two live callables: its slices, looks, rule and confirmation, in this process.
+
+What differs between fresh processes (1-2 %) is not seen here, and whatever this process does besides is in the numbers:
+``check`` is the gate, this is its quick sister.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from convbench.check import decision, pairs
+from convbench.check.decision import CONFIRM_AT_MOST, Ratio
+from convbench.check.link import Settings
+from convbench.check.outcome import CaseOutcome, Confirming, Timing
+from convbench.check.pairs import Arm, Planned
+from convbench.check.rule import Rule
+from convbench.check.sides import Side
+from convbench.check.verdict import Verdict, verdict
+from convbench.check.worker import Worker
+from convbench.core import showing
+
+Word = Literal["slower", "faster", "same", "cannot tell"]
+HERE = Side("this process", None, Path(), ())
+CASE = Planned("live", {}, 0)
+DIRECTIONS = 2
+"""Slower and faster are two questions, which share the rule's error."""
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Comparison:
+    """What pairs of two live callables say: ``ratio`` is the second's time over the first's, with its 95 % interval.
+
+    ``verdict`` is that of the second. ``slower`` and ``faster`` were seen beyond the rule's tolerance and again in new
+    pairs, ``same`` means surely no change of the rule's guard or more, either way. ``seconds`` are typical calls of
+    both; ``pairs`` holds the raw timings. All of it was measured in one process.
+    """
+
+    verdict: Word
+    ratio: Ratio
+    seconds: tuple[float, float]
+    reason: str
+    pairs: tuple[Timing, ...] = field(default=())
+
+    def __repr__(self) -> str:
+        return f"Comparison({'; '.join(f'{name} {value}' for name, value in self._rows())})"
+
+    def _repr_html_(self) -> str:
+        return showing.table("Two callables in this process", self._rows())
+
+    def _rows(self) -> list[tuple[str, str]]:
+        estimate, low, high = self.ratio
+        first, second = (f"{1e3 * seconds:.4g} ms" for seconds in self.seconds)
+        return [
+            ("verdict", f"{self.verdict}{f' ({self.reason})' if self.reason else ''}"),
+            ("ratio", f"{estimate:.3f} ({low:.3f} to {high:.3f})"),
+            ("typical calls", f"{first} and {second}"),
+            ("in", f"this process, {len(self.pairs)} pairs"),
+        ]
+
+
+class Live(Worker):
+    """A worker that is no other process: the gate's slices of a callable that is here."""
+
+    def __init__(self, call: Callable[[], Any], device: str) -> None:
+        super().__init__()
+        self.call, self.device = call, device
+
+    def ask(self, do: str, **words: Any) -> dict[str, Any]:
+        """What a worker's link answers to the same question."""
+        answer: dict[str, Any] = getattr(self, do)(**words)
+        return answer
+
+    def prepare(self, case: Any, seed: int, injected: tuple[int, int] | None = None) -> dict[str, Any]:  # noqa: ARG002
+        self.run = self.call
+        return {"seconds": min(self._timed() for _ in range(3))}
+
+    def _throttling(self) -> str | None:
+        return None
+
+
+Calls = Mapping[str, Live]
+
+
+def compare(first: Callable[[], Any], second: Callable[[], Any], device: str, rule: Rule) -> Comparison:
+    """Pairs up to the look that decides in both directions, and the confirmation of what is suspect."""
+    calls = {"first": Live(first, device), "second": Live(second, device)}
+    timings: list[Timing] = []
+    while look := decision.next_look(len(timings)):
+        timings += [_time(calls, ("first", "second")) for _ in range(look - len(timings))]
+        called = _calls_of(timings, rule)
+        if "suspect" in called or "undecided" not in called:
+            break
+    word, ratio, reason = _verdict(calls, timings, rule)
+    return Comparison(word, ratio, _typical(timings), reason, tuple(timings))
+
+
+def _verdict(calls: Calls, timings: list[Timing], rule: Rule) -> tuple[Word, Ratio, str]:
+    every, called = decision.ratio([timing.log_ratio() for timing in timings]), _calls_of(timings, rule)
+    if called == ("ok", "ok"):
+        return "same", every, ""
+    if "suspect" not in called:
+        return "cannot tell", every, f"too noisy after {len(timings)} pairs"
+    if called[0] == "suspect":
+        judged = _confirmed(calls, ("first", "second"), timings, rule)
+        return _word(judged, "slower"), judged.ratio or every, judged.reason
+    judged = _confirmed(calls, ("second", "first"), [_swapped(timing) for timing in timings], rule)
+    return _word(judged, "faster"), _inverse(judged.ratio) if judged.ratio else every, judged.reason
+
+
+def _calls_of(timings: list[Timing], rule: Rule) -> tuple[decision.Call, decision.Call]:
+    """Whether the second is slower, and whether it is faster, by the looks so far."""
+    logs = [timing.log_ratio() for timing in timings]
+    return decision.decide(logs, rule, DIRECTIONS), decision.decide([-log for log in logs], rule, DIRECTIONS)
+
+
+def _confirmed(calls: Calls, names: tuple[str, str], timings: list[Timing], rule: Rule) -> Verdict:
+    """The gate's verdict on a suspect, from new pairs with its base in them twice."""
+    base, head = names
+    confirmation: list[Timing] = []
+    while len(confirmation) < CONFIRM_AT_MOST:
+        confirmation.append(_time(calls, (base, f"{base} again", head)))
+        counted = Confirming.of(confirmation)
+        if decision.confirmation(counted.slower, counted.null, rule) != "undecided":
+            break
+    return verdict(CaseOutcome("live", tuple(timings), tuple(confirmation)), rule, DIRECTIONS)
+
+
+def _word(judged: Verdict, suspected: Word) -> Word:
+    return suspected if judged.word == "regression" else "cannot tell"
+
+
+def _time(calls: Calls, names: tuple[str, ...]) -> Timing:
+    """One pair, or one triple with the first of them in it twice."""
+    workers: dict[str, Any] = {name: calls[name.partition(" ")[0]] for name in names}
+    return pairs.time_case([Arm(name, HERE) for name in names], workers, CASE, Settings())
+
+
+def _swapped(timing: Timing) -> Timing:
+    return Timing(tuple(times[::-1] for times in timing.rounds), tuple(times[::-1] for times in timing.device))
+
+
+def _inverse(ratio: Ratio) -> Ratio:
+    return Ratio(1 / ratio.estimate, 1 / ratio.high, 1 / ratio.low)
+
+
+def _typical(timings: list[Timing]) -> tuple[float, float]:
+    middle = sorted(timings, key=lambda timing: timing.best(0))[len(timings) // 2]
+    return middle.best(0), middle.best(1)

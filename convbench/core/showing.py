@@ -1,0 +1,14 @@
+"""How results show themselves in a notebook: a table of names and values, as HTML."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from html import escape
+
+
+def table(title: str, rows: Iterable[tuple[str, object]]) -> str:
+    """A caption and a row for each name with its value; everything is escaped."""
+    cells = "".join(
+        f'<tr><th style="text-align:left">{escape(name)}</th><td>{escape(str(value))}</td></tr>' for name, value in rows
+    )
+    return f'<table><caption style="text-align:left">{escape(title)}</caption>{cells}</table>'

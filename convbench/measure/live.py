@@ -1,0 +1,200 @@
+"""A live module of the user's, counted and measured in this process as it stands: its mode, its device, its weights.
+
+Nothing is isolated here: what else this process does, and what it did before, is in the numbers.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils import _pytree as pytree
+from torch.utils.flop_counter import FlopCounterMode
+
+from convbench.core import metrics, showing
+from convbench.core.errors import ConvbenchError
+from convbench.core.record import Case, Choice, Clip, Finding, Protocol, Reading, Whole
+from convbench.core.registry import probes
+from convbench.core.statistics import Interval, median_interval
+from convbench.measure.counts import traced
+from convbench.models.subject import Inputs, Subject
+
+
+@dataclass(frozen=True, slots=True)
+class ModuleCount:
+    """A submodule by its dotted name: its parameters, and its MACs in one call (None where only all could be counted).
+
+    Both include what lies inside of it.
+    """
+
+    name: str
+    params: int
+    macs: int | None
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Count:
+    """Parameters, and multiply-accumulates (MACs) of one forward call on the given inputs.
+
+    ``modules`` are all submodules, outermost first. ``how`` is ``meta`` (exact, from shapes alone) or ``call`` (from a
+    trace of a real call, where the model does not run on torch's meta device). ``uncounted`` names operators of such a
+    call whose work nobody knows: ``macs`` is then a lower bound.
+    """
+
+    params: int
+    macs: int
+    modules: tuple[ModuleCount, ...]
+    how: str
+    uncounted: tuple[str, ...] = ()
+
+    @property
+    def flops(self) -> int:
+        """Two a MAC."""
+        return 2 * self.macs
+
+    def module(self, name: str) -> ModuleCount:
+        """The submodule of that dotted name. Raises KeyError where there is none."""
+        return {module.name: module for module in self.modules}[name]
+
+    def __repr__(self) -> str:
+        parts = (f"{module.name} {module.params:,} / {_macs(module.macs)}" for module in self._outermost())
+        note = f"; not counted: {', '.join(self.uncounted)}" if self.uncounted else ""
+        return f"Count({self.params:,} parameters, {self.macs:,} MACs; {', '.join(parts) or 'no submodules'}{note})"
+
+    def _repr_html_(self) -> str:
+        whole = [("all", f"{self.params:,} parameters, {self.macs:,} MACs")]
+        rows = ((each.name, f"{each.params:,} parameters, {_macs(each.macs)} MACs") for each in self._outermost())
+        return showing.table("Parameters and MACs of a call", [*whole, *rows])
+
+    def _outermost(self) -> Iterator[ModuleCount]:
+        return (module for module in self.modules if "." not in module.name)
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Measurement:
+    """One live module on given inputs, measured in this process.
+
+    ``latency`` is the median with its 95 % interval in seconds a call, ``samples`` the seconds of each call;
+    ``memory_bytes`` is the peak of what torch's tensors held in a call, weights and inputs included. ``findings`` is
+    what a reader must know, such as page faults that are most of the time.
+    """
+
+    latency: Interval
+    samples: tuple[float, ...]
+    memory_bytes: int
+    findings: tuple[Finding, ...]
+    device: str
+    threads: int
+    training: bool
+
+    def __repr__(self) -> str:
+        return f"Measurement({'; '.join(f'{name} {value}' for name, value in self._rows())})"
+
+    def _repr_html_(self) -> str:
+        return showing.table("Measured in this process", self._rows())
+
+    def _rows(self) -> list[tuple[str, str]]:
+        median, low, high = (1e3 * seconds for seconds in self.latency)
+        place = f"this process on {self.device}, {self.threads} threads, {'train' if self.training else 'eval'} mode"
+        return [
+            ("latency", f"{median:.4g} ms a call ({low:.4g} to {high:.4g}, {len(self.samples)} calls)"),
+            ("peak memory", f"{self.memory_bytes / 2**20:.1f} MiB"),
+            ("in", place),
+            ("findings", ", ".join(finding.code for finding in self.findings) or "none"),
+        ]
+
+
+def count(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Count:
+    """Count one call of the model on its inputs. Raises ConvbenchError where it runs neither on meta nor at all."""
+    params = {name: _params(module) for name, module in model.named_modules() if name}
+    how, uncounted = "meta", tuple[str, ...]()
+    try:
+        total, by_name = _count_on_meta(model, args, kwargs)
+    except Exception:
+        total, by_name, uncounted = _count_of_call(model, args, kwargs)
+        how = "call"
+    modules = tuple(ModuleCount(name, size, by_name.get(name, 0) if by_name else None) for name, size in params.items())
+    return Count(_params(model), total, modules, how, uncounted)
+
+
+def measure(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], protocol: Protocol) -> Measurement:
+    """Time calls of the model on its inputs as the protocol says, and take the peak of memory of one more."""
+    live = subject(model, args, kwargs)
+    try:
+        live.run()
+    except Exception as error:
+        raise _cannot_run(model, error) from error
+    results = [result for name in ("latency", "memory") for result in probes.get(name).build(live, protocol)]
+    readings = {result.metric.name: result.samples for result in results if isinstance(result, Reading)}
+    samples, peak = readings[metrics.LATENCY.name], metrics.CPU_PEAK if live.device == "cpu" else metrics.CUDA_PEAK
+    return Measurement(
+        latency=median_interval(samples),
+        samples=samples,
+        memory_bytes=int(readings[peak.name][0]),
+        findings=tuple(result for result in results if isinstance(result, Finding)),
+        device=live.device,
+        threads=torch.get_num_threads(),
+        training=model.training,
+    )
+
+
+def subject(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Subject:
+    """A live module as what probes hold: called as it stands, without gradients."""
+    shape = next((tuple(leaf.shape) for leaf in args if isinstance(leaf, torch.Tensor) and leaf.dim() == 5), None)
+    case = Case(Whole(Choice(f"live:{type(model).__qualname__}")), Clip(*shape) if shape else Clip())
+    return Subject(case, 0, device_of(model, args, kwargs), model, Inputs(args, kwargs), model)
+
+
+def device_of(call: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
+    """The device of a module's parameters, or else of the inputs; ``cpu`` where there is no tensor."""
+    parameters = call.parameters() if isinstance(call, nn.Module) else ()
+    leaves = (leaf for leaf in pytree.tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor))
+    return next((str(tensor.device) for tensor in (*parameters, *leaves)), "cpu")
+
+
+def _count_on_meta(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[int, dict[str, int]]:
+    twin = _on_meta(model)
+    args, kwargs = pytree.tree_map_only(torch.Tensor, lambda tensor: tensor.to("meta"), (args, kwargs))
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        twin(*args, **kwargs)
+    root = f"{type(twin).__name__}."
+    counts = {name: sum(flops.values()) // 2 for name, flops in counter.get_flop_counts().items()}
+    by_name = {name.removeprefix(root): macs for name, macs in counts.items() if name.startswith(root)}
+    return counter.get_total_flops() // 2, by_name or {"": 0}
+
+
+def _on_meta(model: nn.Module) -> nn.Module:
+    """A copy of the model whose parameters and buffers are on meta: those of the model itself are never copied."""
+    twins: dict[int, Any] = {}
+    for parameter in model.parameters():
+        twins[id(parameter)] = nn.Parameter(parameter.detach().to("meta"), parameter.requires_grad)
+    for buffer in model.buffers():
+        twins[id(buffer)] = buffer.detach().to("meta")
+    return copy.deepcopy(model, twins)
+
+
+def _count_of_call(
+    model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[int, dict[str, int], tuple[str, ...]]:
+    try:
+        trace = traced.trace(subject(model, args, kwargs))
+    except Exception as error:
+        raise _cannot_run(model, error) from error
+    return sum(trace.macs.values()), {}, trace.uncounted
+
+
+def _cannot_run(model: nn.Module, error: Exception) -> ConvbenchError:
+    lines = str(error).strip().splitlines() or ["no message"]
+    return ConvbenchError(f"{type(model).__name__} does not run on these inputs: {type(error).__name__}: {lines[0]}")
+
+
+def _params(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def _macs(macs: int | None) -> str:
+    return f"{macs:,}" if macs is not None else "unknown"

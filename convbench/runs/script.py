@@ -1,0 +1,99 @@
+"""The user's script and modules in a measuring process: plug-ins that they registered have to be there as well.
+
+``multiprocessing`` would run the whole script again in every process it starts, and so asks for a ``__main__`` guard.
+Here a script is run again only where a case needs something that is defined in it, and only as far as its first call of
+convbench: what stands before that has been defined by then.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+from convbench.core.errors import ConvbenchError
+from convbench.core.record import Case
+from convbench.core.registry import SHELVES
+
+MAIN, AGAIN = "__main__", "__mp_main__"
+"""The script as it is run by the user, and by the name that ``multiprocessing`` gives it in further processes."""
+_running_again: list[str] = []
+
+
+@dataclass(frozen=True)
+class Brought:
+    """What a measuring process imports before its work: modules, and the path of the script where that is needed."""
+
+    modules: tuple[str, ...] = ()
+    script: str = ""
+
+    def load(self) -> None:
+        """Import it in this process."""
+        for module in self.modules:
+            importlib.import_module(module)
+        if self.script:
+            _run_again(self.script)
+
+
+class _EndOfDefinitions(BaseException):
+    """Raised by the first call of convbench in a script that is run again."""
+
+
+def brought(cases: Iterable[Case]) -> Brought:
+    """What registered plug-ins that are not convbench's own, and the script where one of them or a case is of it.
+
+    Raises ConvbenchError where that was typed into an interactive session, which no other process can see.
+    """
+    registered = {plugin.module: plugin.name for shelf in SHELVES for plugin in shelf.registered()}
+    modules = tuple(sorted(name for name in registered if name not in (MAIN, AGAIN) and not _is_ours(name)))
+    named = next((case.id for case in cases if f"{MAIN}:" in case.id), registered.get(MAIN))
+    if named is None:
+        return Brought(modules)
+    path = getattr(sys.modules[MAIN], "__file__", None)
+    if path is None:
+        raise ConvbenchError(
+            f"{named!r} is defined in an interactive session, which a measuring process cannot import: put it into a "
+            "module and import that, or measure with the executor in-process"
+        )
+    return Brought(modules, path)
+
+
+def refuse_again() -> None:
+    """Ends a script that is run again for its definitions; every function that measures calls it first."""
+    if _running_again:
+        raise _EndOfDefinitions
+
+
+@contextmanager
+def unseen() -> Iterator[None]:
+    """``multiprocessing`` finds no script to run again in the processes that are started inside."""
+    main = sys.modules[MAIN]
+    namespace = vars(main)
+    before: dict[str, Any] = {name: namespace.pop(name) for name in ("__spec__", "__file__") if name in namespace}
+    namespace["__spec__"] = None
+    try:
+        yield
+    finally:
+        namespace.update(before)
+
+
+def _run_again(path: str) -> None:
+    module = ModuleType(AGAIN)
+    module.__file__ = path
+    sys.modules[MAIN] = sys.modules[AGAIN] = module
+    _running_again.append(path)
+    try:
+        with open(path, "rb") as file:  # noqa: PTH123
+            exec(compile(file.read(), path, "exec"), module.__dict__)
+    except _EndOfDefinitions:
+        return
+    finally:
+        _running_again.clear()
+
+
+def _is_ours(module: str) -> bool:
+    return module.partition(".")[0] == "convbench"

@@ -1,0 +1,273 @@
+"""The Python API: its table of contents, its examples, and that it works wherever Python is typed."""
+
+from __future__ import annotations
+
+import doctest
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import records
+import torch
+from torch import nn
+
+import convbench
+from convbench import api
+from convbench.check import live as pairs
+from convbench.check.outcome import Timing
+from convbench.check.rule import Rule
+from convbench.core import store
+from convbench.measure import live
+
+QUICK = {"max_time": 0.05, "max_warmup": 0.02, "min_samples": 6}
+SUITE = {"matrix": {"reducer": ["gap", "gmp"], "clip": "1x2x3x8x8"}, "metrics": ["params", "macs"]}
+SCRIPT = """
+import convbench
+from torch import nn
+
+print("this line runs once a process")
+
+class Corner(nn.Module):
+    def forward(self, maps):
+        return maps[:, :, 0, 0]
+
+@convbench.register("reducer", "corner")
+def corner(features, lstm_input):
+    "The top left value of every channel."
+    return Corner()
+
+run = convbench.run(
+    {"matrix": {"reducer": "corner", "clip": "1x2x3x8x8"}, "metrics": ["latency"], "protocol": %r}, out="out"
+)
+print([record.status for record in run.records], [record.failure for record in run.records])
+"""
+
+
+def python(*words: str, cwd: Path, **more) -> subprocess.CompletedProcess:
+    return subprocess.run([sys.executable, *words], cwd=cwd, capture_output=True, text=True, timeout=300, **more)
+
+
+# --- The table of contents --------------------------------------------------------------------------------------------
+
+
+def test_everything_in_the_table_of_contents_is_there() -> None:
+    assert sorted(convbench.__all__) == convbench.__all__
+    assert all(callable(getattr(convbench, name)) for name in convbench.__all__)
+    assert set(convbench.__all__) <= set(dir(convbench))
+    with pytest.raises(AttributeError, match="has no attribute 'messure'"):
+        convbench.messure  # noqa: B018
+
+
+def test_importing_it_imports_nothing_that_is_slow(tmp_path: Path) -> None:
+    script = "import sys, convbench; convbench.__version__; print(*sys.modules)"
+    loaded = python("-c", script, cwd=tmp_path).stdout.split()
+    assert not {"torch", "numpy", "pandas", "pydantic", "typer", "convbench.api"} & set(loaded)
+
+
+def test_a_run_is_opened_and_reported_without_torch_and_without_fcntl(tmp_path: Path) -> None:
+    """As on a machine that only reads reports, Windows among them."""
+    measured = records.default_records()[:6]
+    store.start(tmp_path, records.run_of(measured))
+    for record in measured:
+        store.append(tmp_path, record)
+    script = f"""
+import sys
+sys.modules["torch"] = sys.modules["fcntl"] = None
+import convbench
+run = convbench.open_run({str(tmp_path)!r})
+print(run.report(), len(run.frame()), bool(run.answer()))
+"""
+    done = python("-c", script, cwd=tmp_path)
+    assert done.stdout.split() == [str(tmp_path / "index.html"), "6", "True"], done.stderr
+
+
+@pytest.mark.parametrize("name", ["check", "measure", "report"])
+def test_a_room_that_is_called_like_a_function_is_both(name: str) -> None:
+    assert getattr(convbench, name).__path__
+    with pytest.raises(TypeError, match="missing"):
+        getattr(convbench, name)(**({} if name != "report" else {"unknown": 1}))
+
+
+def test_the_examples_of_the_docstrings_run(tmp_path: Path) -> None:
+    flags = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+    failed, tried = doctest.testmod(api, extraglobs={"folder": tmp_path / "run"}, optionflags=flags)
+    assert (failed, tried > 12) == (0, True)
+
+
+# --- Runs -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_run_from_data_is_a_run_on_disk(tmp_path: Path) -> None:
+    run = convbench.run(SUITE, only=["gap"], out=tmp_path)
+    assert [record.case.architecture.reducer.name for record in run.records] == ["gap"]
+    assert run.frame().macs[0] == run.records[0].samples("macs")[0]
+    assert run.answer().startswith(("Cheapest", "Nothing was measured"))
+    assert run.report(tmp_path / "page").read_text().startswith("<!doctype html>")
+    again = convbench.open_run(tmp_path / "results.jsonl")
+    assert again == run
+    assert "reducer: [gap" in again.description.suite or "gap" in again.description.suite
+    assert "<table" in run._repr_html_()
+    assert repr(run) == f"Run('suite', 1 ok, in {str(tmp_path)!r})"
+
+
+def test_a_run_may_be_measured_by_an_executor_that_stays_open(tmp_path: Path) -> None:
+    begun: list[str] = []
+
+    class Watcher:
+        def begins(self, case) -> None:
+            begun.append(case.id)
+
+        def ended(self, record) -> None:
+            assert record.case.id in begun
+
+    with convbench.executor("fake", machines=2) as fake:
+        run = convbench.run(SUITE, executor=fake, out=tmp_path, progress=Watcher())
+        assert not fake.closed
+    assert fake.closed
+    assert len(begun) == len(run.records) == 2
+
+
+def test_mistakes_are_the_sentences_of_the_command_line(tmp_path: Path) -> None:
+    with pytest.raises(convbench.ConvbenchError, match=r"suite:\d+:\d+: .*gapp.*did you mean 'gap'"):
+        convbench.load({"matrix": {"reducer": "gapp"}})
+    with pytest.raises(convbench.ConvbenchError, match="a suite is plain data"):
+        convbench.load({"matrix": {"reducer": nn.Linear(1, 1)}})
+    with pytest.raises(convbench.ConvbenchError, match="not a run"):
+        convbench.open_run(tmp_path)
+    with pytest.raises(convbench.ConvbenchError, match="no shelf of 'reduser'; did you mean 'reducer'"):
+        convbench.register("reduser", "mine")
+    with pytest.raises(convbench.ConvbenchError, match="give at least one"):
+        convbench.report()
+
+
+# --- Scripts, and what is no script -----------------------------------------------------------------------------------
+
+
+def test_a_script_without_a_main_guard_measures_what_it_registers(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(SCRIPT % QUICK)
+    done = python("mine.py", cwd=tmp_path)
+    assert done.stdout.splitlines() == ["this line runs once a process", "['ok'] [None]"], done.stderr
+
+
+def test_a_plugin_of_an_imported_module_is_found_in_measuring_processes(tmp_path: Path) -> None:
+    plugin, _, rest = SCRIPT.partition("run = ")
+    (tmp_path / "shop.py").write_text(plugin)
+    done = python("-", cwd=tmp_path, input=f"import convbench, shop\nrun = {rest % QUICK}")
+    assert done.stdout.splitlines()[-1] == "['ok'] [None]", done.stderr
+
+
+def test_a_session_without_a_file_measures_and_says_what_it_cannot(tmp_path: Path) -> None:
+    """Standard input, as for an interactive session: convbench's own works, what was typed there has no module."""
+    own = SCRIPT.replace('"reducer": "corner"', '"reducer": "gap"').replace("@convbench.register", "(lambda *_: id)")
+    assert python("-", cwd=tmp_path, input=own % QUICK).stdout.splitlines()[-1] == "['ok'] [None]"
+    done = python("-", cwd=tmp_path, input=SCRIPT % QUICK)
+    assert "'corner' is defined in an interactive session" in done.stdout, done.stderr
+
+
+# --- Live modules -----------------------------------------------------------------------------------------------------
+
+
+class Net(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 8, 3, padding=1)
+        self.lstm = nn.LSTM(8, 16, batch_first=True)
+
+    def forward(self, clip: torch.Tensor, scale: float = 1.0) -> torch.Tensor:
+        maps = self.conv(clip.flatten(0, 1)).mean((2, 3))
+        return scale * self.lstm(maps.unflatten(0, clip.shape[:2]))[0]
+
+
+class Numpy(Net):
+    def forward(self, clip: torch.Tensor, scale: float = 1.0) -> torch.Tensor:
+        assert clip.numpy().shape
+        return super().forward(clip, scale)
+
+
+CLIP = torch.zeros(2, 5, 3, 10, 10)
+CONV, LSTM = 2 * 5 * 100 * 27 * 8, 2 * 5 * 4 * 16 * (8 + 16)
+
+
+def test_a_count_is_exact_by_module_and_leaves_the_model_alone() -> None:
+    model = Net().train()
+    before = [parameter.clone() for parameter in model.parameters()]
+    counted = convbench.count(model, CLIP, scale=2.0)
+    assert (counted.macs, counted.how, counted.uncounted) == (CONV + LSTM, "meta", ())
+    assert [counted.module(name).macs for name in ("conv", "lstm")] == [CONV, LSTM]
+    assert counted.params == sum(parameter.numel() for parameter in before)
+    assert all(torch.equal(*pair) for pair in zip(before, model.parameters(), strict=True))
+    assert model.training
+    assert f"lstm {counted.module('lstm').params:,} / {LSTM:,}" in repr(counted)
+    assert "<td>" in counted._repr_html_()
+
+
+def test_a_model_that_does_not_run_on_meta_is_counted_by_a_real_call() -> None:
+    counted = convbench.count(Numpy(), CLIP)
+    assert (counted.macs, counted.how, counted.module("lstm").macs) == (CONV + LSTM, "call", None)
+
+
+def test_a_live_module_is_measured_in_this_process_and_it_says_so() -> None:
+    found = convbench.measure(Net().eval(), CLIP, protocol=convbench.Protocol(**QUICK))
+    assert found.latency.low <= found.latency.median <= found.latency.high
+    assert len(found.samples) >= 6
+    assert found.memory_bytes > CLIP.nbytes
+    assert "in this process on cpu, 1 threads, eval mode" in repr(found)
+
+
+@pytest.mark.parametrize("function", [convbench.count, convbench.measure])
+def test_inputs_that_do_not_fit_are_one_sentence(function) -> None:
+    with pytest.raises(convbench.ConvbenchError, match="Net does not run on these inputs: RuntimeError: "):
+        function(Net(), torch.zeros(2, 5, 7, 10, 10))
+
+
+# --- Pairs of live callables, their times invented --------------------------------------------------------------------
+
+
+@pytest.fixture
+def timed(monkeypatch: pytest.MonkeyPatch):
+    """Every pair takes what is told of its arms by name, with a noise of its own."""
+
+    def told(seconds: dict[str, float], noise: float = 0.002) -> None:
+        import random
+
+        dice = random.Random(5)
+
+        def time(calls, names):
+            times = [seconds[name.partition(" ")[0]] * dice.lognormvariate(0, noise) for name in names]
+            return Timing((tuple(times),) * 6)
+
+        monkeypatch.setattr(pairs, "_time", time)
+
+    return told
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "noise", "word"),
+    [
+        (1.0, 1.10, 0.002, "slower"),
+        (1.10, 1.0, 0.002, "faster"),
+        (1.0, 1.0, 0.002, "same"),
+        (1.0, 1.0, 0.3, "cannot tell"),
+    ],
+)
+def test_two_callables_are_told_apart_by_the_gates_rule(timed, first, second, noise, word) -> None:
+    timed({"first": first, "second": second}, noise)
+    found = pairs.compare(lambda: None, lambda: None, "cpu", Rule())
+    assert found.verdict == word
+    assert found.ratio.low <= found.ratio.estimate <= found.ratio.high
+    if noise < 0.01:
+        assert found.ratio.estimate == pytest.approx(second / first, rel=0.01)
+    assert "this process" in repr(found)
+
+
+def test_a_callable_with_much_more_to_do_is_slower_really() -> None:
+    little, much = torch.nn.Linear(64, 64), torch.nn.Sequential(*(torch.nn.Linear(64, 64) for _ in range(60)))
+    found = convbench.compare(little, much, torch.zeros(8, 64))
+    assert found.verdict == "slower", found
+    assert found.seconds[0] < found.seconds[1]
+
+
+def test_the_device_is_that_of_the_parameters() -> None:
+    assert live.device_of(Net(), (CLIP,), {}) == "cpu"
+    assert live.device_of(lambda clip: clip, (CLIP.to("meta"),), {}) == "meta"
