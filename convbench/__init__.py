@@ -60,12 +60,12 @@ _PLACES = {
     "convbench.suite": ("Suite",),
 }
 _MODULES = {name: module for module, names in _PLACES.items() for name in names}
-_ROOMS = ("check", "measure", "report")
+_CALLABLE = ("check", "measure", "report")
 """Functions of the API that are called like a room of the house: the package itself can be called."""
 
 
 def __getattr__(name: str) -> Any:
-    if name in _ROOMS:
+    if name in _CALLABLE:
         return importlib.import_module(f"convbench.{name}")
     if name not in __all__:
         raise AttributeError(f"module 'convbench' has no attribute {name!r}")

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from convbench.analysis import table
-from convbench.core import imports, showing, store
-from convbench.core.errors import ConvbenchError, StoreError
+from convbench.core import imports, lock, showing, store
+from convbench.core.errors import ConvbenchError
 from convbench.core.record import Protocol, Record
 from convbench.core.record import Run as Description
 from convbench.core.registry import SHELVES, Registry, did_you_mean
@@ -176,7 +176,6 @@ def report(*runs: Run | str | Path, out: str | Path | None = None) -> Path:
         raise ConvbenchError("no run to report: give at least one, as convbench.report('reports/default')")
     opened = [each if isinstance(each, Run) else open_run(each) for each in runs]
     folder = Path(out) if out is not None else opened[0].directory
-    _make(folder)
     if len(opened) == 1:
         return page.write(opened[0].description, opened[0].records, folder / "index.html")
     return side_by_side.write([(each.description, list(each.records)) for each in opened], folder / "compare.html")
@@ -196,7 +195,6 @@ def check(
 
     ``detect`` is the relative slowdown that is to be seen.
     """
-    from convbench.check import lock
     from convbench.check.inspection import Request
     from convbench.check.link import Settings
     from convbench.check.rule import Rule
@@ -331,13 +329,6 @@ def _watcher(progress: bool | Watcher, done: int, total: int) -> AbstractContext
     if isinstance(progress, bool):
         return bars.watcher(Console(stderr=True), not progress, done, total)
     return nullcontext(progress)
-
-
-def _make(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StoreError(f"{folder}: cannot be made ({error.strerror}): choose another place with out=") from error
 
 
 def _lend(suite: Path) -> None:

@@ -16,7 +16,10 @@ from typing import Any
 
 from convbench.core.errors import StoreError
 
-fcntl: Any = importlib.import_module("fcntl") if os.name == "posix" else None
+try:
+    fcntl: Any = importlib.import_module("fcntl")
+except ImportError:
+    fcntl = None
 
 
 class Held(Exception):

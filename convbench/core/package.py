@@ -1,4 +1,4 @@
-"""What every room may know of the package that it is a room of: its version, and that some rooms can be called."""
+"""What every room may know of the package that it is a room of: its version, and that some of its rooms can be called."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 __version__ = "0.1.0"
 
 
-class Room(ModuleType):
+class Callable(ModuleType):
     """A package that is also the function of that name in ``convbench.api``: ``convbench.check(...)``."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
