@@ -12,11 +12,12 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import Literal
 from typing import Protocol as Interface
 
 from convbench import __version__
 from convbench.analysis.table import write_csv
-from convbench.core import store
+from convbench.core import code, store
 from convbench.core.errors import ConvbenchError, StoreError, SuiteError
 from convbench.core.record import Case, Record, Run, Scalar
 from convbench.core.registry import executors
@@ -24,6 +25,7 @@ from convbench.measure import harness
 from convbench.measure.machine import environment
 from convbench.measure.preflight import Plan, preflight, resolve
 from convbench.measure.probes import Probe
+from convbench.runs import apart
 from convbench.runs.executor import Executor, Host, Job
 from convbench.suite import Suite
 
@@ -104,7 +106,9 @@ def prepare(
 
     Raises ConvbenchError for all that is wrong with the call, the suite or the hosts.
     """
-    planned = plan(suite, executor.hosts, selection)
+    hosts = executor.hosts
+    own = apart.names_own_code(suite.cases)
+    planned = executor.call(plan, suite, hosts, selection) if own else plan(suite, hosts, selection)
     return Prepared(suite, planned, command, executor, tuple(probes))
 
 
@@ -114,8 +118,9 @@ def executor_of(suite: Suite, device: str, name: str | None = None, probes: Sequ
     ``device`` is ``auto`` (the GPU where there is one), ``cpu`` or ``cuda[:n]``. Raises ConvbenchError for an unknown
     name.
     """
-    dynamic = harness.needs_isolation(suite.metrics) or probes or any(case.trial for case in suite.cases)
-    factory = executors.get(name or ("isolated" if dynamic else "in-process"))
+    runs_models = harness.needs_isolation(suite.metrics) or probes or any(case.trial for case in suite.cases)
+    apart_of_us = runs_models or apart.names_own_code(suite.cases)
+    factory = executors.get(name or ("isolated" if apart_of_us else "in-process"))
     executor: Executor = factory.build(device, suite.cases)
     return executor
 
@@ -129,10 +134,19 @@ def plan(suite: Suite, hosts: Sequence[Host], selection: Selection) -> Plan:
     return preflight(selected, max(host.available_bytes for host in hosts))
 
 
-def begin(prepared: Prepared, directory: Path, resume: bool, visible_slowdown: float | None = None) -> list[Record]:
+def selected(cases: Sequence[Case], selection: Selection) -> list[Case]:
+    """The selected cases, resolved, each once."""
+    return list(dict.fromkeys(resolve(case) for case in cases if selection.keeps(case)))
+
+
+Resume = bool | Literal["stale"]
+"""Whether to go on with a run; ``stale`` measures again what was measured of other code of the user's."""
+
+
+def begin(prepared: Prepared, directory: Path, resume: Resume, visible_slowdown: float | None = None) -> list[Record]:
     """Start a run in ``directory``, or go on with the one that is there; returns what it has measured already.
 
-    Raises StoreError where the run there was of another suite, protocol or environment.
+    Raises StoreError where the run there was of another suite, protocol or environment, or of other code of the user's.
     """
     now = prepared.run(visible_slowdown)
     if not (resume and store.exists(directory)):
@@ -145,7 +159,15 @@ def begin(prepared: Prepared, directory: Path, resume: bool, visible_slowdown: f
             "beside the new one), or choose another --out"
         )
     store.drop_unfinished_line(directory)
-    return store.load(directory)[1]
+    done = store.load(directory)[1]
+    stale = {record.case.id: names for record in done if (names := code.changed(record.code))}
+    if stale and resume != "stale":
+        case, names = next(iter(stale.items()))
+        raise StoreError(
+            f"{directory}: {', '.join(names)} changed since {len(stale)} of its cases were measured, as {case}: "
+            "--resume=stale measures those again; without --resume all are"
+        )
+    return store.leave_out(directory, stale) if stale else done
 
 
 def measure(prepared: Prepared, directory: Path, done: Sequence[Record], watcher: Watcher) -> list[Record]:
