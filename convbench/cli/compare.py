@@ -66,7 +66,7 @@ def advise(baseline: Path, suite: str, overrides: Sequence[str], device: str) ->
     from convbench.core import store
     from convbench.measure.selection import Selection
     from convbench.runs import sweep
-    from convbench.suite import load
+    from convbench.runs.apart import load
 
     import_from_here(suite)
     before = store.load(baseline)

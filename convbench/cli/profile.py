@@ -30,7 +30,7 @@ def profile(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no table.")] = False,
 ) -> None:
     """Measure cases of a suite and take a torch.profiler trace of each [into reports/SUITE-profile]."""
-    from convbench.suite import load
+    from convbench.runs.apart import load
 
     import_from_here(suite)
     chosen = [*(overrides or []), "profile=true"]
@@ -82,25 +82,27 @@ def fits(
 ) -> None:
     """The largest batch, clip length or LSTM input that fits into memory, predicted from shapes alone."""
     import_from_here(suite)
-    from convbench.core.errors import CaseFailed
     from convbench.core.quantities import amount
     from convbench.measure.memory import largest
-    from convbench.measure.preflight import resolve
-    from convbench.measure.selection import Selection
+    from convbench.measure.selection import Selection, selected
     from convbench.report.words import units
-    from convbench.suite import load
+    from convbench.runs import apart
 
     limit, selection = int(amount("--memory", memory, "B")), Selection(only or (), skip or ())
-    cases = dict.fromkeys(resolve(case) for case in load(suite, overrides or []).cases if selection.keeps(case))
-    if not cases:
-        raise ConvbenchError(f"{suite}: no case is selected: `convbench run {suite} --dry-run` shows their names")
-    for case in cases:
-        try:
-            print(f"{case.id}: predicted peak {units.size(largest.peak_of(case))}")
-            for fit in largest.fits(case, limit):
+    cases = apart.load(suite, overrides or []).cases
+    with apart.Apart(cases) as calls:
+        chosen = calls.run(selected, (cases, selection))
+        if not chosen:
+            raise ConvbenchError(f"{suite}: no case is selected: `convbench run {suite} --dry-run` shows their names")
+        for case in chosen:
+            try:
+                peak, found = calls.run(largest.of, (case, limit))
+            except ConvbenchError as error:
+                print(f"{case.id}: {error}")
+                continue
+            print(f"{case.id}: predicted peak {units.size(peak)}")
+            for fit in found:
                 print(f"  {_words(fit, largest.LARGEST[fit.axis])}, predicted peak {units.size(fit.peak)}")
-        except CaseFailed as error:
-            print(f"{case.id}: {error}")
 
 
 def _words(fit: Fit, largest: int) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from convbench.cli.app import (
     INCOMPLETE,
@@ -34,10 +35,32 @@ from convbench.core.text import cut
 
 if TYPE_CHECKING:
     from convbench.core.record import Record
+    from convbench.runs import sweep
     from convbench.runs.sweep import Prepared
 
 
-@app.command()
+Resume = Annotated[
+    str,
+    typer.Option(
+        "--resume",
+        metavar="[stale]",
+        help="Go on with the run in the directory; =stale measures again what was measured of other code of yours.",
+    ),
+]
+RESUME: dict[str, sweep.Resume] = {"": False, "yes": True, "stale": "stale"}
+
+
+class Resumable(TyperCommand):
+    """A command whose option ``--resume`` may stand alone or have a value, which typer does not know."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        end = args.index("--") if "--" in args else len(args)
+        return super().parse_args(
+            ctx, [f"{word}=yes" if word == "--resume" else word for word in args[:end]] + args[end:]
+        )
+
+
+@app.command(cls=Resumable)
 def run(
     suite: Source,
     overrides: Overrides = None,
@@ -48,7 +71,7 @@ def run(
     metrics: Metrics = "",
     executor: Executor = None,
     out: Out = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in the directory.")] = False,
+    resume: Resume = "",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the cases and stop.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a finished case.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no table.")] = False,
@@ -57,7 +80,7 @@ def run(
     import_from_here(suite)
     from convbench.measure.selection import Selection
     from convbench.runs import sweep
-    from convbench.suite import load
+    from convbench.runs.apart import load
 
     chosen = [*(overrides or []), *([f"metrics=[{metrics}]"] if metrics else [])]
     loaded = load(suite, chosen)
@@ -70,7 +93,7 @@ def run(
         if dry_run:
             _show_plan(prepared)
             return
-        records = _measured(prepared, directory, resume, as_json, quiet)
+        records = _measured(prepared, directory, _resume(resume), as_json, quiet)
     conclude(directory, show=not (as_json or quiet))
     raise typer.Exit(INCOMPLETE if any(record.status == "failed" for record in records) else MEASURED)
 
@@ -90,7 +113,7 @@ def merge(
     conclude(out, show=True)
 
 
-def _measured(prepared: Prepared, directory: Path, resume: bool, as_json: bool, quiet: bool) -> list[Record]:
+def _measured(prepared: Prepared, directory: Path, resume: sweep.Resume, as_json: bool, quiet: bool) -> list[Record]:
     """Measure into ``directory``; Ctrl-C says how to go on."""
     from convbench.check import floor
     from convbench.check.link import Settings
@@ -125,6 +148,12 @@ class _Printing:
 
         print(json.dumps(table.row(record)), flush=True)
         self._ended(record)
+
+
+def _resume(text: str) -> sweep.Resume:
+    if text not in RESUME:
+        raise ConvbenchError(f"--resume={cut(text, 40)}: write --resume, or --resume=stale")
+    return RESUME[text]
 
 
 def _show_plan(prepared: Prepared) -> None:

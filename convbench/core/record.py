@@ -292,7 +292,8 @@ class Record:
 
     ``environment`` is the fingerprint of the machine and software, spelled out in the run's ``run.json``;
     ``conditions`` is the state that may differ from case to case (threads, allocator, load, ...).
-    ``skipped`` means that this machine lacks what the case asks for.
+    ``skipped`` means that this machine lacks what the case asks for. ``code`` holds the user's own modules that the
+    case imported, each with a hash of its content.
     """
 
     case: Case
@@ -304,6 +305,7 @@ class Record:
     conditions: Mapping[str, Scalar] = field(default_factory=dict)
     started: str = ""
     seconds: float = 0.0
+    code: Mapping[str, str] = field(default_factory=dict)
     schema_version: int = SCHEMA_VERSION
 
     def samples(self, metric: str | Metric) -> tuple[float, ...]:

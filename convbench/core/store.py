@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import fields, replace
 from functools import cache
@@ -66,6 +66,15 @@ def start(directory: Path, run: Run, records: Iterable[Record] = ()) -> None:
 def append(directory: Path, record: Record) -> None:
     """One more line, forced to disk, whole or not at all. Raises StoreError."""
     files.append(directory / RESULTS, _line(record), "what was measured before is whole: add --resume")
+
+
+def leave_out(directory: Path, cases: Collection[str]) -> list[Record]:
+    """Take the records of these cases out of a run, a copy with them being set aside; returns those that stay."""
+    staying = [record for record in load(directory)[1] if record.case.id not in cases]
+    place = _free(directory / "previous", _started(directory))
+    files.write(place / RESULTS, (directory / RESULTS).read_bytes(), REMEDY)
+    files.write(directory / RESULTS, b"".join(map(_line, staying)), REMEDY)
+    return staying
 
 
 def load(path: Path) -> Stored:

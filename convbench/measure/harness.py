@@ -17,9 +17,10 @@ from convbench.core.metrics import refuse_clash
 from convbench.core.record import Case, Failure, Finding, Protocol, Reading, Record, Scalar
 from convbench.core.registry import Plugin, did_you_mean, probes
 from convbench.core.traits import noted
+from convbench.measure import progress
 from convbench.measure.first_call import open_case
 from convbench.measure.machine import environment
-from convbench.measure.probes import ORDER, Probe, is_static
+from convbench.measure.probes import ORDER, Probe, is_static, probe_name
 from convbench.measure.quality.measure import trial
 from convbench.models import subject
 
@@ -58,6 +59,7 @@ def _probed(case: Case, protocol: Protocol, chosen: Sequence[Plugin[Probe]], las
     results = _probe(static, subject.assemble(case, protocol.seed, device="meta"), protocol)
     state: dict[str, Scalar] = {}
     if dynamic:
+        progress.tell("building the model and its first call", [])
         held, opening = open_case(case, protocol.seed)
         before = environment.conditions(held.device)
         results += [*opening, *_probe(dynamic, held, protocol)]
@@ -88,7 +90,11 @@ def attempt(case: Case, measure: Measure) -> Record:
     except Exception as error:
         failure = explain(error)
         status: Literal["failed", "skipped"] = "skipped" if failure.kind == "unavailable" else "failed"
-        return Record(case, status, failure=failure, started=started, seconds=time.perf_counter() - start)
+        known = error.known if isinstance(error, CaseFailed) else ()
+        readings = tuple(result for result in known if isinstance(result, Reading))
+        findings = tuple(result for result in known if isinstance(result, Finding))
+        seconds = time.perf_counter() - start
+        return Record(case, status, readings, findings, failure, started=started, seconds=seconds)
 
 
 def explain(error: BaseException) -> Failure:
@@ -108,10 +114,15 @@ def explain(error: BaseException) -> Failure:
 
 
 def _probe(chosen: Iterable[Probe], held: subject.Subject, protocol: Protocol) -> list[Reading | Finding]:
-    results = [result for probe in chosen for result in probe(held, protocol)]
-    for result in results:
-        if isinstance(result, Reading):
-            refuse_clash(result.metric)
+    results: list[Reading | Finding] = []
+    for probe in chosen:
+        progress.tell(f"the probe {probe_name(probe)}", [])
+        found = list(probe(held, protocol))
+        for result in found:
+            if isinstance(result, Reading):
+                refuse_clash(result.metric)
+        progress.tell("", found)
+        results += found
     return results
 
 

@@ -25,5 +25,10 @@ def static(probe: Probe) -> Probe:
     return probe
 
 
+def probe_name(probe: Probe) -> str:
+    """What people know a probe by: the name of its function, or of its class."""
+    return str(getattr(probe, "__name__", type(probe).__name__)).strip("_")
+
+
 def is_static(probe: Probe) -> bool:
     return probe in _STATIC

@@ -37,10 +37,15 @@ def plan(suite: Suite, device: str, available_bytes: int, selection: Selection) 
     Raises SuiteError where none is selected, Impossible where some cannot be built.
     """
     cases = [replace(case, device=device) for case in suite.cases]
-    selected = [case for case in cases if selection.keeps(case)]
-    if not selected:
+    chosen = [case for case in cases if selection.keeps(case)]
+    if not chosen:
         raise SuiteError(f"{suite.path}: none of its {len(cases)} cases is selected: --dry-run shows their names")
-    return preflight(selected, available_bytes)
+    return preflight(chosen, available_bytes)
+
+
+def selected(cases: Sequence[Case], selection: Selection) -> list[Case]:
+    """The selected cases, resolved, each once."""
+    return list(dict.fromkeys(resolve(case) for case in cases if selection.keeps(case)))
 
 
 def _names(case: Case) -> set[str]:

@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from types import TracebackType
+from typing import Any, Self, TypeVar
 from typing import Protocol as Interface
-from typing import Self
 
 import torch
 
@@ -21,6 +21,8 @@ from convbench.core.record import Case, Protocol, Record, Scalar
 from convbench.measure import harness
 from convbench.measure.machine import environment
 from convbench.measure.probes import Probe
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +82,10 @@ class Executor(Interface):
 
     def run(self, jobs: Iterable[Job]) -> Iterator[Visit]:
         """Each job with its record, as they end."""
+
+    def call(self, work: Callable[..., T], *args: Any) -> T:
+        """``work(*args)``, which may build the user's models: here, or where that cannot harm the caller."""
+        return work(*args)
 
     def close(self) -> None:
         """End what was started and remove what was written; called once, also after an interruption."""

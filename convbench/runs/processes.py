@@ -15,6 +15,7 @@ import signal
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
@@ -27,10 +28,11 @@ from typing import Any, Generic, TypeVar
 from convbench.core import lock, rooms
 from convbench.core.errors import CaseFailed
 from convbench.core.record import Failure
-from convbench.measure import harness
+from convbench.measure import harness, progress
 from convbench.measure.machine import malloc
 from convbench.measure.machine.process_end import death
 from convbench.measure.machine.toolchain import missing_tool
+from convbench.measure.progress import Progress
 from convbench.runs.script import Brought, unseen
 
 T = TypeVar("T")
@@ -49,7 +51,8 @@ class Call(Generic[T]):
     """A function and its arguments, all of which can be pickled, and how its process is started.
 
     ``variables`` are of its environment, ``timeout`` is in seconds. A call that ``compiles`` finds an empty compile
-    cache next to a ready toolchain. What is ``brought`` is imported first.
+    cache next to a ready toolchain. What is ``brought`` is imported first. One that never ``forks`` from the server
+    starts without torch.
     """
 
     work: Callable[..., T]
@@ -58,6 +61,7 @@ class Call(Generic[T]):
     timeout: float = 300.0
     compiles: bool = False
     brought: Brought = NOTHING
+    forks: bool = True
 
 
 class Processes:
@@ -91,7 +95,7 @@ class Processes:
 
     def _spawn(self, call: Call[T], room: Path) -> T:
         receiver, sender = multiprocessing.Pipe(duplex=False)
-        context = multiprocessing.get_context("spawn") if call.variables else self.forkserver
+        context = self.forkserver if call.forks and not call.variables else multiprocessing.get_context("spawn")
         process = context.Process(target=_child, args=(sender, call.brought, call.work, call.args, str(room)))
         try:
             variables = {**SAFE_START, **rooms.mark(self.scratch), **call.variables}
@@ -141,11 +145,13 @@ def _child(sender: Connection, brought: Brought, work: Any, args: tuple[Any, ...
     os.dup2(output, 2)
     os.environ[CACHE] = str(Path(room) / "inductor")
     malloc.hold()
+    progress.listen(sender.send)
     try:
         brought.load()
         answer = work(*args)
     except BaseException as error:
         answer = harness.explain(error)
+    progress.listen(lambda _: None)
     sender.send(answer)
     sender.close()
 
@@ -178,15 +184,23 @@ def _let_forkserver_end() -> None:
 
 
 def _result(process: BaseProcess, receiver: Connection, timeout: float, output: Path) -> Any:
-    if not receiver.poll(timeout):
-        raise CaseFailed("timeout", f"no result after {timeout:g} s (protocol.timeout)")
-    try:
-        answer = receiver.recv()
-    except EOFError:
-        process.join(5)
-        raise death(process.exitcode, output) from None
+    """The answer. Raises CaseFailed where it says so or does not come, with what the process told before."""
+    so_far, deadline = Progress(), time.monotonic() + timeout
+    while True:
+        if not receiver.poll(max(0.0, deadline - time.monotonic())):
+            message = f"no result after {timeout:g} s (protocol.timeout){so_far.words}"
+            raise CaseFailed("timeout", message, so_far.known)
+        try:
+            answer = receiver.recv()
+        except (EOFError, OSError):
+            process.join(5)
+            ended = death(process.exitcode, output)
+            raise CaseFailed(ended.kind, f"{ended}{so_far.words}", so_far.known) from None
+        if not isinstance(answer, Progress):
+            break
+        so_far = Progress(answer.doing, so_far.known + answer.known)
     if isinstance(answer, Failure):
-        raise CaseFailed(answer.kind, answer.message)
+        raise CaseFailed(answer.kind, answer.message, so_far.known)
     return answer
 
 

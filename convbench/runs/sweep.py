@@ -9,10 +9,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Literal
 from typing import Protocol as Interface
 
 from convbench.analysis.table import write_csv
-from convbench.core import store
+from convbench.core import code, store
 from convbench.core.comparability import differing
 from convbench.core.errors import StoreError
 from convbench.core.package import __version__
@@ -23,6 +24,7 @@ from convbench.measure import harness
 from convbench.measure.preflight import Plan
 from convbench.measure.probes import Probe
 from convbench.measure.selection import Selection, plan
+from convbench.runs import apart
 from convbench.runs.executor import Executor, Job
 from convbench.suite import Suite
 
@@ -89,7 +91,9 @@ def prepare(
     Raises ConvbenchError for all that is wrong with the call, the suite or the hosts.
     """
     hosts = executor.hosts
-    planned = plan(suite, hosts[0].device, max(host.available_bytes for host in hosts), selection)
+    own = apart.names_own_code(suite.cases)
+    asked = (suite, hosts[0].device, max(host.available_bytes for host in hosts), selection)
+    planned = executor.call(plan, *asked) if own else plan(*asked)
     return Prepared(suite, planned, command, executor, tuple(probes))
 
 
@@ -108,16 +112,21 @@ def executor_of(suite: Suite, device: str, name: str | None = None, probes: Sequ
     ``device`` is ``auto`` (the GPU where there is one), ``cpu`` or ``cuda[:n]``. Raises ConvbenchError for an unknown
     name.
     """
-    dynamic = harness.needs_isolation(suite.metrics) or probes or any(case.trial for case in suite.cases)
-    factory = executors.get(name or ("isolated" if dynamic else "in-process"))
+    runs_models = harness.needs_isolation(suite.metrics) or probes or any(case.trial for case in suite.cases)
+    apart_of_us = runs_models or apart.names_own_code(suite.cases)
+    factory = executors.get(name or ("isolated" if apart_of_us else "in-process"))
     executor: Executor = factory.build(device, suite.cases)
     return executor
 
 
-def begin(prepared: Prepared, directory: Path, resume: bool, visible_slowdown: float | None = None) -> list[Record]:
+Resume = bool | Literal["stale"]
+"""Whether to go on with a run; ``stale`` measures again what was measured of other code of the user's."""
+
+
+def begin(prepared: Prepared, directory: Path, resume: Resume, visible_slowdown: float | None = None) -> list[Record]:
     """Start a run in ``directory``, or go on with the one that is there; returns what it has measured already.
 
-    Raises StoreError where the run there was of another suite, protocol or environment.
+    Raises StoreError where the run there was of another suite, protocol or environment, or of other code of the user's.
     """
     now = prepared.run(visible_slowdown)
     if not (resume and store.exists(directory)):
@@ -130,7 +139,15 @@ def begin(prepared: Prepared, directory: Path, resume: bool, visible_slowdown: f
             "beside the new one), or choose another --out"
         )
     store.drop_unfinished_line(directory)
-    return store.load(directory)[1]
+    done = store.load(directory)[1]
+    stale = {record.case.id: names for record in done if (names := code.changed(record.code))}
+    if stale and resume != "stale":
+        case, names = next(iter(stale.items()))
+        raise StoreError(
+            f"{directory}: {', '.join(names)} changed since {len(stale)} of its cases were measured, as {case}: "
+            "--resume=stale measures those again; without --resume all are"
+        )
+    return store.leave_out(directory, stale) if stale else done
 
 
 def measure(prepared: Prepared, directory: Path, done: Sequence[Record], watcher: Watcher) -> list[Record]:

@@ -6,6 +6,6 @@ each may hold are in ``layout``; how the sweep is made of them in ``matrix``; ho
 
 from convbench.suite.json_schema import schema
 from convbench.suite.loading import Suite, from_data, load
-from convbench.suite.source import shipped
+from convbench.suite.source import MAX_BYTES, find, shipped
 
-__all__ = ["Suite", "from_data", "load", "schema", "shipped"]
+__all__ = ["MAX_BYTES", "Suite", "find", "from_data", "load", "schema", "shipped"]

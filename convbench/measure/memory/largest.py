@@ -39,6 +39,11 @@ def fits(case: Case, limit: int) -> Iterator[Fit]:
         yield Fit(case, axis, size, peak(size) if size else peak(1))
 
 
+def of(case: Case, limit: int) -> tuple[int, list[Fit]]:
+    """The predicted peak of the case as it is, and what fits by each axis. Raises CaseFailed."""
+    return peak_of(case), list(fits(case, limit))
+
+
 def axes(case: Case) -> list[str]:
     """The axes along which the case can grow; the LSTM input only where its size is free."""
     if not isinstance(case.architecture, Parts):

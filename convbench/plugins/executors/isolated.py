@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from functools import cached_property
+from typing import Any, TypeVar
 
+from convbench.core import code
 from convbench.core.errors import CaseFailed, ConvbenchError, Unavailable
 from convbench.core.record import Case, Record
 from convbench.core.registry import executors
@@ -13,10 +16,12 @@ from convbench.core.traits import compiles, packages
 from convbench.measure import harness
 from convbench.measure.machine import malloc
 from convbench.models.variants import process_environment
+from convbench.runs import apart
 from convbench.runs.executor import Executor, Host, Job, Visit, here, one_by_one, pinned
 from convbench.runs.processes import Call, Processes
 from convbench.runs.script import brought
 
+T = TypeVar("T")
 COMPILER = ("torch._inductor.compile_fx", "torch._inductor.codegen.cpp")
 DIGITS = ("sklearn.datasets",)
 
@@ -46,6 +51,9 @@ class Isolated(Executor):
         variables, limit = process_environment(job.case), job.protocol.timeout
         return self.processes.run(Call(measure, (job,), variables, limit, compiles(job.case), brought([job.case])))
 
+    def call(self, work: Callable[..., T], *args: Any) -> T:
+        return apart.called(self.processes, work, args, "checking the suite's cases")
+
     def close(self) -> None:
         self.processes.close()
 
@@ -55,7 +63,8 @@ def measure(job: Job) -> Record:
     if job.case.reads_out:
         _keep_memory()
     with pinned(job.cores):
-        return harness.measure(job.case, job.protocol, job.metrics, job.probes)
+        record = harness.measure(job.case, job.protocol, job.metrics, job.probes)
+    return replace(record, code=code.imported())
 
 
 def preloads(cases: Sequence[Case]) -> list[str]:

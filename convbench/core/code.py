@@ -1,0 +1,86 @@
+"""Which code of the user's own a measurement was of: the modules that were imported, by a hash of their content.
+
+A module is the user's where its file lies outside of the standard library, of installed packages and of convbench. It is
+known by its name: no path of this machine is stored.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import os
+import sys
+import sysconfig
+from collections.abc import Mapping
+from contextlib import suppress
+from functools import cache
+from importlib.machinery import ModuleSpec, PathFinder
+from pathlib import Path
+
+DIGITS = 12
+INSTALLED = {"site-packages", "dist-packages"}
+MAIN = {"__main__", "__mp_main__"}
+
+
+def imported() -> dict[str, str]:
+    """The user's modules that this process has imported by now, and the hash of each."""
+    return {name: digest for name, file in sorted(files().items()) if (digest := _digest(file))}
+
+
+def files() -> dict[str, str]:
+    """The user's modules that this process has imported by now, and the file of each."""
+    found = {name: getattr(module, "__file__", None) for name, module in list(sys.modules.items())}
+    return {name: file for name, file in found.items() if file and name not in MAIN and is_users(file)}
+
+
+def changed(before: Mapping[str, str]) -> list[str]:
+    """Those modules whose file is another now, or gone, by the name of the file. Nothing is imported."""
+    return [_shown(name) for name, digest in before.items() if _digest(_file(name) or "") != digest]
+
+
+def is_users(file: str) -> bool:
+    """Whether a module's file is the user's own."""
+    if INSTALLED.intersection(Path(file).parts) or file.startswith("<"):
+        return False
+    place = os.path.realpath(file)
+    return not place.startswith(_not_users()) and not INSTALLED.intersection(Path(place).parts)
+
+
+@cache
+def _not_users() -> tuple[str, ...]:
+    library = [sysconfig.get_path(name) for name in ("stdlib", "platstdlib")]
+    ours = str(Path(__file__).parents[1])
+    roots = [*library, ours, os.environ.get("TORCHINDUCTOR_CACHE_DIR")]
+    return tuple(os.path.realpath(root) + os.sep for root in roots if root)
+
+
+def _digest(file: str) -> str | None:
+    try:
+        return hashlib.sha256(Path(file).read_bytes()).hexdigest()[:DIGITS]
+    except OSError:
+        return None
+
+
+def _file(module: str) -> str | None:
+    """Where a module would be imported from now, its packages not being imported for that."""
+    spec: ModuleSpec | None = None
+    parts = module.split(".")
+    for at in range(1, len(parts) + 1):
+        name = ".".join(parts[:at])
+        spec = _spec(name, spec)
+        if spec is None:
+            return None
+    return spec.origin if spec else None
+
+
+def _spec(name: str, package: ModuleSpec | None) -> ModuleSpec | None:
+    with suppress(ImportError, ValueError, AttributeError):
+        if package is None:
+            return importlib.util.find_spec(name)
+        return PathFinder.find_spec(name, package.submodule_search_locations)
+    return None
+
+
+def _shown(module: str) -> str:
+    file = _file(module)
+    return Path(file).name if file else module

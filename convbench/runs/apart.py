@@ -1,0 +1,87 @@
+"""Suites that name code of the user's own are read in a process of their own, under a time limit.
+
+Reading a suite imports what it names, to check its options. Whatever a module does then, such as print, parse
+arguments, end the process, hang, start threads, is one sentence here and nothing else.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, suppress
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+from convbench import suite as suites
+from convbench.core.errors import CaseFailed, ConvbenchError, SuiteError
+from convbench.core.record import Case, Whole
+from convbench.runs.processes import Call, Processes
+from convbench.suite import Suite
+
+T = TypeVar("T")
+OWN = re.compile(r"[\w./-]+:[A-Za-z_]\w*")
+"""An import path, or what might be one."""
+SECONDS = 120.0
+"""What importing the user's modules may take."""
+
+
+def load(source: str, overrides: Sequence[str] = ()) -> Suite:
+    """``suite.load``. Raises SuiteError, also for what the user's modules do when they are imported."""
+    if not any(map(OWN.search, _texts(source, overrides))):
+        return suites.load(source, overrides)
+    try:
+        with closing(Processes()) as processes:
+            return processes.run(Call(suites.load, (source, tuple(overrides)), timeout=SECONDS, forks=False))
+    except CaseFailed as error:
+        raise SuiteError(said(error, f"{source}: importing what it names")) from error
+
+
+def names_own_code(cases: Sequence[Case]) -> bool:
+    """Whether building or running any of the cases runs code of the user's own."""
+    return any(isinstance(case.architecture, Whole) or ":" in case.id.removesuffix(case.device) for case in cases)
+
+
+def said(error: CaseFailed, doing: str) -> str:
+    """A sentence on a process that ended without an answer while it did something, or what it had to say."""
+    if error.kind in ("error", "unavailable"):
+        return str(error)
+    return f"{doing} ended without a result: {error}"
+
+
+class Apart:
+    """Calls functions that may run the user's code: in processes of their own where any of the cases names some."""
+
+    def __init__(self, cases: Sequence[Case]) -> None:
+        self.processes = Processes() if names_own_code(cases) else None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.processes:
+            self.processes.close()
+
+    def run(self, work: Callable[..., T], args: tuple[Any, ...]) -> T:
+        """``work(*args)``. Raises what it raises, or ConvbenchError for how its process ended."""
+        return called(self.processes, work, args, "the user's code") if self.processes else work(*args)
+
+
+def called(processes: Processes, work: Callable[..., T], args: tuple[Any, ...], doing: str) -> T:
+    """``work(*args)`` in a process of its own. Raises ConvbenchError where that ended without a result."""
+    try:
+        return processes.run(Call(work, args, timeout=SECONDS))
+    except CaseFailed as error:
+        raise ConvbenchError(said(error, doing)) from error
+
+
+def _texts(source: str, overrides: Sequence[str]) -> Iterator[str]:
+    yield from (override.partition("=")[2] for override in overrides)
+    with suppress(ConvbenchError):
+        path = suites.find(source)
+        with suppress(OSError):
+            yield _start_of(path).decode(errors="replace").replace("\0", "")
+
+
+def _start_of(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(suites.MAX_BYTES)
