@@ -345,7 +345,7 @@ def test_a_stored_run_gives_the_same_csv_and_lines_as_ever(tmp_path):
 
 
 def test_probes_by_import_path_are_refused_where_they_cannot_be_imported():
-    with pytest.raises(ConvbenchError, match="cannot import 'nowhere'"):
+    with pytest.raises(ConvbenchError, match="cannot import 'nowhere"):
         harness.select(["nowhere:probe"])
     with pytest.raises(ConvbenchError, match="unknown metric 'latencie'; did you mean 'latency'"):
         harness.select(["latencie"])

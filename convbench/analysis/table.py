@@ -102,7 +102,12 @@ def frame(records: Iterable[Record]) -> pd.DataFrame:
 
 def write_csv(directory: Path, records: Iterable[Record]) -> Path:
     """``results.csv`` of a run directory, a row a case; no cell is a formula. Raises StoreError."""
-    return files.write(directory / CSV, frame(records).map(cell).to_csv(index=False))
+    import pandas as pd
+
+    rows = frame(records)
+    # not DataFrame.map: it makes floats (90.0) of whole numbers in a column where some case has none
+    lines = [list(map(cell, line)) for line in rows.itertuples(index=False, name=None)]
+    return files.write(directory / CSV, pd.DataFrame(lines, columns=rows.columns, dtype=object).to_csv(index=False))
 
 
 def _exact(record: Record) -> dict[str, Scalar]:
