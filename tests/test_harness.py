@@ -63,7 +63,6 @@ def test_peak_tensor_bytes_are_weights_clip_and_the_two_maps_around_the_activati
         (Choice("channels_last"),),
         (Choice("autocast"),),
         (Choice("channels_last"), Choice("autocast", (("dtype", "bf16"),))),
-        (Choice("threads", (("n", 1),)),),
         (Choice("eager"),),
     ],
     ids=lambda value: "+".join(map(str, value)),

@@ -102,8 +102,10 @@ def test_ways_to_write_the_same_plugin_are_one_case(cases: Any) -> None:
 
 
 def test_default_options_leave_no_trace(cases: Any) -> None:
-    (found,) = cases("matrix: {reducer: gem(p=3), backbone: {name: conv, channels: 32}, variant: threads(n=1)}")
-    assert found.id == "conv/gem/map/lstm128/1x16x3x64x64/threads/inference/cpu"
+    (found,) = cases(
+        "matrix: {reducer: gem(p=3), backbone: {name: conv, channels: 32}, variant: allocator(malloc=glibc-arena)}"
+    )
+    assert found.id == "conv/gem/map/lstm128/1x16x3x64x64/allocator/inference/cpu"
 
 
 def test_a_text_option_takes_a_bare_number(cases: Any) -> None:
@@ -123,14 +125,15 @@ def test_variants_are_applied_in_the_order_they_are_written(cases: Any) -> None:
 
 def test_option_lists_inside_a_chain_of_variants_multiply(cases: Any) -> None:
     found = cases(
-        "matrix: {reducer: gap, variant: [[{name: threads, n: [1, 2]}, {name: autocast, dtype: [bf16, fp16]}]]}"
+        "matrix: {reducer: gap, variant: [[{name: allocator, malloc: [glibc-arena, glibc]}, "
+        "{name: autocast, dtype: [bf16, fp16]}]]}"
     )
     names = [case.variant_name for case in found]
     assert names == [
-        "threads+autocast",
-        "threads+autocast(dtype=fp16)",
-        "threads(n=2)+autocast",
-        "threads(n=2)+autocast(dtype=fp16)",
+        "allocator+autocast",
+        "allocator+autocast(dtype=fp16)",
+        "allocator(malloc=glibc)+autocast",
+        "allocator(malloc=glibc)+autocast(dtype=fp16)",
     ]
 
 
@@ -175,7 +178,7 @@ def test_protocol_metrics_and_names(tmp_path: Path) -> None:
     path.write_text("matrix: {reducer: gap}\nprotocol: {max_time: 2, seed: 7}\nmetrics: [macs, params, macs]\n")
     loaded = suite.load(str(path), ["protocol.seed=8"])
     assert (loaded.name, loaded.path, loaded.text) == ("my suite", str(path), path.read_text())
-    assert loaded.protocol == Protocol(seed=8, max_time=2.0)
+    assert loaded.protocol == Protocol(seed=8, max_time=2.0, max_warmup=0.1, visits=3)
     assert (loaded.metrics, loaded.overrides) == (("macs", "params"), ("protocol.seed=8",))
 
 
@@ -553,7 +556,7 @@ def test_the_schema_refuses_what_loading_refuses(name: str) -> None:
     [
         "{reducer: gap, rnn: [bilstm256x2, {hidden: [1, 2]}], clip: [1x1x1x1x1, {frames: [4, 8]}]}",
         "{reducer: [avg-k(k=2), {name: avg-k, k: [2, 4]}, math:pi, {name: needs_option:anything, z: [1]}]}",
-        "{reducer: gap, variant: [channels_last+compile(mode=default), [threads, {name: compile, rnn: true}]]}",
+        "{reducer: gap, variant: [channels_last+compile(mode=default), [allocator, {name: compile, rnn: true}]]}",
         "{model: {name: needs_option:model, size: [1, 2], stages: {lstm: rnn}}, scenario: streaming}",
     ],
 )

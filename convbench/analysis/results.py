@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from itertools import chain
 from typing import NamedTuple
 
+from convbench.analysis import repeat
 from convbench.core import metrics, traits
 from convbench.core.errors import ConvbenchError
 from convbench.core.metric import Metric, Place
-from convbench.core.record import Case, Parts, Reading, Record
-from convbench.core.statistics import Interval, median_interval, percentile
+from convbench.core.record import Case, Parts, Reading, Record, Scalar
+from convbench.core.statistics import Interval, percentile
 
 
 class Group(NamedTuple):
@@ -22,6 +23,7 @@ class Group(NamedTuple):
     clip: str
     scenario: str
     dtype: str
+    threads: Scalar = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -30,7 +32,7 @@ class Result:
 
     record: Record
     group: Group
-    latency: Interval | None
+    timing: repeat.Latency | None
     params: float | None
     macs: float | None
     flops: float | None
@@ -40,6 +42,11 @@ class Result:
     @property
     def case(self) -> Case:
         return self.record.case
+
+    @property
+    def latency(self) -> Interval | None:
+        """Seconds of a call, with the interval over processes where there were several."""
+        return self.timing.interval if self.timing else None
 
     @property
     def lstm_input(self) -> int | None:
@@ -80,7 +87,7 @@ class Result:
 def group(record: Record) -> Group:
     """What a record shares with the records that it may be compared with."""
     case = record.case
-    return Group(record.environment, case.device, str(case.clip), case.scenario, dtype(record))
+    return Group(record.environment, case.device, str(case.clip), case.scenario, dtype(record), repeat.threads(record))
 
 
 def dtype(record: Record) -> str:
@@ -97,7 +104,8 @@ def typical(record: Record, metric: Metric | str) -> float | None:
     """A record's one number of a metric: the median of its samples or the last of a curve; None without any."""
     name = metric if isinstance(metric, str) else metric.name
     reading = next((reading for reading in record.readings if reading.metric.name == name), None)
-    return number(reading) if reading else None
+    taken = record.samples(name)
+    return number(replace(reading, samples=taken)) if reading and taken else None
 
 
 def number(reading: Reading) -> float | None:
@@ -109,18 +117,24 @@ def number(reading: Reading) -> float | None:
     return samples[middle] if len(samples) % 2 else (samples[middle - 1] + samples[middle]) / 2
 
 
-def result(record: Record) -> Result:
-    """The derived numbers of one record. Peak memory is CUDA's peak allocated, on a CPU the peak of tensor bytes."""
-    samples = record.samples(metrics.LATENCY)
+def result(record: Record, machines: Mapping[repeat.Scope, repeat.Machine] | None = None) -> Result:
+    """The derived numbers of one record. Peak memory is CUDA's peak allocated, on a CPU the peak of tensor bytes.
+
+    ``machines`` is what all records of the run tell of its visits; without it the record's own have to do.
+    """
     memory = metrics.CPU_PEAK if record.case.device.startswith("cpu") else metrics.CUDA_PEAK
     wanted = (metrics.PARAMS, metrics.MACS, metrics.FLOPS, memory, metrics.COLD_CALL)
     exact = (typical(record, metric) for metric in wanted)
-    return Result(record, group(record), median_interval(samples) if samples else None, *exact)
+    known = repeat.machines([record]) if machines is None else machines
+    return Result(record, group(record), repeat.latency(record, known), *exact)
 
 
 def results(records: Iterable[Record]) -> list[Result]:
     """Every record with its numbers; those of trials, which are no costs, stand after all others."""
-    return sorted((result(record) for record in records), key=lambda one: one.case.trial is not None)
+    records = list(records)
+    machines = repeat.machines(records)
+    derived = [result(record, machines) for record in records]
+    return sorted(derived, key=lambda result: result.case.trial is not None)
 
 
 def costs(found: Iterable[Result]) -> list[Result]:

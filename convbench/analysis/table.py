@@ -7,11 +7,12 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from convbench.analysis.results import Result, number, result, sustained
+from convbench.analysis import repeat
+from convbench.analysis.results import Result, result, sustained, typical
 from convbench.core import files, metrics
 from convbench.core.metric import Metric
 from convbench.core.record import STAGES, Record, Scalar
-from convbench.core.statistics import percentile
+from convbench.core.statistics import percentile, percentile_bound
 from convbench.core.store import CSV
 from convbench.core.text import cell
 
@@ -76,11 +77,16 @@ def column(metric: Metric) -> str:
 
 def row(record: Record) -> dict[str, Scalar]:
     """One case as a flat object: ``COLUMNS`` first (None where not measured), then whatever else was measured."""
-    found = result(record)
+    return _row(result(record))
+
+
+def _row(found: Result) -> dict[str, Scalar]:
+    record = found.record
     known: dict[str, Scalar] = {
         **record.case.axes,
         **_exact(record),
         **_latency(found),
+        **_visits(record),
         metrics.FRAMES_PER_S.name: found.frames_per_s,
         metrics.MEMORY.name: _number(found.memory),
         "status": record.status,
@@ -91,13 +97,20 @@ def row(record: Record) -> dict[str, Scalar]:
     return {**{column: known.pop(column, None) for column in COLUMNS}, **known}
 
 
+def rows(records: Iterable[Record]) -> list[dict[str, Scalar]]:
+    """``row`` of every case of a run, whose intervals know how much all of its visits spread."""
+    records = list(records)
+    machines = repeat.machines(records)
+    return [_row(result(record, machines)) for record in records]
+
+
 def frame(records: Iterable[Record]) -> pd.DataFrame:
     """All rows, ``COLUMNS`` first; a column that no record has a value for is left out unless it is one of them."""
     import pandas as pd
 
-    rows = [row(record) for record in records]
-    further = {name: None for one in rows for name, value in one.items() if value is not None}
-    return pd.DataFrame(rows, columns=list(dict.fromkeys((*COLUMNS, *further))), dtype=object)
+    each = rows(records)
+    further = {name: None for row in each for name, value in row.items() if value is not None}
+    return pd.DataFrame(each, columns=list(dict.fromkeys((*COLUMNS, *further))), dtype=object)
 
 
 def write_csv(directory: Path, records: Iterable[Record]) -> Path:
@@ -111,11 +124,8 @@ def write_csv(directory: Path, records: Iterable[Record]) -> Path:
 
 
 def _exact(record: Record) -> dict[str, Scalar]:
-    numbers: dict[str, Scalar] = {}
-    for reading in record.readings:
-        numbers.setdefault(reading.metric.name, _number(number(reading)))
-    numbers.pop(metrics.LATENCY.name, None)
-    return numbers
+    names = dict.fromkeys(reading.metric.name for reading in record.readings)
+    return {name: _number(typical(record, name)) for name in names if name != metrics.LATENCY.name}
 
 
 def _latency(found: Result) -> dict[str, Scalar]:
@@ -132,6 +142,20 @@ def _latency(found: Result) -> dict[str, Scalar]:
         metrics.LATENCY_SAMPLES.name: len(samples),
         metrics.FPS_SUSTAINED.name: keeps_up[0] if keeps_up else None,
         metrics.FPS_PERCENTILE.name: keeps_up[1] if keeps_up else None,
+    }
+
+
+def _visits(record: Record) -> dict[str, Scalar]:
+    """Of a case that was visited: threads, how often, how often undisturbed, and bounds of percentiles."""
+    if not record.visits:
+        return {}
+    samples = record.samples(metrics.LATENCY)
+    return {
+        metrics.THREADS.name: repeat.threads(record),
+        metrics.VISITS.name: sum(visit.timed for visit in record.visits),
+        metrics.VISITS_SOUND.name: sum(visit.timed and visit.sound for visit in record.visits),
+        metrics.LATENCY_P90_HIGH.name: percentile_bound(samples, 90),
+        metrics.LATENCY_P99_HIGH.name: percentile_bound(samples, 99),
     }
 
 

@@ -76,7 +76,7 @@ def advise(baseline: Path, suite: str, overrides: Sequence[str], device: str) ->
         now = prepared.run()
         if differing := stored_runs.grave((before[0], now)):
             raise Refused(f"{baseline} cannot be compared with what is measured here: {'; '.join(differing)}")
-        after: Stored = (now, [record for _, record in executor.run(prepared.jobs())])
+        after: Stored = (now, sweep.measured(prepared))
     found = stored_runs.lay_side_by_side(before, after)
     factor = stored_runs.machine(found.matches)
     ratios = stored_runs.normalised(found.matches, factor or 1.0)

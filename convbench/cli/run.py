@@ -7,7 +7,7 @@ import re
 import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 from typer.core import TyperCommand
@@ -31,6 +31,7 @@ from convbench.cli.app import (
 from convbench.cli.report import conclude
 from convbench.cli.terminal import console
 from convbench.core.errors import ConvbenchError, Interrupted
+from convbench.core.quantities import duration
 from convbench.core.text import cut
 
 if TYPE_CHECKING:
@@ -71,6 +72,10 @@ def run(
     metrics: Metrics = "",
     executor: Executor = None,
     out: Out = None,
+    budget: Annotated[
+        str, typer.Option(metavar="TIME", help="What the run may take, as 90s or 5m; it goes where the answer is open.")
+    ] = "",
+    until_sure: Annotated[bool, typer.Option("--until-sure", help="Go on until the answer is settled.")] = False,
     resume: Resume = "",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the cases and stop.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a finished case.")] = False,
@@ -83,6 +88,7 @@ def run(
     from convbench.runs.apart import load
 
     chosen = [*(overrides or []), *([f"metrics=[{metrics}]"] if metrics else [])]
+    chosen += [f"protocol.budget={duration('--budget', budget):g}"] if budget else []
     loaded = load(suite, chosen)
     directory = out or Path("reports") / loaded.name
     selection = Selection(only or (), skip or (), _shard(shard))
@@ -93,7 +99,8 @@ def run(
         if dry_run:
             _show_plan(prepared)
             return
-        records = _measured(prepared, directory, _resume(resume), as_json, quiet)
+        show = Show(as_json, quiet, until_sure)
+        records = _measured(prepared, directory, _resume(resume), show)
     conclude(directory, show=not (as_json or quiet))
     raise typer.Exit(INCOMPLETE if any(record.status == "failed" for record in records) else MEASURED)
 
@@ -113,7 +120,15 @@ def merge(
     conclude(out, show=True)
 
 
-def _measured(prepared: Prepared, directory: Path, resume: sweep.Resume, as_json: bool, quiet: bool) -> list[Record]:
+class Show(NamedTuple):
+    """What is shown meanwhile, and whether it goes on until the answer is settled."""
+
+    as_json: bool
+    quiet: bool
+    until_sure: bool
+
+
+def _measured(prepared: Prepared, directory: Path, resume: sweep.Resume, show: Show) -> list[Record]:
     """Measure into ``directory``; Ctrl-C says how to go on."""
     from convbench.check import floor
     from convbench.check.link import Settings
@@ -125,29 +140,25 @@ def _measured(prepared: Prepared, directory: Path, resume: sweep.Resume, as_json
     with store.locked(directory):
         done = sweep.begin(prepared, directory, resume, floor.known(prepared.facts, Settings(), Rule()))
         out, total = console(wide=False, stderr=True), len(prepared.plan.cases)
-        with progress.watcher(out, quiet, len(done), total) as watcher:
-            told = _Printing(watcher) if as_json else watcher
+        with progress.watcher(out, show.quiet, len(done), total) as watcher:
             try:
-                return sweep.measure(prepared, directory, done, told)
+                return sweep.measure(prepared, directory, done, watcher, until_sure=show.until_sure)
             except KeyboardInterrupt as error:
                 finished = len(store.load(directory)[1])
                 raise Interrupted(
                     f"interrupted; {finished} of {total} cases are kept in {directory}: add --resume to go on"
                 ) from error
+            finally:
+                if show.as_json:
+                    _print_rows(store.load(directory)[1])
 
 
-class _Printing:
-    """A watcher that also prints each Record to standard output, as one JSON object a line."""
+def _print_rows(records: list[Record]) -> None:
+    """Each case as one JSON object a line, with all its visits."""
+    from convbench.analysis import table
 
-    def __init__(self, watcher: Any) -> None:
-        self.begins = watcher.begins
-        self._ended = watcher.ended
-
-    def ended(self, record: Record) -> None:
-        from convbench.analysis import table
-
-        print(json.dumps(table.row(record)), flush=True)
-        self._ended(record)
+    for row in table.rows(records):
+        print(json.dumps(row), flush=True)
 
 
 def _resume(text: str) -> sweep.Resume:

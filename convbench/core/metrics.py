@@ -88,6 +88,10 @@ CUDA_PROCESS = _plain("cuda_process_bytes", "B", "Process's use of CUDA",
 REFERENCE = _plain("reference_s", "s", "Reference workload",
                    "Seconds of a fixed workload beside the case: how fast the machine itself was.",
                    better="neither")  # fmt: skip
+RUN_DELAY = _plain("run_delay_share", "1", "Waiting for a core",
+                   "Seconds that threads were ready and another process had their core, over all.")  # fmt: skip
+STEAL = _plain("steal_share", "1", "Taken by the host",
+               "Share of the sampling's seconds that the host of a virtual machine took.")  # fmt: skip
 ADDS = _plain("adds", "1", "Additions of a call", "Additions of one call that no multiply-accumulate holds.",
               number="exact")  # fmt: skip
 GRAPH_COUNT = _plain("graphs", "1", "Graphs", "Graphs that torch.compile made.", better="neither",
@@ -117,6 +121,13 @@ LATENCY_P90 = _plain("latency_s_p90", "s", "Latency, 90th percentile", "90th per
 LATENCY_P99 = _plain("latency_s_p99", "s", "Latency, 99th percentile", "99th percentile of the latency's samples.")
 LATENCY_SAMPLES = _plain("latency_samples", "1", "Samples of the latency", "How many calls were timed.",
                          better="neither")  # fmt: skip
+LATENCY_P90_HIGH = _plain("latency_s_p90_high", "s", "Latency, 90th percentile at most",
+                          "What the 90th percentile does not exceed, at 97.5 % confidence.")  # fmt: skip
+LATENCY_P99_HIGH = _plain("latency_s_p99_high", "s", "Latency, 99th percentile at most",
+                          "What the 99th percentile does not exceed, at 97.5 % confidence.")  # fmt: skip
+THREADS = _plain("threads", "1", "Threads", "Threads that computed an operator.", better="neither", number="exact")
+VISITS = _plain("visits", "1", "Visits", "Fresh processes in which the case was measured.", better="neither")
+VISITS_SOUND = _plain("visits_undisturbed", "1", "Undisturbed visits", "Visits whose times count.", better="higher")
 FPS_SUSTAINED = _plain("fps_sustained", "frames/s", "Sustained frames/s",
                        "Frames a second that a streaming case keeps up with, at the percentile beside it.",
                        better="higher")  # fmt: skip
@@ -164,7 +175,7 @@ SPLIT = {
 
 DERIVED = (
     MEMORY, FRAMES_PER_S, LATENCY_MEDIAN, LATENCY_LOW, LATENCY_HIGH, LATENCY_P90, LATENCY_P99, LATENCY_SAMPLES,
-    FPS_SUSTAINED, FPS_PERCENTILE,
+    LATENCY_P90_HIGH, LATENCY_P99_HIGH, THREADS, VISITS, VISITS_SOUND, FPS_SUSTAINED, FPS_PERCENTILE,
 )  # fmt: skip
 """Columns that no probe measures: they follow from what was measured."""
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from convbench.core.errors import ConvbenchError
 
 SECONDS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
+WAITS = {"": 1.0, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
 COUNTS = {"": 1.0, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}
 BINARY = {"Ki": 2.0**10, "Mi": 2.0**20, "Gi": 2.0**30, "Ti": 2.0**40}
 LARGE = {prefix: factor for prefix, factor in COUNTS.items() if prefix} | BINARY
@@ -31,6 +32,15 @@ def amount(option: str, text: str, unit: str) -> float:
     value = number * factors[suffix] if number is not None and suffix in factors else None
     if value is None or not 0 < value < math.inf:
         raise ConvbenchError(f"{option} {text}: not an amount of it: write {examples}")
+    return value
+
+
+def duration(option: str, text: str) -> float:
+    """Seconds of a time that people wait: ``90s``, ``5m`` or ``1.5h``. Raises ConvbenchError."""
+    number, unit = _split(text)
+    value = number * WAITS[unit] if number is not None and unit in WAITS else None
+    if not value:
+        raise ConvbenchError(f"{option} {text}: not a time: write 90s, 5m or 1h")
     return value
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from itertools import chain, islice
 from typing import Literal, NamedTuple
 
 from convbench.core.errors import FailureKind
@@ -15,6 +16,8 @@ from convbench.core.metric import Metric as Metric  # readings are of metrics: a
 
 Scalar = str | int | float | bool | None
 SCHEMA_VERSION = 1
+FACTS = -1
+"""The round in which every case is built, checked, compiled and counted, several at a time, before any is timed."""
 STAGES = ("backbone", "reducer", "lstm", "head")
 
 
@@ -145,6 +148,7 @@ class Case:
     """What is measured. Its ``id`` is readable and is the join key everywhere.
 
     With a ``trial`` it is the quality of the architecture that is measured, with a head of the task's classes.
+    ``threads`` compute an operator on a CPU: a number, or all that the machine has cores; None is one.
     """
 
     architecture: Parts | Whole
@@ -153,11 +157,13 @@ class Case:
     scenario: str = "inference"
     device: str = "cpu"
     trial: Trial | None = None
+    threads: int | Literal["all"] | None = None
 
     @property
     def id(self) -> str:
         words = (str(self.architecture), str(self.clip), self.variant_name, self.scenario, self.device)
-        return "/".join((*words, *((str(self.trial),) if self.trial else ())))
+        threads = (f"threads={self.threads}",) if self.threads not in (None, 1) else ()
+        return "/".join((*words, *threads, *((str(self.trial),) if self.trial else ())))
 
     @property
     def variant_name(self) -> str:
@@ -247,9 +253,11 @@ class Training:
 class Protocol:
     """How every case of a suite is measured; never part of a case's identity. Times in seconds.
 
-    Sampling stops when the 95 % interval of the median is within ``target`` of it (half width, relative) and at
-    least ``min_samples`` were taken, or when ``max_time`` is up. Warm-up ends when two successive windows of medians
-    agree within 2 %, or after ``max_warmup``. ``timeout`` is the limit of one case's process.
+    A case is visited in ``visits`` fresh processes, more where the answer is open. In each, sampling stops when the
+    95 % interval of the median is within ``target`` of it (half width, relative) and at least ``min_samples`` were
+    taken, or when ``max_time`` is up. Warm-up ends when two successive windows of medians agree within 2 %, or after
+    ``max_warmup``. ``timeout`` is the limit of a visit. ``budget`` is what the whole run may take, None for what the
+    visits need.
     """
 
     seed: int = 0
@@ -258,15 +266,21 @@ class Protocol:
     min_samples: int = 20
     target: float = 0.01
     timeout: float = 300.0
+    visits: int = 1
+    budget: float | None = None
     training: Training = field(default_factory=Training)
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """A metric's raw samples in base units, in the order they were taken; exact metrics have one."""
+    """A metric's raw samples in base units, in the order they were taken; exact metrics have one.
+
+    Of a case that was visited several times, ``visits`` says how many of the samples are each visit's.
+    """
 
     metric: Metric
     samples: tuple[float, ...]
+    visits: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,8 +301,33 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True)
+class Visit:
+    """One fresh process in which a case was measured, in a round of the run (from 0).
+
+    Round -1 is ``FACTS``: what can be told beside other work, and no latency. ``disturbed`` says by what a visit's
+    times were spoilt, ``failure`` why it has none; both are empty of a good visit.
+    """
+
+    round: int
+    started: str = ""
+    seconds: float = 0.0
+    cores: tuple[int, ...] = ()
+    disturbed: str = ""
+    failure: str = ""
+
+    @property
+    def timed(self) -> bool:
+        """Whether the visit was there to take times."""
+        return self.round != FACTS
+
+    @property
+    def sound(self) -> bool:
+        return not (self.disturbed or self.failure)
+
+
+@dataclass(frozen=True, slots=True)
 class Record:
-    """One case, measured once, on one machine.
+    """One case, measured on one machine in one visit or several.
 
     ``environment`` is the fingerprint of the machine and software, spelled out in the run's ``run.json``;
     ``conditions`` is the state that may differ from case to case (threads, allocator, load, ...).
@@ -306,12 +345,26 @@ class Record:
     started: str = ""
     seconds: float = 0.0
     code: Mapping[str, str] = field(default_factory=dict)
+    visits: tuple[Visit, ...] = ()
     schema_version: int = SCHEMA_VERSION
 
     def samples(self, metric: str | Metric) -> tuple[float, ...]:
-        """Raw samples of a metric, or of the metric of that name; empty where it was not measured."""
+        """Samples of a metric, or of that name, without those of disturbed visits; empty where it was not measured."""
+        return tuple(chain.from_iterable(self.by_visit(metric).values()))
+
+    def by_visit(self, metric: str | Metric) -> dict[int, tuple[float, ...]]:
+        """A metric's samples by the round of the sound visit that took them; one round, 0, where visits are unknown."""
         name = metric if isinstance(metric, str) else metric.name
-        return next((reading.samples for reading in self.readings if reading.metric.name == name), ())
+        reading = next((reading for reading in self.readings if reading.metric.name == name), None)
+        if reading is None:
+            return {}
+        if not reading.visits:
+            return {0: reading.samples}
+        remaining = iter(reading.samples)
+        each = [
+            (visit, tuple(islice(remaining, size))) for visit, size in zip(self.visits, reading.visits, strict=True)
+        ]
+        return {visit.round: samples for visit, samples in each if samples and visit.sound}
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,8 @@
 """Record <-> JSON lines: a run is a directory that is appended to, resumed and merged; files are the only truth.
 
-A line is on disk before the next case starts, whole or not at all. A line that a killed process left unfinished is
-dropped; any other damage is said with its place. What stands in a directory is set aside, never overwritten.
+A line, one visit to a case, is on disk before the next starts, whole or not at all. A line that a killed process left
+unfinished is dropped; any other damage is said with its place. What stands in a directory is set aside, never
+overwritten.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from convbench.core import files, lock, metrics
+from convbench.core import files, lock, metrics, visits
 from convbench.core.errors import StoreError
 from convbench.core.metric import Metric
 from convbench.core.record import SCHEMA_VERSION, Record, Run
@@ -78,11 +79,16 @@ def leave_out(directory: Path, cases: Collection[str]) -> list[Record]:
 
 
 def load(path: Path) -> Stored:
-    """A run from its directory or any file in it. Raises StoreError naming the file and line that cannot be read."""
+    """A run from its directory or any file in it, the visits to a case joined to one Record, in the order planned.
+
+    Raises StoreError naming the file and line that cannot be read.
+    """
     directory = path if path.is_dir() else path.parent
     if not (directory / RUN).exists():
         raise StoreError(f"{path}: not a run: there is no {RUN} in {directory}")
-    return read_run(directory), list(_read_records(directory / RESULTS))
+    run, records = read_run(directory), visits.joined(_read_records(directory / RESULTS))
+    place = {case: number for number, case in enumerate(run.planned)}
+    return run, sorted(records, key=lambda record: place.get(record.case.id, len(place)))
 
 
 def read_run(directory: Path) -> Run:

@@ -6,8 +6,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from typing import Literal
 
 import torch
@@ -28,15 +30,28 @@ Measure = Callable[[Case], Record]
 Measured = tuple[list[Reading | Finding], dict[str, Scalar]]
 
 
-def measure(case: Case, protocol: Protocol, metrics: Sequence[str] = (), last: Sequence[Probe] = ()) -> Record:
+def measure(
+    case: Case,
+    protocol: Protocol,
+    metrics: Sequence[str] = (),
+    last: Sequence[Probe] = (),
+    *,
+    checked: bool = False,
+) -> Record:
     """Measure one case in this process with the probes named by ``metrics``, all of them where none is named.
 
-    A case with a trial is tried on its task instead. Probes given as ``last`` run after these.
+    A case with a trial is tried on its task instead. Probes given as ``last`` run after these. A case that was
+    ``checked`` by another visit is not compared with eager again.
 
     Raises CaseFailed for a wrong output, Unavailable for what this machine lacks, or whatever the model raises.
     """
     start, started = time.perf_counter(), datetime.now(UTC).isoformat(timespec="milliseconds")
-    results, state = _tried(case, protocol) if case.trial else _probed(case, protocol, select(metrics), last)
+    if case.trial:
+        results, state = _tried(case, protocol)
+    else:
+        with computing_with(case):
+            held = partial(open_case, case, protocol.seed, checked=checked)
+            results, state = _probed(case, protocol, (select(metrics), last), held)
     return Record(
         case,
         "ok",
@@ -53,18 +68,38 @@ def _tried(case: Case, protocol: Protocol) -> Measured:
     return list(trial(case, protocol)), _during(before, environment.conditions(case.device))
 
 
-def _probed(case: Case, protocol: Protocol, chosen: Sequence[Plugin[Probe]], last: Sequence[Probe]) -> Measured:
-    static = [plugin.build for plugin in chosen if is_static(plugin.build)]
-    dynamic = [*(plugin.build for plugin in chosen if not is_static(plugin.build)), *last]
-    results = _probe(static, subject.assemble(case, protocol.seed, device="meta"), protocol)
+def _probed(
+    case: Case,
+    protocol: Protocol,
+    chosen: tuple[Sequence[Plugin[Probe]], Sequence[Probe]],
+    opened: Callable[[], tuple[subject.Subject, list[Reading]]],
+) -> Measured:
+    named, last = chosen
+    static = [plugin.build for plugin in named if is_static(plugin.build)]
+    dynamic = [*(plugin.build for plugin in named if not is_static(plugin.build)), *last]
+    results: list[Reading | Finding] = []
+    if static:
+        results = _probe(static, subject.assemble(case, protocol.seed, device="meta"), protocol)
     state: dict[str, Scalar] = {}
-    if dynamic:
+    if dynamic or not static:
         progress.tell("building the model and its first call", [])
-        held, opening = open_case(case, protocol.seed)
+        held, opening = opened()
         before = environment.conditions(held.device)
         results += [*opening, *_probe(dynamic, held, protocol)]
         state = _during(before, environment.conditions(held.device))
     return results, state
+
+
+@contextmanager
+def computing_with(case: Case) -> Iterator[None]:
+    """As many torch threads as the case asks for, one where it asks for none; as before afterwards. Not on a GPU."""
+    before = torch.get_num_threads()
+    if case.device == "cpu":
+        torch.set_num_threads(case.threads if isinstance(case.threads, int) else 1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def select(metrics: Sequence[str]) -> list[Plugin[Probe]]:
@@ -74,6 +109,8 @@ def select(metrics: Sequence[str]) -> list[Plugin[Probe]]:
         if name not in known and ":" not in name:
             raise ConvbenchError(f"unknown metric {name!r}{did_you_mean(name, known)}")
     wanted = [known.get(name) or probes.get(name) for name in (metrics or known)]
+    if known["latency"] in wanted:  # it takes the reference workload in turns with its samples
+        wanted = [plugin for plugin in wanted if plugin.name != "reference"]
     return sorted(wanted, key=lambda plugin: ORDER.index(plugin.name) if plugin.name in ORDER else len(ORDER))
 
 

@@ -1,7 +1,8 @@
 """The shelf of probes: (Subject, Protocol) -> readings and findings. One file per probe.
 
 A ``@static`` probe is given a subject on ``meta`` and needs no isolation: it costs milliseconds. The others are given
-the subject on its device, ready and called once; they run in ORDER, those not listed there after it.
+the subject on its device, ready and called once; they run in ORDER, those not listed there after it. An ``@exact``
+probe takes no times: it may run while other cases are worked on.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 Probe = Callable[["Subject", Protocol], Iterable[Reading | Finding]]
 ORDER = ("params", "macs", "prediction", "latency", "stages", "phases", "memory", "reference", "crosscheck", "compile")
 _STATIC: set[Probe] = set()
+_EXACT: set[Probe] = set()
 
 
 def static(probe: Probe) -> Probe:
@@ -32,3 +34,13 @@ def probe_name(probe: Probe) -> str:
 
 def is_static(probe: Probe) -> bool:
     return probe in _STATIC
+
+
+def exact(probe: Probe) -> Probe:
+    """Decorator: what the probe finds is the same on a busy machine."""
+    _EXACT.add(probe)
+    return probe
+
+
+def is_exact(probe: Probe) -> bool:
+    return probe in _EXACT or is_static(probe)

@@ -10,6 +10,7 @@ from fnmatch import fnmatchcase
 
 from convbench.core.errors import ConvbenchError, SuiteError
 from convbench.core.record import Case
+from convbench.measure.machine.environment import available_cores
 from convbench.measure.preflight import Plan, preflight, resolve
 from convbench.suite import Suite
 
@@ -34,9 +35,13 @@ class Selection:
 def plan(suite: Suite, device: str, available_bytes: int, selection: Selection) -> Plan:
     """The selected cases on a device that a model may take so much memory of, resolved, each once.
 
+    ``all`` threads are as many as this machine has cores.
+
     Raises SuiteError where none is selected, Impossible where some cannot be built.
     """
-    cases = [replace(case, device=device) for case in suite.cases]
+    cores = available_cores()
+    threads = {"all": None if cores == 1 else cores, 1: None}
+    cases = [replace(case, device=device, threads=threads.get(case.threads, case.threads)) for case in suite.cases]
     chosen = [case for case in cases if selection.keeps(case)]
     if not chosen:
         raise SuiteError(f"{suite.path}: none of its {len(cases)} cases is selected: --dry-run shows their names")

@@ -5,12 +5,16 @@ A clock is the only seam to real time: tests give one whose samples are invented
 
 from __future__ import annotations
 
+import contextlib
+import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from statistics import median
 from typing import Any, Literal, Protocol
 
+import psutil
 import torch
 
 from convbench.core.statistics import median_interval
@@ -37,15 +41,40 @@ class Clock(Protocol):
 
 
 class CpuClock:
-    """perf_counter_ns around each call."""
+    """A clock that stops while the call could run but another process has its core, where Linux tells how long that is.
+
+    What cannot be laid to other processes is never taken off: waits that may have been before or after the call, and
+    those for as long as other threads of this process ran.
+    """
+
+    def __init__(self) -> None:
+        self._statistics: int | None = None
+        with contextlib.suppress(OSError):
+            self._statistics = os.open("/proc/thread-self/schedstat", os.O_RDONLY)
+
+    def __del__(self) -> None:
+        if self._statistics is not None:
+            os.close(self._statistics)
 
     def now(self) -> float:
         return time.perf_counter()
 
     def time(self, call: Call) -> Sample:
+        before, waited, others = time.perf_counter_ns(), self._waited(), self._others()
         start = time.perf_counter_ns()
         call()
-        return Sample((time.perf_counter_ns() - start) * 1e-9)
+        end = time.perf_counter_ns()
+        waited, others = self._waited() - waited, self._others() - others
+        outside = time.perf_counter_ns() - before - (end - start)
+        return Sample((end - start - max(0, waited - others - outside)) * 1e-9)
+
+    def _waited(self) -> int:
+        """Nanoseconds that this thread was ready to run and did not."""
+        return int(os.pread(self._statistics, 64, 0).split()[1]) if self._statistics is not None else 0
+
+    def _others(self) -> int:
+        """Nanoseconds that other threads of this process ran."""
+        return time.process_time_ns() - time.thread_time_ns()
 
 
 class CudaClock:
@@ -123,14 +152,76 @@ def warm_up(call: Call, clock: Clock, max_seconds: float, window: int = 5) -> Wa
             return WarmUp(seconds, len(seen), change)
 
 
+@dataclass
+class Sampling:
+    """Samples of a call until the rule says stop; it may be taken in blocks, with something else in between."""
+
+    call: Call
+    clock: Clock
+    rule: StoppingRule
+    samples: list[Sample] = field(default_factory=list)
+    verdict: str = "go on"
+
+    def __post_init__(self) -> None:
+        self._start, self._decided = self.clock.now(), 0
+
+    def block(self, seconds: float) -> None:
+        """Samples for so long, or until the rule has spoken. The rule is asked after every tenth more samples."""
+        end = self.clock.now() + seconds
+        while self.verdict == "go on":
+            self.samples.append(self.clock.time(self.call))
+            now = self.clock.now()
+            if (
+                len(self.samples) >= max(self._decided * 1.1, MIN_FOR_INTERVAL)
+                or now - self._start >= self.rule.max_time
+            ):
+                self._decided = len(self.samples)
+                self.verdict = self.rule.decide([sample.host for sample in self.samples], now - self._start)
+            if now >= end:
+                return
+
+
 def sample(call: Call, clock: Clock, rule: StoppingRule) -> tuple[list[Sample], str]:
-    """Samples until the rule says stop, and why it did. The rule is asked after every tenth more samples."""
-    start, samples, asked = clock.now(), [], 0
-    while True:
-        samples.append(clock.time(call))
-        elapsed = clock.now() - start
-        if len(samples) >= max(asked * 1.1, MIN_FOR_INTERVAL) or elapsed >= rule.max_time:
-            asked = len(samples)
-            verdict = rule.decide([one.host for one in samples], elapsed)
-            if verdict != "go on":
-                return samples, verdict
+    """Samples until the rule says stop, and why it did."""
+    sampling = Sampling(call, clock, rule)
+    sampling.block(float("inf"))
+    return sampling.samples, sampling.verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """What others have taken of this process's time so far, as the scheduler counts it, in seconds.
+
+    ``ready`` is how long its threads were ready and another process had their core, ``stolen`` what the host of a
+    virtual machine took of the cores that it may run on; both are 0 where the system does not tell. ``clock`` is when.
+    """
+
+    ready: float
+    stolen: float
+    clock: float
+
+    @classmethod
+    def now(cls) -> Waiting:
+        return cls(_ready_seconds(), _stolen_seconds(), time.perf_counter())
+
+    def shares(self, later: Waiting) -> tuple[float, float]:
+        """(ready, stolen) from now until ``later``, as shares of the time between."""
+        passed = max(later.clock - self.clock, 1e-9)
+        return max(0.0, later.ready - self.ready) / passed, max(0.0, later.stolen - self.stolen) / passed
+
+
+def _ready_seconds() -> float:
+    total = 0
+    for thread in Path("/proc/self/task").glob("*/schedstat"):
+        with contextlib.suppress(OSError, IndexError):
+            total += int(thread.read_text().split()[1])
+    return total * 1e-9
+
+
+def _stolen_seconds() -> float:
+    """Steal of the core that this process may run on, the mean where they are several."""
+    if not hasattr(os, "sched_getaffinity"):
+        return 0.0
+    cores, every = os.sched_getaffinity(0), psutil.cpu_times(percpu=True)
+    stolen = [getattr(every[core], "steal", 0.0) for core in cores if core < len(every)]
+    return sum(stolen) / max(1, len(stolen))

@@ -17,7 +17,7 @@ from typing import Protocol as Interface
 
 import torch
 
-from convbench.core.record import Case, Protocol, Record, Scalar
+from convbench.core.record import FACTS, Case, Protocol, Record, Scalar
 from convbench.measure import harness
 from convbench.measure.machine import environment
 from convbench.measure.probes import Probe
@@ -50,9 +50,10 @@ class Host:
 class Job:
     """One visit to one case.
 
-    ``metrics`` names probes, empty for all of them; ``probes`` are further ones, run after these. ``visit`` counts the
-    visits to a case from 0. ``cores`` are what to pin the process to, empty for all that the host has; ``host`` is the
-    name of the host that must measure it, empty for any.
+    ``metrics`` names probes, empty for all of them; ``probes`` are further ones, run after these. ``visit`` is the
+    round that it belongs to, from 0; a job of round ``FACTS`` takes no times and may run beside others. ``cores`` are
+    what to pin the process to, empty for all that the host has; ``host`` is the name of the host that must measure it,
+    empty for any. A case that is ``checked`` was compared with eager, and compiled, by an earlier job.
     """
 
     case: Case
@@ -62,6 +63,12 @@ class Job:
     cores: tuple[int, ...] = ()
     probes: tuple[Probe, ...] = ()
     host: str = ""
+    checked: bool = False
+
+    @property
+    def takes_times(self) -> bool:
+        """Whether nothing else may run on the host meanwhile."""
+        return self.visit != FACTS
 
 
 Visit = tuple[Job, Record]

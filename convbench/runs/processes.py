@@ -2,7 +2,9 @@
 
 A forkserver that has torch preloaded starts a process in a fraction of a second; a case that needs another C allocator
 is started fresh with it preloaded. A compiled case gets an empty compile cache next to a ready toolchain (precompiled
-headers, instruction-set checks), so that its compile seconds depend neither on earlier runs nor on the cases' order.
+headers, instruction-set checks), so that its compile seconds depend neither on earlier runs nor on the cases' order;
+later visits to it find the cache filled. Threads that wait for one another sleep: one that spins for a thread without a
+core takes the time of those that have one.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
@@ -42,6 +45,8 @@ PR_SET_PDEATHSIG = 1
 SAFE_START = {} if "PYTHONSAFEPATH" in os.environ else {"PYTHONSAFEPATH": "1"}
 """For the start of a process: a file of the working directory must not take the standard library's place."""
 NOTHING = Brought()
+DISCIPLINE = {"OMP_WAIT_POLICY": "PASSIVE", "KMP_BLOCKTIME": "0", "TORCHINDUCTOR_COMPILE_THREADS": "1"}
+"""What every process that measures starts with, unless the user has set it: no spinning, compiling on its own core."""
 SECONDS_TO_LEAVE = 2.0
 """What a process that has answered gets to end by itself and clean up, before it is killed."""
 
@@ -50,9 +55,9 @@ SECONDS_TO_LEAVE = 2.0
 class Call(Generic[T]):
     """A function and its arguments, all of which can be pickled, and how its process is started.
 
-    ``variables`` are of its environment, ``timeout`` is in seconds. A call that ``compiles`` finds an empty compile
-    cache next to a ready toolchain. What is ``brought`` is imported first. One that never ``forks`` from the server
-    starts without torch.
+    ``variables`` are of its environment, ``timeout`` is in seconds. A call that ``compiles`` finds what calls with the
+    same ``cache`` have compiled, or without one an empty compile cache, next to a ready toolchain. What is ``brought``
+    is imported first. One that never ``forks`` from the server starts without torch.
     """
 
     work: Callable[..., T]
@@ -62,6 +67,67 @@ class Call(Generic[T]):
     compiles: bool = False
     brought: Brought = NOTHING
     forks: bool = True
+    cache: str = ""
+
+
+class Running(Generic[T]):
+    """A call in its process; ``end`` it, whatever comes of it."""
+
+    def __init__(self, process: BaseProcess, receiver: Connection, timeout: float, room: Path) -> None:
+        self.process, self.receiver, self.room = process, receiver, room
+        self.timeout, self._until = timeout, time.monotonic() + timeout
+        self.at_end: Callable[[Running[T]], None] = lambda _: None
+        self._so_far, self._answers = Progress(), deque[Any]()
+
+    @property
+    def seconds_left(self) -> float:
+        return max(0.0, self._until - time.monotonic())
+
+    def ready(self) -> bool:
+        """Whether ``result`` has not to wait: there is an answer, its process ended, or its time is up."""
+        while not self._answers and self.receiver.poll(0):
+            self._receive()
+        return bool(self._answers) or not self.seconds_left
+
+    def wait(self) -> None:
+        """Wait until ``ready``."""
+        while not self._answers and self.receiver.poll(self.seconds_left):
+            self._receive()
+
+    def result(self) -> T:
+        """What the call returns, waited for. Raises CaseFailed with how its process ended where it did not return."""
+        self.wait()
+        so_far = self._so_far
+        if not self._answers:
+            message = f"no result after {self.timeout:g} s (protocol.timeout){so_far.words}"
+            raise CaseFailed("timeout", message, so_far.known)
+        answer = self._answers.popleft()
+        if isinstance(answer, CaseFailed):
+            raise CaseFailed(answer.kind, f"{answer}{so_far.words}", so_far.known)
+        if isinstance(answer, Failure):
+            raise CaseFailed(answer.kind, answer.message, so_far.known)
+        self.process.join(SECONDS_TO_LEAVE)
+        returned: T = answer
+        return returned
+
+    def end(self) -> None:
+        """Leave nothing of it: no process, no file but a compile cache that others share."""
+        _kill(self.process)
+        self.at_end(self)
+        self.receiver.close()
+        shutil.rmtree(self.room, ignore_errors=True)
+
+    def _receive(self) -> None:
+        """The next message: what is known so far, or the answer, or that the process ended without one."""
+        try:
+            message = self.receiver.recv()
+        except (EOFError, OSError):
+            self.process.join(5)
+            message = death(self.process.exitcode, self.room / "output")
+        if isinstance(message, Progress):
+            self._so_far = Progress(message.doing, self._so_far.known + message.known)
+        else:
+            self._answers.append(message)
 
 
 class Processes:
@@ -88,32 +154,41 @@ class Processes:
 
     def run(self, call: Call[T]) -> T:
         """What the call returns. Raises CaseFailed with how its process ended where it did not return."""
-        with tempfile.TemporaryDirectory(dir=self.scratch) as room:
-            if call.compiles and missing_tool() is None:
-                self._toolchain(Path(room) / "inductor")
-            return self._spawn(call, Path(room))
+        running = self.start(call)
+        try:
+            return running.result()
+        finally:
+            running.end()
 
-    def _spawn(self, call: Call[T], room: Path) -> T:
+    def start(self, call: Call[T]) -> Running[T]:
+        """Begin a call; the one who does ends it."""
+        room = Path(tempfile.mkdtemp(dir=self.scratch))
+        cache = self.scratch / f"inductor-{call.cache}" if call.cache else room / "inductor"
+        if call.compiles and missing_tool() is None and not cache.exists():
+            self._toolchain(cache)
+        return self._spawn(call, room, cache)
+
+    def _spawn(self, call: Call[T], room: Path, cache: Path) -> Running[T]:
         receiver, sender = multiprocessing.Pipe(duplex=False)
         context = self.forkserver if call.forks and not call.variables else multiprocessing.get_context("spawn")
-        process = context.Process(target=_child, args=(sender, call.brought, call.work, call.args, str(room)))
+        args = (sender, call.brought, call.work, call.args, str(room), str(cache))
+        process = context.Process(target=_child, args=args)
+        running: Running[T] = Running(process, receiver, call.timeout, room)
+        running.at_end = self._forget
         try:
-            variables = {**SAFE_START, **rooms.mark(self.scratch), **call.variables}
+            variables = {**SAFE_START, **_discipline(), **rooms.mark(self.scratch), **call.variables}
             with unseen(), _environment(variables), _uninterrupted():
                 process.start()
-            self._living.add(process.pid or 0)
-            sender.close()
-            answer: T = _result(process, receiver, call.timeout, room / "output")
-            process.join(SECONDS_TO_LEAVE)
-            return answer
-        finally:
-            _kill(process)
-            self._living.discard(process.pid or 0)
-            self._end_what_it_started()
-            receiver.close()
+                self._living.add(process.pid or 0)
+        except BaseException:
+            running.end()
+            raise
+        sender.close()
+        return running
 
-    def _end_what_it_started(self) -> None:
+    def _forget(self, running: Running[Any]) -> None:
         """Kill what a call left behind, in whatever session; whose it is can be told only when nothing else runs."""
+        self._living.discard(running.process.pid or 0)
         if not self._living:
             rooms.end_processes(self.scratch, but=[pid for pid in [_forkserver_pid()] if pid])
 
@@ -121,10 +196,18 @@ class Processes:
         """Fills ``cache`` with what compiling anything leaves behind; made once, then linked."""
         ready = self.scratch / "toolchain"
         if not ready.exists():
-            with tempfile.TemporaryDirectory(dir=self.scratch) as room:
-                self._spawn(Call(_compile_something), Path(room))
-                shutil.move(Path(room) / "inductor", ready)
+            room = Path(tempfile.mkdtemp(dir=self.scratch))
+            running = self._spawn(Call(_compile_something), room, room / "inductor")
+            try:
+                running.result()
+                shutil.move(room / "inductor", ready)
+            finally:
+                running.end()
         shutil.copytree(ready, cache, copy_function=os.link)
+
+
+def _discipline() -> dict[str, str]:
+    return {name: value for name, value in DISCIPLINE.items() if name not in os.environ}
 
 
 def _compile_something() -> None:
@@ -133,7 +216,7 @@ def _compile_something() -> None:
     torch.compile(lambda values: values.sin() + 1)(torch.zeros(64))
 
 
-def _child(sender: Connection, brought: Brought, work: Any, args: tuple[Any, ...], room: str) -> None:
+def _child(sender: Connection, brought: Brought, work: Any, args: tuple[Any, ...], room: str, cache: str) -> None:
     os.setsid()
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL) if sys.platform == "linux" else None
     _let_forkserver_end()
@@ -143,7 +226,7 @@ def _child(sender: Connection, brought: Brought, work: Any, args: tuple[Any, ...
     output = os.open(Path(room) / "output", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(output, 1)
     os.dup2(output, 2)
-    os.environ[CACHE] = str(Path(room) / "inductor")
+    os.environ[CACHE] = cache
     malloc.hold()
     progress.listen(sender.send)
     try:
@@ -181,27 +264,6 @@ def _let_forkserver_end() -> None:
         with suppress(OSError):
             os.close(server._forkserver_alive_fd)
         server._forkserver_alive_fd = server._forkserver_address = None
-
-
-def _result(process: BaseProcess, receiver: Connection, timeout: float, output: Path) -> Any:
-    """The answer. Raises CaseFailed where it says so or does not come, with what the process told before."""
-    so_far, deadline = Progress(), time.monotonic() + timeout
-    while True:
-        if not receiver.poll(max(0.0, deadline - time.monotonic())):
-            message = f"no result after {timeout:g} s (protocol.timeout){so_far.words}"
-            raise CaseFailed("timeout", message, so_far.known)
-        try:
-            answer = receiver.recv()
-        except (EOFError, OSError):
-            process.join(5)
-            ended = death(process.exitcode, output)
-            raise CaseFailed(ended.kind, f"{ended}{so_far.words}", so_far.known) from None
-        if not isinstance(answer, Progress):
-            break
-        so_far = Progress(answer.doing, so_far.known + answer.known)
-    if isinstance(answer, Failure):
-        raise CaseFailed(answer.kind, answer.message, so_far.known)
-    return answer
 
 
 def _kill(process: BaseProcess) -> None:

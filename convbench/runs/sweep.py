@@ -1,10 +1,11 @@
-"""One run from suite to files: which cases, into which directory, each Record stored before the next case starts.
+"""One run from suite to files: which cases, into which directory, each visit stored before the next one starts.
 
 Prints nothing: the command line shows what happens through the ``Watcher`` it hands over.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -24,15 +25,16 @@ from convbench.measure import harness
 from convbench.measure.preflight import Plan
 from convbench.measure.probes import Probe
 from convbench.measure.selection import Selection, plan
-from convbench.runs import apart
+from convbench.runs import apart, visits
 from convbench.runs.executor import Executor, Job
+from convbench.runs.schedule import Schedule
 from convbench.suite import Suite
 
 
 class Watcher(Interface):
-    """Is told what happens, case by case."""
+    """Is told what happens, visit by visit; the schedule says which round it is and what is still open."""
 
-    def begins(self, case: Case) -> None: ...
+    def begins(self, case: Case, schedule: Schedule) -> None: ...
 
     def ended(self, record: Record) -> None: ...
 
@@ -55,12 +57,20 @@ class Prepared:
         """Those of the first host, which stand for the run."""
         return self.executor.hosts[0].facts
 
-    def jobs(self, done: Sequence[Record] = ()) -> Iterator[Job]:
-        """A visit to every case of the plan that has no record among those that are ``done``."""
-        finished = store.measured(done)
-        for case in self.plan.cases:
-            if case.id not in finished:
-                yield Job(case, self.suite.protocol, self.suite.metrics, probes=self.probes)
+    @property
+    def menu(self) -> visits.Menu:
+        return visits.Menu.of(self.suite.metrics, self.probes)
+
+    def schedule(self, done: Sequence[Record] = (), until_sure: bool = False) -> Schedule:
+        """The visits to make; those of the records that are ``done`` are made."""
+        start, protocol = time.monotonic(), self.menu.protocol(self.suite.protocol)
+        facts = bool(self.menu.exact)
+        schedule = Schedule(
+            self.plan.cases, protocol, lambda _: facts, lambda: time.monotonic() - start, until_sure=until_sure
+        )
+        for record in done:
+            schedule.add(record)
+        return schedule
 
     def run(self, visible_slowdown: float | None = None) -> Run:
         """The description of a new run, begun now; ``visible_slowdown`` is what the gate's selftest saw here."""
@@ -150,21 +160,42 @@ def begin(prepared: Prepared, directory: Path, resume: Resume, visible_slowdown:
     return store.leave_out(directory, stale) if stale else done
 
 
-def measure(prepared: Prepared, directory: Path, done: Sequence[Record], watcher: Watcher) -> list[Record]:
-    """Measure what is not ``done``, each Record stored as it comes; ``results.csv`` is written when interrupted too."""
+def measure(
+    prepared: Prepared, directory: Path, done: Sequence[Record], watcher: Watcher, *, until_sure: bool = False
+) -> list[Record]:
+    """Make the visits that are not ``done``, each stored as it comes; ``results.csv`` is written if interrupted too."""
+    schedule = prepared.schedule(done, until_sure)
     try:
-        for _, record in prepared.executor.run(_announced(prepared.jobs(done), watcher)):
+        for record in _visits(prepared, schedule, watcher):
             store.append(directory, record)
-            watcher.ended(record)
+            watcher.ended(schedule.record(record.case))
     finally:
         records = store.load(directory)[1]
         write_csv(directory, records)
     return records
 
 
-def _announced(jobs: Iterable[Job], watcher: Watcher) -> Iterator[Job]:
+def measured(prepared: Prepared) -> list[Record]:
+    """A Record a case, in the order of the plan, stored nowhere."""
+    schedule = prepared.schedule()
+    for _ in _visits(prepared, schedule, None):
+        pass
+    return [schedule.record(case) for case in prepared.plan.cases]
+
+
+def _visits(prepared: Prepared, schedule: Schedule, watcher: Watcher | None) -> Iterator[Record]:
+    """The record of each visit, which the schedule is told of before anything else is."""
+    jobs = visits.jobs(schedule, prepared.menu, prepared.executor.hosts[0].cores)
+    announced = _announced(jobs, schedule, watcher) if watcher else jobs
+    for job, taken in prepared.executor.run(announced):
+        record = visits.visited(job, taken)
+        schedule.add(record)
+        yield record
+
+
+def _announced(jobs: Iterable[Job], schedule: Schedule, watcher: Watcher) -> Iterator[Job]:
     for job in jobs:
-        watcher.begins(job.case)
+        watcher.begins(job.case, schedule)
         yield job
 
 

@@ -6,8 +6,10 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
+from convbench.core.errors import ConvbenchError
+from convbench.core.quantities import duration
 from convbench.core.record import SCHEMA_VERSION, Clip, Protocol, Recurrent, Training
 from convbench.suite.many import OneOrMany
 from convbench.suite.mistakes import Location
@@ -24,6 +26,14 @@ class Strict(BaseModel):
     """No key that is not known, no value that is nearly of its type."""
 
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, validate_default=True)
+
+
+def _waited(value: Any) -> Any:
+    """Seconds of a time that is written with its unit, as 5m."""
+    try:
+        return duration("budget:", value) if isinstance(value, str) else value
+    except ConvbenchError as error:
+        raise ValueError(str(error)) from error
 
 
 class ClipLayout(Strict):
@@ -78,16 +88,21 @@ class ProtocolLayout(Strict):
     """How every case is measured; times in seconds."""
 
     seed: Annotated[int, Field(ge=0, le=2**63 - 1)] = Field(default=_DEFAULT.seed, description="of weights and clips")
-    max_warmup: Annotated[float, Field(ge=0)] = Field(
-        default=_DEFAULT.max_warmup, description="longest warm-up of a case"
-    )
-    max_time: Annotated[float, Field(gt=0)] = Field(default=_DEFAULT.max_time, description="longest sampling of a case")
+    max_warmup: Annotated[float, Field(ge=0)] = Field(default=0.1, description="longest warm-up of a visit")
+    max_time: Annotated[float, Field(gt=0)] = Field(default=0.15, description="longest sampling of a visit")
     min_samples: Size = Field(default=_DEFAULT.min_samples, description="samples before sampling may stop early")
     target: Annotated[float, Field(gt=0, lt=1)] = Field(
         default=_DEFAULT.target,
         description="stop when the 95 % interval of the median is this tight (half width, relative)",
     )
-    timeout: Annotated[float, Field(gt=0)] = Field(default=_DEFAULT.timeout, description="limit of one case's process")
+    timeout: Annotated[float, Field(gt=0)] = Field(default=_DEFAULT.timeout, description="limit of a visit to a case")
+    visits: Annotated[int, Field(ge=1, le=100)] = Field(
+        default=3, description="fresh processes that a case is measured in; more where the answer is open"
+    )
+    budget: Annotated[float, Field(gt=0), BeforeValidator(_waited)] | None = Field(
+        default=None,
+        description="what the run may take: after the first round, visits go where the answer is open; also 90s or 5m",
+    )
 
     def built(self, training: TrainingLayout) -> Protocol:
         """The noun that measuring reads."""
@@ -151,6 +166,10 @@ class AxesLayout(Strict):
     )
     scenario: OneOrMany[str] = Field(
         default=["inference"], description="inference: a whole clip; streaming: a frame a call"
+    )
+    threads: OneOrMany[Size | Literal["all"]] = Field(
+        default=[1],
+        description="that compute an operator on a CPU: a number, or all cores; several need a quiet machine",
     )
     variant: OneOrMany[Any] = Field(
         default=["eager"], description="how it is run; + or an inner list: one after another"

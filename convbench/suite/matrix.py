@@ -38,6 +38,7 @@ DEFAULTS: Combination = {
     "clip": Clip(),
     "scenario": "inference",
     "variant": (),
+    "threads": 1,
 }
 
 
@@ -134,4 +135,5 @@ def _merged(base: Combination, extra: Combination) -> Combination:
 def _case(combination: Combination) -> Case:
     full = DEFAULTS | combination
     architecture = full.get("model") or Parts(**{axis: full[axis] for axis in OF_PARTS})
-    return Case(architecture, full["clip"], full["variant"], full["scenario"])
+    threads = None if full["threads"] == 1 else full["threads"]
+    return Case(architecture, full["clip"], full["variant"], full["scenario"], threads=threads)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 
+from convbench.analysis import repeat
 from convbench.analysis.results import Group, Result
 from convbench.core.record import Parts
-from convbench.core.statistics import Interval, ratio_interval
+from convbench.core.statistics import Interval
 
 LONGER = 1.1
 """A latency below this many times another is not longer in a way that matters."""
@@ -25,5 +26,5 @@ def widest(several: Sequence[Result]) -> list[Result]:
 
 def over(one: Result, other: Result) -> Interval:
     """The latency of one over the other's."""
-    assert one.latency and other.latency
-    return ratio_interval(one.latency, other.latency)
+    assert one.timing and other.timing
+    return repeat.ratio(one.timing, other.timing)

@@ -7,9 +7,10 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from convbench.analysis import repeat
 from convbench.analysis.results import Result, measured, typical
 from convbench.core import metrics
-from convbench.core.statistics import Interval, ratio_interval
+from convbench.core.statistics import Interval
 
 
 class Gain(NamedTuple):
@@ -33,11 +34,13 @@ class VariantGain(NamedTuple):
 
 
 def gains(found: Sequence[Result]) -> list[Gain]:
-    """Every timed case that has a variant and whose eager twin was timed on the same machine."""
-    timed = [one for one in measured(found) if one.latency]
-    eager = {(one.record.environment, one.case): one for one in timed if not one.case.variant}
-    pairs = ((one, eager.get((one.record.environment, one.case.eager))) for one in timed if one.case.variant)
-    return [_gain(one, twin) for one, twin in pairs if twin]
+    """Every timed case that has a variant and whose eager twin was timed on the same machine, visit by visit."""
+    timed = [result for result in measured(found) if result.timing]
+    eager = {(result.record.environment, result.case): result for result in timed if not result.case.variant}
+    twins = [(result, eager.get((result.record.environment, result.case.eager))) for result in timed]
+    pairs = [(result, twin) for result, twin in twins if twin and twin is not result]
+    speedups = repeat.ratios([(twin.timing, result.timing) for result, twin in pairs if twin.timing and result.timing])
+    return [_gain(result, twin, speedup) for (result, twin), speedup in zip(pairs, speedups, strict=True)]
 
 
 def by_variant(found: Sequence[Gain]) -> list[VariantGain]:
@@ -55,12 +58,10 @@ def allocator(one: Result) -> str:
     return str(one.record.conditions.get("allocator") or "")
 
 
-def _gain(one: Result, eager: Result) -> Gain:
-    assert one.latency
-    assert eager.latency
-    allocators = (allocator(eager), allocator(one))
+def _gain(result: Result, eager: Result, speedup: Interval) -> Gain:
+    allocators = (allocator(eager), allocator(result))
     differ = allocators if allocators[0] != allocators[1] else None
-    return Gain(one, eager, ratio_interval(eager.latency, one.latency), _pays_after(one, eager), differ)
+    return Gain(result, eager, speedup, _pays_after(result, eager), differ)
 
 
 def _pays_after(one: Result, eager: Result) -> float | None:

@@ -10,14 +10,18 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from convbench.analysis import repeat
 from convbench.analysis.costs.crossover import crossover
 from convbench.analysis.costs.gains import VariantGain, by_variant, gains
 from convbench.analysis.results import Result, measured
 from convbench.core.record import Parts
-from convbench.core.statistics import Interval, ratio_interval
+from convbench.core.statistics import Interval
 
 MARGIN = 1.10
 """Below this ratio no difference between two processes is claimed: their own spread is of that order (METHOD.md)."""
+
+KNOWN, VAGUE = 0.02, 0.05
+"""Relative half widths: a ratio known so well is not worth another visit, the fastest's latency known so badly is."""
 
 OF_OLD = {
     **dict.fromkeys(("gap", "gmp", "gem", "hybrid", "attention"), "lost"),
@@ -38,6 +42,11 @@ class Contender:
     def tied(self) -> bool:
         """Whether it cannot be told from the fastest: unbounded, or within ``MARGIN`` by its interval."""
         return self.factor.low <= MARGIN
+
+    @property
+    def open(self) -> bool:
+        """Whether more visits could tell it from the fastest, or from what is slower."""
+        return self.factor.low <= MARGIN < self.factor.high and self.factor.relative_half_width > KNOWN
 
 
 @dataclass(frozen=True)
@@ -84,10 +93,27 @@ def advise(found: Sequence[Result]) -> Advice:
 def rank(group: Iterable[Result]) -> list[Contender]:
     """Each model of a comparable group in its fastest variant, fastest first; by parameters where nothing is timed."""
     models: dict[object, list[Result]] = defaultdict(list)
-    for one in group:
-        models[one.case.architecture].append(one)
-    best = sorted((min(several, key=_speed) for several in models.values()), key=_speed)
-    return [Contender(one, _over(one, best[0])) for one in best]
+    for result in group:
+        models[result.case.architecture].append(result)
+    best = sorted((min(variants, key=_speed) for variants in models.values()), key=_speed)
+    return [Contender(result, factor) for result, factor in zip(best, _over(best, best[0]), strict=True)]
+
+
+def undecided(found: Sequence[Result]) -> list[Result]:
+    """What to visit again, fastest first: the fastest and those of which it is open whether they are as good as that.
+
+    Empty where the answer is settled: each contender is tied or slower by its whole interval, or known to 2 %.
+    """
+    timed = [result for result in measured(found) if result.timing and result.timing.logs]
+    ranking = rank(widest(timed)) if timed else []
+    open_ones = [each.result for each in ranking[1:] if each.open]
+    if not ranking or not (open_ones or _vague(ranking[0].result)):
+        return []
+    return [ranking[0].result, *open_ones]
+
+
+def _vague(result: Result) -> bool:
+    return result.latency is not None and result.latency.relative_half_width > VAGUE
 
 
 def noisy(found: Sequence[Result]) -> Counter[str]:
@@ -122,10 +148,12 @@ def _speed(one: Result) -> tuple[float, float, int, str]:
     return (one.latency.median if one.latency else slowest, one.params or slowest, len(case.variant), case.id)
 
 
-def _over(one: Result, fastest: Result) -> Interval:
-    if one is fastest or not (one.latency and fastest.latency):
-        return Interval(1.0, 1.0, 1.0)
-    return ratio_interval(one.latency, fastest.latency)
+def _over(results: Sequence[Result], fastest: Result) -> list[Interval]:
+    """The latency of each over the fastest's, from the visits that both had in the same rounds; 1 without latencies."""
+    timed = [result for result in results if result.timing and fastest.timing and result is not fastest]
+    pairs = [(result.timing, fastest.timing) for result in timed if result.timing and fastest.timing]
+    factors = dict(zip(map(id, timed), repeat.ratios(pairs), strict=True))
+    return [factors.get(id(result), Interval(1.0, 1.0, 1.0)) for result in results]
 
 
 def _lightest(several: Sequence[Result]) -> Result:
@@ -150,8 +178,9 @@ def _placed(ranking: Sequence[Contender], pick: Result, timed: bool) -> Result |
     keeping = [one for one in ranking if _to_position(one.result) == "kept"]
     if _to_position(pick) != "lost" or not keeping:
         return None
-    fastest = keeping[0].result
-    near = [one.result for one in keeping if not timed or _over(one.result, fastest).low <= MARGIN]
+    results = [contender.result for contender in keeping]
+    factors = _over(results, results[0])
+    near = [result for result, factor in zip(results, factors, strict=True) if not timed or factor.low <= MARGIN]
     return _lightest(near)
 
 

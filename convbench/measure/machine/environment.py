@@ -48,7 +48,7 @@ def describe(device: str, packages: Sequence[str] = ()) -> dict[str, Scalar]:
     facts: dict[str, Scalar] = {
         "device": device,
         "cpu": _cpu_model(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": available_cores(),
         "memory_bytes": psutil.virtual_memory().total,
         "os": platform.platform(aliased=True, terse=True),
         "machine": platform.machine(),
@@ -98,6 +98,11 @@ def allocator() -> str:
         if f"lib{library}" in maps:
             return library
     return malloc.name()
+
+
+def available_cores() -> int:
+    """Cores that this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def available_bytes(facts: Mapping[str, Scalar]) -> int:

@@ -38,4 +38,4 @@ def measure(job: Job) -> Record:
             f"needs a process that is started with {', '.join(sorted(variables))}: run it with --executor isolated"
         )
     with pinned(job.cores):
-        return harness.measure(job.case, job.protocol, job.metrics, job.probes)
+        return harness.measure(job.case, job.protocol, job.metrics, job.probes, checked=job.checked)

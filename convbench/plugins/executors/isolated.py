@@ -6,7 +6,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property
+from multiprocessing.connection import wait
 from typing import Any, TypeVar
+from zlib import crc32
 
 from convbench.core import code
 from convbench.core.errors import CaseFailed, ConvbenchError, Unavailable
@@ -18,17 +20,17 @@ from convbench.measure.machine import malloc
 from convbench.models.variants import process_environment
 from convbench.runs import apart
 from convbench.runs.executor import Executor, Host, Job, Visit, here, one_by_one, pinned
-from convbench.runs.processes import Call, Processes
+from convbench.runs.processes import Call, Processes, Running
 from convbench.runs.script import brought
 
 T = TypeVar("T")
-COMPILER = ("torch._inductor.compile_fx", "torch._inductor.codegen.cpp")
+COMPILER = ("convbench.runs.compiler_imports",)
 DIGITS = ("sklearn.datasets",)
 
 
 @executors.register("isolated")
 class Isolated(Executor):
-    """A fresh process for every visit, one after another, on this machine: nothing a case does ends the sweep."""
+    """A fresh process a visit on this machine, one after another if timed: nothing a case does ends the sweep."""
 
     def __init__(self, device: str, cases: Sequence[Case] = ()) -> None:
         self.device = device
@@ -44,15 +46,42 @@ class Isolated(Executor):
             raise ConvbenchError(str(error)) from error
 
     def run(self, jobs: Iterable[Job]) -> Iterator[Visit]:
-        return one_by_one(jobs, self.hosts[0], self.measure)
+        """Jobs that take times one after another, the others side by side, each on a core of its own."""
+        beside = _SideBySide(self)
+        try:
+            for job in jobs:
+                if job.takes_times or len(self._cores(job)) < 2:
+                    yield from beside.drained()
+                    yield from one_by_one([job], self.hosts[0], self.measure)
+                else:
+                    beside.start(job)
+                    yield from beside.ended(room_for=len(self._cores(job)))
+            yield from beside.drained()
+        finally:
+            beside.end()
+
+    def start(self, job: Job) -> Running[Record]:
+        """Begin a job in a fresh process under its protocol's time limit. Raises Unavailable where that cannot be."""
+        variables, limit = process_environment(job.case), job.protocol.timeout
+        cache = "" if job.protocol.visits == 1 else f"{crc32(job.case.id.encode()):08x}"
+        return self.processes.start(
+            Call(measure, (job,), variables, limit, compiles(job.case), brought([job.case]), cache=cache)
+        )
 
     def measure(self, job: Job) -> Record:
-        """The job in a fresh process under its protocol's time limit. Raises CaseFailed, or Unavailable."""
-        variables, limit = process_environment(job.case), job.protocol.timeout
-        return self.processes.run(Call(measure, (job,), variables, limit, compiles(job.case), brought([job.case])))
+        """The job in a fresh process. Raises CaseFailed, or Unavailable."""
+        running = self.start(job)
+        try:
+            return running.result()
+        finally:
+            running.end()
 
     def call(self, work: Callable[..., T], *args: Any) -> T:
         return apart.called(self.processes, work, args, "checking the suite's cases")
+
+    def _cores(self, job: Job) -> tuple[int, ...]:
+        """What jobs may be spread over; nothing on a GPU, of which there is one."""
+        return self.hosts[0].cores if job.case.device == "cpu" else ()
 
     def close(self) -> None:
         self.processes.close()
@@ -63,8 +92,55 @@ def measure(job: Job) -> Record:
     if job.case.reads_out:
         _keep_memory()
     with pinned(job.cores):
-        record = harness.measure(job.case, job.protocol, job.metrics, job.probes)
+        record = harness.measure(job.case, job.protocol, job.metrics, job.probes, checked=job.checked)
     return replace(record, code=code.imported())
+
+
+class _SideBySide:
+    """Jobs that run at the same time, each on a core of its own."""
+
+    def __init__(self, executor: Isolated) -> None:
+        self.executor = executor
+        self.running: list[tuple[Job, Running[Record]]] = []
+
+    def start(self, job: Job) -> None:
+        taken = {core for other, _ in self.running for core in other.cores}
+        free = next((core for core in self.executor.hosts[0].cores if core not in taken), None)
+        pinned_job = replace(job, cores=() if free is None else (free,))
+        self.running.append((pinned_job, self.executor.start(pinned_job)))
+
+    def ended(self, room_for: int) -> Iterator[Visit]:
+        """The jobs that end until fewer than so many run."""
+        while len(self.running) >= room_for:
+            left = min(running.seconds_left for _, running in self.running)
+            wait([running.receiver for _, running in self.running], left)
+            done = [each for each in self.running if each[1].ready()]
+            for job, running in done:
+                self.running.remove((job, running))
+                yield self._visit(job, running, alone=not self.running)
+
+    def drained(self) -> Iterator[Visit]:
+        return self.ended(room_for=1)
+
+    def end(self) -> None:
+        for _, running in self.running:
+            running.end()
+
+    def _visit(self, job: Job, running: Running[Record], alone: bool) -> Visit:
+        """The job with its record. What ran out of memory beside others is tried again when they have ended."""
+        host = self.executor.hosts[0]
+        try:
+            record = harness.attempt(job.case, lambda _: running.result())
+        finally:
+            running.end()
+        if record.failure and record.failure.kind == "out of memory" and not alone:
+            list(map(self._wait_for, self.running))
+            ((_, record),) = one_by_one([job], host, self.executor.measure)
+        return job, replace(record, environment=host.fingerprint)
+
+    @staticmethod
+    def _wait_for(other: tuple[Job, Running[Record]]) -> None:
+        other[1].wait()
 
 
 def preloads(cases: Sequence[Case]) -> list[str]:

@@ -15,11 +15,13 @@ from convbench.core.record import Finding, Protocol, Reading
 from convbench.core.registry import probes
 from convbench.core.traits import compiles
 from convbench.measure.counts import meta
+from convbench.measure.probes import exact
 from convbench.models import subject
 from convbench.models.subject import Subject
 
 
 @probes.register("compile")
+@exact
 def compile_capture(held: Subject, protocol: Protocol) -> Iterator[Reading | Finding]:
     """Compiles a twin on the meta device with a backend that only counts; nothing for a case that is not compiled.
 

@@ -9,11 +9,13 @@ from convbench.core.record import Finding, Protocol, Reading
 from convbench.core.registry import probes
 from convbench.measure.counts import meta
 from convbench.measure.counts.traced import trace as traced_counts
+from convbench.measure.probes import exact
 from convbench.models import subject
 from convbench.models.subject import Subject
 
 
 @probes.register("crosscheck")
+@exact
 def crosscheck(held: Subject, protocol: Protocol) -> Iterator[Reading | Finding]:
     """Traces a model that is not timed and says where its MACs by stage differ from those of the meta device.
 

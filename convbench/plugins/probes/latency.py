@@ -1,7 +1,8 @@
-"""Latency of a call, with its raw samples, and the page faults that may be most of it."""
+"""Latency of a call, with its raw samples, what disturbed them, and the page faults that may be most of it."""
 
 from __future__ import annotations
 
+import math
 import os
 import resource
 from collections.abc import Iterator
@@ -12,27 +13,36 @@ import torch
 from convbench.core import metrics
 from convbench.core.record import Finding, Protocol, Reading
 from convbench.core.registry import probes
-from convbench.core.statistics import median_interval
+from convbench.core.statistics import SAMPLES_FOR_PERCENTILE, median_interval
+from convbench.core.visits import WAITING_TOGETHER
 from convbench.measure.machine import environment, nvml
-from convbench.measure.timing import Sample, StoppingRule, WarmUp, clock_for, sample, warm_up
+from convbench.measure.reference import Reference
+from convbench.measure.timing import Sample, Sampling, StoppingRule, Waiting, WarmUp, clock_for, warm_up
 from convbench.models.subject import Subject
 
 MANY_FAULTS = 256
 SYSTEM_SHARE = 0.25
+BLOCK_SECONDS = 0.04
+"""Samples between two looks at the reference workload."""
+LONGER_FOR_PERCENTILES = 4
+"""What a streaming case may take of the protocol's time, so that its 99th percentile can be stated."""
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What this process had used of the machine so far: minor page faults, and seconds in user and system mode."""
+    """What this process used of the machine: minor page faults, and seconds in user and system mode."""
 
-    faults: int
-    user: float
-    system: float
+    faults: int = 0
+    user: float = 0.0
+    system: float = 0.0
 
     @classmethod
     def now(cls) -> Usage:
         used = resource.getrusage(resource.RUSAGE_SELF)
         return cls(used.ru_minflt, used.ru_utime, used.ru_stime)
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(self.faults + other.faults, self.user + other.user, self.system + other.system)
 
     def since(self, before: Usage) -> Usage:
         return Usage(self.faults - before.faults, self.user - before.user, self.system - before.system)
@@ -44,29 +54,51 @@ class Usage:
 
 @probes.register("latency")
 def latency(subject: Subject, protocol: Protocol) -> Iterator[Reading | Finding]:
-    """Seconds per call: warm-up until steady, then samples until the median is known to the protocol's target."""
+    """Seconds per call: warm-up until steady, then samples in turns with the reference workload until they suffice."""
     clock = clock_for(subject.device, subject.run)
+    reference = Reference(subject.device)
     warm = warm_up(subject.run, clock, protocol.max_warmup)
-    rule = StoppingRule(protocol.target, protocol.min_samples, protocol.max_time)
-    before = Usage.now()
-    samples, verdict = sample(subject.run, clock, rule)
-    used = Usage.now().since(before)
-    yield from _readings(samples, warm)
-    if not warm.steady:
-        yield Finding("not_steady", data={"change": warm.change})
-    if verdict == "time is up":
-        width = median_interval([one.host for one in samples]).relative_half_width
-        yield Finding("interval_wide", data={"relative": width, "target": protocol.target})
+    sampling = Sampling(subject.run, clock, _rule(subject, protocol))
+    used, before = Usage(), Waiting.now()
+    while sampling.verdict == "go on":
+        reference.block()
+        start = Usage.now()
+        sampling.block(BLOCK_SECONDS)
+        used += Usage.now().since(start)
+    waited, stolen = before.shares(Waiting.now())
+    yield from _readings(sampling.samples, warm)
+    yield Reading(metrics.REFERENCE, tuple(reference.samples))
+    if protocol.visits == 1:
+        yield from _within_one_process(warm, sampling, protocol)
     if subject.device == "cpu":
-        yield from _page_faults(used, len(samples))
-        yield from _busy(verdict)
+        yield from _page_faults(used, len(sampling.samples))
+        yield Reading(metrics.RUN_DELAY, (waited,))
+        yield Reading(metrics.STEAL, (stolen,))
+        yield from _busy(waited)
     else:
         yield from _disturbances(torch.device(subject.device))
 
 
+def _rule(subject: Subject, protocol: Protocol) -> StoppingRule:
+    """That of the protocol; frame by frame the slow end counts, which needs more samples, if they are short."""
+    if subject.case.scenario != "streaming":
+        return StoppingRule(protocol.target, protocol.min_samples, protocol.max_time)
+    samples = max(protocol.min_samples, math.ceil(SAMPLES_FOR_PERCENTILE[99] / protocol.visits))
+    return StoppingRule(protocol.target, samples, LONGER_FOR_PERCENTILES * protocol.max_time)
+
+
+def _within_one_process(warm: WarmUp, sampling: Sampling, protocol: Protocol) -> Iterator[Finding]:
+    """What is amiss with the only visit; of several the spread between them tells more."""
+    if not warm.steady:
+        yield Finding("not_steady", data={"change": warm.change})
+    if sampling.verdict == "time is up":
+        width = median_interval([sample.host for sample in sampling.samples]).relative_half_width
+        yield Finding("interval_wide", data={"relative": width, "target": protocol.target})
+
+
 def _readings(samples: list[Sample], warm: WarmUp) -> Iterator[Reading]:
-    yield Reading(metrics.LATENCY, tuple(one.host for one in samples))
-    on_device = tuple(one.device for one in samples if one.device is not None)
+    yield Reading(metrics.LATENCY, tuple(sample.host for sample in samples))
+    on_device = tuple(sample.device for sample in samples if sample.device is not None)
     if on_device:
         yield Reading(metrics.DEVICE_LATENCY, on_device)
     yield Reading(metrics.WARMUP, (warm.seconds,))
@@ -86,11 +118,10 @@ def _page_faults(used: Usage, calls: int) -> Iterator[Reading | Finding]:
         )
 
 
-def _busy(verdict: str) -> Iterator[Finding]:
-    """Several threads wait for each other at every operator: with the cores busy, for one that is not running."""
-    load, cores = os.getloadavg()[0], os.cpu_count() or 1
-    if verdict != "precise" and load > cores and torch.get_num_threads() > 1:
-        yield Finding("busy_machine", data={"load": load, "cores": cores, "threads": torch.get_num_threads()})
+def _busy(waited: float) -> Iterator[Finding]:
+    """Several threads wait for each other at every operator: with a core taken, for one that is not running."""
+    if waited > WAITING_TOGETHER and torch.get_num_threads() > 1:
+        yield Finding("busy_machine", data={"waited": waited, "threads": torch.get_num_threads()})
 
 
 def _disturbances(device: torch.device) -> Iterator[Finding]:

@@ -15,6 +15,7 @@ from convbench.core.record import STAGES, Metric, Protocol, Reading
 from convbench.core.registry import probes
 from convbench.measure.machine import nvml
 from convbench.measure.memory import allocations
+from convbench.measure.probes import exact
 from convbench.measure.stages.spans import OTHER
 from convbench.models.subject import Subject
 
@@ -22,6 +23,7 @@ STATUS, CLEAR_REFS = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
 @probes.register("memory")
+@exact
 def memory(subject: Subject, protocol: Protocol) -> Iterator[Reading]:
     """CUDA: peak allocated, peak reserved, the process's use; CPU: peak tensor bytes and the process's peak RSS."""
     gc.collect()

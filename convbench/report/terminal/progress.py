@@ -10,8 +10,24 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from convbench.core.record import Case, Record
+    from convbench.runs.schedule import Schedule
 
 STYLES = {"ok": "", "failed": "red", "skipped": "yellow"}
+
+
+def stage(schedule: Schedule) -> str:
+    """Where a run is, in words."""
+    if schedule.round < 0:
+        return "building, counting and compiling every case"
+    if schedule.round < schedule.protocol.visits:
+        rounds = schedule.protocol.visits
+        return f"round {schedule.round + 1} of {rounds}" if rounds > 1 else "measuring"
+    return f"again: {len(schedule.open)} {'case' if len(schedule.open) == 1 else 'cases'} still undecided or disturbed"
+
+
+def first_of_case(record: Record) -> bool:
+    """Whether a record is the first that people are shown of its case: its first times, or that it failed."""
+    return not record.visits or record.status != "ok" or record.visits[-1].round == 0
 
 
 class Silent:
@@ -23,7 +39,7 @@ class Silent:
     def __exit__(self, *_: object) -> None:
         return
 
-    def begins(self, case: Case) -> None:  # noqa: ARG002
+    def begins(self, case: Case, schedule: Schedule) -> None:  # noqa: ARG002
         return
 
     def ended(self, record: Record) -> None:  # noqa: ARG002
@@ -31,21 +47,27 @@ class Silent:
 
 
 class Lines(Silent):
-    """A plain numbered line for every case that ended, with the time that is left where that is minutes."""
+    """A line for every stage of the run, and in the first round one for every case, with the time that it takes yet."""
 
     def __init__(self, console: Console, done: int, total: int) -> None:
         self.console, self.done, self.total = console, done, total
         self.latest: deque[float] = deque(maxlen=10)
+        self.stage = ""
+
+    def begins(self, case: Case, schedule: Schedule) -> None:  # noqa: ARG002
+        if self.stage != stage(schedule):
+            self.stage = stage(schedule)
+            self._print(self.stage)
 
     def ended(self, record: Record) -> None:
+        if not first_of_case(record):
+            return
         self.done += 1
         self.latest.append(record.seconds)
-        self.console.print(
-            f"[{self.done}/{self.total}{self.left}] {_line(record)}",
-            markup=False,
-            highlight=False,
-            soft_wrap=True,
-        )
+        self._print(f"[{self.done}/{self.total}{self.left}] {_line(record)}")
+
+    def _print(self, line: str) -> None:
+        self.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
     @property
     def left(self) -> str:
@@ -55,7 +77,7 @@ class Lines(Silent):
 
 
 class Bar(Silent):
-    """A bar with the case being measured and the time that is left, the ended cases scrolling by above it."""
+    """A bar with the visits made, the stage of the run and the case being measured; ended cases scroll by above it."""
 
     def __init__(self, console: Console, done: int, total: int) -> None:
         from rich import progress
@@ -67,12 +89,13 @@ class Bar(Silent):
             progress.TimeElapsedColumn(),
             TextColumn("left"),
             progress.TimeRemainingColumn(),
-            TextColumn("{task.fields[case]}", markup=False),
+            TextColumn("{task.fields[stage]}  {task.fields[case]}", markup=False),
             console=console,
             transient=True,
             speed_estimate_period=300,
         )
-        self.task = self.bar.add_task("", completed=done, total=total, case="")
+        self.task = self.bar.add_task("", completed=done, total=total, case="", stage="")
+        self.stage, self.cases = "", total
 
     def __enter__(self) -> Bar:
         self.bar.start()
@@ -81,13 +104,19 @@ class Bar(Silent):
     def __exit__(self, *_: object) -> None:
         self.bar.stop()
 
-    def begins(self, case: Case) -> None:
+    def begins(self, case: Case, schedule: Schedule) -> None:
+        """A stage has a bar of its own: what is done of it, and what is left."""
+        if self.stage != stage(schedule):
+            self.stage = stage(schedule)
+            again = schedule.round >= schedule.protocol.visits
+            self.bar.reset(self.task, total=len(schedule.open) if again else self.cases, stage=self.stage, case=case.id)
         self.bar.update(self.task, case=case.id)
 
     def ended(self, record: Record) -> None:
-        self.bar.console.print(
-            _line(record), style=STYLES[record.status], markup=False, highlight=False, soft_wrap=True
-        )
+        if first_of_case(record):
+            self.bar.console.print(
+                _line(record), style=STYLES[record.status], markup=False, highlight=False, soft_wrap=True
+            )
         self.bar.advance(self.task)
 
 

@@ -70,6 +70,12 @@ def _unconverged(data: Data) -> str:
     )
 
 
+def _busyness(data: Data) -> str:
+    if "waited" in data:
+        return f"other processes had a core for {percent(data['waited'])} of the time"
+    return f"load {units.digits(data['load'], 2)} on {data['cores']} cores"
+
+
 def _whole(data: Data, key: str) -> str:
     return f"{data[key]:,}"
 
@@ -91,8 +97,17 @@ _SENTENCES: dict[str, Callable[[Data], str]] = {
     "throttled": lambda d: f"The device throttled while it was measured: {_list(d['reasons'])}.",
     "foreign_process": lambda d: f"Other processes used the device meanwhile: {_list(d['pids'])}.",
     "busy_machine": lambda d: (
-        f"The machine was busy (load {units.digits(d['load'], 2)} on {d['cores']} cores), its {d['threads']} threads "
-        "waiting for each other: measure again when it is quiet, or with the variant threads(n=1)."
+        f"The machine was busy ({_busyness(d)}), its {d['threads']} threads "
+        "waiting for each other: measure again when it is quiet, or with one thread."
+    ),
+    "withheld": lambda d: (
+        f"Not to be told here: with {d['threads']} {'thread' if d['threads'] == 1 else 'threads'} none of "
+        f"{d['visits']} visits was undisturbed ({d['reason']}). Its times are in no ranking; measure again when the "
+        "machine is quiet, or with fewer threads."
+    ),
+    "two_speeds": lambda d: (
+        f"Fresh processes ran at two speeds, {units.seconds(d['fast'])} and {units.seconds(d['slow'])}: the interval "
+        "holds both."
     ),
     "stages_do_not_add_up": lambda d: (
         f"The stages' times sum to {units.seconds(d['stages'])} where a plain call takes {units.seconds(d['whole'])}: "

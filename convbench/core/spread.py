@@ -1,0 +1,136 @@
+"""What visits in several fresh processes say together: a central value and its interval from the spread between them.
+
+A process is one draw: two fresh processes on the same quiet machine differ by ten times what the samples of either
+suggest. Three visits tell little of their own spread, so it is moderated by the spread of all cases of the run, as
+limma does it for genes (Smyth 2004, "Linear models and empirical Bayes methods"): the variance of a case is the mean of
+its own, with as many degrees of freedom as it has, and of the prior's, with those that the run's cases give it.
+Values are logarithms throughout, so that spreads are relative. The coverage is simulated in the tests.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from scipy.optimize import brentq
+from scipy.special import digamma, polygamma, stdtrit
+
+from convbench.core.statistics import TAIL, Interval
+
+MEDIAN_OVER_MEAN = (1.0, 1.0, 1.160, 1.092, 1.198, 1.135, 1.214, 1.160, 1.223, 1.176)
+"""Standard error of the median of 1, 2, 3 ... normal values over that of their mean; later ones are near the limit."""
+LIMIT_OF_MEDIAN = 1.2533
+MOST_DEGREES = 1e4
+SMALLEST_VARIANCE = 1e-8
+"""That of visits which differ by 0.01 %: none are closer, and the logarithm of 0 is no number."""
+GAP = 0.7
+"""Visits of which the widest gap is this share of their range, with two at least on either side, run at two speeds."""
+
+
+FAR = 4.0
+"""A gap between three visits of so many of the run's standard deviations is no chance."""
+
+
+class Prior(NamedTuple):
+    """How much the visits to a case differ on this machine: a variance of logs that counts as ``degrees`` values."""
+
+    degrees: float
+    variance: float
+
+    def scaled(self, factor: float) -> Prior:
+        """The prior of something whose variance is ``factor`` times this one's."""
+        return self._replace(variance=self.variance * factor)
+
+
+ASSUMED = Prior(4.0, 0.15**2)
+"""Where no case was visited twice: fresh processes were seen to differ by 13 to 16 %."""
+
+
+def prior(groups: Iterable[Sequence[float]]) -> Prior:
+    """The spread that the groups of logs have in common; what was ``ASSUMED`` where no group has two values."""
+    usable = [np.asarray(values) for values in groups if len(values) > 1]
+    if not usable:
+        return ASSUMED
+    degrees = np.array([len(values) - 1 for values in usable], dtype=float)
+    variances = np.array([max(float(values.var(ddof=1)), SMALLEST_VARIANCE) for values in usable])
+    if len(usable) == 1:
+        return Prior(float(degrees[0]), float(variances[0]))
+    return _fitted(variances, degrees)
+
+
+def _fitted(variances: np.ndarray, degrees: np.ndarray) -> Prior:
+    """Moments of the log variances: what they spread beyond chance says how unlike the cases are."""
+    logs = np.log(variances) - digamma(degrees / 2) + np.log(degrees / 2)
+    excess = float(logs.var(ddof=1) - polygamma(1, degrees / 2).mean())
+    if excess <= 2 / MOST_DEGREES:
+        return Prior(MOST_DEGREES, float(np.average(variances, weights=degrees)))
+    half = brentq(lambda x: float(polygamma(1, x)) - excess, 1e-3, MOST_DEGREES)
+    return Prior(2 * half, float(np.exp(logs.mean() + digamma(half) - np.log(half))))
+
+
+def estimate(logs: Sequence[float], common: Prior) -> Interval:
+    """The median of the visits and its 95 % interval, on the scale of the values themselves.
+
+    Raises ValueError without values.
+    """
+    if not len(logs):
+        raise ValueError("no visits")
+    values = np.sort(np.asarray(logs, dtype=float))
+    center = float(np.median(values))
+    half = _half_width(values, common)
+    low, high = center - half, center + half
+    if _at_two_speeds(values) or _one_of_three_far(values, common):
+        low, high = min(low, float(values[0])), max(high, float(values[-1]))
+    return Interval(*(math.exp(min(value, 700.0)) for value in (center, low, high)))
+
+
+def at_two_speeds(logs: Sequence[float]) -> bool:
+    """Whether the visits fall into two clusters far from one another."""
+    return _at_two_speeds(np.sort(np.asarray(logs, dtype=float)))
+
+
+def _half_width(values: np.ndarray, common: Prior) -> float:
+    own = len(values) - 1
+    degrees = min(common.degrees + own, MOST_DEGREES)
+    squares = own * float(values.var(ddof=1)) if own else 0.0
+    variance = (min(common.degrees, MOST_DEGREES) * common.variance + squares) / degrees
+    factor = MEDIAN_OVER_MEAN[own] if own < len(MEDIAN_OVER_MEAN) else LIMIT_OF_MEDIAN
+    return float(stdtrit(degrees, 1 - TAIL)) * factor * math.sqrt(variance / len(values))
+
+
+def _at_two_speeds(values: np.ndarray) -> bool:
+    if len(values) < 4 or values[-1] <= values[0]:
+        return False
+    gaps = np.diff(values)
+    widest = int(np.argmax(gaps))
+    apart = gaps[widest] >= GAP * (values[-1] - values[0])
+    return bool(apart and min(widest + 1, len(values) - widest - 1) >= 2)
+
+
+def _one_of_three_far(values: np.ndarray, common: Prior) -> bool:
+    """Whether it cannot be told if the lone visit or the other two are the exception."""
+    return len(values) == 3 and bool(np.diff(values).max() > FAR * math.sqrt(common.variance))
+
+
+def elasticity(pairs: Iterable[tuple[Sequence[float], Sequence[float]]]) -> float:
+    """By how much a case slows down when the reference workload does, from the visits of all cases; from 0 to 1.
+
+    A pair holds the logs of a case's visits and those of the reference in the same visits. Each is taken from its own
+    median, so that only what changes between visits counts. 0 where the two cannot be seen to go together.
+    """
+    deviations = [
+        np.column_stack((np.subtract(latency, np.median(latency)), np.subtract(reference, np.median(reference))))
+        for latency, reference in pairs
+        if len(latency) > 1
+    ]
+    if not deviations:
+        return 0.0
+    y, x = np.concatenate(deviations).T
+    degrees, squares = len(x) - len(deviations), float((x**2).sum())
+    if degrees < 8 or squares == 0:
+        return 0.0
+    slope = float((x * y).sum()) / squares
+    error = math.sqrt(float(((y - slope * x) ** 2).sum()) / degrees / squares)
+    return min(1.0, slope) if slope > 2 * error else 0.0

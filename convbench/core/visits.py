@@ -1,0 +1,173 @@
+"""Visits to one case, joined to its one Record: what repeats is kept once, times are kept visit by visit.
+
+On disk a visit is a Record of its own, complete before the next one starts. Which visits were disturbed is decided here
+from what they measured of the machine, never from the latency itself, so that nothing is left out for being slow.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from itertools import chain
+from statistics import median
+
+from convbench.core import metrics
+from convbench.core.record import Finding, Reading, Record, Visit
+from convbench.core.spread import at_two_speeds
+
+WAITING_TOGETHER = 0.02
+"""Share of a sampling's time that threads which wait for each other may wait for a core; one thread's is taken off."""
+STOLEN = 0.05
+"""Share of a sampling's time that the host under a virtual machine may take: no clock of ours sees when."""
+SLOW_MACHINE = 1.6
+"""A reference workload slower by this factor than at the run's better moments is another machine's, as it were."""
+BETTER_MOMENTS = 0.25
+AGREEING = ("interval_wide", "not_steady", "page_faults", "busy_machine")
+"""Findings that every visit has an opinion of: half of the sound visits must share it."""
+
+
+def joined(lines: Iterable[Record]) -> list[Record]:
+    """A Record a case, in the order in which the cases first came.
+
+    Records without visits are of older runs, or of cases that are measured once: the first stands.
+    """
+    cases: dict[str, list[Record]] = {}
+    for record in lines:
+        cases.setdefault(record.case.id, []).append(record)
+    records = [_join(visits) for visits in cases.values()]
+    levels = reference_levels(records)
+    return [_judged(record, levels.get(record.environment)) if record.visits else record for record in records]
+
+
+def reference_levels(records: Iterable[Record]) -> dict[str, float]:
+    """Seconds of the reference workload at the better moments of each environment."""
+    seen: dict[str, list[float]] = {}
+    for record in records:
+        for reading in record.readings:
+            if record.visits and reading.metric.name == metrics.REFERENCE.name:
+                seen.setdefault(record.environment, []).extend(map(median, filter(None, _split(reading))))
+    return {name: sorted(values)[int(BETTER_MOMENTS * (len(values) - 1))] for name, values in seen.items()}
+
+
+def _join(records: Sequence[Record]) -> Record:
+    first, *others = records
+    if not first.visits:
+        return next((record for record in records if record.status == "ok"), first)
+    if not others:
+        return first
+    names = dict.fromkeys(reading.metric.name for record in records for reading in record.readings)
+    return replace(
+        _representative(records),
+        readings=tuple(_reading(name, records) for name in names),
+        findings=_findings(records),
+        started=first.started,
+        visits=tuple(chain.from_iterable(record.visits for record in records)),
+        seconds=sum(record.seconds for record in records),
+    )
+
+
+def _representative(records: Sequence[Record]) -> Record:
+    """The visit whose state stands for the case: one that was timed, else one that tried, else the first."""
+    timed = [record for record in records if any(visit.timed for visit in record.visits)] or list(records)
+    return next((record for record in timed if record.status == "ok"), timed[0])
+
+
+def _reading(name: str, records: Sequence[Record]) -> Reading:
+    """Seconds and shares of the machine visit by visit; of all else, which repeats, the first."""
+    of_record = [next((each for each in record.readings if each.metric.name == name), None) for record in records]
+    first = next(reading for reading in of_record if reading)
+    if not varies(first):
+        return first
+    sizes: list[int] = []
+    for record, reading in zip(records, of_record, strict=True):
+        sizes += _sizes(reading, len(record.visits))
+    samples = chain.from_iterable(reading.samples for reading in of_record if reading)
+    return Reading(first.metric, tuple(samples), tuple(sizes))
+
+
+def varies(reading: Reading) -> bool:
+    """Whether a reading is another one at every visit."""
+    return reading.metric.unit == "s" or reading.metric.name in (metrics.RUN_DELAY.name, metrics.STEAL.name)
+
+
+def _sizes(reading: Reading | None, visits: int) -> list[int]:
+    if reading is None:
+        return [0] * visits
+    return list(reading.visits) or [len(reading.samples), *[0] * (visits - 1)]
+
+
+def _split(reading: Reading) -> list[tuple[float, ...]]:
+    remaining = iter(reading.samples)
+    sizes = reading.visits or (len(reading.samples),)
+    return [tuple(next(remaining) for _ in range(size)) for size in sizes]
+
+
+def _findings(records: Sequence[Record]) -> tuple[Finding, ...]:
+    """Each finding once; of those that every visit has an opinion of, the ones that at least half share."""
+    timed = [record for record in records if record.samples(metrics.LATENCY)]
+    found = {finding.code: finding for record in reversed(records) for finding in record.findings}
+    share = {
+        code: sum(code in {finding.code for finding in record.findings} for record in timed) / max(1, len(timed))
+        for code in found
+    }
+    return tuple(finding for code, finding in found.items() if code not in AGREEING or share[code] >= 0.5)
+
+
+def _judged(record: Record, level: float | None) -> Record:
+    """The record with its disturbed visits marked, and withheld where its times were never taken undisturbed."""
+    split_by_name = {reading.metric.name: _split(reading) for reading in record.readings if varies(reading)}
+    taken = [{name: _at(split, i) for name, split in split_by_name.items()} for i in range(len(record.visits))]
+    visits = tuple(
+        replace(visit, disturbed=_disturbance(of_visit, record, level))
+        for visit, of_visit in zip(record.visits, taken, strict=True)
+    )
+    findings = tuple(finding for finding in record.findings if finding.code not in ("withheld", "two_speeds"))
+    latencies = split_by_name.get(metrics.LATENCY.name, [])
+    timed = [visit for i, visit in enumerate(visits) if _at(latencies, i)]
+    if timed and not any(visit.sound for visit in timed):
+        findings += (_withheld(timed, record),)
+    speeds = _speeds(latencies, visits)
+    return replace(record, visits=visits, findings=(*findings, *([speeds] if speeds else [])))
+
+
+def _at(split: Sequence[tuple[float, ...]], index: int) -> tuple[float, ...]:
+    return split[index] if index < len(split) else ()
+
+
+def _disturbance(taken: dict[str, tuple[float, ...]], record: Record, level: float | None) -> str:
+    """By what a visit's times were spoilt, empty where by nothing."""
+    waited, stolen = (max(taken.get(metric.name, ()), default=0.0) for metric in (metrics.RUN_DELAY, metrics.STEAL))
+    reference = taken.get(metrics.REFERENCE.name, ())
+    if waited > WAITING_TOGETHER and _threads(record) > 1:
+        return f"other processes had a core for {_percent(waited)} of the time"
+    if stolen > STOLEN:
+        return f"the host took {_percent(stolen)} of the time"
+    if level and reference and median(reference) > SLOW_MACHINE * level:
+        return f"the reference workload took {median(reference) / level:.1f} times as long"
+    return ""
+
+
+def _speeds(metrics_of: Sequence[tuple[float, ...]], visits: Sequence[Visit]) -> Finding | None:
+    """That fresh processes ran at two speeds, where they did."""
+    medians = sorted(median(taken) for taken, visit in zip(metrics_of, visits, strict=False) if taken and visit.sound)
+    if not at_two_speeds([math.log(seconds) for seconds in medians]):
+        return None
+    return Finding("two_speeds", "note", {"fast": medians[0], "slow": medians[-1]})
+
+
+def _withheld(visits: Sequence[Visit], record: Record) -> Finding:
+    reasons = [visit.disturbed or visit.failure for visit in visits]
+    return Finding(
+        "withheld",
+        data={"visits": len(visits), "threads": _threads(record), "reason": max(set(reasons), key=reasons.count)},
+    )
+
+
+def _threads(record: Record) -> int:
+    threads = record.conditions.get("threads")
+    return threads if isinstance(threads, int) else 1
+
+
+def _percent(share: float) -> str:
+    return f"{math.ceil(100 * share)} %"

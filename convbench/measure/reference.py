@@ -1,0 +1,42 @@
+"""A fixed workload beside each case: what tells a slower model from a slower moment of the same machine."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from convbench.measure.timing import Call, StoppingRule, clock_for, sample, warm_up
+
+MAX_WARMUP, BLOCK_SECONDS, FEWEST = 0.03, 0.008, 3
+
+
+class Reference:
+    """A convolution, ReLU and matmul on a device, timed in short blocks between the samples of a case.
+
+    Maps of 1 MiB and a matrix of 256 KiB: arithmetic and memory, and no block that glibc maps anew each time.
+    """
+
+    def __init__(self, device: str) -> None:
+        self._call = _workload(device)
+        self._clock = clock_for(device, self._call)
+        self.samples: list[float] = []
+        warm_up(self._call, self._clock, MAX_WARMUP)
+
+    def block(self, seconds: float = BLOCK_SECONDS) -> None:
+        """A few more samples."""
+        rule = StoppingRule(target=0.0, min_samples=FEWEST, max_time=seconds)
+        self.samples += [taken.host for taken in sample(self._call, self._clock, rule)[0]]
+
+
+def _workload(device: str) -> Call:
+    generator = torch.Generator().manual_seed(0)
+    frames, matrix = torch.randn(16, 3, 32, 32, generator=generator), torch.randn(256, 256, generator=generator)
+    weights = torch.randn(16, 3, 3, 3, generator=generator)
+    frames, weights, matrix = frames.to(device), weights.to(device), matrix.to(device)
+
+    def call() -> torch.Tensor:
+        with torch.no_grad():
+            maps = nn.functional.conv2d(frames, weights, padding=1).relu()
+            return maps.view(256, -1) @ maps.view(256, -1).T @ matrix
+
+    return call

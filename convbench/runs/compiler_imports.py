@@ -1,0 +1,16 @@
+"""What the forkserver imports once for cases that are compiled, besides what every case needs; a module of effects.
+
+Which vector instructions the compiler may use is asked by building and loading a library in a process of its own, which
+costs more than a compile that is cached: asked here, every child knows it.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+import torch._inductor.codegen.cpp
+import torch._inductor.compile_fx  # noqa: F401
+from torch._inductor import cpu_vec_isa
+
+with suppress(Exception):  # without a compiler: its absence is each case's own finding
+    cpu_vec_isa.pick_vec_isa()

@@ -1,0 +1,152 @@
+"""Which case is visited next: facts first, then rounds over every case, then whatever leaves the answer open.
+
+1. *Facts*: each case is built, checked, compiled and counted once, several at a time, since none is timed.
+2. *Rounds*: each case in a fresh process, in random order, the variants of one model side by side, on a core that
+   changes from round to round. The first round is the complete table; it is finished whatever the budget.
+3. *Again*: cases whose visits were disturbed, and then the contenders that cannot yet be told from the fastest, round
+   by round, until the answer is settled, the budget is spent, or more visits would not pay.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import chain
+
+from convbench.analysis.costs.headlines import undecided
+from convbench.analysis.results import results
+from convbench.core import visits
+from convbench.core.record import FACTS, Case, Protocol, Record
+
+ATTEMPTS = 2
+"""How many times the visits asked for are tried until as many were undisturbed."""
+MOST_EXTRA = 0.5
+"""Visits beyond the rounds asked for, over those of the rounds, where neither a budget nor certainty is asked for."""
+MOST_VISITS = 40
+BATCH = 10
+"""Contenders that are visited between two looks at the answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """A visit to make: a case and the round it belongs to."""
+
+    case: Case
+    round: int
+
+
+@dataclass
+class Schedule:
+    """Visits to make, one after another; told of every record, since what comes next depends on them.
+
+    ``needs_facts`` says of which cases something can be told without timing them. ``now`` is a clock in seconds from
+    the run's start. With ``until_sure`` it goes on until the answer is settled.
+    """
+
+    cases: Sequence[Case]
+    protocol: Protocol
+    needs_facts: Callable[[Case], bool]
+    now: Callable[[], float]
+    until_sure: bool = False
+    open: Sequence[str] = ()
+    round: int = FACTS
+    _lines_of: defaultdict[str, list[Record]] = field(default_factory=lambda: defaultdict(list))
+    _rounds: defaultdict[str, set[int]] = field(default_factory=lambda: defaultdict(set))
+    _failed: set[str] = field(default_factory=set)
+
+    def add(self, record: Record) -> None:
+        """Take note of a record: of a visit just made, or of a case that an earlier run left."""
+        self._lines_of[record.case.id].append(record)
+        rounds = {visit.round for visit in record.visits} or {0}
+        self._rounds[record.case.id] |= rounds
+        if record.status != "ok":
+            self._failed.add(record.case.id)
+
+    def record(self, case: Case) -> Record:
+        """What the visits to a case have come to so far."""
+        return visits.joined(self._lines_of[case.id])[0]
+
+    def __iter__(self) -> Iterator[Planned]:
+        timed, trials = [case for case in self.cases if not case.trial], [case for case in self.cases if case.trial]
+        yield from self._facts(timed)
+        for number in range(self.protocol.visits):
+            if number and self._spent():
+                break
+            yield from self._round(timed, number)
+        yield from self._again(timed)
+        self.round = 0
+        yield from (Planned(case, 0) for case in trials if not self._visited(case))
+
+    def _facts(self, timed: Sequence[Case]) -> Iterator[Planned]:
+        if self.protocol.visits > 1:
+            self.round = FACTS
+            yield from (Planned(case, FACTS) for case in timed if self.needs_facts(case) and not self._visited(case))
+
+    def _round(self, cases: Sequence[Case], number: int) -> Iterator[Planned]:
+        """Every case that goes on and has not been visited in this round."""
+        self.round = number
+        for case in side_by_side(cases, random.Random(f"{self.protocol.seed} {number}")):
+            if self._goes_on(case) and number not in self._visited(case):
+                yield Planned(case, number)
+
+    def _again(self, timed: Sequence[Case]) -> Iterator[Planned]:
+        """Rounds over what is disturbed or undecided, as long as it is worth it."""
+        number, extra = self.protocol.visits, 0
+        by_id = {case.id: case for case in timed}
+        while not self._spent():
+            self.open = self._still_open()
+            chosen = [by_id[name] for name in self.open if name in by_id and self._goes_on(by_id[name])]
+            if not chosen or not self._worth(extra, len(timed)):
+                return
+            yield from self._round(chosen, number)
+            number, extra = number + 1, extra + len(chosen)
+
+    def _still_open(self) -> list[str]:
+        """Cases to visit again: those disturbed first, and where none is, those that leave the answer open."""
+        records = visits.joined(chain.from_iterable(self._lines_of.values()))
+        disturbed = [record.case.id for record in records if self._wants_more(record)]
+        return disturbed or [result.case.id for result in undecided(results(records))][:BATCH]
+
+    def _wants_more(self, record: Record) -> bool:
+        timed = [visit for visit in record.visits if visit.timed and not visit.failure]
+        sound = sum(visit.sound for visit in timed)
+        return bool(timed) and sound < self.protocol.visits <= len(timed) < ATTEMPTS * self.protocol.visits
+
+    def _worth(self, extra: int, cases: int) -> bool:
+        if self.until_sure or self.protocol.budget:
+            return True
+        return extra < MOST_EXTRA * self.protocol.visits * cases
+
+    def _spent(self) -> bool:
+        return self.protocol.budget is not None and self.now() >= self.protocol.budget
+
+    def _goes_on(self, case: Case) -> bool:
+        """Whether a case is visited again: not one that failed, nor one that was visited often enough."""
+        return case.id not in self._failed and len(self._rounds[case.id]) < MOST_VISITS
+
+    def _visited(self, case: Case) -> set[int]:
+        """The rounds in which a case was visited; of one that is measured once round 0."""
+        return self._rounds[case.id]
+
+
+def side_by_side(cases: Iterable[Case], shuffle: random.Random) -> list[Case]:
+    """The cases in random order, but the variants of one model, also in random order, one after another."""
+    models: dict[Case, list[Case]] = {}
+    for case in cases:
+        models.setdefault(case.eager, []).append(case)
+    blocks = [shuffle.sample(block, len(block)) for block in models.values()]
+    return [case for block in shuffle.sample(blocks, len(blocks)) for case in block]
+
+
+def cores_of(case: Case, number: int, available: Sequence[int]) -> tuple[int, ...]:
+    """The cores that a visit is pinned to: as many as threads, others from round to round; none on a GPU.
+
+    ``available`` are those of the host, in order; none are named where it does not tell.
+    """
+    wanted = case.threads if isinstance(case.threads, int) else 1
+    if not available or case.device != "cpu" or wanted >= len(available) or case.trial:
+        return ()
+    first = number % len(available)
+    return tuple((*available, *available)[first : first + wanted])

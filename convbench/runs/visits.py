@@ -1,0 +1,73 @@
+"""What is measured at which visit: the exact metrics once, the times visit by visit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from convbench.core import metrics
+from convbench.core.record import FACTS, Protocol, Record, Visit
+from convbench.measure import harness
+from convbench.measure.probes import Probe, is_exact
+from convbench.runs.executor import Job
+from convbench.runs.schedule import Planned, Schedule, cores_of
+
+
+@dataclass(frozen=True)
+class Menu:
+    """The probes of a run by what they need: ``exact`` ones are told beside other work, ``timed`` ones want quiet."""
+
+    exact: tuple[str, ...]
+    timed: tuple[str, ...]
+    probes: tuple[Probe, ...] = ()
+
+    @classmethod
+    def of(cls, names: Sequence[str], probes: Sequence[Probe] = ()) -> Menu:
+        chosen = harness.select(names)
+        exact = tuple(plugin.name for plugin in chosen if is_exact(plugin.build))
+        return cls(exact, tuple(plugin.name for plugin in chosen if plugin.name not in exact), tuple(probes))
+
+    @property
+    def repeats(self) -> tuple[str, ...]:
+        """What is measured again at every visit: the latency, which takes the reference along."""
+        return ("latency",) if "latency" in self.timed else ()
+
+    def protocol(self, protocol: Protocol) -> Protocol:
+        """The protocol with one visit where nothing is worth another."""
+        return protocol if self.repeats else replace(protocol, visits=1)
+
+
+def jobs(schedule: Schedule, menu: Menu, cores: Sequence[int]) -> Iterator[Job]:
+    """A job for each visit of the schedule, pinned to some of the host's ``cores``."""
+    opened: set[str] = set()
+    for planned in schedule:
+        yield _job(planned, schedule, menu, cores, first=planned.case.id not in opened)
+        if planned.round != FACTS:
+            opened.add(planned.case.id)
+
+
+def _job(planned: Planned, schedule: Schedule, menu: Menu, cores: Sequence[int], *, first: bool) -> Job:
+    case, protocol = planned.case, schedule.protocol
+    if case.trial:
+        return Job(case, protocol, probes=menu.probes)
+    if planned.round == FACTS:
+        return Job(case, protocol, menu.exact, FACTS)
+    pinned = cores_of(case, planned.round, cores)
+    if protocol.visits == 1:
+        return Job(case, protocol, (*menu.exact, *menu.timed), 0, pinned, menu.probes)
+    names, probes = (menu.timed, menu.probes) if first else (menu.repeats, ())
+    return Job(case, protocol, names, planned.round, pinned, probes, checked=bool(menu.exact) or not first)
+
+
+def visited(job: Job, record: Record) -> Record:
+    """The record of a job as it is stored: one visit, without what it took in circumstances that it is not for."""
+    if job.case.trial:
+        return record
+    failure = f"{record.failure.kind}: {record.failure.message}" if record.failure else ""
+    visit = Visit(job.visit, record.started, round(record.seconds, 3), job.cores, failure=failure)
+    compiles = any(reading.metric.name == metrics.COMPILE.name for reading in record.readings)
+    beside_others = not job.takes_times and not compiles
+    readings = tuple(
+        reading for reading in record.readings if not (beside_others and reading.metric.name == metrics.COLD_CALL.name)
+    )
+    return replace(record, readings=readings, visits=(visit,))

@@ -1,0 +1,232 @@
+"""Which case is visited when, on invented machines with a clock of their own."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from convbench.analysis.costs.headlines import advise, undecided
+from convbench.analysis.results import results
+from convbench.core import metrics, visits
+from convbench.core.record import FACTS, Choice, Protocol, Reading, Record, Visit
+from convbench.runs.schedule import Schedule, cores_of, side_by_side
+from tests.records import case
+
+PROTOCOL = Protocol(visits=3)
+CASES = [case("fc", size, variant=variant) for size in (8, 32, 128, 512) for variant in ("eager", "channels_last")]
+
+
+class Machine:
+    """Cases of known seconds, visits that spread, and what others do to them."""
+
+    def __init__(self, seconds, spread=0.05, seed=0, disturbed=lambda _visit, _number: False, seconds_a_visit=1.0):
+        self.seconds, self.spread, self.disturbed = seconds, spread, disturbed
+        self.rng, self.clock, self.seconds_a_visit = np.random.default_rng(seed), 0.0, seconds_a_visit
+        self.made = []
+
+    def now(self):
+        return self.clock
+
+    def visit(self, planned):
+        """The record of a visit, as the sweep stores it."""
+        self.clock += self.seconds_a_visit
+        self.made.append(planned)
+        params = Reading(metrics.PARAMS, (float(planned.case.architecture.lstm_input),))
+        if planned.round == FACTS:
+            return Record(planned.case, "ok", (params,), visits=(Visit(FACTS),), environment="here")
+        slow = self.disturbed(planned, len(self.made))
+        latency = self.seconds[planned.case.id] * math.exp(self.rng.normal(0, self.spread)) * (20 if slow else 1)
+        readings = (
+            Reading(metrics.LATENCY, (latency,) * 20),
+            Reading(metrics.REFERENCE, (1e-3 * (3 if slow else 1),) * 5),
+            Reading(metrics.RUN_DELAY, (0.0,)),
+        )
+        conditions = {"threads": 1}
+        return Record(
+            planned.case, "ok", readings, visits=(Visit(planned.round),), conditions=conditions, environment="here"
+        )
+
+    def run(self, schedule, stop=None):
+        lines = []
+        for planned in schedule:
+            record = self.visit(planned)
+            schedule.add(record)
+            lines.append(record)
+            if stop is not None and len(lines) >= stop:
+                break
+        return visits.joined(lines)
+
+
+def apart(step=0.5):
+    """Models of which each is slower than the one before by far."""
+    return {each.id: 1e-3 * math.exp(step * i) for i, each in enumerate(CASES)}
+
+
+def schedule(machine, protocol=PROTOCOL, cases=CASES, facts=True, **more):
+    return Schedule(cases, protocol, lambda _: facts, machine.now, **more)
+
+
+def test_facts_come_first_then_whole_rounds():
+    machine = Machine(apart(), spread=0.01)
+    machine.run(schedule(machine))
+    rounds = [planned.round for planned in machine.made]
+    assert rounds == sorted(rounds)
+    for number in (FACTS, 0, 1, 2):
+        assert {p.case.id for p in machine.made if p.round == number} == {each.id for each in CASES}
+
+
+def test_rounds_have_orders_of_their_own_and_variants_stand_side_by_side():
+    machine = Machine(apart(), spread=0.01)
+    machine.run(schedule(machine))
+    orders = [[p.case for p in machine.made if p.round == number] for number in range(3)]
+    assert len({tuple(each.id for each in order) for order in orders}) == 3
+    for order in orders:
+        assert all(order[i].architecture == order[i + 1].architecture for i in range(0, len(order), 2))
+
+
+def test_where_the_answer_is_settled_nothing_is_visited_again():
+    machine = Machine(apart(), spread=0.005)
+    records = machine.run(schedule(machine))
+    assert len(machine.made) == 4 * len(CASES)
+    assert undecided(results(records)) == []
+
+
+def test_visits_go_where_the_answer_is_open():
+    close = apart()
+    first, second = CASES[0].id, CASES[2].id
+    close[second] = close[first] * 1.12
+    machine = Machine(close, spread=0.08)
+    machine.run(schedule(machine, until_sure=True))
+    again = [planned.case.id for planned in machine.made if planned.round > 2]
+    assert {first, second} <= set(again)
+    assert CASES[-1].id not in again
+
+
+def test_until_sure_ends_with_an_answer_or_at_the_most_visits():
+    close = dict.fromkeys((each.id for each in CASES), 1e-3)
+    machine = Machine(close, spread=0.1)
+    records = machine.run(schedule(machine, until_sure=True))
+    assert undecided(results(records)) == [] or len(machine.made) <= 40 * len(CASES)
+
+
+def test_without_budget_or_certainty_half_as_many_visits_again_at_most():
+    close = dict.fromkeys((each.id for each in CASES), 1e-3)
+    machine = Machine(close, spread=0.5)
+    machine.run(schedule(machine))
+    assert len(machine.made) <= (1 + 3 + 1.5) * len(CASES) + len(CASES)
+
+
+def test_a_budget_ends_the_run_but_not_before_the_first_table():
+    machine = Machine(apart(), spread=0.3)
+    machine.run(schedule(machine, replace(PROTOCOL, budget=5.0)))
+    assert [planned.round for planned in machine.made].count(0) == len(CASES)
+    assert max(planned.round for planned in machine.made) == 0
+
+
+def test_a_budget_is_used_where_the_answer_is_open():
+    close = dict.fromkeys((each.id for each in CASES), 1e-3)
+    machine = Machine(close, spread=0.3)
+    machine.run(schedule(machine, replace(PROTOCOL, budget=100.0)))
+    assert 100 <= machine.clock <= 100 + len(CASES)
+
+
+def test_disturbed_visits_are_made_again():
+    bad = CASES[3].id
+    machine = Machine(apart(), spread=0.01, disturbed=lambda p, _: p.case.id == bad and p.round == 1)
+    records = {record.case.id: record for record in machine.run(schedule(machine))}
+    assert [visit.sound for visit in records[bad].visits if visit.timed] == [True, False, True, True]
+    assert results([records[bad]])[0].latency.median == pytest.approx(apart()[bad], rel=0.05)
+
+
+def test_what_is_never_undisturbed_is_withheld():
+    bad = CASES[0].id
+    machine = Machine(apart(), spread=0.01, disturbed=lambda p, _: p.case.id == bad)
+    records = machine.run(schedule(machine))
+    found = {result.case.id: result for result in results(records)}
+    assert found[bad].latency is None
+    [finding] = [each for each in found[bad].record.findings if each.code == "withheld"]
+    assert finding.data["visits"] == 6
+    ranking = advise(list(found.values())).ranking
+    assert ranking
+    assert bad not in {contender.result.case.id for contender in ranking}
+
+
+def test_one_bad_minute_changes_no_answer():
+    """Twelve visits in a row take twenty times as long, in whatever round they fall."""
+    for start in range(8, 30, 7):
+        machine = Machine(apart(0.3), 0.02, disturbed=lambda _, n, s=start: s <= n < s + 12)
+        records = machine.run(schedule(machine))
+        for result in results(records):
+            assert result.latency
+            assert result.latency.low <= apart(0.3)[result.case.id] * 1.02
+            assert result.latency.high >= apart(0.3)[result.case.id] * 0.98
+
+
+@pytest.mark.parametrize("stop", [9, 12, 17, 23, 31])
+def test_interrupted_at_any_time_the_intervals_are_honest(stop):
+    covered = []
+    for seed in range(20):
+        machine = Machine(apart(0.1), spread=0.1, seed=seed)
+        records = machine.run(schedule(machine), stop)
+        timed = [result for result in results(records) if result.latency]
+        covered += [r.latency.low <= apart(0.1)[r.case.id] <= r.latency.high for r in timed]
+    assert np.mean(covered) >= 0.92
+
+
+def test_a_resumed_run_makes_the_visits_that_are_missing():
+    machine = Machine(apart(), spread=0.01)
+    done = machine.run(schedule(machine), stop=13)
+    again = schedule(machine)
+    for record in done:
+        again.add(record)
+    machine.run(again)
+    made = [(planned.case.id, planned.round) for planned in machine.made]
+    assert len(made) == len(set(made)) == 4 * len(CASES)
+
+
+def test_a_failed_case_is_left_alone():
+    class Failing(Machine):
+        def visit(self, planned):
+            record = super().visit(planned)
+            return replace(record, status="failed", readings=()) if planned.case.id == CASES[1].id else record
+
+    machine = Failing(apart(), spread=0.01)
+    machine.run(schedule(machine))
+    assert [planned.round for planned in machine.made if planned.case.id == CASES[1].id] == [FACTS]
+
+
+def test_two_runs_give_the_same_pick_or_say_that_they_cannot_tell():
+    picks = []
+    for seed in range(10):
+        machine = Machine(apart(0.25), spread=0.08, seed=seed)
+        picks.append(advise(results(machine.run(schedule(machine)))).pick.case.architecture)
+    assert max(picks.count(pick) for pick in picks) >= 9
+
+
+def test_variants_of_one_model_are_visited_next_to_one_another():
+    import random
+
+    order = side_by_side([case("gap"), case("fc", 8), case("gap", variant="compile")], random.Random(1))
+    models = [each.architecture.reducer.name for each in order]
+    assert models in (["gap", "gap", "fc"], ["fc", "gap", "gap"])
+
+
+def test_cores_alternate_by_round():
+    assert [cores_of(CASES[0], number, (0, 1)) for number in range(3)] == [(0,), (1,), (0,)]
+
+
+def test_threads_get_as_many_cores():
+    two = replace(CASES[0], threads=2)
+    assert cores_of(two, 1, (0, 1, 2, 3)) == (1, 2)
+    assert cores_of(two, 3, (0, 1, 2, 3)) == (3, 0)
+    assert cores_of(replace(two, threads=4), 1, (0, 1, 2, 3)) == ()
+
+
+def test_choices_are_of_a_trial_only_once():
+    trial = replace(CASES[0], scenario="learn", trial=None, variant=(Choice("x"),))
+    machine = Machine(apart() | {trial.id: 1e-3}, spread=0.01)
+    machine.run(schedule(machine, cases=[trial], facts=False))
+    assert [planned.round for planned in machine.made][:3] == [0, 1, 2]

@@ -1,0 +1,156 @@
+"""Intervals from visits, on invented machines: they must cover what they say, whatever the machine does."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from convbench.core.spread import ASSUMED, Prior, at_two_speeds, elasticity, estimate, prior
+
+CASES = 78
+
+
+def even(rng, cases, visits):
+    return rng.normal(0, 0.14, (cases, visits))
+
+
+def quiet(rng, cases, visits):
+    return rng.normal(0, 0.02, (cases, visits))
+
+
+def unlike(rng, cases, visits):
+    """Some cases repeat far better than others."""
+    return rng.normal(0, 1, (cases, visits)) * np.exp(rng.normal(math.log(0.08), 0.7, (cases, 1)))
+
+
+def drifting(rng, cases, visits):
+    """The machine slows down by a third over the run; rounds are shuffled."""
+    moments = (np.arange(visits) + rng.random((cases, visits))) / visits
+    return 0.3 * (moments - 0.5) + rng.normal(0, 0.06, (cases, visits))
+
+
+def bimodal(rng, cases, visits):
+    """A quarter of the processes is half as slow again."""
+    return 0.4 * (rng.random((cases, visits)) < 0.25) + rng.normal(0, 0.03, (cases, visits))
+
+
+def some_bimodal(rng, cases, visits):
+    slow = (rng.random((cases, visits)) < 0.3) & (rng.random((cases, 1)) < 0.3)
+    return 0.4 * slow + rng.normal(0, 0.05, (cases, visits))
+
+
+def bad_neighbour(rng, cases, visits):
+    """A tenth of the run's time everything takes twice as long."""
+    return 0.7 * (rng.random((cases, visits)) < 0.1) + rng.normal(0, 0.05, (cases, visits))
+
+
+def heavy_tailed(rng, cases, visits):
+    return 0.08 * rng.standard_t(2.5, (cases, visits))
+
+
+MACHINES = [even, quiet, unlike, drifting, bimodal, some_bimodal, bad_neighbour, heavy_tailed]
+
+
+def truth(machine):
+    """The median over processes, which the interval is for; of a machine whose cases differ that of each case."""
+    if machine is some_bimodal:
+        return 0.0
+    return float(np.median(machine(np.random.default_rng(5), 20_000, 8)))
+
+
+def intervals(logs):
+    common = prior(logs)
+    return [estimate(values, common) for values in logs]
+
+
+@pytest.mark.parametrize("visits", [3, 5, 8])
+@pytest.mark.parametrize("machine", MACHINES)
+def test_intervals_cover_the_machines_median(machine, visits):
+    rng, expected = np.random.default_rng(visits), math.exp(truth(machine))
+    covered = [
+        interval.low <= expected <= interval.high
+        for _ in range(12)
+        for interval in intervals(machine(rng, CASES, visits))
+    ]
+    assert np.mean(covered) >= 0.93
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+def test_two_runs_of_one_machine_agree(machine):
+    """Nine in ten intervals of two runs meet, and what one run tells apart the other does not tell apart otherwise."""
+    rng = np.random.default_rng(3)
+    speeds = rng.normal(0, 0.5, CASES)
+    meet, against, apart = [], 0, 0
+    for _ in range(4):
+        first, second = (intervals(machine(rng, CASES, 3) + speeds[:, None]) for _ in range(2))
+        meet += [a.low <= b.high and b.low <= a.high for a, b in zip(first, second, strict=True)]
+        for i in range(CASES):
+            for j in range(CASES):
+                if first[i].high < first[j].low:
+                    apart += 1
+                    against += second[j].high < second[i].low
+    assert np.mean(meet) >= 0.93
+    assert against <= 0.005 * apart
+
+
+def test_an_interval_is_not_bought_by_width():
+    """Where processes differ by 2 %, three visits know the median to 5 %; a lone t-interval of three has 5.7 %."""
+    logs = quiet(np.random.default_rng(1), CASES, 3)
+    assert np.median([interval.relative_half_width for interval in intervals(logs)]) < 0.035
+
+
+def test_the_median_is_the_estimate():
+    interval = estimate([math.log(2.0), math.log(3.0), math.log(100.0)], Prior(10, 0.01))
+    assert interval.median == pytest.approx(3.0)
+    assert interval.low < 3.0 < interval.high
+
+
+def test_one_visit_has_the_spread_of_the_other_cases():
+    common = prior([[0.0, 0.1, -0.1]] * 20)
+    interval = estimate([0.0], common)
+    assert interval.high == pytest.approx(math.exp(1.96 * 0.1), rel=0.02)
+
+
+def test_without_a_second_visit_anywhere_the_spread_is_assumed():
+    assert prior([[1.0], [2.0]]) is ASSUMED
+    assert estimate([0.0], ASSUMED).relative_half_width > 0.4
+
+
+def test_one_case_has_its_own_spread_only():
+    assert prior([[0.0, 0.2]]) == Prior(1.0, pytest.approx(0.02))
+
+
+def test_equal_visits_are_no_division_by_zero():
+    interval = estimate([0.0, 0.0, 0.0], prior([[0.0, 0.0, 0.0], [1.0, 1.0, 1.0]]))
+    assert interval.low <= 1.0 <= interval.high
+
+
+def test_two_speeds_need_two_visits_at_each():
+    assert at_two_speeds([0.0, 0.01, 0.4, 0.41])
+    assert not at_two_speeds([0.0, 0.01, 0.02, 0.4])
+    assert not at_two_speeds([0.0, 0.1, 0.2, 0.3])
+
+
+def test_at_two_speeds_the_interval_holds_both():
+    interval = estimate([0.0, 0.01, 0.4, 0.41], Prior(1e4, 1e-4))
+    assert interval.low == pytest.approx(1.0)
+    assert interval.high == pytest.approx(math.exp(0.41))
+
+
+def test_a_slow_hour_is_seen_in_the_reference():
+    rng = np.random.default_rng(2)
+    hours = rng.normal(0, 0.2, (30, 3))
+    cases = 0.6 * hours + rng.normal(0, 0.02, (30, 3))
+    assert elasticity(zip(cases, hours, strict=True)) == pytest.approx(0.6, abs=0.05)
+
+
+def test_a_reference_that_tells_nothing_corrects_nothing():
+    rng = np.random.default_rng(2)
+    hours, cases = rng.normal(0, 0.2, (30, 3)), rng.normal(0, 0.1, (30, 3))
+    assert elasticity(zip(cases, hours, strict=True)) == 0.0
+
+
+def test_few_visits_correct_nothing():
+    assert elasticity([([0.0, 0.1, 0.2], [0.0, 0.1, 0.2])]) == 0.0
