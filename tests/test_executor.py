@@ -16,7 +16,6 @@ from convbench.core.registry import executors
 from convbench.measure.selection import Selection
 from convbench.runs import sweep
 from convbench.runs.executor import Host, Job, pinned
-from convbench.runs.schedule import Schedule
 from convbench.suite import load
 
 QUICK = Protocol(max_warmup=0.02, max_time=0.05, min_samples=6, target=0.5, timeout=60)
@@ -131,7 +130,7 @@ def test_the_fake_invents_the_same_again_and_other_samples_for_another_visit() -
 
 
 class Quiet:
-    def begins(self, case: Case, schedule: Schedule) -> None: ...
+    def begins(self, case: Case, stage: object) -> None: ...
 
     def ended(self, record: Record) -> None: ...
 

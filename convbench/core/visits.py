@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import chain
 from statistics import median
 
@@ -25,6 +25,15 @@ SLOW_MACHINE = 1.6
 BETTER_MOMENTS = 0.25
 AGREEING = ("interval_wide", "not_steady", "page_faults", "busy_machine")
 """Findings that every visit has an opinion of: half of the sound visits must share it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """Where a run is: the round that is made (``FACTS`` first), the rounds asked for, and the cases still open."""
+
+    round: int
+    rounds: int
+    open: tuple[str, ...] = ()
 
 
 def joined(lines: Iterable[Record]) -> list[Record]:

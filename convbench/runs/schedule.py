@@ -64,6 +64,10 @@ class Schedule:
         if record.status != "ok":
             self._failed.add(record.case.id)
 
+    @property
+    def stage(self) -> visits.Stage:
+        return visits.Stage(self.round, self.protocol.visits, tuple(self.open))
+
     def record(self, case: Case) -> Record:
         """What the visits to a case have come to so far."""
         return visits.joined(self._lines_of[case.id])[0]

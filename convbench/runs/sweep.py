@@ -21,6 +21,7 @@ from convbench.core.package import __version__
 from convbench.core.profiles import PROFILES
 from convbench.core.record import Case, Record, Run, Scalar
 from convbench.core.registry import executors
+from convbench.core.visits import Stage
 from convbench.measure import harness
 from convbench.measure.preflight import Plan
 from convbench.measure.probes import Probe
@@ -32,9 +33,9 @@ from convbench.suite import Suite
 
 
 class Watcher(Interface):
-    """Is told what happens, visit by visit; the schedule says which round it is and what is still open."""
+    """Is told what happens, visit by visit; the stage says which round it is and what is still open."""
 
-    def begins(self, case: Case, schedule: Schedule) -> None: ...
+    def begins(self, case: Case, stage: Stage) -> None: ...
 
     def ended(self, record: Record) -> None: ...
 
@@ -195,7 +196,7 @@ def _visits(prepared: Prepared, schedule: Schedule, watcher: Watcher | None) -> 
 
 def _announced(jobs: Iterable[Job], schedule: Schedule, watcher: Watcher) -> Iterator[Job]:
     for job in jobs:
-        watcher.begins(job.case, schedule)
+        watcher.begins(job.case, schedule.stage)
         yield job
 
 

@@ -10,19 +10,18 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from convbench.core.record import Case, Record
-    from convbench.runs.schedule import Schedule
+    from convbench.core.visits import Stage
 
 STYLES = {"ok": "", "failed": "red", "skipped": "yellow"}
 
 
-def stage(schedule: Schedule) -> str:
+def where(stage: Stage) -> str:
     """Where a run is, in words."""
-    if schedule.round < 0:
+    if stage.round < 0:
         return "building, counting and compiling every case"
-    if schedule.round < schedule.protocol.visits:
-        rounds = schedule.protocol.visits
-        return f"round {schedule.round + 1} of {rounds}" if rounds > 1 else "measuring"
-    return f"again: {len(schedule.open)} {'case' if len(schedule.open) == 1 else 'cases'} still undecided or disturbed"
+    if stage.round < stage.rounds:
+        return f"round {stage.round + 1} of {stage.rounds}" if stage.rounds > 1 else "measuring"
+    return f"again: {len(stage.open)} {'case' if len(stage.open) == 1 else 'cases'} still undecided or disturbed"
 
 
 def first_of_case(record: Record) -> bool:
@@ -39,7 +38,7 @@ class Silent:
     def __exit__(self, *_: object) -> None:
         return
 
-    def begins(self, case: Case, schedule: Schedule) -> None:  # noqa: ARG002
+    def begins(self, case: Case, stage: Stage) -> None:  # noqa: ARG002
         return
 
     def ended(self, record: Record) -> None:  # noqa: ARG002
@@ -54,9 +53,9 @@ class Lines(Silent):
         self.latest: deque[float] = deque(maxlen=10)
         self.stage = ""
 
-    def begins(self, case: Case, schedule: Schedule) -> None:  # noqa: ARG002
-        if self.stage != stage(schedule):
-            self.stage = stage(schedule)
+    def begins(self, case: Case, stage: Stage) -> None:  # noqa: ARG002
+        if self.stage != where(stage):
+            self.stage = where(stage)
             self._print(self.stage)
 
     def ended(self, record: Record) -> None:
@@ -104,12 +103,12 @@ class Bar(Silent):
     def __exit__(self, *_: object) -> None:
         self.bar.stop()
 
-    def begins(self, case: Case, schedule: Schedule) -> None:
+    def begins(self, case: Case, stage: Stage) -> None:
         """A stage has a bar of its own: what is done of it, and what is left."""
-        if self.stage != stage(schedule):
-            self.stage = stage(schedule)
-            again = schedule.round >= schedule.protocol.visits
-            self.bar.reset(self.task, total=len(schedule.open) if again else self.cases, stage=self.stage, case=case.id)
+        if self.stage != where(stage):
+            self.stage = where(stage)
+            total = len(stage.open) if stage.round >= stage.rounds else self.cases
+            self.bar.reset(self.task, total=total, stage=self.stage, case=case.id)
         self.bar.update(self.task, case=case.id)
 
     def ended(self, record: Record) -> None:
