@@ -1,7 +1,7 @@
 """Which code of the user's own a measurement was of: the modules that were imported, by a hash of their content.
 
-A module is the user's where its file lies outside of the standard library, of installed packages and of convbench. It is
-known by its name: no path of this machine is stored.
+A module is the user's where its file lies outside of the standard library, of installed packages and of convbench.
+It is known by its name: no path of this machine is stored.
 """
 
 from __future__ import annotations
