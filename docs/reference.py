@@ -87,10 +87,15 @@ def _properties(definition: Mapping[str, Any]) -> dict[str, Any]:
 
 def _keys(schema: Mapping[str, Any], properties: Mapping[str, Any]) -> Iterator[str]:
     rows = (
-        (_code(name), _type(schema, value), _default(value), value.get("description", ""))
+        (_code(name), _type(schema, value), _default(value), value.get("description") or _described(schema, value))
         for name, value in properties.items()
     )
     yield from _table(("key", "type", "default", "meaning"), rows)
+
+
+def _described(schema: Mapping[str, Any], value: Mapping[str, Any]) -> str:
+    """What the definition says of itself that a key refers to."""
+    return str(schema["$defs"].get(value.get("$ref", "").rpartition("/")[2], {}).get("description", ""))
 
 
 def _default(value: Mapping[str, Any]) -> str:
