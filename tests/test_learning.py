@@ -14,6 +14,7 @@ from convbench.core.record import Case, Choice, Clip, Parts, Protocol, Recurrent
 from convbench.measure import harness
 from convbench.measure.counts.meta import macs_by_stage
 from convbench.measure.preflight import preflight
+from convbench.analysis.quality import convergence
 from convbench.measure.quality import fit, linear, verdict
 from convbench.measure.quality.data import Labelled, Splits
 
@@ -100,15 +101,37 @@ def test_every_batch_is_full_and_every_clip_is_seen_once_before_any_twice() -> N
         ([0, 1] * 10, [0.5, 0.52, 0.54], None),
     ],
 )
-def test_which_runs_may_not_be_averaged(named: list[int], val: list[float], code: str | None) -> None:
-    found = [finding.code for finding in verdict.findings(named, [100, 200, 300], val)]
+def test_which_runs_died_or_were_still_learning(named: list[int], val: list[float], code: str | None) -> None:
+    curve = fit.Curve(steps=[100, 200, 300], val=val, loss=[2.0, 1.0, 0.5])
+    found = [finding.code for finding in verdict.findings(named, curve, 0.6)]
     assert found == ([code] if code else [])
+
+
+@pytest.mark.parametrize(
+    ("loss", "train", "val", "fell"),
+    [
+        # fc 64 on identity, seed 0: its accuracy is flat at the end, because the schedule is; it had learnt nothing yet
+        ([2.31, 2.31, 2.30, 2.15, 1.81, 1.66, 1.60], 0.36, 0.31, True),
+        # gap on binding: half way up
+        ([1.05, 0.77, 0.68, 0.61, 0.54, 0.49, 0.44], 0.84, 0.81, True),
+        # gap with LayerNorm on direction, a seed that stays on a plateau
+        ([2.09, 1.49, 1.02, 1.01, 0.99, 0.98, 0.97], 0.50, 0.41, False),
+        # learnt, and overfit
+        ([2.08, 0.77, 0.27, 0.07, 0.03, 0.02, 0.02], 1.00, 1.00, False),
+        ([2.32, 2.28, 2.15, 1.79, 1.46, 1.23, 1.13], 0.74, 0.56, False),
+        ([2.0, 1.0, 0.5], 0.5, 0.5, False),
+    ],
+)
+def test_a_schedule_that_ended_in_mid_learning_is_seen_despite_its_flat_end(
+    loss: list[float], train: float, val: float, fell: bool
+) -> None:
+    assert (convergence.cut_short(loss, train, val) is not None) == fell
 
 
 def test_the_rise_is_per_hundred_steps_and_of_the_last_third() -> None:
     steps = list(range(100, 1000, 100))
-    assert verdict.rising(steps, [0.1] * 6 + [0.2, 0.3, 0.4], 10_000) == pytest.approx(0.1)
-    assert verdict.rising(steps, [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.7, 0.7], 10_000) is None
+    assert convergence.rising(steps, [0.1] * 6 + [0.2, 0.3, 0.4], 10_000) == pytest.approx(0.1)
+    assert convergence.rising(steps, [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.7, 0.7], 10_000) is None
 
 
 def test_the_read_out_is_ridge_regression_with_the_penalty_that_validation_chose() -> None:

@@ -94,7 +94,7 @@ def test_a_trained_run_answers_task_by_task():
     said = sentences(records.run_of(found), results(found), quality.recommended(results(found)))
     text = " ".join(said)
     assert any(one.startswith("identity: gmp, LSTM input 32, compile (sure). Accuracy 92.0 % ") for one in said)
-    assert any(one.startswith("direction: ") and "(provisional)" in one for one in said)
+    assert any(one.startswith("direction: spatial-softmax, LSTM input 64, compile (sure). ") for one in said)
     assert "Cost only" not in text
     assert "if position matters" not in text
     assert said[-1] == "13 cases measured, 196 trainings, 6 linear read-outs, 1 failed."
@@ -131,7 +131,7 @@ def test_the_words_of_a_task_are_honest_about_seeds():
     clear = said(of("gap", 0.9, 0.7, 0.8), of("gmp", 0.5, 0.31, 0.4))
     assert "Every other can be told from it." in clear
     dead = said([records.lesson(0.1, "identity", seed, flag="dead_run") for seed in range(2)])
-    assert dead == "No run was sound: every one was dead, had not converged or failed."
+    assert dead == "No run was sound: every one collapsed or failed."
 
 
 FINDINGS = {

@@ -152,6 +152,9 @@ MAJORITY = _plain("majority_accuracy", "1", "Majority accuracy",
                   "Accuracy of always naming the commonest class of the test clips.", better="higher",
                   number="exact")  # fmt: skip
 CLASSES = _plain("classes", "1", "Classes", "Classes of the task.", better="neither", number="exact")
+CONTROL_EXPECTED = _plain("control_expected", "1", "Expected under the control",
+                          "Test accuracy of the best reader that lacks what the control takes away.", better="neither",
+                          number="exact")  # fmt: skip
 TEST_CLIPS = _plain("test_clips", "1", "Test clips", "Clips that test accuracy is taken on.", better="neither",
                     number="exact")  # fmt: skip
 WHERE_R2 = _plain("where_r2", "1", "Where, R²", "R² of a digit's place, read linearly from untrained features.",

@@ -85,10 +85,17 @@ def name(parts: Parts) -> str:
 
 
 def left_out(several: Iterable[Quality]) -> tuple[Number, ...]:
-    """How many runs died, had not converged or failed, and so are in no mean; nothing where none did."""
+    """How many runs collapsed or failed, and so are in no mean, and how many were still learning; nothing where none.
+
+    With one learning rate that is said too, because then tuning is part of every comparison.
+    """
     once = list({id(one): one for one in several}.values())
-    dead, rising, failed = (sum(getattr(one, word) for one in once) for word in ("dead", "unconverged", "failed"))
-    runs = dead + rising + failed + sum(len(one.by_seed) for one in once)
-    parts = (("dead", dead), ("still rising", rising), ("failed", failed))
-    said = ", ".join(f"{count} {word}" for word, count in parts if count)
-    return (Number(f"Runs left out of every mean: {said}", dead + rising + failed, "1", n=runs),) if said else ()
+    collapsed, failed, still = (sum(getattr(one, word) for one in once) for word in ("collapsed", "failed", "unconverged"))
+    runs = sum(one.ended + one.failed for one in once)
+    said = ", ".join(f"{count} {word}" for word, count in (("collapsed", collapsed), ("failed", failed)) if count)
+    rates = {rate for one in once for rate in one.by_rate}
+    return (
+        *([Number(f"Runs left out of every mean: {said}", collapsed + failed, "1", n=runs)] if said else ()),
+        *([Number("Runs in the means that were still learning", still, "1", n=runs)] if still else ()),
+        *([Number("Learning rates tried, so that tuning is part of each comparison", 1)] if len(rates) == 1 else ()),
+    )

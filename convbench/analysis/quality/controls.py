@@ -17,7 +17,7 @@ from convbench.core.record import Clip, Parts, Record
 class Control:
     """Test accuracies with something taken from the task.
 
-    Dead runs are kept here: where nothing is left to learn, a constant answer is the right outcome.
+    ``expected`` is what the best reader reaches that lacks it, None where nobody says. Dead runs are kept here: where nothing is left to learn, a constant answer is the right outcome.
     """
 
     task: str
@@ -27,6 +27,7 @@ class Control:
     by_seed: Mapping[int, float]
     chance: float | None
     majority: float
+    expected: float | None = None
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,8 @@ def _control(several: Sequence[Lesson]) -> Control:
     accuracies = {one.seed: one.curve[-1].test for one in chosen}
     first = chosen[0]
     name = str(first.control)
-    return Control(first.task, first.architecture, first.clip, name, accuracies, first.chance, first.majority)
+    expected = max(first.expected or 0.0, first.majority) if first.expected or name == "label-permutation" else None
+    return Control(first.task, first.architecture, first.clip, name, accuracies, first.chance, first.majority, expected)
 
 
 def _by_seed(several: Sequence[tuple[int, Record]], metric: Metric) -> dict[int, float]:

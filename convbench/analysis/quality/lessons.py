@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
+from convbench.analysis.quality.convergence import cut_short
 from convbench.core import metrics
 from convbench.core.metric import Metric
 from convbench.core.record import Clip, Parts, Record, Training, Trial
@@ -36,7 +37,7 @@ class Lesson:
     """One training run: of an architecture (``head`` None), on a task, from a seed, at a learning rate.
 
     ``train`` is the accuracy on the training clips at the end, ``majority`` that of always naming the commonest class
-    of the ``clips`` test clips. A run that failed has no curve.
+    of the ``clips`` test clips, ``expected`` what the best reader reaches under the control. A run that failed has no curve.
     """
 
     architecture: Parts
@@ -51,6 +52,7 @@ class Lesson:
     majority: float
     classes: int
     clips: int = 1000
+    expected: float | None = None
 
     @property
     def frame(self) -> Frame:
@@ -117,13 +119,22 @@ def trained(record: Record) -> tuple[Parts, Trial, float] | None:
 
 def _lesson(record: Record, parts: Parts, trial: Trial, rate: float) -> Lesson:
     curve = tuple(map(Checkpoint, *map(record.samples, CURVE)))
+    flag = _flag(record)
     train, majority, classes = (
         _only(record, metric) for metric in (metrics.TRAIN_ACCURACY, metrics.MAJORITY, metrics.CLASSES)
     )
+    if flag is None and _still(record, curve, train):
+        flag = "unconverged"
     return Lesson(
-        headless(parts), record.case.clip, str(trial.task), trial.seed, rate, trial.control, _flag(record),
+        headless(parts), record.case.clip, str(trial.task), trial.seed, rate, trial.control, flag,
         curve, train, majority, int(classes), int(_only(record, metrics.TEST_CLIPS)) or Training().test_clips,
+        _only(record, metrics.CONTROL_EXPECTED) or None,
     )  # fmt: skip
+
+
+def _still(record: Record, curve: Sequence[Checkpoint], train: float) -> bool:
+    """Whether a run that has no such finding, as one of an earlier version, was cut short in the middle of learning."""
+    return bool(curve) and cut_short(record.samples(metrics.TRAIN_LOSS), train, curve[-1].val) is not None
 
 
 def _flag(record: Record) -> Flag | None:

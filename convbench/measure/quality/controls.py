@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 
 from convbench.core.errors import ConvbenchError
-from convbench.core.registry import did_you_mean
+from convbench.core.record import Choice
+from convbench.core.registry import did_you_mean, tasks
 from convbench.measure.quality.data import Labelled, Splits
 from convbench.measure.quality.splitting import CONTROLLED, random
+
+
+@dataclass(frozen=True)
+class Without:
+    """What a task declares: by control the accuracy of the best reader that lacks what the control takes away.
+
+    A control that takes nothing from this task is not named.
+    """
+
+    best: Mapping[str, float]
 
 
 def apply(control: str | None, splits: Splits, seed: int) -> Splits:
@@ -23,6 +35,17 @@ def apply(control: str | None, splits: Splits, seed: int) -> Splits:
     if control not in _CONTROLS:
         raise ConvbenchError(f"unknown control {control!r}{did_you_mean(control, CONTROLS)}")
     return _CONTROLS[control](splits, random(seed, CONTROLLED))
+
+
+def expected(control: str | None, task: Choice, classes: int) -> float | None:
+    """What the best reader reaches that lacks what the control takes away; None where nobody says.
+
+    Of labels without a meaning it is chance. Of the rest a task declares it (``Without``).
+    """
+    if control == "label-permutation":
+        return 1 / classes
+    declared = tasks.get(task.name).declared if control else None
+    return declared.best.get(str(control)) if isinstance(declared, Without) else None
 
 
 def _frame_shuffle(splits: Splits, rng: np.random.Generator) -> Splits:

@@ -54,11 +54,15 @@ def learn(case: Case, trial: Trial, protocol: Protocol) -> Iterator[Reading | Fi
     yield _reading(metrics.TRAIN_LOSS, curve.loss)
     yield _reading(metrics.VAL_ACCURACY, curve.val)
     yield _reading(metrics.TEST_ACCURACY, curve.test)
-    yield _reading(metrics.TRAIN_ACCURACY, [accuracy(model, _first(splits.train, len(splits.test.labels)))])
+    train = accuracy(model, _first(splits.train, len(splits.test.labels)))
+    yield _reading(metrics.TRAIN_ACCURACY, [train])
     yield _reading(metrics.MAJORITY, [_majority(splits)])
     yield _reading(metrics.CLASSES, [len(splits.classes)])
+    yield _reading(metrics.TEST_CLIPS, [len(splits.test.labels)])
+    if (expected := controls.expected(trial.control, trial.task, len(splits.classes))) is not None:
+        yield _reading(metrics.CONTROL_EXPECTED, [expected])
     named = predictions(model, splits.val.clips).tolist()
-    yield from verdict.findings(named, curve.steps, curve.val)
+    yield from verdict.findings(named, curve, train)
 
 
 def read_out(case: Case, trial: Trial, protocol: Protocol) -> Iterator[Reading]:

@@ -73,7 +73,7 @@ def _draw(several: Sequence[Quality], found: Sequence[Result], number: int, apar
         title=f"Quality and cost against LSTM input size{place}",
         caption=(
             "How to read this: each mark is a reducer's mean test accuracy over seeds, the bar its 95 % interval; a "
-            "line joins the sizes of one reducer. Hollow: some runs were dead, unconverged or failed and are left out. "
+            "line joins the sizes of one reducer. Hollow: some runs collapsed or failed and are left out. "
             "× at the foot: no sound run at all. Sizes that coincide are drawn side by side. Below: the same models' "
             "cost, without variants."
         ),
@@ -113,7 +113,7 @@ def _learnt(axes: MplAxes, members: Sequence[Quality], dodge: dict[Parts, float]
         if one.mean is None:
             axes.plot([x], [0], marker="x", color=look(parts.reducer.name)[0], markersize=7, clip_on=False, zorder=4)
         else:
-            partly = bool(one.dead or one.unconverged or one.failed)
+            partly = bool(one.collapsed or one.failed)
             lines[parts.reducer.name, str(parts.reducer)].append(Point(x, one.mean, one.interval, partly))
     _series(axes, lines)
 

@@ -1,4 +1,8 @@
-"""Three digits flash one after another: which came first. Needs memory, not space: the LSTM's size, not its input's."""
+"""Three digits flash one after another: which came first. Needs memory, not space: the LSTM's size, not its input's.
+
+Shuffled frames leave three digits of which each may have been the first. The middle frame shows the second digit, so
+the first is one of nine others.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,8 @@ import numpy as np
 import torch
 
 from convbench.core.record import Clip, Training
-from convbench.core.registry import tasks
+from convbench.core.registry import declares, tasks
+from convbench.measure.quality.controls import Without
 from convbench.measure.quality.data import Labelled, Splits
 from convbench.measure.quality.digits import CLASSES, Digits, at_least, box, drawn, in_channels, stamp
 from convbench.measure.quality.splitting import Indices, balanced
@@ -17,6 +22,7 @@ FLASHES = 3
 
 
 @tasks.register("order")
+@declares(Without({"frame-shuffle": 1 / FLASHES, "single-frame": 1 / 9}))
 def order(clip: Clip, training: Training, seed: int) -> Splits:
     """Which of 10 digits flashes first of three different ones, near the centre, blanks between."""
     at_least(FLASHES, clip, f"order flashes {FLASHES} digits")

@@ -28,13 +28,8 @@ from convbench.report.words import advice, quality, units
 from convbench.report.words.names import trained
 from convbench.report.words.numbers import mean, percent
 
-CHANCE_WITHIN = 0.05
-EXPECTED = {
-    "label-permutation": ("chance: labels mean nothing", lambda _: True),
-    "frame-shuffle": ("chance where the order of frames is all there is", lambda task: task.startswith("direction")),
-    "single-frame": ("chance where one frame says nothing", lambda task: task.startswith("direction")),
-}
-"""What each control takes away, and for which tasks nothing but chance may be left."""
+ABOVE = 0.05
+"""How far above what is left a control may be: beyond it something else gives the label away."""
 
 
 def section(found: Sequence[Result], recommended: Sequence[Recommendation]) -> dict[str, Any] | None:
@@ -92,6 +87,7 @@ def _task(
         "flops": units.flops(limits["flops"].get(name)),
         "seconds": units.seconds(limits["seconds"].get(name)),
         "rates": [f"{rate:g}" for rate in rates],
+        "tuned": quality.tuned(several),
         "grid": [_grid(one, rates) for one in several] if len(rates) > 1 else [],
     }  # fmt: skip
 
@@ -99,8 +95,8 @@ def _task(
 def _row(one: Quality, standing: str, budgets: Mapping[str, Cut], with_place: bool) -> dict[str, Any]:
     key = (one.architecture, one.clip, one.task)
     parts = one.architecture
-    ran = len(one.by_seed) + one.dead + one.unconverged + one.failed
-    lost = (("dead", one.dead), ("unconverged", one.unconverged), ("failed", one.failed))
+    ran = one.ended + one.failed
+    lost = (("collapsed", one.collapsed), ("still learning", one.unconverged), ("failed", one.failed))
     return {
         "series": parts.reducer.name,
         "reducer": str(parts.reducer) + (" + LayerNorm" if parts.layer_norm else ""),
@@ -111,7 +107,7 @@ def _row(one: Quality, standing: str, budgets: Mapping[str, Cut], with_place: bo
         "seeds": f"{len(one.by_seed)} of {ran}",
         "flops": _mean(budgets["flops"].get(key)),
         "seconds": _mean(budgets["seconds"].get(key)),
-        "rate": f"{one.learning_rate:g}",
+        "rate": f"{one.learning_rate:g}{f' ({one.rate_edge})' if one.rate_edge else ''}",
         "train": percent(one.train) if one.train is not None else units.MISSING,
         "lost": ", ".join(f"{number} {word}" for word, number in lost if number),
     }
@@ -133,17 +129,16 @@ def _grid(one: Quality, rates: Sequence[float]) -> dict[str, Any]:
 
 
 def _control(one: Control) -> dict[str, str]:
-    words, holds = EXPECTED.get(one.control, ("", lambda _: False))
     reached = statistics.fmean(one.by_seed.values())
     verdict = ""
-    if words and holds(one.task) and one.chance is not None:
-        verdict = "as expected" if abs(reached - max(one.chance, one.majority)) <= CHANCE_WITHIN else "not as expected"
+    if one.expected is not None:
+        verdict = "as expected" if reached <= one.expected + ABOVE else "not as expected"
     return {
         "control": one.control,
         "task": one.task,
         "series": one.architecture.reducer.name,
         "name": trained(one.architecture),
-        "expected": words or "not said",
+        "expected": f"at most {percent(one.expected)}" if one.expected is not None else "nothing is taken away",
         "found": f"{percent(reached)} ({quality.count(len(one.by_seed), 'seed')})",
         "chance": percent(one.chance) if one.chance is not None else units.MISSING,
         "verdict": verdict,

@@ -64,9 +64,12 @@ def _dead(data: Data) -> str:
 
 
 def _unconverged(data: Data) -> str:
+    if "rise" in data:
+        said = f"Validation accuracy still rose by {units.digits(100 * data['rise'], 2)} points per 100 steps when "
+        return f"{said}training ended: its accuracy counts, and more steps would raise it."
     return (
-        f"Validation accuracy still rose by {units.digits(100 * data['rise'], 2)} points per 100 steps when training "
-        "ended: counted but not averaged in. Train for more steps."
+        f"The loss still fell by {percent(data['fall'])} from one checkpoint to the next when the schedule made the "
+        "learning rate small: its accuracy counts, and more steps would raise it."
     )
 
 

@@ -40,7 +40,7 @@ def task(several: Sequence[Quality]) -> list[str]:
     """The best of one task, who cannot be told from it, what these seeds could show, and what was left out."""
     ranked = standings(several)
     if not ranked:
-        return ["No run was sound: every one was dead, had not converged or failed."]
+        return ["No run was sound: every one collapsed or failed."]
     best, *rest = (one.quality for one in ranked)
     tied = [trained(one.quality.architecture) for one in ranked[1:] if one.tied]
     said = [f"Highest mean test accuracy: {trained(best.architecture)}, {accuracy(best)}{_chance(best)}."]
@@ -56,6 +56,20 @@ def accuracy(one: Quality) -> str:
     if one.mean is None:
         return "no sound run"
     return f"{mean(one)}, {count(len(one.by_seed), 'seed')}"
+
+
+def tuned(several: Sequence[Quality]) -> str:
+    """How learning rates were chosen, and where a better one may lie outside of those that were tried."""
+    rates = {rate for one in several for rate in one.by_rate}
+    if len(rates) < 2:
+        return (
+            "One learning rate was tried, so what is compared is how well each is trained at that rate, tuning included; "
+            "test clips were only reported on."
+        )
+    chosen = "The learning rate was chosen on validation clips; test clips were only reported on."
+    edge = [one for one in several if one.rate_edge]
+    names = "; ".join(f"{trained(one.architecture)} ({one.rate_edge})" for one in edge)
+    return f"{chosen} At the edge of the grid, so that a better rate may lie beyond: {names}." if edge else chosen
 
 
 def count(number: int, word: str) -> str:
@@ -96,7 +110,10 @@ def _seen(several: Sequence[Quality]) -> str:
 
 
 def _left_out(several: Sequence[Quality]) -> str:
-    counts = {"dead": sum(one.dead for one in several), "unconverged": sum(one.unconverged for one in several),
-              "failed": sum(one.failed for one in several)}  # fmt: skip
+    counts = {"collapsed": sum(one.collapsed for one in several), "failed": sum(one.failed for one in several)}
     said = ", ".join(f"{number:,} {word}" for word, number in counts.items() if number)
-    return f"Not averaged in, at the rates chosen: {said}." if said else ""
+    still = sum(one.unconverged for one in several)
+    return " ".join(filter(None, [
+        f"Not averaged in, at the rates chosen: {said}." if said else "",
+        f"Still learning when training ended, and averaged in: {count(still, 'run')}." if still else "",
+    ]))  # fmt: skip

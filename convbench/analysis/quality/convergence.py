@@ -1,0 +1,47 @@
+"""Whether a training had ended in the middle of learning, read from its curve. No torch: pages ask it of stored runs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from statistics import fmean
+
+RISING = 0.03
+"""Per 100 steps: beyond it the schedule ended in the middle of learning, not near its end."""
+
+SURE = 1.645
+FALLING, LEAST_FALL = 0.05, 0.03
+"""Of the loss from one checkpoint to the next in mid-schedule, relative and absolute."""
+
+LEARNT, OVERFIT = 0.95, 0.10
+"""Training accuracy from which little is left to learn, and the lead over validation from which more would not help."""
+
+
+def rising(steps: Sequence[float], val: Sequence[float], clips: int) -> float | None:
+    """How fast accuracy still rose, per 100 steps over the last third of the checkpoints (three at least).
+
+    None where that is not more than ``RISING`` by 95 %, taking the accuracies for those of ``clips`` independent clips,
+    which is cautious: they are the same clips each time.
+    """
+    last = max(3, len(steps) // 3)
+    x, y = [step / 100 for step in steps[-last:]], val[-last:]
+    middle = fmean(x)
+    squares = sum((each - middle) ** 2 for each in x)
+    slope = sum((a - middle) * b for a, b in zip(x, y, strict=True)) / squares
+    share = min(max(fmean(y), 1 / clips), 1 - 1 / clips)
+    error = math.sqrt(share * (1 - share) / clips / squares)
+    return slope if slope - SURE * error > RISING else None
+
+
+def cut_short(loss: Sequence[float], train: float, val: float) -> float | None:
+    """How far the loss still fell from one checkpoint to the next before the learning rate was small, relative.
+
+    A cosine schedule flattens every curve at its end, so the end says nothing: what counts is the middle, where steps
+    are still large. None where it did not fall, or where training clips are learnt, or are learnt at the cost of
+    others, so that more steps would not help.
+    """
+    if len(loss) < 5 or train >= LEARNT or train - val > OVERFIT:
+        return None
+    before, after = loss[len(loss) // 2], loss[len(loss) // 2 + 1]
+    fell = before - after
+    return fell / before if fell > max(FALLING * before, LEAST_FALL) else None
