@@ -25,8 +25,13 @@ if TYPE_CHECKING:
     import pandas as pd
     from torch import nn
 
+    from convbench.check import gate
+    from convbench.check.inspection import Request
+    from convbench.check.link import Settings
     from convbench.check.live import Comparison
     from convbench.check.outcome import Outcome
+    from convbench.check.rule import Rule
+    from convbench.check.sides import Base
     from convbench.check.verdict import Verdict
     from convbench.measure.live import Count, Measurement
     from convbench.runs.executor import Executor
@@ -106,7 +111,7 @@ def load(suite: str | Path | Mapping[str, Any] | Suite, overrides: Sequence[str]
     >>> import convbench
     >>> suite = convbench.load({"matrix": {"reducer": ["gap", "fc"], "lstm_input": [16, 32]}})
     >>> len(suite.cases)
-    3
+    4
     """
     if isinstance(suite, Suite):
         if overrides:
@@ -198,26 +203,26 @@ def check(
     from convbench.check.inspection import Request
     from convbench.check.link import Settings
     from convbench.check.rule import Rule
+    from convbench.check.sides import Base
     from convbench.runs import script
 
     script.refuse_again()
     request = Request(str(suite), tuple(overrides), tuple(only), tuple(skip))
     with lock.hold(lock.machine()):
-        return Check(checked(request, (base, "", ""), Settings(device=device), Rule.detecting(detect)))
+        return Check(checked(request, Base(base), Settings(device=device), Rule.detecting(detect), _Quiet()))
 
 
-def checked(request: Any, of_base: tuple[str, str, str], settings: Any, rule: Any, watcher: Any = None) -> Outcome:
-    """The outcome of a check against (what, by which interpreter, built how); the caller holds the machine's lock."""
+def checked(request: Request, base: Base, settings: Settings, rule: Rule, watcher: gate.Watcher) -> Outcome:
+    """The outcome of a check against a base; the caller holds the machine's lock."""
     from convbench.check import floor, gate, sides
 
-    base, python, build = of_base
     here = sides.Here.at(imports.here(), request.suite)
     with ExitStack() as stack:
         room = stack.enter_context(sides.room())
         head = stack.enter_context(sides.materialise(".", here, room))
-        other = stack.enter_context(sides.materialise(base, here, room, build))
-        other = sides.with_python(other, python, room) if python else other
-        outcome = gate.check(other, head, request, (settings, rule), room, watcher or _Quiet())
+        other = stack.enter_context(sides.materialise(base.what, here, room, base.build))
+        other = sides.with_python(other, base.python, room) if base.python else other
+        outcome = gate.check(other, head, request, gate.Method(settings, rule, room, watcher))
     return replace(outcome, floor=floor.known(outcome.head.environment, settings, rule))
 
 

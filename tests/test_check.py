@@ -45,8 +45,8 @@ def run(tmp_path, monkeypatch):
     def check(base: dict, head: dict, same_outputs: bool = True, told: Told | None = None) -> outcome.Outcome:
         with room() as made:
             request = Request("fake", same_outputs=same_outputs)
-            how = (Settings(slice_s=0.001), Rule())
-            return gate.check(side("base", base), side("head", head), request, how, made, told or Told())
+            method = gate.Method(Settings(slice_s=0.001), Rule(), made, told or Told())
+            return gate.check(side("base", base), side("head", head), request, method)
 
     return check
 

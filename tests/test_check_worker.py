@@ -43,7 +43,8 @@ def side(here):
 @pytest.fixture(scope="module")
 def real(side, here):
     with Worker(side, QUICK, here) as made:
-        made.ask("hello", threads=1)
+        made.greet()
+        made.greeted()
         yield made
 
 

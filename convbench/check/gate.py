@@ -35,6 +35,10 @@ class Timed:
     confirmation: dict[str, list[Timing]] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
 
+    def alive(self, cases: Sequence[Planned]) -> list[Planned]:
+        """Those of the cases that have not failed."""
+        return [case for case in cases if case.id not in self.failed]
+
     def logs(self, case: str) -> list[float]:
         return [timing.log_ratio() for timing in self.pairs.get(case, [])]
 
@@ -45,24 +49,30 @@ class Timed:
         return more and decision.confirmation(kept.slower, kept.null, rule) == "undecided"
 
 
-def check(
-    base: Side, head: Side, request: Request, how: tuple[Settings, Rule], room: Path, watcher: Watcher
-) -> Outcome:
+@dataclass(frozen=True)
+class Method:
+    """How a check measures and judges, the folder for what it writes meanwhile, and who is told how far it is."""
+
+    settings: Settings
+    rule: Rule
+    room: Path
+    watcher: Watcher
+
+
+def check(base: Side, head: Side, request: Request, method: Method) -> Outcome:
     """Inspect, measure and confirm. Raises ConvbenchError for what makes the whole comparison impossible."""
-    settings, rule = how
     start, started = time.monotonic(), datetime.now(UTC).isoformat(timespec="seconds")
-    watcher.says(f"base {base.label}, head {head.label}: inspecting both")
-    found = inspect(base, head, request, settings, room)
-    settings = replace(settings, timeout=found.timeout)
-    arms = (Arm("base", base), Arm("head", head))
-    timed = decide(arms, found.valid, (settings, rule, len(found.ids)), room, watcher)
+    method.watcher.says(f"base {base.label}, head {head.label}: inspecting both")
+    found = inspect(base, head, request, method.settings, method.room)
+    method = replace(method, settings=replace(method.settings, timeout=found.timeout))
+    timed = decide((Arm("base", base), Arm("head", head)), found.valid, len(found.ids), method)
     return Outcome(
         suite=found.suite,
         base=_side(base, found.environments.get("base", {})),
         head=_side(head, found.environments.get("head", {})),
         cases=_cases(found, timed),
-        rule=rule,
-        settings=settings,
+        rule=method.rule,
+        settings=method.settings,
         started=started,
         seconds=time.monotonic() - start,
         convbench=__version__,
@@ -70,52 +80,51 @@ def check(
     )
 
 
-def decide(
-    arms: tuple[Arm, Arm], cases: Sequence[Planned], how: tuple[Settings, Rule, int], room: Path, watcher: Watcher
-) -> Timed:
-    """Pairs up to each look for the cases still undecided, then the confirmation of those that are suspect."""
-    settings, rule, count = how
-    timed, waiting, done = Timed(), list(cases), 0
-    while waiting and (look := decision.next_look(done)):
-        for number in range(done + 1, look + 1):
-            watcher.says(f"pair {number} of {look}, {len(waiting)} of {count} cases undecided")
-            _measure(arms, waiting, settings, room, (timed.pairs, timed.failed))
-            waiting = [case for case in waiting if case.id not in timed.failed]
-        done = look
-        waiting = [case for case in waiting if decision.call(timed.logs(case.id), rule, count) == "undecided"]
-    _confirm(arms, _suspects(cases, timed, rule, count), (settings, rule, timed), room, watcher)
+def decide(arms: tuple[Arm, Arm], cases: Sequence[Planned], count: int, method: Method) -> Timed:
+    """Pairs up to each look for the cases still undecided, then the confirmation of those that are suspect.
+
+    The rule's error is shared by ``count`` cases.
+    """
+    timed = Timed()
+    measured = _look(arms, cases, count, method, timed)
+    calls = {case.id: decision.decide(timed.logs(case.id), method.rule, count) for case in measured}
+    _confirm(arms, [case for case in measured if calls[case.id] == "suspect"], method, timed)
     return timed
 
 
-def _suspects(cases: Sequence[Planned], timed: Timed, rule: Rule, count: int) -> list[Planned]:
-    kept = (case for case in cases if case.id not in timed.failed)
-    return [case for case in kept if decision.decide(timed.logs(case.id), rule, count) == "suspect"]
+def _look(arms: tuple[Arm, Arm], cases: Sequence[Planned], count: int, method: Method, timed: Timed) -> list[Planned]:
+    """Pairs up to the look that decides each case, or the last; the cases that were measured so far."""
+    waiting, done = list(cases), 0
+    while waiting and (look := decision.next_look(done)):
+        for number in range(done + 1, look + 1):
+            method.watcher.says(f"pair {number} of {look}, {len(waiting)} of {count} cases undecided")
+            _measure(arms, waiting, method, timed.pairs, timed.failed)
+            waiting = timed.alive(waiting)
+        done = look
+        waiting = [case for case in waiting if decision.call(timed.logs(case.id), method.rule, count) == "undecided"]
+    return timed.alive(cases)
 
 
-def _confirm(
-    arms: tuple[Arm, Arm], suspects: list[Planned], to: tuple[Settings, Rule, Timed], room: Path, watcher: Watcher
-) -> None:
+def _confirm(arms: tuple[Arm, Arm], suspects: list[Planned], method: Method, timed: Timed) -> None:
     """New pairs of suspects with base in them twice, until a look at those in which base repeats itself decides."""
-    settings, rule, timed = to
     base, head = arms
     three = (base, replace(base, name="base again"), head)
     for number in range(1, CONFIRM_AT_MOST + 1):
         if suspects:
-            watcher.says(f"confirming {len(suspects)} suspected regressions, pair {number}")
-            _measure(three, suspects, settings, room, (timed.confirmation, timed.failed))
-            left = (case for case in suspects if case.id not in timed.failed)
-            suspects = [case for case in left if timed.unconfirmed(case.id, rule)]
+            method.watcher.says(f"confirming {len(suspects)} suspected regressions, pair {number}")
+            _measure(three, suspects, method, timed.confirmation, timed.failed)
+            suspects = [case for case in timed.alive(suspects) if timed.unconfirmed(case.id, method.rule)]
 
 
 def _measure(
     arms: Sequence[Arm],
     cases: Sequence[Planned],
-    settings: Settings,
-    room: Path,
-    to: tuple[dict[str, list[Timing]], dict[str, str]],
+    method: Method,
+    timings: dict[str, list[Timing]],
+    failed: dict[str, str],
 ) -> None:
-    timings, failed = to
-    for case, measured in pairs.measure(arms, cases, settings, room):
+    """A pair of every case, added to ``timings``, or why there is none, to ``failed``."""
+    for case, measured in pairs.measure(arms, cases, method.settings, method.room):
         if isinstance(measured, Failed):
             failed[case.id] = measured.reason
         else:

@@ -59,7 +59,7 @@ def inspect(base: Side, head: Side, request: Request, settings: Settings, room: 
         for worker, name in ((ours, "head"), (theirs, "base")):
             _resolve(worker, name, found)
     for group in groups(found.valid):
-        said = _said({"head": head, "base": base}, group, replace(settings, timeout=found.timeout), (room, found))
+        said = _said({"head": head, "base": base}, group, replace(settings, timeout=found.timeout), room, found)
         for case in (case.id for case in group if case.id not in found.invalid):
             _compare(case, said[case], found, request.same_outputs)
     return found
@@ -130,10 +130,9 @@ def _resolve(worker: Worker, name: str, found: Inspected) -> None:
 
 
 def _said(
-    sides: Mapping[str, Side], group: Sequence[Planned], settings: Settings, to: tuple[Path, Inspected]
+    sides: Mapping[str, Side], group: Sequence[Planned], settings: Settings, room: Path, found: Inspected
 ) -> dict[str, dict[str, dict[str, Any]]]:
     """What each side says of each case of those that may share a process; one that fails is invalid."""
-    room, found = to
     said: dict[str, dict[str, dict[str, Any]]] = {case.id: {} for case in group}
     for name, side in sides.items():
         waiting = list(group)

@@ -61,9 +61,9 @@ class Figure:
 class Selftest:
     """A tree ready to be checked against itself. Raises Refused where a case cannot be."""
 
-    def __init__(self, side: Side, request: Request, how: tuple[Settings, Rule], room: Path) -> None:
+    def __init__(self, side: Side, request: Request, settings: Settings, rule: Rule, room: Path) -> None:
         self.side, self.room = side, room
-        self.settings, self.rule = how
+        self.settings, self.rule = settings, rule
         found = inspection.inspect(side, side, request, self.settings, room)
         if found.invalid:
             raise Refused("; ".join(f"{case}: {reason}" for case, reason in found.invalid.items()))
@@ -84,8 +84,8 @@ class Selftest:
         """One check of all cases with this slowdown put into head."""
         injected = {case.id: self._injection(case, slowdown) for case in self.cases} if slowdown else {}
         head = Arm("head", self.side, {case: work for case, (work, _) in injected.items()})
-        start, how = time.monotonic(), (self.settings, self.rule, len(self.cases))
-        timed = gate.decide((Arm("base", self.side), head), self.cases, how, self.room, watcher)
+        start, method = time.monotonic(), gate.Method(self.settings, self.rule, self.room, watcher)
+        timed = gate.decide((Arm("base", self.side), head), self.cases, len(self.cases), method)
         each = (time.monotonic() - start) / len(self.cases)
         achieved = {case: found for case, (_, found) in injected.items()}
         return [self._trial(case.id, slowdown, achieved.get(case.id, 0.0), timed, each) for case in self.cases]
@@ -103,7 +103,8 @@ class Selftest:
         """The work that slows a case down, measured on this machine once."""
         if (case.id, slowdown) not in self._injections:
             with Worker(self.side, self.settings, self.room, dict(case.variables)) as worker:
-                worker.ask("hello", threads=self.settings.threads)
+                worker.greet()
+                worker.greeted()
                 said = worker.ask("calibrate", **case.words, slowdown=slowdown)
             count, size = said["injected"]
             self._injections[case.id, slowdown] = ((count, size), said["achieved"])

@@ -42,6 +42,15 @@ class Side:
 
 
 @dataclass(frozen=True)
+class Base:
+    """What to compare with, as one asks for it: a ref, wheel or directory, its interpreter and its build command."""
+
+    what: str
+    python: str = ""
+    build: str = ""
+
+
+@dataclass(frozen=True)
 class Here:
     """Where the check was called: the tree that is the head, the suite's file and the working directory in it."""
 

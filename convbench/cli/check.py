@@ -66,8 +66,9 @@ def check(
     request = Request(suite, overrides or (), only or (), skip or (), not different_outputs)
     with undisturbed():
         from convbench import api
+        from convbench.check.sides import Base
 
-        outcome = api.checked(request, (base or ".", base_python, build), settings, rule_of(detect), watcher())
+        outcome = api.checked(request, Base(base or ".", base_python, build), settings, rule_of(detect), watcher())
     _keep(outcome, as_json or Path("reports/check") / f"{outcome.suite}.json", junit, summary)
     raise typer.Exit(_show(outcome))
 

@@ -48,7 +48,7 @@ def selftest(
     with undisturbed(), ExitStack() as stack:
         room = stack.enter_context(sides.room())
         side = stack.enter_context(sides.materialise(".", here, room))
-        made = test.Selftest(side, Request(suite, overrides or (), only or (), skip or ()), (settings, rule), room)
+        made = test.Selftest(side, Request(suite, overrides or (), only or (), skip or ()), settings, rule, room)
         for trial in test.append(made.experiments(wanted, 60 * minutes, watcher()), out):
             print(f"  {trial.word}: {trial.case}, {trial.seen:+.1%} seen", file=sys.stderr)
     found = test.figures(test.stored(out, settings, rule))

@@ -1,4 +1,4 @@
-"""What every room may know of the package that it is a room of: its version, and that some of its rooms can be called."""
+"""What every room may know of the package: its version, and that some of its rooms can be called."""
 
 from __future__ import annotations
 

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -43,23 +44,32 @@ class _EndOfDefinitions(BaseException):
     """Raised by the first call of convbench in a script that is run again."""
 
 
-def brought(cases: Iterable[Case]) -> Brought:
-    """What registered plug-ins that are not convbench's own, and the script where one of them or a case is of it.
+def brought(cases: Sequence[Case]) -> Brought:
+    """The modules of registered plug-ins that are not convbench's own, and the script where the cases need it.
 
-    Raises ConvbenchError where that was typed into an interactive session, which no other process can see.
+    Raises ConvbenchError where they need what was typed into an interactive session, which no other process can see.
     """
-    registered = {plugin.module: plugin.name for shelf in SHELVES for plugin in shelf.registered()}
-    modules = tuple(sorted(name for name in registered if name not in (MAIN, AGAIN) and not _is_ours(name)))
-    named = next((case.id for case in cases if f"{MAIN}:" in case.id), registered.get(MAIN))
-    if named is None:
+    registered = (plugin.module for shelf in SHELVES for plugin in shelf.registered())
+    modules = tuple(sorted({name for name in registered if name not in (MAIN, AGAIN) and not _is_ours(name)}))
+    needed = next(_needed(cases), None)
+    if needed is None:
         return Brought(modules)
     path = getattr(sys.modules[MAIN], "__file__", None)
-    if path is None:
+    if path is None or not Path(path).is_file():
         raise ConvbenchError(
-            f"{named!r} is defined in an interactive session, which a measuring process cannot import: put it into a "
+            f"{needed!r} is defined in an interactive session, which a measuring process cannot import: put it into a "
             "module and import that, or measure with the executor in-process"
         )
-    return Brought(modules, path)
+    return Brought(modules, str(Path(path).absolute()))
+
+
+def _needed(cases: Sequence[Case]) -> Iterator[str]:
+    """Names by which the cases, or what is measured of them, refer to the script."""
+    own = [(shelf.kind, plugin.name) for shelf in SHELVES for plugin in shelf.registered() if plugin.module == MAIN]
+    for kind, name in own:
+        if kind == "probe" or any(name in case.id for case in cases):
+            yield name
+    yield from (case.id for case in cases if f"{MAIN}:" in case.id)
 
 
 def refuse_again() -> None:

@@ -85,7 +85,8 @@ def calibrated(slowdown: float, settings: Settings) -> tuple[Work, dict[str, flo
 
 def _calibrated_once(side: Side, slowdown: float, settings: Settings, folder: Path) -> dict[str, dict[str, Any]]:
     with Worker(side, settings, folder) as worker:
-        worker.ask("hello", threads=1)
+        worker.greet()
+        worker.greeted()
         plan = worker.ask("plan", suite="suite.yaml", overrides=[], device="cpu", only=[], skip=[])
         found = {}
         for kind, case in zip(KINDS, plan["cases"], strict=True):

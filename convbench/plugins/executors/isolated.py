@@ -33,6 +33,7 @@ class Isolated(Executor):
     """A fresh process a visit on this machine, one after another if timed: nothing a case does ends the sweep."""
 
     def __init__(self, device: str, cases: Sequence[Case] = ()) -> None:
+        brought(cases)
         self.device = device
         self.packages = packages(cases)
         self.processes = Processes(preloads(cases))
