@@ -21,7 +21,7 @@ from convbench.check.sides import Side
 from convbench.core.comparability import differing
 
 
-class Watcher(Protocol):
+class Announcer(Protocol):
     """Is told how far the check is."""
 
     def says(self, message: str) -> None: ...
@@ -46,7 +46,7 @@ class Timed:
 
 
 def check(
-    base: Side, head: Side, request: Request, how: tuple[Settings, Rule], room: Path, watcher: Watcher
+    base: Side, head: Side, request: Request, how: tuple[Settings, Rule], room: Path, watcher: Announcer
 ) -> Outcome:
     """Inspect, measure and confirm. Raises ConvbenchError for what makes the whole comparison impossible."""
     settings, rule = how
@@ -71,7 +71,7 @@ def check(
 
 
 def decide(
-    arms: tuple[Arm, Arm], cases: Sequence[Planned], how: tuple[Settings, Rule, int], room: Path, watcher: Watcher
+    arms: tuple[Arm, Arm], cases: Sequence[Planned], how: tuple[Settings, Rule, int], room: Path, watcher: Announcer
 ) -> Timed:
     """Pairs up to each look for the cases still undecided, then the confirmation of those that are suspect."""
     settings, rule, count = how
@@ -93,7 +93,7 @@ def _suspects(cases: Sequence[Planned], timed: Timed, rule: Rule, count: int) ->
 
 
 def _confirm(
-    arms: tuple[Arm, Arm], suspects: list[Planned], to: tuple[Settings, Rule, Timed], room: Path, watcher: Watcher
+    arms: tuple[Arm, Arm], suspects: list[Planned], to: tuple[Settings, Rule, Timed], room: Path, watcher: Announcer
 ) -> None:
     """New pairs of suspects with base in them twice, until a look at those in which base repeats itself decides."""
     settings, rule, timed = to
