@@ -9,7 +9,7 @@ from typing import Any
 __version__ = "0.1.0"
 
 
-class Callable(ModuleType):
+class CallableRoom(ModuleType):
     """A package that is also the function of that name in ``convbench.api``: ``convbench.check(...)``."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
