@@ -85,7 +85,7 @@ print(run.report(), len(run.frame()), bool(run.answer()))
 @pytest.mark.parametrize("name", ["check", "measure", "report"])
 def test_a_room_that_is_called_like_a_function_is_both(name: str) -> None:
     assert getattr(convbench, name).__path__
-    with pytest.raises(TypeError, match="missing|unexpected"):
+    with pytest.raises(TypeError, match=r"missing|unexpected"):
         getattr(convbench, name)(**({} if name != "report" else {"unknown": 1}))
 
 
