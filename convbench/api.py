@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from convbench.check.verdict import CaseVerdict
     from convbench.measure.live import Count, Measurement
     from convbench.runs.executor import Executor
-    from convbench.runs.sweep import Watcher
+    from convbench.runs.sweep import Resume, Watcher
 
 F = TypeVar("F", bound=Callable[..., Any])
 SHOWN = ("case", "latency_s_median", "latency_s_low", "latency_s_high", "params", "macs", "status")
@@ -132,14 +132,16 @@ def run(
     device: str = "auto",
     executor: str | Executor | None = None,
     out: str | Path | None = None,
-    resume: bool = False,
+    until_sure: bool = False,
+    resume: Resume = False,
     progress: bool | Watcher = False,
 ) -> Run:
     """Measure a suite, as ``convbench run`` does, into the directory ``out`` (default ``reports/NAME``).
 
     ``only`` and ``skip`` are globs over case ids or their parts; ``executor`` is a name or an object that measures;
     ``progress`` is True for a bar on standard error, or a ``Watcher`` of your own. A case that cannot be measured is a
-    failed record. A run that is already in the directory is set aside, or with ``resume`` gone on with.
+    failed record. ``until_sure`` goes on until the answer is settled; ``overrides`` such as ``protocol.budget=300``
+    change the suite. A run that is already in the directory is set aside, or with ``resume`` gone on with.
 
     >>> import convbench
     >>> run = convbench.run({"matrix": {"reducer": ["gap", "gmp"]}, "metrics": ["params"]}, out=folder)
@@ -161,7 +163,7 @@ def run(
         with store.locked(directory):
             done = sweep.begin(prepared, directory, resume)
             with _watcher(progress, len(done), len(prepared.plan.cases)) as watcher:
-                sweep.measure(prepared, directory, done, watcher)
+                sweep.measure(prepared, directory, done, watcher, until_sure=until_sure)
     return open_run(directory)
 
 

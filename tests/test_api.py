@@ -43,6 +43,16 @@ run = convbench.run(
 print([record.status for record in run.records], [record.failure for record in run.records])
 """
 
+WHOLE = """class Whole(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.lstm = nn.LSTM(192, 8, batch_first=True)
+
+    def forward(self, clip):
+        return self.lstm(clip.flatten(2))[0]
+
+class Corner"""
+
 
 def python(*words: str, cwd: Path, **more) -> subprocess.CompletedProcess:
     return subprocess.run([sys.executable, *words], cwd=cwd, capture_output=True, text=True, timeout=300, **more)
@@ -146,6 +156,13 @@ def test_mistakes_are_the_sentences_of_the_command_line(tmp_path: Path) -> None:
 
 def test_a_script_without_a_main_guard_measures_what_it_registers(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(SCRIPT % QUICK)
+    done = python("mine.py", cwd=tmp_path)
+    assert done.stdout.splitlines() == ["this line runs once a process", "['ok'] [None]"], done.stderr
+
+
+def test_a_model_that_is_defined_in_the_script_is_measured(tmp_path: Path) -> None:
+    script = SCRIPT.replace('"reducer": "corner"', '"model": "__main__:Whole"').replace("class Corner", WHOLE, 1)
+    (tmp_path / "mine.py").write_text(script % QUICK)
     done = python("mine.py", cwd=tmp_path)
     assert done.stdout.splitlines() == ["this line runs once a process", "['ok'] [None]"], done.stderr
 

@@ -16,6 +16,7 @@ from convbench import suite as suites
 from convbench.core.errors import CaseFailed, ConvbenchError, SuiteError
 from convbench.core.record import Case, Whole
 from convbench.runs.processes import Call, Processes
+from convbench.runs.script import brought
 from convbench.suite import Suite
 
 T = TypeVar("T")
@@ -52,6 +53,7 @@ class Apart:
     """Calls functions that may run the user's code: in processes of their own where any of the cases names some."""
 
     def __init__(self, cases: Sequence[Case]) -> None:
+        self.cases = cases
         self.processes = Processes() if names_own_code(cases) else None
 
     def __enter__(self) -> Self:
@@ -63,13 +65,18 @@ class Apart:
 
     def run(self, work: Callable[..., T], args: tuple[Any, ...]) -> T:
         """``work(*args)``. Raises what it raises, or ConvbenchError for how its process ended."""
-        return called(self.processes, work, args, "the user's code") if self.processes else work(*args)
+        return called(self.processes, work, args, "the user's code", self.cases) if self.processes else work(*args)
 
 
-def called(processes: Processes, work: Callable[..., T], args: tuple[Any, ...], doing: str) -> T:
-    """``work(*args)`` in a process of its own. Raises ConvbenchError where that ended without a result."""
+def called(
+    processes: Processes, work: Callable[..., T], args: tuple[Any, ...], doing: str, cases: Sequence[Case] = ()
+) -> T:
+    """``work(*args)`` in a process of its own that knows what the user's script brings for the cases.
+
+    Raises ConvbenchError where that ended without a result.
+    """
     try:
-        return processes.run(Call(work, args, timeout=SECONDS))
+        return processes.run(Call(work, args, timeout=SECONDS, brought=brought(cases)))
     except CaseFailed as error:
         raise ConvbenchError(said(error, doing)) from error
 

@@ -34,7 +34,7 @@ class Isolated(Executor):
 
     def __init__(self, device: str, cases: Sequence[Case] = ()) -> None:
         brought(cases)
-        self.device = device
+        self.device, self.cases = device, cases
         self.packages = packages(cases)
         self.processes = Processes(preloads(cases))
 
@@ -78,7 +78,7 @@ class Isolated(Executor):
             running.end()
 
     def call(self, work: Callable[..., T], *args: Any) -> T:
-        return apart.called(self.processes, work, args, "checking the suite's cases")
+        return apart.called(self.processes, work, args, "checking the suite's cases", self.cases)
 
     def _cores(self, job: Job) -> tuple[int, ...]:
         """What jobs may be spread over; nothing on a GPU, of which there is one."""
