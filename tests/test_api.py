@@ -115,7 +115,7 @@ def test_a_run_may_be_measured_by_an_executor_that_stays_open(tmp_path: Path) ->
     begun: list[str] = []
 
     class Watcher:
-        def begins(self, case, stage) -> None:
+        def begins(self, case, _stage) -> None:
             begun.append(case.id)
 
         def ended(self, record) -> None:
