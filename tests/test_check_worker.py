@@ -244,7 +244,7 @@ def test_a_call_beside_a_busy_process_takes_little_more_than_it_runs():
         hog.stdout.readline()
         os.sched_setaffinity(0, {core})
         start = time.perf_counter()
-        clock = ready.Ready().timed(spin)
+        seconds = ready.Ready().timed(spin)
         wall = time.perf_counter() - start
     finally:
         os.sched_setaffinity(0, allowed)
