@@ -18,6 +18,7 @@ from convbench.check.link import Settings, Worker
 from convbench.check.pairs import Arm, Failed, Planned
 from convbench.check.sides import Side
 from convbench.core.errors import CaseFailed
+from convbench.measure import ready
 from convbench.measure import side as side_of_head
 from convbench.measure.machine import malloc
 
@@ -213,20 +214,20 @@ def test_work_that_is_put_in_is_as_much_as_was_asked_and_is_seen_by_a_pair(side,
 )
 def test_only_waits_that_other_processes_caused_are_taken_off(monkeypatch, waited, others, around, seconds):
     """A call of 9 ms as the clock on the wall has it."""
-    ready = worker.Ready()
-    monkeypatch.setattr(ready, "_waited", iter([50, 50 + waited]).__next__)
-    monkeypatch.setattr(ready, "_others", iter([70, 70 + others]).__next__)
+    clock = ready.Ready()
+    monkeypatch.setattr(clock, "_waited", iter([50, 50 + waited]).__next__)
+    monkeypatch.setattr(clock, "_others", iter([70, 70 + others]).__next__)
     ticks = iter([0, around // 2, around // 2 + 9_000_000, around + 9_000_000])
-    monkeypatch.setattr(worker.time, "perf_counter_ns", ticks.__next__)
-    assert ready.timed(lambda: None) == pytest.approx(seconds)
+    monkeypatch.setattr(ready.time, "perf_counter_ns", ticks.__next__)
+    assert clock.timed(lambda: None) == pytest.approx(seconds)
 
 
 def test_without_linuxs_statistics_nothing_is_taken_off(monkeypatch):
     def lacks(*_: object) -> int:
         raise FileNotFoundError
 
-    monkeypatch.setattr(worker.os, "open", lacks)
-    assert worker.Ready()._waited() == 0
+    monkeypatch.setattr(ready.os, "open", lacks)
+    assert ready.Ready()._waited() == 0
 
 
 @pytest.mark.skipif(not Path("/proc/thread-self/schedstat").exists(), reason="the kernel does not tell")
@@ -244,13 +245,13 @@ def test_a_call_beside_a_busy_process_takes_little_more_than_it_runs():
         hog.stdout.readline()
         os.sched_setaffinity(0, {core})
         start = time.perf_counter()
-        ready = worker.Ready().timed(spin)
+        seconds = ready.Ready().timed(spin)
         wall = time.perf_counter() - start
     finally:
         os.sched_setaffinity(0, allowed)
         hog.kill()
         hog.communicate()
-    assert ready - 0.1 < (wall - 0.1) / 2
+    assert seconds - 0.1 < (wall - 0.1) / 2
 
 
 @pytest.mark.parametrize("arms", [["a", "b"], ["a", "b", "c"]])

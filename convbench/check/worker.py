@@ -30,8 +30,11 @@ Answer = dict[str, Any]
 PR_SET_PDEATHSIG = 1
 MATMUL_SIZES = (128, 96, 64, 48, 32, 16)
 LARGE, MOST_MATMULS = 0.4, 100_000
-FLAT_SIDE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "flat_side.py")  # noqa: PTH100, PTH118, PTH120
-LENT = (__file__, FLAT_SIDE)
+HERE = os.path.dirname(os.path.abspath(__file__))  # noqa: PTH100, PTH120
+FLAT_SIDE = os.path.join(HERE, "flat_side.py")  # noqa: PTH118
+READY = os.path.join(os.path.dirname(HERE), "measure", "ready.py")  # noqa: PTH118, PTH120
+"""The clock of ``convbench run``: both sides are timed by the same."""
+LENT = (__file__, FLAT_SIDE, READY)
 """Programs of the head that every side runs."""
 
 
@@ -42,7 +45,7 @@ class Server:
         self.side: Any = None
         self.run: Callable[[], Any] = lambda: None
         self.device = "cpu"
-        self.ready = Ready()
+        self.ready = _lent("convbench_ready", READY).Ready()
 
     def hello(self, threads: int, case: Any = None) -> Answer:
         """Import what measuring needs, and what building the case imports besides; says which versions.
@@ -189,37 +192,6 @@ class Server:
         return float(statistics.median(ratios))
 
 
-class Ready:
-    """A clock that stops while the call could run but another process has its core, where Linux tells how long that is.
-
-    What cannot be laid to other processes is never taken off: waits that may have been before or after the call, and
-    those for as long as other threads of this process ran.
-    """
-
-    def __init__(self) -> None:
-        self.statistics: int | None = None
-        with contextlib.suppress(OSError):
-            self.statistics = os.open("/proc/thread-self/schedstat", os.O_RDONLY)
-
-    def timed(self, run: Callable[[], Any]) -> float:
-        """Seconds of a call."""
-        before, waited, others = time.perf_counter_ns(), self._waited(), self._others()
-        start = time.perf_counter_ns()
-        run()
-        end = time.perf_counter_ns()
-        waited, others = self._waited() - waited, self._others() - others
-        outside = time.perf_counter_ns() - before - (end - start)
-        return (end - start - max(0, waited - others - outside)) * 1e-9
-
-    def _waited(self) -> int:
-        """Nanoseconds that this thread was ready to run and did not."""
-        return int(os.pread(self.statistics, 64, 0).split()[1]) if self.statistics is not None else 0
-
-    def _others(self) -> int:
-        """Nanoseconds that other threads of this process ran."""
-        return time.process_time_ns() - time.thread_time_ns()
-
-
 def _trim_heap() -> None:
     """Give the free end of the heap back to the system, as far as the C library can.
 
@@ -236,7 +208,12 @@ def _side() -> Any:
         return importlib.import_module("convbench.measure.side")
     if not (_has("convbench.opening") and _has("convbench.preflight")):
         return None
-    spec = importlib.util.spec_from_file_location("convbench_flat_side", FLAT_SIDE)
+    return _lent("convbench_flat_side", FLAT_SIDE)
+
+
+def _lent(name: str, path: str) -> Any:
+    """A program of the head's, whatever side this is."""
+    spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)

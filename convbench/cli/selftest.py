@@ -1,11 +1,13 @@
-"""The verb that judges the gate on this machine: selftest."""
+"""The verb that judges the gate, and run, on this machine: selftest."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import typer
 
@@ -32,11 +34,20 @@ def selftest(
     threads: Threads = 1,
     allocator: Allocator = "glibc",
     detect: Detect = 5.0,
+    run: Annotated[
+        bool, typer.Option("--run", help="Judge `run` instead: the suite again and again, each against the last.")
+    ] = False,
     out: Annotated[Path, typer.Option(help="Trials are appended here; figures come from all of them.")] = Path(
         "reports/selftest/trials.jsonl"
     ),
 ) -> None:
-    """How often `check` cries wolf on this machine, and which slowdowns it sees: real checks, real extra work."""
+    """How often `check` cries wolf on this machine, and which slowdowns it sees: real checks, real extra work.
+
+    With --run: how often the intervals of two runs of the suite meet.
+    """
+    if run:
+        _repeats(suite, overrides, device, Picked(only or (), skip or ()), 60 * minutes)
+        return
     from convbench.check import floor, sides
     from convbench.check import selftest as test
     from convbench.check.inspection import Request
@@ -57,6 +68,36 @@ def selftest(
     if smallest := test.smallest_seen(found):
         kept = floor.keep(made.environment, settings, rule, smallest)
         print(f"smallest slowdown seen in nine of ten: {smallest:.0%}, kept in {kept}")
+
+
+class Picked(NamedTuple):
+    """Which cases of the suite."""
+
+    only: Sequence[str]
+    skip: Sequence[str]
+
+
+def _repeats(suite: str, overrides: list[str] | None, device: str, picked: Picked, seconds: float) -> None:
+    """Runs in a row, a line each, and what they come to."""
+    from convbench.measure.selection import Selection
+    from convbench.runs import repeats as test
+    from convbench.runs import sweep
+    from convbench.runs.apart import load
+
+    loaded, found = load(suite, overrides or []), []
+    with sweep.executor_of(loaded, device) as executor:
+        prepared = sweep.prepare(loaded, executor, Selection(*picked), "convbench selftest --run")
+        for each in test.agreements(partial(sweep.measured, prepared), seconds):
+            found.append(each)
+            print(f"  {each.meet:.0%} of {each.cases} intervals meet", file=sys.stderr)
+    repeats = test.counted(found)
+    if repeats is None:
+        raise ConvbenchError(f"{suite}: no case had a latency in two runs, so that nothing can be said")
+    print(
+        f"{repeats.met} of {repeats.comparisons} intervals of two runs met ({repeats.share:.1%}); "
+        f"{repeats.contradicted} of {repeats.apart} pairs told apart were told the other way round"
+    )
+    print(f"kept in {test.keep(prepared.facts, repeats)}")
 
 
 def _percents(text: str) -> list[float]:

@@ -374,7 +374,8 @@ class Run:
     ``suite`` is the YAML text as it was run and ``command`` the command line that repeats the run;
     ``planned`` the ids of the cases to measure; ``equal`` maps a planned id to the ids of the suite that are
     the same configuration and are therefore not measured again. ``visible_slowdown`` is the smallest that a selftest of
-    the latency gate saw on a machine like this, relative; None where none was run.
+    the latency gate saw on a machine like this, relative; ``intervals_meet`` the share of cases whose intervals met in
+    two runs of a selftest here; None where none was run.
     """
 
     name: str
@@ -389,4 +390,5 @@ class Run:
     convbench: str = ""
     started: str = ""
     visible_slowdown: float | None = None
+    intervals_meet: float | None = None
     schema_version: int = SCHEMA_VERSION

@@ -18,6 +18,7 @@ import psutil
 import torch
 
 from convbench.core.statistics import median_interval
+from convbench.measure.ready import Ready
 
 Call = Callable[[], Any]
 BLOCK_SECONDS = 1e-3
@@ -41,40 +42,16 @@ class Clock(Protocol):
 
 
 class CpuClock:
-    """A clock that stops while the call could run but another process has its core, where Linux tells how long that is.
-
-    What cannot be laid to other processes is never taken off: waits that may have been before or after the call, and
-    those for as long as other threads of this process ran.
-    """
+    """The clock that stops while another process has the core (``measure.ready``)."""
 
     def __init__(self) -> None:
-        self._statistics: int | None = None
-        with contextlib.suppress(OSError):
-            self._statistics = os.open("/proc/thread-self/schedstat", os.O_RDONLY)
-
-    def __del__(self) -> None:
-        if self._statistics is not None:
-            os.close(self._statistics)
+        self._ready = Ready()
 
     def now(self) -> float:
         return time.perf_counter()
 
     def time(self, call: Call) -> Sample:
-        before, waited, others = time.perf_counter_ns(), self._waited(), self._others()
-        start = time.perf_counter_ns()
-        call()
-        end = time.perf_counter_ns()
-        waited, others = self._waited() - waited, self._others() - others
-        outside = time.perf_counter_ns() - before - (end - start)
-        return Sample((end - start - max(0, waited - others - outside)) * 1e-9)
-
-    def _waited(self) -> int:
-        """Nanoseconds that this thread was ready to run and did not."""
-        return int(os.pread(self._statistics, 64, 0).split()[1]) if self._statistics is not None else 0
-
-    def _others(self) -> int:
-        """Nanoseconds that other threads of this process ran."""
-        return time.process_time_ns() - time.thread_time_ns()
+        return Sample(self._ready.timed(call))
 
 
 class CudaClock:

@@ -26,7 +26,7 @@ from convbench.measure import harness
 from convbench.measure.preflight import Plan
 from convbench.measure.probes import Probe
 from convbench.measure.selection import Selection, plan
-from convbench.runs import apart, visits
+from convbench.runs import apart, repeats, visits
 from convbench.runs.executor import Executor, Job
 from convbench.runs.schedule import Schedule
 from convbench.suite import Suite
@@ -89,6 +89,7 @@ class Prepared:
             convbench=__version__,
             started=datetime.now(UTC).isoformat(timespec="seconds"),
             visible_slowdown=visible_slowdown,
+            intervals_meet=repeats.known(host.facts),
         )
 
 

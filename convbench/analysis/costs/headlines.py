@@ -6,9 +6,11 @@ from the fastest, the one with the fewest parameters; and the same among the red
 
 from __future__ import annotations
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from convbench.analysis import repeat
 from convbench.analysis.costs.crossover import crossover
@@ -20,6 +22,8 @@ from convbench.core.statistics import Interval
 MARGIN = 1.10
 """Below this ratio no difference between two processes is claimed: their own spread is of that order (METHOD.md)."""
 
+UNSURE = 0.2
+"""Relative half width of the pick's latency from which on the answer is called unsure."""
 KNOWN, VAGUE = 0.02, 0.05
 """Relative half widths: a ratio known so well is not worth another visit, the fastest's latency known so badly is."""
 
@@ -49,6 +53,26 @@ class Contender:
         return self.factor.low <= MARGIN < self.factor.high and self.factor.relative_half_width > KNOWN
 
 
+class Confidence(NamedTuple):
+    """How sure the ranking is, and the figures that say why.
+
+    ``visits`` is the fewest of a contender, None where processes were not counted; ``open`` contenders may be tied or
+    not; ``withheld`` cases were never measured undisturbed. ``half_width`` is the pick's, relative.
+    """
+
+    visits: int | None
+    open: int
+    withheld: int
+    half_width: float
+
+    @property
+    def level(self) -> str:
+        """``high``, ``medium`` or ``low``."""
+        if self.visits is None or self.visits < 2 or self.half_width > UNSURE:
+            return "low"
+        return "medium" if self.open or self.withheld else "high"
+
+
 @dataclass(frozen=True)
 class Advice:
     """The answer as data. ``ranking`` holds the contenders of one comparable group, fastest first.
@@ -56,6 +80,7 @@ class Advice:
     ``pick`` is the tied contender with the fewest parameters, ``placed`` the same among reducers that keep positions
     (None where it is the pick). ``dearest`` is the contender that costs most. ``crossover`` is the LSTM input size at
     which the LSTM's MACs equal the backbone's. ``others`` is the fastest of every other comparable group.
+    ``confidence`` is that of the ranking, None where nothing was timed.
     """
 
     ranking: tuple[Contender, ...] = ()
@@ -66,6 +91,12 @@ class Advice:
     variants: tuple[VariantGain, ...] = ()
     others: tuple[Result, ...] = ()
     timed: bool = False
+    confidence: Confidence | None = None
+
+    @property
+    def tied(self) -> list[Result]:
+        """The contenders that cannot be told from the fastest, fastest first."""
+        return [contender.result for contender in self.ranking if contender.tied]
 
 
 def advise(found: Sequence[Result]) -> Advice:
@@ -87,6 +118,7 @@ def advise(found: Sequence[Result]) -> Advice:
         variants=tuple(by_variant(gains(timed))),
         others=tuple(_elsewhere(timed, group[0])),
         timed=bool(timed),
+        confidence=_confidence(ranking, pick, withheld(found)) if timed else None,
     )
 
 
@@ -97,6 +129,18 @@ def rank(group: Iterable[Result]) -> list[Contender]:
         models[result.case.architecture].append(result)
     best = sorted((min(variants, key=_speed) for variants in models.values()), key=_speed)
     return [Contender(result, factor) for result, factor in zip(best, _over(best, best[0]), strict=True)]
+
+
+def withheld(found: Sequence[Result]) -> list[Result]:
+    """Cases whose times were never taken undisturbed: they are in no ranking, front or gain."""
+    return [result for result in measured(found) if any(f.code == "withheld" for f in result.record.findings)]
+
+
+def _confidence(ranking: Sequence[Contender], pick: Result, unmeasured: Sequence[Result]) -> Confidence:
+    visits = [len(each.result.timing.logs) for each in ranking if each.result.timing]
+    half_width = pick.latency.relative_half_width if pick.latency else math.inf
+    open_ones = sum(each.open for each in ranking)
+    return Confidence(min(visits, default=0) or None, open_ones, len(unmeasured), half_width)
 
 
 def undecided(found: Sequence[Result]) -> list[Result]:

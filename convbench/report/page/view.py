@@ -16,10 +16,10 @@ from convbench.core.record import Run
 from convbench.report.page import rows
 from convbench.report.page.quality_section import section
 from convbench.report.words import units
-from convbench.report.words.answer import outcome, sentences
+from convbench.report.words.answer import cautions, outcome, sentences
 from convbench.report.words.facts import conditions, fact, place, protocol
 from convbench.report.words.findings import failure, percent, sentence
-from convbench.report.words.names import reducer
+from convbench.report.words.names import reducer, threads_of
 from convbench.report.words.quality import recommended
 
 LISTED = 50
@@ -33,12 +33,15 @@ def view(run: Run, found: Sequence[Result]) -> dict[str, Any]:
     advice = advise(found)
     answers = recommended(found)
     said = sentences(run, found, answers)
+    caution, kinds = cautions(found)
     return {
         "run": run,
         "listed": SAID,
         "quality": section(found, answers),
         "lead": said[0],
-        "sentences": said[1:],
+        "sentences": [sentence for sentence in said[1:] if sentence != caution],
+        "caution": caution,
+        "cautions": kinds,
         "outcome": outcome(run, found),
         "ranking": _ranking(advice),
         "timed": advice.timed,
@@ -72,7 +75,7 @@ def _rank(one: Contender, advice: Advice) -> dict[str, str]:
         "reducer": reducer(found),
         "lstm_input": f"{found.lstm_input:,}" if found.lstm_input else units.MISSING,
         "variant": found.case.variant_name,
-        "latency": units.interval(found.latency),
+        "latency": f"{units.interval(found.latency)}{threads_of(found.group) if found.latency else ''}",
         "factor": units.factor(one.factor.median) if found.latency else units.MISSING,
         "tied": "tied" if one.tied and advice.timed else "",
         "pick": "pick" if found is advice.pick else "",

@@ -26,7 +26,7 @@ from convbench.core.record import Parts, Record
 from convbench.core.text import one_line
 from convbench.report.words import units
 from convbench.report.words.findings import failure
-from convbench.report.words.names import reducer
+from convbench.report.words.names import reducer, threads_of
 
 
 class Column(NamedTuple):
@@ -149,7 +149,7 @@ def _groups(found: Sequence[Result]) -> dict[Group, list[Result]]:
 
 def _table(group: Group, members: Sequence[Result], width: int) -> Table:
     """One comparable group; the factor is against its fastest case."""
-    title = f"{group.scenario}, {group.device}, clip {group.clip}, {group.dtype}"
+    title = f"{group.scenario}, {group.device}, clip {group.clip}, {group.dtype}{threads_of(group)}"
     made = Table(title=Text(title), title_justify="left", box=None, padding=(0, 1), pad_edge=False)
     timed = sorted(members, key=lambda one: (one.latency is None, one.latency or (0,), one.params or 0))
     fastest = timed[0].latency

@@ -7,11 +7,10 @@ from collections.abc import Sequence
 
 from convbench.analysis.choice.recommendation import Recommendation
 from convbench.analysis.costs.gains import VariantGain
-from convbench.analysis.costs.headlines import MARGIN, Advice, advise, noisy
+from convbench.analysis.costs.headlines import Advice, Confidence, advise, noisy, withheld
 from convbench.analysis.quality.qualities import tried
 from convbench.analysis.results import Result, costs, measured, results, sustained
 from convbench.core.record import Parts, Record, Run
-from convbench.core.statistics import Interval
 from convbench.report.words import quality, units
 from convbench.report.words.names import model, setup
 
@@ -36,13 +35,13 @@ def sentences(run: Run, found: Sequence[Result], answers: Sequence[Recommendatio
     """The answer, most important sentence first; every abstention is a sentence too."""
     advice = advise(found)
     if not advice.pick:
-        return [*quality.sentences(found, answers), f"Nothing was measured: {outcome(run, found)}."]
-    doubts = _doubts(found)
+        return [*quality.sentences(found, answers), _withheld(found), f"Nothing was measured: {outcome(run, found)}."]
+    headline = _pick(advice)
+    by_task = quality.sentences(found, answers)
     said = [
-        _pick(advice),
-        doubts if _mostly(found) else "",
-        _ties(advice),
-        *quality.sentences(found, answers),
+        *([*by_task, headline] if by_task else [headline]),
+        _next(advice),
+        _withheld(found),
         "" if tried(one.record for one in found) else _placed(advice),
         _dearest(advice),
         _crossover(advice),
@@ -50,7 +49,18 @@ def sentences(run: Run, found: Sequence[Result], answers: Sequence[Recommendatio
     ]
     said += [_other(one) for one in advice.others[:3]]
     cost_only = "" if len(costs(found)) < len(found) else COST_ONLY
-    return [*dict.fromkeys(filter(None, [*said, doubts, cost_only])), _missing(run, found)]
+    return [*dict.fromkeys(filter(None, [*said, cautions(found)[0], cost_only])), _missing(run, found)]
+
+
+def cautions(found: Sequence[Result]) -> tuple[str, list[str]]:
+    """What to read with care, counted in one line, and what that opens into; empty where there is nothing."""
+    doubtful = noisy(found)
+    if not doubtful:
+        return "", []
+    kinds = [f"{number:,} {'case' if number == 1 else 'cases'} with {NOISE[code]}" for code, number in doubtful.items()]
+    codes = doubtful.keys()
+    cases = sum(any(finding.code in codes for finding in result.record.findings) for result in measured(found))
+    return f"Read with care: {cases:,} {'case has' if cases == 1 else 'cases have'} a caution.", kinds
 
 
 def outcome(run: Run, found: Sequence[Result]) -> str:
@@ -79,26 +89,53 @@ def _pick(advice: Advice) -> str:
     place = f" on the {architecture.backbone} backbone" if isinstance(architecture, Parts) else ""
     if not advice.timed or not pick.latency:
         return f"Smallest{place}: {setup(pick)}, with {cost}; latency was not measured."
-    return f"Cheapest{place} on this machine: {setup(pick)}, with {_seconds(pick.latency)} a call, {cost}."
-
-
-def _seconds(latency: Interval) -> str:
-    """The median, with its interval where that is wider than the differences that count."""
-    wide = latency.bounded and latency.relative_half_width > MARGIN - 1
-    return units.interval(latency) if wide else units.seconds(latency.median)
-
-
-def _ties(advice: Advice) -> str:
-    """Who cannot be told from the fastest, or by how much the next is slower."""
-    if not advice.timed or len(advice.ranking) < 2:
-        return ""
-    tied = [one.result for one in advice.ranking if one.tied and one.result is not advice.pick]
+    tied = [model(one) for one in advice.tied if one is not pick]
+    seconds = f"{units.interval(pick.latency)} a call{_threads(pick)}"
+    sure = f" {_confidence(advice.confidence)}" if advice.confidence else ""
     if not tied:
-        following = advice.ranking[1]
-        return f"The next, {setup(following.result)}, takes {units.factor(following.factor.median)} its time."
-    names = "; ".join(model(one) for one in tied[:4])
-    more = f" and {len(tied) - 4} more" if len(tied) > 4 else ""
-    return f"Not to be told from it by latency (within 10 %, or too noisy): {names}{more}."
+        return f"Fastest{place} on this machine: {setup(pick)}, with {seconds}, {cost}.{sure}"
+    others = f"{'; '.join(tied[:4])}{f' and {len(tied) - 4} more' if len(tied) > 4 else ''}"
+    return (
+        f"Take {setup(pick)}{place}: {seconds}, {cost}, the fewest of those whose latency on this machine is "
+        f"statistically tied with the fastest (the others: {others}).{sure}"
+    )
+
+
+def _threads(one: Result) -> str:
+    """On how many threads, where that is known."""
+    threads = one.group.threads
+    return f" with {threads} {'thread' if threads == 1 else 'threads'}" if threads else ""
+
+
+def _confidence(sure: Confidence) -> str:
+    if sure.visits is None:
+        return "Confidence: low (one process a case: how much processes differ is not known)."
+    reasons = [f"at least {sure.visits} {'process' if sure.visits == 1 else 'processes'} a case"]
+    if sure.open:
+        reasons.append(f"{sure.open} more may be tied or not")
+    if sure.withheld:
+        reasons.append(f"{sure.withheld} withheld")
+    if not sure.open and not sure.withheld:
+        reasons.append("each contender tied or told apart")
+    return f"Confidence: {sure.level} ({', '.join(reasons)})."
+
+
+def _next(advice: Advice) -> str:
+    """By how much the next is slower, where nothing is tied with the fastest."""
+    if not advice.timed or len(advice.ranking) < 2 or len(advice.tied) > 1:
+        return ""
+    following = advice.ranking[1]
+    return f"The next, {setup(following.result)}, takes {units.speedup(following.factor)} its time."
+
+
+def _withheld(found: Sequence[Result]) -> str:
+    """What could not be told, and why, in place of a number that would be wrong."""
+    cases = withheld(found)
+    if not cases:
+        return ""
+    reasons = Counter(str(f.data["reason"]) for one in cases for f in one.record.findings if f.code == "withheld")
+    count = f"{len(cases):,} {'case was' if len(cases) == 1 else 'cases were'}"
+    return f"{count} never measured undisturbed ({next(iter(reasons))}): withheld from ranking, fronts and gains."
 
 
 def _placed(advice: Advice) -> str:
@@ -161,19 +198,6 @@ def _other(one: Result) -> str:
     rate = f", {units.count(keeps_up[0])} frames/s sustained at p{keeps_up[1]}" if keeps_up else ""
     place = f"{case.scenario}, {case.device}, clip {case.clip}"
     return f"Fastest in {place}: {setup(one)} ({units.seconds(one.latency.median)} a call{rate})."
-
-
-def _doubts(found: Sequence[Result]) -> str:
-    doubtful = noisy(found)
-    if not doubtful:
-        return ""
-    said = [f"{number:,} {'case' if number == 1 else 'cases'} with {NOISE[code]}" for code, number in doubtful.items()]
-    return f"Read with care: {_and(said)}."
-
-
-def _mostly(found: Sequence[Result]) -> bool:
-    """Whether one kind of doubt holds for most cases: then it is said early."""
-    return max(noisy(found).values(), default=0) > len(measured(found)) / 2
 
 
 def _missing(run: Run, found: Sequence[Result]) -> str:

@@ -32,11 +32,15 @@ def protocol(run: Run) -> dict[str, str]:
         "Warm-up": f"until two windows agree, at most {units.seconds(asked.max_warmup)}",
         "Sampling": f"until the interval is within ±{percent(asked.target)} of the median, "
         f"at least {asked.min_samples} samples, at most {units.seconds(asked.max_time)}",
-        "Time limit": f"{units.seconds(asked.timeout)} a case",
+        "Time limit": f"{units.seconds(asked.timeout)} a {'visit' if asked.visits > 1 else 'case'}",
         "Metrics": ", ".join(run.metrics) or "all",
     }
     if any("/learn/" in case for case in run.planned):
         said["Training"] = _training(asked.training)
+    if asked.visits > 1:
+        said["Visits"] = f"{asked.visits} fresh processes a case in shuffled rounds, more where the answer was open"
+    if run.intervals_meet is not None:
+        said["Two runs agree"] = f"{percent(run.intervals_meet)} of the intervals met in a selftest on this machine"
     if run.visible_slowdown is not None:
         seen = f"slowdowns from {percent(run.visible_slowdown)} on, by its selftest on this machine (1 thread)"
         said["The gate sees"] = seen

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import compress
 
-from convbench.analysis.results import Result
+from convbench.analysis.results import Group, Result
 from convbench.core.record import Parts
 
 
@@ -26,6 +26,12 @@ def trained(parts: Parts) -> str:
     """``spatial-softmax, LSTM input 64``, with LayerNorm where there is one: what was trained or probed."""
     norm = " after LayerNorm" if parts.layer_norm else ""
     return f"{parts.reducer}, LSTM input {parts.lstm_input:,}{norm}" if parts.lstm_input else f"{parts.reducer}{norm}"
+
+
+def threads_of(group: Group) -> str:
+    """``, 2 threads``; nothing where that was not noted."""
+    threads = group.threads
+    return f", {threads} {'thread' if threads == 1 else 'threads'}" if threads else ""
 
 
 def setup(one: Result) -> str:

@@ -1,0 +1,81 @@
+"""How far two runs of one suite agree: whether their intervals meet, and whether one says the opposite of the other."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from statistics import median
+
+from convbench.analysis.costs.headlines import advise
+from convbench.analysis.results import Result
+from convbench.core.statistics import Interval
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Two runs side by side, over the cases that both have a latency of.
+
+    ``meet`` is the share of cases whose 95 % intervals overlap, ``factors`` the median, 90th percentile and greatest
+    ratio of the two medians (the greater over the smaller). Of the ``apart`` pairs of cases that the first run tells
+    apart by disjoint intervals, ``contradicted`` are told apart the other way round by the second. ``half_width`` is the
+    median relative half width of the first run's intervals, ``withheld`` the cases that only one run has a latency of.
+    """
+
+    cases: int
+    meet: float
+    factors: tuple[float, float, float]
+    apart: int
+    contradicted: int
+    half_width: float
+    withheld: int
+    same_pick: bool
+
+
+def agreement(first: Sequence[Result], second: Sequence[Result]) -> Agreement | None:
+    """How far two runs agree; None where they share no case with a latency."""
+    one, other = _latencies(first), _latencies(second)
+    shared = sorted(one.keys() & other.keys())
+    if not shared:
+        return None
+    pairs = [(one[case], other[case]) for case in shared]
+    factors = sorted(math.exp(abs(math.log(a.median / b.median))) for a, b in pairs)
+    apart, contradicted = _contradicted(pairs)
+    return Agreement(
+        cases=len(shared),
+        meet=sum(_meet(a, b) for a, b in pairs) / len(pairs),
+        factors=(median(factors), factors[math.ceil(0.9 * len(factors)) - 1], factors[-1]),
+        apart=apart,
+        contradicted=contradicted,
+        half_width=median(a.relative_half_width for a, _ in pairs),
+        withheld=len(one.keys() ^ other.keys()),
+        same_pick=_same_pick(first, second),
+    )
+
+
+def _latencies(found: Sequence[Result]) -> dict[str, Interval]:
+    return {result.case.id: result.latency for result in found if result.latency}
+
+
+def _meet(a: Interval, b: Interval) -> bool:
+    return a.low <= b.high and b.low <= a.high
+
+
+def _contradicted(pairs: Sequence[tuple[Interval, Interval]]) -> tuple[int, int]:
+    """How many pairs of cases the first run tells apart, and of how many the second says the opposite."""
+    apart = contradicted = 0
+    for (a, b), (c, d) in combinations(pairs, 2):
+        if _meet(a, c):
+            continue
+        apart += 1
+        contradicted += d.high < b.low if a.high < c.low else b.high < d.low
+    return apart, contradicted
+
+
+def _same_pick(first: Sequence[Result], second: Sequence[Result]) -> bool:
+    """Whether the second run takes the first one's pick, or cannot tell it from its own."""
+    one, other = advise(first), advise(second)
+    if not one.pick or not other.pick:
+        return one.pick is other.pick
+    return one.pick.case.architecture in {result.case.architecture for result in other.tied}

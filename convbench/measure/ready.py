@@ -1,0 +1,47 @@
+"""The clock of every time that is taken on a CPU, by run and check alike; it stops while another process has the core.
+
+Standard library only: a worker of ``check`` loads this file by its path, so that both sides are timed by one clock.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Callable
+from typing import Any
+
+
+class Ready:
+    """A clock that stops while the call could run but another process has its core, where Linux tells how long that is.
+
+    What cannot be laid to other processes is never taken off: waits that may have been before or after the call, and
+    those for as long as other threads of this process ran.
+    """
+
+    def __init__(self) -> None:
+        self.statistics: int | None = None
+        with contextlib.suppress(OSError):
+            self.statistics = os.open("/proc/thread-self/schedstat", os.O_RDONLY)
+
+    def __del__(self) -> None:
+        if self.statistics is not None:
+            os.close(self.statistics)
+
+    def timed(self, run: Callable[[], Any]) -> float:
+        """Seconds of a call."""
+        before, waited, others = time.perf_counter_ns(), self._waited(), self._others()
+        start = time.perf_counter_ns()
+        run()
+        end = time.perf_counter_ns()
+        waited, others = self._waited() - waited, self._others() - others
+        outside = time.perf_counter_ns() - before - (end - start)
+        return (end - start - max(0, waited - others - outside)) * 1e-9
+
+    def _waited(self) -> int:
+        """Nanoseconds that this thread was ready to run and did not."""
+        return int(os.pread(self.statistics, 64, 0).split()[1]) if self.statistics is not None else 0
+
+    def _others(self) -> int:
+        """Nanoseconds that other threads of this process ran."""
+        return time.process_time_ns() - time.thread_time_ns()

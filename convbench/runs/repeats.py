@@ -1,0 +1,85 @@
+"""How often the intervals of two runs meet on this machine: a suite run again and again, each run against the last.
+
+What was found is kept per machine and software, where later runs find it and their reports say it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from convbench.analysis.agreement import Agreement, agreement
+from convbench.analysis.results import results
+from convbench.core import files
+from convbench.core.comparability import machine
+from convbench.core.record import Record, Scalar
+
+
+@dataclass(frozen=True)
+class Repeats:
+    """Of so many comparisons of a case between two runs, how many had intervals that met; and pairs told apart."""
+
+    comparisons: int
+    met: int
+    apart: int
+    contradicted: int
+
+    @property
+    def share(self) -> float:
+        return self.met / self.comparisons
+
+
+def agreements(measure: Callable[[], list[Record]], seconds: float) -> Iterator[Agreement]:
+    """Each run against the one before it, two runs at least, no further one after so long."""
+    start, before = time.monotonic(), results(measure())
+    while True:
+        after = results(measure())
+        if found := agreement(before, after):
+            yield found
+        if time.monotonic() - start >= seconds:
+            return
+        before = after
+
+
+def counted(found: Iterable[Agreement]) -> Repeats | None:
+    """All comparisons together; None where no case had a latency in two runs."""
+    every = list(found)
+    cases = sum(each.cases for each in every)
+    if not cases:
+        return None
+    met = round(sum(each.meet * each.cases for each in every))
+    return Repeats(cases, met, sum(each.apart for each in every), sum(each.contradicted for each in every))
+
+
+def path() -> Path:
+    """Where it is kept."""
+    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(cache) / "convbench" / "repeats.json"
+
+
+def keep(environment: Mapping[str, Scalar], repeats: Repeats) -> Path:
+    """Keep the share for machines and software like this."""
+    stored = _stored() | {_key(environment): repeats.share}
+    return files.write(path(), json.dumps(stored, indent=1) + "\n", "set XDG_CACHE_HOME")
+
+
+def known(environment: Mapping[str, Scalar]) -> float | None:
+    """The share of intervals that met in a selftest of such a machine and software; None where none was run."""
+    found = _stored().get(_key(environment))
+    return float(found) if isinstance(found, int | float) else None
+
+
+def _key(environment: Mapping[str, Scalar]) -> str:
+    return " | ".join(map(str, machine(environment)))
+
+
+def _stored() -> dict[str, object]:
+    try:
+        found = json.loads(path().read_text())
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}

@@ -1,0 +1,226 @@
+"""Do two runs of the default suite agree? Quiet, beside one busy process a core, and next to what others offer.
+
+    python tests/bench/repeat.py --part quiet-1     # one piece, under nine minutes; pieces go on where they were left
+    python tests/bench/repeat.py                    # all pieces that are not there yet, then the table
+
+The runs are kept under ``build/repeat``; ``reports/repeat/repeat.json`` and ``table.md`` are made from them. Nothing
+else may run meanwhile, except the hogs that a piece starts itself.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+
+from convbench.analysis.agreement import Agreement, agreement
+from convbench.analysis.repeat import machines
+from convbench.analysis.results import results
+from convbench.core import store
+from convbench.core.record import Record
+from convbench.core.spread import LIMIT_OF_MEDIAN
+from convbench.measure.machine import malloc
+from convbench.measure.machine.environment import describe
+
+RUNS, OUT = Path("build/repeat"), Path("reports/repeat")
+LIMIT = 520.0
+SUITE = "suites/default.yaml"
+THREADS = ["--only", "gap", "--only", "fc", "--skip", "*compile*", "--skip", "streaming"]
+PIECES = {
+    "quiet-1": (False, []),
+    "quiet-2": (False, []),
+    "hogs-1": (True, []),
+    "hogs-2": (True, []),
+    "threads-quiet": (False, [*THREADS, "matrix.threads=2"]),
+    "threads-hogs": (True, [*THREADS, "matrix.threads=2"]),
+}
+"""Runs by name: whether beside hogs, and what is added to the command."""
+PAIRS = {
+    "quiet, twice": ("quiet-1", "quiet-2"),
+    "quiet, and one busy process a core": ("quiet-1", "hogs-1"),
+    "one busy process a core, twice": ("hogs-1", "hogs-2"),
+    "two threads asked for, quiet and beside hogs": ("threads-quiet", "threads-hogs"),
+}
+METHODS = {"timer": 6, "script": 10, "optimum": 4}
+"""Processes of each peer's method, each case."""
+PEER_CASES = {"gap": 32, "fc": 128, "hybrid": 64}
+PRECISION = 0.05
+"""Relative half width of the interval between processes that seconds are stated for."""
+
+
+@contextmanager
+def hogs() -> Iterator[None]:
+    """One process that computes without end on every core."""
+    busy = "import os, sys; os.sched_setaffinity(0, {int(sys.argv[1])})\nwhile True: sum(range(10_000))"
+    cores = sorted(os.sched_getaffinity(0))
+    started = [subprocess.Popen([sys.executable, "-c", busy, str(core)]) for core in cores]
+    try:
+        time.sleep(1.0)
+        yield
+    finally:
+        for process in started:
+            process.kill()
+            process.wait()
+
+
+def run(name: str) -> None:
+    """One run of the suite, gone on with where it was left; how long it took is kept beside it."""
+    busy, words = PIECES[name]
+    directory, clock = RUNS / name, RUNS / f"{name}.json"
+    seconds = json.loads(clock.read_text())["seconds"] if clock.exists() else 0.0
+    if seconds and json.loads(clock.read_text())["done"]:
+        return
+    resume = ["--resume"] if (directory / "run.json").exists() else []
+    command = [sys.executable, "-m", "convbench", "run", SUITE, *words, "--out", str(directory), "-q", *resume]
+    start, done = time.monotonic(), False
+    with hogs() if busy else _nothing():
+        process = subprocess.Popen(command)
+        try:
+            done = process.wait(LIMIT) in (0, 3)
+        except subprocess.TimeoutExpired:
+            process.terminate()
+            process.wait(20)
+    clock.write_text(json.dumps({"seconds": seconds + time.monotonic() - start, "done": done}))
+    print(f"{name}: {'done' if done else 'not done yet: run this piece again'}")
+
+
+@contextmanager
+def _nothing() -> Iterator[None]:
+    yield
+
+
+def peers(method: str) -> None:
+    """Seconds of a call as a method has them, in fresh processes one after another, and what each process took."""
+    path = RUNS / f"peer-{method}.json"
+    taken = json.loads(path.read_text()) if path.exists() else []
+    variables = os.environ | {"OMP_NUM_THREADS": "1"} | malloc.variables(malloc.HELD)
+    script, start = Path(__file__).with_name("peer_repeat.py"), time.monotonic()
+    wanted = [(case, number) for number in range(METHODS[method]) for case in PEER_CASES]
+    for case, number in wanted[len(taken) :]:
+        if time.monotonic() - start > LIMIT:
+            print(f"{method}: not done yet: run this piece again")
+            return
+        command = [sys.executable, str(script), method, case, str(PEER_CASES[case])]
+        begun = time.monotonic()
+        seconds = json.loads(subprocess.run(command, env=variables, capture_output=True, text=True, check=True).stdout)
+        taken.append({"case": case, "number": number, "seconds": seconds, "wall": time.monotonic() - begun})
+        path.write_text(json.dumps(taken))
+
+
+def compared(first: str, second: str) -> Agreement | None:
+    if not all((RUNS / name / "run.json").exists() for name in (first, second)):
+        return None
+    return agreement(*(results(store.load(RUNS / name)[1]) for name in (first, second)))
+
+
+def side_by_side() -> dict[str, object]:
+    """For each peer's method and ours: the spread between processes, a process's cost, seconds to one precision."""
+    rows: dict[str, object] = {}
+    if (RUNS / "quiet-1" / "run.json").exists():
+        rows["convbench"] = _ours(store.load(RUNS / "quiet-1")[1])
+    for method in METHODS:
+        path = RUNS / f"peer-{method}.json"
+        if path.exists():
+            rows[method] = _theirs(json.loads(path.read_text()))
+    return rows
+
+
+def _ours(records: Sequence[Record]) -> dict[str, object]:
+    """A visit's seconds and the spread between visits that is left, over all cases of the run; and the medians."""
+    eager = [record for record in records if not record.case.variant and record.case.scenario == "inference"]
+    walls = [visit.seconds for record in eager for visit in record.visits if visit.timed]
+    (machine,) = machines(eager).values()
+    medians = {
+        result.case.architecture.reducer.name: result.latency
+        for result in results(records)
+        if PEER_CASES.get(result.case.architecture.reducer.name) == result.lstm_input
+        and not result.case.variant
+        and result.case.scenario == "inference"
+        and result.latency
+    }
+    return _row(math.sqrt(machine.prior.variance), median(walls), medians)
+
+
+def _theirs(taken: Sequence[dict[str, float]]) -> dict[str, object]:
+    logs = {case: [math.log(each["seconds"]) for each in taken if each["case"] == case] for case in PEER_CASES}
+    spread = math.sqrt(np.mean([np.var(values, ddof=1) for values in logs.values() if len(values) > 1]))
+    medians = {case: math.exp(median(values)) for case, values in logs.items() if values}
+    return _row(spread, median(each["wall"] for each in taken), medians)
+
+
+def _row(spread: float, wall: float, medians: dict[str, object]) -> dict[str, object]:
+    """Processes that bring the median to the precision asked for, three at least, and the seconds that they take."""
+    processes = max(3, math.ceil((1.96 * LIMIT_OF_MEDIAN * spread / PRECISION) ** 2))
+    return {
+        "spread": spread,
+        "seconds_a_process": wall,
+        "processes": processes,
+        "seconds_a_case": processes * wall,
+        "medians_s": medians,
+    }
+
+
+def table() -> None:
+    found = {title: compared(*names) for title, names in PAIRS.items()}
+    walls = {path.stem: json.loads(path.read_text()) for path in RUNS.glob("*.json") if "peer" not in path.stem}
+    figures = {
+        "runs": {title: asdict(agreed) for title, agreed in found.items() if agreed},
+        "seconds": walls,
+        "side_by_side": side_by_side(),
+        "environment": describe("cpu"),
+    }
+    OUT.mkdir(parents=True, exist_ok=True)
+    (OUT / "repeat.json").write_text(json.dumps(figures, indent=1) + "\n")
+    (OUT / "table.md").write_text("\n".join(_lines(found, walls, figures["side_by_side"])) + "\n")
+    print((OUT / "table.md").read_text())
+
+
+def _lines(found: dict[str, Agreement | None], walls: dict, peers_of: dict) -> Iterator[str]:
+    yield "| default suite, two runs | cases | intervals meet | factor: median, p90, worst | contradicted | half width |"
+    yield "|---|--:|--:|---|--:|--:|"
+    for title, one in found.items():
+        if one:
+            factors = ", ".join(f"{factor:.2f}" for factor in one.factors)
+            told = f"{one.contradicted} of {one.apart}"
+            kept = f" ({one.withheld} withheld by one)" if one.withheld else ""
+            yield f"| {title} | {one.cases}{kept} | {one.meet:.0%} | {factors} | {told} | {one.half_width:.1%} |"
+    yield ""
+    yield "Seconds: " + ", ".join(f"{name} {each['seconds']:.0f}" for name, each in sorted(walls.items()))
+    yield ""
+    yield f"| method | spread of processes | seconds a process | seconds a case to ±{PRECISION:.0%} | medians, ms |"
+    yield "|---|--:|--:|--:|---|"
+    for name, row in peers_of.items():
+        medians = {case: value[0] if isinstance(value, tuple) else value for case, value in row["medians_s"].items()}
+        said = ", ".join(f"{case} {1e3 * value:.2f}" for case, value in sorted(medians.items()))
+        cost = f"{row['seconds_a_process']:.2f} | {row['seconds_a_case']:.1f}"
+        yield f"| {name} | {row['spread']:.1%} | {cost} | {said} |"
+
+
+def main() -> None:
+    parts = [*PIECES, *(f"peer-{method}" for method in METHODS), "table"]
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--part", choices=[*parts, "all"], default="all")
+    asked = parser.parse_args().part
+    RUNS.mkdir(parents=True, exist_ok=True)
+    for part in parts if asked == "all" else [asked]:
+        if part in PIECES:
+            run(part)
+        elif part == "table":
+            table()
+        else:
+            peers(part.removeprefix("peer-"))
+
+
+if __name__ == "__main__":
+    main()

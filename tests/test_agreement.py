@@ -1,0 +1,53 @@
+"""Two runs side by side."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import records
+
+from convbench.analysis.agreement import agreement
+from convbench.analysis.results import results
+from convbench.core.record import Reading
+
+
+def run(seconds, spread=0.0):
+    """Results of cases of given seconds; old records, whose interval is that of their samples."""
+    cases = [records.case("fc", size) for size in (8, 16, 32)]
+    made = []
+    for each, value in zip(cases, seconds, strict=True):
+        record = records.record(each)
+        samples = tuple(value * (1 + spread * (i - 10) / 10) for i in range(21))
+        readings = [r for r in record.readings if r.metric.name != "latency_s"]
+        latency = next(r for r in record.readings if r.metric.name == "latency_s")
+        made.append(replace(record, readings=(*readings, Reading(latency.metric, samples))))
+    return results(made)
+
+
+def test_a_run_agrees_with_itself():
+    found = agreement(run([1.0, 2.0, 3.0]), run([1.0, 2.0, 3.0]))
+    assert (found.meet, found.factors, found.contradicted, found.apart) == (1.0, (1.0, 1.0, 1.0), 0, 3)
+    assert found.same_pick
+
+
+def test_the_opposite_is_a_contradiction():
+    found = agreement(run([1.0, 2.0, 3.0]), run([2.0, 1.0, 3.0]))
+    assert (found.apart, found.contradicted) == (3, 1)
+    assert found.factors[2] == 2.0
+    assert found.meet == 1 / 3
+
+
+def test_wide_intervals_contradict_nothing():
+    found = agreement(run([1.0, 2.0, 3.0], spread=3), run([2.0, 1.0, 3.0], spread=3))
+    assert (found.apart, found.contradicted, found.meet) == (0, 0, 1.0)
+
+
+def test_what_one_run_withholds_is_counted_and_not_compared():
+    second = run([1.0, 2.0, 3.0])
+    lacking = [r for r in second if r.lstm_input != 16]
+    found = agreement(run([1.0, 2.0, 3.0]), lacking)
+    assert (found.cases, found.withheld) == (2, 1)
+
+
+def test_runs_without_a_case_in_common_are_not_compared():
+    assert agreement(run([1.0, 2.0, 3.0]), []) is None
