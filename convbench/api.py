@@ -108,10 +108,11 @@ class Check:
 def load(suite: str | Path | Mapping[str, Any] | Suite, overrides: Sequence[str] = ()) -> Suite:
     """A suite from a YAML file, by the name of one that ships, or from plain data, with ``key=value`` overrides.
 
-    >>> import convbench
-    >>> suite = convbench.load({"matrix": {"reducer": ["gap", "fc"], "lstm_input": [16, 32]}})
-    >>> len(suite.cases)
-    4
+    Examples:
+        >>> import convbench
+        >>> suite = convbench.load({"matrix": {"reducer": ["gap", "fc"], "lstm_input": [16, 32]}})
+        >>> len(suite.cases)
+        4
     """
     if isinstance(suite, Suite):
         if overrides:
@@ -143,12 +144,13 @@ def run(
     failed record. ``until_sure`` goes on until the answer is settled; ``overrides`` such as ``protocol.budget=300``
     change the suite. A run that is already in the directory is set aside, or with ``resume`` gone on with.
 
-    >>> import convbench
-    >>> run = convbench.run({"matrix": {"reducer": ["gap", "gmp"]}, "metrics": ["params"]}, out=folder)
-    >>> run
-    Run('suite', 2 ok, in '...')
-    >>> run.frame().params.tolist()
-    [83840, 83840]
+    Examples:
+        >>> import convbench
+        >>> run = convbench.run({"matrix": {"reducer": ["gap", "gmp"]}, "metrics": ["params"]}, out=folder)
+        >>> run
+        Run('suite', 2 ok, in '...')
+        >>> run.frame().params.tolist()
+        [83840, 83840]
     """
     from convbench.measure.selection import Selection
     from convbench.runs import script, sweep
@@ -231,10 +233,11 @@ def checked(request: Request, base: Base, settings: Settings, rule: Rule, watche
 def count(model: nn.Module, *args: Any, **kwargs: Any) -> Count:
     """Parameters and MACs of one call of a live module on these inputs, in all and by module; LSTMs are counted right.
 
-    >>> import convbench, torch
-    >>> lstm = torch.nn.LSTM(32, 128, batch_first=True)
-    >>> convbench.count(lstm, torch.zeros(1, 16, 32)).macs == 16 * 4 * 128 * (32 + 128)
-    True
+    Examples:
+        >>> import convbench, torch
+        >>> lstm = torch.nn.LSTM(32, 128, batch_first=True)
+        >>> convbench.count(lstm, torch.zeros(1, 16, 32)).macs == 16 * 4 * 128 * (32 + 128)
+        True
     """
     from convbench.measure import live
 
@@ -246,9 +249,10 @@ def measure(model: nn.Module, *args: Any, protocol: Protocol | None = None, **kw
 
     Whatever else this process does is in the numbers; ``run`` isolates every case.
 
-    >>> import convbench, torch
-    >>> convbench.measure(torch.nn.Linear(8, 8), torch.zeros(4, 8), protocol=convbench.Protocol(max_time=0.1))
-    Measurement(latency ... ms a call (...); peak memory ... MiB; in this process on cpu, ... findings ...)
+    Examples:
+        >>> import convbench, torch
+        >>> convbench.measure(torch.nn.Linear(8, 8), torch.zeros(4, 8), protocol=convbench.Protocol(max_time=0.1))
+        Measurement(latency ... ms a call (...); peak memory ... MiB; in this process on cpu, ... findings ...)
     """
     from convbench.measure import live
     from convbench.runs import script
@@ -286,10 +290,11 @@ def compare(
 def executor(name: str, device: str = "auto", **options: Any) -> Executor:
     """An executor by its name with options of its own, for ``run(..., executor=...)``; close it, or use ``with``.
 
-    >>> import convbench
-    >>> with convbench.executor("fake", machines=2) as fake:
-    ...     [host.name for host in fake.hosts]
-    ['fake-1', 'fake-2']
+    Examples:
+        >>> import convbench
+        >>> with convbench.executor("fake", machines=2) as fake:
+        ...     [host.name for host in fake.hosts]
+        ['fake-1', 'fake-2']
     """
     from convbench.core.registry import executors
 
@@ -300,12 +305,13 @@ def executor(name: str, device: str = "auto", **options: Any) -> Executor:
 def register(kind: str, name: str) -> Callable[[F], F]:
     """Decorator: put a plug-in of your own on a shelf; ``kind`` is reducer, variant, probe, figure and so on.
 
-    >>> import convbench
-    >>> @convbench.register("reducer", "corner")
-    ... def corner(features, lstm_input):
-    ...     '''The top left value of every channel.'''
-    >>> convbench.load({"matrix": {"reducer": "corner"}}).cases[0].architecture.reducer.name
-    'corner'
+    Examples:
+        >>> import convbench
+        >>> @convbench.register("reducer", "corner")
+        ... def corner(features, lstm_input):
+        ...     '''The top left value of every channel.'''
+        >>> convbench.load({"matrix": {"reducer": "corner"}}).cases[0].architecture.reducer.name
+        'corner'
     """
     shelves: dict[str, Registry[Any]] = {shelf.kind: shelf for shelf in SHELVES}
     if kind not in shelves:

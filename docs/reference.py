@@ -253,18 +253,26 @@ def command_line() -> Iterator[str]:
 
 
 def python() -> Iterator[str]:
-    """The nouns and the functions of the package, rendered by mkdocstrings from their docstrings."""
-    for title, names in MODULES.items():
+    """What ``import convbench`` offers and the nouns it hands out, rendered by mkdocstrings from their docstrings."""
+    import convbench
+
+    offered = [getattr(convbench, name) for name in convbench.__all__]
+    functions = [each.__name__ for each in offered if inspect.isfunction(each) or inspect.ismodule(each)]
+    names = [f"convbench.api.{name.rpartition('.')[2]}" for name in functions]
+    results = [*LIVE, *(f"{each.__module__}.{each.__name__}" for each in offered if inspect.isclass(each))]
+    for title, listed in (("Functions", names), ("What they take and return", results), ("Nouns", NOUNS)):
         yield from ("", f"## {title}", "")
-        for name in names:
+        for name in dict.fromkeys(listed):
             yield from (f"::: {name}", "    options:", "      heading_level: 3", "")
 
 
-MODULES = {
-    "Nouns": tuple(f"convbench.core.record.{name}" for name in (
-        "Case", "Parts", "Whole", "Clip", "Recurrent", "Choice", "Protocol", "Training", "Trial", "Record", "Reading",
-        "Metric", "Finding", "Failure", "Run")),
-}  # fmt: skip
+LIVE = ("convbench.measure.live.Count", "convbench.measure.live.Measurement", "convbench.check.live.Comparison")
+NOUNS = (
+    *map("convbench.core.record.{}".format, (
+        "Parts", "Whole", "Clip", "Recurrent", "Choice", "Training", "Trial", "Reading", "Finding", "Failure",
+    )),
+    "convbench.core.metric.Metric",
+)  # fmt: skip
 
 
 # --- Modules ----------------------------------------------------------------------------------------------------------

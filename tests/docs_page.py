@@ -2,7 +2,7 @@
 
 1. A block with ``title="name"`` becomes the file of that name; a ``pyproject.toml`` among them is installed, as far as
    its entry points go.
-2. ```` ```bash ```` blocks are run, ```` ```python ```` blocks without a title too, in order.
+2. ```` ```bash ```` blocks are run, ```` ```python ```` blocks without a title too, in order, as one session.
 3. ```` ```sh ```` blocks (what takes minutes, or other machines) are only read: each verb and option has to exist.
 4. ```` ```yaml ```` blocks without a title are pieces of a suite: the schema has to know them.
 """
@@ -36,6 +36,11 @@ class Block(NamedTuple):
 def blocks(page: Path) -> list[Block]:
     """The fenced blocks of a page, in order."""
     return [Block(*match) for match in FENCE.findall(page.read_text(encoding="utf-8"))]
+
+
+def runs(block: Block) -> bool:
+    """Whether something of the block is made or run, not only read."""
+    return bool(block.title) or block.language in ("bash", "python")
 
 
 def commands(text: str) -> Iterator[list[str]]:
@@ -84,8 +89,9 @@ def follow(page: Path) -> None:
         if block.title == "pyproject.toml":
             _install(tomllib.loads(block.text)["project"])
     sys.path.insert(0, str(Path.cwd()))
+    session: dict[str, Any] = {"__name__": "__page__"}
     for block in listed:
-        _do(block)
+        _do(block, session)
 
 
 def _install(project: dict[str, Any]) -> None:
@@ -98,7 +104,7 @@ def _install(project: dict[str, Any]) -> None:
     (folder / "entry_points.txt").write_text("\n".join(lines) + "\n")
 
 
-def _do(block: Block) -> None:
+def _do(block: Block, session: dict[str, Any]) -> None:
     match block.language, block.title:
         case "bash", _:
             for words in commands(block.text):
@@ -107,7 +113,7 @@ def _do(block: Block) -> None:
             for words in commands(block.text):
                 read(words)
         case "python", "":
-            exec(compile(block.text, "<page>", "exec"), {"__name__": "__page__"})
+            exec(compile(block.text, "<page>", "exec"), session)
         case "python", title:
             compile(block.text, title, "exec")
         case "yaml", "":

@@ -11,13 +11,13 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import pytest
-from docs_page import blocks, follow
+from docs_page import blocks, follow, runs
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 PAGES = sorted(path for path in DOCS.rglob("*.md") if path.parent.name != "reference")
-RUN = [page for page in PAGES if any(block.language == "bash" or block.title for block in blocks(page))]
-READ = [*(page for page in PAGES if page not in RUN), ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
+RUN = [ROOT / "README.md", *(page for page in PAGES if any(runs(block) for block in blocks(page)))]
+READ = [ROOT / "CONTRIBUTING.md", *(page for page in PAGES if page not in RUN)]
 CHROMIUM = shutil.which("chromium")
 
 
