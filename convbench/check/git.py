@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import os
+import re
 import shutil
 import subprocess
+import tarfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,10 +30,48 @@ def commit(cwd: Path, ref: str) -> str | None:
     """The commit that a ref means, here or at origin, since a CI checkout has no local branch but its own."""
     if ref.startswith("-") or not top(cwd):
         return None
+    if "..." in ref:
+        return _merge_base(cwd, *ref.split("...", 1))
     for name in (ref, f"origin/{ref}"):
         if found := _ask(cwd, "rev-parse", "--verify", "--quiet", f"{name}^{{commit}}"):
             return found
     return None
+
+
+def _merge_base(cwd: Path, left: str, right: str) -> str | None:
+    """The commit at which a branch left another: of ``main...HEAD`` what main was then, without its later commits."""
+    ends = commit(cwd, left or "HEAD"), commit(cwd, right or "HEAD")
+    return _ask(cwd, "merge-base", ends[0], ends[1]) if ends[0] and ends[1] else None
+
+
+def changed(repository: Path, base: str) -> list[str]:
+    """The files of the working tree that differ from a commit, new ones too, as paths from the tree's root."""
+    differ = _ask(repository, "diff", "--name-only", "--no-renames", "-z", base) or ""
+    new = _ask(repository, "ls-files", "--others", "--exclude-standard", "-z") or ""
+    return [name for name in (differ + "\0" + new).split("\0") if name]
+
+
+def fill_submodules(repository: Path, tree: Path) -> tuple[str, ...]:
+    """Put the submodules of a worktree's commit into it, as far as this clone has them; returns those that it lacks."""
+    listed = _ask(tree, "ls-tree", "-r", "HEAD") or ""
+    links = [line.split(maxsplit=3) for line in listed.splitlines() if line.startswith("160000 ")]
+    return tuple(path for _, _, found, path in links if not _fill(repository / path, found, tree / path))
+
+
+def _fill(module: Path, found: str, place: Path) -> bool:
+    """The tree of a commit of a submodule, put at a place. False where there is no such commit here."""
+    if not (module / ".git").exists():
+        return False
+    try:
+        archive = subprocess.run(
+            ["git", "archive", found], cwd=module, env=_environment(), capture_output=True, timeout=TIMEOUT, check=True
+        )
+        place.mkdir(parents=True, exist_ok=True)
+        with tarfile.open(fileobj=io.BytesIO(archive.stdout)) as files:
+            files.extractall(place, filter="data")
+    except (OSError, subprocess.SubprocessError, tarfile.TarError):
+        return False
+    return True
 
 
 def dirty(cwd: Path) -> bool:
@@ -45,6 +86,11 @@ def why_not(cwd: Path, ref: str) -> str:
     if top(cwd) is None:
         return "wheel or directory, and this is not a git repository: name a wheel or a directory"
     if _ask(cwd, "rev-parse", "--is-shallow-repository") == "true":
+        if not re.fullmatch(r"[\w./-]+", ref) or ".." in ref:
+            return (
+                "ref in this clone, which is shallow and does not reach back to it: `git fetch --unshallow`, or "
+                "--deepen by as many commits as it takes (with actions/checkout, fetch-depth: 0)"
+            )
         return (
             "ref in this clone, which is shallow: fetch it first, as in `git fetch --depth 1 origin "
             f"{ref}` and --base FETCH_HEAD (with actions/checkout, fetch-depth: 0)"
@@ -91,8 +137,12 @@ def _ask(cwd: Path, *words: str) -> str | None:
 
 
 def _git(cwd: Path, *words: str) -> str:
-    environment = {name: value for name, value in os.environ.items() if name not in OF_HOOKS}
     done = subprocess.run(
-        ["git", *words], cwd=cwd, env=environment, capture_output=True, text=True, timeout=TIMEOUT, check=True
+        ["git", *words], cwd=cwd, env=_environment(), capture_output=True, text=True, timeout=TIMEOUT, check=True
     )
     return done.stdout.strip()
+
+
+def _environment() -> dict[str, str]:
+    """Without what a hook of git sets, which would name another repository."""
+    return {name: value for name, value in os.environ.items() if name not in OF_HOOKS}

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from convbench.check import outputs
+from convbench.check import origin, outputs
 from convbench.check.link import Settings, Worker
 from convbench.check.outcome import Fact
 from convbench.check.pairs import Planned, groups
@@ -37,6 +37,7 @@ class Inspected:
     invalid: dict[str, str] = field(default_factory=dict)
     facts: dict[str, tuple[Fact, ...]] = field(default_factory=dict)
     environments: dict[str, Mapping[str, Scalar]] = field(default_factory=dict)
+    files: dict[str, dict[str, str]] = field(default_factory=dict)
 
     @property
     def valid(self) -> list[Planned]:
@@ -62,6 +63,7 @@ def inspect(base: Side, head: Side, request: Request, settings: Settings, room: 
         said = _said({"head": head, "base": base}, group, replace(settings, timeout=found.timeout), room, found)
         for case in (case.id for case in group if case.id not in found.invalid):
             _compare(case, said[case], found, request.same_outputs)
+    origin.refuse_same_code(base, head, [case.case for case in found.valid], found.files)
     return found
 
 
@@ -73,7 +75,7 @@ def _ready(side: Side, name: str, settings: Settings, room: Path) -> Worker:
         worker.greeted()
     except CaseFailed as error:
         worker.close()
-        raise BuildFailed(f"{name} ({side.label}) cannot be imported: {error}") from error
+        raise BuildFailed(f"{name} ({side.label}) cannot be imported: {error}{side.hint}") from error
     except Refused:
         worker.close()
         raise
@@ -149,7 +151,7 @@ def _said(
                         found.invalid.setdefault(case.id, f"{error.kind} in {name}: {error}")
                         break
                 else:
-                    _refuse_leak(worker, name, sides)
+                    _refuse_leak(worker, name, sides, found)
     return said
 
 
@@ -160,12 +162,14 @@ def _ready_for(side: Side, settings: Settings, room: Path, case: Planned) -> Wor
     return worker
 
 
-def _refuse_leak(worker: Worker, name: str, sides: Mapping[str, Side]) -> None:
+def _refuse_leak(worker: Worker, name: str, sides: Mapping[str, Side], found: Inspected) -> None:
     """Code of the head's tree in a base worker would be compared with itself, and always pass."""
     base, head = sides["base"], sides["head"]
+    files = worker.ask("modules")["files"]
+    found.files.setdefault(name, {}).update(files)
     if name != "base" or base.root is None or head.root is None or base.root == head.root:
         return
-    for module, file in worker.ask("modules")["files"].items():
+    for module, file in files.items():
         path = Path(file)
         own = path.is_relative_to(base.root)
         if path.is_relative_to(head.root) and not own and not {"site-packages", ".venv"} & set(path.parts):

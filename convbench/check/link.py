@@ -26,7 +26,7 @@ PROTOCOL = 1
 """The ``convbench.measure.side.PROTOCOL`` that a side has to speak."""
 ALLOCATORS = {"glibc": malloc.variables(malloc.HELD), "glibc-arena": malloc.variables(malloc.KEPT)}
 """The variables that fix the C allocator of every worker, whatever this process was started with."""
-FREED = ("LD_PRELOAD", "MALLOC_ARENA_MAX", *malloc.NUMBERS)
+FREED = ("PYTHONPATH", "LD_PRELOAD", "MALLOC_ARENA_MAX", *malloc.NUMBERS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +148,7 @@ def _environment(side: Side, settings: Settings, room: Path) -> dict[str, str]:
         **threads,
         **passive,
         **ALLOCATORS[settings.allocator],
-        "PYTHONPATH": os.pathsep.join(map(str, side.paths)),
+        "CONVBENCH_PATH": os.pathsep.join(map(str, side.paths)),
         "PYTHONHASHSEED": str(random.randrange(1, 2**32)),
         "CONVBENCH_PADDING": "x" * random.randrange(4096),
         "TORCHINDUCTOR_CACHE_DIR": str(cache),

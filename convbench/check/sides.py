@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from convbench.check import git
+from convbench.check.wheel import unpack
 from convbench.core import rooms
 from convbench.core.errors import BuildFailed, ConvbenchError
 from convbench.core.text import cut
@@ -28,7 +29,8 @@ BUILD_TIMEOUT = 900.0
 class Side:
     """Code that workers import: ``root`` is its tree (None for a wheel), ``cwd`` and ``paths`` where modules are found.
 
-    ``suite`` is the file that stands in this tree where the head's suite stands in its own.
+    ``suite`` is the file that stands in this tree where the head's suite stands in its own; ``empty`` are submodules
+    that could not be filled.
     """
 
     label: str
@@ -39,6 +41,14 @@ class Side:
     commit: str | None = None
     dirty: bool = False
     suite: Path | None = None
+    empty: tuple[str, ...] = ()
+
+    @property
+    def hint(self) -> str:
+        """What may be why it cannot be imported: submodules whose commit this clone does not have."""
+        if not self.empty:
+            return ""
+        return f"; its submodules {', '.join(self.empty)} are empty: git submodule update --init, with their history"
 
 
 @dataclass(frozen=True)
@@ -95,9 +105,10 @@ def materialise(what: str, here: Here, room: Path, build: str = "") -> Iterator[
         yield _tree("working tree", here.top, here)
     elif commit := git.commit(here.top, what):
         with git.worktree(here.top, commit, room):
+            empty = git.fill_submodules(here.top, room / "base")
             _build(build, room / "base")
             label = f"{what} ({commit[:12]})" if not commit.startswith(what) else commit[:12]
-            yield _tree(label, room / "base", here)
+            yield replace(_tree(label, room / "base", here), empty=empty)
     elif path.is_dir():
         _build(build, path)
         yield _tree(what, path.resolve(), here)
@@ -127,10 +138,7 @@ def _tree(label: str, root: Path, here: Here) -> Side:
 
 def _wheel(wheel: Path, here: Here, room: Path) -> Side:
     target = room / "wheel"
-    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(target), str(wheel)]
-    if not wheel.is_file():
-        raise ConvbenchError(f"base {str(wheel)!r}: no such wheel")
-    _run(command, room, f"{wheel.name} cannot be installed")
+    unpack(wheel, target)
     return Side(wheel.name, None, here.cwd, (target, *here.paths(here.top)))
 
 

@@ -1,7 +1,7 @@
 """The measuring end of a check: a program that runs in one side's tree and answers commands, a JSON object a line.
 
 It is started by path, never imported: ``convbench`` and the user's modules are those of its side, found on the
-PYTHONPATH it was given. Of that convbench it knows ``convbench.measure.side`` alone, and nothing else of
+CONVBENCH_PATH it was given, behind the standard library. Of that convbench it knows ``convbench.measure.side`` alone, and nothing else of
 ``convbench.check`` is used here. An answer is an object; ``error`` in it says what went wrong. What the models print
 goes to a log, not into the channel.
 """
@@ -287,8 +287,20 @@ def _timed_on_gpu(run: Callable[[], Any], device: str) -> tuple[float, float]:
     return (time.perf_counter_ns() - start) * 1e-9, begin.elapsed_time(end) * 1e-3
 
 
+def find_side() -> None:
+    """Put what the variable CONVBENCH_PATH lists behind the standard library and before installed packages.
+
+    A file of the user's that is named like a module of the standard library must not take its place.
+    """
+    folders = [entry for entry in os.environ.get("CONVBENCH_PATH", "").split(os.pathsep) if entry]
+    installed = [at for at, entry in enumerate(sys.path) if entry.rstrip(os.sep).endswith("-packages")]
+    place = min(installed, default=len(sys.path))
+    sys.path[place:place] = folders
+
+
 def main(descriptor: int) -> None:
     """Serve until the channel closes; dies with the process that started it."""
+    find_side()
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     worker = Server()

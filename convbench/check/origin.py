@@ -1,0 +1,96 @@
+"""Base and head must import code of their own: one file measured on both sides would always be as fast as itself.
+
+1. A module that the suite names, and the package around it, comes from another file in base than in head.
+2. What differs between the sides is not measured from a copy: no module that both import from one file is that of a
+   file that differs, whether it was copied into the environment by hand or by ``pip install ./packages/x``.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from convbench.check import git
+from convbench.check.sides import Side
+from convbench.core.errors import Refused
+
+IMPORT_PATH = re.compile(r"([A-Za-z_][\w.-]*):[A-Za-z_][\w.]*")
+REMEDY = (
+    "it would be compared with itself. Install it so that the tree is used (pip install -e), put its source folder on "
+    "PYTHONPATH, or name a wheel as --base"
+)
+Files = Mapping[str, str]
+
+
+def refuse_same_code(base: Side, head: Side, cases: Iterable[Mapping[str, Any]], files: Mapping[str, Files]) -> None:
+    """``files`` are those of the modules that each side, ``base`` and ``head``, has imported for the cases.
+
+    Raises Refused with the module, its file and what to do.
+    """
+    if base.root == head.root or base.python != head.python:
+        return
+    ours, theirs = files.get("head", {}), files.get("base", {})
+    shared = {name: file for name, file in ours.items() if theirs.get(name) == file}
+    for module in named(cases):
+        if module in shared:
+            raise Refused(f"base and head both import {module} from {shared[module]}: {REMEDY}")
+    if base.root is None or head.root is None:
+        return
+    changed = [Path(name) for name in git.changed(head.root, base.commit)] if base.commit else []
+    for file in (path for path in changed if path.suffix == ".py"):
+        if copy := _copied(file, head.root, shared):
+            raise Refused(f"{file} differs between base and head, but both import {copy[0]} from {copy[1]}: {REMEDY}")
+
+
+def named(cases: Iterable[Mapping[str, Any]]) -> list[str]:
+    """The modules that cases name by import paths."""
+    found = (match[1] for case in cases for text in _texts(case) if (match := IMPORT_PATH.fullmatch(text)))
+    return list(dict.fromkeys(found))
+
+
+def _texts(value: Any) -> Iterator[str]:
+    match value:
+        case str():
+            yield value
+        case Mapping():
+            for item in value.values():
+                yield from _texts(item)
+        case Sequence():
+            for item in value:
+                yield from _texts(item)
+
+
+def _copied(changed: Path, root: Path, shared: Files) -> tuple[str, str] | None:
+    """The module and its file that is a copy of a changed file."""
+    for name, file in shared.items():
+        place = Path(file)
+        if place == root / changed or name.startswith("convbench."):
+            continue
+        if changed.as_posix().endswith(_relative(name, place)) and "." in name:
+            return name, file
+        source = _installed_from(name.partition(".")[0])
+        if source is not None and (root / changed).is_relative_to(source) and place.name == changed.name:
+            return name, file
+    return None
+
+
+def _relative(module: str, file: Path) -> str:
+    """``/x/net.py`` of the module ``x.net``: how its file lies in whatever folder holds the package."""
+    depth = module.count(".") + (2 if file.name == "__init__.py" else 1)
+    return "/" + "/".join(file.parts[-depth:])
+
+
+def _installed_from(package: str) -> Path | None:
+    """The folder that a package was installed from as a copy, as pip notes it; None for any other."""
+    with suppress(Exception):
+        for distribution in metadata.packages_distributions().get(package, ()):
+            noted = json.loads(metadata.distribution(distribution).read_text("direct_url.json") or "{}")
+            if "dir_info" in noted and not noted["dir_info"].get("editable"):
+                return Path(unquote(urlsplit(noted["url"]).path)).resolve()
+    return None

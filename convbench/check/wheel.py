@@ -1,0 +1,40 @@
+"""A wheel made ready to import without an installer: it is a zip archive of what is to lie on the path."""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from pathlib import Path, PurePosixPath
+
+from convbench.core.errors import BuildFailed, ConvbenchError
+
+MOST_BYTES = 2**32
+"""Of a wheel, unpacked."""
+DATA = (".data/purelib/", ".data/platlib/")
+
+
+def unpack(wheel: Path, target: Path) -> None:
+    """Put the packages of a wheel into a folder.
+
+    Raises ConvbenchError where there is no such wheel, BuildFailed where it cannot be unpacked.
+    """
+    if not wheel.is_file():
+        raise ConvbenchError(f"base {str(wheel)!r}: no such wheel")
+    try:
+        with zipfile.ZipFile(wheel) as archive:
+            if sum(member.file_size for member in archive.infolist()) > MOST_BYTES:
+                raise BuildFailed(f"{wheel.name} unpacks to more than {MOST_BYTES / 2**30:g} GiB: this is no package")
+            archive.extractall(target)  # which leaves out what would lead out of the folder
+    except (OSError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError) as error:
+        raise BuildFailed(f"{wheel.name} cannot be installed: {error}") from error
+    _lift(target)
+
+
+def _lift(target: Path) -> None:
+    """Move what a wheel keeps for the site folder to where that is."""
+    for place in [each for part in DATA for each in target.glob(f"*{part}")]:
+        for path in sorted(place.rglob("*")):
+            if path.is_file():
+                to = target / PurePosixPath(path.relative_to(place))
+                to.parent.mkdir(parents=True, exist_ok=True)
+                path.replace(to)
