@@ -80,5 +80,5 @@ def test_whole_models_are_ranked_among_themselves():
 
 
 def test_noise_counts_cases_by_finding():
-    shaky = replace(records.record(), findings=(Finding("not_steady"), Finding("follows_map", "note")))
+    shaky = replace(records.record(), findings=(Finding("not_steady"), Finding("graph_breaks", "note")))
     assert noisy(results([shaky, shaky, records.record()])) == {"not_steady": 2}

@@ -57,7 +57,7 @@ def test_an_interval_stays_within_what_accuracy_can_be():
 def test_one_seed_has_a_mean_and_no_interval():
     one = only([records.lesson(0.8)])
     assert one.mean == pytest.approx(0.8)
-    assert one.interval is None and one.sd is None
+    assert one.interval is None
 
 
 def test_the_rate_is_chosen_on_validation_never_on_test():

@@ -51,7 +51,7 @@ def run(tmp_path, monkeypatch):
     return check
 
 
-def verdicts(found: outcome.Outcome) -> dict[str, verdict.Verdict]:
+def verdicts(found: outcome.Outcome) -> dict[str, verdict.CaseVerdict]:
     return {one.case.id: one for one in verdict.verdicts(found)}
 
 

@@ -11,13 +11,13 @@ from test_check_cli import SAME, convbench, here, tell  # noqa: F401
 from convbench.check import selftest
 from convbench.check.link import Settings
 from convbench.check.rule import Rule
-from convbench.check.selftest import Trial
+from convbench.check.selftest import Attempt
 
 SETTINGS = {"threads": 1, "allocator": "glibc", "device": "cpu", "tolerance": 0.02}
-ONE = Trial(0.0, 0.0, "gap", "ok", 0.001, 8, 9.0, SETTINGS)
+ONE = Attempt(0.0, 0.0, "gap", "ok", 0.001, 8, 9.0, SETTINGS)
 
 
-def trials(slowdown: float, **words: int) -> list[Trial]:
+def trials(slowdown: float, **words: int) -> list[Attempt]:
     return [replace(ONE, slowdown=slowdown, word=word) for word, count in words.items() for _ in range(count)]
 
 

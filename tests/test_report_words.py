@@ -145,7 +145,7 @@ FINDINGS = {
     "dead_run": {"share": 1.0}, "unconverged": {"rise": 0.04},
     "throttled": {"reasons": ("power cap",)}, "foreign_process": {"pids": ("12", "13")},
     "folds_into_lstm": {"lstm_input": 32, "params_saved": 18496}, "low_rank": {"rank": 128, "lstm_input": 131072},
-    "follows_map": {"wanted": 64}, "graph_breaks": {"reasons": ("nn.LSTM",)}, "equal_cases": {"cases": ("a", "b")},
+    "graph_breaks": {"reasons": ("nn.LSTM",)}, "opaque_engine": {"engine": "onnxruntime"},
 }  # fmt: skip
 
 

@@ -21,7 +21,7 @@ from convbench.core.comparability import differing
 from convbench.core.package import __version__
 
 
-class Watcher(Protocol):
+class Announcer(Protocol):
     """Is told how far the check is."""
 
     def says(self, message: str) -> None: ...
@@ -56,7 +56,7 @@ class Method:
     settings: Settings
     rule: Rule
     room: Path
-    watcher: Watcher
+    watcher: Announcer
 
 
 def check(base: Side, head: Side, request: Request, method: Method) -> Outcome:

@@ -31,7 +31,7 @@ ENOUGH_POWER = 0.9
 
 
 @dataclass(frozen=True, slots=True)
-class Trial:
+class Attempt:
     """The verdict on one case with a slowdown put in: as asked, as timed when put in, and as the pairs saw it."""
 
     slowdown: float
@@ -70,7 +70,7 @@ class Selftest:
         self.cases, self.environment = found.valid, found.environments["head"]
         self._injections: dict[tuple[str, float], tuple[tuple[int, int], float]] = {}
 
-    def experiments(self, slowdowns: Sequence[float], seconds: float, watcher: gate.Watcher) -> Iterator[Trial]:
+    def experiments(self, slowdowns: Sequence[float], seconds: float, watcher: gate.Announcer) -> Iterator[Attempt]:
         """Whole checks in rounds of every slowdown in random order, the first round whole, until the time is up."""
         start, waiting, first = time.monotonic(), random.sample(list(slowdowns), len(slowdowns)), True
         while waiting and (first or time.monotonic() - start < seconds):
@@ -80,7 +80,7 @@ class Selftest:
             watcher.says(f"experiment: {slowdown:+.0%}" if slowdown else "experiment: the same code")
             yield from self.experiment(slowdown, watcher)
 
-    def experiment(self, slowdown: float, watcher: gate.Watcher) -> list[Trial]:
+    def experiment(self, slowdown: float, watcher: gate.Announcer) -> list[Attempt]:
         """One check of all cases with this slowdown put into head."""
         injected = {case.id: self._injection(case, slowdown) for case in self.cases} if slowdown else {}
         head = Arm("head", self.side, {case: work for case, (work, _) in injected.items()})
@@ -90,14 +90,14 @@ class Selftest:
         achieved = {case: found for case, (_, found) in injected.items()}
         return [self._trial(case.id, slowdown, achieved.get(case.id, 0.0), timed, each) for case in self.cases]
 
-    def _trial(self, case: str, slowdown: float, achieved: float, timed: gate.Timed, seconds: float) -> Trial:
+    def _trial(self, case: str, slowdown: float, achieved: float, timed: gate.Timed, seconds: float) -> Attempt:
         pairs, confirmation = timed.pairs.get(case, []), timed.confirmation.get(case, [])
         found = CaseOutcome(case, tuple(pairs), tuple(confirmation), invalid=timed.failed.get(case, ""))
         judged = verdict(found, self.rule, len(self.cases))
         seen = decision.ratio(found.logs).estimate - 1 if pairs else 0.0
         count = len(pairs) + len(confirmation)
         settings = asdict(self.settings) | {"tolerance": self.rule.tolerance, "guard": self.rule.guard}
-        return Trial(slowdown, achieved, case, judged.word, seen, count, seconds, settings)
+        return Attempt(slowdown, achieved, case, judged.word, seen, count, seconds, settings)
 
     def _injection(self, case: Planned, slowdown: float) -> tuple[tuple[int, int], float]:
         """The work that slows a case down, measured on this machine once."""
@@ -111,7 +111,7 @@ class Selftest:
         return self._injections[case.id, slowdown]
 
 
-def figures(trials: Iterable[Trial]) -> list[Figure]:
+def figures(trials: Iterable[Attempt]) -> list[Figure]:
     """Shares by slowdown, the same code (0) first. Invalid trials count as trials: they are no success of anything."""
     kept = list(trials)
     return [_figure(one, [t for t in kept if t.slowdown == one]) for one in sorted({t.slowdown for t in kept})]
@@ -131,19 +131,19 @@ def told(found: Iterable[Figure]) -> Iterator[str]:
         yield f"{name}: {one.trials} verdicts, {bounds}, {rest}"
 
 
-def append(trials: Iterable[Trial], path: Path) -> Iterator[Trial]:
+def append(trials: Iterable[Attempt], path: Path) -> Iterator[Attempt]:
     """Pass trials on, each written down as it comes."""
     for trial in trials:
         files.append(path, json.dumps(asdict(trial)) + "\n", "choose another place with --out")
         yield trial
 
 
-def stored(path: Path, settings: Settings, rule: Rule) -> list[Trial]:
+def stored(path: Path, settings: Settings, rule: Rule) -> list[Attempt]:
     """The trials in a file that were made with these settings and this rule."""
     if not path.exists():
         return []
     try:
-        trials = [Trial(**json.loads(line)) for line in path.read_text().splitlines()]
+        trials = [Attempt(**json.loads(line)) for line in path.read_text().splitlines()]
     except (OSError, ValueError, TypeError, RecursionError) as error:
         raise StoreError(f"{path}: no trials of a selftest ({error}): remove it, or choose another --out") from error
     names = ("threads", "allocator", "device")
@@ -151,7 +151,7 @@ def stored(path: Path, settings: Settings, rule: Rule) -> list[Trial]:
     return [trial for trial in trials if all(trial.settings.get(key) == value for key, value in wanted.items())]
 
 
-def _figure(slowdown: float, trials: list[Trial]) -> Figure:
+def _figure(slowdown: float, trials: list[Attempt]) -> Figure:
     words = [trial.word for trial in trials]
     red = binomtest(words.count("regression"), len(words))
     interval = red.proportion_ci(method="exact")

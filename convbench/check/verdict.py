@@ -19,7 +19,7 @@ GRAVEST = (REGRESSION, INVALID, INCONCLUSIVE, FINE)
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class CaseVerdict:
     """A case's word, its ratio where it was timed, and why it is not ok."""
 
     case: CaseOutcome
@@ -32,7 +32,7 @@ class Verdict:
         return self.ratio is not None and self.ratio.high < 1
 
 
-def verdicts(outcome: Outcome) -> list[Verdict]:
+def verdicts(outcome: Outcome) -> list[CaseVerdict]:
     return [verdict(case, outcome.rule, len(outcome.cases)) for case in outcome.cases]
 
 
@@ -42,18 +42,18 @@ def exit_code(outcome: Outcome) -> int:
     return next((code for code in GRAVEST if code in codes), FINE)
 
 
-def verdict(case: CaseOutcome, rule: Rule, cases: int) -> Verdict:
+def verdict(case: CaseOutcome, rule: Rule, cases: int) -> CaseVerdict:
     """The word of one case of as many."""
     if case.invalid:
-        return Verdict(case, "invalid", None, case.invalid)
+        return CaseVerdict(case, "invalid", None, case.invalid)
     logs = case.logs
     ratio = decision.ratio(logs) if logs else None
     match decision.decide(logs, rule, cases):
         case "ok":
-            return Verdict(case, "ok", ratio, "")
+            return CaseVerdict(case, "ok", ratio, "")
         case "suspect":
-            return Verdict(case, *_confirmed(case, rule, ratio))
-    return Verdict(case, "inconclusive", ratio, _unseen(logs, rule, cases))
+            return CaseVerdict(case, *_confirmed(case, rule, ratio))
+    return CaseVerdict(case, "inconclusive", ratio, _unseen(logs, rule, cases))
 
 
 def _confirmed(suspect: CaseOutcome, rule: Rule, first: Ratio | None) -> tuple[Word, Ratio | None, str]:

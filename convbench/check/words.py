@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from convbench.check.decision import Ratio
 from convbench.check.outcome import CaseOutcome, Fact, Outcome, SideOutcome
-from convbench.check.verdict import Verdict, verdicts
+from convbench.check.verdict import CaseVerdict, verdicts
 from convbench.report.words import names, units
 
 HEADINGS = ("case", "base", "head", "ratio", "95 % interval", "pairs", "verdict")
@@ -85,7 +85,7 @@ def interval(ratio: Ratio) -> str:
     return f"{ratio.low:.3f} to {ratio.high:.3f}"
 
 
-def _row(one: Verdict, name: str) -> Row:
+def _row(one: CaseVerdict, name: str) -> Row:
     case = one.case
     faster = " (faster)" if one.word == "ok" and one.faster else ""
     return Row(
@@ -106,7 +106,7 @@ def _seconds(case: CaseOutcome, arm: int) -> float | None:
     return median(timing.best(arm) for timing in timed) if timed else None
 
 
-def _details(one: Verdict) -> Iterator[str]:
+def _details(one: CaseVerdict) -> Iterator[str]:
     if one.reason:
         yield one.reason
     yield from map(fact, one.case.facts)

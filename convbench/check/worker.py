@@ -35,7 +35,7 @@ LENT = (__file__, FLAT_SIDE)
 """Programs of the head that every side runs."""
 
 
-class Worker:
+class Server:
     """What a side can be asked to do; one case is prepared at a time."""
 
     def __init__(self) -> None:
@@ -272,7 +272,7 @@ def _inject(held: Any, injected: tuple[int, int]) -> Any:
     return replace(held, forward=slower)
 
 
-def _matmul_size(worker: Worker, plain: Any, slowdown: float) -> int:
+def _matmul_size(worker: Server, plain: Any, slowdown: float) -> int:
     """The largest matmul that is no more than 3 % of the work to inject, or the smallest."""
     import torch
 
@@ -314,7 +314,7 @@ def main(descriptor: int) -> None:
     """Serve until the channel closes; dies with the process that started it."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    worker = Worker()
+    worker = Server()
     with socket.socket(fileno=descriptor) as connection, connection.makefile("rwb") as channel:
         for line in channel:
             asked = json.loads(line)

@@ -17,7 +17,7 @@ from convbench.cli.terminal import console
 from convbench.core.errors import ConvbenchError
 
 if TYPE_CHECKING:
-    from convbench.check.gate import Watcher
+    from convbench.check.gate import Announcer
     from convbench.check.link import Settings
     from convbench.check.outcome import Outcome
     from convbench.check.rule import Rule
@@ -122,7 +122,7 @@ class _Lines:
         print(f"[{time.monotonic() - self.start:5.0f} s] {message}", file=sys.stderr, flush=True)
 
 
-def watcher() -> Watcher:
+def watcher() -> Announcer:
     """Says on standard error how far the check is."""
     return _Lines()
 

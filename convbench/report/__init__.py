@@ -1,4 +1,8 @@
-"""Records and figures for people: the page, the terminal, markdown, files. Human units and words live only here."""
+"""Answers become what people read. Human units and words live only here; never torch.
+
+``words`` says it in sentences, ``drawing`` draws it, ``page`` puts both into one offline HTML file, ``terminal`` into
+tables, ``export`` into other tools' formats, ``viewers`` serves traces on loopback.
+"""
 
 import sys
 

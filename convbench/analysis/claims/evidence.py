@@ -90,7 +90,9 @@ def left_out(several: Iterable[Quality]) -> tuple[Number, ...]:
     With one learning rate that is said too, because then tuning is part of every comparison.
     """
     once = list({id(one): one for one in several}.values())
-    collapsed, failed, still = (sum(getattr(one, word) for one in once) for word in ("collapsed", "failed", "unconverged"))
+    collapsed, failed, still = (
+        sum(getattr(one, word) for one in once) for word in ("collapsed", "failed", "unconverged")
+    )
     runs = sum(one.ended + one.failed for one in once)
     said = ", ".join(f"{count} {word}" for word, count in (("collapsed", collapsed), ("failed", failed)) if count)
     rates = {rate for one in once for rate in one.by_rate}

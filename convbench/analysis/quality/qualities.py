@@ -86,11 +86,6 @@ class Quality:
         return statistics.fmean(self.by_seed.values()) if self.by_seed else None
 
     @property
-    def sd(self) -> float | None:
-        """Between seeds; None with fewer than two."""
-        return statistics.stdev(self.by_seed.values()) if len(self.by_seed) > 1 else None
-
-    @property
     def interval(self) -> Interval | None:
         """The mean and its 95 % interval over seeds, within 0 and 1; None with fewer than two."""
         if len(self.by_seed) < 2:

@@ -129,9 +129,5 @@ _SENTENCES: dict[str, Callable[[Data], str]] = {
         f"The reducer is linear: with the LSTM it is a rank-{_whole(d, 'rank')} factorisation of an LSTM input of "
         f"{_whole(d, 'lstm_input')}."
     ),
-    "follows_map": lambda d: (
-        f"The LSTM input size follows from the feature map; the {_whole(d, 'wanted')} asked for was not used."
-    ),
     "graph_breaks": lambda d: f"Graph breaks: {_list(d['reasons'])}.",
-    "equal_cases": lambda d: f"The same configuration as {_list(d['cases'])}, which was not measured again.",
 }
