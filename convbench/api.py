@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from convbench.check.outcome import Outcome
     from convbench.check.rule import Rule
     from convbench.check.sides import Base
-    from convbench.check.verdict import Verdict
+    from convbench.check.verdict import CaseVerdict
     from convbench.measure.live import Count, Measurement
     from convbench.runs.executor import Executor
     from convbench.runs.sweep import Watcher
@@ -83,7 +83,7 @@ class Check:
     outcome: Outcome
 
     @property
-    def verdicts(self) -> list[Verdict]:
+    def verdicts(self) -> list[CaseVerdict]:
         """One for each case: its word (ok, regression, inconclusive, invalid), its ratio and why it is not ok."""
         from convbench.check.verdict import verdicts
 
@@ -212,7 +212,7 @@ def check(
         return Check(checked(request, Base(base), Settings(device=device), Rule.detecting(detect), _Quiet()))
 
 
-def checked(request: Request, base: Base, settings: Settings, rule: Rule, watcher: gate.Watcher) -> Outcome:
+def checked(request: Request, base: Base, settings: Settings, rule: Rule, watcher: gate.Announcer) -> Outcome:
     """The outcome of a check against a base; the caller holds the machine's lock."""
     from convbench.check import floor, gate, sides
 

@@ -18,7 +18,7 @@ from convbench.check.outcome import CaseOutcome, Confirming, Timing
 from convbench.check.pairs import Arm, Planned
 from convbench.check.rule import Rule
 from convbench.check.sides import Side
-from convbench.check.verdict import Verdict, verdict
+from convbench.check.verdict import CaseVerdict, verdict
 from convbench.check.worker import Worker
 from convbench.core import showing
 
@@ -116,7 +116,7 @@ def _calls_of(timings: list[Timing], rule: Rule) -> tuple[decision.Call, decisio
     return decision.decide(logs, rule, DIRECTIONS), decision.decide([-log for log in logs], rule, DIRECTIONS)
 
 
-def _confirmed(calls: Calls, names: tuple[str, str], timings: list[Timing], rule: Rule) -> Verdict:
+def _confirmed(calls: Calls, names: tuple[str, str], timings: list[Timing], rule: Rule) -> CaseVerdict:
     """The gate's verdict on a suspect, from new pairs with its base in them twice."""
     base, head = names
     confirmation: list[Timing] = []
@@ -128,7 +128,7 @@ def _confirmed(calls: Calls, names: tuple[str, str], timings: list[Timing], rule
     return verdict(CaseOutcome("live", tuple(timings), tuple(confirmation)), rule, DIRECTIONS)
 
 
-def _word(judged: Verdict, suspected: Word) -> Word:
+def _word(judged: CaseVerdict, suspected: Word) -> Word:
     return suspected if judged.word == "regression" else "cannot tell"
 
 
