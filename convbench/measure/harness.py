@@ -18,11 +18,13 @@ from convbench.core.record import Case, Failure, Finding, Protocol, Reading, Rec
 from convbench.core.registry import Plugin, did_you_mean, probes
 from convbench.core.traits import noted
 from convbench.measure import progress
+from convbench.measure.counts.counted import called, on_meta_or_reason
 from convbench.measure.first_call import open_case
 from convbench.measure.machine import environment
 from convbench.measure.probes import ORDER, Probe, is_static, probe_name
 from convbench.measure.quality.measure import trial
 from convbench.models import subject
+from convbench.models.network import weights_bytes
 
 Measure = Callable[[Case], Record]
 Measured = tuple[list[Reading | Finding], dict[str, Scalar]]
@@ -54,9 +56,15 @@ def _tried(case: Case, protocol: Protocol) -> Measured:
 
 
 def _probed(case: Case, protocol: Protocol, chosen: Sequence[Plugin[Probe]], last: Sequence[Probe]) -> Measured:
+    """Static probes on ``meta``; where the model does not run there, of a real call, after what is timed is timed."""
     static = [plugin.build for plugin in chosen if is_static(plugin.build)]
     dynamic = [*(plugin.build for plugin in chosen if not is_static(plugin.build)), *last]
-    results = _probe(static, subject.assemble(case, protocol.seed, device="meta"), protocol)
+    results: list[Reading | Finding] = []
+    twin = on_meta_or_reason(case, protocol.seed) if static else None
+    if isinstance(twin, subject.Subject):
+        if dynamic:
+            _refuse_too_large(twin)
+        results = _probe(static, twin, protocol)
     state: dict[str, Scalar] = {}
     if dynamic:
         progress.tell("building the model and its first call", [])
@@ -64,7 +72,20 @@ def _probed(case: Case, protocol: Protocol, chosen: Sequence[Plugin[Probe]], las
         before = environment.conditions(held.device)
         results += [*opening, *_probe(dynamic, held, protocol)]
         state = _during(before, environment.conditions(held.device))
+    if isinstance(twin, str):
+        results += [Finding("not_on_meta", "note", {"reason": twin})]
+        results += _probe(static, called(subject.assemble(case, protocol.seed)), protocol)
     return results, state
+
+
+def _refuse_too_large(twin: subject.Subject) -> None:
+    """Raises CaseFailed where a model's weights and inputs alone are more than a CPU's memory has free."""
+    needed = weights_bytes(twin.model) + sum(tensor.nbytes for tensor in twin.inputs.tensors)
+    if twin.case.device == "cpu" and needed > (free := environment.available_bytes({})):
+        raise CaseFailed(
+            "out of memory",
+            f"needs at least {needed / 2**30:.1f} GiB for weights and inputs, and {free / 2**30:.1f} GiB are free",
+        )
 
 
 def select(metrics: Sequence[str]) -> list[Plugin[Probe]]:

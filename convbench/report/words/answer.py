@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from convbench.analysis.choice.recommendation import Recommendation
 from convbench.analysis.costs.gains import VariantGain
-from convbench.analysis.costs.headlines import MARGIN, Advice, advise, noisy
+from convbench.analysis.costs.headlines import MARGIN, Advice, advise, noisy, uncounted, uncounted_share
 from convbench.analysis.quality.qualities import tried
 from convbench.analysis.results import Result, costs, measured, results, sustained
 from convbench.core.record import Parts, Record, Run
@@ -40,6 +40,7 @@ def sentences(run: Run, found: Sequence[Result], answers: Sequence[Recommendatio
     doubts = _doubts(found)
     said = [
         _pick(advice),
+        _uncounted(found),
         doubts if _mostly(found) else "",
         _ties(advice),
         *quality.sentences(found, answers),
@@ -74,12 +75,26 @@ def _measured(found: Sequence[Result]) -> list[str]:
 def _pick(advice: Advice) -> str:
     pick = advice.pick
     assert pick
-    cost = f"{units.count(pick.params)} parameters and {units.flops(pick.flops)}"
+    partly = bool(uncounted(pick))
+    cost = f"{units.count(pick.params)} parameters and {'at least ' if partly else ''}{units.flops(pick.flops)}"
     architecture = pick.case.architecture
     place = f" on the {architecture.backbone} backbone" if isinstance(architecture, Parts) else ""
     if not advice.timed or not pick.latency:
-        return f"Smallest{place}: {setup(pick)}, with {cost}; latency was not measured."
+        word = "Fewest parameters" if partly else "Smallest"
+        return f"{word}{place}: {setup(pick)}, with {cost}; latency was not measured."
     return f"Cheapest{place} on this machine: {setup(pick)}, with {_seconds(pick.latency)} a call, {cost}."
+
+
+def _uncounted(found: Sequence[Result]) -> str:
+    """Which cases' FLOPs are a lower bound, by how much of the model, and what is missing in them."""
+    partly = [one for one in measured(found) if uncounted(one)]
+    if not partly:
+        return ""
+    operators = sorted({operator for one in partly for operator in uncounted(one)})
+    share = max(map(uncounted_share, partly))
+    reads = f" (up to {units.digits(100 * share, 2)} % of the parameters are read by nothing else)" if share else ""
+    names = [setup(one) for one in partly[:3]] + ([f"{len(partly) - 3} more"] if len(partly) > 3 else [])
+    return f"The FLOPs of {_and(names)} are a lower bound: no counter knows {_and(operators)}{reads}."
 
 
 def _seconds(latency: Interval) -> str:
@@ -116,7 +131,8 @@ def _dearest(advice: Advice) -> str:
     pick, dear = advice.pick, advice.dearest
     if not pick or not dear or dear is pick:
         return ""
-    pairs = (("FLOPs", dear.flops, pick.flops), ("parameters", dear.params, pick.params))
+    flops = () if uncounted(dear) or uncounted(pick) else (("FLOPs", dear.flops, pick.flops),)
+    pairs = (*flops, ("parameters", dear.params, pick.params))
     times = [f"{units.factor(more / less)} the {name}" for name, more, less in pairs if more and less]
     if dear.latency and pick.latency:
         times.append(f"{units.factor(dear.latency.median / pick.latency.median)} the time")
