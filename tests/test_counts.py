@@ -13,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from convbench.core.record import Case, Choice, Clip, Parts, Recurrent, Whole
 from convbench.core.registry import backbones, reducers
 from convbench.measure.counts import traced
-from convbench.measure.counts.meta import macs_by_stage
+from convbench.measure.counts.counted import macs_by_stage
 from convbench.models import subject
 from convbench.models.network import build
 

@@ -13,7 +13,7 @@ from convbench.analysis.quality import convergence
 from convbench.core.errors import CaseFailed, Impossible
 from convbench.core.record import Case, Choice, Clip, Parts, Protocol, Recurrent, Training, Trial
 from convbench.measure import harness
-from convbench.measure.counts.meta import macs_by_stage
+from convbench.measure.counts.counted import macs_by_stage
 from convbench.measure.preflight import preflight
 from convbench.measure.quality import fit, linear, verdict
 from convbench.measure.quality.data import Labelled, Splits

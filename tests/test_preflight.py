@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
+from functools import partial
+
 import pytest
 
-from convbench.core.errors import Impossible
-from convbench.core.record import Case, Choice, Clip, Parts, Recurrent, Whole
+from convbench.core.errors import ConvbenchError, Impossible
+from convbench.core.record import Case, Choice, Clip, Parts, Protocol, Recurrent, Whole
+from convbench.measure import harness
 from convbench.measure.preflight import needed_bytes, preflight, resolve
 
 GIB = 2**30
@@ -80,14 +84,20 @@ def test_needed_bytes_of_the_articles_flatten_model():
         ("wyld:Article", None, "No module named 'wyld'"),
     ],
 )
-def test_a_users_model_that_cannot_be_called_is_refused_with_the_reason(model, inputs, reason):
-    with pytest.raises(Impossible, match=reason):
-        preflight([Case(Whole(Choice(model), inputs), clip=Clip(1, 2, 3, 16, 16))], GIB)
+def test_a_users_model_that_cannot_be_called_fails_alone_with_the_reason(model, inputs, reason):
+    broken = Case(Whole(Choice(model), inputs), clip=Clip(1, 2, 3, 16, 16))
+    sound = Case(Whole(Choice("wild:Article")), clip=Clip(1, 2, 3, 16, 16))
+    plan = preflight([broken, sound], GIB)
+    first, second = harness.run(plan.cases, partial(harness.measure, protocol=Protocol(), metrics=["params"]))
+    assert first.status == "failed"
+    assert re.search(reason, first.failure.message)
+    assert second.status == "ok"
 
 
 def test_streaming_needs_state():
-    with pytest.raises(Impossible, match=r"\(frame, state\)"):
-        preflight([Case(Whole(Choice("wild:Article")), clip=Clip(1, 2, 3, 8, 8), scenario="streaming")], GIB)
+    case = Case(Whole(Choice("wild:Article")), clip=Clip(1, 2, 3, 8, 8), scenario="streaming")
+    with pytest.raises(ConvbenchError, match=r"\(frame, state\).*step: "):
+        harness.measure(case, Protocol(), ["params"])
 
 
 def test_recurrent_options_reach_the_plan():

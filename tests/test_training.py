@@ -11,7 +11,8 @@ from torch import nn
 from convbench.core.errors import CaseFailed, Impossible
 from convbench.core.record import Case, Choice, Clip, Parts, Protocol, Recurrent, Whole
 from convbench.measure import first_call, harness
-from convbench.measure.counts import meta
+from convbench.measure.counts import dispatched
+from convbench.measure.counts.counted import macs_by_stage
 from convbench.measure.preflight import preflight
 from convbench.models import subject
 
@@ -35,7 +36,7 @@ def whole(name: str) -> Case:
 
 @pytest.mark.parametrize(("reducer", "size"), ARTICLE)
 def test_forward_and_backward_flops_of_the_article_are_exact(reducer, size):
-    macs = meta.macs_by_stage(train(reducer, size, clip=Clip()))
+    macs = macs_by_stage(train(reducer, size, clip=Clip()))
     assert 2 * sum(macs.values()) == ARTICLE[reducer, size]
     assert macs["head"] == macs["other"] == 0
     assert macs["backbone"] == 2 * 16 * 64 * 64 * 32 * 27
@@ -55,8 +56,8 @@ def test_forward_and_backward_flops_of_the_article_are_exact(reducer, size):
 )
 def test_two_frames_tell_the_count_of_all(rnn, frames):
     case = train("fc", 24, clip=Clip(2, frames, 3, 8, 8), rnn=rnn, head=5)
-    counted = meta._count(subject.assemble(case, seed=0, device="meta"))
-    assert meta.macs_by_stage(case) == counted
+    counted = dispatched.count(subject.assemble(case, seed=0, device="meta")).macs
+    assert macs_by_stage(case) == counted
     assert counted["head"] == 3 * 2 * frames * 5 * (rnn.proj_size or rnn.hidden) * (2 if rnn.bidirectional else 1)
 
 
@@ -64,7 +65,7 @@ def test_two_frames_tell_the_count_of_all(rnn, frames):
 def test_the_lstm_is_three_times_its_forward_pass_less_what_has_no_state_before_it(batch, frames, size, hidden):
     case = train("fc", size, clip=Clip(batch, frames, 3, 8, 8), rnn=Recurrent(hidden=hidden))
     forward = frames * batch * 4 * hidden * (size + hidden)
-    assert meta.macs_by_stage(case)["lstm"] == 3 * forward - batch * 4 * hidden * hidden
+    assert macs_by_stage(case)["lstm"] == 3 * forward - batch * 4 * hidden * hidden
 
 
 def test_everything_of_a_training_case_is_measured():

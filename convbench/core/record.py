@@ -104,15 +104,25 @@ class Parts:
 class Whole:
     """A user's own model, with the function that makes its inputs from a clip shape.
 
-    ``stages`` maps a stage (backbone, reducer, lstm, head) to the name of the submodule that is it.
+    ``stages`` pairs a stage (backbone, reducer, lstm, head) with the name of a submodule that is (part of) it. ``loss``
+    is what training minimises, ``step`` how a frame is streamed, ``flops`` pairs an operator with the function that
+    counts it: all import paths.
     """
 
     model: Choice
     inputs: str | None = None
     stages: tuple[tuple[str, str], ...] = ()
+    loss: str | None = None
+    step: str | None = None
+    flops: tuple[tuple[str, str], ...] = ()
 
     def __str__(self) -> str:
-        return str(self.model)
+        """The model with its options and whatever else makes it another case, as ``net:build(k=3,inputs=net:two)``."""
+        pairs = {"stages": self.stages, "flops": self.flops}
+        joined = {key: "+".join(f"{name}:{path}" for name, path in value) for key, value in pairs.items()}
+        further = {"inputs": self.inputs, "loss": self.loss, "step": self.step, **joined}
+        given = tuple((key, value) for key, value in further.items() if value)
+        return str(replace(self.model, options=(*self.model.options, *given)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,7 +221,7 @@ class Case:
                 }
             case Whole() as whole:
                 empty = dict.fromkeys(("backbone", "reducer", "lstm_input", "rnn", "layer_norm", "head"))
-                columns = {"model": str(whole.model), **empty}
+                columns = {"model": str(whole), **empty}
         return {
             "case": self.id,
             **columns,

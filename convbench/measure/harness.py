@@ -20,11 +20,13 @@ from convbench.core.record import Case, Failure, Finding, Protocol, Reading, Rec
 from convbench.core.registry import Plugin, did_you_mean, probes
 from convbench.core.traits import noted
 from convbench.measure import progress
+from convbench.measure.counts.counted import called, on_meta_or_reason
 from convbench.measure.first_call import open_case
 from convbench.measure.machine import environment
 from convbench.measure.probes import ORDER, Probe, is_static, probe_name
 from convbench.measure.quality.measure import trial
 from convbench.models import subject
+from convbench.models.network import weights_bytes
 
 Measure = Callable[[Case], Record]
 Measured = tuple[list[Reading | Finding], dict[str, Scalar]]
@@ -74,12 +76,16 @@ def _probed(
     chosen: tuple[Sequence[Plugin[Probe]], Sequence[Probe]],
     opened: Callable[[], tuple[subject.Subject, list[Reading]]],
 ) -> Measured:
+    """Static probes on ``meta``; where the model does not run there, of a real call, after what is timed is timed."""
     named, last = chosen
     static = [plugin.build for plugin in named if is_static(plugin.build)]
     dynamic = [*(plugin.build for plugin in named if not is_static(plugin.build)), *last]
     results: list[Reading | Finding] = []
-    if static:
-        results = _probe(static, subject.assemble(case, protocol.seed, device="meta"), protocol)
+    twin = on_meta_or_reason(case, protocol.seed) if static else None
+    if isinstance(twin, subject.Subject):
+        if dynamic:
+            _refuse_too_large(twin)
+        results = _probe(static, twin, protocol)
     state: dict[str, Scalar] = {}
     if dynamic or not static:
         progress.tell("building the model and its first call", [])
@@ -87,6 +93,9 @@ def _probed(
         before = environment.conditions(held.device)
         results += [*opening, *_probe(dynamic, held, protocol)]
         state = _during(before, environment.conditions(held.device))
+    if isinstance(twin, str):
+        results += [Finding("not_on_meta", "note", {"reason": twin})]
+        results += _probe(static, called(subject.assemble(case, protocol.seed)), protocol)
     return results, state
 
 
@@ -100,6 +109,16 @@ def computing_with(case: Case) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def _refuse_too_large(twin: subject.Subject) -> None:
+    """Raises CaseFailed where a model's weights and inputs alone are more than a CPU's memory has free."""
+    needed = weights_bytes(twin.model) + sum(tensor.nbytes for tensor in twin.inputs.tensors)
+    if twin.case.device == "cpu" and needed > (free := environment.available_bytes({})):
+        raise CaseFailed(
+            "out of memory",
+            f"needs at least {needed / 2**30:.1f} GiB for weights and inputs, and {free / 2**30:.1f} GiB are free",
+        )
 
 
 def select(metrics: Sequence[str]) -> list[Plugin[Probe]]:

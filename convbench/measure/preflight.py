@@ -63,17 +63,19 @@ def _refusals(refused: dict[str, str]) -> Iterator[str]:
 
 
 def resolve(case: Case) -> Case:
-    """The case with the LSTM input size that its model really has. Raises ConvbenchError where it cannot be built."""
+    """The case with the LSTM input size that its model really has. Raises ConvbenchError where it cannot be built.
+
+    A user's own model is not built here: what is wrong with it fails that case alone, when it is measured.
+    """
     if case.trial:
         refuse_unlearnable(case)
     else:
         scenarios.get(case.scenario)
     refuse_misplaced(case)
     parts = case.architecture
+    if not isinstance(parts, Parts):
+        return case
     try:
-        if not isinstance(parts, Parts):
-            subject.assemble(case.forward_only, seed=0, device="meta").run()
-            return case
         size = vector_size(parts.reducer, _features(parts, case), parts.lstm_input)
         resolved = replace(case, architecture=replace(parts, lstm_input=size))
         subject.assemble(resolved.eager, seed=0, device="meta")
@@ -117,8 +119,13 @@ def _refuse_too_large(case: Case, available_bytes: int) -> None:
 
 
 def needed_bytes(case: Case) -> int:
-    """The least that one call holds at once, in float32: weights, the clip, and a feature map of every frame."""
+    """The least that one call holds at once, in float32: weights, the clip, and a feature map of every frame.
+
+    Of a user's own model only the clip is known before it is built.
+    """
+    parts, clip = case.architecture, case.clip
+    if not isinstance(parts, Parts):
+        return FLOAT_BYTES * clip.batch * clip.frames * clip.channels * clip.height * clip.width
     held = subject.assemble(case.eager, seed=0, device="meta")
-    frames = case.frames_per_call
-    maps = frames * prod(_features(case.architecture, case)) if isinstance(case.architecture, Parts) else 0
+    maps = case.frames_per_call * prod(_features(parts, case))
     return weights_bytes(held.model) + sum(t.nbytes for t in held.inputs.tensors) + maps * FLOAT_BYTES

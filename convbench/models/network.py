@@ -8,9 +8,10 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from convbench.core.errors import ConvbenchError, Impossible
-from convbench.core.record import STAGES, Case, Choice, Clip, Features, Parts, Recurrent, Whole
+from convbench.core.record import Case, Choice, Clip, Features, Parts, Recurrent, Whole
 from convbench.core.registry import backbones, import_path, reducers
 
 
@@ -46,7 +47,7 @@ def build(case: Case, seed: int, device: str) -> nn.Module:
                 model: nn.Module = _assemble(parts, case.clip, seed)
             case Whole() as whole:
                 seed_default_device(seed)
-                model = _users_model(whole).to(device)
+                model = _on(device, _users_model(whole))
     return model.eval()
 
 
@@ -59,22 +60,26 @@ def seed_default_device(seed: int) -> None:
         torch.cuda.manual_seed(seed)
 
 
-def stage_modules(case: Case, model: nn.Module) -> dict[str, tuple[str, ...]]:
-    """The names of the submodules that make up each stage.
-
-    A user's model that names no stages has its recurrent modules recognised; what is in no stage counts as ``other``.
-    """
-    if isinstance(case.architecture, Parts):
-        return {stage: (stage,) for stage in STAGES}
-    if case.architecture.stages:
-        return {stage: (name,) for stage, name in case.architecture.stages}
-    recurrent = (nn.RNNBase, nn.RNNCellBase)
-    return {"lstm": tuple(name for name, module in model.named_modules() if isinstance(module, recurrent))}
-
-
 def weights_bytes(model: nn.Module) -> int:
-    """Bytes of parameters and buffers."""
-    return sum(tensor.nbytes for tensor in (*model.parameters(), *model.buffers()))
+    """Bytes of parameters and buffers, and of quantised weights, which are neither."""
+    listed = (*all_parameters(model), *model.buffers())
+    return sum(tensor.nbytes for tensor in listed if not is_lazy(tensor))
+
+
+def all_parameters(model: nn.Module) -> list[torch.Tensor]:
+    """The parameters of a model, and the weights of quantised layers, which are none to torch."""
+    return [*model.parameters(), *(weight for module in model.modules() for weight in quantised_weights(module))]
+
+
+def quantised_weights(module: nn.Module) -> list[torch.Tensor]:
+    """The weights and biases that a quantised layer of torch keeps packed, out of its parameters' sight."""
+    if not any(kind.__module__.startswith("torch.ao.") for kind in type(module).__mro__):
+        return []
+    layer: Any = module
+    if hasattr(layer, "get_weight") and hasattr(layer, "get_bias"):
+        return [*layer.get_weight().values(), *layer.get_bias().values()]
+    packed = layer._weight_bias() if hasattr(layer, "_weight_bias") else ()
+    return [tensor for tensor in packed if isinstance(tensor, torch.Tensor)]
 
 
 @lru_cache(maxsize=1024)
@@ -104,6 +109,14 @@ def vector_size(reducer: Choice, features: Features, lstm_input: int | None) -> 
         shape = tuple(vectors.shape) if isinstance(vectors, torch.Tensor) else type(vectors).__name__
         raise Impossible(f"reducer {reducer} returns {shape} for 2 maps of {features}: it must return vectors (N, D)")
     return int(vectors.shape[1])
+
+
+def _on(device: str, model: nn.Module) -> nn.Module:
+    """The model on the device; not moved where it is there already, which fake tensors do not allow."""
+    kind = torch.device(device).type
+    if all(tensor.device.type == kind for tensor in (*model.parameters(), *model.buffers())):
+        return model
+    return model.to(device)
 
 
 def _users_model(whole: Whole) -> nn.Module:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from contextlib import nullcontext
+from dataclasses import dataclass, field, is_dataclass
 from functools import cached_property
 from typing import Any
 
 import torch
 from torch import nn
-from torch.utils import _pytree as pytree
+from torch.nn.modules.lazy import LazyModuleMixin
+from torch.nn.utils.rnn import PackedSequence
 
 from convbench.core.errors import ConvbenchError
 from convbench.core.record import Case, Whole
 from convbench.core.registry import import_path, scenarios, variants
-from convbench.models import network
+from convbench.models import network, values
 
 
 @dataclass(frozen=True)
@@ -26,11 +28,11 @@ class Inputs:
 
     @property
     def tensors(self) -> list[torch.Tensor]:
-        return [leaf for leaf in pytree.tree_leaves((self.args, self.kwargs)) if isinstance(leaf, torch.Tensor)]
+        return values.tensors((self.args, self.kwargs))
 
     def channels_last(self) -> Inputs:
         """The same frames in NHWC order, clips so that flatten(0, 1) of them is channels_last without a copy."""
-        return Inputs(*pytree.tree_map_only(torch.Tensor, _frames_last, (self.args, self.kwargs)))
+        return Inputs(*values.mapped(_frames_last, (self.args, self.kwargs)))
 
 
 @dataclass(frozen=True)
@@ -56,12 +58,20 @@ class Subject:
         run: Callable[[], Any] = scenarios.get(self.case.scenario).build(self)
         return run
 
+    def call(self) -> Any:
+        """``run()``; on ``meta`` with what the model makes without a device made there too."""
+        with torch.device("meta") if self.device == "meta" else nullcontext():
+            return self.run()
 
-def assemble(case: Case, seed: int, device: str | None = None) -> Subject:
-    """The case in plain eager form on its own device, or on another such as ``meta``."""
+
+def assemble(case: Case, seed: int, device: str | None = None, model: nn.Module | None = None) -> Subject:
+    """The case in plain eager form on its own device, or on another such as ``meta``; with a model that is built."""
     device = device or case.device
-    model = network.build(case, seed, device)
-    return Subject(case, seed, device, model, _inputs(case, seed, device), model)
+    model = network.build(case, seed, device) if model is None else model
+    inputs = _inputs(case, seed, device)
+    if any(isinstance(module, LazyModuleMixin) for module in model.modules()):
+        _settle(model, inputs, device)
+    return Subject(case, seed, device, model, inputs, _forward(case, model))
 
 
 def transform(subject: Subject) -> Subject:
@@ -69,6 +79,24 @@ def transform(subject: Subject) -> Subject:
     for choice in subject.case.variant:
         subject = variants.get(choice.name).build(subject, **dict(choice.options))
     return subject
+
+
+def _settle(model: nn.Module, inputs: Inputs, device: str) -> None:
+    """Call a model once, so that its lazy layers know their sizes; they cannot learn them in inference mode."""
+    with torch.device(device), torch.no_grad():
+        model(*inputs.args, **inputs.kwargs)
+
+
+def _forward(case: Case, model: nn.Module) -> Callable[..., Any]:
+    """What a scenario calls: the model, or the user's function that streams a frame through it."""
+    if case.scenario != "streaming" or not isinstance(case.architecture, Whole) or case.architecture.step is None:
+        return model
+    step = import_path(case.architecture.step)
+
+    def stepped(*frame: Any) -> Any:
+        return step(model, *frame)
+
+    return stepped
 
 
 def _inputs(case: Case, seed: int, device: str) -> Inputs:
@@ -79,17 +107,19 @@ def _inputs(case: Case, seed: int, device: str) -> Inputs:
             network.seed_default_device(seed)
             return Inputs((torch.randn(clip.batch, clip.frames, clip.channels, clip.height, clip.width),))
     torch.manual_seed(seed)
-    made = import_path(case.architecture.inputs)(clip)
-    made = pytree.tree_map_only(torch.Tensor, lambda tensor: tensor.to(device), made)
-    match made:
-        case torch.Tensor():
-            return Inputs((made,))
+    given = import_path(case.architecture.inputs)(clip)
+    given = values.mapped(lambda tensor: tensor.to(device), given)
+    match given:
+        case torch.Tensor() | PackedSequence():
+            return Inputs((given,))
         case tuple() | list():
-            return Inputs(tuple(made))
+            return Inputs(tuple(given))
         case dict():
-            return Inputs((), made)
+            return Inputs((), given)
+    if is_dataclass(given):
+        return Inputs((given,))
     raise ConvbenchError(
-        f"{case.architecture.inputs} returned {type(made).__name__}: return a tensor, a tuple of positional arguments "
+        f"{case.architecture.inputs} returned {type(given).__name__}: return a tensor, a tuple of positional arguments "
         "or a dict of keyword arguments"
     )
 

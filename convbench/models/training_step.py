@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
 from functools import cached_property
 from typing import Any, NamedTuple
 
 import torch
-from torch.utils import _pytree as pytree
 
 from convbench.core.errors import CaseFailed
+from convbench.core.record import Whole
+from convbench.core.registry import import_path
 from convbench.models.subject import Subject
+from convbench.models.values import tensors
 
 LEARNING_RATE = 1e-4
 LOSS_SCALE = 2.0**12
@@ -31,9 +35,14 @@ class TrainingStep:
     def __init__(self, subject: Subject) -> None:
         self.subject = subject
         self.model = subject.model.train()
-        self.parameters = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
-        if not self.parameters:
+
+    @cached_property
+    def parameters(self) -> list[torch.nn.Parameter]:
+        """What is trained; asked for after the first forward pass, since a model may make a layer in it."""
+        parameters = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+        if not parameters:
             raise CaseFailed("error", "does not train: it has no parameters that require a gradient")
+        return parameters
 
     @cached_property
     def scaler(self) -> torch.amp.GradScaler:
@@ -45,6 +54,17 @@ class TrainingStep:
     def optimizer(self) -> torch.optim.Optimizer:
         return self.subject.optimizer(self.parameters, lr=LEARNING_RATE)
 
+    @cached_property
+    def loss(self) -> Callable[..., torch.Tensor]:
+        """The user's loss of (output, inputs...), or the sum of the mean squares of all floating-point outputs.
+
+        Of a model that we assemble it is the output alone, not the state beside it.
+        """
+        architecture = self.subject.case.architecture
+        if not isinstance(architecture, Whole):
+            return lambda output, *_: mean_squares(output[0])
+        return _users_loss(architecture.loss) if architecture.loss else mean_squares
+
     def __call__(self) -> Step:
         self.forget()
         loss = self.forward()
@@ -54,15 +74,20 @@ class TrainingStep:
 
     def forget(self) -> None:
         """Release the gradients of the step before."""
-        self.optimizer.zero_grad()
+        if "optimizer" in vars(self):
+            self.optimizer.zero_grad()
+        else:
+            self.model.zero_grad()
 
     def forward(self) -> torch.Tensor:
-        """The mean square of the first floating-point output of the model."""
+        """The loss of one call of the model."""
         inputs = self.subject.inputs
-        output = first_tensor(self.subject.forward(*inputs.args, **inputs.kwargs))
-        if not output.requires_grad:
+        output = self.subject.forward(*inputs.args, **inputs.kwargs)
+        assert self.parameters
+        loss = self.loss(output, *inputs.args, **inputs.kwargs)
+        if not loss.requires_grad:
             raise CaseFailed("error", "does not train: its output does not depend on a parameter by a gradient")
-        return output.float().square().mean()
+        return loss
 
     def backward(self, loss: torch.Tensor) -> None:
         try:
@@ -77,16 +102,54 @@ class TrainingStep:
         self.scaler.step(self.optimizer)
         self.scaler.update()
 
+    def without_gradient(self) -> list[str]:
+        """The parameters that ask for a gradient and got none in the step before, by name."""
+        named = self.model.named_parameters()
+        return [name for name, parameter in named if parameter.requires_grad and parameter.grad is None]
+
     def _gradients(self) -> dict[str, torch.Tensor]:
         named = ((name, parameter.grad) for name, parameter in self.model.named_parameters())
         return {name: gradient for name, gradient in named if gradient is not None}
 
 
-def first_tensor(output: Any) -> torch.Tensor:
-    """The first floating-point tensor of a model's output. Raises CaseFailed where there is none."""
-    tensors = [leaf for leaf in pytree.tree_leaves(output) if isinstance(leaf, torch.Tensor)]
-    for tensor in tensors:
-        if tensor.is_floating_point():
-            return tensor
-    kinds = ", ".join(sorted({str(tensor.dtype) for tensor in tensors})) or type(output).__name__
-    raise CaseFailed("error", f"does not train: its output is {kinds}, not floating point, and has no gradient")
+def mean_squares(output: Any, *_args: Any, **_kwargs: Any) -> torch.Tensor:
+    """The sum of the mean squares of all floating-point tensors of a model's output that gradients reach.
+
+    Raises CaseFailed where there is none.
+    """
+    listed = list(dict.fromkeys(tensors(output)))
+    floating = [tensor for tensor in listed if tensor.is_floating_point()]
+    if not floating:
+        kinds = ", ".join(sorted({str(tensor.dtype) for tensor in listed})) or type(output).__name__
+        raise CaseFailed("error", f"does not train: its output is {kinds}, not floating point, and has no gradient")
+    trained = [tensor for tensor in floating if tensor.requires_grad] or floating[:1]
+    total = trained[0].float().square().mean()
+    for tensor in trained[1:]:
+        total = total + tensor.float().square().mean()
+    return total
+
+
+def _users_loss(path: str) -> Callable[..., torch.Tensor]:
+    """The loss at an import path, called with the output and as many of the inputs as it takes."""
+    function = import_path(path)
+
+    def loss(output: Any, *args: Any, **kwargs: Any) -> torch.Tensor:
+        result = _accepting(function, (output, *args), kwargs)
+        if not isinstance(result, torch.Tensor) or result.numel() != 1:
+            raise CaseFailed("error", f"{path} returned {type(result).__name__}: a loss is a tensor of one number")
+        return result
+
+    return loss
+
+
+def _accepting(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """``function(*args, **kwargs)``, without the arguments at the end and the keywords that it does not take."""
+    parameters = inspect.signature(function).parameters.values()
+    kinds = {parameter.kind for parameter in parameters}
+    if inspect.Parameter.VAR_POSITIONAL not in kinds:
+        positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+        args = args[: sum(parameter.kind in positional for parameter in parameters)]
+    if inspect.Parameter.VAR_KEYWORD not in kinds:
+        names = {parameter.name for parameter in parameters}
+        kwargs = {name: value for name, value in kwargs.items() if name in names}
+    return function(*args, **kwargs)

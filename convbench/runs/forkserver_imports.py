@@ -12,7 +12,7 @@ from convbench.core.record import Case, Choice, Clip, Parts
 from convbench.core.registry import SHELVES
 from convbench.measure import harness  # noqa: F401
 from convbench.measure.counts import traced  # noqa: F401
-from convbench.measure.counts.meta import macs_by_stage
+from convbench.measure.counts.counted import macs_by_stage
 
 for shelf in SHELVES:
     if shelf.kind not in ("figure", "claim", "executor"):

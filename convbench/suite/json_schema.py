@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from convbench.core import registry
+from convbench.core.record import STAGES
 from convbench.core.registry import Registry
 from convbench.suite.layout import CLIP_TEXT, RNN_TEXT, SuiteLayout
 from convbench.suite.options import signature
@@ -14,6 +15,7 @@ _IMPORT_PATH = {
     "pattern": r"^[A-Za-z_][\w.]*:[A-Za-z_][\w.]*(\(.*\))?$",
     "description": "your own: package.module:function",
 }
+NAME = {"type": "string"}
 _ANY_OPTION: dict[str, Any] = {"type": ["string", "number", "boolean", "null", "array"]}
 
 
@@ -77,10 +79,20 @@ def _model() -> dict[str, Any]:
     fields = {
         "name": path,
         "inputs": path | {"description": "makes the inputs of a clip; default: a tensor of its shape"},
+        "loss": path | {"description": "what training minimises: called with the output and the inputs"},
+        "step": path | {"description": "how a frame is streamed: called with the model, the frame and the state"},
+        "flops": {
+            "type": "object",
+            "description": "your own operators, each with the function that counts its FLOPs",
+            "patternProperties": {"::": path},
+            "additionalProperties": False,
+        },
         "stages": {
             "type": "object",
-            "description": "which submodule is which stage",
-            "properties": {stage: {"type": "string"} for stage in ("backbone", "reducer", "lstm", "head")},
+            "description": "which submodules are which stage; '.' is the model itself",
+            "properties": {
+                stage: {"anyOf": [NAME, {"type": "array", "minItems": 1, "items": NAME}]} for stage in STAGES
+            },
             "additionalProperties": False,
         },
     }

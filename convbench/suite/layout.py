@@ -199,6 +199,18 @@ class SuiteLayout(Strict):
         "train: by short trainings",
     )
     training: TrainingLayout = Field(default_factory=TrainingLayout, description="what quality: train does")
+    loss: str | None = Field(
+        default=None,
+        description="of every model: that has none of its own, what training minimises; package.module:function",
+    )
+    step: str | None = Field(
+        default=None,
+        description="of every model: that has none of its own, how a frame is streamed; package.module:function",
+    )
+    flops: dict[str, str] = Field(
+        default_factory=dict,
+        description='of every model:, your own operators with functions that count them: {"shop::proj": mypkg:proj}',
+    )
     profile: bool = Field(default=False, description="also take a torch.profiler trace of every case")
 
     @field_validator("schema_version")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import StringIO
 from typing import Any
 
@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from ruamel.yaml import YAML
 
 from convbench.core.errors import SuiteError
-from convbench.core.record import Case, Choice, Protocol
+from convbench.core.record import Case, Choice, Protocol, Whole
 from convbench.suite import plugs
 from convbench.suite.layout import (
     AXES,
@@ -87,10 +87,11 @@ def _built(text: str, source: str, stem: str, overrides: Sequence[str]) -> Suite
     layout = _layout(data, mistakes)
     axes = {at: _axes(section, at, mistakes) for at, section in sections(data)}
     tasks = _tasks(data, mistakes)
+    shared = _shared(data, mistakes)
     metrics = [plugs.probe(name, ("metrics", i), mistakes) for i, name in enumerate(as_list(data.get("metrics") or []))]
     mistakes.raise_any()
     assert layout is not None
-    cases = _cases(axes, mistakes)
+    cases = tuple(_with(shared, case) for case in _cases(axes, mistakes))
     trials = tried(cases, layout.quality, layout.training, tasks)
     if layout.quality != "none" and not trials:
         mistakes.fail(_NOTHING_TO_TRY)
@@ -116,6 +117,25 @@ def _data(text: str, mistakes: Mistakes) -> dict[str, Any]:
     if not isinstance(data, dict):
         mistakes.fail(f"{shown(data)} is no suite: a suite is a mapping of {', '.join(KNOWN[''])}")
     return {key: value for key, value in data.items() if not key.startswith(PARKED)}
+
+
+def _shared(data: dict[str, Any], mistakes: Mistakes) -> dict[str, Any]:
+    """What the suite says of all its models at once; what is not of its type pydantic has found."""
+    texts = {key: data[key] for key in ("loss", "step") if isinstance(data.get(key), str)}
+    paths = {key: plugs.function(texts.get(key), (key,), mistakes) for key in ("loss", "step")}
+    flops = data.get("flops")
+    plain = isinstance(flops, dict) and all(isinstance(path, str) for path in flops.values())
+    return {**paths, "flops": plugs.formulas(flops if plain else {}, ("flops",), mistakes)}
+
+
+def _with(shared: Mapping[str, Any], case: Case) -> Case:
+    """The case of a user's model with what it does not say itself taken from the suite."""
+    model = case.architecture
+    if not isinstance(model, Whole) or not any(shared.values()):
+        return case
+    own = {key: getattr(model, key) or shared[key] for key in ("loss", "step")}
+    flops = {**dict(shared["flops"]), **dict(model.flops)}
+    return replace(case, architecture=replace(model, **own, flops=tuple(sorted(flops.items()))))
 
 
 def _layout(data: dict[str, Any], mistakes: Mistakes) -> SuiteLayout | None:

@@ -13,13 +13,13 @@ from pydantic import ValidationError
 
 from convbench.core import registry
 from convbench.core.errors import ConvbenchError
-from convbench.core.record import STAGES
+from convbench.core.record import STAGES, Choice, Whole
 from convbench.core.registry import Registry, did_you_mean
 from convbench.suite.many import as_list
 from convbench.suite.mistakes import Location, Mistakes, message_of, shown
 from convbench.suite.options import Signature, models, signature
 from convbench.suite.source import value_of
-from convbench.suite.values import Chain, Models, Plain, Plugged
+from convbench.suite.values import FURTHER, Chain, Models, Plain, Plugged
 
 _TEXT = re.compile(r"\s*(?P<name>[^()\s]+)\s*(?:\((?P<options>.*)\))?\s*")
 _PLUS = re.compile(r"\+(?![^(]*\))")
@@ -53,18 +53,35 @@ def variant(raw: Any, at: Location, mistakes: Mistakes) -> Chain | None:
 
 
 def model(raw: Any, at: Location, mistakes: Mistakes) -> Models | None:
-    """The user's own model: an import path, with ``inputs``, ``stages`` and the options of its factory."""
+    """The user's own model: an import path, with ``FURTHER`` and the options of its factory."""
     named = plug_fields(raw, at, mistakes)
     if named is None:
         return None
-    inputs, stages = named[1].pop("inputs", None), named[1].pop("stages", None) or {}
-    if inputs is not None and not isinstance(inputs, str):
-        mistakes.add((*at, "inputs"), f"{shown(inputs)} is no import path: write it as package.module:function")
-    elif inputs is not None:
-        _signature(models, inputs, (*at, "inputs"), mistakes)
-    names = _stages(stages, (*at, "stages"), mistakes)
+    given = {key: named[1].pop(key, None) for key in FURTHER}
+    inputs, loss, step = (function(given[key], (*at, key), mistakes) for key in ("inputs", "loss", "step"))
+    stages = _stages(given["stages"] or {}, (*at, "stages"), mistakes)
+    flops = formulas(given["flops"] or {}, (*at, "flops"), mistakes)
     plugged = _checked(models, *named, at, mistakes)
-    return None if plugged is None else Models(plugged, inputs, names)
+    return None if plugged is None else Models(plugged, Whole(Choice(named[0]), inputs, stages, loss, step, flops))
+
+
+def function(raw: Any, at: Location, mistakes: Mistakes) -> str | None:
+    """The import path of a function of the user's; None where none is given."""
+    if raw is None:
+        return None
+    if not isinstance(raw, str) or ":" not in raw:
+        mistakes.add(at, f"{shown(raw)} is no import path: write it as package.module:function")
+        return None
+    return raw if _signature(models, raw, at, mistakes) else None
+
+
+def formulas(raw: Any, at: Location, mistakes: Mistakes) -> tuple[tuple[str, str], ...]:
+    """Operators, each with the import path of the function that counts its FLOPs."""
+    if not isinstance(raw, dict) or not all(isinstance(name, str) and "::" in name for name in raw):
+        mistakes.add(at, 'is not a mapping of operators to functions: {"shop::proj": mypkg.flops:proj}')
+        return ()
+    paths = ((name, function(path, (*at, name), mistakes)) for name, path in sorted(raw.items()))
+    return tuple((name, path) for name, path in paths if path is not None)
 
 
 def task(raw: Any, at: Location, mistakes: Mistakes) -> Plugged | None:
@@ -144,12 +161,18 @@ def _signature(shelf: Registry[Any], name: str, at: Location, mistakes: Mistakes
 
 
 def _stages(raw: Any, at: Location, mistakes: Mistakes) -> tuple[tuple[str, str], ...]:
-    if not isinstance(raw, dict) or not all(isinstance(name, str) for name in raw.values()):
-        mistakes.add(at, "is not a mapping of stages to the names of submodules: {lstm: rnn}")
+    """Stages with the names of their submodules, one or a list of them, as pairs."""
+    listed = {stage: as_list(names) for stage, names in raw.items()} if isinstance(raw, dict) else {}
+    if not isinstance(raw, dict) or not all(names and _are_names(names) for names in listed.values()):
+        mistakes.add(at, "is not a mapping of stages to the names of submodules: {backbone: [conv1, conv2], lstm: rnn}")
         return ()
-    for stage in sorted(set(raw) - set(STAGES)):
+    for stage in sorted(set(listed) - set(STAGES)):
         mistakes.add_key((*at, stage), f"unknown stage {stage!r}{did_you_mean(stage, STAGES)}")
-    return tuple(sorted(raw.items()))
+    return tuple((stage, name) for stage in sorted(listed) for name in dict.fromkeys(listed[stage]))
+
+
+def _are_names(names: list[Any]) -> bool:
+    return all(isinstance(name, str) for name in names)
 
 
 def _scalar(text: str) -> Any:

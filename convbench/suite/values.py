@@ -7,12 +7,15 @@ Option lists multiply: ``{name: avg-k, k: [2, 4]}`` is one entry of two values.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, product
 from math import prod
 from typing import Any, Protocol
 
 from convbench.core.record import Choice, Clip, Recurrent, Scalar, Whole
+
+FURTHER = ("inputs", "stages", "loss", "step", "flops")
+"""What a suite may say of a user's model beside its name and options."""
 
 
 class Values(Protocol):
@@ -106,21 +109,22 @@ class Chain:
 
 @dataclass(frozen=True)
 class Models:
-    """A user's own model with its options, the function that makes its inputs and the names of its stages."""
+    """A user's own model with its options, and what else is said of it: ``whole`` with any choice of them."""
 
     model: Plugged
-    inputs: str | None
-    stages: tuple[tuple[str, str], ...]
+    whole: Whole
 
     def __iter__(self) -> Iterator[Whole]:
-        return (Whole(choice, self.inputs, self.stages) for choice in self.model)
+        return (replace(self.whole, model=choice) for choice in self.model)
 
     @property
     def size(self) -> int:
         return self.model.size
 
     def matches(self, value: Any) -> bool:
-        return self.model.matches(value.model)
+        """What is not said of the model is free, as options that are not given are."""
+        said = {key: wanted for key in FURTHER if (wanted := getattr(self.whole, key))}
+        return self.model.matches(value.model) and all(getattr(value, key) == said[key] for key in said)
 
 
 Axis = list[Values]

@@ -11,7 +11,7 @@ from convbench.core.record import Case, Choice, Clip, Parts, Protocol
 from convbench.core.registry import executors
 from convbench.measure import harness
 from convbench.measure.counts import traced
-from convbench.measure.counts.meta import macs_by_stage
+from convbench.measure.counts.counted import macs_by_stage
 from convbench.measure.machine import nvml
 from convbench.measure.machine.environment import conditions
 from convbench.measure.timing import CudaClock, clock_for

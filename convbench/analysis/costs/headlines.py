@@ -1,7 +1,8 @@
 """What the measured costs allow one to say, as plain data: its words are made in ``report.words``.
 
 Only cost was measured, so nothing here is called an optimum. The rule is explicit: of the models that cannot be told
-from the fastest, the one with the fewest parameters; and the same among the reducers that keep positions.
+from the fastest, the one with the fewest parameters; and the same among the reducers that keep positions. Where nothing
+is timed, a model whose FLOPs are only partly counted is the pick only where there is no other.
 """
 
 from __future__ import annotations
@@ -108,7 +109,7 @@ def advise(found: Sequence[Result]) -> Advice:
         return Advice()
     ranking = rank(group)
     tied = [one.result for one in ranking if one.tied] if timed else [one.result for one in ranking]
-    pick = _lightest(tied)
+    pick = _lightest(tied if timed else [one for one in tied if not uncounted(one)] or tied)
     return Advice(
         ranking=tuple(ranking),
         pick=pick,
@@ -164,6 +165,19 @@ def noisy(found: Sequence[Result]) -> Counter[str]:
     """How many measured cases carry each finding that makes a latency doubtful."""
     doubtful = {"not_steady", "interval_wide", "page_faults", "throttled", "foreign_process", "busy_machine"}
     return Counter(f.code for one in measured(found) for f in one.record.findings if f.code in doubtful)
+
+
+def uncounted(one: Result) -> tuple[str, ...]:
+    """The operators that are missing in a model's MACs and FLOPs, which then are a lower bound; mostly none."""
+    found = (f.data.get("operators") for f in one.record.findings if f.code == "uncounted_operators")
+    operators = next(found, None) or ()
+    return operators if isinstance(operators, tuple) else (str(operators),)
+
+
+def uncounted_share(one: Result) -> float:
+    """The share of a model's parameters that only uncounted operators read."""
+    shares = (f.data.get("share") or 0.0 for f in one.record.findings if f.code == "uncounted_operators")
+    return max((float(share) for share in shares if isinstance(share, (int, float))), default=0.0)
 
 
 def widest(found: Sequence[Result]) -> list[Result]:

@@ -1,28 +1,36 @@
-"""The second count: fvcore's trace of a real call, with operator costs of our own that know the LSTM.
+"""The second count: a JIT trace of a real call, with fvcore's operator costs and some of our own that know the LSTM.
 
-Independent of the first: another tracer, on real tensors, where ``nn.LSTM`` is one fused operator. Costs are the pure
-functions of OPERATORS; what the trace holds and no table knows is returned by name.
+Independent of the first: another tracer, on real tensors, where ``nn.LSTM`` is one fused operator. It takes in what is
+computed but not returned, and knows the stages by the scopes of the graph. Costs are the pure functions of MACS_OF and
+ADDS_OF.
 """
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from math import prod
+from math import isqrt, prod
 from typing import Any
 
 import torch
 from fvcore.nn import jit_handles
-from fvcore.nn.jit_analysis import JitModelAnalysis
 from torch import nn
+from torch.jit._trace import _get_trace_graph
 
-from convbench.core.record import STAGES
-from convbench.models.network import stage_modules
+from convbench.core.errors import CaseFailed
+from convbench.core.record import STAGES, Case
+from convbench.measure.counts.formulas import is_unknown, of_operator
+from convbench.measure.stages.doors import watching
+from convbench.measure.stages.spans import OTHER
+from convbench.models.stages import Roots, stage_roots
 from convbench.models.subject import Subject
+from convbench.models.values import tensors
 
 Values = list[Any]
 Cost = Callable[[Values, Values], Any]
+CONTROL = ("prim::Loop", "prim::If", "prim::CallMethod", "prim::CallFunction")
 
 
 @dataclass(frozen=True)
@@ -32,6 +40,83 @@ class Trace:
     macs: dict[str, int]
     adds: int
     uncounted: tuple[str, ...]
+
+
+def trace(held: Subject, roots: Roots | None = None) -> Trace:
+    """Count one call of an eager subject that was called before, by the stages of its case or other ``roots``.
+
+    Raises what the tracer raises where it cannot follow.
+    """
+    call = _Call(held, stage_roots(held.case, held.model) if roots is None else roots)
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        _get_trace_graph(call, ())  # type: ignore[no-untyped-call]
+    names = STAGES if roots is None else tuple(roots)
+    macs = {name: call.macs[name] for name in (*names, OTHER)}
+    return Trace(macs, call.adds, tuple(sorted(call.uncounted)))
+
+
+class _Call(nn.Module):
+    """A subject's call as a module, which the tracer wants, with the stages as scopes of the graph."""
+
+    def __init__(self, held: Subject, roots: Roots) -> None:
+        super().__init__()
+        self.model = held.model
+        self.subject = (held, roots)
+        self.macs: Counter[str] = Counter()
+        self.adds = 0
+        self.uncounted: set[str] = set()
+
+    def forward(self) -> Any:
+        """The call; what it computed is counted before the tracer drops what is not returned."""
+        (held, roots), state = self.subject, torch._C._get_tracing_state()
+
+        def enter(stage: str, _inputs: Any) -> None:
+            state.push_scope(stage)
+
+        def leave(_stage: str, _output: Any) -> None:
+            state.pop_scope()
+
+        with watching(held.model, roots, enter, leave):
+            output = held.call()
+        for node in _nodes(state.graph()):
+            self._count(node, held.case)
+        return tensors(output)[:1] or torch.zeros(1)
+
+    def _count(self, node: Any, case: Case) -> None:
+        name, values, results = node.kind(), list(node.inputs()), list(node.outputs())
+        stage = node.scopeName().rpartition("/")[2] or OTHER
+        if name in MACS:
+            self.macs[stage] += _cost(MACS[name], values, results)
+        elif name in ADDS:
+            self.adds += _cost(ADDS[name], values, results)
+        elif formula := of_operator(name, case):
+            self.macs[stage] += formula(*map(_argument, values), out_val=_argument(results[0])) // 2
+        elif name in CONTROL:
+            raise CaseFailed("error", f"{name} of a scripted module cannot be followed in a trace")
+        elif is_unknown(name):
+            self.uncounted.add(name)
+
+
+def _nodes(block: Any) -> Iterator[Any]:
+    for node in block.nodes():
+        yield node
+        for inner in node.blocks():
+            yield from _nodes(inner)
+
+
+def _cost(cost: Cost, values: Values, results: Values) -> int:
+    counted = cost(values, results)
+    return int(sum(counted.values()) if isinstance(counted, Counter) else counted)
+
+
+def _argument(value: Any) -> Any:
+    """A value of the graph as a formula of torch's registry is given it: tensors by their shapes, constants as such."""
+    if value.isCompleteTensor():
+        return torch.empty(value.type().sizes(), device="meta")
+    if value.node().kind() == "prim::ListConstruct":
+        return [_argument(item) for item in value.node().inputs()]
+    return value.toIValue()
 
 
 def _shape(value: Any) -> list[int]:
@@ -50,6 +135,40 @@ def recurrent_macs(inputs: Values, outputs: Values) -> int:
     return steps * sum(prod(shape) for shape in weights if len(shape) == 2)
 
 
+def cell_macs(inputs: Values, outputs: Values) -> int:
+    """One step of LSTMCell, GRUCell or RNNCell: input, state, and the two weight matrices."""
+    return prod(_shape(inputs[0])[:-1]) * sum(prod(_shape(weight)) for weight in inputs[2:4])
+
+
+def attention_macs(inputs: Values, outputs: Values) -> int:
+    """The scores of all pairs, and the sum of values that they weigh."""
+    query, key, value = map(_shape, inputs[:3])
+    return prod(query[:-1]) * key[-2] * (query[-1] + value[-1])
+
+
+def self_attention_macs(inputs: Values, outputs: Values) -> int:
+    """torch's fused multi-head attention: the packed projection of all three, the attention, the last projection."""
+    batch, rows, width = _shape(inputs[0])
+    return batch * rows * (4 * width * width + 2 * rows * width)
+
+
+def encoder_layer_macs(inputs: Values, outputs: Values) -> int:
+    """torch's fused encoder layer: self-attention and the two matrices of its feed-forward part."""
+    tokens = prod(_shape(inputs[0])[:-1])
+    return self_attention_macs(inputs, outputs) + tokens * sum(prod(_shape(inputs[i])) for i in (14, 16))
+
+
+def contracted_macs(inputs: Values, outputs: Values) -> int:
+    """Any product of two tensors over shared axes: each output element sums over what both have in common."""
+    left, right, out = prod(_shape(inputs[0])), prod(_shape(inputs[1])), prod(_shape(outputs[0]))
+    return out * isqrt(left * right // max(1, out))
+
+
+def padded_convolution_macs(inputs: Values, outputs: Values) -> int:
+    """A convolution whose padding is given by a word."""
+    return prod(_shape(outputs[0])) * prod(_shape(inputs[1])[1:])
+
+
 def _elements_in(inputs: Values, outputs: Values) -> int:
     return prod(_shape(inputs[0]))
 
@@ -58,7 +177,7 @@ def _elements_out(inputs: Values, outputs: Values) -> int:
     return prod(_shape(outputs[0]))
 
 
-MACS: dict[str, Cost] = {
+MACS_OF: dict[str, Cost] = {
     "_convolution": jit_handles.conv_flop_jit,
     "convolution": jit_handles.conv_flop_jit,
     "linear": jit_handles.linear_flop_jit,
@@ -72,6 +191,16 @@ MACS: dict[str, Cost] = {
     "gru": recurrent_macs,
     "rnn_tanh": recurrent_macs,
     "rnn_relu": recurrent_macs,
+    "lstm_cell": cell_macs,
+    "gru_cell": cell_macs,
+    "rnn_tanh_cell": cell_macs,
+    "rnn_relu_cell": cell_macs,
+    "scaled_dot_product_attention": attention_macs,
+    "_native_multi_head_attention": self_attention_macs,
+    "_transformer_encoder_layer_fwd": encoder_layer_macs,
+    "tensordot": contracted_macs,
+    "inner": contracted_macs,
+    "_convolution_mode": padded_convolution_macs,
 }
 POOLS = ("adaptive_avg_pool2d", "adaptive_max_pool2d", "avg_pool2d", "max_pool2d", "mean", "sum", "amax")
 ELEMENTWISE = (
@@ -80,65 +209,6 @@ ELEMENTWISE = (
     "reciprocal",
     "batch_norm", "layer_norm", "group_norm",
 )  # fmt: skip
-ADDS: dict[str, Cost] = {**dict.fromkeys(POOLS, _elements_in), **dict.fromkeys(ELEMENTWISE, _elements_out)}
-FREE = frozenset(
-    f"aten::{name}"
-    for name in (
-        "unflatten", "zeros", "ones", "full", "empty", "new_zeros", "type_as", "meshgrid", "linspace", "stack",
-        "split", "chunk", "unbind", "dropout", "feature_dropout", "index", "copy_", "fill_", "detach", "clone",
-        "squeeze_", "unsqueeze_", "alias", "reshape_as", "view_as", "item", "lift_fresh", "movedim", "unsafe_chunk",
-        "_pack_padded_sequence", "_pad_packed_sequence", "new_empty", "zero_", "narrow", "flip", "roll",
-        "zeros_like", "ones_like", "empty_like", "full_like", "tensor_split", "repeat", "gather", "index_select",
-        "arange", "eq", "ne", "lt", "gt", "le", "ge", "numpy_T", "swapaxes", "one_hot", "sort",
-    )
-)  # fmt: skip
-
-
-class _Call(nn.Module):
-    """A scenario's call with the model's submodules under their own names, for a tracer that wants a module."""
-
-    def __init__(self, model: nn.Module, kwargs: dict[str, Any]) -> None:
-        super().__init__()
-        self.model = model
-        self.kwargs = kwargs
-
-    def forward(self, *args: Any) -> Any:
-        return self.model(*args, **self.kwargs)
-
-
-def trace(held: Subject) -> Trace:
-    """Count one call of an eager subject that is not timed. Raises what the tracer raises where it cannot follow."""
-    args = held.inputs.args
-    if held.case.scenario == "streaming":
-        args = (args[0][:, :1],)
-    with torch.inference_mode():
-        analysis = JitModelAnalysis(_Call(held.model, held.inputs.kwargs), args)
-        analysis.set_op_handle(**HANDLES).unsupported_ops_warnings(False).uncalled_modules_warnings(False)
-        analysis.tracer_warnings("none")
-        by_module: dict[str, Counter[str]] = analysis.by_module_and_operator()
-        uncounted = tuple(sorted(set(analysis.unsupported_ops()) - FREE))
-    return Trace(_stages(held, by_module), int(by_module[""]["adds"]), uncounted)
-
-
-def _stages(held: Subject, by_module: dict[str, Counter[str]]) -> dict[str, int]:
-    stages = {
-        stage: sum(int(by_module[f"model.{name}"]["macs"]) for name in names)
-        for stage, names in stage_modules(held.case, held.model).items()
-    }
-    other = int(by_module[""]["macs"]) - sum(stages.values())
-    return {stage: stages.get(stage, 0) for stage in STAGES} | {"other": other}
-
-
-def _as(label: str, cost: Cost) -> Callable[[Values, Values], Counter[str]]:
-    """The cost of an operator, put under ``label``, whatever name its author counts under."""
-
-    def handle(inputs: Values, outputs: Values) -> Counter[str]:
-        counted = cost(inputs, outputs)
-        return Counter({label: sum(counted.values()) if isinstance(counted, Counter) else counted})
-
-    return handle
-
-
-HANDLES = {f"aten::{name}": _as("macs", cost) for name, cost in MACS.items()} | {
-    f"aten::{name}": _as("adds", cost) for name, cost in ADDS.items()
-}
+ADDS_OF: dict[str, Cost] = {**dict.fromkeys(POOLS, _elements_in), **dict.fromkeys(ELEMENTWISE, _elements_out)}
+MACS = {f"aten::{name}": cost for name, cost in MACS_OF.items()}
+ADDS = {f"aten::{name}": cost for name, cost in ADDS_OF.items()}

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import gc
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,7 +22,7 @@ from convbench.core.traits import opaque
 from convbench.measure.stages.hooks import call, listening
 from convbench.measure.stages.profiler_marks import Marks
 from convbench.measure.stages.spans import OTHER, PREFIX, Spans, is_recurrent
-from convbench.models.network import stage_modules
+from convbench.models.stages import stage_by_parameter, stage_roots
 from convbench.models.subject import Subject
 from convbench.models.training_step import TrainingStep
 
@@ -113,15 +113,14 @@ def held(subject: Subject) -> dict[int, Life]:
             storage = tensor.untyped_storage()
             found.setdefault(storage.data_ptr(), Life(storage.nbytes(), (kind, stage)))
 
-    for name, tensor in (*subject.model.named_parameters(), *subject.model.named_buffers()):
-        hold(tensor, "weights", stage_of(name))
+    for tensor in (*subject.model.parameters(), *subject.model.buffers()):
+        hold(tensor, "weights", stage_of(tensor))
     for tensor in subject.inputs.tensors:
         hold(tensor, "inputs", OTHER)
     if isinstance(subject.run, TrainingStep):
-        names: dict[torch.Tensor, str] = {parameter: name for name, parameter in subject.model.named_parameters()}
         for parameter, state in subject.run.optimizer.state.items():
             for tensor in state.values():
-                hold(tensor, "optimizer", stage_of(names[parameter]))
+                hold(tensor, "optimizer", stage_of(parameter))
     return found
 
 
@@ -134,8 +133,8 @@ class _Kinds:
         self.stages = not opaque(subject.case)
         stage_of = _stages_of_parameters(subject)
         self.gradients = {
-            parameter.grad.untyped_storage().data_ptr(): stage_of(name)
-            for name, parameter in subject.model.named_parameters()
+            parameter.grad.untyped_storage().data_ptr(): stage_of(parameter)
+            for parameter in subject.model.parameters()
             if parameter.grad is not None
         }
 
@@ -193,13 +192,9 @@ def _events(roots: list[Any]) -> Iterator[Change | tuple[str, int, int]]:
         pending.extend((child, below) for child in event.children)
 
 
-def _stages_of_parameters(subject: Subject) -> Any:
-    modules = [(name, stage) for stage, names in stage_modules(subject.case, subject.model).items() for name in names]
-
-    def stage_of(parameter: str) -> str:
-        return next((stage for name, stage in modules if parameter.startswith(f"{name}.")), OTHER)
-
-    return stage_of
+def _stages_of_parameters(subject: Subject) -> Callable[[torch.Tensor], str]:
+    stages = stage_by_parameter(stage_roots(subject.case, subject.model))
+    return lambda tensor: stages.get(tensor, OTHER)
 
 
 def activities(subject: Subject) -> list[ProfilerActivity]:

@@ -27,7 +27,7 @@ def _convolution(args: Args, result: torch.Tensor) -> tuple[int, int]:
     clip, weight = args[:2]
     if not _is_blocked(clip):
         return 0, 0
-    return max(_copy(clip) + weight.nbytes, result.nbytes), 0
+    return _straight(clip) + max(_copy(clip) + weight.nbytes, _blocked(result)), 0
 
 
 def _convolution_backward(args: Args, result: Any) -> tuple[int, int]:
@@ -35,19 +35,33 @@ def _convolution_backward(args: Args, result: Any) -> tuple[int, int]:
     gradient, clip, weight, _, strides = args[:5]
     if not _is_blocked(clip):
         return 0, 0
-    with_copy = gradient.nbytes + _copy(clip)
+    with_copy = _straight(clip) + _blocked(gradient) + _copy(clip)
     if result[0] is None:
         return with_copy, 0
-    return max(gradient.nbytes + weight.nbytes, clip.nbytes * (2 if max(strides) > 1 else 1), with_copy), 0
+    strided = 2 if max(strides) > 1 else 1
+    return max(_blocked(gradient) + weight.nbytes, _blocked(clip) * strided, with_copy), 0
 
 
 def _is_blocked(clip: torch.Tensor) -> bool:
     """Whether oneDNN computes on blocked copies: on a CPU, unless the frames are in NHWC order."""
-    return clip.device.type == "cpu" and (clip.dim() != 4 or clip.is_contiguous())
+    if clip.device.type != "cpu" or clip.dtype not in (torch.float32, torch.bfloat16, torch.float16):
+        return False
+    return clip.dim() != 4 or not clip.is_contiguous(memory_format=torch.channels_last) or clip.is_contiguous()
+
+
+def _straight(clip: torch.Tensor) -> int:
+    """The copy that makes frames contiguous which are cut out of a clip."""
+    return 0 if clip.is_contiguous() else clip.numel() * clip.element_size()
 
 
 def _copy(clip: torch.Tensor) -> int:
-    return clip.nbytes if clip.shape[1] > PLAIN_CHANNELS else 0
+    return _blocked(clip) if clip.shape[1] > PLAIN_CHANNELS else 0
+
+
+def _blocked(maps: torch.Tensor) -> int:
+    """Maps with their channels filled up to whole blocks, of as many as a vector register of this CPU holds."""
+    channels, block = maps.shape[1], CHANNELS.get(torch.backends.cpu.get_cpu_capability(), 8)
+    return maps.numel() // max(1, channels) * -(-channels // block) * block * maps.element_size()
 
 
 def _rnn_layer(args: Args, _result: Any) -> tuple[int, int]:
@@ -122,6 +136,8 @@ def _pages(size: int) -> int:
 
 
 CACHE_LINE, PAGE, BLOCK = 64, 4096, 32
+CHANNELS = {"AVX512": 16}
+"""Channels of a block by torch's name for what the CPU can do; 8 for others."""
 PLAIN_CHANNELS = 4
 """Up to so many input channels oneDNN reads frames as they are."""
 SCRATCH = 16952

@@ -12,13 +12,15 @@ from functools import lru_cache
 from typing import Any
 
 import torch
+from torch import nn
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from convbench.core import traits
 from convbench.core.errors import CaseFailed
-from convbench.core.record import Case
+from convbench.core.record import Case, Parts
+from convbench.measure.counts.counted import on_meta_or_reason, reason_of
 from convbench.measure.memory.onednn import extra_bytes
 from convbench.models import network, subject
 from convbench.models.network import weights_bytes
@@ -46,20 +48,60 @@ def predict(case: Case) -> Prediction:
         model = "a compiled model" if traits.compiles(case) else f"a model that {traits.engine(case)} runs"
         raise CaseFailed("error", f"the peak of {model} cannot be told from its shapes: buffers are reused")
     try:
+        return _of_fakes(case)
+    except CaseFailed:
+        raise
+    except Exception as error:
+        raise CaseFailed("error", f"not predicted: {_advice(error)}") from error
+
+
+def _of_fakes(case: Case) -> Prediction:
+    """A user's model that cannot be built of fake tensors is called on ``meta`` first and its weights exchanged."""
+    if isinstance(case.architecture, Parts):
         network.build(case, 0, "meta")
+    try:
         with FakeTensorMode():
             return _predict(_assemble(case))
     except CaseFailed:
         raise
-    except Exception as error:
-        reason = str(error).strip().splitlines() or ["no message"]
-        raise CaseFailed("error", f"not predicted: {type(error).__name__}: {reason[0][:200]}") from error
+    except Exception:
+        on_meta = on_meta_or_reason(case.eager, 0)
+        if isinstance(case.architecture, Parts) or isinstance(on_meta, str):
+            raise
+    with FakeTensorMode():
+        return _predict(_assemble(case, _of_fake_weights(on_meta.model, case.device)))
 
 
-def _assemble(case: Case) -> Subject:
+def _of_fake_weights(model: nn.Module, device: str) -> nn.Module:
+    """The model, in place, with fake tensors on a device for its parameters and buffers; what is shared stays so."""
+    exchanged: dict[torch.Tensor, torch.Tensor] = {}
+    for module in model.modules():
+        for name, tensor in (*module._parameters.items(), *module._buffers.items()):
+            if tensor is None:
+                continue
+            if tensor not in exchanged:
+                fake = torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device=device)
+                is_parameter = isinstance(tensor, nn.Parameter)
+                exchanged[tensor] = nn.Parameter(fake, tensor.requires_grad) if is_parameter else fake
+            setattr(module, name, exchanged[tensor])
+    return model
+
+
+def _advice(error: Exception) -> str:
+    """Why shapes do not tell the peak, in words where the reason is the model's own."""
+    kind = type(error).__name__
+    if "DataDependent" in kind or "DynamicOutputShape" in kind or "item()" in str(error):
+        return (
+            "its forward reads the values of tensors (.item(), an if, nonzero, numpy, lengths of packed sequences) and "
+            "a prediction knows shapes only: move that out of forward, or measure at each size"
+        )
+    return reason_of(error)
+
+
+def _assemble(case: Case, model: nn.Module | None = None) -> Subject:
     """The subject with the variants that change its tensors; channels_last by the clip, which decides the rest."""
     variant = tuple(choice for choice in case.variant if not traits.of_variant(choice.name).same_tensors)
-    held = subject.assemble(replace(case, variant=variant), seed=0)
+    held = subject.assemble(replace(case, variant=variant), seed=0, model=model)
     if any(declared.channels_last for declared, _ in traits.of_case(case)):
         held = replace(held, inputs=held.inputs.channels_last())
     return subject.transform(held)

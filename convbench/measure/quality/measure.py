@@ -13,7 +13,7 @@ from torch import nn
 
 from convbench.core import metrics
 from convbench.core.record import Case, Choice, Clip, Finding, Metric, Parts, Protocol, Reading, Training, Trial
-from convbench.measure.counts.meta import macs_by_stage
+from convbench.measure.counts.counted import macs_by_stage
 from convbench.measure.quality import controls, digits, verdict
 from convbench.measure.quality.data import Labelled, Splits
 from convbench.measure.quality.fit import accuracy, fit, predictions

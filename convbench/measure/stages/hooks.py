@@ -8,18 +8,17 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
-from functools import partial
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Protocol
 
 import torch
-from torch import nn
-from torch.utils import _pytree as pytree
 
+from convbench.measure.stages.doors import watching
 from convbench.measure.stages.spans import OTHER
-from convbench.models.network import stage_modules
+from convbench.models.stages import stage_roots
 from convbench.models.subject import Subject
 from convbench.models.training_step import TrainingStep
+from convbench.models.values import tensors
 
 
 class Listener(Protocol):
@@ -35,14 +34,8 @@ class Listener(Protocol):
 @contextmanager
 def listening(subject: Subject, listener: Listener) -> Iterator[None]:
     """While it lasts, every call of the subject tells ``listener`` its stages."""
-    between = _Between(listener)
-    with ExitStack() as hooks:
-        for stage, names in stage_modules(subject.case, subject.model).items():
-            for name in names:
-                module = subject.model.get_submodule(name)
-                before = module.register_forward_pre_hook(partial(between.before, stage), with_kwargs=True)
-                hooks.callback(before.remove)
-                hooks.callback(module.register_forward_hook(partial(between.after, stage)).remove)
+    between, roots = _Between(listener), stage_roots(subject.case, subject.model)
+    with watching(subject.model, roots, between.before, between.after):
         yield
 
 
@@ -70,17 +63,17 @@ class _Between:
         self.listener = listener
         self.outputs: list[weakref.ref[torch.Tensor]] = []
 
-    def before(self, stage: str, _module: nn.Module, args: Any, kwargs: Any) -> None:
-        for tensor in _differentiable((args, kwargs)):
+    def before(self, stage: str, inputs: Any) -> None:
+        for tensor in _differentiable(inputs):
             if not self._is_output(tensor):
                 self._on_gradient(tensor, OTHER)
         self.listener.enters(stage)
 
-    def after(self, stage: str, _module: nn.Module, _args: Any, output: Any) -> None:
-        tensors = [leaf for leaf in pytree.tree_leaves(output) if isinstance(leaf, torch.Tensor)]
-        self.listener.leaves(stage, tensors)
-        self.outputs = [kept for kept in self.outputs if kept() is not None]
-        for tensor in _differentiable(tensors):
+    def after(self, stage: str, output: Any) -> None:
+        returned = tensors(output)
+        self.listener.leaves(stage, returned)
+        self.outputs = [known for known in self.outputs if known() is not None]
+        for tensor in _differentiable(returned):
             if not self._is_output(tensor):
                 self._on_gradient(tensor, stage)
                 self.outputs.append(weakref.ref(tensor))
@@ -89,9 +82,8 @@ class _Between:
         tensor.register_hook(lambda _: self.listener.reverses(stage))  # type: ignore[no-untyped-call]
 
     def _is_output(self, tensor: torch.Tensor) -> bool:
-        return any(kept() is tensor for kept in self.outputs)
+        return any(known() is tensor for known in self.outputs)
 
 
 def _differentiable(values: Any) -> list[torch.Tensor]:
-    leaves = pytree.tree_leaves(values)
-    return [leaf for leaf in leaves if isinstance(leaf, torch.Tensor) and leaf.requires_grad]
+    return [tensor for tensor in tensors(values) if tensor.requires_grad]

@@ -24,7 +24,7 @@ class Marks:
 
     def leaves(self, _stage: str, outputs: list[torch.Tensor]) -> None:
         self.open.pop().__exit__(None, None, None)
-        self.outputs |= {tensor.untyped_storage().data_ptr() for tensor in outputs}
+        self.outputs |= {t.untyped_storage().data_ptr() for t in outputs if t.layout is torch.strided}
 
     def reverses(self, stage: str) -> None:
         with record_function(BACKWARD + stage):

@@ -11,10 +11,10 @@ from torch.utils import _pytree as pytree
 from torch.utils.flop_counter import FlopCounterMode
 
 from convbench.core import metrics
-from convbench.core.record import Finding, Protocol, Reading
+from convbench.core.record import Case, Finding, Protocol, Reading
 from convbench.core.registry import probes
 from convbench.core.traits import compiles
-from convbench.measure.counts import meta
+from convbench.measure.counts.counted import count_case, on_meta_or_reason
 from convbench.measure.probes import exact
 from convbench.models import subject
 from convbench.models.subject import Subject
@@ -29,11 +29,12 @@ def compile_capture(held: Subject, protocol: Protocol) -> Iterator[Reading | Fin
     """
     if not compiles(held.case):
         return
-    twin = subject.assemble(held.case.forward_only, protocol.seed, device="meta")
+    case = held.case.forward_only
+    twin = _twin(case, protocol.seed)
     graphs, flops = _capture(twin)
     counters = torch._dynamo.utils.counters
     breaks = counters["graph_break"] | counters["unimplemented"]
-    total = 2 * sum(meta.macs_by_stage(held.case.forward_only).values())
+    total = 2 * count_case(case, protocol.seed).total
     yield Reading(metrics.GRAPH_COUNT, (graphs,))
     yield Reading(metrics.GRAPH_BREAKS, (sum(breaks.values()),))
     yield Reading(metrics.CAPTURED, (flops / total if total else 0.0,))
@@ -44,8 +45,15 @@ def compile_capture(held: Subject, protocol: Protocol) -> Iterator[Reading | Fin
         yield Finding("nothing_compiled")
 
 
+def _twin(case: Case, seed: int) -> Subject:
+    """The case on ``meta``, or on its device where it does not run there."""
+    if isinstance(on_meta_or_reason(case, seed), str):
+        return subject.assemble(case, seed)
+    return subject.assemble(case, seed, device="meta")
+
+
 def _capture(twin: Subject) -> tuple[int, int]:
-    """Number of graphs and FLOPs inside them over one call of a subject on ``meta``."""
+    """Number of graphs and FLOPs inside them over one call of a subject."""
     graphs: list[torch.fx.GraphModule] = []
     flops = 0
 
@@ -55,7 +63,7 @@ def _capture(twin: Subject) -> tuple[int, int]:
         def call(*args: Any) -> Any:
             nonlocal flops
             detached = pytree.tree_map_only(torch.Tensor, torch.Tensor.detach, args)
-            with FlopCounterMode(display=False) as counter:
+            with torch.backends.mkldnn.flags(enabled=False), FlopCounterMode(display=False) as counter:
                 result = graph(*detached)
             flops += counter.get_total_flops()
             return result
@@ -63,7 +71,7 @@ def _capture(twin: Subject) -> tuple[int, int]:
         return call
 
     torch._dynamo.utils.counters.clear()
-    replace(twin, forward=torch.compile(twin.model, backend=counting)).run()
+    replace(twin, forward=torch.compile(twin.forward, backend=counting)).call()
     return len(graphs), flops
 
 

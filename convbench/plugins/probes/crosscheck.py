@@ -1,4 +1,4 @@
-"""The second, independent count of MACs, and what neither count knows."""
+"""The second, independent count of MACs: where it differs from the first."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from convbench.core import metrics
 from convbench.core.record import Finding, Protocol, Reading
 from convbench.core.registry import probes
-from convbench.measure.counts import meta
+from convbench.measure.counts.counted import called, count_case, reason_of
 from convbench.measure.counts.traced import trace as traced_counts
 from convbench.measure.probes import exact
 from convbench.models import subject
@@ -17,20 +17,20 @@ from convbench.models.subject import Subject
 @probes.register("crosscheck")
 @exact
 def crosscheck(held: Subject, protocol: Protocol) -> Iterator[Reading | Finding]:
-    """Traces a model that is not timed and says where its MACs by stage differ from those of the meta device.
+    """Traces a model that is not timed and says where its MACs by stage differ from those of the first count.
 
     Of training the forward pass: a trace does not know the backward one.
     """
-    twin = subject.assemble(held.case.forward_only, protocol.seed)
+    case = held.case.forward_only
+    first = count_case(case, protocol.seed)
     try:
-        trace = traced_counts(twin)
+        trace = traced_counts(called(subject.assemble(case, protocol.seed)))
     except Exception as error:
-        reason = f"{type(error).__name__}: {error}".partition("\n")[0][:200]
-        yield Finding("counted_once", data={"reason": reason})
+        yield Finding("counted_once", data={"reason": reason_of(error)})
         return
-    for stage, counted in meta.macs_by_stage(held.case.forward_only).items():
+    for stage, counted in first.macs.items():
         if counted != trace.macs[stage]:
             yield Finding("counts_disagree", data={"stage": stage, "meta": counted, "traced": trace.macs[stage]})
-    if trace.uncounted:
-        yield Finding("uncounted_operators", data={"operators": trace.uncounted})
+    if trace.uncounted and not first.uncounted:
+        yield Finding("uncounted_operators", data={"operators": trace.uncounted, "share": 0.0})
     yield Reading(metrics.ADDS, (trace.adds,))

@@ -1,24 +1,45 @@
-"""MACs and FLOPs of one call, in all and by stage."""
+"""MACs and FLOPs of one call, in all and by stage, and what of the model they leave out."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 from convbench.core import metrics
-from convbench.core.record import Protocol, Reading
+from convbench.core.record import Finding, Parts, Protocol, Reading
 from convbench.core.registry import probes
-from convbench.measure.counts.meta import macs_by_stage
+from convbench.measure.counts.counted import count_subject
+from convbench.measure.counts.dispatched import Count
 from convbench.measure.probes import static
+from convbench.measure.stages.spans import OTHER
 from convbench.models.subject import Subject
+
+MUCH = 0.2
+"""From this share of the MACs in no stage on it is worth naming the stages."""
 
 
 @probes.register("macs")
 @static
-def macs(subject: Subject, protocol: Protocol) -> Iterator[Reading]:
-    """Multiply-accumulates by stage, exact, from the meta device; FLOPs are twice as many."""
-    stages = macs_by_stage(subject.case)
-    total = sum(stages.values())
-    yield Reading(metrics.MACS, (total,))
-    yield Reading(metrics.FLOPS, (2 * total,))
-    for stage, count in stages.items():
-        yield Reading(metrics.MACS.part(stage), (count,))
+def macs(subject: Subject, protocol: Protocol) -> Iterator[Reading | Finding]:
+    """Multiply-accumulates by stage, exact, of the call that is timed; FLOPs are twice as many.
+
+    Counted on the meta device, or on the real one where the model does not run there.
+    """
+    count = count_subject(subject)
+    yield Reading(metrics.MACS, (count.total,))
+    yield Reading(metrics.FLOPS, (2 * count.total,))
+    for stage, number in count.macs.items():
+        yield Reading(metrics.MACS.part(stage), (number,))
+    yield from _doubts(subject, count)
+
+
+def _doubts(subject: Subject, count: Count) -> Iterator[Finding]:
+    if count.uncounted:
+        yield Finding("uncounted_operators", data={"operators": count.uncounted, "share": count.uncounted_share})
+    if count.unseen:
+        yield Finding("stages_unseen", data={"stages": count.unseen})
+    architecture = subject.case.architecture
+    if isinstance(architecture, Parts) or count.macs[OTHER] <= MUCH * count.total:
+        return
+    share = count.macs[OTHER] / count.total
+    children = tuple(name for name, child in subject.model.named_children() if any(True for _ in child.parameters()))
+    yield Finding("name_stages", "note", {"share": share, "modules": children})

@@ -24,9 +24,12 @@ from convbench.models.subject import Subject
 from convbench.models.training_step import TrainingStep
 
 TOLERANCE = 0.05
+MARKS = 1e-4
+"""Seconds that the marks of a call may take: of tiny calls a large share that says nothing of the stages."""
 SHARE_OF_TIME = 0.3
 MIN_PASSES, MAX_PASSES = 6, 40
 OPTIMIZER = "optimizer"
+FEW = 5
 Split = dict[str, float]
 Splitter = Callable[[Subject], Split]
 
@@ -35,7 +38,8 @@ Splitter = Callable[[Subject], Split]
 def stages(subject: Subject, protocol: Protocol) -> Iterator[Reading | Finding]:
     """Time of backbone, reducer, LSTM, head and training's optimizer; of compiled cases what their trace can attribute.
 
-    Plain and split passes alternate. A warning says where the stages do not add up to the plain ones within 5 %.
+    Plain and split passes alternate. A warning says where the passes with marks differ from the plain ones by more than
+    5 % and the marks' own cost.
     """
     compiled, runtime = opaque(subject.case), engine(subject.case)
     if compiled and runtime != INDUCTOR:
@@ -47,16 +51,24 @@ def stages(subject: Subject, protocol: Protocol) -> Iterator[Reading | Finding]:
     plain, splits = _alternate(subject, split, SHARE_OF_TIME * protocol.max_time)
     for stage in (*named, OTHER):
         yield Reading(metrics.LATENCY.part(stage), tuple(split.get(stage, 0.0) for split in splits))
-    counted = (*named, OTHER) if compiled else named
-    sums = [sum(split.get(stage, 0.0) for stage in counted) for split in splits]
-    share = median_interval([both / whole for both, whole in zip(sums, plain, strict=True)])
-    if share.high < 1 - TOLERANCE or share.low > 1 + TOLERANCE:
+    sums = [sum(split.get(stage, 0.0) for stage in (*named, OTHER)) for split in splits]
+    if not adds_up(sums, plain):
         yield Finding("stages_do_not_add_up", data={"stages": median(sums), "whole": median(plain)})
 
 
+def adds_up(sums: list[float], plain: list[float]) -> bool:
+    """Whether passes with marks in them take what plain ones take, within 5 % and what the marks may cost."""
+    difference = median_interval([both - whole for both, whole in zip(sums, plain, strict=True)])
+    allowed = max(TOLERANCE * median(plain), MARKS)
+    return difference.low <= allowed and difference.high >= -allowed
+
+
 @probes.register("phases")
-def phases(subject: Subject, protocol: Protocol) -> Iterator[Reading]:
-    """Training's seconds forward, backward and in the optimizer; nothing for other scenarios."""
+def phases(subject: Subject, protocol: Protocol) -> Iterator[Reading | Finding]:
+    """Training's seconds forward, backward and in the optimizer; nothing for other scenarios.
+
+    Says which parameters the loss gives no gradient.
+    """
     if not isinstance(subject.run, TrainingStep):
         return
     until = time.perf_counter() + SHARE_OF_TIME * protocol.max_time
@@ -66,7 +78,11 @@ def phases(subject: Subject, protocol: Protocol) -> Iterator[Reading]:
         call(subject, watch.phase)
         passes.append(watch.seconds())
     for phase in PHASES:
-        yield Reading(metrics.PHASES[phase], tuple(one[phase] for one in passes))
+        yield Reading(metrics.PHASES[phase], tuple(split[phase] for split in passes))
+    if names := subject.run.without_gradient():
+        sizes = {name: parameter.numel() for name, parameter in subject.model.named_parameters()}
+        shown = (*names[:FEW], *((f"and {len(names) - FEW} more",) if len(names) > FEW else ()))
+        yield Finding("no_gradient", data={"params": sum(sizes[name] for name in names), "names": shown})
 
 
 class Stopwatch:

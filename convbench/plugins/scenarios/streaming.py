@@ -3,40 +3,45 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import cycle
 from typing import Any
 
 import torch
 
 from convbench.core.errors import ConvbenchError
+from convbench.core.record import Whole
 from convbench.core.registry import scenarios
-from convbench.models.subject import Subject
+from convbench.models.subject import Inputs, Subject
+from convbench.models.values import mapped, tensors
 
-STATEFUL = "streaming needs a model that takes (frame, state) and returns (output, state)"
+STATEFUL = (
+    "streaming needs a model that takes (frame, state) and returns (output, state): give another one's way under step: "
+    "package.module:function, called as step(model, frame, state) and returning (output, state)"
+)
 
 
 @scenarios.register("streaming")
 def streaming(subject: Subject) -> Callable[[], Any]:
     """One frame a call with carried state, as from a camera: per-frame latency and sustainable frames per second.
 
-    The model is called as ``model(frame, state)`` with frame (B, 1, C, H, W) and must return ``(output, state)``.
+    The model is called as ``model(frame, state)`` with frame (B, 1, C, H, W) and must return ``(output, state)``; a
+    model with a ``step`` of the user's as ``step(model, frame, state)``, the frame being what ``inputs`` makes, cut at
+    one moment. The first state is None.
     """
-    match subject.inputs.args:
-        case (torch.Tensor() as clip,) if clip.dim() == 5 and not subject.inputs.kwargs:
-            _must_take_state(subject)
-            frames = cycle(clip[:, t : t + 1] for t in range(clip.shape[1]))
-        case _:
-            raise ConvbenchError(
-                "streaming needs a model whose input is one clip (B, T, C, H, W): use scenario: inference"
-            )
+    if _has_step(subject):
+        frames = cycle(_moments(subject))
+    else:
+        frames = cycle(_frames(subject))
+        _must_take_state(subject)
     state: Any = None
 
     def run() -> Any:
         nonlocal state
         with torch.inference_mode():
             result = subject.forward(next(frames), state)
-        if not (isinstance(result, tuple) and len(result) == 2):
+        if not (isinstance(result, (tuple, list)) and len(result) == 2):
             raise ConvbenchError(STATEFUL)
         state = result[1]
         return result
@@ -44,8 +49,45 @@ def streaming(subject: Subject) -> Callable[[], Any]:
     return run
 
 
+def _has_step(subject: Subject) -> bool:
+    return isinstance(subject.case.architecture, Whole) and subject.case.architecture.step is not None
+
+
+def _frames(subject: Subject) -> Iterator[torch.Tensor]:
+    match subject.inputs.args:
+        case (torch.Tensor() as clip,) if clip.dim() == 5 and not subject.inputs.kwargs:
+            return iter([clip[:, t : t + 1] for t in range(clip.shape[1])])
+    raise ConvbenchError(
+        "streaming needs a model whose input is one clip (B, T, C, H, W), or a step: of your own; use scenario: "
+        "inference for other models"
+    )
+
+
+def _moments(subject: Subject) -> Iterator[Any]:
+    """The inputs at each moment: tensors (B, T, ...) cut to (B, 1, ...), whatever else as it is."""
+    clip = subject.case.clip
+    whole = _alone(subject.inputs)
+    times = {tensor.shape[1] for tensor in tensors(whole) if tensor.dim() > 1 and tensor.shape[0] == clip.batch}
+    frames = clip.frames if clip.frames in times else max(times, default=1)
+
+    def cut(t: int, tensor: torch.Tensor) -> torch.Tensor:
+        return tensor[:, t : t + 1] if tensor.dim() > 1 and tensor.shape[1] == frames else tensor
+
+    return iter([mapped(partial(cut, t), whole) for t in range(frames)])
+
+
+def _alone(inputs: Inputs) -> Any:
+    """What the step is given as its frame: the one input, or all of them as they were made."""
+    if inputs.kwargs:
+        return inputs.kwargs
+    return inputs.args[0] if len(inputs.args) == 1 else inputs.args
+
+
 def _must_take_state(subject: Subject) -> None:
+    """Asks the signature, where there is one: a scripted or wrapped model shows its own only when it is called."""
     try:
         inspect.signature(subject.model.forward).bind("frame", "state")
     except TypeError as error:
         raise ConvbenchError(STATEFUL) from error
+    except ValueError:
+        return

@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 @declares(VariantTraits(scenarios=("train",)))
 def checkpointed(subject: Subject, *, stage: str = "backbone") -> Subject:
     """Training with torch.utils.checkpoint around a stage (backbone): less memory for one more forward pass of it."""
-    from convbench.models.network import stage_modules
+    from convbench.models.stages import called_parts, stage_roots
 
-    names = stage_modules(subject.case, subject.model).get(stage, ())
-    if not names:
+    modules = stage_roots(subject.case, subject.model).get(stage, ())
+    if not modules:
         raise CaseFailed("error", f"has no stage {stage!r} to checkpoint: name its submodule under stages")
-    for name in names:
-        _checkpoint(subject.model.get_submodule(name))
+    for module in called_parts(modules):
+        _checkpoint(module)
     return subject
 
 

@@ -7,7 +7,15 @@ from collections.abc import Sequence
 
 from convbench.analysis.choice.recommendation import Recommendation
 from convbench.analysis.costs.gains import VariantGain
-from convbench.analysis.costs.headlines import Advice, Confidence, advise, noisy, withheld
+from convbench.analysis.costs.headlines import (
+    Advice,
+    Confidence,
+    advise,
+    noisy,
+    uncounted,
+    uncounted_share,
+    withheld,
+)
 from convbench.analysis.quality.qualities import tried
 from convbench.analysis.results import Result, costs, measured, results, sustained
 from convbench.core.record import Parts, Record, Run
@@ -40,6 +48,7 @@ def sentences(run: Run, found: Sequence[Result], answers: Sequence[Recommendatio
     by_task = quality.sentences(found, answers)
     said = [
         *([*by_task, headline] if by_task else [headline]),
+        _uncounted(found),
         _next(advice),
         _withheld(found),
         "" if tried(one.record for one in found) else _placed(advice),
@@ -84,11 +93,13 @@ def _measured(found: Sequence[Result]) -> list[str]:
 def _pick(advice: Advice) -> str:
     pick = advice.pick
     assert pick
-    cost = f"{units.count(pick.params)} parameters and {units.flops(pick.flops)}"
+    partly = bool(uncounted(pick))
+    cost = f"{units.count(pick.params)} parameters and {'at least ' if partly else ''}{units.flops(pick.flops)}"
     architecture = pick.case.architecture
     place = f" on the {architecture.backbone} backbone" if isinstance(architecture, Parts) else ""
     if not advice.timed or not pick.latency:
-        return f"Smallest{place}: {setup(pick)}, with {cost}; latency was not measured."
+        word = "Fewest parameters" if partly else "Smallest"
+        return f"{word}{place}: {setup(pick)}, with {cost}; latency was not measured."
     tied = [model(one) for one in advice.tied if one is not pick]
     seconds = f"{units.interval(pick.latency)} a call{_threads(pick)}"
     sure = f" {_confidence(advice.confidence)}" if advice.confidence else ""
@@ -99,6 +110,18 @@ def _pick(advice: Advice) -> str:
         f"Take {setup(pick)}{place}: {seconds}, {cost}, the fewest of those whose latency on this machine is "
         f"statistically tied with the fastest (the others: {others}).{sure}"
     )
+
+
+def _uncounted(found: Sequence[Result]) -> str:
+    """Which cases' FLOPs are a lower bound, by how much of the model, and what is missing in them."""
+    partly = [one for one in measured(found) if uncounted(one)]
+    if not partly:
+        return ""
+    operators = sorted({operator for one in partly for operator in uncounted(one)})
+    share = max(map(uncounted_share, partly))
+    reads = f" (up to {units.digits(100 * share, 2)} % of the parameters are read by nothing else)" if share else ""
+    names = [setup(one) for one in partly[:3]] + ([f"{len(partly) - 3} more"] if len(partly) > 3 else [])
+    return f"The FLOPs of {_and(names)} are a lower bound: no counter knows {_and(operators)}{reads}."
 
 
 def _threads(one: Result) -> str:
@@ -153,7 +176,8 @@ def _dearest(advice: Advice) -> str:
     pick, dear = advice.pick, advice.dearest
     if not pick or not dear or dear is pick:
         return ""
-    pairs = (("FLOPs", dear.flops, pick.flops), ("parameters", dear.params, pick.params))
+    flops = () if uncounted(dear) or uncounted(pick) else (("FLOPs", dear.flops, pick.flops),)
+    pairs = (*flops, ("parameters", dear.params, pick.params))
     times = [f"{units.factor(more / less)} the {name}" for name, more, less in pairs if more and less]
     if dear.latency and pick.latency:
         times.append(f"{units.factor(dear.latency.median / pick.latency.median)} the time")

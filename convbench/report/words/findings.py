@@ -44,8 +44,24 @@ def _page_faults(data: Data) -> str:
 
 def _counts_disagree(data: Data) -> str:
     return (
-        f"The two independent MAC counts of the {data['stage']} differ: {units.count(data['meta'])} on the meta "
-        f"device, {units.count(data['traced'])} traced. Do not rely on either."
+        f"The two independent MAC counts of the {data['stage']} differ: {units.count(data['meta'])} by its operators, "
+        f"{units.count(data['traced'])} traced. Do not rely on either."
+    )
+
+
+def _uncounted(data: Data) -> str:
+    share = data.get("share") or 0.0
+    reads = f", which alone read {percent(share)} of the parameters" if share else ""
+    return (
+        f"Not in the MACs, since no counter knows them: {_list(data['operators'])}{reads}. Give their FLOPs in the "
+        "suite: flops: {namespace::name: package.module:function}."
+    )
+
+
+def _name_stages(data: Data) -> str:
+    return (
+        f"{percent(data['share'])} of the MACs are in no stage. Name the modules of each under stages:, as in "
+        f"{{backbone: [...], lstm: ...}}; this model has {_list(data['modules']) or 'no submodules with parameters'}."
     )
 
 
@@ -95,7 +111,20 @@ _SENTENCES: dict[str, Callable[[Data], str]] = {
     "page_faults": _page_faults,
     "counts_disagree": _counts_disagree,
     "counted_once": lambda d: f"The MACs were counted one way only; the second failed: {d['reason']}.",
-    "uncounted_operators": lambda d: f"Not in the MACs, since no counter knows them: {_list(d['operators'])}.",
+    "uncounted_operators": _uncounted,
+    "name_stages": _name_stages,
+    "not_on_meta": lambda d: (
+        f"Counted on the real call, since the model does not run on torch's meta device ({d['reason']}); what needs "
+        "its shapes alone, the predicted memory and what fits, is absent."
+    ),
+    "stages_unseen": lambda d: (
+        f"The call never enters the stage {_list(d['stages'])}: its time, memory and MACs are in other. Name the "
+        "modules that are really called, under stages:."
+    ),
+    "no_gradient": lambda d: (
+        f"{units.count(d['params'])} parameters got no gradient from the loss: {_list(d['names'])}. Give the loss that "
+        "trains them: loss: package.module:function."
+    ),
     "nothing_compiled": lambda _: "torch.compile captured no graph: this ran eager, whatever the variant says.",
     "throttled": lambda d: f"The device throttled while it was measured: {_list(d['reasons'])}.",
     "foreign_process": lambda d: f"Other processes used the device meanwhile: {_list(d['pids'])}.",

@@ -12,7 +12,7 @@ from convbench.core.record import Parts
 def reducer(one: Result) -> str:
     """The reducer with its options, or a user's whole model."""
     architecture = one.case.architecture
-    return str(architecture.reducer if isinstance(architecture, Parts) else architecture.model)
+    return str(architecture.reducer if isinstance(architecture, Parts) else architecture)
 
 
 def model(one: Result) -> str:

@@ -1,0 +1,167 @@
+"""The first count: torch's FlopCounterMode over the very call that is timed, with stages told by the modules' doors.
+
+On ``meta``, where an LSTM decomposes into products that torch counts exactly and nothing is computed; where a model
+cannot run there, on its device, with the fused recurrent operators of oneDNN and cuDNN off. The convention is torch's:
+the multiply-accumulates of convolutions and matrix products; pooling and activations count as zero.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import Counter
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from convbench.core.record import STAGES
+from convbench.measure.counts.formulas import formulas, is_unknown, operator
+from convbench.measure.stages.doors import watching
+from convbench.measure.stages.spans import OTHER
+from convbench.models.stages import Roots, stage_roots
+from convbench.models.subject import Subject
+from convbench.models.values import tensors
+
+WHOLE = "Global"
+"""Under this name FlopCounterMode keeps its total."""
+
+
+@dataclass(frozen=True)
+class Count:
+    """MACs of one call by stage, ``other`` included. ``uncounted`` names the operators that no formula knows.
+
+    ``uncounted_share`` is the share of the parameters that only those operators read; ``unseen`` the stages that the
+    call never entered.
+    """
+
+    macs: dict[str, int]
+    uncounted: tuple[str, ...] = ()
+    uncounted_share: float = 0.0
+    unseen: tuple[str, ...] = field(default=())
+
+    @property
+    def total(self) -> int:
+        return sum(self.macs.values())
+
+
+def count(held: Subject) -> Count:
+    """Count one call of an eager subject that was called once before. Raises whatever its model raises."""
+    roots = stage_roots(held.case, held.model)
+    by_stage, counter, entered = _counted(held, roots)
+    macs = {stage: by_stage.get(stage, 0) for stage in (*STAGES, OTHER)}
+    unseen = tuple(stage for stage, modules in roots.items() if modules and stage not in entered)
+    return Count(macs, tuple(sorted(counter.unknown)), counter.unknown_share(held.model), unseen)
+
+
+def count_by(held: Subject, roots: Roots) -> tuple[dict[str, int], tuple[str, ...], float]:
+    """MACs by any names for modules, what is uncounted, and its share: ``count`` for modules that are no stages."""
+    by_name, counter, _ = _counted(held, roots)
+    return (
+        {name: by_name.get(name, 0) for name in (*roots, OTHER)},
+        tuple(sorted(counter.unknown)),
+        counter.unknown_share(held.model),
+    )
+
+
+def _counted(held: Subject, roots: Roots) -> tuple[dict[str, int], _Counter, set[str]]:
+    tracker = _Stages()
+    counter = _Counter(held, tracker)
+    with ExitStack() as around:
+        entered = around.enter_context(watching(held.model, roots, tracker.enter, tracker.leave))
+        _decomposing(around, held)
+        around.enter_context(counter)
+        held.call()
+    macs = {name: sum(flops.values()) // 2 for name, flops in counter.get_flop_counts().items()}
+    return macs, counter, entered
+
+
+def _decomposing(around: ExitStack, held: Subject) -> None:
+    """Fused recurrent operators off, and what the user has compiled run as it was written."""
+    if any(isinstance(module, torch._dynamo.OptimizedModule) for module in held.model.modules()):
+        around.enter_context(torch.compiler.set_stance("force_eager"))
+    if torch.device(held.device).type != "meta":
+        around.enter_context(torch.backends.mkldnn.flags(enabled=False))
+        around.enter_context(torch.backends.cudnn.flags(enabled=False))
+
+
+class _Stages:
+    """In the place of FlopCounterMode's tracker of modules: the stage that an operator belongs to, forward or backward.
+
+    An operator of the backward pass belongs to the stage whose forward pass made its autograd node. Autograd numbers
+    nodes in the order in which they are made, so a stage is a range of numbers.
+    """
+
+    def __init__(self) -> None:
+        self.inside: list[str] = []
+        self.numbers: list[int] = []
+        self.stages: list[str] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return None
+
+    def enter(self, stage: str, _inputs: Any) -> None:
+        self.inside.append(stage)
+        self._mark()
+
+    def leave(self, _stage: str, _output: Any) -> None:
+        self.inside.pop()
+        self._mark()
+
+    @property
+    def parents(self) -> set[str]:
+        """What the operator at hand counts under."""
+        node = torch._C._current_autograd_node()
+        return {WHOLE, self._now if node is None else self._of_number(node._sequence_nr())}
+
+    @property
+    def _now(self) -> str:
+        return self.inside[-1] if self.inside else OTHER
+
+    def _mark(self) -> None:
+        self.numbers.append(torch._C._autograd._get_sequence_nr())
+        self.stages.append(self._now)
+
+    def _of_number(self, number: int) -> str:
+        before = bisect_right(self.numbers, number)
+        return self.stages[before - 1] if before else OTHER
+
+
+class _Counter(FlopCounterMode):
+    """FlopCounterMode with our formulas, which also knows what it has not counted and which weights that reads."""
+
+    def __init__(self, held: Subject, stages: _Stages) -> None:
+        super().__init__(display=False, custom_mapping=formulas(held.case))
+        self.mod_tracker = stages  # type: ignore[assignment]
+        self.unknown: Counter[str] = Counter()
+        self.read: set[int] = set()
+        self.read_uncounted: set[int] = set()
+
+    def _count_flops(self, func_packet: Any, out: Any, args: Any, kwargs: Any) -> Any:
+        name = operator(func_packet)
+        if func_packet in self.flop_registry:
+            self.read |= _storages((args, kwargs))
+        elif is_unknown(name):
+            self.unknown[name] += 1
+            self.read_uncounted |= _storages((args, kwargs))
+        return super()._count_flops(func_packet, out, args, kwargs)  # type: ignore[no-untyped-call]
+
+    def unknown_share(self, model: nn.Module) -> float:
+        """The share of the parameters that are read by uncounted operators only."""
+        sizes = {_storage(parameter): parameter.numel() for parameter in model.parameters()}
+        alone = sum(size for storage, size in sizes.items() if storage in self.read_uncounted - self.read)
+        return alone / max(1, sum(sizes.values()))
+
+
+def _storages(values: Any) -> set[int]:
+    return {_storage(tensor) for tensor in tensors(values)}
+
+
+def _storage(tensor: torch.Tensor) -> int:
+    """A number for what the tensor is a view of; sparse tensors have no storage and stand for themselves."""
+    return tensor.untyped_storage()._cdata if tensor.layout is torch.strided else id(tensor)

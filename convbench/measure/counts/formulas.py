@@ -1,0 +1,191 @@
+"""What torch's registry of FLOP formulas lacks: fused attention, quantised layers, and the user's own operators.
+
+A formula is called as torch's own are (``torch.utils.flop_counter.register_flop_formula``): with the shapes of the
+operator's tensors, its other arguments as they are, and ``out_shape``; it returns FLOPs, twice the MACs.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
+from math import prod
+from typing import Any
+
+import torch
+from torch.utils.flop_counter import flop_registry, sdpa_flop_count
+
+from convbench.core.errors import CaseFailed
+from convbench.core.record import Case, Whole
+from convbench.core.registry import import_path
+
+Formula = Callable[..., int]
+Shape = tuple[int, ...]
+UNKNOWN = frozenset(
+    f"aten::{name}"
+    for name in (
+        "addbmm", "addmv", "addr", "_addmm_activation", "_trilinear", "_sparse_mm", "_sparse_addmm", "conv_tbc",
+        "_cudnn_rnn", "miopen_rnn", "mkldnn_rnn_layer", "_fft_c2c", "_fft_r2c", "_fft_c2r", "_linalg_svd",
+        "_linalg_eigh", "linalg_inv_ex", "linalg_matrix_exp", "_cdist_forward", "_convolution_double_backward",
+        "_weight_int8pack_mm", "_weight_int4pack_mm", "_int_mm", "_grouped_mm",
+    )
+)  # fmt: skip
+"""Operators of torch that multiply and accumulate and that no formula counts; all others of torch's have nothing to
+count. A single matrix times a vector is no work on a clip by torch's convention (spectral norm takes some)."""
+FREE_SPACES = frozenset(
+    {"aten", "prim", "prims", "onnx", "profiler", "inductor", "c10d", "_c10d_functional", "debugprims"}
+)
+FREE = frozenset({
+    "quantized::quantize_per_tensor", "quantized::dequantize", "quantized::add", "quantized::mul", "quantized::cat",
+    "quantized::relu6", "quantized::batch_norm2d", "quantized::linear_prepack", "quantized::make_quantized_cell_params",
+    "quantized::make_quantized_cell_params_dynamic", "torchvision::nms", "torchvision::roi_align",
+    "torchvision::roi_pool",
+})  # fmt: skip
+
+
+def operator(func_packet: Any) -> str:
+    """The name of an operator as torch writes it, ``shop::proj``."""
+    name = getattr(func_packet, "_qualified_op_name", None)
+    return str(name) if name else str(func_packet).replace(".", "::", 1)
+
+
+def is_unknown(name: str) -> bool:
+    """Whether an operator without a formula may hold work that should be counted."""
+    return name in UNKNOWN or (name.partition("::")[0] not in FREE_SPACES and name not in FREE)
+
+
+def formulas(case: Case) -> dict[Any, Formula]:
+    """The formulas to add to torch's registry for a case: ours, and the suite's for the user's operators."""
+    return {**_ours(), **_users(case)}
+
+
+def of_operator(name: str, case: Case | None = None) -> Formula | None:
+    """The formula that the suite or the user's own call to torch's registry gives an operator outside of aten."""
+    known: Mapping[Any, Formula] = {**flop_registry, **(_users(case) if case else {})}
+    for packet, formula in known.items():
+        if operator(packet) == name and not name.startswith("aten::"):
+            return formula
+    return None
+
+
+def _users(case: Case) -> dict[Any, Formula]:
+    pairs = case.architecture.flops if isinstance(case.architecture, Whole) else ()
+    return {_packet(name): _lenient(path) for name, path in pairs}
+
+
+def _packet(name: str) -> Any:
+    space, _, operation = name.partition("::")
+    try:
+        return getattr(getattr(torch.ops, space), operation)
+    except AttributeError as error:
+        raise CaseFailed(
+            "error", f"flops: there is no operator {name!r}: write it as torch knows it, namespace::name"
+        ) from error
+
+
+def _lenient(path: str) -> Formula:
+    """A formula of the user's that need not take what it has no use for, such as ``out_shape``."""
+    function = import_path(path)
+    parameters = inspect.signature(function).parameters.values()
+    names = {p.name for p in parameters if p.kind is not p.VAR_KEYWORD}
+    takes_all = any(p.kind is p.VAR_KEYWORD for p in parameters)
+
+    def formula(*args: Any, **kwargs: Any) -> int:
+        return int(function(*args, **{key: value for key, value in kwargs.items() if takes_all or key in names}))
+
+    return formula
+
+
+def _ours() -> dict[Any, Formula]:
+    aten = torch.ops.aten
+    return {
+        aten._scaled_dot_product_flash_attention_for_cpu: _attention,
+        aten._scaled_dot_product_flash_attention_for_cpu_backward: _attention_backward,
+        aten._scaled_dot_product_fused_attention_overrideable: _attention,
+        aten._native_multi_head_attention: _multi_head_attention,
+        aten._transformer_encoder_layer_fwd: _encoder_layer,
+        aten.quantized_lstm: partial(_quantised_recurrent, 4),
+        aten.quantized_gru: partial(_quantised_recurrent, 3),
+        **dict.fromkeys(_packets("quantized", PRODUCTS), _quantised_product),
+        **dict.fromkeys(_packets("quantized", CONVOLUTIONS), _quantised_convolution),
+        **{
+            packet: partial(_quantised_cell, gates) for name, gates in CELLS for packet in _packets("quantized", [name])
+        },
+    }
+
+
+FIRST_LINEAR = 12
+"""Where the weight of the first linear layer stands among the arguments of an encoder layer after its width."""
+PRODUCTS = (
+    "linear", "linear_relu", "linear_dynamic", "linear_relu_dynamic", "linear_dynamic_fp16", "linear_relu_dynamic_fp16",
+)  # fmt: skip
+
+
+CONVOLUTIONS = tuple(f"conv{n}d{relu}{how}" for n in (1, 2, 3) for relu in ("", "_relu") for how in ("", "_dynamic"))
+CELLS = (
+    ("quantized_lstm_cell_dynamic", 4), ("quantized_gru_cell_dynamic", 3), ("quantized_rnn_tanh_cell_dynamic", 1),
+    ("quantized_rnn_relu_cell_dynamic", 1),
+)  # fmt: skip
+
+
+def _packets(space: str, names: Iterable[str]) -> Iterator[Any]:
+    for name in names:
+        if (packet := getattr(getattr(torch.ops, space), name, None)) is not None:
+            yield packet
+
+
+def _attention(query: Shape, key: Shape, value: Shape, *_args: Any, **_kwargs: Any) -> int:
+    return int(sdpa_flop_count(query, key, value))  # type: ignore[no-untyped-call]
+
+
+def _attention_backward(_gradient: Shape, query: Shape, key: Shape, value: Shape, *_args: Any, **_kwargs: Any) -> int:
+    """Five products for the two of the forward pass: the scores once more, and two for each of them."""
+    batch, heads, rows, width = query
+    columns, depth = key[-2], value[-1]
+    return 2 * batch * heads * rows * columns * (3 * width + 2 * depth)
+
+
+def _multi_head_attention(query: Shape, key: Shape, value: Shape, width: int, *_args: Any, **_kwargs: Any) -> int:
+    """Four projections, the scores, and the sum that they weigh."""
+    batch, rows, columns = query[0], query[1], key[1]
+    projections = batch * (2 * rows + columns + value[1]) * width * width
+    return 2 * (projections + 2 * batch * rows * columns * width)
+
+
+def _encoder_layer(source: Shape, width: int, *args: Any, **_kwargs: Any) -> int:
+    """Self-attention and two linear layers between the width and that of the first one."""
+    hidden, tokens = args[FIRST_LINEAR][0], prod(source[:-1])
+    feed_forward: int = 2 * 2 * tokens * width * hidden
+    return _multi_head_attention(source, source, source, width) + feed_forward
+
+
+def _quantised_product(source: Shape, *_args: Any, out_shape: Any = None, **_kwargs: Any) -> int:
+    return int(2 * prod(out_shape) * source[-1])
+
+
+def _quantised_convolution(_source: Shape, packed: Any, *_args: Any, out_shape: Any = None, **_kwargs: Any) -> int:
+    weight = packed.unpack()[0].shape
+    return int(2 * prod(out_shape) * prod(weight[1:]))
+
+
+def _quantised_recurrent(gates: int, source: Shape, *args: Any, out_shape: Any = None, **_kwargs: Any) -> int:
+    """All layers and directions by the shapes: the input is (T, B, D), a state (layers x directions, B, H).
+
+    A packed sequence comes as (sum of lengths, D), with its batch sizes before the states.
+    """
+    first = next(value for value in args if len(tensor_shape(value)) == 3)
+    stacked, _, hidden = tensor_shape(first)
+    directions = out_shape[0][-1] // hidden
+    own = directions * gates * hidden * (source[-1] + hidden)
+    above = (stacked - directions) * gates * hidden * (directions * hidden + hidden)
+    return int(2 * prod(source[:-1]) * (own + above))
+
+
+def _quantised_cell(gates: int, source: Shape, states: Any, *_args: Any, **_kwargs: Any) -> int:
+    hidden = tensor_shape(states)[-1]
+    return 2 * prod(source[:-1]) * gates * hidden * (source[-1] + hidden)
+
+
+def tensor_shape(value: Any) -> Shape:
+    """The shape of a state, which is one tensor or a list of two."""
+    return tuple(value if isinstance(value, torch.Size) else value[0])

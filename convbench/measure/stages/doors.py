@@ -1,0 +1,119 @@
+"""Where the stages of a model are entered: calls of their modules, and of the methods by which else they are used.
+
+A stage may be used by a method of its own (``core.observe(x)``), by its parts (a ModuleList, or ``encoder.layers[0]``),
+or under several names. So all its modules and their own methods are watched over a first call; what was entered from
+outside of the stage then is all that is watched later.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial, wraps
+from types import FunctionType
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import nn
+from torch._dynamo import OptimizedModule
+
+from convbench.models.stages import Roots, stage_by_module
+
+Door = tuple[int, str]
+"""A module by its id, and the method by which it is entered."""
+CALL = "__call__"
+Enter = Callable[[str, Any], None]
+Leave = Callable[[str, Any], None]
+_KNOWN: WeakKeyDictionary[nn.Module, set[Door]] = WeakKeyDictionary()
+
+
+@contextmanager
+def watching(model: nn.Module, roots: Roots, enter: Enter, leave: Leave) -> Iterator[set[str]]:
+    """While it lasts, ``enter(stage, inputs)`` and ``leave(stage, output)`` are called at every door of a stage.
+
+    Gives the stages that were entered so far.
+    """
+    watch, known = _Watch(enter, leave), _KNOWN.get(model)
+    with ExitStack() as hooks:
+        for module, stage in stage_by_module(roots).items():
+            for method in _methods(module):
+                if known is None or (id(module), method) in known:
+                    _hang(hooks, watch, stage, module, method)
+        yield watch.stages
+    if known is None and watch.used:
+        _KNOWN[model] = watch.used
+
+
+class _Watch:
+    """Which stages the call is in; a door inside its own stage is none."""
+
+    def __init__(self, enter: Enter, leave: Leave) -> None:
+        self.enter, self.leave = enter, leave
+        self.inside: list[tuple[str, bool]] = []
+        self.used: set[Door] = set()
+        self.stages: set[str] = set()
+
+    def goes_in(self, stage: str, door: Door, inputs: Any) -> None:
+        outside = not self.inside or self.inside[-1][0] != stage
+        self.inside.append((stage, outside))
+        if outside:
+            self.used.add(door)
+            self.stages.add(stage)
+            self.enter(stage, inputs)
+
+    def comes_out(self, output: Any) -> None:
+        stage, outside = self.inside.pop()
+        if outside:
+            self.leave(stage, output)
+
+
+def _methods(module: nn.Module) -> list[str]:
+    """The call, ``forward`` called directly, and the methods that the user's own classes give a module."""
+    if isinstance(module, (torch.jit.ScriptModule, OptimizedModule)):
+        return [CALL]
+    own = [kind for kind in type(module).__mro__ if kind is not object and not kind.__module__.startswith("torch.")]
+    names = (name for kind in own for name, value in vars(kind).items() if isinstance(value, FunctionType))
+    return list(dict.fromkeys([CALL, "forward", *(name for name in names if not name.startswith("__"))]))
+
+
+def _hang(hooks: ExitStack, watch: _Watch, stage: str, module: nn.Module, method: str) -> None:
+    if method != CALL:
+        _wrap(hooks, watch, stage, module, method)
+        return
+    before = partial(_before, watch, stage, (id(module), method))
+    hooks.callback(module.register_forward_pre_hook(before, prepend=True, with_kwargs=True).remove)
+    hooks.callback(module.register_forward_hook(partial(_after, watch), always_call=True).remove)
+
+
+def _before(watch: _Watch, stage: str, door: Door, _module: nn.Module, args: Any, kwargs: Any) -> None:
+    watch.goes_in(stage, door, (args, kwargs))
+
+
+def _after(watch: _Watch, _module: nn.Module, _args: Any, output: Any) -> None:
+    watch.comes_out(output)
+
+
+def _wrap(hooks: ExitStack, watch: _Watch, stage: str, module: nn.Module, method: str) -> None:
+    """Put a method that tells ``watch`` in the place of the module's own, past ``__setattr__``, until ``hooks`` end."""
+    original, own = getattr(module, method, None), vars(module)
+    if original is None:
+        return
+    before = {method: own[method]} if method in own else {}
+
+    @wraps(original)
+    def watched(*args: Any, **kwargs: Any) -> Any:
+        watch.goes_in(stage, (id(module), method), (args, kwargs))
+        result = None
+        try:
+            result = original(*args, **kwargs)
+        finally:
+            watch.comes_out(result)
+        return result
+
+    def restore() -> None:
+        own.pop(method, None)
+        own.update(before)
+
+    own[method] = watched
+    hooks.callback(restore)
