@@ -19,7 +19,7 @@ from convbench.check.pairs import Arm, Planned
 from convbench.check.rule import Rule
 from convbench.check.sides import Side
 from convbench.check.verdict import CaseVerdict, verdict
-from convbench.check.worker import Worker
+from convbench.check.worker import Server
 from convbench.core import showing
 
 Word = Literal["slower", "faster", "same", "cannot tell"]
@@ -61,7 +61,7 @@ class Comparison:
         ]
 
 
-class Live(Worker):
+class Live(Server):
     """A worker that is no other process: the gate's slices of a callable that is here."""
 
     def __init__(self, call: Callable[[], Any], device: str) -> None:
