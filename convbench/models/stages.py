@@ -30,7 +30,7 @@ def stage_roots(case: Case, model: nn.Module) -> dict[str, tuple[nn.Module, ...]
     if isinstance(case.architecture, Parts):
         return {stage: (model.get_submodule(stage),) for stage in STAGES}
     if not case.architecture.stages:
-        return {"lstm": tuple(module for module in model.modules() if _is_recurrent(module))}
+        return {"lstm": tuple(_recurrent(model))}
     roots: dict[str, tuple[nn.Module, ...]] = {}
     for stage, name in case.architecture.stages:
         roots[stage] = (*roots.get(stage, ()), submodule(model, name))
@@ -75,6 +75,21 @@ def called_parts(modules: Iterable[nn.Module]) -> Iterator[nn.Module]:
             yield from called_parts(module.children())
         else:
             yield module
+
+
+def _recurrent(model: nn.Module) -> Iterator[nn.Module]:
+    """The recurrent modules of a model, each once; what is inside of a scripted module is never called from Python."""
+    seen: set[nn.Module] = set()
+    pending = [model]
+    while pending:
+        module = pending.pop()
+        if module in seen:
+            continue
+        seen.add(module)
+        if _is_recurrent(module):
+            yield module
+        elif not isinstance(module, torch.jit.ScriptModule):
+            pending.extend(module.children())
 
 
 def _is_recurrent(module: nn.Module) -> bool:

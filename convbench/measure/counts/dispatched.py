@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import Counter
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Self
 
 import torch
 from torch import nn
+from torch._dynamo import OptimizedModule
 from torch.utils.flop_counter import FlopCounterMode
 
 from convbench.core.record import STAGES
@@ -78,10 +80,17 @@ def _counted(held: Subject, roots: Roots) -> tuple[dict[str, int], _Counter, set
     return macs, counter, entered
 
 
+@contextmanager
+def as_written(model: nn.Module) -> Iterator[None]:
+    """While it lasts, what the user has compiled runs as it was written."""
+    compiled = any(isinstance(module, OptimizedModule) for module in model.modules())
+    with torch.compiler.set_stance("force_eager") if compiled else nullcontext():
+        yield
+
+
 def _decomposing(around: ExitStack, held: Subject) -> None:
-    """Fused recurrent operators off, and what the user has compiled run as it was written."""
-    if any(isinstance(module, torch._dynamo.OptimizedModule) for module in held.model.modules()):
-        around.enter_context(torch.compiler.set_stance("force_eager"))
+    """Fused recurrent operators off, which torch's counter does not know."""
+    around.enter_context(as_written(held.model))
     if torch.device(held.device).type != "meta":
         around.enter_context(torch.backends.mkldnn.flags(enabled=False))
         around.enter_context(torch.backends.cudnn.flags(enabled=False))
