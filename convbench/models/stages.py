@@ -6,6 +6,7 @@ Where a stage lies inside another one, its modules and parameters are its own.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 
 import torch
@@ -66,6 +67,11 @@ def stage_by_parameter(roots: Roots) -> dict[torch.Tensor, str]:
         for tensor in (*module.parameters(recurse=False), *module.buffers(recurse=False)):
             found.setdefault(tensor, stage)
     return found
+
+
+def is_compiled(module: nn.Module) -> bool:
+    """Whether the user has compiled the module; asked without importing the compiler."""
+    return "torch._dynamo" in sys.modules and isinstance(module, torch._dynamo.OptimizedModule)
 
 
 def called_parts(modules: Iterable[nn.Module]) -> Iterator[nn.Module]:

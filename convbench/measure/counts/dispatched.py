@@ -7,16 +7,16 @@ the multiply-accumulates of convolutions and matrix products; pooling and activa
 
 from __future__ import annotations
 
+import sys
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Self
 
 import torch
 from torch import nn
-from torch._dynamo import OptimizedModule
 from torch.utils.flop_counter import FlopCounterMode
 
 from convbench.core.record import STAGES
@@ -81,16 +81,19 @@ def _counted(held: Subject, roots: Roots) -> tuple[dict[str, int], _Counter, set
 
 
 @contextmanager
-def as_written(model: nn.Module) -> Iterator[None]:
+def as_written() -> Iterator[None]:
     """While it lasts, what the user has compiled runs as it was written."""
-    compiled = any(isinstance(module, OptimizedModule) for module in model.modules())
-    with torch.compiler.set_stance("force_eager") if compiled else nullcontext():
+    if "torch._dynamo" not in sys.modules:
+        yield
+        return
+    settings = torch._dynamo.config.patch(error_on_nested_jit_trace=False)
+    with torch.compiler.set_stance("force_eager"), settings:
         yield
 
 
 def _decomposing(around: ExitStack, held: Subject) -> None:
     """Fused recurrent operators off, which torch's counter does not know."""
-    around.enter_context(as_written(held.model))
+    around.enter_context(as_written())
     if torch.device(held.device).type != "meta":
         around.enter_context(torch.backends.mkldnn.flags(enabled=False))
         around.enter_context(torch.backends.cudnn.flags(enabled=False))

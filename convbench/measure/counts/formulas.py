@@ -61,12 +61,17 @@ def formulas(case: Case) -> dict[Any, Formula]:
 
 def of_operator(name: str, case: Case | None = None) -> Formula | None:
     """The formula that the suite or the user's own call to torch's registry gives an operator outside of aten."""
-    users = {packet: shape_wrapper(formula) for packet, formula in _users(case).items()} if case else {}
+    users = {packet: _of_shapes(formula) for packet, formula in _users(case).items()} if case else {}
     known: Mapping[Any, Formula] = {**flop_registry, **users}
     for packet, formula in known.items():
         if operator(packet) == name and not name.startswith("aten::"):
             return formula
     return None
+
+
+def _of_shapes(formula: Formula) -> Formula:
+    wrapped: Formula = shape_wrapper(formula)  # type: ignore[no-untyped-call]
+    return wrapped
 
 
 def _users(case: Case) -> dict[Any, Formula]:

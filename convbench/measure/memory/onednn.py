@@ -31,7 +31,7 @@ def _convolution(args: Args, result: torch.Tensor) -> tuple[int, int]:
 
 
 def _convolution_backward(args: Args, result: Any) -> tuple[int, int]:
-    """Blocked copies for the gradient of the weights; before that for that of the input, which a stride copies twice."""
+    """Blocked copies for the gradient of the weights; before, for that of the input, which a stride copies twice."""
     gradient, clip, weight, _, strides = args[:5]
     if not _is_blocked(clip):
         return 0, 0

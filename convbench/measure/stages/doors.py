@@ -16,9 +16,9 @@ from weakref import WeakKeyDictionary
 
 import torch
 from torch import nn
-from torch._dynamo import OptimizedModule
+from torch.jit._script import RecursiveScriptModule
 
-from convbench.models.stages import Roots, stage_by_module
+from convbench.models.stages import Roots, is_compiled, stage_by_module
 
 Door = tuple[int, str]
 """A module by its id, and the method by which it is entered."""
@@ -90,18 +90,18 @@ def _scripts(watch: _Watch, stages: dict[nn.Module, str]) -> Iterator[None]:
             watch.comes_out(result)
         return result
 
-    torch.jit.RecursiveScriptModule.__call__ = call
+    RecursiveScriptModule.__call__ = call  # type: ignore[method-assign]
     try:
         yield
     finally:
-        del torch.jit.RecursiveScriptModule.__call__
+        del RecursiveScriptModule.__call__
 
 
 def _methods(module: nn.Module) -> list[str]:
     """The call, ``forward`` called directly, and the methods that the user's own classes give a module."""
     if isinstance(module, torch.jit.ScriptModule):
         return []
-    if isinstance(module, OptimizedModule):
+    if is_compiled(module):
         return [CALL]
     own = [kind for kind in type(module).__mro__ if kind is not object and not kind.__module__.startswith("torch.")]
     names = (name for kind in own for name, value in vars(kind).items() if isinstance(value, FunctionType))
