@@ -7,21 +7,21 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import nn
 from torch.utils import _pytree as pytree
-from torch.utils.flop_counter import FlopCounterMode
 
 from convbench.core import metrics, showing
 from convbench.core.errors import ConvbenchError
 from convbench.core.record import Case, Choice, Clip, Finding, Protocol, Reading, Whole
 from convbench.core.registry import probes
 from convbench.core.statistics import Interval, median_interval
-from convbench.measure.counts import traced
+from convbench.measure.counts.counted import called, count_by_module
 from convbench.models.subject import Inputs, Subject
+from convbench.models.values import mapped
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +40,9 @@ class ModuleCount:
 class Count:
     """Parameters, and multiply-accumulates (MACs) of one forward call on the given inputs.
 
-    ``modules`` are all submodules, outermost first. ``how`` is ``meta`` (exact, from shapes alone) or ``call`` (from a
-    trace of a real call, where the model does not run on torch's meta device). ``uncounted`` names operators of such a
-    call whose work nobody knows: ``macs`` is then a lower bound.
+    ``modules`` are all submodules, outermost first. ``how`` is ``meta`` (exact, from shapes alone) or ``call`` (of a
+    real call, the second of two, where the model does not run on torch's meta device). ``uncounted`` names operators
+    whose work nobody knows: ``macs`` is then a lower bound.
     """
 
     params: int
@@ -110,15 +110,11 @@ class Measurement:
 
 def count(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Count:
     """Count one call of the model on its inputs. Raises ConvbenchError where it runs neither on meta nor at all."""
-    params = {name: _params(module) for name, module in model.named_modules() if name}
-    how, uncounted = "meta", tuple[str, ...]()
-    try:
-        total, by_name = _count_on_meta(model, args, kwargs)
-    except Exception:
-        total, by_name, uncounted = _count_of_call(model, args, kwargs)
-        how = "call"
-    modules = tuple(ModuleCount(name, size, by_name.get(name, 0) if by_name else None) for name, size in params.items())
-    return Count(_params(model), total, modules, how, uncounted)
+    held = _on_meta(model, args, kwargs)
+    how = "call" if held is None else "meta"
+    counts = count_by_module(_called(model, args, kwargs) if held is None else held)
+    modules = tuple(ModuleCount(name, counts.params[name], macs) for name, macs in counts.macs.items() if name)
+    return Count(counts.params[""], counts.macs[""], modules, how, counts.uncounted)
 
 
 def measure(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], protocol: Protocol) -> Measurement:
@@ -156,44 +152,31 @@ def device_of(call: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
     return next((str(tensor.device) for tensor in (*parameters, *leaves)), "cpu")
 
 
-def _count_on_meta(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[int, dict[str, int]]:
-    twin = _on_meta(model)
-    args, kwargs = pytree.tree_map_only(torch.Tensor, lambda tensor: tensor.to("meta"), (args, kwargs))
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        twin(*args, **kwargs)
-    root = f"{type(twin).__name__}."
-    counts = {name: sum(flops.values()) // 2 for name, flops in counter.get_flop_counts().items()}
-    by_name = {name.removeprefix(root): macs for name, macs in counts.items() if name.startswith(root)}
-    return counter.get_total_flops() // 2, by_name or {"": 0}
-
-
-def _on_meta(model: nn.Module) -> nn.Module:
-    """A copy of the model whose parameters and buffers are on meta: those of the model itself are never copied."""
+def _on_meta(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Subject | None:
+    """A copy of the model with its parameters and buffers on meta, called once; None where it does not run there."""
     twins: dict[int, Any] = {}
     for parameter in model.parameters():
         twins[id(parameter)] = nn.Parameter(parameter.detach().to("meta"), parameter.requires_grad)
     for buffer in model.buffers():
         twins[id(buffer)] = buffer.detach().to("meta")
-    return copy.deepcopy(model, twins)
-
-
-def _count_of_call(
-    model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> tuple[int, dict[str, int], tuple[str, ...]]:
     try:
-        trace = traced.trace(subject(model, args, kwargs))
+        copied = copy.deepcopy(model, twins)
+        args, kwargs = mapped(lambda tensor: tensor.to("meta"), (args, kwargs))
+        return called(replace(subject(copied, args, kwargs), device="meta"))
+    except Exception:
+        return None
+
+
+def _called(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Subject:
+    try:
+        return called(subject(model, args, kwargs))
     except Exception as error:
         raise _cannot_run(model, error) from error
-    return sum(trace.macs.values()), {}, trace.uncounted
 
 
 def _cannot_run(model: nn.Module, error: Exception) -> ConvbenchError:
     lines = str(error).strip().splitlines() or ["no message"]
     return ConvbenchError(f"{type(model).__name__} does not run on these inputs: {type(error).__name__}: {lines[0]}")
-
-
-def _params(module: nn.Module) -> int:
-    return sum(parameter.numel() for parameter in module.parameters())
 
 
 def _macs(macs: int | None) -> str:

@@ -6,6 +6,7 @@ Where a stage lies inside another one, its modules and parameters are its own.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 
 import torch
@@ -30,7 +31,7 @@ def stage_roots(case: Case, model: nn.Module) -> dict[str, tuple[nn.Module, ...]
     if isinstance(case.architecture, Parts):
         return {stage: (model.get_submodule(stage),) for stage in STAGES}
     if not case.architecture.stages:
-        return {"lstm": tuple(module for module in model.modules() if _is_recurrent(module))}
+        return {"lstm": tuple(_recurrent(model))}
     roots: dict[str, tuple[nn.Module, ...]] = {}
     for stage, name in case.architecture.stages:
         roots[stage] = (*roots.get(stage, ()), submodule(model, name))
@@ -68,6 +69,11 @@ def stage_by_parameter(roots: Roots) -> dict[torch.Tensor, str]:
     return found
 
 
+def is_compiled(module: nn.Module) -> bool:
+    """Whether the user has compiled the module; asked without importing the compiler."""
+    return "torch._dynamo" in sys.modules and isinstance(module, torch._dynamo.OptimizedModule)
+
+
 def called_parts(modules: Iterable[nn.Module]) -> Iterator[nn.Module]:
     """The modules, with the parts of a list or dictionary of modules, which is never called, in its place."""
     for module in modules:
@@ -75,6 +81,21 @@ def called_parts(modules: Iterable[nn.Module]) -> Iterator[nn.Module]:
             yield from called_parts(module.children())
         else:
             yield module
+
+
+def _recurrent(model: nn.Module) -> Iterator[nn.Module]:
+    """The recurrent modules of a model, each once; what is inside of a scripted module is never called from Python."""
+    seen: set[nn.Module] = set()
+    pending = [model]
+    while pending:
+        module = pending.pop()
+        if module in seen:
+            continue
+        seen.add(module)
+        if _is_recurrent(module):
+            yield module
+        elif not isinstance(module, torch.jit.ScriptModule):
+            pending.extend(module.children())
 
 
 def _is_recurrent(module: nn.Module) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -13,7 +13,7 @@ from convbench.measure.counts import dispatched, traced
 from convbench.measure.counts.dispatched import Count
 from convbench.measure.stages.spans import OTHER
 from convbench.models import network, subject
-from convbench.models.stages import Roots, stage_by_module, stage_by_parameter, stage_roots
+from convbench.models.stages import Roots, stage_by_module, stage_by_parameter
 from convbench.models.subject import Inputs, Subject
 
 
@@ -91,34 +91,52 @@ def _of_frames(case: Case, frames: int) -> Count:
 
 @dataclass(frozen=True)
 class ModuleCounts:
-    """What one call of a live module costs. ``macs`` and ``params`` by name, what is in none of them as ``other``.
+    """What one call of a live module costs. ``macs`` and ``params`` by the dotted name of each submodule.
 
-    ``second`` is the independent count by the same names, None where the call cannot be traced and ``reason`` says why.
-    ``uncounted`` names operators that no formula knows; ``uncounted_share`` of the parameters is read by them only.
+    Either includes what lies inside; ``""`` is the module itself. ``second`` is the independent count of the whole,
+    None where the call cannot be traced, and ``reason`` says why. ``uncounted`` names operators that no formula knows;
+    ``uncounted_share`` of the parameters is read by them only.
     """
 
     macs: dict[str, int]
     params: dict[str, int]
-    second: dict[str, int] | None
+    second: int | None
     reason: str | None
     uncounted: tuple[str, ...]
     uncounted_share: float
 
 
-def count_module(
-    model: nn.Module, inputs: Inputs, names: Mapping[str, Sequence[str]] | None = None, flops: Mapping[str, str] = {}
-) -> ModuleCounts:
+def count_module(model: nn.Module, inputs: Inputs, flops: Mapping[str, str] | None = None) -> ModuleCounts:
     """Count one call of a live module as it stands, without gradients, on the device and in the mode that it is in.
 
-    ``names`` maps any names to submodules of the model (``{"lstm": ["rnn"], "all": ["."]}``); by default every child is
-    one. The module is called twice before it is traced. Raises what the module raises.
+    ``flops`` gives operators of the user's the import paths of their formulas. The module is called three times: to
+    settle what it makes in its first call, and for either count. Raises what the module raises.
     """
-    held = _live(model, inputs, flops)
-    held.call()
-    roots = _roots(held, names)
+    whole = Whole(Choice(type(model).__name__), flops=tuple((flops or {}).items()))
+    tensors = [*model.parameters(), *model.buffers(), *inputs.tensors]
+    device = str(tensors[0].device) if tensors else "cpu"
+    held = called(Subject(Case(whole, Clip(), device=device), 0, device, model, inputs, model))
+    counts = count_by_module(held)
+    try:
+        return replace(counts, second=sum(traced.trace(held).macs.values()))
+    except Exception as error:
+        return replace(counts, reason=reason_of(error))
+
+
+def count_by_module(held: Subject) -> ModuleCounts:
+    """The first count of a subject that was called once, by each of its model's submodules."""
+    modules = {name: module for name, module in held.model.named_modules() if name}
+    roots = {name: (module,) for name, module in modules.items()}
     macs, uncounted, share = dispatched.count_by(held, roots)
-    second, reason = _second(held, roots)
-    return ModuleCounts(macs, params_by(model, roots), second, reason, uncounted, share)
+    params = params_by(held.model, roots)
+    return ModuleCounts(_inclusive(macs), _inclusive(params), None, None, uncounted, share)
+
+
+def _inclusive(own: Mapping[str, int]) -> dict[str, int]:
+    """What belongs to a module by its name and to all that are named inside of it; ``""`` is all there is."""
+    names = [name for name in own if name != OTHER]
+    inside = {name: sum(own[inner] for inner in names if f"{inner}.".startswith(f"{name}.")) for name in names}
+    return {"": sum(own.values()), **inside}
 
 
 def params_by(model: nn.Module, roots: Roots) -> dict[str, int]:
@@ -131,25 +149,3 @@ def params_by(model: nn.Module, roots: Roots) -> dict[str, int]:
         for weight in network.quantised_weights(module):
             sizes[modules.get(module, OTHER)] += weight.numel()
     return sizes
-
-
-def _live(model: nn.Module, inputs: Inputs, flops: Mapping[str, str]) -> Subject:
-    tensors = [*model.parameters(), *model.buffers(), *inputs.tensors]
-    device = str(tensors[0].device) if tensors else "cpu"
-    whole = Whole(Choice(type(model).__name__), flops=tuple(flops.items()))
-    return Subject(Case(whole, Clip(), device=device), 0, device, model, inputs, model)
-
-
-def _roots(held: Subject, names: Mapping[str, Sequence[str]] | None) -> dict[str, tuple[nn.Module, ...]]:
-    if names is None:
-        return {name: (child,) for name, child in held.model.named_children()} or {".": (held.model,)}
-    pairs = tuple((name, path) for name, paths in names.items() for path in paths)
-    assert isinstance(held.case.architecture, Whole)
-    return stage_roots(replace(held.case, architecture=replace(held.case.architecture, stages=pairs)), held.model)
-
-
-def _second(held: Subject, roots: Roots) -> tuple[dict[str, int] | None, str | None]:
-    try:
-        return traced.trace(held, roots).macs, None
-    except Exception as error:
-        return None, reason_of(error)

@@ -7,9 +7,11 @@ the multiply-accumulates of convolutions and matrix products; pooling and activa
 
 from __future__ import annotations
 
+import sys
 from bisect import bisect_right
 from collections import Counter
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -78,10 +80,20 @@ def _counted(held: Subject, roots: Roots) -> tuple[dict[str, int], _Counter, set
     return macs, counter, entered
 
 
+@contextmanager
+def as_written() -> Iterator[None]:
+    """While it lasts, what the user has compiled runs as it was written."""
+    if "torch._dynamo" not in sys.modules:
+        yield
+        return
+    settings = torch._dynamo.config.patch(error_on_nested_jit_trace=False)
+    with torch.compiler.set_stance("force_eager"), settings:
+        yield
+
+
 def _decomposing(around: ExitStack, held: Subject) -> None:
-    """Fused recurrent operators off, and what the user has compiled run as it was written."""
-    if any(isinstance(module, torch._dynamo.OptimizedModule) for module in held.model.modules()):
-        around.enter_context(torch.compiler.set_stance("force_eager"))
+    """Fused recurrent operators off, which torch's counter does not know."""
+    around.enter_context(as_written())
     if torch.device(held.device).type != "meta":
         around.enter_context(torch.backends.mkldnn.flags(enabled=False))
         around.enter_context(torch.backends.cudnn.flags(enabled=False))

@@ -13,7 +13,7 @@ from math import prod
 from typing import Any
 
 import torch
-from torch.utils.flop_counter import flop_registry, sdpa_flop_count
+from torch.utils.flop_counter import flop_registry, sdpa_flop_count, shape_wrapper
 
 from convbench.core.errors import CaseFailed
 from convbench.core.record import Case, Whole
@@ -61,11 +61,17 @@ def formulas(case: Case) -> dict[Any, Formula]:
 
 def of_operator(name: str, case: Case | None = None) -> Formula | None:
     """The formula that the suite or the user's own call to torch's registry gives an operator outside of aten."""
-    known: Mapping[Any, Formula] = {**flop_registry, **(_users(case) if case else {})}
+    users = {packet: _of_shapes(formula) for packet, formula in _users(case).items()} if case else {}
+    known: Mapping[Any, Formula] = {**flop_registry, **users}
     for packet, formula in known.items():
         if operator(packet) == name and not name.startswith("aten::"):
             return formula
     return None
+
+
+def _of_shapes(formula: Formula) -> Formula:
+    wrapped: Formula = shape_wrapper(formula)  # type: ignore[no-untyped-call]
+    return wrapped
 
 
 def _users(case: Case) -> dict[Any, Formula]:

@@ -21,6 +21,7 @@ from torch.jit._trace import _get_trace_graph
 
 from convbench.core.errors import CaseFailed
 from convbench.core.record import STAGES, Case
+from convbench.measure.counts.dispatched import as_written
 from convbench.measure.counts.formulas import is_unknown, of_operator
 from convbench.measure.stages.doors import watching
 from convbench.measure.stages.spans import OTHER
@@ -48,7 +49,7 @@ def trace(held: Subject, roots: Roots | None = None) -> Trace:
     Raises what the tracer raises where it cannot follow.
     """
     call = _Call(held, stage_roots(held.case, held.model) if roots is None else roots)
-    with torch.no_grad(), warnings.catch_warnings():
+    with torch.no_grad(), as_written(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         _get_trace_graph(call, ())  # type: ignore[no-untyped-call]
     names = STAGES if roots is None else tuple(roots)

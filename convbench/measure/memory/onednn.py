@@ -31,15 +31,18 @@ def _convolution(args: Args, result: torch.Tensor) -> tuple[int, int]:
 
 
 def _convolution_backward(args: Args, result: Any) -> tuple[int, int]:
-    """The same for the gradients; that of the input once more for a stride."""
+    """Blocked copies for the gradient of the weights; before, for that of the input, which a stride copies twice."""
     gradient, clip, weight, _, strides = args[:5]
     if not _is_blocked(clip):
         return 0, 0
-    with_copy = _straight(clip) + _blocked(gradient) + _copy(clip)
+    few = max(clip.shape[1], gradient.shape[1]) <= FEW_CHANNELS and clip.shape[1] >= PLAIN_CHANNELS
+    block = FEW_CHANNELS if few else None
+    copies = _blocked(gradient, block) + (_blocked(clip, block) if clip.shape[1] >= PLAIN_CHANNELS else 0)
+    of_weights = _straight(clip) + copies
     if result[0] is None:
-        return with_copy, 0
-    strided = 2 if max(strides) > 1 else 1
-    return max(_blocked(gradient) + weight.nbytes, _blocked(clip) * strided, with_copy), 0
+        return of_weights, 0
+    blocked = _blocked(gradient) + weight.nbytes + _blocked(clip) - clip.nbytes
+    return max(2 * clip.nbytes if max(strides) > 1 else blocked, of_weights), 0
 
 
 def _is_blocked(clip: torch.Tensor) -> bool:
@@ -58,9 +61,10 @@ def _copy(clip: torch.Tensor) -> int:
     return _blocked(clip) if clip.shape[1] > PLAIN_CHANNELS else 0
 
 
-def _blocked(maps: torch.Tensor) -> int:
+def _blocked(maps: torch.Tensor, block: int | None = None) -> int:
     """Maps with their channels filled up to whole blocks, of as many as a vector register of this CPU holds."""
-    channels, block = maps.shape[1], CHANNELS.get(torch.backends.cpu.get_cpu_capability(), 8)
+    channels = maps.shape[1]
+    block = block or CHANNELS.get(torch.backends.cpu.get_cpu_capability(), FEW_CHANNELS)
     return maps.numel() // max(1, channels) * -(-channels // block) * block * maps.element_size()
 
 
@@ -137,7 +141,8 @@ def _pages(size: int) -> int:
 
 CACHE_LINE, PAGE, BLOCK = 64, 4096, 32
 CHANNELS = {"AVX512": 16}
-"""Channels of a block by torch's name for what the CPU can do; 8 for others."""
+"""Channels of a block by torch's name for what the CPU can do; ``FEW_CHANNELS`` for others."""
+FEW_CHANNELS = 8
 PLAIN_CHANNELS = 4
 """Up to so many input channels oneDNN reads frames as they are."""
 SCRATCH = 16952

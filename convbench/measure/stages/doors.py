@@ -16,9 +16,9 @@ from weakref import WeakKeyDictionary
 
 import torch
 from torch import nn
-from torch._dynamo import OptimizedModule
+from torch.jit._script import RecursiveScriptModule
 
-from convbench.models.stages import Roots, stage_by_module
+from convbench.models.stages import Roots, is_compiled, stage_by_module
 
 Door = tuple[int, str]
 """A module by its id, and the method by which it is entered."""
@@ -36,7 +36,9 @@ def watching(model: nn.Module, roots: Roots, enter: Enter, leave: Leave) -> Iter
     """
     watch, known = _Watch(enter, leave), _KNOWN.get(model)
     with ExitStack() as hooks:
-        for module, stage in stage_by_module(roots).items():
+        stages = stage_by_module(roots)
+        hooks.enter_context(_scripts(watch, stages))
+        for module, stage in stages.items():
             for method in _methods(module):
                 if known is None or (id(module), method) in known:
                     _hang(hooks, watch, stage, module, method)
@@ -68,9 +70,38 @@ class _Watch:
             self.leave(stage, output)
 
 
+@contextmanager
+def _scripts(watch: _Watch, stages: dict[nn.Module, str]) -> Iterator[None]:
+    """Scripted modules take no hooks: their class's call is another one meanwhile, where a stage has one of them."""
+    if not any(isinstance(module, torch.jit.ScriptModule) for module in stages):
+        yield
+        return
+    original = nn.Module.__call__
+
+    def call(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        stage = stages.get(module)
+        if stage is None:
+            return original(module, *args, **kwargs)
+        watch.goes_in(stage, (id(module), CALL), (args, kwargs))
+        result = None
+        try:
+            result = original(module, *args, **kwargs)
+        finally:
+            watch.comes_out(result)
+        return result
+
+    RecursiveScriptModule.__call__ = call  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        del RecursiveScriptModule.__call__
+
+
 def _methods(module: nn.Module) -> list[str]:
     """The call, ``forward`` called directly, and the methods that the user's own classes give a module."""
-    if isinstance(module, (torch.jit.ScriptModule, OptimizedModule)):
+    if isinstance(module, torch.jit.ScriptModule):
+        return []
+    if is_compiled(module):
         return [CALL]
     own = [kind for kind in type(module).__mro__ if kind is not object and not kind.__module__.startswith("torch.")]
     names = (name for kind in own for name, value in vars(kind).items() if isinstance(value, FunctionType))

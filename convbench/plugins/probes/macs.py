@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from torch import nn
+
 from convbench.core import metrics
 from convbench.core.record import Finding, Parts, Protocol, Reading
 from convbench.core.registry import probes
@@ -11,6 +13,7 @@ from convbench.measure.counts.counted import count_subject
 from convbench.measure.counts.dispatched import Count
 from convbench.measure.probes import static
 from convbench.measure.stages.spans import OTHER
+from convbench.models.stages import WRAPPERS
 from convbench.models.subject import Subject
 
 MUCH = 0.2
@@ -41,5 +44,12 @@ def _doubts(subject: Subject, count: Count) -> Iterator[Finding]:
     if isinstance(architecture, Parts) or count.macs[OTHER] <= MUCH * count.total:
         return
     share = count.macs[OTHER] / count.total
-    children = tuple(name for name, child in subject.model.named_children() if any(True for _ in child.parameters()))
+    children = tuple(name for name, child in _unwrapped(subject.model) if any(True for _ in child.parameters()))
     yield Finding("name_stages", "note", {"share": share, "modules": children})
+
+
+def _unwrapped(model: nn.Module) -> list[tuple[str, nn.Module]]:
+    """The children of a model, or of the one that it wraps."""
+    children = list(model.named_children())
+    wraps = len(children) == 1 and children[0][0] in WRAPPERS
+    return _unwrapped(children[0][1]) if wraps else children

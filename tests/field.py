@@ -1,0 +1,358 @@
+"""Models as people have them that no meta device, tracer or module hook alone can follow; each is a kind of fault."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils import parametrizations
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+from convbench.core.record import Clip
+
+CELLS = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN}
+
+
+class Base(nn.Module):
+    """A convolution a frame, its mean, and an LSTM over them."""
+
+    def __init__(self, hidden: int = 20, **options):
+        super().__init__()
+        self.cnn = nn.Conv2d(3, 6, 3, stride=2)
+        self.rnn = nn.LSTM(6, hidden, batch_first=True, **options)
+
+    def vectors(self, x):
+        return self.cnn(x.flatten(0, 1)).mean((2, 3)).unflatten(0, x.shape[:2])
+
+    def forward(self, x):
+        return self.rnn(self.vectors(x))[0]
+
+
+class Packed(Base):
+    def __init__(self, cell="lstm", inside=False, **options):
+        super().__init__()
+        self.inside = inside
+        self.rnn = CELLS[cell](6, 20, num_layers=2, batch_first=True, **options)
+
+    def forward(self, x, lengths=None):
+        lengths = torch.tensor([5, 8, 2]) if self.inside else lengths
+        packed = pack_padded_sequence(self.vectors(x), lengths, batch_first=True, enforce_sorted=False)
+        return pad_packed_sequence(self.rnn(packed)[0], batch_first=True, total_length=x.shape[1])[0]
+
+
+def packed(cell: str = "lstm", inside: bool = False):
+    options = {"proj_size": 7, "bidirectional": True} if cell == "lstm" else {}
+    return Packed(cell, inside, **options)
+
+
+def clips(clip: Clip):
+    return torch.randn(clip.batch, clip.frames, clip.channels, clip.height, clip.width)
+
+
+def lengths(clip: Clip):
+    return {"x": clips(clip), "lengths": torch.tensor([5, 8, 2])}
+
+
+def listed_lengths(clip: Clip):
+    return {"x": clips(clip), "lengths": [5, 8, 2]}
+
+
+class Reads(Base):
+    """Reads values of tensors, and runs on because of them."""
+
+    def __init__(self, how: str):
+        super().__init__()
+        self.how = how
+
+    def forward(self, x):
+        match self.how:
+            case "item":
+                scale = x.std().item()
+            case "if":
+                scale = 2.0 if torch.all(x > 0) else 1.0
+            case "nonzero":
+                x, scale = x[:, torch.nonzero(x.mean((0, 2, 3, 4)) > -1e9).squeeze(1)], 1.0
+            case "mask":
+                x, scale = x[:, x.mean((0, 2, 3, 4)) > -1e9], 1.0
+            case "numpy":
+                x, scale = torch.from_numpy(x.detach().numpy() * 0.5), 1.0
+            case "distribution":
+                y = super().forward(x)
+                return torch.distributions.Normal(y, y.exp()).mean
+            case "on cpu":
+                assert torch.zeros(x.shape[0], 20).shape == (x.shape[0], 20)
+                state = torch.zeros(1, x.shape[0], 20)
+                return self.rnn(self.vectors(x), (state, state))[0]
+        return super().forward(x / scale)
+
+
+def reads(how: str):
+    return Reads(how)
+
+
+class Late(Base):
+    """Makes its LSTM in the first call."""
+
+    def __init__(self):
+        super().__init__()
+        self.rnn = None
+
+    def forward(self, x):
+        if self.rnn is None:
+            self.rnn = nn.LSTM(6, 20, batch_first=True, device=x.device)
+        return super().forward(x)
+
+
+def lazy():
+    model = Base()
+    model.cnn = nn.LazyConv2d(6, 3, stride=2)
+    return model
+
+
+class LearnedState(Base):
+    def __init__(self):
+        super().__init__()
+        self.state = nn.Parameter(torch.zeros(2, 1, 1, 20))
+
+    def forward(self, x):
+        h, c = self.state.expand(2, 1, x.shape[0], 20).contiguous()
+        return self.rnn(self.vectors(x), (h, c))[0]
+
+
+def normed(how: str):
+    model = Base()
+    if how == "new":
+        model.cnn = parametrizations.spectral_norm(model.cnn)
+        model.rnn = parametrizations.weight_norm(model.rnn, "weight_hh_l0")
+    else:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            model.rnn = nn.utils.weight_norm(model.rnn, "weight_hh_l0")
+    return model
+
+
+class Plain(nn.Module):
+    """What TorchScript takes."""
+
+    def __init__(self):
+        super().__init__()
+        self.cnn = nn.Conv2d(3, 6, 3, stride=2)
+        self.rnn = nn.LSTM(6, 20, batch_first=True)
+
+    def forward(self, x: Tensor):
+        b, t = x.size(0), x.size(1)
+        return self.rnn(self.cnn(x.flatten(0, 1)).mean((2, 3)).view(b, t, 6))
+
+
+def wrapped(how: str):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model = Plain().eval()
+        match how:
+            case "script":
+                return torch.jit.script(model)
+            case "part":
+                model.cnn = torch.jit.script(model.cnn)
+            case "trace":
+                return torch.jit.trace(model, torch.randn(3, 8, 3, 32, 32))
+            case "compile":
+                return torch.compile(model, backend="eager")
+            case "parallel":
+                return nn.DataParallel(model)
+            case "quantised":
+                return torch.ao.quantization.quantize_dynamic(model, {nn.LSTM}, dtype=torch.qint8)
+        return model
+
+
+class Listed(Base):
+    """Its convolution is kept in a plain list, where torch does not see it."""
+
+    def __init__(self):
+        super().__init__()
+        self.hidden = [self.__dict__["_modules"].pop("cnn")]
+
+    def vectors(self, x):
+        return self.hidden[0].to(x.device)(x.flatten(0, 1)).mean((2, 3)).unflatten(0, x.shape[:2])
+
+
+class Attention(Base):
+    def __init__(self, how: str):
+        super().__init__(hidden=16)
+        self.how = how
+        layer = nn.TransformerEncoderLayer(16, 2, 32, batch_first=True)
+        self.rest = {"encoder": layer, "mha": nn.MultiheadAttention(16, 2, batch_first=True)}.get(how, nn.Identity())
+
+    def forward(self, x):
+        h = super().forward(x)
+        match self.how:
+            case "mha":
+                return self.rest(h, h, h, need_weights=False)[0]
+            case "sdpa":
+                return F.scaled_dot_product_attention(h, h, h)
+            case "dead":
+                self.last = F.linear(h, torch.ones(4, 16, device=h.device))
+        return self.rest(h)
+
+
+@torch.library.custom_op("field::proj", mutates_args=())
+def proj(x: Tensor, w: Tensor) -> Tensor:
+    return x @ w.t()
+
+
+@proj.register_fake
+def _(x, w):
+    return x.new_empty(*x.shape[:-1], w.shape[0])
+
+
+def proj_flops(x, w):
+    return 2 * torch.Size(x).numel() * w[0]
+
+
+class Own(nn.Module):
+    """A projection by an operator of its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.w = nn.Parameter(torch.randn(64, 3 * 16 * 16) * 0.01)
+        self.lstm = nn.LSTM(64, 8, batch_first=True)
+
+    def forward(self, x):
+        return self.lstm(torch.ops.field.proj(x.flatten(2), self.w))[0]
+
+
+# --- Stages -----------------------------------------------------------------------------------------------------------
+
+
+class Cells(nn.Module):
+    """A convolution and a step of the cell a frame."""
+
+    def __init__(self):
+        super().__init__()
+        self.cnn, self.cell, self.head = nn.Conv2d(3, 4, 3, stride=2), nn.LSTMCell(900, 8), nn.Linear(8, 2)
+
+    def forward(self, x):
+        state, outputs = None, []
+        for frame in x.unbind(1):
+            state = self.cell(self.cnn(frame).flatten(1), state)
+            outputs.append(self.head(state[0]))
+        return torch.stack(outputs, 1)
+
+
+class Core(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.rnn = nn.LSTM(900, 8, batch_first=True)
+
+    def observe(self, x):
+        return self.rnn(x)[0]
+
+
+class Used(nn.Module):
+    """Parts that are used in other ways than by calling them."""
+
+    def __init__(self, how: str):
+        super().__init__()
+        self.how = how
+        self.cnn, self.core = nn.ModuleList([nn.Conv2d(3, 4, 3, stride=2)]), Core()
+        if how == "alias":
+            self.policy = nn.ModuleDict({"core": self.core, "cnn": self.cnn})
+
+    def forward(self, x):
+        conv = self.cnn[0].forward if self.how == "direct" else self.cnn[0]
+        vectors = conv(x.flatten(0, 1)).flatten(1).unflatten(0, x.shape[:2])
+        return self.core.rnn(vectors)[0] if self.how == "inner" else self.core.observe(vectors)
+
+
+class Root(nn.LSTM):
+    def forward(self, x):
+        return super().forward(x.flatten(2))
+
+
+def root():
+    return Root(3 * 32 * 32, 8, batch_first=True)
+
+
+class Two(nn.Module):
+    """Two convolutions and two LSTMs, and an encoder whose weight the head has too."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv1, self.conv2 = nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 3)
+        self.up, self.down = nn.LSTM(4, 8, batch_first=True), nn.LSTM(4, 8, batch_first=True)
+        self.encoder, self.head = nn.Linear(16, 16), nn.Linear(16, 16)
+        self.head.weight = self.encoder.weight
+
+    def forward(self, x):
+        maps = self.conv2(self.conv1(x.flatten(0, 1))).mean((2, 3)).unflatten(0, x.shape[:2])
+        both = torch.cat((self.up(maps)[0], self.down(maps.flip(1))[0]), -1)
+        return self.head(self.encoder(both))
+
+
+# --- Outputs, losses, states ------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Policy:
+    action: Tensor
+    value: Tensor
+    name: str = "policy"
+
+
+class Named(NamedTuple):
+    action: Tensor
+    value: Tensor
+
+
+class Heads(Base):
+    """An action and a value, returned in many ways."""
+
+    def __init__(self, kind: str):
+        super().__init__()
+        self.kind = kind
+        self.action, self.value = nn.Linear(20, 4), nn.Linear(20, 1)
+
+    def forward(self, x):
+        h = super().forward(x)
+        action, value = self.action(h), self.value(h)
+        match self.kind:
+            case "dataclass":
+                return Policy(action, value)
+            case "named":
+                return Named(action, value)
+            case "nested":
+                return {"heads": [action, {"value": (value,)}]}
+            case "packed":
+                return pack_padded_sequence(action, [x.shape[1]] * x.shape[0], batch_first=True)
+            case "distribution":
+                return torch.distributions.Categorical(logits=action, validate_args=False), value
+        return action, value
+
+
+def heads(kind: str = "tuple"):
+    return Heads(kind)
+
+
+def action_loss(output, x):
+    assert x.dim() == 5
+    return output[0].square().mean()
+
+
+class OwnState(Base):
+    """Keeps its state itself; a frame is an image."""
+
+    def start(self):
+        self.state = None
+
+    def frame(self, image):
+        output, self.state = self.rnn(self.cnn(image).mean((2, 3)).unsqueeze(1), self.state)
+        return output
+
+
+def step(model, frame, state):
+    if state is None:
+        model.start()
+    return model.frame(frame[:, 0]), True

@@ -1,0 +1,239 @@
+"""Any model that plain torch runs is measured, with the numbers of closed forms worked by hand."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import replace
+
+import field
+import pytest
+import torch
+
+import convbench
+from convbench.core.errors import CaseFailed
+from convbench.core.record import Case, Choice, Clip, Finding, Protocol, Record, Whole
+from convbench.measure import harness
+from convbench.measure.counts.counted import macs_by_stage
+from convbench.measure.memory import allocations
+from convbench.measure.memory.prediction import predict
+from convbench.models import subject
+
+PROTOCOL = Protocol(max_warmup=0.0, max_time=0.001, min_samples=2)
+COUNTS = ["params", "macs", "crosscheck"]
+CLIP = Clip(3, 8, 3, 32, 32)
+CONV = 24 * 6 * 15 * 15 * 27
+"""The convolution of ``field.Base`` on 24 frames."""
+LSTM = 24 * 4 * 20 * (6 + 20)
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+def case(name: str, clip: Clip = CLIP, scenario: str = "inference", variant: tuple = (), **whole) -> Case:
+    name, _, how = name.partition("/")
+    key = {"packed": "cell", "heads": "kind"}.get(name, "how")
+    return Case(Whole(Choice(f"field:{name}", ((key, how),) if how else ()), **whole), clip, variant, scenario)
+
+
+def measured(case: Case, metrics: list[str]) -> Record:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return harness.measure(case, PROTOCOL, metrics)
+
+
+def value(record: Record, name: str) -> float:
+    return record.samples(name)[0]
+
+
+def codes(record: Record) -> set[str]:
+    return {finding.code for finding in record.findings}
+
+
+def finding(record: Record, code: str) -> Finding:
+    return next(found for found in record.findings if found.code == code)
+
+
+# --- Counts -----------------------------------------------------------------------------------------------------------
+
+OFF_META = {"not_on_meta"}
+ONCE = {"counted_once"}
+
+
+@pytest.mark.parametrize(
+    ("model", "params", "macs", "doubts"),
+    [
+        ("reads/item", 2408, CONV + LSTM, OFF_META),
+        ("reads/if", 2408, CONV + LSTM, OFF_META),
+        ("reads/nonzero", 2408, CONV + LSTM, OFF_META),
+        ("reads/mask", 2408, CONV + LSTM, OFF_META),
+        ("reads/numpy", 2408, CONV + LSTM, OFF_META),
+        ("reads/distribution", 2408, CONV + LSTM, OFF_META),
+        ("reads/on cpu", 2408, CONV + LSTM, set()),
+        ("lazy", 2408, CONV + LSTM, set()),
+        ("Late", 2408, CONV + LSTM, set()),
+        ("LearnedState", 2448, CONV + LSTM, set()),
+        ("normed/new", 2488, CONV + LSTM, set()),
+        ("normed/old", 2488, CONV + LSTM, set()),
+        ("wrapped/script", 2408, CONV + LSTM, ONCE),
+        ("wrapped/part", 2408, CONV + LSTM, ONCE),
+        ("wrapped/trace", 2408, CONV + LSTM, ONCE | OFF_META),
+        ("wrapped/compile", 2408, CONV + LSTM, set()),
+        ("wrapped/parallel", 2408, CONV + LSTM, set()),
+        ("wrapped/quantised", 2408, CONV + LSTM, ONCE | OFF_META),
+        ("Listed", 2240, CONV + LSTM, ONCE),
+    ],
+)
+def test_what_runs_is_counted(model, params, macs, doubts):
+    record = measured(case(model), COUNTS)
+    assert (value(record, "params"), value(record, "macs")) == (params, macs)
+    assert codes(record) - {"name_stages"} == doubts
+
+
+@pytest.mark.parametrize("inputs", ["field:lengths", "field:listed_lengths", None])
+@pytest.mark.parametrize(
+    ("cell", "a_step"),
+    [("lstm", 6000), ("gru", 3 * 20 * (6 + 20 + 20 + 20)), ("rnn", 20 * (6 + 20 + 20 + 20))],
+)
+def test_a_packed_sequence_costs_its_own_steps(cell, a_step, inputs):
+    model = case(f"packed/{cell}", inputs=inputs)
+    if inputs is None:
+        options = (("cell", cell), ("inside", True))
+        model = replace(model, architecture=replace(model.architecture, model=Choice("field:packed", options)))
+    record = measured(model, COUNTS)
+    assert value(record, "macs") == CONV + 15 * a_step
+    assert value(record, "macs_lstm") == 15 * a_step
+    assert codes(record) - {"name_stages"} == OFF_META
+
+
+def test_a_model_off_meta_has_everything_but_a_prediction():
+    record = measured(case("reads/if"), [])
+    assert all(record.samples(name) for name in ("latency_s", "cpu_peak_tensor_bytes", "latency_s_lstm", "macs_lstm"))
+    assert not record.samples("predicted_peak_bytes")
+    assert "values of tensors" in finding(record, "not_predicted").data["reason"]
+
+
+@pytest.mark.parametrize(("how", "macs"), [("encoder", 16 * 16 * 4 + 2 * 16 * 32 + 2 * 8 * 16), ("sdpa", 2 * 8 * 16),
+                                           ("mha", 16 * 16 * 4 + 2 * 8 * 16), ("dead", 4 * 16)])  # fmt: skip
+def test_attention_and_what_is_not_returned_are_counted_twice_alike(how, macs):
+    record = measured(case(f"Attention/{how}"), COUNTS)
+    assert value(record, "macs") == CONV + 24 * (4 * 16 * (6 + 16) + macs)
+    assert codes(record) == {"name_stages"}
+
+
+def test_an_operator_of_ones_own_is_named_with_its_share_and_counted_by_a_formula():
+    clip = Clip(2, 4, 3, 16, 16)
+    record = measured(case("Own", clip), COUNTS)
+    assert value(record, "macs") == 8 * 4 * 8 * (64 + 8)
+    doubt = finding(record, "uncounted_operators").data
+    assert doubt["operators"] == ("field::proj",)
+    assert doubt["share"] == 64 * 768 / value(record, "params")
+    known = measured(case("Own", clip, flops=(("field::proj", "field:proj_flops"),)), COUNTS)
+    assert value(known, "macs") == 8 * (4 * 8 * (64 + 8) + 64 * 768)
+    assert codes(known) == {"name_stages"}
+
+
+def test_a_live_module_is_counted_by_the_same_means():
+    counted = convbench.count(field.Packed(inside=True), torch.randn(3, 8, 3, 32, 32))
+    assert counted.module("rnn").macs == 15 * 4 * 20 * (6 + 20 + 20 + 20)
+    assert counted.module("cnn").macs == CONV
+
+
+# --- Stages -----------------------------------------------------------------------------------------------------------
+
+SMALL = Clip(2, 3, 3, 32, 32)
+PARTS = (("backbone", "cnn"), ("lstm", "core"))
+
+
+@pytest.mark.parametrize(
+    ("model", "stages"),
+    [
+        ("Used/method", PARTS),
+        ("Used/inner", PARTS),
+        ("Used/direct", PARTS),
+        ("Used/alias", PARTS),
+        ("Used/alias", (("backbone", "policy.cnn"), ("lstm", "policy.core"))),
+        ("Used/method", (("backbone", "."), ("lstm", "core.rnn"))),
+    ],
+)
+def test_macs_and_time_land_in_the_stage_however_it_is_used(model, stages):
+    record = measured(case(model, SMALL, stages=stages), ["params", "macs", "crosscheck", "stages"])
+    assert [value(record, f"macs_{stage}") for stage in ("backbone", "lstm", "other")] == [145_800, 174_336, 0]
+    assert [value(record, f"params_{stage}") for stage in ("backbone", "lstm", "other")] == [112, 29_120, 0]
+    assert min(*record.samples("latency_s_backbone"), *record.samples("latency_s_lstm")) > 0
+    assert not codes(record) & {"counts_disagree", "stages_unseen", "name_stages"}
+
+
+@pytest.mark.parametrize("stages", [(), (("lstm", ""),), (("lstm", "."),)])
+def test_the_model_itself_is_a_stage(stages):
+    record = measured(case("root", SMALL, stages=stages), COUNTS)
+    assert value(record, "macs_lstm") == 591_360
+    assert codes(record) == set()
+
+
+def test_a_stage_is_several_modules_and_a_shared_weight_counts_once():
+    stages = (("backbone", "conv1"), ("backbone", "conv2"), ("lstm", "up"), ("lstm", "down"), ("head", "head"))
+    record = measured(case("Two", Clip(1, 2, 3, 8, 8), stages=stages), COUNTS)
+    assert value(record, "macs_backbone") == 2 * (36 * 4 * 27 + 16 * 4 * 36)
+    assert value(record, "macs_lstm") == 2 * 2 * 4 * 8 * (4 + 8)
+    assert value(record, "params_head") == 16 * 16 + 16
+    assert value(record, "params_other") == 16
+    assert codes(record) == set()
+
+
+def test_training_macs_of_a_loop_of_cells_are_those_of_their_stage():
+    stages = (("backbone", "cnn"), ("head", "head"), ("lstm", "cell"))
+    counted = macs_by_stage(case("Cells", SMALL, "train", stages=stages))
+    assert counted == {"backbone": 291_600, "reducer": 0, "lstm": 522_496, "head": 288, "other": 0}
+
+
+def test_a_stage_that_is_never_entered_is_said():
+    record = measured(case("Used/inner", SMALL, stages=(("lstm", "core"), ("head", "cnn.0"))), ["macs"])
+    assert "stages_unseen" not in codes(record)
+    unused = measured(case("Late", SMALL, stages=(("lstm", "rnn"), ("backbone", "cnn"))), ["macs"])
+    assert value(unused, "macs_lstm") == 6 * 4 * 20 * 26
+    with pytest.raises(CaseFailed, match="no submodule 'rn'; did you mean 'rnn'"):
+        measured(case("Late", SMALL, stages=(("lstm", "rn"),)), ["macs"])
+
+
+# --- Outputs, training, streaming -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["tuple", "dataclass", "named", "nested", "packed", "distribution"])
+def test_outputs_of_any_kind_are_compared_and_trained(kind):
+    threads = (Choice("threads", (("n", torch.get_num_threads()),)),)
+    assert measured(case(f"heads/{kind}", SMALL, variant=threads), ["reference"]).status == "ok"
+    record = measured(case(f"heads/{kind}", SMALL, "train"), ["phases"])
+    names = {"packed": ("value.weight", "value.bias")}.get(kind, ())
+    assert tuple(finding(record, "no_gradient").data["names"]) == names if names else codes(record) == set()
+
+
+def test_a_loss_of_ones_own_is_minimised_and_what_it_leaves_is_said():
+    record = measured(case("heads", SMALL, "train", loss="field:action_loss"), ["phases"])
+    assert finding(record, "no_gradient").data["names"] == ("value.weight", "value.bias")
+
+
+def test_a_model_with_a_state_of_its_own_streams_by_a_step():
+    streaming = case("OwnState", SMALL, "streaming", step="field:step")
+    record = measured(streaming, [*COUNTS, "latency"])
+    assert value(record, "macs") == 2 * (6 * 15 * 15 * 27 + 4 * 20 * 26)
+    assert record.samples("latency_s")
+    assert "counts_disagree" not in codes(record)
+
+
+# --- Memory, names ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("scenario", ["inference", "train"])
+@pytest.mark.parametrize("model", ["Base", "Late", "lazy", "LearnedState", "Attention/encoder", "Cells", "Two"])
+def test_the_peak_of_ones_own_model_is_predicted(model, scenario):
+    wanted = case(model, CLIP, scenario)
+    held = subject.assemble(wanted, 0)
+    held.call(), held.call()
+    share = predict(wanted).peak / allocations.record(held).peak
+    assert abs(share - 1) < (0.05 if scenario == "inference" else 0.1)
+
+
+def test_cases_that_differ_in_anything_have_ids_of_their_own():
+    plain = case("Base")
+    others = [{"inputs": "field:clips"}, {"stages": (("lstm", "rnn"),)}, {"loss": "field:action_loss"},
+              {"step": "field:step"}, {"flops": (("field::proj", "field:proj_flops"),)}]  # fmt: skip
+    assert plain.id == "field:Base/3x8x3x32x32/eager/inference/cpu"
+    assert len({plain.id, *(case("Base", **other).id for other in others)}) == 6
