@@ -108,8 +108,8 @@ def test_sustained_rate_needs_samples_for_its_percentile(samples, percentile):
 def test_a_group_never_spans_machine_device_clip_scenario_or_dtype():
     plain = result(records.record()).group
     bf16 = Case(records.parts(), variant=(Choice("autocast", (("dtype", "bf16"),)),))
-    assert plain == Group("e1", "cpu", "1x16x3x64x64", "inference", "fp32")
-    assert dtype(bf16) == "bf16"
+    assert plain == Group("e1", "cpu", "1x16x3x64x64", "inference", "fp32", result(records.record()).group.threads)
+    assert dtype(records.record(bf16)) == "bf16"
     others = [records.record(records.case(device="cuda:0")), records.record(records.case(scenario="streaming"))]
     others += [records.record(bf16), records.record(environment="e2")]
     assert len({plain, *(result(one).group for one in others)}) == 5

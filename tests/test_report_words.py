@@ -1,6 +1,7 @@
 """Human units and sentences."""
 
 import ast
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,10 +11,11 @@ from hypothesis import strategies as st
 
 from convbench.analysis.quality.qualities import by_task, qualities
 from convbench.analysis.results import results
-from convbench.core.record import Failure, Finding
+from convbench.core import metrics
+from convbench.core.record import Failure, Finding, Reading, Visit
 from convbench.core.statistics import Interval
 from convbench.report.words import findings, quality, units
-from convbench.report.words.answer import answer, sentences
+from convbench.report.words.answer import answer, cautions, sentences
 
 INF = float("inf")
 
@@ -48,10 +50,11 @@ def test_the_answer_of_a_default_run():
     }  # fmt: skip
     found = [records.record(case, samples=201, latency=time) for case, time in cases.values()]
     text = answer(records.run_of(found), [*found, records.failed(records.case("gem"))])
-    assert text.startswith("Cheapest on the conv backbone on this machine: gap, LSTM input 32, compile, with 2.")
+    assert text.startswith("Take gap, LSTM input 32, compile on the conv backbone: 2.")
     for part in (
-        "83.8 k parameters and 116 MFLOP.",
-        "Not to be told from it by latency (within 10 %, or too noisy): spatial-softmax, LSTM input 64.",
+        "83.8 k parameters and 116 MFLOP, the fewest of those whose latency on this machine is statistically tied with "
+        "the fastest (the others: spatial-softmax, LSTM input 64).",
+        "Confidence: low (one process a case: how much processes differ is not known).",
         "gap discards where things are; if position matters, the cheapest that keeps it is spatial-softmax",
         "fc, LSTM input 128 costs 5.6× the FLOPs, 202× the parameters and 4.",
         "Below an LSTM input of 6,784 the convolution dominates the FLOPs",
@@ -81,12 +84,39 @@ def test_an_unfinished_run_says_what_is_missing():
     assert "1 of 3 cases measured, 2 not run yet." in answer(run, found)
 
 
-def test_doubts_that_hold_for_most_cases_are_said_early():
+def test_cautions_are_counted_in_one_line_that_opens():
     shaky = [records.record(records.case(name), findings=(Finding("not_steady", data={"change": 0.1}),))
              for name in ("gap", "gmp")]  # fmt: skip
     text = answer(records.run_of(shaky), shaky)
-    assert text.index("Read with care: 2 cases with no steady state.") < text.index("Not to be told")
-    assert text.count("Read with care") == 1
+    assert text.count("Read with care: 2 cases have a caution.") == 1
+    assert cautions(results(shaky))[1] == ["2 cases with no steady state"]
+
+
+def visited(name, *seconds, disturbed="", **more):
+    """A record of a visit for each of these seconds, on one thread."""
+    record = records.record(records.case(name, **more), samples=0)
+    latency = Reading(metrics.LATENCY, seconds, (1,) * len(seconds))
+    rounds = tuple(Visit(number, disturbed=disturbed) for number in range(len(seconds)))
+    found = (Finding("withheld", data={"reason": disturbed, "visits": 3, "threads": 1}),) if disturbed else ()
+    readings = (*(each for each in record.readings if each.metric.name != latency.metric.name), latency)
+    return replace(record, readings=readings, visits=rounds, findings=found, conditions={"threads": 1})
+
+
+def test_what_is_told_apart_in_several_processes_is_said_with_high_confidence():
+    found = [visited("gap", 1e-3, 1.01e-3, 0.99e-3), visited("flatten", 2e-3, 2.02e-3, 1.99e-3)]
+    text = answer(records.run_of(found), found)
+    assert text.startswith("Fastest on the conv backbone on this machine: gap, LSTM input 32, eager, with 1.00 ms [")
+    assert " a call with 1 thread, " in text
+    assert "Confidence: high (at least 3 processes a case, each contender tied or told apart)." in text
+    assert "takes 2.00× [1." in text
+
+
+def test_what_was_never_undisturbed_is_withheld_with_its_reason():
+    found = [visited("gap", 1e-3, 1.01e-3, 0.99e-3), visited("flatten", 1e-5, 1e-5, 1e-5, disturbed="busy")]
+    text = answer(records.run_of(found), found)
+    assert text.startswith("Fastest on the conv backbone on this machine: gap")
+    assert "1 case was never measured undisturbed (busy): withheld from ranking, fronts and gains." in text
+    assert "Confidence: medium" in text
 
 
 def test_a_trained_run_answers_task_by_task():
@@ -146,6 +176,8 @@ FINDINGS = {
     "throttled": {"reasons": ("power cap",)}, "foreign_process": {"pids": ("12", "13")},
     "folds_into_lstm": {"lstm_input": 32, "params_saved": 18496}, "low_rank": {"rank": 128, "lstm_input": 131072},
     "graph_breaks": {"reasons": ("nn.LSTM",)}, "opaque_engine": {"engine": "onnxruntime"},
+    "withheld": {"threads": 2, "visits": 6, "reason": "other processes had a core for 30 % of the time"},
+    "two_speeds": {"fast": 1e-3, "slow": 2e-3},
 }  # fmt: skip
 
 

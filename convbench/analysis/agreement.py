@@ -19,8 +19,8 @@ class Agreement:
 
     ``meet`` is the share of cases whose 95 % intervals overlap, ``factors`` the median, 90th percentile and greatest
     ratio of the two medians (the greater over the smaller). Of the ``apart`` pairs of cases that the first run tells
-    apart by disjoint intervals, ``contradicted`` are told apart the other way round by the second. ``half_width`` is the
-    median relative half width of the first run's intervals, ``withheld`` the cases that only one run has a latency of.
+    apart by disjoint intervals, ``contradicted`` are told apart the other way round by the second. ``half_width`` is
+    the median relative half width of the first run's intervals, ``withheld`` the cases that one run lacks.
     """
 
     cases: int

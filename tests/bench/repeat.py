@@ -13,6 +13,7 @@ import argparse
 import json
 import math
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -89,6 +90,8 @@ def run(name: str) -> None:
         try:
             done = process.wait(LIMIT) in (0, 3)
         except subprocess.TimeoutExpired:
+            pass
+        finally:
             process.terminate()
             process.wait(20)
     clock.write_text(json.dumps({"seconds": seconds + time.monotonic() - start, "done": done}))
@@ -187,7 +190,7 @@ def table() -> None:
 
 
 def _lines(found: dict[str, Agreement | None], walls: dict, peers_of: dict) -> Iterator[str]:
-    yield "| default suite, two runs | cases | intervals meet | factor: median, p90, worst | contradicted | half width |"
+    yield "| default suite, two runs | cases | intervals meet | factor: median, p90, worst | opposite | half width |"
     yield "|---|--:|--:|---|--:|--:|"
     for title, one in found.items():
         if one:
@@ -212,6 +215,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--part", choices=[*parts, "all"], default="all")
     asked = parser.parse_args().part
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that hogs and runs are ended on the way out
     RUNS.mkdir(parents=True, exist_ok=True)
     for part in parts if asked == "all" else [asked]:
         if part in PIECES:

@@ -43,7 +43,8 @@ def sentences(run: Run, found: Sequence[Result], answers: Sequence[Recommendatio
     """The answer, most important sentence first; every abstention is a sentence too."""
     advice = advise(found)
     if not advice.pick:
-        return [*quality.sentences(found, answers), _withheld(found), f"Nothing was measured: {outcome(run, found)}."]
+        nothing = f"Nothing was measured: {outcome(run, found)}."
+        return [*filter(None, (*quality.sentences(found, answers), _withheld(found))), nothing]
     headline = _pick(advice)
     by_task = quality.sentences(found, answers)
     said = [
