@@ -51,7 +51,7 @@ def convbench(*words: str, cwd: Path, **options) -> subprocess.CompletedProcess:
 )
 def test_yaml_that_once_ended_in_a_traceback(tmp_path, yaml):
     (tmp_path / "suite.yaml").write_text(yaml)
-    with pytest.raises(SuiteError, match="suite.yaml:"):
+    with pytest.raises(SuiteError, match=r"suite\.yaml:"):
         load(str(tmp_path / "suite.yaml"))
 
 
