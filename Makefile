@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SUITE ?= suites/default.yaml
 
-.PHONY: run test quick lint docs bench lock clean browser
+.PHONY: fuzz kills run test quick lint docs bench lock clean browser
 
 run: $(VENV)/installed
 	$(BIN)/convbench run $(SUITE)
@@ -36,6 +36,13 @@ browser:
 # Figures of speed and their peers, side by side; minutes, on a quiet machine.
 bench: $(VENV)/installed-dev
 	for script in tests/bench/[!p]*.py; do $(BIN)/python $$script || exit 1; done
+
+# 5,000 mutated suites, arguments, stored files and traces; and 200 kills. A quick part of both is in `make test`.
+fuzz: $(VENV)/installed-dev
+	for kind in suites arguments stored traces; do $(BIN)/python tests/fuzz/fuzz.py $$kind 0 || exit 1; done
+
+kills: $(VENV)/installed-dev
+	$(BIN)/python tests/fuzz/kills.py 200
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

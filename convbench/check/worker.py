@@ -1,9 +1,9 @@
 """The measuring end of a check: a program that runs in one side's tree and answers commands, a JSON object a line.
 
 It is started by path, never imported: ``convbench`` and the user's modules are those of its side, found on the
-CONVBENCH_PATH it was given, behind the standard library. Of that convbench it knows ``convbench.measure.side`` alone, and nothing else of
-``convbench.check`` is used here. An answer is an object; ``error`` in it says what went wrong. What the models print
-goes to a log, not into the channel.
+CONVBENCH_PATH it was given, behind the standard library. Of that convbench it knows ``convbench.measure.side`` alone,
+and nothing else of ``convbench.check`` is used here. An answer is an object; ``error`` in it says what went wrong. What
+the models print goes to a log, not into the channel.
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ exception or an ``exit`` from anywhere, is ``INTERNAL``.
 
 from __future__ import annotations
 
+import math
 import signal
 import sys
 import threading
@@ -36,21 +37,25 @@ class Terminated(KeyboardInterrupt):
 
     def __init__(self, number: int) -> None:
         super().__init__(signal.Signals(number).name)
-        self.exit_code = 128 + number
 
 
 @contextmanager
-def signals() -> Iterator[None]:
-    """What asks the command to end raises ``Terminated``; one that the parent has chosen to ignore (nohup) stays so."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
+def signals() -> Iterator[list[int]]:
+    """What asks the command to end raises ``Terminated`` and is put into the list.
 
-    first: list[float] = []
+    One that the parent has chosen to ignore (nohup) stays so; a second one does not interrupt the cleaning up.
+    """
+    received: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield received
+        return
+    last = -math.inf
 
     def ends(number: int, _: object) -> None:
-        if not first or time.monotonic() - first[0] > PATIENCE:
-            first[:] = [time.monotonic()]
+        nonlocal last
+        if time.monotonic() - last > PATIENCE:
+            last = time.monotonic()
+            received.append(number)
             raise Terminated(number)
 
     before = {number: signal.getsignal(number) for number in ENDING}
@@ -58,38 +63,33 @@ def signals() -> Iterator[None]:
         if handler in (signal.SIG_DFL, signal.default_int_handler):
             signal.signal(number, ends)
     try:
-        yield
+        yield received
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
 
 
 def code_of(command: Callable[[], Any]) -> int:
-    """The exit code of a command that returns one, having said why where it raises."""
+    """The exit code of a command that returns one, having said why where it raises.
+
+    After a signal it is the signal's, as a shell has it: 128 and its number.
+    """
+    received: list[int] = []
     try:
-        with signals():
+        with signals() as received:
             returned = command()
-        return returned if isinstance(returned, int) else 0
+        code = returned if isinstance(returned, int) else 0
+        return _said("interrupted", 128 + received[0]) if received and code == Interrupted.exit_code else code
     except ConvbenchError as error:
-        return _said(str(error), _by(error, error.exit_code))
+        return _said(str(error), 128 + received[0] if received else error.exit_code)
     except _OF_TYPER as error:
         error.show()
         return int(error.exit_code)
-    except (KeyboardInterrupt, typer.Abort) as error:
-        return _said("interrupted", _by(error, Interrupted.exit_code))
+    except (KeyboardInterrupt, typer.Abort):
+        return _said("interrupted", 128 + received[0] if received else Interrupted.exit_code)
     except BaseException:
         traceback.print_exc()
         return _said("this is a fault of convbench: please report it with the lines above", INTERNAL)
-
-
-def _by(error: BaseException, otherwise: int) -> int:
-    """The exit code of the signal that an exception comes from."""
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, Terminated):
-            return cause.exit_code
-        cause = cause.__cause__ or cause.__context__
-    return otherwise
 
 
 def _said(message: str, code: int) -> int:

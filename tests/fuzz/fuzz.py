@@ -1,0 +1,321 @@
+"""Throws mutated suites, arguments, stored files and traces at the command line. ``fuzz.py KIND COUNT [SEED]``.
+
+Counted are tracebacks (of which the exit code is 70), inputs above 10 s of processor time, the peak of memory, and
+control characters that reach the output. Commands run in this process, each under an alarm; nothing is measured.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import io
+import json
+import os
+import random
+import resource
+import signal
+import sys
+import tempfile
+import time
+import zlib
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+import mutate
+
+from convbench.check import outcome as outcomes
+from convbench.check.link import Settings
+from convbench.check.outcome import CaseOutcome, Outcome, SideOutcome, Timing
+from convbench.check.rule import Rule
+from convbench.cli import ending
+from convbench.cli.app import app
+from convbench.cli.terminal import Clean, Stream
+from convbench.core import profiles
+from convbench.suite import shipped
+
+SECONDS, MEBIBYTES = 10.0, 500
+WHOLE = {"suites": 2000, "arguments": 1000, "stored": 1500, "traces": 500}
+HOSTILE = (
+    "",
+    "-",
+    "--",
+    "\x00",
+    "\x1b[31m",
+    "²/²",
+    "9" * 5000 + "/2",
+    "1/1",
+    "2/1",
+    "nan",
+    "inf",
+    "-1",
+    "1e400",
+    "a" * 6000,
+    "../..",
+    "/dev/null",
+    "/dev/zero",
+    "/dev/full",
+    "~nouser",
+    "'",
+    '"',
+    "\udcff",
+    "*",
+    "[",
+    "gap,fc",
+    "cuda:99",
+    "\u202e",
+    "=",
+    "html",
+    "md",
+)
+
+
+class TooLong(BaseException):
+    """More than the seconds that one input may take."""
+
+
+def command(*words: str) -> tuple[int, str]:
+    """The exit code of a command and all that it printed."""
+    shown = io.StringIO()
+    clean = Clean(Stream(shown))
+    with contextlib.redirect_stdout(clean), contextlib.redirect_stderr(clean):
+        code = ending.code_of(partial(app, list(words), standalone_mode=False))
+    return code, shown.getvalue()
+
+
+def timed(work: Callable[[], tuple[int, str]]) -> tuple[int, str, float]:
+    def ring(*_: object) -> None:
+        raise TooLong
+
+    signal.signal(signal.SIGALRM, ring)
+    start = time.process_time()
+    signal.setitimer(signal.ITIMER_REAL, 12 * SECONDS)  # for what waits; the machine may be busy
+    try:
+        code, shown = work()
+    except TooLong:
+        code, shown = 70, "too long"
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+    return code, shown, time.process_time() - start
+
+
+def suites(chance: random.Random, room: Path) -> Iterator[tuple[str, ...]]:
+    texts = [path.read_text() for path in shipped().values()]
+    while True:
+        path = room / "suite.yaml"
+        path.write_bytes(mutate.encoded(mutate.text(chance.choice(texts), texts, chance), chance))
+        overrides = [] if chance.random() < 0.6 else [f"{chance.choice(KEYS)}={chance.choice(mutate.SCALARS)}"]
+        yield ("run", str(path), *overrides, "--dry-run", "--executor", "fake", "--only", "nothing-of-this-name")
+
+
+KEYS = (
+    "reducer",
+    "variant",
+    "clip.frames",
+    "rnn",
+    "protocol.seed",
+    "protocol.max_time",
+    "name",
+    "metrics",
+    "model",
+    "a.b",
+    "",
+)
+
+
+def arguments(chance: random.Random, room: Path) -> Iterator[tuple[str, ...]]:
+    verbs = (
+        "report",
+        "compare",
+        "merge",
+        "export",
+        "advise",
+        "replay",
+        "trace",
+        "list",
+        "schema",
+        "check",
+        "selftest",
+        "run",
+    )
+    options = (
+        "--out",
+        "--format",
+        "--run",
+        "--only",
+        "--shard",
+        "--base",
+        "--json",
+        "--detect",
+        "--minutes",
+        "--memory",
+        "--metrics",
+        "--budget",
+        "--task",
+        "--device",
+        "--threads",
+        "--allocator",
+        "--build",
+        "--port",
+        "--resume",
+    )
+    while True:
+        verb = chance.choice(verbs)
+        words = [chance.choice(HOSTILE) for _ in range(chance.randrange(3))]
+        for _ in range(chance.randrange(3)):
+            words += [chance.choice(options), chance.choice(HOSTILE)]
+        if verb in ("check", "selftest", "run"):
+            words = ["no-such-suite", *words] if chance.random() < 0.7 else ["smoke", "--only", "no-such-case", *words]
+        yield (verb, *words, *(["--dry-run", "--executor", "fake"] if verb == "run" else []))
+
+
+def stored(chance: random.Random, room: Path) -> Iterator[tuple[str, ...]]:
+    with tempfile.TemporaryDirectory() as whole:
+        run, check = Path(whole) / "run", Path(whole) / "check.json"
+        assert command("run", "smoke", "--executor", "fake", "--out", str(run), "-q")[0] == 0
+        outcomes.write(sample_outcome(), check)
+        texts = {name: (run / name).read_text() for name in ("run.json", "results.jsonl")}
+        while True:
+            name = chance.choice(("run.json", "results.jsonl", "results.jsonl", "check.json", "profile.json"))
+            yield from one_stored(name, texts, check.read_text(), room, chance)
+
+
+def one_stored(
+    name: str, texts: dict[str, str], check: str, room: Path, chance: random.Random
+) -> Iterator[tuple[str, ...]]:
+    if name == "check.json":
+        (room / name).write_bytes(mutate.json_text(check, chance))
+        yield "replay", str(room / name)
+        return
+    run = room / "run"
+    run.mkdir(exist_ok=True)
+    for each, content in texts.items():
+        (run / each).write_bytes(mutate.json_text(content, chance) if each == name else content.encode())
+    profile = profiles.directory_of(run / profiles.PROFILES, PROFILE["case"])
+    profile.mkdir(parents=True, exist_ok=True)
+    (profile / f"cpu.1{profiles.TRACE}").write_bytes(gzip.compress(b'{"traceEvents": []}'))
+    content = json.dumps(PROFILE)
+    (profile / profiles.SUMMARY).write_bytes(
+        mutate.json_text(content, chance) if name == "profile.json" else content.encode()
+    )
+    if name == "profile.json":
+        yield "report", str(run), "--out", str(room / "page.html")
+        return
+    out = str(room / "merged")
+    yield chance.choice(
+        (
+            ("report", str(run), "--format", "md"),
+            ("report", str(run), "--out", str(room / "page.html")),
+            ("compare", str(run), str(run)),
+            ("merge", str(run), str(run), "--out", out),
+            ("advise", str(run)),
+            ("export", str(run), "--format", "bencher"),
+            ("export", str(run), "--format", "pytest-benchmark"),
+        )
+    )
+
+
+def traces(chance: random.Random, room: Path) -> Iterator[tuple[str, ...]]:
+    events = [
+        {"ph": "X", "cat": "cpu_op", "name": "aten::mm", "pid": 1, "tid": 1, "ts": i, "dur": 1} for i in range(30)
+    ]
+    whole = json.dumps({"traceEvents": events})
+    path = room / f"cpu.1{profiles.TRACE}"
+    while True:
+        content = mutate.damaged(whole.encode(), chance)
+        packed = gzip.compress(content)
+        match chance.randrange(5):
+            case 0:
+                packed = mutate.damaged(packed, chance)
+            case 1:
+                packed = gzip.compress(b"[" * chance.randrange(1, 200_000))
+            case 2 if chance.random() < 0.05:
+                path.write_bytes(_bomb())
+                yield "trace", str(path)
+        path.write_bytes(packed)
+        if not _opens(packed):
+            yield "trace", str(path)
+
+
+def _opens(packed: bytes) -> bool:
+    """Whether it is a whole trace, which would be served until somebody interrupts it."""
+    try:
+        return isinstance(json.loads(gzip.decompress(packed))["traceEvents"], list)
+    except Exception:
+        return False
+
+
+def _bomb() -> bytes:
+    """A gigabyte of zeros in a megabyte."""
+    packer = zlib.compressobj(9, zlib.DEFLATED, 31)
+    chunk = bytes(2**20)
+    return b"".join(packer.compress(chunk) for _ in range(1024)) + packer.flush()
+
+
+PROFILE = {
+    "case": "conv/gap/64/eager/inference/cpu",
+    "eager": "conv/gap/64/eager/inference/cpu",
+    "trace": f"cpu.1{profiles.TRACE}",
+    "steps": 2,
+    "step_s": [0.1, 0.2],
+    "operators": [
+        {
+            "name": "aten::mm",
+            "stage": "lstm",
+            "phase": "forward",
+            "calls": 2,
+            "self_s": 0.1,
+            "total_s": 0.1,
+            "device_s": 0.0,
+            "self_bytes": 10,
+        }
+    ],
+    "memory": {"peak_bytes": 100, "at_peak": [["weights", "lstm", 60]], "timeline": [[0.0, 10], [0.1, 100]]},
+}
+
+
+def sample_outcome() -> Outcome:
+    side = SideOutcome("main", "0" * 40, False, {"device": "cpu", "cpu": "a"})
+    pairs = tuple(Timing(((1e-3, 1.1e-3), (1.01e-3, 1.1e-3))) for _ in range(6))
+    cases = (CaseOutcome("conv/gap/64/eager", pairs, pairs), CaseOutcome("conv/fc/64/eager", invalid="broken"))
+    return Outcome("smoke", side, side, cases, Rule(), Settings(), "2026-01-01T00:00:00+00:00", 10.0, "0.1.0")
+
+
+KINDS = {"suites": suites, "arguments": arguments, "stored": stored, "traces": traces}
+
+
+def fuzz(kind: str, count: int, seed: int) -> dict[str, object]:
+    """So many inputs of a kind: what went wrong with which, the slowest, and the peak of this process's memory."""
+    faults, slowest = [], 0.0
+    command("run", "smoke", "--dry-run", "--executor", "fake")  # imports what every command does
+    with tempfile.TemporaryDirectory() as folder:
+        os.chdir(folder)
+        inputs = KINDS[kind](random.Random(seed), Path(folder))
+        for number in range(count):
+            words = next(inputs)
+            code, shown, seconds = timed(partial(command, *words))
+            slowest = max(slowest, seconds)
+            bad = [
+                name
+                for name, is_so in (
+                    ("traceback", code == ending.INTERNAL),
+                    ("slow", seconds > SECONDS),
+                    ("control characters", any(char in shown for char in "\x00\x1b\u202e")),
+                )
+                if is_so
+            ]
+            if bad:
+                faults.append(f"{kind} {number} of seed {seed}: {', '.join(bad)}: {words!r:.300}\n{shown[-1500:]}")
+        os.chdir("/")
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    faults += [f"{kind}: {peak:.0f} MB"] if peak > MEBIBYTES else []
+    return {"kind": kind, "inputs": count, "faults": faults, "slowest_s": round(slowest, 2), "peak_MB": round(peak)}
+
+
+if __name__ == "__main__":
+    kind, count, seed = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]) if len(sys.argv) > 3 else 0
+    found = fuzz(kind, count or WHOLE[kind], seed)
+    for fault in found["faults"][:20]:
+        print(fault)
+    print({**found, "faults": len(found["faults"])})
+    sys.exit(1 if found["faults"] else 0)

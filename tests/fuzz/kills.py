@@ -1,0 +1,167 @@
+"""Kills commands at random moments and counts what that loses: records, processes, folders. ``kills.py COUNT [SEED]``.
+
+A run of a small suite is started, killed (the command, its group, a case or the server that forks them; by SIGKILL,
+SIGTERM, SIGHUP or SIGINT) and resumed, over and over; in between, merge, report and check are killed too. Every
+experiment has a temporary folder of its own, in which nothing may be left once the next command has ended.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+
+from convbench.core import rooms
+
+SUITE = """\
+name: kills
+matrix:
+  backbone: conv(channels=2)
+  reducer: [gap, gmp]
+  rnn: [lstm8, gru8]
+  clip: [1x2x1x8x8, 1x3x1x8x8]
+protocol: {max_warmup: 0.01, max_time: 0.02, min_samples: 5}
+metrics: [params, latency]
+"""
+CASES = 8
+SIGNALS = (signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
+TARGETS = ("command", "command", "group", "case", "forkserver")
+SECONDS = 240.0
+
+
+class Place:
+    """A folder with a suite, a temporary folder of its own, and the commands that are started there."""
+
+    def __init__(self, root: Path) -> None:
+        self.root, self.temporary = root, root / "tmp"
+        self.temporary.mkdir()
+        (root / "suite.yaml").write_text(SUITE)
+        self.git("init", "-q")
+        (root / ".gitignore").write_text("tmp/\nout*/\nreports/\nmerged*/\n")
+        self.git("add", ".")
+        self.git("-c", "user.name=k", "-c", "user.email=k@k", "commit", "-qm", "one")
+        self.environment = os.environ | {"TMPDIR": str(self.temporary), "OMP_NUM_THREADS": "1"}
+
+    def git(self, *words: str) -> None:
+        subprocess.run(["git", *words], cwd=self.root, check=True, capture_output=True)
+
+    def start(self, *words: str) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", "convbench", *words]
+        return subprocess.Popen(
+            command,
+            cwd=self.root,
+            env=self.environment,
+            start_new_session=True,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        )
+
+    def left(self) -> list[str]:
+        """Folders of commands, and processes that work for them."""
+        folders = [entry.name for entry in self.temporary.iterdir() if entry.is_dir()]
+        return [*folders, *(f"process {number}" for number in self.processes())]
+
+    def processes(self) -> list[int]:
+        return list(rooms.processes(self.temporary)) + [
+            number for made in self.temporary.glob("convbench-*") for number in rooms.processes(made)
+        ]
+
+    def stored(self, out: str) -> Counter[str]:
+        path = self.root / out / "results.jsonl"
+        lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
+        whole = [json.loads(line) for line in lines if line.endswith(b"\n")]
+        return Counter(json.dumps(record["case"], sort_keys=True) for record in whole)
+
+
+def kill(place: Place, words: tuple[str, ...], chance: random.Random, longest: float) -> str:
+    """Start a command and kill it, or a part of it, at a random moment; says what was done."""
+    command = place.start(*words)
+    time.sleep(chance.uniform(0, longest))
+    target, number = chance.choice(TARGETS), chance.choice(SIGNALS)
+    victims = [command.pid]
+    if target in ("case", "forkserver"):
+        number = signal.SIGKILL
+        victims = [pid for pid in place.processes() if ("forkserver" in _line(pid)) == (target == "forkserver")][:1]
+    for pid in victims:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(pid, number) if target == "group" else os.kill(pid, number)
+    if target not in ("case", "forkserver") or not victims:
+        wait(command)
+    else:
+        time.sleep(chance.uniform(0, 2))
+        command.kill()
+        wait(command)
+    return f"{words[0]}: {target} by {number.name}, exit {command.returncode}"
+
+
+def wait(command: subprocess.Popen[bytes]) -> int:
+    try:
+        return command.wait(SECONDS)
+    except subprocess.TimeoutExpired:
+        command.kill()
+        raise AssertionError(f"{command.args} went on for {SECONDS:g} s after it was killed") from None
+
+
+def campaign(root: Path, kills: int, chance: random.Random) -> list[str]:
+    """That many kills of one run and of what is made of it; the faults that were found."""
+    place, faults = Place(root), []
+    run = ("run", "suite.yaml", "--out", "out", "--resume", "-q")
+    for number in range(kills):
+        out = place.root / "out"
+        if place.stored("out").total() == CASES and (out / "index.html").exists():
+            other = chance.choice(OTHERS)
+            before = place.stored("out")
+            done = kill(place, other, chance, 12.0)
+            if place.stored("out") != before:
+                faults.append(f"{done}: the run is another")
+            if chance.random() < 0.5:
+                subprocess.run(["rm", "-rf", str(out)], check=True)
+        else:
+            done = kill(place, run, chance, 12.0)
+        twice = [case for case, count in place.stored("out").items() if count > 1]
+        faults += [f"{done}: {len(twice)} cases twice"] if twice else []
+        print(f"{number + 1}/{kills} {done}, {place.stored('out').total()} cases stored", flush=True)
+    if wait(place.start(*run)) != 0:
+        faults.append("the last resume does not end well")
+    stored = place.stored("out")
+    faults += [f"{CASES - len(stored)} cases lost"] if len(stored) != CASES else []
+    faults += ["cases twice"] if stored.total() != len(stored) else []
+    wait(place.start("check", "suite.yaml", "--base", "nothing"))
+    faults += [f"left behind: {left}" for left in place.left()]
+    return faults
+
+
+OTHERS = (
+    ("merge", "out", "--out", "merged"),
+    ("report", "out"),
+    ("check", "suite.yaml", "--base", "HEAD"),
+)
+
+
+def _line(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+    except OSError:
+        return ""
+
+
+def main(kills: int, seed: int) -> int:
+    chance, faults, start = random.Random(seed), [], time.monotonic()
+    for _ in range(0, kills, 25):
+        with tempfile.TemporaryDirectory() as root:
+            faults += campaign(Path(root), min(25, kills), chance)
+    print(f"{kills} kills in {time.monotonic() - start:.0f} s: {len(faults)} faults", *faults, sep="\n  ")
+    return 1 if faults else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(int(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 0))

@@ -1,0 +1,24 @@
+"""A quick, seeded part of the fuzzers and of the kills; the whole is ``make fuzz`` and ``make kills``."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+FUZZ = Path(__file__).parent / "fuzz"
+
+
+@pytest.mark.parametrize(("kind", "count"), [("suites", 100), ("arguments", 60), ("stored", 60), ("traces", 60)])
+def test_mutated_inputs_end_in_a_sentence(kind, count):
+    command = [sys.executable, str(FUZZ / "fuzz.py"), kind, str(count), "7"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
+
+
+def test_a_handful_of_kills_loses_nothing():
+    command = [sys.executable, str(FUZZ / "kills.py"), "4", "3"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]

@@ -1,0 +1,298 @@
+"""What people and attackers throw at it: each input is named after the fault that it once was."""
+
+from __future__ import annotations
+
+import gzip
+import http.client
+import os
+import subprocess
+import sys
+import threading
+import zlib
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pandas as pd
+import pytest
+import records as made
+
+from convbench.analysis.table import write_csv
+from convbench.check import files as ci
+from convbench.check.link import Settings
+from convbench.check.outcome import CaseOutcome, Outcome, SideOutcome
+from convbench.check.rule import Rule
+from convbench.core import code, files, imports, lock, rooms, store, text
+from convbench.core.errors import ConvbenchError, StoreError, SuiteError
+from convbench.core.record import Failure, Protocol, Run
+from convbench.report.viewers import perfetto
+from convbench.suite import load
+
+TESTS = Path(__file__).parent
+RUN = Run("tiny", "convbench run tiny", "matrix: {}", Protocol(), (), ("a", "b"), started="2026-11-22T10:00:00+00:00")
+
+
+def convbench(*words: str, cwd: Path, **options) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "convbench", *words]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300, check=False, **options)
+
+
+@pytest.mark.parametrize(
+    "yaml",
+    [
+        'name: "\\U00110000"\nmatrix: {reducer: gap}\n',
+        "matrix: {reducer: gap}\nprotocol: {seed: !!int ''}\n",
+        "matrix: {reducer: gap}\nprotocol: {max_time: !!float ''}\n",
+        "matrix: {reducer: gap, layer_norm: !!bool foo}\n",
+        "matrix: {reducer: gap(k=2001-99-99)}\n",
+        "matrix: {reducer: gap}\nprotocol: {seed: 0b" + "1" * 50_000 + "}\n",
+        "matrix: {model: '..:build'}\n",
+    ],
+    ids=["escape", "empty int", "empty float", "no bool", "date", "large number", "dots"],
+)
+def test_yaml_that_once_ended_in_a_traceback(tmp_path, yaml):
+    (tmp_path / "suite.yaml").write_text(yaml)
+    with pytest.raises(SuiteError, match=r"suite\.yaml:"):
+        load(str(tmp_path / "suite.yaml"))
+
+
+@pytest.mark.parametrize("override", ["protocol.seed=!!int ''", "layer_norm=!!bool foo", "reducer=gap(k=2001-99-99)"])
+def test_overrides_that_once_ended_in_a_traceback(tmp_path, override):
+    (tmp_path / "suite.yaml").write_text("matrix: {reducer: gap}\n")
+    with pytest.raises(SuiteError, match="override"):
+        load(str(tmp_path / "suite.yaml"), [override])
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32"])
+def test_a_suite_in_any_encoding_of_yaml_with_parked_anchors_is_read(tmp_path, encoding):
+    yaml = "x-common: &c {channels: 4}\nname: ä\nmatrix: {reducer: gap, backbone: {name: conv, <<: *c}}\n"
+    (tmp_path / "suite.yaml").write_bytes(yaml.encode(encoding))
+    assert [str(case.architecture.backbone) for case in load(str(tmp_path / "suite.yaml")).cases] == [
+        "conv(channels=4)"
+    ]
+
+
+def test_a_name_of_thousands_of_letters_is_no_file():
+    with pytest.raises(SuiteError, match="File name too long"):
+        load("a" * 5000)
+
+
+def test_modules_of_the_user_come_behind_the_standard_library(tmp_path, monkeypatch):
+    (tmp_path / "statistics.py").write_text("raise SystemExit('the wrong one')")
+    (tmp_path / "mymodel.py").write_text("import statistics\nbuild = statistics.fmean\n")
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.delitem(sys.modules, "statistics")
+    imports.lend([tmp_path])
+    import mymodel  # type: ignore[import-not-found]
+
+    assert mymodel.build([1.0, 3.0]) == 2.0
+    assert code.imported()["mymodel"] == code.imported()["mymodel"] != ""
+    (tmp_path / "mymodel.py").write_text("changed = True\n")
+    assert code.changed({"mymodel": "0" * 12}) == ["mymodel.py"]
+
+
+def test_a_source_folder_is_named_where_a_module_is_not_found(tmp_path, monkeypatch):
+    package = tmp_path / "src" / "mynet"
+    package.mkdir(parents=True)
+    (package / "__init__.py").touch()
+    monkeypatch.chdir(tmp_path)
+    hint = imports.why_not("mynet:build", ModuleNotFoundError("no", name="mynet"))
+    assert "it lies in src" in hint
+    assert "PYTHONPATH=src" in hint
+
+
+def test_a_full_disk_takes_a_whole_record_or_nothing(tmp_path, monkeypatch):
+    store.start(tmp_path, RUN)
+    store.append(tmp_path, made.record(made.case("gap")))
+    before = (tmp_path / "results.jsonl").read_bytes()
+    real, left = os.write, [50]
+
+    def nearly_full(descriptor: int, data: bytes) -> int:
+        taken = real(descriptor, bytes(data)[: left[0]])
+        left[0] -= taken
+        if not taken:
+            raise OSError(28, "No space left on device")
+        return taken
+
+    monkeypatch.setattr(os, "write", nearly_full)
+    with pytest.raises(StoreError, match="No space left on device"):
+        store.append(tmp_path, made.record(made.case("fc", 64)))
+    with pytest.raises(StoreError, match="No space left on device"):
+        files.write(tmp_path / "run.json", "other")
+    monkeypatch.undo()
+    assert (tmp_path / "results.jsonl").read_bytes() == before
+    assert store.load(tmp_path)[0] == RUN
+    assert not list(tmp_path.glob("*.part"))
+
+
+def test_lone_surrogates_are_stored_as_their_escapes(tmp_path):
+    store.start(tmp_path, RUN)
+    failed = made.record(made.case("gap"))
+    from dataclasses import replace
+
+    failed = replace(failed, status="failed", failure=Failure("error", os.fsdecode(b"caf\xe9")))
+    store.append(tmp_path, failed)
+    assert store.load(tmp_path)[1][0].failure.message == "caf\\udce9"
+
+
+def test_what_was_there_is_never_overwritten(tmp_path):
+    for _ in range(3):
+        store.start(tmp_path, RUN, [made.record(made.case("gap"))])
+    assert len(list((tmp_path / "previous").iterdir())) == 2
+    (tmp_path / "run.json").unlink()
+    store.start(tmp_path, RUN)
+    assert len(list((tmp_path / "previous").iterdir())) == 3
+    assert store.load(tmp_path)[1] == []
+
+
+def test_a_lock_follows_no_link(tmp_path):
+    (tmp_path / "precious").write_text("kept")
+    (tmp_path / "lock").symlink_to(tmp_path / "precious")
+    with pytest.raises(StoreError, match="cannot be a lock"), lock.hold(tmp_path / "lock"):
+        pass
+    assert (tmp_path / "precious").read_text() == "kept"
+
+
+def test_a_bomb_is_not_unpacked(tmp_path):
+    packer = zlib.compressobj(9, zlib.DEFLATED, 31)
+    bomb = b"".join(packer.compress(bytes(2**20)) for _ in range(300)) + packer.flush()
+    (tmp_path / "bomb.gz").write_bytes(bomb)
+    with pytest.raises(ValueError, match="more than 256 MiB"):
+        files.read(tmp_path / "bomb.gz")
+    with pytest.raises(ConvbenchError, match="no trace"), perfetto.server(tmp_path / "bomb.gz", 0):
+        pass
+
+
+def test_the_trace_server_answers_its_own_name_only(tmp_path):
+    (tmp_path / "t.gz").write_bytes(gzip.compress(b'{"traceEvents": []}'))
+    with perfetto.server(tmp_path / "t.gz", 0) as (server, _):
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        port = server.server_address[1]
+        answers = []
+        for host in (f"127.0.0.1:{port}", f"localhost:{port}", "attacker.example", f"attacker.example:{port}"):
+            connection = http.client.HTTPConnection("127.0.0.1", port)
+            connection.request("GET", "/trace", headers={"Host": host})
+            answers.append(connection.getresponse().status)
+        server.shutdown()
+    assert answers == [200, 200, 421, 421]
+
+
+HOSTILE = "a\x1b[31m\x00\u202e|<b>`@x"
+
+
+def test_ci_files_are_safe_with_any_name():
+    side = SideOutcome(HOSTILE, None, False, {})
+    outcome = Outcome(
+        HOSTILE, side, side, (CaseOutcome(HOSTILE, invalid=HOSTILE),), Rule(), Settings(), HOSTILE, 1.0, "0", (HOSTILE,)
+    )
+    suite = ElementTree.fromstring(ci.junit(outcome))
+    assert len(suite) == 1
+    markdown = ci.markdown(outcome)
+    assert not any(char in markdown for char in "\x1b\x00\u202e")
+    assert "<b>" not in markdown
+    assert "@x" not in markdown
+
+
+def test_no_cell_of_the_csv_is_a_formula(tmp_path):
+    from dataclasses import replace
+
+    record = replace(made.record(made.case("gap")), status="failed", failure=Failure("error", "x"))
+    write_csv(tmp_path, [record])
+    assert text.cell("=1+1") == "'=1+1"
+    assert text.cell("-1.5") == "-1.5"
+    assert pd.read_csv(tmp_path / "results.csv").case[0] == record.case.id
+
+
+def test_a_room_collects_what_a_killed_process_left(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    script = (
+        "import os, subprocess, sys, time\nfrom convbench.core import rooms\n"
+        "with rooms.room() as made:\n"
+        "    subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'], start_new_session=True,"
+        " env=os.environ | rooms.mark(made))\n"
+        "    print(made, flush=True)\n    os.kill(os.getpid(), 9)\n"
+    )
+    environment = os.environ | {"TMPDIR": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", script], env=environment, stdout=subprocess.PIPE, text=True, check=False
+    )
+    left = Path(done.stdout.strip())
+    assert left.is_dir()
+    assert len(list(rooms.processes(left))) == 1
+    (tmp_path / "convbench-of-a-user").mkdir()
+    with rooms.room():
+        assert not left.exists()
+        assert not list(rooms.processes(left))
+    assert [entry.name for entry in tmp_path.iterdir()] == ["convbench-of-a-user"]
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (("run", "smoke", "--shard", "²/²"), 2, "write it as I/N"),
+        (("selftest", "--minutes", "nan"), 2, "--minutes nan"),
+        (("check", "smoke", "--base", "~nouser"), 2, "cannot be a path"),
+        (("replay", "/dev/null"), 2, "not the JSON of a check"),
+    ],
+    ids=["shard", "minutes", "home", "replay"],
+)
+def test_arguments_end_in_a_sentence_and_never_in_exit_1(tmp_path, words, code, said):
+    done = convbench(*words, cwd=tmp_path)
+    assert done.returncode == code, done.stderr
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_full_or_closed_output_loses_nothing_but_what_is_printed(tmp_path):
+    command = [sys.executable, "-m", "convbench", "run", "smoke", "--executor", "fake", "--json", "-q", "--out", "out"]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    assert process.stdout is not None
+    process.stdout.readline()
+    process.stdout.close()
+    assert process.wait(300) == 0
+    assert (tmp_path / "out" / "index.html").is_file()
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "convbench", "schema"], stdout=full, stderr=subprocess.PIPE, check=False
+        )
+    assert done.returncode == 74
+    ascii_only = convbench(
+        "report", "out", "--format", "md", cwd=tmp_path, env=os.environ | {"PYTHONIOENCODING": "ascii"}
+    )
+    assert ascii_only.returncode == 0, ascii_only.stderr
+
+
+NOISY = """\
+import logging, threading, time
+print('{"case": "not of convbench"}')
+logging.basicConfig(level=0)
+threading.Thread(target=time.sleep, args=(3600,), daemon=False).start()
+from torch import nn
+def build(how: str = "fine"):
+    print("building")
+    return nn.LSTM(3, 4, batch_first=True)
+def inputs(clip):
+    import torch
+    return torch.zeros(clip.batch, clip.frames, 3)
+"""
+
+
+def test_what_a_users_module_does_stays_in_its_process(tmp_path):
+    import json
+
+    (tmp_path / "noisy.py").write_text(NOISY)
+    (tmp_path / "suite.yaml").write_text(
+        "matrix: {model: {name: 'noisy:build', inputs: 'noisy:inputs'}, clip: 1x2x3x4x4}\nmetrics: [params]\n"
+    )
+    done = convbench("run", "suite.yaml", "--json", "--out", "out", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    (line,) = done.stdout.splitlines()
+    assert json.loads(line)["params"] == 144
+    assert list(store.load(tmp_path / "out")[1][0].code) == ["noisy"]
+    (tmp_path / "noisy.py").write_text(NOISY + "\n# edited\n")
+    refused = convbench("run", "suite.yaml", "--out", "out", "--resume", cwd=tmp_path)
+    assert refused.returncode == 2
+    assert "noisy.py changed" in refused.stderr
+    again = convbench("run", "suite.yaml", "--out", "out", "--resume=stale", "-q", cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
+    assert len(store.load(tmp_path / "out")[1]) == 1
