@@ -16,8 +16,13 @@ from convbench.core.registry import claims
 if TYPE_CHECKING:
     from convbench.analysis.claims.evidence import Evidence
 
-Verdict = Literal["supported", "refuted", "depends", "not tested"]
-VERDICTS: tuple[Verdict, ...] = ("supported", "refuted", "depends", "not tested")
+Verdict = Literal["supported", "refuted", "depends", "undecided", "not tested"]
+VERDICTS: tuple[Verdict, ...] = ("supported", "refuted", "depends", "undecided", "not tested")
+"""``depends``: shown to hold here and shown not to hold there. ``undecided``: the runs cannot tell."""
+
+Quantified = tuple[tuple[str, Verdict], ...]
+"""A verdict for each quantifier: in some, in most, in all of the tasks."""
+
 
 
 class Number(NamedTuple):
@@ -64,12 +69,17 @@ class Plot:
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """What a test found: the verdict, one sentence why, the numbers in order, and a chart where it says more."""
+    """What a test found: the verdict, one sentence why, the numbers in order, and a chart where it says more.
+
+    ``quantified`` has a verdict for each quantifier where a claim is tested on several tasks; ``verdict`` is then that
+    of the claim's own ("often": in most).
+    """
 
     verdict: Verdict
     why: str
     numbers: tuple[Number, ...] = ()
     plot: Plot | None = None
+    quantified: Quantified = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +95,7 @@ class Claim:
     why: str
     numbers: tuple[Number, ...] = ()
     plot: Plot | None = None
+    quantified: Quantified = ()
 
 
 class Lacking(Exception):

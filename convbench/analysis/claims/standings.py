@@ -9,14 +9,18 @@ from convbench.analysis.choice.noninferior import pairs, shortfalls
 from convbench.analysis.claims.claim import Lacking, Number
 from convbench.analysis.claims.evidence import TRAIN, Evidence
 from convbench.analysis.claims.paired import MARGIN, paired
+from convbench.analysis.quality.collapse import rate_interval
 from convbench.analysis.quality.qualities import Quality, seed_table
 
 LEAST = 3
+OFTEN = 0.1
+"""Of seeds: a configuration that surely collapses more often falls short."""
 
 
 class Standing(NamedTuple):
     """A configuration on a task: its size, how far below the best it is with the 95 % interval of that over ``n``
-    seeds, and ``bound``, how far below whichever is best it may be at 95 % (``noninferior``)."""
+    seeds, and ``bound``, how far below whichever is best it may be at 95 % (``noninferior``). These are of the seeds
+    that learnt; ``collapsed`` of ``ended`` did not."""
 
     name: str
     size: int
@@ -25,15 +29,24 @@ class Standing(NamedTuple):
     high: float
     n: int
     bound: float
+    collapsed: int = 0
+    ended: int = 0
 
     @property
     def suffices(self) -> bool:
-        return self.bound < MARGIN
+        return self.bound < MARGIN and not self.unreliable
 
     @property
     def falls_short(self) -> bool:
-        """Shown to be below the best by more than the margin."""
-        return self.low > MARGIN
+        """Shown to be below the best by more than the margin, or to collapse in more than one seed of ten.
+
+        Where some seeds learn and others do not, the interval of their mean excludes nothing: collapses are counted.
+        """
+        return self.low > MARGIN or self.unreliable
+
+    @property
+    def unreliable(self) -> bool:
+        return bool(self.ended) and rate_interval(self.collapsed, self.ended)[0] > OFTEN
 
     def number(self, task: str) -> Number:
         return Number(f"{task}: {self.name} below the best", self.short, "points", self.low, self.high, self.n)
@@ -63,10 +76,10 @@ def _ranked(found: Mapping[str, Quality]) -> list[Standing]:
     bounds = shortfalls(pairs(seed_table(list(found.values()))))
     made = []
     for (called, one), bound in zip(found.items(), bounds, strict=True):
-        if len(best.by_seed.keys() & one.by_seed.keys()) > 1:
+        if min(len(best.by_seed), len(one.by_seed)) > 1:
             gap = paired(one.task, best.by_seed, one.by_seed)
             size = one.architecture.lstm_input or 0
-            made.append(Standing(called, size, gap.mean, gap.low, gap.high, gap.n, float(bound)))
+            made.append(Standing(called, size, gap.mean, gap.low, gap.high, gap.n, float(bound), one.collapsed, one.ended))
     return made
 
 

@@ -76,7 +76,7 @@ def described(units: int, inputs: int) -> Judgement:
     if 0.5 / share <= DESCRIBES:
         return Judgement("supported", f"It keeps {units:,} of {inputs:,}: less than half, and near it.", numbers)
     why = (
-        f"True as words and of no use as a guide: {units:,} of {inputs:,} is {0.5 / share:,.0f} times less than half, "
+        f"True, and of no use as a guide: {units:,} of {inputs:,} is {0.5 / share:,.0f} times less than half, "
         f"and a layer that did keep half would have {parameters / 1e9:.1f} G parameters."
     )
-    return Judgement("depends", why, numbers)
+    return Judgement("supported", why, numbers)

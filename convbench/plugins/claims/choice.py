@@ -18,8 +18,8 @@ from convbench.core.record import Parts
     "There is no magic number",
     quote='In summary, there\'s no magic number. The "optimal" input dimension to an LSTM within a Conv2D-LSTM '
     "architecture is highly specific to your data, task, and computational budget.",
-    prediction="Every configuration is shown to be more than 2 points below the best on some task, and no LSTM input "
-    "size suffices on all tasks.",
+    prediction="Every configuration is shown to fall short on some task: more than 2 points below the best, or more than "
+    "one seed in ten that collapses.",
     experiment="All reducers and sizes on one small backbone, trained on each task, paired by seed; and the "
     "recommendation for each task (cheapest in latency within 2 points of the best).",
 )
@@ -32,27 +32,30 @@ def no_magic(evidence: Evidence) -> Judgement:
     for one in recommendations(evidence.records, Ask(), list(found)):
         if one.task in found and any(one.clip == clip for _, clip in on_ground):
             parts = one.pick and one.pick.result.case.architecture
-            advised[one.task] = _called(parts) if isinstance(parts, Parts) else f"none ({one.reason})"
+            advised[one.task] = f"{_called(parts)} ({one.grade})" if isinstance(parts, Parts) else f"none ({one.reason})"
     return specific(found, advised, left_out(tried_on(evidence, found)))
 
 
 def specific(found: Standings, advised: Mapping[str, str], used: tuple[Number, ...] = ()) -> Judgement:
-    """Refuted where one configuration suffices on all tasks, supported where each falls short on one and no size
-    suffices on all; else it depends."""
+    """Refuted where one configuration suffices on all tasks, supported where each falls short on one, else undecided."""
     names = set.intersection(*({one.name for one in several} for several in found.values()))
     everywhere = sorted(name for name in names if all(_at(several, name).suffices for several in found.values()))
     undecided = [name for name in names if not any(_at(several, name).falls_short for several in found.values())]
     sizes = set.intersection(*({one.size for one in several if one.suffices} for several in found.values()))
-    verdict: Verdict = "refuted" if everywhere else "depends" if undecided or sizes else "supported"
+    verdict: Verdict = "refuted" if everywhere else "undecided" if undecided else "supported"
     if everywhere:
         why = f"{listed(everywhere)} is within 2 points of the best on every task."
     elif undecided:
         why = f"No configuration is shown to suffice on every task; not excluded is {listed(sorted(undecided))}."
     else:
-        why = "Every configuration is shown to be more than 2 points below the best on some task."
+        why = "Every configuration is shown to fall short on some task."
     if sizes and not everywhere:
         enough = listed([f"{size:,}" for size in sorted(sizes)])
         why += f" Yet an LSTM input of {enough} suffices on all, with a reducer for each task."
+    unreliable = [f"{one.name} on {task} ({one.collapsed} of {one.ended} seeds)" for task, several in found.items()
+                  for one in several if one.unreliable]  # fmt: skip
+    if unreliable:
+        why += f" Collapsing too often: {listed(unreliable)}."
     if advised:
         why += f" Advised: {listed([f'{pick} on {task}' for task, pick in advised.items()])}."
     best = {task: min(several, key=lambda one: one.short) for task, several in found.items()}

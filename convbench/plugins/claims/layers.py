@@ -9,7 +9,7 @@ from torch import nn
 
 from convbench.analysis.claims.claim import Judgement, Lacking, Number, claim
 from convbench.analysis.claims.evidence import TRAIN, Evidence, left_out
-from convbench.analysis.claims.paired import accuracy, gains, paired, sorted_out
+from convbench.analysis.claims.paired import MOST, accuracy, gains, of, paired, sorted_out
 from convbench.core.record import Case, Choice, Clip, Parts
 from convbench.models import network
 
@@ -38,7 +38,7 @@ def hybrid(_: Evidence) -> Judgement:
     "The FC layer is a linear layer and a non-linear activation",
     quote="I typically design a layer that maps the large flattened vector to a significantly smaller dimension via a "
     "weight matrix followed by a non-linear activation function.",
-    prediction="With the activation that the text names and the code leaves out, more is learnt.",
+    prediction="With the activation that the text names and the code leaves out, more is learnt in most tasks.",
     experiment="FC with 64 units on a small strided backbone, trained with and without ReLU on each task; test "
     "accuracy, paired by seed.",
 )
@@ -54,7 +54,8 @@ def activated(evidence: Evidence) -> Judgement:
         numbers.append(one.number(f"{task}: with less without"))
     used = left_out(each for pair in cells.values() for each in pair)
     why = f"A gain from the activation is {sorted_out(found)}; the article's code has none."
-    return Judgement(gains(found), why, (*numbers, *used))
+    verdicts = gains(found)
+    return Judgement(of(MOST, verdicts), why, (*numbers, *used), None, verdicts)
 
 
 def folded(plain: float, active: float, inputs: int, outputs: int) -> Judgement:

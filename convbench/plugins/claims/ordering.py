@@ -14,6 +14,9 @@ from convbench.analysis.results import Result
 from convbench.core.statistics import Interval
 
 STANDS_FOR = 0.8
+UPSET = 1.5
+"""Times as long with no more parameters: one such pair is a counterexample."""
+
 DRAWS, SEED = 2000, 0
 
 
@@ -41,15 +44,20 @@ def stand_in(evidence: Evidence) -> Judgement:
 
 
 def ordered(taus: dict[str, Interval], n: int, upset: Number | None = None) -> Judgement:
-    """Supported where τ of parameters and latency is surely high, refuted where it surely is not."""
+    """Supported where τ of parameters and latency is surely high, refuted where it surely is not, or where one pair by
+    itself breaks the order by half again as much latency for no more parameters."""
     one = taus["parameters"]
-    verdict: Verdict = "supported" if one.low >= STANDS_FOR else "refuted" if one.high < STANDS_FOR else "depends"
+    broken = upset is not None and (upset.low or 0.0) >= UPSET
+    refuted = broken or one.high < STANDS_FOR
+    verdict: Verdict = "refuted" if refuted else "supported" if one.low >= STANDS_FOR else "undecided"
     said = {"supported": "Parameters order configurations as latency does",
             "refuted": "Parameters do not order configurations as latency does",
-            "depends": "These configurations do not decide it"}[verdict]  # fmt: skip
+            "undecided": "These configurations do not decide it"}[verdict]  # fmt: skip
     why = f"{said}: τ = {one.median:.2f} [{one.low:.2f}, {one.high:.2f}] over {n} configurations"
     if "FLOPs" in taus:
         why += f", that of FLOPs {taus['FLOPs'].median:.2f}"
+    if broken and upset:
+        why += f"; {upset.label} {upset.value:.1f} times as long"
     numbers = [
         Number(f"Kendall's τ of {word} and latency", t.median, "1", t.low, t.high, n) for word, t in taus.items()
     ]

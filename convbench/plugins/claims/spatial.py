@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from convbench.analysis.claims.claim import Curve, Judgement, Lacking, Number, Plot, Point, Verdict, claim
 from convbench.analysis.claims.evidence import TRAIN, Evidence, left_out, name
-from convbench.analysis.claims.paired import MARGIN, Difference, accuracy, gains, listed, paired, sorted_out
+from convbench.analysis.claims.paired import MARGIN, MOST, Difference, accuracy, gains, listed, of, paired, sorted_out, welch
 from convbench.analysis.quality.qualities import Quality
 from convbench.analysis.results import typical
 
@@ -21,7 +21,7 @@ DIAL = re.compile(r"identity\(jitter=([\d.]+)\)")
     "FC works well when intricate features must be kept",
     quote="I often find this technique works well when intricate features must be kept.",
     prediction="Where the answer lies in positions (which way a digit moves, which of two is larger), FC learns more "
-    "than GAP at the same LSTM input size.",
+    "than GAP at the same LSTM input size, in most such tasks, as “often” says.",
     experiment="FC with 64 units and GAP of 64 channels on the same small backbone, trained on direction and binding; "
     "test accuracy, paired by seed. Also: which reducers match FC with fewer parameters.",
 )
@@ -41,11 +41,12 @@ def intricate(evidence: Evidence) -> Judgement:
 
 
 def keeps(found: list[Difference], cheaper: list[str] | None = None, numbers: tuple[Number, ...] = ()) -> Judgement:
-    """Supported where FC learns more on every task, refuted where a gain is excluded on every one."""
+    """Whether FC learns more in some, most and all of the tasks; the claim's own word, often, is taken for most."""
     why = f"A gain of FC over GAP is {sorted_out(found)}."
     if cheaper:
         why += f" Less will do: with fewer parameters no more than 2 points below it on each are {listed(cheaper)}."
-    return Judgement(gains(found), why, numbers)
+    verdicts = gains(found)
+    return Judgement(of(MOST, verdicts), why, numbers, None, verdicts)
 
 
 @claim(
@@ -63,7 +64,7 @@ def variability(evidence: Evidence) -> Judgement:
     found = {jitter: evidence.pair(task, GAP, FC) for jitter, task in sorted(dial.items())}
     lead = {jitter: _by_seed(*pair) for jitter, pair in found.items()}
     least, most = min(lead), max(lead)
-    change = paired("identity", lead[least], lead[most])
+    change = welch("identity", list(lead[least].values()), list(lead[most].values()))
     leads = {jitter: paired("identity", *(one.by_seed for one in pair)) for jitter, pair in found.items()}
     used = left_out(each for pair in found.values() for each in pair)
     return turned(change, leads, used, _plot(found))
@@ -73,13 +74,13 @@ def turned(
     change: Difference, leads: Mapping[float, Difference], used: tuple[Number, ...] = (), plot: Plot | None = None
 ) -> Judgement:
     """Supported where GAP's lead is surely larger at the least variability, refuted where it surely is not."""
-    verdict: Verdict = "supported" if change.shown else "refuted" if change.high < MARGIN else "depends"
+    verdict: Verdict = "supported" if change.shown else "refuted" if change.high < MARGIN else "undecided"
     least, most = leads[min(leads)].mean, leads[max(leads)].mean
     said = {
         "supported": "GAP gains on FC as positions vary less",
         "refuted": "GAP does not gain on FC as positions vary less"
         + (", it loses: it helps where positions vary and do not matter" if change.high < 0 else ""),
-        "depends": "Whether GAP gains on FC as positions vary less is not decided",
+        "undecided": "Whether GAP gains on FC as positions vary less is not decided",
     }[verdict]
     crossing = "they cross" if least * most < 0 else "they do not cross"
     why = f"{said}: its lead is {100 * least:+.1f} points at the least and {100 * most:+.1f} at the most ({crossing})."
@@ -94,7 +95,7 @@ def _matches(evidence: Evidence, task: str, fc: Quality) -> dict[str, Difference
     limit = params.get(name(fc.architecture))
     for called, one in evidence.on(task).items():
         fewer = limit is not None and params.get(called, limit) < limit
-        if fewer and len(one.by_seed.keys() & fc.by_seed.keys()) > 1:
+        if fewer and min(len(one.by_seed), len(fc.by_seed)) > 1:
             gap = paired(task, one.by_seed, fc.by_seed)
             if gap.low > -MARGIN:
                 made[called] = gap

@@ -41,7 +41,7 @@ def slower(evidence: Evidence) -> Judgement:
 def timed(steps: Sequence[Result], inference: Sequence[Result] = ()) -> Judgement:
     """Supported where the largest input takes longer for sure, refuted where it surely does not; by rising size."""
     ratio = over(steps[-1], steps[0])
-    verdict: Verdict = "supported" if ratio.low > LONGER else "refuted" if ratio.high < LONGER else "depends"
+    verdict: Verdict = "supported" if ratio.low > LONGER else "refuted" if ratio.high < LONGER else "undecided"
     at = crossover(inference[0]) if inference else None
     first, last, flat = steps[0].lstm_input or 0, steps[-1].lstm_input or 0, _flat_to(steps)
     numbers = [_latency("Training step", one) for one in steps]

@@ -21,7 +21,7 @@ from convbench.report.words.claims import number
 from convbench.report.words.claims import tally as tally_in_words
 from convbench.report.words.facts import place
 
-STYLES = {"supported": "green", "refuted": "red", "depends": "yellow", "not tested": "dim"}
+STYLES = {"supported": "green", "refuted": "red", "depends": "yellow", "undecided": "yellow", "not tested": "dim"}
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,11 @@ def table(claims: Sequence[Claim]) -> Table:
 def plain(one: Claim) -> dict[str, Any]:
     """A claim as JSON takes it: numbers in base units, what is not finite left out."""
     names = ("number", "claim", "quote", "prediction", "experiment", "verdict", "why")
-    return {**{name: getattr(one, name) for name in names}, "numbers": [_plain(each) for each in one.numbers]}
+    return {
+        **{name: getattr(one, name) for name in names},
+        "quantified": dict(one.quantified),
+        "numbers": [_plain(each) for each in one.numbers],
+    }
 
 
 def _plain(one: Number) -> dict[str, Any]:
@@ -77,6 +81,7 @@ def _shown(one: Claim) -> dict[str, Any]:
     return {
         "id": one.number.lower(), "number": one.number, "claim": one.claim, "quote": one.quote,
         "prediction": one.prediction, "experiment": one.experiment, "verdict": one.verdict, "why": one.why,
+        "quantified": one.quantified,
         "numbers": [(each.label, number(each), each.n) for each in one.numbers],
         "counted": any(each.n is not None for each in one.numbers),
         "figure": figure(draw(one.plot, one.number.lower()), f"{one.number.lower()}-plot") if one.plot else None,
