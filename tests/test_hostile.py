@@ -296,3 +296,36 @@ def test_what_a_users_module_does_stays_in_its_process(tmp_path):
     again = convbench("run", "suite.yaml", "--out", "out", "--resume=stale", "-q", cwd=tmp_path)
     assert again.returncode == 0, again.stderr
     assert len(store.load(tmp_path / "out")[1]) == 1
+
+
+def test_an_unfinished_check_is_neither_red_nor_fine():
+    from dataclasses import replace
+
+    from convbench.check.outcome import Timing
+    from convbench.check.verdict import exit_code
+
+    side = SideOutcome("main", "1" * 40, False, {})
+    slower = tuple(Timing(tuple((1e-3, 1.5e-3) for _ in range(9))) for _ in range(20))
+    again = tuple(Timing(tuple((1e-3, 1e-3, 1.5e-3) for _ in range(9))) for _ in range(20))
+    outcome = Outcome("s", side, side, (CaseOutcome("a", slower, again),), Rule(), Settings(), "", 1.0, "0")
+    assert exit_code(outcome) == 1
+    assert exit_code(replace(outcome, unfinished=True)) == 3
+
+
+def test_what_was_kept_of_another_check_is_refused():
+    from dataclasses import replace
+
+    from convbench.check.ledger import Ledger
+    from convbench.core.errors import Refused
+
+    side = SideOutcome("main", "1" * 40, False, {"cpu": "a"})
+    before = Outcome("s", side, side, (), Rule(), Settings(), "", 1.0, "0")
+    Ledger(before=before).refuse_another(replace(before, seconds=2.0))
+    for now in (
+        replace(before, head=replace(side, commit="2" * 40)),
+        replace(before, head=replace(side, dirty=True)),
+        replace(before, base=replace(side, environment={"cpu": "b"})),
+        replace(before, settings=Settings(threads=2)),
+    ):
+        with pytest.raises(Refused, match="was another"):
+            Ledger(before=before).refuse_another(now)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,6 +20,8 @@ from convbench.check.sides import Side
 from convbench.core.comparability import differing
 from convbench.core.package import __version__
 
+UNFINISHED = "unfinished: it was interrupted, and --resume goes on with it"
+
 
 class Announcer(Protocol):
     """Is told how far the check is."""
@@ -34,6 +36,14 @@ class Timed:
     pairs: dict[str, list[Timing]] = field(default_factory=dict)
     confirmation: dict[str, list[Timing]] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
+    keep: Callable[[Timed], None] = field(default=lambda _: None, repr=False)
+
+    @classmethod
+    def of(cls, before: Outcome | None, keep: Callable[[Timed], None]) -> Timed:
+        """What an interrupted check had measured; its failed cases are tried again."""
+        cases = before.cases if before else ()
+        pairs = {case.id: list(case.pairs) for case in cases if case.pairs}
+        return cls(pairs, {case.id: list(case.confirmation) for case in cases if case.confirmation}, keep=keep)
 
     def alive(self, cases: Sequence[Planned]) -> list[Planned]:
         """Those of the cases that have not failed."""
@@ -65,27 +75,37 @@ def check(base: Side, head: Side, request: Request, method: Method) -> Outcome:
     method.watcher.says(f"base {base.label}, head {head.label}: inspecting both")
     found = inspect(base, head, request, method.settings, method.room)
     method = replace(method, settings=replace(method.settings, timeout=found.timeout))
-    timed = decide((Arm("base", base), Arm("head", head)), found.valid, len(found.ids), method)
-    return Outcome(
-        suite=found.suite,
-        base=_side(base, found.environments.get("base", {})),
-        head=_side(head, found.environments.get("head", {})),
-        cases=_cases(found, timed),
-        rule=method.rule,
-        settings=method.settings,
-        started=started,
-        seconds=time.monotonic() - start,
-        convbench=__version__,
-        notes=_notes(head, found),
-    )
+
+    def so_far(timed: Timed, unfinished: bool = True) -> Outcome:
+        return Outcome(
+            suite=found.suite,
+            base=_side(base, found.environments.get("base", {})),
+            head=_side(head, found.environments.get("head", {})),
+            cases=_cases(found, timed),
+            rule=method.rule,
+            settings=method.settings,
+            started=started,
+            seconds=time.monotonic() - start,
+            convbench=__version__,
+            notes=(*_notes(head, found), *([UNFINISHED] if unfinished else [])),
+            unfinished=unfinished,
+        )
+
+    ledger = request.ledger
+    ledger.refuse_another(so_far(Timed()))
+    timed = Timed.of(ledger.before, keep=lambda timed: ledger.keep(so_far(timed)))
+    decide((Arm("base", base), Arm("head", head)), found.valid, len(found.ids), method, timed)
+    return so_far(timed, unfinished=False)
 
 
-def decide(arms: tuple[Arm, Arm], cases: Sequence[Planned], count: int, method: Method) -> Timed:
+def decide(
+    arms: tuple[Arm, Arm], cases: Sequence[Planned], count: int, method: Method, timed: Timed | None = None
+) -> Timed:
     """Pairs up to each look for the cases still undecided, then the confirmation of those that are suspect.
 
-    The rule's error is shared by ``count`` cases.
+    The rule's error is shared by ``count`` cases; ``timed`` holds the pairs that there are already.
     """
-    timed = Timed()
+    timed = timed or Timed()
     measured = _look(arms, cases, count, method, timed)
     calls = {case.id: decision.decide(timed.logs(case.id), method.rule, count) for case in measured}
     _confirm(arms, [case for case in measured if calls[case.id] == "suspect"], method, timed)
@@ -98,7 +118,9 @@ def _look(arms: tuple[Arm, Arm], cases: Sequence[Planned], count: int, method: M
     while waiting and (look := decision.next_look(done)):
         for number in range(done + 1, look + 1):
             method.watcher.says(f"pair {number} of {look}, {len(waiting)} of {count} cases undecided")
-            _measure(arms, waiting, method, timed.pairs, timed.failed)
+            lacking = [case for case in waiting if len(timed.pairs.get(case.id, ())) < number]
+            _measure(arms, lacking, method, timed.pairs, timed.failed)
+            timed.keep(timed)
             waiting = timed.alive(waiting)
         done = look
         waiting = [case for case in waiting if decision.call(timed.logs(case.id), method.rule, count) == "undecided"]
@@ -112,7 +134,9 @@ def _confirm(arms: tuple[Arm, Arm], suspects: list[Planned], method: Method, tim
     for number in range(1, CONFIRM_AT_MOST + 1):
         if suspects:
             method.watcher.says(f"confirming {len(suspects)} suspected regressions, pair {number}")
-            _measure(three, suspects, method, timed.confirmation, timed.failed)
+            lacking = [case for case in suspects if len(timed.confirmation.get(case.id, ())) < number]
+            _measure(three, lacking, method, timed.confirmation, timed.failed)
+            timed.keep(timed)
             suspects = [case for case in timed.alive(suspects) if timed.unconfirmed(case.id, method.rule)]
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from convbench.check import origin, outputs
+from convbench.check.ledger import Ledger
 from convbench.check.link import Settings, Worker
 from convbench.check.outcome import Fact
 from convbench.check.pairs import Planned, groups
@@ -25,6 +26,7 @@ class Request:
     only: Sequence[str] = ()
     skip: Sequence[str] = ()
     same_outputs: bool = True
+    ledger: Ledger = field(default_factory=Ledger)
 
 
 @dataclass

@@ -104,7 +104,10 @@ class SideOutcome:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """One check, whole. ``floor`` is the smallest slowdown that this machine's selftest saw, where one was run."""
+    """One check, whole or ``unfinished``.
+
+    ``floor`` is the smallest slowdown that this machine's selftest saw, where one was run.
+    """
 
     suite: str
     base: SideOutcome
@@ -117,6 +120,7 @@ class Outcome:
     convbench: str
     notes: tuple[str, ...] = field(default=())
     floor: float | None = None
+    unfinished: bool = False
     schema_version: int = SCHEMA_VERSION
 
 

@@ -18,10 +18,12 @@ from convbench.core.errors import ConvbenchError
 
 if TYPE_CHECKING:
     from convbench.check.gate import Announcer
+    from convbench.check.ledger import Ledger
     from convbench.check.link import Settings
     from convbench.check.outcome import Outcome
     from convbench.check.rule import Rule
 
+REPORTS = Path("reports/check")
 Device = Annotated[str, typer.Option(help="auto (the GPU where there is one), cpu, cuda or cuda:N.")]
 Threads = Annotated[int, typer.Option(min=1, help="Threads of both sides; more than one is noisier.")]
 Allocator = Annotated[str, typer.Option(help="C allocator of both sides: glibc or glibc-arena.")]
@@ -50,6 +52,7 @@ def check(
     ] = None,
     junit: Annotated[Path | None, typer.Option(help="Where to write JUnit XML.")] = None,
     summary: Annotated[Path | None, typer.Option(help="Markdown to append to [default: $GITHUB_STEP_SUMMARY].")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with a check that was interrupted.")] = False,
 ) -> None:
     """Measure base and head side by side, now: exit 1 means a confirmed regression and nothing else."""
     from convbench.check.inspection import Request
@@ -63,13 +66,14 @@ def check(
             raise typer.Exit(advise(baseline, suite, overrides or (), device))
     if not (base or base_python):
         raise ConvbenchError("nothing to compare with: give --base (a git ref, a wheel or a directory) or --baseline")
-    request = Request(suite, overrides or (), only or (), skip or (), not different_outputs)
-    with undisturbed():
+    ledger = _ledger(as_json, suite, resume)
+    request = Request(suite, overrides or (), only or (), skip or (), not different_outputs, ledger)
+    with undisturbed(), _kept_when_interrupted(as_json, junit, summary):
         from convbench import api
         from convbench.check.sides import Base
 
         outcome = api.checked(request, Base(base or ".", base_python, build), settings, rule_of(detect), watcher())
-    _keep(outcome, as_json or Path("reports/check") / f"{outcome.suite}.json", junit, summary)
+    _keep(outcome, as_json or REPORTS / f"{outcome.suite}.json", junit, summary)
     raise typer.Exit(_show(outcome))
 
 
@@ -79,6 +83,36 @@ def replay(file: Annotated[Path, typer.Argument(help="The JSON of a check.")]) -
     from convbench.check import outcome
 
     raise typer.Exit(_show(outcome.read(file)))
+
+
+_so_far: list[Outcome] = []
+"""What a check of this process has kept: its latest, unfinished outcome."""
+
+
+def _ledger(as_json: Path | None, suite: str, resume: bool) -> Ledger:
+    """Where a check keeps what it has, and what it goes on with. Raises ConvbenchError where there is nothing."""
+    from convbench.check import outcome as outcomes
+    from convbench.check.ledger import Ledger
+
+    def keep(outcome: Outcome) -> None:
+        _so_far[:] = [outcome]
+        outcomes.write(outcome, as_json or REPORTS / f"{outcome.suite}.json")
+
+    place = as_json or REPORTS / f"{Path(suite).stem}.json"
+    if resume and not place.exists():
+        raise ConvbenchError(f"--resume: {place} is not there: name with --json what the interrupted check has written")
+    return Ledger(keep, outcomes.read(place) if resume else None)
+
+
+@contextmanager
+def _kept_when_interrupted(as_json: Path | None, junit: Path | None, summary: Path | None) -> Iterator[None]:
+    """What a CI system ends at its limit leaves the same files as a whole check."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        for outcome in _so_far:
+            _keep(outcome, as_json or REPORTS / f"{outcome.suite}.json", junit, summary)
+        raise
 
 
 def settings_of(threads: int, allocator: str, device: str) -> Settings:
