@@ -1,0 +1,40 @@
+"""What more threads gain: each case against the same on the fewest threads it was measured with, visit by visit."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+from convbench.analysis import repeat
+from convbench.analysis.results import Result, measured
+from convbench.core.record import Case
+from convbench.core.statistics import Interval
+
+
+class ThreadGain(NamedTuple):
+    """A case on so many threads; ``speedup`` above 1 is faster than on the ``fewest``."""
+
+    result: Result
+    threads: int
+    fewest: int
+    speedup: Interval
+
+
+def thread_gains(found: Sequence[Result]) -> list[ThreadGain]:
+    """Every timed case of which the same was timed on fewer threads, by threads; none of those that are withheld."""
+    alike: dict[tuple[str, Case], dict[int, Result]] = defaultdict(dict)
+    for result in measured(found):
+        threads = result.group.threads
+        if result.timing and isinstance(threads, int):
+            alike[result.record.environment, replace(result.case, threads=None)][threads] = result
+    pairs = [
+        (result, threads, min(by_threads), by_threads[min(by_threads)])
+        for by_threads in alike.values()
+        for threads, result in sorted(by_threads.items())
+        if threads > min(by_threads)
+    ]
+    timings = [(base.timing, result.timing) for result, _, _, base in pairs if base.timing and result.timing]
+    speedups = repeat.ratios(timings)
+    return [ThreadGain(*pair[:3], speedup) for pair, speedup in zip(pairs, speedups, strict=True)]

@@ -1,0 +1,56 @@
+"""How many threads to use: the speed-up of more of them over the fewest, reducer by reducer."""
+
+from __future__ import annotations
+
+import statistics
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+
+from convbench.analysis.costs.headlines import withheld
+from convbench.analysis.costs.threads import ThreadGain, thread_gains
+from convbench.analysis.results import Result
+from convbench.core.registry import figures
+from convbench.report.drawing import Drawing, ratios
+
+
+@figures.register("threads")
+def threads(found: Sequence[Result]) -> Iterator[Drawing]:
+    """The speed-up of so many threads over the fewest that were measured, a row per reducer."""
+    index = {id(result): number for number, result in enumerate(found)}
+    gains = thread_gains(found)
+    ends = ratios.ends(gain.speedup for gain in gains)
+    panels: dict[tuple[int, int, str], list[ThreadGain]] = defaultdict(list)
+    for gain in sorted(gains, key=lambda gain: (gain.threads, gain.result.series)):
+        panels[gain.threads, gain.fewest, gain.result.case.scenario].append(gain)
+    for panel, members in panels.items():
+        yield _draw(panel, members, ends, index, len(withheld(found)))
+
+
+def _draw(
+    panel: tuple[int, int, str],
+    gains: Sequence[ThreadGain],
+    ends: tuple[float, float],
+    index: Mapping[int, int],
+    unmeasured: int,
+) -> Drawing:
+    count, fewest, scenario = panel
+    rows: dict[str, list[ThreadGain]] = defaultdict(list)
+    for gain in gains:
+        rows[gain.result.series].append(gain)
+    speedups = {name: [gain.speedup for gain in members] for name, members in rows.items()}
+    middle = statistics.median(gain.speedup.median for gain in gains)
+    axes = ratios.draw(speedups, ends, middle, f"Speed-up over {fewest} · higher is better")
+    few = (each for each in enumerate(rows.values()) if len(each[1]) <= ratios.FEW)
+    left_out = f" {unmeasured} cases were never undisturbed and are not shown." if unmeasured else ""
+    return Drawing(
+        name=f"threads-{count}-{scenario}",
+        title=f"{count} threads over {fewest}, {scenario}",
+        caption=(
+            f"How to read this: right of 1×, {count} threads are faster than {fewest}; left of it slower. Each operator "
+            "is split among the threads and waits for the last of them: where operators are short, or memory is what "
+            "they wait for, that costs more than it saves. Bars are 95 % intervals of the ratio of visits in the same "
+            f"rounds; the dotted line is the median, {middle:.3g}×.{left_out}"
+        ),
+        figure=axes.figure,  # type: ignore[arg-type]
+        marks={f"marks-{row}": [index[id(gain.result)] for gain in members] for row, members in few},
+    )
