@@ -224,6 +224,17 @@ class Own(nn.Module):
         return self.lstm(torch.ops.field.proj(x.flatten(2), self.w))[0]
 
 
+class Heavy(nn.Module):
+    """All of it known to the counters."""
+
+    def __init__(self):
+        super().__init__()
+        self.fc, self.lstm = nn.Linear(768, 128), nn.LSTM(128, 8, batch_first=True)
+
+    def forward(self, x):
+        return self.lstm(self.fc(x.flatten(2)))[0]
+
+
 # --- Stages -----------------------------------------------------------------------------------------------------------
 
 

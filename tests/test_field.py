@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import field
 import pytest
+import records
 import torch
 
 import convbench
@@ -17,6 +18,7 @@ from convbench.measure.counts.counted import macs_by_stage
 from convbench.measure.memory import allocations
 from convbench.measure.memory.prediction import predict
 from convbench.models import subject
+from convbench.report.words import answer as words
 
 PROTOCOL = Protocol(max_warmup=0.0, max_time=0.001, min_samples=2)
 COUNTS = ["params", "macs", "crosscheck"]
@@ -128,6 +130,17 @@ def test_an_operator_of_ones_own_is_named_with_its_share_and_counted_by_a_formul
     known = measured(case("Own", clip, flops=(("field::proj", "field:proj_flops"),)), COUNTS)
     assert value(known, "macs") == 8 * (4 * 8 * (64 + 8) + 64 * 768)
     assert codes(known) == {"name_stages"}
+
+
+def test_no_headline_calls_a_partly_counted_model_smallest():
+    clip = Clip(2, 4, 3, 16, 16)
+    partly, wholly = (measured(case(name, clip), COUNTS) for name in ("Own", "Heavy"))
+    assert value(partly, "params") < value(wholly, "params")
+    answer = words.answer(records.run_of([partly, wholly]), [partly, wholly])
+    assert answer.startswith("Smallest: field:Heavy")
+    assert "The FLOPs of field:Own, eager are a lower bound: no counter knows field::proj (up to 95 %" in answer
+    alone = words.answer(records.run_of([partly]), [partly])
+    assert alone.startswith("Fewest parameters: field:Own, eager, with 51.5k parameters and at least ")
 
 
 def test_a_live_module_is_counted_by_the_same_means():

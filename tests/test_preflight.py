@@ -88,7 +88,8 @@ def test_a_users_model_that_cannot_be_called_fails_alone_with_the_reason(model, 
     broken = Case(Whole(Choice(model), inputs), clip=Clip(1, 2, 3, 16, 16))
     sound = Case(Whole(Choice("wild:Article")), clip=Clip(1, 2, 3, 16, 16))
     plan = preflight([broken, sound], GIB)
-    first, second = harness.run(plan.cases, partial(harness.measure, protocol=Protocol(), metrics=["params"]))
+    measure = partial(harness.measure, protocol=Protocol(), metrics=["params"])
+    first, second = (harness.attempt(case, measure) for case in plan.cases)
     assert first.status == "failed"
     assert re.search(reason, first.failure.message)
     assert second.status == "ok"

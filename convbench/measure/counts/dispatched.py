@@ -23,7 +23,7 @@ from convbench.core.record import STAGES
 from convbench.measure.counts.formulas import formulas, is_unknown, operator
 from convbench.measure.stages.doors import watching
 from convbench.measure.stages.spans import OTHER
-from convbench.models.stages import Roots, stage_roots
+from convbench.models.stages import Roots, is_compiled, stage_roots
 from convbench.models.subject import Subject
 from convbench.models.values import tensors
 
@@ -81,19 +81,26 @@ def _counted(held: Subject, roots: Roots) -> tuple[dict[str, int], _Counter, set
 
 
 @contextmanager
-def as_written() -> Iterator[None]:
+def as_written(model: nn.Module) -> Iterator[None]:
     """While it lasts, what the user has compiled runs as it was written."""
     if "torch._dynamo" not in sys.modules:
         yield
         return
-    settings = torch._dynamo.config.patch(error_on_nested_jit_trace=False)
-    with torch.compiler.set_stance("force_eager"), settings:
-        yield
+    compiled = [module for module in model.modules() if is_compiled(module)]
+    forwards = [vars(module)["forward"] for module in compiled]
+    for module in compiled:
+        vars(module)["forward"] = module._orig_mod
+    try:
+        with torch.compiler.set_stance("force_eager"):
+            yield
+    finally:
+        for module, forward in zip(compiled, forwards, strict=True):
+            vars(module)["forward"] = forward
 
 
 def _decomposing(around: ExitStack, held: Subject) -> None:
     """Fused recurrent operators off, which torch's counter does not know."""
-    around.enter_context(as_written())
+    around.enter_context(as_written(held.model))
     if torch.device(held.device).type != "meta":
         around.enter_context(torch.backends.mkldnn.flags(enabled=False))
         around.enter_context(torch.backends.cudnn.flags(enabled=False))

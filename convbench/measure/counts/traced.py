@@ -49,7 +49,7 @@ def trace(held: Subject, roots: Roots | None = None) -> Trace:
     Raises what the tracer raises where it cannot follow.
     """
     call = _Call(held, stage_roots(held.case, held.model) if roots is None else roots)
-    with torch.no_grad(), as_written(), warnings.catch_warnings():
+    with torch.no_grad(), as_written(held.model), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         _get_trace_graph(call, ())  # type: ignore[no-untyped-call]
     names = STAGES if roots is None else tuple(roots)

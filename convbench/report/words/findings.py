@@ -54,14 +54,14 @@ def _uncounted(data: Data) -> str:
     reads = f", which alone read {percent(share)} of the parameters" if share else ""
     return (
         f"Not in the MACs, since no counter knows them: {_list(data['operators'])}{reads}. Give their FLOPs in the "
-        "suite: flops: {namespace::name: package.module:function}."
+        "suite, under flops:, as package.module:function for each."
     )
 
 
 def _name_stages(data: Data) -> str:
     return (
-        f"{percent(data['share'])} of the MACs are in no stage. Name the modules of each under stages:, as in "
-        f"{{backbone: [...], lstm: ...}}; this model has {_list(data['modules']) or 'no submodules with parameters'}."
+        f"{percent(data['share'])} of the MACs are in no stage. Name the modules of each stage under stages:, one or a "
+        f"list; this model has {_list(data['modules']) or 'no submodules with parameters'}."
     )
 
 
