@@ -250,10 +250,10 @@ def test_junit_shows_each_verdict_as_ci_systems_do():
 def test_markdown_is_a_table_whatever_the_names_hold():
     text = files.markdown(judged())
     assert "### convbench check: 1 regression, 1 invalid, 1 inconclusive, 1 ok" in text
-    assert "| a\\|b | 1.00 ms | 1.00 ms | 1.000 | 1.000 to 1.000 | 8 | ok |" in text
+    assert "| a&#124;b | 1.00 ms | 1.00 ms | 1.000 | 1.000 to 1.000 | 8 | ok |" in text
     assert "| slow | 1.00 ms | 1.10 ms | 1.100 | 1.100 to 1.100 | 14 + 12 | regression |" in text
-    assert "- `a|b`: params: 1 before, 2 now" in text.replace("\\|", "|")
-    assert "&lt;no such reducer>" in text
+    assert "- a&#124;b: params: 1 before, 2 now" in text
+    assert "&lt;no such reducer&gt;" in text
     assert "the selftest of this machine saw slowdowns from 3.0% on" in text
 
 
