@@ -140,7 +140,7 @@ def test_no_headline_calls_a_partly_counted_model_smallest():
     assert answer.startswith("Smallest: field:Heavy")
     assert "The FLOPs of field:Own, eager are a lower bound: no counter knows field::proj (up to 95 %" in answer
     alone = words.answer(records.run_of([partly]), [partly])
-    assert alone.startswith("Fewest parameters: field:Own, eager, with 51.5k parameters and at least ")
+    assert alone.startswith("Fewest parameters: field:Own, eager, with 51.5 k parameters and at least ")
 
 
 def test_a_live_module_is_counted_by_the_same_means():
