@@ -197,6 +197,7 @@ def findings() -> Iterator[str]:
 def exit_codes() -> Iterator[str]:
     """What each verb ends with."""
     from convbench.check import verdict
+    from convbench.cli import ending
     from convbench.cli.advise import ABSTAINED
     from convbench.cli.app import INCOMPLETE, MEASURED
     from convbench.core import errors
@@ -205,7 +206,7 @@ def exit_codes() -> Iterator[str]:
         (MEASURED, "all", "done; for `check`: no regression"),
         (verdict.REGRESSION, "`check`, `replay`", "a confirmed regression, and nothing else ends so"),
         (errors.ConvbenchError.exit_code, "all", "a mistake in the call, the suite or a file: the message says which"),
-        (verdict.INCONCLUSIVE, "`check`, `replay`", "too noisy to tell; it says what it could have seen"),
+        (verdict.INCONCLUSIVE, "`check`, `replay`", "too noisy to tell (it says what it could see), or unfinished"),
         (ABSTAINED, "`advise`", "an answer below the grade that was required, or none; it says why"),
         (errors.Refused.exit_code, "`check`, `compare`", "refused: a comparison that would mean nothing"),
         (INCOMPLETE, "`run`, `profile`", "some case failed; the others are measured"),
@@ -215,7 +216,9 @@ def exit_codes() -> Iterator[str]:
             "a case without a verdict: lacking or failing on one side, other outputs",
         ),
         (errors.BuildFailed.exit_code, "`check`", "a side that cannot be built or imported"),
-        (errors.Interrupted.exit_code, "all", "interrupted; what was finished is on disk"),
+        (ending.INTERNAL, "all", "a fault of convbench: please report it"),
+        (ending.UNWRITTEN, "all", "what was printed could not be written, as on a full disk"),
+        (errors.Interrupted.exit_code, "all", "Ctrl-C (another signal N: 128 + N); what was finished is on disk"),
     )
     ordered = sorted(rows, key=lambda row: row[0])
     yield from _table(("code", "verbs", "meaning"), ((str(code), verbs, meaning) for code, verbs, meaning in ordered))

@@ -94,12 +94,10 @@ def kill(place: Place, words: tuple[str, ...], chance: random.Random, longest: f
     for pid in victims:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(pid, number) if target == "group" else os.kill(pid, number)
-    if target not in ("case", "forkserver") or not victims:
-        wait(command)
-    else:
+    if target in ("case", "forkserver"):
         time.sleep(chance.uniform(0, 2))
         command.kill()
-        wait(command)
+    wait(command)
     return f"{words[0]}: {target} by {number.name}, exit {command.returncode}"
 
 
