@@ -51,10 +51,11 @@ def case_benchmark(request: pytest.FixtureRequest, benchmark: Any) -> Callable[[
         from convbench.measure.first_call import open_case
 
         record = harness.measure(case, protocol, ("params", "macs"))
-        held, _ = open_case(case, protocol.seed)
-        benchmark.group = benchmark.group or case.scenario
-        benchmark.extra_info |= {name: record.samples(name)[0] for name in ("params", "macs")}
-        return benchmark.pedantic(_until_done(held.run, held.device), **_rounds(held, protocol))
+        with harness.computing_with(case):
+            held, _ = open_case(case, protocol.seed)
+            benchmark.group = benchmark.group or case.scenario
+            benchmark.extra_info |= {name: record.samples(name)[0] for name in ("params", "macs")}
+            return benchmark.pedantic(_until_done(held.run, held.device), **_rounds(held, protocol))
 
     return run
 

@@ -14,15 +14,27 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import NamedTuple
 
-from convbench.core import spread
+from convbench.core import metrics, spread
 from convbench.core.record import Record, Scalar
 from convbench.core.spread import Prior
 from convbench.core.statistics import Interval, median_interval, ratio_interval
 
 BETTER_MOMENTS = 0.25
 """The quantile of the reference workload's times that the latencies are stated at."""
+BUSY = 0.1
+"""Share of the time that the median visit waited for a core from which on the whole run was beside other work."""
+AT_MOST_SLOWER = 1.6
+"""By how much other work slows a core down besides taking its time, where no quiet run tells what it is without."""
+DOUBT_OF_LEVEL = 0.15
+"""Share of the way to a quiet run's speed that is not trusted, either way."""
 FEW_PAIRS = 5
 """Fewer ratios than this do not tell how much ratios spread: then each case's own spread is taken twice."""
+
+
+QUIET_REFERENCE = "quiet_reference_s"
+"""The condition that holds what the last quiet run on the machine had for the reference workload."""
+ENOUGH_FOR_LEVEL = 20
+"""Visits that tell a machine's speed."""
 
 
 class Scope(NamedTuple):
@@ -35,11 +47,16 @@ class Scope(NamedTuple):
 
 @dataclass(frozen=True)
 class Machine:
-    """How a run's visits spread: what a case slows down with the reference, from which speed, and what is left."""
+    """How a run's visits spread: what a case slows down with the reference, from which speed, and what is left.
+
+    A run beside other work has its times stated at the speed of the last quiet run on the machine, as far as one is
+    known; ``doubt`` is what that, or its absence, adds to the logs of an interval's ends. Ratios know nothing of it.
+    """
 
     slope: float = 0.0
     level: float = 0.0
     prior: Prior = spread.ASSUMED
+    doubt: tuple[float, float] = (0.0, 0.0)
 
 
 @dataclass(frozen=True)
@@ -78,7 +95,10 @@ def latency(record: Record, known: Mapping[Scope, Machine]) -> Latency | None:
         return Latency(median_interval(samples))
     machine = known.get(_scope(record), Machine())
     logs = _corrected(record, machine)
-    return Latency(spread.estimate(tuple(logs.values()), machine.prior), logs, machine.prior)
+    interval = spread.estimate(tuple(logs.values()), machine.prior)
+    below, above = machine.doubt
+    interval = Interval(interval.median, interval.low * math.exp(-below), interval.high * math.exp(above))
+    return Latency(interval, logs, machine.prior)
 
 
 def ratios(pairs: Sequence[tuple[Latency, Latency]]) -> list[Interval]:
@@ -113,10 +133,38 @@ def _scope(record: Record) -> Scope:
 
 def _machine(records: Sequence[Record]) -> Machine:
     references = sorted(log for record in records for log in _logs(record, "reference_s").values())
-    level = references[int(BETTER_MOMENTS * (len(references) - 1))] if references else 0.0
+    seen = references[int(BETTER_MOMENTS * (len(references) - 1))] if references else 0.0
     slope = spread.elasticity(filter(None, map(_beside_reference, records)))
+    level, doubt = _speed(records, seen, slope)
     plain = Machine(slope, level)
-    return Machine(slope, level, spread.prior(tuple(_corrected(record, plain).values()) for record in records))
+    common = spread.prior(tuple(_corrected(record, plain).values()) for record in records)
+    return Machine(slope, level, common, doubt)
+
+
+def _speed(records: Sequence[Record], seen: float, slope: float) -> tuple[float, tuple[float, float]]:
+    """The log of the reference at the speed that latencies are stated at, and the doubt of that."""
+    if not busy(records):
+        return seen, (0.0, 0.0)
+    known = next((level for record in records if (level := record.conditions.get(QUIET_REFERENCE))), None)
+    if not isinstance(known, float) or not slope:
+        return seen, (math.log(AT_MOST_SLOWER), 0.0)
+    level = min(seen, math.log(known))
+    doubt = DOUBT_OF_LEVEL * (seen - level)
+    return level, (doubt, doubt)
+
+
+def busy(records: Iterable[Record]) -> bool:
+    """Whether the run was made beside other work, by the scheduler's own statistics."""
+    waited = [share for record in records for share in record.samples(metrics.RUN_DELAY)]
+    return bool(waited) and median(waited) > BUSY
+
+
+def quiet_reference(records: Sequence[Record]) -> float | None:
+    """Seconds of the reference workload at a quiet run's better moments; None of a busy run or a short one."""
+    references = sorted(log for record in records for log in _logs(record, metrics.REFERENCE.name).values())
+    if len(references) < ENOUGH_FOR_LEVEL or busy(records):
+        return None
+    return math.exp(references[int(BETTER_MOMENTS * (len(references) - 1))])
 
 
 def _beside_reference(record: Record) -> tuple[list[float], list[float]] | None:

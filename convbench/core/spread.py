@@ -29,6 +29,8 @@ GAP = 0.7
 """Visits of which the widest gap is this share of their range, with two at least on either side, run at two speeds."""
 
 
+STEEPEST = 1.3
+"""No case slows down by more than this power of what the reference does: beyond is chance."""
 FAR = 4.0
 """A gap between three visits of so many of the run's standard deviations is no chance."""
 
@@ -115,7 +117,7 @@ def _one_of_three_far(values: np.ndarray, common: Prior) -> bool:
 
 
 def elasticity(pairs: Iterable[tuple[Sequence[float], Sequence[float]]]) -> float:
-    """By how much a case slows down when the reference workload does, from the visits of all cases; from 0 to 1.
+    """By how much a case slows down when the reference workload does, from the visits of all cases.
 
     A pair holds the logs of a case's visits and those of the reference in the same visits. Each is taken from its own
     median, so that only what changes between visits counts. 0 where the two cannot be seen to go together.
@@ -133,4 +135,4 @@ def elasticity(pairs: Iterable[tuple[Sequence[float], Sequence[float]]]) -> floa
         return 0.0
     slope = float((x * y).sum()) / squares
     error = math.sqrt(float(((y - slope * x) ** 2).sum()) / degrees / squares)
-    return min(1.0, slope) if slope > 2 * error else 0.0
+    return min(STEEPEST, slope) if slope > 2 * error else 0.0

@@ -8,14 +8,17 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from convbench.analysis.agreement import Agreement, agreement
+from convbench.analysis.repeat import quiet_reference
 from convbench.analysis.results import results
 from convbench.core import files
 from convbench.core.comparability import machine
+from convbench.core.errors import ConvbenchError
 from convbench.core.record import Record, Scalar
 
 
@@ -55,21 +58,41 @@ def counted(found: Iterable[Agreement]) -> Repeats | None:
     return Repeats(cases, met, sum(each.apart for each in every), sum(each.contradicted for each in every))
 
 
-def path() -> Path:
+def path(name: str = "repeats") -> Path:
     """Where it is kept."""
     cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(cache) / "convbench" / "repeats.json"
+    return Path(cache) / "convbench" / f"{name}.json"
 
 
 def keep(environment: Mapping[str, Scalar], repeats: Repeats) -> Path:
     """Keep the share for machines and software like this."""
-    stored = _stored() | {_key(environment): repeats.share}
-    return files.write(path(), json.dumps(stored, indent=1) + "\n", "set XDG_CACHE_HOME")
+    return _keep("repeats", environment, repeats.share)
 
 
 def known(environment: Mapping[str, Scalar]) -> float | None:
     """The share of intervals that met in a selftest of such a machine and software; None where none was run."""
-    found = _stored().get(_key(environment))
+    return _known("repeats", environment)
+
+
+def keep_speed(environment: Mapping[str, Scalar], records: Sequence[Record]) -> None:
+    """Keep how fast the reference workload was, if the run was quiet: what a later run beside other work is told by."""
+    if seconds := quiet_reference(records):
+        with suppress(ConvbenchError):
+            _keep("reference", environment, seconds)
+
+
+def known_speed(environment: Mapping[str, Scalar]) -> float | None:
+    """Seconds of the reference workload in the last quiet run on such a machine; None where there was none."""
+    return _known("reference", environment)
+
+
+def _keep(name: str, environment: Mapping[str, Scalar], value: float) -> Path:
+    stored = _stored(name) | {_key(environment): value}
+    return files.write(path(name), json.dumps(stored, indent=1) + "\n", "set XDG_CACHE_HOME")
+
+
+def _known(name: str, environment: Mapping[str, Scalar]) -> float | None:
+    found = _stored(name).get(_key(environment))
     return float(found) if isinstance(found, int | float) else None
 
 
@@ -77,9 +100,9 @@ def _key(environment: Mapping[str, Scalar]) -> str:
     return " | ".join(map(str, machine(environment)))
 
 
-def _stored() -> dict[str, object]:
+def _stored(name: str) -> dict[str, object]:
     try:
-        found = json.loads(path().read_text())
+        found = json.loads(path(name).read_text())
     except (OSError, ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}

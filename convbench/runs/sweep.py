@@ -174,6 +174,7 @@ def measure(
     finally:
         records = store.load(directory)[1]
         write_csv(directory, records)
+    repeats.keep_speed(prepared.facts, records)
     return records
 
 
@@ -189,8 +190,9 @@ def _visits(prepared: Prepared, schedule: Schedule, watcher: Watcher | None) -> 
     """The record of each visit, which the schedule is told of before anything else is."""
     jobs = visits.jobs(schedule, prepared.menu, prepared.executor.hosts[0].cores)
     announced = _announced(jobs, schedule, watcher) if watcher else jobs
+    speed = repeats.known_speed(prepared.facts)
     for job, taken in prepared.executor.run(announced):
-        record = visits.visited(job, taken)
+        record = visits.visited(job, taken, speed)
         schedule.add(record)
         yield record
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from convbench.analysis.repeat import QUIET_REFERENCE
 from convbench.core import metrics
 from convbench.core.record import FACTS, Protocol, Record, Visit
 from convbench.measure import harness
@@ -59,8 +60,11 @@ def _job(planned: Planned, schedule: Schedule, menu: Menu, cores: Sequence[int],
     return Job(case, protocol, names, planned.round, pinned, probes, checked=bool(menu.exact) or not first)
 
 
-def visited(job: Job, record: Record) -> Record:
-    """The record of a job as it is stored: one visit, without what it took in circumstances that it is not for."""
+def visited(job: Job, record: Record, quiet_reference: float | None = None) -> Record:
+    """The record of a job as it is stored: one visit, without what it took in circumstances that it is not for.
+
+    It notes what the last quiet run on the machine had for the reference workload, where that is known.
+    """
     if job.case.trial:
         return record
     failure = f"{record.failure.kind}: {record.failure.message}" if record.failure else ""
@@ -70,4 +74,5 @@ def visited(job: Job, record: Record) -> Record:
     readings = tuple(
         reading for reading in record.readings if not (beside_others and reading.metric.name == metrics.COLD_CALL.name)
     )
-    return replace(record, readings=readings, visits=(visit,))
+    noted = {QUIET_REFERENCE: quiet_reference} if quiet_reference and job.takes_times else {}
+    return replace(record, readings=readings, visits=(visit,), conditions={**record.conditions, **noted})

@@ -46,8 +46,8 @@ def _draw(
         name=f"threads-{count}-{scenario}",
         title=f"{count} threads over {fewest}, {scenario}",
         caption=(
-            f"How to read this: right of 1×, {count} threads are faster than {fewest}; left of it slower. Each operator "
-            "is split among the threads and waits for the last of them: where operators are short, or memory is what "
+            f"How to read this: right of 1×, {count} threads are faster than {fewest}; left of it slower. An operator "
+            "is split among the threads and waits for the last: where operators are short, or memory is what "
             "they wait for, that costs more than it saves. Bars are 95 % intervals of the ratio of visits in the same "
             f"rounds; the dotted line is the median, {middle:.3g}×.{left_out}"
         ),

@@ -1,0 +1,87 @@
+"""Latencies from visits: quiet and beside other work they must agree, or say by how much they may not."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import records
+
+from convbench.analysis import repeat
+from convbench.analysis.agreement import agreement
+from convbench.analysis.results import results
+from convbench.core import metrics
+from convbench.core.record import Reading, Visit
+from convbench.runs import repeats
+
+CASES = [records.case("fc", size) for size in range(8, 8 + 8 * 30, 8)]
+SECONDS = {case.id: 1e-3 * 1.1**i for i, case in enumerate(CASES)}
+
+
+def run(seed, slowed=1.0, waited=0.0, moments=0.15, known=None, slope=1.0):
+    """A run of three visits a case on a machine of changing speed, whose cases follow the reference by a power."""
+    rng, made = np.random.default_rng(seed), []
+    for case in CASES:
+        speed = slowed * np.exp(np.abs(rng.normal(0, moments, 3)))
+        latency = SECONDS[case.id] * speed**slope * np.exp(rng.normal(0, 0.02, 3))
+        values = {metrics.LATENCY: latency, metrics.REFERENCE: 1e-3 * speed, metrics.RUN_DELAY: np.full(3, waited)}
+        plain = records.record(case, samples=0)
+        names = {metric.name for metric in values}
+        readings = [each for each in plain.readings if each.metric.name not in names]
+        readings += [Reading(metric, tuple(map(float, each)), (1, 1, 1)) for metric, each in values.items()]
+        conditions = {"threads": 1} | ({repeat.QUIET_REFERENCE: known} if known else {})
+        visits = tuple(Visit(number) for number in range(3))
+        made.append(replace(plain, readings=tuple(readings), visits=visits, conditions=conditions))
+    return made
+
+
+def test_slow_moments_are_taken_off_by_the_reference():
+    """The machine's speed changes by 15 % from visit to visit, yet the intervals are those of 2 %."""
+    found = results(run(1))
+    assert np.median([result.latency.relative_half_width for result in found]) < 0.05
+    near = [abs(math.log(result.latency.median / SECONDS[result.case.id])) for result in found]
+    assert max(near) < 0.15
+
+
+def test_quiet_and_beside_other_work_agree_where_a_quiet_run_is_known():
+    quiet = run(1)
+    known = repeat.quiet_reference(quiet)
+    found = agreement(results(quiet), results(run(2, slowed=1.5, waited=0.5, known=known)))
+    assert found.meet >= 0.9
+    assert found.factors[2] < 1.25
+    assert found.contradicted == 0
+
+
+def test_beside_other_work_and_without_a_quiet_run_the_low_end_says_so():
+    found = results(run(2, slowed=1.5, waited=0.5))
+    assert all(result.latency.low <= SECONDS[result.case.id] for result in found)
+    assert agreement(results(run(1)), found).meet >= 0.9
+
+
+def test_ratios_do_not_suffer_from_other_work():
+    first, second = results(run(2, slowed=1.5, waited=0.5))[:2]
+    ratio = repeat.ratio(second.timing, first.timing)
+    assert ratio.low < 1.1 < ratio.high
+    assert ratio.relative_half_width < 0.1
+
+
+def test_the_speed_of_a_quiet_run_is_kept_and_that_of_a_busy_one_is_not(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    facts = {"cpu": "a", "cores": 2}
+    repeats.keep_speed(facts, run(3, waited=0.5))
+    assert repeats.known_speed(facts) is None
+    repeats.keep_speed(facts, run(3))
+    assert repeats.known_speed(facts) == pytest.approx(1e-3, rel=0.1)
+    assert repeats.known_speed({"cpu": "b", "cores": 2}) is None
+
+
+def test_what_a_selftest_found_is_kept(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    runs = iter([run(1), run(2), run(3)])
+    found = list(repeats.agreements(lambda: next(runs), 0.0))
+    counted = repeats.counted(found)
+    assert counted.comparisons == len(CASES)
+    repeats.keep({"cpu": "a"}, counted)
+    assert repeats.known({"cpu": "a"}) == counted.share >= 0.9
