@@ -5,7 +5,11 @@ from dataclasses import replace
 
 import pytest
 import records
+from typer.testing import CliRunner
 
+from convbench.cli.app import app
+from convbench.cli.report import placed
+from convbench.core import store
 from convbench.core.errors import ConvbenchError, StoreError
 from convbench.core.record import Case, Choice, Failure
 from convbench.report.export import files
@@ -84,3 +88,29 @@ def test_hostile_names_stay_text():
     assert "|cell|" not in text
     assert not re.search(r"(?<!\\)`|\[a\]", text)
     assert "\n# head" not in text
+
+
+def test_what_is_written_goes_into_a_directory_or_to_a_file_by_its_extension(tmp_path):
+    page = tmp_path / "mine.html"
+    assert placed(tmp_path / "new", "compare.html") == tmp_path / "new" / "compare.html"
+    assert placed(tmp_path, "compare.html") == tmp_path / "compare.html"
+    assert placed(page, "compare.html") == page
+    page.mkdir()
+    assert placed(page, "compare.html") == page / "compare.html"
+    assert placed(tmp_path / "v1.2", "summary.md") == tmp_path / "v1.2" / "summary.md"
+
+
+@pytest.mark.parametrize(("asked", "wanted", "runs"), [
+    (["--out", "new"], "new/index.html", 1), (["--out", "new"], "new/compare.html", 2),
+    (["--out", "two.html"], "two.html", 2), (["--format", "md", "--out", "new"], "new/summary.md", 2),
+    (["--format", "md", "--out", "mine.md"], "mine.md", 1),
+])  # fmt: skip
+def test_the_verb_writes_where_it_was_told_and_says_so(asked, wanted, runs, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    found = [records.record()]
+    for name in "ab":
+        store.start(tmp_path / name, records.run_of(found), found)
+    done = CliRunner().invoke(app, ["report", *"ab"[:runs], *asked])
+    assert (done.exit_code, done.stdout.strip()) == (0, wanted)
+    start = (tmp_path / wanted).read_text("utf-8").lower()[:15]
+    assert start == ("<!doctype html>" if wanted.endswith("html") else "## convbench: d")

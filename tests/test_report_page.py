@@ -17,6 +17,7 @@ from convbench.core.record import Case, Choice, Failure, Finding, Whole
 from convbench.report.page import compare, page
 from convbench.report.page.payload import payload, repeat
 from convbench.report.page.quality_section import section
+from convbench.report.page.rows import columns
 from convbench.report.words.quality import recommended
 
 HOSTILE = "</script><img src=x onerror=alert(1)>\"'&{{7*7}}\u202egnp.exe\U0001f9e8"
@@ -230,10 +231,24 @@ def test_any_run_has_a_page(found, tmp_path):
     assert "</html>" in written(found, tmp_path)
 
 
-def test_repeating_a_case_quotes_what_a_shell_or_glob_would_read():
+def test_repeating_a_case_quotes_what_a_shell_or_glob_would_read_and_spares_the_run():
     run = records.run_of([])
-    assert repeat(run, "conv/gap/32") == "convbench run suites/default.yaml --only conv/gap/32"
-    assert repeat(run, "a[1]*'x") == """convbench run suites/default.yaml --only 'a[[]1][*]'"'"'x'"""
+    command = "convbench run suites/default.yaml --only"
+    assert repeat(run, "conv/gap/32", 7) == f"{command} conv/gap/32 --out reports/again/default-7"
+    assert repeat(run, "a[1]*'x", 1) == f"""{command} 'a[[]1][*]'"'"'x' --out reports/again/default-1"""
+
+
+def test_a_run_of_the_api_is_repeated_by_the_api():
+    run = records.run_of([], command="convbench.run('mine.yaml')", name='"; rm -rf /')
+    assert repeat(run, 'a"/b', 2) == """convbench.run('mine.yaml', only=["a\\"/b"], out="reports/again/rm-rf-2")"""
+
+
+def test_what_was_not_measured_has_no_column():
+    static = results([records.record(samples=0)])
+    keys = [column.key for column in columns(static)]
+    assert "params" in keys
+    assert not {"latency", "interval", "factor"} & set(keys)
+    assert "latency" in [column.key for column in columns(results([records.record()]))]
 
 
 def test_a_path_that_cannot_be_written_is_said(tmp_path):

@@ -15,34 +15,42 @@ from convbench.cli.terminal import console
 @app.command()
 def report(
     runs: Runs,
-    out: Annotated[Path | None, typer.Option(help="Where to write [default: beside the run].")] = None,
+    out: Annotated[Path | None, typer.Option(help="A directory, or a file [default: beside the run].")] = None,
     file_format: Annotated[str, typer.Option("--format", help="html, md, or png, svg, pdf for the figures.")] = "html",
     open_it: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
 ) -> None:
     """Write the report of a run again, or lay several runs side by side."""
     from convbench.analysis.table import write_csv
     from convbench.core import store
+    from convbench.core.files import write
     from convbench.report.export import files
     from convbench.report.page import compare, page
 
     loaded = [store.load(path) for path in runs]
     directory = runs[0] if runs[0].is_dir() else runs[0].parent
     if file_format == "md":
-        print("\n\n".join(files.markdown(*one) for one in loaded))
+        text = "\n\n".join(files.markdown(*run) for run in loaded)
+        print(write(placed(out, "summary.md"), f"{text}\n") if out else text)
         return
     if file_format != "html":
-        for one in loaded:
-            for path in files.write_figures(*one, out or directory / "figures", file_format):
+        for run in loaded:
+            for path in files.write_figures(*run, out or directory / "figures", file_format):
                 print(path)
         return
     if len(loaded) > 1:
-        written = compare.write(loaded, out or directory / "compare.html")
+        written = compare.write(loaded, placed(out or directory, "compare.html"))
     else:
         write_csv(directory, loaded[0][1])
-        written = page.write(*loaded[0], out or directory / "index.html")
+        written = page.write(*loaded[0], placed(out or directory, "index.html"))
     print(written)
     if open_it:
         webbrowser.open(written.resolve().as_uri())
+
+
+def placed(out: Path, name: str) -> Path:
+    """Where a file goes: into the directory that is meant, or there where a file is meant, which has our extension."""
+    is_file = out.suffix == Path(name).suffix and not out.is_dir()
+    return out if is_file else out / name
 
 
 def conclude(directory: Path, show: bool) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import glob
+import json
 import math
+import re
 import shlex
 from collections import Counter
 from collections.abc import Hashable, Iterable, Sequence
@@ -34,7 +36,7 @@ def payload(run: Run, found: Sequence[Result]) -> dict[str, Any]:
     first = opening(found)
     return {
         "name": run.name,
-        "command": f"{run.command} --only",
+        "repeat": _repeating(run),
         "size": len(lines),
         "words": words,
         "ids": [[words.setdefault(word, len(words)) for word in one.case.id.split("/")] for one in found],
@@ -70,9 +72,24 @@ def numbered(keys: Iterable[Hashable]) -> list[int]:
     return [numbers.setdefault(key, len(numbers)) for key in keys]
 
 
-def repeat(run: Run, case: str) -> str:
-    """The command line that measures one case again."""
-    return f"{run.command} --only {shlex.quote(glob.escape(case))}"
+def repeat(run: Run, case: str, number: int) -> str:
+    """What measures the case of that number (from 1) again: a command line, or a call of the API where that ran it.
+
+    It writes to a directory of its own: in that of the run it would set the whole run aside.
+    """
+    parts, pattern = _repeating(run), glob.escape(case)
+    quoted = json.dumps(pattern, ensure_ascii=False) if parts["python"] else shlex.quote(pattern)
+    return f"{parts['before']}{quoted}{parts['between']}{number}{parts['after']}"
+
+
+def _repeating(run: Run) -> dict[str, Any]:
+    """What stands before the case's pattern, between it and its number, and after that."""
+    stem = re.sub(r"[^A-Za-z0-9]+", "-", run.name).strip("-")[:40] or "run"
+    directory = f"reports/again/{stem}-"
+    call = run.command.rstrip().removesuffix(")").rstrip().removesuffix(",")
+    if run.command.startswith("convbench.run("):
+        return {"python": True, "before": f"{call}, only=[", "between": f'], out="{directory}', "after": '")'}
+    return {"python": False, "before": f"{run.command} --only ", "between": f" --out {directory}", "after": ""}
 
 
 def _short(value: Any) -> Any:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 from convbench.analysis.results import Result, costs, measured, shown_metrics
@@ -53,8 +54,11 @@ class Row:
 
 
 def columns(found: Sequence[Result]) -> list[Column]:
-    """The columns: what the case is, then every metric that is shown on the page, a user's own last."""
-    return [*_CASE, *(own for metric in shown_metrics(found, "page") for own in _of(metric))]
+    """The columns: model and latency, which a phone shows, then where it was, then all other metrics."""
+    able = measured(found)
+    every = [metric for metric in shown_metrics(found, "page") if any(one.value(metric) is not None for one in able)]
+    shown = {metric.option: _of(metric) for metric in every}
+    return [*_MODEL, *shown.pop(metrics.LATENCY.option, ()), *_PLACE, *chain.from_iterable(shown.values())]
 
 
 def entries(found: Sequence[Result]) -> list[Entry]:
@@ -128,9 +132,11 @@ def _width(row: Entry) -> float | None:
     return latency.high - latency.low if latency and latency.bounded else None
 
 
-_CASE = (
+_MODEL = (
     Column("reducer", "Reducer", lambda row: reducer(row.result), lambda row: reducer(row.result), numeric=False),
     Column(metrics.LSTM_INPUT.name, metrics.LSTM_INPUT.heading, _size, metrics.LSTM_INPUT.name),
+)
+_PLACE = (
     Column("backbone", "Backbone", _backbone, "backbone", numeric=False),
     Column("variant", "Variant", _variant, "variant", numeric=False),
 )

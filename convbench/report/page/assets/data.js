@@ -15,17 +15,22 @@ function once(key, raw) {
 }
 
 const column = (name) => once(name, name === "curve" ? data.curve : data.columns[name]);
-const texts = (key) => once(`${key} text`, data.table[key].text);
-const ranks = (key) => (typeof data.table[key].rank === "string" ? column(data.table[key].rank) : once(`${key} rank`, data.table[key].rank));
+const texts = (key) => once(`${key} text`, data.table[key]?.text);
+const ranks = (key) => (typeof data.table[key]?.rank === "string" ? column(data.table[key].rank) : once(`${key} rank`, data.table[key]?.rank));
 const axes = new Map((data.axes ?? []).map((axis) => [axis.name, axis]));
 const valuesOf = (axis) => column(axes.get(axis).column);
 const idOf = (row) => data.ids[row].map((code) => data.words[code]).join("/");
 
-// As Python's shlex.quote(glob.escape(id)) writes it, so that a pasted command means this case and nothing else.
+// As payload.repeat writes it: the case and nothing else, into a directory of its own.
 function commandOf(row) {
-  const id = idOf(row).replace(/[*?[]/g, "[$&]");
-  return `${data.command} ${/^[\w@%+=:,./-]+$/.test(id) ? id : `'${id.replaceAll("'", `'"'"'`)}'`}`;
+  const id = idOf(row).replace(/[*?[]/g, "[$&]"), { python, before, between, after } = data.repeat;
+  const quoted = python ? JSON.stringify(id) : /^[\w@%+=:,./-]+$/.test(id) ? id : `'${id.replaceAll("'", `'"'"'`)}'`;
+  return `${before}${quoted}${between}${row + 1}${after}`;
 }
+
+// What is searched for: every word, in any order, whatever the case.
+const wordsOf = (text) => text.toLowerCase().split(/\s+/).filter(Boolean);
+const hasAll = (text, words) => words.every((word) => text.toLowerCase().includes(word));
 
 function element(name, attributes = {}, ...children) {
   const svg = ["svg", "g", "path", "line", "text", "polyline", "circle", "rect"].includes(name);

@@ -14,8 +14,11 @@ function setUpPlainTable(table) {
       body.append(...keyed.sort(([a], [b]) => (a < b ? -sign : a > b ? sign : 0)).map(([, row]) => row));
     });
   const search = document.querySelector(`[data-search="${table.id}"]`);
+  const count = document.querySelector(`[data-count="${table.id}"]`), words = count.textContent;
   search.addEventListener("input", () => {
-    const asked = search.value.toLowerCase();
-    for (const row of rows) row.hidden = !row.textContent.toLowerCase().includes(asked);
+    const asked = wordsOf(search.value);
+    for (const row of rows) row.hidden = !hasAll(row.textContent, asked);
+    const shown = rows.filter((row) => !row.hidden).length;
+    count.textContent = asked.length ? `${grouped(String(shown))} of ${grouped(String(rows.length))} found` : words;
   });
 }

@@ -1,7 +1,7 @@
 // The table of all cases: searched, sorted and filtered from the data, some rows at a time.
 const page = 100;
 let shownRows = page;
-let order = { key: "latency", down: false };
+let order = { key: data.table?.latency ? "latency" : "params", down: false };
 
 // The same cells as the rows that are in the page without this script: their texts are made once, in Python.
 function rowElement(row, heads) {
@@ -25,10 +25,10 @@ function swatchOf(row) {
 let kept = null;
 
 function ordered() {
-  const asked = document.getElementById("search").value.toLowerCase().split(/\s+/).filter(Boolean);
+  const asked = wordsOf(document.getElementById("search").value);
   const wish = [order.key, order.down, ...asked].join(" ");
   if (kept && kept.scope === scope && kept.wish === wish) return kept.rows;
-  const rows = scope.filter((row) => asked.every((word) => idOf(row).toLowerCase().includes(word)));
+  const rows = scope.filter((row) => hasAll(idOf(row), asked));
   const value = ranks(order.key), sign = order.down ? -1 : 1;
   const keyedRows = rows.map((row) => [value[row], row]).sort(([a, i], [b, j]) => {
     if (a === null || b === null) return (a === null) - (b === null) || i - j;
