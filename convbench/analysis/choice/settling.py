@@ -82,4 +82,4 @@ def _needed(found: Pairs, at: int, rival: int, margin: float, error: float) -> f
     distance = max(abs(margin - found.gap[at, rival]), CLOSE * margin)
     runs = min(found.runs[at], found.runs[rival])
     reach = float(stdtrit(max(found.df[at, rival], 4.0), 1 - error / 2)) * float(found.error[at, rival])
-    return float(runs) * (reach / distance) ** 2
+    return float(runs * (reach / distance) ** 2)
