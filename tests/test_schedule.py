@@ -13,7 +13,8 @@ from convbench.analysis.results import results
 from convbench.core import metrics, visits
 from convbench.core.record import FACTS, Choice, Protocol, Reading, Record, Visit
 from convbench.runs.schedule import Schedule, cores_of, side_by_side
-from tests.records import case, lesson, record
+from tests.records import case, lesson
+from tests.records import record as measured
 
 PROTOCOL = Protocol(visits=3)
 CASES = [case("fc", size, variant=variant) for size in (8, 32, 128, 512) for variant in ("eager", "channels_last")]
@@ -242,7 +243,7 @@ def test_until_sure_trains_from_further_seeds_where_the_recommendation_is_open()
 
     first = [train(of, seed) for of in models for seed in range(3)]
     schedule = Schedule([each.case for each in first], PROTOCOL, lambda _: False, lambda: 0.0, until_sure=True)
-    for line in [*(record(of) for of in models), *first]:
+    for line in [*(measured(of) for of in models), *first]:
         schedule.add(line)
     planned = []
     for visit in schedule:
