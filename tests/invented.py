@@ -1,7 +1,7 @@
 """Invented runs whose truth is known: kinds of truth, a run directory's records drawn from each, and the answer judged.
 
-A kind is a function (random numbers) -> Truth. What a configuration is worth is the mean accuracy of its sound runs; how
-often its runs collapse is a truth of its own, because few seeds cannot know a collapse that none of them shows.
+A kind is a function (random numbers) -> Truth. What a configuration is worth is the mean accuracy of its sound runs;
+how often its runs collapse is a truth of its own, because few seeds cannot know a collapse that none of them shows.
 """
 
 from __future__ import annotations

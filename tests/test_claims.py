@@ -233,7 +233,9 @@ def test_whether_parameters_stand_for_cost(low, high, verdict):
 
 @pytest.mark.parametrize(("low", "verdict"), [(2.2, "refuted"), (1.2, "undecided")])
 def test_one_pair_of_equal_parameters_and_twice_the_latency_is_a_counterexample(low, verdict):
-    upset = Number("one has 1.0 times fewer parameters than the other, and its latency is", low + 0.1, "×", low, low + 0.2)
+    upset = Number(
+        "one has 1.0 times fewer parameters than the other, and its latency is", low + 0.1, "×", low, low + 0.2
+    )
     assert ordering.ordered({"parameters": Interval(0.72, 0.25, 1.0)}, 9, upset).verdict == verdict
 
 
@@ -261,8 +263,9 @@ def test_a_paired_difference_is_that_of_scipy():
 
 @pytest.mark.parametrize(
     ("several", "verdicts"),
-    [([UP, UP], ("supported",) * 3), ([NONE, DOWN], ("refuted",) * 3), ([UP, NONE], ("supported", "refuted", "refuted")),
-     ([UP, UP, NONE], ("supported", "supported", "refuted")), ([UP, UP, UNSURE], ("supported", "supported", "undecided")),
+    [([UP, UP], ("supported",) * 3), ([NONE, DOWN], ("refuted",) * 3),
+     ([UP, NONE], ("supported", "refuted", "refuted")), ([UP, UP, NONE], ("supported", "supported", "refuted")),
+     ([UP, UP, UNSURE], ("supported", "supported", "undecided")),
      ([UNSURE], ("undecided",) * 3), ([UP, UNSURE], ("supported", "undecided", "undecided"))],
 )  # fmt: skip
 def test_gains_in_some_in_most_and_in_all(several, verdicts):
@@ -348,7 +351,7 @@ def test_what_collapses_in_many_seeds_falls_short():
     """A bimodal interval excluded nothing: three of five seeds that learn nothing do."""
     first = {"gap": 0.9, "fc64": 0.5, "flatten": 0.6}
     bad = given.lessons("gap", "direction", 0.2, seeds=3, sd=0.0) + given.lessons("gap", "direction", 0.9)[3:]
-    others = [one for one in given.trained({"direction": {"fc64": 0.9, "flatten": 0.6}})]
+    others = list(given.trained({"direction": {"fc64": 0.9, "flatten": 0.6}}))
     one = of(15, given.trained({"identity": first}), bad, others)
     assert one.verdict == "supported"
     assert "Collapsing too often: gap 64 on direction (3 of 5 seeds)" in one.why
@@ -385,7 +388,7 @@ def test_spatial_variability(centred, verdict):
 
 
 def test_the_figures_that_were_published_as_undecided_refute():
-    """Leads of GAP of +0.0 (sd 0.03, three seeds) and +48.2 points (sd 0.11, four): two seeds were in all four cells."""
+    """Leads of GAP of +0.0 (sd 0.03, three seeds) and +48.2 points (sd 0.11, four), two seeds in common."""
     least, most = np.array([-1.0, 0.0, 1.0]), np.array([-1.0, -1.0, 1.0, 1.0]) * 3**0.5 / 2
     change = welch("identity", 0.0003 + 0.0298 * least, 0.4815 + 0.1102 * most)
     assert (change.mean, change.n) == (pytest.approx(-0.48, abs=0.005), 3)

@@ -12,7 +12,7 @@ from convbench.analysis.choice.by_task import recommendations
 from convbench.analysis.choice.candidates import Candidate, cheapest_each
 from convbench.analysis.choice.choose import Ask, recommend
 from convbench.analysis.choice.noninferior import ON_THE_CEILING, p_values, pairs, shortfalls, shown
-from convbench.analysis.choice.settling import at_look, error_at, further
+from convbench.analysis.choice.settling import at_look, error_at, further, further_trials
 from convbench.analysis.choice.two_way import connected, fit, moderated
 from convbench.analysis.quality.effect import p_value
 from convbench.analysis.quality.qualities import qualities
@@ -404,3 +404,27 @@ def test_the_effect_test_is_that_of_a_randomised_block_design():
          [93.9, 94.7, 86.2, 87.4], [87.4, 87.0, 88.0, 78.9], [97.9, 95.8, 93.4, 90.7]]
     )  # fmt: skip
     assert p_value(table) == pytest.approx(0.0019, abs=5e-5)
+
+
+def test_until_sure_adds_seeds_at_every_rate_until_it_is_sure():
+    """Two that differ by five points under noise of three: three seeds leave it open."""
+    rng, cases = np.random.default_rng(2), [records.case(FC, size) for size in (8, 16)]
+    means = dict(zip(cases, (0.85, 0.9), strict=True))
+    found = [records.record(each, latency=1e-3 * (i + 1)) for i, each in enumerate(cases)]
+
+    def train(of, seed, rate, look=1):
+        reached = means[of] + rng.normal(0, 0.03) - 0.2 * (rate > 2e-3)
+        one = records.lesson(reached, seed=seed, rate=rate, of=of)
+        return replace(one, conditions={"look": look} if look > 1 else {})
+
+    found += [train(each, seed, rate) for each in cases for seed in range(3) for rate in (2e-3, 8e-3)]
+    looks = 1
+    while wanted := further_trials(found):
+        assert {case.trial.learning_rate for case in wanted} == {2e-3, 8e-3}
+        looks += 1
+        size = {each.architecture.lstm_input: each for each in cases}
+        found += [train(size[w.architecture.lstm_input], w.trial.seed, w.trial.learning_rate, looks) for w in wanted]
+    answer = one(found)
+    assert looks > 1
+    assert answer.ask.error == pytest.approx(error_at(looks))
+    assert looks == 8 or answer.grade == "sure" or "edge" in answer.doubts

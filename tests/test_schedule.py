@@ -13,7 +13,8 @@ from convbench.analysis.results import results
 from convbench.core import metrics, visits
 from convbench.core.record import FACTS, Choice, Protocol, Reading, Record, Visit
 from convbench.runs.schedule import Schedule, cores_of, side_by_side
-from tests.records import case
+from tests.records import case, lesson
+from tests.records import record as measured
 
 PROTOCOL = Protocol(visits=3)
 CASES = [case("fc", size, variant=variant) for size in (8, 32, 128, 512) for variant in ("eager", "channels_last")]
@@ -230,3 +231,24 @@ def test_choices_are_of_a_trial_only_once():
     machine = Machine(apart() | {trial.id: 1e-3}, spread=0.01)
     machine.run(schedule(machine, cases=[trial], facts=False))
     assert [planned.round for planned in machine.made][:3] == [0, 1, 2]
+
+
+def test_until_sure_trains_from_further_seeds_where_the_recommendation_is_open():
+    rng, models = np.random.default_rng(2), [case("fc", size) for size in (8, 16)]
+
+    def train(of, seed, look=1):
+        mean = 0.85 if of.architecture.lstm_input == 8 else 0.9
+        done = lesson(mean + rng.normal(0, 0.03), seed=seed, of=of)
+        return replace(done, conditions={"look": look} if look > 1 else {})
+
+    first = [train(of, seed) for of in models for seed in range(3)]
+    schedule = Schedule([each.case for each in first], PROTOCOL, lambda _: False, lambda: 0.0, until_sure=True)
+    for line in [*(measured(of) for of in models), *first]:
+        schedule.add(line)
+    planned = []
+    for visit in schedule:
+        planned.append((visit.case.trial.seed, schedule.look))
+        schedule.add(train(replace(visit.case, trial=None, scenario="inference"), visit.case.trial.seed, schedule.look))
+    assert planned[0] == (3, 2)
+    assert len(set(planned)) == len(planned) / 2
+    assert Schedule([each.case for each in first], PROTOCOL, lambda _: False, lambda: 0.0).look == 1

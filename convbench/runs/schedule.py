@@ -5,6 +5,7 @@
    changes from round to round. The first round is the complete table; it is finished whatever the budget.
 3. *Again*: cases whose visits were disturbed, and then the contenders that cannot yet be told from the fastest, round
    by round, until the answer is settled, the budget is spent, or more visits would not pay.
+4. *Trainings*, once each; until sure, further seeds of what leaves the recommendations open.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 
+from convbench.analysis.choice.settling import further_trials, look_of
 from convbench.analysis.costs.headlines import undecided
 from convbench.analysis.results import results
 from convbench.core import visits
@@ -52,6 +54,7 @@ class Schedule:
     until_sure: bool = False
     open: Sequence[str] = ()
     round: int = FACTS
+    look: int = 1
     _lines_of: defaultdict[str, list[Record]] = field(default_factory=lambda: defaultdict(list))
     _rounds: defaultdict[str, set[int]] = field(default_factory=lambda: defaultdict(set))
     _failed: set[str] = field(default_factory=set)
@@ -82,6 +85,19 @@ class Schedule:
         yield from self._again(timed)
         self.round = 0
         yield from (Planned(case, 0) for case in trials if not self._visited(case))
+        if self.until_sure and trials:
+            yield from self._seeds()
+
+    def _seeds(self) -> Iterator[Planned]:
+        """Trainings from further seeds where the answer is open; the error of looking again is that of ``settling``."""
+        while not self._spent():
+            records = visits.joined(chain.from_iterable(self._lines_of.values()))
+            look, further = look_of(records), further_trials(records)
+            chosen = [case for case in further if not self._visited(case)]
+            if not chosen:
+                return
+            self.look = look + 1
+            yield from (Planned(case, 0) for case in chosen)
 
     def _facts(self, timed: Sequence[Case]) -> Iterator[Planned]:
         if self.protocol.visits > 1:

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 from typing import Protocol as Interface
 
+from convbench.analysis.choice.settling import LOOK
 from convbench.analysis.table import write_csv
 from convbench.core import code, store
 from convbench.core.comparability import differing
@@ -193,6 +194,8 @@ def _visits(prepared: Prepared, schedule: Schedule, watcher: Watcher | None) -> 
     speed = repeats.known_speed(prepared.facts)
     for job, taken in prepared.executor.run(announced):
         record = visits.visited(job, taken, speed)
+        if schedule.look > 1:
+            record = replace(record, conditions={**record.conditions, LOOK: schedule.look})
         schedule.add(record)
         yield record
 

@@ -118,7 +118,7 @@ class TrainingLayout(Strict):
     )
     seeds: Size = Field(default=3, description="runs of everything, each with clips, weights and order of its own")
     learning_rates: OneOrMany[Annotated[float, Field(gt=0)]] = Field(
-        default=[2e-3], description="the best is chosen by validation for each architecture and task"
+        default=[5e-4, 2e-3, 8e-3], description="the best is chosen by validation for each architecture and task"
     )
     controls: OneOrMany[Literal["frame-shuffle", "single-frame", "label-permutation"]] | None = Field(
         default=None, description="runs with something taken from the task, beside those with nothing taken"

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 from convbench.analysis.choice.candidates import gather
 from convbench.analysis.choice.choose import Ask, Recommendation, recommend
+from convbench.analysis.choice.noninferior import ERROR
+from convbench.analysis.choice.settling import at_look, look_of
 from convbench.analysis.quality.qualities import Budget, by_task, equal_limits, qualities
 from convbench.analysis.results import results
 from convbench.core.record import Record
@@ -17,8 +19,11 @@ def recommendations(
     """One recommendation for each task and clip shape, of the tasks asked for or of all; in the order of the run.
 
     Curves are compared at their end, or, where the budget is FLOPs or seconds, at the largest one that every run of the
-    task reached. A task that was asked for and not run has the reason ``not-run``.
+    task reached. A task that was asked for and not run has the reason ``not-run``. Where seeds were added
+    until the answer was sure, the error is that of the last look.
     """
+    if (look := look_of(records)) > 1 and ask.error == ERROR:
+        ask = at_look(ask, look)
     limit = None if budget == "steps" else equal_limits(records, budget)
     cells = by_task(qualities(records, budget, limit))
     costs = results(record for record in records if record.case.trial is None)

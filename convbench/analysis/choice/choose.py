@@ -64,7 +64,7 @@ class Compared:
     @property
     def means(self) -> Floats:
         """Means with the seeds' effects taken out, so that a lost seed is no luck either way; up to a constant."""
-        return self.pairs.gap[0]
+        return np.asarray(self.pairs.gap[0])
 
 
 def recommend(

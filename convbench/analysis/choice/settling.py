@@ -9,7 +9,7 @@ often.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -18,14 +18,51 @@ from scipy.special import stdtr, stdtrit
 from convbench.analysis.choice.candidates import Candidate
 from convbench.analysis.choice.noninferior import ERROR, Pairs
 from convbench.analysis.choice.recommendation import Ask, Recommendation, Settle
-from convbench.core.record import Clip, Parts
+from convbench.analysis.quality.lessons import headless, trained
+from convbench.core.record import Case, Clip, Parts, Record
 
 MOST_SEEDS = 100
+MOST_LOOKS = 8
 CLOSE = 0.25
 """Of the margin: an estimate nearer to it than that is taken to be so far from it, or no number of seeds would do."""
 
 Further = dict[tuple[Parts, Clip, str], int]
 """How many further seeds an architecture is to be trained with, on clips of a shape and a task."""
+
+
+LOOK = "look"
+"""The condition under which a record says at which look it was added; without it, at none."""
+
+
+def look_of(records: Iterable[Record]) -> int:
+    """How many times the answers of these records were looked at, with seeds added each time but the first."""
+    return max((int(record.conditions.get(LOOK) or 1) for record in records), default=1)
+
+
+def further_trials(records: Sequence[Record]) -> list[Case]:
+    """Trainings, from seeds of their own, that would settle the answers of these records at their next look.
+
+    At every learning rate that was tried, so that the choice among them stays what it was. Empty where all are sure, no
+    number of seeds would do, or the answers were looked at often enough.
+    """
+    from convbench.analysis.choice.by_task import recommendations
+
+    look = look_of(records)
+    wanted = further(recommendations(records, at_look(Ask(), look))) if look < MOST_LOOKS else {}
+    cases: dict[Case, None] = {}
+    for record in records:
+        case, trial = record.case, record.case.trial
+        found = trained(record)
+        seeds = wanted.get((headless(found[0]), case.clip, str(found[1].task)), 0) if found else 0
+        if trial is not None and not trial.control:
+            cases |= {replace(case, trial=replace(trial, seed=seed)): None for seed in _new_seeds(records, seeds)}
+    return list(cases)
+
+
+def _new_seeds(records: Sequence[Record], count: int) -> range:
+    """So many seeds beyond all that any training had: the same ones for all, because seeds are compared in common."""
+    start = 1 + max((record.case.trial.seed for record in records if record.case.trial), default=-1)
+    return range(start, start + count)
 
 
 def error_at(look: int) -> float:
@@ -82,4 +119,4 @@ def _needed(found: Pairs, at: int, rival: int, margin: float, error: float) -> f
     distance = max(abs(margin - found.gap[at, rival]), CLOSE * margin)
     runs = min(found.runs[at], found.runs[rival])
     reach = float(stdtrit(max(found.df[at, rival], 4.0), 1 - error / 2)) * float(found.error[at, rival])
-    return float(runs) * (reach / distance) ** 2
+    return float(runs * (reach / distance) ** 2)

@@ -1,4 +1,4 @@
-"""Configurations compared from the runs that there are: accuracy = configuration + seed + noise of the configuration's own.
+"""Configurations compared from whatever runs there are: accuracy = configuration + seed + noise of its own.
 
 Seeds bring the same clips, order and backbone to all, so a seed is an effect of its own and cancels; a run that is
 lost takes only itself away, because the model need not be balanced. The steps:

@@ -24,7 +24,6 @@ Quantified = tuple[tuple[str, Verdict], ...]
 """A verdict for each quantifier: in some, in most, in all of the tasks."""
 
 
-
 class Number(NamedTuple):
     """A number behind a verdict. ``unit`` is a base unit, ``share`` (0 to 1), ``points`` (a share's difference, 0.01
     is one point) or ``×``; ``low`` and ``high`` are its 95 % interval, ``n`` the seeds or configurations behind it."""

@@ -79,7 +79,9 @@ def _ranked(found: Mapping[str, Quality]) -> list[Standing]:
         if min(len(best.by_seed), len(one.by_seed)) > 1:
             gap = paired(one.task, best.by_seed, one.by_seed)
             size = one.architecture.lstm_input or 0
-            made.append(Standing(called, size, gap.mean, gap.low, gap.high, gap.n, float(bound), one.collapsed, one.ended))
+            made.append(
+                Standing(called, size, gap.mean, gap.low, gap.high, gap.n, float(bound), one.collapsed, one.ended)
+            )
     return made
 
 

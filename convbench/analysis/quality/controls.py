@@ -17,7 +17,8 @@ from convbench.core.record import Clip, Parts, Record
 class Control:
     """Test accuracies with something taken from the task.
 
-    ``expected`` is what the best reader reaches that lacks it, None where nobody says. Dead runs are kept here: where nothing is left to learn, a constant answer is the right outcome.
+    ``expected`` is what the best reader reaches that lacks it, None where nobody says. Dead
+    runs are kept here: where nothing is left to learn, a constant answer is the right outcome.
     """
 
     task: str

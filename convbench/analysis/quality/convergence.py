@@ -1,4 +1,4 @@
-"""Whether a training had ended in the middle of learning, read from its curve. No torch: pages ask it of stored runs."""
+"""Whether a training had ended in the middle of learning, read from its curve; pages ask it of stored runs too."""
 
 from __future__ import annotations
 

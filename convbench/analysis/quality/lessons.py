@@ -37,7 +37,8 @@ class Lesson:
     """One training run: of an architecture (``head`` None), on a task, from a seed, at a learning rate.
 
     ``train`` is the accuracy on the training clips at the end, ``majority`` that of always naming the commonest class
-    of the ``clips`` test clips, ``expected`` what the best reader reaches under the control. A run that failed has no curve.
+    of the ``clips`` test clips, ``expected`` what the best reader reaches under the control. A run that failed has no
+    curve.
     """
 
     architecture: Parts

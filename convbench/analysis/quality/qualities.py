@@ -48,8 +48,8 @@ Limit = float | Mapping[str, float] | None
 class Quality:
     """What one architecture learns of one task, at the learning rate that validation chose.
 
-    ``by_seed`` is the test accuracy of the sound runs at that rate. ``dead`` runs name one class, ``fallen`` ones are at
-    chance or far below the others (``collapse``): these two collapsed. ``failed`` ones ended without an accuracy.
+    ``by_seed`` is the test accuracy of the sound runs at that rate. ``dead`` runs name one class, ``fallen`` ones are
+    at chance or far below the others: these two collapsed. ``failed`` ones ended without an accuracy.
     ``unconverged`` counts sound runs that were still learning: they are in the mean, which more steps would raise.
     ``by_rate`` is the mean validation accuracy of every rate tried: there a dead run counts with what it reached, a
     failed or cut-off one as chance, so that a rate that kills runs cannot win by its survivors. ``train`` is the mean

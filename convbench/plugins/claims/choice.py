@@ -18,8 +18,8 @@ from convbench.core.record import Parts
     "There is no magic number",
     quote='In summary, there\'s no magic number. The "optimal" input dimension to an LSTM within a Conv2D-LSTM '
     "architecture is highly specific to your data, task, and computational budget.",
-    prediction="Every configuration is shown to fall short on some task: more than 2 points below the best, or more than "
-    "one seed in ten that collapses.",
+    prediction="Every configuration is shown to fall short on some task: more than 2 points below the best, or "
+    "more than one seed in ten that collapses.",
     experiment="All reducers and sizes on one small backbone, trained on each task, paired by seed; and the "
     "recommendation for each task (cheapest in latency within 2 points of the best).",
 )
@@ -32,12 +32,14 @@ def no_magic(evidence: Evidence) -> Judgement:
     for one in recommendations(evidence.records, Ask(), list(found)):
         if one.task in found and any(one.clip == clip for _, clip in on_ground):
             parts = one.pick and one.pick.result.case.architecture
-            advised[one.task] = f"{_called(parts)} ({one.grade})" if isinstance(parts, Parts) else f"none ({one.reason})"
+            advised[one.task] = (
+                f"{_called(parts)} ({one.grade})" if isinstance(parts, Parts) else f"none ({one.reason})"
+            )
     return specific(found, advised, left_out(tried_on(evidence, found)))
 
 
 def specific(found: Standings, advised: Mapping[str, str], used: tuple[Number, ...] = ()) -> Judgement:
-    """Refuted where one configuration suffices on all tasks, supported where each falls short on one, else undecided."""
+    """Refuted where one configuration suffices on all tasks, supported where each falls short, else undecided."""
     names = set.intersection(*({one.name for one in several} for several in found.values()))
     everywhere = sorted(name for name in names if all(_at(several, name).suffices for several in found.values()))
     undecided = [name for name in names if not any(_at(several, name).falls_short for several in found.values())]

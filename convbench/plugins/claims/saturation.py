@@ -38,8 +38,8 @@ Inits = Mapping[str, Mapping[int, Gates]]
     quote="feeding the entire 64x64x32 tensor directly into an LSTM unit would be highly inefficient and, in many "
     "cases, detrimental to performance.",
     prediction="The size itself is what hurts: with any common initialisation the gates of an LSTM of 131,072 inputs "
-    "are saturated before training; or trained, flatten is more than 2 points below the best smaller input in some tasks, "
-    "as “in many cases” says.",
+    "are saturated before training; or trained, flatten is more than 2 points below the best smaller input in some "
+    "tasks, as “in many cases” says.",
     experiment="nn.LSTM(D, 128) as torch draws it, its inputs the ReLU of normal values: the spread of the gates' "
     "inputs and the share within 1 % of 0 or 1; the same with LayerNorm before it and with weights drawn by fan-in "
     "(±1/√D instead of ±1/√H). From trainings: flatten against the best smaller input, and with against without "

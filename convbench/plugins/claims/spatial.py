@@ -7,7 +7,18 @@ from collections.abc import Mapping
 
 from convbench.analysis.claims.claim import Curve, Judgement, Lacking, Number, Plot, Point, Verdict, claim
 from convbench.analysis.claims.evidence import TRAIN, Evidence, left_out, name
-from convbench.analysis.claims.paired import MARGIN, MOST, Difference, accuracy, gains, listed, of, paired, sorted_out, welch
+from convbench.analysis.claims.paired import (
+    MARGIN,
+    MOST,
+    Difference,
+    accuracy,
+    gains,
+    listed,
+    of,
+    paired,
+    sorted_out,
+    welch,
+)
 from convbench.analysis.quality.qualities import Quality
 from convbench.analysis.results import typical
 

@@ -36,8 +36,9 @@ def plain(one: Recommendation) -> Mapping[str, Plain]:
         "stability": one.stability,
         "price": {"next": _candidate(price.candidate), "gain": price.gain, "p": price.p} if price else None,
         "runners": [
-            {"candidate": _candidate(r.candidate), "on_front": r.front, "shown": int(r.shown), "ruled_out": int(r.ruled_out), "gain": r.gain,
-             "gain_low": _number(r.low), "gain_high": _number(r.high)} for r in one.runners
+            {"candidate": _candidate(r.candidate), "on_front": r.front, "shown": int(r.shown),
+             "ruled_out": int(r.ruled_out), "gain": r.gain, "gain_low": _number(r.low), "gain_high": _number(r.high)}
+            for r in one.runners
         ],
         "excluded": [{"architecture": str(e.quality.architecture), "why": e.why} for e in one.excluded],
         "words": " ".join(sentences(one)),

@@ -63,8 +63,8 @@ def tuned(several: Sequence[Quality]) -> str:
     rates = {rate for one in several for rate in one.by_rate}
     if len(rates) < 2:
         return (
-            "One learning rate was tried, so what is compared is how well each is trained at that rate, tuning included; "
-            "test clips were only reported on."
+            "One learning rate was tried, so what is compared is how well each is trained at that rate, tuning "
+            "included; test clips were only reported on."
         )
     chosen = "The learning rate was chosen on validation clips; test clips were only reported on."
     edge = [one for one in several if one.rate_edge]
