@@ -224,7 +224,7 @@ def test_a_baseline_of_another_machine_is_refused_with_what_differs(here):
 def test_a_baseline_of_this_machine_whose_commit_is_gone_is_advisory(here):
     (here / "tiny.yaml").write_text(
         "matrix: {reducer: gap, clip: 1x2x3x8x8, rnn: lstm8}\n"
-        "protocol: {max_warmup: 0.02, max_time: 0.05, target: 0.5, min_samples: 6}\n"
+        "protocol: {max_warmup: 0.02, max_time: 0.05, target: 0.5, min_samples: 6, visits: 1}\n"
     )
     assert convbench(here, "run", "tiny.yaml", "--out", "reports/old", fake=False).returncode == 0
     done = convbench(here, "check", "tiny.yaml", "--baseline", "reports/old", fake=False)

@@ -151,7 +151,7 @@ def test_failed_cases_end_in_exit_5_and_stay_in_the_files(here):
         "matrix:\n  model:\n"
         "    - {name: 'wild:Ending', how: [raise, crash]}\n"
         "    - wild:KeepsState\n"
-        "  clip: 1x2x3x8x8\nprotocol: {max_warmup: 0.02, max_time: 0.05}\n"
+        "  clip: 1x2x3x8x8\nprotocol: {max_warmup: 0.02, max_time: 0.05, visits: 1}\n"
     )
     done = convbench("run", "wild.yaml", cwd=here)
     assert done.returncode == 5, done.stderr
