@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from convbench.analysis.costs.gains import VariantGain
-from convbench.analysis.costs.headlines import Advice, Contender, advise
+from convbench.analysis.costs.headlines import Advice, Contender, advise, uncounted
 from convbench.analysis.results import Result, measured, typical
 from convbench.core import metrics
 from convbench.core.metric import Metric
@@ -80,7 +80,7 @@ def _rank(one: Contender, advice: Advice) -> dict[str, str]:
         "tied": "tied" if one.tied and advice.timed else "",
         "pick": "pick" if found is advice.pick else "",
         "params": units.count(found.params),
-        "flops": units.flops(found.flops),
+        "flops": f"{'≥ ' if uncounted(found) else ''}{units.flops(found.flops)}",
         "memory": units.size(found.memory),
     }
 
