@@ -112,6 +112,7 @@ def merge(
     """Join the runs of the shards of one suite into one."""
     from convbench.analysis.table import write_csv
     from convbench.core import store
+    from convbench.core.visits import in_table
 
     run, records = store.merge([store.load(path) for path in runs])
     with store.locked(out):
@@ -140,7 +141,7 @@ def _measured(prepared: Prepared, directory: Path, resume: sweep.Resume, show: S
     with store.locked(directory):
         done = sweep.begin(prepared, directory, resume, floor.known(prepared.facts, Settings(), Rule()))
         out, total = console(wide=False, stderr=True), len(prepared.plan.cases)
-        with progress.watcher(out, show.quiet, len(done), total) as watcher:
+        with progress.watcher(out, show.quiet, sum(map(in_table, done)), total) as watcher:
             try:
                 return sweep.measure(prepared, directory, done, watcher, until_sure=show.until_sure)
             except KeyboardInterrupt as error:
