@@ -112,7 +112,6 @@ def merge(
     """Join the runs of the shards of one suite into one."""
     from convbench.analysis.table import write_csv
     from convbench.core import store
-    from convbench.core.visits import in_table
 
     run, records = store.merge([store.load(path) for path in runs])
     with store.locked(out):
@@ -135,6 +134,7 @@ def _measured(prepared: Prepared, directory: Path, resume: sweep.Resume, show: S
     from convbench.check.link import Settings
     from convbench.check.rule import Rule
     from convbench.core import store
+    from convbench.core.visits import in_table
     from convbench.report.terminal import progress
     from convbench.runs import sweep
 
