@@ -152,6 +152,7 @@ def run(
         >>> run.frame().params.tolist()
         [83840, 83840]
     """
+    from convbench.core.visits import in_table
     from convbench.measure.selection import Selection
     from convbench.runs import script, sweep
 
@@ -164,7 +165,7 @@ def run(
         prepared = sweep.prepare(loaded, measuring, Selection(tuple(only), tuple(skip)), command, probes)
         with store.locked(directory):
             done = sweep.begin(prepared, directory, resume)
-            with _watcher(progress, len(done), len(prepared.plan.cases)) as watcher:
+            with _watcher(progress, sum(map(in_table, done)), len(prepared.plan.cases)) as watcher:
                 sweep.measure(prepared, directory, done, watcher, until_sure=until_sure)
     return open_run(directory)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -72,7 +73,8 @@ def test_a_run_leaves_its_files_and_says_where(here):
     assert done.returncode == 0, done.stderr
     run = here / "reports" / "tiny"
     assert done.stdout.rstrip().endswith("reports/tiny/index.html")
-    assert "Cheapest on the conv backbone on this machine" in " ".join(done.stdout.split())
+    assert re.search(r"(Fastest|Take) .*on the conv backbone", " ".join(done.stdout.split()))
+    assert "round 3 of 3" in done.stderr
     assert "[4/4] ok" in done.stderr
     described, records = store.load(run)
     assert [record.case.id for record in records] == list(described.planned)
@@ -110,18 +112,21 @@ def test_dry_run_shows_the_cases_and_writes_nothing(here):
 def test_after_kill_9_resume_measures_the_rest_once(here):
     run = here / "reports" / "tiny"
     process = start("run", "tiny.yaml", "protocol.min_samples=400", cwd=here)
-    wait_for(lambda: len(lines(run)) >= 2)
+    wait_for(lambda: len(lines(run)) >= 6)  # the facts of all, and a first visit to two
     family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
     process.kill()
     process.communicate()
-    kept = lines(run)[:2]
+    kept = lines(run)[:6]
     with (run / "results.jsonl").open("a") as file:
         file.write('{"case": {"architecture": {"ba')
     resumed = convbench("run", "tiny.yaml", "protocol.min_samples=400", "--resume", cwd=here)
     assert resumed.returncode == 0, resumed.stderr
     described, records = store.load(run)
     assert [record.case.id for record in records] == list(described.planned)
-    assert lines(run)[:2] == kept
+    assert lines(run)[:6] == kept
+    made = [(record.case.id, visit.round) for record in records for visit in record.visits]
+    assert len(made) == len(set(made))
+    assert all({-1, 0, 1, 2} <= {visit.round for visit in record.visits} for record in records)
     assert "[4/4]" in resumed.stderr
     assert "[1/4]" not in resumed.stderr
     wait_for(lambda: not any(one.is_running() and one.status() != "zombie" for one in family), 10)
@@ -136,7 +141,7 @@ def test_ctrl_c_keeps_what_is_finished_and_says_how_to_go_on(here):
     assert process.returncode == 130
     assert "cases are kept in reports/tiny: add --resume to go on" in err
     assert "Traceback" not in err, err
-    assert len(pd.read_csv(run / "results.csv")) == len(lines(run)) >= 1
+    assert 1 <= len(pd.read_csv(run / "results.csv")) <= len(lines(run))
 
 
 def test_resume_refuses_another_suite(here):

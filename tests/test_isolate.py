@@ -11,7 +11,7 @@ import threading
 import psutil
 import pytest
 
-from convbench.core.record import Case, Choice, Clip, Parts, Protocol, Whole
+from convbench.core.record import FACTS, Case, Choice, Clip, Parts, Protocol, Whole
 from convbench.core.registry import executors
 from convbench.measure.machine.allocators import preload
 from convbench.runs.executor import Job
@@ -42,6 +42,24 @@ def isolation(*cases: Case):
 def only(case: Case, executor, protocol: Protocol = QUICK, metrics: tuple[str, ...] = ()) -> object:
     ((_, record),) = executor.run([Job(case, protocol, metrics)])
     return record
+
+
+VISITS = Protocol(max_warmup=0.02, max_time=0.05, min_samples=6, target=0.5, timeout=60, visits=3)
+
+
+def test_facts_of_several_cases_are_told_side_by_side_and_each_has_its_record(isolated):
+    """What fails or cannot begin is a record of its own; a visit that takes times waits for all of them."""
+    facts = [gap(), ending("raise"), gap(Choice("nosuch"))]
+    jobs = [Job(case, VISITS, ("params", "memory"), FACTS) for case in facts]
+    jobs.append(Job(gap(), VISITS, ("latency",), 0, (min(os.sched_getaffinity(0)),), checked=True))
+    visits = list(isolated.run(jobs))
+    assert {job.case.id for job, _ in visits[:3]} == {case.id for case in facts}
+    statuses = {job.case.id: record.status for job, record in visits[:3]}
+    assert [statuses[case.id] for case in facts[:2]] == ["ok", "failed"]
+    assert statuses[facts[2].id] == "failed"
+    job, record = visits[3]
+    assert (job.visit, record.status, record.conditions["threads"]) == (0, "ok", 1)
+    assert {"latency_s", "reference_s", "run_delay_share"} <= {reading.metric.name for reading in record.readings}
 
 
 @pytest.mark.parametrize(

@@ -134,13 +134,14 @@ def _measured(prepared: Prepared, directory: Path, resume: sweep.Resume, show: S
     from convbench.check.link import Settings
     from convbench.check.rule import Rule
     from convbench.core import store
+    from convbench.core.visits import in_table
     from convbench.report.terminal import progress
     from convbench.runs import sweep
 
     with store.locked(directory):
         done = sweep.begin(prepared, directory, resume, floor.known(prepared.facts, Settings(), Rule()))
         out, total = console(wide=False, stderr=True), len(prepared.plan.cases)
-        with progress.watcher(out, show.quiet, len(done), total) as watcher:
+        with progress.watcher(out, show.quiet, sum(map(in_table, done)), total) as watcher:
             try:
                 return sweep.measure(prepared, directory, done, watcher, until_sure=show.until_sure)
             except KeyboardInterrupt as error:

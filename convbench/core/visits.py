@@ -36,6 +36,11 @@ class Stage:
     open: tuple[str, ...] = ()
 
 
+def in_table(record: Record) -> bool:
+    """Whether a case has its place in the first table: it was timed, failed, or is one that is measured once."""
+    return not record.visits or record.status != "ok" or any(visit.timed for visit in record.visits)
+
+
 def joined(lines: Iterable[Record]) -> list[Record]:
     """A Record a case, in the order in which the cases first came.
 

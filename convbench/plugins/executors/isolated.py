@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from multiprocessing.connection import wait
 from typing import Any, TypeVar
 from zlib import crc32
@@ -55,7 +55,7 @@ class Isolated(Executor):
                     yield from beside.drained()
                     yield from one_by_one([job], self.hosts[0], self.measure)
                 else:
-                    beside.start(job)
+                    yield from beside.started(job)
                     yield from beside.ended(room_for=len(self._cores(job)))
             yield from beside.drained()
         finally:
@@ -104,11 +104,15 @@ class _SideBySide:
         self.executor = executor
         self.running: list[tuple[Job, Running[Record]]] = []
 
-    def start(self, job: Job) -> None:
+    def started(self, job: Job) -> Iterator[Visit]:
+        """Begin a job; its record where it cannot even begin."""
         taken = {core for other, _ in self.running for core in other.cores}
         free = next((core for core in self.executor.hosts[0].cores if core not in taken), None)
         pinned_job = replace(job, cores=() if free is None else (free,))
-        self.running.append((pinned_job, self.executor.start(pinned_job)))
+        try:
+            self.running.append((pinned_job, self.executor.start(pinned_job)))
+        except Exception as error:
+            yield from one_by_one([job], self.executor.hosts[0], partial(_raising, error))
 
     def ended(self, room_for: int) -> Iterator[Visit]:
         """The jobs that end until fewer than so many run."""
@@ -142,6 +146,10 @@ class _SideBySide:
     @staticmethod
     def _wait_for(other: tuple[Job, Running[Record]]) -> None:
         other[1].wait()
+
+
+def _raising(error: Exception, _: Job) -> Record:
+    raise error
 
 
 def preloads(cases: Sequence[Case]) -> list[str]:
