@@ -153,9 +153,9 @@ def test_the_quality_of_a_task_is_told_in_full():
     assert (best["reducer"], best["lstm_input"], best["seeds"], best["rate"]) == ("gmp", "32", "5 of 5", "0.002")
     assert best["accuracy"] == "92.0 % [90.0, 94.0]"
     assert best["standing"] == "best"
-    assert (last["reducer"], last["accuracy"], last["lost"], last["seeds"]) == ("flatten", "–", "5 dead", "0 of 5")
+    assert (last["reducer"], last["accuracy"], last["lost"], last["seeds"]) == ("flatten", "–", "5 collapsed", "0 of 5")
     assert [one["standing"] for one in direction["rows"][:3]] == ["best", "tied", ""]
-    assert next(one["lost"] for one in direction["rows"] if one["reducer"] == "flatten") == "1 unconverged"
+    assert next(one["lost"] for one in direction["rows"] if one["reducer"] == "flatten") == "1 still learning"
     gmp = next(one for one in identity["grid"] if one["name"].startswith("gmp"))
     assert gmp["cells"] == [("82.0 %", False), ("92.0 %", True), ("82.0 %", False)]
     assert gmp["spread"] == "10.0"
@@ -176,7 +176,8 @@ def test_controls_say_what_was_expected_and_found():
     shuffled, permuted = sorted(
         section(results(records.tried_records()), [])["controls"], key=lambda one: one["control"]
     )
-    assert (shuffled["found"], shuffled["verdict"]) == ("30.0 % (3 seeds)", "not as expected")
+    assert (shuffled["found"], shuffled["verdict"]) == ("30.0 % (3 seeds)", "as expected")
+    assert shuffled["expected"] == "at most 50.0 %"
     assert (permuted["found"], permuted["verdict"]) == ("13.0 % (3 seeds)", "as expected")
 
 

@@ -366,6 +366,43 @@ def test_label_permutation_takes_the_meaning_of_the_labels_learnt_from_only() ->
     assert splits.test is permuted.test
 
 
+def ways_that_explain(clip: torch.Tensor) -> list[int]:
+    """The directions in which every frame of a clip (T, H, W) is its first one moved by whole steps, either way."""
+    pixels, frames = speed(CLIP), len(clip)
+    counts = []
+    for step in STEPS:
+        moved = [
+            clip[0].roll(tuple(int(n * pixels * each) for each in step), (0, 1)) for n in range(1 - frames, frames)
+        ]
+        counts.append(sum(any(torch.equal(frame, each) for each in moved) for frame in clip))
+    return [way for way, count in enumerate(counts) if count == max(counts)]
+
+
+def test_the_best_reader_of_shuffled_frames_knows_the_axis_and_so_half() -> None:
+    """A reader by construction: it sees on which line the frames lie, which is the same for two directions, and says
+    the first. Chance, an eighth, was what was expected of the control."""
+    splits = controls.apply("frame-shuffle", made("direction"), 0)
+    clips, labels = splits.test.clips[:, :, 0], splits.test.labels.tolist()
+    found = [ways_that_explain(clip) for clip in clips]
+    assert all(label in ways and len(ways) == 2 for ways, label in zip(found, labels, strict=True))
+    right = sum(ways[0] == label for ways, label in zip(found, labels, strict=True)) / len(labels)
+    expected = controls.expected("frame-shuffle", Choice("direction"), 8)
+    assert expected == 0.5
+    assert abs(right - expected) < 3 * (0.25 / len(labels)) ** 0.5
+
+
+def test_the_best_reader_of_an_orders_middle_frame_sees_the_second_digit() -> None:
+    assert flashes(CLIP.frames)[1].start <= CLIP.frames // 2 < flashes(CLIP.frames)[1].stop
+    assert controls.expected("single-frame", Choice("order"), 10) == 1 / 9
+    assert controls.expected("frame-shuffle", Choice("order"), 10) == 1 / 3
+
+
+def test_labels_without_meaning_leave_chance_and_what_takes_nothing_says_nothing() -> None:
+    assert controls.expected("label-permutation", Choice("identity"), 10) == 0.1
+    assert controls.expected("frame-shuffle", Choice("identity"), 10) is None
+    assert controls.expected(None, Choice("direction"), 8) is None
+
+
 def test_controls_are_named_and_others_refused() -> None:
     assert controls.CONTROLS == ("frame-shuffle", "single-frame", "label-permutation")
     with pytest.raises(ConvbenchError, match="unknown control 'frame-shufle'; did you mean 'frame-shuffle'"):

@@ -129,7 +129,8 @@ def rank(group: Iterable[Result]) -> list[Contender]:
     for result in group:
         models[result.case.architecture].append(result)
     best = sorted((min(variants, key=_speed) for variants in models.values()), key=_speed)
-    return [Contender(result, factor) for result, factor in zip(best, _over(best, best[0]), strict=True)]
+    factors = _over(best, best[0]) if best else ()
+    return [Contender(result, factor) for result, factor in zip(best, factors, strict=True)]
 
 
 def withheld(found: Sequence[Result]) -> list[Result]:
