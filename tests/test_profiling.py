@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import gzip
 import json
+import shutil
 import socket
 import threading
 import urllib.error
 import urllib.request
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -38,10 +40,16 @@ def profiled(case: Case, run: Path) -> list[Reading | Finding]:
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory) -> Path:
+def taken(tmp_path_factory) -> tuple[Path, dict[str, list[Reading | Finding]]]:
+    """A run whose two cases are profiled, and what taking each profile came to."""
     directory = tmp_path_factory.mktemp("run")
-    for case in (EAGER, TRAIN):
-        assert not [one for one in profiled(case, directory) if isinstance(one, Finding)]
+    return directory, {case.id: profiled(case, directory) for case in (EAGER, TRAIN)}
+
+
+@pytest.fixture(scope="module")
+def run(taken) -> Path:
+    directory, results = taken
+    assert not [result for result in chain(*results.values()) if isinstance(result, Finding)]
     return directory
 
 
@@ -85,12 +93,12 @@ def test_a_trace_names_no_file_and_no_host_of_the_machine(run):
     assert ".py(" not in text
 
 
-def test_the_size_is_said_beforehand_and_kept(tmp_path):
-    sizes = {one.metric.name: one.samples[0] for one in profiled(EAGER, tmp_path) if isinstance(one, Reading)}
+def test_the_size_is_said_beforehand_and_kept(run, taken):
+    sizes = {result.metric.name: result.samples[0] for result in taken[1][EAGER.id]}
     assert sizes["trace_steps"] == 10
-    assert sizes["trace_bytes"] == place(tmp_path, EAGER).trace.stat().st_size < 1_000_000
+    assert sizes["trace_bytes"] == place(run, EAGER).trace.stat().st_size < 1_000_000
     assert sizes["trace_bytes"] <= sizes["trace_bytes_expected"]
-    assert len(list(profiles.profiles_of(tmp_path))) == 1
+    assert len(list(profiles.profiles_of(run))) == 2
 
 
 def test_the_summary_adds_up(run):
@@ -107,12 +115,13 @@ def test_the_summary_adds_up(run):
     assert max(size for _, size in memory["timeline"]) == memory["peak_bytes"]
 
 
-def test_a_profile_is_taken_again_in_place_of_the_old_one(tmp_path):
-    profiled(EAGER, tmp_path)
-    first = place(tmp_path, EAGER).trace
-    profiled(EAGER, tmp_path)
+def test_a_profile_is_taken_again_in_place_of_the_old_one(run, tmp_path):
+    copy = tmp_path / "run"
+    shutil.copytree(run, copy)
+    first = place(copy, EAGER).trace
+    profiled(EAGER, copy)
     assert not first.exists()
-    assert place(tmp_path, EAGER).trace.exists()
+    assert place(copy, EAGER).trace.exists()
 
 
 def test_few_steps_where_calls_are_long(tmp_path, monkeypatch):
