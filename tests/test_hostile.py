@@ -209,7 +209,7 @@ def test_a_room_collects_what_a_killed_process_left(tmp_path, monkeypatch):
         "import os, subprocess, sys, time\nfrom convbench.core import rooms\n"
         "with rooms.room() as made:\n"
         "    subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'], start_new_session=True,"
-        " env=os.environ | rooms.mark(made))\n"
+        " stdout=subprocess.DEVNULL, env=os.environ | rooms.mark(made))\n"
         "    print(made, flush=True)\n    os.kill(os.getpid(), 9)\n"
     )
     environment = os.environ | {"TMPDIR": str(tmp_path)}
