@@ -122,7 +122,7 @@ def test_a_default_report_is_small(default):
 def test_the_order_is_answer_trade_offs_stages_variants_table_environment(default):
     heads = re.findall(r'<h2 id="([\w-]+)"', default)
     assert heads == [
-        "ranking", "trade-offs", "stages", "variants", "cases", "failures", "findings", "method",
+        "glance", "ranking", "trade-offs", "stages", "variants", "cases", "failures", "findings", "method",
     ]  # fmt: skip
     assert default.index("<h1>Take hybrid(activation=true)") < default.index("<h2")
 
@@ -133,7 +133,7 @@ def tried(tmp_path_factory):
 
 
 def test_quality_stands_after_the_ranking_where_it_was_run(default, tried, tmp_path):
-    assert re.findall(r'<h2 id="([\w-]+)"', tried)[:3] == ["ranking", "quality", "trade-offs"]
+    assert re.findall(r'<h2 id="([\w-]+)"', tried)[:4] == ["glance", "ranking", "quality", "trade-offs"]
     assert "Quality" not in re.findall(r"<h2[^>]*>([^<]+)", default)
     probed = written([records.record(), records.probed(0.9, 0.5)], tmp_path)
     assert 'id="quality-probes"' in probed
@@ -182,8 +182,8 @@ def test_controls_say_what_was_expected_and_found():
 
 
 def test_every_figure_says_how_to_read_it(default):
-    assert default.count("<figure") == default.count("<figcaption") == 9
-    assert len(re.findall(r'class="how" id="[^"]+-how">How to read this:', default)) == 9
+    assert default.count("<figure") == default.count("<figcaption") == 10
+    assert len(re.findall(r'class="how" id="[^"]+-how">How to read this:', default)) == 10
 
 
 def test_hostile_names_are_text(hostile):
