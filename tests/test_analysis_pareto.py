@@ -38,3 +38,9 @@ def test_fronts_are_drawn_within_groups():
 def test_what_lacks_a_cost_is_left_out():
     static = records.record(samples=0)
     assert fronts(results([static]), metrics.PARAMS, metrics.LATENCY) == {}
+
+
+def test_no_front_spans_backbones_or_variants():
+    cases = [records.case("gap", channels=8), records.case("gap"), records.case("gap", variant="compile")]
+    found = results([records.record(case) for case in cases])
+    assert [len(front) for front in fronts(found, metrics.PARAMS, metrics.LATENCY).values()] == [1, 1, 1]

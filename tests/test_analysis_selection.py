@@ -2,7 +2,9 @@
 
 import records
 
-from convbench.analysis.costs.selection import FEW, curves, opening
+from convbench.analysis.costs.headlines import advise
+from convbench.analysis.costs.likeness import alike, one_variant
+from convbench.analysis.costs.selection import curves, opening
 from convbench.analysis.results import results
 
 
@@ -14,8 +16,8 @@ def test_sizes_of_a_free_reducer_make_a_curve():
     assert joined(records.case("fc", 8), records.case("fc", 32), records.case("hybrid", 8)) == [0, 0, None]
 
 
-def test_where_the_map_sets_the_size_the_backbone_varies_along_the_curve():
-    assert joined(records.case("gap", channels=8), records.case("gap"), records.case("gmp")) == [0, 0, None]
+def test_where_the_map_sets_the_size_another_size_is_another_backbone_and_no_curve():
+    assert joined(records.case("gap", channels=8), records.case("gap"), records.case("gmp")) == [None, None, None]
 
 
 def test_a_free_reducer_has_a_curve_for_each_backbone():
@@ -28,16 +30,31 @@ def test_variants_are_curves_of_their_own():
     assert joined(*cases) == [0, 0, 1, 1]
 
 
-def test_the_first_view_is_the_widest_group_with_all_variants():
-    first = opening(results(records.default_records()))
-    assert (first.device, first.scenario, first.variant) == ("cpu", "inference", None)
-
-
-def test_above_a_few_points_only_the_most_frequent_variant_is_shown():
-    found = results(records.many(FEW + 2))
+def test_the_first_view_is_alike_in_all_but_reducer_and_size():
+    found = results(records.default_records())
     first = opening(found)
-    assert first.variant == "eager"
-    assert sum(one in first for one in found) == FEW // 4 + 1
+    assert first.values == {
+        "device": "cpu", "clip": "1x16x3x64x64", "scenario": "inference", "variant": "eager", "backbone": "conv",
+        "rnn": "lstm128",
+    }  # fmt: skip
+    assert len({alike(result) for result in found if result in first}) == 1
+    assert len({result.series for result in found if result in first}) == 12
+
+
+def test_variants_of_a_model_are_not_ranked_against_other_models_of_another_variant():
+    """Only one size of fc is compiled: eager is compared with eager, or 512 would be set against a compiled 8."""
+    cases = [records.case(name, size) for name, size in (("gap", None), ("fc", 8), ("fc", 512))]
+    compiled = [records.case("gap", variant="compile"), records.case("fc", 8, variant="compile")]
+    answer = advise(results([records.record(case) for case in (*cases, *compiled)]))
+    assert {contender.result.case.variant_name for contender in answer.ranking} == {"eager"}
+    assert len(answer.ranking) == 3
+
+
+def test_the_variant_that_most_reducers_have_is_compared():
+    cases = [records.case("gap", variant="compile"), records.case("fc", 8, variant="compile"), records.case("fc", 8)]
+    members = results([records.record(case) for case in cases])
+    assert {result.case.variant_name for result in one_variant(members)} == {"compile"}
+    assert one_variant([]) == []
 
 
 def test_nothing_measured_has_no_first_view():

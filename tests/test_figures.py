@@ -62,23 +62,23 @@ def test_any_run_can_be_drawn(name, run):
 @pytest.mark.parametrize("name", NAMES)
 def test_a_default_run_gives_figures_with_names_of_their_own(name, default):
     drawings = default[1][name]
-    assert drawings
+    assert drawings or name in ("machine", "threads")
     assert len({one.name for one in drawings}) == len(drawings)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_as_many_marks_are_drawn_as_named(name, default):
-    drawing = default[1][name][0]
-    text = svg(drawing)
-    for part, rows in drawing.marks.items():
+    drawing = next(iter(default[1][name]), None)
+    text = svg(drawing) if drawing else ""
+    for part, rows in (drawing.marks if drawing else {}).items():
         group = text[text.index(f'<g id="{part}"') :]
         assert group[: group.index("\n   </g>")].count("<use ") == len(rows)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_same_results_give_the_same_bytes(name, default):
-    again = next(iter(figures.get(name).build(default[0])))
-    assert svg(again) == svg(next(iter(figures.get(name).build(default[0]))))
+    once, again = (list(figures.get(name).build(default[0]))[:1] for _ in range(2))
+    assert list(map(svg, once)) == list(map(svg, again))
 
 
 def test_each_cost_is_drawn_against_size_and_each_pair_against_each_other(default):
@@ -200,3 +200,26 @@ def test_drawing_never_imports_torch_nor_pyplot():
         "print({'torch', 'matplotlib.pyplot'} & set(sys.modules))"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "set()\n"
+
+
+def test_a_disturbed_minute_is_seen_on_the_machines_strip():
+    def at(minute, reference):
+        readings = (*records.record().readings, records.reading("reference_s", *[reference] * 5))
+        return replace(records.record(records.case("fc", 8 + minute)), readings=readings,
+                       started=f"2026-11-22T12:{minute:02}:00Z")  # fmt: skip
+
+    found = results([at(minute, 40e-3 if minute in (4, 5) else 1.3e-3) for minute in range(9)])
+    (drawing,) = figures.get("machine").build(found)
+    assert drawing.title == "The machine during the run: 2 of 9 disturbed"
+    assert svg(drawing).count('id="disturbed-0"') == 1
+    (quiet,) = figures.get("machine").build([one for one in found if one.lstm_input not in (12, 13)])
+    assert quiet.title == "The machine during the run: none disturbed"
+
+
+def test_each_reducer_has_one_row_and_says_whether_it_is_tied():
+    cases = [records.record(records.case("gap"), latency=1e-3), records.record(records.case("gem"), latency=1.01e-3),
+             records.record(records.case("fc", 8), latency=3e-3), records.record(records.case("fc", 32), latency=4e-3),
+             records.record(records.case("fc", 8, variant="compile"), latency=1e-4)]  # fmt: skip
+    (drawing,) = figures.get("reducers").build(results(cases))
+    assert drawing.marks == {"marks-0": [0], "marks-1": [1], "marks-2": [2]}
+    assert svg(drawing).count(" tied<") == 2

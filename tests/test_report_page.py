@@ -11,13 +11,14 @@ import pytest
 import records
 
 from convbench.analysis import table
+from convbench.analysis.costs.likeness import alike
 from convbench.analysis.results import results
 from convbench.core.errors import ConvbenchError, StoreError
 from convbench.core.record import Case, Choice, Failure, Finding, Whole
 from convbench.report.page import compare, page
 from convbench.report.page.payload import payload, repeat
 from convbench.report.page.quality_section import section
-from convbench.report.page.rows import columns
+from convbench.report.page.rows import columns, references
 from convbench.report.words.quality import recommended
 
 HOSTILE = "</script><img src=x onerror=alert(1)>\"'&{{7*7}}\u202egnp.exe\U0001f9e8"
@@ -121,9 +122,9 @@ def test_a_default_report_is_small(default):
 def test_the_order_is_answer_trade_offs_stages_variants_table_environment(default):
     heads = re.findall(r'<h2 id="([\w-]+)"', default)
     assert heads == [
-        "ranking", "trade-offs", "stages", "variants", "cases", "failures", "findings", "method",
+        "glance", "ranking", "trade-offs", "stages", "variants", "cases", "failures", "findings", "method",
     ]  # fmt: skip
-    assert default.index("<h1>Cheapest on the conv backbone") < default.index("<h2")
+    assert default.index("<h1>Take hybrid(activation=true)") < default.index("<h2")
 
 
 @pytest.fixture(scope="module")
@@ -132,7 +133,7 @@ def tried(tmp_path_factory):
 
 
 def test_quality_stands_after_the_ranking_where_it_was_run(default, tried, tmp_path):
-    assert re.findall(r'<h2 id="([\w-]+)"', tried)[:3] == ["ranking", "quality", "trade-offs"]
+    assert re.findall(r'<h2 id="([\w-]+)"', tried)[:4] == ["glance", "ranking", "quality", "trade-offs"]
     assert "Quality" not in re.findall(r"<h2[^>]*>([^<]+)", default)
     probed = written([records.record(), records.probed(0.9, 0.5)], tmp_path)
     assert 'id="quality-probes"' in probed
@@ -182,8 +183,8 @@ def test_controls_say_what_was_expected_and_found():
 
 
 def test_every_figure_says_how_to_read_it(default):
-    assert default.count("<figure") == default.count("<figcaption") == 9
-    assert len(re.findall(r'class="how" id="[^"]+-how">How to read this:', default)) == 9
+    assert default.count("<figure") == default.count("<figcaption") == 10
+    assert len(re.findall(r'class="how" id="[^"]+-how">How to read this:', default)) == 10
 
 
 def test_hostile_names_are_text(hostile):
@@ -278,9 +279,32 @@ def compared(tmp_path, *runs):
 def test_comparing_a_run_with_itself_is_quiet(tmp_path):
     found = records.default_records()
     text = compared(tmp_path, (found, {}), (found, {}))
-    assert "B takes 1.00× the time of A (geometric mean over 67 shared cases; 1.00× to 1.00×)." in text
+    assert (
+        "B takes 1.00× the time of A (median of 67 shared cases; nine in ten at 1.00× to 1.00×). No case differs"
+        in text
+    )
     assert 'class="banner"' not in text
     assert "What differs" not in text
+
+
+def test_a_few_cases_that_went_wrong_neither_move_the_headline_nor_hide(tmp_path):
+    found = records.default_records()
+    spoilt = [records.record(one.case, latency=0.3) if 9 <= i < 16 else one for i, one in enumerate(found)]
+    text = compared(tmp_path, (found, {}), (spoilt, {}))
+    assert "B takes 1.00× the time of A (median of 67 shared cases" in text
+    assert "7 cases differ by more than 10 % beyond noise, first below." in text
+    names = [one.case.axes["reducer"] for one in found[9:16]]
+    rows = re.findall(r"<tbody>(.*?)</tbody>", text, re.S)[-1].split("<tr>")[1:8]
+    assert all(any(name in row for name in names) for row in rows)
+
+
+def test_a_factor_refers_to_the_fastest_case_that_is_alike():
+    found = results(records.default_records())
+    against = references(found)
+    for i, result in enumerate(found):
+        if against[i] is not None:
+            assert alike(found[against[i]]) == alike(result)
+    assert len({index for index in against if index is not None}) == 7
 
 
 def test_environments_that_differ_are_warned_of(tmp_path):

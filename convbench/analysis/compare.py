@@ -9,6 +9,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
+import numpy as np
+
+from convbench.analysis.costs.headlines import MARGIN
 from convbench.analysis.results import Result, measured
 from convbench.core.comparability import decides
 from convbench.core.record import Case, Run, Scalar
@@ -46,10 +49,23 @@ def match(runs: Sequence[Sequence[Result]]) -> list[Match]:
 
 
 def overall(matches: Sequence[Match], run: int) -> Interval | None:
-    """The geometric mean of one run's ratios, between the least and the greatest; None without any."""
-    ratios = [one.ratios[run] for one in matches]
-    known = [ratio.median for ratio in ratios if ratio is not None]
-    return Interval(statistics.geometric_mean(known), min(known), max(known)) if known else None
+    """The median of one run's ratios, and between what nine in ten of them lie; None without any.
+
+    A few cases that went wrong in one of the runs do not move it, as they would a mean.
+    """
+    known = [ratio.median for one in matches if (ratio := one.ratios[run]) is not None]
+    if not known:
+        return None
+    low, high = np.quantile(known, (0.05, 0.95))
+    return Interval(statistics.median(known), float(low), float(high))
+
+
+def apart(match: Match, run: int) -> float:
+    """How far the ratio's interval lies outside of ±10 %, as a logarithm; 0 where it may be noise."""
+    ratio = match.ratios[run]
+    if ratio is None or not ratio.bounded or ratio.low <= 0:
+        return 0.0
+    return max(math.log(ratio.low / MARGIN), -math.log(ratio.high * MARGIN), 0.0)
 
 
 def by(matches: Sequence[Match], name: str) -> dict[str, list[Match]]:

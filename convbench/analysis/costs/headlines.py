@@ -16,8 +16,8 @@ from typing import NamedTuple
 from convbench.analysis import repeat
 from convbench.analysis.costs.crossover import crossover
 from convbench.analysis.costs.gains import VariantGain, by_variant, gains
+from convbench.analysis.costs.likeness import frame, one_variant
 from convbench.analysis.results import Result, measured
-from convbench.core.record import Parts
 from convbench.core.statistics import Interval
 
 MARGIN = 1.10
@@ -38,7 +38,7 @@ OF_OLD = {
 
 @dataclass(frozen=True)
 class Contender:
-    """A model (a reducer at an LSTM input size) in its fastest variant, and its latency over the fastest's."""
+    """A model (a reducer at an LSTM input size) and its latency over that of the fastest alike."""
 
     result: Result
     factor: Interval
@@ -76,7 +76,7 @@ class Confidence(NamedTuple):
 
 @dataclass(frozen=True)
 class Advice:
-    """The answer as data. ``ranking`` holds the contenders of one comparable group, fastest first.
+    """The answer as data. ``ranking`` holds contenders that are alike (``costs.likeness``), fastest first.
 
     ``pick`` is the tied contender with the fewest parameters, ``placed`` the same among reducers that keep positions
     (None where it is the pick). ``dearest`` is the contender that costs most. ``crossover`` is the LSTM input size at
@@ -104,7 +104,7 @@ def advise(found: Sequence[Result]) -> Advice:
     """The answer that these results allow; empty where nothing was measured."""
     able = measured(found)
     timed = [one for one in able if one.latency]
-    group = widest(timed or able)
+    group = one_variant(widest(timed or able))
     if not group:
         return Advice()
     ranking = rank(group)
@@ -124,13 +124,17 @@ def advise(found: Sequence[Result]) -> Advice:
 
 
 def rank(group: Iterable[Result]) -> list[Contender]:
-    """Each model of a comparable group in its fastest variant, fastest first; by parameters where nothing is timed."""
+    """The models of cases that are alike, fastest first; by parameters where nothing is timed.
+
+    Of cases in several variants each model's fastest counts; whoever compares reducers gives one variant.
+    """
     models: dict[object, list[Result]] = defaultdict(list)
     for result in group:
         models[result.case.architecture].append(result)
     best = sorted((min(variants, key=_speed) for variants in models.values()), key=_speed)
-    factors = _over(best, best[0]) if best else ()
-    return [Contender(result, factor) for result, factor in zip(best, factors, strict=True)]
+    if not best:
+        return []
+    return [Contender(result, factor) for result, factor in zip(best, _over(best, best[0]), strict=True)]
 
 
 def withheld(found: Sequence[Result]) -> list[Result]:
@@ -151,7 +155,7 @@ def undecided(found: Sequence[Result]) -> list[Result]:
     Empty where the answer is settled: each contender is tied or slower by its whole interval, or known to 2 %.
     """
     timed = [result for result in measured(found) if result.timing and result.timing.logs]
-    ranking = rank(widest(timed)) if timed else []
+    ranking = rank(one_variant(widest(timed)))
     open_ones = [each.result for each in ranking[1:] if each.open]
     if not ranking or not (open_ones or _vague(ranking[0].result)):
         return []
@@ -185,17 +189,8 @@ def widest(found: Sequence[Result]) -> list[Result]:
     """The comparable group, on one backbone and recurrent stage, with most reducers, then most cases."""
     groups: dict[object, list[Result]] = defaultdict(list)
     for one in found:
-        groups[_frame(one)].append(one)
+        groups[frame(one)].append(one)
     return max(groups.values(), key=_breadth, default=[])
-
-
-def _frame(one: Result) -> tuple[object, ...]:
-    """What must be equal for reducers to be compared with one another: all of the case but reducer, size, variant."""
-    match one.case.architecture:
-        case Parts() as parts:
-            return (one.group, parts.backbone, parts.rnn, parts.layer_norm, parts.head)
-        case whole:
-            return (one.group, type(whole))
 
 
 def _breadth(group: list[Result]) -> tuple[bool, int, int]:
@@ -248,4 +243,4 @@ def _elsewhere(timed: Sequence[Result], here: Result) -> list[Result]:
     for one in timed:
         if one.group != here.group:
             groups[one.group].append(one)
-    return [min(several, key=_speed) for several in groups.values()]
+    return [rank(one_variant(widest(members)))[0].result for members in groups.values()]

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from convbench.analysis.results import Group, Result
+from convbench.analysis.costs.likeness import Alike, alike
+from convbench.analysis.results import Result
 from convbench.core.metric import Metric
 
 
@@ -29,18 +30,18 @@ def front(points: Sequence[Sequence[float]]) -> list[int]:
     return kept
 
 
-def fronts(found: Sequence[Result], x: Metric, y: Metric) -> dict[Group, list[Result]]:
-    """The front of each comparable group in two metrics, best in the first first; cases that lack either are left out.
+def fronts(found: Sequence[Result], x: Metric, y: Metric) -> dict[Alike, list[Result]]:
+    """The front of cases that are alike in two metrics, best in the first first; cases that lack either are left out.
 
     None where a metric has no better direction.
     """
     if "neither" in (x.better, y.better):
         return {}
-    groups: dict[Group, list[tuple[float, float, Result]]] = defaultdict(list)
+    groups: dict[Alike, list[tuple[float, float, Result]]] = defaultdict(list)
     for one in found:
         across, up = one.value(x), one.value(y)
         if across is not None and up is not None:
-            groups[one.group].append((x.sign * across, y.sign * up, one))
+            groups[alike(one)].append((x.sign * across, y.sign * up, one))
     return {
         group: [members[i][2] for i in front([member[:2] for member in members])] for group, members in groups.items()
     }

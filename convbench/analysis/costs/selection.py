@@ -2,62 +2,53 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from collections.abc import Callable, Hashable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
 from convbench.analysis.costs.headlines import widest
+from convbench.analysis.costs.likeness import alike, one_variant
 from convbench.analysis.results import Result, measured
 from convbench.core.record import Parts
 
-FEW = 150
-"""Up to this many points all variants are shown at first, above it only the variant that most cases have."""
+COLUMNS = ("device", "clip", "scenario", "variant", "backbone", "rnn")
 
 
 @dataclass(frozen=True)
 class Opening:
-    """The first view of a run: one device, clip and scenario; ``variant`` is None for all of them."""
+    """The first view of a run: one value of each of ``COLUMNS``, so that what is drawn together is alike."""
 
-    device: str
-    clip: str
-    scenario: str
-    variant: str | None
+    values: Mapping[str, str]
 
-    def __contains__(self, one: Result) -> bool:
-        case = one.case
-        return (case.device, str(case.clip), case.scenario) == (self.device, self.clip, self.scenario) and (
-            self.variant in (None, case.variant_name)
-        )
+    def __contains__(self, result: Result) -> bool:
+        axes = result.case.axes
+        return all(axes[name] == value for name, value in self.values.items())
 
 
 def opening(found: Sequence[Result]) -> Opening | None:
-    """Where to begin; None where nothing was measured."""
-    group = widest(measured(found))
+    """Where to begin: what the headline is about; None where nothing was measured."""
+    able = measured(found)
+    group = one_variant(widest([result for result in able if result.latency] or able))
     if not group:
         return None
-    case = group[0].case
-    everything = Opening(case.device, str(case.clip), case.scenario, None)
-    variants = Counter(one.case.variant_name for one in measured(found) if one in everything)
-    if variants.total() <= FEW:
-        return everything
-    return Opening(case.device, str(case.clip), case.scenario, variants.most_common(1)[0][0])
+    axes = group[0].case.axes
+    return Opening({name: str(axes[name]) for name in COLUMNS if axes[name] is not None})
 
 
 def curves(found: Sequence[Result]) -> list[int | None]:
     """For each result the number of the curve over LSTM input sizes it lies on, None for a point of its own.
 
-    A curve is one reducer in one variant on one backbone where the size is free; where the size follows from the
-    feature map, the backbone's and reducer's options may vary along it.
+    A curve is one reducer in one variant on one backbone. Where the size follows from the feature map, another size is
+    another backbone, and so no curve.
     """
     numbers: list[int | None] = [None] * len(found)
-    count = 0
-    for key in (_same_model, _same_family):
-        left = [i for i, one in enumerate(found) if numbers[i] is None and one.lstm_input]
-        for members in _gather(found, left, key):
-            if len({found[i].lstm_input for i in members}) > 1:
-                for i in members:
-                    numbers[i] = count
-                count += 1
+    sized = [i for i, result in enumerate(found) if result.lstm_input]
+    joined = [
+        members for members in _gather(found, sized, _same_model) if len({found[i].lstm_input for i in members}) > 1
+    ]
+    for number, members in enumerate(joined):
+        for i in members:
+            numbers[i] = number
     return numbers
 
 
@@ -71,11 +62,4 @@ def _gather(found: Sequence[Result], left: Sequence[int], key: Callable[[Result]
 def _same_model(one: Result) -> Hashable:
     parts = one.case.architecture
     assert isinstance(parts, Parts)
-    return (one.group, one.case.variant_name, parts.backbone, parts.reducer, parts.rnn, parts.layer_norm, parts.head)
-
-
-def _same_family(one: Result) -> Hashable:
-    parts = one.case.architecture
-    assert isinstance(parts, Parts)
-    names = (parts.backbone.name, parts.reducer.name)
-    return (one.group, one.case.variant_name, names, parts.rnn, parts.layer_norm, parts.head)
+    return (alike(one), parts.reducer)

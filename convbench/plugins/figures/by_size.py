@@ -43,9 +43,8 @@ def _draw(points: Points, choice: Axes, crossover: float | None) -> Drawing:
         title=f"{choice.y.title} against LSTM input size",
         caption=(
             "How to read this: each mark is a case (hollow: eager), a line joins the sizes of one reducer in one "
-            "variant; where it is flat, a larger LSTM input is free. For reducers whose size follows from the feature "
-            "map the backbone's channels change along the line. Bars are 95 % intervals of the median."
-            + (" Left of D× the convolution takes more FLOPs than the LSTM." if near else "")
+            "variant on one backbone; where it is flat, a larger LSTM input is free. Bars are 95 % intervals."
+            + (" At D× the LSTM takes as many FLOPs as the convolution, left of it fewer." if near else "")
         ),
         figure=axes.figure,  # type: ignore[arg-type]
         marks=drawn,

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from convbench.analysis.costs.headlines import advise, widest
 from convbench.analysis.results import Result, measured, typical
 from convbench.core import metrics
+from convbench.core.record import Parts
 from convbench.core.registry import figures
 from convbench.report.drawing import Drawing, scales
 from convbench.report.drawing.bars import Room, Shares, bars
-from convbench.report.drawing.style import HUES, MUTED
+from convbench.report.drawing.style import HUES, MUTED, short
 
 ROWS = 16
 EXACT = 5e-4
@@ -27,11 +29,18 @@ def memory_by_kind(found: Sequence[Result]) -> Iterator[Drawing]:
     """The peak by kind, a bar per case of the eager models; one drawing a scenario and device."""
     eager = [one for one in measured(found) if one.case.variant_name == "eager"]
     for scenario, device in dict.fromkeys((one.case.scenario, one.case.device) for one in eager):
-        rows = [one for one in eager if (one.case.scenario, one.case.device) == (scenario, device)]
-        shares = {one: share for one in rows if (share := by_kind(one))}
-        largest = dict(sorted(shares.items(), key=lambda row: (sum(row[1].values()), row[0].case.id))[-ROWS:])
-        if largest:
-            yield _draw(largest, scenario, device)
+        able = [one for one in eager if (one.case.scenario, one.case.device) == (scenario, device)]
+        shares = {one: share for one in widest([one for one in able if by_kind(one)]) if (share := by_kind(one))}
+        if shares:
+            yield _draw(_shown(shares, advise(able).pick), scenario, device)
+
+
+def _shown(shares: Shares, pick: Result | None) -> Shares:
+    """The headline's case and the largest others, the smallest first."""
+    ordered = sorted(shares, key=lambda one: (sum(shares[one].values()), one.case.id))
+    others = [one for one in ordered if not pick or one.case.architecture != pick.case.architecture]
+    left_out = set(others[: max(0, len(ordered) - ROWS)])
+    return {one: shares[one] for one in ordered if one not in left_out}
 
 
 def by_kind(one: Result) -> dict[str, float]:
@@ -57,13 +66,18 @@ def _draw(shares: Shares, scenario: str, device: str) -> Drawing:
     axes.axvline(0, color=MUTED, linewidth=0.8)
     return Drawing(
         name=f"memory-by-kind-{scenario}-{device.replace(':', '')}",
-        title=f"Peak memory by kind, {scenario}, {device}",
+        title=f"Peak memory by kind, {', '.join(filter(None, (_backbone(shares), scenario, device)))}",
         caption=(
             "How to read this: what was alive at the moment of the peak of one eager call, as shares of it. Right: "
             "the peak and how far the prediction from shapes alone is off. Shorter is not better: bars are shares."
         ),
         figure=axes.figure,  # type: ignore[arg-type]
     )
+
+
+def _backbone(shares: Shares) -> str:
+    architecture = next(iter(shares)).case.architecture
+    return short(str(architecture.backbone)) if isinstance(architecture, Parts) else ""
 
 
 def _words(error: float | None) -> str:

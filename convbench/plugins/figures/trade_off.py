@@ -7,6 +7,7 @@ from itertools import combinations
 
 from convbench.analysis.costs.pareto import fronts
 from convbench.analysis.results import Result, shown_metrics
+from convbench.core import metrics
 from convbench.core.metric import Metric
 from convbench.core.registry import figures
 from convbench.report.drawing import Axes, Drawing, scales
@@ -26,8 +27,9 @@ def trade_off(found: Sequence[Result]) -> Iterator[Drawing]:
 
 
 def _pairs(columns: Sequence[Metric]) -> list[tuple[Metric, Metric]]:
-    """Every pair of metrics, latency upwards and parameters across first."""
-    return [(x, y) for y, x in combinations(columns, 2)]
+    """Every pair of metrics, latency upwards and memory across first."""
+    ordered = sorted(columns, key=lambda metric: (metric is not metrics.LATENCY, metric is not metrics.MEMORY))
+    return [(x, y) for y, x in combinations(ordered, 2)]
 
 
 def _draw(points: Points, choice: Axes) -> Drawing:
@@ -41,8 +43,8 @@ def _draw(points: Points, choice: Axes) -> Drawing:
         title=f"{choice.y.title} against {_inside(choice.x.title)}",
         caption=(
             f"How to read this: {_better(choice)}hollow marks are eager. Ringed cases form the Pareto front: no "
-            "comparable case is at least as good in both and better in one. Fronts are drawn within one device, clip, "
-            "scenario and number type, never across."
+            "case alike (backbone, LSTM, clip, scenario, device, number type, threads, variant) is at least as good in "
+            "both and better in one."
         ),
         figure=axes.figure,  # type: ignore[arg-type]
         marks=drawn,

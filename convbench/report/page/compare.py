@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from convbench.analysis.compare import Difference, Match, by, differences, match, overall
+from convbench.analysis.compare import Difference, Match, apart, by, differences, match, overall
 from convbench.analysis.results import Result, costs, measured, results
 from convbench.core.errors import ConvbenchError
 from convbench.core.record import Record, Run
@@ -46,7 +46,7 @@ def view(runs: Sequence[Run], found: Sequence[Sequence[Result]]) -> dict[str, An
         "differing": [(one.key, [_text(value) for value in one.values], one.grave) for one in differing],
         "summaries": [(name, _summary(matches, name, len(runs))) for name in ("reducer", "variant", "scenario")],
         "figures": [one for one in shown if one],
-        "rows": [_row(one) for one in matches[:ROWS]],
+        "rows": [_row(one) for one in sorted(matches, key=lambda one: -_furthest(one))[:ROWS]],
         "total": len(matches),
         "alone": [len(measured(several)) - _shared(matches, run)
                   for run, several in enumerate(found)],
@@ -64,8 +64,11 @@ def _sentence(matches: Sequence[Match], run: int, letter: str) -> str:
         return f"{letter} shares no timed case with A."
     number = sum(one.ratios[run] is not None for one in matches)
     cases = "the one shared case" if number == 1 else f"{number:,} shared cases"
-    spread = f"; {units.factor(ratio.low)} to {units.factor(ratio.high)}" if number > 1 else ""
-    return f"{letter} takes {units.factor(ratio.median)} the time of A (geometric mean over {cases}{spread})."
+    spread = f"; nine in ten at {units.factor(ratio.low)} to {units.factor(ratio.high)}" if number > 1 else ""
+    outside = sum(apart(one, run) > 0 for one in matches)
+    more = {0: "No case differs", 1: "One case differs"}.get(outside, f"{outside:,} cases differ")
+    more += f" by more than 10 % beyond noise{', first below' if outside else ''}."
+    return f"{letter} takes {units.factor(ratio.median)} the time of A (median of {cases}{spread}). {more}"
 
 
 def _warnings(matches: Sequence[Match], differing: Sequence[Difference]) -> list[str]:
@@ -88,7 +91,7 @@ def _warnings(matches: Sequence[Match], differing: Sequence[Difference]) -> list
 
 
 def _summary(matches: Sequence[Match], name: str, runs: int) -> list[tuple[str, int, list[str]]]:
-    """Geometric mean ratios by the values of a column; empty where it has only one value."""
+    """Median ratios by the values of a column; empty where it has only one value."""
     groups = by(matches, name)
     if len(groups) < 2:
         return []
@@ -131,10 +134,14 @@ def _figure(matches: Sequence[Match], run: int, letter: str) -> dict[str, Any] |
     axes = ratios.draw(dict(sorted(rows.items())), limits, mean.median, f"Latency of {letter} over A · lower is better")
     caption = (
         f"How to read this: left of 1× run {letter} is faster than A. Bars are 95 % intervals of the ratio within one "
-        f"process each (above {ratios.FEW} cases a reducer: their extremes); the dotted line is the geometric mean."
+        f"process each (above {ratios.FEW} cases a reducer: their extremes); the dotted line is the median."
     )
     drawing = Drawing(f"ratio-{letter}", f"{letter} over A", caption, axes.figure)  # type: ignore[arg-type]
     return figure(drawing, f"ratio-{letter}")
+
+
+def _furthest(one: Match) -> float:
+    return max(apart(one, run) for run in range(1, len(one.ratios)))
 
 
 def _shared(matches: Sequence[Match], run: int) -> int:

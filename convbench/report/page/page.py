@@ -54,6 +54,7 @@ def put(path: Path, text: str) -> Path:
 
 
 ORDER = (
+    "reducers", "machine",
     "quality-by-size", "quality-cost", "quality-probe", "by-size", "trade-off", "stages", "memory-by-kind", "variants",
 )  # fmt: skip
 """The figures that the template places; others follow in sections of their own."""

@@ -12,6 +12,7 @@ from collections.abc import Hashable, Iterable, Sequence
 from typing import Any
 
 from convbench.analysis.costs.headlines import advise
+from convbench.analysis.costs.likeness import alike
 from convbench.analysis.costs.selection import curves, opening
 from convbench.analysis.results import Result, shown_metrics
 from convbench.analysis.table import column, row
@@ -43,13 +44,14 @@ def payload(run: Run, found: Sequence[Result]) -> dict[str, Any]:
         "columns": {name: coded([_short(one.get(name)) for one in lines]) for name in names},
         "series": [_look(name) for name in series],
         "of": [series.index(one.series) for one in found],
-        "group": numbered(one.group for one in found),
+        "group": numbered(alike(one) for one in found),
         "curve": coded(curves(found)),
+        "against": coded(rows.references(found)),
         "axes": [_axis(metric) for metric in (metrics.LSTM_INPUT, *shown_metrics(found, "axes"))],
         "table": rows.cells(found, lambda values: coded([_short(value) for value in values])),
         "facts": _facts(found),
         "filters": [name for name in FILTERS if len({one.get(name) for one in lines}) > 1],
-        "opening": _opening(first),
+        "opening": dict(first.values) if first else {},
         "crossover": _short(advise(found).crossover),
         "findings": _findings(found),
     } | {"words": list(words)}
@@ -138,13 +140,6 @@ def _look(name: str) -> dict[str, Any]:
         "hue": HUES.index(colour),
         "shape": marker_path(marker, AREA * WEIGHT.get(marker, 1.0)),
     }
-
-
-def _opening(first: Any) -> dict[str, str]:
-    if first is None:
-        return {}
-    chosen = {"device": first.device, "clip": first.clip, "scenario": first.scenario, "variant": first.variant}
-    return {name: value for name, value in chosen.items() if value is not None}
 
 
 def _findings(found: Sequence[Result]) -> dict[str, Any]:

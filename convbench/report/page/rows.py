@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
+from convbench.analysis.costs.likeness import Alike, alike
 from convbench.analysis.results import Result, costs, measured, shown_metrics
 from convbench.analysis.table import column
 from convbench.core import metrics
@@ -25,7 +26,7 @@ ROWS = 100
 
 @dataclass(frozen=True)
 class Entry:
-    """A measured case: its place among all costs, its result, and its latency over the fastest comparable one's."""
+    """A measured case: its place among all costs, its result, and its latency over that of the fastest case like it."""
 
     index: int
     result: Result
@@ -63,19 +64,26 @@ def columns(found: Sequence[Result]) -> list[Column]:
 
 def entries(found: Sequence[Result]) -> list[Entry]:
     """The measured cases of these results, fastest first; indices are those among the costs."""
-    least = fastest(found)
-    able = [(i, one) for i, one in enumerate(costs(found)) if one.record.status == "ok"]
-    rows = [Entry(i, one, one.latency.median / least[one.group] if one.latency else None) for i, one in able]
+    every, against = costs(found), references(found)
+    rows = [Entry(i, one, _factor(one, every, against[i])) for i, one in enumerate(every) if one.record.status == "ok"]
     return sorted(rows, key=lambda row: (row.result.latency is None, row.result.latency or (0,), row.index))
 
 
-def fastest(found: Sequence[Result]) -> dict[object, float]:
-    """The lowest median latency of each comparable group: what relative factors are against."""
-    least: dict[object, float] = {}
-    for one in measured(found):
-        if one.latency:
-            least[one.group] = min(one.latency.median, least.get(one.group, float("inf")))
-    return least
+def _factor(result: Result, every: Sequence[Result], against: int | None) -> float | None:
+    fastest = every[against].latency if against is not None else None
+    return result.latency.median / fastest.median if result.latency and fastest else None
+
+
+def references(found: Sequence[Result]) -> list[int | None]:
+    """For each cost the index of the fastest case that is like it, which its factor refers to; None where untimed."""
+    every = costs(found)
+    fastest: dict[Alike, int] = {}
+    for i, result in enumerate(every):
+        if result.latency and result.record.status == "ok":
+            known = every[fastest[alike(result)]].latency if alike(result) in fastest else None
+            if known is None or result.latency.median < known.median:
+                fastest[alike(result)] = i
+    return [fastest.get(alike(result)) if result.latency else None for result in every]
 
 
 def first(found: Sequence[Result]) -> list[Row]:

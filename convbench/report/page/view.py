@@ -19,7 +19,7 @@ from convbench.report.words import units
 from convbench.report.words.answer import cautions, outcome, sentences
 from convbench.report.words.facts import conditions, fact, place, protocol
 from convbench.report.words.findings import failure, percent, sentence
-from convbench.report.words.names import reducer, threads_of
+from convbench.report.words.names import reducer, same, threads_of
 from convbench.report.words.quality import recommended
 
 LISTED = 50
@@ -45,6 +45,7 @@ def view(run: Run, found: Sequence[Result]) -> dict[str, Any]:
         "outcome": outcome(run, found),
         "ranking": _ranking(advice),
         "timed": advice.timed,
+        "alike": same(advice.pick) if advice.pick else "",
         "variants": [_variant(one) for one in advice.variants],
         "columns": rows.columns(found),
         "rows": rows.first(found),
@@ -61,7 +62,7 @@ def view(run: Run, found: Sequence[Result]) -> dict[str, Any]:
 
 
 def _ranking(advice: Advice) -> list[dict[str, str]]:
-    """The best size and variant of each reducer, fastest first."""
+    """The best size of each reducer, fastest first, all of them alike."""
     best: dict[str, Contender] = {}
     for one in advice.ranking:
         best.setdefault(one.result.series, one)

@@ -28,7 +28,7 @@ NOISE = {
     "page_faults": "time lost to page faults",
     "throttled": "a throttled device",
     "foreign_process": "another process on the device",
-    "busy_machine": "more work than cores",
+    "busy_machine": "a busy machine",
 }
 COST_ONLY = "Cost only: quality was not run, so no optimum is claimed; quality=probe or quality=train runs it."
 

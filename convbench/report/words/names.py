@@ -39,6 +39,15 @@ def setup(one: Result) -> str:
     return f"{model(one)}, {one.case.variant_name}"
 
 
+def same(result: Result) -> str:
+    """What is alike in all that a case is compared with: ``conv, lstm128, clip 1x16x3x64x64, eager, ...``."""
+    case, parts = result.case, result.case.architecture
+    around = (str(parts.backbone), str(parts.rnn)) if isinstance(parts, Parts) else ("whole models",)
+    threads = result.group.threads
+    counted = (f"{threads} {'thread' if threads == 1 else 'threads'}",) if threads else ()
+    return ", ".join((*around, f"clip {case.clip}", case.variant_name, case.scenario, case.device, *counted))
+
+
 def apart(ids: Sequence[str]) -> tuple[list[str], list[str]]:
     """What tells these case ids apart, ``flatten/8192/eager`` each, and the parts that all of them share."""
     parts = [one.split("/") for one in ids]

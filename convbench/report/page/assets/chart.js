@@ -25,7 +25,7 @@ class Chart {
   }
 
   widen([low, high]) {
-    const size = this.axes.x === "lstm_input" ? data.crossover : null;
+    const at = chosen.backbone ?? data.opening.backbone, size = this.axes.x === "lstm_input" && at === data.opening.backbone ? data.crossover : null;
     this.crossover = size && low < size && size < 4 * high ? size : null;
     return [low, this.crossover ? Math.max(high, 1.5 * size) : high];
   }

@@ -14,7 +14,7 @@ function once(key, raw) {
   return decoded.get(key);
 }
 
-const column = (name) => once(name, name === "curve" ? data.curve : data.columns[name]);
+const column = (name) => once(name, name === "curve" || name === "against" ? data[name] : data.columns[name]);
 const texts = (key) => once(`${key} text`, data.table[key]?.text);
 const ranks = (key) => (typeof data.table[key]?.rank === "string" ? column(data.table[key].rank) : once(`${key} rank`, data.table[key]?.rank));
 const axes = new Map((data.axes ?? []).map((axis) => [axis.name, axis]));

@@ -12,6 +12,7 @@ function lines(row) {
   const text = (key) => measuredText(key, row);
   return [
     text("latency") && `${text("latency")} a call [${texts("interval")[row]}]`,
+    text("factor") && column("against")[row] !== row && `${text("factor")} the time of ${titleOf(column("against")[row])}, the fastest alike`,
     text("params") && `${text("params")} parameters, ${texts("flops")[row]}`,
     text("memory") && `${text("memory")} peak memory`,
   ].filter(Boolean);

@@ -28,7 +28,7 @@ function ordered() {
   const asked = wordsOf(document.getElementById("search").value);
   const wish = [order.key, order.down, ...asked].join(" ");
   if (kept && kept.scope === scope && kept.wish === wish) return kept.rows;
-  const rows = scope.filter((row) => hasAll(idOf(row), asked));
+  const rows = (asked.length ? measuredRows : scope).filter((row) => hasAll(idOf(row), asked));
   const value = ranks(order.key), sign = order.down ? -1 : 1;
   const keyedRows = rows.map((row) => [value[row], row]).sort(([a, i], [b, j]) => {
     if (a === null || b === null) return (a === null) - (b === null) || i - j;

@@ -1,0 +1,50 @@
+"""Like with like: what cases must share before one is called faster, dearer, tied or beaten."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Hashable, Sequence
+from typing import NamedTuple
+
+from convbench.analysis.results import Group, Result
+from convbench.core.record import Parts
+
+
+class Frame(NamedTuple):
+    """All of a case but its reducer, its LSTM input size and its variant."""
+
+    group: Group
+    around: Hashable
+
+
+class Alike(NamedTuple):
+    """What reducers and sizes share where ratios, ranks, fronts and "×" are formed: a frame, and the variant too."""
+
+    frame: Frame
+    variant: str
+
+
+def frame(result: Result) -> Frame:
+    """Where variants are the question: machine, clip, scenario and what stands around the reducer."""
+    match result.case.architecture:
+        case Parts() as parts:
+            return Frame(result.group, (parts.backbone, parts.rnn, parts.layer_norm, parts.head))
+        case whole:
+            return Frame(result.group, type(whole).__name__)
+
+
+def alike(result: Result) -> Alike:
+    """Where reducers and sizes are the question."""
+    return Alike(frame(result), result.case.variant_name)
+
+
+def one_variant(members: Sequence[Result]) -> list[Result]:
+    """Those of a frame in the variant that most reducers have, then most cases; the plainest of equals."""
+    variants: dict[str, list[Result]] = defaultdict(list)
+    for result in members:
+        variants[result.case.variant_name].append(result)
+    return max(variants.values(), key=_breadth, default=[])
+
+
+def _breadth(members: Sequence[Result]) -> tuple[int, int, int]:
+    return len({result.series for result in members}), len(members), -len(members[0].case.variant)

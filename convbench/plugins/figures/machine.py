@@ -1,0 +1,86 @@
+"""How fast the machine was while it measured: the reference workload over the run's time, disturbed visits marked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from statistics import median
+from typing import NamedTuple
+
+from convbench.analysis.results import Result, measured
+from convbench.core import metrics
+from convbench.core.record import Record
+from convbench.core.registry import figures
+from convbench.core.visits import BETTER_MOMENTS, SLOW_MACHINE
+from convbench.report.drawing import Drawing, scales
+from convbench.report.drawing.style import HUES, MUTED, TEXT, canvas
+
+FEW = 3
+
+
+class Moment(NamedTuple):
+    """When the reference workload was taken (POSIX seconds), its seconds, and whether the visit was disturbed."""
+
+    at: float
+    reference: float
+    disturbed: bool
+
+
+@figures.register("machine")
+def machine(found: Sequence[Result]) -> Iterator[Drawing]:
+    """The reference workload over time; nothing where too few cases had it beside them."""
+    moments = sorted(moment for result in measured(found) for moment in _moments(result.record))
+    if len(moments) >= FEW:
+        yield _draw(moments)
+
+
+def _moments(record: Record) -> Iterator[Moment]:
+    """Those of a record's sound and disturbed visits, or the one of a case that was measured once."""
+    reading = next((each for each in record.readings if each.metric.name == metrics.REFERENCE.name), None)
+    if reading is None:
+        return
+    remaining = iter(reading.samples)
+    sizes = reading.visits or (len(reading.samples),)
+    starts = [(visit.started, not visit.sound) for visit in record.visits] or [(record.started, False)]
+    for size, (started, disturbed) in zip(sizes, starts, strict=False):
+        samples = [next(remaining) for _ in range(size)]
+        at = _seconds(started)
+        if samples and at is not None and median(samples) > 0:
+            yield Moment(at, median(samples), disturbed)
+
+
+def _seconds(started: str) -> float | None:
+    try:
+        return datetime.fromisoformat(started).timestamp()
+    except ValueError:
+        return None
+
+
+def _draw(moments: Sequence[Moment]) -> Drawing:
+    references = sorted(moment.reference for moment in moments)
+    level = references[int(BETTER_MOMENTS * (len(references) - 1))]
+    minutes = [(moment.at - moments[0].at) / 60 for moment in moments]
+    ratios = [moment.reference / level for moment in moments]
+    axes = canvas(height=170, top=24)
+    axes.set_xlim(-0.02 * max(minutes[-1], 0.1), 1.02 * max(minutes[-1], 0.1))
+    scales.log_axis(axes, "y", scales.limits([*ratios, 1.0, SLOW_MACHINE]), "×")
+    axes.axhline(SLOW_MACHINE, color=MUTED, linewidth=1, linestyle=(0, (2, 3)))
+    bad = [moment.disturbed or ratio > SLOW_MACHINE for moment, ratio in zip(moments, ratios, strict=True)]
+    for disturbed, colour, marker, gid in ((False, HUES[0], "o", "quiet-0"), (True, HUES[6], "X", "disturbed-0")):
+        places = [(x, y) for x, y, spoilt in zip(minutes, ratios, bad, strict=True) if spoilt is disturbed]
+        if places:
+            across, up = zip(*places, strict=True)
+            axes.scatter(across, up, s=14, marker=marker, color=colour, zorder=3, gid=gid)
+    axes.tick_params(length=0)
+    axes.set_xlabel("Minutes since the first of them", color=TEXT)
+    axes.set_title("Time of the reference workload over its better moments", loc="left", fontsize=10, color=TEXT)
+    count = f"{sum(bad)} of {len(bad)} disturbed" if sum(bad) else "none disturbed"
+    return Drawing(
+        name="machine",
+        title=f"The machine during the run: {count}",
+        caption=(
+            "How to read this: each mark is a fixed workload beside a case; 1× is the machine at its better moments. "
+            f"Crosses are disturbed: other processes had the core, or the workload took over {SLOW_MACHINE:g}× as long."
+        ),
+        figure=axes.figure,  # type: ignore[arg-type]
+    )

@@ -1,0 +1,72 @@
+"""The decision at a glance: every reducer at its fastest size, all alike, with the band of what is tied."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from convbench.analysis.costs.headlines import MARGIN, Contender, advise
+from convbench.analysis.results import Result
+from convbench.core.registry import figures
+from convbench.report.drawing import Drawing, scales
+from convbench.report.drawing.style import AREA, GRID, TEXT, WEIGHT, canvas, look, short
+from convbench.report.words import units
+from convbench.report.words.names import same
+
+ROWS = 20
+
+
+@figures.register("reducers")
+def reducers(found: Sequence[Result]) -> Iterator[Drawing]:
+    """Latency by reducer, a row each, with intervals and a grey band of ties; nothing where nothing was timed."""
+    advice = advise(found)
+    best: dict[str, Contender] = {}
+    for contender in advice.ranking if advice.timed else ():
+        best.setdefault(contender.result.series, contender)
+    if best:
+        index = {id(result): number for number, result in enumerate(found)}
+        yield _draw(list(best.values())[:ROWS], index)
+
+
+def _draw(rows: Sequence[Contender], index: Mapping[int, int]) -> Drawing:
+    axes = canvas(height=66 + 21 * len(rows), left=128, right=92, top=8, bottom=42)
+    axes.set_ylim(len(rows) - 0.5, -0.5)
+    latencies = [latency for row in rows if (latency := row.result.latency)]
+    ends = [end for latency in latencies for end in (latency if latency.bounded else (latency.median,)) if end > 0]
+    fastest = latencies[0].median
+    scales.log_axis(axes, "x", scales.limits([*ends, fastest * MARGIN]), "s")
+    axes.axvspan(fastest, fastest * MARGIN, color=GRID, gid="ties", zorder=0)
+    for row, (contender, latency) in enumerate(zip(rows, latencies, strict=True)):
+        colour, marker = look(contender.result.series)
+        if latency.bounded and latency.low > 0:
+            axes.plot([latency.low, latency.high], [row, row], color=colour, linewidth=1.6, alpha=0.7)
+        axes.scatter([latency.median], [row], s=AREA * WEIGHT.get(marker, 1.0), marker=marker, color=colour, zorder=3,
+                     gid=f"marks-{row}")  # fmt: skip
+        axes.text(1.02, row, _end(contender), transform=axes.get_yaxis_transform(), va="center", fontsize=9, color=TEXT)
+    axes.set_yticks(range(len(rows)), [_name(row.result) for row in rows], fontsize=9)
+    axes.tick_params(length=0)
+    axes.spines["left"].set_visible(False)
+    axes.set_xlabel("Latency of a call · lower is better", color=TEXT)
+    return Drawing(
+        name="reducers",
+        title=f"Latency by reducer: {same(rows[0].result)}",
+        caption=(
+            "How to read this: each reducer at its fastest size, all else alike. Bars are 95 % intervals over fresh "
+            "processes where there were several, × the number of these; the grey band is what lies within 10 % of the "
+            "fastest. “Tied” is decided by the interval of the ratio, visit by visit."
+        ),
+        figure=axes.figure,  # type: ignore[arg-type]
+        marks={f"marks-{row}": [index[id(contender.result)]] for row, contender in enumerate(rows)},
+        series=tuple(sorted({row.result.series for row in rows})),
+    )
+
+
+def _name(result: Result) -> str:
+    return short(f"{result.series} {result.lstm_input:,}" if result.lstm_input else result.series, 24)
+
+
+def _end(contender: Contender) -> str:
+    """``1.58 ms ×4 tied``: the median, the sound visits behind it, and whether it is tied with the fastest."""
+    result = contender.result
+    visits = sum(visit.timed and visit.sound for visit in result.record.visits)
+    latency = units.seconds(result.latency.median if result.latency else None)
+    return " ".join(filter(None, (latency, f"×{visits}" if visits else "", "tied" if contender.tied else "")))
