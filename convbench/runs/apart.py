@@ -22,6 +22,7 @@ from convbench.suite import Suite
 T = TypeVar("T")
 OWN = re.compile(r"[\w./-]+:[A-Za-z_]\w*")
 """An import path, or what might be one."""
+COMMENT = re.compile("#.*")
 SECONDS = 120.0
 """What importing the user's modules may take."""
 
@@ -86,7 +87,8 @@ def _texts(source: str, overrides: Sequence[str]) -> Iterator[str]:
     with suppress(ConvbenchError):
         path = suites.find(source)
         with suppress(OSError):
-            yield _start_of(path).decode(errors="replace").replace("\0", "")
+            text = _start_of(path).decode(errors="replace").replace("\0", "")
+            yield COMMENT.sub("", text)
 
 
 def _start_of(path: Path) -> bytes:

@@ -287,7 +287,6 @@ KINDS = {"suites": suites, "arguments": arguments, "stored": stored, "traces": t
 def fuzz(kind: str, count: int, seed: int) -> dict[str, object]:
     """So many inputs of a kind: what went wrong with which, the slowest, and the peak of this process's memory."""
     faults, slowest = [], 0.0
-    command("run", "smoke", "--dry-run", "--executor", "fake")  # imports what every command does
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
         inputs = KINDS[kind](random.Random(seed), Path(folder))
@@ -312,9 +311,40 @@ def fuzz(kind: str, count: int, seed: int) -> dict[str, object]:
     return {"kind": kind, "inputs": count, "faults": faults, "slowest_s": round(slowest, 2), "peak_MB": round(peak)}
 
 
+CHUNK = 20
+"""Inputs of one process: memory is that of an input, not of all that came before it."""
+
+
+def in_child(work: Callable[[], dict[str, object]]) -> dict[str, object]:
+    """What the work returns in a forked process, which has imported what this one has."""
+    reader, writer = os.pipe()
+    if (child := os.fork()) == 0:
+        try:
+            os.close(reader)
+            with os.fdopen(writer, "w") as file:
+                json.dump(work(), file)
+        finally:
+            os._exit(0)
+    os.close(writer)
+    with os.fdopen(reader) as file:
+        content = file.read()
+    os.waitpid(child, 0)
+    return json.loads(content) if content else {"faults": ["the process ended"], "slowest_s": 0.0, "peak_MB": 0}
+
+
+def whole(kind: str, count: int, seed: int) -> dict[str, object]:
+    """So many inputs, ``CHUNK`` to a process."""
+    command("run", "smoke", "--dry-run", "--executor", "fake")  # imports what every command does
+    sizes = [min(CHUNK, count - start) for start in range(0, count, CHUNK)]
+    parts = [in_child(partial(fuzz, kind, size, 1000 * seed + at)) for at, size in enumerate(sizes)]
+    faults = [fault for part in parts for fault in part["faults"]]
+    worst = {name: max(part[name] for part in parts) for name in ("slowest_s", "peak_MB")}
+    return {"kind": kind, "inputs": count, "faults": faults, **worst}
+
+
 if __name__ == "__main__":
     kind, count, seed = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]) if len(sys.argv) > 3 else 0
-    found = fuzz(kind, count or WHOLE[kind], seed)
+    found = whole(kind, count or WHOLE[kind], seed)
     for fault in found["faults"][:20]:
         print(fault)
     print({**found, "faults": len(found["faults"])})
