@@ -52,8 +52,8 @@ def test_the_answer_of_a_default_run():
     text = answer(records.run_of(found), [*found, records.failed(records.case("gem"))])
     assert text.startswith("Take gap, LSTM input 32, compile on the conv backbone: 2.")
     for part in (
-        "83.8 k parameters and 116 MFLOP, the fewest of those whose latency on this machine is statistically tied",
-        "tied with the fastest (the others: spatial-softmax, LSTM input 64).",
+        "83.8 k parameters and 116 MFLOP, the fewest of 2 whose latency on this machine is statistically tied",
+        "Tied with it: spatial-softmax, LSTM input 64.",
         "Confidence: low (one process a case: how much processes differ is not known).",
         "gap discards where things are; if position matters, the cheapest that keeps it is spatial-softmax",
         "fc, LSTM input 128 costs 5.6× the FLOPs, 202× the parameters and 4.",

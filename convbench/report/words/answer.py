@@ -49,6 +49,8 @@ def sentences(run: Run, found: Sequence[Result], answers: Sequence[Recommendatio
     by_task = quality.sentences(found, answers)
     said = [
         *([*by_task, headline] if by_task else [headline]),
+        _ties(advice),
+        _confidence(advice.confidence) if advice.confidence else "",
         _uncounted(found),
         _next(advice),
         _withheld(found),
@@ -101,16 +103,22 @@ def _pick(advice: Advice) -> str:
     if not advice.timed or not pick.latency:
         word = "Fewest parameters" if partly else "Smallest"
         return f"{word}{place}: {setup(pick)}, with {cost}; latency was not measured."
-    tied = [model(one) for one in advice.tied if one is not pick]
     seconds = f"{units.interval(pick.latency)} a call{_threads(pick)}"
-    sure = f" {_confidence(advice.confidence)}" if advice.confidence else ""
-    if not tied:
-        return f"Fastest{place} on this machine: {setup(pick)}, with {seconds}, {cost}.{sure}"
-    others = f"{'; '.join(tied[:4])}{f' and {len(tied) - 4} more' if len(tied) > 4 else ''}"
+    tied = len(advice.tied)
+    if tied < 2:
+        return f"Fastest{place} on this machine: {setup(pick)}, with {seconds}, {cost}."
     return (
-        f"Take {setup(pick)}{place}: {seconds}, {cost}, the fewest of those whose latency on this machine is "
-        f"statistically tied with the fastest (the others: {others}).{sure}"
+        f"Take {setup(pick)}{place}: {seconds}, {cost}, the fewest of {tied} whose latency on this machine is "
+        "statistically tied with the fastest."
     )
+
+
+def _ties(advice: Advice) -> str:
+    """What else may be taken without being slower, as far as this run can tell."""
+    others = [model(result) for result in advice.tied if result is not advice.pick]
+    if not others:
+        return ""
+    return f"Tied with it: {'; '.join(others[:4])}{f' and {len(others) - 4} more' if len(others) > 4 else ''}."
 
 
 def _uncounted(found: Sequence[Result]) -> str:
