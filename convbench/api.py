@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from convbench.analysis import table
-from convbench.core import imports, lock, showing, store
+from convbench.core import imports, lock, metrics, showing, store
 from convbench.core.errors import ConvbenchError
 from convbench.core.record import Protocol, Record
 from convbench.core.record import Run as Description
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from convbench.runs.sweep import Resume, Watcher
 
 F = TypeVar("F", bound=Callable[..., Any])
-SHOWN = ("case", "latency_s_median", "latency_s_low", "latency_s_high", "params", "macs", "status")
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -72,7 +71,9 @@ class Run:
         return f"Run({self.description.name!r}, {', '.join(counts) or 'no cases'}, in {str(self.directory)!r})"
 
     def _repr_html_(self) -> str:
-        rows = self.frame()[list(SHOWN)].to_html(index=False, max_rows=30)
+        latency = (metrics.LATENCY_MEDIAN, metrics.LATENCY_LOW, metrics.LATENCY_HIGH)
+        columns = ["case", *(metric.name for metric in (*latency, metrics.PARAMS, metrics.MACS)), "status"]
+        rows = self.frame()[columns].to_html(index=False, max_rows=30)
         return showing.table(repr(self), [("answer", self.answer())]) + rows
 
 

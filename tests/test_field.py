@@ -211,8 +211,7 @@ def test_a_stage_that_is_never_entered_is_said():
 
 @pytest.mark.parametrize("kind", ["tuple", "dataclass", "named", "nested", "packed", "distribution"])
 def test_outputs_of_any_kind_are_compared_and_trained(kind):
-    threads = (Choice("threads", (("n", torch.get_num_threads()),)),)
-    assert measured(case(f"heads/{kind}", SMALL, variant=threads), ["reference"]).status == "ok"
+    assert measured(case(f"heads/{kind}", SMALL, variant=(Choice("eager"),)), ["reference"]).status == "ok"
     record = measured(case(f"heads/{kind}", SMALL, "train"), ["phases"])
     names = {"packed": ("value.weight", "value.bias")}.get(kind, ())
     assert tuple(finding(record, "no_gradient").data["names"]) == names if names else codes(record) == set()

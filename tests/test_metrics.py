@@ -309,7 +309,7 @@ def test_no_metric_is_known_by_its_name_elsewhere():
     assert {name: said for name, said in found.items() if said} == {
         "report/words/findings.py": {"faults_per_call", "graph_breaks"},
         "plugins/probes/latency.py": {"faults_per_call"}, "plugins/probes/compile.py": {"graph_breaks"},
-        "check/worker.py": {"predicted_peak_bytes"},
+        "measure/side.py": {"predicted_peak_bytes"}, "check/flat_side.py": {"predicted_peak_bytes"},
     }  # fmt: skip
 
 

@@ -15,6 +15,7 @@ from statistics import median
 from typing import NamedTuple
 
 from convbench.core import metrics, spread
+from convbench.core.metric import Metric
 from convbench.core.record import Record, Scalar
 from convbench.core.spread import Prior
 from convbench.core.statistics import Interval, median_interval, ratio_interval
@@ -81,14 +82,14 @@ def machines(records: Iterable[Record]) -> dict[Scope, Machine]:
     """What the visits of each scope have in common."""
     scopes: dict[Scope, list[Record]] = {}
     for record in records:
-        if record.visits and record.samples("latency_s"):
+        if record.visits and record.samples(metrics.LATENCY):
             scopes.setdefault(_scope(record), []).append(record)
     return {scope: _machine(members) for scope, members in scopes.items()}
 
 
 def latency(record: Record, known: Mapping[Scope, Machine]) -> Latency | None:
     """Seconds of a call; None where it was not measured, or never undisturbed."""
-    samples = record.samples("latency_s")
+    samples = record.samples(metrics.LATENCY)
     if not samples:
         return None
     if not record.visits:
@@ -132,7 +133,7 @@ def _scope(record: Record) -> Scope:
 
 
 def _machine(records: Sequence[Record]) -> Machine:
-    references = sorted(log for record in records for log in _logs(record, "reference_s").values())
+    references = sorted(log for record in records for log in _logs(record, metrics.REFERENCE).values())
     seen = references[int(BETTER_MOMENTS * (len(references) - 1))] if references else 0.0
     slope = spread.elasticity(filter(None, map(_beside_reference, records)))
     level, doubt = _speed(records, seen, slope)
@@ -169,18 +170,18 @@ def quiet_reference(records: Sequence[Record]) -> float | None:
 
 def _beside_reference(record: Record) -> tuple[list[float], list[float]] | None:
     """The logs of a case's visits and of the reference in the same visits; None where there are none of both."""
-    latencies, references = _logs(record, "latency_s"), _logs(record, "reference_s")
+    latencies, references = _logs(record, metrics.LATENCY), _logs(record, metrics.REFERENCE)
     both = [visit for visit in latencies if visit in references]
     return ([latencies[visit] for visit in both], [references[visit] for visit in both]) if both else None
 
 
 def _corrected(record: Record, machine: Machine) -> dict[int, float]:
-    references = _logs(record, "reference_s") if machine.slope else {}
+    references = _logs(record, metrics.REFERENCE) if machine.slope else {}
     return {
         visit: log - machine.slope * (references.get(visit, machine.level) - machine.level)
-        for visit, log in _logs(record, "latency_s").items()
+        for visit, log in _logs(record, metrics.LATENCY).items()
     }
 
 
-def _logs(record: Record, metric: str) -> dict[int, float]:
+def _logs(record: Record, metric: Metric) -> dict[int, float]:
     return {visit: math.log(median(samples)) for visit, samples in record.by_visit(metric).items()}

@@ -154,7 +154,8 @@ def import_path(path: str) -> Any:
     try:
         return functools.reduce(getattr, attribute.split("."), module)
     except AttributeError as error:
-        raise ConvbenchError(f"{shown!r}: the module has no such thing{imports.shadowed(module_name)}") from error
+        missing = f"{cut(module_name, LONGEST_NAME)!r} has no {cut(attribute, LONGEST_NAME)!r}"
+        raise ConvbenchError(f"{missing}{imports.shadowed(module_name)}") from error
 
 
 def _reason(error: BaseException) -> str:

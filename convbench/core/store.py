@@ -162,10 +162,18 @@ def measured(records: Iterable[Record]) -> set[str]:
     return {record.case.id for record in records}
 
 
-def _known_words(record: Record) -> dict[str, Any]:
-    """What is not stored: the words of our own metrics. Those of anybody's own are, for readers without the package."""
-    ours = (place for place, reading in enumerate(record.readings) if metrics.is_ours(reading.metric))
-    return {"readings": {place: {"metric": WORDS} for place in ours}}
+def _not_stored(record: Record) -> dict[str, Any]:
+    """What a line leaves out: the words of our own metrics, and what is empty since a version that did not have it.
+
+    The words of anybody's own metrics are stored, for readers without the package.
+    """
+    readings: dict[int, dict[str, Any]] = {}
+    for place, reading in enumerate(record.readings):
+        words: dict[str, Any] = {"metric": WORDS} if metrics.is_ours(reading.metric) else {}
+        readings[place] = words if reading.visits else words | {"visits": True}
+    empty: dict[str, Any] = {name: True for name in ("code", "visits") if not getattr(record, name)}
+    case: dict[str, Any] = {} if record.case.threads else {"case": {"threads": True}}
+    return {"readings": readings, **empty, **case}
 
 
 def _read_records(path: Path) -> Iterator[Record]:
@@ -207,7 +215,7 @@ def _free(folder: Path, name: str) -> Path:
 
 
 def _line(record: Record) -> bytes:
-    return as_json(_records(), record, exclude=_known_words(record))
+    return as_json(_records(), record, exclude=_not_stored(record))
 
 
 def as_json(kind: TypeAdapter[Any], value: Any, **options: Any) -> bytes:
