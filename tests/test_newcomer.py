@@ -89,9 +89,11 @@ def test_the_variant_has_what_it_declares(shop):
 
 
 def test_the_task_is_learned(shop):
-    (record,) = [record for record in store.load(shop / "reports" / "shop")[1] if record.case.trial]
-    assert (record.status, str(record.case.trial.task), record.case.trains) == ("ok", "bright", True)
-    assert record.samples("classes") == (2,)
+    learnt = [record for record in store.load(shop / "reports" / "shop")[1] if record.case.trial]
+    assert [record.case.trial.learning_rate for record in learnt] == [0.0005, 0.002, 0.008]
+    for record in learnt:
+        assert (record.status, str(record.case.trial.task), record.case.trains) == ("ok", "bright", True)
+        assert record.samples("classes") == (2,)
 
 
 def test_the_figure_is_on_the_page_and_a_file(shop):
