@@ -105,7 +105,7 @@ def test_the_figure_is_on_the_page_and_a_file(shop):
 
 def test_the_verb_is_in_help_and_runs(shop):
     assert "shop-count" in convbench("--help", cwd=shop).stdout
-    assert convbench("shop-count", "reports/shop", cwd=shop).stdout == "5 records in the shop\n"
+    assert convbench("shop-count", "reports/shop", cwd=shop).stdout == "7 records in the shop\n"
     assert "never called" not in convbench("fits", "--help", cwd=shop).stdout
 
 
