@@ -177,7 +177,7 @@ def test_what_a_variant_is_can_be_asked_without_torch():
     ran = subprocess.run([sys.executable, "-c", WITHOUT_TORCH], capture_output=True, text=True)
     assert ran.returncode == 0, ran.stderr
     assert ran.stdout.splitlines() == [
-        "allocator autocast channels_last checkpoint compile eager optimizer threads",
+        "allocator autocast channels_last checkpoint compile eager optimizer",
         "fp16 inductor True True",
     ]
 
