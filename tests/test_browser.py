@@ -163,11 +163,20 @@ def test_quality_is_on_the_page_and_costs_stay_costs(show):
     quality = shown.locator("section[aria-labelledby=quality]")
     assert quality.locator("figure.chart").count() == 4
     assert quality.locator("table").count() == 6
+    rows = shown.locator("#table tbody tr")
     settle(shown)
-    assert shown.locator("#table tbody tr").count() == 13
+    assert rows.count() == 7
+    assert shown.locator("#count").inner_text() == "7 of 7 shown, 13 measured"
+    for asked, wanted in (("learn", 0), ("probe", 0), ("lstm128", 13)):
+        shown.get_by_label("Search").fill(asked)
+        settle(shown)
+        assert rows.count() == wanted
     shown.locator(".chip", has_text=re.compile(r"^\s*gmp\s*$")).click()
     settle(shown)
-    assert shown.locator("#table tbody tr").count() == 11
+    assert rows.count() == 11
+    shown.get_by_label("Search").fill("")
+    settle(shown)
+    assert rows.count() == 6
 
 
 def test_hostile_names_are_shown_as_text(show):

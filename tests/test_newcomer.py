@@ -89,9 +89,11 @@ def test_the_variant_has_what_it_declares(shop):
 
 
 def test_the_task_is_learned(shop):
-    (record,) = [record for record in store.load(shop / "reports" / "shop")[1] if record.case.trial]
-    assert (record.status, str(record.case.trial.task), record.case.trains) == ("ok", "bright", True)
-    assert record.samples("classes") == (2,)
+    learnt = [record for record in store.load(shop / "reports" / "shop")[1] if record.case.trial]
+    assert [record.case.trial.learning_rate for record in learnt] == [0.0005, 0.002, 0.008]
+    for record in learnt:
+        assert (record.status, str(record.case.trial.task), record.case.trains) == ("ok", "bright", True)
+        assert record.samples("classes") == (2,)
 
 
 def test_the_figure_is_on_the_page_and_a_file(shop):
@@ -103,7 +105,7 @@ def test_the_figure_is_on_the_page_and_a_file(shop):
 
 def test_the_verb_is_in_help_and_runs(shop):
     assert "shop-count" in convbench("--help", cwd=shop).stdout
-    assert convbench("shop-count", "reports/shop", cwd=shop).stdout == "5 records in the shop\n"
+    assert convbench("shop-count", "reports/shop", cwd=shop).stdout == "7 records in the shop\n"
     assert "never called" not in convbench("fits", "--help", cwd=shop).stdout
 
 
@@ -175,7 +177,7 @@ def test_what_a_variant_is_can_be_asked_without_torch():
     ran = subprocess.run([sys.executable, "-c", WITHOUT_TORCH], capture_output=True, text=True)
     assert ran.returncode == 0, ran.stderr
     assert ran.stdout.splitlines() == [
-        "allocator autocast channels_last checkpoint compile eager optimizer threads",
+        "allocator autocast channels_last checkpoint compile eager optimizer",
         "fp16 inductor True True",
     ]
 
