@@ -141,7 +141,7 @@ def test_an_interruption_leaves_no_worktree_and_no_process(here, number):
     family = children(process)
     os.killpg(process.pid, number) if number == signal.SIGINT else process.send_signal(number)
     _, err = process.communicate(timeout=30)
-    assert process.returncode == 130
+    assert process.returncode == 128 + number
     assert "Traceback" not in err
     assert gone(family)
     assert git(here, "worktree", "list").count("\n") == 0
