@@ -263,7 +263,7 @@ def _short(folder: Path) -> Iterator[str]:
         finally:
             os.close(descriptor)
     else:
-        with tempfile.TemporaryDirectory(dir="/tmp", prefix="convbench-") as short:  # noqa: S108
+        with tempfile.TemporaryDirectory(dir="/tmp", prefix="convbench-") as short:
             yield short
 
 
