@@ -83,8 +83,12 @@ def load(path: Path) -> Stored:
 
     Raises StoreError naming the file and line that cannot be read.
     """
-    directory = path if path.is_dir() else path.parent
-    if not (directory / RUN).exists():
+    try:
+        directory = path if path.is_dir() else path.parent
+        there = (directory / RUN).exists()
+    except (OSError, ValueError) as error:
+        raise StoreError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from error
+    if not there:
         raise StoreError(f"{path}: not a run: there is no {RUN} in {directory}")
     run, records = read_run(directory), visits.joined(_read_records(directory / RESULTS))
     place = {case: number for number, case in enumerate(run.planned)}

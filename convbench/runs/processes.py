@@ -47,6 +47,8 @@ SAFE_START = {} if "PYTHONSAFEPATH" in os.environ else {"PYTHONSAFEPATH": "1"}
 NOTHING = Brought()
 DISCIPLINE = {"OMP_WAIT_POLICY": "PASSIVE", "KMP_BLOCKTIME": "0", "TORCHINDUCTOR_COMPILE_THREADS": "1"}
 """What every process that measures starts with, unless the user has set it: no spinning, compiling on its own core."""
+LONGEST = 80
+"""Bytes of a folder's path that leave room for a socket's name: an address is at most 107, on macOS 103."""
 SECONDS_TO_LEAVE = 2.0
 """What a process that has answered gets to end by itself and clean up, before it is killed."""
 
@@ -143,7 +145,7 @@ class Processes:
         # The tracker belongs to the caller, not to the room; the server and its socket belong to the room.
         with _environment(SAFE_START):
             resource_tracker.ensure_running()
-        _own_configuration()["tempdir"] = str(self.scratch)
+        _own_configuration()["tempdir"] = self._held.enter_context(_short(self.scratch))
 
     def close(self) -> None:
         rooms.end_processes(self.scratch)
@@ -243,6 +245,26 @@ def _own_configuration() -> dict[str, Any]:
     """What multiprocessing keeps of this process, such as where it makes its sockets; children inherit it."""
     configuration: dict[str, Any] = multiprocessing.current_process()._config  # type: ignore[attr-defined]
     return configuration
+
+
+@contextmanager
+def _short(folder: Path) -> Iterator[str]:
+    """A path of the folder that a socket's address has room for, wherever the user's temporary folder is.
+
+    Where its own is too long, it is named by this process's descriptor, which leaves nothing behind if this is killed;
+    a system without those gets another, short folder.
+    """
+    if len(os.fsencode(folder)) <= LONGEST:
+        yield str(folder)
+    elif rooms.PROC.joinpath("self", "fd").is_dir():
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            yield f"{rooms.PROC}/{os.getpid()}/fd/{descriptor}"
+        finally:
+            os.close(descriptor)
+    else:
+        with tempfile.TemporaryDirectory(dir="/tmp", prefix="convbench-") as short:
+            yield short
 
 
 def _forkserver_pid() -> int | None:

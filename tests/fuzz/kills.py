@@ -28,10 +28,10 @@ matrix:
   reducer: [gap, gmp]
   rnn: [lstm8, gru8]
   clip: [1x2x1x8x8, 1x3x1x8x8]
-protocol: {max_warmup: 0.01, max_time: 0.02, min_samples: 5}
+protocol: {max_warmup: 0.01, max_time: 0.02, min_samples: 5, visits: 2}
 metrics: [params, latency]
 """
-CASES = 8
+CASES, VISITS = 8, 2
 SIGNALS = (signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
 TARGETS = ("command", "command", "group", "case", "forkserver")
 SECONDS = 240.0
@@ -75,11 +75,16 @@ class Place:
             number for made in self.temporary.glob("convbench-*") for number in rooms.processes(made)
         ]
 
-    def stored(self, out: str) -> Counter[str]:
+    def stored(self, out: str) -> Counter[tuple[str, int]]:
+        """How often each visit to each case is there: of a case and one of its rounds."""
         path = self.root / out / "results.jsonl"
         lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
         whole = [json.loads(line) for line in lines if line.endswith(b"\n")]
-        return Counter(json.dumps(record["case"], sort_keys=True) for record in whole)
+        return Counter(
+            (json.dumps(record["case"], sort_keys=True), visit["round"])
+            for record in whole
+            for visit in record["visits"]
+        )
 
 
 def kill(place: Place, words: tuple[str, ...], chance: random.Random, longest: float) -> str:
@@ -115,7 +120,7 @@ def campaign(root: Path, kills: int, chance: random.Random) -> list[str]:
     run = ("run", "suite.yaml", "--out", "out", "--resume", "-q")
     for number in range(kills):
         out = place.root / "out"
-        if place.stored("out").total() == CASES and (out / "index.html").exists():
+        if len(cases(place.stored("out"))) == CASES and (out / "index.html").exists():
             other = chance.choice(OTHERS)
             before = place.stored("out")
             done = kill(place, other, chance, 12.0)
@@ -125,14 +130,16 @@ def campaign(root: Path, kills: int, chance: random.Random) -> list[str]:
                 subprocess.run(["rm", "-rf", str(out)], check=True)
         else:
             done = kill(place, run, chance, 12.0)
-        twice = [case for case, count in place.stored("out").items() if count > 1]
-        faults += [f"{done}: {len(twice)} cases twice"] if twice else []
+        twice = [visit for visit, count in place.stored("out").items() if count > 1]
+        faults += [f"{done}: {len(twice)} visits twice"] if twice else []
         print(f"{number + 1}/{kills} {done}, {place.stored('out').total()} cases stored", flush=True)
     if wait(place.start(*run)) != 0:
         faults.append("the last resume does not end well")
     stored = place.stored("out")
-    faults += [f"{CASES - len(stored)} cases lost"] if len(stored) != CASES else []
-    faults += ["cases twice"] if stored.total() != len(stored) else []
+    for number in range(-1, VISITS):
+        there = {case for case, other in stored if other == number}
+        faults += [f"{CASES - len(there)} cases lost in round {number}"] if len(there) != CASES else []
+    faults += ["visits twice"] if stored.total() != len(stored) else []
     wait(place.start("check", "suite.yaml", "--base", "nothing"))
     faults += [f"left behind: {left}" for left in place.left()]
     return faults
@@ -143,6 +150,10 @@ OTHERS = (
     ("report", "out"),
     ("check", "suite.yaml", "--base", "HEAD"),
 )
+
+
+def cases(stored: Counter[tuple[str, int]]) -> set[str]:
+    return {case for case, _ in stored}
 
 
 def _line(pid: int) -> str:
