@@ -66,8 +66,9 @@ class Place:
         )
 
     def left(self) -> list[str]:
-        """Folders of commands, and processes that work for them."""
-        folders = [entry.name for entry in self.temporary.iterdir() if entry.is_dir()]
+        """Folders of commands, and processes that work for them; torch's own cache, which every user has, is none."""
+        rooms_left = (entry.name for entry in self.temporary.iterdir() if entry.is_dir())
+        folders = [name for name in rooms_left if not name.startswith("torchinductor_")]
         return [*folders, *(f"process {number}" for number in self.processes())]
 
     def processes(self) -> list[int]:
