@@ -162,7 +162,7 @@ def busy(records: Iterable[Record]) -> bool:
 
 def quiet_reference(records: Sequence[Record]) -> float | None:
     """Seconds of the reference workload at a quiet run's better moments; None of a busy run or a short one."""
-    references = sorted(log for record in records for log in _logs(record, metrics.REFERENCE.name).values())
+    references = sorted(log for record in records for log in _logs(record, metrics.REFERENCE).values())
     if len(references) < ENOUGH_FOR_LEVEL or busy(records):
         return None
     return math.exp(references[int(BETTER_MOMENTS * (len(references) - 1))])
