@@ -80,7 +80,7 @@ def test_needed_bytes_of_the_articles_flatten_model():
         ("wild:not_a_module", None, "returned str"),
         ("wild:DictModel", None, "missing 1 required positional argument: 'reward'"),
         ("wild:Article", "wild:a_string", "return a tensor"),
-        ("wild:Articel", None, "no such thing"),
+        ("wild:Articel", None, "has no 'Articel'"),
         ("wyld:Article", None, "No module named 'wyld'"),
     ],
 )
