@@ -1,9 +1,10 @@
 """Every allocation of one call, from the profiler: what was alive when, of which kind, made by which stage.
 
 Kinds: ``weights`` (parameters and buffers), ``inputs``, ``optimizer`` (its state), ``gradients`` (of parameters),
-``workspace`` (what a recurrent operator allocates beyond its outputs), ``activations`` (made by the forward pass and
-alive after the operator that made them), ``temporaries`` (the rest: scratch within an operator, gradients of
-activations, the optimizer's intermediates). Bytes are those of tensors as torch allocates them, in B.
+``workspace`` (what a recurrent operator allocates beyond its outputs, and what libraries of a GPU keep between calls),
+``activations`` (made by the forward pass and alive after the operator that made them), ``temporaries`` (the rest:
+scratch within an operator, gradients of activations, the optimizer's intermediates). Bytes are those of tensors as
+torch allocates them, in B.
 """
 
 from __future__ import annotations
@@ -75,17 +76,18 @@ def record(subject: Subject) -> Timeline:
     if isinstance(subject.run, TrainingStep):
         subject.run.forget()
     gc.collect()
-    before, marks = held(subject), Marks()
+    before, marks, device = held(subject), Marks(), torch.device(subject.device)
+    libraries = _kept_by_libraries(device, before)
     with profile(activities=activities(subject), profile_memory=True, acc_events=False) as profiler:
         if opaque(subject.case):
             call(subject, marks.phase)
         else:
             with listening(subject, marks):
                 call(subject, marks.phase)
-    events = list(_events(profiler.profiler.kineto_results.experimental_event_tree()))
+    events = list(_events(profiler.profiler.kineto_results.experimental_event_tree(), device.type))
     changes = sorted((one for one in events if isinstance(one, Change)), key=lambda change: change.time)
     spans = Spans([one for one in events if isinstance(one, tuple)])
-    return timeline(_lives(changes, before, _Kinds(subject, spans, marks.outputs)))
+    return timeline([*libraries, *_lives(changes, before, _Kinds(subject, spans, marks.outputs))])
 
 
 def timeline(lives: list[Life]) -> Timeline:
@@ -122,6 +124,17 @@ def held(subject: Subject) -> dict[int, Life]:
             for tensor in state.values():
                 hold(tensor, "optimizer", stage_of(parameter))
     return found
+
+
+def _kept_by_libraries(device: torch.device, before: dict[int, Life]) -> list[Life]:
+    """What CUDA's allocator had handed out before the call and no tensor that we know of holds.
+
+    It is cuBLAS's workspace, and that blocks are rounded up to 512 B. A CPU has nobody to ask.
+    """
+    if device.type != "cuda":
+        return []
+    rest = torch.cuda.memory_allocated(device) - sum(life.bytes for life in before.values())
+    return [Life(rest, ("workspace", OTHER))]
 
 
 class _Kinds:
@@ -178,13 +191,14 @@ def _lives(changes: list[Change], before: dict[int, Life], kinds: _Kinds) -> lis
     return lives + [Life(one.bytes, kinds.of(one, None), one.time) for one in made.values()]
 
 
-def _events(roots: list[Any]) -> Iterator[Change | tuple[str, int, int]]:
-    """Allocations of the event tree, and our own marks as (name, begin ns, end ns)."""
+def _events(roots: list[Any], device: str) -> Iterator[Change | tuple[str, int, int]]:
+    """Allocations of the event tree on that kind of device, and our own marks as (name, begin ns, end ns)."""
     pending: list[tuple[Any, tuple[tuple[str, int], ...]]] = [(root, ()) for root in roots]
     while pending:
         event, inside = pending.pop()
         if event.typed[0] == _EventType.Allocation:
-            yield Change(event.start_time_ns, event.typed[1].alloc_size, event.typed[1].ptr, inside)
+            if event.typed[1].device.type == device:
+                yield Change(event.start_time_ns, event.typed[1].alloc_size, event.typed[1].ptr, inside)
             continue
         if event.name.startswith(PREFIX):
             yield event.name, event.start_time_ns, event.end_time_ns

@@ -1,0 +1,158 @@
+"""Proves convbench on a GPU, in one command and within a time limit: ``python tests/gpu/kit.py PART --out DIR``.
+
+A part is a list of steps, each in a process of its own with a time limit of its own, so that one that fails or hangs
+costs the others nothing. In DIR then lie ``summary.md`` (what agreed and what not), ``checks.json``, ``log.txt``, and
+``runs.tar.gz`` with the runs and whatever else a step wrote: four files, whatever happened.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import subprocess
+import sys
+import tarfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+HERE = Path(__file__).parent
+ROOT = HERE.parent.parent
+PROOFS = [sys.executable, str(HERE / "proofs.py")]
+COMMAND = [sys.executable, "-m", "convbench"]
+KEPT = 16 << 20
+
+
+@dataclass(frozen=True)
+class Step:
+    """A command with its time limit in seconds; ``{out}`` in it is the folder it may write to."""
+
+    name: str
+    limit: float
+    words: tuple[str, ...]
+
+
+def proof(name: str, limit: float) -> Step:
+    return Step(name, limit, (*PROOFS, name, "--out", "{out}"))
+
+
+def verb(name: str, limit: float, *words: str) -> Step:
+    return Step(name, limit, (*COMMAND, *words))
+
+
+GPU = ("--device", "cuda")
+TESTS = (sys.executable, "-m", "pytest", str(HERE), "-p", "no:cacheprovider", "--junitxml", "{out}/tests.xml", "-rs")
+PARTS = {
+    "1": (
+        verb("doctor", 60, "doctor"),
+        Step("tests", 200, TESTS),
+        proof("timing", 60),
+        proof("memory", 110),
+        verb("smoke", 90, "run", "suites/smoke.yaml", *GPU, "--out", "{out}/smoke"),
+        verb("profile", 60, "profile", "suites/article.yaml", *GPU, "--only", "gap*", "--out", "{out}/profile"),
+        proof("contexts", 60),
+    ),
+    "2": (
+        verb("article", 330, "run", str(HERE / "article.yaml"), *GPU, "--out", "{out}/article"),
+        proof("stages", 60),
+        verb("gate", 170, "selftest", "suites/smoke.yaml", *GPU, "--only", "gap*", "--minutes", "2",
+             "--slowdowns", "0,5", "--out", "{out}/gate/trials.jsonl"),
+    ),
+    "3": (
+        verb("gpu", 400, "run", "suites/gpu.yaml", *GPU, "--out", "{out}/gpu"),
+        verb("gate", 130, "selftest", "suites/article.yaml", *GPU, "--minutes", "1.5", "--slowdowns", "0,5",
+             "--out", "{out}/gate/trials.jsonl"),
+    ),
+}  # fmt: skip
+
+
+def run(step: Step, out: Path, log: Path, device: str) -> dict[str, object]:
+    """Run a step under its limit; its output goes to the log. What ends is its whole group of processes."""
+    words = [word.replace("{out}", str(out)) for word in step.words]
+    words = [device if word == "cuda" else word for word in words]
+    if words[1] == PROOFS[1]:
+        words += ["--device", device]
+    environment = os.environ | {"PYTHONUNBUFFERED": "1", "PYTHONPATH": f"{ROOT}:{os.environ.get('PYTHONPATH', '')}"}
+    start = time.monotonic()
+    with log.open("a") as lines:
+        lines.write(f"\n=== {step.name}: {' '.join(words)}\n")
+        lines.flush()
+        process = subprocess.Popen(
+            words, cwd=ROOT, env=environment, stdout=lines, stderr=subprocess.STDOUT, start_new_session=True
+        )
+        try:
+            code: int | str = process.wait(step.limit)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGINT)
+            try:
+                process.wait(15)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+            code = f"over {step.limit:.0f} s"
+    return {"step": step.name, "ended": code, "seconds": round(time.monotonic() - start, 1)}
+
+
+def checks(out: Path) -> Iterator[dict[str, object]]:
+    """What the proofs wrote, a line of JSON each."""
+    for path in sorted(out.glob("checks-*.jsonl")):
+        yield from map(json.loads, path.read_text().splitlines())
+
+
+def summary(steps: list[dict[str, object]], found: list[dict[str, object]]) -> str:
+    rows = [f"| {step['step']} | {step['ended']} | {step['seconds']} |" for step in steps]
+    lines = ["| step | ended | s |", "|---|---|--:|", *rows, ""]
+    lines += ["| check | case | ours | theirs | within | agrees |", "|---|---|--:|--:|--:|---|"]
+    lines += [
+        f"| {one['check']} | {one['case']} | {one['ours']} | {one['theirs']} | {one['within']} | {one['agrees']} |"
+        for one in found
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def pack(room: Path, out: Path) -> None:
+    """All that the steps wrote in one archive; what would make it too large is left out, and named in the log."""
+    left_out = []
+    with tarfile.open(out / "runs.tar.gz", "w:gz") as archive:
+        for path in sorted(room.rglob("*"), key=lambda path: path.stat().st_size):
+            if path.is_file():
+                if (out / "runs.tar.gz").stat().st_size + path.stat().st_size < KEPT:
+                    archive.add(path, path.relative_to(room))
+                else:
+                    left_out.append(str(path.relative_to(room)))
+    with (out / "log.txt").open("a") as log:
+        log.write(f"\n=== left out of runs.tar.gz: {', '.join(left_out) or 'nothing'}\n")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("part", choices=PARTS)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--device", default="cuda")
+    parser.add_argument("--seconds", type=float, default=540.0, help="no further step once so much is over")
+    parser.add_argument("--only", help="these steps, comma-separated")
+    asked = parser.parse_args()
+    room = (asked.out / "runs").resolve() if asked.device == "cpu" else Path("/tmp/convbench-gpu-runs")
+    room.mkdir(parents=True, exist_ok=True)
+    asked.out.mkdir(parents=True, exist_ok=True)
+    start, steps = time.monotonic(), []
+    for step in PARTS[asked.part]:
+        left = asked.seconds - (time.monotonic() - start)
+        if asked.only and step.name not in asked.only.split(","):
+            continue
+        if left < 15:
+            steps.append({"step": step.name, "ended": "not begun: no time was left", "seconds": 0.0})
+            continue
+        limited = Step(step.name, min(step.limit, left - 10), step.words)
+        steps.append(run(limited, room, asked.out / "log.txt", asked.device))
+        found = list(checks(room))
+        (asked.out / "summary.md").write_text(summary(steps, found))
+        (asked.out / "checks.json").write_text(json.dumps({"steps": steps, "checks": found}, indent=1))
+    pack(room, asked.out)
+    print((asked.out / "summary.md").read_text())
+
+
+if __name__ == "__main__":
+    main()

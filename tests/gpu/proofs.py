@@ -1,0 +1,280 @@
+"""The kit's own measurements, each against somebody else's: ``python tests/gpu/proofs.py NAME --out DIR``.
+
+A check is a line of JSON in ``DIR/checks-NAME.jsonl``: what convbench says, what another says of the same, how far
+apart they may be, and whether they agree. What is written beside it (``NAME.json``) is for whoever looks why.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import importlib
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+
+from convbench.core import metrics
+from convbench.core.record import Case, Choice, Clip, Parts, Protocol
+from convbench.measure import harness
+from convbench.measure.machine import nvml
+from convbench.measure.memory import allocations
+from convbench.measure.timing import clock_for
+from convbench.models import subject
+from convbench.plugins.probes import stages
+
+ARTICLE = (("gap", None), ("hybrid", 64), ("fc", 128), ("flatten", None))
+DO_BENCH = os.environ.get("CONVBENCH_DO_BENCH", "triton.testing")
+"""The rehearsal has another."""
+PROTOCOL = Protocol(max_warmup=0.5, max_time=0.3)
+
+
+class Findings:
+    """Writes checks as they are made, so that a step that is stopped has said what it knew."""
+
+    def __init__(self, name: str, out: Path) -> None:
+        self.path, self.facts_path, self.facts = out / f"checks-{name}.jsonl", out / f"{name}.json", {}
+
+    def check(self, name: str, case: Case | str, ours: float, theirs: float, within: float) -> None:
+        """``within`` is relative to theirs; 0 asks for equality."""
+        agrees = abs(ours - theirs) <= within * abs(theirs)
+        row = {"check": name, "case": str(getattr(case, "id", case)), "ours": ours, "theirs": theirs}
+        with self.path.open("a") as lines:
+            lines.write(json.dumps(row | {"within": within, "agrees": bool(agrees)}) + "\n")
+
+    def note(self, name: str, value: Any) -> None:
+        self.facts[name] = value
+        self.facts_path.write_text(json.dumps(self.facts, indent=1, default=str))
+
+
+def article(device: str, batch: int = 8, scenario: str = "inference", *variant: Choice) -> list[Case]:
+    return [
+        Case(Parts(Choice("conv"), Choice(reducer), size), Clip(batch=batch), variant, scenario, device)
+        for reducer, size in ARTICLE
+    ]
+
+
+def timing(device: str, findings: Findings) -> None:
+    """Our clock of the device against triton's do_bench and a plain loop of events, in turns, in one process."""
+    triton = importlib.import_module(DO_BENCH)
+    for batch in (8, 64):
+        for case in article(device, batch):
+            held = subject.assemble(case, 0)
+            with torch.inference_mode():
+                clock = clock_for(device, held.run)
+                for _ in range(20):
+                    clock.time(held.run)
+                ours, theirs, host, plain = [], [], [], []
+                for _ in range(5):
+                    taken = [clock.time(held.run) for _ in range(20)]
+                    ours.append(median(sample.device or 0.0 for sample in taken))
+                    host.append(median(sample.host for sample in taken))
+                    theirs.append(triton.do_bench(held.run, warmup=20, rep=60, return_mode="median") * 1e-3)
+                    plain.append(_events(held.run, 20))
+                findings.check("device latency, do_bench (cold L2)", case, median(ours), median(theirs), 0.02)
+                findings.check("device latency, plain events (warm L2)", case, median(ours), median(plain), 0.02)
+                graph = _or_reason(lambda run=held.run: triton.do_bench_cudagraph(run, rep=20, return_mode="median"))
+                seconds = {"ours": ours, "host": host, "do_bench": theirs, "events": plain}
+                findings.note(case.id, seconds | {"graph_ms": graph, "block": getattr(clock, "calls", 1)})
+            del held
+            torch.cuda.empty_cache()
+
+
+def _events(run: Callable[[], Any], calls: int) -> float:
+    begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    torch.cuda.synchronize()
+    begin.record()
+    for _ in range(calls):
+        run()
+    end.record()
+    torch.cuda.synchronize()
+    return begin.elapsed_time(end) * 1e-3 / calls
+
+
+def _or_reason(work: Callable[[], Any]) -> Any:
+    try:
+        return work()
+    except Exception as error:
+        return f"{type(error).__name__}: {str(error)[:200]}"
+
+
+def memory(device: str, findings: Findings) -> None:
+    """Peaks as stored against torch's own of the same call in another process; predictions; what stood at the peak."""
+    cases = [
+        case
+        for scenario, batches in (("inference", (1, 32)), ("train", (1, 32)), ("streaming", (1,)))
+        for batch in batches
+        for case in article(device, batch, scenario)
+    ]
+    with ThreadPoolExecutor(APART) as pool:
+        for case, ours, theirs in zip(
+            cases, pool.map(_apart("ours_of"), cases), pool.map(_apart("theirs_of"), cases), strict=True
+        ):
+            findings.note(case.id, {"ours": ours, "theirs": theirs})
+            if "failed" not in ours and "failed" not in theirs:
+                _compare_peaks(findings, case, ours, theirs)
+
+
+def _compare_peaks(findings: Findings, case: Case, ours: dict[str, Any], theirs: dict[str, Any]) -> None:
+    peak = ours[metrics.CUDA_PEAK.name]
+    kinds = sum(ours.get(metrics.CUDA_PEAK.part(kind).name, 0) for kind in allocations.KINDS)
+    findings.check("peak allocated", case, peak, theirs["allocated"], 0.0)
+    findings.check("peak reserved", case, ours[metrics.CUDA_RESERVED.name], theirs["reserved"], 0.05)
+    findings.check("sum of kinds", case, kinds, peak, 0.0)
+    if metrics.PREDICTED.name in ours:
+        findings.check("predicted peak", case, ours[metrics.PREDICTED.name], peak, 0.10)
+    if metrics.CUDA_PROCESS.name in ours and theirs["process"]:
+        findings.check("process memory", case, ours[metrics.CUDA_PROCESS.name], theirs["process"], 0.02)
+
+
+APART = 6
+"""Processes at once: peaks of memory are a process's own."""
+
+
+def _apart(what: str) -> Callable[[Case], dict[str, Any]]:
+    """The answer of another process of this file: a context, an allocator and handles of its own."""
+
+    def answer(case: Case) -> dict[str, Any]:
+        parts = case.architecture
+        words = [what, str(case.clip.batch), parts.reducer.name, str(parts.lstm_input or 0), case.scenario, case.device]
+        done = subprocess.run([sys.executable, __file__, *words], capture_output=True, text=True, timeout=60)
+        if done.returncode:
+            return {"failed": done.stderr[-2000:]}
+        return dict(json.loads(done.stdout.strip().splitlines()[-1]))
+
+    return answer
+
+
+def ours_of(case: Case) -> dict[str, Any]:
+    """What convbench stores of a case: the readings of its memory, by name."""
+    record = harness.measure(case, PROTOCOL, ["memory", "prediction"])
+    stored = {reading.metric.name: reading.samples[0] for reading in record.readings}
+    return stored | {"findings": [str(finding) for finding in record.findings]}
+
+
+def theirs_of(case: Case) -> dict[str, Any]:
+    """Torch's own peaks of a warmed call, and every change of memory of one more, for whoever asks why."""
+    held = subject.assemble(case, 0)
+    before = torch.cuda.memory_allocated()
+    for _ in range(3):
+        held.run()
+    gc.collect()
+    torch.cuda.synchronize()
+    torch.cuda.reset_peak_memory_stats()
+    warm = torch.cuda.memory_allocated()
+    held.run()
+    torch.cuda.synchronize()
+    answer = {
+        "before": before,
+        "warm": warm,
+        "allocated": torch.cuda.max_memory_allocated(),
+        "reserved": torch.cuda.max_memory_reserved(),
+        "process": nvml.process_bytes(torch.device(case.device), os.getpid()),
+        "free_total": torch.cuda.mem_get_info(),
+        "known": sum(life.bytes for life in allocations.held(held).values()),
+    }
+    torch.cuda.memory._record_memory_history(max_entries=2000, context=None)
+    held.run()
+    torch.cuda.synchronize()
+    snapshot = torch.cuda.memory._snapshot()
+    answer["trace"] = [(change["action"], change["size"]) for change in snapshot["device_traces"][0]][:400]
+    blocks = [block for segment in snapshot["segments"] for block in segment["blocks"]]
+    answer["alive"] = sorted((block["requested_size"], block["size"]) for block in blocks if "active" in block["state"])
+    return answer
+
+
+def stages_sum(device: str, findings: Findings) -> None:
+    """Seconds by stage against the device's whole, in all scenarios; and how much of a call the device works."""
+    for scenario in ("inference", "train", "streaming"):
+        for batch in (1, 32):
+            if scenario == "streaming" and batch > 1:
+                continue
+            for case in article(device, batch, scenario):
+                record = harness.attempt(case, lambda case: harness.measure(case, PROTOCOL, ["latency", "stages"]))
+                if record.status != "ok":
+                    findings.note(f"failed {case.id}", str(record.failure))
+                    continue
+                whole = median(record.samples(metrics.DEVICE_LATENCY.name))
+                sums = [sum(parts) for parts in zip(*_stage_samples(record), strict=True)]
+                findings.check("sum of stages", case, median(sums), whole, 0.05)
+                split = {name: median(samples) for name, samples in _named_stages(record).items()}
+                host = median(record.samples(metrics.LATENCY.name))
+                findings.note(case.id, {"device": whole, "host": host, "stages": split, "busy": _busy(case),
+                                        "findings": [str(one) for one in record.findings]})  # fmt: skip
+
+
+def _named_stages(record: Any) -> dict[str, Any]:
+    names = ("backbone", "reducer", "lstm", "head", stages.OPTIMIZER, "other")
+    samples = {name: record.samples(metrics.LATENCY.part(name).name) for name in names}
+    return {name: taken for name, taken in samples.items() if taken}
+
+
+def _stage_samples(record: Any) -> list[Any]:
+    return list(_named_stages(record).values())
+
+
+def _busy(case: Case) -> Any:
+    """Seconds of kernels of one call by torch's profiler, over ten calls."""
+    held = subject.assemble(case, 0)
+    for _ in range(3):
+        held.run()
+    torch.cuda.synchronize()
+    with torch.profiler.profile(
+        activities=[torch.profiler.ProfilerActivity.CPU, torch.profiler.ProfilerActivity.CUDA]
+    ) as profiler:
+        for _ in range(10):
+            held.run()
+        torch.cuda.synchronize()
+    events = [event for event in profiler.events() if event.device_type == torch.autograd.DeviceType.CUDA]
+    return {"kernel_s": sum(event.device_time for event in events) * 1e-7, "kernels": len(events) / 10}
+
+
+def contexts(device: str, findings: Findings) -> None:
+    """While a run measures, whose processes compute on the device? Never the command's own."""
+    seen: dict[int, int] = {}
+    words = [sys.executable, "-m", "convbench", "run", "suites/smoke.yaml", "--device", device, "--only", "gap*"]
+    out = findings.path.parent / "contexts-run"
+    process = subprocess.Popen([*words, "--out", str(out)], stdout=subprocess.DEVNULL)
+    torch.cuda.init()
+    while process.poll() is None:
+        for pid in nvml._processes(torch.device(device)):
+            seen[pid] = seen.get(pid, 0) + 1
+        time.sleep(0.05)
+    findings.check("the command's process on the device", "smoke gap*", seen.get(process.pid, 0), 0, 0.0)
+    smi = ["nvidia-smi", "--query-compute-apps=pid,used_memory", "--format=csv"]
+    shown = _or_reason(lambda: subprocess.run(smi, capture_output=True, text=True).stdout)
+    state = _or_reason(lambda: nvml.state(torch.device(device)))
+    findings.note("seen", {"command": process.pid, "self": os.getpid(), "by pid": seen, "ended": process.returncode})
+    findings.note("nvml", {"state": state, "smi": shown})
+
+
+def _case(batch: str, reducer: str, size: str, scenario: str, device: str) -> Case:
+    return Case(Parts(Choice("conv"), Choice(reducer), int(size) or None), Clip(batch=int(batch)), (), scenario, device)
+
+
+ANSWERS = {"ours_of": ours_of, "theirs_of": theirs_of}
+PROOFS = {"timing": timing, "memory": memory, "stages": stages_sum, "contexts": contexts}
+
+
+def main() -> None:
+    if sys.argv[1] in ANSWERS:
+        print(json.dumps(ANSWERS[sys.argv[1]](_case(*sys.argv[2:]))))
+        return
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("proof", choices=PROOFS)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--device", default="cuda")
+    asked = parser.parse_args()
+    PROOFS[asked.proof](asked.device, Findings(asked.proof, asked.out))
+
+
+if __name__ == "__main__":
+    main()
