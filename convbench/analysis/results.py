@@ -63,6 +63,14 @@ class Result:
     def frames_per_s(self) -> float | None:
         return self.case.frames_per_call / self.latency.median if self.latency and self.latency.median > 0 else None
 
+    @property
+    def launch_share(self) -> float | None:
+        """Share of a call on a GPU in which the device does not work; None on a CPU."""
+        on_device = typical(self.record, metrics.DEVICE_LATENCY)
+        if on_device is None or not self.latency:
+            return None
+        return max(0.0, 1 - on_device / self.latency.median)
+
     def value(self, metric: Metric) -> float | None:
         """One number of a metric: what it says of itself becomes of its samples; None where it was not measured."""
         derived = {
@@ -70,6 +78,7 @@ class Result:
             metrics.LATENCY.name: self.latency.median if self.latency else None,
             metrics.MEMORY.name: self.memory,
             metrics.FRAMES_PER_S.name: self.frames_per_s,
+            metrics.LAUNCH_SHARE.name: self.launch_share,
         }
         return derived[metric.name] if metric.name in derived else typical(self.record, metric)
 

@@ -88,6 +88,7 @@ def _row(found: Result) -> dict[str, Scalar]:
         **_latency(found),
         **_visits(record),
         metrics.FRAMES_PER_S.name: found.frames_per_s,
+        **({metrics.LAUNCH_SHARE.name: share} if (share := found.launch_share) is not None else {}),
         metrics.MEMORY.name: _number(found.memory),
         "status": record.status,
         "error": f"{record.failure.kind}: {record.failure.message}" if record.failure else None,

@@ -70,6 +70,10 @@ PREDICTED = _plain("predicted_peak_bytes", "B", "Predicted peak memory",
                    "Peak of tensor bytes that the shapes alone predict.", number="exact")  # fmt: skip
 DEVICE_LATENCY = _plain("device_latency_s", "s", "Latency on the device",
                         "Seconds of one call on the device's own clock, of the median sample.")  # fmt: skip
+LAUNCH_SHARE = Metric(
+    "launch_share", "1", title="Share of launching", number="exact", digits=2, shown=("pin",),
+    description="Share of a call on a GPU in which the device does not work: launching, and the wait for the last.",
+)  # fmt: skip
 WARMUP = _plain("warmup_s", "s", "Warm-up", "Seconds of calls before the latency was steady.", better="neither",
                 number="exact")  # fmt: skip
 SYSTEM_SHARE = _plain("system_time_share", "1", "Share of system time",
@@ -177,8 +181,8 @@ SPLIT = {
 """Metrics that are also measured by part, and the parts: stages, what stands beside them, and kinds of memory."""
 
 DERIVED = (
-    MEMORY, FRAMES_PER_S, LATENCY_MEDIAN, LATENCY_LOW, LATENCY_HIGH, LATENCY_P90, LATENCY_P99, LATENCY_SAMPLES,
-    LATENCY_P90_HIGH, LATENCY_P99_HIGH, THREADS, VISITS, VISITS_SOUND, FPS_SUSTAINED, FPS_PERCENTILE,
+    MEMORY, FRAMES_PER_S, LAUNCH_SHARE, LATENCY_MEDIAN, LATENCY_LOW, LATENCY_HIGH, LATENCY_P90, LATENCY_P99,
+    LATENCY_SAMPLES, LATENCY_P90_HIGH, LATENCY_P99_HIGH, THREADS, VISITS, VISITS_SOUND, FPS_SUSTAINED, FPS_PERCENTILE,
 )  # fmt: skip
 """Columns that no probe measures: they follow from what was measured."""
 

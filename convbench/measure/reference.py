@@ -33,10 +33,16 @@ def _workload(device: str) -> Call:
     frames, matrix = torch.randn(16, 3, 32, 32, generator=generator), torch.randn(256, 256, generator=generator)
     weights = torch.randn(16, 3, 3, 3, generator=generator)
     frames, weights, matrix = frames.to(device), weights.to(device), matrix.to(device)
+    product = _by_convolution if matrix.is_cuda else torch.matmul
 
     def call() -> torch.Tensor:
         with torch.no_grad():
             maps = nn.functional.conv2d(frames, weights, padding=1).relu()
-            return maps.view(256, -1) @ maps.view(256, -1).T @ matrix
+            return product(product(maps.view(256, -1), maps.view(256, -1).T), matrix)
 
     return call
+
+
+def _by_convolution(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+    """A matrix product as a convolution of 1x1: cuBLAS would keep 32 MiB that are none of the case's."""
+    return nn.functional.conv1d(left.T[None], right.T[:, :, None])[0].T

@@ -10,6 +10,7 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from statistics import median
 from typing import Any, Literal, Protocol
@@ -55,7 +56,11 @@ class CpuClock:
 
 
 class CudaClock:
-    """CUDA events and a synchronised host clock around a block of ``calls``: one synchronisation a block."""
+    """A host clock around a block of ``calls`` that the device has done, then CUDA events around another block.
+
+    The first is what a caller waits. For the second the device is kept busy until the host has launched the whole
+    block, so that the events hold no waiting for launches: what is left of the host's time is what launching costs.
+    """
 
     def __init__(self, device: str, calls: int = 1) -> None:
         self.device = torch.device(device)
@@ -65,16 +70,46 @@ class CudaClock:
         return time.perf_counter()
 
     def time(self, call: Call) -> Sample:
-        begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
         torch.cuda.synchronize(self.device)
-        start = time.perf_counter_ns()
+        start = time.perf_counter()
+        for _ in range(self.calls):
+            call()
+        launched = time.perf_counter() - start
+        torch.cuda.synchronize(self.device)
+        host = time.perf_counter() - start
+        return Sample(host / self.calls, self._on_device(call, launched) / self.calls)
+
+    def _on_device(self, call: Call, launched: float) -> float:
+        begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
+        keep_busy(self.device, launched)
         begin.record()
         for _ in range(self.calls):
             call()
         end.record()
         torch.cuda.synchronize(self.device)
-        host = (time.perf_counter_ns() - start) * 1e-9
-        return Sample(host / self.calls, begin.elapsed_time(end) * 1e-3 / self.calls)
+        return float(begin.elapsed_time(end)) * 1e-3
+
+
+def keep_busy(device: torch.device, seconds: float) -> None:
+    """Have a CUDA device wait for somewhat longer than that, while the host launches what is to follow."""
+    wait = MARGIN * seconds + LEAST_LEAD
+    torch.cuda._sleep(int(min(wait, LONGEST_LEAD) * _cycles_per_second(device)))  # type: ignore[no-untyped-call]
+
+
+@lru_cache
+def _cycles_per_second(device: torch.device) -> float:
+    """How fast the device counts its cycles, of a wait that is long beside a launch, once the clocks have risen."""
+    for cycles in (CYCLES, CYCLES):
+        begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
+        begin.record()
+        torch.cuda._sleep(cycles)  # type: ignore[no-untyped-call]
+        end.record()
+        torch.cuda.synchronize(device)
+    return CYCLES / (float(begin.elapsed_time(end)) * 1e-3)
+
+
+MARGIN, LEAST_LEAD, LONGEST_LEAD = 1.3, 30e-6, 0.2
+CYCLES = 2_000_000
 
 
 def clock_for(device: str, call: Call) -> Clock:

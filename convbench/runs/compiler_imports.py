@@ -2,15 +2,21 @@
 
 Which vector instructions the compiler may use is asked by building and loading a library in a process of its own, which
 costs more than a compile that is cached: asked here, every child knows it.
+
+Where there is a GPU nothing is imported: the compiler then asks CUDA about it, and no child of a process that did so
+can use the device.
 """
 
 from __future__ import annotations
 
 from contextlib import suppress
 
-import torch._inductor.codegen.cpp
-import torch._inductor.compile_fx  # noqa: F401
-from torch._inductor import cpu_vec_isa
+import torch
 
-with suppress(Exception):  # without a compiler: its absence is each case's own finding
-    cpu_vec_isa.pick_vec_isa()
+if not torch.version.cuda or torch.cuda._device_count_nvml() <= 0:
+    import torch._inductor.codegen.cpp
+    import torch._inductor.compile_fx
+    from torch._inductor import cpu_vec_isa
+
+    with suppress(Exception):  # without a compiler: its absence is each case's own finding
+        cpu_vec_isa.pick_vec_isa()

@@ -47,17 +47,18 @@ GPU = ("--device", "cuda")
 TESTS = (sys.executable, "-m", "pytest", str(HERE), "-p", "no:cacheprovider", "--junitxml", "{out}/tests.xml", "-rs")
 PARTS = {
     "1": (
-        verb("doctor", 60, "doctor"),
-        Step("tests", 200, TESTS),
-        proof("timing", 60),
+        verb("doctor", 40, "doctor"),
+        proof("timing", 50),
+        proof("stages", 70),
+        proof("cudnn", 60),
         proof("memory", 110),
-        verb("smoke", 90, "run", "suites/smoke.yaml", *GPU, "--out", "{out}/smoke"),
-        verb("profile", 60, "profile", "suites/article.yaml", *GPU, "--only", "gap*", "--out", "{out}/profile"),
+        Step("tests", 150, TESTS),
         proof("contexts", 60),
+        verb("profile", 60, "profile", "suites/article.yaml", *GPU, "--only", "gap*", "--out", "{out}/profile"),
     ),
     "2": (
-        verb("article", 330, "run", str(HERE / "article.yaml"), *GPU, "--out", "{out}/article"),
-        proof("stages", 60),
+        verb("smoke", 90, "run", "suites/smoke.yaml", *GPU, "--out", "{out}/smoke"),
+        verb("article", 300, "run", str(HERE / "article.yaml"), *GPU, "--out", "{out}/article"),
         verb("gate", 170, "selftest", "suites/smoke.yaml", *GPU, "--only", "gap*", "--minutes", "2",
              "--slowdowns", "0,5", "--out", "{out}/gate/trials.jsonl"),
     ),
@@ -66,6 +67,7 @@ PARTS = {
         verb("gate", 130, "selftest", "suites/article.yaml", *GPU, "--minutes", "1.5", "--slowdowns", "0,5",
              "--out", "{out}/gate/trials.jsonl"),
     ),
+    "why": (proof("poison", 90),),
 }  # fmt: skip
 
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import ast
+import subprocess
+import sys
+from dataclasses import replace
 from statistics import median
 
 import pytest
@@ -27,19 +31,40 @@ def case(reducer: str = "gap", size: int | None = None, *variant: Choice, scenar
     return Case(Parts(Choice("conv"), Choice(reducer), size), Clip(batch=8), variant, scenario, "cuda")
 
 
+@pytest.fixture(scope="module")
+def executor():
+    """One for all: its forkserver imports torch once, and the compiler, as a run with compiled cases has it."""
+    with executors.get("isolated").build("cuda", [case("gap", None, Choice("compile"))]) as isolated:
+        yield isolated
+
+
 def test_a_sample_waits_for_the_device():
     """Launching is not finishing: without synchronisation a long kernel seems to take microseconds."""
     big = torch.randn(8192, 8192, device="cuda")
     big @ big
     sample = CudaClock("cuda").time(lambda: big @ big)
     assert sample.device is not None
-    assert sample.host >= sample.device > 2 * 8192**3 / 2e15
+    assert min(sample.host, sample.device) > 2 * 8192**3 / 2e15
+    assert sample.device == pytest.approx(sample.host, rel=0.2)
+
+
+def test_what_the_host_takes_to_launch_is_none_of_the_device_s_time():
+    """Fifty kernels of next to nothing: launching them takes the host longer than the device."""
+    small = torch.zeros(8, device="cuda")
+
+    def launches():
+        for _ in range(50):
+            small.add_(1)
+
+    clock = clock_for("cuda", launches)
+    samples = [clock.time(launches) for _ in range(20)]
+    assert median(sample.device for sample in samples) < 0.8 * median(sample.host for sample in samples)
 
 
 def test_latency_agrees_with_do_bench():
-    """Within 2 %, on a call long enough that launching does not matter; do_bench flushes L2, so the call exceeds it."""
+    """Within 2 %, on a call whose data exceed the L2, which do_bench flushes."""
     testing = pytest.importorskip("triton.testing")
-    held = subject.assemble(case("fc", 128), 0)
+    held = subject.assemble(replace(case("fc", 128), clip=Clip(batch=64)), 0)
     clock = clock_for("cuda", held.run)
     for _ in range(50):
         clock.time(held.run)
@@ -75,28 +100,29 @@ def test_the_lstm_is_counted_although_cudnn_runs_it(reducer, size):
     [
         (Choice("channels_last"),),
         (Choice("compile"),),
-        (Choice("channels_last"), Choice("compile")),
         (Choice("compile", (("mode", "reduce-overhead"),)),),
         (Choice("autocast"),),
         (Choice("autocast", (("dtype", "fp16"),)),),
     ],
     ids=lambda value: "+".join(map(str, value)),
 )
-@pytest.mark.parametrize("scenario", ["inference", "streaming"])
-def test_every_variant_is_measured_in_its_own_process(variant, scenario):
-    measured = case("gap", None, *variant, scenario=scenario)
-    with executors.get("isolated").build("cuda", [measured]) as executor:
-        ((_, record),) = executor.run([Job(measured, PROTOCOL)])
+def test_every_variant_is_measured_in_its_own_process(variant, executor):
+    measured = case("gap", None, *variant)
+    ((_, record),) = executor.run([Job(measured, PROTOCOL)])
     assert record.status == "ok", record.failure
     assert record.samples("device_latency_s")
     assert record.samples("cuda_peak_allocated_bytes")
 
 
-def test_the_parent_never_touches_the_device():
-    """A forkserver whose parent has a CUDA context would be a foreign process on its own device."""
-    with executors.get("isolated").build("auto", []) as executor:
-        facts = executor.hosts[0].facts
-    assert not torch.cuda.is_initialized()
+def test_the_host_is_described_without_the_caller_touching_its_device():
+    """A caller with a CUDA context would be a foreign process on its own device; this one has one already."""
+    script = (
+        "import torch; from convbench.core.registry import executors\n"
+        "with executors.get('isolated').build('auto', []) as executor: facts = executor.hosts[0].facts\n"
+        "assert not torch.cuda.is_initialized(); print(dict(facts))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
+    facts = ast.literal_eval(done.stdout)
     assert facts["device"] == "cuda"
     assert facts["gpu"]
 

@@ -77,7 +77,7 @@ def record(subject: Subject) -> Timeline:
         subject.run.forget()
     gc.collect()
     before, marks, device = held(subject), Marks(), torch.device(subject.device)
-    libraries = _kept_by_libraries(device, before)
+    handed_out = torch.cuda.memory_allocated(device) if device.type == "cuda" else None
     with profile(activities=activities(subject), profile_memory=True, acc_events=False) as profiler:
         if opaque(subject.case):
             call(subject, marks.phase)
@@ -87,7 +87,10 @@ def record(subject: Subject) -> Timeline:
     events = list(_events(profiler.profiler.kineto_results.experimental_event_tree(), device.type))
     changes = sorted((one for one in events if isinstance(one, Change)), key=lambda change: change.time)
     spans = Spans([one for one in events if isinstance(one, tuple)])
-    return timeline([*libraries, *_lives(changes, before, _Kinds(subject, spans, marks.outputs))])
+    lives = _lives(changes, before, _Kinds(subject, spans, marks.outputs))
+    if handed_out is not None:
+        lives.append(_kept_by_libraries(handed_out, lives))
+    return timeline(lives)
 
 
 def timeline(lives: list[Life]) -> Timeline:
@@ -126,15 +129,13 @@ def held(subject: Subject) -> dict[int, Life]:
     return found
 
 
-def _kept_by_libraries(device: torch.device, before: dict[int, Life]) -> list[Life]:
-    """What CUDA's allocator had handed out before the call and no tensor that we know of holds.
+def _kept_by_libraries(handed_out: int, lives: list[Life]) -> Life:
+    """What CUDA's allocator had handed out before the call, and no tensor held that we know of or saw released.
 
-    It is cuBLAS's workspace, and that blocks are rounded up to 512 B. A CPU has nobody to ask.
+    It is cuBLAS's workspace, and that blocks are rounded up to 512 B.
     """
-    if device.type != "cuda":
-        return []
-    rest = torch.cuda.memory_allocated(device) - sum(life.bytes for life in before.values())
-    return [Life(rest, ("workspace", OTHER))]
+    known = sum(life.bytes for life in lives if life.begin == float("-inf"))
+    return Life(handed_out - known, ("workspace", OTHER))
 
 
 class _Kinds:

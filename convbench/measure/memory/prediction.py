@@ -21,6 +21,7 @@ from convbench.core import traits
 from convbench.core.errors import CaseFailed
 from convbench.core.record import Case, Parts
 from convbench.measure.counts.counted import on_meta_or_reason, reason_of
+from convbench.measure.memory import cudnn
 from convbench.measure.memory.onednn import extra_bytes
 from convbench.models import network, subject
 from convbench.models.network import weights_bytes
@@ -109,13 +110,14 @@ def _assemble(case: Case, model: nn.Module | None = None) -> Subject:
 
 def _predict(held: Subject) -> Prediction:
     static = weights_bytes(held.model) + sum(tensor.nbytes for tensor in held.inputs.tensors)
-    step, peak = held.run, Peak()
+    step, peak = held.run, Peak(torch.device(held.device))
     if not isinstance(step, TrainingStep):
         with peak:
             step()
-        return Prediction(static, peak.highest, 0)
+        return Prediction(static + peak.libraries, peak.highest, 0)
     with peak:
         step.backward(step.forward())
+    static += peak.libraries
     state, intermediates = optimizer_bytes(step)
     return Prediction(static + state, peak.highest, step_gradients(step) + intermediates)
 
@@ -151,10 +153,18 @@ COUNTER = 4
 class Peak(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """While entered, follows the storages that operators return. ``highest``: most bytes of them alive at once."""
 
-    def __init__(self) -> None:
+    def __init__(self, device: torch.device) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
+        self.device = device
+        self.capability = torch.cuda.get_device_capability(device) if device.type == "cuda" else (0, 0)
         self.alive = 0
         self.highest = 0
+        self.kept: dict[str, int] = {}
+
+    @property
+    def libraries(self) -> int:
+        """What libraries keep once they were called."""
+        return sum(self.kept.values())
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -164,11 +174,13 @@ class Peak(TorchDispatchMode):  # type: ignore[no-untyped-call]
             if decomposed is not NotImplemented:
                 return decomposed
         before = {id(tensor.untyped_storage()) for tensor in _fake((args, kwargs))}
-        result = func(*args, **kwargs)
+        result = cudnn.STANDINS.get(func, func)(*args, **kwargs)
+        self.kept |= cudnn.cublas_bytes(func, self.device, self.capability)
         new = [tensor for tensor in _fake(result) if id(tensor.untyped_storage()) not in before]
         for tensor in new:
             self._born(tensor.untyped_storage())
         scratch, kept = extra_bytes(func, args, result)
+        scratch += cudnn.scratch_bytes(func, args)
         if kept and new:
             self._grow(kept)
             weakref.finalize(_lifetime(result), self._shrink, kept)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -10,19 +11,46 @@ from torch.profiler import profile
 from convbench.measure.memory import allocations
 from convbench.measure.stages.hooks import call
 from convbench.measure.stages.profiler_marks import Marks
-from convbench.measure.stages.spans import PREFIX, Mark, Spans, compiled_marks
+from convbench.measure.stages.spans import PHASES, PREFIX, Mark, Spans, compiled_marks
 from convbench.models.subject import Subject
 
 
 def compiled_split(subject: Subject) -> dict[str, float]:
-    """One call under the profiler; its seconds by ``graphs``, ``lstm``, ``optimizer`` and ``other``."""
-    with profile(activities=allocations.activities(subject), acc_events=False) as profiler:
+    """One call under the profiler; its seconds by ``graphs``, ``lstm``, ``optimizer`` and ``other``.
+
+    On a GPU they are those of the kernels, each counted where the operator lies that launched it.
+    """
+    on_gpu = torch.device(subject.device).type == "cuda"
+    with profile(activities=allocations.activities(subject), acc_events=on_gpu) as profiler:
         call(subject, Marks().phase)
-        if torch.device(subject.device).type == "cuda":
+        if on_gpu:
             torch.cuda.synchronize(subject.device)
+    if on_gpu:
+        return _of_kernels(profiler.events())
     events = _all(profiler.profiler.kineto_results.experimental_event_tree())
+    return {stage: time * 1e-9 for stage, time in _spans(events).durations().items()}
+
+
+def _spans(events: list[Mark]) -> Spans:
     ours = [event for event in events if event[0].startswith(PREFIX)]
-    return {stage: time * 1e-9 for stage, time in Spans([*ours, *compiled_marks(events)]).durations().items()}
+    return Spans([*ours, *compiled_marks(events)])
+
+
+def _of_kernels(events: Any) -> dict[str, float]:
+    """Seconds of kernels by what the operator that launched them lies in; the profiler's times are microseconds."""
+    spans = _spans([(event.name, event.time_range.start, event.time_range.end) for event in events])
+    split: dict[str, float] = {}
+    for moment, seconds in _kernels(events):
+        stage = spans.phase(moment) if spans.phase(moment) == PHASES[2] else spans.stage(moment)
+        split[stage] = split.get(stage, 0.0) + seconds
+    return split
+
+
+def _kernels(events: Any) -> Iterator[tuple[float, float]]:
+    """When each kernel was launched, and the seconds it took."""
+    for event in events:
+        for kernel in event.kernels:
+            yield event.time_range.start, kernel.duration * 1e-6
 
 
 def _all(roots: list[Any]) -> list[Mark]:

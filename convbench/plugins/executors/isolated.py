@@ -26,6 +26,8 @@ from convbench.runs.script import brought
 T = TypeVar("T")
 COMPILER = ("convbench.runs.compiler_imports",)
 DIGITS = ("sklearn.datasets",)
+ON_ONE_GPU = 4
+"""Processes at once on a GPU, while they compile and count: each has a context and a model there."""
 
 
 @executors.register("isolated")
@@ -81,8 +83,8 @@ class Isolated(Executor):
         return apart.called(self.processes, work, args, "checking the suite's cases", self.cases)
 
     def _cores(self, job: Job) -> tuple[int, ...]:
-        """What jobs may be spread over; nothing on a GPU, of which there is one."""
-        return self.hosts[0].cores if job.case.device == "cpu" else ()
+        """What jobs that take no times may be spread over: each on a GPU needs memory of it for itself."""
+        return self.hosts[0].cores if job.case.device == "cpu" else self.hosts[0].cores[:ON_ONE_GPU]
 
     def close(self) -> None:
         self.processes.close()

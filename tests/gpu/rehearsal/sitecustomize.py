@@ -61,6 +61,17 @@ def pretend(torch: Any) -> None:
     torch.cuda.memory._record_memory_history = lambda **_: None
     torch.cuda.memory._snapshot = lambda: {"device_traces": [[]], "segments": []}
     torch.version.cuda = "0.0"
+    _profile_the_cpu(torch)
+
+
+def _profile_the_cpu(torch: Any) -> None:
+    import torch.profiler as profiler
+
+    class Profile(profiler.profile):  # type: ignore[misc]
+        def __init__(self, *, activities: Any = None, **more: Any) -> None:  # noqa: ARG002
+            super().__init__(activities=[profiler.ProfilerActivity.CPU], **more)
+
+    torch.profiler.profile = Profile
 
 
 def _answers(torch: Any) -> dict[str, Any]:
@@ -72,7 +83,7 @@ def _answers(torch: Any) -> dict[str, Any]:
             self.at = time.perf_counter_ns()
 
         def elapsed_time(self, other: Event) -> float:
-            return (other.at - self.at) * 1e-6
+            return max(1, other.at - self.at) * 1e-6
 
     properties = types.SimpleNamespace(name="paper", total_memory=8 << 30, major=9, minor=0, uuid="0" * 8)
     return {
@@ -82,6 +93,9 @@ def _answers(torch: Any) -> dict[str, Any]:
         "init": lambda: None,
         "device_count": lambda: 1,
         "synchronize": lambda *_: None,
+        "_sleep": lambda _: None,
+        "_device_count_nvml": lambda: 1,
+        "get_device_capability": lambda *_: (9, 0),
         "empty_cache": lambda: None,
         "manual_seed": lambda seed: torch.manual_seed(seed),
         "memory_allocated": lambda *_: 1 << 20,

@@ -1,0 +1,113 @@
+"""What torch's operators allocate on a GPU beside their outputs: cuDNN's recurrent buffers, cuBLAS's workspaces, in B.
+
+Pure functions of shapes, found with torch 2.11 and cuDNN 9 on a GPU of compute capability 9.0 by comparing with every
+allocation of a call (``tests/gpu/proofs.py``). cuDNN's convolutions took no workspace there.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+ATEN = torch.ops.aten
+PRODUCTS = (ATEN.mm.default, ATEN.bmm.default, ATEN.addmm.default, ATEN.baddbmm.default)
+"""What cuBLAS computes; whatever else multiplies matrices decomposes to these."""
+MIB = 1 << 20
+
+
+def cublas_bytes(func: Any, device: torch.device, capability: tuple[int, int]) -> dict[str, int]:
+    """What cuBLAS keeps from its first product on, by what keeps it: each thread a workspace, the forward and the
+    backward pass having one each, and one for products with a bias.
+    """
+    if device.type != "cuda" or func not in PRODUCTS:
+        return {}
+    thread = "backward" if torch._C._current_autograd_node() is not None else "forward"
+    kept = {thread: _workspace(capability)}
+    return kept | ({"bias": BIASED} if func == ATEN.addmm.default else {})
+
+
+def _workspace(capability: tuple[int, int]) -> int:
+    """As torch chooses it (CUDABlas.cpp): by the environment's word, else by the GPU's generation."""
+    asked = os.environ.get("CUBLAS_WORKSPACE_CONFIG")
+    if asked:
+        sizes = [part for part in asked.split(":") if part]
+        return sum(int(size) * int(count) * 1024 for size, count in zip(sizes[::2], sizes[1::2], strict=False))
+    return 32 * MIB if capability[0] >= 9 else 8 * MIB + 128 * 1024
+
+
+BIASED = MIB
+
+
+@dataclass(frozen=True, slots=True)
+class Recurrence:
+    """A recurrent operator as cuDNN is given it: T steps of B sequences, inputs of the lowest layer, float size s."""
+
+    steps: int
+    batch: int
+    inputs: int
+    hidden: int
+    layers: int
+    directions: int
+    gates: int
+    size: int
+
+    @classmethod
+    def of(cls, clip: torch.Tensor, args: tuple[Any, ...]) -> Recurrence:
+        """From the operator's arguments from ``mode`` on (``_cudnn_rnn``)."""
+        mode, hidden, _, layers, batch_first, _, _, bidirectional = args[:8]
+        steps, batch = (clip.shape[1], clip.shape[0]) if batch_first else (clip.shape[0], clip.shape[1])
+        directions = 2 if bidirectional else 1
+        return cls(steps, batch, clip.shape[-1], hidden, layers, directions, GATES[mode], clip.element_size())
+
+    def workspace(self, train: bool) -> int:
+        """Scratch of a call: the weights once more, inputs and gates of every step, and 8 MiB of cuDNN's own."""
+        cells = self.steps * self.batch
+        weights = self.gates * self.hidden * (self.inputs + self.hidden)
+        wide = 2 * max(0, self.inputs - 3 * self.hidden + 16) if train else 0
+        return 8 * MIB + self.size * (
+            weights + cells * (self.inputs + wide + 21 * self.hidden) + 8 * self.hidden * self.batch
+        )
+
+    def reserve(self) -> int:
+        """What training keeps for the backward pass: gates and cells of every step."""
+        return (
+            256 + self.size * (self.gates + 1) * self.hidden * self.steps * self.batch * self.layers * self.directions
+        )
+
+
+GATES = {0: 1, 1: 1, 2: 4, 3: 3}
+"""By cuDNN's number of the mode: RNN with ReLU, RNN with tanh, LSTM, GRU."""
+
+
+def recurrent(clip: torch.Tensor, weights: Any, stride: int, buffer: Any, hx: Any, cx: Any, *rest: Any) -> Any:
+    """``_cudnn_rnn`` of fake tensors, whose reserve has its true size and whose buffer of weights exists."""
+    buffer = clip.new_empty(0) if buffer is None else buffer
+    output, hy, cy, _, _ = ATEN._cudnn_rnn.default(clip, weights, stride, buffer, hx, cx, *rest)
+    kept = Recurrence.of(clip, rest).reserve() if rest[6] else 0
+    return output, hy, cy, clip.new_empty(kept, dtype=torch.uint8), buffer
+
+
+def recurrent_backward(clip: torch.Tensor, weights: Any, _stride: int, _buffer: Any, hx: Any, cx: Any, *_: Any) -> Any:
+    """``_cudnn_rnn_backward`` of fake tensors: torch has none."""
+    cell = None if cx is None else torch.empty_like(cx)
+    return torch.empty_like(clip), torch.empty_like(hx), cell, [torch.empty_like(weight) for weight in weights]
+
+
+STANDINS: dict[Any, Callable[..., Any]] = {
+    ATEN._cudnn_rnn.default: recurrent,
+    ATEN._cudnn_rnn_backward.default: recurrent_backward,
+}
+"""What stands for an operator where torch's own shapes say too little."""
+
+
+def scratch_bytes(func: Any, args: tuple[Any, ...]) -> int:
+    """What an operator allocates for its own duration."""
+    if func == ATEN._cudnn_rnn.default:
+        return Recurrence.of(args[0], args[6:]).workspace(train=args[12])
+    if func == ATEN._cudnn_rnn_backward.default:
+        return Recurrence.of(args[0], args[10:]).workspace(train=True)
+    return 0
