@@ -23,7 +23,7 @@ from convbench.core.record import Case, Protocol, Reading
 from convbench.core.registry import probes
 from convbench.core.traits import own_process
 from convbench.measure import harness
-from convbench.measure.first_call import TOLERANCE, open_case
+from convbench.measure.first_call import open_case, tolerance
 from convbench.measure.machine import environment, nvml
 from convbench.measure.preflight import resolve
 from convbench.measure.selection import Selection
@@ -80,7 +80,7 @@ def compared(case: Case, seed: int) -> tuple[Subject, float]:
     Raises CaseFailed where a variant's output is not eager's.
     """
     opened, _ = open_case(case, seed)
-    return opened, TOLERANCE[opened.dtype]
+    return opened, tolerance(opened)
 
 
 def counts(case: Case, seed: int) -> dict[str, float]:

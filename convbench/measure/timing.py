@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
 from statistics import median
 from typing import Any, Literal, Protocol
@@ -108,6 +109,18 @@ def _cycles_per_second(device: torch.device) -> float:
     return CYCLES / (float(begin.elapsed_time(end)) * 1e-3)
 
 
+@lru_cache
+def mark_seconds(device: torch.device) -> float:
+    """What an event costs a device that has nothing to wait for: the time between two that follow each other."""
+    events = [torch.cuda.Event(enable_timing=True) for _ in range(MARKS)]  # type: ignore[no-untyped-call]
+    keep_busy(device, 1e-3)
+    for event in events:
+        event.record()
+    torch.cuda.synchronize(device)
+    return median(float(begin.elapsed_time(end)) * 1e-3 for begin, end in pairwise(events))
+
+
+MARKS = 40
 MARGIN, LEAST_LEAD, LONGEST_LEAD = 1.3, 30e-6, 0.2
 CYCLES = 2_000_000
 

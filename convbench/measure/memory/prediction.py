@@ -168,6 +168,9 @@ class Peak(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
+        if self.device.type == "cuda" and func in cudnn.COMPOSED:
+            with self:
+                return cudnn.COMPOSED[func](*args, **kwargs)
         if func.namespace == "aten" and func._can_decompose():
             with self:
                 decomposed = func.decompose(*args, **kwargs)
@@ -176,6 +179,8 @@ class Peak(TorchDispatchMode):  # type: ignore[no-untyped-call]
         before = {id(tensor.untyped_storage()) for tensor in _fake((args, kwargs))}
         result = cudnn.STANDINS.get(func, func)(*args, **kwargs)
         self.kept |= cudnn.cublas_bytes(func, self.device, self.capability)
+        if func.overloadpacket is torch.ops.aten.set_:  # another view of a storage that is there
+            return result
         new = [tensor for tensor in _fake(result) if id(tensor.untyped_storage()) not in before]
         for tensor in new:
             self._born(tensor.untyped_storage())

@@ -47,10 +47,11 @@ def _of_kernels(events: Any) -> dict[str, float]:
 
 
 def _kernels(events: Any) -> Iterator[tuple[float, float]]:
-    """When each kernel was launched, and the seconds it took."""
+    """When each kernel was launched, and the seconds it took; a mark's own shadow on the device is none."""
     for event in events:
         for kernel in event.kernels:
-            yield event.time_range.start, kernel.duration * 1e-6
+            if kernel.name != event.name:
+                yield event.time_range.start, kernel.duration * 1e-6
 
 
 def _all(roots: list[Any]) -> list[Mark]:

@@ -19,7 +19,7 @@ from convbench.core.traits import INDUCTOR, engine, opaque
 from convbench.measure.stages.compiled import compiled_split
 from convbench.measure.stages.hooks import call, listening
 from convbench.measure.stages.spans import GRAPHS, OTHER, PHASES
-from convbench.measure.timing import clock_for, keep_busy
+from convbench.measure.timing import clock_for, keep_busy, mark_seconds
 from convbench.models.subject import Subject
 from convbench.models.training_step import TrainingStep
 
@@ -125,8 +125,9 @@ class Stopwatch:
         """Seconds by stage; what belongs to none, under the name of its phase."""
         moments = self._times()
         split: Split = dict.fromkeys((stage for _, stage in moments), 0.0)
+        own = mark_seconds(self.device) if self.on_gpu else 0.0
         for (begin, stage), (end, _) in pairwise(moments):
-            split[stage] += end - begin
+            split[stage] += max(0.0, end - begin - own)
         return split
 
     def _mark(self, stage: str) -> None:
