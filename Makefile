@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SUITE ?= suites/default.yaml
 
-.PHONY: fuzz kills run test quick lint docs bench lock clean browser
+.PHONY: fuzz kills gpu run test quick lint docs bench lock clean browser
 
 run: $(VENV)/installed
 	$(BIN)/convbench run $(SUITE)
@@ -40,6 +40,11 @@ bench: $(VENV)/installed-dev
 # 5,000 mutated suites, arguments, stored files and traces; and 200 kills. A quick part of both is in `make test`.
 fuzz: $(VENV)/installed-dev
 	for kind in suites arguments stored traces; do $(BIN)/python tests/fuzz/fuzz.py $$kind 0 || exit 1; done
+
+# Proves the GPU's figures in three parts of at most nine minutes: PYTHON is one that has torch with CUDA. What it
+# needs beside torch can lie on PYTHONPATH; nothing is installed.
+gpu:
+	for part in 1 2 3; do $(PYTHON) tests/gpu/kit.py $$part --out build/gpu/$$part || exit 1; done
 
 kills: $(VENV)/installed-dev
 	$(BIN)/python tests/fuzz/kills.py 200

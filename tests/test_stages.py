@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from convbench.core.record import STAGES, Case, Choice, Clip, Finding, Parts, Protocol, Recurrent, Whole
 from convbench.measure.memory import allocations
 from convbench.measure.memory.allocations import Life
+from convbench.measure.stages import compiled
 from convbench.measure.stages.hooks import call, listening
 from convbench.measure.stages.spans import Spans, compiled_marks
 from convbench.measure.timing import Sample
@@ -241,3 +242,28 @@ def test_a_gru_that_runs_step_by_step_has_its_workspace_too():
     case = Case(Parts(Choice("conv"), Choice("gap"), rnn=Recurrent("gru", 256)), Clip(1, 8, 3, 4, 4))
     kinds, _, _ = kinds_and_stages(case)
     assert kinds["workspace"] > 0
+
+
+class Event:
+    """An event as the profiler lists it: on the host with the kernels that it launched, or on the device."""
+
+    def __init__(self, name, begin, end, kernels=(), device="CPU"):
+        self.name, self.device_type = name, getattr(torch.autograd.DeviceType, device)
+        self.time_range = torch.autograd.profiler_util.Interval(begin, end)
+        self.kernels = [torch.autograd.profiler_util.Kernel(kernel, 0, duration) for kernel, duration in kernels]
+
+
+def test_kernels_of_a_compiled_call_belong_where_they_were_launched():
+    """Microseconds: 30 of the LSTM, 5 of the optimizer, 40 that no operator launched, and a mark's shadow of 99."""
+    forward, optimizer = "convbench::forward", "convbench::optimizer"
+    events = [
+        Event(forward, 0, 100, [(forward, 99)]),
+        Event("aten::_cudnn_rnn", 50, 60, [("gates", 20), ("cells", 10)]),
+        Event(optimizer, 110, 150),
+        Event("aten::_foreach_add_", 120, 130, [("add", 5)]),
+        *(Event(name, 0, took, device="CUDA") for name, took in (
+            ("gates", 20), ("cells", 10), ("add", 5), ("triton_conv", 40), (forward, 99),
+        )),
+    ]  # fmt: skip
+    split = {stage: round(seconds * 1e6, 6) for stage, seconds in compiled._of_kernels(events).items()}
+    assert split == {"lstm": 30, "optimizer": 5, "graphs": 40}

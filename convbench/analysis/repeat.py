@@ -74,8 +74,8 @@ class Latency:
 
 
 def threads(record: Record) -> Scalar:
-    """How many threads computed, as the process that measured noted it; None where it did not."""
-    return record.conditions.get("threads")
+    """How many threads computed, as the process that measured noted it; None where it did not, and on a GPU."""
+    return record.conditions.get("threads") if record.case.device == "cpu" else None
 
 
 def machines(records: Iterable[Record]) -> dict[Scope, Machine]:

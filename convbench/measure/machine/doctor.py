@@ -18,6 +18,9 @@ from convbench.measure.machine import environment, malloc
 from convbench.measure.machine.allocators import PACKAGES, preload
 from convbench.measure.machine.toolchain import missing_tool
 
+PROVEN = ("NVIDIA H200",)
+"""Cards on which ``make gpu`` was run and its summary committed (``reports/gpu``)."""
+
 
 @dataclass(frozen=True, slots=True)
 class Check:
@@ -47,7 +50,9 @@ def _gpu() -> Check:
     if not torch.cuda.is_available():
         return Check("gpu", False, "none that torch sees: CUDA latency and memory cannot be measured here")
     facts = environment.describe("cuda")
-    return Check("gpu", True, f"{facts['gpu']}, driver {facts['driver'] or 'not readable without [gpu]'}")
+    driver = facts["driver"] or "not readable without [gpu]"
+    proven = "proven on this card" if facts["gpu"] in PROVEN else f"proven on {', '.join(PROVEN)} only"
+    return Check("gpu", True, f"{facts['gpu']}, driver {driver}; convbench's GPU figures are {proven} (make gpu)")
 
 
 def _compiler() -> Check:

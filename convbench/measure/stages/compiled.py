@@ -6,12 +6,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
+from torch._C._autograd import DeviceType
 from torch.profiler import profile
 
 from convbench.measure.memory import allocations
 from convbench.measure.stages.hooks import call
 from convbench.measure.stages.profiler_marks import Marks
-from convbench.measure.stages.spans import PHASES, PREFIX, Mark, Spans, compiled_marks
+from convbench.measure.stages.spans import GRAPHS, PHASES, PREFIX, Mark, Spans, compiled_marks
 from convbench.models.subject import Subject
 
 
@@ -37,18 +38,25 @@ def _spans(events: list[Mark]) -> Spans:
 
 
 def _of_kernels(events: Any) -> dict[str, float]:
-    """Seconds of kernels by what the operator that launched them lies in; the profiler's times are microseconds."""
-    spans = _spans([(event.name, event.time_range.start, event.time_range.end) for event in events])
+    """Seconds of kernels by what the operator that launched them lies in; the profiler's times are microseconds.
+
+    Kernels that no operator launched are the compiler's own, or a replayed CUDA graph's.
+    """
+    on_host = [event for event in events if event.device_type == DeviceType.CPU]
+    spans = _spans([(event.name, event.time_range.start, event.time_range.end) for event in on_host])
     split: dict[str, float] = {}
-    for moment, seconds in _kernels(events):
+    for moment, seconds in _launched(on_host):
         stage = spans.phase(moment) if spans.phase(moment) == PHASES[2] else spans.stage(moment)
         split[stage] = split.get(stage, 0.0) + seconds
-    return split
+    shadows = {event.name for event in on_host}
+    kernels = [event for event in events if event.device_type == DeviceType.CUDA and event.name not in shadows]
+    whole = sum(event.time_range.elapsed_us() for event in kernels) * 1e-6
+    return split | {GRAPHS: split.get(GRAPHS, 0.0) + max(0.0, whole - sum(split.values()))}
 
 
-def _kernels(events: Any) -> Iterator[tuple[float, float]]:
-    """When each kernel was launched, and the seconds it took; a mark's own shadow on the device is none."""
-    for event in events:
+def _launched(on_host: Any) -> Iterator[tuple[float, float]]:
+    """When each kernel was launched by an operator, and its seconds; a mark's own shadow on the device is none."""
+    for event in on_host:
         for kernel in event.kernels:
             if kernel.name != event.name:
                 yield event.time_range.start, kernel.duration * 1e-6
