@@ -14,6 +14,7 @@ import signal
 import subprocess
 import sys
 import tarfile
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -135,24 +136,28 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=540.0, help="no further step once so much is over")
     parser.add_argument("--only", help="these steps, comma-separated")
     asked = parser.parse_args()
-    room = (asked.out / "runs").resolve() if asked.device == "cpu" else Path("/tmp/convbench-gpu-runs")
-    room.mkdir(parents=True, exist_ok=True)
     asked.out.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="convbench-gpu-") as folder:
+        prove(asked, Path(folder))
+    print((asked.out / "summary.md").read_text())
+
+
+def prove(asked: argparse.Namespace, room: Path) -> None:
+    """The steps of a part in turn, what is known written down after each."""
     start, steps = time.monotonic(), []
     for step in PARTS[asked.part]:
-        left = asked.seconds - (time.monotonic() - start)
         if asked.only and step.name not in asked.only.split(","):
             continue
+        left = asked.seconds - (time.monotonic() - start)
         if left < 15:
             steps.append({"step": step.name, "ended": "not begun: no time was left", "seconds": 0.0})
-            continue
-        limited = Step(step.name, min(step.limit, left - 10), step.words)
-        steps.append(run(limited, room, asked.out / "log.txt", asked.device))
+        else:
+            limited = Step(step.name, min(step.limit, left - 10), step.words)
+            steps.append(run(limited, room, asked.out / "log.txt", asked.device))
         found = list(checks(room))
         (asked.out / "summary.md").write_text(summary(steps, found))
         (asked.out / "checks.json").write_text(json.dumps({"steps": steps, "checks": found}, indent=1))
     pack(room, asked.out)
-    print((asked.out / "summary.md").read_text())
 
 
 if __name__ == "__main__":

@@ -336,7 +336,6 @@ PROOFS = {
     "stages": stages_sum,
     "contexts": contexts,
     "cudnn": cudnn,
-    "poison": poison,
 }
 
 
