@@ -104,6 +104,11 @@ def texts(chart):
     return sorted(filter(None, chart.locator(".plot svg text").all_text_contents()))
 
 
+def how(shown, chart):
+    """How to read a chart: in its section's one text, that opens."""
+    return shown.locator(f"#{chart.get_attribute('id')}-how").text_content().lower()
+
+
 def size_chart(shown):
     return shown.locator("#by-size0")
 
@@ -235,17 +240,18 @@ def test_the_scripts_fronts_are_those_of_the_analysis(show, y, x):
 
 
 def test_axes_say_which_direction_is_better_and_the_caption_which_corner(show):
-    chart = trade_off(show("own"))
-    assert "lower left is better" in chart.locator(".how").inner_text()
+    shown = show("own")
+    chart = trade_off(shown)
+    assert "lower left is better" in how(shown, chart)
     chart.get_by_label("Vertical").select_option("frames_per_j")
     chart.get_by_label("Across").select_option("latency")
     assert "Frames a joule · higher is better" in texts(chart)
     assert "Latency of a call · lower is better" in texts(chart)
-    assert "upper left is better" in chart.locator(".how").inner_text()
+    assert "upper left is better" in how(shown, chart)
     assert chart.locator("figcaption").inner_text() == "Frames a joule against Latency of a call"
     assert any(text.endswith(" frames/J") for text in texts(chart))
     chart.get_by_label("Across").select_option("answers")
-    assert "upper right is better" in chart.locator(".how").inner_text()
+    assert "upper right is better" in how(shown, chart)
     chart.get_by_label("Across").select_option("spins")
     assert "Spins" in texts(chart)
 
@@ -382,7 +388,7 @@ def test_the_table_without_script_is_the_table_with_it(show, browser, reports):
     context = browser.new_context(java_script_enabled=False)
     plain = context.new_page()
     plain.goto(reports["default"].as_uri())
-    assert plain.locator("figure.chart svg").count() == 10
+    assert plain.locator("figure.chart svg").count() == 11
     assert not plain.locator(".controls").first.is_visible()
     wanted = [row for row in plain.locator("#table tbody tr").all_text_contents() if "streaming" not in row]
     context.close()
@@ -488,3 +494,112 @@ def test_the_compared_table_sorts_and_searches(show):
         .inner_text()
         .startswith("Careful. These runs were not made under the same conditions: torch")
     )
+
+
+def test_the_first_screen_holds_decision_confidence_next_command_and_both_figures(show):
+    shown = show("tried")
+    assert shown.locator("h1").inner_text().startswith("Identity: take gmp at LSTM input 32")
+    low = shown.locator("h1").evaluate(
+        "one => one.getBoundingClientRect().height / parseFloat(getComputedStyle(one).lineHeight)"
+    )
+    assert low <= 3
+    shown = show("default")
+    for part in ("h1", ".sure", ".next li >> nth=0", "#reducers0", "#curve0", "#budget"):
+        assert shown.locator(part).evaluate("one => one.getBoundingClientRect().top < innerHeight - 200"), part
+
+
+def test_a_next_command_names_the_place_of_the_run_and_is_copied(show, reports):
+    shown = show(permissions=["clipboard-read", "clipboard-write"])
+    step = shown.locator(".next li").first
+    place = reports["default"].parent
+    assert step.locator("code").inner_text().endswith(f"protocol.visits=3 --out {place}-3")
+    step.get_by_role("button").click()
+    step.get_by_text("Copied").wait_for()
+    assert shown.evaluate("navigator.clipboard.readText()") == step.locator("code").inner_text()
+
+
+def limit(shown, name, at):
+    shown.locator(f"#limit-{name}").evaluate(
+        "(one, at) => { one.value = at; one.dispatchEvent(new Event('input')); }", at
+    )
+
+
+def test_the_budget_answers_what_advise_answers_and_draws_its_limits(show, reports):
+    from convbench.analysis.choice.by_task import recommendations
+    from convbench.analysis.choice.recommendation import Ask
+    from convbench.core.quantities import amount
+    from convbench.report.words import advice
+
+    shown = show("tried")
+    limits = shown.evaluate("JSON.parse(document.getElementById('data').textContent).budget.limits")
+    for latency, memory in ((2, 9), (3, 0), (0, 2), (15, 9), (10, 1)):
+        limit(shown, "latency", latency)
+        limit(shown, "memory", memory)
+        command = shown.locator("#budget code").inner_text().split()
+        given = dict(zip(command[3::2], command[4::2], strict=True))
+        asked = {name.removeprefix("--"): amount(name, text, {"--latency": "s", "--memory": "B"}[name])
+                 for name, text in given.items()}  # fmt: skip
+        assert asked == {name: limits[name][at][0] for name, at in (("latency", latency), ("memory", memory))
+                         if at < len(limits[name])}  # fmt: skip
+        wanted = [" ".join(advice.sentences(one)[:2]) if one.pick else f"{one.task}: none meets the limits."
+                  for one in recommendations(records.tried_records(), Ask(asked))]  # fmt: skip
+        said = shown.locator("#budget-answer p").evaluate_all("all => all.map(one => one.firstChild.textContent)")
+        assert said == wanted
+    assert trade_off(shown).locator("path.limit").count() == 2
+    assert shown.locator("#curve0 path.limit, #reducers0 path.limit").count() == 2
+
+
+def test_without_quality_the_budget_answers_by_cost_as_advise_does(show):
+    from convbench.analysis.choice.by_budget import within
+    from convbench.report.words.budget import fitting
+
+    shown = show("default")
+    limits = shown.evaluate("JSON.parse(document.getElementById('data').textContent).budget.limits")
+    found = results(records.default_records())
+    for latency, memory in ((0, 0), (1, 8), (3, 2), (10, 9)):
+        limit(shown, "latency", latency)
+        limit(shown, "memory", memory)
+        asked = {name: limits[name][at][0] for name, at in (("latency", latency), ("memory", memory))
+                 if at < len(limits[name])}  # fmt: skip
+        said = shown.locator("#budget-answer p").evaluate("one => one.firstChild.textContent")
+        assert said == fitting(within(found, asked))
+
+
+def test_a_link_opens_the_page_as_it_was(show, reports, browser):
+    shown = show()
+    shown.locator("select[data-filter=variant]").select_option("compile")
+    shown.locator(".chip").nth(1).click()
+    size_chart(shown).get_by_label("Vertical").select_option("params")
+    shown.get_by_label("Search").fill("conv compile")
+    limit(shown, "latency", 2)
+    settle(shown)
+    shown.locator("#table tbody button.name").nth(2).click()
+    name = shown.locator("#pin h3").inner_text()
+    settle(shown)
+    kept = shown.url
+    assert "#case=conv/" in kept
+    other = browser.new_page()
+    other.goto(kept)
+    settle(other)
+    assert other.locator("#pin h3").inner_text() == name
+    assert other.locator("select[data-filter=variant]").input_value() == "compile"
+    assert other.locator(".chip[aria-pressed=false]").count() == 1
+    assert size_chart(other).locator("figcaption").inner_text() == "Parameters against LSTM input size"
+    assert other.locator("#table tbody tr").count() == shown.locator("#table tbody tr").count()
+    assert other.locator("#limit-latency").input_value() == "2"
+    other.locator("#pin .close").click()
+    settle(other)
+    assert "case=" not in other.url
+    other.close()
+
+
+def test_a_link_to_nothing_opens_the_page_as_ever(browser, reports):
+    shown = browser.new_page()
+    faults = []
+    shown.on("pageerror", lambda error: faults.append(str(error)))
+    shown.goto(f"{reports['default'].as_uri()}#case=no/such&variant=none&by-size0.y=<b>&max-latency=-1&hide=x")
+    assert shown.locator("html").get_attribute("data-ready") == "true"
+    assert not shown.locator("#pin").is_visible()
+    assert len(marks(size_chart(shown))) == 22
+    assert faults == []
+    shown.close()

@@ -50,10 +50,11 @@ def value(one: Result, metric: Metric) -> float | None:
     return number if number and number > 0 and math.isfinite(number) else None
 
 
-def frame(points: Points, x_ends: tuple[float, float]) -> MplAxes:
-    """Empty log axes, named with the direction that is better."""
-    axes = canvas()
-    scales.log_axis(axes, "x", x_ends, points.x.unit)
+def frame(points: Points, x_ends: tuple[float, float], axes: MplAxes | None = None) -> MplAxes:
+    """Empty log axes, named with the direction that is better; on a canvas of the usual size, or the one given."""
+    narrow = axes is not None
+    axes = axes or canvas()
+    scales.log_axis(axes, "x", x_ends, points.x.unit, most=5 if narrow else 8)
     scales.log_axis(axes, "y", scales.limits(points.column(1)), points.y.unit)
     axes.set_xlabel(heading(points.x), fontsize=10, gid="xlabel")
     axes.text(-0.12, 1.03, heading(points.y), transform=axes.transAxes, fontsize=10, color=TEXT, gid="ylabel")

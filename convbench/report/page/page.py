@@ -21,16 +21,17 @@ from convbench.core.registry import figures
 from convbench.report.drawing import Axes, Drawing
 from convbench.report.drawing.style import AREA, HUES, WEIGHT, look, marker_path
 from convbench.report.page import profile_section, svg
+from convbench.report.page.budget import budget
 from convbench.report.page.payload import payload
 from convbench.report.page.view import view
 
-SCRIPTS = ("data", "scales", "filters", "marks", "chart", "pointer", "pin", "table", "plain", "main")
+SCRIPTS = ("data", "scales", "filters", "limits", "marks", "chart", "pointer", "pin", "table", "plain", "link", "main")
 
 
 def write(run: Run, records: Sequence[Record], path: Path) -> Path:
     """Write the report of a run; the same records give the same bytes. Raises StoreError where it cannot be written."""
     found = results(records)
-    data = payload(run, costs(found))
+    data = payload(run, costs(found)) | {"budget": budget(found)}
     tried = [one for one in found if one.case.trial]
     seen = {**view(run, found), **_figures(found), **_profiles(path.parent)}
     text = render("run.html", data, **seen, looks=looks(costs(found)), quality_looks=looks(tried))
@@ -54,7 +55,7 @@ def put(path: Path, text: str) -> Path:
 
 
 ORDER = (
-    "reducers", "machine",
+    "reducers", "curve", "machine",
     "quality-by-size", "quality-cost", "quality-probe", "by-size", "trade-off", "stages", "memory-by-kind", "variants",
 )  # fmt: skip
 """The figures that the template places; others follow in sections of their own."""
@@ -100,11 +101,21 @@ def figure(one: Drawing, prefix: str) -> dict[str, Any]:
     return {
         "id": re.sub(r"\W", "-", prefix),
         "title": one.title,
-        "caption": one.caption,
+        "caption": _read(one.caption),
         "svg": Markup(svg.inline(one, re.sub(r"\W", "-", prefix))),
-        "spec": {"axes": _spec(one.axes) if one.axes else None, "marks": one.marks},
+        "spec": {
+            "axes": _spec(one.axes) if one.axes else None,
+            "marks": one.marks,
+            "scale": {axis: (metric.option, low, high) for axis, (metric, low, high) in one.scale.items()},
+        },
         "choices": _choices(one.axes),
     }
+
+
+def _read(caption: str) -> str:
+    """The caption under the head that says how to read it."""
+    text = caption.removeprefix("How to read this: ")
+    return f"{text[:1].upper()}{text[1:]}"
 
 
 def _spec(axes: Axes) -> dict[str, Any]:

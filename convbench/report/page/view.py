@@ -16,13 +16,17 @@ from convbench.core.record import Run
 from convbench.report.page import rows
 from convbench.report.page.quality_section import section
 from convbench.report.words import units
-from convbench.report.words.answer import cautions, outcome, sentences
+from convbench.report.words.answer import cautions, confidence, outcome, sentences
+from convbench.report.words.decision import Step, command, decision, next_steps
 from convbench.report.words.facts import conditions, fact, place, protocol
 from convbench.report.words.findings import failure, percent, sentence
 from convbench.report.words.names import reducer, same, threads_of
 from convbench.report.words.quality import recommended
 
 LISTED = 50
+
+DIRECTORY = "RUN"
+"""What stands in a command for the run's directory, until the page's script, which knows its own place, fills it in."""
 
 SAID = 12
 """Sentences of one kind of finding, and ids below a sentence, that the page lists."""
@@ -38,6 +42,9 @@ def view(run: Run, found: Sequence[Result]) -> dict[str, Any]:
         "run": run,
         "listed": SAID,
         "quality": section(found, answers),
+        "decision": decision(advice, answers) or said[0],
+        "confidence": confidence(advice.confidence) if advice.confidence else "",
+        "steps": [_step(run, one) for one in next_steps(run, found, advice)],
         "lead": said[0],
         "sentences": [sentence for sentence in said[1:] if sentence != caution],
         "caution": caution,
@@ -59,6 +66,11 @@ def view(run: Run, found: Sequence[Result]) -> dict[str, Any]:
         "protocol": protocol(run),
         "equal": {case: list(others) for case, others in list(run.equal.items())[:LISTED]},
     }
+
+
+def _step(run: Run, one: Step) -> dict[str, str]:
+    """Why and what to run; DIRECTORY stands where the run is, which its reader knows."""
+    return {"why": one.why, "command": command(run, one, DIRECTORY)}
 
 
 def _ranking(advice: Advice) -> list[dict[str, str]]:

@@ -4,11 +4,13 @@ class Chart {
     this.figure = figure;
     this.svg = figure.querySelector(".plot > svg");
     this.axes = { x: spec.axes.x, y: spec.axes.y };
+    this.first = { ...this.axes };
     this.zoomed = null;
     this.drawn = () => {};
-    const box = this.svg.querySelector("clipPath rect");
-    this.box = Object.fromEntries(["x", "y", "width", "height"].map((name) => [name, Number(box.getAttribute(name))]));
-    this.clip = `url(#${box.parentNode.id})`;
+    this.box = boxOf(this.svg);
+    this.clip = `url(#${this.svg.querySelector("clipPath").id})`;
+    this.limits = element("g", { class: "limits" });
+    this.svg.append(this.limits);
     this.marks = new Marks(this.svg);
     this.measure();
   }
@@ -53,7 +55,14 @@ class Chart {
       this.svg.insertBefore(layer, this.svg.querySelector(":scope > defs"));
     }
     this.layer = layer;
+    this.rule();
     this.drawn();
+  }
+
+  rule() {
+    this.limits.replaceChildren(...limitLines(this.box, this.axes, { x: (value) => this.x.place(value), y: (value) => this.y.place(value) }));
+    const picked = this.places.filter(({ row }) => (budget.latency || budget.memory) && budget.rows.includes(row));
+    this.limits.append(...picked.map(({ x, y }) => element("circle", { class: "taken", cx: tenth(x), cy: tenth(y), r: 9 })));
   }
 
   drawAxes(layer) {
