@@ -76,6 +76,7 @@ def show(browser, reports):
         made.on("pageerror", lambda error: seen.append(str(error)))
         made.on("dialog", lambda dialog: seen.append(dialog.message))
         made.goto(reports[name].as_uri())
+        made.locator("html[data-ready]").wait_for(state="attached")
         return made
 
     yield open_page
@@ -603,3 +604,12 @@ def test_a_link_to_nothing_opens_the_page_as_ever(browser, reports):
     assert len(marks(size_chart(shown))) == 22
     assert faults == []
     shown.close()
+
+
+def test_the_pinned_card_shows_samples_by_visit_and_percentiles(show):
+    shown = show()
+    shown.locator("#table tbody button.name").first.click()
+    card = shown.locator("#pin")
+    assert card.locator("svg.visits path.visit").count() == 1
+    assert "p90" in card.inner_text()
+    assert card.locator("svg.visits").get_attribute("aria-label") == "Latency by visit: 60 samples in 1 visit"

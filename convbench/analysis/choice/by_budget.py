@@ -6,6 +6,7 @@ An answer changes only where a limit lets another candidate in, so it is found o
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Generic, NamedTuple, TypeVar
@@ -21,8 +22,10 @@ from convbench.analysis.results import Result, costs, measured
 
 NAMES: tuple[CostName, ...] = ("latency", "memory")
 TASKS = 4
-LIMITS, FEWEST, WORK = 16, 4, 40_000
-"""Limits of one cost that are offered: at most, at least, and how much work (models times answers) they may make."""
+LIMITS = 16
+"""Limits of one cost that are offered at most."""
+COMPARED = 200
+"""The fastest of the models that fit, which are compared with each other: no slower one is tied with the fastest."""
 ROUND = (1.0, 1.2, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0)
 BINARY = (1.0, 1.25, 1.5, 1.75)
 M = TypeVar("M")
@@ -73,9 +76,9 @@ def _meets(result: Result, limits: Constraints) -> bool:
 
 
 def _affordable(fitting: Sequence[Result], of: int) -> Affordable:
-    ranking = rank(fitting)
-    tied = tuple(contender.result for contender in ranking if contender.tied)
-    return Affordable(of, len(ranking), tied, lightest(tied) if tied else None)
+    fastest = sorted(fitting, key=lambda result: result.latency or (math.inf,))[:COMPARED]
+    tied = tuple(contender.result for contender in rank(fastest) if contender.tied)
+    return Affordable(of, len(fitting), tied, lightest(tied) if tied else None)
 
 
 def by_quality(found: Sequence[Result]) -> Grid[tuple[Recommendation, ...]]:
@@ -97,9 +100,8 @@ def steps(values: Iterable[float], name: CostName) -> tuple[float, ...]:
     known = [value for value in values if 0 < value < math.inf]
     if not known:
         return (math.inf,)
-    most = max(FEWEST, min(LIMITS, int((WORK / len(known)) ** 0.5)))
     every = list(_rounds(min(known), max(known), name))
-    return (*every[:: -(-len(every) // most)], math.inf)
+    return (*every[:: -(-len(every) // LIMITS)], math.inf)
 
 
 def _rounds(low: float, high: float, name: CostName) -> Iterator[float]:
@@ -133,16 +135,17 @@ def _cost(result: Result, name: CostName) -> float:
 def _grid(
     members: Sequence[M], cost: Callable[[M, CostName], float], answer: Callable[[Constraints, list[M]], T]
 ) -> Grid[T]:
-    limits = {name: steps((cost(member, name) for member in members), name) for name in NAMES}
-    known: dict[frozenset[int], T] = {}
+    costs = [(member, tuple(cost(member, name) for name in NAMES)) for member in members]
+    limits = {name: steps((known[i] for _, known in costs), name) for i, name in enumerate(NAMES)}
+    answers: dict[frozenset[int], T] = {}
 
     def at(*bounds: float) -> T:
-        given = {name: bound for name, bound in zip(NAMES, bounds, strict=True) if math.isfinite(bound)}
-        fitting = [member for member in members if all(cost(member, name) <= given[name] for name in given)]
+        fitting = [member for member, known in costs if all(map(operator.le, known, bounds))]
         key = frozenset(map(id, fitting))
-        if key not in known:
-            known[key] = answer(given, fitting)
-        return known[key]
+        if key not in answers:
+            given = {name: bound for name, bound in zip(NAMES, bounds, strict=True) if math.isfinite(bound)}
+            answers[key] = answer(given, fitting)
+        return answers[key]
 
     rows = (tuple(at(latency, memory) for memory in limits["memory"]) for latency in limits["latency"])
     return Grid(limits, tuple(rows))

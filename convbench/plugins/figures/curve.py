@@ -20,8 +20,8 @@ NEAR = 14.0
 """Points of the page: single sizes as near as this share a label."""
 LISTED = 3
 PLACE = ("backbone", "variant", "scenario")
-MANY = 24
-"""Reducers from which on names would hide what they name."""
+MANY = 120
+"""Marks above which names would hide what they name."""
 
 
 @figures.register("curve")
@@ -33,7 +33,7 @@ def curve(found: Sequence[Result]) -> Iterator[Drawing]:
     for i in points.places:
         if (number := numbers[i]) is not None:
             swept[number].append(i)
-    if swept and len(points.by_series()) <= MANY:
+    if swept and len(points.places) <= MANY:
         yield _draw(points, [rows for rows in swept.values() if len(rows) > 1])
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import re
+import zlib
 from collections.abc import Sequence
 from functools import cache
 from importlib import resources
@@ -25,7 +27,21 @@ from convbench.report.page.budget import budget
 from convbench.report.page.payload import payload
 from convbench.report.page.view import view
 
-SCRIPTS = ("data", "scales", "filters", "limits", "marks", "chart", "pointer", "pin", "table", "plain", "link", "main")
+SCRIPTS = (
+    "data",
+    "scales",
+    "filters",
+    "limits",
+    "marks",
+    "chart",
+    "pointer",
+    "visits",
+    "pin",
+    "table",
+    "plain",
+    "link",
+    "main",
+)
 
 
 def write(run: Run, records: Sequence[Record], path: Path) -> Path:
@@ -46,13 +62,23 @@ def render(template: str, data: dict[str, Any], **values: Any) -> str:
         "base-uri 'none'; form-action 'none'"
     )
     page = _environment().get_template(template)
-    return page.render(data=data, policy=policy, script=Markup(source), style=Markup(_asset("style.css")), **values)
+    style = Markup(_asset("style.css"))
+    return page.render(data=data, packed=_packed(data), policy=policy, script=Markup(source), style=style, **values)
+
+
+def _packed(data: dict[str, Any]) -> str:
+    """Large data deflated, which the script inflates; empty where the data is small enough to stand as it is."""
+    text = json.dumps(data, separators=(",", ":"), allow_nan=False)
+    return base64.b64encode(zlib.compress(text.encode(), 6)).decode() if len(text) > LARGE else ""
 
 
 def put(path: Path, text: str) -> Path:
     """Write a page whole. Raises StoreError."""
     return files.write(path, text)
 
+
+LARGE = 100_000
+"""Characters of data from which on they are deflated."""
 
 ORDER = (
     "reducers", "curve", "machine",
@@ -65,7 +91,7 @@ ORDER = (
 def script() -> str:
     """The page's whole script: small files, one scope."""
     parts = "\n".join(_asset(f"{name}.js") for name in SCRIPTS)
-    return f'(() => {{\n"use strict";\n{parts}\n}})();'
+    return f'(async () => {{\n"use strict";\n{parts}\n}})();'
 
 
 def _figures(found: Sequence[Result]) -> dict[str, Any]:

@@ -45,7 +45,7 @@ function pin(row) {
     element("div", {}, element("dt", {}, words), element("dd", {}, short(value)))));
   const notes = findingsOf(row).map(([level, text]) => element("p", {}, element("span", { class: `tag ${level === "warning" ? "warn" : ""}` }, level), ` ${text}`));
   pinned.replaceChildren(close, element("h3", {}, titleOf(row)), element("p", {}, placeOf(row)), ...lines(row).map((line) => element("div", {}, line)),
-    list, ...notes, element("p", {}, element("code", {}, commandOf(row))), copyButton(row), " ", linkButton(row));
+    element("div", {}, once("percentiles", data.percentiles)[row] ?? ""), distribution(row) ?? "", list, ...notes, element("p", {}, element("code", {}, commandOf(row))), copyButton(row), " ", linkButton(row));
   pinned.hidden = false;
   markPinned();
   close.focus({ preventScroll: true });
