@@ -438,6 +438,38 @@ def test_downloads_hold_what_the_run_holds(show):
         assert one["latency_s_median"] == (median and pytest.approx(median, rel=1e-5))
 
 
+def downloaded(shown, kind):
+    with shown.expect_download() as caught:
+        shown.locator(f"[data-export={kind}]").click()
+    assert caught.value.suggested_filename == f"default-shown.{kind}"
+    return Path(caught.value.path()).read_text("utf-8")
+
+
+def test_what_the_table_shows_is_exported_in_its_order(show):
+    shown = show()
+    shown.get_by_label("Search").fill("compile")
+    shown.locator("th[data-key=params]").get_by_role("button").click()
+    shown.locator(".chip").nth(2).click()
+    settle(shown)
+    text = "cell => (cell.querySelector('.name') ?? cell).textContent.trim()"
+    rows = shown.locator("#table tbody tr").evaluate_all(
+        f"all => all.map(row => [...row.cells].slice(0, -1).map({text}))"
+    )
+    heads = shown.locator("#table thead th[data-key]").all_inner_texts()
+    heads = [head.strip(" ▲▼") for head in heads]
+    assert len(rows) > 10
+    assert list(csv.reader(io.StringIO(downloaded(shown, "csv")))) == [heads, *rows]
+    marked = [re.split(r" (?<!\\)\| ", line[2:-2]) for line in downloaded(shown, "md").splitlines()]
+    assert [[re.sub(r"\\(.)", r"\1", cell) for cell in line] for line in [marked[0], *marked[2:]]] == [heads, *rows]
+    latex = downloaded(shown, "tex").splitlines()
+    assert latex[1] == rf"\begin{{tabular}}{{{'lrrrrll' + 'r' * (len(heads) - 7)}}}"
+    assert latex[-2:] == [r"\bottomrule", r"\end{tabular}"]
+    body = latex[5:-2]
+    assert len(body) == len(rows)
+    assert all(line.count(" & ") == len(heads) - 1 and line.endswith(r" \\") for line in body)
+    assert not re.search(r"(?<!\\)[_%#]|×|µ", "".join(body))
+
+
 def test_copy_gives_the_command_of_the_row(show):
     shown = show(permissions=["clipboard-read", "clipboard-write"])
     shown.get_by_label("Search").fill("flatten compile channels_last+compile")

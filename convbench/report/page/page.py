@@ -28,20 +28,9 @@ from convbench.report.page.payload import payload
 from convbench.report.page.view import view
 
 SCRIPTS = (
-    "data",
-    "scales",
-    "filters",
-    "limits",
-    "marks",
-    "chart",
-    "pointer",
-    "visits",
-    "pin",
-    "table",
-    "plain",
-    "link",
+    "data", "scales", "filters", "limits", "marks", "chart", "pointer", "visits", "pin", "table", "export", "plain", "link",
     "main",
-)
+)  # fmt: skip
 
 
 def write(run: Run, records: Sequence[Record], path: Path) -> Path:
