@@ -354,7 +354,32 @@ def test_every_part_can_be_reached_by_tab(show):
                 "document.activeElement.className || document.activeElement.id || document.activeElement.tagName"
             )
         )
-    assert {"chip", "all", "SELECT", "plot", "scroll", "search", "csv", "json"} <= reached
+    assert {"skip", "chip", "SELECT", "plot", "search", "csv", "json"} <= reached
+
+
+STOPS = """() => [...document.querySelectorAll('a[href], button, input, select, summary, [tabindex]')]
+    .filter(one => one.tabIndex >= 0 && one.checkVisibility() && one.getClientRects().length)
+    .filter(one => one.compareDocumentPosition(document.getElementById('table')) & Node.DOCUMENT_POSITION_FOLLOWING)
+    .filter(one => !one.closest('.tools, .skip, .scroll:has(#table)')).map(one => one.className || one.id || one.tagName)"""
+
+
+@pytest.mark.parametrize("name", ["default", "own", "tried"])
+def test_the_table_is_at_most_25_stops_away(show, name):
+    stops = show(name).evaluate(STOPS)
+    assert len(stops) <= 25, stops
+
+
+def test_arrow_keys_go_through_the_reducers(show):
+    shown = show()
+    chips = shown.locator(".chip")
+    chips.first.focus()
+    shown.keyboard.press("ArrowLeft")
+    assert shown.locator(".legend .all").evaluate("one => one === document.activeElement")
+    shown.keyboard.press("ArrowRight")
+    shown.keyboard.press("ArrowRight")
+    shown.keyboard.press("Enter")
+    assert chips.nth(1).get_attribute("aria-pressed") == "false"
+    assert shown.locator(".legend [tabindex='0']").count() == 1
 
 
 def test_dragging_zooms_and_double_click_resets(show):

@@ -20,7 +20,7 @@ from convbench.report.words.answer import cautions, confidence, outcome, sentenc
 from convbench.report.words.decision import Step, command, decision, next_steps
 from convbench.report.words.facts import conditions, fact, place, protocol
 from convbench.report.words.findings import failure, percent, sentence
-from convbench.report.words.names import reducer, same, threads_of
+from convbench.report.words.names import reducer, same
 from convbench.report.words.quality import recommended
 
 LISTED = 50
@@ -88,7 +88,7 @@ def _rank(one: Contender, advice: Advice) -> dict[str, str]:
         "reducer": reducer(found),
         "lstm_input": f"{found.lstm_input:,}" if found.lstm_input else units.MISSING,
         "variant": found.case.variant_name,
-        "latency": f"{units.interval(found.latency)}{threads_of(found.group) if found.latency else ''}",
+        "latency": units.interval(found.latency),
         "factor": units.factor(one.factor.median) if found.latency else units.MISSING,
         "tied": "tied" if one.tied and advice.timed else "",
         "pick": "pick" if found is advice.pick else "",

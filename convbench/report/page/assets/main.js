@@ -38,7 +38,15 @@ function setUpCopies() {
   }
 }
 
+// A table is a stop of the tabulator only where it can be scrolled.
+function setUpScrolls() {
+  const fit = (box) => { box.tabIndex = box.scrollWidth > box.clientWidth + 1 ? 0 : -1; };
+  const observer = new ResizeObserver((entries) => entries.forEach(({ target }) => fit(target)));
+  for (const box of document.querySelectorAll(".scroll")) { fit(box); observer.observe(box); }
+}
+
 document.documentElement.classList.add("live");
+setUpScrolls();
 setUpCopies();
 if (data.size) {
   setUpFilters();
