@@ -54,6 +54,7 @@ def reports(tmp_path_factory):
         "own": page.write(records.run_of(own), own, at / "own.html"),
         "many": page.write(records.run_of(many), many, at / "many.html"),
         "compare": compare.write([(run, found), (other, found)], at / "compare.html"),
+        "three": compare.write([(run, found), (other, found), (run, found)], at / "three.html"),
     }
 
 
@@ -360,7 +361,8 @@ def test_every_part_can_be_reached_by_tab(show):
 STOPS = """() => [...document.querySelectorAll('a[href], button, input, select, summary, [tabindex]')]
     .filter(one => one.tabIndex >= 0 && one.checkVisibility() && one.getClientRects().length)
     .filter(one => one.compareDocumentPosition(document.getElementById('table')) & Node.DOCUMENT_POSITION_FOLLOWING)
-    .filter(one => !one.closest('.tools, .skip, .scroll:has(#table)')).map(one => one.className || one.id || one.tagName)"""
+    .filter(one => !one.closest('.tools, .skip, .scroll:has(#table)'))
+    .map(one => one.className || one.id || one.tagName)"""
 
 
 @pytest.mark.parametrize("name", ["default", "own", "tried"])
@@ -515,6 +517,42 @@ def test_paper_is_white_whatever_the_screen_is(show):
     assert shown.evaluate("getComputedStyle(document.body).color") == "rgb(28, 33, 40)"
     assert not shown.locator(".controls").first.is_visible()
     assert len(shown.pdf(format="A4")) > 10_000
+
+
+def test_paper_has_every_row_and_what_is_folded_on_the_screen(show):
+    shown = show("many")
+    settle(shown)
+    rows = shown.locator("#table tbody tr")
+    assert rows.count() == 100
+    shown.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert rows.count() == 1600
+    shown.evaluate("dispatchEvent(new Event('afterprint'))")
+    assert rows.count() == 100
+    shown = show("default")
+    shown.emulate_media(media="print")
+    assert shown.get_by_text("costs 20× the FLOPs").is_visible()
+    assert shown.locator(".reading .how").first.is_visible()
+    assert not shown.locator("#budget").is_visible()
+
+
+@pytest.mark.skipif(not AXE.exists(), reason="axe-core is not installed: npm ci --prefix tests/browser")
+@pytest.mark.parametrize("name", ["default", "tried", "compare"])
+def test_axe_finds_nothing_in_print(show, name):
+    shown = show(name, bypass_csp=True)
+    shown.emulate_media(media="print")
+    shown.add_script_tag(path=AXE)
+    found = shown.evaluate("axe.run().then(all => all.violations)")
+    assert [(each["id"], each["nodes"][0]["html"][:200]) for each in found] == []
+
+
+@pytest.mark.parametrize("width", [1400, 768, 420])
+def test_three_runs_are_columns_that_are_all_in_view_on_a_desktop(show, width):
+    shown = show("three", viewport={"width": width, "height": 900})
+    heads = shown.locator("#compared thead th").all_inner_texts()
+    assert heads == ["Case", "Backbone, clip, scenario", "A", "B", "B over A", "C", "C over A"]
+    if width > 1000:
+        assert shown.evaluate(HIDDEN, "#compared th, #compared td") == []
+    assert shown.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
 
 
 def test_thousands_of_marks_are_a_bitmap_on_screen_and_marks_on_paper(show):

@@ -54,6 +54,10 @@ function setUpTable() {
   document.getElementById("search").addEventListener("input", () => { shownRows = page; redraw(); });
   document.getElementById("more").addEventListener("click", () => { shownRows += 5 * page; drawTable(); });
   setUpExports();
+  const printed = (rows) => () => { shownRows = rows(); drawTable(); };
+  let before = page;
+  addEventListener("beforeprint", printed(() => { before = shownRows; return Infinity; }));
+  addEventListener("afterprint", printed(() => before));
   listeners.push(whenNear(document.getElementById("table"), drawTable));
   drawTable();
 }
