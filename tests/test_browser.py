@@ -309,6 +309,31 @@ def test_selects_filter_by_variant_backbone_and_scenario(show):
     assert shown.locator("#table tbody tr").count() == 3
 
 
+def test_all_variants_at_once_are_a_panel_each_on_the_same_scales(show):
+    shown = show()
+    shown.locator("select[data-filter=variant]").select_option("")
+    shown.locator("select[data-filter=scenario]").select_option("inference")
+    for chart in (size_chart(shown), trade_off(shown)):
+        assert chart.locator("text.panel").all_text_contents() == [
+            "eager", "channels_last", "channels_last+compile", "compile",
+        ]  # fmt: skip
+    chart = trade_off(shown)
+    boxes = chart.locator("text.panel").evaluate_all(
+        "all => all.map(one => [one.x.baseVal[0].value, one.y.baseVal[0].value])"
+    )
+    (left, _), (right, _), (_, low), _ = boxes
+    compiled = [(x, y) for x, y in marks(chart) if x > right - 6 and y > low]
+    assert len(compiled) == 12
+    flops = chart.get_by_label("Across")
+    flops.select_option("flops")
+    places = marks(chart)
+    of_eager = {round(x - left, 1) for x, y in places if x < right - 6 and y < low}
+    assert {round(x - right, 1) for x, y in places if x > right - 6 and y > low} <= of_eager
+    chart.locator(".plot").focus()
+    shown.keyboard.press("+")
+    assert 0 < len(marks(chart)) < len(places)
+
+
 def test_pointing_shows_a_case_and_clicking_pins_it(show):
     shown = show()
     chart = size_chart(shown)

@@ -28,8 +28,8 @@ from convbench.report.page.payload import payload
 from convbench.report.page.view import view
 
 SCRIPTS = (
-    "data", "scales", "filters", "limits", "marks", "chart", "pointer", "visits", "pin", "table", "export", "plain",
-    "link", "main",
+    "data", "scales", "filters", "limits", "marks", "panels", "chart", "pointer", "visits", "pin", "table", "export",
+    "plain", "link", "main",
 )  # fmt: skip
 
 

@@ -40,7 +40,7 @@ const wordsOf = (text) => text.toLowerCase().split(/\s+/).filter(Boolean);
 const hasAll = (text, words) => words.every((word) => text.toLowerCase().includes(word));
 
 function element(name, attributes = {}, ...children) {
-  const svg = ["svg", "g", "path", "line", "text", "polyline", "circle", "rect", "title"].includes(name);
+  const svg = ["svg", "g", "path", "line", "text", "polyline", "circle", "rect", "title", "clipPath"].includes(name);
   const made = svg ? document.createElementNS("http://www.w3.org/2000/svg", name) : document.createElement(name);
   for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
   made.append(...children);
