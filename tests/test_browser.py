@@ -633,7 +633,7 @@ def test_a_next_command_names_the_place_of_the_run_and_is_copied(show, reports):
     shown = show(permissions=["clipboard-read", "clipboard-write"])
     step = shown.locator(".next li").first
     place = reports["default"].parent
-    assert step.locator("code").inner_text().endswith(f"protocol.visits=3 --out {place}-3")
+    assert step.locator("code").inner_text().endswith(f"protocol.visits=3 --out {place}-visits-3")
     step.get_by_role("button").click()
     step.get_by_text("Copied").wait_for()
     assert shown.evaluate("navigator.clipboard.readText()") == step.locator("code").inner_text()

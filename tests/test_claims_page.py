@@ -194,8 +194,11 @@ def test_axe_finds_no_violation_of_any_rule(browser, written, scheme, media):
 def test_each_verdict_has_a_colour_of_its_own(browser, written):
     shown = browser.new_page()
     shown.goto(written[0].as_uri())
-    look = """verdict => { const tag = document.body.appendChild(document.createElement('span'));
-        tag.className = `tag ${verdict}`; const { color, borderStyle } = getComputedStyle(tag); return color + borderStyle; }"""
+    look = """verdict => {
+        const tag = Object.assign(document.createElement('span'), { className: `tag ${verdict}` });
+        const { color, borderStyle } = getComputedStyle(document.body.appendChild(tag));
+        return color + borderStyle;
+    }"""
     looks = [shown.evaluate(look, verdict) for verdict in ("supported", "refuted", "depends", "undecided")]
     assert len({each.partition(")")[0] for each in looks[:3]}) == 3
     assert len(set(looks)) == 4

@@ -105,8 +105,8 @@ def test_each_task_has_a_panel_above_the_cost_and_a_chart_of_its_own(default):
 
 def test_a_configuration_on_the_front_says_how_surely(default):
     identity = svg(default[1]["quality-cost"][0])
-    assert re.search(r"gmp 32: 100 %", identity)
-    assert re.search(r"fc 8: 0 %", identity)
+    assert re.search(r"gmp 32, front 100 %", identity)
+    assert re.search(r"fc 8, front 0 %", identity)
     assert "flatten" not in identity
 
 

@@ -156,10 +156,10 @@ def test_the_words_of_a_task_are_honest_about_seeds():
     assert "With so few seeds in common no two configurations can be told apart." in said(
         of("gap", 0.9), of("gmp", 0.5)
     )
-    assert "Not to be told from it: gmp" in said(of("gap", 0.9), of("gmp", 0.5))
+    assert "Statistically tied with it: gmp" in said(of("gap", 0.9), of("gmp", 0.5))
     noisy = said(of("gap", 0.9, 0.7, 0.8), of("gmp", 0.7, 0.8, 0.85))
     assert "Highest mean test accuracy: gap, LSTM input 32, 80.0 % [55.2, 100.0], 3 seeds (chance 10.0 %)." in noisy
-    assert "Not to be told from it: gmp, LSTM input 32." in noisy
+    assert "Statistically tied with it: gmp, LSTM input 32." in noisy
     clear = said(of("gap", 0.9, 0.7, 0.8), of("gmp", 0.5, 0.31, 0.4))
     assert "Every other can be told from it." in clear
     dead = said([records.lesson(0.1, "identity", seed, flag="dead_run") for seed in range(2)])
@@ -245,7 +245,7 @@ def test_what_is_missing_open_or_unasked_is_the_next_command():
     ]  # fmt: skip
     again, *_, train = (command(run, one, "reports/x") for one in steps)
     assert again == "convbench run suites/default.yaml --resume --out reports/x"
-    assert train == "convbench run suites/default.yaml quality=train --out reports/x-train"
+    assert train == "convbench run suites/default.yaml quality=train --out reports/x-quality-train"
     run = records.run_of(found, command="convbench.run('mine.yaml')")
     assert command(run, Step("open", resume=True, until_sure=True), "x") == (
         "convbench.run('mine.yaml', resume=True, until_sure=True, out='x')"

@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from convbench.analysis.choice.recommendation import Recommendation
 from convbench.analysis.costs.gains import VariantGain
 from convbench.analysis.costs.headlines import Advice, Contender, advise, uncounted
 from convbench.analysis.results import Result, measured, typical
@@ -43,7 +44,7 @@ def view(run: Run, found: Sequence[Result]) -> dict[str, Any]:
         "listed": SAID,
         "quality": section(found, answers),
         "decision": decision(advice, answers) or said[0],
-        "confidence": confidence(advice.confidence) if advice.confidence else "",
+        "confidence": _sure(advice, answers),
         "steps": [_step(run, one) for one in next_steps(run, found, advice)],
         "lead": said[0],
         "sentences": [sentence for sentence in said[1:] if sentence != caution],
@@ -66,6 +67,12 @@ def view(run: Run, found: Sequence[Result]) -> dict[str, Any]:
         "protocol": protocol(run),
         "equal": {case: list(others) for case, others in list(run.equal.items())[:LISTED]},
     }
+
+
+def _sure(advice: Advice, answers: Sequence[Recommendation]) -> str:
+    """How sure the ranking by latency is; the answers of tasks have grades of their own."""
+    said = confidence(advice.confidence) if advice.confidence else ""
+    return said.replace("Confidence:", "Confidence in the latencies:") if answers else said
 
 
 def _step(run: Run, one: Step) -> dict[str, str]:

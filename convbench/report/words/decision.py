@@ -65,7 +65,8 @@ def next_steps(run: Run, found: Sequence[Result], advice: Advice) -> list[Step]:
 
 def command(run: Run, step: Step, directory: str) -> str:
     """The step as a command; one that goes on does so in ``directory``, others beside it."""
-    out = directory if step.resume else f"{directory}-{step.overrides.split('=')[-1] or 'again'}"
+    changed = step.overrides.rpartition(".")[2].replace("=", "-")
+    out = directory if step.resume else f"{directory}-{changed or 'again'}"
     if run.command.startswith("convbench.run("):
         call = run.command.rstrip().removesuffix(")").rstrip().removesuffix(",")
         given = {"overrides": [step.overrides] if step.overrides else None, "resume": step.resume or None,
