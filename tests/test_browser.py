@@ -54,6 +54,7 @@ def reports(tmp_path_factory):
         "own": page.write(records.run_of(own), own, at / "own.html"),
         "many": page.write(records.run_of(many), many, at / "many.html"),
         "compare": compare.write([(run, found), (other, found)], at / "compare.html"),
+        "three": compare.write([(run, found), (other, found), (run, found)], at / "three.html"),
     }
 
 
@@ -76,6 +77,7 @@ def show(browser, reports):
         made.on("pageerror", lambda error: seen.append(str(error)))
         made.on("dialog", lambda dialog: seen.append(dialog.message))
         made.goto(reports[name].as_uri())
+        made.locator("html[data-ready]").wait_for(state="attached")
         return made
 
     yield open_page
@@ -102,6 +104,11 @@ def settle(shown):
 
 def texts(chart):
     return sorted(filter(None, chart.locator(".plot svg text").all_text_contents()))
+
+
+def how(shown, chart):
+    """How to read a chart: in its section's one text, that opens."""
+    return shown.locator(f"#{chart.get_attribute('id')}-how").text_content().lower()
 
 
 def size_chart(shown):
@@ -235,17 +242,18 @@ def test_the_scripts_fronts_are_those_of_the_analysis(show, y, x):
 
 
 def test_axes_say_which_direction_is_better_and_the_caption_which_corner(show):
-    chart = trade_off(show("own"))
-    assert "lower left is better" in chart.locator(".how").inner_text()
+    shown = show("own")
+    chart = trade_off(shown)
+    assert "lower left is better" in how(shown, chart)
     chart.get_by_label("Vertical").select_option("frames_per_j")
     chart.get_by_label("Across").select_option("latency")
     assert "Frames a joule · higher is better" in texts(chart)
     assert "Latency of a call · lower is better" in texts(chart)
-    assert "upper left is better" in chart.locator(".how").inner_text()
+    assert "upper left is better" in how(shown, chart)
     assert chart.locator("figcaption").inner_text() == "Frames a joule against Latency of a call"
     assert any(text.endswith(" frames/J") for text in texts(chart))
     chart.get_by_label("Across").select_option("answers")
-    assert "upper right is better" in chart.locator(".how").inner_text()
+    assert "upper right is better" in how(shown, chart)
     chart.get_by_label("Across").select_option("spins")
     assert "Spins" in texts(chart)
 
@@ -301,6 +309,31 @@ def test_selects_filter_by_variant_backbone_and_scenario(show):
     assert shown.locator("#table tbody tr").count() == 3
 
 
+def test_all_variants_at_once_are_a_panel_each_on_the_same_scales(show):
+    shown = show()
+    shown.locator("select[data-filter=variant]").select_option("")
+    shown.locator("select[data-filter=scenario]").select_option("inference")
+    for chart in (size_chart(shown), trade_off(shown)):
+        assert chart.locator("text.panel").all_text_contents() == [
+            "eager", "channels_last", "channels_last+compile", "compile",
+        ]  # fmt: skip
+    chart = trade_off(shown)
+    boxes = chart.locator("text.panel").evaluate_all(
+        "all => all.map(one => [one.x.baseVal[0].value, one.y.baseVal[0].value])"
+    )
+    (left, _), (right, _), (_, low), _ = boxes
+    compiled = [(x, y) for x, y in marks(chart) if x > right - 6 and y > low]
+    assert len(compiled) == 12
+    flops = chart.get_by_label("Across")
+    flops.select_option("flops")
+    places = marks(chart)
+    of_eager = {round(x - left, 1) for x, y in places if x < right - 6 and y < low}
+    assert {round(x - right, 1) for x, y in places if x > right - 6 and y > low} <= of_eager
+    chart.locator(".plot").focus()
+    shown.keyboard.press("+")
+    assert 0 < len(marks(chart)) < len(places)
+
+
 def test_pointing_shows_a_case_and_clicking_pins_it(show):
     shown = show()
     chart = size_chart(shown)
@@ -347,7 +380,33 @@ def test_every_part_can_be_reached_by_tab(show):
                 "document.activeElement.className || document.activeElement.id || document.activeElement.tagName"
             )
         )
-    assert {"chip", "all", "SELECT", "plot", "scroll", "search", "csv", "json"} <= reached
+    assert {"skip", "chip", "SELECT", "plot", "search", "csv", "json"} <= reached
+
+
+STOPS = """() => [...document.querySelectorAll('a[href], button, input, select, summary, [tabindex]')]
+    .filter(one => one.tabIndex >= 0 && one.checkVisibility() && one.getClientRects().length)
+    .filter(one => one.compareDocumentPosition(document.getElementById('table')) & Node.DOCUMENT_POSITION_FOLLOWING)
+    .filter(one => !one.closest('.tools, .skip, .scroll:has(#table)'))
+    .map(one => one.className || one.id || one.tagName)"""
+
+
+@pytest.mark.parametrize("name", ["default", "own", "tried"])
+def test_the_table_is_at_most_25_stops_away(show, name):
+    stops = show(name).evaluate(STOPS)
+    assert len(stops) <= 25, stops
+
+
+def test_arrow_keys_go_through_the_reducers(show):
+    shown = show()
+    chips = shown.locator(".chip")
+    chips.first.focus()
+    shown.keyboard.press("ArrowLeft")
+    assert shown.locator(".legend .all").evaluate("one => one === document.activeElement")
+    shown.keyboard.press("ArrowRight")
+    shown.keyboard.press("ArrowRight")
+    shown.keyboard.press("Enter")
+    assert chips.nth(1).get_attribute("aria-pressed") == "false"
+    assert shown.locator(".legend [tabindex='0']").count() == 1
 
 
 def test_dragging_zooms_and_double_click_resets(show):
@@ -382,7 +441,7 @@ def test_the_table_without_script_is_the_table_with_it(show, browser, reports):
     context = browser.new_context(java_script_enabled=False)
     plain = context.new_page()
     plain.goto(reports["default"].as_uri())
-    assert plain.locator("figure.chart svg").count() == 10
+    assert plain.locator("figure.chart svg").count() == 11
     assert not plain.locator(".controls").first.is_visible()
     wanted = [row for row in plain.locator("#table tbody tr").all_text_contents() if "streaming" not in row]
     context.close()
@@ -431,6 +490,38 @@ def test_downloads_hold_what_the_run_holds(show):
         assert one["latency_s_median"] == (median and pytest.approx(median, rel=1e-5))
 
 
+def downloaded(shown, kind):
+    with shown.expect_download() as caught:
+        shown.locator(f"[data-export={kind}]").click()
+    assert caught.value.suggested_filename == f"default-shown.{kind}"
+    return Path(caught.value.path()).read_text("utf-8")
+
+
+def test_what_the_table_shows_is_exported_in_its_order(show):
+    shown = show()
+    shown.get_by_label("Search").fill("compile")
+    shown.locator("th[data-key=params]").get_by_role("button").click()
+    shown.locator(".chip").nth(2).click()
+    settle(shown)
+    text = "cell => (cell.querySelector('.name') ?? cell).textContent.trim()"
+    rows = shown.locator("#table tbody tr").evaluate_all(
+        f"all => all.map(row => [...row.cells].slice(0, -1).map({text}))"
+    )
+    heads = shown.locator("#table thead th[data-key]").all_inner_texts()
+    heads = [head.strip(" ▲▼") for head in heads]
+    assert len(rows) > 10
+    assert list(csv.reader(io.StringIO(downloaded(shown, "csv")))) == [heads, *rows]
+    marked = [re.split(r" (?<!\\)\| ", line[2:-2]) for line in downloaded(shown, "md").splitlines()]
+    assert [[re.sub(r"\\(.)", r"\1", cell) for cell in line] for line in [marked[0], *marked[2:]]] == [heads, *rows]
+    latex = downloaded(shown, "tex").splitlines()
+    assert latex[1] == rf"\begin{{tabular}}{{{'lrrrrll' + 'r' * (len(heads) - 7)}}}"
+    assert latex[-2:] == [r"\bottomrule", r"\end{tabular}"]
+    body = latex[5:-2]
+    assert len(body) == len(rows)
+    assert all(line.count(" & ") == len(heads) - 1 and line.endswith(r" \\") for line in body)
+    assert not re.search(r"(?<!\\)[_%#]|×|µ", "".join(body))
+
+
 def test_copy_gives_the_command_of_the_row(show):
     shown = show(permissions=["clipboard-read", "clipboard-write"])
     shown.get_by_label("Search").fill("flatten compile channels_last+compile")
@@ -451,6 +542,42 @@ def test_paper_is_white_whatever_the_screen_is(show):
     assert shown.evaluate("getComputedStyle(document.body).color") == "rgb(28, 33, 40)"
     assert not shown.locator(".controls").first.is_visible()
     assert len(shown.pdf(format="A4")) > 10_000
+
+
+def test_paper_has_every_row_and_what_is_folded_on_the_screen(show):
+    shown = show("many")
+    settle(shown)
+    rows = shown.locator("#table tbody tr")
+    assert rows.count() == 100
+    shown.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert rows.count() == 1600
+    shown.evaluate("dispatchEvent(new Event('afterprint'))")
+    assert rows.count() == 100
+    shown = show("default")
+    shown.emulate_media(media="print")
+    assert shown.get_by_text("costs 20× the FLOPs").is_visible()
+    assert shown.locator(".reading .how").first.is_visible()
+    assert not shown.locator("#budget").is_visible()
+
+
+@pytest.mark.skipif(not AXE.exists(), reason="axe-core is not installed: npm ci --prefix tests/browser")
+@pytest.mark.parametrize("name", ["default", "tried", "compare"])
+def test_axe_finds_nothing_in_print(show, name):
+    shown = show(name, bypass_csp=True)
+    shown.emulate_media(media="print")
+    shown.add_script_tag(path=AXE)
+    found = shown.evaluate("axe.run().then(all => all.violations)")
+    assert [(each["id"], each["nodes"][0]["html"][:200]) for each in found] == []
+
+
+@pytest.mark.parametrize("width", [1400, 768, 420])
+def test_three_runs_are_columns_that_are_all_in_view_on_a_desktop(show, width):
+    shown = show("three", viewport={"width": width, "height": 900})
+    heads = shown.locator("#compared thead th").all_inner_texts()
+    assert heads == ["Case", "Backbone, clip, scenario", "A", "B", "B over A", "C", "C over A"]
+    if width > 1000:
+        assert shown.evaluate(HIDDEN, "#compared th, #compared td") == []
+    assert shown.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
 
 
 def test_thousands_of_marks_are_a_bitmap_on_screen_and_marks_on_paper(show):
@@ -488,3 +615,121 @@ def test_the_compared_table_sorts_and_searches(show):
         .inner_text()
         .startswith("Careful. These runs were not made under the same conditions: torch")
     )
+
+
+def test_the_first_screen_holds_decision_confidence_next_command_and_both_figures(show):
+    shown = show("tried")
+    assert shown.locator("h1").inner_text().startswith("Identity: take gmp at LSTM input 32")
+    low = shown.locator("h1").evaluate(
+        "one => one.getBoundingClientRect().height / parseFloat(getComputedStyle(one).lineHeight)"
+    )
+    assert low <= 3
+    shown = show("default")
+    for part in ("h1", ".sure", ".next li >> nth=0", "#reducers0", "#curve0", "#budget"):
+        assert shown.locator(part).evaluate("one => one.getBoundingClientRect().top < innerHeight - 200"), part
+
+
+def test_a_next_command_names_the_place_of_the_run_and_is_copied(show, reports):
+    shown = show(permissions=["clipboard-read", "clipboard-write"])
+    step = shown.locator(".next li").first
+    place = reports["default"].parent
+    assert step.locator("code").inner_text().endswith(f"protocol.visits=3 --out {place}-visits-3")
+    step.get_by_role("button").click()
+    step.get_by_text("Copied").wait_for()
+    assert shown.evaluate("navigator.clipboard.readText()") == step.locator("code").inner_text()
+
+
+def limit(shown, name, at):
+    shown.locator(f"#limit-{name}").evaluate(
+        "(one, at) => { one.value = at; one.dispatchEvent(new Event('input')); }", at
+    )
+
+
+def test_the_budget_answers_what_advise_answers_and_draws_its_limits(show, reports):
+    from convbench.analysis.choice.by_task import recommendations
+    from convbench.analysis.choice.recommendation import Ask
+    from convbench.core.quantities import amount
+    from convbench.report.words import advice
+
+    shown = show("tried")
+    limits = shown.evaluate("JSON.parse(document.getElementById('data').textContent).budget.limits")
+    for latency, memory in ((2, 9), (3, 0), (0, 2), (15, 9), (10, 1)):
+        limit(shown, "latency", latency)
+        limit(shown, "memory", memory)
+        command = shown.locator("#budget code").inner_text().split()
+        given = dict(zip(command[3::2], command[4::2], strict=True))
+        asked = {name.removeprefix("--"): amount(name, text, {"--latency": "s", "--memory": "B"}[name])
+                 for name, text in given.items()}  # fmt: skip
+        assert asked == {name: limits[name][at][0] for name, at in (("latency", latency), ("memory", memory))
+                         if at < len(limits[name])}  # fmt: skip
+        wanted = [" ".join(advice.sentences(one)[:2]) if one.pick else f"{one.task}: none meets the limits."
+                  for one in recommendations(records.tried_records(), Ask(asked))]  # fmt: skip
+        said = shown.locator("#budget-answer p").evaluate_all("all => all.map(one => one.firstChild.textContent)")
+        assert said == wanted
+    assert trade_off(shown).locator("path.limit").count() == 2
+    assert shown.locator("#curve0 path.limit, #reducers0 path.limit").count() == 2
+
+
+def test_without_quality_the_budget_answers_by_cost_as_advise_does(show):
+    from convbench.analysis.choice.by_budget import within
+    from convbench.report.words.budget import fitting
+
+    shown = show("default")
+    limits = shown.evaluate("JSON.parse(document.getElementById('data').textContent).budget.limits")
+    found = results(records.default_records())
+    for latency, memory in ((0, 0), (1, 8), (3, 2), (10, 9)):
+        limit(shown, "latency", latency)
+        limit(shown, "memory", memory)
+        asked = {name: limits[name][at][0] for name, at in (("latency", latency), ("memory", memory))
+                 if at < len(limits[name])}  # fmt: skip
+        said = shown.locator("#budget-answer p").evaluate("one => one.firstChild.textContent")
+        assert said == fitting(within(found, asked))
+
+
+def test_a_link_opens_the_page_as_it_was(show, reports, browser):
+    shown = show()
+    shown.locator("select[data-filter=variant]").select_option("compile")
+    shown.locator(".chip").nth(1).click()
+    size_chart(shown).get_by_label("Vertical").select_option("params")
+    shown.get_by_label("Search").fill("conv compile")
+    limit(shown, "latency", 2)
+    settle(shown)
+    shown.locator("#table tbody button.name").nth(2).click()
+    name = shown.locator("#pin h3").inner_text()
+    settle(shown)
+    kept = shown.url
+    assert "#case=conv/" in kept
+    other = browser.new_page()
+    other.goto(kept)
+    settle(other)
+    assert other.locator("#pin h3").inner_text() == name
+    assert other.locator("select[data-filter=variant]").input_value() == "compile"
+    assert other.locator(".chip[aria-pressed=false]").count() == 1
+    assert size_chart(other).locator("figcaption").inner_text() == "Parameters against LSTM input size"
+    assert other.locator("#table tbody tr").count() == shown.locator("#table tbody tr").count()
+    assert other.locator("#limit-latency").input_value() == "2"
+    other.locator("#pin .close").click()
+    settle(other)
+    assert "case=" not in other.url
+    other.close()
+
+
+def test_a_link_to_nothing_opens_the_page_as_ever(browser, reports):
+    shown = browser.new_page()
+    faults = []
+    shown.on("pageerror", lambda error: faults.append(str(error)))
+    shown.goto(f"{reports['default'].as_uri()}#case=no/such&variant=none&by-size0.y=<b>&max-latency=-1&hide=x")
+    assert shown.locator("html").get_attribute("data-ready") == "true"
+    assert not shown.locator("#pin").is_visible()
+    assert len(marks(size_chart(shown))) == 22
+    assert faults == []
+    shown.close()
+
+
+def test_the_pinned_card_shows_samples_by_visit_and_percentiles(show):
+    shown = show()
+    shown.locator("#table tbody button.name").first.click()
+    card = shown.locator("#pin")
+    assert card.locator("svg.visits path.visit").count() == 1
+    assert "p90" in card.inner_text()
+    assert card.locator("svg.visits").get_attribute("aria-label") == "Latency by visit: 60 samples in 1 visit"

@@ -6,7 +6,9 @@ import re
 import subprocess
 import sys
 from dataclasses import replace
+from importlib import resources
 
+import numpy as np
 import pytest
 import records
 from hypothesis import given
@@ -103,8 +105,8 @@ def test_each_task_has_a_panel_above_the_cost_and_a_chart_of_its_own(default):
 
 def test_a_configuration_on_the_front_says_how_surely(default):
     identity = svg(default[1]["quality-cost"][0])
-    assert re.search(r"gmp 32: 100 %", identity)
-    assert re.search(r"fc 8: 0 %", identity)
+    assert re.search(r"gmp 32, front 100 %", identity)
+    assert re.search(r"fc 8, front 0 %", identity)
     assert "flatten" not in identity
 
 
@@ -152,13 +154,60 @@ def test_a_users_reducer_keeps_its_look():
     assert style.look("mypkg.pool:build") == style.look("mypkg.pool:build")
 
 
-def test_hues_stand_out_on_white():
-    def luminance(colour):
-        parts = (int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5))
-        red, green, blue = (p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts)
-        return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+SIGHTS = {
+    "all": ((1, 0, 0), (0, 1, 0), (0, 0, 1)),
+    "no red": ((0.152, 1.053, -0.205), (0.115, 0.786, 0.099), (-0.004, -0.048, 1.052)),
+    "no green": ((0.367, 0.861, -0.228), (0.280, 0.673, 0.047), (-0.012, 0.043, 0.969)),
+}
+"""What is left of linear red, green and blue to readers without one kind of cone (Machado 2009)."""
 
-    assert all(1.05 / (luminance(hue) + 0.05) >= 3 for hue in style.HUES)
+
+def linear(colour):
+    parts = np.array([int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)])
+    return np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4)
+
+
+def oklab(rgb):
+    cones = np.array([(0.4122, 0.5363, 0.0514), (0.2119, 0.6807, 0.1074), (0.0883, 0.2817, 0.6300)])
+    mixed = np.array([(0.2105, 0.7936, -0.0041), (1.9780, -2.4286, 0.4506), (0.0259, 0.7828, -0.8087)])
+    return mixed @ np.cbrt(np.clip(cones @ rgb, 0, None))
+
+
+def palettes():
+    css = resources.files("convbench.report.page").joinpath("assets/style.css").read_text("utf-8")
+    papers, hues = re.findall(r"--paper: (#\w{6})", css), re.findall(r"--s\d+: (#\w{6})", css)
+    assert tuple(hues[:12]) == style.HUES
+    return [(papers[0], hues[:12]), (papers[1], hues[12:])]
+
+
+@pytest.mark.parametrize("sight", SIGHTS)
+def test_twelve_colours_are_told_apart_on_light_and_dark_also_without_red_or_green(sight):
+    for _, hues in palettes():
+        seen = np.array([oklab(np.clip(np.array(SIGHTS[sight]) @ linear(hue), 0, 1)) for hue in hues])
+        apart = np.linalg.norm(seen[:, None] - seen[None], axis=-1) + np.eye(len(hues))
+        assert apart.min() > 0.08, sight
+
+
+def test_hues_stand_out_on_their_paper():
+    def luminance(colour):
+        return float(np.array((0.2126, 0.7152, 0.0722)) @ linear(colour)) + 0.05
+
+    for paper, hues in palettes():
+        contrasts = [luminance(hue) / luminance(paper) for hue in hues]
+        assert min(max(ratio, 1 / ratio) for ratio in contrasts) >= 3
+
+
+def test_bars_are_on_one_scale_and_one_that_is_too_long_is_cut():
+    names = ("gap", "gmp", "gem", "spatial-softmax", "flatten")
+    drawing = next(figures.get("stages").build(results([records.record(records.case(name)) for name in names])))
+    axes = drawing.figure.axes[0]
+    ends = [max(bar.get_x() + bar.get_width() for bar in axes.patches if int(bar.get_y() + 0.5) == row)
+            for row in range(len(names))]  # fmt: skip
+    wholes = sorted(records.counts(records.case(name))["params"] for name in names)
+    assert ends == wholes
+    assert axes.get_xlim()[1] == wholes[3]
+    assert [text.get_text() for text in axes.texts][-1] == "→ 67.2 M"
+    assert "cut" in drawing.caption
 
 
 @given(st.floats(1e-9, 1e12), st.floats(1.0001, 1e9), st.sampled_from(["s", "B", "1", "size"]))

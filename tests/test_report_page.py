@@ -4,8 +4,10 @@ import base64
 import hashlib
 import json
 import re
+import zlib
 from dataclasses import replace
 from html.parser import HTMLParser
+from itertools import chain
 
 import pytest
 import records
@@ -14,11 +16,12 @@ from convbench.analysis import table
 from convbench.analysis.costs.likeness import alike
 from convbench.analysis.results import results
 from convbench.core.errors import ConvbenchError, StoreError
-from convbench.core.record import Case, Choice, Failure, Finding, Whole
+from convbench.core.record import Case, Choice, Failure, Finding, Metric, Reading, Visit, Whole
 from convbench.report.page import compare, page
 from convbench.report.page.payload import payload, repeat
 from convbench.report.page.quality_section import section
 from convbench.report.page.rows import columns, references
+from convbench.report.page.visits import distribution, percentiles
 from convbench.report.words.quality import recommended
 
 HOSTILE = "</script><img src=x onerror=alert(1)>\"'&{{7*7}}\u202egnp.exe\U0001f9e8"
@@ -124,7 +127,7 @@ def test_the_order_is_answer_trade_offs_stages_variants_table_environment(defaul
     assert heads == [
         "glance", "ranking", "trade-offs", "stages", "variants", "cases", "failures", "findings", "method",
     ]  # fmt: skip
-    assert default.index("<h1>Take hybrid(activation=true)") < default.index("<h2")
+    assert default.index("<h1>Ten reducers tie at") < default.index("<h2")
 
 
 @pytest.fixture(scope="module")
@@ -183,8 +186,9 @@ def test_controls_say_what_was_expected_and_found():
 
 
 def test_every_figure_says_how_to_read_it(default):
-    assert default.count("<figure") == default.count("<figcaption") == 10
-    assert len(re.findall(r'class="how" id="[^"]+-how">How to read this:', default)) == 10
+    assert default.count("<figure") == default.count("<figcaption") == 11
+    assert len(re.findall(r'<span id="[^"]+-how">[A-Z]', default)) == 11
+    assert default.count("How to read this") == len(re.findall(r'<details class="reading">', default)) < 11
 
 
 def test_hostile_names_are_text(hostile):
@@ -329,3 +333,44 @@ def test_comparing_hostile_runs_is_safe(tmp_path):
 def test_one_run_cannot_be_compared(tmp_path):
     with pytest.raises(ConvbenchError, match="2 to 26 runs, not 1"):
         compared(tmp_path, ([], {}))
+
+
+def visited(*samples, disturbed=""):
+    """A record of several visits, the last of them disturbed where a reason is given."""
+    rounds = [
+        Visit(number, disturbed=disturbed if number == len(samples) - 1 else "") for number in range(len(samples))
+    ]
+    times = Reading(Metric("latency_s", "s"), tuple(chain(*samples)), tuple(map(len, samples)))
+    return replace(records.record(), readings=(times,), visits=tuple(rounds))
+
+
+def test_the_samples_of_a_case_are_heights_by_visit():
+    first, second = [i * 1e-3 for i in range(1, 25)], [12.5e-3] * 10
+    found = distribution(visited(first, second, disturbed="other processes had the core"))
+    assert found["ends"] == [1e-3, 24e-3]
+    (n, median, heights, quiet), (few, at, peak, reason) = found["visits"]
+    assert (n, median, quiet) == (24, 12.5e-3, "")
+    assert set(heights) == {"Z"}
+    assert (few, at, reason) == (10, 12.5e-3, "other processes had the core")
+    assert peak == "0" * 12 + "Z" + "0" * 11
+    assert distribution(visited([1e-3] * 4)) is None
+    assert distribution(records.record(samples=0)) is None
+
+
+@pytest.mark.parametrize(("samples", "said"), [
+    (0, None), (20, "p90 not claimable from 20 samples, p99 not claimable from 20 samples"),
+    (100, r"p90 [\d.]+ ms \(at most [\d.]+ ms\), p99 not claimable from 100 samples"),
+    (2000, r"p90 [\d.]+ ms \(at most [\d.]+ ms\), p99 [\d.]+ ms \(at most [\d.]+ ms\)"),
+])  # fmt: skip
+def test_a_percentile_is_said_only_where_the_samples_allow_it(samples, said):
+    (one,) = results([records.record(samples=samples)])
+    assert percentiles(one) is None if said is None else re.fullmatch(said, percentiles(one))
+
+
+def test_large_data_are_deflated_and_come_back_whole(tmp_path):
+    found = records.many(1500)
+    text = written(found, tmp_path)
+    packed = re.search(r'<script type="text/plain" id="data">([^<]+)</script>', text)[1]
+    data = json.loads(zlib.decompress(base64.b64decode(packed)))
+    assert data["size"] == 1500
+    assert len(text) < 700_000

@@ -9,6 +9,7 @@ import records
 from hypothesis import given
 from hypothesis import strategies as st
 
+from convbench.analysis.costs.headlines import advise
 from convbench.analysis.quality.qualities import by_task, qualities
 from convbench.analysis.results import results
 from convbench.core import metrics
@@ -16,6 +17,7 @@ from convbench.core.record import Failure, Finding, Reading, Visit
 from convbench.core.statistics import Interval
 from convbench.report.words import findings, quality, units
 from convbench.report.words.answer import answer, cautions, sentences
+from convbench.report.words.decision import Step, command, decision, next_steps
 
 INF = float("inf")
 
@@ -154,10 +156,10 @@ def test_the_words_of_a_task_are_honest_about_seeds():
     assert "With so few seeds in common no two configurations can be told apart." in said(
         of("gap", 0.9), of("gmp", 0.5)
     )
-    assert "Not to be told from it: gmp" in said(of("gap", 0.9), of("gmp", 0.5))
+    assert "Statistically tied with it: gmp" in said(of("gap", 0.9), of("gmp", 0.5))
     noisy = said(of("gap", 0.9, 0.7, 0.8), of("gmp", 0.7, 0.8, 0.85))
     assert "Highest mean test accuracy: gap, LSTM input 32, 80.0 % [55.2, 100.0], 3 seeds (chance 10.0 %)." in noisy
-    assert "Not to be told from it: gmp, LSTM input 32." in noisy
+    assert "Statistically tied with it: gmp, LSTM input 32." in noisy
     clear = said(of("gap", 0.9, 0.7, 0.8), of("gmp", 0.5, 0.31, 0.4))
     assert "Every other can be told from it." in clear
     dead = said([records.lesson(0.1, "identity", seed, flag="dead_run") for seed in range(2)])
@@ -217,3 +219,35 @@ def test_unknown_codes_and_missing_data_are_still_shown():
 def test_failures():
     assert findings.failure(Failure("timeout", "300 s")) == "timeout: 300 s"
     assert findings.failure(None) == "no reason was recorded"
+
+
+def test_the_decision_is_one_sentence_with_what_ties_and_what_keeps_position():
+    models = {"gap": 2.0e-3, "spatial-softmax": 2.1e-3, "flatten": 9e-3}
+    found = results([records.record(records.case(name), samples=201, latency=time) for name, time in models.items()])
+    said = decision(advise(found), [])
+    assert said.startswith(("Two reducers tie at 2.0", "Two reducers tie at 1.9"))
+    placed = "spatial-softmax at LSTM input 64 if position matters."
+    assert said.endswith(f"; take gap at LSTM input 32 for the fewest parameters, or {placed}")
+    slow = records.record(records.case("fc", 8), latency=9e-3)
+    alone = results([records.record(records.case("gap"), latency=2e-3), slow])
+    assert decision(advise(alone), []).startswith("Fastest: gap at LSTM input 32, ")
+    tasks = results(records.tried_records())
+    assert decision(advise(tasks), quality.recommended(tasks)).startswith("Identity: take gmp at LSTM input 32, ")
+    assert decision(advise([]), []) == ""
+
+
+def test_what_is_missing_open_or_unasked_is_the_next_command():
+    found = [records.record(records.case(name)) for name in ("gap", "gmp")]
+    run = records.run_of(found, planned=("a", "b", "c"))
+    steps = next_steps(run, results(found), advise(results(found)))
+    assert [(one.resume, one.overrides) for one in steps] == [
+        (True, ""), (False, "protocol.visits=3"), (False, "quality=train"),
+    ]  # fmt: skip
+    again, *_, train = (command(run, one, "reports/x") for one in steps)
+    assert again == "convbench run suites/default.yaml --resume --out reports/x"
+    assert train == "convbench run suites/default.yaml quality=train --out reports/x-quality-train"
+    run = records.run_of(found, command="convbench.run('mine.yaml')")
+    assert command(run, Step("open", resume=True, until_sure=True), "x") == (
+        "convbench.run('mine.yaml', resume=True, until_sure=True, out='x')"
+    )
+    assert next_steps(run, [], advise([])) == [Step("2 planned cases were not run yet", resume=True)]

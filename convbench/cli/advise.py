@@ -16,8 +16,9 @@ from convbench.cli.terminal import console
 from convbench.core.errors import ConvbenchError
 
 if TYPE_CHECKING:
-    from convbench.analysis.choice.recommendation import Constraints
+    from convbench.analysis.choice.recommendation import Ask, Constraints
     from convbench.analysis.quality.qualities import Budget
+    from convbench.analysis.results import Result
     from convbench.core.metric import Metric
     from convbench.core.record import Record, Run
 
@@ -74,7 +75,7 @@ def advise(
     ask = Ask(_limits(named, known), margin, cheapest, per_second=_price(per_ms), metrics=known)
     compared: Budget = alone[-1] if alone else equal  # type: ignore[assignment]
     if not tried(records):
-        _print_not_run(run, described, as_json)
+        _print_not_run(run, described, _by_cost(results(records), ask), as_json)
         raise typer.Exit(ABSTAINED)
     found = recommendations(records, ask, _known(task or (), records, run), compared)
     if as_json:
@@ -132,10 +133,19 @@ def _known(tasks: Sequence[str], records: Sequence[Record], run: Path) -> Sequen
     return tasks
 
 
-def _print_not_run(path: Path, run: Run, as_json: bool) -> None:
+def _by_cost(found: Sequence[Result], ask: Ask) -> str:
+    """What cost alone says within the limits, as the page's sliders do; empty where nothing was timed."""
+    from convbench.analysis.choice.by_budget import within
+    from convbench.report.words.budget import fitting
+
+    answer = within(found, ask.constraints)
+    return f" By cost alone: {fitting(answer)}" if answer.of else ""
+
+
+def _print_not_run(path: Path, run: Run, cost: str, as_json: bool) -> None:
     from convbench.report.words.advice import not_run
 
-    said = not_run(str(path), _suite(run))
+    said = f"{not_run(str(path), _suite(run))}.{cost}" if cost else not_run(str(path), _suite(run))
     print(json.dumps({"reason": "not-run", "words": said}, indent=1) if as_json else said)
 
 

@@ -109,7 +109,7 @@ def advise(found: Sequence[Result]) -> Advice:
         return Advice()
     ranking = rank(group)
     tied = [one.result for one in ranking if one.tied] if timed else [one.result for one in ranking]
-    pick = _lightest(tied if timed else [one for one in tied if not uncounted(one)] or tied)
+    pick = lightest(tied if timed else [one for one in tied if not uncounted(one)] or tied)
     return Advice(
         ranking=tuple(ranking),
         pick=pick,
@@ -210,7 +210,7 @@ def _over(results: Sequence[Result], fastest: Result) -> list[Interval]:
     return [factors.get(id(result), Interval(1.0, 1.0, 1.0)) for result in results]
 
 
-def _lightest(several: Sequence[Result]) -> Result:
+def lightest(several: Sequence[Result]) -> Result:
     learned = [one for one in several if _to_position(one) != "control"]
     return min(learned or several, key=lambda one: (one.params or float("inf"), one.lstm_input or 0, one.case.id))
 
@@ -235,7 +235,7 @@ def _placed(ranking: Sequence[Contender], pick: Result, timed: bool) -> Result |
     results = [contender.result for contender in keeping]
     factors = _over(results, results[0])
     near = [result for result, factor in zip(results, factors, strict=True) if not timed or factor.low <= MARGIN]
-    return _lightest(near)
+    return lightest(near)
 
 
 def _elsewhere(timed: Sequence[Result], here: Result) -> list[Result]:

@@ -61,7 +61,7 @@ def _draw(moments: Sequence[Moment]) -> Drawing:
     level = references[int(BETTER_MOMENTS * (len(references) - 1))]
     minutes = [(moment.at - moments[0].at) / 60 for moment in moments]
     ratios = [moment.reference / level for moment in moments]
-    axes = canvas(height=170, top=24)
+    axes = canvas(height=150, top=24, left=44, width=380)
     axes.set_xlim(-0.02 * max(minutes[-1], 0.1), 1.02 * max(minutes[-1], 0.1))
     scales.log_axis(axes, "y", scales.limits([*ratios, 1.0, SLOW_MACHINE]), "×")
     axes.axhline(SLOW_MACHINE, color=MUTED, linewidth=1, linestyle=(0, (2, 3)))

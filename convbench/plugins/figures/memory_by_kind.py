@@ -10,8 +10,9 @@ from convbench.core import metrics
 from convbench.core.record import Parts
 from convbench.core.registry import figures
 from convbench.report.drawing import Drawing, scales
-from convbench.report.drawing.bars import Room, Shares, bars
-from convbench.report.drawing.style import HUES, MUTED, short
+from convbench.report.drawing.bars import Parts as Whole
+from convbench.report.drawing.bars import Room, bars, is_cut
+from convbench.report.drawing.style import HUES, short
 
 ROWS = 16
 EXACT = 5e-4
@@ -35,7 +36,7 @@ def memory_by_kind(found: Sequence[Result]) -> Iterator[Drawing]:
             yield _draw(_shown(shares, advise(able).pick), scenario, device)
 
 
-def _shown(shares: Shares, pick: Result | None) -> Shares:
+def _shown(shares: Whole, pick: Result | None) -> Whole:
     """The headline's case and the largest others, the smallest first."""
     ordered = sorted(shares, key=lambda one: (sum(shares[one].values()), one.case.id))
     others = [one for one in ordered if not pick or one.case.architecture != pick.case.architecture]
@@ -58,24 +59,24 @@ def error_of_prediction(one: Result) -> float | None:
     return predicted / peak - 1 if predicted and peak else None
 
 
-def _draw(shares: Shares, scenario: str, device: str) -> Drawing:
+def _draw(shares: Whole, scenario: str, device: str) -> Drawing:
     ends = [
         scales.label(sum(share.values()), "B", 3) + _words(error_of_prediction(one)) for one, share in shares.items()
     ]
-    axes = bars(shares, KINDS, ends, Room(right=150, top=44, legend=-0.4, columns=4))
-    axes.axvline(0, color=MUTED, linewidth=0.8)
+    axes = bars(shares, KINDS, ends, Room(right=140, top=44, legend=-0.7, columns=4), "B")
     return Drawing(
         name=f"memory-by-kind-{scenario}-{device.replace(':', '')}",
         title=f"Peak memory by kind, {', '.join(filter(None, (_backbone(shares), scenario, device)))}",
         caption=(
-            "How to read this: what was alive at the moment of the peak of one eager call, as shares of it. Right: "
-            "the peak and how far the prediction from shapes alone is off. Shorter is not better: bars are shares."
+            "How to read this: what was alive at the moment of the peak of one eager call. Right: the peak and how "
+            "far the prediction from shapes alone is off. Shorter is better."
+            + (" A bar with an arrow is longer than the scale and cut." if is_cut(shares) else "")
         ),
         figure=axes.figure,  # type: ignore[arg-type]
     )
 
 
-def _backbone(shares: Shares) -> str:
+def _backbone(shares: Whole) -> str:
     architecture = next(iter(shares)).case.architecture
     return short(str(architecture.backbone)) if isinstance(architecture, Parts) else ""
 

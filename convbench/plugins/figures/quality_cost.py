@@ -80,6 +80,5 @@ def _mark(axes: MplAxes, one: Candidate, likely: float, column: Metric) -> None:
 def _words(one: Candidate, likely: float) -> str:
     """Which one it is, and the share of resamples in which it is on the front."""
     parts = one.quality.architecture
-    return (
-        f"{short(parts.reducer.name, 18)}{f' {parts.lstm_input:,}' if parts.lstm_input else ''}: {100 * likely:.0f} %"
-    )
+    size = f" {parts.lstm_input:,}" if parts.lstm_input else ""
+    return f"{short(parts.reducer.name, 18)}{size}, front {100 * likely:.0f} %"

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from convbench.analysis.costs.headlines import MARGIN, Contender, advise
 from convbench.analysis.results import Result
+from convbench.core import metrics
 from convbench.core.registry import figures
 from convbench.report.drawing import Drawing, scales
 from convbench.report.drawing.style import AREA, GRID, TEXT, WEIGHT, canvas, look, short
@@ -28,12 +29,12 @@ def reducers(found: Sequence[Result]) -> Iterator[Drawing]:
 
 
 def _draw(rows: Sequence[Contender], index: Mapping[int, int]) -> Drawing:
-    axes = canvas(height=66 + 21 * len(rows), left=128, right=92, top=8, bottom=42)
+    axes = canvas(height=66 + 21 * len(rows), left=122, right=108, top=8, bottom=42, width=380)
     axes.set_ylim(len(rows) - 0.5, -0.5)
     latencies = [latency for row in rows if (latency := row.result.latency)]
     ends = [end for latency in latencies for end in (latency if latency.bounded else (latency.median,)) if end > 0]
     fastest = latencies[0].median
-    scales.log_axis(axes, "x", scales.limits([*ends, fastest * MARGIN]), "s")
+    scales.log_axis(axes, "x", scales.limits([*ends, fastest * MARGIN]), "s", most=4)
     axes.axvspan(fastest, fastest * MARGIN, color=GRID, gid="ties", zorder=0)
     for row, (contender, latency) in enumerate(zip(rows, latencies, strict=True)):
         colour, marker = look(contender.result.series)
@@ -41,8 +42,10 @@ def _draw(rows: Sequence[Contender], index: Mapping[int, int]) -> Drawing:
             axes.plot([latency.low, latency.high], [row, row], color=colour, linewidth=1.6, alpha=0.7)
         axes.scatter([latency.median], [row], s=AREA * WEIGHT.get(marker, 1.0), marker=marker, color=colour, zorder=3,
                      gid=f"marks-{row}")  # fmt: skip
-        axes.text(1.02, row, _end(contender), transform=axes.get_yaxis_transform(), va="center", fontsize=9, color=TEXT)
-    axes.set_yticks(range(len(rows)), [_name(row.result) for row in rows], fontsize=9)
+        axes.text(
+            1.02, row, _end(contender), transform=axes.get_yaxis_transform(), va="center", fontsize=10, color=TEXT
+        )
+    axes.set_yticks(range(len(rows)), [_name(row.result) for row in rows], fontsize=10)
     axes.tick_params(length=0)
     axes.spines["left"].set_visible(False)
     axes.set_xlabel("Latency of a call · lower is better", color=TEXT)
@@ -57,6 +60,7 @@ def _draw(rows: Sequence[Contender], index: Mapping[int, int]) -> Drawing:
         figure=axes.figure,  # type: ignore[arg-type]
         marks={f"marks-{row}": [index[id(contender.result)]] for row, contender in enumerate(rows)},
         series=tuple(sorted({row.result.series for row in rows})),
+        scale={"x": (metrics.LATENCY, *axes.get_xlim())},
     )
 
 

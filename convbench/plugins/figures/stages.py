@@ -12,7 +12,7 @@ from convbench.core.metric import Metric
 from convbench.core.record import STAGES
 from convbench.core.registry import figures
 from convbench.report.drawing import Drawing, scales
-from convbench.report.drawing.bars import Room, Shares, bars
+from convbench.report.drawing.bars import Parts, Room, bars, is_cut
 from convbench.report.drawing.style import STAGE_HUES
 
 ROWS = 14
@@ -95,15 +95,16 @@ def _distance(one: Result) -> float:
     return abs((one.lstm_input or 0) - 128)
 
 
-def _draw(split: Split, shares: Shares) -> Drawing:
+def _draw(split: Split, shares: Parts) -> Drawing:
     ends = [scales.label(sum(share.values()), split.metric.unit, 3) for share in shares.values()]
-    axes = bars(shares, LOOKS, ends, Room(right=66, top=30, legend=-0.01, columns=5))
+    axes = bars(shares, LOOKS, ends, Room(right=78, top=44, legend=-0.5, columns=4), split.metric.unit)
     return Drawing(
         name=split.name,
         title=f"{split.words} by stage",
         caption=(
             "How to read this: each bar is one reducer with its LSTM input size (of several sizes, the one nearest to "
-            "128), split by where the cost sits; the whole is at its right end. Shorter is not better: bars are shares."
+            "128), split by where the cost sits; the whole is at its right end. Shorter is better."
+            + (" A bar with an arrow is longer than the scale and cut." if is_cut(shares) else "")
         ),
         figure=axes.figure,  # type: ignore[arg-type]
     )

@@ -49,7 +49,7 @@ def _draw(
             f"How to read this: right of 1×, {count} threads are faster than {fewest}; left of it slower. An operator "
             "is split among the threads and waits for the last: where operators are short, or memory is what "
             "they wait for, that costs more than it saves. Bars are 95 % intervals of the ratio of visits in the same "
-            f"rounds; the dotted line is the median, {middle:.3g}×.{left_out}"
+            f"rounds; the dotted line is the median, {middle:.3g}×.{ratios.BAND}{left_out}"
         ),
         figure=axes.figure,  # type: ignore[arg-type]
         marks={f"marks-{row}": [index[id(gain.result)] for gain in members] for row, members in few},

@@ -37,7 +37,7 @@ def _draw(panel: VariantGain, ends: tuple[float, float], index: Mapping[int, int
         caption=(
             "How to read this: right of 1× the variant is faster than eager. Bars are 95 % intervals of the ratio "
             f"(above {ratios.FEW} cases a reducer: their extremes); the dotted line is the median over all models, "
-            f"{panel.speedup.median:.3g}×."
+            f"{panel.speedup.median:.3g}×.{ratios.BAND}"
         ),
         figure=axes.figure,  # type: ignore[arg-type]
         marks={f"marks-{row}": [index[id(gain.result)] for gain in several] for row, several in few},

@@ -32,7 +32,8 @@ class Drawing:
     """A figure and what a reader needs beside it.
 
     ``name`` is a file stem, ``caption`` says how to read it, ``marks`` holds the indices of the results behind each
-    scatter by its gid, ``series`` the names whose colour and marker a legend must explain.
+    scatter by its gid, ``series`` the names whose colour and marker a legend must explain. ``scale`` says of an axis
+    (``x`` or ``y``) which metric it has and between which ends, so that a page can draw a limit on it.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Drawing:
     marks: Mapping[str, Sequence[int]] = field(default_factory=dict)
     series: tuple[str, ...] = ()
     axes: Axes | None = None
+    scale: Mapping[str, tuple[Metric, float, float]] = field(default_factory=dict)
 
 
 FigureMaker = Callable[[Sequence[Result]], Iterator[Drawing]]

@@ -1,16 +1,22 @@
-"""Bars of shares: what one whole is made of, a bar per result, the whole at its right end."""
+"""Bars of what one whole is made of, a bar per result, all on one scale; the whole at its right end."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from statistics import median
 from typing import NamedTuple
 
 from matplotlib.axes import Axes as MplAxes
+from matplotlib.ticker import MaxNLocator
 
 from convbench.analysis.results import Result
-from convbench.report.drawing.style import PAPER, TEXT, canvas, short
+from convbench.report.drawing import scales
+from convbench.report.drawing.style import GRID, MUTED, PAPER, TEXT, canvas, short
 
-Shares = Mapping[Result, Mapping[str, float]]
+Parts = Mapping[Result, Mapping[str, float]]
+LONGEST = 6.0
+"""Medians: a bar longer than this is cut, so that the others can be compared."""
+CUT = "\N{RIGHTWARDS ARROW}"
 
 
 class Room(NamedTuple):
@@ -22,18 +28,29 @@ class Room(NamedTuple):
     columns: int
 
 
-def bars(shares: Shares, looks: Mapping[str, tuple[str, str]], ends: Sequence[str], room: Room) -> MplAxes:
+def bars(
+    parts: Parts, looks: Mapping[str, tuple[str, str]], ends: Sequence[str], room: Room, unit: str
+) -> MplAxes:  # fmt: skip
     """A bar per result; ``looks`` gives each part's words and colour in order, ``ends`` what stands right of a bar."""
-    axes = canvas(height=room.top + 22 + 21 * len(shares), left=128, right=room.right, top=room.top, bottom=22)
-    _stack(axes, shares, looks)
-    for row, text in enumerate(ends):
-        axes.text(1.015, row, text, va="center", fontsize=9, color=TEXT)
-    axes.set_yticks(range(len(shares)), [_name(one) for one in shares], fontsize=9)
-    axes.set_ylim(len(shares) - 0.45, -0.55)
-    axes.set_xlim(0, 1)
-    axes.set_xticks((0, 0.5, 1), ("0 %", "50 %", "100 %"), fontsize=9)
+    axes = canvas(
+        height=room.top + 24 + 21 * len(parts), left=122, right=room.right, top=room.top, bottom=24, width=400
+    )
+    wholes = [sum(part.values()) for part in parts.values()]
+    longest = _end(wholes)
+    _stack(axes, parts, looks)
+    for row, (text, whole) in enumerate(zip(ends, wholes, strict=True)):
+        cut = whole > longest * 1.0001
+        axes.text(1.015, row, f"{CUT} {text}" if cut else text, transform=axes.get_yaxis_transform(), va="center",
+                  fontsize=9, color=TEXT)  # fmt: skip
+    axes.set_yticks(range(len(parts)), [_name(one) for one in parts], fontsize=9)
+    axes.set_ylim(len(parts) - 0.45, -0.55)
+    axes.set_xlim(0, longest)
+    places = _ticks(longest, unit)
+    axes.set_xticks(places, [scales.label(place, unit) if place else "0" for place in places], fontsize=9)
+    axes.grid(True, axis="x", color=GRID, linewidth=0.8)
     axes.tick_params(length=0)
     axes.spines[["left", "bottom"]].set_visible(False)
+    axes.axvline(0, color=MUTED, linewidth=0.8)
     axes.legend(
         loc="lower left", bbox_to_anchor=(room.legend, 1.0), ncols=room.columns, frameon=False, fontsize=9,
         labelcolor=TEXT, borderpad=0.2, handlelength=0.9, handleheight=0.9, columnspacing=1.1, handletextpad=0.4,
@@ -41,13 +58,34 @@ def bars(shares: Shares, looks: Mapping[str, tuple[str, str]], ends: Sequence[st
     return axes
 
 
-def _stack(axes: MplAxes, shares: Shares, looks: Mapping[str, tuple[str, str]]) -> None:
-    ends = [0.0] * len(shares)
+def is_cut(parts: Parts) -> bool:
+    """Whether a bar is longer than the scale."""
+    wholes = [sum(part.values()) for part in parts.values()]
+    return max(wholes) > _end(wholes)
+
+
+def _end(wholes: Sequence[float]) -> float:
+    """The longest bar that is no more than ``LONGEST`` medians long."""
+    return max(whole for whole in wholes if whole <= LONGEST * median(wholes))
+
+
+def _ticks(end: float, unit: str) -> list[float]:
+    """Round values from 0: multiples of powers of two for bytes."""
+    if unit not in scales.BINARY:
+        return [place for place in MaxNLocator(3, steps=[1, 2, 2.5, 5, 10]).tick_values(0, end) if 0 <= place <= end]
+    step = 2.0
+    while step * 4 <= end:
+        step *= 2
+    return [step * i for i in range(int(end / step) + 1)]
+
+
+def _stack(axes: MplAxes, parts: Parts, looks: Mapping[str, tuple[str, str]]) -> None:
+    ends = [0.0] * len(parts)
     for part, (words, colour) in looks.items():
-        if not any(share.get(part) for share in shares.values()):
+        if not any(share.get(part) for share in parts.values()):
             continue
-        widths = [share.get(part, 0.0) / sum(share.values()) for share in shares.values()]
-        axes.barh(range(len(shares)), widths, left=ends, height=0.68, color=colour, edgecolor=PAPER, linewidth=0.6,
+        widths = [share.get(part, 0.0) for share in parts.values()]
+        axes.barh(range(len(parts)), widths, left=ends, height=0.68, color=colour, edgecolor=PAPER, linewidth=0.6,
                   label=words)  # fmt: skip
         ends = [end + width for end, width in zip(ends, widths, strict=True)]
 

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes as MplAxes
 
 from convbench.report.drawing.style import TEXT
 
-SIZE, LETTER, LINE = 8.5, 5.0, 10.0
+SIZE, LETTER, LINE = 9.0, 5.3, 10.5
 OFFSETS = [(side, height) for height in (4, -11, 15, -22, 26, -33, 37, -44) for side in (1, -1)]
 APART = 6.0
 
@@ -46,3 +46,20 @@ def _box(x: float, y: float, side: int, height: float, text: str) -> Box:
     width = LETTER * len(text)
     left = x + APART if side > 0 else x - APART - width
     return Box(left, y + height, left + width, y + height + LINE)
+
+
+def at_ends(axes: MplAxes, places: Sequence[tuple[float, float]], words: Sequence[str], colours: Sequence[str]) -> None:
+    """Write the words right of the axes, each joined to its place (data coordinates) and none over another."""
+    frame, line = axes.bbox, SIZE + 2.0
+    order = sorted(range(len(places)), key=lambda i: float(axes.transData.transform(places[i])[1]))
+    heights = [float(axes.transData.transform(places[i])[1]) for i in order]
+    for i in range(1, len(heights)):
+        heights[i] = max(heights[i], heights[i - 1] + line)
+    over = max(0.0, heights[-1] - frame.y1) if heights else 0.0
+    for i, height in zip(order, (height - over for height in heights), strict=True):
+        at = (1.0 + 14 / frame.width, (height - frame.y0) / frame.height)
+        axes.annotate(
+            words[i], places[i], xytext=at, textcoords="axes fraction", fontsize=SIZE, color=TEXT, va="center",
+            annotation_clip=False,
+            arrowprops={"arrowstyle": "-", "color": colours[i], "linewidth": 0.8, "shrinkA": 1, "shrinkB": 4},
+        )  # fmt: skip

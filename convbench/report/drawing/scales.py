@@ -23,11 +23,12 @@ def limits(values: Iterable[float]) -> tuple[float, float]:
     return (math.exp(low - room), math.exp(high + room))
 
 
-def ticks(low: float, high: float, unit: str) -> list[float]:
-    """Round values between the ends: powers of two for sizes and bytes, else decades with more between if few fit."""
+def ticks(low: float, high: float, unit: str, most: int = 8) -> list[float]:
+    """Round values between the ends: at most so many powers of two for sizes and bytes, else decades with more between
+    if few fit."""
     if unit in BINARY:
         first, last = math.ceil(math.log2(low)), math.floor(math.log2(high))
-        step = max(1, math.ceil((last - first + 1) / 8))
+        step = max(1, math.ceil((last - first + 1) / most))
         start = math.ceil(first / step) * step
         found = [2.0**power for power in range(start, last + 1, step)]
     else:
@@ -36,6 +37,8 @@ def ticks(low: float, high: float, unit: str) -> list[float]:
         mantissas = (1, 1.5, 2, 3, 5, 7) if span < 0.9 else (1, 2, 5) if span < 2.7 else (1,)
         found = [m * 10.0**e for e in range(first, last + 1) for m in mantissas]
         found = [value for value in found if low <= value <= high]
+        if len(found) > most < 8:
+            found = [value for value in found if f"{value:e}"[0] == "1"]
     return found if len(found) >= 2 else _even(low, high)
 
 
@@ -50,12 +53,12 @@ def label(value: float, unit: str, significant: int = 4) -> str:
     return f"{value / factor:.{significant}g} {words}".rstrip()
 
 
-def log_axis(axes: MplAxes, which: str, ends: tuple[float, float], unit: str) -> None:
+def log_axis(axes: MplAxes, which: str, ends: tuple[float, float], unit: str, most: int = 8) -> None:
     """Make the x or y axis logarithmic between the ends, with our ticks and a faint grid."""
     axis = axes.xaxis if which == "x" else axes.yaxis
     (axes.set_xscale if which == "x" else axes.set_yscale)("log")
     (axes.set_xlim if which == "x" else axes.set_ylim)(*ends)
-    places = ticks(*ends, unit)
+    places = ticks(*ends, unit, most)
     axis.set_ticks(places, [label(place, unit) for place in places])
     axis.set_ticks([], minor=True)
     axis.grid(True, color=GRID, linewidth=0.8)

@@ -16,6 +16,9 @@ from convbench.core.metric import Metric
 from convbench.report.drawing import scales
 from convbench.report.drawing.style import AREA, MUTED, PAPER, TEXT, WEIGHT, canvas, look
 
+CROWD, BEHIND = 300, 8.0
+"""Of more marks than this, bars shorter than that, in points, are not drawn: their own marks hide them."""
+
 
 class Points:
     """Those of the results in view that have both values, with their places; ``view`` holds indices."""
@@ -50,10 +53,11 @@ def value(one: Result, metric: Metric) -> float | None:
     return number if number and number > 0 and math.isfinite(number) else None
 
 
-def frame(points: Points, x_ends: tuple[float, float]) -> MplAxes:
-    """Empty log axes, named with the direction that is better."""
-    axes = canvas()
-    scales.log_axis(axes, "x", x_ends, points.x.unit)
+def frame(points: Points, x_ends: tuple[float, float], axes: MplAxes | None = None) -> MplAxes:
+    """Empty log axes, named with the direction that is better; on a canvas of the usual size, or the one given."""
+    narrow = axes is not None
+    axes = axes or canvas()
+    scales.log_axis(axes, "x", x_ends, points.x.unit, most=5 if narrow else 8)
     scales.log_axis(axes, "y", scales.limits(points.column(1)), points.y.unit)
     axes.set_xlabel(heading(points.x), fontsize=10, gid="xlabel")
     axes.text(-0.12, 1.03, heading(points.y), transform=axes.transAxes, fontsize=10, color=TEXT, gid="ylabel")
@@ -77,7 +81,9 @@ def marks(axes: MplAxes, points: Points) -> dict[str, list[int]]:
     drawn = {}
     for number, (series, indices) in enumerate(points.by_series().items()):
         colour = look(series)[0]
-        lines(axes, _intervals(points, indices), colour, width=1.0, gid=f"bars-{number}")
+        bars = _intervals(points, indices)
+        seen = [bar for bar in bars if _longer(axes, bar)] if len(points.places) > CROWD else bars
+        lines(axes, seen, colour, width=1.0, gid=f"bars-{number}")
         eager = [i for i in indices if not points.found[i].case.variant]
         varied = [i for i in indices if points.found[i].case.variant]
         for kind, members, face in (("eager", eager, PAPER), ("varied", varied, colour)):
@@ -85,6 +91,12 @@ def marks(axes: MplAxes, points: Points) -> dict[str, list[int]]:
                 drawn[f"{kind}-{number}"] = members
                 _scatter(axes, [points.places[i] for i in members], series, face, f"{kind}-{number}")
     return drawn
+
+
+def _longer(axes: MplAxes, bar: Sequence[tuple[float, float]]) -> bool:
+    """Whether a bar can be seen beside its mark."""
+    (x, y), (right, top) = axes.transData.transform(bar)
+    return bool(abs(right - x) + abs(top - y) > BEHIND)
 
 
 def _scatter(axes: MplAxes, places: Sequence[tuple[float, float]], series: str, face: str, gid: str) -> None:

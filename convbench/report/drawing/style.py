@@ -22,8 +22,12 @@ from convbench.core.text import cut, one_line
 
 TEXT, MUTED, GRID, PAPER = "#1c2128", "#5b6472", "#e2e6eb", "#fefefe"
 ACCENT = "#8a2be3"
-HUES = ("#0068a8", "#b85400", "#007d5a", "#b0507f", "#8a6d00", "#2887bd", "#c9372d", "#59606b")
-"""Okabe and Ito's hues, darkened until each has a contrast of at least 3 to 1 with white."""
+HUES = (
+    "#0f5a87", "#a55a00", "#3c8778", "#b469c3", "#969600", "#0096ff", "#961e5a", "#4b1e1e",
+    "#2d1ea5", "#4b4b00", "#694bd2", "#5a0069",
+)  # fmt: skip
+"""Twelve colours, one a built-in reducer: each with a contrast of at least 3 to 1 with white, each told from all others
+also by readers who see no red or no green (searched for with their sight simulated; the page's dark ones too)."""
 
 STAGE_HUES = {
     "backbone": "#2f6fa3", "reducer": "#d9822c", "lstm": "#43957a", "head": "#a56a94", "graphs": "#7d73b8",
@@ -31,10 +35,12 @@ STAGE_HUES = {
 }  # fmt: skip
 
 BUILT_IN = {
-    "gap": (0, "o"), "fc": (1, "s"), "spatial-softmax": (2, "^"), "attention": (3, "D"), "flatten": (6, "X"),
-    "hybrid": (5, "p"), "avg-k": (4, "v"), "gmp": (7, "P"), "gem": (0, "<"), "conv1x1-avg-k": (2, ">"),
-    "gdconv": (1, "h"), "random-projection": (7, "*"),
+    "gap": (0, "o"), "fc": (1, "s"), "spatial-softmax": (2, "^"), "attention": (3, "D"), "avg-k": (4, "v"),
+    "hybrid": (5, "p"), "flatten": (6, "X"), "gmp": (7, "P"), "gem": (8, "<"), "conv1x1-avg-k": (9, ">"),
+    "gdconv": (10, "h"), "random-projection": (11, "*"),
 }  # fmt: skip
+"""A colour and a marker of its own each, so that print without colour tells them apart too."""
+
 AREA = 26.0
 """Area of a marker's box in points squared; ``WEIGHT`` evens out what the shapes cover of it."""
 

@@ -135,6 +135,7 @@ def _figure(matches: Sequence[Match], run: int, letter: str) -> dict[str, Any] |
     caption = (
         f"How to read this: left of 1× run {letter} is faster than A. Bars are 95 % intervals of the ratio within one "
         f"process each (above {ratios.FEW} cases a reducer: their extremes); the dotted line is the median."
+        + ratios.BAND
     )
     drawing = Drawing(f"ratio-{letter}", f"{letter} over A", caption, axes.figure)  # type: ignore[arg-type]
     return figure(drawing, f"ratio-{letter}")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import re
+import zlib
 from collections.abc import Sequence
 from functools import cache
 from importlib import resources
@@ -21,16 +23,20 @@ from convbench.core.registry import figures
 from convbench.report.drawing import Axes, Drawing
 from convbench.report.drawing.style import AREA, HUES, WEIGHT, look, marker_path
 from convbench.report.page import profile_section, svg
+from convbench.report.page.budget import budget
 from convbench.report.page.payload import payload
 from convbench.report.page.view import view
 
-SCRIPTS = ("data", "scales", "filters", "marks", "chart", "pointer", "pin", "table", "plain", "main")
+SCRIPTS = (
+    "data", "scales", "filters", "limits", "marks", "panels", "chart", "pointer", "visits", "pin", "table", "export",
+    "plain", "link", "main",
+)  # fmt: skip
 
 
 def write(run: Run, records: Sequence[Record], path: Path) -> Path:
     """Write the report of a run; the same records give the same bytes. Raises StoreError where it cannot be written."""
     found = results(records)
-    data = payload(run, costs(found))
+    data = payload(run, costs(found)) | {"budget": budget(found)}
     tried = [one for one in found if one.case.trial]
     seen = {**view(run, found), **_figures(found), **_profiles(path.parent)}
     text = render("run.html", data, **seen, looks=looks(costs(found)), quality_looks=looks(tried))
@@ -45,7 +51,14 @@ def render(template: str, data: dict[str, Any], **values: Any) -> str:
         "base-uri 'none'; form-action 'none'"
     )
     page = _environment().get_template(template)
-    return page.render(data=data, policy=policy, script=Markup(source), style=Markup(_asset("style.css")), **values)
+    style = Markup(_asset("style.css"))
+    return page.render(data=data, packed=_packed(data), policy=policy, script=Markup(source), style=style, **values)
+
+
+def _packed(data: dict[str, Any]) -> str:
+    """Large data deflated, which the script inflates; empty where the data is small enough to stand as it is."""
+    text = json.dumps(data, separators=(",", ":"), allow_nan=False)
+    return base64.b64encode(zlib.compress(text.encode(), 6)).decode() if len(text) > LARGE else ""
 
 
 def put(path: Path, text: str) -> Path:
@@ -53,8 +66,11 @@ def put(path: Path, text: str) -> Path:
     return files.write(path, text)
 
 
+LARGE = 100_000
+"""Characters of data from which on they are deflated."""
+
 ORDER = (
-    "reducers", "machine",
+    "reducers", "curve", "machine",
     "quality-by-size", "quality-cost", "quality-probe", "by-size", "trade-off", "stages", "memory-by-kind", "variants",
 )  # fmt: skip
 """The figures that the template places; others follow in sections of their own."""
@@ -64,7 +80,7 @@ ORDER = (
 def script() -> str:
     """The page's whole script: small files, one scope."""
     parts = "\n".join(_asset(f"{name}.js") for name in SCRIPTS)
-    return f'(() => {{\n"use strict";\n{parts}\n}})();'
+    return f'(async () => {{\n"use strict";\n{parts}\n}})();'
 
 
 def _figures(found: Sequence[Result]) -> dict[str, Any]:
@@ -100,11 +116,21 @@ def figure(one: Drawing, prefix: str) -> dict[str, Any]:
     return {
         "id": re.sub(r"\W", "-", prefix),
         "title": one.title,
-        "caption": one.caption,
+        "caption": _read(one.caption),
         "svg": Markup(svg.inline(one, re.sub(r"\W", "-", prefix))),
-        "spec": {"axes": _spec(one.axes) if one.axes else None, "marks": one.marks},
+        "spec": {
+            "axes": _spec(one.axes) if one.axes else None,
+            "marks": one.marks,
+            "scale": {axis: (metric.option, low, high) for axis, (metric, low, high) in one.scale.items()},
+        },
         "choices": _choices(one.axes),
     }
+
+
+def _read(caption: str) -> str:
+    """The caption under the head that says how to read it."""
+    text = caption.removeprefix("How to read this: ")
+    return f"{text[:1].upper()}{text[1:]}"
 
 
 def _spec(axes: Axes) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from convbench.core.metric import Metric
 from convbench.core.record import Run
 from convbench.report.drawing.style import AREA, HUES, WEIGHT, look, marker_path
 from convbench.report.page import rows
+from convbench.report.page.visits import distribution, percentiles
 from convbench.report.words import units
 from convbench.report.words.findings import sentence
 
@@ -54,6 +55,8 @@ def payload(run: Run, found: Sequence[Result]) -> dict[str, Any]:
         "opening": dict(first.values) if first else {},
         "crossover": _short(advise(found).crossover),
         "findings": _findings(found),
+        "visits": [distribution(one.record) for one in found],
+        "percentiles": coded([percentiles(one) for one in found]),
     } | {"words": list(words)}
 
 

@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from convbench.analysis.choice.recommendation import Recommendation
 from convbench.analysis.costs.gains import VariantGain
 from convbench.analysis.costs.headlines import Advice, Contender, advise, uncounted
 from convbench.analysis.results import Result, measured, typical
@@ -16,13 +17,17 @@ from convbench.core.record import Run
 from convbench.report.page import rows
 from convbench.report.page.quality_section import section
 from convbench.report.words import units
-from convbench.report.words.answer import cautions, outcome, sentences
+from convbench.report.words.answer import cautions, confidence, outcome, sentences
+from convbench.report.words.decision import Step, command, decision, next_steps
 from convbench.report.words.facts import conditions, fact, place, protocol
 from convbench.report.words.findings import failure, percent, sentence
-from convbench.report.words.names import reducer, same, threads_of
+from convbench.report.words.names import reducer, same
 from convbench.report.words.quality import recommended
 
 LISTED = 50
+
+DIRECTORY = "RUN"
+"""What stands in a command for the run's directory, until the page's script, which knows its own place, fills it in."""
 
 SAID = 12
 """Sentences of one kind of finding, and ids below a sentence, that the page lists."""
@@ -38,6 +43,9 @@ def view(run: Run, found: Sequence[Result]) -> dict[str, Any]:
         "run": run,
         "listed": SAID,
         "quality": section(found, answers),
+        "decision": decision(advice, answers) or said[0],
+        "confidence": _sure(advice, answers),
+        "steps": [_step(run, one) for one in next_steps(run, found, advice)],
         "lead": said[0],
         "sentences": [sentence for sentence in said[1:] if sentence != caution],
         "caution": caution,
@@ -61,6 +69,17 @@ def view(run: Run, found: Sequence[Result]) -> dict[str, Any]:
     }
 
 
+def _sure(advice: Advice, answers: Sequence[Recommendation]) -> str:
+    """How sure the ranking by latency is; the answers of tasks have grades of their own."""
+    said = confidence(advice.confidence) if advice.confidence else ""
+    return said.replace("Confidence:", "Confidence in the latencies:") if answers else said
+
+
+def _step(run: Run, one: Step) -> dict[str, str]:
+    """Why and what to run; DIRECTORY stands where the run is, which its reader knows."""
+    return {"why": one.why, "command": command(run, one, DIRECTORY)}
+
+
 def _ranking(advice: Advice) -> list[dict[str, str]]:
     """The best size of each reducer, fastest first, all of them alike."""
     best: dict[str, Contender] = {}
@@ -76,7 +95,7 @@ def _rank(one: Contender, advice: Advice) -> dict[str, str]:
         "reducer": reducer(found),
         "lstm_input": f"{found.lstm_input:,}" if found.lstm_input else units.MISSING,
         "variant": found.case.variant_name,
-        "latency": f"{units.interval(found.latency)}{threads_of(found.group) if found.latency else ''}",
+        "latency": units.interval(found.latency),
         "factor": units.factor(one.factor.median) if found.latency else units.MISSING,
         "tied": "tied" if one.tied and advice.timed else "",
         "pick": "pick" if found is advice.pick else "",

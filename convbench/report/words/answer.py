@@ -50,7 +50,7 @@ def sentences(run: Run, found: Sequence[Result], answers: Sequence[Recommendatio
     said = [
         *([*by_task, headline] if by_task else [headline]),
         _ties(advice),
-        _confidence(advice.confidence) if advice.confidence else "",
+        confidence(advice.confidence) if advice.confidence else "",
         _uncounted(found),
         _next(advice),
         _withheld(found),
@@ -139,7 +139,8 @@ def _threads(one: Result) -> str:
     return f" with {threads} {'thread' if threads == 1 else 'threads'}" if threads else ""
 
 
-def _confidence(sure: Confidence) -> str:
+def confidence(sure: Confidence) -> str:
+    """How sure the ranking is, and why."""
     if sure.visits is None:
         return "Confidence: low (one process a case: how much processes differ is not known)."
     reasons = [f"at least {sure.visits} {'process' if sure.visits == 1 else 'processes'} a case"]

@@ -45,7 +45,8 @@ def task(several: Sequence[Quality]) -> list[str]:
     tied = [trained(one.quality.architecture) for one in ranked[1:] if one.tied]
     said = [f"Highest mean test accuracy: {trained(best.architecture)}, {accuracy(best)}{_chance(best)}."]
     if tied:
-        said.append(f"Not to be told from it: {'; '.join(tied[:6])}{f' and {len(tied) - 6} more' if tied[6:] else ''}.")
+        more = f" and {len(tied) - 6} more" if tied[6:] else ""
+        said.append(f"Statistically tied with it: {'; '.join(tied[:6])}{more}.")
     elif rest:
         said.append("Every other can be told from it.")
     return [*said, *filter(None, [_seen(several), _left_out(several)])]

@@ -4,24 +4,32 @@ class Chart {
     this.figure = figure;
     this.svg = figure.querySelector(".plot > svg");
     this.axes = { x: spec.axes.x, y: spec.axes.y };
+    this.first = { ...this.axes };
     this.zoomed = null;
     this.drawn = () => {};
-    const box = this.svg.querySelector("clipPath rect");
-    this.box = Object.fromEntries(["x", "y", "width", "height"].map((name) => [name, Number(box.getAttribute(name))]));
-    this.clip = `url(#${box.parentNode.id})`;
+    this.box = boxOf(this.svg);
+    this.clip = `url(#${this.svg.querySelector("clipPath").id})`;
+    this.limits = element("g", { class: "limits" });
+    this.svg.append(this.limits);
     this.marks = new Marks(this.svg);
     this.measure();
   }
 
   // The scales and the places of all rows in view; what is off the plot has no place.
   measure() {
-    const xs = valuesOf(this.axes.x), ys = valuesOf(this.axes.y), { x, y, width, height } = this.box;
+    const xs = valuesOf(this.axes.x), ys = valuesOf(this.axes.y);
     const rows = scope.filter((row) => xs[row] > 0 && ys[row] > 0);
     this.ends = { x: this.widen(limits(rows.map((row) => xs[row]))), y: limits(rows.map((row) => ys[row])) };
-    const ends = this.zoomed || this.ends;
-    this.x = new Scale(ends.x, x, x + width);
-    this.y = new Scale(ends.y, y + height, y);
-    this.places = rows.filter(isShown).map((row) => ({ row, x: this.x.place(xs[row]), y: this.y.place(ys[row]) }));
+    this.panels = panelsOf(this.box, variantsShown(), this.zoomed || this.ends);
+    const variants = column("variant"), of = new Map(this.panels.map((panel) => [panel.name, panel]));
+    this.places = rows.filter(isShown).map((row) => {
+      const panel = of.get(variants[row]) ?? this.panels[0];
+      return { row, panel, x: panel.x.place(xs[row]), y: panel.y.place(ys[row]) };
+    });
+  }
+
+  panelAt(point) {
+    return this.panels.find((panel) => within(panel, point, 8)) ?? this.panels[0];
   }
 
   widen([low, high]) {
@@ -30,22 +38,22 @@ class Chart {
     return [low, this.crossover ? Math.max(high, 1.5 * size) : high];
   }
 
-  inside({ x, y }) {
-    const { box } = this;
-    return x >= box.x - 1 && x <= box.x + box.width + 1 && y >= box.y - 1 && y <= box.y + box.height + 1;
+  inside(place) {
+    return within(place.panel, place);
   }
 
   draw() {
     this.measure();
     const layer = element("g", { class: "layer" });
-    this.drawAxes(layer);
+    for (const panel of this.panels) this.drawAxes(layer, panel);
+    this.drawHeadings(layer);
     const bitmap = this.marks.wanted(this.places);
     const plot = element("g", { "clip-path": this.clip });
-    if (bitmap) this.marks.draw(this.places.filter((place) => this.inside(place)), this.box, [this.axes, this.x.ends, this.y.ends], (place) => this.bar(place));
-    this.drawCurves(plot);
+    if (bitmap) this.marks.draw(this.places.filter((place) => this.inside(place)), this.box, [this.axes, this.panels.map(({ name, x, y }) => [name, x.ends, y.ends])], (place) => this.bar(place));
+    this.drawCurves(plot, layer);
     if (!bitmap) this.drawMarks(plot);
     this.drawFronts(plot);
-    this.drawCrossover(plot, layer);
+    for (const panel of this.panels) this.drawCrossover(plot, layer, panel);
     layer.append(plot);
     if (this.layer) this.layer.replaceWith(layer);
     else {
@@ -53,37 +61,55 @@ class Chart {
       this.svg.insertBefore(layer, this.svg.querySelector(":scope > defs"));
     }
     this.layer = layer;
+    this.rule();
     this.drawn();
   }
 
-  drawAxes(layer) {
-    const { x, y, width, height } = this.box;
-    for (const value of ticks(...this.x.ends, axes.get(this.axes.x).unit)) {
-      const at = tenth(this.x.place(value));
+  rule() {
+    this.limits.replaceChildren(...this.panels.flatMap(({ box, x, y }) => limitLines(box, this.axes, { x: (value) => x.place(value), y: (value) => y.place(value) })));
+    const picked = this.places.filter(({ row }) => (budget.latency || budget.memory) && budget.rows.includes(row));
+    this.limits.append(...picked.map(({ x, y }) => element("circle", { class: "taken", cx: tenth(x), cy: tenth(y), r: 9 })));
+  }
+
+  drawAxes(layer, panel) {
+    const { x, y, width, height } = panel.box, few = this.panels.length > 1;
+    for (const value of thinned(ticks(...panel.x.ends, axes.get(this.axes.x).unit), few)) {
+      const at = tenth(panel.x.place(value));
       layer.append(element("path", { class: "gridline", d: `M${at} ${y}v${height}` }));
-      layer.append(element("text", { class: "tick", x: at, y: y + height + 12.6, "text-anchor": "middle" }, tickLabel(value, axes.get(this.axes.x).scale)));
+      if (panel.last) layer.append(element("text", { class: "tick", x: at, y: y + height + 12.6, "text-anchor": "middle" }, tickLabel(value, axes.get(this.axes.x).scale)));
     }
-    for (const value of ticks(...this.y.ends, axes.get(this.axes.y).unit)) {
-      const at = this.y.place(value);
+    for (const value of thinned(ticks(...panel.y.ends, axes.get(this.axes.y).unit), few)) {
+      const at = panel.y.place(value);
       layer.append(element("path", { class: "gridline", d: `M${x} ${tenth(at)}h${width}` }));
-      layer.append(element("text", { class: "tick", x: x - 5, y: tenth(at + 3.8), "text-anchor": "end" }, tickLabel(value, axes.get(this.axes.y).scale)));
+      if (panel.left) layer.append(element("text", { class: "tick", x: x - 5, y: tenth(at + 3.8), "text-anchor": "end" }, tickLabel(value, axes.get(this.axes.y).scale)));
     }
+    if (few) layer.append(element("text", { class: "tick panel", x, y: y - 4 }, short(panel.name)));
+  }
+
+  drawHeadings(layer) {
+    const { x, y, width, height } = this.box;
     layer.append(element("text", { class: "tick", x: x + width / 2, y: y + height + 28, "text-anchor": "middle" }, heading(this.axes.x)));
     layer.append(element("text", { class: "tick", x: x - 0.12 * width, y: y - 10 }, heading(this.axes.y)));
   }
 
-  // One path per reducer for its curves.
-  drawCurves(plot) {
+  // One path per reducer and panel for its curves, clipped to the panel.
+  drawCurves(plot, layer) {
     if (this.axes.x !== "lstm_input") return;
-    const bySeries = new Map(), curves = column("curve");
-    for (const place of this.places) {
-      if (curves[place.row] === null) continue;
-      const series = data.of[place.row];
-      if (!bySeries.has(series)) bySeries.set(series, new Map());
-      push(bySeries.get(series), curves[place.row], place);
+    const curves = column("curve");
+    for (const [number, panel] of this.panels.entries()) {
+      const bySeries = new Map(), clip = this.panels.length > 1 ? `${this.figure.id}-panel${number}` : null;
+      for (const place of this.places) {
+        if (curves[place.row] === null || place.panel !== panel) continue;
+        const series = data.of[place.row];
+        if (!bySeries.has(series)) bySeries.set(series, new Map());
+        push(bySeries.get(series), curves[place.row], place);
+      }
+      if (clip) layer.append(clipOf(clip, panel.box));
+      const group = clip ? element("g", { "clip-path": `url(#${clip})` }) : plot;
+      for (const [series, pieces] of bySeries)
+        group.append(element("path", { class: `curve h${data.series[series].hue}`, d: [...pieces.values()].map(joined).join("") }));
+      if (clip) plot.append(group);
     }
-    for (const [series, pieces] of bySeries)
-      plot.append(element("path", { class: `curve h${data.series[series].hue}`, d: [...pieces.values()].map(joined).join("") }));
   }
 
   // One path per reducer for its bars, one polyline per reducer and fill with a marker at every vertex.
@@ -105,11 +131,11 @@ class Chart {
   }
 
   // The bar over the interval of the latency, where it is on an axis and bounded.
-  bar({ row, x, y }) {
+  bar({ row, panel, x, y }) {
     const low = column("latency_s_low")[row], high = column("latency_s_high")[row];
     if (!(low > 0) || high === null) return null;
-    if (this.axes.y === "latency") return { x, y: this.y.place(high), width: 0, height: this.y.place(low) - this.y.place(high) };
-    return this.axes.x === "latency" ? { x: this.x.place(low), y, width: this.x.place(high) - this.x.place(low), height: 0 } : null;
+    if (this.axes.y === "latency") return { x, y: panel.y.place(high), width: 0, height: panel.y.place(low) - panel.y.place(high) };
+    return this.axes.x === "latency" ? { x: panel.x.place(low), y, width: panel.x.place(high) - panel.x.place(low), height: 0 } : null;
   }
 
   // The front of every comparable group in view, in two costs; never across groups.
@@ -125,20 +151,21 @@ class Chart {
     plot.append(element("polyline", { class: "marks", points: rings.join(" "), style: "marker:url(#ring)" }));
   }
 
-  drawCrossover(plot, layer) {
+  drawCrossover(plot, layer, panel) {
     if (!this.crossover) return;
-    const at = this.x.place(this.crossover), { x, y, width, height } = this.box;
+    const at = panel.x.place(this.crossover), { x, y, width, height } = panel.box;
     plot.append(element("path", { class: "crossover", d: `M${tenth(at)} ${y}v${height}` }));
     if (at > x && at < x + width)
       layer.append(element("text", { class: "crossover-label", x: tenth(at - 4), y: y + 8.8, "text-anchor": "end" }, `D× ${grouped(this.crossover.toFixed(0))}`));
   }
 
-  // Zoom about a place of the plot; factor 0 shows everything again.
+  // Zoom about a place of a panel, all panels alike; factor 0 shows everything again.
   zoom(factor, at) {
-    const { box } = this, center = at || { x: box.x + box.width / 2, y: box.y + box.height / 2 };
+    const panel = at ? this.panelAt(at) : this.panels[0], { box } = panel;
+    const center = at || { x: box.x + box.width / 2, y: box.y + box.height / 2 };
     this.zoomed = factor === 0 ? null : {
-      x: [center.x + (box.x - center.x) * factor, center.x + (box.x + box.width - center.x) * factor].map((place) => this.x.value(place)),
-      y: [center.y + (box.y + box.height - center.y) * factor, center.y + (box.y - center.y) * factor].map((place) => this.y.value(place)),
+      x: [center.x + (box.x - center.x) * factor, center.x + (box.x + box.width - center.x) * factor].map((place) => panel.x.value(place)),
+      y: [center.y + (box.y + box.height - center.y) * factor, center.y + (box.y - center.y) * factor].map((place) => panel.y.value(place)),
     };
     this.draw();
   }

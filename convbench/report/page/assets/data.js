@@ -1,5 +1,12 @@
 // The page's data: columns decoded when first asked for, ids put together from their words.
-const data = JSON.parse(document.getElementById("data").textContent);
+const stored = document.getElementById("data");
+const data = stored.type === "application/json" ? JSON.parse(stored.textContent) : await inflated(stored.textContent);
+
+function inflated(text) {
+  const bytes = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+  return new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"))).json();
+}
+
 const decoded = new Map();
 
 function decode(raw) {
@@ -33,7 +40,7 @@ const wordsOf = (text) => text.toLowerCase().split(/\s+/).filter(Boolean);
 const hasAll = (text, words) => words.every((word) => text.toLowerCase().includes(word));
 
 function element(name, attributes = {}, ...children) {
-  const svg = ["svg", "g", "path", "line", "text", "polyline", "circle", "rect"].includes(name);
+  const svg = ["svg", "g", "path", "line", "text", "polyline", "circle", "rect", "title", "clipPath"].includes(name);
   const made = svg ? document.createElementNS("http://www.w3.org/2000/svg", name) : document.createElement(name);
   for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
   made.append(...children);

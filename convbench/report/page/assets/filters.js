@@ -19,8 +19,25 @@ function setUpFilters() {
   for (let row = 0; row < data.size; row++) if (status[row] === "ok") measuredRows.push(row);
   for (const name of data.filters) addSelect(name);
   for (const chip of document.querySelectorAll(".chip")) chip.addEventListener("click", () => toggle(chip));
+  rove([...document.querySelectorAll(".chip, .legend .all")]);
   document.querySelector(".legend .all").addEventListener("click", toggleAll);
   scope = inScope();
+}
+
+// One stop for the tabulator among many buttons: the arrow keys go from one to the next.
+function rove(buttons) {
+  const stop = (current) => buttons.forEach((button) => { button.tabIndex = button === current ? 0 : -1; });
+  stop(buttons[0]);
+  buttons.forEach((button, at) => {
+    button.addEventListener("focus", () => stop(button));
+    button.addEventListener("keydown", (event) => {
+      const by = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
+      const next = event.key === "Home" ? 0 : event.key === "End" ? buttons.length - 1 : by ? (at + by + buttons.length) % buttons.length : -1;
+      if (next < 0) return;
+      event.preventDefault();
+      buttons[next].focus();
+    });
+  });
 }
 
 function addSelect(name) {

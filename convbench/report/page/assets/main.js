@@ -6,6 +6,7 @@ function setUpCharts() {
     const chart = spec.axes ? new Chart(figure, spec) : null;
     new Pointer(figure, spec, chart);
     if (chart) control(figure, chart);
+    else if (Object.keys(spec.scale).length) ruleFixed(figure, spec);
   }
 }
 
@@ -13,11 +14,14 @@ function control(figure, chart) {
   for (const select of figure.querySelectorAll("select[data-axis]")) select.addEventListener("change", () => {
     chart.axes[select.dataset.axis] = select.value;
     chart.zoomed = null;
-    const { x, y } = chart.axes, how = figure.querySelector(".how");
+    const { x, y } = chart.axes, how = document.getElementById(`${figure.id}-how`);
     figure.querySelector("figcaption").textContent = `${axes.get(y).words} against ${axes.get(x).words}`;
-    how.textContent = how.textContent.replace(/(lower|upper) (left|right)(?= is better)/, corner(x, y));
+    how.textContent = how.textContent.replace(/(lower|upper) (left|right)(?= is better)/i, corner(x, y)).replace(/^./, (letter) => letter.toUpperCase());
     chart.draw();
+    keepLink();
   });
+  charts.set(figure.id, chart);
+  ruled.push(() => chart.rule());
   for (const button of figure.querySelectorAll("[data-zoom]")) button.addEventListener("click", () => chart.zoom(Number(button.dataset.zoom)));
   listeners.push(() => chart.draw());
   const redraw = later(() => { if (!chart.marks.canvas.hidden) chart.draw(); });
@@ -25,11 +29,34 @@ function control(figure, chart) {
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
 }
 
+// Commands are copied as they stand; those of a run opened from disk name its place.
+function setUpCopies() {
+  for (const button of document.querySelectorAll("button.copy")) {
+    const code = button.previousElementSibling;
+    code.textContent = code.textContent.replace(/\bRUN\b/, directory());
+    copies(button, () => code.textContent);
+  }
+}
+
+// A table is a stop of the tabulator only where it can be scrolled.
+function setUpScrolls() {
+  const fit = (box) => { box.tabIndex = box.scrollWidth > box.clientWidth + 1 ? 0 : -1; };
+  const observer = new ResizeObserver((entries) => entries.forEach(({ target }) => fit(target)));
+  for (const box of document.querySelectorAll(".scroll")) { fit(box); observer.observe(box); }
+}
+
 document.documentElement.classList.add("live");
+setUpScrolls();
+setUpCopies();
 if (data.size) {
   setUpFilters();
   setUpCharts();
   setUpTable();
+  if (data.budget) setUpBudget();
+  listeners.push(keepLink);
+  followers.push(keepLink);
+  readLink();
+  addEventListener("hashchange", readLink);
 }
 for (const table of document.querySelectorAll("table.sortable")) setUpPlainTable(table);
 document.documentElement.dataset.ready = "true";

@@ -45,7 +45,7 @@ function pin(row) {
     element("div", {}, element("dt", {}, words), element("dd", {}, short(value)))));
   const notes = findingsOf(row).map(([level, text]) => element("p", {}, element("span", { class: `tag ${level === "warning" ? "warn" : ""}` }, level), ` ${text}`));
   pinned.replaceChildren(close, element("h3", {}, titleOf(row)), element("p", {}, placeOf(row)), ...lines(row).map((line) => element("div", {}, line)),
-    list, ...notes, element("p", {}, element("code", {}, commandOf(row))), copyButton(row));
+    element("div", {}, once("percentiles", data.percentiles)[row] ?? ""), distribution(row) ?? "", list, ...notes, element("p", {}, element("code", {}, commandOf(row))), copyButton(row), " ", linkButton(row));
   pinned.hidden = false;
   markPinned();
   close.focus({ preventScroll: true });
@@ -66,10 +66,19 @@ function markPinned() {
 
 function copyButton(row) {
   const button = element("button", { type: "button", "aria-label": `Copy the command that measures ${titleOf(row)}, ${column("variant")[row]} again` }, "Copy");
+  return copies(button, () => commandOf(row));
+}
+
+function linkButton(row) {
+  const words = "Copy link", button = element("button", { type: "button" }, words);
+  return copies(button, () => `${location.href.split("#")[0]}${linkOf(row)}`, words);
+}
+
+function copies(button, text, words = "Copy") {
   button.addEventListener("click", async (event) => {
     event.stopPropagation();
-    button.textContent = (await copy(commandOf(row))) ? "Copied" : "Not copied";
-    setTimeout(() => { button.textContent = "Copy"; }, 1500);
+    button.textContent = (await copy(text())) ? "Copied" : "Not copied";
+    setTimeout(() => { button.textContent = words; }, 1500);
   });
   return button;
 }

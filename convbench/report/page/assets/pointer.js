@@ -84,9 +84,10 @@ class Pointer {
     frame.remove();
     const end = this.point(event);
     if (Math.abs(end.x - start.x) < 6 || Math.abs(end.y - start.y) < 6) return undefined;
+    const panel = chart.panelAt(start);
     chart.zoomed = {
-      x: [start.x, end.x].sort((a, b) => a - b).map((place) => chart.x.value(place)),
-      y: [start.y, end.y].sort((a, b) => b - a).map((place) => chart.y.value(place)),
+      x: [start.x, end.x].sort((a, b) => a - b).map((place) => panel.x.value(place)),
+      y: [start.y, end.y].sort((a, b) => b - a).map((place) => panel.y.value(place)),
     };
     return chart.draw();
   }

@@ -40,7 +40,7 @@ function ordered() {
 
 function drawTable() {
   const table = document.getElementById("table"), rows = ordered().filter(isShown);
-  const heads = [...table.querySelectorAll("thead th[data-key]")].map((head) => ({ key: head.dataset.key, numeric: head.classList.contains("n") }));
+  const heads = headsOf();
   table.tBodies[0].replaceChildren(...rows.slice(0, shownRows).map((row) => rowElement(row, heads)));
   const few = Math.min(shownRows, rows.length);
   document.getElementById("count").textContent = `${grouped(String(few))} of ${grouped(String(rows.length))} shown, ${grouped(String(measuredRows.length))} measured`;
@@ -53,8 +53,11 @@ function setUpTable() {
   for (const head of document.querySelectorAll("#table thead th[data-key]")) head.firstElementChild.addEventListener("click", () => sortBy(head));
   document.getElementById("search").addEventListener("input", () => { shownRows = page; redraw(); });
   document.getElementById("more").addEventListener("click", () => { shownRows += 5 * page; drawTable(); });
-  document.getElementById("csv").addEventListener("click", () => download("csv", "text/csv", asCsv()));
-  document.getElementById("json").addEventListener("click", () => download("json", "application/json", JSON.stringify(records(), null, 1)));
+  setUpExports();
+  const printed = (rows) => () => { shownRows = rows(); drawTable(); };
+  let before = page;
+  addEventListener("beforeprint", printed(() => { before = shownRows; return Infinity; }));
+  addEventListener("afterprint", printed(() => before));
   listeners.push(whenNear(document.getElementById("table"), drawTable));
   drawTable();
 }
@@ -65,23 +68,4 @@ function sortBy(head) {
   for (const other of head.parentNode.children) other.removeAttribute("aria-sort");
   head.setAttribute("aria-sort", down ? "descending" : "ascending");
   drawTable();
-}
-
-const names = () => ["case", ...Object.keys(data.columns)];
-const records = () => Array.from({ length: data.size }, (_, row) => Object.fromEntries(names().map((name) => [name, name === "case" ? idOf(row) : column(name)[row]])));
-
-// A cell that a spreadsheet would run as a formula gets an apostrophe in front.
-function field(value) {
-  if (value === null) return "";
-  const text = typeof value === "string" && /^[=+\-@\t\r]/.test(value) ? `'${value}` : String(value);
-  return /[",\n\r]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
-}
-
-const asCsv = () => [names(), ...records().map((one) => Object.values(one))].map((line) => line.map(field).join(",")).join("\n") + "\n";
-
-function download(extension, type, text) {
-  const link = element("a", { download: `${data.name.replace(/[^\w-]+/g, "-").slice(0, 60) || "run"}.${extension}`, href: URL.createObjectURL(new Blob([text], { type })) });
-  document.body.append(link);
-  link.click();
-  setTimeout(() => { URL.revokeObjectURL(link.href); link.remove(); }, 1000);
 }

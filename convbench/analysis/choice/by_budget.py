@@ -1,0 +1,151 @@
+"""What is answered at every limit of latency and memory that a reader may set: the very answers of ``recommend``.
+
+An answer changes only where a limit lets another candidate in, so it is found once for each set that is let in.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Generic, NamedTuple, TypeVar
+
+from convbench.analysis.choice.candidates import Candidate, CostName, gather
+from convbench.analysis.choice.choose import Ask, Recommendation, recommend
+from convbench.analysis.choice.recommendation import Constraints
+from convbench.analysis.choice.settling import at_look, look_of
+from convbench.analysis.costs.headlines import lightest, rank, widest
+from convbench.analysis.costs.likeness import one_variant
+from convbench.analysis.quality.qualities import by_task, qualities
+from convbench.analysis.results import Result, costs, measured
+
+NAMES: tuple[CostName, ...] = ("latency", "memory")
+TASKS = 4
+LIMITS = 16
+"""Limits of one cost that are offered at most."""
+COMPARED = 200
+"""The fastest of the models that fit, which are compared with each other: no slower one is tied with the fastest."""
+ROUND = (1.0, 1.2, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0)
+BINARY = (1.0, 1.25, 1.5, 1.75)
+M = TypeVar("M")
+T = TypeVar("T")
+
+
+class Affordable(NamedTuple):
+    """Of ``of`` models that are alike, how many meet the limits, those of them tied with the fastest, the lightest."""
+
+    of: int
+    number: int
+    tied: tuple[Result, ...] = ()
+    pick: Result | None = None
+
+
+class Grid(NamedTuple, Generic[T]):
+    """Limits in base units by cost, the last of each infinite, and the answers: a row a latency, a column a memory."""
+
+    limits: Mapping[CostName, tuple[float, ...]]
+    answers: tuple[tuple[T, ...], ...]
+
+
+def by_cost(found: Sequence[Result]) -> Grid[Affordable]:
+    """The answers where quality was not run: of the models that the headline compares, those that fit."""
+    models = _contenders(found)
+    return _grid(models, _cost, lambda _, fitting: _affordable(fitting, len(models)))
+
+
+def within(found: Sequence[Result], limits: Constraints) -> Affordable:
+    """The answer of ``by_cost`` at these limits, base units, of any metrics of the run."""
+    models = _contenders(found)
+    return _affordable([result for result in models if _meets(result, limits)], len(models))
+
+
+def _contenders(found: Sequence[Result]) -> list[Result]:
+    timed = [result for result in measured(found) if result.latency]
+    return one_variant(widest(timed))
+
+
+def _meets(result: Result, limits: Constraints) -> bool:
+    known = ((result.metric(name), limit) for name, limit in limits.items())
+    return all(
+        metric is not None
+        and (value := result.value(metric)) is not None
+        and metric.sign * value <= metric.sign * limit
+        for metric, limit in known
+    )
+
+
+def _affordable(fitting: Sequence[Result], of: int) -> Affordable:
+    fastest = sorted(fitting, key=lambda result: result.latency or (math.inf,))[:COMPARED]
+    tied = tuple(contender.result for contender in rank(fastest) if contender.tied)
+    return Affordable(of, len(fitting), tied, lightest(tied) if tied else None)
+
+
+def by_quality(found: Sequence[Result]) -> Grid[tuple[Recommendation, ...]]:
+    """The answers of ``recommend``, one a task, with its usual margin and no other limits; of the first ``TASKS``."""
+    records = [result.record for result in found]
+    look = look_of(records)
+    asked = at_look(Ask(), look) if look > 1 else Ask()
+    cells = list(by_task(qualities(records)).items())[:TASKS]
+    tasks = [(task, clip, *gather(members, costs(found))) for (task, clip), members in cells]
+    able = [candidate for _, _, several, _ in tasks for candidate in several]
+    return _grid(
+        able, Candidate.cost,
+        lambda given, _: tuple(recommend(*task, replace(asked, constraints=given)) for task in tasks),
+    )  # fmt: skip
+
+
+def steps(values: Iterable[float], name: CostName) -> tuple[float, ...]:
+    """Round limits, base units, from about the smallest value to the largest, and none at all, which is infinite."""
+    known = [value for value in values if 0 < value < math.inf]
+    if not known:
+        return (math.inf,)
+    every = list(_rounds(min(known), max(known), name))
+    return (*every[:: -(-len(every) // LIMITS)], math.inf)
+
+
+def _rounds(low: float, high: float, name: CostName) -> Iterator[float]:
+    """From the last round value below the lowest on to the first that lets everything in."""
+    base, mantissas = (2.0, BINARY) if name == "memory" else (10.0, ROUND)
+    power = math.floor(math.log(low, base)) - 1
+    before = 0.0
+    while before < high:
+        for mantissa in mantissas:
+            value = _clean(mantissa * base**power)
+            if value * _next(mantissa, mantissas, base) > low and before < high:
+                yield value
+                before = value
+        power += 1
+
+
+def _next(mantissa: float, mantissas: Sequence[float], base: float) -> float:
+    at = mantissas.index(mantissa) + 1
+    return (mantissas[at] if at < len(mantissas) else base) / mantissa
+
+
+def _clean(value: float) -> float:
+    return float(f"{value:.12g}")
+
+
+def _cost(result: Result, name: CostName) -> float:
+    value = result.cost(name)
+    return math.inf if value is None else value
+
+
+def _grid(
+    members: Sequence[M], cost: Callable[[M, CostName], float], answer: Callable[[Constraints, list[M]], T]
+) -> Grid[T]:
+    costs = [(member, tuple(cost(member, name) for name in NAMES)) for member in members]
+    limits = {name: steps((known[i] for _, known in costs), name) for i, name in enumerate(NAMES)}
+    answers: dict[frozenset[int], T] = {}
+
+    def at(*bounds: float) -> T:
+        fitting = [member for member, known in costs if all(map(operator.le, known, bounds))]
+        key = frozenset(map(id, fitting))
+        if key not in answers:
+            given = {name: bound for name, bound in zip(NAMES, bounds, strict=True) if math.isfinite(bound)}
+            answers[key] = answer(given, fitting)
+        return answers[key]
+
+    rows = (tuple(at(latency, memory) for memory in limits["memory"]) for latency in limits["latency"])
+    return Grid(limits, tuple(rows))

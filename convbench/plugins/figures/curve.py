@@ -1,0 +1,87 @@
+"""Latency against LSTM input size on one backbone in one variant, with the reducers' names at their lines."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+
+from matplotlib.axes import Axes as MplAxes
+
+from convbench.analysis.costs.selection import curves, opening
+from convbench.analysis.results import Result
+from convbench.core import metrics
+from convbench.core.registry import figures
+from convbench.report.drawing import Drawing, scales
+from convbench.report.drawing.labels import at_ends, label
+from convbench.report.drawing.scatter import Points, frame, in_view, lines, marks
+from convbench.report.drawing.style import canvas, look, short
+
+NEAR = 14.0
+"""Points of the page: single sizes as near as this share a label."""
+LISTED = 3
+PLACE = ("backbone", "variant", "scenario")
+MANY = 120
+"""Marks above which names would hide what they name."""
+
+
+@figures.register("curve")
+def curve(found: Sequence[Result]) -> Iterator[Drawing]:
+    """Latency by size of what the headline compares; nothing where no reducer was measured at two sizes."""
+    points = Points(found, in_view(found), metrics.LSTM_INPUT, metrics.LATENCY)
+    numbers = curves(found)
+    swept: dict[int, list[int]] = defaultdict(list)
+    for i in points.places:
+        if (number := numbers[i]) is not None:
+            swept[number].append(i)
+    if swept and len(points.places) <= MANY:
+        yield _draw(points, [rows for rows in swept.values() if len(rows) > 1])
+
+
+def _draw(points: Points, swept: Sequence[Sequence[int]]) -> Drawing:
+    axes = frame(points, scales.limits(points.column(0)), canvas(height=320, left=54, right=106, width=380))
+    joined = [sorted(points.places[i] for i in rows) for rows in swept]
+    names = [points.found[rows[0]].series for rows in swept]
+    colours = [look(name)[0] for name in names]
+    for number, (piece, colour) in enumerate(zip(joined, colours, strict=True)):
+        lines(axes, [piece], colour, width=1.6, gid=f"lines-{number}")
+    drawn = marks(axes, points)
+    at_ends(axes, [piece[-1] for piece in joined], [short(name, 20) for name in names], colours)
+    _name_others(axes, {name: max(points.places[i] for i in rows)
+                        for name, rows in points.by_series().items() if name not in names})  # fmt: skip
+    first = opening(points.found)
+    where = [first.values[name] for name in PLACE if name in first.values] if first else []
+    return Drawing(
+        name="curve",
+        title=f"Latency by LSTM input size: {', '.join(short(name) for name in where)}",
+        caption=(
+            "How to read this: a line is one reducer at several sizes, its name at its end; marks without a line have "
+            "one size on this backbone, or reach another by other options. Where a line is flat, a larger LSTM input "
+            "is free. Bars are 95 % intervals."
+        ),
+        figure=axes.figure,  # type: ignore[arg-type]
+        marks=drawn,
+        series=tuple(points.by_series()),
+        scale={"y": (metrics.LATENCY, *axes.get_ylim())},
+    )
+
+
+def _name_others(axes: MplAxes, places: Mapping[str, tuple[float, float]]) -> None:
+    """Names beside single marks; marks that lie on each other share one."""
+    clusters: list[list[str]] = []
+    spots: list[tuple[float, float]] = []
+    for name, place in sorted(places.items(), key=lambda item: item[1]):
+        x, y = map(float, axes.transData.transform(place))
+        near = (i for i, (a, b) in enumerate(spots) if abs(a - x) < NEAR and abs(b - y) < NEAR)
+        at = next(near, None)
+        if at is None:
+            spots.append((x, y))
+            clusters.append([name])
+        else:
+            clusters[at].append(name)
+    words = [_list(names) for names in clusters]
+    label(axes, [places[names[0]] for names in clusters], words)
+
+
+def _list(names: Sequence[str]) -> str:
+    shown = ", ".join(short(name, 18) for name in names[:LISTED])
+    return f"{shown} +{len(names) - LISTED}" if len(names) > LISTED else shown

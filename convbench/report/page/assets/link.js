@@ -1,0 +1,76 @@
+// The address keeps what a reader chose: the pinned case, filters, hidden reducers, axes, search, order, limits.
+const charts = new Map();
+let reading = false;
+
+function state() {
+  const kept = new URLSearchParams();
+  if (pinnedRow >= 0) kept.set("case", idOf(pinnedRow));
+  for (const name of data.filters) if ((chosen[name] ?? "") !== (data.opening[name] ?? "")) kept.set(name, chosen[name] || "all");
+  if (hiddenSeries.size) kept.set("hide", [...hiddenSeries].map((series) => data.series[series].name).join("|"));
+  for (const [id, chart] of charts)
+    for (const axis of ["y", "x"]) if (chart.axes[axis] !== chart.first[axis]) kept.set(`${id}.${axis}`, chart.axes[axis]);
+  const search = document.getElementById("search")?.value.trim();
+  if (search) kept.set("search", search);
+  for (const name of limited) if (budget[name]) kept.set(`max-${name}`, budget[name][1]);
+  return kept.toString().replaceAll("%2F", "/").replaceAll("%2C", ",");
+}
+
+// Written once a moment; an address that is an anchor of the page stays.
+const keepLink = later(() => {
+  if (reading) return;
+  const wanted = state(), here = location.hash.slice(1);
+  if (wanted === here || (!wanted && !here.includes("="))) return;
+  history.replaceState(null, "", wanted ? `#${wanted}` : `${location.pathname}${location.search}`);
+});
+
+function readLink() {
+  if (!location.hash.includes("=")) return;
+  const kept = new URLSearchParams(location.hash.slice(1));
+  reading = true;
+  for (const name of data.filters) if (kept.has(name)) choose(name, kept.get(name) === "all" ? "" : kept.get(name));
+  if (kept.has("hide")) hideOnly(kept.get("hide").split("|"));
+  for (const [id, chart] of charts)
+    for (const axis of ["y", "x"]) if (kept.has(`${id}.${axis}`)) chooseAxis(id, chart, axis, kept.get(`${id}.${axis}`));
+  if (kept.has("search") && document.getElementById("search")) document.getElementById("search").value = kept.get("search");
+  for (const name of limited) setLimit(name, kept.get(`max-${name}`));
+  changed();
+  const row = kept.has("case") ? rowOf(kept.get("case")) : -1;
+  if (row >= 0) pin(row);
+  reading = false;
+}
+
+function choose(name, value) {
+  const select = document.querySelector(`[data-filter="${CSS.escape(name)}"]`);
+  if (!select || ![...select.options].some((option) => option.value === value)) return;
+  select.value = chosen[name] = value;
+  scope = inScope();
+}
+
+function hideOnly(names) {
+  for (const chip of document.querySelectorAll(".chip")) {
+    const series = Number(chip.dataset.series), hide = names.includes(data.series[series].name);
+    chip.setAttribute("aria-pressed", String(!hide));
+    if (hide) hiddenSeries.add(series); else hiddenSeries.delete(series);
+  }
+}
+
+function chooseAxis(id, chart, axis, value) {
+  const select = document.querySelector(`#${CSS.escape(id)} [data-axis="${axis}"]`);
+  if (!select || ![...select.options].some((option) => option.value === value)) return;
+  select.value = value;
+  select.dispatchEvent(new Event("change"));
+}
+
+function setLimit(name, text) {
+  const slider = sliderOf(name), at = data.budget ? data.budget.limits[name].findIndex(([, written]) => written === text) : -1;
+  if (!slider || at < 0) return;
+  slider.value = at;
+  showBudget();
+}
+
+function rowOf(id) {
+  for (let row = 0; row < data.size; row++) if (idOf(row) === id) return row;
+  return -1;
+}
+
+const linkOf = (row) => `#${new URLSearchParams({ case: idOf(row) }).toString().replaceAll("%2F", "/").replaceAll("%2C", ",")}`;

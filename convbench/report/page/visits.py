@@ -1,0 +1,70 @@
+"""How a case's samples spread, visit by visit: histograms small enough for a page, and the percentiles they allow."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from itertools import chain, islice
+from statistics import median
+from typing import Any
+
+from convbench.analysis.results import Result
+from convbench.core import metrics
+from convbench.core.record import Record, Visit
+from convbench.core.statistics import percentile, percentile_bound
+from convbench.report.words import units
+
+BINS = 24
+DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+"""A bin's height, from nothing to that of the visit's fullest bin."""
+TAILS = (0.005, 0.995)
+"""Quantiles of all samples between which the bins lie; what is beyond stands in the outermost."""
+FEWEST = 5
+"""Samples from which a visit has a shape."""
+
+
+def distribution(record: Record) -> dict[str, Any] | None:
+    """The ends of the bins in seconds, and of each timed visit: samples, median, heights, by what it was disturbed."""
+    visits = [(visit, samples) for visit, samples in _visits(record) if len(samples) >= FEWEST]
+    if not visits:
+        return None
+    every = sorted(chain.from_iterable(samples for _, samples in visits))
+    low, high = (float(f"{every[round(tail * (len(every) - 1))]:.4g}") for tail in TAILS)
+    if not 0 < low < high:
+        return None
+    return {"ends": [low, high], "visits": [_visit(visit, samples, low, high) for visit, samples in visits]}
+
+
+def percentiles(one: Result) -> str | None:
+    """``p90 3.31 ms (at most 3.40 ms), p99 not claimable from 60 samples``; None where nothing was timed."""
+    samples = one.record.samples(metrics.LATENCY)
+    return ", ".join(_percentile(samples, q) for q in (90, 99)) if samples else None
+
+
+def _percentile(samples: Sequence[float], q: int) -> str:
+    value, bound = percentile(samples, q), percentile_bound(samples, q)
+    if value is None:
+        return f"p{q} not claimable from {len(samples):,} samples"
+    limit = f"at most {units.seconds(bound)}" if bound is not None else "without a bound"
+    return f"p{q} {units.seconds(value)} ({limit})"
+
+
+def _visits(record: Record) -> Iterator[tuple[Visit | None, tuple[float, ...]]]:
+    reading = next((each for each in record.readings if each.metric.name == metrics.LATENCY.name), None)
+    if reading is None:
+        return
+    if not reading.visits:
+        yield None, reading.samples
+        return
+    remaining = iter(reading.samples)
+    for visit, size in zip(record.visits, reading.visits, strict=True):
+        yield visit, tuple(islice(remaining, size))
+
+
+def _visit(visit: Visit | None, samples: Sequence[float], low: float, high: float) -> list[Any]:
+    rate = BINS / (high - low)
+    places = Counter(min(max(int((sample - low) * rate), 0), BINS - 1) for sample in samples)
+    most = max(places.values())
+    heights = (round(places[place] / most * (len(DIGITS) - 1)) for place in range(BINS))
+    middle = float(f"{median(samples):.4g}")
+    return [len(samples), middle, "".join(DIGITS[height] for height in heights), visit.disturbed if visit else ""]

@@ -1,0 +1,43 @@
+"""Answers within a budget in words: what fits, what to take of it."""
+
+from __future__ import annotations
+
+import math
+
+from convbench.analysis.choice.by_budget import Affordable
+from convbench.analysis.choice.candidates import CostName
+from convbench.analysis.choice.recommendation import Recommendation
+from convbench.report.words import advice
+from convbench.report.words.names import model
+from convbench.report.words.numbers import costs
+
+
+def fitting(answer: Affordable) -> str:
+    """``13 of 27 models fit, 6 of them statistically tied with the fastest: take gap, LSTM input 32 for the fewest``"""
+    if not answer.pick:
+        return f"None of {answer.of:,} models fits."
+    among = f"{answer.number:,} of {answer.of:,} models fit{'s' if answer.number == 1 else ''}"
+    if len(answer.tied) < 2:
+        return f"{among}. Fastest: {model(answer.pick)} ({costs(answer.pick)})."
+    return (
+        f"{among}, {len(answer.tied):,} of them statistically tied with the fastest: take {model(answer.pick)} for the "
+        f"fewest parameters ({costs(answer.pick)})."
+    )
+
+
+def by_task(answer: Recommendation) -> str:
+    """The recommendation for one task in a sentence or two."""
+    if answer.reason == "over-budget":
+        return f"{answer.task}: none meets the limits."
+    return " ".join(advice.sentences(answer)[: 2 if answer.pick else 1])
+
+
+def limit(name: CostName, value: float) -> str:
+    """A limit as the command line reads it: ``5ms``, ``64MiB``; empty where it is none."""
+    if not math.isfinite(value):
+        return ""
+    scale = ((1.0, "s"), (1e-3, "ms"), (1e-6, "us"), (1e-9, "ns"))
+    if name == "memory":
+        scale = ((2.0**30, "GiB"), (2.0**20, "MiB"), (2.0**10, "KiB"), (1.0, "B"))
+    factor, unit = next((step for step in scale if value >= step[0] * 0.9995), scale[-1])
+    return f"{value / factor:.6g}{unit}"

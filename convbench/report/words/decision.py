@@ -1,0 +1,130 @@
+"""The page's first lines: the decision in one sentence, how sure it is, and the commands to run next."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from convbench.analysis.choice.recommendation import Recommendation
+from convbench.analysis.costs.headlines import Advice, withheld
+from convbench.analysis.results import Result, costs, measured
+from convbench.core.record import Run
+from convbench.core.text import cut, one_line
+from convbench.report.words import units
+from convbench.report.words.names import reducer
+
+TASKS = 3
+"""Tasks that the sentence names; the others are counted."""
+LONG = 40
+WORDS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
+
+
+class Step(NamedTuple):
+    """A command to run next: why, the options that follow the run's own command, and whether it goes on with the run.
+
+    ``overrides`` are of the suite, such as ``quality=train``; a step that does not go on has a directory of its own.
+    """
+
+    why: str
+    overrides: str = ""
+    resume: bool = False
+    until_sure: bool = False
+
+
+def decision(advice: Advice, answers: Sequence[Recommendation]) -> str:
+    """One sentence that can be acted on: by task where quality was run, else by cost; empty without a measurement."""
+    if answers:
+        return _by_task(answers)
+    pick = advice.pick
+    if not pick:
+        return ""
+    if not advice.timed or not pick.latency:
+        return f"Smallest of {len(advice.ranking)}: {_name(pick, advice)}; latency was not measured."
+    tied = advice.tied
+    if len(tied) < 2:
+        latency = units.seconds(pick.latency.median)
+        return f"Fastest: {_name(pick, advice)}, {latency} a call{_placed(advice, '; take ')}."
+    return f"{_tie(tied)}; take {_name(pick, advice)} for the fewest parameters{_placed(advice, ', or ')}."
+
+
+def next_steps(run: Run, found: Sequence[Result], advice: Advice) -> list[Step]:
+    """What to run next, most needed first: what is missing, what is open, what was never asked."""
+    steps = []
+    if missing := len(run.planned) - len(found):
+        steps.append(Step(f"{missing:,} planned {_cases(missing)} not run yet", resume=True) if missing > 0 else None)
+    sure = advice.confidence
+    if sure and sure.visits is not None and (sure.open or withheld(found) or sure.visits < 2):
+        said = f"{sure.open:,} more may be tied or not" if sure.open else "some cases lack undisturbed visits"
+        steps.append(Step(said, resume=True, until_sure=True))
+    elif sure and sure.visits is None:
+        steps.append(Step("one process a case does not show how much processes differ", "protocol.visits=3"))
+    if measured(found) and len(costs(found)) == len(found):
+        steps.append(Step("cost alone names no best: train each, then ask advise", "quality=train"))
+    return [step for step in steps if step]
+
+
+def command(run: Run, step: Step, directory: str) -> str:
+    """The step as a command; one that goes on does so in ``directory``, others beside it."""
+    changed = step.overrides.rpartition(".")[2].replace("=", "-")
+    out = directory if step.resume else f"{directory}-{changed or 'again'}"
+    if run.command.startswith("convbench.run("):
+        call = run.command.rstrip().removesuffix(")").rstrip().removesuffix(",")
+        given = {"overrides": [step.overrides] if step.overrides else None, "resume": step.resume or None,
+                 "until_sure": step.until_sure or None, "out": out}  # fmt: skip
+        return f"{call}, {', '.join(f'{name}={value!r}' for name, value in given.items() if value)})"
+    flags = ["--resume"] * step.resume + ["--until-sure"] * step.until_sure
+    return " ".join(filter(None, (run.command.rstrip(), step.overrides, *flags, f"--out {out}")))
+
+
+def _by_task(answers: Sequence[Recommendation]) -> str:
+    """``direction: take spatial-softmax/64 (sure); identity: open``"""
+    said = [f"{cut(one_line(one.task), LONG)}: {_answer(one)}" for one in answers[:TASKS]]
+    more = len(answers) - TASKS
+    said += [f"{more} more {'task' if more == 1 else 'tasks'} below"] if more > 0 else []
+    text = "; ".join(said)
+    return f"{text[:1].upper()}{text[1:]}."
+
+
+def _answer(one: Recommendation) -> str:
+    if one.pick:
+        latency = one.pick.result.latency
+        cost = f", {units.seconds(latency.median)} a call" if latency else ""
+        return f"take {_sized(one.pick.result)}{cost} ({one.grade})"
+    return f"open{f', {_sized(one.leading.result)} leads' if one.leading else ', no pick'}"
+
+
+def _tie(tied: Sequence[Result]) -> str:
+    """``Six reducers tie at 5.60 to 6.10 ms``"""
+    names = {result.series for result in tied}
+    count, noun = (len(names), "reducers") if len(names) > 1 else (len(tied), f"sizes of {_short(tied[0].series)}")
+    latencies = [result.latency.median for result in tied if result.latency]
+    low, high = units.seconds(min(latencies)), units.seconds(max(latencies))
+    between = low if low == high else f"{low.removesuffix(high.partition(' ')[2]).rstrip()} to {high}"
+    return f"{_number(count).capitalize()} {noun} tie at {between}"
+
+
+def _placed(advice: Advice, joined: str) -> str:
+    return f"{joined}{_name(advice.placed, advice)} if position matters" if advice.placed else ""
+
+
+def _name(result: Result, advice: Advice) -> str:
+    """The reducer at its size; with its options where another of that name has others."""
+    alike = {reducer(one.result) for one in advice.ranking if one.result.series == result.series}
+    return _sized(result, reducer(result) if len(alike) > 1 else result.series)
+
+
+def _sized(result: Result, name: str = "") -> str:
+    size = result.lstm_input
+    return f"{_short(name or result.series)}{f' at LSTM input {size:,}' if size else ''}"
+
+
+def _short(name: str) -> str:
+    return cut(one_line(name), LONG)
+
+
+def _number(count: int) -> str:
+    return WORDS[count] if count < len(WORDS) else f"{count:,}"
+
+
+def _cases(number: int) -> str:
+    return "case was" if number == 1 else "cases were"

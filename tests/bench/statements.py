@@ -1,0 +1,155 @@
+"""Whether what first screens say survives the next run of the same suite, on invented machines or stored runs.
+
+``python tests/bench/statements.py`` draws ten statements at random from the first screens of 20 invented runs, every
+second one disturbed, and checks each against another run of the same machine; it prints them, the share that is
+contradicted of all statements, and writes ``reports/bench/statements.json``. ``python tests/bench/statements.py A B``
+does so for two stored runs of one suite.
+
+A statement is an interval: of a latency, or of a reducer's time over the fastest's. The next run contradicts it where
+its own interval for the same thing does not meet it. A tie is contradicted where the next run's whole ratio is above 10
+%, more than the first one allowed; a decision where its pick is. Nothing is timed.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+import records
+
+from convbench.analysis import repeat
+from convbench.analysis.costs.headlines import MARGIN, advise
+from convbench.analysis.results import Result, results
+from convbench.core import store, visits
+from convbench.core.record import Record, Visit
+from convbench.core.statistics import Interval
+from convbench.report.words import units
+from convbench.report.words.decision import decision
+
+RUNS, DRAWN, ROUNDS, SAMPLES = 20, 10, 3, 40
+OUT = Path("reports/bench/statements.json")
+SIZES = {"gap": (None,), "gmp": (None,), "spatial-softmax": (None,), "attention(heads=4)": (None,), "flatten": (None,),
+         "fc(activation=true)": (8, 32, 128), "hybrid(activation=true)": (8, 32, 64),
+         "conv1x1-avg-k(k=4)": (32, 128), "random-projection": (32, 128)}  # fmt: skip
+
+
+class Statement(NamedTuple):
+    """What is said, of which case (over which other, None for its latency), and between which values."""
+
+    words: str
+    case: str
+    over: str | None
+    interval: Interval
+
+
+def machine(seed: int) -> dict[str, float]:
+    """An invented machine: the true seconds of every case, several of them tied."""
+    rng = random.Random(seed)
+    cases = [records.case(name, size) for name, sizes in SIZES.items() for size in sizes]
+    return {of.id: records.seconds(of, rng) * rng.lognormvariate(0, 0.12) for of in cases}
+
+
+def run(truth: dict[str, float], seed: int, disturbed: bool) -> list[Record]:
+    """A run of that machine, a record a case: processes differ by 3 %, bad minutes slow cases and reference alike."""
+    rng = random.Random(seed)
+    cases = [records.case(name, size) for name, sizes in SIZES.items() for size in sizes]
+    lines = []
+    for round_ in range(ROUNDS):
+        order = rng.sample(cases, len(cases))
+        slow = rng.randrange(len(order)) if disturbed else -1
+        for place, of in enumerate(order):
+            burst = rng.uniform(1.2, 14) if 0 <= place - slow < 5 and slow >= 0 else 1.0
+            lines.append(_visit(of, truth[of.id] * burst, 1e-3 * burst, round_, rng))
+    return visits.joined(lines)
+
+
+def _visit(of: records.Case, center: float, reference: float, round_: int, rng: random.Random) -> Record:
+    ours = center * rng.lognormvariate(0, 0.03)
+    times = records.reading("latency_s", *(ours * rng.lognormvariate(0, 0.04) for _ in range(SAMPLES)))
+    beside = records.reading("reference_s", *(reference * rng.lognormvariate(0, 0.02) for _ in range(5)))
+    plain = records.record(of, samples=0)
+    exact = tuple(reading for reading in plain.readings if reading.metric.name != "latency_s")
+    return replace(plain, readings=(*exact, times, beside), visits=(Visit(round_),))
+
+
+def statements(found: Sequence[Result]) -> Iterator[Statement]:
+    """Everything that the first screen says of latencies: the decision, each row's latency, each row's ratio."""
+    advice = advise(found)
+    if not advice.ranking or not advice.pick:
+        return
+    fastest = advice.ranking[0].result
+    best = {}
+    for one in advice.ranking:
+        best.setdefault(one.result.series, one)
+    pick = next(one for one in advice.ranking if one.result is advice.pick)
+    yield Statement(decision(advice, []), pick.result.case.id, fastest.case.id, _tie(pick.factor))
+    for one in best.values():
+        result = one.result
+        if result.latency and result.latency.bounded:
+            yield Statement(
+                f"{result.series} takes {units.interval(result.latency)}", result.case.id, None, result.latency
+            )
+        if result is not fastest:
+            said = "is tied with" if one.tied else f"takes {units.speedup(one.factor)} the time of"
+            interval = _tie(one.factor) if one.tied else one.factor
+            yield Statement(f"{result.series} {said} {fastest.series}", result.case.id, fastest.case.id, interval)
+
+
+def _tie(factor: Interval) -> Interval:
+    """What “tied” allows: less than the margin, or as much as the noise leaves open."""
+    return Interval(1.0, 0.0, max(MARGIN, factor.high))
+
+
+def contradicted(statement: Statement, found: Sequence[Result]) -> bool:
+    """Whether these results say otherwise, by intervals that do not meet."""
+    known = {result.case.id: result for result in found}
+    one, other = known.get(statement.case), known.get(statement.over or "")
+    if one is None or one.timing is None:
+        return False
+    seen = one.timing.interval
+    if statement.over:
+        if other is None or other.timing is None:
+            return False
+        seen = repeat.ratio(one.timing, other.timing)
+    return math.isfinite(seen.low) and (seen.low > statement.interval.high or seen.high < statement.interval.low)
+
+
+def judged(first: Sequence[Record], following: Sequence[Record]) -> list[tuple[Statement, bool]]:
+    """Each statement of the first run's page, and whether the next run contradicts it."""
+    again = results(following)
+    return [(each, contradicted(each, again)) for each in statements(results(first))]
+
+
+def invented() -> list[tuple[Statement, bool]]:
+    pairs = [(machine(seed), seed) for seed in range(RUNS)]
+    said = []
+    for truth, seed in pairs:
+        said += judged(run(truth, 1000 + seed, bool(seed % 2)), run(truth, 2000 + seed, bool(seed % 4 > 1)))
+    return said
+
+
+def main() -> None:
+    stored = [store.load(Path(path))[1] for path in sys.argv[1:]]
+    said = judged(*stored) if stored else invented()
+    drawn = random.Random(21).sample(said, min(DRAWN, len(said)))
+    for statement, wrong in drawn:
+        print(f"{'CONTRADICTED' if wrong else 'holds':<14}{statement.words}")
+    wrong, wrong_drawn = sum(bad for _, bad in said), sum(bad for _, bad in drawn)
+    figures = {"drawn": len(drawn), "drawn_contradicted": wrong_drawn, "statements": len(said), "contradicted": wrong,
+               "share": round(wrong / len(said), 4)}  # fmt: skip
+    print(json.dumps(figures))
+    if not stored:
+        OUT.parent.mkdir(parents=True, exist_ok=True)
+        OUT.write_text(json.dumps(figures, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
