@@ -201,10 +201,12 @@ def check(
     overrides: Sequence[str] = (),
     device: str = "auto",
     detect: float = 0.05,
+    budget: float | None = None,
 ) -> Check:
     """Measure base (a git ref, a wheel or a directory) and the working tree side by side, as ``convbench check`` does.
 
-    ``detect`` is the relative slowdown that is to be seen.
+    ``detect`` is the relative slowdown that is to be seen, ``budget`` the seconds after which what is undecided is
+    inconclusive.
     """
     from convbench.check.inspection import Request
     from convbench.check.link import Settings
@@ -215,11 +217,13 @@ def check(
     script.refuse_again()
     request = Request(str(suite), tuple(overrides), tuple(only), tuple(skip))
     with lock.hold(lock.machine()):
-        return Check(checked(request, Base(base), Settings(device=device), Rule.detecting(detect), _Quiet()))
+        return Check(checked(request, Base(base), Settings(device=device), Rule.detecting(detect), _Quiet(), budget))
 
 
-def checked(request: Request, base: Base, settings: Settings, rule: Rule, watcher: gate.Announcer) -> Outcome:
-    """The outcome of a check against a base; the caller holds the machine's lock."""
+def checked(
+    request: Request, base: Base, settings: Settings, rule: Rule, watcher: gate.Announcer, budget: float | None = None
+) -> Outcome:
+    """The outcome of a check against a base, within so many seconds; the caller holds the machine's lock."""
     from convbench.check import floor, gate, sides
 
     here = sides.Here.at(imports.here(), request.suite)
@@ -228,7 +232,7 @@ def checked(request: Request, base: Base, settings: Settings, rule: Rule, watche
         head = stack.enter_context(sides.materialise(".", here, room))
         other = stack.enter_context(sides.materialise(base.what, here, room, base.build))
         other = sides.with_python(other, base.python, room) if base.python else other
-        outcome = gate.check(other, head, request, gate.Method(settings, rule, room, watcher))
+        outcome = gate.check(other, head, request, gate.Method(settings, rule, room, watcher), budget)
     return replace(outcome, floor=floor.known(outcome.head.environment, settings, rule))
 
 

@@ -69,6 +69,8 @@ def footing(outcome: Outcome) -> list[str]:
         ),
         *outcome.notes,
     ]
+    if outcome.budget is not None:
+        lines.append(f"its budget of {units.seconds(outcome.budget)} ended it: with more time, more is decided")
     if outcome.floor is not None:
         lines.append(f"the selftest of this machine saw slowdowns from {outcome.floor:.1%} on")
     return lines
@@ -102,7 +104,7 @@ def _row(one: CaseVerdict, name: str) -> Row:
 
 
 def _seconds(case: CaseOutcome, arm: int) -> float | None:
-    timed = case.confirming.timings or case.pairs
+    timed = case.confirmation or case.pairs
     return median(timing.best(arm) for timing in timed) if timed else None
 
 
@@ -110,7 +112,7 @@ def _details(one: CaseVerdict) -> Iterator[str]:
     if one.reason:
         yield one.reason
     yield from map(fact, one.case.facts)
-    timed = one.case.confirming.timings or one.case.pairs
+    timed = one.case.confirmation or one.case.pairs
     if timed and timed[0].device:
         on_device = median(median(math.log(times[-1] / times[0]) for times in timing.device) for timing in timed)
         yield f"on the device's own clock {math.exp(on_device):.3f}"
