@@ -137,7 +137,7 @@ def test_a_regression_is_exit_1_in_every_file_and_again_in_replay(here):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interruption_leaves_no_worktree_and_no_process(here, number):
     process = start(here, "check", "fake.json", "--base", "main")
-    until(process, "undecided: gap (+")
+    until(process, "if all agree")
     family = children(process)
     os.killpg(process.pid, number) if number == signal.SIGINT else process.send_signal(number)
     _, err = process.communicate(timeout=30)
@@ -150,7 +150,7 @@ def test_an_interruption_leaves_no_worktree_and_no_process(here, number):
 
 def test_after_kill_9_the_workers_end_and_the_next_check_cleans_up(here):
     process = start(here, "check", "fake.json", "--base", "main")
-    until(process, "undecided: gap (+")
+    until(process, "if all agree")
     family = children(process)
     process.kill()
     process.communicate()

@@ -43,7 +43,7 @@ class Test:
 
 
 class Slack(NamedTuple):
-    """What luck hardly ever makes of a pair, as a log ratio, and how often it may: a few that agree decide large effects.
+    """What luck hardly ever makes of a pair, as a log ratio, and how often it may: few that agree decide large effects.
 
     The chances are those of a machine on which one process in ten (in five) is slower by that much for as long as it
     lives. Here 4 % were exceeded by 3.4 % of 7,374 recorded pairs of the same code, 10 % by 0.4 %.
