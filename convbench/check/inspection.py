@@ -11,11 +11,15 @@ from typing import Any
 from convbench.check import origin, outputs
 from convbench.check.ledger import Ledger
 from convbench.check.link import Copy, Link, Settings, Stock, Variables, Worker
-from convbench.check.outcome import Fact
+from convbench.check.outcome import INSTRUCTIONS, Fact
 from convbench.check.pairs import Planned, groups
 from convbench.check.sides import Side
 from convbench.core.errors import BuildFailed, CaseFailed, Refused, SuiteError
 from convbench.core.record import Scalar
+
+COUNTING_TIMEOUT = 1800.0
+"""Valgrind takes minutes for what takes seconds."""
+SIDES = ("base", "head")
 
 
 @dataclass(frozen=True)
@@ -27,6 +31,7 @@ class Request:
     only: Sequence[str] = ()
     skip: Sequence[str] = ()
     same_outputs: bool = True
+    instructions: bool = False
     ledger: Ledger = field(default_factory=Ledger)
 
 
@@ -74,6 +79,8 @@ def inspect(base: Side, head: Side, request: Request, settings: Settings, room: 
         for case in (case.id for case in group if case.id not in inspected.invalid):
             _compare(case, answers[case], inspected, request.same_outputs)
     origin.refuse_same_code(base, head, [case.case for case in inspected.valid], inspected.files)
+    if request.instructions:
+        _count_instructions(sides, within, room, inspected)
     return inspected
 
 
@@ -169,6 +176,26 @@ def _resolve(worker: Link, name: str, found: Inspected) -> None:
             found.planned[index] = replace(case, variables=tuple(sorted(variables.items())))
         except CaseFailed as error:
             found.invalid[case.id] = f"missing in {name}: {error}"
+
+
+def _count_instructions(sides: Mapping[str, Side], settings: Settings, room: Path, inspected: Inspected) -> None:
+    """Lay the instructions of a call side by side, case by case; both sides count at the same time."""
+    for case in inspected.valid:
+        variables = dict(case.variables)
+        with ExitStack() as stack:
+            asked = {name: stack.enter_context(Worker(side, settings, room, variables)) for name, side in sides.items()}
+            for worker in asked.values():
+                worker.greet()
+            for worker in asked.values():
+                worker.greeted()
+                worker.send("instructions", **case.words)
+            try:
+                counts = {name: worker.receive(COUNTING_TIMEOUT) for name, worker in asked.items()}
+            except CaseFailed as error:
+                fact = Fact(INSTRUCTIONS, f"not counted ({error})", "not counted")
+            else:
+                fact = Fact(f"{INSTRUCTIONS}, by {counts['head']['by']}", *(counts[name]["count"] for name in SIDES))
+        inspected.facts[case.id] = (*inspected.facts.get(case.id, ()), fact)
 
 
 @dataclass

@@ -22,6 +22,8 @@ from convbench.core.errors import StoreError
 from convbench.core.record import Scalar
 
 SCHEMA_VERSION = 1
+INSTRUCTIONS = "instructions a call"
+"""How the name of such a fact begins."""
 Seconds = tuple[float, ...]
 
 

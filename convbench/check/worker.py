@@ -28,9 +28,10 @@ LARGE, MOST_MATMULS = 0.4, 100_000
 HERE = os.path.dirname(os.path.abspath(__file__))  # noqa: PTH100, PTH120
 FLAT_SIDE = os.path.join(HERE, "flat_side.py")  # noqa: PTH118
 SERVING = os.path.join(HERE, "serving.py")  # noqa: PTH118
+INSTRUCTIONS = os.path.join(HERE, "instructions.py")  # noqa: PTH118
 READY = os.path.join(os.path.dirname(HERE), "measure", "ready.py")  # noqa: PTH118, PTH120
 """The clock of ``convbench run``: both sides are timed by the same."""
-LENT = (__file__, FLAT_SIDE, SERVING, READY)
+LENT = (__file__, FLAT_SIDE, SERVING, INSTRUCTIONS, READY)
 """Programs of the head that every side runs."""
 
 
@@ -84,6 +85,12 @@ class Server:
         subject, tolerance = self.side.compared(read, seed)
         by_norm = _write_outputs(subject.run(), outputs)
         return {"facts": counts | {"dtype": str(subject.dtype)}, "tolerance": tolerance, "by_norm": by_norm}
+
+    def instructions(self, case: Any, seed: int, injected: tuple[int, int] | None = None) -> Answer:
+        """Instructions of a call of the case, as ``count``, and ``by`` what they were counted."""
+        run = self._subject(case, seed, injected).run
+        answer: Answer = _lent("convbench_instructions", INSTRUCTIONS).counted(run, __file__, case, seed, injected)
+        return answer
 
     def modules(self) -> Answer:
         """Where the code of each imported module lies; this program, which is lent to the side, is none of its own."""

@@ -52,6 +52,9 @@ def check(
         str, typer.Option(metavar="TIME", help="The most it may take, as in 90s, 3m or 1h: then undecided cases end.")
     ] = "",
     different_outputs: Annotated[bool, typer.Option("--different-outputs", help="Time models that differ.")] = False,
+    instructions: Annotated[
+        bool, typer.Option("--instructions", help="Count the instructions of a call too: minutes a case by valgrind.")
+    ] = False,
     as_json: Annotated[
         Path | None, typer.Option("--json", help="Where to [default: reports/check/SUITE.json].")
     ] = None,
@@ -72,7 +75,7 @@ def check(
     if not (base or base_python):
         raise ConvbenchError("nothing to compare with: give --base (a git ref, a wheel or a directory) or --baseline")
     ledger = _ledger(as_json, suite, resume)
-    request = Request(suite, overrides or (), only or (), skip or (), not different_outputs, ledger)
+    request = Request(suite, overrides or (), only or (), skip or (), not different_outputs, instructions, ledger)
     with undisturbed(), _kept_when_interrupted(as_json, junit, summary):
         from convbench import api
         from convbench.check.sides import Base
