@@ -48,6 +48,8 @@ def counted(run: Callable[[], Any], worker: str, case: Any, seed: int, injected:
         raise RuntimeError(message)
     from torch.utils.benchmark import Timer
 
+    # torch starts valgrind with the "python" that it finds first: that has to be this one.
+    os.environ["PATH"] = os.path.dirname(sys.executable) + os.pathsep + os.environ.get("PATH", "")  # noqa: PTH120
     setup = SETUP.format(worker=worker, case=json.dumps(case), seed=seed, injected=injected, warm=WARM)
     timer: Any = Timer("subject.run()", setup=setup)
     found = timer.collect_callgrind(number=CALLS, collect_baseline=False)

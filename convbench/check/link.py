@@ -37,7 +37,7 @@ class Settings:
     threads: int = 1
     allocator: str = "glibc"
     device: str = "cpu"
-    slice_s: float = 0.015
+    slice_s: float = 0.006
     case_s: float = 3.0
     timeout: float = 300.0
 
