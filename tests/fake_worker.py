@@ -46,6 +46,11 @@ class Fake:
         np.savez(outputs, np.full((2, 3), TOLD.get("outputs", {}).get(name, 0.5)))
         return {"facts": TOLD.get("facts", {}), "tolerance": 1e-3, "by_norm": False}
 
+    def instructions(self, case, seed):
+        if "instructions" not in TOLD:
+            raise RuntimeError("valgrind is not installed")
+        return {"count": TOLD["instructions"][case["name"]], "by": "valgrind"}
+
     def modules(self):
         return {"files": TOLD.get("files", {})}
 

@@ -192,7 +192,7 @@ def _count_instructions(sides: Mapping[str, Side], settings: Settings, room: Pat
             try:
                 counts = {name: worker.receive(COUNTING_TIMEOUT) for name, worker in asked.items()}
             except CaseFailed as error:
-                fact = Fact(INSTRUCTIONS, f"not counted ({error})", "not counted")
+                fact = Fact(INSTRUCTIONS, f"not counted ({error})", f"not counted ({error})")
             else:
                 fact = Fact(f"{INSTRUCTIONS}, by {counts['head']['by']}", *(counts[name]["count"] for name in SIDES))
         inspected.facts[case.id] = (*inspected.facts.get(case.id, ()), fact)

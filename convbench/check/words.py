@@ -83,6 +83,8 @@ def footing(outcome: Outcome) -> list[str]:
 
 def fact(one: Fact) -> str:
     """``params: 83,840 before, 83,841 now``; of instructions also by how much, since they are never quite the same."""
+    if isinstance(one.base, str) and one.base == one.head:
+        return f"{one.name}: {one.base}"
     sentence = f"{one.name}: {_value(one.base)} before, {_value(one.head)} now"
     if one.name.startswith(INSTRUCTIONS) and isinstance(one.base, float) and isinstance(one.head, float):
         sentence += f" ({one.head / one.base - 1:+.1%})"
