@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from convbench.analysis import table
 from convbench.core import imports, lock, metrics, showing, store
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from convbench.check import gate
-    from convbench.check.bisect import Bisected, State
+    from convbench.check.bisect import Bisected
     from convbench.check.inspection import Request
     from convbench.check.link import Settings
     from convbench.check.live import Comparison
@@ -237,26 +237,6 @@ def checked(
     return replace(outcome, floor=floor.known(outcome.head.environment, settings, rule))
 
 
-class Wanted(NamedTuple):
-    """Which cases of which suite, as the command line has it."""
-
-    suite: str
-    overrides: Sequence[str] = ()
-    only: Sequence[str] = ()
-    skip: Sequence[str] = ()
-    same_outputs: bool = True
-
-
-class Span(NamedTuple):
-    """What a bisection searches: commits from ``good`` to ``bad``, or ``versions`` such as 2.11..2.13 of a package."""
-
-    good: str
-    bad: str = "HEAD"
-    package: str = ""
-    versions: str = ""
-    build: str = ""
-
-
 def bisect(
     suite: str | Path,
     good: str,
@@ -272,46 +252,18 @@ def bisect(
 
     What is measured is kept in the file ``out``. Raises ConvbenchError where bad is not surely slower than good.
     """
+    from convbench.check import bisect as search
+    from convbench.check.history import Span
+    from convbench.check.inspection import Request
     from convbench.check.link import Settings
     from convbench.check.rule import Rule
     from convbench.runs import script
 
     script.refuse_again()
-    wanted, settings = Wanted(str(suite), (), tuple(only), tuple(skip)), Settings(device=device)
+    request, settings = Request(str(suite), (), tuple(only), tuple(skip)), Settings(device=device)
+    asked = search.Asked(request, Span(good, bad), imports.here(), Path(out))
     with lock.hold(lock.machine()):
-        return bisected(wanted, Span(good, bad), settings, Rule.detecting(detect), _Quiet(), Path(out))
-
-
-def bisected(
-    wanted: Wanted,
-    span: Span,
-    settings: Settings,
-    rule: Rule,
-    watcher: gate.Announcer,
-    place: Path,
-    resume: bool = False,
-    budget: float | None = None,
-) -> Bisected:
-    """The same for a caller that holds the machine's lock; ``place`` is the file that is gone on with if ``resume``."""
-    import math
-    import time
-
-    from convbench.check import bisect as search
-    from convbench.check import gate, history, sides
-    from convbench.check.inspection import Request
-
-    here = sides.Here.at(imports.here(), wanted.suite)
-    line: history.Line
-    if span.package:
-        line = history.Versions.between(here, span.package, span.versions)
-    else:
-        line = history.Commits.between(here, span.good, span.bad, span.build)
-    request = Request(str(here.suite or wanted.suite), *wanted[1:])
-    before = search.read(place) if resume else None
-    with sides.room() as room:
-        ends = time.monotonic() + budget if budget else math.inf
-        method = gate.Method(settings, rule, room, watcher, ends)
-        return search.Bisection(line, request, method, lambda state: _keep(state, place), before).run()
+        return search.find(asked, settings, Rule.detecting(detect), _Quiet())
 
 
 def count(model: nn.Module, *args: Any, **kwargs: Any) -> Count:
@@ -402,12 +354,6 @@ def register(kind: str, name: str) -> Callable[[F], F]:
         raise ConvbenchError(f"there is no shelf of {kind!r}{did_you_mean(kind, shelves)}")
     put: Callable[[F], F] = shelves[kind].register(name)
     return put
-
-
-def _keep(state: State, place: Path) -> None:
-    from convbench.check import bisect as search
-
-    search.write(state, place)
 
 
 class _Quiet:

@@ -134,7 +134,7 @@ def test_an_interrupted_search_goes_on_with_what_it_has(here):
     path = here / "reports" / "bisect" / "fake.json"
     whole = bisect.read(path)
     half = bisect.State(**{**vars(whole), "logs": {3: whole.logs.get(3, [0.0])}, "proven": None})
-    bisect.write(half, path)
+    bisect.write(path, half)
     done = convbench(here, *words, "--resume")
     assert done.returncode == 0, done.stderr
     assert "number 4" in done.stdout

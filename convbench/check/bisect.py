@@ -9,20 +9,24 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 from convbench.check import gate, pairs
+from convbench.check.asking import Inspected
 from convbench.check.decision import Ratio
-from convbench.check.history import Line
-from convbench.check.inspection import Inspected, Request, inspect
-from convbench.check.link import Stock
+from convbench.check.history import Line, Span
+from convbench.check.inspection import Request, inspect
+from convbench.check.link import Settings, Stock
 from convbench.check.outcome import CaseOutcome
 from convbench.check.pairs import Arm, Failed, Planned, Visit
+from convbench.check.rule import Rule
 from convbench.check.search import Model, Range, Search
-from convbench.check.sides import Side
+from convbench.check.sides import Here, Side, room
 from convbench.check.timed import Timed
 from convbench.check.verdict import CaseVerdict, verdict
 from convbench.core import files
@@ -77,7 +81,7 @@ class Bisected:
         return self.range.first == self.range.last and self.state.proven is True
 
 
-def write(state: State, path: Path) -> Path:
+def write(path: Path, state: State) -> Path:
     return files.write(path, json.dumps(asdict(state), indent=1) + "\n", "choose another place with --json")
 
 
@@ -92,11 +96,35 @@ def read(path: Path) -> State:
         raise StoreError(f"{path}: no state of a bisection ({error}): run it without --resume") from error
 
 
+@dataclass(frozen=True)
+class Asked:
+    """What to search, from which directory, and the file that keeps it; ``resume`` goes on with what is there."""
+
+    request: Request
+    span: Span
+    cwd: Path
+    place: Path
+    resume: bool = False
+    budget: float | None = None
+
+
+def find(asked: Asked, settings: Settings, rule: Rule, watcher: gate.Announcer) -> Bisected:
+    """The first slower place. The caller holds the machine's lock. Raises ConvbenchError where bad is not slower."""
+    here = Here.at(asked.cwd, asked.request.suite)
+    line = asked.span.line(here)
+    request = replace(asked.request, suite=str(here.suite or asked.request.suite))
+    before = read(asked.place) if asked.resume else None
+    with room() as made:
+        ends = time.monotonic() + asked.budget if asked.budget else math.inf
+        method = gate.Method(settings, rule, made, watcher, ends)
+        return Bisection(line, request, method, partial(write, asked.place), before).run()
+
+
 class Bisection:
     """A search along a line of places, of the cases that a request names."""
 
     def __init__(
-        self, line: Line, request: Request, method: gate.Method, keep: Callable[[State], None], before: State | None
+        self, line: Line, request: Request, method: gate.Method, keep: Callable[[State], object], before: State | None
     ) -> None:
         self.line, self.request, self.method, self.keep = line, request, method, keep
         self.state = before or State(request.suite, list(line.places))

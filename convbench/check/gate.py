@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Protocol
 
 from convbench.check import pairs, progress
-from convbench.check.inspection import Inspected, Request, inspect
+from convbench.check.asking import Inspected
+from convbench.check.inspection import Request, inspect
 from convbench.check.link import Settings, Stock
 from convbench.check.outcome import CaseOutcome, Outcome, SideOutcome
 from convbench.check.pairs import Arm, Planned, Visit

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from convbench.check import git, sides
 from convbench.check.sides import Here, Side
@@ -17,6 +17,22 @@ from convbench.core.errors import BuildFailed, ConvbenchError
 
 PIP_TIMEOUT = 1800.0
 RELEASE = re.compile(r"\d+(\.\d+)*")
+
+
+class Span(NamedTuple):
+    """What a bisection searches: commits from ``good`` to ``bad``, or ``versions`` such as 2.11..2.13 of a package."""
+
+    good: str
+    bad: str = "HEAD"
+    package: str = ""
+    versions: str = ""
+    build: str = ""
+
+    def line(self, here: Here) -> Line:
+        """Raises ConvbenchError where there is no such line."""
+        if self.package:
+            return Versions.between(here, self.package, self.versions)
+        return Commits.between(here, self.good, self.bad, self.build)
 
 
 class Line(Protocol):

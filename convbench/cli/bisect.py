@@ -56,18 +56,22 @@ def bisect(
     Good and bad are checked first: where bad is not surely slower, that is said (exit 2). Commits that do not build are
     passed over. With --package, versions that pip can install are laid over this environment.
     """
-    from convbench import api
+    from convbench.check import bisect as search
+    from convbench.check.history import Span
+    from convbench.check.inspection import Request
+    from convbench.core import imports
 
     if bool(good) == bool(package[0]):
         raise ConvbenchError("name what to search: --good REF [--bad REF] for commits, or --package NAME FROM..TO")
     place = as_json or REPORTS / f"{Path(suite).stem}.json"
     if resume and not place.exists():
         raise ConvbenchError(f"--resume: {place} is not there: name with --json what the interrupted search wrote")
-    wanted = api.Wanted(suite, overrides or (), only or (), skip or (), not different_outputs)
-    span = api.Span(good, bad, *package, build)
-    settings = settings_of(threads, allocator, device)
+    request = Request(suite, overrides or (), only or (), skip or (), not different_outputs)
+    span, limit = Span(good, bad, *package, build), seconds_of(budget)
+    asked = search.Asked(request, span, imports.here(), place, resume, limit)
+    settings, rule = settings_of(threads, allocator, device), rule_of(detect)
     with undisturbed():
-        found = api.bisected(wanted, span, settings, rule_of(detect), watcher(), place, resume, seconds_of(budget))
+        found = search.find(asked, settings, rule, watcher())
     raise typer.Exit(_show(found, place))
 
 
