@@ -81,7 +81,8 @@ def test_large_effects_need_few_pairs_and_small_ones_more():
     for slowdown in (0.25, 0.10, 0.05):
         logs, new = pairs(slowdown, 0.005, 32, rng), triples(slowdown, 0.005, 24, rng)
         confirmed = next(n for n in range(1, 25) if decision.confirmation(new[:n], RULE, 10) == "regression")
-        counts[slowdown] = (decision.decided_after(logs, RULE), confirmed)
+        suspect = next(n for n in range(1, 33) if decision.call(logs[:n], RULE) == "suspect")
+        counts[slowdown] = (suspect, confirmed)
     assert counts == {0.25: (2, 3), 0.10: (3, 4), 0.05: (6, 5)}
 
 

@@ -111,11 +111,6 @@ def decide(logs: Sequence[float], rule: Rule) -> Call:
     return next((each for each in calls if each != "undecided"), "undecided")
 
 
-def decided_after(logs: Sequence[float], rule: Rule) -> int:
-    """The number of pairs at which the first call was made; all of them where there was none."""
-    return next((pairs for pairs in range(1, len(logs)) if call(logs[:pairs], rule) != "undecided"), len(logs))
-
-
 def confirmation(triples: Sequence[Triple], rule: Rule, cases: int) -> Confirmation:
     """The first call of a suspect's new pairs: a regression where they show again that head is slower than both bases.
 

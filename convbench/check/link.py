@@ -166,7 +166,8 @@ class Copy(Link):
     def __init__(self, original: Worker, room: Path) -> None:
         self.original, self.side, self.settings = original, original.side, original.settings
         with self._opened(room) as theirs:
-            socket.send_fds(original.line, [b"+"], [theirs.fileno()])
+            with suppress(OSError):  # of one that has died: the question after it says how
+                socket.send_fds(original.line, [b"+"], [theirs.fileno()])
             variables = dict(rooms.mark(self.room))
             self.pid: int = original.ask("fork", output=str(self.output), variables=variables)["pid"]
         self.ended = False
