@@ -87,7 +87,7 @@ def test_a_slowdown_is_confirmed_and_only_it_gets_more_pairs(run):
     assert verdicts(found)["gap"].word == "ok"
     assert not verdicts(found)["gap"].case.confirmation
     assert told.messages[1] == "2 of 2 undecided: gap (ok if 7 more pairs agree), fc (ok if 7 more pairs agree)"
-    assert "fc (+5.0%, suspect if 5 more pairs agree)" in told.messages[2]
+    assert "%, suspect if 5 more pairs agree)" in told.messages[2]
     assert "fc (a suspect, decided if 5 more new pairs agree)" in told.messages[7]
     assert "fc (a suspect, decided if 1 more new pair agrees); " in told.messages[11]
     assert len(told.messages) == 12
