@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from convbench.api import (
         Check,
         Run,
+        bisect,
         check,
         compare,
         count,
@@ -42,6 +43,7 @@ __all__ = [
     "Record",
     "Run",
     "Suite",
+    "bisect",
     "check",
     "compare",
     "count",

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from convbench.check import gate
+    from convbench.check.bisect import Bisected
     from convbench.check.inspection import Request
     from convbench.check.link import Settings
     from convbench.check.live import Comparison
@@ -201,10 +202,12 @@ def check(
     overrides: Sequence[str] = (),
     device: str = "auto",
     detect: float = 0.05,
+    budget: float | None = None,
 ) -> Check:
     """Measure base (a git ref, a wheel or a directory) and the working tree side by side, as ``convbench check`` does.
 
-    ``detect`` is the relative slowdown that is to be seen.
+    ``detect`` is the relative slowdown that is to be seen, ``budget`` the seconds after which what is undecided is
+    inconclusive.
     """
     from convbench.check.inspection import Request
     from convbench.check.link import Settings
@@ -215,11 +218,13 @@ def check(
     script.refuse_again()
     request = Request(str(suite), tuple(overrides), tuple(only), tuple(skip))
     with lock.hold(lock.machine()):
-        return Check(checked(request, Base(base), Settings(device=device), Rule.detecting(detect), _Quiet()))
+        return Check(checked(request, Base(base), Settings(device=device), Rule.detecting(detect), _Quiet(), budget))
 
 
-def checked(request: Request, base: Base, settings: Settings, rule: Rule, watcher: gate.Announcer) -> Outcome:
-    """The outcome of a check against a base; the caller holds the machine's lock."""
+def checked(
+    request: Request, base: Base, settings: Settings, rule: Rule, watcher: gate.Announcer, budget: float | None = None
+) -> Outcome:
+    """The outcome of a check against a base, within so many seconds; the caller holds the machine's lock."""
     from convbench.check import floor, gate, sides
 
     here = sides.Here.at(imports.here(), request.suite)
@@ -228,8 +233,37 @@ def checked(request: Request, base: Base, settings: Settings, rule: Rule, watche
         head = stack.enter_context(sides.materialise(".", here, room))
         other = stack.enter_context(sides.materialise(base.what, here, room, base.build))
         other = sides.with_python(other, base.python, room) if base.python else other
-        outcome = gate.check(other, head, request, gate.Method(settings, rule, room, watcher))
+        outcome = gate.check(other, head, request, gate.Method(settings, rule, room, watcher), budget)
     return replace(outcome, floor=floor.known(outcome.head.environment, settings, rule))
+
+
+def bisect(
+    suite: str | Path,
+    good: str,
+    bad: str = "HEAD",
+    *,
+    only: Sequence[str] = (),
+    skip: Sequence[str] = (),
+    device: str = "auto",
+    detect: float = 0.05,
+    out: str | Path = "reports/bisect/search.json",
+) -> Bisected:
+    """The first commit after ``good`` that is slower, by paired checks along the history, as ``convbench bisect`` does.
+
+    What is measured is kept in the file ``out``. Raises ConvbenchError where bad is not surely slower than good.
+    """
+    from convbench.check import bisect as search
+    from convbench.check.history import Span
+    from convbench.check.inspection import Request
+    from convbench.check.link import Settings
+    from convbench.check.rule import Rule
+    from convbench.runs import script
+
+    script.refuse_again()
+    request, settings = Request(str(suite), (), tuple(only), tuple(skip)), Settings(device=device)
+    asked = search.Asked(request, Span(good, bad), imports.here(), Path(out))
+    with lock.hold(lock.machine()):
+        return search.find(asked, settings, Rule.detecting(detect), _Quiet())
 
 
 def count(model: nn.Module, *args: Any, **kwargs: Any) -> Count:

@@ -200,6 +200,7 @@ def exit_codes() -> Iterator[str]:
     from convbench.cli import ending
     from convbench.cli.advise import ABSTAINED
     from convbench.cli.app import INCOMPLETE, MEASURED
+    from convbench.cli.bisect import RANGE
     from convbench.core import errors
 
     rows = (
@@ -207,6 +208,7 @@ def exit_codes() -> Iterator[str]:
         (verdict.REGRESSION, "`check`, `replay`", "a confirmed regression, and nothing else ends so"),
         (errors.ConvbenchError.exit_code, "all", "a mistake in the call, the suite or a file: the message says which"),
         (verdict.INCONCLUSIVE, "`check`, `replay`", "too noisy to tell (it says what it could see), or unfinished"),
+        (RANGE, "`bisect`", "a range of commits with its probability, not one commit"),
         (ABSTAINED, "`advise`", "an answer below the grade that was required, or none; it says why"),
         (errors.Refused.exit_code, "`check`, `compare`", "refused: a comparison that would mean nothing"),
         (INCOMPLETE, "`run`, `profile`", "some case failed; the others are measured"),

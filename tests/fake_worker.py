@@ -9,10 +9,10 @@ from __future__ import annotations
 import json
 import os
 import random
-import socket
-import sys
 import time
 from pathlib import Path
+
+from convbench.check import serving
 
 TOLD = json.loads(Path("fake.json").read_text())
 
@@ -26,7 +26,7 @@ class Fake:
             raise RuntimeError(TOLD["broken"])
         if case and TOLD.get("ends", {}).get(case["name"]) == "die at start":
             os.abort()
-        return {"protocol": TOLD.get("protocol", 1), "convbench": "0.0.1"}
+        return {"protocol": TOLD.get("protocol", 1), "convbench": "0.0.1", "forks": TOLD.get("forks", True)}
 
     def describe(self, device):
         return {"facts": {"torch": TOLD.get("torch", "2.13"), "threads": 1}, "fingerprint": "f"}
@@ -45,6 +45,11 @@ class Fake:
 
         np.savez(outputs, np.full((2, 3), TOLD.get("outputs", {}).get(name, 0.5)))
         return {"facts": TOLD.get("facts", {}), "tolerance": 1e-3, "by_norm": False}
+
+    def instructions(self, case, seed):
+        if "instructions" not in TOLD:
+            raise RuntimeError("valgrind is not installed")
+        return {"count": TOLD["instructions"][case["name"]], "by": "valgrind"}
 
     def modules(self):
         return {"files": TOLD.get("files", {})}
@@ -81,18 +86,8 @@ class Fake:
     def release(self):
         return {}
 
-
-def main() -> None:
-    worker = Fake()
-    with socket.socket(fileno=int(sys.argv[1])) as connection, connection.makefile("rwb") as channel:
-        for line in channel:
-            asked = json.loads(line)
-            try:
-                answer = getattr(worker, asked.pop("do"))(**asked)
-            except Exception as error:
-                answer = {"error": {"kind": "error", "message": str(error)}}
-            channel.write(json.dumps(answer).encode() + b"\n")
-            channel.flush()
+    def explain(self, error):
+        return {"kind": "error", "message": str(error)}
 
 
-main()
+serving.main(Fake)

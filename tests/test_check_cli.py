@@ -114,7 +114,7 @@ def test_fine_is_exit_0_and_leaves_no_worktree(here):
     done = convbench(here, "check", "fake.json", "--base", "main")
     assert done.returncode == 0, done.stderr
     assert "2 ok" in done.stdout
-    assert "pair 8 of 8" in done.stderr
+    assert "2 of 2 undecided: gap (" in done.stderr
     assert git(here, "worktree", "list").count("\n") == 0
     assert git(here, "status", "--porcelain") == ""
     assert not list(here.parent.glob("convbench-check-*/"))
@@ -137,7 +137,7 @@ def test_a_regression_is_exit_1_in_every_file_and_again_in_replay(here):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interruption_leaves_no_worktree_and_no_process(here, number):
     process = start(here, "check", "fake.json", "--base", "main")
-    until(process, "pair 2 of 8")
+    until(process, "if all agree")
     family = children(process)
     os.killpg(process.pid, number) if number == signal.SIGINT else process.send_signal(number)
     _, err = process.communicate(timeout=30)
@@ -150,7 +150,7 @@ def test_an_interruption_leaves_no_worktree_and_no_process(here, number):
 
 def test_after_kill_9_the_workers_end_and_the_next_check_cleans_up(here):
     process = start(here, "check", "fake.json", "--base", "main")
-    until(process, "pair 2 of 8")
+    until(process, "if all agree")
     family = children(process)
     process.kill()
     process.communicate()
@@ -176,6 +176,7 @@ def test_two_checks_at_once_take_turns(here):
         ((), 2, "nothing to compare with: give --base"),
         (("--base", "nowhere"), 2, "base 'nowhere' is no ref of this repository"),
         (("--base", "main", "--allocator", "jemaloc"), 2, "--allocator 'jemaloc'"),
+        (("--base", "main", "--budget", "3 weeks"), 2, "--budget 3 weeks: a time such as 90s, 3m or 1h"),
         (("--base", "main", "--detect", "0"), 2, "--detect 0: a percentage from 0.5 to 50"),
         (("--base", "main", "--base-python", "nowhere/python"), 2, "no such program"),
         (("--base", "missing.whl"), 2, "no such wheel"),

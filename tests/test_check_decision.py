@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 
 import numpy as np
 import pytest
-from scipy.stats import norm
 
 from convbench.check import decision, outcome, verdict
+from convbench.check.decision import Triple
 from convbench.check.rule import Rule
 
 RULE = Rule()
@@ -19,149 +18,178 @@ def pairs(slowdown: float, spread: float, count: int, rng: np.random.Generator) 
     return list(math.log1p(slowdown) + spread * rng.standard_normal(count))
 
 
-def calls(slowdown: float, spread: float, trials: int, rule: Rule = RULE, cases: int = 10) -> dict[str, float]:
+def triples(slowdown: float, spread: float, count: int, rng: np.random.Generator) -> list[Triple]:
+    """As many new pairs whose arms each have their share of the spread of a pair."""
+    arms = spread / math.sqrt(2) * rng.standard_normal((3, count)) + [[0], [0], [math.log1p(slowdown)]]
+    return [Triple(again - first, head - first) for first, again, head in arms.T]
+
+
+def calls(slowdown: float, spread: float, trials: int, rule: Rule = RULE) -> dict[str, float]:
     rng = np.random.default_rng(7)
-    made = [decision.decide(pairs(slowdown, spread, 32, rng), rule, cases) for _ in range(trials)]
+    made = [decision.decide(pairs(slowdown, spread, 32, rng), rule) for _ in range(trials)]
     return {call: made.count(call) / trials for call in ("ok", "suspect", "undecided")}
 
 
 def red(slowdown: float, spread: float, trials: int, rule: Rule = RULE) -> float:
-    """Share of cases that end red: suspect, then confirmed on new pairs beside a null arm."""
+    """Share of cases that end red: suspect, then confirmed by new pairs with base in them twice."""
     rng = np.random.default_rng(11)
     ended = 0
     for _ in range(trials):
-        if decision.decide(pairs(slowdown, spread, 32, rng), rule, 10) == "suspect":
-            ended += confirmed(pairs(slowdown, spread, 20, rng), pairs(0, spread, 20, rng), rule)
+        if decision.decide(pairs(slowdown, spread, 32, rng), rule) == "suspect":
+            ended += decision.confirmation(triples(slowdown, spread, 24, rng), rule, 10) == "regression"
     return ended / trials
 
 
-def confirmed(slower: list[float], null: list[float], rule: Rule = RULE) -> bool:
-    return decision.confirmation(slower, null, rule) == "regression"
-
-
-@pytest.mark.parametrize("spread", [0.005, 0.01, 0.03, 0.1])
+@pytest.mark.parametrize("spread", [0.005, 0.01, 0.03, 0.1, 0.3])
 def test_the_same_code_is_never_red(spread):
     assert red(0.0, spread, 200) == 0
 
 
-@pytest.mark.parametrize("spread", [0.005, 0.01])
+@pytest.mark.parametrize("spread", [0.005, 0.01, 0.02])
 def test_the_same_code_is_passed_at_the_usual_spread(spread):
     assert calls(0.0, spread, 150)["ok"] == 1
 
 
 def test_noise_costs_inconclusive_and_not_a_wrong_colour():
-    noisy = calls(0.0, 0.15, 100)
+    noisy = calls(0.0, 0.3, 150)
     assert noisy["undecided"] > 0.5
-    assert noisy["suspect"] == 0
+    assert noisy["suspect"] <= 0.15
 
 
-@pytest.mark.parametrize(("spread", "least"), [(0.007, 0.99), (0.015, 0.9)])
-def test_five_per_cent_is_red(spread, least):
-    assert red(0.05, spread, 150) >= least
-
-
-def test_ten_per_cent_is_red():
-    assert red(0.10, 0.015, 100) == 1
+@pytest.mark.parametrize(("slowdown", "spread", "least"), [(0.05, 0.007, 1), (0.05, 0.015, 0.99), (0.1, 0.03, 0.98)])
+def test_a_slowdown_is_red(slowdown, spread, least):
+    assert red(slowdown, spread, 150) >= least
 
 
 def test_three_per_cent_is_red_for_the_rule_that_detects_it():
-    assert red(0.03, 0.007, 150, Rule.detecting(0.03)) >= 0.95
+    assert red(0.03, 0.007, 150, Rule.detecting(0.03)) >= 0.99
 
 
 @pytest.mark.parametrize("spread", [0.007, 0.015, 0.03])
 def test_five_per_cent_is_hardly_ever_passed(spread):
-    assert calls(0.05, spread, 200)["ok"] <= 0.01
+    assert calls(0.05, spread, 500)["ok"] <= 0.01
 
 
 def test_a_slowdown_within_the_tolerance_is_no_regression():
     assert red(0.01, 0.007, 100) == 0
 
 
-def test_one_wild_pair_decides_nothing():
+def test_large_effects_need_few_pairs_and_small_ones_more():
+    """Beyond what luck makes of a process, two pairs and three triples; the more, the nearer to the tolerance."""
+    rng = np.random.default_rng(4)
+    counts = {}
+    for slowdown in (0.25, 0.10, 0.05):
+        logs, new = pairs(slowdown, 0.005, 32, rng), triples(slowdown, 0.005, 24, rng)
+        confirmed = next(n for n in range(1, 25) if decision.confirmation(new[:n], RULE, 10) == "regression")
+        suspect = next(n for n in range(1, 33) if decision.call(logs[:n], RULE) == "suspect")
+        counts[slowdown] = (suspect, confirmed)
+    assert counts == {0.25: (2, 3), 0.10: (3, 4), 0.05: (6, 5)}
+
+
+def test_a_bad_pair_counts_as_one_pair_however_bad_it_is():
+    """Three bad ones of twenty: the exact signed-rank test, which weighs them by size, missed its level for them."""
     rng = np.random.default_rng(3)
-    logs = pairs(0, 0.006, 32, rng)
-    logs[4] = 0.3
-    assert decision.decide(logs, RULE, 10) == "ok"
+    for wild in (-0.05, -0.3, -3.0):
+        logs = pairs(0.044, 0.006, 20, rng)
+        logs[3] = logs[7] = logs[12] = wild
+        assert decision.decide(logs, RULE) == "suspect"
+        assert decision.ratio(logs).low > 1.02
+    assert decision.decide([0.3, *pairs(0, 0.006, 20, rng)], RULE) == "ok"
 
 
-def test_eight_pairs_can_pass_but_never_accuse():
-    assert decision.call([0.5 + i / 1e3 for i in range(8)], RULE, 1) == "undecided"
-    assert decision.call([-0.001 * i for i in range(8)], RULE, 1) == "ok"
+def test_what_is_shown_is_what_decides():
+    """Suspect where the interval lies above the tolerance, ok where it lies below the guard, and nowhere else."""
+    rng = np.random.default_rng(9)
+    for slowdown in rng.uniform(-0.1, 0.3, 200):
+        logs = pairs(slowdown, rng.uniform(0.001, 0.05), int(rng.integers(1, 33)), rng)
+        ratio = decision.ratio(logs)
+        shown = "suspect" if ratio.low > 1.02 else "ok" if ratio.high < 1.04 else "undecided"
+        assert decision.call(logs, RULE) == shown
 
 
-def test_nothing_is_called_between_looks():
-    assert decision.call([0.0] * 7, RULE, 1) == "undecided"
-    assert [decision.next_look(n) for n in (0, 8, 13, 32)] == [8, 14, 14, None]
+@pytest.mark.parametrize("test", [decision.SLOWER, decision.PASS, decision.confirming(10), decision.confirming(200)])
+def test_all_looks_together_are_wrong_with_the_level_at_most_and_nearly(test):
+    """By walking through every path of strays, which the table was not made with."""
+    wrong, paths = 0.0, {0: 1.0}
+    for number in range(1, test.most + 1):
+        after: dict[int, float] = {}
+        for strays, chance in paths.items():
+            for more, share in ((0, test.chance), (1, 1 - test.chance)):
+                after[strays + more] = after.get(strays + more, 0.0) + chance * share
+        allowed = test.strays(number)
+        stopped = [strays for strays in after if allowed is not None and strays <= allowed]
+        wrong += sum(after.pop(strays) for strays in stopped)
+        paths = after
+    assert 0.8 * test.level < wrong <= test.level * (1 + 1e-9)
 
 
-def test_alpha_is_spent_whole_and_shared_by_the_cases():
-    assert sum(decision.SPENT.values()) == pytest.approx(1)
-    borderline = [0.05 + 0.0001 * i for i in range(13)] + [0.0]
-    assert decision.call(borderline, RULE, 1) == "suspect"
-    assert decision.call(borderline, RULE, 1000) == "undecided"
+def test_the_interval_covers_at_its_level_wherever_one_stops():
+    rng = np.random.default_rng(1)
+    missed = 0
+    for _ in range(400):
+        logs = pairs(0.05, 0.02, 32, rng)
+        ends = [decision.bounds(logs[:n], logs[:n], decision.SLOWER, decision.PASS) for n in range(1, 33)]
+        missed += not all(low <= math.log(1.05) <= high for low, high in ends)
+    assert missed / 400 <= 0.07
 
 
-def test_no_red_where_base_differs_from_itself():
+def test_the_error_of_a_run_is_one_per_cent_whatever_the_number_of_cases():
+    """What a test lets through, and each slack besides, on a machine on which one process in ten is slower by 10 %."""
+    for cases in (1, 10, 100, 1000):
+        test = decision.confirming(cases)
+        slacks = [slack.chance ** decision.enough(slack, test) for slack in decision.SLACKS]
+        first = [slack.chance ** decision.enough(slack, decision.SLOWER) for slack in decision.SLACKS]
+        assert decision.SLOWER.level + sum(first) <= decision.OF_SUSPECT
+        assert cases * decision.OF_SUSPECT * (test.level + sum(slacks)) <= decision.OF_RUN * 1.0001
+
+
+def test_no_red_where_base_differs_from_itself_as_much():
     rng = np.random.default_rng(5)
-    slower = pairs(0.1, 0.005, 12, rng)
-    assert confirmed(slower, pairs(0, 0.005, 12, rng))
-    assert not confirmed(slower, pairs(0.05, 0.005, 12, rng))
-    assert not confirmed(slower, pairs(-0.05, 0.005, 12, rng))
+    slow = triples(0.1, 0.005, 24, rng)
+    assert decision.confirmation(slow, RULE, 1) == "regression"
+    either = [each._replace(null=each.slower * (number % 2)) for number, each in enumerate(slow)]
+    assert decision.confirmation(either, RULE, 1) == "undecided"
+    assert decision.confirmation(triples(0.0, 0.005, 24, rng), RULE, 10) == "ok"
 
 
-def test_a_suspect_has_a_second_look_and_one_per_cent_in_all():
-    assert sum(decision.CONFIRM_LEVELS.values()) == pytest.approx(0.01)
-    rng = np.random.default_rng(8)
-    drawn = [(pairs(0.05, 0.025, 20, rng), pairs(0, 0.025, 20, rng)) for _ in range(100)]
-    first = sum(confirmed(slower[:12], null[:12]) for slower, null in drawn)
-    assert first < sum(confirmed(slower, null) for slower, null in drawn) >= 90
-    assert decision.confirmation(pairs(0.0, 0.005, 12, rng), pairs(0, 0.005, 12, rng), RULE) == "ok"
-
-
-def test_pairs_in_which_base_is_off_do_not_count():
-    """One base of twelve that is slow as a process makes its pair the strongest vote against a true slowdown."""
-    rng = np.random.default_rng(6)
-    three = [outcome.Timing(((1.0, 1.0 + wobble, 1.06 + wobble),)) for wobble in rng.normal(0, 0.01, 12)]
-    off = outcome.Timing(((2.0, 1.0, 1.06),))
-    slower = [timing.log_ratio() for timing in (*three[1:], off)]
-    assert not confirmed(slower, [0.0] * 12)
-    pairs_of_suspect = tuple(outcome.Timing(((1.0, 1.06 + 0.001 * i),)) for i in range(14))
-    suspect = outcome.CaseOutcome("gap", pairs_of_suspect, (*three, off))
-    assert len(suspect.confirming.timings) == 12
-    assert verdict.verdict(suspect, RULE, 1).word == "regression"
-    busy = verdict.verdict(replace(suspect, confirmation=(*three[:11], off, off)), RULE, 1)
+def test_a_machine_whose_base_is_off_is_said_to_be_busy():
+    pairs_of_suspect = tuple(outcome.Timing(((1.0, 1.06 + 0.001 * i),)) for i in range(6))
+    off = (outcome.Timing(((1.0, 2.0, 1.06),)), outcome.Timing(((1.0, 1.0, 1.06),)))
+    busy = verdict.verdict(outcome.CaseOutcome("gap", pairs_of_suspect, off * 6), RULE, 1)
     assert (busy.word, busy.reason) == (
         "inconclusive",
-        "suspected, but in 2 of 13 pairs base differs from itself by more than 10%: the machine is too busy",
+        "suspected, but in 6 of 12 new pairs base differs from itself by more than 10%: the machine is too busy",
     )
+
+
+def test_one_bad_base_among_the_new_pairs_does_not_undo_a_regression():
+    pairs_of_suspect = tuple(outcome.Timing(((1.0, 1.06 + 0.001 * i),)) for i in range(6))
+    new = tuple(outcome.Timing(((1.0, 1.0 + 0.001 * i, 1.06 + 0.002 * i),)) for i in range(11))
+    suspect = outcome.CaseOutcome("gap", pairs_of_suspect, (outcome.Timing(((2.0, 1.0, 1.06),)), *new))
+    assert verdict.verdict(suspect, RULE, 10).word == "regression"
 
 
 def test_the_default_rule_is_the_one_that_detects_five_per_cent():
     assert Rule.detecting(0.05) == Rule(pytest.approx(0.02), pytest.approx(0.04))
 
 
-@pytest.mark.parametrize(("n", "statistic"), [(8, 3), (12, 13), (20, 52)])
-def test_the_interval_ranks_are_those_of_the_published_table(n, statistic):
-    """Critical values of the signed-rank test, two-sided 5 % (Wilcoxon 1947)."""
-    assert decision._walsh_rank(n, 0.025) == statistic + 1
+def test_one_pair_has_no_interval():
+    assert decision.ratio([0.1]) == (pytest.approx(math.exp(0.1)), 0, math.inf)
 
 
-def test_the_interval_covers_at_its_level():
-    rng = np.random.default_rng(1)
-    found = [decision.ratio(pairs(0.05, 0.01, 12, rng)) for _ in range(1000)]
-    covered = sum(one.low <= 1.05 <= one.high for one in found) / len(found)
-    assert 0.94 <= covered <= 0.965
+def test_what_could_have_been_seen_would_have_been():
+    """Pairs of the same spread around the smallest visible slowdown are just called."""
+    logs = pairs(0.0, 0.03, 20, np.random.default_rng(2))
+    visible = decision.smallest_visible(logs, RULE)
+    moved = math.log1p(visible) - float(np.median(logs))
+    assert decision.call([log + moved + 1e-9 for log in logs], RULE) == "suspect"
+    assert decision.call([log + moved - 1e-3 for log in logs], RULE) == "undecided"
+    assert decision.smallest_visible(logs[:1], RULE) == math.inf
 
 
-def test_five_pairs_have_no_interval():
-    assert decision.ratio([0.0, 0.1, 0.2, 0.3, 0.4]) == (pytest.approx(math.exp(0.2)), 0, math.inf)
-
-
-def test_what_could_have_been_seen_is_seen_in_half_of_such_cases():
-    """At the smallest visible slowdown the last look's power is about one half, by construction."""
-    rng = np.random.default_rng(2)
-    visible = float(np.median([decision.smallest_visible(pairs(0, 0.03, 32, rng), RULE, 1) for _ in range(60)]))
-    power = np.mean([decision.call(pairs(visible, 0.03, 32, rng), RULE, 1) == "suspect" for _ in range(400)])
-    assert 0.35 <= power <= 0.65
-    z = norm.isf(0.01 * decision.SPENT[32])
-    assert visible == pytest.approx(0.02 + z * 0.03 / math.sqrt(32), rel=0.2)
+def test_what_is_needed_is_what_comes():
+    assert decision.needed([], RULE) == ("ok", 7)
+    assert decision.needed([0.05, 0.051], RULE) == ("suspect", 4)
+    assert decision.needed([0.3], RULE) == ("suspect", 1)
+    steady = Triple(0.001, 0.06)
+    assert decision.needed_to_confirm([steady] * 3, RULE, 10) == 2

@@ -15,7 +15,7 @@ import pytest
 
 from convbench.check import link, pairs, sides, worker
 from convbench.check.link import Settings, Worker
-from convbench.check.pairs import Arm, Failed, Planned
+from convbench.check.pairs import Arm, Failed, Planned, Visit
 from convbench.check.sides import Side
 from convbench.core.errors import CaseFailed
 from convbench.measure import ready
@@ -194,7 +194,8 @@ def test_work_that_is_put_in_is_as_much_as_was_asked_and_is_seen_by_a_pair(side,
     injected = real.ask("calibrate", **case.words, slowdown=1.0)["injected"]
     real.ask("release")
     arms = (Arm("base", side), Arm("head", side, {case.id: tuple(injected)}))
-    measured = {one.id: found for one, found in pairs.measure(arms, [case, planned[0]], QUICK, here)}
+    visits = [Visit(each, arms) for each in (case, planned[0])]
+    measured = {one.id: found for (one, _), found in pairs.measure(visits, QUICK, here)}
     assert not any(isinstance(one, Failed) for one in measured.values()), measured
     assert 1.5 < math.exp(measured[case.id].log_ratio()) < 3
     assert 0.75 < math.exp(measured[planned[0].id].log_ratio()) < 1.33
@@ -262,10 +263,11 @@ def test_orders_are_balanced_wherever_a_case_may_stop(arms):
 
 
 def test_rounds_go_on_only_where_they_scatter():
+    precise = [(1.0, 1.03 + 0.001 * (-1) ** number) for number in range(24)]
     quiet = [(1.0, 1.03 + 0.01 * (-1) ** number) for number in range(24)]
     noisy = [(1.0, 1.03 + 0.15 * (-1) ** number) for number in range(24)]
-    stops = [[n for n in range(1, 25) if pairs._resolved(rounds[:n])] for rounds in (quiet, noisy)]
-    assert stops == [[12, 18, 24], []]
+    stops = [[n for n in range(1, 25) if pairs._resolved(rounds[:n])] for rounds in (precise, quiet, noisy)]
+    assert stops == [[6, 12, 18, 24], [12, 18, 24], []]
 
 
 def test_cases_that_change_their_process_have_one_of_their_own():

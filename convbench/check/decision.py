@@ -1,151 +1,226 @@
 """From log ratios of pairs to a verdict: pure functions, no clock, no process.
 
-A log ratio is ``log(head / base)`` of one pair of fresh processes, positive where head is slower. At each look a case
-may be called ok or suspect; what is neither gets more pairs. Error is spent over the looks so that all of them
-together, over all cases, call a same-speed case suspect with at most ``alpha`` (Lan and DeMets' alpha spending).
+A log ratio is ``log(head / base)`` of one pair of fresh processes, positive where head is slower. One statistic is both
+shown and decided by: the interval of ``bounds``. A case is suspect as soon as the interval lies above the rule's
+tolerance, ok as soon as it lies below the guard, at any number of pairs; what is neither gets more.
+
+The ends of the interval are order statistics of the pairs: nothing is asked of the noise but that base and head, where
+they are equally fast, are each the slower one equally often. A bad pair counts as one pair, however bad it is.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
 from typing import Literal, NamedTuple
 
 import numpy as np
-from scipy.stats import wilcoxon
 
 from convbench.check.rule import Rule
 
 Call = Literal["ok", "suspect", "undecided"]
 Confirmation = Literal["regression", "ok", "undecided"]
-PASS_LEVEL = 0.01
-CONFIRM_LEVELS = {12: 0.005, 20: 0.005}
-"""New pairs at each look at a suspect, and the level it is tested at there: 1 % in all.
 
-Twelve pairs at 1 % confirm 97 % of true 5 % slowdowns where a pair's spread is 2 % and 67 % where it is 3 %; the two
-looks confirm 99.9 % and 91 %.
-"""
-CONFIRM_AT_MOST = 28
+
+@dataclass(frozen=True, slots=True)
+class Test:
+    """An end of the interval, looked at after every pair: it is wrong with at most ``level``, over all looks together.
+
+    ``chance`` is that of a pair to lie on the wrong side of the truth by luck, ``first`` the pairs of the first look,
+    ``most`` those of the last.
+    """
+
+    chance: float
+    level: float
+    first: int
+    most: int
+
+    def strays(self, pairs: int) -> int | None:
+        """How many of the pairs may stray beyond the end of the interval; None where there is no end yet."""
+        return _strays(self)[min(pairs, self.most)]
+
+
+class Slack(NamedTuple):
+    """What luck hardly ever makes of a pair, as a log ratio, and how often it may: few that agree decide large effects.
+
+    The chances are those of a machine on which one process in ten (in five) is slower by that much for as long as it
+    lives. Here 4 % were exceeded by 3.4 % of 7,374 recorded pairs of the same code, 10 % by 0.4 %.
+    """
+
+    size: float
+    chance: float
+
+
+SHARE = 0.4
+"""Of its level, what each slack may add to a test's error at most."""
+SLACKS = (Slack(math.log1p(0.10), 0.10), Slack(math.log1p(0.04), 0.20))
+SLOWER = Test(0.5, 0.025, 6, 32)
+PASS = Test(0.5, 0.025, 7, 32)
+CONFIRM_FIRST, CONFIRM_AT_MOST = 5, 24
+OF_RUN = 0.01
+"""The chance of any false regression among the cases of a check."""
+OF_SUSPECT = 0.05
+"""At most what the first stage lets through: its level and what the slacks add to it."""
+OF_CONFIRMATION = 0.0065
 OFF = 0.10
-"""Base against itself, in one pair, beyond which the pair tells of the machine and not of the code.
-
-A process may be slower by a half or more for as long as it lives, and twelve pairs with one such base among them
-confirm nothing. The pairs are chosen by base alone, so that choosing favours no verdict on head.
-"""
-SPENT = {8: 0.0, 14: 0.2, 20: 0.2, 26: 0.25, 32: 0.35}
-"""Pairs at each look, and the share of alpha that may be spent at it."""
+"""Base against itself, in one pair, beyond which the pair tells of the machine and not of the code."""
 
 
 class Ratio(NamedTuple):
-    """Head over base: the Hodges-Lehmann estimate and its Walsh interval."""
+    """Head over base: the median of the pairs and the interval by which it is decided."""
 
     estimate: float
     low: float
     high: float
 
 
-def looks() -> tuple[int, ...]:
-    return tuple(SPENT)
+class Triple(NamedTuple):
+    """A new pair of a suspect, which has base in it twice, as log ratios over the first base."""
+
+    null: float
+    slower: float
+
+    @property
+    def over(self) -> float:
+        """Head over the slower base. Of three that are equally fast, head is the slowest once in three."""
+        return self.slower - max(0.0, self.null)
+
+    @property
+    def under(self) -> float:
+        """Head over the faster base."""
+        return self.slower - min(0.0, self.null)
+
+    @property
+    def middle(self) -> float:
+        return self.slower - self.null / 2
 
 
-def next_look(pairs: int) -> int | None:
-    """How many pairs the next look needs, None after the last."""
-    return next((look for look in SPENT if look > pairs), None)
-
-
-def call(logs: Sequence[float], rule: Rule, cases: int) -> Call:
-    """The verdict of the pairs so far. Between looks nothing can be called."""
-    if len(logs) not in SPENT:
-        return "undecided"
-    if SPENT[len(logs)] and _above(logs, rule.tolerance) <= _level(len(logs), rule, cases):
+def call(logs: Sequence[float], rule: Rule) -> Call:
+    """What all the pairs so far say."""
+    low, high = bounds(logs, logs, SLOWER, PASS)
+    if low > math.log1p(rule.tolerance):
         return "suspect"
-    return "ok" if below(logs, rule.guard) <= PASS_LEVEL else "undecided"
+    return "ok" if high < math.log1p(rule.guard) else "undecided"
 
 
-def decide(logs: Sequence[float], rule: Rule, cases: int) -> Call:
-    """The first call that the looks made on the way to ``logs``."""
-    calls = (call(logs[:look], rule, cases) for look in SPENT if look <= len(logs))
-    return next((made for made in calls if made != "undecided"), "undecided")
+def decide(logs: Sequence[float], rule: Rule) -> Call:
+    """The first call on the way to ``logs``, which is the one that counts."""
+    calls = (call(logs[:pairs], rule) for pairs in range(1, min(len(logs), SLOWER.most) + 1))
+    return next((each for each in calls if each != "undecided"), "undecided")
 
 
-def confirmation(slower: Sequence[float], null: Sequence[float], rule: Rule) -> Confirmation:
-    """What the looks at a suspect's new pairs come to, where base against itself shows no difference in them.
+def confirmation(triples: Sequence[Triple], rule: Rule, cases: int) -> Confirmation:
+    """The first call of a suspect's new pairs: a regression where they show again that head is slower than both bases.
 
-    It is a regression where they show the slowdown again.
+    The level is such that all ``cases`` together are called a regression by chance in ``OF_RUN`` of the checks at most.
     """
-    for look, level in CONFIRM_LEVELS.items():
-        if look > len(slower) or not clean(null[:look], rule):
-            continue
-        if _above(slower[:look], rule.tolerance) <= level:
+    test = confirming(cases)
+    for pairs in range(1, min(len(triples), test.most) + 1):
+        low, high = _bounds_of(triples[:pairs], test)
+        if low > math.log1p(rule.tolerance):
             return "regression"
-        if below(slower[:look], rule.guard) <= PASS_LEVEL:
+        if high < math.log1p(rule.guard):
             return "ok"
     return "undecided"
 
 
-def repeats(null: float) -> bool:
-    """Whether base came near enough to itself in a pair, as a log ratio, for the pair to count."""
-    return abs(null) <= math.log1p(OFF)
+@cache
+def confirming(cases: int) -> Test:
+    """The test of a suspect among so many cases."""
+    level = min(OF_CONFIRMATION, OF_RUN / OF_SUSPECT / cases / (1 + len(SLACKS) * SHARE))
+    return Test(1 / 3, level, max(CONFIRM_FIRST, math.ceil(math.log(level) / math.log(1 / 3))), CONFIRM_AT_MOST)
 
 
-def clean(null: Sequence[float], rule: Rule) -> bool:
-    """Whether base against itself stayed within the tolerance both ways."""
-    return abs(math.log(ratio(null).estimate)) <= math.log1p(rule.tolerance)
+def ratio(logs: Sequence[float]) -> Ratio:
+    """The median and the interval of pairs; unbounded where there are too few."""
+    low, high = bounds(logs, logs, SLOWER, PASS)
+    return Ratio(math.exp(float(np.median(logs))), math.exp(low), math.exp(high))
 
 
-def below(logs: Sequence[float], slowdown: float) -> float:
-    """Exact one-sided p of "the slowdown is at least this much"."""
-    return _wilcoxon(np.asarray(logs) - math.log1p(slowdown), "less")
+def confirmed_ratio(triples: Sequence[Triple], cases: int) -> Ratio:
+    """The same of a suspect's new pairs, which chance has not picked."""
+    low, high = _bounds_of(triples, confirming(cases))
+    return Ratio(math.exp(float(np.median([each.middle for each in triples]))), math.exp(low), math.exp(high))
 
 
-def ratio(logs: Sequence[float], level: float = 0.95) -> Ratio:
-    """Hodges-Lehmann estimate (median of the Walsh averages) and the interval that inverts the exact signed-rank test.
+def bounds(lows: Sequence[float], highs: Sequence[float], lower: Test, upper: Test) -> tuple[float, float]:
+    """Both ends of the interval, as log ratios; infinite where there are too few pairs.
 
-    Unbounded where too few pairs were measured for the level.
+    ``lows`` are what speaks for a slowdown in each pair and ``highs`` what speaks against it.
     """
-    walsh = _walsh(logs)
-    rank = _walsh_rank(len(logs), (1 - level) / 2)
-    low, high = (walsh[rank - 1], walsh[-rank]) if rank else (-math.inf, math.inf)
-    return Ratio(math.exp(float(np.median(walsh))), math.exp(low), math.exp(high))
+    return _end(sorted(lows), lower), -_end(sorted(-high for high in highs), upper)
 
 
-def smallest_visible(logs: Sequence[float], rule: Rule, cases: int) -> float:
-    """The smallest slowdown that pairs with this spread would have shown as suspect at the last look; inf if none.
+def smallest_visible(logs: Sequence[float], rule: Rule) -> float:
+    """The slowdown from which on as many pairs with this spread would have been suspect; inf if none."""
+    low = _end(sorted(logs), SLOWER)
+    return math.expm1(math.log1p(rule.tolerance) + float(np.median(logs)) - low) if math.isfinite(low) else math.inf
 
-    The pairs are moved as a whole until the test would have called them.
+
+def needed(logs: Sequence[float], rule: Rule) -> tuple[Call, int] | None:
+    """The call that comes if further pairs are like the median, and how many of them it takes; None if none can."""
+    middle = float(np.median(logs)) if len(logs) else math.log1p(rule.tolerance) / 2
+    for more in range(1, SLOWER.most - len(logs) + 1):
+        if (called := call([*logs, *[middle] * more], rule)) != "undecided":
+            return called, more
+    return None
+
+
+def needed_to_confirm(triples: Sequence[Triple], rule: Rule, cases: int) -> int | None:
+    """How many further triples like the middle one decide about a suspect; None if none do."""
+    if not triples:
+        return CONFIRM_FIRST
+    middle = sorted(triples, key=lambda each: each.middle)[len(triples) // 2]
+    for more in range(1, CONFIRM_AT_MOST - len(triples) + 1):
+        if confirmation([*triples, *[middle] * more], rule, cases) != "undecided":
+            return more
+    return None
+
+
+def _bounds_of(triples: Sequence[Triple], test: Test) -> tuple[float, float]:
+    return bounds([each.over for each in triples], [each.under for each in triples], test, test)
+
+
+def _end(values: Sequence[float], test: Test) -> float:
+    """The lower end of sorted values: an order statistic, or the least of a few that is farther off than luck goes."""
+    strays = test.strays(len(values))
+    ends = [values[strays]] if strays is not None else []
+    ends += [values[0] - slack.size for slack in SLACKS if enough(slack, test) <= len(values) and _agree(values, slack)]
+    return max(ends, default=-math.inf)
+
+
+def _agree(values: Sequence[float], slack: Slack) -> bool:
+    """Whether sorted values lie within the slack of each other: where they do not, luck goes farther than it says."""
+    return values[-1] - values[0] <= slack.size
+
+
+@cache
+def enough(slack: Slack, test: Test) -> int:
+    """How many pairs luck does not put beyond the slack, all of them, within the test's level."""
+    return math.ceil(math.log(SHARE * test.level) / math.log(slack.chance) - 1e-9)
+
+
+@cache
+def _strays(test: Test) -> tuple[int | None, ...]:
+    """By number of pairs, so that all looks together are wrong with the test's level: exact, by the paths between them.
+
+    Of the level the first look takes what it needs, the others the rest in equal shares.
     """
-    centred = np.asarray(logs) - math.log(ratio(logs).estimate)
-    level = _level(max(SPENT), rule, cases)
-    low, high = 0.0, 8.0
-    if _above(centred + high, rule.tolerance) > level:
-        return math.inf
-    while high - low > 1e-4:
-        middle = (low + high) / 2
-        low, high = (low, middle) if _above(centred + middle, rule.tolerance) <= level else (middle, high)
-    return math.expm1(high)
-
-
-def _level(pairs: int, rule: Rule, cases: int) -> float:
-    return rule.alpha / cases * SPENT[pairs]
-
-
-def _above(logs: Sequence[float] | np.ndarray, slowdown: float) -> float:
-    return _wilcoxon(np.asarray(logs) - math.log1p(slowdown), "greater")
-
-
-def _wilcoxon(differences: np.ndarray, alternative: Literal["less", "greater"]) -> float:
-    return float(wilcoxon(differences, alternative=alternative, method="exact").pvalue)
-
-
-def _walsh(logs: Sequence[float]) -> np.ndarray:
-    values = np.asarray(logs, dtype=float)
-    rows, columns = np.triu_indices(len(values))
-    return np.sort((values[rows] + values[columns]) / 2)
-
-
-def _walsh_rank(pairs: int, tail: float) -> int:
-    """The largest k with P(signed-rank statistic < k) <= tail, from its exact distribution; 0 where there is none."""
-    counts = np.ones(1)
-    for rank in range(1, pairs + 1):
-        counts = np.convolve(counts, np.concatenate(([1.0], np.zeros(rank - 1), [1.0])))
-    return int(np.count_nonzero(np.cumsum(counts) / counts.sum() <= tail))
+    spent = 0.0
+    allowed: list[int | None] = [None] * test.first
+    paths = np.array([1.0])  # the chance of each number of strays, of what no look has called yet
+    for pairs in range(1, test.most + 1):
+        paths = np.convolve(paths, [test.chance, 1 - test.chance])
+        if pairs < test.first:
+            continue
+        start = test.chance**test.first
+        share = start + (test.level - start) * (pairs - test.first) / max(1, test.most - test.first)
+        tail = np.cumsum(paths)
+        strays = int(np.searchsorted(tail, share - spent + 1e-15, side="right")) - 1
+        allowed.append(strays if strays >= 0 else None)
+        if strays >= 0:
+            spent += float(tail[strays])
+            paths[: strays + 1] = 0.0
+    return tuple(allowed)

@@ -44,6 +44,29 @@ def _merge_base(cwd: Path, left: str, right: str) -> str | None:
     return _ask(cwd, "merge-base", ends[0], ends[1]) if ends[0] and ends[1] else None
 
 
+def line(cwd: Path, good: str, bad: str) -> list[tuple[str, str]] | None:
+    """The commits from good to bad by first parents, each with its subject; None where good is not among them."""
+    listed = _ask(cwd, "log", "--first-parent", "--format=%H %s", bad)
+    commits = [entry.partition(" ")[::2] for entry in (listed or "").splitlines()]
+    places = [place for place, (commit, _) in enumerate(commits) if commit == good]
+    return commits[: places[0] + 1][::-1] if places else None
+
+
+def no_line(cwd: Path, good: str, bad: str) -> str:
+    """Why no line of history leads from good to bad, and what to do."""
+    if _ask(cwd, "rev-parse", "--is-shallow-repository") == "true":
+        return (
+            f"the history of this clone is shallow and does not reach from {bad} back to {good}: `git fetch "
+            "--unshallow` (with actions/checkout, fetch-depth: 0)"
+        )
+    if _merge_base(cwd, good, bad) is None:
+        return f"{good} and {bad} have no commit in common: the history was rewritten; name a --good of {bad}"
+    return (
+        f"{bad} did not come from {good} by its first parents (a branch, or a history that was rewritten): name a "
+        f"--good among `git log --first-parent {bad}`, such as `git merge-base {good} {bad}`"
+    )
+
+
 def changed(repository: Path, base: str) -> list[str]:
     """The files of the working tree that differ from a commit, new ones too, as paths from the tree's root."""
     differ = _ask(repository, "diff", "--name-only", "--no-renames", "-z", base) or ""

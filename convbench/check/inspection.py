@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from convbench.check import origin, outputs
+from convbench.check.asking import Answers, Inspected, clean, count_instructions, greeted, keep
 from convbench.check.ledger import Ledger
-from convbench.check.link import Settings, Worker
+from convbench.check.link import Link, Settings, Stock, Worker
 from convbench.check.outcome import Fact
 from convbench.check.pairs import Planned, groups
 from convbench.check.sides import Side
-from convbench.core.errors import BuildFailed, CaseFailed, Refused, SuiteError
+from convbench.core.errors import CaseFailed, SuiteError
 from convbench.core.record import Scalar
 
 
@@ -26,70 +28,59 @@ class Request:
     only: Sequence[str] = ()
     skip: Sequence[str] = ()
     same_outputs: bool = True
+    instructions: bool = False
     ledger: Ledger = field(default_factory=Ledger)
 
 
-@dataclass
-class Inspected:
-    """What can be timed, what cannot and why, and exact differences by case."""
-
-    suite: str
-    planned: list[Planned]
-    timeout: float
-    invalid: dict[str, str] = field(default_factory=dict)
-    facts: dict[str, tuple[Fact, ...]] = field(default_factory=dict)
-    environments: dict[str, Mapping[str, Scalar]] = field(default_factory=dict)
-    files: dict[str, dict[str, str]] = field(default_factory=dict)
-
-    @property
-    def valid(self) -> list[Planned]:
-        return [case for case in self.planned if case.id not in self.invalid]
-
-    @property
-    def ids(self) -> list[str]:
-        return list(dict.fromkeys([*(case.id for case in self.planned), *self.invalid]))
-
-
-def inspect(base: Side, head: Side, request: Request, settings: Settings, room: Path) -> Inspected:
+def inspect(base: Side, head: Side, request: Request, settings: Settings, room: Path, stock: Stock) -> Inspected:
     """Head says which cases there are; both build each, and their facts and outputs are laid side by side.
 
-    Raises SuiteError for the head's suite, BuildFailed where a side cannot be imported, Refused where base is head.
+    What was imported for it and not used otherwise is put into ``stock``. Raises SuiteError for the head's suite,
+    BuildFailed where a side cannot be imported, Refused where base is head.
     """
-    with _ready(head, "head", settings, room) as ours, _ready(base, "base", settings, room) as theirs:
-        found = _planned(ours, request, settings)
-        found.environments = {"head": _environment(ours, settings), "base": _environment(theirs, settings)}
-        _refuse_only_in_base(theirs, request, settings, found)
-        for worker, name in ((ours, "head"), (theirs, "base")):
-            _resolve(worker, name, found)
-    for group in groups(found.valid):
-        said = _said({"head": head, "base": base}, group, replace(settings, timeout=found.timeout), room, found)
-        for case in (case.id for case in group if case.id not in found.invalid):
-            _compare(case, said[case], found, request.same_outputs)
-    origin.refuse_same_code(base, head, [case.case for case in found.valid], found.files)
-    return found
+    sides = {"head": head, "base": base}
+    with ExitStack() as stack:
+        ready = _ready(sides, settings, room)
+        for each in ready.values():
+            keep(stack, each, (), stock)
+        asked = {name: clean(stack, each, room) for name, each in ready.items()}
+        inspected = _planned(asked["head"], request, settings)
+        inspected.environments = {name: _environment(worker, settings) for name, worker in asked.items()}
+        _refuse_only_in_base(asked["base"], request, settings, inspected)
+        for name, worker in asked.items():
+            _resolve(worker, name, inspected)
+    within = replace(settings, timeout=inspected.timeout)
+    for group in groups(inspected.valid):
+        answers = Answers(sides, within, room, inspected, stock).of(group)
+        for case in (case.id for case in group if case.id not in inspected.invalid):
+            _compare(case, answers[case], inspected, request.same_outputs)
+    origin.refuse_same_code(base, head, [case.case for case in inspected.valid], inspected.files)
+    if request.instructions:
+        count_instructions(sides, within, room, inspected)
+    return inspected
 
 
-def _ready(side: Side, name: str, settings: Settings, room: Path) -> Worker:
-    """A worker that has imported its side."""
-    worker = Worker(side, settings, room)
+def _ready(sides: Mapping[str, Side], settings: Settings, room: Path) -> dict[str, Worker]:
+    """A worker a side, which import their sides at the same time."""
+    workers = {name: Worker(side, settings, room) for name, side in sides.items()}
     try:
-        worker.greet()
-        worker.greeted()
-    except CaseFailed as error:
-        worker.close()
-        raise BuildFailed(f"{name} ({side.label}) cannot be imported: {error}{side.hint}") from error
-    except Refused:
-        worker.close()
+        for worker in workers.values():
+            worker.greet()
+        for name, worker in workers.items():
+            greeted(name, worker)
+    except BaseException:
+        for worker in workers.values():
+            worker.close()
         raise
-    return worker
+    return workers
 
 
-def _plan(worker: Worker, request: Request, settings: Settings, suite: str) -> dict[str, Any]:
+def _plan(worker: Link, request: Request, settings: Settings, suite: str) -> dict[str, Any]:
     selected = {"only": list(request.only), "skip": list(request.skip)}
     return worker.ask("plan", suite=suite, overrides=list(request.overrides), device=settings.device, **selected)
 
 
-def _planned(head: Worker, request: Request, settings: Settings) -> Inspected:
+def _planned(head: Link, request: Request, settings: Settings) -> Inspected:
     try:
         plan = _plan(head, request, settings, request.suite)
     except CaseFailed as error:
@@ -99,7 +90,7 @@ def _planned(head: Worker, request: Request, settings: Settings) -> Inspected:
     return Inspected(plan["name"], cases, protocol["timeout"])
 
 
-def _environment(worker: Worker, settings: Settings) -> Mapping[str, Scalar]:
+def _environment(worker: Link, settings: Settings) -> Mapping[str, Scalar]:
     try:
         facts: Mapping[str, Scalar] = worker.ask("describe", device=settings.device)["facts"]
     except CaseFailed:
@@ -107,7 +98,7 @@ def _environment(worker: Worker, settings: Settings) -> Mapping[str, Scalar]:
     return facts
 
 
-def _refuse_only_in_base(base: Worker, request: Request, settings: Settings, found: Inspected) -> None:
+def _refuse_only_in_base(base: Link, request: Request, settings: Settings, found: Inspected) -> None:
     """A case that only base's own suite still has is invalid: dropping it must not go unnoticed."""
     theirs = base.side.suite
     if theirs is None or not theirs.is_file():
@@ -122,7 +113,7 @@ def _refuse_only_in_base(base: Worker, request: Request, settings: Settings, fou
             found.invalid[case["id"]] = "missing in head: its suite no longer has this case"
 
 
-def _resolve(worker: Worker, name: str, found: Inspected) -> None:
+def _resolve(worker: Link, name: str, found: Inspected) -> None:
     for index, case in enumerate(found.planned):
         if case.id in found.invalid:
             continue
@@ -131,54 +122,6 @@ def _resolve(worker: Worker, name: str, found: Inspected) -> None:
             found.planned[index] = replace(case, variables=tuple(sorted(variables.items())))
         except CaseFailed as error:
             found.invalid[case.id] = f"missing in {name}: {error}"
-
-
-def _said(
-    sides: Mapping[str, Side], group: Sequence[Planned], settings: Settings, room: Path, found: Inspected
-) -> dict[str, dict[str, dict[str, Any]]]:
-    """What each side says of each case of those that may share a process; one that fails is invalid."""
-    said: dict[str, dict[str, dict[str, Any]]] = {case.id: {} for case in group}
-    for name, side in sides.items():
-        waiting = list(group)
-        while waiting:
-            with _ready_for(side, settings, room, waiting[0]) as worker:
-                for case in list(waiting):
-                    waiting.remove(case)
-                    try:
-                        path = str(room / f"{name}-{abs(hash(case.id)):x}.npz")
-                        said[case.id][name] = worker.ask("inspect", **case.words, name=case.id, outputs=path) | {
-                            "path": path
-                        }
-                    except CaseFailed as error:
-                        found.invalid.setdefault(case.id, f"{error.kind} in {name}: {error}")
-                        break
-                else:
-                    _refuse_leak(worker, name, sides, found)
-    return said
-
-
-def _ready_for(side: Side, settings: Settings, room: Path, case: Planned) -> Worker:
-    worker = Worker(side, settings, room, dict(case.variables))
-    worker.greet()
-    worker.greeted()
-    return worker
-
-
-def _refuse_leak(worker: Worker, name: str, sides: Mapping[str, Side], found: Inspected) -> None:
-    """Code of the head's tree in a base worker would be compared with itself, and always pass."""
-    base, head = sides["base"], sides["head"]
-    files = worker.ask("modules")["files"]
-    found.files.setdefault(name, {}).update(files)
-    if name != "base" or base.root is None or head.root is None or base.root == head.root:
-        return
-    for module, file in files.items():
-        path = Path(file)
-        own = path.is_relative_to(base.root)
-        if path.is_relative_to(head.root) and not own and not {"site-packages", ".venv"} & set(path.parts):
-            raise Refused(
-                f"base imports {module} from the head's tree ({path.relative_to(head.root)}): it would be compared "
-                "with itself. Put its folder on PYTHONPATH, or name a wheel as --base"
-            )
 
 
 def _compare(case: str, said: dict[str, dict[str, Any]], found: Inspected, same_outputs: bool) -> None:

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import zlib
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -36,32 +37,18 @@ class Settings:
     threads: int = 1
     allocator: str = "glibc"
     device: str = "cpu"
-    slice_s: float = 0.015
+    slice_s: float = 0.006
     case_s: float = 3.0
     timeout: float = 300.0
 
 
-class Worker:
-    """A fresh process of a side. Raises CaseFailed where it dies, hangs or refuses."""
+class Link:
+    """A channel to a process of a side, fresh or a copy. Raises CaseFailed where it dies, hangs or refuses."""
 
-    def __init__(self, side: Side, settings: Settings, room: Path, variables: Mapping[str, str] | None = None) -> None:
-        self.side, self.settings = side, settings
-        self.room = room / f"worker-{random.getrandbits(64):016x}"
-        self.room.mkdir()
-        self.output = self.room / "output"
-        ours, theirs = socket.socketpair()
-        with theirs, self.output.open("wb") as output:
-            self.process = subprocess.Popen(
-                [side.python, "-P", str(PROGRAM), str(theirs.fileno())],
-                cwd=side.cwd,
-                env={**_environment(side, settings, room), **dict(variables or {}), **rooms.mark(self.room)},
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                pass_fds=(theirs.fileno(),),
-                start_new_session=True,
-            )
-        self.socket, self.channel = ours, ours.makefile("rwb")
+    channel: Any
+    output: Path
+    side: Side
+    settings: Settings
 
     def __enter__(self) -> Self:
         return self
@@ -94,6 +81,56 @@ class Worker:
             raise CaseFailed(kind, answer["error"]["message"])
         return answer
 
+    def ask(self, do: str, **words: Any) -> dict[str, Any]:
+        self.send(do, **words)
+        return self.receive()
+
+    def close(self) -> None:
+        """End the process and all that it started."""
+        self.channel.close()
+        self.socket.close()
+
+    def _opened(self, room: Path) -> socket.socket:
+        """Make a room and both ends of a channel; returns the other end, which the process gets."""
+        self.room = room / f"worker-{random.getrandbits(64):016x}"
+        self.room.mkdir()
+        self.output = self.room / "output"
+        self.socket, theirs = socket.socketpair()
+        self.channel = self.socket.makefile("rwb")
+        return theirs
+
+    def _code(self) -> int | None:
+        """The return code of the process, once it has closed its channel; None where it goes on."""
+        raise NotImplementedError
+
+    def _death(self) -> CaseFailed:
+        code = self._code()
+        if code is None:
+            return CaseFailed("crash", "the process closed its channel and went on")
+        return death(code, self.output)
+
+
+class Worker(Link):
+    """A fresh process of a side, which may be copied once it has been greeted."""
+
+    forks = False
+
+    def __init__(self, side: Side, settings: Settings, room: Path, variables: Mapping[str, str] | None = None) -> None:
+        self.side, self.settings = side, settings
+        theirs = self._opened(room)
+        self.line, line = socket.socketpair()
+        with theirs, line, self.output.open("wb") as output:
+            self.process = subprocess.Popen(
+                [side.python, "-P", str(PROGRAM), str(theirs.fileno()), str(line.fileno())],
+                cwd=side.cwd,
+                env={**_environment(side, settings, room), **dict(variables or {}), **rooms.mark(self.room)},
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                pass_fds=(theirs.fileno(), line.fileno()),
+                start_new_session=True,
+            )
+
     def greet(self, case: dict[str, Any] | None = None) -> None:
         """Let the process import its side, and what building a case needs besides; ``greeted`` waits."""
         self.send("hello", threads=self.settings.threads, case=case)
@@ -103,29 +140,86 @@ class Worker:
         answer = self.receive(START_TIMEOUT)
         if answer["protocol"] != PROTOCOL:
             raise Refused(_other_protocol(answer["protocol"], answer["convbench"], self.side.label))
+        self.forks = bool(answer.get("forks")) and self.settings.device == "cpu"
         return answer
 
-    def ask(self, do: str, **words: Any) -> dict[str, Any]:
-        self.send(do, **words)
-        return self.receive()
-
     def close(self) -> None:
-        """End the process and all that it started."""
         try:
             os.killpg(self.process.pid, signal.SIGKILL)
         except (ProcessLookupError, PermissionError):
             self.process.kill()
         self.process.wait()
         rooms.end_processes(self.room)
-        self.channel.close()
-        self.socket.close()
+        self.line.close()
+        super().close()
 
-    def _death(self) -> CaseFailed:
+    def _code(self) -> int | None:
         try:
-            self.process.wait(10)
+            return self.process.wait(10)
         except subprocess.TimeoutExpired:
-            return CaseFailed("crash", "the process closed its channel and went on")
-        return death(self.process.returncode, self.output)
+            return None
+
+
+class Copy(Link):
+    """A process that is forked from a worker: fresh, with all that its original has imported."""
+
+    def __init__(self, original: Worker, room: Path) -> None:
+        self.original, self.side, self.settings = original, original.side, original.settings
+        with self._opened(room) as theirs:
+            with suppress(OSError):  # of one that has died: the question after it says how
+                socket.send_fds(original.line, [b"+"], [theirs.fileno()])
+            variables = dict(rooms.mark(self.room))
+            self.pid: int = original.ask("fork", output=str(self.output), variables=variables)["pid"]
+        self.ended = False
+
+    def close(self) -> None:
+        if not self.ended:
+            for end in (os.killpg, os.kill):
+                with suppress(ProcessLookupError, PermissionError):
+                    end(self.pid, signal.SIGKILL)
+            with suppress(CaseFailed):
+                self._code()
+        rooms.end_processes(self.room)
+        super().close()
+
+    def _code(self) -> int | None:
+        code: int | None = self.original.ask("reap", pid=self.pid)["code"]
+        self.ended = code is not None
+        return code
+
+
+Variables = tuple[tuple[str, str], ...]
+
+
+class Stock:
+    """Workers that have imported their side and done nothing yet, until a pair takes them; closes what is left."""
+
+    MOST = 4
+
+    def __init__(self) -> None:
+        self._idle: list[tuple[Variables, Worker]] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for _, worker in self._idle:
+            worker.close()
+        self._idle.clear()
+
+    def put(self, worker: Worker, variables: Variables) -> None:
+        """Keep a worker, or end it where there are enough already: an idle one holds hundreds of megabytes."""
+        if len(self._idle) < self.MOST:
+            self._idle.append((variables, worker))
+        else:
+            worker.close()
+
+    def take(self, side: Side, variables: Variables) -> Worker | None:
+        """One that imported this side, started with these variables."""
+        for place, (started, worker) in enumerate(self._idle):
+            if worker.side == side and started == variables:
+                return self._idle.pop(place)[1]
+        return None
 
 
 def _other_protocol(protocol: int, version: str, label: str) -> str:

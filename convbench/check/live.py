@@ -1,4 +1,4 @@
-"""The gate's pairs on two live callables: its slices, looks, rule and confirmation, in this process.
+"""The gate's pairs on two live callables: its slices, rule and confirmation, in this process.
 
 What differs between fresh processes (1-2 %) is not seen here, and whatever this process does besides is in the numbers:
 ``check`` is the gate, this is its quick sister.
@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from convbench.check import decision, pairs
-from convbench.check.decision import CONFIRM_AT_MOST, Ratio
+from convbench.check.decision import CONFIRM_AT_MOST, SLOWER, Ratio
 from convbench.check.link import Settings
-from convbench.check.outcome import CaseOutcome, Confirming, Timing
+from convbench.check.outcome import CaseOutcome, Timing
 from convbench.check.pairs import Arm, Planned
 from convbench.check.rule import Rule
 from convbench.check.sides import Side
@@ -85,11 +85,11 @@ Calls = Mapping[str, Live]
 
 
 def compare(first: Callable[[], Any], second: Callable[[], Any], device: str, rule: Rule) -> Comparison:
-    """Pairs up to the look that decides in both directions, and the confirmation of what is suspect."""
+    """Pairs until both directions are decided, and the confirmation of what is suspect."""
     calls = {"first": Live(first, device), "second": Live(second, device)}
     timings: list[Timing] = []
-    while look := decision.next_look(len(timings)):
-        timings += [_time(calls, ("first", "second")) for _ in range(look - len(timings))]
+    while len(timings) < SLOWER.most:
+        timings.append(_time(calls, ("first", "second")))
         called = _calls_of(timings, rule)
         if "suspect" in called or "undecided" not in called:
             break
@@ -111,9 +111,9 @@ def _verdict(calls: Calls, timings: list[Timing], rule: Rule) -> tuple[Word, Rat
 
 
 def _calls_of(timings: list[Timing], rule: Rule) -> tuple[decision.Call, decision.Call]:
-    """Whether the second is slower, and whether it is faster, by the looks so far."""
+    """Whether the second is slower, and whether it is faster, by the pairs so far."""
     logs = [timing.log_ratio() for timing in timings]
-    return decision.decide(logs, rule, DIRECTIONS), decision.decide([-log for log in logs], rule, DIRECTIONS)
+    return decision.decide(logs, rule), decision.decide([-log for log in logs], rule)
 
 
 def _confirmed(calls: Calls, names: tuple[str, str], timings: list[Timing], rule: Rule) -> CaseVerdict:
@@ -122,8 +122,8 @@ def _confirmed(calls: Calls, names: tuple[str, str], timings: list[Timing], rule
     confirmation: list[Timing] = []
     while len(confirmation) < CONFIRM_AT_MOST:
         confirmation.append(_time(calls, (base, f"{base} again", head)))
-        counted = Confirming.of(confirmation)
-        if decision.confirmation(counted.slower, counted.null, rule) != "undecided":
+        triples = [timing.triple() for timing in confirmation]
+        if decision.confirmation(triples, rule, DIRECTIONS) != "undecided":
             break
     return verdict(CaseOutcome("live", tuple(timings), tuple(confirmation)), rule, DIRECTIONS)
 

@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -86,10 +87,17 @@ def _relative(module: str, file: Path) -> str:
     return "/" + "/".join(file.parts[-depth:])
 
 
+@cache
+def _distributions() -> Mapping[str, list[str]]:
+    """By package the distributions that bring it: whole seconds, since every file of every one is looked at."""
+    return metadata.packages_distributions()
+
+
+@cache
 def _installed_from(package: str) -> Path | None:
     """The folder that a package was installed from as a copy, as pip notes it; None for any other."""
     with suppress(Exception):
-        for distribution in metadata.packages_distributions().get(package, ()):
+        for distribution in _distributions().get(package, ()):
             noted = json.loads(metadata.distribution(distribution).read_text("direct_url.json") or "{}")
             if "dir_info" in noted and not noted["dir_info"].get("editable"):
                 return Path(unquote(urlsplit(noted["url"]).path)).resolve()

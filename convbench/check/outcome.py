@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -14,7 +14,7 @@ from statistics import median
 
 from pydantic import TypeAdapter, ValidationError
 
-from convbench.check.decision import repeats
+from convbench.check.decision import Triple
 from convbench.check.link import Settings
 from convbench.check.rule import Rule
 from convbench.core import files, store
@@ -22,6 +22,8 @@ from convbench.core.errors import StoreError
 from convbench.core.record import Scalar
 
 SCHEMA_VERSION = 1
+INSTRUCTIONS = "instructions a call"
+"""How the name of such a fact begins."""
 Seconds = tuple[float, ...]
 
 
@@ -39,29 +41,12 @@ class Timing:
         """Median over the rounds of log(arm / base)."""
         return median(math.log(times[arm] / times[0]) for times in self.rounds)
 
+    def triple(self) -> Triple:
+        """What a pair of a confirmation says (base, base again, head)."""
+        return Triple(self.log_ratio(1), self.log_ratio(2))
+
     def best(self, arm: int) -> float:
         return median(times[arm] for times in self.rounds)
-
-
-@dataclass(frozen=True, slots=True)
-class Confirming:
-    """The pairs of a confirmation that count: those in which base repeated itself."""
-
-    timings: tuple[Timing, ...]
-
-    @classmethod
-    def of(cls, confirmation: Iterable[Timing]) -> Confirming:
-        return cls(tuple(timing for timing in confirmation if repeats(timing.log_ratio(1))))
-
-    @property
-    def slower(self) -> list[float]:
-        """Head over base, as log ratios."""
-        return [timing.log_ratio() for timing in self.timings]
-
-    @property
-    def null(self) -> list[float]:
-        """Base again over base."""
-        return [timing.log_ratio(1) for timing in self.timings]
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +73,8 @@ class CaseOutcome:
         return [timing.log_ratio() for timing in self.pairs]
 
     @property
-    def confirming(self) -> Confirming:
-        return Confirming.of(self.confirmation)
+    def triples(self) -> list[Triple]:
+        return [timing.triple() for timing in self.confirmation]
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +91,8 @@ class SideOutcome:
 class Outcome:
     """One check, whole or ``unfinished``.
 
-    ``floor`` is the smallest slowdown that this machine's selftest saw, where one was run.
+    ``floor`` is the smallest slowdown that this machine's selftest saw, where one was run; ``budget`` are the seconds
+    that ended it, where they did.
     """
 
     suite: str
@@ -121,6 +107,7 @@ class Outcome:
     notes: tuple[str, ...] = field(default=())
     floor: float | None = None
     unfinished: bool = False
+    budget: float | None = None
     schema_version: int = SCHEMA_VERSION
 
 

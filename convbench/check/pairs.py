@@ -10,13 +10,13 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from itertools import permutations
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import psutil
 from scipy.stats import median_abs_deviation
 
-from convbench.check.link import Settings, Worker
+from convbench.check.link import Settings, Stock, Worker
 from convbench.check.outcome import Timing
 from convbench.check.sides import Side
 from convbench.core.errors import CaseFailed
@@ -24,13 +24,14 @@ from convbench.core.errors import CaseFailed
 MIN_ROUNDS, ENOUGH_ROUNDS, MAX_ROUNDS = 6, 12, 24
 BALANCED = 6
 """Every order of two or of three arms comes equally often in so many rounds."""
-RESOLVED = 0.01
-"""Standard error of a pair's log ratio from which on a new pair tells more than further rounds of this one.
+RESOLVED, PRECISE = 0.01, 0.003
+"""Standard errors of a pair's log ratio: from the first on a new pair tells more than further rounds of this one.
 
 Fresh processes differ by 1-2 % (reports/gate), which rounds cannot reduce. Beside a busy process it is rounds that are
-missing: 24 instead of 12 halve the spread of a pair there, and change nothing on a quiet machine.
+missing: 24 instead of 12 halve the spread of a pair there, and change nothing on a quiet machine. One that is precise
+needs no twelve.
 """
-WARM_SECONDS, MIN_WARM, MAX_WARM = 0.1, 3, 200
+WARM_SECONDS, MIN_WARM, MAX_WARM = 0.05, 3, 100
 LONG_CALL = 0.05
 MEDIAN_ERROR = math.sqrt(math.pi / 2)
 """Standard error of a median over that of a mean, of normal values."""
@@ -60,6 +61,13 @@ class Arm:
     injected: dict[str, tuple[int, int]] = field(default_factory=dict)
 
 
+class Visit(NamedTuple):
+    """A case and the arms that it is to be timed in, base first."""
+
+    case: Planned
+    arms: tuple[Arm, ...]
+
+
 @dataclass(frozen=True)
 class Failed:
     """A case that an arm could not measure."""
@@ -71,55 +79,68 @@ Measured = Timing | Failed
 
 
 def measure(
-    arms: Sequence[Arm], cases: Sequence[Planned], settings: Settings, room: Path
-) -> Iterator[tuple[Planned, Measured]]:
-    """Every case once, in random order, in as few fresh pairs of processes as cases may share.
+    visits: Sequence[Visit], settings: Settings, room: Path, stock: Stock | None = None
+) -> Iterator[tuple[Visit, Measured]]:
+    """Every case once, in random order, in as few sets of fresh processes as cases may share.
 
-    A worker that dies or hangs fails its case only, or the first where it dies at its start: the others go on in a new
-    pair.
+    A worker that dies or hangs fails its case only, or the first where it dies at its start: the others go on in new
+    processes. Those in ``stock`` are used first.
     """
-    for group in groups(cases):
+    for group in _groups_of(visits):
         waiting = random.sample(group, len(group))
         while waiting:
             first = waiting[0]
+            arms = max((visit.arms for visit in waiting), key=len)
             try:
-                with started(arms, settings, room, first) as workers:
-                    yield from _timed_until_one_fails(arms, workers, waiting, settings)
+                with started(arms, settings, room, first.case, stock) as workers:
+                    yield from _timed_until_one_fails(workers, waiting, settings)
             except CaseFailed as error:
                 waiting.remove(first)
                 yield first, Failed(str(error))
 
 
 def _timed_until_one_fails(
-    arms: Sequence[Arm], workers: dict[str, Worker], waiting: list[Planned], settings: Settings
-) -> Iterator[tuple[Planned, Measured]]:
+    workers: dict[str, Worker], waiting: list[Visit], settings: Settings
+) -> Iterator[tuple[Visit, Measured]]:
     """The cases in order, taken from ``waiting``, up to one that fails: it may have taken its worker along."""
     while waiting:
-        case = waiting.pop(0)
+        visit = waiting.pop(0)
         try:
-            yield case, time_case(arms, workers, case, settings)
+            yield visit, time_case(visit.arms, workers, visit.case, settings)
         except CaseFailed as error:
-            yield case, Failed(str(error))
+            yield visit, Failed(str(error))
             return
 
 
 def groups(cases: Sequence[Planned]) -> list[list[Planned]]:
     """Cases that may share a process: started with the same variables, and none that changes the process itself."""
-    found: dict[object, list[Planned]] = {}
+    sharing: dict[object, list[Planned]] = {}
     for case in cases:
-        found.setdefault((case.variables, case.id if case.alone else ""), []).append(case)
-    return list(found.values())
+        sharing.setdefault((case.variables, case.id if case.alone else ""), []).append(case)
+    return list(sharing.values())
+
+
+def _groups_of(visits: Sequence[Visit]) -> list[list[Visit]]:
+    by_case = {visit.case.id: visit for visit in visits}
+    return [[by_case[case.id] for case in group] for group in groups([visit.case for visit in visits])]
 
 
 @contextmanager
-def started(arms: Sequence[Arm], settings: Settings, room: Path, first: Planned) -> Iterator[dict[str, Worker]]:
+def started(
+    arms: Sequence[Arm], settings: Settings, room: Path, first: Planned, stock: Stock | None = None
+) -> Iterator[dict[str, Worker]]:
     """A worker an arm, started at once in random order, all importing what ``first`` needs, then moved to one core."""
     with ExitStack() as stack:
-        order, variables = _shuffled(arms), dict(first.variables)
-        workers = {arm.name: stack.enter_context(Worker(arm.side, settings, room, variables)) for arm in order}
-        for worker in workers.values():
+        workers, new = {}, []
+        for arm in _shuffled(arms):
+            worker = stock.take(arm.side, first.variables) if stock else None
+            if worker is None:
+                worker = Worker(arm.side, settings, room, dict(first.variables))
+                new.append((arm.name, worker))
+            workers[arm.name] = stack.enter_context(worker)
+        for _, worker in new:
             worker.greet(first.case)
-        for name, worker in workers.items():
+        for name, worker in new:
             with _naming(name):
                 worker.greeted()
         if cores := quietest(settings.threads):
@@ -132,7 +153,7 @@ def quietest(threads: int) -> list[int]:
     """As many cores as threads, those with the least to do, ties at random; none where processes cannot be pinned."""
     if not hasattr(os, "sched_getaffinity"):
         return []
-    busy = psutil.cpu_percent(0.1, percpu=True)
+    busy = psutil.cpu_percent(0.05, percpu=True)
     allowed = list(os.sched_getaffinity(0))
     random.shuffle(allowed)
     return sorted(allowed, key=lambda core: round(busy[core], -1) if core < len(busy) else 100.0)[:threads]
@@ -147,7 +168,7 @@ def time_case(arms: Sequence[Arm], workers: dict[str, Worker], case: Planned, se
     for order in _orders([arm.name for arm in arms], _rounds(seconds, len(arms), settings)):
         least = 1 if seconds > LONG_CALL else 2
         slices = {name: _ask(workers, name, "slice", seconds=settings.slice_s, least=least) for name in order}
-        if len({one["state"] for one in slices.values()}) == 1:
+        if len({each["state"] for each in slices.values()}) == 1:
             rounds.append(tuple(slices[arm.name]["best"] for arm in arms))
             device.append(tuple(slices[arm.name]["device"] for arm in arms))
         if _resolved(rounds):
@@ -190,11 +211,12 @@ def _rounds(seconds: float, arms: int, settings: Settings) -> int:
 
 def _resolved(rounds: Sequence[tuple[float, ...]]) -> bool:
     """Whether the median log ratio of every arm is known well enough, at a number of rounds that is balanced."""
-    if len(rounds) < ENOUGH_ROUNDS or len(rounds) % BALANCED:
+    if len(rounds) < MIN_ROUNDS or len(rounds) % BALANCED:
         return False
     logs = np.log(np.array(rounds))
     spread = median_abs_deviation(logs[:, 1:] - logs[:, :1], axis=0, scale="normal")
-    return bool(np.all(MEDIAN_ERROR * spread <= RESOLVED * math.sqrt(len(rounds))))
+    target = RESOLVED if len(rounds) >= ENOUGH_ROUNDS else PRECISE
+    return bool(np.all(MEDIAN_ERROR * spread <= target * math.sqrt(len(rounds))))
 
 
 def _orders(names: Sequence[str], rounds: int) -> Iterator[tuple[str, ...]]:

@@ -17,11 +17,12 @@ from scipy.stats import binomtest
 
 from convbench.check import decision, gate, inspection
 from convbench.check.inspection import Request
-from convbench.check.link import Settings, Worker
+from convbench.check.link import Settings, Stock, Worker
 from convbench.check.outcome import CaseOutcome
 from convbench.check.pairs import Arm, Planned
 from convbench.check.rule import Rule
 from convbench.check.sides import Side
+from convbench.check.timed import Timed
 from convbench.check.verdict import verdict
 from convbench.core import files
 from convbench.core.errors import Refused, StoreError
@@ -64,7 +65,8 @@ class Selftest:
     def __init__(self, side: Side, request: Request, settings: Settings, rule: Rule, room: Path) -> None:
         self.side, self.room = side, room
         self.settings, self.rule = settings, rule
-        found = inspection.inspect(side, side, request, self.settings, room)
+        with Stock() as stock:
+            found = inspection.inspect(side, side, request, self.settings, room, stock)
         if found.invalid:
             raise Refused("; ".join(f"{case}: {reason}" for case, reason in found.invalid.items()))
         self.cases, self.environment = found.valid, found.environments["head"]
@@ -85,12 +87,14 @@ class Selftest:
         injected = {case.id: self._injection(case, slowdown) for case in self.cases} if slowdown else {}
         head = Arm("head", self.side, {case: work for case, (work, _) in injected.items()})
         start, method = time.monotonic(), gate.Method(self.settings, self.rule, self.room, watcher)
-        timed = gate.decide((Arm("base", self.side), head), self.cases, len(self.cases), method)
+        timed = gate.decide(
+            (Arm("base", self.side), head), self.cases, [case.id for case in self.cases], method, Timed()
+        )
         each = (time.monotonic() - start) / len(self.cases)
         achieved = {case: found for case, (_, found) in injected.items()}
         return [self._trial(case.id, slowdown, achieved.get(case.id, 0.0), timed, each) for case in self.cases]
 
-    def _trial(self, case: str, slowdown: float, achieved: float, timed: gate.Timed, seconds: float) -> Attempt:
+    def _trial(self, case: str, slowdown: float, achieved: float, timed: Timed, seconds: float) -> Attempt:
         pairs, confirmation = timed.pairs.get(case, []), timed.confirmation.get(case, [])
         found = CaseOutcome(case, tuple(pairs), tuple(confirmation), invalid=timed.failed.get(case, ""))
         judged = verdict(found, self.rule, len(self.cases))

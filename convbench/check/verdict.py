@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from convbench.check import decision
-from convbench.check.decision import CONFIRM_LEVELS, OFF, Ratio
+from convbench.check.decision import OFF, Ratio
 from convbench.check.outcome import CaseOutcome, Outcome
 from convbench.check.rule import Rule
 
@@ -50,37 +50,39 @@ def verdict(case: CaseOutcome, rule: Rule, cases: int) -> CaseVerdict:
         return CaseVerdict(case, "invalid", None, case.invalid)
     logs = case.logs
     ratio = decision.ratio(logs) if logs else None
-    match decision.decide(logs, rule, cases):
+    match decision.decide(logs, rule):
         case "ok":
             return CaseVerdict(case, "ok", ratio, "")
         case "suspect":
-            return CaseVerdict(case, *_confirmed(case, rule, ratio))
-    return CaseVerdict(case, "inconclusive", ratio, _unseen(logs, rule, cases))
+            return CaseVerdict(case, *_confirmed(case, rule, cases, ratio))
+    return CaseVerdict(case, "inconclusive", ratio, _unseen(logs, rule))
 
 
-def _confirmed(suspect: CaseOutcome, rule: Rule, first: Ratio | None) -> tuple[Word, Ratio | None, str]:
+def _confirmed(suspect: CaseOutcome, rule: Rule, cases: int, first: Ratio | None) -> tuple[Word, Ratio | None, str]:
     """What the new pairs make of a suspect; the ratio shown is theirs, which chance has not picked."""
-    if not suspect.confirmation:
+    triples = suspect.triples
+    if not triples:
         return "inconclusive", first, "suspected and not confirmed: no new pairs were measured"
-    kept = suspect.confirming
-    if len(kept.timings) < min(CONFIRM_LEVELS):
-        off = f"in {len(suspect.confirmation) - len(kept.timings)} of {len(suspect.confirmation)} pairs"
-        return "inconclusive", first, f"suspected, but {off} base differs from itself by more than {OFF:.0%}: {BUSY}"
-    ratio = decision.ratio(kept.slower)
-    match decision.confirmation(kept.slower, kept.null, rule):
+    ratio = decision.confirmed_ratio(triples, cases)
+    match decision.confirmation(triples, rule, cases):
         case "regression":
             return "regression", ratio, ""
         case "ok":
             return "ok", ratio, ""
-    if not decision.clean(kept.null, rule):
-        differs = decision.ratio(kept.null).estimate - 1
-        return "inconclusive", ratio, f"base differs from itself by {differs:+.1%}: {BUSY}"
-    return "inconclusive", ratio, "suspected, and not surely slower in new pairs"
+    off = sum(abs(triple.null) > math.log1p(OFF) for triple in triples)
+    if off:
+        counted = f"in {off} of {len(triples)} new pairs base differs from itself by more than {OFF:.0%}"
+        return "inconclusive", ratio, f"suspected, but {counted}: {BUSY}"
+    return "inconclusive", ratio, f"suspected, and not surely slower in {len(triples)} new pairs"
 
 
-def _unseen(logs: list[float], rule: Rule, cases: int) -> str:
+def _unseen(logs: list[float], rule: Rule) -> str:
     if not logs:
         return "not measured"
-    visible = decision.smallest_visible(logs, rule, cases)
-    seen = f"a slowdown below {visible:.1%}" if math.isfinite(visible) else "any slowdown"
-    return f"too noisy after {len(logs)} pairs to see {seen}"
+    visible, after = decision.smallest_visible(logs, rule), f"after {len(logs)} pair{'s' if len(logs) > 1 else ''}"
+    if len(logs) >= decision.SLOWER.most:
+        seen = f"a slowdown below {visible:.1%}" if math.isfinite(visible) else "any slowdown"
+        return f"too noisy {after} to see {seen}"
+    if math.isfinite(visible):
+        return f"undecided {after}, which would have shown a slowdown of {visible:.1%} or more"
+    return f"undecided {after}, which is too few to show any slowdown"

@@ -14,27 +14,24 @@ import functools
 import gc
 import importlib
 import importlib.util
-import json
 import math
 import os
-import signal
-import socket
 import sys
 import time
-import traceback
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 Answer = dict[str, Any]
-PR_SET_PDEATHSIG = 1
 MATMUL_SIZES = (128, 96, 64, 48, 32, 16)
 LARGE, MOST_MATMULS = 0.4, 100_000
 HERE = os.path.dirname(os.path.abspath(__file__))  # noqa: PTH100, PTH120
 FLAT_SIDE = os.path.join(HERE, "flat_side.py")  # noqa: PTH118
+SERVING = os.path.join(HERE, "serving.py")  # noqa: PTH118
+INSTRUCTIONS = os.path.join(HERE, "instructions.py")  # noqa: PTH118
 READY = os.path.join(os.path.dirname(HERE), "measure", "ready.py")  # noqa: PTH118, PTH120
 """The clock of ``convbench run``: both sides are timed by the same."""
-LENT = (__file__, FLAT_SIDE, READY)
+LENT = (__file__, FLAT_SIDE, SERVING, INSTRUCTIONS, READY)
 """Programs of the head that every side runs."""
 
 
@@ -65,7 +62,7 @@ class Server:
         gc.collect()
         gc.freeze()
         versions = {"python": sys.version.split()[0], "torch": torch.__version__, "convbench": self.side.VERSION}
-        return {"protocol": self.side.PROTOCOL, **versions}
+        return {"protocol": self.side.PROTOCOL, "forks": _serving().can_fork(), **versions}
 
     def describe(self, device: str) -> Answer:
         return dict(self.side.describe(device))
@@ -88,6 +85,12 @@ class Server:
         subject, tolerance = self.side.compared(read, seed)
         by_norm = _write_outputs(subject.run(), outputs)
         return {"facts": counts | {"dtype": str(subject.dtype)}, "tolerance": tolerance, "by_norm": by_norm}
+
+    def instructions(self, case: Any, seed: int, injected: tuple[int, int] | None = None) -> Answer:
+        """Instructions of a call of the case, as ``count``, and ``by`` what they were counted."""
+        run = self._subject(case, seed, injected).run
+        answer: Answer = _lent("convbench_instructions", INSTRUCTIONS).counted(run, __file__, case, seed, injected)
+        return answer
 
     def modules(self) -> Answer:
         """Where the code of each imported module lies; this program, which is lent to the side, is none of its own."""
@@ -211,6 +214,11 @@ def _side() -> Any:
     return _lent("convbench_flat_side", FLAT_SIDE)
 
 
+@functools.cache
+def _serving() -> Any:
+    return _lent("convbench_serving", SERVING)
+
+
 def _lent(name: str, path: str) -> Any:
     """A program of the head's, whatever side this is."""
     spec = importlib.util.spec_from_file_location(name, path)
@@ -298,23 +306,6 @@ def find_side() -> None:
     sys.path[place:place] = folders
 
 
-def main(descriptor: int) -> None:
-    """Serve until the channel closes; dies with the process that started it."""
-    find_side()
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    worker = Server()
-    with socket.socket(fileno=descriptor) as connection, connection.makefile("rwb") as channel:
-        for line in channel:
-            asked = json.loads(line)
-            try:
-                answer = getattr(worker, asked.pop("do"))(**asked)
-            except BaseException as error:
-                traceback.print_exc()
-                answer = {"error": worker.explain(error)}
-            channel.write(json.dumps(answer).encode() + b"\n")
-            channel.flush()
-
-
 if __name__ == "__main__":
-    main(int(sys.argv[1]))
+    find_side()
+    _serving().main(Server)

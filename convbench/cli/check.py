@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import time
 from collections.abc import Iterator
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from convbench.check.outcome import Outcome
     from convbench.check.rule import Rule
 
+UNITS = {"": 1, "s": 1, "m": 60, "h": 3600}
 REPORTS = Path("reports/check")
 Device = Annotated[str, typer.Option(help="auto (the GPU where there is one), cpu, cuda or cuda:N.")]
 Threads = Annotated[int, typer.Option(min=1, help="Threads of both sides; more than one is noisier.")]
@@ -46,7 +48,13 @@ def check(
     threads: Threads = 1,
     allocator: Allocator = "glibc",
     detect: Detect = 5.0,
+    budget: Annotated[
+        str, typer.Option(metavar="TIME", help="The most it may take, as in 90s, 3m or 1h: then undecided cases end.")
+    ] = "",
     different_outputs: Annotated[bool, typer.Option("--different-outputs", help="Time models that differ.")] = False,
+    instructions: Annotated[
+        bool, typer.Option("--instructions", help="Count the instructions of a call too: minutes a case by valgrind.")
+    ] = False,
     as_json: Annotated[
         Path | None, typer.Option("--json", help="Where to [default: reports/check/SUITE.json].")
     ] = None,
@@ -57,7 +65,7 @@ def check(
     """Measure base and head side by side, now: exit 1 means a confirmed regression and nothing else."""
     from convbench.check.inspection import Request
 
-    settings = settings_of(threads, allocator, device)
+    settings, limit = settings_of(threads, allocator, device), seconds_of(budget)
     if baseline is not None:
         from convbench.cli.compare import advise, base_of
 
@@ -67,12 +75,13 @@ def check(
     if not (base or base_python):
         raise ConvbenchError("nothing to compare with: give --base (a git ref, a wheel or a directory) or --baseline")
     ledger = _ledger(as_json, suite, resume)
-    request = Request(suite, overrides or (), only or (), skip or (), not different_outputs, ledger)
+    request = Request(suite, overrides or (), only or (), skip or (), not different_outputs, instructions, ledger)
     with undisturbed(), _kept_when_interrupted(as_json, junit, summary):
         from convbench import api
         from convbench.check.sides import Base
 
-        outcome = api.checked(request, Base(base or ".", base_python, build), settings, rule_of(detect), watcher())
+        side = Base(base or ".", base_python, build)
+        outcome = api.checked(request, side, settings, rule_of(detect), watcher(), limit)
     _keep(outcome, as_json or REPORTS / f"{outcome.suite}.json", junit, summary)
     raise typer.Exit(_show(outcome))
 
@@ -134,6 +143,17 @@ def rule_of(detect: float) -> Rule:
     return Rule.detecting(detect / 100)
 
 
+def seconds_of(budget: str) -> float | None:
+    """The seconds of ``90s``, ``3m`` or ``1.5h``; None for none. Raises ConvbenchError for anything else."""
+    if not budget:
+        return None
+    given = re.fullmatch(r"(\d{1,6}(?:\.\d{1,6})?)([smh]?)", budget)
+    seconds = float(given[1]) * UNITS[given[2]] if given else 0.0
+    if seconds <= 0:
+        raise ConvbenchError(f"--budget {budget}: a time such as 90s, 3m or 1h")
+    return seconds
+
+
 @contextmanager
 def undisturbed() -> Iterator[None]:
     """One check at a time on this machine."""
@@ -143,17 +163,32 @@ def undisturbed() -> Iterator[None]:
         print(f"another check measures on this machine (process {pid}): waiting for it", file=sys.stderr)
 
     with lock.hold(lock.machine(), waiting):
-        yield
+        try:
+            yield
+        finally:
+            if sys.stderr.isatty():
+                print(file=sys.stderr)
 
 
 class _Lines:
-    """A line with the seconds so far for everything that is said, on standard error."""
+    """A line with the seconds so far for everything that is said, on standard error; on a terminal always the same."""
 
     def __init__(self) -> None:
-        self.start = time.monotonic()
+        self.start, self.screen = time.monotonic(), console(wide=False, stderr=True)
 
     def says(self, message: str) -> None:
-        print(f"[{time.monotonic() - self.start:5.0f} s] {message}", file=sys.stderr, flush=True)
+        text = f"[{time.monotonic() - self.start:5.0f} s] {message}"
+        if not self.screen.is_terminal:
+            print(text, file=sys.stderr, flush=True)
+            return
+        from rich.control import Control
+        from rich.segment import ControlType
+        from rich.text import Text
+
+        line = Text(text)
+        line.truncate(self.screen.width - 1, overflow="ellipsis")
+        self.screen.control(Control(ControlType.CARRIAGE_RETURN, (ControlType.ERASE_IN_LINE, 2)))
+        self.screen.print(line, end="")
 
 
 def watcher() -> Announcer:

@@ -2,7 +2,8 @@
 
 ``python tests/bench/gate.py --minutes 30`` appends a line a verdict to ``reports/gate/trials.jsonl`` and writes the
 table of all that ever ran, ``docs/method/gate-table.md``: run it in pieces, quiet and with ``--hogs``, with each
-``--allocator``.
+``--allocator``. ``--figures`` measures the cells of the figures table instead (``figures_of_gate.py``), goes on with
+those that lack verdicts and writes ``reports/gate/figures.md``.
 """
 
 from __future__ import annotations
@@ -37,7 +38,8 @@ Made by `tests/bench/gate.py` from `reports/gate/trials.jsonl`. A verdict is one
 `regression` or the tool's word for it, passed is `ok`, which is wrong where work was put in; spread is of a pair's
 ratio; a check has six cases. What stands behind a comma are earlier versions of `check`: before it held glibc (`its
 threshold moving`), trimmed the heap (`its top left over`), looked twice at a suspect (`twelve to confirm`), stopped its
-clock while another process has the core (`waits counted`), and measured slices by that clock (`short slices`)."""
+clock while another process has the core (`waits counted`), measured slices by that clock (`short slices`), and decided
+by order statistics after any pair (`five looks`)."""
 HEADINGS = (
     "tool", "allocator", "hogs a core", "beside", "rule", "put in", "timed as", "seen as", "spread", "verdicts", "red",
     "95 % bounds", "passed", "undecided", "s a case",
@@ -110,13 +112,13 @@ def trial(
         with hogs(os.sched_getaffinity(0) if asked.hogs else set()):
             start = time.monotonic()
             said = TOOLS[tool](project, asked.seconds, asked.detect, ALLOCATORS[asked.allocator])
-            seconds = (time.monotonic() - start) / len(KINDS)
+            seconds = (time.monotonic() - start) / len(said)
     same = {
         "tool": tool, "slowdown": slowdown, "detect": asked.detect, "allocator": asked.allocator,
         "hogs": int(asked.hogs), "beside": asked.beside, "commit": asked.commit, "seconds": seconds,
-        "load_before": load, "at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "campaign": asked.figures, "load_before": load, "at": datetime.now(UTC).isoformat(timespec="seconds"),
     }  # fmt: skip
-    return [{**same, "case": kind, "achieved": achieved[kind], **said[kind]} for kind in KINDS]
+    return [{**same, "case": kind, "achieved": achieved[kind], **said[kind]} for kind in said]
 
 
 def run(asked: argparse.Namespace) -> None:
@@ -199,7 +201,13 @@ def main() -> None:
     parser.add_argument("--hogs", action="store_true", help="a busy process on each core that this one may use")
     parser.add_argument("--beside", default="nothing", help="what else ran on the machine, in words")
     parser.add_argument("--seconds", type=float, default=10, help="what a peer may measure a side of a case for")
+    parser.add_argument("--figures", action="store_true", help="the cells of the figures table that lack verdicts")
     asked = parser.parse_args()
+    if asked.figures:
+        import figures_of_gate
+
+        figures_of_gate.measure(asked)
+        return
     run(asked)
     TABLE.write_text(table())
     print(table())

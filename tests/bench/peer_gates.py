@@ -8,18 +8,22 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import math
 import os
 import re
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from statistics import mean, stdev
 
 from project_of_gate import KINDS
 
 Words = dict[str, str]
 Said = dict[str, dict[str, str | float | list[float]]]
 """By case: ``word``, the verdict; of convbench also ``seen``, the slowdown estimated, and the log ratios of pairs."""
+TANGO_SECONDS = 1.0
+"""What it promises: one per cent in one second, nine times in ten."""
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
 
 
@@ -27,20 +31,25 @@ class Missing(Exception):
     """A tool that is not installed here."""
 
 
-def convbench(project: Path, _: float, detect: float, environment: Words) -> Said:
-    """``convbench check --base base``, which takes the time it needs."""
+def convbench(project: Path, _: float, detect: float, environment: Words, *more: str) -> Said:
+    """``convbench check --base base``, which takes the time it needs; ``more`` are options of the command."""
     allocator = "glibc-arena" if "MALLOC_MMAP_MAX_" in environment else "glibc"
     words = ["-m", "convbench", "check", "suite.yaml", "--base", "base", "--json", "reports/check.json"]
-    _run(project, [sys.executable, *words, "--allocator", allocator, "--detect", f"{detect:g}"], environment, (0, 1, 3))
+    _run(
+        project,
+        [sys.executable, *words, "--allocator", allocator, "--detect", f"{detect:g}", *more],
+        environment,
+        (0, 1, 3),
+    )
     from convbench.check import decision, outcome, verdict
 
     judged = verdict.verdicts(outcome.read(project / "reports" / "check.json"))
     return {
         _kind(one.case.id): {
             "word": one.word,
-            "seen": decision.ratio(one.case.logs).estimate - 1,
+            "seen": decision.ratio(one.case.logs).estimate - 1 if one.case.logs else 0.0,
             "logs": [round(log, 5) for log in one.case.logs],
-            "confirmation": [round(timing.log_ratio(), 5) for timing in one.case.confirmation],
+            "confirmation": [round(triple.middle, 5) for triple in one.case.triples],
         }
         for one in judged
     }
@@ -105,12 +114,42 @@ def asv(project: Path, seconds: float, detect: float, environment: Words) -> Sai
     return _called(red)
 
 
+def tango(project: Path, seconds: float, detect: float, environment: Words) -> Said:
+    """tango-bench's method: both in one process, in turns; its rule, and head slower by DETECT as by its threshold.
+
+    A pair is a call of each. Pairs beyond 1.5 interquartile ranges are cut, as many on either side; red is a mean
+    difference 2.6 standard errors from 0, more than half a per cent, and over the threshold.
+    """
+    red = set()
+    for kind in KINDS:
+        command = [sys.executable, "tango.py", str(project.parent), kind, str(min(seconds, TANGO_SECONDS))]
+        base, differences = json.loads(_run(project, command, environment, (0,)).splitlines()[-1])
+        kept = _without_outliers(sorted(differences))
+        error = stdev(kept) / math.sqrt(len(kept))
+        share = mean(kept) / base
+        if mean(kept) >= 2.6 * error and share > max(0.005, detect / 100):
+            red.add(kind)
+    return _called(red)
+
+
+def _without_outliers(values: list[float]) -> list[float]:
+    low, high = values[len(values) // 4], values[len(values) * 3 // 4 - 1]
+    below = sum(value < low - 1.5 * (high - low) for value in values)
+    above = sum(value > high + 1.5 * (high - low) for value in values)
+    cut = min(below, above)
+    return values[cut : len(values) - cut]
+
+
 TOOLS: dict[str, Callable[[Path, float, float, Words], Said]] = {
     "convbench": convbench,
+    "convbench, one case": lambda *words: {
+        kind: said for kind, said in convbench(*words, "--only", f"*kind={KINDS[2]})*").items() if kind == KINDS[2]
+    },
     "pytest-benchmark min": lambda *words: pytest_benchmark(*words, statistic="min"),
     "pytest-benchmark median": lambda *words: pytest_benchmark(*words, statistic="median"),
     "pyperf": pyperf,
     "asv": asv,
+    "tango's rule": tango,
 }
 
 

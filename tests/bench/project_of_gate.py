@@ -80,6 +80,30 @@ class Speed:
     def time_net(self, kind):
         self.run()
 """,
+    "tango.py": """
+import importlib.util, json, random, sys, time
+from statistics import mean
+
+def call(side):
+    spec = importlib.util.spec_from_file_location(side, f"{sys.argv[1]}/{side}/nets.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.call(sys.argv[2])
+
+def timed(run):
+    start = time.perf_counter()
+    run()
+    return time.perf_counter() - start
+
+runs = {side: call(side) for side in ("base", "head")}
+for run in runs.values():
+    for _ in range(5):
+        run()
+pairs, end = [], time.perf_counter() + float(sys.argv[3])
+while time.perf_counter() < end or len(pairs) < 20:
+    pairs.append({side: timed(runs[side]) for side in random.sample(["base", "head"], 2)})
+print(json.dumps([mean(pair["base"] for pair in pairs), [pair["head"] - pair["base"] for pair in pairs]]))
+""",
     ".gitignore": "reports/\n.asv/\n.benchmarks/\n__pycache__/\n",
 }
 

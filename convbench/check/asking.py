@@ -1,0 +1,149 @@
+"""Asking both sides of a case at once, in processes that may be spoilt by it, and what comes out of it by case."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from convbench.check.link import Copy, Link, Settings, Stock, Variables, Worker
+from convbench.check.outcome import INSTRUCTIONS, Fact
+from convbench.check.pairs import Planned
+from convbench.check.sides import Side
+from convbench.core.errors import BuildFailed, CaseFailed, Refused
+from convbench.core.record import Scalar
+
+COUNTING_TIMEOUT = 1800.0
+"""Valgrind takes minutes for what takes seconds."""
+SIDES = ("base", "head")
+
+
+@dataclass
+class Inspected:
+    """What can be timed, what cannot and why, and exact differences by case."""
+
+    suite: str
+    planned: list[Planned]
+    timeout: float
+    invalid: dict[str, str] = field(default_factory=dict)
+    facts: dict[str, tuple[Fact, ...]] = field(default_factory=dict)
+    environments: dict[str, Mapping[str, Scalar]] = field(default_factory=dict)
+    files: dict[str, dict[str, str]] = field(default_factory=dict)
+
+    @property
+    def valid(self) -> list[Planned]:
+        return [case for case in self.planned if case.id not in self.invalid]
+
+    @property
+    def ids(self) -> list[str]:
+        return list(dict.fromkeys([*(case.id for case in self.planned), *self.invalid]))
+
+
+def start(name: str, worker: Worker) -> None:
+    try:
+        worker.greet()
+        greeted(name, worker)
+    except BaseException:
+        worker.close()
+        raise
+
+
+def greeted(name: str, worker: Worker) -> None:
+    try:
+        worker.greeted()
+    except CaseFailed as error:
+        side = worker.side
+        raise BuildFailed(f"{name} ({side.label}) cannot be imported: {error}{side.hint}") from error
+
+
+def keep(stack: ExitStack, worker: Worker, variables: Variables, stock: Stock) -> None:
+    """At the end put a worker into the stock, or end it where what it was asked was asked of itself."""
+    if worker.forks:
+        stack.callback(stock.put, worker, variables)
+    else:
+        stack.callback(worker.close)
+
+
+def clean(stack: ExitStack, worker: Worker, room: Path) -> Link:
+    """A copy of a worker to ask, so that the worker itself stays as it was started; itself where it has no copies."""
+    return stack.enter_context(Copy(worker, room)) if worker.forks else worker
+
+
+def count_instructions(sides: Mapping[str, Side], settings: Settings, room: Path, inspected: Inspected) -> None:
+    """Lay the instructions of a call side by side, case by case; both sides count at the same time."""
+    for case in inspected.valid:
+        variables = dict(case.variables)
+        with ExitStack() as stack:
+            asked = {name: stack.enter_context(Worker(side, settings, room, variables)) for name, side in sides.items()}
+            for worker in asked.values():
+                worker.greet()
+            for worker in asked.values():
+                worker.greeted()
+                worker.send("instructions", **case.words)
+            try:
+                counts = {name: worker.receive(COUNTING_TIMEOUT) for name, worker in asked.items()}
+            except CaseFailed as error:
+                fact = Fact(INSTRUCTIONS, f"not counted ({error})", f"not counted ({error})")
+            else:
+                fact = Fact(f"{INSTRUCTIONS}, by {counts['head']['by']}", *(counts[name]["count"] for name in SIDES))
+        inspected.facts[case.id] = (*inspected.facts.get(case.id, ()), fact)
+
+
+@dataclass
+class Answers:
+    """What each side says of cases that may share a process; a case that fails takes its process along."""
+
+    sides: Mapping[str, Side]
+    settings: Settings
+    room: Path
+    inspected: Inspected
+    stock: Stock
+
+    def of(self, group: Sequence[Planned]) -> dict[str, dict[str, dict[str, Any]]]:
+        """By case and side. One that fails is invalid."""
+        answers: dict[str, dict[str, dict[str, Any]]] = {case.id: {} for case in group}
+        with ExitStack() as stack:
+            asked: dict[str, Link] = {}
+            for case in group:
+                for name in self.sides.keys() - asked.keys():
+                    asked[name] = self._open(stack, name, case)
+                paths = {name: str(self.room / f"{name}-{abs(hash(case.id)):x}.npz") for name in asked}
+                for name, worker in asked.items():
+                    worker.send("inspect", **case.words, name=case.id, outputs=paths[name])
+                for name, worker in list(asked.items()):
+                    try:
+                        answers[case.id][name] = worker.receive() | {"path": paths[name]}
+                    except CaseFailed as error:
+                        self.inspected.invalid.setdefault(case.id, f"{error.kind} in {name}: {error}")
+                        del asked[name]
+            for name, worker in asked.items():
+                _refuse_leak(worker, name, self.sides, self.inspected)
+        return answers
+
+    def _open(self, stack: ExitStack, name: str, case: Planned) -> Link:
+        """A process of a side in which nothing was inspected yet."""
+        worker = self.stock.take(self.sides[name], case.variables)
+        if worker is None:
+            worker = Worker(self.sides[name], self.settings, self.room, dict(case.variables))
+            start(name, worker)
+        keep(stack, worker, case.variables, self.stock)
+        return clean(stack, worker, self.room)
+
+
+def _refuse_leak(worker: Link, name: str, sides: Mapping[str, Side], found: Inspected) -> None:
+    """Code of the head's tree in a base worker would be compared with itself, and always pass."""
+    base, head = sides["base"], sides["head"]
+    files = worker.ask("modules")["files"]
+    found.files.setdefault(name, {}).update(files)
+    if name != "base" or base.root is None or head.root is None or base.root == head.root:
+        return
+    for module, file in files.items():
+        path = Path(file)
+        own = path.is_relative_to(base.root)
+        if path.is_relative_to(head.root) and not own and not {"site-packages", ".venv"} & set(path.parts):
+            raise Refused(
+                f"base imports {module} from the head's tree ({path.relative_to(head.root)}): it would be compared "
+                "with itself. Put its folder on PYTHONPATH, or name a wheel as --base"
+            )

@@ -1,0 +1,249 @@
+"""The first place of a history that is slower: paired checks of good and others, led by a posterior over the places.
+
+1. Good and bad are checked as ``check`` does: no search without a confirmed regression between them.
+2. ``search`` says which place to pair with good next, until one place, or a run that nothing tells apart, is sure.
+3. That place is checked against the one before it, anew: the answer rests on a regression between neighbours.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
+from pathlib import Path
+
+from convbench.check import gate, pairs
+from convbench.check.asking import Inspected
+from convbench.check.decision import Ratio
+from convbench.check.history import Line, Span
+from convbench.check.inspection import Request, inspect
+from convbench.check.link import Settings, Stock
+from convbench.check.outcome import CaseOutcome
+from convbench.check.pairs import Arm, Failed, Planned, Visit
+from convbench.check.rule import Rule
+from convbench.check.search import Model, Range, Search
+from convbench.check.sides import Here, Side, room
+from convbench.check.timed import Timed
+from convbench.check.verdict import CaseVerdict, verdict
+from convbench.core import files
+from convbench.core.errors import BuildFailed, CaseFailed, ConvbenchError, Refused, StoreError
+
+SCHEMA_VERSION = 1
+MOST_PAIRS = 80
+ATTEMPTS = 2
+"""At a place that fails: it may have been the machine."""
+
+
+@dataclass
+class State:
+    """What a search has measured so far: enough to go on with it, and to answer from.
+
+    ``logs`` are log ratios of pairs over good and ``skipped`` why a place cannot be measured, by place; ``slowdown``
+    and ``spread`` are those of bad, of the ``case`` that is searched for; ``proven`` is whether it is slower than the
+    place before it in a check of its own.
+    """
+
+    suite: str
+    places: list[str]
+    case: str = ""
+    slowdown: float = 0.0
+    spread: float = 0.0
+    ratio: tuple[float, float, float] = (1.0, 0.0, math.inf)
+    logs: dict[int, list[float]] = field(default_factory=dict)
+    skipped: dict[int, str] = field(default_factory=dict)
+    proven: bool | None = None
+    schema_version: int = SCHEMA_VERSION
+
+    @property
+    def search(self) -> Search:
+        return Search(len(self.places) - 1, Model(self.slowdown, self.spread), self.logs, self.skipped)
+
+    @property
+    def pairs(self) -> int:
+        return sum(map(len, self.logs.values()))
+
+
+@dataclass(frozen=True)
+class Bisected:
+    """The answer: the slowdown began at one of the places ``first`` to ``last``, with so great a chance."""
+
+    state: State
+    names: tuple[str, ...]
+    range: Range
+
+    @property
+    def is_one(self) -> bool:
+        """Whether a single place is named, and its slowdown was seen again beside the place before it."""
+        return self.range.first == self.range.last and self.state.proven is True
+
+
+def write(path: Path, state: State) -> Path:
+    return files.write(path, json.dumps(asdict(state), indent=1) + "\n", "choose another place with --json")
+
+
+def read(path: Path) -> State:
+    """Raises StoreError where there is no state of a search."""
+    try:
+        stored = json.loads(path.read_text())
+        for name in ("logs", "skipped"):
+            stored[name] = {int(place): value for place, value in stored[name].items()}
+        return State(**stored)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise StoreError(f"{path}: no state of a bisection ({error}): run it without --resume") from error
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What to search, from which directory, and the file that keeps it; ``resume`` goes on with what is there."""
+
+    request: Request
+    span: Span
+    cwd: Path
+    place: Path
+    resume: bool = False
+    budget: float | None = None
+
+
+def find(asked: Asked, settings: Settings, rule: Rule, watcher: gate.Announcer) -> Bisected:
+    """The first slower place. The caller holds the machine's lock. Raises ConvbenchError where bad is not slower."""
+    here = Here.at(asked.cwd, asked.request.suite)
+    line = asked.span.line(here)
+    request = replace(asked.request, suite=str(here.suite or asked.request.suite))
+    before = read(asked.place) if asked.resume else None
+    with room() as made:
+        ends = time.monotonic() + asked.budget if asked.budget else math.inf
+        method = gate.Method(settings, rule, made, watcher, ends)
+        return Bisection(line, request, method, partial(write, asked.place), before).run()
+
+
+class Bisection:
+    """A search along a line of places, of the cases that a request names."""
+
+    def __init__(
+        self, line: Line, request: Request, method: gate.Method, keep: Callable[[State], object], before: State | None
+    ) -> None:
+        self.line, self.request, self.method, self.keep = line, request, method, keep
+        self.state = before or State(request.suite, list(line.places))
+        if (self.state.suite, self.state.places) != (request.suite, list(line.places)):
+            raise Refused("--resume: the suite or the commits were others: run without --resume, all is measured again")
+        self.open_sides: dict[int, Side] = {}
+        self.stack = ExitStack()
+
+    def run(self) -> Bisected:
+        """The answer, sure or as far as it came within its time. Raises ConvbenchError where bad is not slower."""
+        with self.stack:
+            inspected = self._inspect()
+            if not self.state.case:
+                self._compare_ends(inspected)
+            case = next((case for case in inspected.valid if case.id == self.state.case), None)
+            if case is None:
+                raise Refused(f"--resume: {self.state.case} is no case of this suite now: run without --resume")
+            self._search(case)
+            self._prove(case)
+            names = tuple(self.line.name(place) for place in range(len(self.line.places)))
+            return Bisected(self.state, names, self.state.search.answer())
+
+    def _side(self, place: int) -> Side:
+        if place not in self.open_sides:
+            self.open_sides[place] = self.stack.enter_context(self.line.side(place))
+        return self.open_sides[place]
+
+    def _inspect(self) -> Inspected:
+        good, bad = self._side(0), self._side(self.state.search.last)
+        self.method.watcher.says(f"good is {self.line.name(0)}, bad is {self.line.name(self.state.search.last)}")
+        with Stock() as stock:
+            inspected = inspect(good, bad, self.request, self.method.settings, self.method.room, stock)
+        settings = replace(self.method.settings, timeout=inspected.timeout)
+        self.method = replace(self.method, settings=settings)
+        if not inspected.valid:
+            raise BuildFailed("; ".join(f"{case}: {why}" for case, why in inspected.invalid.items()))
+        return inspected
+
+    def _compare_ends(self, inspected: Inspected) -> None:
+        """Whether bad is slower than good, and in which case the most."""
+        timed = self._checked(0, self.state.search.last, inspected.valid, inspected.ids)
+        judged = [self._verdict(case.id, timed, len(inspected.ids)) for case in inspected.valid]
+        slower = [each for each in judged if each.word == "regression" and each.ratio]
+        if not slower:
+            raise ConvbenchError(_not_slower(judged))
+        most = max(slower, key=lambda each: each.ratio.low if each.ratio else 0.0)
+        model = Model.of(most.case.triples)
+        self.state.case, self.state.ratio = most.case.id, most.ratio or Ratio(1, 0, math.inf)
+        self.state.slowdown, self.state.spread = model
+        self.keep(self.state)
+
+    def _checked(self, base: int, head: int, cases: list[Planned], ids: list[str]) -> Timed:
+        arms = (Arm("base", self._side(base)), Arm("head", self._side(head)))
+        return gate.decide(arms, cases, ids, self.method, Timed())
+
+    def _verdict(self, case: str, timed: Timed, count: int) -> CaseVerdict:
+        measured, again = (tuple(of.get(case, ())) for of in (timed.pairs, timed.confirmation))
+        return verdict(CaseOutcome(case, measured, again, invalid=timed.failed.get(case, "")), self.method.rule, count)
+
+    def _search(self, case: Planned) -> None:
+        while (place := self.state.search.next()) and self.state.pairs < MOST_PAIRS and not self.method.is_over():
+            self.method.watcher.says(self._line(place))
+            try:
+                self.state.logs.setdefault(place, []).append(self._pair(case, place))
+            except ConvbenchError as error:
+                self.state.logs.pop(place, None)
+                self.state.skipped[place] = str(error)
+            self.keep(self.state)
+
+    def _pair(self, case: Planned, place: int) -> float:
+        """A pair of good and a place. Raises ConvbenchError where it failed twice: it cannot be measured."""
+        arms = (Arm("base", self._side(0)), Arm("head", self._side(place)))
+        reason = ""
+        for _ in range(ATTEMPTS):
+            ((_, measured),) = pairs.measure([Visit(case, arms)], self.method.settings, self.method.room)
+            if not isinstance(measured, Failed):
+                return measured.log_ratio()
+            reason = measured.reason
+        raise CaseFailed("error", reason)
+
+    def _prove(self, case: Planned) -> None:
+        """A check of the place found against the one before it, where there is one of each and time for it."""
+        answer = self.state.search.answer()
+        if answer.first != answer.last or self.method.is_over() or self.state.proven is not None:
+            return
+        self.method.watcher.says(f"checking {self.line.name(answer.last)} against the one before it")
+        timed = self._checked(answer.last - 1, answer.last, [case], [case.id])
+        self.state.proven = self._verdict(case.id, timed, 1).word == "regression"
+        self.keep(self.state)
+
+    def _line(self, place: int) -> str:
+        answer = self.state.search.answer()
+        left = answer.last - answer.first + 1
+        return f"pair {self.state.pairs + 1}: {self.line.name(place)}; it is among {left}, {answer.chance:.0%} sure"
+
+
+def sentences(found: Bisected) -> Iterator[str]:
+    """The answer in words, the first sentence what was found."""
+    state, (first, last, chance) = found.state, found.range
+    ratio, low, high = state.ratio
+    if found.is_one:
+        yield f"first slower: {found.names[last]}"
+    elif first == last:
+        yield f"most likely {found.names[last]}, but beside the one before it, it was not seen to be slower again"
+    else:
+        yield f"the slowdown began at one of {last - first + 1}, {found.names[first]} to {found.names[last]}"
+    for place, reason in sorted(state.skipped.items()):
+        if first <= place <= last:
+            yield f"not measured: {found.names[place]}: {reason}"
+    again = ", and again in a check against the one before it" if found.is_one else ""
+    yield f"{chance:.1%} sure after {state.pairs} pairs{again}"
+    yield f"{state.case}: bad over good {ratio:.3f} ({low:.3f} to {high:.3f})"
+
+
+def _not_slower(judged: list[CaseVerdict]) -> str:
+    """What a check of good and bad said instead."""
+    cases = "; ".join(
+        f"{each.case.id} {each.word}"
+        + (f", ratio {each.ratio.estimate:.3f} ({each.ratio.low:.3f} to {each.ratio.high:.3f})" if each.ratio else "")
+        for each in judged
+    )
+    return f"bad is not surely slower than good, so that there is nothing to search for: {cases}"

@@ -1,0 +1,144 @@
+"""What a bisection searches: the commits between two of one line of history, or the versions of a package."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+from convbench.check import git, sides
+from convbench.check.sides import Here, Side
+from convbench.core.errors import BuildFailed, ConvbenchError
+
+PIP_TIMEOUT = 1800.0
+RELEASE = re.compile(r"\d+(\.\d+)*")
+
+
+class Span(NamedTuple):
+    """What a bisection searches: commits from ``good`` to ``bad``, or ``versions`` such as 2.11..2.13 of a package."""
+
+    good: str
+    bad: str = "HEAD"
+    package: str = ""
+    versions: str = ""
+    build: str = ""
+
+    def line(self, here: Here) -> Line:
+        """Raises ConvbenchError where there is no such line."""
+        if self.package:
+            return Versions.between(here, self.package, self.versions)
+        return Commits.between(here, self.good, self.bad, self.build)
+
+
+class Line(Protocol):
+    """Places in order: the first is good, the last is bad."""
+
+    @property
+    def places(self) -> tuple[str, ...]: ...
+
+    def name(self, place: int) -> str:
+        """As people know it."""
+        ...
+
+    @contextmanager
+    def side(self, place: int) -> Iterator[Side]:
+        """The code of a place, ready to import. Raises BuildFailed where there is none."""
+        ...
+
+
+@dataclass(frozen=True)
+class Commits:
+    """The commits from good to bad, by first parents, each with its subject."""
+
+    here: Here
+    build: str
+    places: tuple[str, ...]
+    subjects: tuple[str, ...]
+
+    @classmethod
+    def between(cls, here: Here, good: str, bad: str, build: str) -> Commits:
+        """Raises ConvbenchError where no line of history leads from good to bad."""
+        ends = []
+        for name, ref in (("--good", good), ("--bad", bad)):
+            commit = git.commit(here.top, ref)
+            if commit is None:
+                raise ConvbenchError(f"{name} {ref!r} is no {git.why_not(here.top, ref)}")
+            ends.append(commit)
+        if ends[0] == ends[1]:
+            raise ConvbenchError(f"--good {good} and --bad {bad} are the same commit {ends[0][:12]}: name two")
+        listed = git.line(here.top, ends[0], ends[1])
+        if listed is None:
+            raise ConvbenchError(git.no_line(here.top, good, bad))
+        return cls(here, build, tuple(commit for commit, _ in listed), tuple(subject for _, subject in listed))
+
+    def name(self, place: int) -> str:
+        return f"{self.places[place][:12]} {self.subjects[place]}".strip()
+
+    @contextmanager
+    def side(self, place: int) -> Iterator[Side]:
+        with sides.room() as room, sides.materialise(self.places[place], self.here, room, self.build) as side:
+            yield side
+
+
+@dataclass(frozen=True)
+class Versions:
+    """The versions of a package, each laid over this environment, with the working tree as it stands."""
+
+    here: Here
+    package: str
+    places: tuple[str, ...]
+
+    @classmethod
+    def between(cls, here: Here, package: str, span: str) -> Versions:
+        """``span`` is such as ``2.11..2.13``. Raises ConvbenchError where there are no two versions in it."""
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", package):
+            raise ConvbenchError(f"--package {package!r}: the name of a package, as in --package torch 2.11..2.13")
+        first, _, last = span.partition("..")
+        if not (RELEASE.fullmatch(first) and RELEASE.fullmatch(last)):
+            raise ConvbenchError(f"--package {package} {span}: two versions, as in 2.11..2.13")
+        good, bad = _numbers(first), _numbers(last)
+        listed = [each for each in _available(package) if good <= _numbers(each) and _numbers(each)[: len(bad)] <= bad]
+        if len(listed) < 2:
+            found = ", ".join(listed) or "none"
+            raise ConvbenchError(f"--package {package} {span}: pip finds {found} there, and two versions are needed")
+        return cls(here, package, tuple(listed))
+
+    def name(self, place: int) -> str:
+        return f"{self.package} {self.places[place]}"
+
+    @contextmanager
+    def side(self, place: int) -> Iterator[Side]:
+        wanted = f"{self.package}=={self.places[place]}"
+        with sides.room() as room, sides.materialise(".", self.here, room) as side:
+            _pip("install", "--no-deps", "--only-binary", ":all:", "--target", str(room / "over"), wanted)
+            yield replace(side, paths=(room / "over", *side.paths), label=self.name(place))
+
+
+def _available(package: str) -> list[str]:
+    """The versions that pip could install here, the oldest first."""
+    listed = re.search(r"Available versions: (.*)", _pip("index", "versions", package))
+    versions = (each.partition("+")[0] for each in listed[1].split(", ")) if listed else ()
+    return sorted(dict.fromkeys(filter(RELEASE.fullmatch, versions)), key=_numbers)
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(map(int, version.split(".")))
+
+
+def _pip(*words: str) -> str:
+    command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input", *words]
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=PIP_TIMEOUT, check=False, cwd=Path.home()
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise BuildFailed(f"pip {words[0]} {words[-1]}: {error}") from error
+    if done.returncode:
+        lines = [line for line in done.stderr.splitlines() if "ERROR" in line] or done.stderr.splitlines()[-1:]
+        raise BuildFailed(f"{words[-1]} cannot be had here: pip {words[0]} said {' '.join(lines[-1:]).strip()!r}")
+    return done.stdout

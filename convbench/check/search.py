@@ -1,0 +1,95 @@
+"""Where along a history a slowdown began, from noisy pairs: a posterior over its places, and what to measure next.
+
+Place 0 is good and the last is bad. Of each pair of good and another place it is asked whether that place is slow yet;
+what a pair says is weighed and never trusted (a noisy binary search, or probabilistic bisection). Pure functions.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from scipy.stats import t
+
+from convbench.check.decision import Triple
+
+LIAR = 0.05
+"""The chance that a pair tells of a process that was slow by luck, however far off it is."""
+TAIL = 4
+LEAST_SPREAD = 0.01
+
+
+class Model(NamedTuple):
+    """How much slower bad is than good, and how far a pair is off by luck (a standard deviation), as log ratios."""
+
+    slowdown: float
+    spread: float
+
+    @classmethod
+    def of(cls, triples: Sequence[Triple]) -> Model:
+        """From new pairs of good and bad that chance has not picked."""
+        middles = np.array([triple.middle for triple in triples])
+        centre = float(np.median(middles))
+        return cls(centre, max(LEAST_SPREAD, 1.4826 * float(np.median(np.abs(middles - centre)))))
+
+    def weight(self, log: float) -> float:
+        """The evidence of a pair that its place is slow: the log of the likelihoods' ratio, as far as a liar allows."""
+        slow, fast = (t.logpdf((log - centre) / self.spread, TAIL) for centre in (self.slowdown, 0.0))
+        most = math.log((1 - LIAR) / LIAR)
+        return float(np.clip(slow - fast, -most, most))
+
+
+class Range(NamedTuple):
+    """The slowdown began at one of the places ``first`` to ``last``, with this probability."""
+
+    first: int
+    last: int
+    chance: float
+
+
+@dataclass(frozen=True)
+class Search:
+    """``logs`` are the pairs' log ratios by place, ``skipped`` the places that cannot be measured."""
+
+    last: int
+    model: Model
+    logs: Mapping[int, Sequence[float]]
+    skipped: Collection[int] = ()
+    sure: float = 0.99
+
+    def posterior(self) -> np.ndarray:
+        """The probability of each place 1 to ``last`` to be the first slow one."""
+        weights = np.zeros(self.last)
+        for place, logs in self.logs.items():
+            weights[:place] += sum(map(self.model.weight, logs))  # slow already, if it began there or earlier
+        chances = np.exp(weights - weights.max())
+        return np.asarray(chances / chances.sum())
+
+    def next(self) -> int | None:
+        """The place whose pair tells most: as many chances before it as after it. None where the answer is sure."""
+        answer = self.answer()
+        if (answer.first, answer.last) in self._groups():
+            return None
+        before = np.cumsum(self.posterior())
+        open_places = [place for place in range(1, self.last) if place not in self.skipped]
+        return min(open_places, key=lambda place: abs(before[place - 1] - 0.5), default=None)
+
+    def answer(self) -> Range:
+        """The fewest neighbouring places that are sure to hold the first slow one, in groups that nothing divides."""
+        chances, groups = self.posterior(), self._groups()
+        total = np.concatenate([[0.0], np.cumsum(chances)])
+        ranges = [
+            Range(first, last, float(total[last] - total[first - 1]))
+            for at, (first, _) in enumerate(groups)
+            for _, last in groups[at:]
+        ]
+        enough = [each for each in ranges if each.chance >= self.sure]
+        return min(enough, key=lambda each: (each.last - each.first, -each.chance))
+
+    def _groups(self) -> list[tuple[int, int]]:
+        """Runs of places that nothing tells apart: those that cannot be measured, with the next that can."""
+        ends = [place for place in range(1, self.last + 1) if place == self.last or place not in self.skipped]
+        return [(before + 1, end) for before, end in zip([0, *ends], ends, strict=False)]

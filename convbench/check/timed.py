@@ -1,0 +1,65 @@
+"""What a check has measured so far, and what each case needs next."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from convbench.check import decision
+from convbench.check.decision import Triple
+from convbench.check.outcome import Outcome, Timing
+from convbench.check.pairs import Failed, Measured, Planned, Visit
+from convbench.check.rule import Rule
+
+Stage = Literal["pair", "confirm"]
+PAIR = 2
+
+
+@dataclass
+class Timed:
+    """What has been measured so far, by case; ``visit_seconds`` are those of each visit of all undecided cases."""
+
+    pairs: dict[str, list[Timing]] = field(default_factory=dict)
+    confirmation: dict[str, list[Timing]] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
+    keep: Callable[[Timed], None] = field(default=lambda _: None, repr=False)
+    visit_seconds: list[float] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, before: Outcome | None, keep: Callable[[Timed], None]) -> Timed:
+        """What an interrupted check had measured; its failed cases are tried again."""
+        cases = before.cases if before else ()
+        pairs = {case.id: list(case.pairs) for case in cases if case.pairs}
+        return cls(pairs, {case.id: list(case.confirmation) for case in cases if case.confirmation}, keep=keep)
+
+    def add(self, visit: Visit, measured: Measured) -> None:
+        """A pair or triple of a case, or why there is none."""
+        if isinstance(measured, Failed):
+            self.failed[visit.case.id] = measured.reason
+        else:
+            timings = self.pairs if len(visit.arms) == PAIR else self.confirmation
+            timings.setdefault(visit.case.id, []).append(measured)
+
+    def waiting(self, cases: Sequence[Planned], rule: Rule, count: int) -> list[tuple[Planned, Stage]]:
+        """The cases of which more is to be measured, and what."""
+        stages = ((case, self.stage(case.id, rule, count)) for case in cases if case.id not in self.failed)
+        return [(case, stage) for case, stage in stages if stage is not None]
+
+    def stage(self, case: str, rule: Rule, count: int) -> Stage | None:
+        """Whether a case needs another pair, or as a suspect another triple; None where it has its verdict."""
+        logs = self.logs(case)
+        match decision.decide(logs, rule):
+            case "undecided":
+                return "pair" if len(logs) < decision.SLOWER.most else None
+            case "suspect":
+                triples = self.triples(case)
+                more = len(triples) < decision.CONFIRM_AT_MOST
+                return "confirm" if more and decision.confirmation(triples, rule, count) == "undecided" else None
+        return None
+
+    def logs(self, case: str) -> list[float]:
+        return [timing.log_ratio() for timing in self.pairs.get(case, [])]
+
+    def triples(self, case: str) -> list[Triple]:
+        return [timing.triple() for timing in self.confirmation.get(case, [])]

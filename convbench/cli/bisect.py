@@ -1,0 +1,84 @@
+"""The verb that finds where a history became slower: bisect."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from convbench.cli.app import Only, Overrides, Skip, Source, app
+from convbench.cli.check import (
+    Allocator,
+    Detect,
+    Device,
+    Threads,
+    rule_of,
+    seconds_of,
+    settings_of,
+    undisturbed,
+    watcher,
+)
+from convbench.core.errors import ConvbenchError
+
+if TYPE_CHECKING:
+    from convbench.check.bisect import Bisected
+
+REPORTS = Path("reports/bisect")
+ONE, RANGE = 0, 3
+
+
+@app.command()
+def bisect(
+    suite: Source,
+    overrides: Overrides = None,
+    good: Annotated[str, typer.Option(help="A commit that is fast, which bad came from.")] = "",
+    bad: Annotated[str, typer.Option(help="A commit that is slow.")] = "HEAD",
+    package: Annotated[
+        tuple[str, str], typer.Option(metavar="NAME FROM..TO", help="Search these versions of a package instead.")
+    ] = ("", ""),
+    build: Annotated[str, typer.Option(help="A command that builds each commit in its tree.")] = "",
+    device: Device = "auto",
+    only: Only = None,
+    skip: Skip = None,
+    threads: Threads = 1,
+    allocator: Allocator = "glibc",
+    detect: Detect = 5.0,
+    budget: Annotated[str, typer.Option(metavar="TIME", help="The most it may take, as in 10m: then a range.")] = "",
+    different_outputs: Annotated[bool, typer.Option("--different-outputs", help="Time models that differ.")] = False,
+    as_json: Annotated[
+        Path | None, typer.Option("--json", help="Where to [default: reports/bisect/SUITE.json].")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with a search that was interrupted.")] = False,
+) -> None:
+    """Find the first commit that is slower, by paired checks along the history: exit 0 names one, exit 3 a range.
+
+    Good and bad are checked first: where bad is not surely slower, that is said (exit 2). Commits that do not build are
+    passed over. With --package, versions that pip can install are laid over this environment.
+    """
+    from convbench.check import bisect as search
+    from convbench.check.history import Span
+    from convbench.check.inspection import Request
+    from convbench.core import imports
+
+    if bool(good) == bool(package[0]):
+        raise ConvbenchError("name what to search: --good REF [--bad REF] for commits, or --package NAME FROM..TO")
+    place = as_json or REPORTS / f"{Path(suite).stem}.json"
+    if resume and not place.exists():
+        raise ConvbenchError(f"--resume: {place} is not there: name with --json what the interrupted search wrote")
+    request = Request(suite, overrides or (), only or (), skip or (), not different_outputs)
+    span, limit = Span(good, bad, *package, build), seconds_of(budget)
+    asked = search.Asked(request, span, imports.here(), place, resume, limit)
+    settings, rule = settings_of(threads, allocator, device), rule_of(detect)
+    with undisturbed():
+        found = search.find(asked, settings, rule, watcher())
+    raise typer.Exit(_show(found, place))
+
+
+def _show(found: Bisected, place: Path) -> int:
+    """Print the answer; returns the exit code."""
+    from convbench.check import bisect as search
+
+    print("\n".join(search.sentences(found)))
+    print(f"kept in {place}")
+    return ONE if found.is_one else RANGE

@@ -1,0 +1,214 @@
+"""The search along a history: the posterior on invented pairs, and real repositories with workers without torch."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from test_check_cli import convbench
+from test_check_sides import run as git
+
+from convbench.check import bisect, history
+from convbench.check.decision import Triple
+from convbench.check.search import Model, Range, Search
+from convbench.check.sides import Here
+from convbench.core.errors import ConvbenchError, StoreError
+
+COMMITS = 7
+
+
+def searched(
+    rng: np.random.Generator, first: int, last: int, slowdown: float, spread: float, bad: float, skipped: set[int]
+) -> tuple[Range, int]:
+    """A whole search where the slowdown begins at ``first`` and a share ``bad`` of pairs is off by 40 %."""
+    logs: dict[int, list[float]] = {}
+    model = Model(math.log1p(slowdown) * rng.uniform(0.9, 1.1), max(0.01, spread * rng.uniform(0.7, 1.3)))
+    while sum(map(len, logs.values())) < bisect.MOST_PAIRS:
+        search = Search(last, model, logs, skipped)
+        place = search.next()
+        if place is None:
+            break
+        true = math.log1p(slowdown) if place >= first else 0.0
+        off = rng.choice([-0.4, 0.4]) if rng.random() < bad else 0.0
+        logs.setdefault(place, []).append(true + spread * rng.standard_normal() + off)
+    return Search(last, model, logs, skipped).answer(), sum(map(len, logs.values()))
+
+
+@pytest.mark.parametrize(
+    ("slowdown", "spread", "bad", "most"),
+    [(0.05, 0.015, 0.01, 12), (0.25, 0.02, 0.1, 12), (0.05, 0.03, 0.02, 30)],
+    ids=["usual", "a tenth of the pairs is off by 40 %", "noisy"],
+)
+def test_the_place_is_found_whatever_the_noise(slowdown, spread, bad, most):
+    rng = np.random.default_rng(0)
+    counts, right = [], 0
+    for trial in range(60):
+        first = trial % 16 + 1
+        answer, pairs = searched(rng, first, 16, slowdown, spread, bad, set())
+        right += (answer.first, answer.last) == (first, first)
+        counts.append(pairs)
+    assert right >= 58
+    assert np.mean(counts) <= most
+
+
+def test_a_hundred_places_take_few_more_pairs():
+    rng = np.random.default_rng(1)
+    answer, pairs = searched(rng, 71, 100, 0.05, 0.01, 0.0, set())
+    assert (answer.first, answer.last) == (71, 71)
+    assert pairs <= 20
+
+
+def test_what_cannot_be_measured_is_a_range_with_the_next_that_can():
+    rng = np.random.default_rng(2)
+    answer, _ = searched(rng, 6, 10, 0.1, 0.01, 0.0, {4, 5, 6})
+    assert (answer.first, answer.last) == (4, 7)
+    answer, _ = searched(rng, 8, 10, 0.1, 0.01, 0.0, {4, 5, 6})
+    assert (answer.first, answer.last) == (8, 8)
+
+
+def test_without_pairs_all_places_are_alike():
+    assert Search(4, Model(0.05, 0.01), {}).posterior().tolist() == [0.25] * 4
+    assert Search(4, Model(0.05, 0.01), {}).answer() == Range(1, 4, 1.0)
+    assert Search(4, Model(0.05, 0.01), {}).next() == 2
+    assert Search(1, Model(0.05, 0.01), {}).next() is None
+
+
+def test_two_steps_are_told_apart_from_neither_for_long():
+    """Where the slowdown came in halves, no single place is sure early: the range holds one of the steps at least."""
+    rng = np.random.default_rng(3)
+    model, logs = Model(math.log1p(0.1), 0.015), {}
+    for _ in range(40):
+        place = Search(16, model, logs).next()
+        if place is None:
+            break
+        true = sum(math.log1p(0.05) for step in (5, 12) if place >= step)
+        logs.setdefault(place, []).append(true + 0.015 * rng.standard_normal())
+    answer = Search(16, model, logs).answer()
+    assert answer.first <= 12
+    assert answer.last >= 5
+
+
+def test_the_model_is_that_of_pairs_that_chance_has_not_picked():
+    model = Model.of([Triple(0.0, log) for log in (0.05, 0.05, 0.06, 0.9)])
+    assert model.slowdown == pytest.approx(0.055)
+    assert model.spread == 0.01
+
+
+@pytest.fixture
+def here(tmp_path):
+    """Seven commits: the third does not start, from the fifth on ``fc`` is a tenth slower."""
+    made = tmp_path / "project"
+    made.mkdir()
+    git(made, "init", "-q")
+    (made / ".gitignore").write_text("reports/\n")
+    for number in range(COMMITS):
+        fc = 0.022 if number >= 4 else 0.020
+        told = {"seconds": {"gap": 0.010, "fc": fc}, "number": number} | ({"broken": "no nets"} if number == 2 else {})
+        (made / "fake.json").write_text(json.dumps(told))
+        git(made, "add", "-A")
+        git(made, "commit", "-qm", f"number {number}")
+    return made
+
+
+def test_the_first_slower_commit_is_named_and_a_broken_one_passed_over(here):
+    done = convbench(here, "bisect", "fake.json", "--good", "main~6", "--bad", "main")
+    assert done.returncode == 0, done.stderr
+    first, sure, bad, kept = done.stdout.splitlines()
+    assert first == f"first slower: {git(here, 'rev-parse', 'main~2')[:12]} number 4"
+    assert sure.endswith("and again in a check against the one before it")
+    assert bad.startswith("fc: bad over good 1.10")
+    assert kept == "kept in reports/bisect/fake.json"
+    assert "pair 1: " in done.stderr
+    assert git(here, "worktree", "list").count("\n") == 0
+    again = convbench(here, "bisect", "fake.json", "--good", "main~6", "--bad", "main", "--resume")
+    assert (again.returncode, again.stdout) == (0, done.stdout)
+    assert "pair " not in again.stderr
+
+
+def test_an_interrupted_search_goes_on_with_what_it_has(here):
+    words = ("bisect", "fake.json", "--good", "main~6", "--bad", "main")
+    assert convbench(here, *words).returncode == 0
+    path = here / "reports" / "bisect" / "fake.json"
+    whole = bisect.read(path)
+    half = bisect.State(**{**vars(whole), "logs": {3: whole.logs.get(3, [0.0])}, "proven": None})
+    bisect.write(path, half)
+    done = convbench(here, *words, "--resume")
+    assert done.returncode == 0, done.stderr
+    assert "number 4" in done.stdout
+    assert bisect.read(path).logs[3][: len(half.logs[3])] == half.logs[3]
+    refused = convbench(here, *words[:-2], "--bad", "main~1", "--resume")
+    assert refused.returncode == 4
+    assert "the suite or the commits were others" in refused.stderr
+
+
+def test_a_slowdown_beside_commits_that_do_not_start_is_a_range(here):
+    done = convbench(here, "bisect", "fake.json", "--good", "main~5", "--bad", "main", "--only", "*", "--budget", "1h")
+    assert done.returncode == 0, done.stderr
+    told = json.loads((here / "fake.json").read_text())
+    git(here, "checkout", "-qb", "other", "main~5")
+    for number, broken in enumerate((True, True, False)):
+        (here / "fake.json").write_text(
+            json.dumps(told | ({"broken": "no nets"} if broken else {}) | {"again": number})
+        )
+        git(here, "commit", "-qam", f"other {number}")
+    done = convbench(here, "bisect", "fake.json", "--good", "main~5", "--bad", "other")
+    assert done.returncode == 3, done.stderr
+    assert "the slowdown began at one of 3, " in done.stdout
+    assert done.stdout.count("no nets") == 2
+
+
+def test_a_bad_that_is_not_slower_is_one_sentence(here):
+    done = convbench(here, "bisect", "fake.json", "--good", "main~6", "--bad", "main~3")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "bad is not surely slower than good, so that there is nothing to search for: gap ok, ratio " in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ((), "name what to search: --good REF [--bad REF] for commits, or --package NAME FROM..TO"),
+        (("--good", "main", "--package", "torch", "1..2"), "name what to search"),
+        (("--good", "nowhere"), "--good 'nowhere' is no ref of this repository"),
+        (("--good", "main", "--bad", "HEAD"), "are the same commit"),
+        (("--good", "main", "--bad", "main~3"), "did not come from main by its first parents"),
+        (("--package", "torch", "new"), "--package torch new: two versions, as in 2.11..2.13"),
+        (("--package", "-r x", "1..2"), "the name of a package"),
+        (("--good", "main~1", "--resume"), "--resume: reports/bisect/fake.json is not there"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_a_mistake_is_one_sentence(here, words, said):
+    done = convbench(here, "bisect", "fake.json", *words)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert said in done.stderr
+
+
+def test_a_shallow_and_a_rewritten_history_are_said(here, tmp_path):
+    git(tmp_path, "clone", "-q", "--depth", "2", f"file://{here}", "shallow")
+    shallow = Here.at(tmp_path / "shallow", "fake.json")
+    with pytest.raises(ConvbenchError, match="shallow"):
+        history.Commits.between(shallow, git(here, "rev-parse", "main~5"), "HEAD", "")
+    git(here, "checkout", "-q", "--orphan", "new")
+    git(here, "commit", "-qm", "anew")
+    with pytest.raises(ConvbenchError, match="have no commit in common: the history was rewritten"):
+        history.Commits.between(Here.at(here, "fake.json"), "main", "new", "")
+
+
+def test_versions_are_those_that_pip_offers_in_the_span(monkeypatch):
+    said = "torch (2.13.0)\nAvailable versions: 2.13.1, 2.13.0+cpu, 2.12.0rc1, 2.11.2, 2.11.0, 2.10.0\n  INSTALLED: 2"
+    monkeypatch.setattr(history, "_pip", lambda *_: said)
+    here = Here(Path(), Path(), None)
+    assert history.Versions.between(here, "torch", "2.11..2.13").places == ("2.11.0", "2.11.2", "2.13.0", "2.13.1")
+    assert history.Versions.between(here, "torch", "2.11.1..2.13.0").places == ("2.11.2", "2.13.0")
+    with pytest.raises(ConvbenchError, match=r"pip finds 2\.10\.0 there, and two versions are needed"):
+        history.Versions.between(here, "torch", "2.10..2.10")
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"logs": 3}', '{"logs": {"x": 1}, "skipped": {}}'])
+def test_a_file_that_is_no_state_is_said(tmp_path, text):
+    (tmp_path / "x.json").write_text(text)
+    with pytest.raises(StoreError, match=r"x\.json: no state of a bisection"):
+        bisect.read(tmp_path / "x.json")

@@ -1,0 +1,92 @@
+"""The live line, word for word, and what instructions are counted by; no process, no clock."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import struct
+from pathlib import Path
+
+import pytest
+
+from convbench.check import instructions, progress
+from convbench.check.outcome import Timing
+from convbench.check.pairs import Planned
+from convbench.check.rule import Rule
+from convbench.check.timed import Timed
+
+RULE = Rule()
+CASES = ("conv/gap/8/eager", "conv/fc/16/eager", "conv/fc/32/eager", "conv/gmp/8/eager", "conv/flatten/64/eager")
+
+
+def pairs(*ratios: float) -> list[Timing]:
+    return [Timing(((1.0, ratio),)) for ratio in ratios]
+
+
+def waiting(timed: Timed) -> list[tuple[Planned, str]]:
+    return timed.waiting([Planned(case, {}, 0) for case in CASES], RULE, len(CASES))
+
+
+def test_before_the_first_pair():
+    assert progress.line(Timed(), waiting(Timed()), RULE, CASES) == (
+        "5 of 5 undecided: gap/8 (ok if 7 more pairs agree), fc/16 (ok if 7 more pairs agree), "
+        "fc/32 (ok if 7 more pairs agree), 2 more"
+    )
+
+
+def test_each_case_has_what_will_decide_it_and_all_of_them_a_time():
+    timed = Timed(
+        {
+            CASES[0]: pairs(1.001, 1.0, 0.999, 1.002, 1.001),
+            CASES[1]: pairs(1.3),
+            CASES[2]: pairs(1.25, 1.26),
+            CASES[3]: pairs(*[1.0] * 7),
+            CASES[4]: pairs(*[1.0] * 7),
+        },
+        {CASES[2]: [Timing(((1.0, 1.0, 1.25),))]},
+        visit_seconds=[60.0, 2.0, 3.0, 4.0],
+    )
+    assert progress.line(timed, waiting(timed), RULE, CASES) == (
+        "3 of 5 undecided: gap/8 (+0.1%, ok if 2 more pairs agree), fc/16 (+30.0%, suspect if 1 more pair agrees), "
+        "fc/32 (a suspect, decided if 2 more new pairs agree); 18 s if all agree"
+    )
+
+
+def test_what_no_number_of_pairs_can_decide_is_too_noisy():
+    noisy = pairs(*[1.3, 0.8] * 14)
+    timed = Timed({CASES[0]: noisy})
+    assert progress.prospect(timed, CASES[0], "pair", RULE, 1) == ("too noisy so far", 4)
+
+
+def test_one_that_has_failed_is_waited_for_no_more():
+    assert len(waiting(Timed(failed={CASES[0]: "crash"}))) == len(CASES) - 1
+
+
+def test_the_processors_counters_are_read_around_the_calls(monkeypatch):
+    """Each call adds a hundred to a counter of ours."""
+    counter = [0]
+    reader, writer = os.pipe()
+
+    def read(descriptor: int, _: int) -> bytes:
+        assert descriptor == reader
+        return struct.pack("=Q", counter[0])
+
+    monkeypatch.setattr(instructions, "_opened", lambda: reader)
+    monkeypatch.setattr(instructions.os, "read", read)
+    run = lambda: counter.__setitem__(0, counter[0] + 100)  # noqa: E731
+    assert instructions.counted(run, "", None, 0, None) == {"count": 100.0, "by": "counters"}
+    os.close(writer)
+
+
+def test_without_counters_and_valgrind_it_says_what_to_install(monkeypatch):
+    monkeypatch.setattr(instructions, "_opened", lambda: None)
+    monkeypatch.setattr(instructions.shutil, "which", lambda _: None)
+    with pytest.raises(RuntimeError, match="apt install valgrind"):
+        instructions.counted(lambda: None, "", None, 0, None)
+
+
+@pytest.mark.parametrize("name", ["serving", "instructions"])
+def test_what_is_lent_to_a_side_imports_nothing_of_convbench(name):
+    """A side of another version runs these programs of the head's by their path."""
+    path = Path(importlib.util.find_spec(f"convbench.check.{name}").origin)
+    assert "convbench" not in path.read_text().replace("convbench_worker", "").replace("convbench check", "")
