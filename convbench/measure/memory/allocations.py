@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch._C._profiler import _EventType
 from torch.profiler import ProfilerActivity, profile
+from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 from convbench.core.traits import opaque
 from convbench.measure.stages.hooks import call, listening
@@ -114,9 +115,10 @@ def held(subject: Subject) -> dict[int, Life]:
     found: dict[int, Life] = {}
 
     def hold(tensor: Any, kind: str, stage: str) -> None:
-        if isinstance(tensor, torch.Tensor) and tensor.device.type == torch.device(subject.device).type:
-            storage = tensor.untyped_storage()
-            found.setdefault(storage.data_ptr(), Life(storage.nbytes(), (kind, stage)))
+        for part in _stored(tensor):
+            if part.device.type == torch.device(subject.device).type:
+                storage = part.untyped_storage()
+                found.setdefault(storage.data_ptr(), Life(storage.nbytes(), (kind, stage)))
 
     for tensor in (*subject.model.parameters(), *subject.model.buffers()):
         hold(tensor, "weights", stage_of(tensor))
@@ -136,6 +138,15 @@ def _kept_by_libraries(handed_out: int, lives: list[Life]) -> Life:
     """
     known = sum(life.bytes for life in lives if life.begin == float("-inf"))
     return Life(handed_out - known, ("workspace", OTHER))
+
+
+def _stored(tensor: Any) -> Iterator[torch.Tensor]:
+    """A tensor, or the tensors that one of a class of its own (torchao's int8) is made of."""
+    if is_traceable_wrapper_subclass(tensor):
+        for name in tensor.__tensor_flatten__()[0]:
+            yield from _stored(getattr(tensor, name))
+    elif isinstance(tensor, torch.Tensor):
+        yield tensor
 
 
 class _Kinds:
