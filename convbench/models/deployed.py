@@ -12,6 +12,8 @@ from torch import nn
 
 from convbench.models.values import tensors
 
+ASIDE = "scopes.json"
+"""A file beside an exported model that no runtime loads: which module each of its nodes comes from."""
 Call = tuple[tuple[Any, ...], dict[str, Any]]
 Rows = Callable[[list[torch.Tensor]], Sequence[torch.Tensor]]
 Times = Mapping[str, float]
@@ -85,7 +87,8 @@ class Deployment:
     @property
     def bytes(self) -> int:
         """Bytes on disk of all that the runtime loads."""
-        return sum(path.stat().st_size for path in self.folder.rglob("*") if path.is_file())
+        files = (path for path in self.folder.rglob("*") if path.is_file() and path.name != ASIDE)
+        return sum(path.stat().st_size for path in files)
 
     def profiled(self, calls: int, between: Between) -> list[Times] | None:
         return self.engine.profiled(self.folder, self.example, self.threads, calls, between)

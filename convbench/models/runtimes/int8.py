@@ -1,10 +1,9 @@
-"""Numbers of eight bits: with which clips ranges are found, and how an ONNX file is quantised."""
+"""Numbers of eight bits: with which clips ranges are found, and how torch quantises with them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, cast
 
 import torch
@@ -13,10 +12,8 @@ from torch.fx import GraphModule
 from convbench.core.errors import CaseFailed, ConvbenchError
 from convbench.core.record import Case
 from convbench.core.registry import import_path
-from convbench.models.deployed import Quantised
 from convbench.models.runtimes.example import recorded
 from convbench.models.runtimes.onnx_file import why
-from convbench.models.runtimes.quiet import quiet
 from convbench.models.stages import called_parts, stage_roots
 from convbench.models.subject import Inputs, Subject, inputs
 
@@ -109,36 +106,3 @@ def _of_source(case: Case, source: str, clips: int) -> Iterator[torch.Tensor]:
             shape = "x".join(map(str, tensor.shape)) if isinstance(tensor, torch.Tensor) else type(tensor).__name__
             raise ConvbenchError(f"{source}: calibration clip {number} is {shape}: it must be a tensor {clip}")
         yield tensor
-
-
-def quantise_onnx(path: Path, quantised: Quantised, names: Sequence[str]) -> None:
-    """Exchange an ONNX file for its quantised form: dynamic (LSTM and matrices), or static with ranges (QDQ)."""
-    import onnx
-    from onnxruntime import quantization
-    from onnxruntime.quantization import QuantFormat, QuantType
-
-    model = onnx.load(str(path))
-    for other in path.parent.iterdir():
-        other.unlink()
-    if quantised.method == "dynamic":
-        kinds = ["MatMul", "Gemm", "LSTM"]
-        with quiet():
-            quantization.quantize_dynamic(model, path, op_types_to_quantize=kinds, weight_type=QuantType.QInt8)
-        return
-
-    class Reader(quantization.CalibrationDataReader):  # type: ignore[misc]
-        """The calibration calls one after another, as the quantiser asks for them."""
-
-        def __init__(self) -> None:
-            self.left: Iterator[Mapping[str, Any]] = (
-                {name: tensor.numpy() for name, tensor in zip(names, row, strict=True)} for row in quantised.rows
-            )
-
-        def get_next(self) -> Mapping[str, Any] | None:
-            return next(self.left, None)
-
-    with quiet():
-        quantization.quantize_static(
-            model, path, Reader(), quant_format=QuantFormat.QDQ, op_types_to_quantize=["Conv", "MatMul", "Gemm"],
-            activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
-        )  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -13,7 +14,7 @@ from torch import nn
 
 from convbench.core.errors import CaseFailed
 from convbench.core.record import STAGES, Case, Parts
-from convbench.models.deployed import Example
+from convbench.models.deployed import ASIDE, Example
 from convbench.models.runtimes.quiet import quiet
 
 Exporter = Literal["dynamo", "torchscript"]
@@ -43,6 +44,7 @@ def write(flat: nn.Module, example: Example, folder: Path, exporter: Exporter, o
     except Exception as error:
         raise CaseFailed("error", f"cannot be exported to ONNX by {exporter}: {why(error)}") from error
     _refuse_constants(path, example, exporter)
+    (folder / ASIDE).write_text(json.dumps(_scopes_of_nodes(path)))
     return path
 
 
@@ -54,16 +56,13 @@ def why(error: BaseException) -> str:
     return f"the operator {operator}: {reason}" if operator else reason
 
 
-def stage_of_nodes(path: Path, case: Case) -> dict[str, str]:
+def stage_of_nodes(folder: Path, case: Case) -> dict[str, str]:
     """By the name of every node and of every value that it makes, the stage of the case's model that it is of."""
-    import onnx
-
-    found: dict[str, str] = {}
-    for node in onnx.load(str(path), load_external_data=False).graph.node:
-        stage = _stage(_scope(node), case) or (_recurrent(case) if node.op_type in RECURRENT else None)
-        if stage:
-            found |= dict.fromkeys((name for name in (node.name, *node.output) if name), stage)
-    return found
+    scopes = json.loads((folder / ASIDE).read_text())
+    stages = {
+        name: _stage(scope, case) or (_recurrent(case) if kind else None) for name, (scope, kind) in scopes.items()
+    }
+    return {name: stage for name, stage in stages.items() if stage}
 
 
 def by_stage(nodes: list[tuple[str, str, float]], stages: Mapping[str, str], case: Case) -> dict[str, float]:
@@ -82,6 +81,21 @@ def by_stage(nodes: list[tuple[str, str, float]], stages: Mapping[str, str], cas
             stage = _recurrent(case) or stage
         split[stage] = split.get(stage, 0.0) + seconds
     return split
+
+
+def _scopes_of_nodes(path: Path) -> dict[str, tuple[list[str], bool]]:
+    """By the name of every node and of every value that it makes: the modules around it, and whether it is recurrent.
+
+    Taken before a quantiser rewrites the file, which keeps names and drops what exporters note beside them.
+    """
+    import onnx
+
+    return {
+        name: (_scope(node), node.op_type in RECURRENT)
+        for node in onnx.load(str(path), load_external_data=False).graph.node
+        for name in (node.name, *node.output)
+        if name
+    }
 
 
 def _refuse_constants(path: Path, example: Example, exporter: Exporter) -> None:

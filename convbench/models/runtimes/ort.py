@@ -15,7 +15,7 @@ from torch import nn
 from convbench.core.errors import CaseFailed, Unavailable
 from convbench.core.record import Case
 from convbench.models.deployed import Between, Example, Quantised, Rows, Times
-from convbench.models.runtimes import int8, onnx_file
+from convbench.models.runtimes import int8_onnx, onnx_file
 from convbench.models.runtimes.onnx_file import FILE, Exporter
 
 KERNEL = "_kernel_time"
@@ -36,7 +36,7 @@ class OnnxRuntime:
     def export(self, flat: nn.Module, example: Example, folder: Path) -> None:
         path = onnx_file.write(flat, example, folder, self.exporter, self.opset)
         if self.quantised:
-            int8.quantise_onnx(path, self.quantised, example.names)
+            int8_onnx.quantise(path, self.quantised, example.names)
 
     def load(self, folder: Path, example: Example, threads: int) -> Rows:
         session = self._session(folder, threads)
@@ -53,7 +53,7 @@ class OnnxRuntime:
     def profiled(
         self, folder: Path, example: Example, threads: int, calls: int, between: Between
     ) -> list[Times] | None:
-        stages = onnx_file.stage_of_nodes(folder / FILE, self.case)
+        stages = onnx_file.stage_of_nodes(folder, self.case)
         with tempfile.TemporaryDirectory() as room:
             session = self._session(folder, threads, profile=f"{room}/profile")
             given = {name: tensor.numpy() for name, tensor in zip(example.names, example.tensors, strict=True)}

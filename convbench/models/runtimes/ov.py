@@ -13,7 +13,7 @@ from torch import nn
 from convbench.core.errors import CaseFailed, Unavailable
 from convbench.core.record import Case
 from convbench.models.deployed import Between, Example, Quantised, Rows, Times
-from convbench.models.runtimes import int8, onnx_file
+from convbench.models.runtimes import int8_onnx, onnx_file
 from convbench.models.runtimes.onnx_file import FILE, OPSET, Exporter
 
 Precision = Literal["f32", "bf16", "f16"]
@@ -33,7 +33,7 @@ class OpenVino:
     def export(self, flat: nn.Module, example: Example, folder: Path) -> None:
         path = onnx_file.write(flat, example, folder, self.exporter, OPSET)
         if self.quantised:
-            int8.quantise_onnx(path, self.quantised, example.names)
+            int8_onnx.quantise(path, self.quantised, example.names)
 
     def load(self, folder: Path, example: Example, threads: int) -> Rows:
         request = self._compiled(folder, threads).create_infer_request()
@@ -48,7 +48,7 @@ class OpenVino:
     def profiled(
         self, folder: Path, example: Example, threads: int, calls: int, between: Between
     ) -> list[Times] | None:
-        stages = onnx_file.stage_of_nodes(folder / FILE, self.case)
+        stages = onnx_file.stage_of_nodes(folder, self.case)
         request = self._compiled(folder, threads, profile=True).create_infer_request()
         given = [tensor.numpy() for tensor in example.tensors]
         request.infer(given)
