@@ -37,9 +37,11 @@ class AotInductor:
     def load(self, folder: Path, example: Example, threads: int) -> Rows:
         """Threads are torch's own: the library asks the same OpenMP for them."""
         package = torch._inductor.aoti_load_package(str(folder / PACKAGE))
+        strides = [tensor.stride() for tensor in example.tensors]
 
         def rows(tensors: list[torch.Tensor]) -> Sequence[torch.Tensor]:
-            outputs: Sequence[torch.Tensor] = package(*tensors)
+            given = [_laid_out(tensor, stride) for tensor, stride in zip(tensors, strides, strict=True)]
+            outputs: Sequence[torch.Tensor] = package(*given)
             return outputs
 
         return rows
@@ -48,3 +50,10 @@ class AotInductor:
         self, folder: Path, example: Example, threads: int, calls: int, between: Between
     ) -> list[Times] | None:
         return None
+
+
+def _laid_out(tensor: torch.Tensor, stride: tuple[int, ...]) -> torch.Tensor:
+    """The tensor in the memory order that was compiled: the library takes that for granted and would misread others."""
+    if tensor.stride() == stride:
+        return tensor
+    return torch.empty_strided(tensor.shape, stride, dtype=tensor.dtype, device=tensor.device).copy_(tensor)
