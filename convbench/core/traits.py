@@ -115,6 +115,11 @@ def dtype(case: Case) -> str:
     return next((each for each in types if each != FP32), FP32)
 
 
+def own_numbers(case: Case) -> bool:
+    """Whether the case computes with numbers of its own: of another type, or by another runtime's arithmetic."""
+    return dtype(case) != FP32 or any(traits.last for traits, _ in of_case(case))
+
+
 def packages(cases: Iterable[Case]) -> tuple[str, ...]:
     """The distributions whose versions decide whether numbers of these cases may be compared; sorted, each once."""
     names = dict.fromkeys(choice.name for case in cases for choice in case.variant)

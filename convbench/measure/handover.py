@@ -41,7 +41,7 @@ def hand_over(
     """Write a case's model to ``to``, large weights and a program beside it; returns the files and the parity.
 
     ``weights`` is a state_dict that torch saved; without it the model has the weights that the seed gives. ``facts``
-    are noted in the file beside the case. Raises CaseFailed where it cannot be exported or does not give eager's output.
+    are noted in the file beside the case. Raises CaseFailed where it cannot be exported or gives another output.
     """
     need(RUNTIME)
     before = tuple(choice for choice in case.variant if choice.name in BEFORE)

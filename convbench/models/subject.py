@@ -43,6 +43,7 @@ class Subject:
     ``dtype`` is the type the arithmetic is done in: it sets how closely a variant must agree with eager.
     ``optimizer(parameters, lr=...)`` makes the one that the scenario ``train`` steps. ``quantised`` is how a runtime
     that follows is to quantise the model, ``deployment`` the runtime that runs it in torch's place.
+    ``samples`` are clips of a task, where there is one, by which ranges are found.
     """
 
     case: Case
@@ -55,6 +56,7 @@ class Subject:
     optimizer: Callable[..., torch.optim.Optimizer] = torch.optim.Adam
     quantised: Quantised | None = None
     deployment: Deployment | None = None
+    samples: tuple[Inputs, ...] = ()
 
     @cached_property
     def run(self) -> Callable[[], Any]:

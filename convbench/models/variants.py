@@ -23,7 +23,7 @@ def refuse_misplaced(case: Case) -> None:
     """Raises Impossible where a variant of the case makes no difference, or cannot run, in its scenario or place."""
     for choice in case.variant:
         scenarios = traits.of_variant(choice.name).scenarios
-        if scenarios and case.scenario not in scenarios:
+        if scenarios and case.scenario not in scenarios and not case.trial:
             raise Impossible(
                 f"variant {choice} cannot be used in scenario {case.scenario}: use scenario: {' or '.join(scenarios)}"
             )

@@ -25,13 +25,16 @@ CALIBRATION_SEED = 10_000
 
 
 def calibration_clips(subject: Subject, clips: int, source: str | None) -> tuple[Inputs, ...]:
-    """So many clips by which ranges are found: the case's own inputs of other seeds than what is measured.
+    """So many clips by which ranges are found: the case's own inputs of other seeds than what is measured, or the
+    task's own where the model is tried on one.
 
     ``source`` is ``package.module:function`` instead, given the clip's shape and their number; it yields tensors
     (B, T, C, H, W). Raises CaseFailed where there are fewer than four or one is not finite.
     """
     case = subject.case
-    if source is None:
+    if subject.samples and source is None:
+        gathered = list(subject.samples[:clips])
+    elif source is None:
         gathered = [inputs(case, CALIBRATION_SEED + subject.seed + number, subject.device) for number in range(clips)]
     else:
         gathered = [Inputs((clip,)) for clip in _of_source(case, source, clips)]
