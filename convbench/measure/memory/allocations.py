@@ -24,7 +24,8 @@ from convbench.core.traits import opaque
 from convbench.measure.stages.hooks import call, listening
 from convbench.measure.stages.profiler_marks import Marks
 from convbench.measure.stages.spans import OTHER, PREFIX, Spans, is_recurrent
-from convbench.models.stages import stage_by_parameter, stage_roots
+from convbench.models.network import quantised_weights
+from convbench.models.stages import stage_by_module, stage_by_parameter, stage_roots
 from convbench.models.subject import Subject
 from convbench.models.training_step import TrainingStep
 
@@ -122,6 +123,7 @@ def held(subject: Subject) -> dict[int, Life]:
 
     for tensor in (*subject.model.parameters(), *subject.model.buffers()):
         hold(tensor, "weights", stage_of(tensor))
+    found |= _packed(subject)
     for tensor in subject.inputs.tensors:
         hold(tensor, "inputs", OTHER)
     if isinstance(subject.run, TrainingStep):
@@ -138,6 +140,17 @@ def _kept_by_libraries(handed_out: int, lives: list[Life]) -> Life:
     """
     known = sum(life.bytes for life in lives if life.begin == float("-inf"))
     return Life(handed_out - known, ("workspace", OTHER))
+
+
+def _packed(subject: Subject) -> dict[int, Life]:
+    """Weights that a quantised layer keeps packed: what torch shows of them are copies, so that they have no address."""
+    stages = stage_by_module(stage_roots(subject.case, subject.model))
+    packed = [
+        (weight.nbytes, stages.get(module, OTHER))
+        for module in subject.model.modules()
+        for weight in quantised_weights(module)
+    ]
+    return {-place: Life(size, ("weights", stage)) for place, (size, stage) in enumerate(packed, start=1)}
 
 
 def _stored(tensor: Any) -> Iterator[torch.Tensor]:
