@@ -143,7 +143,7 @@ def _kept_by_libraries(handed_out: int, lives: list[Life]) -> Life:
 
 
 def _packed(subject: Subject) -> dict[int, Life]:
-    """Weights that a quantised layer keeps packed: what torch shows of them are copies, so that they have no address."""
+    """Weights that a quantised layer keeps packed: what torch shows of them are copies, which have no address."""
     stages = stage_by_module(stage_roots(subject.case, subject.model))
     packed = [
         (weight.nbytes, stages.get(module, OTHER))
