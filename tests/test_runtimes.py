@@ -5,21 +5,31 @@ from __future__ import annotations
 import importlib.util
 import math
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
 from convbench import suite
+from convbench.analysis.quality.qualities import qualities
 from convbench.core import metrics, traits
 from convbench.core.errors import CaseFailed, ConvbenchError, Impossible, Unavailable
 from convbench.core.record import Case, Choice, Clip, Parts, Protocol, Reading, Recurrent, Whole
 from convbench.core.registry import variants
 from convbench.measure import harness
 from convbench.measure.first_call import open_case
+from convbench.measure.handover import hand_over
 from convbench.measure.machine.toolchain import missing_tool
 from convbench.measure.parity import Parity, compare
+from convbench.measure.preflight import resolve
+from convbench.measure.quality.data import Labelled
+from convbench.measure.quality.keeping import TRAINED
+from convbench.measure.quality.through import scores_of
+from convbench.models.network import build
 from convbench.models.runtimes import deployment, onnx_file
 from convbench.models.runtimes.ov import OpenVino
 from convbench.models.subject import assemble, transform
@@ -375,3 +385,76 @@ def test_an_exporters_reason_is_one_line_with_the_operator() -> None:
         "\x1b[31mFailed\x1b[0m\n=====\nNo function for <OpOverload(op='aten.eigh', overload='default')>"
     )
     assert onnx_file.why(error) == "the operator aten.eigh: Failed"
+
+
+# --- A trained model in each runtime, and handed over -----------------------------------------------------------------
+
+
+def test_a_training_is_evaluated_as_each_variant_of_other_numbers_runs_it_and_trained_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(TRAINED, str(tmp_path / "trained"))
+    path = tmp_path / "tried.yaml"
+    path.write_text("""
+quality: train
+training: {tasks: identity, seeds: 1, learning_rates: [2.0e-3], steps: 6, checkpoints: 3, batch: 8,
+           train_clips: 40, val_clips: 20, test_clips: 30, controls: [single-frame]}
+matrix: {reducer: gap, backbone: {name: conv, channels: 4}, rnn: lstm8, clip: 1x2x1x16x16,
+         variant: [eager, channels_last, int8]}
+""")
+    trials = [each for each in suite.load(str(path)).cases if each.trial]
+    assert [(each.variant_name, each.trial.control) for each in trials] == [
+        ("eager", None), ("int8", None), ("eager", "single-frame"),
+    ]  # fmt: skip
+    protocol = replace(QUICK, training=suite.load(str(path)).protocol.training)
+    eager, eighth = (harness.measure(resolve(each), protocol) for each in trials[:2])
+    assert len(eager.samples(metrics.TEST_ACCURACY)) == 3
+    assert len(eighth.samples(metrics.TEST_ACCURACY)) == 1
+    assert eighth.samples(metrics.TRAIN_SECONDS) == eager.samples(metrics.TRAIN_SECONDS)[-1:], (
+        "it was not trained again"
+    )
+    assert abs(eighth.samples(metrics.TEST_ACCURACY)[0] - eager.samples(metrics.TEST_ACCURACY)[-1]) < 0.2
+    found = qualities([eager, eighth], in_variants=True)
+    assert [each.variant for each in found] == ["eager", "int8"]
+    assert len(qualities([eager, eighth])) == 1
+
+
+def test_a_clip_that_fills_no_batch_is_named_as_by_the_model_itself() -> None:
+    asked = replace(case(Choice("int8")), clip=Clip(4, 3, 3, 8, 8))
+    asked = replace(asked, architecture=replace(FC, head=3))
+    model = build(asked, 0, "cpu")
+    clips = torch.randn(10, 3, 3, 8, 8, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        expected = model(clips)[0][:, -1]
+    got = scores_of(asked, model, Labelled(clips, torch.zeros(10)))(clips)
+    assert got.shape == (10, 3)
+    torch.testing.assert_close(got, expected, rtol=0.05, atol=0.02)
+
+
+@pytest.mark.parametrize(("variant", "scenario"), [("eager", "inference"), ("int8", "streaming")])
+def test_a_model_that_is_handed_over_runs_by_the_program_beside_it(variant: str, scenario: str, tmp_path: Path) -> None:
+    skip_without_extra(CASES["onnxruntime"])
+    import onnx
+
+    asked = case(*(() if variant == "eager" else (Choice(variant),)), scenario=scenario)
+    weights = tmp_path / "weights.pt"
+    torch.save(build(asked.eager, 7, "cpu").state_dict(), weights)
+    to = tmp_path / "model.onnx"
+    files, parity = hand_over(asked, 0, to, weights, {"run": "deploy"})
+    assert parity.relative < (1e-5 if variant == "eager" else 0.1)
+    assert {to, tmp_path / "model.py"} <= set(files)
+    noted = {entry.key: entry.value for entry in onnx.load(str(to)).metadata_props}
+    assert noted["convbench.case"] == asked.id
+    assert noted["convbench.weights"] == "weights.pt"
+    program = tmp_path / "model.py"
+    assert len([line for line in program.read_text().splitlines() if line.strip()]) <= 6
+    done = subprocess.run([sys.executable, str(program)], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "(2, 3, 5)" in done.stdout if scenario == "inference" else "(2, 1, 5)" in done.stdout
+
+
+def test_weights_of_another_model_are_refused(tmp_path: Path) -> None:
+    skip_without_extra(CASES["onnxruntime"])
+    torch.save({"nothing": torch.zeros(1)}, tmp_path / "weights.pt")
+    with pytest.raises(ConvbenchError, match=r"weights\.pt: are not the weights of"):
+        hand_over(case(), 0, tmp_path / "model.onnx", tmp_path / "weights.pt", {})

@@ -68,6 +68,7 @@ def _chosen(name: str, records: list[Record], run: Path) -> Record:
 
 def _latency(record: Record) -> dict[str, float]:
     from convbench.analysis.results import result
+    from convbench.core import metrics
 
     latency = result(record).latency
-    return {"latency_s": latency.median} if latency else {}
+    return {metrics.LATENCY.name: latency.median} if latency else {}

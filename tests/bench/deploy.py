@@ -72,21 +72,26 @@ def compared(case: Case, visits: int) -> dict[str, float | str | bool]:
 
 
 def main(visits: int) -> None:
-    rows = [
-        compared(
-            resolve(Case(Parts(Choice("conv"), Choice(name), size), variant=(Choice(runtime),), scenario=scenario)),
-            visits,
-        )
-        for runtime in RUNTIMES
-        for scenario in ("inference", "streaming")
-        for name, size in MODELS
-    ]
-    overall = math.exp(sum(math.log(float(row["ratio"])) for row in rows) / len(rows))
+    rows: list[dict[str, float | str | bool]] = []
+    for runtime in RUNTIMES:
+        for scenario in ("inference", "streaming"):
+            for name, size in MODELS:
+                parts = Parts(Choice("conv"), Choice(name), size)
+                rows.append(compared(resolve(Case(parts, variant=(Choice(runtime),), scenario=scenario)), visits))
+                write(rows)
     within = sum(bool(row["within_goal"]) for row in rows)
-    print(f"geometric mean of {len(rows)} ratios: {overall:.3f}; {within} within 3 %")
+    print(f"geometric mean of {len(rows)} ratios: {mean(rows):.3f}; {within} within 3 %")
+
+
+def mean(rows: list[dict[str, float | str | bool]]) -> float:
+    """The geometric mean of the ratios."""
+    return math.exp(sum(math.log(float(row["ratio"])) for row in rows) / len(rows))
+
+
+def write(rows: list[dict[str, float | str | bool]]) -> None:
     OUT.parent.mkdir(parents=True, exist_ok=True)
-    packages = ("onnxruntime", "openvino", "onnx")
-    found = {"goal": GOAL, "geometric_mean": overall, "rows": rows, "machine": describe("cpu", packages)}
+    facts = describe("cpu", ("onnxruntime", "openvino", "onnx"))
+    found = {"goal": GOAL, "geometric_mean": mean(rows), "rows": rows, "machine": facts}
     OUT.write_text(json.dumps(found, indent=1, default=str) + "\n")
 
 
