@@ -24,7 +24,7 @@ from convbench.measure import harness
 from convbench.measure.first_call import open_case
 from convbench.measure.handover import hand_over
 from convbench.measure.machine.toolchain import missing_tool
-from convbench.measure.parity import Parity, compare
+from convbench.measure.parity import TOLERANCE, Parity, compare
 from convbench.measure.preflight import resolve
 from convbench.measure.quality.data import Labelled
 from convbench.measure.quality.keeping import TRAINED
@@ -333,8 +333,10 @@ def test_the_deploy_suite_is_the_articles_models_in_every_runtime() -> None:
 
 def test_parity_is_the_largest_difference_and_the_norm_of_what_differs() -> None:
     wanted = {"": torch.tensor([3.0, 4.0])}
-    assert compare({"": torch.tensor([3.0, 4.0005])}, wanted, torch.float32) == pytest.approx((5e-4, 1e-4), rel=1e-3)
-    assert compare({"": torch.tensor([3.0, 4.0])}, wanted, torch.float32) == Parity(0.0, 0.0)
+    assert compare({"": torch.tensor([3.0, 4.0005])}, wanted, TOLERANCE[torch.float32]) == pytest.approx(
+        (5e-4, 1e-4), rel=1e-3
+    )
+    assert compare({"": torch.tensor([3.0, 4.0])}, wanted, TOLERANCE[torch.float32]) == Parity(0.0, 0.0)
 
 
 @pytest.mark.parametrize(
@@ -349,7 +351,7 @@ def test_parity_is_the_largest_difference_and_the_norm_of_what_differs() -> None
 )
 def test_what_differs_by_more_than_its_kind_may_is_a_wrong_output(got: list[float], dtype: torch.dtype) -> None:
     with pytest.raises(CaseFailed, match="not eager's output") as failed:
-        compare({"": torch.tensor(got)}, {"": torch.tensor([3.0, 4.0])}, dtype)
+        compare({"": torch.tensor(got)}, {"": torch.tensor([3.0, 4.0])}, TOLERANCE[dtype])
     assert failed.value.kind == "wrong output"
 
 
@@ -357,10 +359,10 @@ def test_int8_is_judged_by_the_whole_not_by_one_value() -> None:
     wanted = torch.ones(1000)
     got = wanted.clone()
     got[0] = 1.5
-    parity = compare({"": got}, {"": wanted}, torch.int8)
+    parity = compare({"": got}, {"": wanted}, TOLERANCE[torch.int8])
     assert parity == pytest.approx((0.5, 0.5 / math.sqrt(1000)))
     with pytest.raises(CaseFailed):
-        compare({"": got}, {"": wanted}, torch.bfloat16)
+        compare({"": got}, {"": wanted}, TOLERANCE[torch.bfloat16])
 
 
 # --- The profile of a runtime, by stage -------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ import torch
 from convbench.core.errors import ConvbenchError
 from convbench.core.package import __version__
 from convbench.core.record import Case, Choice, Scalar
+from convbench.measure.first_call import tolerance
 from convbench.measure.parity import Parity, compare
 from convbench.models import network, subject, values
 from convbench.models.runtimes.deployment import need
@@ -50,7 +51,7 @@ def hand_over(
     expected = _output(_loaded(asked.eager, seed, weights))
     held = subject.transform(_loaded(asked, seed, weights))
     assert held.deployment
-    parity = compare(_output(held), expected, held.dtype)
+    parity = compare(_output(held), expected, tolerance(held))
     noted = {"case": case.id, "seed": seed, "weights": weights.name if weights else "seeded, untrained", **facts}
     files = _written(held.deployment.folder, to, noted | parity._asdict())
     program = to.with_suffix(".py")
