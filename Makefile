@@ -55,7 +55,7 @@ $(VENV)/installed: pyproject.toml constraints.txt
 	touch $@
 
 $(VENV)/installed-dev: $(VENV)/installed
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -r requirements-dev.txt -e '.[pytest,tensorboard,gpu,video]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -r requirements-dev.txt -e '.[pytest,tensorboard,gpu,video,onnxruntime,openvino,int8]'
 	touch $@
 
 lock: $(VENV)/installed-dev

@@ -18,8 +18,8 @@ SLOW = {
     "test_check_sides", "test_check_worker", "test_claims_page", "test_cli", "test_cli_profiling", "test_counts",
     "test_executor",
     "test_field", "test_figures", "test_fuzz", "test_harness", "test_hostile", "test_isolate", "test_learning",
-    "test_malloc", "test_newcomer", "test_prediction", "test_profiling", "test_pytest_plugin", "test_shelves",
-    "test_stages",
+    "test_malloc", "test_newcomer", "test_prediction", "test_profiling", "test_pytest_plugin", "test_runtimes",
+    "test_shelves", "test_stages",
     "test_tasks", "test_tensorboard", "test_training",
 }  # fmt: skip
 

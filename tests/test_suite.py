@@ -465,6 +465,7 @@ def test_the_shipped_suites() -> None:
         "claims",
         "claims-dials",
         "default",
+        "deploy",
         "gpu",
         "presets",
         "quality",

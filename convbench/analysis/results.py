@@ -129,9 +129,12 @@ def number(reading: Reading) -> float | None:
 def result(record: Record, machines: Mapping[repeat.Scope, repeat.Machine] | None = None) -> Result:
     """The derived numbers of one record. Peak memory is CUDA's peak allocated, on a CPU the peak of tensor bytes.
 
+    Of a model that another runtime runs it is what the process grew by.
+
     ``machines`` is what all records of the run tell of its visits; without it the record's own have to do.
     """
     memory = metrics.CPU_PEAK if record.case.device.startswith("cpu") else metrics.CUDA_PEAK
+    memory = metrics.RUNTIME_PEAK if record.samples(metrics.RUNTIME_PEAK) else memory
     wanted = (metrics.PARAMS, metrics.MACS, metrics.FLOPS, memory, metrics.COLD_CALL)
     exact = (typical(record, metric) for metric in wanted)
     known = repeat.machines([record]) if machines is None else machines

@@ -36,7 +36,8 @@ LATENCY = Metric(
 MEMORY = Metric(
     "memory_peak_bytes", "B", title="Peak memory", heading="Memory", number="exact", short="memory",
     shown=("table", "page", "axes", "advise"),
-    description="Peak memory of one call: on CUDA the peak allocated, on a CPU the peak of tensor bytes.",
+    description="Peak memory of one call: on CUDA the peak allocated, on a CPU the peak of tensor bytes, "
+    "of another runtime what the process grew by.",
 )  # fmt: skip
 FRAMES_PER_S = Metric(
     "frames_per_s", "frames/s", "higher", title="Frames/s", number="exact", shown=("table", "page", "pin"),
@@ -49,6 +50,26 @@ COLD_CALL = Metric(
 COMPILE = Metric(
     "compile_s", "s", title="Time to compile", number="exact", digits=4, shown=("pin",),
     description="Seconds that the first call took longer than eager's.",
+)  # fmt: skip
+PARITY_LARGEST = Metric(
+    "parity_largest", "1", title="Largest difference from eager", number="exact", shown=("pin",),
+    description="Largest absolute difference of an output from eager's, on the case's clip and on another one.",
+)  # fmt: skip
+PARITY_RELATIVE = Metric(
+    "parity_relative", "1", title="Relative error against eager", number="exact", shown=("pin",),
+    description="Norm of the difference from eager's output over the norm of eager's output, the larger of two clips.",
+)  # fmt: skip
+EXPORT = Metric(
+    "export_s", "s", title="Time to export", number="exact", digits=4, shown=("pin",),
+    description="Seconds to write the model in the form that another runtime loads.",
+)  # fmt: skip
+LOAD = Metric(
+    "load_s", "s", title="Time to load", number="median", digits=4, shown=("pin",),
+    description="Seconds in which another runtime loads the exported model and prepares to run it.",
+)  # fmt: skip
+DISK = Metric(
+    "exported_bytes", "B", title="Size on disk", number="exact", shown=("pin",),
+    description="Bytes of the files that another runtime loads.",
 )  # fmt: skip
 GRAPH_BREAKS = Metric(
     "graph_breaks", "1", title="Graph breaks", number="exact", digits=4, shown=("pin",),
@@ -83,6 +104,12 @@ CPU_PEAK_RSS = _plain("cpu_peak_rss_bytes", "B", "Peak resident memory",
                       number="exact")  # fmt: skip
 CPU_PEAK = _plain("cpu_peak_tensor_bytes", "B", "Peak tensor bytes", "Peak bytes of tensors over one call on a CPU.",
                   number="exact")  # fmt: skip
+RUNTIME_PEAK = _plain("runtime_peak_bytes", "B", "Memory of the runtime",
+                      "Bytes that the process grew by from before another runtime loaded the model to the peak of a "
+                      "call: weights, code and buffers.", number="exact")  # fmt: skip
+PARITY_FRAMES = _plain("parity_frames", "1", "Frame by frame against the clip",
+                       "Largest absolute difference of the outputs of a clip that is streamed, frame by frame, from "
+                       "eager's outputs of the whole clip.", number="exact")  # fmt: skip
 CUDA_PEAK = _plain("cuda_peak_allocated_bytes", "B", "Peak allocated on CUDA",
                    "Peak bytes that torch's CUDA allocator had handed out over one call.", number="exact")  # fmt: skip
 CUDA_RESERVED = _plain("cuda_peak_reserved_bytes", "B", "Peak reserved on CUDA",

@@ -32,10 +32,14 @@ class VariantTraits:
     - ``own_process``: it changes the process it runs in, or leaves much behind, so that no other case may share it
     - ``environment``: variables that its process must be started with
     - ``compiles``: its first call builds code with torch's compiler
+    - ``builds``: torch's compiler builds code for it, ahead of the first call or in it
     - ``same_tensors``: it makes, frees and resizes no tensor: memory is predicted as without it
     - ``channels_last``: convolutions run in NHWC order
     - ``dtype``: the number type of its arithmetic, ``fp32``, ``bf16``, ``fp16``, ``int8``
     - ``packages``: distributions whose versions belong to the environment's fingerprint
+    - ``modules``, ``extra``: what must be importable for it, and the extra of convbench that installs it
+    - ``combines``: the other variants that a case may have beside it; all where None
+    - ``last``: it takes the model out of torch's hands, so that what changes the model must stand before it
     """
 
     engine: EngineName = TORCH
@@ -44,10 +48,15 @@ class VariantTraits:
     own_process: bool = False
     environment: Callable[..., Mapping[str, str]] | None = None
     compiles: bool = False
+    builds: bool = False
     same_tensors: bool = False
     channels_last: bool = False
     dtype: str | Callable[..., str] = FP32
     packages: tuple[str, ...] = ()
+    modules: tuple[str, ...] = ()
+    extra: str = ""
+    combines: tuple[str, ...] | None = None
+    last: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +93,11 @@ def compiles(case: Case) -> bool:
     return any(traits.compiles for traits, _ in of_case(case))
 
 
+def builds(case: Case) -> bool:
+    """Whether torch's compiler builds code for the case, at its first call or before."""
+    return any(traits.compiles or traits.builds for traits, _ in of_case(case))
+
+
 def engine(case: Case) -> EngineName:
     """What runs the case: the last engine that one of its variants puts in torch's place."""
     return next((traits.engine for traits, _ in reversed([*of_case(case)]) if traits.engine != TORCH), TORCH)
@@ -99,6 +113,11 @@ def dtype(case: Case) -> str:
     declared = ((traits.dtype, options) for traits, options in of_case(case))
     types = (each if isinstance(each, str) else each(**options) for each, options in declared)
     return next((each for each in types if each != FP32), FP32)
+
+
+def own_numbers(case: Case) -> bool:
+    """Whether the case computes with numbers of its own: of another type, or by another runtime's arithmetic."""
+    return dtype(case) != FP32 or any(traits.last for traits, _ in of_case(case))
 
 
 def packages(cases: Iterable[Case]) -> tuple[str, ...]:

@@ -5,27 +5,27 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import torch
-from torch.testing import assert_close
 
 from convbench.core import metrics
 from convbench.core.errors import CaseFailed
-from convbench.core.record import Case, Reading
+from convbench.core.record import Case, Finding, Reading
+from convbench.core.registry import scenarios
 from convbench.core.traits import compiles
+from convbench.measure.parity import NEXT_TO_NOTHING, Parity, compare, measured
+from convbench.measure.parity import TOLERANCE as TOLERANCE
 from convbench.models import subject, values
+from convbench.models.deployed import Deployment
 from convbench.models.subject import Subject
 from convbench.models.training_step import Step
 
-TOLERANCE = {torch.float32: 1e-3, torch.float16: 2e-2, torch.bfloat16: 5e-2}
-"""Relative and absolute; outputs of an LSTM lie in [-1, 1]. Of gradients: of the norm."""
-OUTLIER = 3
-"""So many tolerances a single number may be off where the arithmetic is coarse: of 16,384 a few are."""
-NEXT_TO_NOTHING = 1e-2
+Opening = list[Reading | Finding]
 
 
-def open_case(case: Case, seed: int, *, checked: bool = False) -> tuple[Subject, list[Reading]]:
+def open_case(case: Case, seed: int, *, checked: bool = False) -> tuple[Subject, Opening]:
     """The case's subject, called once, and what that call cost. Raises CaseFailed where its output is not eager's.
 
     One that was ``checked`` before is not compared again, nor is its time to compile taken: that may have been kept.
@@ -33,19 +33,87 @@ def open_case(case: Case, seed: int, *, checked: bool = False) -> tuple[Subject,
     if checked and case.variant:
         held = subject.transform(subject.assemble(case, seed))
         _, seconds = _timed(held)
-        return held, [] if compiles(case) else [_cold(seconds)]
+        return held, [*_deployed(held.deployment), *([] if compiles(case) else [_cold(seconds)])]
     if not case.variant:
         held = subject.assemble(case, seed)
         _, seconds = _timed(held)
         return held, [_cold(seconds)]
-    expected, eager_seconds = _timed(subject.assemble(case.eager, seed))
+    eager = subject.assemble(case.eager, seed)
+    expected, eager_seconds = _timed(eager)
     held = subject.transform(subject.assemble(case, seed))
     output, seconds = _timed(held)
+    costs: Opening = [*_deployed(held.deployment), _cold(seconds), *_compile_time(case, seconds - eager_seconds)]
     if isinstance(output, Step):
         _compare_steps(output, expected, tolerance(held))
+        return held, costs
+    parity = compare(output, expected, tolerance(held))
+    if held.deployment:
+        return held, [*costs, *_elsewhere(held, eager, parity)]
+    return held, [*costs, *parity.readings()]
+
+
+def _deployed(deployment: Deployment | None) -> Iterator[Reading]:
+    """What it cost to bring a model into another runtime."""
+    if deployment is None:
+        return
+    if deployment.export_seconds is not None:
+        yield Reading(metrics.EXPORT, (deployment.export_seconds,))
+    yield Reading(metrics.LOAD, (deployment.load_seconds,))
+    yield Reading(metrics.DISK, (deployment.bytes,))
+
+
+def _elsewhere(held: Subject, eager: Subject, parity: Parity) -> Iterator[Reading | Finding]:
+    """Parity on inputs that the model was not exported with, and of every frame of a streamed clip.
+
+    A branch, or a state, that an exporter has taken for a constant shows only there.
+    """
+    if held.case.scenario == "streaming":
+        yield from _frame_by_frame(held, eager, parity)
+        return
+    other = subject.inputs(held.case, held.seed + 1, held.device)
+    given = [tensor.dtype for tensor in held.inputs.tensors]
+    wanted = iter(given)
+    lowered = subject.Inputs(*values.mapped(lambda tensor: tensor.to(next(wanted)), (other.args, other.kwargs)))
+    expected = _copied(_run(eager, other))
+    parity = parity.worse(compare(_copied(_run(held, lowered)), expected, tolerance(held), " on another clip"))
+    yield from parity.readings()
+
+
+def _frame_by_frame(held: Subject, eager: Subject, parity: Parity) -> Iterator[Reading | Finding]:
+    frames = held.case.clip.frames
+    streams = [_stream(each, frames) for each in (held, eager)]
+    for number, (output, expected) in enumerate(zip(*streams, strict=True)):
+        parity = parity.worse(compare(output, expected, tolerance(held), f" at frame {number}"))
+    yield from parity.readings()
+    whole = _whole(eager)
+    if whole is None or any("[0]" not in output for stream in streams for output in stream):
+        return
+    joined, of_eager = (torch.cat([output["[0]"] for output in stream], dim=1).float() for stream in streams)
+    itself = measured([(of_eager, whole)]).largest
+    if itself > TOLERANCE[torch.float32]:
+        yield Finding("frames_are_no_clip", "note", {"largest": itself})
     else:
-        _compare(output, expected, tolerance(held))
-    return held, [_cold(seconds), *_compile_time(case, seconds - eager_seconds)]
+        yield Reading(metrics.PARITY_FRAMES, (measured([(joined, whole)]).largest,))
+
+
+def _stream(held: Subject, frames: int) -> list[dict[str, Any]]:
+    """The outputs of a clip's frames from the first on, whatever was called before."""
+    run = scenarios.get(held.case.scenario).build(held)
+    return [_copied(run()) for _ in range(frames)]
+
+
+def _whole(eager: Subject) -> torch.Tensor | None:
+    """Eager's output (B, T, ...) of the whole clip; None of a model whose step is of its user's making."""
+    if eager.forward is not eager.model:
+        return None
+    with torch.inference_mode():
+        output = eager.model(*eager.inputs.args, **eager.inputs.kwargs)
+    first = output[0] if isinstance(output, (tuple, list)) and output else None
+    return first if isinstance(first, torch.Tensor) and first.dim() >= 2 else None
+
+
+def _run(held: Subject, inputs: subject.Inputs) -> Any:
+    return scenarios.get(held.case.scenario).build(replace(held, inputs=inputs))()
 
 
 def tolerance(held: Subject) -> float:
@@ -83,41 +151,9 @@ def _compile_time(case: Case, seconds: float) -> Iterator[Reading]:
         yield Reading(metrics.COMPILE, (max(0.0, seconds),))
 
 
-def _compare(output: dict[str, Any], expected: dict[str, Any], allowed: float) -> None:
-    """Tensors and numbers by their values; of whatever else a model returns only that it is there."""
-    if output.keys() != expected.keys():
-        differ = ", ".join(sorted(output.keys() ^ expected.keys()))
-        raise CaseFailed(
-            "wrong output", f"returns not what eager returns: {differ or 'nothing'} is in one of them only"
-        )
-    for path, wanted in expected.items():
-        if isinstance(wanted, (torch.Tensor, int, float, complex)):
-            _compare_leaf(output[path], wanted, allowed)
-
-
-def _compare_leaf(got: Any, wanted: Any, allowed: float) -> None:
-    """Number by number; where the arithmetic is coarse, single ones may be further off if the norm is not."""
-    coarse = isinstance(wanted, torch.Tensor) and wanted.is_floating_point() and allowed > TOLERANCE[torch.float32]
-    each = OUTLIER * allowed if coarse else allowed
-    try:
-        assert_close(got, wanted, rtol=each, atol=each, check_dtype=False, check_stride=False)
-    except (AssertionError, TypeError) as error:
-        raise CaseFailed("wrong output", "not eager's output: " + " ".join(str(error).split())) from error
-    if coarse and not (share := _share_off(got, wanted)) <= allowed:
-        raise CaseFailed(
-            "wrong output", f"not eager's output: {share:.2g} of its norm differs, {allowed:g} are allowed"
-        )
-
-
-def _share_off(got: torch.Tensor, wanted: torch.Tensor) -> float:
-    """The norm of the difference over that of what is wanted; of next to nothing, over that of ones."""
-    difference = float((got.float() - wanted.float()).norm())
-    return difference / max(float(wanted.float().norm()), NEXT_TO_NOTHING * math.sqrt(wanted.numel()) or 1.0)
-
-
 def _compare_steps(step: Step, expected: Step, allowed: float) -> None:
     """The loss, and each gradient by the norm of what differs; one that is next to nothing by that of all gradients."""
-    _compare({"": step.loss}, {"": expected.loss}, allowed)
+    compare({"": step.loss}, {"": expected.loss}, allowed)
     if step.gradients.keys() != expected.gradients.keys():
         missing = ", ".join(sorted(step.gradients.keys() ^ expected.gradients.keys()))
         raise CaseFailed("wrong output", f"not the same parameters have a gradient as in eager: {missing}")

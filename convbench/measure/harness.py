@@ -21,7 +21,7 @@ from convbench.core.registry import Plugin, did_you_mean, probes
 from convbench.core.traits import noted
 from convbench.measure import progress
 from convbench.measure.counts.counted import called, on_meta_or_reason
-from convbench.measure.first_call import open_case
+from convbench.measure.first_call import Opening, open_case
 from convbench.measure.machine import environment
 from convbench.measure.probes import ORDER, Probe, is_static, probe_name
 from convbench.measure.quality.measure import trial
@@ -74,7 +74,7 @@ def _probed(
     case: Case,
     protocol: Protocol,
     chosen: tuple[Sequence[Plugin[Probe]], Sequence[Probe]],
-    opened: Callable[[], tuple[subject.Subject, list[Reading]]],
+    opened: Callable[[], tuple[subject.Subject, Opening]],
 ) -> Measured:
     """Static probes on ``meta``; where the model does not run there, of a real call, after what is timed is timed."""
     named, last = chosen

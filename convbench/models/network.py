@@ -75,6 +75,8 @@ def quantised_weights(module: nn.Module) -> list[torch.Tensor]:
     """The weights and biases that a quantised layer of torch keeps packed, out of its parameters' sight."""
     if not any(kind.__module__.startswith("torch.ao.") for kind in type(module).__mro__):
         return []
+    if type(module).__name__.endswith("PackedParams"):  # the layer around it has told of the same weights
+        return []
     layer: Any = module
     if hasattr(layer, "get_weight") and hasattr(layer, "get_bias"):
         return [*layer.get_weight().values(), *layer.get_bias().values()]

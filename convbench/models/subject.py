@@ -17,6 +17,7 @@ from convbench.core.errors import ConvbenchError
 from convbench.core.record import Case, Whole
 from convbench.core.registry import import_path, scenarios, variants
 from convbench.models import network, values
+from convbench.models.deployed import Deployment, Quantised
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,9 @@ class Subject:
     """A model ready to be measured. Variants replace ``forward`` (what is called) and the layout of model and inputs.
 
     ``dtype`` is the type the arithmetic is done in: it sets how closely a variant must agree with eager.
-    ``optimizer(parameters, lr=...)`` makes the one that the scenario ``train`` steps.
+    ``optimizer(parameters, lr=...)`` makes the one that the scenario ``train`` steps. ``quantised`` is how a runtime
+    that follows is to quantise the model, ``deployment`` the runtime that runs it in torch's place.
+    ``samples`` are clips of a task, where there is one, by which ranges are found.
     """
 
     case: Case
@@ -51,6 +54,9 @@ class Subject:
     forward: Callable[..., Any]
     dtype: torch.dtype = torch.float32
     optimizer: Callable[..., torch.optim.Optimizer] = torch.optim.Adam
+    quantised: Quantised | None = None
+    deployment: Deployment | None = None
+    samples: tuple[Inputs, ...] = ()
 
     @cached_property
     def run(self) -> Callable[[], Any]:
@@ -68,10 +74,10 @@ def assemble(case: Case, seed: int, device: str | None = None, model: nn.Module 
     """The case in plain eager form on its own device, or on another such as ``meta``; with a model that is built."""
     device = device or case.device
     model = network.build(case, seed, device) if model is None else model
-    inputs = _inputs(case, seed, device)
+    given = inputs(case, seed, device)
     if any(isinstance(module, LazyModuleMixin) for module in model.modules()):
-        _settle(model, inputs, device)
-    return Subject(case, seed, device, model, inputs, _forward(case, model))
+        _settle(model, given, device)
+    return Subject(case, seed, device, model, given, _forward(case, model))
 
 
 def transform(subject: Subject) -> Subject:
@@ -99,7 +105,7 @@ def _forward(case: Case, model: nn.Module) -> Callable[..., Any]:
     return stepped
 
 
-def _inputs(case: Case, seed: int, device: str) -> Inputs:
+def inputs(case: Case, seed: int, device: str) -> Inputs:
     """Seeded standard-normal clips (B, T, C, H, W), or what the user's input factory makes of the clip shape."""
     clip = case.clip
     if not isinstance(case.architecture, Whole) or case.architecture.inputs is None:

@@ -20,13 +20,31 @@ VariantFactory = Callable[..., "Subject"]
 
 
 def refuse_misplaced(case: Case) -> None:
-    """Raises Impossible where a variant of the case makes no difference, or cannot run, in its scenario."""
+    """Raises Impossible where a variant of the case makes no difference, or cannot run, in its scenario or place."""
     for choice in case.variant:
         scenarios = traits.of_variant(choice.name).scenarios
-        if scenarios and case.scenario not in scenarios:
+        if scenarios and case.scenario not in scenarios and not case.trial:
             raise Impossible(
                 f"variant {choice} cannot be used in scenario {case.scenario}: use scenario: {' or '.join(scenarios)}"
             )
+    _refuse_combination(case)
+
+
+def _refuse_combination(case: Case) -> None:
+    """Raises Impossible for variants that cannot stand beside one another, or not in this order."""
+    names = [choice.name for choice in case.variant if choice.name != "eager"]
+    for place, name in enumerate(names):
+        declared = traits.of_variant(name)
+        others = [other for other in names if other != name]
+        alone = [other for other in others if declared.combines is not None and other not in declared.combines]
+        if alone:
+            with_what = (
+                f"it combines with {', '.join(declared.combines or ())}" if declared.combines else "it stands alone"
+            )
+            raise Impossible(f"variants {name} and {alone[0]} cannot be combined: {with_what}")
+        after = [other for other in names[place + 1 :] if not traits.of_variant(other).same_tensors]
+        if declared.last and after:
+            raise Impossible(f"{name} takes the model as it is: write {after[0]}+{name}, not {name}+{after[0]}")
 
 
 def process_environment(case: Case) -> dict[str, str]:

@@ -36,6 +36,8 @@ from convbench.measure.machine import malloc
 from convbench.measure.machine.process_end import death
 from convbench.measure.machine.toolchain import missing_tool
 from convbench.measure.progress import Progress
+from convbench.measure.quality.keeping import TRAINED
+from convbench.models.runtimes.deployment import EXPORTS
 from convbench.runs.script import Brought, unseen
 
 T = TypeVar("T")
@@ -228,7 +230,8 @@ def _child(sender: Connection, brought: Brought, work: Any, args: tuple[Any, ...
     output = os.open(Path(room) / "output", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(output, 1)
     os.dup2(output, 2)
-    os.environ[CACHE] = cache
+    os.environ[CACHE], os.environ[EXPORTS] = cache, f"{cache}-exports"
+    os.environ[TRAINED] = str(Path(room).parent / "trained")
     malloc.hold()
     progress.listen(sender.send)
     try:

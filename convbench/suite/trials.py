@@ -9,6 +9,7 @@ from itertools import product
 from typing import Literal
 
 from convbench.core.record import Case, Choice, Parts, Trial
+from convbench.core.traits import own_numbers
 from convbench.suite.layout import TrainingLayout
 
 PLACED_DIGIT = Choice("placed-digit")
@@ -19,9 +20,12 @@ def tried(
 ) -> tuple[Case, ...]:
     """The cases to add for ``quality``, seed by seed, so that a run that is interrupted has whole seeds.
 
+    Of a training, variants that compute with other numbers than eager PyTorch (int8, another runtime) are trials of
+    their own: the model is trained in eager, once, and evaluated in each of them.
+
     A user's own whole model is not tried: it has no head that could be exchanged for a task's.
     """
-    parts = (case for case in cases if isinstance(case.architecture, Parts) and _wanted(case, how.only or ["*"]))
+    parts = [case for case in cases if isinstance(case.architecture, Parts) and _wanted(case, how.only or ["*"])]
     models = list(dict.fromkeys(_tried(case, how.batch) for case in parts))
     match quality:
         case "none":
@@ -30,7 +34,16 @@ def tried(
             trials = [Trial(PLACED_DIGIT)]
         case "train":
             trials = list(_trials(how, tasks))
-    return tuple(replace(model, scenario=trial.scenario, trial=trial) for trial in trials for model in models)
+            own = [replace(_tried(case, how.batch), variant=case.variant) for case in parts if own_numbers(case)]
+            models = [
+                each for model in models for each in (model, *(o for o in dict.fromkeys(own) if o.eager == model))
+            ]
+    return tuple(
+        replace(model, scenario=trial.scenario, trial=trial)
+        for trial in trials
+        for model in models
+        if not (model.variant and trial.control)
+    )
 
 
 def _wanted(case: Case, only: Sequence[str]) -> bool:

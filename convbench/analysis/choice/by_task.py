@@ -25,7 +25,7 @@ def recommendations(
     if (look := look_of(records)) > 1 and ask.error == ERROR:
         ask = at_look(ask, look)
     limit = None if budget == "steps" else equal_limits(records, budget)
-    cells = by_task(qualities(records, budget, limit))
+    cells = by_task(qualities(records, budget, limit, in_variants=True))
     costs = results(record for record in records if record.case.trial is None)
     asked = {key: found for key, found in cells.items() if not tasks or _asked(key[0], tasks)}
     missing = [task for task in tasks if not any(_asked(key[0], [task]) for key in cells)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,6 +14,7 @@ from convbench.analysis.results import Group, Result
 CostName = str
 """A metric's short name: ``latency``, ``params``, ``memory``, ``flops``, or one that a user's own probe declares."""
 
+EAGER = "eager"
 LEAST_SEEDS = 2
 """Of sound runs; one has no spread, so nothing can be shown of it."""
 
@@ -58,31 +59,46 @@ class Excluded:
 
 
 def gather(found: Sequence[Quality], results: Iterable[Result]) -> tuple[list[Candidate], list[Excluded]]:
-    """Every quality that has enough sound seeds and a cost, once for each fp32 variant it was measured in.
+    """Every quality that has enough sound seeds and a cost, once for each variant whose quality it is.
 
-    Costs are of one comparable group: the one that holds most of the architectures. Quality was measured in fp32 and
-    eager, which changes no number of the other variants beyond rounding; lower precision may, and is left out.
+    Costs are of one comparable group: the one that holds most of the architectures. Quality that was measured in fp32
+    and eager is that of the other fp32 variants too, since no number of theirs changes beyond rounding. A variant that
+    was evaluated itself has its own quality, so that its type of numbers is no bar; other lower precision is left out.
     """
     every = list(results)
-    costs = {id(one): [cost for cost in costs_of(one, every) if cost.group.dtype == "fp32"] for one in found}
+    own = {one.variant for one in found} - {EAGER}
+    costs = {id(one): [cost for cost in costs_of(one, every) if _is_of(one, cost, own)] for one in found}
     group = _widest(costs.values())
     able, excluded = [], []
     for one in found:
-        here = [cost for cost in costs[id(one)] if cost.group == group]
+        here = [cost for cost in costs[id(one)] if _any_number(cost.group) == group]
         why = _unusable(one, here)
         able += [Candidate(one, cost) for cost in here] if why is None else []
         excluded += [Excluded(one, why)] if why else []
     return able, excluded
 
 
-def cheapest_each(several: Iterable[Candidate], name: CostName) -> list[Candidate]:
-    """Of each architecture its cheapest variant; of architectures that are one function the cheapest; by rising cost.
+def _is_of(quality: Quality, cost: Result, own: Collection[str]) -> bool:
+    """Whether a cost is of the variant that has this quality."""
+    if quality.variant != EAGER:
+        return cost.case.variant_name == quality.variant
+    return cost.group.dtype == "fp32" and cost.case.variant_name not in own
 
+
+def _any_number(group: Group) -> Group:
+    """The group whatever its type of numbers: what accuracy that costs was measured."""
+    return group._replace(dtype="")
+
+
+def cheapest_each(several: Iterable[Candidate], name: CostName) -> list[Candidate]:
+    """Of each architecture its cheapest variant, and each that was evaluated apart; of one function the cheapest.
+
+    By rising cost.
     Architectures with equal parameters, equal FLOPs and equal accuracy from every seed are one function.
     """
     best: dict[Hashable, Candidate] = {}
     for one in sorted(several, key=lambda one: rank(one, name)):
-        best.setdefault(one.quality.architecture, one)
+        best.setdefault((one.quality.architecture, one.quality.variant), one)
     same: dict[Hashable, list[Candidate]] = defaultdict(list)
     for one in best.values():
         same[one.result.params, one.result.flops, tuple(one.quality.by_seed.items())].append(one)
@@ -117,6 +133,6 @@ def _widest(costs: Iterable[Sequence[Result]]) -> Group | None:
     timed: dict[Group, bool] = defaultdict(bool)
     for i, several in enumerate(costs):
         for one in several:
-            holds[one.group].add(i)
-            timed[one.group] |= one.latency is not None
+            holds[_any_number(one.group)].add(i)
+            timed[_any_number(one.group)] |= one.latency is not None
     return max(holds, key=lambda group: (timed[group], len(holds[group])), default=None)

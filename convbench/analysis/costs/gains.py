@@ -14,7 +14,10 @@ from convbench.core.statistics import Interval
 
 
 class Gain(NamedTuple):
-    """One case against its eager twin. ``speedup`` above 1 is faster; ``pays_after`` calls, None for never."""
+    """One case against its eager twin. ``speedup`` above 1 is faster; ``pays_after`` calls, None for never.
+
+    What has to pay is compiling, or exporting and loading.
+    """
 
     result: Result
     eager: Result
@@ -65,11 +68,12 @@ def _gain(result: Result, eager: Result, speedup: Interval) -> Gain:
 
 
 def _pays_after(one: Result, eager: Result) -> float | None:
-    compile_s = typical(one.record, metrics.COMPILE)
+    seconds = [typical(one.record, metric) for metric in (metrics.COMPILE, metrics.EXPORT, metrics.LOAD)]
+    spent = sum(each for each in seconds if each is not None) if any(each is not None for each in seconds) else None
     assert one.latency
     assert eager.latency
     saved = eager.latency.median - one.latency.median
-    return compile_s / saved if compile_s is not None and saved > 0 else None
+    return spent / saved if spent is not None and saved > 0 else None
 
 
 def _gather(key: tuple[str, str, str], several: Sequence[Gain]) -> VariantGain:

@@ -36,6 +36,8 @@ class Checkpoint(NamedTuple):
 class Lesson:
     """One training run: of an architecture (``head`` None), on a task, from a seed, at a learning rate.
 
+    ``variant`` is how the trained model was run when it was evaluated, eager where nothing else was asked for.
+
     ``train`` is the accuracy on the training clips at the end, ``majority`` that of always naming the commonest class
     of the ``clips`` test clips, ``expected`` what the best reader reaches under the control. A run that failed has no
     curve.
@@ -54,6 +56,7 @@ class Lesson:
     classes: int
     clips: int = 1000
     expected: float | None = None
+    variant: str = "eager"
 
     @property
     def frame(self) -> Frame:
@@ -129,7 +132,7 @@ def _lesson(record: Record, parts: Parts, trial: Trial, rate: float) -> Lesson:
     return Lesson(
         headless(parts), record.case.clip, str(trial.task), trial.seed, rate, trial.control, flag,
         curve, train, majority, int(classes), int(_only(record, metrics.TEST_CLIPS)) or Training().test_clips,
-        _only(record, metrics.CONTROL_EXPECTED) or None,
+        _only(record, metrics.CONTROL_EXPECTED) or None, record.case.variant_name,
     )  # fmt: skip
 
 

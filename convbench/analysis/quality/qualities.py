@@ -71,6 +71,7 @@ class Quality:
     fallen: int = 0
     clips: int = 1000
     seconds: float = 0.0
+    variant: str = "eager"
 
     @property
     def frame(self) -> Frame:
@@ -120,12 +121,17 @@ def tried(records: Iterable[Record]) -> bool:
     return any(trained(record) for record in records)
 
 
-def qualities(records: Sequence[Record], budget: Budget = "steps", limit: Limit = None) -> list[Quality]:
-    """One quality for each architecture, clip shape and task, curves cut at ``limit`` of ``budget``; no controls."""
+def qualities(
+    records: Sequence[Record], budget: Budget = "steps", limit: Limit = None, *, in_variants: bool = False
+) -> list[Quality]:
+    """One quality for each architecture, clip shape, task, curves cut at ``limit`` of ``budget``; no controls.
+
+    With ``in_variants`` also one for each variant in which the trained model was evaluated.
+    """
     cells: dict[Hashable, list[Lesson]] = defaultdict(list)
     for one in attempts(records):
-        if not one.control:
-            cells[one.architecture, one.clip, one.task].append(one)
+        if not one.control and (in_variants or one.variant == "eager"):
+            cells[one.architecture, one.clip, one.task, one.variant].append(one)
     return [_quality(several, budget, limit) for several in cells.values()]
 
 
@@ -181,6 +187,7 @@ def _quality(several: Sequence[Lesson], budget: Budget, limit: Limit) -> Quality
         by_rate=by_rate(reached), chance=first.chance, majority=first.majority if first.classes else None,
         fallen=len(lost), clips=first.clips,
         seconds=statistics.fmean([lesson.seconds for lesson, _ in ended.values()] or [0.0]),
+        variant=first.variant,
     )  # fmt: skip
 
 

@@ -18,12 +18,14 @@ from typing import Any
 import torch
 from torch._C._profiler import _EventType
 from torch.profiler import ProfilerActivity, profile
+from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 from convbench.core.traits import opaque
 from convbench.measure.stages.hooks import call, listening
 from convbench.measure.stages.profiler_marks import Marks
 from convbench.measure.stages.spans import OTHER, PREFIX, Spans, is_recurrent
-from convbench.models.stages import stage_by_parameter, stage_roots
+from convbench.models.network import quantised_weights
+from convbench.models.stages import stage_by_module, stage_by_parameter, stage_roots
 from convbench.models.subject import Subject
 from convbench.models.training_step import TrainingStep
 
@@ -114,12 +116,14 @@ def held(subject: Subject) -> dict[int, Life]:
     found: dict[int, Life] = {}
 
     def hold(tensor: Any, kind: str, stage: str) -> None:
-        if isinstance(tensor, torch.Tensor) and tensor.device.type == torch.device(subject.device).type:
-            storage = tensor.untyped_storage()
-            found.setdefault(storage.data_ptr(), Life(storage.nbytes(), (kind, stage)))
+        for part in _stored(tensor):
+            if part.device.type == torch.device(subject.device).type:
+                storage = part.untyped_storage()
+                found.setdefault(storage.data_ptr(), Life(storage.nbytes(), (kind, stage)))
 
     for tensor in (*subject.model.parameters(), *subject.model.buffers()):
         hold(tensor, "weights", stage_of(tensor))
+    found |= _packed(subject)
     for tensor in subject.inputs.tensors:
         hold(tensor, "inputs", OTHER)
     if isinstance(subject.run, TrainingStep):
@@ -136,6 +140,26 @@ def _kept_by_libraries(handed_out: int, lives: list[Life]) -> Life:
     """
     known = sum(life.bytes for life in lives if life.begin == float("-inf"))
     return Life(handed_out - known, ("workspace", OTHER))
+
+
+def _packed(subject: Subject) -> dict[int, Life]:
+    """Weights that a quantised layer keeps packed: what torch shows of them are copies, which have no address."""
+    stages = stage_by_module(stage_roots(subject.case, subject.model))
+    packed = [
+        (weight.nbytes, stages.get(module, OTHER))
+        for module in subject.model.modules()
+        for weight in quantised_weights(module)
+    ]
+    return {-place: Life(size, ("weights", stage)) for place, (size, stage) in enumerate(packed, start=1)}
+
+
+def _stored(tensor: Any) -> Iterator[torch.Tensor]:
+    """A tensor, or the tensors that one of a class of its own (torchao's int8) is made of."""
+    if is_traceable_wrapper_subclass(tensor):
+        for name in tensor.__tensor_flatten__()[0]:
+            yield from _stored(getattr(tensor, name))
+    elif isinstance(tensor, torch.Tensor):
+        yield tensor
 
 
 class _Kinds:

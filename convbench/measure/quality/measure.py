@@ -16,10 +16,12 @@ from convbench.core.record import Case, Choice, Clip, Finding, Metric, Parts, Pr
 from convbench.measure.counts.counted import macs_by_stage
 from convbench.measure.quality import controls, digits, verdict
 from convbench.measure.quality.data import Labelled, Splits
-from convbench.measure.quality.fit import accuracy, fit, predictions
+from convbench.measure.quality.fit import Curve, accuracy, fit, predictions
+from convbench.measure.quality.keeping import trained
 from convbench.measure.quality.linear import Readout, features, r2
 from convbench.measure.quality.splitting import random
 from convbench.measure.quality.tasks import load
+from convbench.measure.quality.through import accuracy_of, scores_of
 from convbench.models import network
 
 SEEDS_APART = 1000
@@ -39,30 +41,42 @@ def trial(case: Case, protocol: Protocol) -> Iterator[Reading | Finding]:
 
 
 def learn(case: Case, trial: Trial, protocol: Protocol) -> Iterator[Reading | Finding]:
-    """One training run, as its curve over steps, FLOPs and seconds, and whether it can be averaged with others."""
+    """One training run, as its curve over steps, FLOPs and seconds, and whether it can be averaged with others.
+
+    Of a variant the curve is its last point: the model, trained in eager, as the variant runs it.
+    """
     assert trial.learning_rate is not None
     training = protocol.training
     splits = load(trial.task, case.clip, training, trial.seed)
     splits = controls.apply(trial.control, splits, trial.seed)
     headed = _headed(case, len(splits.classes))
     model = _model(headed, trial, protocol).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    curve = fit(model, splits, (training, case.clip.batch, trial.learning_rate), trial.seed)
-    flops = 2 * sum(macs_by_stage(replace(headed, scenario="train")).values())
-    yield _reading(metrics.STEPS, curve.steps)
-    yield _reading(metrics.TRAIN_FLOPS, [flops * step for step in curve.steps])
-    yield _reading(metrics.TRAIN_SECONDS, curve.seconds)
-    yield _reading(metrics.TRAIN_LOSS, curve.loss)
-    yield _reading(metrics.VAL_ACCURACY, curve.val)
-    yield _reading(metrics.TEST_ACCURACY, curve.test)
+    how = (training, case.clip.batch, trial.learning_rate)
+    curve = trained(case, model, lambda: fit(model, splits, how, trial.seed))
+    flops = 2 * sum(macs_by_stage(replace(headed.eager, scenario="train")).values())
     train = accuracy(model, _first(splits.train, len(splits.test.labels)))
+    named = predictions(model, splits.val.clips).tolist()
+    shown = _in_variant(headed, model, splits, curve) if case.variant else curve
+    yield _reading(metrics.STEPS, shown.steps)
+    yield _reading(metrics.TRAIN_FLOPS, [flops * step for step in shown.steps])
+    yield _reading(metrics.TRAIN_SECONDS, shown.seconds)
+    yield _reading(metrics.TRAIN_LOSS, shown.loss)
+    yield _reading(metrics.VAL_ACCURACY, shown.val)
+    yield _reading(metrics.TEST_ACCURACY, shown.test)
     yield _reading(metrics.TRAIN_ACCURACY, [train])
     yield _reading(metrics.MAJORITY, [_majority(splits)])
     yield _reading(metrics.CLASSES, [len(splits.classes)])
     yield _reading(metrics.TEST_CLIPS, [len(splits.test.labels)])
     if (expected := controls.expected(trial.control, trial.task, len(splits.classes))) is not None:
         yield _reading(metrics.CONTROL_EXPECTED, [expected])
-    named = predictions(model, splits.val.clips).tolist()
     yield from verdict.findings(named, curve, train)
+
+
+def _in_variant(case: Case, model: nn.Module, splits: Splits, curve: Curve) -> Curve:
+    """The end of the training with the accuracies that the variant has: it is the trained model that is deployed."""
+    scores = scores_of(case, model, splits.train)
+    accuracies = [[accuracy_of(scores, split)] for split in (splits.val, splits.test)]
+    return Curve(curve.steps[-1:], curve.seconds[-1:], curve.loss[-1:], *accuracies)
 
 
 def read_out(case: Case, trial: Trial, protocol: Protocol) -> Iterator[Reading]:

@@ -14,7 +14,7 @@ from convbench.core import code
 from convbench.core.errors import CaseFailed, ConvbenchError, Unavailable
 from convbench.core.record import Case, Record
 from convbench.core.registry import executors
-from convbench.core.traits import compiles, packages
+from convbench.core.traits import builds, packages
 from convbench.measure import harness
 from convbench.measure.machine import malloc
 from convbench.models.variants import process_environment
@@ -68,7 +68,7 @@ class Isolated(Executor):
         variables, limit = process_environment(job.case), job.protocol.timeout
         cache = "" if job.protocol.visits == 1 else f"{crc32(job.case.id.encode()):08x}"
         return self.processes.start(
-            Call(measure, (job,), variables, limit, compiles(job.case), brought([job.case]), cache=cache)
+            Call(measure, (job,), variables, limit, builds(job.case), brought([job.case]), cache=cache)
         )
 
     def measure(self, job: Job) -> Record:
@@ -156,7 +156,7 @@ def _raising(error: Exception, _: Job) -> Record:
 
 def preloads(cases: Sequence[Case]) -> list[str]:
     """What the forkserver should import for these cases, besides what every case needs."""
-    compiler = COMPILER if any(map(compiles, cases)) else ()
+    compiler = COMPILER if any(map(builds, cases)) else ()
     return [*compiler, *(DIGITS if any(case.trial for case in cases) else ())]
 
 

@@ -27,7 +27,7 @@ TASKS = 8
 @figures.register("quality-cost")
 def quality_cost(found: Sequence[Result]) -> Iterator[Drawing]:
     """Test accuracy against latency (parameters where nothing was timed); a drawing a task."""
-    tasks = by_task(qualities([one.record for one in found]))
+    tasks = by_task(qualities([one.record for one in found], in_variants=True))
     for number, several in enumerate(list(tasks.values())[:TASKS]):
         able = gather(several, costs(found))[0]
         column = metrics.LATENCY if any(one.result.latency for one in able) else metrics.PARAMS

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
-import re
 from collections.abc import Iterator
-from pathlib import Path
 
 import torch
 
@@ -14,18 +12,18 @@ from convbench.core import metrics
 from convbench.core.record import STAGES, Metric, Protocol, Reading
 from convbench.core.registry import probes
 from convbench.measure.machine import nvml
-from convbench.measure.memory import allocations
+from convbench.measure.memory import allocations, alone
 from convbench.measure.probes import exact
 from convbench.measure.stages.spans import OTHER
 from convbench.models.subject import Subject
-
-STATUS, CLEAR_REFS = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
 @probes.register("memory")
 @exact
 def memory(subject: Subject, protocol: Protocol) -> Iterator[Reading]:
-    """CUDA: peak allocated, peak reserved, the process's use; CPU: peak tensor bytes and the process's peak RSS."""
+    """CUDA: peak allocated, peak reserved, the process's use; CPU: peak tensor bytes and the process's peak RSS.
+
+    Another runtime's buffers are no tensors: of it, what a process of its own grew by."""
     gc.collect()
     if torch.device(subject.device).type == "cuda":
         yield from _cuda(subject)
@@ -48,9 +46,13 @@ def _cuda(subject: Subject) -> Iterator[Reading]:
 
 
 def _cpu(subject: Subject) -> Iterator[Reading]:
-    peak_rss = _peak_rss_of_a_call(subject)
+    peak_rss = alone.peak_rss_of(subject.run)
     if peak_rss is not None:
         yield Reading(metrics.CPU_PEAK_RSS, (peak_rss,))
+    if subject.deployment:
+        if (grown := alone.growth(subject.deployment)) is not None:
+            yield Reading(metrics.RUNTIME_PEAK, (grown,))
+        return
     timeline = allocations.record(subject)
     yield Reading(metrics.CPU_PEAK, (timeline.peak,))
     yield from _parts(metrics.CPU_PEAK, timeline)
@@ -63,14 +65,3 @@ def _parts(whole: Metric, timeline: allocations.Timeline) -> Iterator[Reading]:
         for part in parts:
             size = sum(size for holder, size in at_peak.items() if holder[place] == part)
             yield Reading(whole.part(part), (size,))
-
-
-def _peak_rss_of_a_call(subject: Subject) -> int | None:
-    """The process's high-water mark of resident memory over one call, libraries included, where Linux tells it."""
-    try:
-        CLEAR_REFS.write_text("5")
-        subject.run()
-        mark = re.search(r"VmHWM:\s+(\d+) kB", STATUS.read_text())
-    except OSError:
-        return None
-    return int(mark.group(1)) * 1024 if mark else None

@@ -20,6 +20,7 @@ from convbench.measure.stages.compiled import compiled_split
 from convbench.measure.stages.hooks import call, listening
 from convbench.measure.stages.spans import GRAPHS, OTHER, PHASES
 from convbench.measure.timing import clock_for, keep_busy, mark_seconds
+from convbench.models.deployed import Deployment
 from convbench.models.subject import Subject
 from convbench.models.training_step import TrainingStep
 
@@ -30,6 +31,7 @@ SHARE_OF_TIME = 0.3
 MIN_PASSES, MAX_PASSES = 6, 40
 OPTIMIZER = "optimizer"
 FEW = 5
+RUNTIME_PASSES = 10
 Split = dict[str, float]
 Splitter = Callable[[Subject], Split]
 
@@ -41,6 +43,9 @@ def stages(subject: Subject, protocol: Protocol) -> Iterator[Reading | Finding]:
     Plain and split passes alternate. A warning says where the passes with marks differ from the plain ones by more than
     5 % and the marks' own cost.
     """
+    if subject.deployment:
+        yield from _by_the_runtime(subject, subject.deployment)
+        return
     compiled, runtime = opaque(subject.case), engine(subject.case)
     if compiled and runtime != INDUCTOR:
         yield Finding("opaque_engine", "note", {"engine": runtime})
@@ -52,6 +57,21 @@ def stages(subject: Subject, protocol: Protocol) -> Iterator[Reading | Finding]:
     for stage in (*named, OTHER):
         yield Reading(metrics.LATENCY.part(stage), tuple(split.get(stage, 0.0) for split in splits))
     sums = [sum(split.get(stage, 0.0) for stage in (*named, OTHER)) for split in splits]
+    if not adds_up(sums, plain):
+        yield Finding("stages_do_not_add_up", data={"stages": median(sums), "whole": median(plain)})
+
+
+def _by_the_runtime(subject: Subject, deployment: Deployment) -> Iterator[Reading | Finding]:
+    """Stages as the runtime's own profile tells them, of calls of a second session of it; not where it has none."""
+    clock, plain = clock_for(subject.device, subject.run), list[float]()
+    splits = deployment.profiled(RUNTIME_PASSES, lambda: plain.append(_device_or_host(clock.time, subject.run)))
+    if splits is None:
+        yield Finding("opaque_engine", "note", {"engine": deployment.engine.name})
+        return
+    for stage in (*STAGES, OTHER):
+        yield Reading(metrics.LATENCY.part(stage), tuple(split.get(stage, 0.0) for split in splits))
+    yield Finding("stages_by_runtime", "note", {"engine": deployment.engine.name})
+    sums = [sum(split.values()) for split in splits]
     if not adds_up(sums, plain):
         yield Finding("stages_do_not_add_up", data={"stages": median(sums), "whole": median(plain)})
 

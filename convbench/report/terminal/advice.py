@@ -41,7 +41,8 @@ class Advised:
 def basis(found: Sequence[Recommendation], budget: Budget) -> str:
     """What accuracies and costs are of."""
     groups = [one.pool[0].result.group for one in found if one.pool]
-    cost = f"; costs of a call on a clip {groups[0].clip}, {groups[0].device}, {groups[0].dtype}" if groups else ""
+    numbers = " and ".join(dict.fromkeys(each.result.group.dtype for one in found for each in one.pool))
+    cost = f"; costs of a call on a clip {groups[0].clip}, {groups[0].device}, {numbers}" if groups else ""
     return f"Test accuracy after {BUDGETS[budget]} of short training{cost}."
 
 

@@ -76,9 +76,7 @@ def _why(answer: Recommendation) -> str:
     said = f"Of {len(answer.pool)} configurations {place} it is {_rule(answer)}"
     if best is pick:
         return f"{said}, and it has the highest accuracy itself{_below(answer, ': it is')}."
-    return (
-        f"{said}. The highest mean, {percent(best.mean)}, is that of {model(best.result)}{_below(answer, '; this is')}."
-    )
+    return f"{said}. The highest mean, {percent(best.mean)}, is that of {_named(best)}{_below(answer, '; this is')}."
 
 
 def _rule(answer: Recommendation) -> str:
@@ -116,7 +114,7 @@ def _ruled_out(answer: Recommendation) -> str:
 
 
 def _passed_over(answer: Recommendation) -> str:
-    said = [f"{model(each.result)}, which {fails(each.quality, inside=True)}" for each in answer.passed_over]
+    said = [f"{_named(each)}, which {fails(each.quality, inside=True)}" for each in answer.passed_over]
     return f"Passed over, cheaper and as good when it learns: {'; '.join(said)}." if said else ""
 
 
@@ -184,12 +182,19 @@ def _left_out(excluded: Sequence[Excluded]) -> str:
     for each in excluded:
         parts = each.quality.architecture
         size = f" {parts.lstm_input:,}" if parts.lstm_input else ""
-        causes[each.why].append(f"{parts.reducer}{size}")
+        own = "" if each.quality.variant == "eager" else f" in {each.quality.variant}"
+        causes[each.why].append(f"{parts.reducer}{size}{own}")
     said = "; ".join(f"{', '.join(names)} ({WHY[why]})" for why, names in causes.items())
     return f"Left out: {said}." if said else ""
 
 
+def _named(candidate: Candidate) -> str:
+    """The model, with the variant where its quality is that variant's own."""
+    variant = candidate.quality.variant
+    return f"{model(candidate.result)}{'' if variant == 'eager' else f', {variant}'}"
+
+
 def _models(several: Sequence[Candidate]) -> str:
-    names = [model(each.result) for each in several]
+    names = [_named(each) for each in several]
     more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
     return f"{'; '.join(names[:LISTED])}{more}"

@@ -16,10 +16,11 @@ from convbench.analysis.costs.headlines import (
     uncounted_share,
     withheld,
 )
+from convbench.analysis.costs.runtimes import runtimes as runtimes_of
 from convbench.analysis.quality.qualities import tried
 from convbench.analysis.results import Result, costs, measured, results, sustained
 from convbench.core.record import Parts, Record, Run
-from convbench.report.words import quality, units
+from convbench.report.words import quality, runtimes, units
 from convbench.report.words.names import model, setup
 
 NOISE = {
@@ -58,6 +59,7 @@ def sentences(run: Run, found: Sequence[Result], answers: Sequence[Recommendatio
         _dearest(advice),
         _crossover(advice),
         _variants(advice),
+        *map(runtimes.sentence, runtimes_of(found)),
     ]
     said += [_other(one) for one in advice.others[:3]]
     cost_only = "" if len(costs(found)) < len(found) else COST_ONLY
@@ -209,7 +211,7 @@ def _variants(advice: Advice) -> str:
     if best is None:
         return "No variant was faster than eager." if advice.variants else ""
     paid = [gain.pays_after for gain in best.gains if gain.pays_after is not None]
-    pays = f"; compiling has paid after at most {max(paid):,.0f} calls" if paid and len(paid) == len(best.gains) else ""
+    pays = f"; making it has paid after at most {max(paid):,.0f} calls" if paid and len(paid) == len(best.gains) else ""
     return f"{best.variant} is {_range(best)} eager{pays}.{_allocators(best)}"
 
 

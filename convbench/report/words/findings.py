@@ -146,6 +146,14 @@ _SENTENCES: dict[str, Callable[[Data], str]] = {
         "read them as shares."
     ),
     "opaque_engine": lambda d: f"{d['engine']} does not show what it does inside: the whole was timed, no stage of it.",
+    "stages_by_runtime": lambda d: (
+        f"The stages' times are those of {d['engine']}'s own profile; what it puts between two stages counts to the "
+        "earlier one. Its memory is not told by stage or kind."
+    ),
+    "frames_are_no_clip": lambda d: (
+        f"Frame by frame, eager itself differs by {units.digits(d['largest'], 2)} from the whole clip: this model "
+        "needs later frames, so its streamed output is compared with eager's streamed output only."
+    ),
     "not_predicted": lambda d: f"Peak memory was not predicted from the shapes: {d['reason']}.",
     "not_profiled": lambda d: f"There is no profile of this case: {d['reason']}.",
     "trace_bounded": lambda d: (

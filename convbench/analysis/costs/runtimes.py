@@ -1,0 +1,158 @@
+"""What a reducer, and its LSTM input size, cost in each runtime: against one and the same model, there and in eager.
+
+The price of a model in a runtime is its latency over that of the base model, the fastest in eager, in the same runtime.
+Where the order of two models turns round from eager to a runtime, their ranking crosses.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+
+from convbench.analysis import repeat
+from convbench.analysis.costs.gains import gains
+from convbench.analysis.results import Result, measured
+from convbench.core import metrics
+from convbench.core.record import Case, Parts
+from convbench.core.statistics import Interval
+
+EAGER = "eager"
+MANY = 24
+"""Of more models than this the crossings of every pair are not sought: nobody could read them."""
+
+
+@dataclass(frozen=True)
+class Price:
+    """A model in a runtime: ``over_base`` is its latency over the base model's there."""
+
+    runtime: str
+    result: Result
+    over_base: Interval
+
+
+@dataclass(frozen=True)
+class Crossing:
+    """Two models whose order in eager is not that in a runtime; ``faster`` is the faster one in eager.
+
+    Either ratio is the latency of ``faster`` over that of ``slower``: below 1 in eager, above 1 in the runtime.
+    """
+
+    runtime: str
+    faster: Result
+    slower: Result
+    in_eager: Interval
+    there: Interval
+
+
+@dataclass(frozen=True)
+class Runtimes:
+    """One situation (clip, scenario, device, backbone, recurrent stage) with its models in every runtime.
+
+    ``runtimes`` are eager first, then by the base model's latency. ``paid_after`` are calls by runtime after which
+    export and loading have paid for each model that gains; none where nothing gains.
+    """
+
+    scenario: str
+    device: str
+    base: Result
+    runtimes: tuple[str, ...]
+    prices: tuple[Price, ...]
+    crossings: tuple[Crossing, ...]
+    paid_after: dict[str, tuple[float, ...]]
+
+    def of(self, runtime: str) -> list[Price]:
+        return [price for price in self.prices if price.runtime == runtime]
+
+    def price(self, runtime: str, model: Result) -> Price | None:
+        """The price of the same model in a runtime, None where it was not measured there."""
+        return next(
+            (each for each in self.of(runtime) if each.result.case.architecture == model.case.architecture), None
+        )
+
+
+def runtimes(found: Sequence[Result]) -> list[Runtimes]:
+    """Every situation in which models of several reducers or sizes ran in eager and in a runtime of another kind."""
+    timed = [each for each in measured(found) if each.timing and isinstance(each.case.architecture, Parts)]
+    situations: dict[object, list[Result]] = defaultdict(list)
+    for each in timed:
+        situations[_situation(each)].append(each)
+    views = (_view(members) for members in situations.values())
+    return [view for view in views if view is not None]
+
+
+def turn(view: Runtimes) -> tuple[Price, Price] | None:
+    """The model whose price turns most from eager to an exported runtime: (in eager, there); None without any."""
+    pairs = [
+        (eager, there)
+        for eager in view.of(EAGER)
+        for runtime in view.runtimes
+        if (there := view.price(runtime, eager.result)) and exported(there.result)
+    ]
+    turned = [(abs(math.log(eager.over_base.median / there.over_base.median)), eager, there) for eager, there in pairs]
+    return max(turned, key=lambda each: each[0])[1:] if turned else None
+
+
+def exported(result: Result) -> bool:
+    """Whether another runtime loaded the model from files."""
+    return bool(result.record.samples(metrics.LOAD))
+
+
+def _situation(result: Result) -> object:
+    case, parts = result.case, result.case.architecture
+    assert isinstance(parts, Parts)
+    alike = (parts.backbone, parts.rnn, parts.layer_norm, parts.head)
+    return (result.record.environment, alike, case.clip, case.scenario, case.device, case.threads)
+
+
+def _view(members: Sequence[Result]) -> Runtimes | None:
+    eager = [each for each in members if not each.case.variant and each.latency]
+    if len(eager) < 2 or not any(map(exported, members)):
+        return None
+    base = min(eager, key=lambda each: each.latency.median if each.latency else math.inf)
+    bases = {each.case.variant_name: each for each in members if each.case.architecture == base.case.architecture}
+    order = sorted(bases, key=lambda name: (name != EAGER, bases[name].latency.median))  # type: ignore[union-attr]
+    compared = [each for each in members if each.case.variant_name in bases]
+    ratios = _ratios([(each, bases[each.case.variant_name]) for each in compared])
+    prices = tuple(Price(each.case.variant_name, each, ratio) for each, ratio in zip(compared, ratios, strict=True))
+    case = base.case
+    return Runtimes(
+        case.scenario, case.device, base, tuple(order), prices, tuple(_crossings(compared)), _paid_after(members)
+    )
+
+
+def _crossings(members: Sequence[Result]) -> Iterator[Crossing]:
+    """Pairs of models that eager and a runtime put in opposite orders, either beyond doubt."""
+    by_case: dict[Case, Result] = {each.case: each for each in members}
+    eager = [each for each in members if not each.case.variant]
+    if len(eager) > MANY:
+        return
+    pairs = [(one, other) for one, other in combinations(eager, 2)]
+    for (one, other), ratio in zip(pairs, _ratios(pairs), strict=True):
+        faster, slower, in_eager = (one, other, ratio) if ratio.median < 1 else (other, one, _inverse(ratio))
+        if in_eager.high >= 1:
+            continue
+        for variant in dict.fromkeys(each.case.variant for each in members if each.case.variant):
+            there = [by_case.get(replace(each.case, variant=variant)) for each in (faster, slower)]
+            if there[0] and there[1]:
+                (turned,) = _ratios([(there[0], there[1])])
+                if turned.low > 1:
+                    yield Crossing(there[0].case.variant_name, faster, slower, in_eager, turned)
+
+
+def _paid_after(members: Sequence[Result]) -> dict[str, tuple[float, ...]]:
+    calls: dict[str, list[float]] = defaultdict(list)
+    for gain in gains(members):
+        if exported(gain.result) and gain.pays_after is not None:
+            calls[gain.result.case.variant_name].append(gain.pays_after)
+    return {name: tuple(sorted(each)) for name, each in calls.items()}
+
+
+def _ratios(pairs: Sequence[tuple[Result, Result]]) -> list[Interval]:
+    return repeat.ratios([(one.timing, other.timing) for one, other in pairs if one.timing and other.timing])
+
+
+def _inverse(ratio: Interval) -> Interval:
+    return Interval(1 / ratio.median, 1 / ratio.high, 1 / ratio.low if ratio.low > 0 else math.inf)

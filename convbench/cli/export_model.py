@@ -1,0 +1,74 @@
+"""The verb that hands a measured model over: as an ONNX file with a program that runs it."""
+
+from __future__ import annotations
+
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from convbench.cli.app import app, import_from_here
+from convbench.core.errors import ConvbenchError
+
+if TYPE_CHECKING:
+    from convbench.core.record import Record, Scalar
+
+WINNER = "winner"
+
+
+@app.command("export-model")
+def export_model(
+    case: Annotated[
+        str, typer.Argument(help="A measured case: its id or a GLOB of it; `winner` is what the run says to take.")
+    ],
+    to: Annotated[Path, typer.Option(help="The file to write, as in model.onnx.")],
+    run: Annotated[Path, typer.Option(help="The run that measured it.")] = Path("reports/default"),
+    weights: Annotated[
+        Path | None, typer.Option(help="A state_dict of the model [default: seeded, untrained].")
+    ] = None,
+    exporter: Annotated[Literal["dynamo", "torchscript"], typer.Option(help="Which of torch's exporters.")] = "dynamo",
+) -> None:
+    """Write a measured model as ONNX, checked against eager, with a five-line program beside it that runs it."""
+    from convbench.core import store
+    from convbench.measure.handover import hand_over
+    from convbench.report.words import units
+
+    import_from_here(str(run))
+    if to.suffix != ".onnx" or not to.parent.is_dir():
+        raise ConvbenchError(f"--to {to}: name a file that ends in .onnx, in a directory that is there")
+    described, records = store.load(run)
+    record = _chosen(case, records, run)
+    facts: dict[str, Scalar] = {"run": described.name, "environment": record.environment, **_latency(record)}
+    files, parity = hand_over(record.case, described.protocol.seed, to, weights, facts, exporter)
+    for path in files:
+        print(f"{path} ({units.size(path.stat().st_size)})")
+    print(f"largest difference from eager {parity.largest:.2g}, relative error {parity.relative:.2g}")
+
+
+def _chosen(name: str, records: list[Record], run: Path) -> Record:
+    """The one measured case of that name. Raises ConvbenchError where there is none, or more than one."""
+    from convbench.analysis.costs.headlines import advise
+    from convbench.analysis.results import results
+
+    measured = [record for record in records if record.status == "ok" and record.case.trial is None]
+    if name == WINNER:
+        pick = advise(results(measured)).pick
+        matching = [pick.record] if pick else []
+    else:
+        matching = [record for record in measured if name == record.case.id or fnmatchcase(record.case.id, name)]
+    if not matching:
+        raise ConvbenchError(f"{run}: no measured case is called {name!r}: `convbench report {run}` shows their names")
+    if len(matching) > 1:
+        raise ConvbenchError(
+            f"{run}: {len(matching)} cases match {name!r}, as {matching[0].case.id} and {matching[1].case.id}: name one"
+        )
+    return matching[0]
+
+
+def _latency(record: Record) -> dict[str, float]:
+    from convbench.analysis.results import result
+    from convbench.core import metrics
+
+    latency = result(record).latency
+    return {metrics.LATENCY.name: latency.median} if latency else {}

@@ -1,0 +1,100 @@
+"""A case's model handed over: an ONNX file that says what it is, checked against eager, and a program that runs it."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from convbench.core.errors import ConvbenchError
+from convbench.core.package import __version__
+from convbench.core.record import Case, Choice, Scalar
+from convbench.measure.first_call import tolerance
+from convbench.measure.parity import Parity, compare
+from convbench.models import network, subject, values
+from convbench.models.runtimes.deployment import need
+from convbench.models.runtimes.onnx_file import FILE, Exporter
+from convbench.models.subject import Subject
+
+RUNTIME, BEFORE = "onnxruntime", ("int8", "half")
+WHOLE = """import numpy as np, onnxruntime
+session = onnxruntime.InferenceSession("{file}", providers=["CPUExecutionProvider"])
+given = {{each.name: np.zeros(each.shape, "{kind}") for each in session.get_inputs()}}
+for each, output in zip(session.get_outputs(), session.run(None, given)):
+    print(each.name, output.shape)
+"""
+STREAM = """import numpy as np, onnxruntime
+session = onnxruntime.InferenceSession("{file}", providers=["CPUExecutionProvider"])
+given = {{each.name: np.zeros(each.shape, "{kind}") for each in session.get_inputs()}}
+for _ in range({frames}):  # put a frame into given["input"]; what comes back but the output is the next frame's state
+    output, *given_states = session.run(None, given); given.update(zip(list(given)[1:], given_states))
+print(output.shape)
+"""
+
+
+def hand_over(
+    case: Case, seed: int, to: Path, weights: Path | None, facts: Mapping[str, Scalar], exporter: Exporter = "dynamo"
+) -> tuple[list[Path], Parity]:
+    """Write a case's model to ``to``, large weights and a program beside it; returns the files and the parity.
+
+    ``weights`` is a state_dict that torch saved; without it the model has the weights that the seed gives. ``facts``
+    are noted in the file beside the case. Raises CaseFailed where it cannot be exported or gives another output.
+    """
+    need(RUNTIME)
+    before = tuple(choice for choice in case.variant if choice.name in BEFORE)
+    options = (("exporter", exporter),) if exporter != "dynamo" else ()
+    asked = replace(case, variant=(*before, Choice(RUNTIME, options)), device="cpu")
+    expected = _output(_loaded(asked.eager, seed, weights))
+    held = subject.transform(_loaded(asked, seed, weights))
+    assert held.deployment
+    parity = compare(_output(held), expected, tolerance(held))
+    noted = {"case": case.id, "seed": seed, "weights": weights.name if weights else "seeded, untrained", **facts}
+    files = _written(held.deployment.folder, to, noted | parity._asdict())
+    program = to.with_suffix(".py")
+    kind = str(held.deployment.example.tensors[0].dtype).removeprefix("torch.")
+    text = STREAM if case.scenario == "streaming" else WHOLE
+    program.write_text(text.format(file=to.name, kind=kind, frames=case.clip.frames))
+    return [*files, program], parity
+
+
+def _loaded(case: Case, seed: int, weights: Path | None) -> Subject:
+    model = network.build(case, seed, case.device)
+    if weights is not None:
+        try:
+            model.load_state_dict(torch.load(weights, map_location=case.device, weights_only=True))
+        except Exception as error:
+            reason = " ".join(str(error).split())[:300]
+            raise ConvbenchError(f"{weights}: are not the weights of {case.id}: {reason}") from error
+    return subject.assemble(case, seed, model=model.eval())
+
+
+def _output(held: Subject) -> dict[str, Any]:
+    with torch.inference_mode():
+        return dict(values.leaves(held.run()))
+
+
+def _written(folder: Path, to: Path, noted: Mapping[str, Any]) -> list[Path]:
+    """The model at its place, with metadata; weights that stand beside it are named after it."""
+    import onnx
+
+    model = onnx.load(str(folder / FILE), load_external_data=False)
+    beside = {
+        entry.value for tensor in model.graph.initializer for entry in tensor.external_data if entry.key == "location"
+    }
+    for stale in to.parent.glob(f"{to.name}.data*"):
+        stale.unlink()
+    targets = [to.with_name(f"{to.name}.data{place or ''}") for place in range(len(beside))]
+    for target, name in zip(targets, sorted(beside), strict=True):
+        shutil.copyfile(folder / name, target)
+        for tensor in model.graph.initializer:
+            for entry in tensor.external_data:
+                if entry.key == "location" and entry.value == name:
+                    entry.value = target.name
+    model.producer_name, model.producer_version = "convbench", __version__
+    onnx.helper.set_model_props(model, {f"convbench.{key}": str(value) for key, value in noted.items()})
+    to.write_bytes(model.SerializeToString())
+    return [to, *targets]

@@ -1,0 +1,74 @@
+"""What a process grows by when a runtime loads and runs a model, told by a process that has done nothing else.
+
+The one that measures cannot tell: it has exported the model before, and what that has freed the runtime uses again.
+"""
+
+from __future__ import annotations
+
+import gc
+import pickle
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from convbench.core.errors import CaseFailed
+from convbench.models.deployed import Deployment, Example
+
+STATUS, CLEAR_REFS = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+PROGRAM = "import sys; from convbench.measure.memory import alone; alone.tell(sys.argv[1])"
+
+
+def peak_rss_of(call: Callable[[], Any]) -> int | None:
+    """The process's high-water mark of resident memory over one call, libraries included, where Linux tells it."""
+    try:
+        CLEAR_REFS.write_text("5")
+        call()
+        return _kilobytes("VmHWM")
+    except OSError:
+        return None
+
+
+def growth(deployment: Deployment) -> int | None:
+    """Bytes that a fresh process grew by from before the model is loaded to the peak of a warmed call.
+
+    torch is loaded before, so that it does not count; None where the system does not tell. Raises CaseFailed where the
+    model cannot be loaded there.
+    """
+    if not CLEAR_REFS.exists():
+        return None
+    example = deployment.example
+    row = Example(((tuple(example.tensors),), {}), None, None, example.names, example.outputs)
+    engine = deployment.engine
+    if hasattr(engine, "quantised"):
+        engine = replace(engine, quantised=None)  # type: ignore[type-var]  # its ranges are in the file by now
+    given = deployment.folder.parent / f"{engine.name}.pickle"
+    given.write_bytes(pickle.dumps((engine, deployment.folder, row, deployment.threads)))
+    done = subprocess.run([sys.executable, "-c", PROGRAM, str(given)], capture_output=True, text=True, check=False)
+    if done.returncode:
+        reason = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+        raise CaseFailed("crash", f"{engine.name} cannot run the exported model in a process of its own: {reason}")
+    return int(done.stdout.split()[-1])
+
+
+def tell(path: str) -> None:
+    """Print what this process grows by; what it is to load is pickled at the path."""
+    engine, folder, example, threads = pickle.loads(Path(path).read_bytes())
+    torch.set_num_threads(threads)
+    tensors = example.tensors
+    gc.collect()
+    before = _kilobytes("VmRSS")
+    rows = engine.load(folder, example, threads)
+    rows(tensors)
+    sys.stdout.write(f"{(peak_rss_of(lambda: rows(tensors)) or 0) - before}\n")
+
+
+def _kilobytes(name: str) -> int:
+    """A line of the process's status, in bytes."""
+    match = re.search(rf"{name}:\s+(\d+) kB", STATUS.read_text())
+    return int(match.group(1)) * 1024 if match else 0

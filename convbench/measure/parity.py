@@ -1,0 +1,107 @@
+"""Whether a variant's output is eager's: the largest difference, the relative error, and how much of either may be.
+
+Each leaf must agree within the tolerance of the number type, relative and absolute. Where the arithmetic is coarse,
+single numbers may be further off if the norm is not; of int8 they may be anywhere (the gates of an LSTM amplify a
+rounding step): there the norm alone decides.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+import torch
+from torch.testing import assert_close
+
+from convbench.core import metrics
+from convbench.core.errors import CaseFailed
+from convbench.core.record import Reading
+
+TOLERANCE = {torch.float32: 1e-3, torch.float16: 2e-2, torch.bfloat16: 5e-2, torch.int8: 1e-1}
+"""Relative and absolute; outputs of an LSTM lie in [-1, 1]. Of gradients, and of int8: of the norm."""
+OUTLIER = 3
+"""So many tolerances a single number may be off where the arithmetic is coarse: of 16,384 a few are."""
+NEXT_TO_NOTHING = 1e-2
+Output = Mapping[str, Any]
+
+
+class Parity(NamedTuple):
+    """The largest absolute difference of any value, and the norm of what differs over the norm of what was wanted."""
+
+    largest: float
+    relative: float
+
+    def readings(self) -> Iterator[Reading]:
+        yield Reading(metrics.PARITY_LARGEST, (self.largest,))
+        yield Reading(metrics.PARITY_RELATIVE, (self.relative,))
+
+    def worse(self, other: Parity) -> Parity:
+        return Parity(max(self.largest, other.largest), max(self.relative, other.relative))
+
+
+def compare(output: Output, expected: Output, allowed: float, where: str = "") -> Parity:
+    """How far an output is from eager's, leaf by leaf; of what is no number only that it is there.
+
+    Raises CaseFailed, with the parity as what is known, where it is not the same output within the tolerance.
+    """
+    if output.keys() != expected.keys():
+        differ = ", ".join(sorted(output.keys() ^ expected.keys()))
+        raise CaseFailed(
+            "wrong output", f"returns not what eager returns: {differ or 'nothing'} is in one of them only"
+        )
+    pairs = [
+        (output[path], wanted)
+        for path, wanted in expected.items()
+        if isinstance(wanted, (torch.Tensor, int, float, complex))
+    ]
+    parity = measured(pairs)
+    for got, wanted in pairs:
+        try:
+            _agree(got, wanted, allowed)
+        except (AssertionError, TypeError) as error:
+            reason = " ".join(str(error).split())
+            raise CaseFailed(
+                "wrong output", f"not eager's output{where}: {reason}", tuple(parity.readings())
+            ) from error
+    return parity
+
+
+def measured(pairs: list[tuple[Any, Any]]) -> Parity:
+    """The parity of values with those that were wanted; infinite where shapes differ or a value is not finite."""
+    largest = squared = norm = 0.0
+    for got, wanted in pairs:
+        one, other = _numbers(got), _numbers(wanted)
+        if one.shape != other.shape:
+            return Parity(math.inf, math.inf)
+        difference = (one - other).abs()
+        difference[(one == other) | (one.isnan() & other.isnan())] = 0.0
+        largest = max(largest, float(difference.max()) if difference.numel() else 0.0)
+        squared += float(difference.square().sum())
+        norm += float(torch.nan_to_num(other).square().sum())
+    relative = math.sqrt(squared) / math.sqrt(norm) if norm else (0.0 if squared == 0 else math.inf)
+    return Parity(*(math.inf if math.isnan(value) else value for value in (largest, relative)))
+
+
+def _agree(got: Any, wanted: Any, allowed: float) -> None:
+    """Number by number; where the arithmetic is coarse by the norm as well. Raises AssertionError."""
+    coarse = isinstance(wanted, torch.Tensor) and wanted.is_floating_point() and allowed > TOLERANCE[torch.float32]
+    if not (coarse and allowed >= TOLERANCE[torch.int8]):
+        each = OUTLIER * allowed if coarse else allowed
+        assert_close(got, wanted, rtol=each, atol=each, check_dtype=False, check_stride=False)
+    if coarse and not (share := _share_off(got, wanted)) <= allowed:
+        raise AssertionError(f"{share:.2g} of its norm differs, {allowed:g} are allowed")
+
+
+def _share_off(got: torch.Tensor, wanted: torch.Tensor) -> float:
+    """The norm of the difference over that of what is wanted; of next to nothing, over that of ones."""
+    if got.shape != wanted.shape:
+        return math.inf
+    difference = float((got.float() - wanted.float()).norm())
+    return difference / max(float(wanted.float().norm()), NEXT_TO_NOTHING * math.sqrt(wanted.numel()) or 1.0)
+
+
+def _numbers(value: Any) -> torch.Tensor:
+    tensor = value.detach() if isinstance(value, torch.Tensor) else torch.tensor(value)
+    kind = torch.complex128 if tensor.is_complex() else torch.float64
+    return tensor.to("cpu", kind).abs() if tensor.is_complex() else tensor.to("cpu", kind)

@@ -1,0 +1,40 @@
+"""A trained model kept for the other trials of a run: what is evaluated in several runtimes is trained once.
+
+A training is the same wherever it runs, so that one whose weights are not at hand is only done again.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import asdict
+from hashlib import sha256
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+
+import torch
+from torch import nn
+
+from convbench.core.record import Case
+from convbench.measure.quality.fit import Curve
+
+TRAINED = "CONVBENCH_TRAINED"
+"""The variable that names a folder which the processes of one run share."""
+
+
+def trained(case: Case, model: nn.Module, fit: Callable[[], Curve]) -> Curve:
+    """The curve of the eager case's training, after which the model has its weights; ``fit`` trains it."""
+    folder = os.environ.get(TRAINED)
+    if folder is None:
+        return fit()
+    path = Path(folder, f"{sha256(case.eager.id.encode()).hexdigest()[:24]}.pt")
+    if case.variant and path.exists():
+        kept = torch.load(path, weights_only=True)
+        model.load_state_dict(kept["weights"])
+        return Curve(**kept["curve"])
+    curve = fit()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with NamedTemporaryFile(dir=path.parent, delete=False) as unfinished:
+        torch.save({"weights": model.state_dict(), "curve": asdict(curve)}, unfinished)
+    Path(unfinished.name).replace(path)
+    return curve

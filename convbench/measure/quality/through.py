@@ -1,0 +1,52 @@
+"""A trained model as a variant runs it: what it names for a task's clips in int8, or in another runtime."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import torch
+from torch import nn
+
+from convbench.core.record import Case, Clip
+from convbench.measure.quality.data import Labelled
+from convbench.models import subject
+from convbench.models.subject import Inputs
+
+SAMPLES = 64
+"""Clips of the task that ranges may be found with."""
+Scores = Callable[[torch.Tensor], torch.Tensor]
+
+
+def scores_of(case: Case, model: nn.Module, learned: Labelled) -> Scores:
+    """What the model's head says after the last frame of clips (N, T, C, H, W), run as the case's variant runs it.
+
+    It is exported for the case's batch; clips that fill none are filled up with zeros. ``learned`` are the clips that
+    it was trained on: ranges are found with the first of them. Raises CaseFailed where it cannot be exported.
+    """
+    shape = (case.clip.batch, *learned.clips.shape[1:])
+    clip = Clip(*shape)
+    batches = [each for each in torch.split(learned.clips[: SAMPLES * shape[0]], shape[0]) if len(each) == shape[0]]
+    samples = tuple(Inputs((batch.to(case.device),)) for batch in batches)
+    asked = replace(case, clip=clip, trial=None, scenario="inference")
+    eager = replace(subject.assemble(asked, 0, model=model.eval()), samples=samples)
+    held = subject.transform(replace(eager, inputs=samples[0]) if samples else eager)
+    kind = held.inputs.tensors[0].dtype
+
+    @torch.inference_mode()
+    def scores(clips: torch.Tensor) -> torch.Tensor:
+        return torch.cat([_last(held, batch, shape[0], kind) for batch in torch.split(clips, shape[0])])
+
+    return scores
+
+
+def accuracy_of(scores: Scores, data: Labelled) -> float:
+    """The share of clips whose class is named."""
+    return float((scores(data.clips).argmax(-1).cpu() == data.labels).float().mean())
+
+
+def _last(held: subject.Subject, clips: torch.Tensor, batch: int, kind: torch.dtype) -> torch.Tensor:
+    missing = batch - len(clips)
+    full = torch.cat([clips, clips.new_zeros(missing, *clips.shape[1:])]) if missing else clips
+    outputs: torch.Tensor = held.forward(full.to(held.device, kind))[0]
+    return outputs[: len(clips), -1].float().clone()

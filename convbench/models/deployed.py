@@ -1,0 +1,94 @@
+"""A model that another runtime runs: what it was exported with, where it lies, and what a runtime has to offer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import torch
+from torch import nn
+
+from convbench.models.values import tensors
+
+ASIDE = "scopes.json"
+"""A file beside an exported model that no runtime loads: which module each of its nodes comes from."""
+Call = tuple[tuple[Any, ...], dict[str, Any]]
+Rows = Callable[[list[torch.Tensor]], Sequence[torch.Tensor]]
+Times = Mapping[str, float]
+Between = Callable[[], object]
+Method = Literal["dynamic", "static", "torchao"]
+
+
+@dataclass(frozen=True)
+class Example:
+    """A call to export. ``first`` replaces the arguments of a call that has no state yet; None where all have the same.
+
+    ``names`` are those of its tensors, ``outputs`` those of what comes back.
+    """
+
+    call: Call
+    output: Any
+    first: tuple[Any, ...] | None
+    names: tuple[str, ...]
+    outputs: tuple[str, ...]
+
+    @property
+    def tensors(self) -> list[torch.Tensor]:
+        return tensors(self.call)
+
+
+@dataclass(frozen=True)
+class Quantised:
+    """How a runtime that follows is to quantise the model; ``rows`` are the tensors of the calls that ranges are of."""
+
+    method: Method
+    rows: tuple[list[torch.Tensor], ...] = ()
+
+
+class Engine(Protocol):
+    """A runtime: a frozen dataclass that can be pickled, so that another process can load what it wrote."""
+
+    @property
+    def name(self) -> str:
+        """What its variant declares as its engine."""
+
+    def export(self, flat: nn.Module, example: Example, folder: Path) -> None:
+        """Write the model into an empty folder. Raises CaseFailed saying which operator cannot be written, and why."""
+
+    def load(self, folder: Path, example: Example, threads: int) -> Rows:
+        """What runs the model that lies there with so many threads: tensors in, tensors out."""
+
+    def profiled(
+        self, folder: Path, example: Example, threads: int, calls: int, between: Between
+    ) -> list[Times] | None:
+        """Seconds by stage of each of so many calls, as the runtime itself tells; None where it does not.
+
+        Before each of them it calls ``between``.
+        """
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """A model in a runtime. ``export_seconds`` is None where an earlier visit has exported it.
+
+    ``keeper`` removes a folder of this process's own in the end.
+    """
+
+    engine: Engine
+    folder: Path
+    example: Example
+    threads: int
+    export_seconds: float | None
+    load_seconds: float
+    keeper: object = None
+
+    @property
+    def bytes(self) -> int:
+        """Bytes on disk of all that the runtime loads."""
+        files = (path for path in self.folder.rglob("*") if path.is_file() and path.name != ASIDE)
+        return sum(path.stat().st_size for path in files)
+
+    def profiled(self, calls: int, between: Between) -> list[Times] | None:
+        return self.engine.profiled(self.folder, self.example, self.threads, calls, between)

@@ -1,0 +1,59 @@
+"""AOTInductor: a shared library in a package, compiled ahead of time from what torch.export captured."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from convbench.core.errors import CaseFailed
+from convbench.models.deployed import Between, Example, Rows, Times
+from convbench.models.runtimes.onnx_file import why
+
+PACKAGE = "model.pt2"
+
+
+@dataclass(frozen=True)
+class AotInductor:
+    """``freeze`` folds and packs weights when the model is compiled instead of at every call."""
+
+    freeze: bool
+    name: str = "aot-inductor"
+
+    def export(self, flat: nn.Module, example: Example, folder: Path) -> None:
+        try:
+            program = torch.export.export(flat, tuple(example.tensors), strict=False)
+            torch._inductor.aoti_compile_and_package(
+                program,
+                package_path=str(folder / PACKAGE),
+                inductor_configs={"freezing": self.freeze},
+            )
+        except Exception as error:
+            raise CaseFailed("error", f"cannot be compiled ahead of time by AOTInductor: {why(error)}") from error
+
+    def load(self, folder: Path, example: Example, threads: int) -> Rows:
+        """Threads are torch's own: the library asks the same OpenMP for them."""
+        package = torch._inductor.aoti_load_package(str(folder / PACKAGE))
+        strides = [tensor.stride() for tensor in example.tensors]
+
+        def rows(tensors: list[torch.Tensor]) -> Sequence[torch.Tensor]:
+            given = [_laid_out(tensor, stride) for tensor, stride in zip(tensors, strides, strict=True)]
+            outputs: Sequence[torch.Tensor] = package(*given)
+            return outputs
+
+        return rows
+
+    def profiled(
+        self, folder: Path, example: Example, threads: int, calls: int, between: Between
+    ) -> list[Times] | None:
+        return None
+
+
+def _laid_out(tensor: torch.Tensor, stride: tuple[int, ...]) -> torch.Tensor:
+    """The tensor in the memory order that was compiled: the library takes that for granted and would misread others."""
+    if tensor.stride() == stride:
+        return tensor
+    return torch.empty_strided(tensor.shape, stride, dtype=tensor.dtype, device=tensor.device).copy_(tensor)

@@ -1,0 +1,111 @@
+"""Numbers of eight bits: with which clips ranges are found, and how torch quantises with them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any, cast
+
+import torch
+from torch.fx import GraphModule
+
+from convbench.core.errors import CaseFailed, ConvbenchError
+from convbench.core.record import Case
+from convbench.core.registry import import_path
+from convbench.models.runtimes.example import recorded
+from convbench.models.runtimes.onnx_file import why
+from convbench.models.stages import called_parts, stage_roots
+from convbench.models.subject import Inputs, Subject, inputs
+
+FEWEST = 4
+FRAMES = 4
+"""Frames of each calibration clip that are streamed to find the ranges of a model that takes one at a time."""
+CALIBRATION_SEED = 10_000
+"""Calibration clips are of other seeds than what is measured."""
+
+
+def calibration_clips(subject: Subject, clips: int, source: str | None) -> tuple[Inputs, ...]:
+    """So many clips by which ranges are found: the case's own inputs of other seeds than what is measured, or the
+    task's own where the model is tried on one.
+
+    ``source`` is ``package.module:function`` instead, given the clip's shape and their number; it yields tensors
+    (B, T, C, H, W). Raises CaseFailed where there are fewer than four or one is not finite.
+    """
+    case = subject.case
+    if subject.samples and source is None:
+        gathered = list(subject.samples[:clips])
+    elif source is None:
+        gathered = [inputs(case, CALIBRATION_SEED + subject.seed + number, subject.device) for number in range(clips)]
+    else:
+        gathered = [Inputs((clip,)) for clip in _of_source(case, source, clips)]
+    if len(gathered) < FEWEST:
+        raise CaseFailed(
+            "error", f"{len(gathered)} calibration clips are too few to find ranges with: give at least {FEWEST}"
+        )
+    for number, each in enumerate(gathered):
+        if not all(bool(torch.isfinite(tensor).all()) for tensor in each.tensors):
+            raise CaseFailed(
+                "error", f"calibration clip {number} has values that are not finite: its ranges would be meaningless"
+            )
+    return tuple(gathered)
+
+
+def rows_of(subject: Subject, clips: Sequence[Inputs]) -> tuple[list[torch.Tensor], ...]:
+    """The tensors of every call that the subject's scenario makes on these clips."""
+    calls = FRAMES if subject.case.scenario == "streaming" else 1
+    return tuple(row for clip in clips for row in recorded(replace(subject, inputs=clip), calls))
+
+
+def with_ranges(subject: Subject, clips: Sequence[Inputs]) -> None:
+    """Exchange backbone and reducer for modules of fixed ranges, found by calling the model on these clips.
+
+    Raises CaseFailed where the model names no such stages, or torch cannot trace one.
+    """
+    from torch.ao import quantization
+    from torch.ao.quantization import quantize_fx
+
+    model, mapping = subject.model, quantization.get_default_qconfig_mapping("x86")
+    roots = stage_roots(subject.case, model)
+    chosen = [module for stage in ("backbone", "reducer") for module in called_parts(roots.get(stage, ()))]
+    names = [name for name, module in model.named_modules() if name and any(module is each for each in chosen)]
+    if not names:
+        raise CaseFailed(
+            "error",
+            "torch cannot tell which modules to quantise with fixed ranges: name backbone and reducer under stages, or "
+            "use int8(method=static)+onnxruntime",
+        )
+    examples = _first_inputs(subject, names)
+    for name in names:
+        try:
+            observed = quantize_fx.prepare_fx(model.get_submodule(name), mapping, examples[name])
+        except Exception as error:
+            raise CaseFailed("error", f"torch cannot quantise {name} with fixed ranges: {why(error)}") from error
+        model.set_submodule(name, observed)
+    rows_of(subject, clips)
+    for name in names:
+        model.set_submodule(name, quantize_fx.convert_fx(cast(GraphModule, model.get_submodule(name))))
+
+
+def _first_inputs(subject: Subject, names: Sequence[str]) -> dict[str, tuple[Any, ...]]:
+    """What each of the modules is given in a call."""
+    given: dict[str, tuple[Any, ...]] = {}
+    hooks = [
+        subject.model.get_submodule(name).register_forward_pre_hook(
+            lambda _, args, name=name: given.setdefault(name, args) and None
+        )
+        for name in names
+    ]
+    recorded(subject, 1)
+    for hook in hooks:
+        hook.remove()
+    return given
+
+
+def _of_source(case: Case, source: str, clips: int) -> Iterator[torch.Tensor]:
+    clip = case.clip
+    wanted = (clip.batch, clip.frames, clip.channels, clip.height, clip.width)
+    for number, tensor in zip(range(clips), import_path(source)(clip, clips), strict=False):
+        if not isinstance(tensor, torch.Tensor) or tuple(tensor.shape) != wanted:
+            shape = "x".join(map(str, tensor.shape)) if isinstance(tensor, torch.Tensor) else type(tensor).__name__
+            raise ConvbenchError(f"{source}: calibration clip {number} is {shape}: it must be a tensor {clip}")
+        yield tensor

@@ -1,0 +1,77 @@
+"""An ONNX file in eight bits, by ONNX Runtime's quantiser."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from convbench.core.errors import CaseFailed
+from convbench.models.deployed import ASIDE, Quantised
+from convbench.models.runtimes.quiet import quiet
+
+DYNAMIC = ("MatMul", "Gemm", "LSTM")
+STATIC = ("Conv", "MatMul", "Gemm")
+QUANTISED = frozenset({
+    "DynamicQuantizeLSTM", "MatMulInteger", "DynamicQuantizeMatMul", "ConvInteger", "QuantizeLinear",
+})  # fmt: skip
+
+
+def quantise(path: Path, quantised: Quantised, names: Sequence[str]) -> None:
+    """Exchange a file for its quantised form: dynamic (LSTM and matrices), or static (convolutions, with ranges).
+
+    Raises CaseFailed where nothing in it could be quantised, so that nobody takes float32 for int8.
+    """
+    import onnx
+
+    with quiet(), tempfile.TemporaryDirectory() as room:
+        model = _folded(path, f"{room}/folded.onnx")
+        for other in path.parent.iterdir():
+            if other.name != ASIDE:
+                other.unlink()
+        (_dynamic if quantised.method == "dynamic" else _static)(model, path, quantised, names)
+    kinds = {node.op_type for node in onnx.load(str(path), load_external_data=False).graph.node}
+    if not kinds & QUANTISED:
+        wanted = ", ".join(DYNAMIC if quantised.method == "dynamic" else STATIC)
+        raise CaseFailed("error", f"has nothing that ONNX Runtime quantises ({quantised.method}: {wanted})")
+
+
+def _folded(path: Path, folded: str) -> Any:
+    """The model with weights that exporters left as results of nodes made constants: only those are quantised."""
+    import onnx
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    options.optimized_model_filepath = folded
+    options.log_severity_level = 3
+    options.add_session_config_entry("session.optimized_model_external_initializers_file_name", "weights")
+    onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    return onnx.load(folded)
+
+
+def _dynamic(model: Any, path: Path, _: Quantised, __: Sequence[str]) -> None:
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    quantize_dynamic(model, path, op_types_to_quantize=list(DYNAMIC), weight_type=QuantType.QInt8)
+
+
+def _static(model: Any, path: Path, quantised: Quantised, names: Sequence[str]) -> None:
+    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+
+    class Reader(CalibrationDataReader):  # type: ignore[misc]
+        """The calibration calls one after another, as the quantiser asks for them."""
+
+        def __init__(self) -> None:
+            self.left: Iterator[Mapping[str, Any]] = (
+                {name: tensor.numpy() for name, tensor in zip(names, row, strict=True)} for row in quantised.rows
+            )
+
+        def get_next(self) -> Mapping[str, Any] | None:
+            return next(self.left, None)
+
+    quantize_static(
+        model, path, Reader(), quant_format=QuantFormat.QDQ, op_types_to_quantize=list(STATIC),
+        activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
+    )  # fmt: skip

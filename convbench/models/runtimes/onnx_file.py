@@ -1,0 +1,165 @@
+"""The model as an ONNX file, by either of torch's exporters; which stage each of its nodes is of; why one cannot be."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import nn
+
+from convbench.core.errors import CaseFailed
+from convbench.core.record import STAGES, Case, Parts
+from convbench.models.deployed import ASIDE, Example
+from convbench.models.runtimes.quiet import quiet
+
+Exporter = Literal["dynamo", "torchscript"]
+FILE = "model.onnx"
+OPSET = 20
+OTHER = "other"
+SCOPES = "pkg.torch.onnx.name_scopes"
+RECURRENT = ("LSTM", "GRU", "RNN")
+_NAMED = re.compile(r"OpOverload\(op='([\w.:]+)'|(?:operator|Operator) '?([\w.]+::[\w.]+)'?|([a-z]\w*::\w+)")
+
+
+def write(flat: nn.Module, example: Example, folder: Path, exporter: Exporter, opset: int) -> Path:
+    """Write ``model.onnx``, large weights beside it. Raises CaseFailed: which operator cannot be exported, and why."""
+    path = folder / FILE
+    try:
+        with quiet():
+            torch.onnx.export(
+                flat,
+                tuple(example.tensors),
+                str(path),
+                dynamo=exporter == "dynamo",
+                input_names=list(example.names),
+                output_names=list(example.outputs),
+                opset_version=opset,
+                verbose=False,
+            )
+    except Exception as error:
+        raise CaseFailed("error", f"cannot be exported to ONNX by {exporter}: {why(error)}") from error
+    _refuse_constants(path, example, exporter)
+    (folder / ASIDE).write_text(json.dumps(_scopes_of_nodes(path)))
+    return path
+
+
+def why(error: BaseException) -> str:
+    """The operator that an exporter does not know, where it names one, and its reason, in one sentence."""
+    chain = list(_chain(error))
+    operator = next((match for each in chain if (match := _operator(str(each)))), None)
+    reason = next((line for each in reversed(chain) if (line := _first_line(each))), type(error).__name__)
+    return f"the operator {operator}: {reason}" if operator else reason
+
+
+def stage_of_nodes(folder: Path, case: Case) -> dict[str, str]:
+    """By the name of every node and of every value that it makes, the stage of the case's model that it is of."""
+    scopes = json.loads((folder / ASIDE).read_text())
+    stages = {
+        name: _stage(scope, case) or (_recurrent(case) if kind else None) for name, (scope, kind) in scopes.items()
+    }
+    return {name: stage for name, stage in stages.items() if stage}
+
+
+def by_stage(nodes: list[tuple[str, str, float]], stages: Mapping[str, str], case: Case) -> dict[str, float]:
+    """Seconds by stage of what a runtime's profile lists in order: name, kind and seconds of every node.
+
+    Runtimes fuse nodes and name the results after them. What they put in between counts to the stage before it.
+    """
+    known = re.compile("|".join(map(re.escape, sorted(stages, key=len, reverse=True))) or r"(?!)")
+    split: dict[str, float] = {}
+    stage = OTHER
+    for name, kind, seconds in nodes:
+        match = known.search(name)
+        if match:
+            stage = stages[match.group()]
+        elif any(cell in kind for cell in RECURRENT):
+            stage = _recurrent(case) or stage
+        split[stage] = split.get(stage, 0.0) + seconds
+    return split
+
+
+def _scopes_of_nodes(path: Path) -> dict[str, tuple[list[str], bool]]:
+    """By the name of every node and of every value that it makes: the modules around it, and whether it is recurrent.
+
+    Taken before a quantiser rewrites the file, which keeps names and drops what exporters note beside them.
+    """
+    import onnx
+
+    return {
+        name: (_scope(node), node.op_type in RECURRENT)
+        for node in onnx.load(str(path), load_external_data=False).graph.node
+        for name in (node.name, *node.output)
+        if name
+    }
+
+
+def _refuse_constants(path: Path, example: Example, exporter: Exporter) -> None:
+    """An input that is gone from the file was taken for a constant: the model would answer the same whatever it saw."""
+    import onnx
+
+    inputs = {value.name for value in onnx.load(str(path), load_external_data=False).graph.input}
+    if gone := [name for name in example.names if name not in inputs]:
+        raise CaseFailed(
+            "error",
+            f"cannot be exported to ONNX by {exporter}: the output does not depend on {', '.join(gone)} in the "
+            "exported model; the model turns it into a number or leaves it out",
+        )
+
+
+def _scope(node: object) -> list[str]:
+    """The dotted names of the modules around a node, outermost first."""
+    for entry in node.metadata_props:  # type: ignore[attr-defined]
+        if entry.key == SCOPES:
+            return [name.removeprefix("model.") for name in ast.literal_eval(entry.value)]
+    parts = str(node.name).strip("/").split("/")  # type: ignore[attr-defined]
+    return [_dotted(parts)]
+
+
+def _dotted(parts: list[str]) -> str:
+    """torchscript repeats a module's own name before the numbers in it: ``backbone/backbone.0`` is ``backbone.0``."""
+    dotted = ""
+    for part in parts[1:-1]:
+        head = dotted.rpartition(".")[2]
+        dotted = (
+            dotted[: len(dotted) - len(head)] + part if head and part.startswith(f"{head}.") else f"{dotted}.{part}"
+        )
+    return dotted.strip(".")
+
+
+def _stage(scopes: list[str], case: Case) -> str | None:
+    """The stage whose submodule's name is the longest that a scope lies in."""
+    pairs = [(stage, stage) for stage in STAGES]
+    if not isinstance(case.architecture, Parts):
+        pairs = [(stage, name) for stage, name in case.architecture.stages if name not in ("", ".")]
+    inside = [
+        (len(name), stage) for stage, name in pairs if any(f"{scope}.".startswith(f"{name}.") for scope in scopes)
+    ]
+    return max(inside)[1] if inside else None
+
+
+def _recurrent(case: Case) -> str | None:
+    if isinstance(case.architecture, Parts) or not case.architecture.stages:
+        return "lstm"
+    return "lstm" if "lstm" in dict(case.architecture.stages) else None
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    seen: BaseException | None = error
+    while seen is not None:
+        yield seen
+        seen = seen.__cause__ or seen.__context__
+
+
+def _operator(text: str) -> str | None:
+    match = _NAMED.search(text)
+    return next((group for group in match.groups() if group), None) if match else None
+
+
+def _first_line(error: BaseException) -> str:
+    lines = (line.strip() for line in re.sub(r"\x1b\[[0-9;]*m", "", str(error)).splitlines())
+    return next((line[:300] for line in lines if line and not set(line) <= set("=-#* ")), "")

@@ -1,0 +1,119 @@
+"""ONNX Runtime: its session, its threads in its own terms, and its own profile by node."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from convbench.core.errors import CaseFailed, Unavailable
+from convbench.core.record import Case
+from convbench.models.deployed import Between, Example, Quantised, Rows, Times
+from convbench.models.runtimes import int8_onnx, onnx_file
+from convbench.models.runtimes.onnx_file import FILE, Exporter
+
+KERNEL = "_kernel_time"
+
+
+@dataclass(frozen=True)
+class OnnxRuntime:
+    """A session on one of ONNX Runtime's providers, with that provider's own ``options``."""
+
+    case: Case
+    exporter: Exporter
+    opset: int
+    provider: str
+    quantised: Quantised | None = None
+    name: str = "onnxruntime"
+    options: tuple[tuple[str, Any], ...] = ()
+
+    def export(self, flat: nn.Module, example: Example, folder: Path) -> None:
+        path = onnx_file.write(flat, example, folder, self.exporter, self.opset)
+        if self.quantised:
+            int8_onnx.quantise(path, self.quantised, example.names)
+
+    def load(self, folder: Path, example: Example, threads: int) -> Rows:
+        session = self._session(folder, threads)
+        names = list(example.names)
+        if torch.device(self.case.device).type == "cuda":
+            return _on_device(session, example)
+
+        def rows(tensors: list[torch.Tensor]) -> Sequence[torch.Tensor]:
+            given = {name: tensor.numpy() for name, tensor in zip(names, tensors, strict=True)}
+            return [torch.from_numpy(array) for array in session.run(None, given)]
+
+        return rows
+
+    def profiled(
+        self, folder: Path, example: Example, threads: int, calls: int, between: Between
+    ) -> list[Times] | None:
+        stages = onnx_file.stage_of_nodes(folder, self.case)
+        with tempfile.TemporaryDirectory() as room:
+            session = self._session(folder, threads, profile=f"{room}/profile")
+            given = {name: tensor.numpy() for name, tensor in zip(example.names, example.tensors, strict=True)}
+            session.run(None, given)
+            for _ in range(calls):
+                between()
+                session.run(None, given)
+            events = json.loads(Path(session.end_profiling()).read_text())
+        return [onnx_file.by_stage(nodes, stages, self.case) for nodes in _calls(events)[1:]]
+
+    def _session(self, folder: Path, threads: int, profile: str = "") -> Any:
+        import onnxruntime
+
+        if self.provider not in onnxruntime.get_available_providers():
+            raise Unavailable(
+                f"this ONNX Runtime has no {self.provider}: install its build for the device (onnxruntime-gpu "
+                "instead of onnxruntime)"
+            )
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        if profile:
+            options.enable_profiling, options.profile_file_prefix = True, profile
+        try:
+            session = onnxruntime.InferenceSession(
+                str(folder / FILE), options, providers=[(self.provider, dict(self.options))]
+            )
+        except Exception as error:
+            raise CaseFailed("error", f"ONNX Runtime cannot load the exported model: {onnx_file.why(error)}") from error
+        if session.get_providers()[0] != self.provider:
+            raise Unavailable(f"ONNX Runtime could not start its {self.provider} here and would run elsewhere")
+        return session
+
+
+def _calls(events: list[dict[str, Any]]) -> list[list[tuple[str, str, float]]]:
+    """The nodes of each call in order; the event of the whole call follows those of its nodes."""
+    calls: list[list[tuple[str, str, float]]] = [[]]
+    for event in events:
+        if event.get("cat") == "Node" and event["name"].endswith(KERNEL):
+            kind = str(event.get("args", {}).get("op_name", ""))
+            calls[-1].append((event["name"].removesuffix(KERNEL), kind, event["dur"] * 1e-6))
+        elif event.get("name") == "model_run":
+            calls.append([])
+    return [nodes for nodes in calls if nodes]
+
+
+def _on_device(session: Any, example: Example) -> Rows:
+    """Tensors stay on the GPU: the session reads and writes torch's memory."""
+    from onnxruntime import OrtValue
+    from torch.utils.dlpack import from_dlpack
+
+    def rows(tensors: list[torch.Tensor]) -> Sequence[torch.Tensor]:
+        binding = session.io_binding()
+        for name, tensor in zip(example.names, tensors, strict=True):
+            binding.bind_ortvalue_input(name, OrtValue.from_dlpack(tensor.contiguous()))
+        for name in example.outputs:
+            binding.bind_output(name, tensors[0].device.type, tensors[0].device.index or 0)
+        torch.cuda.current_stream(tensors[0].device).synchronize()
+        session.run_with_iobinding(binding)
+        return [from_dlpack(value) for value in binding.get_outputs()]
+
+    return rows

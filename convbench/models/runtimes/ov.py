@@ -1,0 +1,93 @@
+"""OpenVINO: its compiled model, its threads in its own terms, and its own profile by node."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from convbench.core.errors import CaseFailed, Unavailable
+from convbench.core.record import Case
+from convbench.models.deployed import Between, Example, Quantised, Rows, Times
+from convbench.models.runtimes import int8_onnx, onnx_file
+from convbench.models.runtimes.onnx_file import FILE, OPSET, Exporter
+
+Precision = Literal["f32", "bf16", "f16"]
+CAPABILITY = {"bf16": "BF16", "f16": "FP16"}
+
+
+@dataclass(frozen=True)
+class OpenVino:
+    """A model that OpenVINO reads from ONNX and compiles for the CPU, one stream of calls at a time."""
+
+    case: Case
+    exporter: Exporter
+    precision: Precision
+    quantised: Quantised | None = None
+    name: str = "openvino"
+
+    def export(self, flat: nn.Module, example: Example, folder: Path) -> None:
+        path = onnx_file.write(flat, example, folder, self.exporter, OPSET)
+        if self.quantised:
+            int8_onnx.quantise(path, self.quantised, example.names)
+
+    def load(self, folder: Path, example: Example, threads: int) -> Rows:
+        request = self._compiled(folder, threads).create_infer_request()
+
+        def rows(tensors: list[torch.Tensor]) -> Sequence[torch.Tensor]:
+            given = [tensor.numpy() for tensor in tensors]
+            outputs = request.infer(given, share_inputs=True)
+            return [torch.from_numpy(array) for array in outputs.values()]
+
+        return rows
+
+    def profiled(
+        self, folder: Path, example: Example, threads: int, calls: int, between: Between
+    ) -> list[Times] | None:
+        stages = onnx_file.stage_of_nodes(folder, self.case)
+        request = self._compiled(folder, threads, profile=True).create_infer_request()
+        given = [tensor.numpy() for tensor in example.tensors]
+        request.infer(given)
+        taken: list[Times] = []
+        for _ in range(calls):
+            between()
+            request.infer(given)
+            nodes = [
+                (node.node_name, node.node_type, node.real_time.total_seconds())
+                for node in request.get_profiling_info()
+                if node.real_time.total_seconds() > 0
+            ]
+            taken.append(onnx_file.by_stage(nodes, stages, self.case))
+        return taken
+
+    def _compiled(self, folder: Path, threads: int, *, profile: bool = False) -> Any:
+        import openvino
+
+        core = openvino.Core()
+        self._refuse_missing(core)
+        settings = {
+            "INFERENCE_NUM_THREADS": threads,
+            "NUM_STREAMS": 1,
+            "PERFORMANCE_HINT": "LATENCY",
+            "ENABLE_CPU_PINNING": False,  # the process is pinned, or not, by who measures it
+            "INFERENCE_PRECISION_HINT": self.precision,
+            "PERF_COUNT": profile,
+        }
+        try:
+            return core.compile_model(core.read_model(str(folder / FILE)), "CPU", settings)
+        except RuntimeError as error:
+            raise CaseFailed("error", f"OpenVINO cannot load the exported model: {onnx_file.why(error)}") from error
+
+    def _refuse_missing(self, core: Any) -> None:
+        """A CPU without the instructions would be given float32 silently, or be many times slower."""
+        wanted = CAPABILITY.get(self.precision)
+        capabilities = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        if wanted and wanted not in capabilities:
+            raise Unavailable(
+                f"this CPU has no instructions for {self.precision} (OpenVINO lists {', '.join(capabilities)}): use "
+                "openvino without a precision"
+            )

@@ -1,0 +1,68 @@
+"""Where it will run: the latency of every model in every runtime; lines that cross are rankings that turn round."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from matplotlib.axes import Axes as MplAxes
+
+from convbench.analysis.costs.runtimes import Price, Runtimes, runtimes
+from convbench.analysis.results import Result
+from convbench.core.registry import figures
+from convbench.report.drawing import Drawing, scales
+from convbench.report.drawing.style import AREA, MUTED, TEXT, WEIGHT, canvas, look, short
+from convbench.report.words import runtimes as words
+from convbench.report.words.names import model
+
+
+@figures.register("runtimes")
+def by_runtime(found: Sequence[Result]) -> Iterator[Drawing]:
+    """Latency by runtime, a line a model (reducer and LSTM input size), the fastest runtime of the base model first."""
+    index = {id(result): number for number, result in enumerate(found)}
+    for view in runtimes(found):
+        yield _draw(view, index)
+
+
+def _draw(view: Runtimes, index: Mapping[int, int]) -> Drawing:
+    models = {model(price.result): price.result for price in view.prices}
+    lines = {name: [view.price(runtime, result) for runtime in view.runtimes] for name, result in models.items()}
+    axes = canvas(height=380, left=66, right=150, top=14, bottom=118, width=560)
+    ends = [price.result.latency for price in view.prices if price.result.latency]
+    limits = scales.limits(bound for each in ends for bound in (each.low, each.high) if 0 < bound < float("inf"))
+    scales.log_axis(axes, "y", limits, "s")
+    axes.set_xlim(-0.35, len(view.runtimes) - 0.65)
+    axes.set_xticks(range(len(view.runtimes)), [short(name, 24) for name in view.runtimes], rotation=40, ha="right",
+                    fontsize=8.5)  # fmt: skip
+    axes.set_ylabel("Latency of a call", color=TEXT)
+    for number, (name, prices) in enumerate(lines.items()):
+        _line(axes, number, name, prices)
+    return Drawing(
+        name=f"runtimes-{view.scenario}-{view.device}",
+        title=f"Where it will run: {view.scenario}, {view.device}",
+        caption=(
+            f"{words.sentence(view)} How to read this: each line is a model, from runtime to runtime; where two lines "
+            "cross, the ranking turns round. Bars are 95 % intervals. Every mark gave eager's output within the "
+            "tolerance of its number type."
+        ),
+        figure=axes.figure,  # type: ignore[arg-type]
+        marks={
+            f"marks-{number}": [index[id(price.result)] for price in prices if price]
+            for number, prices in enumerate(lines.values())
+        },
+    )
+
+
+def _line(axes: MplAxes, number: int, name: str, prices: Sequence[Price | None]) -> None:
+    """A model's latencies from left to right, its name at the end."""
+    drawn = [(place, price.result) for place, price in enumerate(prices) if price]
+    colour, marker = look(drawn[0][1].series)
+    places = [place for place, _ in drawn]
+    seconds = [result.latency.median for _, result in drawn if result.latency]
+    axes.plot(places, seconds, color=colour, linewidth=1.2, alpha=0.7, gid=f"lines-{number}")
+    for place, result in drawn:
+        if result.latency and result.latency.bounded:
+            axes.plot([place, place], [result.latency.low, result.latency.high], color=colour, linewidth=1.6, alpha=0.6)
+    axes.scatter(places, seconds, s=AREA * WEIGHT.get(marker, 1.0), marker=marker, color=colour, zorder=3,
+                 gid=f"marks-{number}")  # fmt: skip
+    axes.annotate(short(name.replace("LSTM input ", ""), 26), (places[-1], seconds[-1]), xytext=(8, -3), color=MUTED,
+                  textcoords="offset points", fontsize=8.5, annotation_clip=False)  # fmt: skip

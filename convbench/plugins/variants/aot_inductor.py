@@ -1,0 +1,35 @@
+"""AOTInductor: torch.export, compiled to a shared library and packaged; Python runs nothing of the model any more."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from convbench.core.errors import Unavailable
+from convbench.core.registry import declares, variants
+from convbench.core.traits import VariantTraits
+from convbench.measure.machine.toolchain import missing_tool
+
+if TYPE_CHECKING:
+    from convbench.models.subject import Subject
+
+
+@variants.register("aot-inductor")
+@declares(
+    VariantTraits(
+        engine="aot-inductor",
+        opaque=True,
+        own_process=True,
+        builds=True,
+        scenarios=("inference", "streaming"),
+        combines=("half", "channels_last", "allocator"),
+        last=True,
+    )
+)
+def aot_inductor(subject: Subject, *, freeze: bool = True) -> Subject:
+    """torch.export and aoti_compile_and_package: compiled ahead of time; ``freeze`` packs the weights then."""
+    from convbench.models.runtimes.aoti import AotInductor
+    from convbench.models.runtimes.deployment import deploy
+
+    if missing := missing_tool():
+        raise Unavailable(f"AOTInductor cannot build here: {missing}")
+    return deploy(subject, AotInductor(freeze))

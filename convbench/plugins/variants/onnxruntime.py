@@ -1,0 +1,41 @@
+"""ONNX Runtime: the model exported to ONNX and run by a session of it, on a CPU or by its CUDA provider."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from convbench.core.errors import Impossible
+from convbench.core.registry import declares, variants
+from convbench.core.traits import VariantTraits
+
+if TYPE_CHECKING:
+    from convbench.models.subject import Subject
+
+
+@variants.register("onnxruntime")
+@declares(
+    VariantTraits(
+        engine="onnxruntime",
+        opaque=True,
+        own_process=True,
+        scenarios=("inference", "streaming"),
+        packages=("onnxruntime", "onnx", "onnxscript"),
+        modules=("onnxruntime", "onnx", "onnxscript"),
+        extra="onnxruntime",
+        combines=("half", "int8", "allocator"),
+        last=True,
+    )
+)
+def onnxruntime(subject: Subject, *, exporter: Literal["dynamo", "torchscript"] = "dynamo", opset: int = 20) -> Subject:
+    """Exported to ONNX and run by ONNX Runtime; state goes in and out of the session, threads are its intra-op ones."""
+    import torch
+
+    from convbench.models.runtimes.deployment import deploy, need
+    from convbench.models.runtimes.ort import OnnxRuntime
+
+    need("onnxruntime")
+    if subject.dtype == torch.bfloat16:
+        raise Impossible("ONNX Runtime has no bfloat16 for this model's layers: use half(dtype=fp16)+onnxruntime")
+    on_gpu = torch.device(subject.device).type == "cuda"
+    provider = "CUDAExecutionProvider" if on_gpu else "CPUExecutionProvider"
+    return deploy(subject, OnnxRuntime(subject.case, exporter, opset, provider, subject.quantised))

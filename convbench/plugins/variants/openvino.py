@@ -1,0 +1,55 @@
+"""OpenVINO: the model exported to ONNX, read and compiled by it, in the precision that it is hinted at."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Literal
+
+from convbench.core.errors import Impossible, Unavailable
+from convbench.core.registry import declares, variants
+from convbench.core.traits import VariantTraits
+
+if TYPE_CHECKING:
+    from convbench.models.subject import Subject
+
+
+def number_type(*, precision: str, exporter: str) -> str:
+    """The arithmetic is done in what the option hints at."""
+    return {"f32": "fp32", "bf16": "bf16", "f16": "fp16"}[precision]
+
+
+@variants.register("openvino")
+@declares(
+    VariantTraits(
+        engine="openvino",
+        opaque=True,
+        own_process=True,
+        scenarios=("inference", "streaming"),
+        dtype=number_type,
+        packages=("openvino", "onnx", "onnxscript"),
+        modules=("openvino", "onnx", "onnxscript"),
+        extra="openvino",
+        combines=("int8", "allocator"),
+        last=True,
+    )
+)
+def openvino(
+    subject: Subject,
+    *,
+    precision: Literal["f32", "bf16", "f16"] = "f32",
+    exporter: Literal["dynamo", "torchscript"] = "dynamo",
+) -> Subject:
+    """Run by OpenVINO on the CPU, in float32 or as hinted in bf16 or f16, where the CPU has such arithmetic."""
+    import torch
+
+    from convbench.models.runtimes.deployment import deploy, need
+    from convbench.models.runtimes.ov import OpenVino
+
+    if torch.device(subject.device).type != "cpu":
+        raise Unavailable("OpenVINO runs on CPUs: it has no use for a CUDA device")
+    need("openvino")
+    if subject.quantised and subject.quantised.method != "static":
+        raise Impossible("OpenVINO runs no dynamically quantised model: use int8(method=static)+openvino")
+    dtype = {"f32": torch.float32, "bf16": torch.bfloat16, "f16": torch.float16}[precision]
+    held = deploy(subject, OpenVino(subject.case, exporter, precision, subject.quantised))
+    return held if subject.quantised else replace(held, dtype=dtype)

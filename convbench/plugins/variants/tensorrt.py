@@ -1,0 +1,49 @@
+"""TensorRT, by the execution provider that ONNX Runtime has for it: NVIDIA GPUs only."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Literal
+
+from convbench.core.errors import Unavailable
+from convbench.core.registry import declares, variants
+from convbench.core.traits import VariantTraits
+
+if TYPE_CHECKING:
+    from convbench.models.subject import Subject
+
+
+def number_type(*, precision: str) -> str:
+    """The arithmetic is done in what the option allows."""
+    return {"f32": "fp32", "f16": "fp16"}[precision]
+
+
+@variants.register("tensorrt")
+@declares(
+    VariantTraits(
+        engine="tensorrt",
+        opaque=True,
+        own_process=True,
+        scenarios=("inference", "streaming"),
+        dtype=number_type,
+        packages=("onnxruntime-gpu", "tensorrt", "onnx", "onnxscript"),
+        modules=("onnxruntime", "onnx", "onnxscript"),
+        extra="onnxruntime",
+        combines=("allocator",),
+        last=True,
+    )
+)
+def tensorrt(subject: Subject, *, precision: Literal["f32", "f16"] = "f32") -> Subject:
+    """Exported to ONNX and built into a TensorRT engine by ONNX Runtime's provider; needs a CUDA device."""
+    import torch
+
+    from convbench.models.runtimes.deployment import deploy, need
+    from convbench.models.runtimes.ort import OnnxRuntime
+
+    if torch.device(subject.device).type != "cuda":
+        raise Unavailable("TensorRT runs on NVIDIA GPUs only: run with --device cuda on a machine that has one")
+    need("tensorrt")
+    dtype = {"f32": torch.float32, "f16": torch.float16}[precision]
+    options = (("trt_fp16_enable", precision == "f16"),)
+    engine = OnnxRuntime(subject.case, "dynamo", 20, "TensorrtExecutionProvider", name="tensorrt", options=options)
+    return replace(deploy(subject, engine), dtype=dtype)

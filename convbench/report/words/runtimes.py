@@ -1,0 +1,45 @@
+"""Where it will run, in a sentence: what turns round from eager to a runtime, what crosses, when export has paid."""
+
+from __future__ import annotations
+
+from convbench.analysis.costs.runtimes import Runtimes, turn
+from convbench.report.words import units
+from convbench.report.words.names import model
+
+
+def sentence(view: Runtimes) -> str:
+    """``In onnxruntime fc, LSTM input 128 costs 1.3× gap, LSTM input 32; in eager 4×.`` and what crosses."""
+    turned = turn(view)
+    if turned is None:
+        return ""
+    eager, there = turned
+    place = "" if view.scenario == "inference" else f" ({view.scenario})"
+    cost = (
+        f"In {there.runtime}{place} {model(there.result)} costs {units.factor(there.over_base.median)} "
+        f"{model(view.base)}; in eager it costs {units.factor(eager.over_base.median)}."
+    )
+    return " ".join(filter(None, (cost, crossed(view), paid(view))))
+
+
+def crossed(view: Runtimes) -> str:
+    """Which models change places, the widest change first; that none does, where none does."""
+    if not view.crossings:
+        return "The order of the models is eager's in every runtime, as far as this run can tell."
+    first = max(view.crossings, key=lambda each: each.there.median / each.in_eager.median)
+    others = len({(each.faster.case.id, each.slower.case.id) for each in view.crossings}) - 1
+    more = f" ({others} more {'pair crosses' if others == 1 else 'pairs cross'})" if others else ""
+    return (
+        f"The ranking crosses: {model(first.faster)} is faster than {model(first.slower)} in eager and takes "
+        f"{units.factor(first.there.median)} its time in {first.runtime}{more}."
+    )
+
+
+def paid(view: Runtimes) -> str:
+    """After how many calls exporting has paid, by runtime."""
+    words = [f"{_calls(calls)} in {runtime}" for runtime, calls in sorted(view.paid_after.items())]
+    return f"Exporting and loading have paid after {', '.join(words)}." if words else ""
+
+
+def _calls(calls: tuple[float, ...]) -> str:
+    low, high = f"{calls[0]:,.0f}", f"{calls[-1]:,.0f}"
+    return f"{high} calls" if low == high else f"{low} to {high} calls"

@@ -1,0 +1,82 @@
+"""Users' models that another runtime can, or cannot, be given."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+
+class Keyed(nn.Module):
+    """Takes a dict's items and returns a dict; the lengths are not of the clip's type."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lstm = nn.LSTM(48, 5, batch_first=True)
+
+    def forward(self, frames, scale):
+        outputs, state = self.lstm(frames.flatten(2) * scale)
+        return {"scores": outputs, "state": state}
+
+
+def keyed_inputs(clip):
+    frames = torch.randn(clip.batch, clip.frames, clip.channels, clip.height, clip.width)
+    return {"frames": frames, "scale": torch.rand(1)}
+
+
+class Branching(nn.Module):
+    """Decides in Python by what it sees: a trace keeps the branch that was taken."""
+
+    def forward(self, clip):
+        if float(clip.flatten()[0]) > SEEN:
+            return clip * 2
+        return clip * 3
+
+
+SEEN = 0.0
+
+
+class Solving(nn.Module):
+    """Uses an operator that ONNX has not."""
+
+    def forward(self, clip):
+        square = clip[:, 0, 0] @ clip[:, 0, 0].transpose(1, 2)
+        return torch.linalg.eigvals(square).real
+
+
+class LateStart(nn.Module):
+    """Begins with ones where it is given no state."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.decay = nn.Parameter(torch.tensor(0.5))
+
+    def forward(self, clip, state=None):
+        state = torch.ones(clip.shape[0], 3) if state is None else state
+        state = state * self.decay + clip.mean((1, 3, 4))
+        return state[:, None], state
+
+
+class Bidirectional(nn.Module):
+    """Needs later frames, so that frame by frame is not the whole clip."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lstm = nn.LSTM(48, 5, batch_first=True, bidirectional=True)
+
+    def forward(self, clip, state=None):
+        return self.lstm(clip.flatten(2), state)
+
+
+def few(clip, count):
+    for _ in range(2):
+        yield torch.randn(clip.batch, clip.frames, clip.channels, clip.height, clip.width)
+
+
+def broken(clip, count):
+    for number in range(count):
+        frames = torch.randn(clip.batch, clip.frames, clip.channels, clip.height, clip.width)
+        yield frames / 0.0 if number == 3 else frames
+
+
+def misshapen(clip, count):
+    yield torch.randn(1, 1)

@@ -1,0 +1,462 @@
+"""Other runtimes: every variant gives eager's output, whole clips and frame by frame, or says in a sentence why not."""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from convbench import suite
+from convbench.analysis.quality.qualities import qualities
+from convbench.core import metrics, traits
+from convbench.core.errors import CaseFailed, ConvbenchError, Impossible, Unavailable
+from convbench.core.record import Case, Choice, Clip, Parts, Protocol, Reading, Recurrent, Whole
+from convbench.core.registry import variants
+from convbench.measure import harness
+from convbench.measure.first_call import open_case
+from convbench.measure.handover import hand_over
+from convbench.measure.machine.toolchain import missing_tool
+from convbench.measure.parity import TOLERANCE, Parity, compare
+from convbench.measure.preflight import resolve
+from convbench.measure.quality.data import Labelled
+from convbench.measure.quality.keeping import TRAINED
+from convbench.measure.quality.through import scores_of
+from convbench.models.network import build
+from convbench.models.runtimes import deployment, onnx_file
+from convbench.models.runtimes.ov import OpenVino
+from convbench.models.subject import assemble, transform
+from convbench.models.variants import refuse_misplaced
+
+TESTS = Path(__file__).parent
+CLIP = Clip(2, 3, 3, 8, 8)
+SMALL = Clip(2, 3, 3, 4, 4)
+QUICK = Protocol(max_warmup=0.0, max_time=0.0, min_samples=1)
+FC = Parts(Choice("conv", (("channels", 4),)), Choice("fc"), 6, Recurrent(hidden=5))
+ENGINES = [plugin.name for plugin in variants if plugin.declared and plugin.declared.last]
+TORCHSCRIPT, STATIC = (("exporter", "torchscript"),), (("method", "static"),)
+CASES = {
+    "onnxruntime": (Choice("onnxruntime"),),
+    "onnxruntime by torchscript": (Choice("onnxruntime", TORCHSCRIPT),),
+    "openvino": (Choice("openvino"),),
+    "openvino bf16": (Choice("openvino", (("precision", "bf16"),)),),
+    "openvino f16": (Choice("openvino", (("precision", "f16"),)),),
+    "int8": (Choice("int8"),),
+    "int8 static": (Choice("int8", STATIC),),
+    "int8 torchao": (Choice("int8", (("method", "torchao"),)),),
+    "int8 in onnxruntime": (Choice("int8"), Choice("onnxruntime")),
+    "int8 static in onnxruntime": (Choice("int8", STATIC), Choice("onnxruntime")),
+    "int8 static in openvino": (Choice("int8", STATIC), Choice("openvino")),
+    "half": (Choice("half"),),
+    "half bf16": (Choice("half", (("dtype", "bf16"),)),),
+    "half in onnxruntime": (Choice("half"), Choice("onnxruntime")),
+}
+
+
+def case(*variant: Choice, scenario: str = "inference", architecture: Parts | Whole = FC, clip: Clip = CLIP) -> Case:
+    return Case(architecture, clip, variant, scenario)
+
+
+def own(name: str, inputs: str | None = None) -> Whole:
+    return Whole(Choice(f"exported_models:{name}"), f"exported_models:{inputs}" if inputs else None)
+
+
+@pytest.fixture(autouse=True)
+def plugins(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.syspath_prepend(TESTS / "plugins")
+    return None
+
+
+def skip_without_extra(variant: tuple[Choice, ...]) -> None:
+    """Skip, naming the extra, where a runtime is not installed or this CPU lacks the instructions."""
+    for choice in variant:
+        declared = traits.of_variant(choice.name)
+        modules = (*declared.modules, *(("torchao",) if dict(choice.options).get("method") == "torchao" else ()))
+        if any(importlib.util.find_spec(module) is None for module in modules):
+            pytest.skip(f"needs the extra {declared.extra}: pip install 'convbench[{declared.extra}]'")
+
+
+def opened(asked: Case) -> dict[str, float]:
+    """The readings of a case's opening by name; a skip where this machine lacks what it needs."""
+    skip_without_extra(asked.variant)
+    try:
+        _, opening = open_case(asked, 0)
+    except Unavailable as error:
+        pytest.skip(str(error))
+    return {each.metric.name: each.samples[0] for each in opening if isinstance(each, Reading)}
+
+
+# --- Every runtime ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("scenario", ["inference", "streaming"])
+@pytest.mark.parametrize("name", CASES)
+def test_a_runtime_gives_eagers_output_and_says_what_it_cost(name: str, scenario: str) -> None:
+    asked = case(*CASES[name], scenario=scenario)
+    readings = opened(asked)
+    exact = traits.dtype(asked) == "fp32"
+    assert readings["parity_relative"] < (1e-5 if exact else 0.1)
+    assert readings["parity_largest"] < (1e-5 if exact else 0.1)
+    assert readings["cold_call_s"] > 0
+    if traits.of_variant(asked.variant[-1].name).last:
+        assert readings["export_s"] > 0
+        assert readings["load_s"] > 0
+        assert readings["exported_bytes"] > 1000
+        if scenario == "streaming":
+            assert readings["parity_frames"] < (1e-5 if exact else 0.1)
+
+
+@pytest.mark.skipif(missing_tool() is not None, reason="AOTInductor needs a C++ compiler")
+def test_a_model_compiled_ahead_of_time_streams_with_carried_state() -> None:
+    readings = opened(case(Choice("aot-inductor"), scenario="streaming"))
+    assert readings["parity_largest"] < 1e-5
+    assert readings["parity_frames"] < 1e-5
+    assert readings["export_s"] > 0
+
+
+@pytest.mark.parametrize("name", ["onnxruntime", "openvino", "onnxruntime by torchscript"])
+def test_stages_are_the_runtimes_own_profile_and_memory_is_what_a_process_grows_by(name: str) -> None:
+    asked = case(*CASES[name])
+    skip_without_extra(asked.variant)
+    record = harness.measure(asked, QUICK, ("latency", "stages", "memory"))
+    assert {finding.code for finding in record.findings} >= {"stages_by_runtime"}
+    assert all(record.samples(metrics.LATENCY.part(stage)) for stage in ("backbone", "reducer", "lstm"))
+    assert sum(sum(record.samples(metrics.LATENCY.part(stage))) for stage in ("backbone", "lstm")) > 0
+    assert not record.samples(metrics.CPU_PEAK), "another runtime's buffers are no tensors"
+    assert record.samples(metrics.RUNTIME_PEAK)[0] > 2**20
+
+
+def test_threads_are_set_in_the_runtimes_own_terms(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("onnxruntime", reason="needs the extra onnxruntime")
+    import onnxruntime
+
+    seen: list[int] = []
+    real = onnxruntime.InferenceSession
+
+    def session(path, options=None, **rest):
+        seen.append(options.intra_op_num_threads)
+        return real(path, options, **rest)
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", session)
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        transform(assemble(case(Choice("onnxruntime")), 0))
+    finally:
+        torch.set_num_threads(before)
+    assert seen == [2]
+
+
+@pytest.mark.parametrize("name", [name for name, variant in CASES.items() if variant[-1].name in ENGINES])
+def test_versions_of_a_runtime_are_in_the_fingerprint(name: str) -> None:
+    packages = traits.packages([case(*CASES[name])])
+    assert {"onnx", CASES[name][-1].name} <= set(packages)
+
+
+def test_another_visit_finds_what_one_has_exported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    skip_without_extra(CASES["onnxruntime"])
+    monkeypatch.setenv(deployment.EXPORTS, str(tmp_path / "exports"))
+    first, again = (open_case(case(Choice("onnxruntime")), 0, checked=checked)[1] for checked in (False, True))
+    assert "export_s" in {each.metric.name for each in first if isinstance(each, Reading)}
+    assert [each.metric.name for each in again if isinstance(each, Reading)] == [
+        "load_s",
+        "exported_bytes",
+        "cold_call_s",
+    ]
+    assert [path.name for path in (tmp_path / "exports").iterdir()] == ["onnxruntime"]
+
+
+# --- A user's own model -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["onnxruntime", "onnxruntime by torchscript", "openvino"])
+def test_a_users_model_with_keyword_inputs_and_a_dict_of_outputs_is_run_by_a_runtime(name: str) -> None:
+    readings = opened(case(*CASES[name], architecture=own("Keyed", "keyed_inputs"), clip=SMALL))
+    assert readings["parity_largest"] < 1e-5
+
+
+def test_what_needs_later_frames_is_compared_with_eagers_stream_only() -> None:
+    skip_without_extra(CASES["onnxruntime"])
+    asked = case(Choice("onnxruntime"), scenario="streaming", architecture=own("Bidirectional"), clip=SMALL)
+    _, opening = open_case(asked, 0)
+    assert "frames_are_no_clip" in {getattr(each, "code", "") for each in opening}
+    assert "parity_frames" not in {each.metric.name for each in opening if isinstance(each, Reading)}
+
+
+@pytest.mark.parametrize(
+    ("asked", "reason"),
+    [
+        (
+            case(Choice("onnxruntime"), architecture=own("Solving"), clip=SMALL),
+            "by dynamo: the operator aten.linalg_eig: No",
+        ),
+        (
+            case(Choice("onnxruntime", TORCHSCRIPT), architecture=own("Solving"), clip=SMALL),
+            r"by torchscript: the operator aten::linalg_eigvals",
+        ),
+        (
+            case(Choice("onnxruntime", (("exporter", "torchscript"), ("opset", 7)))),
+            r"cannot be exported to ONNX by torchscript",
+        ),
+        (
+            case(Choice("onnxruntime"), scenario="streaming", architecture=own("LateStart"), clip=SMALL),
+            "the state of the first frame is not zeros",
+        ),
+        (case(Choice("int8"), architecture=own("LateStart"), clip=SMALL), "no LSTM, GRU or Linear layer"),
+        (
+            case(Choice("int8", STATIC), architecture=own("Keyed", "keyed_inputs"), clip=SMALL),
+            "name backbone and reducer",
+        ),
+        (case(Choice("int8", (*STATIC, ("calibration", 3)))), "3 calibration clips are too few"),
+        (case(Choice("int8", (*STATIC, ("clips", "exported_models:few")))), "2 calibration clips are too few"),
+        (case(Choice("int8", (*STATIC, ("clips", "exported_models:broken")))), "clip 3 has values that are not finite"),
+        (
+            case(Choice("int8", (*STATIC, ("clips", "exported_models:misshapen")))),
+            "calibration clip 0 is 1x1: it must be",
+        ),
+        (case(Choice("int8"), Choice("openvino")), re.escape("use int8(method=static)+openvino")),
+        (case(Choice("half", (("dtype", "bf16"),)), Choice("onnxruntime")), "no bfloat16"),
+        (case(Choice("tensorrt")), "NVIDIA GPUs only"),
+    ],
+)
+def test_what_a_runtime_cannot_be_given_says_why(asked: Case, reason: str) -> None:
+    skip_without_extra(() if asked.variant[0].name == "tensorrt" else asked.variant)
+    with pytest.raises(ConvbenchError, match=reason):
+        open_case(asked, 0)
+
+
+def test_a_branch_that_a_trace_has_frozen_is_a_wrong_output_not_a_fast_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On the clip that was exported the trace is right; on another one it is not."""
+    skip_without_extra(CASES["onnxruntime"])
+    import exported_models
+
+    asked = case(Choice("onnxruntime", TORCHSCRIPT), architecture=own("Branching"), clip=SMALL)
+    firsts = [float(assemble(asked.eager, seed).inputs.args[0].flatten()[0]) for seed in (0, 1)]
+    monkeypatch.setattr(exported_models, "SEEN", sum(firsts) / 2)
+    with pytest.raises(CaseFailed, match="on another clip") as failed:
+        open_case(asked, 0)
+    assert failed.value.kind == "wrong output"
+    assert {reading.metric.name for reading in failed.value.known} == {"parity_largest", "parity_relative"}
+
+
+def test_another_clip_than_the_exported_one_is_refused_with_both_shapes() -> None:
+    skip_without_extra(CASES["onnxruntime"])
+    held = transform(assemble(case(Choice("onnxruntime")), 0))
+    with pytest.raises(CaseFailed, match="exported for 2x3x3x8x8 and is given 1x3x3x8x8: shapes are fixed"):
+        held.forward(torch.zeros(1, 3, 3, 8, 8))
+
+
+# --- What is not there, and what cannot be combined -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["onnxruntime", "openvino", "int8 torchao"])
+def test_a_runtime_that_is_not_installed_names_its_extra(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    extra = {"int8 torchao": "int8"}.get(name, name)
+    record = harness.attempt(case(*CASES[name]), lambda asked: harness.measure(asked, QUICK, ("latency",)))
+    assert record.status == "skipped"
+    assert f"pip install 'convbench[{extra}]'" in record.failure.message
+
+
+def test_a_cpu_without_the_instructions_skips_a_precision() -> None:
+    class Core:
+        def get_property(self, *_: str) -> list[str]:
+            return ["FP32", "INT8", "BIN"]
+
+    with pytest.raises(Unavailable, match="no instructions for bf16"):
+        OpenVino(case(), "dynamo", "bf16")._refuse_missing(Core())
+    OpenVino(case(), "dynamo", "f32")._refuse_missing(Core())
+
+
+@pytest.mark.parametrize(
+    ("written", "reason"),
+    [
+        ("onnxruntime+int8", r"write int8\+onnxruntime, not onnxruntime\+int8"),
+        (
+            "compile+onnxruntime",
+            "compile and onnxruntime cannot be combined|onnxruntime and compile cannot be combined",
+        ),
+        ("onnxruntime+openvino", "cannot be combined"),
+        ("half+int8", "cannot be combined"),
+        ("half+openvino", "cannot be combined"),
+        ("int8+aot-inductor", "cannot be combined"),
+        ("channels_last+onnxruntime", "cannot be combined"),
+    ],
+)
+def test_a_combination_without_sense_is_refused_in_a_sentence(written: str, reason: str, tmp_path: Path) -> None:
+    path = tmp_path / "combined.yaml"
+    path.write_text(f"matrix: {{reducer: gap, clip: 1x2x3x8x8, variant: {written}}}")
+    (asked,) = suite.load(str(path)).cases
+    with pytest.raises(Impossible, match=reason):
+        refuse_misplaced(asked)
+
+
+@pytest.mark.parametrize("name", [*ENGINES, "int8", "half"])
+def test_training_is_no_scenario_of_a_runtime(name: str) -> None:
+    with pytest.raises(Impossible, match="use scenario: inference or streaming"):
+        refuse_misplaced(case(Choice(name), scenario="train"))
+
+
+@pytest.mark.parametrize("written", ["int8+onnxruntime", "int8+compile", "half+aot-inductor", "allocator+openvino"])
+def test_a_combination_with_sense_is_taken(written: str) -> None:
+    refuse_misplaced(case(*(Choice(name) for name in written.split("+"))))
+
+
+def test_the_deploy_suite_is_the_articles_models_in_every_runtime() -> None:
+    cases = suite.load("deploy").cases
+    runtimes = {case.variant_name for case in cases}
+    wanted = {
+        "eager",
+        "channels_last",
+        "compile",
+        "onnxruntime",
+        "openvino",
+        "aot-inductor",
+        "int8",
+        "half(dtype=bf16)",
+    }
+    assert wanted <= runtimes
+    assert {case.scenario for case in cases} == {"inference", "streaming"}
+    for asked in cases:
+        refuse_misplaced(asked)
+
+
+# --- Parity, in closed form -------------------------------------------------------------------------------------------
+
+
+def test_parity_is_the_largest_difference_and_the_norm_of_what_differs() -> None:
+    wanted = {"": torch.tensor([3.0, 4.0])}
+    assert compare({"": torch.tensor([3.0, 4.0005])}, wanted, TOLERANCE[torch.float32]) == pytest.approx(
+        (5e-4, 1e-4), rel=1e-3
+    )
+    assert compare({"": torch.tensor([3.0, 4.0])}, wanted, TOLERANCE[torch.float32]) == Parity(0.0, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("got", "dtype"),
+    [
+        ([3.0, 4.02], torch.float32),
+        ([3.0, math.nan], torch.float32),
+        ([3.0, 4.6], torch.int8),
+        ([3.0, math.inf], torch.int8),
+        ([3.0], torch.int8),
+    ],
+)
+def test_what_differs_by_more_than_its_kind_may_is_a_wrong_output(got: list[float], dtype: torch.dtype) -> None:
+    with pytest.raises(CaseFailed, match="not eager's output") as failed:
+        compare({"": torch.tensor(got)}, {"": torch.tensor([3.0, 4.0])}, TOLERANCE[dtype])
+    assert failed.value.kind == "wrong output"
+
+
+def test_int8_is_judged_by_the_whole_not_by_one_value() -> None:
+    wanted = torch.ones(1000)
+    got = wanted.clone()
+    got[0] = 1.5
+    parity = compare({"": got}, {"": wanted}, TOLERANCE[torch.int8])
+    assert parity == pytest.approx((0.5, 0.5 / math.sqrt(1000)))
+    with pytest.raises(CaseFailed):
+        compare({"": got}, {"": wanted}, TOLERANCE[torch.bfloat16])
+
+
+# --- The profile of a runtime, by stage -------------------------------------------------------------------------------
+
+
+def test_nodes_of_a_profile_go_to_the_stage_in_their_name_and_what_lies_between_to_the_one_before() -> None:
+    stages = {"node_conv2d": "backbone", "relu": "backbone", "node_linear": "reducer", "node_linear_1": "head"}
+    nodes = [
+        ("node_view", "Reshape", 1.0),
+        ("relu_nchwc", "Conv", 2.0),
+        ("ReorderOutput", "ReorderOutput", 4.0),
+        ("node_linear", "Gemm", 8.0),
+        ("LSTMSequence_146", "LSTMSequence", 16.0),
+        ("node_linear_1", "Gemm", 32.0),
+    ]
+    split = onnx_file.by_stage(nodes, stages, case())
+    assert split == {"other": 1.0, "backbone": 6.0, "reducer": 8.0, "lstm": 16.0, "head": 32.0}
+
+
+def test_an_exporters_reason_is_one_line_with_the_operator() -> None:
+    error = RuntimeError(
+        "\x1b[31mFailed\x1b[0m\n=====\nNo function for <OpOverload(op='aten.eigh', overload='default')>"
+    )
+    assert onnx_file.why(error) == "the operator aten.eigh: Failed"
+
+
+# --- A trained model in each runtime, and handed over -----------------------------------------------------------------
+
+
+def test_a_training_is_evaluated_as_each_variant_of_other_numbers_runs_it_and_trained_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(TRAINED, str(tmp_path / "trained"))
+    path = tmp_path / "tried.yaml"
+    path.write_text("""
+quality: train
+training: {tasks: identity, seeds: 1, learning_rates: [2.0e-3], steps: 6, checkpoints: 3, batch: 8,
+           train_clips: 40, val_clips: 20, test_clips: 30, controls: [single-frame]}
+matrix: {reducer: gap, backbone: {name: conv, channels: 4}, rnn: lstm8, clip: 1x2x1x16x16,
+         variant: [eager, channels_last, int8]}
+""")
+    trials = [each for each in suite.load(str(path)).cases if each.trial]
+    assert [(each.variant_name, each.trial.control) for each in trials] == [
+        ("eager", None), ("int8", None), ("eager", "single-frame"),
+    ]  # fmt: skip
+    protocol = replace(QUICK, training=suite.load(str(path)).protocol.training)
+    eager, eighth = (harness.measure(resolve(each), protocol) for each in trials[:2])
+    assert len(eager.samples(metrics.TEST_ACCURACY)) == 3
+    assert len(eighth.samples(metrics.TEST_ACCURACY)) == 1
+    assert eighth.samples(metrics.TRAIN_SECONDS) == eager.samples(metrics.TRAIN_SECONDS)[-1:], (
+        "it was not trained again"
+    )
+    assert abs(eighth.samples(metrics.TEST_ACCURACY)[0] - eager.samples(metrics.TEST_ACCURACY)[-1]) < 0.2
+    found = qualities([eager, eighth], in_variants=True)
+    assert [each.variant for each in found] == ["eager", "int8"]
+    assert len(qualities([eager, eighth])) == 1
+
+
+def test_a_clip_that_fills_no_batch_is_named_as_by_the_model_itself() -> None:
+    asked = replace(case(Choice("int8")), clip=Clip(4, 3, 3, 8, 8))
+    asked = replace(asked, architecture=replace(FC, head=3))
+    model = build(asked, 0, "cpu")
+    clips = torch.randn(10, 3, 3, 8, 8, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        expected = model(clips)[0][:, -1]
+    got = scores_of(asked, model, Labelled(clips, torch.zeros(10)))(clips)
+    assert got.shape == (10, 3)
+    torch.testing.assert_close(got, expected, rtol=0.05, atol=0.02)
+
+
+@pytest.mark.parametrize(("variant", "scenario"), [("eager", "inference"), ("int8", "streaming")])
+def test_a_model_that_is_handed_over_runs_by_the_program_beside_it(variant: str, scenario: str, tmp_path: Path) -> None:
+    skip_without_extra(CASES["onnxruntime"])
+    import onnx
+
+    asked = case(*(() if variant == "eager" else (Choice(variant),)), scenario=scenario)
+    weights = tmp_path / "weights.pt"
+    torch.save(build(asked.eager, 7, "cpu").state_dict(), weights)
+    to = tmp_path / "model.onnx"
+    files, parity = hand_over(asked, 0, to, weights, {"run": "deploy"})
+    assert parity.relative < (1e-5 if variant == "eager" else 0.1)
+    assert {to, tmp_path / "model.py"} <= set(files)
+    noted = {entry.key: entry.value for entry in onnx.load(str(to)).metadata_props}
+    assert noted["convbench.case"] == asked.id
+    assert noted["convbench.weights"] == "weights.pt"
+    program = tmp_path / "model.py"
+    assert len([line for line in program.read_text().splitlines() if line.strip()]) <= 6
+    done = subprocess.run([sys.executable, str(program)], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "(2, 3, 5)" in done.stdout if scenario == "inference" else "(2, 1, 5)" in done.stdout
+
+
+def test_weights_of_another_model_are_refused(tmp_path: Path) -> None:
+    skip_without_extra(CASES["onnxruntime"])
+    torch.save({"nothing": torch.zeros(1)}, tmp_path / "weights.pt")
+    with pytest.raises(ConvbenchError, match=r"weights\.pt: are not the weights of"):
+        hand_over(case(), 0, tmp_path / "model.onnx", tmp_path / "weights.pt", {})
