@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -154,7 +155,6 @@ def run(
         >>> run.frame().params.tolist()
         [83840, 83840]
     """
-    from convbench.core.visits import in_table
     from convbench.measure.selection import Selection
     from convbench.runs import script, sweep
 
@@ -165,10 +165,7 @@ def run(
     with _measuring(loaded, device, executor, sweep.executor_of, probes) as measuring:
         command = f"convbench.run({loaded.path!r})"
         prepared = sweep.prepare(loaded, measuring, Selection(tuple(only), tuple(skip)), command, probes)
-        with store.locked(directory):
-            done = sweep.begin(prepared, directory, resume)
-            with _watcher(progress, sum(map(in_table, done)), len(prepared.plan.cases)) as watcher:
-                sweep.measure(prepared, directory, done, watcher, until_sure=until_sure)
+        sweep.run_into(directory, prepared, partial(_watcher, progress), resume=resume, until_sure=until_sure)
     return open_run(directory)
 
 

@@ -6,6 +6,7 @@ import json
 import re
 import shlex
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
@@ -134,24 +135,23 @@ def _measured(prepared: Prepared, directory: Path, resume: sweep.Resume, show: S
     from convbench.check.link import Settings
     from convbench.check.rule import Rule
     from convbench.core import store
-    from convbench.core.visits import in_table
     from convbench.report.terminal import progress
     from convbench.runs import sweep
 
-    with store.locked(directory):
-        done = sweep.begin(prepared, directory, resume, floor.known(prepared.facts, Settings(), Rule()))
-        out, total = console(wide=False, stderr=True), len(prepared.plan.cases)
-        with progress.watcher(out, show.quiet, sum(map(in_table, done)), total) as watcher:
-            try:
-                return sweep.measure(prepared, directory, done, watcher, until_sure=show.until_sure)
-            except KeyboardInterrupt as error:
-                finished = len(store.load(directory)[1])
-                raise Interrupted(
-                    f"interrupted; {finished} of {total} cases are kept in {directory}: add --resume to go on"
-                ) from error
-            finally:
-                if show.as_json:
-                    _print_rows(store.load(directory)[1])
+    watched = partial(progress.watcher, console(wide=False, stderr=True), show.quiet)
+    visible = floor.known(prepared.facts, Settings(), Rule())
+    try:
+        return sweep.run_into(
+            directory, prepared, watched, resume=resume, until_sure=show.until_sure, visible_slowdown=visible
+        )
+    except KeyboardInterrupt as error:
+        finished, total = len(store.load(directory)[1]), len(prepared.plan.cases)
+        raise Interrupted(
+            f"interrupted; {finished} of {total} cases are kept in {directory}: add --resume to go on"
+        ) from error
+    finally:
+        if show.as_json:
+            _print_rows(store.load(directory)[1])
 
 
 def _print_rows(records: list[Record]) -> None:

@@ -6,7 +6,8 @@ Prints nothing: the command line shows what happens through the ``Watcher`` it h
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,7 +23,7 @@ from convbench.core.package import __version__
 from convbench.core.profiles import PROFILES
 from convbench.core.record import Case, Record, Run, Scalar
 from convbench.core.registry import executors
-from convbench.core.visits import Stage
+from convbench.core.visits import Stage, in_table
 from convbench.measure import harness
 from convbench.measure.preflight import Plan
 from convbench.measure.probes import Probe
@@ -177,6 +178,22 @@ def measure(
         write_csv(directory, records)
     repeats.keep_speed(prepared.facts, records)
     return records
+
+
+def run_into(
+    directory: Path,
+    prepared: Prepared,
+    watched: Callable[[int, int], AbstractContextManager[Watcher]],
+    *,
+    resume: Resume = False,
+    until_sure: bool = False,
+    visible_slowdown: float | None = None,
+) -> list[Record]:
+    """``begin`` and ``measure`` under the directory's lock, by a watcher of (cases done before, cases in all)."""
+    with store.locked(directory):
+        done = begin(prepared, directory, resume, visible_slowdown)
+        with watched(sum(map(in_table, done)), len(prepared.plan.cases)) as watcher:
+            return measure(prepared, directory, done, watcher, until_sure=until_sure)
 
 
 def measured(prepared: Prepared) -> list[Record]:
