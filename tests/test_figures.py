@@ -64,7 +64,7 @@ def test_any_run_can_be_drawn(name, run):
 @pytest.mark.parametrize("name", NAMES)
 def test_a_default_run_gives_figures_with_names_of_their_own(name, default):
     drawings = default[1][name]
-    assert drawings or name in ("machine", "threads")
+    assert drawings or name in ("machine", "threads", "runtimes")
     assert len({one.name for one in drawings}) == len(drawings)
 
 

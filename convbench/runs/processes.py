@@ -176,14 +176,18 @@ class Processes:
         receiver, sender = multiprocessing.Pipe(duplex=False)
         context = self.forkserver if call.forks and not call.variables else multiprocessing.get_context("spawn")
         args = (sender, call.brought, call.work, call.args, str(room), str(cache))
-        process = context.Process(target=_child, args=args)
-        running: Running[T] = Running(process, receiver, call.timeout, room)
+        running: Running[T] = Running(context.Process(target=_child, args=args), receiver, call.timeout, room)
         running.at_end = self._forget
         try:
             variables = {**SAFE_START, **_discipline(), **rooms.mark(self.scratch), **call.variables}
             with unseen(), _environment(variables), _uninterrupted():
-                process.start()
-                self._living.add(process.pid or 0)
+                try:
+                    running.process.start()
+                except (EOFError, OSError):  # the server was killed: the next start begins another
+                    _forget_forkserver()
+                    running.process = context.Process(target=_child, args=args)
+                    _started_again(running.process)
+                self._living.add(running.process.pid or 0)
         except BaseException:
             running.end()
             raise
@@ -208,6 +212,13 @@ class Processes:
             finally:
                 running.end()
         shutil.copytree(ready, cache, copy_function=os.link)
+
+
+def _started_again(process: BaseProcess) -> None:
+    try:
+        process.start()
+    except (EOFError, OSError) as error:
+        raise CaseFailed("crash", "the server that starts processes was killed, and so was the next one") from error
 
 
 def _discipline() -> dict[str, str]:

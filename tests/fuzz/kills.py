@@ -17,7 +17,9 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from convbench.core import rooms
 
@@ -31,7 +33,7 @@ matrix:
 protocol: {max_warmup: 0.01, max_time: 0.02, min_samples: 5, visits: 2}
 metrics: [params, latency]
 """
-CASES, VISITS = 8, 2
+CASES, VISITS, INCOMPLETE = 8, 2, 5
 SIGNALS = (signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
 TARGETS = ("command", "command", "group", "case", "forkserver")
 SECONDS = 240.0
@@ -76,16 +78,20 @@ class Place:
             number for made in self.temporary.glob("convbench-*") for number in rooms.processes(made)
         ]
 
-    def stored(self, out: str) -> Counter[tuple[str, int]]:
-        """How often each visit to each case is there: of a case and one of its rounds."""
+    def records(self, out: str) -> Iterator[tuple[str, dict[str, Any]]]:
+        """The whole lines of a run, each with the case that it is of."""
         path = self.root / out / "results.jsonl"
         lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
-        whole = [json.loads(line) for line in lines if line.endswith(b"\n")]
-        return Counter(
-            (json.dumps(record["case"], sort_keys=True), visit["round"])
-            for record in whole
-            for visit in record["visits"]
-        )
+        for record in (json.loads(line) for line in lines if line.endswith(b"\n")):
+            yield json.dumps(record["case"], sort_keys=True), record
+
+    def stored(self, out: str) -> Counter[tuple[str, int]]:
+        """How often each visit to each case is there: of a case and one of its rounds."""
+        return Counter((case, visit["round"]) for case, record in self.records(out) for visit in record["visits"])
+
+    def failed(self, out: str) -> set[str]:
+        """Cases whose process we killed while the command lived: it says so of them, and nothing is lost."""
+        return {case for case, record in self.records(out) if "killed by" in str(record.get("failure"))}
 
 
 def kill(place: Place, words: tuple[str, ...], chance: random.Random, longest: float) -> str:
@@ -134,11 +140,12 @@ def campaign(root: Path, kills: int, chance: random.Random) -> list[str]:
         twice = [visit for visit, count in place.stored("out").items() if count > 1]
         faults += [f"{done}: {len(twice)} visits twice"] if twice else []
         print(f"{number + 1}/{kills} {done}, {place.stored('out').total()} cases stored", flush=True)
-    if wait(place.start(*run)) != 0:
-        faults.append("the last resume does not end well")
+    ended, killed = wait(place.start(*run)), place.failed("out")
+    if ended != (INCOMPLETE if killed else 0):
+        faults.append(f"the last resume ends with {ended}")
     stored = place.stored("out")
     for number in range(-1, VISITS):
-        there = {case for case, other in stored if other == number}
+        there = killed | {case for case, other in stored if other == number}
         faults += [f"{CASES - len(there)} cases lost in round {number}"] if len(there) != CASES else []
     faults += ["visits twice"] if stored.total() != len(stored) else []
     wait(place.start("check", "suite.yaml", "--base", "nothing"))
