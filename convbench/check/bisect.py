@@ -19,7 +19,7 @@ from pathlib import Path
 from convbench.check import gate, pairs
 from convbench.check.asking import Inspected
 from convbench.check.decision import Ratio
-from convbench.check.history import Line, Span
+from convbench.check.places import Line, Span
 from convbench.check.inspection import Request, inspect
 from convbench.check.link import Settings, Stock
 from convbench.check.outcome import CaseOutcome

@@ -57,7 +57,7 @@ def bisect(
     passed over. With --package, versions that pip can install are laid over this environment.
     """
     from convbench.check import bisect as search
-    from convbench.check.history import Span
+    from convbench.check.places import Span
     from convbench.check.inspection import Request
     from convbench.core import imports
 
