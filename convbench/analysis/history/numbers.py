@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from convbench.analysis import repeat
@@ -14,7 +14,7 @@ from convbench.core import metrics, store
 from convbench.core.errors import StoreError
 from convbench.core.index import Contents, Entry, Number
 from convbench.core.metric import Metric
-from convbench.core.record import Run
+from convbench.core.record import Scalar
 
 DERIVED = (metrics.FRAMES_PER_S, metrics.LAUNCH_SHARE)
 """What follows from the latency and has no history of its own."""
@@ -35,12 +35,11 @@ def read(directory: Path) -> Contents:
     tracked = _tracked(found)
     numbers = tuple(_numbers(found, tracked, digest(*map(str, protocol(run).items()))))
     identity = digest(run.name, run.started, run.fingerprint, run.command, run.suite)
-    return Contents(entry, identity, numbers, {run.fingerprint: words(run)}, tracked)
+    return Contents(entry, identity, numbers, {run.fingerprint: words(run.environment)}, tracked)
 
 
-def words(run: Run) -> str:
-    """The machine of a run in a few words: ``AMD EPYC 7B13, 2 cores, torch 2.13.0``."""
-    facts = run.environment
+def words(facts: Mapping[str, Scalar]) -> str:
+    """A machine and its torch in a few words: ``AMD EPYC 7B13, 2 cores, torch 2.13.0``."""
     cores = f"{facts['cores']} cores" if facts.get("cores") else None
     torch = f"torch {facts['torch']}" if facts.get("torch") else None
     return ", ".join(str(word) for word in (facts.get("gpu"), facts.get("cpu"), cores, torch) if word)

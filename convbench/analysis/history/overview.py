@@ -94,15 +94,18 @@ def history(question: Question, confirmations: Sequence[Confirmation] = ()) -> H
 
 def _usable(listed: Sequence[Series], metric: Metric) -> tuple[list[Series], list[Series]]:
     """The series of two points at least, whose logarithm can be taken, and the others. Raises Refused without any."""
-    alone = [each for each in listed if len(each.points) < 2]
-    zero = [each for each in listed if metric not in EXACT and any(point.value <= 0 for point in each.points)]
-    usable = [each for each in listed if each not in alone and each not in zero]
+    zero: list[Series] = []
+    alone: list[Series] = []
+    usable: list[Series] = []
+    for each in listed:
+        no_log = metric not in EXACT and any(point.value <= 0 for point in each.points)
+        (zero if no_log else alone if len(each.points) < 2 else usable).append(each)
     if len(alone) > 1 and not usable:
         raise Refused(
             f"no two of these runs can be compared in {metric.option}: each case was measured once on a machine by a "
             "protocol; measure again on one of the machines"
         )
-    return (usable or alone), (alone + zero if usable else zero)
+    return (usable, alone + zero) if usable else (alone, zero)
 
 
 def _metric(runs: Index, option: str) -> Metric:
