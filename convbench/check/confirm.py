@@ -26,10 +26,10 @@ from convbench.check.sides import Here
 from convbench.check.verdict import verdicts
 from convbench.core import files, store
 from convbench.core.errors import ConvbenchError, StoreError
+from convbench.core.exchange import CONFIRMED
 from convbench.core.record import Run
 from convbench.core.statistics import Interval
 
-FOLDER = "confirmed"
 WORDS: dict[str, Literal["confirmed", "refuted"]] = {"regression": "confirmed", "ok": "refuted"}
 LEAST, MOST = 0.01, 0.05
 """The slowdown that the check is to see: that of the change, within these."""
@@ -104,15 +104,15 @@ def keep(folder: Path, measured: Outcome) -> Path:
     """Put a check into a store, under a name that no other has."""
     commits = "-".join((side.commit or "")[:12] for side in (measured.base, measured.head))
     digest = hashlib.sha256(repr((measured.started, measured.cases)).encode()).hexdigest()[:8]
-    return outcome.write(measured, folder / FOLDER / f"{commits}-{digest}.json")
+    return outcome.write(measured, folder / CONFIRMED / f"{commits}-{digest}.json")
 
 
 def stored(folder: Path) -> list[Confirmation]:
     """What the checks of a store say of its changes, the oldest first; a file that is no check is passed over."""
     read: list[tuple[str, Outcome]] = []
-    for path in sorted((folder / FOLDER).glob("*.json")):
+    for path in sorted((folder / CONFIRMED).glob("*.json")):
         with suppress(StoreError):
-            read.append((f"{FOLDER}/{path.name}", outcome.read(path)))
+            read.append((f"{CONFIRMED}/{path.name}", outcome.read(path)))
     read.sort(key=lambda each: each[1].started)
     return [said for name, measured in read for said in _said(measured, name)]
 

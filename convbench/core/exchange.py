@@ -62,34 +62,50 @@ def push(source: Path, target: str) -> Moved:
     place = opened(target)
     with _explained(target):
         present = place.names()
-        runs, passed_over = {}, []
-        for directory, _ in runs_below(source):
-            content = _content(directory)
-            if isinstance(content, str):
-                passed_over.append(f"{directory}: {content}")
-            else:
-                runs[_name(content)] = content
-        for name in runs.keys() - present:
-            place.write(name, runs[name])
-        told = {f"{CONFIRMED}/{path.name}": path for path in (source / CONFIRMED).glob("*.json")}
-        for name in told.keys() - present:
-            place.write(name, {"": told[name].read_bytes()})
-    there = len((runs.keys() | told.keys()) & present)
-    return Moved(len(runs.keys() - present), len(told.keys() - present), there, tuple(passed_over))
+        runs, passed_over = _push_runs(source, place, present)
+        confirmations = {f"{CONFIRMED}/{path.name}": path for path in (source / CONFIRMED).glob("*.json")}
+        new = confirmations.keys() - present
+        for name in sorted(new):
+            place.write(name, {"": confirmations[name].read_bytes()})
+    there = len((runs.keys() | confirmations.keys()) & present)
+    return Moved(sum(runs.values()), len(new), there, passed_over)
+
+
+def _push_runs(source: Path, place: Place, present: set[str]) -> tuple[dict[str, bool], tuple[str, ...]]:
+    """The runs by name, each with whether it was copied; and which were passed over, why."""
+    runs: dict[str, bool] = {}
+    passed_over = []
+    for directory, _ in runs_below(source):
+        content = _content(directory)
+        if isinstance(content, str):
+            passed_over.append(f"{directory}: {content}")
+        elif (name := _name(content)) not in runs:
+            runs[name] = name not in present
+            if runs[name]:
+                place.write(name, content)
+    return runs, tuple(passed_over)
 
 
 def pull(source: str, target: Path) -> Moved:
     """Copy what a shared place has and a store lacks. Raises StoreError where either cannot be used."""
     place, here = opened(source), Folder(target)
     with _explained(source):
-        theirs = place.names()
-        ours = here.names() | {_name(content) for directory, _ in runs_below(target)
-                               if not isinstance(content := _content(directory), str)}  # fmt: skip
+        theirs, ours = place.names(), here.names()
+        if theirs - ours:
+            ours |= set(_names_of_own(target))
         new = sorted(theirs - ours)
         for name in new:
             here.write(name, place.read(name))
     told = sum(name.startswith(f"{CONFIRMED}/") for name in new)
     return Moved(len(new) - told, told, len(theirs & ours))
+
+
+def _names_of_own(target: Path) -> Iterator[str]:
+    """What the runs below a folder, whatever their folders are called, are called where they are shared."""
+    for directory, _ in runs_below(target):
+        content = _content(directory)
+        if not isinstance(content, str):
+            yield _name(content)
 
 
 def opened(where: str) -> Place:
