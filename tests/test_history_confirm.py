@@ -82,11 +82,11 @@ def test_what_cannot_be_confirmed_here_is_said_and_stays_suspected(here):
     assert "cannot be confirmed: " in lost.stderr
     assert "is no ref of this repository" in lost.stderr
     assert "16 commits are not in the line of this clone" in lost.stdout
-    fill(here / "store", names, dirty=True)
-    dirty = convbench(here, "history", "--store", "store", "--confirm")
+    fill(here / "store" / "dirty", names, dirty=True)
+    dirty = convbench(here, "history", "--store", "store/dirty", "--confirm")
     assert dirty.returncode == 3
     assert "with changes that were not committed" in dirty.stderr
-    assert not (here / "store" / confirm.CONFIRMED).exists()
+    assert not list((here / "store").rglob(f"{confirm.CONFIRMED}/*"))
 
 
 def test_a_commit_that_does_not_start_is_said(here):
