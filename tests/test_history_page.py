@@ -31,7 +31,7 @@ def test_a_reader_sees_the_change_sorts_and_searches(written):
         browser = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
         for width in (1400, 390):
             seen: list[str] = []
-            shown = browser.new_page(viewport={"width": width, "height": 900})
+            shown = browser.new_page(viewport={"width": width, "height": 900}, bypass_csp=True)
             shown.on("console", lambda message, seen=seen: seen.append(message.text))
             shown.on("pageerror", lambda error, seen=seen: seen.append(str(error)))
             shown.on("request", lambda request, seen=seen: seen.append(request.url) if "http" in request.url else None)

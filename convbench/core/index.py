@@ -111,7 +111,6 @@ class Index:
 
     def __init__(self, place: str) -> None:
         self._db = sqlite3.connect(place, timeout=PATIENCE, isolation_level=None)
-        self._db.execute("PRAGMA journal_mode=WAL")
         self._db.execute("PRAGMA synchronous=OFF")  # what a crash of the machine spoils is made again
         self._words: dict[str, int] = {}
         self._begin()
@@ -181,7 +180,8 @@ class Index:
                 self._db.execute(f'DROP TABLE IF EXISTS "{name}"')
             for statement in TABLES.split(";"):
                 self._db.execute(statement)
-            self._db.execute("CREATE TABLE version AS SELECT ? AS text", (VERSION,))
+            self._db.execute("CREATE TABLE version (text TEXT)")
+            self._db.execute("INSERT INTO version VALUES (?)", (VERSION,))
 
     def _version(self) -> str | None:
         with suppress(sqlite3.OperationalError):
@@ -241,12 +241,14 @@ class Index:
 def _up_to_date(roots: Sequence[Path], read: Reader) -> Index:
     """From the user's cache; made anew where that is damaged, and in memory where there can be none."""
     place = _place(roots)
-    with suppress(sqlite3.Error, OSError):
-        return _refreshed(place, roots, read)
-    with suppress(sqlite3.Error, OSError):
-        for name in (place.name, f"{place.name}-wal", f"{place.name}-shm"):
-            place.with_name(name).unlink(missing_ok=True)
-        return _refreshed(place, roots, read)
+    for _ in range(2):
+        try:
+            return _refreshed(place, roots, read)
+        except (OSError, sqlite3.OperationalError):  # no place for a file, or another process never ends
+            break
+        except sqlite3.DatabaseError:
+            with suppress(OSError):
+                place.unlink()
     return _refreshed(MEMORY, roots, read)
 
 

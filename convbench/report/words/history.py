@@ -122,7 +122,7 @@ def quiet(history: History) -> str:
     calm = [course for course in history.courses if not course.changes]
     seen = sorted(course.visible for course in calm if math.isfinite(course.visible))
     spikes = sum(len(course.spikes) for course in history.courses)
-    spiked = f"; {_counted(spikes, 'single spike', 'single spikes')}, which are no change" if spikes else ""
+    spiked = f"; {_counted(spikes, 'run', 'runs')} left out as single spikes" if spikes else ""
     if not calm:
         return f"every series changed{spiked}"
     visible = f": a change of {percent(seen[len(seen) // 2])} would have been seen in half of them" if seen else ""
