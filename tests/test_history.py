@@ -278,7 +278,7 @@ def test_metrics_other_than_time_are_not_taken_relative_to_the_reference(tmp_pat
 
 def test_what_is_asked_wrongly_is_one_sentence(tmp_path):
     folder = invented.many(tmp_path / "s", count=3)
-    with pytest.raises(ConvbenchError, match="--metric 'latencies': no run has it, did you mean 'latency'"):
+    with pytest.raises(ConvbenchError, match="--metric 'latencies': no run has it; did you mean 'latency'"):
         asked(folder, metric="latencies")
     with pytest.raises(ConvbenchError, match="--only nothing: none of 2 cases matches"):
         asked(folder, only=("nothing",))
