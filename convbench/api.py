@@ -254,9 +254,9 @@ def bisect(
     What is measured is kept in the file ``out``. Raises ConvbenchError where bad is not surely slower than good.
     """
     from convbench.check import bisect as search
-    from convbench.check.places import Span
     from convbench.check.inspection import Request
     from convbench.check.link import Settings
+    from convbench.check.places import Span
     from convbench.check.rule import Rule
     from convbench.runs import script
 

@@ -1,4 +1,4 @@
-"""Many stored runs: the index, series and their courses on invented stores, and the verb in words, JSON and exit codes."""
+"""Many stored runs: the index, series and courses of invented stores, and the verb: words, JSON, exit codes."""
 
 from __future__ import annotations
 

@@ -43,7 +43,9 @@ def fill(store: Path, names: list[str], **more) -> None:
     for number, name in enumerate(names):
         seconds = {GAP: 2e-3 * (1.1 if number >= AT else 1.0), FC: 9e-3}
         environment = {"commit": name, **more}
-        invented.write(store / f"{number:03}", number, seconds, environment=environment, command="convbench run fake.json")
+        invented.write(
+            store / f"{number:03}", number, seconds, environment=environment, command="convbench run fake.json"
+        )
 
 
 def test_a_change_of_the_code_is_confirmed_and_kept(here):

@@ -12,9 +12,8 @@ from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
-from convbench.analysis.history.course import Change, Confirmation
+from convbench.analysis.history.course import Change, Confirmation, Decision
 from convbench.analysis.history.numbers import words
 from convbench.analysis.history.overview import History
 from convbench.check import gate, git, outcome, sides
@@ -30,7 +29,7 @@ from convbench.core.exchange import CONFIRMED
 from convbench.core.record import Run
 from convbench.core.statistics import Interval
 
-WORDS: dict[str, Literal["confirmed", "refuted"]] = {"regression": "confirmed", "ok": "refuted"}
+WORDS: dict[str, Decision] = {"regression": "confirmed", "ok": "refuted"}
 LEAST, MOST = 0.01, 0.05
 """The slowdown that the check is to see: that of the change, within these."""
 
@@ -121,7 +120,7 @@ def _said(measured: Outcome, name: str) -> Iterator[Confirmation]:
     before, after = ((side.commit or "")[:12] for side in (measured.base, measured.head))
     for judged in verdicts(measured):
         ratio = Interval(*judged.ratio) if judged.ratio else None
-        word = WORDS.get(judged.word, "inconclusive")
+        word: Decision = WORDS.get(judged.word, "inconclusive")
         place = words(measured.head.environment)
         yield Confirmation(judged.case.id, before, after, word, ratio, judged.reason, place, name)
 

@@ -179,7 +179,8 @@ class Remote:
         with suppress(FileNotFoundError):
             self.system.invalidate_cache()
             keys = [key[len(self.root) :].strip("/") for key in self.system.find(self.root)]
-            runs = {key.removesuffix(f"/{store.RUN}") for key in keys if key.count("/") == 1 and key.endswith(store.RUN)}
+            names = (key.split("/") for key in keys)
+            runs = {name for name, *rest in names if rest == [store.RUN]}
             return runs | {key for key in keys if key.startswith(f"{CONFIRMED}/")}
         return set()
 
@@ -187,7 +188,8 @@ class Remote:
         place = f"{self.root}/{name}"
         if name.startswith(f"{CONFIRMED}/"):
             return {"": self.system.cat_file(place)}
-        return {each: self.system.cat_file(f"{place}/{each}") for each in FILES if self.system.exists(f"{place}/{each}")}
+        paths = {each: f"{place}/{each}" for each in FILES}
+        return {each: self.system.cat_file(path) for each, path in paths.items() if self.system.exists(path)}
 
     def write(self, name: str, content: Content) -> None:
         self.system.makedirs(f"{self.root}/{name}" if "" not in content else f"{self.root}/{CONFIRMED}", exist_ok=True)

@@ -137,7 +137,7 @@ class Index:
         """The runs that are shown, by number."""
         columns = "id, path, name, started, commit_id, dirty, results, missing, problem"
         listed = self._db.execute(f"SELECT {columns} FROM run WHERE shown")
-        return {number: Entry(*row[:4], bool(row[4]), *row[5:]) for number, *row in listed}
+        return {number: Entry._make((*row[:4], bool(row[4]), *row[5:])) for number, *row in listed}
 
     def cases(self) -> list[str]:
         listed = self._db.execute("SELECT text FROM word WHERE id IN (SELECT DISTINCT case_id FROM number)")
@@ -157,7 +157,9 @@ class Index:
 
     def rows(self, metric: str, cases: Iterable[str] | None = None) -> Iterator[Row]:
         """The numbers of a metric in the runs that are shown, case by case; of these cases, or of all."""
-        wanted = "" if cases is None else "AND n.case_id IN (SELECT id FROM word WHERE text IN (SELECT value FROM wanted))"
+        wanted = (
+            "" if cases is None else "AND n.case_id IN (SELECT id FROM word WHERE text IN (SELECT value FROM wanted))"
+        )
         if cases is not None:
             self._db.execute("CREATE TEMP TABLE IF NOT EXISTS wanted (value TEXT)")
             self._db.execute("DELETE FROM wanted")

@@ -1,7 +1,7 @@
 """Precision and recall of change points on invented histories: ``python tests/bench/history.py``, two minutes.
 
-``convbench history`` beside Apache Otava's algorithm on the same series: E-Divisive in windows of 50, Student's t-test in
-place of permutations, weak points merged away (Fleming et al. 2023, "Hunter"), with the defaults that it ships with.
+``convbench history`` beside Apache Otava's algorithm on the same series: E-Divisive in windows of 50, Student's t-test
+in place of permutations, weak points merged away (Fleming et al. 2023, "Hunter"), with the defaults that it ships with.
 Writes ``reports/history/changes.md`` and the time of answers from an index of 200,000 results.
 """
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -132,7 +133,7 @@ def _divided(values: np.ndarray, level: float) -> list[int]:
     found: list[int] = []
     while True:
         bounds = [0, *found, len(values)]
-        best = max((_candidate(sums, a, b) for a, b in zip(bounds, bounds[1:], strict=False)), default=(0.0, 0))
+        best = max((_candidate(sums, a, b) for a, b in pairwise(bounds)), default=(0.0, 0))
         place = best[1]
         if not place:
             return found
@@ -239,7 +240,10 @@ def table() -> list[str]:
             rng = np.random.default_rng([len(kind), sum(kind.encode()), round(1e4 * noise)])
             trials = [trial(kind, noise, rng) for _ in range(SERIES)]
             cells[kind, noise] = [sum((each[method] for each in trials), Count()) for method in range(len(METHODS))]
-    lines = ["| history | by | " + " | ".join(f"noise {noise:.1%}" for noise in NOISES) + " | all |", "|---|---|" + "--:|" * 5]
+    lines = [
+        "| history | by | " + " | ".join(f"noise {noise:.1%}" for noise in NOISES) + " | all |",
+        "|---|---|" + "--:|" * 5,
+    ]
     for kinds, name in [*(([kind], kind) for kind in KINDS), (list(KINDS), "**all**"),
                         ([kind for kind in KINDS if "machine" not in kind], "all on one machine")]:  # fmt: skip
         for method, by in enumerate(METHODS):
@@ -272,7 +276,11 @@ def timed(folder: Path) -> list[str]:
     index._place = lambda _: folder / "index.sqlite"
     numbers.read = invented
     try:
-        for name, only in (("build the index", ("reducer-7",)), ("one case of 200", ("reducer-7",)), ("all 200 cases", ())):
+        for name, only in (
+            ("build the index", ("reducer-7",)),
+            ("one case of 200", ("reducer-7",)),
+            ("all 200 cases", ()),
+        ):
             start = time.perf_counter()
             found = overview.history(overview.Question(tuple(roots), only=only))
             lines.append(f"| {name} | {len(found.courses)} | {time.perf_counter() - start:.3f} s |")

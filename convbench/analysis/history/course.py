@@ -18,6 +18,7 @@ from convbench.core.spread import elasticity
 from convbench.core.statistics import Interval
 
 Word = Literal["suspected", "confirmed", "refuted", "inconclusive", "same code", "exact"]
+Decision = Literal["confirmed", "refuted", "inconclusive"]
 ENOUGH_FOR_SLOPE = 10
 """Runs that tell how far a case slows down with the reference; fewer are taken to do so fully."""
 
@@ -28,7 +29,7 @@ class Confirmation(NamedTuple):
     case: str
     before: str
     after: str
-    word: Literal["confirmed", "refuted", "inconclusive"]
+    word: Decision
     ratio: Interval | None
     reason: str
     machine: str
@@ -93,13 +94,14 @@ def course(series: Series, metric: Metric, confirmations: Sequence[Confirmation]
 
 
 def normalised(points: Sequence[Point]) -> Floats:
-    """Logs of the values at the usual speed of the machine, as far as they are seen to follow the reference workload."""
+    """Logs of the values at the machine's usual speed, as far as they are seen to follow the reference workload."""
     logs = np.log([point.value for point in points])
-    if any(point.reference is None for point in points):
+    seconds = [point.reference for point in points if point.reference]
+    if len(seconds) < len(points):
         return np.asarray(logs)
-    references = np.log([point.reference for point in points])
+    references = np.log(seconds)
     enough = len(points) >= ENOUGH_FOR_SLOPE
-    slope = elasticity([(np.diff(logs), np.diff(references))]) if enough else 1.0
+    slope = elasticity([(np.diff(logs).tolist(), np.diff(references).tolist())]) if enough else 1.0
     return np.asarray(logs - slope * (references - np.median(references)))
 
 
@@ -126,7 +128,7 @@ def _decisive(case: str, before: Point, after: Point, confirmations: Sequence[Co
         if each.case == case and each.before[:12] == before.commit[:12] and each.after[:12] == after.commit[:12]
     ]
     decided = [each for each in said if each.word != "inconclusive"]
-    return (decided or said or [None])[-1]
+    return next(reversed(decided or said), None)
 
 
 def _exact(points: Sequence[Point], metric: Metric) -> Sequence[Change]:

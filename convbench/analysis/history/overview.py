@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import NamedTuple
 
 from convbench.analysis.history import numbers
 from convbench.analysis.history.course import Change, Confirmation, Course, course
@@ -22,7 +21,8 @@ from convbench.core.registry import did_you_mean
 NOTHING, CONFIRMED, SUSPECTED = 0, 1, 3
 
 
-class Note(NamedTuple):
+@dataclass(frozen=True)
+class Note:
     """Something that a reader must know of the runs: a ``code``, how many, and an example."""
 
     code: str

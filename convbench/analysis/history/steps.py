@@ -14,7 +14,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -86,7 +85,7 @@ class _Fit:
         return float((self.left**2).sum()) + self.penalty * (len(self.starts) + bool(self.slope))
 
 
-def shape(values: Sequence[float]) -> Shape:
+def shape(values: Sequence[float] | Floats) -> Shape:
     """The shape of a series; one of too few values has a level and nothing else."""
     every = np.asarray(values, dtype=float)
     count = len(every)
@@ -113,24 +112,32 @@ def _noise(values: Floats) -> float:
 
 def _spikes(values: Floats) -> tuple[int, ...]:
     """Values far from their neighbours; none where there are so many that they are the noise."""
-    far = np.abs(values - median_filter(values, WINDOW, mode="reflect")) > FAR * _noise(values)
+    far = np.abs(values - median_filter(values, WINDOW, mode="mirror")) > FAR * _noise(values)
     return tuple(map(int, np.flatnonzero(far))) if far.mean() <= MOST_SPIKES and (~far).sum() >= FEWEST else ()
 
 
 def _fitted(times: NDArray[np.intp], values: Floats) -> _Fit:
     """Steps alone or steps on a slope, whichever takes less to say."""
-    noise = _noise(values)
-    best = _best(times, values, noise)
-    lasting = _lasting_noise(best)
-    return _best(times, values, lasting) if lasting > noise else best
+    best = _best(times, values, _noise(values))
+    for _ in range(ROUNDS):
+        lasting = _lasting_noise(best)
+        if lasting <= best.noise:
+            break
+        best = _best(times, values, lasting)
+    return best
 
 
 def _best(times: NDArray[np.intp], values: Floats, noise: float) -> _Fit:
-    plain = tilted = _levelled(times, values, 0.0, noise)
-    for _ in range(ROUNDS):
-        tilted = _levelled(times, values, _slope(times, values, tilted.starts), noise)
-    drifts = abs(tilted.slope) * len(values) >= SMALLEST
-    return tilted if drifts and tilted.cost < plain.cost else plain
+    plain = best = _levelled(times, values, 0.0, noise)
+    for starts in ([], plain.starts):
+        for _ in range(ROUNDS):
+            tilted = _levelled(times, values, _slope(times, values, starts), noise)
+            if abs(tilted.slope) * len(values) >= SMALLEST and tilted.cost < best.cost:
+                best = tilted
+            if tilted.starts == starts:
+                break
+            starts = tilted.starts
+    return best
 
 
 def _levelled(times: NDArray[np.intp], values: Floats, slope: float, noise: float) -> _Fit:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedFormatter, FixedLocator
 
@@ -38,7 +40,7 @@ def draw(course: Course, metric: Metric, name: str, title: str) -> Drawing:
 
 def _levels(axes: Axes, course: Course) -> None:
     ends = [0, *(change.place for change in course.changes), len(course.levels)]
-    for begin, end in zip(ends, ends[1:], strict=False):
+    for begin, end in pairwise(ends):
         axes.plot(range(begin, end), course.levels[begin:end], color=TEXT, linewidth=1.6)
 
 

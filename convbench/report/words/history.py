@@ -107,7 +107,9 @@ def standing(change: Change) -> str:
         return "a count, exact"
     if checked is None or change.word == "suspected":
         return "suspected"
-    ratio = f", ratio {checked.ratio[0]:.3f} ({checked.ratio[1]:.3f} to {checked.ratio[2]:.3f})" if checked.ratio else ""
+    ratio = (
+        f", ratio {checked.ratio[0]:.3f} ({checked.ratio[1]:.3f} to {checked.ratio[2]:.3f})" if checked.ratio else ""
+    )
     reason = {"refuted": ", so not the code", "inconclusive": f": {checked.reason}"}.get(change.word, "")
     return f"{change.word} by a paired check{ratio}{reason} [{checked.file}]"
 
