@@ -24,7 +24,7 @@ CAPTION = (
 
 def draw(course: Course, metric: Metric, name: str, title: str) -> Drawing:
     """The drawing of a course; ``name`` is a file stem."""
-    axes = canvas(height=210, left=66, bottom=34)
+    axes = canvas(height=200, left=66, right=34, bottom=26)
     places = list(range(len(course.values)))
     spikes = set(course.spikes)
     sound = [place for place in places if place not in spikes]

@@ -14,7 +14,8 @@ from convbench.report.words.numbers import percent
 NOTES = {
     "newer": "{count} of the runs left out: of a newer format: upgrade convbench to read them, such as {example}",
     "unreadable": "{count} of the runs left out: they cannot be read, such as {example}",
-    "no results": "{count} of the runs left out: they hold no results yet, as when half of a store was copied: {example}",
+    "no results": "{count} of the runs left out: they hold no results yet, as in a store of which half was copied"
+    ": {example}",
     "incomplete": "{count} of the runs hold fewer cases than planned; what they have counts",
     "undated": "{count} of the runs do not say when they began and stand first, such as {example}",
     "suites": "{count} suites: {example}; a case is the same in all of them",
@@ -22,8 +23,8 @@ NOTES = {
     "protocols": "{count} protocols of measuring: a series each, and nothing is compared across",
     "strange commits": "{count} commits are not in the line of this clone (another branch, a rewritten or shallow "
     "history), such as {example}: their series stand by date",
-    "backward": "{count} runs of a series are dated before one of an older commit (a clock that went back, or old commits "
-    "measured later): they stand by commit",
+    "backward": "{count} runs of a series are dated before one of an older commit (a clock that went back, or old "
+    "commits measured later): they stand by commit",
     "short": "{count} series are shorter than {example} runs: too few to see a change in",
     "dirty": "{count} of the runs are of code with uncommitted changes",
     "left out": "{count} series left out: of one run only, or with a zero, such as {example}",
@@ -121,12 +122,12 @@ def drift(course: Course) -> str:
 
 def quiet(history: History) -> str:
     """Of the series without a change: how many, and what would have been seen in them."""
-    calm = [course for course in history.courses if not course.changes]
+    calm = [course for course in history.courses if not (course.changes or course.drift)]
     seen = sorted(course.visible for course in calm if math.isfinite(course.visible))
     spikes = sum(len(course.spikes) for course in history.courses)
     spiked = f"; {_counted(spikes, 'run', 'runs')} left out as single spikes" if spikes else ""
     if not calm:
-        return f"every series changed{spiked}"
+        return f"every series changed or drifts{spiked}"
     visible = f": a change of {percent(seen[len(seen) // 2])} would have been seen in half of them" if seen else ""
     return f"no change in {_counted(len(calm), 'series', 'series')}{visible}{spiked}"
 
