@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from torch import nn
 
+    from convbench.analysis.history.overview import History
     from convbench.check import gate
     from convbench.check.bisect import Bisected
     from convbench.check.inspection import Request
@@ -250,9 +251,9 @@ def bisect(
     What is measured is kept in the file ``out``. Raises ConvbenchError where bad is not surely slower than good.
     """
     from convbench.check import bisect as search
-    from convbench.check.history import Span
     from convbench.check.inspection import Request
     from convbench.check.link import Settings
+    from convbench.check.places import Span
     from convbench.check.rule import Rule
     from convbench.runs import script
 
@@ -261,6 +262,26 @@ def bisect(
     asked = search.Asked(request, Span(good, bad), imports.here(), Path(out))
     with lock.hold(lock.machine()):
         return search.find(asked, settings, Rule.detecting(detect), _Quiet())
+
+
+def history(
+    *runs: str | Path,
+    store: str | Path | None = None,
+    metric: str = "latency",
+    only: Sequence[str] = (),
+    since: str = "",
+) -> History:
+    """When stored runs changed: each series of a metric with its steps, drift and what was confirmed.
+
+    ``runs`` are run directories or folders that hold them; a ``store`` is one that keeps what ``convbench history
+    --confirm`` measured. Its ``exit_code`` is that of the command, its ``changes`` are pairs of a course and a change.
+    """
+    from convbench.analysis.history import overview
+    from convbench.check import confirm, git
+
+    folders = tuple(map(Path, (*runs, store) if store is not None else runs))
+    question = overview.Question(folders, metric, tuple(only), since, git.commits(imports.here()))
+    return overview.history(question, confirm.stored(Path(store)) if store is not None else ())
 
 
 def count(model: nn.Module, *args: Any, **kwargs: Any) -> Count:

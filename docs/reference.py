@@ -196,6 +196,7 @@ def findings() -> Iterator[str]:
 
 def exit_codes() -> Iterator[str]:
     """What each verb ends with."""
+    from convbench.analysis.history import overview
     from convbench.check import verdict
     from convbench.cli import ending
     from convbench.cli.advise import ABSTAINED
@@ -205,12 +206,15 @@ def exit_codes() -> Iterator[str]:
 
     rows = (
         (MEASURED, "all", "done; for `check`: no regression"),
-        (verdict.REGRESSION, "`check`, `replay`", "a confirmed regression, and nothing else ends so"),
+        (verdict.REGRESSION, "`check`, `replay`", "a confirmed regression, and nothing else of a check ends so"),
         (errors.ConvbenchError.exit_code, "all", "a mistake in the call, the suite or a file: the message says which"),
         (verdict.INCONCLUSIVE, "`check`, `replay`", "too noisy to tell (it says what it could see), or unfinished"),
+        (overview.NOTHING, "`history`", "no change for the worse that code may be the reason of"),
+        (overview.CONFIRMED, "`history`", "a change for the worse that a paired check confirmed"),
+        (overview.SUSPECTED, "`history`", "a change for the worse is suspected: `--confirm` checks its commits"),
         (RANGE, "`bisect`", "a range of commits with its probability, not one commit"),
         (ABSTAINED, "`advise`", "an answer below the grade that was required, or none; it says why"),
-        (errors.Refused.exit_code, "`check`, `compare`", "refused: a comparison that would mean nothing"),
+        (errors.Refused.exit_code, "`check`, `compare`, `history`", "refused: a comparison that would mean nothing"),
         (INCOMPLETE, "`run`, `profile`", "some case failed; the others are measured"),
         (
             verdict.INVALID,

@@ -11,7 +11,7 @@ import pytest
 from test_check_cli import convbench
 from test_check_sides import run as git
 
-from convbench.check import bisect, history
+from convbench.check import bisect, places
 from convbench.check.decision import Triple
 from convbench.check.search import Model, Range, Search
 from convbench.check.sides import Here
@@ -190,21 +190,21 @@ def test_a_shallow_and_a_rewritten_history_are_said(here, tmp_path):
     git(tmp_path, "clone", "-q", "--depth", "2", f"file://{here}", "shallow")
     shallow = Here.at(tmp_path / "shallow", "fake.json")
     with pytest.raises(ConvbenchError, match="shallow"):
-        history.Commits.between(shallow, git(here, "rev-parse", "main~5"), "HEAD", "")
+        places.Commits.between(shallow, git(here, "rev-parse", "main~5"), "HEAD", "")
     git(here, "checkout", "-q", "--orphan", "new")
     git(here, "commit", "-qm", "anew")
     with pytest.raises(ConvbenchError, match="have no commit in common: the history was rewritten"):
-        history.Commits.between(Here.at(here, "fake.json"), "main", "new", "")
+        places.Commits.between(Here.at(here, "fake.json"), "main", "new", "")
 
 
 def test_versions_are_those_that_pip_offers_in_the_span(monkeypatch):
     said = "torch (2.13.0)\nAvailable versions: 2.13.1, 2.13.0+cpu, 2.12.0rc1, 2.11.2, 2.11.0, 2.10.0\n  INSTALLED: 2"
-    monkeypatch.setattr(history, "_pip", lambda *_: said)
+    monkeypatch.setattr(places, "_pip", lambda *_: said)
     here = Here(Path(), Path(), None)
-    assert history.Versions.between(here, "torch", "2.11..2.13").places == ("2.11.0", "2.11.2", "2.13.0", "2.13.1")
-    assert history.Versions.between(here, "torch", "2.11.1..2.13.0").places == ("2.11.2", "2.13.0")
+    assert places.Versions.between(here, "torch", "2.11..2.13").places == ("2.11.0", "2.11.2", "2.13.0", "2.13.1")
+    assert places.Versions.between(here, "torch", "2.11.1..2.13.0").places == ("2.11.2", "2.13.0")
     with pytest.raises(ConvbenchError, match=r"pip finds 2\.10\.0 there, and two versions are needed"):
-        history.Versions.between(here, "torch", "2.10..2.10")
+        places.Versions.between(here, "torch", "2.10..2.10")
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"logs": 3}', '{"logs": {"x": 1}, "skipped": {}}'])

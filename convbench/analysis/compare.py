@@ -78,7 +78,7 @@ def by(matches: Sequence[Match], name: str) -> dict[str, list[Match]]:
 
 def differences(runs: Sequence[Run]) -> list[Difference]:
     """Every key of environment and protocol whose values differ, the grave ones first."""
-    facts = [{**run.environment, **_protocol(run)} for run in runs]
+    facts = [{**run.environment, **protocol(run)} for run in runs]
     keys = dict.fromkeys(key for one in facts for key in one)
     rows = (Difference(key, tuple(one.get(key) for one in facts), decides(key)) for key in keys)
     return sorted((row for row in rows if len(set(map(repr, row.values))) > 1), key=lambda row: not row.grave)
@@ -101,6 +101,7 @@ def _key(case: Case, with_device: bool) -> str:
     return case.id if with_device else replace(case, device="").id
 
 
-def _protocol(run: Run) -> Mapping[str, Scalar]:
+def protocol(run: Run) -> Mapping[str, Scalar]:
+    """The settings of a run that its times belong to."""
     names = ("seed", "max_warmup", "max_time", "min_samples", "target")
     return {f"protocol.{name}": getattr(run.protocol, name) for name in names}

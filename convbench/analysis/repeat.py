@@ -102,6 +102,18 @@ def latency(record: Record, known: Mapping[Scope, Machine]) -> Latency | None:
     return Latency(interval, logs, machine.prior)
 
 
+def reference(record: Record, known: Mapping[Scope, Machine]) -> float | None:
+    """Seconds of the reference workload at the speed that ``latency`` states the record at; None where there are none.
+
+    That of the run's better moments where times were corrected by it, else what it took beside the record.
+    """
+    logs = _logs(record, metrics.REFERENCE)
+    machine = known.get(_scope(record), Machine())
+    if not logs:
+        return None
+    return math.exp(machine.level if machine.slope else median(logs.values()))
+
+
 def ratios(pairs: Sequence[tuple[Latency, Latency]]) -> list[Interval]:
     """The first over the second of each pair, from the rounds in which both were visited where there are any."""
     differences = [_differences(*pair) for pair in pairs]

@@ -52,6 +52,12 @@ def line(cwd: Path, good: str, bad: str) -> list[tuple[str, str]] | None:
     return commits[: places[0] + 1][::-1] if places else None
 
 
+def commits(cwd: Path) -> tuple[str, ...]:
+    """The commits up to HEAD by first parents, the oldest first; none outside of a repository."""
+    listed = _ask(cwd, "log", "--first-parent", "--format=%H", "HEAD")
+    return tuple((listed or "").split()[::-1])
+
+
 def no_line(cwd: Path, good: str, bad: str) -> str:
     """Why no line of history leads from good to bad, and what to do."""
     if _ask(cwd, "rev-parse", "--is-shallow-repository") == "true":

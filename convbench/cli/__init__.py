@@ -15,7 +15,7 @@ from typer.models import CommandInfo
 from convbench.cli.app import app, main
 from convbench.core import installed
 
-VERBS = ("run", "report", "advise", "check", "bisect", "compare", "profile", "fits", "list", "doctor")
+VERBS = ("run", "report", "advise", "check", "bisect", "history", "compare", "profile", "fits", "list", "doctor")
 """Help begins with these; the others follow in the order of their files."""
 
 

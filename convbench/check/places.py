@@ -1,4 +1,4 @@
-"""What a bisection searches: the commits between two of one line of history, or the versions of a package."""
+"""The places that a bisection searches: the commits between two of one line, or the versions of a package."""
 
 from __future__ import annotations
 

@@ -1,0 +1,142 @@
+"""The course of a series: its changes between runs and commits, its drift, and what a paired check made of a change."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from convbench.analysis.history.series import Point, Series
+from convbench.analysis.history.steps import SMALLEST, Floats, Step, shape
+from convbench.analysis.stored_runs import EXACT
+from convbench.core.metric import Metric
+from convbench.core.spread import elasticity
+from convbench.core.statistics import Interval
+
+Word = Literal["suspected", "confirmed", "refuted", "inconclusive", "same code", "exact"]
+Decision = Literal["confirmed", "refuted", "inconclusive"]
+ENOUGH_FOR_SLOPE = 10
+"""Runs that tell how far a case slows down with the reference; fewer are taken to do so fully."""
+
+
+class Confirmation(NamedTuple):
+    """What a paired check said of a case: the later commit over the earlier one, and the file that proves it."""
+
+    case: str
+    before: str
+    after: str
+    word: Decision
+    ratio: Interval | None
+    reason: str
+    machine: str
+    file: str
+
+
+@dataclass(frozen=True)
+class Change:
+    """A level and another one: ``before`` and ``after`` are the last run surely before and the first surely after.
+
+    ``at`` is the likeliest first run of the new level, ``place`` its place; ``ratio`` is new over old, with its 95 %
+    interval.
+    """
+
+    place: int
+    at: Point
+    before: Point
+    after: Point
+    ratio: Interval
+    worse: bool
+    word: Word = "suspected"
+    confirmation: Confirmation | None = None
+
+
+@dataclass(frozen=True)
+class Course:
+    """A series of a metric and what happened along it.
+
+    ``values`` are its numbers without what the machine's speed explains, ``levels`` those without noise, both in base
+    units. ``drift`` is relative, over the whole series, 0 without one. ``visible`` is the smallest change that would
+    have been seen, ``noise`` what a run is off by, both relative.
+    """
+
+    series: Series
+    values: tuple[float, ...]
+    levels: tuple[float, ...]
+    changes: tuple[Change, ...] = ()
+    drift: float = 0.0
+    spikes: tuple[int, ...] = ()
+    visible: float = math.inf
+    noise: float = 0.0
+
+    @property
+    def standing(self) -> list[Change]:
+        """The changes for the worse that code may be the reason of."""
+        return [change for change in self.changes if change.worse and change.word not in ("same code", "refuted")]
+
+
+def course(series: Series, metric: Metric, confirmations: Sequence[Confirmation] = ()) -> Course:
+    """What happened along a series. Values have to be positive, except for exact counts."""
+    points = series.points
+    raw = tuple(point.value for point in points)
+    if metric in EXACT:
+        return Course(series, raw, raw, tuple(_exact(points, metric)))
+    logs = normalised(points)
+    found = shape(logs)
+    changes = tuple(_change(points, step, metric, series.case, confirmations) for step in found.steps)
+    drift = math.expm1(found.slope * (len(points) - 1))
+    values, levels = (tuple(map(float, np.exp(each))) for each in (logs, found.levels))
+    return Course(series, values, levels, changes, drift if abs(drift) >= SMALLEST else 0.0, found.spikes,
+                  found.visible, math.expm1(found.noise))  # fmt: skip
+
+
+def normalised(points: Sequence[Point]) -> Floats:
+    """Logs of the values at the machine's usual speed, as far as they are seen to follow the reference workload."""
+    logs = np.log([point.value for point in points])
+    seconds = [point.reference for point in points if point.reference]
+    if len(seconds) < len(points):
+        return np.asarray(logs)
+    references = np.log(seconds)
+    enough = len(points) >= ENOUGH_FOR_SLOPE
+    slope = elasticity([(np.diff(logs).tolist(), np.diff(references).tolist())]) if enough else 1.0
+    return np.asarray(logs - slope * (references - np.median(references)))
+
+
+def _change(
+    points: Sequence[Point], step: Step, metric: Metric, case: str, confirmations: Sequence[Confirmation]
+) -> Change:
+    before, after = points[step.first - 1], points[step.last]
+    ratio = Interval(*(math.exp(log) for log in (step.log, step.log - step.half, step.log + step.half)))
+    checked = _decisive(case, before, after, confirmations)
+    commits = {(point.commit, point.dirty) for point in points[step.first - 1 : step.last + 1]}
+    word: Word = "suspected"
+    if len(commits) == 1 and before.commit and not before.dirty:
+        word = "same code"
+    elif checked:
+        word = checked.word
+    return Change(step.place, points[step.place], before, after, ratio, step.log * metric.sign > 0, word, checked)
+
+
+def _decisive(case: str, before: Point, after: Point, confirmations: Sequence[Confirmation]) -> Confirmation | None:
+    """What was said of these commits: the latest that decides, else the latest."""
+    said = [
+        each
+        for each in confirmations
+        if each.case == case and each.before[:12] == before.commit[:12] and each.after[:12] == after.commit[:12]
+    ]
+    decided = [each for each in said if each.word != "inconclusive"]
+    return next(reversed(decided or said), None)
+
+
+def _exact(points: Sequence[Point], metric: Metric) -> Sequence[Change]:
+    """A count that differs from the run before has changed: that needs no statistics."""
+    changes = []
+    for place, (before, after) in enumerate(pairwise(points), start=1):
+        if before.value != after.value:
+            ratio = after.value / before.value if before.value else math.inf
+            worse = (after.value - before.value) * metric.sign > 0
+            changes.append(Change(place, after, before, after, Interval(ratio, ratio, ratio), worse, "exact"))
+    return changes

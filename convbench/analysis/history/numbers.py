@@ -1,0 +1,66 @@
+"""What of a stored run its history needs: a number for each case and metric, and where the run came from."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from convbench.analysis import repeat
+from convbench.analysis.compare import protocol
+from convbench.analysis.results import Result, measured, own_metrics, results
+from convbench.core import metrics, store
+from convbench.core.errors import StoreError
+from convbench.core.index import Contents, Entry, Number
+from convbench.core.metric import Metric
+from convbench.core.record import Scalar
+
+DERIVED = (metrics.FRAMES_PER_S, metrics.LAUNCH_SHARE)
+"""What follows from the latency and has no history of its own."""
+NO_RESULTS = "it has no results yet"
+
+
+def read(directory: Path) -> Contents:
+    """A run directory for the index; one that cannot be read is an entry that says why."""
+    try:
+        run, records = store.load(directory)
+    except StoreError as error:
+        return Contents(Entry(str(directory), problem=str(error)), str(directory))
+    found = measured(results(records))
+    commit, dirty = run.environment.get("commit"), bool(run.environment.get("dirty"))
+    missing = max(0, len(run.planned) - len(records))
+    problem = NO_RESULTS if run.planned and not records else ""
+    entry = Entry(str(directory), run.name, run.started, str(commit or ""), dirty, len(records), missing, problem)
+    tracked = _tracked(found)
+    numbers = tuple(_numbers(found, tracked, digest(*map(str, protocol(run).items()))))
+    identity = digest(run.name, run.started, run.fingerprint, run.command, run.suite)
+    return Contents(entry, identity, numbers, {run.fingerprint: words(run.environment)}, tracked)
+
+
+def words(facts: Mapping[str, Scalar]) -> str:
+    """A machine and its torch in a few words: ``AMD EPYC 7B13, 2 cores, torch 2.13.0``."""
+    cores = f"{facts['cores']} cores" if facts.get("cores") else None
+    torch = f"torch {facts['torch']}" if facts.get("torch") else None
+    return ", ".join(str(word) for word in (facts.get("gpu"), facts.get("cpu"), cores, torch) if word)
+
+
+def digest(*texts: str) -> str:
+    return hashlib.sha256("\0".join(texts).encode(errors="surrogatepass")).hexdigest()[:12]
+
+
+def _tracked(found: list[Result]) -> list[Metric]:
+    """The metrics that these results have and that people are shown."""
+    every = [metric for metric in (*metrics.ALL, *own_metrics(found)) if metric.shown and metric not in DERIVED]
+    return [metric for metric in every if any(result.value(metric) is not None for result in found)]
+
+
+def _numbers(found: list[Result], tracked: list[Metric], protocol_digest: str) -> Iterator[Number]:
+    known = repeat.machines(result.record for result in found)
+    for result in found:
+        reference, machine = repeat.reference(result.record, known), result.record.environment
+        for metric in tracked:
+            value = result.value(metric)
+            if value is not None and math.isfinite(value):
+                beside = reference if metric.unit == "s" else None
+                yield Number(metric.option, result.case.id, machine, protocol_digest, value, beside)

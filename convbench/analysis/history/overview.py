@@ -1,0 +1,169 @@
+"""The history of many stored runs: every series' course, and what a reader must know of the runs, as data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from convbench.analysis.history import numbers
+from convbench.analysis.history.course import Change, Confirmation, Course, course
+from convbench.analysis.history.series import Series, moment, series
+from convbench.analysis.history.steps import FEWEST
+from convbench.analysis.stored_runs import EXACT
+from convbench.core import index, metrics
+from convbench.core.errors import ConvbenchError, Refused, StoreError
+from convbench.core.index import Entry, Index
+from convbench.core.metric import Metric, worded
+from convbench.core.registry import did_you_mean
+
+NOTHING, CONFIRMED, SUSPECTED = 0, 1, 3
+
+
+@dataclass(frozen=True)
+class Note:
+    """Something that a reader must know of the runs: a ``code``, how many, and an example."""
+
+    code: str
+    count: int
+    example: str = ""
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked of the runs below ``roots``: a metric by its short name, of the cases that a glob matches.
+
+    ``since`` is a date, before which changes are old news; ``line`` are the commits of this repository, the oldest
+    first.
+    """
+
+    roots: tuple[Path, ...]
+    metric: str = "latency"
+    only: tuple[str, ...] = ()
+    since: str = ""
+    line: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class History:
+    """The courses of all series of a metric, by case; ``machines`` says in words what a fingerprint stands for."""
+
+    metric: Metric
+    courses: tuple[Course, ...]
+    runs: int
+    machines: Mapping[str, str]
+    notes: tuple[Note, ...] = ()
+    since: str = ""
+
+    def is_news(self, change: Change) -> bool:
+        return not self.since or moment(change.at.started) >= moment(self.since)
+
+    @property
+    def changes(self) -> list[tuple[Course, Change]]:
+        """All changes that are news, each with its course."""
+        return [(each, change) for each in self.courses for change in each.changes if self.is_news(change)]
+
+    @property
+    def exit_code(self) -> int:
+        """1 where a change for the worse was confirmed by a paired check, 3 where one is suspected, else 0."""
+        words = {change.word for each in self.courses for change in each.standing if self.is_news(change)}
+        return CONFIRMED if "confirmed" in words else SUSPECTED if words else NOTHING
+
+
+def history(question: Question, confirmations: Sequence[Confirmation] = ()) -> History:
+    """The answer, from the index of the runs, which is brought up to date.
+
+    Raises StoreError where there is no run, ConvbenchError where none has the metric or the case, Refused where no two
+    runs can be compared.
+    """
+    with index.opened(question.roots, numbers.read) as runs:
+        entries = runs.entries()
+        readable = [entry for entry in entries.values() if not entry.problem]
+        if not readable:
+            raise StoreError(_no_run(question, list(entries.values())))
+        metric = _metric(runs, question.metric)
+        rows = runs.rows(question.metric, _wanted(runs, question.only))
+        listed = series(rows, entries, question.line)
+        machines = runs.machines()
+    usable, rest = _usable(listed, metric)
+    courses = tuple(course(each, metric, confirmations) for each in usable)
+    notes = (*_of_runs(list(entries.values())), *_of_series(usable, rest, question.line))
+    return History(metric, courses, len(readable), machines, notes, question.since)
+
+
+def _usable(listed: Sequence[Series], metric: Metric) -> tuple[list[Series], list[Series]]:
+    """The series of two points at least, whose logarithm can be taken, and the others. Raises Refused without any."""
+    zero: list[Series] = []
+    alone: list[Series] = []
+    usable: list[Series] = []
+    for each in listed:
+        no_log = metric not in EXACT and any(point.value <= 0 for point in each.points)
+        (zero if no_log else alone if len(each.points) < 2 else usable).append(each)
+    if len(alone) > 1 and not usable:
+        raise Refused(
+            f"no two of these runs can be compared in {metric.option}: each case was measured once on a machine by a "
+            "protocol; measure again on one of the machines"
+        )
+    return (usable, alone + zero) if usable else (alone, zero)
+
+
+def _metric(runs: Index, option: str) -> Metric:
+    known = runs.metrics()
+    if option not in known:
+        raise ConvbenchError(f"--metric {option!r}: no run has it{did_you_mean(option, known)}")
+    ours = {metric.option: metric for metric in metrics.ALL}
+    return worded(ours.get(option, known[option]))
+
+
+def _wanted(runs: Index, only: Sequence[str]) -> list[str] | None:
+    """The cases whose id, or a part of it, matches a glob; None for all. Raises ConvbenchError where none does."""
+    if not only:
+        return None
+    cases = runs.cases()
+    matching = [
+        case
+        for case in cases
+        if any(fnmatchcase(name, pattern) for pattern in only for name in (case, *case.split("/")))
+    ]
+    if not matching:
+        raise ConvbenchError(f"--only {' '.join(only)}: none of {len(cases)} cases matches, such as {cases[0]}")
+    return matching
+
+
+def _no_run(question: Question, entries: Sequence[Entry]) -> str:
+    where = ", ".join(map(str, question.roots))
+    if entries:
+        return f"{where}: none of {len(entries)} runs there can be read: {entries[0].path}: {entries[0].problem}"
+    return f"{where}: there is no run: `convbench run` writes one, `convbench pull` fetches them"
+
+
+def _of_runs(entries: Sequence[Entry]) -> list[Note]:
+    unread = [entry for entry in entries if entry.problem and entry.problem != numbers.NO_RESULTS]
+    kinds = {
+        "newer": [entry for entry in unread if "newer convbench" in entry.problem],
+        "unreadable": [entry for entry in unread if "newer convbench" not in entry.problem],
+        "no results": [entry for entry in entries if entry.problem == numbers.NO_RESULTS],
+        "incomplete": [entry for entry in entries if entry.missing and not entry.problem],
+        "undated": [entry for entry in entries if not entry.problem and moment(entry.started) == moment("")],
+    }
+    notes = [Note(code, len(those), those[0].problem or those[0].path) for code, those in kinds.items() if those]
+    suites = sorted({entry.name for entry in entries if entry.name})
+    return notes + ([Note("suites", len(suites), ", ".join(suites[:5]))] if len(suites) > 1 else [])
+
+
+def _of_series(usable: Sequence[Series], rest: Sequence[Series], line: Sequence[str]) -> list[Note]:
+    machines, protocols = ({getattr(each, name) for each in usable} for name in ("machine", "protocol"))
+    known = {commit[:12] for commit in line}
+    commits = {point.commit[:12] for each in usable for point in each.points if point.commit}
+    strange = sorted(commits - known) if line else []
+    counted = {
+        "machines": (len(machines) if len(machines) > 1 else 0, ""),
+        "protocols": (len(protocols) if len(protocols) > 1 else 0, ""),
+        "strange commits": (len(strange), ", ".join(strange[:3])),
+        "backward": (max((each.backward for each in usable), default=0), ""),
+        "short": (sum(len(each.points) < FEWEST for each in usable), str(FEWEST)),
+        "dirty": (len({point.run for each in usable for point in each.points if point.dirty}), ""),
+        "left out": (len(rest), next((each.case for each in rest), "")),
+    }
+    return [Note(code, count, example) for code, (count, example) in counted.items() if count]

@@ -1,0 +1,80 @@
+"""The numbers of a case in order: one series for each machine and protocol, since across them nothing is compared."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import pairwise
+from typing import NamedTuple
+
+from convbench.core.index import Entry, Row
+
+UNDATED = datetime.min.replace(tzinfo=UTC)
+
+
+class Point(NamedTuple):
+    """One run's number, in base units; ``reference`` are the seconds of the reference workload beside it.
+
+    ``run`` is the run's directory; ``commit`` is empty where none was known.
+    """
+
+    run: str
+    started: str
+    commit: str
+    dirty: bool
+    value: float
+    reference: float | None = None
+
+    @property
+    def day(self) -> str:
+        return self.started[:10] if moment(self.started) > UNDATED else "no date"
+
+
+@dataclass(frozen=True)
+class Series:
+    """The points of a case on one machine (a fingerprint) by one protocol (a digest), in order.
+
+    ``backward`` counts the points that are dated before one of an older commit.
+    """
+
+    case: str
+    machine: str
+    protocol: str
+    points: tuple[Point, ...]
+    by_commit: bool = False
+    backward: int = 0
+
+
+def moment(started: str) -> datetime:
+    """When a run began; the beginning of time where it does not say so."""
+    try:
+        parsed = datetime.fromisoformat(started)
+        return (parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)).astimezone(UTC)
+    except (ValueError, OverflowError):
+        return UNDATED
+
+
+def series(rows: Iterable[Row], entries: Mapping[int, Entry], line: Sequence[str] = ()) -> list[Series]:
+    """All series of a metric, by case. ``line`` are the commits of this repository, the oldest first.
+
+    Points stand in the order of their commits where all of those are in the line, else by their dates.
+    """
+    grouped: dict[tuple[str, str, str], list[Point]] = {}
+    for run, case, machine, protocol, value, reference in rows:
+        entry = entries[run]
+        point = Point(entry.path, entry.started, entry.commit, entry.dirty, value, reference)
+        grouped.setdefault((case, machine, protocol), []).append(point)
+    places = {commit[:12]: place for place, commit in enumerate(line)}
+    return [_ordered(*key, points, places) for key, points in sorted(grouped.items())]
+
+
+def _ordered(case: str, machine: str, protocol: str, points: list[Point], places: Mapping[str, int]) -> Series:
+    dates = {point.run: moment(point.started) for point in points}
+    known = [places.get(point.commit[:12]) for point in points]
+    if None in known:
+        by_date = sorted(points, key=lambda point: (dates[point.run], point.run))
+        return Series(case, machine, protocol, tuple(by_date))
+    by_commit = sorted(points, key=lambda point: (places[point.commit[:12]], dates[point.run], point.run))
+    backward = sum(dates[later.run] < dates[earlier.run] for earlier, later in pairwise(by_commit))
+    return Series(case, machine, protocol, tuple(by_commit), True, backward)

@@ -1,0 +1,228 @@
+"""Where a series of values changes its level: steps, told from spikes, from drift and from noise. Pure functions.
+
+1. Spikes, far from the running median, are left out: no run and no two neighbours make a change.
+2. Optimal partitioning (Jackson et al. 2005) finds the steps that explain most, exactly. Each has to explain more than
+   ``3 log n`` variances (Zhang and Siegmund 2007), as Student's t has it where few runs tell the noise.
+3. The same with a slope over the whole series: where that explains it with less, it drifts.
+4. Noise that lasts from run to run is no reason for a step: then steps have to explain more.
+
+Values are logarithms, so that steps and noise are relative. ``tests/bench/history.py`` has its precision and recall.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import median_filter
+from scipy.special import stdtrit
+from scipy.stats import norm
+
+LEAST = 3
+"""Runs on either side of a step."""
+WINDOW, FAR = 7, 4.0
+"""A value so many standard deviations from the median of so many neighbours is a spike."""
+FINEST, SMALLEST = 0.002, 0.01
+"""No series is quieter than that; steps and drifts below that are not worth a word."""
+SURE = 0.95
+MOST_SPIKES, MOST_ALIKE = 0.2, 0.9
+ROUNDS = 3
+"""In which steps and slope are found anew from one another."""
+FEWEST = 2 * LEAST
+Floats = NDArray[np.float64]
+
+
+class Step(NamedTuple):
+    """A step of ``log`` before the value at ``place``, which begins at one of ``first`` to ``last`` with 95 %.
+
+    ``half`` is half the width of the 95 % interval of ``log``.
+    """
+
+    place: int
+    first: int
+    last: int
+    log: float
+    half: float
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What a series of values is made of: steps, spikes (their places), a ``slope`` a run, and the noise of a run.
+
+    ``levels`` is the series without noise and spikes; ``visible`` the smallest step in its middle that would be seen in
+    nine of ten series like it.
+    """
+
+    levels: Floats
+    steps: tuple[Step, ...] = ()
+    spikes: tuple[int, ...] = ()
+    slope: float = 0.0
+    noise: float = 0.0
+    visible: float = math.inf
+
+
+@dataclass(frozen=True)
+class _Fit:
+    """Values less a slope, cut into levels at ``starts``; ``penalty`` is what a step has to explain."""
+
+    flat: Floats
+    starts: list[int]
+    slope: float
+    noise: float
+    penalty: float
+
+    @property
+    def left(self) -> Floats:
+        """What the levels do not explain."""
+        return np.concatenate([each - each.mean() for each in np.split(self.flat, self.starts)])
+
+    @property
+    def cost(self) -> float:
+        return float((self.left**2).sum()) + self.penalty * (len(self.starts) + bool(self.slope))
+
+
+def shape(values: Sequence[float] | Floats) -> Shape:
+    """The shape of a series; one of too few values has a level and nothing else."""
+    every = np.asarray(values, dtype=float)
+    count = len(every)
+    if count < FEWEST:
+        return Shape(np.full(count, np.median(every) if count else 0.0))
+    spikes = _spikes(every)
+    times = np.setdiff1d(np.arange(count), spikes)
+    fit = _worth_a_word(_fitted(times, every[times]))
+    places = [int(times[start]) for start in fit.starts]
+    means = [each.mean() for each in np.split(fit.flat, fit.starts)]
+    levels = np.repeat(means, np.diff([0, *places, count])) + fit.slope * np.arange(count)
+    steps = tuple(_step(fit, times, number) for number in range(len(places)))
+    return Shape(levels, steps, spikes, fit.slope, fit.noise, _visible(len(times), fit))
+
+
+def _noise(values: Floats) -> float:
+    """What a value is off by, as a standard deviation: from differences of neighbours, of which steps spoil few."""
+    jumps = np.diff(values)
+    middle = np.median(jumps)
+    rough = 1.4826 * np.median(np.abs(jumps - middle))
+    usual = jumps[np.abs(jumps - middle) <= 3 * rough]
+    return max(FINEST, 1.014 * float(usual.std()) / math.sqrt(2))  # 1.014: what cutting at three deviations takes off
+
+
+def _spikes(values: Floats) -> tuple[int, ...]:
+    """Values far from their neighbours; none where there are so many that they are the noise."""
+    far = np.abs(values - median_filter(values, WINDOW, mode="mirror")) > FAR * _noise(values)
+    return tuple(map(int, np.flatnonzero(far))) if far.mean() <= MOST_SPIKES and (~far).sum() >= FEWEST else ()
+
+
+def _fitted(times: NDArray[np.intp], values: Floats) -> _Fit:
+    """Steps alone or steps on a slope, whichever takes less to say."""
+    best = _best(times, values, _noise(values))
+    for _ in range(ROUNDS):
+        lasting = _lasting_noise(best)
+        if lasting <= best.noise:
+            break
+        best = _best(times, values, lasting)
+    return best
+
+
+def _best(times: NDArray[np.intp], values: Floats, noise: float) -> _Fit:
+    plain = best = _levelled(times, values, 0.0, noise)
+    for starts in ([], plain.starts):
+        for _ in range(ROUNDS):
+            tilted = _levelled(times, values, _slope(times, values, starts), noise)
+            if abs(tilted.slope) * len(values) >= SMALLEST and tilted.cost < best.cost:
+                best = tilted
+            if tilted.starts == starts:
+                break
+            starts = tilted.starts
+    return best
+
+
+def _levelled(times: NDArray[np.intp], values: Floats, slope: float, noise: float) -> _Fit:
+    flat, count = values - slope * times, len(values)
+    tail = float(norm.sf(math.sqrt(3 * math.log(count))))
+    penalty = (noise * float(stdtrit(_degrees(count), 1 - tail))) ** 2
+    return _Fit(flat, _partition(flat, penalty), slope, noise, penalty)
+
+
+def _degrees(count: int) -> float:
+    """What the differences of neighbours are worth as a measure of noise, in degrees of freedom."""
+    return 2 * (count - 1) / 3
+
+
+def _partition(values: Floats, penalty: float) -> list[int]:
+    """Where levels begin, after the first, such that squares and penalties are the least that is possible."""
+    values, count = values - values.mean(), len(values)
+    sums, squares = (np.concatenate([[0.0], np.cumsum(each)]) for each in (values, values**2))
+    cost, begins = np.full(count + 1, math.inf), np.zeros(count + 1, dtype=int)
+    cost[0] = -penalty
+    for end in range(LEAST, count + 1):
+        starts = np.arange(end - LEAST + 1)
+        within = squares[end] - squares[starts] - (sums[end] - sums[starts]) ** 2 / (end - starts)
+        begins[end] = np.argmin(cost[starts] + within)
+        cost[end] = cost[begins[end]] + within[begins[end]] + penalty
+    found, end = [], count
+    while end := int(begins[end]):
+        found.append(end)
+    return found[::-1]
+
+
+def _slope(times: NDArray[np.intp], values: Floats, starts: Sequence[int]) -> float:
+    """The slope that all levels have in common."""
+    x, y = (
+        np.concatenate([part - part.mean() for part in np.split(each, starts)])
+        for each in (times.astype(float), values)
+    )
+    return float((x * y).sum() / (x**2).sum())
+
+
+def _lasting_noise(fit: _Fit) -> float:
+    """The noise as means of many values show it: more than that of a value where neighbours are off alike."""
+    left = fit.left
+    squares = float((left**2).sum())
+    alike = float((left[1:] * left[:-1]).sum()) / squares if squares else 0.0
+    if alike <= 2 / math.sqrt(len(left)):
+        return fit.noise
+    alike = min(alike, MOST_ALIKE)
+    return max(fit.noise, math.sqrt(squares / len(left) * (1 + alike) / (1 - alike)))
+
+
+def _worth_a_word(fit: _Fit) -> _Fit:
+    """Without the steps that are too small to tell of."""
+    starts = list(fit.starts)
+    while starts:
+        sizes = np.abs(np.diff([each.mean() for each in np.split(fit.flat, starts)]))
+        if sizes.min() >= SMALLEST:
+            break
+        del starts[int(sizes.argmin())]
+    return replace(fit, starts=starts)
+
+
+def _step(fit: _Fit, times: NDArray[np.intp], number: int) -> Step:
+    bounds = [0, *fit.starts, len(fit.flat)]
+    begin, place, end = bounds[number : number + 3]
+    before, after = fit.flat[begin:place], fit.flat[place:end]
+    half = float(stdtrit(_degrees(len(times)), 0.975)) * fit.noise * math.sqrt(1 / len(before) + 1 / len(after))
+    first, last = _range(fit.flat[begin:end], fit.noise)
+    log = float(after.mean() - before.mean())
+    return Step(int(times[place]), int(times[begin + first]), int(times[begin + last]), log, half)
+
+
+def _range(values: Floats, noise: float) -> tuple[int, int]:
+    """Between which places the one step of these values lies, by the likelihood of each."""
+    count = len(values)
+    places = np.arange(LEAST, count - LEAST + 1)
+    sums = np.cumsum(values)[places - 1]
+    explained = sums**2 / places + (values.sum() - sums) ** 2 / (count - places)
+    chances = np.exp((explained - explained.max()) / (2 * noise**2))
+    likeliest = np.argsort(-chances)
+    enough = int(np.searchsorted(np.cumsum(chances[likeliest]), SURE * chances.sum())) + 1
+    among = places[likeliest[:enough]]
+    return int(among.min()), int(among.max())
+
+
+def _visible(count: int, fit: _Fit) -> float:
+    """The step in the middle that nine of ten series would show, relative."""
+    return math.expm1((math.sqrt(fit.penalty) + 1.2816 * fit.noise) * 2 / math.sqrt(count))

@@ -1,0 +1,147 @@
+"""A change in a history proves itself: a paired check of the commit before it and the one after it, kept in the store.
+
+What is kept is the JSON of a check, raw timings and all, which ``convbench replay`` judges again.
+"""
+
+from __future__ import annotations
+
+import glob
+import hashlib
+import shlex
+from collections.abc import Iterator
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from convbench.analysis.history.course import Change, Confirmation, Decision
+from convbench.analysis.history.numbers import words
+from convbench.analysis.history.overview import History
+from convbench.check import gate, git, outcome, sides
+from convbench.check.inspection import Request
+from convbench.check.link import Settings
+from convbench.check.outcome import Outcome
+from convbench.check.rule import Rule
+from convbench.check.sides import Here
+from convbench.check.verdict import verdicts
+from convbench.core import files, store
+from convbench.core.errors import ConvbenchError, StoreError
+from convbench.core.exchange import CONFIRMED
+from convbench.core.record import Run
+from convbench.core.statistics import Interval
+
+WORDS: dict[str, Decision] = {"regression": "confirmed", "ok": "refuted"}
+LEAST, MOST = 0.01, 0.05
+"""The slowdown that the check is to see: that of the change, within these."""
+
+
+@dataclass(frozen=True)
+class Suspect:
+    """Cases that became slower between two commits, the run that says of which suite they are, and the least change."""
+
+    before: str
+    after: str
+    run: Run
+    cases: tuple[str, ...]
+    size: float
+
+    @property
+    def suite(self) -> str:
+        """The suite's file or name, as it was called then."""
+        return next(iter(_words_after_run(self.run)), "")
+
+    @property
+    def overrides(self) -> tuple[str, ...]:
+        return tuple(_words_after_run(self.run)[1:])
+
+    @property
+    def device(self) -> str:
+        return str(self.run.environment.get("device") or "cpu")
+
+
+def suspects(history: History) -> tuple[list[Suspect], list[str]]:
+    """What a paired check can be asked of a history, and why it cannot be asked of other changes for the worse."""
+    found: dict[tuple[str, ...], Suspect] = {}
+    reasons: dict[str, None] = {}
+    for course, change in history.changes:
+        if not change.worse or change.word not in ("suspected", "inconclusive"):
+            continue
+        if why := _without_code(change):
+            reasons[f"{course.series.case}: {why}"] = None
+            continue
+        run = store.read_run(Path(change.after.run))
+        new = Suspect(change.before.commit, change.after.commit, run, (course.series.case,), change.ratio.median - 1)
+        key = (new.before, new.after, run.suite, run.command, new.device)
+        before = found.get(key)
+        found[key] = _joined(before, new) if before else new
+    return list(found.values()), list(reasons)
+
+
+def confirm(suspect: Suspect, cwd: Path, watcher: gate.Announcer, build: str = "") -> Outcome:
+    """The check of the two commits, on this machine; the caller holds its lock.
+
+    Raises ConvbenchError where the commits cannot be had or measured here.
+    """
+    here = Here.at(cwd, suspect.suite)
+    for commit in (suspect.before, suspect.after):
+        if git.commit(here.top, commit) is None:
+            raise ConvbenchError(f"commit {commit} is no {git.why_not(here.top, commit)}")
+    with ExitStack() as stack:
+        room = stack.enter_context(sides.room())
+        suite = files.write(room / "suite.yaml", suspect.run.suite)
+        base, head = (
+            stack.enter_context(sides.materialise(commit, here, stack.enter_context(sides.room()), build))
+            for commit in (suspect.before, suspect.after)
+        )
+        request = Request(str(suite), suspect.overrides, tuple(map(glob.escape, suspect.cases)))
+        rule = Rule.detecting(min(max(suspect.size, LEAST), MOST))
+        method = gate.Method(Settings(device=suspect.device), rule, room, watcher)
+        measured = gate.check(base, head, request, method)
+    return replace(measured, suite=suspect.run.name)
+
+
+def keep(folder: Path, measured: Outcome) -> Path:
+    """Put a check into a store, under a name that no other has."""
+    commits = "-".join((side.commit or "")[:12] for side in (measured.base, measured.head))
+    digest = hashlib.sha256(repr((measured.started, measured.cases)).encode()).hexdigest()[:8]
+    return outcome.write(measured, folder / CONFIRMED / f"{commits}-{digest}.json")
+
+
+def stored(folder: Path) -> list[Confirmation]:
+    """What the checks of a store say of its changes, the oldest first; a file that is no check is passed over."""
+    read: list[tuple[str, Outcome]] = []
+    for path in sorted((folder / CONFIRMED).glob("*.json")):
+        with suppress(StoreError):
+            read.append((f"{CONFIRMED}/{path.name}", outcome.read(path)))
+    read.sort(key=lambda each: each[1].started)
+    return [said for name, measured in read for said in _said(measured, name)]
+
+
+def _said(measured: Outcome, name: str) -> Iterator[Confirmation]:
+    before, after = ((side.commit or "")[:12] for side in (measured.base, measured.head))
+    for judged in verdicts(measured):
+        ratio = Interval(*judged.ratio) if judged.ratio else None
+        word: Decision = WORDS.get(judged.word, "inconclusive")
+        place = words(measured.head.environment)
+        yield Confirmation(judged.case.id, before, after, word, ratio, judged.reason, place, name)
+
+
+def _without_code(change: Change) -> str:
+    """Why there are no two commits to be checked; empty where there are."""
+    for point in (change.before, change.after):
+        if not point.commit:
+            return f"the run of {point.day} does not say of which commit it is"
+        if point.dirty:
+            return f"the run of {point.day} is of {point.commit} with changes that were not committed"
+    return ""
+
+
+def _words_after_run(run: Run) -> list[str]:
+    """The suite and the overrides of ``convbench run SUITE KEY=VALUE ...``; empty of a run from Python."""
+    with suppress(ValueError):
+        return shlex.split(run.command)[2:]
+    return []
+
+
+def _joined(first: Suspect, second: Suspect) -> Suspect:
+    cases = tuple(dict.fromkeys((*first.cases, *second.cases)))
+    return replace(first, cases=cases, size=min(first.size, second.size))

@@ -1,0 +1,106 @@
+"""The verb that looks back: history."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from convbench.cli.app import Only, app
+from convbench.cli.check import undisturbed, watcher
+from convbench.core.errors import ConvbenchError
+
+if TYPE_CHECKING:
+    from convbench.analysis.history.overview import History, Question
+    from convbench.check.confirm import Suspect
+
+
+@app.command()
+def history(
+    runs: Annotated[list[Path] | None, typer.Argument(help="Run directories, or folders that hold them.")] = None,
+    store: Annotated[Path | None, typer.Option(help="A folder of runs that keeps what is confirmed.")] = None,
+    metric: Annotated[str, typer.Option(metavar="NAME", help="By its short name, such as memory.")] = "latency",
+    only: Only = None,
+    since: Annotated[str, typer.Option(metavar="DATE", help="Older changes are no news: 2026-11-01.")] = "",
+    confirm: Annotated[bool, typer.Option("--confirm", help="Check the commits of suspected changes, paired.")] = False,
+    build: Annotated[str, typer.Option(help="With --confirm: a command that builds each commit in its tree.")] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="The answer as JSON, in base units.")] = False,
+    out: Annotated[Path | None, typer.Option(help="Where to write a page.")] = None,
+) -> None:
+    """Say when stored runs became slower: exit 1 means confirmed by a paired check, 3 suspected, 4 incomparable.
+
+    Values are taken relative to the reference workload; spikes and drift are no changes, and each machine has a series
+    of its own. With --confirm, both commits of a change are measured side by side, here and now.
+    """
+    from convbench.check import confirm as confirming
+
+    question = _question(runs or [], store, metric, tuple(only or ()), since)
+    found = _answer(question, store)
+    if confirm:
+        if store is None or metric != "latency":
+            raise ConvbenchError("--confirm measures latency and keeps it in a store: name one with --store")
+        suspects, reasons = confirming.suspects(found)
+        for reason in reasons:
+            print(f"cannot be confirmed: {reason}", file=sys.stderr)
+        _confirm(suspects, store, build)
+        found = _answer(question, store)
+    _show(found, store, as_json, out)
+    raise typer.Exit(found.exit_code)
+
+
+def _question(runs: list[Path], store: Path | None, metric: str, only: tuple[str, ...], since: str) -> Question:
+    """Raises ConvbenchError for a call that names no runs, or both runs and a store, or no date."""
+    from convbench.analysis.history.overview import Question
+    from convbench.analysis.history.series import UNDATED, moment
+    from convbench.check import git
+    from convbench.core import imports
+
+    if bool(runs) == bool(store):
+        raise ConvbenchError("name the runs: either run directories, or --store FOLDER that holds them")
+    if since and moment(since) == UNDATED:
+        raise ConvbenchError(f"--since {since}: a date, as in 2026-11-01")
+    place = imports.working_directory()
+    line = git.commits(place) if place else ()
+    return Question(tuple(runs) or (store or Path(),), metric, only, since, line)
+
+
+def _answer(question: Question, store: Path | None) -> History:
+    from convbench.analysis.history import overview
+    from convbench.check import confirm
+
+    return overview.history(question, confirm.stored(store) if store else ())
+
+
+def _confirm(suspects: list[Suspect], store: Path, build: str) -> None:
+    """Check each pair of commits and keep it; one that cannot be measured is said and the others go on."""
+    from convbench.check import confirm
+    from convbench.core import imports
+
+    for suspect in suspects:
+        with undisturbed():
+            try:
+                measured = confirm.confirm(suspect, imports.here(), watcher(), build)
+            except ConvbenchError as error:
+                print(f"cannot be confirmed: {suspect.before} to {suspect.after}: {error}", file=sys.stderr)
+                continue
+        print(f"kept in {confirm.keep(store, measured)}", file=sys.stderr)
+
+
+def _show(found: History, store: Path | None, as_json: bool, out: Path | None) -> None:
+    from convbench.report.words import history as words
+
+    if out:
+        from convbench.report.page import history as page
+
+        print(page.write(found, out), file=sys.stderr if as_json else sys.stdout)
+    if as_json:
+        from convbench.report.export.history_json import plain
+
+        print(json.dumps(plain(found), indent=1, allow_nan=False))
+        return
+    print("\n".join(words.lines(found)))
+    if store and (command := words.next_command(found, str(store))):
+        print(command)

@@ -1,0 +1,33 @@
+"""The verb that shares runs: push."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from convbench.cli.app import app
+
+if TYPE_CHECKING:
+    from convbench.core.exchange import Moved
+
+
+@app.command()
+def push(
+    source: Annotated[Path, typer.Argument(help="A run directory, or a folder that holds runs.")],
+    place: Annotated[str, typer.Argument(help="A folder that is shared, or s3://BUCKET/PATH and the like.")],
+) -> None:
+    """Copy runs to a shared place: whole or not at all, and never over another's."""
+    from convbench.core import exchange
+
+    tell(exchange.push(source, place), place)
+
+
+def tell(moved: Moved, where: str) -> None:
+    """Print what was copied, and on standard error what was not."""
+    for reason in moved.passed_over:
+        print(f"passed over: {reason}", file=sys.stderr)
+    confirmed = f" and {moved.confirmations} confirmations" if moved.confirmations else ""
+    print(f"{moved.runs} runs{confirmed} copied to {where}, {moved.present} were there already")

@@ -1,0 +1,230 @@
+"""Runs between a store and a shared place, a folder or what fsspec opens (``s3://bucket/perf``): no server of ours.
+
+A run is shared under a name that its content decides, so that nobody overwrites another's and a run that is there
+already is passed over. It is there whole or not at all: in a folder it is written beside and renamed; elsewhere its
+``run.json``, without which it is no run, comes last. What is derived (pages, tables, profiles) stays where it is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import os
+import re
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+from convbench.core import files, lock, store
+from convbench.core.errors import ConvbenchError, StoreError
+from convbench.core.index import runs_below
+
+FILES = (store.RESULTS, store.RUN)
+"""What is shared of a run, in the order in which it is written."""
+CONFIRMED = "confirmed"
+"""The folder of a store that keeps what paired checks confirmed."""
+PART = ".part"
+ELSEWHERE = "name another place"
+Content = Mapping[str, bytes]
+
+
+class Moved(NamedTuple):
+    """How many runs and confirmations were copied, how many were there already, and which run was passed over, why."""
+
+    runs: int
+    confirmations: int
+    present: int
+    passed_over: tuple[str, ...] = ()
+
+
+class Place(Protocol):
+    """Where shared runs lie, each in a folder of its own, with the files that confirm changes beside them."""
+
+    def names(self) -> set[str]:
+        """The runs, and the confirmations as ``confirmed/NAME.json``."""
+        ...
+
+    def read(self, name: str) -> Content: ...
+
+    def write(self, name: str, content: Content) -> None:
+        """Whole or not at all; what is there already stays."""
+        ...
+
+
+def push(source: Path, target: str) -> Moved:
+    """Copy a run, or all runs below a folder, to a shared place. Raises StoreError where either cannot be used."""
+    if not source.is_dir():
+        raise StoreError(f"{source}: there is no such folder: name a run directory, or a folder that holds runs")
+    place = opened(target)
+    with _explained(target):
+        present = place.names()
+        runs, passed_over = _push_runs(source, place, present)
+        confirmations = {f"{CONFIRMED}/{path.name}": path for path in (source / CONFIRMED).glob("*.json")}
+        new = confirmations.keys() - present
+        for name in sorted(new):
+            place.write(name, {"": confirmations[name].read_bytes()})
+    there = len((runs.keys() | confirmations.keys()) & present)
+    return Moved(sum(runs.values()), len(new), there, passed_over)
+
+
+def _push_runs(source: Path, place: Place, present: set[str]) -> tuple[dict[str, bool], tuple[str, ...]]:
+    """The runs by name, each with whether it was copied; and which were passed over, why."""
+    runs: dict[str, bool] = {}
+    passed_over = []
+    for directory, _ in runs_below(source):
+        content = _content(directory)
+        if isinstance(content, str):
+            passed_over.append(f"{directory}: {content}")
+        elif (name := _name(content)) not in runs:
+            runs[name] = name not in present
+            if runs[name]:
+                place.write(name, content)
+    return runs, tuple(passed_over)
+
+
+def pull(source: str, target: Path) -> Moved:
+    """Copy what a shared place has and a store lacks. Raises StoreError where either cannot be used."""
+    place, here = opened(source), Folder(target)
+    with _explained(source):
+        theirs, ours = place.names(), here.names()
+        if theirs - ours:
+            ours |= set(_names_of_own(target))
+        new = sorted(theirs - ours)
+        for name in new:
+            here.write(name, place.read(name))
+    told = sum(name.startswith(f"{CONFIRMED}/") for name in new)
+    return Moved(len(new) - told, told, len(theirs & ours))
+
+
+def _names_of_own(target: Path) -> Iterator[str]:
+    """What the runs below a folder, whatever their folders are called, are called where they are shared."""
+    for directory, _ in runs_below(target):
+        content = _content(directory)
+        if not isinstance(content, str):
+            yield _name(content)
+
+
+def opened(where: str) -> Place:
+    """The place of that name: a folder, or by a URL what fsspec opens."""
+    scheme, separator, path = where.partition("://")
+    if not separator:
+        return Folder(Path(where))
+    return Folder(Path(path)) if scheme == "file" else Remote.at(where)
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A folder that several may write into at once."""
+
+    root: Path
+
+    def names(self) -> set[str]:
+        runs = {path.parent.name for path in self.root.glob(f"*/{store.RUN}") if not path.parent.name.startswith(".")}
+        return runs | {f"{CONFIRMED}/{path.name}" for path in self.root.glob(f"{CONFIRMED}/*.json")}
+
+    def read(self, name: str) -> Content:
+        place = self.root / name
+        if place.is_file():
+            return {"": place.read_bytes()}
+        return {each: (place / each).read_bytes() for each in FILES if (place / each).exists()}
+
+    def write(self, name: str, content: Content) -> None:
+        if "" in content:
+            files.write(self.root / name, content[""], ELSEWHERE)
+            return
+        beside = self.root / f".{name}-{os.getpid()}{PART}"
+        try:
+            for each, data in content.items():
+                files.write(beside / each, data, ELSEWHERE)
+            beside.rename(self.root / name)
+        except OSError:
+            if not (self.root / name / store.RUN).exists():  # else another writer was faster, with the same content
+                raise
+        finally:
+            shutil.rmtree(beside, ignore_errors=True)
+        files.sync(self.root)
+        self._collect()
+
+    def _collect(self) -> None:
+        """Remove what writers that were killed have left."""
+        for left in self.root.glob(f".*{PART}"):
+            with suppress(OSError):
+                if time.time() - left.stat().st_mtime > files.ABANDONED:
+                    shutil.rmtree(left)
+
+
+@dataclass(frozen=True)
+class Remote:
+    """What fsspec opens; an object is there whole or not at all."""
+
+    system: Any
+    root: str
+
+    @classmethod
+    def at(cls, url: str) -> Remote:
+        """Raises ConvbenchError where the package for it is missing, or there is no such kind of place."""
+        try:
+            system, root = importlib.import_module("fsspec.core").url_to_fs(url)
+        except ImportError as error:
+            raise ConvbenchError(f"{url}: it needs the extra convbench[remote] ({error})") from error
+        except ValueError as error:
+            raise ConvbenchError(f"{url}: no place that fsspec knows ({error})") from error
+        return cls(system, root.rstrip("/"))
+
+    def names(self) -> set[str]:
+        with suppress(FileNotFoundError):
+            self.system.invalidate_cache()
+            keys = [key[len(self.root) :].strip("/") for key in self.system.find(self.root)]
+            names = (key.split("/") for key in keys)
+            runs = {name for name, *rest in names if rest == [store.RUN]}
+            return runs | {key for key in keys if key.startswith(f"{CONFIRMED}/")}
+        return set()
+
+    def read(self, name: str) -> Content:
+        place = f"{self.root}/{name}"
+        if name.startswith(f"{CONFIRMED}/"):
+            return {"": self.system.cat_file(place)}
+        paths = {each: f"{place}/{each}" for each in FILES}
+        return {each: self.system.cat_file(path) for each, path in paths.items() if self.system.exists(path)}
+
+    def write(self, name: str, content: Content) -> None:
+        self.system.makedirs(f"{self.root}/{name}" if "" not in content else f"{self.root}/{CONFIRMED}", exist_ok=True)
+        for each, data in content.items():
+            self.system.pipe_file(f"{self.root}/{name}/{each}".rstrip("/"), data)
+
+
+def _content(directory: Path) -> Content | str:
+    """The files of a run that are shared, or why it is not shared now."""
+    if lock.is_held(directory / store.LOCK):
+        return "it is being measured: push it again when that has ended"
+    try:
+        run = store.read_run(directory)
+        content = {name: (directory / name).read_bytes() for name in FILES if (directory / name).exists()}
+    except (OSError, StoreError) as error:
+        return str(error)
+    if not content.get(store.RESULTS) and run.planned:
+        return "it has no results yet"
+    return content
+
+
+def _name(content: Content) -> str:
+    """What a run is called wherever it is shared: when it began, and what it holds."""
+    digest = hashlib.sha256(b"\0".join(content.get(name, b"") for name in FILES)).hexdigest()[:16]
+    started = re.search(rb'"started": ?"([^"]*)"', content[store.RUN])
+    date = re.sub(r"[^0-9]", "", started[1].decode(errors="replace"))[:14] if started else ""
+    return f"{date or 'undated'}-{digest}"
+
+
+@contextmanager
+def _explained(place: str) -> Iterator[None]:
+    """Whatever a file system of anybody's raises is one sentence."""
+    try:
+        yield
+    except ConvbenchError:
+        raise
+    except Exception as error:
+        raise StoreError(f"{place}: cannot be used ({type(error).__name__}: {error}): {ELSEWHERE}") from error

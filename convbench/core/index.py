@@ -1,0 +1,285 @@
+"""An index of many stored runs: their numbers in SQLite, made from the run directories, which stay the only truth.
+
+It lies in the user's cache and may be deleted at any time. A run whose files have another time or size than when they
+were read is read again, one that is gone is forgotten, and of copies of one run only the fullest is shown.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from convbench.core import files, store
+from convbench.core.errors import StoreError
+from convbench.core.metric import Metric
+from convbench.core.package import __version__
+
+VERSION = f"1 {__version__}"
+"""Another convbench may come to other numbers."""
+MEMORY = ":memory:"
+PATIENCE = 900.0
+"""Seconds that a process waits for another one that fills the same index."""
+TABLES = """
+CREATE TABLE run (id INTEGER PRIMARY KEY, path TEXT UNIQUE, stamp TEXT, identity TEXT, name TEXT, started TEXT,
+    commit_id TEXT, dirty INTEGER, results INTEGER, missing INTEGER, problem TEXT, shown INTEGER DEFAULT 1);
+CREATE INDEX run_identity ON run (identity);
+CREATE TABLE word (id INTEGER PRIMARY KEY, text TEXT UNIQUE);
+CREATE TABLE machine (fingerprint TEXT PRIMARY KEY, words TEXT);
+CREATE TABLE metric (short TEXT PRIMARY KEY, name TEXT, unit TEXT, better TEXT, title TEXT, number TEXT);
+CREATE TABLE number (metric INTEGER, case_id INTEGER, run INTEGER, machine INTEGER, protocol INTEGER, value REAL,
+    reference REAL, PRIMARY KEY (metric, case_id, run)) WITHOUT ROWID;
+"""
+
+
+class Number(NamedTuple):
+    """One number of a run, in base units: ``metric`` by its option, ``machine`` as fingerprint, ``protocol`` as digest.
+
+    ``reference`` are the seconds of the reference workload that a time was taken beside.
+    """
+
+    metric: str
+    case: str
+    machine: str
+    protocol: str
+    value: float
+    reference: float | None
+
+
+class Entry(NamedTuple):
+    """A run as the index lists it: where it is, of which code, and why it cannot be read, where it cannot.
+
+    ``missing`` are the cases that it planned and does not have.
+    """
+
+    path: str
+    name: str = ""
+    started: str = ""
+    commit: str = ""
+    dirty: bool = False
+    results: int = 0
+    missing: int = 0
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What a reader makes of a run directory; runs with the same ``identity`` are copies of one."""
+
+    entry: Entry
+    identity: str
+    numbers: Sequence[Number] = ()
+    machines: Mapping[str, str] = field(default_factory=dict)
+    metrics: Sequence[Metric] = ()
+
+
+Reader = Callable[[Path], Contents]
+Row = tuple[int, str, str, str, float, float | None]
+"""Run, case, machine, protocol, value, reference."""
+
+
+def runs_below(root: Path) -> Iterator[tuple[Path, str]]:
+    """Every run directory at or below a folder, also those set aside, each with a stamp of its files."""
+    for folder, names, present in os.walk(root):
+        is_run = store.RUN in present
+        names[:] = sorted(name for name in names if (name == "previous" if is_run else not name.startswith(".")))
+        if is_run:
+            with suppress(OSError):  # it was removed while we looked
+                yield Path(folder), _stamp(Path(folder))
+
+
+@contextmanager
+def opened(roots: Sequence[Path], read: Reader) -> Iterator[Index]:
+    """The index of all runs below these folders, up to date. Raises StoreError where one is no folder."""
+    for root in roots:
+        if not root.is_dir():
+            raise StoreError(f"{root}: there is no such folder: name run directories, or a folder that holds them")
+    index = _up_to_date([root.resolve() for root in roots], read)
+    try:
+        yield index
+    finally:
+        index.close()
+
+
+class Index:
+    """The numbers of runs, by metric and case. SQLite's own errors are raised."""
+
+    def __init__(self, place: str) -> None:
+        self._db = sqlite3.connect(place, timeout=PATIENCE, isolation_level=None)
+        self._db.execute("PRAGMA synchronous=OFF")  # what a crash of the machine spoils is made again
+        self._words: dict[str, int] = {}
+        self._begin()
+
+    def close(self) -> None:
+        self._db.close()
+
+    def refresh(self, roots: Sequence[Path], read: Reader) -> None:
+        """Read what is new or changed; two processes that do so wait for one another."""
+        found = {_text(path): (path, stamp) for root in roots for path, stamp in runs_below(root)}
+        there = {name: stamp for name, (_, stamp) in found.items()}
+        if there == self._stamps():
+            return
+        with self._writing():
+            known = self._stamps()
+            outdated = [path for path, stamp in known.items() if there.get(path) != stamp]
+            self._forget(outdated)
+            for path, stamp in there.items():
+                if known.get(path) != stamp:
+                    self._add(read(found[path][0]), path, stamp)
+            self._hide_copies()
+
+    def entries(self) -> dict[int, Entry]:
+        """The runs that are shown, by number."""
+        columns = "id, path, name, started, commit_id, dirty, results, missing, problem"
+        listed = self._db.execute(f"SELECT {columns} FROM run WHERE shown")
+        return {number: Entry._make((*row[:4], bool(row[4]), *row[5:])) for number, *row in listed}
+
+    def cases(self) -> list[str]:
+        listed = self._db.execute("SELECT text FROM word WHERE id IN (SELECT DISTINCT case_id FROM number)")
+        return sorted(text for (text,) in listed)
+
+    def machines(self) -> dict[str, str]:
+        """What each fingerprint stands for, in words."""
+        return dict(self._db.execute("SELECT fingerprint, words FROM machine"))
+
+    def metrics(self) -> dict[str, Metric]:
+        """The metrics that some run has, by their options."""
+        listed = self._db.execute("SELECT short, name, unit, better, title, number FROM metric ORDER BY short")
+        return {
+            short: Metric(name, unit, better, title, number=number, short=short)
+            for short, name, unit, better, title, number in listed
+        }
+
+    def rows(self, metric: str, cases: Iterable[str] | None = None) -> Iterator[Row]:
+        """The numbers of a metric in the runs that are shown, case by case; of these cases, or of all."""
+        wanted = (
+            "" if cases is None else "AND n.case_id IN (SELECT id FROM word WHERE text IN (SELECT value FROM wanted))"
+        )
+        if cases is not None:
+            self._db.execute("CREATE TEMP TABLE IF NOT EXISTS wanted (value TEXT)")
+            self._db.execute("DELETE FROM wanted")
+            self._db.executemany("INSERT INTO wanted VALUES (?)", ((case,) for case in cases))
+        yield from self._db.execute(
+            "SELECT n.run, c.text, m.text, p.text, n.value, n.reference FROM number n JOIN run r ON r.id = n.run "
+            "JOIN word c ON c.id = n.case_id JOIN word m ON m.id = n.machine JOIN word p ON p.id = n.protocol "
+            f"WHERE n.metric = (SELECT id FROM word WHERE text = ?) AND r.shown {wanted} ORDER BY n.case_id",
+            (metric,),
+        )
+
+    def _begin(self) -> None:
+        """Make the tables, or make them anew where another convbench made them."""
+        if self._version() == VERSION:
+            return
+        with self._writing():
+            if self._version() == VERSION:  # another process was faster
+                return
+            for (name,) in self._db.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall():
+                self._db.execute(f'DROP TABLE IF EXISTS "{name}"')
+            for statement in TABLES.split(";"):
+                self._db.execute(statement)
+            self._db.execute("CREATE TABLE version (text TEXT)")
+            self._db.execute("INSERT INTO version VALUES (?)", (VERSION,))
+
+    def _version(self) -> str | None:
+        with suppress(sqlite3.OperationalError):
+            return str(self._db.execute("SELECT text FROM version").fetchone()[0])
+        return None
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            self._db.execute("ROLLBACK")
+            raise
+        self._db.execute("COMMIT")
+
+    def _stamps(self) -> dict[str, str]:
+        return dict(self._db.execute("SELECT path, stamp FROM run"))
+
+    def _forget(self, paths: Sequence[str]) -> None:
+        if not paths:
+            return
+        numbers = [self._db.execute("SELECT id FROM run WHERE path = ?", (path,)).fetchone() for path in paths]
+        self._db.execute(f"DELETE FROM number WHERE run IN ({','.join(str(number) for (number,) in numbers)})")
+        self._db.executemany("DELETE FROM run WHERE path = ?", ((path,) for path in paths))
+
+    def _add(self, contents: Contents, path: str, stamp: str) -> None:
+        entry = contents.entry
+        values = (path, stamp, contents.identity, *entry[1:])
+        marks = ",".join("?" * len(values))
+        columns = "path, stamp, identity, name, started, commit_id, dirty, results, missing, problem"
+        run = self._db.execute(f"INSERT INTO run ({columns}) VALUES ({marks})", values).lastrowid
+        self._db.executemany("INSERT OR REPLACE INTO machine VALUES (?, ?)", contents.machines.items())
+        words = ((each.option, each.name, each.unit, each.better, each.title, each.number) for each in contents.metrics)
+        self._db.executemany("INSERT OR REPLACE INTO metric VALUES (?, ?, ?, ?, ?, ?)", words)
+        word = self._word
+        self._db.executemany(
+            "INSERT OR REPLACE INTO number VALUES (?, ?, ?, ?, ?, ?, ?)",
+            ((word(each.metric), word(each.case), run, word(each.machine), word(each.protocol), *each[4:])
+             for each in contents.numbers),
+        )  # fmt: skip
+
+    def _word(self, text: str) -> int:
+        """The number of a text, which stands once in the index."""
+        if text not in self._words:
+            self._db.execute("INSERT OR IGNORE INTO word (text) VALUES (?)", (text,))
+            self._words[text] = self._db.execute("SELECT id FROM word WHERE text = ?", (text,)).fetchone()[0]
+        return self._words[text]
+
+    def _hide_copies(self) -> None:
+        self._db.execute(
+            "UPDATE run SET shown = (id = (SELECT o.id FROM run o WHERE o.identity = run.identity "
+            "ORDER BY o.results DESC, o.path LIMIT 1))"
+        )
+
+
+def _up_to_date(roots: Sequence[Path], read: Reader) -> Index:
+    """From the user's cache; made anew where that is damaged, and in memory where there can be none."""
+    place = _place(roots)
+    for _ in range(2):
+        try:
+            return _refreshed(place, roots, read)
+        except (OSError, sqlite3.OperationalError):  # no place for a file, or another process never ends
+            break
+        except sqlite3.DatabaseError:
+            with suppress(OSError):
+                place.unlink()
+    return _refreshed(MEMORY, roots, read)
+
+
+def _refreshed(place: Path | str, roots: Sequence[Path], read: Reader) -> Index:
+    if isinstance(place, Path):
+        place.parent.mkdir(parents=True, exist_ok=True)
+    index = Index(str(place))
+    try:
+        index.refresh(roots, read)
+    except BaseException:
+        index.close()
+        raise
+    return index
+
+
+def _place(roots: Sequence[Path]) -> Path:
+    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    name = hashlib.sha256("\0".join(sorted(map(os.fspath, roots))).encode(errors="surrogateescape")).hexdigest()[:16]
+    return Path(cache) / "convbench" / "history" / f"{name}.sqlite"
+
+
+def _text(path: Path) -> str:
+    """A path as SQLite can hold it; bytes that are no UTF-8 as their escapes."""
+    return files.encoded(str(path)).decode()
+
+
+def _stamp(directory: Path) -> str:
+    """Times and sizes of the files that a run is read from; a clock that goes back makes another stamp too."""
+    stats: list[Any] = [(directory / store.RUN).stat()]
+    with suppress(OSError):
+        stats.append((directory / store.RESULTS).stat())
+    return " ".join(f"{each.st_mtime_ns}:{each.st_size}" for each in stats)

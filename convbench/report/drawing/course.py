@@ -1,0 +1,68 @@
+"""The course of a series: a point a run in order, its levels, and its changes with the commit that each begins at."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+from matplotlib.axes import Axes
+from matplotlib.ticker import FixedFormatter, FixedLocator
+
+from convbench.analysis.history.course import Change, Course
+from convbench.core.metric import Metric
+from convbench.report.drawing import Drawing, scales
+from convbench.report.drawing.style import GRID, HUES, MUTED, TEXT, canvas, short
+
+COLOURS = {"confirmed": HUES[6], "suspected": HUES[1], "inconclusive": HUES[1], "exact": HUES[1]}
+"""Of a change's line; every other word is drawn muted."""
+DATES = 4
+CAPTION = (
+    "How to read this: a point is a run, in order, at the machine's usual speed by the reference workload; the line is "
+    "the level, and a dashed line a change with the first commit that has it. Crosses are single spikes, which are no "
+    "change."
+)
+
+
+def draw(course: Course, metric: Metric, name: str, title: str) -> Drawing:
+    """The drawing of a course; ``name`` is a file stem."""
+    axes = canvas(height=200, left=66, right=34, bottom=26)
+    places = list(range(len(course.values)))
+    spikes = set(course.spikes)
+    sound = [place for place in places if place not in spikes]
+    axes.plot(sound, [course.values[place] for place in sound], "o", color=HUES[0], markersize=3.4)
+    axes.plot(sorted(spikes), [course.values[place] for place in sorted(spikes)], "x", color=MUTED, markersize=4.5)
+    _levels(axes, course)
+    for change in course.changes:
+        _change(axes, change)
+    _scale(axes, course, metric)
+    axes.set_title(metric.title or metric.name, loc="left", fontsize=10, color=MUTED)
+    return Drawing(name, title, CAPTION, axes.figure)  # type: ignore[arg-type]
+
+
+def _levels(axes: Axes, course: Course) -> None:
+    ends = [0, *(change.place for change in course.changes), len(course.levels)]
+    for begin, end in pairwise(ends):
+        axes.plot(range(begin, end), course.levels[begin:end], color=TEXT, linewidth=1.6)
+
+
+def _change(axes: Axes, change: Change) -> None:
+    colour = COLOURS.get(change.word, MUTED) if change.worse else MUTED
+    axes.axvline(change.place - 0.5, color=colour, linewidth=1.1, linestyle=(0, (4, 3)))
+    label = short(f"{change.at.commit[:7] or change.at.day} {change.word}")
+    axes.annotate(label, (change.place - 0.5, 1), xycoords=("data", "axes fraction"), xytext=(3, -2),
+                  textcoords="offset points", ha="left", va="top", color=colour, fontsize=8)  # fmt: skip
+
+
+def _scale(axes: Axes, course: Course, metric: Metric) -> None:
+    """Values on a linear axis around what there is, runs by a few of their dates."""
+    low, high = min(course.values), max(course.values)
+    room = max(0.12 * (high - low), 0.01 * abs(high)) or 1.0
+    axes.set_ylim(low - room, high + 2 * room)
+    ticks = [tick for tick in axes.get_yticks() if low - room <= tick <= high + 2 * room]
+    axes.yaxis.set_ticks(ticks, [scales.label(tick, metric.unit) for tick in ticks])
+    count = len(course.values)
+    places = sorted({round(part * (count - 1) / (DATES - 1)) for part in range(DATES)})
+    axes.xaxis.set_major_locator(FixedLocator(places))
+    axes.xaxis.set_major_formatter(FixedFormatter([course.series.points[place].day for place in places]))
+    axes.set_xlim(-0.8, count - 0.2)
+    axes.grid(True, axis="y", color=GRID, linewidth=0.8)
+    axes.tick_params(length=0, pad=5)

@@ -1,0 +1,83 @@
+"""The history of many runs as a page: what changed first, each series drawn, what was confirmed, and all of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from convbench.analysis.history.course import Change, Course
+from convbench.analysis.history.overview import History
+from convbench.report.drawing import course as drawing
+from convbench.report.page.page import figure, put, render
+from convbench.report.words import history as words
+from convbench.report.words import units
+from convbench.report.words.numbers import percent
+
+DRAWN = 40
+"""Series that have a figure, those with changes first; the table has all of them."""
+TAGS = {"confirmed": "refuted", "suspected": "depends", "inconclusive": "undecided", "refuted": "supported"}
+"""The look of a word: what speaks against the code in the colour of what is refuted."""
+
+
+def write(history: History, path: Path) -> Path:
+    """Write the page; the same history gives the same bytes. Raises StoreError where it cannot be written."""
+    return put(path, render("history.html", {"size": 0}, **view(history)))
+
+
+def view(history: History) -> dict[str, Any]:
+    """What the template is filled with."""
+    named = sorted(words.named_courses(history), key=lambda each: (-_weight(history, each[0]), each[1]))
+    return {
+        "heading": words.heading(history),
+        "stories": words.stories(history),
+        "quiet": words.quiet(history),
+        "notes": words.notes(history.notes),
+        "figures": [_figure(history, *each, number) for number, each in enumerate(named[:DRAWN])],
+        "left": max(0, len(named) - DRAWN),
+        "changes": [_change(history, name, change) for course, name in named for change in course.changes],
+        "rows": [_row(history, *each) for each in named],
+        "machines": {fingerprint: text or "unknown" for fingerprint, text in history.machines.items()},
+    }
+
+
+def _weight(history: History, course: Course) -> int:
+    """How much a reader wants to see it: confirmed, then suspected, then changed or drifting at all."""
+    found = {change.word for change in course.standing if history.is_news(change)}
+    return 3 if "confirmed" in found else 2 if found else bool(course.changes or course.drift)
+
+
+def _figure(history: History, course: Course, name: str, number: int) -> dict[str, Any]:
+    return figure(drawing.draw(course, history.metric, f"series{number}", name), f"series{number}")
+
+
+def _change(history: History, name: str, change: Change) -> dict[str, Any]:
+    checked = change.confirmation
+    return {
+        "name": name,
+        "size": words.size(change, history.metric.unit),
+        "where": words.where(change),
+        "word": change.word,
+        "tag": TAGS.get(change.word, "") if change.worse else "",
+        "news": history.is_news(change),
+        "standing": words.standing(change),
+        "place": checked.machine if checked else "",
+    }
+
+
+def _row(history: History, course: Course, name: str) -> dict[str, Any]:
+    points = course.series.points
+    unit, now = history.metric.unit, float(course.levels[-1])
+    return {
+        "name": name,
+        "runs": len(points),
+        "span": f"{points[0].day} to {points[-1].day}",
+        "now": (units.human(now, unit), now),
+        "noise": percent(course.noise),
+        "visible": percent(course.visible) if course.visible < 10 else units.MISSING,
+        "course": words.drift(course) if course.drift else _changes(course),
+    }
+
+
+def _changes(course: Course) -> str:
+    count = len(course.changes)
+    return "no change" if not count else "1 change" if count == 1 else f"{count} changes"

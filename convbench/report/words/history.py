@@ -1,0 +1,153 @@
+"""The history of runs in sentences: what changed, what drifts, what was confirmed, and what to know of the runs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from itertools import chain
+
+from convbench.analysis.history.course import Change, Course
+from convbench.analysis.history.overview import History, Note
+from convbench.report.words import names
+from convbench.report.words.numbers import percent
+
+NOTES = {
+    "newer": "{count} of the runs left out: of a newer format: upgrade convbench to read them, such as {example}",
+    "unreadable": "{count} of the runs left out: they cannot be read, such as {example}",
+    "no results": "{count} of the runs left out: they hold no results yet, as in a store of which half was copied"
+    ": {example}",
+    "incomplete": "{count} of the runs hold fewer cases than planned; what they have counts",
+    "undated": "{count} of the runs do not say when they began and stand first, such as {example}",
+    "suites": "{count} suites: {example}; a case is the same in all of them",
+    "machines": "{count} machines or versions of software: a series each, and nothing is compared across",
+    "protocols": "{count} protocols of measuring: a series each, and nothing is compared across",
+    "strange commits": "{count} commits are not in the line of this clone (another branch, a rewritten or shallow "
+    "history), such as {example}: their series stand by date",
+    "backward": "{count} runs of a series are dated before one of an older commit (a clock that went back, or old "
+    "commits measured later): they stand by commit",
+    "short": "{count} series are shorter than {example} runs: too few to see a change in",
+    "dirty": "{count} of the runs are of code with uncommitted changes",
+    "left out": "{count} series left out: of one run only, or with a zero, such as {example}",
+}
+
+
+def lines(history: History) -> list[str]:
+    """What is printed: a heading, a line for each change and drift, and what to know."""
+    return [heading(history), *stories(history), quiet(history), *notes(history.notes)]
+
+
+def heading(history: History) -> str:
+    """``Latency of a call, 48 runs: 10 series of 8 cases, 2026-09-01 to 2026-11-22``"""
+    days = sorted({point.day for course in history.courses for point in course.series.points} - {"no date"})
+    span = f", {days[0]} to {days[-1]}" if days else ""
+    cases = len({course.series.case for course in history.courses})
+    title = history.metric.title or history.metric.name
+    return (
+        f"{title}, {_counted(history.runs, 'run', 'runs')}: "
+        f"{_counted(len(history.courses), 'series', 'series')} of {_counted(cases, 'case', 'cases')}{span}"
+    )
+
+
+def stories(history: History) -> list[str]:
+    """A line for each change that is news and each drift."""
+    return list(chain.from_iterable(story(history, *named) for named in named_courses(history)))
+
+
+def named_courses(history: History) -> list[tuple[Course, str]]:
+    """Each course with the short name of its case, and of its machine where there are several."""
+    cases = list(dict.fromkeys(course.series.case for course in history.courses))
+    short = dict(zip(cases, names.apart(cases)[0], strict=True))
+    several = len({course.series.machine for course in history.courses}) > 1
+    return [
+        (course, short[course.series.case] + (f" on {machine(history, course)}" if several else ""))
+        for course in history.courses
+    ]
+
+
+def machine(history: History, course: Course) -> str:
+    fingerprint = course.series.machine
+    words = history.machines.get(fingerprint)
+    return f"{words} ({fingerprint[:4]})" if words else fingerprint
+
+
+def story(history: History, course: Course, name: str) -> Iterator[str]:
+    for change in course.changes:
+        if history.is_news(change):
+            yield f"{name}: {sentence(change, history.metric.unit)}"
+    if course.drift:
+        yield f"{name}: {drift(course)}"
+
+
+def sentence(change: Change, unit: str) -> str:
+    """``slower by 3.2 % [2.4, 4.0] between 0123abc (2026-10-01) and b1c2d3e (2026-10-02): suspected``"""
+    return f"{size(change, unit)} {where(change)}: {standing(change)}"
+
+
+def size(change: Change, unit: str) -> str:
+    up = change.ratio.median > 1
+    word = ("slower" if up else "faster") if unit == "s" else ("higher" if up else "lower")
+    if not math.isfinite(change.ratio.median):
+        return f"{word}, from nothing"
+    if change.word == "exact":
+        return f"{word} by {percent(abs(change.ratio.median - 1))}"
+    low, high = sorted(abs(100 * (end - 1)) if (end > 1) == up else 0.0 for end in change.ratio[1:])
+    return f"{word} by {percent(abs(change.ratio.median - 1))} [{low:.1f}, {high:.1f}]"
+
+
+def where(change: Change) -> str:
+    before, after = (f"{point.commit[:12] or 'no commit'} ({point.day})" for point in (change.before, change.after))
+    return f"between {before} and {after}"
+
+
+def standing(change: Change) -> str:
+    """What is known of a change beyond the series."""
+    checked = change.confirmation
+    if change.word == "same code":
+        return "the same commit on both sides, so not the code"
+    if change.word == "exact":
+        return "a count, exact"
+    if checked is None or change.word == "suspected":
+        return "suspected"
+    ratio = (
+        f", ratio {checked.ratio[0]:.3f} ({checked.ratio[1]:.3f} to {checked.ratio[2]:.3f})" if checked.ratio else ""
+    )
+    reason = {"refuted": ", so not the code", "inconclusive": f": {checked.reason}"}.get(change.word, "")
+    return f"{change.word} by a paired check{ratio}{reason} [{checked.file}]"
+
+
+def drift(course: Course) -> str:
+    points = course.series.points
+    return f"drifts by {100 * course.drift:+.1f} % over {len(points)} runs, {points[0].day} to {points[-1].day}"
+
+
+def quiet(history: History) -> str:
+    """Of the series without a change: how many, and what would have been seen in them."""
+    calm = [course for course in history.courses if not (course.changes or course.drift)]
+    seen = sorted(course.visible for course in calm if math.isfinite(course.visible))
+    spikes = sum(len(course.spikes) for course in history.courses)
+    spiked = f"; {_counted(spikes, 'run', 'runs')} left out as single spikes" if spikes else ""
+    if not calm:
+        return f"every series changed or drifts{spiked}"
+    visible = f": a change of {percent(seen[len(seen) // 2])} would have been seen in half of them" if seen else ""
+    return f"no change in {_counted(len(calm), 'series', 'series')}{visible}{spiked}"
+
+
+def notes(found: Sequence[Note]) -> list[str]:
+    return [NOTES[note.code].format(count=note.count, example=note.example) for note in found]
+
+
+def next_command(history: History, store: str) -> str:
+    """What to run next; empty where there is nothing to do."""
+    standing = [(course, change) for course, change in history.changes if change in course.standing]
+    confirmed = [(course, change) for course, change in standing if change.word == "confirmed"]
+    if confirmed:
+        course, change = confirmed[0]
+        ends = f"--good {change.before.commit[:12]} --bad {change.after.commit[:12]}"
+        return f"which commit: convbench bisect SUITE {ends} --only '{course.series.case}'"
+    if any(change.word == "suspected" and change.before.commit for _, change in standing):
+        return f"to prove it: convbench history --store {store} --confirm"
+    return ""
+
+
+def _counted(count: int, single: str, several: str) -> str:
+    return f"{count:,} {single if count == 1 else several}"

@@ -1,0 +1,309 @@
+"""Precision and recall of change points on invented histories: ``python tests/bench/history.py``, two minutes.
+
+``convbench history`` beside Apache Otava's algorithm on the same series: E-Divisive in windows of 50, Student's t-test
+in place of permutations, weak points merged away (Fleming et al. 2023, "Hunter"), with the defaults that it ships with.
+Writes ``reports/history/changes.md`` and the time of answers from an index of 200,000 results.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from scipy.stats import ttest_ind_from_stats
+
+from convbench.analysis.history import numbers, overview
+from convbench.analysis.history.course import course
+from convbench.analysis.history.series import Point, Series
+from convbench.core import index, metrics
+from convbench.core.index import Contents, Entry, Number
+
+RUNS, SERIES = 120, 200
+NOISES = (0.01, 0.015, 0.02, 0.03)
+JUMP = 0.03
+NEAR = 5
+"""A change that is said so many runs from the true one is the true one."""
+EDGE = 25
+OUT = Path("reports/history")
+Random = np.random.Generator
+
+
+class Truth(NamedTuple):
+    """A history without noise: logs of the values, where they jump, and from which run on it is another machine."""
+
+    logs: np.ndarray
+    jumps: tuple[int, ...] = ()
+    spikes: np.ndarray | None = None
+    other_machine: int = RUNS
+
+
+def jumping(rng: Random, count: int) -> Truth:
+    """``count`` jumps of 3 % either way, 25 runs or more from one another and from the ends."""
+    free = RUNS - EDGE * (count + 1)
+    gaps = np.sort(rng.integers(0, free + 1, count))
+    places = tuple(int(gap + EDGE * (number + 1)) for number, gap in enumerate(gaps))
+    logs = np.zeros(RUNS)
+    for place in places:
+        logs[place:] += rng.choice([-1, 1]) * np.log1p(JUMP)
+    return Truth(logs, places)
+
+
+def spiked(rng: Random, truth: Truth) -> Truth:
+    """One run in twenty is slower by 5 to 50 %."""
+    return truth._replace(spikes=np.log1p(rng.uniform(0.05, 0.5, RUNS)) * (rng.random(RUNS) < 0.05))
+
+
+def drifting(rng: Random, truth: Truth) -> Truth:
+    """By 3 to 8 % in all, either way."""
+    total = rng.choice([-1, 1]) * rng.uniform(0.03, 0.08)
+    return truth._replace(logs=truth.logs + np.linspace(0, total, RUNS))
+
+
+def moved(rng: Random, truth: Truth) -> Truth:
+    """On another machine from some run on, faster or slower by 10 to 40 %, and 30 runs from a jump."""
+    jump = truth.jumps[0] if truth.jumps else 0
+    place = int(rng.integers(70, 90)) if jump < 45 else int(rng.integers(30, max(31, jump - 30)))
+    logs = truth.logs.copy()
+    logs[place:] += rng.choice([-1, 1]) * rng.uniform(0.1, 0.4)
+    return truth._replace(logs=logs, other_machine=place)
+
+
+KINDS: dict[str, Callable[[Random], Truth]] = {
+    "nothing": lambda rng: jumping(rng, 0),
+    "a jump": lambda rng: jumping(rng, 1),
+    "two jumps": lambda rng: jumping(rng, 2),
+    "spikes": lambda rng: spiked(rng, jumping(rng, 0)),
+    "a jump and spikes": lambda rng: spiked(rng, jumping(rng, 1)),
+    "drift": lambda rng: drifting(rng, jumping(rng, 0)),
+    "a jump and drift": lambda rng: drifting(rng, jumping(rng, 1)),
+    "another machine": lambda rng: moved(rng, jumping(rng, 0)),
+    "a jump and another machine": lambda rng: moved(rng, jumping(rng, 1)),
+}
+
+
+def points(truth: Truth, noise: float, rng: Random) -> list[Point]:
+    """The runs: the machine's speed wanders by 2 %, and the reference workload shows it to 0.5 %."""
+    speed = np.zeros(RUNS)
+    for run in range(1, RUNS):
+        speed[run] = 0.8 * speed[run - 1] + 0.012 * rng.standard_normal()
+    luck = noise * rng.standard_t(6, RUNS) / np.sqrt(1.5)
+    spikes = truth.spikes if truth.spikes is not None else 0.0
+    values = 5e-3 * np.exp(truth.logs + speed + luck + spikes)
+    references = 3e-4 * np.exp(speed + 0.005 * rng.standard_normal(RUNS))
+    return [
+        Point(f"{run:03}", "", f"{run:012x}", False, float(value), float(reference))
+        for run, (value, reference) in enumerate(zip(values, references, strict=True))
+    ]
+
+
+def ours(runs: Sequence[Point], truth: Truth) -> list[int]:
+    """As ``convbench history`` has it: a series a machine."""
+    split = truth.other_machine
+    parts = [(0, runs[:split]), (split, runs[split:])]
+    found = [(at, course(Series("case", "m", "p", tuple(part)), metrics.LATENCY)) for at, part in parts if part]
+    return [at + change.place for at, each in found for change in each.changes]
+
+
+# --- Otava's algorithm ------------------------------------------------------------------------------------------------
+
+
+def otava(values: np.ndarray, window: int = 50, level: float = 0.001, least: float = 0.0) -> list[int]:
+    """Weak points of overlapping windows at ten times the level, and those merged away that do not hold."""
+    weak: set[int] = set()
+    start = 0
+    while start < len(values):
+        inside = values[start : start + window]
+        places = [start + place for place in _divided(inside, 10 * level)]
+        weak |= set(places)
+        start = max(max(places, default=0), start + window // 2)
+    return _merged(values, sorted(weak), level, least)
+
+
+def _divided(values: np.ndarray, level: float) -> list[int]:
+    """Split where the divergence is the largest, for as long as the t-test says so."""
+    if len(values) < 2:
+        return []
+    distances = np.abs(values[:, None] - values[None, :])
+    sums = np.pad(distances.cumsum(0).cumsum(1), ((1, 0), (1, 0)))
+    found: list[int] = []
+    while True:
+        bounds = [0, *found, len(values)]
+        best = max((_candidate(sums, a, b) for a, b in pairwise(bounds)), default=(0.0, 0))
+        place = best[1]
+        if not place:
+            return found
+        if _p_value(values, *_around(bounds, place)) >= level:
+            return found
+        found = sorted([*found, place])
+
+
+def _candidate(sums: np.ndarray, begin: int, end: int) -> tuple[float, int]:
+    """The largest divergence of two neighbouring pieces, the first beginning with the interval, and their border."""
+    best = (0.0, 0)
+    for place in range(begin + 1, end):
+        ends = np.arange(place + 1, end + 1)
+        n, m = place - begin, ends - place
+        between = sums[place, ends] - sums[begin, ends] - sums[place, place] + sums[begin, place]
+        left = (sums[place, place] - 2 * sums[begin, place] + sums[begin, begin]) / 2
+        right = (sums[ends, ends] - 2 * sums[place, ends] + sums[place, place]) / 2
+        q = 2 / (n + m) * between
+        q -= 2 * m / (n + m) / (n - 1) * left if n > 1 else 0
+        q -= np.where(m > 1, 2 * n / (n + m) / np.maximum(m - 1, 1) * right, 0)
+        if q.max() > best[0]:
+            best = (float(q.max()), place)
+    return best
+
+
+def _around(bounds: Sequence[int], place: int) -> tuple[int, int, int]:
+    return max(b for b in bounds if b < place), place, min(b for b in bounds if b > place)
+
+
+def _p_value(values: np.ndarray, begin: int, place: int, end: int) -> float:
+    left, right = values[begin:place], values[place:end]
+    if end - begin <= 2:
+        return 1.0
+    with np.errstate(divide="ignore", invalid="ignore"):
+        test = ttest_ind_from_stats(left.mean(), left.std(), len(left), right.mean(), right.std(), len(right))
+    return float(test[1])
+
+
+def _merged(values: np.ndarray, places: list[int], level: float, least: float) -> list[int]:
+    places = list(places)
+    while places:
+        bounds = [0, *places, len(values)]
+        judged = []
+        for place in places:
+            begin, _, end = _around(bounds, place)
+            left, right = values[begin:place].mean(), values[place:end].mean()
+            judged.append((_p_value(values, begin, place, end), max(right / left, left / right) - 1, place))
+        worst = max(judged)
+        if worst[0] < level:
+            worst = min(judged, key=lambda each: each[1])
+            if worst[1] > least:
+                break
+        places.remove(worst[2])
+    return places
+
+
+# --- Counting ---------------------------------------------------------------------------------------------------------
+
+
+class Count(NamedTuple):
+    """Changes that are true, that were said, and that are both."""
+
+    true: int = 0
+    said: int = 0
+    right: int = 0
+
+    def __add__(self, other: object) -> Count:
+        assert isinstance(other, Count)
+        return Count(*(a + b for a, b in zip(self, other, strict=True)))
+
+    @property
+    def words(self) -> str:
+        precision = f"{self.right / self.said:.1%}" if self.said else "–"
+        recall = f"{self.right / self.true:.1%}" if self.true else "–"
+        return f"{precision}, {recall}" if self.true else f"{self.said} false"
+
+
+def counted(true: Sequence[int], said: Sequence[int]) -> Count:
+    left, right = list(true), 0
+    for place in said:
+        near = [each for each in left if abs(each - place) <= NEAR]
+        if near:
+            left.remove(min(near, key=lambda each: abs(each - place)))
+            right += 1
+    return Count(len(true), len(said), right)
+
+
+METHODS = ("convbench", "Otava", "Otava, at least 1 %")
+
+
+def trial(kind: str, noise: float, rng: Random) -> tuple[Count, ...]:
+    truth = KINDS[kind](rng)
+    runs = points(truth, noise, rng)
+    usual = np.array([run.value / run.reference for run in runs if run.reference])
+    said = (ours(runs, truth), otava(usual), otava(usual, least=0.01))
+    return tuple(counted(truth.jumps, each) for each in said)
+
+
+def table() -> list[str]:
+    """Precision and recall by kind and noise; where nothing jumps, how many changes were said."""
+    cells: dict[tuple[str, float], list[Count]] = {}
+    for kind in KINDS:
+        for noise in NOISES:
+            rng = np.random.default_rng([len(kind), sum(kind.encode()), round(1e4 * noise)])
+            trials = [trial(kind, noise, rng) for _ in range(SERIES)]
+            cells[kind, noise] = [sum((each[method] for each in trials), Count()) for method in range(len(METHODS))]
+    lines = [
+        "| history | by | " + " | ".join(f"noise {noise:.1%}" for noise in NOISES) + " | all |",
+        "|---|---|" + "--:|" * 5,
+    ]
+    for kinds, name in [*(([kind], kind) for kind in KINDS), (list(KINDS), "**all**"),
+                        ([kind for kind in KINDS if "machine" not in kind], "all on one machine")]:  # fmt: skip
+        for method, by in enumerate(METHODS):
+            row = [sum((cells[kind, noise][method] for kind in kinds), Count()) for noise in NOISES]
+            lines.append(f"| {name} | {by} | " + " | ".join(each.words for each in (*row, sum(row, Count()))) + " |")
+    return lines
+
+
+# --- The index --------------------------------------------------------------------------------------------------------
+
+
+def invented(directory: Path) -> Contents:
+    """A run of 200 cases without a file of results: what reading one makes of it."""
+    number = int(directory.name)
+    rng = np.random.default_rng(number)
+    entry = Entry(str(directory), "suite", f"2026-01-01T00:00:{number % 60:02}+00:00", f"{number:012x}", False, 200)
+    values = [Number("latency", f"conv/reducer-{case}/cpu", "e1", "p", float(value), 3e-4)
+              for case, value in enumerate(5e-3 * np.exp(0.015 * rng.standard_normal(200)))]  # fmt: skip
+    return Contents(entry, directory.name, values, {"e1": "a machine"}, [metrics.LATENCY])
+
+
+def timed(folder: Path) -> list[str]:
+    """Seconds of answers from 1,000 runs of 200 cases, all files looked at for changes first."""
+    for number in range(1000):
+        place = folder / "store" / f"{number:04}"
+        place.mkdir(parents=True)
+        (place / "run.json").write_text("{}")
+    roots, lines = [folder / "store"], []
+    cached = index._place
+    index._place = lambda _: folder / "index.sqlite"
+    numbers.read = invented
+    try:
+        for name, only in (
+            ("build the index", ("reducer-7",)),
+            ("one case of 200", ("reducer-7",)),
+            ("all 200 cases", ()),
+        ):
+            start = time.perf_counter()
+            found = overview.history(overview.Question(tuple(roots), only=only))
+            lines.append(f"| {name} | {len(found.courses)} | {time.perf_counter() - start:.3f} s |")
+        start = time.perf_counter()
+        with index.opened(roots, invented) as runs:
+            rows = len(list(runs.rows("latency")))
+        lines.append(f"| all numbers, no change points | {rows:,} numbers | {time.perf_counter() - start:.3f} s |")
+    finally:
+        index._place = cached
+    return ["| asked of 200,000 results | series | took |", "|---|--:|--:|", *lines]
+
+
+def main() -> None:
+    start = time.perf_counter()
+    lines = table()
+    print("\n".join(lines), f"\n{time.perf_counter() - start:.0f} s")
+    with tempfile.TemporaryDirectory() as folder:
+        speed = timed(Path(folder))
+    print("\n".join(speed))
+    OUT.mkdir(parents=True, exist_ok=True)
+    heading = f"Written by `tests/bench/history.py`: {SERIES} series of {RUNS} runs a cell; precision, recall."
+    (OUT / "changes.md").write_text("\n".join([heading, "", *lines, "", *speed]) + "\n")
+
+
+if __name__ == "__main__":
+    main()

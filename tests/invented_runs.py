@@ -1,0 +1,64 @@
+"""Run directories as ``convbench run`` leaves them, of invented numbers: what a store of many runs is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import records
+
+from convbench.core import store
+from convbench.core.record import Record
+
+BEGIN = datetime(2026, 9, 1, 12, tzinfo=UTC)
+GAP, FC = records.case("gap"), records.case("fc", 128)
+
+
+def day(number: int) -> str:
+    return (BEGIN + timedelta(days=number)).isoformat()
+
+
+def commit(number: int) -> str:
+    return f"{number:02}c0ffee{number:04}"
+
+
+def write(
+    place: Path,
+    number: int,
+    seconds: Mapping[records.Case, float],
+    *,
+    reference: float = 3e-4,
+    fingerprint: str = "e1",
+    planned: Sequence[str] | None = None,
+    environment: Mapping[str, object] | None = None,
+    **more,
+) -> Path:
+    """The run of a day, whose cases take so many seconds, of a commit of its own."""
+    found = [_record(case, latency, reference, fingerprint) for case, latency in seconds.items()]
+    facts = {**records.ENVIRONMENT, "commit": commit(number), "device": "cpu", **(environment or {})}
+    run = records.run_of(found, environment=facts, fingerprint=fingerprint, **{"started": day(number), **more})
+    store.start(place, replace(run, planned=tuple(planned or run.planned)), found)
+    return place
+
+
+def _record(case: records.Case, latency: float, reference: float, fingerprint: str) -> Record:
+    record = records.record(case, samples=5, latency=latency)
+    readings = [each for each in record.readings if each.metric.name != "latency_s"]
+    times = (records.reading("latency_s", *[latency] * 5), records.reading("reference_s", *[reference] * 5))
+    return replace(record, readings=(*readings, *times), environment=fingerprint)
+
+
+def many(
+    folder: Path, count: int = 24, slower: float = 1.1, at: int = 12, noise: float = 0.01, seed: int = 0, **more
+) -> Path:
+    """A store of daily runs: ``gap`` becomes slower at a run, ``fc`` does not; the machine's speed wanders."""
+    rng = np.random.default_rng(seed)
+    for number in range(count):
+        speed = float(np.exp(0.03 * rng.standard_normal()))
+        luck = np.exp(noise * rng.standard_normal(2)) * speed
+        seconds = {GAP: 2e-3 * luck[0] * (slower if number >= at else 1.0), FC: 9e-3 * luck[1]}
+        write(folder / f"run{number:03}", number, seconds, reference=3e-4 * speed, **more)
+    return folder

@@ -1,0 +1,147 @@
+"""Runs shared through a folder or what fsspec opens: whole or not at all, never over another's, by several at once."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import uuid
+from pathlib import Path
+
+import invented_runs as invented
+import pytest
+from invented_runs import GAP
+from typer.testing import CliRunner
+
+from convbench.cli import app
+from convbench.core import exchange, lock, store
+from convbench.core.errors import ConvbenchError, StoreError
+
+
+@pytest.fixture(params=["folder", "file", "memory"])
+def place(request, tmp_path):
+    """A shared place that is empty: a folder, the same as a URL, and an object store in memory."""
+    if request.param == "memory":
+        pytest.importorskip("fsspec")
+        return f"memory://{uuid.uuid4().hex}/perf"
+    return f"file://{tmp_path / 'shared'}" if request.param == "file" else str(tmp_path / "shared")
+
+
+def contents(folder: Path) -> set[bytes]:
+    return {path.read_bytes() for name in exchange.FILES for path in folder.rglob(name)}
+
+
+def test_what_is_pushed_and_pulled_is_the_same(tmp_path, place):
+    mine = invented.many(tmp_path / "mine", count=5)
+    (mine / "confirmed").mkdir()
+    (mine / "confirmed" / "a-b.json").write_text("{}")
+    assert exchange.push(mine, place) == (5, 1, 0, ())
+    assert exchange.push(mine, place) == (0, 0, 6, ())
+    assert exchange.pull(place, tmp_path / "theirs") == (5, 1, 0, ())
+    assert exchange.pull(place, tmp_path / "theirs") == (0, 0, 6, ())
+    assert contents(tmp_path / "theirs") == contents(mine)
+    assert (tmp_path / "theirs" / "confirmed" / "a-b.json").read_text() == "{}"
+    assert not list((tmp_path / "theirs").glob(".*"))
+
+
+def test_a_single_run_is_pushed_and_what_one_has_is_not_pulled_again(tmp_path, place):
+    mine = invented.many(tmp_path / "mine", count=2)
+    assert exchange.push(mine / "run000", place).runs == 1
+    assert exchange.pull(place, mine) == (0, 0, 1, ())
+    assert len(list(mine.iterdir())) == 2
+
+
+def test_a_run_that_grew_is_another_and_overwrites_nothing(tmp_path, place):
+    run = invented.write(tmp_path / "mine" / "a", 0, {GAP: 1e-3})
+    exchange.push(run, place)
+    store.append(run, store.load(run)[1][0])
+    exchange.push(run, place)
+    assert len(exchange.opened(place).names()) == 2
+
+
+def test_half_of_a_run_is_none(tmp_path, place):
+    run = invented.write(tmp_path / "mine" / "a", 0, {GAP: 1e-3})
+    shared = exchange.opened(place)
+    shared.write("half", {store.RESULTS: b"{}\n"})
+    assert shared.names() == set()
+    (run / store.RESULTS).unlink()
+    assert exchange.push(tmp_path / "mine", place).passed_over == (f"{run}: it has no results yet",)
+
+
+def test_a_run_that_is_being_measured_is_passed_over(tmp_path):
+    run = invented.write(tmp_path / "mine" / "a", 0, {GAP: 1e-3})
+    with lock.hold(run / store.LOCK):
+        moved = exchange.push(run, str(tmp_path / "shared"))
+    assert (moved.runs, moved.passed_over) == (0, (f"{run}: it is being measured: push it again when that has ended",))
+
+
+def test_what_a_killed_writer_left_is_no_run_and_is_removed_when_it_is_old(tmp_path):
+    shared = tmp_path / "shared"
+    for name in ("young", "old"):
+        left = shared / f".{name}-1.part"
+        left.mkdir(parents=True)
+        (left / store.RUN).write_text("{}")
+    os.utime(shared / ".old-1.part", (1, 1))
+    exchange.push(invented.many(tmp_path / "mine", count=1), str(shared))
+    assert sorted(path.name for path in shared.glob(".*")) == [".young-1.part"]
+    assert len(exchange.opened(str(shared)).names()) == 1
+
+
+def _push(folder: Path, place: str, barrier) -> None:
+    barrier.wait()
+    exchange.push(folder, place)
+
+
+def test_two_who_push_at_once_leave_every_run_whole(tmp_path):
+    mine, place = invented.many(tmp_path / "mine", count=12), tmp_path / "shared"
+    context = multiprocessing.get_context("fork")
+    barrier = context.Barrier(3)
+    processes = [context.Process(target=_push, args=(mine, str(place), barrier)) for _ in range(3)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(60)
+    assert [process.exitcode for process in processes] == [0, 0, 0]
+    assert contents(place) == contents(mine)
+    assert len(exchange.opened(str(place)).names()) == 12
+    assert not list(place.glob(".*"))
+
+
+def test_a_writer_that_was_slower_leaves_what_is_there(tmp_path):
+    folder = exchange.Folder(tmp_path)
+    folder.write("run", {store.RUN: b"first"})
+    folder.write("run", {store.RUN: b"second"})
+    assert folder.read("run") == {store.RUN: b"first"}
+
+
+@pytest.mark.parametrize(
+    ("where", "said"),
+    [
+        ("nowhere://bucket/x", "nowhere://bucket/x: no place that fsspec knows"),
+        ("/dev/null/x", "/dev/null/x"),
+    ],
+)
+def test_a_place_that_cannot_be_used_is_one_sentence(tmp_path, where, said):
+    mine = invented.many(tmp_path / "mine", count=1)
+    with pytest.raises(ConvbenchError) as error:
+        exchange.push(mine, where)
+    assert said in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_missing_package_is_named(tmp_path, monkeypatch):
+    def lacks(name: str):
+        raise ImportError("Install s3fs to access S3")
+
+    monkeypatch.setattr(exchange.importlib, "import_module", lacks)
+    with pytest.raises(ConvbenchError, match=r"it needs the extra convbench\[remote\] \(Install s3fs to access S3\)"):
+        exchange.pull("s3://bucket/perf", tmp_path)
+
+
+def test_the_verbs_say_what_they_did(tmp_path):
+    mine, place = invented.many(tmp_path / "mine", count=2), str(tmp_path / "shared")
+    pushed = CliRunner().invoke(app, ["push", str(mine), place])
+    assert pushed.output == f"2 runs copied to {place}, 0 were there already\n"
+    pulled = CliRunner().invoke(app, ["pull", place, str(tmp_path / "theirs")])
+    assert pulled.output == f"2 runs copied to {tmp_path / 'theirs'}, 0 were there already\n"
+    with pytest.raises(StoreError, match="there is no such folder"):
+        exchange.push(tmp_path / "not", place)

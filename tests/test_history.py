@@ -1,0 +1,393 @@
+"""Many stored runs: the index, series and courses of invented stores, and the verb: words, JSON, exit codes."""
+
+from __future__ import annotations
+
+import json
+import math
+import multiprocessing
+import os
+import shutil
+import sqlite3
+from dataclasses import replace
+from pathlib import Path
+
+import invented_runs as invented
+import numpy as np
+import pytest
+import records
+from invented_runs import FC, GAP, commit, day
+from typer.testing import CliRunner
+
+import convbench
+from convbench.analysis.history import numbers, overview
+from convbench.analysis.history.course import Confirmation, course, normalised
+from convbench.analysis.history.overview import Question
+from convbench.analysis.history.series import Point, Series, series
+from convbench.cli import app
+from convbench.core import index, metrics, store
+from convbench.core.errors import ConvbenchError, Refused, StoreError
+from convbench.core.index import Entry
+from convbench.core.statistics import Interval
+from convbench.report.words import history as words
+
+GOLDEN = Path(__file__).parent / "golden" / "history.txt"
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "cache"
+
+
+def point(number: int, value: float, **more) -> Point:
+    fields = {"run": f"{number:03}", "started": day(number), "commit": commit(number), "dirty": False}
+    return Point(**(fields | {"value": value, "reference": 3e-4} | more))
+
+
+def of(*points: Point) -> Series:
+    return Series("case", "e1", "p", points)
+
+
+def asked(folder: Path, *confirmations: Confirmation, **more) -> overview.History:
+    return overview.history(Question((folder,), **more), confirmations)
+
+
+def invoke(*words: object):
+    return CliRunner().invoke(app, ["history", *map(str, words)])
+
+
+# --- Series and courses -----------------------------------------------------------------------------------------------
+
+
+def test_what_the_reference_explains_is_the_machine():
+    speeds = np.exp(0.2 * np.sin(np.arange(40)))
+    points = [point(n, 2e-3 * speed, reference=3e-4 * speed) for n, speed in enumerate(speeds)]
+    found = course(of(*points), metrics.LATENCY)
+    assert found.changes == ()
+    assert np.ptp(normalised(points)) == pytest.approx(0, abs=1e-9)
+
+
+def test_a_case_that_does_not_follow_the_reference_is_left_as_it_is():
+    rng = np.random.default_rng(0)
+    points = [point(n, 2e-3, reference=3e-4 * math.exp(0.1 * rng.standard_normal())) for n in range(40)]
+    assert np.ptp(normalised(points)) == pytest.approx(0, abs=1e-9)
+
+
+def test_few_runs_are_taken_to_follow_the_reference():
+    points = [point(n, 2e-3 * (2 if n == 2 else 1), reference=3e-4 * (2 if n == 2 else 1)) for n in range(4)]
+    assert np.ptp(normalised(points)) == pytest.approx(0, abs=1e-9)
+
+
+def test_without_a_reference_in_every_run_values_are_as_measured():
+    points = [point(n, 2e-3 * (n + 1), reference=None if n else 3e-4) for n in range(3)]
+    assert np.exp(normalised(points)) == pytest.approx([2e-3, 4e-3, 6e-3])
+
+
+def test_a_change_names_the_commits_around_it_and_its_ratio():
+    found = course(of(*(point(n, 2.2e-3 if n >= 10 else 2e-3) for n in range(20))), metrics.LATENCY)
+    (change,) = found.changes
+    assert (change.before.commit, change.at.commit, change.after.commit) == (commit(9), commit(10), commit(10))
+    assert change.ratio.median == pytest.approx(1.1)
+    assert change.ratio.low < 1.1 < change.ratio.high
+    assert (change.worse, change.word) == (True, "suspected")
+    assert found.standing == [change]
+
+
+def test_of_a_metric_of_which_more_is_better_less_is_worse():
+    better = replace(metrics.LATENCY, name="fps", better="higher")
+    (change,) = course(of(*(point(n, 90.0 if n >= 10 else 100.0) for n in range(20))), better).changes
+    assert change.worse
+
+
+def test_a_change_between_runs_of_one_commit_is_not_the_codes():
+    points = [point(n, 2.2e-3 if n >= 10 else 2e-3, commit="abc") for n in range(20)]
+    found = course(of(*points), metrics.LATENCY)
+    assert found.changes[0].word == "same code"
+    assert found.standing == []
+    dirty = [each._replace(dirty=True) for each in points]
+    assert course(of(*dirty), metrics.LATENCY).changes[0].word == "suspected"
+
+
+@pytest.mark.parametrize(("word", "stands"), [("confirmed", True), ("refuted", False), ("inconclusive", True)])
+def test_what_a_paired_check_said_is_shown(word, stands):
+    points = [point(n, 2.2e-3 if n >= 10 else 2e-3) for n in range(20)]
+    said = Confirmation("case", commit(9), commit(10), word, Interval(1.1, 1.08, 1.12), "", "here", "confirmed/x.json")
+    other = said._replace(case="another", word="confirmed")
+    found = course(of(*points), metrics.LATENCY, [other, said])
+    assert found.changes[0].word == word
+    assert bool(found.standing) == stands
+
+
+def test_a_later_check_that_decides_nothing_does_not_undo_one_that_did():
+    points = [point(n, 2.2e-3 if n >= 10 else 2e-3) for n in range(20)]
+    said = Confirmation("case", commit(9), commit(10), "confirmed", None, "", "", "x")
+    found = course(of(*points), metrics.LATENCY, [said, said._replace(word="inconclusive")])
+    assert found.changes[0].word == "confirmed"
+
+
+def test_a_count_changes_at_once_and_exactly():
+    points = [point(n, value) for n, value in enumerate([100, 100, 101, 100])]
+    up, down = course(of(*points), metrics.PARAMS).changes
+    assert (up.place, up.word, up.worse, up.ratio.median) == (2, "exact", True, 1.01)
+    assert (down.place, down.worse) == (3, False)
+
+
+def entry(number: int, **more) -> Entry:
+    return Entry(f"{number:03}", "default", **({"started": day(number), "commit": commit(number)} | more))
+
+
+def test_runs_stand_by_their_commits_where_all_are_known_else_by_date():
+    entries = {0: entry(0), 1: entry(1, started=day(9)), 2: entry(2, started=day(2))}
+    rows = [(number, "case", "e1", "p", 1.0, None) for number in entries]
+    line = [f"{commit(number)}{'0' * 28}" for number in range(3)]
+    (known,) = series(rows, entries, line)
+    assert [each.run for each in known.points] == ["000", "001", "002"]
+    assert (known.by_commit, known.backward) == (True, 1)
+    (strange,) = series(rows, entries, line[:2])
+    assert [each.run for each in strange.points] == ["000", "002", "001"]
+
+
+def test_dates_are_moments_whatever_zone_they_are_written_in():
+    entries = {0: entry(0, started="2026-09-01T12:00:00+02:00"), 1: entry(1, started="2026-09-01T10:30:00Z"),
+               2: entry(2, started="yesterday")}  # fmt: skip
+    (found,) = series([(number, "case", "e1", "p", 1.0, None) for number in entries], entries)
+    assert [each.run for each in found.points] == ["002", "000", "001"]
+    assert found.points[0].day == "no date"
+
+
+# --- The index and what it is made of ---------------------------------------------------------------------------------
+
+
+def test_a_machine_change_splits_a_series_and_is_no_alarm(tmp_path):
+    for number in range(20):
+        other = number >= 10
+        invented.write(tmp_path / "s" / f"{number}", number, {GAP: 3e-3 if other else 2e-3},
+                       fingerprint="e2" if other else "e1")  # fmt: skip
+    found = asked(tmp_path / "s")
+    assert [(each.series.machine, len(each.series.points)) for each in found.courses] == [("e1", 10), ("e2", 10)]
+    assert found.exit_code == 0
+    assert "machines" in {note.code for note in found.notes}
+
+
+def test_the_answer_is_the_same_from_the_index_as_from_the_files_and_nothing_is_read_twice(tmp_path, monkeypatch):
+    folder = invented.many(tmp_path / "s")
+    first = asked(folder)
+    monkeypatch.setattr(numbers, "read", None)
+    assert asked(folder) == first
+    assert first.exit_code == 3
+    ((changed, change),) = first.changes
+    assert changed.series.case == GAP.id
+    assert change.before.commit < commit(13)
+    assert change.after.commit >= commit(12)
+
+
+def test_the_index_follows_runs_that_come_change_and_go(tmp_path):
+    folder = tmp_path / "s"
+    invented.write(folder / "a", 0, {GAP: 1e-3})
+    invented.write(folder / "b", 1, {GAP: 2e-3})
+
+    def values() -> list[float]:
+        return sorted(each.value for each in asked(folder).courses[0].series.points)
+
+    assert values() == pytest.approx([1e-3, 2e-3])
+    invented.write(folder / "c", 2, {GAP: 3e-3})
+    shutil.rmtree(folder / "a")
+    assert values() == pytest.approx([2e-3, 3e-3])
+    shutil.rmtree(folder / "b")
+    invented.write(folder / "b", 1, {GAP: 4e-3, FC: 1.0})
+    os.utime(folder / "b" / "run.json", (1, 1))  # a clock that went back
+    assert values() == pytest.approx([3e-3, 4e-3])
+
+
+def test_runs_that_were_set_aside_are_a_part_of_the_history(tmp_path):
+    for number in range(3):
+        invented.write(tmp_path / "reports" / "default", number, {GAP: 1e-3})
+    assert len(asked(tmp_path / "reports").courses[0].series.points) == 3
+
+
+def test_of_copies_of_a_run_the_fullest_counts_once(tmp_path):
+    folder = tmp_path / "s"
+    invented.write(folder / "a", 0, {GAP: 1e-3})
+    invented.write(folder / "b", 1, {GAP: 1e-3, FC: 2e-3})
+    shutil.copytree(folder / "b", folder / "copy")
+    half = (folder / "copy" / "results.jsonl").read_bytes().splitlines(keepends=True)[0]
+    (folder / "copy" / "results.jsonl").write_bytes(half)
+    found = asked(folder)
+    assert found.runs == 2
+    assert {Path(each.run).name for each in found.courses[0].series.points} == {"a", "b"}
+
+
+def test_a_half_copied_store_is_read_as_far_as_it_is_there(tmp_path):
+    folder = invented.many(tmp_path / "s", count=6)
+    (folder / "run001" / "results.jsonl").unlink()
+    results = folder / "run002" / "results.jsonl"
+    results.write_bytes(results.read_bytes()[:-20])
+    (folder / "run003" / "run.json").write_text("{")
+    described = json.loads((folder / "run004" / "run.json").read_text())
+    (folder / "run004" / "run.json").write_text(json.dumps(described | {"schema_version": 99}))
+    found = asked(folder)
+    assert found.runs == 3
+    codes = {note.code: note.count for note in found.notes}
+    assert {code: codes[code] for code in ("no results", "incomplete", "unreadable", "newer")} == {
+        "no results": 1, "incomplete": 1, "unreadable": 1, "newer": 1,
+    }  # fmt: skip
+    assert all("{" not in sentence for sentence in words.notes(found.notes))
+
+
+def test_an_index_that_is_damaged_of_another_version_or_cannot_be_kept_is_made_anew(tmp_path, cache, monkeypatch):
+    folder = invented.many(tmp_path / "s", count=4)
+    first = asked(folder)
+    (file,) = (cache / "convbench" / "history").glob("*.sqlite")
+    file.write_bytes(b"not a database, by no means" * 100)
+    assert asked(folder) == first
+    with sqlite3.connect(file) as database:
+        database.execute("UPDATE version SET text = 'older'")
+    assert asked(folder) == first
+    monkeypatch.setenv("XDG_CACHE_HOME", "/dev/null/no")
+    assert asked(folder) == first
+
+
+def _refresh(folder: Path, barrier) -> None:
+    barrier.wait()
+    with index.opened([folder], numbers.read) as runs:
+        assert len(list(runs.rows("latency"))) == 40
+
+
+def test_two_processes_fill_an_index_at_once(tmp_path):
+    folder = invented.many(tmp_path / "s", count=20)
+    context = multiprocessing.get_context("fork")
+    barrier = context.Barrier(3)
+    processes = [context.Process(target=_refresh, args=(folder, barrier)) for _ in range(3)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(60)
+    assert [process.exitcode for process in processes] == [0, 0, 0]
+    assert len(asked(folder).courses) == 2
+
+
+def test_metrics_other_than_time_are_not_taken_relative_to_the_reference(tmp_path):
+    for number in range(4):
+        invented.write(tmp_path / "s" / f"{number}", number, {GAP: 1e-3}, reference=3e-4 * (number + 1))
+    found = asked(tmp_path / "s", metric="memory")
+    assert found.metric is metrics.MEMORY
+    assert len(set(found.courses[0].values)) == 1
+    assert asked(tmp_path / "s", metric="params").courses[0].changes == ()
+
+
+def test_what_is_asked_wrongly_is_one_sentence(tmp_path):
+    folder = invented.many(tmp_path / "s", count=3)
+    with pytest.raises(ConvbenchError, match="--metric 'latencies': no run has it; did you mean 'latency'"):
+        asked(folder, metric="latencies")
+    with pytest.raises(ConvbenchError, match="--only nothing: none of 2 cases matches"):
+        asked(folder, only=("nothing",))
+    with pytest.raises(StoreError, match="there is no such folder"):
+        asked(folder / "not")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(StoreError, match="there is no run: `convbench run` writes one"):
+        asked(tmp_path / "empty")
+
+
+def test_runs_none_of_which_can_be_compared_are_refused(tmp_path):
+    for number in range(3):
+        invented.write(tmp_path / "s" / f"{number}", number, {GAP: 1e-3}, fingerprint=f"e{number}")
+    with pytest.raises(Refused, match="no two of these runs can be compared in latency"):
+        asked(tmp_path / "s")
+
+
+def test_protocols_and_suites_are_said(tmp_path):
+    for number in range(8):
+        short = records.Protocol(max_time=0.1)
+        invented.write(tmp_path / "s" / f"{number}", number, {GAP: 1e-3}, name=f"suite{number % 2}",
+                       protocol=short if number < 2 else records.Protocol())  # fmt: skip
+    codes = {note.code for note in asked(tmp_path / "s").notes}
+    assert {"protocols", "suites", "short"} <= codes
+
+
+# --- The verb ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_words_of_a_history(tmp_path):
+    folder = invented.many(Path("store"))
+    rng = np.random.default_rng(1)
+    drifting = records.case("gmp")
+    for number in range(24):
+        invented.write(folder / f"other{number:03}", number, {drifting: 1e-3 * math.exp(
+            0.004 * number + 0.005 * rng.standard_normal() + (0.3 if number == 7 else 0))}, name="other")  # fmt: skip
+    done = invoke("--store", "store")
+    assert done.exit_code == 3, done.output
+    assert done.output == GOLDEN.read_text()
+
+
+def test_json_and_page_say_the_same(tmp_path):
+    folder = invented.many(tmp_path / "s")
+    done = invoke(folder, "--json", "--only", "gap", "--out", tmp_path / "page.html")
+    assert done.exit_code == 3, done.output
+    said = json.loads(done.stdout)
+    (found,) = said["series"]
+    assert [change["word"] for change in found["changes"]] == ["suspected"]
+    assert len(found["points"]) == 24
+    assert said["exit_code"] == 3
+    text = (tmp_path / "page.html").read_text()
+    assert text.count('<figure class="chart"') == 1
+    assert "suspected" in text
+    assert "slower by" in text
+    assert len(text) < 200_000
+
+
+def test_old_news_does_not_alarm(tmp_path):
+    folder = invented.many(tmp_path / "s")
+    assert invoke(folder, "--since", "2026-09-05").exit_code == 3
+    done = invoke(folder, "--since", "2026-09-20")
+    assert done.exit_code == 0
+    assert "slower" not in done.output
+
+
+def test_nothing_is_exit_0(tmp_path):
+    done = invoke(invented.many(tmp_path / "s", slower=1.0))
+    assert done.exit_code == 0
+    assert "no change in 2 series" in done.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ((), "name the runs: either run directories, or --store FOLDER"),
+        (("s", "--store", "s"), "name the runs: either run directories, or --store FOLDER"),
+        (("s", "--since", "soon"), "--since soon: a date, as in 2026-11-01"),
+        (("s", "--confirm"), "--confirm measures latency and keeps it in a store"),
+        (("--store", "s", "--confirm", "--metric", "memory"), "--confirm measures latency"),
+    ],
+)
+def test_a_mistake_in_the_call_is_one_sentence(arguments, said):
+    invented.many(Path("s"), count=3)
+    done = invoke(*arguments)
+    assert isinstance(done.exception, ConvbenchError)
+    assert said in str(done.exception)
+
+
+def test_from_python(tmp_path):
+    folder = invented.many(tmp_path / "s")
+    found = convbench.history(folder, only=["gap"])
+    assert found.exit_code == 3
+    assert [change.word for _, change in found.changes] == ["suspected"]
+
+
+def test_hostile_names_are_shown_and_not_acted_on(tmp_path):
+    for number in range(8):
+        invented.write(tmp_path / "s" / f"{number}", number, {GAP: 1e-3}, name="<script>\x1b[31m{count}")
+        invented.write(tmp_path / "s" / f"x{number}", number, {GAP: 1e-3}, name="other", command="it's")
+    done = invoke(tmp_path / "s", "--out", tmp_path / "x.html")
+    assert done.exit_code == 0, done.output
+    assert "<script>\x1b" not in (tmp_path / "x.html").read_text()
+
+
+def test_stored_formats_of_old_runs_are_read(tmp_path):
+    """Records without visits, without a reference and of a run without a commit."""
+    for number in range(8):
+        found = [records.record(GAP, latency=1e-3)]
+        store.start(tmp_path / f"{number}", records.run_of(found, started=day(number), environment={}), found)
+    found = asked(tmp_path)
+    assert len(found.courses[0].series.points) == 8
+    assert found.exit_code == 0

@@ -1,0 +1,105 @@
+"""A history that proves itself: the paired check of a change's two commits, with real git and workers without torch."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import invented_runs as invented
+import pytest
+from invented_runs import FC, GAP
+from test_check_cli import convbench
+from test_check_sides import run as git
+
+from convbench.check import confirm, outcome
+
+COUNT, AT = 16, 8
+
+
+def commits(here: Path, slower: float, broken: bool = False) -> list[str]:
+    """A commit a run; from ``AT`` on the code of ``gap`` takes ``slower`` times as long."""
+    made = []
+    for number in range(COUNT):
+        seconds = {GAP.id: 0.010 * (slower if number >= AT else 1.0), FC.id: 0.020}
+        told = {"seconds": seconds, "number": number} | ({"broken": "no nets"} if broken else {})
+        (here / "fake.json").write_text(json.dumps(told))
+        git(here, "add", "-A")
+        git(here, "commit", "-qm", f"number {number}")
+        made.append(git(here, "rev-parse", "--short=12", "HEAD"))
+    return made
+
+
+@pytest.fixture
+def here(tmp_path):
+    made = tmp_path / "project"
+    made.mkdir()
+    git(made, "init", "-q")
+    (made / ".gitignore").write_text("store/\n")
+    return made
+
+
+def fill(store: Path, names: list[str], **more) -> None:
+    """Runs that became slower at ``AT``, of these commits."""
+    for number, name in enumerate(names):
+        seconds = {GAP: 2e-3 * (1.1 if number >= AT else 1.0), FC: 9e-3}
+        environment = {"commit": name, **more}
+        invented.write(
+            store / f"{number:03}", number, seconds, environment=environment, command="convbench run fake.json"
+        )
+
+
+def test_a_change_of_the_code_is_confirmed_and_kept(here):
+    fill(here / "store", commits(here, slower=1.1))
+    suspected = convbench(here, "history", "--store", "store")
+    assert suspected.returncode == 3, suspected.stderr
+    assert "to prove it: convbench history --store store --confirm" in suspected.stdout
+    done = convbench(here, "history", "--store", "store", "--confirm")
+    assert done.returncode == 1, done.stderr
+    assert "confirmed by a paired check, ratio 1." in done.stdout
+    assert "which commit: convbench bisect SUITE --good " in done.stdout
+    assert git(here, "worktree", "list").count("\n") == 0
+    (kept,) = (here / "store" / confirm.CONFIRMED).iterdir()
+    assert outcome.read(kept).suite == "default"
+    assert convbench(here, "replay", str(kept)).returncode == 1
+    again = convbench(here, "history", "--store", "store", "--confirm")
+    assert (again.returncode, again.stdout) == (1, done.stdout)
+    assert "kept in" not in again.stderr
+
+
+def test_a_change_that_is_not_the_codes_is_refuted(here):
+    fill(here / "store", commits(here, slower=1.0))
+    done = convbench(here, "history", "--store", "store", "--confirm", "--out", "page.html")
+    assert done.returncode == 0, done.stderr
+    assert "refuted by a paired check" in done.stdout
+    assert "so not the code" in done.stdout
+    assert '<span class="tag supported">refuted</span>' in (here / "page.html").read_text()
+    assert convbench(here, "history", "--store", "store").returncode == 0
+
+
+def test_what_cannot_be_confirmed_here_is_said_and_stays_suspected(here):
+    names = commits(here, slower=1.1)
+    fill(here / "store", [f"{number:012x}" for number in range(COUNT)])
+    lost = convbench(here, "history", "--store", "store", "--confirm")
+    assert lost.returncode == 3
+    assert "cannot be confirmed: " in lost.stderr
+    assert "is no ref of this repository" in lost.stderr
+    assert "16 commits are not in the line of this clone" in lost.stdout
+    fill(here / "store" / "dirty", names, dirty=True)
+    dirty = convbench(here, "history", "--store", "store/dirty", "--confirm")
+    assert dirty.returncode == 3
+    assert "with changes that were not committed" in dirty.stderr
+    assert not list((here / "store").rglob(f"{confirm.CONFIRMED}/*"))
+
+
+def test_a_commit_that_does_not_start_is_said(here):
+    fill(here / "store", commits(here, slower=1.1, broken=True))
+    done = convbench(here, "history", "--store", "store", "--confirm")
+    assert done.returncode == 3
+    assert "no nets" in done.stderr
+
+
+def test_what_is_no_check_in_the_store_is_passed_over(tmp_path):
+    folder = tmp_path / confirm.CONFIRMED
+    folder.mkdir()
+    (folder / "half.json").write_text('{"suite": "x"')
+    assert confirm.stored(tmp_path) == []
