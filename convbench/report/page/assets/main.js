@@ -38,11 +38,11 @@ function setUpCopies() {
   }
 }
 
-// A table is a stop of the tabulator only where it can be scrolled.
+// A table is a stop of the tabulator only where it can be scrolled; asked after the first layout, never forcing one.
 function setUpScrolls() {
   const fit = (box) => { box.tabIndex = box.scrollWidth > box.clientWidth + 1 ? 0 : -1; };
   const observer = new ResizeObserver((entries) => entries.forEach(({ target }) => fit(target)));
-  for (const box of document.querySelectorAll(".scroll")) { fit(box); observer.observe(box); }
+  for (const box of document.querySelectorAll(".scroll")) observer.observe(box);
 }
 
 document.documentElement.classList.add("live");
