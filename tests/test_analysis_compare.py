@@ -5,7 +5,17 @@ from dataclasses import replace
 import pytest
 import records
 
-from convbench.analysis.compare import apart, by, differences, in_turns, match, noise, overall, summaries
+from convbench.analysis.compare import (
+    apart,
+    better_moments,
+    by,
+    differences,
+    in_turns,
+    match,
+    noise,
+    overall,
+    summaries,
+)
 from convbench.analysis.results import results
 from convbench.core.record import Protocol, Reading, Visit
 
@@ -141,3 +151,13 @@ def test_beyond_noise_is_beyond_ten_percent_by_the_whole_interval():
     slower, same = match([measured(1), measured(1.5)]), match([measured(1), measured(1.02)])
     assert all(apart(each, 1) > 0 for each in slower)
     assert not any(apart(each, 1) for each in same)
+
+
+def test_the_machine_is_told_at_its_better_moments():
+    def beside(reference):
+        seconds = (reference, 3 * reference, 1.1 * reference)
+        reading = replace(records.reading("reference_s", *seconds), visits=(1, 1, 1))
+        return results([replace(record, readings=(*record.readings, reading)) for record in sized(1.0, 0)])
+
+    assert better_moments(match([beside(1e-3), beside(1.2e-3)])) == pytest.approx(1.2)
+    assert better_moments(match([measured(1), measured(2)])) is None

@@ -19,7 +19,7 @@ import numpy as np
 from convbench.analysis import repeat
 from convbench.analysis.costs.headlines import MARGIN
 from convbench.analysis.results import Result, measured
-from convbench.core import spread
+from convbench.core import metrics, spread
 from convbench.core.comparability import decides
 from convbench.core.record import Case, Record, Run, Scalar
 from convbench.core.statistics import Interval, ratio_interval
@@ -117,6 +117,21 @@ def noise(matches: Sequence[Match], run: int) -> float | None:
     """How well a ratio is known: the median of their relative half widths; None where none is bounded."""
     known = [ratio.relative_half_width for match in matches if (ratio := match.ratios[run]) and ratio.bounded]
     return statistics.median(known) if known else None
+
+
+def better_moments(pairs: Sequence[Match]) -> float | None:
+    """The reference workload of the second run over the first's at the moments that latencies are stated at.
+
+    Of matches of two runs; None where a run was not visited several times, or its reference is not known.
+    """
+    levels = [_level([each.results[run] for each in pairs]) for run in (0, 1)]
+    return levels[1] / levels[0] if levels[0] and levels[1] else None
+
+
+def _level(found: Sequence[Result | None]) -> float | None:
+    visited = [result.record for result in found if result and len(result.record.visits) > 1]
+    seconds = [statistics.median(taken) for record in visited for taken in record.by_visit(metrics.REFERENCE).values()]
+    return float(np.quantile(seconds, repeat.BETTER_MOMENTS)) if seconds else None
 
 
 def in_turns(first: Record, second: Record) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -77,13 +78,17 @@ def _run(letter: str, run: Run, found: Sequence[Result]) -> dict[str, str]:
 
 
 def _summary(groups: Sequence[Summary]) -> list[tuple[str, int, list[tuple[str, float | None]]]]:
-    """The paired ratios by the values of a column; empty where it has only one value."""
+    """The paired ratios by the values of a column, the furthest from 1 first; empty where it has only one value."""
     if len(groups) < 2:
         return []
     return [
         (group.value, group.cases, [(_ratio(ratio), ratio.median if ratio else None) for ratio in group.ratios])
-        for group in groups
+        for group in sorted(groups, key=_distance, reverse=True)
     ]
+
+
+def _distance(group: Summary) -> float:
+    return max((abs(math.log(ratio.median)) for ratio in group.ratios if ratio), default=0.0)
 
 
 def _ratio(ratio: Interval | None) -> str:

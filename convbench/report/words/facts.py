@@ -110,7 +110,7 @@ def conditions(found: Sequence[Result]) -> dict[str, str]:
     values: dict[str, set[Scalar]] = defaultdict(set)
     for one in measured(found):
         for key, value in one.record.conditions.items():
-            if key not in OF_PLUGINS:
+            if key not in OF_PLUGINS and (key != "threads" or one.group.threads is not None):
                 values[key].add(value)
     return {title(key): _few(key, several) for key, several in sorted(values.items())}
 
@@ -119,7 +119,7 @@ def _few(key: str, several: set[Scalar]) -> str:
     numbers = [value for value in several if isinstance(value, (int, float))]
     if len(several) > 3 and len(numbers) == len(several):
         return f"{fact(key, min(numbers))} to {fact(key, max(numbers))}"
-    words = sorted(fact(key, value) for value in several)
+    words = sorted({fact(key, value) for value in several})
     return ", ".join(words) if len(words) <= 4 else f"{', '.join(words[:3])} and {len(words) - 3} more"
 
 

@@ -39,8 +39,11 @@ function ordered() {
   return kept.rows;
 }
 
+// The page begins with Python's rows: this is first called after the first frame.
 function drawTable() {
-  const table = document.getElementById("table"), rows = ordered().filter(isShown);
+  const table = document.getElementById("table");
+  if (!table) return;
+  const rows = ordered().filter(isShown);
   const heads = headsOf();
   table.tBodies[0].replaceChildren(...rows.slice(0, shownRows).map((row) => rowElement(row, heads)));
   const few = Math.min(shownRows, rows.length);
@@ -60,7 +63,6 @@ function setUpTable() {
   addEventListener("beforeprint", printed(() => { before = shownRows; return Infinity; }));
   addEventListener("afterprint", printed(() => before));
   listeners.push(whenNear(document.getElementById("table"), drawTable));
-  requestAnimationFrame(() => setTimeout(() => { if (!kept) drawTable(); })); // after the first frame, which has Python's rows
 }
 
 function sortBy(key, down) {
