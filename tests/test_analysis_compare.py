@@ -5,9 +5,19 @@ from dataclasses import replace
 import pytest
 import records
 
-from convbench.analysis.compare import by, differences, match, overall
+from convbench.analysis.compare import (
+    apart,
+    better_moments,
+    by,
+    differences,
+    in_turns,
+    match,
+    noise,
+    overall,
+    summaries,
+)
 from convbench.analysis.results import results
-from convbench.core.record import Protocol
+from convbench.core.record import Protocol, Reading, Visit
 
 CASES = [records.case("gap"), records.case("fc", 128), records.case("gap", variant="compile")]
 
@@ -58,3 +68,96 @@ def test_grave_differences_come_first():
     assert {(row.key, row.grave) for row in found} == {("torch", True), ("commit", False), ("protocol.target", True)}
     assert found[-1].key == "commit"
     assert differences([one, one]) == []
+
+
+def visited(case, rounds, minute):
+    """A record of a visit a round: its seconds, begun so many minutes after the hour of its round."""
+    times = next(reading for reading in records.record(case).readings if reading.metric.name == "latency_s")
+    samples = tuple(value for value in rounds for _ in range(5))
+    visits = tuple(Visit(at, f"2026-11-22T{10 + at}:{minute:02}:00Z") for at in range(len(rounds)))
+    return replace(records.record(case), readings=(Reading(times.metric, samples, (5,) * len(rounds)),), visits=visits)
+
+
+SIZES = [records.case("fc", size) for size in (8, 16, 32, 64, 128, 256)]
+SPEEDS = (1.0, 3.0, 1.4)
+"""Of the machine by round: what both runs met, where they took turns."""
+
+
+def sized(scale, minute, speeds=SPEEDS):
+    return [visited(case, [1e-3 * (i + 1) * scale * speed for speed in speeds], minute) for i, case in enumerate(SIZES)]
+
+
+def a_day_later(visit):
+    return replace(visit, started=visit.started.replace("11-22", "11-23"))
+
+
+def test_runs_that_took_turns_are_paired_visit_by_visit():
+    first, second = sized(1.0, 0), sized(1.1, 20)
+    assert in_turns(first[0], second[0])
+    matches = match([results(first), results(second)])
+    assert all(each.ratios[1].median == pytest.approx(1.1, rel=1e-3) for each in matches)
+    assert noise(matches, 1) < 0.02
+    later = [replace(record, visits=tuple(map(a_day_later, record.visits))) for record in second]
+    assert not in_turns(first[0], later[0])
+    assert noise(match([results(first), results(later)]), 1) > 0.3
+
+
+@pytest.mark.parametrize("starts", [((), ()), (("a", "b"), ("", "")), (("a", "c"), ("b", "")), (("a",), ("b",))])
+def test_visits_without_times_or_of_one_round_are_no_turns(starts):
+    first, second = (
+        replace(records.record(), visits=tuple(Visit(at, began) for at, began in enumerate(each))) for each in starts
+    )
+    assert not in_turns(first, second)
+
+
+def test_a_disturbed_visit_is_no_turn():
+    first, second = sized(1.0, 0)[0], sized(1.1, 20)[0]
+    spoilt = replace(
+        second, visits=tuple(replace(visit, disturbed="busy" if visit.round else "") for visit in second.visits)
+    )
+    assert not in_turns(first, spoilt)
+
+
+def test_groups_have_the_paired_ratio_with_its_interval_over_cases():
+    scales = {"gap": (1.0, 1.0, 1.0), "fc": (1.18, 1.2, 1.22)}
+    cases = [records.case(name, 8 * 2**i) for name in scales for i in range(3)]
+    first = [records.record(case, latency=1e-3) for case in cases]
+    second = [records.record(case, latency=1e-3 * scale)
+              for case, scale in zip(cases, (*scales["gap"], *scales["fc"]), strict=True)]  # fmt: skip
+    found = summaries(match([results(first), results(second)]), "reducer")
+    assert [(group.value, group.cases) for group in found] == [("fc", 3), ("gap", 3)]
+    fc, gap = (group.ratios[0] for group in found)
+    assert fc.median == pytest.approx(1.2, rel=0.02)
+    assert fc.low > 1.1
+    assert gap.low < 1.0 < gap.high
+
+
+def test_a_group_of_one_case_has_its_own_interval():
+    matches = match([measured(1), measured(2)])
+    alone = next(group for group in summaries(matches, "reducer") if group.value == "fc")
+    assert alone.ratios[0] == next(each.ratios[1] for each in matches if each.case.axes["reducer"] == "fc")
+
+
+def test_what_one_run_lacks_has_no_ratio():
+    matches = match([measured(1), measured(2), measured(2, CASES[:1])])
+    (_, gap) = summaries(matches, "reducer")
+    assert gap.ratios[1] is not None
+    assert next(group for group in summaries(matches, "reducer") if group.value == "fc").ratios[1] is None
+    assert summaries([], "reducer") == []
+    assert noise([], 1) is None
+
+
+def test_beyond_noise_is_beyond_ten_percent_by_the_whole_interval():
+    slower, same = match([measured(1), measured(1.5)]), match([measured(1), measured(1.02)])
+    assert all(apart(each, 1) > 0 for each in slower)
+    assert not any(apart(each, 1) for each in same)
+
+
+def test_the_machine_is_told_at_its_better_moments():
+    def beside(reference):
+        seconds = (reference, 3 * reference, 1.1 * reference)
+        reading = replace(records.reading("reference_s", *seconds), visits=(1, 1, 1))
+        return results([replace(record, readings=(*record.readings, reading)) for record in sized(1.0, 0)])
+
+    assert better_moments(match([beside(1e-3), beside(1.2e-3)])) == pytest.approx(1.2)
+    assert better_moments(match([measured(1), measured(2)])) is None

@@ -617,6 +617,50 @@ def test_the_compared_table_sorts_and_searches(show):
     )
 
 
+def saved(shown, button):
+    with shown.expect_download() as caught:
+        shown.locator(button).click()
+    return caught.value.suggested_filename, Path(caught.value.path()).read_text("utf-8")
+
+
+def test_what_is_compared_is_exported_as_it_is_searched_and_sorted(show):
+    shown = show("three")
+    shown.get_by_label("Search").fill("compile HYBRID")
+    shown.locator("#compared th", has_text="C over A").get_by_role("button").click()
+    rows = shown.locator("#compared tbody tr:visible").evaluate_all(
+        "all => all.map(row => [...row.cells].map(cell => cell.textContent.trim().replace(/\\s+/g, ' ')))"
+    )
+    name, text = saved(shown, "[data-export=csv]")
+    assert name == "default-compared-shown.csv"
+    heads, *lines = csv.reader(io.StringIO(text))
+    assert (heads[:5], lines) == (["Case", "Backbone, clip, scenario", "A", "B", "B over A"], rows)
+    assert len(rows) == 2
+    assert saved(shown, "[data-export=md]")[1].count("\n") == 4
+    assert saved(shown, "[data-export=tex]")[1].splitlines()[1] == r"\begin{tabular}{llrrrrr}"
+    name, text = saved(shown, "[data-all]")
+    every = list(csv.DictReader(io.StringIO(text)))
+    assert (name, len(every)) == ("default-compared.csv", 67)
+    assert all(float(row["B_over_A_median"]) == 1 for row in every)
+
+
+def test_a_link_keeps_the_order_of_the_table(show, browser):
+    shown = show()
+    head = "th[data-key=params]"
+    shown.locator(head).get_by_role("button").click()
+    shown.locator(head).get_by_role("button").click()
+    settle(shown)
+    assert "sort=-params" in shown.url
+    other = browser.new_page()
+    other.goto(shown.url)
+    settle(other)
+    assert other.locator(head).get_attribute("aria-sort") == "descending"
+    assert other.locator("#table tbody tr").all_inner_texts() == shown.locator("#table tbody tr").all_inner_texts()
+    other.close()
+    shown.locator("th[data-key=latency]").get_by_role("button").click()
+    settle(shown)
+    assert "sort=" not in shown.url
+
+
 def test_the_first_screen_holds_decision_confidence_next_command_and_both_figures(show):
     shown = show("tried")
     assert shown.locator("h1").inner_text().startswith("Identity: take gmp at LSTM input 32")
@@ -718,7 +762,9 @@ def test_a_link_to_nothing_opens_the_page_as_ever(browser, reports):
     shown = browser.new_page()
     faults = []
     shown.on("pageerror", lambda error: faults.append(str(error)))
-    shown.goto(f"{reports['default'].as_uri()}#case=no/such&variant=none&by-size0.y=<b>&max-latency=-1&hide=x")
+    shown.goto(
+        f"{reports['default'].as_uri()}#case=no/such&variant=none&by-size0.y=<b>&max-latency=-1&hide=x&sort=-none"
+    )
     assert shown.locator("html").get_attribute("data-ready") == "true"
     assert not shown.locator("#pin").is_visible()
     assert len(marks(size_chart(shown))) == 22

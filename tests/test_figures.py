@@ -110,6 +110,31 @@ def test_a_configuration_on_the_front_says_how_surely(default):
     assert "flatten" not in identity
 
 
+def test_memory_is_the_size_of_a_mark_and_part_of_the_front():
+    def identity(found):
+        made = figures.get("quality-cost").build(results(found))
+        return next(drawing for drawing in made if drawing.title.startswith("identity"))
+
+    plain = records.quality_records()
+    drawing = identity(plain)
+    assert drawing.title == "identity: accuracy against latency of a call and peak memory"
+    sizes = [float(mark.get_sizes()[0]) for mark in drawing.figure.axes[0].collections]
+    assert sizes == sorted(sizes)
+    assert sizes[-1] == 5 * sizes[0]
+    assert re.search(r"spatial-softmax 64, front 0 %", svg(drawing))
+    frugal = [
+        replace(one, readings=(*(r for r in one.readings if r.metric.name != "cpu_peak_tensor_bytes"),
+                               records.reading("cpu_peak_tensor_bytes", 2**20)))
+        if one.case.scenario == "inference" and "softmax" in one.case.id else one
+        for one in plain
+    ]  # fmt: skip
+    assert re.search(r"spatial-softmax 64, front 100 %", svg(identity(frugal)))
+    unknown = [replace(one, readings=tuple(r for r in one.readings if r.metric.name != "cpu_peak_tensor_bytes"))
+               for one in plain]  # fmt: skip
+    assert identity(unknown).title == "identity: accuracy against latency of a call"
+    assert "smaller mark" not in identity(unknown).caption
+
+
 def test_an_architecture_without_a_sound_run_is_no_point():
     drawn = {flag: svg(next(figures.get("quality-by-size").build(results([records.lesson(0.9, flag=flag)]))))
              for flag in (None, "dead_run")}  # fmt: skip
@@ -130,8 +155,22 @@ def test_what_training_and_the_compiler_add_has_its_own_times():
     assert ">compiler's graphs<" in made["stages-latency_s-graphs"].replace("&apos;", "'")
 
 
+@pytest.mark.parametrize(
+    ("stages", "end"), [(0.4e-3, "400 µs of 1 ms"), (0.97e-3, "970 µs"), (1.4e-3, "1.4 ms of 1 ms")]
+)
+def test_stages_that_do_not_sum_to_the_call_say_so(stages, end):
+    one = records.record(latency=1e-3, samples=0)
+    timed = replace(
+        one, readings=(records.reading("latency_s", *[1e-3] * 9), records.reading("latency_s_lstm", stages))
+    )
+    made = {drawing.name: drawing for drawing in figures.get("stages").build(results([timed]))}
+    drawing = made["stages-latency_s"]
+    assert [text.get_text() for text in drawing.figure.axes[0].texts] == [end]
+    assert ("do not sum to the call" in drawing.caption) == (" of " in end)
+
+
 def test_the_crossover_is_drawn_where_it_is(default):
-    assert "D× 6,784" in svg(default[1]["by-size"][0])
+    assert "LSTM = conv FLOPs at D = 6,784" in svg(default[1]["by-size"][0])
 
 
 def test_static_metrics_alone_leave_no_empty_latency_chart():

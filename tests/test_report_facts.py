@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
 import records
 
 from convbench.core import store
 from convbench.measure.selection import Selection
-from convbench.report.words.facts import protocol
+from convbench.report.words.facts import environment, fact, place, protocol, title
 from convbench.runs import sweep
 from convbench.suite import load
 
@@ -36,3 +37,27 @@ def test_a_run_remembers_the_floor_of_its_machine(tmp_path: Path) -> None:
         prepared = sweep.prepare(suite, executor, Selection(), "")
         sweep.begin(prepared, tmp_path, resume=False, visible_slowdown=0.05)
     assert store.read_run(tmp_path).visible_slowdown == 0.05
+
+
+@pytest.mark.parametrize(("key", "value", "words", "text"), [
+    ("gpu_memory_bytes", 150109880320, "GPU memory", "140 GiB"), ("cudnn", 91900, "cuDNN", "9.19.0"),
+    ("sm_clock_mhz", 1980, "SM clock", "1,980 MHz"), ("temperature_c", 36, "Temperature", "36 °C"),
+    ("power_limit_mw", 700000, "Power limit", "700 W"), ("tf32_cudnn", True, "TF32 in cuDNN", "yes"),
+    ("throttle_reasons", "", "Throttle reasons", "–"), ("OMP_WAIT_POLICY", "PASSIVE", "OMP_WAIT_POLICY", "PASSIVE"),
+    ("torch", "2.11.0+cu130", "PyTorch", "2.11.0+cu130"), ("load_average", 2.89453125, "Load average", "2.895"),
+    ("<b>own", 3, "<b>own", "3"),
+])  # fmt: skip
+def test_a_fact_has_a_title_and_its_unit(key: str, value: object, words: str, text: str) -> None:
+    assert title(key) == words
+    assert fact(key, value) == text
+
+
+def test_what_was_not_found_is_no_fact() -> None:
+    run = records.run_of([], environment={"cpu": "x", "governor": None, "dirty": False})
+    assert environment(run) == {"Processor": "x", "Uncommitted changes": "no"}
+
+
+def test_threads_of_the_host_are_not_told_where_a_gpu_computed() -> None:
+    facts = {"cores": 16, "threads": 16, "cpu": "Xeon"}
+    assert "16 threads" in place(records.run_of([], environment={**facts, "device": "cpu"}))
+    assert "threads" not in place(records.run_of([], environment={**facts, "device": "cuda:0", "gpu": "H200"}))

@@ -318,6 +318,33 @@ def test_environments_that_differ_are_warned_of(tmp_path):
     assert text.index("Careful.") < text.index("<main>")
 
 
+def test_a_comparison_says_what_is_the_machines_and_whether_the_runs_agree(tmp_path):
+    def run(scale, reference):
+        return [
+            replace(one, readings=(*one.readings, records.reading("reference_s", *[reference] * 5)))
+            for one in (records.record(records.case("fc", size), latency=1e-5 * size * scale) for size in (32, 64, 128))
+        ]
+
+    text = compared(tmp_path, (run(1.0, 1e-3), {}), (run(1.5, 1.5e-3), {}))
+    assert "The machine itself took 1.50× as long for the reference workload in B" in text
+    assert "with that taken out B takes 1.00× the time of A" in text
+    assert "0 % of the cases have 95 % intervals that meet; none of the 3 orders that A is sure of turns round" in text
+    assert text.count('<span class="tag slower">slower</span>') == 3
+    assert text.count('<td class="wide">fc, LSTM input 32, ') == 2
+
+
+def test_a_comparison_holds_every_shared_case_in_base_units(tmp_path):
+    found = records.default_records()
+    text = compared(tmp_path, (found, {}), (found, {}), (found[:5], {}))
+    packed = re.search(r'<script type="[a-z/]+" id="data">([^<]+)</script>', text)[1]
+    data = json.loads(packed if packed.startswith("{") else zlib.decompress(base64.b64decode(packed)))["compared"]
+    assert len(data["lines"]) == 67
+    assert {len(line) for line in data["lines"]} == {len(data["names"])} == {1 + 6 + 2 * 9}
+    rows = [dict(zip(data["names"], line, strict=True)) for line in data["lines"]]
+    assert all(row["B_over_A_median"] == 1 and row["A_params"] == row["B_params"] for row in rows)
+    assert sum(row["C_over_A_median"] is not None for row in rows) == 5
+
+
 def test_runs_without_a_shared_case_say_so(tmp_path):
     text = compared(tmp_path, ([records.record()], {}), ([records.record(records.case("gmp"))], {}))
     assert "B shares no timed case with A." in text

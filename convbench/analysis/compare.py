@@ -1,4 +1,8 @@
-"""Runs side by side: the same cases matched, their latencies as ratios, and what else differs."""
+"""Runs side by side: the same cases matched, their latencies as ratios, and what else differs.
+
+A ratio is of one case. Where both runs visited it in turns, round by round, it is formed visit by visit, so that what
+both met is not in it; else from the two intervals, which hold the spread between the processes of either run.
+"""
 
 from __future__ import annotations
 
@@ -7,15 +11,20 @@ import statistics
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
 
+from convbench.analysis import repeat
 from convbench.analysis.costs.headlines import MARGIN
 from convbench.analysis.results import Result, measured
+from convbench.core import metrics, spread
 from convbench.core.comparability import decides
-from convbench.core.record import Case, Run, Scalar
+from convbench.core.record import Case, Record, Run, Scalar
 from convbench.core.statistics import Interval, ratio_interval
+
+Row = tuple[Result | None, ...]
 
 
 class Match(NamedTuple):
@@ -28,6 +37,14 @@ class Match(NamedTuple):
     results: tuple[Result | None, ...]
     ratios: tuple[Interval | None, ...]
     counts_differ: bool
+
+
+class Summary(NamedTuple):
+    """The cases that share a value of a column, and for every run but the first the ratio over it, paired by case."""
+
+    value: str
+    cases: int
+    ratios: tuple[Interval | None, ...]
 
 
 class Difference(NamedTuple):
@@ -44,8 +61,10 @@ def match(runs: Sequence[Sequence[Result]]) -> list[Match]:
     shared = bool(set.intersection(*devices)) if devices else False
     tables = [{_key(one.case, shared): one for one in measured(found)} for found in runs]
     keys = dict.fromkeys(key for table in tables for key in table)
-    rows = (tuple(table.get(key) for table in tables) for key in keys)
-    return [_match(row) for row in rows if sum(one is not None for one in row) > 1]
+    every: list[Row] = [tuple(table.get(key) for table in tables) for key in keys]
+    rows = [row for row in every if sum(result is not None for result in row) > 1]
+    columns = [_over_first(rows, run) for run in range(len(runs))]
+    return [_match(row, ratios) for row, ratios in zip(rows, zip(*columns, strict=True), strict=True)]
 
 
 def overall(matches: Sequence[Match], run: int) -> Interval | None:
@@ -68,6 +87,61 @@ def apart(match: Match, run: int) -> float:
     return max(math.log(ratio.low / MARGIN), -math.log(ratio.high * MARGIN), 0.0)
 
 
+def summaries(matches: Sequence[Match], name: str) -> list[Summary]:
+    """By the values of a column of ``Case.axes``: the median of the cases' ratios with its 95 % interval over cases.
+
+    What the cases of a group differ by is moderated by what those of all groups do (``core.spread``); the ratio of a
+    single case is its own. What a whole run was faster or slower by is in every ratio and in no interval.
+    """
+    groups = by(matches, name)
+    runs = range(1, len(matches[0].ratios) if matches else 1)
+    columns = [_paired([[match.ratios[run] for match in group] for group in groups.values()]) for run in runs]
+    return [
+        Summary(value, len(group), tuple(column[at] for column in columns))
+        for at, (value, group) in enumerate(groups.items())
+    ]
+
+
+def _paired(groups: Sequence[Sequence[Interval | None]]) -> list[Interval | None]:
+    """The interval of each group's ratios."""
+    known = [[ratio for ratio in group if ratio and ratio.median > 0] for group in groups]
+    logs = [[math.log(ratio.median) for ratio in group] for group in known]
+    common = spread.prior(logs)
+    return [
+        None if not group else group[0] if len(group) == 1 else spread.estimate(values, common)
+        for group, values in zip(known, logs, strict=True)
+    ]
+
+
+def noise(matches: Sequence[Match], run: int) -> float | None:
+    """How well a ratio is known: the median of their relative half widths; None where none is bounded."""
+    known = [ratio.relative_half_width for match in matches if (ratio := match.ratios[run]) and ratio.bounded]
+    return statistics.median(known) if known else None
+
+
+def better_moments(pairs: Sequence[Match]) -> float | None:
+    """The reference workload of the second run over the first's at the moments that latencies are stated at.
+
+    Of matches of two runs; None where a run was not visited several times, or its reference is not known.
+    """
+    levels = [_level([each.results[run] for each in pairs]) for run in (0, 1)]
+    return levels[1] / levels[0] if levels[0] and levels[1] else None
+
+
+def _level(found: Sequence[Result | None]) -> float | None:
+    visited = [result.record for result in found if result and len(result.record.visits) > 1]
+    seconds = [statistics.median(taken) for record in visited for taken in record.by_visit(metrics.REFERENCE).values()]
+    return float(np.quantile(seconds, repeat.BETTER_MOMENTS)) if seconds else None
+
+
+def in_turns(first: Record, second: Record) -> bool:
+    """Whether two records of a case took turns: every round that both have ended in both before its next began."""
+    starts = [{visit.round: visit.started for visit in record.visits if visit.timed and visit.sound}
+              for record in (first, second)]  # fmt: skip
+    rounds = [(starts[0][at], starts[1][at]) for at in sorted(starts[0].keys() & starts[1].keys())]
+    return len(rounds) > 1 and all(max(now) < min(after) for now, after in pairwise(rounds))
+
+
 def by(matches: Sequence[Match], name: str) -> dict[str, list[Match]]:
     """Matches gathered by a column of ``Case.axes``, such as ``reducer`` or ``variant``."""
     groups: dict[str, list[Match]] = defaultdict(list)
@@ -84,17 +158,33 @@ def differences(runs: Sequence[Run]) -> list[Difference]:
     return sorted((row for row in rows if len(set(map(repr, row.values))) > 1), key=lambda row: not row.grave)
 
 
-def _match(row: tuple[Result | None, ...]) -> Match:
-    first = next(one for one in row if one is not None)
-    counts = {(one.params, one.flops) for one in row if one is not None}
-    return Match(first.case, row, tuple(_ratio(one, row[0]) for one in row), len(counts) > 1)
+def _match(row: Row, ratios: tuple[Interval | None, ...]) -> Match:
+    known = [result for result in row if result is not None]
+    counts = {(result.params, result.flops) for result in known}
+    return Match(known[0].case, row, ratios, len(counts) > 1)
 
 
-def _ratio(one: Result | None, first: Result | None) -> Interval | None:
-    if one is None or first is None or one is first or not (one.latency and first.latency):
-        return None
-    ratio = ratio_interval(one.latency, first.latency)
-    return ratio if math.isfinite(ratio.median) else None
+def _over_first(rows: Sequence[Row], run: int) -> list[Interval | None]:
+    """The ratio of that run over the first in every row, visit by visit where both took turns."""
+    pairs = {
+        at: (mine.timing, first.timing)
+        for at, row in enumerate(rows)
+        if (mine := row[run]) and (first := row[0]) and mine is not first and mine.timing and first.timing
+    }
+    turns = [at for at in pairs if _took_turns(rows[at][run], rows[at][0])]
+    paired = dict(zip(turns, repeat.ratios([pairs[at] for at in turns]), strict=True))
+    apart = {
+        at: ratio_interval(mine.interval, first.interval) for at, (mine, first) in pairs.items() if at not in paired
+    }
+    return [_finite(paired.get(at) or apart.get(at)) for at in range(len(rows))]
+
+
+def _took_turns(mine: Result | None, first: Result | None) -> bool:
+    return bool(mine and first and in_turns(mine.record, first.record))
+
+
+def _finite(ratio: Interval | None) -> Interval | None:
+    return ratio if ratio and math.isfinite(ratio.median) else None
 
 
 def _key(case: Case, with_device: bool) -> str:

@@ -113,8 +113,11 @@ def typical(record: Record, metric: Metric | str) -> float | None:
     """A record's one number of a metric: the median of its samples or the last of a curve; None without any."""
     name = metric if isinstance(metric, str) else metric.name
     reading = next((reading for reading in record.readings if reading.metric.name == name), None)
-    taken = record.samples(name)
-    return number(replace(reading, samples=taken)) if reading and taken else None
+    if reading is None:
+        return None
+    if reading.visits:
+        reading = replace(reading, samples=record.samples(name))
+    return number(reading)
 
 
 def number(reading: Reading) -> float | None:

@@ -77,10 +77,11 @@ def column(metric: Metric) -> str:
 
 def row(record: Record) -> dict[str, Scalar]:
     """One case as a flat object: ``COLUMNS`` first (None where not measured), then whatever else was measured."""
-    return _row(result(record))
+    return row_of(result(record))
 
 
-def _row(found: Result) -> dict[str, Scalar]:
+def row_of(found: Result) -> dict[str, Scalar]:
+    """``row`` of a result, whose intervals are those of its run."""
     record = found.record
     known: dict[str, Scalar] = {
         **record.case.axes,
@@ -102,7 +103,7 @@ def rows(records: Iterable[Record]) -> list[dict[str, Scalar]]:
     """``row`` of every case of a run, whose intervals know how much all of its visits spread."""
     records = list(records)
     machines = repeat.machines(records)
-    return [_row(result(record, machines)) for record in records]
+    return [row_of(result(record, machines)) for record in records]
 
 
 def frame(records: Iterable[Record]) -> pd.DataFrame:

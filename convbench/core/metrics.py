@@ -89,8 +89,10 @@ def _plain(name: str, unit: str, title: str, description: str, **more: object) -
 WEIGHTS = _plain("weights_bytes", "B", "Memory of the weights", "Bytes of parameters and buffers.", number="exact")
 PREDICTED = _plain("predicted_peak_bytes", "B", "Predicted peak memory",
                    "Peak of tensor bytes that the shapes alone predict.", number="exact")  # fmt: skip
-DEVICE_LATENCY = _plain("device_latency_s", "s", "Latency on the device",
-                        "Seconds of one call on the device's own clock, of the median sample.")  # fmt: skip
+DEVICE_LATENCY = Metric(
+    "device_latency_s", "s", title="Latency on the device", shown=("pin",),
+    description="Seconds of one call on the device's own clock, of the median sample.",
+)  # fmt: skip
 LAUNCH_SHARE = Metric(
     "launch_share", "1", title="Share of launching", number="exact", digits=2, shown=("pin",),
     description="Share of a call on a GPU in which the device does not work: launching, and the wait for the last.",
@@ -99,9 +101,10 @@ WARMUP = _plain("warmup_s", "s", "Warm-up", "Seconds of calls before the latency
                 number="exact")  # fmt: skip
 SYSTEM_SHARE = _plain("system_time_share", "1", "Share of system time",
                       "Share of the timed seconds that the kernel took, between 0 and 1.", number="exact")  # fmt: skip
-CPU_PEAK_RSS = _plain("cpu_peak_rss_bytes", "B", "Peak resident memory",
-                      "The process's high-water mark of resident memory over one call, libraries included.",
-                      number="exact")  # fmt: skip
+CPU_PEAK_RSS = Metric(
+    "cpu_peak_rss_bytes", "B", title="Peak resident memory", number="exact", shown=("pin",),
+    description="The process's high-water mark of resident memory over one call, libraries included.",
+)  # fmt: skip
 CPU_PEAK = _plain("cpu_peak_tensor_bytes", "B", "Peak tensor bytes", "Peak bytes of tensors over one call on a CPU.",
                   number="exact")  # fmt: skip
 RUNTIME_PEAK = _plain("runtime_peak_bytes", "B", "Memory of the runtime",
@@ -112,10 +115,14 @@ PARITY_FRAMES = _plain("parity_frames", "1", "Frame by frame against the clip",
                        "eager's outputs of the whole clip.", number="exact")  # fmt: skip
 CUDA_PEAK = _plain("cuda_peak_allocated_bytes", "B", "Peak allocated on CUDA",
                    "Peak bytes that torch's CUDA allocator had handed out over one call.", number="exact")  # fmt: skip
-CUDA_RESERVED = _plain("cuda_peak_reserved_bytes", "B", "Peak reserved on CUDA",
-                       "Peak bytes that torch's CUDA allocator held over one call.", number="exact")  # fmt: skip
-CUDA_PROCESS = _plain("cuda_process_bytes", "B", "Process's use of CUDA",
-                      "Bytes of the device that the driver says the process uses.", number="exact")  # fmt: skip
+CUDA_RESERVED = Metric(
+    "cuda_peak_reserved_bytes", "B", title="Peak reserved on CUDA", number="exact", shown=("pin",),
+    description="Peak bytes that torch's CUDA allocator held over one call.",
+)  # fmt: skip
+CUDA_PROCESS = Metric(
+    "cuda_process_bytes", "B", title="Process's use of CUDA", number="exact", shown=("pin",),
+    description="Bytes of the device that the driver says the process uses.",
+)  # fmt: skip
 REFERENCE = _plain("reference_s", "s", "Reference workload",
                    "Seconds of a fixed workload beside the case: how fast the machine itself was.",
                    better="neither")  # fmt: skip

@@ -6,10 +6,13 @@ An answer changes only where a limit lets another candidate in, so it is found o
 from __future__ import annotations
 
 import math
-import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import cache
+from itertools import compress
 from typing import Generic, NamedTuple, TypeVar
+
+import numpy as np
 
 from convbench.analysis.choice.candidates import Candidate, CostName, gather
 from convbench.analysis.choice.choose import Ask, Recommendation, recommend
@@ -28,6 +31,7 @@ COMPARED = 200
 """The fastest of the models that fit, which are compared with each other: no slower one is tied with the fastest."""
 ROUND = (1.0, 1.2, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0)
 BINARY = (1.0, 1.25, 1.5, 1.75)
+Results = tuple[Result, ...]
 M = TypeVar("M")
 T = TypeVar("T")
 
@@ -50,14 +54,14 @@ class Grid(NamedTuple, Generic[T]):
 
 def by_cost(found: Sequence[Result]) -> Grid[Affordable]:
     """The answers where quality was not run: of the models that the headline compares, those that fit."""
-    models = _contenders(found)
-    return _grid(models, _cost, lambda _, fitting: _affordable(fitting, len(models)))
+    models, tied = _contenders(found), cache(_tied)
+    return _grid(models, _cost, lambda _, fitting: _affordable(fitting, len(models), tied))
 
 
 def within(found: Sequence[Result], limits: Constraints) -> Affordable:
     """The answer of ``by_cost`` at these limits, base units, of any metrics of the run."""
     models = _contenders(found)
-    return _affordable([result for result in models if _meets(result, limits)], len(models))
+    return _affordable([result for result in models if _meets(result, limits)], len(models), _tied)
 
 
 def _contenders(found: Sequence[Result]) -> list[Result]:
@@ -75,10 +79,14 @@ def _meets(result: Result, limits: Constraints) -> bool:
     )
 
 
-def _affordable(fitting: Sequence[Result], of: int) -> Affordable:
+def _affordable(fitting: Sequence[Result], of: int, tied: Callable[[Results], Results]) -> Affordable:
     fastest = sorted(fitting, key=lambda result: result.latency or (math.inf,))[:COMPARED]
-    tied = tuple(contender.result for contender in rank(fastest) if contender.tied)
-    return Affordable(of, len(fitting), tied, lightest(tied) if tied else None)
+    among = tied(tuple(fastest))
+    return Affordable(of, len(fitting), among, lightest(among) if among else None)
+
+
+def _tied(fastest: Results) -> Results:
+    return tuple(contender.result for contender in rank(fastest) if contender.tied)
 
 
 def by_quality(found: Sequence[Result]) -> Grid[tuple[Recommendation, ...]]:
@@ -135,16 +143,16 @@ def _cost(result: Result, name: CostName) -> float:
 def _grid(
     members: Sequence[M], cost: Callable[[M, CostName], float], answer: Callable[[Constraints, list[M]], T]
 ) -> Grid[T]:
-    costs = [(member, tuple(cost(member, name) for name in NAMES)) for member in members]
-    limits = {name: steps((known[i] for _, known in costs), name) for i, name in enumerate(NAMES)}
-    answers: dict[frozenset[int], T] = {}
+    costs = np.array([[cost(member, name) for name in NAMES] for member in members]).reshape(-1, len(NAMES))
+    limits = {name: steps(costs[:, i].tolist(), name) for i, name in enumerate(NAMES)}
+    answers: dict[bytes, T] = {}
 
     def at(*bounds: float) -> T:
-        fitting = [member for member, known in costs if all(map(operator.le, known, bounds))]
-        key = frozenset(map(id, fitting))
+        fits: np.ndarray = np.all(costs <= np.array(bounds), axis=1)
+        key = fits.tobytes()
         if key not in answers:
             given = {name: bound for name, bound in zip(NAMES, bounds, strict=True) if math.isfinite(bound)}
-            answers[key] = answer(given, fitting)
+            answers[key] = answer(given, list(compress(members, fits)))
         return answers[key]
 
     rows = (tuple(at(latency, memory) for memory in limits["memory"]) for latency in limits["latency"])

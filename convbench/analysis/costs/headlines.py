@@ -11,6 +11,7 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple
 
 from convbench.analysis import repeat
@@ -102,6 +103,12 @@ class Advice:
 
 def advise(found: Sequence[Result]) -> Advice:
     """The answer that these results allow; empty where nothing was measured."""
+    return _advice(tuple(found))
+
+
+@lru_cache(maxsize=2)
+def _advice(found: tuple[Result, ...]) -> Advice:
+    """Kept, because the words, the tables and several figures of one page ask for the same; results never change."""
     able = measured(found)
     timed = [one for one in able if one.latency]
     group = one_variant(widest(timed or able))

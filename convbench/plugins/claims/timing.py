@@ -113,8 +113,8 @@ def _plot(steps: Sequence[Result], inference: Sequence[Result], at: float | None
     return Plot(
         "Latency by LSTM input size, one backbone",
         "How to read this: medians with 95 % intervals; the reducers have no weights, so only the size differs. Left "
-        "of D× the convolution takes more MACs than the LSTM.",
-        ("LSTM input size", "size"), ("Latency", "s"), tuple(curves), (("D×", at),) if at else (),
+        "of the dashed size D the convolution takes more MACs than the LSTM.",
+        ("LSTM input size", "size"), ("Latency", "s"), tuple(curves), (("LSTM = conv MACs at D =", at),) if at else (),
     )  # fmt: skip
 
 

@@ -44,7 +44,11 @@ def _draw(points: Points, choice: Axes, crossover: float | None) -> Drawing:
         caption=(
             "How to read this: each mark is a case (hollow: eager), a line joins the sizes of one reducer in one "
             "variant on one backbone; where it is flat, a larger LSTM input is free. Bars are 95 % intervals."
-            + (" At D× the LSTM takes as many FLOPs as the convolution, left of it fewer." if near else "")
+            + (
+                " At the dashed size D the LSTM takes as many FLOPs as the convolution, left of it fewer."
+                if near
+                else ""
+            )
         ),
         figure=axes.figure,  # type: ignore[arg-type]
         marks=drawn,
@@ -65,8 +69,11 @@ def _curves(axes: MplAxes, points: Points) -> None:
 
 
 def _mark_crossover(axes: MplAxes, size: float) -> None:
+    """The line and what it is, written on the side that has more room."""
     axes.axvline(size, color=ACCENT, linewidth=1.1, linestyle=(0, (4, 3)), gid="crossover")
+    left = axes.transData.transform((size, 1))[0] > axes.bbox.x0 + axes.bbox.width / 2
     axes.annotate(
-        f"D× {size:,.0f}", (size, 1), xycoords=("data", "axes fraction"), xytext=(-4, -2), textcoords="offset points",
-        ha="right", va="top", color=ACCENT, fontsize=9, gid="crossover-label",
+        f"LSTM = conv FLOPs at D = {size:,.0f}", (size, 1), xycoords=("data", "axes fraction"),
+        xytext=(-4 if left else 4, -2), textcoords="offset points", ha="right" if left else "left", va="top",
+        color=ACCENT, fontsize=9, gid="crossover-label",
     )  # fmt: skip

@@ -66,7 +66,7 @@ def _draw(moments: Sequence[Moment]) -> Drawing:
     scales.log_axis(axes, "y", scales.limits([*ratios, 1.0, SLOW_MACHINE]), "×")
     axes.axhline(SLOW_MACHINE, color=MUTED, linewidth=1, linestyle=(0, (2, 3)))
     bad = [moment.disturbed or ratio > SLOW_MACHINE for moment, ratio in zip(moments, ratios, strict=True)]
-    for disturbed, colour, marker, gid in ((False, HUES[0], "o", "quiet-0"), (True, HUES[6], "X", "disturbed-0")):
+    for disturbed, colour, marker, gid in ((False, HUES[0], "o", "quiet-0"), (True, HUES[6], "x", "disturbed-0")):
         places = [(x, y) for x, y, spoilt in zip(minutes, ratios, bad, strict=True) if spoilt is disturbed]
         if places:
             across, up = zip(*places, strict=True)

@@ -1,7 +1,8 @@
-"""Accuracy against latency, task by task, with the front drawn as surely as it is known."""
+"""Accuracy against latency and memory, task by task, with the front of all three drawn as surely as it is known."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 
 from matplotlib.axes import Axes as MplAxes
@@ -19,14 +20,20 @@ from convbench.report.drawing.labels import label
 from convbench.report.drawing.scatter import heading, lines, stairs
 from convbench.report.drawing.shares import baselines, share_axis
 from convbench.report.drawing.style import AREA, MUTED, WEIGHT, canvas, look, short
+from convbench.report.words import units
 
 FAINT = 0.3
 TASKS = 8
+PLAIN, SMALLEST, LARGEST = 1.4, 0.8, 4.0
+"""Areas of marks, in those of other figures: where memory is not told, and of the least and the most of it."""
+
+SAME = 1.05
+"""Peaks of memory that differ by less are drawn alike."""
 
 
 @figures.register("quality-cost")
 def quality_cost(found: Sequence[Result]) -> Iterator[Drawing]:
-    """Test accuracy against latency (parameters where nothing was timed); a drawing a task."""
+    """Test accuracy against latency (parameters where nothing was timed), marks by memory; a drawing a task."""
     tasks = by_task(qualities([one.record for one in found], in_variants=True))
     for number, several in enumerate(list(tasks.values())[:TASKS]):
         able = gather(several, costs(found))[0]
@@ -37,35 +44,63 @@ def quality_cost(found: Sequence[Result]) -> Iterator[Drawing]:
 
 
 def _draw(pool: Sequence[Candidate], several: Sequence[Quality], column: Metric, number: int) -> Drawing:
-    task = several[0].task
-    axes = canvas()
-    scales.log_axis(axes, "x", scales.limits([one.cost(column.option) for one in pool]), column.unit)
+    task, areas = several[0].task, _areas(pool)
+    axes = canvas(height=376, bottom=58)
+    scales.log_axis(axes, "x", scales.limits([each.cost(column.option) for each in pool]), column.unit)
     share_axis(axes, "Test accuracy · higher is better")
     axes.set_xlabel(heading(column), fontsize=10)
     baselines(axes, several)
-    likely = stability.membership(pool, (column.option,))
-    places = [(one.cost(column.option), one.mean) for one in pool]
+    likely = stability.membership(pool, (column.option, metrics.MEMORY.option))
+    places = [(each.cost(column.option), each.mean) for each in pool]
     best = front([(x, -y) for x, y in places])
     lines(axes, [list(stairs([places[i] for i in best]))], MUTED, width=1.2, gid="front")
-    for one, share in zip(pool, likely, strict=True):
-        _mark(axes, one, share, column)
-    label(axes, places, [_words(one, share) for one, share in zip(pool, likely, strict=True)])
+    for each, share, area in zip(pool, likely, areas or [PLAIN] * len(pool), strict=True):
+        _mark(axes, each, share, column, area)
+    label(axes, places, [_words(each, share) for each, share in zip(pool, likely, strict=True)])
+    if areas:
+        _name_sizes(axes, pool)
     return Drawing(
         name=f"quality-cost-{number}",
-        title=f"{short(task)}: accuracy against {column.title[0].lower()}{column.title[1:]}",
-        caption=(
-            "How to read this: upper left is better; each configuration in its cheapest variant, bars are 95 % "
-            "intervals. The percentage at a mark, and its depth of colour, is the share of "
-            "what seeds and timings allow in which nothing is both cheaper and better; the stair joins the means "
-            "that nothing beats in both. "
-            "Configurations with fewer than 2 sound seeds are left out."
-        ),
+        title=f"{short(task)}: accuracy against {column.title[0].lower()}{column.title[1:]}"
+        f"{' and peak memory' if areas else ''}",
+        caption=_caption(column, bool(areas)),
         figure=axes.figure,  # type: ignore[arg-type]
-        series=tuple(sorted({one.quality.architecture.reducer.name for one in pool})),
+        series=tuple(sorted({each.quality.architecture.reducer.name for each in pool})),
     )
 
 
-def _mark(axes: MplAxes, one: Candidate, likely: float, column: Metric) -> None:
+def _caption(column: Metric, sized: bool) -> str:
+    costs, memory = column.title[0].lower() + column.title[1:], metrics.MEMORY.title.lower()
+    weighed = f"accuracy, {costs} and {memory}" if sized else f"accuracy and {costs}"
+    return (
+        "How to read this: upper left is better"
+        + (", and a smaller mark takes less memory" if sized else "")
+        + "; each configuration in its cheapest variant, bars are 95 % intervals. The percentage at a mark, and its "
+        "depth of colour, is how likely it is on the front: the share of what seeds and timings allow in which nothing "
+        f"else is as good in all of {weighed} and better in one, as advise weighs them. The stair joins the means that "
+        f"nothing beats in accuracy and {costs}"
+        + (": a mark below it can be on the front for its memory. " if sized else ". ")
+        + "Configurations with fewer than 2 sound seeds are left out."
+    )
+
+
+def _areas(pool: Sequence[Candidate]) -> list[float]:
+    """The area of each mark by the logarithm of its peak memory; empty where that is not known of all, or the same."""
+    sizes = [each.cost(metrics.MEMORY.option) for each in pool]
+    if not all(0 < size < math.inf for size in sizes) or max(sizes) < SAME * min(sizes):
+        return []
+    step = (LARGEST - SMALLEST) / math.log(max(sizes) / min(sizes))
+    return [SMALLEST + step * math.log(size / min(sizes)) for size in sizes]
+
+
+def _name_sizes(axes: MplAxes, pool: Sequence[Candidate]) -> None:
+    sizes = [each.cost(metrics.MEMORY.option) for each in pool]
+    words = f"Size of a mark: peak memory, {units.size(min(sizes))} to {units.size(max(sizes))}"
+    axes.annotate(words, (0.5, 0), xycoords="axes fraction", xytext=(0, -50), textcoords="offset points", ha="center",
+                  fontsize=9, color=MUTED)  # fmt: skip
+
+
+def _mark(axes: MplAxes, one: Candidate, likely: float, column: Metric, area: float) -> None:
     name = one.quality.architecture.reducer.name
     colour, marker = look(name)
     x, y, depth = one.cost(column.option), one.mean, FAINT + (1 - FAINT) * likely
@@ -74,7 +109,7 @@ def _mark(axes: MplAxes, one: Candidate, likely: float, column: Metric) -> None:
         axes.plot([x, x], interval[1:], color=colour, linewidth=1, alpha=depth)
     if column is metrics.LATENCY and latency and latency.bounded:
         axes.plot(latency[1:], [y, y], color=colour, linewidth=1, alpha=depth)
-    axes.scatter([x], [y], s=1.4 * AREA * WEIGHT.get(marker, 1.0), marker=marker, color=colour, alpha=depth, zorder=3)
+    axes.scatter([x], [y], s=area * AREA * WEIGHT.get(marker, 1.0), marker=marker, color=colour, alpha=depth, zorder=3)
 
 
 def _words(one: Candidate, likely: float) -> str:

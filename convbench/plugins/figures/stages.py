@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from convbench.analysis.costs.headlines import rank, widest
@@ -21,6 +21,16 @@ PARTS = (*STAGES, metrics.GRAPHS, metrics.OPTIMIZER, metrics.OTHER)
 """The stages, what stands for them in compiled cases, training's last phase, and the rest."""
 
 LOOKS = {part: (WORDS.get(part, part), STAGE_HUES[part]) for part in PARTS}
+
+
+SUMS = 0.05
+"""Share of a call by which its stages may miss it before the figure says so."""
+
+NOT_THE_CALL = (
+    " Where the stages do not sum to the call within 5 %, both times are given, stages “of” the call: what is left is "
+    "launching and waiting on a GPU, whose stages are timed by its own clock, and elsewhere what runs between stages, "
+    "or what timing them costs."
+)
 
 
 class Split(NamedTuple):
@@ -96,15 +106,32 @@ def _distance(one: Result) -> float:
 
 
 def _draw(split: Split, shares: Parts) -> Drawing:
-    ends = [scales.label(sum(share.values()), split.metric.unit, 3) for share in shares.values()]
-    axes = bars(shares, LOOKS, ends, Room(right=78, top=44, legend=-0.5, columns=4), split.metric.unit)
+    wholes = {one: _whole(one, split.metric, share) for one, share in shares.items()}
+    ends = [_end(sum(share.values()), wholes[one], split.metric.unit) for one, share in shares.items()]
+    apart = any(wholes.values())
+    axes = bars(shares, LOOKS, ends, Room(114 if apart else 78, top=44, legend=-0.5, columns=4), split.metric.unit)
     return Drawing(
         name=split.name,
         title=f"{split.words} by stage",
         caption=(
             "How to read this: each bar is one reducer with its LSTM input size (of several sizes, the one nearest to "
             "128), split by where the cost sits; the whole is at its right end. Shorter is better."
+            + (NOT_THE_CALL if apart else "")
             + (" A bar with an arrow is longer than the scale and cut." if is_cut(shares) else "")
         ),
         figure=axes.figure,  # type: ignore[arg-type]
     )
+
+
+def _whole(one: Result, metric: Metric, share: Mapping[str, float]) -> float | None:
+    """Seconds of the call itself where its stages do not sum to them; of other costs they always do."""
+    if metric is not metrics.LATENCY or not one.latency:
+        return None
+    call = one.latency.median
+    return call if abs(sum(share.values()) - call) > SUMS * call else None
+
+
+def _end(total: float, whole: float | None, unit: str) -> str:
+    """``458 µs``, or ``458 µs of 1.25 ms`` where the stages are not the whole call."""
+    words = scales.label(total, unit, 3)
+    return f"{words} of {scales.label(whole, unit, 3)}" if whole else words

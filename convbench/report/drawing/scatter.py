@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from itertools import pairwise
 
 from matplotlib.axes import Axes as MplAxes
@@ -41,10 +42,15 @@ class Points:
         return [place[axis] for place in self.places.values()]
 
 
-def in_view(found: Sequence[Result]) -> list[int]:
+def in_view(found: Sequence[Result]) -> tuple[int, ...]:
     """The indices of what a reader is shown first."""
+    return _in_view(tuple(found))
+
+
+@lru_cache(maxsize=2)
+def _in_view(found: tuple[Result, ...]) -> tuple[int, ...]:
     first = opening(found)
-    return [i for i, one in enumerate(found) if first and one in first and one.record.status == "ok"]
+    return tuple(i for i, one in enumerate(found) if first and one.record.status == "ok" and one in first)
 
 
 def value(one: Result, metric: Metric) -> float | None:

@@ -2,151 +2,182 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from convbench.analysis.compare import Difference, Match, apart, by, differences, match, overall
+from convbench.analysis.compare import Match, Summary, apart, differences, in_turns, match, overall, summaries
+from convbench.analysis.costs.headlines import advise
 from convbench.analysis.results import Result, costs, measured, results
+from convbench.core import metrics
 from convbench.core.errors import ConvbenchError
-from convbench.core.record import Record, Run
+from convbench.core.record import Record, Run, Scalar
+from convbench.core.statistics import Interval
 from convbench.report.drawing import Drawing, ratios
 from convbench.report.page.page import figure, looks, put, render
-from convbench.report.words import units
+from convbench.report.page.payload import plain
+from convbench.report.words import comparison, units
 from convbench.report.words.answer import outcome
 from convbench.report.words.facts import place
-from convbench.report.words.names import setup
+from convbench.report.words.names import model, setup
 
 ROWS = 2_000
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+COLUMNS = ("reducer", "variant", "scenario", "backbone", "clip", "device")
+"""What the cases are summed up by, where they differ in it."""
+
+Runs = Sequence[tuple[Run, Sequence[Record]]]
 
 
-def write(runs: Sequence[tuple[Run, Sequence[Record]]], path: Path) -> Path:
+def write(runs: Runs, path: Path) -> Path:
     """Write the page that lays these runs side by side; every ratio is over the first of them.
 
     Raises ConvbenchError for fewer than two runs or more than 26.
     """
     if not 2 <= len(runs) <= len(LETTERS):
         raise ConvbenchError(f"compare takes 2 to {len(LETTERS)} runs, not {len(runs)}")
-    found = [results(records) for _, records in runs]
-    return put(path, render("compare.html", {"size": 0}, **view([run for run, _ in runs], found)))
+    of_each = [results(records) for _, records in runs]
+    matches = match(of_each)
+    name = "-".join(dict.fromkeys(run.name for run, _ in runs))
+    data = {"size": 0, "name": f"{name}-compared", "compared": _base_units(matches, len(runs))}
+    return put(path, render("compare.html", data, **view([run for run, _ in runs], of_each, matches)))
 
 
-def view(runs: Sequence[Run], found: Sequence[Sequence[Result]]) -> dict[str, Any]:
+def view(runs: Sequence[Run], of_each: Sequence[Sequence[Result]], matches: Sequence[Match]) -> dict[str, Any]:
     """What the template is filled with."""
-    matches = match(found)
     differing = differences(runs)
     others = list(zip(range(1, len(runs)), LETTERS[1:], strict=False))
-    shown = [_figure(matches, run, letter) for run, letter in others]
+    drawn = [_figure(matches, run, letter) for run, letter in others]
     return {
         "letters": LETTERS[: len(runs)],
-        "runs": [_run(*one) for one in zip(LETTERS, runs, found, strict=False)],
-        "sentences": [_sentence(matches, run, letter) for run, letter in others],
-        "warnings": _warnings(matches, differing),
-        "differing": [(one.key, [_text(value) for value in one.values], one.grave) for one in differing],
-        "summaries": [(name, _summary(matches, name, len(runs))) for name in ("reducer", "variant", "scenario")],
-        "figures": [one for one in shown if one],
-        "rows": [_row(one) for one in sorted(matches, key=lambda one: -_furthest(one))[:ROWS]],
+        "runs": [_run(*each) for each in zip(LETTERS, runs, of_each, strict=False)],
+        "sentences": [comparison.sentence(matches, run, letter) for run, letter in others],
+        "notes": [note for run, letter in others for note in comparison.notes(matches, of_each, run, letter)],
+        "warnings": comparison.warnings(matches, differing),
+        "differing": [(each.key, [_text(value) for value in each.values], each.grave) for each in differing],
+        "summaries": [(name, _summary(summaries(matches, name))) for name in COLUMNS],
+        "figures": [each for each in drawn if each],
+        "rows": [_row(each) for each in sorted(matches, key=lambda each: -_furthest(each))[:ROWS]],
         "total": len(matches),
-        "alone": [len(measured(several)) - _shared(matches, run)
-                  for run, several in enumerate(found)],
-        "looks": looks([one for several in found for one in costs(several)]),
-    }  # fmt: skip
+        "paired": sum(_took_turns(each) for each in matches),
+        "alone": [len(measured(of_run)) - _shared(matches, run) for run, of_run in enumerate(of_each)],
+        "looks": looks([result for of_run in of_each for result in costs(of_run)]),
+    }
 
 
 def _run(letter: str, run: Run, found: Sequence[Result]) -> dict[str, str]:
-    return {"letter": letter, "name": run.name, "place": place(run), "outcome": outcome(run, found)}
+    pick = advise(found).pick
+    return {
+        "letter": letter,
+        "name": run.name,
+        "place": place(run),
+        "outcome": outcome(run, found),
+        "pick": f"{model(pick)}, {units.interval(pick.latency)}" if pick and pick.latency else units.MISSING,
+    }
 
 
-def _sentence(matches: Sequence[Match], run: int, letter: str) -> str:
-    ratio = overall(matches, run)
-    if ratio is None:
-        return f"{letter} shares no timed case with A."
-    number = sum(one.ratios[run] is not None for one in matches)
-    cases = "the one shared case" if number == 1 else f"{number:,} shared cases"
-    spread = f"; nine in ten at {units.factor(ratio.low)} to {units.factor(ratio.high)}" if number > 1 else ""
-    outside = sum(apart(one, run) > 0 for one in matches)
-    more = {0: "No case differs", 1: "One case differs"}.get(outside, f"{outside:,} cases differ")
-    more += f" by more than 10 % beyond noise{', first below' if outside else ''}."
-    return f"{letter} takes {units.factor(ratio.median)} the time of A (median of {cases}{spread}). {more}"
-
-
-def _warnings(matches: Sequence[Match], differing: Sequence[Difference]) -> list[str]:
-    said = []
-    grave = [one.key for one in differing if one.grave]
-    if grave:
-        said.append(
-            f"These runs were not made under the same conditions: {', '.join(grave)} differ. A ratio here compares "
-            "machines and settings as a whole; it says nothing of a change of code."
-        )
-    unequal = sum(one.counts_differ for one in matches)
-    if unequal:
-        said.append(
-            f"Parameters or FLOPs differ in {unequal:,} cases: these are exact, so the models are not the same."
-        )
-    moved = [one for one in matches if len({r.case.device for r in one.results if r}) > 1]
-    if moved:
-        said.append("The runs share no device: cases are matched across devices, and memory is not comparable.")
-    return said
-
-
-def _summary(matches: Sequence[Match], name: str, runs: int) -> list[tuple[str, int, list[str]]]:
-    """Median ratios by the values of a column; empty where it has only one value."""
-    groups = by(matches, name)
+def _summary(groups: Sequence[Summary]) -> list[tuple[str, int, list[tuple[str, float | None]]]]:
+    """The paired ratios by the values of a column, the furthest from 1 first; empty where it has only one value."""
     if len(groups) < 2:
         return []
-    return [(value, len(several), [_mean(several, run) for run in range(1, runs)]) for value, several in groups.items()]
+    return [
+        (group.value, group.cases, [(_ratio(ratio), ratio.median if ratio else None) for ratio in group.ratios])
+        for group in sorted(groups, key=_distance, reverse=True)
+    ]
 
 
-def _mean(matches: Sequence[Match], run: int) -> str:
-    ratio = overall(matches, run)
-    return units.factor(ratio.median) if ratio else units.MISSING
+def _distance(group: Summary) -> float:
+    return max((abs(math.log(ratio.median)) for ratio in group.ratios if ratio), default=0.0)
 
 
-def _row(one: Match) -> dict[str, Any]:
-    first = next(result for result in one.results if result)
-    cells: list[tuple[str, float | None]] = []
-    for result, ratio in zip(one.results, one.ratios, strict=True):
+def _ratio(ratio: Interval | None) -> str:
+    return units.speedup(ratio) if ratio else units.MISSING
+
+
+def _row(each: Match) -> dict[str, Any]:
+    """A case: the latency in every run, and beside all but the first its ratio with what it is beyond noise."""
+    first = next(result for result in each.results if result)
+    cells: list[tuple[str, float | None, str]] = []
+    for run, (result, ratio) in enumerate(zip(each.results, each.ratios, strict=True)):
         latency = result.latency if result else None
-        cells.append((units.interval(latency), latency.median if latency else None))
-        if len(cells) > 1:
-            cells.append((units.speedup(ratio) if ratio else units.MISSING, ratio.median if ratio else None))
+        cells.append((units.interval(latency), latency.median if latency else None, ""))
+        if run:
+            cells.append((_ratio(ratio), ratio.median if ratio else None, _beyond(each, run)))
     return {
         "series": first.series,
         "model": setup(first),
-        "detail": f"{one.case.axes['backbone'] or ''} {one.case.clip} {one.case.scenario}".strip(),
+        "detail": f"{each.case.axes['backbone'] or ''} {each.case.clip} {each.case.scenario}".strip(),
         "cells": cells,
-        "differ": one.counts_differ,
+        "differ": each.counts_differ,
     }
+
+
+def _beyond(each: Match, run: int) -> str:
+    """``slower`` or ``faster`` where a ratio is more than 10 % beyond noise."""
+    ratio = each.ratios[run]
+    if ratio is None or not apart(each, run):
+        return ""
+    return "slower" if ratio.median > 1 else "faster"
+
+
+def _base_units(matches: Sequence[Match], runs: int) -> dict[str, list[Any]]:
+    """Every shared case with its numbers in base units, as names of columns and lines of values."""
+    ends = ("median", "low", "high")
+    names = ["case"]
+    for letter in LETTERS[:runs]:
+        names += [f"{letter}_{metric.name}" for metric in (metrics.PARAMS, metrics.FLOPS, metrics.MEMORY)]
+        names += [f"{letter}_{metrics.LATENCY.name}_{end}" for end in ends]
+        names += [f"{letter}_over_A_{end}" for end in ends] if letter != "A" else []
+    return {"names": names, "lines": [[each.case.id, *_numbers(each)] for each in matches]}
+
+
+def _numbers(each: Match) -> list[Scalar]:
+    numbers: list[Scalar] = []
+    for run, (result, ratio) in enumerate(zip(each.results, each.ratios, strict=True)):
+        numbers += [result.params, result.flops, result.memory] if result else [None] * 3
+        numbers += _ends(result.latency if result else None) + (_ends(ratio) if run else [])
+    return [plain(number) for number in numbers]
+
+
+def _ends(interval: Interval | None) -> list[Scalar]:
+    return list(interval) if interval else [None] * 3
 
 
 def _figure(matches: Sequence[Match], run: int, letter: str) -> dict[str, Any] | None:
     """The ratios of one run over the first by reducer."""
-    rows: dict[str, list[Any]] = {}
-    for one in matches:
-        ratio, result = one.ratios[run], one.results[run]
+    rows: dict[str, list[Interval]] = {}
+    for each in matches:
+        ratio, result = each.ratios[run], each.results[run]
         if ratio and result:
             rows.setdefault(result.series, []).append(ratio)
-    mean = overall(matches, run)
-    if not rows or not mean:
+    middle = overall(matches, run)
+    if not rows or not middle:
         return None
     limits = ratios.ends(ratio for several in rows.values() for ratio in several)
-    axes = ratios.draw(dict(sorted(rows.items())), limits, mean.median, f"Latency of {letter} over A · lower is better")
+    axes = ratios.draw(
+        dict(sorted(rows.items())), limits, middle.median, f"Latency of {letter} over A · lower is better"
+    )
     caption = (
-        f"How to read this: left of 1× run {letter} is faster than A. Bars are 95 % intervals of the ratio within one "
-        f"process each (above {ratios.FEW} cases a reducer: their extremes); the dotted line is the median."
-        + ratios.BAND
+        f"How to read this: left of 1× run {letter} is faster than A. Bars are 95 % intervals of the ratio of a case "
+        f"(above {ratios.FEW} cases a reducer: their extremes); the dotted line is the median." + ratios.BAND
     )
     drawing = Drawing(f"ratio-{letter}", f"{letter} over A", caption, axes.figure)  # type: ignore[arg-type]
     return figure(drawing, f"ratio-{letter}")
 
 
-def _furthest(one: Match) -> float:
-    return max(apart(one, run) for run in range(1, len(one.ratios)))
+def _furthest(each: Match) -> float:
+    return max(apart(each, run) for run in range(1, len(each.ratios)))
+
+
+def _took_turns(each: Match) -> bool:
+    """Whether any run took turns with the first in this case."""
+    first, *others = each.results
+    return first is not None and any(other and in_turns(first.record, other.record) for other in others)
 
 
 def _shared(matches: Sequence[Match], run: int) -> int:
-    return sum(one.results[run] is not None for one in matches)
+    return sum(each.results[run] is not None for each in matches)
 
 
 def _text(value: object) -> str:

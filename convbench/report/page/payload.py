@@ -15,7 +15,7 @@ from convbench.analysis.costs.headlines import advise
 from convbench.analysis.costs.likeness import alike
 from convbench.analysis.costs.selection import curves, opening
 from convbench.analysis.results import Result, shown_metrics
-from convbench.analysis.table import column, row
+from convbench.analysis.table import column, row_of
 from convbench.core import metrics
 from convbench.core.metric import Metric
 from convbench.core.record import Run
@@ -31,7 +31,7 @@ EXACT = 2.0**53
 
 def payload(run: Run, found: Sequence[Result]) -> dict[str, Any]:
     """Everything that the page can show of these results; a row is a result, in the given order."""
-    lines = [row(one.record) for one in found]
+    lines = [row_of(one) for one in found]
     names = dict.fromkeys(name for one in lines for name in one if name != "case")
     series = sorted({one.series for one in found})
     words: dict[str, int] = {}
@@ -42,18 +42,18 @@ def payload(run: Run, found: Sequence[Result]) -> dict[str, Any]:
         "size": len(lines),
         "words": words,
         "ids": [[words.setdefault(word, len(words)) for word in one.case.id.split("/")] for one in found],
-        "columns": {name: coded([_short(one.get(name)) for one in lines]) for name in names},
+        "columns": {name: coded([plain(one.get(name)) for one in lines]) for name in names},
         "series": [_look(name) for name in series],
         "of": [series.index(one.series) for one in found],
         "group": numbered(alike(one) for one in found),
         "curve": coded(curves(found)),
         "against": coded(rows.references(found)),
         "axes": [_axis(metric) for metric in (metrics.LSTM_INPUT, *shown_metrics(found, "axes"))],
-        "table": rows.cells(found, lambda values: coded([_short(value) for value in values])),
+        "table": rows.cells(found, lambda values: coded([plain(value) for value in values])),
         "facts": _facts(found),
         "filters": [name for name in FILTERS if len({one.get(name) for one in lines}) > 1],
         "opening": dict(first.values) if first else {},
-        "crossover": _short(advise(found).crossover),
+        "crossover": plain(advise(found).crossover),
         "findings": _findings(found),
         "visits": [distribution(one.record) for one in found],
         "percentiles": coded([percentiles(one) for one in found]),
@@ -97,7 +97,7 @@ def _repeating(run: Run) -> dict[str, Any]:
     return {"python": False, "before": f"{run.command} --only ", "between": f" --out {directory}", "after": ""}
 
 
-def _short(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """Whole numbers as they are, others with six significant digits; None for what JSON cannot say."""
     if not isinstance(value, float):
         return value
@@ -122,7 +122,9 @@ def _axis(metric: Metric) -> dict[str, Any]:
 
 def _facts(found: Sequence[Result]) -> list[dict[str, Any]]:
     """Further metrics of the pinned card that any of these cases has: the key of their column, or texts without one."""
-    shown = [metric for metric in shown_metrics(found, "pin") if any(_fact(one, metric) for one in found)]
+    taken = {reading.metric.name for one in found for reading in one.record.readings}
+    able = [metric for metric in shown_metrics(found, "pin") if metric.name in taken or metric in metrics.DERIVED]
+    shown = [metric for metric in able if any(_fact(one, metric) for one in found)]
     return [
         {"words": metric.title, "key": metric.option}
         if "page" in metric.shown

@@ -19,7 +19,7 @@ from convbench.report.page.quality_section import section
 from convbench.report.words import units
 from convbench.report.words.answer import cautions, confidence, outcome, sentences
 from convbench.report.words.decision import Step, command, decision, next_steps
-from convbench.report.words.facts import conditions, fact, place, protocol
+from convbench.report.words.facts import conditions, environment, place, protocol
 from convbench.report.words.findings import failure, percent, sentence
 from convbench.report.words.names import reducer, same
 from convbench.report.words.quality import recommended
@@ -62,7 +62,7 @@ def view(run: Run, found: Sequence[Result]) -> dict[str, Any]:
         "skipped": _failures(found, "skipped"),
         "findings": _findings(found),
         "place": place(run),
-        "environment": {key: fact(key, value) for key, value in run.environment.items()},
+        "environment": environment(run),
         "conditions": conditions(found),
         "protocol": protocol(run),
         "equal": {case: list(others) for case, others in list(run.equal.items())[:LISTED]},

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from convbench.analysis.results import Result, measured
 from convbench.core.record import Run, Scalar, Training
@@ -14,10 +15,16 @@ from convbench.report.words.findings import percent
 def place(run: Run) -> str:
     """The machine and software in one line, of what is known of them."""
     known = run.environment
-    counted = (f"{known[key]} {key}" for key in ("cores", "threads") if known.get(key))
+    counting = ("cores",) if on_gpu(run) else ("cores", "threads")
+    counted = (f"{known[key]} {key}" for key in counting if known.get(key))
     named = (f"{key} {known[key]}" for key in ("torch", "python") if known.get(key))
     said = [known.get("gpu"), known.get("cpu"), *counted, *named, known.get("allocator"), run.started]
     return " · ".join(_shorter(str(one)) for one in said if one)
+
+
+def on_gpu(run: Run) -> bool:
+    """Whether a GPU computed, so that the host's threads say nothing of a case."""
+    return str(run.environment.get("device") or "").startswith("cuda")
 
 
 def _shorter(text: str) -> str:
@@ -58,28 +65,73 @@ OF_PLUGINS = ("position", "control")
 """What reducers say of themselves: noted with a record, but no state of the machine."""
 
 
+TITLES = {
+    "cpu": "Processor", "os": "Operating system", "machine": "Architecture", "cpu_capability": "Vector instructions",
+    "interop_threads": "Threads between operators", "governor": "Frequency governor", "dirty": "Uncommitted changes",
+    "steal": "Taken by the host", "l2": "L2 cache before a call", "driver": "GPU driver", "tf32_cudnn": "TF32 in cuDNN",
+    "matmul_precision": "Precision of float32 products", "cudnn_benchmark": "cuDNN tries algorithms",
+    "deterministic": "Deterministic algorithms", "onnxruntime": "ONNX Runtime", "openvino": "OpenVINO",
+    "tensorrt": "TensorRT",
+}  # fmt: skip
+"""Facts whose key is no title in itself."""
+
+LETTERS = {word.lower(): word for word in ("CPU", "GPU", "CUDA", "cuDNN", "TF32", "SM", "NumPy", "PyTorch", "ONNX")} | {
+    "torch": "PyTorch",
+}
+UNITS: Mapping[str, Callable[[float], str]] = {
+    "_bytes": units.size,
+    "_s": units.seconds,
+    "_mhz": lambda value: f"{value:,.0f} MHz",
+    "_c": lambda value: f"{value:g} °C",
+    "_mw": lambda value: f"{value / 1000:,g} W",
+}
+"""How a number is written, by the end of its key."""
+
+
+def environment(run: Run) -> dict[str, str]:
+    """The machine and the software of a run, titled; what was not found is left out."""
+    return {title(key): fact(key, value) for key, value in run.environment.items() if value is not None}
+
+
+def title(key: str) -> str:
+    """``gpu_memory_bytes`` as ``GPU memory``; a variable or a name of anybody's own as it is."""
+    if not re.fullmatch(r"[a-z][a-z0-9_]*", key):
+        return key
+    end = next((end for end in UNITS if key.endswith(end)), "")
+    bare = key.removesuffix(end)
+    if bare in TITLES:
+        return TITLES[bare]
+    words = " ".join(LETTERS.get(word, word) for word in bare.split("_"))
+    return words if words[0].isupper() or words.startswith("cuDNN") else f"{words[0].upper()}{words[1:]}"
+
+
 def conditions(found: Sequence[Result]) -> dict[str, str]:
     """What was recorded per case: the value that all share, or the values it took."""
     values: dict[str, set[Scalar]] = defaultdict(set)
     for one in measured(found):
         for key, value in one.record.conditions.items():
-            if key not in OF_PLUGINS:
+            if key not in OF_PLUGINS and (key != "threads" or one.group.threads is not None):
                 values[key].add(value)
-    return {key: _few(key, several) for key, several in sorted(values.items())}
+    return {title(key): _few(key, several) for key, several in sorted(values.items())}
 
 
 def _few(key: str, several: set[Scalar]) -> str:
     numbers = [value for value in several if isinstance(value, (int, float))]
     if len(several) > 3 and len(numbers) == len(several):
         return f"{fact(key, min(numbers))} to {fact(key, max(numbers))}"
-    words = sorted(fact(key, value) for value in several)
+    words = sorted({fact(key, value) for value in several})
     return ", ".join(words) if len(words) <= 4 else f"{', '.join(words[:3])} and {len(words) - 3} more"
 
 
 def fact(key: str, value: Scalar) -> str:
     """A value by what its name says of its unit."""
-    if isinstance(value, bool) or value is None or isinstance(value, str):
-        return units.MISSING if value is None else str(value)
-    if key.endswith("_bytes"):
-        return units.size(value)
-    return units.seconds(value) if key.endswith("_s") else units.digits(value, 4) if value % 1 else str(value)
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if value is None or isinstance(value, str):
+        return value or units.MISSING
+    if key == "cudnn":
+        return ".".join(map(str, (int(value) // 10_000, int(value) // 100 % 100, int(value) % 100)))
+    written = next((write for end, write in UNITS.items() if key.endswith(end)), None)
+    if written:
+        return written(value)
+    return units.digits(value, 4) if value % 1 else str(value)

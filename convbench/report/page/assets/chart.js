@@ -155,8 +155,10 @@ class Chart {
     if (!this.crossover) return;
     const at = panel.x.place(this.crossover), { x, y, width, height } = panel.box;
     plot.append(element("path", { class: "crossover", d: `M${tenth(at)} ${y}v${height}` }));
-    if (at > x && at < x + width)
-      layer.append(element("text", { class: "crossover-label", x: tenth(at - 4), y: y + 8.8, "text-anchor": "end" }, `D× ${grouped(this.crossover.toFixed(0))}`));
+    if (at <= x || at >= x + width) return;
+    const left = at > x + width / 2, size = grouped(this.crossover.toFixed(0));
+    const said = this.panels.length > 1 ? `LSTM = conv at ${size}` : `LSTM = conv FLOPs at D = ${size}`;
+    layer.append(element("text", { class: "crossover-label", x: tenth(at + (left ? -4 : 4)), y: y + 8.8, "text-anchor": left ? "end" : "start" }, said));
   }
 
   // Zoom about a place of a panel, all panels alike; factor 0 shows everything again.

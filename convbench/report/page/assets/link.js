@@ -11,6 +11,7 @@ function state() {
     for (const axis of ["y", "x"]) if (chart.axes[axis] !== chart.first[axis]) kept.set(`${id}.${axis}`, chart.axes[axis]);
   const search = document.getElementById("search")?.value.trim();
   if (search) kept.set("search", search);
+  if (order.key !== firstOrder.key || order.down) kept.set("sort", `${order.down ? "-" : ""}${order.key}`);
   for (const name of limited) if (budget[name]) kept.set(`max-${name}`, budget[name][1]);
   return kept.toString().replaceAll("%2F", "/").replaceAll("%2C", ",");
 }
@@ -32,6 +33,7 @@ function readLink() {
   for (const [id, chart] of charts)
     for (const axis of ["y", "x"]) if (kept.has(`${id}.${axis}`)) chooseAxis(id, chart, axis, kept.get(`${id}.${axis}`));
   if (kept.has("search") && document.getElementById("search")) document.getElementById("search").value = kept.get("search");
+  if (kept.has("sort")) sortBy(kept.get("sort").replace(/^-/, ""), kept.get("sort").startsWith("-"));
   for (const name of limited) setLimit(name, kept.get(`max-${name}`));
   changed();
   const row = kept.has("case") ? rowOf(kept.get("case")) : -1;

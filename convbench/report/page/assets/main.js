@@ -38,11 +38,11 @@ function setUpCopies() {
   }
 }
 
-// A table is a stop of the tabulator only where it can be scrolled.
+// A table is a stop of the tabulator only where it can be scrolled; asked after the first layout, never forcing one.
 function setUpScrolls() {
   const fit = (box) => { box.tabIndex = box.scrollWidth > box.clientWidth + 1 ? 0 : -1; };
   const observer = new ResizeObserver((entries) => entries.forEach(({ target }) => fit(target)));
-  for (const box of document.querySelectorAll(".scroll")) { fit(box); observer.observe(box); }
+  for (const box of document.querySelectorAll(".scroll")) { box.tabIndex = -1; observer.observe(box); }
 }
 
 document.documentElement.classList.add("live");
@@ -59,4 +59,11 @@ if (data.size) {
   addEventListener("hashchange", readLink);
 }
 for (const table of document.querySelectorAll("table.sortable")) setUpPlainTable(table);
+
+// The first frame lays out what is in view; all that is below follows at once after it, and is ready a frame later.
+const frame = () => new Promise((done) => requestAnimationFrame(() => setTimeout(done)));
+await frame();
+document.documentElement.classList.add("whole");
+if (!kept) drawTable();
+await frame();
 document.documentElement.dataset.ready = "true";

@@ -1,4 +1,4 @@
-// Tables whose rows are all in the page: sorted by their cells, searched by their text.
+// Tables whose rows are all in the page: sorted by their cells, searched by their text, exported as they are shown.
 function setUpPlainTable(table) {
   const body = table.tBodies[0], rows = [...body.rows];
   const key = (row, column) => {
@@ -21,4 +21,11 @@ function setUpPlainTable(table) {
     const shown = rows.filter((row) => !row.hidden).length;
     count.textContent = asked.length ? `${grouped(String(shown))} of ${grouped(String(rows.length))} found` : words;
   });
+  const cells = (row) => [...row.cells].map((cell) => cell.textContent.trim().replace(/\s+/g, " "));
+  const heads = [...table.tHead.rows[0].cells];
+  for (const button of document.querySelectorAll(`[data-export][data-of="${table.id}"]`)) button.addEventListener("click", () => {
+    const kind = button.dataset.export, shown = [...body.rows].filter((row) => !row.hidden).map(cells);
+    download(kind, makers[kind]([heads.map((head) => head.textContent.trim()), ...shown], heads.map((head) => head.classList.contains("n"))), "-shown");
+  });
+  document.querySelector(`[data-all="${table.id}"]`)?.addEventListener("click", () => download("csv", asCsv([data[table.id].names, ...data[table.id].lines])));
 }

@@ -1,7 +1,8 @@
 // The table of all cases: searched, sorted and filtered from the data, some rows at a time.
 const page = 100;
 let shownRows = page;
-let order = { key: data.table?.latency ? "latency" : "params", down: false };
+const firstOrder = { key: data.table?.latency ? "latency" : "params", down: false };
+let order = firstOrder;
 
 // The same cells as the rows that are in the page without this script: their texts are made once, in Python.
 function rowElement(row, heads) {
@@ -38,8 +39,11 @@ function ordered() {
   return kept.rows;
 }
 
+// The page begins with Python's rows: this is first called after the first frame.
 function drawTable() {
-  const table = document.getElementById("table"), rows = ordered().filter(isShown);
+  const table = document.getElementById("table");
+  if (!table) return;
+  const rows = ordered().filter(isShown);
   const heads = headsOf();
   table.tBodies[0].replaceChildren(...rows.slice(0, shownRows).map((row) => rowElement(row, heads)));
   const few = Math.min(shownRows, rows.length);
@@ -50,8 +54,8 @@ function drawTable() {
 function setUpTable() {
   if (!document.getElementById("table")) return;
   const redraw = later(drawTable);
-  for (const head of document.querySelectorAll("#table thead th[data-key]")) head.firstElementChild.addEventListener("click", () => sortBy(head));
-  document.getElementById("search").addEventListener("input", () => { shownRows = page; redraw(); });
+  for (const head of document.querySelectorAll("#table thead th[data-key]")) head.firstElementChild.addEventListener("click", () => sortBy(head.dataset.key, order.key === head.dataset.key && !order.down));
+  document.getElementById("search").addEventListener("input", () => { shownRows = page; redraw(); keepLink(); });
   document.getElementById("more").addEventListener("click", () => { shownRows += 5 * page; drawTable(); });
   setUpExports();
   const printed = (rows) => () => { shownRows = rows(); drawTable(); };
@@ -59,13 +63,14 @@ function setUpTable() {
   addEventListener("beforeprint", printed(() => { before = shownRows; return Infinity; }));
   addEventListener("afterprint", printed(() => before));
   listeners.push(whenNear(document.getElementById("table"), drawTable));
-  drawTable();
 }
 
-function sortBy(head) {
-  const down = order.key === head.dataset.key && !order.down;
-  order = { key: head.dataset.key, down };
+function sortBy(key, down) {
+  const head = document.querySelector(`#table thead th[data-key="${CSS.escape(key)}"]`);
+  if (!head) return;
+  order = { key, down };
   for (const other of head.parentNode.children) other.removeAttribute("aria-sort");
   head.setAttribute("aria-sort", down ? "descending" : "ascending");
   drawTable();
+  keepLink();
 }

@@ -1,0 +1,90 @@
+"""Runs side by side in words: the ratio, what of it is the machine's, whether they say the same, what forbids it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from convbench.analysis.agreement import agreement
+from convbench.analysis.compare import Difference, Match, apart, better_moments, noise, overall
+from convbench.analysis.results import Result
+from convbench.analysis.stored_runs import machine
+from convbench.core.statistics import Interval
+from convbench.report.words import units
+from convbench.report.words.findings import percent
+
+UNLIKE = 0.02
+"""By how much the reference workload must differ before it is said."""
+
+
+def sentence(matches: Sequence[Match], run: int, letter: str) -> str:
+    """The median ratio over the first run, how far the cases lie apart, and how many are beyond noise."""
+    ratio = overall(matches, run)
+    if ratio is None:
+        return f"{letter} shares no timed case with A."
+    number = sum(each.ratios[run] is not None for each in matches)
+    cases = "the one shared case" if number == 1 else f"{number:,} shared cases"
+    spread = f"; nine in ten at {units.factor(ratio.low)} to {units.factor(ratio.high)}" if number > 1 else ""
+    outside = sum(apart(each, run) > 0 for each in matches)
+    more = {0: "No case differs", 1: "One case differs"}.get(outside, f"{outside:,} cases differ")
+    more += f" by more than 10 % beyond noise{', first below' if outside else ''}."
+    return f"{letter} takes {units.factor(ratio.median)} the time of A (median of {cases}{spread}). {more}"
+
+
+def notes(matches: Sequence[Match], of_each: Sequence[Sequence[Result]], run: int, letter: str) -> list[str]:
+    """How well a ratio is known, what of it is the machine's, and whether the two runs say the same."""
+    known, ratio = noise(matches, run), overall(matches, run)
+    texts = []
+    if known is not None:
+        texts.append(
+            f"{letter} over A: the ratio of a single case is known to ±{percent(known)} (median of the cases)."
+        )
+    if ratio:
+        texts += _machine(
+            [each._replace(results=(each.results[0], each.results[run])) for each in matches], ratio, letter
+        )
+    return [*texts, *_agreed(of_each[0], of_each[run], letter)]
+
+
+def _machine(pairs: Sequence[Match], ratio: Interval, letter: str) -> list[str]:
+    """What the reference workload says of the machine; latencies from several visits have most of it taken off."""
+    if (better := better_moments(pairs)) is not None:
+        slower = f"At its better moments the machine took {units.factor(better)} as long for the reference workload in "
+        return [f"{slower}{letter}: as much of the ratio may be the machine’s."] if abs(better - 1) > UNLIKE else []
+    slower_by = machine(pairs)
+    if not slower_by or abs(slower_by - 1) <= UNLIKE:
+        return []
+    without = units.factor(ratio.median / slower_by)
+    slower = f"The machine itself took {units.factor(slower_by)} as long for the reference workload in {letter}"
+    return [f"{slower}; with that taken out {letter} takes {without} the time of A."]
+
+
+def _agreed(first: Sequence[Result], other: Sequence[Result], letter: str) -> list[str]:
+    """Whether intervals meet, orders turn round and the pick is the same."""
+    found = agreement(first, other)
+    if not found or found.cases < 2:
+        return []
+    turned = f"none of the {found.apart:,} orders that A is sure of turns round in {letter}"
+    if found.contradicted:
+        turned = f"{found.contradicted:,} of the {found.apart:,} orders that A is sure of turn round in {letter}"
+    pick = "the pick of A is tied or first there too" if found.same_pick else "the pick is another"
+    return [f"{percent(found.meet)} of the cases have 95 % intervals that meet; {turned}; {pick}."]
+
+
+def warnings(matches: Sequence[Match], differing: Sequence[Difference]) -> list[str]:
+    """What makes the runs hard to compare, loudly."""
+    texts = []
+    grave = [each.key for each in differing if each.grave]
+    if grave:
+        texts.append(
+            f"These runs were not made under the same conditions: {', '.join(grave)} differ. A ratio here compares "
+            "machines and settings as a whole; it says nothing of a change of code."
+        )
+    unequal = sum(each.counts_differ for each in matches)
+    if unequal:
+        texts.append(
+            f"Parameters or FLOPs differ in {unequal:,} cases: these are exact, so the models are not the same."
+        )
+    moved = [each for each in matches if len({result.case.device for result in each.results if result}) > 1]
+    if moved:
+        texts.append("The runs share no device: cases are matched across devices, and memory is not comparable.")
+    return texts
