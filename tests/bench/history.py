@@ -236,6 +236,20 @@ def points_of(places: Sequence[int]) -> list[Said]:
     return [(place, place, place) for place in places]
 
 
+def told(noise: float) -> Count:
+    """What can be had: the best place of all, by one who is told that there is a single jump and the machine's speed."""
+    rng = np.random.default_rng(round(1e4 * noise))
+    total = Count()
+    for _ in range(SERIES):
+        truth = jumping(rng, 1)
+        values = truth.logs + noise * rng.standard_t(6, RUNS) / np.sqrt(1.5)
+        before = np.arange(1, RUNS)
+        sums = np.cumsum(values)[:-1]
+        explained = sums**2 / before + (values.sum() - sums) ** 2 / (RUNS - before)
+        total += counted(truth.jumps, points_of([int(before[explained.argmax()])]))
+    return total
+
+
 METHODS = ("convbench", "convbench, by its range", "Otava", "Otava, at least 1 %")
 
 
@@ -265,6 +279,10 @@ def table() -> list[str]:
         for method, by in enumerate(METHODS):
             row = [sum((cells[kind, noise][method] for kind in kinds), Count()) for noise in NOISES]
             lines.append(f"| {name} | {by} | " + " | ".join(each.words for each in (*row, sum(row, Count()))) + " |")
+    best = [told(noise) for noise in NOISES]
+    lines.append(
+        "| a jump | told that there is one | " + " | ".join(each.words for each in (*best, sum(best, Count()))) + " |"
+    )
     return lines
 
 

@@ -28,7 +28,9 @@ WINDOW, FAR = 7, 4.0
 """A value so many standard deviations from the median of so many neighbours is a spike."""
 FINEST, SMALLEST = 0.002, 0.01
 """No series is quieter than that; steps and drifts below that are not worth a word."""
-SURE = 0.95
+SURE, NINE_OF_TEN = 0.95, 1.2816
+PENALTY = 3.0
+"""Of a step, in variances for each log n."""
 MOST_SPIKES, MOST_ALIKE = 0.2, 0.9
 SLOPE_COSTS = 2 / 3
 """Of a step's penalty: a slope has no place that was chosen."""
@@ -146,14 +148,14 @@ def _best(times: NDArray[np.intp], values: Floats, noise: float) -> _Fit:
 
 def _levelled(times: NDArray[np.intp], values: Floats, slope: float, noise: float) -> _Fit:
     flat, count = values - slope * times, len(values)
-    tail = float(norm.sf(math.sqrt(3 * math.log(count))))
+    tail = float(norm.sf(math.sqrt(PENALTY * math.log(count))))
     penalty = (noise * float(stdtrit(_degrees(count), 1 - tail))) ** 2
     return _Fit(flat, _partition(flat, penalty), slope, noise, penalty)
 
 
 def _degrees(count: int) -> float:
     """What the differences of neighbours are worth as a measure of noise, in degrees of freedom."""
-    return 2 * (count - 1) / 3
+    return (count - 1) / 2
 
 
 def _partition(values: Floats, penalty: float) -> list[int]:
@@ -228,5 +230,11 @@ def _range(values: Floats, noise: float) -> tuple[int, int]:
 
 
 def _visible(count: int, fit: _Fit) -> float:
-    """The step in the middle that nine of ten series would show, relative."""
-    return math.expm1((math.sqrt(fit.penalty) + 1.2816 * fit.noise) * 2 / math.sqrt(count))
+    """The step in the middle that nine of ten series would show, relative.
+
+    It has to exceed its penalty, and a slope, which explains three quarters of its squares, by what that costs less.
+    """
+    penalty = fit.penalty / fit.noise**2
+    alone = math.sqrt(penalty) + NINE_OF_TEN
+    beside_slope = 2 * (NINE_OF_TEN + math.sqrt(NINE_OF_TEN**2 + penalty * (1 - SLOPE_COSTS)))
+    return math.expm1(max(alone, beside_slope) * fit.noise * 2 / math.sqrt(count))
