@@ -11,16 +11,18 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from convbench.analysis.history.series import Point, Series
-from convbench.analysis.history.steps import SMALLEST, Floats, Step, shape
+from convbench.analysis.history.steps import SMALLEST, Floats, Shape, Step, shape
 from convbench.analysis.stored_runs import EXACT
 from convbench.core.metric import Metric
-from convbench.core.spread import elasticity
+from convbench.core.spread import STEEPEST
 from convbench.core.statistics import Interval
 
 Word = Literal["suspected", "confirmed", "refuted", "inconclusive", "same code", "exact"]
 Decision = Literal["confirmed", "refuted", "inconclusive"]
 ENOUGH_FOR_SLOPE = 10
 """Runs that tell how far a case slows down with the reference; fewer are taken to do so fully."""
+SURELY = 3.0
+"""Standard errors."""
 
 
 class Confirmation(NamedTuple):
@@ -84,8 +86,7 @@ def course(series: Series, metric: Metric, confirmations: Sequence[Confirmation]
     raw = tuple(point.value for point in points)
     if metric in EXACT:
         return Course(series, raw, raw, tuple(_exact(points, metric)))
-    logs = normalised(points)
-    found = shape(logs)
+    logs, found = shaped(points)
     changes = tuple(_change(points, step, metric, series.case, confirmations) for step in found.steps)
     drift = math.expm1(found.slope * (len(points) - 1))
     values, levels = (tuple(map(float, np.exp(each))) for each in (logs, found.levels))
@@ -93,16 +94,34 @@ def course(series: Series, metric: Metric, confirmations: Sequence[Confirmation]
                   found.visible, math.expm1(found.noise))  # fmt: skip
 
 
-def normalised(points: Sequence[Point]) -> Floats:
-    """Logs of the values at the machine's usual speed, as far as they are seen to follow the reference workload."""
+def shaped(points: Sequence[Point]) -> tuple[Floats, Shape]:
+    """Logs of the values at the machine's usual speed, which the reference workload beside each tells, and their shape.
+
+    They are taken to follow it fully; where what is left surely goes with it, that is taken off too.
+    """
     logs = np.log([point.value for point in points])
     seconds = [point.reference for point in points if point.reference]
     if len(seconds) < len(points):
-        return np.asarray(logs)
-    references = np.log(seconds)
-    enough = len(points) >= ENOUGH_FOR_SLOPE
-    slope = elasticity([(np.diff(logs).tolist(), np.diff(references).tolist())]) if enough else 1.0
-    return np.asarray(logs - slope * (references - np.median(references)))
+        return np.asarray(logs), shape(logs)
+    speed = np.log(seconds) - np.median(np.log(seconds))
+    full = np.asarray(logs - speed)
+    found = shape(full)
+    excess = _excess(full, speed, found) if len(points) >= ENOUGH_FOR_SLOPE else 0.0
+    return (full - excess * speed, shape(full - excess * speed)) if excess else (full, found)
+
+
+def _excess(values: Floats, speed: Floats, found: Shape) -> float:
+    """How far values go with the machine's speed within their levels; 0 where that may be chance."""
+    sound = np.setdiff1d(np.arange(len(values)), found.spikes)
+    parts = np.split(sound, np.searchsorted(sound, [step.place for step in found.steps]))
+    x = np.concatenate([speed[part] - speed[part].mean() for part in parts])
+    y = (values - found.levels)[sound]
+    squares, degrees = float((x**2).sum()), len(sound) - len(parts) - 1
+    if not squares:
+        return 0.0
+    slope = float((x * y).sum()) / squares
+    error = math.sqrt(float(((y - slope * x) ** 2).sum()) / degrees / squares)
+    return max(-1.0, min(STEEPEST - 1, slope)) if abs(slope) > SURELY * error else 0.0
 
 
 def _change(

@@ -3,7 +3,7 @@
 1. Spikes, far from the running median, are left out: no run and no two neighbours make a change.
 2. Optimal partitioning (Jackson et al. 2005) finds the steps that explain most, exactly. Each has to explain more than
    ``3 log n`` variances (Zhang and Siegmund 2007), as Student's t has it where few runs tell the noise.
-3. The same with a slope over the whole series: where that explains it with less, it drifts.
+3. The same with a slope over the whole series, which costs 2 log n: where that explains it with less, it drifts.
 4. Noise that lasts from run to run is no reason for a step: then steps have to explain more.
 
 Values are logarithms, so that steps and noise are relative. ``tests/bench/history.py`` has its precision and recall.
@@ -28,10 +28,14 @@ WINDOW, FAR = 7, 4.0
 """A value so many standard deviations from the median of so many neighbours is a spike."""
 FINEST, SMALLEST = 0.002, 0.01
 """No series is quieter than that; steps and drifts below that are not worth a word."""
-SURE = 0.95
+SURE, NINE_OF_TEN = 0.95, 1.2816
+PENALTY = 3.0
+"""Of a step, in variances for each log n."""
 MOST_SPIKES, MOST_ALIKE = 0.2, 0.9
-ROUNDS = 3
-"""In which steps and slope are found anew from one another."""
+SLOPE_COSTS = 2 / 3
+"""Of a step's penalty: a slope has no place that was chosen."""
+ROUNDS, MOST_ALONE = 3, 5
+"""In how many rounds steps and slope are found anew from one another, and from how many single steps that begins."""
 FEWEST = 2 * LEAST
 Floats = NDArray[np.float64]
 
@@ -82,7 +86,7 @@ class _Fit:
 
     @property
     def cost(self) -> float:
-        return float((self.left**2).sum()) + self.penalty * (len(self.starts) + bool(self.slope))
+        return float((self.left**2).sum()) + self.penalty * (len(self.starts) + SLOPE_COSTS * bool(self.slope))
 
 
 def shape(values: Sequence[float] | Floats) -> Shape:
@@ -128,8 +132,10 @@ def _fitted(times: NDArray[np.intp], values: Floats) -> _Fit:
 
 
 def _best(times: NDArray[np.intp], values: Floats, noise: float) -> _Fit:
+    """From no steps, from all that are found without a slope, and from each of them: none of these alone is enough."""
     plain = best = _levelled(times, values, 0.0, noise)
-    for starts in ([], plain.starts):
+    alone = [[start] for start in plain.starts[:MOST_ALONE]] if len(plain.starts) > 1 else []
+    for starts in ([], *([plain.starts] if plain.starts else []), *alone):
         for _ in range(ROUNDS):
             tilted = _levelled(times, values, _slope(times, values, starts), noise)
             if abs(tilted.slope) * len(values) >= SMALLEST and tilted.cost < best.cost:
@@ -142,14 +148,14 @@ def _best(times: NDArray[np.intp], values: Floats, noise: float) -> _Fit:
 
 def _levelled(times: NDArray[np.intp], values: Floats, slope: float, noise: float) -> _Fit:
     flat, count = values - slope * times, len(values)
-    tail = float(norm.sf(math.sqrt(3 * math.log(count))))
+    tail = float(norm.sf(math.sqrt(PENALTY * math.log(count))))
     penalty = (noise * float(stdtrit(_degrees(count), 1 - tail))) ** 2
     return _Fit(flat, _partition(flat, penalty), slope, noise, penalty)
 
 
 def _degrees(count: int) -> float:
     """What the differences of neighbours are worth as a measure of noise, in degrees of freedom."""
-    return 2 * (count - 1) / 3
+    return (count - 1) / 2
 
 
 def _partition(values: Floats, penalty: float) -> list[int]:
@@ -224,5 +230,11 @@ def _range(values: Floats, noise: float) -> tuple[int, int]:
 
 
 def _visible(count: int, fit: _Fit) -> float:
-    """The step in the middle that nine of ten series would show, relative."""
-    return math.expm1((math.sqrt(fit.penalty) + 1.2816 * fit.noise) * 2 / math.sqrt(count))
+    """The step in the middle that nine of ten series would show, relative.
+
+    It has to exceed its penalty, and a slope, which explains three quarters of its squares, by what that costs less.
+    """
+    penalty = fit.penalty / fit.noise**2
+    alone = math.sqrt(penalty) + NINE_OF_TEN
+    beside_slope = 2 * (NINE_OF_TEN + math.sqrt(NINE_OF_TEN**2 + penalty * (1 - SLOPE_COSTS)))
+    return math.expm1(max(alone, beside_slope) * fit.noise * 2 / math.sqrt(count))
