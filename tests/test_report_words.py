@@ -208,6 +208,16 @@ def test_every_sentence_is_tested():
     assert set(FINDINGS) == set(findings._SENTENCES)
 
 
+@pytest.mark.parametrize("code", ["withheld", "busy_machine"])
+def test_the_hosts_threads_are_not_told_of_a_case_on_a_gpu(code):
+    finding = Finding(code, data=FINDINGS[code])
+    assert "2 threads" in findings.sentence(finding)
+    told = findings.sentence(finding, "cuda:0")
+    assert "thread" not in told
+    assert told.endswith(".")
+    assert "None" not in told
+
+
 def test_unknown_codes_and_missing_data_are_still_shown():
     assert findings.sentence(Finding("new_thing", data={"x": 1})) == "new_thing (x=1)"
     assert findings.sentence(Finding("new_thing")) == "new_thing"

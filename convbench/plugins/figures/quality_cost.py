@@ -14,6 +14,7 @@ from convbench.analysis.quality.qualities import Quality, by_task, qualities
 from convbench.analysis.results import Result, costs
 from convbench.core import metrics
 from convbench.core.metric import Metric
+from convbench.core.record import Parts
 from convbench.core.registry import figures
 from convbench.report.drawing import Drawing, scales
 from convbench.report.drawing.labels import label
@@ -26,6 +27,9 @@ FAINT = 0.3
 TASKS = 8
 PLAIN, SMALLEST, LARGEST = 1.4, 0.8, 4.0
 """Areas of marks, in those of other figures: where memory is not told, and of the least and the most of it."""
+
+CROWD, UNLIKELY = 8, 0.05
+"""Of more configurations than this, those that are less likely on the front have no name beside their faint mark."""
 
 SAME = 1.05
 """Peaks of memory that differ by less are drawn alike."""
@@ -56,7 +60,9 @@ def _draw(pool: Sequence[Candidate], several: Sequence[Quality], column: Metric,
     lines(axes, [list(stairs([places[i] for i in best]))], MUTED, width=1.2, gid="front")
     for each, share, area in zip(pool, likely, areas or [PLAIN] * len(pool), strict=True):
         _mark(axes, each, share, column, area)
-    label(axes, places, [_words(each, share) for each, share in zip(pool, likely, strict=True)])
+    named = [i for i, share in enumerate(likely) if len(pool) <= CROWD or share >= UNLIKELY]
+    names = _names(pool)
+    label(axes, [places[i] for i in named], [f"{names[i]}, front {100 * likely[i]:.0f} %" for i in named])
     if areas:
         _name_sizes(axes, pool)
     return Drawing(
@@ -80,6 +86,7 @@ def _caption(column: Metric, sized: bool) -> str:
         f"else is as good in all of {weighed} and better in one, as advise weighs them. The stair joins the means that "
         f"nothing beats in accuracy and {costs}"
         + (": a mark below it can be on the front for its memory. " if sized else ". ")
+        + f"Of more than {CROWD} configurations those below {100 * UNLIKELY:.0f} % are not named. "
         + "Configurations with fewer than 2 sound seeds are left out."
     )
 
@@ -112,8 +119,14 @@ def _mark(axes: MplAxes, one: Candidate, likely: float, column: Metric, area: fl
     axes.scatter([x], [y], s=area * AREA * WEIGHT.get(marker, 1.0), marker=marker, color=colour, alpha=depth, zorder=3)
 
 
-def _words(one: Candidate, likely: float) -> str:
-    """Which one it is, and the share of resamples in which it is on the front."""
-    parts = one.quality.architecture
+def _names(pool: Sequence[Candidate]) -> list[str]:
+    """Reducer and size, with the reducer's options where another of that name and size has others."""
+    models = [each.quality.architecture for each in pool]
+    plain = [(parts.reducer.name, parts.lstm_input, parts.layer_norm) for parts in models]
+    return [_name(parts, plain.count(key) > 1) for parts, key in zip(models, plain, strict=True)]
+
+
+def _name(parts: Parts, full: bool) -> str:
     size = f" {parts.lstm_input:,}" if parts.lstm_input else ""
-    return f"{short(parts.reducer.name, 18)}{size}, front {100 * likely:.0f} %"
+    name = short(str(parts.reducer), 26) if full else short(parts.reducer.name, 18)
+    return f"{name}{size}{' LayerNorm' if parts.layer_norm else ''}"

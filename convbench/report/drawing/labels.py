@@ -6,12 +6,15 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from matplotlib.axes import Axes as MplAxes
+from matplotlib.transforms import BboxBase
 
-from convbench.report.drawing.style import TEXT
+from convbench.report.drawing.style import MUTED, TEXT
 
 SIZE, LETTER, LINE = 9.0, 5.3, 10.5
-OFFSETS = [(side, height) for height in (4, -11, 15, -22, 26, -33, 37, -44) for side in (1, -1)]
+OFFSETS = [(side, height) for height in (4, -11, 15, -22, 26, -33, 37, -44, 48, -55, -66, -77, -88) for side in (1, -1)]
 APART = 6.0
+FAR = 24
+"""Points above or below from which on a line joins the words to their place."""
 
 
 class Box(NamedTuple):
@@ -35,11 +38,20 @@ def label(axes: MplAxes, places: Sequence[tuple[float, float]], words: Sequence[
     taken = [Box(x - 4, y - 4, x + 4, y + 4) for x, y in pixels]
     for place, (x, y), text in sorted(zip(places, pixels, words, strict=True), key=lambda one: -one[1][1]):
         tried = [(_box(x, y, side, height, text), side, height) for side, height in OFFSETS]
-        inside = [one for one in tried if one[0].left > frame.x0 - 4 and one[0].right < frame.x1 + 12] or tried
+        inside = [each for each in tried if _fits(each[0], frame)] or tried
         box, side, height = min(inside, key=lambda one: sum(one[0].covers(other) for other in taken))
         taken.append(box)
-        axes.annotate(text, place, xytext=(APART * side, height), textcoords="offset points", fontsize=SIZE, color=TEXT,
-                      ha="left" if side > 0 else "right")  # fmt: skip
+        leader = {"arrowstyle": "-", "color": MUTED, "linewidth": 0.5, "shrinkA": 0, "shrinkB": 3}
+        axes.annotate(
+            text, place, xytext=(APART * side, height), textcoords="offset points", fontsize=SIZE, color=TEXT,
+            ha="left" if side > 0 else "right", arrowprops=leader if abs(height) > FAR else None,
+        )  # fmt: skip
+
+
+def _fits(box: Box, frame: BboxBase) -> bool:
+    """Whether the words stay on the plot, or just beside it."""
+    across = box.left > frame.x0 - 4 and box.right < frame.x1 + 12
+    return bool(across and box.bottom > frame.y0 - 4 and box.top < frame.y1 + 4)
 
 
 def _box(x: float, y: float, side: int, height: float, text: str) -> Box:

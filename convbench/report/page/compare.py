@@ -58,7 +58,7 @@ def view(runs: Sequence[Run], of_each: Sequence[Sequence[Result]], matches: Sequ
         "differing": [(each.key, [_text(value) for value in each.values], each.grave) for each in differing],
         "summaries": [(name, _summary(summaries(matches, name))) for name in COLUMNS],
         "figures": [each for each in drawn if each],
-        "rows": [_row(each) for each in sorted(matches, key=lambda each: -_furthest(each))[:ROWS]],
+        "rows": [_row(each) for each in sorted(matches, key=_furthest, reverse=True)[:ROWS]],
         "total": len(matches),
         "paired": sum(_took_turns(each) for each in matches),
         "alone": [len(measured(of_run)) - _shared(matches, run) for run, of_run in enumerate(of_each)],
@@ -88,7 +88,7 @@ def _summary(groups: Sequence[Summary]) -> list[tuple[str, int, list[tuple[str, 
 
 
 def _distance(group: Summary) -> float:
-    return max((abs(math.log(ratio.median)) for ratio in group.ratios if ratio), default=0.0)
+    return max((abs(math.log(ratio.median)) for ratio in group.ratios if ratio and ratio.median > 0), default=0.0)
 
 
 def _ratio(ratio: Interval | None) -> str:
@@ -166,8 +166,12 @@ def _figure(matches: Sequence[Match], run: int, letter: str) -> dict[str, Any] |
     return figure(drawing, f"ratio-{letter}")
 
 
-def _furthest(each: Match) -> float:
-    return max(apart(each, run) for run in range(1, len(each.ratios)))
+def _furthest(each: Match) -> tuple[float, float]:
+    """How far beyond noise a case is, then how far from 1."""
+    beyond = max(apart(each, run) for run in range(1, len(each.ratios)))
+    return beyond, max(
+        (abs(math.log(ratio.median)) for ratio in each.ratios if ratio and ratio.median > 0), default=0.0
+    )
 
 
 def _took_turns(each: Match) -> bool:

@@ -151,7 +151,9 @@ def _findings(found: Sequence[Result]) -> dict[str, Any]:
     """The distinct sentences, and for each row that has findings which of them, warnings marked."""
     sentences: dict[tuple[str, str], int] = {}
     of = {
-        index: [sentences.setdefault((f.level, sentence(f)), len(sentences)) for f in one.record.findings]
+        index: [
+            sentences.setdefault((f.level, sentence(f, one.case.device)), len(sentences)) for f in one.record.findings
+        ]
         for index, one in enumerate(found)
         if one.record.findings
     }

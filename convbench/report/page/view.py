@@ -143,12 +143,12 @@ def _findings(found: Sequence[Result]) -> list[dict[str, Any]]:
     kinds: dict[tuple[str, str], dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
     for one in found:
         for finding in one.record.findings:
-            kinds[finding.level, finding.code][sentence(finding)].append(one.case.id)
+            kinds[finding.level, finding.code][sentence(finding, one.case.device)].append(one.case.id)
     ordered = sorted(kinds.items(), key=lambda item: (item[0][0] != "warning", -_cases_in(item[1])))
     return [
         {
             "level": level,
-            "kind": code.replace("_", " "),
+            "kind": code.replace("_", " ").replace("lstm", "LSTM"),
             "count": _cases_in(said),
             "listed": len({case for ids in [*said.values()][:SAID] for case in ids}),
             "said": [{"sentence": text, "cases": ids} for text, ids in said.items()],

@@ -11,11 +11,12 @@ from convbench.report.words import units
 Data = Mapping[str, Any]
 
 
-def sentence(finding: Finding) -> str:
-    """What a finding means and what to do about it."""
+def sentence(finding: Finding, device: str = "cpu") -> str:
+    """What a finding means and what to do about it; of a case on a GPU the host's threads are not told."""
     make = _SENTENCES.get(finding.code)
+    data = finding.data if device == "cpu" or "threads" not in finding.data else {**finding.data, "threads": None}
     try:
-        return make(finding.data) if make else _unknown(finding)
+        return make(data) if make else _unknown(finding)
     except (KeyError, TypeError, ValueError):
         return _unknown(finding)
 
@@ -27,6 +28,16 @@ def failure(found: Failure | None) -> str:
 
 def percent(share: float) -> str:
     return f"{units.digits(100 * share, 2)} %"
+
+
+def _withheld(data: Data) -> str:
+    threads, visits = data["threads"], data["visits"]
+    on = f"with {threads} {'thread' if threads == 1 else 'threads'} " if threads else ""
+    fewer = ", or with fewer threads" if threads else ""
+    return (
+        f"Not to be told here: {on}none of {visits} {'visit' if visits == 1 else 'visits'} was undisturbed "
+        f"({data['reason']}). Its times are in no ranking; measure again when the machine is quiet{fewer}."
+    )
 
 
 def _unknown(finding: Finding) -> str:
@@ -129,14 +140,12 @@ _SENTENCES: dict[str, Callable[[Data], str]] = {
     "throttled": lambda d: f"The device throttled while it was measured: {_list(d['reasons'])}.",
     "foreign_process": lambda d: f"Other processes used the device meanwhile: {_list(d['pids'])}.",
     "busy_machine": lambda d: (
-        f"The machine was busy ({_busyness(d)}), its {d['threads']} threads "
-        "waiting for each other: measure again when it is quiet, or with one thread."
+        f"The machine was busy ({_busyness(d)}), its {d['threads']} threads waiting for each other: measure again when "
+        "it is quiet, or with one thread."
+        if d["threads"]
+        else f"The machine was busy ({_busyness(d)}): measure again when it is quiet."
     ),
-    "withheld": lambda d: (
-        f"Not to be told here: with {d['threads']} {'thread' if d['threads'] == 1 else 'threads'} none of "
-        f"{d['visits']} visits was undisturbed ({d['reason']}). Its times are in no ranking; measure again when the "
-        "machine is quiet, or with fewer threads."
-    ),
+    "withheld": _withheld,
     "two_speeds": lambda d: (
         f"Fresh processes ran at two speeds, {units.seconds(d['fast'])} and {units.seconds(d['slow'])}: the interval "
         "holds both."
