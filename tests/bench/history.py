@@ -237,7 +237,7 @@ def points_of(places: Sequence[int]) -> list[Said]:
 
 
 def told(noise: float) -> Count:
-    """What can be had: the best place of all, by one who is told that there is a single jump and the machine's speed."""
+    """What can be had: the best place of all, by a reader who knows of a single jump and the machine's speed."""
     rng = np.random.default_rng(round(1e4 * noise))
     total = Count()
     for _ in range(SERIES):
