@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from itertools import chain
 from typing import NamedTuple
@@ -73,14 +73,8 @@ class Result:
 
     def value(self, metric: Metric) -> float | None:
         """One number of a metric: what it says of itself becomes of its samples; None where it was not measured."""
-        derived = {
-            metrics.LSTM_INPUT.name: self.lstm_input,
-            metrics.LATENCY.name: self.latency.median if self.latency else None,
-            metrics.MEMORY.name: self.memory,
-            metrics.FRAMES_PER_S.name: self.frames_per_s,
-            metrics.LAUNCH_SHARE.name: self.launch_share,
-        }
-        return derived[metric.name] if metric.name in derived else typical(self.record, metric)
+        derive = _DERIVED.get(metric.name)
+        return derive(self) if derive else typical(self.record, metric)
 
     def metric(self, option: str) -> Metric | None:
         """The metric of that short name, ours or one that this record declares; None where neither is called so."""
@@ -91,6 +85,16 @@ class Result:
         """A metric's number by its short name, such as ``latency``; None where it was not measured."""
         metric = self.metric(option)
         return self.value(metric) if metric else None
+
+
+_DERIVED: Mapping[str, Callable[[Result], float | None]] = {
+    metrics.LSTM_INPUT.name: lambda result: result.lstm_input,
+    metrics.LATENCY.name: lambda result: result.latency.median if result.latency else None,
+    metrics.MEMORY.name: lambda result: result.memory,
+    metrics.FRAMES_PER_S.name: lambda result: result.frames_per_s,
+    metrics.LAUNCH_SHARE.name: lambda result: result.launch_share,
+}
+"""What follows from readings, by the metric's name; each is worked out only where it is asked for."""
 
 
 def group(record: Record) -> Group:

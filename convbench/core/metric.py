@@ -7,6 +7,7 @@ convbench's own are in ``core.metrics``; a probe of anybody's declares its own b
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Literal, get_args
 
 from convbench.core.errors import ConvbenchError
@@ -67,6 +68,7 @@ class Metric:
         """What to multiply values by so that lower is better."""
         return -1 if self.better == "higher" else 1
 
+    @lru_cache(maxsize=512)  # noqa: B019 - metrics are few, frozen, and live as long as the program
     def part(self, part: str) -> Metric:
         """The same of one part of the whole, such as a stage (``params_reducer``); in CSV and JSON only."""
         words = part.replace("_", " ")

@@ -6,6 +6,7 @@ same texts of further ones, sorted and filtered.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -77,13 +78,13 @@ def _factor(result: Result, every: Sequence[Result], against: int | None) -> flo
 def references(found: Sequence[Result]) -> list[int | None]:
     """For each cost the index of the fastest case that is like it, which its factor refers to; None where untimed."""
     every = costs(found)
-    fastest: dict[Alike, int] = {}
-    for i, result in enumerate(every):
+    alikes = [alike(result) for result in every]
+    fastest: dict[Alike, tuple[float, int]] = {}
+    for i, (result, key) in enumerate(zip(every, alikes, strict=True)):
         if result.latency and result.record.status == "ok":
-            known = every[fastest[alike(result)]].latency if alike(result) in fastest else None
-            if known is None or result.latency.median < known.median:
-                fastest[alike(result)] = i
-    return [fastest.get(alike(result)) if result.latency else None for result in every]
+            fastest[key] = min(fastest.get(key, (math.inf, i)), (result.latency.median, i))
+    known = (fastest.get(key) if result.latency else None for result, key in zip(every, alikes, strict=True))
+    return [place[1] if place else None for place in known]
 
 
 def first(found: Sequence[Result]) -> list[Row]:
