@@ -23,7 +23,7 @@ from convbench.analysis.history.series import Point, Series
 from convbench.core import index, metrics
 from convbench.core.index import Contents, Entry, Number
 
-RUNS, SERIES = 120, 100
+RUNS, SERIES = 120, 200
 NOISES = (0.01, 0.015, 0.02, 0.03)
 JUMP = 0.03
 NEAR = 5
