@@ -75,7 +75,7 @@ def _push_runs(source: Path, place: Place, present: set[str]) -> tuple[dict[str,
     """The runs by name, each with whether it was copied; and which were passed over, why."""
     runs: dict[str, bool] = {}
     passed_over = []
-    for directory, _ in runs_below(source):
+    for directory in runs_below(source):
         content = _content(directory)
         if isinstance(content, str):
             passed_over.append(f"{directory}: {content}")
@@ -102,7 +102,7 @@ def pull(source: str, target: Path) -> Moved:
 
 def _names_of_own(target: Path) -> Iterator[str]:
     """What the runs below a folder, whatever their folders are called, are called where they are shared."""
-    for directory, _ in runs_below(target):
+    for directory in runs_below(target):
         content = _content(directory)
         if not isinstance(content, str):
             yield _name(content)

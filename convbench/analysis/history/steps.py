@@ -84,10 +84,6 @@ class _Fit:
         """What the levels do not explain."""
         return np.concatenate([each - each.mean() for each in np.split(self.flat, self.starts)])
 
-    @property
-    def cost(self) -> float:
-        return float((self.left**2).sum()) + self.penalty * (len(self.starts) + SLOPE_COSTS * bool(self.slope))
-
 
 def shape(values: Sequence[float] | Floats) -> Shape:
     """The shape of a series; one of too few values has a level and nothing else."""
@@ -137,13 +133,19 @@ def _best(times: NDArray[np.intp], values: Floats, noise: float) -> _Fit:
     alone = [[start] for start in plain.starts[:MOST_ALONE]] if len(plain.starts) > 1 else []
     for starts in ([], *([plain.starts] if plain.starts else []), *alone):
         for _ in range(ROUNDS):
-            tilted = _levelled(times, values, _slope(times, values, starts), noise)
-            if abs(tilted.slope) * len(values) >= SMALLEST and tilted.cost < best.cost:
-                best = tilted
+            slope = _slope(times, values, starts)
+            if abs(slope) * len(values) < SMALLEST:
+                break
+            tilted = _levelled(times, values, slope, noise)
+            best = min(best, tilted, key=_cost)
             if tilted.starts == starts:
                 break
             starts = tilted.starts
     return best
+
+
+def _cost(fit: _Fit) -> float:
+    return float((fit.left**2).sum()) + fit.penalty * (len(fit.starts) + SLOPE_COSTS * bool(fit.slope))
 
 
 def _levelled(times: NDArray[np.intp], values: Floats, slope: float, noise: float) -> _Fit:
