@@ -60,7 +60,7 @@ class Suspect:
 
 def suspects(history: History) -> tuple[list[Suspect], list[str]]:
     """What a paired check can be asked of a history, and why it cannot be asked of other changes for the worse."""
-    found: dict[tuple[str, ...], Suspect] = {}
+    grouped: dict[tuple[str, ...], Suspect] = {}
     reasons: dict[str, None] = {}
     for course, change in history.changes:
         if not change.worse or change.word not in ("suspected", "inconclusive"):
@@ -71,9 +71,9 @@ def suspects(history: History) -> tuple[list[Suspect], list[str]]:
         run = store.read_run(Path(change.after.run))
         new = Suspect(change.before.commit, change.after.commit, run, (course.series.case,), change.ratio.median - 1)
         key = (new.before, new.after, run.suite, run.command, new.device)
-        before = found.get(key)
-        found[key] = _joined(before, new) if before else new
-    return list(found.values()), list(reasons)
+        before = grouped.get(key)
+        grouped[key] = _joined(before, new) if before else new
+    return list(grouped.values()), list(reasons)
 
 
 def confirm(suspect: Suspect, cwd: Path, watcher: gate.Announcer, build: str = "") -> Outcome:
@@ -113,10 +113,10 @@ def stored(folder: Path) -> list[Confirmation]:
         with suppress(StoreError):
             read.append((f"{CONFIRMED}/{path.name}", outcome.read(path)))
     read.sort(key=lambda each: each[1].started)
-    return [said for name, measured in read for said in _said(measured, name)]
+    return [each for name, measured in read for each in _confirmations(measured, name)]
 
 
-def _said(measured: Outcome, name: str) -> Iterator[Confirmation]:
+def _confirmations(measured: Outcome, name: str) -> Iterator[Confirmation]:
     before, after = ((side.commit or "")[:12] for side in (measured.base, measured.head))
     for judged in verdicts(measured):
         ratio = Interval(*judged.ratio) if judged.ratio else None

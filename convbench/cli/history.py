@@ -38,17 +38,17 @@ def history(
     from convbench.check import confirm as confirming
 
     question = _question(runs or [], store, metric, tuple(only or ()), since)
-    found = _answer(question, store)
+    answer = _answer(question, store)
     if confirm:
         if store is None or metric != "latency":
             raise ConvbenchError("--confirm measures latency and keeps it in a store: name one with --store")
-        suspects, reasons = confirming.suspects(found)
+        suspects, reasons = confirming.suspects(answer)
         for reason in reasons:
             print(f"cannot be confirmed: {reason}", file=sys.stderr)
         _confirm(suspects, store, build)
-        found = _answer(question, store)
-    _show(found, store, as_json, out)
-    raise typer.Exit(found.exit_code)
+        answer = _answer(question, store)
+    _show(answer, store, as_json, out)
+    raise typer.Exit(answer.exit_code)
 
 
 def _question(runs: list[Path], store: Path | None, metric: str, only: tuple[str, ...], since: str) -> Question:
@@ -89,18 +89,18 @@ def _confirm(suspects: list[Suspect], store: Path, build: str) -> None:
         print(f"kept in {confirm.keep(store, measured)}", file=sys.stderr)
 
 
-def _show(found: History, store: Path | None, as_json: bool, out: Path | None) -> None:
+def _show(answer: History, store: Path | None, as_json: bool, out: Path | None) -> None:
     from convbench.report.words import history as words
 
     if out:
         from convbench.report.page import history as page
 
-        print(page.write(found, out), file=sys.stderr if as_json else sys.stdout)
+        print(page.write(answer, out), file=sys.stderr if as_json else sys.stdout)
     if as_json:
         from convbench.report.export.history_json import plain
 
-        print(json.dumps(plain(found), indent=1, allow_nan=False))
+        print(json.dumps(plain(answer), indent=1, allow_nan=False))
         return
-    print("\n".join(words.lines(found)))
-    if store and (command := words.next_command(found, str(store))):
+    print("\n".join(words.lines(answer)))
+    if store and (command := words.next_command(answer, str(store))):
         print(command)

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple, Protocol
 
 from convbench.core import files, lock, store
 from convbench.core.errors import ConvbenchError, StoreError
-from convbench.core.index import runs_below
+from convbench.core.run_folders import runs_below
 
 FILES = (store.RESULTS, store.RUN)
 """What is shared of a run, in the order in which it is written."""
@@ -96,8 +96,8 @@ def pull(source: str, target: Path) -> Moved:
         new = sorted(theirs - ours)
         for name in new:
             here.write(name, place.read(name))
-    told = sum(name.startswith(f"{CONFIRMED}/") for name in new)
-    return Moved(len(new) - told, told, len(theirs & ours))
+    confirmations = sum(name.startswith(f"{CONFIRMED}/") for name in new)
+    return Moved(len(new) - confirmations, confirmations, len(theirs & ours))
 
 
 def _names_of_own(target: Path) -> Iterator[str]:

@@ -15,10 +15,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from convbench.core import files, store
 from convbench.core.errors import StoreError
 from convbench.core.metric import Metric
 from convbench.core.package import __version__
+from convbench.core.run_folders import as_text, stamped
 
 VERSION = f"1 {__version__}"
 """Another convbench may come to other numbers."""
@@ -83,21 +83,6 @@ Row = tuple[int, str, str, str, float, float | None]
 """Run, case, machine, protocol, value, reference."""
 
 
-def runs_below(root: Path) -> Iterator[Path]:
-    """Every run directory at or below a folder, also those set aside."""
-    return (Path(folder) for folder, _ in _stamped(root))
-
-
-def _stamped(root: Path) -> Iterator[tuple[str, str]]:
-    """The run directories, each with a stamp of its files; as text, since a store may have thousands."""
-    for folder, names, present in os.walk(root):
-        is_run = store.RUN in present
-        names[:] = sorted(name for name in names if (name == "previous" if is_run else not name.startswith(".")))
-        if is_run:
-            with suppress(OSError):  # it was removed while we looked
-                yield folder, _stamp(folder, store.RESULTS in present)
-
-
 @contextmanager
 def opened(roots: Sequence[Path], read: Reader) -> Iterator[Index]:
     """The index of all runs below these folders, up to date. Raises StoreError where one is no folder."""
@@ -125,8 +110,8 @@ class Index:
 
     def refresh(self, roots: Sequence[Path], read: Reader) -> None:
         """Read what is new or changed; two processes that do so wait for one another."""
-        found = {_text(folder): (folder, stamp) for root in roots for folder, stamp in _stamped(root)}
-        there = {name: stamp for name, (_, stamp) in found.items()}
+        folders = {as_text(folder): (folder, stamp) for root in roots for folder, stamp in stamped(root)}
+        there = {name: stamp for name, (_, stamp) in folders.items()}
         if there == self._stamps():
             return
         with self._writing():
@@ -135,7 +120,7 @@ class Index:
             self._forget(outdated)
             for path, stamp in there.items():
                 if known.get(path) != stamp:
-                    self._add(read(Path(found[path][0])), path, stamp)
+                    self._add(read(Path(folders[path][0])), path, stamp)
             self._hide_copies()
 
     def entries(self) -> dict[int, Entry]:
@@ -275,15 +260,3 @@ def _place(roots: Sequence[Path]) -> Path:
     cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     name = hashlib.sha256("\0".join(sorted(map(os.fspath, roots))).encode(errors="surrogateescape")).hexdigest()[:16]
     return Path(cache) / "convbench" / "history" / f"{name}.sqlite"
-
-
-def _text(path: str) -> str:
-    """A path as SQLite can hold it; bytes that are no UTF-8 as their escapes."""
-    return files.encoded(path).decode()
-
-
-def _stamp(folder: str, has_results: bool) -> str:
-    """Times and sizes of the files that a run is read from; a clock that goes back makes another stamp too."""
-    names = (store.RUN, store.RESULTS) if has_results else (store.RUN,)
-    stats = [os.stat(f"{folder}{os.sep}{name}") for name in names]  # noqa: PTH116 (a third of the time of a Path)
-    return " ".join(f"{each.st_mtime_ns}:{each.st_size}" for each in stats)

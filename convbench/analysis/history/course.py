@@ -86,12 +86,12 @@ def course(series: Series, metric: Metric, confirmations: Sequence[Confirmation]
     raw = tuple(point.value for point in points)
     if metric in EXACT:
         return Course(series, raw, raw, tuple(_exact(points, metric)))
-    logs, found = shaped(points)
-    changes = tuple(_change(points, step, metric, series.case, confirmations) for step in found.steps)
-    drift = math.expm1(found.slope * (len(points) - 1))
-    values, levels = (tuple(map(float, np.exp(each))) for each in (logs, found.levels))
-    return Course(series, values, levels, changes, drift if abs(drift) >= SMALLEST else 0.0, found.spikes,
-                  found.visible, math.expm1(found.noise))  # fmt: skip
+    logs, form = shaped(points)
+    changes = tuple(_change(points, step, metric, series.case, confirmations) for step in form.steps)
+    drift = math.expm1(form.slope * (len(points) - 1))
+    values, levels = (tuple(map(float, np.exp(each))) for each in (logs, form.levels))
+    return Course(series, values, levels, changes, drift if abs(drift) >= SMALLEST else 0.0, form.spikes,
+                  form.visible, math.expm1(form.noise))  # fmt: skip
 
 
 def shaped(points: Sequence[Point]) -> tuple[Floats, Shape]:
@@ -105,17 +105,17 @@ def shaped(points: Sequence[Point]) -> tuple[Floats, Shape]:
         return np.asarray(logs), shape(logs)
     speed = np.log(seconds) - np.median(np.log(seconds))
     full = np.asarray(logs - speed)
-    found = shape(full)
-    excess = _excess(full, speed, found) if len(points) >= ENOUGH_FOR_SLOPE else 0.0
-    return (full - excess * speed, shape(full - excess * speed)) if excess else (full, found)
+    form = shape(full)
+    excess = _excess(full, speed, form) if len(points) >= ENOUGH_FOR_SLOPE else 0.0
+    return (full - excess * speed, shape(full - excess * speed)) if excess else (full, form)
 
 
-def _excess(values: Floats, speed: Floats, found: Shape) -> float:
+def _excess(values: Floats, speed: Floats, form: Shape) -> float:
     """How far values go with the machine's speed within their levels; 0 where that may be chance."""
-    sound = np.setdiff1d(np.arange(len(values)), found.spikes)
-    parts = np.split(sound, np.searchsorted(sound, [step.place for step in found.steps]))
+    sound = np.setdiff1d(np.arange(len(values)), form.spikes)
+    parts = np.split(sound, np.searchsorted(sound, [step.place for step in form.steps]))
     x = np.concatenate([speed[part] - speed[part].mean() for part in parts])
-    y = (values - found.levels)[sound]
+    y = (values - form.levels)[sound]
     squares, degrees = float((x**2).sum()), len(sound) - len(parts) - 1
     if not squares:
         return 0.0
@@ -141,13 +141,13 @@ def _change(
 
 def _decisive(case: str, before: Point, after: Point, confirmations: Sequence[Confirmation]) -> Confirmation | None:
     """What was said of these commits: the latest that decides, else the latest."""
-    said = [
+    matching = [
         each
         for each in confirmations
         if each.case == case and each.before[:12] == before.commit[:12] and each.after[:12] == after.commit[:12]
     ]
-    decided = [each for each in said if each.word != "inconclusive"]
-    return next(reversed(decided or said), None)
+    decided = [each for each in matching if each.word != "inconclusive"]
+    return next(reversed(decided or matching), None)
 
 
 def _exact(points: Sequence[Point], metric: Metric) -> Sequence[Change]:

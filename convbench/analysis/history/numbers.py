@@ -27,13 +27,13 @@ def read(directory: Path) -> Contents:
         run, records = store.load(directory)
     except StoreError as error:
         return Contents(Entry(str(directory), problem=str(error)), str(directory))
-    found = measured(results(records))
+    derived = measured(results(records))
     commit, dirty = run.environment.get("commit"), bool(run.environment.get("dirty"))
     missing = max(0, len(run.planned) - len(records))
     problem = NO_RESULTS if run.planned and not records else ""
     entry = Entry(str(directory), run.name, run.started, str(commit or ""), dirty, len(records), missing, problem)
-    tracked = _tracked(found)
-    numbers = tuple(_numbers(found, tracked, digest(*map(str, protocol(run).items()))))
+    tracked = _tracked(derived)
+    numbers = tuple(_numbers(derived, tracked, digest(*map(str, protocol(run).items()))))
     identity = digest(run.name, run.started, run.fingerprint, run.command, run.suite)
     return Contents(entry, identity, numbers, {run.fingerprint: words(run.environment)}, tracked)
 
@@ -49,15 +49,15 @@ def digest(*texts: str) -> str:
     return hashlib.sha256("\0".join(texts).encode(errors="surrogatepass")).hexdigest()[:12]
 
 
-def _tracked(found: list[Result]) -> list[Metric]:
+def _tracked(derived: list[Result]) -> list[Metric]:
     """The metrics that these results have and that people are shown."""
-    every = [metric for metric in (*metrics.ALL, *own_metrics(found)) if metric.shown and metric not in DERIVED]
-    return [metric for metric in every if any(result.value(metric) is not None for result in found)]
+    every = [metric for metric in (*metrics.ALL, *own_metrics(derived)) if metric.shown and metric not in DERIVED]
+    return [metric for metric in every if any(result.value(metric) is not None for result in derived)]
 
 
-def _numbers(found: list[Result], tracked: list[Metric], protocol_digest: str) -> Iterator[Number]:
-    known = repeat.machines(result.record for result in found)
-    for result in found:
+def _numbers(derived: list[Result], tracked: list[Metric], protocol_digest: str) -> Iterator[Number]:
+    known = repeat.machines(result.record for result in derived)
+    for result in derived:
         reference, machine = repeat.reference(result.record, known), result.record.environment
         for metric in tracked:
             value = result.value(metric)

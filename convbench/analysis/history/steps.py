@@ -171,10 +171,10 @@ def _partition(values: Floats, penalty: float) -> list[int]:
         within = squares[end] - squares[starts] - (sums[end] - sums[starts]) ** 2 / (end - starts)
         begins[end] = np.argmin(cost[starts] + within)
         cost[end] = cost[begins[end]] + within[begins[end]] + penalty
-    found, end = [], count
+    borders, end = [], count
     while end := int(begins[end]):
-        found.append(end)
-    return found[::-1]
+        borders.append(end)
+    return borders[::-1]
 
 
 def _slope(times: NDArray[np.intp], values: Floats, starts: Sequence[int]) -> float:

@@ -42,8 +42,8 @@ def view(history: History) -> dict[str, Any]:
 
 def _weight(history: History, course: Course) -> int:
     """How much a reader wants to see it: confirmed, then suspected, then changed or drifting at all."""
-    found = {change.word for change in course.standing if history.is_news(change)}
-    return 3 if "confirmed" in found else 2 if found else bool(course.changes or course.drift)
+    states = {change.word for change in course.standing if history.is_news(change)}
+    return 3 if "confirmed" in states else 2 if states else bool(course.changes or course.drift)
 
 
 def _figure(history: History, course: Course, name: str, number: int) -> dict[str, Any]:

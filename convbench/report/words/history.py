@@ -57,9 +57,9 @@ def named_courses(history: History) -> list[tuple[Course, str]]:
     """Each course with the short name of its case, and of its machine where there are several."""
     cases = list(dict.fromkeys(course.series.case for course in history.courses))
     short = dict(zip(cases, names.apart(cases)[0], strict=True))
-    several = len({course.series.machine for course in history.courses}) > 1
+    alone = len({course.series.machine for course in history.courses}) == 1
     return [
-        (course, short[course.series.case] + (f" on {machine(history, course)}" if several else ""))
+        (course, short[course.series.case] + ("" if alone else f" on {machine(history, course)}"))
         for course in history.courses
     ]
 
@@ -132,8 +132,8 @@ def quiet(history: History) -> str:
     return f"no change in {_counted(len(calm), 'series', 'series')}{visible}{spiked}"
 
 
-def notes(found: Sequence[Note]) -> list[str]:
-    return [NOTES[note.code].format(count=note.count, example=note.example) for note in found]
+def notes(listed: Sequence[Note]) -> list[str]:
+    return [NOTES[note.code].format(count=note.count, example=note.example) for note in listed]
 
 
 def next_command(history: History, store: str) -> str:
@@ -149,5 +149,5 @@ def next_command(history: History, store: str) -> str:
     return ""
 
 
-def _counted(count: int, single: str, several: str) -> str:
-    return f"{count:,} {single if count == 1 else several}"
+def _counted(count: int, single: str, plural: str) -> str:
+    return f"{count:,} {single if count == 1 else plural}"

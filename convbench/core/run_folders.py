@@ -1,0 +1,37 @@
+"""Which run directories lie below a folder, those set aside too, and whether their files have changed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from convbench.core import files, store
+
+
+def runs_below(root: Path) -> Iterator[Path]:
+    """Every run directory at or below a folder, also those set aside."""
+    return (Path(folder) for folder, _ in stamped(root))
+
+
+def stamped(root: Path) -> Iterator[tuple[str, str]]:
+    """The run directories, each with a stamp of its files; as text, since a store may have thousands."""
+    for folder, names, present in os.walk(root):
+        is_run = store.RUN in present
+        names[:] = sorted(name for name in names if (name == "previous" if is_run else not name.startswith(".")))
+        if is_run:
+            with suppress(OSError):  # it was removed while we looked
+                yield folder, _stamp(folder, store.RESULTS in present)
+
+
+def as_text(path: str) -> str:
+    """A path as SQLite can hold it; bytes that are no UTF-8 as their escapes."""
+    return files.encoded(path).decode()
+
+
+def _stamp(folder: str, has_results: bool) -> str:
+    """Times and sizes of the files that a run is read from; a clock that goes back makes another stamp too."""
+    names = (store.RUN, store.RESULTS) if has_results else (store.RUN,)
+    stats = [os.stat(f"{folder}{os.sep}{name}") for name in names]  # noqa: PTH116 (a third of the time of a Path)
+    return " ".join(f"{each.st_mtime_ns}:{each.st_size}" for each in stats)
