@@ -15,8 +15,7 @@ from convbench.core.errors import CaseFailed
 from convbench.core.record import Case, Finding, Reading
 from convbench.core.registry import scenarios
 from convbench.core.traits import compiles
-from convbench.measure.parity import NEXT_TO_NOTHING, Parity, compare, measured
-from convbench.measure.parity import TOLERANCE as TOLERANCE
+from convbench.measure.parity import NEXT_TO_NOTHING, TOLERANCE, Parity, compare, measured
 from convbench.models import subject, values
 from convbench.models.deployed import Deployment
 from convbench.models.subject import Subject

@@ -10,7 +10,7 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
@@ -73,22 +73,27 @@ class CudaClock:
     def time(self, call: Call) -> Sample:
         torch.cuda.synchronize(self.device)
         start = time.perf_counter()
-        for _ in range(self.calls):
-            call()
+        self._block(call)
         launched = time.perf_counter() - start
         torch.cuda.synchronize(self.device)
         host = time.perf_counter() - start
-        return Sample(host / self.calls, self._on_device(call, launched) / self.calls)
-
-    def _on_device(self, call: Call, launched: float) -> float:
-        begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
         keep_busy(self.device, launched)
-        begin.record()
+        on_device = _between_events(self.device, partial(self._block, call))
+        return Sample(host / self.calls, on_device / self.calls)
+
+    def _block(self, call: Call) -> None:
         for _ in range(self.calls):
             call()
-        end.record()
-        torch.cuda.synchronize(self.device)
-        return float(begin.elapsed_time(end)) * 1e-3
+
+
+def _between_events(device: torch.device, work: Call) -> float:
+    """Seconds on the device's own clock from where it begins what ``work`` launches to where it has done it."""
+    begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
+    begin.record()
+    work()
+    end.record()
+    torch.cuda.synchronize(device)
+    return float(begin.elapsed_time(end)) * 1e-3
 
 
 def keep_busy(device: torch.device, seconds: float) -> None:
@@ -100,13 +105,9 @@ def keep_busy(device: torch.device, seconds: float) -> None:
 @lru_cache
 def _cycles_per_second(device: torch.device) -> float:
     """How fast the device counts its cycles, of a wait that is long beside a launch, once the clocks have risen."""
-    for cycles in (CYCLES, CYCLES):
-        begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
-        begin.record()
-        torch.cuda._sleep(cycles)  # type: ignore[no-untyped-call]
-        end.record()
-        torch.cuda.synchronize(device)
-    return CYCLES / (float(begin.elapsed_time(end)) * 1e-3)
+    wait = partial(torch.cuda._sleep, CYCLES)
+    _between_events(device, wait)
+    return CYCLES / _between_events(device, wait)
 
 
 @lru_cache

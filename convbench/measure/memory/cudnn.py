@@ -26,15 +26,15 @@ def cublas_bytes(func: Any, device: torch.device, capability: tuple[int, int]) -
     if device.type != "cuda" or func not in PRODUCTS:
         return {}
     thread = "backward" if torch._C._current_autograd_node() is not None else "forward"
-    kept = {thread: _workspace(capability)}
-    return kept | ({"bias": BIASED} if func == ATEN.addmm.default else {})
+    workspaces = {thread: _workspace(capability)}
+    return workspaces | ({"bias": BIASED} if func == ATEN.addmm.default else {})
 
 
 def _workspace(capability: tuple[int, int]) -> int:
     """As torch chooses it (CUDABlas.cpp): by the environment's word, else by the GPU's generation."""
-    asked = os.environ.get("CUBLAS_WORKSPACE_CONFIG")
-    if asked:
-        sizes = [part for part in asked.split(":") if part]
+    configuration = os.environ.get("CUBLAS_WORKSPACE_CONFIG")
+    if configuration:
+        sizes = [part for part in configuration.split(":") if part]
         return sum(int(size) * int(count) * 1024 for size, count in zip(sizes[::2], sizes[1::2], strict=False))
     return 32 * MIB if capability[0] >= 9 else 8 * MIB + 128 * 1024
 
@@ -110,8 +110,8 @@ def recurrent(clip: torch.Tensor, weights: Any, stride: int, buffer: Any, hx: An
     """``_cudnn_rnn`` of fake tensors, whose reserve has its true size and whose buffer of weights exists."""
     buffer = clip.new_empty(0) if buffer is None else buffer
     output, hy, cy, _, _ = ATEN._cudnn_rnn.default(clip, weights, stride, buffer, hx, cx, *rest)
-    kept = Recurrence.of(clip, rest).reserve() if rest[6] else 0
-    return output, hy, cy, clip.new_empty(kept, dtype=torch.uint8), buffer
+    reserve = Recurrence.of(clip, rest).reserve() if rest[6] else 0
+    return output, hy, cy, clip.new_empty(reserve, dtype=torch.uint8), buffer
 
 
 def recurrent_backward(clip: torch.Tensor, weights: Any, _stride: int, _buffer: Any, hx: Any, cx: Any, *_: Any) -> Any:

@@ -159,12 +159,12 @@ class Peak(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.capability = torch.cuda.get_device_capability(device) if device.type == "cuda" else (0, 0)
         self.alive = 0
         self.highest = 0
-        self.kept: dict[str, int] = {}
+        self.workspaces: dict[str, int] = {}
 
     @property
     def libraries(self) -> int:
         """What libraries keep once they were called."""
-        return sum(self.kept.values())
+        return sum(self.workspaces.values())
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -178,7 +178,7 @@ class Peak(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 return decomposed
         before = {id(tensor.untyped_storage()) for tensor in _fake((args, kwargs))}
         result = cudnn.STANDINS.get(func, func)(*args, **kwargs)
-        self.kept |= cudnn.cublas_bytes(func, self.device, self.capability)
+        self.workspaces |= cudnn.cublas_bytes(func, self.device, self.capability)
         if func.overloadpacket is torch.ops.aten.set_:  # another view of a storage that is there
             return result
         new = [tensor for tensor in _fake(result) if id(tensor.untyped_storage()) not in before]
