@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
+import signal
+import threading
 from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
@@ -11,11 +14,12 @@ from xml.etree import ElementTree
 import psutil
 import pytest
 
-from convbench.check import files, gate, link, outcome, pairs, verdict, words
+from convbench.check import files, gate, lanes, link, outcome, pairs, verdict, words
 from convbench.check.inspection import Request
 from convbench.check.link import Settings
 from convbench.check.rule import Rule
 from convbench.check.sides import Side, room
+from convbench.check.timed import Timed
 from convbench.core.errors import BuildFailed, Refused, StoreError, SuiteError
 
 FAKE = Path(__file__).with_name("fake_worker.py")
@@ -49,10 +53,11 @@ def run(tmp_path, monkeypatch):
         told: Told | None = None,
         budget: float | None = None,
         instructions: bool = False,
+        lanes: int = 1,
     ) -> outcome.Outcome:
         with room() as made:
             request = Request("fake", same_outputs=same_outputs, instructions=instructions)
-            method = gate.Method(Settings(slice_s=0.001), Rule(), made, told or Told())
+            method = gate.Method(Settings(slice_s=0.001, lanes=lanes), Rule(), made, told or Told())
             return gate.check(side("base", base), side("head", head), request, method, budget)
 
     return check
@@ -160,6 +165,53 @@ def test_other_outputs_are_invalid_unless_they_are_wanted(run):
     wanted = run(SAME, other, same_outputs=False)
     assert verdict.exit_code(wanted) == 0
     assert [fact.name for fact in verdicts(wanted)["fc"].case.facts] == ["output"]
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_lanes_come_to_the_same_verdicts(run, count):
+    found = run(SAME, {"seconds": {"gap": 0.010, "fc": 0.025}}, lanes=count)
+    judged = verdicts(found)
+    assert (judged["gap"].word, judged["fc"].word) == ("ok", "regression")
+    assert len(judged["gap"].case.pairs) in range(3, 7 + count)
+    assert len(judged["fc"].case.pairs) <= count + 1
+    assert found.settings.lanes == count
+    assert f"1 thread, {count} pairs at a time" in " ".join(words.footing(found))
+    assert no_child_is_left()
+
+
+def test_a_case_that_is_nearly_decided_is_visited_in_as_many_lanes_as_it_needs():
+    decided_by_another = Timed({"gap": [outcome.Timing(((1.0, 1.0),))] * 6})
+    assert decided_by_another.fewest("gap", "pair", Rule(), 1) == 1
+    assert Timed().fewest("gap", "pair", Rule(), 1) == 7
+    assert Timed().fewest("gap", "confirm", Rule(), 1) == 5
+
+
+def test_a_worker_that_dies_in_a_lane_takes_only_its_case_with_it(run):
+    judged = verdicts(run(SAME, SAME | {"ends": {"fc": "die"}}, lanes=2))
+    assert judged["fc"].reason == "crash in head: killed by SIGABRT; last output: about to fall over"
+    assert judged["gap"].word == "ok"
+    assert no_child_is_left()
+
+
+def test_a_lane_that_waits_is_ended_with_the_check(run):
+    """The one who asks is interrupted while a lane waits for a worker that hangs."""
+    told = Told()
+
+    def interrupt(message: str) -> None:
+        if "undecided" in message:
+            threading.Timer(1.0, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
+
+    told.says = interrupt
+    with pytest.raises(KeyboardInterrupt):
+        run(SAME, SAME | {"ends": {"fc": "hang"}, "timeout": 60.0}, told=told, lanes=2)
+    assert no_child_is_left()
+    assert threading.active_count() == 1
+
+
+def test_as_many_lanes_as_cores_are_free_for_them_and_one_on_a_gpu(monkeypatch):
+    monkeypatch.setattr(lanes.os, "sched_getaffinity", lambda _: set(range(6)))
+    assert [lanes.fitting(threads, "cpu") for threads in (1, 2, 3, 4, 8)] == [4, 3, 2, 1, 1]
+    assert lanes.fitting(1, "cuda:0") == 1
 
 
 @pytest.mark.parametrize("side", ["base", "head"])

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from convbench.check import lanes
 from convbench.check.link import Copy, Link, Settings, Stock, Variables, Worker
 from convbench.check.outcome import INSTRUCTIONS, Fact
 from convbench.check.pairs import Planned
@@ -31,6 +32,11 @@ class Inspected:
     facts: dict[str, tuple[Fact, ...]] = field(default_factory=dict)
     environments: dict[str, Mapping[str, Scalar]] = field(default_factory=dict)
     files: dict[str, dict[str, str]] = field(default_factory=dict)
+
+    def within(self, settings: Settings) -> Settings:
+        """The settings with the suite's time limit, and as many lanes as the machine has room for, if none are set."""
+        device = str(self.environments.get("head", {}).get("device", settings.device))
+        return replace(settings, timeout=self.timeout, lanes=settings.lanes or lanes.fitting(settings.threads, device))
 
     @property
     def valid(self) -> list[Planned]:

@@ -157,8 +157,7 @@ class Bisection:
         self.method.watcher.says(f"good is {self.line.name(0)}, bad is {self.line.name(self.state.search.last)}")
         with Stock() as stock:
             inspected = inspect(good, bad, self.request, self.method.settings, self.method.room, stock)
-        settings = replace(self.method.settings, timeout=inspected.timeout)
-        self.method = replace(self.method, settings=settings)
+        self.method = replace(self.method, settings=inspected.within(self.method.settings))
         if not inspected.valid:
             raise BuildFailed("; ".join(f"{case}: {why}" for case, why in inspected.invalid.items()))
         return inspected

@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
 
-from convbench.check import pairs, progress
+from convbench.check import lanes, progress
 from convbench.check.asking import Inspected
 from convbench.check.inspection import Request, inspect
 from convbench.check.link import Settings, Stock
@@ -58,8 +59,7 @@ def check(base: Side, head: Side, request: Request, method: Method, budget: floa
     method.watcher.says(f"base {base.label}, head {head.label}: inspecting both")
     with method.stock:
         found = inspect(base, head, request, method.settings, method.room, method.stock)
-        settings = replace(method.settings, timeout=found.timeout)
-        method = replace(method, settings=settings, ends=start + budget if budget else math.inf)
+        method = replace(method, settings=found.within(method.settings), ends=start + budget if budget else math.inf)
 
         def so_far(timed: Timed, unfinished: bool = True) -> Outcome:
             count = len(found.ids)
@@ -89,19 +89,24 @@ def check(base: Side, head: Side, request: Request, method: Method, budget: floa
 def decide(arms: tuple[Arm, Arm], cases: Sequence[Planned], ids: Sequence[str], method: Method, timed: Timed) -> Timed:
     """Visits of all undecided cases until there is none left or the time is over: pairs, and triples of suspects.
 
-    The rule's error is shared by all that are named; ``timed`` holds the pairs that there are already.
+    Lanes beyond the first visit what fewer visits would hardly decide. The rule's error is shared by all that are
+    named; ``timed`` holds the pairs that there are already.
     """
-    count = len(ids)
+    count, rule = len(ids), method.rule
     base, head = arms
     stages = {"pair": arms, "confirm": (base, replace(base, name="base again"), head)}
-    while not method.is_over() and (waiting := timed.waiting(cases, method.rule, count)):
-        method.watcher.says(progress.line(timed, waiting, method.rule, ids))
+    while not method.is_over() and (waiting := timed.waiting(cases, rule, count)):
+        method.watcher.says(progress.line(timed, waiting, rule, ids))
         start = time.monotonic()
-        visits = [Visit(case, stages[stage]) for case, stage in waiting]
-        for visit, measured in pairs.measure(visits, method.settings, method.room, method.stock):
-            timed.add(visit, measured)
-            if method.is_over():
-                break
+        rounds = [
+            [Visit(case, stages[stage]) for case, stage in waiting if timed.fewest(case.id, stage, rule, count) > lane]
+            for lane in range(max(1, method.settings.lanes))
+        ]
+        with closing(lanes.measure(list(filter(None, rounds)), method.settings, method.room, method.stock)) as results:
+            for visit, measured in results:
+                timed.add(visit, measured)
+                if method.is_over():
+                    break
         timed.visit_seconds.append(time.monotonic() - start)
         timed.keep(timed)
     return timed

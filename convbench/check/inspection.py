@@ -49,7 +49,7 @@ def inspect(base: Side, head: Side, request: Request, settings: Settings, room: 
         _refuse_only_in_base(asked["base"], request, settings, inspected)
         for name, worker in asked.items():
             _resolve(worker, name, inspected)
-    within = replace(settings, timeout=inspected.timeout)
+    within = inspected.within(settings)
     for group in groups(inspected.valid):
         answers = Answers(sides, within, room, inspected, stock).of(group)
         for case in (case.id for case in group if case.id not in inspected.invalid):

@@ -8,6 +8,7 @@ import random
 import signal
 import socket
 import subprocess
+import threading
 import zlib
 from collections.abc import Mapping
 from contextlib import suppress
@@ -32,7 +33,10 @@ FREED = ("PYTHONPATH", "LD_PRELOAD", "MALLOC_ARENA_MAX", *malloc.NUMBERS)
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What both sides share: threads, C allocator, device, seconds of a slice and most seconds of a case in a pair."""
+    """What both sides share: threads, C allocator, device, seconds of a slice and most seconds of a case in a pair.
+
+    ``lanes`` is how many pairs are measured at once, each on cores of its own; 0 for as many as fit.
+    """
 
     threads: int = 1
     allocator: str = "glibc"
@@ -40,6 +44,7 @@ class Settings:
     slice_s: float = 0.006
     case_s: float = 3.0
     timeout: float = 300.0
+    lanes: int = 0
 
 
 class Link:
@@ -198,6 +203,7 @@ class Stock:
 
     def __init__(self) -> None:
         self._idle: list[tuple[Variables, Worker]] = []
+        self._taking = threading.Lock()
 
     def __enter__(self) -> Self:
         return self
@@ -216,9 +222,10 @@ class Stock:
 
     def take(self, side: Side, variables: Variables) -> Worker | None:
         """One that imported this side, started with these variables."""
-        for place, (started, worker) in enumerate(self._idle):
-            if worker.side == side and started == variables:
-                return self._idle.pop(place)[1]
+        with self._taking:
+            for place, (started, worker) in enumerate(self._idle):
+                if worker.side == side and started == variables:
+                    return self._idle.pop(place)[1]
         return None
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from itertools import permutations
@@ -79,12 +79,16 @@ Measured = Timing | Failed
 
 
 def measure(
-    visits: Sequence[Visit], settings: Settings, room: Path, stock: Stock | None = None
-) -> Iterator[tuple[Visit, Measured]]:
+    visits: Sequence[Visit],
+    settings: Settings,
+    room: Path,
+    stock: Stock | None = None,
+    cores: Sequence[int] = (),
+) -> Generator[tuple[Visit, Measured], None, None]:
     """Every case once, in random order, in as few sets of fresh processes as cases may share.
 
-    A worker that dies or hangs fails its case only, or the first where it dies at its start: the others go on in new
-    processes. Those in ``stock`` are used first.
+    On ``cores``, or where none are named on the quietest. A worker that dies or hangs fails its case only, or the
+    first where it dies at its start: the others go on in new processes. Those in ``stock`` are used first.
     """
     for group in _groups_of(visits):
         waiting = random.sample(group, len(group))
@@ -92,7 +96,7 @@ def measure(
             first = waiting[0]
             arms = max((visit.arms for visit in waiting), key=len)
             try:
-                with started(arms, settings, room, first.case, stock) as workers:
+                with started(arms, settings, room, first.case, stock, cores) as workers:
                     yield from _timed_until_one_fails(workers, waiting, settings)
             except CaseFailed as error:
                 waiting.remove(first)
@@ -127,7 +131,12 @@ def _groups_of(visits: Sequence[Visit]) -> list[list[Visit]]:
 
 @contextmanager
 def started(
-    arms: Sequence[Arm], settings: Settings, room: Path, first: Planned, stock: Stock | None = None
+    arms: Sequence[Arm],
+    settings: Settings,
+    room: Path,
+    first: Planned,
+    stock: Stock | None = None,
+    cores: Sequence[int] = (),
 ) -> Iterator[dict[str, Worker]]:
     """A worker an arm, started at once in random order, all importing what ``first`` needs, then moved to one core."""
     with ExitStack() as stack:
@@ -143,9 +152,9 @@ def started(
         for name, worker in new:
             with _naming(name):
                 worker.greeted()
-        if cores := quietest(settings.threads):
+        if pinned := list(cores) or quietest(settings.threads):
             for worker in workers.values():
-                worker.ask("pin", cores=cores)
+                worker.ask("pin", cores=pinned)
         yield workers
 
 

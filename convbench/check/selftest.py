@@ -64,9 +64,10 @@ class Selftest:
 
     def __init__(self, side: Side, request: Request, settings: Settings, rule: Rule, room: Path) -> None:
         self.side, self.room = side, room
-        self.settings, self.rule = settings, rule
+        self.rule = rule
         with Stock() as stock:
-            found = inspection.inspect(side, side, request, self.settings, room, stock)
+            found = inspection.inspect(side, side, request, settings, room, stock)
+        self.settings = found.within(settings)
         if found.invalid:
             raise Refused("; ".join(f"{case}: {reason}" for case, reason in found.invalid.items()))
         self.cases, self.environment = found.valid, found.environments["head"]

@@ -58,6 +58,13 @@ class Timed:
                 return "confirm" if more and decision.confirmation(triples, rule, count) == "undecided" else None
         return None
 
+    def fewest(self, case: str, stage: Stage, rule: Rule, count: int) -> int:
+        """The visits that a case needs at least, as far as one can tell."""
+        if stage == "confirm":
+            return decision.needed_to_confirm(self.triples(case), rule, count) or decision.CONFIRM_AT_MOST
+        expected = decision.needed(self.logs(case), rule)
+        return expected[1] if expected else decision.SLOWER.most
+
     def logs(self, case: str) -> list[float]:
         return [timing.log_ratio() for timing in self.pairs.get(case, [])]
 

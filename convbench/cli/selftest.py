@@ -12,7 +12,7 @@ from typing import Annotated, NamedTuple
 import typer
 
 from convbench.cli.app import Only, Overrides, Skip, app
-from convbench.cli.check import Allocator, Detect, Device, Threads, rule_of, settings_of, undisturbed, watcher
+from convbench.cli.check import Allocator, Detect, Device, Lanes, Threads, rule_of, settings_of, undisturbed, watcher
 from convbench.core import imports
 from convbench.core.errors import ConvbenchError
 
@@ -32,6 +32,7 @@ def selftest(
     only: Only = None,
     skip: Skip = None,
     threads: Threads = 1,
+    lanes: Lanes = 0,
     allocator: Allocator = "glibc",
     detect: Detect = 5.0,
     run: Annotated[
@@ -54,7 +55,7 @@ def selftest(
 
     if not 0 <= minutes <= LONGEST:
         raise ConvbenchError(f"--minutes {minutes:g}: from 0 to {LONGEST:,}")
-    settings, rule, wanted = settings_of(threads, allocator, device), rule_of(detect), _percents(slowdowns)
+    settings, rule, wanted = settings_of(threads, allocator, device, lanes), rule_of(detect), _percents(slowdowns)
     here = sides.Here.at(imports.here(), suite)
     with undisturbed(), ExitStack() as stack:
         room = stack.enter_context(sides.room())
