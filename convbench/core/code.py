@@ -29,8 +29,8 @@ def imported() -> dict[str, str]:
 
 def files() -> dict[str, str]:
     """The user's modules that this process has imported by now, and the file of each."""
-    found = {name: getattr(module, "__file__", None) for name, module in list(sys.modules.items())}
-    return {name: file for name, file in found.items() if file and name not in MAIN and is_users(file)}
+    paths = {name: getattr(module, "__file__", None) for name, module in list(sys.modules.items())}
+    return {name: file for name, file in paths.items() if file and name not in MAIN and is_users(file)}
 
 
 def changed(before: Mapping[str, str]) -> list[str]:

@@ -130,7 +130,7 @@ class Folder:
         place = self.root / name
         if place.is_file():
             return {"": place.read_bytes()}
-        return {each: (place / each).read_bytes() for each in FILES if (place / each).exists()}
+        return {file: (place / file).read_bytes() for file in FILES if (place / file).exists()}
 
     def write(self, name: str, content: Content) -> None:
         if "" in content:
@@ -138,8 +138,8 @@ class Folder:
             return
         beside = self.root / f".{name}-{os.getpid()}{PART}"
         try:
-            for each, data in content.items():
-                files.write(beside / each, data, ELSEWHERE)
+            for file, data in content.items():
+                files.write(beside / file, data, ELSEWHERE)
             beside.rename(self.root / name)
         except OSError:
             if not (self.root / name / store.RUN).exists():  # else another writer was faster, with the same content
@@ -188,13 +188,13 @@ class Remote:
         place = f"{self.root}/{name}"
         if name.startswith(f"{CONFIRMED}/"):
             return {"": self.system.cat_file(place)}
-        paths = {each: f"{place}/{each}" for each in FILES}
-        return {each: self.system.cat_file(path) for each, path in paths.items() if self.system.exists(path)}
+        paths = {file: f"{place}/{file}" for file in FILES}
+        return {file: self.system.cat_file(path) for file, path in paths.items() if self.system.exists(path)}
 
     def write(self, name: str, content: Content) -> None:
         self.system.makedirs(f"{self.root}/{name}" if "" not in content else f"{self.root}/{CONFIRMED}", exist_ok=True)
-        for each, data in content.items():
-            self.system.pipe_file(f"{self.root}/{name}/{each}".rstrip("/"), data)
+        for file, data in content.items():
+            self.system.pipe_file(f"{self.root}/{name}/{file}".rstrip("/"), data)
 
 
 def _content(directory: Path) -> Content | str:

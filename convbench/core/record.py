@@ -121,8 +121,8 @@ class Whole:
         pairs = {"stages": self.stages, "flops": self.flops}
         joined = {key: "+".join(f"{name}:{path}" for name, path in value) for key, value in pairs.items()}
         further = {"inputs": self.inputs, "loss": self.loss, "step": self.step, **joined}
-        given = tuple((key, value) for key, value in further.items() if value)
-        return str(replace(self.model, options=(*self.model.options, *given)))
+        options = tuple((key, value) for key, value in further.items() if value)
+        return str(replace(self.model, options=(*self.model.options, *options)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -371,10 +371,10 @@ class Record:
         if not reading.visits:
             return {0: reading.samples}
         remaining = iter(reading.samples)
-        each = [
+        pairs = [
             (visit, tuple(islice(remaining, size))) for visit, size in zip(self.visits, reading.visits, strict=True)
         ]
-        return {visit.round: samples for visit, samples in each if samples and visit.sound}
+        return {visit.round: samples for visit, samples in pairs if samples and visit.sound}
 
 
 @dataclass(frozen=True, slots=True)
