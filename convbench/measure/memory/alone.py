@@ -47,9 +47,9 @@ def growth(deployment: Deployment) -> int | None:
     engine = deployment.engine
     if hasattr(engine, "quantised"):
         engine = replace(engine, quantised=None)  # type: ignore[type-var]  # its ranges are in the file by now
-    given = deployment.folder.parent / f"{engine.name}.pickle"
-    given.write_bytes(pickle.dumps((engine, deployment.folder, row, deployment.threads)))
-    done = subprocess.run([sys.executable, "-c", PROGRAM, str(given)], capture_output=True, text=True, check=False)
+    job = deployment.folder.parent / f"{engine.name}.pickle"
+    job.write_bytes(pickle.dumps((engine, deployment.folder, row, deployment.threads)))
+    done = subprocess.run([sys.executable, "-c", PROGRAM, str(job)], capture_output=True, text=True, check=False)
     if done.returncode:
         reason = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
         raise CaseFailed("crash", f"{engine.name} cannot run the exported model in a process of its own: {reason}")
