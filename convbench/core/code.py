@@ -34,7 +34,7 @@ def files() -> dict[str, str]:
 
 
 def changed(before: Mapping[str, str]) -> list[str]:
-    """Those modules whose file is another now, or gone, by the name of the file. Nothing is imported."""
+    """The files of these modules that have changed or are gone, by their names. Nothing is imported."""
     return [_shown(name) for name, digest in before.items() if _digest(_file(name) or "") != digest]
 
 
@@ -43,11 +43,11 @@ def is_users(file: str) -> bool:
     if INSTALLED.intersection(Path(file).parts) or file.startswith("<"):
         return False
     place = os.path.realpath(file)
-    return not place.startswith(_not_users()) and not INSTALLED.intersection(Path(place).parts)
+    return not place.startswith(_foreign_roots()) and not INSTALLED.intersection(Path(place).parts)
 
 
 @cache
-def _not_users() -> tuple[str, ...]:
+def _foreign_roots() -> tuple[str, ...]:
     library = [sysconfig.get_path(name) for name in ("stdlib", "platstdlib")]
     ours = str(Path(__file__).parents[1])
     roots = [*library, ours, os.environ.get("TORCHINDUCTOR_CACHE_DIR")]

@@ -33,7 +33,7 @@ Content = Mapping[str, bytes]
 
 
 class Moved(NamedTuple):
-    """How many runs and confirmations were copied, how many were there already, and which run was passed over, why."""
+    """How many runs and confirmations were copied, how many were there already, and which runs were passed over."""
 
     runs: int
     confirmations: int
@@ -72,7 +72,7 @@ def push(source: Path, target: str) -> Moved:
 
 
 def _push_runs(source: Path, place: Place, present: set[str]) -> tuple[dict[str, bool], tuple[str, ...]]:
-    """The runs by name, each with whether it was copied; and which were passed over, why."""
+    """The runs by name, each with whether it was copied; and those passed over, with the reason."""
     runs: dict[str, bool] = {}
     passed_over = []
     for directory in runs_below(source):
@@ -101,7 +101,7 @@ def pull(source: str, target: Path) -> Moved:
 
 
 def _names_of_own(target: Path) -> Iterator[str]:
-    """What the runs below a folder, whatever their folders are called, are called where they are shared."""
+    """The shared names of the runs below a folder, whatever their folders are called."""
     for directory in runs_below(target):
         content = _content(directory)
         if not isinstance(content, str):
@@ -221,7 +221,7 @@ def _name(content: Content) -> str:
 
 @contextmanager
 def _explained(place: str) -> Iterator[None]:
-    """Whatever a file system of anybody's raises is one sentence."""
+    """Turn whatever a file system raises into a StoreError of one sentence."""
     try:
         yield
     except ConvbenchError:

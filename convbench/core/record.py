@@ -145,7 +145,7 @@ class Trial:
 
     @property
     def scenario(self) -> str:
-        """What stands for the trial in a case's id, where others have how they are called."""
+        """The word for the trial in a case's id, where other cases have their scenario."""
         return "learn" if self.trains else "probe"
 
     def __str__(self) -> str:
@@ -158,7 +158,7 @@ class Case:
     """What is measured. Its ``id`` is readable and is the join key everywhere.
 
     With a ``trial`` it is the quality of the architecture that is measured, with a head of the task's classes.
-    ``threads`` compute an operator on a CPU: a number, or all that the machine has cores; None is one.
+    ``threads`` compute an operator on a CPU: a number, or ``all`` for one a core of the machine; None is one.
     """
 
     architecture: Parts | Whole

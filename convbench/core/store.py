@@ -1,7 +1,7 @@
 """Record <-> JSON lines: a run is a directory that is appended to, resumed and merged; files are the only truth.
 
 A line, one visit to a case, is on disk before the next starts, whole or not at all. A line that a killed process left
-unfinished is dropped; any other damage is said with its place. What stands in a directory is set aside, never
+unfinished is dropped; any other damage is reported with its place. What stands in a directory is set aside, never
 overwritten.
 """
 

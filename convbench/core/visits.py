@@ -51,17 +51,17 @@ def joined(lines: Iterable[Record]) -> list[Record]:
         cases.setdefault(record.case.id, []).append(record)
     records = [_join(visits) for visits in cases.values()]
     levels = reference_levels(records)
-    return [_judged(record, levels.get(record.environment)) if record.visits else record for record in records]
+    return [_judge(record, levels.get(record.environment)) if record.visits else record for record in records]
 
 
 def reference_levels(records: Iterable[Record]) -> dict[str, float]:
     """Seconds of the reference workload at the better moments of each environment."""
-    seen: dict[str, list[float]] = {}
+    seconds: dict[str, list[float]] = {}
     for record in records:
         for reading in record.readings:
             if record.visits and reading.metric.name == metrics.REFERENCE.name:
-                seen.setdefault(record.environment, []).extend(map(median, filter(None, _split(reading))))
-    return {name: sorted(values)[int(BETTER_MOMENTS * (len(values) - 1))] for name, values in seen.items()}
+                seconds.setdefault(record.environment, []).extend(map(median, filter(None, _split(reading))))
+    return {name: sorted(values)[int(BETTER_MOMENTS * (len(values) - 1))] for name, values in seconds.items()}
 
 
 def _join(records: Sequence[Record]) -> Record:
@@ -130,7 +130,7 @@ def _findings(records: Sequence[Record]) -> tuple[Finding, ...]:
     return tuple(finding for code, finding in by_code.items() if code not in AGREEING or share[code] >= 0.5)
 
 
-def _judged(record: Record, level: float | None) -> Record:
+def _judge(record: Record, level: float | None) -> Record:
     """The record with its disturbed visits marked, and withheld where its times were never taken undisturbed."""
     split_by_name = {reading.metric.name: _split(reading) for reading in record.readings if varies(reading)}
     by_visit = [{name: _at(split, i) for name, split in split_by_name.items()} for i in range(len(record.visits))]
@@ -164,10 +164,10 @@ def _disturbance(samples: dict[str, tuple[float, ...]], record: Record, level: f
     return ""
 
 
-def _speeds(metrics_of: Sequence[tuple[float, ...]], visits: Sequence[Visit]) -> Finding | None:
+def _speeds(latencies: Sequence[tuple[float, ...]], visits: Sequence[Visit]) -> Finding | None:
     """That fresh processes ran at two speeds, where they did."""
     medians = sorted(
-        median(samples) for samples, visit in zip(metrics_of, visits, strict=False) if samples and visit.sound
+        median(samples) for samples, visit in zip(latencies, visits, strict=False) if samples and visit.sound
     )
     if not at_two_speeds([math.log(seconds) for seconds in medians]):
         return None

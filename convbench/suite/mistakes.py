@@ -1,4 +1,4 @@
-"""Every mistake of a suite with its place, so that all are said at once and in the order of the file."""
+"""Every mistake of a suite with its place, so that all are reported at once, in the order of the file."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""What a process grows by when a runtime loads and runs a model, told by a process that has done nothing else.
+"""What a process grows by when a runtime loads and runs a model, measured in a process that has done nothing else.
 
-The one that measures cannot tell: it has exported the model before, and what that has freed the runtime uses again.
+The measuring process cannot tell: it has exported the model before, and the runtime reuses what that has freed.
 """
 
 from __future__ import annotations

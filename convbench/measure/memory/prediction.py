@@ -1,7 +1,7 @@
 """Peak memory of a call from its shapes alone: fake tensors on the case's device, nothing allocated, nothing computed.
 
 What torch allocates is what its operators return, followed here from birth to release, what some of them take beside it
-(``onednn``), and the optimizer's state and intermediates. Bytes of tensors, in B.
+(``onednn``, ``cudnn``), and the optimizer's state and intermediates. Bytes of tensors, in B.
 """
 
 from __future__ import annotations
