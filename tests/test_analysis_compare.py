@@ -8,7 +8,7 @@ import records
 from convbench.analysis.compare import (
     apart,
     better_moments,
-    by,
+    by_axis,
     differences,
     in_turns,
     match,
@@ -55,7 +55,7 @@ def test_exact_counts_that_differ_are_noticed():
 
 
 def test_groups_by_column():
-    groups = by(match([measured(1), measured(1)]), "reducer")
+    groups = by_axis(match([measured(1), measured(1)]), "reducer")
     assert {name: len(several) for name, several in groups.items()} == {"fc": 1, "gap": 2}
 
 

@@ -10,7 +10,7 @@ import records
 from convbench.analysis.claims import all_claims, standings
 from convbench.analysis.claims.claim import VERDICTS, Lacking, Number, tally
 from convbench.analysis.claims.evidence import Evidence
-from convbench.analysis.claims.paired import ALL, MOST, SOME, Difference, gains, paired, sorted_out, spread, welch
+from convbench.analysis.claims.paired import ALL, MOST, SOME, Difference, by_verdict, gains, paired, spread, welch
 from convbench.core.registry import claims
 from convbench.core.statistics import Interval
 from convbench.plugins.claims import algebra, arithmetic, choice, layers, ordering, saturation, shifting, spatial
@@ -273,7 +273,7 @@ def test_gains_in_some_in_most_and_in_all(several, verdicts):
 
 
 def test_what_is_undecided_says_what_would_have_been_seen():
-    assert sorted_out([UNSURE]) == "undecided on binding (less than 20.1 points is mostly missed)"
+    assert by_verdict([UNSURE]) == "undecided on binding (less than 20.1 points is mostly missed)"
 
 
 def test_with_other_seeds_the_difference_is_that_of_welch():

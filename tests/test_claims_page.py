@@ -23,7 +23,7 @@ from convbench.report.words import claims as words
 
 AXE = Path(__file__).parent / "browser" / "node_modules" / "axe-core" / "axe.min.js"
 CHROMIUM = shutil.which("chromium")
-MADE = page.Made((records.run_of([]),), (0, 1, 2, 3, 4), {"Arithmetic and algebra": "torch 2.13.0"})
+MADE = page.Provenance((records.run_of([]),), (0, 1, 2, 3, 4), {"Arithmetic and algebra": "torch 2.13.0"})
 TERMINAL = """\
      claim                                                             verdict
 C1   A 64×64×32 feature map flattens to 131,072 values                 supported
@@ -111,7 +111,7 @@ def test_the_page_is_self_contained_and_small(written):
 def test_hostile_words_stay_words(tmp_path):
     bad = "</script><img src=x onerror=alert(1)>"
     one = Claim("C1", bad, bad, bad, bad, "depends", bad, (Number(bad, 1.0),))
-    text = page.write([one], page.Made(here={bad: bad}), tmp_path / "index.html")[0].read_text("utf-8")
+    text = page.write([one], page.Provenance(here={bad: bad}), tmp_path / "index.html")[0].read_text("utf-8")
     assert "<img" not in text
 
 

@@ -34,7 +34,7 @@ def test_statistics_are_pytest_benchmarks_own(count):
 
 def test_pytest_benchmark_compares_two_of_our_runs(stored, tmp_path):
     for name in ("0001_a.json", "0002_b.json"):
-        (tmp_path / name).write_text(json.dumps(pytest_benchmark.made(*stored)))
+        (tmp_path / name).write_text(json.dumps(pytest_benchmark.document(*stored)))
     words = [sys.executable, "-m", "pytest_benchmark", "compare", "0001_a.json", "0002_b.json", "--csv=out.csv"]
     done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
@@ -45,7 +45,7 @@ def test_pytest_benchmark_compares_two_of_our_runs(stored, tmp_path):
 
 
 def test_github_action_benchmark_gets_a_name_unit_and_value(stored):
-    entries = {entry["name"]: entry for entry in github_action.made(*stored)}
+    entries = {entry["name"]: entry for entry in github_action.document(*stored)}
     latency = entries["conv/gap/32/lstm128/1x16x3x64x64/eager/inference/cpu/latency"]
     assert (latency["unit"], latency["value"]) == ("ms", pytest.approx(2.0, rel=0.02))
     low, _, high = latency["range"].partition(" to ")
@@ -54,7 +54,7 @@ def test_github_action_benchmark_gets_a_name_unit_and_value(stored):
 
 
 def test_bencher_gets_nanoseconds_with_bounds(stored):
-    metrics = bencher.made(*stored)
+    metrics = bencher.document(*stored)
     assert len(metrics) == 2
     latency = metrics["conv/gap/32/lstm128/1x16x3x64x64/eager/inference/cpu"]["latency"]
     assert latency["value"] == pytest.approx(2e6, rel=0.02)

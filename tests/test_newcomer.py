@@ -11,7 +11,7 @@ from pathlib import Path
 import newcomer
 import pytest
 
-from convbench.analysis.costs.headlines import OF_OLD
+from convbench.analysis.costs.headlines import POSITION_BY_NAME
 from convbench.core import store
 from convbench.core.registry import reducers
 
@@ -188,4 +188,4 @@ def test_what_a_variant_is_can_be_asked_without_torch():
 def test_a_report_of_old_runs_knows_of_the_reducers_what_they_declare():
     declared = {plugin.name: plugin.declared for plugin in reducers if plugin.module.startswith("convbench.plugins.")}
     said = {name: "control" if each.control else each.position for name, each in declared.items()}
-    assert said == OF_OLD
+    assert said == POSITION_BY_NAME

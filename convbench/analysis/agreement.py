@@ -36,11 +36,11 @@ class Agreement:
 
 def agreement(first: Sequence[Result], second: Sequence[Result]) -> Agreement | None:
     """How far two runs agree; None where they share no case with a latency."""
-    one, other = _latencies(first), _latencies(second)
-    shared = sorted(one.keys() & other.keys())
+    left, right = _latencies(first), _latencies(second)
+    shared = sorted(left.keys() & right.keys())
     if not shared:
         return None
-    pairs = [(one[case], other[case]) for case in shared]
+    pairs = [(left[case], right[case]) for case in shared]
     factors = sorted(math.exp(abs(math.log(a.median / b.median))) for a, b in pairs)
     apart, contradicted = _contradicted(pairs)
     return Agreement(
@@ -50,13 +50,13 @@ def agreement(first: Sequence[Result], second: Sequence[Result]) -> Agreement | 
         apart=apart,
         contradicted=contradicted,
         half_width=median(a.relative_half_width for a, _ in pairs),
-        withheld=len(one.keys() ^ other.keys()),
+        withheld=len(left.keys() ^ right.keys()),
         same_pick=_same_pick(first, second),
     )
 
 
-def _latencies(found: Sequence[Result]) -> dict[str, Interval]:
-    return {result.case.id: result.latency for result in found if result.latency}
+def _latencies(results: Sequence[Result]) -> dict[str, Interval]:
+    return {result.case.id: result.latency for result in results if result.latency}
 
 
 def _meet(a: Interval, b: Interval) -> bool:
@@ -78,7 +78,7 @@ def _contradicted(pairs: Sequence[tuple[Interval, Interval]]) -> tuple[int, int]
 
 def _same_pick(first: Sequence[Result], second: Sequence[Result]) -> bool:
     """Whether the second run takes the first one's pick, or cannot tell it from its own."""
-    one, other = advise(first), advise(second)
-    if not one.pick or not other.pick:
-        return one.pick is other.pick
-    return one.pick.case.architecture in {result.case.architecture for result in other.tied}
+    left, right = advise(first), advise(second)
+    if not left.pick or not right.pick:
+        return left.pick is right.pick
+    return left.pick.case.architecture in {result.case.architecture for result in right.tied}

@@ -57,9 +57,9 @@ class Difference(NamedTuple):
 
 def match(runs: Sequence[Sequence[Result]]) -> list[Match]:
     """Cases that at least two runs have measured, matched by id; by all but the device where no device is shared."""
-    devices = [{one.case.device for one in found} for found in runs]
+    devices = [{result.case.device for result in results} for results in runs]
     shared = bool(set.intersection(*devices)) if devices else False
-    tables = [{_key(one.case, shared): one for one in measured(found)} for found in runs]
+    tables = [{_key(result.case, shared): result for result in measured(results)} for results in runs]
     keys = dict.fromkeys(key for table in tables for key in table)
     every: list[Row] = [tuple(table.get(key) for table in tables) for key in keys]
     rows = [row for row in every if sum(result is not None for result in row) > 1]
@@ -72,7 +72,7 @@ def overall(matches: Sequence[Match], run: int) -> Interval | None:
 
     A few cases that went wrong in one of the runs do not move it, as they would a mean.
     """
-    known = [ratio.median for one in matches if (ratio := one.ratios[run]) is not None]
+    known = [ratio.median for match in matches if (ratio := match.ratios[run]) is not None]
     if not known:
         return None
     low, high = np.quantile(known, (0.05, 0.95))
@@ -93,7 +93,7 @@ def summaries(matches: Sequence[Match], name: str) -> list[Summary]:
     What the cases of a group differ by is moderated by what those of all groups do (``core.spread``); the ratio of a
     single case is its own. What a whole run was faster or slower by is in every ratio and in no interval.
     """
-    groups = by(matches, name)
+    groups = by_axis(matches, name)
     runs = range(1, len(matches[0].ratios) if matches else 1)
     columns = [_paired([[match.ratios[run] for match in group] for group in groups.values()]) for run in runs]
     return [
@@ -124,13 +124,15 @@ def better_moments(pairs: Sequence[Match]) -> float | None:
 
     Of matches of two runs; None where a run was not visited several times, or its reference is not known.
     """
-    levels = [_level([each.results[run] for each in pairs]) for run in (0, 1)]
+    levels = [_level([pair.results[run] for pair in pairs]) for run in (0, 1)]
     return levels[1] / levels[0] if levels[0] and levels[1] else None
 
 
-def _level(found: Sequence[Result | None]) -> float | None:
-    visited = [result.record for result in found if result and len(result.record.visits) > 1]
-    seconds = [statistics.median(taken) for record in visited for taken in record.by_visit(metrics.REFERENCE).values()]
+def _level(results: Sequence[Result | None]) -> float | None:
+    visited = [result.record for result in results if result and len(result.record.visits) > 1]
+    seconds = [
+        statistics.median(samples) for record in visited for samples in record.by_visit(metrics.REFERENCE).values()
+    ]
     return float(np.quantile(seconds, repeat.BETTER_MOMENTS)) if seconds else None
 
 
@@ -142,19 +144,19 @@ def in_turns(first: Record, second: Record) -> bool:
     return len(rounds) > 1 and all(max(now) < min(after) for now, after in pairwise(rounds))
 
 
-def by(matches: Sequence[Match], name: str) -> dict[str, list[Match]]:
+def by_axis(matches: Sequence[Match], name: str) -> dict[str, list[Match]]:
     """Matches gathered by a column of ``Case.axes``, such as ``reducer`` or ``variant``."""
     groups: dict[str, list[Match]] = defaultdict(list)
-    for one in matches:
-        groups[str(one.case.axes[name] or one.case.axes["model"])].append(one)
+    for match in matches:
+        groups[str(match.case.axes[name] or match.case.axes["model"])].append(match)
     return dict(sorted(groups.items()))
 
 
 def differences(runs: Sequence[Run]) -> list[Difference]:
     """Every key of environment and protocol whose values differ, the grave ones first."""
     facts = [{**run.environment, **protocol(run)} for run in runs]
-    keys = dict.fromkeys(key for one in facts for key in one)
-    rows = (Difference(key, tuple(one.get(key) for one in facts), decides(key)) for key in keys)
+    keys = dict.fromkeys(key for settings in facts for key in settings)
+    rows = (Difference(key, tuple(settings.get(key) for settings in facts), decides(key)) for key in keys)
     return sorted((row for row in rows if len(set(map(repr, row.values))) > 1), key=lambda row: not row.grave)
 
 

@@ -117,9 +117,9 @@ def reference(record: Record, known: Mapping[Scope, Machine]) -> float | None:
 def ratios(pairs: Sequence[tuple[Latency, Latency]]) -> list[Interval]:
     """The first over the second of each pair, from the rounds in which both were visited where there are any."""
     differences = [_differences(*pair) for pair in pairs]
-    several = [each for each in differences if len(each) > 1]
-    common = spread.prior(several) if len(several) >= FEW_PAIRS else None
-    return [_ratio(pair, each, common) for pair, each in zip(pairs, differences, strict=True)]
+    groups = [logs for logs in differences if len(logs) > 1]
+    common = spread.prior(groups) if len(groups) >= FEW_PAIRS else None
+    return [_ratio(pair, logs, common) for pair, logs in zip(pairs, differences, strict=True)]
 
 
 def ratio(first: Latency, second: Latency) -> Interval:

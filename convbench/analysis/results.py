@@ -142,8 +142,8 @@ def result(record: Record, machines: Mapping[repeat.Scope, repeat.Machine] | Non
     """
     memory = metrics.CPU_PEAK if record.case.device.startswith("cpu") else metrics.CUDA_PEAK
     memory = metrics.RUNTIME_PEAK if record.samples(metrics.RUNTIME_PEAK) else memory
-    wanted = (metrics.PARAMS, metrics.MACS, metrics.FLOPS, memory, metrics.COLD_CALL)
-    exact = (typical(record, metric) for metric in wanted)
+    fields = (metrics.PARAMS, metrics.MACS, metrics.FLOPS, memory, metrics.COLD_CALL)
+    exact = (typical(record, metric) for metric in fields)
     known = repeat.machines([record]) if machines is None else machines
     return Result(record, group(record), repeat.latency(record, known), *exact)
 
@@ -156,24 +156,24 @@ def results(records: Iterable[Record]) -> list[Result]:
     return sorted(derived, key=lambda result: result.case.trial is not None)
 
 
-def costs(found: Iterable[Result]) -> list[Result]:
+def costs(results: Iterable[Result]) -> list[Result]:
     """Those that are measured for what they cost, whatever came of it: no trials."""
-    return [one for one in found if one.case.trial is None]
+    return [result for result in results if result.case.trial is None]
 
 
-def measured(found: Iterable[Result]) -> list[Result]:
+def measured(results: Iterable[Result]) -> list[Result]:
     """The costs that have a result at all."""
-    return [one for one in costs(found) if one.record.status == "ok"]
+    return [result for result in costs(results) if result.record.status == "ok"]
 
 
-def own_metrics(found: Iterable[Result]) -> list[Metric]:
+def own_metrics(results: Iterable[Result]) -> list[Metric]:
     """The metrics of these results that somebody's own probes declare, each once, as the records hold them."""
-    return list({metric.name: metric for one in found for metric in metrics.own(one.record.readings)}.values())
+    return list({metric.name: metric for result in results for metric in metrics.own(result.record.readings)}.values())
 
 
-def shown_metrics(found: Iterable[Result], place: Place) -> list[Metric]:
+def shown_metrics(results: Iterable[Result], place: Place) -> list[Metric]:
     """Every metric that is shown at a place: ours in their order, on axes latency first, then what others declare."""
-    every = [metric for metric in (*metrics.ALL, *own_metrics(found)) if place in metric.shown]
+    every = [metric for metric in (*metrics.ALL, *own_metrics(results)) if place in metric.shown]
     return sorted(every, key=lambda metric: metric is not metrics.LATENCY) if place == "axes" else every
 
 

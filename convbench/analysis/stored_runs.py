@@ -32,21 +32,21 @@ class Comparison(NamedTuple):
 def lay_side_by_side(first: store.Stored, second: store.Stored) -> Comparison:
     """Two stored runs; cases that only one of them has measured are named."""
     records = (first[1], second[1])
-    matches = compare.match([results(one) for one in records])
-    shared = {one.record.case.id for match in matches for one in match.results if one}
-    alone = tuple(tuple(record.case.id for record in one if record.case.id not in shared) for one in records)
+    matches = compare.match([results(members) for members in records])
+    shared = {result.record.case.id for match in matches for result in match.results if result}
+    alone = tuple(tuple(record.case.id for record in members if record.case.id not in shared) for members in records)
     return Comparison(matches, grave((first[0], second[0])), (alone[0], alone[1]))
 
 
 def grave(runs: Sequence[Run]) -> tuple[str, ...]:
     """``key (value, value)`` of everything that decides comparability and differs."""
-    found = (one for one in compare.differences(runs) if one.grave)
-    return tuple(f"{one.key} ({', '.join(map(str, one.values))})" for one in found)
+    differences = (difference for difference in compare.differences(runs) if difference.grave)
+    return tuple(f"{difference.key} ({', '.join(map(str, difference.values))})" for difference in differences)
 
 
 def exact_changes(match: Match) -> list[str]:
     """Counts that differ: they do not depend on the machine, so they may always be compared."""
-    before, after = (one.record if one else None for one in match.results)
+    before, after = (result.record if result else None for result in match.results)
     if before is None or after is None:
         return []
     pairs = [(metric.name, _value(before, metric), _value(after, metric)) for metric in EXACT]
@@ -70,7 +70,7 @@ def normalised(matches: Sequence[Match], factor: float) -> list[Interval | None]
 
 def _reference(match: Match) -> tuple[float, float] | None:
     """Seconds of the reference workload beside this case, in the first run and in the second."""
-    samples = [one.record.samples(metrics.REFERENCE) if one else () for one in match.results]
+    samples = [result.record.samples(metrics.REFERENCE) if result else () for result in match.results]
     return (median(samples[0]), median(samples[1])) if all(samples) else None
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from convbench.analysis import repeat
-from convbench.analysis.results import Result, result, sustained, typical
+from convbench.analysis.results import Result, sustained, typical
+from convbench.analysis.results import result as result_of
 from convbench.core import files, metrics
 from convbench.core.metric import Metric
 from convbench.core.record import STAGES, Record, Scalar
@@ -60,10 +61,10 @@ class Column(NamedTuple):
     meaning: str
 
 
-def columns(found: Iterable[Metric] = ()) -> list[Column]:
-    """Every column that a row can have, the fixed ones first; ``found`` are further metrics, of somebody's own."""
+def columns(own: Iterable[Metric] = ()) -> list[Column]:
+    """Every column that a row can have, the fixed ones first; ``own`` are further metrics, of somebody's own."""
     words = {name: Column(name, "", meaning) for name, meaning in WORDS.items()}
-    every = (*metrics.CATALOGUE.values(), metrics.LSTM_INPUT, *found)
+    every = (*metrics.CATALOGUE.values(), metrics.LSTM_INPUT, *own)
     units = {metric.name: Column(metric.name, metric.unit, metric.description or metric.title) for metric in every}
     known = {**words, **units}
     del known[metrics.LATENCY.name]
@@ -77,20 +78,20 @@ def column(metric: Metric) -> str:
 
 def row(record: Record) -> dict[str, Scalar]:
     """One case as a flat object: ``COLUMNS`` first (None where not measured), then whatever else was measured."""
-    return row_of(result(record))
+    return row_of(result_of(record))
 
 
-def row_of(found: Result) -> dict[str, Scalar]:
+def row_of(result: Result) -> dict[str, Scalar]:
     """``row`` of a result, whose intervals are those of its run."""
-    record = found.record
+    record = result.record
     known: dict[str, Scalar] = {
         **record.case.axes,
         **_exact(record),
-        **_latency(found),
+        **_latency(result),
         **_visits(record),
-        metrics.FRAMES_PER_S.name: found.frames_per_s,
-        **({metrics.LAUNCH_SHARE.name: share} if (share := found.launch_share) is not None else {}),
-        metrics.MEMORY.name: _number(found.memory),
+        metrics.FRAMES_PER_S.name: result.frames_per_s,
+        **({metrics.LAUNCH_SHARE.name: share} if (share := result.launch_share) is not None else {}),
+        metrics.MEMORY.name: _number(result.memory),
         "status": record.status,
         "error": f"{record.failure.kind}: {record.failure.message}" if record.failure else None,
         "findings": " ".join(finding.code for finding in record.findings) or None,
@@ -103,16 +104,16 @@ def rows(records: Iterable[Record]) -> list[dict[str, Scalar]]:
     """``row`` of every case of a run, whose intervals know how much all of its visits spread."""
     records = list(records)
     machines = repeat.machines(records)
-    return [row_of(result(record, machines)) for record in records]
+    return [row_of(result_of(record, machines)) for record in records]
 
 
 def frame(records: Iterable[Record]) -> pd.DataFrame:
     """All rows, ``COLUMNS`` first; a column that no record has a value for is left out unless it is one of them."""
     import pandas as pd
 
-    each = rows(records)
-    further = {name: None for row in each for name, value in row.items() if value is not None}
-    return pd.DataFrame(each, columns=list(dict.fromkeys((*COLUMNS, *further))), dtype=object)
+    lines = rows(records)
+    further = {name: None for row in lines for name, value in row.items() if value is not None}
+    return pd.DataFrame(lines, columns=list(dict.fromkeys((*COLUMNS, *further))), dtype=object)
 
 
 def write_csv(directory: Path, records: Iterable[Record]) -> Path:
@@ -130,11 +131,11 @@ def _exact(record: Record) -> dict[str, Scalar]:
     return {name: _number(typical(record, name)) for name in names if name != metrics.LATENCY.name}
 
 
-def _latency(found: Result) -> dict[str, Scalar]:
-    interval, samples = found.latency, found.record.samples(metrics.LATENCY)
+def _latency(result: Result) -> dict[str, Scalar]:
+    interval, samples = result.latency, result.record.samples(metrics.LATENCY)
     if interval is None:
         return {}
-    keeps_up = sustained(found.record)
+    keeps_up = sustained(result.record)
     return {
         metrics.LATENCY_MEDIAN.name: interval.median,
         metrics.LATENCY_LOW.name: _number(interval.low),

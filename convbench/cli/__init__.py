@@ -32,15 +32,15 @@ def _add_verbs() -> None:
     """Register convbench's verbs, then those of other packages, which take no name that is taken."""
     for module in pkgutil.iter_modules(__path__):
         importlib.import_module(f"{__name__}.{module.name}")
-    taken = set(map(_verb, app.registered_commands))
+    names = set(map(_verb, app.registered_commands))
     for named in installed.verbs():
         before = len(app.registered_commands)
         installed.bring(named)
         for command in app.registered_commands[before:]:
-            if _verb(command) in taken:
+            if _verb(command) in names:
                 app.registered_commands.remove(command)
                 installed.note(named.origin, f"two verbs are called {_verb(command)!r}: rename one")
-            taken.add(_verb(command))
+            names.add(_verb(command))
     app.registered_commands.sort(key=_place)
 
 

@@ -77,17 +77,17 @@ def advise(
     if not tried(records):
         _print_not_run(run, described, _by_cost(results(records), ask), as_json)
         raise typer.Exit(ABSTAINED)
-    found = recommendations(records, ask, _known(task or (), records, run), compared)
+    answers = recommendations(records, ask, _known(task or (), records, run), compared)
     if as_json:
         from convbench.report.export.advice_json import plain
 
-        print(json.dumps([plain(one) for one in found], indent=1))
+        print(json.dumps([plain(answer) for answer in answers], indent=1))
     else:
         from convbench.report.terminal.advice import Advised
 
-        console(wide=False, highlight=False).print(Advised(found, compared))
+        console(wide=False, highlight=False).print(Advised(answers, compared))
     least = GRADES.index(require)
-    raise typer.Exit(ADVISED if all(GRADES.index(answer.grade) >= least for answer in found) else ABSTAINED)
+    raise typer.Exit(ADVISED if all(GRADES.index(answer.grade) >= least for answer in answers) else ABSTAINED)
 
 
 def _price(text: str | None) -> float | None:
@@ -133,20 +133,20 @@ def _known(tasks: Sequence[str], records: Sequence[Record], run: Path) -> Sequen
     return tasks
 
 
-def _by_cost(found: Sequence[Result], ask: Ask) -> str:
+def _by_cost(results: Sequence[Result], ask: Ask) -> str:
     """What cost alone says within the limits, as the page's sliders do; empty where nothing was timed."""
     from convbench.analysis.choice.by_budget import within
     from convbench.report.words.budget import fitting
 
-    answer = within(found, ask.constraints)
+    answer = within(results, ask.constraints)
     return f" By cost alone: {fitting(answer)}" if answer.of else ""
 
 
 def _print_not_run(path: Path, run: Run, cost: str, as_json: bool) -> None:
     from convbench.report.words.advice import not_run
 
-    said = f"{not_run(str(path), _suite(run))}.{cost}" if cost else not_run(str(path), _suite(run))
-    print(json.dumps({"reason": "not-run", "words": said}, indent=1) if as_json else said)
+    text = f"{not_run(str(path), _suite(run))}.{cost}" if cost else not_run(str(path), _suite(run))
+    print(json.dumps({"reason": "not-run", "words": text}, indent=1) if as_json else text)
 
 
 def _suite(run: Run) -> str:

@@ -68,17 +68,17 @@ def bisect(
         raise ConvbenchError(f"--resume: {place} is not there: name with --json what the interrupted search wrote")
     request = Request(suite, overrides or (), only or (), skip or (), not different_outputs)
     span, limit = Span(good, bad, *package, build), seconds_of(budget)
-    asked = search.Asked(request, span, imports.here(), place, resume, limit)
+    question = search.Asked(request, span, imports.here(), place, resume, limit)
     settings, rule = settings_of(threads, allocator, device), rule_of(detect)
     with undisturbed():
-        found = search.find(asked, settings, rule, watcher())
-    raise typer.Exit(_show(found, place))
+        answer = search.find(question, settings, rule, watcher())
+    raise typer.Exit(_show(answer, place))
 
 
-def _show(found: Bisected, place: Path) -> int:
+def _show(answer: Bisected, place: Path) -> int:
     """Print the answer; returns the exit code."""
     from convbench.check import bisect as search
 
-    print("\n".join(search.sentences(found)))
+    print("\n".join(search.sentences(answer)))
     print(f"kept in {place}")
-    return ONE if found.is_one else RANGE
+    return ONE if answer.is_one else RANGE

@@ -13,7 +13,7 @@ from convbench.cli.terminal import console
 
 if TYPE_CHECKING:
     from convbench.analysis.claims.evidence import Evidence
-    from convbench.report.page.claims import Made
+    from convbench.report.page.claims import Provenance
 
 
 @app.command()
@@ -30,14 +30,14 @@ def claims(
     from convbench.analysis.claims.evidence import Evidence
     from convbench.core import store
     from convbench.report.page import claims as page
-    from convbench.report.words import claims
+    from convbench.report.words import claims as words
 
     evidence = Evidence(tuple(store.load(path) for path in runs or ()))
-    found = all_claims.tested(evidence)
-    written = page.write(found, _made(evidence), _page(out))
+    answers = all_claims.tested(evidence)
+    written = page.write(answers, _provenance(evidence), _page(out))
     shown = console(wide=False, highlight=False)
-    shown.print(page.table(found))
-    shown.print(f"\n{claims.tally(tally(found))}\n")
+    shown.print(page.table(answers))
+    shown.print(f"\n{words.tally(tally(answers))}\n")
     for path in written:
         print(path)
 
@@ -49,15 +49,15 @@ def _page(directory: Path) -> Path:
     return directory / ("claims.html" if store.exists(directory) else "index.html")
 
 
-def _made(evidence: Evidence) -> Made:
+def _provenance(evidence: Evidence) -> Provenance:
     from convbench.measure.machine import environment
-    from convbench.report.page.claims import Made
+    from convbench.report.page.claims import Provenance
 
     here = environment.describe("cpu")
-    said = " · ".join(str(here[key]) for key in ("cpu", "os") if here.get(key))
+    machine = " · ".join(str(here[key]) for key in ("cpu", "os") if here.get(key))
     day = datetime.now(UTC).date().isoformat()
-    return Made(
+    return Provenance(
         tuple(run for run, _ in evidence.runs),
-        sorted({one.seed for one in evidence.lessons}),
-        {"Arithmetic and algebra": f"{said} · torch {here['torch']} · seed 0 · {day}"},
+        sorted({lesson.seed for lesson in evidence.lessons}),
+        {"Arithmetic and algebra": f"{machine} · torch {here['torch']} · seed 0 · {day}"},
     )

@@ -33,11 +33,11 @@ def compare(
     from convbench.analysis import stored_runs
     from convbench.core import store
 
-    found = stored_runs.lay_side_by_side(store.load(run_a), store.load(run_b))
-    _print(found, [match.ratios[1] if found.comparable else None for match in found.matches])
-    if not found.comparable:
-        raise Refused(f"the milliseconds are not comparable: {'; '.join(found.differing)}")
-    if factor := stored_runs.machine(found.matches):
+    comparison = stored_runs.lay_side_by_side(store.load(run_a), store.load(run_b))
+    _print(comparison, [match.ratios[1] if comparison.comparable else None for match in comparison.matches])
+    if not comparison.comparable:
+        raise Refused(f"the milliseconds are not comparable: {'; '.join(comparison.differing)}")
+    if factor := stored_runs.machine(comparison.matches):
         print(f"The reference workload, the same in every run, took {factor:.3f} times as long in the second.")
     print(
         "Two recordings of two moments: other processes and other hours differ too. To decide, use `convbench check`."
@@ -77,10 +77,10 @@ def advise(baseline: Path, suite: str, overrides: Sequence[str], device: str) ->
         if differing := stored_runs.grave((before[0], now)):
             raise Refused(f"{baseline} cannot be compared with what is measured here: {'; '.join(differing)}")
         after: Stored = (now, sweep.measured(prepared))
-    found = stored_runs.lay_side_by_side(before, after)
-    factor = stored_runs.machine(found.matches)
-    ratios = stored_runs.normalised(found.matches, factor or 1.0)
-    _print(found, ratios)
+    comparison = stored_runs.lay_side_by_side(before, after)
+    factor = stored_runs.machine(comparison.matches)
+    ratios = stored_runs.normalised(comparison.matches, factor or 1.0)
+    _print(comparison, ratios)
     if factor is None:
         print("The baseline has no reference workload: ratios hold what the machine was slower or faster by.")
     else:
@@ -89,7 +89,7 @@ def advise(baseline: Path, suite: str, overrides: Sequence[str], device: str) ->
     return LOOKS_SLOWER if any(ratio and ratio.low > SLOWER for ratio in ratios) else COMPARABLE
 
 
-def _print(found: Comparison, ratios: Sequence[Interval | None]) -> None:
+def _print(comparison: Comparison, ratios: Sequence[Interval | None]) -> None:
     from rich.table import Table
     from rich.text import Text
 
@@ -99,9 +99,9 @@ def _print(found: Comparison, ratios: Sequence[Interval | None]) -> None:
     table = Table(box=None, padding=(0, 1), pad_edge=False)
     for name in ("case", "first", "second", "ratio", "exact changes"):
         table.add_column(name, justify="left" if name in ("case", "exact changes") else "right", overflow="fold")
-    apart, shared = names.apart([match.case.id for match in found.matches])
-    for name, match, ratio in zip(apart, found.matches, ratios, strict=True):
-        latencies = [units.interval(one.latency) if one else units.MISSING for one in match.results]
+    apart, shared = names.apart([match.case.id for match in comparison.matches])
+    for name, match, ratio in zip(apart, comparison.matches, ratios, strict=True):
+        latencies = [units.interval(result.latency) if result else units.MISSING for result in match.results]
         shown = units.speedup(ratio) if ratio else units.MISSING
         cells = (name, *latencies, shown, ", ".join(stored_runs.exact_changes(match)))
         table.add_row(*map(Text, cells))
@@ -109,6 +109,6 @@ def _print(found: Comparison, ratios: Sequence[Interval | None]) -> None:
     out.print(table)
     if shared:
         out.print(f"in every case: {', '.join(shared)}", markup=False, highlight=False)
-    for name, cases in zip(("first", "second"), found.alone, strict=True):
+    for name, cases in zip(("first", "second"), comparison.alone, strict=True):
         for case in cases:
             out.print(f"only in the {name} run: {case}", markup=False, highlight=False, soft_wrap=True)

@@ -79,19 +79,19 @@ def code_of(command: Callable[[], Any]) -> int:
         with signals() as received:
             returned = command()
         code = returned if isinstance(returned, int) else 0
-        return _said("interrupted", 128 + received[0]) if received and code == Interrupted.exit_code else code
+        return _report("interrupted", 128 + received[0]) if received and code == Interrupted.exit_code else code
     except ConvbenchError as error:
-        return _said(str(error), 128 + received[0] if received else error.exit_code)
+        return _report(str(error), 128 + received[0] if received else error.exit_code)
     except _OF_TYPER as error:
         error.show()
         return int(error.exit_code)
     except (KeyboardInterrupt, typer.Abort):
-        return _said("interrupted", 128 + received[0] if received else Interrupted.exit_code)
+        return _report("interrupted", 128 + received[0] if received else Interrupted.exit_code)
     except BaseException:
         traceback.print_exc()
-        return _said("this is a fault of convbench: please report it with the lines above", INTERNAL)
+        return _report("this is a fault of convbench: please report it with the lines above", INTERNAL)
 
 
-def _said(message: str, code: int) -> int:
+def _report(message: str, code: int) -> int:
     print(f"convbench: {message}", file=sys.stderr)
     return code

@@ -25,7 +25,7 @@ def list_shelves(
     from convbench.core import installed, registry
     from convbench.suite import load, shipped
 
-    shelves = {f"{one.kind}s": one for one in registry.SHELVES}
+    shelves = {f"{plugins.kind}s": plugins for plugins in registry.SHELVES}
     if shelf and shelf not in (*shelves, "suites", "columns"):
         raise ConvbenchError(f"unknown shelf {shelf!r}{registry.did_you_mean(shelf, [*shelves, 'suites', 'columns'])}")
     if shelf == "columns":

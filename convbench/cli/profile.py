@@ -96,12 +96,12 @@ def fits(
             raise ConvbenchError(f"{suite}: no case is selected: `convbench run {suite} --dry-run` shows their names")
         for case in chosen:
             try:
-                peak, found = calls.run(largest.of, (case, limit))
+                peak, results = calls.run(largest.of, (case, limit))
             except ConvbenchError as error:
                 print(f"{case.id}: {error}")
                 continue
             print(f"{case.id}: predicted peak {units.size(peak)}")
-            for fit in found:
+            for fit in results:
                 print(f"  {_words(fit, largest.LARGEST[fit.axis])}, predicted peak {units.size(fit.peak)}")
 
 

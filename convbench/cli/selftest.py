@@ -55,20 +55,20 @@ def selftest(
 
     if not 0 <= minutes <= LONGEST:
         raise ConvbenchError(f"--minutes {minutes:g}: from 0 to {LONGEST:,}")
-    settings, rule, wanted = settings_of(threads, allocator, device, lanes), rule_of(detect), _percents(slowdowns)
+    settings, rule, percents = settings_of(threads, allocator, device, lanes), rule_of(detect), _percents(slowdowns)
     here = sides.Here.at(imports.here(), suite)
     with undisturbed(), ExitStack() as stack:
         room = stack.enter_context(sides.room())
         side = stack.enter_context(sides.materialise(".", here, room))
-        made = test.Selftest(side, Request(suite, overrides or (), only or (), skip or ()), settings, rule, room)
-        for trial in test.append(made.experiments(wanted, 60 * minutes, watcher()), out):
+        self_test = test.Selftest(side, Request(suite, overrides or (), only or (), skip or ()), settings, rule, room)
+        for trial in test.append(self_test.experiments(percents, 60 * minutes, watcher()), out):
             print(f"  {trial.word}: {trial.case}, {trial.seen:+.1%} seen", file=sys.stderr)
-    found = test.figures(test.stored(out, settings, rule))
-    for line in test.told(found):
+    figures = test.figures(test.stored(out, settings, rule))
+    for line in test.told(figures):
         print(line)
-    if smallest := test.smallest_seen(found):
-        kept = floor.keep(made.environment, settings, rule, smallest)
-        print(f"smallest slowdown seen in nine of ten: {smallest:.0%}, kept in {kept}")
+    if smallest := test.smallest_seen(figures):
+        place = floor.keep(self_test.environment, settings, rule, smallest)
+        print(f"smallest slowdown seen in nine of ten: {smallest:.0%}, kept in {place}")
 
 
 class Picked(NamedTuple):
@@ -85,13 +85,13 @@ def _repeats(suite: str, overrides: list[str] | None, device: str, picked: Picke
     from convbench.runs import sweep
     from convbench.runs.apart import load
 
-    loaded, found = load(suite, overrides or []), []
+    loaded, agreements = load(suite, overrides or []), []
     with sweep.executor_of(loaded, device) as executor:
         prepared = sweep.prepare(loaded, executor, Selection(*picked), "convbench selftest --run")
-        for each in test.agreements(partial(sweep.measured, prepared), seconds):
-            found.append(each)
-            print(f"  {each.meet:.0%} of {each.cases} intervals meet", file=sys.stderr)
-    repeats = test.counted(found)
+        for agreement in test.agreements(partial(sweep.measured, prepared), seconds):
+            agreements.append(agreement)
+            print(f"  {agreement.meet:.0%} of {agreement.cases} intervals meet", file=sys.stderr)
+    repeats = test.counted(agreements)
     if repeats is None:
         raise ConvbenchError(f"{suite}: no case had a latency in two runs, so that nothing can be said")
     print(

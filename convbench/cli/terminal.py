@@ -112,10 +112,10 @@ def console(wide: bool = True, stderr: bool = False, **options: Any) -> Console:
                 yield segment if segment.control else Segment(plain(segment.text), segment.style)
 
     stream = sys.stderr if stderr else sys.stdout
-    made = Clean(file=getattr(stream, "raw", None), stderr=stderr, **options)
-    if wide and not (made.is_terminal or "COLUMNS" in os.environ):
-        made.width = LOG_WIDTH
-    return made
+    screen = Clean(file=getattr(stream, "raw", None), stderr=stderr, **options)
+    if wide and not (screen.is_terminal or "COLUMNS" in os.environ):
+        screen.width = LOG_WIDTH
+    return screen
 
 
 def _spelled(error: UnicodeError) -> tuple[str, int]:

@@ -29,12 +29,12 @@ def imported() -> dict[str, str]:
 
 def files() -> dict[str, str]:
     """The user's modules that this process has imported by now, and the file of each."""
-    found = {name: getattr(module, "__file__", None) for name, module in list(sys.modules.items())}
-    return {name: file for name, file in found.items() if file and name not in MAIN and is_users(file)}
+    paths = {name: getattr(module, "__file__", None) for name, module in list(sys.modules.items())}
+    return {name: file for name, file in paths.items() if file and name not in MAIN and is_users(file)}
 
 
 def changed(before: Mapping[str, str]) -> list[str]:
-    """Those modules whose file is another now, or gone, by the name of the file. Nothing is imported."""
+    """The files of these modules that have changed or are gone, by their names. Nothing is imported."""
     return [_shown(name) for name, digest in before.items() if _digest(_file(name) or "") != digest]
 
 
@@ -43,11 +43,11 @@ def is_users(file: str) -> bool:
     if INSTALLED.intersection(Path(file).parts) or file.startswith("<"):
         return False
     place = os.path.realpath(file)
-    return not place.startswith(_not_users()) and not INSTALLED.intersection(Path(place).parts)
+    return not place.startswith(_foreign_roots()) and not INSTALLED.intersection(Path(place).parts)
 
 
 @cache
-def _not_users() -> tuple[str, ...]:
+def _foreign_roots() -> tuple[str, ...]:
     library = [sysconfig.get_path(name) for name in ("stdlib", "platstdlib")]
     ours = str(Path(__file__).parents[1])
     roots = [*library, ours, os.environ.get("TORCHINDUCTOR_CACHE_DIR")]

@@ -32,6 +32,6 @@ def machine(facts: Mapping[str, Scalar]) -> tuple[Scalar, ...]:
     return tuple(facts.get(key) for key in OF_MACHINE)
 
 
-def differing(one: Mapping[str, Scalar], other: Mapping[str, Scalar]) -> list[str]:
+def differing(first: Mapping[str, Scalar], second: Mapping[str, Scalar]) -> list[str]:
     """The facts that decide and differ, sorted by name."""
-    return sorted(key for key in one.keys() | other.keys() if decides(key) and one.get(key) != other.get(key))
+    return sorted(key for key in first.keys() | second.keys() if decides(key) and first.get(key) != second.get(key))

@@ -33,7 +33,7 @@ Content = Mapping[str, bytes]
 
 
 class Moved(NamedTuple):
-    """How many runs and confirmations were copied, how many were there already, and which run was passed over, why."""
+    """How many runs and confirmations were copied, how many were there already, and which runs were passed over."""
 
     runs: int
     confirmations: int
@@ -72,7 +72,7 @@ def push(source: Path, target: str) -> Moved:
 
 
 def _push_runs(source: Path, place: Place, present: set[str]) -> tuple[dict[str, bool], tuple[str, ...]]:
-    """The runs by name, each with whether it was copied; and which were passed over, why."""
+    """The runs by name, each with whether it was copied; and those passed over, with the reason."""
     runs: dict[str, bool] = {}
     passed_over = []
     for directory in runs_below(source):
@@ -101,7 +101,7 @@ def pull(source: str, target: Path) -> Moved:
 
 
 def _names_of_own(target: Path) -> Iterator[str]:
-    """What the runs below a folder, whatever their folders are called, are called where they are shared."""
+    """The shared names of the runs below a folder, whatever their folders are called."""
     for directory in runs_below(target):
         content = _content(directory)
         if not isinstance(content, str):
@@ -130,7 +130,7 @@ class Folder:
         place = self.root / name
         if place.is_file():
             return {"": place.read_bytes()}
-        return {each: (place / each).read_bytes() for each in FILES if (place / each).exists()}
+        return {file: (place / file).read_bytes() for file in FILES if (place / file).exists()}
 
     def write(self, name: str, content: Content) -> None:
         if "" in content:
@@ -138,8 +138,8 @@ class Folder:
             return
         beside = self.root / f".{name}-{os.getpid()}{PART}"
         try:
-            for each, data in content.items():
-                files.write(beside / each, data, ELSEWHERE)
+            for file, data in content.items():
+                files.write(beside / file, data, ELSEWHERE)
             beside.rename(self.root / name)
         except OSError:
             if not (self.root / name / store.RUN).exists():  # else another writer was faster, with the same content
@@ -188,13 +188,13 @@ class Remote:
         place = f"{self.root}/{name}"
         if name.startswith(f"{CONFIRMED}/"):
             return {"": self.system.cat_file(place)}
-        paths = {each: f"{place}/{each}" for each in FILES}
-        return {each: self.system.cat_file(path) for each, path in paths.items() if self.system.exists(path)}
+        paths = {file: f"{place}/{file}" for file in FILES}
+        return {file: self.system.cat_file(path) for file, path in paths.items() if self.system.exists(path)}
 
     def write(self, name: str, content: Content) -> None:
         self.system.makedirs(f"{self.root}/{name}" if "" not in content else f"{self.root}/{CONFIRMED}", exist_ok=True)
-        for each, data in content.items():
-            self.system.pipe_file(f"{self.root}/{name}/{each}".rstrip("/"), data)
+        for file, data in content.items():
+            self.system.pipe_file(f"{self.root}/{name}/{file}".rstrip("/"), data)
 
 
 def _content(directory: Path) -> Content | str:
@@ -221,7 +221,7 @@ def _name(content: Content) -> str:
 
 @contextmanager
 def _explained(place: str) -> Iterator[None]:
-    """Whatever a file system of anybody's raises is one sentence."""
+    """Turn whatever a file system raises into a StoreError of one sentence."""
     try:
         yield
     except ConvbenchError:

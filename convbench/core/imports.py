@@ -27,16 +27,16 @@ def lend(folders: Iterable[Path]) -> None:
 
 def working_directory() -> Path | None:
     """None where it has been deleted."""
-    found = _cwd()
-    return Path(found) if found else None
+    folder = _cwd()
+    return Path(folder) if folder else None
 
 
 def here() -> Path:
     """The working directory. Raises ConvbenchError where it has been deleted."""
-    found = working_directory()
-    if found is None:
+    folder = working_directory()
+    if folder is None:
         raise ConvbenchError("the working directory has been deleted: change to one that exists")
-    return found
+    return folder
 
 
 def why_not(path: str, error: Exception) -> str:

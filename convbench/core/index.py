@@ -147,7 +147,7 @@ class Index:
 
     def rows(self, metric: str, cases: Iterable[str] | None = None) -> Iterator[Row]:
         """The numbers of a metric in the runs that are shown, case by case; of these cases, or of all."""
-        wanted = (
+        condition = (
             "" if cases is None else "AND n.case_id IN (SELECT id FROM word WHERE text IN (SELECT value FROM wanted))"
         )
         if cases is not None:
@@ -157,7 +157,7 @@ class Index:
         yield from self._db.execute(
             "SELECT n.run, c.text, m.text, p.text, n.value, n.reference FROM number n JOIN run r ON r.id = n.run "
             "JOIN word c ON c.id = n.case_id JOIN word m ON m.id = n.machine JOIN word p ON p.id = n.protocol "
-            f"WHERE n.metric = (SELECT id FROM word WHERE text = ?) AND r.shown {wanted} ORDER BY n.case_id",
+            f"WHERE n.metric = (SELECT id FROM word WHERE text = ?) AND r.shown {condition} ORDER BY n.case_id",
             (metric,),
         )
 
@@ -207,13 +207,16 @@ class Index:
         columns = "path, stamp, identity, name, started, commit_id, dirty, results, missing, problem"
         run = self._db.execute(f"INSERT INTO run ({columns}) VALUES ({marks})", values).lastrowid
         self._db.executemany("INSERT OR REPLACE INTO machine VALUES (?, ?)", contents.machines.items())
-        words = ((each.option, each.name, each.unit, each.better, each.title, each.number) for each in contents.metrics)
+        words = (
+            (metric.option, metric.name, metric.unit, metric.better, metric.title, metric.number)
+            for metric in contents.metrics
+        )
         self._db.executemany("INSERT OR REPLACE INTO metric VALUES (?, ?, ?, ?, ?, ?)", words)
         word = self._word
         self._db.executemany(
             "INSERT OR REPLACE INTO number VALUES (?, ?, ?, ?, ?, ?, ?)",
-            ((word(each.metric), word(each.case), run, word(each.machine), word(each.protocol), *each[4:])
-             for each in contents.numbers),
+            ((word(number.metric), word(number.case), run, word(number.machine), word(number.protocol), *number[4:])
+             for number in contents.numbers),
         )  # fmt: skip
 
     def _word(self, text: str) -> int:

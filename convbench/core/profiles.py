@@ -95,20 +95,20 @@ def profiles_of(run: Path) -> Iterator[Place]:
             yield Place(path.parent, str(summary(path.parent)["case"]), traces[-1])
 
 
-def find_trace(wanted: str, runs: list[Path]) -> Path:
-    """The trace at a path, or of the one case in ``runs`` whose id is, or is matched by, ``wanted``.
+def find_trace(pattern: str, runs: list[Path]) -> Path:
+    """The trace at a path, or of the one case in ``runs`` whose id is, or is matched by, ``pattern``.
 
     Raises ConvbenchError where there is none, or several, with their names.
     """
-    if Path(wanted).is_file():
-        return Path(wanted)
+    if Path(pattern).is_file():
+        return Path(pattern)
     places = [place for run in runs for place in profiles_of(run)]
-    exact = [place for place in places if place.case == wanted or place.directory == Path(wanted)]
-    found = exact or [place for place in places if fnmatchcase(place.case, wanted) or wanted in place.case]
-    if not found:
+    exact = [place for place in places if place.case == pattern or place.directory == Path(pattern)]
+    matches = exact or [place for place in places if fnmatchcase(place.case, pattern) or pattern in place.case]
+    if not matches:
         known = "".join(f"\n  {place.case}" for place in places) or " none: run `convbench profile SUITE` first"
-        raise ConvbenchError(f"no profile of {wanted!r} in {', '.join(map(str, runs))}; profiled are:{known}")
-    if len(found) > 1:
-        names = "".join(f"\n  {place.case} ({place.directory})" for place in found)
-        raise ConvbenchError(f"{wanted!r} names {len(found)} profiles; name one of them:{names}")
-    return found[0].trace
+        raise ConvbenchError(f"no profile of {pattern!r} in {', '.join(map(str, runs))}; profiled are:{known}")
+    if len(matches) > 1:
+        names = "".join(f"\n  {place.case} ({place.directory})" for place in matches)
+        raise ConvbenchError(f"{pattern!r} names {len(matches)} profiles; name one of them:{names}")
+    return matches[0].trace

@@ -61,5 +61,5 @@ def _any(unit: str) -> tuple[Mapping[str, float], str]:
 
 def _split(text: str) -> tuple[float | None, str]:
     """The number and what follows it; None where the text does not begin with digits."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([^\d\s.].*)?", text.strip(), re.ASCII)
-    return (float(found[1]), found[2] or "") if found else (None, "")
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([^\d\s.].*)?", text.strip(), re.ASCII)
+    return (float(match[1]), match[2] or "") if match else (None, "")

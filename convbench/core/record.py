@@ -121,8 +121,8 @@ class Whole:
         pairs = {"stages": self.stages, "flops": self.flops}
         joined = {key: "+".join(f"{name}:{path}" for name, path in value) for key, value in pairs.items()}
         further = {"inputs": self.inputs, "loss": self.loss, "step": self.step, **joined}
-        given = tuple((key, value) for key, value in further.items() if value)
-        return str(replace(self.model, options=(*self.model.options, *given)))
+        options = tuple((key, value) for key, value in further.items() if value)
+        return str(replace(self.model, options=(*self.model.options, *options)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +145,7 @@ class Trial:
 
     @property
     def scenario(self) -> str:
-        """What stands for the trial in a case's id, where others have how they are called."""
+        """The word for the trial in a case's id, where other cases have their scenario."""
         return "learn" if self.trains else "probe"
 
     def __str__(self) -> str:
@@ -158,7 +158,7 @@ class Case:
     """What is measured. Its ``id`` is readable and is the join key everywhere.
 
     With a ``trial`` it is the quality of the architecture that is measured, with a head of the task's classes.
-    ``threads`` compute an operator on a CPU: a number, or all that the machine has cores; None is one.
+    ``threads`` compute an operator on a CPU: a number, or ``all`` for one a core of the machine; None is one.
     """
 
     architecture: Parts | Whole
@@ -371,10 +371,10 @@ class Record:
         if not reading.visits:
             return {0: reading.samples}
         remaining = iter(reading.samples)
-        each = [
+        pairs = [
             (visit, tuple(islice(remaining, size))) for visit, size in zip(self.visits, reading.visits, strict=True)
         ]
-        return {visit.round: samples for visit, samples in each if samples and visit.sound}
+        return {visit.round: samples for visit, samples in pairs if samples and visit.sound}
 
 
 @dataclass(frozen=True, slots=True)

@@ -109,7 +109,7 @@ class Registry(Generic[T]):
             return _plugin(name, import_path(name))
         self._load()
         if name not in self._plugins:
-            broken = "".join(f"; {each.sentence}" for each in installed.broken())
+            broken = "".join(f"; {entry.sentence}" for entry in installed.broken())
             raise ConvbenchError(
                 f"unknown {self.kind} {cut(name, LONGEST_NAME)!r}{did_you_mean(name, self._plugins)}{broken}"
             )
@@ -173,7 +173,7 @@ def _module(build: Any) -> str:
 
 def _same(before: Any, build: Any) -> bool:
     """Whether it is the same factory, or the same again from a module that was imported or a cell that was run anew."""
-    places = [(_module(each), getattr(each, "__qualname__", id(each))) for each in (before, build)]
+    places = [(_module(factory), getattr(factory, "__qualname__", id(factory))) for factory in (before, build)]
     return before is build or places[0] == places[1]
 
 

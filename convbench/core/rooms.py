@@ -36,12 +36,12 @@ ATTEMPTS = 50
 @contextmanager
 def room(prefix: str = PREFIX) -> Iterator[Path]:
     """A new folder that is gone afterwards, with all processes that carry its ``mark``."""
-    made = open_room(prefix)
+    folder = open_room(prefix)
     try:
-        with lock.hold(made / LOCK):
-            yield made
+        with lock.hold(folder / LOCK):
+            yield folder
     finally:
-        close_room(made)
+        close_room(folder)
 
 
 def open_room(prefix: str = PREFIX) -> Path:
@@ -50,14 +50,14 @@ def open_room(prefix: str = PREFIX) -> Path:
     return Path(tempfile.mkdtemp(prefix=prefix))
 
 
-def close_room(made: Path) -> None:
-    end_processes(made)
-    shutil.rmtree(made, ignore_errors=True)
+def close_room(folder: Path) -> None:
+    end_processes(folder)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
-def mark(made: Path) -> Mapping[str, str]:
+def mark(folder: Path) -> Mapping[str, str]:
     """What the environment of a room's processes has to hold; a folder in the room marks some of them."""
-    return {MARK: str(made)}
+    return {MARK: str(folder)}
 
 
 def collect() -> None:
@@ -69,27 +69,27 @@ def collect() -> None:
                     close_room(left)
 
 
-def end_processes(made: Path, but: Collection[int] = ()) -> None:
+def end_processes(folder: Path, but: Collection[int] = ()) -> None:
     """Kill all processes of a room, or of a folder in it, except for those given and this one, and what they start."""
     for _ in range(ATTEMPTS):
-        found = [number for number in processes(made) if number not in but]
-        if not found:
+        numbers = [number for number in processes(folder) if number not in but]
+        if not numbers:
             return
-        for number in found:
+        for number in numbers:
             with suppress(ProcessLookupError, PermissionError):
                 os.kill(number, signal.SIGKILL)
         time.sleep(0.002)
 
 
-def processes(made: Path) -> Iterator[int]:
+def processes(folder: Path) -> Iterator[int]:
     """The processes of this user that carry the mark, but for this one and those that have ended."""
-    wanted = f"{MARK}={made}".encode(errors="surrogateescape")
+    value = f"{MARK}={folder}".encode(errors="surrogateescape")
     for entry in PROC.glob("[0-9]*"):
         if int(entry.name) == os.getpid():
             continue
         with suppress(OSError):
             variables = (entry / "environ").read_bytes().split(b"\0")
-            if any(each == wanted or each.startswith(wanted + b"/") for each in variables):
+            if any(variable == value or variable.startswith(value + b"/") for variable in variables):
                 yield int(entry.name)
 
 
@@ -101,20 +101,20 @@ def adopt() -> None:
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)
     warnings.filterwarnings("ignore", "forkserver: waitpid returned unexpected pid")
-    if made := os.environ.get(MARK):
-        atexit.register(_close_unless_held, Path(made), os.getpid())
+    if folder := os.environ.get(MARK):
+        atexit.register(_close_unless_held, Path(folder), os.getpid())
 
 
-def _close_unless_held(made: Path, owner: int) -> None:
-    if os.getpid() == owner and not lock.is_held(made / LOCK):
-        close_room(made)
+def _close_unless_held(folder: Path, owner: int) -> None:
+    if os.getpid() == owner and not lock.is_held(folder / LOCK):
+        close_room(folder)
 
 
 def _is_left_behind(path: Path) -> bool:
     """A folder of this user, made as a room, that nobody holds."""
-    found = path.lstat()
-    if not path.is_dir() or path.is_symlink() or found.st_uid != os.getuid():
+    status = path.lstat()
+    if not path.is_dir() or path.is_symlink() or status.st_uid != os.getuid():
         return False
     if not (path / LOCK).exists():
-        return time.time() - found.st_mtime > YOUNG and not any(path.iterdir())
+        return time.time() - status.st_mtime > YOUNG and not any(path.iterdir())
     return not lock.is_held(path / LOCK)

@@ -34,4 +34,4 @@ def _stamp(folder: str, has_results: bool) -> str:
     """Times and sizes of the files that a run is read from; a clock that goes back makes another stamp too."""
     names = (store.RUN, store.RESULTS) if has_results else (store.RUN,)
     stats = [os.stat(f"{folder}{os.sep}{name}") for name in names]  # noqa: PTH116 (a third of the time of a Path)
-    return " ".join(f"{each.st_mtime_ns}:{each.st_size}" for each in stats)
+    return " ".join(f"{stat.st_mtime_ns}:{stat.st_size}" for stat in stats)

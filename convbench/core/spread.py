@@ -51,7 +51,7 @@ ASSUMED = Prior(4.0, 0.15**2)
 
 
 def prior(groups: Iterable[Sequence[float]]) -> Prior:
-    """The spread that the groups of logs have in common; what was ``ASSUMED`` where no group has two values."""
+    """The spread that the groups of logs have in common; ``ASSUMED`` where no group has two values."""
     usable = [np.asarray(values) for values in groups if len(values) > 1]
     if not usable:
         return ASSUMED

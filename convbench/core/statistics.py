@@ -111,7 +111,7 @@ def percentile(samples: Sequence[float], q: int) -> float | None:
 def percentile_bound(samples: Sequence[float], q: int) -> float | None:
     """What the q-th percentile does not exceed, at 97.5 % confidence; None where the samples cannot bound it.
 
-    An order statistic: the first of which so many samples lie below that chance alone would not have put them there.
+    The smallest order statistic that lies above the percentile with that confidence.
     The 90th percentile needs 36 samples, the 99th 368.
     """
     n = len(samples)

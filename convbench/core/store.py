@@ -1,7 +1,7 @@
 """Record <-> JSON lines: a run is a directory that is appended to, resumed and merged; files are the only truth.
 
 A line, one visit to a case, is on disk before the next starts, whole or not at all. A line that a killed process left
-unfinished is dropped; any other damage is said with its place. What stands in a directory is set aside, never
+unfinished is dropped; any other damage is reported with its place. What stands in a directory is set aside, never
 overwritten.
 """
 
@@ -134,14 +134,14 @@ def merge(runs: Sequence[Stored]) -> Stored:
     return replace(first, planned=planned, equal=equal), union(records for _, records in runs)
 
 
-def union(several: Iterable[Iterable[Record]]) -> list[Record]:
+def union(runs: Iterable[Iterable[Record]]) -> list[Record]:
     """A Record a case: of several of one case the first that was measured, or the first where none was."""
-    kept: dict[str, Record] = {}
-    for record in chain.from_iterable(several):
-        before = kept.get(record.case.id)
+    by_case: dict[str, Record] = {}
+    for record in chain.from_iterable(runs):
+        before = by_case.get(record.case.id)
         if before is None or (before.status != "ok" and record.status == "ok"):
-            kept[record.case.id] = record
-    return list(kept.values())
+            by_case[record.case.id] = record
+    return list(by_case.values())
 
 
 @contextmanager

@@ -111,8 +111,8 @@ def own_process(case: Case) -> bool:
 def dtype(case: Case) -> str:
     """The number type that a case computes in."""
     declared = ((traits.dtype, options) for traits, options in of_case(case))
-    types = (each if isinstance(each, str) else each(**options) for each, options in declared)
-    return next((each for each in types if each != FP32), FP32)
+    types = (kind if isinstance(kind, str) else kind(**options) for kind, options in declared)
+    return next((name for name in types if name != FP32), FP32)
 
 
 def own_numbers(case: Case) -> bool:

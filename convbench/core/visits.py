@@ -51,17 +51,17 @@ def joined(lines: Iterable[Record]) -> list[Record]:
         cases.setdefault(record.case.id, []).append(record)
     records = [_join(visits) for visits in cases.values()]
     levels = reference_levels(records)
-    return [_judged(record, levels.get(record.environment)) if record.visits else record for record in records]
+    return [_judge(record, levels.get(record.environment)) if record.visits else record for record in records]
 
 
 def reference_levels(records: Iterable[Record]) -> dict[str, float]:
     """Seconds of the reference workload at the better moments of each environment."""
-    seen: dict[str, list[float]] = {}
+    seconds: dict[str, list[float]] = {}
     for record in records:
         for reading in record.readings:
             if record.visits and reading.metric.name == metrics.REFERENCE.name:
-                seen.setdefault(record.environment, []).extend(map(median, filter(None, _split(reading))))
-    return {name: sorted(values)[int(BETTER_MOMENTS * (len(values) - 1))] for name, values in seen.items()}
+                seconds.setdefault(record.environment, []).extend(map(median, filter(None, _split(reading))))
+    return {name: sorted(values)[int(BETTER_MOMENTS * (len(values) - 1))] for name, values in seconds.items()}
 
 
 def _join(records: Sequence[Record]) -> Record:
@@ -89,7 +89,9 @@ def _representative(records: Sequence[Record]) -> Record:
 
 def _reading(name: str, records: Sequence[Record]) -> Reading:
     """Seconds and shares of the machine visit by visit; of all else, which repeats, the first."""
-    of_record = [next((each for each in record.readings if each.metric.name == name), None) for record in records]
+    of_record = [
+        next((reading for reading in record.readings if reading.metric.name == name), None) for record in records
+    ]
     first = next(reading for reading in of_record if reading)
     if not varies(first):
         return first
@@ -120,21 +122,21 @@ def _split(reading: Reading) -> list[tuple[float, ...]]:
 def _findings(records: Sequence[Record]) -> tuple[Finding, ...]:
     """Each finding once; of those that every visit has an opinion of, the ones that at least half share."""
     timed = [record for record in records if record.samples(metrics.LATENCY)]
-    found = {finding.code: finding for record in reversed(records) for finding in record.findings}
+    by_code = {finding.code: finding for record in reversed(records) for finding in record.findings}
     share = {
         code: sum(code in {finding.code for finding in record.findings} for record in timed) / max(1, len(timed))
-        for code in found
+        for code in by_code
     }
-    return tuple(finding for code, finding in found.items() if code not in AGREEING or share[code] >= 0.5)
+    return tuple(finding for code, finding in by_code.items() if code not in AGREEING or share[code] >= 0.5)
 
 
-def _judged(record: Record, level: float | None) -> Record:
+def _judge(record: Record, level: float | None) -> Record:
     """The record with its disturbed visits marked, and withheld where its times were never taken undisturbed."""
     split_by_name = {reading.metric.name: _split(reading) for reading in record.readings if varies(reading)}
-    taken = [{name: _at(split, i) for name, split in split_by_name.items()} for i in range(len(record.visits))]
+    by_visit = [{name: _at(split, i) for name, split in split_by_name.items()} for i in range(len(record.visits))]
     visits = tuple(
         replace(visit, disturbed=_disturbance(of_visit, record, level))
-        for visit, of_visit in zip(record.visits, taken, strict=True)
+        for visit, of_visit in zip(record.visits, by_visit, strict=True)
     )
     findings = tuple(finding for finding in record.findings if finding.code not in ("withheld", "two_speeds"))
     latencies = split_by_name.get(metrics.LATENCY.name, [])
@@ -149,10 +151,10 @@ def _at(split: Sequence[tuple[float, ...]], index: int) -> tuple[float, ...]:
     return split[index] if index < len(split) else ()
 
 
-def _disturbance(taken: dict[str, tuple[float, ...]], record: Record, level: float | None) -> str:
+def _disturbance(samples: dict[str, tuple[float, ...]], record: Record, level: float | None) -> str:
     """By what a visit's times were spoilt, empty where by nothing."""
-    waited, stolen = (max(taken.get(metric.name, ()), default=0.0) for metric in (metrics.RUN_DELAY, metrics.STEAL))
-    reference = taken.get(metrics.REFERENCE.name, ())
+    waited, stolen = (max(samples.get(metric.name, ()), default=0.0) for metric in (metrics.RUN_DELAY, metrics.STEAL))
+    reference = samples.get(metrics.REFERENCE.name, ())
     if waited > WAITING_TOGETHER and _threads(record) > 1:
         return f"other processes had a core for {_percent(waited)} of the time"
     if stolen > STOLEN:
@@ -162,9 +164,11 @@ def _disturbance(taken: dict[str, tuple[float, ...]], record: Record, level: flo
     return ""
 
 
-def _speeds(metrics_of: Sequence[tuple[float, ...]], visits: Sequence[Visit]) -> Finding | None:
+def _speeds(latencies: Sequence[tuple[float, ...]], visits: Sequence[Visit]) -> Finding | None:
     """That fresh processes ran at two speeds, where they did."""
-    medians = sorted(median(taken) for taken, visit in zip(metrics_of, visits, strict=False) if taken and visit.sound)
+    medians = sorted(
+        median(samples) for samples, visit in zip(latencies, visits, strict=False) if samples and visit.sound
+    )
     if not at_two_speeds([math.log(seconds) for seconds in medians]):
         return None
     return Finding("two_speeds", "note", {"fast": medians[0], "slow": medians[-1]})

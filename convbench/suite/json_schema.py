@@ -21,8 +21,8 @@ _ANY_OPTION: dict[str, Any] = {"type": ["string", "number", "boolean", "null", "
 
 def schema() -> dict[str, Any]:
     """The JSON Schema (draft 2020-12) of a suite, with the plug-ins that the shelves hold now."""
-    made = SuiteLayout.model_json_schema()
-    definitions = made["$defs"]
+    document = SuiteLayout.model_json_schema()
+    definitions = document["$defs"]
     definitions["backbone"] = _plugin(registry.backbones)
     definitions["reducer"] = _plugin(registry.reducers)
     definitions["variant"] = _variant()
@@ -37,19 +37,19 @@ def schema() -> dict[str, Any]:
     for axis in ("backbone", "reducer", "scenario", "model"):
         axes[axis] |= _one_or_many(axis)
     axes["variant"] |= _one_or_many("variant", {"type": "array", "items": {"$ref": "#/$defs/variant"}, "minItems": 1})
-    made["properties"]["metrics"] |= _one_or_many("probe")
+    document["properties"]["metrics"] |= _one_or_many("probe")
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
-        **_plain(made),
+        **_plain(document),
         "patternProperties": {"^x-": {"description": "your own, such as a place for anchors"}},
         "title": "convbench suite",
     }
 
 
 def _one_or_many(definition: str, *further: dict[str, Any]) -> dict[str, Any]:
-    one = {"$ref": f"#/$defs/{definition}"}
-    items = {"anyOf": [one, *further]} if further else one
-    return {"anyOf": [one, {"type": "array", "minItems": 1, "items": items}]}
+    reference = {"$ref": f"#/$defs/{definition}"}
+    items = {"anyOf": [reference, *further]} if further else reference
+    return {"anyOf": [reference, {"type": "array", "minItems": 1, "items": items}]}
 
 
 def _names(shelf: Registry[Any]) -> dict[str, Any]:
@@ -64,14 +64,14 @@ def _plugin(shelf: Registry[Any]) -> dict[str, Any]:
 
 
 def _variant() -> dict[str, Any]:
-    made = _plugin(registry.variants)
-    one = "|".join(plugin.name for plugin in registry.variants if plugin.name != "eager")
+    plugin = _plugin(registry.variants)
+    names = "|".join(plugin.name for plugin in registry.variants if plugin.name != "eager")
     chain = {
         "type": "string",
-        "pattern": rf"^({one})(\([^)]*\))?(\+({one})(\([^)]*\))?)+$",
+        "pattern": rf"^({names})(\([^)]*\))?(\+({names})(\([^)]*\))?)+$",
         "description": "several, applied from left to right",
     }
-    return {"anyOf": [*made["anyOf"], chain]}
+    return {"anyOf": [*plugin["anyOf"], chain]}
 
 
 def _model() -> dict[str, Any]:
@@ -115,19 +115,19 @@ def _constants(shelf: Registry[Any]) -> list[dict[str, Any]]:
 
 def _mapping(shelf: Registry[Any], name: str) -> dict[str, Any]:
     """The object form of a plug-in: its options with their types and defaults."""
-    found = signature(shelf, name)
-    options = {key: _option(adapter.json_schema(), found.defaults, key) for key, adapter in found.options.items()}
+    spec = signature(shelf, name)
+    options = {key: _option(adapter.json_schema(), spec.defaults, key) for key, adapter in spec.options.items()}
     return {
         "type": "object",
-        "description": found.summary,
+        "description": spec.summary,
         "properties": {"name": {"const": name}, **options},
-        "required": sorted({"name"} | found.required),
+        "required": sorted({"name"} | spec.required),
         "additionalProperties": False,
     }
 
 
-def _option(made: dict[str, Any], defaults: Any, key: str) -> dict[str, Any]:
-    return made | ({"default": defaults[key]} if key in defaults else {})
+def _option(option: dict[str, Any], defaults: Any, key: str) -> dict[str, Any]:
+    return option | ({"default": defaults[key]} if key in defaults else {})
 
 
 def _plain(node: Any) -> Any:
@@ -136,7 +136,7 @@ def _plain(node: Any) -> Any:
         return [_plain(item) for item in node]
     if not isinstance(node, dict):
         return node
-    kept = {key: _plain(value) for key, value in node.items() if key != "title" or isinstance(value, dict)}
-    if "anyOf" in kept and isinstance(default := kept.get("default"), list):
-        kept["default"] = default[0]
-    return kept
+    plain = {key: _plain(value) for key, value in node.items() if key != "title" or isinstance(value, dict)}
+    if "anyOf" in plain and isinstance(default := plain.get("default"), list):
+        plain["default"] = default[0]
+    return plain

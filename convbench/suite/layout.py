@@ -23,12 +23,12 @@ RNN_TEXT = r"(bi)?(lstm|gru)(\d+)(?:x(\d+))?(?:p(\d+))?"
 
 
 class Strict(BaseModel):
-    """No key that is not known, no value that is nearly of its type."""
+    """Allows no unknown key, and no value that is only nearly of its type."""
 
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, validate_default=True)
 
 
-def _waited(value: Any) -> Any:
+def _seconds(value: Any) -> Any:
     """Seconds of a time that is written with its unit, as 5m."""
     try:
         return duration("budget:", value) if isinstance(value, str) else value
@@ -99,13 +99,13 @@ class ProtocolLayout(Strict):
     visits: Annotated[int, Field(ge=1, le=100)] = Field(
         default=3, description="fresh processes that a case is measured in; more where the answer is open"
     )
-    budget: Annotated[float, Field(gt=0), BeforeValidator(_waited)] | None = Field(
+    budget: Annotated[float, Field(gt=0), BeforeValidator(_seconds)] | None = Field(
         default=None,
         description="what the run may take: after the first round, visits go where the answer is open; also 90s or 5m",
     )
 
     def built(self, training: TrainingLayout) -> Protocol:
-        """The noun that measuring reads."""
+        """These settings as the Protocol that measuring reads."""
         return Protocol(**self.model_dump(), training=training.built())
 
 
@@ -139,7 +139,7 @@ class TrainingLayout(Strict):
         return self
 
     def built(self) -> Training:
-        """The noun that measuring reads."""
+        """These settings as the Training that measuring reads."""
         return Training(self.steps, self.checkpoints, self.train_clips, self.val_clips, self.test_clips)
 
 

@@ -155,14 +155,14 @@ def _axes(section: dict[str, Any], at: Location, mistakes: Mistakes) -> Axes:
         layout = AxesLayout.model_validate(section)
     except ValidationError:
         return {}
-    given = [axis for axis in AXES if axis in section]
-    return {axis: plugged[axis] if axis in plugged else _values(getattr(layout, axis)) for axis in given}
+    names = [axis for axis in AXES if axis in section]
+    return {axis: plugged[axis] if axis in plugged else _values(getattr(layout, axis)) for axis in names}
 
 
 def _plugged(axis: str, raw: Any, at: Location, mistakes: Mistakes) -> list[Values]:
     items = enumerate(as_list(raw))
-    found = [plugs.READERS[axis](item, (*at, i) if isinstance(raw, list) else at, mistakes) for i, item in items]
-    return [values for values in found if values is not None]
+    entries = [plugs.READERS[axis](item, (*at, i) if isinstance(raw, list) else at, mistakes) for i, item in items]
+    return [values for values in entries if values is not None]
 
 
 def _tasks(data: dict[str, Any], mistakes: Mistakes) -> list[Choice]:
@@ -170,10 +170,10 @@ def _tasks(data: dict[str, Any], mistakes: Mistakes) -> list[Choice]:
     raw = section.get("tasks") if isinstance(section, dict) else None
     raw = TrainingLayout().tasks if raw is None else raw
     at: Location = ("training", "tasks")
-    found = [
+    choices = [
         plugs.task(item, (*at, i) if isinstance(raw, list) else at, mistakes) for i, item in enumerate(as_list(raw))
     ]
-    return expand([plugged for plugged in found if plugged is not None])
+    return expand([plugged for plugged in choices if plugged is not None])
 
 
 def _values(items: list[Any]) -> list[Values]:

@@ -58,8 +58,12 @@ class Sweep:
         self.axes = matrix
         self.frame = not {"reducer", "model"} & set(matrix)
         self._limit(size(matrix), ("matrix",), _formula(matrix))
-        kept = [each for each in _expanded(matrix) if not any(_agrees(each, entry) for entry in exclude)]
-        self.groups = [_Group(each, [] if self.frame else [{}]) for each in kept]
+        combinations = [
+            combination
+            for combination in _expanded(matrix)
+            if not any(_agrees(combination, entry) for entry in exclude)
+        ]
+        self.groups = [_Group(combination, [] if self.frame else [{}]) for combination in combinations]
         self.added: list[Combination] = []
 
     def include(self, entry: Axes, at: Location) -> None:
@@ -123,7 +127,7 @@ def _formula(axes: Axes) -> str:
 
 def _agrees(combination: Combination, entry: Axes) -> bool:
     actual = DEFAULTS | combination
-    return all(axis in actual and any(each.matches(actual[axis]) for each in entry[axis]) for axis in entry)
+    return all(axis in actual and any(value.matches(actual[axis]) for value in entry[axis]) for axis in entry)
 
 
 def _merged(base: Combination, extra: Combination) -> Combination:

@@ -1,4 +1,4 @@
-"""Every mistake of a suite with its place, so that all are said at once and in the order of the file."""
+"""Every mistake of a suite with its place, so that all are reported at once, in the order of the file."""
 
 from __future__ import annotations
 
@@ -85,10 +85,10 @@ class Mistakes:
 
     def _real(self, location: Location) -> Location:
         """The location without the index 0 of values that are not written as a list."""
-        found: Location = ()
+        path: Location = ()
         for part in location:
-            found = (*found, part) if isinstance(part, str) or (*found, part) in self.values else found
-        return found
+            path = (*path, part) if isinstance(part, str) or (*path, part) in self.values else path
+        return path
 
 
 def unknown_key(key: str, known: Iterable[str]) -> str:

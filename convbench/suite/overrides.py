@@ -16,7 +16,7 @@ from convbench.suite.source import value_of
 
 
 def apply(data: dict[str, Any], override: str, mistakes: Mistakes) -> None:
-    """Set what one override says in ``data``, noting where, so that a mistake in it is told of it."""
+    """Set what one override says in ``data``, and note where, so that a mistake in it names the override."""
     key, equals, text = override.partition("=")
     path = tuple(key.strip().split("."))
     if not equals or not all(path):

@@ -57,10 +57,10 @@ def model(raw: Any, at: Location, mistakes: Mistakes) -> Models | None:
     named = plug_fields(raw, at, mistakes)
     if named is None:
         return None
-    given = {key: named[1].pop(key, None) for key in FURTHER}
-    inputs, loss, step = (function(given[key], (*at, key), mistakes) for key in ("inputs", "loss", "step"))
-    stages = _stages(given["stages"] or {}, (*at, "stages"), mistakes)
-    flops = formulas(given["flops"] or {}, (*at, "flops"), mistakes)
+    options = {key: named[1].pop(key, None) for key in FURTHER}
+    inputs, loss, step = (function(options[key], (*at, key), mistakes) for key in ("inputs", "loss", "step"))
+    stages = _stages(options["stages"] or {}, (*at, "stages"), mistakes)
+    flops = formulas(options["flops"] or {}, (*at, "flops"), mistakes)
     plugged = _checked(models, *named, at, mistakes)
     return None if plugged is None else Models(plugged, Whole(Choice(named[0]), inputs, stages, loss, step, flops))
 
@@ -128,23 +128,23 @@ def _plugged(shelf: Registry[Any], raw: Any, at: Location, mistakes: Mistakes) -
 
 
 def _checked(
-    shelf: Registry[Any], name: str, given: Mapping[str, Any], at: Location, mistakes: Mistakes
+    shelf: Registry[Any], name: str, options: Mapping[str, Any], at: Location, mistakes: Mistakes
 ) -> Plugged | None:
-    found = _signature(shelf, name, at, mistakes)
-    if found is None:
+    spec = _signature(shelf, name, at, mistakes)
+    if spec is None:
         return None
-    values = {key: _option(name, found, key, given[key], at, mistakes) for key in given}
-    for missing in sorted(found.required - set(given)):
+    values = {key: _option(name, spec, key, options[key], at, mistakes) for key in options}
+    for missing in sorted(spec.required - set(options)):
         mistakes.add(at, f"{name} needs the option {missing!r}")
     usable = {key: checked for key, checked in values.items() if checked is not None}
-    return Plugged(name, usable, found.defaults) if len(usable) == len(given) else None
+    return Plugged(name, usable, spec.defaults) if len(usable) == len(options) else None
 
 
-def _option(plug: str, found: Signature, key: str, raw: Any, at: Location, mistakes: Mistakes) -> list[Any] | None:
+def _option(plug: str, spec: Signature, key: str, raw: Any, at: Location, mistakes: Mistakes) -> list[Any] | None:
     try:
-        return found.option(key).validate_python(raw)
+        return spec.option(key).validate_python(raw)
     except KeyError:
-        takes = did_you_mean(key, found.options) if found.options else ": it takes none"
+        takes = did_you_mean(key, spec.options) if spec.options else ": it takes none"
         mistakes.add_key((*at, key), f"{plug} has no option {key!r}{takes}")
     except ValidationError as error:
         detail = error.errors()[0]
@@ -183,6 +183,6 @@ def _scalar(text: str) -> Any:
 
 
 def _all(items: Iterable[T | None]) -> tuple[T, ...] | None:
-    found = tuple(items)
-    kept = tuple(item for item in found if item is not None)
-    return kept if len(kept) == len(found) else None
+    values = tuple(items)
+    present = tuple(item for item in values if item is not None)
+    return present if len(present) == len(values) else None

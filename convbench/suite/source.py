@@ -151,13 +151,13 @@ class _Reader:
 
     def _merged(self, node: Node, location: Location) -> dict[str, Any]:
         nodes = node.value if isinstance(node, SequenceNode) else [node]
-        found: dict[str, Any] = {}
-        for each in nodes:
-            if not isinstance(each, MappingNode):
-                self._mistakes.add_mark(_mark(each), "<< merges mappings only")
+        merged: dict[str, Any] = {}
+        for mapping in nodes:
+            if not isinstance(mapping, MappingNode):
+                self._mistakes.add_mark(_mark(mapping), "<< merges mappings only")
                 continue
-            found = self._mapping(each, location) | found
-        return found
+            merged = self._mapping(mapping, location) | merged
+        return merged
 
 
 def _size(node: Node, sizes: dict[int, float]) -> float:

@@ -36,7 +36,7 @@ def tried(
             trials = list(_trials(how, tasks))
             own = [replace(_tried(case, how.batch), variant=case.variant) for case in parts if own_numbers(case)]
             models = [
-                each for model in models for each in (model, *(o for o in dict.fromkeys(own) if o.eager == model))
+                member for model in models for member in (model, *(o for o in dict.fromkeys(own) if o.eager == model))
             ]
     return tuple(
         replace(model, scenario=trial.scenario, trial=trial)

@@ -103,7 +103,7 @@ class Chain:
 
     def matches(self, value: Any) -> bool:
         return len(value) == len(self.links) and all(
-            link.matches(each) for link, each in zip(self.links, value, strict=True)
+            link.matches(choice) for link, choice in zip(self.links, value, strict=True)
         )
 
 
@@ -123,8 +123,8 @@ class Models:
 
     def matches(self, value: Any) -> bool:
         """What is not said of the model is free, as options that are not given are."""
-        said = {key: wanted for key in FURTHER if (wanted := getattr(self.whole, key))}
-        return self.model.matches(value.model) and all(getattr(value, key) == said[key] for key in said)
+        settings = {key: setting for key in FURTHER if (setting := getattr(self.whole, key))}
+        return self.model.matches(value.model) and all(getattr(value, key) == settings[key] for key in settings)
 
 
 Axis = list[Values]

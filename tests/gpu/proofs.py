@@ -180,7 +180,7 @@ def theirs_of(case: Case) -> dict[str, Any]:
         "reserved": torch.cuda.max_memory_reserved(),
         "process": nvml.process_bytes(torch.device(case.device), os.getpid()),
         "free_total": torch.cuda.mem_get_info(),
-        "known": sum(life.bytes for life in allocations.held(held).values()),
+        "known": sum(life.bytes for life in allocations.holdings(held).values()),
     }
     torch.cuda.memory._record_memory_history(max_entries=2000, context=None)
     held.run()

@@ -1,5 +1,7 @@
-"""The article's claims, each tested: one file for each kind of evidence, ``shelf`` has them by number.
+"""What the tests of the article's claims share; the tests themselves are on the shelf ``plugins.claims``.
 
-A claim is a function (Evidence) -> Claim, and its verdict follows from the numbers by a rule in code that could go the
-other way. Algebra and arithmetic run torch here; the rest reads records.
+1. ``claim`` turns a test (Evidence) -> Judgement into a claim on the shelf; ``all_claims`` tests every one.
+2. ``evidence`` gives a test the records it asks for.
+3. ``paired`` and ``standings`` judge accuracies, ``costs`` latencies. A verdict follows from the numbers by a rule in
+   code that could go the other way.
 """

@@ -105,7 +105,7 @@ Tested = Callable[["Evidence"], Claim]
 
 
 def claim(
-    number: int | str, said: str, *, quote: str, prediction: str, experiment: str
+    number: int | str, statement: str, *, quote: str, prediction: str, experiment: str
 ) -> Callable[[Callable[[Evidence], Judgement]], Tested]:
     """Decorator: put a test on the shelf as the claim of this number (``C7``), or of your own name (``shop-1``)."""
     name = f"C{number}" if isinstance(number, int) else number
@@ -117,9 +117,9 @@ def claim(
                 judgement = test(evidence)
             except Lacking as lacking:
                 judgement = Judgement("not tested", str(lacking))
-            return Claim(name, said, quote, prediction, experiment, *_fields(judgement))
+            return Claim(name, statement, quote, prediction, experiment, *_fields(judgement))
 
-        tested.__doc__ = said
+        tested.__doc__ = statement
         return claims.register(name)(tested)
 
     return on_shelf
@@ -131,5 +131,5 @@ def _fields(judgement: Judgement) -> tuple[Any, ...]:
 
 def tally(judged: Iterable[Claim]) -> dict[Verdict, int]:
     """How many claims have each verdict, those that none has left out."""
-    verdicts = [each.verdict for each in judged]
+    verdicts = [claim.verdict for claim in judged]
     return {verdict: verdicts.count(verdict) for verdict in VERDICTS if verdict in verdicts}

@@ -14,17 +14,19 @@ LONGER = 1.1
 """A latency below this many times another is not longer in a way that matters."""
 
 
-def widest(several: Sequence[Result]) -> list[Result]:
+def widest(results: Sequence[Result]) -> list[Result]:
     """Those of the backbone, LSTM and clip with the widest range of LSTM input sizes, on one machine."""
     groups: dict[tuple[Group, str], list[Result]] = defaultdict(list)
-    for one in several:
-        parts = one.case.architecture
+    for result in results:
+        parts = result.case.architecture
         if isinstance(parts, Parts) and not parts.layer_norm:
-            groups[one.group, f"{parts.backbone}/{parts.rnn}"].append(one)
-    return max(groups.values(), key=lambda found: len(found) and max(one.lstm_input or 0 for one in found), default=[])
+            groups[result.group, f"{parts.backbone}/{parts.rnn}"].append(result)
+    return max(
+        groups.values(), key=lambda group: len(group) and max(result.lstm_input or 0 for result in group), default=[]
+    )
 
 
-def over(one: Result, other: Result) -> Interval:
+def over(result: Result, other: Result) -> Interval:
     """The latency of one over the other's."""
-    assert one.timing and other.timing
-    return repeat.ratio(one.timing, other.timing)
+    assert result.timing and other.timing
+    return repeat.ratio(result.timing, other.timing)

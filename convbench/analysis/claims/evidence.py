@@ -31,23 +31,28 @@ class Evidence:
     @cached_property
     def costs(self) -> list[Result]:
         """Measured costs of eager models that convbench assembles."""
-        plain = (one for one in self.records if one.case.trial is None and one.status == "ok" and not one.case.variant)
-        return [one for one in results(plain) if isinstance(one.case.architecture, Parts)]
+        plain = (
+            record
+            for record in self.records
+            if record.case.trial is None and record.status == "ok" and not record.case.variant
+        )
+        return [result for result in results(plain) if isinstance(result.case.architecture, Parts)]
 
     @cached_property
     def lessons(self) -> list[Lesson]:
         """Training runs that ended, dead ones too; no controls."""
-        return [one for one in lessons(self.records) if not one.control]
+        return [lesson for lesson in lessons(self.records) if not lesson.control]
 
     @cached_property
     def qualities(self) -> list[Quality]:
         """What was learnt on the backbone on which most reducers were tried."""
         every = qualities(self.records)
         tried = Counter(
-            ground(one.architecture, one.clip) for one in {(q.architecture, q.clip): q for q in every}.values()
+            ground(quality.architecture, quality.clip)
+            for quality in {(q.architecture, q.clip): q for q in every}.values()
         )
-        widest = max(tried, key=lambda one: tried[one], default=None)
-        return [one for one in every if ground(one.architecture, one.clip) == widest]
+        widest = max(tried, key=lambda setting: tried[setting], default=None)
+        return [quality for quality in every if ground(quality.architecture, quality.clip) == widest]
 
     @property
     def train_clips(self) -> int:
@@ -57,20 +62,24 @@ class Evidence:
     @property
     def tasks(self) -> list[str]:
         """The tasks that were learnt as they are, without options."""
-        return list(dict.fromkeys(one.task for one in self.qualities if "(" not in one.task))
+        return list(dict.fromkeys(quality.task for quality in self.qualities if "(" not in quality.task))
 
     def on(self, task: str) -> dict[str, Quality]:
         """Qualities with two sound runs or more on one task, by the name of the configuration."""
-        return {name(one.architecture): one for one in self.qualities if one.task == task and len(one.by_seed) > 1}
+        return {
+            name(quality.architecture): quality
+            for quality in self.qualities
+            if quality.task == task and len(quality.by_seed) > 1
+        }
 
-    def pair(self, task: str, one: str, other: str) -> tuple[Quality, Quality]:
+    def pair(self, task: str, first: str, second: str) -> tuple[Quality, Quality]:
         """Two configurations on a task. Raises Lacking where either has no two sound runs."""
-        found = self.on(task)
-        if missing := [each for each in (one, other) if each not in found]:
+        qualities = self.on(task)
+        if missing := [label for label in (first, second) if label not in qualities]:
             unsound = left_out(q for q in self.qualities if q.task == task and name(q.architecture) in missing)
             instead = f"{unsound[0].label.lower()}; train them longer, or with more seeds" if unsound else TRAIN
             raise Lacking(f"No two sound trainings of {' or '.join(missing)} on {task}: {instead}.")
-        return found[one], found[other]
+        return qualities[first], qualities[second]
 
 
 def ground(parts: Parts, clip: Clip) -> Ground:
@@ -84,20 +93,20 @@ def name(parts: Parts) -> str:
     return f"{parts.reducer} {parts.lstm_input or 'map'}{normed}"
 
 
-def left_out(several: Iterable[Quality]) -> tuple[Number, ...]:
+def left_out(qualities: Iterable[Quality]) -> tuple[Number, ...]:
     """How many runs collapsed or failed, and so are in no mean, and how many were still learning; nothing where none.
 
     With one learning rate that is said too, because then tuning is part of every comparison.
     """
-    once = list({id(one): one for one in several}.values())
+    unique = list({id(quality): quality for quality in qualities}.values())
     collapsed, failed, still = (
-        sum(getattr(one, word) for one in once) for word in ("collapsed", "failed", "unconverged")
+        sum(getattr(quality, word) for quality in unique) for word in ("collapsed", "failed", "unconverged")
     )
-    runs = sum(one.ended + one.failed for one in once)
-    said = ", ".join(f"{count} {word}" for word, count in (("collapsed", collapsed), ("failed", failed)) if count)
-    rates = {rate for one in once for rate in one.by_rate}
+    runs = sum(quality.ended + quality.failed for quality in unique)
+    words = ", ".join(f"{count} {word}" for word, count in (("collapsed", collapsed), ("failed", failed)) if count)
+    rates = {rate for quality in unique for rate in quality.by_rate}
     return (
-        *([Number(f"Runs left out of every mean: {said}", collapsed + failed, "1", n=runs)] if said else ()),
+        *([Number(f"Runs left out of every mean: {words}", collapsed + failed, "1", n=runs)] if words else ()),
         *([Number("Runs in the means that were still learning", still, "1", n=runs)] if still else ()),
         *([Number("Learning rates tried, so that tuning is part of each comparison", 1)] if len(rates) == 1 else ()),
     )

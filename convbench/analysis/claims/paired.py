@@ -50,31 +50,31 @@ class Difference(NamedTuple):
         return Number(label, self.mean, "points", self.low, self.high, self.n)
 
 
-def paired(where: str, one: Mapping[int, float], other: Mapping[int, float]) -> Difference:
-    """``one`` less ``other``: paired by the seeds in common, with fewer than three of them of the two means (Welch).
+def paired(where: str, first: Mapping[int, float], second: Mapping[int, float]) -> Difference:
+    """``first`` less ``second``: paired by the seeds in common, with fewer than three of them of the two means (Welch).
 
     A seed that one of them lost takes its partner away too, and two pairs would tell next to nothing.
     Raises Lacking for fewer than two of either.
     """
-    common = sorted(one.keys() & other.keys())
-    if len(common) >= min(LEAST_PAIRS, len(one), len(other)) and common:
-        return spread(where, [one[seed] - other[seed] for seed in common])
-    return welch(where, list(one.values()), list(other.values()))
+    common = sorted(first.keys() & second.keys())
+    if len(common) >= min(LEAST_PAIRS, len(first), len(second)) and common:
+        return spread(where, [first[seed] - second[seed] for seed in common])
+    return welch(where, list(first.values()), list(second.values()))
 
 
-def welch(where: str, one: Sequence[float], other: Sequence[float]) -> Difference:
+def welch(where: str, first: Sequence[float], second: Sequence[float]) -> Difference:
     """The difference of two means of unequal spread, its interval with Satterthwaite's degrees of freedom.
 
     ``n`` is the smaller number of values. Raises Lacking for fewer than two of either.
     """
-    n = min(len(one), len(other))
+    n = min(len(first), len(second))
     if n < 2:
         raise Lacking(f"Fewer than two seeds are sound in both on {where}: run with more seeds.")
-    mean = statistics.fmean(one) - statistics.fmean(other)
-    parts = [statistics.variance(values) / len(values) for values in (one, other)]
+    mean = statistics.fmean(first) - statistics.fmean(second)
+    parts = [statistics.variance(values) / len(values) for values in (first, second)]
     if not sum(parts):
         return Difference(where, mean, mean, mean, n)
-    freedoms = zip(parts, (len(one), len(other)), strict=True)
+    freedoms = zip(parts, (len(first), len(second)), strict=True)
     df = sum(parts) ** 2 / sum(part**2 / (count - 1) for part, count in freedoms)
     half = float(stdtrit(df, 0.975)) * math.sqrt(sum(parts))
     return Difference(where, mean, mean - half, mean + half, n)
@@ -98,12 +98,14 @@ def quantified(shown: Sequence[bool], excluded: Sequence[bool]) -> Quantified:
     )
 
 
-def gains(several: Sequence[Difference]) -> Quantified:
+def gains(differences: Sequence[Difference]) -> Quantified:
     """Whether there is a gain in some, most and all: shown where it is above zero, excluded where none matters."""
-    return quantified([each.shown for each in several], [each.excluded for each in several])
+    return quantified(
+        [difference.shown for difference in differences], [difference.excluded for difference in differences]
+    )
 
 
-def of(quantifier: str, verdicts: Quantified) -> Verdict:
+def verdict_of(quantifier: str, verdicts: Quantified) -> Verdict:
     """The verdict for one quantifier."""
     return dict(verdicts)[quantifier]
 
@@ -112,13 +114,18 @@ def _verdict(holds: bool, fails: bool) -> Verdict:
     return "supported" if holds else "refuted" if fails else "undecided"
 
 
-def sorted_out(several: Sequence[Difference], shown: str = "shown") -> str:
+def by_verdict(differences: Sequence[Difference], shown: str = "shown") -> str:
     """``shown on direction; excluded on identity; undecided on binding (only 6.1 points or more would be seen)``."""
-    open_ = [each for each in several if not (each.shown or each.excluded)]
+    open_ = [difference for difference in differences if not (difference.shown or difference.excluded)]
     groups = {
-        shown: [each.where for each in several if each.shown],
-        f"excluded beyond {100 * MARGIN:.0f} points": [each.where for each in several if each.excluded],
-        "undecided": [f"{each.where} (less than {100 * each.seen:.1f} points is mostly missed)" for each in open_],
+        shown: [difference.where for difference in differences if difference.shown],
+        f"excluded beyond {100 * MARGIN:.0f} points": [
+            difference.where for difference in differences if difference.excluded
+        ],
+        "undecided": [
+            f"{difference.where} (less than {100 * difference.seen:.1f} points is mostly missed)"
+            for difference in open_
+        ],
     }
     return "; ".join(f"{word} on {listed(where)}" for word, where in groups.items() if where)
 
@@ -128,8 +135,9 @@ def listed(words: Sequence[str]) -> str:
     return " and ".join(filter(None, (", ".join(words[:-1]), words[-1]))) if words else "none"
 
 
-def accuracy(label: str, one: Quality) -> Number:
+def accuracy(label: str, quality: Quality) -> Number:
     """The mean test accuracy with its interval over seeds."""
-    found = one.interval
-    assert one.mean is not None
-    return Number(label, one.mean, "share", found and found.low, found and found.high, len(one.by_seed))
+    interval = quality.interval
+    assert quality.mean is not None
+    low, high = (interval.low, interval.high) if interval else (None, None)
+    return Number(label, quality.mean, "share", low, high, len(quality.by_seed))

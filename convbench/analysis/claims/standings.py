@@ -58,32 +58,34 @@ Standings = Mapping[str, list[Standing]]
 
 def standings(evidence: Evidence) -> dict[str, list[Standing]]:
     """By task every configuration against the best. Raises Lacking without a task of three of them, flatten too."""
-    found = {task: _ranked(evidence.on(task)) for task in evidence.tasks}
-    kept = {task: several for task, several in found.items() if len(several) >= LEAST and _has_flatten(several)}
-    if not kept:
+    ranked = {task: _ranked(evidence.on(task)) for task in evidence.tasks}
+    by_task = {task: group for task, group in ranked.items() if len(group) >= LEAST and _has_flatten(group)}
+    if not by_task:
         raise Lacking(f"Trainings of flatten and of two smaller inputs or more are needed: {TRAIN}.")
-    return kept
+    return by_task
 
 
-def tried_on(evidence: Evidence, found: Standings) -> list[Quality]:
-    return [one for one in evidence.qualities if one.task in found]
+def tried_on(evidence: Evidence, tasks: Standings) -> list[Quality]:
+    return [quality for quality in evidence.qualities if quality.task in tasks]
 
 
-def _ranked(found: Mapping[str, Quality]) -> list[Standing]:
-    if len(found) < 2:
+def _ranked(qualities: Mapping[str, Quality]) -> list[Standing]:
+    if len(qualities) < 2:
         return []
-    best = max(found.values(), key=lambda one: one.mean or 0.0)
-    bounds = shortfalls(pairs(seed_table(list(found.values()))))
-    made = []
-    for (called, one), bound in zip(found.items(), bounds, strict=True):
-        if min(len(best.by_seed), len(one.by_seed)) > 1:
-            gap = paired(one.task, best.by_seed, one.by_seed)
-            size = one.architecture.lstm_input or 0
-            made.append(
-                Standing(called, size, gap.mean, gap.low, gap.high, gap.n, float(bound), one.collapsed, one.ended)
+    best = max(qualities.values(), key=lambda quality: quality.mean or 0.0)
+    bounds = shortfalls(pairs(seed_table(list(qualities.values()))))
+    entries = []
+    for (called, quality), bound in zip(qualities.items(), bounds, strict=True):
+        if min(len(best.by_seed), len(quality.by_seed)) > 1:
+            gap = paired(quality.task, best.by_seed, quality.by_seed)
+            size = quality.architecture.lstm_input or 0
+            entries.append(
+                Standing(
+                    called, size, gap.mean, gap.low, gap.high, gap.n, float(bound), quality.collapsed, quality.ended
+                )
             )
-    return made
+    return entries
 
 
-def _has_flatten(several: list[Standing]) -> bool:
-    return any(one.name.startswith("flatten") for one in several)
+def _has_flatten(group: list[Standing]) -> bool:
+    return any(standing.name.startswith("flatten") for standing in group)

@@ -21,14 +21,14 @@ def recurrent_macs(rnn: Recurrent) -> tuple[int, int]:
     return directions * gates, directions * own + deeper
 
 
-def crossover(one: Result) -> float | None:
+def crossover(result: Result) -> float | None:
     """The LSTM input size at which backbone and recurrent stage take equal MACs.
 
     None where the model or its backbone MACs are not known, or where the recurrent stage costs more at any size.
     """
-    architecture, backbone = one.case.architecture, typical(one.record, metrics.MACS.part("backbone"))
+    architecture, backbone = result.case.architecture, typical(result.record, metrics.MACS.part("backbone"))
     if not isinstance(architecture, Parts) or not backbone:
         return None
     slope, rest = recurrent_macs(architecture.rnn)
-    size = (backbone / one.case.frames_per_call - rest) / slope
+    size = (backbone / result.case.frames_per_call - rest) / slope
     return size if size > 0 else None

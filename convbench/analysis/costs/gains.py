@@ -36,9 +36,9 @@ class VariantGain(NamedTuple):
     gains: tuple[Gain, ...]
 
 
-def gains(found: Sequence[Result]) -> list[Gain]:
+def gains(results: Sequence[Result]) -> list[Gain]:
     """Every timed case that has a variant and whose eager twin was timed on the same machine, visit by visit."""
-    timed = [result for result in measured(found) if result.timing]
+    timed = [result for result in measured(results) if result.timing]
     eager = {(result.record.environment, result.case): result for result in timed if not result.case.variant}
     twins = [(result, eager.get((result.record.environment, result.case.eager))) for result in timed]
     pairs = [(result, twin) for result, twin in twins if twin and twin is not result]
@@ -46,19 +46,19 @@ def gains(found: Sequence[Result]) -> list[Gain]:
     return [_gain(result, twin, speedup) for (result, twin), speedup in zip(pairs, speedups, strict=True)]
 
 
-def by_variant(found: Sequence[Gain]) -> list[VariantGain]:
+def by_variant(gains: Sequence[Gain]) -> list[VariantGain]:
     """Gains gathered by variant, the greatest median speed-up first; one entry per variant, device and scenario."""
     variants: dict[tuple[str, str, str], list[Gain]] = defaultdict(list)
-    for gain in found:
+    for gain in gains:
         case = gain.result.case
         variants[case.variant_name, case.device, case.scenario].append(gain)
-    gathered = [_gather(key, several) for key, several in variants.items()]
-    return sorted(gathered, key=lambda one: (-one.speedup.median, one.variant))
+    gathered = [_gather(key, members) for key, members in variants.items()]
+    return sorted(gathered, key=lambda gain: (-gain.speedup.median, gain.variant))
 
 
-def allocator(one: Result) -> str:
+def allocator(result: Result) -> str:
     """The allocator that a case ran with, as its process recorded it."""
-    return str(one.record.conditions.get("allocator") or "")
+    return str(result.record.conditions.get("allocator") or "")
 
 
 def _gain(result: Result, eager: Result, speedup: Interval) -> Gain:
@@ -67,15 +67,15 @@ def _gain(result: Result, eager: Result, speedup: Interval) -> Gain:
     return Gain(result, eager, speedup, _pays_after(result, eager), differ)
 
 
-def _pays_after(one: Result, eager: Result) -> float | None:
-    seconds = [typical(one.record, metric) for metric in (metrics.COMPILE, metrics.EXPORT, metrics.LOAD)]
-    spent = sum(each for each in seconds if each is not None) if any(each is not None for each in seconds) else None
-    assert one.latency
+def _pays_after(result: Result, eager: Result) -> float | None:
+    seconds = [typical(result.record, metric) for metric in (metrics.COMPILE, metrics.EXPORT, metrics.LOAD)]
+    spent = sum(time for time in seconds if time is not None) if any(time is not None for time in seconds) else None
+    assert result.latency
     assert eager.latency
-    saved = eager.latency.median - one.latency.median
+    saved = eager.latency.median - result.latency.median
     return spent / saved if spent is not None and saved > 0 else None
 
 
-def _gather(key: tuple[str, str, str], several: Sequence[Gain]) -> VariantGain:
-    factors = [gain.speedup.median for gain in several]
-    return VariantGain(*key, Interval(statistics.median(factors), min(factors), max(factors)), tuple(several))
+def _gather(key: tuple[str, str, str], members: Sequence[Gain]) -> VariantGain:
+    factors = [gain.speedup.median for gain in members]
+    return VariantGain(*key, Interval(statistics.median(factors), min(factors), max(factors)), tuple(members))

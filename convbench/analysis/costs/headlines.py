@@ -29,12 +29,12 @@ UNSURE = 0.2
 KNOWN, VAGUE = 0.02, 0.05
 """Relative half widths: a ratio known so well is not worth another visit, the fastest's latency known so badly is."""
 
-OF_OLD = {
+POSITION_BY_NAME = {
     **dict.fromkeys(("gap", "gmp", "gem", "hybrid", "attention"), "lost"),
     **dict.fromkeys(("flatten", "avg-k", "fc", "conv1x1-avg-k", "gdconv", "spatial-softmax"), "kept"),
     "random-projection": "control",
 }
-"""What reducers of runs that were measured before they said it themselves do to position."""
+"""What our own reducers do to position, for records of runs from before reducers said so themselves."""
 
 
 @dataclass(frozen=True)
@@ -101,32 +101,34 @@ class Advice:
         return [contender.result for contender in self.ranking if contender.tied]
 
 
-def advise(found: Sequence[Result]) -> Advice:
+def advise(results: Sequence[Result]) -> Advice:
     """The answer that these results allow; empty where nothing was measured."""
-    return _advice(tuple(found))
+    return _advice(tuple(results))
 
 
 @lru_cache(maxsize=2)
-def _advice(found: tuple[Result, ...]) -> Advice:
+def _advice(results: tuple[Result, ...]) -> Advice:
     """Kept, because the words, the tables and several figures of one page ask for the same; results never change."""
-    able = measured(found)
-    timed = [one for one in able if one.latency]
-    group = one_variant(widest(timed or able))
+    cases = measured(results)
+    timed = [result for result in cases if result.latency]
+    group = one_variant(widest(timed or cases))
     if not group:
         return Advice()
     ranking = rank(group)
-    tied = [one.result for one in ranking if one.tied] if timed else [one.result for one in ranking]
-    pick = lightest(tied if timed else [one for one in tied if not uncounted(one)] or tied)
+    tied = [contender.result for contender in ranking if contender.tied or not timed]
+    pick = lightest(tied if timed else [result for result in tied if not uncounted(result)] or tied)
     return Advice(
         ranking=tuple(ranking),
         pick=pick,
         placed=_placed(ranking, pick, bool(timed)),
-        dearest=max((one.result for one in ranking), key=lambda one: (one.params or 0, one.flops or 0)),
+        dearest=max(
+            (contender.result for contender in ranking), key=lambda result: (result.params or 0, result.flops or 0)
+        ),
         crossover=crossover(group[0]),
         variants=tuple(by_variant(gains(timed))),
         others=tuple(_elsewhere(timed, group[0])),
         timed=bool(timed),
-        confidence=_confidence(ranking, pick, withheld(found)) if timed else None,
+        confidence=_confidence(ranking, pick, withheld(results)) if timed else None,
     )
 
 
@@ -144,69 +146,69 @@ def rank(group: Iterable[Result]) -> list[Contender]:
     return [Contender(result, factor) for result, factor in zip(best, _over(best, best[0]), strict=True)]
 
 
-def withheld(found: Sequence[Result]) -> list[Result]:
+def withheld(results: Sequence[Result]) -> list[Result]:
     """Cases whose times were never taken undisturbed: they are in no ranking, front or gain."""
-    return [result for result in measured(found) if any(f.code == "withheld" for f in result.record.findings)]
+    return [result for result in measured(results) if any(f.code == "withheld" for f in result.record.findings)]
 
 
 def _confidence(ranking: Sequence[Contender], pick: Result, unmeasured: Sequence[Result]) -> Confidence:
-    visits = [len(each.result.timing.logs) for each in ranking if each.result.timing]
+    visits = [len(contender.result.timing.logs) for contender in ranking if contender.result.timing]
     half_width = pick.latency.relative_half_width if pick.latency else math.inf
-    open_ones = sum(each.open for each in ranking)
-    return Confidence(min(visits, default=0) or None, open_ones, len(unmeasured), half_width)
+    count = sum(contender.open for contender in ranking)
+    return Confidence(min(visits, default=0) or None, count, len(unmeasured), half_width)
 
 
-def undecided(found: Sequence[Result]) -> list[Result]:
+def undecided(results: Sequence[Result]) -> list[Result]:
     """What to visit again, fastest first: the fastest and those of which it is open whether they are as good as that.
 
     Empty where the answer is settled: each contender is tied or slower by its whole interval, or known to 2 %.
     """
-    timed = [result for result in measured(found) if result.timing and result.timing.logs]
+    timed = [result for result in measured(results) if result.timing and result.timing.logs]
     ranking = rank(one_variant(widest(timed)))
-    open_ones = [each.result for each in ranking[1:] if each.open]
-    if not ranking or not (open_ones or _vague(ranking[0].result)):
+    open_contenders = [contender.result for contender in ranking[1:] if contender.open]
+    if not ranking or not (open_contenders or _vague(ranking[0].result)):
         return []
-    return [ranking[0].result, *open_ones]
+    return [ranking[0].result, *open_contenders]
 
 
 def _vague(result: Result) -> bool:
     return result.latency is not None and result.latency.relative_half_width > VAGUE
 
 
-def noisy(found: Sequence[Result]) -> Counter[str]:
+def noisy(results: Sequence[Result]) -> Counter[str]:
     """How many measured cases carry each finding that makes a latency doubtful."""
     doubtful = {"not_steady", "interval_wide", "page_faults", "throttled", "foreign_process", "busy_machine"}
-    return Counter(f.code for one in measured(found) for f in one.record.findings if f.code in doubtful)
+    return Counter(f.code for result in measured(results) for f in result.record.findings if f.code in doubtful)
 
 
-def uncounted(one: Result) -> tuple[str, ...]:
+def uncounted(result: Result) -> tuple[str, ...]:
     """The operators that are missing in a model's MACs and FLOPs, which then are a lower bound; mostly none."""
-    found = (f.data.get("operators") for f in one.record.findings if f.code == "uncounted_operators")
-    operators = next(found, None) or ()
+    names = (f.data.get("operators") for f in result.record.findings if f.code == "uncounted_operators")
+    operators = next(names, None) or ()
     return operators if isinstance(operators, tuple) else (str(operators),)
 
 
-def uncounted_share(one: Result) -> float:
+def uncounted_share(result: Result) -> float:
     """The share of a model's parameters that only uncounted operators read."""
-    shares = (f.data.get("share") or 0.0 for f in one.record.findings if f.code == "uncounted_operators")
+    shares = (f.data.get("share") or 0.0 for f in result.record.findings if f.code == "uncounted_operators")
     return max((float(share) for share in shares if isinstance(share, (int, float))), default=0.0)
 
 
-def widest(found: Sequence[Result]) -> list[Result]:
+def widest(results: Sequence[Result]) -> list[Result]:
     """The comparable group, on one backbone and recurrent stage, with most reducers, then most cases."""
     groups: dict[object, list[Result]] = defaultdict(list)
-    for one in found:
-        groups[frame(one)].append(one)
+    for result in results:
+        groups[frame(result)].append(result)
     return max(groups.values(), key=_breadth, default=[])
 
 
 def _breadth(group: list[Result]) -> tuple[bool, int, int]:
-    return (group[0].case.scenario == "inference", len({one.series for one in group}), len(group))
+    return (group[0].case.scenario == "inference", len({result.series for result in group}), len(group))
 
 
-def _speed(one: Result) -> tuple[float, float, int, str]:
-    slowest, case = float("inf"), one.case
-    return (one.latency.median if one.latency else slowest, one.params or slowest, len(case.variant), case.id)
+def _speed(result: Result) -> tuple[float, float, int, str]:
+    slowest, case = float("inf"), result.case
+    return (result.latency.median if result.latency else slowest, result.params or slowest, len(case.variant), case.id)
 
 
 def _over(results: Sequence[Result], fastest: Result) -> list[Interval]:
@@ -217,27 +219,29 @@ def _over(results: Sequence[Result], fastest: Result) -> list[Interval]:
     return [factors.get(id(result), Interval(1.0, 1.0, 1.0)) for result in results]
 
 
-def lightest(several: Sequence[Result]) -> Result:
-    learned = [one for one in several if _to_position(one) != "control"]
-    return min(learned or several, key=lambda one: (one.params or float("inf"), one.lstm_input or 0, one.case.id))
+def lightest(results: Sequence[Result]) -> Result:
+    learned = [result for result in results if _position(result) != "control"]
+    return min(
+        learned or results, key=lambda result: (result.params or float("inf"), result.lstm_input or 0, result.case.id)
+    )
 
 
-def _to_position(one: Result) -> str | None:
+def _position(result: Result) -> str | None:
     """What the reducer does to position, ``kept`` or ``lost``, or that it is a ``control``, as the record has it.
 
     A control is frozen, to separate size from learning: ranked, but advised only where there is nothing else. Of a
     reducer that says nothing, None.
     """
-    conditions = one.record.conditions
+    conditions = result.record.conditions
     if conditions.get("control"):
         return "control"
-    return str(conditions["position"]) if conditions.get("position") else OF_OLD.get(one.series)
+    return str(conditions["position"]) if conditions.get("position") else POSITION_BY_NAME.get(result.series)
 
 
 def _placed(ranking: Sequence[Contender], pick: Result, timed: bool) -> Result | None:
     """The lightest of the fastest that keep positions; None where the pick does, or may."""
-    keeping = [one for one in ranking if _to_position(one.result) == "kept"]
-    if _to_position(pick) != "lost" or not keeping:
+    keeping = [contender for contender in ranking if _position(contender.result) == "kept"]
+    if _position(pick) != "lost" or not keeping:
         return None
     results = [contender.result for contender in keeping]
     factors = _over(results, results[0])
@@ -247,7 +251,7 @@ def _placed(ranking: Sequence[Contender], pick: Result, timed: bool) -> Result |
 
 def _elsewhere(timed: Sequence[Result], here: Result) -> list[Result]:
     groups: dict[object, list[Result]] = defaultdict(list)
-    for one in timed:
-        if one.group != here.group:
-            groups[one.group].append(one)
+    for result in timed:
+        if result.group != here.group:
+            groups[result.group].append(result)
     return [rank(one_variant(widest(members)))[0].result for members in groups.values()]

@@ -21,27 +21,27 @@ def front(points: Sequence[Sequence[float]]) -> list[int]:
         return []
     values = np.asarray(points, dtype=float)
     left = np.lexsort(values.T[::-1])
-    kept: list[int] = []
+    indices: list[int] = []
     while left.size:
         first, rest = values[left[0]], values[left]
         equal = (rest == first).all(axis=1)
-        kept += left[equal].tolist()
+        indices += left[equal].tolist()
         left = left[~(rest >= first).all(axis=1)]
-    return kept
+    return indices
 
 
-def fronts(found: Sequence[Result], x: Metric, y: Metric) -> dict[Alike, list[Result]]:
+def fronts(results: Sequence[Result], x: Metric, y: Metric) -> dict[Alike, list[Result]]:
     """The front of cases that are alike in two metrics, best in the first first; cases that lack either are left out.
 
-    None where a metric has no better direction.
+    Empty where a metric has no better direction.
     """
     if "neither" in (x.better, y.better):
         return {}
     groups: dict[Alike, list[tuple[float, float, Result]]] = defaultdict(list)
-    for one in found:
-        across, up = one.value(x), one.value(y)
+    for result in results:
+        across, up = result.value(x), result.value(y)
         if across is not None and up is not None:
-            groups[alike(one)].append((x.sign * across, y.sign * up, one))
+            groups[alike(result)].append((x.sign * across, y.sign * up, result))
     return {
         group: [members[i][2] for i in front([member[:2] for member in members])] for group, members in groups.items()
     }

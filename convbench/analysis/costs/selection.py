@@ -25,26 +25,26 @@ class Opening:
         return all(axes[name] == value for name, value in self.values.items())
 
 
-def opening(found: Sequence[Result]) -> Opening | None:
+def opening(results: Sequence[Result]) -> Opening | None:
     """Where to begin: what the headline is about; None where nothing was measured."""
-    able = measured(found)
-    group = one_variant(widest([result for result in able if result.latency] or able))
+    cases = measured(results)
+    group = one_variant(widest([result for result in cases if result.latency] or cases))
     if not group:
         return None
     axes = group[0].case.axes
     return Opening({name: str(axes[name]) for name in COLUMNS if axes[name] is not None})
 
 
-def curves(found: Sequence[Result]) -> list[int | None]:
+def curves(results: Sequence[Result]) -> list[int | None]:
     """For each result the number of the curve over LSTM input sizes it lies on, None for a point of its own.
 
     A curve is one reducer in one variant on one backbone. Where the size follows from the feature map, another size is
     another backbone, and so no curve.
     """
-    numbers: list[int | None] = [None] * len(found)
-    sized = [i for i, result in enumerate(found) if result.lstm_input]
+    numbers: list[int | None] = [None] * len(results)
+    sized = [i for i, result in enumerate(results) if result.lstm_input]
     joined = [
-        members for members in _gather(found, sized, _same_model) if len({found[i].lstm_input for i in members}) > 1
+        members for members in _gather(results, sized, _same_model) if len({results[i].lstm_input for i in members}) > 1
     ]
     for number, members in enumerate(joined):
         for i in members:
@@ -52,14 +52,14 @@ def curves(found: Sequence[Result]) -> list[int | None]:
     return numbers
 
 
-def _gather(found: Sequence[Result], left: Sequence[int], key: Callable[[Result], Hashable]) -> list[list[int]]:
+def _gather(results: Sequence[Result], left: Sequence[int], key: Callable[[Result], Hashable]) -> list[list[int]]:
     groups: dict[Hashable, list[int]] = defaultdict(list)
     for i in left:
-        groups[key(found[i])].append(i)
+        groups[key(results[i])].append(i)
     return list(groups.values())
 
 
-def _same_model(one: Result) -> Hashable:
-    parts = one.case.architecture
+def _same_model(result: Result) -> Hashable:
+    parts = result.case.architecture
     assert isinstance(parts, Parts)
-    return (alike(one), parts.reducer)
+    return (alike(result), parts.reducer)

@@ -22,10 +22,10 @@ class ThreadGain(NamedTuple):
     speedup: Interval
 
 
-def thread_gains(found: Sequence[Result]) -> list[ThreadGain]:
+def thread_gains(results: Sequence[Result]) -> list[ThreadGain]:
     """Every timed case of which the same was timed on fewer threads, by threads; none of those that are withheld."""
     alike: dict[tuple[str, Case], dict[int, Result]] = defaultdict(dict)
-    for result in measured(found):
+    for result in measured(results):
         threads = result.group.threads
         if result.timing and isinstance(threads, int):
             alike[result.record.environment, replace(result.case, threads=None)][threads] = result

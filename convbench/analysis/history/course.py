@@ -89,7 +89,7 @@ def course(series: Series, metric: Metric, confirmations: Sequence[Confirmation]
     logs, form = shaped(points)
     changes = tuple(_change(points, step, metric, series.case, confirmations) for step in form.steps)
     drift = math.expm1(form.slope * (len(points) - 1))
-    values, levels = (tuple(map(float, np.exp(each))) for each in (logs, form.levels))
+    values, levels = (tuple(map(float, np.exp(array))) for array in (logs, form.levels))
     return Course(series, values, levels, changes, drift if abs(drift) >= SMALLEST else 0.0, form.spikes,
                   form.visible, math.expm1(form.noise))  # fmt: skip
 
@@ -141,11 +141,8 @@ def _change(
 
 def _decisive(case: str, before: Point, after: Point, confirmations: Sequence[Confirmation]) -> Confirmation | None:
     """What was said of these commits: the latest that decides, else the latest."""
-    matching = [
-        each
-        for each in confirmations
-        if each.case == case and each.before[:12] == before.commit[:12] and each.after[:12] == after.commit[:12]
-    ]
+    ends = (case, before.commit[:12], after.commit[:12])
+    matching = [each for each in confirmations if (each.case, each.before[:12], each.after[:12]) == ends]
     decided = [each for each in matching if each.word != "inconclusive"]
     return next(reversed(decided or matching), None)
 

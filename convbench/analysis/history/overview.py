@@ -62,12 +62,12 @@ class History:
     @property
     def changes(self) -> list[tuple[Course, Change]]:
         """All changes that are news, each with its course."""
-        return [(each, change) for each in self.courses for change in each.changes if self.is_news(change)]
+        return [(course, change) for course in self.courses for change in course.changes if self.is_news(change)]
 
     @property
     def exit_code(self) -> int:
         """1 where a change for the worse was confirmed by a paired check, 3 where one is suspected, else 0."""
-        words = {change.word for each in self.courses for change in each.standing if self.is_news(change)}
+        words = {change.word for course in self.courses for change in course.standing if self.is_news(change)}
         return CONFIRMED if "confirmed" in words else SUSPECTED if words else NOTHING
 
 
@@ -97,9 +97,9 @@ def _usable(listed: Sequence[Series], metric: Metric) -> tuple[list[Series], lis
     zero: list[Series] = []
     alone: list[Series] = []
     usable: list[Series] = []
-    for each in listed:
-        no_log = metric not in EXACT and any(point.value <= 0 for point in each.points)
-        (zero if no_log else alone if len(each.points) < 2 else usable).append(each)
+    for candidate in listed:
+        no_log = metric not in EXACT and any(point.value <= 0 for point in candidate.points)
+        (zero if no_log else alone if len(candidate.points) < 2 else usable).append(candidate)
     if len(alone) > 1 and not usable:
         raise Refused(
             f"no two of these runs can be compared in {metric.option}: each case was measured once on a machine by a "

@@ -82,7 +82,7 @@ class _Fit:
     @property
     def left(self) -> Floats:
         """What the levels do not explain."""
-        return np.concatenate([each - each.mean() for each in np.split(self.flat, self.starts)])
+        return np.concatenate([part - part.mean() for part in np.split(self.flat, self.starts)])
 
 
 def shape(values: Sequence[float] | Floats) -> Shape:
@@ -95,7 +95,7 @@ def shape(values: Sequence[float] | Floats) -> Shape:
     times = np.setdiff1d(np.arange(count), spikes)
     fit = _worth_a_word(_fitted(times, every[times]))
     places = [int(times[start]) for start in fit.starts]
-    means = [each.mean() for each in np.split(fit.flat, fit.starts)]
+    means = [part.mean() for part in np.split(fit.flat, fit.starts)]
     levels = np.repeat(means, np.diff([0, *places, count])) + fit.slope * np.arange(count)
     steps = tuple(_step(fit, times, number) for number in range(len(places)))
     return Shape(levels, steps, spikes, fit.slope, fit.noise, _visible(len(times), fit))
@@ -163,7 +163,7 @@ def _degrees(count: int) -> float:
 def _partition(values: Floats, penalty: float) -> list[int]:
     """Where levels begin, after the first, such that squares and penalties are the least that is possible."""
     values, count = values - values.mean(), len(values)
-    sums, squares = (np.concatenate([[0.0], np.cumsum(each)]) for each in (values, values**2))
+    sums, squares = (np.concatenate([[0.0], np.cumsum(array)]) for array in (values, values**2))
     cost, begins = np.full(count + 1, math.inf), np.zeros(count + 1, dtype=int)
     cost[0] = -penalty
     for end in range(LEAST, count + 1):
@@ -180,8 +180,8 @@ def _partition(values: Floats, penalty: float) -> list[int]:
 def _slope(times: NDArray[np.intp], values: Floats, starts: Sequence[int]) -> float:
     """The slope that all levels have in common."""
     x, y = (
-        np.concatenate([part - part.mean() for part in np.split(each, starts)])
-        for each in (times.astype(float), values)
+        np.concatenate([part - part.mean() for part in np.split(array, starts)])
+        for array in (times.astype(float), values)
     )
     return float((x * y).sum() / (x**2).sum())
 
@@ -201,7 +201,7 @@ def _worth_a_word(fit: _Fit) -> _Fit:
     """Without the steps that are too small to tell of."""
     starts = list(fit.starts)
     while starts:
-        sizes = np.abs(np.diff([each.mean() for each in np.split(fit.flat, starts)]))
+        sizes = np.abs(np.diff([part.mean() for part in np.split(fit.flat, starts)]))
         if sizes.min() >= SMALLEST:
             break
         del starts[int(sizes.argmin())]

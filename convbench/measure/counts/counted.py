@@ -43,9 +43,9 @@ def on_meta_or_reason(case: Case, seed: int) -> Subject | str:
         return reason_of(error)
 
 
-def called(held: Subject) -> Subject:
-    held.call()
-    return held
+def called(subject: Subject) -> Subject:
+    subject.call()
+    return subject
 
 
 def reason_of(error: BaseException) -> str:
@@ -64,16 +64,16 @@ def macs_by_stage(case: Case, seed: int = 0) -> dict[str, int]:
     return count_case(case, seed).macs
 
 
-def count_subject(held: Subject) -> Count:
+def count_subject(subject: Subject) -> Count:
     """The first count of a subject that was called once.
 
     Every stage of a model we assemble works frame by frame, so that the count is affine in the number of frames and one
     or two frames are counted instead of all of them (exact, and much faster on ``meta``); a user's whole model is
     counted at full length.
     """
-    case = held.case.eager
+    case = subject.case.eager
     if not isinstance(case.architecture, Parts):
-        return dispatched.count(held)
+        return dispatched.count(subject)
     frames = case.frames_per_call // case.clip.batch
     first = _of_frames(case, 1)
     if case.scenario != "train":
@@ -115,20 +115,20 @@ def count_module(model: nn.Module, inputs: Inputs, flops: Mapping[str, str] | No
     whole = Whole(Choice(type(model).__name__), flops=tuple((flops or {}).items()))
     tensors = [*model.parameters(), *model.buffers(), *inputs.tensors]
     device = str(tensors[0].device) if tensors else "cpu"
-    held = called(Subject(Case(whole, Clip(), device=device), 0, device, model, inputs, model))
-    counts = count_by_module(held)
+    subject = called(Subject(Case(whole, Clip(), device=device), 0, device, model, inputs, model))
+    counts = count_by_module(subject)
     try:
-        return replace(counts, second=sum(traced.trace(held).macs.values()))
+        return replace(counts, second=sum(traced.trace(subject).macs.values()))
     except Exception as error:
         return replace(counts, reason=reason_of(error))
 
 
-def count_by_module(held: Subject) -> ModuleCounts:
+def count_by_module(subject: Subject) -> ModuleCounts:
     """The first count of a subject that was called once, by each of its model's submodules."""
-    modules = {name: module for name, module in held.model.named_modules() if name}
+    modules = {name: module for name, module in subject.model.named_modules() if name}
     roots = {name: (module,) for name, module in modules.items()}
-    macs, uncounted, share = dispatched.count_by(held, roots)
-    params = params_by(held.model, roots)
+    macs, uncounted, share = dispatched.count_by(subject, roots)
+    params = params_by(subject.model, roots)
     return ModuleCounts(_inclusive(macs), _inclusive(params), None, None, uncounted, share)
 
 

@@ -49,33 +49,33 @@ class Count:
         return sum(self.macs.values())
 
 
-def count(held: Subject) -> Count:
+def count(subject: Subject) -> Count:
     """Count one call of an eager subject that was called once before. Raises whatever its model raises."""
-    roots = stage_roots(held.case, held.model)
-    by_stage, counter, entered = _counted(held, roots)
+    roots = stage_roots(subject.case, subject.model)
+    by_stage, counter, entered = _counted(subject, roots)
     macs = {stage: by_stage.get(stage, 0) for stage in (*STAGES, OTHER)}
     unseen = tuple(stage for stage, modules in roots.items() if modules and stage not in entered)
-    return Count(macs, tuple(sorted(counter.unknown)), counter.unknown_share(held.model), unseen)
+    return Count(macs, tuple(sorted(counter.unknown)), counter.unknown_share(subject.model), unseen)
 
 
-def count_by(held: Subject, roots: Roots) -> tuple[dict[str, int], tuple[str, ...], float]:
+def count_by(subject: Subject, roots: Roots) -> tuple[dict[str, int], tuple[str, ...], float]:
     """MACs by any names for modules, what is uncounted, and its share: ``count`` for modules that are no stages."""
-    by_name, counter, _ = _counted(held, roots)
+    by_name, counter, _ = _counted(subject, roots)
     return (
         {name: by_name.get(name, 0) for name in (*roots, OTHER)},
         tuple(sorted(counter.unknown)),
-        counter.unknown_share(held.model),
+        counter.unknown_share(subject.model),
     )
 
 
-def _counted(held: Subject, roots: Roots) -> tuple[dict[str, int], _Counter, set[str]]:
+def _counted(subject: Subject, roots: Roots) -> tuple[dict[str, int], _Counter, set[str]]:
     tracker = _Stages()
-    counter = _Counter(held, tracker)
+    counter = _Counter(subject, tracker)
     with ExitStack() as around:
-        entered = around.enter_context(watching(held.model, roots, tracker.enter, tracker.leave))
-        _decomposing(around, held)
+        entered = around.enter_context(watching(subject.model, roots, tracker.enter, tracker.leave))
+        _decomposing(around, subject)
         around.enter_context(counter)
-        held.call()
+        subject.call()
     macs = {name: sum(flops.values()) // 2 for name, flops in counter.get_flop_counts().items()}
     return macs, counter, entered
 
@@ -98,10 +98,10 @@ def as_written(model: nn.Module) -> Iterator[None]:
             vars(module)["forward"] = forward
 
 
-def _decomposing(around: ExitStack, held: Subject) -> None:
+def _decomposing(around: ExitStack, subject: Subject) -> None:
     """Fused recurrent operators off, which torch's counter does not know."""
-    around.enter_context(as_written(held.model))
-    if torch.device(held.device).type != "meta":
+    around.enter_context(as_written(subject.model))
+    if torch.device(subject.device).type != "meta":
         around.enter_context(torch.backends.mkldnn.flags(enabled=False))
         around.enter_context(torch.backends.cudnn.flags(enabled=False))
 
@@ -154,8 +154,8 @@ class _Stages:
 class _Counter(FlopCounterMode):
     """FlopCounterMode with our formulas, which also knows what it has not counted and which weights that reads."""
 
-    def __init__(self, held: Subject, stages: _Stages) -> None:
-        super().__init__(display=False, custom_mapping=formulas(held.case))
+    def __init__(self, subject: Subject, stages: _Stages) -> None:
+        super().__init__(display=False, custom_mapping=formulas(subject.case))
         self.mod_tracker = stages  # type: ignore[assignment]
         self.unknown: Counter[str] = Counter()
         self.read: set[int] = set()

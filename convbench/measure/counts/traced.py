@@ -43,13 +43,13 @@ class Trace:
     uncounted: tuple[str, ...]
 
 
-def trace(held: Subject, roots: Roots | None = None) -> Trace:
+def trace(subject: Subject, roots: Roots | None = None) -> Trace:
     """Count one call of an eager subject that was called before, by the stages of its case or other ``roots``.
 
     Raises what the tracer raises where it cannot follow.
     """
-    call = _Call(held, stage_roots(held.case, held.model) if roots is None else roots)
-    with torch.no_grad(), as_written(held.model), warnings.catch_warnings():
+    call = _Call(subject, stage_roots(subject.case, subject.model) if roots is None else roots)
+    with torch.no_grad(), as_written(subject.model), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         _get_trace_graph(call, ())  # type: ignore[no-untyped-call]
     names = STAGES if roots is None else tuple(roots)
@@ -60,17 +60,17 @@ def trace(held: Subject, roots: Roots | None = None) -> Trace:
 class _Call(nn.Module):
     """A subject's call as a module, which the tracer wants, with the stages as scopes of the graph."""
 
-    def __init__(self, held: Subject, roots: Roots) -> None:
+    def __init__(self, subject: Subject, roots: Roots) -> None:
         super().__init__()
-        self.model = held.model
-        self.subject = (held, roots)
+        self.model = subject.model
+        self.subject = (subject, roots)
         self.macs: Counter[str] = Counter()
         self.adds = 0
         self.uncounted: set[str] = set()
 
     def forward(self) -> Any:
         """The call; what it computed is counted before the tracer drops what is not returned."""
-        (held, roots), state = self.subject, torch._C._get_tracing_state()
+        (subject, roots), state = self.subject, torch._C._get_tracing_state()
 
         def enter(stage: str, _inputs: Any) -> None:
             state.push_scope(stage)
@@ -78,10 +78,10 @@ class _Call(nn.Module):
         def leave(_stage: str, _output: Any) -> None:
             state.pop_scope()
 
-        with watching(held.model, roots, enter, leave):
-            output = held.call()
+        with watching(subject.model, roots, enter, leave):
+            output = subject.call()
         for node in _nodes(state.graph()):
-            self._count(node, held.case)
+            self._count(node, subject.case)
         return tensors(output)[:1] or torch.zeros(1)
 
     def _count(self, node: Any, case: Case) -> None:

@@ -78,7 +78,7 @@ def record(subject: Subject) -> Timeline:
     if isinstance(subject.run, TrainingStep):
         subject.run.forget()
     gc.collect()
-    before, marks, device = held(subject), Marks(), torch.device(subject.device)
+    before, marks, device = holdings(subject), Marks(), torch.device(subject.device)
     handed_out = torch.cuda.memory_allocated(device) if device.type == "cuda" else None
     with profile(activities=activities(subject), profile_memory=True, acc_events=False) as profiler:
         if opaque(subject.case):
@@ -87,8 +87,8 @@ def record(subject: Subject) -> Timeline:
             with listening(subject, marks):
                 call(subject, marks.phase)
     events = list(_events(profiler.profiler.kineto_results.experimental_event_tree(), device.type))
-    changes = sorted((one for one in events if isinstance(one, Change)), key=lambda change: change.time)
-    spans = Spans([one for one in events if isinstance(one, tuple)])
+    changes = sorted((event for event in events if isinstance(event, Change)), key=lambda change: change.time)
+    spans = Spans([event for event in events if isinstance(event, tuple)])
     lives = _lives(changes, before, _Kinds(subject, spans, marks.outputs))
     if handed_out is not None:
         lives.append(_kept_by_libraries(handed_out, lives))
@@ -98,7 +98,7 @@ def record(subject: Subject) -> Timeline:
 def timeline(lives: list[Life]) -> Timeline:
     """The bytes alive over time of these lives, and their peak."""
     changes = [(life.begin, life.bytes) for life in lives] + [(life.end, -life.bytes) for life in lives]
-    finite = sorted(one for one in changes if one[0] not in (float("-inf"), float("inf")))
+    finite = sorted(change for change in changes if change[0] not in (float("-inf"), float("inf")))
     alive = sum(size for at, size in changes if at == float("-inf"))
     first = finite[0][0] if finite else 0.0
     points, peak, peak_time = [(0.0, alive)], alive, float("-inf")
@@ -110,27 +110,27 @@ def timeline(lives: list[Life]) -> Timeline:
     return Timeline(lives, points, peak, peak_time)
 
 
-def held(subject: Subject) -> dict[int, Life]:
+def holdings(subject: Subject) -> dict[int, Life]:
     """By address, what a warmed subject holds between calls: weights, inputs, state of the optimizer."""
     stage_of = _stages_of_parameters(subject)
-    found: dict[int, Life] = {}
+    lives: dict[int, Life] = {}
 
     def hold(tensor: Any, kind: str, stage: str) -> None:
         for part in _stored(tensor):
             if part.device.type == torch.device(subject.device).type:
                 storage = part.untyped_storage()
-                found.setdefault(storage.data_ptr(), Life(storage.nbytes(), (kind, stage)))
+                lives.setdefault(storage.data_ptr(), Life(storage.nbytes(), (kind, stage)))
 
     for tensor in (*subject.model.parameters(), *subject.model.buffers()):
         hold(tensor, "weights", stage_of(tensor))
-    found |= _packed(subject)
+    lives |= _packed(subject)
     for tensor in subject.inputs.tensors:
         hold(tensor, "inputs", OTHER)
     if isinstance(subject.run, TrainingStep):
         for parameter, state in subject.run.optimizer.state.items():
             for tensor in state.values():
                 hold(tensor, "optimizer", stage_of(parameter))
-    return found
+    return lives
 
 
 def _kept_by_libraries(handed_out: int, lives: list[Life]) -> Life:
@@ -176,44 +176,44 @@ class _Kinds:
             if parameter.grad is not None
         }
 
-    def of(self, made: Change, released: Change | None) -> Holder:
-        if released is None and made.pointer in self.gradients:
-            return "gradients", self.gradients[made.pointer]
-        stage = self.spans.stage(made.time) if self.stages else OTHER
-        return self._kind(made, released), stage
+    def of(self, birth: Change, release: Change | None) -> Holder:
+        if release is None and birth.pointer in self.gradients:
+            return "gradients", self.gradients[birth.pointer]
+        stage = self.spans.stage(birth.time) if self.stages else OTHER
+        return self._kind(birth, release), stage
 
-    def _kind(self, made: Change, released: Change | None) -> str:
-        recurrent = next((event for event in made.inside if is_recurrent(event[0])), None)
-        if recurrent and self._is_workspace(made, released, recurrent):
+    def _kind(self, birth: Change, release: Change | None) -> str:
+        recurrent = next((event for event in birth.inside if is_recurrent(event[0])), None)
+        if recurrent and self._is_workspace(birth, release, recurrent):
             return "workspace"
-        operator = next((event for event in made.inside if not event[0].startswith(PREFIX)), None)
-        if self.spans.phase(made.time) != "forward" or (released and operator in released.inside):
+        operator = next((event for event in birth.inside if not event[0].startswith(PREFIX)), None)
+        if self.spans.phase(birth.time) != "forward" or (release and operator in release.inside):
             return "temporaries"
         return "activations"
 
-    def _is_workspace(self, made: Change, released: Change | None, recurrent: tuple[str, int]) -> bool:
-        if released and recurrent in released.inside:
+    def _is_workspace(self, birth: Change, release: Change | None, recurrent: tuple[str, int]) -> bool:
+        if release and recurrent in release.inside:
             return True
-        return self.stages and self.spans.phase(made.time) == "forward" and made.pointer not in self.outputs
+        return self.stages and self.spans.phase(birth.time) == "forward" and birth.pointer not in self.outputs
 
 
 def _lives(changes: list[Change], before: dict[int, Life], kinds: _Kinds) -> list[Life]:
     """Allocations matched with their releases; a release of something unknown was alive before the call."""
     alive = dict(before)
-    made: dict[int, Change] = {}
+    births: dict[int, Change] = {}
     lives = list(before.values())
     for change in changes:
         if change.bytes > 0:
-            made[change.pointer] = change
+            births[change.pointer] = change
             continue
-        birth = made.pop(change.pointer, None)
+        birth = births.pop(change.pointer, None)
         if birth:
             lives.append(Life(birth.bytes, kinds.of(birth, change), birth.time, change.time))
         elif change.pointer in alive:
             alive.pop(change.pointer).end = change.time
         else:
             lives.append(Life(-change.bytes, ("activations", OTHER), end=change.time))
-    return lives + [Life(one.bytes, kinds.of(one, None), one.time) for one in made.values()]
+    return lives + [Life(birth.bytes, kinds.of(birth, None), birth.time) for birth in births.values()]
 
 
 def _events(roots: list[Any], device: str) -> Iterator[Change | tuple[str, int, int]]:

@@ -1,6 +1,6 @@
-"""What a process grows by when a runtime loads and runs a model, told by a process that has done nothing else.
+"""What a process grows by when a runtime loads and runs a model, measured in a process that has done nothing else.
 
-The one that measures cannot tell: it has exported the model before, and what that has freed the runtime uses again.
+The measuring process cannot tell: it has exported the model before, and the runtime reuses what that has freed.
 """
 
 from __future__ import annotations
@@ -47,9 +47,9 @@ def growth(deployment: Deployment) -> int | None:
     engine = deployment.engine
     if hasattr(engine, "quantised"):
         engine = replace(engine, quantised=None)  # type: ignore[type-var]  # its ranges are in the file by now
-    given = deployment.folder.parent / f"{engine.name}.pickle"
-    given.write_bytes(pickle.dumps((engine, deployment.folder, row, deployment.threads)))
-    done = subprocess.run([sys.executable, "-c", PROGRAM, str(given)], capture_output=True, text=True, check=False)
+    job = deployment.folder.parent / f"{engine.name}.pickle"
+    job.write_bytes(pickle.dumps((engine, deployment.folder, row, deployment.threads)))
+    done = subprocess.run([sys.executable, "-c", PROGRAM, str(job)], capture_output=True, text=True, check=False)
     if done.returncode:
         reason = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
         raise CaseFailed("crash", f"{engine.name} cannot run the exported model in a process of its own: {reason}")

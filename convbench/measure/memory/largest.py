@@ -60,9 +60,9 @@ def peak_of(case: Case) -> int:
     if not stepwise or frames <= LONG_CLIP or case.scenario == "streaming":
         return predict(case).peak
     shorter, longer = (predict(of_size(case, "frames", frames)) for frames in (LONG_CLIP // 2, LONG_CLIP))
-    slope = 2 * (longer.held + longer.forward_backward - shorter.held - shorter.forward_backward) / LONG_CLIP
-    line = longer.held + longer.forward_backward + slope * (frames - LONG_CLIP)
-    return max(int(line), longer.held + longer.optimizer)
+    slope = 2 * (longer.resident + longer.forward_backward - shorter.resident - shorter.forward_backward) / LONG_CLIP
+    line = longer.resident + longer.forward_backward + slope * (frames - LONG_CLIP)
+    return max(int(line), longer.resident + longer.optimizer)
 
 
 def of_size(case: Case, axis: str, size: int) -> Case:
@@ -99,9 +99,9 @@ def search(peak: Callable[[int], int], limit: int, largest: int) -> int:
 def _is_free(case: Case) -> bool:
     """Whether another LSTM input size can be asked for."""
     assert isinstance(case.architecture, Parts) and case.architecture.lstm_input
-    wanted = case.architecture.lstm_input + 1
+    size = case.architecture.lstm_input + 1
     try:
-        other = resolve(of_size(case, "lstm_input", wanted)).architecture
+        other = resolve(of_size(case, "lstm_input", size)).architecture
     except (Impossible, CaseFailed):
         return False
-    return isinstance(other, Parts) and other.lstm_input == wanted
+    return isinstance(other, Parts) and other.lstm_input == size

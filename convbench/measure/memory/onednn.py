@@ -109,7 +109,7 @@ class Layer:
         return 4 * -(-self.hidden // BLOCK) * BLOCK * (self.inputs + self.hidden) * self.size
 
     def scratch(self) -> int:
-        """Of inference: the states, and and about so much of hidden states and gates (fitted to twelve shapes)."""
+        """Of inference: the states, and about so much of hidden states and gates (fitted to twelve shapes)."""
         steps, batch = self.steps_batch
         hidden = steps * self.hidden * self.size
         return self.states() + (22 * batch + 40) * hidden // 10 + 4 * PAGE

@@ -1,7 +1,7 @@
 """Peak memory of a call from its shapes alone: fake tensors on the case's device, nothing allocated, nothing computed.
 
 What torch allocates is what its operators return, followed here from birth to release, what some of them take beside it
-(``onednn``), and the optimizer's state and intermediates. Bytes of tensors, in B.
+(``onednn``, ``cudnn``), and the optimizer's state and intermediates. Bytes of tensors, in B.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ from convbench.models.training_step import TrainingStep
 class Prediction:
     """Bytes held between calls, and the most above them forward and backward, and in the optimizer's step."""
 
-    held: int
+    resident: int
     forward_backward: int
     optimizer: int
 
     @property
     def peak(self) -> int:
-        return self.held + max(self.forward_backward, self.optimizer)
+        return self.resident + max(self.forward_backward, self.optimizer)
 
 
 @lru_cache(maxsize=256)
@@ -102,15 +102,15 @@ def _advice(error: Exception) -> str:
 def _assemble(case: Case, model: nn.Module | None = None) -> Subject:
     """The subject with the variants that change its tensors; channels_last by the clip, which decides the rest."""
     variant = tuple(choice for choice in case.variant if not traits.of_variant(choice.name).same_tensors)
-    held = subject.assemble(replace(case, variant=variant), seed=0, model=model)
+    result = subject.assemble(replace(case, variant=variant), seed=0, model=model)
     if any(declared.channels_last for declared, _ in traits.of_case(case)):
-        held = replace(held, inputs=held.inputs.channels_last())
-    return subject.transform(held)
+        result = replace(result, inputs=result.inputs.channels_last())
+    return subject.transform(result)
 
 
-def _predict(held: Subject) -> Prediction:
-    static = weights_bytes(held.model) + sum(tensor.nbytes for tensor in held.inputs.tensors)
-    step, peak = held.run, Peak(torch.device(held.device))
+def _predict(subject: Subject) -> Prediction:
+    static = weights_bytes(subject.model) + sum(tensor.nbytes for tensor in subject.inputs.tensors)
+    step, peak = subject.run, Peak(torch.device(subject.device))
     if not isinstance(step, TrainingStep):
         with peak:
             step()
@@ -184,11 +184,11 @@ class Peak(TorchDispatchMode):  # type: ignore[no-untyped-call]
         new = [tensor for tensor in _fake(result) if id(tensor.untyped_storage()) not in before]
         for tensor in new:
             self._born(tensor.untyped_storage())
-        scratch, kept = extra_bytes(func, args, result)
+        scratch, reserve = extra_bytes(func, args, result)
         scratch += cudnn.scratch_bytes(func, args)
-        if kept and new:
-            self._grow(kept)
-            weakref.finalize(_lifetime(result), self._shrink, kept)
+        if reserve and new:
+            self._grow(reserve)
+            weakref.finalize(_lifetime(result), self._shrink, reserve)
         self.highest = max(self.highest, self.alive + scratch)
         return result
 

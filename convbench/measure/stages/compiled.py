@@ -63,9 +63,9 @@ def _launched(on_host: Any) -> Iterator[tuple[float, float]]:
 
 
 def _all(roots: list[Any]) -> list[Mark]:
-    pending, found = list(roots), []
+    pending, marks = list(roots), []
     while pending:
         event = pending.pop()
         pending.extend(event.children)
-        found.append((event.name, event.start_time_ns, event.end_time_ns))
-    return found
+        marks.append((event.name, event.start_time_ns, event.end_time_ns))
+    return marks

@@ -58,13 +58,13 @@ class Spans:
     def durations(self) -> dict[str, float]:
         """Time by stage over all phases, innermost first; ``optimizer`` is its phase, ``other`` the rest."""
         edges = sorted({edge for begin, end, _ in (*self.phases, *self.stages) for edge in (begin, end)})
-        found: dict[str, float] = {}
+        times: dict[str, float] = {}
         for begin, end in pairwise(edges):
             phase = self.phase(begin)
             stage = phase if phase == PHASES[2] else self.stage(begin)
             if phase != OTHER:
-                found[stage] = found.get(stage, 0.0) + end - begin
-        return found
+                times[stage] = times.get(stage, 0.0) + end - begin
+        return times
 
     def backward(self) -> list[Mark]:
         """The ranges of the backward passes of the stages, as (stage, begin, end)."""
@@ -73,7 +73,7 @@ class Spans:
         for (begin, stage), following in zip(self.reversals, [*self.reversals[1:], None], strict=True):
             phase_end = next((end for end in ends if end >= begin), begin)
             ranges.append((stage, begin, min(phase_end, following[0] if following else phase_end)))
-        return [one for one in ranges if one[0] != OTHER]
+        return [mark for mark in ranges if mark[0] != OTHER]
 
 
 def _innermost(marks: list[tuple[float, float, str]], moment: float) -> str | None:

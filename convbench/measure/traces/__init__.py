@@ -1,6 +1,6 @@
-"""Traces of single cases: taken, read, summed up by operator and stage, and handed to the viewers people know.
+"""Traces of single cases: taken, read, and summed up by operator and stage.
 
 ``capture`` is the probe that takes one; ``trace`` reads a file of any torch version; ``operators`` sums it up;
-``places`` says where a run keeps them; ``perfetto`` and ``tensorboard`` serve them. A trace is
-named ``<worker>.<ns>.pt.trace.json.gz``.
+``modules`` leaves the machine's paths out. ``core.profiles`` knows where a run keeps them, ``report.viewers`` serves
+them.
 """

@@ -66,12 +66,12 @@ class Capture:
         steps = max(1, min(STEPS, int(SECONDS / seconds), BYTES // expected))
         if steps < STEPS:
             yield Finding("trace_bounded", "note", {"steps": steps, "wanted": STEPS, "bytes_per_step": expected})
-        taken = _trace(subject, steps) if steps > 1 else single
-        written = trace.write(path, taken)
+        recording = _trace(subject, steps) if steps > 1 else single
+        written = trace.write(path, recording)
         for old in directory.glob(f"*{profiles.TRACE}"):
             if old != path:
                 old.unlink()
-        files.write(directory / profiles.SUMMARY, json.dumps(_summary(subject, taken, path.name)))
+        files.write(directory / profiles.SUMMARY, json.dumps(_summary(subject, recording, path.name)))
         yield Reading(metrics.TRACE_STEPS, (steps,))
         yield Reading(metrics.TRACE_EXPECTED, (expected * steps,))
         yield Reading(metrics.TRACE_BYTES, (written,))
@@ -109,12 +109,12 @@ def _trace(subject: Subject, steps: int) -> dict[str, Any]:
                 if device.type == "cuda":
                     torch.cuda.synchronize(device)
                 profiler.step()
-        taken = trace.read(Path(path))
+        recording = trace.read(Path(path))
     for name in ("traceName", "host_name"):
-        taken.pop(name, None)
-    taken["traceEvents"] = modules.only_modules(taken["traceEvents"])
-    taken["traceEvents"] += _backward_ranges(trace.events(taken))
-    return taken
+        recording.pop(name, None)
+    recording["traceEvents"] = modules.only_modules(recording["traceEvents"])
+    recording["traceEvents"] += _backward_ranges(trace.events(recording))
+    return recording
 
 
 def _backward_ranges(events: list[trace.Event]) -> list[dict[str, Any]]:
@@ -131,19 +131,19 @@ def _backward_ranges(events: list[trace.Event]) -> list[dict[str, Any]]:
     return [{"ph": "M", "name": "thread_name", "pid": pid, "tid": tid, "args": {"name": "stages, backward"}}, *ranges]
 
 
-def _summary(subject: Subject, taken: dict[str, Any], name: str) -> dict[str, Any]:
+def _summary(subject: Subject, recording: dict[str, Any], name: str) -> dict[str, Any]:
     """What a report shows of the trace, with the memory of one more call; seconds and bytes, sums over ``steps``."""
-    events = trace.events(taken)
+    events = trace.events(recording)
     spans, timeline = spans_of(events), allocations.record(subject)
-    found = operators(events, spans)
+    rows = operators(events, spans)
     return {
         "case": subject.case.id,
         "eager": subject.case.eager.id,
         "trace": name,
-        "steps": len(_step_seconds(taken)),
-        "step_s": _step_seconds(taken),
-        "operators": [asdict(one) for one in found[:TOP]],
-        "operators_left_out": max(0, len(found) - TOP),
+        "steps": len(_step_seconds(recording)),
+        "step_s": _step_seconds(recording),
+        "operators": [asdict(operator) for operator in rows[:TOP]],
+        "operators_left_out": max(0, len(rows) - TOP),
         "memory": {
             "peak_bytes": timeline.peak,
             "at_peak": [[kind, stage, size] for (kind, stage), size in sorted(timeline.at_peak().items())],
@@ -157,14 +157,14 @@ def thinned(points: list[tuple[float, int]]) -> list[tuple[float, int]]:
     if len(points) <= POINTS:
         return points
     stretch = -(-len(points) // (POINTS // 2))
-    kept = []
+    extremes = []
     for first in range(0, len(points), stretch):
         part = points[first : first + stretch]
-        kept += sorted({min(part, key=lambda point: point[1]), max(part, key=lambda point: point[1])})
-    return kept
+        extremes += sorted({min(part, key=lambda point: point[1]), max(part, key=lambda point: point[1])})
+    return extremes
 
 
-def _step_seconds(taken: dict[str, Any]) -> list[float]:
-    steps = [event for event in trace.events(taken) if event.name.startswith("ProfilerStep#")]
+def _step_seconds(recording: dict[str, Any]) -> list[float]:
+    steps = [event for event in trace.events(recording) if event.name.startswith("ProfilerStep#")]
     own = {event.begin: event.seconds for event in steps if event.category == trace.ANNOTATION}
     return list(own.values())

@@ -11,8 +11,8 @@ ID, PARENT = "Python id", "Python parent id"
 def only_modules(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """``events`` without the Python functions that are no module's call; a module's parent is the module around it."""
     python = {event["args"][ID]: event for event in events if event.get("cat") == PYTHON}
-    kept = [event for event in events if event.get("cat") != PYTHON or event["name"].startswith(MODULE)]
-    return [_with_parent(event, python) if event.get("cat") == PYTHON else event for event in kept]
+    calls = [event for event in events if event.get("cat") != PYTHON or event["name"].startswith(MODULE)]
+    return [_with_parent(event, python) if event.get("cat") == PYTHON else event for event in calls]
 
 
 def _with_parent(event: dict[str, Any], python: dict[int, dict[str, Any]]) -> dict[str, Any]:

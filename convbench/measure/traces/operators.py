@@ -43,7 +43,7 @@ def operators(events: Iterable[Event], spans: Spans) -> list[Operator]:
     An operator's own time is its time less that of the operators inside it; a recursive one's whole time counts once.
     """
     events = list(events)
-    found: dict[Key, Operator] = {}
+    by_key: dict[Key, Operator] = {}
     placed: dict[int, Operator] = {}
     device = _device_seconds(events)
     for thread in _by_thread(events).values():
@@ -54,14 +54,17 @@ def operators(events: Iterable[Event], spans: Spans) -> list[Operator]:
             if event.category == MEMORY:
                 _allocate(event, stack)
                 continue
-            operator = _of(found, event, spans)
+            operator = _of(by_key, event, spans)
             placed[id(event)] = operator
-            outer = all(one.operator is not operator for one in stack)
+            outer = all(frame.operator is not operator for frame in stack)
             operator.device_s += device.get(event.args.get("External id"), 0.0)
             stack.append(_Open(event, operator, outer))
         while stack:
             _close(stack)
-    return sorted(found.values(), key=lambda one: (-max(one.self_s, one.device_s), one.name, one.stage, one.phase))
+    return sorted(
+        by_key.values(),
+        key=lambda operator: (-max(operator.self_s, operator.device_s), operator.name, operator.stage, operator.phase),
+    )
 
 
 def _by_thread(events: list[Event]) -> dict[Any, list[Event]]:
@@ -72,9 +75,9 @@ def _by_thread(events: list[Event]) -> dict[Any, list[Event]]:
     return threads
 
 
-def _of(found: dict[Key, Operator], event: Event, spans: Spans) -> Operator:
+def _of(by_key: dict[Key, Operator], event: Event, spans: Spans) -> Operator:
     key = (event.name, spans.stage(event.begin), spans.phase(event.begin))
-    return found.setdefault(key, Operator(*key))
+    return by_key.setdefault(key, Operator(*key))
 
 
 def _close(stack: list[_Open]) -> None:

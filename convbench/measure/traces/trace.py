@@ -39,14 +39,14 @@ class Event:
 def read(path: Path) -> dict[str, Any]:
     """The file as it is. Raises ConvbenchError where it cannot be read, is cut off, or is no trace."""
     try:
-        found = json.loads(files.read(path))
+        content = json.loads(files.read(path))
     except OSError as error:
         raise ConvbenchError(f"{path}: cannot be read ({error.strerror or error})") from error
     except (ValueError, RecursionError) as error:
         raise ConvbenchError(f"{path}: damaged or cut off ({error}): profile the case again") from error
-    if not isinstance(found, dict) or not isinstance(found.get("traceEvents"), list):
+    if not isinstance(content, dict) or not isinstance(content.get("traceEvents"), list):
         raise ConvbenchError(f"{path}: no trace of torch.profiler: it has no traceEvents")
-    return found
+    return content
 
 
 def refuse_broken(path: Path) -> None:
@@ -89,8 +89,8 @@ def events(trace: dict[str, Any]) -> list[Event]:
     return sorted(listed, key=lambda event: (event.begin, -event.end))
 
 
-def named(found: Iterable[Event], category: str) -> list[Event]:
-    return [event for event in found if event.category == category]
+def named(events: Iterable[Event], category: str) -> list[Event]:
+    return [event for event in events if event.category == category]
 
 
 def _event(raw: dict[str, Any]) -> Event:

@@ -117,8 +117,8 @@ def _takes(lstm: nn.LSTM, shape: tuple[int, ...]) -> bool:
     return True
 
 
-def _relative(one: torch.Tensor, other: torch.Tensor) -> float:
-    return float((one - other).norm() / one.norm())
+def _relative(reference: torch.Tensor, other: torch.Tensor) -> float:
+    return float((reference - other).norm() / reference.norm())
 
 
 @cache
@@ -132,6 +132,6 @@ def _unseen() -> tuple[int, int, float, float]:
     n = torch.rand(inputs, generator=generator, dtype=torch.float64) - 0.5
     gram = weight @ weight.T
     n -= weight.T @ torch.linalg.solve(gram, weight @ n)
-    one, other = (nn.functional.linear(each, weight, bias) for each in (x, x + n))
+    output, other = (nn.functional.linear(value, weight, bias) for value in (x, x + n))
     rank = int(torch.linalg.matrix_rank(gram))
-    return (inputs, rank, _relative(one, other), _relative(x, x + n))
+    return (inputs, rank, _relative(output, other), _relative(x, x + n))

@@ -55,12 +55,12 @@ def half(_: Evidence) -> Judgement:
     return described(UNITS, network.vector_size(Choice("flatten"), article_map(), None))
 
 
-def size(what: str, found: int, said: int) -> Judgement:
+def size(what: str, length: int, expected: int) -> Judgement:
     """Supported where the size is the one the article names."""
-    numbers = (Number(f"Size of the vector after {what}", found), Number("Size in the article", said))
-    if found == said:
-        return Judgement("supported", f"The vector after {what} has exactly {found:,} values.", numbers)
-    return Judgement("refuted", f"The vector after {what} has {found:,} values, not {said:,}.", numbers)
+    numbers = (Number(f"Size of the vector after {what}", length), Number("Size in the article", expected))
+    if length == expected:
+        return Judgement("supported", f"The vector after {what} has exactly {length:,} values.", numbers)
+    return Judgement("refuted", f"The vector after {what} has {length:,} values, not {expected:,}.", numbers)
 
 
 def described(units: int, inputs: int) -> Judgement:

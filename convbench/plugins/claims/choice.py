@@ -24,26 +24,26 @@ from convbench.core.record import Parts
     "recommendation for each task (cheapest in latency within 2 points of the best).",
 )
 def no_magic(evidence: Evidence) -> Judgement:
-    found = standings(evidence)
-    if len(found) < 2:
+    tasks = standings(evidence)
+    if len(tasks) < 2:
         raise Lacking(f"Trainings on two tasks or more are needed: {TRAIN}.")
     advised = {}
-    on_ground = {(one.architecture, one.clip) for one in evidence.qualities}
-    for one in recommendations(evidence.records, Ask(), list(found)):
-        if one.task in found and any(one.clip == clip for _, clip in on_ground):
-            parts = one.pick and one.pick.result.case.architecture
-            advised[one.task] = (
-                f"{_called(parts)} ({one.grade})" if isinstance(parts, Parts) else f"none ({one.reason})"
+    on_ground = {(quality.architecture, quality.clip) for quality in evidence.qualities}
+    for answer in recommendations(evidence.records, Ask(), list(tasks)):
+        if answer.task in tasks and any(answer.clip == clip for _, clip in on_ground):
+            parts = answer.pick and answer.pick.result.case.architecture
+            advised[answer.task] = (
+                f"{_called(parts)} ({answer.grade})" if isinstance(parts, Parts) else f"none ({answer.reason})"
             )
-    return specific(found, advised, left_out(tried_on(evidence, found)))
+    return specific(tasks, advised, left_out(tried_on(evidence, tasks)))
 
 
-def specific(found: Standings, advised: Mapping[str, str], used: tuple[Number, ...] = ()) -> Judgement:
+def specific(tasks: Standings, advised: Mapping[str, str], used: tuple[Number, ...] = ()) -> Judgement:
     """Refuted where one configuration suffices on all tasks, supported where each falls short, else undecided."""
-    names = set.intersection(*({one.name for one in several} for several in found.values()))
-    everywhere = sorted(name for name in names if all(_at(several, name).suffices for several in found.values()))
-    undecided = [name for name in names if not any(_at(several, name).falls_short for several in found.values())]
-    sizes = set.intersection(*({one.size for one in several if one.suffices} for several in found.values()))
+    names = set.intersection(*({standing.name for standing in group} for group in tasks.values()))
+    everywhere = sorted(name for name in names if all(_at(group, name).suffices for group in tasks.values()))
+    undecided = [name for name in names if not any(_at(group, name).falls_short for group in tasks.values())]
+    sizes = set.intersection(*({standing.size for standing in group if standing.suffices} for group in tasks.values()))
     verdict: Verdict = "refuted" if everywhere else "undecided" if undecided else "supported"
     if everywhere:
         why = f"{listed(everywhere)} is within 2 points of the best on every task."
@@ -54,22 +54,28 @@ def specific(found: Standings, advised: Mapping[str, str], used: tuple[Number, .
     if sizes and not everywhere:
         enough = listed([f"{size:,}" for size in sorted(sizes)])
         why += f" Yet an LSTM input of {enough} suffices on all, with a reducer for each task."
-    unreliable = [f"{one.name} on {task} ({one.collapsed} of {one.ended} seeds)" for task, several in found.items()
-                  for one in several if one.unreliable]  # fmt: skip
+    unreliable = [
+        f"{standing.name} on {task} ({standing.collapsed} of {standing.ended} seeds)"
+        for task, group in tasks.items()
+        for standing in group
+        if standing.unreliable
+    ]
     if unreliable:
         why += f" Collapsing too often: {listed(unreliable)}."
     if advised:
         why += f" Advised: {listed([f'{pick} on {task}' for task, pick in advised.items()])}."
-    best = {task: min(several, key=lambda one: one.short) for task, several in found.items()}
-    numbers = [Number(f"{task}: LSTM input of the best, {one.name}", one.size) for task, one in best.items()]
+    best = {task: min(group, key=lambda standing: standing.short) for task, group in tasks.items()}
+    numbers = [
+        Number(f"{task}: LSTM input of the best, {standing.name}", standing.size) for task, standing in best.items()
+    ]
     numbers.append(Number("Configurations tried on all tasks", len(names)))
     numbers.append(Number("of which shown to fall short on some task", len(names) - len(undecided)))
     numbers.append(Number("of which shown to suffice on every task", len(everywhere)))
     return Judgement(verdict, why, (*numbers, *used))
 
 
-def _at(several: list[Standing], called: str) -> Standing:
-    return next(one for one in several if one.name == called)
+def _at(group: list[Standing], called: str) -> Standing:
+    return next(standing for standing in group if standing.name == called)
 
 
 def _called(parts: Parts) -> str:

@@ -9,7 +9,7 @@ from torch import nn
 
 from convbench.analysis.claims.claim import Judgement, Lacking, Number, claim
 from convbench.analysis.claims.evidence import TRAIN, Evidence, left_out
-from convbench.analysis.claims.paired import MOST, accuracy, gains, of, paired, sorted_out
+from convbench.analysis.claims.paired import MOST, accuracy, by_verdict, gains, paired, verdict_of
 from convbench.core.record import Case, Choice, Clip, Parts
 from convbench.models import network
 
@@ -47,15 +47,15 @@ def activated(evidence: Evidence) -> Judgement:
     if not tasks:
         raise Lacking(f"Trainings of FC with and without activation are needed: {TRAIN}.")
     cells = {task: evidence.pair(task, ACTIVE, PLAIN) for task in tasks}
-    found = [paired(task, one.by_seed, other.by_seed) for task, (one, other) in cells.items()]
+    differences = [paired(task, active.by_seed, plain.by_seed) for task, (active, plain) in cells.items()]
     numbers = []
-    for one, (task, (active, plain)) in zip(found, cells.items(), strict=True):
+    for difference, (task, (active, plain)) in zip(differences, cells.items(), strict=True):
         numbers += [accuracy(f"{task}: with ReLU", active), accuracy(f"{task}: without", plain)]
-        numbers.append(one.number(f"{task}: with less without"))
-    used = left_out(each for pair in cells.values() for each in pair)
-    why = f"A gain from the activation is {sorted_out(found)}; the article's code has none."
-    verdicts = gains(found)
-    return Judgement(of(MOST, verdicts), why, (*numbers, *used), None, verdicts)
+        numbers.append(difference.number(f"{task}: with less without"))
+    used = left_out(quality for pair in cells.values() for quality in pair)
+    why = f"A gain from the activation is {by_verdict(differences)}; the article's code has none."
+    verdicts = gains(differences)
+    return Judgement(verdict_of(MOST, verdicts), why, (*numbers, *used), None, verdicts)
 
 
 def folded(plain: float, active: float, inputs: int, outputs: int) -> Judgement:
@@ -87,20 +87,20 @@ def _fold_error(activation: bool) -> float:
     options = (("activation", True),) if activation else ()
     model = network.build(Case(Parts(Choice("conv"), Choice("hybrid", options), UNITS), Clip(frames=4)), SEED, "cpu")
     assert isinstance(model, network.ConvReducerRNN)
-    fc = next(one for one in model.reducer.modules() if isinstance(one, nn.Linear))
+    fc = next(layer for layer in model.reducer.modules() if isinstance(layer, nn.Linear))
     clip = torch.randn(1, 4, 3, 64, 64, generator=torch.Generator().manual_seed(SEED)).mul(4)
     with torch.inference_mode():
         expected = model(clip)[0]
         pooled = model.backbone(clip.flatten(0, 1)).mean((2, 3)).unflatten(0, (1, 4))
-        found = _fold(model.lstm, fc)(pooled)[0]
-    return float((found - expected).abs().max() / expected.abs().max())
+        output = _fold(model.lstm, fc)(pooled)[0]
+    return float((output - expected).abs().max() / expected.abs().max())
 
 
 def _fold(lstm: nn.RNNBase, fc: nn.Linear) -> nn.LSTM:
     """An LSTM that does the linear layer's work itself."""
-    made = nn.LSTM(fc.in_features, lstm.hidden_size, batch_first=True)
+    layer = nn.LSTM(fc.in_features, lstm.hidden_size, batch_first=True)
     weights = {key: value.detach() for key, value in lstm.named_parameters()}
     weights["bias_ih_l0"] = weights["bias_ih_l0"] + weights["weight_ih_l0"] @ fc.bias
     weights["weight_ih_l0"] = weights["weight_ih_l0"] @ fc.weight
-    made.load_state_dict(weights)
-    return made
+    layer.load_state_dict(weights)
+    return layer

@@ -31,29 +31,29 @@ DRAWS, SEED = 2000, 0
     "peak memory with latency, 95 % bootstrap intervals over configurations.",
 )
 def stand_in(evidence: Evidence) -> Judgement:
-    found = widest([one for one in evidence.costs if one.latency and one.case.scenario == "inference"])
-    if len(found) < 5:
+    results = widest([result for result in evidence.costs if result.latency and result.case.scenario == "inference"])
+    if len(results) < 5:
         raise Lacking(f"Latencies of five configurations on one backbone are needed: {COSTS}.")
-    latency = [one.cost("latency") or 0.0 for one in found]
-    pairs = [(word, [one.cost(key) for one in found]) for word, key in
+    latency = [result.cost("latency") or 0.0 for result in results]
+    pairs = [(word, [result.cost(key) for result in results]) for word, key in
              (("parameters", "params"), ("FLOPs", "flops"), ("peak memory", "memory"))]  # fmt: skip
     taus = {word: tau([v or 0.0 for v in values], latency) for word, values in pairs if None not in values}
     if "parameters" not in taus:
         raise Lacking(f"Parameters were not counted: {COSTS}.")
-    return ordered(taus, len(found), _upset(found))
+    return ordered(taus, len(results), _upset(results))
 
 
 def ordered(taus: dict[str, Interval], n: int, upset: Number | None = None) -> Judgement:
     """Supported where τ of parameters and latency is surely high, refuted where it surely is not, or where one pair by
     itself breaks the order by half again as much latency for no more parameters."""
-    one = taus["parameters"]
+    interval = taus["parameters"]
     broken = upset is not None and (upset.low or 0.0) >= UPSET
-    refuted = broken or one.high < STANDS_FOR
-    verdict: Verdict = "refuted" if refuted else "supported" if one.low >= STANDS_FOR else "undecided"
-    said = {"supported": "Parameters order configurations as latency does",
+    refuted = broken or interval.high < STANDS_FOR
+    verdict: Verdict = "refuted" if refuted else "supported" if interval.low >= STANDS_FOR else "undecided"
+    head = {"supported": "Parameters order configurations as latency does",
             "refuted": "Parameters do not order configurations as latency does",
             "undecided": "These configurations do not decide it"}[verdict]  # fmt: skip
-    why = f"{said}: τ = {one.median:.2f} [{one.low:.2f}, {one.high:.2f}] over {n} configurations"
+    why = f"{head}: τ = {interval.median:.2f} [{interval.low:.2f}, {interval.high:.2f}] over {n} configurations"
     if "FLOPs" in taus:
         why += f", that of FLOPs {taus['FLOPs'].median:.2f}"
     if broken and upset:
@@ -66,7 +66,7 @@ def ordered(taus: dict[str, Interval], n: int, upset: Number | None = None) -> J
 
 def tau(values: Sequence[float], latency: Sequence[float]) -> Interval:
     """Kendall's τ-b with a percentile bootstrap interval over configurations."""
-    signs = [np.sign(np.subtract.outer(each, each)) for each in (values, latency)]
+    signs = [np.sign(np.subtract.outer(column, column)) for column in (values, latency)]
     n = len(values)
     drawn = np.random.default_rng(SEED).integers(n, size=(DRAWS, n))
     low, high = np.nanquantile(_tau_b(signs, drawn), (0.025, 0.975))
@@ -75,21 +75,21 @@ def tau(values: Sequence[float], latency: Sequence[float]) -> Interval:
 
 def _tau_b(signs: Sequence[NDArray[np.float64]], drawn: NDArray[np.int64]) -> NDArray[np.float64]:
     """One τ-b for each draw (D, n) of configurations, given the signs of their differences; NaN where all tie."""
-    x, y = (each[drawn[:, :, None], drawn[:, None, :]] for each in signs)
+    x, y = (sign[drawn[:, :, None], drawn[:, None, :]] for sign in signs)
     with np.errstate(invalid="ignore"):
-        found: NDArray[np.float64] = (x * y).sum((1, 2)) / np.sqrt((x * x).sum((1, 2)) * (y * y).sum((1, 2)))
-    return found
+        taus: NDArray[np.float64] = (x * y).sum((1, 2)) / np.sqrt((x * x).sum((1, 2)) * (y * y).sum((1, 2)))
+    return taus
 
 
-def _upset(found: Sequence[Result]) -> Number | None:
+def _upset(results: Sequence[Result]) -> Number | None:
     """The pair that breaks the order most: far fewer parameters, and yet surely slower."""
     worst, number = 1.0, None
-    for one in found:
-        for other in found:
-            fewer = (other.params or 1) / (one.params or 1)
-            if fewer > worst and over(one, other).low > LONGER:
-                ratio = over(one, other)
-                names = [f"{each.series} {each.lstm_input:,}" for each in (one, other)]
-                said = f"{names[0]} has {fewer:.1f} times fewer parameters than {names[1]}, and its latency is"
-                worst, number = fewer, Number(said, ratio.median, "×", ratio.low, ratio.high)
+    for result in results:
+        for other in results:
+            fewer = (other.params or 1) / (result.params or 1)
+            if fewer > worst and over(result, other).low > LONGER:
+                ratio = over(result, other)
+                names = [f"{member.series} {member.lstm_input:,}" for member in (result, other)]
+                label = f"{names[0]} has {fewer:.1f} times fewer parameters than {names[1]}, and its latency is"
+                worst, number = fewer, Number(label, ratio.median, "×", ratio.low, ratio.high)
     return number

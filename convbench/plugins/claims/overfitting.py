@@ -6,7 +6,7 @@ import re
 
 from convbench.analysis.claims.claim import Curve, Judgement, Lacking, Number, Plot, Point, claim
 from convbench.analysis.claims.evidence import TRAIN, Evidence, left_out
-from convbench.analysis.claims.paired import MOST, Difference, gains, of, paired, sorted_out, spread
+from convbench.analysis.claims.paired import MOST, Difference, by_verdict, gains, paired, spread, verdict_of
 from convbench.analysis.quality.qualities import Quality
 
 DIAL = re.compile(r"(\w+)\(train_clips=(\d+)\)")
@@ -29,31 +29,31 @@ def overfits(evidence: Evidence) -> Judgement:
     if not cells:
         raise Lacking(f"Trainings of flatten and GAP are needed: {TRAIN}.")
     pairs = {cell: _pair(evidence, cell[2]) for cell in cells}
-    gaps = {cell: tuple(_gaps(evidence, one) for one in pair) for cell, pair in pairs.items()}
-    found = [paired(cell[0], flat, gap) for cell, (flat, gap) in gaps.items()]
+    gaps = {cell: tuple(_gaps(evidence, quality) for quality in pair) for cell, pair in pairs.items()}
+    differences = [paired(cell[0], flat, gap) for cell, (flat, gap) in gaps.items()]
     accuracy = [paired(cell[0], flat.by_seed, gap.by_seed) for cell, (flat, gap) in pairs.items()]
-    used = left_out(each for pair in pairs.values() for each in pair)
-    return judged(found, accuracy, used, _plot(gaps))
+    used = left_out(quality for pair in pairs.values() for quality in pair)
+    return judged(differences, accuracy, used, _plot(gaps))
 
 
 def judged(
     gaps: list[Difference], accuracy: list[Difference], used: tuple[Number, ...] = (), plot: Plot | None = None
 ) -> Judgement:
     """Whether flatten's gap is larger in some, most and all; the claim's own word, often, is taken for most."""
-    numbers = [one.number(f"{one.where}: train-test gap, flatten less GAP") for one in gaps]
-    numbers += [one.number(f"{one.where}: test accuracy, flatten less GAP") for one in accuracy]
-    better = [one.where for one in accuracy if one.shown]
-    why = f"A larger gap with flatten is {sorted_out(gaps)}."
+    numbers = [difference.number(f"{difference.where}: train-test gap, flatten less GAP") for difference in gaps]
+    numbers += [difference.number(f"{difference.where}: test accuracy, flatten less GAP") for difference in accuracy]
+    better = [difference.where for difference in accuracy if difference.shown]
+    why = f"A larger gap with flatten is {by_verdict(gaps)}."
     if better:
         why += f" Overfitting is not all: flatten has the higher test accuracy on {', '.join(better)}."
     verdicts = gains(gaps)
-    return Judgement(of(MOST, verdicts), why, (*numbers, *used), plot, verdicts)
+    return Judgement(verdict_of(MOST, verdicts), why, (*numbers, *used), plot, verdicts)
 
 
 def _cells(evidence: Evidence) -> list[Cell]:
     """Tasks as they are and with fewer clips, where both reducers have two sound runs."""
     cells = []
-    for task in dict.fromkeys(one.task for one in evidence.qualities):
+    for task in dict.fromkeys(quality.task for quality in evidence.qualities):
         dial = DIAL.fullmatch(task)
         if (dial or "(" not in task) and _both(evidence, task):
             clips = int(dial[2]) if dial else evidence.train_clips
@@ -71,7 +71,9 @@ def _both(evidence: Evidence, task: str) -> bool:
 
 def _pair(evidence: Evidence, task: str) -> tuple[Quality, Quality]:
     sizes = {
-        str(one.architecture.reducer): one for one in evidence.on(task).values() if not one.architecture.layer_norm
+        str(quality.architecture.reducer): quality
+        for quality in evidence.on(task).values()
+        if not quality.architecture.layer_norm
     }
     if not {"flatten", "gap"} <= sizes.keys():
         raise Lacking(f"No two sound trainings of flatten and GAP on {task}: {TRAIN}.")
@@ -82,19 +84,21 @@ def _gaps(evidence: Evidence, of: Quality) -> dict[int, float]:
     """Training less test accuracy at the end, by seed, of the sound runs at the chosen rate."""
     key = (of.architecture, of.clip, of.task, of.learning_rate)
     return {
-        one.seed: one.train - one.curve[-1].test
-        for one in evidence.lessons
-        if (one.architecture, one.clip, one.task, one.learning_rate) == key and one.seed in of.by_seed and one.curve
+        lesson.seed: lesson.train - lesson.curve[-1].test
+        for lesson in evidence.lessons
+        if (lesson.architecture, lesson.clip, lesson.task, lesson.learning_rate) == key
+        and lesson.seed in of.by_seed
+        and lesson.curve
     }
 
 
 def _plot(gaps: dict[Cell, tuple[dict[int, float], ...]]) -> Plot | None:
     """The dial of identity, where there is one."""
-    dial = {cell: found for cell, found in gaps.items() if cell[2].startswith("identity")}
+    dial = {cell: by_seed for cell, by_seed in gaps.items() if cell[2].startswith("identity")}
     if len(dial) < 2:
         return None
     curves = [
-        Curve(name, tuple(_point(cell[1], found[i]) for cell, found in dial.items()))
+        Curve(name, tuple(_point(cell[1], by_seed[i]) for cell, by_seed in dial.items()))
         for i, name in enumerate(("flatten", "gap"))
     ]
     return Plot(
@@ -106,5 +110,5 @@ def _plot(gaps: dict[Cell, tuple[dict[int, float], ...]]) -> Plot | None:
 
 
 def _point(clips: int, values: dict[int, float]) -> Point:
-    one = spread("identity", list(values.values()))
-    return Point(clips, one.mean, one.low, one.high)
+    difference = spread("identity", list(values.values()))
+    return Point(clips, difference.mean, difference.low, difference.high)

@@ -11,7 +11,7 @@ from torch import nn
 
 from convbench.analysis.claims.claim import Curve, Judgement, Lacking, Number, Plot, Point, claim
 from convbench.analysis.claims.evidence import Evidence, left_out
-from convbench.analysis.claims.paired import MARGIN, SOME, Difference, listed, of, paired, quantified
+from convbench.analysis.claims.paired import MARGIN, SOME, Difference, listed, paired, quantified, verdict_of
 
 HIDDEN, SEED, SAMPLES = 128, 0, 16
 SIZES = (32, 128, 512, 4096, 32_768, 131_072)
@@ -46,29 +46,31 @@ Inits = Mapping[str, Mapping[int, Gates]]
     "LayerNorm, paired by seed.",
 )
 def detrimental(evidence: Evidence) -> Judgement:
-    found = _measure()
+    inits = _measure()
     worse, normed, used = _trained(evidence)
-    return judged(found, worse, normed, used)
+    return judged(inits, worse, normed, used)
 
 
-def judged(found: Inits, worse: list[Difference], normed: list[Difference], used: tuple[Number, ...] = ()) -> Judgement:
+def judged(inits: Inits, worse: list[Difference], normed: list[Difference], used: tuple[Number, ...] = ()) -> Judgement:
     """Supported where gates saturate however they are drawn or flatten loses more than the margin in some task; refuted
     where neither the default saturates nor such a loss is possible. Without trainings, that gates saturate by their
     initialisation alone refutes that the size does it."""
-    large = max(found["torch's default"])
-    default, fan_in = found["torch's default"][large].saturated, found["fan-in"][large].saturated
-    verdicts = quantified([one.low > MARGIN for one in worse], [one.high < MARGIN for one in worse]) if worse else ()
-    trained = of(SOME, verdicts) if verdicts else "refuted" if fan_in < FEW else "undecided"
+    large = max(inits["torch's default"])
+    default, fan_in = inits["torch's default"][large].saturated, inits["fan-in"][large].saturated
+    verdicts = (
+        quantified([loss.low > MARGIN for loss in worse], [loss.high < MARGIN for loss in worse]) if worse else ()
+    )
+    trained = verdict_of(SOME, verdicts) if verdicts else "refuted" if fan_in < FEW else "undecided"
     verdict = "supported" if default > MOST and fan_in > MOST else trained
-    numbers = tuple(_numbers(found)) + tuple(one.number(f"{one.where}: best smaller less flatten") for one in worse)
-    numbers += tuple(one.number(f"{one.where}: flatten with LayerNorm less without") for one in normed)
-    why = f"{_initially(large, found)} {_learnt(worse, normed)}"
-    return Judgement(verdict, why, (*numbers, *used), _plot(found), verdicts)
+    numbers = [*_numbers(inits), *(loss.number(f"{loss.where}: best smaller less flatten") for loss in worse)]
+    numbers += [gain.number(f"{gain.where}: flatten with LayerNorm less without") for gain in normed]
+    why = f"{_initially(large, inits)} {_learnt(worse, normed)}"
+    return Judgement(verdict, why, (*numbers, *used), _plot(inits), verdicts)
 
 
-def _initially(large: int, found: Inits) -> str:
+def _initially(large: int, inits: Inits) -> str:
     default, fan_in, normed = (
-        100 * found[name][large].saturated for name in ("torch's default", "fan-in", "LayerNorm")
+        100 * inits[name][large].saturated for name in ("torch's default", "fan-in", "LayerNorm")
     )
     by = "the initialisation" if default > 100 * MOST and fan_in < 100 * FEW else "the size"
     return (
@@ -81,18 +83,19 @@ def _initially(large: int, found: Inits) -> str:
 def _learnt(worse: list[Difference], normed: list[Difference]) -> str:
     if not worse:
         return "No trainings were given that say what flatten learns."
-    lost, kept = [one.where for one in worse if one.low > MARGIN], [one.where for one in worse if one.high < MARGIN]
-    helped = [one.where for one in normed if one.shown]
+    lost = [loss.where for loss in worse if loss.low > MARGIN]
+    close = [loss.where for loss in worse if loss.high < MARGIN]
+    helped = [gain.where for gain in normed if gain.shown]
     return (
         "Trained (a map of 1,024), flatten is shown to be more than 2 points below the best smaller input on "
-        f"{listed(lost)}, and to be less than 2 points below it on {listed(kept)}; LayerNorm is shown to help it on "
+        f"{listed(lost)}, and to be less than 2 points below it on {listed(close)}; LayerNorm is shown to help it on "
         f"{listed(helped)}."
     )
 
 
 @cache
 def _measure() -> Inits:
-    made: dict[str, dict[int, Gates]] = {"torch's default": {}, "LayerNorm": {}, "fan-in": {}}
+    inits: dict[str, dict[int, Gates]] = {"torch's default": {}, "LayerNorm": {}, "fan-in": {}}
     generator = torch.Generator().manual_seed(SEED)
     for size in SIZES:
         with torch.random.fork_rng(devices=[]):
@@ -103,13 +106,11 @@ def _measure() -> Inits:
         weights = {key: value.detach() for key, value in lstm.named_parameters()}
         bias = weights["bias_ih_l0"] + weights["bias_hh_l0"]
         with torch.inference_mode():
-            inputs = {
-                name: each @ weights["weight_ih_l0"].T for name, each in (("torch's default", x), ("LayerNorm", normed))
-            }
+            inputs = {"torch's default": x @ weights["weight_ih_l0"].T, "LayerNorm": normed @ weights["weight_ih_l0"].T}
             inputs["fan-in"] = inputs["torch's default"] * (HIDDEN / size) ** 0.5
             for name, values in inputs.items():
-                made[name][size] = _gates(values + bias)
-    return made
+                inits[name][size] = _gates(values + bias)
+    return inits
 
 
 def _gates(values: torch.Tensor) -> Gates:
@@ -120,38 +121,39 @@ def _trained(evidence: Evidence) -> tuple[list[Difference], list[Difference], tu
     """Best smaller input less flatten and flatten with LayerNorm less without, by task; what was left out."""
     worse, normed, used = [], [], []
     for task in evidence.tasks:
-        found = evidence.on(task)
-        flat = next((one for name, one in found.items() if name.startswith("flatten") and "+" not in name), None)
+        qualities = evidence.on(task)
+        flatten = {name: quality for name, quality in qualities.items() if name.startswith("flatten")}
+        flat = next((quality for name, quality in flatten.items() if "+" not in name), None)
         if flat is None:
             continue
         largest = flat.architecture.lstm_input or 0
-        smaller = [one for one in found.values() if (one.architecture.lstm_input or largest) < largest]
-        layered = [one for name, one in found.items() if name.startswith("flatten") and "+" in name]
+        smaller = [quality for quality in qualities.values() if (quality.architecture.lstm_input or largest) < largest]
+        layered = [quality for name, quality in flatten.items() if "+" in name]
         try:
             if smaller:
-                best = max(smaller, key=lambda one: one.mean or 0)
+                best = max(smaller, key=lambda quality: quality.mean or 0)
                 worse.append(paired(task, best.by_seed, flat.by_seed))
                 used += [best, flat]
-            normed += [paired(task, one.by_seed, flat.by_seed) for one in layered]
+            normed += [paired(task, quality.by_seed, flat.by_seed) for quality in layered]
             used += layered
         except Lacking:
             continue
     return worse, normed, left_out(used)
 
 
-def _numbers(found: Inits) -> list[Number]:
+def _numbers(inits: Inits) -> list[Number]:
     numbers = []
-    for name, sizes in found.items():
+    for name, sizes in inits.items():
         for size in (min(sizes), max(sizes)):
             numbers.append(Number(f"{name}, D = {size:,}: standard deviation of the gates' inputs", sizes[size].std))
             numbers.append(Number(f"{name}, D = {size:,}: gates saturated", sizes[size].saturated, "share"))
     return numbers
 
 
-def _plot(found: Inits) -> Plot:
+def _plot(inits: Inits) -> Plot:
     curves = [
         Curve(name, tuple(Point(size, gates.saturated) for size, gates in sorted(sizes.items())))
-        for name, sizes in found.items()
+        for name, sizes in inits.items()
     ]
     return Plot(
         "Gates saturated before training",

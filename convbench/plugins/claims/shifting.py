@@ -34,12 +34,12 @@ def discarded(evidence: Evidence) -> Judgement:
     return judged(changed["gap"], changed["avg-k"], wrapped, others)
 
 
-def judged(gap: float, kept: float, wrapped: list[Lesson], others: list[Lesson]) -> Judgement:
-    """Supported where a shift changes nothing and trainings, if given, are at chance; refuted where neither; ``kept``
-    is the change of a reducer that keeps positions, and ``others`` trainings of GAP on the other backbone."""
+def judged(gap: float, averages: float, wrapped: list[Lesson], others: list[Lesson]) -> Judgement:
+    """Supported where a shift changes nothing and trainings, if given, are at chance; refuted where neither;
+    ``averages`` is the change of a reducer that keeps positions, ``others`` trainings of GAP on the other backbone."""
     numbers = [
         Number("Change of GAP's features by the shift, relative", gap, "share"),
-        Number("Change of the averages of 4×4 cells, for comparison", kept, "share"),
+        Number("Change of the averages of 4×4 cells, for comparison", averages, "share"),
     ]
     invariant, learnt = gap < ROUNDING, _above_chance(wrapped)
     why = "A shift changes GAP's features " + ("by no more than rounding" if invariant else f"by {100 * gap:.2g} %")
@@ -57,17 +57,22 @@ def judged(gap: float, kept: float, wrapped: list[Lesson], others: list[Lesson])
     return Judgement(verdict, why, tuple(numbers))
 
 
-def _above_chance(several: list[Lesson]) -> Difference | None:
-    values = [one.curve[-1].test - one.chance for one in several if one.curve and one.chance]
+def _above_chance(lessons: list[Lesson]) -> Difference | None:
+    values = [lesson.curve[-1].test - lesson.chance for lesson in lessons if lesson.curve and lesson.chance]
     return spread(TASK, values) if len(values) > 1 else None
 
 
 def _lessons(evidence: Evidence) -> tuple[list[Lesson], list[Lesson]]:
-    found = [one for one in evidence.lessons if one.task == TASK and name(one.architecture).startswith("gap ")]
-    plain = [one for one in found if not one.architecture.layer_norm]
-    wraps = [one for one in plain if dict(one.architecture.backbone.options).get("padding_mode") == "circular"]
-    on_ground = {(one.architecture, one.clip) for one in evidence.qualities}
-    others = [one for one in plain if one not in wraps and (one.architecture, one.clip) in on_ground and not one.flag]
+    lessons = [lesson for lesson in evidence.lessons if lesson.task == TASK]
+    pooled = [lesson for lesson in lessons if name(lesson.architecture).startswith("gap ")]
+    plain = [lesson for lesson in pooled if not lesson.architecture.layer_norm]
+    wraps = [lesson for lesson in plain if dict(lesson.architecture.backbone.options).get("padding_mode") == "circular"]
+    on_ground = {(quality.architecture, quality.clip) for quality in evidence.qualities}
+    others = [
+        lesson
+        for lesson in plain
+        if lesson not in wraps and (lesson.architecture, lesson.clip) in on_ground and not lesson.flag
+    ]
     return wraps, others
 
 
@@ -79,5 +84,5 @@ def _change(reducer: str) -> float:
     assert isinstance(model, network.ConvReducerRNN)
     frame = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(SEED))
     with torch.inference_mode():
-        one, other = (model.reducer(model.backbone(each)) for each in (frame, frame.roll(SHIFT, (2, 3))))
-    return float((one - other).norm() / one.norm())
+        features, shifted = (model.reducer(model.backbone(image)) for image in (frame, frame.roll(SHIFT, (2, 3))))
+    return float((features - shifted).norm() / features.norm())

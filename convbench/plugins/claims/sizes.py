@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from convbench.analysis.claims.claim import Curve, Judgement, Number, Plot, Point, claim
 from convbench.analysis.claims.evidence import Evidence, left_out
-from convbench.analysis.claims.paired import MARGIN, MOST, listed, of, quantified
+from convbench.analysis.claims.paired import MARGIN, MOST, listed, quantified, verdict_of
 from convbench.analysis.claims.standings import Standings, standings, tried_on
 from convbench.analysis.quality.qualities import Quality
 
@@ -23,44 +23,50 @@ SMALLER = 8
     "shown at 95 %, paired by seed, to be less than 2 points below every other configuration.",
 )
 def smaller(evidence: Evidence) -> Judgement:
-    found = standings(evidence)
-    raw = max(one.size for several in found.values() for one in several)
-    return small_enough(found, raw, left_out(tried_on(evidence, found)), _plot(evidence, found))
+    tasks = standings(evidence)
+    raw = max(standing.size for group in tasks.values() for standing in group)
+    return small_enough(tasks, raw, left_out(tried_on(evidence, tasks)), _plot(evidence, tasks))
 
 
-def small_enough(found: Standings, raw: int, used: tuple[Number, ...] = (), plot: Plot | None = None) -> Judgement:
+def small_enough(tasks: Standings, raw: int, used: tuple[Number, ...] = (), plot: Plot | None = None) -> Judgement:
     """Whether a size of raw / 8 or less suffices in some, most and all tasks; excluded where only larger ones do, or
     where every small one is shown to fall short."""
-    least = {task: min((one.size for one in several if one.suffices), default=None) for task, several in found.items()}
+    least = {
+        task: min((standing.size for standing in group if standing.suffices), default=None)
+        for task, group in tasks.items()
+    }
     small = [bool(size and size * SMALLER <= raw) for size in least.values()]
     large = [
-        not suffices and all(one.falls_short for one in several if one.size * SMALLER <= raw)
-        for suffices, several in zip(small, found.values(), strict=True)
+        not suffices and all(standing.falls_short for standing in group if standing.size * SMALLER <= raw)
+        for suffices, group in zip(small, tasks.values(), strict=True)
     ]
     verdicts = quantified(small, large)
     numbers = [Number(f"{task}: smallest LSTM input that suffices", size) for task, size in least.items() if size]
     numbers.append(Number("The flattened map", raw))
-    whole = {task: max(several, key=lambda one: (one.size, "+" not in one.name)) for task, several in found.items()}
-    numbers += [one.number(task) for task, one in whole.items()]
+    whole = {
+        task: max(group, key=lambda standing: (standing.size, "+" not in standing.name))
+        for task, group in tasks.items()
+    }
+    numbers += [standing.number(task) for task, standing in whole.items()]
     shares = listed([f"{size:,} on {task}" if size else f"none is shown to on {task}" for task, size in least.items()])
-    hurt = listed([task for task, one in whole.items() if one.falls_short])
+    hurt = listed([task for task, standing in whole.items() if standing.falls_short])
     why = f"Of {raw:,} values of the map these suffice: {shares}. "
     why += f"The whole map is shown to be more than 2 points below the best on {hurt}."
-    return Judgement(of(MOST, verdicts), why, (*numbers, *used), plot, verdicts)
+    return Judgement(verdict_of(MOST, verdicts), why, (*numbers, *used), plot, verdicts)
 
 
-def _plot(evidence: Evidence, found: Standings) -> Plot:
+def _plot(evidence: Evidence, tasks: Standings) -> Plot:
     """The best accuracy at each size, a curve a task."""
     curves = []
-    for task in found:
+    for task in tasks:
         best: dict[int, Quality] = {}
-        for one in evidence.on(task).values():
-            size = one.architecture.lstm_input or 0
-            if size not in best or (one.mean or 0) > (best[size].mean or 0):
-                best[size] = one
+        for quality in evidence.on(task).values():
+            size = quality.architecture.lstm_input or 0
+            if size not in best or (quality.mean or 0) > (best[size].mean or 0):
+                best[size] = quality
         points = [
-            Point(size, one.mean or 0.0, one.interval and one.interval.low, one.interval and one.interval.high)
-            for size, one in sorted(best.items())
+            Point(size, cell.mean or 0.0, cell.interval and cell.interval.low, cell.interval and cell.interval.high)
+            for size, cell in sorted(best.items())
         ]
         curves.append(Curve(task, tuple(points)))
     return Plot(

@@ -12,11 +12,11 @@ from convbench.analysis.claims.paired import (
     MOST,
     Difference,
     accuracy,
+    by_verdict,
     gains,
     listed,
-    of,
     paired,
-    sorted_out,
+    verdict_of,
     welch,
 )
 from convbench.analysis.quality.qualities import Quality
@@ -38,26 +38,31 @@ DIAL = re.compile(r"identity\(jitter=([\d.]+)\)")
 )
 def intricate(evidence: Evidence) -> Judgement:
     cells = {task: evidence.pair(task, FC, GAP) for task in SPATIAL}
-    found = [paired(task, fc.by_seed, gap.by_seed) for task, (fc, gap) in cells.items()]
+    differences = [paired(task, fc.by_seed, gap.by_seed) for task, (fc, gap) in cells.items()]
     numbers = []
-    for one, (task, (fc, gap)) in zip(found, cells.items(), strict=True):
-        numbers += [accuracy(f"{task}: FC", fc), accuracy(f"{task}: GAP", gap), one.number(f"{task}: FC less GAP")]
+    for difference, (task, (fc, gap)) in zip(differences, cells.items(), strict=True):
+        numbers += [accuracy(f"{task}: FC", fc), accuracy(f"{task}: GAP", gap)]
+        numbers.append(difference.number(f"{task}: FC less GAP"))
     matches = {task: _matches(evidence, task, fc) for task, (fc, _) in cells.items()}
     numbers += [
-        one.number(f"{task}: {said} less FC") for task, several in matches.items() for said, one in several.items()
+        difference.number(f"{task}: {reducer} less FC")
+        for task, group in matches.items()
+        for reducer, difference in group.items()
     ]
-    cheaper = sorted(set.intersection(*(set(several) for several in matches.values())))
-    used = left_out(each for pair in cells.values() for each in pair)
-    return keeps(found, cheaper, (*numbers, *used))
+    cheaper = sorted(set.intersection(*(set(group) for group in matches.values())))
+    used = left_out(quality for pair in cells.values() for quality in pair)
+    return keeps(differences, cheaper, (*numbers, *used))
 
 
-def keeps(found: list[Difference], cheaper: list[str] | None = None, numbers: tuple[Number, ...] = ()) -> Judgement:
+def keeps(
+    differences: list[Difference], cheaper: list[str] | None = None, numbers: tuple[Number, ...] = ()
+) -> Judgement:
     """Whether FC learns more in some, most and all of the tasks; the claim's own word, often, is taken for most."""
-    why = f"A gain of FC over GAP is {sorted_out(found)}."
+    why = f"A gain of FC over GAP is {by_verdict(differences)}."
     if cheaper:
         why += f" Less will do: with fewer parameters no more than 2 points below it on each are {listed(cheaper)}."
-    verdicts = gains(found)
-    return Judgement(of(MOST, verdicts), why, numbers, None, verdicts)
+    verdicts = gains(differences)
+    return Judgement(verdict_of(MOST, verdicts), why, numbers, None, verdicts)
 
 
 @claim(
@@ -72,13 +77,13 @@ def keeps(found: list[Difference], cheaper: list[str] | None = None, numbers: tu
 )
 def variability(evidence: Evidence) -> Judgement:
     dial = _dial(evidence)
-    found = {jitter: evidence.pair(task, GAP, FC) for jitter, task in sorted(dial.items())}
-    lead = {jitter: _by_seed(*pair) for jitter, pair in found.items()}
+    pairs = {jitter: evidence.pair(task, GAP, FC) for jitter, task in sorted(dial.items())}
+    lead = {jitter: _by_seed(*pair) for jitter, pair in pairs.items()}
     least, most = min(lead), max(lead)
     change = welch("identity", list(lead[least].values()), list(lead[most].values()))
-    leads = {jitter: paired("identity", *(one.by_seed for one in pair)) for jitter, pair in found.items()}
-    used = left_out(each for pair in found.values() for each in pair)
-    return turned(change, leads, used, _plot(found))
+    leads = {jitter: paired("identity", *(quality.by_seed for quality in pair)) for jitter, pair in pairs.items()}
+    used = left_out(quality for pair in pairs.values() for quality in pair)
+    return turned(change, leads, used, _plot(pairs))
 
 
 def turned(
@@ -87,41 +92,41 @@ def turned(
     """Supported where GAP's lead is surely larger at the least variability, refuted where it surely is not."""
     verdict: Verdict = "supported" if change.shown else "refuted" if change.high < MARGIN else "undecided"
     least, most = leads[min(leads)].mean, leads[max(leads)].mean
-    said = {
+    head = {
         "supported": "GAP gains on FC as positions vary less",
         "refuted": "GAP does not gain on FC as positions vary less"
         + (", it loses: it helps where positions vary and do not matter" if change.high < 0 else ""),
         "undecided": "Whether GAP gains on FC as positions vary less is not decided",
     }[verdict]
     crossing = "they cross" if least * most < 0 else "they do not cross"
-    why = f"{said}: its lead is {100 * least:+.1f} points at the least and {100 * most:+.1f} at the most ({crossing})."
-    numbers = [one.number(f"GAP less FC, start within {100 * at:.0f} % of the canvas") for at, one in leads.items()]
+    why = f"{head}: its lead is {100 * least:+.1f} points at the least and {100 * most:+.1f} at the most ({crossing})."
+    numbers = [lead.number(f"GAP less FC, start within {100 * at:.0f} % of the canvas") for at, lead in leads.items()]
     numbers.append(change.number("That lead at the least variability less at the most"))
     return Judgement(verdict, why, (*numbers, *used), plot)
 
 
 def _matches(evidence: Evidence, task: str, fc: Quality) -> dict[str, Difference]:
     """Reducers with fewer parameters than FC's that are shown to be less than 2 points below it."""
-    params, made = _params(evidence), {}
+    params, matches = _params(evidence), {}
     limit = params.get(name(fc.architecture))
-    for called, one in evidence.on(task).items():
+    for called, quality in evidence.on(task).items():
         fewer = limit is not None and params.get(called, limit) < limit
-        if fewer and min(len(one.by_seed), len(fc.by_seed)) > 1:
-            gap = paired(task, one.by_seed, fc.by_seed)
+        if fewer and min(len(quality.by_seed), len(fc.by_seed)) > 1:
+            gap = paired(task, quality.by_seed, fc.by_seed)
             if gap.low > -MARGIN:
-                made[called] = gap
-    return made
+                matches[called] = gap
+    return matches
 
 
 def _params(evidence: Evidence) -> dict[str, float]:
     """Parameters of the configurations of the backbone that was trained, where they were counted."""
-    trained = {one.architecture for one in evidence.qualities}
-    counted = {one.case.architecture: typical(one.record, "params") for one in evidence.costs}
+    trained = {quality.architecture for quality in evidence.qualities}
+    counted = {result.case.architecture: typical(result.record, "params") for result in evidence.costs}
     return {name(parts): counted[parts] for parts in trained if counted.get(parts)}  # type: ignore[misc]
 
 
 def _dial(evidence: Evidence) -> dict[float, str]:
-    tasks = {one.task for one in evidence.qualities}
+    tasks = {quality.task for quality in evidence.qualities}
     dial = {float(match[1]): task for task in tasks if (match := DIAL.fullmatch(task))}
     dial |= {1.0: "identity"} if "identity" in tasks else {}
     if len(dial) < 2:
@@ -129,13 +134,13 @@ def _dial(evidence: Evidence) -> dict[float, str]:
     return dial
 
 
-def _by_seed(one: Quality, other: Quality) -> dict[int, float]:
-    return {seed: one.by_seed[seed] - other.by_seed[seed] for seed in one.by_seed.keys() & other.by_seed.keys()}
+def _by_seed(quality: Quality, other: Quality) -> dict[int, float]:
+    return {seed: quality.by_seed[seed] - other.by_seed[seed] for seed in quality.by_seed.keys() & other.by_seed.keys()}
 
 
-def _plot(found: Mapping[float, tuple[Quality, Quality]]) -> Plot:
+def _plot(pairs: Mapping[float, tuple[Quality, Quality]]) -> Plot:
     curves = [
-        Curve(called, tuple(_point(jitter, pair[i]) for jitter, pair in found.items()))
+        Curve(called, tuple(_point(jitter, pair[i]) for jitter, pair in pairs.items()))
         for i, called in enumerate(("gap", "fc"))
     ]
     return Plot(
@@ -146,6 +151,6 @@ def _plot(found: Mapping[float, tuple[Quality, Quality]]) -> Plot:
     )  # fmt: skip
 
 
-def _point(jitter: float, one: Quality) -> Point:
-    number = accuracy("", one)
+def _point(jitter: float, quality: Quality) -> Point:
+    number = accuracy("", quality)
     return Point(jitter, number.value, number.low, number.high)

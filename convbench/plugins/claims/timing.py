@@ -44,14 +44,14 @@ def timed(steps: Sequence[Result], inference: Sequence[Result] = ()) -> Judgemen
     verdict: Verdict = "supported" if ratio.low > LONGER else "refuted" if ratio.high < LONGER else "undecided"
     at = crossover(inference[0]) if inference else None
     first, last, flat = steps[0].lstm_input or 0, steps[-1].lstm_input or 0, _flat_to(steps)
-    numbers = [_latency("Training step", one) for one in steps]
+    numbers = [_latency("Training step", step) for step in steps]
     numbers += [
         _longer("Training step", steps),
         Number(f"Last size with a step below {FLAT:g}× that at {first:,}", flat),
     ]
     bends = {"fitted to latency (t = a + bD)": bend(steps), "by MACs": bend_of_macs(steps)}
     numbers += [
-        Number(f"Size at which it doubles a training step, {said}", size) for said, size in bends.items() if size
+        Number(f"Size at which it doubles a training step, {basis}", size) for basis, size in bends.items() if size
     ]
     numbers += [Number("D× of inference, closed form", at)] if at else []
     numbers += [_longer("Inference", inference)] if len(inference) > 1 else []
@@ -72,44 +72,45 @@ def bend_of_macs(steps: Sequence[Result]) -> float | None:
 
 def bend(steps: Sequence[Result]) -> float | None:
     """a / b of t = a + bD, fitted by relative error with a and b not negative; None where nothing rises."""
-    size = np.array([one.lstm_input for one in steps], dtype=float)
-    time = np.array([one.cost("latency") for one in steps], dtype=float)
+    size = np.array([step.lstm_input for step in steps], dtype=float)
+    time = np.array([step.cost("latency") for step in steps], dtype=float)
     (a, b), _ = nnls(np.stack([1 / time, size / time], axis=1), np.ones_like(time))
     return float(a / b) if a > 0 and b > 0 else None
 
 
 def _by_size(costs: Sequence[Result], scenario: str) -> list[Result]:
     """Of the widest group of one backbone, the reducers without weights, one result a size, by rising size."""
-    found = widest([one for one in costs if one.case.scenario == scenario and one.series in SIZE_ONLY and one.latency])
-    sizes = {one.lstm_input: one for one in found if one.lstm_input}
+    candidates = [result for result in costs if result.case.scenario == scenario and result.latency]
+    group = widest([result for result in candidates if result.series in SIZE_ONLY])
+    sizes = {result.lstm_input: result for result in group if result.lstm_input}
     return [sizes[size] for size in sorted(sizes)]
 
 
 def _flat_to(steps: Sequence[Result]) -> int:
     """The last size of the unbroken stretch from the smallest on which a step is below FLAT times the smallest's."""
     flat = steps[0]
-    for one in steps[1:]:
-        if over(one, steps[0]).median >= FLAT:
+    for step in steps[1:]:
+        if over(step, steps[0]).median >= FLAT:
             break
-        flat = one
+        flat = step
     return flat.lstm_input or 0
 
 
-def _latency(what: str, one: Result) -> Number:
-    assert one.latency
-    low, high = (value if math.isfinite(value) else None for value in one.latency[1:])
-    return Number(f"{what} at D = {one.lstm_input:,}", one.latency.median, "s", low, high)
+def _latency(what: str, result: Result) -> Number:
+    assert result.latency
+    low, high = (value if math.isfinite(value) else None for value in result.latency[1:])
+    return Number(f"{what} at D = {result.lstm_input:,}", result.latency.median, "s", low, high)
 
 
-def _longer(what: str, several: Sequence[Result]) -> Number:
-    first, last = several[0], several[-1]
+def _longer(what: str, results: Sequence[Result]) -> Number:
+    first, last = results[0], results[-1]
     ratio = over(last, first)
     return Number(f"{what} at {last.lstm_input:,} over {first.lstm_input:,}", ratio.median, "×", ratio.low, ratio.high)
 
 
 def _plot(steps: Sequence[Result], inference: Sequence[Result], at: float | None) -> Plot:
     named = (("Training step", steps), ("Inference", inference))
-    curves = [Curve(name, tuple(_point(one) for one in several)) for name, several in named if several]
+    curves = [Curve(name, tuple(_point(result) for result in results)) for name, results in named if results]
     return Plot(
         "Latency by LSTM input size, one backbone",
         "How to read this: medians with 95 % intervals; the reducers have no weights, so only the size differs. Left "
@@ -118,6 +119,6 @@ def _plot(steps: Sequence[Result], inference: Sequence[Result], at: float | None
     )  # fmt: skip
 
 
-def _point(one: Result) -> Point:
-    number = _latency("", one)
-    return Point(one.lstm_input or 0, number.value, number.low, number.high)
+def _point(result: Result) -> Point:
+    number = _latency("", result)
+    return Point(result.lstm_input or 0, number.value, number.low, number.high)

@@ -18,12 +18,12 @@ from convbench.report.drawing.style import ACCENT, look
 
 
 @figures.register("by-size")
-def by_size(found: Sequence[Result]) -> Iterator[Drawing]:
+def by_size(results: Sequence[Result]) -> Iterator[Drawing]:
     """A cost against the LSTM input size, a curve per reducer and variant, with the crossover size."""
-    crossover = advise(found).crossover
-    view = in_view(found)
+    crossover = advise(results).crossover
+    view = in_view(results)
     size = metrics.LSTM_INPUT
-    shown = [(metric, Points(found, view, size, metric)) for metric in shown_metrics(found, "axes")]
+    shown = [(metric, Points(results, view, size, metric)) for metric in shown_metrics(results, "axes")]
     columns = tuple(metric for metric, points in shown if points.places)
     for metric, points in shown:
         if points.places:
@@ -59,7 +59,7 @@ def _draw(points: Points, choice: Axes, crossover: float | None) -> Drawing:
 
 def _curves(axes: MplAxes, points: Points) -> None:
     """Join the points of each curve, one artist per reducer."""
-    numbers = curves(points.found)
+    numbers = curves(points.results)
     for number, (series, indices) in enumerate(points.by_series().items()):
         joined: dict[int, list[tuple[float, float]]] = defaultdict(list)
         for i in indices:

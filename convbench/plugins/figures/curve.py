@@ -25,10 +25,10 @@ MANY = 120
 
 
 @figures.register("curve")
-def curve(found: Sequence[Result]) -> Iterator[Drawing]:
+def curve(results: Sequence[Result]) -> Iterator[Drawing]:
     """Latency by size of what the headline compares; nothing where no reducer was measured at two sizes."""
-    points = Points(found, in_view(found), metrics.LSTM_INPUT, metrics.LATENCY)
-    numbers = curves(found)
+    points = Points(results, in_view(results), metrics.LSTM_INPUT, metrics.LATENCY)
+    numbers = curves(results)
     swept: dict[int, list[int]] = defaultdict(list)
     for i in points.places:
         if (number := numbers[i]) is not None:
@@ -40,7 +40,7 @@ def curve(found: Sequence[Result]) -> Iterator[Drawing]:
 def _draw(points: Points, swept: Sequence[Sequence[int]]) -> Drawing:
     axes = frame(points, scales.limits(points.column(0)), canvas(height=320, left=54, right=106, width=380))
     joined = [sorted(points.places[i] for i in rows) for rows in swept]
-    names = [points.found[rows[0]].series for rows in swept]
+    names = [points.results[rows[0]].series for rows in swept]
     colours = [look(name)[0] for name in names]
     for number, (piece, colour) in enumerate(zip(joined, colours, strict=True)):
         lines(axes, [piece], colour, width=1.6, gid=f"lines-{number}")
@@ -48,7 +48,7 @@ def _draw(points: Points, swept: Sequence[Sequence[int]]) -> Drawing:
     at_ends(axes, [piece[-1] for piece in joined], [short(name, 20) for name in names], colours)
     _name_others(axes, {name: max(points.places[i] for i in rows)
                         for name, rows in points.by_series().items() if name not in names})  # fmt: skip
-    first = opening(points.found)
+    first = opening(points.results)
     where = [first.values[name] for name in PLACE if name in first.values] if first else []
     return Drawing(
         name="curve",

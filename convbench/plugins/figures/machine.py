@@ -27,16 +27,16 @@ class Moment(NamedTuple):
 
 
 @figures.register("machine")
-def machine(found: Sequence[Result]) -> Iterator[Drawing]:
+def machine(results: Sequence[Result]) -> Iterator[Drawing]:
     """The reference workload over time; nothing where too few cases had it beside them."""
-    moments = sorted(moment for result in measured(found) for moment in _moments(result.record))
+    moments = sorted(moment for result in measured(results) for moment in _moments(result.record))
     if len(moments) >= FEW:
         yield _draw(moments)
 
 
 def _moments(record: Record) -> Iterator[Moment]:
     """Those of a record's sound and disturbed visits, or the one of a case that was measured once."""
-    reading = next((each for each in record.readings if each.metric.name == metrics.REFERENCE.name), None)
+    reading = next((reading for reading in record.readings if reading.metric.name == metrics.REFERENCE.name), None)
     if reading is None:
         return
     remaining = iter(reading.samples)

@@ -26,42 +26,44 @@ PEAKS = (metrics.CPU_PEAK, metrics.CUDA_PEAK)
 
 
 @figures.register("memory-by-kind")
-def memory_by_kind(found: Sequence[Result]) -> Iterator[Drawing]:
+def memory_by_kind(results: Sequence[Result]) -> Iterator[Drawing]:
     """The peak by kind, a bar per case of the eager models; one drawing a scenario and device."""
-    eager = [one for one in measured(found) if one.case.variant_name == "eager"]
-    for scenario, device in dict.fromkeys((one.case.scenario, one.case.device) for one in eager):
-        able = [one for one in eager if (one.case.scenario, one.case.device) == (scenario, device)]
-        shares = {one: share for one in widest([one for one in able if by_kind(one)]) if (share := by_kind(one))}
+    eager = [result for result in measured(results) if result.case.variant_name == "eager"]
+    for scenario, device in dict.fromkeys((result.case.scenario, result.case.device) for result in eager):
+        group = [result for result in eager if (result.case.scenario, result.case.device) == (scenario, device)]
+        cases = widest([result for result in group if by_kind(result)])
+        shares = {result: by_kind(result) for result in cases}
         if shares:
-            yield _draw(_shown(shares, advise(able).pick), scenario, device)
+            yield _draw(_shown(shares, advise(group).pick), scenario, device)
 
 
 def _shown(shares: Whole, pick: Result | None) -> Whole:
     """The headline's case and the largest others, the smallest first."""
-    ordered = sorted(shares, key=lambda one: (sum(shares[one].values()), one.case.id))
-    others = [one for one in ordered if not pick or one.case.architecture != pick.case.architecture]
+    ordered = sorted(shares, key=lambda result: (sum(shares[result].values()), result.case.id))
+    others = [result for result in ordered if not pick or result.case.architecture != pick.case.architecture]
     left_out = set(others[: max(0, len(ordered) - ROWS)])
-    return {one: shares[one] for one in ordered if one not in left_out}
+    return {result: shares[result] for result in ordered if result not in left_out}
 
 
-def by_kind(one: Result) -> dict[str, float]:
+def by_kind(result: Result) -> dict[str, float]:
     """Bytes at the peak by kind, empty where they were not measured."""
     for peak in PEAKS:
-        found = {kind: value for kind in KINDS if (value := typical(one.record, peak.part(kind))) is not None}
-        if sum(found.values()) > 0:
-            return found
+        sizes = {kind: value for kind in KINDS if (value := typical(result.record, peak.part(kind))) is not None}
+        if sum(sizes.values()) > 0:
+            return sizes
     return {}
 
 
-def error_of_prediction(one: Result) -> float | None:
+def error_of_prediction(result: Result) -> float | None:
     """Predicted over measured peak, less one; None where one of them is missing."""
-    predicted, peak = typical(one.record, metrics.PREDICTED), one.memory
+    predicted, peak = typical(result.record, metrics.PREDICTED), result.memory
     return predicted / peak - 1 if predicted and peak else None
 
 
 def _draw(shares: Whole, scenario: str, device: str) -> Drawing:
     ends = [
-        scales.label(sum(share.values()), "B", 3) + _words(error_of_prediction(one)) for one, share in shares.items()
+        scales.label(sum(share.values()), "B", 3) + _words(error_of_prediction(result))
+        for result, share in shares.items()
     ]
     axes = bars(shares, KINDS, ends, Room(right=140, top=44, legend=-0.7, columns=4), "B")
     return Drawing(

@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 from matplotlib.axes import Axes as MplAxes
 
-from convbench.analysis.quality.qualities import Quality, costs_of, qualities
+from convbench.analysis.quality.qualities import Quality, costs_of
+from convbench.analysis.quality.qualities import qualities as qualities_of
 from convbench.analysis.results import Result
 from convbench.core import metrics
 from convbench.core.metric import Metric
@@ -35,26 +36,26 @@ class Point(NamedTuple):
 
 
 @figures.register("quality-by-size")
-def quality_by_size(found: Sequence[Result]) -> Iterator[Drawing]:
+def quality_by_size(results: Sequence[Result]) -> Iterator[Drawing]:
     """Test accuracy of each task against the LSTM input size above a cost; a drawing for each backbone and clip."""
     settings: dict[object, list[Quality]] = defaultdict(list)
-    for one in qualities([one.record for one in found]):
-        parts = one.architecture
+    for quality in qualities_of([result.record for result in results]):
+        parts = quality.architecture
         if parts.lstm_input:
-            settings[parts.backbone, parts.rnn, parts.layer_norm, one.clip].append(one)
-    for number, several in enumerate(list(settings.values())[:SETTINGS]):
-        yield _draw(several, found, number, len(settings) > 1)
+            settings[parts.backbone, parts.rnn, parts.layer_norm, quality.clip].append(quality)
+    for number, members in enumerate(list(settings.values())[:SETTINGS]):
+        yield _draw(members, results, number, len(settings) > 1)
 
 
-def _draw(several: Sequence[Quality], found: Sequence[Result], number: int, apart: bool) -> Drawing:
+def _draw(qualities: Sequence[Quality], results: Sequence[Result], number: int, apart: bool) -> Drawing:
     tasks: dict[str, list[Quality]] = defaultdict(list)
-    for one in several:
-        tasks[one.task].append(one)
-    costs = _costs(several, found)
-    column = metrics.LATENCY if any(one.latency for one in costs.values()) else metrics.PARAMS
+    for quality in qualities:
+        tasks[quality.task].append(quality)
+    costs = _costs(qualities, results)
+    column = metrics.LATENCY if any(cost.latency for cost in costs.values()) else metrics.PARAMS
     panels = stacked([128] * (len(tasks) + bool(costs)))
-    dodge = _dodge(several)
-    ends = scales.limits([_size(one) * dodge[one.architecture] for one in several])
+    dodge = _dodge(qualities)
+    ends = scales.limits([_size(quality) * dodge[quality.architecture] for quality in qualities])
     for axes, (task, members) in zip(panels, tasks.items(), strict=False):
         scales.log_axis(axes, "x", ends, "size")
         share_axis(axes, f"{short(task)}: test accuracy · higher is better")
@@ -66,7 +67,7 @@ def _draw(several: Sequence[Quality], found: Sequence[Result], number: int, apar
     if costs:
         _spent(bottom, costs, column, ends, dodge)
     bottom.set_xlabel(metrics.LSTM_INPUT.title, fontsize=10)
-    parts = several[0].architecture
+    parts = qualities[0].architecture
     place = f", {short(str(parts.backbone))}{' with LayerNorm' if parts.layer_norm else ''}" if apart else ""
     return Drawing(
         name=f"quality-by-size-{number}",
@@ -78,22 +79,25 @@ def _draw(several: Sequence[Quality], found: Sequence[Result], number: int, apar
             "cost, without variants."
         ),
         figure=bottom.figure,  # type: ignore[arg-type]
-        series=tuple(sorted({one.architecture.reducer.name for one in several})),
+        series=tuple(sorted({quality.architecture.reducer.name for quality in qualities})),
     )
 
 
-def _costs(several: Sequence[Quality], found: Sequence[Result]) -> dict[Parts, Result]:
+def _costs(qualities: Sequence[Quality], results: Sequence[Result]) -> dict[Parts, Result]:
     """The eager cost of each architecture on one device, clip and number type: the one that most have."""
-    every = {one.architecture: [cost for cost in costs_of(one, found) if not cost.case.variant] for one in several}
+    every = {
+        quality.architecture: [cost for cost in costs_of(quality, results) if not cost.case.variant]
+        for quality in qualities
+    }
     groups = [cost.group for costs in every.values() for cost in costs]
     group = max(groups, key=groups.count, default=None)
     return {parts: cost for parts, costs in every.items() for cost in costs if cost.group == group}
 
 
-def _dodge(several: Sequence[Quality]) -> dict[Parts, float]:
+def _dodge(qualities: Sequence[Quality]) -> dict[Parts, float]:
     same: dict[int, list[Parts]] = defaultdict(list)
-    low, high = scales.limits([_size(one) for one in several])
-    for parts in dict.fromkeys(one.architecture for one in several):
+    low, high = scales.limits([_size(quality) for quality in qualities])
+    for parts in dict.fromkeys(quality.architecture for quality in qualities):
         same[parts.lstm_input or 1].append(parts)
     return {
         parts: (high / low) ** (APART * (place - (len(members) - 1) / 2))
@@ -102,19 +106,19 @@ def _dodge(several: Sequence[Quality]) -> dict[Parts, float]:
     }
 
 
-def _size(one: Quality) -> float:
-    return float(one.architecture.lstm_input or 1)
+def _size(quality: Quality) -> float:
+    return float(quality.architecture.lstm_input or 1)
 
 
 def _learnt(axes: MplAxes, members: Sequence[Quality], dodge: dict[Parts, float]) -> None:
     lines: dict[tuple[str, str], list[Point]] = defaultdict(list)
-    for one in members:
-        parts, x = one.architecture, _size(one) * dodge[one.architecture]
-        if one.mean is None:
+    for quality in members:
+        parts, x = quality.architecture, _size(quality) * dodge[quality.architecture]
+        if quality.mean is None:
             axes.plot([x], [0], marker="x", color=look(parts.reducer.name)[0], markersize=7, clip_on=False, zorder=4)
         else:
-            partly = bool(one.collapsed or one.failed)
-            lines[parts.reducer.name, str(parts.reducer)].append(Point(x, one.mean, one.interval, partly))
+            partly = bool(quality.collapsed or quality.failed)
+            lines[parts.reducer.name, str(parts.reducer)].append(Point(x, quality.mean, quality.interval, partly))
     _series(axes, lines)
 
 
@@ -122,10 +126,10 @@ def _spent(
     axes: MplAxes, costs: dict[Parts, Result], column: Metric, ends: tuple[float, float], dodge: dict[Parts, float]
 ) -> None:
     lines: dict[tuple[str, str], list[Point]] = defaultdict(list)
-    for parts, one in costs.items():
-        value = one.value(column)
+    for parts, cost in costs.items():
+        value = cost.value(column)
         if value and value > 0:
-            interval = one.latency if column is metrics.LATENCY and one.latency and one.latency.bounded else None
+            interval = cost.latency if column is metrics.LATENCY and cost.latency and cost.latency.bounded else None
             x = float(parts.lstm_input or 1) * dodge[parts]
             lines[parts.reducer.name, str(parts.reducer)].append(Point(x, value, interval))
     scales.log_axis(axes, "x", ends, "size")

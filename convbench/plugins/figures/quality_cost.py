@@ -10,7 +10,8 @@ from matplotlib.axes import Axes as MplAxes
 from convbench.analysis.choice import stability
 from convbench.analysis.choice.candidates import Candidate, cheapest_each, gather
 from convbench.analysis.costs.pareto import front
-from convbench.analysis.quality.qualities import Quality, by_task, qualities
+from convbench.analysis.quality.qualities import Quality, by_task
+from convbench.analysis.quality.qualities import qualities as qualities_of
 from convbench.analysis.results import Result, costs
 from convbench.core import metrics
 from convbench.core.metric import Metric
@@ -36,30 +37,31 @@ SAME = 1.05
 
 
 @figures.register("quality-cost")
-def quality_cost(found: Sequence[Result]) -> Iterator[Drawing]:
+def quality_cost(results: Sequence[Result]) -> Iterator[Drawing]:
     """Test accuracy against latency (parameters where nothing was timed), marks by memory; a drawing a task."""
-    tasks = by_task(qualities([one.record for one in found], in_variants=True))
-    for number, several in enumerate(list(tasks.values())[:TASKS]):
-        able = gather(several, costs(found))[0]
-        column = metrics.LATENCY if any(one.result.latency for one in able) else metrics.PARAMS
-        pool = [one for one in cheapest_each(able, column.option) if 0 < one.cost(column.option) < float("inf")]
+    tasks = by_task(qualities_of([result.record for result in results], in_variants=True))
+    for number, members in enumerate(list(tasks.values())[:TASKS]):
+        candidates = gather(members, costs(results))[0]
+        column = metrics.LATENCY if any(candidate.result.latency for candidate in candidates) else metrics.PARAMS
+        cheapest = cheapest_each(candidates, column.option)
+        pool = [candidate for candidate in cheapest if 0 < candidate.cost(column.option) < math.inf]
         if pool:
-            yield _draw(pool, several, column, number)
+            yield _draw(pool, members, column, number)
 
 
-def _draw(pool: Sequence[Candidate], several: Sequence[Quality], column: Metric, number: int) -> Drawing:
-    task, areas = several[0].task, _areas(pool)
+def _draw(pool: Sequence[Candidate], qualities: Sequence[Quality], column: Metric, number: int) -> Drawing:
+    task, areas = qualities[0].task, _areas(pool)
     axes = canvas(height=376, bottom=58)
-    scales.log_axis(axes, "x", scales.limits([each.cost(column.option) for each in pool]), column.unit)
+    scales.log_axis(axes, "x", scales.limits([candidate.cost(column.option) for candidate in pool]), column.unit)
     share_axis(axes, "Test accuracy · higher is better")
     axes.set_xlabel(heading(column), fontsize=10)
-    baselines(axes, several)
+    baselines(axes, qualities)
     likely = stability.membership(pool, (column.option, metrics.MEMORY.option))
-    places = [(each.cost(column.option), each.mean) for each in pool]
+    places = [(candidate.cost(column.option), candidate.mean) for candidate in pool]
     best = front([(x, -y) for x, y in places])
     lines(axes, [list(stairs([places[i] for i in best]))], MUTED, width=1.2, gid="front")
-    for each, share, area in zip(pool, likely, areas or [PLAIN] * len(pool), strict=True):
-        _mark(axes, each, share, column, area)
+    for candidate, share, area in zip(pool, likely, areas or [PLAIN] * len(pool), strict=True):
+        _mark(axes, candidate, share, column, area)
     named = [i for i, share in enumerate(likely) if len(pool) <= CROWD or share >= UNLIKELY]
     names = _names(pool)
     label(axes, [places[i] for i in named], [f"{names[i]}, front {100 * likely[i]:.0f} %" for i in named])
@@ -71,7 +73,7 @@ def _draw(pool: Sequence[Candidate], several: Sequence[Quality], column: Metric,
         f"{' and peak memory' if areas else ''}",
         caption=_caption(column, bool(areas)),
         figure=axes.figure,  # type: ignore[arg-type]
-        series=tuple(sorted({each.quality.architecture.reducer.name for each in pool})),
+        series=tuple(sorted({candidate.quality.architecture.reducer.name for candidate in pool})),
     )
 
 
@@ -93,7 +95,7 @@ def _caption(column: Metric, sized: bool) -> str:
 
 def _areas(pool: Sequence[Candidate]) -> list[float]:
     """The area of each mark by the logarithm of its peak memory; empty where that is not known of all, or the same."""
-    sizes = [each.cost(metrics.MEMORY.option) for each in pool]
+    sizes = [candidate.cost(metrics.MEMORY.option) for candidate in pool]
     if not all(0 < size < math.inf for size in sizes) or max(sizes) < SAME * min(sizes):
         return []
     step = (LARGEST - SMALLEST) / math.log(max(sizes) / min(sizes))
@@ -101,17 +103,17 @@ def _areas(pool: Sequence[Candidate]) -> list[float]:
 
 
 def _name_sizes(axes: MplAxes, pool: Sequence[Candidate]) -> None:
-    sizes = [each.cost(metrics.MEMORY.option) for each in pool]
+    sizes = [candidate.cost(metrics.MEMORY.option) for candidate in pool]
     words = f"Size of a mark: peak memory, {units.size(min(sizes))} to {units.size(max(sizes))}"
     axes.annotate(words, (0.5, 0), xycoords="axes fraction", xytext=(0, -50), textcoords="offset points", ha="center",
                   fontsize=9, color=MUTED)  # fmt: skip
 
 
-def _mark(axes: MplAxes, one: Candidate, likely: float, column: Metric, area: float) -> None:
-    name = one.quality.architecture.reducer.name
+def _mark(axes: MplAxes, candidate: Candidate, likely: float, column: Metric, area: float) -> None:
+    name = candidate.quality.architecture.reducer.name
     colour, marker = look(name)
-    x, y, depth = one.cost(column.option), one.mean, FAINT + (1 - FAINT) * likely
-    interval, latency = one.quality.interval, one.result.latency
+    x, y, depth = candidate.cost(column.option), candidate.mean, FAINT + (1 - FAINT) * likely
+    interval, latency = candidate.quality.interval, candidate.result.latency
     if interval:
         axes.plot([x, x], interval[1:], color=colour, linewidth=1, alpha=depth)
     if column is metrics.LATENCY and latency and latency.bounded:
@@ -121,7 +123,7 @@ def _mark(axes: MplAxes, one: Candidate, likely: float, column: Metric, area: fl
 
 def _names(pool: Sequence[Candidate]) -> list[str]:
     """Reducer and size, with the reducer's options where another of that name and size has others."""
-    models = [each.quality.architecture for each in pool]
+    models = [candidate.quality.architecture for candidate in pool]
     plain = [(parts.reducer.name, parts.lstm_input, parts.layer_norm) for parts in models]
     return [_name(parts, plain.count(key) > 1) for parts, key in zip(models, plain, strict=True)]
 

@@ -19,18 +19,18 @@ LEAST = -0.2
 
 
 @figures.register("quality-probe")
-def quality_probe(found: Sequence[Result]) -> Iterator[Drawing]:
+def quality_probe(results: Sequence[Result]) -> Iterator[Drawing]:
     """R² of position against accuracy of class; a drawing for each backbone and clip."""
     settings: dict[object, list[LinearProbe]] = defaultdict(list)
-    for one in linear_probes([one.record for one in found]):
-        if one.where and one.what:
-            settings[one.architecture.backbone, one.clip].append(one)
-    for number, several in enumerate(list(settings.values())[:SETTINGS]):
-        yield _draw(several, number, len(settings) > 1)
+    for probe in linear_probes([result.record for result in results]):
+        if probe.where and probe.what:
+            settings[probe.architecture.backbone, probe.clip].append(probe)
+    for number, probes in enumerate(list(settings.values())[:SETTINGS]):
+        yield _draw(probes, number, len(settings) > 1)
 
 
-def _draw(several: Sequence[LinearProbe], number: int, apart: bool) -> Drawing:
-    places = [(one, max(LEAST, _mean(one.where)), _mean(one.what)) for one in several]
+def _draw(probes: Sequence[LinearProbe], number: int, apart: bool) -> Drawing:
+    places = [(probe, max(LEAST, _mean(probe.where)), _mean(probe.what)) for probe in probes]
     low = min(0.0, *(x for _, x, _ in places))
     axes = canvas()
     share_axis(axes, "What: accuracy of the class · higher is better")
@@ -39,12 +39,12 @@ def _draw(several: Sequence[LinearProbe], number: int, apart: bool) -> Drawing:
     axes.xaxis.grid(True, color=GRID, linewidth=0.8)
     axes.tick_params(axis="x", length=0, pad=5)
     axes.set_xlabel("Where: R² of the position · higher is better", fontsize=10)
-    for one, x, y in places:
-        colour, marker = look(one.architecture.reducer.name)
+    for probe, x, y in places:
+        colour, marker = look(probe.architecture.reducer.name)
         axes.scatter([x], [y], s=1.4 * AREA * WEIGHT.get(marker, 1.0), marker=marker, color=colour, zorder=3)
-    label(axes, [(x, y) for _, x, y in places], [_words(one) for one in several])
-    place = f", {short(str(several[0].architecture.backbone))}" if apart else ""
-    cut = f" R² below {LEAST} is drawn there." if min(_mean(one.where) for one in several) < LEAST else ""
+    label(axes, [(x, y) for _, x, y in places], [_words(probe) for probe in probes])
+    place = f", {short(str(probes[0].architecture.backbone))}" if apart else ""
+    cut = f" R² below {LEAST} is drawn there." if min(_mean(probe.where) for probe in probes) < LEAST else ""
     return Drawing(
         name=f"quality-probe-{number}",
         title=f"What untrained features keep: where against what{place}",
@@ -54,12 +54,12 @@ def _draw(several: Sequence[LinearProbe], number: int, apart: bool) -> Drawing:
             f"backbone the order can change.{cut}"
         ),
         figure=axes.figure,  # type: ignore[arg-type]
-        series=tuple(sorted({one.architecture.reducer.name for one in several})),
+        series=tuple(sorted({probe.architecture.reducer.name for probe in probes})),
     )
 
 
-def _words(one: LinearProbe) -> str:
-    parts = one.architecture
+def _words(probe: LinearProbe) -> str:
+    parts = probe.architecture
     return short(parts.reducer.name, 18) + (f" {parts.lstm_input:,}" if parts.lstm_input else "")
 
 

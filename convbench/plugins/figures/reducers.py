@@ -17,14 +17,14 @@ ROWS = 20
 
 
 @figures.register("reducers")
-def reducers(found: Sequence[Result]) -> Iterator[Drawing]:
+def reducers(results: Sequence[Result]) -> Iterator[Drawing]:
     """Latency by reducer, a row each, with intervals and a grey band of ties; nothing where nothing was timed."""
-    advice = advise(found)
+    advice = advise(results)
     best: dict[str, Contender] = {}
     for contender in advice.ranking if advice.timed else ():
         best.setdefault(contender.result.series, contender)
     if best:
-        index = {id(result): number for number, result in enumerate(found)}
+        index = {id(result): number for number, result in enumerate(results)}
         yield _draw(list(best.values())[:ROWS], index)
 
 

@@ -56,58 +56,58 @@ SPLITS = (
 
 
 @figures.register("stages")
-def stages(found: Sequence[Result]) -> Iterator[Drawing]:
+def stages(results: Sequence[Result]) -> Iterator[Drawing]:
     """Parameters, MACs, time and memory by stage, a bar per reducer."""
-    rows = _representatives(found)
+    rows = _representatives(results)
     for split in SPLITS:
-        shares = {one: share for one in rows if (share := by_stage(one, split.metric))}
+        shares = {result: share for result in rows if (share := by_stage(result, split.metric))}
         if shares:
             yield _draw(split, shares)
-    yield from _apart([one for one in measured(found) if one not in rows])
+    yield from _apart([result for result in measured(results) if result not in rows])
 
 
-def _apart(found: Sequence[Result]) -> Iterator[Drawing]:
+def _apart(results: Sequence[Result]) -> Iterator[Drawing]:
     """The time by stage where stages are other ones: of compiled cases, and of training."""
     for stage, words in (("graphs", "compiled"), ("optimizer", "training")):
-        rows = [one for one in found if one.record.samples(metrics.LATENCY.part(stage))]
-        fastest = {(one.series, one.lstm_input): one for one in sorted(rows, key=_slowest)}
-        nearest = {one.series: one for one in sorted(fastest.values(), key=_distance, reverse=True)}
-        shares = {one: share for one in nearest.values() if (share := by_stage(one, metrics.LATENCY))}
+        rows = [result for result in results if result.record.samples(metrics.LATENCY.part(stage))]
+        fastest = {(result.series, result.lstm_input): result for result in sorted(rows, key=_slowest)}
+        nearest = {result.series: result for result in sorted(fastest.values(), key=_distance, reverse=True)}
+        shares = {result: share for result in nearest.values() if (share := by_stage(result, metrics.LATENCY))}
         if shares:
             ordered = dict(sorted(shares.items(), key=lambda row: (row[0].params or 0, row[0].case.id))[:ROWS])
             yield _draw(Split(metrics.LATENCY, f"Time of a call, {words},", stage), ordered)
 
 
-def _slowest(one: Result) -> tuple[bool, float, str]:
-    return (bool(one.case.variant), -one.latency.median if one.latency else 0.0, one.case.id)
+def _slowest(result: Result) -> tuple[bool, float, str]:
+    return (bool(result.case.variant), -result.latency.median if result.latency else 0.0, result.case.id)
 
 
-def by_stage(one: Result, whole: Metric) -> dict[str, float]:
+def by_stage(result: Result, whole: Metric) -> dict[str, float]:
     """A cost of each stage that was measured, empty where the whole is zero or no stage was."""
-    found = {stage: typical(one.record, whole.part(stage)) for stage in PARTS}
-    known = {stage: value for stage, value in found.items() if value}
+    costs = {stage: typical(result.record, whole.part(stage)) for stage in PARTS}
+    known = {stage: value for stage, value in costs.items() if value}
     return known if sum(known.values()) > 0 else {}
 
 
-def _representatives(found: Sequence[Result]) -> list[Result]:
+def _representatives(results: Sequence[Result]) -> list[Result]:
     """One case per reducer (eager where there is one, of the size nearest to 128), those with most parameters last."""
-    able = measured(found)
+    cases = measured(results)
     nearest: dict[str, Result] = {}
-    for contender in rank(widest([one for one in able if not one.case.variant] or able)):
-        one = contender.result
-        kept = nearest.get(one.series)
-        if kept is None or _distance(one) < _distance(kept):
-            nearest[one.series] = one
-    return sorted(nearest.values(), key=lambda one: (one.params or 0, one.case.id))[:ROWS]
+    for contender in rank(widest([result for result in cases if not result.case.variant] or cases)):
+        result = contender.result
+        best = nearest.get(result.series)
+        if best is None or _distance(result) < _distance(best):
+            nearest[result.series] = result
+    return sorted(nearest.values(), key=lambda result: (result.params or 0, result.case.id))[:ROWS]
 
 
-def _distance(one: Result) -> float:
-    return abs((one.lstm_input or 0) - 128)
+def _distance(result: Result) -> float:
+    return abs((result.lstm_input or 0) - 128)
 
 
 def _draw(split: Split, shares: Parts) -> Drawing:
-    wholes = {one: _whole(one, split.metric, share) for one, share in shares.items()}
-    ends = [_end(sum(share.values()), wholes[one], split.metric.unit) for one, share in shares.items()]
+    wholes = {result: _whole(result, split.metric, share) for result, share in shares.items()}
+    ends = [_end(sum(share.values()), wholes[result], split.metric.unit) for result, share in shares.items()]
     apart = any(wholes.values())
     axes = bars(shares, LOOKS, ends, Room(114 if apart else 78, top=44, legend=-0.5, columns=4), split.metric.unit)
     return Drawing(
@@ -123,11 +123,11 @@ def _draw(split: Split, shares: Parts) -> Drawing:
     )
 
 
-def _whole(one: Result, metric: Metric, share: Mapping[str, float]) -> float | None:
+def _whole(result: Result, metric: Metric, share: Mapping[str, float]) -> float | None:
     """Seconds of the call itself where its stages do not sum to them; of other costs they always do."""
-    if metric is not metrics.LATENCY or not one.latency:
+    if metric is not metrics.LATENCY or not result.latency:
         return None
-    call = one.latency.median
+    call = result.latency.median
     return call if abs(sum(share.values()) - call) > SUMS * call else None
 
 

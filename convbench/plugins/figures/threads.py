@@ -14,16 +14,16 @@ from convbench.report.drawing import Drawing, ratios
 
 
 @figures.register("threads")
-def threads(found: Sequence[Result]) -> Iterator[Drawing]:
+def threads(results: Sequence[Result]) -> Iterator[Drawing]:
     """The speed-up of so many threads over the fewest that were measured, a row per reducer."""
-    index = {id(result): number for number, result in enumerate(found)}
-    gains = thread_gains(found)
+    index = {id(result): number for number, result in enumerate(results)}
+    gains = thread_gains(results)
     ends = ratios.ends(gain.speedup for gain in gains)
     panels: dict[tuple[int, int, str], list[ThreadGain]] = defaultdict(list)
     for gain in sorted(gains, key=lambda gain: (gain.threads, gain.result.series)):
         panels[gain.threads, gain.fewest, gain.result.case.scenario].append(gain)
     for panel, members in panels.items():
-        yield _draw(panel, members, ends, index, len(withheld(found)))
+        yield _draw(panel, members, ends, index, len(withheld(results)))
 
 
 def _draw(
@@ -40,7 +40,6 @@ def _draw(
     speedups = {name: [gain.speedup for gain in members] for name, members in rows.items()}
     middle = statistics.median(gain.speedup.median for gain in gains)
     axes = ratios.draw(speedups, ends, middle, f"Speed-up over {fewest} · higher is better")
-    few = (each for each in enumerate(rows.values()) if len(each[1]) <= ratios.FEW)
     left_out = f" {unmeasured} cases were never undisturbed and are not shown." if unmeasured else ""
     return Drawing(
         name=f"threads-{count}-{scenario}",
@@ -52,5 +51,9 @@ def _draw(
             f"rounds; the dotted line is the median, {middle:.3g}×.{ratios.BAND}{left_out}"
         ),
         figure=axes.figure,  # type: ignore[arg-type]
-        marks={f"marks-{row}": [index[id(gain.result)] for gain in members] for row, members in few},
+        marks={
+            f"marks-{row}": [index[id(gain.result)] for gain in members]
+            for row, members in enumerate(rows.values())
+            if len(members) <= ratios.FEW
+        },
     )

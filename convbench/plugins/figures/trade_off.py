@@ -15,13 +15,13 @@ from convbench.report.drawing.scatter import Points, corner, frame, in_view, mar
 
 
 @figures.register("trade-off")
-def trade_off(found: Sequence[Result]) -> Iterator[Drawing]:
+def trade_off(results: Sequence[Result]) -> Iterator[Drawing]:
     """One cost against another; ringed cases on the stair are beaten by no comparable case in both."""
-    view = in_view(found)
-    axes = shown_metrics(found, "axes")
-    columns = tuple(metric for metric in axes if any(value(found[i], metric) for i in view))
+    view = in_view(results)
+    axes = shown_metrics(results, "axes")
+    columns = tuple(metric for metric in axes if any(value(results[i], metric) for i in view))
     for x, y in _pairs(columns):
-        points = Points(found, view, x, y)
+        points = Points(results, view, x, y)
         if points.places:
             yield _draw(points, Axes(x, y, columns, columns))
 
@@ -35,9 +35,10 @@ def _pairs(columns: Sequence[Metric]) -> list[tuple[Metric, Metric]]:
 def _draw(points: Points, choice: Axes) -> Drawing:
     axes = frame(points, scales.limits(points.column(0)))
     drawn = marks(axes, points)
-    able = [points.found[i] for i in points.places]
-    place = {id(one): i for i, one in zip(points.places, able, strict=True)}
-    rings(axes, points, [[place[id(one)] for one in front] for front in fronts(able, choice.x, choice.y).values()])
+    cases = [points.results[i] for i in points.places]
+    place = {id(result): i for i, result in zip(points.places, cases, strict=True)}
+    groups = fronts(cases, choice.x, choice.y).values()
+    rings(axes, points, [[place[id(result)] for result in front] for front in groups])
     return Drawing(
         name=f"trade-off-{choice.y.option}-{choice.x.option}",
         title=f"{choice.y.title} against {_inside(choice.x.title)}",

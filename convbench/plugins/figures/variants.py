@@ -15,10 +15,10 @@ PANELS = 6
 
 
 @figures.register("variants")
-def variants(found: Sequence[Result]) -> Iterator[Drawing]:
+def variants(results: Sequence[Result]) -> Iterator[Drawing]:
     """The speed-up of each variant over eager, a row per reducer."""
-    index = {id(one): number for number, one in enumerate(found)}
-    panels = by_variant(gains(found))[:PANELS]
+    index = {id(result): number for number, result in enumerate(results)}
+    panels = by_variant(gains(results))[:PANELS]
     ends = ratios.ends(gain.speedup for panel in panels for gain in panel.gains)
     for panel in panels:
         yield _draw(panel, ends, index)
@@ -28,9 +28,8 @@ def _draw(panel: VariantGain, ends: tuple[float, float], index: Mapping[int, int
     rows: dict[str, list[Gain]] = defaultdict(list)
     for gain in sorted(panel.gains, key=lambda gain: gain.result.series):
         rows[gain.result.series].append(gain)
-    speedups = {name: [gain.speedup for gain in several] for name, several in rows.items()}
+    speedups = {name: [gain.speedup for gain in members] for name, members in rows.items()}
     axes = ratios.draw(speedups, ends, panel.speedup.median, "Speed-up over eager · higher is better")
-    few = (several for several in enumerate(rows.values()) if len(several[1]) <= ratios.FEW)
     return Drawing(
         name=f"variant-{_stem(panel)}",
         title=f"{short(panel.variant)} over eager, {panel.scenario}, {panel.device}",
@@ -40,7 +39,11 @@ def _draw(panel: VariantGain, ends: tuple[float, float], index: Mapping[int, int
             f"{panel.speedup.median:.3g}×.{ratios.BAND}"
         ),
         figure=axes.figure,  # type: ignore[arg-type]
-        marks={f"marks-{row}": [index[id(gain.result)] for gain in several] for row, several in few},
+        marks={
+            f"marks-{row}": [index[id(gain.result)] for gain in members]
+            for row, members in enumerate(rows.values())
+            if len(members) <= ratios.FEW
+        },
     )
 
 

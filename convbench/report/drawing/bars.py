@@ -42,7 +42,7 @@ def bars(
         cut = whole > longest * 1.0001
         axes.text(1.015, row, f"{CUT} {text}" if cut else text, transform=axes.get_yaxis_transform(), va="center",
                   fontsize=9, color=TEXT)  # fmt: skip
-    axes.set_yticks(range(len(parts)), [_name(one) for one in parts], fontsize=9)
+    axes.set_yticks(range(len(parts)), [_name(result) for result in parts], fontsize=9)
     axes.set_ylim(len(parts) - 0.45, -0.55)
     axes.set_xlim(0, longest)
     places = _ticks(longest, unit)
@@ -90,5 +90,5 @@ def _stack(axes: MplAxes, parts: Parts, looks: Mapping[str, tuple[str, str]]) ->
         ends = [end + width for end, width in zip(ends, widths, strict=True)]
 
 
-def _name(one: Result) -> str:
-    return short(f"{one.series} {one.lstm_input:,}" if one.lstm_input else one.series, 24)
+def _name(result: Result) -> str:
+    return short(f"{result.series} {result.lstm_input:,}" if result.lstm_input else result.series, 24)

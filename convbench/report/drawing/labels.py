@@ -35,12 +35,12 @@ def label(axes: MplAxes, places: Sequence[tuple[float, float]], words: Sequence[
     """Write the words beside their places (data coordinates), whose scales and limits are already set."""
     pixels = [tuple(map(float, axes.transData.transform(place))) for place in places]
     frame = axes.bbox
-    taken = [Box(x - 4, y - 4, x + 4, y + 4) for x, y in pixels]
-    for place, (x, y), text in sorted(zip(places, pixels, words, strict=True), key=lambda one: -one[1][1]):
+    boxes = [Box(x - 4, y - 4, x + 4, y + 4) for x, y in pixels]
+    for place, (x, y), text in sorted(zip(places, pixels, words, strict=True), key=lambda row: -row[1][1]):
         tried = [(_box(x, y, side, height, text), side, height) for side, height in OFFSETS]
-        inside = [each for each in tried if _fits(each[0], frame)] or tried
-        box, side, height = min(inside, key=lambda one: sum(one[0].covers(other) for other in taken))
-        taken.append(box)
+        inside = [candidate for candidate in tried if _fits(candidate[0], frame)] or tried
+        box, side, height = min(inside, key=lambda candidate: sum(candidate[0].covers(other) for other in boxes))
+        boxes.append(box)
         leader = {"arrowstyle": "-", "color": MUTED, "linewidth": 0.5, "shrinkA": 0, "shrinkB": 3}
         axes.annotate(
             text, place, xytext=(APART * side, height), textcoords="offset points", fontsize=SIZE, color=TEXT,

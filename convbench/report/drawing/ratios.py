@@ -43,10 +43,12 @@ def draw(rows: Mapping[str, Sequence[Interval]], limits: tuple[float, float], mi
 def _row(axes: MplAxes, row: int, name: str, ratios: Sequence[Interval]) -> None:
     colour, marker = look(name)
     shown = _shown(ratios)
-    for one in shown:
-        if one.bounded:
-            axes.plot([one.low, one.high], [row, row], color=colour, linewidth=1.4, alpha=0.7, solid_capstyle="butt")
-    axes.scatter([one.median for one in shown], [row] * len(shown), s=AREA * WEIGHT.get(marker, 1.0), marker=marker,
+    for ratio in shown:
+        if ratio.bounded:
+            axes.plot(
+                [ratio.low, ratio.high], [row, row], color=colour, linewidth=1.4, alpha=0.7, solid_capstyle="butt"
+            )
+    axes.scatter([ratio.median for ratio in shown], [row] * len(shown), s=AREA * WEIGHT.get(marker, 1.0), marker=marker,
                  color=colour, zorder=3, gid=f"marks-{row}")  # fmt: skip
 
 

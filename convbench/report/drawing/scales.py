@@ -15,10 +15,10 @@ BINARY = {"B", "size"}
 
 def limits(values: Iterable[float]) -> tuple[float, float]:
     """Ends of a log axis that leave 5 % of room around the values (all positive); (1, 10) without any."""
-    found = list(values)
-    if not found:
+    numbers = list(values)
+    if not numbers:
         return (1.0, 10.0)
-    low, high = math.log(min(found)), math.log(max(found))
+    low, high = math.log(min(numbers)), math.log(max(numbers))
     room = max(0.05 * (high - low), 0.2)
     return (math.exp(low - room), math.exp(high + room))
 
@@ -30,16 +30,16 @@ def ticks(low: float, high: float, unit: str, most: int = 8) -> list[float]:
         first, last = math.ceil(math.log2(low)), math.floor(math.log2(high))
         step = max(1, math.ceil((last - first + 1) / most))
         start = math.ceil(first / step) * step
-        found = [2.0**power for power in range(start, last + 1, step)]
+        places = [2.0**power for power in range(start, last + 1, step)]
     else:
         first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
         span = math.log10(high / low)
         mantissas = (1, 1.5, 2, 3, 5, 7) if span < 0.9 else (1, 2, 5) if span < 2.7 else (1,)
-        found = [m * 10.0**e for e in range(first, last + 1) for m in mantissas]
-        found = [value for value in found if low <= value <= high]
-        if len(found) > most < 8:
-            found = [value for value in found if f"{value:e}"[0] == "1"]
-    return found if len(found) >= 2 else _even(low, high)
+        places = [m * 10.0**e for e in range(first, last + 1) for m in mantissas]
+        places = [value for value in places if low <= value <= high]
+        if len(places) > most < 8:
+            places = [value for value in places if f"{value:e}"[0] == "1"]
+    return places if len(places) >= 2 else _even(low, high)
 
 
 def label(value: float, unit: str, significant: int = 4) -> str:

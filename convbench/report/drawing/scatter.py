@@ -24,38 +24,38 @@ CROWD, BEHIND = 300, 8.0
 class Points:
     """Those of the results in view that have both values, with their places; ``view`` holds indices."""
 
-    def __init__(self, found: Sequence[Result], view: Sequence[int], x: Metric, y: Metric) -> None:
-        self.found, self.x, self.y = found, x, y
+    def __init__(self, results: Sequence[Result], view: Sequence[int], x: Metric, y: Metric) -> None:
+        self.results, self.x, self.y = results, x, y
         self.places: dict[int, tuple[float, float]] = {}
         for index in view:
-            across, up = value(found[index], x), value(found[index], y)
+            across, up = value(results[index], x), value(results[index], y)
             if across and up:
                 self.places[index] = (across, up)
 
     def by_series(self) -> dict[str, list[int]]:
         groups: dict[str, list[int]] = defaultdict(list)
         for index in self.places:
-            groups[self.found[index].series].append(index)
+            groups[self.results[index].series].append(index)
         return dict(sorted(groups.items()))
 
     def column(self, axis: int) -> list[float]:
         return [place[axis] for place in self.places.values()]
 
 
-def in_view(found: Sequence[Result]) -> tuple[int, ...]:
+def in_view(results: Sequence[Result]) -> tuple[int, ...]:
     """The indices of what a reader is shown first."""
-    return _in_view(tuple(found))
+    return _in_view(tuple(results))
 
 
 @lru_cache(maxsize=2)
-def _in_view(found: tuple[Result, ...]) -> tuple[int, ...]:
-    first = opening(found)
-    return tuple(i for i, one in enumerate(found) if first and one.record.status == "ok" and one in first)
+def _in_view(results: tuple[Result, ...]) -> tuple[int, ...]:
+    first = opening(results)
+    return tuple(i for i, result in enumerate(results) if first and result.record.status == "ok" and result in first)
 
 
-def value(one: Result, metric: Metric) -> float | None:
+def value(result: Result, metric: Metric) -> float | None:
     """A result's place on an axis; None where a log axis cannot show it."""
-    number = one.value(metric)
+    number = result.value(metric)
     return number if number and number > 0 and math.isfinite(number) else None
 
 
@@ -90,8 +90,8 @@ def marks(axes: MplAxes, points: Points) -> dict[str, list[int]]:
         bars = _intervals(points, indices)
         seen = [bar for bar in bars if _longer(axes, bar)] if len(points.places) > CROWD else bars
         lines(axes, seen, colour, width=1.0, gid=f"bars-{number}")
-        eager = [i for i in indices if not points.found[i].case.variant]
-        varied = [i for i in indices if points.found[i].case.variant]
+        eager = [i for i in indices if not points.results[i].case.variant]
+        varied = [i for i in indices if points.results[i].case.variant]
         for kind, members, face in (("eager", eager, PAPER), ("varied", varied, colour)):
             if members:
                 drawn[f"{kind}-{number}"] = members
@@ -144,7 +144,7 @@ def _intervals(points: Points, indices: Sequence[int]) -> list[list[tuple[float,
     """Bars over the interval of the latency, where it is on an axis and bounded."""
     bars = []
     for i in indices:
-        interval, (x, y) = points.found[i].latency, points.places[i]
+        interval, (x, y) = points.results[i].latency, points.places[i]
         if interval is None or not interval.bounded or interval.low <= 0:
             continue
         if points.y == metrics.LATENCY:

@@ -24,9 +24,9 @@ def share_axis(axes: MplAxes, title: str) -> None:
     )
 
 
-def baselines(axes: MplAxes, several: Iterable[Quality]) -> None:
+def baselines(axes: MplAxes, qualities: Iterable[Quality]) -> None:
     """Chance, and always naming the commonest class where that is more than two points better."""
-    first = next((one for one in several if one.chance), None)
+    first = next((quality for quality in qualities if quality.chance), None)
     if first is None or first.chance is None:
         return
     _line(axes, first.chance, "chance")

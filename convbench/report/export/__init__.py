@@ -1,4 +1,4 @@
-"""A stored run in the formats of other tools, one file a format: ``made(run, records)`` is what its JSON holds.
+"""A stored run in the formats of other tools, one file a format: ``document(run, records)`` is what its JSON holds.
 
 Exports describe; whether something became slower is for ``convbench check`` to say.
 """
@@ -12,7 +12,7 @@ from convbench.report.export import bencher, github_action, pytest_benchmark
 
 Export = Callable[[Run, Sequence[Record]], object]
 FORMATS: dict[str, Export] = {
-    "pytest-benchmark": pytest_benchmark.made,
-    "github-action": github_action.made,
-    "bencher": bencher.made,
+    "pytest-benchmark": pytest_benchmark.document,
+    "github-action": github_action.document,
+    "bencher": bencher.document,
 }

@@ -13,20 +13,20 @@ NS = 1e-9
 Metrics = dict[str, dict[str, float]]
 
 
-def made(run: Run, records: Sequence[Record]) -> dict[str, Metrics]:  # noqa: ARG001
+def document(run: Run, records: Sequence[Record]) -> dict[str, Metrics]:  # noqa: ARG001
     """Only cases that were measured; a bound that is unknown is left out, as the format has it."""
-    return {one.case.id: metrics for one in measured(results(records)) if (metrics := _metrics(one))}
+    return {result.case.id: metrics for result in measured(results(records)) if (metrics := _metrics(result))}
 
 
-def _metrics(one: Result) -> Metrics:
-    found: Metrics = {}
-    if one.latency:
-        found["latency"] = {"value": one.latency.median / NS}
-        if one.latency.bounded:
-            found["latency"] |= {"lower_value": one.latency.low / NS, "upper_value": one.latency.high / NS}
-    if one.memory is not None:
-        found["memory"] = {"value": one.memory}
-    for metric in own_metrics([one]):
-        if (value := one.value(metric)) is not None and math.isfinite(value):
-            found[metric.option] = {"value": value}
-    return found
+def _metrics(result: Result) -> Metrics:
+    metrics: Metrics = {}
+    if result.latency:
+        metrics["latency"] = {"value": result.latency.median / NS}
+        if result.latency.bounded:
+            metrics["latency"] |= {"lower_value": result.latency.low / NS, "upper_value": result.latency.high / NS}
+    if result.memory is not None:
+        metrics["memory"] = {"value": result.memory}
+    for metric in own_metrics([result]):
+        if (value := result.value(metric)) is not None and math.isfinite(value):
+            metrics[metric.option] = {"value": value}
+    return metrics

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from itertools import chain
 from pathlib import Path
 
-from convbench.analysis.results import results
+from convbench.analysis.results import results as results_of
 from convbench.core import files
 from convbench.core.errors import ConvbenchError
 from convbench.core.record import Record, Run
@@ -31,28 +31,28 @@ def write_figures(run: Run, records: Sequence[Record], directory: Path, format: 
     """
     if format not in FORMATS:
         raise ConvbenchError(f"unknown figure format {format!r}; known: {', '.join(FORMATS)}")
-    found = results(records)
-    drawings = chain.from_iterable(plugin.build(found) for plugin in figures)
+    results = results_of(records)
+    drawings = chain.from_iterable(plugin.build(results) for plugin in figures)
     return [_write(drawing, directory / f"{run_stem(run)}{drawing.name}.{format}", format) for drawing in drawings]
 
 
 def markdown(run: Run, records: Sequence[Record]) -> str:
     """The answer, the ranking, the variants and what failed, in GitHub's markdown, at most ``BUDGET`` characters."""
-    seen = view(run, results(records))
+    seen = view(run, results_of(records))
     text = "\n\n".join(filter(None, (
         f"## convbench: {plain(run.name)}",
-        f"**{plain(seen['lead'], 400)}** " + " ".join(plain(one, 400) for one in seen["sentences"]),
+        f"**{plain(seen['lead'], 400)}** " + " ".join(plain(sentence, 400) for sentence in seen["sentences"]),
         _table("Each reducer at its fastest",
                ("Reducer", "LSTM input", "Variant", "Latency [95 %]", "×", "Parameters", "FLOPs"),
-               ([one[key] for key in ("reducer", "lstm_input", "variant", "latency", "factor", "params", "flops")]
-                for one in seen["ranking"][:20])),
-        *(_table(f"Quality: {one['name']}", ("Reducer", "LSTM input", "Test accuracy [95 %]", "Sound runs", "Lost"),
+               ([row[key] for key in ("reducer", "lstm_input", "variant", "latency", "factor", "params", "flops")]
+                for row in seen["ranking"][:20])),
+        *(_table(f"Quality: {task['name']}", ("Reducer", "LSTM input", "Test accuracy [95 %]", "Sound runs", "Lost"),
                  ([row[key] for key in ("reducer", "lstm_input", "accuracy", "seeds", "lost")]
-                  for row in one["rows"][:20]))
-          for one in (seen["quality"] or {"tasks": ()})["tasks"]),
+                  for row in task["rows"][:20]))
+          for task in (seen["quality"] or {"tasks": ()})["tasks"]),
         _table("What the variants gain", ("Variant", "Where", "Models", "Speed-up", "Range", "Pays after"),
-               ([one[key] for key in ("variant", "place", "models", "speedup", "range", "pays")]
-                for one in seen["variants"][:20])),
+               ([row[key] for key in ("variant", "place", "models", "speedup", "range", "pays")]
+                for row in seen["variants"][:20])),
         _failures([*seen["failures"], *seen["skipped"]]),
         f"<sub>{plain(' · '.join(value for value in seen['environment'].values() if value != '–'), 300)}</sub>",
     )))  # fmt: skip
@@ -78,10 +78,10 @@ def _table(title: str, heads: Sequence[str], rows: Iterable[Sequence[str]]) -> s
     return "\n".join((f"### {title}", "", f"| {' | '.join(heads)} |", rule, *lines)) if lines else ""
 
 
-def _failures(several: Sequence[dict[str, str]]) -> str:
-    if not several:
+def _failures(failures: Sequence[dict[str, str]]) -> str:
+    if not failures:
         return ""
-    lines = [f"- {plain(one['case'], 200)}: {plain(one['reason'], 300)}" for one in several[:50]]
-    more = f"\n- and {len(several) - 50:,} more" if len(several) > 50 else ""
-    head = f"<details><summary>{len(several):,} without a result</summary>\n\n"
+    lines = [f"- {plain(failure['case'], 200)}: {plain(failure['reason'], 300)}" for failure in failures[:50]]
+    more = f"\n- and {len(failures) - 50:,} more" if len(failures) > 50 else ""
+    head = f"<details><summary>{len(failures):,} without a result</summary>\n\n"
     return f"{head}{chr(10).join(lines)}{more}\n\n</details>"

@@ -14,23 +14,23 @@ from convbench.core.record import Record, Run
 MS, MIB = 1e-3, 2.0**20
 
 
-def made(run: Run, records: Sequence[Record]) -> list[dict[str, str | float]]:
+def document(run: Run, records: Sequence[Record]) -> list[dict[str, str | float]]:
     """Names are ``case/latency`` and ``case/memory``: the action groups them into a chart each."""
     return list(_entries(run, records))
 
 
 def _entries(run: Run, records: Sequence[Record]) -> Iterator[dict[str, str | float]]:
-    for one in measured(results(records)):
-        extra = f"{run.name}, environment {one.record.environment}"
-        if one.latency:
-            entry: dict[str, str | float] = {"name": f"{one.case.id}/latency", "unit": "ms", "extra": extra}
-            entry["value"] = one.latency.median / MS
-            if one.latency.bounded:
-                entry["range"] = f"{one.latency.low / MS:.4g} to {one.latency.high / MS:.4g}"
+    for result in measured(results(records)):
+        extra = f"{run.name}, environment {result.record.environment}"
+        if result.latency:
+            entry: dict[str, str | float] = {"name": f"{result.case.id}/latency", "unit": "ms", "extra": extra}
+            entry["value"] = result.latency.median / MS
+            if result.latency.bounded:
+                entry["range"] = f"{result.latency.low / MS:.4g} to {result.latency.high / MS:.4g}"
             yield entry
-        if one.memory is not None:
-            yield {"name": f"{one.case.id}/memory", "unit": "MiB", "value": one.memory / MIB, "extra": extra}
-        for metric in own_metrics([one]):
-            value = one.value(metric)
+        if result.memory is not None:
+            yield {"name": f"{result.case.id}/memory", "unit": "MiB", "value": result.memory / MIB, "extra": extra}
+        for metric in own_metrics([result]):
+            value = result.value(metric)
             if metric.better == "lower" and value is not None and math.isfinite(value):
-                yield {"name": f"{one.case.id}/{metric.option}", "unit": metric.unit, "value": value, "extra": extra}
+                yield {"name": f"{result.case.id}/{metric.option}", "unit": metric.unit, "value": value, "extra": extra}

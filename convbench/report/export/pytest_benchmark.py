@@ -16,7 +16,7 @@ VERSION = "5.2.3"
 """The version of pytest-benchmark whose layout this is."""
 
 
-def made(run: Run, records: Sequence[Record]) -> dict[str, Any]:
+def document(run: Run, records: Sequence[Record]) -> dict[str, Any]:
     """A benchmark a case that has latencies, seconds per call; a round is a call."""
     facts = run.environment
     return {
@@ -31,7 +31,9 @@ def made(run: Run, records: Sequence[Record]) -> dict[str, Any]:
             "cpu": {"brand_raw": facts.get("cpu"), "count": facts.get("cores")},
         },
         "commit_info": {"id": facts.get("commit"), "dirty": facts.get("dirty"), "time": run.started, "branch": ""},
-        "benchmarks": [_benchmark(run, one) for one in records if not one.case.trial and one.samples(metrics.LATENCY)],
+        "benchmarks": [
+            _benchmark(run, record) for record in records if not record.case.trial and record.samples(metrics.LATENCY)
+        ],
         "datetime": run.started,
         "version": VERSION,
     }

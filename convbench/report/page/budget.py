@@ -13,34 +13,34 @@ from convbench.report.words import budget as words
 Answer = tuple[str, Result | None]
 
 
-def budget(found: Sequence[Result]) -> dict[str, Any] | None:
+def budget(results: Sequence[Result]) -> dict[str, Any] | None:
     """The limits, and for each latency limit and, within it, each memory limit the ``answers`` it has, by index.
 
     An answer is its words and the row of its pick, or None; there is one a task, or one where quality was not run.
     None where nothing was timed, or there is nothing to choose from.
     """
-    if not any(result.latency for result in costs(found)):
+    if not any(result.latency for result in costs(results)):
         return None
-    place = {id(result): row for row, result in enumerate(costs(found))}
-    if tried(result.record for result in found):
-        tasks = by_quality(found)
-        said = [[_said(answers) for answers in row] for row in tasks.answers]
-        return _plain(tasks, said, place)
-    models = by_cost(found)
+    place = {id(result): row for row, result in enumerate(costs(results))}
+    if tried(result.record for result in results):
+        tasks = by_quality(results)
+        texts = [[_in_words(answers) for answers in row] for row in tasks.answers]
+        return _plain(tasks, texts, place)
+    models = by_cost(results)
     fitting = [[[(words.fitting(answer), answer.pick)] for answer in row] for row in models.answers]
     return _plain(models, fitting, place) if models.answers[-1][-1].number > 1 else None
 
 
-def _said(answers: Iterable[Any]) -> list[Answer]:
+def _in_words(answers: Iterable[Any]) -> list[Answer]:
     return [(words.by_task(answer), answer.pick.result if answer.pick else None) for answer in answers]
 
 
-def _plain(grid: Grid[Any], said: list[list[list[Answer]]], place: dict[int, int]) -> dict[str, Any]:
+def _plain(grid: Grid[Any], texts: list[list[list[Answer]]], place: dict[int, int]) -> dict[str, Any]:
     answers: dict[tuple[str, int | None], int] = {}
 
     def number(text: str, pick: Result | None) -> int:
         return answers.setdefault((text, place.get(id(pick))), len(answers))
 
-    cells = [[number(*answer) for answer in cell] for row in said for cell in row]
+    cells = [[number(*answer) for answer in cell] for row in texts for cell in row]
     limits = {name: [[value, words.limit(name, value)] for value in grid.limits[name][:-1]] for name in NAMES}
     return {"limits": limits, "answers": [list(key) for key in answers], "cells": cells}

@@ -25,7 +25,7 @@ STYLES = {"supported": "green", "refuted": "red", "depends": "yellow", "undecide
 
 
 @dataclass(frozen=True)
-class Made:
+class Provenance:
     """What the numbers were made with: the runs, the seeds of their trainings, and where algebra was run."""
 
     runs: Sequence[Run] = ()
@@ -33,38 +33,40 @@ class Made:
     here: Mapping[str, str] = field(default_factory=dict)
 
 
-def write(claims: Sequence[Claim], made: Made, path: Path) -> tuple[Path, Path]:
+def write(claims: Sequence[Claim], provenance: Provenance, path: Path) -> tuple[Path, Path]:
     """Write the page and, beside it, claims.json. Raises StoreError where they cannot be written."""
     values = {
         "tally": tally_in_words(tally(claims)),
-        "claims": [_shown(one) for one in claims],
-        "facts": _facts(made),
+        "claims": [_shown(claim) for claim in claims],
+        "facts": _facts(provenance),
     }
-    return put(path, render("claims.html", {"size": 0}, **values)), _data(claims, made, path.parent / "claims.json")
+    return put(path, render("claims.html", {"size": 0}, **values)), _data(
+        claims, provenance, path.parent / "claims.json"
+    )
 
 
 def table(claims: Sequence[Claim]) -> Table:
     """Number, claim and verdict, for ``rich``."""
-    said = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, title_justify="left")
+    grid = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, title_justify="left")
     for heading in ("", "claim", "verdict"):
-        said.add_column(heading, overflow="fold", no_wrap=heading != "claim")
-    for one in claims:
-        said.add_row(one.number, Text(one.claim), Text(one.verdict, style=STYLES[one.verdict]))
-    return said
+        grid.add_column(heading, overflow="fold", no_wrap=heading != "claim")
+    for claim in claims:
+        grid.add_row(claim.number, Text(claim.claim), Text(claim.verdict, style=STYLES[claim.verdict]))
+    return grid
 
 
-def plain(one: Claim) -> dict[str, Any]:
+def plain(claim: Claim) -> dict[str, Any]:
     """A claim as JSON takes it: numbers in base units, what is not finite left out."""
     names = ("number", "claim", "quote", "prediction", "experiment", "verdict", "why")
     return {
-        **{name: getattr(one, name) for name in names},
-        "quantified": dict(one.quantified),
-        "numbers": [_plain(each) for each in one.numbers],
+        **{name: getattr(claim, name) for name in names},
+        "quantified": dict(claim.quantified),
+        "numbers": [_plain(quantity) for quantity in claim.numbers],
     }
 
 
-def _plain(one: Number) -> dict[str, Any]:
-    values = one._asdict()
+def _plain(quantity: Number) -> dict[str, Any]:
+    values = quantity._asdict()
     return {key: value for key, value in values.items() if value is not None and _finite(value)}
 
 
@@ -72,24 +74,25 @@ def _finite(value: object) -> bool:
     return not isinstance(value, float) or math.isfinite(value)
 
 
-def _data(claims: Sequence[Claim], made: Made, path: Path) -> Path:
-    data = {"tally": tally(claims), "made_with": _facts(made), "claims": [plain(one) for one in claims]}
+def _data(claims: Sequence[Claim], provenance: Provenance, path: Path) -> Path:
+    data = {"tally": tally(claims), "made_with": _facts(provenance), "claims": [plain(claim) for claim in claims]}
     return files.write(path, json.dumps(data, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-def _shown(one: Claim) -> dict[str, Any]:
+def _shown(claim: Claim) -> dict[str, Any]:
+    name = claim.number.lower()
     return {
-        "id": one.number.lower(), "number": one.number, "claim": one.claim, "quote": one.quote,
-        "prediction": one.prediction, "experiment": one.experiment, "verdict": one.verdict, "why": one.why,
-        "quantified": one.quantified,
-        "numbers": [(each.label, number(each), each.n) for each in one.numbers],
-        "counted": any(each.n is not None for each in one.numbers),
-        "figure": figure(draw(one.plot, one.number.lower()), f"{one.number.lower()}-plot") if one.plot else None,
+        "id": name, "number": claim.number, "claim": claim.claim, "quote": claim.quote,
+        "prediction": claim.prediction, "experiment": claim.experiment, "verdict": claim.verdict, "why": claim.why,
+        "quantified": claim.quantified,
+        "numbers": [(quantity.label, number(quantity), quantity.n) for quantity in claim.numbers],
+        "counted": any(quantity.n is not None for quantity in claim.numbers),
+        "figure": figure(draw(claim.plot, name), f"{name}-plot") if claim.plot else None,
     }  # fmt: skip
 
 
-def _facts(made: Made) -> dict[str, str]:
-    facts = {f"Run {i}, {run.name}": f"{place(run)}; {run.command}" for i, run in enumerate(made.runs, start=1)}
-    if made.seeds:
-        facts["Seeds of the trainings"] = ", ".join(map(str, made.seeds))
-    return {**facts, **made.here}
+def _facts(provenance: Provenance) -> dict[str, str]:
+    facts = {f"Run {i}, {run.name}": f"{place(run)}; {run.command}" for i, run in enumerate(provenance.runs, start=1)}
+    if provenance.seeds:
+        facts["Seeds of the trainings"] = ", ".join(map(str, provenance.seeds))
+    return {**facts, **provenance.here}

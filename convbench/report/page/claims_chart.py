@@ -25,9 +25,9 @@ def draw(plot: Plot, name: str) -> Drawing:
     _scale(axes, "y", [end for point in points for end in _ends(point)], plot.y[1])
     for number, curve in enumerate(plot.curves):
         _curve(axes, curve, number)
-    for said, place in plot.marks:
+    for words, place in plot.marks:
         axes.axvline(place, color=ACCENT, linewidth=1.1, linestyle=(0, (4, 3)))
-        axes.annotate(f"{said} {place:,.0f}", (place, 1), xycoords=("data", "axes fraction"), xytext=(-4, -2),
+        axes.annotate(f"{words} {place:,.0f}", (place, 1), xycoords=("data", "axes fraction"), xytext=(-4, -2),
                       textcoords="offset points", ha="right", va="top", color=ACCENT, fontsize=9)  # fmt: skip
     axes.set_xlabel(plot.x[0], color=TEXT)
     axes.set_title(plot.y[0], loc="left", fontsize=10, color=MUTED)

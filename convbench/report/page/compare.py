@@ -7,9 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from convbench.analysis.compare import Match, Summary, apart, differences, in_turns, match, overall, summaries
+from convbench.analysis.compare import Match, Summary, apart, differences, in_turns, overall, summaries
+from convbench.analysis.compare import match as matches_of
 from convbench.analysis.costs.headlines import advise
-from convbench.analysis.results import Result, costs, measured, results
+from convbench.analysis.results import Result, costs, measured
+from convbench.analysis.results import results as results_of
 from convbench.core import metrics
 from convbench.core.errors import ConvbenchError
 from convbench.core.record import Record, Run, Scalar
@@ -37,8 +39,8 @@ def write(runs: Runs, path: Path) -> Path:
     """
     if not 2 <= len(runs) <= len(LETTERS):
         raise ConvbenchError(f"compare takes 2 to {len(LETTERS)} runs, not {len(runs)}")
-    of_each = [results(records) for _, records in runs]
-    matches = match(of_each)
+    of_each = [results_of(records) for _, records in runs]
+    matches = matches_of(of_each)
     name = "-".join(dict.fromkeys(run.name for run, _ in runs))
     data = {"size": 0, "name": f"{name}-compared", "compared": _base_units(matches, len(runs))}
     return put(path, render("compare.html", data, **view([run for run, _ in runs], of_each, matches)))
@@ -51,28 +53,31 @@ def view(runs: Sequence[Run], of_each: Sequence[Sequence[Result]], matches: Sequ
     drawn = [_figure(matches, run, letter) for run, letter in others]
     return {
         "letters": LETTERS[: len(runs)],
-        "runs": [_run(*each) for each in zip(LETTERS, runs, of_each, strict=False)],
+        "runs": [_run(*row) for row in zip(LETTERS, runs, of_each, strict=False)],
         "sentences": [comparison.sentence(matches, run, letter) for run, letter in others],
         "notes": [note for run, letter in others for note in comparison.notes(matches, of_each, run, letter)],
         "warnings": comparison.warnings(matches, differing),
-        "differing": [(each.key, [_text(value) for value in each.values], each.grave) for each in differing],
+        "differing": [
+            (difference.key, [_text(value) for value in difference.values], difference.grave)
+            for difference in differing
+        ],
         "summaries": [(name, _summary(summaries(matches, name))) for name in COLUMNS],
-        "figures": [each for each in drawn if each],
-        "rows": [_row(each) for each in sorted(matches, key=_furthest, reverse=True)[:ROWS]],
+        "figures": [drawing for drawing in drawn if drawing],
+        "rows": [_row(match) for match in sorted(matches, key=_furthest, reverse=True)[:ROWS]],
         "total": len(matches),
-        "paired": sum(_took_turns(each) for each in matches),
+        "paired": sum(_took_turns(match) for match in matches),
         "alone": [len(measured(of_run)) - _shared(matches, run) for run, of_run in enumerate(of_each)],
         "looks": looks([result for of_run in of_each for result in costs(of_run)]),
     }
 
 
-def _run(letter: str, run: Run, found: Sequence[Result]) -> dict[str, str]:
-    pick = advise(found).pick
+def _run(letter: str, run: Run, results: Sequence[Result]) -> dict[str, str]:
+    pick = advise(results).pick
     return {
         "letter": letter,
         "name": run.name,
         "place": place(run),
-        "outcome": outcome(run, found),
+        "outcome": outcome(run, results),
         "pick": f"{model(pick)}, {units.interval(pick.latency)}" if pick and pick.latency else units.MISSING,
     }
 
@@ -95,28 +100,28 @@ def _ratio(ratio: Interval | None) -> str:
     return units.speedup(ratio) if ratio else units.MISSING
 
 
-def _row(each: Match) -> dict[str, Any]:
+def _row(match: Match) -> dict[str, Any]:
     """A case: the latency in every run, and beside all but the first its ratio with what it is beyond noise."""
-    first = next(result for result in each.results if result)
+    first = next(result for result in match.results if result)
     cells: list[tuple[str, float | None, str]] = []
-    for run, (result, ratio) in enumerate(zip(each.results, each.ratios, strict=True)):
+    for run, (result, ratio) in enumerate(zip(match.results, match.ratios, strict=True)):
         latency = result.latency if result else None
         cells.append((units.interval(latency), latency.median if latency else None, ""))
         if run:
-            cells.append((_ratio(ratio), ratio.median if ratio else None, _beyond(each, run)))
+            cells.append((_ratio(ratio), ratio.median if ratio else None, _beyond(match, run)))
     return {
         "series": first.series,
         "model": setup(first),
-        "detail": f"{each.case.axes['backbone'] or ''} {each.case.clip} {each.case.scenario}".strip(),
+        "detail": f"{match.case.axes['backbone'] or ''} {match.case.clip} {match.case.scenario}".strip(),
         "cells": cells,
-        "differ": each.counts_differ,
+        "differ": match.counts_differ,
     }
 
 
-def _beyond(each: Match, run: int) -> str:
+def _beyond(match: Match, run: int) -> str:
     """``slower`` or ``faster`` where a ratio is more than 10 % beyond noise."""
-    ratio = each.ratios[run]
-    if ratio is None or not apart(each, run):
+    ratio = match.ratios[run]
+    if ratio is None or not apart(match, run):
         return ""
     return "slower" if ratio.median > 1 else "faster"
 
@@ -129,12 +134,12 @@ def _base_units(matches: Sequence[Match], runs: int) -> dict[str, list[Any]]:
         names += [f"{letter}_{metric.name}" for metric in (metrics.PARAMS, metrics.FLOPS, metrics.MEMORY)]
         names += [f"{letter}_{metrics.LATENCY.name}_{end}" for end in ends]
         names += [f"{letter}_over_A_{end}" for end in ends] if letter != "A" else []
-    return {"names": names, "lines": [[each.case.id, *_numbers(each)] for each in matches]}
+    return {"names": names, "lines": [[match.case.id, *_numbers(match)] for match in matches]}
 
 
-def _numbers(each: Match) -> list[Scalar]:
+def _numbers(match: Match) -> list[Scalar]:
     numbers: list[Scalar] = []
-    for run, (result, ratio) in enumerate(zip(each.results, each.ratios, strict=True)):
+    for run, (result, ratio) in enumerate(zip(match.results, match.ratios, strict=True)):
         numbers += [result.params, result.flops, result.memory] if result else [None] * 3
         numbers += _ends(result.latency if result else None) + (_ends(ratio) if run else [])
     return [plain(number) for number in numbers]
@@ -147,14 +152,14 @@ def _ends(interval: Interval | None) -> list[Scalar]:
 def _figure(matches: Sequence[Match], run: int, letter: str) -> dict[str, Any] | None:
     """The ratios of one run over the first by reducer."""
     rows: dict[str, list[Interval]] = {}
-    for each in matches:
-        ratio, result = each.ratios[run], each.results[run]
+    for match in matches:
+        ratio, result = match.ratios[run], match.results[run]
         if ratio and result:
             rows.setdefault(result.series, []).append(ratio)
     middle = overall(matches, run)
     if not rows or not middle:
         return None
-    limits = ratios.ends(ratio for several in rows.values() for ratio in several)
+    limits = ratios.ends(ratio for row in rows.values() for ratio in row)
     axes = ratios.draw(
         dict(sorted(rows.items())), limits, middle.median, f"Latency of {letter} over A · lower is better"
     )
@@ -166,22 +171,22 @@ def _figure(matches: Sequence[Match], run: int, letter: str) -> dict[str, Any] |
     return figure(drawing, f"ratio-{letter}")
 
 
-def _furthest(each: Match) -> tuple[float, float]:
+def _furthest(match: Match) -> tuple[float, float]:
     """How far beyond noise a case is, then how far from 1."""
-    beyond = max(apart(each, run) for run in range(1, len(each.ratios)))
+    beyond = max(apart(match, run) for run in range(1, len(match.ratios)))
     return beyond, max(
-        (abs(math.log(ratio.median)) for ratio in each.ratios if ratio and ratio.median > 0), default=0.0
+        (abs(math.log(ratio.median)) for ratio in match.ratios if ratio and ratio.median > 0), default=0.0
     )
 
 
-def _took_turns(each: Match) -> bool:
+def _took_turns(match: Match) -> bool:
     """Whether any run took turns with the first in this case."""
-    first, *others = each.results
+    first, *others = match.results
     return first is not None and any(other and in_turns(first.record, other.record) for other in others)
 
 
 def _shared(matches: Sequence[Match], run: int) -> int:
-    return sum(each.results[run] is not None for each in matches)
+    return sum(match.results[run] is not None for match in matches)
 
 
 def _text(value: object) -> str:

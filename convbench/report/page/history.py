@@ -26,16 +26,16 @@ def write(history: History, path: Path) -> Path:
 
 def view(history: History) -> dict[str, Any]:
     """What the template is filled with."""
-    named = sorted(words.named_courses(history), key=lambda each: (-_weight(history, each[0]), each[1]))
+    named = sorted(words.named_courses(history), key=lambda pair: (-_weight(history, pair[0]), pair[1]))
     return {
         "heading": words.heading(history),
         "stories": words.stories(history),
         "quiet": words.quiet(history),
         "notes": words.notes(history.notes),
-        "figures": [_figure(history, *each, number) for number, each in enumerate(named[:DRAWN])],
+        "figures": [_figure(history, *pair, number) for number, pair in enumerate(named[:DRAWN])],
         "left": max(0, len(named) - DRAWN),
         "changes": [_change(history, name, change) for course, name in named for change in course.changes],
-        "rows": [_row(history, *each) for each in named],
+        "rows": [_row(history, *pair) for pair in named],
         "machines": {fingerprint: text or "unknown" for fingerprint, text in history.machines.items()},
     }
 

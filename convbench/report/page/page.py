@@ -16,15 +16,15 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from convbench.analysis.results import Result, costs, results
+from convbench.analysis.results import Result, costs
+from convbench.analysis.results import results as results_of
 from convbench.core import files
 from convbench.core.record import Record, Run
 from convbench.core.registry import figures
 from convbench.report.drawing import Axes, Drawing
-from convbench.report.drawing.style import AREA, HUES, WEIGHT, look, marker_path
 from convbench.report.page import profile_section, svg
 from convbench.report.page.budget import budget
-from convbench.report.page.payload import payload
+from convbench.report.page.payload import look_of, payload
 from convbench.report.page.view import view
 
 SCRIPTS = (
@@ -35,11 +35,11 @@ SCRIPTS = (
 
 def write(run: Run, records: Sequence[Record], path: Path) -> Path:
     """Write the report of a run; the same records give the same bytes. Raises StoreError where it cannot be written."""
-    found = results(records)
-    data = payload(run, costs(found)) | {"budget": budget(found)}
-    tried = [one for one in found if one.case.trial]
-    seen = {**view(run, found), **_figures(found), **_profiles(path.parent)}
-    text = render("run.html", data, **seen, looks=looks(costs(found)), quality_looks=looks(tried))
+    results = results_of(records)
+    data = payload(run, costs(results)) | {"budget": budget(results)}
+    tried = [result for result in results if result.case.trial]
+    seen = {**view(run, results), **_figures(results), **_profiles(path.parent)}
+    text = render("run.html", data, **seen, looks=looks(costs(results)), quality_looks=looks(tried))
     return put(path, text)
 
 
@@ -83,47 +83,47 @@ def script() -> str:
     return f'(async () => {{\n"use strict";\n{parts}\n}})();'
 
 
-def _figures(found: Sequence[Result]) -> dict[str, Any]:
+def _figures(results: Sequence[Result]) -> dict[str, Any]:
     """The drawings in the page's order, each plug-in's own under its name."""
     order = {name: place for place, name in enumerate(ORDER)}
     shown: dict[str, list[dict[str, Any]]] = {}
-    for plugin in sorted(figures, key=lambda one: (order.get(one.name, len(order)), one.name)):
-        drawings = _chosen(plugin.build(found))
-        shown[plugin.name] = [figure(one, f"{plugin.name}{number}") for number, one in enumerate(drawings)]
+    for plugin in sorted(figures, key=lambda plugin: (order.get(plugin.name, len(order)), plugin.name)):
+        drawings = _chosen(plugin.build(results))
+        shown[plugin.name] = [figure(drawing, f"{plugin.name}{number}") for number, drawing in enumerate(drawings)]
     return {"figures": shown, "known": list(order)}
 
 
 def _profiles(directory: Path) -> dict[str, Any]:
     """The profiles that lie beside the run, none where there are none."""
-    found = profile_section.read(directory)
-    drawings = profile_section.timelines(found)
-    timelines = [figure(one, f"timeline{number}") for number, one in enumerate(drawings)]
-    return {"profiles": profile_section.groups(found), "timelines": timelines}
+    profiles = profile_section.read(directory)
+    drawings = profile_section.timelines(profiles)
+    timelines = [figure(drawing, f"timeline{number}") for number, drawing in enumerate(drawings)]
+    return {"profiles": profile_section.groups(profiles), "timelines": timelines}
 
 
 def _chosen(drawings: Any) -> list[Drawing]:
     """The first interactive drawing and every other kind; further ones are the same chart with other axes."""
     chosen: list[Drawing] = []
-    for one in drawings:
-        chosen.append(one)
-        if one.axes:
+    for drawing in drawings:
+        chosen.append(drawing)
+        if drawing.axes:
             break
     return chosen
 
 
-def figure(one: Drawing, prefix: str) -> dict[str, Any]:
+def figure(drawing: Drawing, prefix: str) -> dict[str, Any]:
     """A drawing as the templates want it; ``prefix`` makes its ids its own."""
     return {
         "id": re.sub(r"\W", "-", prefix),
-        "title": one.title,
-        "caption": _read(one.caption),
-        "svg": Markup(svg.inline(one, re.sub(r"\W", "-", prefix))),
+        "title": drawing.title,
+        "caption": _read(drawing.caption),
+        "svg": Markup(svg.inline(drawing, re.sub(r"\W", "-", prefix))),
         "spec": {
-            "axes": _spec(one.axes) if one.axes else None,
-            "marks": one.marks,
-            "scale": {axis: (metric.option, low, high) for axis, (metric, low, high) in one.scale.items()},
+            "axes": _spec(drawing.axes) if drawing.axes else None,
+            "marks": drawing.marks,
+            "scale": {axis: (metric.option, low, high) for axis, (metric, low, high) in drawing.scale.items()},
         },
-        "choices": _choices(one.axes),
+        "choices": _choices(drawing.axes),
     }
 
 
@@ -136,7 +136,7 @@ def _read(caption: str) -> str:
 def _spec(axes: Axes) -> dict[str, Any]:
     """The names of an interactive drawing's metrics, whose words are in the page's data."""
     x, y, xs, ys = axes
-    return {"x": x.option, "y": y.option, "xs": [one.option for one in xs], "ys": [one.option for one in ys]}
+    return {"x": x.option, "y": y.option, "xs": [m.option for m in xs], "ys": [m.option for m in ys]}
 
 
 def _choices(axes: Axes | None) -> list[dict[str, Any]]:
@@ -144,30 +144,30 @@ def _choices(axes: Axes | None) -> list[dict[str, Any]]:
         return []
     both = (("y", "Vertical", axes.y, axes.ys), ("x", "Across", axes.x, axes.xs))
     return [
-        {"axis": axis, "label": label, "chosen": chosen.option, "columns": [(one.option, one.title) for one in shown]}
+        {
+            "axis": axis,
+            "label": label,
+            "chosen": chosen.option,
+            "columns": [(metric.option, metric.title) for metric in shown],
+        }
         for axis, label, chosen, shown in both
         if len(shown) > 1
     ]
 
 
-def looks(found: Sequence[Result]) -> list[dict[str, Any]]:
+def looks(results: Sequence[Result]) -> list[dict[str, Any]]:
     """Colour and shape of every reducer, for the legend that is also the filter."""
-    made = []
-    for name in sorted({one.series for one in found}):
-        colour, marker = look(name)
-        shape = marker_path(marker, AREA * WEIGHT.get(marker, 1.0))
-        made.append({"name": name, "hue": HUES.index(colour), "shape": shape})
-    return made
+    return [look_of(name) for name in sorted({result.series for result in results})]
 
 
 @cache
 def _environment() -> Environment:
-    made = Environment(
+    environment = Environment(
         loader=PackageLoader("convbench.report.page"), autoescape=True, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
-    made.policies["json.dumps_kwargs"] = {"sort_keys": False, "separators": (",", ":"), "allow_nan": False}
-    return made
+    environment.policies["json.dumps_kwargs"] = {"sort_keys": False, "separators": (",", ":"), "allow_nan": False}
+    return environment
 
 
 @cache

@@ -29,34 +29,34 @@ FILTERS = ("backbone", "variant", "scenario", "device", "clip", "rnn", "model")
 EXACT = 2.0**53
 
 
-def payload(run: Run, found: Sequence[Result]) -> dict[str, Any]:
+def payload(run: Run, results: Sequence[Result]) -> dict[str, Any]:
     """Everything that the page can show of these results; a row is a result, in the given order."""
-    lines = [row_of(one) for one in found]
-    names = dict.fromkeys(name for one in lines for name in one if name != "case")
-    series = sorted({one.series for one in found})
+    lines = [row_of(result) for result in results]
+    names = dict.fromkeys(name for line in lines for name in line if name != "case")
+    series = sorted({result.series for result in results})
     words: dict[str, int] = {}
-    first = opening(found)
+    first = opening(results)
     return {
         "name": run.name,
         "repeat": _repeating(run),
         "size": len(lines),
         "words": words,
-        "ids": [[words.setdefault(word, len(words)) for word in one.case.id.split("/")] for one in found],
-        "columns": {name: coded([plain(one.get(name)) for one in lines]) for name in names},
-        "series": [_look(name) for name in series],
-        "of": [series.index(one.series) for one in found],
-        "group": numbered(alike(one) for one in found),
-        "curve": coded(curves(found)),
-        "against": coded(rows.references(found)),
-        "axes": [_axis(metric) for metric in (metrics.LSTM_INPUT, *shown_metrics(found, "axes"))],
-        "table": rows.cells(found, lambda values: coded([plain(value) for value in values])),
-        "facts": _facts(found),
-        "filters": [name for name in FILTERS if len({one.get(name) for one in lines}) > 1],
+        "ids": [[words.setdefault(word, len(words)) for word in result.case.id.split("/")] for result in results],
+        "columns": {name: coded([plain(line.get(name)) for line in lines]) for name in names},
+        "series": [look_of(name) for name in series],
+        "of": [series.index(result.series) for result in results],
+        "group": numbered(alike(result) for result in results),
+        "curve": coded(curves(results)),
+        "against": coded(rows.references(results)),
+        "axes": [_axis(metric) for metric in (metrics.LSTM_INPUT, *shown_metrics(results, "axes"))],
+        "table": rows.cells(results, lambda values: coded([plain(value) for value in values])),
+        "facts": _facts(results),
+        "filters": [name for name in FILTERS if len({line.get(name) for line in lines}) > 1],
         "opening": dict(first.values) if first else {},
-        "crossover": plain(advise(found).crossover),
-        "findings": _findings(found),
-        "visits": [distribution(one.record) for one in found],
-        "percentiles": coded([percentiles(one) for one in found]),
+        "crossover": plain(advise(results).crossover),
+        "findings": _findings(results),
+        "visits": [distribution(result.record) for result in results],
+        "percentiles": coded([percentiles(result) for result in results]),
     } | {"words": list(words)}
 
 
@@ -120,25 +120,28 @@ def _axis(metric: Metric) -> dict[str, Any]:
     }
 
 
-def _facts(found: Sequence[Result]) -> list[dict[str, Any]]:
+def _facts(results: Sequence[Result]) -> list[dict[str, Any]]:
     """Further metrics of the pinned card that any of these cases has: the key of their column, or texts without one."""
-    taken = {reading.metric.name for one in found for reading in one.record.readings}
-    able = [metric for metric in shown_metrics(found, "pin") if metric.name in taken or metric in metrics.DERIVED]
-    shown = [metric for metric in able if any(_fact(one, metric) for one in found)]
+    names = {reading.metric.name for result in results for reading in result.record.readings}
+    candidates = [
+        metric for metric in shown_metrics(results, "pin") if metric.name in names or metric in metrics.DERIVED
+    ]
+    shown = [metric for metric in candidates if any(_fact(result, metric) for result in results)]
     return [
         {"words": metric.title, "key": metric.option}
         if "page" in metric.shown
-        else {"words": metric.title, "text": coded([_fact(one, metric) for one in found])}
+        else {"words": metric.title, "text": coded([_fact(result, metric) for result in results])}
         for metric in shown
     ]
 
 
-def _fact(one: Result, metric: Metric) -> str | None:
-    value = one.value(metric)
+def _fact(result: Result, metric: Metric) -> str | None:
+    value = result.value(metric)
     return None if value is None else units.human(value, metric.unit, metric.digits)
 
 
-def _look(name: str) -> dict[str, Any]:
+def look_of(name: str) -> dict[str, Any]:
+    """Colour and shape of a reducer as the page draws them."""
     colour, marker = look(name)
     return {
         "name": name,
@@ -147,14 +150,15 @@ def _look(name: str) -> dict[str, Any]:
     }
 
 
-def _findings(found: Sequence[Result]) -> dict[str, Any]:
+def _findings(results: Sequence[Result]) -> dict[str, Any]:
     """The distinct sentences, and for each row that has findings which of them, warnings marked."""
     sentences: dict[tuple[str, str], int] = {}
     of = {
         index: [
-            sentences.setdefault((f.level, sentence(f, one.case.device)), len(sentences)) for f in one.record.findings
+            sentences.setdefault((f.level, sentence(f, result.case.device)), len(sentences))
+            for f in result.record.findings
         ]
-        for index, one in enumerate(found)
-        if one.record.findings
+        for index, result in enumerate(results)
+        if result.record.findings
     }
     return {"sentences": [list(pair) for pair in sentences], "of": {str(index): codes for index, codes in of.items()}}

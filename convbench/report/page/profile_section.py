@@ -29,39 +29,42 @@ def groups(profiles: Sequence[Profile]) -> list[dict[str, Any]]:
     by_model: dict[str, list[Profile]] = defaultdict(list)
     for profile in profiles:
         by_model[profile["eager"]].append(profile)
-    return [_group(model, found) for model, found in sorted(by_model.items())]
+    return [_group(model, members) for model, members in sorted(by_model.items())]
 
 
 def timelines(profiles: Iterable[Profile]) -> list[Drawing]:
     """Memory over a call, a drawing a profile."""
-    return [memory_timeline(one["case"], one["memory"]["timeline"], one["memory"]["peak_bytes"]) for one in profiles]
+    return [
+        memory_timeline(profile["case"], profile["memory"]["timeline"], profile["memory"]["peak_bytes"])
+        for profile in profiles
+    ]
 
 
-def _group(model: str, found: list[Profile]) -> dict[str, Any]:
-    ordered = sorted(found, key=lambda one: (one["case"] != model, one["case"]))
-    tables = [_operators(one) for one in ordered]
+def _group(model: str, profiles: list[Profile]) -> dict[str, Any]:
+    ordered = sorted(profiles, key=lambda profile: (profile["case"] != model, profile["case"]))
+    tables = [_operators(profile) for profile in ordered]
     names = _top(tables)
     return {
         "model": model,
-        "variants": [_variant(one["case"]) for one in ordered],
-        "calls": [f"{units.seconds(_median(one['step_s']))} ({one['steps']} calls)" for one in ordered],
+        "variants": [_variant(profile["case"]) for profile in ordered],
+        "calls": [f"{units.seconds(_median(profile['step_s']))} ({profile['steps']} calls)" for profile in ordered],
         "operators": [{"name": name, "cells": [_cell(table.get(name)) for table in tables]} for name in names],
         "stages": _stages(ordered),
-        "peaks": [_peak(one) for one in ordered],
+        "peaks": [_peak(profile) for profile in ordered],
     }
 
 
-def _operators(one: Profile) -> dict[str, dict[str, float]]:
+def _operators(profile: Profile) -> dict[str, dict[str, float]]:
     """Per call and operator: own and whole seconds, calls, bytes kept, and its stage of most time."""
     sums: dict[str, dict[str, Any]] = {}
-    for row in one["operators"]:
-        kept = sums.setdefault(row["name"], {"self": 0.0, "total": 0.0, "calls": 0.0, "bytes": 0.0, "stages": {}})
-        own = max(row["self_s"], row["device_s"]) / one["steps"]
-        kept["self"] += own
-        kept["total"] += row["total_s"] / one["steps"]
-        kept["calls"] += row["calls"] / one["steps"]
-        kept["bytes"] += row["self_bytes"] / one["steps"]
-        kept["stages"][row["stage"]] = kept["stages"].get(row["stage"], 0.0) + own
+    for row in profile["operators"]:
+        entry = sums.setdefault(row["name"], {"self": 0.0, "total": 0.0, "calls": 0.0, "bytes": 0.0, "stages": {}})
+        own = max(row["self_s"], row["device_s"]) / profile["steps"]
+        entry["self"] += own
+        entry["total"] += row["total_s"] / profile["steps"]
+        entry["calls"] += row["calls"] / profile["steps"]
+        entry["bytes"] += row["self_bytes"] / profile["steps"]
+        entry["stages"][row["stage"]] = entry["stages"].get(row["stage"], 0.0) + own
     return sums
 
 
@@ -87,30 +90,32 @@ def _cell(row: dict[str, Any] | None) -> dict[str, str] | None:
 
 def _stages(ordered: list[Profile]) -> list[dict[str, Any]]:
     """Operators' own time by stage, a row a stage."""
-    sums = [_by_stage(one) for one in ordered]
-    stages = sorted({stage for one in sums for stage in one}, key=lambda stage: -max(one.get(stage, 0) for one in sums))
+    sums = [_by_stage(profile) for profile in ordered]
+    stages = sorted(
+        {stage for times in sums for stage in times}, key=lambda stage: -max(times.get(stage, 0) for times in sums)
+    )
     return [
-        {"stage": stage, "cells": [units.seconds(one[stage]) if stage in one else units.MISSING for one in sums]}
+        {"stage": stage, "cells": [units.seconds(times[stage]) if stage in times else units.MISSING for times in sums]}
         for stage in stages
     ]
 
 
-def _by_stage(one: Profile) -> dict[str, float]:
+def _by_stage(profile: Profile) -> dict[str, float]:
     sums: dict[str, float] = defaultdict(float)
-    for row in one["operators"]:
+    for row in profile["operators"]:
         stage = row["phase"] if row["phase"] == "optimizer" else row["stage"]
-        sums[stage] += max(row["self_s"], row["device_s"]) / one["steps"]
+        sums[stage] += max(row["self_s"], row["device_s"]) / profile["steps"]
     return sums
 
 
-def _peak(one: Profile) -> dict[str, Any]:
+def _peak(profile: Profile) -> dict[str, Any]:
     """What stood at the peak, by kind, largest first."""
     kinds: dict[str, int] = defaultdict(int)
-    for kind, _, size in one["memory"]["at_peak"]:
+    for kind, _, size in profile["memory"]["at_peak"]:
         kinds[kind] += size
     parts = sorted(kinds.items(), key=lambda part: -part[1])
     return {
-        "peak": units.size(one["memory"]["peak_bytes"]),
+        "peak": units.size(profile["memory"]["peak_bytes"]),
         "kinds": ", ".join(f"{kind} {units.size(size)}" for kind, size in parts if size),
     }
 

@@ -24,7 +24,8 @@ from convbench.analysis.quality.qualities import qualities as gathered
 from convbench.analysis.quality.standing import standings
 from convbench.analysis.results import Result
 from convbench.core.record import Clip, Parts, Record
-from convbench.report.words import advice, quality, units
+from convbench.report.words import advice, units
+from convbench.report.words import quality as words
 from convbench.report.words.names import trained
 from convbench.report.words.numbers import mean, percent
 
@@ -32,22 +33,22 @@ ABOVE = 0.05
 """How far above what is left a control may be: beyond it something else gives the label away."""
 
 
-def section(found: Sequence[Result], recommended: Sequence[Recommendation]) -> dict[str, Any] | None:
+def section(results: Sequence[Result], recommended: Sequence[Recommendation]) -> dict[str, Any] | None:
     """What the template is filled with, None where quality was not run."""
-    records = [one.record for one in found]
+    records = [result.record for result in results]
     tasks, probes = by_task(gathered(records)), linear_probes(records)
     if not tasks and not probes:
         return None
-    answers = {(one.task, one.clip): one for one in recommended}
+    answers = {(answer.task, answer.clip): answer for answer in recommended}
     budgets = {name: _cut(records, name) for name in ("flops", "seconds")}
     limits = {name: equal_limits(records, name) for name in budgets}  # type: ignore[arg-type]
     return {
-        "tasks": [_task(name, clip, several, answers.get((name, clip)), budgets, limits)
-                  for (name, clip), several in tasks.items()],
-        "controls": [_control(one) for one in controls(records)],
-        "probes": [_probe(one) for one in sorted(probes, key=_where, reverse=True)],
-        "probed": quality.probed(probes),
-        "series": sorted({one.series for one in found if one.case.trial}),
+        "tasks": [_task(name, clip, qualities, answers.get((name, clip)), budgets, limits)
+                  for (name, clip), qualities in tasks.items()],
+        "controls": [_control(control) for control in controls(records)],
+        "probes": [_probe(probe) for probe in sorted(probes, key=_where, reverse=True)],
+        "probed": words.probed(probes),
+        "series": sorted({result.series for result in results if result.case.trial}),
     }  # fmt: skip
 
 
@@ -57,29 +58,28 @@ Cut = Mapping[Key, Quality]
 
 def _cut(records: Sequence[Record], budget: Budget) -> Cut:
     """The same runs, cut at the largest budget that all of a task's runs reached."""
-    found = gathered(records, budget, equal_limits(records, budget))
-    return {(one.architecture, one.clip, one.task): one for one in found}
+    qualities = gathered(records, budget, equal_limits(records, budget))
+    return {(quality.architecture, quality.clip, quality.task): quality for quality in qualities}
 
 
 def _task(
-    name: str, clip: Clip, several: Sequence[Quality], answer: Recommendation | None,
+    name: str, clip: Clip, qualities: Sequence[Quality], answer: Recommendation | None,
     budgets: Mapping[str, Cut], limits: Mapping[str, Mapping[str, float]],
 ) -> dict[str, Any]:  # fmt: skip
-    ranked = standings(several)
-    unsound = [one for one in several if not one.by_seed]
-    first = several[0]
-    said = advice.sentences(answer) if answer else []
-    rates = sorted({rate for one in several for rate in one.by_rate})
-    places = {(one.architecture.backbone, one.architecture.rnn) for one in several}
+    ranked = standings(qualities)
+    unsound = [quality for quality in qualities if not quality.by_seed]
+    first = qualities[0]
+    rates = sorted({rate for quality in qualities for rate in quality.by_rate})
+    places = {(quality.architecture.backbone, quality.architecture.rnn) for quality in qualities}
     return {
         "name": name,
         "clip": str(clip),
-        "sentences": quality.task(several),
-        "advice": said,
+        "sentences": words.task(qualities),
+        "advice": advice.sentences(answer) if answer else [],
         "rows": [
-            *(_row(one.quality, "best" if i == 0 else "tied" if one.tied else "", budgets, len(places) > 1)
-              for i, one in enumerate(ranked)),
-            *(_row(one, "", budgets, len(places) > 1) for one in unsound),
+            *(_row(standing.quality, "best" if i == 0 else "tied" if standing.tied else "", budgets, len(places) > 1)
+              for i, standing in enumerate(ranked)),
+            *(_row(quality, "", budgets, len(places) > 1) for quality in unsound),
         ],
         "several_places": len(places) > 1,
         "chance": percent(first.chance) if first.chance else units.MISSING,
@@ -87,75 +87,75 @@ def _task(
         "flops": units.flops(limits["flops"].get(name)),
         "seconds": units.seconds(limits["seconds"].get(name)),
         "rates": [f"{rate:g}" for rate in rates],
-        "tuned": quality.tuned(several),
-        "grid": [_grid(one, rates) for one in several] if len(rates) > 1 else [],
+        "tuned": words.tuned(qualities),
+        "grid": [_grid(quality, rates) for quality in qualities] if len(rates) > 1 else [],
     }  # fmt: skip
 
 
-def _row(one: Quality, standing: str, budgets: Mapping[str, Cut], with_place: bool) -> dict[str, Any]:
-    key = (one.architecture, one.clip, one.task)
-    parts = one.architecture
-    ran = one.ended + one.failed
-    lost = (("collapsed", one.collapsed), ("still learning", one.unconverged), ("failed", one.failed))
+def _row(quality: Quality, standing: str, budgets: Mapping[str, Cut], with_place: bool) -> dict[str, Any]:
+    key = (quality.architecture, quality.clip, quality.task)
+    parts = quality.architecture
+    ran = quality.ended + quality.failed
+    lost = (("collapsed", quality.collapsed), ("still learning", quality.unconverged), ("failed", quality.failed))
     return {
         "series": parts.reducer.name,
         "reducer": str(parts.reducer) + (" + LayerNorm" if parts.layer_norm else ""),
         "place": f"{parts.backbone}, {parts.rnn}" if with_place else "",
         "lstm_input": f"{parts.lstm_input:,}" if parts.lstm_input else units.MISSING,
-        "accuracy": _mean(one),
+        "accuracy": _mean(quality),
         "standing": standing,
-        "seeds": f"{len(one.by_seed)} of {ran}",
+        "seeds": f"{len(quality.by_seed)} of {ran}",
         "flops": _mean(budgets["flops"].get(key)),
         "seconds": _mean(budgets["seconds"].get(key)),
-        "rate": f"{one.learning_rate:g}{f' ({one.rate_edge})' if one.rate_edge else ''}",
-        "train": percent(one.train) if one.train is not None else units.MISSING,
+        "rate": f"{quality.learning_rate:g}{f' ({quality.rate_edge})' if quality.rate_edge else ''}",
+        "train": percent(quality.train) if quality.train is not None else units.MISSING,
         "lost": ", ".join(f"{number} {word}" for word, number in lost if number),
     }
 
 
-def _mean(one: Quality | None) -> str:
-    return mean(one) if one else units.MISSING
+def _mean(quality: Quality | None) -> str:
+    return mean(quality) if quality else units.MISSING
 
 
-def _grid(one: Quality, rates: Sequence[float]) -> dict[str, Any]:
-    cells = [percent(one.by_rate[rate]) if rate in one.by_rate else units.MISSING for rate in rates]
-    chosen = rates.index(one.learning_rate)
+def _grid(quality: Quality, rates: Sequence[float]) -> dict[str, Any]:
+    cells = [percent(quality.by_rate[rate]) if rate in quality.by_rate else units.MISSING for rate in rates]
+    chosen = rates.index(quality.learning_rate)
     return {
-        "series": one.architecture.reducer.name,
-        "name": trained(one.architecture),
+        "series": quality.architecture.reducer.name,
+        "name": trained(quality.architecture),
         "cells": [(cell, place == chosen) for place, cell in enumerate(cells)],
-        "spread": f"{100 * one.spread:.1f}",
+        "spread": f"{100 * quality.spread:.1f}",
     }
 
 
-def _control(one: Control) -> dict[str, str]:
-    reached = statistics.fmean(one.by_seed.values())
+def _control(control: Control) -> dict[str, str]:
+    reached = statistics.fmean(control.by_seed.values())
     verdict = ""
-    if one.expected is not None:
-        verdict = "as expected" if reached <= one.expected + ABOVE else "not as expected"
+    if control.expected is not None:
+        verdict = "as expected" if reached <= control.expected + ABOVE else "not as expected"
     return {
-        "control": one.control,
-        "task": one.task,
-        "series": one.architecture.reducer.name,
-        "name": trained(one.architecture),
-        "expected": f"at most {percent(one.expected)}" if one.expected is not None else "nothing is taken away",
-        "found": f"{percent(reached)} ({quality.count(len(one.by_seed), 'seed')})",
-        "chance": percent(one.chance) if one.chance is not None else units.MISSING,
+        "control": control.control,
+        "task": control.task,
+        "series": control.architecture.reducer.name,
+        "name": trained(control.architecture),
+        "expected": f"at most {percent(control.expected)}" if control.expected is not None else "nothing is taken away",
+        "found": f"{percent(reached)} ({words.count(len(control.by_seed), 'seed')})",
+        "chance": percent(control.chance) if control.chance is not None else units.MISSING,
         "verdict": verdict,
     }
 
 
-def _probe(one: LinearProbe) -> dict[str, str]:
+def _probe(probe: LinearProbe) -> dict[str, str]:
     return {
-        "series": one.architecture.reducer.name,
-        "reducer": str(one.architecture.reducer),
-        "backbone": str(one.architecture.backbone),
-        "lstm_input": f"{one.architecture.lstm_input:,}" if one.architecture.lstm_input else units.MISSING,
-        "where": f"{_where(one):.2f}" if one.where else units.MISSING,
-        "what": percent(statistics.fmean(one.what.values())) if one.what else units.MISSING,
-        "seeds": str(max(len(one.where), len(one.what))),
+        "series": probe.architecture.reducer.name,
+        "reducer": str(probe.architecture.reducer),
+        "backbone": str(probe.architecture.backbone),
+        "lstm_input": f"{probe.architecture.lstm_input:,}" if probe.architecture.lstm_input else units.MISSING,
+        "where": f"{_where(probe):.2f}" if probe.where else units.MISSING,
+        "what": percent(statistics.fmean(probe.what.values())) if probe.what else units.MISSING,
+        "seeds": str(max(len(probe.where), len(probe.what))),
     }
 
 
-def _where(one: LinearProbe) -> float:
-    return statistics.fmean(one.where.values()) if one.where else float("-inf")
+def _where(probe: LinearProbe) -> float:
+    return statistics.fmean(probe.where.values()) if probe.where else float("-inf")

@@ -14,7 +14,7 @@ from typing import Any
 
 from convbench.analysis.costs.likeness import Alike, alike
 from convbench.analysis.results import Result, costs, measured, shown_metrics
-from convbench.analysis.table import column
+from convbench.analysis.table import column as csv_column
 from convbench.core import metrics
 from convbench.core.metric import Metric
 from convbench.core.record import Parts
@@ -55,66 +55,75 @@ class Row:
     series: str
 
 
-def columns(found: Sequence[Result]) -> list[Column]:
+def columns(results: Sequence[Result]) -> list[Column]:
     """The columns: model and latency, which a phone shows, then where it was, then all other metrics."""
-    able = measured(found)
-    every = [metric for metric in shown_metrics(found, "page") if any(one.value(metric) is not None for one in able)]
-    shown = {metric.option: _of(metric) for metric in every}
+    cases = measured(results)
+    metrics_shown = [
+        metric for metric in shown_metrics(results, "page") if any(result.value(metric) is not None for result in cases)
+    ]
+    shown = {metric.option: _columns_of(metric) for metric in metrics_shown}
     return [*_MODEL, *shown.pop(metrics.LATENCY.option, ()), *_PLACE, *chain.from_iterable(shown.values())]
 
 
-def entries(found: Sequence[Result]) -> list[Entry]:
+def entries(results: Sequence[Result]) -> list[Entry]:
     """The measured cases of these results, fastest first; indices are those among the costs."""
-    every, against = costs(found), references(found)
-    rows = [Entry(i, one, _factor(one, every, against[i])) for i, one in enumerate(every) if one.record.status == "ok"]
+    cases, against = costs(results), references(results)
+    rows = [
+        Entry(i, result, _factor(result, cases, against[i]))
+        for i, result in enumerate(cases)
+        if result.record.status == "ok"
+    ]
     return sorted(rows, key=lambda row: (row.result.latency is None, row.result.latency or (0,), row.index))
 
 
-def _factor(result: Result, every: Sequence[Result], against: int | None) -> float | None:
-    fastest = every[against].latency if against is not None else None
+def _factor(result: Result, cases: Sequence[Result], against: int | None) -> float | None:
+    fastest = cases[against].latency if against is not None else None
     return result.latency.median / fastest.median if result.latency and fastest else None
 
 
-def references(found: Sequence[Result]) -> list[int | None]:
+def references(results: Sequence[Result]) -> list[int | None]:
     """For each cost the index of the fastest case that is like it, which its factor refers to; None where untimed."""
-    every = costs(found)
-    alikes = [alike(result) for result in every]
+    cases = costs(results)
+    alikes = [alike(result) for result in cases]
     fastest: dict[Alike, tuple[float, int]] = {}
-    for i, (result, key) in enumerate(zip(every, alikes, strict=True)):
+    for i, (result, key) in enumerate(zip(cases, alikes, strict=True)):
         if result.latency and result.record.status == "ok":
             fastest[key] = min(fastest.get(key, (math.inf, i)), (result.latency.median, i))
-    known = (fastest.get(key) if result.latency else None for result, key in zip(every, alikes, strict=True))
+    known = (fastest.get(key) if result.latency else None for result, key in zip(cases, alikes, strict=True))
     return [place[1] if place else None for place in known]
 
 
-def first(found: Sequence[Result]) -> list[Row]:
+def first(results: Sequence[Result]) -> list[Row]:
     """The rows that the page has without its script."""
-    shown = columns(found)
-    return [Row(row.index, tuple(own.text(row) for own in shown), row.result.series) for row in entries(found)[:ROWS]]
+    shown = columns(results)
+    return [
+        Row(row.index, tuple(column.text(row) for column in shown), row.result.series)
+        for row in entries(results)[:ROWS]
+    ]
 
 
-def cells(found: Sequence[Result], coded: Callable[[Sequence[Any]], Any]) -> dict[str, dict[str, Any]]:
+def cells(results: Sequence[Result], coded: Callable[[Sequence[Any]], Any]) -> dict[str, dict[str, Any]]:
     """By column the texts of every cost in their order, and what they are sorted by; None for what was not measured."""
-    rows: list[Entry | None] = [None] * len(costs(found))
-    for row in entries(found):
+    rows: list[Entry | None] = [None] * len(costs(results))
+    for row in entries(results):
         rows[row.index] = row
     return {
-        own.key: {
-            "text": coded([row and own.text(row) for row in rows]),
-            "rank": rank if isinstance(rank := own.rank, str) else coded([row and rank(row) for row in rows]),
+        column.key: {
+            "text": coded([row and column.text(row) for row in rows]),
+            "rank": rank if isinstance(rank := column.rank, str) else coded([row and rank(row) for row in rows]),
         }
-        for own in columns(found)
+        for column in columns(results)
     }
 
 
-def _of(metric: Metric) -> list[Column]:
+def _columns_of(metric: Metric) -> list[Column]:
     """A metric's column; the latency's with its interval and its factor over the fastest."""
 
     def text(row: Entry) -> str:
         return units.cell(row.result.value(metric), metric)
 
-    own = Column(metric.option, metric.heading or metric.title, text, column(metric))
-    return [own, *_LATENCY] if metric is metrics.LATENCY else [own]
+    column = Column(metric.option, metric.heading or metric.title, text, csv_column(metric))
+    return [column, *_LATENCY] if metric is metrics.LATENCY else [column]
 
 
 def _variant(row: Entry) -> str:

@@ -42,9 +42,9 @@ def inline(drawing: Drawing, prefix: str) -> str:
     text = raw.getvalue().decode("utf-8")
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>|<style[^>]*>.*?</style>", "", text, flags=re.S)
-    for step in (_attributes, _colours, _names, _points, _tight, _bare, _joined, _gathered):
+    for step in (_attributes, _colours, _names, _points, _tighten, _unwrap, _join_paths, _group_texts):
         text = step(text)
-    return _prefixed(text, prefix)
+    return _prefix_ids(text, prefix)
 
 
 def _attributes(text: str) -> str:
@@ -52,7 +52,7 @@ def _attributes(text: str) -> str:
     text = re.sub(r'<svg [^>]*viewBox="([^"]+)"[^>]*>', r'<svg viewBox="\1">', text, count=1)
     text = re.sub(r" ?font-family: [^;\"]+;?| ?font: (\S+) [^;\"]+;?", _font, text)
     text = re.sub(r' transform="rotate\(-0 [^"]*"', "", text)
-    text = re.sub(r'(?<= )(d|x|y|width|height|transform)="([^"]+)"', _rounded, text)
+    text = re.sub(r'(?<= )(d|x|y|width|height|transform)="([^"]+)"', _round, text)
     return re.sub(r' clip-path="url\(#\w+\)"(?= style="[^"]*stroke: none)', "", text)
 
 
@@ -60,13 +60,13 @@ def _font(match: re.Match[str]) -> str:
     return f" font-size: {match[1]};" if match[1] else ""
 
 
-def _rounded(match: re.Match[str]) -> str:
-    numbers = re.sub(r"-?\d+\.\d+", lambda found: f"{float(found[0]):.1f}".removesuffix(".0"), match[2])
+def _round(match: re.Match[str]) -> str:
+    numbers = re.sub(r"-?\d+\.\d+", lambda number: f"{float(number[0]):.1f}".removesuffix(".0"), match[2])
     return f'{match[1]}="{" ".join(numbers.split())}"'
 
 
 def _colours(text: str) -> str:
-    return re.sub(r"#[0-9a-f]{6}", lambda found: VARIABLES.get(found[0], found[0]), text)
+    return re.sub(r"#[0-9a-f]{6}", lambda colour: VARIABLES.get(colour[0], colour[0]), text)
 
 
 def _names(text: str) -> str:
@@ -94,32 +94,32 @@ def _polyline(match: re.Match[str]) -> str:
     )
 
 
-def _tight(text: str) -> str:
+def _tighten(text: str) -> str:
     text = re.sub(r">\s+<", "><", text)
-    return re.sub(r' style="([^"]*)"', _terse, text)
+    return re.sub(r' style="([^"]*)"', _shorten, text)
 
 
-def _terse(match: re.Match[str]) -> str:
+def _shorten(match: re.Match[str]) -> str:
     style = match[1].strip(" ;").replace(": ", ":").replace("; ", ";")
     return f' style="{style}"' if style else ""
 
 
-def _bare(text: str) -> str:
+def _unwrap(text: str) -> str:
     """Groups without an attribute say nothing: they go, what is in them stays."""
-    kept: list[bool] = []
+    open_groups: list[bool] = []
 
-    def once(match: re.Match[str]) -> str:
+    def strip(match: re.Match[str]) -> str:
         if match[0] == "</g>":
-            return "</g>" if kept.pop() else ""
-        kept.append(match[0] != "<g>")
-        return match[0] if kept[-1] else ""
+            return "</g>" if open_groups.pop() else ""
+        open_groups.append(match[0] != "<g>")
+        return match[0] if open_groups[-1] else ""
 
-    return re.sub(r"<g(?: [^>]*[^/])?>|</g>", once, text)
+    return re.sub(r"<g(?: [^>]*[^/])?>|</g>", strip, text)
 
 
-def _joined(text: str) -> str:
+def _join_paths(text: str) -> str:
     """Neighbouring opaque paths that look the same become one; commands need no spaces around them."""
-    text = re.sub(r' d="([^"]+)"', lambda one: f' d="{re.sub(" ?([A-Za-z]) ?", _letter, one[1])}"', text)
+    text = re.sub(r' d="([^"]+)"', lambda match: f' d="{re.sub(" ?([A-Za-z]) ?", _letter, match[1])}"', text)
     return re.sub(rf"(?:{_PATH.pattern}){{2,}}", _one_path, text)
 
 
@@ -129,26 +129,26 @@ def _letter(match: re.Match[str]) -> str:
 
 def _one_path(match: re.Match[str]) -> str:
     """Runs of paths with the same looks, each as one path."""
-    runs = groupby(_PATH.finditer(match[0]), key=lambda one: one[2] if "opacity" not in one[2] else one.start())
-    several = ([*members] for _, members in runs)
-    return "".join(f'<path d="{"".join(one[1] for one in members)}"{members[0][2]}/>' for members in several)
+    runs = groupby(_PATH.finditer(match[0]), key=lambda path: path[2] if "opacity" not in path[2] else path.start())
+    groups = ([*members] for _, members in runs)
+    return "".join(f'<path d="{"".join(path[1] for path in members)}"{members[0][2]}/>' for members in groups)
 
 
-def _gathered(text: str) -> str:
+def _group_texts(text: str) -> str:
     """Neighbouring texts of one style share a group that has it."""
     return re.sub(rf"(?:{_TEXT.pattern}){{2,}}", _one_group, text)
 
 
 def _one_group(match: re.Match[str]) -> str:
-    runs = groupby(_TEXT.finditer(match[0]), key=lambda one: one[1])
-    several = ((style, [*members]) for style, members in runs)
+    runs = groupby(_TEXT.finditer(match[0]), key=lambda label: label[1])
+    groups = ((style, [*members]) for style, members in runs)
     return "".join(
         members[0][0] if len(members) == 1
-        else f'<g style="{style}">{"".join(f"<text{one[2]}>{one[3]}</text>" for one in members)}</g>'
-        for style, members in several
+        else f'<g style="{style}">{"".join(f"<text{label[2]}>{label[3]}</text>" for label in members)}</g>'
+        for style, members in groups
     )  # fmt: skip
 
 
-def _prefixed(text: str, prefix: str) -> str:
+def _prefix_ids(text: str, prefix: str) -> str:
     text = re.sub(r'\bid="([^"]+)"', rf'id="{prefix}-\1"', text)
     return re.sub(r'(url\(#|xlink:href="#)', rf"\1{prefix}-", text).replace("xlink:href", "href")

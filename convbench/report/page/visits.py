@@ -35,9 +35,9 @@ def distribution(record: Record) -> dict[str, Any] | None:
     return {"ends": [low, high], "visits": [_visit(visit, samples, low, high) for visit, samples in visits]}
 
 
-def percentiles(one: Result) -> str | None:
+def percentiles(result: Result) -> str | None:
     """``p90 3.31 ms (at most 3.40 ms), p99 not claimable from 60 samples``; None where nothing was timed."""
-    samples = one.record.samples(metrics.LATENCY)
+    samples = result.record.samples(metrics.LATENCY)
     return ", ".join(_percentile(samples, q) for q in (90, 99)) if samples else None
 
 
@@ -50,7 +50,7 @@ def _percentile(samples: Sequence[float], q: int) -> str:
 
 
 def _visits(record: Record) -> Iterator[tuple[Visit | None, tuple[float, ...]]]:
-    reading = next((each for each in record.readings if each.metric.name == metrics.LATENCY.name), None)
+    reading = next((reading for reading in record.readings if reading.metric.name == metrics.LATENCY.name), None)
     if reading is None:
         return
     if not reading.visits:

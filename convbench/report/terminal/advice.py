@@ -23,41 +23,43 @@ BUDGETS = {"steps": "equal steps", "flops": "equal training FLOPs", "seconds": "
 class Advised:
     """A rich renderable of a run's recommendations."""
 
-    def __init__(self, found: Sequence[Recommendation], budget: Budget = "steps") -> None:
-        self.found, self.budget = found, budget
+    def __init__(self, answers: Sequence[Recommendation], budget: Budget = "steps") -> None:
+        self.answers, self.budget = answers, budget
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        yield Text(basis(self.found, self.budget))
-        for one in self.found:
+        yield Text(basis(self.answers, self.budget))
+        for answer in self.answers:
             yield Text()
-            for i, said in enumerate(sentences(one)):
-                yield Text(said, style="bold") if i == 0 else Padding(Text(said), (0, 0, 0, 2))
-            if one.runners:
-                yield Padding(_runners(one.runners[:RUNNERS]), (1, 0, 0, 2))
-        if said := different(self.found):
-            yield Text(f"\n{said}")
+            for i, sentence in enumerate(sentences(answer)):
+                yield Text(sentence, style="bold") if i == 0 else Padding(Text(sentence), (0, 0, 0, 2))
+            if answer.runners:
+                yield Padding(_runners(answer.runners[:RUNNERS]), (1, 0, 0, 2))
+        if text := different(self.answers):
+            yield Text(f"\n{text}")
 
 
-def basis(found: Sequence[Recommendation], budget: Budget) -> str:
+def basis(answers: Sequence[Recommendation], budget: Budget) -> str:
     """What accuracies and costs are of."""
-    groups = [one.pool[0].result.group for one in found if one.pool]
-    numbers = " and ".join(dict.fromkeys(each.result.group.dtype for one in found for each in one.pool))
+    groups = [answer.pool[0].result.group for answer in answers if answer.pool]
+    numbers = " and ".join(
+        dict.fromkeys(candidate.result.group.dtype for answer in answers for candidate in answer.pool)
+    )
     cost = f"; costs of a call on a clip {groups[0].clip}, {groups[0].device}, {numbers}" if groups else ""
     return f"Test accuracy after {BUDGETS[budget]} of short training{cost}."
 
 
-def _runners(several: Sequence[Runner]) -> Table:
-    made = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
+def _runners(runners: Sequence[Runner]) -> Table:
+    grid = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
     for name in ("runner-up", "accuracy", "against the pick", "latency", "params", "on the front", "within"):
-        made.add_column(name, justify="left" if name == "runner-up" else "right", overflow="fold")
-    for one in several:
-        made.add_row(*map(Text, _cells(one)))
-    return made
+        grid.add_column(name, justify="left" if name == "runner-up" else "right", overflow="fold")
+    for runner in runners:
+        grid.add_row(*map(Text, _cells(runner)))
+    return grid
 
 
-def _cells(one: Runner) -> list[str]:
-    result = one.candidate.result
-    against = f"{100 * one.gain:+.1f} [{100 * one.low:+.1f}, {100 * one.high:+.1f}]"
+def _cells(runner: Runner) -> list[str]:
+    result = runner.candidate.result
+    against = f"{100 * runner.gain:+.1f} [{100 * runner.low:+.1f}, {100 * runner.high:+.1f}]"
     latency = units.seconds(result.latency.median if result.latency else None)
-    likely, within = f"{100 * one.front:.0f} %", "yes" if one.shown else "no" if one.ruled_out else "open"
-    return [setup(result), percent(one.candidate.mean), against, latency, units.count(result.params), likely, within]
+    likely, within = f"{100 * runner.front:.0f} %", "yes" if runner.shown else "no" if runner.ruled_out else "open"
+    return [setup(result), percent(runner.candidate.mean), against, latency, units.count(result.params), likely, within]

@@ -15,11 +15,11 @@ from convbench.analysis.results import (
     Result,
     measured,
     own_metrics,
-    result,
-    results,
     shown_metrics,
     typical,
 )
+from convbench.analysis.results import result as result_of
+from convbench.analysis.results import results as results_of
 from convbench.core import metrics
 from convbench.core.metric import Metric
 from convbench.core.record import Parts, Record
@@ -42,14 +42,14 @@ FROM_WIDTH = {metrics.PARAMS: 96, metrics.MACS: 104, metrics.MEMORY: 112, metric
 """Where the terminal is narrow these are left out; latency and what a user's own probe declares never are."""
 
 
-def _columns(found: Sequence[Result]) -> list[Column]:
+def _columns(results: Sequence[Result]) -> list[Column]:
     """What the case is, then every metric that is shown in tables, a user's own last."""
-    return [*_CASE, *(column for metric in shown_metrics(found, "table") for column in _of(metric))]
+    return [*_CASE, *(column for metric in shown_metrics(results, "table") for column in _columns_of(metric))]
 
 
-def _of(metric: Metric) -> list[Column]:
+def _columns_of(metric: Metric) -> list[Column]:
     heading = _inside(metric.heading or metric.title)
-    column = Column(heading, lambda one, _: units.cell(one.value(metric), metric), FROM_WIDTH.get(metric, 0))
+    column = Column(heading, lambda result, _: units.cell(result.value(metric), metric), FROM_WIDTH.get(metric, 0))
     return [column, *_LATENCY] if metric is metrics.LATENCY else [column]
 
 
@@ -58,20 +58,20 @@ def _inside(heading: str) -> str:
     return heading if heading[1:2].isupper() else f"{heading[:1].lower()}{heading[1:]}"
 
 
-def _backbone(one: Result) -> str:
-    architecture = one.case.architecture
+def _backbone(result: Result) -> str:
+    architecture = result.case.architecture
     return str(architecture.backbone) if isinstance(architecture, Parts) else ""
 
 
-def _bounds(one: Result, _: float | None) -> str:
-    return units.interval(one.latency).partition(" [")[2].rstrip("]") if one.latency else units.MISSING
+def _bounds(result: Result, _: float | None) -> str:
+    return units.interval(result.latency).partition(" [")[2].rstrip("]") if result.latency else units.MISSING
 
 
 _CASE = (
-    Column("reducer", lambda one, _: reducer(one), numeric=False),
-    Column("backbone", lambda one, _: _backbone(one), from_width=140, numeric=False),
-    Column("LSTM in", lambda one, _: f"{one.lstm_input:,}" if one.lstm_input else units.MISSING),
-    Column("variant", lambda one, _: one.case.variant_name, numeric=False),
+    Column("reducer", lambda result, _: reducer(result), numeric=False),
+    Column("backbone", lambda result, _: _backbone(result), from_width=140, numeric=False),
+    Column("LSTM in", lambda result, _: f"{result.lstm_input:,}" if result.lstm_input else units.MISSING),
+    Column("variant", lambda result, _: result.case.variant_name, numeric=False),
 )
 _LATENCY = (
     Column("95 % interval", _bounds, from_width=120),
@@ -90,16 +90,16 @@ class Results:
     """A rich renderable: one table a comparable group, fastest first, then what has no result and why."""
 
     def __init__(self, records: Sequence[Record]) -> None:
-        self.found = results(records)
+        self.results = results_of(records)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        for group, members in _groups(self.found).items():
+        for group, members in _groups(self.results).items():
             yield _table(group, members, options.max_width)
             if len(members) > ROWS:
                 yield Text(f"and {len(members) - ROWS:,} more in the report and in results.csv")
-        for one in self.found:
-            if one.record.status != "ok":
-                yield Text(line(one.record), style="red" if one.record.status == "failed" else "yellow")
+        for result in self.results:
+            if result.record.status != "ok":
+                yield Text(line(result.record), style="red" if result.record.status == "failed" else "yellow")
 
 
 def table(records: Sequence[Record]) -> Results:
@@ -109,19 +109,18 @@ def table(records: Sequence[Record]) -> Results:
 
 def line(record: Record) -> str:
     """One finished case in one plain line, whatever its names hold."""
-    one = result(record)
     if record.status != "ok":
         return one_line(f"{record.status:<7} {record.case.id}  {failure(record.failure)}")
     notes = f"  ({', '.join(finding.code for finding in record.findings)})" if record.findings else ""
-    said = _tried(record) if record.case.trial else _cost(one)
-    return one_line(f"ok      {record.case.id}  {said}{notes}")
+    text = _tried(record) if record.case.trial else _cost(result_of(record))
+    return one_line(f"ok      {record.case.id}  {text}{notes}")
 
 
-def _cost(one: Result) -> str:
-    latency = f"{units.interval(one.latency)}  " if one.latency else ""
-    counts = [f"{units.count(one.params)} params", f"{units.count(one.macs)} MACs"]
-    own = (metric for metric in own_metrics([one]) if "table" in metric.shown)
-    return latency + ", ".join([*counts, *(f"{_inside(m.title)} {units.human(one.value(m), m.unit)}" for m in own)])
+def _cost(result: Result) -> str:
+    latency = f"{units.interval(result.latency)}  " if result.latency else ""
+    counts = [f"{units.count(result.params)} params", f"{units.count(result.macs)} MACs"]
+    own = (metric for metric in own_metrics([result]) if "table" in metric.shown)
+    return latency + ", ".join([*counts, *(f"{_inside(m.title)} {units.human(result.value(m), m.unit)}" for m in own)])
 
 
 def _tried(record: Record) -> str:
@@ -140,30 +139,32 @@ def _share(value: float | None, scale: int = 100) -> str:
     return f"{value:.2f}" if scale == 1 else f"{scale * value:.1f} %"
 
 
-def _groups(found: Sequence[Result]) -> dict[Group, list[Result]]:
+def _groups(results: Sequence[Result]) -> dict[Group, list[Result]]:
     groups: dict[Group, list[Result]] = {}
-    for one in measured(found):
-        groups.setdefault(one.group, []).append(one)
+    for result in measured(results):
+        groups.setdefault(result.group, []).append(result)
     return groups
 
 
 def _table(group: Group, members: Sequence[Result], width: int) -> Table:
     """One comparable group; the factor is against its fastest case."""
     title = f"{group.scenario}, {group.device}, clip {group.clip}, {group.dtype}{threads_of(group)}"
-    made = Table(title=Text(title), title_justify="left", box=None, padding=(0, 1), pad_edge=False)
-    timed = sorted(members, key=lambda one: (one.latency is None, one.latency or (0,), one.params or 0))
+    grid = Table(title=Text(title), title_justify="left", box=None, padding=(0, 1), pad_edge=False)
+    timed = sorted(members, key=lambda result: (result.latency is None, result.latency or (0,), result.params or 0))
     fastest = timed[0].latency
-    factors = [one.latency.median / fastest.median if one.latency and fastest else None for one in timed[:ROWS]]
+    factors = [
+        result.latency.median / fastest.median if result.latency and fastest else None for result in timed[:ROWS]
+    ]
     cells = {
-        column: [one_line(column.text(one, factor)) for one, factor in zip(timed, factors, strict=False)]
+        column: [one_line(column.text(result, factor)) for result, factor in zip(timed, factors, strict=False)]
         for column in _columns(members)
     }
     shown = _shown(cells, width)
     for column in shown:
-        made.add_column(column.heading, justify="right" if column.numeric else "left", no_wrap=column.numeric)
+        grid.add_column(column.heading, justify="right" if column.numeric else "left", no_wrap=column.numeric)
     for row in zip(*shown.values(), strict=True):
-        made.add_row(*map(Text, row))
-    return made
+        grid.add_row(*map(Text, row))
+    return grid
 
 
 def _shown(cells: Cells, width: int) -> Cells:
@@ -172,7 +173,7 @@ def _shown(cells: Cells, width: int) -> Cells:
     shown = [column for column in filled if column.from_width <= width]
     if len(filled) < len(cells):
         for column in sorted(filled.keys() - set(shown), key=lambda column: column.from_width):
-            if sum(_width(filled[one], one) for one in (*shown, column)) <= width:
+            if sum(_width(filled[member], member) for member in (*shown, column)) <= width:
                 shown.append(column)
     return {column: texts for column, texts in filled.items() if column in shown}
 

@@ -10,14 +10,14 @@ from convbench.core.errors import ConvbenchError
 LOOPBACK = "127.0.0.1"
 
 
-def free_port(wanted: int) -> int:
+def free_port(port: int) -> int:
     """``wanted``, or any free port for 0. Raises ConvbenchError where it is in use or not allowed."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((LOOPBACK, wanted))
+            probe.bind((LOOPBACK, port))
         except OSError as error:
-            raise refused(wanted, error) from error
+            raise refused(port, error) from error
         return int(probe.getsockname()[1])
 
 

@@ -48,9 +48,9 @@ def _misses(answer: Recommendation) -> str:
     return f"Nearest: {'; '.join(near)}." if near else "What is limited was not measured of any of them."
 
 
-def _miss(metric: Metric, value: float, asked: float) -> str:
+def _miss(metric: Metric, value: float, threshold: float) -> str:
     bound = "at most" if metric.better == "higher" else "at least"
-    return f"{limit(metric)} {bound} {amount(metric, value)} (the limit is {amount(metric, asked)})"
+    return f"{limit(metric)} {bound} {amount(metric, value)} (the limit is {amount(metric, threshold)})"
 
 
 def _cheapest(answer: Recommendation) -> str:

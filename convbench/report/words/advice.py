@@ -36,12 +36,12 @@ LISTED = 6
 def sentences(answer: Recommendation) -> list[str]:
     """The answer for one task, most important sentence first."""
     if not answer.pick:
-        said = [f"{answer.task}: open, no pick: {abstention(answer)}", _settle(answer), _left_out(answer.excluded)]
-        return [*filter(None, said)]
-    said = [f"{answer.task}: {setup(answer.pick.result)} ({answer.grade}).", _worth(answer.pick), _why(answer)]
-    said += [_doubts(answer), _ruled_out(answer), _passed_over(answer), _settle(answer)]
-    said += [_binding(answer), _price(answer), _likely(answer), _same(answer.pick), _left_out(answer.excluded)]
-    return [*filter(None, said)]
+        texts = [f"{answer.task}: open, no pick: {abstention(answer)}", _settle(answer), _left_out(answer.excluded)]
+        return [*filter(None, texts)]
+    texts = [f"{answer.task}: {setup(answer.pick.result)} ({answer.grade}).", _worth(answer.pick), _why(answer)]
+    texts += [_doubts(answer), _ruled_out(answer), _passed_over(answer), _settle(answer)]
+    texts += [_binding(answer), _price(answer), _likely(answer), _same(answer.pick), _left_out(answer.excluded)]
+    return [*filter(None, texts)]
 
 
 def different(answers: Sequence[Recommendation]) -> str:
@@ -52,8 +52,8 @@ def different(answers: Sequence[Recommendation]) -> str:
             picks[setup(answer.pick.result)].append(answer.task)
     if len(picks) < 2:
         return ""
-    said = "; ".join(f"{', '.join(tasks)}: {name}" for name, tasks in picks.items())
-    return f"Different tasks want different configurations, so there is no one best here: {said}."
+    choices = "; ".join(f"{', '.join(tasks)}: {name}" for name, tasks in picks.items())
+    return f"Different tasks want different configurations, so there is no one best here: {choices}."
 
 
 def not_run(run: str, suite: str) -> str:
@@ -73,10 +73,10 @@ def _why(answer: Recommendation) -> str:
     place = "within the budget" if ask.constraints else "measured"
     if len(answer.pool) == 1:
         return f"It is the only configuration {place}."
-    said = f"Of {len(answer.pool)} configurations {place} it is {_rule(answer)}"
+    head = f"Of {len(answer.pool)} configurations {place} it is {_rule(answer)}"
     if best is pick:
-        return f"{said}, and it has the highest accuracy itself{_below(answer, ': it is')}."
-    return f"{said}. The highest mean, {percent(best.mean)}, is that of {_named(best)}{_below(answer, '; this is')}."
+        return f"{head}, and it has the highest accuracy itself{_below(answer, ': it is')}."
+    return f"{head}. The highest mean, {percent(best.mean)}, is that of {_named(best)}{_below(answer, '; this is')}."
 
 
 def _rule(answer: Recommendation) -> str:
@@ -100,8 +100,8 @@ def _below(answer: Recommendation, joined: str) -> str:
 def _doubts(answer: Recommendation) -> str:
     if not answer.doubts:
         return ""
-    said = f"Provisional, because {'; '.join(DOUBTS[doubt] for doubt in answer.doubts)}."
-    return f"{said} {extend(answer)}" if "edge" in answer.doubts else said
+    text = f"Provisional, because {'; '.join(DOUBTS[doubt] for doubt in answer.doubts)}."
+    return f"{text} {extend(answer)}" if "edge" in answer.doubts else text
 
 
 def _ruled_out(answer: Recommendation) -> str:
@@ -114,8 +114,8 @@ def _ruled_out(answer: Recommendation) -> str:
 
 
 def _passed_over(answer: Recommendation) -> str:
-    said = [f"{_named(each)}, which {fails(each.quality, inside=True)}" for each in answer.passed_over]
-    return f"Passed over, cheaper and as good when it learns: {'; '.join(said)}." if said else ""
+    texts = [f"{_named(candidate)}, which {fails(candidate.quality, inside=True)}" for candidate in answer.passed_over]
+    return f"Passed over, cheaper and as good when it learns: {'; '.join(texts)}." if texts else ""
 
 
 def _settle(answer: Recommendation) -> str:
@@ -137,9 +137,9 @@ def _binding(answer: Recommendation) -> str:
     if not answer.binding:
         return "No limit binds: each could be lifted without changing this."
     bounds = ((answer.ask.metrics[name], limits[name]) for name in answer.binding)
-    said = " and ".join(f"{limit(metric)} of {amount(metric, value)}" for metric, value in bounds)
+    text = " and ".join(f"{limit(metric)} of {amount(metric, value)}" for metric, value in bounds)
     without = "it" if len(answer.binding) == 1 else "one of them"
-    return f"Binding: the {said}; without {without} the answer would change."
+    return f"Binding: the {text}; without {without} the answer would change."
 
 
 def _price(answer: Recommendation) -> str:
@@ -179,13 +179,13 @@ def _same(pick: Candidate) -> str:
 
 def _left_out(excluded: Sequence[Excluded]) -> str:
     causes: dict[Why, list[str]] = defaultdict(list)
-    for each in excluded:
-        parts = each.quality.architecture
+    for exclusion in excluded:
+        parts = exclusion.quality.architecture
         size = f" {parts.lstm_input:,}" if parts.lstm_input else ""
-        own = "" if each.quality.variant == "eager" else f" in {each.quality.variant}"
-        causes[each.why].append(f"{parts.reducer}{size}{own}")
-    said = "; ".join(f"{', '.join(names)} ({WHY[why]})" for why, names in causes.items())
-    return f"Left out: {said}." if said else ""
+        own = "" if exclusion.quality.variant == "eager" else f" in {exclusion.quality.variant}"
+        causes[exclusion.why].append(f"{parts.reducer}{size}{own}")
+    text = "; ".join(f"{', '.join(names)} ({WHY[why]})" for why, names in causes.items())
+    return f"Left out: {text}." if text else ""
 
 
 def _named(candidate: Candidate) -> str:
@@ -194,7 +194,7 @@ def _named(candidate: Candidate) -> str:
     return f"{model(candidate.result)}{'' if variant == 'eager' else f', {variant}'}"
 
 
-def _models(several: Sequence[Candidate]) -> str:
-    names = [_named(each) for each in several]
+def _models(candidates: Sequence[Candidate]) -> str:
+    names = [_named(candidate) for candidate in candidates]
     more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
     return f"{'; '.join(names[:LISTED])}{more}"

@@ -18,7 +18,8 @@ from convbench.analysis.costs.headlines import (
 )
 from convbench.analysis.costs.runtimes import runtimes as runtimes_of
 from convbench.analysis.quality.qualities import tried
-from convbench.analysis.results import Result, costs, measured, results, sustained
+from convbench.analysis.results import Result, costs, measured, sustained
+from convbench.analysis.results import results as results_of
 from convbench.core.record import Parts, Record, Run
 from convbench.report.words import quality, runtimes, units
 from convbench.report.words.names import model, setup
@@ -36,63 +37,65 @@ COST_ONLY = "Cost only: quality was not run, so no optimum is claimed; quality=p
 
 def answer(run: Run, records: Sequence[Record]) -> str:
     """The answer as one paragraph."""
-    found = results(records)
-    return " ".join(sentences(run, found, quality.recommended(found)))
+    results = results_of(records)
+    return " ".join(sentences(run, results, quality.recommended(results)))
 
 
-def sentences(run: Run, found: Sequence[Result], answers: Sequence[Recommendation]) -> list[str]:
+def sentences(run: Run, results: Sequence[Result], answers: Sequence[Recommendation]) -> list[str]:
     """The answer, most important sentence first; every abstention is a sentence too."""
-    advice = advise(found)
+    advice = advise(results)
     if not advice.pick:
-        nothing = f"Nothing was measured: {outcome(run, found)}."
-        return [*filter(None, (*quality.sentences(found, answers), _withheld(found))), nothing]
+        nothing = f"Nothing was measured: {outcome(run, results)}."
+        return [*filter(None, (*quality.sentences(results, answers), _withheld(results))), nothing]
     headline = _pick(advice)
-    by_task = quality.sentences(found, answers)
-    said = [
+    by_task = quality.sentences(results, answers)
+    texts = [
         *([*by_task, headline] if by_task else [headline]),
         _ties(advice),
         confidence(advice.confidence) if advice.confidence else "",
-        _uncounted(found),
+        _uncounted(results),
         _next(advice),
-        _withheld(found),
-        "" if tried(one.record for one in found) else _placed(advice),
+        _withheld(results),
+        "" if tried(result.record for result in results) else _placed(advice),
         _dearest(advice),
         _crossover(advice),
         _variants(advice),
-        *map(runtimes.sentence, runtimes_of(found)),
+        *map(runtimes.sentence, runtimes_of(results)),
     ]
-    said += [_other(one) for one in advice.others[:3]]
-    cost_only = "" if len(costs(found)) < len(found) else COST_ONLY
-    return [*dict.fromkeys(filter(None, [*said, cautions(found)[0], cost_only])), _missing(run, found)]
+    texts += [_other(result) for result in advice.others[:3]]
+    cost_only = "" if len(costs(results)) < len(results) else COST_ONLY
+    return [*dict.fromkeys(filter(None, [*texts, cautions(results)[0], cost_only])), _missing(run, results)]
 
 
-def cautions(found: Sequence[Result]) -> tuple[str, list[str]]:
+def cautions(results: Sequence[Result]) -> tuple[str, list[str]]:
     """What to read with care, counted in one line, and what that opens into; empty where there is nothing."""
-    doubtful = noisy(found)
+    doubtful = noisy(results)
     if not doubtful:
         return "", []
     kinds = [f"{number:,} {'case' if number == 1 else 'cases'} with {NOISE[code]}" for code, number in doubtful.items()]
     codes = doubtful.keys()
-    cases = sum(any(finding.code in codes for finding in result.record.findings) for result in measured(found))
+    cases = sum(any(finding.code in codes for finding in result.record.findings) for result in measured(results))
     return f"Read with care: {cases:,} {'case has' if cases == 1 else 'cases have'} a caution.", kinds
 
 
-def outcome(run: Run, found: Sequence[Result]) -> str:
+def outcome(run: Run, results: Sequence[Result]) -> str:
     """``78 of 80 cases measured, 1 failed, 1 skipped``, with trials ``18 cases measured, 30 trainings``."""
-    states = Counter(one.record.status for one in found)
-    total = max(len(run.planned), len(found))
-    parts = _measured(found) if len(costs(found)) < len(found) else [f"{states['ok']:,} of {total:,} cases measured"]
+    states = Counter(result.record.status for result in results)
+    total = max(len(run.planned), len(results))
+    parts = (
+        _measured(results) if len(costs(results)) < len(results) else [f"{states['ok']:,} of {total:,} cases measured"]
+    )
     parts += [f"{states[state]:,} {state}" for state in ("failed", "skipped") if states[state]]
-    if total > len(found):
-        parts.append(f"{total - len(found):,} not run yet")
+    if total > len(results):
+        parts.append(f"{total - len(results):,} not run yet")
     return ", ".join(parts)
 
 
-def _measured(found: Sequence[Result]) -> list[str]:
-    done = Counter(one.case.trains for one in found if one.case.trial and one.record.status == "ok")
+def _measured(results: Sequence[Result]) -> list[str]:
+    ended = Counter(result.case.trains for result in results if result.case.trial and result.record.status == "ok")
     kinds = ((True, "training"), (False, "linear read-out"))
-    apart = [f"{done[trains]:,} {word}{'s' * (done[trains] != 1)}" for trains, word in kinds if done[trains]]
-    return [f"{len(measured(found)):,} cases measured", *apart]
+    apart = [f"{ended[trains]:,} {word}{'s' * (ended[trains] != 1)}" for trains, word in kinds if ended[trains]]
+    return [f"{len(measured(results)):,} cases measured", *apart]
 
 
 def _pick(advice: Advice) -> str:
@@ -123,21 +126,21 @@ def _ties(advice: Advice) -> str:
     return f"Tied with it: {'; '.join(others[:4])}{f' and {len(others) - 4} more' if len(others) > 4 else ''}."
 
 
-def _uncounted(found: Sequence[Result]) -> str:
+def _uncounted(results: Sequence[Result]) -> str:
     """Which cases' FLOPs are a lower bound, by how much of the model, and what is missing in them."""
-    partly = [one for one in measured(found) if uncounted(one)]
+    partly = [result for result in measured(results) if uncounted(result)]
     if not partly:
         return ""
-    operators = sorted({operator for one in partly for operator in uncounted(one)})
+    operators = sorted({operator for result in partly for operator in uncounted(result)})
     share = max(map(uncounted_share, partly))
     reads = f" (up to {units.digits(100 * share, 2)} % of the parameters are read by nothing else)" if share else ""
-    names = [setup(one) for one in partly[:3]] + ([f"{len(partly) - 3} more"] if len(partly) > 3 else [])
+    names = [setup(result) for result in partly[:3]] + ([f"{len(partly) - 3} more"] if len(partly) > 3 else [])
     return f"The FLOPs of {_and(names)} are a lower bound: no counter knows {_and(operators)}{reads}."
 
 
-def _threads(one: Result) -> str:
+def _threads(result: Result) -> str:
     """On how many threads, where that is known."""
-    threads = one.group.threads
+    threads = result.group.threads
     return f" with {threads} {'thread' if threads == 1 else 'threads'}" if threads else ""
 
 
@@ -163,12 +166,12 @@ def _next(advice: Advice) -> str:
     return f"The next, {setup(following.result)}, takes {units.speedup(following.factor)} its time."
 
 
-def _withheld(found: Sequence[Result]) -> str:
+def _withheld(results: Sequence[Result]) -> str:
     """What could not be told, and why, in place of a number that would be wrong."""
-    cases = withheld(found)
+    cases = withheld(results)
     if not cases:
         return ""
-    reasons = Counter(str(f.data["reason"]) for one in cases for f in one.record.findings if f.code == "withheld")
+    reasons = Counter(str(f.data["reason"]) for result in cases for f in result.record.findings if f.code == "withheld")
     count = f"{len(cases):,} {'case was' if len(cases) == 1 else 'cases were'}"
     return f"{count} never measured undisturbed ({next(iter(reasons))}): withheld from ranking, fronts and gains."
 
@@ -207,7 +210,7 @@ def _crossover(advice: Advice) -> str:
 
 
 def _variants(advice: Advice) -> str:
-    best = next((one for one in advice.variants if one.speedup.median > 1), None)
+    best = next((variant for variant in advice.variants if variant.speedup.median > 1), None)
     if best is None:
         return "No variant was faster than eager." if advice.variants else ""
     paid = [gain.pays_after for gain in best.gains if gain.pays_after is not None]
@@ -227,17 +230,17 @@ def _allocators(best: VariantGain) -> str:
     return f" The allocators differ ({differ[0]} against {differ[1]}), which is part of this gain." if differ else ""
 
 
-def _other(one: Result) -> str:
-    case = one.case
-    assert one.latency
-    keeps_up = sustained(one.record)
+def _other(result: Result) -> str:
+    case = result.case
+    assert result.latency
+    keeps_up = sustained(result.record)
     rate = f", {units.count(keeps_up[0])} frames/s sustained at p{keeps_up[1]}" if keeps_up else ""
     place = f"{case.scenario}, {case.device}, clip {case.clip}"
-    return f"Fastest in {place}: {setup(one)} ({units.seconds(one.latency.median)} a call{rate})."
+    return f"Fastest in {place}: {setup(result)} ({units.seconds(result.latency.median)} a call{rate})."
 
 
-def _missing(run: Run, found: Sequence[Result]) -> str:
-    text = outcome(run, found)
+def _missing(run: Run, results: Sequence[Result]) -> str:
+    text = outcome(run, results)
     return f"{text[0].upper()}{text[1:]}."
 
 

@@ -15,20 +15,20 @@ TINY = 1e-4
 
 def tally(counts: Mapping[Verdict, int]) -> str:
     """``17 claims: 8 supported, 2 refuted, 2 depend, 5 not tested``"""
-    said = [f"{count} {_verb(verdict, count)}" for verdict, count in counts.items()]
+    texts = [f"{count} {_verb(verdict, count)}" for verdict, count in counts.items()]
     total = sum(counts.values())
-    return f"{total} claim{'s' if total != 1 else ''}: {', '.join(said)}"
+    return f"{total} claim{'s' if total != 1 else ''}: {', '.join(texts)}"
 
 
-def number(one: Number) -> str:
+def number(quantity: Number) -> str:
     """The value in its unit with its 95 % interval where it has one: ``+21.4 points [18.0, 24.8]``."""
-    if one.unit == "s" and one.low is not None and one.high is not None:
-        return units.interval(Interval(one.value, one.low, one.high))
-    bounds = (one.low, one.high)
+    if quantity.unit == "s" and quantity.low is not None and quantity.high is not None:
+        return units.interval(Interval(quantity.value, quantity.low, quantity.high))
+    bounds = (quantity.low, quantity.high)
     if any(bound is None or not math.isfinite(bound) for bound in bounds):
-        return _value(one.value, one.unit)
-    low, high = (_value(bound or 0.0, one.unit).removesuffix(_suffix(one.unit)) for bound in bounds)
-    return f"{_value(one.value, one.unit)} [{low}, {high}]"
+        return _value(quantity.value, quantity.unit)
+    low, high = (_value(bound or 0.0, quantity.unit).removesuffix(_suffix(quantity.unit)) for bound in bounds)
+    return f"{_value(quantity.value, quantity.unit)} [{low}, {high}]"
 
 
 def _verb(verdict: Verdict, count: int) -> str:

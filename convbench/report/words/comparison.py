@@ -21,10 +21,10 @@ def sentence(matches: Sequence[Match], run: int, letter: str) -> str:
     ratio = overall(matches, run)
     if ratio is None:
         return f"{letter} shares no timed case with A."
-    number = sum(each.ratios[run] is not None for each in matches)
+    number = sum(match.ratios[run] is not None for match in matches)
     cases = "the one shared case" if number == 1 else f"{number:,} shared cases"
     spread = f"; nine in ten at {units.factor(ratio.low)} to {units.factor(ratio.high)}" if number > 1 else ""
-    outside = sum(apart(each, run) > 0 for each in matches)
+    outside = sum(apart(match, run) > 0 for match in matches)
     more = {0: "No case differs", 1: "One case differs"}.get(outside, f"{outside:,} cases differ")
     more += f" by more than 10 % beyond noise{', first below' if outside else ''}."
     return f"{letter} takes {units.factor(ratio.median)} the time of A (median of {cases}{spread}). {more}"
@@ -40,9 +40,9 @@ def notes(matches: Sequence[Match], of_each: Sequence[Sequence[Result]], run: in
         )
     if ratio:
         texts += _machine(
-            [each._replace(results=(each.results[0], each.results[run])) for each in matches], ratio, letter
+            [match._replace(results=(match.results[0], match.results[run])) for match in matches], ratio, letter
         )
-    return [*texts, *_agreed(of_each[0], of_each[run], letter)]
+    return [*texts, *_agreement(of_each[0], of_each[run], letter)]
 
 
 def _machine(pairs: Sequence[Match], ratio: Interval, letter: str) -> list[str]:
@@ -58,33 +58,33 @@ def _machine(pairs: Sequence[Match], ratio: Interval, letter: str) -> list[str]:
     return [f"{slower}; with that taken out {letter} takes {without} the time of A."]
 
 
-def _agreed(first: Sequence[Result], other: Sequence[Result], letter: str) -> list[str]:
+def _agreement(first: Sequence[Result], other: Sequence[Result], letter: str) -> list[str]:
     """Whether intervals meet, orders turn round and the pick is the same."""
-    found = agreement(first, other)
-    if not found or found.cases < 2:
+    overlap = agreement(first, other)
+    if not overlap or overlap.cases < 2:
         return []
-    turned = f"none of the {found.apart:,} orders that A is sure of turns round in {letter}"
-    if found.contradicted:
-        turned = f"{found.contradicted:,} of the {found.apart:,} orders that A is sure of turn round in {letter}"
-    pick = "the pick of A is tied or first there too" if found.same_pick else "the pick is another"
-    return [f"{percent(found.meet)} of the cases have 95 % intervals that meet; {turned}; {pick}."]
+    turned = f"none of the {overlap.apart:,} orders that A is sure of turns round in {letter}"
+    if overlap.contradicted:
+        turned = f"{overlap.contradicted:,} of the {overlap.apart:,} orders that A is sure of turn round in {letter}"
+    pick = "the pick of A is tied or first there too" if overlap.same_pick else "the pick is another"
+    return [f"{percent(overlap.meet)} of the cases have 95 % intervals that meet; {turned}; {pick}."]
 
 
 def warnings(matches: Sequence[Match], differing: Sequence[Difference]) -> list[str]:
     """What makes the runs hard to compare, loudly."""
     texts = []
-    grave = [each.key for each in differing if each.grave]
+    grave = [difference.key for difference in differing if difference.grave]
     if grave:
         texts.append(
             f"These runs were not made under the same conditions: {', '.join(grave)} differ. A ratio here compares "
             "machines and settings as a whole; it says nothing of a change of code."
         )
-    unequal = sum(each.counts_differ for each in matches)
+    unequal = sum(match.counts_differ for match in matches)
     if unequal:
         texts.append(
             f"Parameters or FLOPs differ in {unequal:,} cases: these are exact, so the models are not the same."
         )
-    moved = [each for each in matches if len({result.case.device for result in each.results if result}) > 1]
+    moved = [match for match in matches if len({result.case.device for result in match.results if result}) > 1]
     if moved:
         texts.append("The runs share no device: cases are matched across devices, and memory is not comparable.")
     return texts

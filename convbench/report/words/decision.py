@@ -47,18 +47,18 @@ def decision(advice: Advice, answers: Sequence[Recommendation]) -> str:
     return f"{_tie(tied)}; take {_name(pick, advice)} for the fewest parameters{_placed(advice, ', or ')}."
 
 
-def next_steps(run: Run, found: Sequence[Result], advice: Advice) -> list[Step]:
+def next_steps(run: Run, results: Sequence[Result], advice: Advice) -> list[Step]:
     """What to run next, most needed first: what is missing, what is open, what was never asked."""
     steps = []
-    if missing := len(run.planned) - len(found):
+    if missing := len(run.planned) - len(results):
         steps.append(Step(f"{missing:,} planned {_cases(missing)} not run yet", resume=True) if missing > 0 else None)
     sure = advice.confidence
-    if sure and sure.visits is not None and (sure.open or withheld(found) or sure.visits < 2):
-        said = f"{sure.open:,} more may be tied or not" if sure.open else "some cases lack undisturbed visits"
-        steps.append(Step(said, resume=True, until_sure=True))
+    if sure and sure.visits is not None and (sure.open or withheld(results) or sure.visits < 2):
+        reason = f"{sure.open:,} more may be tied or not" if sure.open else "some cases lack undisturbed visits"
+        steps.append(Step(reason, resume=True, until_sure=True))
     elif sure and sure.visits is None:
         steps.append(Step("one process a case does not show how much processes differ", "protocol.visits=3"))
-    if measured(found) and len(costs(found)) == len(found):
+    if measured(results) and len(costs(results)) == len(results):
         steps.append(Step("cost alone names no best: train each, then ask advise", "quality=train"))
     return [step for step in steps if step]
 
@@ -69,28 +69,28 @@ def command(run: Run, step: Step, directory: str) -> str:
     out = directory if step.resume else f"{directory}-{changed or 'again'}"
     if run.command.startswith("convbench.run("):
         call = run.command.rstrip().removesuffix(")").rstrip().removesuffix(",")
-        given = {"overrides": [step.overrides] if step.overrides else None, "resume": step.resume or None,
+        options = {"overrides": [step.overrides] if step.overrides else None, "resume": step.resume or None,
                  "until_sure": step.until_sure or None, "out": out}  # fmt: skip
-        return f"{call}, {', '.join(f'{name}={value!r}' for name, value in given.items() if value)})"
+        return f"{call}, {', '.join(f'{name}={value!r}' for name, value in options.items() if value)})"
     flags = ["--resume"] * step.resume + ["--until-sure"] * step.until_sure
     return " ".join(filter(None, (run.command.rstrip(), step.overrides, *flags, f"--out {out}")))
 
 
 def _by_task(answers: Sequence[Recommendation]) -> str:
     """``direction: take spatial-softmax/64 (sure); identity: open``"""
-    said = [f"{cut(one_line(one.task), LONG)}: {_answer(one)}" for one in answers[:TASKS]]
+    texts = [f"{cut(one_line(answer.task), LONG)}: {_answer(answer)}" for answer in answers[:TASKS]]
     more = len(answers) - TASKS
-    said += [f"{more} more {'task' if more == 1 else 'tasks'} below"] if more > 0 else []
-    text = "; ".join(said)
+    texts += [f"{more} more {'task' if more == 1 else 'tasks'} below"] if more > 0 else []
+    text = "; ".join(texts)
     return f"{text[:1].upper()}{text[1:]}."
 
 
-def _answer(one: Recommendation) -> str:
-    if one.pick:
-        latency = one.pick.result.latency
+def _answer(answer: Recommendation) -> str:
+    if answer.pick:
+        latency = answer.pick.result.latency
         cost = f", {units.seconds(latency.median)} a call" if latency else ""
-        return f"take {_sized(one.pick.result)}{cost} ({one.grade})"
-    return f"open{f', {_sized(one.leading.result)} leads' if one.leading else ', no pick'}"
+        return f"take {_sized(answer.pick.result)}{cost} ({answer.grade})"
+    return f"open{f', {_sized(answer.leading.result)} leads' if answer.leading else ', no pick'}"
 
 
 def _tie(tied: Sequence[Result]) -> str:
@@ -109,7 +109,7 @@ def _placed(advice: Advice, joined: str) -> str:
 
 def _name(result: Result, advice: Advice) -> str:
     """The reducer at its size; with its options where another of that name has others."""
-    alike = {reducer(one.result) for one in advice.ranking if one.result.series == result.series}
+    alike = {reducer(contender.result) for contender in advice.ranking if contender.result.series == result.series}
     return _sized(result, reducer(result) if len(alike) > 1 else result.series)
 
 

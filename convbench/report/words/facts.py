@@ -18,8 +18,8 @@ def place(run: Run) -> str:
     counting = ("cores",) if on_gpu(run) else ("cores", "threads")
     counted = (f"{known[key]} {key}" for key in counting if known.get(key))
     named = (f"{key} {known[key]}" for key in ("torch", "python") if known.get(key))
-    said = [known.get("gpu"), known.get("cpu"), *counted, *named, known.get("allocator"), run.started]
-    return " · ".join(_shorter(str(one)) for one in said if one)
+    parts = [known.get("gpu"), known.get("cpu"), *counted, *named, known.get("allocator"), run.started]
+    return " · ".join(_shorter(str(part)) for part in parts if part)
 
 
 def on_gpu(run: Run) -> bool:
@@ -33,31 +33,31 @@ def _shorter(text: str) -> str:
 
 def protocol(run: Run) -> dict[str, str]:
     """How the suite was measured, in words."""
-    asked = run.protocol
-    said = {
-        "Seed": str(asked.seed),
-        "Warm-up": f"until two windows agree, at most {units.seconds(asked.max_warmup)}",
-        "Sampling": f"until the interval is within ±{percent(asked.target)} of the median, "
-        f"at least {asked.min_samples} samples, at most {units.seconds(asked.max_time)}",
-        "Time limit": f"{units.seconds(asked.timeout)} a {'visit' if asked.visits > 1 else 'case'}",
+    settings = run.protocol
+    facts = {
+        "Seed": str(settings.seed),
+        "Warm-up": f"until two windows agree, at most {units.seconds(settings.max_warmup)}",
+        "Sampling": f"until the interval is within ±{percent(settings.target)} of the median, "
+        f"at least {settings.min_samples} samples, at most {units.seconds(settings.max_time)}",
+        "Time limit": f"{units.seconds(settings.timeout)} a {'visit' if settings.visits > 1 else 'case'}",
         "Metrics": ", ".join(run.metrics) or "all",
     }
     if any("/learn/" in case for case in run.planned):
-        said["Training"] = _training(asked.training)
-    if asked.visits > 1:
-        said["Visits"] = f"{asked.visits} fresh processes a case in shuffled rounds, more where the answer was open"
+        facts["Training"] = _training(settings.training)
+    if settings.visits > 1:
+        facts["Visits"] = f"{settings.visits} fresh processes a case in shuffled rounds, more where the answer was open"
     if run.intervals_meet is not None:
-        said["Two runs agree"] = f"{percent(run.intervals_meet)} of the intervals met in a selftest on this machine"
+        facts["Two runs agree"] = f"{percent(run.intervals_meet)} of the intervals met in a selftest on this machine"
     if run.visible_slowdown is not None:
         seen = f"slowdowns from {percent(run.visible_slowdown)} on, by its selftest on this machine (1 thread)"
-        said["The gate sees"] = seen
-    return said
+        facts["The gate sees"] = seen
+    return facts
 
 
-def _training(asked: Training) -> str:
+def _training(training: Training) -> str:
     return (
-        f"{asked.steps:,} steps of Adam with a cosine schedule; {asked.train_clips:,} clips to learn from, "
-        f"{asked.val_clips:,} to choose by, {asked.test_clips:,} to report on"
+        f"{training.steps:,} steps of Adam with a cosine schedule; {training.train_clips:,} clips to learn from, "
+        f"{training.val_clips:,} to choose by, {training.test_clips:,} to report on"
     )
 
 
@@ -105,21 +105,21 @@ def title(key: str) -> str:
     return words if words[0].isupper() or words.startswith("cuDNN") else f"{words[0].upper()}{words[1:]}"
 
 
-def conditions(found: Sequence[Result]) -> dict[str, str]:
+def conditions(results: Sequence[Result]) -> dict[str, str]:
     """What was recorded per case: the value that all share, or the values it took."""
-    values: dict[str, set[Scalar]] = defaultdict(set)
-    for one in measured(found):
-        for key, value in one.record.conditions.items():
-            if key not in OF_PLUGINS and (key != "threads" or one.group.threads is not None):
-                values[key].add(value)
-    return {title(key): _few(key, several) for key, several in sorted(values.items())}
+    by_key: dict[str, set[Scalar]] = defaultdict(set)
+    for result in measured(results):
+        for key, value in result.record.conditions.items():
+            if key not in OF_PLUGINS and (key != "threads" or result.group.threads is not None):
+                by_key[key].add(value)
+    return {title(key): _few(key, values) for key, values in sorted(by_key.items())}
 
 
-def _few(key: str, several: set[Scalar]) -> str:
-    numbers = [value for value in several if isinstance(value, (int, float))]
-    if len(several) > 3 and len(numbers) == len(several):
+def _few(key: str, values: set[Scalar]) -> str:
+    numbers = [value for value in values if isinstance(value, (int, float))]
+    if len(values) > 3 and len(numbers) == len(values):
         return f"{fact(key, min(numbers))} to {fact(key, max(numbers))}"
-    words = sorted({fact(key, value) for value in several})
+    words = sorted({fact(key, value) for value in values})
     return ", ".join(words) if len(words) <= 4 else f"{', '.join(words[:3])} and {len(words) - 3} more"
 
 

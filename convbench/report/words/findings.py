@@ -21,9 +21,9 @@ def sentence(finding: Finding, device: str = "cpu") -> str:
         return _unknown(finding)
 
 
-def failure(found: Failure | None) -> str:
+def failure(cause: Failure | None) -> str:
     """Why a case has no result; without a reason this says so."""
-    return f"{found.kind}: {found.message}" if found else "no reason was recorded"
+    return f"{cause.kind}: {cause.message}" if cause else "no reason was recorded"
 
 
 def percent(share: float) -> str:
@@ -92,8 +92,8 @@ def _dead(data: Data) -> str:
 
 def _unconverged(data: Data) -> str:
     if "rise" in data:
-        said = f"Validation accuracy still rose by {units.digits(100 * data['rise'], 2)} points per 100 steps when "
-        return f"{said}training ended: its accuracy counts, and more steps would raise it."
+        head = f"Validation accuracy still rose by {units.digits(100 * data['rise'], 2)} points per 100 steps when "
+        return f"{head}training ended: its accuracy counts, and more steps would raise it."
     return (
         f"The loss still fell by {percent(data['fall'])} from one checkpoint to the next when the schedule made the "
         "learning rate small: its accuracy counts, and more steps would raise it."

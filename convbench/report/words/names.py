@@ -9,17 +9,17 @@ from convbench.analysis.results import Group, Result
 from convbench.core.record import Parts
 
 
-def reducer(one: Result) -> str:
+def reducer(result: Result) -> str:
     """The reducer with its options, or a user's whole model."""
-    architecture = one.case.architecture
+    architecture = result.case.architecture
     return str(architecture.reducer if isinstance(architecture, Parts) else architecture)
 
 
-def model(one: Result) -> str:
+def model(result: Result) -> str:
     """``spatial-softmax, LSTM input 64``"""
-    architecture = one.case.architecture
+    architecture = result.case.architecture
     norm = " after LayerNorm" if isinstance(architecture, Parts) and architecture.layer_norm else ""
-    return f"{reducer(one)}, LSTM input {one.lstm_input:,}{norm}" if one.lstm_input else reducer(one)
+    return f"{reducer(result)}, LSTM input {result.lstm_input:,}{norm}" if result.lstm_input else reducer(result)
 
 
 def trained(parts: Parts) -> str:
@@ -34,9 +34,9 @@ def threads_of(group: Group) -> str:
     return f", {threads} {'thread' if threads == 1 else 'threads'}" if threads else ""
 
 
-def setup(one: Result) -> str:
+def setup(result: Result) -> str:
     """``spatial-softmax, LSTM input 64, compile``"""
-    return f"{model(one)}, {one.case.variant_name}"
+    return f"{model(result)}, {result.case.variant_name}"
 
 
 def same(result: Result) -> str:
@@ -50,9 +50,9 @@ def same(result: Result) -> str:
 
 def apart(ids: Sequence[str]) -> tuple[list[str], list[str]]:
     """What tells these case ids apart, ``flatten/8192/eager`` each, and the parts that all of them share."""
-    parts = [one.split("/") for one in ids]
-    if len(ids) < 2 or len({len(one) for one in parts}) > 1:
+    paths = [case.split("/") for case in ids]
+    if len(ids) < 2 or len({len(path) for path in paths}) > 1:
         return list(ids), []
-    differs = [len(set(values)) > 1 for values in zip(*parts, strict=True)]
-    shared = [part for part, telling in zip(parts[0], differs, strict=True) if not telling]
-    return ["/".join(compress(one, differs)) for one in parts], shared
+    differs = [len(set(values)) > 1 for values in zip(*paths, strict=True)]
+    shared = [part for part, telling in zip(paths[0], differs, strict=True) if not telling]
+    return ["/".join(compress(path, differs)) for path in paths], shared

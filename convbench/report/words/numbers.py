@@ -39,25 +39,25 @@ def limit(metric: Metric) -> str:
     return LIMITS.get(metric.option) or (title if title[1:2].isupper() else f"{title[:1].lower()}{title[1:]}")
 
 
-def mean(one: Quality) -> str:
+def mean(quality: Quality) -> str:
     """``87.3 % [85.0, 89.6]``, the mean test accuracy over seeds."""
-    if one.mean is None:
+    if quality.mean is None:
         return units.MISSING
-    interval = one.interval
-    return percent(one.mean) + (f" [{100 * interval.low:.1f}, {100 * interval.high:.1f}]" if interval else "")
+    interval = quality.interval
+    return percent(quality.mean) + (f" [{100 * interval.low:.1f}, {100 * interval.high:.1f}]" if interval else "")
 
 
-def accuracy(one: Candidate) -> str:
+def accuracy(candidate: Candidate) -> str:
     """``87.3 % [85.0, 89.6] over 5 seeds``"""
-    return f"{mean(one.quality)} over {len(one.quality.by_seed)} seeds"
+    return f"{mean(candidate.quality)} over {len(candidate.quality.by_seed)} seeds"
 
 
-def costs(one: Result) -> str:
+def costs(result: Result) -> str:
     """``3.10 ms a call, 74.2 k parameters, 8.02 MiB, 116 MFLOP``, as far as measured."""
-    said = [
-        f"{units.seconds(one.latency.median)} a call" if one.latency else "",
-        f"{units.count(one.params)} parameters" if one.params is not None else "",
-        units.size(one.memory) if one.memory is not None else "",
-        units.flops(one.flops) if one.flops is not None else "",
+    texts = [
+        f"{units.seconds(result.latency.median)} a call" if result.latency else "",
+        f"{units.count(result.params)} parameters" if result.params is not None else "",
+        units.size(result.memory) if result.memory is not None else "",
+        units.flops(result.flops) if result.flops is not None else "",
     ]
-    return ", ".join(filter(None, said))
+    return ", ".join(filter(None, texts))

@@ -21,55 +21,55 @@ PROBE = (
 UNTRAINED = "Quality was probed, not trained, so no optimum is claimed; quality=train trains."
 
 
-def recommended(found: Sequence[Result]) -> list[Recommendation]:
+def recommended(results: Sequence[Result]) -> list[Recommendation]:
     """A recommendation a task with no limits and the usual margin; none where nothing was trained."""
-    return recommendations([one.record for one in found], Ask())
+    return recommendations([result.record for result in results], Ask())
 
 
-def sentences(found: Sequence[Result], answers: Sequence[Recommendation]) -> list[str]:
+def sentences(results: Sequence[Result], answers: Sequence[Recommendation]) -> list[str]:
     """One sentence or two a task with the recommendation, then what the probes say; none where quality was not run."""
-    records = [one.record for one in found if one.case.trial]
+    records = [answer.record for answer in results if answer.case.trial]
     if tried(records):
-        said = [" ".join(advice.sentences(one)[:2]) for one in answers]
-        return [*said, *filter(None, [advice.different(answers)])]
+        texts = [" ".join(advice.sentences(answer)[:2]) for answer in answers]
+        return [*texts, *filter(None, [advice.different(answers)])]
     probes = linear_probes(records)
     return [*probed(probes), UNTRAINED] if probes else []
 
 
-def task(several: Sequence[Quality]) -> list[str]:
+def task(qualities: Sequence[Quality]) -> list[str]:
     """The best of one task, who cannot be told from it, what these seeds could show, and what was left out."""
-    ranked = standings(several)
+    ranked = standings(qualities)
     if not ranked:
         return ["No run was sound: every one collapsed or failed."]
-    best, *rest = (one.quality for one in ranked)
-    tied = [trained(one.quality.architecture) for one in ranked[1:] if one.tied]
-    said = [f"Highest mean test accuracy: {trained(best.architecture)}, {accuracy(best)}{_chance(best)}."]
+    best, *rest = (standing.quality for standing in ranked)
+    tied = [trained(standing.quality.architecture) for standing in ranked[1:] if standing.tied]
+    texts = [f"Highest mean test accuracy: {trained(best.architecture)}, {accuracy(best)}{_chance(best)}."]
     if tied:
         more = f" and {len(tied) - 6} more" if tied[6:] else ""
-        said.append(f"Statistically tied with it: {'; '.join(tied[:6])}{more}.")
+        texts.append(f"Statistically tied with it: {'; '.join(tied[:6])}{more}.")
     elif rest:
-        said.append("Every other can be told from it.")
-    return [*said, *filter(None, [_seen(several), _left_out(several)])]
+        texts.append("Every other can be told from it.")
+    return [*texts, *filter(None, [_power(qualities), _left_out(qualities)])]
 
 
-def accuracy(one: Quality) -> str:
+def accuracy(quality: Quality) -> str:
     """``87.3 % [85.0, 89.6], 3 seeds``"""
-    if one.mean is None:
+    if quality.mean is None:
         return "no sound run"
-    return f"{mean(one)}, {count(len(one.by_seed), 'seed')}"
+    return f"{mean(quality)}, {count(len(quality.by_seed), 'seed')}"
 
 
-def tuned(several: Sequence[Quality]) -> str:
+def tuned(qualities: Sequence[Quality]) -> str:
     """How learning rates were chosen, and where a better one may lie outside of those that were tried."""
-    rates = {rate for one in several for rate in one.by_rate}
+    rates = {rate for quality in qualities for rate in quality.by_rate}
     if len(rates) < 2:
         return (
             "One learning rate was tried, so what is compared is how well each is trained at that rate, tuning "
             "included; test clips were only reported on."
         )
     chosen = "The learning rate was chosen on validation clips; test clips were only reported on."
-    edge = [one for one in several if one.rate_edge]
-    names = "; ".join(f"{trained(one.architecture)} ({one.rate_edge})" for one in edge)
+    edge = [quality for quality in qualities if quality.rate_edge]
+    names = "; ".join(f"{trained(quality.architecture)} ({quality.rate_edge})" for quality in edge)
     return f"{chosen} At the edge of the grid, so that a better rate may lie beyond: {names}." if edge else chosen
 
 
@@ -77,11 +77,11 @@ def count(number: int, word: str) -> str:
     return f"{number:,} {word}{'' if number == 1 else 's'}"
 
 
-def probed(found: Sequence[LinearProbe]) -> list[str]:
+def probed(probes: Sequence[LinearProbe]) -> list[str]:
     """The best of each question, and what a linear read-out is."""
-    if not found:
+    if not probes:
         return []
-    where, what = (max(found, key=partial(_mean, key)) for key in ("where", "what"))
+    where, what = (max(probes, key=partial(_mean, key)) for key in ("where", "what"))
     best = (
         f"Read linearly from untrained features: position best from {trained(where.architecture)} "
         f"(R² {_mean('where', where):.2f}), class best from {trained(what.architecture)} "
@@ -90,18 +90,18 @@ def probed(found: Sequence[LinearProbe]) -> list[str]:
     return [best, PROBE]
 
 
-def _mean(key: str, one: LinearProbe) -> float:
-    values = list(getattr(one, key).values())
+def _mean(key: str, probe: LinearProbe) -> float:
+    values = list(getattr(probe, key).values())
     return sum(values) / len(values) if values else float("-inf")
 
 
-def _chance(one: Quality) -> str:
-    return f" (chance {percent(one.chance)})" if one.chance else ""
+def _chance(quality: Quality) -> str:
+    return f" (chance {percent(quality.chance)})" if quality.chance else ""
 
 
-def _seen(several: Sequence[Quality]) -> str:
-    seeds = max(len(one.by_seed) for one in several)
-    least = visible(several)
+def _power(qualities: Sequence[Quality]) -> str:
+    seeds = max(len(quality.by_seed) for quality in qualities)
+    least = visible(qualities)
     if seeds < 2 or least is None:
         return "With so few seeds in common no two configurations can be told apart."
     return (
@@ -110,11 +110,14 @@ def _seen(several: Sequence[Quality]) -> str:
     )
 
 
-def _left_out(several: Sequence[Quality]) -> str:
-    counts = {"collapsed": sum(one.collapsed for one in several), "failed": sum(one.failed for one in several)}
-    said = ", ".join(f"{number:,} {word}" for word, number in counts.items() if number)
-    still = sum(one.unconverged for one in several)
+def _left_out(qualities: Sequence[Quality]) -> str:
+    counts = {
+        "collapsed": sum(quality.collapsed for quality in qualities),
+        "failed": sum(quality.failed for quality in qualities),
+    }
+    text = ", ".join(f"{number:,} {word}" for word, number in counts.items() if number)
+    still = sum(quality.unconverged for quality in qualities)
     return " ".join(filter(None, [
-        f"Not averaged in, at the rates chosen: {said}." if said else "",
+        f"Not averaged in, at the rates chosen: {text}." if text else "",
         f"Still learning when training ended, and averaged in: {count(still, 'run')}." if still else "",
     ]))  # fmt: skip

@@ -25,8 +25,8 @@ def crossed(view: Runtimes) -> str:
     """Which models change places, the widest change first; that none does, where none does."""
     if not view.crossings:
         return "The order of the models is eager's in every runtime, as far as this run can tell."
-    first = max(view.crossings, key=lambda each: each.there.median / each.in_eager.median)
-    others = len({(each.faster.case.id, each.slower.case.id) for each in view.crossings}) - 1
+    first = max(view.crossings, key=lambda crossing: crossing.there.median / crossing.in_eager.median)
+    others = len({(crossing.faster.case.id, crossing.slower.case.id) for crossing in view.crossings}) - 1
     more = f" ({others} more {'pair crosses' if others == 1 else 'pairs cross'})" if others else ""
     return (
         f"The ranking crosses: {model(first.faster)} is faster than {model(first.slower)} in eager and takes "
