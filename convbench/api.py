@@ -156,8 +156,8 @@ def run(
         >>> run.frame().params.tolist()
         [83840, 83840]
     """
-    from convbench.measure.selection import Selection
     from convbench.runs import script, sweep
+    from convbench.suite.selection import Selection
 
     script.refuse_again()
     loaded = load(suite, overrides)

@@ -67,8 +67,9 @@ def _cases(
     sys.path[:0] = [str(folder) for folder in (path.parent, *folders) if str(folder) not in sys.path]
     from convbench.core.errors import ConvbenchError
     from convbench.measure.machine import environment
-    from convbench.measure.selection import Selection, plan
+    from convbench.measure.selection import plan
     from convbench.suite import load
+    from convbench.suite.selection import Selection
 
     try:
         loaded = load(str(path))

@@ -13,10 +13,10 @@ from convbench.core import store
 from convbench.core.errors import CaseFailed, ConvbenchError, Impossible
 from convbench.core.record import Case, Choice, Clip, Parts, Protocol, Record
 from convbench.core.registry import executors
-from convbench.measure.selection import Selection
 from convbench.runs import sweep
 from convbench.runs.executor import Host, Job, pinned
 from convbench.suite import load
+from convbench.suite.selection import Selection
 
 QUICK = Protocol(max_warmup=0.02, max_time=0.05, min_samples=6, target=0.5, timeout=60)
 

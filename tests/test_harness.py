@@ -12,7 +12,7 @@ from wild import Ending
 from convbench.core.errors import CaseFailed, ConvbenchError, Unavailable
 from convbench.core.record import Case, Choice, Clip, Parts, Protocol, Record, Whole
 from convbench.core.registry import probes
-from convbench.measure import first_call, harness
+from convbench.measure import attempts, first_call, harness
 from convbench.models import subject
 
 QUICK = Protocol(max_warmup=0.02, max_time=0.05, min_samples=6, target=0.5)
@@ -92,7 +92,7 @@ def test_a_variant_with_another_output_is_a_failure_not_a_result():
     wrong = Case(Whole(Choice("wild:Unsteady")), SMALL, (Choice("channels_last"),))
     with pytest.raises(CaseFailed, match="not eager's output") as failed:
         quick(wrong)
-    assert harness.explain(failed.value).kind == "wrong output"
+    assert attempts.explain(failed.value).kind == "wrong output"
 
 
 def test_a_compiled_case_says_what_was_captured():
@@ -155,7 +155,7 @@ def test_any_error_becomes_a_record_and_the_sweep_goes_on(error, kind, status):
         return Record(of, "ok")
 
     cases = [case(scenario="streaming"), case()]
-    failed, fine = (harness.attempt(case, measure) for case in cases)
+    failed, fine = (attempts.attempt(case, measure) for case in cases)
     assert (failed.status, failed.failure.kind, fine.status) == (status, kind, "ok")
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from convbench.core.errors import ConvbenchError, Impossible
 from convbench.core.record import Case, Choice, Clip, Parts, Protocol, Recurrent, Whole
-from convbench.measure import harness
+from convbench.measure import attempts, harness
 from convbench.measure.preflight import needed_bytes, preflight, resolve
 
 GIB = 2**30
@@ -89,7 +89,7 @@ def test_a_users_model_that_cannot_be_called_fails_alone_with_the_reason(model, 
     sound = Case(Whole(Choice("wild:Article")), clip=Clip(1, 2, 3, 16, 16))
     plan = preflight([broken, sound], GIB)
     measure = partial(harness.measure, protocol=Protocol(), metrics=["params"])
-    first, second = (harness.attempt(case, measure) for case in plan.cases)
+    first, second = (attempts.attempt(case, measure) for case in plan.cases)
     assert first.status == "failed"
     assert re.search(reason, first.failure.message)
     assert second.status == "ok"

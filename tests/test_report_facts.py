@@ -9,10 +9,10 @@ import pytest
 import records
 
 from convbench.core import store
-from convbench.measure.selection import Selection
 from convbench.report.words.facts import environment, fact, place, protocol, title
 from convbench.runs import sweep
 from convbench.suite import load
+from convbench.suite.selection import Selection
 
 
 def test_the_gates_floor_is_told_where_a_selftest_found_it() -> None:

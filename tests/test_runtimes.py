@@ -16,21 +16,20 @@ import torch
 
 from convbench import suite
 from convbench.analysis.quality.qualities import qualities
-from convbench.core import metrics, traits
+from convbench.core import metrics, rooms, traits
 from convbench.core.errors import CaseFailed, ConvbenchError, Impossible, Unavailable
 from convbench.core.record import Case, Choice, Clip, Parts, Protocol, Reading, Recurrent, Whole
 from convbench.core.registry import variants
-from convbench.measure import harness
+from convbench.measure import attempts, harness
 from convbench.measure.first_call import open_case
 from convbench.measure.handover import hand_over
 from convbench.measure.machine.toolchain import missing_tool
 from convbench.measure.parity import TOLERANCE, Parity, compare
 from convbench.measure.preflight import resolve
 from convbench.measure.quality.data import Labelled
-from convbench.measure.quality.keeping import TRAINED
 from convbench.measure.quality.through import scores_of
 from convbench.models.network import build
-from convbench.models.runtimes import deployment, onnx_file
+from convbench.models.runtimes import onnx_file
 from convbench.models.runtimes.ov import OpenVino
 from convbench.models.subject import assemble, transform
 from convbench.models.variants import refuse_misplaced
@@ -162,7 +161,7 @@ def test_versions_of_a_runtime_are_in_the_fingerprint(name: str) -> None:
 
 def test_another_visit_finds_what_one_has_exported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     skip_without_extra(CASES["onnxruntime"])
-    monkeypatch.setenv(deployment.EXPORTS, str(tmp_path / "exports"))
+    monkeypatch.setenv(rooms.EXPORTS, str(tmp_path / "exports"))
     first, again = (open_case(case(Choice("onnxruntime")), 0, checked=checked)[1] for checked in (False, True))
     assert "export_s" in {each.metric.name for each in first if isinstance(each, Reading)}
     assert [each.metric.name for each in again if isinstance(each, Reading)] == [
@@ -260,7 +259,7 @@ def test_another_clip_than_the_exported_one_is_refused_with_both_shapes() -> Non
 def test_a_runtime_that_is_not_installed_names_its_extra(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     extra = {"int8 torchao": "int8"}.get(name, name)
-    record = harness.attempt(case(*CASES[name]), lambda asked: harness.measure(asked, QUICK, ("latency",)))
+    record = attempts.attempt(case(*CASES[name]), lambda asked: harness.measure(asked, QUICK, ("latency",)))
     assert record.status == "skipped"
     assert f"pip install 'convbench[{extra}]'" in record.failure.message
 
@@ -395,7 +394,7 @@ def test_an_exporters_reason_is_one_line_with_the_operator() -> None:
 def test_a_training_is_evaluated_as_each_variant_of_other_numbers_runs_it_and_trained_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(TRAINED, str(tmp_path / "trained"))
+    monkeypatch.setenv(rooms.TRAINED, str(tmp_path / "trained"))
     path = tmp_path / "tried.yaml"
     path.write_text("""
 quality: train

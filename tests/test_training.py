@@ -10,7 +10,7 @@ from torch import nn
 
 from convbench.core.errors import CaseFailed, Impossible
 from convbench.core.record import Case, Choice, Clip, Parts, Protocol, Recurrent, Whole
-from convbench.measure import first_call, harness
+from convbench.measure import attempts, first_call, harness
 from convbench.measure.counts import dispatched
 from convbench.measure.counts.counted import macs_by_stage
 from convbench.measure.preflight import preflight
@@ -214,7 +214,7 @@ class KeepsState(nn.Module):
 def test_a_model_that_does_not_train_fails_with_the_reason_and_the_run_goes_on(model, message):
     plan = preflight([whole(model), train()], 10**10)
     records = [
-        harness.attempt(case, lambda case: harness.measure(case, QUICK, ["latency", "params"])) for case in plan.cases
+        attempts.attempt(case, lambda case: harness.measure(case, QUICK, ["latency", "params"])) for case in plan.cases
     ]
     assert [record.status for record in records] == ["failed", "ok"]
     assert message in records[0].failure.message

@@ -64,9 +64,9 @@ def advise(baseline: Path, suite: str, overrides: Sequence[str], device: str) ->
     from convbench.analysis import stored_runs
     from convbench.cli.app import import_from_here
     from convbench.core import store
-    from convbench.measure.selection import Selection
     from convbench.runs import sweep
     from convbench.runs.apart import load
+    from convbench.suite.selection import Selection
 
     import_from_here(suite)
     before = store.load(baseline)

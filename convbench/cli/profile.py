@@ -84,9 +84,10 @@ def fits(
     import_from_here(suite)
     from convbench.core.quantities import amount
     from convbench.measure.memory import largest
-    from convbench.measure.selection import Selection, selected
+    from convbench.measure.selection import selected
     from convbench.report.words import units
     from convbench.runs import apart
+    from convbench.suite.selection import Selection
 
     limit, selection = int(amount("--memory", memory, "B")), Selection(only or (), skip or ())
     cases = apart.load(suite, overrides or []).cases

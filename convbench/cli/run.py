@@ -84,9 +84,9 @@ def run(
 ) -> None:
     """Measure a suite and write its report."""
     import_from_here(suite)
-    from convbench.measure.selection import Selection
     from convbench.runs import sweep
     from convbench.runs.apart import load
+    from convbench.suite.selection import Selection
 
     chosen = [*(overrides or []), *([f"metrics=[{metrics}]"] if metrics else [])]
     chosen += [f"protocol.budget={duration('--budget', budget):g}"] if budget else []

@@ -80,10 +80,10 @@ class Picked(NamedTuple):
 
 def _repeats(suite: str, overrides: list[str] | None, device: str, picked: Picked, seconds: float) -> None:
     """Runs in a row, a line each, and what they come to."""
-    from convbench.measure.selection import Selection
     from convbench.runs import repeats as test
     from convbench.runs import sweep
     from convbench.runs.apart import load
+    from convbench.suite.selection import Selection
 
     loaded, agreements = load(suite, overrides or []), []
     with sweep.executor_of(loaded, device) as executor:

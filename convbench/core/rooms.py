@@ -26,6 +26,8 @@ from convbench.core.errors import StoreError
 PREFIX, PREFIX_OF_CHECK, LOCK = "convbench-room-", "convbench-check-", "lock"
 MARK = "CONVBENCH_ROOM"
 """The variable by which the processes of a room are known."""
+EXPORTS, TRAINED = "CONVBENCH_EXPORTS", "CONVBENCH_TRAINED"
+"""The variables that name the folders in which a room's processes share exported and trained models."""
 PR_SET_CHILD_SUBREAPER = 36
 PROC = Path("/proc")
 YOUNG = 60.0

@@ -1,7 +1,4 @@
-"""Measuring: one case to a Record, whatever happens to it.
-
-``measure`` raises; ``attempt`` is the one place where an exception becomes a failed Record, so that a sweep goes on.
-"""
+"""Measuring: one case to a Record. What it raises becomes a failed Record in ``attempts``."""
 
 from __future__ import annotations
 
@@ -10,13 +7,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
-from typing import Literal
 
 import torch
 
-from convbench.core.errors import CaseFailed, ConvbenchError, Unavailable
+from convbench.core.errors import CaseFailed, ConvbenchError
 from convbench.core.metrics import refuse_clash
-from convbench.core.record import Case, Failure, Finding, Protocol, Reading, Record, Scalar
+from convbench.core.record import Case, Finding, Protocol, Reading, Record, Scalar
 from convbench.core.registry import Plugin, did_you_mean, probes
 from convbench.core.traits import noted
 from convbench.measure import progress
@@ -28,7 +24,6 @@ from convbench.measure.quality.measure import trial
 from convbench.models import subject
 from convbench.models.network import weights_bytes
 
-Measure = Callable[[Case], Record]
 Measured = tuple[list[Reading | Finding], dict[str, Scalar]]
 
 
@@ -138,37 +133,6 @@ def needs_isolation(metrics: Sequence[str]) -> bool:
     return not all(is_static(plugin.build) for plugin in select(metrics))
 
 
-def attempt(case: Case, measure: Measure) -> Record:
-    """``measure(case)``, or the record of why the case has no result: whatever it raises, a sweep goes on."""
-    start, started = time.perf_counter(), datetime.now(UTC).isoformat(timespec="milliseconds")
-    try:
-        return measure(case)
-    except Exception as error:
-        failure = explain(error)
-        status: Literal["failed", "skipped"] = "skipped" if failure.kind == "unavailable" else "failed"
-        known = error.known if isinstance(error, CaseFailed) else ()
-        readings = tuple(result for result in known if isinstance(result, Reading))
-        findings = tuple(result for result in known if isinstance(result, Finding))
-        seconds = time.perf_counter() - start
-        return Record(case, status, readings, findings, failure, started=started, seconds=seconds)
-
-
-def explain(error: BaseException) -> Failure:
-    """What went wrong with a case, in a word and a sentence."""
-    match error:
-        case CaseFailed(kind=kind):
-            return Failure(kind, str(error))
-        case Unavailable():
-            return Failure("unavailable", str(error))
-        case ConvbenchError():
-            return Failure("error", str(error))
-        case MemoryError() | torch.OutOfMemoryError():
-            return Failure("out of memory", _first_line(error))
-        case RuntimeError() if "allocate memory" in str(error):
-            return Failure("out of memory", _first_line(error))
-    return Failure("error", _first_line(error))
-
-
 def _probe(chosen: Iterable[Probe], held: subject.Subject, protocol: Protocol) -> list[Reading | Finding]:
     results: list[Reading | Finding] = []
     for probe in chosen:
@@ -190,8 +154,3 @@ def _during(before: dict[str, Scalar], after: dict[str, Scalar]) -> dict[str, Sc
         if before.get(name) is not None
     }
     return before | {"threads": after["threads"], "allocator": after["allocator"]} | counters
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0] if lines else 'no message'}"

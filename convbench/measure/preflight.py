@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
 from math import prod
 
@@ -16,16 +16,9 @@ from convbench.measure.quality.measure import refuse_unlearnable
 from convbench.models import subject
 from convbench.models.network import build_reducer, feature_shape, vector_size, weights_bytes
 from convbench.models.variants import refuse_misplaced
+from convbench.suite.selection import Plan
 
 FLOAT_BYTES = 4
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What a sweep will measure; ``equal`` maps a case's id to the ids of others that are the same configuration."""
-
-    cases: tuple[Case, ...]
-    equal: dict[str, tuple[str, ...]]
 
 
 def preflight(cases: Iterable[Case], available_bytes: int) -> Plan:

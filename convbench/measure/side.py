@@ -22,15 +22,15 @@ from convbench.core.package import __version__
 from convbench.core.record import Case, Protocol, Reading
 from convbench.core.registry import probes
 from convbench.core.traits import own_process
-from convbench.measure import harness
+from convbench.measure import attempts, harness
 from convbench.measure.first_call import open_case, tolerance
 from convbench.measure.machine import environment, nvml
 from convbench.measure.preflight import resolve
-from convbench.measure.selection import Selection
 from convbench.measure.selection import plan as plan_of
 from convbench.models import variants
 from convbench.models.subject import Subject, assemble, transform
 from convbench.suite import load
+from convbench.suite.selection import Selection
 
 PROTOCOL = 1
 VERSION = __version__
@@ -104,5 +104,5 @@ def throttling(device: str) -> str:
 
 def explain(error: BaseException) -> tuple[str, str]:
     """What went wrong, in a word and a sentence."""
-    failure = harness.explain(error)
+    failure = attempts.explain(error)
     return failure.kind, failure.message

@@ -25,6 +25,7 @@ OWN = re.compile(r"[\w./-]+:[A-Za-z_]\w*")
 COMMENT = re.compile("#.*")
 SECONDS = 120.0
 """What importing the user's modules may take."""
+SECONDS_A_CASE = 0.2
 
 
 def load(source: str, overrides: Sequence[str] = ()) -> Suite:
@@ -77,7 +78,7 @@ def called(
     Raises ConvbenchError where that ended without a result.
     """
     try:
-        return processes.run(Call(work, args, timeout=SECONDS, brought=brought(cases)))
+        return processes.run(Call(work, args, timeout=SECONDS + SECONDS_A_CASE * len(cases), brought=brought(cases)))
     except CaseFailed as error:
         raise ConvbenchError(said(error, doing)) from error
 

@@ -15,11 +15,8 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 from typing import Protocol as Interface
 
-import torch
-
 from convbench.core.record import FACTS, Case, Protocol, Record, Scalar
-from convbench.measure import harness
-from convbench.measure.machine import environment
+from convbench.measure import attempts
 from convbench.measure.probes import Probe
 
 T = TypeVar("T")
@@ -79,7 +76,7 @@ class Executor(Interface):
 
     ``run`` yields each job with its record as soon as it ends, in whatever order the hosts finish. It takes the next
     job only when a host is free to start it, so that what hands them over may choose it by what came back. Whatever
-    happens to a case is its record (``harness.attempt``), stamped with the fingerprint of the host that measured it;
+    happens to a case is its record (``attempts.attempt``), stamped with the fingerprint of the host that measured it;
     ``run`` itself raises ConvbenchError only where no job could be measured any more. It may be called again.
     """
 
@@ -111,6 +108,8 @@ def here(device: str, packages: Sequence[str] = ()) -> Host:
 
     Raises ConvbenchError for a device that it lacks.
     """
+    from convbench.measure.machine import environment
+
     facts = environment.describe(device, packages)
     free = environment.available_bytes(facts)
     return Host("this machine", facts, environment.fingerprint(facts), free, _cores())
@@ -119,7 +118,7 @@ def here(device: str, packages: Sequence[str] = ()) -> Host:
 def one_by_one(jobs: Iterable[Job], host: Host, measure: Callable[[Job], Record]) -> Iterator[Visit]:
     """What ``Executor.run`` is where a host measures one job at a time; ``measure`` may raise."""
     for job in jobs:
-        record = harness.attempt(job.case, lambda _, job=job: measure(job))  # type: ignore[misc]
+        record = attempts.attempt(job.case, lambda _, job=job: measure(job))  # type: ignore[misc]
         yield job, replace(record, environment=host.fingerprint)
 
 
@@ -129,6 +128,8 @@ def pinned(cores: Sequence[int]) -> Iterator[None]:
     if not cores or not hasattr(os, "sched_setaffinity"):
         yield
         return
+    import torch
+
     before, threads = os.sched_getaffinity(0), torch.get_num_threads()
     os.sched_setaffinity(0, cores)
     torch.set_num_threads(min(threads, len(cores)))

@@ -31,13 +31,11 @@ from typing import Any, Generic, TypeVar
 from convbench.core import lock, rooms
 from convbench.core.errors import CaseFailed
 from convbench.core.record import Failure
-from convbench.measure import harness, progress
+from convbench.measure import attempts, progress
 from convbench.measure.machine import malloc
 from convbench.measure.machine.process_end import death
 from convbench.measure.machine.toolchain import missing_tool
 from convbench.measure.progress import Progress
-from convbench.measure.quality.keeping import TRAINED
-from convbench.models.runtimes.deployment import EXPORTS
 from convbench.runs.script import Brought, unseen
 
 T = TypeVar("T")
@@ -241,15 +239,15 @@ def _child(sender: Connection, brought: Brought, work: Any, args: tuple[Any, ...
     output = os.open(Path(room) / "output", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(output, 1)
     os.dup2(output, 2)
-    os.environ[CACHE], os.environ[EXPORTS] = cache, f"{cache}-exports"
-    os.environ[TRAINED] = str(Path(room).parent / "trained")
+    os.environ[CACHE], os.environ[rooms.EXPORTS] = cache, f"{cache}-exports"
+    os.environ[rooms.TRAINED] = str(Path(room).parent / "trained")
     malloc.hold()
     progress.listen(sender.send)
     try:
         brought.load()
         answer = work(*args)
     except BaseException as error:
-        answer = harness.explain(error)
+        answer = attempts.explain(error)
     progress.listen(lambda _: None)
     sender.send(answer)
     sender.close()

@@ -18,20 +18,19 @@ from convbench.analysis.choice.settling import LOOK
 from convbench.analysis.table import write_csv
 from convbench.core import code, store
 from convbench.core.comparability import differing
-from convbench.core.errors import StoreError
+from convbench.core.errors import ConvbenchError, StoreError
 from convbench.core.package import __version__
 from convbench.core.profiles import PROFILES
 from convbench.core.record import Case, Record, Run, Scalar
 from convbench.core.registry import executors
 from convbench.core.visits import Stage, in_table
-from convbench.measure import harness
-from convbench.measure.preflight import Plan
 from convbench.measure.probes import Probe
-from convbench.measure.selection import Selection, plan
 from convbench.runs import apart, repeats, visits
 from convbench.runs.executor import Executor, Job
 from convbench.runs.schedule import Schedule
+from convbench.runs.visits import Menu
 from convbench.suite import Suite
+from convbench.suite.selection import Plan, Selection
 
 
 class Watcher(Interface):
@@ -44,25 +43,18 @@ class Watcher(Interface):
 
 @dataclass(frozen=True)
 class Prepared:
-    """A suite checked against the hosts that will measure it, and the executor that brings its jobs to them.
-
-    ``probes`` run after those of the suite.
-    """
+    """A suite checked against the hosts that will measure it, and the executor that brings its jobs to them."""
 
     suite: Suite
     plan: Plan
+    menu: Menu
     command: str
     executor: Executor = field(repr=False)
-    probes: tuple[Probe, ...] = ()
 
     @property
     def facts(self) -> Mapping[str, Scalar]:
         """Those of the first host, which stand for the run."""
         return self.executor.hosts[0].facts
-
-    @property
-    def menu(self) -> visits.Menu:
-        return visits.Menu.of(self.suite.metrics, self.probes)
 
     def schedule(self, done: Sequence[Record] = (), until_sure: bool = False) -> Schedule:
         """The visits to make; those of the records that are ``done`` are made."""
@@ -100,15 +92,26 @@ def prepare(
 ) -> Prepared:
     """Learn what the hosts are and check every case on ``meta``; nothing is measured yet.
 
-    A case has to fit into the memory of one of the hosts.
+    A case has to fit into the memory of one of the hosts. ``probes`` run after those of the suite.
 
     Raises ConvbenchError for all that is wrong with the call, the suite or the hosts.
     """
     hosts = executor.hosts
-    own = apart.names_own_code(suite.cases)
-    asked = (suite, hosts[0].device, max(host.available_bytes for host in hosts), selection)
-    planned = executor.call(plan, *asked) if own else plan(*asked)
-    return Prepared(suite, planned, command, executor, tuple(probes))
+    answer = executor.call(_planned, suite, hosts[0].device, max(host.available_bytes for host in hosts), selection)
+    if isinstance(answer, ConvbenchError):
+        raise answer
+    planned, menu = answer
+    return Prepared(suite, planned, replace(menu, probes=tuple(probes)), command, executor)
+
+
+def _planned(suite: Suite, device: str, free: int, selection: Selection) -> tuple[Plan, Menu] | ConvbenchError:
+    """What is to be measured of a suite, or why nothing can be: for a process that has imported torch anyway."""
+    from convbench.measure.selection import plan
+
+    try:
+        return plan(suite, device, free, selection), Menu.of(suite.metrics)
+    except ConvbenchError as error:
+        return error
 
 
 def profiler(suite: Suite, directory: Path) -> list[Probe]:
@@ -126,11 +129,20 @@ def executor_of(suite: Suite, device: str, name: str | None = None, probes: Sequ
     ``device`` is ``auto`` (the GPU where there is one), ``cpu`` or ``cuda[:n]``. Raises ConvbenchError for an unknown
     name.
     """
-    runs_models = harness.needs_isolation(suite.metrics) or probes or any(case.trial for case in suite.cases)
+    runs_models = probes or any(case.trial for case in suite.cases) or _run_models(suite.metrics)
     apart_of_us = runs_models or apart.names_own_code(suite.cases)
     factory = executors.get(name or ("isolated" if apart_of_us else "in-process"))
     executor: Executor = factory.build(device, suite.cases)
     return executor
+
+
+def _run_models(metrics: Sequence[str]) -> bool:
+    """Whether any of these metrics needs more than a look at the model; of the user's own, that is not known here."""
+    if not metrics or any(":" in name for name in metrics):
+        return True
+    from convbench.measure import harness
+
+    return harness.needs_isolation(metrics)
 
 
 Resume = bool | Literal["stale"]

@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from convbench.analysis.repeat import QUIET_REFERENCE
 from convbench.core import metrics
 from convbench.core.record import FACTS, Protocol, Record, Visit
-from convbench.measure import harness
 from convbench.measure.probes import Probe, is_exact
 from convbench.runs.executor import Job
 from convbench.runs.schedule import Planned, Schedule, cores_of
@@ -23,10 +22,13 @@ class Menu:
     probes: tuple[Probe, ...] = ()
 
     @classmethod
-    def of(cls, names: Sequence[str], probes: Sequence[Probe] = ()) -> Menu:
+    def of(cls, names: Sequence[str]) -> Menu:
+        """The probes of these names, or import paths, which are imported; all of them where none is named."""
+        from convbench.measure import harness
+
         chosen = harness.select(names)
         exact = tuple(plugin.name for plugin in chosen if is_exact(plugin.build))
-        return cls(exact, tuple(plugin.name for plugin in chosen if plugin.name not in exact), tuple(probes))
+        return cls(exact, tuple(plugin.name for plugin in chosen if plugin.name not in exact))
 
     @property
     def repeats(self) -> tuple[str, ...]:

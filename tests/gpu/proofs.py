@@ -25,7 +25,7 @@ import torch
 
 from convbench.core import metrics
 from convbench.core.record import Case, Choice, Clip, Parts, Protocol
-from convbench.measure import harness
+from convbench.measure import attempts, harness
 from convbench.measure.machine import nvml
 from convbench.measure.memory import allocations
 from convbench.measure.timing import clock_for
@@ -199,7 +199,7 @@ def stages_sum(device: str, findings: Findings) -> None:
             if scenario == "streaming" and batch > 1:
                 continue
             for case in article(device, batch, scenario):
-                record = harness.attempt(case, lambda case: harness.measure(case, PROTOCOL, ["latency", "stages"]))
+                record = attempts.attempt(case, lambda case: harness.measure(case, PROTOCOL, ["latency", "stages"]))
                 if record.status != "ok":
                     findings.note(f"failed {case.id}", str(record.failure))
                     continue

@@ -14,15 +14,13 @@ from typing import Any
 
 import torch
 
+from convbench.core import rooms
 from convbench.core.errors import CaseFailed, Unavailable
 from convbench.core.traits import of_variant
 from convbench.models.deployed import Deployment, Engine, Example, Rows
 from convbench.models.runtimes import structure
 from convbench.models.runtimes.example import Flat, at_first, example
 from convbench.models.subject import Subject
-
-EXPORTS = "CONVBENCH_EXPORTS"
-"""The variable that names a folder which the visits to one case share, so that it is exported once."""
 
 
 def deploy(subject: Subject, engine: Engine) -> Subject:
@@ -52,7 +50,7 @@ def _exported(subject: Subject, engine: Engine, call: Example) -> tuple[Path, fl
 
     What an earlier visit to the case has left is taken as it is; nobody sees a folder that is not finished.
     """
-    shared = os.environ.get(EXPORTS)
+    shared = os.environ.get(rooms.EXPORTS)
     keeper = None if shared else tempfile.TemporaryDirectory(prefix="convbench-export-")
     parent = Path(shared or keeper.name)  # type: ignore[union-attr]
     folder = parent / engine.name

@@ -12,7 +12,7 @@ from zlib import crc32
 from convbench.core import metrics
 from convbench.core.record import Case, Reading, Record, Scalar
 from convbench.core.registry import executors
-from convbench.measure import harness
+from convbench.measure import attempts
 from convbench.measure.machine.environment import fingerprint
 from convbench.runs.executor import Executor, Host, Job, Visit
 
@@ -82,7 +82,7 @@ class Fake(Executor):
     def _visit(self, job: Job, host: Host) -> Record:
         self.started.append((job, host, self.now))
         began = (START + timedelta(seconds=self.now)).isoformat(timespec="milliseconds")
-        record = harness.attempt(job.case, lambda _: self.answer(job, host))
+        record = attempts.attempt(job.case, lambda _: self.answer(job, host))
         return replace(record, environment=host.fingerprint, started=began)
 
 

@@ -15,7 +15,7 @@ from convbench.core.errors import CaseFailed, ConvbenchError, Unavailable
 from convbench.core.record import Case, Record
 from convbench.core.registry import executors
 from convbench.core.traits import builds, packages
-from convbench.measure import harness
+from convbench.measure import attempts
 from convbench.measure.machine import malloc
 from convbench.models.variants import process_environment
 from convbench.runs import apart
@@ -92,6 +92,8 @@ class Isolated(Executor):
 
 def measure(job: Job) -> Record:
     """``harness.measure`` in this process, which is the job's own."""
+    from convbench.measure import harness
+
     if job.case.reads_out:
         _keep_memory()
     with pinned(job.cores):
@@ -137,7 +139,7 @@ class _SideBySide:
         """The job with its record. What ran out of memory beside others is tried again when they have ended."""
         host = self.executor.hosts[0]
         try:
-            record = harness.attempt(job.case, lambda _: running.result())
+            record = attempts.attempt(job.case, lambda _: running.result())
         finally:
             running.end()
         if record.failure and record.failure.kind == "out of memory" and not alone:

@@ -1,0 +1,54 @@
+"""The one place where an exception becomes a failed Record, so that a sweep goes on. Imports no torch."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Literal
+
+from convbench.core.errors import CaseFailed, ConvbenchError, Unavailable
+from convbench.core.record import Case, Failure, Finding, Reading, Record
+
+Measure = Callable[[Case], Record]
+
+
+def attempt(case: Case, measure: Measure) -> Record:
+    """``measure(case)``, or the record of why the case has no result: whatever it raises, a sweep goes on."""
+    start, started = time.perf_counter(), datetime.now(UTC).isoformat(timespec="milliseconds")
+    try:
+        return measure(case)
+    except Exception as error:
+        failure = explain(error)
+        status: Literal["failed", "skipped"] = "skipped" if failure.kind == "unavailable" else "failed"
+        known = error.known if isinstance(error, CaseFailed) else ()
+        readings = tuple(result for result in known if isinstance(result, Reading))
+        findings = tuple(result for result in known if isinstance(result, Finding))
+        seconds = time.perf_counter() - start
+        return Record(case, status, readings, findings, failure, started=started, seconds=seconds)
+
+
+def explain(error: BaseException) -> Failure:
+    """What went wrong with a case, in a word and a sentence."""
+    match error:
+        case CaseFailed(kind=kind):
+            return Failure(kind, str(error))
+        case Unavailable():
+            return Failure("unavailable", str(error))
+        case ConvbenchError():
+            return Failure("error", str(error))
+        case MemoryError():
+            return Failure("out of memory", _first_line(error))
+        case RuntimeError() if _is_out_of_memory(error):
+            return Failure("out of memory", _first_line(error))
+    return Failure("error", _first_line(error))
+
+
+def _is_out_of_memory(error: RuntimeError) -> bool:
+    """torch's own error, known by its name where torch need not be imported, or what its allocator for the CPU says."""
+    return type(error).__name__ == "OutOfMemoryError" or "allocate memory" in str(error)
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0] if lines else 'no message'}"

@@ -1,0 +1,66 @@
+"""Which of a suite's cases are measured, by name and by shard, and the plan that comes of it."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+from convbench.core.record import Case
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a sweep will measure; ``equal`` maps a case's id to the ids of others that are the same configuration."""
+
+    cases: tuple[Case, ...]
+    equal: dict[str, tuple[str, ...]]
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which of a suite's cases: by glob over the id or one of its parts, and by shard (i of n)."""
+
+    only: Sequence[str] = ()
+    skip: Sequence[str] = ()
+    shard: tuple[int, int] = (1, 1)
+
+    def keeps(self, names: Collection[str]) -> bool:
+        """Whether a case with these names is picked."""
+        wanted = not self.only or any(fnmatchcase(name, pattern) for pattern in self.only for name in names)
+        unwanted = any(fnmatchcase(name, pattern) for pattern in self.skip for name in names)
+        return wanted and not unwanted
+
+    def part(self, cases: Sequence[Case]) -> list[Case]:
+        """The shard's cases, which may be none: parts of about the same cost, the same for everybody who asks.
+
+        Variants of one model share a shard, so that they are measured on the same machine.
+        """
+        index, shards = self.shard
+        models: dict[str, list[Case]] = defaultdict(list)
+        for case in cases:
+            models[case.eager.id].append(case)
+        loads = [0.0] * shards
+        picked: set[str] = set()
+        for name in sorted(models, key=lambda name: (-sum(map(_cost, models[name])), name)):
+            lightest = loads.index(min(loads))
+            loads[lightest] += sum(map(_cost, models[name]))
+            picked |= {name} if lightest == index - 1 else set()
+        return [case for case in cases if case.eager.id in picked]
+
+    @property
+    def hint(self) -> str:
+        """What a pattern that picks nothing may have been meant as."""
+        listed = next((pattern for pattern in self.only if "," in pattern), "")
+        if listed:
+            return f" by --only {listed}: give --only once for each, as in " + " ".join(
+                f"--only {part}" for part in listed.split(",") if part
+            )
+        lone = next((pattern for pattern in self.only if not set("*?[") & set(pattern)), "")
+        return f" by --only {lone}, which has to be a whole part of a name: '*{lone}*' matches anywhere" if lone else ""
+
+
+def _cost(case: Case) -> float:
+    """How long a case takes beside a plain one, roughly: compiling and training take most."""
+    return 10.0 if case.trains else 5.0 if any(choice.name == "compile" for choice in case.variant) else 1.0
