@@ -173,8 +173,8 @@ def own_metrics(results: Iterable[Result]) -> list[Metric]:
 
 def shown_metrics(results: Iterable[Result], place: Place) -> list[Metric]:
     """Every metric that is shown at a place: ours in their order, on axes latency first, then what others declare."""
-    every = [metric for metric in (*metrics.ALL, *own_metrics(results)) if place in metric.shown]
-    return sorted(every, key=lambda metric: metric is not metrics.LATENCY) if place == "axes" else every
+    candidates = [metric for metric in (*metrics.ALL, *own_metrics(results)) if place in metric.shown]
+    return sorted(candidates, key=lambda metric: metric is not metrics.LATENCY) if place == "axes" else candidates
 
 
 def sustained(record: Record) -> tuple[float, int] | None:

@@ -64,8 +64,8 @@ class Column(NamedTuple):
 def columns(own: Iterable[Metric] = ()) -> list[Column]:
     """Every column that a row can have, the fixed ones first; ``own`` are further metrics, of somebody's own."""
     words = {name: Column(name, "", meaning) for name, meaning in WORDS.items()}
-    every = (*metrics.CATALOGUE.values(), metrics.LSTM_INPUT, *own)
-    units = {metric.name: Column(metric.name, metric.unit, metric.description or metric.title) for metric in every}
+    candidates = (*metrics.CATALOGUE.values(), metrics.LSTM_INPUT, *own)
+    units = {metric.name: Column(metric.name, metric.unit, metric.description or metric.title) for metric in candidates}
     known = {**words, **units}
     del known[metrics.LATENCY.name]
     return [*(known.pop(name) for name in COLUMNS), *known.values()]

@@ -51,8 +51,8 @@ def digest(*texts: str) -> str:
 
 def _tracked(derived: list[Result]) -> list[Metric]:
     """The metrics that these results have and that people are shown."""
-    every = [metric for metric in (*metrics.ALL, *own_metrics(derived)) if metric.shown and metric not in DERIVED]
-    return [metric for metric in every if any(result.value(metric) is not None for result in derived)]
+    candidates = [metric for metric in (*metrics.ALL, *own_metrics(derived)) if metric.shown and metric not in DERIVED]
+    return [metric for metric in candidates if any(result.value(metric) is not None for result in derived)]
 
 
 def _numbers(derived: list[Result], tracked: list[Metric], protocol_digest: str) -> Iterator[Number]:

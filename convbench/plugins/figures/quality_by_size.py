@@ -85,13 +85,13 @@ def _draw(qualities: Sequence[Quality], results: Sequence[Result], number: int, 
 
 def _costs(qualities: Sequence[Quality], results: Sequence[Result]) -> dict[Parts, Result]:
     """The eager cost of each architecture on one device, clip and number type: the one that most have."""
-    every = {
+    by_architecture = {
         quality.architecture: [cost for cost in costs_of(quality, results) if not cost.case.variant]
         for quality in qualities
     }
-    groups = [cost.group for costs in every.values() for cost in costs]
+    groups = [cost.group for costs in by_architecture.values() for cost in costs]
     group = max(groups, key=groups.count, default=None)
-    return {parts: cost for parts, costs in every.items() for cost in costs if cost.group == group}
+    return {parts: cost for parts, costs in by_architecture.items() for cost in costs if cost.group == group}
 
 
 def _dodge(qualities: Sequence[Quality]) -> dict[Parts, float]:

@@ -88,8 +88,8 @@ def marks(axes: MplAxes, points: Points) -> dict[str, list[int]]:
     for number, (series, indices) in enumerate(points.by_series().items()):
         colour = look(series)[0]
         bars = _intervals(points, indices)
-        seen = [bar for bar in bars if _longer(axes, bar)] if len(points.places) > CROWD else bars
-        lines(axes, seen, colour, width=1.0, gid=f"bars-{number}")
+        visible = [bar for bar in bars if _longer(axes, bar)] if len(points.places) > CROWD else bars
+        lines(axes, visible, colour, width=1.0, gid=f"bars-{number}")
         eager = [i for i in indices if not points.results[i].case.variant]
         varied = [i for i in indices if points.results[i].case.variant]
         for kind, members, face in (("eager", eager, PAPER), ("varied", varied, colour)):

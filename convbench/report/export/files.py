@@ -38,23 +38,23 @@ def write_figures(run: Run, records: Sequence[Record], directory: Path, format: 
 
 def markdown(run: Run, records: Sequence[Record]) -> str:
     """The answer, the ranking, the variants and what failed, in GitHub's markdown, at most ``BUDGET`` characters."""
-    seen = view(run, results_of(records))
+    values = view(run, results_of(records))
     text = "\n\n".join(filter(None, (
         f"## convbench: {plain(run.name)}",
-        f"**{plain(seen['lead'], 400)}** " + " ".join(plain(sentence, 400) for sentence in seen["sentences"]),
+        f"**{plain(values['lead'], 400)}** " + " ".join(plain(sentence, 400) for sentence in values["sentences"]),
         _table("Each reducer at its fastest",
                ("Reducer", "LSTM input", "Variant", "Latency [95 %]", "×", "Parameters", "FLOPs"),
                ([row[key] for key in ("reducer", "lstm_input", "variant", "latency", "factor", "params", "flops")]
-                for row in seen["ranking"][:20])),
+                for row in values["ranking"][:20])),
         *(_table(f"Quality: {task['name']}", ("Reducer", "LSTM input", "Test accuracy [95 %]", "Sound runs", "Lost"),
                  ([row[key] for key in ("reducer", "lstm_input", "accuracy", "seeds", "lost")]
                   for row in task["rows"][:20]))
-          for task in (seen["quality"] or {"tasks": ()})["tasks"]),
+          for task in (values["quality"] or {"tasks": ()})["tasks"]),
         _table("What the variants gain", ("Variant", "Where", "Models", "Speed-up", "Range", "Pays after"),
                ([row[key] for key in ("variant", "place", "models", "speedup", "range", "pays")]
-                for row in seen["variants"][:20])),
-        _failures([*seen["failures"], *seen["skipped"]]),
-        f"<sub>{plain(' · '.join(value for value in seen['environment'].values() if value != '–'), 300)}</sub>",
+                for row in values["variants"][:20])),
+        _failures([*values["failures"], *values["skipped"]]),
+        f"<sub>{plain(' · '.join(value for value in values['environment'].values() if value != '–'), 300)}</sub>",
     )))  # fmt: skip
     return text if len(text) <= BUDGET else f"{text[: BUDGET - 40]}\n\n… cut at {BUDGET:,} characters\n"
 

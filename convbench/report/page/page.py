@@ -38,8 +38,8 @@ def write(run: Run, records: Sequence[Record], path: Path) -> Path:
     results = results_of(records)
     data = payload(run, costs(results)) | {"budget": budget(results)}
     tried = [result for result in results if result.case.trial]
-    seen = {**view(run, results), **_figures(results), **_profiles(path.parent)}
-    text = render("run.html", data, **seen, looks=looks(costs(results)), quality_looks=looks(tried))
+    values = {**view(run, results), **_figures(results), **_profiles(path.parent)}
+    text = render("run.html", data, **values, looks=looks(costs(results)), quality_looks=looks(tried))
     return put(path, text)
 
 
