@@ -1,7 +1,8 @@
 """Throws mutated suites, arguments, stored files and traces at the command line. ``fuzz.py KIND|quick COUNT [SEED]``.
 
-A COUNT of 0 is the whole of a kind; ``quick`` is a COUNT of every kind, in one process. Counted are tracebacks (of which the exit code is 70), inputs above 10 s of processor time, the peak of memory, and
-control characters that reach the output. Commands run in this process, each under an alarm; nothing is measured.
+A COUNT of 0 is the whole of a kind; ``quick`` is a COUNT of every kind, in one process. Counted are tracebacks (their
+exit code is 70), inputs above 10 s of processor time, the peak of memory with the input that added most to it, in MiB,
+and control characters that reach the output. Commands run in this process, each under an alarm; nothing is measured.
 """
 
 from __future__ import annotations
@@ -285,7 +286,7 @@ KINDS = {"suites": suites, "arguments": arguments, "stored": stored, "traces": t
 
 
 def fuzz(kind: str, count: int, seed: int) -> dict[str, object]:
-    """So many inputs of a kind: what went wrong with which, the slowest, the peak of this process and what raised it."""
+    """So many inputs of a kind: what went wrong with which, the slowest, the peak and what raised it."""
     faults, slowest, heaviest = [], 0.0, (0.0, "")
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
@@ -305,7 +306,7 @@ def fuzz(kind: str, count: int, seed: int) -> dict[str, object]:
         "faults": faults,
         "slowest_s": round(slowest, 2),
         "peak_MB": round(peak()),
-        "added_MB": round(heaviest[0]),
+        "heaviest": (round(heaviest[0]), heaviest[1]),
     }
 
 
@@ -342,7 +343,7 @@ def in_child(work: Callable[[], dict[str, object]]) -> dict[str, object]:
     with os.fdopen(reader) as file:
         content = file.read()
     os.waitpid(child, 0)
-    ended = {"faults": ["the process ended"], "slowest_s": 0.0, "peak_MB": 0, "added_MB": 0}
+    ended = {"faults": ["the process ended"], "slowest_s": 0.0, "peak_MB": 0, "heaviest": (0, "")}
     return json.loads(content) if content else ended
 
 
@@ -352,7 +353,7 @@ def whole(kind: str, count: int, seed: int) -> dict[str, object]:
     sizes = [min(CHUNK, count - start) for start in range(0, count, CHUNK)]
     parts = [in_child(partial(fuzz, kind, size, 1000 * seed + at)) for at, size in enumerate(sizes)]
     faults = [fault for part in parts for fault in part["faults"]]
-    worst = {name: max(part[name] for part in parts) for name in ("slowest_s", "peak_MB", "added_MB")}
+    worst = {name: max(part[name] for part in parts) for name in ("slowest_s", "peak_MB", "heaviest")}
     return {"kind": kind, "inputs": count, "faults": faults, **worst}
 
 
