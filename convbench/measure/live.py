@@ -19,7 +19,8 @@ from convbench.core.errors import ConvbenchError
 from convbench.core.record import Case, Choice, Clip, Finding, Protocol, Reading, Whole
 from convbench.core.registry import probes
 from convbench.core.statistics import Interval, median_interval
-from convbench.measure.counts.counted import called, count_module
+from convbench.measure.counts.counted import called, count_by_module, reason_of
+from convbench.measure.counts.traced import trace
 from convbench.models.subject import Inputs, Subject
 from convbench.models.values import mapped
 
@@ -125,9 +126,10 @@ class Measurement:
 
 def count(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Count:
     """Count one call of the model on its inputs, twice over. Raises ConvbenchError where it runs nowhere."""
+    second, reason = _second_count(model, args, kwargs)
     held = _on_meta(model, args, kwargs)
     how = "call" if held is None else "meta"
-    counts = count_module(_called(model, args, kwargs) if held is None else held)
+    counts = count_by_module(_called(model, args, kwargs) if held is None else held)
     modules = tuple(ModuleCount(name, counts.params[name], macs) for name, macs in counts.macs.items() if name)
     return Count(
         params=counts.params[""],
@@ -136,9 +138,21 @@ def count(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Co
         how=how,
         uncounted=counts.uncounted,
         uncounted_share=counts.uncounted_share,
-        second=counts.second,
-        counted_once=counts.reason,
+        second=second,
+        counted_once=reason,
     )
+
+
+def _second_count(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[int | None, str | None]:
+    """MACs from the trace of a real call of a copy, whose random numbers are its own; or why there is none."""
+    device = torch.device(device_of(model, args, kwargs))
+    gpus = [device.index or 0] if device.type == "cuda" else []
+    try:
+        with torch.random.fork_rng(gpus):
+            copied, (args, kwargs) = copy.deepcopy(model), mapped(torch.clone, (args, kwargs))
+            return sum(trace(called(subject(copied, args, kwargs))).macs.values()), None
+    except Exception as error:
+        return None, reason_of(error)
 
 
 def measure(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], protocol: Protocol) -> Measurement:

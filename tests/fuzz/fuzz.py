@@ -278,7 +278,8 @@ PROFILE = {
 def sample_outcome() -> Outcome:
     side = SideOutcome("main", "0" * 40, False, {"device": "cpu", "cpu": "a"})
     pairs = tuple(Timing(((1e-3, 1.1e-3), (1.01e-3, 1.1e-3))) for _ in range(6))
-    cases = (CaseOutcome("conv/gap/64/eager", pairs, pairs), CaseOutcome("conv/fc/64/eager", invalid="broken"))
+    again = tuple(Timing(((1e-3, 1e-3, 1.1e-3), (1e-3, 1.01e-3, 1.1e-3))) for _ in range(6))
+    cases = (CaseOutcome("conv/gap/64/eager", pairs, again), CaseOutcome("conv/fc/64/eager", invalid="broken"))
     return Outcome("smoke", side, side, cases, Rule(), Settings(), "2026-01-01T00:00:00+00:00", 10.0, "0.1.0")
 
 
