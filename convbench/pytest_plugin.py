@@ -4,8 +4,9 @@
     def test_speed(case_benchmark):
         case_benchmark()
 
-Run with ``pytest --benchmark-only``. A round is one call of the case, on a GPU until the device is done with it. Torch
-is imported when such a test is collected, not before.
+Run with ``pytest --benchmark-only``. A round is one call of the case, on a GPU until the device is done with it. With
+``--benchmark-disable`` a case is called, its output checked, and nothing timed. Torch is imported when such a test is
+collected, not before.
 """
 
 from __future__ import annotations
@@ -50,6 +51,9 @@ def case_benchmark(request: pytest.FixtureRequest, benchmark: Any) -> Callable[[
         from convbench.measure import harness
         from convbench.measure.first_call import open_case
 
+        if benchmark.disabled:
+            with harness.computing_with(case):
+                return benchmark.pedantic(open_case(case, protocol.seed)[0].run)
         record = harness.measure(case, protocol, ("params", "macs"))
         with harness.computing_with(case):
             held, _ = open_case(case, protocol.seed)
@@ -58,6 +62,28 @@ def case_benchmark(request: pytest.FixtureRequest, benchmark: Any) -> Callable[[
             return benchmark.pedantic(_until_done(held.run, held.device), **_rounds(held, protocol))
 
     return run
+
+
+@pytest.hookimpl(optionalhook=True, tryfirst=True)
+def pytest_benchmark_compare_machine_info(machine_info: dict[str, Any], compared_benchmark: dict[str, Any]) -> None:
+    """An export of ours has fewer facts of its machine than pytest-benchmark: where those agree, it is the same one.
+
+    Otherwise pytest-benchmark warns, as it should.
+    """
+    stored = compared_benchmark["machine_info"]
+    if EXPORTED in compared_benchmark and all(_fact(stored, *keys) == _fact(machine_info, *keys) for keys in SHARED):
+        compared_benchmark["machine_info"] = machine_info
+
+
+EXPORTED = "convbench"
+"""The key that an export of ours has beside pytest-benchmark's."""
+SHARED = (("machine",), ("python_version",), ("python_implementation",), ("cpu", "brand_raw"))
+
+
+def _fact(info: Any, *keys: str) -> Any:
+    for key in keys:
+        info = info.get(key) if isinstance(info, dict) else None
+    return " ".join(info.split()) if isinstance(info, str) else info
 
 
 def _cases(

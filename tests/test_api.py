@@ -213,6 +213,7 @@ def test_a_count_is_exact_by_module_and_leaves_the_model_alone() -> None:
     before = [parameter.clone() for parameter in model.parameters()]
     counted = convbench.count(model, CLIP, scale=2.0)
     assert (counted.macs, counted.how, counted.uncounted) == (CONV + LSTM, "meta", ())
+    assert (counted.second, counted.counted_once) == (CONV + LSTM, None)
     assert [counted.module(name).macs for name in ("conv", "lstm")] == [CONV, LSTM]
     assert counted.params == sum(parameter.numel() for parameter in before)
     assert all(torch.equal(*pair) for pair in zip(before, model.parameters(), strict=True))
@@ -224,6 +225,7 @@ def test_a_count_is_exact_by_module_and_leaves_the_model_alone() -> None:
 def test_a_model_that_does_not_run_on_meta_is_counted_by_a_real_call() -> None:
     counted = convbench.count(Numpy(), CLIP)
     assert (counted.macs, counted.how, counted.module("lstm").macs) == (CONV + LSTM, "call", LSTM)
+    assert counted.second == CONV + LSTM
 
 
 def test_a_live_module_is_measured_in_this_process_and_it_says_so() -> None:

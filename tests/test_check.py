@@ -299,6 +299,19 @@ def test_a_file_that_is_no_outcome_is_said(tmp_path, text):
         outcome.read(tmp_path / "nowhere.json")
 
 
+@pytest.mark.parametrize(
+    ("rounds", "again"),
+    [((), ((1.0, 1.0, 1.2),)), (((1.0, 1.2),), ((1.0, 1.2),)), (((1.0, 0.0),), ((1.0, 1.0, 1.2),)),
+     (((1.0, 1.2), (1.0,)), ((1.0, 1.0, 1.2),)), (((1.0, float("inf")),), ((1.0, 1.0, 1.2),))],
+    ids=["no round", "an arm of three", "zero", "ragged", "infinite"],
+)  # fmt: skip
+def test_a_file_whose_times_are_damaged_is_no_outcome(tmp_path, rounds, again):
+    case = outcome.CaseOutcome("gap", (outcome.Timing(rounds),), (outcome.Timing(again),))
+    path = outcome.write(replace(judged(), cases=(case,)), tmp_path / "x.json")
+    with pytest.raises(StoreError, match=r"x\.json: not the JSON of a check"):
+        outcome.read(path)
+
+
 def judged() -> outcome.Outcome:
     """One case of each verdict, by hand."""
     steady = tuple(outcome.Timing(((1e-3, 1e-3 * (1 + i / 1e5)),)) for i in range(7))

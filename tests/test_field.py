@@ -145,8 +145,18 @@ def test_no_headline_calls_a_partly_counted_model_smallest():
 
 def test_a_live_module_is_counted_by_the_same_means():
     counted = convbench.count(field.Packed(inside=True), torch.randn(3, 8, 3, 32, 32))
+    assert counted.second == counted.macs
     assert counted.module("rnn").macs == 15 * 4 * 20 * (6 + 20 + 20 + 20)
     assert counted.module("cnn").macs == CONV
+
+
+def test_what_a_live_count_cannot_know_is_in_it():
+    partly = convbench.count(field.Own(), torch.randn(2, 4, 3, 16, 16))
+    assert partly.uncounted == ("field::proj",)
+    assert f"not counted: field::proj; they alone read {partly.uncounted_share:.0%} of the parameters" in repr(partly)
+    once = convbench.count(field.wrapped("part"), torch.randn(3, 8, 3, 32, 32))
+    assert (once.macs, once.second) == (CONV + LSTM, None)
+    assert "counted once: " in repr(once)
 
 
 # --- Stages -----------------------------------------------------------------------------------------------------------

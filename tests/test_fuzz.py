@@ -6,14 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 FUZZ = Path(__file__).parent / "fuzz"
 
 
-@pytest.mark.parametrize(("kind", "count"), [("suites", 100), ("arguments", 60), ("stored", 60), ("traces", 60)])
-def test_mutated_inputs_end_in_a_sentence(kind, count):
-    command = [sys.executable, str(FUZZ / "fuzz.py"), kind, str(count), "7"]
+def test_mutated_inputs_end_in_a_sentence():
+    """Seventy of each kind; one process imports torch for all of them."""
+    command = [sys.executable, str(FUZZ / "fuzz.py"), "quick", "70", "7"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
 

@@ -329,3 +329,21 @@ def test_what_was_kept_of_another_check_is_refused():
     ):
         with pytest.raises(Refused, match="was another"):
             Ledger(before=before).refuse_another(now)
+
+
+@pytest.mark.parametrize(
+    ("written", "path"),
+    [
+        ("./my-net.py:build", "my-net:build"),
+        ("models/net.py:Net.make", "models.net:Net.make"),
+        ("./a/./b.py:c", "a.b:c"),
+        ("../net.py:build", "../net.py:build"),
+        ("/tmp/net.py:build", "/tmp/net.py:build"),
+        ("v1.2/net.py:build", "v1.2/net.py:build"),
+        ("pkg.net:build", "pkg.net:build"),
+        (".py:x", ".py:x"),
+        ("", ""),
+    ],
+)
+def test_a_model_named_by_its_file_is_imported_by_its_module(written, path):
+    assert imports.of_file(written) == path

@@ -126,3 +126,8 @@ def test_a_long_clip_of_a_gru_follows_the_line(monkeypatch):
     monkeypatch.setattr(largest, "LONG_CLIP", 32)
     of = resolve(case("gap", rnn=Recurrent("gru", 16), clip=Clip(1, 40, 3, 8, 8), scenario="train"))
     assert largest.peak_of(of) == pytest.approx(predict(of).peak, rel=0.001)
+
+
+def test_a_prediction_that_takes_too_long_is_not_made():
+    with pytest.raises(CaseFailed, match="not predicted: it takes too long"):
+        predict(Case(Parts(Choice("conv"), Choice("gap")), Clip(1, 2, 1, 8, 8)), 0.0)

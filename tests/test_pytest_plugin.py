@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import json
+import platform
+from dataclasses import replace
 from importlib.metadata import entry_points
 
 import pytest
+import records
+
+from convbench.report.export import pytest_benchmark as exported
 
 pytest_plugins = "pytester"
 SUITE = """
@@ -46,6 +51,34 @@ def test_cases_are_benchmarked_and_nothing_else_is_run(user, pytester):
     assert benchmark["stats"]["rounds"] >= 7
     assert benchmark["extra_info"]["params"] == 28 * 32 + 4 * 8 * (32 + 8 + 2)
     assert benchmark["group"] == "inference"
+
+
+def test_a_case_is_called_and_not_timed_where_benchmarks_are_disabled(user, pytester):
+    pytester.makepyfile(test_speed=SPEED)
+    pytester.makefile(".yaml", tiny=SUITE.replace("max_time: 0.02", "max_time: 300"))
+    done = user("--benchmark-disable", "-k", "not other")
+    done.assert_outcomes(passed=1, deselected=1)
+
+
+@pytest.mark.parametrize(("cpu", "warns"), [("A 1", False), ("B  2", True)])
+def test_an_export_of_the_same_machine_is_compared_without_a_warning(user, pytester, cpu, warns):
+    """The processor that pytest-benchmark sees is invented here; all else is this machine's."""
+    facts = {"machine": platform.machine(), "cpu": cpu, "python": platform.python_version()}
+    record = records.record(records.case("gap"), latency=2e-3)
+    run = replace(records.run_of([record]), environment=facts)
+    folder = pytester.mkdir("stored")
+    place = folder / f"{platform.system()}-{platform.python_implementation()}-{platform.python_version()[:4]}-64bit"
+    place.mkdir()
+    (place / "0001_a.json").write_text(json.dumps(exported.made(run, [record])))
+    pytester.makeconftest(
+        "def pytest_benchmark_update_machine_info(config, machine_info): machine_info['cpu'] = {'brand_raw': 'A  1'}"
+    )
+    pytester.makepyfile(test_own="def test_own(benchmark): benchmark(len, ())")
+    options = ("--benchmark-max-time=0.01", "--benchmark-min-rounds=1")
+    done = user("--benchmark-only", f"--benchmark-storage={folder}", "--benchmark-compare=0001", *options)
+    text = done.stdout.str() + done.stderr.str()
+    assert "Comparing against benchmarks from" in text
+    assert ("machine_info is different" in text) is warns
 
 
 @pytest.mark.parametrize(

@@ -124,7 +124,7 @@ def write(outcome: Outcome, path: Path) -> Path:
 def read(path: Path) -> Outcome:
     """An outcome from its file. Raises StoreError where it is none."""
     try:
-        return _outcomes().validate_json(path.read_bytes())
+        outcome = _outcomes().validate_json(path.read_bytes())
     except OSError as error:
         raise StoreError(f"{path}: cannot be read ({error.strerror})") from error
     except ValidationError as error:
@@ -132,3 +132,17 @@ def read(path: Path) -> Outcome:
         raise StoreError(
             f"{path}: not the JSON of a check: {'.'.join(map(str, first['loc']))} {first['msg']}"
         ) from error
+    for case in outcome.cases:
+        if not (_are_times(case.pairs, 2) and _are_times(case.confirmation, 3)):
+            raise StoreError(f"{path}: not the JSON of a check: of {case.id} some times are lacking, or are none")
+    return outcome
+
+
+def _are_times(timings: tuple[Timing, ...], arms: int) -> bool:
+    """Whether each timing has rounds, each of them a time above 0 for every arm; on a device as many or none."""
+    return all(
+        timing.rounds
+        and all(len(times) == arms and all(0 < time < math.inf for time in times) for times in timing.rounds)
+        and all(len(times) == arms and all(0 < time < math.inf for time in times) for times in timing.device)
+        for timing in timings
+    )

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from convbench.cli.app import Only, Overrides, Skip, Source, app
-from convbench.cli.terminal import console
+from convbench.cli.terminal import console, print_table
 from convbench.core.errors import ConvbenchError
 
 if TYPE_CHECKING:
@@ -216,20 +216,11 @@ def _keep(outcome: Outcome, as_json: Path, junit: Path | None, summary: Path | N
 
 def _show(outcome: Outcome) -> int:
     """Print the table and what it means; returns the exit code."""
-    from rich.table import Table
-    from rich.text import Text
-
     from convbench.check import words
     from convbench.check.verdict import exit_code
 
-    out = console()
-    table = Table(title=Text(words.heading(outcome)), title_justify="left", box=None, padding=(0, 1), pad_edge=False)
-    for name in words.HEADINGS:
-        table.add_column(name, justify="left" if name in ("case", "verdict") else "right", overflow="fold")
-    rows = words.rows(outcome)
-    for row in rows:
-        table.add_row(*map(Text, row.cells))
-    out.print(table)
+    out, rows = console(), words.rows(outcome)
+    print_table(out, words.HEADINGS, [row.cells for row in rows], words.heading(outcome), words=("case", "verdict"))
     details = [f"{row.case}: {detail}" for row in rows for detail in row.details]
     out.print("\n".join([*details, *words.footing(outcome), words.headline(outcome)]), markup=False, highlight=False)
     return exit_code(outcome)

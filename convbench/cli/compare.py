@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from convbench.cli.app import app
-from convbench.cli.terminal import console
+from convbench.cli.terminal import console, print_table
 from convbench.core import imports
 from convbench.core.errors import Refused
 
@@ -90,23 +90,17 @@ def advise(baseline: Path, suite: str, overrides: Sequence[str], device: str) ->
 
 
 def _print(comparison: Comparison, ratios: Sequence[Interval | None]) -> None:
-    from rich.table import Table
-    from rich.text import Text
-
     from convbench.analysis import stored_runs
     from convbench.report.words import names, units
 
-    table = Table(box=None, padding=(0, 1), pad_edge=False)
-    for name in ("case", "first", "second", "ratio", "exact changes"):
-        table.add_column(name, justify="left" if name in ("case", "exact changes") else "right", overflow="fold")
     apart, shared = names.apart([match.case.id for match in comparison.matches])
+    rows = []
     for name, match, ratio in zip(apart, comparison.matches, ratios, strict=True):
         latencies = [units.interval(result.latency) if result else units.MISSING for result in match.results]
         shown = units.speedup(ratio) if ratio else units.MISSING
-        cells = (name, *latencies, shown, ", ".join(stored_runs.exact_changes(match)))
-        table.add_row(*map(Text, cells))
+        rows.append((name, *latencies, shown, ", ".join(stored_runs.exact_changes(match))))
     out = console()
-    out.print(table)
+    print_table(out, ("case", "first", "second", "ratio", "exact changes"), rows, words=("case", "exact changes"))
     if shared:
         out.print(f"in every case: {', '.join(shared)}", markup=False, highlight=False)
     for name, cases in zip(("first", "second"), comparison.alone, strict=True):

@@ -10,7 +10,7 @@ import codecs
 import errno
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 LOG_WIDTH = 160
 IN_ASCII = {"×": "x", "–": "-", "—": "-", "…": "...", "µ": "u", "²": "^2", "±": "+-", "→": "->", "·": "*", "≤": "<="}
 SPELLED = "convbench-spelled"
+LEAST = 12
+"""Columns of the screen that a cell of words needs to be read."""
 
 
 class Stream:
@@ -116,6 +118,37 @@ def console(wide: bool = True, stderr: bool = False, **options: Any) -> Console:
     if wide and not (screen.is_terminal or "COLUMNS" in os.environ):
         screen.width = LOG_WIDTH
     return screen
+
+
+def print_table(
+    screen: Console, headings: Sequence[str], rows: Sequence[Sequence[str]], title: str = "", words: Sequence[str] = ()
+) -> None:
+    """A table whose numbers are never broken: only the columns named by ``words`` wrap.
+
+    Where the screen is too narrow for that, a value a line under the first cell of its row.
+    """
+    from rich.cells import cell_len
+    from rich.table import Table
+    from rich.text import Text
+
+    columns = list(zip(headings, *rows, strict=True))
+    needed = sum(LEAST if cells[0] in words else max(map(cell_len, cells)) for cells in columns) + 2 * len(columns)
+    if needed > screen.width:
+        lines = [title] if title else []
+        for first, *cells in rows:
+            lines += [
+                first,
+                *(f"  {heading}: {cell}" for heading, cell in zip(headings[1:], cells, strict=True) if cell),
+            ]
+        screen.print("\n".join(lines), markup=False, highlight=False)
+        return
+    table = Table(title=Text(title) if title else None, title_justify="left", box=None, padding=(0, 1), pad_edge=False)
+    for name in headings:
+        wraps = name in words
+        table.add_column(name, justify="left" if wraps else "right", no_wrap=not wraps, overflow="fold")
+    for row in rows:
+        table.add_row(*map(Text, row))
+    screen.print(table)
 
 
 def _spelled(error: UnicodeError) -> tuple[str, int]:

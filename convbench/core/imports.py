@@ -10,7 +10,7 @@ import os
 import sys
 import sysconfig
 from collections.abc import Iterable
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from convbench.core.errors import ConvbenchError
 
@@ -39,12 +39,28 @@ def here() -> Path:
     return folder
 
 
+def of_file(path: str) -> str:
+    """The import path of what is named by a file: ``./models/net.py:build`` is ``models.net:build``.
+
+    A file that lies above or elsewhere has none and stays as it is.
+    """
+    file, colon, attribute = path.partition(":")
+    *folders, name = PurePosixPath(file).parts or ("",)
+    stems = [*folders, name.removesuffix(".py")]
+    if name == stems[-1] or "/" in folders or any("." in stem for stem in stems):
+        return path
+    return f"{'.'.join(stems)}{colon}{attribute}"
+
+
 def why_not(path: str, error: Exception) -> str:
     """What to do about a module that cannot be imported, in words that follow the reason; empty where nobody knows."""
     module, _, attribute = path.partition(":")
     if "/" in module or module.endswith(".py"):
-        name = Path(module).stem
-        return f"; {module!r} is a file: write {name}:{attribute}, which is looked for beside the suite and here"
+        name, folder = Path(module).stem, Path(module).parent
+        return (
+            f"; {module!r} is a file that lies neither beside the suite nor here: write {name}:{attribute} and put its "
+            f"folder on the path, as in PYTHONPATH={folder} convbench ..."
+        )
     if not all(module.split(".")):
         return "; write it as package.module:function"
     name = getattr(error, "name", None) or ""

@@ -19,7 +19,7 @@ from convbench.measure import progress
 from convbench.measure.counts.counted import called, on_meta_or_reason
 from convbench.measure.first_call import Opening, open_case
 from convbench.measure.machine import environment
-from convbench.measure.probes import ORDER, Probe, is_static, probe_name
+from convbench.measure.probes import LAST, ORDER, Probe, is_static, probe_name
 from convbench.measure.quality.measure import trial
 from convbench.models import subject
 from convbench.models.network import weights_bytes
@@ -74,13 +74,14 @@ def _probed(
     """Static probes on ``meta``; where the model does not run there, of a real call, after what is timed is timed."""
     named, last = chosen
     static = [plugin.build for plugin in named if is_static(plugin.build)]
+    late = [plugin.build for plugin in named if plugin.name in LAST]
     dynamic = [*(plugin.build for plugin in named if not is_static(plugin.build)), *last]
     results: list[Reading | Finding] = []
     twin = on_meta_or_reason(case, protocol.seed) if static else None
     if isinstance(twin, subject.Subject):
         if dynamic:
             _refuse_too_large(twin)
-        results = _probe(static, twin, protocol)
+        results = _probe([probe for probe in static if probe not in late], twin, protocol)
     state: dict[str, Scalar] = {}
     if dynamic or not static:
         progress.tell("building the model and its first call", [])
@@ -88,7 +89,9 @@ def _probed(
         before = environment.conditions(held.device)
         results += [*opening, *_probe(dynamic, held, protocol)]
         state = _during(before, environment.conditions(held.device))
-    if isinstance(twin, str):
+    if isinstance(twin, subject.Subject):
+        results += _probe(late, twin, protocol)
+    elif isinstance(twin, str):
         results += [Finding("not_on_meta", "note", {"reason": twin})]
         results += _probe(static, called(subject.assemble(case, protocol.seed)), protocol)
     return results, state

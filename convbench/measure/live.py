@@ -19,7 +19,8 @@ from convbench.core.errors import ConvbenchError
 from convbench.core.record import Case, Choice, Clip, Finding, Protocol, Reading, Whole
 from convbench.core.registry import probes
 from convbench.core.statistics import Interval, median_interval
-from convbench.measure.counts.counted import called, count_by_module
+from convbench.measure.counts.counted import called, count_by_module, reason_of
+from convbench.measure.counts.traced import trace
 from convbench.models.subject import Inputs, Subject
 from convbench.models.values import mapped
 
@@ -41,8 +42,10 @@ class Count:
     """Parameters, and multiply-accumulates (MACs) of one forward call on the given inputs.
 
     ``modules`` are all submodules, outermost first. ``how`` is ``meta`` (exact, from shapes alone) or ``call`` (of a
-    real call, the second of two, where the model does not run on torch's meta device). ``uncounted`` names operators
-    whose work nobody knows: ``macs`` is then a lower bound.
+    real call after a first one, where the model does not run on torch's meta device). ``uncounted`` names operators
+    whose work nobody knows: ``macs`` is then a lower bound, and ``uncounted_share`` the share of the parameters that
+    only those read. ``second`` is an independent count of the same call, from its trace; where that cannot be had it is
+    None and ``counted_once`` says why.
     """
 
     params: int
@@ -50,6 +53,9 @@ class Count:
     modules: tuple[ModuleCount, ...]
     how: str
     uncounted: tuple[str, ...] = ()
+    uncounted_share: float = 0.0
+    second: int | None = None
+    counted_once: str | None = None
 
     @property
     def flops(self) -> int:
@@ -62,13 +68,23 @@ class Count:
 
     def __repr__(self) -> str:
         parts = (f"{module.name} {module.params:,} / {_macs(module.macs)}" for module in self._outermost())
-        note = f"; not counted: {', '.join(self.uncounted)}" if self.uncounted else ""
+        note = "".join(f"; {name}: {value}" for name, value in self._doubts())
         return f"Count({self.params:,} parameters, {self.macs:,} MACs; {', '.join(parts) or 'no submodules'}{note})"
 
     def _repr_html_(self) -> str:
         whole = [("all", f"{self.params:,} parameters, {self.macs:,} MACs")]
         rows = ((each.name, f"{each.params:,} parameters, {_macs(each.macs)} MACs") for each in self._outermost())
-        return showing.table("Parameters and MACs of a call", [*whole, *rows])
+        return showing.table("Parameters and MACs of a call", [*whole, *rows, *self._doubts()])
+
+    def _doubts(self) -> Iterator[tuple[str, str]]:
+        """What keeps the count from being sure, as a heading and its words."""
+        if self.uncounted:
+            share = f"; they alone read {self.uncounted_share:.0%} of the parameters" if self.uncounted_share else ""
+            yield "not counted", f"{', '.join(self.uncounted)}{share}"
+        if self.counted_once:
+            yield "counted once", self.counted_once
+        elif self.second not in (None, self.macs):
+            yield "a second count finds", f"{self.second:,} MACs"
 
     def _outermost(self) -> Iterator[ModuleCount]:
         return (module for module in self.modules if "." not in module.name)
@@ -109,12 +125,34 @@ class Measurement:
 
 
 def count(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Count:
-    """Count one call of the model on its inputs. Raises ConvbenchError where it runs neither on meta nor at all."""
+    """Count one call of the model on its inputs, twice over. Raises ConvbenchError where it runs nowhere."""
+    second, reason = _second_count(model, args, kwargs)
     held = _on_meta(model, args, kwargs)
     how = "call" if held is None else "meta"
     counts = count_by_module(_called(model, args, kwargs) if held is None else held)
     modules = tuple(ModuleCount(name, counts.params[name], macs) for name, macs in counts.macs.items() if name)
-    return Count(counts.params[""], counts.macs[""], modules, how, counts.uncounted)
+    return Count(
+        params=counts.params[""],
+        macs=counts.macs[""],
+        modules=modules,
+        how=how,
+        uncounted=counts.uncounted,
+        uncounted_share=counts.uncounted_share,
+        second=second,
+        counted_once=reason,
+    )
+
+
+def _second_count(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[int | None, str | None]:
+    """MACs from the trace of a real call of a copy, whose random numbers are its own; or why there is none."""
+    device = torch.device(device_of(model, args, kwargs))
+    gpus = [device.index or 0] if device.type == "cuda" else []
+    try:
+        with torch.random.fork_rng(gpus):
+            copied, (args, kwargs) = copy.deepcopy(model), mapped(torch.clone, (args, kwargs))
+            return sum(trace(called(subject(copied, args, kwargs))).macs.values()), None
+    except Exception as error:
+        return None, reason_of(error)
 
 
 def measure(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], protocol: Protocol) -> Measurement:

@@ -1,7 +1,7 @@
 """The shelf of probes: (Subject, Protocol) -> readings and findings. One file per probe.
 
 A ``@static`` probe is given a subject on ``meta`` and needs no isolation: it costs milliseconds. The others are given
-the subject on its device, ready and called once; they run in ORDER, those not listed there after it. An ``@exact``
+the subject on its device, ready and called once; all run in ORDER, static ones first but for LAST. An ``@exact``
 probe takes no times: it may run while other cases are worked on.
 """
 
@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from convbench.models.subject import Subject
 
 Probe = Callable[["Subject", Protocol], Iterable[Reading | Finding]]
-ORDER = ("params", "macs", "prediction", "latency", "stages", "phases", "memory", "reference", "crosscheck", "compile")
+ORDER = ("params", "macs", "latency", "stages", "phases", "memory", "reference", "crosscheck", "compile", "prediction")
+LAST = ("prediction",)
+"""Static ones that may take long: they run when all else is known."""
 _STATIC: set[Probe] = set()
 _EXACT: set[Probe] = set()
 

@@ -141,6 +141,7 @@ def pinned(cores: Sequence[int]) -> Iterator[None]:
 
 
 def _cores() -> tuple[int, ...]:
-    if hasattr(os, "sched_getaffinity"):
-        return tuple(sorted(os.sched_getaffinity(0)))
-    return tuple(range(os.cpu_count() or 1))
+    """The numbers of the cores to pin to, as many as may be used at once."""
+    usable = environment.available_cores()
+    own = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else range(usable)
+    return tuple(own)[:usable]

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from convbench.core import registry
+from convbench.core import imports, registry
 from convbench.core.errors import ConvbenchError
 from convbench.core.record import STAGES, Choice, Whole
 from convbench.core.registry import Registry, did_you_mean
@@ -72,7 +72,8 @@ def function(raw: Any, at: Location, mistakes: Mistakes) -> str | None:
     if not isinstance(raw, str) or ":" not in raw:
         mistakes.add(at, f"{shown(raw)} is no import path: write it as package.module:function")
         return None
-    return raw if _signature(models, raw, at, mistakes) else None
+    path = imports.of_file(raw)
+    return path if _signature(models, path, at, mistakes) else None
 
 
 def formulas(raw: Any, at: Location, mistakes: Mistakes) -> tuple[tuple[str, str], ...]:
@@ -106,7 +107,7 @@ READERS: Mapping[str, Callable[[Any, Location, Mistakes], Any]] = {
 def plug_fields(raw: Any, at: Location, mistakes: Mistakes) -> tuple[str, dict[str, Any]] | None:
     """The name of a plug-in and its options, whichever way it is written."""
     if isinstance(raw, dict) and isinstance(raw.get("name"), str):
-        return raw["name"], {key: value for key, value in raw.items() if key != "name"}
+        return imports.of_file(raw["name"]), {key: value for key, value in raw.items() if key != "name"}
     if isinstance(raw, dict):
         mistakes.add(at, "needs a name: {name: avg-k, k: 4}")
         return None
@@ -119,7 +120,7 @@ def plug_fields(raw: Any, at: Location, mistakes: Mistakes) -> tuple[str, dict[s
         mistakes.add(at, f"{shown(raw)} is not written as name or name(option=value){hint}")
         return None
     options = [part.partition("=") for part in (match["options"] or "").split(",") if part.strip()]
-    return match["name"], {key.strip(): _scalar(value) for key, _, value in options}
+    return imports.of_file(match["name"]), {key.strip(): _scalar(value) for key, _, value in options}
 
 
 def _plugged(shelf: Registry[Any], raw: Any, at: Location, mistakes: Mistakes) -> Plugged | None:

@@ -1,7 +1,8 @@
-"""Throws mutated suites, arguments, stored files and traces at the command line. ``fuzz.py KIND COUNT [SEED]``.
+"""Throws mutated suites, arguments, stored files and traces at the command line. ``fuzz.py KIND|quick COUNT [SEED]``.
 
-Counted are tracebacks (of which the exit code is 70), inputs above 10 s of processor time, the peak of memory, and
-control characters that reach the output. Commands run in this process, each under an alarm; nothing is measured.
+A COUNT of 0 is the whole of a kind; ``quick`` is a COUNT of every kind, in one process. Counted are tracebacks (their
+exit code is 70), inputs above 10 s of processor time, the peak of memory with the input that added most to it, in MiB,
+and control characters that reach the output. Commands run in this process, each under an alarm; nothing is measured.
 """
 
 from __future__ import annotations
@@ -277,7 +278,8 @@ PROFILE = {
 def sample_outcome() -> Outcome:
     side = SideOutcome("main", "0" * 40, False, {"device": "cpu", "cpu": "a"})
     pairs = tuple(Timing(((1e-3, 1.1e-3), (1.01e-3, 1.1e-3))) for _ in range(6))
-    cases = (CaseOutcome("conv/gap/64/eager", pairs, pairs), CaseOutcome("conv/fc/64/eager", invalid="broken"))
+    again = tuple(Timing(((1e-3, 1e-3, 1.1e-3), (1e-3, 1.01e-3, 1.1e-3))) for _ in range(6))
+    cases = (CaseOutcome("conv/gap/64/eager", pairs, again), CaseOutcome("conv/fc/64/eager", invalid="broken"))
     return Outcome("smoke", side, side, cases, Rule(), Settings(), "2026-01-01T00:00:00+00:00", 10.0, "0.1.0")
 
 
@@ -285,30 +287,43 @@ KINDS = {"suites": suites, "arguments": arguments, "stored": stored, "traces": t
 
 
 def fuzz(kind: str, count: int, seed: int) -> dict[str, object]:
-    """So many inputs of a kind: what went wrong with which, the slowest, and the peak of this process's memory."""
-    faults, slowest = [], 0.0
+    """So many inputs of a kind: what went wrong with which, the slowest, the peak and what raised it."""
+    faults, slowest, heaviest = [], 0.0, (0.0, "")
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
         inputs = KINDS[kind](random.Random(seed), Path(folder))
         for number in range(count):
-            words = next(inputs)
+            words, before = next(inputs), peak()
             code, shown, seconds = timed(partial(command, *words))
             slowest = max(slowest, seconds)
-            bad = [
-                name
-                for name, is_so in (
-                    ("traceback", code == ending.INTERNAL),
-                    ("slow", seconds > SECONDS),
-                    ("control characters", any(char in shown for char in "\x00\x1b\u202e")),
-                )
-                if is_so
-            ]
-            if bad:
+            heaviest = max(heaviest, (peak() - before, f"{kind} {number} of seed {seed}: {words!r:.200}"))
+            if bad := _bad(code, shown, seconds):
                 faults.append(f"{kind} {number} of seed {seed}: {', '.join(bad)}: {words!r:.300}\n{shown[-1500:]}")
         os.chdir("/")
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    faults += [f"{kind}: {peak:.0f} MB"] if peak > MEBIBYTES else []
-    return {"kind": kind, "inputs": count, "faults": faults, "slowest_s": round(slowest, 2), "peak_MB": round(peak)}
+    faults += [f"{kind}: {peak():.0f} MB, most by {heaviest[1]}"] if peak() > MEBIBYTES else []
+    return {
+        "kind": kind,
+        "inputs": count,
+        "faults": faults,
+        "slowest_s": round(slowest, 2),
+        "peak_MB": round(peak()),
+        "heaviest": (round(heaviest[0]), heaviest[1]),
+    }
+
+
+def _bad(code: int, shown: str, seconds: float) -> list[str]:
+    """What is wrong with the end of a command."""
+    is_so = {
+        "traceback": code == ending.INTERNAL,
+        "slow": seconds > SECONDS,
+        "control characters": any(char in shown for char in "\x00\x1b\u202e"),
+    }
+    return [name for name, wrong in is_so.items() if wrong]
+
+
+def peak() -> float:
+    """MiB that this process has taken at most."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 CHUNK = 20
@@ -329,7 +344,8 @@ def in_child(work: Callable[[], dict[str, object]]) -> dict[str, object]:
     with os.fdopen(reader) as file:
         content = file.read()
     os.waitpid(child, 0)
-    return json.loads(content) if content else {"faults": ["the process ended"], "slowest_s": 0.0, "peak_MB": 0}
+    ended = {"faults": ["the process ended"], "slowest_s": 0.0, "peak_MB": 0, "heaviest": (0, "")}
+    return json.loads(content) if content else ended
 
 
 def whole(kind: str, count: int, seed: int) -> dict[str, object]:
@@ -338,14 +354,21 @@ def whole(kind: str, count: int, seed: int) -> dict[str, object]:
     sizes = [min(CHUNK, count - start) for start in range(0, count, CHUNK)]
     parts = [in_child(partial(fuzz, kind, size, 1000 * seed + at)) for at, size in enumerate(sizes)]
     faults = [fault for part in parts for fault in part["faults"]]
-    worst = {name: max(part[name] for part in parts) for name in ("slowest_s", "peak_MB")}
+    worst = {name: max(part[name] for part in parts) for name in ("slowest_s", "peak_MB", "heaviest")}
     return {"kind": kind, "inputs": count, "faults": faults, **worst}
 
 
+def main(kind: str, count: int, seed: int) -> int:
+    """A line for each kind, after the first twenty of its faults."""
+    ended = 0
+    for each in KINDS if kind == "quick" else [kind]:
+        result = whole(each, count or WHOLE[each], seed)
+        for fault in result["faults"][:20]:
+            print(fault)
+        print({**result, "faults": len(result["faults"])}, flush=True)
+        ended = ended or (1 if result["faults"] else 0)
+    return ended
+
+
 if __name__ == "__main__":
-    kind, count, seed = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]) if len(sys.argv) > 3 else 0
-    found = whole(kind, count or WHOLE[kind], seed)
-    for fault in found["faults"][:20]:
-        print(fault)
-    print({**found, "faults": len(found["faults"])})
-    sys.exit(1 if found["faults"] else 0)
+    sys.exit(main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]) if len(sys.argv) > 3 else 0))

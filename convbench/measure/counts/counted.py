@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from torch import nn
 
-from convbench.core.record import Case, Choice, Clip, Parts, Whole
-from convbench.measure.counts import dispatched, traced
+from convbench.core.record import Case, Parts
+from convbench.measure.counts import dispatched
 from convbench.measure.counts.dispatched import Count
 from convbench.measure.stages.spans import OTHER
 from convbench.models import network, subject
 from convbench.models.stages import Roots, stage_by_module, stage_by_parameter
-from convbench.models.subject import Inputs, Subject
+from convbench.models.subject import Subject
+
+ADDRESS = re.compile(r" at 0x[0-9a-f]+|(?<=torch_mangle)_\d+")
+"""What of an error's words differs from process to process."""
 
 
 @dataclass(frozen=True)
@@ -49,8 +53,9 @@ def called(subject: Subject) -> Subject:
 
 
 def reason_of(error: BaseException) -> str:
+    """The first line of an error; the same for the same error of another process."""
     lines = str(error).strip().splitlines() or ["no message"]
-    return f"{type(error).__name__}: {lines[0][:200]}"
+    return f"{type(error).__name__}: {ADDRESS.sub('', lines[0])[:200]}"
 
 
 @lru_cache(maxsize=256)
@@ -91,36 +96,16 @@ def _of_frames(case: Case, frames: int) -> Count:
 
 @dataclass(frozen=True)
 class ModuleCounts:
-    """What one call of a live module costs. ``macs`` and ``params`` by the dotted name of each submodule.
+    """What one call of a module costs. ``macs`` and ``params`` by the dotted name of each submodule.
 
-    Either includes what lies inside; ``""`` is the module itself. ``second`` is the independent count of the whole,
-    None where the call cannot be traced, and ``reason`` says why. ``uncounted`` names operators that no formula knows;
+    Either includes what lies inside; ``""`` is the module itself. ``uncounted`` names operators that no formula knows;
     ``uncounted_share`` of the parameters is read by them only.
     """
 
     macs: dict[str, int]
     params: dict[str, int]
-    second: int | None
-    reason: str | None
     uncounted: tuple[str, ...]
     uncounted_share: float
-
-
-def count_module(model: nn.Module, inputs: Inputs, flops: Mapping[str, str] | None = None) -> ModuleCounts:
-    """Count one call of a live module as it stands, without gradients, on the device and in the mode that it is in.
-
-    ``flops`` gives operators of the user's the import paths of their formulas. The module is called three times: to
-    settle what it makes in its first call, and for either count. Raises what the module raises.
-    """
-    whole = Whole(Choice(type(model).__name__), flops=tuple((flops or {}).items()))
-    tensors = [*model.parameters(), *model.buffers(), *inputs.tensors]
-    device = str(tensors[0].device) if tensors else "cpu"
-    subject = called(Subject(Case(whole, Clip(), device=device), 0, device, model, inputs, model))
-    counts = count_by_module(subject)
-    try:
-        return replace(counts, second=sum(traced.trace(subject).macs.values()))
-    except Exception as error:
-        return replace(counts, reason=reason_of(error))
 
 
 def count_by_module(subject: Subject) -> ModuleCounts:
@@ -129,7 +114,7 @@ def count_by_module(subject: Subject) -> ModuleCounts:
     roots = {name: (module,) for name, module in modules.items()}
     macs, uncounted, share = dispatched.count_by(subject, roots)
     params = params_by(subject.model, roots)
-    return ModuleCounts(_inclusive(macs), _inclusive(params), None, None, uncounted, share)
+    return ModuleCounts(_inclusive(macs), _inclusive(params), uncounted, share)
 
 
 def _inclusive(own: Mapping[str, int]) -> dict[str, int]:

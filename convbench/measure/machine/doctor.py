@@ -14,7 +14,7 @@ import torch
 from convbench.core import installed
 from convbench.core.errors import Unavailable
 from convbench.core.registry import SHELVES
-from convbench.measure.machine import environment, malloc
+from convbench.measure.machine import cgroup, environment, malloc
 from convbench.measure.machine.allocators import PACKAGES, preload
 from convbench.measure.machine.toolchain import missing_tool
 
@@ -42,6 +42,7 @@ def examine() -> Iterator[Check]:
     yield from _allocators()
     yield _page_faults()
     yield _load()
+    yield from _container()
     yield from _extras()
     yield from _plugins()
 
@@ -88,10 +89,24 @@ def _page_faults() -> Check:
 
 
 def _load() -> Check:
-    load, cores = os.getloadavg()[0], os.cpu_count() or 1
+    load, cores = os.getloadavg()[0], environment.available_cores()
     quiet = load < 0.5 * cores
     message = "quiet" if quiet else "others are working here: intervals will be wide; run again when it is quiet"
     return Check("load", quiet, f"{load:.2f} on {cores} cores: {message}")
+
+
+def _container() -> Iterator[Check]:
+    """The limits of a container, which the kernel holds by stopping a process or by ending it."""
+    quota, limit = cgroup.cpu_quota(), cgroup.memory_limit()
+    if quota is not None:
+        yield Check(
+            "cpu quota",
+            quota.is_integer(),
+            f"{quota:g} processors' worth of time in each period: a case that has used its share waits for the next, "
+            "which widens intervals; a whole number of processors, pinned to cores, measures best",
+        )
+    if limit is not None:
+        yield Check("memory limit", True, f"{limit / 2**30:.1f} GiB, of which `fits` and `run` know")
 
 
 def _extras() -> Iterator[Check]:

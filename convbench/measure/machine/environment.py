@@ -14,6 +14,7 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
+from math import ceil
 from pathlib import Path
 
 import psutil
@@ -23,7 +24,7 @@ from convbench.core.comparability import identity
 from convbench.core.errors import ConvbenchError
 from convbench.core.package import __version__
 from convbench.core.record import Scalar
-from convbench.measure.machine import malloc, nvml
+from convbench.measure.machine import cgroup, malloc, nvml
 
 VARIABLES = (
     "OMP_NUM_THREADS",
@@ -49,7 +50,7 @@ def describe(device: str, packages: Sequence[str] = ()) -> dict[str, Scalar]:
         "device": device,
         "cpu": _cpu_model(),
         "cores": available_cores(),
-        "memory_bytes": psutil.virtual_memory().total,
+        "memory_bytes": min(psutil.virtual_memory().total, cgroup.memory_limit() or sys.maxsize),
         "os": platform.platform(aliased=True, terse=True),
         "machine": platform.machine(),
         "python": platform.python_version(),
@@ -64,7 +65,7 @@ def describe(device: str, packages: Sequence[str] = ()) -> dict[str, Scalar]:
     }
     facts |= {name: os.environ[name] for name in VARIABLES if name in os.environ}
     facts |= {name: _version(name) for name in packages}
-    facts |= _precision()
+    facts |= _precision() | _quota()
     if torch.device(device).type == "cuda":
         facts |= _cuda(torch.device(device))
     return facts | _commit()
@@ -101,17 +102,17 @@ def allocator() -> str:
 
 
 def available_cores() -> int:
-    """Cores that this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Cores that this process may run on at once: those of its affinity, or as many as its container's quota fills."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(cores, ceil(cgroup.cpu_quota() or cores))
 
 
 def available_bytes(facts: Mapping[str, Scalar]) -> int:
     """Memory that a model may take: the device's, or what this machine or its container has free."""
     if "gpu_memory_bytes" in facts:
         return int(facts["gpu_memory_bytes"] or 0)
-    free = psutil.virtual_memory().available
-    limit = _read("/sys/fs/cgroup/memory.max")
-    return min(free, int(limit)) if limit and limit.isdigit() else free
+    free, left = psutil.virtual_memory().available, cgroup.memory_free()
+    return free if left is None else min(free, left)
 
 
 def _resolved(device: str) -> str:
@@ -136,6 +137,12 @@ def _cuda(device: torch.device) -> dict[str, Scalar]:
         "cudnn_benchmark": torch.backends.cudnn.benchmark,
         "tf32_cudnn": torch.backends.cudnn.allow_tf32,
     }
+
+
+def _quota() -> dict[str, Scalar]:
+    """Processors' worth of time that a container may use, where it has such a limit."""
+    quota = cgroup.cpu_quota()
+    return {} if quota is None else {"cpu_quota": quota}
 
 
 def _precision() -> dict[str, Scalar]:

@@ -6,6 +6,8 @@ What torch allocates is what its operators return, followed here from birth to r
 
 from __future__ import annotations
 
+import math
+import time
 import weakref
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -43,26 +45,30 @@ class Prediction:
 
 
 @lru_cache(maxsize=256)
-def predict(case: Case) -> Prediction:
-    """The peak of one warmed call. Raises CaseFailed where it cannot be told (compiled, an unknown operator)."""
+def predict(case: Case, seconds: float = math.inf) -> Prediction:
+    """The peak of one warmed call. Raises CaseFailed where it cannot be told (compiled, an unknown operator).
+
+    Also where that takes more than so many ``seconds``: fake tensors cost a millisecond an operator, which a cell that
+    is stepped through thousands of frames has tens of thousands of.
+    """
     if traits.opaque(case):
         model = "a compiled model" if traits.compiles(case) else f"a model that {traits.engine(case)} runs"
         raise CaseFailed("error", f"the peak of {model} cannot be told from its shapes: buffers are reused")
     try:
-        return _of_fakes(case)
+        return _of_fakes(case, time.monotonic() + seconds)
     except CaseFailed:
         raise
     except Exception as error:
         raise CaseFailed("error", f"not predicted: {_advice(error)}") from error
 
 
-def _of_fakes(case: Case) -> Prediction:
+def _of_fakes(case: Case, until: float) -> Prediction:
     """A user's model that cannot be built of fake tensors is called on ``meta`` first and its weights exchanged."""
     if isinstance(case.architecture, Parts):
         network.build(case, 0, "meta")
     try:
         with FakeTensorMode():
-            return _predict(_assemble(case))
+            return _predict(_assemble(case), until)
     except CaseFailed:
         raise
     except Exception:
@@ -70,7 +76,7 @@ def _of_fakes(case: Case) -> Prediction:
         if isinstance(case.architecture, Parts) or isinstance(on_meta, str):
             raise
     with FakeTensorMode():
-        return _predict(_assemble(case, _of_fake_weights(on_meta.model, case.device)))
+        return _predict(_assemble(case, _of_fake_weights(on_meta.model, case.device)), until)
 
 
 def _of_fake_weights(model: nn.Module, device: str) -> nn.Module:
@@ -91,12 +97,13 @@ def _of_fake_weights(model: nn.Module, device: str) -> nn.Module:
 def _advice(error: Exception) -> str:
     """Why shapes do not tell the peak, in words where the reason is the model's own."""
     kind = type(error).__name__
-    if "DataDependent" in kind or "DynamicOutputShape" in kind or "item()" in str(error):
+    reads = ("item()", "numpy()", "Expected bool, got <class 'torch.Tensor'>")
+    if "DataDependent" in kind or "DynamicOutputShape" in kind or any(sign in str(error) for sign in reads):
         return (
             "its forward reads the values of tensors (.item(), an if, nonzero, numpy, lengths of packed sequences) and "
             "a prediction knows shapes only: move that out of forward, or measure at each size"
         )
-    return reason_of(error)
+    return f"a prediction runs the model on tensors without values, where it raises {reason_of(error)}"
 
 
 def _assemble(case: Case, model: nn.Module | None = None) -> Subject:
@@ -108,9 +115,9 @@ def _assemble(case: Case, model: nn.Module | None = None) -> Subject:
     return subject.transform(result)
 
 
-def _predict(subject: Subject) -> Prediction:
+def _predict(subject: Subject, until: float) -> Prediction:
     static = weights_bytes(subject.model) + sum(tensor.nbytes for tensor in subject.inputs.tensors)
-    step, peak = subject.run, Peak(torch.device(subject.device))
+    step, peak = subject.run, Peak(torch.device(subject.device), until)
     if not isinstance(step, TrainingStep):
         with peak:
             step()
@@ -151,11 +158,15 @@ COUNTER = 4
 
 
 class Peak(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """While entered, follows the storages that operators return. ``highest``: most bytes of them alive at once."""
+    """While entered, follows the storages that operators return. ``highest``: most bytes of them alive at once.
 
-    def __init__(self, device: torch.device) -> None:
+    Raises CaseFailed from the monotonic time ``until`` on.
+    """
+
+    def __init__(self, device: torch.device, until: float = math.inf) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.device = device
+        self.until = until
         self.capability = torch.cuda.get_device_capability(device) if device.type == "cuda" else (0, 0)
         self.alive = 0
         self.highest = 0
@@ -167,6 +178,8 @@ class Peak(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return sum(self.workspaces.values())
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if time.monotonic() > self.until:
+            raise CaseFailed("error", "not predicted: it takes too long, as its forward has too many operators")
         kwargs = kwargs or {}
         if self.device.type == "cuda" and func in cudnn.COMPOSED:
             with self:

@@ -13,6 +13,9 @@ from convbench.measure.memory.prediction import predict
 from convbench.measure.probes import static
 from convbench.models.subject import Subject
 
+SHARE = 0.25
+"""Of the time that a case may take, what a prediction may: it is worth least."""
+
 
 @probes.register("prediction")
 @static
@@ -21,6 +24,6 @@ def prediction(subject: Subject, protocol: Protocol) -> Iterator[Reading | Findi
     if opaque(subject.case):
         return
     try:
-        yield Reading(metrics.PREDICTED, (predict(subject.case).peak,))
+        yield Reading(metrics.PREDICTED, (predict(subject.case, SHARE * protocol.timeout).peak,))
     except CaseFailed as error:
         yield Finding("not_predicted", "note", {"reason": str(error)})

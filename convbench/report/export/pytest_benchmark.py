@@ -36,6 +36,7 @@ def document(run: Run, records: Sequence[Record]) -> dict[str, Any]:
         ],
         "datetime": run.started,
         "version": VERSION,
+        "convbench": run.convbench,
     }
 
 

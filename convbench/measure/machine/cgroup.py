@@ -1,0 +1,93 @@
+"""What a container may use: the CPU quota and the memory limit of this process's control groups, versions 1 and 2.
+
+A group is bound by its own limits and by those of the groups above it, of which the tightest holds. Inside a container
+the group that ``/proc`` names may lie outside of what is mounted; then the mounted one is its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+
+ROOT = Path("/")
+UNLIMITED = 2**60
+"""Version 1 writes no limit as the largest multiple of a page; from here on a number of bytes is none."""
+
+
+class Names(NamedTuple):
+    """The files of a version: a memory limit, the bytes in use, and which of those are a cache that can be dropped."""
+
+    limit: str
+    used: str
+    cache: str
+
+
+NAMES = (
+    Names("memory.max", "memory.current", "inactive_file"),
+    Names("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+)
+
+
+def cpu_quota(root: Path = ROOT) -> float | None:
+    """Processors' worth of time that the groups may use, such as 1.5; None where nothing limits it."""
+    quotas = (_quota(group) for group in _groups(root, "cpu"))
+    return min((quota for quota in quotas if quota is not None), default=None)
+
+
+def memory_limit(root: Path = ROOT) -> int | None:
+    """Bytes that the groups may hold; None where nothing limits it."""
+    limits = [limit for limit, _ in map(_memory, _groups(root, "memory")) if limit < UNLIMITED]
+    return min(limits, default=None)
+
+
+def memory_free(root: Path = ROOT) -> int | None:
+    """Bytes that the groups may still take, what is cached of files counting as free; None where nothing limits it."""
+    free = [limit - used for limit, used in map(_memory, _groups(root, "memory")) if limit < UNLIMITED]
+    return max(0, min(free)) if free else None
+
+
+def _quota(group: Path) -> float | None:
+    quota, _, period = (_text(group / "cpu.max") or "").partition(" ")
+    if not quota:
+        quota = _text(group / "cpu.cfs_quota_us") or ""
+        period = _text(group / "cpu.cfs_period_us") or ""
+    amount, length = _number(quota), _number(period)
+    return amount / length if amount and length else None
+
+
+def _memory(group: Path) -> tuple[int, int]:
+    """The limit of one group, ``UNLIMITED`` for none, and the bytes in use that it cannot drop."""
+    for names in NAMES:
+        if (limit := _number(_text(group / names.limit))) is not None:
+            used = _number(_text(group / names.used)) or 0
+            rows = (line.split() for line in (_text(group / "memory.stat") or "").splitlines())
+            cached = next((int(row[1]) for row in rows if row[:1] == [names.cache] and len(row) == 2), 0)
+            return min(limit, UNLIMITED), max(0, used - cached)
+    return UNLIMITED, 0
+
+
+def _groups(root: Path, controller: str) -> Iterator[Path]:
+    """The folders of this process's groups for a controller, with all above them up to where they are mounted."""
+    mounted = root / "sys/fs/cgroup"
+    for line in (_text(root / "proc/self/cgroup") or "").splitlines():
+        _, _, rest = line.partition(":")
+        controllers, _, path = rest.partition(":")
+        if controllers and controller not in controllers.split(","):
+            continue
+        mounts = (controllers, controller) if controllers else ("", "unified")
+        for mount in {mounted / name for name in mounts}:
+            place = PurePosixPath(path.lstrip("/"))
+            yield from (folder for each in (place, *place.parents) if (folder := mount / each).is_dir())
+
+
+def _number(text: str | None) -> int | None:
+    """A number that is a limit: not ``max``, not -1."""
+    return int(text) if text and text.isdecimal() else None
+
+
+def _text(path: Path) -> str | None:
+    try:
+        return path.read_text().strip()
+    except (OSError, ValueError):
+        return None

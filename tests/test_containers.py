@@ -1,0 +1,102 @@
+"""Limits of a container: invented trees of control groups, of both versions, read as the kernel's own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from convbench.measure.machine import cgroup, doctor, environment
+
+GIB = 2**30
+V1_NONE = "9223372036854771712"
+"""What version 1 says where there is no limit."""
+
+
+def tree(root: Path, groups: str, **files: str) -> Path:
+    """A root with ``/proc/self/cgroup`` and files below ``/sys/fs/cgroup``."""
+    (root / "proc/self").mkdir(parents=True)
+    (root / "proc/self/cgroup").write_text(groups)
+    for name, text in files.items():
+        file = root / "sys/fs/cgroup" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text + "\n")
+    return root
+
+
+def v1(root: Path, cpu: str = "cpu,cpuacct", **files: str) -> Path:
+    groups = f"12:pids:/\n5:{cpu}:/docker/abc\n4:memory:/docker/abc\n0::/docker/abc\n"
+    return tree(
+        root, groups, **{f"{cpu if name.startswith('cpu') else 'memory'}/{name}": t for name, t in files.items()}
+    )
+
+
+@pytest.mark.parametrize(
+    ("files", "quota"),
+    [
+        ({"cpu.max": "150000 100000"}, 1.5),
+        ({"cpu.max": "max 100000"}, None),
+        ({"slice/cpu.max": "400000 100000", "cpu.max": "max 100000", "slice/pod/cpu.max": "max 100000"}, 4.0),
+        ({"slice/cpu.max": "100000 100000", "slice/pod/cpu.max": "300000 100000"}, 1.0),
+        ({"slice/pod/cpu.max": ""}, None),
+        ({}, None),
+    ],
+    ids=["own root", "none", "above", "tightest", "empty", "no files"],
+)
+def test_the_quota_of_version_2_is_the_tightest_of_the_groups(tmp_path, files, quota):
+    assert cgroup.cpu_quota(tree(tmp_path, "0::/slice/pod\n", **files)) == quota
+
+
+@pytest.mark.parametrize("cpu", ["cpu,cpuacct", "cpu"])
+@pytest.mark.parametrize(("written", "quota"), [("250000", 2.5), ("-1", None)])
+def test_the_quota_of_version_1(tmp_path, cpu, written, quota):
+    files = {"cpu.cfs_quota_us": written, "cpu.cfs_period_us": "100000"}
+    assert cgroup.cpu_quota(v1(tmp_path, cpu, **files)) == quota
+
+
+def test_memory_of_version_2_counts_caches_as_free(tmp_path):
+    stat = f"anon {GIB}\ninactive_file {GIB}\nactive_file 5"
+    files = {"memory.max": str(4 * GIB), "memory.current": str(3 * GIB), "memory.stat": stat}
+    root = tree(tmp_path, "0::/\n", **files)
+    assert cgroup.memory_limit(root) == 4 * GIB
+    assert cgroup.memory_free(root) == 2 * GIB
+
+
+def test_memory_of_a_group_above_binds_too(tmp_path):
+    outer = {"a/memory.max": str(3 * GIB), "a/memory.current": str(2 * GIB)}
+    inner = {"a/b/memory.max": str(8 * GIB), "a/b/memory.current": str(GIB)}
+    root = tree(tmp_path, "0::/a/b\n", **outer, **inner)
+    assert (cgroup.memory_limit(root), cgroup.memory_free(root)) == (3 * GIB, GIB)
+
+
+@pytest.mark.parametrize(("limit", "bound"), [(str(2 * GIB), 2 * GIB), (V1_NONE, None)])
+def test_memory_of_version_1(tmp_path, limit, bound):
+    files = {"memory.limit_in_bytes": limit, "memory.usage_in_bytes": "100", "memory.stat": "total_inactive_file 40"}
+    root = v1(tmp_path, **files)
+    assert cgroup.memory_limit(root) == bound
+    assert cgroup.memory_free(root) == (bound and bound - 60)
+
+
+def test_what_is_full_has_nothing_left(tmp_path):
+    root = tree(tmp_path, "0::/\n", **{"memory.max": "100", "memory.current": "200"})
+    assert cgroup.memory_free(root) == 0
+
+
+def test_no_control_groups_limit_nothing(tmp_path):
+    assert (cgroup.cpu_quota(tmp_path), cgroup.memory_limit(tmp_path), cgroup.memory_free(tmp_path)) == (None,) * 3
+
+
+def test_cores_memory_and_the_fingerprint_know_the_container(tmp_path, monkeypatch):
+    free = environment.available_bytes({})
+    bare = environment.describe("cpu")
+    files = {"cpu.max": "50000 100000", "memory.max": "3000000", "memory.current": "1000000"}
+    root, groups = tree(tmp_path, "0::/\n", **files), cgroup._groups
+    monkeypatch.setattr(cgroup, "_groups", lambda _, controller: groups(root, controller))
+    facts = environment.describe("cpu")
+    assert (facts["cores"], facts["cpu_quota"], facts["memory_bytes"]) == (1, 0.5, 3_000_000)
+    assert environment.available_bytes({}) == 2_000_000 < free
+    assert environment.fingerprint(facts) != environment.fingerprint(bare)
+    named = {check.name: check for check in doctor._container()}
+    assert not named["cpu quota"].good
+    assert "0.5 processors" in named["cpu quota"].message
+    assert "memory limit" in named
