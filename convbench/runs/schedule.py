@@ -100,6 +100,7 @@ class Schedule:
                 break
             yield from self._anchors(timed) if number else ()
             yield from self._round(timed, number, decides=number == self.protocol.visits - 1)
+        yield from self._anchors(timed) if not self._spent() else ()
         yield from self._again(timed)
         self.round = 0
         yield from self._trials(trials)
@@ -127,7 +128,7 @@ class Schedule:
 
     def _anchors_of(self, environment: str, timed: Sequence[Case]) -> Sequence[Case]:
         """The fastest, the slowest and the median of the eager cases that this group has measured."""
-        if environment not in self._anchors_by_group:
+        if not self._anchors_by_group.get(environment):
             taken = {case: seconds for case in timed if not case.variant and (seconds := self._seconds(case, environment))}
             ranked = sorted(taken, key=lambda case: (taken[case], case.id))
             places = {0, len(ranked) // 2, len(ranked) - 1} if ranked else set()

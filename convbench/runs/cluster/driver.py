@@ -298,7 +298,7 @@ class Driver:
 
     def _gone(self, member: Member, now: float) -> str:
         """Why a worker is taken for lost; empty where it is not."""
-        if now - member.heard > self.limits.silence:
+        if member.piece and now - member.heard > self.limits.silence:
             return f"nothing was heard of it for {now - member.heard:.0f} s"
         for ticket, since in member.running.items():
             entry = self.ledger.open.get(ticket)
@@ -331,16 +331,20 @@ class Driver:
         self.waiting = [each for each in self.waiting if any(ticket in self.ledger.open for ticket in each.tickets)]
 
     def _help_the_late(self, now: float) -> None:
-        """Issue what the latest worker has left to the idle ones as well."""
+        """Issue what late workers have left to the idle ones as well; what is about a late host is left out."""
+        late = [member for member in self.members.values() if self._lateness(member, now) > 0]
+        for member in late:
+            for ticket, job in member.piece.jobs if member.piece else ():
+                if job.host:
+                    self.ledger.settle(ticket)
         for idle in [member for member in self.members.values() if member.idle]:
-            late = max(self.members.values(), key=lambda member: self._lateness(member, idle, now))
-            if self._lateness(late, idle, now) <= 0:
-                return
-            self._hand(idle, self._left_of(late, idle))
+            helped = [member for member in late if self._left_of(member, idle)]
+            if helped:
+                self._hand(idle, self._left_of(max(helped, key=lambda member: self._lateness(member, now)), idle))
 
-    def _lateness(self, member: Member, idle: Member, now: float) -> float:
-        """Seconds by which a worker's piece takes longer than it may; 0 where another can be of no help."""
-        if member.piece is None or not self._left_of(member, idle):
+    def _lateness(self, member: Member, now: float) -> float:
+        """Seconds by which a worker's piece takes longer than it may."""
+        if member.piece is None:
             return 0.0
         seconds = total(self.ledger, (job for _, job in member.piece.jobs))
         return max(0.0, now - member.since - max(self.limits.patience, self.limits.late * seconds))
