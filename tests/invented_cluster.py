@@ -109,7 +109,7 @@ class Invented:
             self.alive[worker] = machine
             if math.isfinite(machine.dies):
                 self._at(machine.dies, worker, lambda: self._die(worker, machine, "its node went down"))
-            return Joined(worker, machine.host, 0.0, machine.name)
+            return Joined(worker, machine.host, 0.0)
 
         self._at(at, "", join)
 

@@ -29,15 +29,11 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class Joined:
-    """A worker is ready on a host, whose clock shows ``clock`` seconds since the epoch.
-
-    ``machine`` is the same for all workers of one machine; ``version`` is that of the convbench there.
-    """
+    """A worker is ready on a host, whose clock shows ``clock`` seconds since the epoch; ``version`` is its convbench."""
 
     worker: str
     host: Host
     clock: float
-    machine: str = ""
     version: str = ""
 
 
@@ -142,12 +138,7 @@ class Member:
     host: Host
     heard: float
     skew: float = 0.0
-    machine: str = ""
     piece: Piece | None = None
     since: float = 0.0
     running: dict[int, float] = field(default_factory=dict)
-
-    @property
-    def idle(self) -> bool:
-        return self.piece is None
 

@@ -69,13 +69,13 @@ class Worker:
         self.name, self.given = name, given
         self.executor: Executor = executors.get("isolated").build(given.device, given.cases)
         host = self.executor.hosts[0]
-        self.machine = f"{zlib.crc32(f'{socket.gethostname()} {place}'.encode()):08x}"
+        machine = zlib.crc32(f"{socket.gethostname()} {place}".encode())
         slot = f"-{given.slot + 1}" if given.slots > 1 else ""
-        self.host: Host = replace(host, name=f"host-{self.machine}{slot}")
+        self.host: Host = replace(host, name=f"host-{machine:08x}{slot}")
 
     def describe(self) -> Joined:
         """The host, and what its clock shows."""
-        return Joined(self.name, self.host, time.time(), self.machine, __version__)
+        return Joined(self.name, self.host, time.time(), __version__)
 
     def messages(self, piece: Piece) -> Iterator[Message]:
         """What becomes of a piece, as it happens; a sign of life where nothing happens for a while."""
