@@ -27,7 +27,7 @@ class Machine:
     joins: float = 0.0
     dies: float = math.inf
     falls_silent: float = math.inf
-    slowness: Callable[[float], float] = lambda now: 1.0
+    slowness: Callable[[float], float] = lambda _: 1.0
     kind: str = "a"
     device: str = "cpu"
     memory: int = 2**33
@@ -45,7 +45,7 @@ class Machine:
 class Costs:
     """Seconds of a visit on a machine at a time, those between visits, and those until a piece arrives."""
 
-    of_job: Callable[[Job], float] = lambda job: 1.0
+    of_job: Callable[[Job], float] = lambda _: 1.0
     between: float = 0.0
     arrival: float = 0.0
 
@@ -137,7 +137,11 @@ class Invented:
             at += seconds
             if at >= machine.falls_silent:
                 return
-            self._at(at, worker, lambda ticket=ticket, job=job, seconds=seconds: self._end(worker, machine, ticket, job, seconds))
+            self._at(
+                at,
+                worker,
+                lambda ticket=ticket, job=job, seconds=seconds: self._end(worker, machine, ticket, job, seconds),
+            )
             at += self.costs.between
         self._at(at, worker, lambda: Done(worker, piece.number))
 
@@ -155,7 +159,10 @@ class Invented:
 
 
 def timed(
-    truth: dict[str, float], speeds: dict[str, Callable[[float], float]], clock: Callable[[], float], seed: int = 0,
+    truth: dict[str, float],
+    speeds: dict[str, Callable[[float], float]],
+    clock: Callable[[], float],
+    seed: int = 0,
     spread: float = 0.03,
 ) -> Callable[[Job, Host], Record]:
     """What hosts of known and drifting speeds measure of cases of known seconds, the reference beside each visit."""
@@ -175,4 +182,3 @@ def timed(
         return Record(job.case, "ok", readings, conditions={"threads": 1})
 
     return answer
-

@@ -7,6 +7,7 @@ import random
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 
@@ -26,7 +27,9 @@ MENU = Menu(("params",), ("latency",))
 
 def case(reducer="gap", size=32, *, variant="", hidden=64, **more) -> Case:
     variants = (Choice(variant),) if variant else ()
-    return Case(Parts(Choice("conv"), Choice(reducer), size, Recurrent(hidden=hidden)), Clip(1, 2, 3, 8, 8), variants, **more)
+    return Case(
+        Parts(Choice("conv"), Choice(reducer), size, Recurrent(hidden=hidden)), Clip(1, 2, 3, 8, 8), variants, **more
+    )
 
 
 def suite(*, reducers=("gap", "fc", "gmp"), sizes=(8, 16, 32, 64), hidden=(32, 64)) -> list[Case]:
@@ -73,7 +76,9 @@ class Sweep:
     def whole(self, *, but=()) -> bool:
         """Whether every case has its facts and rounds, once each, but for those cases."""
         rounds = [FACTS, *range(self.protocol.visits)]
-        wanted = {(each.id, number) for each in self.cases if not each.trial and each.id not in but for number in rounds}
+        wanted = {
+            (each.id, number) for each in self.cases if not each.trial and each.id not in but for number in rounds
+        }
         wanted |= {(each.id, 0) for each in self.cases if each.trial and each.id not in but}
         return wanted <= set(self.made) and max(self.made.values()) == 1
 
@@ -99,7 +104,9 @@ def test_variants_and_reducers_of_a_size_share_a_piece_and_every_job_is_in_one()
 
 
 def test_each_trial_is_a_piece_of_its_own() -> None:
-    assert [len(piece) for piece in pieces.cut([Job(each, PROTOCOL) for each in trials(5)], 2, lambda _: 1.0)] == [1] * 5
+    assert [len(piece) for piece in pieces.cut([Job(each, PROTOCOL) for each in trials(5)], 2, lambda _: 1.0)] == [
+        1
+    ] * 5
 
 
 # --- The plain course -------------------------------------------------------------------------------------------------
@@ -122,7 +129,7 @@ def test_one_case_at_a_time_on_a_host_and_facts_before_times() -> None:
     by_host = defaultdict(list)
     for name, _, at in sweep.engine.visits:
         by_host[name].append(at)
-    assert all(later - earlier >= 1.0 - 1e-9 for times in by_host.values() for earlier, later in zip(times, times[1:]))
+    assert all(later - earlier >= 1.0 - 1e-9 for times in by_host.values() for earlier, later in pairwise(times))
 
 
 def test_what_is_compared_is_visited_on_the_same_host_in_each_round() -> None:
@@ -159,7 +166,9 @@ def test_each_host_visits_the_anchors_once() -> None:
 
 
 def test_a_ranking_never_mixes_two_kinds_of_hosts() -> None:
-    sweep = Sweep(suite(hidden=(16, 32, 64)), [*machines(3), Machine("other-1", kind="b"), Machine("other-2", kind="b")]).run()
+    sweep = Sweep(
+        suite(hidden=(16, 32, 64)), [*machines(3), Machine("other-1", kind="b"), Machine("other-2", kind="b")]
+    ).run()
     assert sweep.whole()
     environments = defaultdict(set)
     for job, record in sweep.records:
@@ -180,7 +189,9 @@ def test_what_no_host_can_measure_is_said_at_once(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr("convbench.runs.cluster.hosts.needed_bytes", lambda case: 2**40 if case == large else 2**20)
     small = [Machine("small-1", memory=2**31), Machine("small-2", memory=2**31)]
     gpu = case(device="cuda")
-    sweep = Sweep([large, gpu, *suite(hidden=(16,))], [Machine("large", memory=2**33, dies=0.5), *small], limits=Limits(start=30)).run()
+    sweep = Sweep(
+        [large, gpu, *suite(hidden=(16,))], [Machine("large", memory=2**33, dies=0.5), *small], limits=Limits(start=30)
+    ).run()
     kinds = {record.case.id: record for _, record in sweep.records if record.status != "ok"}
     assert set(kinds) == {large.id, gpu.id}
     assert "have no cuda" in kinds[gpu.id].failure.message
@@ -250,7 +261,7 @@ def test_no_host_at_all_is_one_sentence() -> None:
 
 def test_when_every_host_is_lost_the_sweep_ends_and_what_is_finished_is_there() -> None:
     sweep = Sweep(suite(), machines(2, dies=20.0), limits=Limits(start=60))
-    with pytest.raises(ConvbenchError, match="every host was lost.*--resume"):
+    with pytest.raises(ConvbenchError, match=r"every host was lost.*--resume"):
         sweep.run()
     assert sweep.records
     again = Sweep(suite(), machines(2), done=[record for _, record in sweep.records]).run()
@@ -286,7 +297,7 @@ def test_any_mixture_of_faults_loses_nothing_and_makes_nothing_twice(seed: int) 
             dies=chance.uniform(0, 60) if fault in ("dies", "returns") else math.inf,
             returns=chance.uniform(1, 40) if fault == "returns" else None,
             falls_silent=chance.uniform(0, 60) if fault == "silent" else math.inf,
-            slowness=(lambda now: 30.0) if fault == "slow" else (lambda now: 1.0),
+            slowness=(lambda _: 30.0) if fault == "slow" else (lambda _: 1.0),
             stuck=frozenset({chance.choice(cases).id}) if fault == "stuck" else frozenset(),
         ))  # fmt: skip
     hosts = [replace(host, deadly=poison, returns=5.0 if poison else host.returns) for host in hosts]

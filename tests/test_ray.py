@@ -60,13 +60,13 @@ class Killing:
         self.cluster, self.after, self.ended_visits = cluster, after, 0
         self.stages: list = []
 
-    def begins(self, case, stage) -> None:
+    def begins(self, _case, stage) -> None:
         self.stages.append(stage)
 
-    def ended(self, record: Record) -> None:
+    def ended(self, _record: Record) -> None:
         self.ended_visits += 1
         if self.ended_visits == self.after:
-            self.cluster.remove_node(self.cluster.worker_nodes[-1], allow_graceful=False)
+            self.cluster.remove_node(next(iter(self.cluster.worker_nodes)), allow_graceful=False)
 
 
 def lines(directory: Path) -> list[dict]:
@@ -83,7 +83,9 @@ def visits_made(directory: Path) -> Counter:
 
 def curves(run: convbench.Run) -> dict:
     return {
-        record.case.id: {reading.metric.name: reading.samples for reading in record.readings if reading.metric.unit != "s"}
+        record.case.id: {
+            reading.metric.name: reading.samples for reading in record.readings if reading.metric.unit != "s"
+        }
         for record in run.records
         if record.case.trial
     }
@@ -129,7 +131,10 @@ def test_an_address_where_nothing_listens_is_one_sentence() -> None:
 
 def test_without_ray_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "ray", None)
-    with convbench.executor("ray", "cpu") as ray, pytest.raises(ConvbenchError, match=r"pip install 'convbench\[ray\]'"):
+    with (
+        convbench.executor("ray", "cpu") as ray,
+        pytest.raises(ConvbenchError, match=r"pip install 'convbench\[ray\]'"),
+    ):
         _ = ray.hosts
 
 

@@ -30,10 +30,8 @@ def cells(record: Record, taken_off: Mapping[int, float] | None = None) -> list[
     if not hosts:
         return []
     logs = {number: math.log(median(samples)) for number, samples in record.by_visit(metrics.LATENCY).items()}
-    off = taken_off or {}
-    return [
-        Cell(record.case.id, hosts[number], log - off.get(number, 0.0)) for number, log in logs.items() if number in hosts
-    ]
+    off, case = taken_off or {}, record.case.id
+    return [Cell(case, hosts[number], log - off.get(number, 0.0)) for number, log in logs.items() if number in hosts]
 
 
 def of_rounds(record: Record) -> dict[int, str]:

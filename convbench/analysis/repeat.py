@@ -5,8 +5,8 @@
 3. The spread that is left between visits, of the case and of the whole run, makes the interval (``core.spread``).
 4. Ratios are formed visit by visit within a round, so that what both met is not in them.
 
-Where several hosts measured, what each does to all of its times (``analysis.hosts``) is taken off after the second step,
-and ratios are formed of visits on the same host only.
+Where several hosts measured, what each does to all of its times (``analysis.hosts``) is taken off after the second
+step, and ratios are formed of visits on the same host only.
 """
 
 from __future__ import annotations

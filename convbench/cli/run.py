@@ -86,8 +86,8 @@ def run(
 ) -> None:
     """Measure a suite and write its report."""
     import_from_here(suite)
-    from convbench.runs import sweep
     from convbench.runs import executor_options as options_of
+    from convbench.runs import sweep
     from convbench.runs.apart import load
     from convbench.suite.selection import Selection
 

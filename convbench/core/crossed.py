@@ -1,7 +1,8 @@
 """What hosts do to times that were taken on several of them: the two-way model log time = case + host + noise.
 
-Fitted by weighted least squares with Huber's weights, so that a spoilt visit sways nothing. A host's effect is told from
-the cases that it shares with others; what few visits tell is drawn towards no effect by as much as they leave in doubt.
+Fitted by weighted least squares with Huber's weights, so that a spoilt visit sways nothing. A host's effect is told
+from the cases that it shares with others; what few visits tell is drawn towards no effect by as much as they leave in
+doubt.
 """
 
 from __future__ import annotations
@@ -76,11 +77,15 @@ def _fit(rows: np.ndarray, columns: np.ndarray, logs: np.ndarray) -> tuple[np.nd
     """The hosts' effects, with a mean of 0, and their standard errors."""
     weights = np.ones(len(logs))
     cases, hosts = rows.max() + 1, columns.max() + 1
-    effects, spread, inverse = np.zeros(hosts), 1.0, np.eye(hosts)
+    effects: np.ndarray = np.zeros(hosts)
+    inverse: np.ndarray = np.eye(hosts)
+    spread = 1.0
     for _ in range(ITERATIONS):
         table = sparse.csr_matrix((weights, (rows, columns)), shape=(cases, hosts))
         of_case = np.maximum(np.asarray(table.sum(axis=1)).ravel(), 1e-12)
-        normal = np.diag(np.asarray(table.sum(axis=0)).ravel()) - (table.T @ sparse.diags(1 / of_case) @ table).toarray()
+        normal = (
+            np.diag(np.asarray(table.sum(axis=0)).ravel()) - (table.T @ sparse.diags(1 / of_case) @ table).toarray()
+        )
         means = np.bincount(rows, weights * logs, cases) / of_case
         inverse = np.linalg.pinv(normal, hermitian=True)
         effects = inverse @ np.bincount(columns, weights * (logs - means[rows]), hosts)

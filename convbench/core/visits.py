@@ -29,7 +29,10 @@ AGREEING = ("interval_wide", "not_steady", "page_faults", "busy_machine")
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """Where a run is: the round that is made (``FACTS`` first), the rounds asked for, the cases still open, the hosts."""
+    """Where a run is: the round that is made (``FACTS`` first), the rounds asked for, the cases still open.
+
+    ``hosts`` is how many measure.
+    """
 
     round: int
     rounds: int

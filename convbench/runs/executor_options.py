@@ -1,4 +1,4 @@
-"""Options of an executor: ``key=value`` on the command line, or a small YAML file of them, checked before anything starts."""
+"""Options of an executor: ``key=value`` on the command line, or a small YAML file, checked before anything starts."""
 
 from __future__ import annotations
 

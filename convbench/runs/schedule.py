@@ -7,8 +7,8 @@
    by round, until the answer is settled, the budget is spent, or more visits would not pay.
 4. *Trainings*, once each; until sure, further seeds of what leaves the recommendations open.
 
-Of several hosts each visits a few of the cases (anchors) besides, which ties them together; the trainings are handed out
-first there, to fill the gaps.
+Of several hosts each visits a few of the cases (anchors) besides, which ties them together; the trainings are handed
+out first there, to fill the gaps.
 """
 
 from __future__ import annotations
@@ -129,7 +129,9 @@ class Schedule:
     def _anchors_of(self, environment: str, timed: Sequence[Case]) -> Sequence[Case]:
         """The fastest, the slowest and the median of the eager cases that this group has measured."""
         if not self._anchors_by_group.get(environment):
-            taken = {case: seconds for case in timed if not case.variant and (seconds := self._seconds(case, environment))}
+            taken = {
+                case: seconds for case in timed if not case.variant and (seconds := self._seconds(case, environment))
+            }
             ranked = sorted(taken, key=lambda case: (taken[case], case.id))
             places = {0, len(ranked) // 2, len(ranked) - 1} if ranked else set()
             self._anchors_by_group[environment] = [ranked[place] for place in sorted(places)][:ANCHORS]

@@ -3,9 +3,9 @@
 ``cluster.py`` prints what it assumes, writes ``reports/cluster/scaling.json`` and ``hosts.json``, and exits 1 where a
 goal is missed:
 
-1. *Scaling*: 10,000 cases of three rounds on 1 to 256 hosts. What a visit takes, and a worker's start and a piece's way,
-   are drawn from what ``cluster.py measure`` measured here (``reports/cluster/costs.json``). Utilisation is the time in
-   visits over hosts and wall-clock time, from the first host that joined to the last record.
+1. *Scaling*: 10,000 cases of three rounds on 1 to 256 hosts. What a visit takes, and a worker's start and a piece's
+   way, are drawn from what ``cluster.py measure`` measured here (``reports/cluster/costs.json``). Utilisation is the
+   time in visits over hosts and wall-clock time, from the first host that joined to the last record.
 2. *Host effects*: 20 hosts of speeds within 15 %, drifting; how near the estimate is to the truth, and how many of the
    pairs of cases that differ are ranked right.
 
@@ -22,6 +22,7 @@ import statistics
 import sys
 import time
 from collections import defaultdict
+from functools import partial
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -58,10 +59,10 @@ def measure() -> None:
     seen: dict[str, Any] = {"joined": 0.0, "ends": []}
 
     class Watcher:
-        def begins(self, case: Case, stage: object) -> None:
+        def begins(self, _case: Case, _stage: object) -> None:
             seen["joined"] = seen["joined"] or time.monotonic() - began
 
-        def ended(self, record: Record) -> None:
+        def ended(self, _record: Record) -> None:
             seen["ends"].append(time.monotonic())
 
     with convbench.executor("ray", "cpu") as ray:
@@ -123,7 +124,9 @@ def trials() -> None:
 
 def suite(number: int) -> list[Case]:
     """So many cases: 10 reducers at 10 sizes in 2 variants, around as many recurrent stages as it takes."""
-    reducers = [Choice(name) for name in ("gap", "gmp", "gem", "fc", "hybrid", "attention", "flatten", "gdconv", "a", "b")]
+    reducers = [
+        Choice(name) for name in ("gap", "gmp", "gem", "fc", "hybrid", "attention", "flatten", "gdconv", "a", "b")
+    ]
     return [
         Case(Parts(Choice("conv"), reducer, size, Recurrent(hidden=hidden)), Clip(), variant)
         for hidden in range(1, 1 + math.ceil(number / 200))
@@ -139,9 +142,7 @@ class Sweep:
     def __init__(self, cases: list[Case], machines: list[Machine], costs: Costs, protocol: Protocol) -> None:
         self.engine = Invented(machines, costs)
         self.driver = Driver(self.engine, Limits(), self.engine.clock)
-        self.schedule = Schedule(
-            cases, protocol, lambda _: True, self.engine.clock, hosts=lambda: self.driver.hosts
-        )
+        self.schedule = Schedule(cases, protocol, lambda _: True, self.engine.clock, hosts=lambda: self.driver.hosts)
         self.records: list[Record] = []
 
     def run(self) -> Sweep:
@@ -151,6 +152,10 @@ class Sweep:
             self.schedule.add(record)
             self.records.append(record)
         return self
+
+
+def steady(slowness: float, _now: float) -> float:
+    return slowness
 
 
 def plain(job: Job, host: Host) -> Record:
@@ -172,7 +177,7 @@ def scaling(costs: dict[str, Any]) -> dict[str, Any]:
     for number in HOSTS:
         machines = [
             Machine(f"host-{at}", joins=costs["worker_start_s"] * chance.uniform(0.8, 1.2),
-                    slowness=lambda now, factor=chance.uniform(0.87, 1.15): factor)
+                    slowness=partial(steady, chance.uniform(0.87, 1.15)))
             for at in range(number)
         ]  # fmt: skip
         began = time.monotonic()
@@ -237,7 +242,10 @@ def many_effects(runs: int = 10) -> dict[str, float]:
     for seed in range(runs):
         for key, value in host_effects(seed).items():
             found[key].append(value)
-    return {key: round(max(values) if key == "error_worst" else statistics.fmean(values), 4) for key, values in found.items()}
+    return {
+        key: round(max(values) if key == "error_worst" else statistics.fmean(values), 4)
+        for key, values in found.items()
+    }
 
 
 ASSUMED = """\
@@ -260,7 +268,11 @@ def main() -> int:
     }
     (REPORTS / "hosts.json").write_text(json.dumps(effects, indent=1) + "\n")
     print(json.dumps(effects, indent=1))
-    missed = [f"{number} hosts: {each['utilisation']}" for number, each in scaled["hosts"].items() if each["utilisation"] < GOAL]
+    missed = [
+        f"{number} hosts: {each['utilisation']}"
+        for number, each in scaled["hosts"].items()
+        if each["utilisation"] < GOAL
+    ]
     missed += [f"median error {effects['error_median']}"] if effects["error_median"] > WITHIN else []
     missed += [f"ranked right {effects['right']}"] if effects["right"] < RIGHT else []
     print("missed:", *missed or ["nothing"], sep="\n  ")

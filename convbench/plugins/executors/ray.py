@@ -170,7 +170,7 @@ class _Engine:
         key = (node["NodeID"], slot)
         share, lacking = self._share(node["Resources"])
         if lacking:
-            if key not in self._starts:
+            if key not in self._starts and node["Resources"].get("CPU"):  # a head without any is not meant to work
                 self._absent.append(Absent(node.get("NodeName") or node["NodeID"][:8], lacking))
             self._starts[key] = RESTARTS + 1
             return

@@ -19,14 +19,19 @@ from convbench.core.registry import executors
 from convbench.runs.cluster.engine import Event, Joined, Limits, Lost, Piece
 from convbench.runs.cluster.executor import Cluster
 from convbench.runs.cluster.mailbox import Office, serve, waited
+from convbench.runs.cluster.roll import log
 from convbench.runs.cluster.worker import Spec, spec
 
 SECONDS_BETWEEN_LOOKS = 10.0
 """How often the scheduler is asked what became of the jobs; what workers say is read at once."""
+SECONDS_BETWEEN_TRIES = 60.0
+"""How long a refusal of replacements is taken for an answer."""
 REPLACEMENTS = 3
 """How many workers may be asked for in place of lost ones, over those asked for first."""
-ENDED = ("FAILED", "NODE_FAIL", "CANCELLED", "TIMEOUT", "OUT_OF_MEMORY", "BOOT_FAIL", "DEADLINE", "PREEMPTED", "COMPLETED",
-         "FINISHED", "INTERRUPTED", "NO PROCESS AND NO RESULT")  # fmt: skip
+ENDED = (
+    "FAILED", "NODE_FAIL", "CANCELLED", "TIMEOUT", "OUT_OF_MEMORY", "BOOT_FAIL", "DEADLINE", "PREEMPTED", "COMPLETED",
+    "FINISHED", "INTERRUPTED", "NO PROCESS AND NO RESULT",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -45,10 +50,10 @@ class _Asked:
 
 @executors.register("slurm")
 class Slurm(Cluster):
-    """A job array of ``workers``, each a host, or of one GPU each where ``gpus`` is 1; it starts with those that come.
+    """A job array of ``workers``, each a host, or one GPU where ``gpus`` is 1; it starts with those that come.
 
-    ``folder`` is on a disk that all hosts share. ``minutes`` is the jobs' time limit; work of a job that ends goes on in
-    another. ``cluster`` is ``slurm``, or ``local`` (processes of this machine) or ``debug`` (this very process) to try.
+    ``folder`` is on a disk that all hosts share. ``minutes`` is the jobs' time limit; work of a job that ends goes on
+    in another. ``cluster`` is ``slurm``, or ``local`` (processes of this machine) or ``debug`` (this very process) to try.
     ``cores``, ``memory`` (as 16GB), ``partition``, ``account``, ``constraint``, ``qos`` and ``exclusive`` are Slurm's;
     ``setup`` is a line of shell to run first, ``start`` the seconds that the first workers may queue, ``silence`` those
     after which a silent one is lost.
@@ -102,6 +107,8 @@ class _Engine:
     sent: dict[str, _Sent] = field(default_factory=dict)
     _looked: float = 0.0
     _numbers: int = 0
+    _owed: int = 0
+    _refused: float = 0.0
 
     def start(self) -> int:
         self.submitit = _library()
@@ -133,18 +140,20 @@ class _Engine:
         if sent is not None:
             with suppress(Exception):
                 sent.job.cancel(check=False)
-        if self._numbers < self.asked.workers * (1 + REPLACEMENTS):
-            with suppress(ConvbenchError):  # those that are left go on without it
-                self._submit(1)
+        self._owed += self._numbers + self._owed < self.asked.workers * (1 + REPLACEMENTS)
+        self._replace()
 
     def close(self) -> None:
         if not hasattr(self, "office"):
             return
-        for worker, sent in list(self.sent.items()):
+        for worker in self.sent:
             self.office.stop(worker)
-            with suppress(Exception):
-                sent.job.cancel(check=False)
-        self._wait_for_ends()
+        if self.asked.cluster != "slurm":  # processes of this machine end by themselves, with nothing left behind
+            self._wait_for_ends()
+        for sent in self.sent.values():
+            if self.asked.cluster == "slurm" or not _state(sent.job).startswith(ENDED):
+                with suppress(Exception):
+                    sent.job.cancel(check=False)
         self.office.close()
         shutil.rmtree(self.room, ignore_errors=True)
 
@@ -153,7 +162,6 @@ class _Engine:
     def _submit(self, workers: int) -> None:
         """Ask for so many more. Raises ConvbenchError with what Slurm says against it."""
         names = [f"worker-{self._numbers + number}" for number in range(workers)]
-        self._numbers += workers
         for name in names:
             self.office.open(name)
         try:
@@ -163,10 +171,22 @@ class _Engine:
                 jobs = [executor.submit(serve, *self._arguments(name)) for name in names]
         except Exception as error:
             raise ConvbenchError(f"Slurm refuses the workers: {_last_line(error)}") from error
+        self._numbers += workers
         for name, job in zip(names, jobs, strict=True):
             self.sent[name] = _Sent(job)
             if self.asked.cluster == "debug":
                 threading.Thread(target=job.exception, daemon=True).start()
+
+    def _replace(self) -> None:
+        """Ask for the workers that are owed; those that are left go on meanwhile where Slurm does not want to."""
+        if not self._owed or time.monotonic() - self._refused < SECONDS_BETWEEN_TRIES:
+            return
+        try:
+            self._submit(self._owed)
+            self._owed = 0
+        except ConvbenchError as error:
+            self._refused = time.monotonic()
+            log.warning("convbench: no worker in place of a lost one yet: %s", error)
 
     def _arguments(self, name: str) -> tuple[str, str, str, int]:
         number = int(name.rpartition("-")[2])
@@ -182,11 +202,14 @@ class _Engine:
             texts = {key: text for key, text in asked.texts.items() if text}
             setup = texts.pop("setup", "")
             parameters |= texts | ({"slurm_setup": [setup]} if setup else {})
-            parameters |= {"slurm_additional_parameters": {"exclusive": True}} if asked.exclusive and not asked.gpus else {}
+            parameters |= (
+                {"slurm_additional_parameters": {"exclusive": True}} if asked.exclusive and not asked.gpus else {}
+            )
         return parameters
 
     def _ended(self) -> Iterator[Lost]:
         """The workers whose job is over, as the scheduler says."""
+        self._replace()
         for worker, sent in list(self.sent.items()):
             state = _state(sent.job) if self.asked.cluster != "debug" else ""
             if state.startswith(ENDED):
@@ -195,7 +218,7 @@ class _Engine:
                 yield Lost(worker, f"its job ended ({state.lower()}){_why(sent.job)}")
 
     def _wait_for_ends(self) -> None:
-        """Processes of this machine end before their folder is removed; a cluster's jobs are cancelled already."""
+        """Wait a while for processes of this machine."""
         until = time.monotonic() + 10.0
         for sent in self.sent.values():
             while self.asked.cluster == "local" and not _state(sent.job).startswith(ENDED) and time.monotonic() < until:
@@ -240,5 +263,3 @@ def _library() -> Any:
 def _last_line(error: BaseException) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[-1] if lines else type(error).__name__
-
-

@@ -29,7 +29,10 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class Joined:
-    """A worker is ready on a host, whose clock shows ``clock`` seconds since the epoch; ``version`` is its convbench."""
+    """A worker is ready on a host; ``clock`` is what its clock shows, in seconds since the epoch.
+
+    ``version`` is that of its convbench.
+    """
 
     worker: str
     host: Host
@@ -118,8 +121,9 @@ class Limits:
     """When the driver stops waiting. Seconds, by the driver's own clock; those of the hosts may be wrong.
 
     A worker that was silent for ``silence`` is lost. ``start`` is what the first workers may take to join, and
-    replacements where all are lost. A case that ``deaths`` workers were lost with is a failed record. A piece that takes
-    ``late`` times what it should is issued again where a host is idle, but not before ``patience``.
+    replacements where all are lost; no further ones are waited for when none came for ``settle``. A case that
+    ``deaths`` workers were lost with is a failed record. A piece that takes ``late`` times what it should is issued
+    again where a host is idle, but not before ``patience``.
     """
 
     silence: float = 60.0
@@ -141,4 +145,3 @@ class Member:
     piece: Piece | None = None
     since: float = 0.0
     running: dict[int, float] = field(default_factory=dict)
-

@@ -20,7 +20,7 @@ GUESS = {"trial": 30.0, "facts": 1.0, "timed": 1.0}
 
 @dataclass
 class Entry:
-    """A job that has no record yet. ``deaths`` are the hosts that were lost while they had it, ``holders`` its pieces."""
+    """A job that has no record yet: the hosts that were lost while they had it, and how many workers have it now."""
 
     job: Job
     deaths: list[str] = field(default_factory=list)

@@ -1,8 +1,9 @@
 """Pieces and messages as files of a shared folder, where a job scheduler gives processes and nothing else.
 
-A file is written beside and renamed, so that it is read whole or not at all, and read once. Every file has a number, so
-that nothing depends on clocks or on the order in which a network file system shows names. The driver shows that it lives
-by a count that goes on; a worker that does not see it change for a while ends, so that nothing outlives the driver.
+A file is written beside and renamed, so that it is read whole or not at all, and read once. Every file has a number,
+so that nothing depends on clocks or on the order in which a network file system shows names. The driver shows that it
+lives by a count that goes on; a worker that does not see it change for a while ends, so that nothing outlives the
+driver.
 """
 
 from __future__ import annotations

@@ -37,7 +37,7 @@ SET_BY_ENGINES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 @dataclass(frozen=True)
 class Spec:
-    """What a worker must know to measure as the driver would: the suite's cases, where modules are, its share of a host.
+    """What a worker must know to measure as the driver would: the suite's cases, where modules are, its share.
 
     ``place`` tells workers of one machine apart from those of another where the host's own name does not. A worker is
     the ``slot``-th of so many ``slots`` on its machine and takes ``cores`` of it, all where that is 0.
