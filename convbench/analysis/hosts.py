@@ -51,10 +51,10 @@ def sentence(groups: Effects) -> str:
 def _of_group(hosts: Mapping[str, Effect]) -> str:
     ordered: Sequence[Effect] = sorted(hosts.values(), key=lambda effect: effect.log)
     slowest = ordered[-1]
-    ratio = math.expm1(slowest.log - ordered[0].log)
+    apart = slowest.log - ordered[0].log
     half = math.hypot(slowest.half, ordered[0].half)
+    ratio, low, high = (f"{100 * math.expm1(log):.1f}" for log in (apart, apart - half, apart + half))
     return (
-        f"{len(hosts)} hosts with one fingerprint, the slowest {100 * ratio:.1f} % slower than the fastest "
-        f"(95 %: {100 * math.expm1(math.log1p(ratio) - half):.1f} to {100 * math.expm1(math.log1p(ratio) + half):.1f} %) "
-        "on the cases that they share; this is taken off their times"
+        f"{len(hosts)} hosts with one fingerprint, the slowest {ratio} % slower than the fastest "
+        f"(95 %: {low} to {high} %) on the cases that they share; this is taken off their times"
     )

@@ -53,10 +53,10 @@ class Slurm(Cluster):
     """A job array of ``workers``, each a host, or one GPU where ``gpus`` is 1; it starts with those that come.
 
     ``folder`` is on a disk that all hosts share. ``minutes`` is the jobs' time limit; work of a job that ends goes on
-    in another. ``cluster`` is ``slurm``, or ``local`` (processes of this machine) or ``debug`` (this very process) to try.
-    ``cores``, ``memory`` (as 16GB), ``partition``, ``account``, ``constraint``, ``qos`` and ``exclusive`` are Slurm's;
-    ``setup`` is a line of shell to run first, ``start`` the seconds that the first workers may queue, ``silence`` those
-    after which a silent one is lost.
+    in another. ``cluster`` is ``slurm``, or to try it ``local`` (processes of this machine) or ``debug`` (this very
+    process). ``cores``, ``memory`` (as 16GB), ``partition``, ``account``, ``constraint``, ``qos`` and ``exclusive``
+    are Slurm's; ``setup`` is a line of shell to run first, ``start`` the seconds that the first workers may queue,
+    ``silence`` those after which a silent one is lost.
     """
 
     def __init__(
