@@ -186,7 +186,7 @@ def test_a_single_ranking_is_measured_by_the_larger_group_and_trials_by_all() ->
 
 def test_what_no_host_can_measure_is_said_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     large = case("flatten", None)
-    monkeypatch.setattr("convbench.runs.cluster.hosts.needed_bytes", lambda case: 2**40 if case == large else 2**20)
+    monkeypatch.setattr("convbench.measure.preflight.needed_bytes", lambda case: 2**40 if case == large else 2**20)
     small = [Machine("small-1", memory=2**31), Machine("small-2", memory=2**31)]
     gpu = case(device="cuda")
     sweep = Sweep(
@@ -200,7 +200,7 @@ def test_what_no_host_can_measure_is_said_at_once(monkeypatch: pytest.MonkeyPatc
 
 def test_a_host_with_too_little_memory_does_not_get_the_case(monkeypatch: pytest.MonkeyPatch) -> None:
     large = case("flatten", None)
-    monkeypatch.setattr("convbench.runs.cluster.hosts.needed_bytes", lambda case: 2**32 if case == large else 2**20)
+    monkeypatch.setattr("convbench.measure.preflight.needed_bytes", lambda case: 2**32 if case == large else 2**20)
     sweep = Sweep([large, *suite(hidden=(16,))], [Machine("small", memory=2**31), Machine("large", memory=2**33)]).run()
     assert sweep.whole()
     assert {name for name, job, _ in sweep.engine.visits if job.case == large} == {"large"}

@@ -65,7 +65,7 @@ def measure() -> None:
         def ended(self, _record: Record) -> None:
             seen["ends"].append(time.monotonic())
 
-    with convbench.executor("ray", "cpu") as ray:
+    with convbench.executor("ray", "cpu", address="local") as ray:
         run = convbench.run("smoke", executor=ray, out=out, progress=Watcher())
     stored = [json.loads(line) for line in (out / "results.jsonl").read_text().splitlines()]
     seconds = [(visit["round"], visit["seconds"]) for record in stored for visit in record["visits"]]
@@ -101,7 +101,7 @@ def trials() -> None:
     }  # fmt: skip
     seconds: dict[str, float] = {}
     for workers in (1, 2, 4):
-        with convbench.executor("ray", "cpu", workers=workers, cores=1) as ray:
+        with convbench.executor("ray", "cpu", address="local", workers=workers, cores=1) as ray:
             _ = ray.hosts
             began = time.monotonic()
             convbench.run(suite, executor=ray, only=["learn"], out=Path("build/cluster/trials"))

@@ -18,7 +18,7 @@ from itertools import count
 
 from convbench.core.errors import CaseFailed, ConvbenchError, Unavailable
 from convbench.core.record import Record
-from convbench.measure import harness
+from convbench.measure import attempts
 from convbench.runs.cluster.backlog import Backlog
 from convbench.runs.cluster.clocks import noted
 from convbench.runs.cluster.engine import Absent, Began, Done, Ended, Engine, Event, Joined, Limits, Lost, Member, Piece
@@ -218,4 +218,4 @@ def _without_result(job: Job, error: Exception) -> Record:
     def fail(_: object) -> Record:
         raise error
 
-    return harness.attempt(job.case, fail)
+    return attempts.attempt(job.case, fail)

@@ -10,7 +10,6 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterable, Sequence
 
 from convbench.core.record import Case, Record
-from convbench.measure.preflight import needed_bytes
 from convbench.runs.apart import names_own_code
 from convbench.runs.cluster.pieces import frame
 from convbench.runs.executor import Host, Job
@@ -105,6 +104,8 @@ class Groups:
 
     def _needs(self, case: Case) -> int:
         """Bytes that a case needs at least; 0 where that cannot be told without running code of the user's."""
+        from convbench.measure.preflight import needed_bytes
+
         if case not in self._needed:
             self._needed[case] = 0 if names_own_code([case]) else needed_bytes(case)
         return self._needed[case]
