@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SUITE ?= suites/default.yaml
 
-.PHONY: fuzz kills gpu run test quick lint docs bench lock clean browser
+.PHONY: fuzz kills faults gpu run test quick lint docs bench lock clean browser
 
 run: $(VENV)/installed
 	$(BIN)/convbench run $(SUITE)
@@ -49,13 +49,17 @@ gpu:
 kills: $(VENV)/installed-dev
 	$(BIN)/python tests/fuzz/kills.py 200
 
+# 30 faults of a real Ray cluster on this machine: nodes, workers and the driver killed, nodes stopped, the store filled.
+faults: $(VENV)/installed-dev
+	$(BIN)/python tests/fuzz/faults.py 30
+
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
 	touch $@
 
 $(VENV)/installed-dev: $(VENV)/installed
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -r requirements-dev.txt -e '.[pytest,tensorboard,gpu,video,onnxruntime,openvino,int8]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -r requirements-dev.txt -e '.[pytest,tensorboard,gpu,video,onnxruntime,openvino,int8,ray,slurm]'
 	touch $@
 
 lock: $(VENV)/installed-dev

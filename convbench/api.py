@@ -136,6 +136,7 @@ def run(
     overrides: Sequence[str] = (),
     device: str = "auto",
     executor: str | Executor | None = None,
+    executor_options: Mapping[str, Any] | None = None,
     out: str | Path | None = None,
     until_sure: bool = False,
     resume: Resume = False,
@@ -143,7 +144,8 @@ def run(
 ) -> Run:
     """Measure a suite, as ``convbench run`` does, into the directory ``out`` (default ``reports/NAME``).
 
-    ``only`` and ``skip`` are globs over case ids or their parts; ``executor`` is a name or an object that measures;
+    ``only`` and ``skip`` are globs over case ids or their parts; ``executor`` is a name, with its ``executor_options``,
+    or an object that measures;
     ``progress`` is True for a bar on standard error, or a ``Watcher`` of your own. A case that cannot be measured is a
     failed record. ``until_sure`` goes on until the answer is settled; ``overrides`` such as ``protocol.budget=300``
     change the suite. A run that is already in the directory is set aside, or with ``resume`` gone on with.
@@ -156,6 +158,7 @@ def run(
         >>> run.frame().params.tolist()
         [83840, 83840]
     """
+    from convbench.runs import executor_options as options_of
     from convbench.runs import script, sweep
     from convbench.suite.selection import Selection
 
@@ -163,7 +166,13 @@ def run(
     loaded = load(suite, overrides)
     directory = Path(out) if out is not None else Path("reports") / loaded.name
     probes = sweep.profiler(loaded, directory)
-    with _measuring(loaded, device, executor, sweep.executor_of, probes) as measuring:
+    if executor_options and not isinstance(executor, str):
+        raise ConvbenchError(
+            "executor_options are of an executor that is named: give those of an object when it is made"
+        )
+    name = executor if isinstance(executor, str) else None
+    build = partial(sweep.executor_of, options=options_of.executor_options(name, [executor_options or {}]))
+    with _measuring(loaded, device, executor, build, probes) as measuring:
         command = f"convbench.run({loaded.path!r})"
         prepared = sweep.prepare(loaded, measuring, Selection(tuple(only), tuple(skip)), command, probes)
         sweep.run_into(directory, prepared, partial(_watcher, progress), resume=resume, until_sure=until_sure)

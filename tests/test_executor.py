@@ -32,7 +32,11 @@ def jobs(*sizes: int, **more) -> Iterator[Job]:
 # --- Every executor ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", [plugin.name for plugin in executors])
+ELSEWHERE = ("ray", "slurm")
+"""They need a cluster and take a round at once: ``test_ray``, ``test_slurm`` and ``test_cluster`` hold them to it."""
+
+
+@pytest.mark.parametrize("name", [plugin.name for plugin in executors if plugin.name not in ELSEWHERE])
 def test_an_executor_describes_its_hosts_and_stamps_their_records(name: str) -> None:
     taken: list[int] = []
 

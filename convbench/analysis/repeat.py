@@ -4,6 +4,9 @@
 2. How far cases slow down with the reference is learned from all visits of the run, and taken off each.
 3. The spread that is left between visits, of the case and of the whole run, makes the interval (``core.spread``).
 4. Ratios are formed visit by visit within a round, so that what both met is not in them.
+
+Where several hosts measured, what each does to all of its times (``analysis.hosts``) is taken off after the second
+step, and ratios are formed of visits on the same host only.
 """
 
 from __future__ import annotations
@@ -14,7 +17,9 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import NamedTuple
 
+from convbench.analysis import hosts
 from convbench.core import metrics, spread
+from convbench.core.crossed import host_effects
 from convbench.core.metric import Metric
 from convbench.core.record import Record, Scalar
 from convbench.core.spread import Prior
@@ -52,21 +57,27 @@ class Machine:
 
     A run beside other work has its times stated at the speed of the last quiet run on the machine, as far as one is
     known; ``doubt`` is what that, or its absence, adds to the logs of an interval's ends. Ratios know nothing of it.
+    ``hosts`` is the log by which each of several is slower than the typical one, beyond what the reference tells.
     """
 
     slope: float = 0.0
     level: float = 0.0
     prior: Prior = spread.ASSUMED
     doubt: tuple[float, float] = (0.0, 0.0)
+    hosts: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Latency:
-    """A call's seconds: the interval, and the logs that it comes from by round; no logs where visits are unknown."""
+    """A call's seconds: the interval, and the logs that it comes from by round; no logs where visits are unknown.
+
+    ``hosts`` names which of several made a round's visit.
+    """
 
     interval: Interval
     logs: Mapping[int, float] = field(default_factory=dict)
     prior: Prior = spread.ASSUMED
+    hosts: Mapping[int, str] = field(default_factory=dict)
 
     @property
     def at_two_speeds(self) -> bool:
@@ -99,7 +110,7 @@ def latency(record: Record, known: Mapping[Scope, Machine]) -> Latency | None:
     interval = spread.estimate(tuple(logs.values()), machine.prior)
     below, above = machine.doubt
     interval = Interval(interval.median, interval.low * math.exp(-below), interval.high * math.exp(above))
-    return Latency(interval, logs, machine.prior)
+    return Latency(interval, logs, machine.prior, hosts.of_rounds(record))
 
 
 def reference(record: Record, known: Mapping[Scope, Machine]) -> float | None:
@@ -137,7 +148,11 @@ def _ratio(pair: tuple[Latency, Latency], differences: Sequence[float], common: 
 
 
 def _differences(first: Latency, second: Latency) -> list[float]:
-    return [log - second.logs[visit] for visit, log in first.logs.items() if visit in second.logs]
+    return [
+        log - second.logs[visit]
+        for visit, log in first.logs.items()
+        if visit in second.logs and first.hosts.get(visit) == second.hosts.get(visit)
+    ]
 
 
 def _scope(record: Record) -> Scope:
@@ -150,8 +165,15 @@ def _machine(records: Sequence[Record]) -> Machine:
     slope = spread.elasticity(filter(None, map(_beside_reference, records)))
     level, doubt = _speed(records, seen, slope)
     plain = Machine(slope, level)
+    plain = Machine(slope, level, hosts=_between_hosts(records, plain))
     common = spread.prior(tuple(_corrected(record, plain).values()) for record in records)
-    return Machine(slope, level, common, doubt)
+    return Machine(slope, level, common, doubt, plain.hosts)
+
+
+def _between_hosts(records: Sequence[Record], machine: Machine) -> dict[str, float]:
+    """What each host does to all of its times beside the others, once they are corrected by the reference."""
+    cells = [cell for record in records for cell in hosts.cells(record, _by_reference(record, machine))]
+    return {host: effect.drawn for host, effect in host_effects(cells).items()}
 
 
 def _speed(records: Sequence[Record], seen: float, slope: float) -> tuple[float, tuple[float, float]]:
@@ -188,11 +210,17 @@ def _beside_reference(record: Record) -> tuple[list[float], list[float]] | None:
 
 
 def _corrected(record: Record, machine: Machine) -> dict[int, float]:
-    references = _logs(record, metrics.REFERENCE) if machine.slope else {}
+    off, of_rounds = _by_reference(record, machine), hosts.of_rounds(record) if machine.hosts else {}
     return {
-        visit: log - machine.slope * (references.get(visit, machine.level) - machine.level)
+        visit: log - off.get(visit, 0.0) - machine.hosts.get(of_rounds.get(visit, ""), 0.0)
         for visit, log in _logs(record, metrics.LATENCY).items()
     }
+
+
+def _by_reference(record: Record, machine: Machine) -> dict[int, float]:
+    """What the reference workload says is to be taken off each round's log."""
+    references = _logs(record, metrics.REFERENCE) if machine.slope else {}
+    return {visit: machine.slope * (log - machine.level) for visit, log in references.items()}
 
 
 def _logs(record: Record, metric: Metric) -> dict[int, float]:

@@ -37,6 +37,12 @@ Executor = Annotated[
     str | None,
     typer.Option(metavar="NAME", help="Who measures (see `list executors`) [default: a fresh process for each case]."),
 ]
+ExecutorOptions = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="KEY=VALUE|FILE", help="Options of the executor, as workers=8, or a YAML file (see `list executors`)."
+    ),
+]
 Out = Annotated[Path | None, typer.Option(help="The run's directory [default: reports/SUITE].")]
 Port = Annotated[int, typer.Option(min=0, max=65535, help="On this port of the loopback address; 0: any free one.")]
 Runs = Annotated[list[Path], typer.Argument(help="Run directories.")]

@@ -18,6 +18,7 @@ from convbench.cli.app import (
     MEASURED,
     Device,
     Executor,
+    ExecutorOptions,
     Metrics,
     Only,
     Out,
@@ -72,6 +73,7 @@ def run(
     shard: Shard = "1/1",
     metrics: Metrics = "",
     executor: Executor = None,
+    executor_options: ExecutorOptions = None,
     out: Out = None,
     budget: Annotated[
         str, typer.Option(metavar="TIME", help="What the run may take, as 90s or 5m; it goes where the answer is open.")
@@ -84,6 +86,7 @@ def run(
 ) -> None:
     """Measure a suite and write its report."""
     import_from_here(suite)
+    from convbench.runs import executor_options as options_of
     from convbench.runs import sweep
     from convbench.runs.apart import load
     from convbench.suite.selection import Selection
@@ -95,7 +98,8 @@ def run(
     selection = Selection(only or (), skip or (), _shard(shard))
     command = shlex.join(["convbench", "run", suite, *chosen])
     probes = sweep.profiler(loaded, directory)
-    with sweep.executor_of(loaded, device, executor, probes) as measuring:
+    options = options_of.executor_options(executor, executor_options or ())
+    with sweep.executor_of(loaded, device, executor, probes, options) as measuring:
         prepared = sweep.prepare(loaded, measuring, selection, command, probes)
         if dry_run:
             _show_plan(prepared)

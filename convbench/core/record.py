@@ -315,7 +315,8 @@ class Visit:
     """One fresh process in which a case was measured, in a round of the run (from 0).
 
     Round -1 is ``FACTS``: what can be told beside other work, and no latency. ``disturbed`` says by what a visit's
-    times were spoilt, ``failure`` why it has none; both are empty of a good visit.
+    times were spoilt, ``failure`` why it has none; both are empty of a good visit. ``host`` is which of the run's hosts
+    measured, by a name that tells nothing else of it; empty where there is only one.
     """
 
     round: int
@@ -324,6 +325,7 @@ class Visit:
     cores: tuple[int, ...] = ()
     disturbed: str = ""
     failure: str = ""
+    host: str = ""
 
     @property
     def timed(self) -> bool:
@@ -385,7 +387,8 @@ class Run:
     ``planned`` the ids of the cases to measure; ``equal`` maps a planned id to the ids of the suite that are
     the same configuration and are therefore not measured again. ``visible_slowdown`` is the smallest that a selftest of
     the latency gate saw on a machine like this, relative; ``intervals_meet`` the share of cases whose intervals met in
-    two runs of a selftest here; None where none was run.
+    two runs of a selftest here; None where none was run. A run on several hosts names them in ``hosts``, each with its
+    fingerprint, spells the fingerprints out in ``environments``, and says in ``between_hosts`` by how much they differ.
     """
 
     name: str
@@ -401,4 +404,7 @@ class Run:
     started: str = ""
     visible_slowdown: float | None = None
     intervals_meet: float | None = None
+    hosts: Mapping[str, str] = field(default_factory=dict)
+    environments: Mapping[str, Mapping[str, Scalar]] = field(default_factory=dict)
+    between_hosts: str = ""
     schema_version: int = SCHEMA_VERSION

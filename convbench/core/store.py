@@ -61,7 +61,12 @@ def start(directory: Path, run: Run, records: Iterable[Record] = ()) -> None:
         raise files.unwritable(directory, error, REMEDY) from error
     lines = b"".join(map(_line, records))
     files.write(directory / RESULTS, lines, REMEDY)
-    files.write(directory / RUN, as_json(_runs(), run, indent=1), REMEDY)
+    describe(directory, run)
+
+
+def describe(directory: Path, run: Run) -> None:
+    """Write the description of a run anew, whole or not at all. Raises StoreError."""
+    files.write(directory / RUN, as_json(_runs(), run, indent=1, exclude=_not_described(run)), REMEDY)
 
 
 def append(directory: Path, record: Record) -> None:
@@ -177,7 +182,14 @@ def _not_stored(record: Record) -> dict[str, Any]:
         readings[place] = words if reading.visits else words | {"visits": True}
     empty: dict[str, Any] = {name: True for name in ("code", "visits") if not getattr(record, name)}
     case: dict[str, Any] = {} if record.case.threads else {"case": {"threads": True}}
+    if record.visits and not any(visit.host for visit in record.visits):
+        empty["visits"] = {"__all__": {"host": True}}
     return {"readings": readings, **empty, **case}
+
+
+def _not_described(run: Run) -> set[str]:
+    """What is said of several hosts, where there is one."""
+    return {name for name in ("hosts", "environments", "between_hosts") if not getattr(run, name)}
 
 
 def _read_records(path: Path) -> Iterator[Record]:

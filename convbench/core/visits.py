@@ -29,11 +29,15 @@ AGREEING = ("interval_wide", "not_steady", "page_faults", "busy_machine")
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """Where a run is: the round that is made (``FACTS`` first), the rounds asked for, and the cases still open."""
+    """Where a run is: the round that is made (``FACTS`` first), the rounds asked for, the cases still open.
+
+    ``hosts`` is how many measure.
+    """
 
     round: int
     rounds: int
     open: tuple[str, ...] = ()
+    hosts: int = 1
 
 
 def in_table(record: Record) -> bool:

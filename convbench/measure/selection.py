@@ -14,14 +14,14 @@ from convbench.suite import Suite
 from convbench.suite.selection import Plan, Selection
 
 
-def plan(suite: Suite, device: str, available_bytes: int, selection: Selection) -> Plan:
+def plan(suite: Suite, device: str, available_bytes: int, selection: Selection, host_cores: int = 0) -> Plan:
     """The selected cases on a device that a model may take so much memory of, resolved, each once.
 
-    ``all`` threads are as many as this machine has cores.
+    ``all`` threads are as many as the host that measures has cores, by default this machine.
 
     Raises SuiteError where none is selected, Impossible where some cannot be built.
     """
-    cores = available_cores()
+    cores = host_cores or available_cores()
     threads = {"all": None if cores == 1 else cores, 1: None}
     cases = [replace(case, device=device, threads=threads.get(case.threads, case.threads)) for case in suite.cases]
     chosen = [case for case in cases if selection.keeps(_names(case))]

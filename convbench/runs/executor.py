@@ -50,7 +50,8 @@ class Job:
     ``metrics`` names probes, empty for all of them; ``probes`` are further ones, run after these. ``visit`` is the
     round that it belongs to, from 0; a job of round ``FACTS`` takes no times and may run beside others. ``cores`` are
     what to pin the process to, empty for all that the host has; ``host`` is the name of the host that must measure it,
-    empty for any. A case that is ``checked`` was compared with eager, and compiled, by an earlier job.
+    empty for any. A case that is ``checked`` was compared with eager, and compiled, by an earlier job. Of a job that
+    ``decides`` it depends what comes next: who runs several at once takes no further one until all have ended.
     """
 
     case: Case
@@ -61,6 +62,7 @@ class Job:
     probes: tuple[Probe, ...] = ()
     host: str = ""
     checked: bool = False
+    decides: bool = False
 
     @property
     def takes_times(self) -> bool:
@@ -75,8 +77,9 @@ class Executor(Interface):
     """Measures jobs on its hosts. Derive from it to get the context manager, or write all of it.
 
     ``run`` yields each job with its record as soon as it ends, in whatever order the hosts finish. It takes the next
-    job only when a host is free to start it, so that what hands them over may choose it by what came back. Whatever
-    happens to a case is its record (``attempts.attempt``), stamped with the fingerprint of the host that measured it;
+    job only when a host is free to start it, so that what hands them over may choose it by what came back; where many
+    hosts share the work, a round of them. Whatever happens to a case is its record (``attempts.attempt``), stamped with
+    the fingerprint of the host that measured it;
     ``run`` itself raises ConvbenchError only where no job could be measured any more. It may be called again.
     """
 
@@ -86,6 +89,9 @@ class Executor(Interface):
 
     def run(self, jobs: Iterable[Job]) -> Iterator[Visit]:
         """Each job with its record, as they end."""
+
+    def know(self, records: Sequence[Record]) -> None:
+        """Be told, before anything is run, of what an earlier run left. Only who has several hosts needs to listen."""
 
     def call(self, work: Callable[..., T], *args: Any) -> T:
         """``work(*args)``, which may build the user's models: here, or where that cannot harm the caller."""

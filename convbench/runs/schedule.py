@@ -6,6 +6,9 @@
 3. *Again*: cases whose visits were disturbed, and then the contenders that cannot yet be told from the fastest, round
    by round, until the answer is settled, the budget is spent, or more visits would not pay.
 4. *Trainings*, once each; until sure, further seeds of what leaves the recommendations open.
+
+Of several hosts each visits a few of the cases (anchors) besides, which ties them together; the trainings are handed
+out first there, to fill the gaps.
 """
 
 from __future__ import annotations
@@ -15,12 +18,15 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
+from statistics import median
+from zlib import crc32
 
 from convbench.analysis.choice.settling import further_trials, look_of
 from convbench.analysis.costs.headlines import undecided
 from convbench.analysis.results import results
-from convbench.core import visits
+from convbench.core import metrics, visits
 from convbench.core.record import FACTS, Case, Protocol, Record
+from convbench.runs.executor import Host
 
 ATTEMPTS = 2
 """How many times the visits asked for are tried until as many were undisturbed."""
@@ -29,14 +35,20 @@ MOST_EXTRA = 0.5
 MOST_VISITS = 40
 BATCH = 10
 """Contenders that are visited between two looks at the answer."""
+ANCHORS = 3
+"""Cases that every host visits."""
+ANCHOR = 1000
+"""Rounds from here on are visits to anchors, each host's a round of its own."""
 
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """A visit to make: a case and the round it belongs to."""
+    """A visit to make: a case and the round it belongs to. ``decides`` and ``host`` are those of the ``Job``."""
 
     case: Case
     round: int
+    decides: bool = False
+    host: str = ""
 
 
 @dataclass
@@ -44,7 +56,7 @@ class Schedule:
     """Visits to make, one after another; told of every record, since what comes next depends on them.
 
     ``needs_facts`` says of which cases something can be told without timing them. ``now`` is a clock in seconds from
-    the run's start. With ``until_sure`` it goes on until the answer is settled.
+    the run's start. With ``until_sure`` it goes on until the answer is settled. ``hosts`` are those there are by now.
     """
 
     cases: Sequence[Case]
@@ -52,12 +64,15 @@ class Schedule:
     needs_facts: Callable[[Case], bool]
     now: Callable[[], float]
     until_sure: bool = False
+    hosts: Callable[[], Sequence[Host]] = tuple
     open: Sequence[str] = ()
     round: int = FACTS
     look: int = 1
     _lines_of: defaultdict[str, list[Record]] = field(default_factory=lambda: defaultdict(list))
     _rounds: defaultdict[str, set[int]] = field(default_factory=lambda: defaultdict(set))
     _failed: set[str] = field(default_factory=set)
+    _handed: set[str] = field(default_factory=set)
+    _anchors_by_group: dict[str, list[Case]] = field(default_factory=dict)
 
     def add(self, record: Record) -> None:
         """Take note of a record: of a visit just made, or of a case that an earlier run left."""
@@ -69,7 +84,7 @@ class Schedule:
 
     @property
     def stage(self) -> visits.Stage:
-        return visits.Stage(self.round, self.protocol.visits, tuple(self.open))
+        return visits.Stage(self.round, self.protocol.visits, tuple(self.open), max(1, len(self.hosts())))
 
     def record(self, case: Case) -> Record:
         """What the visits to a case have come to so far."""
@@ -78,15 +93,55 @@ class Schedule:
     def __iter__(self) -> Iterator[Planned]:
         timed, trials = [case for case in self.cases if not case.trial], [case for case in self.cases if case.trial]
         yield from self._facts(timed)
+        if len(self.hosts()) > 1:
+            yield from self._trials(trials)
         for number in range(self.protocol.visits):
             if number and self._spent():
                 break
-            yield from self._round(timed, number)
+            yield from self._anchors(timed) if number else ()
+            yield from self._round(timed, number, decides=number == self.protocol.visits - 1)
+        yield from self._anchors(timed) if not self._spent() else ()
         yield from self._again(timed)
         self.round = 0
-        yield from (Planned(case, 0) for case in trials if not self._visited(case))
+        yield from self._trials(trials)
         if self.until_sure and trials:
             yield from self._seeds()
+
+    def _trials(self, trials: Sequence[Case]) -> Iterator[Planned]:
+        """The trainings and read-outs that are neither made nor handed out."""
+        chosen = [case for case in trials if case.id not in self._handed and not self._visited(case)]
+        self._handed |= {case.id for case in chosen}
+        yield from (Planned(case, 0, self.until_sure and case is chosen[-1]) for case in chosen)
+
+    def _anchors(self, timed: Sequence[Case]) -> Iterator[Planned]:
+        """For every host of a group the visits to its group's anchors that it has not made."""
+        groups: defaultdict[str, list[Host]] = defaultdict(list)
+        for host in self.hosts():
+            groups[host.fingerprint].append(host)
+        for name, members in groups.items():
+            for host in members if len(members) > 1 else ():
+                number = ANCHOR + crc32(host.name.encode())
+                chosen = [case for case in self._anchors_of(name, timed) if number not in self._visited(case)]
+                yield from (Planned(case, number, host=host.name) for case in chosen)
+                for case in chosen:
+                    self._rounds[case.id].add(number)
+
+    def _anchors_of(self, environment: str, timed: Sequence[Case]) -> Sequence[Case]:
+        """The fastest, the slowest and the median of the eager cases that this group has measured."""
+        if not self._anchors_by_group.get(environment):
+            taken = {
+                case: seconds for case in timed if not case.variant and (seconds := self._seconds(case, environment))
+            }
+            ranked = sorted(taken, key=lambda case: (taken[case], case.id))
+            places = {0, len(ranked) // 2, len(ranked) - 1} if ranked else set()
+            self._anchors_by_group[environment] = [ranked[place] for place in sorted(places)][:ANCHORS]
+        return self._anchors_by_group[environment]
+
+    def _seconds(self, case: Case, environment: str) -> float | None:
+        """What a call took in the first timed visit there; None where there was none."""
+        lines = self._lines_of[case.id]
+        samples = (line.samples(metrics.LATENCY) for line in lines if line.environment == environment)
+        return next((median(taken) for taken in samples if taken), None)
 
     def _seeds(self) -> Iterator[Planned]:
         """Trainings from further seeds where the answer is open; the error of looking again is that of ``settling``."""
@@ -97,19 +152,19 @@ class Schedule:
             if not chosen:
                 return
             self.look = look + 1
-            yield from (Planned(case, 0) for case in chosen)
+            yield from (Planned(case, 0, case is chosen[-1]) for case in chosen)
 
     def _facts(self, timed: Sequence[Case]) -> Iterator[Planned]:
         if self.protocol.visits > 1:
             self.round = FACTS
             yield from (Planned(case, FACTS) for case in timed if self.needs_facts(case) and not self._visited(case))
 
-    def _round(self, cases: Sequence[Case], number: int) -> Iterator[Planned]:
+    def _round(self, cases: Sequence[Case], number: int, *, decides: bool = False) -> Iterator[Planned]:
         """Every case that goes on and has not been visited in this round."""
         self.round = number
-        for case in side_by_side(cases, random.Random(f"{self.protocol.seed} {number}")):
-            if self._goes_on(case) and number not in self._visited(case):
-                yield Planned(case, number)
+        ordered = side_by_side(cases, random.Random(f"{self.protocol.seed} {number}"))
+        chosen = [case for case in ordered if self._goes_on(case) and number not in self._visited(case)]
+        yield from (Planned(case, number, decides and case is chosen[-1]) for case in chosen)
 
     def _again(self, timed: Sequence[Case]) -> Iterator[Planned]:
         """Rounds over what is disturbed or undecided, as long as it is worth it."""
@@ -120,7 +175,7 @@ class Schedule:
             chosen = [by_id[name] for name in self.open if name in by_id and self._goes_on(by_id[name])]
             if not chosen or not self._worth(extra, len(timed)):
                 return
-            yield from self._round(chosen, number)
+            yield from self._round(chosen, number, decides=True)
             number, extra = number + 1, extra + len(chosen)
 
     def _still_open(self) -> list[str]:
@@ -144,7 +199,8 @@ class Schedule:
 
     def _goes_on(self, case: Case) -> bool:
         """Whether a case is visited again: not one that failed, nor one that was visited often enough."""
-        return case.id not in self._failed and len(self._rounds[case.id]) < MOST_VISITS
+        rounds = sum(number < ANCHOR for number in self._rounds[case.id])
+        return case.id not in self._failed and rounds < MOST_VISITS
 
     def _visited(self, case: Case) -> set[int]:
         """The rounds in which a case was visited; of one that is measured once round 0."""

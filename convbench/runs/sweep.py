@@ -25,7 +25,7 @@ from convbench.core.record import Case, Record, Run, Scalar
 from convbench.core.registry import executors
 from convbench.core.visits import Stage, in_table
 from convbench.measure.probes import Probe
-from convbench.runs import apart, repeats, visits
+from convbench.runs import apart, repeats, several, visits
 from convbench.runs.executor import Executor, Job
 from convbench.runs.schedule import Schedule
 from convbench.runs.visits import Menu
@@ -61,7 +61,12 @@ class Prepared:
         start, protocol = time.monotonic(), self.menu.protocol(self.suite.protocol)
         facts = bool(self.menu.exact)
         schedule = Schedule(
-            self.plan.cases, protocol, lambda _: facts, lambda: time.monotonic() - start, until_sure=until_sure
+            self.plan.cases,
+            protocol,
+            lambda _: facts,
+            lambda: time.monotonic() - start,
+            until_sure=until_sure,
+            hosts=lambda: self.executor.hosts,
         )
         for record in done:
             schedule.add(record)
@@ -69,7 +74,8 @@ class Prepared:
 
     def run(self, visible_slowdown: float | None = None) -> Run:
         """The description of a new run, begun now; ``visible_slowdown`` is what the gate's selftest saw here."""
-        host = self.executor.hosts[0]
+        hosts = self.executor.hosts
+        host = hosts[0]
         return Run(
             name=self.suite.name,
             command=self.command,
@@ -84,6 +90,7 @@ class Prepared:
             started=datetime.now(UTC).isoformat(timespec="seconds"),
             visible_slowdown=visible_slowdown,
             intervals_meet=repeats.known(host.facts),
+            **several.described(hosts),
         )
 
 
@@ -97,19 +104,22 @@ def prepare(
     Raises ConvbenchError for all that is wrong with the call, the suite or the hosts.
     """
     hosts = executor.hosts
-    answer = executor.call(_planned, suite, hosts[0].device, max(host.available_bytes for host in hosts), selection)
+    free, cores = max(host.available_bytes for host in hosts), len(hosts[0].cores)
+    answer = executor.call(_planned, suite, hosts[0].device, free, selection, cores)
     if isinstance(answer, ConvbenchError):
         raise answer
     planned, menu = answer
     return Prepared(suite, planned, replace(menu, probes=tuple(probes)), command, executor)
 
 
-def _planned(suite: Suite, device: str, free: int, selection: Selection) -> tuple[Plan, Menu] | ConvbenchError:
+def _planned(
+    suite: Suite, device: str, free: int, selection: Selection, cores: int
+) -> tuple[Plan, Menu] | ConvbenchError:
     """What is to be measured of a suite, or why nothing can be: for a process that has imported torch anyway."""
     from convbench.measure.selection import plan
 
     try:
-        return plan(suite, device, free, selection), Menu.of(suite.metrics)
+        return plan(suite, device, free, selection, cores), Menu.of(suite.metrics)
     except ConvbenchError as error:
         return error
 
@@ -123,16 +133,22 @@ def profiler(suite: Suite, directory: Path) -> list[Probe]:
     return [Capture(directory / PROFILES)]
 
 
-def executor_of(suite: Suite, device: str, name: str | None = None, probes: Sequence[Probe] = ()) -> Executor:
+def executor_of(
+    suite: Suite,
+    device: str,
+    name: str | None = None,
+    probes: Sequence[Probe] = (),
+    options: Mapping[str, Scalar] | None = None,
+) -> Executor:
     """The executor of that name for a suite; where none is named, fresh processes for whatever runs a model.
 
-    ``device`` is ``auto`` (the GPU where there is one), ``cpu`` or ``cuda[:n]``. Raises ConvbenchError for an unknown
-    name.
+    ``device`` is ``auto`` (the GPU where there is one), ``cpu`` or ``cuda[:n]``; ``options`` are those of the executor,
+    checked already (``executor_options``). Raises ConvbenchError for an unknown name.
     """
     runs_models = probes or any(case.trial for case in suite.cases) or _run_models(suite.metrics)
     apart_of_us = runs_models or apart.names_own_code(suite.cases)
     factory = executors.get(name or ("isolated" if apart_of_us else "in-process"))
-    executor: Executor = factory.build(device, suite.cases)
+    executor: Executor = factory.build(device, suite.cases, **(options or {}))
     return executor
 
 
@@ -166,6 +182,8 @@ def begin(prepared: Prepared, directory: Path, resume: Resume, visible_slowdown:
         )
     store.drop_unfinished_line(directory)
     done = store.load(directory)[1]
+    several.refuse_other_kinds(directory, done, prepared.executor.hosts)
+    several.note(directory, prepared.executor.hosts, done)
     stale = {record.case.id: names for record in done if (names := code.changed(record.code))}
     if stale and resume != "stale":
         case, names = next(iter(stale.items()))
@@ -181,6 +199,7 @@ def measure(
 ) -> list[Record]:
     """Make the visits that are not ``done``, each stored as it comes; ``results.csv`` is written if interrupted too."""
     schedule = prepared.schedule(done, until_sure)
+    prepared.executor.know(done)
     try:
         for record in _visits(prepared, schedule, watcher):
             store.append(directory, record)
@@ -188,6 +207,7 @@ def measure(
     finally:
         records = store.load(directory)[1]
         write_csv(directory, records)
+        several.note(directory, prepared.executor.hosts, records)
     repeats.keep_speed(prepared.facts, records)
     return records
 
@@ -240,5 +260,5 @@ def _differences(before: Run, now: Run) -> Iterator[str]:
         yield "list of cases"
     if (before.protocol, before.metrics) != (now.protocol, now.metrics):
         yield "protocol"
-    if before.fingerprint != now.fingerprint:
+    if before.fingerprint not in {now.fingerprint, *now.environments}:
         yield f"environment ({', '.join(differing(before.environment, now.environment))})"

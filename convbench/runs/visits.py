@@ -52,14 +52,15 @@ def jobs(schedule: Schedule, menu: Menu, cores: Sequence[int]) -> Iterator[Job]:
 def _job(planned: Planned, schedule: Schedule, menu: Menu, cores: Sequence[int], *, first: bool) -> Job:
     case, protocol = planned.case, schedule.protocol
     if case.trial:
-        return Job(case, protocol, probes=menu.probes)
+        return Job(case, protocol, probes=menu.probes, decides=planned.decides)
     if planned.round == FACTS:
         return Job(case, protocol, menu.exact, FACTS)
     pinned = cores_of(case, planned.round, cores)
     if protocol.visits == 1:
-        return Job(case, protocol, (*menu.exact, *menu.timed), 0, pinned, menu.probes)
+        return Job(case, protocol, (*menu.exact, *menu.timed), 0, pinned, menu.probes, decides=planned.decides)
     names, probes = (menu.timed, menu.probes) if first else (menu.repeats, ())
-    return Job(case, protocol, names, planned.round, pinned, probes, checked=bool(menu.exact) or not first)
+    checked = bool(menu.exact) or not first
+    return Job(case, protocol, names, planned.round, pinned, probes, planned.host, checked, planned.decides)
 
 
 def visited(job: Job, record: Record, quiet_reference: float | None = None) -> Record:
@@ -70,7 +71,7 @@ def visited(job: Job, record: Record, quiet_reference: float | None = None) -> R
     if job.case.trial:
         return record
     failure = f"{record.failure.kind}: {record.failure.message}" if record.failure else ""
-    visit = Visit(job.visit, record.started, round(record.seconds, 3), job.cores, failure=failure)
+    visit = Visit(job.visit, record.started, round(record.seconds, 3), job.cores, failure=failure, host=job.host)
     compiles = any(reading.metric.name == metrics.COMPILE.name for reading in record.readings)
     beside_others = not job.takes_times and not compiles
     readings = tuple(

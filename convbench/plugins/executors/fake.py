@@ -74,7 +74,7 @@ class Fake(Executor):
                 return
             self.now, _, host, job, record = heapq.heappop(busy)
             free.append(host)
-            yield job, record
+            yield (replace(job, host=host.name) if len(self.hosts) > 1 else job), record
 
     def close(self) -> None:
         self.closed = True

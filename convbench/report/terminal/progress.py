@@ -17,11 +17,12 @@ STYLES = {"ok": "", "failed": "red", "skipped": "yellow"}
 
 def where(stage: Stage) -> str:
     """Where a run is, in words."""
+    hosts = f", on {stage.hosts} hosts" if stage.hosts > 1 else ""
     if stage.round < 0:
-        return "building, counting and compiling every case"
+        return f"building, counting and compiling every case{hosts}"
     if stage.round < stage.rounds:
-        return f"round {stage.round + 1} of {stage.rounds}" if stage.rounds > 1 else "measuring"
-    return f"again: {len(stage.open)} {'case' if len(stage.open) == 1 else 'cases'} still undecided or disturbed"
+        return (f"round {stage.round + 1} of {stage.rounds}" if stage.rounds > 1 else "measuring") + hosts
+    return f"again: {len(stage.open)} {'case' if len(stage.open) == 1 else 'cases'} still undecided or disturbed{hosts}"
 
 
 def first_of_case(record: Record) -> bool:
@@ -51,9 +52,10 @@ class Lines(Silent):
     def __init__(self, console: Console, done: int, total: int) -> None:
         self.console, self.done, self.total = console, done, total
         self.latest: deque[float] = deque(maxlen=10)
-        self.stage = ""
+        self.stage, self.hosts = "", 1
 
     def begins(self, case: Case, stage: Stage) -> None:  # noqa: ARG002
+        self.hosts = stage.hosts
         if self.stage != where(stage):
             self.stage = where(stage)
             self._print(self.stage)
@@ -71,7 +73,7 @@ class Lines(Silent):
     @property
     def left(self) -> str:
         """What is left if the rest goes on as the latest cases went."""
-        minutes = (self.total - self.done) * fmean(self.latest) / 60
+        minutes = (self.total - self.done) * fmean(self.latest) / self.hosts / 60
         return f", {minutes:.0f} min left" if minutes >= 1.5 else ""
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 
 from convbench.analysis.results import Result, measured
+from convbench.core.comparability import differing
 from convbench.core.record import Run, Scalar, Training
 from convbench.report.words import units
 from convbench.report.words.findings import percent
@@ -46,12 +47,30 @@ def protocol(run: Run) -> dict[str, str]:
         facts["Training"] = _training(settings.training)
     if settings.visits > 1:
         facts["Visits"] = f"{settings.visits} fresh processes a case in shuffled rounds, more where the answer was open"
+    if run.hosts:
+        facts["Hosts"] = hosts(run)
     if run.intervals_meet is not None:
         facts["Two runs agree"] = f"{percent(run.intervals_meet)} of the intervals met in a selftest on this machine"
     if run.visible_slowdown is not None:
         seen = f"slowdowns from {percent(run.visible_slowdown)} on, by its selftest on this machine (1 thread)"
         facts["The gate sees"] = seen
     return facts
+
+
+def hosts(run: Run) -> str:
+    """On how many hosts a run was measured, by how much they differ, and what tells their kinds apart."""
+    kinds = Counter(run.hosts.values())
+    counted = f"{len(run.hosts)} hosts" + (f" of {len(kinds)} kinds" if len(kinds) > 1 else "")
+    others = [
+        f"{kinds[name]} with another {', '.join(map(_named, differing(run.environment, other)))}"
+        for name, other in run.environments.items()
+        if name != run.fingerprint
+    ]
+    return ". ".join(filter(None, [counted, *others, run.between_hosts.rstrip(".")]))
+
+
+def _named(key: str) -> str:
+    return title(key) if key.isupper() else title(key).lower()
 
 
 def _training(training: Training) -> str:

@@ -1,0 +1,60 @@
+"""By how much the hosts of a run differ, as measured on the cases that they share: estimated, stated and taken off."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from statistics import median
+
+from convbench.core import metrics
+from convbench.core.crossed import Cell, Effect, host_effects
+from convbench.core.record import Record
+
+Effects = Mapping[str, Mapping[str, Effect]]
+"""The hosts' effects by name, for each group: the fingerprint of its machine and software."""
+
+
+def effects(records: Iterable[Record]) -> Effects:
+    """What each host does to a latency beside the others of its group, before anything is corrected."""
+    groups: defaultdict[str, list[Cell]] = defaultdict(list)
+    for record in records:
+        groups[record.environment] += cells(record)
+    estimated = {name: host_effects(each) for name, each in groups.items()}
+    return {name: each for name, each in estimated.items() if each}
+
+
+def cells(record: Record, taken_off: Mapping[int, float] | None = None) -> list[Cell]:
+    """A record's sound visits on hosts; what is to be ``taken_off`` each log, by its round."""
+    hosts = of_rounds(record)
+    if not hosts:
+        return []
+    logs = {number: math.log(median(samples)) for number, samples in record.by_visit(metrics.LATENCY).items()}
+    off, case = taken_off or {}, record.case.id
+    return [Cell(case, hosts[number], log - off.get(number, 0.0)) for number, log in logs.items() if number in hosts]
+
+
+def of_rounds(record: Record) -> dict[int, str]:
+    """Which host made the visit of each round; empty where there was one."""
+    return {visit.round: visit.host for visit in record.visits if visit.host}
+
+
+def sentence(groups: Effects) -> str:
+    """What readers must know of it; empty where no two hosts share a case."""
+    if not groups:
+        return ""
+    parts = [_of_group(each) for each in groups.values()]
+    kinds = f"{len(parts)} kinds of hosts, never one ranking: " if len(parts) > 1 else ""
+    return f"{kinds}{'; '.join(parts)}."
+
+
+def _of_group(hosts: Mapping[str, Effect]) -> str:
+    ordered: Sequence[Effect] = sorted(hosts.values(), key=lambda effect: effect.log)
+    slowest = ordered[-1]
+    apart = slowest.log - ordered[0].log
+    half = math.hypot(slowest.half, ordered[0].half)
+    ratio, low, high = (f"{100 * math.expm1(log):.1f}" for log in (apart, apart - half, apart + half))
+    return (
+        f"{len(hosts)} hosts with one fingerprint, the slowest {ratio} % slower than the fastest "
+        f"(95 %: {low} to {high} %) on the cases that they share; this is taken off their times"
+    )

@@ -1,0 +1,272 @@
+"""ray: a worker on every host of a Ray cluster, one that runs or one that is started here; ``convbench[ray]``."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from convbench.core.errors import ConvbenchError
+from convbench.core.option_types import Count, Padding
+from convbench.core.record import Case
+from convbench.core.registry import executors
+from convbench.runs.cluster.engine import Absent, Done, Event, Limits, Lost, Piece
+from convbench.runs.cluster.executor import Cluster
+from convbench.runs.cluster.worker import Spec, Worker, is_last, joined, spec
+
+SECONDS_BETWEEN_LOOKS = 5.0
+"""How often the cluster is asked for new hosts."""
+RESTARTS = 20
+"""How many workers a host may lose before it gets no other."""
+SECONDS_TO_SCHEDULE = 60.0
+"""After so long a worker that was not started is said to be missing; it is still taken when it comes."""
+REACHABLE = 5.0
+LEAVE = 5.0
+
+
+@executors.register("ray")
+class Ray(Cluster):
+    """The hosts of a Ray cluster: the one at ``address`` (``auto``, ``host:port``), one that runs here, or a new one.
+
+    Every host gets ``workers`` of ``cores`` each (0: all its cores), or of one GPU each where the device is one.
+    ``start`` is the seconds that workers may take to come, ``silence`` those after which a silent one is lost.
+    ``working_dir`` is a folder that Ray copies to the hosts, ``image`` a container image that it starts workers in.
+    """
+
+    def __init__(
+        self,
+        device: str,
+        cases: Sequence[Case] = (),
+        *,
+        address: str = "",
+        workers: Count = 1,
+        cores: Padding = 0,
+        start: float = 120.0,
+        silence: float = 60.0,
+        working_dir: str = "",
+        image: str = "",
+    ) -> None:
+        environment = {key: value for key, value in (("working_dir", working_dir), ("image_uri", image)) if value}
+        given = spec(device, cases, cores, workers)
+        super().__init__(_Engine(given, address, environment), cases, Limits(start=start, silence=silence))
+
+
+@dataclass
+class _Remote:
+    """A worker, the host that it is bound to, and what it has said so far."""
+
+    name: str
+    node: str
+    slot: int
+    actor: Any
+    asked: float
+    waiting: Any
+    piece: int = -1
+    parts: list[bytes] = field(default_factory=list)
+    missed: bool = False
+
+
+class _Engine:
+    """Workers are actors, each bound to its host; their messages come as a stream that ends with the piece."""
+
+    def __init__(self, given: Spec, address: str, environment: dict[str, str]) -> None:
+        self.given, self.address, self.environment = given, address, environment
+        self.remotes: dict[str, _Remote] = {}
+        self.ray: Any = None
+        self._starts: dict[tuple[str, int], int] = {}
+        self._absent: list[Absent] = []
+        self._looked = 0.0
+
+    def start(self) -> int:
+        self.ray = _library()
+        self._connect()
+        self._look()
+        if not self.remotes and self._absent:
+            raise ConvbenchError(f"no host of the Ray cluster can be used: {self._absent[0].reason}")
+        return len(self.remotes)
+
+    def hand(self, worker: str, piece: Piece) -> None:
+        remote = self.remotes[worker]
+        remote.parts, remote.piece = [], piece.number
+        remote.waiting = remote.actor.chunks.options(num_returns="streaming").remote(piece)
+
+    def events(self, seconds: float) -> Iterable[Event]:
+        if time.monotonic() - self._looked > SECONDS_BETWEEN_LOOKS:
+            self._look()
+        events: list[Event] = list(self._absent)
+        self._absent = []
+        waiting = {remote.waiting: remote for remote in self.remotes.values() if remote.waiting is not None}
+        if not waiting:
+            time.sleep(0 if events else min(seconds, 0.2))
+            return events
+        ready, _ = self.ray.wait(list(waiting), num_returns=1, timeout=0 if events else seconds, fetch_local=False)
+        if ready:
+            ready, _ = self.ray.wait(list(waiting), num_returns=len(waiting), timeout=0, fetch_local=False)
+        for each in ready:
+            events += self._heard(waiting[each])
+        return [*events, *self._unscheduled()]
+
+    def drop(self, worker: str) -> None:
+        remote = self.remotes.pop(worker, None)
+        if remote is not None:
+            with contextlib.suppress(Exception):
+                self.ray.kill(remote.actor, no_restart=True)
+            self._looked = 0.0
+
+    def close(self) -> None:
+        if self.ray is None or not self.ray.is_initialized():
+            return
+        idle = [remote for remote in self.remotes.values() if remote.waiting is None]
+        with contextlib.suppress(Exception):
+            ends = [remote.actor.close.remote() for remote in idle]
+            self.ray.wait(ends, num_returns=len(ends), timeout=LEAVE) if ends else None
+        for worker in list(self.remotes):
+            self.drop(worker)
+        self.ray.shutdown()
+
+    # --- The cluster --------------------------------------------------------------------------------------------------
+
+    def _connect(self) -> None:
+        """Join the cluster, or start one. Ray's own handlers of signals and lines on standard error are not wanted."""
+        if self.ray.is_initialized():
+            return
+        _refuse_unreachable(self.address)
+        options = {"address": self.address} if self.address else {}
+        handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            self.ray.init(
+                **options, include_dashboard=None if options else False, log_to_driver=False, logging_level="ERROR",
+                runtime_env=self.environment or None,
+            )  # fmt: skip
+        except Exception as error:
+            where = f"at {self.address}" if self.address else "that could be joined or started here"
+            raise ConvbenchError(
+                f"no Ray cluster {where}: {_first_line(error)}; start one with 'ray start --head', "
+                "or name it as in --executor-options address=HOST:6379"
+            ) from error
+        finally:
+            with contextlib.suppress(ValueError):  # not the main thread
+                for number, handler in handlers.items():
+                    signal.signal(number, handler)
+
+    def _look(self) -> None:
+        """Start what workers are missing on the hosts that live."""
+        self._looked = time.monotonic()
+        present = {(remote.node, remote.slot) for remote in self.remotes.values()}
+        for node in self.ray.nodes():
+            if not node["Alive"]:
+                continue
+            for slot in range(self.given.slots):
+                key = (node["NodeID"], slot)
+                if key not in present and self._starts.get(key, 0) <= RESTARTS:
+                    self._start_on(node, slot)
+
+    def _start_on(self, node: dict[str, Any], slot: int) -> None:
+        key = (node["NodeID"], slot)
+        share, lacking = self._share(node["Resources"])
+        if lacking:
+            if key not in self._starts and node["Resources"].get("CPU"):  # a head without any is not meant to work
+                self._absent.append(Absent(node.get("NodeName") or node["NodeID"][:8], lacking))
+            self._starts[key] = RESTARTS + 1
+            return
+        self._starts[key] = self._starts.get(key, 0) + 1
+        name = f"{node['NodeID'][:12]}/{slot}/{self._starts[key]}"
+        bound = self.ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+        kind = self.ray.remote(Worker).options(scheduling_strategy=bound, max_restarts=0, **share)
+        actor = kind.remote(name, node["NodeID"], replace(self.given, slot=slot))
+        self.remotes[name] = _Remote(name, node["NodeID"], slot, actor, time.monotonic(), actor.describe.remote())
+
+    def _share(self, resources: dict[str, float]) -> tuple[dict[str, float], str]:
+        """What of a host a worker reserves, and what the host lacks for it."""
+        cpus, gpus, slots = resources.get("CPU", 0.0), resources.get("GPU", 0.0), self.given.slots
+        if self.given.device.startswith("cuda") and gpus < slots:
+            return {}, f"it has {gpus:g} GPUs, and {slots} are wanted"
+        if cpus < max(1, self.given.cores * slots):
+            return {}, f"it has {cpus:g} CPUs for Ray, and {max(1, self.given.cores * slots)} are wanted"
+        each = self.given.cores or (int(cpus // slots) or cpus / slots)
+        wants_gpu = self.given.device.startswith("cuda") or (self.given.device == "auto" and gpus >= slots)
+        return {"num_cpus": each, **({"num_gpus": 1} if wants_gpu else {})}, ""
+
+    # --- What workers say ---------------------------------------------------------------------------------------------
+
+    def _heard(self, remote: _Remote) -> list[Event]:
+        """The next that a worker has said: a message, or that it is gone."""
+        try:
+            if remote.piece < 0:
+                described = self.ray.get(remote.waiting)
+                remote.waiting = None
+                return [described]
+            return list(self._message(remote, self.ray.get(next(remote.waiting))))
+        except StopIteration:
+            return self._gave_up(remote, "it ended without a word")
+        except self.ray.exceptions.RayTaskError as error:
+            return self._gave_up(remote, _first_line(error.cause or error))
+        except Exception as error:
+            remote.waiting = None
+            self.drop(remote.name)
+            return [Lost(remote.name, _first_line(error))]
+
+    def _message(self, remote: _Remote, part: bytes) -> Iterator[Event]:
+        remote.parts.append(part)
+        if not is_last(part):
+            return
+        message: Any = joined(remote.parts)
+        remote.parts = []
+        if isinstance(message, Done):
+            remote.waiting = None
+        yield message
+
+    def _gave_up(self, remote: _Remote, reason: str) -> list[Event]:
+        """A worker that lives but could not go on with its piece; one that never came up is absent."""
+        remote.waiting = None
+        if remote.piece >= 0:
+            return [Done(remote.name, remote.piece, reason)]
+        self._starts[remote.node, remote.slot] = RESTARTS + 1
+        self.drop(remote.name)
+        return [Absent(remote.node[:8], reason)]
+
+    def _unscheduled(self) -> Iterator[Event]:
+        """Hosts that have no room for their worker, each said once."""
+        for remote in self.remotes.values():
+            late = remote.piece < 0 and remote.waiting is not None
+            if late and not remote.missed and time.monotonic() - remote.asked > SECONDS_TO_SCHEDULE:
+                remote.missed = True
+                yield Lost(remote.name, "its CPUs or GPUs are taken by other work of the cluster")
+
+
+def _library() -> Any:
+    # Its usage statistics would be sent elsewhere, and its accelerator rule would hide GPUs from a worker without one.
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    try:
+        import ray
+        import ray.util.scheduling_strategies
+    except ImportError as error:
+        raise ConvbenchError(
+            "--executor ray needs Ray, here and on every host: pip install 'convbench[ray]'"
+        ) from error
+    return ray
+
+
+def _refuse_unreachable(address: str) -> None:
+    """Ray itself would try for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdigit():
+        return
+    try:
+        socket.create_connection((host, int(port)), REACHABLE).close()
+    except OSError as error:
+        raise ConvbenchError(
+            f"no Ray cluster at {address}: {error.strerror or error}; start one with 'ray start --head --port {port}', "
+            "or leave the address out to start one here"
+        ) from error
+
+
+def _first_line(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__

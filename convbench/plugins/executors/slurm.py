@@ -1,0 +1,265 @@
+"""slurm: workers as a job array of a Slurm cluster, by submitit; ``convbench[slurm]``."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import threading
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from convbench.core.errors import ConvbenchError
+from convbench.core.option_types import Count, Padding
+from convbench.core.record import Case
+from convbench.core.registry import executors
+from convbench.runs.cluster.engine import Event, Joined, Limits, Lost, Piece
+from convbench.runs.cluster.executor import Cluster
+from convbench.runs.cluster.mailbox import Office, serve, waited
+from convbench.runs.cluster.roll import log
+from convbench.runs.cluster.worker import Spec, spec
+
+SECONDS_BETWEEN_LOOKS = 10.0
+"""How often the scheduler is asked what became of the jobs; what workers say is read at once."""
+SECONDS_BETWEEN_TRIES = 60.0
+"""How long a refusal of replacements is taken for an answer."""
+REPLACEMENTS = 3
+"""How many workers may be asked for in place of lost ones, over those asked for first."""
+ENDED = (
+    "FAILED", "NODE_FAIL", "CANCELLED", "TIMEOUT", "OUT_OF_MEMORY", "BOOT_FAIL", "DEADLINE", "PREEMPTED", "COMPLETED",
+    "FINISHED", "INTERRUPTED", "NO PROCESS AND NO RESULT",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """The options of the jobs."""
+
+    cluster: str
+    workers: int
+    cores: int
+    gpus: int
+    minutes: int
+    folder: str
+    texts: dict[str, str]
+    exclusive: bool
+
+
+@executors.register("slurm")
+class Slurm(Cluster):
+    """A job array of ``workers``, each a host, or one GPU where ``gpus`` is 1; it starts with those that come.
+
+    ``folder`` is on a disk that all hosts share. ``minutes`` is the jobs' time limit; work of a job that ends goes on
+    in another. ``cluster`` is ``slurm``, or to try it ``local`` (processes of this machine) or ``debug`` (this very
+    process). ``cores``, ``memory`` (as 16GB), ``partition``, ``account``, ``constraint``, ``qos`` and ``exclusive``
+    are Slurm's; ``setup`` is a line of shell to run first, ``start`` the seconds that the first workers may queue,
+    ``silence`` those after which a silent one is lost.
+    """
+
+    def __init__(
+        self,
+        device: str,
+        cases: Sequence[Case] = (),
+        *,
+        cluster: Literal["slurm", "local", "debug"] = "slurm",
+        folder: str = ".convbench-slurm",
+        workers: Count = 2,
+        cores: Padding = 0,
+        gpus: Padding = 0,
+        minutes: Count = 240,
+        memory: str = "",
+        partition: str = "",
+        account: str = "",
+        constraint: str = "",
+        qos: str = "",
+        exclusive: bool = True,
+        setup: str = "",
+        start: float = 3600.0,
+        silence: float = 120.0,
+    ) -> None:
+        texts = {
+            "slurm_partition": partition, "slurm_account": account, "slurm_constraint": constraint, "slurm_qos": qos,
+            "slurm_mem": memory, "setup": setup,
+        }  # fmt: skip
+        asked = _Asked(cluster, workers, cores, gpus, minutes, folder, texts, exclusive)
+        # A worker has the cores that Slurm gives it; only processes of one machine have to be told theirs.
+        given = spec(device, cases, cores if cluster == "local" else 0, workers if cluster == "local" and cores else 1)
+        super().__init__(_Engine(asked, given), cases, Limits(start=start, silence=silence))
+
+
+@dataclass
+class _Sent:
+    """A job, the worker that it is to be, and whether it has joined."""
+
+    job: Any
+    joined: bool = False
+
+
+@dataclass
+class _Engine:
+    """Jobs that read and write a shared folder; the scheduler is asked only what became of them."""
+
+    asked: _Asked
+    given: Spec
+    sent: dict[str, _Sent] = field(default_factory=dict)
+    _looked: float = 0.0
+    _numbers: int = 0
+    _owed: int = 0
+    _refused: float = 0.0
+
+    def start(self) -> int:
+        self.submitit = _library()
+        if self.asked.cluster == "slurm" and not shutil.which("sbatch"):
+            raise ConvbenchError(
+                "--executor slurm: there is no sbatch here: run it on a login node of the cluster, or try it with "
+                "--executor-options cluster=local"
+            )
+        self.room = _room(Path(self.asked.folder))
+        self.office = Office(self.room / "mail", self.given)
+        self._submit(self.asked.workers)
+        return len(self.sent)
+
+    def hand(self, worker: str, piece: Piece) -> None:
+        self.office.post(worker, piece)
+
+    def events(self, seconds: float) -> Iterable[Event]:
+        for event in waited(self.office, seconds):
+            if isinstance(event, Joined) and event.worker in self.sent:
+                self.sent[event.worker].joined = True
+            yield event
+        if time.monotonic() - self._looked > (SECONDS_BETWEEN_LOOKS if self.asked.cluster == "slurm" else 1.0):
+            self._looked = time.monotonic()
+            yield from self._ended()
+
+    def drop(self, worker: str) -> None:
+        sent = self.sent.pop(worker, None)
+        self.office.stop(worker)
+        if sent is not None:
+            with suppress(Exception):
+                sent.job.cancel(check=False)
+        self._owed += self._numbers + self._owed < self.asked.workers * (1 + REPLACEMENTS)
+        self._replace()
+
+    def close(self) -> None:
+        if not hasattr(self, "office"):
+            return
+        for worker in self.sent:
+            self.office.stop(worker)
+        if self.asked.cluster != "slurm":  # processes of this machine end by themselves, with nothing left behind
+            self._wait_for_ends()
+        for sent in self.sent.values():
+            if self.asked.cluster == "slurm" or not _state(sent.job).startswith(ENDED):
+                with suppress(Exception):
+                    sent.job.cancel(check=False)
+        self.office.close()
+        shutil.rmtree(self.room, ignore_errors=True)
+
+    # --- Jobs ---------------------------------------------------------------------------------------------------------
+
+    def _submit(self, workers: int) -> None:
+        """Ask for so many more. Raises ConvbenchError with what Slurm says against it."""
+        names = [f"worker-{self._numbers + number}" for number in range(workers)]
+        for name in names:
+            self.office.open(name)
+        try:
+            executor = self.submitit.AutoExecutor(folder=self.room / "logs", cluster=self.asked.cluster)
+            executor.update_parameters(**self._parameters())
+            with executor.batch():
+                jobs = [executor.submit(serve, *self._arguments(name)) for name in names]
+        except Exception as error:
+            raise ConvbenchError(f"Slurm refuses the workers: {_last_line(error)}") from error
+        self._numbers += workers
+        for name, job in zip(names, jobs, strict=True):
+            self.sent[name] = _Sent(job)
+            if self.asked.cluster == "debug":
+                threading.Thread(target=job.exception, daemon=True).start()
+
+    def _replace(self) -> None:
+        """Ask for the workers that are owed; those that are left go on meanwhile where Slurm does not want to."""
+        if not self._owed or time.monotonic() - self._refused < SECONDS_BETWEEN_TRIES:
+            return
+        try:
+            self._submit(self._owed)
+            self._owed = 0
+        except ConvbenchError as error:
+            self._refused = time.monotonic()
+            log.warning("convbench: no worker in place of a lost one yet: %s", error)
+
+    def _arguments(self, name: str) -> tuple[str, str, str, int]:
+        number = int(name.rpartition("-")[2])
+        place = "" if self.asked.cluster == "slurm" else name
+        return str(self.room / "mail"), name, place, number % self.given.slots
+
+    def _parameters(self) -> dict[str, Any]:
+        asked = self.asked
+        parameters: dict[str, Any] = {"timeout_min": asked.minutes, "name": "convbench"}
+        parameters |= {"cpus_per_task": asked.cores} if asked.cores and asked.cluster == "slurm" else {}
+        parameters |= {"gpus_per_node": asked.gpus} if asked.gpus else {}
+        if asked.cluster == "slurm":
+            texts = {key: text for key, text in asked.texts.items() if text}
+            setup = texts.pop("setup", "")
+            parameters |= texts | ({"slurm_setup": [setup]} if setup else {})
+            parameters |= (
+                {"slurm_additional_parameters": {"exclusive": True}} if asked.exclusive and not asked.gpus else {}
+            )
+        return parameters
+
+    def _ended(self) -> Iterator[Lost]:
+        """The workers whose job is over, as the scheduler says."""
+        self._replace()
+        for worker, sent in list(self.sent.items()):
+            state = _state(sent.job) if self.asked.cluster != "debug" else ""
+            if state.startswith(ENDED):
+                yield from self.office.collect()  # type: ignore[misc]
+                self.drop(worker)
+                yield Lost(worker, f"its job ended ({state.lower()}){_why(sent.job)}")
+
+    def _wait_for_ends(self) -> None:
+        """Wait a while for processes of this machine."""
+        until = time.monotonic() + 10.0
+        for sent in self.sent.values():
+            while self.asked.cluster == "local" and not _state(sent.job).startswith(ENDED) and time.monotonic() < until:
+                time.sleep(0.1)
+
+
+def _state(job: Any) -> str:
+    try:
+        return str(job.state)
+    except Exception:  # the accounting of a cluster may be broken: then what workers say has to do
+        return "UNKNOWN"
+
+
+def _why(job: Any) -> str:
+    """The last line that a job wrote before it ended."""
+    with suppress(Exception):
+        lines = (job.stderr() or "").strip().splitlines()
+        return f": {lines[-1][:200]}" if lines else ""
+    return ""
+
+
+def _room(folder: Path) -> Path:
+    """A folder of this run's own in the one that the hosts share. Raises ConvbenchError."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        return Path(tempfile.mkdtemp(prefix="run-", dir=folder.absolute()))
+    except OSError as error:
+        raise ConvbenchError(
+            f"{folder}: cannot be written ({error.strerror}): choose a folder that all hosts share with "
+            "--executor-options folder=PATH"
+        ) from error
+
+
+def _library() -> Any:
+    try:
+        import submitit
+    except ImportError as error:
+        raise ConvbenchError("--executor slurm needs submitit: pip install 'convbench[slurm]'") from error
+    return submitit
+
+
+def _last_line(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__

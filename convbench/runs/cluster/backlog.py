@@ -1,0 +1,100 @@
+"""What waits for a worker: pieces, and which of them a worker takes next."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+
+from convbench.core.traits import builds
+from convbench.runs.cluster import pieces
+from convbench.runs.cluster.engine import Member
+from convbench.runs.cluster.hosts import Groups, placed
+from convbench.runs.cluster.ledger import Ledger, total
+from convbench.runs.executor import Job
+
+
+@dataclass
+class Waiting:
+    """A piece that nobody has: tickets, what it should take, and the worker that has its compiled code."""
+
+    tickets: list[int]
+    seconds: float
+    timed: bool
+    prefers: str = ""
+
+
+class Backlog:
+    """The pieces that wait. ``ledger`` holds every open job, waiting or not."""
+
+    def __init__(self, groups: Groups) -> None:
+        self.ledger, self.groups = Ledger(), groups
+        self.waiting: list[Waiting] = []
+        self._compiled: dict[str, str] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self.waiting)
+
+    @property
+    def timed(self) -> int:
+        """How many pieces wait that want a quiet host."""
+        return sum(each.timed for each in self.waiting)
+
+    def add(self, jobs: Sequence[Job], hosts: int) -> None:
+        """A round, cut for so many hosts."""
+        self.groups.place([job for job in jobs if placed(job)], self.ledger.expected)
+        for members in pieces.cut(jobs, max(1, hosts), self.ledger.expected):
+            self.queue([self.ledger.enter(job) for job in members])
+
+    def queue(self, tickets: Iterable[int]) -> None:
+        """A piece of these tickets."""
+        tickets = list(tickets)
+        jobs = [self.ledger.open[ticket].job for ticket in tickets]
+        homes = [home for job in jobs if (home := self._compiled.get(job.case.id))]
+        prefers = max(homes, key=homes.count) if homes else ""
+        self.waiting.append(Waiting(tickets, total(self.ledger, jobs), any(map(placed, jobs)), prefers))
+
+    def next(self, member: Member, living: Collection[str]) -> list[int]:
+        """The tickets that a worker takes now; empty where nothing is for it.
+
+        Timed pieces come before trials, those whose compiled code it has before others, then the longest.
+        """
+        able = [each for each in self.waiting if self._ready(each, member)]
+        if not able:
+            return []
+        chosen = max(able, key=lambda each: (each.timed, _preference(each, member, living), each.seconds))
+        self.waiting.remove(chosen)
+        return [ticket for ticket in chosen.tickets if ticket in self.ledger.open]
+
+    def compiled(self, job: Job, worker: str) -> None:
+        """Take note of who has a case's compiled code."""
+        if builds(job.case):
+            self._compiled[job.case.id] = worker
+
+    def withdraw(self, case: str) -> None:
+        """A case that failed is not visited again; a visit that a worker has is not taken from it."""
+        for ticket in self.ledger.of_case(case):
+            if not self.ledger.open[ticket].holders:
+                self.ledger.settle(ticket)
+
+    def again(self, tickets: Sequence[int], alone: Collection[int]) -> None:
+        """Tickets that wait again, some of them each in a piece of its own."""
+        still_open = [ticket for ticket in tickets if ticket in self.ledger.open]
+        for ticket in still_open:
+            if ticket in alone:
+                self.queue([ticket])
+        if rest := [ticket for ticket in still_open if ticket not in alone]:
+            self.queue(rest)
+
+    def purge(self) -> None:
+        """Forget pieces of which nothing is open."""
+        self.waiting = [each for each in self.waiting if any(ticket in self.ledger.open for ticket in each.tickets)]
+
+    def _ready(self, waiting: Waiting, member: Member) -> bool:
+        jobs = (self.ledger.open[ticket].job for ticket in waiting.tickets if ticket in self.ledger.open)
+        return all(not self.ledger.waits(job) and self.groups.may(job, member.host) for job in jobs)
+
+
+def _preference(waiting: Waiting, member: Member, living: Collection[str]) -> int:
+    if waiting.prefers == member.worker:
+        return 2
+    return 0 if waiting.prefers in living else 1

@@ -1,0 +1,221 @@
+"""Hands jobs out to the workers of many hosts and gives each back with its one record, whatever becomes of the hosts.
+
+1. A round is taken from the sweep when fewer pieces wait than workers; trials wait for hosts that nothing timed wants.
+2. A worker that is lost, silent or stuck has its jobs issued again; what was running goes alone, so that a case which
+   takes its hosts down is told from those beside it, and is a failed record after the third.
+3. Where a host is idle and a piece is late, it is issued a second time; the first record of a job stands.
+4. What no host can take is a record at once.
+
+Nothing is stored here: records are yielded to the one who writes, so that a driver that dies is resumed by a sweep.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from itertools import count
+
+from convbench.core.errors import CaseFailed, ConvbenchError, Unavailable
+from convbench.core.record import Record
+from convbench.measure import attempts
+from convbench.runs.cluster.backlog import Backlog
+from convbench.runs.cluster.clocks import noted
+from convbench.runs.cluster.engine import Absent, Began, Done, Ended, Engine, Event, Joined, Limits, Lost, Member, Piece
+from convbench.runs.cluster.intake import Intake
+from convbench.runs.cluster.roll import WAIT, Roll, log
+from convbench.runs.executor import Host, Job, Visit
+
+
+class Driver:
+    """One for a run; ``close`` ends everything that the engine started. ``clock`` is in seconds and never goes back."""
+
+    def __init__(
+        self, engine: Engine, limits: Limits | None = None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.engine, self.limits, self.clock = engine, limits or Limits(), clock
+        self.roll = Roll(engine, self.limits, clock)
+        self.groups = self.roll.groups
+        self.backlog = Backlog(self.groups)
+        self.ledger = self.backlog.ledger
+        self._numbers = count()
+        self._intake = Intake(())
+        self._bereft_since: float | None = None
+
+    @property
+    def hosts(self) -> Sequence[Host]:
+        """Those that joined, the one that stands for the run first. Waits for the first. Raises ConvbenchError."""
+        return self.roll.hosts
+
+    def run(self, jobs: Iterable[Job]) -> Iterator[Visit]:
+        """Each job with its record, as they end. Raises ConvbenchError where every host is lost for good."""
+        _, self._intake = self.hosts, Intake(jobs)
+        while True:
+            yield from self._take()
+            for member in self.roll.idle:
+                self._hand(member, self.backlog.next(member, self.roll.members))
+            if self._intake.ended and not self.ledger.open:
+                return
+            for event in self.engine.events(WAIT):
+                yield from self._happened(event)
+            yield from self._overdue()
+
+    def close(self) -> None:
+        """Cancel what runs."""
+        self.engine.close()
+
+    # --- Out ----------------------------------------------------------------------------------------------------------
+
+    def _take(self) -> Iterator[Visit]:
+        """Rounds, until enough waits for the workers there are."""
+        while not self._intake.ended and self._wants_more():
+            feasible = []
+            for job in list(self._intake.round()):
+                reason = self.groups.infeasible(job)
+                if reason:
+                    yield job, _without_result(job, Unavailable(reason))
+                elif not job.host or self.roll.named(job.host):
+                    feasible.append(job)
+            self.backlog.add(feasible, len(self.roll.members))
+
+    def _wants_more(self) -> bool:
+        if self._intake.barrier and not self.ledger.ends(self._intake.barrier):
+            return False
+        return self.backlog.timed < max(1, len(self.roll.members))
+
+    def _hand(self, member: Member, tickets: Sequence[int]) -> None:
+        if not tickets:
+            return
+        for ticket in tickets:
+            self.ledger.open[ticket].holders += 1
+        jobs = tuple((ticket, self.ledger.open[ticket].job) for ticket in tickets)
+        member.piece, member.since, member.heard = Piece(next(self._numbers), jobs), self.clock(), self.clock()
+        self.engine.hand(member.worker, member.piece)
+
+    # --- Back ---------------------------------------------------------------------------------------------------------
+
+    def _happened(self, event: Event) -> Iterator[Visit]:
+        member = self.roll.members.get(getattr(event, "worker", ""))
+        if member is not None:
+            member.heard = self.clock()
+        match event:
+            case Joined():
+                self.roll.join(event)
+            case Absent(host, reason):
+                log.warning("convbench: host %s is left out: %s", host, reason)
+            case Lost(worker, reason) if member is not None:
+                log.warning("convbench: %s was lost (%s); its work is issued again", member.host.name, reason)
+                yield from self._lose(worker, reason)
+            case Began(_, ticket) if member is not None:
+                member.running[ticket] = self.clock()
+            case Ended():
+                yield from self._end(event, member)
+            case Done(_, number, failure) if member is not None and member.piece and member.piece.number == number:
+                left = self._released(member)
+                yield from self._issue_again(left, left[:1] if failure else [], member.host.name, failure)
+
+    def _end(self, event: Ended, member: Member | None) -> Iterator[Visit]:
+        """The record of a job, unless another worker was faster."""
+        if member is not None:
+            member.running.pop(event.ticket, None)
+        entry = self.ledger.settle(event.ticket)
+        if entry is None:
+            return
+        self.ledger.learn(entry.job, event.record)
+        self.backlog.compiled(entry.job, event.worker)
+        if event.record.status != "ok" and not entry.job.case.trial:
+            self.backlog.withdraw(entry.job.case.id)
+        name, skew = (member.host.name, member.skew) if member else ("", 0.0)
+        yield replace(event.job, host=name), noted(event.record, event.job, name, skew)
+
+    # --- Again --------------------------------------------------------------------------------------------------------
+
+    def _lose(self, worker: str, reason: str) -> Iterator[Visit]:
+        """A worker is gone: those of its jobs that were running are suspects."""
+        member = self.roll.leave(worker)
+        running = [ticket for ticket in member.running if ticket in self.ledger.open]
+        left = self._released(member)
+        yield from self._issue_again(left, running or left[:1], member.host.name, reason)
+
+    def _issue_again(self, tickets: Sequence[int], suspects: Sequence[int], host: str, reason: str) -> Iterator[Visit]:
+        """Jobs that nobody has any more wait again. A suspect that took down its third worker is a failed record."""
+        for ticket in suspects:
+            entry = self.ledger.open[ticket]
+            entry.deaths.append(host)
+            if len(entry.deaths) >= self.limits.deaths:
+                self.ledger.settle(ticket)
+                names = ", ".join(entry.deaths)
+                words = f"{len(entry.deaths)} workers were lost while they measured it ({names}): {reason}"
+                yield entry.job, _without_result(entry.job, CaseFailed("crash", words))
+                self.backlog.withdraw(entry.job.case.id)
+        for ticket in tickets:
+            entry_left = self.ledger.open.get(ticket)
+            if entry_left and entry_left.job.host and not self.roll.named(entry_left.job.host):
+                self.ledger.settle(ticket)  # what is about a lost host is about nothing now
+        self.backlog.again(tickets, suspects)
+
+    def _released(self, member: Member) -> list[int]:
+        """The open tickets of a worker's piece that no other worker has; the piece is taken from it."""
+        tickets = [ticket for ticket, _ in member.piece.jobs] if member.piece else []
+        member.piece, member.running = None, {}
+        still_open = [ticket for ticket in tickets if ticket in self.ledger.open]
+        for ticket in still_open:
+            self.ledger.open[ticket].holders -= 1
+        return [ticket for ticket in still_open if not self.ledger.open[ticket].holders]
+
+    def _overdue(self) -> Iterator[Visit]:
+        for member in list(self.roll.members.values()):
+            reason = self.roll.gone(member, self.ledger)
+            if reason:
+                log.warning("convbench: %s is given up (%s); its work is issued again", member.host.name, reason)
+                self.engine.drop(member.worker)
+                yield from self._lose(member.worker, reason)
+        yield from self._bereft()
+        if not self.backlog:
+            self._help_the_late()
+
+    def _bereft(self) -> Iterator[Visit]:
+        """What no host that is left can take fails, once replacements had time to come."""
+        lacking = [ticket for ticket, entry in self.ledger.open.items() if not self.groups.able(entry.job)]
+        if not lacking and self.roll.members:
+            self._bereft_since = None
+            return
+        self._bereft_since = self.clock() if self._bereft_since is None else self._bereft_since
+        if self.clock() - self._bereft_since < self.limits.start:
+            return
+        if not self.roll.members:
+            raise ConvbenchError(
+                f"every host was lost, and none came back within {self.limits.start:.0f} s: what is finished is kept, "
+                "add --resume to go on"
+            )
+        for ticket in lacking:
+            entry = self.ledger.settle(ticket)
+            if entry:
+                yield entry.job, _without_result(entry.job, Unavailable("no host that could measure it is left"))
+        self.backlog.purge()
+
+    def _help_the_late(self) -> None:
+        """Issue what late workers have left to the idle ones as well; what is about a late host is left out."""
+        late = [member for member in self.roll.members.values() if self.roll.lateness(member, self.ledger) > 0]
+        for member in late:
+            for ticket, job in member.piece.jobs if member.piece else ():
+                if job.host:
+                    self.ledger.settle(ticket)
+        for idle in self.roll.idle:
+            helped = [member for member in late if self._left_of(member, idle)]
+            if helped:
+                latest = max(helped, key=lambda member: self.roll.lateness(member, self.ledger))
+                self._hand(idle, self._left_of(latest, idle))
+
+    def _left_of(self, member: Member, idle: Member) -> list[int]:
+        """What only this worker has to do yet and the idle one could do."""
+        tickets = [ticket for ticket, _ in member.piece.jobs] if member.piece else []
+        entries = [(ticket, self.ledger.open[ticket]) for ticket in tickets if ticket in self.ledger.open]
+        return [ticket for ticket, entry in entries if entry.holders == 1 and self.groups.may(entry.job, idle.host)]
+
+
+def _without_result(job: Job, error: Exception) -> Record:
+    def fail(_: object) -> Record:
+        raise error
+
+    return attempts.attempt(job.case, fail)

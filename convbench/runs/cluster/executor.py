@@ -1,0 +1,46 @@
+"""An executor of many hosts: the driver on one side, an engine on the other. An engine's plug-in derives from it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, TypeVar
+
+from convbench.core.errors import ConvbenchError
+from convbench.core.record import Case, Record
+from convbench.runs.apart import Apart
+from convbench.runs.cluster.driver import Driver
+from convbench.runs.cluster.engine import Engine, Limits
+from convbench.runs.executor import Executor, Host, Job, Visit
+from convbench.runs.script import brought
+
+T = TypeVar("T")
+
+
+class Cluster(Executor):
+    """Many hosts behind an engine. Raises ConvbenchError for cases that other hosts cannot know."""
+
+    def __init__(self, engine: Engine, cases: Sequence[Case], limits: Limits) -> None:
+        if brought(cases).script:
+            raise ConvbenchError(
+                "the cases need what is defined in the script that runs, which other hosts do not have: put it into a "
+                "module that they can import"
+            )
+        self.cases = cases
+        self.driver = Driver(engine, limits)
+
+    @property
+    def hosts(self) -> Sequence[Host]:
+        return self.driver.hosts
+
+    def run(self, jobs: Iterable[Job]) -> Iterator[Visit]:
+        return self.driver.run(jobs)
+
+    def know(self, records: Sequence[Record]) -> None:
+        self.driver.groups.know(records)
+
+    def call(self, work: Callable[..., T], *args: Any) -> T:
+        with Apart(self.cases) as apart:
+            return apart.run(work, args)
+
+    def close(self) -> None:
+        self.driver.close()

@@ -1,0 +1,111 @@
+"""Which host may measure what: groups of hosts of one fingerprint, and where each ranking is at home.
+
+What is timed and compared stays within one group, so that no ranking mixes machines of two kinds; a frame (all cases
+but for reducer, size and variant) has its home where the load is least. Trials may go anywhere: they are not timed.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Hashable, Iterable, Sequence
+
+from convbench.core.record import Case, Record
+from convbench.runs.apart import names_own_code
+from convbench.runs.cluster.pieces import frame
+from convbench.runs.executor import Host, Job
+
+ROOMY = 0.9
+"""A host with this share of the largest one's memory is not asked case by case whether it has enough."""
+
+
+def placed(job: Job) -> bool:
+    """Whether it matters which host measures a job: not for a trial, nor for one that names its host."""
+    return not job.case.trial and not job.host
+
+
+class Groups:
+    """The hosts there are, in the order they joined but for the first, which stands for the run."""
+
+    def __init__(self) -> None:
+        self.hosts: list[Host] = []
+        self._living: list[Host] = []
+        self._homes: dict[Hashable, str] = {}
+        self._load: defaultdict[str, float] = defaultdict(float)
+        self._needed: dict[Case, int] = {}
+        self._largest = 0
+
+    def settle(self, hosts: Iterable[Host]) -> None:
+        """Put one of the largest group first, of those with a GPU where there are any."""
+        sizes = Counter(host.fingerprint for host in hosts)
+        self.hosts.sort(key=lambda host: (not host.device.startswith("cuda"), -sizes[host.fingerprint], host.name))
+
+    def join(self, host: Host) -> None:
+        self._living.append(host)
+        self._largest = max(self._largest, host.available_bytes)
+        if all(host.name != other.name for other in self.hosts):
+            self.hosts.append(host)
+
+    def leave(self, host: Host) -> None:
+        """A lost host is none of the run's hosts any more, unless it stands for it."""
+        self._living.remove(host)
+        self.hosts = [self.hosts[0], *(other for other in self.hosts[1:] if other.name != host.name)]
+
+    def know(self, records: Iterable[Record]) -> None:
+        """What an earlier run measured somewhere goes on there."""
+        for record in records:
+            if record.visits and record.environment:
+                self._homes[frame(record.case)] = record.environment
+
+    def place(self, jobs: Sequence[Job], cost: Callable[[Job], float]) -> None:
+        """Give each frame a home that has none: the largest first, to the group with the least to do for its size."""
+        frames: defaultdict[Hashable, list[Job]] = defaultdict(list)
+        for job in jobs:
+            frames[frame(job.case)].append(job)
+        sized = {key: sum(map(cost, members)) for key, members in frames.items()}
+        for key in sorted(frames, key=lambda key: -sized[key]):
+            home = self._homes.get(key) or self._lightest(frames[key], sized[key])
+            self._homes[key] = home
+            self._load[home] += sized[key]
+
+    def may(self, job: Job, host: Host) -> bool:
+        """Whether a host is the one for a job, or one of them."""
+        if job.host:
+            return host.name == job.host
+        if placed(job) and self._homes.get(frame(job.case), host.fingerprint) != host.fingerprint:
+            return False
+        return not self._against(job.case, host)
+
+    def able(self, job: Job) -> bool:
+        """Whether any living host may measure a job."""
+        return any(self.may(job, host) for host in self._living)
+
+    def infeasible(self, job: Job) -> str:
+        """Why no host can ever measure a job; empty where one can."""
+        reasons = [self._against(job.case, host) for host in self._living]
+        if not reasons or not all(reasons):
+            return ""
+        words, _ = Counter(reasons).most_common(1)[0]
+        return f"none of the {len(reasons)} hosts can measure it: {words}"
+
+    def _lightest(self, jobs: Sequence[Job], seconds: float) -> str:
+        sizes = Counter(host.fingerprint for host in self._living if not self._against(jobs[0].case, host))
+        return min(sizes, key=lambda name: ((self._load[name] + seconds) / sizes[name], name), default="")
+
+    def _against(self, case: Case, host: Host) -> str:
+        """What a host lacks for a case; empty where nothing is known to be missing."""
+        if case.device.partition(":")[0] != host.device.partition(":")[0]:
+            return f"they have no {case.device}"
+        if host.available_bytes >= ROOMY * self._largest:
+            return ""
+        needed = self._needs(case)
+        if needed <= host.available_bytes:
+            return ""
+        return f"it needs at least {needed / 2**30:.1f} GiB, and {host.available_bytes / 2**30:.1f} GiB are free"
+
+    def _needs(self, case: Case) -> int:
+        """Bytes that a case needs at least; 0 where that cannot be told without running code of the user's."""
+        from convbench.measure.preflight import needed_bytes
+
+        if case not in self._needed:
+            self._needed[case] = 0 if names_own_code([case]) else needed_bytes(case)
+        return self._needed[case]

@@ -1,0 +1,44 @@
+"""What the driver takes from a sweep: a round at a time, and nothing more where what comes next is not decided yet."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Iterator
+from typing import Literal
+
+from convbench.runs.executor import Job
+
+Barrier = Literal["", "timed", "all"]
+
+
+class Intake:
+    """The jobs of a sweep, round by round. ``barrier`` says which of those taken must end before more may be taken."""
+
+    def __init__(self, jobs: Iterable[Job]) -> None:
+        self.ended = False
+        self.barrier: Barrier = ""
+        self._jobs = iter(jobs)
+        self._next: Job | None = None
+
+    def round(self) -> Iterator[Job]:
+        """The jobs up to the next round, or up to one that decides what is next."""
+        self.barrier, first = "", None
+        while (job := self._taken()) is not None:
+            if first is not None and _round(job) != first:
+                self._next = job
+                return
+            first = _round(job)
+            yield job
+            if job.decides:
+                self.barrier = "all" if job.case.trial else "timed"
+                return
+
+    def _taken(self) -> Job | None:
+        job, self._next = self._next, None
+        if job is None:
+            job = next(self._jobs, None)
+            self.ended = job is None
+        return job
+
+
+def _round(job: Job) -> Hashable:
+    return job.case.trial is None, job.visit if not job.host else job.host

@@ -1,0 +1,167 @@
+"""Pieces and messages as files of a shared folder, where a job scheduler gives processes and nothing else.
+
+A file is written beside and renamed, so that it is read whole or not at all, and read once. Every file has a number,
+so that nothing depends on clocks or on the order in which a network file system shows names. The driver shows that it
+lives by a count that goes on; a worker that does not see it change for a while ends, so that nothing outlives the
+driver.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from convbench.runs.cluster.engine import Beat, Event, Piece
+from convbench.runs.cluster.worker import SECONDS_A_BEAT, Spec, Worker
+
+SPEC, DRIVER, STOP = "spec.pickle", "driver", "stop"
+SECONDS_BETWEEN_LOOKS = 0.2
+ORPHANED = 120.0
+"""Seconds without a sign of the driver after which a worker ends."""
+ATTEMPTS = 30
+"""How often a file is tried to be written, a second apart: a full disk may have room again."""
+
+
+class Office:
+    """The driver's side of a folder: it shows that it lives, posts pieces and collects what the workers say."""
+
+    def __init__(self, folder: Path, given: Spec) -> None:
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        _write(folder / SPEC, given)
+        self._posted: dict[str, int] = {}
+        self._read: dict[str, int] = {}
+        self._ended = threading.Event()
+        threading.Thread(target=self._live, daemon=True).start()
+
+    def open(self, worker: str) -> None:
+        """Make a worker's box."""
+        (self.folder / worker).mkdir(exist_ok=True)
+        self._posted[worker] = self._read[worker] = 0
+
+    def post(self, worker: str, piece: Piece) -> None:
+        """Give a worker its next piece."""
+        _write(self.folder / worker / f"in-{self._posted[worker]}", piece)
+        self._posted[worker] += 1
+
+    def collect(self) -> Iterator[Event]:
+        """What the workers have said since."""
+        for worker in list(self._read):
+            for path in iter(lambda worker=worker: self.folder / worker / f"out-{self._read[worker]}", None):  # type: ignore[misc]
+                if not path.exists():
+                    break
+                self._read[worker] += 1
+                yield _taken(path)
+
+    def stop(self, worker: str) -> None:
+        """Ask a worker to end, and read nothing more of it."""
+        self._read.pop(worker, None)
+        with suppress(OSError):
+            (self.folder / worker / STOP).touch()
+
+    def close(self) -> None:
+        """Nothing shows any more that the driver lives."""
+        self._ended.set()
+
+    def _live(self) -> None:
+        count = 0
+        while not self._ended.wait(SECONDS_A_BEAT):
+            count += 1
+            with suppress(OSError):
+                _replace(self.folder / DRIVER, str(count).encode())
+
+
+class Box:
+    """A worker's side."""
+
+    def __init__(self, folder: Path, worker: str) -> None:
+        self.folder, self.path, self.worker = folder, folder / worker, worker
+        self._said = self._done = 0
+        self._seen, self._since = "", time.monotonic()
+
+    @property
+    def ended(self) -> bool:
+        """Whether the driver has asked to end, or is gone."""
+        if (self.path / STOP).exists() or not self.path.exists():
+            return True
+        count = ""
+        with suppress(OSError):
+            count = (self.folder / DRIVER).read_text()
+        if count != self._seen:
+            self._seen, self._since = count, time.monotonic()
+        return time.monotonic() - self._since > ORPHANED
+
+    def say(self, message: Event) -> None:
+        """Tell the driver. Raises OSError where the folder cannot be written for long."""
+        _write(self.path / f"out-{self._said}", message)
+        self._said += 1
+
+    def pieces(self) -> Iterator[Piece]:
+        """The pieces that come, until the driver wants no more."""
+        latest = time.monotonic()
+        while not self.ended:
+            path = self.path / f"in-{self._done}"
+            if path.exists():
+                self._done += 1
+                yield _taken(path)
+            elif time.monotonic() - latest > SECONDS_A_BEAT:
+                self.say(Beat(self.worker))
+                latest = time.monotonic()
+            time.sleep(SECONDS_BETWEEN_LOOKS)
+
+
+def serve(folder: str, name: str, place: str, slot: int = 0) -> None:
+    """Be a worker, until the driver wants no more or is gone: what a scheduler's job runs."""
+    given: Spec = pickle.loads((Path(folder) / SPEC).read_bytes())
+    box, worker = Box(Path(folder), name), Worker(name, place, replace(given, slot=slot))
+    try:
+        box.say(worker.describe())
+        for piece in box.pieces():
+            for message in worker.messages(piece):
+                if box.ended:
+                    return
+                box.say(message)
+    finally:
+        worker.close()
+
+
+def waited(office: Office, seconds: float) -> Iterable[Event]:
+    """What the workers say; waits for the first word, but at most so long."""
+    until = time.monotonic() + seconds
+    while not (events := list(office.collect())) and time.monotonic() < until:
+        time.sleep(SECONDS_BETWEEN_LOOKS)
+    return events
+
+
+def _write(path: Path, value: Any) -> None:
+    content = pickle.dumps(value)
+    for attempt in range(ATTEMPTS):
+        try:
+            return _replace(path, content)
+        except FileNotFoundError:
+            raise
+        except OSError:
+            if attempt == ATTEMPTS - 1:
+                raise
+            time.sleep(1)
+    return None
+
+
+def _replace(path: Path, content: bytes) -> None:
+    beside = path.with_name(f".{path.name}-{os.getpid()}-{threading.get_ident()}")
+    beside.write_bytes(content)
+    beside.replace(path)
+
+
+def _taken(path: Path) -> Any:
+    value = pickle.loads(path.read_bytes())
+    with suppress(OSError):
+        path.unlink()
+    return value

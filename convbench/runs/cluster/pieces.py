@@ -1,0 +1,73 @@
+"""A round cut into pieces: what is compared is visited on the same host, and there are pieces enough for all hosts.
+
+Variants of one model always share a piece. Reducers at one LSTM input size do as long as a piece holds them, and whole
+models of one backbone and clip where few hosts are there. Each training is a piece of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from itertools import chain
+
+from convbench.core.record import Case, Parts
+from convbench.runs.executor import Job
+
+PIECES_A_HOST = 6
+"""Into how many pieces a host's share of a round is cut: many waste start-up, few leave hosts idle at the end."""
+Cost = Callable[[Job], float]
+
+
+def frame(case: Case) -> Hashable:
+    """All of a case but its reducer, LSTM input size and variant: where one ranking is made."""
+    around = (case.clip, case.scenario, case.device, case.threads)
+    match case.architecture:
+        case Parts() as parts:
+            return (parts.backbone, parts.rnn, parts.layer_norm, parts.head, *around)
+    return around
+
+
+def cut(jobs: Sequence[Job], hosts: int, cost: Cost) -> Iterator[list[Job]]:
+    """The jobs of one round as pieces for so many hosts, in the order in which each first comes."""
+    timed = [job for job in jobs if not job.case.trial and not job.host]
+    limit = sum(map(cost, timed)) / max(1, hosts) / PIECES_A_HOST
+    for members in _grouped(timed, lambda job: frame(job.case)):
+        yield from [members] if hosts == 1 else _of_frame(members, limit, cost)
+    yield from _grouped([job for job in jobs if job.host and not job.case.trial], lambda job: job.host)
+    yield from ([job] for job in jobs if job.case.trial)
+
+
+def _of_frame(jobs: Sequence[Job], limit: float, cost: Cost) -> Iterator[list[Job]]:
+    """A frame in one piece where it is small enough, else its LSTM input sizes, else its models, packed together."""
+    sizes = _grouped(jobs, lambda job: _size(job.case))
+    atoms = (_split(members, limit, cost) for members in sizes)
+    yield from _packed(chain.from_iterable(atoms), limit, cost)
+
+
+def _split(jobs: list[Job], limit: float, cost: Cost) -> Iterable[list[Job]]:
+    if sum(map(cost, jobs)) <= limit:
+        return [jobs]
+    return _grouped(jobs, lambda job: job.case.eager)
+
+
+def _packed(atoms: Iterable[list[Job]], limit: float, cost: Cost) -> Iterator[list[Job]]:
+    piece: list[Job] = []
+    filled = 0.0
+    for atom in atoms:
+        seconds = sum(map(cost, atom))
+        if piece and filled + seconds > limit:
+            yield piece
+            piece, filled = [], 0.0
+        piece, filled = [*piece, *atom], filled + seconds
+    if piece:
+        yield piece
+
+
+def _grouped(jobs: Iterable[Job], key: Callable[[Job], Hashable]) -> list[list[Job]]:
+    groups: dict[Hashable, list[Job]] = {}
+    for job in jobs:
+        groups.setdefault(key(job), []).append(job)
+    return list(groups.values())
+
+
+def _size(case: Case) -> int | None:
+    return case.architecture.lstm_input if isinstance(case.architecture, Parts) else None

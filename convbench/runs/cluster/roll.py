@@ -1,0 +1,109 @@
+"""The workers that are there: who joins, who is left out, who is silent, stuck or late."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator, Sequence
+
+from convbench.core.errors import ConvbenchError
+from convbench.core.package import __version__
+from convbench.runs.cluster.engine import Absent, Engine, Event, Joined, Limits, Lost, Member
+from convbench.runs.cluster.hosts import Groups
+from convbench.runs.cluster.ledger import Ledger, total
+from convbench.runs.executor import Host
+
+log = logging.getLogger("convbench")
+BEYOND = 60.0
+"""Seconds that a job may take beyond one and a half of its time limit before its worker is taken for stuck."""
+WAIT = 1.0
+"""Seconds between two looks at what is late."""
+
+
+class Roll:
+    """Members by the name of their worker, and the groups of their hosts."""
+
+    def __init__(self, engine: Engine, limits: Limits, clock: Callable[[], float]) -> None:
+        self.engine, self.limits, self.clock = engine, limits, clock
+        self.members: dict[str, Member] = {}
+        self.groups = Groups()
+
+    @property
+    def hosts(self) -> Sequence[Host]:
+        """Those that joined, the one that stands for the run first. Waits for the first. Raises ConvbenchError."""
+        if not self.groups.hosts:
+            self._gather()
+        return self.groups.hosts
+
+    @property
+    def idle(self) -> list[Member]:
+        return [member for member in self.members.values() if member.piece is None]
+
+    def named(self, host: str) -> bool:
+        """Whether a host of that name is there."""
+        return any(member.host.name == host for member in self.members.values())
+
+    def join(self, event: Joined) -> None:
+        """Take a worker in, unless it has another convbench: its records would be of another make."""
+        if event.version and event.version != __version__:
+            words = "convbench: %s is left out: it has convbench %s, and this is %s"
+            log.warning(words, event.host.name, event.version, __version__)
+            self.engine.drop(event.worker)
+            return
+        skew = event.clock - time.time() if event.clock else 0.0
+        self.members[event.worker] = Member(event.worker, event.host, self.clock(), skew)
+        self.groups.join(event.host)
+
+    def leave(self, worker: str) -> Member:
+        """Take a lost worker off the roll."""
+        member = self.members.pop(worker)
+        self.groups.leave(member.host)
+        return member
+
+    def gone(self, member: Member, ledger: Ledger) -> str:
+        """Why a worker is taken for lost; empty where it is not."""
+        now = self.clock()
+        if member.piece and now - member.heard > self.limits.silence:
+            return f"nothing was heard of it for {now - member.heard:.0f} s"
+        for ticket, since in member.running.items():
+            entry = ledger.open.get(ticket)
+            if entry and now - since > 1.5 * entry.job.protocol.timeout + BEYOND:
+                return f"it is stuck in {entry.job.case.id}"
+        return ""
+
+    def lateness(self, member: Member, ledger: Ledger) -> float:
+        """Seconds by which a worker's piece takes longer than it may."""
+        if member.piece is None:
+            return 0.0
+        seconds = total(ledger, (job for _, job in member.piece.jobs))
+        return max(0.0, self.clock() - member.since - max(self.limits.patience, self.limits.late * seconds))
+
+    def _gather(self) -> None:
+        """Wait for the workers that will come, or for those that came without others for a while."""
+        expected, began = self.engine.start(), self.clock()
+        latest, reasons = began, [""]
+        while len(self.members) < expected:
+            for event in self.engine.events(WAIT):
+                latest = self.clock() if isinstance(event, Joined) else latest
+                expected -= isinstance(event, Absent)
+                reasons += self._arrival(event)
+            now = self.clock()
+            if (self.members and now - latest > self.limits.settle) or now - began > self.limits.start:
+                break
+        if not self.members:
+            why = reasons[-1] or "is the cluster full, or its queue long? The option start says how long to wait"
+            raise ConvbenchError(f"no host gave a worker within {self.clock() - began:.0f} s: {why}")
+        self.groups.settle([member.host for member in self.members.values()])
+
+    def _arrival(self, event: Event) -> Iterator[str]:
+        """Take in who joins, before there is any work; why others do not."""
+        match event:
+            case Joined():
+                self.join(event)
+            case Lost(worker, reason):
+                if worker in self.members:
+                    self.leave(worker)
+                yield reason
+            case Absent(host, reason):
+                log.warning("convbench: host %s is left out: %s", host, reason)
+                yield reason

@@ -1,0 +1,172 @@
+"""What runs on a host: pieces of work measured as on one machine, a fresh process a visit, and said job by job.
+
+A worker keeps to its share of the host: its cores or its GPU. What is timed holds their locks, so that nothing else of
+convbench is measured on them meanwhile, whoever started it.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import socket
+import sys
+import tempfile
+import time
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from threading import Thread
+
+from convbench.core import installed, lock
+from convbench.core.package import __version__
+from convbench.core.record import Case
+from convbench.core.registry import executors
+from convbench.runs.cluster.engine import Beat, Began, Done, Ended, Joined, Message, Piece
+from convbench.runs.executor import Executor, Host, Job
+from convbench.runs.schedule import cores_of
+
+SECONDS_A_BEAT = 3.0
+CHUNK = 60_000
+"""Bytes of a message that travel at once: less than what Ray puts into its object store, which may be full."""
+SET_BY_ENGINES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+"""Variables that an engine sets for its workers and that would make other numbers of theirs than of a shell's."""
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What a worker must know to measure as the driver would: the suite's cases, where modules are, its share.
+
+    ``place`` tells workers of one machine apart from those of another where the host's own name does not. A worker is
+    the ``slot``-th of so many ``slots`` on its machine and takes ``cores`` of it, all where that is 0.
+    """
+
+    device: str
+    cases: tuple[Case, ...]
+    paths: tuple[str, ...] = ()
+    folder: str = ""
+    variables: Mapping[str, str] = field(default_factory=dict)
+    slot: int = 0
+    slots: int = 1
+    cores: int = 0
+
+
+def spec(device: str, cases: Sequence[Case], cores: int, slots: int) -> Spec:
+    """What this process gives its workers of itself."""
+    names = (*SET_BY_ENGINES, installed.VARIABLE)
+    variables = {name: os.environ[name] for name in names if name in os.environ}
+    paths = tuple(os.path.abspath(entry or ".") for entry in sys.path)  # noqa: PTH100
+    return Spec(device, tuple(cases), paths, os.getcwd(), variables, slots=slots, cores=cores)  # noqa: PTH109
+
+
+class Worker:
+    """One on a host, or one for each of its GPUs or sets of cores. ``close`` ends what it started."""
+
+    def __init__(self, name: str, place: str, given: Spec) -> None:
+        _become(given)
+        self.name, self.given = name, given
+        self.executor: Executor = executors.get("isolated").build(given.device, given.cases)
+        host = self.executor.hosts[0]
+        machine = zlib.crc32(f"{socket.gethostname()} {place}".encode())
+        slot = f"-{given.slot + 1}" if given.slots > 1 else ""
+        self.host: Host = replace(host, name=f"host-{machine:08x}{slot}")
+
+    def describe(self) -> Joined:
+        """The host, and what its clock shows."""
+        return Joined(self.name, self.host, time.time(), __version__)
+
+    def messages(self, piece: Piece) -> Iterator[Message]:
+        """What becomes of a piece, as it happens; a sign of life where nothing happens for a while."""
+        said: SimpleQueue[Message] = SimpleQueue()
+        Thread(target=self._measure, args=(piece, said.put), daemon=True).start()
+        while True:
+            try:
+                message = said.get(timeout=SECONDS_A_BEAT)
+            except Empty:
+                message = Beat(self.name)
+            yield message
+            if isinstance(message, Done):
+                return
+
+    def chunks(self, piece: Piece) -> Iterator[bytes]:
+        """The messages in parts small enough for any engine; the first byte says whether a message goes on."""
+        for message in self.messages(piece):
+            yield from split(message)
+
+    def close(self) -> None:
+        self.executor.close()
+
+    def _measure(self, piece: Piece, say: Callable[[Message], None]) -> None:
+        tickets = {(job.case.id, job.visit): ticket for ticket, job in piece.jobs}
+        failure = ""
+        try:
+            for job, record in self.executor.run(self._offered(piece, say)):
+                say(Ended(self.name, tickets[job.case.id, job.visit], job, record))
+        except Exception as error:
+            failure = f"{type(error).__name__}: {error}"
+        say(Done(self.name, piece.number, failure))
+
+    def _offered(self, piece: Piece, say: Callable[[Message], None]) -> Iterator[Job]:
+        """The jobs, pinned to cores of this host; one that is timed has them for itself until its record is there."""
+        for ticket, job in piece.jobs:
+            cores = cores_of(job.case, max(0, job.visit), self.host.cores) if job.cores else ()
+            with ExitStack() as held:
+                if job.takes_times and not job.case.trial:
+                    for path in self._locks():
+                        held.enter_context(lock.hold(path))
+                say(Began(self.name, ticket))
+                yield replace(job, cores=cores)
+
+    def _locks(self) -> list[Path]:
+        """A file for the device, or for each core, always in the same order."""
+        folder = Path(tempfile.gettempdir())
+        if self.host.device != "cpu":
+            shown = os.environ.get("CUDA_VISIBLE_DEVICES", self.host.device)
+            return [folder / f"convbench-gpu-{zlib.crc32(shown.encode()):08x}.lock"]
+        return [folder / f"convbench-core-{core}.lock" for core in sorted(self.host.cores)]
+
+
+def split(message: Message | Joined) -> Iterator[bytes]:
+    """A message as parts of at most ``CHUNK`` bytes."""
+    packed = zlib.compress(pickle.dumps(message), 1)
+    for start in range(0, len(packed), CHUNK):
+        part = packed[start : start + CHUNK]
+        yield (b"\1" if start + CHUNK < len(packed) else b"\0") + part
+
+
+def is_last(part: bytes) -> bool:
+    """Whether a part ends its message."""
+    return part[:1] == b"\0"
+
+
+def joined(parts: Sequence[bytes]) -> Message | Joined:
+    """The message whose parts these are."""
+    message: Message | Joined = pickle.loads(zlib.decompress(b"".join(part[1:] for part in parts)))
+    return message
+
+
+def _become(given: Spec) -> None:
+    """Take on the driver's folder, paths and variables, and keep to one's cores."""
+    for name in SET_BY_ENGINES:
+        os.environ.pop(name, None)
+    os.environ.update(given.variables)
+    if given.folder and Path(given.folder).is_dir():
+        os.chdir(given.folder)
+    sys.path += [path for path in given.paths if path not in sys.path]
+    share = _share(given)
+    if share:
+        os.sched_setaffinity(0, share)
+
+
+def _share(given: Spec) -> set[int]:
+    """The cores of this worker; empty for all that the host has."""
+    if not hasattr(os, "sched_getaffinity"):
+        return set()
+    available = sorted(os.sched_getaffinity(0))
+    each = given.cores or (len(available) // given.slots if given.slots > 1 else 0)
+    if not each:
+        return set()
+    first = given.slot * each % len(available)
+    return set((*available, *available)[first : first + min(each, len(available))])

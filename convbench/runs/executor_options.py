@@ -1,0 +1,69 @@
+"""Options of an executor: ``key=value`` on the command line, or a small YAML file, checked before anything starts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from convbench.core.errors import ConvbenchError
+from convbench.core.record import Scalar
+from convbench.core.registry import did_you_mean, executors
+from convbench.suite.mistakes import message_of
+from convbench.suite.options import Signature, signature
+
+OPTION = "--executor-options"
+
+
+def executor_options(name: str | None, given: Iterable[str | Mapping[str, Any]]) -> dict[str, Scalar]:
+    """The options that are given for an executor, later ones winning.
+
+    Raises ConvbenchError for a file that cannot be read, an option that the executor does not have, or a wrong value.
+    """
+    merged: dict[str, Any] = {}
+    for each in given:
+        merged |= each if isinstance(each, Mapping) else _read(each)
+    if not merged:
+        return {}
+    if name is None:
+        raise ConvbenchError(f"{OPTION} needs --executor NAME: which one are they of?")
+    known = signature(executors, name)
+    return {key: _checked(name, key, value, known) for key, value in merged.items()}
+
+
+def _read(text: str) -> dict[str, Any]:
+    key, equals, value = text.partition("=")
+    if equals and "/" not in key:
+        return {key.strip(): _parsed(value, text)}
+    path = Path(text)
+    try:
+        content = path.read_text()
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ConvbenchError(f"{OPTION} {text}: no key=value, and as a file it cannot be read ({reason})") from error
+    data = _parsed(content, text)
+    if not isinstance(data, dict) or not all(isinstance(key, str) for key in data):
+        raise ConvbenchError(f"{OPTION} {text}: the file is no mapping of options, as in 'workers: 8'")
+    return data
+
+
+def _parsed(text: str, where: str) -> Any:
+    try:
+        return YAML(typ="safe").load(text)
+    except (YAMLError, ValueError) as error:
+        first = next(iter(str(error).splitlines()), "")
+        raise ConvbenchError(f"{OPTION} {where}: not YAML ({first})") from error
+
+
+def _checked(name: str, key: str, value: Any, known: Signature) -> Scalar:
+    try:
+        (checked,) = known.option(key).validate_python([value])
+    except KeyError:
+        raise ConvbenchError(f"the executor {name} has no option {key!r}{did_you_mean(key, known.options)}") from None
+    except ValidationError as error:
+        raise ConvbenchError(f"{OPTION} {key}={value}: {message_of(error.errors()[0])}") from error
+    return checked

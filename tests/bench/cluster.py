@@ -1,0 +1,283 @@
+"""Many hosts without having them: the driver's own code on invented ones, by a clock that costs nothing.
+
+``cluster.py`` prints what it assumes, writes ``reports/cluster/scaling.json`` and ``hosts.json``, and exits 1 where a
+goal is missed:
+
+1. *Scaling*: 10,000 cases of three rounds on 1 to 256 hosts. What a visit takes, and a worker's start and a piece's
+   way, are drawn from what ``cluster.py measure`` measured here (``reports/cluster/costs.json``). Utilisation is the
+   time in visits over hosts and wall-clock time, from the first host that joined to the last record.
+2. *Host effects*: 20 hosts of speeds within 15 %, drifting; how near the estimate is to the truth, and how many of the
+   pairs of cases that differ are ranked right.
+
+``cluster.py trials`` runs trainings on a Ray of 1, 2 and 4 workers here and writes ``trials.json``.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import random
+import statistics
+import sys
+import time
+from collections import defaultdict
+from functools import partial
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from invented_cluster import Costs, Invented, Machine, timed
+
+from convbench.analysis import hosts as between
+from convbench.analysis.results import results
+from convbench.core import visits
+from convbench.core.record import FACTS, Case, Choice, Clip, Parts, Protocol, Record, Recurrent
+from convbench.runs.cluster.driver import Driver
+from convbench.runs.cluster.engine import Limits
+from convbench.runs.executor import Host, Job
+from convbench.runs.schedule import Schedule
+from convbench.runs.visits import Menu, jobs, visited
+
+REPORTS = Path(__file__).parents[2] / "reports" / "cluster"
+HOSTS, CASES, ROUNDS = (1, 4, 16, 64, 128, 256), 10_000, 3
+GOAL, WITHIN, RIGHT = 0.9, 0.01, 0.95
+MENU = Menu(("params",), ("latency",))
+
+
+# --- What is measured -------------------------------------------------------------------------------------------------
+
+
+def measure() -> None:
+    """What visits, the start of a worker and the way of a piece cost here, on a Ray of one worker."""
+    import convbench
+
+    out = Path("build/cluster/costs")
+    began = time.monotonic()
+    seen: dict[str, Any] = {"joined": 0.0, "ends": []}
+
+    class Watcher:
+        def begins(self, _case: Case, _stage: object) -> None:
+            seen["joined"] = seen["joined"] or time.monotonic() - began
+
+        def ended(self, _record: Record) -> None:
+            seen["ends"].append(time.monotonic())
+
+    with convbench.executor("ray", "cpu", address="local") as ray:
+        run = convbench.run("smoke", executor=ray, out=out, progress=Watcher())
+    stored = [json.loads(line) for line in (out / "results.jsonl").read_text().splitlines()]
+    seconds = [(visit["round"], visit["seconds"]) for record in stored for visit in record["visits"]]
+    gaps = [later - earlier for earlier, later in zip(seen["ends"], seen["ends"][1:], strict=False)]
+    timed_visits = sorted(taken for number, taken in seconds if number != FACTS)
+    beyond = sorted(gap for gap in gaps)[len(gaps) // 2] - statistics.median(timed_visits)
+    costs = {
+        "command": "python tests/bench/cluster.py measure",
+        "machine": {key: run.description.environment[key] for key in ("cpu", "cores", "torch")},
+        "load_average": round(os.getloadavg()[0], 1),
+        "suite": "smoke",
+        "facts_s": sorted(taken for number, taken in seconds if number == FACTS),
+        "visit_s": timed_visits,
+        "between_visits_s": round(max(0.0, beyond), 3),
+        "worker_start_s": round(seen["joined"], 1),
+    }
+    REPORTS.mkdir(parents=True, exist_ok=True)
+    (REPORTS / "costs.json").write_text(json.dumps(costs, indent=1) + "\n")
+    print(json.dumps(costs, indent=1))
+
+
+def trials() -> None:
+    """Seconds of 12 trainings on Rays of 1, 2 and 4 workers of one core each, against one after another."""
+    import convbench
+
+    suite = {
+        "name": "trials",
+        "matrix": {"backbone": "conv(channels=8)", "reducer": ["gap", "gmp", "fc"], "lstm_input": 16, "rnn": "lstm16",
+                   "clip": "16x6x1x24x24"},
+        "metrics": ["params"], "quality": "train",
+        "training": {"tasks": ["identity"], "seeds": 4, "learning_rates": [0.01], "batch": 16, "steps": 60,
+                     "checkpoints": 2, "train_clips": 320, "val_clips": 40, "test_clips": 40},
+    }  # fmt: skip
+    seconds: dict[str, float] = {}
+    for workers in (1, 2, 4):
+        with convbench.executor("ray", "cpu", address="local", workers=workers, cores=1) as ray:
+            _ = ray.hosts
+            began = time.monotonic()
+            convbench.run(suite, executor=ray, only=["learn"], out=Path("build/cluster/trials"))
+            seconds[str(workers)] = round(time.monotonic() - began, 1)
+        print(f"{workers} workers: {seconds[str(workers)]} s", flush=True)
+    report = {
+        "command": "python tests/bench/cluster.py trials",
+        "cores": os.cpu_count(),
+        "load_average": round(os.getloadavg()[0], 1),
+        "trainings": 12,
+        "seconds": seconds,
+        "speedup": {workers: round(seconds["1"] / each, 2) for workers, each in seconds.items()},
+    }
+    (REPORTS / "trials.json").write_text(json.dumps(report, indent=1) + "\n")
+    print(json.dumps(report, indent=1))
+
+
+# --- Scaling ----------------------------------------------------------------------------------------------------------
+
+
+def suite(number: int) -> list[Case]:
+    """So many cases: 10 reducers at 10 sizes in 2 variants, around as many recurrent stages as it takes."""
+    reducers = [
+        Choice(name) for name in ("gap", "gmp", "gem", "fc", "hybrid", "attention", "flatten", "gdconv", "a", "b")
+    ]
+    return [
+        Case(Parts(Choice("conv"), reducer, size, Recurrent(hidden=hidden)), Clip(), variant)
+        for hidden in range(1, 1 + math.ceil(number / 200))
+        for reducer in reducers
+        for size in range(8, 88, 8)
+        for variant in ((), (Choice("channels_last"),))
+    ][:number]
+
+
+class Sweep:
+    """A sweep by the real schedule and the real driver, on invented hosts."""
+
+    def __init__(self, cases: list[Case], machines: list[Machine], costs: Costs, protocol: Protocol) -> None:
+        self.engine = Invented(machines, costs)
+        self.driver = Driver(self.engine, Limits(), self.engine.clock)
+        self.schedule = Schedule(cases, protocol, lambda _: True, self.engine.clock, hosts=lambda: self.driver.hosts)
+        self.records: list[Record] = []
+
+    def run(self) -> Sweep:
+        _ = self.driver.hosts
+        for job, taken in self.driver.run(jobs(self.schedule, MENU, (0, 1))):
+            record = visited(job, taken)
+            self.schedule.add(record)
+            self.records.append(record)
+        return self
+
+
+def steady(slowness: float, _now: float) -> float:
+    return slowness
+
+
+def plain(job: Job, host: Host) -> Record:
+    return Record(job.case, "ok")
+
+
+def scaling(costs: dict[str, Any]) -> dict[str, Any]:
+    """Utilisation by the number of hosts."""
+    chance = random.Random(0)
+    cases = suite(CASES)
+    seconds = {case.id: chance.choice(costs["visit_s"]) * chance.lognormvariate(0, 0.1) for case in cases}
+    facts = {case.id: chance.choice(costs["facts_s"]) * chance.lognormvariate(0, 0.1) for case in cases}
+    drawn = Costs(
+        lambda job: facts[job.case.id] if job.visit == FACTS else seconds[job.case.id],
+        between=costs["between_visits_s"],
+        arrival=0.25,
+    )
+    report: dict[str, Any] = {}
+    for number in HOSTS:
+        machines = [
+            Machine(f"host-{at}", joins=costs["worker_start_s"] * chance.uniform(0.8, 1.2),
+                    slowness=partial(steady, chance.uniform(0.87, 1.15)))
+            for at in range(number)
+        ]  # fmt: skip
+        began = time.monotonic()
+        sweep = Sweep(cases, machines, drawn, Protocol(visits=ROUNDS))
+        sweep.engine.answer = plain
+        sweep.run()
+        made = len(sweep.records)
+        wall = sweep.engine.now
+        first = min(machine.joins for machine in machines)
+        report[str(number)] = {
+            "utilisation": round((sweep.engine.busy + drawn.between * made) / number / (wall - first), 4),
+            "hours": round(wall / 3600, 3),
+            "visits": made,
+            "driver_s": round(time.monotonic() - began, 1),
+        }
+        assert made >= CASES * (ROUNDS + 1)
+        print(f"{number:4} hosts: {report[str(number)]}", flush=True)
+    return report
+
+
+# --- Host effects -----------------------------------------------------------------------------------------------------
+
+
+def host_effects(seed: int) -> dict[str, float]:
+    """One simulated run of 20 hosts: errors of the effects, and the share of pairs that are ranked right."""
+    chance = random.Random(seed)
+    cases = suite(200)
+    truth = {case.id: 1e-3 * chance.lognormvariate(0, 0.7) for case in cases}
+    base = {f"host-{at}": chance.uniform(-0.15, 0.15) for at in range(20)}
+    phase = {name: chance.uniform(0, 2 * math.pi) for name in base}
+    speeds = {
+        name: (lambda now, name=name: math.exp(base[name] + 0.03 * math.sin(now / 200 + phase[name]))) for name in base
+    }
+    machines = [Machine(name, slowness=speeds[name]) for name in base]
+    sweep = Sweep(cases, machines, Costs(lambda _: 3.0, 0.2, 0.2), Protocol(visits=5, seed=seed))
+    began = {}
+    sweep.engine.answer = timed(truth, speeds, sweep.engine.clock, seed)
+    sweep.run()
+    for name, job, at in sweep.engine.visits:
+        if job.visit != FACTS:
+            began.setdefault(name, []).append(math.log(speeds[name](at)))
+    joined = visits.joined(sweep.records)
+    (estimated,) = between.effects(joined).values()
+    true = {name: statistics.fmean(logs) for name, logs in began.items()}
+    middle = statistics.fmean(true[name] for name in estimated)
+    errors = [abs(estimated[name].log - (true[name] - middle)) for name in estimated]
+    latencies = {each.case.id: each.latency.median for each in results(joined) if each.latency}
+    pairs = [pair for pair in combinations(cases, 2) if abs(math.log(truth[pair[0].id] / truth[pair[1].id])) > 0.05]
+    right = sum((latencies[a.id] < latencies[b.id]) == (truth[a.id] < truth[b.id]) for a, b in pairs)
+    covered = sum(abs(estimated[name].log - (true[name] - middle)) <= estimated[name].half for name in estimated)
+    return {
+        "error_median": statistics.median(errors),
+        "error_worst": max(errors),
+        "within": sum(error <= WITHIN for error in errors) / len(errors),
+        "covered": covered / len(errors),
+        "right": right / len(pairs),
+    }
+
+
+def many_effects(runs: int = 10) -> dict[str, float]:
+    found: defaultdict[str, list[float]] = defaultdict(list)
+    for seed in range(runs):
+        for key, value in host_effects(seed).items():
+            found[key].append(value)
+    return {
+        key: round(max(values) if key == "error_worst" else statistics.fmean(values), 4)
+        for key, values in found.items()
+    }
+
+
+ASSUMED = """\
+Assumed: a visit takes what one of the smoke suite's took here (costs.json), drawn for each case with a spread of 10 %;
+hosts differ by -13 to +15 %; workers join within 20 % of each other; a piece arrives after 0.25 s; between two visits
+the measured overhead passes; nothing fails; writing a record costs the driver nothing (its own seconds are shown)."""
+
+
+def main() -> int:
+    print(ASSUMED)
+    costs = json.loads((REPORTS / "costs.json").read_text())
+    scaled = {"command": "python tests/bench/cluster.py", "assumed": ASSUMED.splitlines(), "cases": CASES,
+              "rounds": ROUNDS, "hosts": scaling(costs)}  # fmt: skip
+    (REPORTS / "scaling.json").write_text(json.dumps(scaled, indent=1) + "\n")
+    effects = {
+        "command": "python tests/bench/cluster.py",
+        "assumed": "20 hosts within 15 %, each drifting by 3 % up and down; visits spread by 3 %; 200 cases, 5 rounds; "
+        "pairs that differ by more than 5 %; 10 runs",
+        **many_effects(),
+    }
+    (REPORTS / "hosts.json").write_text(json.dumps(effects, indent=1) + "\n")
+    print(json.dumps(effects, indent=1))
+    missed = [
+        f"{number} hosts: {each['utilisation']}"
+        for number, each in scaled["hosts"].items()
+        if each["utilisation"] < GOAL
+    ]
+    missed += [f"median error {effects['error_median']}"] if effects["error_median"] > WITHIN else []
+    missed += [f"ranked right {effects['right']}"] if effects["right"] < RIGHT else []
+    print("missed:", *missed or ["nothing"], sep="\n  ")
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit({"measure": measure, "trials": trials}[sys.argv[1]]() or 0 if len(sys.argv) > 1 else main())

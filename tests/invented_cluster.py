@@ -1,0 +1,184 @@
+"""A cluster that does not exist: the driver's real code on hosts that are numbers, by a clock that costs nothing."""
+
+from __future__ import annotations
+
+import heapq
+import math
+import random
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from itertools import count
+
+from convbench.core import metrics
+from convbench.core.record import FACTS, Reading, Record
+from convbench.measure.machine.environment import fingerprint
+from convbench.plugins.executors.fake import invented
+from convbench.runs.cluster.engine import Beat, Began, Done, Ended, Event, Joined, Lost, Piece
+from convbench.runs.executor import Host, Job
+
+SECONDS_A_BEAT = 3.0
+
+
+@dataclass
+class Machine:
+    """A host: when it joins, when and how it goes, how slow it is, and what of its kind it is. Times in seconds."""
+
+    name: str
+    joins: float = 0.0
+    dies: float = math.inf
+    falls_silent: float = math.inf
+    slowness: Callable[[float], float] = lambda _: 1.0
+    kind: str = "a"
+    device: str = "cpu"
+    memory: int = 2**33
+    deadly: frozenset[str] = frozenset()
+    stuck: frozenset[str] = frozenset()
+    returns: float | None = None
+
+    @property
+    def host(self) -> Host:
+        facts = {"device": self.device, "cpu": f"invented {self.kind}", "cores": 2}
+        return Host(self.name, facts, fingerprint(facts), self.memory, (0, 1))
+
+
+@dataclass
+class Costs:
+    """Seconds of a visit on a machine at a time, those between visits, and those until a piece arrives."""
+
+    of_job: Callable[[Job], float] = lambda _: 1.0
+    between: float = 0.0
+    arrival: float = 0.0
+
+
+@dataclass
+class Invented:
+    """The engine. ``now`` is the clock; ``visits`` lists every visit begun, and ``busy`` is what machines worked."""
+
+    machines: list[Machine]
+    costs: Costs = field(default_factory=Costs)
+    answer: Callable[[Job, Host], Record] = invented
+    now: float = 0.0
+    visits: list[tuple[str, Job, float]] = field(default_factory=list)
+    busy: float = 0.0
+    dropped: list[str] = field(default_factory=list)
+    closed: bool = False
+
+    def __post_init__(self) -> None:
+        self.alive: dict[str, Machine] = {}
+        self._generations: dict[str, int] = {}
+        self._queue: list[tuple[float, int, str, Callable[[], Event | None]]] = []
+        self._numbers = count()
+
+    def clock(self) -> float:
+        return self.now
+
+    def start(self) -> int:
+        for machine in self.machines:
+            self._joins(machine, machine.joins)
+        return len(self.machines)
+
+    def hand(self, worker: str, piece: Piece) -> None:
+        if worker in self.alive:
+            self._work(worker, self.alive[worker], piece)
+
+    def events(self, seconds: float) -> Iterator[Event]:
+        until = self.now + seconds
+        while self._queue and self._queue[0][0] <= until:
+            self.now = max(self.now, self._queue[0][0])
+            _, _, worker, what = heapq.heappop(self._queue)
+            event = what() if worker in self.alive or not worker else None
+            if event is not None:
+                yield event
+                return
+        self.now = until
+
+    def drop(self, worker: str) -> None:
+        self.dropped.append(worker)
+        machine = self.alive.pop(worker, None)
+        if machine is not None and math.isinf(machine.dies) and math.isinf(machine.falls_silent):
+            self._joins(machine, self.now + 5.0)
+
+    def close(self) -> None:
+        self.closed = True
+
+    def _joins(self, machine: Machine, at: float) -> None:
+        self._generations[machine.name] = self._generations.get(machine.name, 0) + 1
+        worker = f"{machine.name}/{self._generations[machine.name]}"
+
+        def join() -> Event:
+            self.alive[worker] = machine
+            if math.isfinite(machine.dies):
+                self._at(machine.dies, worker, lambda: self._die(worker, machine, "its node went down"))
+            return Joined(worker, machine.host, 0.0)
+
+        self._at(at, "", join)
+
+    def _die(self, worker: str, machine: Machine, reason: str) -> Event:
+        self.alive.pop(worker, None)
+        if machine.returns is not None:
+            machine.dies = math.inf
+            self._joins(machine, self.now + machine.returns)
+        return Lost(worker, reason)
+
+    def _work(self, worker: str, machine: Machine, piece: Piece) -> None:
+        at = self.now + self.costs.arrival
+        for ticket, job in piece.jobs:
+            if at >= machine.falls_silent:
+                return
+            self._at(at, worker, lambda ticket=ticket, job=job, at=at: self._begin(worker, machine, ticket, job, at))
+            if job.case.id in machine.deadly:
+                self._at(at + 0.5, worker, lambda: self._die(worker, machine, "its node went down"))
+                return
+            seconds = self.costs.of_job(job) * machine.slowness(at)
+            if job.case.id in machine.stuck:
+                seconds = 1e6
+            for beat in range(1, min(int(seconds / SECONDS_A_BEAT) + 1, 400)):
+                self._at(at + beat * SECONDS_A_BEAT, worker, lambda: Beat(worker))
+            at += seconds
+            if at >= machine.falls_silent:
+                return
+            self._at(
+                at,
+                worker,
+                lambda ticket=ticket, job=job, seconds=seconds: self._end(worker, machine, ticket, job, seconds),
+            )
+            at += self.costs.between
+        self._at(at, worker, lambda: Done(worker, piece.number))
+
+    def _begin(self, worker: str, machine: Machine, ticket: int, job: Job, at: float) -> Event:
+        self.visits.append((machine.name, job, at))
+        return Began(worker, ticket)
+
+    def _end(self, worker: str, machine: Machine, ticket: int, job: Job, seconds: float) -> Event:
+        self.busy += seconds
+        record = replace(self.answer(job, machine.host), environment=machine.host.fingerprint, seconds=seconds)
+        return Ended(worker, ticket, job, record)
+
+    def _at(self, at: float, worker: str, what: Callable[[], Event | None]) -> None:
+        heapq.heappush(self._queue, (at, next(self._numbers), worker, what))
+
+
+def timed(
+    truth: dict[str, float],
+    speeds: dict[str, Callable[[float], float]],
+    clock: Callable[[], float],
+    seed: int = 0,
+    spread: float = 0.03,
+) -> Callable[[Job, Host], Record]:
+    """What hosts of known and drifting speeds measure of cases of known seconds, the reference beside each visit."""
+    chance = random.Random(seed)
+
+    def answer(job: Job, host: Host) -> Record:
+        if job.visit == FACTS:
+            return Record(job.case, "ok", (Reading(metrics.PARAMS, (1.0,)),))
+        speed = speeds[host.name](clock())
+        latency = truth[job.case.id] * speed * math.exp(chance.gauss(0, spread))
+        reference = 1e-3 * speed * math.exp(chance.gauss(0, 0.01))
+        readings = (
+            Reading(metrics.LATENCY, (latency,) * 3),
+            Reading(metrics.REFERENCE, (reference,) * 3),
+            Reading(metrics.RUN_DELAY, (0.0,)),
+        )
+        return Record(job.case, "ok", readings, conditions={"threads": 1})
+
+    return answer

@@ -1,0 +1,307 @@
+"""The driver of many hosts, on invented ones: nothing is lost or made twice, the sweep ends, like stays with like."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import pairwise
+
+import pytest
+
+from convbench.core.errors import ConvbenchError
+from convbench.core.record import FACTS, Case, Choice, Clip, Parts, Protocol, Recurrent, Trial
+from convbench.runs.cluster import pieces
+from convbench.runs.cluster.driver import Driver
+from convbench.runs.cluster.engine import Limits
+from convbench.runs.executor import Job
+from convbench.runs.schedule import ANCHOR, Schedule
+from convbench.runs.visits import Menu, jobs, visited
+from tests.invented_cluster import Costs, Invented, Machine, timed
+
+PROTOCOL = Protocol(visits=3, timeout=60)
+MENU = Menu(("params",), ("latency",))
+
+
+def case(reducer="gap", size=32, *, variant="", hidden=64, **more) -> Case:
+    variants = (Choice(variant),) if variant else ()
+    return Case(
+        Parts(Choice("conv"), Choice(reducer), size, Recurrent(hidden=hidden)), Clip(1, 2, 3, 8, 8), variants, **more
+    )
+
+
+def suite(*, reducers=("gap", "fc", "gmp"), sizes=(8, 16, 32, 64), hidden=(32, 64)) -> list[Case]:
+    return [
+        case(reducer, size, variant=variant, hidden=width)
+        for reducer in reducers for size in sizes for variant in ("", "channels_last") for width in hidden
+    ]  # fmt: skip
+
+
+def trials(number: int) -> list[Case]:
+    return [case(trial=Trial(Choice("order"), seed=seed, learning_rate=1e-3)) for seed in range(number)]
+
+
+class Sweep:
+    """A sweep over invented machines, as ``runs.sweep`` makes it, and what came of it."""
+
+    def __init__(self, cases, machines, *, costs=None, limits=None, answer=None, protocol=PROTOCOL, done=()):
+        self.cases, self.protocol = cases, protocol
+        options = {"answer": answer} if answer else {}
+        self.engine = Invented(machines, costs or Costs(), **options)
+        self.driver = Driver(self.engine, limits or Limits(), self.engine.clock)
+        self.records = []
+        self.schedule = Schedule(cases, protocol, lambda _: True, self.engine.clock, hosts=lambda: self.driver.hosts)
+        for record in done:
+            self.schedule.add(record)
+        self.driver.groups.know(done)
+
+    def __iter__(self):
+        self.driver.hosts  # noqa: B018 (waits for them)
+        for job, taken in self.driver.run(jobs(self.schedule, MENU, (0, 1))):
+            record = visited(job, taken)
+            self.schedule.add(record)
+            self.records.append((job, record))
+            yield record
+
+    def run(self):
+        list(self)
+        return self
+
+    @property
+    def made(self) -> Counter:
+        return Counter((job.case.id, job.visit) for job, _ in self.records)
+
+    def whole(self, *, but=()) -> bool:
+        """Whether every case has its facts and rounds, once each, but for those cases."""
+        rounds = [FACTS, *range(self.protocol.visits)]
+        wanted = {
+            (each.id, number) for each in self.cases if not each.trial and each.id not in but for number in rounds
+        }
+        wanted |= {(each.id, 0) for each in self.cases if each.trial and each.id not in but}
+        return wanted <= set(self.made) and max(self.made.values()) == 1
+
+
+def machines(number: int, **more) -> list[Machine]:
+    return [Machine(f"host-{at}", **more) for at in range(number)]
+
+
+# --- Pieces -----------------------------------------------------------------------------------------------------------
+
+
+def test_variants_and_reducers_of_a_size_share_a_piece_and_every_job_is_in_one() -> None:
+    given = [Job(each, PROTOCOL, visit=1) for each in suite()]
+    for hosts in (1, 2, 4, 64):
+        cut = list(pieces.cut(given, hosts, lambda _: 1.0))
+        assert sorted(map(id, (job for piece in cut for job in piece))) == sorted(map(id, given))
+        for model in {job.case.eager for job in given}:
+            assert sum(any(job.case.eager == model for job in piece) for piece in cut) == 1, "variants stay together"
+        for piece in cut:
+            assert len({pieces.frame(job.case) for job in piece}) == 1
+    assert len(list(pieces.cut(given, 1, lambda _: 1.0))) == 2, "one host takes whole frames"
+    assert len(list(pieces.cut(given, 64, lambda _: 1.0))) == 24, "many hosts take models"
+
+
+def test_each_trial_is_a_piece_of_its_own() -> None:
+    assert [len(piece) for piece in pieces.cut([Job(each, PROTOCOL) for each in trials(5)], 2, lambda _: 1.0)] == [
+        1
+    ] * 5
+
+
+# --- The plain course -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("number", [1, 2, 7])
+def test_every_visit_is_made_once_on_any_number_of_hosts(number: int) -> None:
+    sweep = Sweep([*suite(), *trials(6)], machines(number)).run()
+    assert sweep.whole()
+    assert {record.visits[0].host for job, record in sweep.records if not job.case.trial} == {
+        host.name for host in sweep.driver.hosts
+    }
+
+
+def test_one_case_at_a_time_on_a_host_and_facts_before_times() -> None:
+    sweep = Sweep(suite(), machines(3)).run()
+    facts = {job.case.id: number for number, (job, _) in enumerate(sweep.records) if job.visit == FACTS}
+    for number, (job, _) in enumerate(sweep.records):
+        assert facts[job.case.id] <= number
+    by_host = defaultdict(list)
+    for name, _, at in sweep.engine.visits:
+        by_host[name].append(at)
+    assert all(later - earlier >= 1.0 - 1e-9 for times in by_host.values() for earlier, later in pairwise(times))
+
+
+def test_what_is_compared_is_visited_on_the_same_host_in_each_round() -> None:
+    sweep = Sweep(suite(), machines(4)).run()
+    homes = defaultdict(set)
+    for job, record in sweep.records:
+        if 0 <= job.visit < ANCHOR:
+            homes[job.case.eager.id, job.visit].add(record.visits[0].host)
+    assert all(len(hosts) == 1 for hosts in homes.values())
+
+
+def test_trials_wait_for_what_is_timed_and_fill_the_gaps() -> None:
+    sweep = Sweep([*suite(hidden=(32,)), *trials(20)], machines(4)).run()
+    assert sweep.whole()
+    order = [job.case.trial is not None for _, job, _ in sweep.engine.visits]
+    assert not any(order[:20])
+    spans = sweep.engine.now
+    assert sweep.engine.busy / (4 * spans) > 0.8
+
+
+def test_each_host_visits_the_anchors_once() -> None:
+    cases = suite()
+    truth = {each.id: 0.001 * (number + 1) for number, each in enumerate(cases)}
+    hosts = machines(5)
+    sweep = Sweep(cases, hosts)
+    sweep.engine.answer = timed(truth, {host.name: lambda _: 1.0 for host in hosts}, sweep.engine.clock)
+    sweep.run()
+    anchors = Counter(record.visits[0].host for job, record in sweep.records if job.visit >= ANCHOR)
+    assert anchors == {host.name: 3 for host in hosts}
+    assert sweep.whole()
+
+
+# --- Kinds of hosts ---------------------------------------------------------------------------------------------------
+
+
+def test_a_ranking_never_mixes_two_kinds_of_hosts() -> None:
+    sweep = Sweep(
+        suite(hidden=(16, 32, 64)), [*machines(3), Machine("other-1", kind="b"), Machine("other-2", kind="b")]
+    ).run()
+    assert sweep.whole()
+    environments = defaultdict(set)
+    for job, record in sweep.records:
+        environments[pieces.frame(job.case)].add(record.environment)
+    assert all(len(each) == 1 for each in environments.values())
+    assert len(set.union(*environments.values())) == 2, "both kinds work"
+
+
+def test_a_single_ranking_is_measured_by_the_larger_group_and_trials_by_all() -> None:
+    odd = Machine("odd", kind="b")
+    sweep = Sweep([*suite(hidden=(16,)), *trials(12)], [*machines(3), odd]).run()
+    assert sweep.whole()
+    assert {job.case.trial is not None for name, job, _ in sweep.engine.visits if name == "odd"} == {True}
+
+
+def test_what_no_host_can_measure_is_said_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    large = case("flatten", None)
+    monkeypatch.setattr("convbench.measure.preflight.needed_bytes", lambda case: 2**40 if case == large else 2**20)
+    small = [Machine("small-1", memory=2**31), Machine("small-2", memory=2**31)]
+    gpu = case(device="cuda")
+    sweep = Sweep(
+        [large, gpu, *suite(hidden=(16,))], [Machine("large", memory=2**33, dies=0.5), *small], limits=Limits(start=30)
+    ).run()
+    kinds = {record.case.id: record for _, record in sweep.records if record.status != "ok"}
+    assert set(kinds) == {large.id, gpu.id}
+    assert "have no cuda" in kinds[gpu.id].failure.message
+    assert sweep.engine.visits
+
+
+def test_a_host_with_too_little_memory_does_not_get_the_case(monkeypatch: pytest.MonkeyPatch) -> None:
+    large = case("flatten", None)
+    monkeypatch.setattr("convbench.measure.preflight.needed_bytes", lambda case: 2**32 if case == large else 2**20)
+    sweep = Sweep([large, *suite(hidden=(16,))], [Machine("small", memory=2**31), Machine("large", memory=2**33)]).run()
+    assert sweep.whole()
+    assert {name for name, job, _ in sweep.engine.visits if job.case == large} == {"large"}
+
+
+# --- Faults -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_lost_host_s_work_is_made_elsewhere() -> None:
+    sweep = Sweep([*suite(), *trials(4)], [Machine("host-0"), Machine("doomed", dies=7.3), Machine("host-2")]).run()
+    assert sweep.whole()
+
+
+def test_a_silent_host_is_given_up_after_a_while() -> None:
+    hosts = [Machine("host-0"), Machine("silent", falls_silent=5.5)]
+    sweep = Sweep(suite(), hosts, limits=Limits(silence=20)).run()
+    assert sweep.whole()
+    assert any(worker.startswith("silent") for worker in sweep.engine.dropped)
+
+
+def test_a_case_that_takes_its_hosts_down_is_a_failed_record_and_costs_nothing_else() -> None:
+    cases = suite()
+    poison = cases[5]
+    hosts = machines(5, deadly=frozenset({poison.id}), returns=10.0)
+    sweep = Sweep(cases, hosts).run()
+    failed = [record for _, record in sweep.records if record.status == "failed"]
+    assert [record.case for record in failed] == [poison]
+    assert "3 workers were lost while they measured it" in failed[0].failure.message
+    assert sweep.whole(but=(poison.id,))
+
+
+def test_a_case_that_hangs_its_worker_is_given_up_and_another_host_tries() -> None:
+    cases = suite()
+    hosts = [Machine("bad", stuck=frozenset({cases[3].id})), Machine("good")]
+    sweep = Sweep(cases, hosts, protocol=replace(PROTOCOL, timeout=5)).run()
+    assert sweep.whole()
+    assert sweep.engine.now < 2000
+
+
+def test_a_straggler_s_work_is_issued_again_and_counts_once() -> None:
+    slow = Machine("slow", slowness=lambda now: 40.0 if now > 20 else 1.0)
+    sweep = Sweep(suite(), [*machines(3), slow]).run()
+    assert sweep.whole()
+    alone = Sweep(suite(), machines(3)).run()
+    assert sweep.engine.now < 2.5 * alone.engine.now
+
+
+def test_hosts_that_come_late_help() -> None:
+    sweep = Sweep(suite(), [Machine("first"), Machine("second", joins=25.0)], limits=Limits(settle=1)).run()
+    assert sweep.whole()
+    assert {name for name, _, _ in sweep.engine.visits} == {"first", "second"}
+
+
+def test_no_host_at_all_is_one_sentence() -> None:
+    with pytest.raises(ConvbenchError, match="no host gave a worker within"):
+        Sweep(suite(), [Machine("never", joins=math.inf)], limits=Limits(start=30)).run()
+
+
+def test_when_every_host_is_lost_the_sweep_ends_and_what_is_finished_is_there() -> None:
+    sweep = Sweep(suite(), machines(2, dies=20.0), limits=Limits(start=60))
+    with pytest.raises(ConvbenchError, match=r"every host was lost.*--resume"):
+        sweep.run()
+    assert sweep.records
+    again = Sweep(suite(), machines(2), done=[record for _, record in sweep.records]).run()
+    both = sweep.made + again.made
+    assert max(both.values()) == 1
+    again.records += sweep.records
+    assert again.whole()
+
+
+def test_a_driver_that_dies_is_resumed_and_nothing_is_made_twice() -> None:
+    first = Sweep([*suite(), *trials(5)], machines(3))
+    visits: Iterator = iter(first)
+    for _ in range(40):
+        next(visits)
+    visits.close()
+    again = Sweep([*suite(), *trials(5)], machines(3), done=[record for _, record in first.records]).run()
+    assert max((first.made + again.made).values()) == 1
+    again.records += first.records
+    assert again.whole()
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_any_mixture_of_faults_loses_nothing_and_makes_nothing_twice(seed: int) -> None:
+    chance = random.Random(seed)
+    cases = [*suite(hidden=(16, 32)), *trials(chance.randrange(8))]
+    poison = frozenset({chance.choice(cases).id} if chance.random() < 0.4 else ())
+    hosts = [Machine("host-0")]
+    for number in range(1, chance.randrange(2, 7)):
+        fault = chance.choice(("", "dies", "returns", "silent", "slow", "late", "stuck"))
+        hosts.append(Machine(
+            f"host-{number}",
+            joins=chance.uniform(1, 60) if fault == "late" else 0.0,
+            dies=chance.uniform(0, 60) if fault in ("dies", "returns") else math.inf,
+            returns=chance.uniform(1, 40) if fault == "returns" else None,
+            falls_silent=chance.uniform(0, 60) if fault == "silent" else math.inf,
+            slowness=(lambda _: 30.0) if fault == "slow" else (lambda _: 1.0),
+            stuck=frozenset({chance.choice(cases).id}) if fault == "stuck" else frozenset(),
+        ))  # fmt: skip
+    hosts = [replace(host, deadly=poison, returns=5.0 if poison else host.returns) for host in hosts]
+    sweep = Sweep(cases, hosts, limits=Limits(silence=15, start=100), protocol=replace(PROTOCOL, timeout=5)).run()
+    assert sweep.whole(but=poison)
+    assert {record.case.id for _, record in sweep.records if record.status == "failed"} <= poison
+    assert sweep.engine.now < 5000

@@ -1,0 +1,48 @@
+"""Options of an executor: where they come from, and one sentence for each that is wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from convbench.core.errors import ConvbenchError
+from convbench.runs.executor_options import executor_options
+
+
+def test_options_come_from_a_file_and_from_the_command_line_which_wins(tmp_path: Path) -> None:
+    file = tmp_path / "cluster.yaml"
+    file.write_text("workers: 8\npartition: gpu\nexclusive: false\n")
+    assert executor_options("slurm", [str(file), "workers=2"]) == {
+        "workers": 2, "partition": "gpu", "exclusive": False,
+    }  # fmt: skip
+    assert executor_options("ray", ["address=head:6379", "silence=30"]) == {"address": "head:6379", "silence": 30}
+    assert executor_options(None, []) == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "words"),
+    [
+        ("ray", "wokers=2", "the executor ray has no option 'wokers'; did you mean 'workers'"),
+        ("ray", "workers=0", "--executor-options workers=0: 0 is too small: at least 1"),
+        ("ray", "workers=two", "'two' is not a whole number"),
+        ("slurm", "cluster=pbs", "unknown 'pbs'; known: 'slurm', 'local' or 'debug'"),
+        ("slurm", "nothing.yaml", "no key=value, and as a file it cannot be read (No such file or directory)"),
+        ("slurm", "workers=[1", "not YAML"),
+        ("rya", "workers=1", "unknown executor 'rya'; did you mean 'ray'"),
+        (None, "workers=1", "--executor-options needs --executor NAME"),
+        ("in-process", "workers=1", "the executor in-process has no option 'workers'"),
+    ],
+)
+def test_a_wrong_option_is_one_sentence(name: str | None, given: str, words: str) -> None:
+    with pytest.raises(ConvbenchError) as raised:
+        executor_options(name, [given])
+    assert words in str(raised.value)
+
+
+@pytest.mark.parametrize("content", ["- 1\n", "1: 2\n", "workers: 1\nworkers: 2\n", "\x00", "a: [\n"])
+def test_a_file_that_is_no_mapping_is_one_sentence(tmp_path: Path, content: str) -> None:
+    file = tmp_path / "options.yaml"
+    file.write_text(content)
+    with pytest.raises(ConvbenchError, match="--executor-options"):
+        executor_options("ray", [str(file)])

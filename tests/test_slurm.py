@@ -1,0 +1,122 @@
+"""Slurm by submitit: its local cluster, a Slurm of our own, and what a user gets wrong."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from pathlib import Path
+
+import fake_slurm
+import pytest
+
+import convbench
+from convbench.core.errors import ConvbenchError
+from convbench.core.record import Record
+
+pytestmark = pytest.mark.slow
+pytest.importorskip("submitit", reason="needs the extra [slurm]")
+
+SUITE = {
+    "name": "by-slurm",
+    "matrix": {"backbone": "conv(channels=4)", "reducer": ["gap", "gmp"], "rnn": "lstm8", "clip": "1x2x1x16x16"},
+    "protocol": {"max_warmup": 0.01, "max_time": 0.02, "min_samples": 5, "visits": 2, "timeout": 120},
+    "metrics": ["params", "latency"],
+}
+
+
+@pytest.fixture
+def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name, value in fake_slurm.install(tmp_path / "slurm").items():
+        monkeypatch.setenv(name, value)
+    return tmp_path / "slurm" / "state"
+
+
+class KillsAWorker:
+    """Kills the first job's processes after the first record, as a node that goes down does."""
+
+    def __init__(self, state: Path) -> None:
+        self.state, self.killed = state, 0
+
+    def begins(self, case, stage) -> None: ...
+
+    def ended(self, _record: Record) -> None:
+        if not self.killed:
+            self.killed = json.loads(next(iter(sorted(self.state.glob("*.json")))).read_text())["pid"]
+            for pid in session(self.killed):
+                os.kill(pid, signal.SIGKILL)
+
+
+def session(leader: int) -> list[int]:
+    pids = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
+    members = []
+    for pid in pids:
+        try:
+            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        members += [pid] if int(fields[3]) == leader and fields[0] != "Z" else []
+    return members
+
+
+def ended(leaders: list[int], seconds: float = 60.0) -> bool:
+    """Whether all processes of these sessions end; a moment is granted for that."""
+    until = time.monotonic() + seconds
+    while any(session(leader) for leader in leaders) and time.monotonic() < until:
+        time.sleep(0.2)
+    return not any(session(leader) for leader in leaders)
+
+
+def whole(directory: Path) -> bool:
+    records = [json.loads(line) for line in (directory / "results.jsonl").read_text().splitlines()]
+    made = [(record["case"]["architecture"]["reducer"]["name"], record["visits"][0]["round"]) for record in records]
+    wanted = {(reducer, number) for reducer in ("gap", "gmp") for number in (-1, 0, 1)}
+    return wanted <= set(made) and len(made) == len(set(made))
+
+
+def test_a_job_that_dies_is_replaced_and_the_jobs_end_with_the_run(slurm: Path, tmp_path: Path) -> None:
+    watcher = KillsAWorker(slurm)
+    folder = tmp_path / "shared"
+    with convbench.executor("slurm", "cpu", workers=1, folder=str(folder), partition="short", silence=30.0) as jobs:
+        run = convbench.run(SUITE, executor=jobs, out=tmp_path / "run", progress=watcher)
+        script = (slurm / "1_script.sh").read_text()
+    assert watcher.killed
+    assert {record.status for record in run.records} == {"ok"}
+    assert whole(tmp_path / "run")
+    assert "#SBATCH --partition=short" in script
+    assert "#SBATCH --exclusive" in script
+    assert list(folder.iterdir()) == [], "nothing is left in the shared folder"
+    pids = [json.loads(path.read_text())["pid"] for path in slurm.glob("*.json")]
+    assert len(pids) == 2
+    assert ended(pids), "no job outlives the run"
+
+
+def test_the_local_cluster_measures_too(tmp_path: Path) -> None:
+    with convbench.executor("slurm", "cpu", cluster="local", workers=1, folder=str(tmp_path / "shared")) as jobs:
+        run = convbench.run(SUITE, executor=jobs, out=tmp_path / "run")
+    assert {record.status for record in run.records} == {"ok"}
+    assert whole(tmp_path / "run")
+
+
+def test_a_partition_that_does_not_exist_is_what_slurm_says(slurm: Path, tmp_path: Path) -> None:
+    with (
+        convbench.executor("slurm", "cpu", partition="nonsense", folder=str(tmp_path / "shared")) as jobs,
+        pytest.raises(ConvbenchError, match=r"Slurm refuses the workers: .*Invalid partition name specified"),
+    ):
+        _ = jobs.hosts
+
+
+def test_without_sbatch_the_user_is_told_where_to_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with (
+        convbench.executor("slurm", "cpu", folder=str(tmp_path)) as jobs,
+        pytest.raises(ConvbenchError, match=r"there is no sbatch here: run it on a login node.*cluster=local"),
+    ):
+        _ = jobs.hosts
+
+
+def test_without_submitit_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "submitit", None)
+    with convbench.executor("slurm", "cpu") as jobs, pytest.raises(ConvbenchError, match=r"'convbench\[slurm\]'"):
+        _ = jobs.hosts
