@@ -17,6 +17,7 @@ from convbench.check import pairs
 from convbench.check.link import Settings, Stock
 from convbench.check.pairs import Measured, Visit
 from convbench.core import rooms
+from convbench.measure.machine.cgroup import available_cores
 
 MOST = 4
 """More lanes than this wait for the memory, and for each other's imports."""
@@ -27,7 +28,7 @@ def fitting(threads: int, device: str) -> int:
     """How many lanes this machine has room for; a GPU is one."""
     if device.startswith("cuda") or not hasattr(os, "sched_getaffinity"):
         return 1
-    return max(1, min(MOST, len(os.sched_getaffinity(0)) // threads))
+    return max(1, min(MOST, available_cores() // threads))
 
 
 def measure(

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from convbench.core.errors import ConvbenchError, SuiteError
 from convbench.core.record import Case
-from convbench.measure.machine.environment import available_cores
+from convbench.measure.machine.cgroup import available_cores
 from convbench.measure.preflight import preflight, resolve
 from convbench.suite import Suite
 from convbench.suite.selection import Plan, Selection

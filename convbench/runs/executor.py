@@ -17,6 +17,7 @@ from typing import Protocol as Interface
 
 from convbench.core.record import FACTS, Case, Protocol, Record, Scalar
 from convbench.measure import attempts
+from convbench.measure.machine import cgroup
 from convbench.measure.probes import Probe
 
 T = TypeVar("T")
@@ -148,6 +149,6 @@ def pinned(cores: Sequence[int]) -> Iterator[None]:
 
 def _cores() -> tuple[int, ...]:
     """The numbers of the cores to pin to, as many as may be used at once."""
-    usable = environment.available_cores()
+    usable = cgroup.available_cores()
     own = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else range(usable)
     return tuple(own)[:usable]

@@ -6,7 +6,9 @@ the group that ``/proc`` names may lie outside of what is mounted; then the moun
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
+from math import ceil
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -27,6 +29,12 @@ NAMES = (
     Names("memory.max", "memory.current", "inactive_file"),
     Names("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
 )
+
+
+def available_cores() -> int:
+    """Cores that this process may run on at once: those of its affinity, or as many as its container's quota fills."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(cores, ceil(cpu_quota() or cores))
 
 
 def cpu_quota(root: Path = ROOT) -> float | None:

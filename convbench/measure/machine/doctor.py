@@ -89,7 +89,7 @@ def _page_faults() -> Check:
 
 
 def _load() -> Check:
-    load, cores = os.getloadavg()[0], environment.available_cores()
+    load, cores = os.getloadavg()[0], cgroup.available_cores()
     quiet = load < 0.5 * cores
     message = "quiet" if quiet else "others are working here: intervals will be wide; run again when it is quiet"
     return Check("load", quiet, f"{load:.2f} on {cores} cores: {message}")

@@ -14,7 +14,6 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
-from math import ceil
 from pathlib import Path
 
 import psutil
@@ -49,7 +48,7 @@ def describe(device: str, packages: Sequence[str] = ()) -> dict[str, Scalar]:
     facts: dict[str, Scalar] = {
         "device": device,
         "cpu": _cpu_model(),
-        "cores": available_cores(),
+        "cores": cgroup.available_cores(),
         "memory_bytes": min(psutil.virtual_memory().total, cgroup.memory_limit() or sys.maxsize),
         "os": platform.platform(aliased=True, terse=True),
         "machine": platform.machine(),
@@ -99,12 +98,6 @@ def allocator() -> str:
         if f"lib{library}" in maps:
             return library
     return malloc.name()
-
-
-def available_cores() -> int:
-    """Cores that this process may run on at once: those of its affinity, or as many as its container's quota fills."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(cores, ceil(cgroup.cpu_quota() or cores))
 
 
 def available_bytes(facts: Mapping[str, Scalar]) -> int:
