@@ -119,9 +119,10 @@ class Schedule:
         for host in self.hosts():
             groups[host.fingerprint].append(host)
         for name, members in groups.items():
-            for host in members if len(members) > 1 else ():
+            anchors = self._anchors_of(name, timed) if len(members) > 1 else ()
+            for host in members:
                 number = ANCHOR + crc32(host.name.encode())
-                chosen = [case for case in self._anchors_of(name, timed) if number not in self._visited(case)]
+                chosen = [case for case in anchors if number not in self._visited(case)]
                 yield from (Planned(case, number, host=host.name) for case in chosen)
                 for case in chosen:
                     self._rounds[case.id].add(number)

@@ -15,12 +15,17 @@ from convbench.runs.executor import Job
 
 @dataclass
 class Waiting:
-    """A piece that nobody has: tickets, what it should take, and the worker that has its compiled code."""
+    """A piece that nobody has: tickets, what it should take, and the worker that has its compiled code.
+
+    ``after`` are cases whose facts have to be known first.
+    """
 
     tickets: list[int]
+    jobs: list[Job]
     seconds: float
     timed: bool
-    prefers: str = ""
+    prefers: str
+    after: tuple[str, ...]
 
 
 class Backlog:
@@ -51,7 +56,9 @@ class Backlog:
         jobs = [self.ledger.open[ticket].job for ticket in tickets]
         homes = [home for job in jobs if (home := self._compiled.get(job.case.id))]
         prefers = max(homes, key=homes.count) if homes else ""
-        self.waiting.append(Waiting(tickets, total(self.ledger, jobs), any(map(placed, jobs)), prefers))
+        after = tuple(job.case.id for job in jobs if self.ledger.waits(job))
+        timed = any(map(placed, jobs))
+        self.waiting.append(Waiting(tickets, jobs, total(self.ledger, jobs), timed, prefers, after))
 
     def next(self, member: Member, living: Collection[str]) -> list[int]:
         """The tickets that a worker takes now; empty where nothing is for it.
@@ -90,8 +97,13 @@ class Backlog:
         self.waiting = [each for each in self.waiting if any(ticket in self.ledger.open for ticket in each.tickets)]
 
     def _ready(self, waiting: Waiting, member: Member) -> bool:
-        jobs = (self.ledger.open[ticket].job for ticket in waiting.tickets if ticket in self.ledger.open)
-        return all(not self.ledger.waits(job) and self.groups.may(job, member.host) for job in jobs)
+        """Whether a worker may take a piece now; all of it has one home, so that one job is asked for it."""
+        if any(map(self.ledger.facts_missing, waiting.after)):
+            return False
+        first, *others = waiting.jobs
+        return self.groups.may(first, member.host) and not any(
+            self.groups.against(job.case, member.host) for job in others
+        )
 
 
 def _preference(waiting: Waiting, member: Member, living: Collection[str]) -> int:

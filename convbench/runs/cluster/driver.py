@@ -41,6 +41,7 @@ class Driver:
         self._numbers = count()
         self._intake = Intake(())
         self._bereft_since: float | None = None
+        self._in_doubt = True
 
     @property
     def hosts(self) -> Sequence[Host]:
@@ -77,6 +78,7 @@ class Driver:
                 elif not job.host or self.roll.named(job.host):
                     feasible.append(job)
             self.backlog.add(feasible, len(self.roll.members))
+            self._in_doubt = True
 
     def _wants_more(self) -> bool:
         if self._intake.barrier and not self.ledger.ends(self._intake.barrier):
@@ -132,7 +134,7 @@ class Driver:
 
     def _lose(self, worker: str, reason: str) -> Iterator[Visit]:
         """A worker is gone: those of its jobs that were running are suspects."""
-        member = self.roll.leave(worker)
+        member, self._in_doubt = self.roll.leave(worker), True
         running = [ticket for ticket in member.running if ticket in self.ledger.open]
         left = self._released(member)
         yield from self._issue_again(left, running or left[:1], member.host.name, reason)
@@ -176,9 +178,11 @@ class Driver:
 
     def _bereft(self) -> Iterator[Visit]:
         """What no host that is left can take fails, once replacements had time to come."""
+        if self.roll.members and not self._in_doubt:
+            return
         lacking = [ticket for ticket, entry in self.ledger.open.items() if not self.groups.able(entry.job)]
         if not lacking and self.roll.members:
-            self._bereft_since = None
+            self._bereft_since, self._in_doubt = None, False
             return
         self._bereft_since = self.clock() if self._bereft_since is None else self._bereft_since
         if self.clock() - self._bereft_since < self.limits.start:

@@ -73,7 +73,7 @@ class Groups:
             return host.name == job.host
         if placed(job) and self._homes.get(frame(job.case), host.fingerprint) != host.fingerprint:
             return False
-        return not self._against(job.case, host)
+        return not self.against(job.case, host)
 
     def able(self, job: Job) -> bool:
         """Whether any living host may measure a job."""
@@ -81,19 +81,23 @@ class Groups:
 
     def infeasible(self, job: Job) -> str:
         """Why no host can ever measure a job; empty where one can."""
-        reasons = [self._against(job.case, host) for host in self._living]
-        if not reasons or not all(reasons):
+        reasons = []
+        for host in self._living:
+            reasons.append(self.against(job.case, host))
+            if not reasons[-1]:
+                return ""
+        if not reasons:
             return ""
         words, _ = Counter(reasons).most_common(1)[0]
         return f"none of the {len(reasons)} hosts can measure it: {words}"
 
     def _lightest(self, jobs: Sequence[Job], seconds: float) -> str:
-        sizes = Counter(host.fingerprint for host in self._living if not self._against(jobs[0].case, host))
+        sizes = Counter(host.fingerprint for host in self._living if not self.against(jobs[0].case, host))
         return min(sizes, key=lambda name: ((self._load[name] + seconds) / sizes[name], name), default="")
 
-    def _against(self, case: Case, host: Host) -> str:
+    def against(self, case: Case, host: Host) -> str:
         """What a host lacks for a case; empty where nothing is known to be missing."""
-        if case.device.partition(":")[0] != host.device.partition(":")[0]:
+        if case.device != host.device and case.device.partition(":")[0] != host.device.partition(":")[0]:
             return f"they have no {case.device}"
         if host.available_bytes >= ROOMY * self._largest:
             return ""

@@ -53,7 +53,11 @@ class Ledger:
 
     def waits(self, job: Job) -> bool:
         """Whether a job has to wait until the facts of its case are known."""
-        return job.visit != FACTS and self._facts[job.case.id] > 0
+        return job.visit != FACTS and self.facts_missing(job.case.id)
+
+    def facts_missing(self, case: str) -> bool:
+        """Whether the facts of a case are still to come."""
+        return self._facts[case] > 0
 
     def learn(self, job: Job, record: Record) -> None:
         """Take note of how long a job took."""
