@@ -11,6 +11,7 @@ Nothing is stored here: records are yielded to the one who writes, so that a dri
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -42,6 +43,7 @@ class Driver:
         self._intake = Intake(())
         self._bereft_since: float | None = None
         self._in_doubt = True
+        self._looked = -math.inf
 
     @property
     def hosts(self) -> Sequence[Host]:
@@ -166,6 +168,10 @@ class Driver:
         return [ticket for ticket in still_open if not self.ledger.open[ticket].holders]
 
     def _overdue(self) -> Iterator[Visit]:
+        """What is late, looked at once in a while."""
+        if self.clock() - self._looked < WAIT:
+            return
+        self._looked = self.clock()
         for member in list(self.roll.members.values()):
             reason = self.roll.gone(member, self.ledger)
             if reason:
