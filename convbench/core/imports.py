@@ -47,7 +47,7 @@ def of_file(path: str) -> str:
     file, colon, attribute = path.partition(":")
     *folders, name = PurePosixPath(file).parts or ("",)
     stems = [*folders, name.removesuffix(".py")]
-    if name == stems[-1] or "/" in folders or any("." in stem for stem in stems):
+    if name == stems[-1] or "/" in folders or any(not stem or "." in stem for stem in stems):
         return path
     return f"{'.'.join(stems)}{colon}{attribute}"
 
@@ -56,10 +56,10 @@ def why_not(path: str, error: Exception) -> str:
     """What to do about a module that cannot be imported, in words that follow the reason; empty where nobody knows."""
     module, _, attribute = path.partition(":")
     if "/" in module or module.endswith(".py"):
-        name, folder = Path(module).stem, Path(module).parent
+        file = Path(module)
         return (
-            f"; {module!r} is a file that lies neither beside the suite nor here: write {name}:{attribute} and put its "
-            f"folder on the path, as in PYTHONPATH={folder} convbench ..."
+            f"; {module!r} is a file that lies neither beside the suite nor here: write {file.stem}:{attribute} and "
+            f"put its folder on the path, as in PYTHONPATH={file.parent} convbench ..."
         )
     if not all(module.split(".")):
         return "; write it as package.module:function"

@@ -142,6 +142,8 @@ def pinned(cores: Sequence[int]) -> Iterator[None]:
 
 def _cores() -> tuple[int, ...]:
     """The numbers of the cores to pin to, as many as may be used at once."""
+    from convbench.measure.machine import environment
+
     usable = environment.available_cores()
     own = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else range(usable)
     return tuple(own)[:usable]
