@@ -61,6 +61,21 @@ def listed_lengths(clip: Clip):
     return {"x": clips(clip), "lengths": [5, 8, 2]}
 
 
+class Residual(Base):
+    """A block of a ResNet a frame: its shortcut is a strided convolution of 1 x 1, which oneDNN copies for."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Conv2d(3, 6, 3, 2, 1, bias=False), nn.Conv2d(6, 6, 3, 1, 1, bias=False)
+        self.cnn = nn.Conv2d(3, 6, 1, 2, bias=False)
+        self.norms = nn.ModuleList([nn.BatchNorm2d(6), nn.BatchNorm2d(6)])
+
+    def vectors(self, x):
+        frames = x.flatten(0, 1)
+        deep = self.norms[1](self.second(self.norms[0](self.first(frames)).relu()))
+        return (deep + self.cnn(frames)).relu().mean((2, 3)).unflatten(0, x.shape[:2])
+
+
 class Reads(Base):
     """Reads values of tensors, and runs on because of them."""
 

@@ -97,3 +97,20 @@ def test_a_table_of_cases_leaves_out_what_all_of_them_share():
     assert apart(ids) == (["gap/32", "fc/128"], ["conv", "lstm128", "1x16x3x64x64", "eager", "inference", "cpu"])
     assert apart(ids[:1]) == (ids[:1], [])
     assert apart([ids[0], "mypkg.net:build/1x2x3x8x8/eager/inference/cpu"])[0][0] == ids[0]
+
+
+@pytest.mark.parametrize("width", [40, 80, 160])
+def test_no_number_of_a_table_is_broken_however_narrow(width):
+    from convbench.cli.terminal import print_table
+
+    rows = [("conv/spatial-softmax/64", "1.234 ms", "0.991 to 1.012", "ok"), ("gap", "–", "–", "regression")]
+    out = io.StringIO()
+    screen = Console(file=out, width=width, color_system=None)
+    print_table(screen, ("case", "head", "95 % interval", "verdict"), rows, "smoke: head", words=("case", "verdict"))
+    lines = out.getvalue().splitlines()
+    assert max(map(len, lines)) <= width
+    for whole in ("smoke: head", "1.234 ms", "0.991 to 1.012"):
+        assert any(whole in text for text in lines)
+    if width == 40:
+        block = ["conv/spatial-softmax/64", "  head: 1.234 ms", "  95 % interval: 0.991 to 1.012", "  verdict: ok"]
+        assert [text.rstrip() for text in lines[1:5]] == block

@@ -338,6 +338,10 @@ def test_an_option_of_a_plugin_is_set_where_it_is_text(cases: Any) -> None:
         ("protocol.max_tim=1", "protocol: unknown key 'max_tim'; did you mean 'max_time'?"),
         ("protocol.max_time=fast", "protocol.max_time: 'fast' is not a number"),
         ("variant=eagre", "variant: unknown 'eagre'; did you mean 'eager'?"),
+        (
+            "variant=threads(n=2)",
+            "variant: threads are an axis of their own and no variant: write threads: [1, 2, all]",
+        ),
         ("clip.frames=0", "clip.frames: 0 is too small: at least 1"),
         ("clip.frames.of=2", "matrix.clip.frames is no mapping: give it whole"),
         ("reducer=[]", "reducer: is empty: give at least one value, or leave the key out"),

@@ -47,7 +47,7 @@ def of_file(path: str) -> str:
     file, colon, attribute = path.partition(":")
     *folders, name = PurePosixPath(file).parts or ("",)
     stems = [*folders, name.removesuffix(".py")]
-    if name == stems[-1] or "/" in folders or any("." in stem for stem in stems):
+    if name == stems[-1] or "/" in folders or any(not stem or "." in stem for stem in stems):
         return path
     return f"{'.'.join(stems)}{colon}{attribute}"
 

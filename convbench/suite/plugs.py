@@ -44,6 +44,10 @@ def scenario(raw: Any, at: Location, mistakes: Mistakes) -> Plain | None:
 def variant(raw: Any, at: Location, mistakes: Mistakes) -> Chain | None:
     """``eager`` (no transformation), a variant, or several applied in order: ``a+b`` or an inner list."""
     links = _PLUS.split(raw) if isinstance(raw, str) else as_list(raw)
+    names = [link.get("name") if isinstance(link, dict) else link for link in links]
+    if any(isinstance(name, str) and name.partition("(")[0].strip() == "threads" for name in names):
+        mistakes.add(at, "threads are an axis of their own and no variant: write threads: [1, 2, all]")
+        return None
     read = _all(_plugged(registry.variants, link, (*at, i), mistakes) for i, link in enumerate(links))
     if read is None or [plug.name for plug in read] == ["eager"]:
         return Chain(()) if read else None

@@ -27,7 +27,18 @@ def _convolution(args: Args, result: torch.Tensor) -> tuple[int, int]:
     clip, weight = args[:2]
     if not _is_blocked(clip):
         return 0, 0
+    if prod(weight.shape[2:]) == 1 and clip.dim() == 4 and clip.dtype == torch.float32 and not args[6]:
+        return _pointwise(args, result), 0
     return _straight(clip) + max(_copy(clip) + weight.nbytes, _blocked(result)), 0
+
+
+def _pointwise(args: Args, result: torch.Tensor) -> int:
+    """A convolution of 1 x 1: a plain product without a copy, but with a stride a copy of all, also of few channels."""
+    clip, weight, _, strides = args[:4]
+    if max(strides) == 1:
+        return _straight(clip)
+    copies = _blocked(clip) + weight.nbytes + _blocked(result)
+    return _straight(clip) + max(copies - result.nbytes, _blocked(result))
 
 
 def _convolution_backward(args: Args, result: Any) -> tuple[int, int]:

@@ -30,7 +30,8 @@ SEEDS_APART = 1000
 PICTURES = (400, 150, 250)
 """Pictures of the linear read-outs: to fit, to choose the penalty by, to report on."""
 
-FEW = Training(train_clips=200, val_clips=200, test_clips=200)
+FEWEST, FEW, FEW_BYTES = 40, 200, 2**24
+"""Clips of each part that are drawn to see whether a task can be: fewer where they are large, float32 bytes in all."""
 
 
 def trial(case: Case, protocol: Protocol) -> Iterator[Reading | Finding]:
@@ -100,7 +101,7 @@ def refuse_unlearnable(case: Case) -> None:
     """Raises ConvbenchError where the task cannot be drawn or read on the case's clips, before anything is measured."""
     assert case.trial is not None
     if case.trial.trains:
-        _few(case.trial.task, replace(case.clip, batch=1))
+        _refuse_undrawable(case.trial.task, replace(case.clip, batch=1))
 
 
 @contextmanager
@@ -114,8 +115,10 @@ def _deterministic() -> Iterator[None]:
 
 
 @lru_cache(maxsize=64)
-def _few(task: Choice, clip: Clip) -> Splits:
-    return load(task, clip, FEW, 0)
+def _refuse_undrawable(task: Choice, clip: Clip) -> None:
+    size = 4 * clip.frames * clip.channels * clip.height * clip.width
+    few = max(FEWEST, min(FEW, FEW_BYTES // size))
+    load(task, clip, Training(train_clips=few, val_clips=few, test_clips=few), 0)
 
 
 def _headed(case: Case, classes: int) -> Case:
