@@ -60,7 +60,7 @@ def suites() -> Iterator[str]:
 AXES = """\
 Each key takes one value or a list, and the lists multiply. An `include` entry that agrees with combinations of the
 matrix extends them: its other keys, such as another scenario, are set there, so that a case is replaced and none added.
-To have both, give the key a list. One that agrees with none adds combinations of its own. An `exclude` entry removes the
+To have both, give the key a list. One that agrees with none adds combinations. An `exclude` entry removes the
 combinations that agree with all of its keys. The [plug-ins](plugins.md) page lists the names."""
 RNN = "Text or a mapping: `lstm128`, `bilstm256x2` (both ways, two layers), `gru64`, `lstm512p128` (`proj_size`)."
 SECTIONS = (

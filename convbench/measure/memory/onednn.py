@@ -37,7 +37,7 @@ def _pointwise(args: Args, result: torch.Tensor) -> int:
     clip, weight, _, strides = args[:4]
     if max(strides) == 1:
         return _straight(clip)
-    copies = _blocked(clip) + weight.nbytes + _blocked(result)
+    copies: int = _blocked(clip) + weight.nbytes + _blocked(result)
     return _straight(clip) + max(copies - result.nbytes, _blocked(result))
 
 
