@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from convbench.analysis.choice.choose import Recommendation
+from convbench.analysis.choice.trade import Trade
 from convbench.analysis.quality.qualities import (
     Budget,
     Control,
@@ -89,6 +90,7 @@ def _task(
         "rates": [f"{rate:g}" for rate in rates],
         "tuned": words.tuned(qualities),
         "grid": [_grid(quality, rates) for quality in qualities] if len(rates) > 1 else [],
+        "trades": [_trade(each) for each in answer.trades] if answer else [],
     }  # fmt: skip
 
 
@@ -125,6 +127,20 @@ def _grid(quality: Quality, rates: Sequence[float]) -> dict[str, Any]:
         "name": trained(quality.architecture),
         "cells": [(cell, place == chosen) for place, cell in enumerate(cells)],
         "spread": f"{100 * quality.spread:.1f}",
+    }
+
+
+def _trade(trade: Trade) -> dict[str, str]:
+    latency = trade.there.result.latency
+    gain = [f"{100 * value:+.1f}" for value in trade.gain]
+    return {
+        "series": trade.there.quality.architecture.reducer.name,
+        "name": trained(trade.there.quality.architecture),
+        "variant": trade.there.quality.variant,
+        "accuracy": mean(trade.there.quality),
+        "gain": f"{gain[0]} [{gain[1]}, {gain[2]}]",
+        "latency": units.seconds(latency.median if latency else None),
+        "speedup": units.speedup(trade.speedup) if trade.speedup else units.MISSING,
     }
 
 
