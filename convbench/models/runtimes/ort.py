@@ -41,7 +41,7 @@ class OnnxRuntime:
     def load(self, folder: Path, example: Example, threads: int) -> Loaded:
         session = self._session(folder, threads)
         if torch.device(self.case.device).type == "cuda":
-            return _on_device(session, example)
+            return on_device(session, example)
         return Loaded(structure.arrays, _runner(session, example), structure.from_arrays)
 
     def profiled(
@@ -106,8 +106,8 @@ def _calls(events: list[dict[str, Any]]) -> list[list[tuple[str, str, float]]]:
     return [nodes for nodes in calls if nodes]
 
 
-def _on_device(session: Any, example: Example) -> Loaded:
-    """Tensors stay on the GPU: the session reads and writes torch's memory."""
+def on_device(session: Any, example: Example) -> Loaded:
+    """Tensors stay where they are: the session reads and writes torch's memory, once torch has done with it."""
     from onnxruntime import OrtValue
     from torch.utils.dlpack import from_dlpack
 
@@ -122,7 +122,8 @@ def _on_device(session: Any, example: Example) -> Loaded:
             binding.bind_ortvalue_input(name, value)
         for name in example.outputs:
             binding.bind_output(name, device.type, device.index or 0)
-        torch.cuda.current_stream(device).synchronize()
+        if device.type == "cuda":
+            torch.cuda.current_stream(device).synchronize()
         session.run_with_iobinding(binding)
         outputs: Sequence[Any] = binding.get_outputs()
         return outputs
