@@ -1,8 +1,8 @@
 """Each runtime as convbench runs it, beside a ten-line script that uses it directly: within 3 %.
 
-``python tests/bench/deploy.py [visits [part of a case's name]]`` takes turns between the two, each in a fresh process on
-the same core with one thread, prints the ratios and writes ``reports/deploy/bench.json``. Either side exports a model
-once.
+``python tests/bench/deploy.py [visits [part of a case's name]]`` takes turns between the two, each in a fresh process
+on the same core with one thread, prints the ratios and writes ``reports/deploy/bench.json``. Either side exports a
+model once.
 
 Beside them, what a call would cost more whose inputs are tensors and whose outputs are made tensors (``convert_s``):
 that is in neither side's time.
