@@ -16,6 +16,7 @@ import pytest
 import torch
 
 from convbench import suite
+from convbench.analysis.quality.controls import linear_probes
 from convbench.analysis.quality.qualities import qualities
 from convbench.core import metrics, rooms, traits
 from convbench.core.errors import CaseFailed, ConvbenchError, Impossible, Unavailable
@@ -491,6 +492,31 @@ matrix: {reducer: gap, backbone: {name: conv, channels: 4}, rnn: lstm8, clip: 1x
     found = qualities([eager, eighth], in_variants=True)
     assert [each.variant for each in found] == ["eager", "int8"]
     assert len(qualities([eager, eighth])) == 1
+
+
+def test_a_probe_reads_the_features_that_each_variant_computes(tmp_path: Path) -> None:
+    skip_without_extra(CASES["int8 in onnxruntime"])
+    path = tmp_path / "probed.yaml"
+    path.write_text("""
+quality: probe
+matrix: {reducer: fc, lstm_input: 12, backbone: {name: conv, channels: 4}, rnn: lstm8, clip: 1x2x1x16x16,
+         variant: [eager, channels_last, "onnxruntime(exporter=torchscript)", int8]}
+include: [{reducer: gap, variant: [eager, int8]}]
+""")
+    trials = [each for each in suite.load(str(path)).cases if each.trial]
+    probed = [harness.attempt(resolve(each), lambda asked: harness.measure(asked, QUICK)) for each in trials]
+    by_case = {(each.case.architecture.reducer.name, each.case.variant_name.partition("(")[0]): each for each in probed}
+    assert list(by_case) == [
+        ("fc", "eager"), ("fc", "onnxruntime"), ("fc", "int8"), ("gap", "eager"), ("gap", "int8"),
+    ]  # fmt: skip
+    where = {key: each.samples(metrics.WHERE_R2) for key, each in by_case.items()}
+    assert where["fc", "onnxruntime"] == pytest.approx(where["fc", "eager"], abs=2e-3)
+    assert where["fc", "int8"] != where["fc", "eager"]
+    assert where["fc", "int8"] == pytest.approx(where["fc", "eager"], abs=0.1)
+    assert by_case["gap", "int8"].status == "skipped"
+    assert "backbone and reducer alone cannot be run as int8: has no LSTM" in by_case["gap", "int8"].failure.message
+    assert len(linear_probes(probed)) == 2
+    assert [each.variant for each in linear_probes(probed, in_variants=True)].count("int8") == 1
 
 
 def test_accuracy_in_int8_is_that_of_the_quantised_file_in_its_runtime(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -38,6 +38,7 @@ def section(results: Sequence[Result], recommended: Sequence[Recommendation]) ->
     """What the template is filled with, None where quality was not run."""
     records = [result.record for result in results]
     tasks, probes = by_task(gathered(records)), linear_probes(records)
+    everywhere = linear_probes(records, in_variants=True)
     if not tasks and not probes:
         return None
     answers = {(answer.task, answer.clip): answer for answer in recommended}
@@ -47,7 +48,8 @@ def section(results: Sequence[Result], recommended: Sequence[Recommendation]) ->
         "tasks": [_task(name, clip, qualities, answers.get((name, clip)), budgets, limits)
                   for (name, clip), qualities in tasks.items()],
         "controls": [_control(control) for control in controls(records)],
-        "probes": [_probe(probe) for probe in sorted(probes, key=_where, reverse=True)],
+        "probes": [_probe(probe) for probe in sorted(everywhere, key=_where, reverse=True)],
+        "probed_in_variants": len(everywhere) > len(probes),
         "probed": words.probed(probes),
         "series": sorted({result.series for result in results if result.case.trial}),
     }  # fmt: skip
@@ -166,6 +168,7 @@ def _probe(probe: LinearProbe) -> dict[str, str]:
         "series": probe.architecture.reducer.name,
         "reducer": str(probe.architecture.reducer),
         "backbone": str(probe.architecture.backbone),
+        "variant": probe.variant,
         "lstm_input": f"{probe.architecture.lstm_input:,}" if probe.architecture.lstm_input else units.MISSING,
         "where": f"{_where(probe):.2f}" if probe.where else units.MISSING,
         "what": percent(statistics.fmean(probe.what.values())) if probe.what else units.MISSING,
