@@ -4,8 +4,9 @@
 on the same core with one thread, prints the ratios and writes ``reports/deploy/bench.json``. Either side exports a
 model once.
 
-Beside them, what a call would cost more whose inputs are tensors and whose outputs are made tensors (``convert_s``):
-that is in neither side's time.
+The script runs twice: as a process comes by itself, whose glibc moves the size from which it maps blocks anew, and with
+glibc held, as every process of convbench that measures holds it. Beside them, what a call would cost more whose inputs
+are tensors and whose outputs are made tensors (``convert_s``): that is in no side's time.
 """
 
 from __future__ import annotations
@@ -17,13 +18,17 @@ import subprocess
 import sys
 import tempfile
 import timeit
+from collections import defaultdict
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 from convbench.core.record import Case, Choice, Parts, Protocol
 from convbench.core.registry import executors
 from convbench.core.statistics import median_interval
+from convbench.measure.machine import malloc
 from convbench.measure.machine.environment import describe
 from convbench.measure.preflight import resolve
 from convbench.models.subject import Subject, assemble, transform
@@ -35,6 +40,7 @@ OUT = Path("reports/deploy/bench.json")
 PROTOCOL = Protocol(max_warmup=0.15, max_time=0.6, min_samples=10, target=0.001, visits=2)
 MODELS = (("gap", None), ("fc", 128))
 RUNTIMES = ("onnxruntime", "openvino", "aot-inductor", "int8")
+Row = dict[str, Any]
 PASSIVE = {"OMP_WAIT_POLICY": "PASSIVE", "KMP_BLOCKTIME": "0"}
 
 
@@ -47,14 +53,14 @@ def ours(executor: Executor, case: Case, core: int, visit: int) -> float:
     return median(record.samples("latency_s"))
 
 
-def theirs(case: Case, core: int, folder: str) -> float:
-    """The same by the script."""
+def theirs(case: Case, core: int, folder: str, variables: Mapping[str, str]) -> float:
+    """The same by the script, started with these variables."""
     parts = case.architecture
     assert isinstance(parts, Parts)
     words = (case.variant_name, case.scenario, parts.reducer.name, str(parts.lstm_input), folder)
     done = subprocess.run(
-        [sys.executable, str(PEER), *words], capture_output=True, text=True, check=True, env=os.environ | PASSIVE,
-        preexec_fn=partial(os.sched_setaffinity, 0, {core}),
+        [sys.executable, str(PEER), *words], capture_output=True, text=True, check=True,
+        env=os.environ | PASSIVE | variables, preexec_fn=partial(os.sched_setaffinity, 0, {core}),
     )  # fmt: skip
     return float(done.stdout.split()[-1])
 
@@ -68,27 +74,35 @@ def converting(held: Subject) -> float:
     return min(timeit.repeat(lambda: (model.arrays(tensors), model.tensors(outputs)), number=1000, repeat=5)) / 1000
 
 
-def compared(executor: Executor, case: Case, visits: int) -> dict[str, float | str | bool]:
-    """The ratio of ours over the script's, visit by visit, the one first that was second before."""
-    cores, pairs = sorted(os.sched_getaffinity(0)), list[tuple[float, float]]()
+def compared(executor: Executor, case: Case, visits: int) -> Row:
+    """The ratio of ours over the script's, visit by visit, the one first that was last before.
+
+    The script runs twice: with glibc held as every process that measures holds it, and as a process comes by itself.
+    """
+    cores, taken = sorted(os.sched_getaffinity(0)), defaultdict[str, list[float]](list)
     with tempfile.TemporaryDirectory() as folder:
         for visit in range(visits):
             core = cores[visit % len(cores)]
-            sides = [partial(ours, executor, case, core, visit), partial(theirs, case, core, folder)]
-            taken = [side() for side in (sides if visit % 2 else sides[::-1])]
-            pairs.append((taken[0], taken[1]) if visit % 2 else (taken[1], taken[0]))
-    ratios = [mine / script for mine, script in pairs]
-    interval = median_interval(ratios)
-    row = {
-        "case": case.id, "ratio": median(ratios), "low": interval.low, "high": interval.high, "visits": visits,
-        "ratio_of_least": min(mine for mine, _ in pairs) / min(script for _, script in pairs),
-        "ours_s": median(mine for mine, _ in pairs), "script_s": median(script for _, script in pairs),
-        "within_goal": abs(median(ratios) - 1) <= GOAL, "convert_s": converting(transform(assemble(case, 0))),
-    }  # fmt: skip
-    print(
-        f"{case.id:75} {row['ours_s']:.6f} s, script {row['script_s']:.6f} s, ratio {row['ratio']:.3f} "
-        f"({row['ratio_of_least']:.3f} of the least), converting {row['convert_s']:.1e} s", flush=True,
-    )  # fmt: skip
+            sides = {
+                "ours": partial(ours, executor, case, core, visit),
+                "held": partial(theirs, case, core, folder, malloc.variables(malloc.HELD)),
+                "free": partial(theirs, case, core, folder, {}),
+            }
+            for name in list(sides)[:: 1 if visit % 2 else -1]:
+                taken[name].append(sides[name]())
+    row: Row = {"case": case.id, "visits": visits, "ours_s": median(taken["ours"])}
+    for name in ("held", "free"):
+        ratios = [mine / script for mine, script in zip(taken["ours"], taken[name], strict=True)]
+        interval = median_interval(ratios)
+        row[f"script_{name}_s"] = median(taken[name])
+        row[f"ratio_{name}"] = median(ratios)
+        row[f"low_{name}"], row[f"high_{name}"] = (
+            bound if math.isfinite(bound) else None for bound in (interval.low, interval.high)
+        )
+        row[f"least_{name}"] = min(taken["ours"]) / min(taken[name])
+    row["convert_s"] = converting(transform(assemble(case, 0)))
+    shown = ", ".join(f"{name} {value:.4g}" for name, value in row.items() if isinstance(value, float))
+    print(f"{case.id}: {shown}", flush=True)
     return row
 
 
@@ -97,25 +111,28 @@ def main(visits: int, only: str) -> None:
         resolve(Case(Parts(Choice("conv"), Choice(name), size), variant=(Choice(runtime),), scenario=scenario))
         for runtime in RUNTIMES for scenario in ("inference", "streaming") for name, size in MODELS
     ]  # fmt: skip
-    rows: list[dict[str, float | str | bool]] = []
+    rows = {row["case"]: row for row in json.loads(OUT.read_text())["rows"]} if only and OUT.exists() else {}
     with executors.get("isolated").build("cpu", cases) as executor:
         for case in cases:
             if only in case.id:
-                rows.append(compared(executor, case, visits))
-                write(rows)
-    within = sum(bool(row["within_goal"]) for row in rows)
-    print(f"geometric mean of {len(rows)} ratios: {mean(rows):.3f}; {within} within 3 %")
+                rows[case.id] = compared(executor, case, visits)
+                write(list(rows.values()))
 
 
-def mean(rows: list[dict[str, float | str | bool]]) -> float:
+def mean(rows: list[Row], name: str) -> float:
     """The geometric mean of the ratios."""
-    return math.exp(sum(math.log(float(row["ratio"])) for row in rows) / len(rows))
+    return math.exp(sum(math.log(row[name]) for row in rows) / len(rows))
 
 
-def write(rows: list[dict[str, float | str | bool]]) -> None:
+def write(rows: list[Row]) -> None:
+    """All rows, beside how many of them are within the goal and on what machine they were measured."""
     OUT.parent.mkdir(parents=True, exist_ok=True)
-    facts = describe("cpu", ("onnxruntime", "openvino", "onnx"))
-    table = {"goal": GOAL, "geometric_mean": mean(rows), "rows": rows, "machine": facts}
+    names = ("ratio_held", "least_held", "ratio_free", "least_free")
+    table = {
+        "goal": GOAL, "geometric_means": {name: mean(rows, name) for name in names},
+        "within_goal": {name: sum(abs(row[name] - 1) <= GOAL for row in rows) for name in names}, "rows": rows,
+        "load": os.getloadavg()[0], "machine": describe("cpu", ("onnxruntime", "openvino", "onnx")),
+    }  # fmt: skip
     OUT.write_text(json.dumps(table, indent=1, default=str) + "\n")
 
 
