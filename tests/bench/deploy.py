@@ -119,9 +119,10 @@ def main(visits: int, only: str) -> None:
                 write(list(rows.values()))
 
 
-def mean(rows: list[Row], name: str) -> float:
-    """The geometric mean of the ratios."""
-    return math.exp(sum(math.log(row[name]) for row in rows) / len(rows))
+def mean(rows: list[Row], name: str) -> float | None:
+    """The geometric mean of the ratios, of as many rows as have one."""
+    logs = [math.log(row[name]) for row in rows if name in row]
+    return math.exp(sum(logs) / len(logs)) if logs else None
 
 
 def write(rows: list[Row]) -> None:
@@ -130,7 +131,7 @@ def write(rows: list[Row]) -> None:
     names = ("ratio_held", "least_held", "ratio_free", "least_free")
     table = {
         "goal": GOAL, "geometric_means": {name: mean(rows, name) for name in names},
-        "within_goal": {name: sum(abs(row[name] - 1) <= GOAL for row in rows) for name in names}, "rows": rows,
+        "within_goal": {name: sum(abs(row.get(name, math.inf) - 1) <= GOAL for row in rows) for name in names}, "rows": rows,
         "load": os.getloadavg()[0], "machine": describe("cpu", ("onnxruntime", "openvino", "onnx")),
     }  # fmt: skip
     OUT.write_text(json.dumps(table, indent=1, default=str) + "\n")
