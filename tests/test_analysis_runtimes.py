@@ -12,6 +12,7 @@ from convbench.analysis.results import Result, results
 from convbench.core import metrics
 from convbench.core.record import Reading
 from convbench.core.registry import figures
+from convbench.report.drawing.labels import spread
 from convbench.report.words import runtimes as words
 
 MILLISECONDS = {
@@ -94,3 +95,11 @@ def test_the_figure_is_a_line_a_model_and_its_caption_the_answer() -> None:
     assert drawing.name == "runtimes-inference-cpu"
     assert drawing.caption.startswith("In onnxruntime fc")
     assert sorted(map(len, drawing.marks.values())) == [2, 2, 2]
+
+
+def test_names_at_the_ends_of_lines_are_moved_apart_and_no_further() -> None:
+    assert spread([50.0, 10.0, 10.0, 12.0], gap=10.0) == pytest.approx(
+        [50.0, 10 + 2 / 3 - 10, 10 + 2 / 3, 10 + 2 / 3 + 10]
+    )
+    assert spread([0.0, 100.0], gap=10.0) == [0.0, 100.0]
+    assert spread([], gap=10.0) == []

@@ -9,12 +9,14 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
 import torch
 
 from convbench import suite
+from convbench.analysis.quality.controls import linear_probes
 from convbench.analysis.quality.qualities import qualities
 from convbench.core import metrics, rooms, traits
 from convbench.core.errors import CaseFailed, ConvbenchError, Impossible, Unavailable
@@ -27,9 +29,9 @@ from convbench.measure.machine.toolchain import missing_tool
 from convbench.measure.parity import TOLERANCE, Parity, compare
 from convbench.measure.preflight import resolve
 from convbench.measure.quality.data import Labelled
-from convbench.measure.quality.through import scores_of
+from convbench.measure.quality.through import accuracy_of, scores_of
 from convbench.models.network import build
-from convbench.models.runtimes import onnx_file
+from convbench.models.runtimes import onnx_file, ort
 from convbench.models.runtimes.ov import OpenVino
 from convbench.models.subject import assemble, transform
 from convbench.models.variants import refuse_misplaced
@@ -57,6 +59,13 @@ CASES = {
     "half bf16": (Choice("half", (("dtype", "bf16"),)),),
     "half in onnxruntime": (Choice("half"), Choice("onnxruntime")),
 }
+QUICKLY = {
+    "onnxruntime": (Choice("onnxruntime", TORCHSCRIPT),),
+    "openvino": (Choice("openvino", TORCHSCRIPT),),
+    "int8 in onnxruntime": (Choice("int8"), Choice("onnxruntime", TORCHSCRIPT)),
+    "int8 static in onnxruntime": (Choice("int8", STATIC), Choice("onnxruntime", TORCHSCRIPT)),
+}
+"""By the exporter that takes a tenth of the time, for what does not depend on the exporter."""
 
 
 def case(*variant: Choice, scenario: str = "inference", architecture: Parts | Whole = FC, clip: Clip = CLIP) -> Case:
@@ -71,6 +80,19 @@ def own(name: str, inputs: str | None = None) -> Whole:
 def plugins(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.syspath_prepend(TESTS / "plugins")
     return None
+
+
+@pytest.fixture(scope="module")
+def exports(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where models that several tests need are exported, each once."""
+    return tmp_path_factory.mktemp("exports")
+
+
+def shared(asked: Case, exports: Path, monkeypatch: pytest.MonkeyPatch) -> Case:
+    """The case, whose export the tests of this file share from here on; a skip without the extra."""
+    skip_without_extra(asked.variant)
+    monkeypatch.setenv(rooms.EXPORTS, str(exports / sha256(asked.id.encode()).hexdigest()[:16]))
+    return asked
 
 
 def skip_without_extra(variant: tuple[Choice, ...]) -> None:
@@ -114,43 +136,79 @@ def test_a_runtime_gives_eagers_output_and_says_what_it_cost(name: str, scenario
 
 @pytest.mark.skipif(missing_tool() is not None, reason="AOTInductor needs a C++ compiler")
 def test_a_model_compiled_ahead_of_time_streams_with_carried_state() -> None:
-    readings = opened(case(Choice("aot-inductor"), scenario="streaming"))
+    with torch._inductor.config.patch({"aot_inductor.compile_wrapper_opt_level": "O0"}):
+        readings = opened(case(Choice("aot-inductor"), scenario="streaming"))
     assert readings["parity_largest"] < 1e-5
     assert readings["parity_frames"] < 1e-5
     assert readings["export_s"] > 0
 
 
 @pytest.mark.parametrize("name", ["onnxruntime", "openvino", "onnxruntime by torchscript"])
-def test_stages_are_the_runtimes_own_profile_and_memory_is_what_a_process_grows_by(name: str) -> None:
-    asked = case(*CASES[name])
-    skip_without_extra(asked.variant)
-    record = harness.measure(asked, QUICK, ("latency", "stages", "memory"))
+def test_stages_are_the_runtimes_own_profile(name: str, exports: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    record = harness.measure(shared(case(*CASES[name]), exports, monkeypatch), QUICK, ("latency", "stages"))
     assert {finding.code for finding in record.findings} >= {"stages_by_runtime"}
     assert all(record.samples(metrics.LATENCY.part(stage)) for stage in ("backbone", "reducer", "lstm"))
     assert sum(sum(record.samples(metrics.LATENCY.part(stage))) for stage in ("backbone", "lstm")) > 0
+
+
+def test_memory_is_what_a_process_of_its_own_grows_by(exports: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = shared(case(*QUICKLY["int8 static in onnxruntime"]), exports, monkeypatch)
+    record = harness.measure(asked, QUICK, ("memory",))
     assert not record.samples(metrics.CPU_PEAK), "another runtime's buffers are no tensors"
     assert record.samples(metrics.RUNTIME_PEAK)[0] > 2**20
 
 
-def test_threads_are_set_in_the_runtimes_own_terms(monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("onnxruntime", reason="needs the extra onnxruntime")
+@pytest.mark.parametrize("scenario", ["inference", "streaming"])
+@pytest.mark.parametrize("name", QUICKLY)
+def test_what_is_timed_is_the_runtimes_call_alone_and_gives_eagers_outputs(
+    name: str, scenario: str, exports: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Over more calls than a clip has frames: its frames come round again, the state goes on. Nothing is converted."""
+    asked = shared(case(*QUICKLY[name], scenario=scenario), exports, monkeypatch)
+    held, eager = transform(assemble(asked, 0)), assemble(asked.eager, 0)
+
+    def never(*_: object) -> None:
+        raise AssertionError("converted while it was timed")
+
+    for _ in range(2 * CLIP.frames + 1):
+        with monkeypatch.context() as patched:
+            patched.setattr(torch, "from_numpy", never)
+            patched.setattr(torch.Tensor, "numpy", never)
+            returned = held.timed()
+        output, state = held.output(returned)
+        expected, expected_state = eager.run()
+        allowed = 1e-5 if traits.dtype(asked) == "fp32" else 0.1
+        torch.testing.assert_close(output, expected, rtol=allowed, atol=allowed)
+        torch.testing.assert_close(tuple(state), tuple(expected_state), rtol=allowed, atol=allowed)
+
+
+def test_tensors_that_stay_on_their_device_are_given_and_returned_without_numpy(
+    exports: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What ONNX Runtime's GPU providers are given, rehearsed on a CPU."""
     import onnxruntime
 
-    seen: list[int] = []
-    real = onnxruntime.InferenceSession
+    asked = shared(case(*QUICKLY["onnxruntime"], scenario="streaming"), exports, monkeypatch)
+    of = transform(assemble(asked, 0)).deployment
+    session = onnxruntime.InferenceSession(str(of.folder / "model.onnx"), providers=["CPUExecutionProvider"])
+    bound, plain = ort.on_device(session, of.example), of.loaded
+    given = of.example.tensors
+    for got, expected in zip(bound(given), plain(given), strict=True):
+        torch.testing.assert_close(got, expected)
+    again = bound.run([*bound.arrays(given[:1]), *bound.run(bound.arrays(given))[1:]])
+    expected = plain.run([*plain.arrays(given[:1]), *plain.run(plain.arrays(given))[1:]])
+    torch.testing.assert_close(bound.tensors(again)[0], plain.tensors(expected)[0])
 
-    def session(path, options=None, **rest):
-        seen.append(options.intra_op_num_threads)
-        return real(path, options, **rest)
 
-    monkeypatch.setattr(onnxruntime, "InferenceSession", session)
-    before = torch.get_num_threads()
-    try:
-        torch.set_num_threads(2)
-        transform(assemble(case(Choice("onnxruntime")), 0))
-    finally:
-        torch.set_num_threads(before)
-    assert seen == [2]
+@pytest.mark.parametrize(("variant", "provider"), [("tensorrt", "TensorrtExecutionProvider"),
+                                                   ("onnxruntime", "CUDAExecutionProvider")])  # fmt: skip
+def test_a_gpus_provider_that_the_build_lacks_names_the_build(variant: str, provider: str) -> None:
+    """Of the engine alone: a machine without a GPU refuses the variant before."""
+    onnxruntime = pytest.importorskip("onnxruntime", reason="needs the extra onnxruntime")
+    if provider in onnxruntime.get_available_providers():
+        pytest.skip(f"this build has {provider}")
+    with pytest.raises(Unavailable, match=f"no {provider}: install its build for the device .onnxruntime-gpu"):
+        ort.OnnxRuntime(case(), "dynamo", 20, provider, name=variant)._session(Path(), 1)
 
 
 @pytest.mark.parametrize("name", [name for name, variant in CASES.items() if variant[-1].name in ENGINES])
@@ -162,7 +220,7 @@ def test_versions_of_a_runtime_are_in_the_fingerprint(name: str) -> None:
 def test_another_visit_finds_what_one_has_exported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     skip_without_extra(CASES["onnxruntime"])
     monkeypatch.setenv(rooms.EXPORTS, str(tmp_path / "exports"))
-    first, again = (open_case(case(Choice("onnxruntime")), 0, checked=checked)[1] for checked in (False, True))
+    first, again = (open_case(case(*QUICKLY["onnxruntime"]), 0, checked=checked)[1] for checked in (False, True))
     assert "export_s" in {each.metric.name for each in first if isinstance(each, Reading)}
     assert [each.metric.name for each in again if isinstance(each, Reading)] == [
         "load_s",
@@ -203,6 +261,21 @@ def test_what_needs_later_frames_is_compared_with_eagers_stream_only() -> None:
         (
             case(Choice("onnxruntime", (("exporter", "torchscript"), ("opset", 7)))),
             r"cannot be exported to ONNX by torchscript",
+        ),
+        *(
+            (
+                case(Choice("onnxruntime", (("opset", opset),))),
+                f"in opset {opset}: the exporter can write this model in 18 only",
+            )
+            for opset in (7, 99)
+        ),
+        (
+            case(Choice("onnxruntime", (*TORCHSCRIPT, ("opset", 99)))),
+            "by torchscript: Unsupported onnx_opset_version: 99",
+        ),
+        (
+            case(Choice("onnxruntime"), architecture=own("Counting"), clip=SMALL),
+            "not eager's output",
         ),
         (
             case(Choice("onnxruntime"), scenario="streaming", architecture=own("LateStart"), clip=SMALL),
@@ -245,9 +318,10 @@ def test_a_branch_that_a_trace_has_frozen_is_a_wrong_output_not_a_fast_one(monke
     assert {reading.metric.name for reading in failed.value.known} == {"parity_largest", "parity_relative"}
 
 
-def test_another_clip_than_the_exported_one_is_refused_with_both_shapes() -> None:
-    skip_without_extra(CASES["onnxruntime"])
-    held = transform(assemble(case(Choice("onnxruntime")), 0))
+def test_another_clip_than_the_exported_one_is_refused_with_both_shapes(
+    exports: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = transform(assemble(shared(case(*QUICKLY["onnxruntime"]), exports, monkeypatch), 0))
     with pytest.raises(CaseFailed, match="exported for 2x3x3x8x8 and is given 1x3x3x8x8: shapes are fixed"):
         held.forward(torch.zeros(1, 3, 3, 8, 8))
 
@@ -418,6 +492,68 @@ matrix: {reducer: gap, backbone: {name: conv, channels: 4}, rnn: lstm8, clip: 1x
     found = qualities([eager, eighth], in_variants=True)
     assert [each.variant for each in found] == ["eager", "int8"]
     assert len(qualities([eager, eighth])) == 1
+
+
+def test_a_probe_reads_the_features_that_each_variant_computes(tmp_path: Path) -> None:
+    skip_without_extra(CASES["int8 in onnxruntime"])
+    path = tmp_path / "probed.yaml"
+    path.write_text("""
+quality: probe
+matrix: {reducer: fc, lstm_input: 12, backbone: {name: conv, channels: 4}, rnn: lstm8, clip: 1x2x1x16x16,
+         variant: [eager, channels_last, "onnxruntime(exporter=torchscript)", int8]}
+include: [{reducer: gap, variant: [eager, int8]}]
+""")
+    trials = [each for each in suite.load(str(path)).cases if each.trial]
+    probed = [harness.attempt(resolve(each), lambda asked: harness.measure(asked, QUICK)) for each in trials]
+    by_case = {(each.case.architecture.reducer.name, each.case.variant_name.partition("(")[0]): each for each in probed}
+    assert list(by_case) == [
+        ("fc", "eager"), ("fc", "onnxruntime"), ("fc", "int8"), ("gap", "eager"), ("gap", "int8"),
+    ]  # fmt: skip
+    where = {key: each.samples(metrics.WHERE_R2) for key, each in by_case.items()}
+    assert where["fc", "onnxruntime"] == pytest.approx(where["fc", "eager"], abs=2e-3)
+    assert where["fc", "int8"] != where["fc", "eager"]
+    assert where["fc", "int8"] == pytest.approx(where["fc", "eager"], abs=0.1)
+    assert by_case["gap", "int8"].status == "skipped"
+    assert "backbone and reducer alone cannot be run as int8: has no LSTM" in by_case["gap", "int8"].failure.message
+    assert len(linear_probes(probed)) == 2
+    assert [each.variant for each in linear_probes(probed, in_variants=True)].count("int8") == 1
+
+
+def test_accuracy_in_int8_is_that_of_the_quantised_file_in_its_runtime(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Were the scores eager's, changing what the session returns would change nothing."""
+    skip_without_extra(CASES["int8 in onnxruntime"])
+    import onnx
+    import onnxruntime
+
+    files, real = list[Path](), onnxruntime.InferenceSession
+
+    class Session:
+        """A session whose first output names a class of the test's choosing."""
+
+        def __init__(self, path: str, *args: object, **more: object) -> None:
+            files.append(Path(path))
+            self.real = real(path, *args, **more)
+            self.get_providers = self.real.get_providers
+
+        def run(self, names: object, given: dict[str, object]) -> list[object]:
+            output, *state = self.real.run(names, given)
+            output[..., 1] += 100.0
+            return [output, *state]
+
+    asked = replace(case(*QUICKLY["int8 in onnxruntime"]), architecture=replace(FC, head=3))
+    model = build(asked.eager, 0, "cpu")
+    clips = torch.randn(6, 3, 3, 8, 8, generator=torch.Generator().manual_seed(1))
+    learned = Labelled(clips, torch.tensor([1, 1, 1, 0, 2, 0]))
+    with monkeypatch.context() as patched:
+        patched.setattr(onnxruntime, "InferenceSession", Session)
+        scores = scores_of(asked, model, learned)
+        assert accuracy_of(scores, learned) == 0.5
+        kinds = {node.op_type for node in onnx.load(str(files[-1])).graph.node}
+    assert "DynamicQuantizeLSTM" in kinds
+    plain = scores_of(asked, model, learned)(clips)
+    with torch.no_grad():
+        eager = model(clips)[0][:, -1]
+    assert 0 < float((plain - eager).abs().max()) < 0.1, "eight bits round"
 
 
 def test_a_clip_that_fills_no_batch_is_named_as_by_the_model_itself() -> None:

@@ -85,5 +85,13 @@ def _written(default: Any) -> str:
 
 
 def _described(plugin: Any) -> str:
-    """Its summary, and where it comes from unless it is convbench's own."""
-    return plugin.summary if plugin.origin == "convbench" else f"{plugin.summary} [{plugin.origin}]"
+    """Its summary, where it comes from unless it is convbench's own, and the extra that it lacks here."""
+    from importlib.util import find_spec
+
+    from convbench.core.traits import VariantTraits
+
+    marks = [] if plugin.origin == "convbench" else [plugin.origin]
+    declared = plugin.declared
+    if isinstance(declared, VariantTraits) and not all(map(find_spec, declared.modules)):
+        marks.append(f"not installed: pip install 'convbench[{declared.extra}]'")
+    return " ".join([plugin.summary, *(f"[{mark}]" for mark in marks)])

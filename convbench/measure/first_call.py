@@ -128,10 +128,11 @@ def tolerance(held: Subject) -> float:
 
 def _timed(held: Subject) -> tuple[Any, float]:
     start = time.perf_counter()
-    output = held.run()
+    returned = held.timed()
     if torch.device(held.device).type == "cuda":
         torch.cuda.synchronize(held.device)
     seconds = time.perf_counter() - start
+    output = held.output(returned)
     return output if isinstance(output, Step) else _copied(output), seconds
 
 

@@ -15,7 +15,6 @@ from convbench.models.values import tensors
 ASIDE = "scopes.json"
 """A file beside an exported model that no runtime loads: which module each of its nodes comes from."""
 Call = tuple[tuple[Any, ...], dict[str, Any]]
-Rows = Callable[[list[torch.Tensor]], Sequence[torch.Tensor]]
 Times = Mapping[str, float]
 Between = Callable[[], object]
 Method = Literal["dynamic", "static", "torchao"]
@@ -38,6 +37,11 @@ class Example:
     def tensors(self) -> list[torch.Tensor]:
         return tensors(self.call)
 
+    @property
+    def carried(self) -> int:
+        """How many tensors are state: the last ones of what goes in and of what comes back."""
+        return len(tensors(self.first[-1])) if self.first else 0
+
 
 @dataclass(frozen=True)
 class Quantised:
@@ -45,6 +49,23 @@ class Quantised:
 
     method: Method
     rows: tuple[list[torch.Tensor], ...] = ()
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A model that a runtime has loaded: ``run`` takes and returns what the runtime computes with.
+
+    ``arrays`` makes that of tensors, in their order, and ``tensors`` makes tensors of it; neither copies what need not
+    be copied.
+    """
+
+    arrays: Callable[[Sequence[torch.Tensor]], list[Any]]
+    run: Callable[[list[Any]], Sequence[Any]]
+    tensors: Callable[[Sequence[Any]], Sequence[torch.Tensor]]
+
+    def __call__(self, tensors: Sequence[torch.Tensor]) -> Sequence[torch.Tensor]:
+        """Tensors in, tensors out."""
+        return self.tensors(self.run(self.arrays(tensors)))
 
 
 class Engine(Protocol):
@@ -57,8 +78,8 @@ class Engine(Protocol):
     def export(self, flat: nn.Module, example: Example, folder: Path) -> None:
         """Write the model into an empty folder. Raises CaseFailed saying which operator cannot be written, and why."""
 
-    def load(self, folder: Path, example: Example, threads: int) -> Rows:
-        """What runs the model that lies there with so many threads: tensors in, tensors out."""
+    def load(self, folder: Path, example: Example, threads: int) -> Loaded:
+        """The model that lies there, ready to run with so many threads."""
 
     def profiled(
         self, folder: Path, example: Example, threads: int, calls: int, between: Between
@@ -73,7 +94,9 @@ class Engine(Protocol):
 class Deployment:
     """A model in a runtime. ``export_seconds`` is None where an earlier visit has exported it.
 
-    ``keeper`` removes a folder of this process's own in the end.
+    ``call`` is the scenario's next call as a short program of a user's makes it, which is what is timed: what is given
+    lies ready in the runtime's own arrays, and the state that comes back is given to the next call as it is. ``output``
+    makes of what it returns what the model returns. ``keeper`` removes a folder of this process's own in the end.
     """
 
     engine: Engine
@@ -82,6 +105,9 @@ class Deployment:
     threads: int
     export_seconds: float | None
     load_seconds: float
+    loaded: Loaded
+    call: Callable[[], Sequence[Any]]
+    output: Callable[[Sequence[Any]], Any]
     keeper: object = None
 
     @property

@@ -64,6 +64,18 @@ class Subject:
         run: Callable[[], Any] = scenarios.get(self.case.scenario).build(self)
         return run
 
+    @property
+    def timed(self) -> Callable[[], Any]:
+        """What is timed: ``run``, or in another runtime the same call with nothing converted to tensors or from them.
+
+        ``output`` makes of what it returns the model's output.
+        """
+        return self.deployment.call if self.deployment else self.run
+
+    def output(self, returned: Any) -> Any:
+        """What the model returns, of what ``timed`` has returned."""
+        return self.deployment.output(returned) if self.deployment else returned
+
     def call(self) -> Any:
         """``run()``; on ``meta`` with what the model makes without a device made there too."""
         with torch.device("meta") if self.device == "meta" else nullcontext():

@@ -20,8 +20,8 @@ def tried(
 ) -> tuple[Case, ...]:
     """The cases to add for ``quality``, seed by seed, so that a run that is interrupted has whole seeds.
 
-    Of a training, variants that compute with other numbers than eager PyTorch (int8, another runtime) are trials of
-    their own: the model is trained in eager, once, and evaluated in each of them.
+    Variants that compute with other numbers than eager PyTorch (int8, another runtime) are trials of their own: the
+    model is trained in eager, once, and evaluated in each of them; a probe reads its features as each computes them.
 
     A user's own whole model is not tried: it has no head that could be exchanged for a task's.
     """
@@ -34,10 +34,10 @@ def tried(
             trials = [Trial(PLACED_DIGIT)]
         case "train":
             trials = list(_trials(how, tasks))
-            own = [replace(_tried(case, how.batch), variant=case.variant) for case in parts if own_numbers(case)]
-            models = [
-                member for model in models for member in (model, *(o for o in dict.fromkeys(own) if o.eager == model))
-            ]
+    own = list(
+        dict.fromkeys(replace(_tried(case, how.batch), variant=case.variant) for case in parts if own_numbers(case))
+    )
+    models = [member for model in models for member in (model, *(other for other in own if other.eager == model))]
     return tuple(
         replace(model, scenario=trial.scenario, trial=trial)
         for trial in trials

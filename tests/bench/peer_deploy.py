@@ -1,16 +1,18 @@
-"""The ten lines that a user of a runtime would write: ``python peer_deploy.py RUNTIME SCENARIO REDUCER SIZE THREADS``.
+"""The ten lines that a user of a runtime would write: ``python peer_deploy.py RUNTIME SCENARIO REDUCER SIZE FOLDER``.
 
-Prints the median seconds of a call, by the clock that stops while another process has the core, as ours does: on a
-shared machine the two would not be compared otherwise.
+The model is exported into the folder where it does not lie there yet; one thread runs it. What a user has lies ready in
+the runtime's own arrays: numpy's for ONNX Runtime (a plain ``session.run``) and OpenVINO, tensors for PyTorch's. Prints
+the median seconds of a call, by the clock that stops while another process has the core, as ours does: on a shared
+machine the two would not be compared otherwise.
 """
 
 from __future__ import annotations
 
 import sys
-import tempfile
 import time
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -21,11 +23,11 @@ from convbench.measure.ready import Ready
 from convbench.models.network import build
 
 SECONDS, WARM = 0.6, 0.15
-FILE = f"{tempfile.mkdtemp()}/model"
 Step = Callable[..., Any]
+Tensors = tuple[torch.Tensor, ...]
 
 
-def torchs_own(model: torch.nn.Module, args: tuple[torch.Tensor, ...]) -> Step:
+def torchs_own(model: torch.nn.Module) -> Step:
     @torch.inference_mode()
     def step(*tensors: torch.Tensor) -> Any:
         return model(tensors[0], tensors[1:] or None)
@@ -33,9 +35,9 @@ def torchs_own(model: torch.nn.Module, args: tuple[torch.Tensor, ...]) -> Step:
     return step
 
 
-def int8(model: torch.nn.Module, args: tuple[torch.Tensor, ...]) -> Step:
+def int8(model: torch.nn.Module, _: Tensors, __: Path) -> Step:
     kinds = {torch.nn.Linear, torch.nn.LSTM}
-    return torchs_own(torch.ao.quantization.quantize_dynamic(model, kinds, dtype=torch.qint8), args)
+    return torchs_own(torch.ao.quantization.quantize_dynamic(model, kinds, dtype=torch.qint8))
 
 
 class Flat(torch.nn.Module):
@@ -48,48 +50,53 @@ class Flat(torch.nn.Module):
         return output, hidden, cell
 
 
-def onnx(model: torch.nn.Module, args: tuple[torch.Tensor, ...]) -> str:
-    torch.onnx.export(Flat(model).eval(), args, f"{FILE}.onnx", dynamo=True, verbose=False, opset_version=20)
-    return f"{FILE}.onnx"
+def onnx(model: torch.nn.Module, args: Tensors, folder: Path) -> str:
+    path = folder / "model.onnx"
+    if not path.exists():
+        torch.onnx.export(Flat(model).eval(), args, str(path), dynamo=True, verbose=False, opset_version=20)
+    return str(path)
 
 
-def onnxruntime(model: torch.nn.Module, args: tuple[torch.Tensor, ...]) -> Step:
+def onnxruntime(model: torch.nn.Module, args: Tensors, folder: Path) -> Step:
     import onnxruntime as ort
 
     options = ort.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
-    session = ort.InferenceSession(onnx(model, args), options, providers=["CPUExecutionProvider"])
+    session = ort.InferenceSession(onnx(model, args, folder), options, providers=["CPUExecutionProvider"])
     names = [value.name for value in session.get_inputs()]
     return lambda *arrays: session.run(None, dict(zip(names, arrays, strict=True)))
 
 
-def openvino(model: torch.nn.Module, args: tuple[torch.Tensor, ...]) -> Step:
+def openvino(model: torch.nn.Module, args: Tensors, folder: Path) -> Step:
     import openvino as ov
 
     settings = {"INFERENCE_NUM_THREADS": torch.get_num_threads(), "NUM_STREAMS": 1, "INFERENCE_PRECISION_HINT": "f32"}
-    request = ov.Core().compile_model(onnx(model, args), "CPU", settings).create_infer_request()
+    request = ov.Core().compile_model(onnx(model, args, folder), "CPU", settings).create_infer_request()
     return lambda *arrays: list(request.infer(list(arrays), share_inputs=True).values())
 
 
-def aot_inductor(model: torch.nn.Module, args: tuple[torch.Tensor, ...]) -> Step:
-    program = torch.export.export(Flat(model).eval(), args, strict=False)
-    freezing = {"freezing": True}
-    torch._inductor.aoti_compile_and_package(program, package_path=f"{FILE}.pt2", inductor_configs=freezing)
-    return torch._inductor.aoti_load_package(f"{FILE}.pt2")
+def aot_inductor(model: torch.nn.Module, args: Tensors, folder: Path) -> Step:
+    path = folder / "model.pt2"
+    if not path.exists():
+        program = torch.export.export(Flat(model).eval(), args, strict=False)
+        freezing = {"freezing": True}
+        torch._inductor.aoti_compile_and_package(program, package_path=str(path), inductor_configs=freezing)
+    return torch._inductor.aoti_load_package(str(path))
 
 
 RUNTIMES = {"int8": int8, "onnxruntime": onnxruntime, "openvino": openvino, "aot-inductor": aot_inductor}
 
 
-def main(runtime: str, scenario: str, reducer: str, size: str, threads: str) -> None:
-    torch.set_num_threads(int(threads))
+def main(runtime: str, scenario: str, reducer: str, size: str, folder: str) -> None:
+    torch.set_num_threads(1)
     case = Case(Parts(Choice("conv"), Choice(reducer), int(size) if size != "None" else None), scenario=scenario)
     model = build(case, 0, "cpu")
     clip = torch.randn(1, 16, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     frames = [clip[:, t : t + 1].contiguous() for t in range(16)]
     with torch.no_grad():
         state = model(frames[0])[1] if scenario == "streaming" else ()
-        step = RUNTIMES[runtime](model, (frames[0], *state) if scenario == "streaming" else (clip,))
+        args = (frames[0], *state) if scenario == "streaming" else (clip,)
+        step = RUNTIMES[runtime](model, args, Path(folder))
     arrays = runtime in ("onnxruntime", "openvino")
     given = [[each.numpy() for each in (frame,)] if arrays else [frame] for frame in frames]
     carried = [each.numpy() if arrays else each for each in state]

@@ -114,6 +114,20 @@ def test_every_variant_is_measured_in_its_own_process(variant, executor):
     assert record.samples("cuda_peak_allocated_bytes")
 
 
+@pytest.mark.parametrize(
+    ("variant", "provider"), [("onnxruntime", "CUDAExecutionProvider"), ("tensorrt", "TensorrtExecutionProvider")]
+)
+@pytest.mark.parametrize("scenario", ["inference", "streaming"])
+def test_onnx_runtime_runs_on_the_gpu_with_eagers_output(variant, provider, scenario, executor):
+    onnxruntime = pytest.importorskip("onnxruntime", reason="needs onnxruntime-gpu")
+    if provider not in onnxruntime.get_available_providers():
+        pytest.skip(f"this ONNX Runtime has no {provider}: install onnxruntime-gpu")
+    ((_, record),) = executor.run([Job(case("gap", None, Choice(variant), scenario=scenario), PROTOCOL)])
+    assert record.status == "ok", record.failure
+    assert record.samples("latency_s")
+    assert record.samples("parity_relative")[0] < 2e-2
+
+
 def test_the_host_is_described_without_the_caller_touching_its_device():
     """A caller with a CUDA context would be a foreign process on its own device; this one has one already."""
     script = (

@@ -30,6 +30,7 @@ from convbench.analysis.choice.recommendation import (
 )
 from convbench.analysis.choice.settling import settle
 from convbench.analysis.choice.stability import Draws
+from convbench.analysis.choice.trade import trades
 from convbench.analysis.costs.pareto import front
 from convbench.analysis.quality import effect
 from convbench.core.record import Clip
@@ -71,7 +72,7 @@ def recommend(
     task: str, clip: Clip | None, able: Sequence[Candidate], excluded: Sequence[Excluded], ask: Ask
 ) -> Recommendation:
     """The answer for one task from what was measured of it."""
-    blank = Recommendation(task, clip, ask, excluded=tuple(excluded))
+    blank = Recommendation(task, clip, ask, excluded=tuple(excluded), trades=tuple(trades(able)))
     if not able:
         return replace(blank, reason=why_none(excluded))
     pool = _pool(able, ask)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from convbench.analysis.choice.candidates import Candidate, CostName, Excluded
+from convbench.analysis.choice.trade import Trade
 from convbench.analysis.results import Result, shown_metrics
 from convbench.core.metric import Metric
 from convbench.core.record import Clip
@@ -94,7 +95,8 @@ class Recommendation:
     to be more than the margin below another, ``passed_over`` are as good as the pick and cheaper and collapse more
     often. ``binding`` are the constraints of which each, relaxed alone, changes the pick or the best. ``front`` is the
     pick's probability of being on the front, ``stability`` that of being the cheapest within the margin. ``leading``
-    is, without a pick, what stands nearest to one: the cheapest, or nothing.
+    is, without a pick, what stands nearest to one: the cheapest, or nothing. ``trades`` are what models lose and gain
+    in the variants in which they were evaluated too, within the budget or not.
     """
 
     task: str
@@ -119,3 +121,4 @@ class Recommendation:
     stability: float | None = None
     settle: Settle | None = None
     excluded: tuple[Excluded, ...] = ()
+    trades: tuple[Trade, ...] = ()

@@ -12,6 +12,8 @@ from convbench.core import metrics
 from convbench.core.metric import Metric
 from convbench.core.record import Clip, Parts, Record
 
+EAGER = "eager"
+
 
 @dataclass(frozen=True)
 class Control:
@@ -33,12 +35,16 @@ class Control:
 
 @dataclass(frozen=True)
 class LinearProbe:
-    """What a linear readout finds in an architecture's untrained features: position (R²) and class, by seed."""
+    """What a linear readout finds in an architecture's untrained features: position (R²) and class, by seed.
+
+    ``variant`` is what computed the features.
+    """
 
     architecture: Parts
     clip: Clip
     where: Mapping[int, float]
     what: Mapping[int, float]
+    variant: str = EAGER
 
     @property
     def frame(self) -> Frame:
@@ -54,16 +60,20 @@ def controls(records: Iterable[Record]) -> list[Control]:
     return [_control(several) for several in cells.values()]
 
 
-def linear_probes(records: Iterable[Record]) -> list[LinearProbe]:
-    """One entry for each architecture and clip shape that was probed without training."""
-    cells: dict[tuple[Parts, Clip], list[tuple[int, Record]]] = defaultdict(list)
+def linear_probes(records: Iterable[Record], *, in_variants: bool = False) -> list[LinearProbe]:
+    """One entry for each architecture and clip shape that was probed without training.
+
+    With ``in_variants`` also one for each variant whose features were read.
+    """
+    cells: dict[tuple[Parts, Clip, str], list[tuple[int, Record]]] = defaultdict(list)
     for record in records:
         case = record.case
         if case.trial and case.reads_out and record.status == "ok" and isinstance(case.architecture, Parts):
-            cells[headless(case.architecture), case.clip].append((case.trial.seed, record))
+            cells[headless(case.architecture), case.clip, case.variant_name].append((case.trial.seed, record))
     return [
-        LinearProbe(parts, clip, _by_seed(several, metrics.WHERE_R2), _by_seed(several, metrics.WHAT_ACCURACY))
-        for (parts, clip), several in cells.items()
+        LinearProbe(parts, clip, _by_seed(several, metrics.WHERE_R2), _by_seed(several, metrics.WHAT_ACCURACY), variant)
+        for (parts, clip, variant), several in cells.items()
+        if in_variants or variant == EAGER
     ]
 
 

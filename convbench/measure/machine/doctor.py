@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import sys
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,8 @@ import torch
 
 from convbench.core import installed
 from convbench.core.errors import Unavailable
-from convbench.core.registry import SHELVES
+from convbench.core.registry import SHELVES, variants
+from convbench.core.traits import VariantTraits, of_variant
 from convbench.measure.machine import cgroup, environment, malloc
 from convbench.measure.machine.allocators import PACKAGES, preload
 from convbench.measure.machine.toolchain import missing_tool
@@ -44,6 +46,7 @@ def examine() -> Iterator[Check]:
     yield _load()
     yield from _container()
     yield from _extras()
+    yield from _runtimes()
     yield from _plugins()
 
 
@@ -117,6 +120,31 @@ def _extras() -> Iterator[Check]:
     ):
         there = importlib.util.find_spec(module) is not None
         yield Check(f"[{extra}]", there, purpose if there else f"pip install 'convbench[{extra}]' for {purpose}")
+
+
+def _runtimes() -> Iterator[Check]:
+    """Every extra that variants declare: which of them need it, and the versions of what is there."""
+    for extra, names in _variants_of_extras().items():
+        declared = [of_variant(name) for name in names]
+        needed = all(each.modules for each in declared)
+        modules = dict.fromkeys(module for each in declared for module in (each.modules or each.packages))
+        missing = [module for module in modules if importlib.util.find_spec(module) is None]
+        purpose = f"the variant{'s' if len(names) > 1 else ''} {' and '.join(names)}"
+        purpose = purpose if needed else f"some options of {purpose}"
+        if missing:
+            message = f"pip install 'convbench[{extra}]' for {purpose}; missing: {', '.join(missing)}"
+        else:
+            versions = ", ".join(f"{name} {environment.package_version(name) or 'installed'}" for name in modules)
+            message = f"{purpose}: {versions}"
+        yield Check(f"[{extra}]", not missing, message)
+
+
+def _variants_of_extras() -> dict[str, list[str]]:
+    needing: dict[str, list[str]] = defaultdict(list)
+    for plugin in variants:
+        if isinstance(plugin.declared, VariantTraits) and plugin.declared.extra:
+            needing[plugin.declared.extra].append(plugin.name)
+    return needing
 
 
 def _plugins() -> Iterator[Check]:

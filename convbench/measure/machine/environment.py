@@ -54,7 +54,7 @@ def describe(device: str, packages: Sequence[str] = ()) -> dict[str, Scalar]:
         "machine": platform.machine(),
         "python": platform.python_version(),
         "torch": torch.__version__,
-        "numpy": _version("numpy"),
+        "numpy": package_version("numpy"),
         "threads": torch.get_num_threads(),
         "interop_threads": torch.get_num_interop_threads(),
         "allocator": allocator(),
@@ -63,7 +63,7 @@ def describe(device: str, packages: Sequence[str] = ()) -> dict[str, Scalar]:
         "convbench": __version__,
     }
     facts |= {name: os.environ[name] for name in VARIABLES if name in os.environ}
-    facts |= {name: _version(name) for name in packages}
+    facts |= {name: package_version(name) for name in packages}
     facts |= _precision() | _quota()
     if torch.device(device).type == "cuda":
         facts |= _cuda(torch.device(device))
@@ -165,7 +165,8 @@ def _git(*words: str) -> str | None:
     return done.stdout.strip()
 
 
-def _version(package: str) -> str | None:
+def package_version(package: str) -> str | None:
+    """The version of an installed distribution, None where it is not installed."""
     try:
         return version(package)
     except PackageNotFoundError:

@@ -63,9 +63,10 @@ def tell(path: str) -> None:
     tensors = example.tensors
     gc.collect()
     before = _kilobytes("VmRSS")
-    rows = engine.load(folder, example, threads)
-    rows(tensors)
-    sys.stdout.write(f"{(peak_rss_of(lambda: rows(tensors)) or 0) - before}\n")
+    model = engine.load(folder, example, threads)
+    given = model.arrays(tensors)
+    model.run(given)
+    sys.stdout.write(f"{(peak_rss_of(lambda: model.run(given)) or 0) - before}\n")
 
 
 def _kilobytes(name: str) -> int:

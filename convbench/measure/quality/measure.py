@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import torch
 from torch import nn
@@ -21,7 +21,7 @@ from convbench.measure.quality.keeping import trained
 from convbench.measure.quality.linear import Readout, features, r2
 from convbench.measure.quality.splitting import random
 from convbench.measure.quality.tasks import load
-from convbench.measure.quality.through import accuracy_of, scores_of
+from convbench.measure.quality.through import accuracy_of, features_of, scores_of
 from convbench.models import network
 
 SEEDS_APART = 1000
@@ -81,16 +81,22 @@ def _in_variant(case: Case, model: nn.Module, splits: Splits, curve: Curve) -> C
 
 
 def read_out(case: Case, trial: Trial, protocol: Protocol) -> Iterator[Reading]:
-    """What and where one digit is on one frame, read by ridge regression from the untrained backbone and reducer."""
-    model = _model(case, trial, protocol)
+    """What and where one digit is on one frame, read by ridge regression from the untrained backbone and reducer.
+
+    Of a variant the features are those that it computes.
+    """
+    model = _model(case.eager, trial, protocol)
     assert isinstance(model, network.ConvReducerRNN)
-    extractor = nn.Sequential(model.backbone, model.reducer)
     pictures = [
         digits.placed(source, case.clip, count, random(trial.seed, split))
         for split, (source, count) in enumerate(zip(digits.sources(trial.seed), PICTURES, strict=True), start=1)
     ]
-    readout = Readout(*(features(extractor, some.frames.to(case.device)).cpu() for some in pictures))
     train, val, test = pictures
+    if case.variant:
+        extract = features_of(case, model, Labelled(train.frames.to(case.device), train.labels))
+    else:
+        extract = partial(features, nn.Sequential(model.backbone, model.reducer))
+    readout = Readout(*(extract(some.frames.to(case.device)).cpu() for some in pictures))
     named = readout(_one_hot(train.labels), _one_hot(val.labels)).argmax(1) == test.labels
     found = r2(readout(train.centres.double(), val.centres.double()), test.centres.double())
     yield _reading(metrics.WHERE_R2, [found])

@@ -1,4 +1,4 @@
-"""A trained model as a variant runs it: what it names for a task's clips in int8, or in another runtime."""
+"""A model as a variant runs it: what it names for a task's clips, or reads of pictures, in int8 or another runtime."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from dataclasses import replace
 import torch
 from torch import nn
 
+from convbench.core.errors import CaseFailed, Unavailable
 from convbench.core.record import Case, Clip
 from convbench.measure.quality.data import Labelled
 from convbench.models import subject
+from convbench.models.network import ConvReducerRNN
 from convbench.models.subject import Inputs
 
 SAMPLES = 64
@@ -38,6 +40,27 @@ def scores_of(case: Case, model: nn.Module, learned: Labelled) -> Scores:
         return torch.cat([_last(held, batch, shape[0], kind) for batch in torch.split(clips, shape[0])])
 
     return scores
+
+
+def features_of(case: Case, model: ConvReducerRNN, learned: Labelled) -> Scores:
+    """What the variant makes of pictures (N, C, H, W) by backbone and reducer: features (N, D).
+
+    ``learned`` are pictures that ranges may be found with. Raises Unavailable where the variant has no use for a model
+    without its LSTM, as int8 that would quantise nothing else.
+    """
+    extractor = ConvReducerRNN(model.backbone, model.reducer, _NoLSTM(), nn.Identity())  # type: ignore[arg-type]
+    try:
+        scores = scores_of(case, extractor, Labelled(learned.clips[:, None], learned.labels))
+    except CaseFailed as error:
+        raise Unavailable(f"backbone and reducer alone cannot be run as {case.variant_name}: {error}") from error
+    return lambda pictures: scores(pictures[:, None])
+
+
+class _NoLSTM(nn.Module):
+    """Hands on what the reducer has made."""
+
+    def forward(self, vectors: torch.Tensor, state: None) -> tuple[torch.Tensor, None]:
+        return vectors, state
 
 
 def accuracy_of(scores: Scores, data: Labelled) -> float:

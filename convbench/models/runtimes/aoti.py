@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from convbench.core.errors import CaseFailed
-from convbench.models.deployed import Between, Example, Rows, Times
+from convbench.models.deployed import Between, Example, Loaded, Times
 from convbench.models.runtimes.onnx_file import why
 
 PACKAGE = "model.pt2"
@@ -34,17 +34,17 @@ class AotInductor:
         except Exception as error:
             raise CaseFailed("error", f"cannot be compiled ahead of time by AOTInductor: {why(error)}") from error
 
-    def load(self, folder: Path, example: Example, threads: int) -> Rows:
+    def load(self, folder: Path, example: Example, threads: int) -> Loaded:
         """Threads are torch's own: the library asks the same OpenMP for them."""
         package = torch._inductor.aoti_load_package(str(folder / PACKAGE))
         strides = [tensor.stride() for tensor in example.tensors]
 
-        def rows(tensors: list[torch.Tensor]) -> Sequence[torch.Tensor]:
+        def run(tensors: Sequence[torch.Tensor]) -> Sequence[torch.Tensor]:
             given = [_laid_out(tensor, stride) for tensor, stride in zip(tensors, strides, strict=True)]
             outputs: Sequence[torch.Tensor] = package(*given)
             return outputs
 
-        return rows
+        return Loaded(list, run, list)
 
     def profiled(
         self, folder: Path, example: Example, threads: int, calls: int, between: Between

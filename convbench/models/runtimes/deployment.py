@@ -9,6 +9,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,9 @@ import torch
 from convbench.core import rooms
 from convbench.core.errors import CaseFailed, Unavailable
 from convbench.core.traits import of_variant
-from convbench.models.deployed import Deployment, Engine, Example, Rows
+from convbench.models.deployed import Deployment, Engine, Example, Loaded
 from convbench.models.runtimes import structure
-from convbench.models.runtimes.example import Flat, at_first, example
+from convbench.models.runtimes.example import Flat, at_first, cycle_of, example
 from convbench.models.subject import Subject
 
 
@@ -28,10 +29,14 @@ def deploy(subject: Subject, engine: Engine) -> Subject:
     call = example(subject)
     folder, seconds, keeper = _exported(subject, engine, call)
     start = time.perf_counter()
-    rows = engine.load(folder, call, torch.get_num_threads())
-    loaded = time.perf_counter() - start
-    deployment = Deployment(engine, folder, call, torch.get_num_threads(), seconds, loaded, keeper)
-    return replace(subject, forward=_forward(rows, call), deployment=deployment)
+    model = engine.load(folder, call, torch.get_num_threads())
+    spent = time.perf_counter() - start
+    forward, output = _forward(model, call), _output(model, call)
+    of = Deployment(
+        engine, folder, call, torch.get_num_threads(), seconds, spent, model, _program(subject, model, call), output,
+        keeper,
+    )  # fmt: skip
+    return replace(subject, forward=forward, deployment=of)
 
 
 def need(variant: str, modules: Sequence[str] = ()) -> None:
@@ -70,16 +75,38 @@ def _exported(subject: Subject, engine: Engine, call: Example) -> tuple[Path, fl
     return folder, seconds, keeper
 
 
-def _forward(rows: Rows, call: Example) -> Callable[..., Any]:
+def _forward(model: Loaded, call: Example) -> Callable[..., Any]:
+    """The model as PyTorch calls it: tensors are made the runtime's arrays and its arrays tensors, at every call."""
     shapes, put, begin = structure.shapes(call.tensors), structure.rebuild(call.output, "the output"), at_first(call)
 
     def forward(*args: Any, **kwargs: Any) -> Any:
         tensors = structure.row((begin(args), kwargs))
         if structure.shapes(tensors) != shapes:
             raise _another_shape(shapes, structure.shapes(tensors))
-        return put(iter(rows(tensors)))
+        return put(iter(model(tensors)))
 
     return forward
+
+
+def _output(model: Loaded, call: Example) -> Callable[[Sequence[Any]], Any]:
+    put = structure.rebuild(call.output, "the output")
+    return lambda arrays: put(iter(model.tensors(arrays)))
+
+
+def _program(subject: Subject, model: Loaded, call: Example) -> Callable[[], Sequence[Any]]:
+    """The scenario's calls, one at a time, with nothing in them that a short program of a user's would not do."""
+    given = [model.arrays(row) for row in cycle_of(subject, call)]
+    inputs, outputs = len(call.names) - call.carried, len(call.outputs) - call.carried
+    following = cycle([row[:inputs] for row in given])
+    state: Sequence[Any] = given[0][inputs:]
+
+    def step() -> Sequence[Any]:
+        nonlocal state
+        returned = model.run([*next(following), *state])
+        state = returned[outputs:]
+        return returned
+
+    return step
 
 
 def _another_shape(exported: list[torch.Size], given: list[torch.Size]) -> CaseFailed:

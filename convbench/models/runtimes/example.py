@@ -113,6 +113,27 @@ def at_first(example: Example) -> Callable[[tuple[Any, ...]], tuple[Any, ...]]:
     return lambda args: (*args[:-1], begin) if args[-1] is None else args
 
 
+def cycle_of(subject: Subject, example: Example) -> list[list[torch.Tensor]]:
+    """The tensors of the calls that the scenario makes until it begins again with the same ones; at most a clip's.
+
+    The model is not run: whatever a call is given, it returns the example's output.
+    """
+    rows: list[list[torch.Tensor]] = []
+    begin, inputs = at_first(example), len(example.names) - example.carried
+
+    def recording(*args: Any, **kwargs: Any) -> Any:
+        rows.append(structure.row((begin(args), kwargs)))
+        return example.output
+
+    run = scenarios.get(subject.case.scenario).build(replace(subject, forward=recording))
+    run()
+    while len(rows) <= subject.case.clip.frames:
+        run()
+        if all(now is first for now, first in zip(rows[-1][:inputs], rows[0][:inputs], strict=True)):
+            break
+    return rows[:-1]
+
+
 def recorded(subject: Subject, calls: int) -> list[list[torch.Tensor]]:
     """The tensors of so many calls as the scenario makes them, for ranges; first states are zeros, as when deployed."""
     rows: list[list[torch.Tensor]] = []

@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -28,6 +28,8 @@ _NAMED = re.compile(r"OpOverload\(op='([\w.:]+)'|(?:operator|Operator) '?([\w.]+
 
 def write(flat: nn.Module, example: Example, folder: Path, exporter: Exporter, opset: int) -> Path:
     """Write ``model.onnx``, large weights beside it. Raises CaseFailed: which operator cannot be exported, and why."""
+    import onnx
+
     path = folder / FILE
     try:
         with quiet():
@@ -43,8 +45,10 @@ def write(flat: nn.Module, example: Example, folder: Path, exporter: Exporter, o
             )
     except Exception as error:
         raise CaseFailed("error", f"cannot be exported to ONNX by {exporter}: {why(error)}") from error
-    _refuse_constants(path, example, exporter)
-    (folder / ASIDE).write_text(json.dumps(_scopes_of_nodes(path)))
+    model = onnx.load(str(path), load_external_data=False)
+    _refuse_constants(model, example, exporter)
+    _refuse_other_opset(model, opset)
+    (folder / ASIDE).write_text(json.dumps(_scopes_of_nodes(model)))
     return path
 
 
@@ -83,31 +87,36 @@ def by_stage(nodes: list[tuple[str, str, float]], stages: Mapping[str, str], cas
     return split
 
 
-def _scopes_of_nodes(path: Path) -> dict[str, tuple[list[str], bool]]:
+def _scopes_of_nodes(model: Any) -> dict[str, tuple[list[str], bool]]:
     """By the name of every node and of every value that it makes: the modules around it, and whether it is recurrent.
 
     Taken before a quantiser rewrites the file, which keeps names and drops what exporters note beside them.
     """
-    import onnx
-
     return {
         name: (_scope(node), node.op_type in RECURRENT)
-        for node in onnx.load(str(path), load_external_data=False).graph.node
+        for node in model.graph.node
         for name in (node.name, *node.output)
         if name
     }
 
 
-def _refuse_constants(path: Path, example: Example, exporter: Exporter) -> None:
+def _refuse_constants(model: Any, example: Example, exporter: Exporter) -> None:
     """An input that is gone from the file was taken for a constant: the model would answer the same whatever it saw."""
-    import onnx
-
-    inputs = {value.name for value in onnx.load(str(path), load_external_data=False).graph.input}
+    inputs = {value.name for value in model.graph.input}
     if gone := [name for name in example.names if name not in inputs]:
         raise CaseFailed(
             "error",
             f"cannot be exported to ONNX by {exporter}: the output does not depend on {', '.join(gone)} in the "
             "exported model; the model turns it into a number or leaves it out",
+        )
+
+
+def _refuse_other_opset(model: Any, opset: int) -> None:
+    """dynamo writes the version that it knows best and leaves it at that where it cannot be changed to another."""
+    written = next(each.version for each in model.opset_import if each.domain in ("", "ai.onnx"))
+    if written != opset:
+        raise CaseFailed(
+            "error", f"cannot be exported to ONNX in opset {opset}: the exporter can write this model in {written} only"
         )
 
 

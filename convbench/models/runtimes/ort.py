@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,8 @@ from torch import nn
 
 from convbench.core.errors import CaseFailed, Unavailable
 from convbench.core.record import Case
-from convbench.models.deployed import Between, Example, Quantised, Rows, Times
-from convbench.models.runtimes import int8_onnx, onnx_file
+from convbench.models.deployed import Between, Example, Loaded, Quantised, Times
+from convbench.models.runtimes import int8_onnx, onnx_file, structure
 from convbench.models.runtimes.onnx_file import FILE, Exporter
 
 KERNEL = "_kernel_time"
@@ -38,17 +38,11 @@ class OnnxRuntime:
         if self.quantised:
             int8_onnx.quantise(path, self.quantised, example.names)
 
-    def load(self, folder: Path, example: Example, threads: int) -> Rows:
+    def load(self, folder: Path, example: Example, threads: int) -> Loaded:
         session = self._session(folder, threads)
-        names = list(example.names)
         if torch.device(self.case.device).type == "cuda":
-            return _on_device(session, example)
-
-        def rows(tensors: list[torch.Tensor]) -> Sequence[torch.Tensor]:
-            given = {name: tensor.numpy() for name, tensor in zip(names, tensors, strict=True)}
-            return [torch.from_numpy(array) for array in session.run(None, given)]
-
-        return rows
+            return on_device(session, example)
+        return Loaded(structure.arrays, _runner(session, example), structure.from_arrays)
 
     def profiled(
         self, folder: Path, example: Example, threads: int, calls: int, between: Between
@@ -56,11 +50,11 @@ class OnnxRuntime:
         stages = onnx_file.stage_of_nodes(folder, self.case)
         with tempfile.TemporaryDirectory() as room:
             session = self._session(folder, threads, profile=f"{room}/profile")
-            given = {name: tensor.numpy() for name, tensor in zip(example.names, example.tensors, strict=True)}
-            session.run(None, given)
+            run, given = _runner(session, example), structure.arrays(example.tensors)
+            run(given)
             for _ in range(calls):
                 between()
-                session.run(None, given)
+                run(given)
             events = json.loads(Path(session.end_profiling()).read_text())
         return [onnx_file.by_stage(nodes, stages, self.case) for nodes in _calls(events)[1:]]
 
@@ -89,6 +83,17 @@ class OnnxRuntime:
         return session
 
 
+def _runner(session: Any, example: Example) -> Callable[[list[Any]], Sequence[Any]]:
+    """A plain ``session.run`` of numpy arrays by name, as most programs have it."""
+    names = example.names
+
+    def run(arrays: list[Any]) -> Sequence[Any]:
+        outputs: Sequence[Any] = session.run(None, dict(zip(names, arrays, strict=True)))
+        return outputs
+
+    return run
+
+
 def _calls(events: list[dict[str, Any]]) -> list[list[tuple[str, str, float]]]:
     """The nodes of each call in order; the event of the whole call follows those of its nodes."""
     calls: list[list[tuple[str, str, float]]] = [[]]
@@ -101,19 +106,26 @@ def _calls(events: list[dict[str, Any]]) -> list[list[tuple[str, str, float]]]:
     return [nodes for nodes in calls if nodes]
 
 
-def _on_device(session: Any, example: Example) -> Rows:
-    """Tensors stay on the GPU: the session reads and writes torch's memory."""
+def on_device(session: Any, example: Example) -> Loaded:
+    """Tensors stay where they are: the session reads and writes torch's memory, once torch has done with it."""
     from onnxruntime import OrtValue
     from torch.utils.dlpack import from_dlpack
 
-    def rows(tensors: list[torch.Tensor]) -> Sequence[torch.Tensor]:
-        binding = session.io_binding()
-        for name, tensor in zip(example.names, tensors, strict=True):
-            binding.bind_ortvalue_input(name, OrtValue.from_dlpack(tensor.contiguous()))
-        for name in example.outputs:
-            binding.bind_output(name, tensors[0].device.type, tensors[0].device.index or 0)
-        torch.cuda.current_stream(tensors[0].device).synchronize()
-        session.run_with_iobinding(binding)
-        return [from_dlpack(value) for value in binding.get_outputs()]
+    device = example.tensors[0].device
 
-    return rows
+    def arrays(tensors: Sequence[torch.Tensor]) -> list[Any]:
+        return [OrtValue.from_dlpack(tensor.contiguous()) for tensor in tensors]
+
+    def run(given: list[Any]) -> Sequence[Any]:
+        binding = session.io_binding()
+        for name, value in zip(example.names, given, strict=True):
+            binding.bind_ortvalue_input(name, value)
+        for name in example.outputs:
+            binding.bind_output(name, device.type, device.index or 0)
+        if device.type == "cuda":
+            torch.cuda.current_stream(device).synchronize()
+        session.run_with_iobinding(binding)
+        outputs: Sequence[Any] = binding.get_outputs()
+        return outputs
+
+    return Loaded(arrays, run, lambda outputs: [from_dlpack(value) for value in outputs])

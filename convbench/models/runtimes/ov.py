@@ -7,13 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
 from torch import nn
 
 from convbench.core.errors import CaseFailed, Unavailable
 from convbench.core.record import Case
-from convbench.models.deployed import Between, Example, Quantised, Rows, Times
-from convbench.models.runtimes import int8_onnx, onnx_file
+from convbench.models.deployed import Between, Example, Loaded, Quantised, Times
+from convbench.models.runtimes import int8_onnx, onnx_file, structure
 from convbench.models.runtimes.onnx_file import FILE, OPSET, Exporter
 
 Precision = Literal["f32", "bf16", "f16"]
@@ -35,22 +34,20 @@ class OpenVino:
         if self.quantised:
             int8_onnx.quantise(path, self.quantised, example.names)
 
-    def load(self, folder: Path, example: Example, threads: int) -> Rows:
+    def load(self, folder: Path, example: Example, threads: int) -> Loaded:
         request = self._compiled(folder, threads).create_infer_request()
 
-        def rows(tensors: list[torch.Tensor]) -> Sequence[torch.Tensor]:
-            given = [tensor.numpy() for tensor in tensors]
-            outputs = request.infer(given, share_inputs=True)
-            return [torch.from_numpy(array) for array in outputs.values()]
+        def run(arrays: list[Any]) -> Sequence[Any]:
+            return list(request.infer(arrays, share_inputs=True).values())
 
-        return rows
+        return Loaded(structure.arrays, run, structure.from_arrays)
 
     def profiled(
         self, folder: Path, example: Example, threads: int, calls: int, between: Between
     ) -> list[Times] | None:
         stages = onnx_file.stage_of_nodes(folder, self.case)
         request = self._compiled(folder, threads, profile=True).create_infer_request()
-        given = [tensor.numpy() for tensor in example.tensors]
+        given = structure.arrays(example.tensors)
         request.infer(given)
         taken: list[Times] = []
         for _ in range(calls):

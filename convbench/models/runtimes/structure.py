@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -40,6 +40,16 @@ def rebuild(example: Any, what: str) -> Put:
 
 def shapes(tensors: list[torch.Tensor]) -> list[torch.Size]:
     return [tensor.shape for tensor in tensors]
+
+
+def arrays(tensors: Sequence[torch.Tensor]) -> list[Any]:
+    """Tensors of a CPU as numpy arrays on the same memory, copied only where it is not contiguous."""
+    return [tensor.contiguous().numpy() for tensor in tensors]
+
+
+def from_arrays(arrays: Sequence[Any]) -> list[torch.Tensor]:
+    """Numpy arrays as tensors on the same memory."""
+    return [torch.from_numpy(array) for array in arrays]
 
 
 def _gather(value: Any, gathered: list[torch.Tensor]) -> None:

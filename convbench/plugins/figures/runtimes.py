@@ -10,6 +10,7 @@ from convbench.analysis.costs.runtimes import Price, Runtimes, runtimes
 from convbench.analysis.results import Result
 from convbench.core.registry import figures
 from convbench.report.drawing import Drawing, scales
+from convbench.report.drawing.labels import spread
 from convbench.report.drawing.style import AREA, MUTED, TEXT, WEIGHT, canvas, look, short
 from convbench.report.words import runtimes as words
 from convbench.report.words.names import model
@@ -34,8 +35,9 @@ def _draw(view: Runtimes, index: Mapping[int, int]) -> Drawing:
     axes.set_xticks(range(len(view.runtimes)), [short(name, 24) for name in view.runtimes], rotation=40, ha="right",
                     fontsize=8.5)  # fmt: skip
     axes.set_ylabel("Latency of a call", color=TEXT)
-    for number, (name, prices) in enumerate(lines.items()):
-        _line(axes, number, name, prices)
+    for number, prices in enumerate(lines.values()):
+        _line(axes, number, prices)
+    _name_ends(axes, lines)
     return Drawing(
         name=f"runtimes-{view.scenario}-{view.device}",
         title=f"Where it will run: {view.scenario}, {view.device}",
@@ -52,8 +54,8 @@ def _draw(view: Runtimes, index: Mapping[int, int]) -> Drawing:
     )
 
 
-def _line(axes: MplAxes, number: int, name: str, prices: Sequence[Price | None]) -> None:
-    """A model's latencies from left to right, its name at the end."""
+def _line(axes: MplAxes, number: int, prices: Sequence[Price | None]) -> None:
+    """A model's latencies from left to right."""
     drawn = [(place, price.result) for place, price in enumerate(prices) if price]
     colour, marker = look(drawn[0][1].series)
     places = [place for place, _ in drawn]
@@ -64,5 +66,13 @@ def _line(axes: MplAxes, number: int, name: str, prices: Sequence[Price | None])
             axes.plot([place, place], [result.latency.low, result.latency.high], color=colour, linewidth=1.6, alpha=0.6)
     axes.scatter(places, seconds, s=AREA * WEIGHT.get(marker, 1.0), marker=marker, color=colour, zorder=3,
                  gid=f"marks-{number}")  # fmt: skip
-    axes.annotate(short(name.replace("LSTM input ", ""), 26), (places[-1], seconds[-1]), xytext=(8, -3), color=MUTED,
-                  textcoords="offset points", fontsize=8.5, annotation_clip=False)  # fmt: skip
+
+
+def _name_ends(axes: MplAxes, lines: Mapping[str, Sequence[Price | None]]) -> None:
+    """The models' names at the ends of their lines, none over another."""
+    last = {name: [(place, price) for place, price in enumerate(prices) if price][-1] for name, prices in lines.items()}
+    ends = {name: (place, price.result.latency.median) for name, (place, price) in last.items() if price.result.latency}
+    heights = [float(axes.transData.transform(end)[1]) for end in ends.values()]
+    for (name, end), height, moved in zip(ends.items(), heights, spread(heights), strict=True):
+        axes.annotate(short(name.replace("LSTM input ", ""), 26), end, xytext=(8, moved - height - 3), color=MUTED,
+                      textcoords="offset points", fontsize=8.5, annotation_clip=False)  # fmt: skip

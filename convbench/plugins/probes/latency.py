@@ -55,10 +55,10 @@ class Usage:
 @probes.register("latency")
 def latency(subject: Subject, protocol: Protocol) -> Iterator[Reading | Finding]:
     """Seconds per call: warm-up until steady, then samples in turns with the reference workload until they suffice."""
-    clock = clock_for(subject.device, subject.run)
+    clock = clock_for(subject.device, subject.timed)
     reference = Reference(subject.device)
-    warm = warm_up(subject.run, clock, protocol.max_warmup)
-    sampling = Sampling(subject.run, clock, _rule(subject, protocol))
+    warm = warm_up(subject.timed, clock, protocol.max_warmup)
+    sampling = Sampling(subject.timed, clock, _rule(subject, protocol))
     used, before = Usage(), Waiting.now()
     while sampling.verdict == "go on":
         reference.block()

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
 from matplotlib.axes import Axes as MplAxes
 from matplotlib.transforms import BboxBase
+from scipy.optimize import isotonic_regression
 
 from convbench.report.drawing.style import MUTED, TEXT
 
@@ -46,6 +48,15 @@ def label(axes: MplAxes, places: Sequence[tuple[float, float]], words: Sequence[
             text, place, xytext=(APART * side, height), textcoords="offset points", fontsize=SIZE, color=TEXT,
             ha="left" if side > 0 else "right", arrowprops=leader if abs(height) > FAR else None,
         )  # fmt: skip
+
+
+def spread(heights: Sequence[float], gap: float = LINE) -> list[float]:
+    """Heights at least ``gap`` apart in the same order, each as near as can be (least squares) to where it was."""
+    order = np.argsort(heights, kind="stable")
+    steps = gap * np.arange(len(heights))
+    moved = np.empty(len(heights))
+    moved[order] = isotonic_regression(np.asarray(heights, dtype=float)[order] - steps).x + steps
+    return [float(height) for height in moved]
 
 
 def _fits(box: Box, frame: BboxBase) -> bool:

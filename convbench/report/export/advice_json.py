@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from convbench.analysis.choice.candidates import Candidate
 from convbench.analysis.choice.recommendation import Recommendation, Settle
+from convbench.analysis.choice.trade import Trade
 from convbench.core import metrics
 from convbench.report.words.advice import sentences
 
@@ -40,6 +41,7 @@ def plain(answer: Recommendation) -> Mapping[str, Plain]:
              "ruled_out": int(r.ruled_out), "gain": r.gain, "gain_low": _number(r.low), "gain_high": _number(r.high)}
             for r in answer.runners
         ],
+        "trades": [_trade(each) for each in answer.trades],
         "excluded": [{"architecture": str(e.quality.architecture), "why": e.why} for e in answer.excluded],
         "words": " ".join(sentences(answer)),
     }  # fmt: skip
@@ -71,6 +73,17 @@ def _settle(settle: Settle | None) -> Plain:
         return None
     cases: list[Plain] = [candidate.result.case.id for candidate in settle.candidates]
     return {"cases": cases, "seeds": settle.seeds, "seconds": settle.seconds}
+
+
+def _trade(one: Trade) -> Plain:
+    return {
+        "case": one.there.result.case.id,
+        "accuracy": one.there.mean,
+        "gain": one.gain.median,
+        "gain_low": one.gain.low,
+        "gain_high": one.gain.high,
+        "speedup": one.speedup.median if one.speedup else None,
+    }
 
 
 def _number(value: float) -> float | None:

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from convbench.analysis.choice.choose import Recommendation
+from convbench.analysis.choice.trade import Trade
 from convbench.analysis.quality.qualities import (
     Budget,
     Control,
@@ -37,6 +38,7 @@ def section(results: Sequence[Result], recommended: Sequence[Recommendation]) ->
     """What the template is filled with, None where quality was not run."""
     records = [result.record for result in results]
     tasks, probes = by_task(gathered(records)), linear_probes(records)
+    everywhere = linear_probes(records, in_variants=True)
     if not tasks and not probes:
         return None
     answers = {(answer.task, answer.clip): answer for answer in recommended}
@@ -46,7 +48,8 @@ def section(results: Sequence[Result], recommended: Sequence[Recommendation]) ->
         "tasks": [_task(name, clip, qualities, answers.get((name, clip)), budgets, limits)
                   for (name, clip), qualities in tasks.items()],
         "controls": [_control(control) for control in controls(records)],
-        "probes": [_probe(probe) for probe in sorted(probes, key=_where, reverse=True)],
+        "probes": [_probe(probe) for probe in sorted(everywhere, key=_where, reverse=True)],
+        "probed_in_variants": len(everywhere) > len(probes),
         "probed": words.probed(probes),
         "series": sorted({result.series for result in results if result.case.trial}),
     }  # fmt: skip
@@ -89,6 +92,7 @@ def _task(
         "rates": [f"{rate:g}" for rate in rates],
         "tuned": words.tuned(qualities),
         "grid": [_grid(quality, rates) for quality in qualities] if len(rates) > 1 else [],
+        "trades": [_trade(each) for each in answer.trades] if answer else [],
     }  # fmt: skip
 
 
@@ -128,6 +132,20 @@ def _grid(quality: Quality, rates: Sequence[float]) -> dict[str, Any]:
     }
 
 
+def _trade(trade: Trade) -> dict[str, str]:
+    latency = trade.there.result.latency
+    gain = [f"{100 * value:+.1f}" for value in trade.gain]
+    return {
+        "series": trade.there.quality.architecture.reducer.name,
+        "name": trained(trade.there.quality.architecture),
+        "variant": trade.there.quality.variant,
+        "accuracy": mean(trade.there.quality),
+        "gain": f"{gain[0]} [{gain[1]}, {gain[2]}]",
+        "latency": units.seconds(latency.median if latency else None),
+        "speedup": units.speedup(trade.speedup) if trade.speedup else units.MISSING,
+    }
+
+
 def _control(control: Control) -> dict[str, str]:
     reached = statistics.fmean(control.by_seed.values())
     verdict = ""
@@ -150,6 +168,7 @@ def _probe(probe: LinearProbe) -> dict[str, str]:
         "series": probe.architecture.reducer.name,
         "reducer": str(probe.architecture.reducer),
         "backbone": str(probe.architecture.backbone),
+        "variant": probe.variant,
         "lstm_input": f"{probe.architecture.lstm_input:,}" if probe.architecture.lstm_input else units.MISSING,
         "where": f"{_where(probe):.2f}" if probe.where else units.MISSING,
         "what": percent(statistics.fmean(probe.what.values())) if probe.what else units.MISSING,

@@ -9,7 +9,7 @@ from convbench.analysis.choice.candidates import Candidate, Excluded, Why
 from convbench.analysis.choice.recommendation import Doubt, Price, Recommendation
 from convbench.core import metrics
 from convbench.core.metric import Metric
-from convbench.report.words import units
+from convbench.report.words import trade, units
 from convbench.report.words.abstention import abstention, extend
 from convbench.report.words.collapse import fails
 from convbench.report.words.names import model, setup
@@ -36,11 +36,13 @@ LISTED = 6
 def sentences(answer: Recommendation) -> list[str]:
     """The answer for one task, most important sentence first."""
     if not answer.pick:
-        texts = [f"{answer.task}: open, no pick: {abstention(answer)}", _settle(answer), _left_out(answer.excluded)]
+        texts = [f"{answer.task}: open, no pick: {abstention(answer)}", _settle(answer)]
+        texts += [trade.sentence(answer), _left_out(answer.excluded)]
         return [*filter(None, texts)]
     texts = [f"{answer.task}: {setup(answer.pick.result)} ({answer.grade}).", _worth(answer.pick), _why(answer)]
     texts += [_doubts(answer), _ruled_out(answer), _passed_over(answer), _settle(answer)]
-    texts += [_binding(answer), _price(answer), _likely(answer), _same(answer.pick), _left_out(answer.excluded)]
+    texts += [_binding(answer), _price(answer), _likely(answer), _same(answer.pick)]
+    texts += [trade.sentence(answer), _left_out(answer.excluded)]
     return [*filter(None, texts)]
 
 

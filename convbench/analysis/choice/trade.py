@@ -1,0 +1,60 @@
+"""What a trained model loses, and what it gains in speed, run otherwise than in eager: int8, or another runtime."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from convbench.analysis import repeat
+from convbench.analysis.choice.candidates import EAGER, Candidate
+from convbench.core.statistics import Interval, mean_interval
+
+
+@dataclass(frozen=True, eq=False)
+class Trade:
+    """A model as a variant runs it in which it was evaluated itself, beside the same model as it was trained.
+
+    ``gain`` is its accuracy less eager's of the same seeds, a share with its 95 % interval over seeds; ``speedup`` is
+    eager's latency over its own, None where either was not timed.
+    """
+
+    eager: Candidate
+    there: Candidate
+    gain: Interval
+    speedup: Interval | None
+
+    @property
+    def factor(self) -> float:
+        """How many times as fast, as far as measured."""
+        return self.speedup.median if self.speedup else -math.inf
+
+
+def trades(able: Sequence[Candidate]) -> list[Trade]:
+    """Every model that was evaluated in a variant as well as in eager, with two seeds in common; the fastest first."""
+    eager = {
+        each.quality.architecture: each
+        for each in able
+        if each.quality.variant == EAGER and not each.result.case.variant
+    }
+    pairs = [
+        (eager[each.quality.architecture], each)
+        for each in able
+        if each.quality.variant != EAGER and each.quality.architecture in eager
+    ]
+    timed = [(plain.result.timing, there.result.timing) for plain, there in pairs]
+    ratios = iter(repeat.ratios([(one, other) for one, other in timed if one and other]))
+    speedups = [next(ratios) if one and other else None for one, other in timed]
+    compared = [
+        Trade(plain, there, gain, speedup)
+        for (plain, there), speedup in zip(pairs, speedups, strict=True)
+        if (gain := _gain(plain, there)) is not None
+    ]
+    return sorted(compared, key=lambda each: -each.factor)
+
+
+def _gain(eager: Candidate, there: Candidate) -> Interval | None:
+    """Seed by seed, so that what training made of a seed is not in it; None with fewer than two in common."""
+    before, after = eager.quality.by_seed, there.quality.by_seed
+    differences = [after[seed] - before[seed] for seed in after if seed in before]
+    return mean_interval(differences) if len(differences) > 1 else None

@@ -1,0 +1,51 @@
+"""What a trained model loses, and gains in speed, in another runtime or precision, in plain words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from convbench.analysis.choice.recommendation import Recommendation
+from convbench.analysis.choice.trade import Trade
+from convbench.report.words import units
+from convbench.report.words.names import model
+from convbench.report.words.numbers import points
+
+OF_THE_PICK, OF_OTHERS = 3, 3
+
+
+def sentence(answer: Recommendation) -> str:
+    """``The same training run otherwise: flatten in int8 loses 0.3 points [0.1, 0.5] and is 8.0× as fast as eager.``"""
+    words = "; ".join(
+        f"{model(one.there.result)} in {one.there.quality.variant} {_and_speed(one)}" for one in _telling(answer)
+    )
+    return f"The same trained models run otherwise: {words}." if words else ""
+
+
+def loss(one: Trade) -> str:
+    """``loses 0.3 points [0.1, 0.5]``; that it gains, or that nothing changes, where it does."""
+    gain = one.gain
+    if round(1000 * max(abs(gain.low), abs(gain.high))) == 0:
+        return "loses no accuracy"
+    less, low, high = (100 * each for each in (-gain.median, -gain.high, -gain.low))
+    verb, interval = ("loses", (low, high)) if less >= 0 else ("gains", (-high, -low))
+    return f"{verb} {points(gain.median)} [{interval[0]:.1f}, {interval[1]:.1f}]"
+
+
+def _and_speed(one: Trade) -> str:
+    if one.speedup is None:
+        return loss(one)
+    if one.factor >= 1:
+        return f"{loss(one)} and is {units.factor(one.factor)} as fast as eager"
+    return f"{loss(one)} and takes {units.factor(1 / one.factor)} eager's time"
+
+
+def _telling(answer: Recommendation) -> Iterator[Trade]:
+    """The fastest few of the pick's model, then the fastest of each of a few others."""
+    picked = answer.pick.quality.architecture if answer.pick else None
+    of_pick = [each for each in answer.trades if each.there.quality.architecture == picked]
+    others: dict[object, Trade] = {}
+    for each in answer.trades:
+        if each not in of_pick:
+            others.setdefault(each.there.quality.architecture, each)
+    yield from of_pick[:OF_THE_PICK]
+    yield from list(others.values())[:OF_OTHERS]

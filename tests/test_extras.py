@@ -1,0 +1,100 @@
+"""A fresh install without extras: everything of ours runs, and what needs an extra says which in one sentence."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+EXTRAS = ("onnx", "onnxruntime", "onnxscript", "openvino", "torchao")
+ROOT = Path(__file__).parent.parent
+PROGRAM = """
+import json, sys
+from convbench.core.record import Case, Choice, Clip, Parts, Protocol, Recurrent
+from convbench.measure import harness
+from convbench.measure.machine import doctor
+
+small = Parts(Choice("conv", (("channels", 4),)), Choice("fc"), 6, Recurrent(hidden=5))
+variants = {
+    "eager": (), "half": ("half",), "int8": ("int8",), "onnxruntime": ("onnxruntime",), "openvino": ("openvino",),
+    "int8+onnxruntime": ("int8", "onnxruntime"), "aot-inductor": ("aot-inductor",), "tensorrt": ("tensorrt",),
+}
+cases = {name: Case(small, Clip(1, 2, 3, 8, 8), tuple(map(Choice, names))) for name, names in variants.items()}
+cases["torchao"] = Case(small, Clip(1, 2, 3, 8, 8), (Choice("int8", (("method", "torchao"),)),))
+protocol = Protocol(max_warmup=0.0, max_time=0.0, min_samples=1)
+records = {
+    name: harness.attempt(case, lambda asked: harness.measure(asked, protocol, ("latency",)))
+    for name, case in cases.items()
+}
+print(json.dumps({
+    "records": {name: [each.status, each.failure.message if each.failure else ""] for name, each in records.items()},
+    "doctor": {each.name: [each.good, each.message] for each in doctor.examine()},
+}))
+"""
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The packages of this environment but for those of the extras, as another installation has them."""
+    site = tmp_path_factory.mktemp("site")
+    for entry in Path(torch.__file__).parents[1].iterdir():
+        if entry.name.partition("-")[0].partition(".")[0] not in EXTRAS:
+            (site / entry.name).symlink_to(entry)
+    return site
+
+
+def python(installed: Path, *words: str) -> str:
+    """What a plain interpreter prints there; on its path is no compiler either."""
+    paths = {"PYTHONPATH": f"{installed}:{ROOT}", "PATH": str(installed)}
+    environment = {name: value for name, value in os.environ.items() if name not in ("CXX", "PYTHONHOME")} | paths
+    words = (sys._base_executable, "-S", *words)
+    return subprocess.run(words, env=environment, capture_output=True, text=True, check=True).stdout
+
+
+@pytest.fixture(scope="module")
+def shown(installed: Path) -> dict[str, dict[str, list]]:
+    return json.loads(python(installed, "-c", PROGRAM).splitlines()[-1])
+
+
+@pytest.mark.parametrize("name", ["eager", "half", "int8"])
+def test_what_needs_no_extra_runs_without_any(shown: dict[str, dict[str, list]], name: str) -> None:
+    assert shown["records"][name] == ["ok", ""]
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("onnxruntime", "variant onnxruntime needs: pip install 'convbench[onnxruntime]'"),
+        ("openvino", "variant openvino needs: pip install 'convbench[openvino]'"),
+        ("int8+onnxruntime", "variant onnxruntime needs: pip install 'convbench[onnxruntime]'"),
+        ("torchao", "variant int8 needs: pip install 'convbench[int8]'"),
+        ("aot-inductor", "AOTInductor cannot build here: "),
+        ("tensorrt", "TensorRT runs on NVIDIA GPUs only"),
+    ],
+)
+def test_what_needs_an_extra_is_skipped_and_names_it(
+    shown: dict[str, dict[str, list]], name: str, sentence: str
+) -> None:
+    status, message = shown["records"][name]
+    assert status == "skipped"
+    assert sentence in message
+    assert "\n" not in message
+
+
+def test_doctor_says_which_runtimes_are_lacking(shown: dict[str, dict[str, list]]) -> None:
+    for extra, variants in (("onnxruntime", "onnxruntime and tensorrt"), ("openvino", "openvino"), ("int8", "int8")):
+        good, message = shown["doctor"][f"[{extra}]"]
+        assert not good
+        assert f"pip install 'convbench[{extra}]' for" in message
+        assert variants in message
+
+
+def test_the_list_of_variants_says_so_too(installed: Path) -> None:
+    lines = python(installed, "-m", "convbench", "list", "variants").splitlines()
+    lacking = {line.split("(")[0].strip() for line in lines if "[not installed: pip install 'convbench[" in line}
+    assert lacking == {"onnxruntime", "openvino", "tensorrt"}
