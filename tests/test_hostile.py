@@ -347,3 +347,24 @@ def test_what_was_kept_of_another_check_is_refused():
 )
 def test_a_model_named_by_its_file_is_imported_by_its_module(written, path):
     assert imports.of_file(written) == path
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["trace", "9" * 5000], "File name too long"),
+        (["push", "x" * 5000, "shared"], "File name too long"),
+        (["trace", "a\0b"], "no profile of"),
+    ],
+    ids=["trace", "push", "null"],
+)
+def test_what_can_be_no_path_is_a_sentence_for_every_verb(tmp_path, monkeypatch, capsys, words, said):
+    from functools import partial
+
+    from convbench.cli import app, ending
+
+    monkeypatch.chdir(tmp_path)
+    assert ending.code_of(partial(app, words, standalone_mode=False)) == 2
+    shown = capsys.readouterr().err
+    assert "Traceback" not in shown
+    assert said in shown

@@ -6,7 +6,9 @@ exception or an ``exit`` from anywhere, is ``INTERNAL``.
 
 from __future__ import annotations
 
+import errno
 import math
+import os
 import signal
 import sys
 import threading
@@ -19,6 +21,7 @@ from typing import Any
 import typer
 
 from convbench.core.errors import ConvbenchError, Interrupted
+from convbench.core.text import cut
 
 INTERNAL = 70
 """What ``sysexits.h`` calls an internal software error."""
@@ -87,9 +90,18 @@ def code_of(command: Callable[[], Any]) -> int:
         return int(error.exit_code)
     except (KeyboardInterrupt, typer.Abort):
         return _report("interrupted", 128 + received[0] if received else Interrupted.exit_code)
-    except BaseException:
+    except BaseException as error:
+        if reason := _no_path(error):
+            return _report(reason, ConvbenchError.exit_code)
         traceback.print_exc()
         return _report("this is a fault of convbench: please report it with the lines above", INTERNAL)
+
+
+def _no_path(error: BaseException) -> str:
+    """A sentence where the user named what can be no path on any disk, which every question about it raises."""
+    if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+        return f"{cut(os.fsdecode(error.filename or 'a path'), 80)}: {error.strerror}"
+    return "a path holds a null character" if isinstance(error, ValueError) and "null byte" in str(error) else ""
 
 
 def _report(message: str, code: int) -> int:
