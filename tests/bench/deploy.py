@@ -131,8 +131,8 @@ def write(rows: list[Row]) -> None:
     names = ("ratio_held", "least_held", "ratio_free", "least_free")
     table = {
         "goal": GOAL, "geometric_means": {name: mean(rows, name) for name in names},
-        "within_goal": {name: sum(abs(row.get(name, math.inf) - 1) <= GOAL for row in rows) for name in names}, "rows": rows,
-        "load": os.getloadavg()[0], "machine": describe("cpu", ("onnxruntime", "openvino", "onnx")),
+        "within_goal": {name: sum(abs(row.get(name, math.inf) - 1) <= GOAL for row in rows) for name in names},
+        "rows": rows, "load": os.getloadavg()[0], "machine": describe("cpu", ("onnxruntime", "openvino", "onnx")),
     }  # fmt: skip
     OUT.write_text(json.dumps(table, indent=1, default=str) + "\n")
 
