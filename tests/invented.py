@@ -439,6 +439,10 @@ def judge(truth: Truth, rng: Random, found: Tally) -> None:
         if bounds := getattr(one.quality, "collapse_interval", None):
             true = 0.0 if truth.collapses is None else truth.collapses[i]
             found.rates.append(bool(bounds[0] <= true <= bounds[1]))
+    if other := answer.pick or answer.leading:
+        for runner in answer.runners:
+            gain = worth[at[runner.candidate.quality.architecture]] - worth[at[other.quality.architecture]]
+            found.gains.append(bool(runner.low - 1e-9 <= gain <= runner.high + 1e-9))
     if answer.pick is None:
         found.none += 1
         return
@@ -454,6 +458,3 @@ def judge(truth: Truth, rng: Random, found: Tally) -> None:
     if answer.shortfall is not None:
         pooled = [at[one.quality.architecture] for one in answer.pool]
         found.bounds.append(bool(worth[pooled].max() - worth[pick] <= answer.shortfall + 1e-9))
-    for runner in answer.runners:
-        gain = worth[at[runner.candidate.quality.architecture]] - worth[pick]
-        found.gains.append(bool(runner.low - 1e-9 <= gain <= runner.high + 1e-9))
