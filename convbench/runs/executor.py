@@ -50,7 +50,8 @@ class Job:
     ``metrics`` names probes, empty for all of them; ``probes`` are further ones, run after these. ``visit`` is the
     round that it belongs to, from 0; a job of round ``FACTS`` takes no times and may run beside others. ``cores`` are
     what to pin the process to, empty for all that the host has; ``host`` is the name of the host that must measure it,
-    empty for any. A case that is ``checked`` was compared with eager, and compiled, by an earlier job.
+    empty for any. A case that is ``checked`` was compared with eager, and compiled, by an earlier job. Of a job that
+    ``decides`` it depends what comes next: who runs several at once takes no further one until all have ended.
     """
 
     case: Case
@@ -61,11 +62,12 @@ class Job:
     probes: tuple[Probe, ...] = ()
     host: str = ""
     checked: bool = False
+    decides: bool = False
 
     @property
     def takes_times(self) -> bool:
-        """Whether nothing else may run on the host meanwhile."""
-        return self.visit != FACTS
+        """Whether nothing else may run on the host meanwhile: of a training on a CPU accuracy is what counts."""
+        return self.visit != FACTS and not (self.case.trial and self.case.device == "cpu")
 
 
 Visit = tuple[Job, Record]

@@ -33,10 +33,11 @@ BATCH = 10
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """A visit to make: a case and the round it belongs to."""
+    """A visit to make: a case and the round it belongs to. ``decides`` is that of the ``Job``."""
 
     case: Case
     round: int
+    decides: bool = False
 
 
 @dataclass
@@ -84,7 +85,8 @@ class Schedule:
             yield from self._round(timed, number)
         yield from self._again(timed)
         self.round = 0
-        yield from (Planned(case, 0) for case in trials if not self._visited(case))
+        chosen = [case for case in trials if not self._visited(case)]
+        yield from (Planned(case, 0, self.until_sure and case is chosen[-1]) for case in chosen)
         if self.until_sure and trials:
             yield from self._seeds()
 
@@ -97,7 +99,7 @@ class Schedule:
             if not chosen:
                 return
             self.look = look + 1
-            yield from (Planned(case, 0) for case in chosen)
+            yield from (Planned(case, 0, case is chosen[-1]) for case in chosen)
 
     def _facts(self, timed: Sequence[Case]) -> Iterator[Planned]:
         if self.protocol.visits > 1:
@@ -112,7 +114,9 @@ class Schedule:
                 yield Planned(case, number)
 
     def _again(self, timed: Sequence[Case]) -> Iterator[Planned]:
-        """Rounds over what is disturbed or undecided, as long as it is worth it."""
+        """Rounds over what is disturbed or undecided, as long as it is worth it; none where a visit has all at once."""
+        if self.protocol.visits == 1:
+            return
         number, extra = self.protocol.visits, 0
         by_id = {case.id: case for case in timed}
         while not self._spent():

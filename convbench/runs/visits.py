@@ -52,7 +52,7 @@ def jobs(schedule: Schedule, menu: Menu, cores: Sequence[int]) -> Iterator[Job]:
 def _job(planned: Planned, schedule: Schedule, menu: Menu, cores: Sequence[int], *, first: bool) -> Job:
     case, protocol = planned.case, schedule.protocol
     if case.trial:
-        return Job(case, protocol, probes=menu.probes)
+        return Job(case, protocol, probes=menu.probes, decides=planned.decides)
     if planned.round == FACTS:
         return Job(case, protocol, menu.exact, FACTS)
     pinned = cores_of(case, planned.round, cores)
