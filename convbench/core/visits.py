@@ -29,11 +29,16 @@ AGREEING = ("interval_wide", "not_steady", "page_faults", "busy_machine")
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """Where a run is: the round that is made (``FACTS`` first), the rounds asked for, and the cases still open."""
+    """Where a run is: the round that is made (``FACTS`` first), the rounds asked for, and the cases still open.
+
+    ``trainings`` is how many are made, 0 before they begin; from the second ``look`` on they are further seeds.
+    """
 
     round: int
     rounds: int
     open: tuple[str, ...] = ()
+    trainings: int = 0
+    look: int = 1
 
 
 def in_table(record: Record) -> bool:

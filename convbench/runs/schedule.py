@@ -56,6 +56,7 @@ class Schedule:
     open: Sequence[str] = ()
     round: int = FACTS
     look: int = 1
+    trainings: int = 0
     _lines_of: defaultdict[str, list[Record]] = field(default_factory=lambda: defaultdict(list))
     _rounds: defaultdict[str, set[int]] = field(default_factory=lambda: defaultdict(set))
     _failed: set[str] = field(default_factory=set)
@@ -70,7 +71,9 @@ class Schedule:
 
     @property
     def stage(self) -> visits.Stage:
-        return visits.Stage(self.round, self.protocol.visits, tuple(self.open))
+        return visits.Stage(
+            self.round, self.protocol.visits, tuple(self.open), trainings=self.trainings, look=self.look
+        )
 
     def record(self, case: Case) -> Record:
         """What the visits to a case have come to so far."""
@@ -86,6 +89,7 @@ class Schedule:
         yield from self._again(timed)
         self.round = 0
         chosen = [case for case in trials if not self._visited(case)]
+        self.trainings = len(chosen)
         yield from (Planned(case, 0, self.until_sure and case is chosen[-1]) for case in chosen)
         if self.until_sure and trials:
             yield from self._seeds()
@@ -98,7 +102,7 @@ class Schedule:
             chosen = [case for case in further if not self._visited(case)]
             if not chosen:
                 return
-            self.look = look + 1
+            self.look, self.trainings = look + 1, len(chosen)
             yield from (Planned(case, 0, case is chosen[-1]) for case in chosen)
 
     def _facts(self, timed: Sequence[Case]) -> Iterator[Planned]:

@@ -17,6 +17,9 @@ STYLES = {"ok": "", "failed": "red", "skipped": "yellow"}
 
 def where(stage: Stage) -> str:
     """Where a run is, in words."""
+    if stage.trainings:
+        more = f"look {stage.look}, not sure yet: {stage.trainings} more" if stage.look > 1 else f"{stage.trainings}"
+        return f"{more} {'training' if stage.trainings == 1 else 'trainings'}"
     if stage.round < 0:
         return "building, counting and compiling every case"
     if stage.round < stage.rounds:
@@ -56,6 +59,7 @@ class Lines(Silent):
     def begins(self, case: Case, stage: Stage) -> None:  # noqa: ARG002
         if self.stage != where(stage):
             self.stage = where(stage)
+            self.total += stage.trainings if stage.look > 1 else 0
             self._print(self.stage)
 
     def ended(self, record: Record) -> None:
@@ -107,7 +111,7 @@ class Bar(Silent):
         """A stage has a bar of its own: what is done of it, and what is left."""
         if self.stage != where(stage):
             self.stage = where(stage)
-            total = len(stage.open) if stage.round >= stage.rounds else self.cases
+            total = stage.trainings or (len(stage.open) if stage.round >= stage.rounds else self.cases)
             self.bar.reset(self.task, total=total, stage=self.stage, case=case.id)
         self.bar.update(self.task, case=case.id)
 
