@@ -482,3 +482,13 @@ def test_the_provisional_pick_has_the_highest_lower_bound():
     answer = one(found)
     assert answer.grade == "provisional"
     assert answer.pick.result.lstm_input == 16
+
+
+def test_until_sure_adds_seeds_where_too_few_are_sound_for_any_answer():
+    """The answer was to run more seeds, and the run that goes on until it is sure ran none."""
+    cases = [records.case(FC, size) for size in (8, 16)]
+    found = [records.record(each, latency=1e-3) for each in cases]
+    found += [records.lesson(0.6, seed=0, of=cases[0]), records.lesson(0.1, seed=0, of=cases[1], flag="dead_run")]
+    wanted = further_trials(found)
+    assert one(found).reason == "few-seeds"
+    assert [(case.architecture.lstm_input, case.trial.seed) for case in wanted] == [(8, 1), (8, 2)]

@@ -1,9 +1,9 @@
 """From candidates to an answer for one task, graded by how sure it is.
 
 The rule: the cheapest candidate within the budget that is shown to be within the margin of the best one within the
-budget (``noninferior``: 95 %, whichever is the best and however many were tried). Where none is shown, the one that
-most likely is, provisionally. It has a unit and an error rate, and does not move with the spacing of a sweep, as a knee
-does. Where the user gives a price instead (``Ask.per_second``) it is the best of accuracy less that price.
+budget (``noninferior``: 95 %, whichever is the best and however many were tried). Where none is shown, the one with the
+highest lower bound, provisionally. It has a unit and an error rate, and does not move with the spacing of a sweep, as a
+knee does. Where the user gives a price instead (``Ask.per_second``) it is the best of accuracy less that price.
 """
 
 from __future__ import annotations
