@@ -32,7 +32,8 @@ class Truth:
 
     ``shared`` is the noise that a seed brings to all; ``lost`` the share of runs that fail, or with ``lose_one`` each
     configuration loses one seed, another each; ``collapses`` the share that ends near ``collapsed`` (chance), with a
-    flag where ``flagged``. ``tail`` are the degrees of freedom of the noise. ``size`` and ``family`` are of a sweep.
+    flag where ``flagged``. ``tail`` are the degrees of freedom of the noise; with ``skewed`` it is one-sided, as where
+    most runs are near what the model can and some stay below.
     """
 
     means: Floats
@@ -46,6 +47,7 @@ class Truth:
     flagged: bool = True
     rising: float = 0.0
     tail: float = np.inf
+    skewed: bool = False
     clips: int = 1000
     costs: Floats | None = None
     edge: bool = False
@@ -55,7 +57,7 @@ class Truth:
     def worth(self) -> Floats:
         """The mean accuracy of a sound run: that of a normal variable that stays between 0 and 1."""
         sd = np.sqrt(self.sds**2 + self.shared**2)
-        if np.isfinite(self.tail):
+        if np.isfinite(self.tail) or self.skewed:
             return self.means
         low, high = -self.means / sd, (1 - self.means) / sd
         inside = self.means * (norm.cdf(high) - norm.cdf(low)) + sd * (norm.pdf(low) - norm.pdf(high))
@@ -259,6 +261,66 @@ def noisy_and_three(rng: Random) -> Truth:
     return replace(one_noisy(rng), seeds=3)
 
 
+def noise_falls_with_accuracy(rng: Random) -> Truth:
+    k = int(rng.integers(5, 9))
+    means = rng.permutation(np.append(spread(rng, k - 2, 0.4, 0.9), (0.93, 0.92)))
+    return Truth(means, 0.15 * (1 - means))
+
+
+def skewed_seeds(rng: Random) -> Truth:
+    return replace(ties_at_the_top(rng), skewed=True)
+
+
+def rise_and_fall(rng: Random) -> Truth:
+    size, best = np.arange(9), rng.uniform(3, 6)
+    return Truth(0.9 - 0.015 * (size - best) ** 2, np.full(9, rng.uniform(0.005, 0.015)))
+
+
+def five_of_seven_tied(rng: Random) -> Truth:
+    return Truth(rng.permutation([0.82] * 5 + [0.7, 0.5]), np.full(7, rng.uniform(0.01, 0.025)), seeds=7)
+
+
+def two_noisy_of_eight(rng: Random) -> Truth:
+    means, sds = spread(rng, 8, 0.5, 0.86), np.full(8, 0.01)
+    places = rng.choice(8, 3, replace=False)
+    means[places], sds[places] = (0.9, 0.85, 0.87), (0.01, 0.06, 0.1)
+    return Truth(means, sds, seeds=4)
+
+
+def ceiling_four_seeds(rng: Random) -> Truth:
+    k = int(rng.integers(4, 8))
+    means = rng.choice([0.998, 0.99, 0.97, 0.9], k)
+    means[rng.integers(k)] = 0.998
+    return Truth(means, np.where(means > 0.98, 0.004, 0.015), seeds=4, shared=0.002, clips=500)
+
+
+def narrow_margin(rng: Random) -> Truth:
+    k = int(rng.integers(4, 8))
+    return Truth(spread(rng, k, 0.7, 0.95), np.full(k, 0.006), ask=Ask(within=0.01))
+
+
+def wide_margin(rng: Random) -> Truth:
+    k = int(rng.integers(4, 8))
+    return Truth(spread(rng, k, 0.6, 0.95), np.full(k, 0.02), ask=Ask(within=0.05))
+
+
+def little_above_chance(rng: Random) -> Truth:
+    k = int(rng.integers(4, 8))
+    return Truth(spread(rng, k, 0.17, 0.3), np.full(k, 0.012), shared=0.005)
+
+
+def all_collapse_at_times(rng: Random) -> Truth:
+    k = int(rng.integers(4, 8))
+    means = spread(rng, k, 0.5, 0.85)
+    means[rng.choice(k, 2, replace=False)] = 0.88
+    return Truth(means, np.full(k, 0.012), seeds=6, collapses=np.full(k, 0.1), flagged=False)
+
+
+def pure_noise_four_seeds(rng: Random) -> Truth:
+    k = int(rng.integers(5, 10))
+    return Truth(np.full(k, 0.75), np.full(k, rng.uniform(0.008, 0.025)), seeds=4)
+
+
 Kinds = Mapping[str, Callable[[Random], Truth]]
 KINDS: Kinds = {
     "clear winner": clear_winner, "ties at the top": ties_at_the_top, "around the margin": around_the_margin,
@@ -275,10 +337,20 @@ HELD_OUT: Kinds = {
     "30 % lost at random": lost_at_random, "200 test clips": few_clips, "three seeds, one lost each": two_seeds_lost,
     "three seeds, one noisy": noisy_and_three, "pure noise, unequal": unequal_pure_noise,
 }  # fmt: skip
-UNSURE = ("at chance", "pure noise", "pure noise, unequal", "at the edge", "nothing feasible")
+BLIND: Kinds = {
+    "noise falls with accuracy": noise_falls_with_accuracy, "skewed seeds": skewed_seeds,
+    "rise and fall": rise_and_fall, "seven seeds, five tied": five_of_seven_tied,
+    "four seeds, two noisy": two_noisy_of_eight, "near the ceiling, four seeds": ceiling_four_seeds,
+    "a margin of 1 point": narrow_margin, "a margin of 5 points": wide_margin,
+    "little above chance": little_above_chance, "all collapse at times": all_collapse_at_times,
+    "pure noise, four seeds": pure_noise_four_seeds,
+}  # fmt: skip
+"""Written before the last changes to the method and not run until they were done."""
+
+UNSURE = ("at chance", "pure noise", "pure noise, unequal", "at the edge", "nothing feasible", "pure noise, four seeds")
 """Kinds in which no pick may be called sure."""
 
-NO_ANSWER = ("at chance", "pure noise", "pure noise, unequal", "nothing feasible")
+NO_ANSWER = ("at chance", "pure noise", "pure noise, unequal", "nothing feasible", "pure noise, four seeds")
 """Kinds in which an answer without a pick is right: everything is as good, or nothing can be had."""
 
 
@@ -298,8 +370,7 @@ def draw(truth: Truth, rng: Random) -> list[Record]:
     """The records of a run: costs, and a training of every configuration from every seed."""
     found = [cost(i, truth.edge, float(latency)) for i, latency in enumerate(truth.latency)]
     k, n = len(truth.means), truth.seeds
-    noise = rng.standard_normal((n, k)) if np.isinf(truth.tail) else rng.standard_t(truth.tail, (n, k)) / 3**0.5
-    reached = np.clip(truth.means + truth.sds * noise + truth.shared * rng.standard_normal((n, 1)), 0, 1)
+    reached = np.clip(truth.means + truth.sds * _noise(truth, rng) + truth.shared * rng.standard_normal((n, 1)), 0, 1)
     collapsed = rng.random((n, k)) < (np.zeros(k) if truth.collapses is None else truth.collapses)
     lost = rng.random((n, k)) < truth.lost
     if truth.lose_one:
@@ -312,6 +383,14 @@ def draw(truth: Truth, rng: Random) -> list[Record]:
             flag = "dead_run" if collapsed[seed, i] and truth.flagged else "unconverged" if rising[seed, i] else None
             found.append(_run(case(i, truth.edge), seed, float(table[seed, i]), flag, bool(lost[seed, i])))
     return found
+
+
+def _noise(truth: Truth, rng: Random) -> Floats:
+    """Of a variance of 1 and mean 0, a value for each run (seeds, k)."""
+    shape = (truth.seeds, len(truth.means))
+    if truth.skewed:
+        return 1 - rng.exponential(1.0, shape)
+    return rng.standard_normal(shape) if np.isinf(truth.tail) else rng.standard_t(truth.tail, shape) / 3**0.5
 
 
 def _run(of: Case, seed: int, accuracy: float, flag: str | None, lost: bool) -> Record:
@@ -360,6 +439,10 @@ def judge(truth: Truth, rng: Random, found: Tally) -> None:
         if bounds := getattr(one.quality, "collapse_interval", None):
             true = 0.0 if truth.collapses is None else truth.collapses[i]
             found.rates.append(bool(bounds[0] <= true <= bounds[1]))
+    if other := answer.pick or answer.leading:
+        for runner in answer.runners:
+            gain = worth[at[runner.candidate.quality.architecture]] - worth[at[other.quality.architecture]]
+            found.gains.append(bool(runner.low - 1e-9 <= gain <= runner.high + 1e-9))
     if answer.pick is None:
         found.none += 1
         return
@@ -375,6 +458,3 @@ def judge(truth: Truth, rng: Random, found: Tally) -> None:
     if answer.shortfall is not None:
         pooled = [at[one.quality.architecture] for one in answer.pool]
         found.bounds.append(bool(worth[pooled].max() - worth[pick] <= answer.shortfall + 1e-9))
-    for runner in answer.runners:
-        gain = worth[at[runner.candidate.quality.architecture]] - worth[pick]
-        found.gains.append(bool(runner.low - 1e-9 <= gain <= runner.high + 1e-9))

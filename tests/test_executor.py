@@ -11,7 +11,7 @@ import pytest
 
 from convbench.core import store
 from convbench.core.errors import CaseFailed, ConvbenchError, Impossible
-from convbench.core.record import Case, Choice, Clip, Parts, Protocol, Record
+from convbench.core.record import Case, Choice, Clip, Parts, Protocol, Record, Training, Trial
 from convbench.core.registry import executors
 from convbench.runs import sweep
 from convbench.runs.executor import Host, Job, pinned
@@ -164,3 +164,28 @@ def test_a_case_must_fit_into_the_memory_of_the_host_that_measures() -> None:
 def test_an_executor_that_nobody_knows_is_one_sentence() -> None:
     with pytest.raises(ConvbenchError, match="unknown executor 'isolatd'; did you mean 'isolated'"):
         sweep.executor_of(load("smoke"), "cpu", "isolatd")
+
+
+def test_trainings_on_a_cpu_run_side_by_side_and_the_one_that_decides_is_waited_for() -> None:
+    """A look at the answer needs every training before it."""
+    training = Training(steps=2, checkpoints=1, train_clips=40, val_clips=20, test_clips=20)
+    learns = Case(Parts(Choice("strided"), Choice("gap"), None, rnn=case().architecture.rnn), Clip(8, 2, 1, 16, 16))
+    learns = replace(learns, scenario="learn", trial=Trial(Choice("direction"), 0, 1e-3))
+    ended: list[Record] = []
+    before: list[int] = []
+
+    def offered() -> Iterator[Job]:
+        for seed in range(3):
+            before.append(len(ended))
+            of = replace(learns, trial=replace(learns.trial, seed=seed))
+            yield Job(of, replace(QUICK, training=training), decides=seed == 1)
+
+    with executors.get("isolated").build("cpu", [learns]) as executor:
+        for _, record in executor.run(offered()):
+            ended.append(record)
+        cores = len(executor.hosts[0].cores)
+    assert [record.status for record in ended] == ["ok"] * 3
+    assert before[2] == 2
+    assert before[1] == (0 if cores > 1 else 1)
+    assert not Job(learns, QUICK).takes_times
+    assert Job(replace(learns, device="cuda"), QUICK).takes_times

@@ -8,7 +8,8 @@ from io import StringIO
 import records
 from rich.console import Console
 
-from convbench.report.terminal.progress import Lines
+from convbench.core.visits import Stage
+from convbench.report.terminal.progress import Lines, where
 
 
 def test_a_line_tells_what_is_left_as_the_latest_cases_went() -> None:
@@ -26,3 +27,16 @@ def test_seconds_are_not_worth_telling() -> None:
     lines = Lines(Console(file=said, width=200), done=3, total=5)
     lines.ended(replace(records.record(), seconds=9.0))
     assert said.getvalue().startswith("[4/5] ")
+
+
+def test_further_seeds_are_said_and_counted() -> None:
+    """A run until sure made [84/6] of them under the word measuring."""
+    said = StringIO()
+    lines, record = Lines(Console(file=said, width=200), done=5, total=6), records.record()
+    for stage in (Stage(0, 1, trainings=1), Stage(0, 1, trainings=2, look=2)):
+        for _ in range(stage.trainings):
+            lines.begins(record.case, stage)
+            lines.ended(replace(record, seconds=1.0))
+    starts = [line.partition("]")[0] for line in said.getvalue().splitlines()]
+    assert starts == ["1 training", "[6/6", "look 2, not sure yet: 2 more trainings", "[7/8", "[8/8"]
+    assert where(Stage(0, 3)) == "round 1 of 3"

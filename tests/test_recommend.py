@@ -7,11 +7,20 @@ import numpy as np
 import pytest
 import records
 from scipy import stats
+from scipy.special import stdtrit
 
 from convbench.analysis.choice.by_task import recommendations
 from convbench.analysis.choice.candidates import Candidate, cheapest_each
 from convbench.analysis.choice.choose import Ask, recommend
-from convbench.analysis.choice.noninferior import ON_THE_CEILING, p_values, pairs, shortfalls, shown
+from convbench.analysis.choice.noninferior import (
+    ON_THE_CEILING,
+    differences,
+    p_values,
+    pairs,
+    shortfalls,
+    shown,
+    untold,
+)
 from convbench.analysis.choice.settling import at_look, error_at, further, further_trials
 from convbench.analysis.choice.two_way import connected, fit, moderated
 from convbench.analysis.quality.effect import p_value
@@ -369,7 +378,7 @@ def test_it_answers_and_is_right_on_kinds_of_truth(kind):
 
 @pytest.mark.parametrize("kind", invented.UNSURE)
 def test_it_is_never_sure_where_nothing_can_be(kind):
-    found = invented.tally({**invented.KINDS, **invented.HELD_OUT}[kind], 30)
+    found = invented.tally({**invented.KINDS, **invented.HELD_OUT, **invented.BLIND}[kind], 30)
     assert found.sure <= 2
 
 
@@ -428,3 +437,58 @@ def test_until_sure_adds_seeds_at_every_rate_until_it_is_sure():
     assert looks > 1
     assert answer.ask.error == pytest.approx(error_at(looks))
     assert looks == 8 or answer.grade == "sure" or "edge" in answer.doubts
+
+
+def test_a_gain_over_one_that_was_selected_among_equals_allows_for_its_luck():
+    """Six that are the same, the highest mean taken: one in five t-intervals of what the others gain failed."""
+    rng, plain, allowing = np.random.default_rng(4), [], []
+    for _ in range(400):
+        found = pairs(0.6 + 0.02 * rng.standard_normal((5, 6)))
+        best = int(found.gap[0].argmax())
+        others = np.arange(6) != best
+        half = (stdtrit(found.df, 0.975) * found.error)[best]
+        plain.append(np.mean((found.gap[best] + half >= 0)[others]))
+        allowing.append(np.mean((differences(found, best)[1] >= 0)[others]))
+    assert np.mean(plain) < 0.9 < 0.93 < np.mean(allowing) < 0.99
+
+
+def test_a_gain_over_one_that_stands_alone_has_its_t_interval():
+    found = pairs(np.array([0.9, 0.5, 0.3, 0.2]) + 0.01 * np.random.default_rng(0).standard_normal((5, 4)))
+    low, high = differences(found, 0)
+    half = stdtrit(found.df[0], 0.975) * found.error[0]
+    assert untold(found, 0) == 1
+    assert np.allclose([low, high], [found.gap[0] - half, found.gap[0] + half])
+
+
+def test_an_open_answer_says_what_the_others_may_gain_over_the_cheapest():
+    rng, cases = np.random.default_rng(1), [records.case(FC, size) for size in (8, 16, 32, 64)]
+    found = [records.record(each, latency=1e-3 * (i + 1)) for i, each in enumerate(cases)]
+    found += [records.lesson(0.6 + rng.normal(0, 0.05), seed=seed, of=each) for each in cases for seed in range(3)]
+    answer = one(found)
+    assert (answer.grade, answer.reason, len(answer.runners)) == ("open", "no-effect", 3)
+    assert all(runner.low < runner.gain < runner.high for runner in answer.runners)
+
+
+def test_the_provisional_pick_has_the_highest_lower_bound():
+    """Three seeds: one mean is a point higher and ten times noisier."""
+    steady, noisy = (0.900, 0.905, 0.895), (0.80, 0.99, 0.94)
+    cases = [records.case(FC, size) for size in (8, 16, 32, 64)]
+    found = [records.record(each, latency=1e-3 * (i + 1)) for i, each in enumerate(cases)]
+    reached = (noisy, steady, (0.6, 0.605, 0.595), (0.5, 0.495, 0.505))
+    found += [
+        records.lesson(value, seed=seed, of=each)
+        for each, values in zip(cases, reached, strict=True) for seed, value in enumerate(values)
+    ]  # fmt: skip
+    answer = one(found)
+    assert answer.grade == "provisional"
+    assert answer.pick.result.lstm_input == 16
+
+
+def test_until_sure_adds_seeds_where_too_few_are_sound_for_any_answer():
+    """The answer was to run more seeds, and the run that goes on until it is sure ran none."""
+    cases = [records.case(FC, size) for size in (8, 16)]
+    found = [records.record(each, latency=1e-3) for each in cases]
+    found += [records.lesson(0.6, seed=0, of=cases[0]), records.lesson(0.1, seed=0, of=cases[1], flag="dead_run")]
+    wanted = further_trials(found)
+    assert one(found).reason == "few-seeds"
+    assert [(case.architecture.lstm_input, case.trial.seed) for case in wanted] == [(8, 1), (8, 2)]

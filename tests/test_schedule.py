@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -111,6 +112,13 @@ def test_until_sure_ends_with_an_answer_or_at_the_most_visits():
     machine = Machine(close, spread=0.1)
     records = machine.run(schedule(machine, until_sure=True))
     assert undecided(results(records)) == [] or len(machine.made) <= 40 * len(CASES)
+
+
+def test_a_run_of_single_visits_is_not_visited_again_until_sure():
+    """It was, without end: each further visit was round 0 as well."""
+    machine = Machine(dict.fromkeys((each.id for each in CASES), 1e-3), spread=0.1)
+    machine.run(schedule(machine, replace(PROTOCOL, visits=1), until_sure=True))
+    assert len(machine.made) == len(CASES)
 
 
 def test_without_budget_or_certainty_half_as_many_visits_again_at_most():
@@ -245,10 +253,14 @@ def test_until_sure_trains_from_further_seeds_where_the_recommendation_is_open()
     schedule = Schedule([each.case for each in first], PROTOCOL, lambda _: False, lambda: 0.0, until_sure=True)
     for line in [*(measured(of) for of in models), *first]:
         schedule.add(line)
-    planned = []
+    planned, ends = [], []
     for visit in schedule:
         planned.append((visit.case.trial.seed, schedule.look))
+        assert schedule.stage.look == schedule.look
+        ends.append(visit.decides)
         schedule.add(train(replace(visit.case, trial=None, scenario="inference"), visit.case.trial.seed, schedule.look))
     assert planned[0] == (3, 2)
+    last = [a != b for a, b in pairwise([look for _, look in planned] + [0])]
+    assert ends == last, "the last training of a look decides what the next one asks for"
     assert len(set(planned)) == len(planned) / 2
     assert Schedule([each.case for each in first], PROTOCOL, lambda _: False, lambda: 0.0).look == 1

@@ -31,13 +31,16 @@ AGREEING = ("interval_wide", "not_steady", "page_faults", "busy_machine")
 class Stage:
     """Where a run is: the round that is made (``FACTS`` first), the rounds asked for, the cases still open.
 
-    ``hosts`` is how many measure.
+    ``hosts`` is how many measure. ``trainings`` is how many are made, 0 before they begin; from the second ``look`` on
+    they are further seeds.
     """
 
     round: int
     rounds: int
     open: tuple[str, ...] = ()
     hosts: int = 1
+    trainings: int = 0
+    look: int = 1
 
 
 def in_table(record: Record) -> bool:

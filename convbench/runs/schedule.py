@@ -68,6 +68,7 @@ class Schedule:
     open: Sequence[str] = ()
     round: int = FACTS
     look: int = 1
+    trainings: int = 0
     _lines_of: defaultdict[str, list[Record]] = field(default_factory=lambda: defaultdict(list))
     _rounds: defaultdict[str, set[int]] = field(default_factory=lambda: defaultdict(set))
     _failed: set[str] = field(default_factory=set)
@@ -84,7 +85,14 @@ class Schedule:
 
     @property
     def stage(self) -> visits.Stage:
-        return visits.Stage(self.round, self.protocol.visits, tuple(self.open), max(1, len(self.hosts())))
+        return visits.Stage(
+            self.round,
+            self.protocol.visits,
+            tuple(self.open),
+            max(1, len(self.hosts())),
+            trainings=self.trainings,
+            look=self.look,
+        )
 
     def record(self, case: Case) -> Record:
         """What the visits to a case have come to so far."""
@@ -95,6 +103,7 @@ class Schedule:
         yield from self._facts(timed)
         if len(self.hosts()) > 1:
             yield from self._trials(trials)
+            self.trainings = 0
         for number in range(self.protocol.visits):
             if number and self._spent():
                 break
@@ -111,6 +120,7 @@ class Schedule:
         """The trainings and read-outs that are neither made nor handed out."""
         chosen = [case for case in trials if case.id not in self._handed and not self._visited(case)]
         self._handed |= {case.id for case in chosen}
+        self.trainings = len(chosen)
         yield from (Planned(case, 0, self.until_sure and case is chosen[-1]) for case in chosen)
 
     def _anchors(self, timed: Sequence[Case]) -> Iterator[Planned]:
@@ -152,7 +162,7 @@ class Schedule:
             chosen = [case for case in further if not self._visited(case)]
             if not chosen:
                 return
-            self.look = look + 1
+            self.look, self.trainings = look + 1, len(chosen)
             yield from (Planned(case, 0, case is chosen[-1]) for case in chosen)
 
     def _facts(self, timed: Sequence[Case]) -> Iterator[Planned]:
@@ -168,7 +178,9 @@ class Schedule:
         yield from (Planned(case, number, decides and case is chosen[-1]) for case in chosen)
 
     def _again(self, timed: Sequence[Case]) -> Iterator[Planned]:
-        """Rounds over what is disturbed or undecided, as long as it is worth it."""
+        """Rounds over what is disturbed or undecided, as long as it is worth it; none where a visit has all at once."""
+        if self.protocol.visits == 1:
+            return
         number, extra = self.protocol.visits, 0
         by_id = {case.id: case for case in timed}
         while not self._spent():

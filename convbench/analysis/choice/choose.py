@@ -1,9 +1,9 @@
 """From candidates to an answer for one task, graded by how sure it is.
 
 The rule: the cheapest candidate within the budget that is shown to be within the margin of the best one within the
-budget (``noninferior``: 95 %, whichever is the best and however many were tried). Where none is shown, the one that
-most likely is, provisionally. It has a unit and an error rate, and does not move with the spacing of a sweep, as a knee
-does. Where the user gives a price instead (``Ask.per_second``) it is the best of accuracy less that price.
+budget (``noninferior``: 95 %, whichever is the best and however many were tried). Where none is shown, the one with the
+highest lower bound, provisionally. It has a unit and an error rate, and does not move with the spacing of a sweep, as a
+knee does. Where the user gives a price instead (``Ask.per_second``) it is the best of accuracy less that price.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from convbench.analysis.choice import stability
 from convbench.analysis.choice.candidates import Candidate, CostName, Excluded, by_seed, cheapest_each
 from convbench.analysis.choice.dominance import Flags, Floats
 from convbench.analysis.choice.doubts import doubts, edge, fallible, nearest, ruled_out, why_none
-from convbench.analysis.choice.noninferior import ERROR, Pairs, p_of_gain, pairs, shortfalls, shown
+from convbench.analysis.choice.noninferior import ERROR, Pairs, differences, p_of_gain, pairs, shortfalls, shown
 from convbench.analysis.choice.recommendation import (
     Ask,
     Grade,
@@ -40,9 +40,6 @@ __all__ = ["Ask", "Grade", "Price", "Recommendation", "Runner", "Settle", "recom
 
 LIKELY = 0.9
 """To be within the margin: without any difference shown a pick that is less likely to be is none."""
-
-LUCK = 0.85
-"""Standard errors: four in five means are not as far above the truth."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,7 +85,7 @@ def recommend(
     if compared.undecided:
         likely = np.flatnonzero(drawn.within(ask.within) >= LIKELY)
         if not len(likely):
-            return _open(known, compared)
+            return _open(known, compared, drawn)
         at = at if ask.per_second is not None else int(likely[0])
     return _chosen(replace(known, passed_over=tuple(pool[i] for i in over)), compared, drawn, at)
 
@@ -113,12 +110,13 @@ def _price_of(pool: Sequence[Candidate], ask: Ask) -> Floats:
     return np.asarray(ask.per_second * (latency - latency.min()))
 
 
-def _open(known: Recommendation, compared: Compared) -> Recommendation:
-    """Nothing is ruled out: the cheapest leads, and what would settle it is said."""
+def _open(known: Recommendation, compared: Compared, drawn: Draws) -> Recommendation:
+    """Nothing is ruled out: the cheapest leads, with what the others may gain; what would settle it is said."""
     pool, ask = compared.pool, compared.ask
     numbers = {"p": compared.p, "detectable": effect.detectable(compared.pairs)}
     return replace(
         known, reason="no-effect", numbers=numbers, leading=pool[0],
+        runners=_runners(compared, _fronts(compared, drawn), 0),
         settle=settle(pool, compared.pairs, 0, ask.within, ask.error),
     )  # fmt: skip
 
@@ -127,9 +125,7 @@ def _chosen(known: Recommendation, compared: Compared, drawn: Draws, at: int) ->
     pool, ask, found = list(compared.pool), compared.ask, compared.pairs
     rising = known.numbers
     unsure = doubts(pool, at, bool(compared.shown[at]), compared.p, bool(rising))
-    accurate = drawn.quality + _price_of(pool, ask)
-    on_front = stability.on_front(pool, ask.against, accurate, np.random.default_rng(ask.seed))
-    runners = [_runner(compared, on_front[i], at, i) for i in range(len(pool)) if i != at]
+    fronts = _fronts(compared, drawn)
     return replace(
         known,
         grade="provisional" if unsure else "sure",
@@ -137,26 +133,34 @@ def _chosen(known: Recommendation, compared: Compared, drawn: Draws, at: int) ->
         doubts=unsure,
         shortfall=max(0.0, float(shortfalls(found)[at])),
         probability=float(drawn.within(ask.within)[at]),
-        front=on_front[at],
-        runners=tuple(sorted(runners, key=lambda runner: (not runner.shown, -runner.front, -runner.gain))),
+        front=fronts[at],
+        runners=_runners(compared, fronts, at),
         price=_price(compared, at),
         stability=float(drawn.right(ask.within)[at]),
         settle=settle(pool, found, at, ask.within, ask.error) if "not-shown" in unsure else None,
     )
 
 
+def _fronts(compared: Compared, drawn: Draws) -> list[float]:
+    """For each candidate the probability of being on the front; of accuracy itself, whatever a millisecond costs."""
+    accurate = drawn.quality + _price_of(compared.pool, compared.ask)
+    ask = compared.ask
+    return stability.on_front(compared.pool, ask.against, accurate, np.random.default_rng(ask.seed))
+
+
 def _pick(compared: Compared) -> tuple[int, list[int]]:
     """The place of the pick, and those of cheaper ones that are as good and collapse more often.
 
-    Where none is shown it is the one whose mean is high even if its seeds were lucky: of two that cannot be told apart
-    the noisier is more likely where it is by luck.
+    Where none is shown it is the one with the highest lower bound, at 95 %: of two that cannot be told apart the
+    noisier is more likely where it is by luck.
     """
     worse = _replaceable(compared)
     able = np.flatnonzero(compared.shown & ~worse)
     if len(able) and compared.ask.per_second is None:
         at = int(able[0])
     else:
-        at = int(np.argmax(np.where(worse, -np.inf, compared.means - LUCK * compared.pairs.own)))
+        luck = stdtrit(compared.pairs.own_df, 1 - ERROR) * compared.pairs.own
+        at = int(np.argmax(np.where(worse, -np.inf, compared.means - luck)))
     return at, [int(i) for i in np.flatnonzero(compared.shown & worse) if i < at]
 
 
@@ -188,12 +192,18 @@ def _outcome(able: Sequence[Candidate], ask: Ask) -> tuple[object, object]:
     return (pool[at].result.case, max(candidate.mean for candidate in pool))
 
 
-def _runner(compared: Compared, likely: float, at: int, i: int) -> Runner:
-    found = compared.pairs
-    gain = float(found.gap[at, i])
-    half = float(stdtrit(found.df[at, i], 1 - ERROR / 2) * found.error[at, i])
-    shown, out = bool(compared.shown[i]), bool(compared.out[i])
-    return Runner(compared.pool[i], likely, shown, out, gain, gain - half, gain + half)
+def _runners(compared: Compared, fronts: Sequence[float], at: int) -> tuple[Runner, ...]:
+    """The others beside the one at this place, those that are shown first."""
+    pool, gap = compared.pool, compared.pairs.gap[at]
+    low, high = differences(compared.pairs, at)
+    runners = [
+        Runner(
+            pool[i], fronts[i], bool(compared.shown[i]), bool(compared.out[i]),
+            float(gap[i]), float(low[i]), float(high[i]),
+        )
+        for i in range(len(pool)) if i != at
+    ]  # fmt: skip
+    return tuple(sorted(runners, key=lambda runner: (not runner.shown, -runner.front, -runner.gain)))
 
 
 def _price(compared: Compared, at: int) -> Price | None:

@@ -42,7 +42,7 @@ class Pairs:
 
     ``df`` are the degrees of freedom. ``room`` is how far each configuration is below 1, with an error and degrees of
     freedom of its own; infinite errors where there are too few seeds. ``runs`` (k,) are the runs behind each, and
-    ``own`` (k,) the part of the errors that is each configuration's own.
+    ``own`` (k,) the part of the errors that is each configuration's own, with its degrees of freedom ``own_df``.
     """
 
     gap: Floats
@@ -53,6 +53,7 @@ class Pairs:
     room_df: Floats
     runs: Floats
     own: Floats
+    own_df: Floats
 
 
 def pairs(by_seed: Floats) -> Pairs:
@@ -63,9 +64,9 @@ def pairs(by_seed: Floats) -> Pairs:
     for group in groups:
         at = np.ix_(group, group)
         gap[at], error[at], df[at] = _compared(fit(by_seed[:, group]))
-    noise = fit(by_seed).noise
-    own = np.sqrt(np.where(np.isfinite(noise), noise, 1.0) / np.maximum(runs, 1))
-    return Pairs(gap, error, df, *_room(by_seed), runs, own)
+    whole = fit(by_seed)
+    own = np.sqrt(np.where(np.isfinite(whole.noise), whole.noise, 1.0) / np.maximum(runs, 1))
+    return Pairs(gap, error, df, *_room(by_seed), runs, own, whole.df)
 
 
 def _compared(found: Fit) -> tuple[Floats, Floats, Floats]:
@@ -124,6 +125,26 @@ def shortfalls(found: Pairs, error: float = ERROR) -> Floats:
     bound = found.gap + stdtrit(found.df, 1 - error) * found.error
     bound[..., range(bound.shape[-1]), range(bound.shape[-1])] = 0.0
     return np.asarray(bound.max(axis=-1))
+
+
+def untold(found: Pairs, one: int, error: float = ERROR) -> int:
+    """How many configurations, itself too, are not told from this one as better or as worse, each by itself."""
+    half = stdtrit(found.df[one], 1 - error / 2) * found.error[one]
+    apart = np.abs(found.gap[one]) > half
+    apart[one] = False
+    return int((~apart).sum())
+
+
+def differences(found: Pairs, one: int, error: float = ERROR) -> tuple[Floats, Floats]:
+    """Bounds (k,) of how much better the others are than this one, which the data may have selected.
+
+    Where one of m that are not told apart was selected, its luck is in all of its m - 1 gaps to them. Of the m(m - 1)/2
+    pairs m - 1 are reported, so that each has the error 2/m of that asked for: the share of bounds that fail among
+    those reported is then at most the error (Benjamini and Yekutieli 2005, false coverage rate).
+    """
+    share = min(1.0, 2 / untold(found, one, error))
+    half = stdtrit(found.df[one], 1 - share * error / 2) * found.error[one]
+    return found.gap[one] - half, found.gap[one] + half
 
 
 def p_of_gain(found: Pairs, one: int, other: int) -> float:

@@ -53,8 +53,9 @@ def budgets(found: Iterable[Result]) -> dict[CostName, Metric]:
 
 @dataclass(frozen=True, eq=False)
 class Runner:
-    """Another candidate beside the pick: how likely it is on the front, and its quality less the pick's with its 95 %
-    interval. ``shown`` says that it, too, is within the margin, ``ruled_out`` that it is not."""
+    """Another candidate beside the pick, or without one beside what leads: how likely it is on the front, and its
+    quality less the other's with its 95 % interval, which allows for the selection. ``shown`` says that it, too, is
+    within the margin, ``ruled_out`` that it is not."""
 
     candidate: Candidate
     front: float

@@ -15,7 +15,7 @@ from dataclasses import replace
 import numpy as np
 from scipy.special import stdtr, stdtrit
 
-from convbench.analysis.choice.candidates import Candidate
+from convbench.analysis.choice.candidates import LEAST_SEEDS, Candidate
 from convbench.analysis.choice.noninferior import ERROR, Pairs
 from convbench.analysis.choice.recommendation import Ask, Recommendation, Settle
 from convbench.analysis.quality.lessons import headless, trained
@@ -79,10 +79,14 @@ def further(answers: Sequence[Recommendation]) -> Further:
     """The seeds that would settle the answers that are not sure, for ``run --until-sure``; empty where all are sure or
     no number of seeds would do.
 
-    No more than are there already, so that the next look comes before much is spent.
+    No more than are there already, so that the next look comes before much is spent; where nothing has enough sound
+    seeds for an answer, as many as it takes.
     """
     wanted: Further = {}
     for answer in answers:
+        if answer.reason == "few-seeds":
+            few = [each.quality for each in answer.excluded if each.why == "few-seeds"]
+            wanted |= {(quality.architecture, quality.clip, quality.task): LEAST_SEEDS for quality in few}
         if not answer.settle or not answer.settle.seeds:
             continue
         for candidate in answer.settle.candidates:

@@ -21,8 +21,10 @@ def rising(steps: Sequence[float], val: Sequence[float], clips: int) -> float | 
     """How fast accuracy still rose, per 100 steps over the last third of the checkpoints (three at least).
 
     None where that is not more than ``RISING`` by 95 %, taking the accuracies for those of ``clips`` independent clips,
-    which is cautious: they are the same clips each time.
+    which is cautious: they are the same clips each time. One checkpoint has no slope.
     """
+    if len(steps) < 2:
+        return None
     last = max(3, len(steps) // 3)
     x, y = [step / 100 for step in steps[-last:]], val[-last:]
     middle = fmean(x)

@@ -58,7 +58,7 @@ class Isolated(Executor):
                     yield from one_by_one([job], self.hosts[0], self.measure)
                 else:
                     yield from beside.started(job)
-                    yield from beside.ended(room_for=len(self._cores(job)))
+                    yield from beside.ended(room_for=1 if job.decides else len(self._cores(job)))
             yield from beside.drained()
         finally:
             beside.end()
@@ -94,7 +94,7 @@ def measure(job: Job) -> Record:
     """``harness.measure`` in this process, which is the job's own."""
     from convbench.measure import harness
 
-    if job.case.reads_out:
+    if job.case.trial:
         _keep_memory()
     with pinned(job.cores):
         record = harness.measure(job.case, job.protocol, job.metrics, job.probes, checked=job.checked)
@@ -163,6 +163,6 @@ def preloads(cases: Sequence[Case]) -> list[str]:
 
 
 def _keep_memory() -> None:
-    """For a case whose seconds are no result: nothing is mapped anew for every batch."""
+    """For a case whose latency is no result: nothing is mapped anew for every batch, which takes twice as long."""
     with suppress(Unavailable):
         malloc.become(malloc.KEPT)

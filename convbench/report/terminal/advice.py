@@ -14,7 +14,7 @@ from convbench.analysis.quality.qualities import Budget
 from convbench.report.words import units
 from convbench.report.words.advice import different, sentences
 from convbench.report.words.names import setup
-from convbench.report.words.numbers import percent
+from convbench.report.words.numbers import CHEAPEST, percent
 
 RUNNERS = 5
 BUDGETS = {"steps": "equal steps", "flops": "equal training FLOPs", "seconds": "equal training seconds"}
@@ -33,7 +33,7 @@ class Advised:
             for i, sentence in enumerate(sentences(answer)):
                 yield Text(sentence, style="bold") if i == 0 else Padding(Text(sentence), (0, 0, 0, 2))
             if answer.runners:
-                yield Padding(_runners(answer.runners[:RUNNERS]), (1, 0, 0, 2))
+                yield Padding(_runners(answer.runners[:RUNNERS], _other(answer)), (1, 0, 0, 2))
         if text := different(self.answers):
             yield Text(f"\n{text}")
 
@@ -48,9 +48,14 @@ def basis(answers: Sequence[Recommendation], budget: Budget) -> str:
     return f"Test accuracy after {BUDGETS[budget]} of short training{cost}."
 
 
-def _runners(runners: Sequence[Runner]) -> Table:
+def _other(answer: Recommendation) -> str:
+    """What runners are held against: the pick, or without one the cheapest."""
+    return "the pick" if answer.pick else f"the {CHEAPEST[answer.ask.cheapest]}"
+
+
+def _runners(runners: Sequence[Runner], other: str) -> Table:
     grid = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
-    for name in ("runner-up", "accuracy", "against the pick", "latency", "params", "on the front", "within"):
+    for name in ("runner-up", "accuracy", f"against {other}", "latency", "params", "on the front", "within"):
         grid.add_column(name, justify="left" if name == "runner-up" else "right", overflow="fold")
     for runner in runners:
         grid.add_row(*map(Text, _cells(runner)))

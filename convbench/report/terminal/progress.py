@@ -18,6 +18,9 @@ STYLES = {"ok": "", "failed": "red", "skipped": "yellow"}
 def where(stage: Stage) -> str:
     """Where a run is, in words."""
     hosts = f", on {stage.hosts} hosts" if stage.hosts > 1 else ""
+    if stage.trainings:
+        more = f"look {stage.look}, not sure yet: {stage.trainings} more" if stage.look > 1 else f"{stage.trainings}"
+        return f"{more} {'training' if stage.trainings == 1 else 'trainings'}{hosts}"
     if stage.round < 0:
         return f"building, counting and compiling every case{hosts}"
     if stage.round < stage.rounds:
@@ -58,6 +61,7 @@ class Lines(Silent):
         self.hosts = stage.hosts
         if self.stage != where(stage):
             self.stage = where(stage)
+            self.total += stage.trainings if stage.look > 1 else 0
             self._print(self.stage)
 
     def ended(self, record: Record) -> None:
@@ -109,7 +113,7 @@ class Bar(Silent):
         """A stage has a bar of its own: what is done of it, and what is left."""
         if self.stage != where(stage):
             self.stage = where(stage)
-            total = len(stage.open) if stage.round >= stage.rounds else self.cases
+            total = stage.trainings or (len(stage.open) if stage.round >= stage.rounds else self.cases)
             self.bar.reset(self.task, total=total, stage=self.stage, case=case.id)
         self.bar.update(self.task, case=case.id)
 
