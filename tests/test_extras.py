@@ -16,7 +16,7 @@ ROOT = Path(__file__).parent.parent
 PROGRAM = """
 import json, sys
 from convbench.core.record import Case, Choice, Clip, Parts, Protocol, Recurrent
-from convbench.measure import harness
+from convbench.measure import attempts, harness
 from convbench.measure.machine import doctor
 
 small = Parts(Choice("conv", (("channels", 4),)), Choice("fc"), 6, Recurrent(hidden=5))
@@ -28,7 +28,7 @@ cases = {name: Case(small, Clip(1, 2, 3, 8, 8), tuple(map(Choice, names))) for n
 cases["torchao"] = Case(small, Clip(1, 2, 3, 8, 8), (Choice("int8", (("method", "torchao"),)),))
 protocol = Protocol(max_warmup=0.0, max_time=0.0, min_samples=1)
 records = {
-    name: harness.attempt(case, lambda asked: harness.measure(asked, protocol, ("latency",)))
+    name: attempts.attempt(case, lambda asked: harness.measure(asked, protocol, ("latency",)))
     for name, case in cases.items()
 }
 print(json.dumps({

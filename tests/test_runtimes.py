@@ -504,7 +504,7 @@ matrix: {reducer: fc, lstm_input: 12, backbone: {name: conv, channels: 4}, rnn: 
 include: [{reducer: gap, variant: [eager, int8]}]
 """)
     trials = [each for each in suite.load(str(path)).cases if each.trial]
-    probed = [harness.attempt(resolve(each), lambda asked: harness.measure(asked, QUICK)) for each in trials]
+    probed = [attempts.attempt(resolve(each), lambda asked: harness.measure(asked, QUICK)) for each in trials]
     by_case = {(each.case.architecture.reducer.name, each.case.variant_name.partition("(")[0]): each for each in probed}
     assert list(by_case) == [
         ("fc", "eager"), ("fc", "onnxruntime"), ("fc", "int8"), ("gap", "eager"), ("gap", "int8"),
