@@ -69,7 +69,7 @@ def test_an_export_of_the_same_machine_is_compared_without_a_warning(user, pytes
     folder = pytester.mkdir("stored")
     place = folder / f"{platform.system()}-{platform.python_implementation()}-{platform.python_version()[:4]}-64bit"
     place.mkdir()
-    (place / "0001_a.json").write_text(json.dumps(exported.made(run, [record])))
+    (place / "0001_a.json").write_text(json.dumps(exported.document(run, [record])))
     pytester.makeconftest(
         "def pytest_benchmark_update_machine_info(config, machine_info): machine_info['cpu'] = {'brand_raw': 'A  1'}"
     )

@@ -54,7 +54,10 @@ def measure(
 
     cores = pairs.quietest(settings.threads * len(lanes))
     shares = [cores[at :: len(lanes)] for at in range(len(lanes))]
-    running = [threading.Thread(target=run, args=each, daemon=True) for each in zip(lanes, shares, strict=True)]
+    running = [
+        threading.Thread(target=run, args=each, name=f"lane {number}", daemon=True)
+        for number, each in enumerate(zip(lanes, shares, strict=True))
+    ]
     for lane in running:
         lane.start()
     try:
