@@ -130,7 +130,7 @@ class Answers:
 
     def _open(self, stack: ExitStack, name: str, case: Planned) -> Link:
         """A process of a side in which nothing was inspected yet."""
-        worker = self.stock.take(self.sides[name], case.variables)
+        worker = self.stock.take(self.sides[name], case.variables, self.settings)
         if worker is None:
             worker = Worker(self.sides[name], self.settings, self.room, dict(case.variables))
             start(name, worker)

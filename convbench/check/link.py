@@ -220,12 +220,14 @@ class Stock:
         else:
             worker.close()
 
-    def take(self, side: Side, variables: Variables) -> Worker | None:
-        """One that imported this side, started with these variables."""
+    def take(self, side: Side, variables: Variables, settings: Settings) -> Worker | None:
+        """One that imported this side, started with these variables; from now on it has these settings' time limit."""
         with self._taking:
             for place, (started, worker) in enumerate(self._idle):
                 if worker.side == side and started == variables:
-                    return self._idle.pop(place)[1]
+                    self._idle.pop(place)
+                    worker.settings = settings
+                    return worker
         return None
 
 

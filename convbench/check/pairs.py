@@ -142,7 +142,7 @@ def started(
     with ExitStack() as stack:
         workers, new = {}, []
         for arm in _shuffled(arms):
-            worker = stock.take(arm.side, first.variables) if stock else None
+            worker = stock.take(arm.side, first.variables, settings) if stock else None
             if worker is None:
                 worker = Worker(arm.side, settings, room, dict(first.variables))
                 new.append((arm.name, worker))
