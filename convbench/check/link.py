@@ -44,7 +44,7 @@ class Settings:
     slice_s: float = 0.006
     case_s: float = 3.0
     timeout: float = 300.0
-    lanes: int = 0
+    lanes: int = 1
 
 
 class Link:

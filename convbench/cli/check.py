@@ -49,7 +49,7 @@ def check(
     only: Only = None,
     skip: Skip = None,
     threads: Threads = 1,
-    lanes: Lanes = 0,
+    lanes: Lanes = 1,
     allocator: Allocator = "glibc",
     detect: Detect = 5.0,
     budget: Annotated[
@@ -128,7 +128,7 @@ def _kept_when_interrupted(as_json: Path | None, junit: Path | None, summary: Pa
         raise
 
 
-def settings_of(threads: int, allocator: str, device: str, lanes: int = 0) -> Settings:
+def settings_of(threads: int, allocator: str, device: str, lanes: int = 1) -> Settings:
     """What both sides share. Raises ConvbenchError for an allocator that cannot be fixed in every worker."""
     from convbench.check.link import ALLOCATORS, Settings
     from convbench.core.registry import did_you_mean

@@ -32,7 +32,7 @@ def selftest(
     only: Only = None,
     skip: Skip = None,
     threads: Threads = 1,
-    lanes: Lanes = 0,
+    lanes: Lanes = 1,
     allocator: Allocator = "glibc",
     detect: Detect = 5.0,
     run: Annotated[
