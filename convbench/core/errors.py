@@ -55,3 +55,9 @@ class Interrupted(ConvbenchError):
     """Ctrl-C: what is finished is on disk."""
 
     exit_code = 130
+
+
+def line_of(error: BaseException, place: int = 0) -> str:
+    """The first line of an error that holds anything, or the one at ``place``; its type where it says nothing."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[place] if lines else type(error).__name__

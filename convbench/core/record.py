@@ -6,7 +6,7 @@ raw samples are kept, and medians, intervals and rates are derived from them lat
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import chain, islice
 from typing import Literal, NamedTuple
@@ -189,6 +189,16 @@ class Case:
     def reads_out(self) -> bool:
         """Whether the case is a linear read-out of untrained features."""
         return self.trial is not None and not self.trial.trains
+
+    @property
+    def around(self) -> Hashable:
+        """What stands around the reducer: only where it is the same are reducers and sizes compared."""
+        parts = self.architecture
+        return (
+            (parts.backbone, parts.rnn, parts.layer_norm, parts.head)
+            if isinstance(parts, Parts)
+            else type(parts).__name__
+        )
 
     @property
     def eager(self) -> Case:

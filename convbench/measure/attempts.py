@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Literal
 
@@ -15,17 +16,21 @@ Measure = Callable[[Case], Record]
 
 def attempt(case: Case, measure: Measure) -> Record:
     """``measure(case)``, or the record of why the case has no result: whatever it raises, a sweep goes on."""
-    start, started = time.perf_counter(), datetime.now(UTC).isoformat(timespec="milliseconds")
+    start, started = time.perf_counter(), _now()
     try:
         return measure(case)
     except Exception as error:
-        failure = explain(error)
-        status: Literal["failed", "skipped"] = "skipped" if failure.kind == "unavailable" else "failed"
-        known = error.known if isinstance(error, CaseFailed) else ()
-        readings = tuple(result for result in known if isinstance(result, Reading))
-        findings = tuple(result for result in known if isinstance(result, Finding))
-        seconds = time.perf_counter() - start
-        return Record(case, status, readings, findings, failure, started=started, seconds=seconds)
+        return replace(failed(case, error), started=started, seconds=time.perf_counter() - start)
+
+
+def failed(case: Case, error: Exception) -> Record:
+    """The record of why a case has no result, with what was known before."""
+    failure = explain(error)
+    status: Literal["failed", "skipped"] = "skipped" if failure.kind == "unavailable" else "failed"
+    known = error.known if isinstance(error, CaseFailed) else ()
+    readings = tuple(result for result in known if isinstance(result, Reading))
+    findings = tuple(result for result in known if isinstance(result, Finding))
+    return Record(case, status, readings, findings, failure, started=_now())
 
 
 def explain(error: BaseException) -> Failure:
@@ -42,6 +47,10 @@ def explain(error: BaseException) -> Failure:
         case RuntimeError() if _is_out_of_memory(error):
             return Failure("out of memory", _first_line(error))
     return Failure("error", _first_line(error))
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
 def _is_out_of_memory(error: RuntimeError) -> bool:

@@ -16,8 +16,10 @@ from convbench.runs.executor import Host
 
 def described(hosts: Sequence[Host]) -> dict[str, Any]:
     """The fields of a run that are of its hosts; none where there is one."""
-    if len(hosts) < 2:
-        return {}
+    return _fields(hosts) if len(hosts) > 1 else {}
+
+
+def _fields(hosts: Sequence[Host]) -> dict[str, Any]:
     return {
         "hosts": {host.name: host.fingerprint for host in hosts},
         "environments": {host.fingerprint: dict(host.facts) for host in hosts},
@@ -29,10 +31,7 @@ def note(directory: Path, hosts: Sequence[Host], records: Sequence[Record]) -> N
     run = store.read_run(directory)
     if len(hosts) < 2 and not run.hosts:
         return
-    more = described(hosts) or {
-        "hosts": {host.name: host.fingerprint for host in hosts},
-        "environments": {host.fingerprint: dict(host.facts) for host in hosts},
-    }
+    more = _fields(hosts)
     noted = replace(
         run,
         hosts={**run.hosts, **more["hosts"]},

@@ -7,7 +7,6 @@ from collections.abc import Hashable, Sequence
 from typing import NamedTuple
 
 from convbench.analysis.results import Group, Result
-from convbench.core.record import Parts
 
 
 class Frame(NamedTuple):
@@ -26,11 +25,7 @@ class Alike(NamedTuple):
 
 def frame(result: Result) -> Frame:
     """Where variants are the question: machine, clip, scenario and what stands around the reducer."""
-    match result.case.architecture:
-        case Parts() as parts:
-            return Frame(result.group, (parts.backbone, parts.rnn, parts.layer_norm, parts.head))
-        case whole:
-            return Frame(result.group, type(whole).__name__)
+    return Frame(result.group, result.case.around)
 
 
 def alike(result: Result) -> Alike:

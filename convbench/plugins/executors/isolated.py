@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from functools import cached_property, partial
+from functools import cached_property
 from multiprocessing.connection import wait
 from typing import Any, TypeVar
 from zlib import crc32
@@ -116,7 +116,7 @@ class _SideBySide:
         try:
             self.running.append((pinned_job, self.executor.start(pinned_job)))
         except Exception as error:
-            yield from one_by_one([job], self.executor.hosts[0], partial(_raising, error))
+            yield job, replace(attempts.failed(job.case, error), environment=self.executor.hosts[0].fingerprint)
 
     def ended(self, room_for: int) -> Iterator[Visit]:
         """The jobs that end until fewer than so many run."""
@@ -150,10 +150,6 @@ class _SideBySide:
     @staticmethod
     def _wait_for(other: tuple[Job, Running[Record]]) -> None:
         other[1].wait()
-
-
-def _raising(error: Exception, _: Job) -> Record:
-    raise error
 
 
 def preloads(cases: Sequence[Case]) -> list[str]:

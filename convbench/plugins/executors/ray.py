@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from convbench.core.errors import ConvbenchError
+from convbench.core.errors import ConvbenchError, line_of
 from convbench.core.option_types import Count, Padding
 from convbench.core.record import Case
 from convbench.core.registry import executors
@@ -146,7 +146,7 @@ class _Engine:
         except Exception as error:
             where = f"at {self.address}" if self.address else "that could be joined or started here"
             raise ConvbenchError(
-                f"no Ray cluster {where}: {_first_line(error)}; start one with 'ray start --head', "
+                f"no Ray cluster {where}: {line_of(error)}; start one with 'ray start --head', "
                 "or name it as in --executor-options address=HOST:6379"
             ) from error
         finally:
@@ -205,11 +205,11 @@ class _Engine:
         except StopIteration:
             return self._gave_up(remote, "it ended without a word")
         except self.ray.exceptions.RayTaskError as error:
-            return self._gave_up(remote, _first_line(error.cause or error))
+            return self._gave_up(remote, line_of(error.cause or error))
         except Exception as error:
             remote.waiting = None
             self.drop(remote.name)
-            return [Lost(remote.name, _first_line(error))]
+            return [Lost(remote.name, line_of(error))]
 
     def _message(self, remote: _Remote, part: bytes) -> Iterator[Event]:
         remote.parts.append(part)
@@ -265,8 +265,3 @@ def _refuse_unreachable(address: str) -> None:
             f"no Ray cluster at {address}: {error.strerror or error}; start one with 'ray start --head --port {port}', "
             "or leave the address out to start one here"
         ) from error
-
-
-def _first_line(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from convbench.core.errors import ConvbenchError
+from convbench.core.errors import ConvbenchError, line_of
 from convbench.core.option_types import Count, Padding
 from convbench.core.record import Case
 from convbench.core.registry import executors
@@ -170,7 +170,7 @@ class _Engine:
             with executor.batch():
                 jobs = [executor.submit(serve, *self._arguments(name)) for name in names]
         except Exception as error:
-            raise ConvbenchError(f"Slurm refuses the workers: {_last_line(error)}") from error
+            raise ConvbenchError(f"Slurm refuses the workers: {line_of(error, -1)}") from error
         self._numbers += workers
         for name, job in zip(names, jobs, strict=True):
             self.sent[name] = _Sent(job)
@@ -258,8 +258,3 @@ def _library() -> Any:
     except ImportError as error:
         raise ConvbenchError("--executor slurm needs submitit: pip install 'convbench[slurm]'") from error
     return submitit
-
-
-def _last_line(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1] if lines else type(error).__name__

@@ -18,7 +18,6 @@ from dataclasses import replace
 from itertools import count
 
 from convbench.core.errors import CaseFailed, ConvbenchError, Unavailable
-from convbench.core.record import Record
 from convbench.measure import attempts
 from convbench.runs.cluster.backlog import Backlog
 from convbench.runs.cluster.clocks import noted
@@ -76,7 +75,7 @@ class Driver:
             for job in list(self._intake.round()):
                 reason = self.groups.infeasible(job)
                 if reason:
-                    yield job, _without_result(job, Unavailable(reason))
+                    yield job, attempts.failed(job.case, Unavailable(reason))
                 elif not job.host or self.roll.named(job.host):
                     feasible.append(job)
             self.backlog.add(feasible, len(self.roll.members))
@@ -105,8 +104,8 @@ class Driver:
         match event:
             case Joined():
                 self.roll.join(event)
-            case Absent(host, reason):
-                log.warning("convbench: host %s is left out: %s", host, reason)
+            case Absent():
+                self.roll.leave_out(event)
             case Lost(worker, reason) if member is not None:
                 log.warning("convbench: %s was lost (%s); its work is issued again", member.host.name, reason)
                 yield from self._lose(worker, reason)
@@ -150,7 +149,7 @@ class Driver:
                 self.ledger.settle(ticket)
                 names = ", ".join(entry.deaths)
                 words = f"{len(entry.deaths)} workers were lost while they measured it ({names}): {reason}"
-                yield entry.job, _without_result(entry.job, CaseFailed("crash", words))
+                yield entry.job, attempts.failed(entry.job.case, CaseFailed("crash", words))
                 self.backlog.withdraw(entry.job.case.id)
         for ticket in tickets:
             entry_left = self.ledger.open.get(ticket)
@@ -201,7 +200,7 @@ class Driver:
         for ticket in lacking:
             entry = self.ledger.settle(ticket)
             if entry:
-                yield entry.job, _without_result(entry.job, Unavailable("no host that could measure it is left"))
+                yield entry.job, attempts.failed(entry.job.case, Unavailable("no host that could measure it is left"))
         self.backlog.purge()
 
     def _help_the_late(self) -> None:
@@ -222,10 +221,3 @@ class Driver:
         tickets = [ticket for ticket, _ in member.piece.jobs] if member.piece else []
         entries = [(ticket, self.ledger.open[ticket]) for ticket in tickets if ticket in self.ledger.open]
         return [ticket for ticket, entry in entries if entry.holders == 1 and self.groups.may(entry.job, idle.host)]
-
-
-def _without_result(job: Job, error: Exception) -> Record:
-    def fail(_: object) -> Record:
-        raise error
-
-    return attempts.attempt(job.case, fail)

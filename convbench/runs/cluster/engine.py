@@ -21,11 +21,6 @@ class Piece:
     number: int
     jobs: tuple[tuple[int, Job], ...]
 
-    @property
-    def timed(self) -> bool:
-        """Whether any of it wants a quiet host."""
-        return any(job.takes_times and not job.case.trial for _, job in self.jobs)
-
 
 @dataclass(frozen=True, slots=True)
 class Joined:

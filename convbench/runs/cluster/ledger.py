@@ -89,5 +89,5 @@ def kind(job: Job) -> str:
 
 
 def total(ledger: Ledger, jobs: Iterable[Job]) -> float:
-    """Seconds that jobs should take together, with what each costs to start."""
+    """Seconds that jobs should take together."""
     return sum(map(ledger.expected, jobs))

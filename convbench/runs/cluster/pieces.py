@@ -19,11 +19,7 @@ Cost = Callable[[Job], float]
 
 def frame(case: Case) -> Hashable:
     """All of a case but its reducer, LSTM input size and variant: where one ranking is made."""
-    around = (case.clip, case.scenario, case.device, case.threads)
-    match case.architecture:
-        case Parts() as parts:
-            return (parts.backbone, parts.rnn, parts.layer_norm, parts.head, *around)
-    return around
+    return case.around, case.clip, case.scenario, case.device, case.threads
 
 
 def cut(jobs: Sequence[Job], hosts: int, cost: Cost) -> Iterator[list[Job]]:

@@ -54,6 +54,10 @@ class Roll:
         self.members[event.worker] = Member(event.worker, event.host, self.clock(), skew)
         self.groups.join(event.host)
 
+    def leave_out(self, event: Absent) -> None:
+        """Say that a host gives no worker, and why."""
+        log.warning("convbench: host %s is left out: %s", event.host, event.reason)
+
     def leave(self, worker: str) -> Member:
         """Take a lost worker off the roll."""
         member = self.members.pop(worker)
@@ -104,6 +108,6 @@ class Roll:
                 if worker in self.members:
                     self.leave(worker)
                 yield reason
-            case Absent(host, reason):
-                log.warning("convbench: host %s is left out: %s", host, reason)
-                yield reason
+            case Absent():
+                self.leave_out(event)
+                yield event.reason
