@@ -5,8 +5,6 @@ from __future__ import annotations
 import itertools
 import json
 import os
-import signal
-import threading
 from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
@@ -14,7 +12,7 @@ from xml.etree import ElementTree
 import psutil
 import pytest
 
-from convbench.check import files, gate, lanes, link, outcome, pairs, verdict, words
+from convbench.check import files, gate, link, outcome, pairs, verdict, words
 from convbench.check.inspection import Request
 from convbench.check.link import Settings
 from convbench.check.rule import Rule
@@ -53,11 +51,10 @@ def run(tmp_path, monkeypatch):
         told: Told | None = None,
         budget: float | None = None,
         instructions: bool = False,
-        lanes: int = 1,
     ) -> outcome.Outcome:
         with room() as made:
             request = Request("fake", same_outputs=same_outputs, instructions=instructions)
-            method = gate.Method(Settings(slice_s=0.001, lanes=lanes), Rule(), made, told or Told())
+            method = gate.Method(Settings(slice_s=0.001), Rule(), made, told or Told())
             return gate.check(side("base", base), side("head", head), request, method, budget)
 
     return check
@@ -167,51 +164,51 @@ def test_other_outputs_are_invalid_unless_they_are_wanted(run):
     assert [fact.name for fact in verdicts(wanted)["fc"].case.facts] == ["output"]
 
 
-@pytest.mark.parametrize("count", [2, 3])
-def test_lanes_come_to_the_same_verdicts(run, count):
-    found = run(SAME, {"seconds": {"gap": 0.010, "fc": 0.025}}, lanes=count)
-    judged = verdicts(found)
-    assert (judged["gap"].word, judged["fc"].word) == ("ok", "regression")
-    assert len(judged["gap"].case.pairs) in range(3, 7 + count)
-    assert len(judged["fc"].case.pairs) <= count + 1
-    assert found.settings.lanes == count
-    assert f"1 thread, {count} pairs at a time" in " ".join(words.footing(found))
-    assert no_child_is_left()
-
-
-def test_a_case_that_is_nearly_decided_is_visited_in_as_many_lanes_as_it_needs():
-    decided_by_another = Timed({"gap": [outcome.Timing(((1.0, 1.0),))] * 6})
-    assert decided_by_another.fewest("gap", "pair", Rule(), 1) == 1
+def test_the_cases_of_a_check_need_no_further_pair_where_the_next_one_decides():
+    nearly = Timed({"gap": [outcome.Timing(((1.0, 1.0),))] * 6})
+    assert nearly.fewest("gap", "pair", Rule(), 1) == 1
     assert Timed().fewest("gap", "pair", Rule(), 1) == 7
     assert Timed().fewest("gap", "confirm", Rule(), 1) == 5
 
 
-def test_a_worker_that_dies_in_a_lane_takes_only_its_case_with_it(run):
-    judged = verdicts(run(SAME, SAME | {"ends": {"fc": "die"}}, lanes=2))
-    assert judged["fc"].reason == "crash in head: killed by SIGABRT; last output: about to fall over"
-    assert judged["gap"].word == "ok"
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="no core is free beside a pair")
+def test_workers_of_the_next_pair_are_started_while_a_pair_is_timed(run, monkeypatch):
+    """On a core that the pair leaves free, and then taken: two a pair in all, none more and none left."""
+    timed = min(os.sched_getaffinity(0))
+    monkeypatch.setattr("convbench.check.pairs.quietest", lambda _: [timed])
+    started, waited = [], []
+    start, order = link.Worker.__init__, link.Stock.order
+
+    def count(worker, *others):
+        started.append(worker)
+        start(worker, *others)
+
+    def look(stock, sides, *others):
+        order(stock, sides, *others)
+        waited.append([worker.process.pid for _, worker in stock._idle])
+        assert not any(timed in os.sched_getaffinity(pid) for pid in waited[-1])
+
+    monkeypatch.setattr(link.Worker, "__init__", count)
+    monkeypatch.setattr(link.Stock, "order", look)
+    judged = verdicts(run(SAME, SAME))
+    pairs_timed = {len(each.case.pairs) for each in judged.values()}
+    assert [len(pids) for pids in waited] == [2] * (max(pairs_timed) - 1)
+    assert len(started) == 2 * max(pairs_timed)
     assert no_child_is_left()
 
 
-def test_a_lane_that_waits_is_ended_with_the_check(run):
-    """The one who asks is interrupted while a lane waits for a worker that hangs."""
-    told = Told()
+def test_a_worker_that_died_before_its_pair_is_replaced(run, monkeypatch):
+    """Whatever it was started for: the case that would take it is not to blame."""
+    monkeypatch.setattr("convbench.check.pairs.quietest", lambda _: sorted(os.sched_getaffinity(0))[:1])
+    order = link.Stock.order
 
-    def interrupt(message: str) -> None:
-        if "undecided" in message:
-            threading.Timer(1.0, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
+    def die(stock, *others):
+        order(stock, *others)
+        for _, worker in stock._idle:
+            worker.process.kill()
 
-    told.says = interrupt
-    with pytest.raises(KeyboardInterrupt):
-        run(SAME, SAME | {"ends": {"fc": "hang"}, "timeout": 60.0}, told=told, lanes=2)
-    assert no_child_is_left()
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("lane")]
-
-
-def test_as_many_lanes_as_cores_are_free_for_them_and_one_on_a_gpu(monkeypatch):
-    monkeypatch.setattr(lanes, "available_cores", lambda: 6)
-    assert [lanes.fitting(threads, "cpu") for threads in (1, 2, 3, 4, 8)] == [4, 3, 2, 1, 1]
-    assert lanes.fitting(1, "cuda:0") == 1
+    monkeypatch.setattr(link.Stock, "order", die)
+    assert {each.word for each in verdicts(run(SAME, SAME)).values()} == {"ok"}
 
 
 @pytest.mark.parametrize("side", ["base", "head"])

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from convbench.check import lanes
 from convbench.check.link import Copy, Link, Settings, Stock, Variables, Worker
 from convbench.check.outcome import INSTRUCTIONS, Fact
 from convbench.check.pairs import Planned
@@ -34,9 +33,8 @@ class Inspected:
     files: dict[str, dict[str, str]] = field(default_factory=dict)
 
     def within(self, settings: Settings) -> Settings:
-        """The settings with the suite's time limit, and as many lanes as the machine has room for, if none are set."""
-        device = str(self.environments.get("head", {}).get("device", settings.device))
-        return replace(settings, timeout=self.timeout, lanes=settings.lanes or lanes.fitting(settings.threads, device))
+        """The settings with the suite's time limit."""
+        return replace(settings, timeout=self.timeout)
 
     @property
     def valid(self) -> list[Planned]:

@@ -24,24 +24,6 @@ Call = Literal["ok", "suspect", "undecided"]
 Confirmation = Literal["regression", "ok", "undecided"]
 
 
-@dataclass(frozen=True, slots=True)
-class Test:
-    """An end of the interval, looked at after every pair: it is wrong with at most ``level``, over all looks together.
-
-    ``chance`` is that of a pair to lie on the wrong side of the truth by luck, ``first`` the pairs of the first look,
-    ``most`` those of the last.
-    """
-
-    chance: float
-    level: float
-    first: int
-    most: int
-
-    def strays(self, pairs: int) -> int | None:
-        """How many of the pairs may stray beyond the end of the interval; None where there is no end yet."""
-        return _strays(self)[min(pairs, self.most)]
-
-
 class Slack(NamedTuple):
     """What luck hardly ever makes of a pair, as a log ratio, and how often it may: few that agree decide large effects.
 
@@ -53,11 +35,31 @@ class Slack(NamedTuple):
     chance: float
 
 
+@dataclass(frozen=True, slots=True)
+class Test:
+    """An end of the interval, looked at after every pair: it is wrong with at most ``level``, over all looks together.
+
+    ``chance`` is that of a pair to lie on the wrong side of the truth by luck, ``first`` the pairs of the first look,
+    ``most`` those of the last. ``slacks`` decide before the first look.
+    """
+
+    chance: float
+    level: float
+    first: int
+    most: int
+    slacks: tuple[Slack, ...]
+
+    def strays(self, pairs: int) -> int | None:
+        """How many of the pairs may stray beyond the end of the interval; None where there is no end yet."""
+        return _strays(self)[min(pairs, self.most)]
+
+
 SHARE = 0.4
 """Of its level, what each slack may add to a test's error at most."""
 SLACKS = (Slack(math.log1p(0.10), 0.10), Slack(math.log1p(0.04), 0.20))
-SLOWER = Test(0.5, 0.025, 6, 32)
-PASS = Test(0.5, 0.025, 7, 32)
+SMALL = Slack(math.log1p(0.02), 0.30)
+SLOWER = Test(0.5, 0.025, 6, 32, SLACKS)
+PASS = Test(0.5, 0.025, 6, 32, (SMALL,))
 CONFIRM_FIRST, CONFIRM_AT_MOST = 5, 24
 OF_RUN = 0.01
 """The chance of any false regression among the cases of a check."""
@@ -130,7 +132,8 @@ def confirmation(triples: Sequence[Triple], rule: Rule, cases: int) -> Confirmat
 def confirming(cases: int) -> Test:
     """The test of a suspect among so many cases."""
     level = min(OF_CONFIRMATION, OF_RUN / OF_SUSPECT / cases / (1 + len(SLACKS) * SHARE))
-    return Test(1 / 3, level, max(CONFIRM_FIRST, math.ceil(math.log(level) / math.log(1 / 3))), CONFIRM_AT_MOST)
+    first = max(CONFIRM_FIRST, math.ceil(math.log(level) / math.log(1 / 3)))
+    return Test(1 / 3, level, first, CONFIRM_AT_MOST, SLACKS)
 
 
 def ratio(logs: Sequence[float]) -> Ratio:
@@ -187,7 +190,9 @@ def _end(values: Sequence[float], test: Test) -> float:
     """The lower end of sorted values: an order statistic, or the least of a few that is farther off than luck goes."""
     strays = test.strays(len(values))
     ends = [values[strays]] if strays is not None else []
-    ends += [values[0] - slack.size for slack in SLACKS if enough(slack, test) <= len(values) and _agree(values, slack)]
+    ends += [
+        values[0] - slack.size for slack in test.slacks if enough(slack, test) <= len(values) and _agree(values, slack)
+    ]
     return max(ends, default=-math.inf)
 
 

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
 
-from convbench.check import lanes, progress
+from convbench.check import pairs, progress
 from convbench.check.asking import Inspected
 from convbench.check.inspection import Request, inspect
 from convbench.check.link import Settings, Stock
@@ -36,7 +36,7 @@ class Announcer(Protocol):
 class Method:
     """How a check measures and judges, the folder for what it writes meanwhile, and who is told how far it is.
 
-    ``ends`` is when the time is over, by ``time.monotonic``; ``stock`` holds workers to begin with.
+    ``ends`` is when the time is over, by ``time.monotonic``; ``stock`` is where workers are started before their pair.
     """
 
     settings: Settings
@@ -89,26 +89,24 @@ def check(base: Side, head: Side, request: Request, method: Method, budget: floa
 def decide(arms: tuple[Arm, Arm], cases: Sequence[Planned], ids: Sequence[str], method: Method, timed: Timed) -> Timed:
     """Visits of all undecided cases until there is none left or the time is over: pairs, and triples of suspects.
 
-    Lanes beyond the first visit what fewer visits would hardly decide. The rule's error is shared by all that are
-    named; ``timed`` holds the pairs that there are already.
+    The rule's error is shared by all that are named; ``timed`` holds the pairs that there are already.
     """
     count, rule = len(ids), method.rule
     base, head = arms
     stages = {"pair": arms, "confirm": (base, replace(base, name="base again"), head)}
-    while not method.is_over() and (waiting := timed.waiting(cases, rule, count)):
-        method.watcher.says(progress.line(timed, waiting, rule, ids))
-        start = time.monotonic()
-        rounds = [
-            [Visit(case, stages[stage]) for case, stage in waiting if timed.fewest(case.id, stage, rule, count) > lane]
-            for lane in range(max(1, method.settings.lanes))
-        ]
-        with closing(lanes.measure(list(filter(None, rounds)), method.settings, method.room, method.stock)) as results:
-            for visit, measured in results:
-                timed.add(visit, measured)
-                if method.is_over():
-                    break
-        timed.visit_seconds.append(time.monotonic() - start)
-        timed.keep(timed)
+    with method.stock:
+        while not method.is_over() and (waiting := timed.waiting(cases, rule, count)):
+            method.watcher.says(progress.line(timed, waiting, rule, ids))
+            start = time.monotonic()
+            visits = [Visit(case, stages[stage]) for case, stage in waiting]
+            further = any(timed.fewest(case.id, stage, rule, count) > 1 for case, stage in waiting)
+            with closing(pairs.measure(visits, method.settings, method.room, method.stock, further)) as results:
+                for visit, measured in results:
+                    timed.add(visit, measured)
+                    if method.is_over():
+                        break
+            timed.visit_seconds.append(time.monotonic() - start)
+            timed.keep(timed)
     return timed
 
 

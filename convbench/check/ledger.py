@@ -35,9 +35,8 @@ class Ledger:
 def _identity(before: Outcome, now: Outcome) -> Iterator[tuple[str, object, object]]:
     yield "suite", before.suite, now.suite
     yield "rule", before.rule, now.rule
-    # The limit of seconds is the suite's, which is known once the cases are, as are the lanes.
-    settings = before.settings
-    yield "settings", settings, replace(now.settings, timeout=settings.timeout, lanes=settings.lanes)
+    # The limit of seconds is the suite's, which is known once the cases are.
+    yield "settings", before.settings, replace(now.settings, timeout=before.settings.timeout)
     for name, then, current in (("base", before.base, now.base), ("head", before.head, now.head)):
         yield f"code of {name}", _code(then), _code(current)
         yield f"machine or software of {name}", _machine(then), _machine(current)

@@ -8,9 +8,8 @@ import random
 import signal
 import socket
 import subprocess
-import threading
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,10 +32,7 @@ FREED = ("PYTHONPATH", "LD_PRELOAD", "MALLOC_ARENA_MAX", *malloc.NUMBERS)
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What both sides share: threads, C allocator, device, seconds of a slice and most seconds of a case in a pair.
-
-    ``lanes`` is how many pairs are measured at once, each on cores of its own; 0 for as many as fit.
-    """
+    """What both sides share: threads, C allocator, device, seconds of a slice and most seconds of a case in a pair."""
 
     threads: int = 1
     allocator: str = "glibc"
@@ -44,7 +40,6 @@ class Settings:
     slice_s: float = 0.006
     case_s: float = 3.0
     timeout: float = 300.0
-    lanes: int = 1
 
 
 class Link:
@@ -119,9 +114,11 @@ class Worker(Link):
     """A fresh process of a side, which may be copied once it has been greeted."""
 
     forks = False
+    cores: Sequence[int] = ()
 
     def __init__(self, side: Side, settings: Settings, room: Path, variables: Mapping[str, str] | None = None) -> None:
         self.side, self.settings = side, settings
+        self._asked, self._versions = False, dict[str, Any]()
         theirs = self._opened(room)
         self.line, line = socket.socketpair()
         with theirs, line, self.output.open("wb") as output:
@@ -138,15 +135,24 @@ class Worker(Link):
 
     def greet(self, case: dict[str, Any] | None = None) -> None:
         """Let the process import its side, and what building a case needs besides; ``greeted`` waits."""
-        self.send("hello", threads=self.settings.threads, case=case)
+        if not self._asked:
+            self.send("hello", threads=self.settings.threads, case=case)
+        self._asked = True
 
     def greeted(self) -> dict[str, Any]:
         """The versions of the side. Raises Refused where its convbench speaks another protocol."""
-        answer = self.receive(START_TIMEOUT)
-        if answer["protocol"] != PROTOCOL:
-            raise Refused(_other_protocol(answer["protocol"], answer["convbench"], self.side.label))
-        self.forks = bool(answer.get("forks")) and self.settings.device == "cpu"
-        return answer
+        if not self._versions:
+            answer = self.receive(START_TIMEOUT)
+            if answer["protocol"] != PROTOCOL:
+                raise Refused(_other_protocol(answer["protocol"], answer["convbench"], self.side.label))
+            self.forks = bool(answer.get("forks")) and self.settings.device == "cpu"
+            self._versions = answer
+        return self._versions
+
+    def pin(self, cores: Sequence[int]) -> None:
+        """Let it run on these cores only, from now on."""
+        self.ask("pin", cores=list(cores))
+        self.cores = cores
 
     def close(self) -> None:
         try:
@@ -197,13 +203,12 @@ Variables = tuple[tuple[str, str], ...]
 
 
 class Stock:
-    """Workers that have imported their side and done nothing yet, until a pair takes them; closes what is left."""
+    """Workers that import their side, or have, and do nothing else until a pair takes them; closes what is left."""
 
     MOST = 4
 
     def __init__(self) -> None:
         self._idle: list[tuple[Variables, Worker]] = []
-        self._taking = threading.Lock()
 
     def __enter__(self) -> Self:
         return self
@@ -222,13 +227,37 @@ class Stock:
 
     def take(self, side: Side, variables: Variables, settings: Settings) -> Worker | None:
         """One that imported this side, started with these variables; from now on it has these settings' time limit."""
-        with self._taking:
-            for place, (started, worker) in enumerate(self._idle):
-                if worker.side == side and started == variables:
-                    self._idle.pop(place)
-                    worker.settings = settings
+        for started, worker in list(self._idle):
+            if worker.side == side and started == variables:
+                self._idle.remove((started, worker))
+                worker.settings = settings
+                try:
+                    worker.greeted()
+                except CaseFailed:  # what it was started for is not what it is taken for: a new one says more
+                    worker.close()
+                else:
                     return worker
         return None
+
+    def order(
+        self,
+        sides: Sequence[Side],
+        variables: Variables,
+        settings: Settings,
+        room: Path,
+        case: dict[str, Any],
+        cores: Sequence[int],
+    ) -> None:
+        """Start a worker a side, those that are here already left out, and let them import meanwhile on some cores."""
+        idle = [worker.side for started, worker in self._idle if started == variables]
+        for side in sides:
+            if side in idle:
+                idle.remove(side)
+            elif len(self._idle) < self.MOST:
+                worker = Worker(side, settings, room, dict(variables))
+                self._idle.append((variables, worker))
+                os.sched_setaffinity(worker.process.pid, cores)
+                worker.greet(case)
 
 
 def _other_protocol(protocol: int, version: str, label: str) -> str:

@@ -83,24 +83,41 @@ def measure(
     settings: Settings,
     room: Path,
     stock: Stock | None = None,
-    cores: Sequence[int] = (),
+    further: bool = False,
 ) -> Generator[tuple[Visit, Measured], None, None]:
     """Every case once, in random order, in as few sets of fresh processes as cases may share.
 
-    On ``cores``, or where none are named on the quietest. A worker that dies or hangs fails its case only, or the
-    first where it dies at its start: the others go on in new processes. Those in ``stock`` are used first.
+    A worker that dies or hangs fails its case only, or the first where it dies at its start: the others go on in new
+    processes. Those in ``stock`` are used first; while a group is timed, it gets those of the next one, which after the
+    last is the first again where there are ``further`` pairs to come.
     """
-    for group in _groups_of(visits):
+    groups = _groups_of(visits)
+    for number, group in enumerate(groups, 1):
+        upcoming = groups[number % len(groups)] if number < len(groups) or further else []
         waiting = random.sample(group, len(group))
         while waiting:
             first = waiting[0]
-            arms = max((visit.arms for visit in waiting), key=len)
             try:
-                with started(arms, settings, room, first.case, stock, cores) as workers:
+                with started(_arms(waiting), settings, room, first.case, stock) as workers:
+                    if upcoming and stock:
+                        _order(upcoming, workers, settings, room, stock)
                     yield from _timed_until_one_fails(workers, waiting, settings)
             except CaseFailed as error:
                 waiting.remove(first)
                 yield first, Failed(str(error))
+
+
+def _arms(visits: Sequence[Visit]) -> tuple[Arm, ...]:
+    return max((visit.arms for visit in visits), key=len)
+
+
+def _order(visits: Sequence[Visit], timing: dict[str, Worker], settings: Settings, room: Path, stock: Stock) -> None:
+    """Let what the visits need be imported on cores that those who are timing leave free, if there are as many."""
+    taken = {core for worker in timing.values() for core in worker.cores}
+    free = os.sched_getaffinity(0) - taken if taken else set()
+    if len(free) >= settings.threads:
+        sides = [arm.side for arm in _shuffled(_arms(visits))]
+        stock.order(sides, visits[0].case.variables, settings, room, visits[0].case.case, sorted(free))
 
 
 def _timed_until_one_fails(
@@ -136,25 +153,21 @@ def started(
     room: Path,
     first: Planned,
     stock: Stock | None = None,
-    cores: Sequence[int] = (),
 ) -> Iterator[dict[str, Worker]]:
     """A worker an arm, started at once in random order, all importing what ``first`` needs, then moved to one core."""
     with ExitStack() as stack:
-        workers, new = {}, []
+        workers = {}
         for arm in _shuffled(arms):
             worker = stock.take(arm.side, first.variables, settings) if stock else None
-            if worker is None:
-                worker = Worker(arm.side, settings, room, dict(first.variables))
-                new.append((arm.name, worker))
-            workers[arm.name] = stack.enter_context(worker)
-        for _, worker in new:
+            workers[arm.name] = stack.enter_context(worker or Worker(arm.side, settings, room, dict(first.variables)))
+        for worker in workers.values():
             worker.greet(first.case)
-        for name, worker in new:
+        for name, worker in workers.items():
             with _naming(name):
                 worker.greeted()
-        if pinned := list(cores) or quietest(settings.threads):
+        if cores := quietest(settings.threads):
             for worker in workers.values():
-                worker.ask("pin", cores=pinned)
+                worker.pin(cores)
         yield workers
 
 

@@ -88,9 +88,8 @@ class Selftest:
         injected = {case.id: self._injection(case, slowdown) for case in self.cases} if slowdown else {}
         head = Arm("head", self.side, {case: work for case, (work, _) in injected.items()})
         start, method = time.monotonic(), gate.Method(self.settings, self.rule, self.room, watcher)
-        timed = gate.decide(
-            (Arm("base", self.side), head), self.cases, [case.id for case in self.cases], method, Timed()
-        )
+        arms, names = (Arm("base", self.side), head), [case.id for case in self.cases]
+        timed = gate.decide(arms, self.cases, names, method, Timed())
         each = (time.monotonic() - start) / len(self.cases)
         achieved = {case: found for case, (_, found) in injected.items()}
         return [self._trial(case.id, slowdown, achieved.get(case.id, 0.0), timed, each) for case in self.cases]

@@ -59,13 +59,12 @@ def footing(outcome: Outcome) -> list[str]:
     """How it was measured and what counts as a regression."""
     settings, rule = outcome.settings, outcome.rule
     threads = f"{settings.threads} thread{'s' if settings.threads > 1 else ''}"
-    lanes = f", {settings.lanes} pairs at a time" if settings.lanes > 1 else ""
     _, shared = names.apart([case.id for case in outcome.cases])
     lines = [
         *([f"in every case: {', '.join(shared)}"] if shared else []),
         (
             f"slower than {rule.tolerance:.1%} in pairs of fresh processes, and again in new pairs, is a regression; "
-            f"ok means less than {rule.guard:.1%} slower; {threads}{lanes}, allocator {settings.allocator}, "
+            f"ok means less than {rule.guard:.1%} slower; {threads}, allocator {settings.allocator}, "
             f"{units.seconds(outcome.seconds)}"
         ),
         *outcome.notes,

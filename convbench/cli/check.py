@@ -28,9 +28,6 @@ UNITS = {"": 1, "s": 1, "m": 60, "h": 3600}
 REPORTS = Path("reports/check")
 Device = Annotated[str, typer.Option(help="auto (the GPU where there is one), cpu, cuda or cuda:N.")]
 Threads = Annotated[int, typer.Option(min=1, help="Threads of both sides; more than one is noisier.")]
-Lanes = Annotated[
-    int, typer.Option(min=0, max=64, help="Pairs measured at once, each on cores of its own; 0 for as many as fit.")
-]
 Allocator = Annotated[str, typer.Option(help="C allocator of both sides: glibc or glibc-arena.")]
 Detect = Annotated[float, typer.Option(metavar="PERCENT", help="The slowdown to be seen: 3 takes longer than 5.")]
 
@@ -49,7 +46,6 @@ def check(
     only: Only = None,
     skip: Skip = None,
     threads: Threads = 1,
-    lanes: Lanes = 1,
     allocator: Allocator = "glibc",
     detect: Detect = 5.0,
     budget: Annotated[
@@ -69,7 +65,7 @@ def check(
     """Measure base and head side by side, now: exit 1 means a confirmed regression and nothing else."""
     from convbench.check.inspection import Request
 
-    settings, limit = settings_of(threads, allocator, device, lanes), seconds_of(budget)
+    settings, limit = settings_of(threads, allocator, device), seconds_of(budget)
     if baseline is not None:
         from convbench.cli.compare import advise, base_of
 
@@ -128,14 +124,14 @@ def _kept_when_interrupted(as_json: Path | None, junit: Path | None, summary: Pa
         raise
 
 
-def settings_of(threads: int, allocator: str, device: str, lanes: int = 1) -> Settings:
+def settings_of(threads: int, allocator: str, device: str) -> Settings:
     """What both sides share. Raises ConvbenchError for an allocator that cannot be fixed in every worker."""
     from convbench.check.link import ALLOCATORS, Settings
     from convbench.core.registry import did_you_mean
 
     if allocator not in ALLOCATORS:
         raise ConvbenchError(f"--allocator {allocator!r}{did_you_mean(allocator, ALLOCATORS)}")
-    return Settings(threads=threads, allocator=allocator, device=device, lanes=lanes)
+    return Settings(threads=threads, allocator=allocator, device=device)
 
 
 def rule_of(detect: float) -> Rule:

@@ -12,7 +12,7 @@ from typing import Annotated, NamedTuple
 import typer
 
 from convbench.cli.app import Only, Overrides, Skip, app
-from convbench.cli.check import Allocator, Detect, Device, Lanes, Threads, rule_of, settings_of, undisturbed, watcher
+from convbench.cli.check import Allocator, Detect, Device, Threads, rule_of, settings_of, undisturbed, watcher
 from convbench.core import imports
 from convbench.core.errors import ConvbenchError
 
@@ -32,7 +32,6 @@ def selftest(
     only: Only = None,
     skip: Skip = None,
     threads: Threads = 1,
-    lanes: Lanes = 1,
     allocator: Allocator = "glibc",
     detect: Detect = 5.0,
     run: Annotated[
@@ -55,7 +54,7 @@ def selftest(
 
     if not 0 <= minutes <= LONGEST:
         raise ConvbenchError(f"--minutes {minutes:g}: from 0 to {LONGEST:,}")
-    settings, rule, percents = settings_of(threads, allocator, device, lanes), rule_of(detect), _percents(slowdowns)
+    settings, rule, percents = settings_of(threads, allocator, device), rule_of(detect), _percents(slowdowns)
     here = sides.Here.at(imports.here(), suite)
     with undisturbed(), ExitStack() as stack:
         room = stack.enter_context(sides.room())

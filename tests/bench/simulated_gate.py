@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from convbench.check import decision
-from convbench.check.decision import PASS, SLACKS, SLOWER, Test
+from convbench.check.decision import PASS, SLOWER, Test
 from convbench.check.rule import Rule
 
 Arms = Callable[[np.random.Generator, tuple[int, int]], np.ndarray]
@@ -99,7 +99,7 @@ def _ends(values: np.ndarray, test: Test) -> np.ndarray:
     ordered, pairs = np.sort(values, axis=1), values.shape[1]
     strays = test.strays(pairs)
     ends = np.full(len(ordered), -math.inf) if strays is None else ordered[:, strays]
-    for slack in SLACKS:
+    for slack in test.slacks:
         if pairs >= decision.enough(slack, test) and len(ordered):
             agree = ordered[:, -1] - ordered[:, 0] <= slack.size
             ends = np.where(agree, np.maximum(ends, ordered[:, 0] - slack.size), ends)
