@@ -88,7 +88,7 @@ def test_a_slowdown_is_confirmed_and_only_it_gets_more_pairs(run):
     assert len(fc.case.confirmation) == 5
     assert verdicts(found)["gap"].word == "ok"
     assert not verdicts(found)["gap"].case.confirmation
-    assert told.messages[1] == "2 of 2 undecided: gap (ok if 7 more pairs agree), fc (ok if 7 more pairs agree)"
+    assert told.messages[1] == "2 of 2 undecided: gap (ok if 4 more pairs agree), fc (ok if 4 more pairs agree)"
     assert "%, suspect if 5 more pairs agree)" in told.messages[2]
     assert "fc (a suspect, decided if 5 more new pairs agree)" in told.messages[7]
     assert "fc (a suspect, decided if 1 more new pair agrees); " in told.messages[11]
@@ -165,9 +165,9 @@ def test_other_outputs_are_invalid_unless_they_are_wanted(run):
 
 
 def test_the_cases_of_a_check_need_no_further_pair_where_the_next_one_decides():
-    nearly = Timed({"gap": [outcome.Timing(((1.0, 1.0),))] * 6})
+    nearly = Timed({"gap": [outcome.Timing(((1.0, 1.0),))] * 3})
     assert nearly.fewest("gap", "pair", Rule(), 1) == 1
-    assert Timed().fewest("gap", "pair", Rule(), 1) == 7
+    assert Timed().fewest("gap", "pair", Rule(), 1) == 4
     assert Timed().fewest("gap", "confirm", Rule(), 1) == 5
 
 

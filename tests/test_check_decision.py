@@ -86,6 +86,13 @@ def test_large_effects_need_few_pairs_and_small_ones_more():
     assert counts == {0.25: (2, 3), 0.10: (3, 4), 0.05: (6, 5)}
 
 
+def test_four_pairs_pass_where_they_agree_well_below_the_guard():
+    quiet = [0.004, -0.006, 0.002, 0.001]
+    assert [decision.call(quiet[:count], RULE) for count in range(1, 5)] == ["undecided"] * 3 + ["ok"]
+    assert decision.call([0.004, -0.026, 0.002, 0.001], RULE) == "undecided"
+    assert decision.call([0.024, 0.014, 0.022, 0.021], RULE) == "undecided"
+
+
 def test_a_bad_pair_counts_as_one_pair_however_bad_it_is():
     """Three bad ones of twenty: the exact signed-rank test, which weighs them by size, missed its level for them."""
     rng = np.random.default_rng(3)
@@ -140,6 +147,10 @@ def test_the_error_of_a_run_is_one_per_cent_whatever_the_number_of_cases():
         slacks = [slack.chance ** decision.enough(slack, test) for slack in decision.SLACKS]
         first = [slack.chance ** decision.enough(slack, decision.SLOWER) for slack in decision.SLACKS]
         assert decision.SLOWER.level + sum(first) <= decision.OF_SUSPECT
+        assert (
+            decision.SMALL.chance ** decision.enough(decision.SMALL, decision.PASS)
+            <= decision.SHARE * decision.PASS.level
+        )
         assert cases * decision.OF_SUSPECT * (test.level + sum(slacks)) <= decision.OF_RUN * 1.0001
 
 
@@ -188,7 +199,7 @@ def test_what_could_have_been_seen_would_have_been():
 
 
 def test_what_is_needed_is_what_comes():
-    assert decision.needed([], RULE) == ("ok", 7)
+    assert decision.needed([], RULE) == ("ok", 4)
     assert decision.needed([0.05, 0.051], RULE) == ("suspect", 4)
     assert decision.needed([0.3], RULE) == ("suspect", 1)
     steady = Triple(0.001, 0.06)

@@ -28,7 +28,7 @@ class Slack(NamedTuple):
     """What luck hardly ever makes of a pair, as a log ratio, and how often it may: few that agree decide large effects.
 
     The chances are those of a machine on which one process in ten (in five) is slower by that much for as long as it
-    lives. Here 4 % were exceeded by 3.4 % of 7,374 recorded pairs of the same code, 10 % by 0.4 %.
+    lives. Here 2 % were exceeded by 14 % of 7,374 recorded pairs of the same code, 4 % by 3.4 %, 10 % by 0.4 %.
     """
 
     size: float
@@ -58,6 +58,7 @@ SHARE = 0.4
 """Of its level, what each slack may add to a test's error at most."""
 SLACKS = (Slack(math.log1p(0.10), 0.10), Slack(math.log1p(0.04), 0.20))
 SMALL = Slack(math.log1p(0.02), 0.30)
+"""Below the guard, where there is no room for more: four pairs that agree pass on a quiet machine."""
 SLOWER = Test(0.5, 0.025, 6, 32, SLACKS)
 PASS = Test(0.5, 0.025, 6, 32, (SMALL,))
 CONFIRM_FIRST, CONFIRM_AT_MOST = 5, 24

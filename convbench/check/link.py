@@ -149,6 +149,11 @@ class Worker(Link):
             self._versions = answer
         return self._versions
 
+    def hurry(self) -> None:
+        """Let its import go on on every core that there is, now that it is waited for."""
+        with suppress(OSError):
+            os.sched_setaffinity(self.process.pid, os.sched_getaffinity(0))
+
     def pin(self, cores: Sequence[int]) -> None:
         """Let it run on these cores only, from now on."""
         self.ask("pin", cores=list(cores))
@@ -227,6 +232,8 @@ class Stock:
 
     def take(self, side: Side, variables: Variables, settings: Settings) -> Worker | None:
         """One that imported this side, started with these variables; from now on it has these settings' time limit."""
+        for _, worker in self._idle:
+            worker.hurry()
         for started, worker in list(self._idle):
             if worker.side == side and started == variables:
                 self._idle.remove((started, worker))

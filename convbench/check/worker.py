@@ -50,6 +50,7 @@ class Server:
         The ``protocol`` is 0 where this side's convbench has none. What is alive then stays, so that the garbage
         collections around each case need not walk it.
         """
+        gc.disable()  # a tenth of the import would be looking for garbage that there is none of
         import torch
 
         self.side = _side()
@@ -61,6 +62,7 @@ class Server:
                 self._subject(case, 0, None)
         gc.collect()
         gc.freeze()
+        gc.enable()
         versions = {"python": sys.version.split()[0], "torch": torch.__version__, "convbench": self.side.VERSION}
         return {"protocol": self.side.PROTOCOL, "forks": _serving().can_fork(), **versions}
 

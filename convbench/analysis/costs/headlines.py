@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from convbench.analysis import repeat
 from convbench.analysis.costs.crossover import crossover
-from convbench.analysis.costs.gains import VariantGain, by_variant, gains
+from convbench.analysis.costs.gains import Gain, VariantGain, by_variant, gains
 from convbench.analysis.costs.likeness import frame, one_variant
 from convbench.analysis.results import Result, measured
 from convbench.core.statistics import Interval
@@ -81,7 +81,8 @@ class Advice:
 
     ``pick`` is the tied contender with the fewest parameters, ``placed`` the same among reducers that keep positions
     (None where it is the pick). ``dearest`` is the contender that costs most. ``crossover`` is the LSTM input size at
-    which the LSTM's MACs equal the backbone's. ``others`` is the fastest of every other comparable group.
+    which the LSTM's MACs equal the backbone's. ``others`` is the fastest of every other comparable group. ``quickest``
+    is the variant that gains most for the pick, None where none does, or the pick is no eager case.
     ``confidence`` is that of the ranking, None where nothing was timed.
     """
 
@@ -94,6 +95,7 @@ class Advice:
     others: tuple[Result, ...] = ()
     timed: bool = False
     confidence: Confidence | None = None
+    quickest: Gain | None = None
 
     @property
     def tied(self) -> list[Result]:
@@ -117,6 +119,7 @@ def _advice(results: tuple[Result, ...]) -> Advice:
     ranking = rank(group)
     tied = [contender.result for contender in ranking if contender.tied or not timed]
     pick = lightest(tied if timed else [result for result in tied if not uncounted(result)] or tied)
+    gained = gains(timed)
     return Advice(
         ranking=tuple(ranking),
         pick=pick,
@@ -125,10 +128,15 @@ def _advice(results: tuple[Result, ...]) -> Advice:
             (contender.result for contender in ranking), key=lambda result: (result.params or 0, result.flops or 0)
         ),
         crossover=crossover(group[0]),
-        variants=tuple(by_variant(gains(timed))),
+        variants=tuple(by_variant(gained)),
         others=tuple(_elsewhere(timed, group[0])),
         timed=bool(timed),
         confidence=_confidence(ranking, pick, withheld(results)) if timed else None,
+        quickest=max(
+            (gain for gain in gained if gain.eager is pick and gain.speedup.low > MARGIN),
+            key=lambda gain: gain.speedup.median,
+            default=None,
+        ),
     )
 
 

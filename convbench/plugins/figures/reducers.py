@@ -34,7 +34,7 @@ def _draw(rows: Sequence[Contender], index: Mapping[int, int]) -> Drawing:
     latencies = [latency for row in rows if (latency := row.result.latency)]
     ends = [end for latency in latencies for end in (latency if latency.bounded else (latency.median,)) if end > 0]
     fastest = latencies[0].median
-    scales.log_axis(axes, "x", scales.limits([*ends, fastest * MARGIN]), "s", most=4)
+    scales.log_axis(axes, "x", scales.limits([*ends, fastest * MARGIN]), "s", most=3)
     axes.axvspan(fastest, fastest * MARGIN, color=GRID, gid="ties", zorder=0)
     for row, (contender, latency) in enumerate(zip(rows, latencies, strict=True)):
         colour, marker = look(contender.result.series)

@@ -38,7 +38,8 @@ def ticks(low: float, high: float, unit: str, most: int = 8) -> list[float]:
         places = [m * 10.0**e for e in range(first, last + 1) for m in mantissas]
         places = [value for value in places if low <= value <= high]
         if len(places) > most < 8:
-            places = [value for value in places if f"{value:e}"[0] == "1"]
+            tens = [value for value in places if f"{value:e}"[0] == "1"]
+            places = tens if len(tens) >= 2 else places[:: math.ceil(len(places) / most)]
     return places if len(places) >= 2 else _even(low, high)
 
 

@@ -10,8 +10,8 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
 from rich.text import Text
 
+from convbench.analysis.costs.likeness import Frame, frame
 from convbench.analysis.results import (
-    Group,
     Result,
     measured,
     own_metrics,
@@ -22,11 +22,11 @@ from convbench.analysis.results import result as result_of
 from convbench.analysis.results import results as results_of
 from convbench.core import metrics
 from convbench.core.metric import Metric
-from convbench.core.record import Parts, Record
+from convbench.core.record import Record
 from convbench.core.text import one_line
 from convbench.report.words import units
 from convbench.report.words.findings import failure
-from convbench.report.words.names import reducer, threads_of
+from convbench.report.words.names import around_reducer, reducer, threads_of
 
 
 class Column(NamedTuple):
@@ -58,18 +58,12 @@ def _inside(heading: str) -> str:
     return heading if heading[1:2].isupper() else f"{heading[:1].lower()}{heading[1:]}"
 
 
-def _backbone(result: Result) -> str:
-    architecture = result.case.architecture
-    return str(architecture.backbone) if isinstance(architecture, Parts) else ""
-
-
 def _bounds(result: Result, _: float | None) -> str:
     return units.interval(result.latency).partition(" [")[2].rstrip("]") if result.latency else units.MISSING
 
 
 _CASE = (
     Column("reducer", lambda result, _: reducer(result), numeric=False),
-    Column("backbone", lambda result, _: _backbone(result), from_width=140, numeric=False),
     Column("LSTM in", lambda result, _: f"{result.lstm_input:,}" if result.lstm_input else units.MISSING),
     Column("variant", lambda result, _: result.case.variant_name, numeric=False),
 )
@@ -87,14 +81,15 @@ Cells = dict[Column, list[str]]
 
 
 class Results:
-    """A rich renderable: one table a comparable group, fastest first, then what has no result and why."""
+    """A rich renderable: a table for all that differ in reducer, size and variant only, fastest first, then what has no
+    result and why."""
 
     def __init__(self, records: Sequence[Record]) -> None:
         self.results = results_of(records)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        for group, members in _groups(self.results).items():
-            yield _table(group, members, options.max_width)
+        for members in _frames(self.results):
+            yield _table(members, options.max_width)
             if len(members) > ROWS:
                 yield Text(f"and {len(members) - ROWS:,} more in the report and in results.csv")
         for result in self.results:
@@ -139,16 +134,18 @@ def _share(value: float | None, scale: int = 100) -> str:
     return f"{value:.2f}" if scale == 1 else f"{scale * value:.1f} %"
 
 
-def _groups(results: Sequence[Result]) -> dict[Group, list[Result]]:
-    groups: dict[Group, list[Result]] = {}
+def _frames(results: Sequence[Result]) -> list[list[Result]]:
+    """Cases that may be compared, those with most of them first."""
+    frames: dict[Frame, list[Result]] = {}
     for result in measured(results):
-        groups.setdefault(result.group, []).append(result)
-    return groups
+        frames.setdefault(frame(result), []).append(result)
+    return sorted(frames.values(), key=len, reverse=True)
 
 
-def _table(group: Group, members: Sequence[Result], width: int) -> Table:
-    """One comparable group; the factor is against its fastest case."""
-    title = f"{group.scenario}, {group.device}, clip {group.clip}, {group.dtype}{threads_of(group)}"
+def _table(members: Sequence[Result], width: int) -> Table:
+    """What may be compared; the factor is against its fastest case."""
+    group, around = members[0].group, around_reducer(members[0])
+    title = f"{around}, {group.scenario}, {group.device}, clip {group.clip}, {group.dtype}{threads_of(group)}"
     grid = Table(title=Text(title), title_justify="left", box=None, padding=(0, 1), pad_edge=False)
     timed = sorted(members, key=lambda result: (result.latency is None, result.latency or (0,), result.params or 0))
     fastest = timed[0].latency

@@ -51,6 +51,7 @@ def sentences(run: Run, results: Sequence[Result], answers: Sequence[Recommendat
     by_task = quality.sentences(results, answers)
     texts = [
         *([*by_task, headline] if by_task else [headline]),
+        _quickest(advice),
         _ties(advice),
         confidence(advice.confidence) if advice.confidence else "",
         _uncounted(results),
@@ -116,6 +117,15 @@ def _pick(advice: Advice) -> str:
         f"Take {setup(pick)}{place}: {seconds}, {cost}, the fewest of {tied} whose latency on this machine is "
         "statistically tied with the fastest."
     )
+
+
+def _quickest(advice: Advice) -> str:
+    """How fast the pick is in the variant that gains most for it."""
+    gain = advice.quickest
+    if gain is None or not gain.result.latency:
+        return ""
+    variant, latency = gain.result.case.variant_name, units.interval(gain.result.latency)
+    return f"In {variant} it takes {latency}: {units.speedup(gain.speedup)} as fast."
 
 
 def _ties(advice: Advice) -> str:

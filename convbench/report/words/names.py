@@ -39,13 +39,19 @@ def setup(result: Result) -> str:
     return f"{model(result)}, {result.case.variant_name}"
 
 
+def around_reducer(result: Result) -> str:
+    """What stands before and behind the reducer: ``conv, lstm128``."""
+    parts = result.case.architecture
+    if not isinstance(parts, Parts):
+        return "whole models"
+    return f"{parts.backbone}, {parts.rnn}{' after LayerNorm' if parts.layer_norm else ''}"
+
+
 def same(result: Result) -> str:
     """What is alike in all that a case is compared with: ``conv, lstm128, clip 1x16x3x64x64, eager, ...``."""
-    case, parts = result.case, result.case.architecture
-    around = (str(parts.backbone), str(parts.rnn)) if isinstance(parts, Parts) else ("whole models",)
-    threads = result.group.threads
-    counted = (f"{threads} {'thread' if threads == 1 else 'threads'}",) if threads else ()
-    return ", ".join((*around, f"clip {case.clip}", case.variant_name, case.scenario, case.device, *counted))
+    case = result.case
+    place = (f"clip {case.clip}", case.variant_name, case.scenario, case.device)
+    return ", ".join((around_reducer(result), *place)) + threads_of(result.group)
 
 
 def apart(ids: Sequence[str]) -> tuple[list[str], list[str]]:
