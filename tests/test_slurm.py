@@ -92,8 +92,9 @@ def test_a_job_that_dies_is_replaced_and_the_jobs_end_with_the_run(slurm: Path, 
     assert ended(pids), "no job outlives the run"
 
 
-def test_the_local_cluster_measures_too(tmp_path: Path) -> None:
-    with convbench.executor("slurm", "cpu", cluster="local", workers=1, folder=str(tmp_path / "shared")) as jobs:
+@pytest.mark.parametrize("cluster", ["local", "debug"])
+def test_without_slurm_it_measures_too(cluster: str, tmp_path: Path) -> None:
+    with convbench.executor("slurm", "cpu", cluster=cluster, workers=1, folder=str(tmp_path / "shared")) as jobs:
         run = convbench.run(SUITE, executor=jobs, out=tmp_path / "run")
     assert {record.status for record in run.records} == {"ok"}
     assert whole(tmp_path / "run")

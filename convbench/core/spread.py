@@ -14,7 +14,6 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy.optimize import brentq
 from scipy.special import digamma, polygamma, stdtrit
 
 from convbench.core.statistics import TAIL, Interval
@@ -68,6 +67,8 @@ def _fitted(variances: np.ndarray, degrees: np.ndarray) -> Prior:
     excess = float(logs.var(ddof=1) - polygamma(1, degrees / 2).mean())
     if excess <= 2 / MOST_DEGREES:
         return Prior(MOST_DEGREES, float(np.average(variances, weights=degrees)))
+    from scipy.optimize import brentq  # a quarter of a second to import, which no process that measures needs
+
     half = brentq(lambda x: float(polygamma(1, x)) - excess, 1e-3, MOST_DEGREES)
     return Prior(2 * half, float(np.exp(logs.mean() + digamma(half) - np.log(half))))
 

@@ -9,6 +9,7 @@ can use the device.
 
 from __future__ import annotations
 
+import gc
 from contextlib import suppress
 
 import torch
@@ -20,3 +21,6 @@ if not torch.version.cuda or torch.cuda._device_count_nvml() <= 0:
 
     with suppress(Exception):  # without a compiler: its absence is each case's own finding
         cpu_vec_isa.pick_vec_isa()
+
+gc.collect()
+gc.freeze()  # as in forkserver_imports
