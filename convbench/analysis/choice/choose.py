@@ -96,9 +96,9 @@ def _pool(able: Sequence[Candidate], ask: Ask) -> list[Candidate]:
 
 def _compared(pool: Sequence[Candidate], ask: Ask) -> Compared:
     table = by_seed(pool) - _price_of(pool, ask)
-    found = pairs(table)
-    within = shown(found, ask.within, ask.error)
-    return Compared(pool, ask, table, found, within, ruled_out(found, ask.within), effect.p_value(table))
+    contrasts = pairs(table)
+    within = shown(contrasts, ask.within, ask.error)
+    return Compared(pool, ask, table, contrasts, within, ruled_out(contrasts, ask.within), effect.p_value(table))
 
 
 def _price_of(pool: Sequence[Candidate], ask: Ask) -> Floats:
@@ -122,7 +122,7 @@ def _open(known: Recommendation, compared: Compared, drawn: Draws) -> Recommenda
 
 
 def _chosen(known: Recommendation, compared: Compared, drawn: Draws, at: int) -> Recommendation:
-    pool, ask, found = list(compared.pool), compared.ask, compared.pairs
+    pool, ask, contrasts = list(compared.pool), compared.ask, compared.pairs
     rising = known.numbers
     unsure = doubts(pool, at, bool(compared.shown[at]), compared.p, bool(rising))
     fronts = _fronts(compared, drawn)
@@ -131,13 +131,13 @@ def _chosen(known: Recommendation, compared: Compared, drawn: Draws, at: int) ->
         grade="provisional" if unsure else "sure",
         pick=pool[at],
         doubts=unsure,
-        shortfall=max(0.0, float(shortfalls(found)[at])),
+        shortfall=max(0.0, float(shortfalls(contrasts)[at])),
         probability=float(drawn.within(ask.within)[at]),
         front=fronts[at],
         runners=_runners(compared, fronts, at),
         price=_price(compared, at),
         stability=float(drawn.right(ask.within)[at]),
-        settle=settle(pool, found, at, ask.within, ask.error) if "not-shown" in unsure else None,
+        settle=settle(pool, contrasts, at, ask.within, ask.error) if "not-shown" in unsure else None,
     )
 
 
@@ -207,10 +207,10 @@ def _runners(compared: Compared, fronts: Sequence[float], at: int) -> tuple[Runn
 
 
 def _price(compared: Compared, at: int) -> Price | None:
-    pool, name, found = compared.pool, compared.ask.cheapest, compared.pairs
+    pool, name, contrasts = compared.pool, compared.ask.cheapest, compared.pairs
     pick = pool[at]
     points = [(candidate.cost(name), -candidate.mean) for candidate in pool]
     ahead = [i for i in front(points) if pool[i].mean > pick.mean and pool[i].cost(name) > pick.cost(name)]
     if not ahead:
         return None
-    return Price(pool[ahead[0]], float(found.gap[at, ahead[0]]), p_of_gain(found, at, ahead[0]))
+    return Price(pool[ahead[0]], float(contrasts.gap[at, ahead[0]]), p_of_gain(contrasts, at, ahead[0]))

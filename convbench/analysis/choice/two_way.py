@@ -75,8 +75,8 @@ def _solved(
         mean = values.sum(axis=0) / count
         return mean, np.diag(1 / (weight * count)), known * (values - mean), np.maximum(count - 1.0, 0.0)
     total = weights.sum(axis=1)
-    held = total > 0
-    weights, values, known, total = weights[held], values[held], known[held], total[held]
+    mask = total > 0
+    weights, values, known, total = weights[mask], values[mask], known[mask], total[mask]
     share = weights / total[:, None]
     normal = np.diag(weights.sum(axis=0)) - weights.T @ share
     covariance = np.linalg.pinv(normal, hermitian=True, rcond=1e-9)

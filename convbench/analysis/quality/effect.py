@@ -41,11 +41,11 @@ def _left(design: Floats, values: Floats) -> tuple[float, int]:
     return float(((values - design @ solution) ** 2).sum()), int(rank)
 
 
-def detectable(found: Pairs, error: float = 0.05) -> float:
+def detectable(contrasts: Pairs, error: float = 0.05) -> float:
     """The difference between two configurations that these seeds show in four of five cases (median over pairs).
 
     A figure for one pair by itself: where many are compared at once more is needed.
     """
-    upper = np.triu_indices(found.gap.shape[-1], 1)
-    df, spread = found.df[upper], found.error[upper]
+    upper = np.triu_indices(contrasts.gap.shape[-1], 1)
+    df, spread = contrasts.df[upper], contrasts.error[upper]
     return float(np.median((stdtrit(df, 1 - error / 2) + stdtrit(df, POWER)) * spread))
