@@ -31,7 +31,7 @@ class Readout:
         learned = train - centre
         spread = learned.square().sum(1).mean().double().clamp_min(1e-24)
         self.values, self.vectors = torch.linalg.eigh((learned @ learned.T).double() / spread)
-        self.val, self.test = (((one - centre) @ learned.T).double() / spread for one in (val, test))
+        self.val, self.test = (((features - centre) @ learned.T).double() / spread for features in (val, test))
 
     def __call__(self, train: torch.Tensor, val: torch.Tensor) -> torch.Tensor:
         """The answers for the test pictures (N, K), from targets (N, K) to fit and to choose the penalty by."""

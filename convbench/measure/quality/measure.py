@@ -99,8 +99,8 @@ def read_out(case: Case, trial: Trial, protocol: Protocol) -> Iterator[Reading]:
         extract = partial(features, nn.Sequential(model.backbone, model.reducer))
     readout = Readout(*(extract(some.frames.to(case.device)).cpu() for some in pictures))
     named = readout(_one_hot(train.labels), _one_hot(val.labels)).argmax(1) == test.labels
-    found = r2(readout(train.centres.double(), val.centres.double()), test.centres.double())
-    yield _reading(metrics.WHERE_R2, [found])
+    where = r2(readout(train.centres.double(), val.centres.double()), test.centres.double())
+    yield _reading(metrics.WHERE_R2, [where])
     yield _reading(metrics.WHAT_ACCURACY, [float(named.float().mean())])
 
 
