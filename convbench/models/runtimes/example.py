@@ -146,4 +146,4 @@ def recorded(subject: Subject, calls: int) -> list[list[torch.Tensor]]:
     for _ in range(calls):
         run()
     complete = max(map(len, rows))
-    return [each for each in rows if len(each) == complete]
+    return [row for row in rows if len(row) == complete]
