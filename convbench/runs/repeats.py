@@ -41,21 +41,23 @@ def agreements(measure: Callable[[], list[Record]], seconds: float) -> Iterator[
     start, before = time.monotonic(), results(measure())
     while True:
         after = results(measure())
-        if found := agreement(before, after):
-            yield found
+        if comparison := agreement(before, after):
+            yield comparison
         if time.monotonic() - start >= seconds:
             return
         before = after
 
 
-def counted(found: Iterable[Agreement]) -> Repeats | None:
+def counted(comparisons: Iterable[Agreement]) -> Repeats | None:
     """All comparisons together; None where no case had a latency in two runs."""
-    every = list(found)
-    cases = sum(each.cases for each in every)
+    every = list(comparisons)
+    cases = sum(comparison.cases for comparison in every)
     if not cases:
         return None
-    met = round(sum(each.meet * each.cases for each in every))
-    return Repeats(cases, met, sum(each.apart for each in every), sum(each.contradicted for each in every))
+    met = round(sum(comparison.meet * comparison.cases for comparison in every))
+    return Repeats(
+        cases, met, sum(comparison.apart for comparison in every), sum(comparison.contradicted for comparison in every)
+    )
 
 
 def path(name: str = "repeats") -> Path:
@@ -92,8 +94,8 @@ def _keep(name: str, environment: Mapping[str, Scalar], value: float) -> Path:
 
 
 def _known(name: str, environment: Mapping[str, Scalar]) -> float | None:
-    found = _stored(name).get(_key(environment))
-    return float(found) if isinstance(found, int | float) else None
+    value = _stored(name).get(_key(environment))
+    return float(value) if isinstance(value, int | float) else None
 
 
 def _key(environment: Mapping[str, Scalar]) -> str:
@@ -102,7 +104,7 @@ def _key(environment: Mapping[str, Scalar]) -> str:
 
 def _stored(name: str) -> dict[str, object]:
     try:
-        found = json.loads(path(name).read_text())
+        content = json.loads(path(name).read_text())
     except (OSError, ValueError, RecursionError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return content if isinstance(content, dict) else {}

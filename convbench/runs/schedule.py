@@ -140,10 +140,10 @@ class Schedule:
     def _anchors_of(self, environment: str, timed: Sequence[Case]) -> Sequence[Case]:
         """The fastest, the slowest and the median of the eager cases that this group has measured."""
         if not self._anchors_by_group.get(environment):
-            taken = {
+            latencies = {
                 case: seconds for case in timed if not case.variant and (seconds := self._seconds(case, environment))
             }
-            ranked = sorted(taken, key=lambda case: (taken[case], case.id))
+            ranked = sorted(latencies, key=lambda case: (latencies[case], case.id))
             places = {0, len(ranked) // 2, len(ranked) - 1} if ranked else set()
             self._anchors_by_group[environment] = [ranked[place] for place in sorted(places)][:ANCHORS]
         return self._anchors_by_group[environment]
@@ -152,7 +152,7 @@ class Schedule:
         """What a call took in the first timed visit there; None where there was none."""
         lines = self._lines_of[case.id]
         samples = (line.samples(metrics.LATENCY) for line in lines if line.environment == environment)
-        return next((median(taken) for taken in samples if taken), None)
+        return next((median(latencies) for latencies in samples if latencies), None)
 
     def _seeds(self) -> Iterator[Planned]:
         """Trainings from further seeds where the answer is open; the error of looking again is that of ``settling``."""
@@ -234,8 +234,8 @@ def cores_of(case: Case, number: int, available: Sequence[int]) -> tuple[int, ..
 
     ``available`` are those of the host, in order; none are named where it does not tell.
     """
-    wanted = case.threads if isinstance(case.threads, int) else 1
-    if not available or case.device != "cpu" or wanted >= len(available) or case.trial:
+    count = case.threads if isinstance(case.threads, int) else 1
+    if not available or case.device != "cpu" or count >= len(available) or case.trial:
         return ()
     first = number % len(available)
-    return tuple((*available, *available)[first : first + wanted])
+    return tuple((*available, *available)[first : first + count])

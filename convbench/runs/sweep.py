@@ -241,8 +241,8 @@ def _visits(prepared: Prepared, schedule: Schedule, watcher: Watcher | None) -> 
     jobs = visits.jobs(schedule, prepared.menu, prepared.executor.hosts[0].cores)
     announced = _announced(jobs, schedule, watcher) if watcher else jobs
     speed = repeats.known_speed(prepared.facts)
-    for job, taken in prepared.executor.run(announced):
-        record = visits.visited(job, taken, speed)
+    for visit in prepared.executor.run(announced):
+        record = visits.visited(*visit, speed)
         if schedule.look > 1:
             record = replace(record, conditions={**record.conditions, LOOK: schedule.look})
         schedule.add(record)

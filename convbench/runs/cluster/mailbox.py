@@ -32,10 +32,10 @@ ATTEMPTS = 30
 class Office:
     """The driver's side of a folder: it shows that it lives, posts pieces and collects what the workers say."""
 
-    def __init__(self, folder: Path, given: Spec) -> None:
+    def __init__(self, folder: Path, spec: Spec) -> None:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
-        _write(folder / SPEC, given)
+        _write(folder / SPEC, spec)
         self._posted: dict[str, int] = {}
         self._read: dict[str, int] = {}
         self._ended = threading.Event()
@@ -119,8 +119,8 @@ class Box:
 
 def serve(folder: str, name: str, place: str, slot: int = 0) -> None:
     """Be a worker, until the driver wants no more or is gone: what a scheduler's job runs."""
-    given: Spec = pickle.loads((Path(folder) / SPEC).read_bytes())
-    box, worker = Box(Path(folder), name), Worker(name, place, replace(given, slot=slot))
+    spec: Spec = pickle.loads((Path(folder) / SPEC).read_bytes())
+    box, worker = Box(Path(folder), name), Worker(name, place, replace(spec, slot=slot))
     try:
         box.say(worker.describe())
         for piece in box.pieces():
