@@ -193,11 +193,11 @@ def report(*runs: Run | str | Path, out: str | Path | None = None) -> Path:
 
     if not runs:
         raise ConvbenchError("no run to report: give at least one, as convbench.report('reports/default')")
-    opened = [each if isinstance(each, Run) else open_run(each) for each in runs]
+    opened = [run if isinstance(run, Run) else open_run(run) for run in runs]
     folder = Path(out) if out is not None else opened[0].directory
     if len(opened) == 1:
         return page.write(opened[0].description, opened[0].records, folder / "index.html")
-    return side_by_side.write([(each.description, list(each.records)) for each in opened], folder / "compare.html")
+    return side_by_side.write([(run.description, list(run.records)) for run in opened], folder / "compare.html")
 
 
 def check(
@@ -268,9 +268,9 @@ def bisect(
 
     script.refuse_again()
     request, settings = Request(str(suite), (), tuple(only), tuple(skip)), Settings(device=device)
-    asked = search.Asked(request, Span(good, bad), imports.here(), Path(out))
+    question = search.Asked(request, Span(good, bad), imports.here(), Path(out))
     with lock.hold(lock.machine()):
-        return search.find(asked, settings, Rule.detecting(detect), _Quiet())
+        return search.find(question, settings, Rule.detecting(detect), _Quiet())
 
 
 def history(
@@ -361,8 +361,8 @@ def executor(name: str, device: str = "auto", **options: Any) -> Executor:
     """
     from convbench.core.registry import executors
 
-    made: Executor = executors.get(name).build(device, (), **options)
-    return made
+    instance: Executor = executors.get(name).build(device, (), **options)
+    return instance
 
 
 def register(kind: str, name: str) -> Callable[[F], F]:

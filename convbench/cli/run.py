@@ -176,8 +176,8 @@ def _show_plan(prepared: Prepared) -> None:
     for case in prepared.plan.cases:
         equal = prepared.plan.equal.get(case.id)
         print(f"{case.id}  (also {', '.join(equal)})" if equal else case.id)
-    given, planned = len(prepared.suite.cases), len(prepared.plan.cases)
-    print(f"{planned} cases to measure, of {given} combinations in the suite", file=sys.stderr)
+    combinations, planned = len(prepared.suite.cases), len(prepared.plan.cases)
+    print(f"{planned} cases to measure, of {combinations} combinations in the suite", file=sys.stderr)
 
 
 def _shard(text: str) -> tuple[int, int]:

@@ -21,14 +21,14 @@ from convbench.models.subject import Subject, assemble
 
 @probes.register("compile")
 @exact
-def compile_capture(held: Subject, protocol: Protocol) -> Iterator[Reading | Finding]:
+def compile_capture(subject: Subject, protocol: Protocol) -> Iterator[Reading | Finding]:
     """Compiles a twin on the meta device with a backend that only counts; nothing for a case that is not compiled.
 
     Of training the forward pass is counted: what is captured of it is what autograd differentiates as a graph.
     """
-    if not compiles(held.case):
+    if not compiles(subject.case):
         return
-    case = held.case.forward_only
+    case = subject.case.forward_only
     twin = _twin(case, protocol.seed)
     graphs, flops = _capture(twin)
     counters = torch._dynamo.utils.counters

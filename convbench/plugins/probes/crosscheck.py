@@ -15,12 +15,12 @@ from convbench.models.subject import Subject, assemble
 
 @probes.register("crosscheck")
 @exact
-def crosscheck(held: Subject, protocol: Protocol) -> Iterator[Reading | Finding]:
+def crosscheck(subject: Subject, protocol: Protocol) -> Iterator[Reading | Finding]:
     """Traces a model that is not timed and says where its MACs by stage differ from those of the first count.
 
     Of training the forward pass: a trace does not know the backward one.
     """
-    case = held.case.forward_only
+    case = subject.case.forward_only
     first = count_case(case, protocol.seed)
     try:
         trace = traced_counts(called(assemble(case, protocol.seed)))

@@ -92,7 +92,7 @@ def _task(
         "rates": [f"{rate:g}" for rate in rates],
         "tuned": words.tuned(qualities),
         "grid": [_grid(quality, rates) for quality in qualities] if len(rates) > 1 else [],
-        "trades": [_trade(each) for each in answer.trades] if answer else [],
+        "trades": [_trade(trade) for trade in answer.trades] if answer else [],
     }  # fmt: skip
 
 
