@@ -379,8 +379,8 @@ def register(kind: str, name: str) -> Callable[[F], F]:
     shelves: dict[str, Registry[Any]] = {shelf.kind: shelf for shelf in SHELVES}
     if kind not in shelves:
         raise ConvbenchError(f"there is no shelf of {kind!r}{did_you_mean(kind, shelves)}")
-    put: Callable[[F], F] = shelves[kind].register(name)
-    return put
+    decorator: Callable[[F], F] = shelves[kind].register(name)
+    return decorator
 
 
 class _Quiet:
@@ -409,5 +409,5 @@ def _watcher(progress: bool | Watcher, done: int, total: int) -> AbstractContext
 
 def _lend(suite: Path) -> None:
     """Let the user's modules beside the suite and in the working directory be imported."""
-    here = imports.working_directory()
-    imports.lend([*([here] if here else []), *([suite.parent.absolute()] if here and suite.is_file() else [])])
+    folder = imports.working_directory()
+    imports.lend([*([folder] if folder else []), *([suite.parent.absolute()] if folder and suite.is_file() else [])])

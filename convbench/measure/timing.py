@@ -248,6 +248,6 @@ def _stolen_seconds() -> float:
     """Steal of the core that this process may run on, the mean where they are several."""
     if not hasattr(os, "sched_getaffinity"):
         return 0.0
-    cores, every = os.sched_getaffinity(0), psutil.cpu_times(percpu=True)
-    stolen = [getattr(every[core], "steal", 0.0) for core in cores if core < len(every)]
+    cores, times = os.sched_getaffinity(0), psutil.cpu_times(percpu=True)
+    stolen = [getattr(times[core], "steal", 0.0) for core in cores if core < len(times)]
     return sum(stolen) / max(1, len(stolen))

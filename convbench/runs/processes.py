@@ -137,22 +137,22 @@ class Processes:
 
     def __init__(self, preload: Sequence[str] = ()) -> None:
         self.scratch = rooms.open_room()
-        self._held = ExitStack()
-        self._held.enter_context(lock.hold(self.scratch / rooms.LOCK))
+        self._resources = ExitStack()
+        self._resources.enter_context(lock.hold(self.scratch / rooms.LOCK))
         self._living: set[int] = set()
         self.forkserver = multiprocessing.get_context("forkserver")
         self.forkserver.set_forkserver_preload([*PRELOAD, *preload])
         # The tracker belongs to the caller, not to the room; the server and its socket belong to the room.
         with _environment(SAFE_START):
             resource_tracker.ensure_running()
-        _own_configuration()["tempdir"] = self._held.enter_context(_short(self.scratch))
+        _own_configuration()["tempdir"] = self._resources.enter_context(_short(self.scratch))
 
     def close(self) -> None:
         rooms.end_processes(self.scratch)
         _forget_forkserver()
         _own_configuration().pop("tempdir", None)
         rooms.close_room(self.scratch)
-        self._held.close()
+        self._resources.close()
 
     def run(self, call: Call[T]) -> T:
         """What the call returns. Raises CaseFailed with how its process ended where it did not return."""

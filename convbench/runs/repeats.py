@@ -50,13 +50,16 @@ def agreements(measure: Callable[[], list[Record]], seconds: float) -> Iterator[
 
 def counted(comparisons: Iterable[Agreement]) -> Repeats | None:
     """All comparisons together; None where no case had a latency in two runs."""
-    every = list(comparisons)
-    cases = sum(comparison.cases for comparison in every)
+    agreements = list(comparisons)
+    cases = sum(comparison.cases for comparison in agreements)
     if not cases:
         return None
-    met = round(sum(comparison.meet * comparison.cases for comparison in every))
+    met = round(sum(comparison.meet * comparison.cases for comparison in agreements))
     return Repeats(
-        cases, met, sum(comparison.apart for comparison in every), sum(comparison.contradicted for comparison in every)
+        cases,
+        met,
+        sum(comparison.apart for comparison in agreements),
+        sum(comparison.contradicted for comparison in agreements),
     )
 
 

@@ -108,8 +108,8 @@ def steps(values: Iterable[float], name: CostName) -> tuple[float, ...]:
     known = [value for value in values if 0 < value < math.inf]
     if not known:
         return (math.inf,)
-    every = list(_rounds(min(known), max(known), name))
-    return (*every[:: -(-len(every) // LIMITS)], math.inf)
+    limits = list(_rounds(min(known), max(known), name))
+    return (*limits[:: -(-len(limits) // LIMITS)], math.inf)
 
 
 def _rounds(low: float, high: float, name: CostName) -> Iterator[float]:

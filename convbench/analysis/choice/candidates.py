@@ -65,10 +65,11 @@ def gather(qualities: Sequence[Quality], results: Iterable[Result]) -> tuple[lis
     and eager is that of the other fp32 variants too, since no number of theirs changes beyond rounding. A variant that
     was evaluated itself has its own quality, so that its type of numbers is no bar; other lower precision is left out.
     """
-    every = list(results)
+    measurements = list(results)
     own = {quality.variant for quality in qualities} - {EAGER}
     costs = {
-        id(quality): [cost for cost in costs_of(quality, every) if _is_of(quality, cost, own)] for quality in qualities
+        id(quality): [cost for cost in costs_of(quality, measurements) if _is_of(quality, cost, own)]
+        for quality in qualities
     }
     group = _widest(costs.values())
     able, excluded = [], []

@@ -87,13 +87,13 @@ class _Fit:
 
 def shape(values: Sequence[float] | Floats) -> Shape:
     """The shape of a series; one of too few values has a level and nothing else."""
-    every = np.asarray(values, dtype=float)
-    count = len(every)
+    series = np.asarray(values, dtype=float)
+    count = len(series)
     if count < FEWEST:
-        return Shape(np.full(count, np.median(every) if count else 0.0))
-    spikes = _spikes(every)
+        return Shape(np.full(count, np.median(series) if count else 0.0))
+    spikes = _spikes(series)
     times = np.setdiff1d(np.arange(count), spikes)
-    fit = _worth_a_word(_fitted(times, every[times]))
+    fit = _worth_a_word(_fitted(times, series[times]))
     places = [int(times[start]) for start in fit.starts]
     means = [part.mean() for part in np.split(fit.flat, fit.starts)]
     levels = np.repeat(means, np.diff([0, *places, count])) + fit.slope * np.arange(count)

@@ -105,7 +105,7 @@ def lessons(records: Iterable[Record]) -> list[Lesson]:
 def attempts(records: Iterable[Record]) -> list[Lesson]:
     """Every training run, the failed ones too; what a machine had to skip is none."""
     pairs = ((record, trained(record)) for record in records if record.status != "skipped")
-    return [_lesson(record, *of) for record, of in pairs if of]
+    return [_lesson(record, *run) for record, run in pairs if run]
 
 
 def equal_limits(records: Iterable[Record], budget: Budget) -> dict[str, float]:

@@ -16,7 +16,7 @@ PENALTIES = tuple(10.0**power for power in range(-4, 3))
 def features(extractor: nn.Module, pictures: torch.Tensor, batch: int = 20) -> torch.Tensor:
     """``extractor`` (backbone and reducer) of pictures (N, C, H, W), (N, D)."""
     extractor.eval()
-    return torch.cat([extractor(some) for some in torch.split(pictures, batch)])
+    return torch.cat([extractor(part) for part in torch.split(pictures, batch)])
 
 
 class Readout:

@@ -27,16 +27,16 @@ from convbench.models.subject import Subject
 def deploy(subject: Subject, engine: Engine) -> Subject:
     """The subject run by an engine. Raises CaseFailed where it cannot be exported or loaded."""
     call = example(subject)
-    folder, seconds, keeper = _exported(subject, engine, call)
+    folder, export_seconds, keeper = _exported(subject, engine, call)
     start = time.perf_counter()
     model = engine.load(folder, call, torch.get_num_threads())
-    spent = time.perf_counter() - start
+    load_seconds = time.perf_counter() - start
     forward, output = _forward(model, call), _output(model, call)
-    of = Deployment(
-        engine, folder, call, torch.get_num_threads(), seconds, spent, model, _program(subject, model, call), output,
-        keeper,
+    deployment = Deployment(
+        engine, folder, call, torch.get_num_threads(), export_seconds, load_seconds, model,
+        _program(subject, model, call), output, keeper,
     )  # fmt: skip
-    return replace(subject, forward=forward, deployment=of)
+    return replace(subject, forward=forward, deployment=deployment)
 
 
 def need(variant: str, modules: Sequence[str] = ()) -> None:

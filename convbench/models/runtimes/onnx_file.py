@@ -103,10 +103,10 @@ def _scopes_of_nodes(model: Any) -> dict[str, tuple[list[str], bool]]:
 def _refuse_constants(model: Any, example: Example, exporter: Exporter) -> None:
     """An input that is gone from the file was taken for a constant: the model would answer the same whatever it saw."""
     inputs = {value.name for value in model.graph.input}
-    if gone := [name for name in example.names if name not in inputs]:
+    if missing := [name for name in example.names if name not in inputs]:
         raise CaseFailed(
             "error",
-            f"cannot be exported to ONNX by {exporter}: the output does not depend on {', '.join(gone)} in the "
+            f"cannot be exported to ONNX by {exporter}: the output does not depend on {', '.join(missing)} in the "
             "exported model; the model turns it into a number or leaves it out",
         )
 

@@ -83,7 +83,7 @@ class Box:
 
     def __init__(self, folder: Path, worker: str) -> None:
         self.folder, self.path, self.worker = folder, folder / worker, worker
-        self._said = self._done = 0
+        self._next_out = self._next_in = 0
         self._seen, self._since = "", time.monotonic()
 
     @property
@@ -100,16 +100,16 @@ class Box:
 
     def say(self, message: Event) -> None:
         """Tell the driver. Raises OSError where the folder cannot be written for long."""
-        _write(self.path / f"out-{self._said}", message)
-        self._said += 1
+        _write(self.path / f"out-{self._next_out}", message)
+        self._next_out += 1
 
     def pieces(self) -> Iterator[Piece]:
         """The pieces that come, until the driver wants no more."""
         latest = time.monotonic()
         while not self.ended:
-            path = self.path / f"in-{self._done}"
+            path = self.path / f"in-{self._next_in}"
             if path.exists():
-                self._done += 1
+                self._next_in += 1
                 yield _taken(path)
             elif time.monotonic() - latest > SECONDS_A_BEAT:
                 self.say(Beat(self.worker))
