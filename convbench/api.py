@@ -159,22 +159,22 @@ def run(
         [83840, 83840]
     """
     from convbench.runs import executor_options as options_of
-    from convbench.runs import script, sweep
+    from convbench.runs import preparation, script, sweep
     from convbench.suite.selection import Selection
 
     script.refuse_again()
     loaded = load(suite, overrides)
     directory = Path(out) if out is not None else Path("reports") / loaded.name
-    probes = sweep.profiler(loaded, directory)
+    probes = preparation.profiler(loaded, directory)
     if executor_options and not isinstance(executor, str):
         raise ConvbenchError(
             "executor_options are of an executor that is named: give those of an object when it is made"
         )
     name = executor if isinstance(executor, str) else None
-    build = partial(sweep.executor_of, options=options_of.executor_options(name, [executor_options or {}]))
+    build = partial(preparation.executor_of, options=options_of.executor_options(name, [executor_options or {}]))
     with _measuring(loaded, device, executor, build, probes) as measuring:
         command = f"convbench.run({loaded.path!r})"
-        prepared = sweep.prepare(loaded, measuring, Selection(tuple(only), tuple(skip)), command, probes)
+        prepared = preparation.prepare(loaded, measuring, Selection(tuple(only), tuple(skip)), command, probes)
         sweep.run_into(directory, prepared, partial(_watcher, progress), resume=resume, until_sure=until_sure)
     return open_run(directory)
 
