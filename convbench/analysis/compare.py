@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 from convbench.analysis import repeat
-from convbench.analysis.costs.headlines import MARGIN
+from convbench.analysis.costs.ranking import MARGIN
 from convbench.analysis.results import Result, measured
 from convbench.core import metrics, spread
 from convbench.core.comparability import decides

@@ -18,8 +18,8 @@ from convbench.analysis.choice.candidates import Candidate, CostName, gather
 from convbench.analysis.choice.choose import Ask, Recommendation, recommend
 from convbench.analysis.choice.recommendation import Constraints
 from convbench.analysis.choice.settling import at_look, look_of
-from convbench.analysis.costs.headlines import lightest, rank, widest
 from convbench.analysis.costs.likeness import one_variant
+from convbench.analysis.costs.ranking import lightest, rank, widest
 from convbench.analysis.quality.qualities import by_task, qualities
 from convbench.analysis.results import Result, costs, measured
 

@@ -7,15 +7,7 @@ from collections.abc import Sequence
 
 from convbench.analysis.choice.recommendation import Recommendation
 from convbench.analysis.costs.gains import VariantGain
-from convbench.analysis.costs.headlines import (
-    Advice,
-    Confidence,
-    advise,
-    noisy,
-    uncounted,
-    uncounted_share,
-    withheld,
-)
+from convbench.analysis.costs.headlines import Advice, Confidence, advise, noisy, uncounted, uncounted_share, withheld
 from convbench.analysis.costs.runtimes import runtimes as runtimes_of
 from convbench.analysis.quality.qualities import tried
 from convbench.analysis.results import Result, costs, measured, sustained
