@@ -95,14 +95,14 @@ def summaries(matches: Sequence[Match], name: str) -> list[Summary]:
     """
     groups = by_axis(matches, name)
     runs = range(1, len(matches[0].ratios) if matches else 1)
-    columns = [_paired([[match.ratios[run] for match in group] for group in groups.values()]) for run in runs]
+    columns = [_intervals([[match.ratios[run] for match in group] for group in groups.values()]) for run in runs]
     return [
         Summary(value, len(group), tuple(column[at] for column in columns))
         for at, (value, group) in enumerate(groups.items())
     ]
 
 
-def _paired(groups: Sequence[Sequence[Interval | None]]) -> list[Interval | None]:
+def _intervals(groups: Sequence[Sequence[Interval | None]]) -> list[Interval | None]:
     """The interval of each group's ratios."""
     known = [[ratio for ratio in group if ratio and ratio.median > 0] for group in groups]
     logs = [[math.log(ratio.median) for ratio in group] for group in known]

@@ -231,11 +231,11 @@ class Case:
             "variant": self.variant_name,
             "scenario": self.scenario,
             "device": self.device,
-            **self._tried,
+            **self._trial_columns,
         }
 
     @property
-    def _tried(self) -> dict[str, str | int | float | None]:
+    def _trial_columns(self) -> dict[str, str | int | float | None]:
         trial = self.trial
         if trial is None:
             return {}

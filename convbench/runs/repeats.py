@@ -76,7 +76,7 @@ def keep(environment: Mapping[str, Scalar], repeats: Repeats) -> Path:
 
 def known(environment: Mapping[str, Scalar]) -> float | None:
     """The share of intervals that met in a selftest of such a machine and software; None where none was run."""
-    return _known("repeats", environment)
+    return _stored_value("repeats", environment)
 
 
 def keep_speed(environment: Mapping[str, Scalar], records: Sequence[Record]) -> None:
@@ -88,16 +88,16 @@ def keep_speed(environment: Mapping[str, Scalar], records: Sequence[Record]) -> 
 
 def known_speed(environment: Mapping[str, Scalar]) -> float | None:
     """Seconds of the reference workload in the last quiet run on such a machine; None where there was none."""
-    return _known("reference", environment)
+    return _stored_value("reference", environment)
 
 
 def _keep(name: str, environment: Mapping[str, Scalar], value: float) -> Path:
-    stored = _stored(name) | {_key(environment): value}
+    stored = _stored_values(name) | {_key(environment): value}
     return files.write(path(name), json.dumps(stored, indent=1) + "\n", "set XDG_CACHE_HOME")
 
 
-def _known(name: str, environment: Mapping[str, Scalar]) -> float | None:
-    value = _stored(name).get(_key(environment))
+def _stored_value(name: str, environment: Mapping[str, Scalar]) -> float | None:
+    value = _stored_values(name).get(_key(environment))
     return float(value) if isinstance(value, int | float) else None
 
 
@@ -105,7 +105,7 @@ def _key(environment: Mapping[str, Scalar]) -> str:
     return " | ".join(map(str, machine(environment)))
 
 
-def _stored(name: str) -> dict[str, object]:
+def _stored_values(name: str) -> dict[str, object]:
     try:
         content = json.loads(path(name).read_text())
     except (OSError, ValueError, RecursionError):

@@ -118,7 +118,7 @@ class Schedule:
 
     def _trials(self, trials: Sequence[Case]) -> Iterator[Planned]:
         """The trainings and read-outs that are neither made nor handed out."""
-        chosen = [case for case in trials if case.id not in self._handed and not self._visited(case)]
+        chosen = [case for case in trials if case.id not in self._handed and not self._rounds_of(case)]
         self._handed |= {case.id for case in chosen}
         self.trainings = len(chosen)
         yield from (Planned(case, 0, self.until_sure and case is chosen[-1]) for case in chosen)
@@ -132,7 +132,7 @@ class Schedule:
             anchors = self._anchors_of(name, timed) if len(members) > 1 else ()
             for host in members:
                 number = ANCHOR + crc32(host.name.encode())
-                chosen = [case for case in anchors if number not in self._visited(case)]
+                chosen = [case for case in anchors if number not in self._rounds_of(case)]
                 yield from (Planned(case, number, host=host.name) for case in chosen)
                 for case in chosen:
                     self._rounds[case.id].add(number)
@@ -159,7 +159,7 @@ class Schedule:
         while not self._spent():
             records = visits.joined(chain.from_iterable(self._lines_of.values()))
             look, further = look_of(records), further_trials(records)
-            chosen = [case for case in further if not self._visited(case)]
+            chosen = [case for case in further if not self._rounds_of(case)]
             if not chosen:
                 return
             self.look, self.trainings = look + 1, len(chosen)
@@ -168,13 +168,13 @@ class Schedule:
     def _facts(self, timed: Sequence[Case]) -> Iterator[Planned]:
         if self.protocol.visits > 1:
             self.round = FACTS
-            yield from (Planned(case, FACTS) for case in timed if self.needs_facts(case) and not self._visited(case))
+            yield from (Planned(case, FACTS) for case in timed if self.needs_facts(case) and not self._rounds_of(case))
 
     def _round(self, cases: Sequence[Case], number: int, *, decides: bool = False) -> Iterator[Planned]:
         """Every case that goes on and has not been visited in this round."""
         self.round = number
         ordered = side_by_side(cases, random.Random(f"{self.protocol.seed} {number}"))
-        chosen = [case for case in ordered if self._goes_on(case) and number not in self._visited(case)]
+        chosen = [case for case in ordered if self._goes_on(case) and number not in self._rounds_of(case)]
         yield from (Planned(case, number, decides and case is chosen[-1]) for case in chosen)
 
     def _again(self, timed: Sequence[Case]) -> Iterator[Planned]:
@@ -215,7 +215,7 @@ class Schedule:
         rounds = sum(number < ANCHOR for number in self._rounds[case.id])
         return case.id not in self._failed and rounds < MOST_VISITS
 
-    def _visited(self, case: Case) -> set[int]:
+    def _rounds_of(self, case: Case) -> set[int]:
         """The rounds in which a case was visited; of one that is measured once round 0."""
         return self._rounds[case.id]
 

@@ -111,7 +111,7 @@ def measured(prepared: Prepared) -> list[Record]:
 def _visits(prepared: Prepared, schedule: Schedule, watcher: Watcher | None) -> Iterator[Record]:
     """The record of each visit, which the schedule is told of before anything else is."""
     jobs = visits.jobs(schedule, prepared.menu, prepared.executor.hosts[0].cores)
-    announced = _announced(jobs, schedule, watcher) if watcher else jobs
+    announced = _announce(jobs, schedule, watcher) if watcher else jobs
     speed = repeats.known_speed(prepared.facts)
     for visit in prepared.executor.run(announced):
         record = visits.visited(*visit, speed)
@@ -121,7 +121,7 @@ def _visits(prepared: Prepared, schedule: Schedule, watcher: Watcher | None) -> 
         yield record
 
 
-def _announced(jobs: Iterable[Job], schedule: Schedule, watcher: Watcher) -> Iterator[Job]:
+def _announce(jobs: Iterable[Job], schedule: Schedule, watcher: Watcher) -> Iterator[Job]:
     for job in jobs:
         watcher.begins(job.case, schedule.stage)
         yield job

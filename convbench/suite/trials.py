@@ -25,8 +25,10 @@ def tried(
 
     A user's own whole model is not tried: it has no head that could be exchanged for a task's.
     """
-    parts = [case for case in cases if isinstance(case.architecture, Parts) and _wanted(case, training.only or ["*"])]
-    models = list(dict.fromkeys(_tried(case, training.batch) for case in parts))
+    parts = [
+        case for case in cases if isinstance(case.architecture, Parts) and _is_picked(case, training.only or ["*"])
+    ]
+    models = list(dict.fromkeys(_trial_case(case, training.batch) for case in parts))
     match quality:
         case "none":
             return ()
@@ -36,7 +38,7 @@ def tried(
             trials = list(_trials(training, tasks))
     own = list(
         dict.fromkeys(
-            replace(_tried(case, training.batch), variant=case.variant) for case in parts if own_numbers(case)
+            replace(_trial_case(case, training.batch), variant=case.variant) for case in parts if own_numbers(case)
         )
     )
     models = [member for model in models for member in (model, *(other for other in own if other.eager == model))]
@@ -48,11 +50,11 @@ def tried(
     )
 
 
-def _wanted(case: Case, only: Sequence[str]) -> bool:
+def _is_picked(case: Case, only: Sequence[str]) -> bool:
     return any(fnmatchcase(name, pattern) for pattern in only for name in (case.id, *case.id.split("/")))
 
 
-def _tried(case: Case, batch: int) -> Case:
+def _trial_case(case: Case, batch: int) -> Case:
     assert isinstance(case.architecture, Parts)
     parts = replace(case.architecture, head=None)
     return Case(parts, replace(case.clip, batch=batch), device=case.device)

@@ -75,7 +75,7 @@ def recommend(
     pool = _pool(able, ask)
     if not pool:
         return replace(blank, reason="over-budget", numbers=nearest(able, ask.constraints))
-    compared = _compared(pool, ask)
+    compared = _comparison(pool, ask)
     best = max(pool, key=lambda candidate: candidate.mean)
     out = tuple(pool[i] for i in np.flatnonzero(compared.out))
     rising = edge(best, able, ask.within)
@@ -87,14 +87,14 @@ def recommend(
         if not len(likely):
             return _open(known, compared, drawn)
         at = at if ask.per_second is not None else int(likely[0])
-    return _chosen(replace(known, passed_over=tuple(pool[i] for i in over)), compared, drawn, at)
+    return _with_pick(replace(known, passed_over=tuple(pool[i] for i in over)), compared, drawn, at)
 
 
 def _pool(able: Sequence[Candidate], ask: Ask) -> list[Candidate]:
     return cheapest_each((candidate for candidate in able if candidate.meets(ask.constraints)), ask.cheapest)
 
 
-def _compared(pool: Sequence[Candidate], ask: Ask) -> Compared:
+def _comparison(pool: Sequence[Candidate], ask: Ask) -> Compared:
     table = by_seed(pool) - _price_of(pool, ask)
     contrasts = pairs(table)
     within = shown(contrasts, ask.within, ask.error)
@@ -121,7 +121,7 @@ def _open(known: Recommendation, compared: Compared, drawn: Draws) -> Recommenda
     )  # fmt: skip
 
 
-def _chosen(known: Recommendation, compared: Compared, drawn: Draws, at: int) -> Recommendation:
+def _with_pick(known: Recommendation, compared: Compared, drawn: Draws, at: int) -> Recommendation:
     pool, ask, contrasts = list(compared.pool), compared.ask, compared.pairs
     rising = known.numbers
     unsure = doubts(pool, at, bool(compared.shown[at]), compared.p, bool(rising))
@@ -187,7 +187,7 @@ def _outcome(able: Sequence[Candidate], ask: Ask) -> tuple[object, object]:
     pool = _pool(able, ask)
     if not pool:
         return (None, None)
-    compared = _compared(pool, ask)
+    compared = _comparison(pool, ask)
     at, _ = _pick(compared)
     return (pool[at].result.case, max(candidate.mean for candidate in pool))
 

@@ -63,13 +63,13 @@ def pairs(by_seed: Floats) -> Pairs:
     groups: Sequence[Sequence[int]] = [range(k)] if k > FEW else list(combinations(range(k), 2))
     for group in groups:
         at = np.ix_(group, group)
-        gap[at], error[at], df[at] = _compared(fit(by_seed[:, group]))
+        gap[at], error[at], df[at] = _contrasts(fit(by_seed[:, group]))
     whole = fit(by_seed)
     own = np.sqrt(np.where(np.isfinite(whole.noise), whole.noise, 1.0) / np.maximum(runs, 1))
     return Pairs(gap, error, df, *_room(by_seed), runs, own, whole.df)
 
 
-def _compared(estimates: Fit) -> tuple[Floats, Floats, Floats]:
+def _contrasts(estimates: Fit) -> tuple[Floats, Floats, Floats]:
     """Gaps, their errors and degrees of freedom (Satterthwaite) of all pairs of a fit."""
     own = np.diag(estimates.covariance)
     error = np.sqrt(np.maximum(own[:, None] + own - 2 * estimates.covariance, 0.0))

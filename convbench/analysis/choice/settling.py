@@ -107,7 +107,7 @@ def settle(pool: Sequence[Candidate], contrasts: Pairs, at: int, margin: float, 
     if not rivals:
         return None
     chosen = (at, *rivals)
-    needed = max(_needed(contrasts, at, i, margin, error) for i in rivals)
+    needed = max(_seeds_needed(contrasts, at, i, margin, error) for i in rivals)
     more = math.ceil(needed - min(contrasts.runs[i] for i in chosen))
     if more > MOST_SEEDS:
         return Settle(tuple(pool[i] for i in chosen), None, 0.0)
@@ -116,7 +116,7 @@ def settle(pool: Sequence[Candidate], contrasts: Pairs, at: int, margin: float, 
     return Settle(tuple(pool[i] for i in chosen), seeds, seconds)
 
 
-def _needed(contrasts: Pairs, at: int, rival: int, margin: float, error: float) -> float:
+def _seeds_needed(contrasts: Pairs, at: int, rival: int, margin: float, error: float) -> float:
     """Seeds of both that would tell on which side of the margin the rival is."""
     if not np.isfinite(contrasts.error[at, rival]):
         return 3.0

@@ -83,7 +83,7 @@ def history(question: Question, confirmations: Sequence[Confirmation] = ()) -> H
         if not readable:
             raise StoreError(_no_run(question, list(entries.values())))
         metric = _metric(runs, question.metric)
-        rows = runs.rows(question.metric, _wanted(runs, question.only))
+        rows = runs.rows(question.metric, _matching_cases(runs, question.only))
         listed = series(rows, entries, question.line)
         machines = runs.machines()
     usable, rest = _usable(listed, metric)
@@ -116,7 +116,7 @@ def _metric(runs: Index, option: str) -> Metric:
     return worded(ours.get(option, known[option]))
 
 
-def _wanted(runs: Index, only: Sequence[str]) -> list[str] | None:
+def _matching_cases(runs: Index, only: Sequence[str]) -> list[str] | None:
     """The cases whose id, or a part of it, matches a glob; None for all. Raises ConvbenchError where none does."""
     if not only:
         return None

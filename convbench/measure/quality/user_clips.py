@@ -64,11 +64,11 @@ def split(samples: Sequence[Sample], clip: Clip, training: Training, seed: int, 
             f"(train, val, test): make each at least {len(classes)}"
         )
     parts = stratified(numbers, HELD_OUT, random(seed, SOURCES), limits)
-    train, val, test = map(partial(_gathered, samples, numbers, clip), parts)
+    train, val, test = map(partial(_gather, samples, numbers, clip), parts)
     return Splits(train, val, test, tuple(map(str, classes)))
 
 
-def _gathered(samples: Sequence[Sample], numbers: Indices, clip: Clip, chosen: Indices) -> Labelled:
+def _gather(samples: Sequence[Sample], numbers: Indices, clip: Clip, chosen: Indices) -> Labelled:
     clips = torch.empty(len(chosen), clip.frames, clip.channels, clip.height, clip.width)
     for place, i in enumerate(chosen):
         clips[place] = as_floats(samples[i].frames())

@@ -52,7 +52,7 @@ def read(path: Path) -> dict[str, Any]:
 def refuse_broken(path: Path) -> None:
     """Raises ConvbenchError where the file cannot be read, is cut off, or is no trace; a large one is never held."""
     try:
-        ends, has_events, total = _scanned(path)
+        ends, has_events, total = _scan(path)
     except OSError as error:
         raise ConvbenchError(f"{path}: cannot be read ({error.strerror or error})") from error
     except (EOFError, ValueError, zlib.error) as error:
@@ -63,7 +63,7 @@ def refuse_broken(path: Path) -> None:
         raise ConvbenchError(f"{path}: no trace of torch.profiler: it has no traceEvents")
 
 
-def _scanned(path: Path) -> tuple[bytes, bool, int]:
+def _scan(path: Path) -> tuple[bytes, bool, int]:
     """The first and the last character that is no space, whether the events' key is between them, and the bytes."""
     first, last, has_events, tail, total = b"", b"", False, b"", 0
     for chunk in files.chunks(path):

@@ -58,7 +58,7 @@ class Office:
                 if not path.exists():
                     break
                 self._read[worker] += 1
-                yield _taken(path)
+                yield _take(path)
 
     def stop(self, worker: str) -> None:
         """Ask a worker to end, and read nothing more of it."""
@@ -110,7 +110,7 @@ class Box:
             path = self.path / f"in-{self._next_in}"
             if path.exists():
                 self._next_in += 1
-                yield _taken(path)
+                yield _take(path)
             elif time.monotonic() - latest > SECONDS_A_BEAT:
                 self.say(Beat(self.worker))
                 latest = time.monotonic()
@@ -160,7 +160,7 @@ def _replace(path: Path, content: bytes) -> None:
     beside.replace(path)
 
 
-def _taken(path: Path) -> Any:
+def _take(path: Path) -> Any:
     value = pickle.loads(path.read_bytes())
     with suppress(OSError):
         path.unlink()

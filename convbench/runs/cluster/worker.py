@@ -102,13 +102,13 @@ class Worker:
         tickets = {(job.case.id, job.visit): ticket for ticket, job in piece.jobs}
         failure = ""
         try:
-            for job, record in self.executor.run(self._offered(piece, say)):
+            for job, record in self.executor.run(self._pinned_jobs(piece, say)):
                 say(Ended(self.name, tickets[job.case.id, job.visit], job, record))
         except Exception as error:
             failure = f"{type(error).__name__}: {error}"
         say(Done(self.name, piece.number, failure))
 
-    def _offered(self, piece: Piece, say: Callable[[Message], None]) -> Iterator[Job]:
+    def _pinned_jobs(self, piece: Piece, say: Callable[[Message], None]) -> Iterator[Job]:
         """The jobs, pinned to cores of this host; one that is timed has them for itself until its record is there."""
         for ticket, job in piece.jobs:
             cores = cores_of(job.case, max(0, job.visit), self.host.cores) if job.cores else ()
