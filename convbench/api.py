@@ -268,7 +268,7 @@ def bisect(
 
     script.refuse_again()
     request, settings = Request(str(suite), (), tuple(only), tuple(skip)), Settings(device=device)
-    question = search.Asked(request, Span(good, bad), imports.here(), Path(out))
+    question = search.Question(request, Span(good, bad), imports.here(), Path(out))
     with lock.hold(lock.machine()):
         return search.find(question, settings, Rule.detecting(detect), _Quiet())
 

@@ -63,7 +63,7 @@ def selftest(
         for trial in test.append(self_test.experiments(percents, 60 * minutes, watcher()), out):
             print(f"  {trial.word}: {trial.case}, {trial.seen:+.1%} seen", file=sys.stderr)
     figures = test.figures(test.stored(out, settings, rule))
-    for line in test.told(figures):
+    for line in test.sentences(figures):
         print(line)
     if smallest := test.smallest_seen(figures):
         place = floor.keep(self_test.environment, settings, rule, smallest)

@@ -38,11 +38,11 @@ def from_function(choice: Choice, clip: Clip, training: Training, seed: int) -> 
     if not callable(function):
         raise ConvbenchError(f"{choice.name} is a {type(function).__name__}: make it a function that yields {_PAIRS}")
     pairs = _pairs(function, dict(choice.options), choice.name)
-    samples = [held(frames, label, clip, f"{choice.name}, clip {i}") for i, (frames, label) in enumerate(pairs)]
+    samples = [sample_of(frames, label, clip, f"{choice.name}, clip {i}") for i, (frames, label) in enumerate(pairs)]
     return split(samples, clip, training, seed, choice.name)
 
 
-def held(frames: Any, label: Any, clip: Clip, where: str) -> Sample:
+def sample_of(frames: Any, label: Any, clip: Clip, where: str) -> Sample:
     """A sample whose clip is in memory, checked."""
     name = label_of(label, where)
     pixels = checked(frames, clip, where)
