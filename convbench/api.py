@@ -159,22 +159,22 @@ def run(
         [83840, 83840]
     """
     from convbench.runs import executor_options as options_of
-    from convbench.runs import script, sweep
+    from convbench.runs import preparation, script, sweep
     from convbench.suite.selection import Selection
 
     script.refuse_again()
     loaded = load(suite, overrides)
     directory = Path(out) if out is not None else Path("reports") / loaded.name
-    probes = sweep.profiler(loaded, directory)
+    probes = preparation.profiler(loaded, directory)
     if executor_options and not isinstance(executor, str):
         raise ConvbenchError(
             "executor_options are of an executor that is named: give those of an object when it is made"
         )
     name = executor if isinstance(executor, str) else None
-    build = partial(sweep.executor_of, options=options_of.executor_options(name, [executor_options or {}]))
+    build = partial(preparation.executor_of, options=options_of.executor_options(name, [executor_options or {}]))
     with _measuring(loaded, device, executor, build, probes) as measuring:
         command = f"convbench.run({loaded.path!r})"
-        prepared = sweep.prepare(loaded, measuring, Selection(tuple(only), tuple(skip)), command, probes)
+        prepared = preparation.prepare(loaded, measuring, Selection(tuple(only), tuple(skip)), command, probes)
         sweep.run_into(directory, prepared, partial(_watcher, progress), resume=resume, until_sure=until_sure)
     return open_run(directory)
 
@@ -193,11 +193,11 @@ def report(*runs: Run | str | Path, out: str | Path | None = None) -> Path:
 
     if not runs:
         raise ConvbenchError("no run to report: give at least one, as convbench.report('reports/default')")
-    opened = [each if isinstance(each, Run) else open_run(each) for each in runs]
+    opened = [run if isinstance(run, Run) else open_run(run) for run in runs]
     folder = Path(out) if out is not None else opened[0].directory
     if len(opened) == 1:
         return page.write(opened[0].description, opened[0].records, folder / "index.html")
-    return side_by_side.write([(each.description, list(each.records)) for each in opened], folder / "compare.html")
+    return side_by_side.write([(run.description, list(run.records)) for run in opened], folder / "compare.html")
 
 
 def check(
@@ -268,9 +268,9 @@ def bisect(
 
     script.refuse_again()
     request, settings = Request(str(suite), (), tuple(only), tuple(skip)), Settings(device=device)
-    asked = search.Asked(request, Span(good, bad), imports.here(), Path(out))
+    question = search.Question(request, Span(good, bad), imports.here(), Path(out))
     with lock.hold(lock.machine()):
-        return search.find(asked, settings, Rule.detecting(detect), _Quiet())
+        return search.find(question, settings, Rule.detecting(detect), _Quiet())
 
 
 def history(
@@ -361,8 +361,8 @@ def executor(name: str, device: str = "auto", **options: Any) -> Executor:
     """
     from convbench.core.registry import executors
 
-    made: Executor = executors.get(name).build(device, (), **options)
-    return made
+    instance: Executor = executors.get(name).build(device, (), **options)
+    return instance
 
 
 def register(kind: str, name: str) -> Callable[[F], F]:
@@ -379,8 +379,8 @@ def register(kind: str, name: str) -> Callable[[F], F]:
     shelves: dict[str, Registry[Any]] = {shelf.kind: shelf for shelf in SHELVES}
     if kind not in shelves:
         raise ConvbenchError(f"there is no shelf of {kind!r}{did_you_mean(kind, shelves)}")
-    put: Callable[[F], F] = shelves[kind].register(name)
-    return put
+    decorator: Callable[[F], F] = shelves[kind].register(name)
+    return decorator
 
 
 class _Quiet:
@@ -409,5 +409,5 @@ def _watcher(progress: bool | Watcher, done: int, total: int) -> AbstractContext
 
 def _lend(suite: Path) -> None:
     """Let the user's modules beside the suite and in the working directory be imported."""
-    here = imports.working_directory()
-    imports.lend([*([here] if here else []), *([suite.parent.absolute()] if here and suite.is_file() else [])])
+    folder = imports.working_directory()
+    imports.lend([*([folder] if folder else []), *([suite.parent.absolute()] if folder and suite.is_file() else [])])

@@ -56,10 +56,10 @@ def case_benchmark(request: pytest.FixtureRequest, benchmark: Any) -> Callable[[
                 return benchmark.pedantic(open_case(case, protocol.seed)[0].run)
         record = harness.measure(case, protocol, ("params", "macs"))
         with harness.computing_with(case):
-            held, _ = open_case(case, protocol.seed)
+            subject, _ = open_case(case, protocol.seed)
             benchmark.group = benchmark.group or case.scenario
             benchmark.extra_info |= {name: record.samples(name)[0] for name in ("params", "macs")}
-            return benchmark.pedantic(_until_done(held.run, held.device), **_rounds(held, protocol))
+            return benchmark.pedantic(_until_done(subject.run, subject.device), **_rounds(subject, protocol))
 
     return run
 
@@ -120,11 +120,11 @@ def _until_done(run: Callable[[], Any], device: str) -> Callable[[], Any]:
     return waiting
 
 
-def _rounds(held: Any, protocol: Protocol) -> dict[str, int]:
+def _rounds(subject: Any, protocol: Protocol) -> dict[str, int]:
     """Warm up as a suite does, then as many rounds as fill the protocol's time."""
     from convbench.measure.timing import clock_for, warm_up
 
-    run = _until_done(held.run, held.device)
-    warm = warm_up(run, clock_for(held.device, run), protocol.max_warmup)
-    each = warm.seconds / warm.calls
-    return {"rounds": max(protocol.min_samples, round(protocol.max_time / each)), "iterations": 1}
+    run = _until_done(subject.run, subject.device)
+    warm = warm_up(run, clock_for(subject.device, run), protocol.max_warmup)
+    seconds = warm.seconds / warm.calls
+    return {"rounds": max(protocol.min_samples, round(protocol.max_time / seconds)), "iterations": 1}

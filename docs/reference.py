@@ -278,9 +278,8 @@ def python() -> Iterator[str]:
 
 LIVE = ("convbench.measure.live.Count", "convbench.measure.live.Measurement", "convbench.check.live.Comparison")
 NOUNS = (
-    *map("convbench.core.record.{}".format, (
-        "Parts", "Whole", "Clip", "Recurrent", "Choice", "Training", "Trial", "Reading", "Finding", "Failure",
-    )),
+    *map("convbench.core.case.{}".format, ("Parts", "Whole", "Clip", "Recurrent", "Choice", "Trial")),
+    *map("convbench.core.record.{}".format, ("Training", "Reading", "Finding", "Failure")),
     "convbench.core.metric.Metric",
 )  # fmt: skip
 

@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import records
 
-from convbench.analysis.costs.headlines import advise, noisy, rank
+from convbench.analysis.costs.headlines import advise, noisy
+from convbench.analysis.costs.ranking import rank
 from convbench.analysis.results import results
 from convbench.core.record import Case, Choice, Finding, Whole
 

@@ -228,7 +228,7 @@ def test_without_linuxs_statistics_nothing_is_taken_off(monkeypatch):
         raise FileNotFoundError
 
     monkeypatch.setattr(ready.os, "open", lacks)
-    assert ready.Ready()._waited() == 0
+    assert ready.Ready()._waiting_ns() == 0
 
 
 @pytest.mark.skipif(not Path("/proc/thread-self/schedstat").exists(), reason="the kernel does not tell")

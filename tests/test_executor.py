@@ -13,7 +13,7 @@ from convbench.core import store
 from convbench.core.errors import CaseFailed, ConvbenchError, Impossible
 from convbench.core.record import Case, Choice, Clip, Parts, Protocol, Record, Training, Trial
 from convbench.core.registry import executors
-from convbench.runs import sweep
+from convbench.runs import preparation, sweep
 from convbench.runs.executor import Host, Job, pinned
 from convbench.suite import load
 from convbench.suite.selection import Selection
@@ -142,7 +142,7 @@ class Quiet:
 def test_a_sweep_takes_facts_memory_and_records_from_the_executor_alone(tmp_path: Path) -> None:
     suite = load("smoke")
     with executors.get("fake").build("cuda:3", suite.cases, machines=2) as fake:
-        prepared = sweep.prepare(suite, fake, Selection(), "")
+        prepared = preparation.prepare(suite, fake, Selection(), "")
         records = sweep.measure(prepared, tmp_path, sweep.begin(prepared, tmp_path, resume=False), Quiet())
     assert {record.case.device for record in records} == {"cuda:3"}
     assert {record.environment for record in records} == {fake.hosts[0].fingerprint}
@@ -158,12 +158,12 @@ def test_a_case_must_fit_into_the_memory_of_the_host_that_measures() -> None:
         executors.get("fake").build("cpu", suite.cases, memory_bytes=2**10) as small,
         pytest.raises(Impossible, match="GiB are available"),
     ):
-        sweep.prepare(suite, small, Selection(), "")
+        preparation.prepare(suite, small, Selection(), "")
 
 
 def test_an_executor_that_nobody_knows_is_one_sentence() -> None:
     with pytest.raises(ConvbenchError, match="unknown executor 'isolatd'; did you mean 'isolated'"):
-        sweep.executor_of(load("smoke"), "cpu", "isolatd")
+        preparation.executor_of(load("smoke"), "cpu", "isolatd")
 
 
 def test_trainings_on_a_cpu_run_side_by_side_and_the_one_that_decides_is_waited_for() -> None:

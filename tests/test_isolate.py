@@ -16,7 +16,8 @@ from convbench.core.record import FACTS, Case, Choice, Clip, Parts, Protocol, Wh
 from convbench.core.registry import executors
 from convbench.measure.machine.allocators import preload
 from convbench.runs.executor import Job
-from convbench.runs.processes import Call, _uninterrupted
+from convbench.runs.process_start import uninterrupted
+from convbench.runs.processes import Call
 
 QUICK = Protocol(max_warmup=0.02, max_time=0.05, min_samples=6, target=0.5, timeout=20)
 SMALL = Clip(1, 2, 3, 8, 8)
@@ -165,7 +166,7 @@ def test_ctrl_c_waits_until_a_process_has_started():
 
     threading.Thread(target=interrupts).start()
     started = False
-    with pytest.raises(KeyboardInterrupt), _uninterrupted():
+    with pytest.raises(KeyboardInterrupt), uninterrupted():
         began.set()
         sent.wait()
         started = True

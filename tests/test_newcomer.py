@@ -11,7 +11,7 @@ from pathlib import Path
 import newcomer
 import pytest
 
-from convbench.analysis.costs.headlines import POSITION_BY_NAME
+from convbench.analysis.costs.ranking import POSITION_BY_NAME
 from convbench.core import store
 from convbench.core.registry import reducers
 

@@ -10,7 +10,7 @@ import records
 
 from convbench.core import store
 from convbench.report.words.facts import environment, fact, place, protocol, title
-from convbench.runs import sweep
+from convbench.runs import preparation, sweep
 from convbench.suite import load
 from convbench.suite.selection import Selection
 
@@ -33,8 +33,8 @@ def test_training_is_told_where_there_was_any() -> None:
 
 def test_a_run_remembers_the_floor_of_its_machine(tmp_path: Path) -> None:
     suite = load("smoke", ["metrics=[params]"])
-    with sweep.executor_of(suite, "cpu") as executor:
-        prepared = sweep.prepare(suite, executor, Selection(), "")
+    with preparation.executor_of(suite, "cpu") as executor:
+        prepared = preparation.prepare(suite, executor, Selection(), "")
         sweep.begin(prepared, tmp_path, resume=False, visible_slowdown=0.05)
     assert store.read_run(tmp_path).visible_slowdown == 0.05
 

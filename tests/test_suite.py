@@ -148,12 +148,12 @@ def test_option_lists_inside_a_chain_of_variants_multiply(cases: Any) -> None:
     )
 )
 def test_the_text_of_a_recurrent_stage_means_it(rnn: Recurrent) -> None:
-    assert list(RecurrentLayout.model_validate(str(rnn)).given()) == [rnn]
+    assert list(RecurrentLayout.model_validate(str(rnn)).shape()) == [rnn]
 
 
 @given(st.builds(Clip, *[st.integers(1, 999)] * 5))
 def test_the_text_of_a_clip_means_it(clip: Clip) -> None:
-    assert list(ClipLayout.model_validate(str(clip)).given()) == [clip]
+    assert list(ClipLayout.model_validate(str(clip)).shape()) == [clip]
 
 
 def test_a_model_of_the_users_own(cases: Any) -> None:

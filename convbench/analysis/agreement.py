@@ -42,7 +42,7 @@ def agreement(first: Sequence[Result], second: Sequence[Result]) -> Agreement | 
         return None
     pairs = [(left[case], right[case]) for case in shared]
     factors = sorted(math.exp(abs(math.log(a.median / b.median))) for a, b in pairs)
-    apart, contradicted = _contradicted(pairs)
+    apart, contradicted = _count_contradictions(pairs)
     return Agreement(
         cases=len(shared),
         meet=sum(_meet(a, b) for a, b in pairs) / len(pairs),
@@ -63,7 +63,7 @@ def _meet(a: Interval, b: Interval) -> bool:
     return a.low <= b.high and b.low <= a.high
 
 
-def _contradicted(pairs: Sequence[tuple[Interval, Interval]]) -> tuple[int, int]:
+def _count_contradictions(pairs: Sequence[tuple[Interval, Interval]]) -> tuple[int, int]:
     """How many pairs of cases the first run tells apart, and of how many the second says the opposite."""
     (low, high), (other_low, other_high) = (
         (np.array([pair[run].low for pair in pairs]), np.array([pair[run].high for pair in pairs])) for run in (0, 1)

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 from convbench.analysis import repeat
-from convbench.analysis.costs.headlines import MARGIN
+from convbench.analysis.costs.ranking import MARGIN
 from convbench.analysis.results import Result, measured
 from convbench.core import metrics, spread
 from convbench.core.comparability import decides
@@ -61,8 +61,8 @@ def match(runs: Sequence[Sequence[Result]]) -> list[Match]:
     shared = bool(set.intersection(*devices)) if devices else False
     tables = [{_key(result.case, shared): result for result in measured(results)} for results in runs]
     keys = dict.fromkeys(key for table in tables for key in table)
-    every: list[Row] = [tuple(table.get(key) for table in tables) for key in keys]
-    rows = [row for row in every if sum(result is not None for result in row) > 1]
+    aligned: list[Row] = [tuple(table.get(key) for table in tables) for key in keys]
+    rows = [row for row in aligned if sum(result is not None for result in row) > 1]
     columns = [_over_first(rows, run) for run in range(len(runs))]
     return [_match(row, ratios) for row, ratios in zip(rows, zip(*columns, strict=True), strict=True)]
 
@@ -95,14 +95,14 @@ def summaries(matches: Sequence[Match], name: str) -> list[Summary]:
     """
     groups = by_axis(matches, name)
     runs = range(1, len(matches[0].ratios) if matches else 1)
-    columns = [_paired([[match.ratios[run] for match in group] for group in groups.values()]) for run in runs]
+    columns = [_intervals([[match.ratios[run] for match in group] for group in groups.values()]) for run in runs]
     return [
         Summary(value, len(group), tuple(column[at] for column in columns))
         for at, (value, group) in enumerate(groups.items())
     ]
 
 
-def _paired(groups: Sequence[Sequence[Interval | None]]) -> list[Interval | None]:
+def _intervals(groups: Sequence[Sequence[Interval | None]]) -> list[Interval | None]:
     """The interval of each group's ratios."""
     known = [[ratio for ratio in group if ratio and ratio.median > 0] for group in groups]
     logs = [[math.log(ratio.median) for ratio in group] for group in known]
@@ -169,20 +169,20 @@ def _match(row: Row, ratios: tuple[Interval | None, ...]) -> Match:
 def _over_first(rows: Sequence[Row], run: int) -> list[Interval | None]:
     """The ratio of that run over the first in every row, visit by visit where both took turns."""
     pairs = {
-        at: (mine.timing, first.timing)
+        at: (result.timing, first.timing)
         for at, row in enumerate(rows)
-        if (mine := row[run]) and (first := row[0]) and mine is not first and mine.timing and first.timing
+        if (result := row[run]) and (first := row[0]) and result is not first and result.timing and first.timing
     }
     turns = [at for at in pairs if _took_turns(rows[at][run], rows[at][0])]
     paired = dict(zip(turns, repeat.ratios([pairs[at] for at in turns]), strict=True))
     apart = {
-        at: ratio_interval(mine.interval, first.interval) for at, (mine, first) in pairs.items() if at not in paired
+        at: ratio_interval(result.interval, first.interval) for at, (result, first) in pairs.items() if at not in paired
     }
     return [_finite(paired.get(at) or apart.get(at)) for at in range(len(rows))]
 
 
-def _took_turns(mine: Result | None, first: Result | None) -> bool:
-    return bool(mine and first and in_turns(mine.record, first.record))
+def _took_turns(result: Result | None, first: Result | None) -> bool:
+    return bool(result and first and in_turns(result.record, first.record))
 
 
 def _finite(ratio: Interval | None) -> Interval | None:

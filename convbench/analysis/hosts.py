@@ -20,8 +20,8 @@ def effects(records: Iterable[Record]) -> Effects:
     groups: defaultdict[str, list[Cell]] = defaultdict(list)
     for record in records:
         groups[record.environment] += cells(record)
-    estimated = {name: host_effects(each) for name, each in groups.items()}
-    return {name: each for name, each in estimated.items() if each}
+    estimated = {name: host_effects(members) for name, members in groups.items()}
+    return {name: hosts for name, hosts in estimated.items() if hosts}
 
 
 def cells(record: Record, taken_off: Mapping[int, float] | None = None) -> list[Cell]:
@@ -43,7 +43,7 @@ def sentence(groups: Effects) -> str:
     """What readers must know of it; empty where no two hosts share a case."""
     if not groups:
         return ""
-    parts = [_of_group(each) for each in groups.values()]
+    parts = [_of_group(hosts) for hosts in groups.values()]
     kinds = f"{len(parts)} kinds of hosts, never one ranking: " if len(parts) > 1 else ""
     return f"{kinds}{'; '.join(parts)}."
 

@@ -106,7 +106,7 @@ def latency(record: Record, known: Mapping[Scope, Machine]) -> Latency | None:
     if not record.visits:
         return Latency(median_interval(samples))
     machine = known.get(_scope(record), Machine())
-    logs = _corrected(record, machine)
+    logs = _corrected_logs(record, machine)
     interval = spread.estimate(tuple(logs.values()), machine.prior)
     below, above = machine.doubt
     interval = Interval(interval.median, interval.low * math.exp(-below), interval.high * math.exp(above))
@@ -166,7 +166,7 @@ def _machine(records: Sequence[Record]) -> Machine:
     level, doubt = _speed(records, seen, slope)
     plain = Machine(slope, level)
     plain = Machine(slope, level, hosts=_between_hosts(records, plain))
-    common = spread.prior(tuple(_corrected(record, plain).values()) for record in records)
+    common = spread.prior(tuple(_corrected_logs(record, plain).values()) for record in records)
     return Machine(slope, level, common, doubt, plain.hosts)
 
 
@@ -209,7 +209,7 @@ def _beside_reference(record: Record) -> tuple[list[float], list[float]] | None:
     return ([latencies[visit] for visit in both], [references[visit] for visit in both]) if both else None
 
 
-def _corrected(record: Record, machine: Machine) -> dict[int, float]:
+def _corrected_logs(record: Record, machine: Machine) -> dict[int, float]:
     off, of_rounds = _by_reference(record, machine), hosts.of_rounds(record) if machine.hosts else {}
     return {
         visit: log - off.get(visit, 0.0) - machine.hosts.get(of_rounds.get(visit, ""), 0.0)

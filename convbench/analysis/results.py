@@ -78,8 +78,8 @@ class Result:
 
     def metric(self, option: str) -> Metric | None:
         """The metric of that short name, ours or one that this record declares; None where neither is called so."""
-        every = chain(metrics.ALL, metrics.own(self.record.readings))
-        return next((metric for metric in every if metric.shown and metric.option == option), None)
+        candidates = chain(metrics.ALL, metrics.own(self.record.readings))
+        return next((metric for metric in candidates if metric.shown and metric.option == option), None)
 
     def cost(self, option: str) -> float | None:
         """A metric's number by its short name, such as ``latency``; None where it was not measured."""

@@ -80,14 +80,16 @@ def count_instructions(sides: Mapping[str, Side], settings: Settings, room: Path
     for case in inspected.valid:
         variables = dict(case.variables)
         with ExitStack() as stack:
-            asked = {name: stack.enter_context(Worker(side, settings, room, variables)) for name, side in sides.items()}
-            for worker in asked.values():
+            workers = {
+                name: stack.enter_context(Worker(side, settings, room, variables)) for name, side in sides.items()
+            }
+            for worker in workers.values():
                 worker.greet()
-            for worker in asked.values():
+            for worker in workers.values():
                 worker.greeted()
                 worker.send("instructions", **case.words)
             try:
-                counts = {name: worker.receive(COUNTING_TIMEOUT) for name, worker in asked.items()}
+                counts = {name: worker.receive(COUNTING_TIMEOUT) for name, worker in workers.items()}
             except CaseFailed as error:
                 fact = Fact(INSTRUCTIONS, f"not counted ({error})", f"not counted ({error})")
             else:
@@ -109,20 +111,20 @@ class Answers:
         """By case and side. One that fails is invalid."""
         answers: dict[str, dict[str, dict[str, Any]]] = {case.id: {} for case in group}
         with ExitStack() as stack:
-            asked: dict[str, Link] = {}
+            workers: dict[str, Link] = {}
             for case in group:
-                for name in self.sides.keys() - asked.keys():
-                    asked[name] = self._open(stack, name, case)
-                paths = {name: str(self.room / f"{name}-{abs(hash(case.id)):x}.npz") for name in asked}
-                for name, worker in asked.items():
+                for name in self.sides.keys() - workers.keys():
+                    workers[name] = self._open(stack, name, case)
+                paths = {name: str(self.room / f"{name}-{abs(hash(case.id)):x}.npz") for name in workers}
+                for name, worker in workers.items():
                     worker.send("inspect", **case.words, name=case.id, outputs=paths[name])
-                for name, worker in list(asked.items()):
+                for name, worker in list(workers.items()):
                     try:
                         answers[case.id][name] = worker.receive() | {"path": paths[name]}
                     except CaseFailed as error:
                         self.inspected.invalid.setdefault(case.id, f"{error.kind} in {name}: {error}")
-                        del asked[name]
-            for name, worker in asked.items():
+                        del workers[name]
+            for name, worker in workers.items():
                 _refuse_leak(worker, name, self.sides, self.inspected)
         return answers
 
@@ -136,11 +138,11 @@ class Answers:
         return clean(stack, worker, self.room)
 
 
-def _refuse_leak(worker: Link, name: str, sides: Mapping[str, Side], found: Inspected) -> None:
+def _refuse_leak(worker: Link, name: str, sides: Mapping[str, Side], inspected: Inspected) -> None:
     """Code of the head's tree in a base worker would be compared with itself, and always pass."""
     base, head = sides["base"], sides["head"]
     files = worker.ask("modules")["files"]
-    found.files.setdefault(name, {}).update(files)
+    inspected.files.setdefault(name, {}).update(files)
     if name != "base" or base.root is None or head.root is None or base.root == head.root:
         return
     for module, file in files.items():

@@ -97,7 +97,7 @@ def read(path: Path) -> State:
 
 
 @dataclass(frozen=True)
-class Asked:
+class Question:
     """What to search, from which directory, and the file that keeps it; ``resume`` goes on with what is there."""
 
     request: Request
@@ -108,16 +108,16 @@ class Asked:
     budget: float | None = None
 
 
-def find(asked: Asked, settings: Settings, rule: Rule, watcher: gate.Announcer) -> Bisected:
+def find(question: Question, settings: Settings, rule: Rule, watcher: gate.Announcer) -> Bisected:
     """The first slower place. The caller holds the machine's lock. Raises ConvbenchError where bad is not slower."""
-    here = Here.at(asked.cwd, asked.request.suite)
-    line = asked.span.line(here)
-    request = replace(asked.request, suite=str(here.suite or asked.request.suite))
-    before = read(asked.place) if asked.resume else None
-    with room() as made:
-        ends = time.monotonic() + asked.budget if asked.budget else math.inf
-        method = gate.Method(settings, rule, made, watcher, ends)
-        return Bisection(line, request, method, partial(write, asked.place), before).run()
+    here = Here.at(question.cwd, question.request.suite)
+    line = question.span.line(here)
+    request = replace(question.request, suite=str(here.suite or question.request.suite))
+    before = read(question.place) if question.resume else None
+    with room() as folder:
+        ends = time.monotonic() + question.budget if question.budget else math.inf
+        method = gate.Method(settings, rule, folder, watcher, ends)
+        return Bisection(line, request, method, partial(write, question.place), before).run()
 
 
 class Bisection:
@@ -166,10 +166,10 @@ class Bisection:
         """Whether bad is slower than good, and in which case the most."""
         timed = self._checked(0, self.state.search.last, inspected.valid, inspected.ids)
         judged = [self._verdict(case.id, timed, len(inspected.ids)) for case in inspected.valid]
-        slower = [each for each in judged if each.word == "regression" and each.ratio]
+        slower = [verdict for verdict in judged if verdict.word == "regression" and verdict.ratio]
         if not slower:
             raise ConvbenchError(_not_slower(judged))
-        most = max(slower, key=lambda each: each.ratio.low if each.ratio else 0.0)
+        most = max(slower, key=lambda verdict: verdict.ratio.low if verdict.ratio else 0.0)
         model = Model.of(most.case.triples)
         self.state.case, self.state.ratio = most.case.id, most.ratio or Ratio(1, 0, math.inf)
         self.state.slowdown, self.state.spread = model
@@ -220,20 +220,20 @@ class Bisection:
         return f"pair {self.state.pairs + 1}: {self.line.name(place)}; it is among {left}, {answer.chance:.0%} sure"
 
 
-def sentences(found: Bisected) -> Iterator[str]:
+def sentences(bisected: Bisected) -> Iterator[str]:
     """The answer in words, the first sentence what was found."""
-    state, (first, last, chance) = found.state, found.range
+    state, (first, last, chance) = bisected.state, bisected.range
     ratio, low, high = state.ratio
-    if found.is_one:
-        yield f"first slower: {found.names[last]}"
+    if bisected.is_one:
+        yield f"first slower: {bisected.names[last]}"
     elif first == last:
-        yield f"most likely {found.names[last]}, but beside the one before it, it was not seen to be slower again"
+        yield f"most likely {bisected.names[last]}, but beside the one before it, it was not seen to be slower again"
     else:
-        yield f"the slowdown began at one of {last - first + 1}, {found.names[first]} to {found.names[last]}"
+        yield f"the slowdown began at one of {last - first + 1}, {bisected.names[first]} to {bisected.names[last]}"
     for place, reason in sorted(state.skipped.items()):
         if first <= place <= last:
-            yield f"not measured: {found.names[place]}: {reason}"
-    again = ", and again in a check against the one before it" if found.is_one else ""
+            yield f"not measured: {bisected.names[place]}: {reason}"
+    again = ", and again in a check against the one before it" if bisected.is_one else ""
     yield f"{chance:.1%} sure after {state.pairs} pairs{again}"
     yield f"{state.case}: bad over good {ratio:.3f} ({low:.3f} to {high:.3f})"
 
@@ -241,8 +241,12 @@ def sentences(found: Bisected) -> Iterator[str]:
 def _not_slower(judged: list[CaseVerdict]) -> str:
     """What a check of good and bad said instead."""
     cases = "; ".join(
-        f"{each.case.id} {each.word}"
-        + (f", ratio {each.ratio.estimate:.3f} ({each.ratio.low:.3f} to {each.ratio.high:.3f})" if each.ratio else "")
-        for each in judged
+        f"{verdict.case.id} {verdict.word}"
+        + (
+            f", ratio {verdict.ratio.estimate:.3f} ({verdict.ratio.low:.3f} to {verdict.ratio.high:.3f})"
+            if verdict.ratio
+            else ""
+        )
+        for verdict in judged
     )
     return f"bad is not surely slower than good, so that there is nothing to search for: {cases}"

@@ -112,8 +112,8 @@ def stored(folder: Path) -> list[Confirmation]:
     for path in sorted((folder / CONFIRMED).glob("*.json")):
         with suppress(StoreError):
             read.append((f"{CONFIRMED}/{path.name}", outcome.read(path)))
-    read.sort(key=lambda each: each[1].started)
-    return [each for name, measured in read for each in _confirmations(measured, name)]
+    read.sort(key=lambda entry: entry[1].started)
+    return [confirmation for name, measured in read for confirmation in _confirmations(measured, name)]
 
 
 def _confirmations(measured: Outcome, name: str) -> Iterator[Confirmation]:

@@ -111,7 +111,7 @@ def call(logs: Sequence[float], rule: Rule) -> Call:
 def decide(logs: Sequence[float], rule: Rule) -> Call:
     """The first call on the way to ``logs``, which is the one that counts."""
     calls = (call(logs[:pairs], rule) for pairs in range(1, min(len(logs), SLOWER.most) + 1))
-    return next((each for each in calls if each != "undecided"), "undecided")
+    return next((outcome for outcome in calls if outcome != "undecided"), "undecided")
 
 
 def confirmation(triples: Sequence[Triple], rule: Rule, cases: int) -> Confirmation:
@@ -146,7 +146,7 @@ def ratio(logs: Sequence[float]) -> Ratio:
 def confirmed_ratio(triples: Sequence[Triple], cases: int) -> Ratio:
     """The same of a suspect's new pairs, which chance has not picked."""
     low, high = _bounds_of(triples, confirming(cases))
-    return Ratio(math.exp(float(np.median([each.middle for each in triples]))), math.exp(low), math.exp(high))
+    return Ratio(math.exp(float(np.median([triple.middle for triple in triples]))), math.exp(low), math.exp(high))
 
 
 def bounds(lows: Sequence[float], highs: Sequence[float], lower: Test, upper: Test) -> tuple[float, float]:
@@ -176,7 +176,7 @@ def needed_to_confirm(triples: Sequence[Triple], rule: Rule, cases: int) -> int 
     """How many further triples like the middle one decide about a suspect; None if none do."""
     if not triples:
         return CONFIRM_FIRST
-    middle = sorted(triples, key=lambda each: each.middle)[len(triples) // 2]
+    middle = sorted(triples, key=lambda triple: triple.middle)[len(triples) // 2]
     for more in range(1, CONFIRM_AT_MOST - len(triples) + 1):
         if confirmation([*triples, *[middle] * more], rule, cases) != "undecided":
             return more
@@ -184,7 +184,7 @@ def needed_to_confirm(triples: Sequence[Triple], rule: Rule, cases: int) -> int 
 
 
 def _bounds_of(triples: Sequence[Triple], test: Test) -> tuple[float, float]:
-    return bounds([each.over for each in triples], [each.under for each in triples], test, test)
+    return bounds([triple.over for triple in triples], [triple.under for triple in triples], test, test)
 
 
 def _end(values: Sequence[float], test: Test) -> float:

@@ -18,21 +18,21 @@ JUNIT = {"regression": "failure", "invalid": "error", "inconclusive": "skipped"}
 def junit(outcome: Outcome) -> str:
     """A test a case: a regression is a failure, an invalid case an error, an inconclusive one is skipped."""
     judged = list(zip(verdicts(outcome), words.rows(outcome), strict=True))
-    counts = {tag: str(sum(JUNIT.get(one.word) == tag for one, _ in judged)) for tag in JUNIT.values()}
+    counts = {tag: str(sum(JUNIT.get(verdict.word) == tag for verdict, _ in judged)) for tag in JUNIT.values()}
     attributes = {f"{tag}s" if tag != "skipped" else tag: count for tag, count in counts.items()}
     suite = xml.Element("testsuite", attributes)
     suite.set("name", one_line(f"convbench check {outcome.suite}"))
     suite.set("tests", str(len(judged)))
     suite.set("time", f"{outcome.seconds:.1f}")
     suite.set("timestamp", one_line(outcome.started))
-    for one, row in judged:
+    for verdict, row in judged:
         classname = one_line(f"convbench.{outcome.suite}")
         test = xml.SubElement(suite, "testcase", name=one_line(row.case), classname=classname)
-        said = one_line("; ".join((f"ratio {row.ratio}, {row.interval}", *row.details)))
-        if tag := JUNIT.get(one.word):
-            xml.SubElement(test, tag, message=f"{one.word}: {said}")
+        text = one_line("; ".join((f"ratio {row.ratio}, {row.interval}", *row.details)))
+        if tag := JUNIT.get(verdict.word):
+            xml.SubElement(test, tag, message=f"{verdict.word}: {text}")
         else:
-            xml.SubElement(test, "system-out").text = said
+            xml.SubElement(test, "system-out").text = text
     xml.indent(suite)
     return xml.tostring(suite, encoding="unicode", xml_declaration=True) + "\n"
 

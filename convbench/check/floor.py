@@ -21,8 +21,8 @@ def path() -> Path:
 
 def known(environment: Mapping[str, Scalar], settings: Settings, rule: Rule) -> float | None:
     """The relative slowdown that the rule saw in a selftest of such a machine and software; None where none was run."""
-    found = _stored().get(_key(environment, settings, rule))
-    return float(found) if isinstance(found, int | float) else None
+    value = _stored().get(_key(environment, settings, rule))
+    return float(value) if isinstance(value, int | float) else None
 
 
 def keep(environment: Mapping[str, Scalar], settings: Settings, rule: Rule, slowdown: float) -> Path:
@@ -38,7 +38,7 @@ def _key(environment: Mapping[str, Scalar], settings: Settings, rule: Rule) -> s
 
 def _stored() -> dict[str, object]:
     try:
-        found = json.loads(path().read_text())
+        content = json.loads(path().read_text())
     except (OSError, ValueError, RecursionError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return content if isinstance(content, dict) else {}

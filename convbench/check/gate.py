@@ -58,23 +58,25 @@ def check(base: Side, head: Side, request: Request, method: Method, budget: floa
     start, started = time.monotonic(), datetime.now(UTC).isoformat(timespec="seconds")
     method.watcher.says(f"base {base.label}, head {head.label}: inspecting both")
     with method.stock:
-        found = inspect(base, head, request, method.settings, method.room, method.stock)
-        method = replace(method, settings=found.within(method.settings), ends=start + budget if budget else math.inf)
+        inspected = inspect(base, head, request, method.settings, method.room, method.stock)
+        method = replace(
+            method, settings=inspected.within(method.settings), ends=start + budget if budget else math.inf
+        )
 
         def so_far(timed: Timed, unfinished: bool = True) -> Outcome:
-            count = len(found.ids)
-            stopped = method.is_over() and bool(timed.waiting(found.valid, method.rule, count))
+            count = len(inspected.ids)
+            stopped = method.is_over() and bool(timed.waiting(inspected.valid, method.rule, count))
             return Outcome(
-                suite=found.suite,
-                base=_side(base, found.environments.get("base", {})),
-                head=_side(head, found.environments.get("head", {})),
-                cases=_cases(found, timed),
+                suite=inspected.suite,
+                base=_side(base, inspected.environments.get("base", {})),
+                head=_side(head, inspected.environments.get("head", {})),
+                cases=_cases(inspected, timed),
                 rule=method.rule,
                 settings=method.settings,
                 started=started,
                 seconds=time.monotonic() - start,
                 convbench=__version__,
-                notes=(*_notes(head, found), *([UNFINISHED] if unfinished else [])),
+                notes=(*_notes(head, inspected), *([UNFINISHED] if unfinished else [])),
                 unfinished=unfinished,
                 budget=budget if stopped and not unfinished else None,
             )
@@ -82,7 +84,7 @@ def check(base: Side, head: Side, request: Request, method: Method, budget: floa
         ledger = request.ledger
         ledger.refuse_another(so_far(Timed()))
         timed = Timed.of(ledger.before, keep=lambda timed: ledger.keep(so_far(timed)))
-        decide((Arm("base", base), Arm("head", head)), found.valid, found.ids, method, timed)
+        decide((Arm("base", base), Arm("head", head)), inspected.valid, inspected.ids, method, timed)
         return so_far(timed, unfinished=False)
 
 
@@ -110,17 +112,17 @@ def decide(arms: tuple[Arm, Arm], cases: Sequence[Planned], ids: Sequence[str], 
     return timed
 
 
-def _cases(found: Inspected, timed: Timed) -> tuple[CaseOutcome, ...]:
-    invalid = found.invalid | timed.failed
+def _cases(inspected: Inspected, timed: Timed) -> tuple[CaseOutcome, ...]:
+    invalid = inspected.invalid | timed.failed
     return tuple(
         CaseOutcome(
             case,
             tuple(timed.pairs.get(case, ())),
             tuple(timed.confirmation.get(case, ())),
-            found.facts.get(case, ()),
+            inspected.facts.get(case, ()),
             invalid.get(case, ""),
         )
-        for case in found.ids
+        for case in inspected.ids
     )
 
 
@@ -129,9 +131,9 @@ def _side(side: Side, environment: Mapping[str, object]) -> SideOutcome:
     return SideOutcome(side.label, side.commit, side.dirty, facts)
 
 
-def _notes(head: Side, found: Inspected) -> tuple[str, ...]:
+def _notes(head: Side, inspected: Inspected) -> tuple[str, ...]:
     """What a reader must know of the comparison as a whole."""
-    base, ours = (found.environments.get(name, {}) for name in ("base", "head"))
+    base, ours = (inspected.environments.get(name, {}) for name in ("base", "head"))
     differ = differing(base, ours)
     return (
         *(["head has uncommitted changes"] if head.dirty else []),

@@ -22,8 +22,8 @@ OF_HOOKS = ("GIT_DIR", "GIT_INDEX_FILE", "GIT_WORK_TREE")
 
 def top(cwd: Path) -> Path | None:
     """The root of the working tree that a directory is in."""
-    found = _ask(cwd, "rev-parse", "--show-toplevel")
-    return Path(found).resolve() if found else None
+    root = _ask(cwd, "rev-parse", "--show-toplevel")
+    return Path(root).resolve() if root else None
 
 
 def commit(cwd: Path, ref: str) -> str | None:
@@ -33,8 +33,8 @@ def commit(cwd: Path, ref: str) -> str | None:
     if "..." in ref:
         return _merge_base(cwd, *ref.split("...", 1))
     for name in (ref, f"origin/{ref}"):
-        if found := _ask(cwd, "rev-parse", "--verify", "--quiet", f"{name}^{{commit}}"):
-            return found
+        if digest := _ask(cwd, "rev-parse", "--verify", "--quiet", f"{name}^{{commit}}"):
+            return digest
     return None
 
 
@@ -84,16 +84,16 @@ def fill_submodules(repository: Path, tree: Path) -> tuple[str, ...]:
     """Put the submodules of a worktree's commit into it, as far as this clone has them; returns those that it lacks."""
     listed = _ask(tree, "ls-tree", "-r", "HEAD") or ""
     links = [line.split(maxsplit=3) for line in listed.splitlines() if line.startswith("160000 ")]
-    return tuple(path for _, _, found, path in links if not _fill(repository / path, found, tree / path))
+    return tuple(path for _, _, commit, path in links if not _fill(repository / path, commit, tree / path))
 
 
-def _fill(module: Path, found: str, place: Path) -> bool:
+def _fill(module: Path, commit: str, place: Path) -> bool:
     """The tree of a commit of a submodule, put at a place. False where there is no such commit here."""
     if not (module / ".git").exists():
         return False
     try:
         archive = subprocess.run(
-            ["git", "archive", found], cwd=module, env=_environment(), capture_output=True, timeout=TIMEOUT, check=True
+            ["git", "archive", commit], cwd=module, env=_environment(), capture_output=True, timeout=TIMEOUT, check=True
         )
         place.mkdir(parents=True, exist_ok=True)
         with tarfile.open(fileobj=io.BytesIO(archive.stdout)) as files:
@@ -134,8 +134,8 @@ def worktree(repository: Path, commit: str, room: Path) -> Iterator[None]:
     try:
         _git(repository, "worktree", "add", "--detach", "--force", str(room / "base"), commit)
     except subprocess.SubprocessError as error:
-        said = str(getattr(error, "stderr", "") or error).strip().splitlines()
-        raise BuildFailed(f"git cannot check out {commit[:12]}: {said[-1] if said else error}") from error
+        lines = str(getattr(error, "stderr", "") or error).strip().splitlines()
+        raise BuildFailed(f"git cannot check out {commit[:12]}: {lines[-1] if lines else error}") from error
     try:
         yield
     finally:

@@ -41,13 +41,13 @@ def inspect(base: Side, head: Side, request: Request, settings: Settings, room: 
     sides = {"head": head, "base": base}
     with ExitStack() as stack:
         ready = _ready(sides, settings, room)
-        for each in ready.values():
-            keep(stack, each, (), stock)
-        asked = {name: clean(stack, each, room) for name, each in ready.items()}
-        inspected = _planned(asked["head"], request, settings)
-        inspected.environments = {name: _environment(worker, settings) for name, worker in asked.items()}
-        _refuse_only_in_base(asked["base"], request, settings, inspected)
-        for name, worker in asked.items():
+        for worker in ready.values():
+            keep(stack, worker, (), stock)
+        workers = {name: clean(stack, worker, room) for name, worker in ready.items()}
+        inspected = _planned(workers["head"], request, settings)
+        inspected.environments = {name: _environment(worker, settings) for name, worker in workers.items()}
+        _refuse_only_in_base(workers["base"], request, settings, inspected)
+        for name, worker in workers.items():
             _resolve(worker, name, inspected)
     within = inspected.within(settings)
     for group in groups(inspected.valid):
@@ -98,7 +98,7 @@ def _environment(worker: Link, settings: Settings) -> Mapping[str, Scalar]:
     return facts
 
 
-def _refuse_only_in_base(base: Link, request: Request, settings: Settings, found: Inspected) -> None:
+def _refuse_only_in_base(base: Link, request: Request, settings: Settings, inspected: Inspected) -> None:
     """A case that only base's own suite still has is invalid: dropping it must not go unnoticed."""
     theirs = base.side.suite
     if theirs is None or not theirs.is_file():
@@ -107,32 +107,32 @@ def _refuse_only_in_base(base: Link, request: Request, settings: Settings, found
         plan = _plan(base, request, settings, str(theirs))
     except CaseFailed:
         return
-    ours = {case.id for case in found.planned}
+    ours = {case.id for case in inspected.planned}
     for case in plan["cases"]:
         if case["id"] not in ours:
-            found.invalid[case["id"]] = "missing in head: its suite no longer has this case"
+            inspected.invalid[case["id"]] = "missing in head: its suite no longer has this case"
 
 
-def _resolve(worker: Link, name: str, found: Inspected) -> None:
-    for index, case in enumerate(found.planned):
-        if case.id in found.invalid:
+def _resolve(worker: Link, name: str, inspected: Inspected) -> None:
+    for index, case in enumerate(inspected.planned):
+        if case.id in inspected.invalid:
             continue
         try:
             variables = worker.ask("resolve", case=case.case, name=case.id)["variables"]
-            found.planned[index] = replace(case, variables=tuple(sorted(variables.items())))
+            inspected.planned[index] = replace(case, variables=tuple(sorted(variables.items())))
         except CaseFailed as error:
-            found.invalid[case.id] = f"missing in {name}: {error}"
+            inspected.invalid[case.id] = f"missing in {name}: {error}"
 
 
-def _compare(case: str, said: dict[str, dict[str, Any]], found: Inspected, same_outputs: bool) -> None:
-    base, head = said["base"], said["head"]
-    files = [Path(one["path"]) for one in (base, head)]
+def _compare(case: str, answers: dict[str, dict[str, Any]], inspected: Inspected, same_outputs: bool) -> None:
+    base, head = answers["base"], answers["head"]
+    files = [Path(answer["path"]) for answer in (base, head)]
     differ = outputs.difference(files[0], files[1], max(base["tolerance"], head["tolerance"]), head["by_norm"])
     if differ and same_outputs:
-        found.invalid[case] = f"outputs differ: {differ}"
+        inspected.invalid[case] = f"outputs differ: {differ}"
     ours, theirs = base["facts"], head["facts"]
     names = [name for name in theirs if name in ours and ours[name] != theirs[name]]
     facts = [Fact(name, ours[name], theirs[name]) for name in names]
-    found.facts[case] = (*facts, Fact("output", "as before", differ)) if differ else tuple(facts)
+    inspected.facts[case] = (*facts, Fact("output", "as before", differ)) if differ else tuple(facts)
     for file in files:
         file.unlink()

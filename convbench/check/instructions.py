@@ -52,8 +52,8 @@ def counted(run: Callable[[], Any], worker: str, case: Any, seed: int, injected:
     os.environ["PATH"] = os.path.dirname(sys.executable) + os.pathsep + os.environ.get("PATH", "")  # noqa: PTH120
     setup = SETUP.format(worker=worker, case=json.dumps(case), seed=seed, injected=injected, warm=WARM)
     timer: Any = Timer("subject.run()", setup=setup)
-    found = timer.collect_callgrind(number=CALLS, collect_baseline=False)
-    return {"count": found.counts(denoise=True) / CALLS, "by": "valgrind"}
+    statistics = timer.collect_callgrind(number=CALLS, collect_baseline=False)
+    return {"count": statistics.counts(denoise=True) / CALLS, "by": "valgrind"}
 
 
 def _by_counters(run: Callable[[], Any]) -> float | None:

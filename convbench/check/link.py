@@ -118,7 +118,7 @@ class Worker(Link):
 
     def __init__(self, side: Side, settings: Settings, room: Path, variables: Mapping[str, str] | None = None) -> None:
         self.side, self.settings = side, settings
-        self._asked, self._versions = False, dict[str, Any]()
+        self._hello_sent, self._versions = False, dict[str, Any]()
         theirs = self._opened(room)
         self.line, line = socket.socketpair()
         with theirs, line, self.output.open("wb") as output:
@@ -135,9 +135,9 @@ class Worker(Link):
 
     def greet(self, case: dict[str, Any] | None = None) -> None:
         """Let the process import its side, and what building a case needs besides; ``greeted`` waits."""
-        if not self._asked:
+        if not self._hello_sent:
             self.send("hello", threads=self.settings.threads, case=case)
-        self._asked = True
+        self._hello_sent = True
 
     def greeted(self) -> dict[str, Any]:
         """The versions of the side. Raises Refused where its convbench speaks another protocol."""
@@ -278,12 +278,12 @@ def _other_protocol(protocol: int, version: str, label: str) -> str:
 
 def _environment(side: Side, settings: Settings, room: Path) -> dict[str, str]:
     """The same for both sides but for what is random on purpose: hash seed and size of the environment."""
-    kept = {name: value for name, value in os.environ.items() if name not in FREED}
+    inherited = {name: value for name, value in os.environ.items() if name not in FREED}
     threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(settings.threads))
     passive = {"OMP_WAIT_POLICY": "PASSIVE", "KMP_BLOCKTIME": "0", "TORCHINDUCTOR_COMPILE_THREADS": "1"}
     cache = room / f"inductor-{zlib.crc32(repr((side.python, side.paths)).encode()):x}"
     return {
-        **kept,
+        **inherited,
         **threads,
         **passive,
         **ALLOCATORS[settings.allocator],

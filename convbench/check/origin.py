@@ -51,8 +51,8 @@ def refuse_same_code(base: Side, head: Side, cases: Iterable[Mapping[str, Any]],
 
 def named(cases: Iterable[Mapping[str, Any]]) -> list[str]:
     """The modules that cases name by import paths."""
-    found = (match[1] for case in cases for text in _texts(case) if (match := IMPORT_PATH.fullmatch(text)))
-    return list(dict.fromkeys(found))
+    modules = (match[1] for case in cases for text in _texts(case) if (match := IMPORT_PATH.fullmatch(text)))
+    return list(dict.fromkeys(modules))
 
 
 def _texts(value: Any) -> Iterator[str]:

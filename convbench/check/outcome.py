@@ -17,7 +17,7 @@ from pydantic import TypeAdapter, ValidationError
 from convbench.check.decision import Triple
 from convbench.check.link import Settings
 from convbench.check.rule import Rule
-from convbench.core import files, store
+from convbench.core import files, json_form
 from convbench.core.errors import StoreError
 from convbench.core.record import Scalar
 
@@ -118,7 +118,7 @@ def _outcomes() -> TypeAdapter[Outcome]:
 
 def write(outcome: Outcome, path: Path) -> Path:
     """The outcome as JSON. Raises StoreError where it cannot be written."""
-    return files.write(path, store.as_json(_outcomes(), outcome), "choose another place with --json")
+    return files.write(path, json_form.as_json(_outcomes(), outcome), "choose another place with --json")
 
 
 def read(path: Path) -> Outcome:

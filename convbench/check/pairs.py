@@ -113,8 +113,8 @@ def _arms(visits: Sequence[Visit]) -> tuple[Arm, ...]:
 
 def _order(visits: Sequence[Visit], timing: dict[str, Worker], settings: Settings, room: Path, stock: Stock) -> None:
     """Let what the visits need be imported on cores that those who are timing leave free, if there are as many."""
-    taken = {core for worker in timing.values() for core in worker.cores}
-    free = os.sched_getaffinity(0) - taken if taken else set()
+    busy = {core for worker in timing.values() for core in worker.cores}
+    free = os.sched_getaffinity(0) - busy if busy else set()
     if len(free) >= settings.threads:
         sides = [arm.side for arm in _shuffled(_arms(visits))]
         stock.order(sides, visits[0].case.variables, settings, room, visits[0].case.case, sorted(free))
@@ -190,7 +190,7 @@ def time_case(arms: Sequence[Arm], workers: dict[str, Worker], case: Planned, se
     for order in _orders([arm.name for arm in arms], _rounds(seconds, len(arms), settings)):
         least = 1 if seconds > LONG_CALL else 2
         slices = {name: _ask(workers, name, "slice", seconds=settings.slice_s, least=least) for name in order}
-        if len({each["state"] for each in slices.values()}) == 1:
+        if len({answer["state"] for answer in slices.values()}) == 1:
             rounds.append(tuple(slices[arm.name]["best"] for arm in arms))
             device.append(tuple(slices[arm.name]["device"] for arm in arms))
         if _resolved(rounds):

@@ -102,10 +102,14 @@ class Versions:
         if not (RELEASE.fullmatch(first) and RELEASE.fullmatch(last)):
             raise ConvbenchError(f"--package {package} {span}: two versions, as in 2.11..2.13")
         good, bad = _numbers(first), _numbers(last)
-        listed = [each for each in _available(package) if good <= _numbers(each) and _numbers(each)[: len(bad)] <= bad]
+        listed = [
+            version
+            for version in _available(package)
+            if good <= _numbers(version) and _numbers(version)[: len(bad)] <= bad
+        ]
         if len(listed) < 2:
-            found = ", ".join(listed) or "none"
-            raise ConvbenchError(f"--package {package} {span}: pip finds {found} there, and two versions are needed")
+            versions = ", ".join(listed) or "none"
+            raise ConvbenchError(f"--package {package} {span}: pip finds {versions} there, and two versions are needed")
         return cls(here, package, tuple(listed))
 
     def name(self, place: int) -> str:
@@ -113,16 +117,16 @@ class Versions:
 
     @contextmanager
     def side(self, place: int) -> Iterator[Side]:
-        wanted = f"{self.package}=={self.places[place]}"
+        requirement = f"{self.package}=={self.places[place]}"
         with sides.room() as room, sides.materialise(".", self.here, room) as side:
-            _pip("install", "--no-deps", "--only-binary", ":all:", "--target", str(room / "over"), wanted)
+            _pip("install", "--no-deps", "--only-binary", ":all:", "--target", str(room / "over"), requirement)
             yield replace(side, paths=(room / "over", *side.paths), label=self.name(place))
 
 
 def _available(package: str) -> list[str]:
     """The versions that pip could install here, the oldest first."""
     listed = re.search(r"Available versions: (.*)", _pip("index", "versions", package))
-    versions = (each.partition("+")[0] for each in listed[1].split(", ")) if listed else ()
+    versions = (version.partition("+")[0] for version in listed[1].split(", ")) if listed else ()
     return sorted(dict.fromkeys(filter(RELEASE.fullmatch, versions)), key=_numbers)
 
 

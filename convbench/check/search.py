@@ -86,8 +86,8 @@ class Search:
             for at, (first, _) in enumerate(groups)
             for _, last in groups[at:]
         ]
-        enough = [each for each in ranges if each.chance >= self.sure]
-        return min(enough, key=lambda each: (each.last - each.first, -each.chance))
+        enough = [interval for interval in ranges if interval.chance >= self.sure]
+        return min(enough, key=lambda interval: (interval.last - interval.first, -interval.chance))
 
     def _groups(self) -> list[tuple[int, int]]:
         """Runs of places that nothing tells apart: those that cannot be measured, with the next that can."""

@@ -66,11 +66,11 @@ class Selftest:
         self.side, self.room = side, room
         self.rule = rule
         with Stock() as stock:
-            found = inspection.inspect(side, side, request, settings, room, stock)
-        self.settings = found.within(settings)
-        if found.invalid:
-            raise Refused("; ".join(f"{case}: {reason}" for case, reason in found.invalid.items()))
-        self.cases, self.environment = found.valid, found.environments["head"]
+            inspected = inspection.inspect(side, side, request, settings, room, stock)
+        self.settings = inspected.within(settings)
+        if inspected.invalid:
+            raise Refused("; ".join(f"{case}: {reason}" for case, reason in inspected.invalid.items()))
+        self.cases, self.environment = inspected.valid, inspected.environments["head"]
         self._injections: dict[tuple[str, float], tuple[tuple[int, int], float]] = {}
 
     def experiments(self, slowdowns: Sequence[float], seconds: float, watcher: gate.Announcer) -> Iterator[Attempt]:
@@ -90,15 +90,15 @@ class Selftest:
         start, method = time.monotonic(), gate.Method(self.settings, self.rule, self.room, watcher)
         arms, names = (Arm("base", self.side), head), [case.id for case in self.cases]
         timed = gate.decide(arms, self.cases, names, method, Timed())
-        each = (time.monotonic() - start) / len(self.cases)
-        achieved = {case: found for case, (_, found) in injected.items()}
-        return [self._trial(case.id, slowdown, achieved.get(case.id, 0.0), timed, each) for case in self.cases]
+        seconds = (time.monotonic() - start) / len(self.cases)
+        achieved = {case: share for case, (_, share) in injected.items()}
+        return [self._trial(case.id, slowdown, achieved.get(case.id, 0.0), timed, seconds) for case in self.cases]
 
     def _trial(self, case: str, slowdown: float, achieved: float, timed: Timed, seconds: float) -> Attempt:
         pairs, confirmation = timed.pairs.get(case, []), timed.confirmation.get(case, [])
-        found = CaseOutcome(case, tuple(pairs), tuple(confirmation), invalid=timed.failed.get(case, ""))
-        judged = verdict(found, self.rule, len(self.cases))
-        seen = decision.ratio(found.logs).estimate - 1 if pairs else 0.0
+        outcome = CaseOutcome(case, tuple(pairs), tuple(confirmation), invalid=timed.failed.get(case, ""))
+        judged = verdict(outcome, self.rule, len(self.cases))
+        seen = decision.ratio(outcome.logs).estimate - 1 if pairs else 0.0
         count = len(pairs) + len(confirmation)
         settings = asdict(self.settings) | {"tolerance": self.rule.tolerance, "guard": self.rule.guard}
         return Attempt(slowdown, achieved, case, judged.word, seen, count, seconds, settings)
@@ -109,30 +109,33 @@ class Selftest:
             with Worker(self.side, self.settings, self.room, dict(case.variables)) as worker:
                 worker.greet()
                 worker.greeted()
-                said = worker.ask("calibrate", **case.words, slowdown=slowdown)
-            count, size = said["injected"]
-            self._injections[case.id, slowdown] = ((count, size), said["achieved"])
+                answer = worker.ask("calibrate", **case.words, slowdown=slowdown)
+            count, size = answer["injected"]
+            self._injections[case.id, slowdown] = ((count, size), answer["achieved"])
         return self._injections[case.id, slowdown]
 
 
 def figures(trials: Iterable[Attempt]) -> list[Figure]:
     """Shares by slowdown, the same code (0) first. Invalid trials count as trials: they are no success of anything."""
-    kept = list(trials)
-    return [_figure(one, [t for t in kept if t.slowdown == one]) for one in sorted({t.slowdown for t in kept})]
+    attempts = list(trials)
+    return [
+        _figure(slowdown, [t for t in attempts if t.slowdown == slowdown])
+        for slowdown in sorted({t.slowdown for t in attempts})
+    ]
 
 
-def smallest_seen(found: Iterable[Figure]) -> float | None:
+def smallest_seen(figures: Iterable[Figure]) -> float | None:
     """The smallest slowdown of which at least nine in ten were red, None where there was none."""
-    return min((one.slowdown for one in found if one.slowdown and one.red >= ENOUGH_POWER), default=None)
+    return min((figure.slowdown for figure in figures if figure.slowdown and figure.red >= ENOUGH_POWER), default=None)
 
 
-def told(found: Iterable[Figure]) -> Iterator[str]:
+def sentences(figures: Iterable[Figure]) -> Iterator[str]:
     """A line a slowdown, with what ran and the exact 95 % bounds of its share of red."""
-    for one in found:
-        rest = f"{one.passed:.1%} ok, {one.inconclusive:.1%} inconclusive, seen as {one.seen:+.1%}"
-        bounds = f"{one.red:.1%} red ({one.red_low:.1%} to {one.red_high:.1%})"
-        name = f"{one.slowdown:+.0%}" if one.slowdown else "same code"
-        yield f"{name}: {one.trials} verdicts, {bounds}, {rest}"
+    for figure in figures:
+        rest = f"{figure.passed:.1%} ok, {figure.inconclusive:.1%} inconclusive, seen as {figure.seen:+.1%}"
+        bounds = f"{figure.red:.1%} red ({figure.red_low:.1%} to {figure.red_high:.1%})"
+        name = f"{figure.slowdown:+.0%}" if figure.slowdown else "same code"
+        yield f"{name}: {figure.trials} verdicts, {bounds}, {rest}"
 
 
 def append(trials: Iterable[Attempt], path: Path) -> Iterator[Attempt]:
@@ -151,8 +154,8 @@ def stored(path: Path, settings: Settings, rule: Rule) -> list[Attempt]:
     except (OSError, ValueError, TypeError, RecursionError) as error:
         raise StoreError(f"{path}: no trials of a selftest ({error}): remove it, or choose another --out") from error
     names = ("threads", "allocator", "device")
-    wanted = {name: getattr(settings, name) for name in names} | {"tolerance": rule.tolerance}
-    return [trial for trial in trials if all(trial.settings.get(key) == value for key, value in wanted.items())]
+    conditions = {name: getattr(settings, name) for name in names} | {"tolerance": rule.tolerance}
+    return [trial for trial in trials if all(trial.settings.get(key) == value for key, value in conditions.items())]
 
 
 def _figure(slowdown: float, trials: list[Attempt]) -> Figure:

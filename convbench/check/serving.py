@@ -44,26 +44,26 @@ def _serve(worker: Any, connection: socket.socket, line: socket.socket | None) -
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     with connection, connection.makefile("rwb") as channel:
-        for asked in map(json.loads, channel):
-            if asked["do"] == "fork" and line is not None:
+        for request in map(json.loads, channel):
+            if request["do"] == "fork" and line is not None:
                 (mine, *_) = socket.recv_fds(line, 1, 1)[1]
-                answer = _forked(worker, mine, asked, connection.fileno(), line.fileno())
+                answer = _forked(worker, mine, request, connection.fileno(), line.fileno())
             else:
-                answer = _reap(asked["pid"]) if asked["do"] == "reap" else _answer(worker, asked)
+                answer = _reap(request["pid"]) if request["do"] == "reap" else _answer(worker, request)
             channel.write(json.dumps(answer).encode() + b"\n")
             channel.flush()
 
 
-def _answer(worker: Any, asked: dict[str, Any]) -> Answer:
+def _answer(worker: Any, request: dict[str, Any]) -> Answer:
     try:
-        answer: Answer = getattr(worker, asked.pop("do"))(**asked)
+        answer: Answer = getattr(worker, request.pop("do"))(**request)
     except BaseException as error:
         traceback.print_exc()
         return {"error": worker.explain(error)}
     return answer
 
 
-def _forked(worker: Any, channel: int, asked: Mapping[str, Any], *others: int) -> Answer:
+def _forked(worker: Any, channel: int, request: Mapping[str, Any], *others: int) -> Answer:
     """A copy of this process that serves on ``channel``; in the copy this does not return."""
     number = os.fork()
     if number:
@@ -71,7 +71,7 @@ def _forked(worker: Any, channel: int, asked: Mapping[str, Any], *others: int) -
         return {"pid": number}
     code = 70
     try:
-        _begin_anew(asked["output"], asked["variables"], others)
+        _begin_anew(request["output"], request["variables"], others)
         _serve(worker, socket.socket(fileno=channel), None)
         code = 0
     finally:

@@ -76,9 +76,9 @@ class Here:
 
     def paths(self, root: Path) -> tuple[Path, ...]:
         """Where modules are looked for with ``root`` in the place of the tree: as ``convbench run`` does, and src/."""
-        given = [Path(entry).resolve() for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry]
-        wanted = [self.cwd, *([self.suite.parent] if self.suite else []), self.top, self.top / "src", *given]
-        return tuple(dict.fromkeys(self.moved(path, root) for path in wanted))
+        search_path = [Path(entry).resolve() for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry]
+        folders = [self.cwd, *([self.suite.parent] if self.suite else []), self.top, self.top / "src", *search_path]
+        return tuple(dict.fromkeys(self.moved(path, root) for path in folders))
 
     def moved(self, path: Path, root: Path) -> Path:
         """The same place in another tree, for what lies in this one."""
@@ -88,8 +88,8 @@ class Here:
 @contextmanager
 def room() -> Iterator[Path]:
     """A temporary directory that is held as long as it is used, so that nobody takes it for a leftover."""
-    with rooms.room(rooms.PREFIX_OF_CHECK) as made:
-        yield made
+    with rooms.room(rooms.PREFIX_OF_CHECK) as folder:
+        yield folder
 
 
 @contextmanager
@@ -118,14 +118,14 @@ def materialise(what: str, here: Here, room: Path, build: str = "") -> Iterator[
 
 def with_python(side: Side, python: str, room: Path) -> Side:
     """The side run by another interpreter, which needs torch and what convbench needs, and is lent this convbench."""
-    found = shutil.which(python)
-    if found is None:
+    program = shutil.which(python)
+    if program is None:
         raise ConvbenchError(f"--base-python {python!r}: no such program")
     package = Path(__file__).parents[1]
     (room / "lent").mkdir()
     (room / "lent" / package.name).symlink_to(package)
     label = f"{side.label}, {python}"
-    return replace(side, python=found, paths=(*side.paths, room / "lent"), label=label)
+    return replace(side, python=program, paths=(*side.paths, room / "lent"), label=label)
 
 
 def _tree(label: str, root: Path, here: Here) -> Side:
@@ -168,5 +168,5 @@ def _run(command: list[str], cwd: Path, failure: str) -> None:
     except (OSError, subprocess.TimeoutExpired) as error:
         raise BuildFailed(f"{failure}: {error}") from error
     if done.returncode:
-        said = (done.stderr or done.stdout).strip().splitlines()[-3:]
-        raise BuildFailed(f"{failure} (exit code {done.returncode}): {' | '.join(said)}")
+        lines = (done.stderr or done.stdout).strip().splitlines()[-3:]
+        raise BuildFailed(f"{failure} (exit code {done.returncode}): {' | '.join(lines)}")

@@ -40,7 +40,7 @@ def exit_code(outcome: Outcome) -> int:
     """0 fine, 1 a confirmed regression and nothing else, 3 inconclusive or unfinished, 5 a case without a verdict."""
     if outcome.unfinished:
         return INCONCLUSIVE
-    codes = {CODES[one.word] for one in verdicts(outcome)}
+    codes = {CODES[case_verdict.word] for case_verdict in verdicts(outcome)}
     return next((code for code in GRAVEST if code in codes), FINE)
 
 

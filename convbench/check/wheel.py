@@ -32,7 +32,7 @@ def unpack(wheel: Path, target: Path) -> None:
 
 def _lift(target: Path) -> None:
     """Move what a wheel keeps for the site folder to where that is."""
-    for place in [each for part in DATA for each in target.glob(f"*{part}")]:
+    for place in [folder for part in DATA for folder in target.glob(f"*{part}")]:
         for path in sorted(place.rglob("*")):
             if path.is_file():
                 to = target / PurePosixPath(path.relative_to(place))

@@ -35,13 +35,13 @@ class Row(NamedTuple):
 
 def rows(outcome: Outcome) -> list[Row]:
     judged = verdicts(outcome)
-    apart, _ = names.apart([one.case.id for one in judged])
-    return [_row(one, name) for one, name in zip(judged, apart, strict=True)]
+    apart, _ = names.apart([verdict.case.id for verdict in judged])
+    return [_row(verdict, name) for verdict, name in zip(judged, apart, strict=True)]
 
 
 def headline(outcome: Outcome) -> str:
     """How many cases of each verdict, the gravest first."""
-    words = [one.word for one in verdicts(outcome)]
+    words = [verdict.word for verdict in verdicts(outcome)]
     counted = {word: words.count(word) for word in ("regression", "invalid", "inconclusive", "ok") if word in words}
     return ", ".join(f"{count} {word}" for word, count in counted.items()) or "no cases"
 
@@ -50,9 +50,9 @@ def heading(outcome: Outcome) -> str:
     return f"{outcome.suite}: {side(outcome.head)} against {side(outcome.base)}"
 
 
-def side(one: SideOutcome) -> str:
-    commit = f" at {one.commit[:12]}" if one.commit and one.commit[:7] not in one.label else ""
-    return f"{one.label}{commit}{' with uncommitted changes' if one.dirty else ''}"
+def side(outcome: SideOutcome) -> str:
+    commit = f" at {outcome.commit[:12]}" if outcome.commit and outcome.commit[:7] not in outcome.label else ""
+    return f"{outcome.label}{commit}{' with uncommitted changes' if outcome.dirty else ''}"
 
 
 def footing(outcome: Outcome) -> list[str]:
@@ -69,7 +69,7 @@ def footing(outcome: Outcome) -> list[str]:
         ),
         *outcome.notes,
     ]
-    if any(each.name.startswith(INSTRUCTIONS) for case in outcome.cases for each in case.facts):
+    if any(entry.name.startswith(INSTRUCTIONS) for case in outcome.cases for entry in case.facts):
         lines.append(
             "instructions repeat to some 0.2 % beside any load and decide nothing: valgrind has no AVX-512 and no AMX, "
             "so that other kernels may run than in reality"
@@ -81,13 +81,13 @@ def footing(outcome: Outcome) -> list[str]:
     return lines
 
 
-def fact(one: Fact) -> str:
+def fact(entry: Fact) -> str:
     """``params: 83,840 before, 83,841 now``; of instructions also by how much, since they are never quite the same."""
-    if isinstance(one.base, str) and one.base == one.head:
-        return f"{one.name}: {one.base}"
-    sentence = f"{one.name}: {_value(one.base)} before, {_value(one.head)} now"
-    if one.name.startswith(INSTRUCTIONS) and isinstance(one.base, float) and isinstance(one.head, float):
-        sentence += f" ({one.head / one.base - 1:+.1%})"
+    if isinstance(entry.base, str) and entry.base == entry.head:
+        return f"{entry.name}: {entry.base}"
+    sentence = f"{entry.name}: {_value(entry.base)} before, {_value(entry.head)} now"
+    if entry.name.startswith(INSTRUCTIONS) and isinstance(entry.base, float) and isinstance(entry.head, float):
+        sentence += f" ({entry.head / entry.base - 1:+.1%})"
     return sentence
 
 
@@ -97,19 +97,19 @@ def interval(ratio: Ratio) -> str:
     return f"{ratio.low:.3f} to {ratio.high:.3f}"
 
 
-def _row(one: CaseVerdict, name: str) -> Row:
-    case = one.case
-    faster = " (faster)" if one.word == "ok" and one.faster else ""
+def _row(verdict: CaseVerdict, name: str) -> Row:
+    case = verdict.case
+    faster = " (faster)" if verdict.word == "ok" and verdict.faster else ""
     return Row(
         case.id,
         name,
         units.seconds(_seconds(case, 0)),
         units.seconds(_seconds(case, -1)),
-        f"{one.ratio.estimate:.3f}" if one.ratio else units.MISSING,
-        interval(one.ratio) if one.ratio else units.MISSING,
+        f"{verdict.ratio.estimate:.3f}" if verdict.ratio else units.MISSING,
+        interval(verdict.ratio) if verdict.ratio else units.MISSING,
         str(len(case.pairs)) + (f" + {len(case.confirmation)}" if case.confirmation else ""),
-        one.word + faster,
-        tuple(_details(one)),
+        verdict.word + faster,
+        tuple(_details(verdict)),
     )
 
 
@@ -118,11 +118,11 @@ def _seconds(case: CaseOutcome, arm: int) -> float | None:
     return median(timing.best(arm) for timing in timed) if timed else None
 
 
-def _details(one: CaseVerdict) -> Iterator[str]:
-    if one.reason:
-        yield one.reason
-    yield from map(fact, one.case.facts)
-    timed = one.case.confirmation or one.case.pairs
+def _details(verdict: CaseVerdict) -> Iterator[str]:
+    if verdict.reason:
+        yield verdict.reason
+    yield from map(fact, verdict.case.facts)
+    timed = verdict.case.confirmation or verdict.case.pairs
     if timed and timed[0].device:
         on_device = median(median(math.log(times[-1] / times[0]) for times in timing.device) for timing in timed)
         yield f"on the device's own clock {math.exp(on_device):.3f}"

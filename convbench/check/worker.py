@@ -242,13 +242,13 @@ def _version() -> str:
     return str(getattr(importlib.import_module("convbench"), "__version__", "unknown"))
 
 
-def _inject(held: Any, injected: tuple[int, int]) -> Any:
-    """``held`` with real work in every forward pass: matmuls whose result is thrown away."""
+def _inject(subject: Any, injected: tuple[int, int]) -> Any:
+    """``subject`` with real work in every forward pass: matmuls whose result is thrown away."""
     import torch
 
     count, size = injected
-    left, right, out = (torch.full((size, size), 0.5, device=held.device) for _ in range(3))
-    forward = held.forward
+    left, right, out = (torch.full((size, size), 0.5, device=subject.device) for _ in range(3))
+    forward = subject.forward
 
     def slower(*args: Any, **kwargs: Any) -> Any:
         with torch.no_grad():
@@ -256,7 +256,7 @@ def _inject(held: Any, injected: tuple[int, int]) -> Any:
                 torch.mm(left, right, out=out)
         return forward(*args, **kwargs)
 
-    return replace(held, forward=slower)
+    return replace(subject, forward=slower)
 
 
 def _matmul_size(worker: Server, plain: Any, slowdown: float) -> int:

@@ -71,13 +71,13 @@ def advise(
     known = budgets(results(records))
     alone = [text for text in budget or () if text in ("steps", "flops", "seconds")]
     named = [(f"--{name}", name, text) for name, text in written.items() if text is not None]
-    named += [_named(text) for text in budget or () if text not in alone]
+    named += [_parse_limit(text) for text in budget or () if text not in alone]
     ask = Ask(_limits(named, known), margin, cheapest, per_second=_price(per_ms), metrics=known)
     compared: Budget = alone[-1] if alone else equal  # type: ignore[assignment]
     if not tried(records):
         _print_not_run(run, described, _by_cost(results(records), ask), as_json)
         raise typer.Exit(ABSTAINED)
-    answers = recommendations(records, ask, _known(task or (), records, run), compared)
+    answers = recommendations(records, ask, _known_tasks(task or (), records, run), compared)
     if as_json:
         from convbench.report.export.advice_json import plain
 
@@ -100,7 +100,7 @@ def _price(text: str | None) -> float | None:
     return float(match[1]) / 100 * 1000
 
 
-def _named(text: str) -> tuple[str, str, str]:
+def _parse_limit(text: str) -> tuple[str, str, str]:
     """The option as written, the metric's name and its limit. Raises ConvbenchError for what is no name=value."""
     name, equals, value = (part.strip() for part in text.partition("="))
     if not (name and equals and value):
@@ -123,7 +123,7 @@ def _limits(named: Sequence[tuple[str, str, str]], known: Mapping[str, Metric]) 
     return limits
 
 
-def _known(tasks: Sequence[str], records: Sequence[Record], run: Path) -> Sequence[str]:
+def _known_tasks(tasks: Sequence[str], records: Sequence[Record], run: Path) -> Sequence[str]:
     """The tasks asked for. Raises ConvbenchError for one that the run does not know."""
     trials = (record.case.trial for record in records if record.case.trains)
     known = {str(trial.task): None for trial in trials if trial}

@@ -93,8 +93,8 @@ def import_from_here(suite: str) -> None:
     """A suite may name the user's own modules: those beside it and in the working directory can be imported."""
     from convbench.core import imports
 
-    here, place = imports.working_directory(), Path(suite)
-    imports.lend([*([here] if here else []), *([place.parent.absolute()] if here and _is_file(place) else [])])
+    folder, place = imports.working_directory(), Path(suite)
+    imports.lend([*([folder] if folder else []), *([place.parent.absolute()] if folder and _is_file(place) else [])])
 
 
 def _is_file(path: Path) -> bool:

@@ -68,7 +68,7 @@ def bisect(
         raise ConvbenchError(f"--resume: {place} is not there: name with --json what the interrupted search wrote")
     request = Request(suite, overrides or (), only or (), skip or (), not different_outputs)
     span, limit = Span(good, bad, *package, build), seconds_of(budget)
-    question = search.Asked(request, span, imports.here(), place, resume, limit)
+    question = search.Question(request, span, imports.here(), place, resume, limit)
     settings, rule = settings_of(threads, allocator, device), rule_of(detect)
     with undisturbed():
         answer = search.find(question, settings, rule, watcher())

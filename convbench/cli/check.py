@@ -147,8 +147,8 @@ def seconds_of(budget: str) -> float | None:
     """The seconds of ``90s``, ``3m`` or ``1.5h``; None for none. Raises ConvbenchError for anything else."""
     if not budget:
         return None
-    given = re.fullmatch(r"(\d{1,6}(?:\.\d{1,6})?)([smh]?)", budget)
-    seconds = float(given[1]) * UNITS[given[2]] if given else 0.0
+    match = re.fullmatch(r"(\d{1,6}(?:\.\d{1,6})?)([smh]?)", budget)
+    seconds = float(match[1]) * UNITS[match[2]] if match else 0.0
     if seconds <= 0:
         raise ConvbenchError(f"--budget {budget}: a time such as 90s, 3m or 1h")
     return seconds
@@ -204,9 +204,9 @@ def _keep(outcome: Outcome, as_json: Path, junit: Path | None, summary: Path | N
     outcomes.write(outcome, as_json)
     if junit:
         files.write(junit, ci.junit(outcome))
-    asked = summary or (Path(os.environ["GITHUB_STEP_SUMMARY"]) if "GITHUB_STEP_SUMMARY" in os.environ else None)
-    if asked:
-        files.append(asked, ci.markdown(outcome))
+    summary_path = summary or (Path(os.environ["GITHUB_STEP_SUMMARY"]) if "GITHUB_STEP_SUMMARY" in os.environ else None)
+    if summary_path:
+        files.append(summary_path, ci.markdown(outcome))
     print(f"replay with: convbench replay {as_json}", file=sys.stderr)
 
 

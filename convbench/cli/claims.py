@@ -53,11 +53,11 @@ def _provenance(evidence: Evidence) -> Provenance:
     from convbench.measure.machine import environment
     from convbench.report.page.claims import Provenance
 
-    here = environment.describe("cpu")
-    machine = " · ".join(str(here[key]) for key in ("cpu", "os") if here.get(key))
+    facts = environment.describe("cpu")
+    machine = " · ".join(str(facts[key]) for key in ("cpu", "os") if facts.get(key))
     day = datetime.now(UTC).date().isoformat()
     return Provenance(
         tuple(run for run, _ in evidence.runs),
         sorted({lesson.seed for lesson in evidence.lessons}),
-        {"Arithmetic and algebra": f"{machine} · torch {here['torch']} · seed 0 · {day}"},
+        {"Arithmetic and algebra": f"{machine} · torch {facts['torch']} · seed 0 · {day}"},
     )

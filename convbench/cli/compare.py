@@ -64,15 +64,15 @@ def advise(baseline: Path, suite: str, overrides: Sequence[str], device: str) ->
     from convbench.analysis import stored_runs
     from convbench.cli.app import import_from_here
     from convbench.core import store
-    from convbench.runs import sweep
+    from convbench.runs import preparation, sweep
     from convbench.runs.apart import load
     from convbench.suite.selection import Selection
 
     import_from_here(suite)
     before = store.load(baseline)
     loaded = load(suite, overrides)
-    with sweep.executor_of(loaded, device) as executor:
-        prepared = sweep.prepare(loaded, executor, Selection(), "convbench check")
+    with preparation.executor_of(loaded, device) as executor:
+        prepared = preparation.prepare(loaded, executor, Selection(), "convbench check")
         now = prepared.run()
         if differing := stored_runs.grave((before[0], now)):
             raise Refused(f"{baseline} cannot be compared with what is measured here: {'; '.join(differing)}")

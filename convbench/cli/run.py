@@ -39,7 +39,7 @@ from convbench.core.text import cut
 if TYPE_CHECKING:
     from convbench.core.record import Record
     from convbench.runs import sweep
-    from convbench.runs.sweep import Prepared
+    from convbench.runs.preparation import Prepared
 
 
 Resume = Annotated[
@@ -87,7 +87,7 @@ def run(
     """Measure a suite and write its report."""
     import_from_here(suite)
     from convbench.runs import executor_options as options_of
-    from convbench.runs import sweep
+    from convbench.runs import preparation
     from convbench.runs.apart import load
     from convbench.suite.selection import Selection
 
@@ -97,10 +97,10 @@ def run(
     directory = out or Path("reports") / loaded.name
     selection = Selection(only or (), skip or (), _shard(shard))
     command = shlex.join(["convbench", "run", suite, *chosen])
-    probes = sweep.profiler(loaded, directory)
+    probes = preparation.profiler(loaded, directory)
     options = options_of.executor_options(executor, executor_options or ())
-    with sweep.executor_of(loaded, device, executor, probes, options) as measuring:
-        prepared = sweep.prepare(loaded, measuring, selection, command, probes)
+    with preparation.executor_of(loaded, device, executor, probes, options) as measuring:
+        prepared = preparation.prepare(loaded, measuring, selection, command, probes)
         if dry_run:
             _show_plan(prepared)
             return
@@ -176,8 +176,8 @@ def _show_plan(prepared: Prepared) -> None:
     for case in prepared.plan.cases:
         equal = prepared.plan.equal.get(case.id)
         print(f"{case.id}  (also {', '.join(equal)})" if equal else case.id)
-    given, planned = len(prepared.suite.cases), len(prepared.plan.cases)
-    print(f"{planned} cases to measure, of {given} combinations in the suite", file=sys.stderr)
+    combinations, planned = len(prepared.suite.cases), len(prepared.plan.cases)
+    print(f"{planned} cases to measure, of {combinations} combinations in the suite", file=sys.stderr)
 
 
 def _shard(text: str) -> tuple[int, int]:

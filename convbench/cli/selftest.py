@@ -63,7 +63,7 @@ def selftest(
         for trial in test.append(self_test.experiments(percents, 60 * minutes, watcher()), out):
             print(f"  {trial.word}: {trial.case}, {trial.seen:+.1%} seen", file=sys.stderr)
     figures = test.figures(test.stored(out, settings, rule))
-    for line in test.told(figures):
+    for line in test.sentences(figures):
         print(line)
     if smallest := test.smallest_seen(figures):
         place = floor.keep(self_test.environment, settings, rule, smallest)
@@ -79,14 +79,14 @@ class Picked(NamedTuple):
 
 def _repeats(suite: str, overrides: list[str] | None, device: str, picked: Picked, seconds: float) -> None:
     """Runs in a row, a line each, and what they come to."""
+    from convbench.runs import preparation, sweep
     from convbench.runs import repeats as test
-    from convbench.runs import sweep
     from convbench.runs.apart import load
     from convbench.suite.selection import Selection
 
     loaded, agreements = load(suite, overrides or []), []
-    with sweep.executor_of(loaded, device) as executor:
-        prepared = sweep.prepare(loaded, executor, Selection(*picked), "convbench selftest --run")
+    with preparation.executor_of(loaded, device) as executor:
+        prepared = preparation.prepare(loaded, executor, Selection(*picked), "convbench selftest --run")
         for agreement in test.agreements(partial(sweep.measured, prepared), seconds):
             agreements.append(agreement)
             print(f"  {agreement.meet:.0%} of {agreement.cases} intervals meet", file=sys.stderr)

@@ -35,7 +35,7 @@ def files() -> dict[str, str]:
 
 def changed(before: Mapping[str, str]) -> list[str]:
     """The files of these modules that have changed or are gone, by their names. Nothing is imported."""
-    return [_shown(name) for name, digest in before.items() if _digest(_file(name) or "") != digest]
+    return [_file_name(name) for name, digest in before.items() if _digest(_file(name) or "") != digest]
 
 
 def is_users(file: str) -> bool:
@@ -81,6 +81,6 @@ def _spec(name: str, package: ModuleSpec | None) -> ModuleSpec | None:
     return None
 
 
-def _shown(module: str) -> str:
+def _file_name(module: str) -> str:
     file = _file(module)
     return Path(file).name if file else module

@@ -46,7 +46,7 @@ class Cell(NamedTuple):
 
 def host_effects(cells: Sequence[Cell]) -> dict[str, Effect]:
     """The effect of each host that shares cases with another; none where there are no two of those."""
-    cells = _shared(cells)
+    cells = _shared_cells(cells)
     hosts = sorted({cell.host for cell in cells})
     if len(hosts) < 2:
         return {}
@@ -54,13 +54,13 @@ def host_effects(cells: Sequence[Cell]) -> dict[str, Effect]:
     columns = _numbers([cell.host for cell in cells])
     logs = np.array([cell.log for cell in cells])
     values, errors = _fit(rows, columns, logs)
-    drawn = _drawn(values, errors)
+    drawn = _shrink(values, errors)
     return {
         host: Effect(float(values[at]), float(NORMAL * errors[at]), float(drawn[at])) for at, host in enumerate(hosts)
     }
 
 
-def _shared(cells: Sequence[Cell]) -> list[Cell]:
+def _shared_cells(cells: Sequence[Cell]) -> list[Cell]:
     """The visits to cases that two hosts or more have visited."""
     hosts: dict[str, set[str]] = {}
     for cell in cells:
@@ -98,7 +98,7 @@ def _fit(rows: np.ndarray, columns: np.ndarray, logs: np.ndarray) -> tuple[np.nd
     return effects, spread * np.sqrt(np.maximum(np.diag(inverse), 0.0))
 
 
-def _drawn(effects: np.ndarray, errors: np.ndarray) -> np.ndarray:
+def _shrink(effects: np.ndarray, errors: np.ndarray) -> np.ndarray:
     """Each effect by the share of its variance that is no error."""
     between = max(0.0, float(effects.var(ddof=1) - (errors**2).mean()))
     shrunk: np.ndarray = effects * between / np.maximum(between + errors**2, 1e-12)

@@ -88,16 +88,16 @@ def _push_runs(source: Path, place: Place, present: set[str]) -> tuple[dict[str,
 
 def pull(source: str, target: Path) -> Moved:
     """Copy what a shared place has and a store lacks. Raises StoreError where either cannot be used."""
-    place, here = opened(source), Folder(target)
+    place, folder = opened(source), Folder(target)
     with _explained(source):
-        theirs, ours = place.names(), here.names()
-        if theirs - ours:
-            ours |= set(_names_of_own(target))
-        new = sorted(theirs - ours)
+        remote_names, local_names = place.names(), folder.names()
+        if remote_names - local_names:
+            local_names |= set(_names_of_own(target))
+        new = sorted(remote_names - local_names)
         for name in new:
-            here.write(name, place.read(name))
+            folder.write(name, place.read(name))
     confirmations = sum(name.startswith(f"{CONFIRMED}/") for name in new)
-    return Moved(len(new) - confirmations, confirmations, len(theirs & ours))
+    return Moved(len(new) - confirmations, confirmations, len(remote_names & local_names))
 
 
 def _names_of_own(target: Path) -> Iterator[str]:

@@ -36,7 +36,7 @@ def hold(path: Path, waiting: Callable[[str], None] = lambda _: None) -> Iterato
     """Hold a lock; ``waiting`` is told who holds it where it has to be waited for, and may raise instead."""
     descriptor = _open(path)
     try:
-        if not _taken(descriptor):
+        if not _try_lock(descriptor):
             waiting(os.pread(descriptor, 20, 0).decode(errors="replace").strip())
             fcntl.flock(descriptor, fcntl.LOCK_EX)
         _sign(descriptor)
@@ -62,12 +62,12 @@ def is_held(path: Path) -> bool:
         return False
     descriptor = _open(path)
     try:
-        return not _taken(descriptor)
+        return not _try_lock(descriptor)
     finally:
         os.close(descriptor)
 
 
-def _taken(descriptor: int) -> bool:
+def _try_lock(descriptor: int) -> bool:
     if fcntl is None:
         return True
     try:

@@ -58,10 +58,10 @@ def prior(groups: Iterable[Sequence[float]]) -> Prior:
     variances = np.array([max(float(values.var(ddof=1)), SMALLEST_VARIANCE) for values in usable])
     if len(usable) == 1:
         return Prior(float(degrees[0]), float(variances[0]))
-    return _fitted(variances, degrees)
+    return _fit_prior(variances, degrees)
 
 
-def _fitted(variances: np.ndarray, degrees: np.ndarray) -> Prior:
+def _fit_prior(variances: np.ndarray, degrees: np.ndarray) -> Prior:
     """Moments of the log variances: what they spread beyond chance says how unlike the cases are."""
     logs = np.log(variances) - digamma(degrees / 2) + np.log(degrees / 2)
     excess = float(logs.var(ddof=1) - polygamma(1, degrees / 2).mean())

@@ -11,33 +11,20 @@ import os
 import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import fields, replace
-from functools import cache
+from dataclasses import replace
 from itertools import chain, count
 from pathlib import Path
-from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
-from convbench.core import files, lock, metrics, visits
+from convbench.core import files, lock, visits
 from convbench.core.errors import StoreError
-from convbench.core.metric import Metric
+from convbench.core.json_form import parse_record, parse_run, reason, record_line, run_text
 from convbench.core.record import SCHEMA_VERSION, Record, Run
 
 RUN, RESULTS, CSV, LOCK = "run.json", "results.jsonl", "results.csv", ".lock"
 REMEDY = "choose another place with --out"
 Stored = tuple[Run, list[Record]]
-WORDS = {field.name for field in fields(Metric)} - {"name", "unit", "better"}
-
-
-@cache
-def _runs() -> TypeAdapter[Run]:
-    return TypeAdapter(Run)
-
-
-@cache
-def _records() -> TypeAdapter[Record]:
-    return TypeAdapter(Record)
 
 
 def exists(directory: Path) -> bool:
@@ -59,19 +46,19 @@ def start(directory: Path, run: Run, records: Iterable[Record] = ()) -> None:
         _set_aside(directory)
     except (OSError, ValueError) as error:
         raise files.unwritable(directory, error, REMEDY) from error
-    lines = b"".join(map(_line, records))
+    lines = b"".join(map(record_line, records))
     files.write(directory / RESULTS, lines, REMEDY)
     describe(directory, run)
 
 
 def describe(directory: Path, run: Run) -> None:
     """Write the description of a run anew, whole or not at all. Raises StoreError."""
-    files.write(directory / RUN, as_json(_runs(), run, indent=1, exclude=_not_described(run)), REMEDY)
+    files.write(directory / RUN, run_text(run), REMEDY)
 
 
 def append(directory: Path, record: Record) -> None:
     """One more line, forced to disk, whole or not at all. Raises StoreError."""
-    files.append(directory / RESULTS, _line(record), "what was measured before is whole: add --resume")
+    files.append(directory / RESULTS, record_line(record), "what was measured before is whole: add --resume")
 
 
 def leave_out(directory: Path, cases: Collection[str]) -> list[Record]:
@@ -79,7 +66,7 @@ def leave_out(directory: Path, cases: Collection[str]) -> list[Record]:
     staying = [record for record in load(directory)[1] if record.case.id not in cases]
     place = _free(directory / "previous", _started(directory))
     files.write(place / RESULTS, (directory / RESULTS).read_bytes(), REMEDY)
-    files.write(directory / RESULTS, b"".join(map(_line, staying)), REMEDY)
+    files.write(directory / RESULTS, b"".join(map(record_line, staying)), REMEDY)
     return staying
 
 
@@ -102,11 +89,11 @@ def load(path: Path) -> Stored:
 
 def read_run(directory: Path) -> Run:
     try:
-        run = _runs().validate_json((directory / RUN).read_bytes())
+        run = parse_run((directory / RUN).read_bytes())
     except OSError as error:
         raise StoreError(f"{directory / RUN}: cannot be read ({error.strerror})") from error
     except ValidationError as error:
-        raise StoreError(f"{directory / RUN}: not written by convbench, or damaged: {_reason(error)}") from error
+        raise StoreError(f"{directory / RUN}: not written by convbench, or damaged: {reason(error)}") from error
     if run.schema_version > SCHEMA_VERSION:
         raise StoreError(f"{directory / RUN}: written by a newer convbench (schema {run.schema_version}): upgrade")
     return run
@@ -171,27 +158,6 @@ def measured(records: Iterable[Record]) -> set[str]:
     return {record.case.id for record in records}
 
 
-def _not_stored(record: Record) -> dict[str, Any]:
-    """What a line leaves out: the words of our own metrics, and what is empty since a version that did not have it.
-
-    The words of anybody's own metrics are stored, for readers without the package.
-    """
-    readings: dict[int, dict[str, Any]] = {}
-    for place, reading in enumerate(record.readings):
-        words: dict[str, Any] = {"metric": WORDS} if metrics.is_ours(reading.metric) else {}
-        readings[place] = words if reading.visits else words | {"visits": True}
-    empty: dict[str, Any] = {name: True for name in ("code", "visits") if not getattr(record, name)}
-    case: dict[str, Any] = {} if record.case.threads else {"case": {"threads": True}}
-    if record.visits and not any(visit.host for visit in record.visits):
-        empty["visits"] = {"__all__": {"host": True}}
-    return {"readings": readings, **empty, **case}
-
-
-def _not_described(run: Run) -> set[str]:
-    """What is said of several hosts, where there is one."""
-    return {name for name in ("hosts", "environments", "between_hosts") if not getattr(run, name)}
-
-
 def _read_records(path: Path) -> Iterator[Record]:
     try:
         lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
@@ -201,9 +167,9 @@ def _read_records(path: Path) -> Iterator[Record]:
         if not line.endswith(b"\n"):
             return
         try:
-            yield _records().validate_json(line)
+            yield parse_record(line)
         except ValidationError as error:
-            raise StoreError(f"{path}:{number}: not a record: {_reason(error)}") from error
+            raise StoreError(f"{path}:{number}: not a record: {reason(error)}") from error
 
 
 def _set_aside(directory: Path) -> None:
@@ -228,33 +194,3 @@ def _free(folder: Path, name: str) -> Path:
     """A place that nothing stands at: runs that began in the same second are told apart by a number."""
     numbered = chain([name], (f"{name}-{number}" for number in count(2)))
     return next(place for place in map(folder.joinpath, numbered) if not place.exists())
-
-
-def _line(record: Record) -> bytes:
-    return as_json(_records(), record, exclude=_not_stored(record))
-
-
-def as_json(kind: TypeAdapter[Any], value: Any, **options: Any) -> bytes:
-    """A noun as a line of JSON. Lone surrogates, which UTF-8 cannot hold, become their escapes."""
-    try:
-        return kind.dump_json(value, **options) + b"\n"
-    except ValueError:
-        storable = kind.validate_python(_storable(kind.dump_python(value)))
-        return kind.dump_json(storable, **options) + b"\n"
-
-
-def _storable(value: Any) -> Any:
-    match value:
-        case str():
-            return files.encoded(value).decode()
-        case dict():
-            return {_storable(key): _storable(item) for key, item in value.items()}
-        case list() | tuple():
-            return [_storable(item) for item in value]
-    return value
-
-
-def _reason(error: ValidationError) -> str:
-    first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"])
-    return f"{where + ': ' if where else ''}{first['msg']}"

@@ -16,9 +16,9 @@ from convbench.core.record import Case, Finding, Reading
 from convbench.core.registry import scenarios
 from convbench.core.traits import compiles
 from convbench.measure.parity import NEXT_TO_NOTHING, TOLERANCE, Parity, compare, measured
-from convbench.models import subject, values
+from convbench.models import values
 from convbench.models.deployed import Deployment
-from convbench.models.subject import Subject
+from convbench.models.subject import Inputs, Subject, assemble, inputs, transform
 from convbench.models.training_step import Step
 
 Opening = list[Reading | Finding]
@@ -30,25 +30,25 @@ def open_case(case: Case, seed: int, *, checked: bool = False) -> tuple[Subject,
     One that was ``checked`` before is not compared again, nor is its time to compile taken: that may have been kept.
     """
     if checked and case.variant:
-        held = subject.transform(subject.assemble(case, seed))
-        _, seconds = _timed(held)
-        return held, [*_deployed(held.deployment), *([] if compiles(case) else [_cold(seconds)])]
+        subject = transform(assemble(case, seed))
+        _, seconds = _timed(subject)
+        return subject, [*_deployed(subject.deployment), *([] if compiles(case) else [_cold(seconds)])]
     if not case.variant:
-        held = subject.assemble(case, seed)
-        _, seconds = _timed(held)
-        return held, [_cold(seconds)]
-    eager = subject.assemble(case.eager, seed)
+        subject = assemble(case, seed)
+        _, seconds = _timed(subject)
+        return subject, [_cold(seconds)]
+    eager = assemble(case.eager, seed)
     expected, eager_seconds = _timed(eager)
-    held = subject.transform(subject.assemble(case, seed))
-    output, seconds = _timed(held)
-    costs: Opening = [*_deployed(held.deployment), _cold(seconds), *_compile_time(case, seconds - eager_seconds)]
+    subject = transform(assemble(case, seed))
+    output, seconds = _timed(subject)
+    costs: Opening = [*_deployed(subject.deployment), _cold(seconds), *_compile_time(case, seconds - eager_seconds)]
     if isinstance(output, Step):
-        _compare_steps(output, expected, tolerance(held))
-        return held, costs
-    parity = compare(output, expected, tolerance(held))
-    if held.deployment:
-        return held, [*costs, *_elsewhere(held, eager, parity)]
-    return held, [*costs, *parity.readings()]
+        _compare_steps(output, expected, tolerance(subject))
+        return subject, costs
+    parity = compare(output, expected, tolerance(subject))
+    if subject.deployment:
+        return subject, [*costs, *_elsewhere(subject, eager, parity)]
+    return subject, [*costs, *parity.readings()]
 
 
 def _deployed(deployment: Deployment | None) -> Iterator[Reading]:
@@ -61,28 +61,27 @@ def _deployed(deployment: Deployment | None) -> Iterator[Reading]:
     yield Reading(metrics.DISK, (deployment.bytes,))
 
 
-def _elsewhere(held: Subject, eager: Subject, parity: Parity) -> Iterator[Reading | Finding]:
+def _elsewhere(subject: Subject, eager: Subject, parity: Parity) -> Iterator[Reading | Finding]:
     """Parity on inputs that the model was not exported with, and of every frame of a streamed clip.
 
     A branch, or a state, that an exporter has taken for a constant shows only there.
     """
-    if held.case.scenario == "streaming":
-        yield from _frame_by_frame(held, eager, parity)
+    if subject.case.scenario == "streaming":
+        yield from _frame_by_frame(subject, eager, parity)
         return
-    other = subject.inputs(held.case, held.seed + 1, held.device)
-    given = [tensor.dtype for tensor in held.inputs.tensors]
-    wanted = iter(given)
-    lowered = subject.Inputs(*values.mapped(lambda tensor: tensor.to(next(wanted)), (other.args, other.kwargs)))
+    other = inputs(subject.case, subject.seed + 1, subject.device)
+    dtypes = iter([tensor.dtype for tensor in subject.inputs.tensors])
+    lowered = Inputs(*values.mapped(lambda tensor: tensor.to(next(dtypes)), (other.args, other.kwargs)))
     expected = _copied(_run(eager, other))
-    parity = parity.worse(compare(_copied(_run(held, lowered)), expected, tolerance(held), " on another clip"))
+    parity = parity.worse(compare(_copied(_run(subject, lowered)), expected, tolerance(subject), " on another clip"))
     yield from parity.readings()
 
 
-def _frame_by_frame(held: Subject, eager: Subject, parity: Parity) -> Iterator[Reading | Finding]:
-    frames = held.case.clip.frames
-    streams = [_stream(each, frames) for each in (held, eager)]
+def _frame_by_frame(subject: Subject, eager: Subject, parity: Parity) -> Iterator[Reading | Finding]:
+    frames = subject.case.clip.frames
+    streams = [_stream(model, frames) for model in (subject, eager)]
     for number, (output, expected) in enumerate(zip(*streams, strict=True)):
-        parity = parity.worse(compare(output, expected, tolerance(held), f" at frame {number}"))
+        parity = parity.worse(compare(output, expected, tolerance(subject), f" at frame {number}"))
     yield from parity.readings()
     whole = _whole(eager)
     if whole is None or any("[0]" not in output for stream in streams for output in stream):
@@ -95,9 +94,9 @@ def _frame_by_frame(held: Subject, eager: Subject, parity: Parity) -> Iterator[R
         yield Reading(metrics.PARITY_FRAMES, (measured([(joined, whole)]).largest,))
 
 
-def _stream(held: Subject, frames: int) -> list[dict[str, Any]]:
+def _stream(subject: Subject, frames: int) -> list[dict[str, Any]]:
     """The outputs of a clip's frames from the first on, whatever was called before."""
-    run = scenarios.get(held.case.scenario).build(held)
+    run = scenarios.get(subject.case.scenario).build(subject)
     return [_copied(run()) for _ in range(frames)]
 
 
@@ -111,35 +110,35 @@ def _whole(eager: Subject) -> torch.Tensor | None:
     return first if isinstance(first, torch.Tensor) and first.dim() >= 2 else None
 
 
-def _run(held: Subject, inputs: subject.Inputs) -> Any:
-    return scenarios.get(held.case.scenario).build(replace(held, inputs=inputs))()
+def _run(subject: Subject, inputs: Inputs) -> Any:
+    return scenarios.get(subject.case.scenario).build(replace(subject, inputs=inputs))()
 
 
-def tolerance(held: Subject) -> float:
+def tolerance(subject: Subject) -> float:
     """How closely a variant must agree with eager: by the arithmetic's type, which on a GPU may be TF32 for float32.
 
     TF32 has the mantissa of float16, and its sums depend on the memory order of what is summed.
     """
-    coarse = torch.device(held.device).type == "cuda" and (
+    coarse = torch.device(subject.device).type == "cuda" and (
         torch.backends.cudnn.allow_tf32 or torch.get_float32_matmul_precision() != "highest"
     )
-    return TOLERANCE[torch.float16 if coarse and held.dtype == torch.float32 else held.dtype]
+    return TOLERANCE[torch.float16 if coarse and subject.dtype == torch.float32 else subject.dtype]
 
 
-def _timed(held: Subject) -> tuple[Any, float]:
+def _timed(subject: Subject) -> tuple[Any, float]:
     start = time.perf_counter()
-    returned = held.timed()
-    if torch.device(held.device).type == "cuda":
-        torch.cuda.synchronize(held.device)
+    returned = subject.timed()
+    if torch.device(subject.device).type == "cuda":
+        torch.cuda.synchronize(subject.device)
     seconds = time.perf_counter() - start
-    output = held.output(returned)
+    output = subject.output(returned)
     return output if isinstance(output, Step) else _copied(output), seconds
 
 
 def _copied(output: Any) -> dict[str, Any]:
     """What a model returned, leaf by leaf; compiled models write their next output over it."""
-    found = values.leaves(output)
-    return {path: leaf.clone() if isinstance(leaf, torch.Tensor) else leaf for path, leaf in found}
+    leaves = values.leaves(output)
+    return {path: leaf.clone() if isinstance(leaf, torch.Tensor) else leaf for path, leaf in leaves}
 
 
 def _cold(seconds: float) -> Reading:

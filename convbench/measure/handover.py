@@ -15,10 +15,10 @@ from convbench.core.package import __version__
 from convbench.core.record import Case, Choice, Scalar
 from convbench.measure.first_call import tolerance
 from convbench.measure.parity import Parity, compare
-from convbench.models import network, subject, values
+from convbench.models import network, values
 from convbench.models.runtimes.deployment import need
 from convbench.models.runtimes.onnx_file import FILE, Exporter
-from convbench.models.subject import Subject
+from convbench.models.subject import Subject, assemble, transform
 
 RUNTIME, BEFORE = "onnxruntime", ("int8", "half")
 WHOLE = """import numpy as np, onnxruntime
@@ -47,15 +47,15 @@ def hand_over(
     need(RUNTIME)
     before = tuple(choice for choice in case.variant if choice.name in BEFORE)
     options = (("exporter", exporter),) if exporter != "dynamo" else ()
-    asked = replace(case, variant=(*before, Choice(RUNTIME, options)), device="cpu")
-    expected = _output(_loaded(asked.eager, seed, weights))
-    held = subject.transform(_loaded(asked, seed, weights))
-    assert held.deployment
-    parity = compare(_output(held), expected, tolerance(held))
+    deployment_case = replace(case, variant=(*before, Choice(RUNTIME, options)), device="cpu")
+    expected = _output(_loaded(deployment_case.eager, seed, weights))
+    subject = transform(_loaded(deployment_case, seed, weights))
+    assert subject.deployment
+    parity = compare(_output(subject), expected, tolerance(subject))
     noted = {"case": case.id, "seed": seed, "weights": weights.name if weights else "seeded, untrained", **facts}
-    files = _written(held.deployment.folder, to, noted | parity._asdict())
+    files = _written(subject.deployment.folder, to, noted | parity._asdict())
     program = to.with_suffix(".py")
-    kind = str(held.deployment.example.tensors[0].dtype).removeprefix("torch.")
+    kind = str(subject.deployment.example.tensors[0].dtype).removeprefix("torch.")
     text = STREAM if case.scenario == "streaming" else WHOLE
     program.write_text(text.format(file=to.name, kind=kind, frames=case.clip.frames))
     return [*files, program], parity
@@ -69,12 +69,12 @@ def _loaded(case: Case, seed: int, weights: Path | None) -> Subject:
         except Exception as error:
             reason = " ".join(str(error).split())[:300]
             raise ConvbenchError(f"{weights}: are not the weights of {case.id}: {reason}") from error
-    return subject.assemble(case, seed, model=model.eval())
+    return assemble(case, seed, model=model.eval())
 
 
-def _output(held: Subject) -> dict[str, Any]:
+def _output(subject: Subject) -> dict[str, Any]:
     with torch.inference_mode():
-        return dict(values.leaves(held.run()))
+        return dict(values.leaves(subject.run()))
 
 
 def _written(folder: Path, to: Path, noted: Mapping[str, Any]) -> list[Path]:

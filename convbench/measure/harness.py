@@ -21,8 +21,8 @@ from convbench.measure.first_call import Opening, open_case
 from convbench.measure.machine import environment
 from convbench.measure.probes import LAST, ORDER, Probe, is_static, probe_name
 from convbench.measure.quality.measure import trial
-from convbench.models import subject
 from convbench.models.network import weights_bytes
+from convbench.models.subject import Subject, assemble
 
 Measured = tuple[list[Reading | Finding], dict[str, Scalar]]
 
@@ -47,8 +47,8 @@ def measure(
         results, state = _tried(case, protocol)
     else:
         with computing_with(case):
-            held = partial(open_case, case, protocol.seed, checked=checked)
-            results, state = _probed(case, protocol, (select(metrics), last), held)
+            opened = partial(open_case, case, protocol.seed, checked=checked)
+            results, state = _probed(case, protocol, (select(metrics), last), opened)
     return Record(
         case,
         "ok",
@@ -69,7 +69,7 @@ def _probed(
     case: Case,
     protocol: Protocol,
     chosen: tuple[Sequence[Plugin[Probe]], Sequence[Probe]],
-    opened: Callable[[], tuple[subject.Subject, Opening]],
+    opened: Callable[[], tuple[Subject, Opening]],
 ) -> Measured:
     """Static probes on ``meta``; where the model does not run there, of a real call, after what is timed is timed."""
     named, last = chosen
@@ -78,22 +78,22 @@ def _probed(
     dynamic = [*(plugin.build for plugin in named if not is_static(plugin.build)), *last]
     results: list[Reading | Finding] = []
     twin = on_meta_or_reason(case, protocol.seed) if static else None
-    if isinstance(twin, subject.Subject):
+    if isinstance(twin, Subject):
         if dynamic:
             _refuse_too_large(twin)
         results = _probe([probe for probe in static if probe not in late], twin, protocol)
     state: dict[str, Scalar] = {}
     if dynamic or not static:
         progress.tell("building the model and its first call", [])
-        held, opening = opened()
-        before = environment.conditions(held.device)
-        results += [*opening, *_probe(dynamic, held, protocol)]
-        state = _during(before, environment.conditions(held.device))
-    if isinstance(twin, subject.Subject):
+        subject, opening = opened()
+        before = environment.conditions(subject.device)
+        results += [*opening, *_probe(dynamic, subject, protocol)]
+        state = _during(before, environment.conditions(subject.device))
+    if isinstance(twin, Subject):
         results += _probe(late, twin, protocol)
     elif isinstance(twin, str):
         results += [Finding("not_on_meta", "note", {"reason": twin})]
-        results += _probe(static, called(subject.assemble(case, protocol.seed)), protocol)
+        results += _probe(static, called(assemble(case, protocol.seed)), protocol)
     return results, state
 
 
@@ -109,7 +109,7 @@ def computing_with(case: Case) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _refuse_too_large(twin: subject.Subject) -> None:
+def _refuse_too_large(twin: Subject) -> None:
     """Raises CaseFailed where a model's weights and inputs alone are more than a CPU's memory has free."""
     needed = weights_bytes(twin.model) + sum(tensor.nbytes for tensor in twin.inputs.tensors)
     if twin.case.device == "cpu" and needed > (free := environment.available_bytes({})):
@@ -125,10 +125,10 @@ def select(metrics: Sequence[str]) -> list[Plugin[Probe]]:
     for name in metrics:
         if name not in known and ":" not in name:
             raise ConvbenchError(f"unknown metric {name!r}{did_you_mean(name, known)}")
-    wanted = [known.get(name) or probes.get(name) for name in (metrics or known)]
-    if known["latency"] in wanted:  # it takes the reference workload in turns with its samples
-        wanted = [plugin for plugin in wanted if plugin.name != "reference"]
-    return sorted(wanted, key=lambda plugin: ORDER.index(plugin.name) if plugin.name in ORDER else len(ORDER))
+    plugins = [known.get(name) or probes.get(name) for name in (metrics or known)]
+    if known["latency"] in plugins:  # it takes the reference workload in turns with its samples
+        plugins = [plugin for plugin in plugins if plugin.name != "reference"]
+    return sorted(plugins, key=lambda plugin: ORDER.index(plugin.name) if plugin.name in ORDER else len(ORDER))
 
 
 def needs_isolation(metrics: Sequence[str]) -> bool:
@@ -136,16 +136,16 @@ def needs_isolation(metrics: Sequence[str]) -> bool:
     return not all(is_static(plugin.build) for plugin in select(metrics))
 
 
-def _probe(chosen: Iterable[Probe], held: subject.Subject, protocol: Protocol) -> list[Reading | Finding]:
+def _probe(chosen: Iterable[Probe], subject: Subject, protocol: Protocol) -> list[Reading | Finding]:
     results: list[Reading | Finding] = []
     for probe in chosen:
         progress.tell(f"the probe {probe_name(probe)}", [])
-        found = list(probe(held, protocol))
-        for result in found:
+        latest = list(probe(subject, protocol))
+        for result in latest:
             if isinstance(result, Reading):
                 refuse_clash(result.metric)
-        progress.tell("", found)
-        results += found
+        progress.tell("", latest)
+        results += latest
     return results
 
 

@@ -73,7 +73,9 @@ class Count:
 
     def _repr_html_(self) -> str:
         whole = [("all", f"{self.params:,} parameters, {self.macs:,} MACs")]
-        rows = ((each.name, f"{each.params:,} parameters, {_macs(each.macs)} MACs") for each in self._outermost())
+        rows = (
+            (module.name, f"{module.params:,} parameters, {_macs(module.macs)} MACs") for module in self._outermost()
+        )
         return showing.table("Parameters and MACs of a call", [*whole, *rows, *self._doubts()])
 
     def _doubts(self) -> Iterator[tuple[str, str]]:
@@ -127,9 +129,9 @@ class Measurement:
 def count(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Count:
     """Count one call of the model on its inputs, twice over. Raises ConvbenchError where it runs nowhere."""
     second, reason = _second_count(model, args, kwargs)
-    held = _on_meta(model, args, kwargs)
-    how = "call" if held is None else "meta"
-    counts = count_by_module(_called(model, args, kwargs) if held is None else held)
+    on_meta = _on_meta(model, args, kwargs)
+    how = "call" if on_meta is None else "meta"
+    counts = count_by_module(_called(model, args, kwargs) if on_meta is None else on_meta)
     modules = tuple(ModuleCount(name, counts.params[name], macs) for name, macs in counts.macs.items() if name)
     return Count(
         params=counts.params[""],

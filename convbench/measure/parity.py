@@ -51,14 +51,14 @@ def compare(output: Output, expected: Output, allowed: float, where: str = "") -
             "wrong output", f"returns not what eager returns: {differ or 'nothing'} is in one of them only"
         )
     pairs = [
-        (output[path], wanted)
-        for path, wanted in expected.items()
-        if isinstance(wanted, (torch.Tensor, int, float, complex))
+        (output[path], reference)
+        for path, reference in expected.items()
+        if isinstance(reference, (torch.Tensor, int, float, complex))
     ]
     parity = measured(pairs)
-    for got, wanted in pairs:
+    for actual, reference in pairs:
         try:
-            _agree(got, wanted, allowed)
+            _agree(actual, reference, allowed)
         except (AssertionError, TypeError) as error:
             reason = " ".join(str(error).split())
             raise CaseFailed(
@@ -70,35 +70,37 @@ def compare(output: Output, expected: Output, allowed: float, where: str = "") -
 def measured(pairs: list[tuple[Any, Any]]) -> Parity:
     """The parity of values with those that were wanted; infinite where shapes differ or a value is not finite."""
     largest = squared = norm = 0.0
-    for got, wanted in pairs:
-        one, other = _numbers(got), _numbers(wanted)
-        if one.shape != other.shape:
+    for output, reference in pairs:
+        actual, expected = _numbers(output), _numbers(reference)
+        if actual.shape != expected.shape:
             return Parity(math.inf, math.inf)
-        difference = (one - other).abs()
-        difference[(one == other) | (one.isnan() & other.isnan())] = 0.0
+        difference = (actual - expected).abs()
+        difference[(actual == expected) | (actual.isnan() & expected.isnan())] = 0.0
         largest = max(largest, float(difference.max()) if difference.numel() else 0.0)
         squared += float(difference.square().sum())
-        norm += float(torch.nan_to_num(other).square().sum())
+        norm += float(torch.nan_to_num(expected).square().sum())
     relative = math.sqrt(squared) / math.sqrt(norm) if norm else (0.0 if squared == 0 else math.inf)
     return Parity(*(math.inf if math.isnan(value) else value for value in (largest, relative)))
 
 
-def _agree(got: Any, wanted: Any, allowed: float) -> None:
+def _agree(actual: Any, reference: Any, allowed: float) -> None:
     """Number by number; where the arithmetic is coarse by the norm as well. Raises AssertionError."""
-    coarse = isinstance(wanted, torch.Tensor) and wanted.is_floating_point() and allowed > TOLERANCE[torch.float32]
+    coarse = (
+        isinstance(reference, torch.Tensor) and reference.is_floating_point() and allowed > TOLERANCE[torch.float32]
+    )
     if not (coarse and allowed >= TOLERANCE[torch.int8]):
-        each = OUTLIER * allowed if coarse else allowed
-        assert_close(got, wanted, rtol=each, atol=each, check_dtype=False, check_stride=False)
-    if coarse and not (share := _share_off(got, wanted)) <= allowed:
+        tolerance = OUTLIER * allowed if coarse else allowed
+        assert_close(actual, reference, rtol=tolerance, atol=tolerance, check_dtype=False, check_stride=False)
+    if coarse and not (share := _share_off(actual, reference)) <= allowed:
         raise AssertionError(f"{share:.2g} of its norm differs, {allowed:g} are allowed")
 
 
-def _share_off(got: torch.Tensor, wanted: torch.Tensor) -> float:
+def _share_off(actual: torch.Tensor, reference: torch.Tensor) -> float:
     """The norm of the difference over that of what is wanted; of next to nothing, over that of ones."""
-    if got.shape != wanted.shape:
+    if actual.shape != reference.shape:
         return math.inf
-    difference = float((got.float() - wanted.float()).norm())
-    return difference / max(float(wanted.float().norm()), NEXT_TO_NOTHING * math.sqrt(wanted.numel()) or 1.0)
+    difference = float((actual.float() - reference.float()).norm())
+    return difference / max(float(reference.float().norm()), NEXT_TO_NOTHING * math.sqrt(reference.numel()) or 1.0)
 
 
 def _numbers(value: Any) -> torch.Tensor:

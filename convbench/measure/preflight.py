@@ -34,24 +34,24 @@ def preflight(cases: Iterable[Case], available_bytes: int) -> Plan:
         try:
             resolved = resolve(case)
             _refuse_too_large(resolved, available_bytes)
-            kept = first.setdefault(_identity(resolved), resolved)
+            planned = first.setdefault(_identity(resolved), resolved)
         except ConvbenchError as error:
             refused[case.id] = str(error)
             continue
-        if kept.id != resolved.id and resolved.id not in equal.setdefault(kept.id, []):
-            equal[kept.id].append(resolved.id)
+        if planned.id != resolved.id and resolved.id not in equal.setdefault(planned.id, []):
+            equal[planned.id].append(resolved.id)
     if refused:
         lines = "\n".join(_refusals(refused))
         raise Impossible(
             f"{len(refused)} of the suite's cases cannot be built; exclude them in the suite or with --skip:\n{lines}"
         )
-    return Plan(tuple(first.values()), {kept: tuple(others) for kept, others in equal.items() if others})
+    return Plan(tuple(first.values()), {name: tuple(others) for name, others in equal.items() if others})
 
 
 def _refusals(refused: dict[str, str]) -> Iterator[str]:
     """A line a reason, with the first case that it is said of."""
     for reason in dict.fromkeys(refused.values()):
-        first, *others = [case for case, said in refused.items() if said == reason]
+        first, *others = [case for case, cause in refused.items() if cause == reason]
         yield f"  {first}{f' and {len(others)} more' if others else ''}: {reason}"
 
 
@@ -119,6 +119,6 @@ def needed_bytes(case: Case) -> int:
     parts, clip = case.architecture, case.clip
     if not isinstance(parts, Parts):
         return FLOAT_BYTES * clip.batch * clip.frames * clip.channels * clip.height * clip.width
-    held = subject.assemble(case.eager, seed=0, device="meta")
+    twin = subject.assemble(case.eager, seed=0, device="meta")
     maps = case.frames_per_call * prod(_features(parts, case))
-    return weights_bytes(held.model) + sum(t.nbytes for t in held.inputs.tensors) + maps * FLOAT_BYTES
+    return weights_bytes(twin.model) + sum(t.nbytes for t in twin.inputs.tensors) + maps * FLOAT_BYTES

@@ -35,7 +35,7 @@ def listen(listener: Listener) -> None:
     _listeners[:] = [listener]
 
 
-def tell(doing: str, found: list[Result]) -> None:
+def tell(doing: str, results: list[Result]) -> None:
     """Say what begins now, and what has been found since it was last said."""
     for listener in _listeners:
-        listener(Progress(doing, found))
+        listener(Progress(doing, results))

@@ -30,18 +30,18 @@ class Ready:
 
     def timed(self, run: Callable[[], Any]) -> float:
         """Seconds of a call."""
-        before, waited, others = time.perf_counter_ns(), self._waited(), self._others()
+        before, waited, others = time.perf_counter_ns(), self._waiting_ns(), self._other_threads_ns()
         start = time.perf_counter_ns()
         run()
         end = time.perf_counter_ns()
-        waited, others = self._waited() - waited, self._others() - others
+        waited, others = self._waiting_ns() - waited, self._other_threads_ns() - others
         outside = time.perf_counter_ns() - before - (end - start)
         return (end - start - max(0, waited - others - outside)) * 1e-9
 
-    def _waited(self) -> int:
+    def _waiting_ns(self) -> int:
         """Nanoseconds that this thread was ready to run and did not."""
         return int(os.pread(self.statistics, 64, 0).split()[1]) if self.statistics is not None else 0
 
-    def _others(self) -> int:
+    def _other_threads_ns(self) -> int:
         """Nanoseconds that other threads of this process ran."""
         return time.process_time_ns() - time.thread_time_ns()

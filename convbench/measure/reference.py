@@ -25,7 +25,7 @@ class Reference:
     def block(self, seconds: float = BLOCK_SECONDS) -> None:
         """A few more samples."""
         rule = StoppingRule(target=0.0, min_samples=FEWEST, max_time=seconds)
-        self.samples += [taken.host for taken in sample(self._call, self._clock, rule)[0]]
+        self.samples += [timing.host for timing in sample(self._call, self._clock, rule)[0]]
 
 
 def _workload(device: str) -> Call:

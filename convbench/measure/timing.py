@@ -5,18 +5,14 @@ A clock is the only seam to real time: tests give one whose samples are invented
 
 from __future__ import annotations
 
-import contextlib
-import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from itertools import pairwise
-from pathlib import Path
 from statistics import median
 from typing import Any, Literal, Protocol
 
-import psutil
 import torch
 
 from convbench.core.statistics import median_interval
@@ -212,42 +208,3 @@ def sample(call: Call, clock: Clock, rule: StoppingRule) -> tuple[list[Sample], 
     sampling = Sampling(call, clock, rule)
     sampling.block(float("inf"))
     return sampling.samples, sampling.verdict
-
-
-@dataclass(frozen=True, slots=True)
-class Waiting:
-    """What others have taken of this process's time so far, as the scheduler counts it, in seconds.
-
-    ``ready`` is how long its threads were ready and another process had their core, ``stolen`` what the host of a
-    virtual machine took of the cores that it may run on; both are 0 where the system does not tell. ``clock`` is when.
-    """
-
-    ready: float
-    stolen: float
-    clock: float
-
-    @classmethod
-    def now(cls) -> Waiting:
-        return cls(_ready_seconds(), _stolen_seconds(), time.perf_counter())
-
-    def shares(self, later: Waiting) -> tuple[float, float]:
-        """(ready, stolen) from now until ``later``, as shares of the time between."""
-        passed = max(later.clock - self.clock, 1e-9)
-        return max(0.0, later.ready - self.ready) / passed, max(0.0, later.stolen - self.stolen) / passed
-
-
-def _ready_seconds() -> float:
-    total = 0
-    for thread in Path("/proc/self/task").glob("*/schedstat"):
-        with contextlib.suppress(OSError, IndexError):
-            total += int(thread.read_text().split()[1])
-    return total * 1e-9
-
-
-def _stolen_seconds() -> float:
-    """Steal of the core that this process may run on, the mean where they are several."""
-    if not hasattr(os, "sched_getaffinity"):
-        return 0.0
-    cores, every = os.sched_getaffinity(0), psutil.cpu_times(percpu=True)
-    stolen = [getattr(every[core], "steal", 0.0) for core in cores if core < len(every)]
-    return sum(stolen) / max(1, len(stolen))

@@ -53,20 +53,20 @@ def submodule(model: nn.Module, name: str) -> nn.Module:
 
 def stage_by_module(roots: Roots) -> dict[nn.Module, str]:
     """Every module in a stage with the innermost stage that it is in."""
-    found: dict[nn.Module, str] = {}
+    stages: dict[nn.Module, str] = {}
     listed = [(sum(1 for _ in root.modules()), stage, root) for stage, modules in roots.items() for root in modules]
     for _, stage, root in sorted(listed, key=lambda item: -item[0]):
-        found |= dict.fromkeys(root.modules(), stage)
-    return found
+        stages |= dict.fromkeys(root.modules(), stage)
+    return stages
 
 
 def stage_by_parameter(roots: Roots) -> dict[torch.Tensor, str]:
     """Every parameter and buffer in a stage with that stage; one that several stages share is the first one's."""
-    found: dict[torch.Tensor, str] = {}
+    stages: dict[torch.Tensor, str] = {}
     for module, stage in stage_by_module(roots).items():
         for tensor in (*module.parameters(recurse=False), *module.buffers(recurse=False)):
-            found.setdefault(tensor, stage)
-    return found
+            stages.setdefault(tensor, stage)
+    return stages
 
 
 def is_compiled(module: nn.Module) -> bool:

@@ -86,10 +86,10 @@ def assemble(case: Case, seed: int, device: str | None = None, model: nn.Module 
     """The case in plain eager form on its own device, or on another such as ``meta``; with a model that is built."""
     device = device or case.device
     model = network.build(case, seed, device) if model is None else model
-    given = inputs(case, seed, device)
+    arguments = inputs(case, seed, device)
     if any(isinstance(module, LazyModuleMixin) for module in model.modules()):
-        _settle(model, given, device)
-    return Subject(case, seed, device, model, given, _forward(case, model))
+        _settle(model, arguments, device)
+    return Subject(case, seed, device, model, arguments, _forward(case, model))
 
 
 def transform(subject: Subject) -> Subject:
@@ -125,19 +125,19 @@ def inputs(case: Case, seed: int, device: str) -> Inputs:
             network.seed_default_device(seed)
             return Inputs((torch.randn(clip.batch, clip.frames, clip.channels, clip.height, clip.width),))
     torch.manual_seed(seed)
-    given = import_path(case.architecture.inputs)(clip)
-    given = values.mapped(lambda tensor: tensor.to(device), given)
-    match given:
+    batch = import_path(case.architecture.inputs)(clip)
+    batch = values.mapped(lambda tensor: tensor.to(device), batch)
+    match batch:
         case torch.Tensor() | PackedSequence():
-            return Inputs((given,))
+            return Inputs((batch,))
         case tuple() | list():
-            return Inputs(tuple(given))
+            return Inputs(tuple(batch))
         case dict():
-            return Inputs((), given)
-    if is_dataclass(given):
-        return Inputs((given,))
+            return Inputs((), batch)
+    if is_dataclass(batch):
+        return Inputs((batch,))
     raise ConvbenchError(
-        f"{case.architecture.inputs} returned {type(given).__name__}: return a tensor, a tuple of positional arguments "
+        f"{case.architecture.inputs} returned {type(batch).__name__}: return a tensor, a tuple of positional arguments "
         "or a dict of keyword arguments"
     )
 

@@ -36,7 +36,7 @@ def load(source: str, overrides: Sequence[str] = ()) -> Suite:
         with closing(Processes()) as processes:
             return processes.run(Call(suites.load, (source, tuple(overrides)), timeout=SECONDS, forks=False))
     except CaseFailed as error:
-        raise SuiteError(said(error, f"{source}: importing what it names")) from error
+        raise SuiteError(explain(error, f"{source}: importing what it names")) from error
 
 
 def names_own_code(cases: Sequence[Case]) -> bool:
@@ -44,7 +44,7 @@ def names_own_code(cases: Sequence[Case]) -> bool:
     return any(isinstance(case.architecture, Whole) or ":" in case.id.removesuffix(case.device) for case in cases)
 
 
-def said(error: CaseFailed, doing: str) -> str:
+def explain(error: CaseFailed, doing: str) -> str:
     """A sentence on a process that ended without an answer while it did something, or what it had to say."""
     if error.kind in ("error", "unavailable"):
         return str(error)
@@ -80,7 +80,7 @@ def called(
     try:
         return processes.run(Call(work, args, timeout=SECONDS + SECONDS_A_CASE * len(cases), brought=brought(cases)))
     except CaseFailed as error:
-        raise ConvbenchError(said(error, doing)) from error
+        raise ConvbenchError(explain(error, doing)) from error
 
 
 def _texts(source: str, overrides: Sequence[str]) -> Iterator[str]:

@@ -19,14 +19,14 @@ from convbench.suite.options import Signature, signature
 OPTION = "--executor-options"
 
 
-def executor_options(name: str | None, given: Iterable[str | Mapping[str, Any]]) -> dict[str, Scalar]:
+def executor_options(name: str | None, entries: Iterable[str | Mapping[str, Any]]) -> dict[str, Scalar]:
     """The options that are given for an executor, later ones winning.
 
     Raises ConvbenchError for a file that cannot be read, an option that the executor does not have, or a wrong value.
     """
     merged: dict[str, Any] = {}
-    for each in given:
-        merged |= each if isinstance(each, Mapping) else _read(each)
+    for entry in entries:
+        merged |= entry if isinstance(entry, Mapping) else _read(entry)
     if not merged:
         return {}
     if name is None:

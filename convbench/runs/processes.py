@@ -3,26 +3,22 @@
 A forkserver that has torch preloaded starts a process in a fraction of a second; a case that needs another C allocator
 is started fresh with it preloaded. A compiled case gets an empty compile cache next to a ready toolchain (precompiled
 headers, instruction-set checks), so that its compile seconds depend neither on earlier runs nor on the cases' order;
-later visits to it find the cache filled. Threads that wait for one another sleep: one that spins for a thread without a
-core takes the time of those that have one.
+later visits to it find the cache filled.
 """
 
 from __future__ import annotations
 
-import ctypes
 import multiprocessing
 import os
 import shutil
 import signal
-import sys
 import tempfile
-import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
-from multiprocessing import forkserver, resource_tracker
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -31,24 +27,25 @@ from typing import Any, Generic, TypeVar
 from convbench.core import lock, rooms
 from convbench.core.errors import CaseFailed
 from convbench.core.record import Failure
-from convbench.measure import attempts, progress
-from convbench.measure.machine import malloc
 from convbench.measure.machine.process_end import death
 from convbench.measure.machine.toolchain import missing_tool
 from convbench.measure.progress import Progress
+from convbench.runs.process_start import (
+    SAFE_START,
+    discipline,
+    environment,
+    forget_forkserver,
+    forkserver_pid,
+    own_configuration,
+    run_child,
+    short_path,
+    uninterrupted,
+)
 from convbench.runs.script import Brought, unseen
 
 T = TypeVar("T")
 PRELOAD = ["convbench.runs.forkserver_imports"]
-CACHE = "TORCHINDUCTOR_CACHE_DIR"
-PR_SET_PDEATHSIG = 1
-SAFE_START = {} if "PYTHONSAFEPATH" in os.environ else {"PYTHONSAFEPATH": "1"}
-"""For the start of a process: a file of the working directory must not take the standard library's place."""
 NOTHING = Brought()
-DISCIPLINE = {"OMP_WAIT_POLICY": "PASSIVE", "KMP_BLOCKTIME": "0", "TORCHINDUCTOR_COMPILE_THREADS": "1"}
-"""What every process that measures starts with, unless the user has set it: no spinning, compiling on its own core."""
-LONGEST = 80
-"""Bytes of a folder's path that leave room for a socket's name: an address is at most 107, on macOS 103."""
 SECONDS_TO_LEAVE = 2.0
 """What a process that has answered gets to end by itself and clean up, before it is killed."""
 
@@ -137,22 +134,22 @@ class Processes:
 
     def __init__(self, preload: Sequence[str] = ()) -> None:
         self.scratch = rooms.open_room()
-        self._held = ExitStack()
-        self._held.enter_context(lock.hold(self.scratch / rooms.LOCK))
+        self._resources = ExitStack()
+        self._resources.enter_context(lock.hold(self.scratch / rooms.LOCK))
         self._living: set[int] = set()
         self.forkserver = multiprocessing.get_context("forkserver")
         self.forkserver.set_forkserver_preload([*PRELOAD, *preload])
         # The tracker belongs to the caller, not to the room; the server and its socket belong to the room.
-        with _environment(SAFE_START):
+        with environment(SAFE_START):
             resource_tracker.ensure_running()
-        _own_configuration()["tempdir"] = self._held.enter_context(_short(self.scratch))
+        own_configuration()["tempdir"] = self._resources.enter_context(short_path(self.scratch))
 
     def close(self) -> None:
         rooms.end_processes(self.scratch)
-        _forget_forkserver()
-        _own_configuration().pop("tempdir", None)
+        forget_forkserver()
+        own_configuration().pop("tempdir", None)
         rooms.close_room(self.scratch)
-        self._held.close()
+        self._resources.close()
 
     def run(self, call: Call[T]) -> T:
         """What the call returns. Raises CaseFailed with how its process ended where it did not return."""
@@ -174,16 +171,16 @@ class Processes:
         receiver, sender = multiprocessing.Pipe(duplex=False)
         context = self.forkserver if call.forks and not call.variables else multiprocessing.get_context("spawn")
         args = (sender, call.brought, call.work, call.args, str(room), str(cache))
-        running: Running[T] = Running(context.Process(target=_child, args=args), receiver, call.timeout, room)
+        running: Running[T] = Running(context.Process(target=run_child, args=args), receiver, call.timeout, room)
         running.at_end = self._forget
         try:
-            variables = {**SAFE_START, **_discipline(), **rooms.mark(self.scratch), **call.variables}
-            with unseen(), _environment(variables), _uninterrupted():
+            variables = {**SAFE_START, **discipline(), **rooms.mark(self.scratch), **call.variables}
+            with unseen(), environment(variables), uninterrupted():
                 try:
                     running.process.start()
                 except (EOFError, OSError):  # the server was killed: the next start begins another
-                    _forget_forkserver()
-                    running.process = context.Process(target=_child, args=args)
+                    forget_forkserver()
+                    running.process = context.Process(target=run_child, args=args)
                     _started_again(running.process)
                 self._living.add(running.process.pid or 0)
         except BaseException:
@@ -196,7 +193,7 @@ class Processes:
         """Kill what a call left behind, in whatever session; whose it is can be told only when nothing else runs."""
         self._living.discard(running.process.pid or 0)
         if not self._living:
-            rooms.end_processes(self.scratch, but=[pid for pid in [_forkserver_pid()] if pid])
+            rooms.end_processes(self.scratch, but=[pid for pid in [forkserver_pid()] if pid])
 
     def _toolchain(self, cache: Path) -> None:
         """Fills ``cache`` with what compiling anything leaves behind; made once, then linked."""
@@ -219,85 +216,10 @@ def _started_again(process: BaseProcess) -> None:
         raise CaseFailed("crash", "the server that starts processes was killed, and so was the next one") from error
 
 
-def _discipline() -> dict[str, str]:
-    return {name: value for name, value in DISCIPLINE.items() if name not in os.environ}
-
-
 def _compile_something() -> None:
     import torch
 
     torch.compile(lambda values: values.sin() + 1)(torch.zeros(64))
-
-
-def _child(sender: Connection, brought: Brought, work: Any, args: tuple[Any, ...], room: str, cache: str) -> None:
-    os.setsid()
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL) if sys.platform == "linux" else None
-    _let_forkserver_end()
-    for name in SAFE_START:
-        os.environ.pop(name, None)
-    os.environ["TMPDIR"], tempfile.tempdir = room, None
-    output = os.open(Path(room) / "output", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    os.dup2(output, 1)
-    os.dup2(output, 2)
-    os.environ[CACHE], os.environ[rooms.EXPORTS] = cache, f"{cache}-exports"
-    os.environ[rooms.TRAINED] = str(Path(room).parent / "trained")
-    malloc.hold()
-    progress.listen(sender.send)
-    try:
-        brought.load()
-        answer = work(*args)
-    except BaseException as error:
-        answer = attempts.explain(error)
-    progress.listen(lambda _: None)
-    sender.send(answer)
-    sender.close()
-
-
-def _own_configuration() -> dict[str, Any]:
-    """What multiprocessing keeps of this process, such as where it makes its sockets; children inherit it."""
-    configuration: dict[str, Any] = multiprocessing.current_process()._config  # type: ignore[attr-defined]
-    return configuration
-
-
-@contextmanager
-def _short(folder: Path) -> Iterator[str]:
-    """A path of the folder that a socket's address has room for, wherever the user's temporary folder is.
-
-    Where its own is too long, it is named by this process's descriptor, which leaves nothing behind if this is killed;
-    a system without those gets another, short folder.
-    """
-    if len(os.fsencode(folder)) <= LONGEST:
-        yield str(folder)
-    elif rooms.PROC.joinpath("self", "fd").is_dir():
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            yield f"{rooms.PROC}/{os.getpid()}/fd/{descriptor}"
-        finally:
-            os.close(descriptor)
-    else:
-        with tempfile.TemporaryDirectory(dir="/tmp", prefix="convbench-") as short:
-            yield short
-
-
-def _forkserver_pid() -> int | None:
-    return getattr(forkserver._forkserver, "_forkserver_pid", None)
-
-
-def _forget_forkserver() -> None:
-    """Reap the server, which has been killed with its room, so that the next room gets one of its own."""
-    with suppress(OSError):
-        forkserver._forkserver._stop()  # type: ignore[attr-defined]
-    for name in ("_forkserver_address", "_forkserver_alive_fd", "_forkserver_pid"):
-        setattr(forkserver._forkserver, name, None)
-
-
-def _let_forkserver_end() -> None:
-    """Close the end of the pipe that keeps the server alive: it is to live as long as the command, not as its cases."""
-    server: Any = forkserver._forkserver
-    if server._forkserver_alive_fd is not None:
-        with suppress(OSError):
-            os.close(server._forkserver_alive_fd)
-        server._forkserver_alive_fd = server._forkserver_address = None
 
 
 def _kill(process: BaseProcess) -> None:
@@ -309,41 +231,3 @@ def _kill(process: BaseProcess) -> None:
     except (ProcessLookupError, PermissionError):
         process.kill()
     process.join()
-
-
-@contextmanager
-def _uninterrupted() -> Iterator[None]:
-    """Ctrl-C waits for the end of the block, and processes started inside never see it: this one is to end them.
-
-    A mask is inherited but covers one thread only, so the handler is held back too. Starting the resource tracker
-    unblocks SIGINT, and starting any process starts it: so it is started before. Ctrl-C never comes to another thread
-    than the main one.
-    """
-    resource_tracker.ensure_running()
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    held: list[int] = []
-    handler = signal.signal(signal.SIGINT, lambda number, _: held.append(number))
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        signal.signal(signal.SIGINT, handler)
-    if held:
-        signal.raise_signal(signal.SIGINT)
-
-
-@contextmanager
-def _environment(variables: Mapping[str, str]) -> Iterator[None]:
-    before = {name: os.environ.get(name) for name in variables}
-    os.environ.update(variables)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value

@@ -41,21 +41,26 @@ def agreements(measure: Callable[[], list[Record]], seconds: float) -> Iterator[
     start, before = time.monotonic(), results(measure())
     while True:
         after = results(measure())
-        if found := agreement(before, after):
-            yield found
+        if comparison := agreement(before, after):
+            yield comparison
         if time.monotonic() - start >= seconds:
             return
         before = after
 
 
-def counted(found: Iterable[Agreement]) -> Repeats | None:
+def counted(comparisons: Iterable[Agreement]) -> Repeats | None:
     """All comparisons together; None where no case had a latency in two runs."""
-    every = list(found)
-    cases = sum(each.cases for each in every)
+    agreements = list(comparisons)
+    cases = sum(comparison.cases for comparison in agreements)
     if not cases:
         return None
-    met = round(sum(each.meet * each.cases for each in every))
-    return Repeats(cases, met, sum(each.apart for each in every), sum(each.contradicted for each in every))
+    met = round(sum(comparison.meet * comparison.cases for comparison in agreements))
+    return Repeats(
+        cases,
+        met,
+        sum(comparison.apart for comparison in agreements),
+        sum(comparison.contradicted for comparison in agreements),
+    )
 
 
 def path(name: str = "repeats") -> Path:
@@ -71,7 +76,7 @@ def keep(environment: Mapping[str, Scalar], repeats: Repeats) -> Path:
 
 def known(environment: Mapping[str, Scalar]) -> float | None:
     """The share of intervals that met in a selftest of such a machine and software; None where none was run."""
-    return _known("repeats", environment)
+    return _stored_value("repeats", environment)
 
 
 def keep_speed(environment: Mapping[str, Scalar], records: Sequence[Record]) -> None:
@@ -83,26 +88,26 @@ def keep_speed(environment: Mapping[str, Scalar], records: Sequence[Record]) -> 
 
 def known_speed(environment: Mapping[str, Scalar]) -> float | None:
     """Seconds of the reference workload in the last quiet run on such a machine; None where there was none."""
-    return _known("reference", environment)
+    return _stored_value("reference", environment)
 
 
 def _keep(name: str, environment: Mapping[str, Scalar], value: float) -> Path:
-    stored = _stored(name) | {_key(environment): value}
+    stored = _stored_values(name) | {_key(environment): value}
     return files.write(path(name), json.dumps(stored, indent=1) + "\n", "set XDG_CACHE_HOME")
 
 
-def _known(name: str, environment: Mapping[str, Scalar]) -> float | None:
-    found = _stored(name).get(_key(environment))
-    return float(found) if isinstance(found, int | float) else None
+def _stored_value(name: str, environment: Mapping[str, Scalar]) -> float | None:
+    value = _stored_values(name).get(_key(environment))
+    return float(value) if isinstance(value, int | float) else None
 
 
 def _key(environment: Mapping[str, Scalar]) -> str:
     return " | ".join(map(str, machine(environment)))
 
 
-def _stored(name: str) -> dict[str, object]:
+def _stored_values(name: str) -> dict[str, object]:
     try:
-        found = json.loads(path(name).read_text())
+        content = json.loads(path(name).read_text())
     except (OSError, ValueError, RecursionError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return content if isinstance(content, dict) else {}

@@ -118,7 +118,7 @@ class Schedule:
 
     def _trials(self, trials: Sequence[Case]) -> Iterator[Planned]:
         """The trainings and read-outs that are neither made nor handed out."""
-        chosen = [case for case in trials if case.id not in self._handed and not self._visited(case)]
+        chosen = [case for case in trials if case.id not in self._handed and not self._rounds_of(case)]
         self._handed |= {case.id for case in chosen}
         self.trainings = len(chosen)
         yield from (Planned(case, 0, self.until_sure and case is chosen[-1]) for case in chosen)
@@ -132,7 +132,7 @@ class Schedule:
             anchors = self._anchors_of(name, timed) if len(members) > 1 else ()
             for host in members:
                 number = ANCHOR + crc32(host.name.encode())
-                chosen = [case for case in anchors if number not in self._visited(case)]
+                chosen = [case for case in anchors if number not in self._rounds_of(case)]
                 yield from (Planned(case, number, host=host.name) for case in chosen)
                 for case in chosen:
                     self._rounds[case.id].add(number)
@@ -140,10 +140,10 @@ class Schedule:
     def _anchors_of(self, environment: str, timed: Sequence[Case]) -> Sequence[Case]:
         """The fastest, the slowest and the median of the eager cases that this group has measured."""
         if not self._anchors_by_group.get(environment):
-            taken = {
+            latencies = {
                 case: seconds for case in timed if not case.variant and (seconds := self._seconds(case, environment))
             }
-            ranked = sorted(taken, key=lambda case: (taken[case], case.id))
+            ranked = sorted(latencies, key=lambda case: (latencies[case], case.id))
             places = {0, len(ranked) // 2, len(ranked) - 1} if ranked else set()
             self._anchors_by_group[environment] = [ranked[place] for place in sorted(places)][:ANCHORS]
         return self._anchors_by_group[environment]
@@ -152,14 +152,14 @@ class Schedule:
         """What a call took in the first timed visit there; None where there was none."""
         lines = self._lines_of[case.id]
         samples = (line.samples(metrics.LATENCY) for line in lines if line.environment == environment)
-        return next((median(taken) for taken in samples if taken), None)
+        return next((median(latencies) for latencies in samples if latencies), None)
 
     def _seeds(self) -> Iterator[Planned]:
         """Trainings from further seeds where the answer is open; the error of looking again is that of ``settling``."""
         while not self._spent():
             records = visits.joined(chain.from_iterable(self._lines_of.values()))
             look, further = look_of(records), further_trials(records)
-            chosen = [case for case in further if not self._visited(case)]
+            chosen = [case for case in further if not self._rounds_of(case)]
             if not chosen:
                 return
             self.look, self.trainings = look + 1, len(chosen)
@@ -168,13 +168,13 @@ class Schedule:
     def _facts(self, timed: Sequence[Case]) -> Iterator[Planned]:
         if self.protocol.visits > 1:
             self.round = FACTS
-            yield from (Planned(case, FACTS) for case in timed if self.needs_facts(case) and not self._visited(case))
+            yield from (Planned(case, FACTS) for case in timed if self.needs_facts(case) and not self._rounds_of(case))
 
     def _round(self, cases: Sequence[Case], number: int, *, decides: bool = False) -> Iterator[Planned]:
         """Every case that goes on and has not been visited in this round."""
         self.round = number
         ordered = side_by_side(cases, random.Random(f"{self.protocol.seed} {number}"))
-        chosen = [case for case in ordered if self._goes_on(case) and number not in self._visited(case)]
+        chosen = [case for case in ordered if self._goes_on(case) and number not in self._rounds_of(case)]
         yield from (Planned(case, number, decides and case is chosen[-1]) for case in chosen)
 
     def _again(self, timed: Sequence[Case]) -> Iterator[Planned]:
@@ -215,7 +215,7 @@ class Schedule:
         rounds = sum(number < ANCHOR for number in self._rounds[case.id])
         return case.id not in self._failed and rounds < MOST_VISITS
 
-    def _visited(self, case: Case) -> set[int]:
+    def _rounds_of(self, case: Case) -> set[int]:
         """The rounds in which a case was visited; of one that is measured once round 0."""
         return self._rounds[case.id]
 
@@ -234,8 +234,8 @@ def cores_of(case: Case, number: int, available: Sequence[int]) -> tuple[int, ..
 
     ``available`` are those of the host, in order; none are named where it does not tell.
     """
-    wanted = case.threads if isinstance(case.threads, int) else 1
-    if not available or case.device != "cpu" or wanted >= len(available) or case.trial:
+    count = case.threads if isinstance(case.threads, int) else 1
+    if not available or case.device != "cpu" or count >= len(available) or case.trial:
         return ()
     first = number % len(available)
-    return tuple((*available, *available)[first : first + wanted])
+    return tuple((*available, *available)[first : first + count])

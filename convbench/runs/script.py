@@ -51,7 +51,7 @@ def brought(cases: Sequence[Case]) -> Brought:
     """
     registered = (plugin.module for shelf in SHELVES for plugin in shelf.registered())
     modules = tuple(sorted({name for name in registered if name not in (MAIN, AGAIN) and not _is_ours(name)}))
-    needed = next(_needed(cases), None)
+    needed = next(_references(cases), None)
     if needed is None:
         return Brought(modules)
     path = getattr(sys.modules[MAIN], "__file__", None)
@@ -63,7 +63,7 @@ def brought(cases: Sequence[Case]) -> Brought:
     return Brought(modules, str(Path(path).absolute()))
 
 
-def _needed(cases: Sequence[Case]) -> Iterator[str]:
+def _references(cases: Sequence[Case]) -> Iterator[str]:
     """Names by which the cases, or what is measured of them, refer to the script."""
     own = [(shelf.kind, plugin.name) for shelf in SHELVES for plugin in shelf.registered() if plugin.module == MAIN]
     for kind, name in own:

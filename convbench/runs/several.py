@@ -47,10 +47,11 @@ def refuse_other_kinds(directory: Path, done: Iterable[Record], hosts: Sequence[
 
     Raises StoreError where a kind is missing that has measured part of a run.
     """
-    there = {host.fingerprint for host in hosts}
-    begun = {record.environment for record in done if record.visits and record.environment}
-    if len(begun) > 1 and begun - there:
+    available = {host.fingerprint for host in hosts}
+    measured = {record.environment for record in done if record.visits and record.environment}
+    missing = sorted(measured - available)
+    if len(measured) > 1 and missing:
         raise StoreError(
             f"{directory}: cannot be resumed, part of it was measured on hosts of a kind that is not here "
-            f"({', '.join(sorted(begun - there))}, spelled out in its run.json): bring one, or choose another --out"
+            f"({', '.join(missing)}, spelled out in its run.json): bring one, or choose another --out"
         )

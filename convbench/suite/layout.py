@@ -50,7 +50,7 @@ class ClipLayout(Strict):
     def _from_text(cls, value: Any) -> Any:
         return clip_fields(value) if isinstance(value, str) else value
 
-    def given(self) -> Shape:
+    def shape(self) -> Shape:
         """The fields that are written, each with its values."""
         return _shape(Clip, self)
 
@@ -79,7 +79,7 @@ class RecurrentLayout(Strict):
             raise ValueError("proj_size needs an lstm: nn.GRU has none")
         return self
 
-    def given(self) -> Shape:
+    def shape(self) -> Shape:
         """The fields that are written, each with its values."""
         return _shape(Recurrent, self)
 

@@ -178,7 +178,7 @@ def _tasks(data: dict[str, Any], mistakes: Mistakes) -> list[Choice]:
 
 def _values(items: list[Any]) -> list[Values]:
     """Clips and recurrent stages with the fields that were given; anything else stands for itself."""
-    return [item.given() if isinstance(item, ClipLayout | RecurrentLayout) else Plain((item,)) for item in items]
+    return [item.shape() if isinstance(item, ClipLayout | RecurrentLayout) else Plain((item,)) for item in items]
 
 
 def _cases(axes: Mapping[Location, Axes], mistakes: Mistakes) -> tuple[Case, ...]:

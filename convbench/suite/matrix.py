@@ -132,8 +132,8 @@ def _agrees(combination: Combination, entry: Axes) -> bool:
 
 def _merged(base: Combination, extra: Combination) -> Combination:
     """``extra`` over ``base``, a model taking the place of the parts and the parts that of a model."""
-    gone = OF_PARTS if "model" in extra else ("model",) if set(OF_PARTS) & set(extra) else ()
-    return {axis: value for axis, value in base.items() if axis not in gone} | extra
+    replaced = OF_PARTS if "model" in extra else ("model",) if set(OF_PARTS) & set(extra) else ()
+    return {axis: value for axis, value in base.items() if axis not in replaced} | extra
 
 
 def _case(combination: Combination) -> Case:

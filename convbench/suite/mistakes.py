@@ -34,7 +34,7 @@ class Mistakes:
         self.values: dict[Location, Mark] = {}
         self.keys: dict[Location, Mark] = {}
         self.overrides: dict[Location, str] = {}
-        self._found: dict[str, tuple[int, Mark]] = {}
+        self._lines: dict[str, tuple[int, Mark]] = {}
 
     def add(self, location: Location, message: str) -> None:
         """A mistake in the value at ``location``."""
@@ -46,11 +46,11 @@ class Mistakes:
 
     def add_mark(self, mark: Mark, message: str) -> None:
         """A mistake at a place of the file that is no value of the data."""
-        self._found.setdefault(f"{self.source}:{mark.line}:{mark.column}: {message}", (0, mark))
+        self._lines.setdefault(f"{self.source}:{mark.line}:{mark.column}: {message}", (0, mark))
 
     def add_override(self, override: str, message: str) -> None:
         """A mistake in an override itself."""
-        self._found.setdefault(f"override {cut(override, 200)!r}: {message}", (1, Mark(0, len(self._found))))
+        self._lines.setdefault(f"override {cut(override, 200)!r}: {message}", (1, Mark(0, len(self._lines))))
 
     def add_validation(self, error: ValidationError, known: Mapping[str | int, Iterable[str]]) -> None:
         """What pydantic found; ``known`` maps a mapping's key to the keys that it may hold."""
@@ -66,8 +66,8 @@ class Mistakes:
 
     def raise_any(self) -> None:
         """Raise SuiteError with all mistakes so far, a line each, those of the file first."""
-        if self._found:
-            raise SuiteError("\n".join(sorted(self._found, key=lambda line: self._found[line])))
+        if self._lines:
+            raise SuiteError("\n".join(sorted(self._lines, key=lambda line: self._lines[line])))
 
     def fail(self, message: str) -> NoReturn:
         """Raise SuiteError for a suite that cannot be read at all."""

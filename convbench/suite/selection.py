@@ -28,9 +28,9 @@ class Selection:
 
     def keeps(self, names: Collection[str]) -> bool:
         """Whether a case with these names is picked."""
-        wanted = not self.only or any(fnmatchcase(name, pattern) for pattern in self.only for name in names)
-        unwanted = any(fnmatchcase(name, pattern) for pattern in self.skip for name in names)
-        return wanted and not unwanted
+        included = not self.only or any(fnmatchcase(name, pattern) for pattern in self.only for name in names)
+        excluded = any(fnmatchcase(name, pattern) for pattern in self.skip for name in names)
+        return included and not excluded
 
     def part(self, cases: Sequence[Case]) -> list[Case]:
         """The shard's cases, which may be none: parts of about the same cost, the same for everybody who asks.

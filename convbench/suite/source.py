@@ -139,14 +139,14 @@ class _Reader:
                 merged |= self._merged(value_node, location)
                 continue
             key = key_node.value if isinstance(key_node, ScalarNode) else ""
-            here = (*location, key)
+            place = (*location, key)
             if key_node.tag != "tag:yaml.org,2002:str":
                 self._mistakes.add_mark(_mark(key_node), f"the key {shown(key)} is not text")
             elif key in own:
                 self._mistakes.add_mark(_mark(key_node), f"the key {key!r} is given twice")
             else:
-                self._mistakes.keys[here] = _mark(key_node)
-                own[key] = self.data(value_node, here)
+                self._mistakes.keys[place] = _mark(key_node)
+                own[key] = self.data(value_node, place)
         return merged | own
 
     def _merged(self, node: Node, location: Location) -> dict[str, Any]:

@@ -16,7 +16,7 @@ PLACED_DIGIT = Choice("placed-digit")
 
 
 def tried(
-    cases: Iterable[Case], quality: Literal["none", "probe", "train"], how: TrainingLayout, tasks: Sequence[Choice]
+    cases: Iterable[Case], quality: Literal["none", "probe", "train"], training: TrainingLayout, tasks: Sequence[Choice]
 ) -> tuple[Case, ...]:
     """The cases to add for ``quality``, seed by seed, so that a run that is interrupted has whole seeds.
 
@@ -25,17 +25,21 @@ def tried(
 
     A user's own whole model is not tried: it has no head that could be exchanged for a task's.
     """
-    parts = [case for case in cases if isinstance(case.architecture, Parts) and _wanted(case, how.only or ["*"])]
-    models = list(dict.fromkeys(_tried(case, how.batch) for case in parts))
+    parts = [
+        case for case in cases if isinstance(case.architecture, Parts) and _is_picked(case, training.only or ["*"])
+    ]
+    models = list(dict.fromkeys(_trial_case(case, training.batch) for case in parts))
     match quality:
         case "none":
             return ()
         case "probe":
             trials = [Trial(PLACED_DIGIT)]
         case "train":
-            trials = list(_trials(how, tasks))
+            trials = list(_trials(training, tasks))
     own = list(
-        dict.fromkeys(replace(_tried(case, how.batch), variant=case.variant) for case in parts if own_numbers(case))
+        dict.fromkeys(
+            replace(_trial_case(case, training.batch), variant=case.variant) for case in parts if own_numbers(case)
+        )
     )
     models = [member for model in models for member in (model, *(other for other in own if other.eager == model))]
     return tuple(
@@ -46,17 +50,17 @@ def tried(
     )
 
 
-def _wanted(case: Case, only: Sequence[str]) -> bool:
+def _is_picked(case: Case, only: Sequence[str]) -> bool:
     return any(fnmatchcase(name, pattern) for pattern in only for name in (case.id, *case.id.split("/")))
 
 
-def _tried(case: Case, batch: int) -> Case:
+def _trial_case(case: Case, batch: int) -> Case:
     assert isinstance(case.architecture, Parts)
     parts = replace(case.architecture, head=None)
     return Case(parts, replace(case.clip, batch=batch), device=case.device)
 
 
-def _trials(how: TrainingLayout, tasks: Sequence[Choice]) -> Iterable[Trial]:
-    controls = (None, *(how.controls or ()))
-    for seed, task, control, rate in product(range(how.seeds), tasks, controls, how.learning_rates):
+def _trials(training: TrainingLayout, tasks: Sequence[Choice]) -> Iterable[Trial]:
+    controls = (None, *(training.controls or ()))
+    for seed, task, control, rate in product(range(training.seeds), tasks, controls, training.learning_rates):
         yield Trial(task, seed, rate, control)

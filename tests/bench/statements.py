@@ -26,7 +26,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import records
 
 from convbench.analysis import repeat
-from convbench.analysis.costs.headlines import MARGIN, advise
+from convbench.analysis.costs.headlines import advise
+from convbench.analysis.costs.ranking import MARGIN
 from convbench.analysis.results import Result, results
 from convbench.core import store, visits
 from convbench.core.record import Record, Visit

@@ -18,8 +18,8 @@ from convbench.analysis.choice.candidates import Candidate, CostName, gather
 from convbench.analysis.choice.choose import Ask, Recommendation, recommend
 from convbench.analysis.choice.recommendation import Constraints
 from convbench.analysis.choice.settling import at_look, look_of
-from convbench.analysis.costs.headlines import lightest, rank, widest
 from convbench.analysis.costs.likeness import one_variant
+from convbench.analysis.costs.ranking import lightest, rank, widest
 from convbench.analysis.quality.qualities import by_task, qualities
 from convbench.analysis.results import Result, costs, measured
 
@@ -52,20 +52,20 @@ class Grid(NamedTuple, Generic[T]):
     answers: tuple[tuple[T, ...], ...]
 
 
-def by_cost(found: Sequence[Result]) -> Grid[Affordable]:
+def by_cost(results: Sequence[Result]) -> Grid[Affordable]:
     """The answers where quality was not run: of the models that the headline compares, those that fit."""
-    models, tied = _contenders(found), cache(_tied)
+    models, tied = _contenders(results), cache(_tied)
     return _grid(models, _cost, lambda _, fitting: _affordable(fitting, len(models), tied))
 
 
-def within(found: Sequence[Result], limits: Constraints) -> Affordable:
+def within(results: Sequence[Result], limits: Constraints) -> Affordable:
     """The answer of ``by_cost`` at these limits, base units, of any metrics of the run."""
-    models = _contenders(found)
+    models = _contenders(results)
     return _affordable([result for result in models if _meets(result, limits)], len(models), _tied)
 
 
-def _contenders(found: Sequence[Result]) -> list[Result]:
-    timed = [result for result in measured(found) if result.latency]
+def _contenders(results: Sequence[Result]) -> list[Result]:
+    timed = [result for result in measured(results) if result.latency]
     return one_variant(widest(timed))
 
 
@@ -89,17 +89,17 @@ def _tied(fastest: Results) -> Results:
     return tuple(contender.result for contender in rank(fastest) if contender.tied)
 
 
-def by_quality(found: Sequence[Result]) -> Grid[tuple[Recommendation, ...]]:
+def by_quality(results: Sequence[Result]) -> Grid[tuple[Recommendation, ...]]:
     """The answers of ``recommend``, one a task, with its usual margin and no other limits; of the first ``TASKS``."""
-    records = [result.record for result in found]
+    records = [result.record for result in results]
     look = look_of(records)
-    asked = at_look(Ask(), look) if look > 1 else Ask()
+    ask = at_look(Ask(), look) if look > 1 else Ask()
     cells = list(by_task(qualities(records)).items())[:TASKS]
-    tasks = [(task, clip, *gather(members, costs(found))) for (task, clip), members in cells]
-    able = [candidate for _, _, several, _ in tasks for candidate in several]
+    tasks = [(task, clip, *gather(members, costs(results))) for (task, clip), members in cells]
+    able = [candidate for _, _, candidates, _ in tasks for candidate in candidates]
     return _grid(
         able, Candidate.cost,
-        lambda given, _: tuple(recommend(*task, replace(asked, constraints=given)) for task in tasks),
+        lambda constraints, _: tuple(recommend(*task, replace(ask, constraints=constraints)) for task in tasks),
     )  # fmt: skip
 
 
@@ -108,8 +108,8 @@ def steps(values: Iterable[float], name: CostName) -> tuple[float, ...]:
     known = [value for value in values if 0 < value < math.inf]
     if not known:
         return (math.inf,)
-    every = list(_rounds(min(known), max(known), name))
-    return (*every[:: -(-len(every) // LIMITS)], math.inf)
+    limits = list(_rounds(min(known), max(known), name))
+    return (*limits[:: -(-len(limits) // LIMITS)], math.inf)
 
 
 def _rounds(low: float, high: float, name: CostName) -> Iterator[float]:
@@ -151,8 +151,8 @@ def _grid(
         fits: np.ndarray = np.all(costs <= np.array(bounds), axis=1)
         key = fits.tobytes()
         if key not in answers:
-            given = {name: bound for name, bound in zip(NAMES, bounds, strict=True) if math.isfinite(bound)}
-            answers[key] = answer(given, list(compress(members, fits)))
+            constraints = {name: bound for name, bound in zip(NAMES, bounds, strict=True) if math.isfinite(bound)}
+            answers[key] = answer(constraints, list(compress(members, fits)))
         return answers[key]
 
     rows = (tuple(at(latency, memory) for memory in limits["memory"]) for latency in limits["latency"])

@@ -27,12 +27,12 @@ def recommendations(
     limit = None if budget == "steps" else equal_limits(records, budget)
     cells = by_task(qualities(records, budget, limit, in_variants=True))
     costs = results(record for record in records if record.case.trial is None) if cells else []
-    asked = {key: found for key, found in cells.items() if not tasks or _asked(key[0], tasks)}
-    missing = [task for task in tasks if not any(_asked(key[0], [task]) for key in cells)]
-    answers = [recommend(task, clip, *gather(found, costs), ask) for (task, clip), found in asked.items()]
+    selection = {key: members for key, members in cells.items() if not tasks or _is_listed(key[0], tasks)}
+    missing = [task for task in tasks if not any(_is_listed(key[0], [task]) for key in cells)]
+    answers = [recommend(task, clip, *gather(members, costs), ask) for (task, clip), members in selection.items()]
     return answers + [recommend(task, None, (), (), ask) for task in missing]
 
 
-def _asked(task: str, tasks: Sequence[str]) -> bool:
+def _is_listed(task: str, tasks: Sequence[str]) -> bool:
     """A task may be asked for with its options or by its name alone."""
     return task in tasks or task.partition("(")[0] in tasks

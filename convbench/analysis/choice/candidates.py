@@ -58,23 +58,26 @@ class Excluded:
     why: Why
 
 
-def gather(found: Sequence[Quality], results: Iterable[Result]) -> tuple[list[Candidate], list[Excluded]]:
+def gather(qualities: Sequence[Quality], results: Iterable[Result]) -> tuple[list[Candidate], list[Excluded]]:
     """Every quality that has enough sound seeds and a cost, once for each variant whose quality it is.
 
     Costs are of one comparable group: the one that holds most of the architectures. Quality that was measured in fp32
     and eager is that of the other fp32 variants too, since no number of theirs changes beyond rounding. A variant that
     was evaluated itself has its own quality, so that its type of numbers is no bar; other lower precision is left out.
     """
-    every = list(results)
-    own = {one.variant for one in found} - {EAGER}
-    costs = {id(one): [cost for cost in costs_of(one, every) if _is_of(one, cost, own)] for one in found}
+    measurements = list(results)
+    own = {quality.variant for quality in qualities} - {EAGER}
+    costs = {
+        id(quality): [cost for cost in costs_of(quality, measurements) if _is_of(quality, cost, own)]
+        for quality in qualities
+    }
     group = _widest(costs.values())
     able, excluded = [], []
-    for one in found:
-        here = [cost for cost in costs[id(one)] if _any_number(cost.group) == group]
-        why = _unusable(one, here)
-        able += [Candidate(one, cost) for cost in here] if why is None else []
-        excluded += [Excluded(one, why)] if why else []
+    for quality in qualities:
+        here = [cost for cost in costs[id(quality)] if _any_number(cost.group) == group]
+        why = _unusable(quality, here)
+        able += [Candidate(quality, cost) for cost in here] if why is None else []
+        excluded += [Excluded(quality, why)] if why else []
     return able, excluded
 
 
@@ -90,39 +93,44 @@ def _any_number(group: Group) -> Group:
     return group._replace(dtype="")
 
 
-def cheapest_each(several: Iterable[Candidate], name: CostName) -> list[Candidate]:
+def cheapest_each(candidates: Iterable[Candidate], name: CostName) -> list[Candidate]:
     """Of each architecture its cheapest variant, and each that was evaluated apart; of one function the cheapest.
 
     By rising cost.
     Architectures with equal parameters, equal FLOPs and equal accuracy from every seed are one function.
     """
     best: dict[Hashable, Candidate] = {}
-    for one in sorted(several, key=lambda one: rank(one, name)):
-        best.setdefault((one.quality.architecture, one.quality.variant), one)
+    for candidate in sorted(candidates, key=lambda candidate: rank(candidate, name)):
+        best.setdefault((candidate.quality.architecture, candidate.quality.variant), candidate)
     same: dict[Hashable, list[Candidate]] = defaultdict(list)
-    for one in best.values():
-        same[one.result.params, one.result.flops, tuple(one.quality.by_seed.items())].append(one)
-    return [Candidate(one.quality, one.result, tuple(other.result for other in rest)) for one, *rest in same.values()]
+    for candidate in best.values():
+        same[candidate.result.params, candidate.result.flops, tuple(candidate.quality.by_seed.items())].append(
+            candidate
+        )
+    return [
+        Candidate(candidate.quality, candidate.result, tuple(other.result for other in rest))
+        for candidate, *rest in same.values()
+    ]
 
 
-def rank(one: Candidate, name: CostName) -> tuple[float, float, float, str]:
+def rank(candidate: Candidate, name: CostName) -> tuple[float, float, float, str]:
     """What candidates are ordered by: the cost asked for, then parameters and latency."""
-    return (one.cost(name), one.cost("params"), one.cost("latency"), one.result.case.id)
+    return (candidate.cost(name), candidate.cost("params"), candidate.cost("latency"), candidate.result.case.id)
 
 
-def by_seed(several: Sequence[Candidate]) -> Floats:
+def by_seed(candidates: Sequence[Candidate]) -> Floats:
     """The seed table of the candidates' qualities."""
-    return seed_table([one.quality for one in several])
+    return seed_table([candidate.quality for candidate in candidates])
 
 
-def _unusable(one: Quality, costs: Sequence[Result]) -> Why | None:
-    if not one.by_seed:
-        causes: dict[Why, int] = {"dead": one.collapsed, "failed": one.failed}
+def _unusable(quality: Quality, costs: Sequence[Result]) -> Why | None:
+    if not quality.by_seed:
+        causes: dict[Why, int] = {"dead": quality.collapsed, "failed": quality.failed}
         named = [why for why, count in causes.items() if count]
         return named[0] if len(named) == 1 else "unsound"
-    if 2 * one.collapsed > one.ended:
+    if 2 * quality.collapsed > quality.ended:
         return "dead"
-    if len(one.by_seed) < LEAST_SEEDS:
+    if len(quality.by_seed) < LEAST_SEEDS:
         return "few-seeds"
     return None if costs else "no-cost"
 
@@ -131,8 +139,8 @@ def _widest(costs: Iterable[Sequence[Result]]) -> Group | None:
     """The comparable group that holds most architectures, a timed one first."""
     holds: dict[Group, set[int]] = defaultdict(set)
     timed: dict[Group, bool] = defaultdict(bool)
-    for i, several in enumerate(costs):
-        for one in several:
-            holds[_any_number(one.group)].add(i)
-            timed[_any_number(one.group)] |= one.latency is not None
+    for i, results in enumerate(costs):
+        for result in results:
+            holds[_any_number(result.group)].add(i)
+            timed[_any_number(result.group)] |= result.latency is not None
     return max(holds, key=lambda group: (timed[group], len(holds[group])), default=None)

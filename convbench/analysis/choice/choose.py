@@ -75,7 +75,7 @@ def recommend(
     pool = _pool(able, ask)
     if not pool:
         return replace(blank, reason="over-budget", numbers=nearest(able, ask.constraints))
-    compared = _compared(pool, ask)
+    compared = _comparison(pool, ask)
     best = max(pool, key=lambda candidate: candidate.mean)
     out = tuple(pool[i] for i in np.flatnonzero(compared.out))
     rising = edge(best, able, ask.within)
@@ -87,18 +87,18 @@ def recommend(
         if not len(likely):
             return _open(known, compared, drawn)
         at = at if ask.per_second is not None else int(likely[0])
-    return _chosen(replace(known, passed_over=tuple(pool[i] for i in over)), compared, drawn, at)
+    return _with_pick(replace(known, passed_over=tuple(pool[i] for i in over)), compared, drawn, at)
 
 
 def _pool(able: Sequence[Candidate], ask: Ask) -> list[Candidate]:
     return cheapest_each((candidate for candidate in able if candidate.meets(ask.constraints)), ask.cheapest)
 
 
-def _compared(pool: Sequence[Candidate], ask: Ask) -> Compared:
+def _comparison(pool: Sequence[Candidate], ask: Ask) -> Compared:
     table = by_seed(pool) - _price_of(pool, ask)
-    found = pairs(table)
-    within = shown(found, ask.within, ask.error)
-    return Compared(pool, ask, table, found, within, ruled_out(found, ask.within), effect.p_value(table))
+    contrasts = pairs(table)
+    within = shown(contrasts, ask.within, ask.error)
+    return Compared(pool, ask, table, contrasts, within, ruled_out(contrasts, ask.within), effect.p_value(table))
 
 
 def _price_of(pool: Sequence[Candidate], ask: Ask) -> Floats:
@@ -121,8 +121,8 @@ def _open(known: Recommendation, compared: Compared, drawn: Draws) -> Recommenda
     )  # fmt: skip
 
 
-def _chosen(known: Recommendation, compared: Compared, drawn: Draws, at: int) -> Recommendation:
-    pool, ask, found = list(compared.pool), compared.ask, compared.pairs
+def _with_pick(known: Recommendation, compared: Compared, drawn: Draws, at: int) -> Recommendation:
+    pool, ask, contrasts = list(compared.pool), compared.ask, compared.pairs
     rising = known.numbers
     unsure = doubts(pool, at, bool(compared.shown[at]), compared.p, bool(rising))
     fronts = _fronts(compared, drawn)
@@ -131,13 +131,13 @@ def _chosen(known: Recommendation, compared: Compared, drawn: Draws, at: int) ->
         grade="provisional" if unsure else "sure",
         pick=pool[at],
         doubts=unsure,
-        shortfall=max(0.0, float(shortfalls(found)[at])),
+        shortfall=max(0.0, float(shortfalls(contrasts)[at])),
         probability=float(drawn.within(ask.within)[at]),
         front=fronts[at],
         runners=_runners(compared, fronts, at),
         price=_price(compared, at),
         stability=float(drawn.right(ask.within)[at]),
-        settle=settle(pool, found, at, ask.within, ask.error) if "not-shown" in unsure else None,
+        settle=settle(pool, contrasts, at, ask.within, ask.error) if "not-shown" in unsure else None,
     )
 
 
@@ -187,7 +187,7 @@ def _outcome(able: Sequence[Candidate], ask: Ask) -> tuple[object, object]:
     pool = _pool(able, ask)
     if not pool:
         return (None, None)
-    compared = _compared(pool, ask)
+    compared = _comparison(pool, ask)
     at, _ = _pick(compared)
     return (pool[at].result.case, max(candidate.mean for candidate in pool))
 
@@ -207,10 +207,10 @@ def _runners(compared: Compared, fronts: Sequence[float], at: int) -> tuple[Runn
 
 
 def _price(compared: Compared, at: int) -> Price | None:
-    pool, name, found = compared.pool, compared.ask.cheapest, compared.pairs
+    pool, name, contrasts = compared.pool, compared.ask.cheapest, compared.pairs
     pick = pool[at]
     points = [(candidate.cost(name), -candidate.mean) for candidate in pool]
     ahead = [i for i in front(points) if pool[i].mean > pick.mean and pool[i].cost(name) > pick.cost(name)]
     if not ahead:
         return None
-    return Price(pool[ahead[0]], float(found.gap[at, ahead[0]]), p_of_gain(found, at, ahead[0]))
+    return Price(pool[ahead[0]], float(contrasts.gap[at, ahead[0]]), p_of_gain(contrasts, at, ahead[0]))

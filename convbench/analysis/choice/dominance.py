@@ -21,14 +21,14 @@ def on_front(points: ArrayLike, epsilon: ArrayLike = 0.0) -> Flags:
     each objective) somewhere: a tie within the noise floor does not dominate. Equal points all stay.
     """
     values = np.asarray(points, dtype=float)
-    one, other = values[..., :, None, :], values[..., None, :, :]
-    beaten = (other <= one).all(axis=-1) & (other < one - np.asarray(epsilon, dtype=float)).any(axis=-1)
+    point, rival = values[..., :, None, :], values[..., None, :, :]
+    beaten = (rival <= point).all(axis=-1) & (rival < point - np.asarray(epsilon, dtype=float)).any(axis=-1)
     return np.asarray(~beaten.any(axis=-1))
 
 
 def probability(objectives: Sequence[Floats], epsilon: ArrayLike = 0.0) -> Floats:
     """For each configuration the share of draws in which it is on the front; ``objectives`` are tables (D, k)."""
-    points = np.stack([np.asarray(one, dtype=float) for one in objectives], axis=-1)
+    points = np.stack([np.asarray(table, dtype=float) for table in objectives], axis=-1)
     chunk = max(1, 4_000_000 // max(1, points.shape[1] ** 2))
     parts = [on_front(points[i : i + chunk], epsilon) for i in range(0, len(points), chunk)]
     return np.asarray(np.concatenate(parts).mean(axis=0))

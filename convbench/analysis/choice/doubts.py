@@ -41,14 +41,14 @@ def nearest(able: Sequence[Candidate], constraints: Constraints) -> dict[str, fl
 def _closest(candidates: Sequence[Candidate], name: str) -> float | None:
     """The best value of a metric; None where none of the candidates has it."""
     metric = next(filter(None, (candidate.result.metric(name) for candidate in candidates)), None)
-    values = [value for each in candidates if metric and (value := each.result.value(metric)) is not None]
+    values = [value for candidate in candidates if metric and (value := candidate.result.value(metric)) is not None]
     return min(values, key=lambda value: metric.sign * value, default=None) if metric else None
 
 
-def ruled_out(found: Pairs, margin: float, error: float = ERROR) -> Flags:
+def ruled_out(contrasts: Pairs, margin: float, error: float = ERROR) -> Flags:
     """Which configurations (k,) are shown to be more than the margin below another, all at once at this error."""
-    k = found.gap.shape[0]
-    p = stdtr(found.df, -(found.gap - margin) / np.maximum(found.error, 1e-12))
+    k = contrasts.gap.shape[0]
+    p = stdtr(contrasts.df, -(contrasts.gap - margin) / np.maximum(contrasts.error, 1e-12))
     np.fill_diagonal(p, 1.0)
     return np.asarray(p.min(axis=1) * max(1, k - 1) <= error)
 
@@ -84,8 +84,8 @@ def edge(best: Candidate, able: Sequence[Candidate], within: float) -> dict[str,
     smaller = [size for size in sizes if size < _size(best)]
     if not smaller or max(sizes) > _size(best):
         return {}
-    found = pairs(by_seed([sizes[max(smaller)], best]))
-    gain, p = float(found.gap[0, 1]), p_of_gain(found, 0, 1)
+    contrasts = pairs(by_seed([sizes[max(smaller)], best]))
+    gain, p = float(contrasts.gap[0, 1]), p_of_gain(contrasts, 0, 1)
     if p > ERROR or gain <= within:
         return {}
     return {"size": _size(best), "smaller": max(smaller), "gain": gain, "p": p}

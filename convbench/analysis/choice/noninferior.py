@@ -63,20 +63,20 @@ def pairs(by_seed: Floats) -> Pairs:
     groups: Sequence[Sequence[int]] = [range(k)] if k > FEW else list(combinations(range(k), 2))
     for group in groups:
         at = np.ix_(group, group)
-        gap[at], error[at], df[at] = _compared(fit(by_seed[:, group]))
+        gap[at], error[at], df[at] = _contrasts(fit(by_seed[:, group]))
     whole = fit(by_seed)
     own = np.sqrt(np.where(np.isfinite(whole.noise), whole.noise, 1.0) / np.maximum(runs, 1))
     return Pairs(gap, error, df, *_room(by_seed), runs, own, whole.df)
 
 
-def _compared(found: Fit) -> tuple[Floats, Floats, Floats]:
+def _contrasts(estimates: Fit) -> tuple[Floats, Floats, Floats]:
     """Gaps, their errors and degrees of freedom (Satterthwaite) of all pairs of a fit."""
-    own = np.diag(found.covariance)
-    error = np.sqrt(np.maximum(own[:, None] + own - 2 * found.covariance, 0.0))
-    known = np.isfinite(found.noise)
-    noise = np.where(known, found.noise, 1.0)
-    df = (noise[:, None] + noise) ** 2 / (noise[:, None] ** 2 / found.df[:, None] + noise**2 / found.df)
-    return found.mean - found.mean[:, None], np.where(known & known[:, None], error, np.inf), df
+    own = np.diag(estimates.covariance)
+    error = np.sqrt(np.maximum(own[:, None] + own - 2 * estimates.covariance, 0.0))
+    known = np.isfinite(estimates.noise)
+    noise = np.where(known, estimates.noise, 1.0)
+    df = (noise[:, None] + noise) ** 2 / (noise[:, None] ** 2 / estimates.df[:, None] + noise**2 / estimates.df)
+    return estimates.mean - estimates.mean[:, None], np.where(known & known[:, None], error, np.inf), df
 
 
 def _room(by_seed: Floats) -> tuple[Floats, Floats, Floats]:
@@ -94,20 +94,20 @@ def _moments(values: Floats, axis: int) -> tuple[Floats, Floats, Floats]:
     return n, mean, np.where(n > 1, squares.sum(axis=axis) / np.maximum(n - 1, 1), np.nan)
 
 
-def p_values(found: Pairs, margin: float) -> Floats:
+def p_values(contrasts: Pairs, margin: float) -> Floats:
     """For each configuration (..., k) the p-value of its being worse than the best by the margin or more."""
     with np.errstate(divide="ignore", invalid="ignore"):
-        t = (margin - found.gap) / np.maximum(found.error, 1e-12)
-    p = stdtr(found.df, -t)
+        t = (margin - contrasts.gap) / np.maximum(contrasts.error, 1e-12)
+    p = stdtr(contrasts.df, -t)
     p[..., range(p.shape[-1]), range(p.shape[-1])] = 0.0
     below_all = p.max(axis=-1) / (1 - ON_THE_CEILING)
-    below_one = stdtr(found.room_df, -(margin - found.room) / found.room_error) / ON_THE_CEILING
+    below_one = stdtr(contrasts.room_df, -(margin - contrasts.room) / contrasts.room_error) / ON_THE_CEILING
     return np.asarray(np.minimum(1.0, np.minimum(below_all, below_one)))
 
 
-def shown(found: Pairs, margin: float, error: float = ERROR) -> Flags:
+def shown(contrasts: Pairs, margin: float, error: float = ERROR) -> Flags:
     """Which configurations (..., k) are shown to be within the margin of the best, all at once at this error."""
-    p = p_values(found, margin)
+    p = p_values(contrasts, margin)
     k = p.shape[-1]
     candidates = p <= DISCARDED
     q = np.where(candidates, p / DISCARDED, 1.0)
@@ -120,33 +120,35 @@ def shown(found: Pairs, margin: float, error: float = ERROR) -> Flags:
     return result
 
 
-def shortfalls(found: Pairs, error: float = ERROR) -> Floats:
+def shortfalls(contrasts: Pairs, error: float = ERROR) -> Floats:
     """For each configuration (k,) the upper bound of how far the best may be above it, by itself at this error."""
-    bound = found.gap + stdtrit(found.df, 1 - error) * found.error
+    bound = contrasts.gap + stdtrit(contrasts.df, 1 - error) * contrasts.error
     bound[..., range(bound.shape[-1]), range(bound.shape[-1])] = 0.0
     return np.asarray(bound.max(axis=-1))
 
 
-def untold(found: Pairs, one: int, error: float = ERROR) -> int:
+def untold(contrasts: Pairs, index: int, error: float = ERROR) -> int:
     """How many configurations, itself too, are not told from this one as better or as worse, each by itself."""
-    half = stdtrit(found.df[one], 1 - error / 2) * found.error[one]
-    apart = np.abs(found.gap[one]) > half
-    apart[one] = False
+    half = stdtrit(contrasts.df[index], 1 - error / 2) * contrasts.error[index]
+    apart = np.abs(contrasts.gap[index]) > half
+    apart[index] = False
     return int((~apart).sum())
 
 
-def differences(found: Pairs, one: int, error: float = ERROR) -> tuple[Floats, Floats]:
+def differences(contrasts: Pairs, index: int, error: float = ERROR) -> tuple[Floats, Floats]:
     """Bounds (k,) of how much better the others are than this one, which the data may have selected.
 
     Where one of m that are not told apart was selected, its luck is in all of its m - 1 gaps to them. Of the m(m - 1)/2
     pairs m - 1 are reported, so that each has the error 2/m of that asked for: the share of bounds that fail among
     those reported is then at most the error (Benjamini and Yekutieli 2005, false coverage rate).
     """
-    share = min(1.0, 2 / untold(found, one, error))
-    half = stdtrit(found.df[one], 1 - share * error / 2) * found.error[one]
-    return found.gap[one] - half, found.gap[one] + half
+    share = min(1.0, 2 / untold(contrasts, index, error))
+    half = stdtrit(contrasts.df[index], 1 - share * error / 2) * contrasts.error[index]
+    return contrasts.gap[index] - half, contrasts.gap[index] + half
 
 
-def p_of_gain(found: Pairs, one: int, other: int) -> float:
-    """One-sided: that ``other`` is no better than ``one``."""
-    return float(stdtr(found.df[one, other], -found.gap[one, other] / max(found.error[one, other], 1e-12)))
+def p_of_gain(contrasts: Pairs, base: int, other: int) -> float:
+    """One-sided: that ``other`` is no better than ``base``."""
+    return float(
+        stdtr(contrasts.df[base, other], -contrasts.gap[base, other] / max(contrasts.error[base, other], 1e-12))
+    )

@@ -46,9 +46,9 @@ class Ask:
     metrics: Mapping[CostName, Metric] = field(default_factory=lambda: budgets(()))
 
 
-def budgets(found: Iterable[Result]) -> dict[CostName, Metric]:
+def budgets(results: Iterable[Result]) -> dict[CostName, Metric]:
     """By its short name every metric that may have a limit: ours, and what probes of a user's own declare."""
-    return {metric.option: metric for metric in shown_metrics(found, "advise")}
+    return {metric.option: metric for metric in shown_metrics(results, "advise")}
 
 
 @dataclass(frozen=True, eq=False)

@@ -48,12 +48,12 @@ def further_trials(records: Sequence[Record]) -> list[Case]:
     from convbench.analysis.choice.by_task import recommendations
 
     look = look_of(records)
-    wanted = further(recommendations(records, at_look(Ask(), look))) if look < MOST_LOOKS else {}
+    needs = further(recommendations(records, at_look(Ask(), look))) if look < MOST_LOOKS else {}
     cases: dict[Case, None] = {}
     for record in records:
         case, trial = record.case, record.case.trial
-        found = trained(record)
-        seeds = wanted.get((headless(found[0]), case.clip, str(found[1].task)), 0) if found else 0
+        run = trained(record)
+        seeds = needs.get((headless(run[0]), case.clip, str(run[1].task)), 0) if run else 0
         if trial is not None and not trial.control:
             cases |= {replace(case, trial=replace(trial, seed=seed)): None for seed in _new_seeds(records, seeds)}
     return list(cases)
@@ -82,33 +82,33 @@ def further(answers: Sequence[Recommendation]) -> Further:
     No more than are there already, so that the next look comes before much is spent; where nothing has enough sound
     seeds for an answer, as many as it takes.
     """
-    wanted: Further = {}
+    needs: Further = {}
     for answer in answers:
         if answer.reason == "few-seeds":
-            few = [each.quality for each in answer.excluded if each.why == "few-seeds"]
-            wanted |= {(quality.architecture, quality.clip, quality.task): LEAST_SEEDS for quality in few}
+            few = [excluded.quality for excluded in answer.excluded if excluded.why == "few-seeds"]
+            needs |= {(quality.architecture, quality.clip, quality.task): LEAST_SEEDS for quality in few}
         if not answer.settle or not answer.settle.seeds:
             continue
         for candidate in answer.settle.candidates:
             quality = candidate.quality
             most = max(1, len(quality.by_seed))
-            wanted[quality.architecture, quality.clip, quality.task] = min(answer.settle.seeds, most)
-    return wanted
+            needs[quality.architecture, quality.clip, quality.task] = min(answer.settle.seeds, most)
+    return needs
 
 
-def settle(pool: Sequence[Candidate], found: Pairs, at: int, margin: float, error: float) -> Settle | None:
+def settle(pool: Sequence[Candidate], contrasts: Pairs, at: int, margin: float, error: float) -> Settle | None:
     """What keeps the candidate at this place from being shown within the margin, and what would decide it.
 
     None where nothing does. The number of seeds is that which the pair that needs most needs, by its present estimate.
     """
-    gap, spread, df = found.gap[at], found.error[at], found.df[at]
+    gap, spread, df = contrasts.gap[at], contrasts.error[at], contrasts.df[at]
     p = stdtr(df, -(margin - gap) / np.maximum(spread, 1e-12))
     rivals = [i for i in range(len(pool)) if i != at and error / 2 < p[i] < 1 - error / 2]
     if not rivals:
         return None
     chosen = (at, *rivals)
-    needed = max(_needed(found, at, i, margin, error) for i in rivals)
-    more = math.ceil(needed - min(found.runs[i] for i in chosen))
+    needed = max(_seeds_needed(contrasts, at, i, margin, error) for i in rivals)
+    more = math.ceil(needed - min(contrasts.runs[i] for i in chosen))
     if more > MOST_SEEDS:
         return Settle(tuple(pool[i] for i in chosen), None, 0.0)
     seeds = max(1, more)
@@ -116,11 +116,11 @@ def settle(pool: Sequence[Candidate], found: Pairs, at: int, margin: float, erro
     return Settle(tuple(pool[i] for i in chosen), seeds, seconds)
 
 
-def _needed(found: Pairs, at: int, rival: int, margin: float, error: float) -> float:
+def _seeds_needed(contrasts: Pairs, at: int, rival: int, margin: float, error: float) -> float:
     """Seeds of both that would tell on which side of the margin the rival is."""
-    if not np.isfinite(found.error[at, rival]):
+    if not np.isfinite(contrasts.error[at, rival]):
         return 3.0
-    distance = max(abs(margin - found.gap[at, rival]), CLOSE * margin)
-    runs = min(found.runs[at], found.runs[rival])
-    reach = float(stdtrit(max(found.df[at, rival], 4.0), 1 - error / 2)) * float(found.error[at, rival])
+    distance = max(abs(margin - contrasts.gap[at, rival]), CLOSE * margin)
+    runs = min(contrasts.runs[at], contrasts.runs[rival])
+    reach = float(stdtrit(max(contrasts.df[at, rival], 4.0), 1 - error / 2)) * float(contrasts.error[at, rival])
     return float(runs * (reach / distance) ** 2)

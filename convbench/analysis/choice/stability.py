@@ -60,11 +60,11 @@ def membership(pool: Sequence[Candidate], against: Sequence[CostName], seed: int
 
 def quality_draws(pool: Sequence[Candidate], rng: np.random.Generator) -> Floats:
     """Means (D, k): normal with the fit's covariance, each widened as its degrees of freedom ask (Student's t)."""
-    found = fit(by_seed(pool))
-    known = np.isfinite(found.noise)
-    values, vectors = np.linalg.eigh(np.where(known & known[:, None], found.covariance, np.eye(len(known))))
+    estimates = fit(by_seed(pool))
+    known = np.isfinite(estimates.noise)
+    values, vectors = np.linalg.eigh(np.where(known & known[:, None], estimates.covariance, np.eye(len(known))))
     normal = rng.standard_normal((DRAWS, len(values))) @ (vectors * np.sqrt(np.maximum(values, 0.0))).T
-    return np.asarray(found.mean + normal * np.sqrt(found.df / rng.chisquare(found.df, normal.shape)))
+    return np.asarray(estimates.mean + normal * np.sqrt(estimates.df / rng.chisquare(estimates.df, normal.shape)))
 
 
 def cost_draws(pool: Sequence[Candidate], name: CostName, rng: np.random.Generator, draws: int) -> Floats:

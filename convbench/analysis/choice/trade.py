@@ -33,24 +33,24 @@ class Trade:
 def trades(able: Sequence[Candidate]) -> list[Trade]:
     """Every model that was evaluated in a variant as well as in eager, with two seeds in common; the fastest first."""
     eager = {
-        each.quality.architecture: each
-        for each in able
-        if each.quality.variant == EAGER and not each.result.case.variant
+        candidate.quality.architecture: candidate
+        for candidate in able
+        if candidate.quality.variant == EAGER and not candidate.result.case.variant
     }
     pairs = [
-        (eager[each.quality.architecture], each)
-        for each in able
-        if each.quality.variant != EAGER and each.quality.architecture in eager
+        (eager[candidate.quality.architecture], candidate)
+        for candidate in able
+        if candidate.quality.variant != EAGER and candidate.quality.architecture in eager
     ]
     timed = [(plain.result.timing, there.result.timing) for plain, there in pairs]
-    ratios = iter(repeat.ratios([(one, other) for one, other in timed if one and other]))
-    speedups = [next(ratios) if one and other else None for one, other in timed]
+    ratios = iter(repeat.ratios([(base, variant) for base, variant in timed if base and variant]))
+    speedups = [next(ratios) if base and variant else None for base, variant in timed]
     compared = [
         Trade(plain, there, gain, speedup)
         for (plain, there), speedup in zip(pairs, speedups, strict=True)
         if (gain := _gain(plain, there)) is not None
     ]
-    return sorted(compared, key=lambda each: -each.factor)
+    return sorted(compared, key=lambda trade: -trade.factor)
 
 
 def _gain(eager: Candidate, there: Candidate) -> Interval | None:

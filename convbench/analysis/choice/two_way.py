@@ -48,12 +48,12 @@ def fit(by_seed: Floats) -> Fit:
     paired = connected(known)
     noise, df = np.full(by_seed.shape[1], 1.0), np.zeros(by_seed.shape[1])
     for _ in range(ROUNDS):
-        _, _, residuals, left = _solved(values, known, 1 / noise, paired)
+        _, _, residuals, left = _solve(values, known, 1 / noise, paired)
         before, (noise, df) = noise, moderated((residuals**2).sum(axis=0), left)
         if not np.isfinite(noise).all() or np.allclose(before, noise, rtol=1e-3):
             break
     weight = 1 / np.where(np.isfinite(noise), noise, 1.0)
-    return Fit(*_solved(values, known, weight, paired)[:2], noise, df)
+    return Fit(*_solve(values, known, weight, paired)[:2], noise, df)
 
 
 def connected(known: NDArray[np.bool_]) -> bool:
@@ -65,7 +65,7 @@ def connected(known: NDArray[np.bool_]) -> bool:
     return bool(reached.all())
 
 
-def _solved(
+def _solve(
     values: Floats, known: NDArray[np.bool_], weight: Floats, paired: bool
 ) -> tuple[Floats, Floats, Floats, Floats]:
     """Means, the covariance of their contrasts, residuals and the degrees of freedom left to each configuration."""
@@ -75,8 +75,8 @@ def _solved(
         mean = values.sum(axis=0) / count
         return mean, np.diag(1 / (weight * count)), known * (values - mean), np.maximum(count - 1.0, 0.0)
     total = weights.sum(axis=1)
-    held = total > 0
-    weights, values, known, total = weights[held], values[held], known[held], total[held]
+    mask = total > 0
+    weights, values, known, total = weights[mask], values[mask], known[mask], total[mask]
     share = weights / total[:, None]
     normal = np.diag(weights.sum(axis=0)) - weights.T @ share
     covariance = np.linalg.pinv(normal, hermitian=True, rcond=1e-9)

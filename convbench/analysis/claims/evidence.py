@@ -46,13 +46,13 @@ class Evidence:
     @cached_property
     def qualities(self) -> list[Quality]:
         """What was learnt on the backbone on which most reducers were tried."""
-        every = qualities(self.records)
+        candidates = qualities(self.records)
         tried = Counter(
             ground(quality.architecture, quality.clip)
-            for quality in {(q.architecture, q.clip): q for q in every}.values()
+            for quality in {(q.architecture, q.clip): q for q in candidates}.values()
         )
         widest = max(tried, key=lambda setting: tried[setting], default=None)
-        return [quality for quality in every if ground(quality.architecture, quality.clip) == widest]
+        return [quality for quality in candidates if ground(quality.architecture, quality.clip) == widest]
 
     @property
     def train_clips(self) -> int:

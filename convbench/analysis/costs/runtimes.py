@@ -69,16 +69,16 @@ class Runtimes:
     def price(self, runtime: str, model: Result) -> Price | None:
         """The price of the same model in a runtime, None where it was not measured there."""
         return next(
-            (each for each in self.of(runtime) if each.result.case.architecture == model.case.architecture), None
+            (price for price in self.of(runtime) if price.result.case.architecture == model.case.architecture), None
         )
 
 
-def runtimes(found: Sequence[Result]) -> list[Runtimes]:
+def runtimes(results: Sequence[Result]) -> list[Runtimes]:
     """Every situation in which models of several reducers or sizes ran in eager and in a runtime of another kind."""
-    timed = [each for each in measured(found) if each.timing and isinstance(each.case.architecture, Parts)]
+    timed = [result for result in measured(results) if result.timing and isinstance(result.case.architecture, Parts)]
     situations: dict[object, list[Result]] = defaultdict(list)
-    for each in timed:
-        situations[_situation(each)].append(each)
+    for result in timed:
+        situations[_situation(result)].append(result)
     views = (_view(members) for members in situations.values())
     return [view for view in views if view is not None]
 
@@ -92,7 +92,7 @@ def turn(view: Runtimes) -> tuple[Price, Price] | None:
         if (there := view.price(runtime, eager.result)) and exported(there.result)
     ]
     turned = [(abs(math.log(eager.over_base.median / there.over_base.median)), eager, there) for eager, there in pairs]
-    return max(turned, key=lambda each: each[0])[1:] if turned else None
+    return max(turned, key=lambda entry: entry[0])[1:] if turned else None
 
 
 def exported(result: Result) -> bool:
@@ -108,15 +108,19 @@ def _situation(result: Result) -> object:
 
 
 def _view(members: Sequence[Result]) -> Runtimes | None:
-    eager = [each for each in members if not each.case.variant and each.latency]
+    eager = [result for result in members if not result.case.variant and result.latency]
     if len(eager) < 2 or not any(map(exported, members)):
         return None
-    base = min(eager, key=lambda each: each.latency.median if each.latency else math.inf)
-    bases = {each.case.variant_name: each for each in members if each.case.architecture == base.case.architecture}
+    base = min(eager, key=lambda result: result.latency.median if result.latency else math.inf)
+    bases = {
+        result.case.variant_name: result for result in members if result.case.architecture == base.case.architecture
+    }
     order = sorted(bases, key=lambda name: (name != EAGER, bases[name].latency.median))  # type: ignore[union-attr]
-    compared = [each for each in members if each.case.variant_name in bases]
-    ratios = _ratios([(each, bases[each.case.variant_name]) for each in compared])
-    prices = tuple(Price(each.case.variant_name, each, ratio) for each, ratio in zip(compared, ratios, strict=True))
+    compared = [result for result in members if result.case.variant_name in bases]
+    ratios = _ratios([(result, bases[result.case.variant_name]) for result in compared])
+    prices = tuple(
+        Price(result.case.variant_name, result, ratio) for result, ratio in zip(compared, ratios, strict=True)
+    )
     case = base.case
     return Runtimes(
         case.scenario, case.device, base, tuple(order), prices, tuple(_crossings(compared)), _paid_after(members)
@@ -125,17 +129,17 @@ def _view(members: Sequence[Result]) -> Runtimes | None:
 
 def _crossings(members: Sequence[Result]) -> Iterator[Crossing]:
     """Pairs of models that eager and a runtime put in opposite orders, either beyond doubt."""
-    by_case: dict[Case, Result] = {each.case: each for each in members}
-    eager = [each for each in members if not each.case.variant]
+    by_case: dict[Case, Result] = {result.case: result for result in members}
+    eager = [result for result in members if not result.case.variant]
     if len(eager) > MANY:
         return
-    pairs = [(one, other) for one, other in combinations(eager, 2)]
-    for (one, other), ratio in zip(pairs, _ratios(pairs), strict=True):
-        faster, slower, in_eager = (one, other, ratio) if ratio.median < 1 else (other, one, _inverse(ratio))
+    pairs = [(first, second) for first, second in combinations(eager, 2)]
+    for (first, second), ratio in zip(pairs, _ratios(pairs), strict=True):
+        faster, slower, in_eager = (first, second, ratio) if ratio.median < 1 else (second, first, _inverse(ratio))
         if in_eager.high >= 1:
             continue
-        for variant in dict.fromkeys(each.case.variant for each in members if each.case.variant):
-            there = [by_case.get(replace(each.case, variant=variant)) for each in (faster, slower)]
+        for variant in dict.fromkeys(result.case.variant for result in members if result.case.variant):
+            there = [by_case.get(replace(result.case, variant=variant)) for result in (faster, slower)]
             if there[0] and there[1]:
                 (turned,) = _ratios([(there[0], there[1])])
                 if turned.low > 1:
@@ -147,11 +151,11 @@ def _paid_after(members: Sequence[Result]) -> dict[str, tuple[float, ...]]:
     for gain in gains(members):
         if exported(gain.result) and gain.pays_after is not None:
             calls[gain.result.case.variant_name].append(gain.pays_after)
-    return {name: tuple(sorted(each)) for name, each in calls.items()}
+    return {name: tuple(sorted(counts)) for name, counts in calls.items()}
 
 
 def _ratios(pairs: Sequence[tuple[Result, Result]]) -> list[Interval]:
-    return repeat.ratios([(one.timing, other.timing) for one, other in pairs if one.timing and other.timing])
+    return repeat.ratios([(first.timing, second.timing) for first, second in pairs if first.timing and second.timing])
 
 
 def _inverse(ratio: Interval) -> Interval:

@@ -6,8 +6,8 @@ from collections import defaultdict
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
-from convbench.analysis.costs.headlines import widest
 from convbench.analysis.costs.likeness import alike, one_variant
+from convbench.analysis.costs.ranking import widest
 from convbench.analysis.results import Result, measured
 from convbench.core.record import Parts
 

@@ -142,8 +142,12 @@ def _change(
 def _decisive(case: str, before: Point, after: Point, confirmations: Sequence[Confirmation]) -> Confirmation | None:
     """What was said of these commits: the latest that decides, else the latest."""
     ends = (case, before.commit[:12], after.commit[:12])
-    matching = [each for each in confirmations if (each.case, each.before[:12], each.after[:12]) == ends]
-    decided = [each for each in matching if each.word != "inconclusive"]
+    matching = [
+        confirmation
+        for confirmation in confirmations
+        if (confirmation.case, confirmation.before[:12], confirmation.after[:12]) == ends
+    ]
+    decided = [confirmation for confirmation in matching if confirmation.word != "inconclusive"]
     return next(reversed(decided or matching), None)
 
 

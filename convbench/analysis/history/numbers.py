@@ -32,7 +32,7 @@ def read(directory: Path) -> Contents:
     missing = max(0, len(run.planned) - len(records))
     problem = NO_RESULTS if run.planned and not records else ""
     entry = Entry(str(directory), run.name, run.started, str(commit or ""), dirty, len(records), missing, problem)
-    tracked = _tracked(derived)
+    tracked = _tracked_metrics(derived)
     numbers = tuple(_numbers(derived, tracked, digest(*map(str, protocol(run).items()))))
     identity = digest(run.name, run.started, run.fingerprint, run.command, run.suite)
     return Contents(entry, identity, numbers, {run.fingerprint: words(run.environment)}, tracked)
@@ -49,7 +49,7 @@ def digest(*texts: str) -> str:
     return hashlib.sha256("\0".join(texts).encode(errors="surrogatepass")).hexdigest()[:12]
 
 
-def _tracked(derived: list[Result]) -> list[Metric]:
+def _tracked_metrics(derived: list[Result]) -> list[Metric]:
     """The metrics that these results have and that people are shown."""
     candidates = [metric for metric in (*metrics.ALL, *own_metrics(derived)) if metric.shown and metric not in DERIVED]
     return [metric for metric in candidates if any(result.value(metric) is not None for result in derived)]

@@ -83,11 +83,11 @@ def history(question: Question, confirmations: Sequence[Confirmation] = ()) -> H
         if not readable:
             raise StoreError(_no_run(question, list(entries.values())))
         metric = _metric(runs, question.metric)
-        rows = runs.rows(question.metric, _wanted(runs, question.only))
+        rows = runs.rows(question.metric, _matching_cases(runs, question.only))
         listed = series(rows, entries, question.line)
         machines = runs.machines()
     usable, rest = _usable(listed, metric)
-    courses = tuple(course(each, metric, confirmations) for each in usable)
+    courses = tuple(course(case_series, metric, confirmations) for case_series in usable)
     notes = (*_of_runs(list(entries.values())), *_of_series(usable, rest, question.line))
     return History(metric, courses, len(readable), machines, notes, question.since)
 
@@ -116,7 +116,7 @@ def _metric(runs: Index, option: str) -> Metric:
     return worded(ours.get(option, known[option]))
 
 
-def _wanted(runs: Index, only: Sequence[str]) -> list[str] | None:
+def _matching_cases(runs: Index, only: Sequence[str]) -> list[str] | None:
     """The cases whose id, or a part of it, matches a glob; None for all. Raises ConvbenchError where none does."""
     if not only:
         return None
@@ -153,17 +153,17 @@ def _of_runs(entries: Sequence[Entry]) -> list[Note]:
 
 
 def _of_series(usable: Sequence[Series], rest: Sequence[Series], line: Sequence[str]) -> list[Note]:
-    machines, protocols = ({getattr(each, name) for each in usable} for name in ("machine", "protocol"))
+    machines, protocols = ({getattr(case_series, name) for case_series in usable} for name in ("machine", "protocol"))
     known = {commit[:12] for commit in line}
-    commits = {point.commit[:12] for each in usable for point in each.points if point.commit}
+    commits = {point.commit[:12] for case_series in usable for point in case_series.points if point.commit}
     strange = sorted(commits - known) if line else []
     counted = {
         "machines": (len(machines) if len(machines) > 1 else 0, ""),
         "protocols": (len(protocols) if len(protocols) > 1 else 0, ""),
         "strange commits": (len(strange), ", ".join(strange[:3])),
-        "backward": (max((each.backward for each in usable), default=0), ""),
-        "short": (sum(len(each.points) < FEWEST for each in usable), str(FEWEST)),
-        "dirty": (len({point.run for each in usable for point in each.points if point.dirty}), ""),
-        "left out": (len(rest), next((each.case for each in rest), "")),
+        "backward": (max((case_series.backward for case_series in usable), default=0), ""),
+        "short": (sum(len(case_series.points) < FEWEST for case_series in usable), str(FEWEST)),
+        "dirty": (len({point.run for case_series in usable for point in case_series.points if point.dirty}), ""),
+        "left out": (len(rest), next((case_series.case for case_series in rest), "")),
     }
     return [Note(code, count, example) for code, (count, example) in counted.items() if count]

@@ -66,10 +66,10 @@ def series(rows: Iterable[Row], entries: Mapping[int, Entry], line: Sequence[str
         point = Point(entry.path, entry.started, entry.commit, entry.dirty, value, reference)
         grouped.setdefault((case, machine, protocol), []).append(point)
     places = {commit[:12]: place for place, commit in enumerate(line)}
-    return [_ordered(*key, points, places) for key, points in sorted(grouped.items())]
+    return [_series(*key, points, places) for key, points in sorted(grouped.items())]
 
 
-def _ordered(case: str, machine: str, protocol: str, points: list[Point], places: Mapping[str, int]) -> Series:
+def _series(case: str, machine: str, protocol: str, points: list[Point], places: Mapping[str, int]) -> Series:
     dates = {point.run: moment(point.started) for point in points}
     known = [places.get(point.commit[:12]) for point in points]
     if None in known:

@@ -87,13 +87,13 @@ class _Fit:
 
 def shape(values: Sequence[float] | Floats) -> Shape:
     """The shape of a series; one of too few values has a level and nothing else."""
-    every = np.asarray(values, dtype=float)
-    count = len(every)
+    series = np.asarray(values, dtype=float)
+    count = len(series)
     if count < FEWEST:
-        return Shape(np.full(count, np.median(every) if count else 0.0))
-    spikes = _spikes(every)
+        return Shape(np.full(count, np.median(series) if count else 0.0))
+    spikes = _spikes(series)
     times = np.setdiff1d(np.arange(count), spikes)
-    fit = _worth_a_word(_fitted(times, every[times]))
+    fit = _worth_a_word(_fit(times, series[times]))
     places = [int(times[start]) for start in fit.starts]
     means = [part.mean() for part in np.split(fit.flat, fit.starts)]
     levels = np.repeat(means, np.diff([0, *places, count])) + fit.slope * np.arange(count)
@@ -116,7 +116,7 @@ def _spikes(values: Floats) -> tuple[int, ...]:
     return tuple(map(int, np.flatnonzero(far))) if far.mean() <= MOST_SPIKES and (~far).sum() >= FEWEST else ()
 
 
-def _fitted(times: NDArray[np.intp], values: Floats) -> _Fit:
+def _fit(times: NDArray[np.intp], values: Floats) -> _Fit:
     """Steps alone or steps on a slope, whichever takes less to say."""
     best = _best(times, values, _noise(values))
     for _ in range(ROUNDS):
@@ -129,14 +129,14 @@ def _fitted(times: NDArray[np.intp], values: Floats) -> _Fit:
 
 def _best(times: NDArray[np.intp], values: Floats, noise: float) -> _Fit:
     """From no steps, from all that are found without a slope, and from each of them: none of these alone is enough."""
-    plain = best = _levelled(times, values, 0.0, noise)
+    plain = best = _fit_at_slope(times, values, 0.0, noise)
     alone = [[start] for start in plain.starts[:MOST_ALONE]] if len(plain.starts) > 1 else []
     for starts in ([], *([plain.starts] if plain.starts else []), *alone):
         for _ in range(ROUNDS):
             slope = _slope(times, values, starts)
             if abs(slope) * len(values) < SMALLEST:
                 break
-            tilted = _levelled(times, values, slope, noise)
+            tilted = _fit_at_slope(times, values, slope, noise)
             best = min(best, tilted, key=_cost)
             if tilted.starts == starts:
                 break
@@ -148,7 +148,7 @@ def _cost(fit: _Fit) -> float:
     return float((fit.left**2).sum()) + fit.penalty * (len(fit.starts) + SLOPE_COSTS * bool(fit.slope))
 
 
-def _levelled(times: NDArray[np.intp], values: Floats, slope: float, noise: float) -> _Fit:
+def _fit_at_slope(times: NDArray[np.intp], values: Floats, slope: float, noise: float) -> _Fit:
     flat, count = values - slope * times, len(values)
     tail = float(norm.sf(math.sqrt(PENALTY * math.log(count))))
     penalty = (noise * float(stdtrit(_degrees(count), 1 - tail))) ** 2

@@ -54,10 +54,10 @@ class LinearProbe:
 def controls(records: Iterable[Record]) -> list[Control]:
     """One entry for each task, architecture and control, at the learning rate with the best validation accuracy."""
     cells: dict[Hashable, list[Lesson]] = defaultdict(list)
-    for one in lessons(records):
-        if one.control and one.curve:
-            cells[one.task, one.architecture, one.clip, one.control].append(one)
-    return [_control(several) for several in cells.values()]
+    for lesson in lessons(records):
+        if lesson.control and lesson.curve:
+            cells[lesson.task, lesson.architecture, lesson.clip, lesson.control].append(lesson)
+    return [_control(members) for members in cells.values()]
 
 
 def linear_probes(records: Iterable[Record], *, in_variants: bool = False) -> list[LinearProbe]:
@@ -71,22 +71,22 @@ def linear_probes(records: Iterable[Record], *, in_variants: bool = False) -> li
         if case.trial and case.reads_out and record.status == "ok" and isinstance(case.architecture, Parts):
             cells[headless(case.architecture), case.clip, case.variant_name].append((case.trial.seed, record))
     return [
-        LinearProbe(parts, clip, _by_seed(several, metrics.WHERE_R2), _by_seed(several, metrics.WHAT_ACCURACY), variant)
-        for (parts, clip, variant), several in cells.items()
+        LinearProbe(parts, clip, _by_seed(runs, metrics.WHERE_R2), _by_seed(runs, metrics.WHAT_ACCURACY), variant)
+        for (parts, clip, variant), runs in cells.items()
         if in_variants or variant == EAGER
     ]
 
 
-def _control(several: Sequence[Lesson]) -> Control:
-    rate = best_rate([(one, one.curve[-1].val) for one in several])
-    chosen = sorted((one for one in several if one.learning_rate == rate), key=lambda one: one.seed)
-    accuracies = {one.seed: one.curve[-1].test for one in chosen}
+def _control(members: Sequence[Lesson]) -> Control:
+    rate = best_rate([(lesson, lesson.curve[-1].val) for lesson in members])
+    chosen = sorted((lesson for lesson in members if lesson.learning_rate == rate), key=lambda lesson: lesson.seed)
+    accuracies = {lesson.seed: lesson.curve[-1].test for lesson in chosen}
     first = chosen[0]
     name = str(first.control)
     expected = max(first.expected or 0.0, first.majority) if first.expected or name == "label-permutation" else None
     return Control(first.task, first.architecture, first.clip, name, accuracies, first.chance, first.majority, expected)
 
 
-def _by_seed(several: Sequence[tuple[int, Record]], metric: Metric) -> dict[int, float]:
-    ordered = sorted(several, key=lambda one: one[0])
+def _by_seed(runs: Sequence[tuple[int, Record]], metric: Metric) -> dict[int, float]:
+    ordered = sorted(runs, key=lambda run: run[0])
     return {seed: record.samples(metric)[0] for seed, record in ordered if record.samples(metric)}

@@ -28,7 +28,7 @@ def rising(steps: Sequence[float], val: Sequence[float], clips: int) -> float | 
     last = max(3, len(steps) // 3)
     x, y = [step / 100 for step in steps[-last:]], val[-last:]
     middle = fmean(x)
-    squares = sum((each - middle) ** 2 for each in x)
+    squares = sum((step - middle) ** 2 for step in x)
     slope = sum((a - middle) * b for a, b in zip(x, y, strict=True)) / squares
     share = min(max(fmean(y), 1 / clips), 1 - 1 / clips)
     error = math.sqrt(share * (1 - share) / clips / squares)

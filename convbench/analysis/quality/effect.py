@@ -25,8 +25,8 @@ def p_value(by_seed: Floats) -> float:
     row, column = np.nonzero(known)
     blocks = (row[:, None] == seeds) if connected(known) else np.ones((len(row), 1), dtype=bool)
     full = np.hstack([blocks, column[:, None] == np.arange(k)]).astype(float)
-    without, rank = _left(full[:, : blocks.shape[1]], table[known])
-    left, ranks = _left(full, table[known])
+    without, rank = _residual(full[:, : blocks.shape[1]], table[known])
+    left, ranks = _residual(full, table[known])
     free, tested = len(row) - ranks, ranks - rank
     if tested < 1 or free < 1:
         return 1.0
@@ -35,17 +35,17 @@ def p_value(by_seed: Floats) -> float:
     return float(fdtrc(tested, free, (without - left) / tested / (left / free)))
 
 
-def _left(design: Floats, values: Floats) -> tuple[float, int]:
+def _residual(design: Floats, values: Floats) -> tuple[float, int]:
     """The sum of squares that a linear model leaves, and its rank."""
     solution, _, rank, _ = np.linalg.lstsq(design, values, rcond=None)
     return float(((values - design @ solution) ** 2).sum()), int(rank)
 
 
-def detectable(found: Pairs, error: float = 0.05) -> float:
+def detectable(contrasts: Pairs, error: float = 0.05) -> float:
     """The difference between two configurations that these seeds show in four of five cases (median over pairs).
 
     A figure for one pair by itself: where many are compared at once more is needed.
     """
-    upper = np.triu_indices(found.gap.shape[-1], 1)
-    df, spread = found.df[upper], found.error[upper]
+    upper = np.triu_indices(contrasts.gap.shape[-1], 1)
+    df, spread = contrasts.df[upper], contrasts.error[upper]
     return float(np.median((stdtrit(df, 1 - error / 2) + stdtrit(df, POWER)) * spread))

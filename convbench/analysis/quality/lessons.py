@@ -79,7 +79,11 @@ class Lesson:
 
     def at(self, budget: Budget = "steps", limit: float | None = None) -> Checkpoint | None:
         """The last checkpoint within the limit, the end without one; None where the first is already beyond it."""
-        within = [one for one in self.curve if limit is None or getattr(one, budget) <= limit * (1 + 1e-9)]
+        within = [
+            checkpoint
+            for checkpoint in self.curve
+            if limit is None or getattr(checkpoint, budget) <= limit * (1 + 1e-9)
+        ]
         return within[-1] if within else None
 
 
@@ -95,21 +99,21 @@ def headless(parts: Parts) -> Parts:
 
 def lessons(records: Iterable[Record]) -> list[Lesson]:
     """Every training run that ended, controls included, in the order of the records."""
-    return [one for one in attempts(records) if one.flag != "failed"]
+    return [lesson for lesson in attempts(records) if lesson.flag != "failed"]
 
 
 def attempts(records: Iterable[Record]) -> list[Lesson]:
     """Every training run, the failed ones too; what a machine had to skip is none."""
-    found = ((record, trained(record)) for record in records if record.status != "skipped")
-    return [_lesson(record, *of) for record, of in found if of]
+    pairs = ((record, trained(record)) for record in records if record.status != "skipped")
+    return [_lesson(record, *run) for record, run in pairs if run]
 
 
 def equal_limits(records: Iterable[Record], budget: Budget) -> dict[str, float]:
     """For each task the largest limit of this budget that all of its runs reached: where to cut for an equal budget."""
     reached: dict[str, list[float]] = defaultdict(list)
-    for one in lessons(records):
-        if one.curve and not one.control:
-            reached[one.task].append(getattr(one.curve[-1], budget))
+    for lesson in lessons(records):
+        if lesson.curve and not lesson.control:
+            reached[lesson.task].append(getattr(lesson.curve[-1], budget))
     return {task: min(values) for task, values in reached.items()}
 
 
@@ -144,8 +148,8 @@ def _still(record: Record, curve: Sequence[Checkpoint], train: float) -> bool:
 def _flag(record: Record) -> Flag | None:
     if record.status == "failed":
         return "failed"
-    found = {FLAGS[finding.code] for finding in record.findings if finding.code in FLAGS}
-    return "dead" if "dead" in found else next(iter(found), None)
+    flags = {FLAGS[finding.code] for finding in record.findings if finding.code in FLAGS}
+    return "dead" if "dead" in flags else next(iter(flags), None)
 
 
 def _only(record: Record, metric: Metric) -> float:

@@ -129,34 +129,34 @@ def qualities(
     With ``in_variants`` also one for each variant in which the trained model was evaluated.
     """
     cells: dict[Hashable, list[Lesson]] = defaultdict(list)
-    for one in attempts(records):
-        if not one.control and (in_variants or one.variant == "eager"):
-            cells[one.architecture, one.clip, one.task, one.variant].append(one)
-    return [_quality(several, budget, limit) for several in cells.values()]
+    for lesson in attempts(records):
+        if not lesson.control and (in_variants or lesson.variant == "eager"):
+            cells[lesson.architecture, lesson.clip, lesson.task, lesson.variant].append(lesson)
+    return [_quality(members, budget, limit) for members in cells.values()]
 
 
-def by_task(found: Iterable[Quality]) -> dict[tuple[str, Clip], list[Quality]]:
+def by_task(members: Iterable[Quality]) -> dict[tuple[str, Clip], list[Quality]]:
     """Qualities gathered by what may be compared: a task and a clip shape."""
     cells: dict[tuple[str, Clip], list[Quality]] = defaultdict(list)
-    for one in found:
-        cells[one.task, one.clip].append(one)
+    for quality in members:
+        cells[quality.task, quality.clip].append(quality)
     return cells
 
 
-def seed_table(several: Sequence[Quality]) -> Floats:
+def seed_table(members: Sequence[Quality]) -> Floats:
     """Test accuracies as a table (seeds, configurations), NaN where a run was not sound."""
-    seeds = sorted({seed for one in several for seed in one.by_seed})
-    return np.array([[one.by_seed.get(seed, np.nan) for one in several] for seed in seeds], dtype=float)
+    seeds = sorted({seed for quality in members for seed in quality.by_seed})
+    return np.array([[quality.by_seed.get(seed, np.nan) for quality in members] for seed in seeds], dtype=float)
 
 
 def costs_of(quality: Quality, results: Iterable[Result]) -> list[Result]:
     """The measured costs of a quality's architecture on frames of the same shape: any variant and device."""
-    return [one for one in results if _same_model(one, quality)]
+    return [result for result in results if _same_model(result, quality)]
 
 
-def _same_model(one: Result, quality: Quality) -> bool:
-    case = one.case
-    if case.trial or case.scenario != "inference" or one.record.status != "ok":
+def _same_model(result: Result, quality: Quality) -> bool:
+    case = result.case
+    if case.trial or case.scenario != "inference" or result.record.status != "ok":
         return False
     return (
         isinstance(case.architecture, Parts)
@@ -165,10 +165,10 @@ def _same_model(one: Result, quality: Quality) -> bool:
     )
 
 
-def _quality(several: Sequence[Lesson], budget: Budget, limit: Limit) -> Quality:
-    first = next((lesson for lesson in several if lesson.flag != "failed"), several[0])
+def _quality(members: Sequence[Lesson], budget: Budget, limit: Limit) -> Quality:
+    first = next((lesson for lesson in members if lesson.flag != "failed"), members[0])
     at = limit.get(first.task) if isinstance(limit, Mapping) else limit
-    ends = [(lesson, lesson.at(budget, at)) for lesson in several]
+    ends = [(lesson, lesson.at(budget, at)) for lesson in members]
     reached = [(lesson, end.val if end else first.chance or 0.0) for lesson, end in ends]
     rate = best_rate(reached)
     chosen = sorted(

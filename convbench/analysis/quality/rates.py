@@ -12,8 +12,8 @@ from convbench.analysis.quality.lessons import Lesson
 def by_rate(reached: Sequence[tuple[Lesson, float]]) -> dict[float, float]:
     """Mean validation accuracy of every learning rate, given what each run reached; by rising rate."""
     rates: dict[float, list[float]] = defaultdict(list)
-    for one, accuracy in reached:
-        rates[one.learning_rate].append(accuracy)
+    for lesson, accuracy in reached:
+        rates[lesson.learning_rate].append(accuracy)
     return {rate: statistics.fmean(rates[rate]) for rate in sorted(rates)}
 
 

@@ -20,19 +20,19 @@ class Standing(NamedTuple):
     tied: bool
 
 
-def standings(found: Sequence[Quality]) -> list[Standing]:
+def standings(qualities: Sequence[Quality]) -> list[Standing]:
     """The qualities of one task with a sound run, best mean first; two seeds in common are needed to tell apart."""
-    sound = sorted((one for one in found if one.by_seed), key=lambda one: -(one.mean or 0.0))
+    sound = sorted((quality for quality in qualities if quality.by_seed), key=lambda quality: -(quality.mean or 0.0))
     if len(sound) < 2:
-        return [Standing(one, True) for one in sound]
+        return [Standing(quality, True) for quality in sound]
     compared = pairs(seed_table(sound))
     gap, error, df = compared.gap[:, 0], compared.error[:, 0], compared.df[:, 0]
     tied = gap <= stdtrit(df, 1 - ERROR / 2) * error
-    return [Standing(one, bool(tied[i]) or i == 0) for i, one in enumerate(sound)]
+    return [Standing(quality, bool(tied[i]) or i == 0) for i, quality in enumerate(sound)]
 
 
-def visible(found: Sequence[Quality]) -> float | None:
+def visible(qualities: Sequence[Quality]) -> float | None:
     """The difference in accuracy that these seeds show in four of five cases; None where they cannot say."""
-    sound = [one for one in found if len(one.by_seed) > 1]
+    sound = [quality for quality in qualities if len(quality.by_seed) > 1]
     least = detectable(pairs(seed_table(sound))) if len(sound) > 1 else float("nan")
     return least if np.isfinite(least) else None

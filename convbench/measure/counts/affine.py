@@ -32,7 +32,7 @@ def folding(model: ConvReducerRNN, flattened: int) -> Finding | None:
     """
     last = _last_layer(model.reducer)
     if isinstance(last, nn.Linear):
-        saved = _saved(last, model.lstm)
+        saved = _saved_params(last, model.lstm)
         if saved > 0:
             return Finding("folds_into_lstm", "note", {"lstm_input": last.in_features, "params_saved": saved})
         return Finding("low_rank", "note", {"rank": last.out_features, "lstm_input": last.in_features})
@@ -41,7 +41,7 @@ def folding(model: ConvReducerRNN, flattened: int) -> Finding | None:
     return None
 
 
-def _saved(last: nn.Linear, lstm: nn.RNNBase) -> int:
+def _saved_params(last: nn.Linear, lstm: nn.RNNBase) -> int:
     """Parameters that folding the layer into the LSTM would save."""
     gates = sum(weight.shape[0] for name, weight in lstm.named_parameters() if name.startswith("weight_ih_l0"))
     return sum(p.numel() for p in last.parameters()) + gates * (last.out_features - last.in_features)

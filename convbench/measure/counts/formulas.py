@@ -127,7 +127,9 @@ PRODUCTS = (
 )  # fmt: skip
 
 
-CONVOLUTIONS = tuple(f"conv{n}d{relu}{how}" for n in (1, 2, 3) for relu in ("", "_relu") for how in ("", "_dynamic"))
+CONVOLUTIONS = tuple(
+    f"conv{n}d{relu}{suffix}" for n in (1, 2, 3) for relu in ("", "_relu") for suffix in ("", "_dynamic")
+)
 CELLS = (
     ("quantized_lstm_cell_dynamic", 4), ("quantized_gru_cell_dynamic", 3), ("quantized_rnn_tanh_cell_dynamic", 1),
     ("quantized_rnn_relu_cell_dynamic", 1),

@@ -18,8 +18,8 @@ def preload(*, malloc: Name = "glibc-arena") -> Mapping[str, str]:
     if malloc not in PACKAGES:
         return {}
     library, package = PACKAGES[malloc]
-    found = find_library(library)
-    if found is None:
+    path = find_library(library)
+    if path is None:
         raise Unavailable(f"{malloc} is not installed: on Debian, apt-get install {package}")
     before = os.environ.get("LD_PRELOAD", "")
-    return {"LD_PRELOAD": f"{found}:{before}" if before else found}
+    return {"LD_PRELOAD": f"{path}:{before}" if before else path}

@@ -86,7 +86,7 @@ def _groups(root: Path, controller: str) -> Iterator[Path]:
         mounts = (controllers, controller) if controllers else ("", "unified")
         for mount in {mounted / name for name in mounts}:
             place = PurePosixPath(path.lstrip("/"))
-            yield from (folder for each in (place, *place.parents) if (folder := mount / each).is_dir())
+            yield from (folder for ancestor in (place, *place.parents) if (folder := mount / ancestor).is_dir())
 
 
 def _number(text: str | None) -> int | None:

@@ -126,8 +126,8 @@ def _runtimes() -> Iterator[Check]:
     """Every extra that variants declare: which of them need it, and the versions of what is there."""
     for extra, names in _variants_of_extras().items():
         declared = [of_variant(name) for name in names]
-        needed = all(each.modules for each in declared)
-        modules = dict.fromkeys(module for each in declared for module in (each.modules or each.packages))
+        needed = all(traits.modules for traits in declared)
+        modules = dict.fromkeys(module for traits in declared for module in (traits.modules or traits.packages))
         missing = [module for module in modules if importlib.util.find_spec(module) is None]
         purpose = f"the variant{'s' if len(names) > 1 else ''} {' and '.join(names)}"
         purpose = purpose if needed else f"some options of {purpose}"

@@ -39,10 +39,10 @@ def variables(settings: Mapping[str, int]) -> dict[str, str]:
 
 def name() -> str:
     """The state of this process: ``glibc`` where it is held, ``glibc-arena``, or what else its variables say."""
-    found = {name: os.environ[name] for name in ("MALLOC_ARENA_MAX", *NUMBERS) if name in os.environ}
+    current = {name: os.environ[name] for name in ("MALLOC_ARENA_MAX", *NUMBERS) if name in os.environ}
     named = {"glibc": HELD, "glibc-arena": KEPT}
-    known = next((name for name, settings in named.items() if found == variables(settings)), None)
-    other = ", ".join(f"{name}={value}" for name, value in found.items()) or "its threshold moving"
+    known = next((name for name, settings in named.items() if current == variables(settings)), None)
+    other = ", ".join(f"{name}={value}" for name, value in current.items()) or "its threshold moving"
     return known or f"glibc ({other})"
 
 

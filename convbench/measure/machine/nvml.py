@@ -40,11 +40,11 @@ def foreign_processes(device: torch.device, pid: int) -> tuple[int, ...]:
 
 def state(device: torch.device) -> dict[str, str | int]:
     """Clocks (MHz), temperature (C), power limit (mW) and the reasons why clocks are held back, at this moment."""
-    found = _handle(device)
-    if found is None:
+    binding = _handle(device)
+    if binding is None:
         return {}
-    nvml, handle = found
-    asked: dict[str, Callable[[], str | int]] = {
+    nvml, handle = binding
+    queries: dict[str, Callable[[], str | int]] = {
         "sm_clock_mhz": lambda: nvml.nvmlDeviceGetClockInfo(handle, nvml.NVML_CLOCK_SM),
         "memory_clock_mhz": lambda: nvml.nvmlDeviceGetClockInfo(handle, nvml.NVML_CLOCK_MEM),
         "temperature_c": lambda: nvml.nvmlDeviceGetTemperature(handle, nvml.NVML_TEMPERATURE_GPU),
@@ -52,24 +52,24 @@ def state(device: torch.device) -> dict[str, str | int]:
         "throttle_reasons": lambda: _reasons(nvml.nvmlDeviceGetCurrentClocksThrottleReasons(handle)),
     }
     answers: dict[str, str | int] = {}
-    for name, ask in asked.items():
+    for name, query in queries.items():
         try:
-            answers[name] = ask()
+            answers[name] = query()
         except nvml.NVMLError:
             continue
     return answers
 
 
 def driver_version(device: torch.device) -> str | None:
-    found = _handle(device)
-    return None if found is None else str(found[0].nvmlSystemGetDriverVersion())
+    binding = _handle(device)
+    return None if binding is None else str(binding[0].nvmlSystemGetDriverVersion())
 
 
 def _processes(device: torch.device) -> dict[int, int]:
-    found = _handle(device)
-    if found is None:
+    binding = _handle(device)
+    if binding is None:
         return {}
-    nvml, handle = found
+    nvml, handle = binding
     try:
         running = nvml.nvmlDeviceGetComputeRunningProcesses(handle)
     except nvml.NVMLError:

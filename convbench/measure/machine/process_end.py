@@ -10,8 +10,8 @@ from convbench.core.errors import CaseFailed
 
 def death(exitcode: int | None, output: Path) -> CaseFailed:
     """By which signal or exit code it ended, and the last line that it printed to ``output``."""
-    said = output.read_text(errors="replace").strip().splitlines() if output.exists() else []
-    last = f"; last output: {said[-1][:300]}" if said else ""
+    lines = output.read_text(errors="replace").strip().splitlines() if output.exists() else []
+    last = f"; last output: {lines[-1][:300]}" if lines else ""
     if exitcode is None or exitcode >= 0:
         return CaseFailed("crash", f"the process ended with exit code {exitcode} and no result{last}")
     name = signal.Signals(-exitcode).name

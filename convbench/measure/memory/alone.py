@@ -64,9 +64,9 @@ def tell(path: str) -> None:
     gc.collect()
     before = _kilobytes("VmRSS")
     model = engine.load(folder, example, threads)
-    given = model.arrays(tensors)
-    model.run(given)
-    sys.stdout.write(f"{(peak_rss_of(lambda: model.run(given)) or 0) - before}\n")
+    arrays = model.arrays(tensors)
+    model.run(arrays)
+    sys.stdout.write(f"{(peak_rss_of(lambda: model.run(arrays)) or 0) - before}\n")
 
 
 def _kilobytes(name: str) -> int:

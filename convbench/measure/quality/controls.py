@@ -56,7 +56,7 @@ def _frame_shuffle(splits: Splits, rng: np.random.Generator) -> Splits:
         order = torch.from_numpy(rng.permuted(np.tile(np.arange(frames), (count, 1)), axis=1))
         return split._replace(clips=split.clips[torch.arange(count)[:, None], order])
 
-    return _each(shuffled, splits)
+    return _change_splits(shuffled, splits)
 
 
 def _single_frame(splits: Splits, _: np.random.Generator) -> Splits:
@@ -66,7 +66,7 @@ def _single_frame(splits: Splits, _: np.random.Generator) -> Splits:
         middle = split.clips.shape[1] // 2
         return split._replace(clips=split.clips[:, middle : middle + 1].expand_as(split.clips))
 
-    return _each(stilled, splits)
+    return _change_splits(stilled, splits)
 
 
 def _label_permutation(splits: Splits, rng: np.random.Generator) -> Splits:
@@ -75,7 +75,7 @@ def _label_permutation(splits: Splits, rng: np.random.Generator) -> Splits:
     return splits._replace(train=splits.train._replace(labels=splits.train.labels[order]))
 
 
-def _each(change: Callable[[Labelled], Labelled], splits: Splits) -> Splits:
+def _change_splits(change: Callable[[Labelled], Labelled], splits: Splits) -> Splits:
     return Splits(change(splits.train), change(splits.val), change(splits.test), splits.classes)
 
 

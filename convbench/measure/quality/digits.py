@@ -136,5 +136,5 @@ def _all_digits() -> tuple[torch.Tensor, Indices]:
         from sklearn.datasets import load_digits  # type: ignore[import-untyped]
     except ImportError as error:
         raise Unavailable("tasks of handwritten digits need scikit-learn: pip install scikit-learn") from error
-    found = load_digits()
-    return torch.from_numpy(found.images / 16).float(), found.target.astype(np.int64)
+    dataset = load_digits()
+    return torch.from_numpy(dataset.images / 16).float(), dataset.target.astype(np.int64)

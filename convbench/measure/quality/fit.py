@@ -38,15 +38,15 @@ class Curve:
 def fit(
     model: nn.Module,
     splits: Splits,
-    how: tuple[Training, int, float],
+    settings: tuple[Training, int, float],
     seed: int,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Curve:
-    """Train ``model`` where it is; ``how`` is the training, the batch size and the learning rate.
+    """Train ``model`` where it is; ``settings`` is the training, the batch size and the learning rate.
 
     Raises CaseFailed, saying at which step, where the loss is no longer a finite number.
     """
-    training, batch, rate = how
+    training, batch, rate = settings
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.Adam(parameters, lr=rate)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, training.steps)
@@ -90,7 +90,7 @@ def predictions(model: nn.Module, clips: torch.Tensor) -> torch.Tensor:
     """The class named for each clip, on the CPU."""
     model.eval()
     device = next(model.parameters()).device
-    named = [scores(model, some.to(device)).argmax(-1).cpu() for some in torch.split(clips, EVALUATION_BATCH)]
+    named = [scores(model, batch.to(device)).argmax(-1).cpu() for batch in torch.split(clips, EVALUATION_BATCH)]
     model.train()
     return torch.cat(named)
 

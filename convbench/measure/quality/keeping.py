@@ -27,9 +27,9 @@ def trained(case: Case, model: nn.Module, fit: Callable[[], Curve]) -> Curve:
         return fit()
     path = Path(folder, f"{sha256(case.eager.id.encode()).hexdigest()[:24]}.pt")
     if case.variant and path.exists():
-        kept = torch.load(path, weights_only=True)
-        model.load_state_dict(kept["weights"])
-        return Curve(**kept["curve"])
+        stored = torch.load(path, weights_only=True)
+        model.load_state_dict(stored["weights"])
+        return Curve(**stored["curve"])
     curve = fit()
     path.parent.mkdir(parents=True, exist_ok=True)
     with NamedTemporaryFile(dir=path.parent, delete=False) as unfinished:

@@ -16,7 +16,7 @@ PENALTIES = tuple(10.0**power for power in range(-4, 3))
 def features(extractor: nn.Module, pictures: torch.Tensor, batch: int = 20) -> torch.Tensor:
     """``extractor`` (backbone and reducer) of pictures (N, C, H, W), (N, D)."""
     extractor.eval()
-    return torch.cat([extractor(some) for some in torch.split(pictures, batch)])
+    return torch.cat([extractor(part) for part in torch.split(pictures, batch)])
 
 
 class Readout:
@@ -31,7 +31,7 @@ class Readout:
         learned = train - centre
         spread = learned.square().sum(1).mean().double().clamp_min(1e-24)
         self.values, self.vectors = torch.linalg.eigh((learned @ learned.T).double() / spread)
-        self.val, self.test = (((one - centre) @ learned.T).double() / spread for one in (val, test))
+        self.val, self.test = (((features - centre) @ learned.T).double() / spread for features in (val, test))
 
     def __call__(self, train: torch.Tensor, val: torch.Tensor) -> torch.Tensor:
         """The answers for the test pictures (N, K), from targets (N, K) to fit and to choose the penalty by."""

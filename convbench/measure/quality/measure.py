@@ -53,8 +53,8 @@ def learn(case: Case, trial: Trial, protocol: Protocol) -> Iterator[Reading | Fi
     splits = controls.apply(trial.control, splits, trial.seed)
     headed = _headed(case, len(splits.classes))
     model = _model(headed, trial, protocol).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    how = (training, case.clip.batch, trial.learning_rate)
-    curve = trained(case, model, lambda: fit(model, splits, how, trial.seed))
+    settings = (training, case.clip.batch, trial.learning_rate)
+    curve = trained(case, model, lambda: fit(model, splits, settings, trial.seed))
     flops = 2 * sum(macs_by_stage(replace(headed.eager, scenario="train")).values())
     train = accuracy(model, _first(splits.train, len(splits.test.labels)))
     named = predictions(model, splits.val.clips).tolist()
@@ -97,10 +97,10 @@ def read_out(case: Case, trial: Trial, protocol: Protocol) -> Iterator[Reading]:
         extract = features_of(case, model, Labelled(train.frames.to(case.device), train.labels))
     else:
         extract = partial(features, nn.Sequential(model.backbone, model.reducer))
-    readout = Readout(*(extract(some.frames.to(case.device)).cpu() for some in pictures))
+    readout = Readout(*(extract(split.frames.to(case.device)).cpu() for split in pictures))
     named = readout(_one_hot(train.labels), _one_hot(val.labels)).argmax(1) == test.labels
-    found = r2(readout(train.centres.double(), val.centres.double()), test.centres.double())
-    yield _reading(metrics.WHERE_R2, [found])
+    where = r2(readout(train.centres.double(), val.centres.double()), test.centres.double())
+    yield _reading(metrics.WHERE_R2, [where])
     yield _reading(metrics.WHAT_ACCURACY, [float(named.float().mean())])
 
 

@@ -26,8 +26,10 @@ def stratified(
     for number in np.unique(labels):
         members = rng.permutation(np.flatnonzero(labels == number))
         count = max(1, round(held_out * len(members)))
-        for part, some in zip(parts, (members[2 * count :], members[:count], members[count : 2 * count]), strict=True):
-            part.append(some)
+        for part, indices in zip(
+            parts, (members[2 * count :], members[:count], members[count : 2 * count]), strict=True
+        ):
+            part.append(indices)
     train, val, test = (
         rng.permutation(np.concatenate(part)[_evenly(part)[:limit]])
         for part, limit in zip(parts, limits or (None, None, None), strict=True)

@@ -11,9 +11,8 @@ from torch import nn
 from convbench.core.errors import CaseFailed, Unavailable
 from convbench.core.record import Case, Clip
 from convbench.measure.quality.data import Labelled
-from convbench.models import subject
 from convbench.models.network import ConvReducerRNN
-from convbench.models.subject import Inputs
+from convbench.models.subject import Inputs, Subject, assemble, transform
 
 SAMPLES = 64
 """Clips of the task that ranges may be found with."""
@@ -28,16 +27,16 @@ def scores_of(case: Case, model: nn.Module, learned: Labelled) -> Scores:
     """
     shape = (case.clip.batch, *learned.clips.shape[1:])
     clip = Clip(*shape)
-    batches = [each for each in torch.split(learned.clips[: SAMPLES * shape[0]], shape[0]) if len(each) == shape[0]]
+    batches = [batch for batch in torch.split(learned.clips[: SAMPLES * shape[0]], shape[0]) if len(batch) == shape[0]]
     samples = tuple(Inputs((batch.to(case.device),)) for batch in batches)
-    asked = replace(case, clip=clip, trial=None, scenario="inference")
-    eager = replace(subject.assemble(asked, 0, model=model.eval()), samples=samples)
-    held = subject.transform(replace(eager, inputs=samples[0]) if samples else eager)
-    kind = held.inputs.tensors[0].dtype
+    inference = replace(case, clip=clip, trial=None, scenario="inference")
+    eager = replace(assemble(inference, 0, model=model.eval()), samples=samples)
+    subject = transform(replace(eager, inputs=samples[0]) if samples else eager)
+    kind = subject.inputs.tensors[0].dtype
 
     @torch.inference_mode()
     def scores(clips: torch.Tensor) -> torch.Tensor:
-        return torch.cat([_last(held, batch, shape[0], kind) for batch in torch.split(clips, shape[0])])
+        return torch.cat([_last(subject, batch, shape[0], kind) for batch in torch.split(clips, shape[0])])
 
     return scores
 
@@ -68,8 +67,8 @@ def accuracy_of(scores: Scores, data: Labelled) -> float:
     return float((scores(data.clips).argmax(-1).cpu() == data.labels).float().mean())
 
 
-def _last(held: subject.Subject, clips: torch.Tensor, batch: int, kind: torch.dtype) -> torch.Tensor:
+def _last(subject: Subject, clips: torch.Tensor, batch: int, kind: torch.dtype) -> torch.Tensor:
     missing = batch - len(clips)
     full = torch.cat([clips, clips.new_zeros(missing, *clips.shape[1:])]) if missing else clips
-    outputs: torch.Tensor = held.forward(full.to(held.device, kind))[0]
+    outputs: torch.Tensor = subject.forward(full.to(subject.device, kind))[0]
     return outputs[: len(clips), -1].float().clone()

@@ -73,11 +73,11 @@ def _detached(frames: torch.Tensor) -> Pixels:
 
 
 def _shaped(pixels: Pixels, clip: Clip, where: str) -> Pixels:
-    wanted = (clip.frames, clip.channels, clip.height, clip.width)
+    shape = (clip.frames, clip.channels, clip.height, clip.width)
     full = pixels[:, None] if pixels.ndim == 3 and clip.channels == 1 else pixels
-    if full.shape != wanted:
+    if full.shape != shape:
         raise Impossible(
-            f"{where} has shape {pixels.shape}, and the suite's clip {clip} asks for (T, C, H, W) = {wanted}: "
+            f"{where} has shape {pixels.shape}, and the suite's clip {clip} asks for (T, C, H, W) = {shape}: "
             + _advice(pixels.shape, clip)
         )
     return full
@@ -89,5 +89,5 @@ def _advice(shape: tuple[int, ...], clip: Clip) -> str:
     if len(shape) == 4 and shape[3] in {1, 3, 4} and shape[1] not in {1, 3, 4}:
         return "its channels seem to come last: move them with clip.transpose(0, 3, 1, 2)"
     frames, *channels, height, width = shape
-    found = Clip(clip.batch, frames, channels[0] if channels else 1, height, width)
-    return f"write `clip: {found}` in the suite, or resize the clips"
+    actual = Clip(clip.batch, frames, channels[0] if channels else 1, height, width)
+    return f"write `clip: {actual}` in the suite, or resize the clips"

@@ -38,11 +38,11 @@ def from_function(choice: Choice, clip: Clip, training: Training, seed: int) -> 
     if not callable(function):
         raise ConvbenchError(f"{choice.name} is a {type(function).__name__}: make it a function that yields {_PAIRS}")
     pairs = _pairs(function, dict(choice.options), choice.name)
-    samples = [held(frames, label, clip, f"{choice.name}, clip {i}") for i, (frames, label) in enumerate(pairs)]
+    samples = [sample_of(frames, label, clip, f"{choice.name}, clip {i}") for i, (frames, label) in enumerate(pairs)]
     return split(samples, clip, training, seed, choice.name)
 
 
-def held(frames: Any, label: Any, clip: Clip, where: str) -> Sample:
+def sample_of(frames: Any, label: Any, clip: Clip, where: str) -> Sample:
     """A sample whose clip is in memory, checked."""
     name = label_of(label, where)
     pixels = checked(frames, clip, where)
@@ -64,11 +64,11 @@ def split(samples: Sequence[Sample], clip: Clip, training: Training, seed: int, 
             f"(train, val, test): make each at least {len(classes)}"
         )
     parts = stratified(numbers, HELD_OUT, random(seed, SOURCES), limits)
-    train, val, test = map(partial(_gathered, samples, numbers, clip), parts)
+    train, val, test = map(partial(_gather, samples, numbers, clip), parts)
     return Splits(train, val, test, tuple(map(str, classes)))
 
 
-def _gathered(samples: Sequence[Sample], numbers: Indices, clip: Clip, chosen: Indices) -> Labelled:
+def _gather(samples: Sequence[Sample], numbers: Indices, clip: Clip, chosen: Indices) -> Labelled:
     clips = torch.empty(len(chosen), clip.frames, clip.channels, clip.height, clip.width)
     for place, i in enumerate(chosen):
         clips[place] = as_floats(samples[i].frames())

@@ -52,28 +52,28 @@ def read(path: Path) -> dict[str, Any]:
 def refuse_broken(path: Path) -> None:
     """Raises ConvbenchError where the file cannot be read, is cut off, or is no trace; a large one is never held."""
     try:
-        ends, marked, total = _scanned(path)
+        ends, has_events, total = _scan(path)
     except OSError as error:
         raise ConvbenchError(f"{path}: cannot be read ({error.strerror or error})") from error
     except (EOFError, ValueError, zlib.error) as error:
         raise ConvbenchError(f"{path}: damaged or cut off ({error}): profile the case again") from error
     if total <= SMALL:
         read(path)
-    elif ends != b"{}" or not marked:
+    elif ends != b"{}" or not has_events:
         raise ConvbenchError(f"{path}: no trace of torch.profiler: it has no traceEvents")
 
 
-def _scanned(path: Path) -> tuple[bytes, bool, int]:
+def _scan(path: Path) -> tuple[bytes, bool, int]:
     """The first and the last character that is no space, whether the events' key is between them, and the bytes."""
-    first, last, marked, tail, total = b"", b"", False, b"", 0
+    first, last, has_events, tail, total = b"", b"", False, b"", 0
     for chunk in files.chunks(path):
         total += len(chunk)
         if total > MOST_BYTES:
             raise ValueError(f"it unpacks to more than {MOST_BYTES / 2**30:g} GiB")
-        marked = marked or b'"traceEvents"' in tail + chunk
+        has_events = has_events or b'"traceEvents"' in tail + chunk
         tail, stripped = chunk[-16:], chunk.strip()
         first, last = first or stripped[:1], stripped[-1:] or last
-    return first + last, marked, total
+    return first + last, has_events, total
 
 
 def write(path: Path, trace: dict[str, Any]) -> int:

@@ -40,8 +40,8 @@ class AotInductor:
         strides = [tensor.stride() for tensor in example.tensors]
 
         def run(tensors: Sequence[torch.Tensor]) -> Sequence[torch.Tensor]:
-            given = [_laid_out(tensor, stride) for tensor, stride in zip(tensors, strides, strict=True)]
-            outputs: Sequence[torch.Tensor] = package(*given)
+            arguments = [_laid_out(tensor, stride) for tensor, stride in zip(tensors, strides, strict=True)]
+            outputs: Sequence[torch.Tensor] = package(*arguments)
             return outputs
 
         return Loaded(list, run, list)

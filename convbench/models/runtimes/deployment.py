@@ -27,16 +27,16 @@ from convbench.models.subject import Subject
 def deploy(subject: Subject, engine: Engine) -> Subject:
     """The subject run by an engine. Raises CaseFailed where it cannot be exported or loaded."""
     call = example(subject)
-    folder, seconds, keeper = _exported(subject, engine, call)
+    folder, export_seconds, keeper = _exported(subject, engine, call)
     start = time.perf_counter()
     model = engine.load(folder, call, torch.get_num_threads())
-    spent = time.perf_counter() - start
+    load_seconds = time.perf_counter() - start
     forward, output = _forward(model, call), _output(model, call)
-    of = Deployment(
-        engine, folder, call, torch.get_num_threads(), seconds, spent, model, _program(subject, model, call), output,
-        keeper,
+    deployment = Deployment(
+        engine, folder, call, torch.get_num_threads(), export_seconds, load_seconds, model,
+        _program(subject, model, call), output, keeper,
     )  # fmt: skip
-    return replace(subject, forward=forward, deployment=of)
+    return replace(subject, forward=forward, deployment=deployment)
 
 
 def need(variant: str, modules: Sequence[str] = ()) -> None:
@@ -95,10 +95,10 @@ def _output(model: Loaded, call: Example) -> Callable[[Sequence[Any]], Any]:
 
 def _program(subject: Subject, model: Loaded, call: Example) -> Callable[[], Sequence[Any]]:
     """The scenario's calls, one at a time, with nothing in them that a short program of a user's would not do."""
-    given = [model.arrays(row) for row in cycle_of(subject, call)]
+    rows = [model.arrays(row) for row in cycle_of(subject, call)]
     inputs, outputs = len(call.names) - call.carried, len(call.outputs) - call.carried
-    following = cycle([row[:inputs] for row in given])
-    state: Sequence[Any] = given[0][inputs:]
+    following = cycle([row[:inputs] for row in rows])
+    state: Sequence[Any] = rows[0][inputs:]
 
     def step() -> Sequence[Any]:
         nonlocal state
@@ -109,12 +109,12 @@ def _program(subject: Subject, model: Loaded, call: Example) -> Callable[[], Seq
     return step
 
 
-def _another_shape(exported: list[torch.Size], given: list[torch.Size]) -> CaseFailed:
+def _another_shape(exported: list[torch.Size], actual: list[torch.Size]) -> CaseFailed:
     def words(shapes: list[torch.Size]) -> str:
         return ", ".join("x".join(map(str, shape)) for shape in shapes)
 
     return CaseFailed(
         "error",
-        f"was exported for {words(exported)} and is given {words(given)}: shapes are fixed when a model is exported; "
+        f"was exported for {words(exported)} and is given {words(actual)}: shapes are fixed when a model is exported; "
         "export it for that clip",
     )

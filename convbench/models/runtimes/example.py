@@ -83,7 +83,7 @@ def _names(call: Call, carries: bool) -> tuple[str, ...]:
     args, _ = call
     state = len(structure.row(args[-1])) if carries else 0
     inputs = len(structure.row(call)) - state
-    return (*_numbered("input", inputs), *(f"state_{number}" for number in range(state)))
+    return (*_numbered_names("input", inputs), *(f"state_{number}" for number in range(state)))
 
 
 def _output_names(output: Any, count: int, carries: bool) -> tuple[str, ...]:
@@ -91,10 +91,10 @@ def _output_names(output: Any, count: int, carries: bool) -> tuple[str, ...]:
     if not carries and isinstance(output, tuple) and len(output) == 2 and isinstance(output[0], torch.Tensor):
         first = 1  # as torch's own recurrent layers return it
     following = (f"next_state_{number}" for number in range(count - first))
-    return (*_numbered("output", first), *following)
+    return (*_numbered_names("output", first), *following)
 
 
-def _numbered(name: str, count: int) -> tuple[str, ...]:
+def _numbered_names(name: str, count: int) -> tuple[str, ...]:
     return (name,) if count == 1 else tuple(f"{name}_{number}" for number in range(count))
 
 
@@ -146,4 +146,4 @@ def recorded(subject: Subject, calls: int) -> list[list[torch.Tensor]]:
     for _ in range(calls):
         run()
     complete = max(map(len, rows))
-    return [each for each in rows if len(each) == complete]
+    return [row for row in rows if len(row) == complete]

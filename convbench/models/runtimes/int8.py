@@ -42,8 +42,8 @@ def calibration_clips(subject: Subject, clips: int, source: str | None) -> tuple
         raise CaseFailed(
             "error", f"{len(gathered)} calibration clips are too few to find ranges with: give at least {FEWEST}"
         )
-    for number, each in enumerate(gathered):
-        if not all(bool(torch.isfinite(tensor).all()) for tensor in each.tensors):
+    for number, sample in enumerate(gathered):
+        if not all(bool(torch.isfinite(tensor).all()) for tensor in sample.tensors):
             raise CaseFailed(
                 "error", f"calibration clip {number} has values that are not finite: its ranges would be meaningless"
             )
@@ -67,7 +67,7 @@ def with_ranges(subject: Subject, clips: Sequence[Inputs]) -> None:
     model, mapping = subject.model, quantization.get_default_qconfig_mapping("x86")
     roots = stage_roots(subject.case, model)
     chosen = [module for stage in ("backbone", "reducer") for module in called_parts(roots.get(stage, ()))]
-    names = [name for name, module in model.named_modules() if name and any(module is each for each in chosen)]
+    names = [name for name, module in model.named_modules() if name and any(module is part for part in chosen)]
     if not names:
         raise CaseFailed(
             "error",
@@ -88,24 +88,24 @@ def with_ranges(subject: Subject, clips: Sequence[Inputs]) -> None:
 
 def _first_inputs(subject: Subject, names: Sequence[str]) -> dict[str, tuple[Any, ...]]:
     """What each of the modules is given in a call."""
-    given: dict[str, tuple[Any, ...]] = {}
+    arguments: dict[str, tuple[Any, ...]] = {}
     hooks = [
         subject.model.get_submodule(name).register_forward_pre_hook(
-            lambda _, args, name=name: given.setdefault(name, args) and None
+            lambda _, args, name=name: arguments.setdefault(name, args) and None
         )
         for name in names
     ]
     recorded(subject, 1)
     for hook in hooks:
         hook.remove()
-    return given
+    return arguments
 
 
 def _of_source(case: Case, source: str, clips: int) -> Iterator[torch.Tensor]:
     clip = case.clip
-    wanted = (clip.batch, clip.frames, clip.channels, clip.height, clip.width)
+    expected = (clip.batch, clip.frames, clip.channels, clip.height, clip.width)
     for number, tensor in zip(range(clips), import_path(source)(clip, clips), strict=False):
-        if not isinstance(tensor, torch.Tensor) or tuple(tensor.shape) != wanted:
+        if not isinstance(tensor, torch.Tensor) or tuple(tensor.shape) != expected:
             shape = "x".join(map(str, tensor.shape)) if isinstance(tensor, torch.Tensor) else type(tensor).__name__
             raise ConvbenchError(f"{source}: calibration clip {number} is {shape}: it must be a tensor {clip}")
         yield tensor

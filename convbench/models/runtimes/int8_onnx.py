@@ -33,8 +33,8 @@ def quantise(path: Path, quantised: Quantised, names: Sequence[str]) -> None:
         (_dynamic if quantised.method == "dynamic" else _static)(model, path, quantised, names)
     kinds = {node.op_type for node in onnx.load(str(path), load_external_data=False).graph.node}
     if not kinds & QUANTISED:
-        wanted = ", ".join(DYNAMIC if quantised.method == "dynamic" else STATIC)
-        raise CaseFailed("error", f"has nothing that ONNX Runtime quantises ({quantised.method}: {wanted})")
+        operators = ", ".join(DYNAMIC if quantised.method == "dynamic" else STATIC)
+        raise CaseFailed("error", f"has nothing that ONNX Runtime quantises ({quantised.method}: {operators})")
 
 
 def _folded(path: Path, folded: str) -> Any:

@@ -55,8 +55,8 @@ def write(flat: nn.Module, example: Example, folder: Path, exporter: Exporter, o
 def why(error: BaseException) -> str:
     """The operator that an exporter does not know, where it names one, and its reason, in one sentence."""
     chain = list(_chain(error))
-    operator = next((match for each in chain if (match := _operator(str(each)))), None)
-    reason = next((line for each in reversed(chain) if (line := _first_line(each))), type(error).__name__)
+    operator = next((match for cause in chain if (match := _operator(str(cause)))), None)
+    reason = next((line for cause in reversed(chain) if (line := _first_line(cause))), type(error).__name__)
     return f"the operator {operator}: {reason}" if operator else reason
 
 
@@ -103,17 +103,17 @@ def _scopes_of_nodes(model: Any) -> dict[str, tuple[list[str], bool]]:
 def _refuse_constants(model: Any, example: Example, exporter: Exporter) -> None:
     """An input that is gone from the file was taken for a constant: the model would answer the same whatever it saw."""
     inputs = {value.name for value in model.graph.input}
-    if gone := [name for name in example.names if name not in inputs]:
+    if missing := [name for name in example.names if name not in inputs]:
         raise CaseFailed(
             "error",
-            f"cannot be exported to ONNX by {exporter}: the output does not depend on {', '.join(gone)} in the "
+            f"cannot be exported to ONNX by {exporter}: the output does not depend on {', '.join(missing)} in the "
             "exported model; the model turns it into a number or leaves it out",
         )
 
 
 def _refuse_other_opset(model: Any, opset: int) -> None:
     """dynamo writes the version that it knows best and leaves it at that where it cannot be changed to another."""
-    written = next(each.version for each in model.opset_import if each.domain in ("", "ai.onnx"))
+    written = next(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
     if written != opset:
         raise CaseFailed(
             "error", f"cannot be exported to ONNX in opset {opset}: the exporter can write this model in {written} only"

@@ -50,11 +50,11 @@ class OnnxRuntime:
         stages = onnx_file.stage_of_nodes(folder, self.case)
         with tempfile.TemporaryDirectory() as room:
             session = self._session(folder, threads, profile=f"{room}/profile")
-            run, given = _runner(session, example), structure.arrays(example.tensors)
-            run(given)
+            run, arrays = _runner(session, example), structure.arrays(example.tensors)
+            run(arrays)
             for _ in range(calls):
                 between()
-                run(given)
+                run(arrays)
             events = json.loads(Path(session.end_profiling()).read_text())
         return [onnx_file.by_stage(nodes, stages, self.case) for nodes in _calls(events)[1:]]
 
@@ -116,9 +116,9 @@ def on_device(session: Any, example: Example) -> Loaded:
     def arrays(tensors: Sequence[torch.Tensor]) -> list[Any]:
         return [OrtValue.from_dlpack(tensor.contiguous()) for tensor in tensors]
 
-    def run(given: list[Any]) -> Sequence[Any]:
+    def run(values: list[Any]) -> Sequence[Any]:
         binding = session.io_binding()
-        for name, value in zip(example.names, given, strict=True):
+        for name, value in zip(example.names, values, strict=True):
             binding.bind_ortvalue_input(name, value)
         for name in example.outputs:
             binding.bind_output(name, device.type, device.index or 0)

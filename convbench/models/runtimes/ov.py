@@ -47,19 +47,19 @@ class OpenVino:
     ) -> list[Times] | None:
         stages = onnx_file.stage_of_nodes(folder, self.case)
         request = self._compiled(folder, threads, profile=True).create_infer_request()
-        given = structure.arrays(example.tensors)
-        request.infer(given)
-        taken: list[Times] = []
+        arrays = structure.arrays(example.tensors)
+        request.infer(arrays)
+        times: list[Times] = []
         for _ in range(calls):
             between()
-            request.infer(given)
+            request.infer(arrays)
             nodes = [
                 (node.node_name, node.node_type, node.real_time.total_seconds())
                 for node in request.get_profiling_info()
                 if node.real_time.total_seconds() > 0
             ]
-            taken.append(onnx_file.by_stage(nodes, stages, self.case))
-        return taken
+            times.append(onnx_file.by_stage(nodes, stages, self.case))
+        return times
 
     def _compiled(self, folder: Path, threads: int, *, profile: bool = False) -> Any:
         import openvino
@@ -81,9 +81,9 @@ class OpenVino:
 
     def _refuse_missing(self, core: Any) -> None:
         """A CPU without the instructions would be given float32 silently, or be many times slower."""
-        wanted = CAPABILITY.get(self.precision)
+        capability = CAPABILITY.get(self.precision)
         capabilities = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-        if wanted and wanted not in capabilities:
+        if capability and capability not in capabilities:
             raise Unavailable(
                 f"this CPU has no instructions for {self.precision} (OpenVINO lists {', '.join(capabilities)}): use "
                 "openvino without a precision"

@@ -55,13 +55,13 @@ def _cells(evidence: Evidence) -> list[Cell]:
     cells = []
     for task in dict.fromkeys(quality.task for quality in evidence.qualities):
         dial = DIAL.fullmatch(task)
-        if (dial or "(" not in task) and _both(evidence, task):
+        if (dial or "(" not in task) and _has_both(evidence, task):
             clips = int(dial[2]) if dial else evidence.train_clips
             cells.append((f"{dial[1] if dial else task} ({clips:,} clips)", clips, task))
     return sorted(cells, key=lambda cell: (cell[2].partition("(")[0], cell[1]))
 
 
-def _both(evidence: Evidence, task: str) -> bool:
+def _has_both(evidence: Evidence, task: str) -> bool:
     try:
         flat, gap = _pair(evidence, task)
     except Lacking:

@@ -110,8 +110,8 @@ class _SideBySide:
 
     def started(self, job: Job) -> Iterator[Visit]:
         """Begin a job; its record where it cannot even begin."""
-        taken = {core for other, _ in self.running for core in other.cores}
-        free = next((core for core in self.executor.hosts[0].cores if core not in taken), None)
+        busy = {core for other, _ in self.running for core in other.cores}
+        free = next((core for core in self.executor.hosts[0].cores if core not in busy), None)
         pinned_job = replace(job, cores=() if free is None else (free,))
         try:
             self.running.append((pinned_job, self.executor.start(pinned_job)))
@@ -123,7 +123,7 @@ class _SideBySide:
         while len(self.running) >= room_for:
             left = min(running.seconds_left for _, running in self.running)
             wait([running.receiver for _, running in self.running], left)
-            done = [each for each in self.running if each[1].ready()]
+            done = [entry for entry in self.running if entry[1].ready()]
             for job, running in done:
                 self.running.remove((job, running))
                 yield self._visit(job, running, alone=not self.running)

@@ -52,8 +52,8 @@ class Ray(Cluster):
         image: str = "",
     ) -> None:
         environment = {key: value for key, value in (("working_dir", working_dir), ("image_uri", image)) if value}
-        given = spec(device, cases, cores, workers)
-        super().__init__(_Engine(given, address, environment), cases, Limits(start=start, silence=silence))
+        engine = _Engine(spec(device, cases, cores, workers), address, environment)
+        super().__init__(engine, cases, Limits(start=start, silence=silence))
 
 
 @dataclass
@@ -64,7 +64,7 @@ class _Remote:
     node: str
     slot: int
     actor: Any
-    asked: float
+    request_time: float
     waiting: Any
     piece: int = -1
     parts: list[bytes] = field(default_factory=list)
@@ -74,8 +74,8 @@ class _Remote:
 class _Engine:
     """Workers are actors, each bound to its host; their messages come as a stream that ends with the piece."""
 
-    def __init__(self, given: Spec, address: str, environment: dict[str, str]) -> None:
-        self.given, self.address, self.environment = given, address, environment
+    def __init__(self, spec: Spec, address: str, environment: dict[str, str]) -> None:
+        self.spec, self.address, self.environment = spec, address, environment
         self.remotes: dict[str, _Remote] = {}
         self.ray: Any = None
         self._starts: dict[tuple[str, int], int] = {}
@@ -107,8 +107,8 @@ class _Engine:
         ready, _ = self.ray.wait(list(waiting), num_returns=1, timeout=0 if events else seconds, fetch_local=False)
         if ready:
             ready, _ = self.ray.wait(list(waiting), num_returns=len(waiting), timeout=0, fetch_local=False)
-        for each in ready:
-            events += self._heard(waiting[each])
+        for reference in ready:
+            events += self._heard(waiting[reference])
         return [*events, *self._unscheduled()]
 
     def drop(self, worker: str) -> None:
@@ -161,7 +161,7 @@ class _Engine:
         for node in self.ray.nodes():
             if not node["Alive"]:
                 continue
-            for slot in range(self.given.slots):
+            for slot in range(self.spec.slots):
                 key = (node["NodeID"], slot)
                 if key not in present and self._starts.get(key, 0) <= RESTARTS:
                     self._start_on(node, slot)
@@ -178,19 +178,19 @@ class _Engine:
         name = f"{node['NodeID'][:12]}/{slot}/{self._starts[key]}"
         bound = self.ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
         kind = self.ray.remote(Worker).options(scheduling_strategy=bound, max_restarts=0, **share)
-        actor = kind.remote(name, node["NodeID"], replace(self.given, slot=slot))
+        actor = kind.remote(name, node["NodeID"], replace(self.spec, slot=slot))
         self.remotes[name] = _Remote(name, node["NodeID"], slot, actor, time.monotonic(), actor.describe.remote())
 
     def _share(self, resources: dict[str, float]) -> tuple[dict[str, float], str]:
         """What of a host a worker reserves, and what the host lacks for it."""
-        cpus, gpus, slots = resources.get("CPU", 0.0), resources.get("GPU", 0.0), self.given.slots
-        if self.given.device.startswith("cuda") and gpus < slots:
+        cpus, gpus, slots = resources.get("CPU", 0.0), resources.get("GPU", 0.0), self.spec.slots
+        if self.spec.device.startswith("cuda") and gpus < slots:
             return {}, f"it has {gpus:g} GPUs, and {slots} are wanted"
-        if cpus < max(1, self.given.cores * slots):
-            return {}, f"it has {cpus:g} CPUs for Ray, and {max(1, self.given.cores * slots)} are wanted"
-        each = self.given.cores or (int(cpus // slots) or cpus / slots)
-        wants_gpu = self.given.device.startswith("cuda") or (self.given.device == "auto" and gpus >= slots)
-        return {"num_cpus": each, **({"num_gpus": 1} if wants_gpu else {})}, ""
+        if cpus < max(1, self.spec.cores * slots):
+            return {}, f"it has {cpus:g} CPUs for Ray, and {max(1, self.spec.cores * slots)} are wanted"
+        share = self.spec.cores or (int(cpus // slots) or cpus / slots)
+        wants_gpu = self.spec.device.startswith("cuda") or (self.spec.device == "auto" and gpus >= slots)
+        return {"num_cpus": share, **({"num_gpus": 1} if wants_gpu else {})}, ""
 
     # --- What workers say ---------------------------------------------------------------------------------------------
 
@@ -234,7 +234,7 @@ class _Engine:
         """Hosts that have no room for their worker, each said once."""
         for remote in self.remotes.values():
             late = remote.piece < 0 and remote.waiting is not None
-            if late and not remote.missed and time.monotonic() - remote.asked > SECONDS_TO_SCHEDULE:
+            if late and not remote.missed and time.monotonic() - remote.request_time > SECONDS_TO_SCHEDULE:
                 remote.missed = True
                 yield Lost(remote.name, "its CPUs or GPUs are taken by other work of the cluster")
 

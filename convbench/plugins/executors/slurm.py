@@ -35,7 +35,7 @@ ENDED = (
 
 
 @dataclass(frozen=True)
-class _Asked:
+class _JobOptions:
     """The options of the jobs."""
 
     cluster: str
@@ -84,10 +84,12 @@ class Slurm(Cluster):
             "slurm_partition": partition, "slurm_account": account, "slurm_constraint": constraint, "slurm_qos": qos,
             "slurm_mem": memory, "setup": setup,
         }  # fmt: skip
-        asked = _Asked(cluster, workers, cores, gpus, minutes, folder, texts, exclusive)
+        options = _JobOptions(cluster, workers, cores, gpus, minutes, folder, texts, exclusive)
         # A worker has the cores that Slurm gives it; only processes of one machine have to be told theirs.
-        given = spec(device, cases, cores if cluster == "local" else 0, workers if cluster == "local" and cores else 1)
-        super().__init__(_Engine(asked, given), cases, Limits(start=start, silence=silence))
+        worker_spec = spec(
+            device, cases, cores if cluster == "local" else 0, workers if cluster == "local" and cores else 1
+        )
+        super().__init__(_Engine(options, worker_spec), cases, Limits(start=start, silence=silence))
 
 
 @dataclass
@@ -102,8 +104,8 @@ class _Sent:
 class _Engine:
     """Jobs that read and write a shared folder; the scheduler is asked only what became of them."""
 
-    asked: _Asked
-    given: Spec
+    options: _JobOptions
+    spec: Spec
     sent: dict[str, _Sent] = field(default_factory=dict)
     _looked: float = 0.0
     _numbers: int = 0
@@ -112,14 +114,14 @@ class _Engine:
 
     def start(self) -> int:
         self.submitit = _library()
-        if self.asked.cluster == "slurm" and not shutil.which("sbatch"):
+        if self.options.cluster == "slurm" and not shutil.which("sbatch"):
             raise ConvbenchError(
                 "--executor slurm: there is no sbatch here: run it on a login node of the cluster, or try it with "
                 "--executor-options cluster=local"
             )
-        self.room = _room(Path(self.asked.folder))
-        self.office = Office(self.room / "mail", self.given)
-        self._submit(self.asked.workers)
+        self.room = _room(Path(self.options.folder))
+        self.office = Office(self.room / "mail", self.spec)
+        self._submit(self.options.workers)
         return len(self.sent)
 
     def hand(self, worker: str, piece: Piece) -> None:
@@ -130,7 +132,7 @@ class _Engine:
             if isinstance(event, Joined) and event.worker in self.sent:
                 self.sent[event.worker].joined = True
             yield event
-        if time.monotonic() - self._looked > (SECONDS_BETWEEN_LOOKS if self.asked.cluster == "slurm" else 1.0):
+        if time.monotonic() - self._looked > (SECONDS_BETWEEN_LOOKS if self.options.cluster == "slurm" else 1.0):
             self._looked = time.monotonic()
             yield from self._ended()
 
@@ -140,7 +142,7 @@ class _Engine:
         if sent is not None:
             with suppress(Exception):
                 sent.job.cancel(check=False)
-        self._owed += self._numbers + self._owed < self.asked.workers * (1 + REPLACEMENTS)
+        self._owed += self._numbers + self._owed < self.options.workers * (1 + REPLACEMENTS)
         self._replace()
 
     def close(self) -> None:
@@ -148,10 +150,10 @@ class _Engine:
             return
         for worker in self.sent:
             self.office.stop(worker)
-        if self.asked.cluster != "slurm":  # processes of this machine end by themselves, with nothing left behind
+        if self.options.cluster != "slurm":  # processes of this machine end by themselves, with nothing left behind
             self._wait_for_ends()
         for sent in self.sent.values():
-            if self.asked.cluster == "slurm" or not _state(sent.job).startswith(ENDED):
+            if self.options.cluster == "slurm" or not _state(sent.job).startswith(ENDED):
                 with suppress(Exception):
                     sent.job.cancel(check=False)
         self.office.close()
@@ -165,7 +167,7 @@ class _Engine:
         for name in names:
             self.office.open(name)
         try:
-            executor = self.submitit.AutoExecutor(folder=self.room / "logs", cluster=self.asked.cluster)
+            executor = self.submitit.AutoExecutor(folder=self.room / "logs", cluster=self.options.cluster)
             executor.update_parameters(**self._parameters())
             with executor.batch():
                 jobs = [executor.submit(serve, *self._arguments(name)) for name in names]
@@ -174,7 +176,7 @@ class _Engine:
         self._numbers += workers
         for name, job in zip(names, jobs, strict=True):
             self.sent[name] = _Sent(job)
-            if self.asked.cluster == "debug":
+            if self.options.cluster == "debug":
                 threading.Thread(target=job.exception, daemon=True).start()
 
     def _replace(self) -> None:
@@ -190,20 +192,20 @@ class _Engine:
 
     def _arguments(self, name: str) -> tuple[str, str, str, int]:
         number = int(name.rpartition("-")[2])
-        place = "" if self.asked.cluster == "slurm" else name
-        return str(self.room / "mail"), name, place, number % self.given.slots
+        place = "" if self.options.cluster == "slurm" else name
+        return str(self.room / "mail"), name, place, number % self.spec.slots
 
     def _parameters(self) -> dict[str, Any]:
-        asked = self.asked
-        parameters: dict[str, Any] = {"timeout_min": asked.minutes, "name": "convbench"}
-        parameters |= {"cpus_per_task": asked.cores} if asked.cores and asked.cluster == "slurm" else {}
-        parameters |= {"gpus_per_node": asked.gpus} if asked.gpus else {}
-        if asked.cluster == "slurm":
-            texts = {key: text for key, text in asked.texts.items() if text}
+        options = self.options
+        parameters: dict[str, Any] = {"timeout_min": options.minutes, "name": "convbench"}
+        parameters |= {"cpus_per_task": options.cores} if options.cores and options.cluster == "slurm" else {}
+        parameters |= {"gpus_per_node": options.gpus} if options.gpus else {}
+        if options.cluster == "slurm":
+            texts = {key: text for key, text in options.texts.items() if text}
             setup = texts.pop("setup", "")
             parameters |= texts | ({"slurm_setup": [setup]} if setup else {})
             parameters |= (
-                {"slurm_additional_parameters": {"exclusive": True}} if asked.exclusive and not asked.gpus else {}
+                {"slurm_additional_parameters": {"exclusive": True}} if options.exclusive and not options.gpus else {}
             )
         return parameters
 
@@ -211,7 +213,7 @@ class _Engine:
         """The workers whose job is over, as the scheduler says."""
         self._replace()
         for worker, sent in list(self.sent.items()):
-            state = _state(sent.job) if self.asked.cluster != "debug" else ""
+            state = _state(sent.job) if self.options.cluster != "debug" else ""
             if state.startswith(ENDED):
                 yield from self.office.collect()  # type: ignore[misc]
                 self.drop(worker)
@@ -221,7 +223,9 @@ class _Engine:
         """Wait a while for processes of this machine."""
         until = time.monotonic() + 10.0
         for sent in self.sent.values():
-            while self.asked.cluster == "local" and not _state(sent.job).startswith(ENDED) and time.monotonic() < until:
+            while (
+                self.options.cluster == "local" and not _state(sent.job).startswith(ENDED) and time.monotonic() < until
+            ):
                 time.sleep(0.1)
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from convbench.analysis.costs.headlines import advise, widest
+from convbench.analysis.costs.headlines import advise
+from convbench.analysis.costs.ranking import widest
 from convbench.analysis.results import Result, measured, typical
 from convbench.core import metrics
 from convbench.core.record import Parts

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from convbench.analysis.costs.headlines import MARGIN, Contender, advise
+from convbench.analysis.costs.headlines import advise
+from convbench.analysis.costs.ranking import MARGIN, Contender
 from convbench.analysis.results import Result
 from convbench.core import metrics
 from convbench.core.registry import figures

@@ -17,10 +17,10 @@ from convbench.report.words.names import model
 
 
 @figures.register("runtimes")
-def by_runtime(found: Sequence[Result]) -> Iterator[Drawing]:
+def by_runtime(results: Sequence[Result]) -> Iterator[Drawing]:
     """Latency by runtime, a line a model (reducer and LSTM input size), the fastest runtime of the base model first."""
-    index = {id(result): number for number, result in enumerate(found)}
-    for view in runtimes(found):
+    index = {id(result): number for number, result in enumerate(results)}
+    for view in runtimes(results):
         yield _draw(view, index)
 
 
@@ -29,7 +29,9 @@ def _draw(view: Runtimes, index: Mapping[int, int]) -> Drawing:
     lines = {name: [view.price(runtime, result) for runtime in view.runtimes] for name, result in models.items()}
     axes = canvas(height=380, left=66, right=150, top=14, bottom=118, width=560)
     ends = [price.result.latency for price in view.prices if price.result.latency]
-    limits = scales.limits(bound for each in ends for bound in (each.low, each.high) if 0 < bound < float("inf"))
+    limits = scales.limits(
+        bound for interval in ends for bound in (interval.low, interval.high) if 0 < bound < float("inf")
+    )
     scales.log_axis(axes, "y", limits, "s")
     axes.set_xlim(-0.35, len(view.runtimes) - 0.65)
     axes.set_xticks(range(len(view.runtimes)), [short(name, 24) for name in view.runtimes], rotation=40, ha="right",

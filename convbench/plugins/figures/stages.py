@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from convbench.analysis.costs.headlines import rank, widest
+from convbench.analysis.costs.ranking import rank, widest
 from convbench.analysis.results import Result, measured, typical
 from convbench.core import metrics
 from convbench.core.metric import Metric

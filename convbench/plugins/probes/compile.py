@@ -16,20 +16,19 @@ from convbench.core.registry import probes
 from convbench.core.traits import compiles
 from convbench.measure.counts.counted import count_case, on_meta_or_reason
 from convbench.measure.probes import exact
-from convbench.models import subject
-from convbench.models.subject import Subject
+from convbench.models.subject import Subject, assemble
 
 
 @probes.register("compile")
 @exact
-def compile_capture(held: Subject, protocol: Protocol) -> Iterator[Reading | Finding]:
+def compile_capture(subject: Subject, protocol: Protocol) -> Iterator[Reading | Finding]:
     """Compiles a twin on the meta device with a backend that only counts; nothing for a case that is not compiled.
 
     Of training the forward pass is counted: what is captured of it is what autograd differentiates as a graph.
     """
-    if not compiles(held.case):
+    if not compiles(subject.case):
         return
-    case = held.case.forward_only
+    case = subject.case.forward_only
     twin = _twin(case, protocol.seed)
     graphs, flops = _capture(twin)
     counters = torch._dynamo.utils.counters
@@ -48,8 +47,8 @@ def compile_capture(held: Subject, protocol: Protocol) -> Iterator[Reading | Fin
 def _twin(case: Case, seed: int) -> Subject:
     """The case on ``meta``, or on its device where it does not run there."""
     if isinstance(on_meta_or_reason(case, seed), str):
-        return subject.assemble(case, seed)
-    return subject.assemble(case, seed, device="meta")
+        return assemble(case, seed)
+    return assemble(case, seed, device="meta")
 
 
 def _capture(twin: Subject) -> tuple[int, int]:

@@ -10,21 +10,20 @@ from convbench.core.registry import probes
 from convbench.measure.counts.counted import called, count_case, reason_of
 from convbench.measure.counts.traced import trace as traced_counts
 from convbench.measure.probes import exact
-from convbench.models import subject
-from convbench.models.subject import Subject
+from convbench.models.subject import Subject, assemble
 
 
 @probes.register("crosscheck")
 @exact
-def crosscheck(held: Subject, protocol: Protocol) -> Iterator[Reading | Finding]:
+def crosscheck(subject: Subject, protocol: Protocol) -> Iterator[Reading | Finding]:
     """Traces a model that is not timed and says where its MACs by stage differ from those of the first count.
 
     Of training the forward pass: a trace does not know the backward one.
     """
-    case = held.case.forward_only
+    case = subject.case.forward_only
     first = count_case(case, protocol.seed)
     try:
-        trace = traced_counts(called(subject.assemble(case, protocol.seed)))
+        trace = traced_counts(called(assemble(case, protocol.seed)))
     except Exception as error:
         yield Finding("counted_once", data={"reason": reason_of(error)})
         return

@@ -17,7 +17,8 @@ from convbench.core.statistics import SAMPLES_FOR_PERCENTILE, median_interval
 from convbench.core.visits import WAITING_TOGETHER
 from convbench.measure.machine import environment, nvml
 from convbench.measure.reference import Reference
-from convbench.measure.timing import Sample, Sampling, StoppingRule, Waiting, WarmUp, clock_for, warm_up
+from convbench.measure.timing import Sample, Sampling, StoppingRule, WarmUp, clock_for, warm_up
+from convbench.measure.waiting import Waiting
 from convbench.models.subject import Subject
 
 MANY_FAULTS = 256

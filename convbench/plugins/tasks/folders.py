@@ -12,12 +12,12 @@ def folder(path: str, task: str) -> Path:
     """The folder at ``path``. Raises ConvbenchError where there is none."""
     try:
         root = Path(path).expanduser()
-        found = "" if root.is_dir() else "is a file" if root.exists() else "does not exist"
+        fault = "" if root.is_dir() else "is a file" if root.exists() else "does not exist"
     except (OSError, ValueError, RuntimeError) as error:
-        found = f"cannot be a folder ({getattr(error, 'strerror', None) or error})"
-    if found:
+        fault = f"cannot be a folder ({getattr(error, 'strerror', None) or error})"
+    if fault:
         place = imports.working_directory() or "a folder that was deleted"
-        raise ConvbenchError(f"{task}: {path} {found} (from {place}): set path to the folder with the clips")
+        raise ConvbenchError(f"{task}: {path} {fault} (from {place}): set path to the folder with the clips")
     return root
 
 

@@ -15,7 +15,7 @@ from convbench.core.errors import ConvbenchError
 from convbench.core.record import Clip, Training
 from convbench.core.registry import tasks
 from convbench.measure.quality.data import Splits
-from convbench.measure.quality.user_clips import Sample, held, split
+from convbench.measure.quality.user_clips import Sample, sample_of, split
 from convbench.plugins.tasks.folders import entries, folder
 
 UNREADABLE = (
@@ -47,7 +47,7 @@ def npz_folder(clip: Clip, training: Training, seed: int, *, path: str) -> Split
 def _samples(file: Path, clip: Clip) -> Iterator[Sample]:
     arrays = _arrays(file)
     if {"clip", "label"} <= arrays.keys():
-        yield held(arrays["clip"], arrays["label"], clip, str(file))
+        yield sample_of(arrays["clip"], arrays["label"], clip, str(file))
         return
     if not {"clips", "labels"} <= arrays.keys():
         raise ConvbenchError(
@@ -59,7 +59,7 @@ def _samples(file: Path, clip: Clip) -> Iterator[Sample]:
             f"{file} has clips of shape {clips.shape} and labels of shape {labels.shape}: save as many labels as clips"
         )
     for i, (frames, label) in enumerate(zip(clips, labels, strict=True)):
-        yield held(frames, label, clip, f"{file}, clip {i}")
+        yield sample_of(frames, label, clip, f"{file}, clip {i}")
 
 
 def _arrays(file: Path) -> dict[str, np.ndarray[Any, Any]]:

@@ -51,5 +51,5 @@ def openvino(
     if subject.quantised and subject.quantised.method != "static":
         raise Impossible("OpenVINO runs no dynamically quantised model: use int8(method=static)+openvino")
     dtype = {"f32": torch.float32, "bf16": torch.bfloat16, "f16": torch.float16}[precision]
-    held = deploy(subject, OpenVino(subject.case, exporter, precision, subject.quantised))
-    return held if subject.quantised else replace(held, dtype=dtype)
+    deployed = deploy(subject, OpenVino(subject.case, exporter, precision, subject.quantised))
+    return deployed if subject.quantised else replace(deployed, dtype=dtype)

@@ -41,7 +41,7 @@ def plain(answer: Recommendation) -> Mapping[str, Plain]:
              "ruled_out": int(r.ruled_out), "gain": r.gain, "gain_low": _number(r.low), "gain_high": _number(r.high)}
             for r in answer.runners
         ],
-        "trades": [_trade(each) for each in answer.trades],
+        "trades": [_trade(trade) for trade in answer.trades],
         "excluded": [{"architecture": str(e.quality.architecture), "why": e.why} for e in answer.excluded],
         "words": " ".join(sentences(answer)),
     }  # fmt: skip
@@ -75,14 +75,14 @@ def _settle(settle: Settle | None) -> Plain:
     return {"cases": cases, "seeds": settle.seeds, "seconds": settle.seconds}
 
 
-def _trade(one: Trade) -> Plain:
+def _trade(trade: Trade) -> Plain:
     return {
-        "case": one.there.result.case.id,
-        "accuracy": one.there.mean,
-        "gain": one.gain.median,
-        "gain_low": one.gain.low,
-        "gain_high": one.gain.high,
-        "speedup": one.speedup.median if one.speedup else None,
+        "case": trade.there.result.case.id,
+        "accuracy": trade.there.mean,
+        "gain": trade.gain.median,
+        "gain_low": trade.gain.low,
+        "gain_high": trade.gain.high,
+        "speedup": trade.speedup.median if trade.speedup else None,
     }
 
 

@@ -142,7 +142,7 @@ def _spec(axes: Axes) -> dict[str, Any]:
 def _choices(axes: Axes | None) -> list[dict[str, Any]]:
     if not axes:
         return []
-    both = (("y", "Vertical", axes.y, axes.ys), ("x", "Across", axes.x, axes.xs))
+    rows = (("y", "Vertical", axes.y, axes.ys), ("x", "Across", axes.x, axes.xs))
     return [
         {
             "axis": axis,
@@ -150,7 +150,7 @@ def _choices(axes: Axes | None) -> list[dict[str, Any]]:
             "chosen": chosen.option,
             "columns": [(metric.option, metric.title) for metric in shown],
         }
-        for axis, label, chosen, shown in both
+        for axis, label, chosen, shown in rows
         if len(shown) > 1
     ]
 

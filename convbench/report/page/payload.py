@@ -153,7 +153,7 @@ def look_of(name: str) -> dict[str, Any]:
 def _findings(results: Sequence[Result]) -> dict[str, Any]:
     """The distinct sentences, and for each row that has findings which of them, warnings marked."""
     sentences: dict[tuple[str, str], int] = {}
-    of = {
+    codes_of_row = {
         index: [
             sentences.setdefault((f.level, sentence(f, result.case.device)), len(sentences))
             for f in result.record.findings
@@ -161,4 +161,7 @@ def _findings(results: Sequence[Result]) -> dict[str, Any]:
         for index, result in enumerate(results)
         if result.record.findings
     }
-    return {"sentences": [list(pair) for pair in sentences], "of": {str(index): codes for index, codes in of.items()}}
+    return {
+        "sentences": [list(pair) for pair in sentences],
+        "of": {str(index): codes for index, codes in codes_of_row.items()},
+    }

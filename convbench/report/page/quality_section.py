@@ -92,14 +92,14 @@ def _task(
         "rates": [f"{rate:g}" for rate in rates],
         "tuned": words.tuned(qualities),
         "grid": [_grid(quality, rates) for quality in qualities] if len(rates) > 1 else [],
-        "trades": [_trade(each) for each in answer.trades] if answer else [],
+        "trades": [_trade(trade) for trade in answer.trades] if answer else [],
     }  # fmt: skip
 
 
 def _row(quality: Quality, standing: str, budgets: Mapping[str, Cut], with_place: bool) -> dict[str, Any]:
     key = (quality.architecture, quality.clip, quality.task)
     parts = quality.architecture
-    ran = quality.ended + quality.failed
+    total = quality.ended + quality.failed
     lost = (("collapsed", quality.collapsed), ("still learning", quality.unconverged), ("failed", quality.failed))
     return {
         "series": parts.reducer.name,
@@ -108,7 +108,7 @@ def _row(quality: Quality, standing: str, budgets: Mapping[str, Cut], with_place
         "lstm_input": f"{parts.lstm_input:,}" if parts.lstm_input else units.MISSING,
         "accuracy": _mean(quality),
         "standing": standing,
-        "seeds": f"{len(quality.by_seed)} of {ran}",
+        "seeds": f"{len(quality.by_seed)} of {total}",
         "flops": _mean(budgets["flops"].get(key)),
         "seconds": _mean(budgets["seconds"].get(key)),
         "rate": f"{quality.learning_rate:g}{f' ({quality.rate_edge})' if quality.rate_edge else ''}",

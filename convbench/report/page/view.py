@@ -9,7 +9,8 @@ from typing import Any
 
 from convbench.analysis.choice.recommendation import Recommendation
 from convbench.analysis.costs.gains import VariantGain
-from convbench.analysis.costs.headlines import Advice, Contender, advise, uncounted
+from convbench.analysis.costs.headlines import Advice, advise, uncounted
+from convbench.analysis.costs.ranking import Contender
 from convbench.analysis.results import Result, measured, typical
 from convbench.core import metrics
 from convbench.core.metric import Metric

@@ -28,8 +28,8 @@ def distribution(record: Record) -> dict[str, Any] | None:
     visits = [(visit, samples) for visit, samples in _visits(record) if len(samples) >= FEWEST]
     if not visits:
         return None
-    every = sorted(chain.from_iterable(samples for _, samples in visits))
-    low, high = (float(f"{every[round(tail * (len(every) - 1))]:.4g}") for tail in TAILS)
+    pooled = sorted(chain.from_iterable(samples for _, samples in visits))
+    low, high = (float(f"{pooled[round(tail * (len(pooled) - 1))]:.4g}") for tail in TAILS)
     if not 0 < low < high:
         return None
     return {"ends": [low, high], "visits": [_visit(visit, samples, low, high) for visit, samples in visits]}

@@ -33,7 +33,7 @@ class Advised:
             for i, sentence in enumerate(sentences(answer)):
                 yield Text(sentence, style="bold") if i == 0 else Padding(Text(sentence), (0, 0, 0, 2))
             if answer.runners:
-                yield Padding(_runners(answer.runners[:RUNNERS], _other(answer)), (1, 0, 0, 2))
+                yield Padding(_runners(answer.runners[:RUNNERS], _reference(answer)), (1, 0, 0, 2))
         if text := different(self.answers):
             yield Text(f"\n{text}")
 
@@ -48,7 +48,7 @@ def basis(answers: Sequence[Recommendation], budget: Budget) -> str:
     return f"Test accuracy after {BUDGETS[budget]} of short training{cost}."
 
 
-def _other(answer: Recommendation) -> str:
+def _reference(answer: Recommendation) -> str:
     """What runners are held against: the pick, or without one the cheapest."""
     return "the pick" if answer.pick else f"the {CHEAPEST[answer.ask.cheapest]}"
 

@@ -7,15 +7,7 @@ from collections.abc import Sequence
 
 from convbench.analysis.choice.recommendation import Recommendation
 from convbench.analysis.costs.gains import VariantGain
-from convbench.analysis.costs.headlines import (
-    Advice,
-    Confidence,
-    advise,
-    noisy,
-    uncounted,
-    uncounted_share,
-    withheld,
-)
+from convbench.analysis.costs.headlines import Advice, Confidence, advise, noisy, uncounted, uncounted_share, withheld
 from convbench.analysis.costs.runtimes import runtimes as runtimes_of
 from convbench.analysis.quality.qualities import tried
 from convbench.analysis.results import Result, costs, measured, sustained
@@ -63,7 +55,7 @@ def sentences(run: Run, results: Sequence[Result], answers: Sequence[Recommendat
         _variants(advice),
         *map(runtimes.sentence, runtimes_of(results)),
     ]
-    texts += [_other(result) for result in advice.others[:3]]
+    texts += [_other_situation(result) for result in advice.others[:3]]
     cost_only = "" if len(costs(results)) < len(results) else COST_ONLY
     return [*dict.fromkeys(filter(None, [*texts, cautions(results)[0], cost_only])), _missing(run, results)]
 
@@ -240,7 +232,7 @@ def _allocators(best: VariantGain) -> str:
     return f" The allocators differ ({differ[0]} against {differ[1]}), which is part of this gain." if differ else ""
 
 
-def _other(result: Result) -> str:
+def _other_situation(result: Result) -> str:
     case = result.case
     assert result.latency
     keeps_up = sustained(result.record)

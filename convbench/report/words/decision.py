@@ -102,8 +102,8 @@ def _answer(answer: Recommendation) -> str:
     if answer.pick:
         latency = answer.pick.result.latency
         cost = f", {units.seconds(latency.median)} a call" if latency else ""
-        return f"take {_sized(answer.pick.result)}{cost} ({answer.grade})"
-    return f"open{f', {_sized(answer.leading.result)} leads' if answer.leading else ', no pick'}"
+        return f"take {_with_size(answer.pick.result)}{cost} ({answer.grade})"
+    return f"open{f', {_with_size(answer.leading.result)} leads' if answer.leading else ', no pick'}"
 
 
 def _tie(tied: Sequence[Result]) -> str:
@@ -123,10 +123,10 @@ def _placed(advice: Advice, joined: str) -> str:
 def _name(result: Result, advice: Advice) -> str:
     """The reducer at its size; with its options where another of that name has others."""
     alike = {reducer(contender.result) for contender in advice.ranking if contender.result.series == result.series}
-    return _sized(result, reducer(result) if len(alike) > 1 else result.series)
+    return _with_size(result, reducer(result) if len(alike) > 1 else result.series)
 
 
-def _sized(result: Result, name: str = "") -> str:
+def _with_size(result: Result, name: str = "") -> str:
     size = result.lstm_input
     return f"{_short(name or result.series)}{f' at LSTM input {size:,}' if size else ''}"
 

@@ -16,36 +16,37 @@ OF_THE_PICK, OF_OTHERS = 3, 3
 def sentence(answer: Recommendation) -> str:
     """``The same training run otherwise: flatten in int8 loses 0.3 points [0.1, 0.5] and is 8.0× as fast as eager.``"""
     words = "; ".join(
-        f"{model(one.there.result)} in {one.there.quality.variant} {_and_speed(one)}" for one in _telling(answer)
+        f"{model(trade.there.result)} in {trade.there.quality.variant} {_and_speed(trade)}"
+        for trade in _telling(answer)
     )
     return f"The same trained models run otherwise: {words}." if words else ""
 
 
-def loss(one: Trade) -> str:
+def loss(trade: Trade) -> str:
     """``loses 0.3 points [0.1, 0.5]``; that it gains, or that nothing changes, where it does."""
-    gain = one.gain
+    gain = trade.gain
     if round(1000 * max(abs(gain.low), abs(gain.high))) == 0:
         return "loses no accuracy"
-    less, low, high = (100 * each for each in (-gain.median, -gain.high, -gain.low))
+    less, low, high = (100 * change for change in (-gain.median, -gain.high, -gain.low))
     verb, interval = ("loses", (low, high)) if less >= 0 else ("gains", (-high, -low))
     return f"{verb} {points(gain.median)} [{interval[0]:.1f}, {interval[1]:.1f}]"
 
 
-def _and_speed(one: Trade) -> str:
-    if one.speedup is None:
-        return loss(one)
-    if one.factor >= 1:
-        return f"{loss(one)} and is {units.factor(one.factor)} as fast as eager"
-    return f"{loss(one)} and takes {units.factor(1 / one.factor)} eager's time"
+def _and_speed(trade: Trade) -> str:
+    if trade.speedup is None:
+        return loss(trade)
+    if trade.factor >= 1:
+        return f"{loss(trade)} and is {units.factor(trade.factor)} as fast as eager"
+    return f"{loss(trade)} and takes {units.factor(1 / trade.factor)} eager's time"
 
 
 def _telling(answer: Recommendation) -> Iterator[Trade]:
     """The fastest few of the pick's model, then the fastest of each of a few others."""
     picked = answer.pick.quality.architecture if answer.pick else None
-    of_pick = [each for each in answer.trades if each.there.quality.architecture == picked]
+    of_pick = [trade for trade in answer.trades if trade.there.quality.architecture == picked]
     others: dict[object, Trade] = {}
-    for each in answer.trades:
-        if each not in of_pick:
-            others.setdefault(each.there.quality.architecture, each)
+    for trade in answer.trades:
+        if trade not in of_pick:
+            others.setdefault(trade.there.quality.architecture, trade)
     yield from of_pick[:OF_THE_PICK]
     yield from list(others.values())[:OF_OTHERS]

@@ -78,8 +78,8 @@ def human(value: float | None, unit: str, significant: int = 3) -> str:
 def cell(value: float | None, metric: Metric) -> str:
     """A metric's value below its heading: the unit is left out where the heading says it."""
     heading = metric.heading or metric.title
-    stated = re.search(rf"(?<!\w){re.escape(metric.unit)}(?!\w)", heading, re.IGNORECASE)
-    return human(value, "1" if stated else metric.unit, metric.digits)
+    match = re.search(rf"(?<!\w){re.escape(metric.unit)}(?!\w)", heading, re.IGNORECASE)
+    return human(value, "1" if match else metric.unit, metric.digits)
 
 
 def tick_scale(unit: str) -> tuple[tuple[float, str], ...]:

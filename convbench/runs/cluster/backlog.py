@@ -42,7 +42,7 @@ class Backlog:
     @property
     def timed(self) -> int:
         """How many pieces wait that want a quiet host."""
-        return sum(each.timed for each in self.waiting)
+        return sum(piece.timed for piece in self.waiting)
 
     def add(self, jobs: Sequence[Job], hosts: int) -> None:
         """A round, cut for so many hosts."""
@@ -65,10 +65,10 @@ class Backlog:
 
         Timed pieces come before trials, those whose compiled code it has before others, then the longest.
         """
-        able = [each for each in self.waiting if self._ready(each, member)]
+        able = [piece for piece in self.waiting if self._ready(piece, member)]
         if not able:
             return []
-        chosen = max(able, key=lambda each: (each.timed, _preference(each, member, living), each.seconds))
+        chosen = max(able, key=lambda piece: (piece.timed, _preference(piece, member, living), piece.seconds))
         self.waiting.remove(chosen)
         return [ticket for ticket in chosen.tickets if ticket in self.ledger.open]
 
@@ -94,7 +94,7 @@ class Backlog:
 
     def purge(self) -> None:
         """Forget pieces of which nothing is open."""
-        self.waiting = [each for each in self.waiting if any(ticket in self.ledger.open for ticket in each.tickets)]
+        self.waiting = [piece for piece in self.waiting if any(ticket in self.ledger.open for ticket in piece.tickets)]
 
     def _ready(self, waiting: Waiting, member: Member) -> bool:
         """Whether a worker may take a piece now; all of it has one home, so that one job is asked for it."""

@@ -59,7 +59,7 @@ class Driver:
             if self._intake.ended and not self.ledger.open:
                 return
             for event in self.engine.events(WAIT):
-                yield from self._happened(event)
+                yield from self._handle(event)
             yield from self._overdue()
 
     def close(self) -> None:
@@ -97,7 +97,7 @@ class Driver:
 
     # --- Back ---------------------------------------------------------------------------------------------------------
 
-    def _happened(self, event: Event) -> Iterator[Visit]:
+    def _handle(self, event: Event) -> Iterator[Visit]:
         member = self.roll.members.get(getattr(event, "worker", ""))
         if member is not None:
             member.heard = self.clock()
@@ -114,7 +114,7 @@ class Driver:
             case Ended():
                 yield from self._end(event, member)
             case Done(_, number, failure) if member is not None and member.piece and member.piece.number == number:
-                left = self._released(member)
+                left = self._release(member)
                 yield from self._issue_again(left, left[:1] if failure else [], member.host.name, failure)
 
     def _end(self, event: Ended, member: Member | None) -> Iterator[Visit]:
@@ -137,7 +137,7 @@ class Driver:
         """A worker is gone: those of its jobs that were running are suspects."""
         member, self._in_doubt = self.roll.leave(worker), True
         running = [ticket for ticket in member.running if ticket in self.ledger.open]
-        left = self._released(member)
+        left = self._release(member)
         yield from self._issue_again(left, running or left[:1], member.host.name, reason)
 
     def _issue_again(self, tickets: Sequence[int], suspects: Sequence[int], host: str, reason: str) -> Iterator[Visit]:
@@ -157,7 +157,7 @@ class Driver:
                 self.ledger.settle(ticket)  # what is about a lost host is about nothing now
         self.backlog.again(tickets, suspects)
 
-    def _released(self, member: Member) -> list[int]:
+    def _release(self, member: Member) -> list[int]:
         """The open tickets of a worker's piece that no other worker has; the piece is taken from it."""
         tickets = [ticket for ticket, _ in member.piece.jobs] if member.piece else []
         member.piece, member.running = None, {}

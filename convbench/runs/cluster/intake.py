@@ -22,7 +22,7 @@ class Intake:
     def round(self) -> Iterator[Job]:
         """The jobs up to the next round, or up to one that decides what is next."""
         self.barrier, first = "", None
-        while (job := self._taken()) is not None:
+        while (job := self._take()) is not None:
             if first is not None and _round(job) != first:
                 self._next = job
                 return
@@ -32,7 +32,7 @@ class Intake:
                 self.barrier = "all" if job.case.trial else "timed"
                 return
 
-    def _taken(self) -> Job | None:
+    def _take(self) -> Job | None:
         job, self._next = self._next, None
         if job is None:
             job = next(self._jobs, None)

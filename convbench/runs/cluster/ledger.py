@@ -78,9 +78,9 @@ class Ledger:
         """Whether everything that a barrier waits for has ended."""
         return not any(barrier == "all" or not entry.job.case.trial for entry in self.open.values())
 
-    def _typical(self, of: str) -> float:
-        seen = self._kinds[of]
-        return fmean(seen[-200:]) if seen else GUESS[of]
+    def _typical(self, kind: str) -> float:
+        durations = self._kinds[kind]
+        return fmean(durations[-200:]) if durations else GUESS[kind]
 
 
 def kind(job: Job) -> str:

@@ -32,10 +32,10 @@ ATTEMPTS = 30
 class Office:
     """The driver's side of a folder: it shows that it lives, posts pieces and collects what the workers say."""
 
-    def __init__(self, folder: Path, given: Spec) -> None:
+    def __init__(self, folder: Path, spec: Spec) -> None:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
-        _write(folder / SPEC, given)
+        _write(folder / SPEC, spec)
         self._posted: dict[str, int] = {}
         self._read: dict[str, int] = {}
         self._ended = threading.Event()
@@ -58,7 +58,7 @@ class Office:
                 if not path.exists():
                     break
                 self._read[worker] += 1
-                yield _taken(path)
+                yield _take(path)
 
     def stop(self, worker: str) -> None:
         """Ask a worker to end, and read nothing more of it."""
@@ -83,7 +83,7 @@ class Box:
 
     def __init__(self, folder: Path, worker: str) -> None:
         self.folder, self.path, self.worker = folder, folder / worker, worker
-        self._said = self._done = 0
+        self._next_out = self._next_in = 0
         self._seen, self._since = "", time.monotonic()
 
     @property
@@ -100,17 +100,17 @@ class Box:
 
     def say(self, message: Event) -> None:
         """Tell the driver. Raises OSError where the folder cannot be written for long."""
-        _write(self.path / f"out-{self._said}", message)
-        self._said += 1
+        _write(self.path / f"out-{self._next_out}", message)
+        self._next_out += 1
 
     def pieces(self) -> Iterator[Piece]:
         """The pieces that come, until the driver wants no more."""
         latest = time.monotonic()
         while not self.ended:
-            path = self.path / f"in-{self._done}"
+            path = self.path / f"in-{self._next_in}"
             if path.exists():
-                self._done += 1
-                yield _taken(path)
+                self._next_in += 1
+                yield _take(path)
             elif time.monotonic() - latest > SECONDS_A_BEAT:
                 self.say(Beat(self.worker))
                 latest = time.monotonic()
@@ -119,8 +119,8 @@ class Box:
 
 def serve(folder: str, name: str, place: str, slot: int = 0) -> None:
     """Be a worker, until the driver wants no more or is gone: what a scheduler's job runs."""
-    given: Spec = pickle.loads((Path(folder) / SPEC).read_bytes())
-    box, worker = Box(Path(folder), name), Worker(name, place, replace(given, slot=slot))
+    spec: Spec = pickle.loads((Path(folder) / SPEC).read_bytes())
+    box, worker = Box(Path(folder), name), Worker(name, place, replace(spec, slot=slot))
     try:
         box.say(worker.describe())
         for piece in box.pieces():
@@ -160,7 +160,7 @@ def _replace(path: Path, content: bytes) -> None:
     beside.replace(path)
 
 
-def _taken(path: Path) -> Any:
+def _take(path: Path) -> Any:
     value = pickle.loads(path.read_bytes())
     with suppress(OSError):
         path.unlink()

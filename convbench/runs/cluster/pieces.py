@@ -26,26 +26,26 @@ def cut(jobs: Sequence[Job], hosts: int, cost: Cost) -> Iterator[list[Job]]:
     """The jobs of one round as pieces for so many hosts, in the order in which each first comes."""
     timed = [job for job in jobs if not job.case.trial and not job.host]
     limit = sum(map(cost, timed)) / max(1, hosts) / PIECES_A_HOST
-    for members in _grouped(timed, lambda job: frame(job.case)):
+    for members in _group(timed, lambda job: frame(job.case)):
         yield from [members] if hosts == 1 else _of_frame(members, limit, cost)
-    yield from _grouped([job for job in jobs if job.host and not job.case.trial], lambda job: job.host)
+    yield from _group([job for job in jobs if job.host and not job.case.trial], lambda job: job.host)
     yield from ([job] for job in jobs if job.case.trial)
 
 
 def _of_frame(jobs: Sequence[Job], limit: float, cost: Cost) -> Iterator[list[Job]]:
     """A frame in one piece where it is small enough, else its LSTM input sizes, else its models, packed together."""
-    sizes = _grouped(jobs, lambda job: _size(job.case))
+    sizes = _group(jobs, lambda job: _size(job.case))
     atoms = (_split(members, limit, cost) for members in sizes)
-    yield from _packed(chain.from_iterable(atoms), limit, cost)
+    yield from _pack(chain.from_iterable(atoms), limit, cost)
 
 
 def _split(jobs: list[Job], limit: float, cost: Cost) -> Iterable[list[Job]]:
     if sum(map(cost, jobs)) <= limit:
         return [jobs]
-    return _grouped(jobs, lambda job: job.case.eager)
+    return _group(jobs, lambda job: job.case.eager)
 
 
-def _packed(atoms: Iterable[list[Job]], limit: float, cost: Cost) -> Iterator[list[Job]]:
+def _pack(atoms: Iterable[list[Job]], limit: float, cost: Cost) -> Iterator[list[Job]]:
     piece: list[Job] = []
     filled = 0.0
     for atom in atoms:
@@ -58,7 +58,7 @@ def _packed(atoms: Iterable[list[Job]], limit: float, cost: Cost) -> Iterator[li
         yield piece
 
 
-def _grouped(jobs: Iterable[Job], key: Callable[[Job], Hashable]) -> list[list[Job]]:
+def _group(jobs: Iterable[Job], key: Callable[[Job], Hashable]) -> list[list[Job]]:
     groups: dict[Hashable, list[Job]] = {}
     for job in jobs:
         groups.setdefault(key(job), []).append(job)

@@ -64,13 +64,13 @@ def spec(device: str, cases: Sequence[Case], cores: int, slots: int) -> Spec:
 class Worker:
     """One on a host, or one for each of its GPUs or sets of cores. ``close`` ends what it started."""
 
-    def __init__(self, name: str, place: str, given: Spec) -> None:
-        _become(given)
-        self.name, self.given = name, given
-        self.executor: Executor = executors.get("isolated").build(given.device, given.cases)
+    def __init__(self, name: str, place: str, spec: Spec) -> None:
+        _become(spec)
+        self.name, self.spec = name, spec
+        self.executor: Executor = executors.get("isolated").build(spec.device, spec.cases)
         host = self.executor.hosts[0]
         machine = zlib.crc32(f"{socket.gethostname()} {place}".encode())
-        slot = f"-{given.slot + 1}" if given.slots > 1 else ""
+        slot = f"-{spec.slot + 1}" if spec.slots > 1 else ""
         self.host: Host = replace(host, name=f"host-{machine:08x}{slot}")
 
     def describe(self) -> Joined:
@@ -79,11 +79,11 @@ class Worker:
 
     def messages(self, piece: Piece) -> Iterator[Message]:
         """What becomes of a piece, as it happens; a sign of life where nothing happens for a while."""
-        said: SimpleQueue[Message] = SimpleQueue()
-        Thread(target=self._measure, args=(piece, said.put), daemon=True).start()
+        queue: SimpleQueue[Message] = SimpleQueue()
+        Thread(target=self._measure, args=(piece, queue.put), daemon=True).start()
         while True:
             try:
-                message = said.get(timeout=SECONDS_A_BEAT)
+                message = queue.get(timeout=SECONDS_A_BEAT)
             except Empty:
                 message = Beat(self.name)
             yield message
@@ -102,20 +102,20 @@ class Worker:
         tickets = {(job.case.id, job.visit): ticket for ticket, job in piece.jobs}
         failure = ""
         try:
-            for job, record in self.executor.run(self._offered(piece, say)):
+            for job, record in self.executor.run(self._pinned_jobs(piece, say)):
                 say(Ended(self.name, tickets[job.case.id, job.visit], job, record))
         except Exception as error:
             failure = f"{type(error).__name__}: {error}"
         say(Done(self.name, piece.number, failure))
 
-    def _offered(self, piece: Piece, say: Callable[[Message], None]) -> Iterator[Job]:
+    def _pinned_jobs(self, piece: Piece, say: Callable[[Message], None]) -> Iterator[Job]:
         """The jobs, pinned to cores of this host; one that is timed has them for itself until its record is there."""
         for ticket, job in piece.jobs:
             cores = cores_of(job.case, max(0, job.visit), self.host.cores) if job.cores else ()
-            with ExitStack() as held:
+            with ExitStack() as locks:
                 if job.takes_times and not job.case.trial:
                     for path in self._locks():
-                        held.enter_context(lock.hold(path))
+                        locks.enter_context(lock.hold(path))
                 say(Began(self.name, ticket))
                 yield replace(job, cores=cores)
 
@@ -147,26 +147,26 @@ def joined(parts: Sequence[bytes]) -> Message | Joined:
     return message
 
 
-def _become(given: Spec) -> None:
+def _become(spec: Spec) -> None:
     """Take on the driver's folder, paths and variables, and keep to one's cores."""
     for name in SET_BY_ENGINES:
         os.environ.pop(name, None)
-    os.environ.update(given.variables)
-    if given.folder and Path(given.folder).is_dir():
-        os.chdir(given.folder)
-    sys.path += [path for path in given.paths if path not in sys.path]
-    share = _share(given)
+    os.environ.update(spec.variables)
+    if spec.folder and Path(spec.folder).is_dir():
+        os.chdir(spec.folder)
+    sys.path += [path for path in spec.paths if path not in sys.path]
+    share = _share(spec)
     if share:
         os.sched_setaffinity(0, share)
 
 
-def _share(given: Spec) -> set[int]:
+def _share(spec: Spec) -> set[int]:
     """The cores of this worker; empty for all that the host has."""
     if not hasattr(os, "sched_getaffinity"):
         return set()
     available = sorted(os.sched_getaffinity(0))
-    each = given.cores or (len(available) // given.slots if given.slots > 1 else 0)
-    if not each:
+    count = spec.cores or (len(available) // spec.slots if spec.slots > 1 else 0)
+    if not count:
         return set()
-    first = given.slot * each % len(available)
-    return set((*available, *available)[first : first + min(each, len(available))])
+    first = spec.slot * count % len(available)
+    return set((*available, *available)[first : first + min(count, len(available))])

@@ -1,0 +1,101 @@
+"""Which models of a run stand in one ranking, in which order, and which of them cannot be told from the fastest."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from convbench.analysis import repeat
+from convbench.analysis.costs.likeness import frame
+from convbench.analysis.results import Result
+from convbench.core.statistics import Interval
+
+MARGIN = 1.10
+"""Below this ratio no difference between two processes is claimed: their own spread is of that order (METHOD.md)."""
+
+KNOWN = 0.02
+"""Relative half width from which on a ratio is known so well that it is not worth another visit."""
+
+POSITION_BY_NAME = {
+    **dict.fromkeys(("gap", "gmp", "gem", "hybrid", "attention"), "lost"),
+    **dict.fromkeys(("flatten", "avg-k", "fc", "conv1x1-avg-k", "gdconv", "spatial-softmax"), "kept"),
+    "random-projection": "control",
+}
+"""What our own reducers do to position, for records of runs from before reducers said so themselves."""
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A model (a reducer at an LSTM input size) and its latency over that of the fastest alike."""
+
+    result: Result
+    factor: Interval
+
+    @property
+    def tied(self) -> bool:
+        """Whether it cannot be told from the fastest: unbounded, or within ``MARGIN`` by its interval."""
+        return self.factor.low <= MARGIN
+
+    @property
+    def open(self) -> bool:
+        """Whether more visits could tell it from the fastest, or from what is slower."""
+        return self.factor.low <= MARGIN < self.factor.high and self.factor.relative_half_width > KNOWN
+
+
+def rank(group: Iterable[Result]) -> list[Contender]:
+    """The models of cases that are alike, fastest first; by parameters where nothing is timed.
+
+    Of cases in several variants each model's fastest counts; whoever compares reducers gives one variant.
+    """
+    models: dict[object, list[Result]] = defaultdict(list)
+    for result in group:
+        models[result.case.architecture].append(result)
+    best = sorted((min(variants, key=_speed) for variants in models.values()), key=_speed)
+    if not best:
+        return []
+    return [Contender(result, factor) for result, factor in zip(best, factors_over(best, best[0]), strict=True)]
+
+
+def widest(results: Sequence[Result]) -> list[Result]:
+    """The comparable group, on one backbone and recurrent stage, with most reducers, then most cases."""
+    groups: dict[object, list[Result]] = defaultdict(list)
+    for result in results:
+        groups[frame(result)].append(result)
+    return max(groups.values(), key=_breadth, default=[])
+
+
+def _breadth(group: list[Result]) -> tuple[bool, int, int]:
+    return (group[0].case.scenario == "inference", len({result.series for result in group}), len(group))
+
+
+def _speed(result: Result) -> tuple[float, float, int, str]:
+    slowest, case = float("inf"), result.case
+    return (result.latency.median if result.latency else slowest, result.params or slowest, len(case.variant), case.id)
+
+
+def factors_over(results: Sequence[Result], fastest: Result) -> list[Interval]:
+    """The latency of each over the fastest's, from the visits that both had in the same rounds; 1 without latencies."""
+    timed = [result for result in results if result.timing and fastest.timing and result is not fastest]
+    pairs = [(result.timing, fastest.timing) for result in timed if result.timing and fastest.timing]
+    factors = dict(zip(map(id, timed), repeat.ratios(pairs), strict=True))
+    return [factors.get(id(result), Interval(1.0, 1.0, 1.0)) for result in results]
+
+
+def lightest(results: Sequence[Result]) -> Result:
+    learned = [result for result in results if position(result) != "control"]
+    return min(
+        learned or results, key=lambda result: (result.params or float("inf"), result.lstm_input or 0, result.case.id)
+    )
+
+
+def position(result: Result) -> str | None:
+    """What the reducer does to position, ``kept`` or ``lost``, or that it is a ``control``, as the record has it.
+
+    A control is frozen, to separate size from learning: ranked, but advised only where there is nothing else. Of a
+    reducer that says nothing, None.
+    """
+    conditions = result.record.conditions
+    if conditions.get("control"):
+        return "control"
+    return str(conditions["position"]) if conditions.get("position") else POSITION_BY_NAME.get(result.series)

@@ -1,0 +1,93 @@
+"""Records and runs as JSON: what is written of them and what is left out, and why something cannot be read."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from functools import cache
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from convbench.core import files, metrics
+from convbench.core.metric import Metric
+from convbench.core.record import Record, Run
+
+WORDS = {field.name for field in fields(Metric)} - {"name", "unit", "better"}
+
+
+def record_line(record: Record) -> bytes:
+    """A record as a line."""
+    return as_json(_records(), record, exclude=_not_stored(record))
+
+
+def run_text(run: Run) -> bytes:
+    """The description of a run, indented for readers."""
+    return as_json(_runs(), run, indent=1, exclude=_not_described(run))
+
+
+def parse_record(line: bytes) -> Record:
+    """The record of a line. Raises pydantic's ValidationError, whose ``reason`` is what a reader must know."""
+    return _records().validate_json(line)
+
+
+def parse_run(text: bytes) -> Run:
+    """The run of a description. Raises pydantic's ValidationError."""
+    return _runs().validate_json(text)
+
+
+def as_json(kind: TypeAdapter[Any], value: Any, **options: Any) -> bytes:
+    """A noun as a line of JSON. Lone surrogates, which UTF-8 cannot hold, become their escapes."""
+    try:
+        return kind.dump_json(value, **options) + b"\n"
+    except ValueError:
+        storable = kind.validate_python(_storable(kind.dump_python(value)))
+        return kind.dump_json(storable, **options) + b"\n"
+
+
+def _storable(value: Any) -> Any:
+    match value:
+        case str():
+            return files.encoded(value).decode()
+        case dict():
+            return {_storable(key): _storable(item) for key, item in value.items()}
+        case list() | tuple():
+            return [_storable(item) for item in value]
+    return value
+
+
+def reason(error: ValidationError) -> str:
+    """The first thing that is wrong, and where."""
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"])
+    return f"{where + ': ' if where else ''}{first['msg']}"
+
+
+def _not_stored(record: Record) -> dict[str, Any]:
+    """What a line leaves out: the words of our own metrics, and what is empty since a version that did not have it.
+
+    The words of anybody's own metrics are stored, for readers without the package.
+    """
+    readings: dict[int, dict[str, Any]] = {}
+    for place, reading in enumerate(record.readings):
+        words: dict[str, Any] = {"metric": WORDS} if metrics.is_ours(reading.metric) else {}
+        readings[place] = words if reading.visits else words | {"visits": True}
+    empty: dict[str, Any] = {name: True for name in ("code", "visits") if not getattr(record, name)}
+    case: dict[str, Any] = {} if record.case.threads else {"case": {"threads": True}}
+    if record.visits and not any(visit.host for visit in record.visits):
+        empty["visits"] = {"__all__": {"host": True}}
+    return {"readings": readings, **empty, **case}
+
+
+def _not_described(run: Run) -> set[str]:
+    """What is said of several hosts, where there is one."""
+    return {name for name in ("hosts", "environments", "between_hosts") if not getattr(run, name)}
+
+
+@cache
+def _runs() -> TypeAdapter[Run]:
+    return TypeAdapter(Run)
+
+
+@cache
+def _records() -> TypeAdapter[Record]:
+    return TypeAdapter(Record)

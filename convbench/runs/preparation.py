@@ -1,0 +1,142 @@
+"""What a run needs before it starts: its executor, and its cases checked against the hosts that will measure them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from convbench.core.errors import ConvbenchError
+from convbench.core.package import __version__
+from convbench.core.profiles import PROFILES
+from convbench.core.record import Record, Run, Scalar
+from convbench.core.registry import executors
+from convbench.measure.probes import Probe
+from convbench.runs import apart, repeats, several
+from convbench.runs.executor import Executor
+from convbench.runs.schedule import Schedule
+from convbench.runs.visits import Menu
+from convbench.suite import Suite
+from convbench.suite.selection import Plan, Selection
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A suite checked against the hosts that will measure it, and the executor that brings its jobs to them."""
+
+    suite: Suite
+    plan: Plan
+    menu: Menu
+    command: str
+    executor: Executor = field(repr=False)
+
+    @property
+    def facts(self) -> Mapping[str, Scalar]:
+        """Those of the first host, which stand for the run."""
+        return self.executor.hosts[0].facts
+
+    def schedule(self, done: Sequence[Record] = (), until_sure: bool = False) -> Schedule:
+        """The visits to make; those of the records that are ``done`` are made."""
+        start, protocol = time.monotonic(), self.menu.protocol(self.suite.protocol)
+        facts = bool(self.menu.exact)
+        schedule = Schedule(
+            self.plan.cases,
+            protocol,
+            lambda _: facts,
+            lambda: time.monotonic() - start,
+            until_sure=until_sure,
+            hosts=lambda: self.executor.hosts,
+        )
+        for record in done:
+            schedule.add(record)
+        return schedule
+
+    def run(self, visible_slowdown: float | None = None) -> Run:
+        """The description of a new run, begun now; ``visible_slowdown`` is what the gate's selftest saw here."""
+        hosts = self.executor.hosts
+        host = hosts[0]
+        return Run(
+            name=self.suite.name,
+            command=self.command,
+            suite=self.suite.text,
+            protocol=self.suite.protocol,
+            metrics=self.suite.metrics,
+            planned=tuple(case.id for case in self.plan.cases),
+            equal=self.plan.equal,
+            environment=host.facts,
+            fingerprint=host.fingerprint,
+            convbench=__version__,
+            started=datetime.now(UTC).isoformat(timespec="seconds"),
+            visible_slowdown=visible_slowdown,
+            intervals_meet=repeats.known(host.facts),
+            **several.described(hosts),
+        )
+
+
+def prepare(
+    suite: Suite, executor: Executor, selection: Selection, command: str, probes: Sequence[Probe] = ()
+) -> Prepared:
+    """Learn what the hosts are and check every case on ``meta``; nothing is measured yet.
+
+    A case has to fit into the memory of one of the hosts. ``probes`` run after those of the suite.
+
+    Raises ConvbenchError for all that is wrong with the call, the suite or the hosts.
+    """
+    hosts = executor.hosts
+    free, cores = max(host.available_bytes for host in hosts), len(hosts[0].cores)
+    answer = executor.call(_planned, suite, hosts[0].device, free, selection, cores)
+    if isinstance(answer, ConvbenchError):
+        raise answer
+    planned, menu = answer
+    return Prepared(suite, planned, replace(menu, probes=tuple(probes)), command, executor)
+
+
+def _planned(
+    suite: Suite, device: str, free: int, selection: Selection, cores: int
+) -> tuple[Plan, Menu] | ConvbenchError:
+    """What is to be measured of a suite, or why nothing can be: for a process that has imported torch anyway."""
+    from convbench.measure.selection import plan
+
+    try:
+        return plan(suite, device, free, selection, cores), Menu.of(suite.metrics)
+    except ConvbenchError as error:
+        return error
+
+
+def profiler(suite: Suite, directory: Path) -> list[Probe]:
+    """The probe that takes traces into the run's directory, where the suite asks for them."""
+    if not suite.profile:
+        return []
+    from convbench.measure.traces.capture import Capture
+
+    return [Capture(directory / PROFILES)]
+
+
+def executor_of(
+    suite: Suite,
+    device: str,
+    name: str | None = None,
+    probes: Sequence[Probe] = (),
+    options: Mapping[str, Scalar] | None = None,
+) -> Executor:
+    """The executor of that name for a suite; where none is named, fresh processes for whatever runs a model.
+
+    ``device`` is ``auto`` (the GPU where there is one), ``cpu`` or ``cuda[:n]``; ``options`` are those of the executor,
+    checked already (``executor_options``). Raises ConvbenchError for an unknown name.
+    """
+    runs_models = probes or any(case.trial for case in suite.cases) or _run_models(suite.metrics)
+    apart_of_us = runs_models or apart.names_own_code(suite.cases)
+    factory = executors.get(name or ("isolated" if apart_of_us else "in-process"))
+    executor: Executor = factory.build(device, suite.cases, **(options or {}))
+    return executor
+
+
+def _run_models(metrics: Sequence[str]) -> bool:
+    """Whether any of these metrics needs more than a look at the model; of the user's own, that is not known here."""
+    if not metrics or any(":" in name for name in metrics):
+        return True
+    from convbench.measure import harness
+
+    return harness.needs_isolation(metrics)
