@@ -86,6 +86,10 @@ def run(
 ) -> None:
     """Measure a suite and write its report."""
     import_from_here(suite)
+    from convbench.runs import early_server
+
+    if executor is None and not metrics:
+        early_server.begin(suite, overrides or [])
     from convbench.runs import executor_options as options_of
     from convbench.runs import preparation
     from convbench.runs.apart import load

@@ -30,7 +30,7 @@ SECONDS_A_CASE = 0.2
 
 def load(source: str, overrides: Sequence[str] = ()) -> Suite:
     """``suite.load``. Raises SuiteError, also for what the user's modules do when they are imported."""
-    if not any(map(OWN.search, _texts(source, overrides))):
+    if not any(map(OWN.search, texts(source, overrides))):
         return suites.load(source, overrides)
     try:
         with closing(Processes()) as processes:
@@ -83,7 +83,8 @@ def called(
         raise ConvbenchError(explain(error, doing)) from error
 
 
-def _texts(source: str, overrides: Sequence[str]) -> Iterator[str]:
+def texts(source: str, overrides: Sequence[str]) -> Iterator[str]:
+    """What the suite and the overrides say, without comments; nothing of a suite that cannot be read."""
     yield from (override.partition("=")[2] for override in overrides)
     with suppress(ConvbenchError):
         path = suites.find(source)

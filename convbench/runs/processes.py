@@ -18,7 +18,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from multiprocessing import resource_tracker
+from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -133,6 +133,7 @@ class Processes:
     """Calls functions in fresh processes, each under a time limit, in a room of their own. ``close`` ends all of it."""
 
     def __init__(self, preload: Sequence[str] = ()) -> None:
+        self.preload = preload
         self.scratch = rooms.open_room()
         self._resources = ExitStack()
         self._resources.enter_context(lock.hold(self.scratch / rooms.LOCK))
@@ -143,6 +144,11 @@ class Processes:
         with environment(SAFE_START):
             resource_tracker.ensure_running()
         own_configuration()["tempdir"] = self._resources.enter_context(short_path(self.scratch))
+
+    def warm(self) -> None:
+        """Let the server begin to import now, and not with the first call."""
+        with unseen(), environment(self._variables()), uninterrupted():
+            forkserver.ensure_running()
 
     def close(self) -> None:
         rooms.end_processes(self.scratch)
@@ -174,8 +180,7 @@ class Processes:
         running: Running[T] = Running(context.Process(target=run_child, args=args), receiver, call.timeout, room)
         running.at_end = self._forget
         try:
-            variables = {**SAFE_START, **discipline(), **rooms.mark(self.scratch), **call.variables}
-            with unseen(), environment(variables), uninterrupted():
+            with unseen(), environment({**self._variables(), **call.variables}), uninterrupted():
                 try:
                     running.process.start()
                 except (EOFError, OSError):  # the server was killed: the next start begins another
@@ -188,6 +193,9 @@ class Processes:
             raise
         sender.close()
         return running
+
+    def _variables(self) -> dict[str, str]:
+        return {**SAFE_START, **discipline(), **rooms.mark(self.scratch)}
 
     def _forget(self, running: Running[Any]) -> None:
         """Kill what a call left behind, in whatever session; whose it is can be told only when nothing else runs."""

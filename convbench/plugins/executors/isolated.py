@@ -18,14 +18,12 @@ from convbench.core.traits import builds, packages
 from convbench.measure import attempts
 from convbench.measure.machine import malloc
 from convbench.models.variants import process_environment
-from convbench.runs import apart
+from convbench.runs import apart, early_server
 from convbench.runs.executor import Executor, Host, Job, Visit, here, one_by_one, pinned
-from convbench.runs.processes import Call, Processes, Running
+from convbench.runs.processes import Call, Running
 from convbench.runs.script import brought
 
 T = TypeVar("T")
-COMPILER = ("convbench.runs.compiler_imports",)
-DIGITS = ("sklearn.datasets",)
 ON_ONE_GPU = 4
 """Processes at once on a GPU, while they compile and count: each has a context and a model there."""
 
@@ -38,7 +36,7 @@ class Isolated(Executor):
         brought(cases)
         self.device, self.cases = device, cases
         self.packages = packages(cases)
-        self.processes = Processes(preloads(cases))
+        self.processes = early_server.take(preloads(cases))
 
     @cached_property
     def hosts(self) -> Sequence[Host]:
@@ -154,8 +152,8 @@ class _SideBySide:
 
 def preloads(cases: Sequence[Case]) -> list[str]:
     """What the forkserver should import for these cases, besides what every case needs."""
-    compiler = COMPILER if any(map(builds, cases)) else ()
-    return [*compiler, *(DIGITS if any(case.trial for case in cases) else ())]
+    compiler = [early_server.COMPILER] if any(map(builds, cases)) else []
+    return compiler + ([early_server.DIGITS] if any(case.trial for case in cases) else [])
 
 
 def _keep_memory() -> None:
