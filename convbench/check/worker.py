@@ -45,7 +45,7 @@ class Server:
         self.ready = _lent("convbench_ready", READY).Ready()
 
     def hello(self, threads: int, case: Any = None) -> Answer:
-        """Import what measuring needs, and what building the case imports besides; says which versions.
+        """Import what measuring needs, and what building the case imports, or without one inspecting; says its versions.
 
         The ``protocol`` is 0 where this side's convbench has none. What is alive then stays, so that the garbage
         collections around each case need not walk it.
@@ -57,7 +57,9 @@ class Server:
         if self.side is None:
             return {"protocol": 0, "convbench": _version()}
         torch.set_num_threads(threads)
-        if case is not None:
+        if case is None:  # what looking at cases on meta imports: here once, not in every copy
+            import torch._dynamo
+        else:
             with contextlib.suppress(Exception):
                 self._subject(case, 0, None)
         gc.collect()
