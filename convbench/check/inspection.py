@@ -43,12 +43,12 @@ def inspect(base: Side, head: Side, request: Request, settings: Settings, room: 
         ready = _ready(sides, settings, room)
         for worker in ready.values():
             keep(stack, worker, (), stock)
-        workers = {name: clean(stack, worker, room) for name, worker in ready.items()}
-        inspected = _planned(workers["head"], request, settings)
-        inspected.environments = {name: _environment(worker, settings) for name, worker in workers.items()}
-        _refuse_only_in_base(workers["base"], request, settings, inspected)
-        for name, worker in workers.items():
-            _resolve(worker, name, inspected)
+        links = {name: clean(stack, worker, room) for name, worker in ready.items()}
+        inspected = _planned(links["head"], request, settings)
+        inspected.environments = {name: _environment(link, settings) for name, link in links.items()}
+        _refuse_only_in_base(links["base"], request, settings, inspected)
+        for name, link in links.items():
+            _resolve(link, name, inspected)
     within = inspected.within(settings)
     for group in groups(inspected.valid):
         answers = Answers(sides, within, room, inspected, stock).of(group)

@@ -45,7 +45,7 @@ class Server:
         self.ready = _lent("convbench_ready", READY).Ready()
 
     def hello(self, threads: int, case: Any = None) -> Answer:
-        """Import what measuring needs, and what building the case imports, or without one inspecting; says its versions.
+        """Import what measuring needs, and what building the case imports (without one, inspecting); says versions.
 
         The ``protocol`` is 0 where this side's convbench has none. What is alive then stays, so that the garbage
         collections around each case need not walk it.
