@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 import psutil
 import pytest
 
-from convbench.check import files, gate, link, outcome, pairs, verdict, words
+from convbench.check import files, gate, link, outcome, pairs, stock, verdict, words
 from convbench.check.inspection import Request
 from convbench.check.link import Settings
 from convbench.check.rule import Rule
@@ -177,7 +177,7 @@ def test_workers_of_the_next_pair_are_started_while_a_pair_is_timed(run, monkeyp
     timed = min(os.sched_getaffinity(0))
     monkeypatch.setattr("convbench.check.pairs.quietest", lambda _: [timed])
     started, waited = [], []
-    start, order = link.Worker.__init__, link.Stock.order
+    start, order = link.Worker.__init__, stock.Stock.order
 
     def count(worker, *others):
         started.append(worker)
@@ -189,7 +189,7 @@ def test_workers_of_the_next_pair_are_started_while_a_pair_is_timed(run, monkeyp
         assert not any(timed in os.sched_getaffinity(pid) for pid in waited[-1])
 
     monkeypatch.setattr(link.Worker, "__init__", count)
-    monkeypatch.setattr(link.Stock, "order", look)
+    monkeypatch.setattr(stock.Stock, "order", look)
     judged = verdicts(run(SAME, SAME))
     pairs_timed = {len(each.case.pairs) for each in judged.values()}
     assert [len(pids) for pids in waited] == [2] * (max(pairs_timed) - 1)
@@ -200,14 +200,14 @@ def test_workers_of_the_next_pair_are_started_while_a_pair_is_timed(run, monkeyp
 def test_a_worker_that_died_before_its_pair_is_replaced(run, monkeypatch):
     """Whatever it was started for: the case that would take it is not to blame."""
     monkeypatch.setattr("convbench.check.pairs.quietest", lambda _: sorted(os.sched_getaffinity(0))[:1])
-    order = link.Stock.order
+    order = stock.Stock.order
 
     def die(stock, *others):
         order(stock, *others)
         for _, worker in stock._idle:
             worker.process.kill()
 
-    monkeypatch.setattr(link.Stock, "order", die)
+    monkeypatch.setattr(stock.Stock, "order", die)
     assert {each.word for each in verdicts(run(SAME, SAME)).values()} == {"ok"}
 
 

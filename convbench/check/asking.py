@@ -8,10 +8,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from convbench.check.link import Copy, Link, Settings, Stock, Variables, Worker
+from convbench.check.link import Copy, Link, Settings, Worker
 from convbench.check.outcome import INSTRUCTIONS, Fact
 from convbench.check.pairs import Planned
 from convbench.check.sides import Side
+from convbench.check.stock import Stock, Variables
 from convbench.core.errors import BuildFailed, CaseFailed, Refused
 from convbench.core.record import Scalar
 

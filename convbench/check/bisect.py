@@ -20,13 +20,14 @@ from convbench.check import gate, pairs
 from convbench.check.asking import Inspected
 from convbench.check.decision import Ratio
 from convbench.check.inspection import Request, inspect
-from convbench.check.link import Settings, Stock
+from convbench.check.link import Settings
 from convbench.check.outcome import CaseOutcome
 from convbench.check.pairs import Arm, Failed, Planned, Visit
 from convbench.check.places import Line, Span
 from convbench.check.rule import Rule
 from convbench.check.search import Model, Range, Search
 from convbench.check.sides import Here, Side, room
+from convbench.check.stock import Stock
 from convbench.check.timed import Timed
 from convbench.check.verdict import CaseVerdict, verdict
 from convbench.core import files

@@ -14,11 +14,12 @@ from typing import Protocol
 from convbench.check import pairs, progress
 from convbench.check.asking import Inspected
 from convbench.check.inspection import Request, inspect
-from convbench.check.link import Settings, Stock
+from convbench.check.link import Settings
 from convbench.check.outcome import CaseOutcome, Outcome, SideOutcome
 from convbench.check.pairs import Arm, Planned, Visit
 from convbench.check.rule import Rule
 from convbench.check.sides import Side
+from convbench.check.stock import Stock
 from convbench.check.timed import Timed
 from convbench.core.comparability import differing
 from convbench.core.package import __version__

@@ -11,10 +11,11 @@ from typing import Any
 from convbench.check import origin, outputs
 from convbench.check.asking import Answers, Inspected, clean, count_instructions, greeted, keep
 from convbench.check.ledger import Ledger
-from convbench.check.link import Link, Settings, Stock, Worker
+from convbench.check.link import Link, Settings, Worker
 from convbench.check.outcome import Fact
 from convbench.check.pairs import Planned, groups
 from convbench.check.sides import Side
+from convbench.check.stock import Stock
 from convbench.core.errors import CaseFailed, SuiteError
 from convbench.core.record import Scalar
 

@@ -204,69 +204,6 @@ class Copy(Link):
         return code
 
 
-Variables = tuple[tuple[str, str], ...]
-
-
-class Stock:
-    """Workers that import their side, or have, and do nothing else until a pair takes them; closes what is left."""
-
-    MOST = 4
-
-    def __init__(self) -> None:
-        self._idle: list[tuple[Variables, Worker]] = []
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for _, worker in self._idle:
-            worker.close()
-        self._idle.clear()
-
-    def put(self, worker: Worker, variables: Variables) -> None:
-        """Keep a worker, or end it where there are enough already: an idle one holds hundreds of megabytes."""
-        if len(self._idle) < self.MOST:
-            self._idle.append((variables, worker))
-        else:
-            worker.close()
-
-    def take(self, side: Side, variables: Variables, settings: Settings) -> Worker | None:
-        """One that imported this side, started with these variables; from now on it has these settings' time limit."""
-        for _, worker in self._idle:
-            worker.hurry()
-        for started, worker in list(self._idle):
-            if worker.side == side and started == variables:
-                self._idle.remove((started, worker))
-                worker.settings = settings
-                try:
-                    worker.greeted()
-                except CaseFailed:  # what it was started for is not what it is taken for: a new one says more
-                    worker.close()
-                else:
-                    return worker
-        return None
-
-    def order(
-        self,
-        sides: Sequence[Side],
-        variables: Variables,
-        settings: Settings,
-        room: Path,
-        case: dict[str, Any],
-        cores: Sequence[int],
-    ) -> None:
-        """Start a worker a side, those that are here already left out, and let them import meanwhile on some cores."""
-        idle = [worker.side for started, worker in self._idle if started == variables]
-        for side in sides:
-            if side in idle:
-                idle.remove(side)
-            elif len(self._idle) < self.MOST:
-                worker = Worker(side, settings, room, dict(variables))
-                self._idle.append((variables, worker))
-                os.sched_setaffinity(worker.process.pid, cores)
-                worker.greet(case)
-
-
 def _other_protocol(protocol: int, version: str, label: str) -> str:
     age, choice = ("new", "an earlier") if protocol > PROTOCOL else ("old", "a later")
     speaks = f"speaks number {protocol}" if protocol else "knows none"

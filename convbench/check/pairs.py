@@ -16,9 +16,10 @@ import numpy as np
 import psutil
 from scipy.stats import median_abs_deviation
 
-from convbench.check.link import Settings, Stock, Worker
+from convbench.check.link import Settings, Worker
 from convbench.check.outcome import Timing
 from convbench.check.sides import Side
+from convbench.check.stock import Stock
 from convbench.core.errors import CaseFailed
 
 MIN_ROUNDS, ENOUGH_ROUNDS, MAX_ROUNDS = 6, 12, 24

@@ -17,11 +17,12 @@ from scipy.stats import binomtest
 
 from convbench.check import decision, gate, inspection
 from convbench.check.inspection import Request
-from convbench.check.link import Settings, Stock, Worker
+from convbench.check.link import Settings, Worker
 from convbench.check.outcome import CaseOutcome
 from convbench.check.pairs import Arm, Planned
 from convbench.check.rule import Rule
 from convbench.check.sides import Side
+from convbench.check.stock import Stock
 from convbench.check.timed import Timed
 from convbench.check.verdict import verdict
 from convbench.core import files

@@ -1,0 +1,75 @@
+"""Workers that are started before a pair needs them: importing takes longer than timing."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Self
+
+from convbench.check.link import Settings, Worker
+from convbench.check.sides import Side
+from convbench.core.errors import CaseFailed
+
+Variables = tuple[tuple[str, str], ...]
+"""What a worker's environment has besides."""
+MOST = 4
+"""Idle workers at a time, each of hundreds of megabytes."""
+
+
+class Stock:
+    """Workers that import their side, or have, and do nothing else until a pair takes them; closes what is left."""
+
+    def __init__(self) -> None:
+        self._idle: list[tuple[Variables, Worker]] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for _, worker in self._idle:
+            worker.close()
+        self._idle.clear()
+
+    def put(self, worker: Worker, variables: Variables) -> None:
+        """Keep a worker, or end it where there are enough already."""
+        if len(self._idle) < MOST:
+            self._idle.append((variables, worker))
+        else:
+            worker.close()
+
+    def take(self, side: Side, variables: Variables, settings: Settings) -> Worker | None:
+        """One that imported this side, started with these variables; from now on it has these settings' time limit."""
+        for _, worker in self._idle:
+            worker.hurry()
+        for started, worker in list(self._idle):
+            if worker.side == side and started == variables:
+                self._idle.remove((started, worker))
+                worker.settings = settings
+                try:
+                    worker.greeted()
+                except CaseFailed:  # what it was started for is not what it is taken for: a new one says more
+                    worker.close()
+                else:
+                    return worker
+        return None
+
+    def order(
+        self,
+        sides: Sequence[Side],
+        variables: Variables,
+        settings: Settings,
+        room: Path,
+        case: dict[str, Any],
+        cores: Sequence[int],
+    ) -> None:
+        """Start a worker a side, those that are here already left out, and let them import meanwhile on some cores."""
+        idle = [worker.side for started, worker in self._idle if started == variables]
+        for side in sides:
+            if side in idle:
+                idle.remove(side)
+            elif len(self._idle) < MOST:
+                worker = Worker(side, settings, room, dict(variables))
+                self._idle.append((variables, worker))
+                os.sched_setaffinity(worker.process.pid, cores)
+                worker.greet(case)
