@@ -6,10 +6,10 @@ oneDNN's own sizes (rnn_utils.hpp). An operator that is not in the table is take
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import prod
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -22,38 +22,93 @@ def extra_bytes(func: Any, args: Args, result: Any) -> tuple[int, int]:
     return cost(args, result) if cost else (0, 0)
 
 
+class Convolution(NamedTuple):
+    """The arguments of ``aten.convolution``, in its order."""
+
+    clip: torch.Tensor
+    weight: torch.Tensor
+    bias: torch.Tensor | None
+    strides: tuple[int, ...]
+    padding: tuple[int, ...]
+    dilation: tuple[int, ...]
+    transposed: bool
+    output_padding: tuple[int, ...]
+    groups: int
+
+    @property
+    def taps(self) -> int:
+        """Places of the kernel."""
+        return prod(self.weight.shape[2:])
+
+    @property
+    def is_depthwise(self) -> bool:
+        return self.groups > 1 and self.weight.shape[:2] == (self.groups, 1)
+
+    @property
+    def is_in_fours(self) -> bool:
+        """Whether each group of channels fills the smallest blocks: else oneDNN multiplies patches."""
+        return self.weight.shape[0] // self.groups % 4 == 0 and self.weight.shape[1] % 4 == 0
+
+    def is_by_onednn(self, bias_shape: Sequence[int] | None) -> bool:
+        """Whether torch gives it to oneDNN, which depends on its shapes and on the number of threads."""
+        return "Mkldnn" in torch._C._select_conv_backend(*self, bias_shape).name
+
+    def patches(self, result: torch.Tensor) -> int:
+        """Bytes of what the weights of a group meet at all places of an image; of 1 x 1 the input itself."""
+        if self.taps == 1 and max(*self.strides, *self.dilation) == 1 and not any(self.padding):
+            return 0
+        return prod(self.weight.shape[1:]) * prod(result.shape[2:]) * self.clip.element_size()
+
+    def by_torch(self, result: torch.Tensor) -> int:
+        """Bytes of patches; of groups their inputs one after another, then all outputs once more."""
+        if self.groups == 1:
+            return self.patches(result)
+        return max(self.clip.nbytes // self.groups + self.patches(result), result.nbytes)
+
+    def copies(self) -> int:
+        """Bytes of input and weights in blocks of channels; an input of less than a block is mostly read as it is."""
+        inputs, is_pointwise = self.weight.shape[1], self.taps == 1 and not self.transposed
+        is_copied = self.clip.shape[1] >= _block() or self.is_depthwise
+        is_copied |= is_pointwise and (self.clip.dim() < 5 or max(self.strides) == 1)
+        inputs = _padded(inputs) if is_copied and self.groups == 1 else inputs
+        weights = _padded(self.weight.shape[0]) * inputs * self.taps * self.weight.element_size()
+        return weights + (_blocked(self.clip) if is_copied else 0)
+
+
 def _convolution(args: Args, result: torch.Tensor) -> tuple[int, int]:
-    """oneDNN's blocked copies of input and weights, then of the output, where none is channels_last already."""
-    clip, weight = args[:2]
+    """Copies of input and weights, then of the output, where none is channels_last already, or the patches of an image.
+
+    The copies are there at once; then the output is copied back, of half precision by way of another one.
+    """
+    call = Convolution(*args)
+    clip, weight, bias = call[:3]
     if not _is_blocked(clip):
         return 0, 0
-    if prod(weight.shape[2:]) == 1 and clip.dim() == 4 and clip.dtype == torch.float32 and not args[6]:
-        return _pointwise(args, result), 0
-    return _straight(clip) + max(_copy(clip) + weight.nbytes, _blocked(result)), 0
-
-
-def _pointwise(args: Args, result: torch.Tensor) -> int:
-    """A convolution of 1 x 1: a plain product without a copy, but with a stride a copy of all, also of few channels."""
-    clip, weight, _, strides = args[:4]
-    if max(strides) == 1:
-        return _straight(clip)
-    copies: int = _blocked(clip) + weight.nbytes + _blocked(result)
-    return _straight(clip) + max(copies - result.nbytes, _blocked(result))
+    straight, output = _straight(clip), result.nbytes
+    if not call.is_by_onednn(None if bias is None else bias.shape):
+        return straight + call.by_torch(result), 0
+    if clip.dtype != torch.float32:
+        return straight + max(clip.nbytes + weight.nbytes, 2 * output), 0
+    if call.groups > 1 and not call.is_depthwise:
+        copies = clip.nbytes + weight.nbytes if call.is_in_fours else call.patches(result)
+        return straight + max(copies, output), 0
+    return straight + max(call.copies() + _blocked(result) - output, _blocked(result)), 0
 
 
 def _convolution_backward(args: Args, result: Any) -> tuple[int, int]:
     """Blocked copies for the gradient of the weights; before, for that of the input, which a stride copies twice."""
-    gradient, clip, weight, _, strides = args[:5]
-    if not _is_blocked(clip):
+    gradient, clip, weight, bias_shape, *rest, _ = args
+    call = Convolution(clip, weight, None, *rest)
+    if not _is_blocked(clip) or not call.is_by_onednn(bias_shape):
         return 0, 0
     few = max(clip.shape[1], gradient.shape[1]) <= FEW_CHANNELS and clip.shape[1] >= PLAIN_CHANNELS
-    block = FEW_CHANNELS if few else None
+    block = FEW_CHANNELS if few and not call.is_depthwise else None
     copies = _blocked(gradient, block) + (_blocked(clip, block) if clip.shape[1] >= PLAIN_CHANNELS else 0)
     of_weights = _straight(clip) + copies
     if result[0] is None:
         return of_weights, 0
     blocked = _blocked(gradient) + weight.nbytes + _blocked(clip) - clip.nbytes
-    return max(2 * clip.nbytes if max(strides) > 1 else blocked, of_weights), 0
+    return max(2 * clip.nbytes if max(call.strides) > 1 else blocked, of_weights), 0
 
 
 def _is_blocked(clip: torch.Tensor) -> bool:
@@ -68,15 +123,25 @@ def _straight(clip: torch.Tensor) -> int:
     return 0 if clip.is_contiguous() else clip.numel() * clip.element_size()
 
 
-def _copy(clip: torch.Tensor) -> int:
-    return _blocked(clip) if clip.shape[1] > PLAIN_CHANNELS else 0
-
-
 def _blocked(maps: torch.Tensor, block: int | None = None) -> int:
-    """Maps with their channels filled up to whole blocks, of as many as a vector register of this CPU holds."""
+    """Maps with their channels filled up to whole blocks."""
     channels = maps.shape[1]
-    block = block or CHANNELS.get(torch.backends.cpu.get_cpu_capability(), FEW_CHANNELS)
-    return maps.numel() // max(1, channels) * -(-channels // block) * block * maps.element_size()
+    return maps.numel() // max(1, channels) * _padded(channels, block) * maps.element_size()
+
+
+def _padded(channels: int, block: int | None = None) -> int:
+    block = block or _block()
+    return -(-channels // block) * block
+
+
+def _block() -> int:
+    """As many channels as a vector register of this CPU holds."""
+    return CHANNELS.get(torch.backends.cpu.get_cpu_capability(), FEW_CHANNELS)
+
+
+def _softmax(args: Args, _result: Any) -> tuple[int, int]:
+    """A contiguous copy of what is not."""
+    return _straight(args[0]), 0
 
 
 def _rnn_layer(args: Args, _result: Any) -> tuple[int, int]:
@@ -162,6 +227,8 @@ ATEN = torch.ops.aten
 EXTRA: dict[Any, Callable[[Args, Any], tuple[int, int]]] = {
     ATEN.convolution.default: _convolution,
     ATEN.convolution_backward.default: _convolution_backward,
+    ATEN._softmax.default: _softmax,
+    ATEN._log_softmax.default: _softmax,
     ATEN.mkldnn_rnn_layer.default: _rnn_layer,
     ATEN.mkldnn_rnn_layer_backward.default: _rnn_layer_backward,
 }

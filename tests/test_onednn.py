@@ -1,0 +1,65 @@
+"""What convolutions allocate on a CPU beside their outputs, against what the profiler sees of real ones."""
+
+import pytest
+import torch
+from torch import nn
+from torch.profiler import ProfilerActivity, profile
+
+from convbench.measure.memory.onednn import extra_bytes
+
+pytestmark = pytest.mark.skipif(
+    torch.backends.cpu.get_cpu_capability() != "AVX512", reason="blocks of channels were found on AVX-512"
+)
+CASES = [  # frames, inputs, outputs, kernel, stride, groups, dimensions
+    (16, 32, 16, 1, 1, 1, 2), (16, 32, 128, 1, 1, 1, 2), (4, 32, 16, 1, 1, 1, 2), (15, 3, 8, 1, 1, 1, 2),
+    (16, 3, 8, 1, 2, 1, 2), (16, 8, 16, 3, 1, 1, 2), (16, 16, 8, 3, 1, 1, 2), (16, 17, 32, 5, 2, 1, 2),
+    (1, 3, 8, 3, 1, 1, 2), (2, 12, 12, 3, 1, 12, 2), (16, 16, 4, 5, 1, 2, 2), (16, 32, 16, 3, 1, 2, 2),
+    (15, 4, 32, 1, 1, 2, 2), (16, 32, 6, 3, 2, 1, 1), (4, 8, 6, 3, 1, 1, 1), (16, 32, 6, 1, 1, 1, 3),
+    (2, 8, 4, 5, 2, 1, 3),
+]  # fmt: skip
+
+
+def peak(call) -> tuple[int, torch.Tensor]:
+    """The most bytes at once of a warmed call, its output too."""
+    with torch.no_grad():
+        call()
+        with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
+            output = call()
+    events = profiler.profiler.kineto_results.events()
+    now = most = 0
+    for _, size in sorted((event.start_ns(), event.nbytes()) for event in events if event.name() == "[memory]"):
+        now += size
+        most = max(most, now)
+    return most, output
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_a_convolution_takes_what_is_predicted(case):
+    frames, inputs, outputs, kernel, stride, groups, dimensions = case
+    kind = (nn.Conv1d, nn.Conv2d, nn.Conv3d)[dimensions - 1]
+    module = kind(inputs, outputs, kernel, stride, kernel // 2, groups=groups)
+    clip = torch.randn(frames, inputs, *[32 if dimensions < 3 else 8] * dimensions)
+    measured, output = peak(lambda: module(clip))
+    args = (clip, module.weight, module.bias, module.stride, module.padding, module.dilation, False,
+            (0,) * dimensions, groups)  # fmt: skip
+    extra, kept = extra_bytes(torch.ops.aten.convolution.default, args, output)
+    assert kept == 0
+    assert output.nbytes + extra == pytest.approx(measured, rel=0.05, abs=2048)
+
+
+@pytest.mark.parametrize("straight", [True, False])
+def test_a_softmax_copies_what_is_not_contiguous(straight):
+    maps = torch.randn(2, 8, 16, 16).contiguous(
+        memory_format=torch.contiguous_format if straight else torch.channels_last
+    )
+    flat = maps.flatten(2) if straight else maps.permute(0, 2, 3, 1).reshape(2, 256, 8).transpose(1, 2)
+    measured, output = peak(lambda: flat.softmax(-1))
+    assert output.nbytes + extra_bytes(torch.ops.aten._softmax.default, (flat, -1, False), output)[0] == measured
