@@ -41,9 +41,9 @@ def inspect(base: Side, head: Side, request: Request, settings: Settings, room: 
     sides = {"head": head, "base": base}
     with ExitStack() as stack:
         ready = _ready(sides, settings, room)
-        for worker in ready.values():
-            keep(stack, worker, (), stock)
-        workers = {name: clean(stack, worker, room) for name, worker in ready.items()}
+        for server in ready.values():
+            keep(stack, server, (), stock)
+        workers = {name: clean(stack, server, room) for name, server in ready.items()}
         inspected = _planned(workers["head"], request, settings)
         inspected.environments = {name: _environment(worker, settings) for name, worker in workers.items()}
         _refuse_only_in_base(workers["base"], request, settings, inspected)
