@@ -216,8 +216,8 @@ def test_work_that_is_put_in_is_as_much_as_was_asked_and_is_seen_by_a_pair(side,
 def test_only_waits_that_other_processes_caused_are_taken_off(monkeypatch, waited, others, around, seconds):
     """A call of 9 ms as the clock on the wall has it."""
     clock = ready.Ready()
-    monkeypatch.setattr(clock, "_waited", iter([50, 50 + waited]).__next__)
-    monkeypatch.setattr(clock, "_others", iter([70, 70 + others]).__next__)
+    monkeypatch.setattr(clock, "_waiting_ns", iter([50, 50 + waited]).__next__)
+    monkeypatch.setattr(clock, "_other_threads_ns", iter([70, 70 + others]).__next__)
     ticks = iter([0, around // 2, around // 2 + 9_000_000, around + 9_000_000])
     monkeypatch.setattr(ready.time, "perf_counter_ns", ticks.__next__)
     assert clock.timed(lambda: None) == pytest.approx(seconds)

@@ -51,8 +51,8 @@ def test_in_a_measuring_process_large_blocks_are_mapped_anew_every_time_and_othe
 
 
 def faults_after_smaller_blocks(trim: bool) -> int:
-    """Pages that blocks of 5 MiB take where blocks of 3 MiB were freed before, with the heap trimmed between or not."""
-    blocks = [bytearray(3 * MIB) for _ in range(4)]
+    """Pages that blocks of 5 MiB take where more of 3 MiB were freed before, with the heap trimmed between or not."""
+    blocks = [bytearray(3 * MIB) for _ in range(16)]
     del blocks
     if trim:
         _trim_heap()

@@ -89,6 +89,7 @@ class Results:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         for members in _frames(self.results):
+            yield Text(_title(members[0]), style="table.title")
             yield _table(members, options.max_width)
             if len(members) > ROWS:
                 yield Text(f"and {len(members) - ROWS:,} more in the report and in results.csv")
@@ -142,11 +143,16 @@ def _frames(results: Sequence[Result]) -> list[list[Result]]:
     return sorted(frames.values(), key=len, reverse=True)
 
 
+def _title(result: Result) -> str:
+    """What is alike in a table; wider than the table it may be."""
+    group = result.group
+    place = f"{group.scenario}, {group.device}, clip {group.clip}, {group.dtype}{threads_of(group)}"
+    return one_line(f"{around_reducer(result)}, {place}")
+
+
 def _table(members: Sequence[Result], width: int) -> Table:
     """What may be compared; the factor is against its fastest case."""
-    group, around = members[0].group, around_reducer(members[0])
-    title = f"{around}, {group.scenario}, {group.device}, clip {group.clip}, {group.dtype}{threads_of(group)}"
-    grid = Table(title=Text(title), title_justify="left", box=None, padding=(0, 1), pad_edge=False)
+    grid = Table(box=None, padding=(0, 1), pad_edge=False)
     timed = sorted(members, key=lambda result: (result.latency is None, result.latency or (0,), result.params or 0))
     fastest = timed[0].latency
     factors = [
