@@ -5,6 +5,7 @@ from __future__ import annotations
 import doctest
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -15,12 +16,13 @@ from torch import nn
 import convbench
 from convbench import api
 from convbench.check import live as pairs
+from convbench.check.link import Settings
 from convbench.check.outcome import Timing
 from convbench.check.rule import Rule
 from convbench.core import store
 from convbench.measure import live
 
-QUICK = {"max_time": 0.05, "max_warmup": 0.02, "min_samples": 6}
+QUICK = {"max_time": 0.05, "max_warmup": 0.02, "min_samples": 6, "visits": 1}
 SUITE = {"matrix": {"reducer": ["gap", "gmp"], "clip": "1x2x3x8x8"}, "metrics": ["params", "macs"]}
 SCRIPT = """
 import convbench
@@ -282,7 +284,9 @@ def test_two_callables_are_told_apart_by_the_gates_rule(timed, first, second, no
     assert "this process" in repr(found)
 
 
-def test_a_callable_with_much_more_to_do_is_slower_really() -> None:
+def test_a_callable_with_much_more_to_do_is_slower_really(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So much more that a tenth of the usual seconds a pair are enough."""
+    monkeypatch.setattr(pairs, "Settings", partial(Settings, case_s=0.3))
     little, much = torch.nn.Linear(64, 64), torch.nn.Sequential(*(torch.nn.Linear(64, 64) for _ in range(60)))
     found = convbench.compare(little, much, torch.zeros(8, 64))
     assert found.verdict == "slower", found
