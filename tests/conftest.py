@@ -53,6 +53,7 @@ def in_process(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[st
 
     def run(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
         monkeypatch.chdir(cwd)
+        monkeypatch.setenv("COLUMNS", "160")
         monkeypatch.setattr(sys, "path", list(sys.path))
         capsys.readouterr()
         code = ending.code_of(partial(app, list(words), standalone_mode=False))
