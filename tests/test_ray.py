@@ -35,7 +35,7 @@ SUITE = {
     },
 }  # fmt: skip
 TRIALS, CASES = 3, 3
-TWO = SUITE | {"matrix": SUITE["matrix"] | {"reducer": ["gap", "fc"]}}  # type: ignore[operator]
+TWO = SUITE | {"matrix": SUITE["matrix"] | {"reducer": ["gap", "fc"]}}
 
 
 @pytest.fixture(scope="module")
