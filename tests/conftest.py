@@ -18,13 +18,12 @@ import pytest
 import torch
 
 SLOW = {
-    "test_advise_cli", "test_api", "test_browser", "test_check", "test_check_cli", "test_check_selftest",
-    "test_check_sides", "test_check_worker", "test_claims_page", "test_cli", "test_cli_profiling", "test_counts",
-    "test_executor",
-    "test_field", "test_figures", "test_fuzz", "test_harness", "test_hostile", "test_isolate", "test_learning",
-    "test_malloc", "test_newcomer", "test_prediction", "test_profiling", "test_pytest_plugin", "test_runtimes",
-    "test_shelves", "test_stages",
-    "test_tasks", "test_tensorboard", "test_training",
+    "test_advise_cli", "test_api", "test_bisect", "test_browser", "test_check", "test_check_cli",
+    "test_check_selftest", "test_check_sides", "test_check_worker", "test_claims_page", "test_cli",
+    "test_cli_profiling", "test_counts", "test_executor", "test_extras", "test_field", "test_figures", "test_fuzz",
+    "test_harness", "test_hostile", "test_isolate", "test_learning", "test_malloc", "test_newcomer",
+    "test_prediction", "test_profiling", "test_pytest_plugin", "test_runtimes", "test_shelves", "test_stages",
+    "test_tasks", "test_tensorboard", "test_training", "test_trials",
 }  # fmt: skip
 LONG = (
     "test_runtimes", "test_docs", "test_fuzz", "test_cli", "test_ray", "test_check_cli", "test_browser",
