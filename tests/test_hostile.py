@@ -276,7 +276,7 @@ def inputs(clip):
 """
 
 
-def test_what_a_users_module_does_stays_in_its_process(tmp_path):
+def test_what_a_users_module_does_stays_in_its_process(tmp_path, in_process):
     import json
 
     (tmp_path / "noisy.py").write_text(NOISY)
@@ -289,10 +289,10 @@ def test_what_a_users_module_does_stays_in_its_process(tmp_path):
     assert json.loads(line)["params"] == 144
     assert list(store.load(tmp_path / "out")[1][0].code) == ["noisy"]
     (tmp_path / "noisy.py").write_text(NOISY.replace(STAYS, ""))  # each process is given 2 s to leave by itself
-    refused = convbench("run", "suite.yaml", "--out", "out", "--resume", cwd=tmp_path)
+    refused = in_process("run", "suite.yaml", "--out", "out", "--resume", cwd=tmp_path)
     assert refused.returncode == 2
     assert "noisy.py changed" in refused.stderr
-    again = convbench("run", "suite.yaml", "--out", "out", "--resume=stale", "-q", cwd=tmp_path)
+    again = in_process("run", "suite.yaml", "--out", "out", "--resume=stale", "-q", cwd=tmp_path)
     assert again.returncode == 0, again.stderr
     assert len(store.load(tmp_path / "out")[1]) == 1
 
