@@ -9,12 +9,13 @@ SUITE ?= suites/default.yaml
 run: $(VENV)/installed
 	$(BIN)/convbench run $(SUITE)
 
+# A file's tests stay together, for what they share; files are begun in the order of tests/conftest.py, long ones first.
 test: $(VENV)/installed-dev lint browser
-	$(BIN)/python -m pytest -n auto --dist loadfile
+	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
 # Under a minute, for while you write: everything but what starts processes, trains, compiles or opens a browser.
 quick: lint
-	$(BIN)/python -m pytest -n auto --dist loadfile -m "not slow and not browser"
+	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder -m "not slow and not browser"
 
 # The documentation, into site/: its reference is written from the code, and a link that leads nowhere is an error.
 docs: $(VENV)/installed-dev

@@ -8,26 +8,56 @@ background jobs ignore, they and all that they start. Files that start processes
 from __future__ import annotations
 
 import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 
 SLOW = {
-    "test_advise_cli", "test_api", "test_browser", "test_check", "test_check_cli", "test_check_selftest",
-    "test_check_sides", "test_check_worker", "test_claims_page", "test_cli", "test_cli_profiling", "test_counts",
-    "test_executor",
-    "test_field", "test_figures", "test_fuzz", "test_harness", "test_hostile", "test_isolate", "test_learning",
-    "test_malloc", "test_newcomer", "test_prediction", "test_profiling", "test_pytest_plugin", "test_runtimes",
-    "test_shelves", "test_stages",
-    "test_tasks", "test_tensorboard", "test_training",
+    "test_advise_cli", "test_api", "test_bisect", "test_browser", "test_check", "test_check_cli",
+    "test_check_selftest", "test_check_sides", "test_check_worker", "test_claims_page", "test_cli",
+    "test_cli_profiling", "test_counts", "test_executor", "test_extras", "test_field", "test_figures", "test_fuzz",
+    "test_harness", "test_hostile", "test_isolate", "test_learning", "test_malloc", "test_newcomer",
+    "test_prediction", "test_profiling", "test_pytest_plugin", "test_runtimes", "test_shelves", "test_stages",
+    "test_tasks", "test_tensorboard", "test_training", "test_trials",
 }  # fmt: skip
+LONG = (
+    "test_runtimes", "test_docs", "test_fuzz", "test_cli", "test_ray", "test_check_cli", "test_browser",
+    "test_newcomer", "test_slurm", "test_api", "test_check_worker", "test_check", "test_check_sides", "test_bisect",
+    "test_hostile", "test_figures", "test_check_selftest", "test_pytest_plugin", "test_isolate", "test_tensorboard",
+    "test_profiling",
+)  # fmt: skip
+"""Files that take longest, in the order in which they are begun: none of them is left to one worker at the end."""
 
 torch.set_num_threads(1)
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    begun = {name: place for place, name in enumerate(LONG)}
+    items.sort(key=lambda item: begun.get(Path(item.path).stem, len(LONG)))
     for item in items:
         if Path(item.path).stem in SLOW:
             item.add_marker(pytest.mark.slow)
+
+
+@pytest.fixture
+def in_process(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable:
+    """Runs a command in a folder as its own process would, but in this one, which has imported everything already."""
+    from convbench.cli import app, ending
+
+    def run(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+        monkeypatch.chdir(cwd)
+        monkeypatch.setenv("COLUMNS", "160")
+        monkeypatch.setattr(sys, "path", list(sys.path))
+        capsys.readouterr()
+        code = ending.code_of(partial(app, list(words), standalone_mode=False))
+        out, err = capsys.readouterr()
+        assert "Traceback" not in err, err
+        return subprocess.CompletedProcess(words, code, out, err)
+
+    return run

@@ -137,8 +137,8 @@ metrics: [params, macs, prediction, latency, stages]
 protocol: {max_warmup: 0.02, max_time: 0.05, target: 0.5, min_samples: 6, visits: 1}
 quality: train
 training:
-  {tasks: bright, seeds: 1, only: mean-std, batch: 8, steps: 6, checkpoints: 3, train_clips: 24, val_clips: 12,
-   test_clips: 12}
+  {tasks: bright, seeds: 1, learning_rates: 2.0e-3, only: mean-std, batch: 8, steps: 6, checkpoints: 3,
+   train_clips: 24, val_clips: 12, test_clips: 12}
 """
 FILES = {
     "reducer": REDUCER, "figure": FIGURE, "variant": VARIANT, "verb": VERB, "task": TASK, "claim": CLAIM,

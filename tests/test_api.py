@@ -5,6 +5,7 @@ from __future__ import annotations
 import doctest
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -15,12 +16,13 @@ from torch import nn
 import convbench
 from convbench import api
 from convbench.check import live as pairs
+from convbench.check.link import Settings
 from convbench.check.outcome import Timing
 from convbench.check.rule import Rule
 from convbench.core import store
 from convbench.measure import live
 
-QUICK = {"max_time": 0.05, "max_warmup": 0.02, "min_samples": 6}
+QUICK = {"max_time": 0.05, "max_warmup": 0.02, "min_samples": 6, "visits": 1}
 SUITE = {"matrix": {"reducer": ["gap", "gmp"], "clip": "1x2x3x8x8"}, "metrics": ["params", "macs"]}
 SCRIPT = """
 import convbench
@@ -167,17 +169,20 @@ def test_a_model_that_is_defined_in_the_script_is_measured(tmp_path: Path) -> No
     assert done.stdout.splitlines() == ["this line runs once a process", "['ok'] [None]"], done.stderr
 
 
-def test_a_plugin_of_an_imported_module_is_found_in_measuring_processes(tmp_path: Path) -> None:
+def test_a_session_without_a_file_measures_and_a_plugin_of_an_imported_module_is_found(tmp_path: Path) -> None:
+    """Standard input, as for an interactive session: the backbone is convbench's own, the reducer the module's.
+
+    What was typed there and is not asked for does no harm.
+    """
     plugin, _, rest = SCRIPT.partition("run = ")
     (tmp_path / "shop.py").write_text(plugin)
-    done = python("-", cwd=tmp_path, input=f"import convbench, shop\nrun = {rest % QUICK}")
+    typed = plugin.replace("@convbench.register", "(lambda *_: id)")
+    done = python("-", cwd=tmp_path, input=f"{typed}\nimport shop\nrun = {rest % QUICK}")
     assert done.stdout.splitlines()[-1] == "['ok'] [None]", done.stderr
 
 
-def test_a_session_without_a_file_measures_and_says_what_it_cannot(tmp_path: Path) -> None:
-    """Standard input, as for an interactive session: convbench's own works, what was typed there has no module."""
-    own = SCRIPT.replace('"reducer": "corner"', '"reducer": "gap"').replace("@convbench.register", "(lambda *_: id)")
-    assert python("-", cwd=tmp_path, input=own % QUICK).stdout.splitlines()[-1] == "['ok'] [None]"
+def test_a_session_without_a_file_says_what_it_cannot_measure(tmp_path: Path) -> None:
+    """What was typed there has no module."""
     done = python("-", cwd=tmp_path, input=SCRIPT % QUICK)
     assert done.stderr.splitlines()[-1].startswith(
         "convbench.core.errors.ConvbenchError: 'corner' is defined in an interactive session"
@@ -282,7 +287,9 @@ def test_two_callables_are_told_apart_by_the_gates_rule(timed, first, second, no
     assert "this process" in repr(found)
 
 
-def test_a_callable_with_much_more_to_do_is_slower_really() -> None:
+def test_a_callable_with_much_more_to_do_is_slower_really(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So much more that a tenth of the usual seconds a pair are enough."""
+    monkeypatch.setattr(pairs, "Settings", partial(Settings, case_s=0.3))
     little, much = torch.nn.Linear(64, 64), torch.nn.Sequential(*(torch.nn.Linear(64, 64) for _ in range(60)))
     found = convbench.compare(little, much, torch.zeros(8, 64))
     assert found.verdict == "slower", found

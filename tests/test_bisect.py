@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -97,10 +98,10 @@ def test_the_model_is_that_of_pairs_that_chance_has_not_picked():
     assert model.spread == 0.01
 
 
-@pytest.fixture
-def here(tmp_path):
+@pytest.fixture(scope="module")
+def history(tmp_path_factory):
     """Seven commits: the third does not start, from the fifth on ``fc`` is a tenth slower."""
-    made = tmp_path / "project"
+    made = tmp_path_factory.mktemp("history") / "project"
     made.mkdir()
     git(made, "init", "-q")
     (made / ".gitignore").write_text("reports/\n")
@@ -113,8 +114,23 @@ def here(tmp_path):
     return made
 
 
-def test_the_first_slower_commit_is_named_and_a_broken_one_passed_over(here):
-    done = convbench(here, "bisect", "fake.json", "--good", "main~6", "--bad", "main")
+@pytest.fixture
+def here(history, tmp_path):
+    return shutil.copytree(history, tmp_path / "project")
+
+
+SEARCH = ("bisect", "fake.json", "--good", "main~6", "--bad", "main")
+
+
+@pytest.fixture(scope="module")
+def whole_search(history, tmp_path_factory):
+    """A project of its own where the search has come to its end, and what it said."""
+    project = shutil.copytree(history, tmp_path_factory.mktemp("found") / "project")
+    return project, convbench(project, *SEARCH)
+
+
+def test_the_first_slower_commit_is_named_and_a_broken_one_passed_over(whole_search):
+    here, done = whole_search
     assert done.returncode == 0, done.stderr
     first, sure, bad, kept = done.stdout.splitlines()
     assert first == f"first slower: {git(here, 'rev-parse', 'main~2')[:12]} number 4"
@@ -123,23 +139,22 @@ def test_the_first_slower_commit_is_named_and_a_broken_one_passed_over(here):
     assert kept == "kept in reports/bisect/fake.json"
     assert "pair 1: " in done.stderr
     assert git(here, "worktree", "list").count("\n") == 0
-    again = convbench(here, "bisect", "fake.json", "--good", "main~6", "--bad", "main", "--resume")
+    again = convbench(here, *SEARCH, "--resume")
     assert (again.returncode, again.stdout) == (0, done.stdout)
     assert "pair " not in again.stderr
 
 
-def test_an_interrupted_search_goes_on_with_what_it_has(here):
-    words = ("bisect", "fake.json", "--good", "main~6", "--bad", "main")
-    assert convbench(here, *words).returncode == 0
+def test_an_interrupted_search_goes_on_with_what_it_has(whole_search):
+    here, _ = whole_search
     path = here / "reports" / "bisect" / "fake.json"
     whole = bisect.read(path)
     half = bisect.State(**{**vars(whole), "logs": {3: whole.logs.get(3, [0.0])}, "proven": None})
     bisect.write(path, half)
-    done = convbench(here, *words, "--resume")
+    done = convbench(here, *SEARCH, "--resume")
     assert done.returncode == 0, done.stderr
     assert "number 4" in done.stdout
     assert bisect.read(path).logs[3][: len(half.logs[3])] == half.logs[3]
-    refused = convbench(here, *words[:-2], "--bad", "main~1", "--resume")
+    refused = convbench(here, *SEARCH[:-2], "--bad", "main~1", "--resume")
     assert refused.returncode == 4
     assert "the suite or the commits were others" in refused.stderr
 
@@ -180,8 +195,8 @@ def test_a_bad_that_is_not_slower_is_one_sentence(here):
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )
-def test_a_mistake_is_one_sentence(here, words, said):
-    done = convbench(here, "bisect", "fake.json", *words)
+def test_a_mistake_is_one_sentence(history, in_process, words, said):
+    done = in_process("bisect", "fake.json", *words, cwd=history)
     assert (done.returncode, done.stdout) == (2, "")
     assert said in done.stderr
 

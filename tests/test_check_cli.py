@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
@@ -185,8 +186,10 @@ def test_two_checks_at_once_take_turns(here):
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )
-def test_a_mistake_has_its_message_and_exit_code(here, words, code, said):
-    done = convbench(here, "check", "fake.json", *words)
+def test_a_mistake_has_its_message_and_exit_code(here, in_process, monkeypatch, words, code, said):
+    monkeypatch.setattr(link, "PROGRAM", FAKE)
+    monkeypatch.setattr(tempfile, "tempdir", str(here.parent))
+    done = in_process("check", "fake.json", *words, cwd=here)
     assert (done.returncode, done.stdout) == (code, "")
     assert said in done.stderr
 
@@ -234,10 +237,10 @@ def test_a_baseline_of_this_machine_whose_commit_is_gone_is_advisory(here):
     assert done.returncode in (0, 3)
 
 
-def test_compare_describes_and_never_decides(here):
+def test_compare_describes_and_never_decides(here, in_process):
     first = stored(here / "a", [record(case("gap"), latency=2e-3), record(case("gmp"))])
     second = stored(here / "b", [record(case("gap"), latency=4e-3), record(case("gem"))])
-    done = convbench(here, "compare", str(first), str(second))
+    done = in_process("compare", str(first), str(second), cwd=here)
     assert done.returncode == 0, done.stderr
     assert "2.0" in done.stdout
     assert "only in the first run: conv/gmp/32" in done.stdout
@@ -245,10 +248,10 @@ def test_compare_describes_and_never_decides(here):
     assert "To decide, use `convbench check`" in done.stdout
 
 
-def test_compare_of_two_machines_shows_no_ratio_and_says_why(here):
+def test_compare_of_two_machines_shows_no_ratio_and_says_why(here, in_process):
     first = stored(here / "a", [record(case("gap"))])
     second = stored(here / "b", [record(case("gap"), latency=1.0)], cpu="another", commit="other")
-    done = convbench(here, "compare", str(first), str(second))
+    done = in_process("compare", str(first), str(second), cwd=here)
     assert done.returncode == 4
     assert "the milliseconds are not comparable: cpu (AMD EPYC 7B13, another)" in done.stderr
     assert "commit" not in done.stderr

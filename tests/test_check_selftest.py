@@ -80,7 +80,7 @@ def test_the_verb_runs_checks_prints_figures_and_keeps_the_floor(here):  # noqa:
 
 
 @pytest.mark.parametrize("words", [("--slowdowns", "3,x"), ("--allocator", "x"), ("--detect", "0")])
-def test_a_mistake_is_one_message(here, words):  # noqa: F811
-    done = convbench(here, "selftest", "fake.json", *words)
+def test_a_mistake_is_one_message(here, in_process, words):  # noqa: F811
+    done = in_process("selftest", "fake.json", *words, cwd=here)
     assert done.returncode == 2
     assert words[0] in done.stderr

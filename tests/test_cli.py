@@ -26,6 +26,9 @@ matrix:
   clip: 1x2x3x8x8
 protocol: {max_warmup: 0.02, max_time: 0.05, target: 0.5, min_samples: 6}
 """
+TWO = ("reducer=[gap, gmp]", "protocol.visits=2")
+LONG = (*TWO, "protocol.min_samples=400")
+"""Two cases in two rounds are enough to measure; and visits that are long enough to be interrupted."""
 
 
 def start(*words: str, cwd: Path, **more) -> subprocess.Popen:
@@ -69,18 +72,19 @@ def test_help_and_version_need_no_torch():
 
 
 def test_a_run_leaves_its_files_and_says_where(here):
-    done = convbench("run", "tiny.yaml", cwd=here)
+    done = convbench("run", "tiny.yaml", *TWO, cwd=here)
     assert done.returncode == 0, done.stderr
     run = here / "reports" / "tiny"
     assert done.stdout.rstrip().endswith("reports/tiny/index.html")
     assert re.search(r"(Fastest|Take) .*on the conv backbone", " ".join(done.stdout.split()))
-    assert "round 3 of 3" in done.stderr
-    assert "[4/4] ok" in done.stderr
+    assert "round 2 of 2" in done.stderr
+    assert "[2/2] ok" in done.stderr
     described, records = store.load(run)
     assert [record.case.id for record in records] == list(described.planned)
     assert {record.environment for record in records} == {described.fingerprint}
-    assert described.environment["torch"] and described.command == "convbench run tiny.yaml"
-    assert list(pd.read_csv(run / "results.csv")["status"]) == ["ok"] * 4
+    assert described.environment["torch"]
+    assert described.command == "convbench run tiny.yaml 'reducer=[gap, gmp]' protocol.visits=2"
+    assert list(pd.read_csv(run / "results.csv")["status"]) == ["ok"] * 2
     assert (run / "index.html").read_text().startswith("<!doctype html>")
 
 
@@ -111,30 +115,30 @@ def test_dry_run_shows_the_cases_and_writes_nothing(here):
 
 def test_after_kill_9_resume_measures_the_rest_once(here):
     run = here / "reports" / "tiny"
-    process = start("run", "tiny.yaml", "protocol.min_samples=400", cwd=here)
-    wait_for(lambda: len(lines(run)) >= 6)  # the facts of all, and a first visit to two
+    process = start("run", "tiny.yaml", *LONG, cwd=here)
+    wait_for(lambda: len(lines(run)) >= 3)  # the facts of both, and a first visit to one
     family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
     process.kill()
     process.communicate()
-    kept = lines(run)[:6]
+    kept = lines(run)[:3]
     with (run / "results.jsonl").open("a") as file:
         file.write('{"case": {"architecture": {"ba')
-    resumed = convbench("run", "tiny.yaml", "protocol.min_samples=400", "--resume", cwd=here)
+    resumed = convbench("run", "tiny.yaml", *LONG, "--resume", cwd=here)
     assert resumed.returncode == 0, resumed.stderr
     described, records = store.load(run)
     assert [record.case.id for record in records] == list(described.planned)
-    assert lines(run)[:6] == kept
+    assert lines(run)[:3] == kept
     made = [(record.case.id, visit.round) for record in records for visit in record.visits]
     assert len(made) == len(set(made))
-    assert all({-1, 0, 1, 2} <= {visit.round for visit in record.visits} for record in records)
-    assert "[4/4]" in resumed.stderr
-    assert "[1/4]" not in resumed.stderr
+    assert all({-1, 0, 1} <= {visit.round for visit in record.visits} for record in records)
+    assert "[2/2]" in resumed.stderr
+    assert "[1/2]" not in resumed.stderr
     wait_for(lambda: not any(one.is_running() and one.status() != "zombie" for one in family), 10)
 
 
 def test_ctrl_c_keeps_what_is_finished_and_says_how_to_go_on(here):
     run = here / "reports" / "tiny"
-    process = start("run", "tiny.yaml", "protocol.min_samples=400", cwd=here, start_new_session=True)
+    process = start("run", "tiny.yaml", *LONG, cwd=here, start_new_session=True)
     wait_for(lambda: len(lines(run)) >= 1)
     os.killpg(process.pid, signal.SIGINT)
     _, err = process.communicate(timeout=30)
@@ -144,21 +148,21 @@ def test_ctrl_c_keeps_what_is_finished_and_says_how_to_go_on(here):
     assert 1 <= len(pd.read_csv(run / "results.csv")) <= len(lines(run))
 
 
-def test_resume_refuses_another_suite(here):
-    convbench("run", "tiny.yaml", "--metrics", "params", cwd=here)
-    other = convbench("run", "tiny.yaml", "--metrics", "params", "--resume", "reducer=gap", cwd=here)
+def test_resume_refuses_another_suite(here, in_process):
+    assert in_process("run", "tiny.yaml", "--metrics", "params", cwd=here).returncode == 0
+    other = in_process("run", "tiny.yaml", "--metrics", "params", "--resume", "reducer=gap", cwd=here)
     assert other.returncode == 2
     assert "cannot be resumed, its list of cases was another" in other.stderr
 
 
-def test_failed_cases_end_in_exit_5_and_stay_in_the_files(here):
+def test_failed_cases_end_in_exit_5_and_stay_in_the_files(here, in_process):
     (here / "wild.yaml").write_text(
         "matrix:\n  model:\n"
         "    - {name: 'wild:Ending', how: [raise, crash]}\n"
         "    - wild:KeepsState\n"
         "  clip: 1x2x3x8x8\nprotocol: {max_warmup: 0.02, max_time: 0.05, visits: 1}\n"
     )
-    done = convbench("run", "wild.yaml", cwd=here)
+    done = in_process("run", "wild.yaml", cwd=here)
     assert done.returncode == 5, done.stderr
     table = pd.read_csv(here / "reports" / "wild" / "results.csv")
     assert list(table["status"]) == ["failed", "failed", "ok"]
@@ -167,13 +171,13 @@ def test_failed_cases_end_in_exit_5_and_stay_in_the_files(here):
     assert "the user&#39;s own mistake" in (here / "reports" / "wild" / "index.html").read_text()
 
 
-def test_shards_are_disjoint_complete_and_merge(here):
+def test_shards_are_disjoint_complete_and_merge(here, in_process):
     for index in (1, 2):
         words = ("--metrics", "params", "--shard", f"{index}/2", "--out", f"shard{index}")
-        assert convbench("run", "tiny.yaml", *words, cwd=here).returncode == 0
+        assert in_process("run", "tiny.yaml", *words, cwd=here).returncode == 0
     shards = [store.load(here / f"shard{index}")[0].planned for index in (1, 2)]
     assert not set(shards[0]) & set(shards[1])
-    done = convbench("merge", "shard1", "shard2", "--out", "whole", cwd=here)
+    done = in_process("merge", "shard1", "shard2", "--out", "whole", cwd=here)
     assert done.returncode == 0, done.stderr
     assert len(store.load(here / "whole")[1]) == 4
 
@@ -210,8 +214,13 @@ def test_doctor_tells_what_is_missing():
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )
-def test_a_mistake_gets_one_clear_message_and_exit_2(here, words, said):
-    done = convbench(*words, cwd=here)
-    assert done.returncode == 2
+def test_a_mistake_gets_one_clear_message_and_exit_2(here, in_process, words, said):
+    done = in_process(*words, cwd=here)
+    assert (done.returncode, done.stdout) == (2, "")
     assert said in done.stderr
-    assert done.stdout == ""
+
+
+def test_message_and_exit_of_a_mistake_reach_the_shell(here, in_process):
+    words = ("run", "tiny.yaml", "reducer=gpa")
+    shell, called = convbench(*words, cwd=here), in_process(*words, cwd=here)
+    assert (shell.returncode, shell.stdout, shell.stderr) == (2, "", called.stderr)

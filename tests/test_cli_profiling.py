@@ -81,8 +81,8 @@ def test_trace_serves_one_of_them(here):
         (("run", "tiny.yaml", "profile=maybe"), "profile: "),
     ],
 )
-def test_a_mistake_is_one_message_and_exit_2(here, words, message):
-    done = convbench(*words, cwd=here)
+def test_a_mistake_is_one_message_and_exit_2(here, in_process, words, message):
+    done = in_process(*words, cwd=here)
     assert done.returncode == 2
     assert message in done.stderr
 

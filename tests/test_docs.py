@@ -1,6 +1,7 @@
 """The documentation: every page says what works, the site builds without a broken link and reads without a network."""
 
 import dataclasses
+import json
 import re
 import shutil
 import subprocess
@@ -28,14 +29,23 @@ def name(page: Path) -> str:
 # --- What the pages say -----------------------------------------------------------------------------------------------
 
 
+@pytest.fixture(scope="module")
+def followed(tmp_path_factory):
+    """The exit code of each page and what it said."""
+    folder = tmp_path_factory.mktemp("pages")
+    command = [sys.executable, Path(__file__).with_name("docs_page.py"), *RUN]
+    done = subprocess.run(command, cwd=folder, stdout=subprocess.PIPE, text=True, check=True)
+    codes = json.loads(done.stdout)
+    said = [(folder / str(at) / "said.txt").read_text() for at in range(len(RUN))]
+    return dict(zip(RUN, zip(codes, said, strict=True), strict=True))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("page", RUN, ids=name)
-def test_a_page_works_as_it_says(page, tmp_path):
+def test_a_page_works_as_it_says(page, followed):
     """Its files, suites and commands, in a process of their own: some register plug-ins."""
-    done = subprocess.run(
-        [sys.executable, Path(__file__).with_name("docs_page.py"), page], cwd=tmp_path, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    code, said = followed[page]
+    assert code == 0, said
 
 
 @pytest.mark.parametrize("page", READ, ids=name)

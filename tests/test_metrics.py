@@ -58,6 +58,7 @@ matrix:
   rnn: {hidden: 8}
   clip: {batch: 1, frames: 2, channels: 3, height: 16, width: 16}
 metrics: [params, macs, "shop.power:meter"]
+protocol: {visits: 1}
 """
 ROOMS = Path(convbench.__file__).parent
 GOLDEN = Path(__file__).parent / "golden"
@@ -77,6 +78,7 @@ def shop(tmp_path_factory):
     return at / "out", done.stdout
 
 
+@pytest.mark.slow
 def test_a_probe_in_a_users_own_file_reaches_the_csv_and_the_terminal(shop):
     directory, printed = shop
     with (directory / "results.csv").open() as file:
@@ -88,6 +90,7 @@ def test_a_probe_in_a_users_own_file_reaches_the_csv_and_the_terminal(shop):
     assert "latency" not in heads
 
 
+@pytest.mark.slow
 def test_its_words_are_stored_so_that_a_machine_without_the_package_reports_it(shop):
     """This process cannot import the package: everything it knows of the metric comes from the record."""
     directory, _ = shop

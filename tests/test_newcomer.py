@@ -90,8 +90,7 @@ def test_the_variant_has_what_it_declares(shop):
 
 def test_the_task_is_learned(shop):
     learnt = [record for record in store.load(shop / "reports" / "shop")[1] if record.case.trial]
-    rates = [(record.case.variant_name, record.case.trial.learning_rate) for record in learnt]
-    assert sorted(rates) == [(variant, rate) for variant in ("eager", "traced") for rate in (0.0005, 0.002, 0.008)]
+    assert sorted(record.case.variant_name for record in learnt) == ["eager", "traced"]
     for record in learnt:
         assert (record.status, str(record.case.trial.task), record.case.trains) == ("ok", "bright", True)
         assert record.samples("classes") == (2,)
@@ -106,7 +105,7 @@ def test_the_figure_is_on_the_page_and_a_file(shop):
 
 def test_the_verb_is_in_help_and_runs(shop):
     assert "shop-count" in convbench("--help", cwd=shop).stdout
-    assert convbench("shop-count", "reports/shop", cwd=shop).stdout == "10 records in the shop\n"
+    assert convbench("shop-count", "reports/shop", cwd=shop).stdout == "6 records in the shop\n"
     assert "never called" not in convbench("fits", "--help", cwd=shop).stdout
 
 

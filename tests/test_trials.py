@@ -72,6 +72,12 @@ def test_training_multiplies_seeds_tasks_controls_rates_and_architectures_in_thi
     assert loaded.protocol.training == Training(6, 3, 40, 20, 20)
 
 
+def test_three_learning_rates_are_tried_unless_others_are_named(tmp_path: Path) -> None:
+    (tmp_path / "small.yaml").write_text(SUITE.replace("  learning_rates: [0.01, 0.1]\n", ""))
+    trials = [case.trial for case in load(str(tmp_path / "small.yaml"), ["quality=train"]).cases]
+    assert {trial.learning_rate for trial in trials if trial} == {0.0005, 0.002, 0.008}
+
+
 @pytest.mark.parametrize(
     ("override", "words"),
     [
@@ -104,7 +110,7 @@ def test_quality_of_nothing_is_a_mistake(tmp_path: Path, suite: str, override: s
 def test_a_run_with_trainings_is_stored_resumed_and_reported(suite: str, tmp_path: Path) -> None:
     out = tmp_path / "out"
     words = ["run", suite, "--out", str(out), "quality=train", "training.tasks=[identity]", "matrix.variant=eager"]
-    words += ["training.controls=null", "training.learning_rates=0.01", "--quiet"]
+    words += ["training.controls=null", "training.learning_rates=0.01", "protocol.visits=1", "--quiet"]
     assert CliRunner().invoke(app, words).exit_code == 0
     records = store.load(out)[1]
     trials = [record for record in records if record.case.trial]

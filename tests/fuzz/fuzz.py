@@ -8,6 +8,7 @@ and control characters that reach the output. Commands run in this process, each
 from __future__ import annotations
 
 import contextlib
+import gc
 import gzip
 import io
 import json
@@ -20,7 +21,7 @@ import tempfile
 import time
 import zlib
 from collections.abc import Callable, Iterator
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import mutate
@@ -348,9 +349,20 @@ def in_child(work: Callable[[], dict[str, object]]) -> dict[str, object]:
     return json.loads(content) if content else ended
 
 
+@cache
+def warm() -> None:
+    """Import here and once what the commands import, scikit-learn and matplotlib among it."""
+    with tempfile.TemporaryDirectory() as folder:
+        command("list")
+        command("run", "quality", "--dry-run", "--executor", "fake", "--only", "nothing-of-this-name")
+        command("run", "smoke", "--executor", "fake", "--out", f"{folder}/run", "-q")
+        command("compare", f"{folder}/run", f"{folder}/run")
+    gc.freeze()  # what is imported is no garbage that each process would look through
+
+
 def whole(kind: str, count: int, seed: int) -> dict[str, object]:
     """So many inputs, ``CHUNK`` to a process."""
-    command("run", "smoke", "--dry-run", "--executor", "fake")  # imports what every command does
+    warm()
     sizes = [min(CHUNK, count - start) for start in range(0, count, CHUNK)]
     parts = [in_child(partial(fuzz, kind, size, 1000 * seed + at)) for at, size in enumerate(sizes)]
     faults = [fault for part in parts for fault in part["faults"]]
