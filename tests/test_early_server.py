@@ -5,12 +5,20 @@ import os
 import psutil
 import pytest
 
-from convbench.runs import early_server
+from convbench.runs import apart, early_server
 from convbench.runs.early_server import COMPILER, DIGITS
 from convbench.runs.process_start import forkserver_pid
 from convbench.runs.processes import Call
 
 pytestmark = pytest.mark.slow
+NET = """
+import os, pathlib, torch
+pathlib.Path("parent").write_text(str(os.getppid()))
+class Net(torch.nn.Module):
+    def forward(self, clip):
+        return clip.mean()
+"""
+OWN = "schema_version: 1\nname: own\nmatrix: {model: 'net:Net', clip: 1x2x3x8x8}\n"
 
 
 @pytest.fixture
@@ -50,12 +58,21 @@ def test_one_that_lacks_what_the_cases_need_makes_way_for_another(begun):
 
 @pytest.mark.parametrize(("source", "overrides", "expected"), [
     ("smoke", (), []), ("smoke", ("variant=compile",), [COMPILER]), ("smoke", ("quality=probe",), [DIGITS]),
-    ("default", (), [COMPILER]), ("smoke", ("model=mine.net:Net",), []),
+    ("default", (), [COMPILER]),
 ])  # fmt: skip
 def test_what_it_imports_is_guessed_from_the_words_of_the_suite(begun, source, overrides, expected):
     assert preloads(begun, source, *overrides) == expected
 
 
-def test_none_is_started_for_a_suite_that_names_code_of_the_users_own(begun):
-    begun("smoke", ["model=mine.net:Net"])
-    assert not early_server._waiting
+def test_a_suite_that_names_code_of_the_users_own_is_read_by_a_process_of_it(begun, tmp_path, monkeypatch):
+    (tmp_path / "net.py").write_text(NET)
+    (tmp_path / "own.yaml").write_text(OWN)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    processes = begun("own.yaml", [])
+    server = forkserver_pid()
+    assert len(apart.load("own.yaml", [], processes).cases) == 1
+    assert (tmp_path / "parent").read_text() == str(server)
+    assert early_server.take([]) is processes
+    assert forkserver_pid() == server
+    processes.close()

@@ -88,8 +88,7 @@ def run(
     import_from_here(suite)
     from convbench.runs import early_server
 
-    if executor is None and not metrics:
-        early_server.begin(suite, overrides or [])
+    early = None if executor or metrics else early_server.begin(suite, overrides or [])
     from convbench.runs import executor_options as options_of
     from convbench.runs import preparation
     from convbench.runs.apart import load
@@ -97,7 +96,7 @@ def run(
 
     chosen = [*(overrides or []), *([f"metrics=[{metrics}]"] if metrics else [])]
     chosen += [f"protocol.budget={duration('--budget', budget):g}"] if budget else []
-    loaded = load(suite, chosen)
+    loaded = load(suite, chosen, early)
     directory = out or Path("reports") / loaded.name
     selection = Selection(only or (), skip or (), _shard(shard))
     command = shlex.join(["convbench", "run", suite, *chosen])

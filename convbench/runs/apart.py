@@ -28,13 +28,19 @@ SECONDS = 120.0
 SECONDS_A_CASE = 0.2
 
 
-def load(source: str, overrides: Sequence[str] = ()) -> Suite:
-    """``suite.load``. Raises SuiteError, also for what the user's modules do when they are imported."""
+def load(source: str, overrides: Sequence[str] = (), processes: Processes | None = None) -> Suite:
+    """``suite.load``, by one of the ``processes`` if there are any where the suite names code of the user's own.
+
+    Raises SuiteError, also for what the user's modules do when they are imported.
+    """
     if not any(map(OWN.search, texts(source, overrides))):
         return suites.load(source, overrides)
+    call = Call(suites.load, (source, tuple(overrides)), timeout=SECONDS, forks=processes is not None)
     try:
-        with closing(Processes()) as processes:
-            return processes.run(Call(suites.load, (source, tuple(overrides)), timeout=SECONDS, forks=False))
+        if processes is not None:
+            return processes.run(call)
+        with closing(Processes()) as started:
+            return started.run(call)
     except CaseFailed as error:
         raise SuiteError(explain(error, f"{source}: importing what it names")) from error
 

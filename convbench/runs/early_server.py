@@ -15,20 +15,15 @@ COMPILES, TRAINS = re.compile("compile|inductor"), re.compile("quality")
 _waiting: list[Processes] = []
 
 
-def begin(source: str, overrides: Sequence[str]) -> None:
-    """Start it, with what the suite's words make one expect; not where they name code of the user's own.
-
-    Such a suite is read in a process of its own, which needs a room and would end this server with it.
-    """
-    texts = " ".join(apart.texts(source, overrides))
-    if apart.OWN.search(texts):
-        return
-    words = " ".join((*overrides, texts))
+def begin(source: str, overrides: Sequence[str]) -> Processes:
+    """Start it, with what the suite's words make one expect; ``take`` hands it to the executor."""
+    words = " ".join((*overrides, *apart.texts(source, overrides)))
     expected = [name for name, word in ((COMPILER, COMPILES), (DIGITS, TRAINS)) if word.search(words)]
     processes = Processes(expected)
     processes.warm()
     _waiting.append(processes)
     atexit.register(_end)
+    return processes
 
 
 def take(preload: Sequence[str]) -> Processes:
