@@ -54,6 +54,19 @@ def test_quiet_and_beside_other_work_agree_where_a_quiet_run_is_known():
     assert found.contradicted == 0
 
 
+def test_a_machine_that_is_slower_for_a_while_is_stated_at_its_speed_in_the_last_quiet_runs():
+    """By a fifth for the whole run, as a virtual machine is by its neighbours; by far more it is another machine."""
+    quiet = run(1)
+    known = repeat.quiet_reference(quiet)
+    slower = run(2, slowed=1.2)
+    assert agreement(results(quiet), results(slower)).meet < 0.9
+    told = agreement(results(quiet), results(run(2, slowed=1.2, known=known)))
+    assert told.meet >= 0.95
+    assert told.factors[2] < 1.15
+    far = [one.latency.median for one in results(run(2, slowed=2.0, known=known))]
+    assert far == [one.latency.median for one in results(run(2, slowed=2.0))]
+
+
 def test_beside_other_work_and_without_a_quiet_run_the_low_end_says_so():
     found = results(run(2, slowed=1.5, waited=0.5))
     assert all(result.latency.low <= SECONDS[result.case.id] for result in found)
@@ -75,6 +88,11 @@ def test_the_speed_of_a_quiet_run_is_kept_and_that_of_a_busy_one_is_not(tmp_path
     repeats.keep_speed(facts, run(3))
     assert repeats.known_speed(facts) == pytest.approx(1e-3, rel=0.1)
     assert repeats.known_speed({"cpu": "b", "cores": 2}) is None
+    for _ in range(repeats.QUIET_RUNS - 1):
+        repeats.keep_speed(facts, run(3, slowed=1.5))
+    assert repeats.known_speed(facts) == pytest.approx(1e-3, rel=0.1), "the fastest of the last"
+    repeats.keep_speed(facts, run(3, slowed=1.5))
+    assert repeats.known_speed(facts) == pytest.approx(1.5e-3, rel=0.1), "which are five"
 
 
 def test_what_a_selftest_found_is_kept(tmp_path, monkeypatch):

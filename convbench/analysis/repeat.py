@@ -33,12 +33,14 @@ AT_MOST_SLOWER = 1.6
 """By how much other work slows a core down besides taking its time, where no quiet run tells what it is without."""
 DOUBT_OF_LEVEL = 0.15
 """Share of the way to a quiet run's speed that is not trusted, either way."""
+SLOWER = 0.05
+"""The log by which a quiet run has to be slower than the machine can be before its times are stated at that speed."""
 FEW_PAIRS = 5
 """Fewer ratios than this do not tell how much ratios spread: then each case's own spread is taken twice."""
 
 
 QUIET_REFERENCE = "quiet_reference_s"
-"""The condition that holds what the last quiet run on the machine had for the reference workload."""
+"""The condition that holds what the fastest of the last quiet runs on the machine had for the reference workload."""
 ENOUGH_FOR_LEVEL = 20
 """Visits that tell a machine's speed."""
 
@@ -55,8 +57,9 @@ class Scope(NamedTuple):
 class Machine:
     """How a run's visits spread: what a case slows down with the reference, from which speed, and what is left.
 
-    A run beside other work has its times stated at the speed of the last quiet run on the machine, as far as one is
-    known; ``doubt`` is what that, or its absence, adds to the logs of an interval's ends. Ratios know nothing of it.
+    A run beside other work, or while the machine is slower, as virtual ones are by their neighbours, has its times
+    stated at the speed of the last quiet runs, as far as one is known; ``doubt`` is what that, or its absence, adds to
+    the logs of an interval's ends. Ratios know nothing of it.
     ``hosts`` is the log by which each of several is slower than the typical one, beyond what the reference tells.
     """
 
@@ -178,12 +181,13 @@ def _between_hosts(records: Sequence[Record], machine: Machine) -> dict[str, flo
 
 def _speed(records: Sequence[Record], seen: float, slope: float) -> tuple[float, tuple[float, float]]:
     """The log of the reference at the speed that latencies are stated at, and the doubt of that."""
-    if not busy(records):
-        return seen, (0.0, 0.0)
     known = next((level for record in records if (level := record.conditions.get(QUIET_REFERENCE))), None)
+    is_busy = busy(records)
     if not isinstance(known, float) or not slope:
-        return seen, (math.log(AT_MOST_SLOWER), 0.0)
+        return seen, (math.log(AT_MOST_SLOWER) if is_busy else 0.0, 0.0)
     level = min(seen, math.log(known))
+    if not is_busy and not SLOWER < seen - level < math.log(AT_MOST_SLOWER):
+        return seen, (0.0, 0.0)
     doubt = DOUBT_OF_LEVEL * (seen - level)
     return level, (doubt, doubt)
 

@@ -21,6 +21,9 @@ from convbench.core.comparability import machine
 from convbench.core.errors import ConvbenchError
 from convbench.core.record import Record, Scalar
 
+QUIET_RUNS = 5
+"""So many quiet runs tell what a machine can do: it is not slow in all of them, and what was long ago is forgotten."""
+
 
 @dataclass(frozen=True)
 class Repeats:
@@ -80,18 +83,24 @@ def known(environment: Mapping[str, Scalar]) -> float | None:
 
 
 def keep_speed(environment: Mapping[str, Scalar], records: Sequence[Record]) -> None:
-    """Keep how fast the reference workload was, if the run was quiet: what a later run beside other work is told by."""
+    """Keep how fast the reference workload was, if the run was quiet: what a later, slower run is told by."""
     if seconds := quiet_reference(records):
         with suppress(ConvbenchError):
-            _keep("reference", environment, seconds)
+            _keep("reference", environment, [*_speeds(environment), seconds][-QUIET_RUNS:])
 
 
 def known_speed(environment: Mapping[str, Scalar]) -> float | None:
-    """Seconds of the reference workload in the last quiet run on such a machine; None where there was none."""
-    return _stored_value("reference", environment)
+    """Seconds of the reference workload in the fastest of the last quiet runs on such a machine; None without any."""
+    return min(_speeds(environment), default=None)
 
 
-def _keep(name: str, environment: Mapping[str, Scalar], value: float) -> Path:
+def _speeds(environment: Mapping[str, Scalar]) -> list[float]:
+    stored = _stored_values("reference").get(_key(environment))
+    values = stored if isinstance(stored, list) else [stored]
+    return [float(value) for value in values if isinstance(value, int | float) and value > 0]
+
+
+def _keep(name: str, environment: Mapping[str, Scalar], value: float | list[float]) -> Path:
     stored = _stored_values(name) | {_key(environment): value}
     return files.write(path(name), json.dumps(stored, indent=1) + "\n", "set XDG_CACHE_HOME")
 
