@@ -9,7 +9,7 @@ import signal
 import socket
 import subprocess
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -115,6 +115,7 @@ class Worker(Link):
 
     forks = False
     cores: Sequence[int] = ()
+    _is_confined = False
 
     def __init__(self, side: Side, settings: Settings, room: Path, variables: Mapping[str, str] | None = None) -> None:
         self.side, self.settings = side, settings
@@ -149,10 +150,20 @@ class Worker(Link):
             self._versions = answer
         return self._versions
 
+    def confine(self, cores: Sequence[int]) -> None:
+        """Let its import use these cores only, until it is waited for."""
+        self._is_confined = True
+        self._allow(cores)
+
     def hurry(self) -> None:
-        """Let its import go on on every core that there is, now that it is waited for."""
-        with suppress(OSError):
-            os.sched_setaffinity(self.process.pid, os.sched_getaffinity(0))
+        """Let its import go on on every core that there is, now that it is waited for, if it was confined."""
+        if self._is_confined:
+            self._is_confined = False
+            self._allow(os.sched_getaffinity(0))
+
+    def _allow(self, cores: Iterable[int]) -> None:
+        with suppress(OSError):  # of one that has died: what waits for it says how
+            os.sched_setaffinity(self.process.pid, cores)
 
     def pin(self, cores: Sequence[int]) -> None:
         """Let it run on these cores only, from now on."""

@@ -92,9 +92,9 @@ def measure(
     processes. Those in ``stock`` are used first; while a group is timed, it gets those of the next one, which after the
     last is the first again where there are ``further`` pairs to come.
     """
-    groups = _groups_of(visits)
-    for number, group in enumerate(groups, 1):
-        upcoming = groups[number % len(groups)] if number < len(groups) or further else []
+    sharing = _groups_of(visits)
+    for number, group in enumerate(sharing, 1):
+        upcoming = sharing[number % len(sharing)] if number < len(sharing) or further else []
         waiting = random.sample(group, len(group))
         while waiting:
             first = waiting[0]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -71,5 +70,5 @@ class Stock:
             elif len(self._idle) < MOST:
                 worker = Worker(side, settings, room, dict(variables))
                 self._idle.append((variables, worker))
-                os.sched_setaffinity(worker.process.pid, cores)
+                worker.confine(cores)
                 worker.greet(case)
