@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from io import StringIO
 
@@ -12,21 +13,36 @@ from convbench.core.visits import Stage
 from convbench.report.terminal.progress import Lines, where
 
 
-def test_a_line_tells_what_is_left_as_the_latest_cases_went() -> None:
-    said = StringIO()
-    lines = Lines(Console(file=said, width=200), done=0, total=12)
-    record = records.record()
-    for seconds in (20.0, 40.0, 0.0, 0.0):
-        lines.ended(replace(record, seconds=seconds))
-    starts = [line.partition("]")[0] for line in said.getvalue().splitlines()]
-    assert starts == ["[1/12, 4 min left", "[2/12, 5 min left", "[3/12, 3 min left", "[4/12, 2 min left"]
+def starts_of(seconds: Iterable[float], stage: Stage, total: int) -> list[str]:
+    """How the lines of visits begin that take so many seconds each."""
+    written, clock, record = StringIO(), [0.0], records.record()
+    lines = Lines(Console(file=written, width=200), done=0, total=total, now=lambda: clock[0])
+    for duration in seconds:
+        lines.begins(record.case, stage)
+        clock[0] += duration
+        lines.ended(record)
+    return [line.partition("]")[0] for line in written.getvalue().splitlines()]
+
+
+def test_a_line_tells_what_is_left_of_the_rounds() -> None:
+    """Not of trainings that follow: they take other times. A first case of 660 said 8 minutes, the fifth 181."""
+    starts = starts_of((20.0, 40.0, 0.0, 0.0), Stage(0, 2, visits=12, following=12), total=660)
+    assert starts == [
+        "round 1 of 2",
+        "[1/660, 8 min left",
+        "[2/660, 11 min left",
+        "[3/660, 7 min left",
+        "[4/660, 5 min left",
+    ]
+
+
+def test_trainings_side_by_side_take_the_time_that_passes() -> None:
+    starts = starts_of((60.0, 0.0, 60.0, 0.0), Stage(0, 1, trainings=8, visits=8), total=8)
+    assert starts == ["8 trainings", "[1/8, 7 min left", "[2/8, 3 min left", "[3/8, 3 min left", "[4/8, 2 min left"]
 
 
 def test_seconds_are_not_worth_telling() -> None:
-    said = StringIO()
-    lines = Lines(Console(file=said, width=200), done=3, total=5)
-    lines.ended(replace(records.record(), seconds=9.0))
-    assert said.getvalue().startswith("[4/5] ")
+    assert starts_of((9.0,), Stage(0, 1, visits=2), total=5) == ["measuring", "[1/5"]
 
 
 def test_further_seeds_are_said_and_counted() -> None:

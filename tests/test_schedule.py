@@ -264,3 +264,16 @@ def test_until_sure_trains_from_further_seeds_where_the_recommendation_is_open()
     assert ends == last, "the last training of a look decides what the next one asks for"
     assert len(set(planned)) == len(planned) / 2
     assert Schedule([each.case for each in first], PROTOCOL, lambda _: False, lambda: 0.0).look == 1
+
+
+def test_a_stage_knows_how_many_visits_it_makes():
+    machine = Machine(apart(), spread=0.01)
+    planning = schedule(machine)
+    expected = {FACTS: (8, 0), 0: (8, 16), 1: (8, 8), 2: (8, 0)}
+    for planned in planning:
+        stage = planning.stage
+        if planned.round < planning.protocol.visits:
+            assert (stage.visits, stage.following) == expected[planned.round]
+        else:
+            assert stage.visits == len(stage.open)
+        planning.add(machine.visit(planned))

@@ -32,7 +32,7 @@ class Stage:
     """Where a run is: the round that is made (``FACTS`` first), the rounds asked for, the cases still open.
 
     ``hosts`` is how many measure. ``trainings`` is how many are made, 0 before they begin; from the second ``look`` on
-    they are further seeds.
+    they are further seeds. ``visits`` are those that this stage makes, and ``following`` those of the rounds after it.
     """
 
     round: int
@@ -41,6 +41,8 @@ class Stage:
     hosts: int = 1
     trainings: int = 0
     look: int = 1
+    visits: int = 0
+    following: int = 0
 
 
 def in_table(record: Record) -> bool:

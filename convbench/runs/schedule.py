@@ -69,6 +69,8 @@ class Schedule:
     round: int = FACTS
     look: int = 1
     trainings: int = 0
+    visits: int = 0
+    following: int = 0
     _lines_of: defaultdict[str, list[Record]] = field(default_factory=lambda: defaultdict(list))
     _rounds: defaultdict[str, set[int]] = field(default_factory=lambda: defaultdict(set))
     _failed: set[str] = field(default_factory=set)
@@ -92,6 +94,8 @@ class Schedule:
             max(1, len(self.hosts())),
             trainings=self.trainings,
             look=self.look,
+            visits=self.visits,
+            following=self.following,
         )
 
     def record(self, case: Case) -> Record:
@@ -120,7 +124,8 @@ class Schedule:
         """The trainings and read-outs that are neither made nor handed out."""
         chosen = [case for case in trials if case.id not in self._handed and not self._rounds_of(case)]
         self._handed |= {case.id for case in chosen}
-        self.trainings = len(chosen)
+        self.trainings = self.visits = len(chosen)
+        self.following = 0
         yield from (Planned(case, 0, self.until_sure and case is chosen[-1]) for case in chosen)
 
     def _anchors(self, timed: Sequence[Case]) -> Iterator[Planned]:
@@ -162,19 +167,21 @@ class Schedule:
             chosen = [case for case in further if not self._rounds_of(case)]
             if not chosen:
                 return
-            self.look, self.trainings = look + 1, len(chosen)
+            self.look, self.trainings, self.visits = look + 1, len(chosen), len(chosen)
             yield from (Planned(case, 0, case is chosen[-1]) for case in chosen)
 
     def _facts(self, timed: Sequence[Case]) -> Iterator[Planned]:
         if self.protocol.visits > 1:
-            self.round = FACTS
-            yield from (Planned(case, FACTS) for case in timed if self.needs_facts(case) and not self._rounds_of(case))
+            chosen = [case for case in timed if self.needs_facts(case) and not self._rounds_of(case)]
+            self.round, self.visits = FACTS, len(chosen)
+            yield from (Planned(case, FACTS) for case in chosen)
 
     def _round(self, cases: Sequence[Case], number: int, *, decides: bool = False) -> Iterator[Planned]:
         """Every case that goes on and has not been visited in this round."""
         self.round = number
         ordered = side_by_side(cases, random.Random(f"{self.protocol.seed} {number}"))
         chosen = [case for case in ordered if self._goes_on(case) and number not in self._rounds_of(case)]
+        self.visits, self.following = len(chosen), max(0, self.protocol.visits - 1 - number) * len(chosen)
         yield from (Planned(case, number, decides and case is chosen[-1]) for case in chosen)
 
     def _again(self, timed: Sequence[Case]) -> Iterator[Planned]:

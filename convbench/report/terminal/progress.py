@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import deque
-from statistics import fmean
+import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -50,25 +50,27 @@ class Silent:
 
 
 class Lines(Silent):
-    """A line for every stage of the run, and in the first round one for every case, with the time that it takes yet."""
+    """A line for every stage of the run, and in the first round one for every case, with the time that it takes yet.
 
-    def __init__(self, console: Console, done: int, total: int) -> None:
-        self.console, self.done, self.total = console, done, total
-        self.latest: deque[float] = deque(maxlen=10)
-        self.stage, self.hosts = "", 1
+    ``now`` tells seconds.
+    """
+
+    def __init__(self, console: Console, done: int, total: int, now: Callable[[], float] = time.monotonic) -> None:
+        self.console, self.done, self.total, self.now = console, done, total, now
+        self.stage, self.began, self.made, self.visits = "", now(), 0, 0
 
     def begins(self, case: Case, stage: Stage) -> None:  # noqa: ARG002
-        self.hosts = stage.hosts
         if self.stage != where(stage):
-            self.stage = where(stage)
+            self.stage, self.began, self.made = where(stage), self.now(), 0
+            self.visits = stage.visits + stage.following
             self.total += stage.trainings if stage.look > 1 else 0
             self._print(self.stage)
 
     def ended(self, record: Record) -> None:
+        self.made += 1
         if not first_of_case(record):
             return
         self.done += 1
-        self.latest.append(record.seconds)
         self._print(f"[{self.done}/{self.total}{self.left}] {_line(record)}")
 
     def _print(self, line: str) -> None:
@@ -76,8 +78,8 @@ class Lines(Silent):
 
     @property
     def left(self) -> str:
-        """What is left if the rest goes on as the latest cases went."""
-        minutes = (self.total - self.done) * fmean(self.latest) / self.hosts / 60
+        """What is left of the trainings, or of the rounds, if they go on as they went."""
+        minutes = (self.visits - self.made) * (self.now() - self.began) / self.made / 60
         return f", {minutes:.0f} min left" if minutes >= 1.5 else ""
 
 
@@ -100,7 +102,7 @@ class Bar(Silent):
             speed_estimate_period=300,
         )
         self.task = self.bar.add_task("", completed=done, total=total, case="", stage="")
-        self.stage, self.cases = "", total
+        self.stage = ""
 
     def __enter__(self) -> Bar:
         self.bar.start()
@@ -113,8 +115,7 @@ class Bar(Silent):
         """A stage has a bar of its own: what is done of it, and what is left."""
         if self.stage != where(stage):
             self.stage = where(stage)
-            total = stage.trainings or (len(stage.open) if stage.round >= stage.rounds else self.cases)
-            self.bar.reset(self.task, total=total, stage=self.stage, case=case.id)
+            self.bar.reset(self.task, total=stage.visits, stage=self.stage, case=case.id)
         self.bar.update(self.task, case=case.id)
 
     def ended(self, record: Record) -> None:
