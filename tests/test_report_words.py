@@ -87,6 +87,23 @@ def test_an_unfinished_run_says_what_is_missing():
     assert "1 of 3 cases measured, 2 not run yet." in answer(run, found)
 
 
+def test_another_situation_is_named_by_what_is_not_as_in_the_answer():
+    """A page of int8 and fp16 said three times which was fastest in "inference, cpu, clip 1x8x1x32x32"."""
+    latencies = (("gap", "eager", 3e-3, "fp32"), ("flatten", "eager", 5e-3, "fp32"), ("gmp", "int8", 1e-3, "int8"))
+    found = [
+        replace(record, conditions=record.conditions | {"dtype": dtype})
+        for name, how, seconds, dtype in latencies
+        for record in [records.record(records.case(name, variant=how), latency=seconds)]
+    ]
+    found.append(records.record(records.case("gap", scenario="streaming"), latency=1e-4))
+    text = answer(records.run_of(found), found)
+    assert "Fastest in int8: gmp, LSTM input 32, int8 (999 µs a call)." in text
+    assert "Fastest in streaming: gap, LSTM input 32, eager (100 µs a call)." in text
+    assert "takes 1.66×" in text
+    assert "and 1.66× the time" in text
+
+
+
 def test_cautions_are_counted_in_one_line_that_opens():
     shaky = [records.record(records.case(name), findings=(Finding("not_steady", data={"change": 0.1}),))
              for name in ("gap", "gmp")]  # fmt: skip

@@ -175,4 +175,4 @@ def _elsewhere(timed: Sequence[Result], here: Result) -> list[Result]:
     for result in timed:
         if result.group != here.group:
             groups[result.group].append(result)
-    return [rank(one_variant(widest(members)))[0].result for members in groups.values()]
+    return [rank(widest(members))[0].result for members in groups.values()]

@@ -55,7 +55,7 @@ def sentences(run: Run, results: Sequence[Result], answers: Sequence[Recommendat
         _variants(advice),
         *map(runtimes.sentence, runtimes_of(results)),
     ]
-    texts += [_other_situation(result) for result in advice.others[:3]]
+    texts += [_other_situation(result, advice.pick) for result in advice.others[:3]]
     cost_only = "" if len(costs(results)) < len(results) else COST_ONLY
     return [*dict.fromkeys(filter(None, [*texts, cautions(results)[0], cost_only])), _missing(run, results)]
 
@@ -197,7 +197,8 @@ def _dearest(advice: Advice) -> str:
     pairs = (*flops, ("parameters", dear.params, pick.params))
     times = [f"{units.factor(more / less)} the {name}" for name, more, less in pairs if more and less]
     if dear.latency and pick.latency:
-        times.append(f"{units.factor(dear.latency.median / pick.latency.median)} the time")
+        slower = {contender.result: contender.factor.median for contender in advice.ranking}
+        times.append(f"{units.factor(slower[dear] / slower[pick])} the time")
     return f"{model(dear)} costs {_and(times)}." if times else ""
 
 
@@ -232,13 +233,17 @@ def _allocators(best: VariantGain) -> str:
     return f" The allocators differ ({differ[0]} against {differ[1]}), which is part of this gain." if differ else ""
 
 
-def _other_situation(result: Result) -> str:
-    case = result.case
+def _other_situation(result: Result, pick: Result) -> str:
+    """The fastest of another group, which is named by what is not as in the pick's."""
     assert result.latency
     keeps_up = sustained(result.record)
     rate = f", {units.count(keeps_up[0])} frames/s sustained at p{keeps_up[1]}" if keeps_up else ""
-    place = f"{case.scenario}, {case.device}, clip {case.clip}"
-    return f"Fastest in {place}: {setup(result)} ({units.seconds(result.latency.median)} a call{rate})."
+    here, there = pick.group, result.group
+    names = (there.scenario, there.dtype, there.device, f"clip {there.clip}", f"{there.threads} threads")
+    own = (here.scenario, here.dtype, here.device, f"clip {here.clip}", f"{here.threads} threads")
+    place = ", ".join(name for name, other in zip(names, own, strict=True) if name != other)
+    seconds = units.seconds(result.latency.median)
+    return f"Fastest in {place or 'another environment'}: {setup(result)} ({seconds} a call{rate})."
 
 
 def _missing(run: Run, results: Sequence[Result]) -> str:
