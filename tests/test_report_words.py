@@ -261,7 +261,7 @@ def test_the_decision_is_one_sentence_with_what_ties_and_what_keeps_position():
     alone = results([records.record(records.case("gap"), latency=2e-3), slow])
     assert decision(advise(alone), []).startswith("Fastest: gap at LSTM input 32, ")
     tasks = results(records.tried_records())
-    assert decision(advise(tasks), quality.recommended(tasks)).startswith("Identity: take gmp at LSTM input 32, ")
+    assert decision(advise(tasks), quality.recommended(tasks)).startswith("Identity: take gmp at LSTM input 32 in compile, ")
     assert decision(advise([]), []) == ""
 
 

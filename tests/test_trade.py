@@ -7,12 +7,15 @@ from dataclasses import replace
 import pytest
 import records
 
+from convbench.analysis.choice.by_budget import by_quality
 from convbench.analysis.choice.by_task import recommendations
 from convbench.analysis.choice.recommendation import Ask
+from convbench.analysis.costs.headlines import advise
 from convbench.analysis.results import results
 from convbench.report.export.advice_json import plain
 from convbench.report.page.quality_section import section
-from convbench.report.words import advice, trade
+from convbench.report.words import advice, quality, trade
+from convbench.report.words.decision import decision
 
 LOSSES = (0.002, 0.004, 0.003)
 
@@ -47,6 +50,15 @@ def test_int8_flatten_loses_points_and_is_so_many_times_as_fast() -> None:
     assert "[0.1, 0.5] and is 8" in said
     assert said in advice.sentences(answer)
     assert answer.pick.result.case.variant_name == "int8"
+
+
+def test_the_page_says_the_same_at_no_limit_as_in_its_title() -> None:
+    """The budget did not know variants: it said eager where the title said int8."""
+    found = results(tried())
+    answers = quality.recommended(found)
+    at_no_limit = by_quality(found).answers[-1][-1]
+    assert [answer.pick.result.case for answer in at_no_limit] == [answer.pick.result.case for answer in answers]
+    assert decision(advise(found), answers).startswith("Direction: take flatten at LSTM input 131,072 in int8, 4.9")
 
 
 def test_the_difference_is_paired_by_seed_not_between_means() -> None:

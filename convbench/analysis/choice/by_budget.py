@@ -14,14 +14,13 @@ from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
 
-from convbench.analysis.choice.candidates import Candidate, CostName, gather
+from convbench.analysis.choice.by_task import asked, questions_of
+from convbench.analysis.choice.candidates import Candidate, CostName
 from convbench.analysis.choice.choose import Ask, Recommendation, recommend
 from convbench.analysis.choice.recommendation import Constraints
-from convbench.analysis.choice.settling import at_look, look_of
 from convbench.analysis.costs.likeness import one_variant
 from convbench.analysis.costs.ranking import lightest, rank, widest
-from convbench.analysis.quality.qualities import by_task, qualities
-from convbench.analysis.results import Result, costs, measured
+from convbench.analysis.results import Result, measured
 
 NAMES: tuple[CostName, ...] = ("latency", "memory")
 TASKS = 4
@@ -92,15 +91,14 @@ def _tied(fastest: Results) -> Results:
 def by_quality(results: Sequence[Result]) -> Grid[tuple[Recommendation, ...]]:
     """The answers of ``recommend``, one a task, with its usual margin and no other limits; of the first ``TASKS``."""
     records = [result.record for result in results]
-    look = look_of(records)
-    ask = at_look(Ask(), look) if look > 1 else Ask()
-    cells = list(by_task(qualities(records)).items())[:TASKS]
-    tasks = [(task, clip, *gather(members, costs(results))) for (task, clip), members in cells]
-    able = [candidate for _, _, candidates, _ in tasks for candidate in candidates]
-    return _grid(
-        able, Candidate.cost,
-        lambda constraints, _: tuple(recommend(*task, replace(ask, constraints=constraints)) for task in tasks),
-    )  # fmt: skip
+    ask, questions = asked(records, Ask()), questions_of(records)[:TASKS]
+    able = [candidate for question in questions for candidate in question.candidates]
+
+    def answers(constraints: Constraints, _: list[Candidate]) -> tuple[Recommendation, ...]:
+        within_limits = replace(ask, constraints=constraints)
+        return tuple(recommend(*question, within_limits) for question in questions)
+
+    return _grid(able, Candidate.cost, answers)
 
 
 def steps(values: Iterable[float], name: CostName) -> tuple[float, ...]:

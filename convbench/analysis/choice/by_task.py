@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
-from convbench.analysis.choice.candidates import gather
+from convbench.analysis.choice.candidates import Candidate, Excluded, gather
 from convbench.analysis.choice.choose import Ask, Recommendation, recommend
 from convbench.analysis.choice.noninferior import ERROR
 from convbench.analysis.choice.settling import at_look, look_of
 from convbench.analysis.quality.qualities import Budget, by_task, equal_limits, qualities
 from convbench.analysis.results import results
-from convbench.core.record import Record
+from convbench.core.record import Clip, Record
+
+
+class Question(NamedTuple):
+    """A task on clips of a shape, what may be chosen for it, and what may not."""
+
+    task: str
+    clip: Clip
+    candidates: list[Candidate]
+    excluded: list[Excluded]
 
 
 def recommendations(
@@ -22,15 +32,27 @@ def recommendations(
     task reached. A task that was asked for and not run has the reason ``not-run``. Where seeds were added
     until the answer was sure, the error is that of the last look.
     """
-    if (look := look_of(records)) > 1 and ask.error == ERROR:
-        ask = at_look(ask, look)
+    ask = asked(records, ask)
+    questions = questions_of(records, budget)
+    selection = [question for question in questions if not tasks or _is_listed(question.task, tasks)]
+    missing = [task for task in tasks if not any(_is_listed(question.task, [task]) for question in questions)]
+    return [recommend(*question, ask) for question in selection] + [
+        recommend(task, None, (), (), ask) for task in missing
+    ]
+
+
+def questions_of(records: Sequence[Record], budget: Budget = "steps") -> list[Question]:
+    """What may be chosen for each task and clip shape, variants with numbers of their own included."""
     limit = None if budget == "steps" else equal_limits(records, budget)
     cells = by_task(qualities(records, budget, limit, in_variants=True))
     costs = results(record for record in records if record.case.trial is None) if cells else []
-    selection = {key: members for key, members in cells.items() if not tasks or _is_listed(key[0], tasks)}
-    missing = [task for task in tasks if not any(_is_listed(key[0], [task]) for key in cells)]
-    answers = [recommend(task, clip, *gather(members, costs), ask) for (task, clip), members in selection.items()]
-    return answers + [recommend(task, None, (), (), ask) for task in missing]
+    return [Question(task, clip, *gather(members, costs)) for (task, clip), members in cells.items()]
+
+
+def asked(records: Sequence[Record], ask: Ask) -> Ask:
+    """The question with the error of the last look, where seeds were added until the answer was sure."""
+    look = look_of(records)
+    return at_look(ask, look) if look > 1 and ask.error == ERROR else ask
 
 
 def _is_listed(task: str, tasks: Sequence[str]) -> bool:

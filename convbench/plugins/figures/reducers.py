@@ -30,7 +30,7 @@ def reducers(results: Sequence[Result]) -> Iterator[Drawing]:
 
 
 def _draw(rows: Sequence[Contender], index: Mapping[int, int]) -> Drawing:
-    axes = canvas(height=66 + 21 * len(rows), left=122, right=108, top=8, bottom=42, width=380)
+    axes = canvas(height=66 + 21 * len(rows), left=122, right=118, top=8, bottom=42, width=380)
     axes.set_ylim(len(rows) - 0.5, -0.5)
     latencies = [latency for row in rows if (latency := row.result.latency)]
     ends = [end for latency in latencies for end in (latency if latency.bounded else (latency.median,)) if end > 0]
@@ -55,7 +55,7 @@ def _draw(rows: Sequence[Contender], index: Mapping[int, int]) -> Drawing:
         title=f"Latency by reducer: {same(rows[0].result)}",
         caption=(
             "How to read this: each reducer at its fastest size, all else alike. Bars are 95 % intervals over fresh "
-            "processes where there were several, × the number of these; the grey band is what lies within 10 % of the "
+            "processes where there were several, n of them; the grey band is what lies within 10 % of the "
             "fastest. “Tied” is decided by the interval of the ratio, visit by visit."
         ),
         figure=axes.figure,  # type: ignore[arg-type]
@@ -70,8 +70,8 @@ def _name(result: Result) -> str:
 
 
 def _end(contender: Contender) -> str:
-    """``1.58 ms ×4 tied``: the median, the sound visits behind it, and whether it is tied with the fastest."""
+    """``1.58 ms (n=4) tied``: the median, the sound visits behind it, and whether it is tied with the fastest."""
     result = contender.result
     visits = sum(visit.timed and visit.sound for visit in result.record.visits)
     latency = units.seconds(result.latency.median if result.latency else None)
-    return " ".join(filter(None, (latency, f"×{visits}" if visits else "", "tied" if contender.tied else "")))
+    return " ".join(filter(None, (latency, f"(n={visits})" if visits else "", "tied" if contender.tied else "")))

@@ -27,7 +27,7 @@ def by_runtime(results: Sequence[Result]) -> Iterator[Drawing]:
 def _draw(view: Runtimes, index: Mapping[int, int]) -> Drawing:
     models = {model(price.result): price.result for price in view.prices}
     lines = {name: [view.price(runtime, result) for runtime in view.runtimes] for name, result in models.items()}
-    axes = canvas(height=380, left=66, right=150, top=14, bottom=118, width=560)
+    axes = canvas(height=350, left=64, right=118, top=14, bottom=118, width=480)
     ends = [price.result.latency for price in view.prices if price.result.latency]
     limits = scales.limits(
         bound for interval in ends for bound in (interval.low, interval.high) if 0 < bound < float("inf")
@@ -35,7 +35,7 @@ def _draw(view: Runtimes, index: Mapping[int, int]) -> Drawing:
     scales.log_axis(axes, "y", limits, "s")
     axes.set_xlim(-0.35, len(view.runtimes) - 0.65)
     axes.set_xticks(range(len(view.runtimes)), [short(name, 24) for name in view.runtimes], rotation=40, ha="right",
-                    fontsize=8.5)  # fmt: skip
+                    fontsize=9.5)  # fmt: skip
     axes.set_ylabel("Latency of a call", color=TEXT)
     for number, prices in enumerate(lines.values()):
         _line(axes, number, prices)

@@ -70,7 +70,7 @@ LARGE = 100_000
 """Characters of data from which on they are deflated."""
 
 ORDER = (
-    "reducers", "curve", "machine",
+    "reducers", "runtimes", "curve", "machine",
     "quality-by-size", "quality-cost", "quality-probe", "by-size", "trade-off", "stages", "memory-by-kind", "variants",
 )  # fmt: skip
 """The figures that the template places; others follow in sections of their own."""

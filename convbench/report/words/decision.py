@@ -102,8 +102,13 @@ def _answer(answer: Recommendation) -> str:
     if answer.pick:
         latency = answer.pick.result.latency
         cost = f", {units.seconds(latency.median)} a call" if latency else ""
-        return f"take {_with_size(answer.pick.result)}{cost} ({answer.grade})"
+        return f"take {_with_size(answer.pick.result)}{_in_variant(answer.pick.result)}{cost} ({answer.grade})"
     return f"open{f', {_with_size(answer.leading.result)} leads' if answer.leading else ', no pick'}"
+
+
+def _in_variant(result: Result) -> str:
+    """`` in int8+onnxruntime``; nothing of eager PyTorch."""
+    return f" in {_short(result.case.variant_name)}" if result.case.variant else ""
 
 
 def _tie(tied: Sequence[Result]) -> str:
