@@ -4,8 +4,8 @@
 on the same core with one thread, prints the ratios and writes ``reports/deploy/bench.json``. Either side exports a
 model once.
 
-The script runs twice: as a process comes by itself, whose glibc moves the size from which it maps blocks anew, and with
-glibc held, as every process of convbench that measures holds it. Beside them, what a call would cost more whose inputs
+The script runs with glibc held, as every process of convbench that measures holds it; int8's, whose blocks are PyTorch's,
+also as a process comes by itself, whose glibc moves the size from which it maps blocks anew. Beside them, what a call would cost more whose inputs
 are tensors and whose outputs are made tensors (``convert_s``): that is in no side's time.
 """
 
@@ -77,7 +77,7 @@ def converting(held: Subject) -> float:
 def compared(executor: Executor, case: Case, visits: int) -> Row:
     """The ratio of ours over the script's, visit by visit, the one first that was last before.
 
-    The script runs twice: with glibc held as every process that measures holds it, and as a process comes by itself.
+    Of int8 the script runs twice: with glibc held as every process that measures holds it, and as a process comes.
     """
     cores, taken = sorted(os.sched_getaffinity(0)), defaultdict[str, list[float]](list)
     with tempfile.TemporaryDirectory() as folder:
@@ -86,12 +86,13 @@ def compared(executor: Executor, case: Case, visits: int) -> Row:
             sides = {
                 "ours": partial(ours, executor, case, core, visit),
                 "held": partial(theirs, case, core, folder, malloc.variables(malloc.HELD)),
-                "free": partial(theirs, case, core, folder, {}),
             }
+            if case.variant_name == "int8":
+                sides["free"] = partial(theirs, case, core, folder, {})
             for name in list(sides)[:: 1 if visit % 2 else -1]:
                 taken[name].append(sides[name]())
     row: Row = {"case": case.id, "visits": visits, "ours_s": median(taken["ours"])}
-    for name in ("held", "free"):
+    for name in taken.keys() - {"ours"}:
         ratios = [mine / script for mine, script in zip(taken["ours"], taken[name], strict=True)]
         interval = median_interval(ratios)
         row[f"script_{name}_s"] = median(taken[name])
