@@ -4,9 +4,10 @@
 on the same core with one thread, prints the ratios and writes ``reports/deploy/bench.json``. Either side exports a
 model once.
 
-The script runs with glibc held, as every process of convbench that measures holds it; int8's, whose blocks are PyTorch's,
-also as a process comes by itself, whose glibc moves the size from which it maps blocks anew. Beside them, what a call would cost more whose inputs
-are tensors and whose outputs are made tensors (``convert_s``): that is in no side's time.
+The script runs with glibc held, as every process of convbench that measures holds it; that of int8, whose blocks are
+PyTorch's, also as a process comes by itself, whose glibc moves the size from which it maps blocks anew. Beside them,
+what a call would cost more whose inputs are tensors and whose outputs are made tensors (``convert_s``): that is in no
+side's time.
 """
 
 from __future__ import annotations
