@@ -85,7 +85,7 @@ def test_without_counters_and_valgrind_it_says_what_to_install(monkeypatch):
         instructions.counted(lambda: None, "", None, 0, None)
 
 
-@pytest.mark.parametrize("name", ["serving", "instructions"])
+@pytest.mark.parametrize("name", ["serving", "injection", "instructions"])
 def test_what_is_lent_to_a_side_imports_nothing_of_convbench(name):
     """A side of another version runs these programs of the head's by their path."""
     path = Path(importlib.util.find_spec(f"convbench.check.{name}").origin)

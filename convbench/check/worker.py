@@ -14,24 +14,21 @@ import functools
 import gc
 import importlib
 import importlib.util
-import math
 import os
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 Answer = dict[str, Any]
-MATMUL_SIZES = (128, 96, 64, 48, 32, 16)
-LARGE, MOST_MATMULS = 0.4, 100_000
 HERE = os.path.dirname(os.path.abspath(__file__))  # noqa: PTH100, PTH120
 FLAT_SIDE = os.path.join(HERE, "flat_side.py")  # noqa: PTH118
 SERVING = os.path.join(HERE, "serving.py")  # noqa: PTH118
+INJECTION = os.path.join(HERE, "injection.py")  # noqa: PTH118
 INSTRUCTIONS = os.path.join(HERE, "instructions.py")  # noqa: PTH118
 READY = os.path.join(os.path.dirname(HERE), "measure", "ready.py")  # noqa: PTH118, PTH120
 """The clock of ``convbench run``: both sides are timed by the same."""
-LENT = (__file__, FLAT_SIDE, SERVING, INSTRUCTIONS, READY)
+LENT = (__file__, FLAT_SIDE, SERVING, INJECTION, INSTRUCTIONS, READY)
 """Programs of the head that every side runs."""
 
 
@@ -112,33 +109,23 @@ class Server:
         gc.collect()
         gc.disable()
         _trim_heap()
-        return {"seconds": min(self._timed() for _ in range(3))}
+        return {"seconds": min(self.timed() for _ in range(3))}
 
     def calibrate(self, case: Any, seed: int, slowdown: float) -> Answer:
-        """How many matmuls of which size make a call slower by ``slowdown``, found by timing both in alternation.
-
-        The count comes from a slowdown so large that the alternation's noise is small beside it.
-        """
+        """How many matmuls of which size make a call slower by ``slowdown``, and what they achieve."""
         plain = self._subject(case, seed, None)
         self.device, self.run = plain.device, plain.run
         _trim_heap()
-        size, count, achieved = _matmul_size(self, plain, slowdown), 1, 0.0
-        while achieved < LARGE and count < MOST_MATMULS:
-            count = min(MOST_MATMULS, 2 * count if achieved <= 0 else math.ceil(count * min(8, 1.2 * LARGE / achieved)))
-            self.run = _inject(plain, (count, size)).run
-            achieved = self._against(plain.run, 1.0) - 1
-        count = max(1, round(count * slowdown / achieved))
-        self.run = _inject(plain, (count, size)).run
-        return {"injected": (count, size), "achieved": self._against(plain.run, 4.0) - 1}
+        return dict(_injection().calibrated(self, plain, slowdown))
 
     def warm(self, calls: int) -> Answer:
         for _ in range(calls):
-            self._timed()
+            self.timed()
         return {}
 
     def slice(self, seconds: float, least: int) -> Answer:
         """One unrecorded call, then calls of ``seconds`` together: the fastest on the host, and on a CUDA device."""
-        self._timed()
+        self.timed()
         best, device, calls, spent = float("inf"), float("inf"), 0, 0.0
         while calls < least or spent < seconds:
             host, on_device = self._timed_both()
@@ -161,7 +148,7 @@ class Server:
 
     def _subject(self, described: Any, seed: int, injected: tuple[int, int] | None) -> Any:
         subject = self.side.subject(self.side.read(described), seed)
-        return _inject(subject, injected) if injected else subject
+        return _injection().inject(subject, injected) if injected else subject
 
     def _throttling(self) -> str | None:
         """Why the GPU's clocks are held back at this moment; None on a CPU."""
@@ -175,28 +162,14 @@ class Server:
             kind, message = "error", f"{type(error).__name__}: {error}"
         return {"kind": kind, "message": message}
 
-    def _timed(self) -> float:
+    def timed(self) -> float:
+        """Seconds of a call of what is prepared, on the host."""
         return self._timed_both()[0]
 
     def _timed_both(self) -> tuple[float, float]:
         if self.device == "cpu":
             return self.ready.timed(self.run), float("inf")
         return _timed_on_gpu(self.run, self.device)
-
-    def _against(self, other: Callable[[], Any], seconds: float) -> float:
-        """How many times as long the prepared call takes as another; the fastest of slices in alternation."""
-        import statistics
-
-        prepared, start = self.run, time.perf_counter()
-        ratios: list[float] = []
-        while len(ratios) < 5 or time.perf_counter() - start < seconds:
-            pair = []
-            for run in (prepared, other):
-                self.run = run
-                pair.append(self.slice(0.01, 2)["best"])
-            ratios.append(pair[0] / pair[1])
-        self.run = prepared
-        return float(statistics.median(ratios))
 
 
 def _trim_heap() -> None:
@@ -223,6 +196,11 @@ def _serving() -> Any:
     return _lent("convbench_serving", SERVING)
 
 
+@functools.cache
+def _injection() -> Any:
+    return _lent("convbench_injection", INJECTION)
+
+
 def _lent(name: str, path: str) -> Any:
     """A program of the head's, whatever side this is."""
     spec = importlib.util.spec_from_file_location(name, path)
@@ -242,36 +220,6 @@ def _has(module: str) -> bool:
 
 def _version() -> str:
     return str(getattr(importlib.import_module("convbench"), "__version__", "unknown"))
-
-
-def _inject(subject: Any, injected: tuple[int, int]) -> Any:
-    """``subject`` with real work in every forward pass: matmuls whose result is thrown away."""
-    import torch
-
-    count, size = injected
-    left, right, out = (torch.full((size, size), 0.5, device=subject.device) for _ in range(3))
-    forward = subject.forward
-
-    def slower(*args: Any, **kwargs: Any) -> Any:
-        with torch.no_grad():
-            for _ in range(count):
-                torch.mm(left, right, out=out)
-        return forward(*args, **kwargs)
-
-    return replace(subject, forward=slower)
-
-
-def _matmul_size(worker: Server, plain: Any, slowdown: float) -> int:
-    """The largest matmul that is no more than 3 % of the work to inject, or the smallest."""
-    import torch
-
-    call = min(worker._timed() for _ in range(20))
-    for size in MATMUL_SIZES:
-        left, right, out = (torch.full((size, size), 0.5, device=plain.device) for _ in range(3))
-        worker.run = functools.partial(torch.mm, left, right, out=out)
-        if min(worker._timed() for _ in range(50)) <= 0.03 * slowdown * call:
-            return size
-    return MATMUL_SIZES[-1]
 
 
 def _write_outputs(output: Any, path: str) -> bool:

@@ -1,0 +1,80 @@
+"""Real work put into a case's forward pass, so that a gate can be tried on a slowdown that is known.
+
+A program of the head's that every side runs, loaded by its path.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+MATMUL_SIZES = (128, 96, 64, 48, 32, 16)
+LARGE, MOST_MATMULS = 0.4, 100_000
+Injected = tuple[int, int]
+"""A number of matmuls, and their size."""
+
+
+def inject(subject: Any, injected: Injected) -> Any:
+    """``subject`` with matmuls in every forward pass whose result is thrown away."""
+    count, size = injected
+    multiply, forward = _matmul(size, subject.device), subject.forward
+
+    def slower(*args: Any, **kwargs: Any) -> Any:
+        with torch.no_grad():
+            for _ in range(count):
+                multiply()
+        return forward(*args, **kwargs)
+
+    return replace(subject, forward=slower)
+
+
+def calibrated(server: Any, plain: Any, slowdown: float) -> dict[str, Any]:
+    """How many matmuls of which size make a call slower by ``slowdown``, found by timing both in alternation.
+
+    The server has ``plain`` prepared, and what was injected afterwards. The count comes from a slowdown so large that
+    the alternation's noise is small beside it.
+    """
+    size, count, achieved = _size(server, plain, slowdown), 1, 0.0
+    while achieved < LARGE and count < MOST_MATMULS:
+        count = min(MOST_MATMULS, 2 * count if achieved <= 0 else math.ceil(count * min(8, 1.2 * LARGE / achieved)))
+        server.run = inject(plain, (count, size)).run
+        achieved = _ratio(server, plain.run, 1.0) - 1
+    count = max(1, round(count * slowdown / achieved))
+    server.run = inject(plain, (count, size)).run
+    return {"injected": (count, size), "achieved": _ratio(server, plain.run, 4.0) - 1}
+
+
+def _matmul(size: int, device: str) -> Callable[[], Any]:
+    left, right, out = (torch.full((size, size), 0.5, device=device) for _ in range(3))
+    return functools.partial(torch.mm, left, right, out=out)
+
+
+def _size(server: Any, plain: Any, slowdown: float) -> int:
+    """The largest matmul that is no more than 3 % of the work to inject, or the smallest."""
+    call = min(server.timed() for _ in range(20))
+    for size in MATMUL_SIZES:
+        server.run = _matmul(size, plain.device)
+        if min(server.timed() for _ in range(50)) <= 0.03 * slowdown * call:
+            return size
+    return MATMUL_SIZES[-1]
+
+
+def _ratio(server: Any, other: Callable[[], Any], seconds: float) -> float:
+    """How many times as long the prepared call takes as another; the fastest of slices in alternation."""
+    prepared, start = server.run, time.perf_counter()
+    ratios: list[float] = []
+    while len(ratios) < 5 or time.perf_counter() - start < seconds:
+        pair = []
+        for run in (prepared, other):
+            server.run = run
+            pair.append(server.slice(0.01, 2)["best"])
+        ratios.append(pair[0] / pair[1])
+    server.run = prepared
+    return float(statistics.median(ratios))
