@@ -157,6 +157,11 @@ class WarmUp:
     change: float
 
     @property
+    def call(self) -> float:
+        """Seconds of a call, in the mean."""
+        return self.seconds / self.calls
+
+    @property
     def steady(self) -> bool:
         return self.change <= STEADY
 
