@@ -70,6 +70,33 @@ def test_the_rate_is_chosen_on_validation_never_on_test():
     assert one.spread == pytest.approx(0.2)
 
 
+def test_later_seeds_do_not_turn_the_choice_of_the_rate():
+    """Two seeds tried both rates; a third one, of the chosen rate, goes badly."""
+    found = [
+        records.lesson(0.9, seed=s, rate=rate, val=val) for s in (0, 1) for rate, val in ((5e-4, 0.9), (2e-3, 0.8))
+    ]
+    quality = only([*found, records.lesson(0.5, seed=2, rate=5e-4, val=0.2)])
+    assert (quality.learning_rate, quality.ended) == (5e-4, 3)
+    assert quality.by_rate == pytest.approx({5e-4: 0.9, 2e-3: 0.8})
+
+
+def test_a_variant_has_the_rate_that_was_chosen_in_eager():
+    """Its own validation accuracies would choose the other, at which later seeds are not trained."""
+    found = []
+    for variant, vals in (("eager", (0.9, 0.8)), ("int8", (0.7, 0.75))):
+        of = records.case(variant=variant)
+        found += [
+            records.lesson(0.8, seed=seed, rate=rate, val=val, of=of)
+            for seed in (0, 1)
+            for rate, val in zip((5e-4, 2e-3), vals, strict=True)
+        ]
+        found.append(records.lesson(0.8, seed=2, rate=5e-4, of=of))
+    tried = qualities(found, in_variants=True)
+    assert [(quality.variant, quality.learning_rate, quality.ended) for quality in tried] == [
+        ("eager", 5e-4, 3), ("int8", 5e-4, 3),
+    ]  # fmt: skip
+
+
 def test_dead_runs_are_counted_and_never_averaged_in():
     found = [records.lesson(0.9, seed=0), records.lesson(0.9, seed=1), records.lesson(0.125, seed=2, flag="dead_run")]
     one = only(found)

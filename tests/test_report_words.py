@@ -103,7 +103,6 @@ def test_another_situation_is_named_by_what_is_not_as_in_the_answer():
     assert "and 1.66× the time" in text
 
 
-
 def test_cautions_are_counted_in_one_line_that_opens():
     shaky = [records.record(records.case(name), findings=(Finding("not_steady", data={"change": 0.1}),))
              for name in ("gap", "gmp")]  # fmt: skip
@@ -261,7 +260,9 @@ def test_the_decision_is_one_sentence_with_what_ties_and_what_keeps_position():
     alone = results([records.record(records.case("gap"), latency=2e-3), slow])
     assert decision(advise(alone), []).startswith("Fastest: gap at LSTM input 32, ")
     tasks = results(records.tried_records())
-    assert decision(advise(tasks), quality.recommended(tasks)).startswith("Identity: take gmp at LSTM input 32 in compile, ")
+    assert decision(advise(tasks), quality.recommended(tasks)).startswith(
+        "Identity: take gmp at LSTM input 32 in compile, "
+    )
     assert decision(advise([]), []) == ""
 
 

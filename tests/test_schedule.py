@@ -12,7 +12,7 @@ import pytest
 from convbench.analysis.costs.headlines import advise, undecided
 from convbench.analysis.results import results
 from convbench.core import metrics, visits
-from convbench.core.record import FACTS, Choice, Protocol, Reading, Record, Visit
+from convbench.core.record import FACTS, Choice, Protocol, Reading, Record, Training, Visit
 from convbench.runs.schedule import Schedule, cores_of, side_by_side
 from tests.records import case, lesson
 from tests.records import record as measured
@@ -264,6 +264,25 @@ def test_until_sure_trains_from_further_seeds_where_the_recommendation_is_open()
     assert ends == last, "the last training of a look decides what the next one asks for"
     assert len(set(planned)) == len(planned) / 2
     assert Schedule([each.case for each in first], PROTOCOL, lambda _: False, lambda: 0.0).look == 1
+
+
+def test_later_seeds_are_planned_at_the_best_rate_once_all_others_have_ended():
+    models, rates = [case("fc", size) for size in (8, 16)], (5e-4, 2e-3)
+    best = {8: 5e-4, 16: 2e-3}
+    trials = [lesson(0.8, seed=seed, rate=rate, of=of).case for seed in range(4) for of in models for rate in rates]
+    planning = Schedule(trials, replace(PROTOCOL, training=Training(rate_seeds=2)), lambda _: False, lambda: 0.0)
+    made = []
+    for planned in planning:
+        trial, size = planned.case.trial, planned.case.architecture.lstm_input
+        made.append((trial.seed, size, trial.learning_rate, planned.decides, planning.stage.unplanned))
+        val = 0.9 if trial.learning_rate == best[size] else 0.6
+        planning.add(lesson(0.8, seed=trial.seed, rate=trial.learning_rate, val=val, of=case("fc", size)))
+    assert [visit[:3] for visit in made[:8]] == [
+        (seed, size, rate) for seed in (0, 1) for size in best for rate in rates
+    ]
+    assert [visit[3] for visit in made] == [False] * 7 + [True] + [False] * 4
+    assert [visit[:3] for visit in made[8:]] == [(seed, size, best[size]) for seed in (2, 3) for size in best]
+    assert [visit[4] for visit in made] == [False] * 8 + [True] * 4
 
 
 def test_a_stage_knows_how_many_visits_it_makes():

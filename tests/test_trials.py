@@ -8,11 +8,13 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from convbench.analysis.quality.qualities import qualities
 from convbench.cli import app
 from convbench.core import store
 from convbench.core.errors import Impossible, SuiteError
 from convbench.core.record import Training
 from convbench.suite import load
+from convbench.suite.selection import Selection
 
 SUITE = """
 matrix:
@@ -76,6 +78,41 @@ def test_three_learning_rates_are_tried_unless_others_are_named(tmp_path: Path) 
     (tmp_path / "small.yaml").write_text(SUITE.replace("  learning_rates: [0.01, 0.1]\n", ""))
     trials = [case.trial for case in load(str(tmp_path / "small.yaml"), ["quality=train"]).cases]
     assert {trial.learning_rate for trial in trials if trial} == {0.0005, 0.002, 0.008}
+
+
+def test_later_seeds_are_trained_at_the_rate_that_the_first_ones_choose(suite: str, tmp_path: Path) -> None:
+    """Two models, two rates from two seeds, then the best of them from the third: 8 and 2 trainings, not 12."""
+    out = tmp_path / "out"
+    words = ["run", suite, "quality=train", "training.seeds=3", "training.tasks=[identity]", "matrix.variant=eager"]
+    words += ["training.controls=null", "protocol.visits=1", "metrics=params", "head=null"]
+    plan = CliRunner().invoke(app, [*words, "--dry-run"])
+    assert "10 cases to measure, of 14 combinations in the suite, and 2 trainings more" in plan.stderr
+    assert "seed=2" not in plan.stdout
+    assert CliRunner().invoke(app, [*words, "--out", str(out), "--quiet"]).exit_code == 0
+    run, records = store.load(out)
+    assert len(run.planned) == 10
+    trained = [record.case for record in records if record.case.trial]
+    found = qualities(records)
+    assert [(quality.ended, len(quality.by_rate)) for quality in found] == [(3, 2), (3, 2)]
+    later = {case.architecture.reducer.name: case.trial.learning_rate for case in trained if case.trial.seed == 2}
+    assert later == {quality.architecture.reducer.name: quality.learning_rate for quality in found}
+    again = CliRunner().invoke(app, [*words, "--out", str(out), "--resume"])
+    assert again.exit_code == 0
+    assert len(store.load(out)[1]) == len(records) == 12
+
+
+def test_seeds_that_were_not_selected_are_not_trained_later(suite: str, tmp_path: Path) -> None:
+    words = ["run", suite, "quality=train", "training.seeds=3", "matrix.variant=eager", "--only", "seed=0", "--dry-run"]
+    assert "more" not in CliRunner().invoke(app, words).stderr
+
+
+def test_the_trainings_of_a_model_on_a_task_share_a_shard(suite: str) -> None:
+    """Among which the learning rate is chosen; both halves are whole."""
+    cases = [case for case in load(suite, ["quality=train", "training.seeds=3"]).cases if case.trial]
+    shards = [Selection(shard=(index, 2)).part(cases) for index in (1, 2)]
+    assert sorted(case.id for shard in shards for case in shard) == sorted(case.id for case in cases)
+    kinds = [{(case.architecture, case.trial.task, case.trial.control) for case in shard} for shard in shards]
+    assert not kinds[0] & kinds[1]
 
 
 @pytest.mark.parametrize(

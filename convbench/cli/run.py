@@ -152,7 +152,7 @@ def _measured(prepared: Prepared, directory: Path, resume: sweep.Resume, show: S
             directory, prepared, watched, resume=resume, until_sure=show.until_sure, visible_slowdown=visible
         )
     except KeyboardInterrupt as error:
-        finished, total = len(store.load(directory)[1]), len(prepared.plan.cases)
+        finished, total = len(store.load(directory)[1]), len(prepared.planned)
         raise Interrupted(
             f"interrupted; {finished} of {total} cases are kept in {directory}: add --resume to go on"
         ) from error
@@ -176,11 +176,12 @@ def _resume(text: str) -> sweep.Resume:
 
 
 def _show_plan(prepared: Prepared) -> None:
-    for case in prepared.plan.cases:
+    for case in prepared.planned:
         equal = prepared.plan.equal.get(case.id)
         print(f"{case.id}  (also {', '.join(equal)})" if equal else case.id)
-    combinations, planned = len(prepared.suite.cases), len(prepared.plan.cases)
-    print(f"{planned} cases to measure, of {combinations} combinations in the suite", file=sys.stderr)
+    combinations, planned = len(prepared.suite.cases), len(prepared.planned)
+    later = f", and {prepared.later} trainings more, each at its model's best learning rate" if prepared.later else ""
+    print(f"{planned} cases to measure, of {combinations} combinations in the suite{later}", file=sys.stderr)
 
 
 def _shard(text: str) -> tuple[int, int]:

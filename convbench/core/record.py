@@ -29,7 +29,8 @@ FACTS = -1
 class Training:
     """How a model is trained on a task: so many steps of Adam with a cosine schedule on batches of the case's clip.
 
-    At each of ``checkpoints``, evenly spread over the steps, validation and test accuracy are taken.
+    At each of ``checkpoints``, evenly spread over the steps, validation and test accuracy are taken. Every learning
+    rate is tried from the first ``rate_seeds`` seeds, and from the others the best of them; 0: from all.
     """
 
     steps: int = 700
@@ -37,6 +38,7 @@ class Training:
     train_clips: int = 4000
     val_clips: int = 500
     test_clips: int = 1000
+    rate_seeds: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,7 +32,8 @@ class Stage:
     """Where a run is: the round that is made (``FACTS`` first), the rounds asked for, the cases still open.
 
     ``hosts`` is how many measure. ``trainings`` is how many are made, 0 before they begin; from the second ``look`` on
-    they are further seeds. ``visits`` are those that this stage makes, and ``following`` those of the rounds after it.
+    they are further seeds. ``visits`` are those that this stage makes, and ``following`` those of the rounds after it;
+    ``unplanned`` ones come from what was measured.
     """
 
     round: int
@@ -43,6 +44,7 @@ class Stage:
     look: int = 1
     visits: int = 0
     following: int = 0
+    unplanned: bool = False
 
 
 def in_table(record: Record) -> bool:

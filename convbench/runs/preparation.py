@@ -11,12 +11,12 @@ from pathlib import Path
 from convbench.core.errors import ConvbenchError
 from convbench.core.package import __version__
 from convbench.core.profiles import PROFILES
-from convbench.core.record import Record, Run, Scalar
+from convbench.core.record import Case, Record, Run, Scalar
 from convbench.core.registry import executors
 from convbench.measure.probes import Probe
 from convbench.runs import apart, repeats, several
 from convbench.runs.executor import Executor
-from convbench.runs.schedule import Schedule
+from convbench.runs.schedule import Schedule, trials_of
 from convbench.runs.visits import Menu
 from convbench.suite import Suite
 from convbench.suite.selection import Plan, Selection
@@ -36,6 +36,18 @@ class Prepared:
     def facts(self) -> Mapping[str, Scalar]:
         """Those of the first host, which stand for the run."""
         return self.executor.hosts[0].facts
+
+    @property
+    def planned(self) -> list[Case]:
+        """The cases that are measured whatever comes of it: of later seeds only the best learning rate is trained."""
+        later = {case.id for case in trials_of(self.plan.cases, self.suite.protocol.training)[1]}
+        return [case for case in self.plan.cases if case.id not in later]
+
+    @property
+    def later(self) -> int:
+        """How many trainings follow, each at the best learning rate of its model."""
+        later = trials_of(self.plan.cases, self.suite.protocol.training)[1]
+        return len({replace(case, trial=case.trial and replace(case.trial, learning_rate=None)) for case in later})
 
     def schedule(self, done: Sequence[Record] = (), until_sure: bool = False) -> Schedule:
         """The visits to make; those of the records that are ``done`` are made."""
@@ -63,7 +75,7 @@ class Prepared:
             suite=self.suite.text,
             protocol=self.suite.protocol,
             metrics=self.suite.metrics,
-            planned=tuple(case.id for case in self.plan.cases),
+            planned=tuple(case.id for case in self.planned),
             equal=self.plan.equal,
             environment=host.facts,
             fingerprint=host.fingerprint,

@@ -21,11 +21,11 @@ from itertools import chain
 from statistics import median
 from zlib import crc32
 
-from convbench.analysis.choice.settling import further_trials, look_of
+from convbench.analysis.choice.settling import at_best_rate, further_trials, look_of
 from convbench.analysis.costs.headlines import undecided
 from convbench.analysis.results import results
 from convbench.core import metrics, visits
-from convbench.core.record import FACTS, Case, Protocol, Record
+from convbench.core.record import FACTS, Case, Protocol, Record, Training
 from convbench.runs.executor import Host
 
 ATTEMPTS = 2
@@ -71,6 +71,7 @@ class Schedule:
     trainings: int = 0
     visits: int = 0
     following: int = 0
+    unplanned: bool = False
     _lines_of: defaultdict[str, list[Record]] = field(default_factory=lambda: defaultdict(list))
     _rounds: defaultdict[str, set[int]] = field(default_factory=lambda: defaultdict(set))
     _failed: set[str] = field(default_factory=set)
@@ -96,6 +97,7 @@ class Schedule:
             look=self.look,
             visits=self.visits,
             following=self.following,
+            unplanned=self.unplanned,
         )
 
     def record(self, case: Case) -> Record:
@@ -103,11 +105,11 @@ class Schedule:
         return visits.joined(self._lines_of[case.id])[0]
 
     def __iter__(self) -> Iterator[Planned]:
-        timed, trials = [case for case in self.cases if not case.trial], [case for case in self.cases if case.trial]
+        timed = [case for case in self.cases if not case.trial]
         yield from self._facts(timed)
         if len(self.hosts()) > 1:
-            yield from self._trials(trials)
-            self.trainings = 0
+            yield from self._trials()
+            self.trainings = 0  # what follows is timed beside them
         for number in range(self.protocol.visits):
             if number and self._spent():
                 break
@@ -116,17 +118,29 @@ class Schedule:
         yield from self._anchors(timed) if not self._spent() else ()
         yield from self._again(timed)
         self.round = 0
-        yield from self._trials(trials)
-        if self.until_sure and trials:
+        yield from self._trials()
+        if self.until_sure:
             yield from self._seeds()
 
-    def _trials(self, trials: Sequence[Case]) -> Iterator[Planned]:
-        """The trainings and read-outs that are neither made nor handed out."""
+    def _trials(self) -> Iterator[Planned]:
+        """The trials that are neither made nor handed out, then the later ones at the best learning rate."""
+        trials, later = trials_of(self.cases, self.protocol.training)
+        yield from self._untried(trials, decides=bool(later) or self.until_sure)
+        if later:
+            at_best = [case for case, _ in at_best_rate(self.records(), later)]
+            self.unplanned = True
+            yield from self._untried(at_best, decides=self.until_sure)
+
+    def _untried(self, trials: Sequence[Case], *, decides: bool) -> Iterator[Planned]:
         chosen = [case for case in trials if case.id not in self._handed and not self._rounds_of(case)]
         self._handed |= {case.id for case in chosen}
         self.trainings = self.visits = len(chosen)
         self.following = 0
-        yield from (Planned(case, 0, self.until_sure and case is chosen[-1]) for case in chosen)
+        yield from (Planned(case, 0, decides and case is chosen[-1]) for case in chosen)
+
+    def records(self) -> list[Record]:
+        """What the visits have come to so far, case by case."""
+        return visits.joined(chain.from_iterable(self._lines_of.values()))
 
     def _anchors(self, timed: Sequence[Case]) -> Iterator[Planned]:
         """For every host of a group the visits to its group's anchors that it has not made."""
@@ -162,12 +176,12 @@ class Schedule:
     def _seeds(self) -> Iterator[Planned]:
         """Trainings from further seeds where the answer is open; the error of looking again is that of ``settling``."""
         while not self._spent():
-            records = visits.joined(chain.from_iterable(self._lines_of.values()))
+            records = self.records()
             look, further = look_of(records), further_trials(records)
             chosen = [case for case in further if not self._rounds_of(case)]
             if not chosen:
                 return
-            self.look, self.trainings, self.visits = look + 1, len(chosen), len(chosen)
+            self.look, self.trainings, self.visits, self.unplanned = look + 1, len(chosen), len(chosen), True
             yield from (Planned(case, 0, case is chosen[-1]) for case in chosen)
 
     def _facts(self, timed: Sequence[Case]) -> Iterator[Planned]:
@@ -200,7 +214,7 @@ class Schedule:
 
     def _still_open(self) -> list[str]:
         """Cases to visit again: those disturbed first, and where none is, those that leave the answer open."""
-        records = visits.joined(chain.from_iterable(self._lines_of.values()))
+        records = self.records()
         disturbed = [record.case.id for record in records if self._wants_more(record)]
         return disturbed or [result.case.id for result in undecided(results(records))][:BATCH]
 
@@ -225,6 +239,15 @@ class Schedule:
     def _rounds_of(self, case: Case) -> set[int]:
         """The rounds in which a case was visited; of one that is measured once round 0."""
         return self._rounds[case.id]
+
+
+def trials_of(cases: Iterable[Case], training: Training) -> tuple[list[Case], list[Case]]:
+    """The trials that are made, and those of which only the ones at the best learning rate are made after them."""
+    trials: tuple[list[Case], list[Case]] = ([], [])
+    for case in cases:
+        if case.trial:
+            trials[case.trains and 0 < training.rate_seeds <= case.trial.seed].append(case)
+    return trials
 
 
 def side_by_side(cases: Iterable[Case], shuffle: random.Random) -> list[Case]:

@@ -96,7 +96,7 @@ def run_into(
     """``begin`` and ``measure`` under the directory's lock, by a watcher of (cases done before, cases in all)."""
     with store.locked(directory):
         done = begin(prepared, directory, resume, visible_slowdown)
-        with watched(sum(map(in_table, done)), len(prepared.plan.cases)) as watcher:
+        with watched(sum(map(in_table, done)), len(prepared.planned)) as watcher:
             return measure(prepared, directory, done, watcher, until_sure=until_sure)
 
 
@@ -105,7 +105,8 @@ def measured(prepared: Prepared) -> list[Record]:
     schedule = prepared.schedule()
     for _ in _visits(prepared, schedule, None):
         pass
-    return [schedule.record(case) for case in prepared.plan.cases]
+    records = {record.case.id: record for record in schedule.records()}
+    return [records[case.id] for case in prepared.plan.cases if case.id in records]
 
 
 def _visits(prepared: Prepared, schedule: Schedule, watcher: Watcher | None) -> Iterator[Record]:

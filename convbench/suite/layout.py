@@ -120,6 +120,9 @@ class TrainingLayout(Strict):
     learning_rates: OneOrMany[Annotated[float, Field(gt=0)]] = Field(
         default=[5e-4, 2e-3, 8e-3], description="the best is chosen by validation for each architecture and task"
     )
+    rate_seeds: Size = Field(
+        default=2, description="seeds from which every learning rate is tried; from the others the best of them"
+    )
     controls: OneOrMany[Literal["frame-shuffle", "single-frame", "label-permutation"]] | None = Field(
         default=None, description="runs with something taken from the task, beside those with nothing taken"
     )
@@ -140,7 +143,9 @@ class TrainingLayout(Strict):
 
     def built(self) -> Training:
         """These settings as the Training that measuring reads."""
-        return Training(self.steps, self.checkpoints, self.train_clips, self.val_clips, self.test_clips)
+        chosen = len(set(self.learning_rates)) > 1 and self.rate_seeds < self.seeds
+        clips = (self.train_clips, self.val_clips, self.test_clips)
+        return Training(self.steps, self.checkpoints, *clips, rate_seeds=self.rate_seeds if chosen else 0)
 
 
 class AxesLayout(Strict):

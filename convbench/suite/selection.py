@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 
 from convbench.core.record import Case
@@ -35,19 +35,20 @@ class Selection:
     def part(self, cases: Sequence[Case]) -> list[Case]:
         """The shard's cases, which may be none: parts of about the same cost, the same for everybody who asks.
 
-        Variants of one model share a shard, so that they are measured on the same machine.
+        Variants of one model share a shard, so that they are measured on the same machine, and so do the trainings of a
+        model on a task, among which the learning rate is chosen.
         """
         index, shards = self.shard
         models: dict[str, list[Case]] = defaultdict(list)
         for case in cases:
-            models[case.eager.id].append(case)
+            models[_together(case)].append(case)
         loads = [0.0] * shards
         picked: set[str] = set()
         for name in sorted(models, key=lambda name: (-sum(map(_cost, models[name])), name)):
             lightest = loads.index(min(loads))
             loads[lightest] += sum(map(_cost, models[name]))
             picked |= {name} if lightest == index - 1 else set()
-        return [case for case in cases if case.eager.id in picked]
+        return [case for case in cases if _together(case) in picked]
 
     @property
     def hint(self) -> str:
@@ -59,6 +60,12 @@ class Selection:
             )
         lone = next((pattern for pattern in self.only if not set("*?[") & set(pattern)), "")
         return f" by --only {lone}, which has to be a whole part of a name: '*{lone}*' matches anywhere" if lone else ""
+
+
+def _together(case: Case) -> str:
+    """What the cases share that stay in one shard."""
+    trial = case.trial and replace(case.trial, seed=0, learning_rate=None)
+    return replace(case.eager, trial=trial).id
 
 
 def _cost(case: Case) -> float:

@@ -18,8 +18,9 @@ from scipy.special import stdtr, stdtrit
 from convbench.analysis.choice.candidates import LEAST_SEEDS, Candidate
 from convbench.analysis.choice.noninferior import ERROR, Pairs
 from convbench.analysis.choice.recommendation import Ask, Recommendation, Settle
-from convbench.analysis.quality.lessons import headless, trained
-from convbench.core.record import Case, Clip, Parts, Record
+from convbench.analysis.quality.lessons import attempts, headless
+from convbench.analysis.quality.rates import best_rates
+from convbench.core.record import Case, Clip, Parts, Record, Trial
 
 MOST_SEEDS = 100
 MOST_LOOKS = 8
@@ -42,21 +43,36 @@ def look_of(records: Iterable[Record]) -> int:
 def further_trials(records: Sequence[Record]) -> list[Case]:
     """Trainings, from seeds of their own, that would settle the answers of these records at their next look.
 
-    At every learning rate that was tried, so that the choice among them stays what it was. Empty where all are sure, no
-    number of seeds would do, or the answers were looked at often enough.
+    At the learning rate that was chosen: the seeds that every rate was tried from decide which that is. Empty where all
+    are sure, no number of seeds would do, or the answers were looked at often enough.
     """
     from convbench.analysis.choice.by_task import recommendations
 
     look = look_of(records)
     needs = further(recommendations(records, at_look(Ask(), look))) if look < MOST_LOOKS else {}
     cases: dict[Case, None] = {}
-    for record in records:
-        case, trial = record.case, record.case.trial
-        run = trained(record)
-        seeds = needs.get((headless(run[0]), case.clip, str(run[1].task)), 0) if run else 0
-        if trial is not None and not trial.control:
+    for case, trial in at_best_rate(records, (record.case for record in records)):
+        seeds = needs.get((_architecture(case), case.clip, str(trial.task)), 0)
+        if not trial.control:
             cases |= {replace(case, trial=replace(trial, seed=seed)): None for seed in _new_seeds(records, seeds)}
     return list(cases)
+
+
+def at_best_rate(records: Sequence[Record], cases: Iterable[Case]) -> list[tuple[Case, Trial]]:
+    """Those of the cases that train a model at the learning rate that did best for it in these records."""
+    rates = best_rates(attempts(records))
+    return [
+        (case, trial)
+        for case in cases
+        if (trial := case.trial)
+        and trial.learning_rate is not None
+        and trial.learning_rate == rates.get((_architecture(case), case.clip, str(trial.task), trial.control))
+    ]
+
+
+def _architecture(case: Case) -> Parts:
+    assert isinstance(case.architecture, Parts)
+    return headless(case.architecture)
 
 
 def _new_seeds(records: Sequence[Record], count: int) -> range:
@@ -112,7 +128,7 @@ def settle(pool: Sequence[Candidate], contrasts: Pairs, at: int, margin: float, 
     if more > MOST_SEEDS:
         return Settle(tuple(pool[i] for i in chosen), None, 0.0)
     seeds = max(1, more)
-    seconds = sum(seeds * pool[i].quality.seconds * max(1, len(pool[i].quality.by_rate)) for i in chosen)
+    seconds = sum(seeds * pool[i].quality.seconds for i in chosen)
     return Settle(tuple(pool[i] for i in chosen), seeds, seconds)
 
 

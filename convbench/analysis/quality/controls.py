@@ -78,7 +78,7 @@ def linear_probes(records: Iterable[Record], *, in_variants: bool = False) -> li
 
 
 def _control(members: Sequence[Lesson]) -> Control:
-    rate = best_rate([(lesson, lesson.curve[-1].val) for lesson in members])
+    rate = best_rate(members)
     chosen = sorted((lesson for lesson in members if lesson.learning_rate == rate), key=lambda lesson: lesson.seed)
     accuracies = {lesson.seed: lesson.curve[-1].test for lesson in chosen}
     first = chosen[0]

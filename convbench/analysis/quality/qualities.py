@@ -10,6 +10,7 @@ import statistics
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Literal
 
 import numpy as np
@@ -30,7 +31,7 @@ from convbench.analysis.quality.lessons import (
     lessons,
     trained,
 )
-from convbench.analysis.quality.rates import best_rate, by_rate
+from convbench.analysis.quality.rates import Model, best_rate, best_rates, by_rate
 from convbench.analysis.results import Result
 from convbench.core.record import Clip, Parts, Record
 from convbench.core.statistics import Interval, accuracy_interval
@@ -51,9 +52,10 @@ class Quality:
     ``by_seed`` is the test accuracy of the sound runs at that rate. ``dead`` runs name one class, ``fallen`` ones are
     at chance or far below the others: these two collapsed. ``failed`` ones ended without an accuracy.
     ``unconverged`` counts sound runs that were still learning: they are in the mean, which more steps would raise.
-    ``by_rate`` is the mean validation accuracy of every rate tried: there a dead run counts with what it reached, a
-    failed or cut-off one as chance, so that a rate that kills runs cannot win by its survivors. ``train`` is the mean
-    training accuracy of the sound runs, at their end; ``clips`` are test clips, ``seconds`` those of one training.
+    ``by_rate`` is the mean validation accuracy of every rate tried, at the end of training: there a dead run counts
+    with what it reached, a failed one as chance, so that a rate that kills runs cannot win by its survivors. ``train``
+    is the mean training accuracy of the sound runs, at their end; ``clips`` are test clips, ``seconds`` those of one
+    training.
     """
 
     architecture: Parts
@@ -132,7 +134,8 @@ def qualities(
     for lesson in attempts(records):
         if not lesson.control and (in_variants or lesson.variant == "eager"):
             cells[lesson.architecture, lesson.clip, lesson.task, lesson.variant].append(lesson)
-    return [_quality(members, budget, limit) for members in cells.values()]
+    rates = best_rates(chain.from_iterable(cells.values()))
+    return [_quality(members, rates, budget, limit) for members in cells.values()]
 
 
 def by_task(members: Iterable[Quality]) -> dict[tuple[str, Clip], list[Quality]]:
@@ -165,12 +168,12 @@ def _same_model(result: Result, quality: Quality) -> bool:
     )
 
 
-def _quality(members: Sequence[Lesson], budget: Budget, limit: Limit) -> Quality:
+def _quality(members: Sequence[Lesson], rates: Mapping[Model, float], budget: Budget, limit: Limit) -> Quality:
+    """At the rate that was chosen in eager, where each seed was trained, however the model is run."""
     first = next((lesson for lesson in members if lesson.flag != "failed"), members[0])
     at = limit.get(first.task) if isinstance(limit, Mapping) else limit
     ends = [(lesson, lesson.at(budget, at)) for lesson in members]
-    reached = [(lesson, end.val if end else first.chance or 0.0) for lesson, end in ends]
-    rate = best_rate(reached)
+    rate = rates.get((first.architecture, first.clip, first.task, None)) or best_rate(members)
     chosen = sorted(
         ((lesson, end) for lesson, end in ends if lesson.learning_rate == rate), key=lambda run: run[0].seed
     )
@@ -184,7 +187,7 @@ def _quality(members: Sequence[Lesson], budget: Budget, limit: Limit) -> Quality
         train=statistics.fmean(lesson.train for lesson, _ in sound.values()) if sound else None,
         dead=flags.count("dead"), failed=flags.count("failed"),
         unconverged=sum(lesson.flag == "unconverged" for lesson, _ in sound.values()),
-        by_rate=by_rate(reached), chance=first.chance, majority=first.majority if first.classes else None,
+        by_rate=by_rate(members), chance=first.chance, majority=first.majority if first.classes else None,
         fallen=len(lost), clips=first.clips,
         seconds=statistics.fmean([lesson.seconds for lesson, _ in ended.values()] or [0.0]),
         variant=first.variant,

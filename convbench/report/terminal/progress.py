@@ -19,8 +19,10 @@ def where(stage: Stage) -> str:
     """Where a run is, in words."""
     hosts = f", on {stage.hosts} hosts" if stage.hosts > 1 else ""
     if stage.trainings:
-        more = f"look {stage.look}, not sure yet: {stage.trainings} more" if stage.look > 1 else f"{stage.trainings}"
-        return f"{more} {'training' if stage.trainings == 1 else 'trainings'}{hosts}"
+        noun = "training" if stage.trainings == 1 else "trainings"
+        if stage.look > 1:
+            return f"look {stage.look}, not sure yet: {stage.trainings} more {noun}{hosts}"
+        return f"{stage.trainings} {f'more {noun}, each at its best learning rate' if stage.unplanned else noun}{hosts}"
     if stage.round < 0:
         return f"building, counting and compiling every case{hosts}"
     if stage.round < stage.rounds:
@@ -63,7 +65,7 @@ class Lines(Silent):
         if self.stage != where(stage):
             self.stage, self.began, self.made = where(stage), self.now(), 0
             self.visits = stage.visits + stage.following
-            self.total += stage.trainings if stage.look > 1 else 0
+            self.total += stage.trainings if stage.unplanned else 0
             self._print(self.stage)
 
     def ended(self, record: Record) -> None:
