@@ -69,7 +69,7 @@ class Schedule:
     round: int = FACTS
     look: int = 1
     trainings: int = 0
-    visits: int = 0
+    stage_size: int = 0
     following: int = 0
     unplanned: bool = False
     _lines_of: defaultdict[str, list[Record]] = field(default_factory=lambda: defaultdict(list))
@@ -95,7 +95,7 @@ class Schedule:
             max(1, len(self.hosts())),
             trainings=self.trainings,
             look=self.look,
-            visits=self.visits,
+            visits=self.stage_size,
             following=self.following,
             unplanned=self.unplanned,
         )
@@ -134,7 +134,7 @@ class Schedule:
     def _untried(self, trials: Sequence[Case], *, decides: bool) -> Iterator[Planned]:
         chosen = [case for case in trials if case.id not in self._handed and not self._rounds_of(case)]
         self._handed |= {case.id for case in chosen}
-        self.trainings = self.visits = len(chosen)
+        self.trainings = self.stage_size = len(chosen)
         self.following = 0
         yield from (Planned(case, 0, decides and case is chosen[-1]) for case in chosen)
 
@@ -181,13 +181,13 @@ class Schedule:
             chosen = [case for case in further if not self._rounds_of(case)]
             if not chosen:
                 return
-            self.look, self.trainings, self.visits, self.unplanned = look + 1, len(chosen), len(chosen), True
+            self.look, self.trainings, self.stage_size, self.unplanned = look + 1, len(chosen), len(chosen), True
             yield from (Planned(case, 0, case is chosen[-1]) for case in chosen)
 
     def _facts(self, timed: Sequence[Case]) -> Iterator[Planned]:
         if self.protocol.visits > 1:
             chosen = [case for case in timed if self.needs_facts(case) and not self._rounds_of(case)]
-            self.round, self.visits = FACTS, len(chosen)
+            self.round, self.stage_size = FACTS, len(chosen)
             yield from (Planned(case, FACTS) for case in chosen)
 
     def _round(self, cases: Sequence[Case], number: int, *, decides: bool = False) -> Iterator[Planned]:
@@ -195,7 +195,7 @@ class Schedule:
         self.round = number
         ordered = side_by_side(cases, random.Random(f"{self.protocol.seed} {number}"))
         chosen = [case for case in ordered if self._goes_on(case) and number not in self._rounds_of(case)]
-        self.visits, self.following = len(chosen), max(0, self.protocol.visits - 1 - number) * len(chosen)
+        self.stage_size, self.following = len(chosen), max(0, self.protocol.visits - 1 - number) * len(chosen)
         yield from (Planned(case, number, decides and case is chosen[-1]) for case in chosen)
 
     def _again(self, timed: Sequence[Case]) -> Iterator[Planned]:
