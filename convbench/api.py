@@ -332,22 +332,15 @@ def compare(
     ``detect`` is the relative difference that is to be seen. Takes seconds to minutes: pairs are measured until the
     gate's rule decides in both directions.
     """
-    import torch
-
     from convbench.check import live
     from convbench.check.rule import Rule
     from convbench.measure.live import device_of
+    from convbench.models.subject import WithoutGradients
     from convbench.runs import script
 
-    def bound(call: Callable[..., Any]) -> Callable[[], Any]:
-        def once() -> Any:
-            with torch.inference_mode():
-                return call(*args, **kwargs)
-
-        return once
-
     script.refuse_again()
-    return live.compare(bound(first), bound(second), device_of(first, args, kwargs), Rule.detecting(detect))
+    before, after = (partial(WithoutGradients(call), *args, **kwargs) for call in (first, second))
+    return live.compare(before, after, device_of(first, args, kwargs), Rule.detecting(detect))
 
 
 def executor(name: str, device: str = "auto", **options: Any) -> Executor:

@@ -77,6 +77,12 @@ def test_the_verb_runs_checks_prints_figures_and_keeps_the_floor(here):  # noqa:
     tell(here, SAME)
     check = convbench(here, "check", "fake.json", "--base", "main")
     assert "the selftest of this machine saw slowdowns from 10.0% on" in check.stdout
+    tell(here, SAME)
+    again = convbench(here, "selftest", "fake.json", "--minutes", "0", "--slowdowns", "0", *words[-2:], "--json")
+    assert again.returncode == 0, again.stderr
+    figures = json.loads(again.stdout)
+    assert [(figure["slowdown"], figure["trials"]) for figure in figures["figures"]] == [(0.0, 4), (0.1, 2)]
+    assert (figures["smallest_seen"], figures["words"][-1]) == (0.1, smallest)
 
 
 @pytest.mark.parametrize("words", [("--slowdowns", "3,x"), ("--allocator", "x"), ("--detect", "0")])

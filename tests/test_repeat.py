@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import replace
 
@@ -14,7 +15,8 @@ from convbench.analysis.agreement import agreement
 from convbench.analysis.results import results
 from convbench.core import metrics
 from convbench.core.record import Reading, Visit
-from convbench.runs import repeats
+from convbench.core.registry import executors
+from convbench.runs import preparation, repeats
 
 CASES = [records.case("fc", size) for size in range(8, 8 + 8 * 30, 8)]
 SECONDS = {case.id: 1e-3 * 1.1**i for i, case in enumerate(CASES)}
@@ -103,3 +105,14 @@ def test_what_a_selftest_found_is_kept(tmp_path, monkeypatch):
     assert counted.comparisons == len(CASES)
     repeats.keep({"cpu": "a"}, counted)
     assert repeats.known({"cpu": "a"}) == counted.share >= 0.9
+
+
+def test_a_selftest_of_run_is_told_as_json(tmp_path, monkeypatch, in_process):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(preparation, "executor_of", lambda *_: executors.get("fake").build("cpu"))
+    done = in_process("selftest", "smoke", "--run", "--minutes", "0", "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    figures = json.loads(done.stdout)
+    assert figures["comparisons"] == figures["met"] > 0
+    assert figures["share"] == 1.0
+    assert figures["words"][0].startswith(f"{figures['met']} of {figures['comparisons']} intervals of two runs met")

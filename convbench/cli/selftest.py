@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import typer
 
@@ -40,13 +42,14 @@ def selftest(
     out: Annotated[Path, typer.Option(help="Trials are appended here; figures come from all of them.")] = Path(
         "reports/selftest/trials.jsonl"
     ),
+    as_json: Annotated[bool, typer.Option("--json", help="The figures as JSON, in base units.")] = False,
 ) -> None:
     """How often `check` cries wolf on this machine, and which slowdowns it sees: real checks, real extra work.
 
     With --run: how often the intervals of two runs of the suite meet.
     """
     if run:
-        _repeats(suite, overrides, device, Picked(only or (), skip or ()), 60 * minutes)
+        _show(*_repeats(suite, overrides, device, Picked(only or (), skip or ()), 60 * minutes), as_json)
         return
     from convbench.check import floor, sides
     from convbench.check import selftest as test
@@ -63,11 +66,16 @@ def selftest(
         for trial in test.append(self_test.experiments(percents, 60 * minutes, watcher()), out):
             print(f"  {trial.word}: {trial.case}, {trial.seen:+.1%} seen", file=sys.stderr)
     figures = test.figures(test.stored(out, settings, rule))
-    for line in test.sentences(figures):
-        print(line)
-    if smallest := test.smallest_seen(figures):
+    lines, smallest = list(test.sentences(figures)), test.smallest_seen(figures)
+    if smallest:
         place = floor.keep(self_test.environment, settings, rule, smallest)
-        print(f"smallest slowdown seen in nine of ten: {smallest:.0%}, kept in {place}")
+        lines.append(f"smallest slowdown seen in nine of ten: {smallest:.0%}, kept in {place}")
+    _show({"figures": list(map(asdict, figures)), "smallest_seen": smallest}, lines, as_json)
+
+
+def _show(figures: Mapping[str, Any], lines: Sequence[str], as_json: bool) -> None:
+    """Print the sentences, or one JSON object of the figures with the sentences as ``words``."""
+    print(json.dumps({**figures, "words": lines}, indent=1, allow_nan=False) if as_json else "\n".join(lines))
 
 
 class Picked(NamedTuple):
@@ -77,8 +85,10 @@ class Picked(NamedTuple):
     skip: Sequence[str]
 
 
-def _repeats(suite: str, overrides: list[str] | None, device: str, picked: Picked, seconds: float) -> None:
-    """Runs in a row, a line each, and what they come to."""
+def _repeats(
+    suite: str, overrides: list[str] | None, device: str, picked: Picked, seconds: float
+) -> tuple[dict[str, float], list[str]]:
+    """Runs in a row, a line each on standard error: what they come to, in figures and in sentences."""
     from convbench.runs import preparation, sweep
     from convbench.runs import repeats as test
     from convbench.runs.apart import load
@@ -93,11 +103,12 @@ def _repeats(suite: str, overrides: list[str] | None, device: str, picked: Picke
     repeats = test.counted(agreements)
     if repeats is None:
         raise ConvbenchError(f"{suite}: no case had a latency in two runs, so that nothing can be said")
-    print(
+    meeting = (
         f"{repeats.met} of {repeats.comparisons} intervals of two runs met ({repeats.share:.1%}); "
         f"{repeats.contradicted} of {repeats.apart} pairs told apart were told the other way round"
     )
-    print(f"kept in {test.keep(prepared.facts, repeats)}")
+    kept = f"kept in {test.keep(prepared.facts, repeats)}"
+    return {**asdict(repeats), "share": repeats.share}, [meeting, kept]
 
 
 def _percents(text: str) -> list[float]:

@@ -15,6 +15,7 @@ from convbench.core.errors import CaseFailed
 from convbench.core.record import Case, Finding, Reading
 from convbench.core.registry import scenarios
 from convbench.core.traits import compiles
+from convbench.measure.counts.counted import reason_of
 from convbench.measure.parity import NEXT_TO_NOTHING, TOLERANCE, Parity, compare, measured
 from convbench.models import values
 from convbench.models.deployed import Deployment
@@ -32,16 +33,18 @@ def open_case(case: Case, seed: int, *, checked: bool = False) -> tuple[Subject,
     if checked and case.variant:
         subject = transform(assemble(case, seed))
         _, seconds = _timed(subject)
-        return subject, [*_deployed(subject.deployment), *([] if compiles(case) else [_cold(seconds)])]
+        cold = [] if compiles(case) else [_cold(seconds)]
+        return subject, [*_deployed(subject.deployment), *cold, *_gradients(subject)]
     if not case.variant:
         subject = assemble(case, seed)
         _, seconds = _timed(subject)
-        return subject, [_cold(seconds)]
+        return subject, [_cold(seconds), *_gradients(subject)]
     eager = assemble(case.eager, seed)
     expected, eager_seconds = _timed(eager)
     subject = transform(assemble(case, seed))
     output, seconds = _timed(subject)
     costs: Opening = [*_deployed(subject.deployment), _cold(seconds), *_compile_time(case, seconds - eager_seconds)]
+    costs += _gradients(subject)
     if isinstance(output, Step):
         _compare_steps(output, expected, tolerance(subject))
         return subject, costs
@@ -49,6 +52,14 @@ def open_case(case: Case, seed: int, *, checked: bool = False) -> tuple[Subject,
     if subject.deployment:
         return subject, [*costs, *_elsewhere(subject, eager, parity)]
     return subject, [*costs, *parity.readings()]
+
+
+def _gradients(subject: Subject) -> Iterator[Finding]:
+    """Says where a model is called otherwise than in inference mode, and what it says there."""
+    call = subject.without_gradients
+    if call.refused:
+        mode = "without gradients" if call.mode is torch.no_grad else "with gradients"
+        yield Finding("not_in_inference_mode", "note", {"mode": mode, "reason": reason_of(call.refused)})
 
 
 def _deployed(deployment: Deployment | None) -> Iterator[Reading]:
@@ -104,8 +115,7 @@ def _whole(eager: Subject) -> torch.Tensor | None:
     """Eager's output (B, T, ...) of the whole clip; None of a model whose step is of its user's making."""
     if eager.forward is not eager.model:
         return None
-    with torch.inference_mode():
-        output = eager.model(*eager.inputs.args, **eager.inputs.kwargs)
+    output = eager.without_gradients(*eager.inputs.args, **eager.inputs.kwargs)
     first = output[0] if isinstance(output, (tuple, list)) and output else None
     return first if isinstance(first, torch.Tensor) and first.dim() >= 2 else None
 

@@ -111,7 +111,7 @@ def computing_with(case: Case) -> Iterator[None]:
 
 def _refuse_too_large(twin: Subject) -> None:
     """Raises CaseFailed where a model's weights and inputs alone are more than a CPU's memory has free."""
-    needed = weights_bytes(twin.model) + sum(tensor.nbytes for tensor in twin.inputs.tensors)
+    needed = weights_bytes(twin.model) + twin.inputs.bytes
     if twin.case.device == "cpu" and needed > (free := environment.available_bytes({})):
         raise CaseFailed(
             "out of memory",

@@ -121,4 +121,4 @@ def needed_bytes(case: Case) -> int:
         return FLOAT_BYTES * clip.batch * clip.frames * clip.channels * clip.height * clip.width
     twin = subject.assemble(case.eager, seed=0, device="meta")
     maps = case.frames_per_call * prod(_features(parts, case))
-    return weights_bytes(twin.model) + sum(t.nbytes for t in twin.inputs.tensors) + maps * FLOAT_BYTES
+    return weights_bytes(twin.model) + twin.inputs.bytes + maps * FLOAT_BYTES

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from contextlib import suppress
 from functools import lru_cache
 from typing import Any
 
@@ -13,6 +14,7 @@ from torch.nn.parameter import is_lazy
 from convbench.core.errors import ConvbenchError, Impossible
 from convbench.core.record import Case, Choice, Clip, Features, Parts, Recurrent, Whole
 from convbench.core.registry import backbones, import_path, reducers
+from convbench.models.values import stored_bytes
 
 
 class ConvReducerRNN(nn.Module):
@@ -48,7 +50,17 @@ def build(case: Case, seed: int, device: str) -> nn.Module:
             case Whole() as whole:
                 seed_default_device(seed)
                 model = _on(device, _users_model(whole))
-    return model.eval()
+    return in_mode(model, training=False)
+
+
+def in_mode(model: nn.Module, training: bool) -> nn.Module:
+    """The model in training or evaluation mode, whatever a ``train`` of its own returns.
+
+    One that ``torch.export`` made has neither and stays as it was exported.
+    """
+    with suppress(NotImplementedError):
+        model.train() if training else model.eval()
+    return model
 
 
 def seed_default_device(seed: int) -> None:
@@ -63,7 +75,7 @@ def seed_default_device(seed: int) -> None:
 def weights_bytes(model: nn.Module) -> int:
     """Bytes of parameters and buffers, and of quantised weights, which are neither."""
     listed = (*all_parameters(model), *model.buffers())
-    return sum(tensor.nbytes for tensor in listed if not is_lazy(tensor))
+    return sum(stored_bytes(tensor) for tensor in listed if not is_lazy(tensor))
 
 
 def all_parameters(model: nn.Module) -> list[torch.Tensor]:

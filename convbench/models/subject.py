@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, is_dataclass
 from functools import cached_property
@@ -31,9 +31,50 @@ class Inputs:
     def tensors(self) -> list[torch.Tensor]:
         return values.tensors((self.args, self.kwargs))
 
+    @property
+    def bytes(self) -> int:
+        return sum(map(values.stored_bytes, self.tensors))
+
     def channels_last(self) -> Inputs:
         """The same frames in NHWC order, clips so that flatten(0, 1) of them is channels_last without a copy."""
         return Inputs(*values.mapped(_frames_last, (self.args, self.kwargs)))
+
+
+class WithoutGradients:
+    """Calls a model in inference mode or, where its first call fails there, with as much of gradients as it needs.
+
+    ``mode`` is what its calls run in, ``refused`` why it is not the first of ``MODES``.
+    """
+
+    MODES = (torch.inference_mode, torch.no_grad, torch.enable_grad)
+
+    def __init__(self, forward: Callable[..., Any], modes: Sequence[Callable[[], Any]] = MODES) -> None:
+        self.forward, self.modes = forward, modes
+        self.mode: Callable[[], Any] | None = None
+        self.refused: Exception | None = None
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if self.mode is None:
+            return self._first(args, kwargs)
+        with self.mode():
+            return values.settled(self.forward(*args, **kwargs))
+
+    def _first(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        *before, last = self.modes
+        for mode in before:
+            try:
+                return self._tried(mode, args, kwargs)
+            except (ConvbenchError, MemoryError, torch.OutOfMemoryError):
+                raise
+            except Exception as error:
+                self.refused = self.refused or error
+        return self._tried(last, args, kwargs)
+
+    def _tried(self, mode: Callable[[], Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        with mode():
+            output = values.settled(self.forward(*args, **kwargs))
+        self.mode = mode
+        return output
 
 
 @dataclass(frozen=True)
@@ -63,6 +104,11 @@ class Subject:
         """One call as the case's scenario makes it; what it returns is the model's output."""
         run: Callable[[], Any] = scenarios.get(self.case.scenario).build(self)
         return run
+
+    @cached_property
+    def without_gradients(self) -> WithoutGradients:
+        """``forward`` as a scenario calls it that does not train."""
+        return WithoutGradients(self.forward)
 
     @property
     def timed(self) -> Callable[[], Any]:
@@ -101,8 +147,8 @@ def transform(subject: Subject) -> Subject:
 
 def _settle(model: nn.Module, inputs: Inputs, device: str) -> None:
     """Call a model once, so that its lazy layers know their sizes; they cannot learn them in inference mode."""
-    with torch.device(device), torch.no_grad():
-        model(*inputs.args, **inputs.kwargs)
+    with torch.device(device):
+        WithoutGradients(model, WithoutGradients.MODES[1:])(*inputs.args, **inputs.kwargs)
 
 
 def _forward(case: Case, model: nn.Module) -> Callable[..., Any]:

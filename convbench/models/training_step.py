@@ -12,8 +12,9 @@ import torch
 from convbench.core.errors import CaseFailed
 from convbench.core.record import Whole
 from convbench.core.registry import import_path
+from convbench.models.network import in_mode
 from convbench.models.subject import Subject
-from convbench.models.values import tensors
+from convbench.models.values import settled, tensors
 
 LEARNING_RATE = 1e-4
 LOSS_SCALE = 2.0**12
@@ -34,7 +35,7 @@ class TrainingStep:
 
     def __init__(self, subject: Subject) -> None:
         self.subject = subject
-        self.model = subject.model.train()
+        self.model = in_mode(subject.model, training=True)
 
     @cached_property
     def parameters(self) -> list[torch.nn.Parameter]:
@@ -82,7 +83,7 @@ class TrainingStep:
     def forward(self) -> torch.Tensor:
         """The loss of one call of the model."""
         inputs = self.subject.inputs
-        output = self.subject.forward(*inputs.args, **inputs.kwargs)
+        output = settled(self.subject.forward(*inputs.args, **inputs.kwargs))
         assert self.parameters
         loss = self.loss(output, *inputs.args, **inputs.kwargs)
         if not loss.requires_grad:

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import concurrent.futures
+import copy
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from types import ModuleType
 from typing import Any
 
 import torch
 from torch import nn
 from torch.nn.utils.rnn import PackedSequence
+from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
-ATOMS = (torch.Tensor, nn.Module, type, str, bytes, int, float, complex, bool, type(None))
+_ROWS, _COLUMNS = ("crow_indices", "col_indices"), ("ccol_indices", "row_indices")
+INDICES = {
+    torch.sparse_csr: _ROWS, torch.sparse_bsr: _ROWS, torch.sparse_csc: _COLUMNS, torch.sparse_bsc: _COLUMNS,
+}  # fmt: skip
+"""Which indices a tensor of a compressed sparse layout keeps beside its values."""
+ATOMS = (torch.Tensor, nn.Module, type, ModuleType, str, bytes, int, float, complex, bool, type(None))
 
 
 def leaves(value: Any) -> list[tuple[str, Any]]:
@@ -23,6 +33,42 @@ def tensors(value: Any) -> list[torch.Tensor]:
     return [leaf for _, leaf in leaves(value) if isinstance(leaf, torch.Tensor)]
 
 
+def settled(output: Any) -> Any:
+    """What a model returns, worked out: an output that is computed as it is read, or by others, is waited for.
+
+    Iterators and generators become tuples; futures are asked for their result.
+    """
+    match output:
+        case Iterator():
+            return tuple(output)
+        case concurrent.futures.Future():
+            return output.result()
+        case torch.futures.Future():
+            return output.wait()
+    return output
+
+
+def stored(tensor: Any) -> Iterator[torch.Tensor]:
+    """The tensors with storages that a tensor is made of: a sparse one's indices and values, a wrapper's parts.
+
+    None of an opaque one, whose storage torch does not show.
+    """
+    if is_traceable_wrapper_subclass(tensor):
+        for name in tensor.__tensor_flatten__()[0]:
+            yield from stored(getattr(tensor, name))
+    elif tensor.layout is torch.strided:
+        yield tensor
+    elif tensor.layout is torch.sparse_coo:
+        yield from (tensor._indices(), tensor._values())
+    elif tensor.layout in INDICES:
+        yield from (getattr(tensor, name)() for name in (*INDICES[tensor.layout], "values"))
+
+
+def stored_bytes(tensor: torch.Tensor) -> int:
+    """Bytes of a tensor's elements; of a sparse one of those that are stored, with their indices."""
+    return tensor.nbytes if tensor.is_mkldnn else sum(part.nbytes for part in stored(tensor))
+
+
 def mapped(change: Callable[[torch.Tensor], torch.Tensor], value: Any) -> Any:
     """The value with its tensors changed; the lengths in a packed sequence stay where they are, on the CPU."""
     match value:
@@ -30,11 +76,15 @@ def mapped(change: Callable[[torch.Tensor], torch.Tensor], value: Any) -> Any:
             return change(value)
         case PackedSequence():
             return value._replace(data=change(value.data))
+        case MutableMapping():  # copied, as some are not made of their items alone
+            copied = copy.copy(value)
+            copied.update({key: mapped(change, item) for key, item in value.items()})
+            return copied
         case Mapping():
             return type(value)({key: mapped(change, item) for key, item in value.items()})  # type: ignore[call-arg]
         case tuple() if hasattr(value, "_fields"):
             return type(value)(*(mapped(change, item) for item in value))
-        case tuple() | list():
+        case tuple() | list() | deque():
             return type(value)(mapped(change, item) for item in value)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         names = [field.name for field in dataclasses.fields(value) if field.init]
@@ -57,11 +107,16 @@ def _parts(value: Any) -> list[tuple[str, Any]] | None:
         return [(f"[{key!r}]", part) for key, part in value.items()]
     if isinstance(value, tuple) and hasattr(value, "_fields"):
         return [(f".{name}", part) for name, part in zip(value._fields, value, strict=True)]
-    if isinstance(value, (tuple, list)):
+    if isinstance(value, (tuple, list, deque)):
         return [(f"[{i}]", part) for i, part in enumerate(value)]
     if dataclasses.is_dataclass(value):
         return [(f".{field.name}", getattr(value, field.name, None)) for field in dataclasses.fields(value)]
-    state = getattr(value, "__dict__", None)
-    if callable(value) or not state:
-        return None
-    return [(f".{name}", part) for name, part in state.items()]
+    state = {} if callable(value) else _state(value)
+    return [(f".{name}", part) for name, part in state.items()] or None
+
+
+def _state(value: Any) -> dict[str, Any]:
+    """The attributes of an object, those in slots too, without a word of its own code."""
+    state = object.__getstate__(value)
+    named, slotted = state if isinstance(state, tuple) else (state, None)
+    return {**(named or {}), **(slotted or {})}

@@ -8,20 +8,21 @@ the multiply-accumulates of convolutions and matrix products; pooling and activa
 from __future__ import annotations
 
 import sys
+import threading
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Self
 
 import torch
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import FlopCounterMode, _FlopCounterMode
 
 from convbench.core.record import STAGES
 from convbench.measure.counts.formulas import formulas, is_unknown, operator
-from convbench.measure.stages.doors import watching
+from convbench.measure.stages.doors import in_threads, watching
 from convbench.measure.stages.spans import OTHER
 from convbench.models.stages import Roots, is_compiled, stage_roots
 from convbench.models.subject import Subject
@@ -75,6 +76,7 @@ def _counted(subject: Subject, roots: Roots) -> tuple[dict[str, int], _Counter, 
         entered = around.enter_context(watching(subject.model, roots, tracker.enter, tracker.leave))
         _decomposing(around, subject)
         around.enter_context(counter)
+        around.enter_context(in_threads(counter.in_this_thread))
         subject.call()
     macs = {name: sum(flops.values()) // 2 for name, flops in counter.get_flop_counts().items()}
     return macs, counter, entered
@@ -114,7 +116,7 @@ class _Stages:
     """
 
     def __init__(self) -> None:
-        self.inside: list[str] = []
+        self._threads = threading.local()
         self.numbers: list[int] = []
         self.stages: list[str] = []
 
@@ -123,6 +125,12 @@ class _Stages:
 
     def __exit__(self, *_: object) -> None:
         return None
+
+    @property
+    def inside(self) -> list[str]:
+        """The stages that this thread is in."""
+        inside: list[str] = vars(self._threads).setdefault("inside", [])
+        return inside
 
     def enter(self, stage: str, _inputs: Any) -> None:
         self.inside.append(stage)
@@ -160,15 +168,21 @@ class _Counter(FlopCounterMode):
         self.unknown: Counter[str] = Counter()
         self.read: set[int] = set()
         self.read_uncounted: set[int] = set()
+        self._one_at_a_time = threading.Lock()
+
+    def in_this_thread(self) -> AbstractContextManager[Any]:
+        """The mode for a thread that the model has started and that has not inherited it, as autograd's own have."""
+        return nullcontext() if torch._C._len_torch_dispatch_stack() else _FlopCounterMode(self)
 
     def _count_flops(self, func_packet: Any, out: Any, args: Any, kwargs: Any) -> Any:
         name = operator(func_packet)
-        if func_packet in self.flop_registry:
-            self.read |= _storages((args, kwargs))
-        elif is_unknown(name):
-            self.unknown[name] += 1
-            self.read_uncounted |= _storages((args, kwargs))
-        return super()._count_flops(func_packet, out, args, kwargs)  # type: ignore[no-untyped-call]
+        with self._one_at_a_time:
+            if func_packet in self.flop_registry:
+                self.read |= _storages((args, kwargs))
+            elif is_unknown(name):
+                self.unknown[name] += 1
+                self.read_uncounted |= _storages((args, kwargs))
+            return super()._count_flops(func_packet, out, args, kwargs)  # type: ignore[no-untyped-call]
 
     def unknown_share(self, model: nn.Module) -> float:
         """The share of the parameters that are read by uncounted operators only."""

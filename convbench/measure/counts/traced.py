@@ -10,6 +10,7 @@ from __future__ import annotations
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from math import isqrt, prod
 from typing import Any
@@ -23,7 +24,7 @@ from convbench.core.errors import CaseFailed
 from convbench.core.record import STAGES, Case
 from convbench.measure.counts.dispatched import as_written
 from convbench.measure.counts.formulas import is_unknown, of_operator
-from convbench.measure.stages.doors import watching
+from convbench.measure.stages.doors import in_threads, watching
 from convbench.measure.stages.spans import OTHER
 from convbench.models.stages import Roots, stage_roots
 from convbench.models.subject import Subject
@@ -78,7 +79,7 @@ class _Call(nn.Module):
         def leave(_stage: str, _output: Any) -> None:
             state.pop_scope()
 
-        with watching(subject.model, roots, enter, leave):
+        with watching(subject.model, roots, enter, leave), in_threads(_traced_thread):
             output = subject.call()
         for node in _nodes(state.graph()):
             self._count(node, subject.case)
@@ -97,6 +98,12 @@ class _Call(nn.Module):
             raise CaseFailed("error", f"{name} of a scripted module cannot be followed in a trace")
         elif is_unknown(name):
             self.uncounted.add(name)
+
+
+def _traced_thread() -> AbstractContextManager[Any]:
+    if torch._C._get_tracing_state() is None:
+        raise CaseFailed("error", "it calls modules in threads of its own, which a trace does not follow")
+    return nullcontext()
 
 
 def _nodes(block: Any) -> Iterator[Any]:

@@ -16,9 +16,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch._C._profiler import _EventType
+from torch._C._profiler import _EventType, _ExperimentalConfig
 from torch.profiler import ProfilerActivity, profile
-from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 from convbench.core.traits import opaque
 from convbench.measure.stages.hooks import call, listening
@@ -28,6 +27,7 @@ from convbench.models.network import quantised_weights
 from convbench.models.stages import stage_by_module, stage_by_parameter, stage_roots
 from convbench.models.subject import Subject
 from convbench.models.training_step import TrainingStep
+from convbench.models.values import stored
 
 KINDS = ("weights", "inputs", "activations", "workspace", "gradients", "optimizer", "temporaries")
 
@@ -80,7 +80,9 @@ def record(subject: Subject) -> Timeline:
     gc.collect()
     before, marks, device = holdings(subject), Marks(), torch.device(subject.device)
     handed_out = torch.cuda.memory_allocated(device) if device.type == "cuda" else None
-    with profile(activities=activities(subject), profile_memory=True, acc_events=False) as profiler:
+    all_threads = _ExperimentalConfig(profile_all_threads=True)
+    options: Any = {"profile_memory": True, "acc_events": False, "experimental_config": all_threads}
+    with profile(activities=activities(subject), **options) as profiler:
         if opaque(subject.case):
             call(subject, marks.phase)
         else:
@@ -116,7 +118,7 @@ def holdings(subject: Subject) -> dict[int, Life]:
     lives: dict[int, Life] = {}
 
     def hold(tensor: Any, kind: str, stage: str) -> None:
-        for part in _stored(tensor):
+        for part in stored(tensor) if isinstance(tensor, torch.Tensor) else ():
             if part.device.type == torch.device(subject.device).type:
                 storage = part.untyped_storage()
                 lives.setdefault(storage.data_ptr(), Life(storage.nbytes(), (kind, stage)))
@@ -153,15 +155,6 @@ def _packed(subject: Subject) -> dict[int, Life]:
     return {-place: Life(size, ("weights", stage)) for place, (size, stage) in enumerate(packed, start=1)}
 
 
-def _stored(tensor: Any) -> Iterator[torch.Tensor]:
-    """A tensor, or the tensors that one of a class of its own (torchao's int8) is made of."""
-    if is_traceable_wrapper_subclass(tensor):
-        for name in tensor.__tensor_flatten__()[0]:
-            yield from _stored(getattr(tensor, name))
-    elif isinstance(tensor, torch.Tensor):
-        yield tensor
-
-
 class _Kinds:
     """Tells kind and stage of an allocation from when and where it was made and released."""
 
@@ -171,9 +164,10 @@ class _Kinds:
         self.stages = not opaque(subject.case)
         stage_of = _stages_of_parameters(subject)
         self.gradients = {
-            parameter.grad.untyped_storage().data_ptr(): stage_of(parameter)
+            part.untyped_storage().data_ptr(): stage_of(parameter)
             for parameter in subject.model.parameters()
             if parameter.grad is not None
+            for part in stored(parameter.grad)
         }
 
     def of(self, birth: Change, release: Change | None) -> Holder:

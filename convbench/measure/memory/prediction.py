@@ -116,7 +116,7 @@ def _assemble(case: Case, model: nn.Module | None = None) -> Subject:
 
 
 def _predict(subject: Subject, until: float) -> Prediction:
-    static = weights_bytes(subject.model) + sum(tensor.nbytes for tensor in subject.inputs.tensors)
+    static = weights_bytes(subject.model) + subject.inputs.bytes
     step, peak = subject.run, Peak(torch.device(subject.device), until)
     if not isinstance(step, TrainingStep):
         with peak:

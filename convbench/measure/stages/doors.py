@@ -7,8 +7,9 @@ outside of the stage then is all that is watched later.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from functools import partial, wraps
 from types import FunctionType
 from typing import Any
@@ -17,6 +18,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import nn
 from torch.jit._script import RecursiveScriptModule
+from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 
 from convbench.models.stages import Roots, is_compiled, stage_by_module
 
@@ -34,7 +36,7 @@ def watching(model: nn.Module, roots: Roots, enter: Enter, leave: Leave) -> Iter
 
     Gives the stages that were entered so far.
     """
-    watch, known = _Watch(enter, leave), _KNOWN.get(model)
+    watch, known = _Watch(enter, leave, set(), set()), _KNOWN.get(model)
     with ExitStack() as hooks:
         stages = stage_by_module(roots)
         hooks.enter_context(_scripts(watch, stages))
@@ -47,14 +49,39 @@ def watching(model: nn.Module, roots: Roots, enter: Enter, leave: Leave) -> Iter
         _KNOWN[model] = watch.used
 
 
-class _Watch:
-    """Which stages the call is in; a door inside its own stage is none."""
+@contextmanager
+def in_threads(around: Callable[[], AbstractContextManager[Any]]) -> Iterator[None]:
+    """While it lasts, what modules do in threads that the model has started is done inside of ``around()``.
 
-    def __init__(self, enter: Enter, leave: Leave) -> None:
+    torch's modes are of one thread each: they do not see what is computed in another.
+    """
+    own, threads = threading.get_ident(), threading.local()
+
+    def before(*_: Any) -> None:
+        if threading.get_ident() != own:
+            inside = vars(threads).setdefault("inside", [])
+            inside.append(nullcontext() if inside else around())
+            inside[-1].__enter__()
+
+    def after(*_: Any) -> None:
+        if inside := vars(threads).get("inside"):
+            inside.pop().__exit__(None, None, None)
+
+    hooks = [register_module_forward_pre_hook(before), register_module_forward_hook(after, always_call=True)]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+class _Watch(threading.local):
+    """Which stages the call is in, thread by thread; a door inside its own stage is none."""
+
+    def __init__(self, enter: Enter, leave: Leave, used: set[Door], stages: set[str]) -> None:
         self.enter, self.leave = enter, leave
         self.inside: list[tuple[str, bool]] = []
-        self.used: set[Door] = set()
-        self.stages: set[str] = set()
+        self.used, self.stages = used, stages
 
     def goes_in(self, stage: str, door: Door, inputs: Any) -> None:
         outside = not self.inside or self.inside[-1][0] != stage

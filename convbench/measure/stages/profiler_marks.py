@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -15,15 +16,16 @@ class Marks:
     """A listener that puts marks among the profiler's events. ``outputs``: addresses of what stages returned."""
 
     def __init__(self) -> None:
-        self.open: list[Any] = []
+        self._threads = threading.local()
         self.outputs: set[int] = set()
 
     def enters(self, stage: str) -> None:
-        self.open.append(record_function(PREFIX + stage))
-        self.open[-1].__enter__()
+        mark: Any = record_function(PREFIX + stage)
+        vars(self._threads).setdefault("open", []).append(mark)
+        mark.__enter__()
 
     def leaves(self, _stage: str, outputs: list[torch.Tensor]) -> None:
-        self.open.pop().__exit__(None, None, None)
+        self._threads.open.pop().__exit__(None, None, None)
         self.outputs |= {t.untyped_storage().data_ptr() for t in outputs if t.layout is torch.strided}
 
     def reverses(self, stage: str) -> None:

@@ -65,8 +65,7 @@ def _first(subject: Subject, first: Call, second: Call, expected: Any) -> tuple[
         values.mapped(torch.zeros_like, later) if earlier is None else earlier
         for earlier, later in zip(first[0], second[0], strict=True)
     )
-    with torch.inference_mode():
-        output = subject.forward(*zeroed, **first[1])
+    output = subject.without_gradients(*zeroed, **first[1])
     try:
         assert_close(structure.row(output), structure.row(expected), rtol=1e-4, atol=1e-5, check_stride=False)
     except AssertionError as error:

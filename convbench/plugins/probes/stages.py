@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -168,10 +169,10 @@ class Stopwatch:
 
 def _alternate(subject: Subject, split: Splitter, seconds: float) -> tuple[list[float], list[Split]]:
     """Seconds of plain passes, and of as many split ones taken right after each."""
-    clock, until = clock_for(subject.device, subject.run), time.perf_counter() + seconds
-    plain: list[float] = []
-    splits: list[Split] = []
+    clock, plain, splits = clock_for(subject.device, subject.run), list[float](), list[Split]()
     split(subject)
+    gc.collect()  # what was imported meanwhile would be looked through in a pass with marks, which leave garbage
+    until = time.perf_counter() + seconds
     while _go_on(len(splits), until):
         plain.append(_device_or_host(clock.time, subject.run))
         splits.append(split(subject))

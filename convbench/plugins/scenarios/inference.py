@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
-
-import torch
 
 from convbench.core.registry import scenarios
 from convbench.models.subject import Subject
@@ -14,10 +13,4 @@ from convbench.models.subject import Subject
 @scenarios.register("inference")
 def inference(subject: Subject) -> Callable[[], Any]:
     """The whole clip in one call, without gradients."""
-    args, kwargs = subject.inputs.args, subject.inputs.kwargs
-
-    def run() -> Any:
-        with torch.inference_mode():
-            return subject.forward(*args, **kwargs)
-
-    return run
+    return partial(subject.without_gradients, *subject.inputs.args, **subject.inputs.kwargs)

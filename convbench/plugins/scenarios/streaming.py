@@ -39,8 +39,7 @@ def streaming(subject: Subject) -> Callable[[], Any]:
 
     def run() -> Any:
         nonlocal state
-        with torch.inference_mode():
-            result = subject.forward(next(frames), state)
+        result = subject.without_gradients(next(frames), state)
         if not (isinstance(result, (tuple, list)) and len(result) == 2):
             raise ConvbenchError(STATEFUL)
         state = result[1]

@@ -128,6 +128,9 @@ _SENTENCES: dict[str, Callable[[Data], str]] = {
         f"Counted on the real call, since the model does not run on torch's meta device ({d['reason']}); what needs "
         "its shapes alone, the predicted memory and what fits, is absent."
     ),
+    "not_in_inference_mode": lambda d: (
+        f"Called {d['mode']}, since the model does not run in torch's inference mode ({d['reason']})."
+    ),
     "stages_unseen": lambda d: (
         f"The call never enters the stage {_list(d['stages'])}: its time, memory and MACs are in other. Name the "
         "modules that are really called, under stages:."
