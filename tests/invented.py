@@ -396,6 +396,13 @@ ALL: Kinds = {**KINDS, **HELD_OUT, **SEEN, **BLIND}
 UNSURE = ("at chance", "pure noise", "pure noise, unequal", "at the edge", "nothing feasible", "pure noise, four seeds")
 """Kinds in which no pick may be called sure."""
 
+FEW_SEEDS = (
+    "two seeds", "three seeds", "three seeds, one lost each", "three seeds, one noisy", "four seeds, two noisy",
+    "near the ceiling, four seeds", "pure noise, four seeds", "three seeds, half noisy",
+    "four seeds, heavy tails, one noisy", "lost and collapsing, four seeds",
+)  # fmt: skip
+"""Kinds of fewer than five seeds."""
+
 NO_ANSWER = ("at chance", "pure noise", "pure noise, unequal", "nothing feasible", "pure noise, four seeds")
 """Kinds in which an answer without a pick is right: everything is as good, or nothing can be had."""
 

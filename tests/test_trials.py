@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from typer.testing import CliRunner
 from convbench.cli import app
 from convbench.core import store
 from convbench.core.errors import Impossible, SuiteError
-from convbench.core.record import Training
+from convbench.core.record import Parts, Training
 from convbench.suite import load
 
 SUITE = """
@@ -76,6 +77,26 @@ def test_three_learning_rates_are_tried_unless_others_are_named(tmp_path: Path) 
     (tmp_path / "small.yaml").write_text(SUITE.replace("  learning_rates: [0.01, 0.1]\n", ""))
     trials = [case.trial for case in load(str(tmp_path / "small.yaml"), ["quality=train"]).cases]
     assert {trial.learning_rate for trial in trials if trial} == {0.0005, 0.002, 0.008}
+
+
+PROFILES = sorted(path.stem for path in Path("suites").glob("*.yaml") if "quality: train" in path.read_text("utf-8"))
+
+
+@pytest.mark.parametrize("name", PROFILES)
+def test_every_published_profile_trains_at_three_rates_or_more(name: str) -> None:
+    rates: dict[object, set[float | None]] = defaultdict(set)
+    for case in load(f"suites/{name}.yaml").cases:
+        if case.trial and case.trains:
+            rates[case.architecture, case.trial.task, case.trial.seed].add(case.trial.learning_rate)
+    assert rates
+    assert min(map(len, rates.values())) >= 3
+
+
+@pytest.mark.parametrize("name", ["quality", "quality-full", "claims"])
+def test_layer_norm_is_a_factor_of_the_profiles(name: str) -> None:
+    models = [case.architecture for case in load(f"suites/{name}.yaml").cases if case.trial]
+    pooled = {model for model in models if isinstance(model, Parts) and model.reducer.name == "gap"}
+    assert {model.layer_norm for model in pooled} == {False, True}
 
 
 @pytest.mark.parametrize(
