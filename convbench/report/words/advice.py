@@ -93,7 +93,10 @@ def _rule(answer: Recommendation) -> str:
     if {"not-shown", "no-effect"} <= set(answer.doubts):
         return f"it is the {cheapest} that is likely (90 %) within {margin} of the best"
     if "not-shown" in answer.doubts:
-        return f"none is shown to be within {margin} of the best; it has the highest lower bound of accuracy (95 %)"
+        bound = "it has the highest lower bound of accuracy (95 %)"
+        if any(runner.shown for runner in answer.runners):
+            return f"{bound} of those that do not collapse more often than others"
+        return f"none is shown to be within {margin} of the best; {bound}"
     reliable = " and does not collapse more often than others" if answer.passed_over else ""
     return f"it is the {cheapest} that is shown to be within {margin} of the best (95 %){reliable}"
 
@@ -175,13 +178,11 @@ def _more(metric: Metric, price: Price, pick: Candidate) -> str:
 def _likely(answer: Recommendation) -> str:
     if answer.probability is None or answer.front is None or len(answer.pool) == 1:
         return ""
-    rule = "to be the cheapest that is" if answer.ask.per_second is None else "to have the most, price included,"
-    right = "" if answer.stability is None else f", {rule} {likely(answer.stability)}"
-    names = f"{', '.join(['quality', *answer.ask.against[:-1]])} and {answer.ask.against[-1]}"
-    return (
-        f"How likely it is to be within the margin: {likely(answer.probability)}{right}, to be on the front of {names} "
-        f"{likely(answer.front)}."
-    )
+    rule = "the cheapest that is" if answer.ask.per_second is None else "the best of accuracy less price"
+    front = f"on the front of {', '.join(['quality', *answer.ask.against[:-1]])} and {answer.ask.against[-1]}"
+    places = {"within the margin": answer.probability, rule: answer.stability, front: answer.front}
+    texts = [f"{place} ({likely(share)})" for place, share in places.items() if share is not None]
+    return f"How likely it is: {', '.join(texts)}."
 
 
 def _same(pick: Candidate) -> str:
