@@ -18,6 +18,7 @@ from convbench.core import store
 from convbench.core.errors import ConvbenchError
 from convbench.core.quantities import amount, share
 from convbench.report.words.advice import different, sentences
+from convbench.report.words.numbers import likely
 
 GOLDEN = Path(__file__).parent / "golden" / "advice.txt"
 
@@ -70,6 +71,19 @@ def edge():
     return found
 
 
+def at_the_highest_rate():
+    """Two whose best rate is the highest of three, and one in the middle."""
+    found = []
+    for i, (name, best) in enumerate((("gap", 8e-3), ("gmp", 2e-3), ("gem", 5e-4))):
+        case = records.case(name)
+        found.append(records.record(case, latency=1e-3 * (i + 1)))
+        found += [
+            records.lesson(0.9 - 0.2 * i + s / 1000 - 0.1 * (rate != best), seed=s, rate=rate, of=case)
+            for s in range(4) for rate in (5e-4, 2e-3, 8e-3)
+        ]  # fmt: skip
+    return found
+
+
 SAID = {
     "sure, and the best itself": (records.quality_records, Ask()),
     "sure, a wide margin": (records.quality_records, Ask(within=0.08)),
@@ -84,6 +98,7 @@ SAID = {
     "provisional, two seeds": (lambda: of({"gap": (0.3, 0.31), "gmp": (0.9, 0.91), "gem": (0.5, 0.52)}), Ask()),
     "provisional, at the edge": (edge, Ask()),
     "passed over for its collapses": (collapsing, Ask()),
+    "at the end of the learning rates": (at_the_highest_rate, Ask()),
 }  # fmt: skip
 
 
@@ -92,6 +107,13 @@ def test_the_words_of_every_kind_of_answer():
     said = {name: words(found(), ask) for name, (found, ask) in SAID.items()}
     text = "\n".join(f"== {name}\n{answer}\n" for name, answer in said.items())
     assert text == GOLDEN.read_text("utf-8")
+
+
+@pytest.mark.parametrize(
+    ("probability", "said"), [(1.0, "over 99 %"), (0.99, "99 %"), (0.5, "50 %"), (0.01, "1 %"), (0.0, "under 1 %")]
+)
+def test_a_likelihood_that_was_drawn_is_never_certain(probability, said):
+    assert likely(probability) == said
 
 
 def test_binding_limits_are_named():
@@ -163,11 +185,12 @@ def test_json_holds_the_grade_and_what_would_settle_it(tmp_path):
     assert (answer["grade"], answer["doubts"][0]) == ("provisional", "not-shown")
     assert len(answer["settle"]["cases"]) == 2
     assert [case.split("/")[1] for case in answer["ruled_out"]] == ["gap"]
+    assert [case.split("/")[1] for case in answer["tied"]] == ["gmp"]
     assert answer["pick"]["collapse_rate"] == pytest.approx([0, 0.7076], abs=1e-4)
 
 
 def test_a_price_for_a_millisecond(run):
-    assert "the best of accuracy less 10.0 points a millisecond" in advise(run, "--per-ms", "10pt")[1]
+    assert "it has the most accuracy less 10.0 points a millisecond" in advise(run, "--per-ms", "10pt")[1]
     said = "--per-ms cheap: not a price: write 0.2pt, which is 0.2 points of accuracy"
     assert str(advise(run, "--per-ms", "cheap")[2]) == said
 
@@ -187,7 +210,9 @@ def test_a_run_without_trials_says_how_to_get_them(tmp_path, command, suite):
     said = f"quality was not run in {directory}: run `convbench run {suite} quality=train`"
     by_cost = "By cost alone: 1 of 1 models fits. Fastest: gap, LSTM input 32 (6.47 ms a call, 83.8 k parameters, "
     assert (code, out) == (3, f"{said}. {by_cost}16.3 MiB, 116 MFLOP).")
-    assert json.loads(CliRunner().invoke(app, ["advise", str(directory), "--json"]).output)["words"] == out
+    (answer,) = json.loads(CliRunner().invoke(app, ["advise", str(directory), "--json"]).output)
+    assert (answer["grade"], answer["reason"], answer["words"]) == ("open", "not-run", out)
+    assert advise(directory, "--require", "open")[0] == 0
 
 
 @pytest.mark.parametrize(

@@ -103,8 +103,21 @@ def test_every_batch_is_full_and_every_clip_is_seen_once_before_any_twice() -> N
 )
 def test_which_runs_died_or_were_still_learning(named: list[int], val: list[float], code: str | None) -> None:
     curve = fit.Curve(steps=[100, 200, 300], val=val, loss=[2.0, 1.0, 0.5])
-    found = [finding.code for finding in verdict.findings(named, curve, 0.6)]
+    labels = [i % 10 for i in range(len(named))]
+    found = [finding.code for finding in verdict.findings(named, labels, curve, 0.6)]
     assert found == ([code] if code else [])
+
+
+@pytest.mark.parametrize(
+    ("wrong", "missed", "dead"), [(0, 0, False), (0, 15, False), (5, 10, False), (0, 39, True), (0, 40, True)]
+)
+def test_where_nearly_all_clips_are_of_one_class_naming_it_nearly_always_is_no_constant_answer(
+    wrong: int, missed: int, dead: bool
+) -> None:
+    """Of 1,000 clips 960 are of one class: ``wrong`` of them are named otherwise, and ``missed`` of the other 40."""
+    labels = [0] * 960 + [1] * 40
+    named = [1] * wrong + [0] * (960 - wrong + missed) + [1] * (40 - missed)
+    assert (verdict.constant(named, labels) is not None) is dead
 
 
 @pytest.mark.parametrize(

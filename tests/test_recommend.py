@@ -172,6 +172,19 @@ def test_two_seeds_answer_and_are_never_sure():
     answer = one(sweep((0.3, 0.9, 0.5), (8, 16, 12), seeds=2))
     assert (answer.grade, name(answer.pick)) == ("provisional", ("fc", 16))
     assert "few-seeds" in answer.doubts
+    assert (name(answer.settle.candidates[0]), answer.settle.seeds) == (("fc", 16), 1)
+    assert list(further([answer]).values()) == [1]
+
+
+def test_whatever_keeps_a_pick_from_being_shown_has_what_would_settle_it():
+    """A pair that is decided by itself, at 2.5 %, and not among many at once was none that more seeds were asked of."""
+    unsettled = 0
+    for noise in np.geomspace(0.003, 0.03, 12):
+        answer = one(sweep((0.9, *[0.9] * 5, 0.3), (8, 16, 17, 18, 19, 20, 21), noise=noise))
+        if "not-shown" in answer.doubts:
+            unsettled += 1
+            assert answer.settle
+    assert unsettled >= 3
 
 
 def test_one_seed_is_no_ground_for_advice():
@@ -225,6 +238,11 @@ def test_what_collapses_more_often_is_counted_and_passed_over(flag):
     assert (low, high) == pytest.approx((0.0527, 0.8534), abs=1e-4)
 
 
+def test_what_is_passed_over_is_no_right_answer_either():
+    """The pick was said to be the cheapest within the margin in 0 % of draws, as what was passed over is cheaper."""
+    assert one(collapsing(2)).stability > 0.95
+
+
 def test_what_alone_is_good_is_picked_although_it_collapses_and_is_not_sure():
     alone = [r for r in collapsing(2) if "gmp" not in r.case.id]
     answer = one(alone)
@@ -236,6 +254,7 @@ def test_a_price_for_latency_replaces_the_margin_rule():
     assert name(priced.pick) == ("fc", 32)
     assert name(one(CURVE, Ask(per_second=400.0)).pick) == ("fc", 8)
     assert priced.grade == "sure"
+    assert priced.stability > 0.99
 
 
 def test_dead_runs_and_missing_costs_are_listed():
@@ -323,6 +342,23 @@ def test_moderated_variances_have_the_common_value_where_they_agree_and_their_ow
     assert (freedom < 6).all()
 
 
+def test_variances_that_differ_by_no_more_than_chance_are_pooled():
+    """Not averaged by their logarithms, which tell little of less than a degree of freedom, as two seeds leave each."""
+    own, df = 1e-4 * np.array((0.2, 0.4, 0.8, 1.0, 1.2, 1.6, 1.8)), np.full(7, 6 / 7)
+    variance, _ = moderated(own * df, df)
+    assert variance[3] == pytest.approx(1e-4)
+    assert (np.diff(variance) > 0).all()
+
+
+def test_pairs_of_two_seeds_have_bounds_that_hold():
+    rng, held = np.random.default_rng(1), []
+    for _ in range(300):
+        found = pairs(0.6 + rng.normal(0, 0.02, (2, 6)) + rng.normal(0, 0.05, (2, 1)))
+        inside = np.abs(found.gap) <= stdtrit(found.df, 0.975) * found.error
+        held.append(inside[np.triu_indices(6, 1)].mean())
+    assert 0.93 < np.mean(held) < 0.975
+
+
 def test_the_one_noisy_configuration_keeps_its_noise():
     noise = np.full(8, 1e-4)
     noise[3] = 6.4e-3
@@ -378,7 +414,7 @@ def test_it_answers_and_is_right_on_kinds_of_truth(kind):
 
 @pytest.mark.parametrize("kind", invented.UNSURE)
 def test_it_is_never_sure_where_nothing_can_be(kind):
-    found = invented.tally({**invented.KINDS, **invented.HELD_OUT, **invented.BLIND}[kind], 30)
+    found = invented.tally(invented.ALL[kind], 30)
     assert found.sure <= 2
 
 
@@ -440,7 +476,7 @@ def test_until_sure_adds_seeds_at_every_rate_until_it_is_sure():
 
 
 def test_a_gain_over_one_that_was_selected_among_equals_allows_for_its_luck():
-    """Six that are the same, the highest mean taken: one in five t-intervals of what the others gain failed."""
+    """Six that are the same, the highest mean taken: one in ten t-intervals of what the others gain fails."""
     rng, plain, allowing = np.random.default_rng(4), [], []
     for _ in range(400):
         found = pairs(0.6 + 0.02 * rng.standard_normal((5, 6)))
@@ -449,7 +485,7 @@ def test_a_gain_over_one_that_was_selected_among_equals_allows_for_its_luck():
         half = (stdtrit(found.df, 0.975) * found.error)[best]
         plain.append(np.mean((found.gap[best] + half >= 0)[others]))
         allowing.append(np.mean((differences(found, best)[1] >= 0)[others]))
-    assert np.mean(plain) < 0.9 < 0.93 < np.mean(allowing) < 0.99
+    assert np.mean(plain) < 0.91 < 0.93 < np.mean(allowing) < 0.99
 
 
 def test_a_gain_over_one_that_stands_alone_has_its_t_interval():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from convbench.analysis.quality.qualities import qualities
 from convbench.cli import app
 from convbench.core import store
 from convbench.core.errors import Impossible, SuiteError
-from convbench.core.record import Training
+from convbench.core.record import Parts, Training
 from convbench.suite import load
 from convbench.suite.selection import Selection
 
@@ -113,6 +114,26 @@ def test_the_trainings_of_a_model_on_a_task_share_a_shard(suite: str) -> None:
     assert sorted(case.id for shard in shards for case in shard) == sorted(case.id for case in cases)
     kinds = [{(case.architecture, case.trial.task, case.trial.control) for case in shard} for shard in shards]
     assert not kinds[0] & kinds[1]
+
+
+PROFILES = sorted(path.stem for path in Path("suites").glob("*.yaml") if "quality: train" in path.read_text("utf-8"))
+
+
+@pytest.mark.parametrize("name", PROFILES)
+def test_every_published_profile_trains_at_three_rates_or_more(name: str) -> None:
+    rates: dict[object, set[float | None]] = defaultdict(set)
+    for case in load(f"suites/{name}.yaml").cases:
+        if case.trial and case.trains:
+            rates[case.architecture, case.trial.task, case.trial.seed].add(case.trial.learning_rate)
+    assert rates
+    assert min(map(len, rates.values())) >= 3
+
+
+@pytest.mark.parametrize("name", ["quality", "quality-full", "claims"])
+def test_layer_norm_is_a_factor_of_the_profiles(name: str) -> None:
+    models = [case.architecture for case in load(f"suites/{name}.yaml").cases if case.trial]
+    pooled = {model for model in models if isinstance(model, Parts) and model.reducer.name == "gap"}
+    assert {model.layer_norm for model in pooled} == {False, True}
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from convbench.cli.terminal import console
 from convbench.core.errors import ConvbenchError
 
 if TYPE_CHECKING:
-    from convbench.analysis.choice.recommendation import Ask, Constraints
+    from convbench.analysis.choice.recommendation import Ask, Constraints, Grade
     from convbench.analysis.quality.qualities import Budget
     from convbench.analysis.results import Result
     from convbench.core.metric import Metric
@@ -59,7 +59,7 @@ def advise(
 ) -> None:
     """The cheapest configuration within a margin of the best, task by task, with how sure that is; exit 3 without."""
     from convbench.analysis.choice.by_task import recommendations
-    from convbench.analysis.choice.recommendation import GRADES, Ask, budgets
+    from convbench.analysis.choice.recommendation import Ask, budgets
     from convbench.analysis.quality.qualities import tried
     from convbench.analysis.results import results
     from convbench.core import store
@@ -76,7 +76,7 @@ def advise(
     compared: Budget = alone[-1] if alone else equal  # type: ignore[assignment]
     if not tried(records):
         _print_not_run(run, described, _by_cost(results(records), ask), as_json)
-        raise typer.Exit(ABSTAINED)
+        raise typer.Exit(_exit(["open"], require))
     answers = recommendations(records, ask, _known_tasks(task or (), records, run), compared)
     if as_json:
         from convbench.report.export.advice_json import plain
@@ -86,8 +86,14 @@ def advise(
         from convbench.report.terminal.advice import Advised
 
         console(wide=False, highlight=False).print(Advised(answers, compared))
-    least = GRADES.index(require)
-    raise typer.Exit(ADVISED if all(GRADES.index(answer.grade) >= least for answer in answers) else ABSTAINED)
+    raise typer.Exit(_exit([answer.grade for answer in answers], require))
+
+
+def _exit(grades: Sequence[Grade], least: Grade) -> int:
+    """The exit code: whether every answer has at least this grade."""
+    from convbench.analysis.choice.recommendation import GRADES
+
+    return ADVISED if all(GRADES.index(grade) >= GRADES.index(least) for grade in grades) else ABSTAINED
 
 
 def _price(text: str | None) -> float | None:
@@ -146,7 +152,8 @@ def _print_not_run(path: Path, run: Run, cost: str, as_json: bool) -> None:
     from convbench.report.words.advice import not_run
 
     text = f"{not_run(str(path), _suite(run))}.{cost}" if cost else not_run(str(path), _suite(run))
-    print(json.dumps({"reason": "not-run", "words": text}, indent=1) if as_json else text)
+    answer = {"task": None, "grade": "open", "pick": None, "reason": "not-run", "words": text}
+    print(json.dumps([answer], indent=1) if as_json else text)
 
 
 def _suite(run: Run) -> str:

@@ -1,6 +1,7 @@
 """The advice's figures to reach, on invented runs whose truth is known: right, wrong, sure, and whether bounds hold.
 
-``python tests/bench/advice.py [runs]`` prints a line a kind and writes ``reports/bench/advice.json``. Nothing is timed.
+``python tests/bench/advice.py [runs [kind, ...]]`` prints a line a kind and writes ``reports/bench/advice.json``; where
+kinds are named only those are run, and the others stay as they were written. Nothing is timed.
 The kinds that are ``blind`` were written before the last changes to the method and run once, after them.
 """
 
@@ -8,6 +9,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -20,10 +22,14 @@ START = 2026
 """Of the random numbers: none that anything was developed with."""
 
 OUT = Path("reports/bench/advice.json")
+KNOWN = [name for name in invented.ALL if name not in invented.BLIND]
 HEAD = f"{'kind':<32} exact valid wrong  none  sure  sure&wrong  means gains bounds rates"
 
 
-def share(held: list[bool]) -> float | None:
+Rows = dict[str, dict[str, float | None]]
+
+
+def share(held: Sequence[float]) -> float | None:
     return round(sum(held) / len(held), 4) if held else None
 
 
@@ -39,36 +45,37 @@ def line(name: str, of: dict[str, float | None]) -> str:
     return f"{name:<32} {' '.join(cells)}"
 
 
-def overall(rows: dict[str, dict[str, float | None]]) -> dict[str, float]:
+def overall(rows: Rows) -> dict[str, float | None]:
     """The issue's figures: over kinds in which a valid pick exists and five seeds were run, and over all."""
-    few = ("two seeds", "three seeds", "three seeds, one lost each", "three seeds, one noisy", "four seeds, two noisy",
-           "near the ceiling, four seeds")  # fmt: skip
-    able = [of for name, of in rows.items() if name not in (*invented.NO_ANSWER, *few)]
-    right = sum((of["exact"] or 0) + (of["valid"] or 0) for of in able) / len(able)
-    wrong = [of["wrong"] or 0 for of in rows.values()]
-    sure = [of["sure"] or 0 for name, of in rows.items() if name in invented.UNSURE]
-    return {"right": right, "wrong": sum(wrong) / len(wrong), "most wrong in a kind": max(wrong),
-            "most sure where nothing may be": max(sure)}  # fmt: skip
+    able = [of for name, of in rows.items() if name not in (*invented.NO_ANSWER, *invented.FEW_SEEDS)]
+    wrong = [of["wrong"] or 0.0 for of in rows.values()]
+    figures = {
+        "right": share([(of["exact"] or 0.0) + (of["valid"] or 0.0) for of in able]),
+        "wrong": share(wrong),
+        "most wrong in a kind": max(wrong, default=None),
+        "most sure where nothing may be": max(
+            (of["sure"] or 0.0 for name, of in rows.items() if name in invented.UNSURE), default=None
+        ),
+    }
+    for bounds in ("means", "gains", "bounds"):
+        hold = [value for of in rows.values() if (value := of[bounds]) is not None]
+        figures |= {f"{end} {bounds} that hold": of(hold, default=None) for end, of in (("least", min), ("most", max))}
+    return figures
 
 
 def main() -> None:
     runs = int(sys.argv[1]) if len(sys.argv) > 1 else RUNS
+    stored = json.loads(OUT.read_text()) if OUT.exists() and sys.argv[2:] else {}
     print(HEAD)
-    known = rows_of({**invented.KINDS, **invented.HELD_OUT}, runs)
-    blind = rows_of(invented.BLIND, runs)
+    rows = {**stored.get("known", {}), **stored.get("blind", {})}
+    for name in sys.argv[2:] or invented.ALL:
+        rows[name] = row(invented.tally(invented.ALL[name], runs, START))
+        print(line(name, rows[name]), flush=True)
+    known, blind = ({name: rows[name] for name in kinds if name in rows} for kinds in (KNOWN, invented.BLIND))
     figures = {"known": overall(known), "blind": overall(blind)}
     print(json.dumps(figures, indent=1))
     OUT.parent.mkdir(parents=True, exist_ok=True)
-    OUT.write_text(json.dumps({"runs": runs, "figures": figures, "kinds": known, "blind": blind}, indent=1) + "\n")
-
-
-def rows_of(kinds: invented.Kinds, runs: int) -> dict[str, dict[str, float | None]]:
-    """A row for each kind, printed as it comes; from random numbers of this bench's own."""
-    rows = {}
-    for name, kind in kinds.items():
-        rows[name] = row(invented.tally(kind, runs, START))
-        print(line(name, rows[name]), flush=True)
-    return rows
+    OUT.write_text(json.dumps({"runs": runs, "figures": figures, "known": known, "blind": blind}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

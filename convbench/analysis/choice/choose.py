@@ -22,13 +22,14 @@ from convbench.analysis.choice.doubts import doubts, edge, fallible, nearest, ru
 from convbench.analysis.choice.noninferior import ERROR, Pairs, differences, p_of_gain, pairs, shortfalls, shown
 from convbench.analysis.choice.recommendation import (
     Ask,
+    Doubt,
     Grade,
     Price,
     Recommendation,
     Runner,
     Settle,
 )
-from convbench.analysis.choice.settling import settle
+from convbench.analysis.choice.settling import enough_seeds, settle
 from convbench.analysis.choice.stability import Draws
 from convbench.analysis.choice.trade import trades
 from convbench.analysis.costs.pareto import front
@@ -40,6 +41,9 @@ __all__ = ["Ask", "Grade", "Price", "Recommendation", "Runner", "Settle", "recom
 
 LIKELY = 0.9
 """To be within the margin: without any difference shown a pick that is less likely to be is none."""
+
+LEAST_DF = 4.0
+"""Of a lower bound: with fewer it would tell how little is known of the noise of each, and no more of the means."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,9 +140,24 @@ def _with_pick(known: Recommendation, compared: Compared, drawn: Draws, at: int)
         front=fronts[at],
         runners=_runners(compared, fronts, at),
         price=_price(compared, at),
-        stability=float(drawn.right(ask.within)[at]),
-        settle=settle(pool, contrasts, at, ask.within, ask.error) if "not-shown" in unsure else None,
+        stability=_stability(compared, drawn, at),
+        settle=_settle(compared, at, unsure),
     )
+
+
+def _settle(compared: Compared, at: int, unsure: Sequence[Doubt]) -> Settle | None:
+    """What further seeds would do away with a doubt; None where none would."""
+    pool, ask = compared.pool, compared.ask
+    if "not-shown" in unsure:
+        return settle(pool, compared.pairs, at, ask.within, ask.error)
+    return enough_seeds(pool[at]) if "few-seeds" in unsure else None
+
+
+def _stability(compared: Compared, drawn: Draws, at: int) -> float:
+    """How likely the pick is the one that its rule would take of the truth."""
+    if compared.ask.per_second is not None:
+        return float(drawn.best()[at])
+    return float(drawn.right(compared.ask.within, ~_replaceable(compared))[at])
 
 
 def _fronts(compared: Compared, drawn: Draws) -> list[float]:
@@ -151,15 +170,16 @@ def _fronts(compared: Compared, drawn: Draws) -> list[float]:
 def _pick(compared: Compared) -> tuple[int, list[int]]:
     """The place of the pick, and those of cheaper ones that are as good and collapse more often.
 
-    Where none is shown it is the one with the highest lower bound, at 95 %: of two that cannot be told apart the
-    noisier is more likely where it is by luck.
+    Where none is shown it is the one with the highest lower bound, those of all holding at once at 95 %: of many that
+    cannot be told apart the noisiest is the most likely to be ahead by luck alone.
     """
     worse = _replaceable(compared)
     able = np.flatnonzero(compared.shown & ~worse)
     if len(able) and compared.ask.per_second is None:
         at = int(able[0])
     else:
-        luck = stdtrit(compared.pairs.own_df, 1 - ERROR) * compared.pairs.own
+        df, own = np.maximum(compared.pairs.own_df, LEAST_DF), compared.pairs.own
+        luck = stdtrit(df, 1 - ERROR / len(compared.pool)) * own
         at = int(np.argmax(np.where(worse, -np.inf, compared.means - luck)))
     return at, [int(i) for i in np.flatnonzero(compared.shown & worse) if i < at]
 

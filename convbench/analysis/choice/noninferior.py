@@ -12,7 +12,6 @@ others' p-values doubled for it (Zhao, Small and Su 2019): what is far worse cos
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -59,12 +58,11 @@ class Pairs:
 def pairs(by_seed: Floats) -> Pairs:
     """Comparisons of a table (seeds, k) of accuracies, NaN where there is no sound run."""
     k, runs = by_seed.shape[1], (~np.isnan(by_seed)).sum(axis=0).astype(float)
-    gap, error, df = np.zeros((k, k)), np.zeros((k, k)), np.ones((k, k))
-    groups: Sequence[Sequence[int]] = [range(k)] if k > FEW else list(combinations(range(k), 2))
-    for group in groups:
-        at = np.ix_(group, group)
-        gap[at], error[at], df[at] = _contrasts(fit(by_seed[:, group]))
     whole = fit(by_seed)
+    gap, error, df = _contrasts(whole)
+    for pair in combinations(range(k), 2) if k <= FEW else ():
+        at = np.ix_(pair, pair)
+        gap[at], error[at], df[at] = _contrasts(fit(by_seed[:, pair]))
     own = np.sqrt(np.where(np.isfinite(whole.noise), whole.noise, 1.0) / np.maximum(runs, 1))
     return Pairs(gap, error, df, *_room(by_seed), runs, own, whole.df)
 
@@ -118,6 +116,11 @@ def shown(contrasts: Pairs, margin: float, error: float = ERROR) -> Flags:
     result = np.zeros(p.shape, dtype=bool)
     np.put_along_axis(result, order, passed, axis=-1)
     return result
+
+
+def hurdle(k: int, error: float = ERROR) -> float:
+    """The strictest level at which one of k configurations is held against another: no pair below it is in the way."""
+    return error * DISCARDED * (1 - ON_THE_CEILING) / max(1, k - 1)
 
 
 def shortfalls(contrasts: Pairs, error: float = ERROR) -> Floats:

@@ -65,6 +65,11 @@ class Runner:
     low: float
     high: float
 
+    @property
+    def tied(self) -> bool:
+        """Whether it cannot be told from the other as better or as worse."""
+        return self.low <= 0 <= self.high
+
 
 @dataclass(frozen=True, eq=False)
 class Price:

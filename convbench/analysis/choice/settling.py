@@ -16,7 +16,8 @@ import numpy as np
 from scipy.special import stdtr, stdtrit
 
 from convbench.analysis.choice.candidates import LEAST_SEEDS, Candidate
-from convbench.analysis.choice.noninferior import ERROR, Pairs
+from convbench.analysis.choice.doubts import SURE_SEEDS
+from convbench.analysis.choice.noninferior import ERROR, Pairs, hurdle
 from convbench.analysis.choice.recommendation import Ask, Recommendation, Settle
 from convbench.analysis.quality.lessons import attempts, headless
 from convbench.analysis.quality.rates import best_rates
@@ -112,6 +113,12 @@ def further(answers: Sequence[Recommendation]) -> Further:
     return needs
 
 
+def enough_seeds(pick: Candidate) -> Settle:
+    """As many further seeds of a pick as a sure one has at least."""
+    seeds = SURE_SEEDS - len(pick.quality.by_seed)
+    return Settle((pick,), seeds, seeds * pick.quality.seconds)
+
+
 def settle(pool: Sequence[Candidate], contrasts: Pairs, at: int, margin: float, error: float) -> Settle | None:
     """What keeps the candidate at this place from being shown within the margin, and what would decide it.
 
@@ -119,11 +126,12 @@ def settle(pool: Sequence[Candidate], contrasts: Pairs, at: int, margin: float, 
     """
     gap, spread, df = contrasts.gap[at], contrasts.error[at], contrasts.df[at]
     p = stdtr(df, -(margin - gap) / np.maximum(spread, 1e-12))
-    rivals = [i for i in range(len(pool)) if i != at and error / 2 < p[i] < 1 - error / 2]
+    level = hurdle(len(pool), error)
+    rivals = [i for i in range(len(pool)) if i != at and level < p[i] < 1 - level]
     if not rivals:
         return None
     chosen = (at, *rivals)
-    needed = max(_seeds_needed(contrasts, at, i, margin, error) for i in rivals)
+    needed = max(_seeds_needed(contrasts, at, i, margin, level) for i in rivals)
     more = math.ceil(needed - min(contrasts.runs[i] for i in chosen))
     if more > MOST_SEEDS:
         return Settle(tuple(pool[i] for i in chosen), None, 0.0)
@@ -132,11 +140,11 @@ def settle(pool: Sequence[Candidate], contrasts: Pairs, at: int, margin: float, 
     return Settle(tuple(pool[i] for i in chosen), seeds, seconds)
 
 
-def _seeds_needed(contrasts: Pairs, at: int, rival: int, margin: float, error: float) -> float:
-    """Seeds of both that would tell on which side of the margin the rival is."""
+def _seeds_needed(contrasts: Pairs, at: int, rival: int, margin: float, level: float) -> float:
+    """Seeds of both that would tell at this level on which side of the margin the rival is."""
     if not np.isfinite(contrasts.error[at, rival]):
         return 3.0
     distance = max(abs(margin - contrasts.gap[at, rival]), CLOSE * margin)
     runs = min(contrasts.runs[at], contrasts.runs[rival])
-    reach = float(stdtrit(max(contrasts.df[at, rival], 4.0), 1 - error / 2)) * float(contrasts.error[at, rival])
+    reach = float(stdtrit(max(contrasts.df[at, rival], 4.0), 1 - level)) * float(contrasts.error[at, rival])
     return float(runs * (reach / distance) ** 2)

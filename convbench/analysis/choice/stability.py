@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from convbench.analysis.choice.candidates import Candidate, CostName, by_seed
-from convbench.analysis.choice.dominance import Floats, probability
+from convbench.analysis.choice.dominance import Flags, Floats, probability
 from convbench.analysis.choice.two_way import fit
 from convbench.core import metrics
 
@@ -28,11 +28,16 @@ class Draws:
         """For each candidate the share of draws in which it is within the margin of the best."""
         return np.asarray((self.quality.max(axis=1, keepdims=True) - self.quality < margin).mean(axis=0))
 
-    def right(self, margin: float) -> Floats:
-        """For each candidate the share of draws in which it is the cheapest within the margin."""
-        able = self.quality.max(axis=1, keepdims=True) - self.quality < margin
-        first = np.where(able, self.costs, np.inf).argmin(axis=1)
+    def right(self, margin: float, eligible: Flags | bool = True) -> Floats:
+        """For each candidate the share of draws in which it is the cheapest within the margin, of those (k,) that are
+        eligible; none is right in a draw in which none of them is within it."""
+        able = (self.quality.max(axis=1, keepdims=True) - self.quality < margin) & eligible
+        first = np.where(able, self.costs, np.inf).argmin(axis=1)[able.any(axis=1)]
         return np.bincount(first, minlength=able.shape[1]) / len(able)
+
+    def best(self) -> Floats:
+        """For each candidate the share of draws in which it has the most."""
+        return np.bincount(self.quality.argmax(axis=1), minlength=self.quality.shape[1]) / len(self.quality)
 
 
 def draws(pool: Sequence[Candidate], name: CostName, seed: int, less: Floats | float = 0.0) -> Draws:

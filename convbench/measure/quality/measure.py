@@ -71,7 +71,7 @@ def learn(case: Case, trial: Trial, protocol: Protocol) -> Iterator[Reading | Fi
     yield _reading(metrics.TEST_CLIPS, [len(splits.test.labels)])
     if (expected := controls.expected(trial.control, trial.task, len(splits.classes))) is not None:
         yield _reading(metrics.CONTROL_EXPECTED, [expected])
-    yield from verdict.findings(named, curve, train)
+    yield from verdict.findings(named, splits.val.labels.tolist(), curve, train)
 
 
 def _in_variant(case: Case, model: nn.Module, splits: Splits, curve: Curve) -> Curve:

@@ -30,6 +30,7 @@ def plain(answer: Recommendation) -> Mapping[str, Plain]:
         "shortfall": answer.shortfall,
         "probability": answer.probability,
         "ruled_out": [candidate.result.case.id for candidate in answer.ruled_out],
+        "tied": [runner.candidate.result.case.id for runner in answer.runners if runner.tied],
         "passed_over": [candidate.result.case.id for candidate in answer.passed_over],
         "settle": _settle(answer.settle),
         "binding": list(answer.binding),

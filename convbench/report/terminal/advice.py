@@ -14,7 +14,7 @@ from convbench.analysis.quality.qualities import Budget
 from convbench.report.words import units
 from convbench.report.words.advice import different, sentences
 from convbench.report.words.names import setup
-from convbench.report.words.numbers import CHEAPEST, percent
+from convbench.report.words.numbers import CHEAPEST, likely, percent
 
 RUNNERS = 5
 BUDGETS = {"steps": "equal steps", "flops": "equal training FLOPs", "seconds": "equal training seconds"}
@@ -66,5 +66,5 @@ def _cells(runner: Runner) -> list[str]:
     result = runner.candidate.result
     against = f"{100 * runner.gain:+.1f} [{100 * runner.low:+.1f}, {100 * runner.high:+.1f}]"
     latency = units.seconds(result.latency.median if result.latency else None)
-    likely, within = f"{100 * runner.front:.0f} %", "yes" if runner.shown else "no" if runner.ruled_out else "open"
-    return [setup(result), percent(runner.candidate.mean), against, latency, units.count(result.params), likely, within]
+    front, within = likely(runner.front), "yes" if runner.shown else "no" if runner.ruled_out else "open"
+    return [setup(result), percent(runner.candidate.mean), against, latency, units.count(result.params), front, within]

@@ -57,6 +57,6 @@ def _cheapest(answer: Recommendation) -> str:
     assert answer.leading
     return (
         f"The {CHEAPEST[answer.ask.cheapest]} is {setup(answer.leading.result)} ({accuracy(answer.leading)}; "
-        f"{costs(answer.leading.result)}). A difference of {points(answer.numbers['detectable'])} between two "
-        "configurations by themselves would have been seen in four of five such runs."
+        f"{costs(answer.leading.result)}). Two that differ by {points(answer.numbers['detectable'])} would have been "
+        "told apart in four of five such runs."
     )

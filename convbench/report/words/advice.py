@@ -12,8 +12,8 @@ from convbench.core.metric import Metric
 from convbench.report.words import trade, units
 from convbench.report.words.abstention import abstention, extend
 from convbench.report.words.collapse import fails
-from convbench.report.words.names import model, setup
-from convbench.report.words.numbers import CHEAPEST, accuracy, amount, costs, limit, percent, points
+from convbench.report.words.names import model, setup, trained
+from convbench.report.words.numbers import CHEAPEST, accuracy, amount, costs, likely, limit, percent, points
 
 WHY: Mapping[Why, str] = {
     "dead": "most of its runs learnt nothing or collapsed",
@@ -42,7 +42,7 @@ def sentences(answer: Recommendation) -> list[str]:
     texts = [f"{answer.task}: {setup(answer.pick.result)} ({answer.grade}).", _worth(answer.pick), _why(answer)]
     texts += [_doubts(answer), _ruled_out(answer), _passed_over(answer), _settle(answer)]
     texts += [_binding(answer), _price(answer), _likely(answer), _same(answer.pick)]
-    texts += [trade.sentence(answer), _left_out(answer.excluded)]
+    texts += [trade.sentence(answer), _rates(answer), _left_out(answer.excluded)]
     return [*filter(None, texts)]
 
 
@@ -75,28 +75,37 @@ def _why(answer: Recommendation) -> str:
     place = "within the budget" if ask.constraints else "measured"
     if len(answer.pool) == 1:
         return f"It is the only configuration {place}."
-    head = f"Of {len(answer.pool)} configurations {place} it is {_rule(answer)}"
+    head = f"Of {len(answer.pool)} configurations {place} {_rule(answer)}."
     if best is pick:
-        return f"{head}, and it has the highest accuracy itself{_below(answer, ': it is')}."
-    return f"{head}. The highest mean, {percent(best.mean)}, is that of {_named(best)}{_below(answer, '; this is')}."
+        return f"{head} It has the highest mean accuracy{_below(answer, ', and the truly best is')}."
+    highest = f"The highest mean, {percent(best.mean)}, is that of {_named(best)}"
+    return f"{head} {highest}{_below(answer, '; the truly best is')}."
 
 
 def _rule(answer: Recommendation) -> str:
+    """By which rule it is the pick, after ``of 4 configurations``."""
     ask = answer.ask
+    margin, cheapest = points(ask.within), CHEAPEST[ask.cheapest]
     if ask.per_second is not None:
-        return f"the best of accuracy less {points(ask.per_second / 1000)} a millisecond"
+        shown = f", and is shown to be within {margin} of the best in that (95 %)"
+        head = f"it has the most accuracy less {points(ask.per_second / 1000)} a millisecond"
+        return head if "not-shown" in answer.doubts else f"{head}{shown}"
     if {"not-shown", "no-effect"} <= set(answer.doubts):
-        return f"the {CHEAPEST[ask.cheapest]} that is likely within {points(ask.within)} of the best"
+        return f"it is the {cheapest} that is likely (90 %) within {margin} of the best"
     if "not-shown" in answer.doubts:
-        return "the one with the highest accuracy less its noise"
-    return f"the {CHEAPEST[ask.cheapest]} that is shown to be within {points(ask.within)} of the best at 95 %"
+        bound = "it has the highest lower bound of accuracy (95 %)"
+        if any(runner.shown for runner in answer.runners):
+            return f"{bound} of those that do not collapse more often than others"
+        return f"none is shown to be within {margin} of the best; {bound}"
+    reliable = " and does not collapse more often than others" if answer.passed_over else ""
+    return f"it is the {cheapest} that is shown to be within {margin} of the best (95 %){reliable}"
 
 
 def _below(answer: Recommendation, joined: str) -> str:
     if answer.shortfall is None or (answer.shortfall < 5e-4 and answer.best is answer.pick):
         return ""
     worth = "" if answer.ask.per_second is None else ", price included"
-    return f"{joined} at most {points(answer.shortfall)} below the best (95 %){worth}"
+    return f"{joined} at most {points(answer.shortfall)} above this pick (95 %){worth}"
 
 
 def _doubts(answer: Recommendation) -> str:
@@ -110,9 +119,9 @@ def _ruled_out(answer: Recommendation) -> str:
     """What is out and what is not told from the pick, where the answer is not sure."""
     if answer.grade == "sure":
         return ""
-    out = _models(answer.ruled_out)
-    open_ = _models([r.candidate for r in answer.runners if not r.ruled_out and not r.shown])
-    return " ".join(filter(None, [f"Ruled out: {out}." if out else "", f"Still in: {open_}." if open_ else ""]))
+    tied = [runner.candidate for runner in answer.runners if runner.tied]
+    texts = {"Ruled out": _models(answer.ruled_out), "Tied with it": _models(tied)}
+    return " ".join(f"{head}: {names}." for head, names in texts.items() if names)
 
 
 def _passed_over(answer: Recommendation) -> str:
@@ -126,10 +135,12 @@ def _settle(answer: Recommendation) -> str:
         return ""
     names = _models(settle.candidates)
     if settle.seeds is None:
-        return f"No hundred seeds would tell {names} apart by {points(answer.ask.within)}: a wider --within would."
+        margin = points(answer.ask.within)
+        return f"A hundred more seeds would not tell {names} apart by {margin}: ask for a wider margin."
     took = f", about {units.seconds(settle.seconds)} of training" if settle.seconds else ""
     seeds = f"{settle.seeds} more {'seed' if settle.seeds == 1 else 'seeds'}"
-    return f"To settle it: {seeds} of each of {names}{took}."
+    whose = names if len(settle.candidates) == 1 else f"each of {names}"
+    return f"To settle it: {seeds} of {whose}{took}."
 
 
 def _binding(answer: Recommendation) -> str:
@@ -167,16 +178,29 @@ def _more(metric: Metric, price: Price, pick: Candidate) -> str:
 def _likely(answer: Recommendation) -> str:
     if answer.probability is None or answer.front is None or len(answer.pool) == 1:
         return ""
-    within = f"{100 * answer.probability:.0f} % likely within the margin"
-    right = "" if answer.stability is None else f", {100 * answer.stability:.0f} % the cheapest that is"
-    names = f"{', '.join(['quality', *answer.ask.against[:-1]])} and {answer.ask.against[-1]}"
-    return f"It is {within}{right}, and {100 * answer.front:.0f} % on the front of {names}."
+    rule = "the cheapest that is" if answer.ask.per_second is None else "the best of accuracy less price"
+    front = f"on the front of {', '.join(['quality', *answer.ask.against[:-1]])} and {answer.ask.against[-1]}"
+    places = {"within the margin": answer.probability, rule: answer.stability, front: answer.front}
+    texts = [f"{place} ({likely(share)})" for place, share in places.items() if share is not None]
+    return f"How likely it is: {', '.join(texts)}."
 
 
 def _same(pick: Candidate) -> str:
     if not pick.equal:
         return ""
     return f"The same function, at no lower cost: {'; '.join(model(result) for result in pick.equal)}."
+
+
+def _rates(answer: Recommendation) -> str:
+    """Whose learning rate is the lowest or the highest of those tried."""
+    at_edge = [
+        f"{trained(quality.architecture)} ({quality.rate_edge})"
+        for quality in {id(candidate.quality): candidate.quality for candidate in answer.pool}.values()
+        if quality.rate_edge
+    ]
+    if not at_edge:
+        return ""
+    return f"Best at the lowest or highest learning rate tried, so that one beyond may be better: {_listed(at_edge)}."
 
 
 def _left_out(excluded: Sequence[Excluded]) -> str:
@@ -197,6 +221,9 @@ def _named(candidate: Candidate) -> str:
 
 
 def _models(candidates: Sequence[Candidate]) -> str:
-    names = [_named(candidate) for candidate in candidates]
+    return _listed([_named(candidate) for candidate in candidates])
+
+
+def _listed(names: Sequence[str]) -> str:
     more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
     return f"{'; '.join(names[:LISTED])}{more}"

@@ -28,6 +28,13 @@ def points(share: float) -> str:
     return f"{number} {'point' if number == '1.0' else 'points'}"
 
 
+def likely(probability: float) -> str:
+    """``58 %``, ``over 99 %``: of a probability that was drawn, so that neither end is certain."""
+    if probability > 0.99:
+        return "over 99 %"
+    return "under 1 %" if probability < 0.01 else f"{100 * probability:.0f} %"
+
+
 def amount(metric: Metric, value: float) -> str:
     """A cost as people read it."""
     return units.human(value, metric.unit, metric.digits)
