@@ -137,6 +137,6 @@ def _plain(node: Any) -> Any:
     if not isinstance(node, dict):
         return node
     plain = {key: _plain(value) for key, value in node.items() if key != "title" or isinstance(value, dict)}
-    if "anyOf" in plain and isinstance(default := plain.get("default"), list):
+    if "anyOf" in plain and isinstance(default := plain.get("default"), list) and len(default) == 1:
         plain["default"] = default[0]
     return plain
