@@ -343,7 +343,7 @@ def test_moderated_variances_have_the_common_value_where_they_agree_and_their_ow
 
 
 def test_variances_that_differ_by_no_more_than_chance_are_pooled():
-    """Not averaged by their logarithms, which tell little of less than a degree of freedom, as two seeds leave each."""
+    """Not averaged by their logarithms: those tell little of less than a degree of freedom each, as two seeds leave."""
     own, df = 1e-4 * np.array((0.2, 0.4, 0.8, 1.0, 1.2, 1.6, 1.8)), np.full(7, 6 / 7)
     variance, _ = moderated(own * df, df)
     assert variance[3] == pytest.approx(1e-4)

@@ -1,9 +1,10 @@
 """From candidates to an answer for one task, graded by how sure it is.
 
 The rule: the cheapest candidate within the budget that is shown to be within the margin of the best one within the
-budget (``noninferior``: 95 %, whichever is the best and however many were tried). Where none is shown, the one with the
-highest lower bound, provisionally. It has a unit and an error rate, and does not move with the spacing of a sweep, as a
-knee does. Where the user gives a price instead (``Ask.per_second``) it is the best of accuracy less that price.
+budget (``noninferior``: 95 %, whichever is the best and however many were tried). Where none is shown, the one whose
+95 % interval has the highest lower end, provisionally. It has a unit and an error rate, and does not move with the
+spacing of a sweep, as a knee does. Where the user gives a price instead (``Ask.per_second``) it is the best of accuracy
+less that price.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ __all__ = ["Ask", "Grade", "Price", "Recommendation", "Runner", "Settle", "recom
 LIKELY = 0.9
 """To be within the margin: without any difference shown a pick that is less likely to be is none."""
 
-LEAST_DF = 4.0
+LEAST_DF = 3.0
 """Of a lower bound: with fewer it would tell how little is known of the noise of each, and no more of the means."""
 
 
@@ -170,8 +171,8 @@ def _fronts(compared: Compared, drawn: Draws) -> list[float]:
 def _pick(compared: Compared) -> tuple[int, list[int]]:
     """The place of the pick, and those of cheaper ones that are as good and collapse more often.
 
-    Where none is shown it is the one with the highest lower bound, those of all holding at once at 95 %: of many that
-    cannot be told apart the noisiest is the most likely to be ahead by luck alone.
+    Where none is shown it is the one whose 95 % interval has the highest lower end: of many that cannot be told apart
+    the noisiest is the most likely to be ahead by luck alone.
     """
     worse = _replaceable(compared)
     able = np.flatnonzero(compared.shown & ~worse)
@@ -179,8 +180,8 @@ def _pick(compared: Compared) -> tuple[int, list[int]]:
         at = int(able[0])
     else:
         df, own = np.maximum(compared.pairs.own_df, LEAST_DF), compared.pairs.own
-        luck = stdtrit(df, 1 - ERROR / len(compared.pool)) * own
-        at = int(np.argmax(np.where(worse, -np.inf, compared.means - luck)))
+        low = compared.means - stdtrit(df, 1 - ERROR / 2) * own
+        at = int(np.argmax(np.where(worse, -np.inf, low)))
     return at, [int(i) for i in np.flatnonzero(compared.shown & worse) if i < at]
 
 

@@ -17,6 +17,9 @@ STANDS_FOR = 0.8
 UPSET = 1.5
 """Times as long with no more parameters: one such pair is a counterexample."""
 
+SEEN = 1.05
+"""Times as many parameters: with less one has about as many."""
+
 DRAWS, SEED = 2000, 0
 
 
@@ -90,6 +93,11 @@ def _upset(results: Sequence[Result]) -> Number | None:
             if fewer > worst and over(result, other).low > LONGER:
                 ratio = over(result, other)
                 names = [f"{member.series} {member.lstm_input:,}" for member in (result, other)]
-                label = f"{names[0]} has {fewer:.1f} times fewer parameters than {names[1]}, and its latency is"
+                label = f"{names[0]} has {_fewer(fewer)} parameters than {names[1]}, and its latency is"
                 worst, number = fewer, Number(label, ratio.median, "×", ratio.low, ratio.high)
     return number
+
+
+def _fewer(times: float) -> str:
+    """``3.2 times fewer``, and of about as many ``no more``."""
+    return f"{times:.1f} times fewer" if times >= SEEN else "no more"

@@ -93,7 +93,7 @@ def _rule(answer: Recommendation) -> str:
     if {"not-shown", "no-effect"} <= set(answer.doubts):
         return f"it is the {cheapest} that is likely (90 %) within {margin} of the best"
     if "not-shown" in answer.doubts:
-        bound = "it has the highest lower bound of accuracy (95 %)"
+        bound = "its 95 % interval has the highest lower end"
         if any(runner.shown for runner in answer.runners):
             return f"{bound} of those that do not collapse more often than others"
         return f"none is shown to be within {margin} of the best; {bound}"
