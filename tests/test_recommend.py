@@ -451,7 +451,7 @@ def test_the_effect_test_is_that_of_a_randomised_block_design():
     assert p_value(table) == pytest.approx(0.0019, abs=5e-5)
 
 
-def test_until_sure_adds_seeds_at_every_rate_until_it_is_sure():
+def test_until_sure_adds_seeds_at_the_best_rate_until_it_is_sure():
     """Two that differ by five points under noise of three: three seeds leave it open."""
     rng, cases = np.random.default_rng(2), [records.case(FC, size) for size in (8, 16)]
     means = dict(zip(cases, (0.85, 0.9), strict=True))
@@ -465,7 +465,7 @@ def test_until_sure_adds_seeds_at_every_rate_until_it_is_sure():
     found += [train(each, seed, rate) for each in cases for seed in range(3) for rate in (2e-3, 8e-3)]
     looks = 1
     while wanted := further_trials(found):
-        assert {case.trial.learning_rate for case in wanted} == {2e-3, 8e-3}
+        assert {case.trial.learning_rate for case in wanted} == {2e-3}
         looks += 1
         size = {each.architecture.lstm_input: each for each in cases}
         found += [train(size[w.architecture.lstm_input], w.trial.seed, w.trial.learning_rate, looks) for w in wanted]

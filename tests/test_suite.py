@@ -20,7 +20,7 @@ from ruamel.yaml import YAML
 
 from convbench import suite
 from convbench.core.errors import SuiteError
-from convbench.core.record import Case, Choice, Clip, Parts, Protocol, Recurrent, Whole
+from convbench.core.record import Case, Choice, Clip, Parts, Protocol, Recurrent, Training, Whole
 from convbench.suite.layout import AXES, ClipLayout, RecurrentLayout
 
 TESTS = Path(__file__).parent
@@ -178,7 +178,7 @@ def test_protocol_metrics_and_names(tmp_path: Path) -> None:
     path.write_text("matrix: {reducer: gap}\nprotocol: {max_time: 2, seed: 7}\nmetrics: [macs, params, macs]\n")
     loaded = suite.load(str(path), ["protocol.seed=8"])
     assert (loaded.name, loaded.path, loaded.text) == ("my suite", str(path), path.read_text())
-    assert loaded.protocol == Protocol(seed=8, max_time=2.0, max_warmup=0.1, visits=3)
+    assert loaded.protocol == Protocol(seed=8, max_time=2.0, max_warmup=0.1, visits=3, training=Training(rate_seeds=2))
     assert (loaded.metrics, loaded.overrides) == (("macs", "params"), ("protocol.seed=8",))
 
 
