@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
+from collections import defaultdict, deque
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
@@ -55,6 +57,10 @@ def clips(clip: Clip):
 
 def lengths(clip: Clip):
     return {"x": clips(clip), "lengths": torch.tensor([5, 8, 2])}
+
+
+def listed_clips(clip: Clip):
+    return [clips(clip), torch.tensor([5, 8, 2])]
 
 
 def listed_lengths(clip: Clip):
@@ -180,6 +186,10 @@ def wrapped(how: str):
                 return torch.compile(model, backend="eager")
             case "parallel":
                 return nn.DataParallel(model)
+            case "frozen":
+                return torch.jit.freeze(torch.jit.script(model))
+            case "exported":
+                return torch.export.export(model, (torch.randn(3, 8, 3, 32, 32),)).module()
             case "quantised":
                 return torch.ao.quantization.quantize_dynamic(model, {nn.LSTM}, dtype=torch.qint8)
         return model
@@ -194,6 +204,77 @@ class Listed(Base):
 
     def vectors(self, x):
         return self.hidden[0].to(x.device)(x.flatten(0, 1)).mean((2, 3)).unflatten(0, x.shape[:2])
+
+
+class Works(Base):
+    """Computes in ways that torch's modes for inference, its profiler or its tracer do not take for granted."""
+
+    def __init__(self, how: str):
+        super().__init__()
+        self.how = how
+        if how == "sparse":
+            self.register_buffer("neighbours", torch.eye(20).to_sparse())
+
+    def forward(self, x):
+        match self.how:
+            case "gradient":
+                with torch.enable_grad():
+                    x = x.detach().requires_grad_()
+                    (x,) = torch.autograd.grad(self.vectors(x).sum(), x)
+            case "needs gradients":
+                assert super().forward(x).requires_grad
+            case "sparse":
+                return torch.sparse.mm(self.neighbours, super().forward(x).flatten(0, 1).t()).to_sparse()
+            case "threads":
+                frames = [x[:, : x.shape[1] // 2], x[:, x.shape[1] // 2 :]]
+                with ThreadPoolExecutor(2) as pool:
+                    return self.rnn(torch.cat(list(pool.map(self.vectors, frames)), 1))[0]
+        return super().forward(x)
+
+
+class Yields(Base):
+    """Computes a frame when somebody asks for it."""
+
+    def forward(self, x):
+        state = None
+        for frame in x.split(1, 1):
+            output, state = self.rnn(self.vectors(frame), state)
+            yield output
+
+
+class FrozenTrunk(Base):
+    """Its ``train`` returns nothing, as many write it who keep a trained trunk as it is."""
+
+    def train(self, mode=True):
+        super().train(mode)
+        self.cnn.eval()
+
+
+class Paths(Base):
+    """Takes one list, of a slow and a fast view of a video."""
+
+    def forward(self, views):
+        slow, fast = (self.vectors(view) for view in views)
+        return self.rnn(slow.repeat_interleave(fast.shape[1] // slow.shape[1], 1) + fast)[0]
+
+
+def views(clip: Clip):
+    return [clips(replace(clip, frames=clip.frames // 4)), clips(clip)]
+
+
+class Slotted:
+    """An output whose parts lie in slots, and that has no length, no truth and no equal."""
+
+    __slots__ = ("frames", "state")
+
+    def __init__(self, frames, state):
+        self.frames, self.state = frames, state
+
+    def __len__(self):
+        raise TypeError("no length")
+
+    def __eq__(self, other):
+        raise TypeError("no equal")
 
 
 class Attention(Base):
@@ -353,6 +434,11 @@ class Heads(Base):
                 return Named(action, value)
             case "nested":
                 return {"heads": [action, {"value": (value,)}]}
+            case "slots":
+                return Slotted(deque(action.unbind(1)), defaultdict(list, value=[value]))
+            case "future":
+                with ThreadPoolExecutor(1) as pool:
+                    return pool.submit(lambda: (action, value))
             case "packed":
                 return pack_padded_sequence(action, [x.shape[1]] * x.shape[0], batch_first=True)
             case "distribution":

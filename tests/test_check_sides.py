@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from convbench.check import git, sides
+from convbench.check import git, origin, sides
 from convbench.core import lock
-from convbench.core.errors import BuildFailed, ConvbenchError
+from convbench.core.errors import BuildFailed, ConvbenchError, Refused
 
 
 def run(cwd: Path, *words: str) -> str:
@@ -91,6 +91,56 @@ def test_a_branch_that_only_origin_has_is_found(repository, room, tmp_path):
     run(tmp_path, "clone", "-q", str(repository), "clone")
     with sides.materialise("release", sides.Here.at(tmp_path / "clone", "smoke"), room) as base:
         assert number(base) == "one"
+
+
+def test_three_dots_are_where_the_branch_left_and_not_what_main_did_since(repository, room):
+    run(repository, "checkout", "-qb", "feature", "main~1")
+    (repository / "nets.py").write_text("NUMBER = 'mine'\n")
+    run(repository, "commit", "-qam", "mine")
+    here = sides.Here.at(repository, "smoke")
+    with sides.materialise("main...HEAD", here, room) as base:
+        assert number(base) == "one"
+        assert base.commit == run(repository, "rev-parse", "main~1")
+
+
+def test_submodules_of_a_base_are_filled_or_named(repository, room, tmp_path):
+    part = tmp_path / "part"
+    part.mkdir()
+    run(part, "init", "-q")
+    (part / "inner.py").write_text("NUMBER = 'inner'\n")
+    run(part, "add", "-A")
+    run(part, "commit", "-qm", "part")
+    run(repository, "-c", "protocol.file.allow=always", "submodule", "--quiet", "add", str(part), "part")
+    run(repository, "commit", "-qam", "with a part")
+    here = sides.Here.at(repository, "smoke")
+    with sides.materialise("main", here, room) as base:
+        assert (base.root / "part" / "inner.py").read_text() == "NUMBER = 'inner'\n"
+        assert base.hint == ""
+    run(repository, "submodule", "--quiet", "deinit", "--force", "part")
+    with sides.materialise("main", here, room) as base:
+        assert "its submodules part are empty: git submodule update --init" in base.hint
+
+
+def test_a_copy_of_what_differs_is_not_measured_on_both_sides(repository, room, tmp_path):
+    """A package of a monorepo that ``pip install ./packages/x`` has copied: both sides would import the copy."""
+    net = repository / "packages" / "x" / "src" / "x" / "net.py"
+    net.parent.mkdir(parents=True)
+    for text in ("WORK = 1\n", "WORK = 2\n"):
+        net.write_text(text)
+        run(repository, "add", "-A")
+        run(repository, "commit", "-qm", text)
+    copy = {"x.net": str(tmp_path / "site-packages" / "x" / "net.py")}
+    here, named = sides.Here.at(repository, "smoke"), [{"architecture": {"model": {"name": "shop.models:build"}}}]
+    with sides.materialise("main~1", here, room) as base, sides.materialise(".", here, room) as head:
+        with pytest.raises(Refused, match=r"packages/x/src/x/net.py differs between base and head, but both") as error:
+            origin.refuse_same_code(base, head, named, {"base": copy, "head": copy})
+        assert error.value.exit_code == 4
+        assert "pip install -e" in str(error.value)
+        own = {"base": {"x.net": str(base.root / net.relative_to(repository))}, "head": {"x.net": str(net)}}
+        origin.refuse_same_code(base, head, named, own)
+        with pytest.raises(Refused, match=r"base and head both import shop.models from"):
+            both = {"shop.models": str(tmp_path / "shop" / "models.py")}
+            origin.refuse_same_code(base, head, named, {"base": both, "head": both})
 
 
 def test_a_directory_is_taken_as_it_is(repository, room, tmp_path):

@@ -14,6 +14,7 @@ from convbench.core.record import Case, Choice, Clip, Parts, Recurrent, Whole
 from convbench.core.registry import backbones, reducers
 from convbench.measure.counts import traced
 from convbench.measure.counts.counted import macs_by_stage
+from convbench.measure.counts.einsum import contraction_macs
 from convbench.models import subject
 from convbench.models.network import build
 
@@ -130,3 +131,32 @@ def test_variants_do_not_change_the_count():
     found = case("attention")
     varied = replace(found, variant=(Choice("channels_last"), Choice("compile")))
     assert macs_by_stage(varied) == macs_by_stage(found)
+
+
+def equations(chance: random.Random, count: int):
+    """Einstein sums of one to four operands with their shapes: diagonals, dots, axes of one, an arrow or none."""
+    sizes = {letter: chance.choice((1, 2, 3, 5)) for letter in "abcdef"}
+    for _ in range(count):
+        terms = ["".join(chance.sample("abcdef", chance.randint(0, 4))) for _ in range(chance.randint(1, 4))]
+        terms[0] += terms[0][:1] if chance.random() < 0.2 else ""
+        dots = [chance.randint(0, 2) for _ in terms] if chance.random() < 0.3 else None
+        shapes = [[sizes[letter] for letter in term] for term in terms]
+        if dots:
+            shapes = [[7, 4][2 - own :] + shape for own, shape in zip(dots, shapes, strict=True)]
+            terms = [f"...{term}" for term in terms]
+        letters = sorted(set("".join(terms)) - {"."})
+        output = ("..." if dots else "") + "".join(chance.sample(letters, chance.randint(0, len(letters))))
+        yield ",".join(terms) + (f"->{output}" if chance.random() < 0.8 else ""), shapes
+
+
+def test_the_letters_of_an_einstein_sum_tell_its_macs():
+    for equation, shapes in equations(random.Random(0), 300):
+        with FlopCounterMode(display=False) as counter:
+            torch.einsum(equation, *(torch.empty(shape, device="meta") for shape in shapes))
+        assert 2 * contraction_macs(equation, shapes) == counter.get_total_flops(), (equation, shapes)
+
+
+def test_a_path_orders_the_contractions():
+    shapes = [(2, 3), (3, 5), (5, 7)]
+    assert contraction_macs("ab,bc,cd->ad", shapes) == 2 * 3 * 5 + 2 * 5 * 7
+    assert contraction_macs("ab,bc,cd->ad", shapes, (1, 2, 0, 1)) == 3 * 5 * 7 + 2 * 3 * 7

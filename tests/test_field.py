@@ -26,6 +26,8 @@ CLIP = Clip(3, 8, 3, 32, 32)
 CONV = 24 * 6 * 15 * 15 * 27
 """The convolution of ``field.Base`` on 24 frames."""
 LSTM = 24 * 4 * 20 * (6 + 20)
+OF_CLOCKS = {"interval_wide", "not_steady", "page_faults", "busy_machine"}
+"""What is found of few and short samples, whatever the model."""
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 
@@ -80,7 +82,15 @@ ONCE = {"counted_once"}
         ("wrapped/compile", 2408, CONV + LSTM, set()),
         ("wrapped/parallel", 2408, CONV + LSTM, set()),
         ("wrapped/quantised", 2408, CONV + LSTM, ONCE | OFF_META),
+        ("wrapped/frozen", 2408, CONV + LSTM, ONCE | OFF_META),
+        ("wrapped/exported", 2408, CONV + LSTM, set()),
         ("Listed", 2240, CONV + LSTM, ONCE),
+        ("Works/gradient", 2408, 3 * CONV + LSTM, ONCE | {"not_in_inference_mode"}),
+        ("Works/needs gradients", 2408, 2 * (CONV + LSTM), {"not_in_inference_mode"}),
+        ("Works/threads", 2408, CONV + LSTM, ONCE),
+        ("Works/sparse", 2408, CONV + LSTM, OFF_META | {"uncounted_operators"}),
+        ("Yields", 2408, CONV + LSTM, set()),
+        ("FrozenTrunk", 2408, CONV + LSTM, set()),
     ],
 )
 def test_what_runs_is_counted(model, params, macs, doubts):
@@ -110,6 +120,34 @@ def test_a_model_off_meta_has_everything_but_a_prediction():
     assert all(record.samples(name) for name in ("latency_s", "cpu_peak_tensor_bytes", "latency_s_lstm", "macs_lstm"))
     assert not record.samples("predicted_peak_bytes")
     assert "values of tensors" in finding(record, "not_predicted").data["reason"]
+
+
+@pytest.mark.parametrize(
+    ("model", "doubts"),
+    [
+        ("Works/gradient", {"not_in_inference_mode"}),
+        ("Works/needs gradients", {"not_in_inference_mode"}),
+        ("Works/threads", {"own_threads", "not_predicted"}),
+        ("Works/sparse", {"not_on_meta", "not_predicted"}),
+        ("Yields", set()),
+        ("wrapped/frozen", {"not_on_meta", "not_predicted"}),
+        ("wrapped/exported", set()),
+    ],
+)
+def test_what_runs_has_its_time_and_memory(model, doubts):
+    record = measured(case(model, SMALL if "wrapped" not in model else CLIP), ["latency", "memory", "prediction"])
+    peak = value(record, "cpu_peak_tensor_bytes")
+    assert record.samples("latency_s")
+    assert value(record, "cpu_peak_tensor_bytes_weights") >= 4 * 2408
+    assert codes(record) - OF_CLOCKS == doubts
+    if "not_predicted" not in doubts:
+        assert value(record, "predicted_peak_bytes") == pytest.approx(peak, rel=0.05)
+
+
+def test_a_list_is_the_arguments_or_the_one_argument_of_a_model():
+    record = measured(case("Paths", inputs="field:views"), COUNTS)
+    assert value(record, "macs") == CONV * 10 // 8 + LSTM
+    assert measured(case("Packed", inputs="field:listed_clips"), ["params"]).status == "ok"
 
 
 @pytest.mark.parametrize(("how", "macs"), [("encoder", 16 * 16 * 4 + 2 * 16 * 32 + 2 * 8 * 16), ("sdpa", 2 * 8 * 16),
@@ -219,12 +257,19 @@ def test_a_stage_that_is_never_entered_is_said():
 # --- Outputs, training, streaming -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", ["tuple", "dataclass", "named", "nested", "packed", "distribution"])
+@pytest.mark.parametrize("kind", ["tuple", "dataclass", "named", "nested", "packed", "distribution", "slots", "future"])
 def test_outputs_of_any_kind_are_compared_and_trained(kind):
     assert measured(case(f"heads/{kind}", SMALL, variant=(Choice("eager"),)), ["reference"]).status == "ok"
     record = measured(case(f"heads/{kind}", SMALL, "train"), ["phases"])
     names = {"packed": ("value.weight", "value.bias")}.get(kind, ())
     assert tuple(finding(record, "no_gradient").data["names"]) == names if names else codes(record) == set()
+
+
+@pytest.mark.parametrize("model", ["FrozenTrunk", "Yields", "Works/threads"])
+def test_models_with_ways_of_their_own_are_trained(model):
+    record = measured(case(model, SMALL, "train"), ["latency", "phases"])
+    assert record.samples("latency_s")
+    assert codes(record) - OF_CLOCKS == set()
 
 
 def test_a_loss_of_ones_own_is_minimised_and_what_it_leaves_is_said():

@@ -80,7 +80,7 @@ def _elsewhere(subject: Subject, eager: Subject, parity: Parity) -> Iterator[Rea
     if subject.case.scenario == "streaming":
         yield from _frame_by_frame(subject, eager, parity)
         return
-    other = inputs(subject.case, subject.seed + 1, subject.device)
+    other = inputs(subject.case, subject.seed + 1, subject.device, subject.model)
     dtypes = iter([tensor.dtype for tensor in subject.inputs.tensors])
     lowered = Inputs(*values.mapped(lambda tensor: tensor.to(next(dtypes)), (other.args, other.kwargs)))
     expected = _copied(_run(eager, other))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -16,10 +17,10 @@ from convbench.core.record import Case, Finding, Protocol, Reading, Record, Scal
 from convbench.core.registry import Plugin, did_you_mean, probes
 from convbench.core.traits import noted
 from convbench.measure import progress
-from convbench.measure.counts.counted import called, on_meta_or_reason
+from convbench.measure.counts.counted import SECONDS_ON_META, SLOW, called, forget_counts, on_meta_or_reason
 from convbench.measure.first_call import Opening, open_case
 from convbench.measure.machine import environment
-from convbench.measure.probes import LAST, ORDER, Probe, is_static, probe_name
+from convbench.measure.probes import CALLS_NOTHING, LAST, ORDER, Probe, is_static, probe_name
 from convbench.measure.quality.measure import trial
 from convbench.models.network import weights_bytes
 from convbench.models.subject import Subject, assemble
@@ -43,6 +44,7 @@ def measure(
     Raises CaseFailed for a wrong output, Unavailable for what this machine lacks, or whatever the model raises.
     """
     start, started = time.perf_counter(), datetime.now(UTC).isoformat(timespec="milliseconds")
+    forget_counts()
     if case.trial:
         results, state = _tried(case, protocol)
     else:
@@ -71,13 +73,16 @@ def _probed(
     chosen: tuple[Sequence[Plugin[Probe]], Sequence[Probe]],
     opened: Callable[[], tuple[Subject, Opening]],
 ) -> Measured:
-    """Static probes on ``meta``; where the model does not run there, of a real call, after what is timed is timed."""
+    """Static probes on ``meta``; where the model does not run there, of a real call, after what is timed is timed.
+
+    Those that call nothing look at the model that is timed then, so that a time limit leaves what they tell.
+    """
     named, last = chosen
     static = [plugin.build for plugin in named if is_static(plugin.build)]
     late = [plugin.build for plugin in named if plugin.name in LAST]
     dynamic = [*(plugin.build for plugin in named if not is_static(plugin.build)), *last]
     results: list[Reading | Finding] = []
-    twin = on_meta_or_reason(case, protocol.seed) if static else None
+    twin = on_meta_or_reason(case, protocol.seed, SECONDS_ON_META if dynamic else math.inf) if static else None
     if isinstance(twin, Subject):
         if dynamic:
             _refuse_too_large(twin)
@@ -87,14 +92,22 @@ def _probed(
         progress.tell("building the model and its first call", [])
         subject, opening = opened()
         before = environment.conditions(subject.device)
+        if isinstance(twin, str) and not case.variant:
+            at_once = [plugin.build for plugin in named if plugin.name in CALLS_NOTHING]
+            static = [probe for probe in static if probe not in at_once]
+            opening += _probe(at_once, subject, protocol)
         results += [*opening, *_probe(dynamic, subject, protocol)]
         state = _during(before, environment.conditions(subject.device))
     if isinstance(twin, Subject):
         results += _probe(late, twin, protocol)
     elif isinstance(twin, str):
-        results += [Finding("not_on_meta", "note", {"reason": twin})]
+        results.append(_off_meta(twin))
         results += _probe(static, called(assemble(case, protocol.seed)), protocol)
     return results, state
+
+
+def _off_meta(reason: str) -> Finding:
+    return Finding("slow_on_meta", "note") if reason == SLOW else Finding("not_on_meta", "note", {"reason": reason})
 
 
 @contextmanager

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 Probe = Callable[["Subject", Protocol], Iterable[Reading | Finding]]
 ORDER = ("params", "macs", "latency", "stages", "phases", "memory", "reference", "crosscheck", "compile", "prediction")
+CALLS_NOTHING = ("params",)
+"""Static ones that only look at the model, which must have been called once."""
 LAST = ("prediction",)
 """Static ones that may take long: they run when all else is known."""
 _STATIC: set[Probe] = set()

@@ -9,7 +9,20 @@ import contextlib
 import os
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
+
+
+class Moment(NamedTuple):
+    """Nanoseconds: when it is, how long this thread has been ready and did not run, how long others of it have run."""
+
+    at: int
+    waited: int
+    others: int
+
+    def seconds_to(self, end: Moment) -> float:
+        """Seconds until a later moment, without those for which other processes had the core."""
+        waited = (end.waited - self.waited) - (end.others - self.others)
+        return max(0, end.at - self.at - max(0, waited)) * 1e-9
 
 
 class Ready:
@@ -27,6 +40,9 @@ class Ready:
     def __del__(self) -> None:
         if self.statistics is not None:
             os.close(self.statistics)
+
+    def moment(self) -> Moment:
+        return Moment(time.perf_counter_ns(), self._waiting_ns(), self._other_threads_ns())
 
     def timed(self, run: Callable[[], Any]) -> float:
         """Seconds of a call."""

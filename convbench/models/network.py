@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Iterator
 from contextlib import suppress
 from functools import lru_cache
 from typing import Any
@@ -14,7 +15,7 @@ from torch.nn.parameter import is_lazy
 from convbench.core.errors import ConvbenchError, Impossible
 from convbench.core.record import Case, Choice, Clip, Features, Parts, Recurrent, Whole
 from convbench.core.registry import backbones, import_path, reducers
-from convbench.models.values import stored_bytes
+from convbench.models.values import stored_bytes, tensors
 
 
 class ConvReducerRNN(nn.Module):
@@ -84,7 +85,12 @@ def all_parameters(model: nn.Module) -> list[torch.Tensor]:
 
 
 def quantised_weights(module: nn.Module) -> list[torch.Tensor]:
-    """The weights and biases that a quantised layer of torch keeps packed, out of its parameters' sight."""
+    """The weights and biases that a quantised layer of torch keeps packed, out of its parameters' sight.
+
+    Those of a frozen script too, which are constants of its graph.
+    """
+    if isinstance(module, torch.jit.ScriptModule) and not module._c.hasattr("training"):
+        return list(_constants(module.graph))
     if not any(kind.__module__.startswith("torch.ao.") for kind in type(module).__mro__):
         return []
     if type(module).__name__.endswith("PackedParams"):  # the layer around it has told of the same weights
@@ -94,6 +100,15 @@ def quantised_weights(module: nn.Module) -> list[torch.Tensor]:
         return [*layer.get_weight().values(), *layer.get_bias().values()]
     packed = layer._weight_bias() if hasattr(layer, "_weight_bias") else ()
     return [tensor for tensor in packed if isinstance(tensor, torch.Tensor)]
+
+
+def _constants(block: Any) -> Iterator[torch.Tensor]:
+    """The tensors that are constants of a script's graph, those in lists and in inner blocks too."""
+    for node in block.nodes():
+        if node.kind() == "prim::Constant":
+            yield from tensors(node.output().toIValue())
+        for inner in node.blocks():
+            yield from _constants(inner)
 
 
 @lru_cache(maxsize=1024)

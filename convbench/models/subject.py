@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, is_dataclass
@@ -132,7 +133,7 @@ def assemble(case: Case, seed: int, device: str | None = None, model: nn.Module 
     """The case in plain eager form on its own device, or on another such as ``meta``; with a model that is built."""
     device = device or case.device
     model = network.build(case, seed, device) if model is None else model
-    arguments = inputs(case, seed, device)
+    arguments = inputs(case, seed, device, model)
     if any(isinstance(module, LazyModuleMixin) for module in model.modules()):
         _settle(model, arguments, device)
     return Subject(case, seed, device, model, arguments, _forward(case, model))
@@ -163,8 +164,11 @@ def _forward(case: Case, model: nn.Module) -> Callable[..., Any]:
     return stepped
 
 
-def inputs(case: Case, seed: int, device: str) -> Inputs:
-    """Seeded standard-normal clips (B, T, C, H, W), or what the user's input factory makes of the clip shape."""
+def inputs(case: Case, seed: int, device: str, model: nn.Module) -> Inputs:
+    """Seeded standard-normal clips (B, T, C, H, W), or what the user's input factory makes of the clip shape.
+
+    A list of a factory's is the model's arguments, or its one argument where the model does not take so many.
+    """
     clip = case.clip
     if not isinstance(case.architecture, Whole) or case.architecture.inputs is None:
         with torch.device(device):
@@ -176,6 +180,8 @@ def inputs(case: Case, seed: int, device: str) -> Inputs:
     match batch:
         case torch.Tensor() | PackedSequence():
             return Inputs((batch,))
+        case list() if not _takes(model, batch):
+            return Inputs((batch,))
         case tuple() | list():
             return Inputs(tuple(batch))
         case dict():
@@ -186,6 +192,17 @@ def inputs(case: Case, seed: int, device: str) -> Inputs:
         f"{case.architecture.inputs} returned {type(batch).__name__}: return a tensor, a tuple of positional arguments "
         "or a dict of keyword arguments"
     )
+
+
+def _takes(model: nn.Module, arguments: Sequence[Any]) -> bool:
+    """Whether a model's signature, where it has one, takes these arguments by their places."""
+    try:
+        inspect.signature(model.forward).bind(*arguments)
+    except TypeError:
+        return False
+    except ValueError:
+        return True
+    return True
 
 
 def _frames_last(tensor: torch.Tensor) -> torch.Tensor:

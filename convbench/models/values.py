@@ -30,6 +30,8 @@ def leaves(value: Any) -> list[tuple[str, Any]]:
 
 def tensors(value: Any) -> list[torch.Tensor]:
     """Every tensor in a value, in the order in which ``leaves`` finds them."""
+    if isinstance(value, torch.Tensor):
+        return [value]
     return [leaf for _, leaf in leaves(value) if isinstance(leaf, torch.Tensor)]
 
 

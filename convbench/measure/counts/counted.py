@@ -3,48 +3,65 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from typing import Any
 
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
+from convbench.core.errors import CaseFailed
 from convbench.core.record import Case, Parts
 from convbench.measure.counts import dispatched
-from convbench.measure.counts.dispatched import Count
+from convbench.measure.counts.dispatched import Count, as_written
 from convbench.measure.stages.spans import OTHER
 from convbench.models import network, subject
 from convbench.models.stages import Roots, stage_by_module, stage_by_parameter
 from convbench.models.subject import Subject
 
+SECONDS_ON_META = 3.0
+"""Of this thread, that a call may take there: an operator takes up to a millisecond, whatever its tensors' sizes."""
+SLOW = f"its call takes more than {SECONDS_ON_META:g} s there"
 ADDRESS = re.compile(r" at 0x[0-9a-f]+|(?<=torch_mangle)_\d+")
 """What of an error's words differs from process to process."""
 
 
-@dataclass(frozen=True)
-class Twin:
-    """A case's eager subject to be counted, called once: on ``meta``, or on its device and then for this ``reason``."""
+def on_meta_or_reason(case: Case, seed: int, seconds: float = SECONDS_ON_META) -> Subject | str:
+    """The case's eager subject on ``meta``, called once where it is a user's model; or why it does not run there.
 
-    subject: Subject
-    reason: str | None = None
-
-
-def twin(case: Case, seed: int) -> Twin:
-    """The case where it can be counted, on ``meta`` if it runs there. Raises what its model raises elsewhere."""
-    on_meta = on_meta_or_reason(case, seed)
-    if isinstance(on_meta, Subject):
-        return Twin(on_meta)
-    return Twin(called(subject.assemble(case, seed)), on_meta)
-
-
-def on_meta_or_reason(case: Case, seed: int) -> Subject | str:
-    """The case's eager subject on ``meta``, called once where it is a user's model; or why it does not run there."""
+    The reason is ``SLOW`` where its call takes more than so many seconds.
+    """
     if isinstance(case.architecture, Parts):
         return subject.assemble(case, seed, device="meta")
+    if (case, seed) in _REASONS:
+        return _REASONS[case, seed]
     try:
-        return called(subject.assemble(case, seed, device="meta"))
+        on_meta = subject.assemble(case, seed, device="meta")
+        with as_written(on_meta.model), _Limit(seconds):
+            return called(on_meta)
     except Exception as error:
-        return reason_of(error)
+        _REASONS[case, seed] = SLOW if isinstance(error, _TooSlow) else reason_of(error)
+        return _REASONS[case, seed]
+
+
+class _TooSlow(CaseFailed):
+    """A call has taken the time that it may take."""
+
+
+class _Limit(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """While entered, operators may be called for so many seconds. Raises ``_TooSlow`` at the next one."""
+
+    supports_higher_order_operators = True
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.until = time.thread_time() + seconds
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if time.thread_time() > self.until:
+            raise _TooSlow("error", SLOW)
+        return func(*args, **(kwargs or {}))
 
 
 def called(subject: Subject) -> Subject:
@@ -54,14 +71,30 @@ def called(subject: Subject) -> Subject:
 
 def reason_of(error: BaseException) -> str:
     """The first line of an error; the same for the same error of another process."""
-    lines = str(error).strip().splitlines() or ["no message"]
-    return f"{type(error).__name__}: {ADDRESS.sub('', lines[0])[:200]}"
+    line = ADDRESS.sub("", (str(error).strip().splitlines() or ["no message"])[0])[:200]
+    return line if isinstance(error, CaseFailed) else f"{type(error).__name__}: {line}"
 
 
-@lru_cache(maxsize=256)
+_COUNTS: dict[tuple[Case, int], Count] = {}
+"""What was counted already, by the case and its seed: a loop of thousands of steps takes seconds to count."""
+_REASONS: dict[tuple[Case, int], str] = {}
+"""Why a case does not run on ``meta``, where that was tried."""
+MOST_COUNTS = 256
+
+
+def forget_counts() -> None:
+    """Before another measurement: code of the same name may be other code by then."""
+    _COUNTS.clear()
+    _REASONS.clear()
+
+
 def count_case(case: Case, seed: int) -> Count:
     """The first count of one call of the eager case, by stage. Of training forward and backward together."""
-    return count_subject(twin(case.eager, seed).subject)
+    case = case.eager
+    if (case, seed) in _COUNTS:
+        return _COUNTS[case, seed]
+    on_meta = on_meta_or_reason(case, seed)
+    return count_subject(on_meta if isinstance(on_meta, Subject) else called(subject.assemble(case, seed)))
 
 
 def macs_by_stage(case: Case, seed: int = 0) -> dict[str, int]:
@@ -70,11 +103,20 @@ def macs_by_stage(case: Case, seed: int = 0) -> dict[str, int]:
 
 
 def count_subject(subject: Subject) -> Count:
-    """The first count of a subject that was called once.
+    """The first count of a subject that was called once."""
+    key = (subject.case.eager, subject.seed)
+    if key not in _COUNTS:
+        if len(_COUNTS) >= MOST_COUNTS:
+            forget_counts()
+        _COUNTS[key] = _count(subject)
+    return _COUNTS[key]
 
-    Every stage of a model we assemble works frame by frame, so that the count is affine in the number of frames and one
-    or two frames are counted instead of all of them (exact, and much faster on ``meta``); a user's whole model is
-    counted at full length.
+
+def _count(subject: Subject) -> Count:
+    """Every stage of a model we assemble works frame by frame, so that the count is affine in the number of frames.
+
+    One or two of them are counted instead of all (exact, and much faster on ``meta``); a user's whole model is counted
+    at full length.
     """
     case = subject.case.eager
     if not isinstance(case.architecture, Parts):

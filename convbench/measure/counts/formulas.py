@@ -59,14 +59,12 @@ def formulas(case: Case) -> dict[Any, Formula]:
     return {**_ours(), **_users(case)}
 
 
-def of_operator(name: str, case: Case | None = None) -> Formula | None:
-    """The formula that the suite or the user's own call to torch's registry gives an operator outside of aten."""
-    users = {packet: _of_shapes(formula) for packet, formula in _users(case).items()} if case else {}
+def by_name(case: Case) -> Mapping[str, Formula]:
+    """The formulas that the suite or the user's own calls to torch's registry give operators outside of aten."""
+    users = {packet: _of_shapes(formula) for packet, formula in _users(case).items()}
     known: Mapping[Any, Formula] = {**flop_registry, **users}
-    for packet, formula in known.items():
-        if operator(packet) == name and not name.startswith("aten::"):
-            return formula
-    return None
+    named = {operator(packet): formula for packet, formula in known.items()}
+    return {name: formula for name, formula in named.items() if not name.startswith("aten::")}
 
 
 def _of_shapes(formula: Formula) -> Formula:

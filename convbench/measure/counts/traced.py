@@ -21,9 +21,10 @@ from torch import nn
 from torch.jit._trace import _get_trace_graph
 
 from convbench.core.errors import CaseFailed
-from convbench.core.record import STAGES, Case
+from convbench.core.record import STAGES
 from convbench.measure.counts.dispatched import as_written
-from convbench.measure.counts.formulas import is_unknown, of_operator
+from convbench.measure.counts.einsum import contraction_macs
+from convbench.measure.counts.formulas import by_name, is_unknown
 from convbench.measure.stages.doors import in_threads, watching
 from convbench.measure.stages.spans import OTHER
 from convbench.models.stages import Roots, stage_roots
@@ -65,6 +66,7 @@ class _Call(nn.Module):
         super().__init__()
         self.model = subject.model
         self.subject = (subject, roots)
+        self.formulas = by_name(subject.case)
         self.macs: Counter[str] = Counter()
         self.adds = 0
         self.uncounted: set[str] = set()
@@ -82,22 +84,26 @@ class _Call(nn.Module):
         with watching(subject.model, roots, enter, leave), in_threads(_traced_thread):
             output = subject.call()
         for node in _nodes(state.graph()):
-            self._count(node, subject.case)
+            self._count(node)
         return tensors(output)[:1] or torch.zeros(1)
 
-    def _count(self, node: Any, case: Case) -> None:
-        name, values, results = node.kind(), list(node.inputs()), list(node.outputs())
-        stage = node.scopeName().rpartition("/")[2] or OTHER
+    def _count(self, node: Any) -> None:
+        name = node.kind()
         if name in MACS:
-            self.macs[stage] += _cost(MACS[name], values, results)
+            self.macs[_stage(node)] += _cost(MACS[name], node)
         elif name in ADDS:
-            self.adds += _cost(ADDS[name], values, results)
-        elif formula := of_operator(name, case):
-            self.macs[stage] += formula(*map(_argument, values), out_val=_argument(results[0])) // 2
+            self.adds += _cost(ADDS[name], node)
+        elif formula := self.formulas.get(name):
+            arguments, (result, *_) = map(_argument, node.inputs()), node.outputs()
+            self.macs[_stage(node)] += formula(*arguments, out_val=_argument(result)) // 2
         elif name in CONTROL:
             raise CaseFailed("error", f"{name} of a scripted module cannot be followed in a trace")
         elif is_unknown(name):
             self.uncounted.add(name)
+
+
+def _stage(node: Any) -> str:
+    return node.scopeName().rpartition("/")[2] or OTHER
 
 
 def _traced_thread() -> AbstractContextManager[Any]:
@@ -113,8 +119,8 @@ def _nodes(block: Any) -> Iterator[Any]:
             yield from _nodes(inner)
 
 
-def _cost(cost: Cost, values: Values, results: Values) -> int:
-    counted = cost(values, results)
+def _cost(cost: Cost, node: Any) -> int:
+    counted = cost(list(node.inputs()), list(node.outputs()))
     return int(sum(counted.values()) if isinstance(counted, Counter) else counted)
 
 
@@ -172,6 +178,13 @@ def contracted_macs(inputs: Values, outputs: Values) -> int:
     return out * isqrt(left * right // max(1, out))
 
 
+def einsum_macs(inputs: Values, outputs: Values) -> int:
+    """Products over shared letters, in the order in which torch contracts."""
+    shapes = [_shape(value) for value in inputs[1].node().inputs()]
+    path = inputs[2].toIValue() if len(inputs) > 2 else None
+    return contraction_macs(inputs[0].toIValue(), shapes, path or ())
+
+
 def padded_convolution_macs(inputs: Values, outputs: Values) -> int:
     """A convolution whose padding is given by a word."""
     return prod(_shape(outputs[0])) * prod(_shape(inputs[1])[1:])
@@ -194,7 +207,7 @@ MACS_OF: dict[str, Cost] = {
     "matmul": jit_handles.matmul_flop_jit,
     "bmm": jit_handles.bmm_flop_jit,
     "baddbmm": jit_handles.bmm_flop_jit,
-    "einsum": jit_handles.einsum_flop_jit,
+    "einsum": einsum_macs,
     "lstm": recurrent_macs,
     "gru": recurrent_macs,
     "rnn_tanh": recurrent_macs,

@@ -10,16 +10,20 @@ torch allocates them, in B.
 from __future__ import annotations
 
 import gc
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import torch
-from torch._C._profiler import _EventType, _ExperimentalConfig
+from torch._C._profiler import _EventType
 from torch.profiler import ProfilerActivity, profile
 
 from convbench.core.traits import opaque
+from convbench.measure.stages.doors import in_threads
 from convbench.measure.stages.hooks import call, listening
 from convbench.measure.stages.profiler_marks import Marks
 from convbench.measure.stages.spans import OTHER, PREFIX, Spans, is_recurrent
@@ -57,12 +61,16 @@ class Life:
 
 @dataclass(frozen=True)
 class Timeline:
-    """What was alive over a call. ``points``: (seconds since the start, bytes) after each change."""
+    """What was alive over a call. ``points``: (seconds since the start, bytes) after each change.
+
+    With ``threads`` the model has called modules in threads of its own, whose allocations are not in it.
+    """
 
     lives: list[Life] = field(repr=False)
     points: list[tuple[float, int]]
     peak: int
     peak_time: float
+    threads: bool = False
 
     def at_peak(self) -> Counter[Holder]:
         """Bytes alive at the peak by kind and stage; they sum to it."""
@@ -80,21 +88,25 @@ def record(subject: Subject) -> Timeline:
     gc.collect()
     before, marks, device = holdings(subject), Marks(), torch.device(subject.device)
     handed_out = torch.cuda.memory_allocated(device) if device.type == "cuda" else None
-    all_threads = _ExperimentalConfig(profile_all_threads=True)
-    options: Any = {"profile_memory": True, "acc_events": False, "experimental_config": all_threads}
-    with profile(activities=activities(subject), **options) as profiler:
-        if opaque(subject.case):
-            call(subject, marks.phase)
-        else:
-            with listening(subject, marks):
-                call(subject, marks.phase)
+    threads: set[int] = set()
+    watched = nullcontext() if opaque(subject.case) else listening(subject, marks)
+    recording = profile(activities=activities(subject), profile_memory=True, acc_events=False)
+    with recording as profiler, in_threads(partial(_unseen, threads)), watched:
+        call(subject, marks.phase)
     events = list(_events(profiler.profiler.kineto_results.experimental_event_tree(), device.type))
     changes = sorted((event for event in events if isinstance(event, Change)), key=lambda change: change.time)
     spans = Spans([event for event in events if isinstance(event, tuple)])
     lives = _lives(changes, before, _Kinds(subject, spans, marks.outputs))
     if handed_out is not None:
         lives.append(_kept_by_libraries(handed_out, lives))
-    return timeline(lives)
+    return replace(timeline(lives), threads=bool(threads))
+
+
+def _unseen(threads: set[int]) -> AbstractContextManager[Any]:
+    """Note a thread that the profiler does not follow, as it does autograd's own."""
+    if not torch._C._autograd._profiler_enabled():
+        threads.add(threading.get_ident())
+    return nullcontext()
 
 
 def timeline(lives: list[Life]) -> Timeline:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import time
 import weakref
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
@@ -25,6 +26,7 @@ from convbench.core.record import Case, Parts
 from convbench.measure.counts.counted import on_meta_or_reason, reason_of
 from convbench.measure.memory import cudnn
 from convbench.measure.memory.onednn import extra_bytes
+from convbench.measure.stages.doors import in_threads
 from convbench.models import network, subject
 from convbench.models.network import weights_bytes
 from convbench.models.subject import Subject
@@ -119,14 +121,20 @@ def _predict(subject: Subject, until: float) -> Prediction:
     static = weights_bytes(subject.model) + subject.inputs.bytes
     step, peak = subject.run, Peak(torch.device(subject.device), until)
     if not isinstance(step, TrainingStep):
-        with peak:
+        with peak, in_threads(_refused):
             step()
         return Prediction(static + peak.libraries, peak.highest, 0)
-    with peak:
+    with peak, in_threads(_refused):
         step.backward(step.forward())
     static += peak.libraries
     state, intermediates = optimizer_bytes(step)
     return Prediction(static + state, peak.highest, step_gradients(step) + intermediates)
+
+
+def _refused() -> AbstractContextManager[Any]:
+    if not torch._C._len_torch_dispatch_stack():
+        raise CaseFailed("error", "not predicted: it calls modules in threads of its own, whose memory is not followed")
+    return nullcontext()
 
 
 def step_gradients(step: TrainingStep) -> int:

@@ -64,7 +64,7 @@ class _Between:
         self.outputs: list[weakref.ref[torch.Tensor]] = []
 
     def before(self, stage: str, inputs: Any) -> None:
-        for tensor in _differentiable(inputs):
+        for tensor in _differentiable(inputs) if torch.is_grad_enabled() else ():
             if not self._is_output(tensor):
                 self._on_gradient(tensor, OTHER)
         self.listener.enters(stage)
@@ -72,6 +72,8 @@ class _Between:
     def after(self, stage: str, output: Any) -> None:
         returned = tensors(output)
         self.listener.leaves(stage, returned)
+        if not torch.is_grad_enabled():
+            return
         self.outputs = [known for known in self.outputs if known() is not None]
         for tensor in _differentiable(returned):
             if not self._is_output(tensor):

@@ -17,6 +17,8 @@ GRAPHS = "graphs"
 RECURRENT = ("lstm", "gru", "rnn_tanh", "rnn_relu", "rnn_layer", "cudnn_rnn", "miopen_rnn", "RnnLayer", "CudnnRnn")
 Mark = tuple[str, float, float]
 """Name, begin, end."""
+Span = tuple[float, float, str]
+"""Begin, end, name: as they are sorted."""
 
 
 def is_recurrent(name: str) -> bool:
@@ -42,14 +44,15 @@ class Spans:
         self.phases = [mark for mark in named if mark[2] in PHASES]
         self.stages = [mark for mark in named if mark[2] not in PHASES and not mark[2].startswith(reversals)]
         self.reversals = [(mark[0], mark[2].removeprefix(reversals)) for mark in named if mark[2].startswith(reversals)]
+        self._phase, self._stage = _Innermost(self.phases), _Innermost(self.stages)
 
     def phase(self, moment: float) -> str:
         """``forward``, ``backward``, ``optimizer``, or ``other``."""
-        return _innermost(self.phases, moment) or OTHER
+        return self._phase.at(moment) or OTHER
 
     def stage(self, moment: float) -> str:
         """The stage whose forward pass or backward pass the moment lies in; ``optimizer`` counts as ``other``."""
-        inside = _innermost(self.stages, moment)
+        inside = self._stage.at(moment)
         if inside or self.phase(moment) != "backward":
             return inside or OTHER
         before = bisect_right(self.reversals, (moment, "\U0010ffff"))
@@ -76,5 +79,27 @@ class Spans:
         return [mark for mark in ranges if mark[0] != OTHER]
 
 
-def _innermost(marks: list[tuple[float, float, str]], moment: float) -> str | None:
-    return next((name for begin, end, name in reversed(marks) if begin <= moment < end), None)
+class _Innermost:
+    """Which of some marks, sorted by their begins, a moment lies in: of several the one that began last."""
+
+    def __init__(self, marks: Iterable[Span]) -> None:
+        self.moments: list[float] = []
+        self.names: list[str | None] = []
+        inside: list[Span] = []
+        for moment, begins, mark in sorted(_edges(marks), key=lambda edge: edge[:2]):
+            inside.append(mark) if begins else inside.remove(mark)
+            self.moments.append(moment)
+            self.names.append(inside[-1][2] if inside else None)
+
+    def at(self, moment: float) -> str | None:
+        place = bisect_right(self.moments, moment)
+        return self.names[place - 1] if place else None
+
+
+def _edges(marks: Iterable[Span]) -> Iterator[tuple[float, bool, Span]]:
+    """When each mark begins and ends; one without a length holds no moment."""
+    for mark in marks:
+        begin, end, _ = mark
+        if begin < end:
+            yield begin, True, mark
+            yield end, False, mark

@@ -35,7 +35,10 @@ def calibration_clips(subject: Subject, clips: int, source: str | None) -> tuple
     if subject.samples and source is None:
         gathered = list(subject.samples[:clips])
     elif source is None:
-        gathered = [inputs(case, CALIBRATION_SEED + subject.seed + number, subject.device) for number in range(clips)]
+        gathered = [
+            inputs(case, CALIBRATION_SEED + subject.seed + number, subject.device, subject.model)
+            for number in range(clips)
+        ]
     else:
         gathered = [Inputs((clip,)) for clip in _of_source(case, source, clips)]
     if len(gathered) < FEWEST:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import torch
 
 from convbench.core import metrics
-from convbench.core.record import STAGES, Metric, Protocol, Reading
+from convbench.core.record import STAGES, Finding, Metric, Protocol, Reading
 from convbench.core.registry import probes
 from convbench.measure.machine import nvml
 from convbench.measure.memory import allocations, alone
@@ -20,7 +20,7 @@ from convbench.models.subject import Subject
 
 @probes.register("memory")
 @exact
-def memory(subject: Subject, protocol: Protocol) -> Iterator[Reading]:
+def memory(subject: Subject, protocol: Protocol) -> Iterator[Reading | Finding]:
     """CUDA: peak allocated, peak reserved, the process's use; CPU: peak tensor bytes and the process's peak RSS.
 
     Another runtime's buffers are no tensors: of it, what a process of its own grew by."""
@@ -45,7 +45,7 @@ def _cuda(subject: Subject) -> Iterator[Reading]:
     yield from _parts(metrics.CUDA_PEAK, allocations.record(subject))
 
 
-def _cpu(subject: Subject) -> Iterator[Reading]:
+def _cpu(subject: Subject) -> Iterator[Reading | Finding]:
     peak_rss = alone.peak_rss_of(subject.run)
     if peak_rss is not None:
         yield Reading(metrics.CPU_PEAK_RSS, (peak_rss,))
@@ -56,6 +56,8 @@ def _cpu(subject: Subject) -> Iterator[Reading]:
     timeline = allocations.record(subject)
     yield Reading(metrics.CPU_PEAK, (timeline.peak,))
     yield from _parts(metrics.CPU_PEAK, timeline)
+    if timeline.threads:
+        yield Finding("own_threads")
 
 
 def _parts(whole: Metric, timeline: allocations.Timeline) -> Iterator[Reading]:

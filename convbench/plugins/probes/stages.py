@@ -17,6 +17,7 @@ from convbench.core.record import STAGES, Finding, Parts, Protocol, Reading
 from convbench.core.registry import probes
 from convbench.core.statistics import median_interval
 from convbench.core.traits import INDUCTOR, engine, opaque
+from convbench.measure.ready import Moment, Ready
 from convbench.measure.stages.compiled import compiled_split
 from convbench.measure.stages.hooks import call, listening
 from convbench.measure.stages.spans import GRAPHS, OTHER, PHASES
@@ -116,6 +117,7 @@ class Stopwatch:
     def __init__(self, subject: Subject) -> None:
         self.device = torch.device(subject.device)
         self.on_gpu = self.device.type == "cuda"
+        self.ready = Ready()
         self.last = STAGES if not isinstance(subject.case.architecture, Parts) else STAGES[-1:]
         self.moments: list[tuple[Any, str]] = []
         self.forward: list[str] = []
@@ -144,11 +146,11 @@ class Stopwatch:
 
     def seconds(self) -> Split:
         """Seconds by stage; what belongs to none, under the name of its phase."""
-        moments = self._times()
-        split: Split = dict.fromkeys((stage for _, stage in moments), 0.0)
-        own = mark_seconds(self.device) if self.on_gpu else 0.0
-        for (begin, stage), (end, _) in pairwise(moments):
-            split[stage] += max(0.0, end - begin - own)
+        split: Split = dict.fromkeys((stage for _, stage in self.moments), 0.0)
+        if self.on_gpu:
+            torch.cuda.synchronize(self.device)
+        for (begin, stage), (end, _) in pairwise(self.moments):
+            split[stage] += self._between(begin, end)
         return split
 
     def _mark(self, stage: str) -> None:
@@ -157,21 +159,20 @@ class Stopwatch:
             event.record()
             self.moments.append((event, stage))
         else:
-            self.moments.append((time.perf_counter_ns(), stage))
+            self.moments.append((self.ready.moment(), stage))
 
-    def _times(self) -> list[tuple[float, str]]:
-        if self.on_gpu:
-            torch.cuda.synchronize(self.device)
-            first = self.moments[0][0]
-            return [(first.elapsed_time(event) * 1e-3, stage) for event, stage in self.moments]
-        return [(moment * 1e-9, stage) for moment, stage in self.moments]
+    def _between(self, begin: Any, end: Any) -> float:
+        """Seconds between two marks; on a CPU without the time that other processes had, as a plain pass is timed."""
+        if isinstance(begin, Moment):
+            return begin.seconds_to(end)
+        return max(0.0, float(begin.elapsed_time(end)) * 1e-3 - mark_seconds(self.device))
 
 
 def _alternate(subject: Subject, split: Splitter, seconds: float) -> tuple[list[float], list[Split]]:
     """Seconds of plain passes, and of as many split ones taken right after each."""
     clock, plain, splits = clock_for(subject.device, subject.run), list[float](), list[Split]()
     split(subject)
-    gc.collect()  # what was imported meanwhile would be looked through in a pass with marks, which leave garbage
+    gc.collect()  # or what was imported meanwhile is looked through in a pass with marks, as those leave garbage
     until = time.perf_counter() + seconds
     while _go_on(len(splits), until):
         plain.append(_device_or_host(clock.time, subject.run))

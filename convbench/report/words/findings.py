@@ -128,8 +128,15 @@ _SENTENCES: dict[str, Callable[[Data], str]] = {
         f"Counted on the real call, since the model does not run on torch's meta device ({d['reason']}); what needs "
         "its shapes alone, the predicted memory and what fits, is absent."
     ),
+    "slow_on_meta": lambda _: (
+        "Counted on the real call: its forward has so many operators that torch's meta device takes longer for them."
+    ),
     "not_in_inference_mode": lambda d: (
         f"Called {d['mode']}, since the model does not run in torch's inference mode ({d['reason']})."
+    ),
+    "own_threads": lambda _: (
+        "It calls modules in threads of its own: what those allocate is not in the peak of tensors, only in the "
+        "process's peak; the time of its stages is that of threads side by side."
     ),
     "stages_unseen": lambda d: (
         f"The call never enters the stage {_list(d['stages'])}: its time, memory and MACs are in other. Name the "

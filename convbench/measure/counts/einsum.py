@@ -1,0 +1,53 @@
+"""MACs of an Einstein sum, by its letters alone: what torch makes of it as products of matrices.
+
+1. The letters of every operand and of the output, dots and all.
+2. Operands are contracted two by two: in the order of a path, or from the left.
+3. Two operands multiply over all letters that either has, if there is one that both have and nobody else; without one
+   they are multiplied element by element, which is no MAC. What only one of them has is summed before.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from math import prod
+
+DOTS = "..."
+FIRST_DOT = 0x100
+"""Dots stand for letters that nobody writes."""
+
+
+def contraction_macs(equation: str, shapes: Sequence[Sequence[int]], path: Sequence[int] = ()) -> int:
+    """MACs of ``torch.einsum(equation, ...)`` of operands of these shapes.
+
+    ``path`` are the places of the operands that are contracted next, two by two, whose result comes last.
+    """
+    terms, output = _letters(equation.replace(" ", ""), shapes)
+    axes = [
+        {letter: size for letter, size in zip(term, shape, strict=True) if size != 1}
+        for term, shape in zip(terms, shapes, strict=True)
+    ]
+    sizes = {letter: size for operand in axes for letter, size in operand.items()}
+    operands = [set(operand) for operand in axes]
+    order, macs = list(path) or [0, 1] * (len(operands) - 1), 0
+    while len(operands) > 1:
+        second, first = sorted((order.pop(0), order.pop(0)), reverse=True)
+        right, left = operands.pop(second), operands.pop(first)
+        elsewhere = set(output).union(*operands)
+        if (left & right) - elsewhere:
+            macs += prod(sizes[letter] for letter in left | right if letter in elsewhere or letter in left & right)
+        operands.insert(len(operands) if path else 0, (left | right) & elsewhere)
+    return macs
+
+
+def _letters(equation: str, shapes: Sequence[Sequence[int]]) -> tuple[list[str], str]:
+    """The letters of each operand and of the output, one an axis; without an arrow those that are written once."""
+    left, arrow, output = equation.partition("->")
+    written = left.split(",")
+    dotted = [len(shape) - len(term.replace(DOTS, "")) for term, shape in zip(written, shapes, strict=True)]
+    dots = "".join(chr(FIRST_DOT + place) for place in range(max(dotted)))
+    terms = [term.replace(DOTS, dots[len(dots) - own :]) for term, own in zip(written, dotted, strict=True)]
+    if not arrow:
+        times = Counter(left.replace(",", "").replace(DOTS, ""))
+        output = DOTS + "".join(sorted(letter for letter, count in times.items() if count == 1))
+    return terms, output.replace(DOTS, dots)
