@@ -505,19 +505,34 @@ def test_an_open_answer_says_what_the_others_may_gain_over_the_cheapest():
     assert all(runner.low < runner.gain < runner.high for runner in answer.runners)
 
 
-def test_the_provisional_pick_has_the_highest_lower_bound():
-    """Three seeds: one mean is a point higher and ten times noisier."""
-    steady, noisy = (0.900, 0.905, 0.895), (0.80, 0.99, 0.94)
+def three_seeds_of(*reached):
+    """Costs and lessons of configurations by rising cost, given what three seeds reached."""
     cases = [records.case(FC, size) for size in (8, 16, 32, 64)]
     found = [records.record(each, latency=1e-3 * (i + 1)) for i, each in enumerate(cases)]
-    reached = (noisy, steady, (0.6, 0.605, 0.595), (0.5, 0.495, 0.505))
-    found += [
+    return found + [
         records.lesson(value, seed=seed, of=each)
         for each, values in zip(cases, reached, strict=True) for seed, value in enumerate(values)
     ]  # fmt: skip
-    answer = one(found)
+
+
+POOR = ((0.6, 0.605, 0.595), (0.5, 0.495, 0.505))
+
+
+def test_a_provisional_pick_is_not_ahead_by_noise():
+    """One mean is a point higher and ten times noisier."""
+    steady, noisy = (0.900, 0.905, 0.895), (0.80, 0.99, 0.94)
+    answer = one(three_seeds_of(noisy, steady, *POOR))
     assert answer.grade == "provisional"
     assert answer.pick.result.lstm_input == 16
+
+
+def test_half_of_the_margin_may_be_given_up_for_what_is_cheaper():
+    """Two as noisy as each other, the dearer half a point ahead: who wants the last of it names a price."""
+    cheaper, dearer = (0.88, 0.93, 0.905), (0.935, 0.885, 0.91)
+    answers = [one(three_seeds_of(cheaper, dearer, *POOR), ask) for ask in (Ask(), Ask(per_second=0.1))]
+    assert [(answer.grade, answer.pick.result.lstm_input) for answer in answers] == [
+        ("provisional", 8), ("provisional", 16),
+    ]  # fmt: skip
 
 
 def test_until_sure_adds_seeds_where_too_few_are_sound_for_any_answer():

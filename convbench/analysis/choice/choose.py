@@ -1,10 +1,10 @@
 """From candidates to an answer for one task, graded by how sure it is.
 
 The rule: the cheapest candidate within the budget that is shown to be within the margin of the best one within the
-budget (``noninferior``: 95 %, whichever is the best and however many were tried). Where none is shown, the one whose
-95 % interval has the highest lower end, provisionally. It has a unit and an error rate, and does not move with the
-spacing of a sweep, as a knee does. Where the user gives a price instead (``Ask.per_second``) it is the best of accuracy
-less that price.
+budget (``noninferior``: 95 %, whichever is the best and however many were tried). Where none is shown, provisionally
+the cheapest whose lower bound of accuracy is within half the margin of the highest one. It has a unit and an error
+rate, and does not move with the spacing of a sweep, as a knee does. Where the user gives a price instead
+(``Ask.per_second``) it is the best of accuracy less that price.
 """
 
 from __future__ import annotations
@@ -171,8 +171,8 @@ def _fronts(compared: Compared, drawn: Draws) -> list[float]:
 def _pick(compared: Compared) -> tuple[int, list[int]]:
     """The place of the pick, and those of cheaper ones that are as good and collapse more often.
 
-    Where none is shown it is the one whose 95 % interval has the highest lower end: of many that cannot be told apart
-    the noisiest is the most likely to be ahead by luck alone.
+    Where none is shown lower bounds decide, the lower ends of 95 % intervals: of many that cannot be told apart the
+    noisiest is the most likely to be ahead by luck alone. Half of the margin may be given up for what is cheaper.
     """
     worse = _replaceable(compared)
     able = np.flatnonzero(compared.shown & ~worse)
@@ -180,8 +180,9 @@ def _pick(compared: Compared) -> tuple[int, list[int]]:
         at = int(able[0])
     else:
         df, own = np.maximum(compared.pairs.own_df, LEAST_DF), compared.pairs.own
-        low = compared.means - stdtrit(df, 1 - ERROR / 2) * own
-        at = int(np.argmax(np.where(worse, -np.inf, low)))
+        low = np.where(worse, -np.inf, compared.means - stdtrit(df, 1 - ERROR / 2) * own)
+        given_up = compared.ask.within / 2 if compared.ask.per_second is None else 0.0
+        at = int(np.flatnonzero(low >= low.max() - given_up)[0])
     return at, [int(i) for i in np.flatnonzero(compared.shown & worse) if i < at]
 
 

@@ -90,12 +90,12 @@ def _rule(answer: Recommendation) -> str:
         shown = f", and is shown to be within {margin} of the best in that (95 %)"
         head = f"it has the most accuracy less {points(ask.per_second / 1000)} a millisecond"
         return head if "not-shown" in answer.doubts else f"{head}{shown}"
-    if {"not-shown", "no-effect"} <= set(answer.doubts):
+    if {"not-shown", "no-effect"} <= set(answer.doubts) and not answer.ruled_out:
         return f"it is the {cheapest} that is likely (90 %) within {margin} of the best"
     if "not-shown" in answer.doubts:
-        bound = "its 95 % interval has the highest lower end"
+        bound = f"it is the {cheapest} whose lower bound (95 %) is within {points(ask.within / 2)} of the highest one"
         if any(runner.shown for runner in answer.runners):
-            return f"{bound} of those that do not collapse more often than others"
+            return f"{bound}, of those that do not collapse more often than others"
         return f"none is shown to be within {margin} of the best; {bound}"
     reliable = " and does not collapse more often than others" if answer.passed_over else ""
     return f"it is the {cheapest} that is shown to be within {margin} of the best (95 %){reliable}"
