@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import inspect
 import json
 import os
 import tracemalloc
@@ -494,7 +495,8 @@ def test_default_asks_the_articles_question_of_every_reducer() -> None:
     from convbench.core.registry import reducers as shelf
 
     found = suite.load("default").cases
-    own = [plugin.name for plugin in shelf if plugin.build.__module__.startswith("convbench.")]
+    ours = Path(suite.__file__).parents[1]  # another test of this worker may have registered more
+    own = [plugin.name for plugin in shelf if ours in Path(inspect.getfile(plugin.build)).parents]
     assert len(own) == 12
     for reducer in own:
         mine = [case for case in found if parts(case).reducer.name == reducer]

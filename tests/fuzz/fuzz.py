@@ -25,6 +25,7 @@ from functools import cache, partial
 from pathlib import Path
 
 import mutate
+import torch
 
 from convbench.check import outcome as outcomes
 from convbench.check.link import Settings
@@ -351,7 +352,11 @@ def in_child(work: Callable[[], dict[str, object]]) -> dict[str, object]:
 
 @cache
 def warm() -> None:
-    """Import here and once what the commands import, scikit-learn and matplotlib among it."""
+    """Import here and once what the commands import, scikit-learn and matplotlib among it.
+
+    By one thread: processes that are forked from one with threads of OpenMP's wait for them for ever.
+    """
+    torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         command("list")
         command("run", "quality", "--dry-run", "--executor", "fake", "--only", "nothing-of-this-name")
