@@ -190,7 +190,7 @@ def test_json_holds_the_grade_and_what_would_settle_it(tmp_path):
 
 
 def test_a_price_for_a_millisecond(run):
-    assert "it has the most accuracy less 10.0 points a millisecond" in advise(run, "--per-ms", "10pt")[1]
+    assert "accuracy less 10.0 points a millisecond has the highest lower bound" in advise(run, "--per-ms", "10pt")[1]
     said = "--per-ms cheap: not a price: write 0.2pt, which is 0.2 points of accuracy"
     assert str(advise(run, "--per-ms", "cheap")[2]) == said
 

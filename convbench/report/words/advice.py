@@ -87,8 +87,8 @@ def _rule(answer: Recommendation) -> str:
     ask = answer.ask
     margin, cheapest = points(ask.within), CHEAPEST[ask.cheapest]
     if ask.per_second is not None:
-        shown = f", and is shown to be within {margin} of the best in that (95 %)"
-        head = f"it has the most accuracy less {points(ask.per_second / 1000)} a millisecond"
+        shown = f", and it is shown to be within {margin} of the best in that"
+        head = f"its accuracy less {points(ask.per_second / 1000)} a millisecond has the highest lower bound (95 %)"
         return head if "not-shown" in answer.doubts else f"{head}{shown}"
     if {"not-shown", "no-effect"} <= set(answer.doubts) and not answer.ruled_out:
         return f"it is the {cheapest} that is likely (90 %) within {margin} of the best"
