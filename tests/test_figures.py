@@ -137,10 +137,16 @@ def test_memory_is_the_size_of_a_mark_and_part_of_the_front():
 
 
 def test_an_architecture_without_a_sound_run_is_no_point():
-    drawn = {flag: svg(next(figures.get("quality-by-size").build(results([records.lesson(0.9, flag=flag)]))))
-             for flag in (None, "dead_run")}  # fmt: skip
-    assert drawn[None].count("PathCollection") == 1
-    assert "PathCollection" not in drawn["dead_run"]
+    def drawn(flag):
+        tried = [records.lesson(0.9, of=records.case("fc", size), flag=flag) for size in (32, 64)]
+        return svg(next(figures.get("quality-by-size").build(results(tried))))
+
+    assert drawn(None).count("PathCollection") == 2
+    assert "PathCollection" not in drawn("dead_run")
+
+
+def test_what_has_one_size_is_not_drawn_against_sizes():
+    assert not [*figures.get("quality-by-size").build(results([records.lesson(0.9), records.lesson(0.8, seed=1)]))]
 
 
 def test_what_training_and_the_compiler_add_has_its_own_times():

@@ -16,7 +16,8 @@ from convbench.analysis.results import results
 from convbench.core import metrics
 from convbench.core.record import Failure, Finding, Reading, Visit
 from convbench.core.statistics import Interval
-from convbench.report.words import findings, quality, units
+from convbench.report.page import rows
+from convbench.report.words import findings, names, quality, units
 from convbench.report.words.answer import answer, cautions, sentences
 from convbench.report.words.decision import Step, command, decision, next_steps
 
@@ -147,6 +148,18 @@ def test_a_trained_run_answers_task_by_task():
     assert "Cost only" not in text
     assert "if position matters" not in text
     assert said[-1] == "13 cases measured, 196 trainings, 6 linear read-outs, 1 failed."
+
+
+def test_what_differs_only_in_options_or_normalisation_has_names_of_its_own():
+    normed = records.record(records.case("gap", parts={"layer_norm": True}))
+    assert decision(advise(results([normed])), []).startswith("Fastest: gap at LSTM input 32 after LayerNorm")
+    activated = records.choice("fc(activation=true)")
+    models = [records.parts("fc", 64), records.parts(activated, 64), records.parts("fc", 64, layer_norm=True)]
+    assert names.labels([*models, records.parts("gap")]) == [
+        "fc 64", "fc(activation=true) 64", "fc 64 LayerNorm", "gap 32"
+    ]  # fmt: skip
+    texts = {row.cells[0] for row in rows.first(results([normed, records.record()]))}
+    assert texts == {"gap", "gap + LayerNorm"}
 
 
 def test_a_probed_run_claims_no_optimum():

@@ -10,6 +10,7 @@ from convbench.check import decision
 from convbench.check.decision import OFF, Ratio
 from convbench.check.outcome import CaseOutcome, Outcome
 from convbench.check.rule import Rule
+from convbench.core.text import counted
 
 Word = Literal["ok", "regression", "inconclusive", "invalid"]
 FINE, REGRESSION, INCONCLUSIVE, INVALID = 0, 1, 3, 5
@@ -79,7 +80,7 @@ def _confirmed(suspect: CaseOutcome, rule: Rule, cases: int, first: Ratio | None
 def _unseen(logs: list[float], rule: Rule) -> str:
     if not logs:
         return "not measured"
-    visible, after = decision.smallest_visible(logs, rule), f"after {len(logs)} pair{'s' if len(logs) > 1 else ''}"
+    visible, after = decision.smallest_visible(logs, rule), f"after {counted(len(logs), 'pair')}"
     if len(logs) >= decision.SLOWER.most:
         seen = f"a slowdown below {visible:.1%}" if math.isfinite(visible) else "any slowdown"
         return f"too noisy {after} to see {seen}"

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from convbench.check.decision import Ratio
 from convbench.check.outcome import INSTRUCTIONS, CaseOutcome, Fact, Outcome, SideOutcome
 from convbench.check.verdict import CaseVerdict, verdicts
+from convbench.core.text import counted
 from convbench.report.words import names, units
 
 HEADINGS = ("case", "base", "head", "ratio", "95 % interval", "pairs", "verdict")
@@ -58,7 +59,7 @@ def side(outcome: SideOutcome) -> str:
 def footing(outcome: Outcome) -> list[str]:
     """How it was measured and what counts as a regression."""
     settings, rule = outcome.settings, outcome.rule
-    threads = f"{settings.threads} thread{'s' if settings.threads > 1 else ''}"
+    threads = counted(settings.threads, "thread")
     _, shared = names.apart([case.id for case in outcome.cases])
     lines = [
         *([f"in every case: {', '.join(shared)}"] if shared else []),

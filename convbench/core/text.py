@@ -33,6 +33,12 @@ def cut(text: str, length: int) -> str:
     return text if len(text) <= length else f"{text[: length - 1]}…"
 
 
+def counted(number: object, noun: str, plural: str = "") -> str:
+    """``1 case``, ``2,000 cases``; what a stored file has in a number's place is shown as it is."""
+    digits = f"{number:,}" if isinstance(number, int) else str(number)
+    return f"{digits} {noun if number == 1 else plural or f'{noun}s'}"
+
+
 def markdown(text: str, length: int = 120) -> str:
     """The text as plain text in GitHub's markdown: nothing in it formats, links, mentions or breaks a table."""
     line = cut("".join(char if char.isprintable() else " " for char in text), length)

@@ -15,6 +15,7 @@ from convbench.core.errors import StoreError
 from convbench.core.index import Contents, Entry, Number
 from convbench.core.metric import Metric
 from convbench.core.record import Scalar
+from convbench.core.text import counted
 
 DERIVED = (metrics.FRAMES_PER_S, metrics.LAUNCH_SHARE)
 """What follows from the latency and has no history of its own."""
@@ -40,7 +41,7 @@ def read(directory: Path) -> Contents:
 
 def words(facts: Mapping[str, Scalar]) -> str:
     """A machine and its torch in a few words: ``AMD EPYC 7B13, 2 cores, torch 2.13.0``."""
-    cores = f"{facts['cores']} cores" if facts.get("cores") else None
+    cores = counted(facts["cores"], "core") if facts.get("cores") else None
     torch = f"torch {facts['torch']}" if facts.get("torch") else None
     return ", ".join(str(word) for word in (facts.get("gpu"), facts.get("cpu"), cores, torch) if word)
 

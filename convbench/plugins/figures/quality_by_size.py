@@ -37,13 +37,14 @@ class Point(NamedTuple):
 
 @figures.register("quality-by-size")
 def quality_by_size(results: Sequence[Result]) -> Iterator[Drawing]:
-    """Test accuracy of each task against the LSTM input size above a cost; a drawing for each backbone and clip."""
+    """Test accuracy of each task against the LSTM input size above a cost; a drawing a backbone and clip."""
     settings: dict[object, list[Quality]] = defaultdict(list)
     for quality in qualities_of([result.record for result in results]):
         parts = quality.architecture
         if parts.lstm_input:
             settings[parts.backbone, parts.rnn, parts.layer_norm, quality.clip].append(quality)
-    for number, members in enumerate(list(settings.values())[:SETTINGS]):
+    swept = [members for members in settings.values() if len({_size(quality) for quality in members}) > 1]
+    for number, members in enumerate(swept[:SETTINGS]):
         yield _draw(members, results, number, len(settings) > 1)
 
 

@@ -15,7 +15,6 @@ from convbench.analysis.quality.qualities import qualities as qualities_of
 from convbench.analysis.results import Result, costs
 from convbench.core import metrics
 from convbench.core.metric import Metric
-from convbench.core.record import Parts
 from convbench.core.registry import figures
 from convbench.report.drawing import Drawing, scales
 from convbench.report.drawing.labels import label
@@ -23,13 +22,14 @@ from convbench.report.drawing.scatter import heading, lines, stairs
 from convbench.report.drawing.shares import baselines, share_axis
 from convbench.report.drawing.style import AREA, MUTED, WEIGHT, canvas, look, short
 from convbench.report.words import units
+from convbench.report.words.names import labels
 
 FAINT = 0.3
 TASKS = 8
 PLAIN, SMALLEST, LARGEST = 1.4, 0.8, 4.0
 """Areas of marks, in those of other figures: where memory is not told, and of the least and the most of it."""
 
-CROWD, UNLIKELY = 8, 0.05
+CROWD, UNLIKELY = 8, 0.2
 """Of more configurations than this, those that are less likely on the front have no name beside their faint mark."""
 
 SAME = 1.05
@@ -63,7 +63,7 @@ def _draw(pool: Sequence[Candidate], qualities: Sequence[Quality], column: Metri
     for candidate, share, area in zip(pool, likely, areas or [PLAIN] * len(pool), strict=True):
         _mark(axes, candidate, share, column, area)
     named = [i for i, share in enumerate(likely) if len(pool) <= CROWD or share >= UNLIKELY]
-    names = _names(pool)
+    names = labels([candidate.quality.architecture for candidate in pool])
     label(axes, [places[i] for i in named], [f"{names[i]}, front {100 * likely[i]:.0f} %" for i in named])
     if areas:
         _name_sizes(axes, pool)
@@ -119,16 +119,3 @@ def _mark(axes: MplAxes, candidate: Candidate, likely: float, column: Metric, ar
     if column is metrics.LATENCY and latency and latency.bounded:
         axes.plot(latency[1:], [y, y], color=colour, linewidth=1, alpha=depth)
     axes.scatter([x], [y], s=area * AREA * WEIGHT.get(marker, 1.0), marker=marker, color=colour, alpha=depth, zorder=3)
-
-
-def _names(pool: Sequence[Candidate]) -> list[str]:
-    """Reducer and size, with the reducer's options where another of that name and size has others."""
-    models = [candidate.quality.architecture for candidate in pool]
-    plain = [(parts.reducer.name, parts.lstm_input, parts.layer_norm) for parts in models]
-    return [_name(parts, plain.count(key) > 1) for parts, key in zip(models, plain, strict=True)]
-
-
-def _name(parts: Parts, full: bool) -> str:
-    size = f" {parts.lstm_input:,}" if parts.lstm_input else ""
-    name = short(str(parts.reducer), 26) if full else short(parts.reducer.name, 18)
-    return f"{name}{size}{' LayerNorm' if parts.layer_norm else ''}"

@@ -11,7 +11,8 @@ from matplotlib.ticker import MaxNLocator
 
 from convbench.analysis.results import Result
 from convbench.report.drawing import scales
-from convbench.report.drawing.style import GRID, MUTED, PAPER, TEXT, canvas, short
+from convbench.report.drawing.style import GRID, MUTED, PAPER, TEXT, canvas
+from convbench.report.words.names import labels
 
 Parts = Mapping[Result, Mapping[str, float]]
 LONGEST = 6.0
@@ -42,7 +43,7 @@ def bars(
         cut = whole > longest * 1.0001
         axes.text(1.015, row, f"{CUT} {text}" if cut else text, transform=axes.get_yaxis_transform(), va="center",
                   fontsize=9, color=TEXT)  # fmt: skip
-    axes.set_yticks(range(len(parts)), [_name(result) for result in parts], fontsize=9)
+    axes.set_yticks(range(len(parts)), labels([result.case.architecture for result in parts]), fontsize=9)
     axes.set_ylim(len(parts) - 0.45, -0.55)
     axes.set_xlim(0, longest)
     places = _ticks(longest, unit)
@@ -88,7 +89,3 @@ def _stack(axes: MplAxes, parts: Parts, looks: Mapping[str, tuple[str, str]]) ->
         axes.barh(range(len(parts)), widths, left=ends, height=0.68, color=colour, edgecolor=PAPER, linewidth=0.6,
                   label=words)  # fmt: skip
         ends = [end + width for end, width in zip(ends, widths, strict=True)]
-
-
-def _name(result: Result) -> str:
-    return short(f"{result.series} {result.lstm_input:,}" if result.lstm_input else result.series, 24)

@@ -7,6 +7,7 @@ from typing import Any
 
 from convbench.analysis.history.course import Change, Course
 from convbench.analysis.history.overview import History
+from convbench.core.text import counted
 from convbench.report.drawing import course as drawing
 from convbench.report.page.page import figure, put, render
 from convbench.report.words import history as words
@@ -80,4 +81,4 @@ def _row(history: History, course: Course, name: str) -> dict[str, Any]:
 
 def _changes(course: Course) -> str:
     count = len(course.changes)
-    return "no change" if not count else "1 change" if count == 1 else f"{count} changes"
+    return counted(count, "change") if count else "no change"

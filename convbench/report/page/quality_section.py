@@ -25,9 +25,10 @@ from convbench.analysis.quality.qualities import qualities as gathered
 from convbench.analysis.quality.standing import standings
 from convbench.analysis.results import Result
 from convbench.core.record import Clip, Parts, Record
+from convbench.core.text import counted
 from convbench.report.words import advice, units
 from convbench.report.words import quality as words
-from convbench.report.words.names import trained
+from convbench.report.words.names import trained, with_norm
 from convbench.report.words.numbers import mean, percent
 
 ABOVE = 0.05
@@ -103,7 +104,7 @@ def _row(quality: Quality, standing: str, budgets: Mapping[str, Cut], with_place
     lost = (("collapsed", quality.collapsed), ("still learning", quality.unconverged), ("failed", quality.failed))
     return {
         "series": parts.reducer.name,
-        "reducer": str(parts.reducer) + (" + LayerNorm" if parts.layer_norm else ""),
+        "reducer": with_norm(parts),
         "place": f"{parts.backbone}, {parts.rnn}" if with_place else "",
         "lstm_input": f"{parts.lstm_input:,}" if parts.lstm_input else units.MISSING,
         "accuracy": _mean(quality),
@@ -157,7 +158,7 @@ def _control(control: Control) -> dict[str, str]:
         "series": control.architecture.reducer.name,
         "name": trained(control.architecture),
         "expected": f"at most {percent(control.expected)}" if control.expected is not None else "nothing is taken away",
-        "found": f"{percent(reached)} ({words.count(len(control.by_seed), 'seed')})",
+        "found": f"{percent(reached)} ({counted(len(control.by_seed), 'seed')})",
         "chance": percent(control.chance) if control.chance is not None else units.MISSING,
         "verdict": verdict,
     }

@@ -19,7 +19,7 @@ from convbench.core import metrics
 from convbench.core.metric import Metric
 from convbench.core.record import Parts
 from convbench.report.words import units
-from convbench.report.words.names import reducer
+from convbench.report.words.names import with_norm
 
 ROWS = 100
 """Rows that are in the page without its script."""
@@ -126,6 +126,10 @@ def _columns_of(metric: Metric) -> list[Column]:
     return [column, *_LATENCY] if metric is metrics.LATENCY else [column]
 
 
+def _reducer(row: Entry) -> str:
+    return with_norm(row.result.case.architecture)
+
+
 def _variant(row: Entry) -> str:
     case = row.result.case
     return case.variant_name if case.scenario == "inference" else f"{case.variant_name}, {case.scenario}"
@@ -151,7 +155,7 @@ def _width(row: Entry) -> float | None:
 
 
 _MODEL = (
-    Column("reducer", "Reducer", lambda row: reducer(row.result), lambda row: reducer(row.result), numeric=False),
+    Column("reducer", "Reducer", _reducer, _reducer, numeric=False),
     Column(metrics.LSTM_INPUT.name, metrics.LSTM_INPUT.heading, _size, metrics.LSTM_INPUT.name),
 )
 _PLACE = (

@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from convbench.core.text import counted
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -19,15 +21,16 @@ def where(stage: Stage) -> str:
     """Where a run is, in words."""
     hosts = f", on {stage.hosts} hosts" if stage.hosts > 1 else ""
     if stage.trainings:
-        noun = "training" if stage.trainings == 1 else "trainings"
         if stage.look > 1:
-            return f"look {stage.look}, not sure yet: {stage.trainings} more {noun}{hosts}"
-        return f"{stage.trainings} {f'more {noun}, each at its best learning rate' if stage.unplanned else noun}{hosts}"
+            return f"look {stage.look}, not sure yet: {counted(stage.trainings, 'more training')}{hosts}"
+        if stage.unplanned:
+            return f"{counted(stage.trainings, 'more training')}, each at its best learning rate{hosts}"
+        return f"{counted(stage.trainings, 'training')}{hosts}"
     if stage.round < 0:
         return f"building, counting and compiling every case{hosts}"
     if stage.round < stage.rounds:
         return (f"round {stage.round + 1} of {stage.rounds}" if stage.rounds > 1 else "measuring") + hosts
-    return f"again: {len(stage.open)} {'case' if len(stage.open) == 1 else 'cases'} still undecided or disturbed{hosts}"
+    return f"again: {counted(len(stage.open), 'case')} still undecided or disturbed{hosts}"
 
 
 def first_of_case(record: Record) -> bool:

@@ -9,6 +9,7 @@ from convbench.analysis.choice.candidates import Candidate, Excluded, Why
 from convbench.analysis.choice.recommendation import Doubt, Price, Recommendation
 from convbench.core import metrics
 from convbench.core.metric import Metric
+from convbench.core.text import counted
 from convbench.report.words import trade, units
 from convbench.report.words.abstention import abstention, extend
 from convbench.report.words.collapse import fails
@@ -138,7 +139,7 @@ def _settle(answer: Recommendation) -> str:
         margin = points(answer.ask.within)
         return f"A hundred more seeds would not tell {names} apart by {margin}: ask for a wider margin."
     took = f", about {units.seconds(settle.seconds)} of training" if settle.seconds else ""
-    seeds = f"{settle.seeds} more {'seed' if settle.seeds == 1 else 'seeds'}"
+    seeds = f"{counted(settle.seeds, 'more seed')}"
     whose = names if len(settle.candidates) == 1 else f"each of {names}"
     return f"To settle it: {seeds} of {whose}{took}."
 

@@ -13,6 +13,7 @@ from convbench.analysis.quality.qualities import tried
 from convbench.analysis.results import Result, costs, measured, sustained
 from convbench.analysis.results import results as results_of
 from convbench.core.record import Parts, Record, Run
+from convbench.core.text import counted
 from convbench.report.words import quality, runtimes, units
 from convbench.report.words.names import model, setup
 
@@ -65,10 +66,10 @@ def cautions(results: Sequence[Result]) -> tuple[str, list[str]]:
     doubtful = noisy(results)
     if not doubtful:
         return "", []
-    kinds = [f"{number:,} {'case' if number == 1 else 'cases'} with {NOISE[code]}" for code, number in doubtful.items()]
+    kinds = [f"{counted(number, 'case')} with {NOISE[code]}" for code, number in doubtful.items()]
     codes = doubtful.keys()
     cases = sum(any(finding.code in codes for finding in result.record.findings) for result in measured(results))
-    return f"Read with care: {cases:,} {'case has' if cases == 1 else 'cases have'} a caution.", kinds
+    return f"Read with care: {counted(cases, 'case has', 'cases have')} a caution.", kinds
 
 
 def outcome(run: Run, results: Sequence[Result]) -> str:
@@ -143,14 +144,14 @@ def _uncounted(results: Sequence[Result]) -> str:
 def _threads(result: Result) -> str:
     """On how many threads, where that is known."""
     threads = result.group.threads
-    return f" with {threads} {'thread' if threads == 1 else 'threads'}" if threads else ""
+    return f" with {counted(threads, 'thread')}" if threads else ""
 
 
 def confidence(sure: Confidence) -> str:
     """How sure the ranking is, and why."""
     if sure.visits is None:
         return "Confidence: low (one process a case: how much processes differ is not known)."
-    reasons = [f"at least {sure.visits} {'process' if sure.visits == 1 else 'processes'} a case"]
+    reasons = [f"at least {counted(sure.visits, 'process', 'processes')} a case"]
     if sure.open:
         reasons.append(f"{sure.open} more may be tied or not")
     if sure.withheld:
@@ -174,7 +175,7 @@ def _withheld(results: Sequence[Result]) -> str:
     if not cases:
         return ""
     reasons = Counter(str(f.data["reason"]) for result in cases for f in result.record.findings if f.code == "withheld")
-    count = f"{len(cases):,} {'case was' if len(cases) == 1 else 'cases were'}"
+    count = counted(len(cases), "case was", "cases were")
     return f"{count} never measured undisturbed ({next(iter(reasons))}): withheld from ranking, fronts and gains."
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from convbench.analysis.claims.claim import Number, Verdict
 from convbench.core.statistics import Interval
+from convbench.core.text import counted
 from convbench.report.words import units
 
 SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
@@ -17,7 +18,7 @@ def tally(counts: Mapping[Verdict, int]) -> str:
     """``17 claims: 8 supported, 2 refuted, 2 depend, 5 not tested``"""
     texts = [f"{count} {_verb(verdict, count)}" for verdict, count in counts.items()]
     total = sum(counts.values())
-    return f"{total} claim{'s' if total != 1 else ''}: {', '.join(texts)}"
+    return f"{counted(total, 'claim')}: {', '.join(texts)}"
 
 
 def number(quantity: Number) -> str:

@@ -9,9 +9,9 @@ from convbench.analysis.choice.recommendation import Recommendation
 from convbench.analysis.costs.headlines import Advice, withheld
 from convbench.analysis.results import Result, costs, measured
 from convbench.core.record import Run
-from convbench.core.text import cut, one_line
+from convbench.core.text import counted, cut, one_line
 from convbench.report.words import units
-from convbench.report.words.names import reducer
+from convbench.report.words.names import after_norm, reducer
 
 TASKS = 3
 """Tasks that the sentence names; the others are counted."""
@@ -64,7 +64,11 @@ def next_steps(run: Run, results: Sequence[Result], advice: Advice) -> list[Step
     """What to run next, most needed first: what is missing, what is open, what was never asked."""
     steps = []
     if missing := len(run.planned) - len(results):
-        steps.append(Step(f"{missing:,} planned {_cases(missing)} not run yet", resume=True) if missing > 0 else None)
+        steps.append(
+            Step(f"{counted(missing, 'planned case was', 'planned cases were')} not run yet", resume=True)
+            if missing > 0
+            else None
+        )
     sure = advice.confidence
     if sure and sure.visits is not None and (sure.open or withheld(results) or sure.visits < 2):
         reason = f"{sure.open:,} more may be tied or not" if sure.open else "some cases lack undisturbed visits"
@@ -93,7 +97,7 @@ def _by_task(answers: Sequence[Recommendation]) -> str:
     """``direction: take spatial-softmax/64 (sure); identity: open``"""
     texts = [f"{cut(one_line(answer.task), LONG)}: {_answer(answer)}" for answer in answers[:TASKS]]
     more = len(answers) - TASKS
-    texts += [f"{more} more {'task' if more == 1 else 'tasks'} below"] if more > 0 else []
+    texts += [f"{counted(more, 'more task')} below"] if more > 0 else []
     text = "; ".join(texts)
     return f"{text[:1].upper()}{text[1:]}."
 
@@ -132,8 +136,8 @@ def _name(result: Result, advice: Advice) -> str:
 
 
 def _with_size(result: Result, name: str = "") -> str:
-    size = result.lstm_input
-    return f"{_short(name or result.series)}{f' at LSTM input {size:,}' if size else ''}"
+    size = f" at LSTM input {result.lstm_input:,}" if result.lstm_input else ""
+    return f"{_short(name or result.series)}{size}{after_norm(result.case.architecture)}"
 
 
 def _short(name: str) -> str:
@@ -142,7 +146,3 @@ def _short(name: str) -> str:
 
 def _number(count: int) -> str:
     return WORDS[count] if count < len(WORDS) else f"{count:,}"
-
-
-def _cases(number: int) -> str:
-    return "case was" if number == 1 else "cases were"

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from convbench.analysis.results import Result, measured
 from convbench.core.comparability import differing
 from convbench.core.record import Run, Scalar, Training
+from convbench.core.text import counted
 from convbench.report.words import units
 from convbench.report.words.findings import percent
 
@@ -16,10 +17,10 @@ from convbench.report.words.findings import percent
 def place(run: Run) -> str:
     """The machine and software in one line, of what is known of them."""
     known = run.environment
-    counting = ("cores",) if on_gpu(run) else ("cores", "threads")
-    counted = (f"{known[key]} {key}" for key in counting if known.get(key))
+    nouns = ("core",) if on_gpu(run) else ("core", "thread")
+    counts = (counted(known[f"{noun}s"], noun) for noun in nouns if known.get(f"{noun}s"))
     named = (f"{key} {known[key]}" for key in ("torch", "python") if known.get(key))
-    parts = [known.get("gpu"), known.get("cpu"), *counted, *named, known.get("allocator"), run.started]
+    parts = [known.get("gpu"), known.get("cpu"), *counts, *named, known.get("allocator"), run.started]
     return " · ".join(_shorter(str(part)) for part in parts if part)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from convbench.core.record import Failure, Finding
+from convbench.core.text import counted
 from convbench.report.words import units
 
 Data = Mapping[str, Any]
@@ -32,10 +33,10 @@ def percent(share: float) -> str:
 
 def _withheld(data: Data) -> str:
     threads, visits = data["threads"], data["visits"]
-    on = f"with {threads} {'thread' if threads == 1 else 'threads'} " if threads else ""
+    on = f"with {counted(threads, 'thread')} " if threads else ""
     fewer = ", or with fewer threads" if threads else ""
     return (
-        f"Not to be told here: {on}none of {visits} {'visit' if visits == 1 else 'visits'} was undisturbed "
+        f"Not to be told here: {on}none of {counted(visits, 'visit')} was undisturbed "
         f"({data['reason']}). Its times are in no ranking; measure again when the machine is quiet{fewer}."
     )
 

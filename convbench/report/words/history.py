@@ -8,6 +8,7 @@ from itertools import chain
 
 from convbench.analysis.history.course import Change, Course
 from convbench.analysis.history.overview import History, Note
+from convbench.core.text import counted
 from convbench.report.words import names
 from convbench.report.words.numbers import percent
 
@@ -43,8 +44,8 @@ def heading(history: History) -> str:
     cases = len({course.series.case for course in history.courses})
     title = history.metric.title or history.metric.name
     return (
-        f"{title}, {_counted(history.runs, 'run', 'runs')}: "
-        f"{_counted(len(history.courses), 'series', 'series')} of {_counted(cases, 'case', 'cases')}{span}"
+        f"{title}, {counted(history.runs, 'run')}: "
+        f"{counted(len(history.courses), 'series', 'series')} of {counted(cases, 'case')}{span}"
     )
 
 
@@ -125,11 +126,11 @@ def quiet(history: History) -> str:
     calm = [course for course in history.courses if not (course.changes or course.drift)]
     seen = sorted(course.visible for course in calm if math.isfinite(course.visible))
     spikes = sum(len(course.spikes) for course in history.courses)
-    spiked = f"; {_counted(spikes, 'run', 'runs')} left out as single spikes" if spikes else ""
+    spiked = f"; {counted(spikes, 'run')} left out as single spikes" if spikes else ""
     if not calm:
         return f"every series changed or drifts{spiked}"
     visible = f": a change of {percent(seen[len(seen) // 2])} would have been seen in half of them" if seen else ""
-    return f"no change in {_counted(len(calm), 'series', 'series')}{visible}{spiked}"
+    return f"no change in {counted(len(calm), 'series', 'series')}{visible}{spiked}"
 
 
 def notes(listed: Sequence[Note]) -> list[str]:
@@ -147,7 +148,3 @@ def next_command(history: History, store: str) -> str:
     if any(change.word == "suspected" and change.before.commit for _, change in standing):
         return f"to prove it: convbench history --store {store} --confirm"
     return ""
-
-
-def _counted(count: int, single: str, plural: str) -> str:
-    return f"{count:,} {single if count == 1 else plural}"

@@ -6,7 +6,11 @@ from collections.abc import Sequence
 from itertools import compress
 
 from convbench.analysis.results import Group, Result
-from convbench.core.record import Parts
+from convbench.core.record import Parts, Whole
+from convbench.core.text import counted, cut, one_line
+
+LONG = 26
+"""Characters of a name beside a mark."""
 
 
 def reducer(result: Result) -> str:
@@ -17,21 +21,49 @@ def reducer(result: Result) -> str:
 
 def model(result: Result) -> str:
     """``spatial-softmax, LSTM input 64``"""
-    architecture = result.case.architecture
-    norm = " after LayerNorm" if isinstance(architecture, Parts) and architecture.layer_norm else ""
-    return f"{reducer(result)}, LSTM input {result.lstm_input:,}{norm}" if result.lstm_input else reducer(result)
+    size = f", LSTM input {result.lstm_input:,}" if result.lstm_input else ""
+    return f"{reducer(result)}{size}{after_norm(result.case.architecture)}"
 
 
 def trained(parts: Parts) -> str:
     """``spatial-softmax, LSTM input 64``, with LayerNorm where there is one: what was trained or probed."""
-    norm = " after LayerNorm" if parts.layer_norm else ""
-    return f"{parts.reducer}, LSTM input {parts.lstm_input:,}{norm}" if parts.lstm_input else f"{parts.reducer}{norm}"
+    size = f", LSTM input {parts.lstm_input:,}" if parts.lstm_input else ""
+    return f"{parts.reducer}{size}{after_norm(parts)}"
+
+
+def after_norm(architecture: Parts | Whole) -> str:
+    """`` after LayerNorm``, what the LSTM's input went through; nothing where it went through none."""
+    return " after LayerNorm" if isinstance(architecture, Parts) and architecture.layer_norm else ""
+
+
+def with_norm(architecture: Parts | Whole) -> str:
+    """``gap + LayerNorm``: the reducer with its options and what follows it, or a user's whole model."""
+    if not isinstance(architecture, Parts):
+        return str(architecture)
+    return f"{architecture.reducer}{' + LayerNorm' if architecture.layer_norm else ''}"
+
+
+def labels(architectures: Sequence[Parts | Whole]) -> list[str]:
+    """``fc 64`` beside a mark; with the reducer's options where another of that name and size has others."""
+    plain = [_label(architecture, full=False) for architecture in architectures]
+    return [
+        _label(architecture, full=plain.count(name) > 1)
+        for architecture, name in zip(architectures, plain, strict=True)
+    ]
+
+
+def _label(architecture: Parts | Whole, full: bool) -> str:
+    if not isinstance(architecture, Parts):
+        return cut(one_line(str(architecture)), LONG)
+    name = str(architecture.reducer) if full else architecture.reducer.name
+    size = f" {architecture.lstm_input:,}" if architecture.lstm_input else ""
+    return f"{cut(one_line(name), LONG)}{size}{' LayerNorm' if architecture.layer_norm else ''}"
 
 
 def threads_of(group: Group) -> str:
     """``, 2 threads``; nothing where that was not noted."""
     threads = group.threads
-    return f", {threads} {'thread' if threads == 1 else 'threads'}" if threads else ""
+    return f", {counted(threads, 'thread')}" if threads else ""
 
 
 def setup(result: Result) -> str:
@@ -44,7 +76,7 @@ def around_reducer(result: Result) -> str:
     parts = result.case.architecture
     if not isinstance(parts, Parts):
         return "whole models"
-    return f"{parts.backbone}, {parts.rnn}{' after LayerNorm' if parts.layer_norm else ''}"
+    return f"{parts.backbone}, {parts.rnn}{after_norm(parts)}"
 
 
 def same(result: Result) -> str:

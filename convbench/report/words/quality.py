@@ -10,6 +10,7 @@ from convbench.analysis.choice.choose import Ask, Recommendation
 from convbench.analysis.quality.qualities import LinearProbe, Quality, linear_probes, tried
 from convbench.analysis.quality.standing import standings, visible
 from convbench.analysis.results import Result
+from convbench.core.text import counted
 from convbench.report.words import advice
 from convbench.report.words.names import trained
 from convbench.report.words.numbers import mean, percent, points
@@ -56,7 +57,7 @@ def accuracy(quality: Quality) -> str:
     """``87.3 % [85.0, 89.6], 3 seeds``"""
     if quality.mean is None:
         return "no sound run"
-    return f"{mean(quality)}, {count(len(quality.by_seed), 'seed')}"
+    return f"{mean(quality)}, {counted(len(quality.by_seed), 'seed')}"
 
 
 def tuned(qualities: Sequence[Quality]) -> str:
@@ -71,10 +72,6 @@ def tuned(qualities: Sequence[Quality]) -> str:
     edge = [quality for quality in qualities if quality.rate_edge]
     names = "; ".join(f"{trained(quality.architecture)} ({quality.rate_edge})" for quality in edge)
     return f"{chosen} At the edge of the grid, so that a better rate may lie beyond: {names}." if edge else chosen
-
-
-def count(number: int, word: str) -> str:
-    return f"{number:,} {word}{'' if number == 1 else 's'}"
 
 
 def probed(probes: Sequence[LinearProbe]) -> list[str]:
@@ -105,7 +102,7 @@ def _power(qualities: Sequence[Quality]) -> str:
     if seeds < 2 or least is None:
         return "With so few seeds in common no two configurations can be told apart."
     return (
-        f"With {count(seeds, 'seed')} a difference of {points(least)} between two configurations is seen "
+        f"With {counted(seeds, 'seed')} a difference of {points(least)} between two configurations is seen "
         "four times in five; smaller ones are mostly missed."
     )
 
@@ -119,5 +116,5 @@ def _left_out(qualities: Sequence[Quality]) -> str:
     still = sum(quality.unconverged for quality in qualities)
     return " ".join(filter(None, [
         f"Not averaged in, at the rates chosen: {text}." if text else "",
-        f"Still learning when training ended, and averaged in: {count(still, 'run')}." if still else "",
+        f"Still learning when training ended, and averaged in: {counted(still, 'run')}." if still else "",
     ]))  # fmt: skip

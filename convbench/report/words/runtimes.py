@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from convbench.analysis.costs.runtimes import Runtimes, turn
+from convbench.core.text import counted
 from convbench.report.words import units
 from convbench.report.words.names import model
 
@@ -27,7 +28,7 @@ def crossed(view: Runtimes) -> str:
         return "The order of the models is eager's in every runtime, as far as this run can tell."
     first = max(view.crossings, key=lambda crossing: crossing.there.median / crossing.in_eager.median)
     others = len({(crossing.faster.case.id, crossing.slower.case.id) for crossing in view.crossings}) - 1
-    more = f" ({others} more {'pair crosses' if others == 1 else 'pairs cross'})" if others else ""
+    more = f" ({counted(others, 'more pair crosses', 'more pairs cross')})" if others else ""
     return (
         f"The ranking crosses: {model(first.faster)} is faster than {model(first.slower)} in eager and takes "
         f"{units.factor(first.there.median)} its time in {first.runtime}{more}."

@@ -19,9 +19,8 @@ function lines(row) {
 }
 
 function titleOf(row) {
-  const get = (name) => column(name)[row];
-  const size = get("lstm_input");
-  return `${short(get("reducer") ?? get("model") ?? "")}${size ? `, LSTM input ${grouped(String(size))}` : ""}`;
+  const size = column("lstm_input")[row];
+  return `${short(texts("reducer")[row])}${size ? `, LSTM input ${grouped(String(size))}` : ""}`;
 }
 
 const placeOf = (row) => ["backbone", "variant", "scenario", "device"].map((name) => column(name)[row]).filter(Boolean).map(short).join(" · ");
