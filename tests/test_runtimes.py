@@ -350,6 +350,14 @@ def test_a_cpu_without_the_instructions_skips_a_precision() -> None:
     OpenVino(case(), "dynamo", "f32")._refuse_missing(Core())
 
 
+@pytest.mark.parametrize("name", ["int8", "int8 static"])
+def test_a_cpu_that_torch_has_no_int8_engine_for_skips_it(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch._C, "_supported_qengines", lambda: [0])
+    record = attempts.attempt(case(*CASES[name]), lambda asked: harness.measure(asked, QUICK, ("latency",)))
+    assert record.status == "skipped"
+    assert "no engine for this CPU (fbgemm and x86 need AVX2): use int8+onnxruntime" in record.failure.message
+
+
 @pytest.mark.parametrize(
     ("written", "reason"),
     [

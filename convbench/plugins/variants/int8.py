@@ -49,6 +49,10 @@ def int8(
         return replace(subject, quantised=Quantised(method, rows_of(subject, ranges)), dtype=torch.int8)
     if torch.device(subject.device).type != "cpu" and method != "torchao":
         raise Unavailable(f"torch's {method} int8 runs on CPUs only: use int8(method=torchao) on a GPU")
+    if method != "torchao" and set(torch.backends.quantized.supported_engines) <= {"none"}:
+        raise Unavailable(
+            f"torch's {method} int8 has no engine for this CPU (fbgemm and x86 need AVX2): use int8+onnxruntime"
+        )
     _QUANTISE[method](subject, ranges)
     return replace(subject, dtype=torch.int8)
 
