@@ -117,6 +117,17 @@ def reads(how: str):
     return Reads(how)
 
 
+class Bytes(Base):
+    """Takes frames as cameras and games give them."""
+
+    def forward(self, x):
+        return super().forward(x / 255.0)
+
+
+def frames(clip: Clip):
+    return torch.randint(0, 256, (clip.batch, clip.frames, clip.channels, clip.height, clip.width), dtype=torch.uint8)
+
+
 class Late(Base):
     """Makes its LSTM in the first call."""
 

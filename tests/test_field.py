@@ -290,10 +290,10 @@ def test_a_model_with_a_state_of_its_own_streams_by_a_step():
 
 @pytest.mark.parametrize("scenario", ["inference", "train"])
 @pytest.mark.parametrize(
-    "model", ["Base", "Late", "lazy", "LearnedState", "Attention/encoder", "Cells", "Two", "Residual"]
+    "model", ["Base", "Bytes", "Late", "lazy", "LearnedState", "Attention/encoder", "Cells", "Two", "Residual"]
 )
 def test_the_peak_of_ones_own_model_is_predicted(model, scenario):
-    wanted = case(model, CLIP, scenario)
+    wanted = case(model, CLIP, scenario, inputs="field:frames" if model == "Bytes" else None)
     held = subject.assemble(wanted, 0)
     held.call(), held.call()
     share = predict(wanted).peak / allocations.record(held).peak
