@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any
 
@@ -18,7 +18,7 @@ from convbench.analysis.table import column as csv_column
 from convbench.core import metrics
 from convbench.core.metric import Metric
 from convbench.core.record import Parts
-from convbench.report.words import units
+from convbench.report.words import names, units
 from convbench.report.words.names import reducer
 
 ROWS = 100
@@ -62,7 +62,8 @@ def columns(results: Sequence[Result]) -> list[Column]:
         metric for metric in shown_metrics(results, "page") if any(result.value(metric) is not None for result in cases)
     ]
     shown = {metric.option: _columns_of(metric) for metric in metrics_shown}
-    return [*_MODEL, *shown.pop(metrics.LATENCY.option, ()), *_PLACE, *chain.from_iterable(shown.values())]
+    model = replace(_MODEL[0], heading=names.column(results).capitalize())
+    return [model, *_MODEL[1:], *shown.pop(metrics.LATENCY.option, ()), *_PLACE, *chain.from_iterable(shown.values())]
 
 
 def entries(results: Sequence[Result]) -> list[Entry]:
