@@ -447,6 +447,14 @@ class Heads(Base):
                 return {"heads": [action, {"value": (value,)}]}
             case "slots":
                 return Slotted(deque(action.unbind(1)), defaultdict(list, value=[value]))
+            case "complex":
+                return torch.fft.fft(action, dim=1), value
+            case "sparse":
+                return action.to_sparse(), value
+            case "rows":
+                return torch.nested.as_nested_tensor([*action]), torch.nested.as_nested_tensor(
+                    [*value], layout=torch.jagged
+                )
             case "future":
                 with ThreadPoolExecutor(1) as pool:
                     return pool.submit(lambda: (action, value))
