@@ -117,6 +117,17 @@ def reads(how: str):
     return Reads(how)
 
 
+class Bytes(Base):
+    """Takes frames as cameras and games give them."""
+
+    def forward(self, x):
+        return super().forward(x / 255.0)
+
+
+def frames(clip: Clip):
+    return torch.randint(0, 256, (clip.batch, clip.frames, clip.channels, clip.height, clip.width), dtype=torch.uint8)
+
+
 class Late(Base):
     """Makes its LSTM in the first call."""
 
@@ -436,6 +447,14 @@ class Heads(Base):
                 return {"heads": [action, {"value": (value,)}]}
             case "slots":
                 return Slotted(deque(action.unbind(1)), defaultdict(list, value=[value]))
+            case "complex":
+                return torch.fft.fft(action, dim=1), value
+            case "sparse":
+                return action.to_sparse(), value
+            case "rows":
+                return torch.nested.as_nested_tensor([*action]), torch.nested.as_nested_tensor(
+                    [*value], layout=torch.jagged
+                )
             case "future":
                 with ThreadPoolExecutor(1) as pool:
                     return pool.submit(lambda: (action, value))

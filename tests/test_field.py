@@ -14,6 +14,7 @@ import convbench
 from convbench.core.errors import CaseFailed
 from convbench.core.record import Case, Choice, Clip, Finding, Protocol, Record, Whole
 from convbench.measure import harness
+from convbench.measure.counts import dispatched
 from convbench.measure.counts.counted import macs_by_stage
 from convbench.measure.memory import allocations
 from convbench.measure.memory.prediction import predict
@@ -197,6 +198,24 @@ def test_what_a_live_count_cannot_know_is_in_it():
     assert "counted once: " in repr(once)
 
 
+def test_a_call_that_is_slow_on_meta_is_counted_really_and_once(monkeypatch):
+    devices = []
+
+    def count(wanted, count=dispatched.count):
+        devices.append(wanted.device)
+        return count(wanted)
+
+    monkeypatch.setattr(dispatched, "count", count)
+    usual = measured(case("Cells", SMALL), [*COUNTS, "prediction"])
+    assert devices == ["meta"]
+    monkeypatch.setattr(harness, "SECONDS_ON_META", 0.0)
+    slow = measured(case("Cells", SMALL), [*COUNTS, "prediction"])
+    assert devices == ["meta", "cpu"]
+    assert codes(slow) - codes(usual) == {"slow_on_meta"}
+    for name in ("params", "macs", "macs_lstm", "predicted_peak_bytes"):
+        assert value(slow, name) == value(usual, name)
+
+
 # --- Stages -----------------------------------------------------------------------------------------------------------
 
 SMALL = Clip(2, 3, 3, 32, 32)
@@ -220,6 +239,12 @@ def test_macs_and_time_land_in_the_stage_however_it_is_used(model, stages):
     assert [value(record, f"params_{stage}") for stage in ("backbone", "lstm", "other")] == [112, 29_120, 0]
     assert min(*record.samples("latency_s_backbone"), *record.samples("latency_s_lstm")) > 0
     assert not codes(record) & {"counts_disagree", "stages_unseen", "name_stages"}
+
+
+def test_macs_of_threads_land_in_their_stage():
+    record = measured(case("Works/threads", stages=(("backbone", "cnn"), ("lstm", "rnn"))), ["macs", "stages"])
+    assert [value(record, f"macs_{stage}") for stage in ("backbone", "lstm", "other")] == [CONV, LSTM, 0]
+    assert value(record, "latency_s_backbone") > 0
 
 
 @pytest.mark.parametrize("stages", [(), (("lstm", ""),), (("lstm", "."),)])
@@ -257,7 +282,10 @@ def test_a_stage_that_is_never_entered_is_said():
 # --- Outputs, training, streaming -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", ["tuple", "dataclass", "named", "nested", "packed", "distribution", "slots", "future"])
+@pytest.mark.parametrize(
+    "kind",
+    ["tuple", "dataclass", "named", "nested", "packed", "distribution", "slots", "future", "complex", "sparse", "rows"],
+)
 def test_outputs_of_any_kind_are_compared_and_trained(kind):
     assert measured(case(f"heads/{kind}", SMALL, variant=(Choice("eager"),)), ["reference"]).status == "ok"
     record = measured(case(f"heads/{kind}", SMALL, "train"), ["phases"])
@@ -290,10 +318,10 @@ def test_a_model_with_a_state_of_its_own_streams_by_a_step():
 
 @pytest.mark.parametrize("scenario", ["inference", "train"])
 @pytest.mark.parametrize(
-    "model", ["Base", "Late", "lazy", "LearnedState", "Attention/encoder", "Cells", "Two", "Residual"]
+    "model", ["Base", "Bytes", "Late", "lazy", "LearnedState", "Attention/encoder", "Cells", "Two", "Residual"]
 )
 def test_the_peak_of_ones_own_model_is_predicted(model, scenario):
-    wanted = case(model, CLIP, scenario)
+    wanted = case(model, CLIP, scenario, inputs="field:frames" if model == "Bytes" else None)
     held = subject.assemble(wanted, 0)
     held.call(), held.call()
     share = predict(wanted).peak / allocations.record(held).peak

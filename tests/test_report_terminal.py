@@ -1,11 +1,13 @@
 """The terminal's table and line: golden text, narrow terminals, hostile names."""
 
 import io
+from dataclasses import replace
 
 import pytest
 import records
 from rich.console import Console
 
+from convbench.core.record import Choice, Whole
 from convbench.report.terminal.table import line, table
 from convbench.report.words.names import apart
 
@@ -44,6 +46,13 @@ def test_groups_that_are_not_comparable_have_tables_of_their_own():
     text = printed([records.record(), records.record(records.case(scenario="streaming"))], 100)
     assert text.count("1.00×") == 2
     assert "streaming, cpu, clip 1x16x3x64x64, fp32" in text
+
+
+def test_the_column_of_whole_models_is_called_so():
+    models = [replace(record, case=replace(record.case, architecture=Whole(Choice(f"shop:{name}"))))
+              for name, record in zip("abc", article(), strict=True)]  # fmt: skip
+    assert printed(models, 120).splitlines()[1].split()[0] == "model"
+    assert "reducer" in printed([*models, *article()], 120)
 
 
 def test_failed_and_skipped_cases_are_listed_with_their_reason():

@@ -17,6 +17,7 @@ from torch.testing import assert_close
 from convbench.core import metrics
 from convbench.core.errors import CaseFailed
 from convbench.core.record import Reading
+from convbench.models.values import dense
 
 TOLERANCE = {torch.float32: 1e-3, torch.float16: 2e-2, torch.bfloat16: 5e-2, torch.int8: 1e-1}
 """Relative and absolute; outputs of an LSTM lie in [-1, 1]. Of gradients, and of int8: of the norm."""
@@ -51,7 +52,7 @@ def compare(output: Output, expected: Output, allowed: float, where: str = "") -
             "wrong output", f"returns not what eager returns: {differ or 'nothing'} is in one of them only"
         )
     pairs = [
-        (output[path], reference)
+        (dense(output[path]), dense(reference))
         for path, reference in expected.items()
         if isinstance(reference, (torch.Tensor, int, float, complex))
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable
 from functools import cached_property
@@ -14,7 +15,7 @@ from convbench.core.record import Whole
 from convbench.core.registry import import_path
 from convbench.models.network import in_mode
 from convbench.models.subject import Subject
-from convbench.models.values import settled, tensors
+from convbench.models.values import dense, settled, tensors
 
 LEARNING_RATE = 1e-4
 LOSS_SCALE = 2.0**12
@@ -117,20 +118,22 @@ class TrainingStep:
 
 
 def mean_squares(output: Any, *_args: Any, **_kwargs: Any) -> torch.Tensor:
-    """The sum of the mean squares of all floating-point tensors of a model's output that gradients reach.
+    """The sum of the mean squares of all floating-point and complex tensors of a model's output that gradients reach.
 
     Raises CaseFailed where there is none.
     """
     listed = list(dict.fromkeys(tensors(output)))
-    floating = [tensor for tensor in listed if tensor.is_floating_point()]
+    floating = [tensor for tensor in listed if tensor.is_floating_point() or tensor.is_complex()]
     if not floating:
         kinds = ", ".join(sorted({str(tensor.dtype) for tensor in listed})) or type(output).__name__
         raise CaseFailed("error", f"does not train: its output is {kinds}, not floating point, and has no gradient")
     trained = [tensor for tensor in floating if tensor.requires_grad] or floating[:1]
-    total = trained[0].float().square().mean()
-    for tensor in trained[1:]:
-        total = total + tensor.float().square().mean()
-    return total
+    return functools.reduce(torch.add, map(_mean_square, trained))
+
+
+def _mean_square(tensor: torch.Tensor) -> torch.Tensor:
+    numbers = dense(tensor)
+    return (numbers.abs() if numbers.is_complex() else numbers).float().square().mean()
 
 
 def _users_loss(path: str) -> Callable[..., torch.Tensor]:

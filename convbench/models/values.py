@@ -71,6 +71,15 @@ def stored_bytes(tensor: torch.Tensor) -> int:
     return tensor.nbytes if tensor.is_mkldnn else sum(part.nbytes for part in stored(tensor))
 
 
+def dense(value: Any) -> Any:
+    """A tensor with all its elements in place: a sparse one filled up with zeros, and a nested one's rows."""
+    if not isinstance(value, torch.Tensor):
+        return value
+    if value.is_nested:
+        return torch.nested.to_padded_tensor(value, 0.0)
+    return value if value.layout is torch.strided else value.to_dense()
+
+
 def mapped(change: Callable[[torch.Tensor], torch.Tensor], value: Any) -> Any:
     """The value with its tensors changed; the lengths in a packed sequence stay where they are, on the CPU."""
     match value:

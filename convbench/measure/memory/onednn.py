@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from math import prod
 from typing import Any, NamedTuple
 
@@ -18,8 +19,19 @@ Args = tuple[Any, ...]
 
 def extra_bytes(func: Any, args: Args, result: Any) -> tuple[int, int]:
     """What an operator allocates beside its outputs: for its own duration, and kept until its backward pass."""
-    cost = EXTRA.get(func)
-    return cost(args, result) if cost else (0, 0)
+    if cost := EXTRA.get(func):
+        return cost(args, result)
+    return (_casts(args, result), 0) if torch.Tag.pointwise in func.tags and func not in CASTS else (0, 0)
+
+
+def _casts(args: Args, result: Any) -> int:
+    """Copies of what has to be of the type first that numbers of several types are computed in: bytes over 255.0."""
+    tensors = [value for value in args if isinstance(value, torch.Tensor)]
+    if not isinstance(result, torch.Tensor) or result.device.type != "cpu":
+        return 0
+    kinds = [tensor.dtype for tensor in tensors if tensor.dim()]
+    kind = result.dtype if result.dtype != torch.bool else reduce(torch.promote_types, kinds, torch.bool)
+    return sum(tensor.numel() * kind.itemsize for tensor in tensors if tensor.dim() and tensor.dtype != kind)
 
 
 class Convolution(NamedTuple):
@@ -224,6 +236,8 @@ PLAIN_CHANNELS = 4
 SCRATCH = 16952
 """Bytes of oneDNN's scratchpad that do not depend on the layer, as measured with torch 2.13."""
 ATEN = torch.ops.aten
+CASTS = {ATEN._to_copy.default, ATEN.copy_.default}
+"""They write the other type at once."""
 EXTRA: dict[Any, Callable[[Args, Any], tuple[int, int]]] = {
     ATEN.convolution.default: _convolution,
     ATEN.convolution_backward.default: _convolution_backward,

@@ -6,12 +6,12 @@ the gradient of its output is there, and ends when that of its input is.
 
 from __future__ import annotations
 
-import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, MutableMapping
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Protocol
 
 import torch
+from torch.utils.weak import WeakIdKeyDictionary
 
 from convbench.measure.stages.doors import watching
 from convbench.measure.stages.spans import OTHER
@@ -61,11 +61,11 @@ class _Between:
 
     def __init__(self, listener: Listener) -> None:
         self.listener = listener
-        self.outputs: list[weakref.ref[torch.Tensor]] = []
+        self.outputs: MutableMapping[torch.Tensor, None] = WeakIdKeyDictionary()
 
     def before(self, stage: str, inputs: Any) -> None:
         for tensor in _differentiable(inputs) if torch.is_grad_enabled() else ():
-            if not self._is_output(tensor):
+            if tensor not in self.outputs:
                 self._on_gradient(tensor, OTHER)
         self.listener.enters(stage)
 
@@ -74,17 +74,13 @@ class _Between:
         self.listener.leaves(stage, returned)
         if not torch.is_grad_enabled():
             return
-        self.outputs = [known for known in self.outputs if known() is not None]
         for tensor in _differentiable(returned):
-            if not self._is_output(tensor):
+            if tensor not in self.outputs:
                 self._on_gradient(tensor, stage)
-                self.outputs.append(weakref.ref(tensor))
+                self.outputs[tensor] = None
 
     def _on_gradient(self, tensor: torch.Tensor, stage: str) -> None:
         tensor.register_hook(lambda _: self.listener.reverses(stage))  # type: ignore[no-untyped-call]
-
-    def _is_output(self, tensor: torch.Tensor) -> bool:
-        return any(known() is tensor for known in self.outputs)
 
 
 def _differentiable(values: Any) -> list[torch.Tensor]:

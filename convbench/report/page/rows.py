@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any
 
@@ -18,8 +18,7 @@ from convbench.analysis.table import column as csv_column
 from convbench.core import metrics
 from convbench.core.metric import Metric
 from convbench.core.record import Parts
-from convbench.report.words import units
-from convbench.report.words.names import with_norm
+from convbench.report.words import names, units
 
 ROWS = 100
 """Rows that are in the page without its script."""
@@ -62,7 +61,8 @@ def columns(results: Sequence[Result]) -> list[Column]:
         metric for metric in shown_metrics(results, "page") if any(result.value(metric) is not None for result in cases)
     ]
     shown = {metric.option: _columns_of(metric) for metric in metrics_shown}
-    return [*_MODEL, *shown.pop(metrics.LATENCY.option, ()), *_PLACE, *chain.from_iterable(shown.values())]
+    model = replace(_MODEL[0], heading=names.column(results).capitalize())
+    return [model, *_MODEL[1:], *shown.pop(metrics.LATENCY.option, ()), *_PLACE, *chain.from_iterable(shown.values())]
 
 
 def entries(results: Sequence[Result]) -> list[Entry]:
@@ -127,7 +127,7 @@ def _columns_of(metric: Metric) -> list[Column]:
 
 
 def _reducer(row: Entry) -> str:
-    return with_norm(row.result.case.architecture)
+    return names.with_norm(row.result.case.architecture)
 
 
 def _variant(row: Entry) -> str:

@@ -24,9 +24,9 @@ from convbench.core import metrics
 from convbench.core.metric import Metric
 from convbench.core.record import Record
 from convbench.core.text import one_line
-from convbench.report.words import units
+from convbench.report.words import names, units
 from convbench.report.words.findings import failure
-from convbench.report.words.names import around_reducer, reducer, threads_of
+from convbench.report.words.names import around_reducer, threads_of
 
 
 class Column(NamedTuple):
@@ -44,7 +44,8 @@ FROM_WIDTH = {metrics.PARAMS: 96, metrics.MACS: 104, metrics.MEMORY: 112, metric
 
 def _columns(results: Sequence[Result]) -> list[Column]:
     """What the case is, then every metric that is shown in tables, a user's own last."""
-    return [*_CASE, *(column for metric in shown_metrics(results, "table") for column in _columns_of(metric))]
+    model = Column(names.column(results), lambda result, _: names.reducer(result), numeric=False)
+    return [model, *_CASE, *(column for metric in shown_metrics(results, "table") for column in _columns_of(metric))]
 
 
 def _columns_of(metric: Metric) -> list[Column]:
@@ -63,7 +64,6 @@ def _bounds(result: Result, _: float | None) -> str:
 
 
 _CASE = (
-    Column("reducer", lambda result, _: reducer(result), numeric=False),
     Column("LSTM in", lambda result, _: f"{result.lstm_input:,}" if result.lstm_input else units.MISSING),
     Column("variant", lambda result, _: result.case.variant_name, numeric=False),
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import compress
 
 from convbench.analysis.results import Group, Result
@@ -17,6 +17,12 @@ def reducer(result: Result) -> str:
     """The reducer with its options, or a user's whole model."""
     architecture = result.case.architecture
     return str(architecture.reducer if isinstance(architecture, Parts) else architecture)
+
+
+def column(results: Iterable[Result]) -> str:
+    """What a column of ``reducer`` holds: of a user's whole models alone it is ``model``."""
+    alone = {not isinstance(result.case.architecture, Parts) for result in results}
+    return "model" if alone == {True} else "reducer"
 
 
 def model(result: Result) -> str:
