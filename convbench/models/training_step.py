@@ -132,7 +132,7 @@ def mean_squares(output: Any, *_args: Any, **_kwargs: Any) -> torch.Tensor:
 
 
 def _mean_square(tensor: torch.Tensor) -> torch.Tensor:
-    numbers = dense(tensor)
+    numbers: torch.Tensor = dense(tensor)
     return (numbers.abs() if numbers.is_complex() else numbers).float().square().mean()
 
 
