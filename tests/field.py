@@ -124,6 +124,17 @@ class Bytes(Base):
         return super().forward(x / 255.0)
 
 
+class Doubles(Base):
+    """Computes in numbers that oneDNN does not know."""
+
+    def __init__(self):
+        super().__init__()
+        self.double()
+
+    def forward(self, x):
+        return super().forward(x.double())
+
+
 def frames(clip: Clip):
     return torch.randint(0, 256, (clip.batch, clip.frames, clip.channels, clip.height, clip.width), dtype=torch.uint8)
 
@@ -236,6 +247,13 @@ class Works(Base):
                 assert super().forward(x).requires_grad
             case "sparse":
                 return torch.sparse.mm(self.neighbours, super().forward(x).flatten(0, 1).t()).to_sparse()
+            case "vmap":
+                return self.rnn(torch.vmap(lambda frame: self.cnn(frame).mean((2, 3)), 1, 1)(x))[0]
+            case "jvp":
+                outputs = torch.func.jvp(self.vectors, (x,), (torch.ones_like(x),))
+                return self.rnn(sum(outputs))[0]
+            case "later":
+                return {"frames": [map(super().forward, x.split(1, 1))]}
             case "threads":
                 frames = [x[:, : x.shape[1] // 2], x[:, x.shape[1] // 2 :]]
                 with ThreadPoolExecutor(2) as pool:
@@ -251,6 +269,13 @@ class Yields(Base):
         for frame in x.split(1, 1):
             output, state = self.rnn(self.vectors(frame), state)
             yield output
+
+
+class Waits(Base):
+    """Its forward is a coroutine."""
+
+    async def forward(self, x):
+        return super().forward(x)
 
 
 class FrozenTrunk(Base):
@@ -293,6 +318,7 @@ class Attention(Base):
         super().__init__(hidden=16)
         self.how = how
         layer = nn.TransformerEncoderLayer(16, 2, 32, batch_first=True)
+        self.query = nn.Parameter(torch.randn(16)) if how == "query" else None
         self.rest = {"encoder": layer, "mha": nn.MultiheadAttention(16, 2, batch_first=True)}.get(how, nn.Identity())
 
     def forward(self, x):
@@ -300,6 +326,8 @@ class Attention(Base):
         match self.how:
             case "mha":
                 return self.rest(h, h, h, need_weights=False)[0]
+            case "query":
+                return torch.einsum("bt,btd->bd", (h @ self.query).softmax(1), h)
             case "sdpa":
                 return F.scaled_dot_product_attention(h, h, h)
             case "dead":

@@ -19,6 +19,7 @@ from convbench.measure.counts.counted import macs_by_stage
 from convbench.measure.memory import allocations
 from convbench.measure.memory.prediction import predict
 from convbench.models import subject
+from convbench.plugins.probes.stages import split_by_hooks
 from convbench.report.words import answer as words
 
 PROTOCOL = Protocol(max_warmup=0.0, max_time=0.001, min_samples=2)
@@ -90,7 +91,11 @@ ONCE = {"counted_once"}
         ("Works/needs gradients", 2408, 2 * (CONV + LSTM), {"not_in_inference_mode"}),
         ("Works/threads", 2408, CONV + LSTM, ONCE),
         ("Works/sparse", 2408, CONV + LSTM, OFF_META | {"uncounted_operators"}),
+        ("Works/vmap", 2408, CONV + LSTM, set()),
+        ("Works/jvp", 2408, 3 * CONV + LSTM, ONCE),
+        ("Works/later", 2408, CONV + LSTM, set()),
         ("Yields", 2408, CONV + LSTM, set()),
+        ("Waits", 2408, CONV + LSTM, set()),
         ("FrozenTrunk", 2408, CONV + LSTM, set()),
     ],
 )
@@ -130,6 +135,9 @@ def test_a_model_off_meta_has_everything_but_a_prediction():
         ("Works/needs gradients", {"not_in_inference_mode"}),
         ("Works/threads", {"own_threads", "not_predicted"}),
         ("Works/sparse", {"not_on_meta", "not_predicted"}),
+        ("Works/vmap", set()),
+        ("Works/jvp", set()),
+        ("Works/later", set()),
         ("Yields", set()),
         ("wrapped/frozen", {"not_on_meta", "not_predicted"}),
         ("wrapped/exported", set()),
@@ -151,8 +159,16 @@ def test_a_list_is_the_arguments_or_the_one_argument_of_a_model():
     assert measured(case("Packed", inputs="field:listed_clips"), ["params"]).status == "ok"
 
 
-@pytest.mark.parametrize(("how", "macs"), [("encoder", 16 * 16 * 4 + 2 * 16 * 32 + 2 * 8 * 16), ("sdpa", 2 * 8 * 16),
-                                           ("mha", 16 * 16 * 4 + 2 * 8 * 16), ("dead", 4 * 16)])  # fmt: skip
+@pytest.mark.parametrize(
+    ("how", "macs"),
+    [
+        ("encoder", 16 * 16 * 4 + 2 * 16 * 32 + 2 * 8 * 16),
+        ("sdpa", 2 * 8 * 16),
+        ("mha", 16 * 16 * 4 + 2 * 8 * 16),
+        ("dead", 4 * 16),
+        ("query", 16),
+    ],
+)
 def test_attention_and_what_is_not_returned_are_counted_twice_alike(how, macs):
     record = measured(case(f"Attention/{how}"), COUNTS)
     assert value(record, "macs") == CONV + 24 * (4 * 16 * (6 + 16) + macs)
@@ -270,6 +286,22 @@ def test_training_macs_of_a_loop_of_cells_are_those_of_their_stage():
     assert counted == {"backbone": 291_600, "reducer": 0, "lstm": 522_496, "head": 288, "other": 0}
 
 
+def test_hooks_of_stages_do_not_compile_a_models_own_compiled_parts_anew():
+    compilations = []
+
+    def backend(graph, _inputs):
+        compilations.append(graph)
+        return graph
+
+    compiled = subject.assemble(case("Base", SMALL), 0)
+    compiled.model.vectors = torch.compile(compiled.model.vectors, backend=backend)
+    compiled.call()
+    before = len(compilations)
+    for _ in range(2):
+        split_by_hooks(compiled)
+    assert len(compilations) == before > 0
+
+
 def test_a_stage_that_is_never_entered_is_said():
     record = measured(case("Used/inner", SMALL, stages=(("lstm", "core"), ("head", "cnn.0"))), ["macs"])
     assert "stages_unseen" not in codes(record)
@@ -318,7 +350,8 @@ def test_a_model_with_a_state_of_its_own_streams_by_a_step():
 
 @pytest.mark.parametrize("scenario", ["inference", "train"])
 @pytest.mark.parametrize(
-    "model", ["Base", "Bytes", "Late", "lazy", "LearnedState", "Attention/encoder", "Cells", "Two", "Residual"]
+    "model",
+    ["Base", "Bytes", "Doubles", "Late", "lazy", "LearnedState", "Attention/encoder", "Cells", "Two", "Residual"],
 )
 def test_the_peak_of_ones_own_model_is_predicted(model, scenario):
     wanted = case(model, CLIP, scenario, inputs="field:frames" if model == "Bytes" else None)

@@ -401,10 +401,12 @@ def test_files_that_are_no_suite(tmp_path: Path) -> None:
     (tmp_path / "large.yaml").write_bytes(b"# " + b"x" * 2**20)
     (tmp_path / "deep.yaml").write_text("[" * 5000)
     (tmp_path / "nul.yaml").write_bytes(b"matrix: \x00")
+    os.mkfifo(tmp_path / "pipe.yaml")
     says = {
         "": "is a directory: name a YAML file in it",
         "latin.yaml": "is not UTF-8 text (line 2, byte 0xe9)",
         "large.yaml": "is larger than 1 MiB: this is no suite",
+        "pipe.yaml": "is a pipe or a device, and a suite is read more than once: write it to a file",
         "absent.yaml": "no such file",
         "article.yml": "no such file; the shipped suite of that name is run as 'article'",
     }

@@ -44,7 +44,8 @@ class Inputs:
 class WithoutGradients:
     """Calls a model in inference mode or, where its first call fails there, with as much of gradients as it needs.
 
-    ``mode`` is what its calls run in, ``refused`` why it is not the first of ``MODES``.
+    ``mode`` is what its calls run in, ``refused`` why it is not the first of ``MODES``; ``settles`` says whether the
+    output has to be worked out.
     """
 
     MODES = (torch.inference_mode, torch.no_grad, torch.enable_grad)
@@ -52,13 +53,15 @@ class WithoutGradients:
     def __init__(self, forward: Callable[..., Any], modes: Sequence[Callable[[], Any]] = MODES) -> None:
         self.forward, self.modes = forward, modes
         self.mode: Callable[[], Any] | None = None
+        self.settles = False
         self.refused: Exception | None = None
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if self.mode is None:
             return self._first(args, kwargs)
         with self.mode():
-            return values.settled(self.forward(*args, **kwargs))
+            output = self.forward(*args, **kwargs)
+            return values.settled(output) if self.settles else output
 
     def _first(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         *before, last = self.modes
@@ -73,9 +76,10 @@ class WithoutGradients:
 
     def _tried(self, mode: Callable[[], Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         with mode():
-            output = values.settled(self.forward(*args, **kwargs))
-        self.mode = mode
-        return output
+            output = self.forward(*args, **kwargs)
+            settled = values.settled(output)
+        self.mode, self.settles = mode, settled is not output
+        return settled
 
 
 @dataclass(frozen=True)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import concurrent.futures
 import copy
 import dataclasses
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping, MutableMapping
+from functools import partial
 from types import ModuleType
 from typing import Any
 
 import torch
 from torch import nn
+from torch._C._functorch import get_unwrapped, is_functorch_wrapped_tensor
 from torch.nn.utils.rnn import PackedSequence
 from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
@@ -20,7 +23,9 @@ INDICES = {
     torch.sparse_csr: _ROWS, torch.sparse_bsr: _ROWS, torch.sparse_csc: _COLUMNS, torch.sparse_bsc: _COLUMNS,
 }  # fmt: skip
 """Which indices a tensor of a compressed sparse layout keeps beside its values."""
-ATOMS = (torch.Tensor, nn.Module, type, ModuleType, str, bytes, int, float, complex, bool, type(None))
+PENDING = (Iterator, Coroutine, concurrent.futures.Future, torch.futures.Future)
+"""What is computed as it is read, or by others."""
+ATOMS = (torch.Tensor, nn.Module, type, ModuleType, str, bytes, int, float, complex, bool, type(None), *PENDING)
 
 
 def leaves(value: Any) -> list[tuple[str, Any]]:
@@ -36,17 +41,12 @@ def tensors(value: Any) -> list[torch.Tensor]:
 
 
 def settled(output: Any) -> Any:
-    """What a model returns, worked out: an output that is computed as it is read, or by others, is waited for.
+    """What a model returns, worked out; the same object where there is nothing ``PENDING`` in it.
 
-    Iterators and generators become tuples; futures are asked for their result.
+    Iterators and generators become tuples; futures are asked for their result, coroutines run.
     """
-    match output:
-        case Iterator():
-            return tuple(output)
-        case concurrent.futures.Future():
-            return output.result()
-        case torch.futures.Future():
-            return output.wait()
+    if any(isinstance(leaf, PENDING) for _, leaf in leaves(output)):
+        return mapped(_waited_for, output, PENDING)
     return output
 
 
@@ -55,7 +55,9 @@ def stored(tensor: Any) -> Iterator[torch.Tensor]:
 
     None of an opaque one, whose storage torch does not show.
     """
-    if is_traceable_wrapper_subclass(tensor):
+    if is_functorch_wrapped_tensor(tensor):  # inside of vmap, grad or jvp
+        yield from stored(get_unwrapped(tensor))
+    elif is_traceable_wrapper_subclass(tensor):
         for name in tensor.__tensor_flatten__()[0]:
             yield from stored(getattr(tensor, name))
     elif tensor.layout is torch.strided:
@@ -80,27 +82,42 @@ def dense(value: Any) -> Any:
     return value if value.layout is torch.strided else value.to_dense()
 
 
-def mapped(change: Callable[[torch.Tensor], torch.Tensor], value: Any) -> Any:
-    """The value with its tensors changed; the lengths in a packed sequence stay where they are, on the CPU."""
+def mapped(change: Callable[[Any], Any], value: Any, kinds: type | tuple[type, ...] = torch.Tensor) -> Any:
+    """The value with what is of these ``kinds`` changed: its tensors.
+
+    The lengths in a packed sequence stay where they are, on the CPU.
+    """
+    if isinstance(value, kinds):
+        return change(value)
+    inside = partial(mapped, change, kinds=kinds)
     match value:
-        case torch.Tensor():
-            return change(value)
         case PackedSequence():
-            return value._replace(data=change(value.data))
+            return value._replace(data=inside(value.data))
         case MutableMapping():  # copied, as some are not made of their items alone
             copied = copy.copy(value)
-            copied.update({key: mapped(change, item) for key, item in value.items()})
+            copied.update({key: inside(item) for key, item in value.items()})
             return copied
         case Mapping():
-            return type(value)({key: mapped(change, item) for key, item in value.items()})  # type: ignore[call-arg]
+            return type(value)({key: inside(item) for key, item in value.items()})  # type: ignore[call-arg]
         case tuple() if hasattr(value, "_fields"):
-            return type(value)(*(mapped(change, item) for item in value))
+            return type(value)(*map(inside, value))
         case tuple() | list() | deque():
-            return type(value)(mapped(change, item) for item in value)
+            return type(value)(map(inside, value))
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         names = [field.name for field in dataclasses.fields(value) if field.init]
-        return dataclasses.replace(value, **{name: mapped(change, getattr(value, name)) for name in names})
+        return dataclasses.replace(value, **{name: inside(getattr(value, name)) for name in names})
     return value
+
+
+def _waited_for(pending: Any) -> Any:
+    match pending:
+        case concurrent.futures.Future():
+            return settled(pending.result())
+        case torch.futures.Future():
+            return settled(pending.wait())
+        case Coroutine():
+            return settled(asyncio.run(pending))
+    return tuple(map(settled, pending))
 
 
 def _leaves(value: Any, path: str, around: frozenset[int]) -> Iterator[tuple[str, Any]]:

@@ -39,8 +39,10 @@ def find(source: str) -> Path:
     """The file that ``source`` means: a path, or the name of a shipped suite. Raises SuiteError for neither."""
     path, known = Path(source), shipped()
     try:
-        if path.is_file() or (path.exists() and source not in known):
+        if path.is_file() or (path.is_dir() and source not in known):
             return path
+        if path.exists() and not path.is_dir():
+            raise SuiteError(f"{source}: is a pipe or a device, and a suite is read more than once: write it to a file")
     except (OSError, ValueError) as error:
         raise SuiteError(f"{cut(source, 80)}: cannot be a file ({getattr(error, 'strerror', error)})") from error
     if source in known:

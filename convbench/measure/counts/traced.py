@@ -172,6 +172,13 @@ def encoder_layer_macs(inputs: Values, outputs: Values) -> int:
     return self_attention_macs(inputs, outputs) + tokens * sum(prod(_shape(inputs[i])) for i in (14, 16))
 
 
+def product_macs(inputs: Values, outputs: Values) -> int:
+    """A product of matrices; of a matrix and a vector nothing, which torch does not count either."""
+    if min(len(_shape(factor)) for factor in inputs[:2]) < 2:
+        return 0
+    return int(jit_handles.matmul_flop_jit(inputs, outputs))
+
+
 def contracted_macs(inputs: Values, outputs: Values) -> int:
     """Any product of two tensors over shared axes: each output element sums over what both have in common."""
     left, right, out = prod(_shape(inputs[0])), prod(_shape(inputs[1])), prod(_shape(outputs[0]))
@@ -204,7 +211,7 @@ MACS_OF: dict[str, Cost] = {
     "linear": jit_handles.linear_flop_jit,
     "addmm": jit_handles.addmm_flop_jit,
     "mm": jit_handles.matmul_flop_jit,
-    "matmul": jit_handles.matmul_flop_jit,
+    "matmul": product_macs,
     "bmm": jit_handles.bmm_flop_jit,
     "baddbmm": jit_handles.bmm_flop_jit,
     "einsum": einsum_macs,

@@ -72,10 +72,9 @@ class Convolution(NamedTuple):
         return prod(self.weight.shape[1:]) * prod(result.shape[2:]) * self.clip.element_size()
 
     def by_torch(self, result: torch.Tensor) -> int:
-        """Bytes of patches; of groups their inputs one after another, then all outputs once more."""
-        if self.groups == 1:
-            return self.patches(result)
-        return max(self.clip.nbytes // self.groups + self.patches(result), result.nbytes)
+        """Bytes of the patches of all images; of groups their inputs one after another, then all outputs once more."""
+        patches = self.clip.shape[0] * self.patches(result)
+        return patches if self.groups == 1 else max(self.clip.nbytes // self.groups + patches, result.nbytes)
 
     def copies(self) -> int:
         """Bytes of input and weights in blocks of channels; an input of less than a block is mostly read as it is."""
@@ -94,9 +93,11 @@ def _convolution(args: Args, result: torch.Tensor) -> tuple[int, int]:
     """
     call = Convolution(*args)
     clip, weight, bias = call[:3]
+    straight, output = _straight(clip), result.nbytes
+    if _is_double(clip):
+        return straight + call.by_torch(result), 0
     if not _is_blocked(clip):
         return 0, 0
-    straight, output = _straight(clip), result.nbytes
     if not call.is_by_onednn(None if bias is None else bias.shape):
         return straight + call.by_torch(result), 0
     if clip.dtype != torch.float32:
@@ -111,6 +112,8 @@ def _convolution_backward(args: Args, result: Any) -> tuple[int, int]:
     """Blocked copies for the gradient of the weights; before, for that of the input, which a stride copies twice."""
     gradient, clip, weight, bias_shape, *rest, _ = args
     call = Convolution(clip, weight, None, *rest)
+    if _is_double(clip):
+        return clip.shape[0] * call.patches(gradient), 0
     if not _is_blocked(clip) or not call.is_by_onednn(bias_shape):
         return 0, 0
     few = max(clip.shape[1], gradient.shape[1]) <= FEW_CHANNELS and clip.shape[1] >= PLAIN_CHANNELS
@@ -128,6 +131,11 @@ def _is_blocked(clip: torch.Tensor) -> bool:
     if clip.device.type != "cpu" or clip.dtype not in (torch.float32, torch.bfloat16, torch.float16):
         return False
     return clip.dim() != 4 or not clip.is_contiguous(memory_format=torch.channels_last) or clip.is_contiguous()
+
+
+def _is_double(clip: torch.Tensor) -> bool:
+    """Whether oneDNN does not know the numbers at all."""
+    return clip.device.type == "cpu" and clip.dtype == torch.float64
 
 
 def _straight(clip: torch.Tensor) -> int:

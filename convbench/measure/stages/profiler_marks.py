@@ -10,6 +10,7 @@ import torch
 from torch.profiler import record_function
 
 from convbench.measure.stages.spans import BACKWARD, PREFIX
+from convbench.models.values import stored
 
 
 class Marks:
@@ -26,7 +27,7 @@ class Marks:
 
     def leaves(self, _stage: str, outputs: list[torch.Tensor]) -> None:
         self._threads.open.pop().__exit__(None, None, None)
-        self.outputs |= {t.untyped_storage().data_ptr() for t in outputs if t.layout is torch.strided}
+        self.outputs |= {part.untyped_storage().data_ptr() for output in outputs for part in stored(output)}
 
     def reverses(self, stage: str) -> None:
         with record_function(BACKWARD + stage):

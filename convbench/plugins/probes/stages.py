@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import gc
+import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from itertools import pairwise
 from statistics import median
 from typing import Any
@@ -186,7 +187,7 @@ def split_by_hooks(subject: Subject) -> Split:
     On a GPU those of a second call, begun when the device had been given so long to wait as the first took to launch.
     """
     watch = Stopwatch(subject)
-    with listening(subject, watch):
+    with listening(subject, watch), _not_compiled_again():
         if watch.on_gpu:
             start = time.perf_counter()
             call(subject, watch.phase)
@@ -196,6 +197,11 @@ def split_by_hooks(subject: Subject) -> Split:
     split = watch.seconds()
     rest = sum(split.pop(phase, 0.0) for phase in PHASES[:2])
     return split | {OTHER: split.get(OTHER, 0.0) + rest}
+
+
+def _not_compiled_again() -> AbstractContextManager[Any]:
+    """Parts that the user's own model compiles run eagerly where hooks would make the compiler start anew."""
+    return torch.compiler.set_stance("eager_on_recompile") if "torch._dynamo" in sys.modules else nullcontext()
 
 
 def _device_or_host(timed: Callable[..., Any], run: Callable[[], Any]) -> float:
