@@ -124,7 +124,7 @@ def load(suite: str | Path | Mapping[str, Any] | Suite, overrides: Sequence[str]
         return suite
     if isinstance(suite, Mapping):
         return from_data(suite, overrides)
-    _lend(Path(suite))
+    imports.lend_beside(Path(suite))
     return load_suite(str(suite), overrides)
 
 
@@ -236,11 +236,11 @@ def checked(
 
     here = sides.Here.at(imports.here(), request.suite)
     with ExitStack() as stack:
-        room = stack.enter_context(sides.room())
-        head = stack.enter_context(sides.materialise(".", here, room))
-        other = stack.enter_context(sides.materialise(base.what, here, room, base.build))
-        other = sides.with_python(other, base.python, room) if base.python else other
-        outcome = gate.check(other, head, request, gate.Method(settings, rule, room, watcher), budget)
+        folder = stack.enter_context(sides.scratch_folder())
+        head = stack.enter_context(sides.materialise(".", here, folder))
+        other = stack.enter_context(sides.materialise(base.what, here, folder, base.build))
+        other = sides.with_python(other, base.python, folder) if base.python else other
+        outcome = gate.check(other, head, request, gate.Method(settings, rule, folder, watcher), budget)
     return replace(outcome, floor=floor.known(outcome.head.environment, settings, rule))
 
 
@@ -303,8 +303,9 @@ def count(model: nn.Module, *args: Any, **kwargs: Any) -> Count:
         True
     """
     from convbench.measure import live
+    from convbench.models.subject import Inputs
 
-    return live.count(model, args, kwargs)
+    return live.count(model, Inputs(args, kwargs))
 
 
 def measure(model: nn.Module, *args: Any, protocol: Protocol | None = None, **kwargs: Any) -> Measurement:
@@ -318,10 +319,11 @@ def measure(model: nn.Module, *args: Any, protocol: Protocol | None = None, **kw
         Measurement(latency ... ms a call (...); peak memory ... MiB; in this process on cpu, ... findings ...)
     """
     from convbench.measure import live
+    from convbench.models.subject import Inputs
     from convbench.runs import script
 
     script.refuse_again()
-    return live.measure(model, args, kwargs, protocol or Protocol())
+    return live.measure(model, Inputs(args, kwargs), protocol or Protocol())
 
 
 def compare(
@@ -335,12 +337,12 @@ def compare(
     from convbench.check import live
     from convbench.check.rule import Rule
     from convbench.measure.live import device_of
-    from convbench.models.subject import WithoutGradients
+    from convbench.models.subject import Inputs, WithoutGradients
     from convbench.runs import script
 
     script.refuse_again()
     before, after = (partial(WithoutGradients(call), *args, **kwargs) for call in (first, second))
-    return live.compare(before, after, device_of(first, args, kwargs), Rule.detecting(detect))
+    return live.compare(before, after, device_of(first, Inputs(args, kwargs)), Rule.detecting(detect))
 
 
 def executor(name: str, device: str = "auto", **options: Any) -> Executor:
@@ -398,9 +400,3 @@ def _watcher(progress: bool | Watcher, done: int, total: int) -> AbstractContext
     if isinstance(progress, bool):
         return bars.watcher(Console(stderr=True), not progress, done, total)
     return nullcontext(progress)
-
-
-def _lend(suite: Path) -> None:
-    """Let the user's modules beside the suite and in the working directory be imported."""
-    folder = imports.working_directory()
-    imports.lend([*([folder] if folder else []), *([suite.parent.absolute()] if folder and suite.is_file() else [])])

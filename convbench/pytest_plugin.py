@@ -125,6 +125,5 @@ def _rounds(subject: Any, protocol: Protocol) -> dict[str, int]:
     from convbench.measure.timing import clock_for, warm_up
 
     run = _until_done(subject.run, subject.device)
-    warm = warm_up(run, clock_for(subject.device, run), protocol.max_warmup)
-    seconds = warm.seconds / warm.calls
+    seconds = warm_up(run, clock_for(subject.device, run), protocol.max_warmup).call
     return {"rounds": max(protocol.min_samples, round(protocol.max_time / seconds)), "iterations": 1}

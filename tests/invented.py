@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy.stats import norm
 
 from convbench.analysis.choice.by_task import recommendations
-from convbench.analysis.choice.choose import Ask
+from convbench.analysis.choice.recommendation import Ask
 from convbench.core.record import Case, Record
 
 CHANCE = 0.1

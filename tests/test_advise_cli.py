@@ -12,7 +12,7 @@ import records
 from typer.testing import CliRunner
 
 from convbench.analysis.choice.by_task import recommendations
-from convbench.analysis.choice.choose import Ask
+from convbench.analysis.choice.recommendation import Ask
 from convbench.cli.app import app
 from convbench.core import store
 from convbench.core.errors import ConvbenchError

@@ -21,6 +21,7 @@ from convbench.check.outcome import Timing
 from convbench.check.rule import Rule
 from convbench.core import store
 from convbench.measure import live
+from convbench.models.subject import Inputs
 
 QUICK = {"max_time": 0.05, "max_warmup": 0.02, "min_samples": 6, "visits": 1}
 SUITE = {"matrix": {"reducer": ["gap", "gmp"], "clip": "1x2x3x8x8"}, "metrics": ["params", "macs"]}
@@ -297,5 +298,5 @@ def test_a_callable_with_much_more_to_do_is_slower_really(monkeypatch: pytest.Mo
 
 
 def test_the_device_is_that_of_the_parameters() -> None:
-    assert live.device_of(Net(), (CLIP,), {}) == "cpu"
-    assert live.device_of(lambda clip: clip, (CLIP.to("meta"),), {}) == "meta"
+    assert live.device_of(Net(), Inputs((CLIP,))) == "cpu"
+    assert live.device_of(lambda clip: clip, Inputs((CLIP.to("meta"),))) == "meta"

@@ -16,7 +16,7 @@ from convbench.check import files, gate, link, outcome, pairs, stock, verdict, w
 from convbench.check.inspection import Request
 from convbench.check.link import Settings
 from convbench.check.rule import Rule
-from convbench.check.sides import Side, room
+from convbench.check.sides import Side, scratch_folder
 from convbench.check.timed import Timed
 from convbench.core.errors import BuildFailed, Refused, StoreError, SuiteError
 
@@ -52,7 +52,7 @@ def run(tmp_path, monkeypatch):
         budget: float | None = None,
         instructions: bool = False,
     ) -> outcome.Outcome:
-        with room() as made:
+        with scratch_folder() as made:
             request = Request("fake", same_outputs=same_outputs, instructions=instructions)
             method = gate.Method(Settings(slice_s=0.001), Rule(), made, told or Told())
             return gate.check(side("base", base), side("head", head), request, method, budget)

@@ -177,7 +177,7 @@ def test_two_checks_at_once_take_turns(here):
         ((), 2, "nothing to compare with: give --base"),
         (("--base", "nowhere"), 2, "base 'nowhere' is no ref of this repository"),
         (("--base", "main", "--allocator", "jemaloc"), 2, "--allocator 'jemaloc'"),
-        (("--base", "main", "--budget", "3 weeks"), 2, "--budget 3 weeks: a time such as 90s, 3m or 1h"),
+        (("--base", "main", "--budget", "3 weeks"), 2, "--budget 3 weeks: not a time: write 90s, 5m or 1h"),
         (("--base", "main", "--detect", "0"), 2, "--detect 0: a percentage from 0.5 to 50"),
         (("--base", "main", "--base-python", "nowhere/python"), 2, "no such program"),
         (("--base", "missing.whl"), 2, "no such wheel"),

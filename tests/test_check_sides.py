@@ -38,8 +38,8 @@ def repository(tmp_path):
 
 
 @pytest.fixture
-def room():
-    with sides.room() as made:
+def folder():
+    with sides.scratch_folder() as made:
         yield made
 
 
@@ -52,9 +52,9 @@ def number(side: sides.Side) -> str:
     ).stdout.strip()
 
 
-def test_a_ref_is_a_worktree_that_is_gone_afterwards(repository, room):
+def test_a_ref_is_a_worktree_that_is_gone_afterwards(repository, folder):
     here = sides.Here.at(repository, str(repository / "speed" / "suite.yaml"))
-    with sides.materialise("main~1", here, room) as base, sides.materialise(".", here, room) as head:
+    with sides.materialise("main~1", here, folder) as base, sides.materialise(".", here, folder) as head:
         assert (number(base), number(head)) == ("one", "two")
         assert base.label == f"main~1 ({base.commit[:12]})"
         assert base.suite == base.root / "speed" / "suite.yaml"
@@ -64,46 +64,46 @@ def test_a_ref_is_a_worktree_that_is_gone_afterwards(repository, room):
     assert not base.root.exists()
 
 
-def test_the_working_tree_counts_as_it_stands_and_says_so(repository, room):
+def test_the_working_tree_counts_as_it_stands_and_says_so(repository, folder):
     (repository / "nets.py").write_text("NUMBER = 'three'\n")
     here = sides.Here.at(repository, "smoke")
-    with sides.materialise(".", here, room) as head, sides.materialise("HEAD", here, room) as base:
+    with sides.materialise(".", here, folder) as head, sides.materialise("HEAD", here, folder) as base:
         assert (number(head), head.dirty) == ("three", True)
         assert (number(base), base.dirty) == ("two", False)
 
 
-def test_a_subfolder_is_the_working_directory_in_both_trees(repository, room):
+def test_a_subfolder_is_the_working_directory_in_both_trees(repository, folder):
     here = sides.Here.at(repository / "speed", "suite.yaml")
-    with sides.materialise("main~1", here, room) as base:
+    with sides.materialise("main~1", here, folder) as base:
         assert base.cwd == base.root / "speed"
         assert number(base) == "one"
 
 
-def test_pythonpath_into_the_tree_moves_with_it(repository, room, monkeypatch):
+def test_pythonpath_into_the_tree_moves_with_it(repository, folder, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", f"{repository / 'lib'}{os.pathsep}/elsewhere")
-    with sides.materialise("main~1", sides.Here.at(repository, "smoke"), room) as base:
+    with sides.materialise("main~1", sides.Here.at(repository, "smoke"), folder) as base:
         assert base.root / "lib" in base.paths
         assert Path("/elsewhere") in base.paths
 
 
-def test_a_branch_that_only_origin_has_is_found(repository, room, tmp_path):
+def test_a_branch_that_only_origin_has_is_found(repository, folder, tmp_path):
     run(repository, "branch", "release", "main~1")
     run(tmp_path, "clone", "-q", str(repository), "clone")
-    with sides.materialise("release", sides.Here.at(tmp_path / "clone", "smoke"), room) as base:
+    with sides.materialise("release", sides.Here.at(tmp_path / "clone", "smoke"), folder) as base:
         assert number(base) == "one"
 
 
-def test_three_dots_are_where_the_branch_left_and_not_what_main_did_since(repository, room):
+def test_three_dots_are_where_the_branch_left_and_not_what_main_did_since(repository, folder):
     run(repository, "checkout", "-qb", "feature", "main~1")
     (repository / "nets.py").write_text("NUMBER = 'mine'\n")
     run(repository, "commit", "-qam", "mine")
     here = sides.Here.at(repository, "smoke")
-    with sides.materialise("main...HEAD", here, room) as base:
+    with sides.materialise("main...HEAD", here, folder) as base:
         assert number(base) == "one"
         assert base.commit == run(repository, "rev-parse", "main~1")
 
 
-def test_submodules_of_a_base_are_filled_or_named(repository, room, tmp_path):
+def test_submodules_of_a_base_are_filled_or_named(repository, folder, tmp_path):
     part = tmp_path / "part"
     part.mkdir()
     run(part, "init", "-q")
@@ -113,15 +113,15 @@ def test_submodules_of_a_base_are_filled_or_named(repository, room, tmp_path):
     run(repository, "-c", "protocol.file.allow=always", "submodule", "--quiet", "add", str(part), "part")
     run(repository, "commit", "-qam", "with a part")
     here = sides.Here.at(repository, "smoke")
-    with sides.materialise("main", here, room) as base:
+    with sides.materialise("main", here, folder) as base:
         assert (base.root / "part" / "inner.py").read_text() == "NUMBER = 'inner'\n"
         assert base.hint == ""
     run(repository, "submodule", "--quiet", "deinit", "--force", "part")
-    with sides.materialise("main", here, room) as base:
+    with sides.materialise("main", here, folder) as base:
         assert "its submodules part are empty: git submodule update --init" in base.hint
 
 
-def test_a_copy_of_what_differs_is_not_measured_on_both_sides(repository, room, tmp_path):
+def test_a_copy_of_what_differs_is_not_measured_on_both_sides(repository, folder, tmp_path):
     """A package of a monorepo that ``pip install ./packages/x`` has copied: both sides would import the copy."""
     net = repository / "packages" / "x" / "src" / "x" / "net.py"
     net.parent.mkdir(parents=True)
@@ -131,7 +131,7 @@ def test_a_copy_of_what_differs_is_not_measured_on_both_sides(repository, room, 
         run(repository, "commit", "-qm", text)
     copy = {"x.net": str(tmp_path / "site-packages" / "x" / "net.py")}
     here, named = sides.Here.at(repository, "smoke"), [{"architecture": {"model": {"name": "shop.models:build"}}}]
-    with sides.materialise("main~1", here, room) as base, sides.materialise(".", here, room) as head:
+    with sides.materialise("main~1", here, folder) as base, sides.materialise(".", here, folder) as head:
         with pytest.raises(Refused, match=r"packages/x/src/x/net.py differs between base and head, but both") as error:
             origin.refuse_same_code(base, head, named, {"base": copy, "head": copy})
         assert error.value.exit_code == 4
@@ -143,10 +143,10 @@ def test_a_copy_of_what_differs_is_not_measured_on_both_sides(repository, room, 
             origin.refuse_same_code(base, head, named, {"base": both, "head": both})
 
 
-def test_a_directory_is_taken_as_it_is(repository, room, tmp_path):
+def test_a_directory_is_taken_as_it_is(repository, folder, tmp_path):
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "nets.py").write_text("NUMBER = 'other'\n")
-    with sides.materialise(str(tmp_path / "other"), sides.Here.at(repository, "smoke"), room) as base:
+    with sides.materialise(str(tmp_path / "other"), sides.Here.at(repository, "smoke"), folder) as base:
         assert number(base) == "other"
 
 
@@ -160,36 +160,36 @@ def wheel(folder: Path) -> Path:
     return path
 
 
-def test_a_wheel_goes_before_the_tree(repository, room, tmp_path):
-    with sides.materialise(str(wheel(tmp_path)), sides.Here.at(repository, "smoke"), room) as base:
+def test_a_wheel_goes_before_the_tree(repository, folder, tmp_path):
+    with sides.materialise(str(wheel(tmp_path)), sides.Here.at(repository, "smoke"), folder) as base:
         assert number(base) == "wheel"
 
 
-def test_a_wheel_that_is_none_is_a_failed_build(repository, room, tmp_path):
+def test_a_wheel_that_is_none_is_a_failed_build(repository, folder, tmp_path):
     (tmp_path / "bad-1.0-py3-none-any.whl").write_text("no zip")
     here = sides.Here.at(repository, "smoke")
     with (
         pytest.raises(BuildFailed, match="cannot be installed"),
-        sides.materialise(str(tmp_path / "bad-1.0-py3-none-any.whl"), here, room),
+        sides.materialise(str(tmp_path / "bad-1.0-py3-none-any.whl"), here, folder),
     ):
         pass
 
 
-def test_a_base_that_does_not_build_is_a_failed_build_and_leaves_nothing(repository, room):
+def test_a_base_that_does_not_build_is_a_failed_build_and_leaves_nothing(repository, folder):
     here = sides.Here.at(repository, "smoke")
     command = f"{sys.executable} -c 'import sys; sys.exit(\"no compiler\")'"
     with (
         pytest.raises(BuildFailed, match=r"failed in base \(exit code 1\): no compiler"),
-        sides.materialise("main~1", here, room, command),
+        sides.materialise("main~1", here, folder, command),
     ):
         pass
     assert run(repository, "worktree", "list").count("\n") == 0
 
 
-def test_a_base_is_built_in_its_own_tree(repository, room):
+def test_a_base_is_built_in_its_own_tree(repository, folder):
     here = sides.Here.at(repository, "smoke")
     command = f'{sys.executable} -c \'open("nets.py", "w").write("NUMBER = 5")\''
-    with sides.materialise("main~1", here, room, command) as base:
+    with sides.materialise("main~1", here, folder, command) as base:
         assert number(base) == "5"
     assert run(repository, "status", "--porcelain") == ""
 
@@ -206,19 +206,19 @@ def test_a_base_is_built_in_its_own_tree(repository, room):
     ],
     ids=["unknown", "no repository", "shallow"],
 )
-def test_what_cannot_be_had_is_said_with_what_to_do(repository, room, tmp_path, prepare, said):
+def test_what_cannot_be_had_is_said_with_what_to_do(repository, folder, tmp_path, prepare, said):
     here = sides.Here.at(prepare(repository, tmp_path), "smoke")
-    with pytest.raises(ConvbenchError, match=said) as error, sides.materialise("nowhere", here, room):
+    with pytest.raises(ConvbenchError, match=said) as error, sides.materialise("nowhere", here, folder):
         pass
     assert error.value.exit_code == 2
 
 
-def test_without_git_a_ref_is_refused_and_a_directory_works(repository, room, tmp_path, monkeypatch):
+def test_without_git_a_ref_is_refused_and_a_directory_works(repository, folder, tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     here = sides.Here.at(repository, "smoke")
-    with pytest.raises(ConvbenchError, match="git is not installed"), sides.materialise("main", here, room):
+    with pytest.raises(ConvbenchError, match="git is not installed"), sides.materialise("main", here, folder):
         pass
-    with sides.materialise(str(repository), here, room) as base:
+    with sides.materialise(str(repository), here, folder) as base:
         assert number(base) == "two"
 
 
@@ -226,7 +226,7 @@ def test_a_ref_that_looks_like_an_option_is_no_ref(repository):
     assert git.commit(repository, "--help") is None
 
 
-def test_the_worktree_of_a_killed_check_is_removed_by_the_next_and_a_living_one_is_kept(repository, room, tmp_path):
+def test_the_worktree_of_a_killed_check_is_removed_by_the_next_and_a_living_one_is_kept(repository, folder, tmp_path):
     dead, living = tmp_path / "convbench-check-dead", tmp_path / "convbench-check-living"
     users = tmp_path / "mine"
     for folder in (dead, living):
@@ -234,7 +234,7 @@ def test_the_worktree_of_a_killed_check_is_removed_by_the_next_and_a_living_one_
         (folder / "lock").touch()
         run(repository, "worktree", "add", "-q", "--detach", str(folder / "base"), "main")
     run(repository, "worktree", "add", "-q", "--detach", str(users), "main")
-    with lock.hold(living / "lock"), sides.materialise("main~1", sides.Here.at(repository, "smoke"), room):
+    with lock.hold(living / "lock"), sides.materialise("main~1", sides.Here.at(repository, "smoke"), folder):
         pass
     left = run(repository, "worktree", "list")
     assert not dead.exists()
@@ -242,12 +242,12 @@ def test_the_worktree_of_a_killed_check_is_removed_by_the_next_and_a_living_one_
     assert str(users) in left
 
 
-def test_another_interpreter_is_lent_this_convbench(repository, room):
-    with sides.materialise(".", sides.Here.at(repository, "smoke"), room) as head:
-        other = sides.with_python(head, sys.executable, room)
+def test_another_interpreter_is_lent_this_convbench(repository, folder):
+    with sides.materialise(".", sides.Here.at(repository, "smoke"), folder) as head:
+        other = sides.with_python(head, sys.executable, folder)
     assert (other.paths[-1] / "convbench" / "__init__.py").is_file()
     with pytest.raises(ConvbenchError, match="no such program"):
-        sides.with_python(head, "python-of-nowhere", room)
+        sides.with_python(head, "python-of-nowhere", folder)
 
 
 def test_the_second_check_waits_for_the_first_and_says_so(tmp_path):
@@ -269,8 +269,8 @@ def test_the_second_check_waits_for_the_first_and_says_so(tmp_path):
     assert not lock.is_held(tmp_path / "lock")
 
 
-def test_the_room_is_gone_whatever_happened():
-    with pytest.raises(RuntimeError), sides.room() as made:
+def test_the_scratch_folder_is_gone_whatever_happened():
+    with pytest.raises(RuntimeError), sides.scratch_folder() as made:
         (made / "base").mkdir()
         raise RuntimeError
     assert not made.exists()

@@ -52,7 +52,7 @@ class Sweep:
         self.engine = Invented(machines, costs or Costs(), **options)
         self.driver = Driver(self.engine, limits or Limits(), self.engine.clock)
         self.records = []
-        self.schedule = Schedule(cases, protocol, lambda _: True, self.engine.clock, hosts=lambda: self.driver.hosts)
+        self.schedule = Schedule(cases, protocol, True, self.engine.clock, hosts=lambda: self.driver.hosts)
         for record in done:
             self.schedule.add(record)
         self.driver.groups.know(done)

@@ -5,7 +5,7 @@ import os
 import psutil
 import pytest
 
-from convbench.runs import apart, early_server
+from convbench.runs import early_server, user_code
 from convbench.runs.early_server import COMPILER, DIGITS
 from convbench.runs.process_start import forkserver_pid
 from convbench.runs.processes import Call
@@ -46,11 +46,11 @@ def test_cases_start_from_the_server_that_began_early(begun):
 
 def test_one_that_lacks_what_the_cases_need_makes_way_for_another(begun):
     begun("smoke", [])
-    server, room = forkserver_pid(), early_server._waiting[0].scratch
+    server, folder = forkserver_pid(), early_server._waiting[0].scratch
     processes = early_server.take([DIGITS])
     try:
         assert not psutil.pid_exists(server)
-        assert not room.exists()
+        assert not folder.exists()
         assert processes.run(Call(os.getppid)) == forkserver_pid() != server
     finally:
         processes.close()
@@ -71,7 +71,7 @@ def test_a_suite_that_names_code_of_the_users_own_is_read_by_a_process_of_it(beg
     monkeypatch.syspath_prepend(tmp_path)
     processes = begun("own.yaml", [])
     server = forkserver_pid()
-    assert len(apart.load("own.yaml", [], processes).cases) == 1
+    assert len(user_code.load("own.yaml", [], processes).cases) == 1
     assert (tmp_path / "parent").read_text() == str(server)
     assert early_server.take([]) is processes
     assert forkserver_pid() == server

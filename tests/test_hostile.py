@@ -21,7 +21,7 @@ from convbench.check import files as ci
 from convbench.check.link import Settings
 from convbench.check.outcome import CaseOutcome, Outcome, SideOutcome
 from convbench.check.rule import Rule
-from convbench.core import code, files, imports, lock, rooms, store, text
+from convbench.core import code, files, imports, lock, scratch, store, text
 from convbench.core.errors import ConvbenchError, StoreError, SuiteError
 from convbench.core.record import Failure, Protocol, Run
 from convbench.report.viewers import perfetto
@@ -95,7 +95,7 @@ def test_a_source_folder_is_named_where_a_module_is_not_found(tmp_path, monkeypa
     package.mkdir(parents=True)
     (package / "__init__.py").touch()
     monkeypatch.chdir(tmp_path)
-    hint = imports.why_not("mynet:build", ModuleNotFoundError("no", name="mynet"))
+    hint = imports.hint("mynet:build", ModuleNotFoundError("no", name="mynet"))
     assert "it lies in src" in hint
     assert "PYTHONPATH=src" in hint
 
@@ -203,13 +203,13 @@ def test_no_cell_of_the_csv_is_a_formula(tmp_path):
     assert pd.read_csv(tmp_path / "results.csv").case[0] == record.case.id
 
 
-def test_a_room_collects_what_a_killed_process_left(tmp_path, monkeypatch):
+def test_a_scratch_folder_collects_what_a_killed_process_left(tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     script = (
-        "import os, subprocess, sys, time\nfrom convbench.core import rooms\n"
-        "with rooms.room() as made:\n"
+        "import os, subprocess, sys, time\nfrom convbench.core import scratch\n"
+        "with scratch.folder() as made:\n"
         "    subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'], start_new_session=True,"
-        " stdout=subprocess.DEVNULL, env=os.environ | rooms.mark(made))\n"
+        " stdout=subprocess.DEVNULL, env=os.environ | scratch.mark(made))\n"
         "    print(made, flush=True)\n    os.kill(os.getpid(), 9)\n"
     )
     environment = os.environ | {"TMPDIR": str(tmp_path)}
@@ -218,11 +218,11 @@ def test_a_room_collects_what_a_killed_process_left(tmp_path, monkeypatch):
     )
     left = Path(done.stdout.strip())
     assert left.is_dir()
-    assert len(list(rooms.processes(left))) == 1
+    assert len(list(scratch.processes(left))) == 1
     (tmp_path / "convbench-of-a-user").mkdir()
-    with rooms.room():
+    with scratch.folder():
         assert not left.exists()
-        assert not list(rooms.processes(left))
+        assert not list(scratch.processes(left))
     assert [entry.name for entry in tmp_path.iterdir()] == ["convbench-of-a-user"]
 
 

@@ -69,7 +69,7 @@ def test_seconds_are_those_of_training_without_what_checkpoints_cost() -> None:
         def forward(self, clip: torch.Tensor) -> tuple[torch.Tensor, None]:
             return self.out(clip.flatten(2)), None
 
-    curve = fit.fit(Model(), splits, (Training(steps=6, checkpoints=3), 2, 0.1), 0, clock=lambda: next(ticks))
+    curve = fit.fit(Model(), splits, fit.Recipe(Training(steps=6, checkpoints=3), 2, 0.1), 0, clock=lambda: next(ticks))
     assert curve.steps == [2, 4, 6]
     assert curve.seconds == [2, 4, 6]
 

@@ -11,7 +11,7 @@ from scipy.special import stdtrit
 
 from convbench.analysis.choice.by_task import recommendations
 from convbench.analysis.choice.candidates import Candidate, cheapest_each
-from convbench.analysis.choice.choose import Ask, recommend
+from convbench.analysis.choice.choose import recommend
 from convbench.analysis.choice.noninferior import (
     ON_THE_CEILING,
     differences,
@@ -21,6 +21,7 @@ from convbench.analysis.choice.noninferior import (
     shown,
     untold,
 )
+from convbench.analysis.choice.recommendation import Ask
 from convbench.analysis.choice.settling import at_look, error_at, further, further_trials
 from convbench.analysis.choice.two_way import connected, fit, moderated
 from convbench.analysis.quality.effect import p_value

@@ -18,7 +18,7 @@ import torch
 from convbench import suite
 from convbench.analysis.quality.controls import linear_probes
 from convbench.analysis.quality.qualities import qualities
-from convbench.core import metrics, rooms, traits
+from convbench.core import metrics, scratch, traits
 from convbench.core.errors import CaseFailed, ConvbenchError, Impossible, Unavailable
 from convbench.core.record import Case, Choice, Clip, Parts, Protocol, Reading, Recurrent, Whole
 from convbench.core.registry import variants
@@ -29,7 +29,7 @@ from convbench.measure.machine.toolchain import missing_tool
 from convbench.measure.parity import TOLERANCE, Parity, compare
 from convbench.measure.preflight import resolve
 from convbench.measure.quality.data import Labelled
-from convbench.measure.quality.through import accuracy_of, scores_of
+from convbench.measure.quality.in_variant import accuracy_of, scores_of
 from convbench.models.network import build
 from convbench.models.runtimes import onnx_file, ort
 from convbench.models.runtimes.ov import OpenVino
@@ -91,7 +91,7 @@ def exports(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def shared(asked: Case, exports: Path, monkeypatch: pytest.MonkeyPatch) -> Case:
     """The case, whose export the tests of this file share from here on; a skip without the extra."""
     skip_without_extra(asked.variant)
-    monkeypatch.setenv(rooms.EXPORTS, str(exports / sha256(asked.id.encode()).hexdigest()[:16]))
+    monkeypatch.setenv(scratch.EXPORTS, str(exports / sha256(asked.id.encode()).hexdigest()[:16]))
     return asked
 
 
@@ -221,7 +221,7 @@ def test_versions_of_a_runtime_are_in_the_fingerprint(name: str) -> None:
 
 def test_another_visit_finds_what_one_has_exported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     skip_without_extra(CASES["onnxruntime"])
-    monkeypatch.setenv(rooms.EXPORTS, str(tmp_path / "exports"))
+    monkeypatch.setenv(scratch.EXPORTS, str(tmp_path / "exports"))
     first, again = (open_case(case(*QUICKLY["onnxruntime"]), 0, checked=checked)[1] for checked in (False, True))
     assert "export_s" in {each.metric.name for each in first if isinstance(each, Reading)}
     assert [each.metric.name for each in again if isinstance(each, Reading)] == [
@@ -478,7 +478,7 @@ def test_an_exporters_reason_is_one_line_with_the_operator() -> None:
 def test_a_training_is_evaluated_as_each_variant_of_other_numbers_runs_it_and_trained_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(rooms.TRAINED, str(tmp_path / "trained"))
+    monkeypatch.setenv(scratch.TRAINED, str(tmp_path / "trained"))
     path = tmp_path / "tried.yaml"
     path.write_text("""
 quality: train

@@ -68,7 +68,7 @@ def apart(step=0.5):
 
 
 def schedule(machine, protocol=PROTOCOL, cases=CASES, facts=True, **more):
-    return Schedule(cases, protocol, lambda _: facts, machine.now, **more)
+    return Schedule(cases, protocol, facts, machine.now, **more)
 
 
 def test_facts_come_first_then_whole_rounds():
@@ -250,7 +250,7 @@ def test_until_sure_trains_from_further_seeds_where_the_recommendation_is_open()
         return replace(done, conditions={"look": look} if look > 1 else {})
 
     first = [train(of, seed) for of in models for seed in range(3)]
-    schedule = Schedule([each.case for each in first], PROTOCOL, lambda _: False, lambda: 0.0, until_sure=True)
+    schedule = Schedule([each.case for each in first], PROTOCOL, False, lambda: 0.0, until_sure=True)
     for line in [*(measured(of) for of in models), *first]:
         schedule.add(line)
     planned, ends = [], []
@@ -263,14 +263,14 @@ def test_until_sure_trains_from_further_seeds_where_the_recommendation_is_open()
     last = [a != b for a, b in pairwise([look for _, look in planned] + [0])]
     assert ends == last, "the last training of a look decides what the next one asks for"
     assert len(set(planned)) == len(planned) / 2
-    assert Schedule([each.case for each in first], PROTOCOL, lambda _: False, lambda: 0.0).look == 1
+    assert Schedule([each.case for each in first], PROTOCOL, False, lambda: 0.0).look == 1
 
 
 def test_later_seeds_are_planned_at_the_best_rate_once_all_others_have_ended():
     models, rates = [case("fc", size) for size in (8, 16)], (5e-4, 2e-3)
     best = {8: 5e-4, 16: 2e-3}
     trials = [lesson(0.8, seed=seed, rate=rate, of=of).case for seed in range(4) for of in models for rate in rates]
-    planning = Schedule(trials, replace(PROTOCOL, training=Training(rate_seeds=2)), lambda _: False, lambda: 0.0)
+    planning = Schedule(trials, replace(PROTOCOL, training=Training(rate_seeds=2)), False, lambda: 0.0)
     made = []
     for planned in planning:
         trial, size = planned.case.trial, planned.case.architecture.lstm_input

@@ -23,6 +23,7 @@ from convbench.core import metrics, spread
 from convbench.core.comparability import decides
 from convbench.core.record import Case, Record, Run, Scalar
 from convbench.core.statistics import Interval, ratio_interval
+from convbench.core.visits import BETTER_MOMENTS
 
 Row = tuple[Result | None, ...]
 
@@ -133,7 +134,7 @@ def _level(results: Sequence[Result | None]) -> float | None:
     seconds = [
         statistics.median(samples) for record in visited for samples in record.by_visit(metrics.REFERENCE).values()
     ]
-    return float(np.quantile(seconds, repeat.BETTER_MOMENTS)) if seconds else None
+    return float(np.quantile(seconds, BETTER_MOMENTS)) if seconds else None
 
 
 def in_turns(first: Record, second: Record) -> bool:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from statistics import median
 
 from convbench.core import metrics
-from convbench.core.crossed import Cell, Effect, host_effects
+from convbench.core.host_effects import Cell, Effect, host_effects
 from convbench.core.record import Record
 
 Effects = Mapping[str, Mapping[str, Effect]]

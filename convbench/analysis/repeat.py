@@ -19,14 +19,13 @@ from typing import NamedTuple
 
 from convbench.analysis import hosts
 from convbench.core import metrics, spread
-from convbench.core.crossed import host_effects
+from convbench.core.host_effects import host_effects
 from convbench.core.metric import Metric
 from convbench.core.record import Record, Scalar
 from convbench.core.spread import Prior
 from convbench.core.statistics import Interval, median_interval, ratio_interval
+from convbench.core.visits import at_better_moments
 
-BETTER_MOMENTS = 0.25
-"""The quantile of the reference workload's times that the latencies are stated at."""
 BUSY = 0.1
 """Share of the time that the median visit waited for a core from which on the whole run was beside other work."""
 AT_MOST_SLOWER = 1.6
@@ -163,10 +162,9 @@ def _scope(record: Record) -> Scope:
 
 
 def _machine(records: Sequence[Record]) -> Machine:
-    references = sorted(log for record in records for log in _logs(record, metrics.REFERENCE).values())
-    seen = references[int(BETTER_MOMENTS * (len(references) - 1))] if references else 0.0
+    usual = at_better_moments(_references(records))
     slope = spread.elasticity(filter(None, map(_beside_reference, records)))
-    level, doubt = _speed(records, seen, slope)
+    level, doubt = _speed(records, usual, slope)
     plain = Machine(slope, level)
     plain = Machine(slope, level, hosts=_between_hosts(records, plain))
     common = spread.prior(tuple(_corrected_logs(record, plain).values()) for record in records)
@@ -179,16 +177,16 @@ def _between_hosts(records: Sequence[Record], machine: Machine) -> dict[str, flo
     return {host: effect.drawn for host, effect in host_effects(cells).items()}
 
 
-def _speed(records: Sequence[Record], seen: float, slope: float) -> tuple[float, tuple[float, float]]:
+def _speed(records: Sequence[Record], usual: float, slope: float) -> tuple[float, tuple[float, float]]:
     """The log of the reference at the speed that latencies are stated at, and the doubt of that."""
     known = next((level for record in records if (level := record.conditions.get(QUIET_REFERENCE))), None)
     is_busy = busy(records)
     if not isinstance(known, float) or not slope:
-        return seen, (math.log(AT_MOST_SLOWER) if is_busy else 0.0, 0.0)
-    level = min(seen, math.log(known))
-    if not is_busy and not SLOWER < seen - level < math.log(AT_MOST_SLOWER):
-        return seen, (0.0, 0.0)
-    doubt = DOUBT_OF_LEVEL * (seen - level)
+        return usual, (math.log(AT_MOST_SLOWER) if is_busy else 0.0, 0.0)
+    level = min(usual, math.log(known))
+    if not is_busy and not SLOWER < usual - level < math.log(AT_MOST_SLOWER):
+        return usual, (0.0, 0.0)
+    doubt = DOUBT_OF_LEVEL * (usual - level)
     return level, (doubt, doubt)
 
 
@@ -200,10 +198,15 @@ def busy(records: Iterable[Record]) -> bool:
 
 def quiet_reference(records: Sequence[Record]) -> float | None:
     """Seconds of the reference workload at a quiet run's better moments; None of a busy run or a short one."""
-    references = sorted(log for record in records for log in _logs(record, metrics.REFERENCE).values())
+    references = _references(records)
     if len(references) < ENOUGH_FOR_LEVEL or busy(records):
         return None
-    return math.exp(references[int(BETTER_MOMENTS * (len(references) - 1))])
+    return math.exp(at_better_moments(references))
+
+
+def _references(records: Iterable[Record]) -> list[float]:
+    """The log of what the reference workload took, visit by visit."""
+    return [log for record in records for log in _logs(record, metrics.REFERENCE).values()]
 
 
 def _beside_reference(record: Record) -> tuple[list[float], list[float]] | None:

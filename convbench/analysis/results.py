@@ -81,6 +81,12 @@ class Result:
         candidates = chain(metrics.ALL, metrics.own(self.record.readings))
         return next((metric for metric in candidates if metric.shown and metric.option == option), None)
 
+    def within(self, option: str, limit: float) -> bool:
+        """Whether it is within a limit: a maximum, or a minimum of a metric of which more is better; unmeasured: no."""
+        metric = self.metric(option)
+        value = self.value(metric) if metric else None
+        return metric is not None and value is not None and metric.sign * value <= metric.sign * limit
+
     def cost(self, option: str) -> float | None:
         """A metric's number by its short name, such as ``latency``; None where it was not measured."""
         metric = self.metric(option)

@@ -17,16 +17,15 @@ from functools import partial
 from pathlib import Path
 
 from convbench.check import gate, pairs
-from convbench.check.asking import Inspected
+from convbench.check.answers import Inspected
 from convbench.check.decision import Ratio
 from convbench.check.inspection import Request, inspect
 from convbench.check.link import Settings
-from convbench.check.outcome import CaseOutcome
 from convbench.check.pairs import Arm, Failed, Planned, Visit
 from convbench.check.places import Line, Span
 from convbench.check.rule import Rule
 from convbench.check.search import Model, Range, Search
-from convbench.check.sides import Here, Side, room
+from convbench.check.sides import Here, Side, scratch_folder
 from convbench.check.stock import Stock
 from convbench.check.timed import Timed
 from convbench.check.verdict import CaseVerdict, verdict
@@ -115,7 +114,7 @@ def find(question: Question, settings: Settings, rule: Rule, watcher: gate.Annou
     line = question.span.line(here)
     request = replace(question.request, suite=str(here.suite or question.request.suite))
     before = read(question.place) if question.resume else None
-    with room() as folder:
+    with scratch_folder() as folder:
         ends = time.monotonic() + question.budget if question.budget else math.inf
         method = gate.Method(settings, rule, folder, watcher, ends)
         return Bisection(line, request, method, partial(write, question.place), before).run()
@@ -157,7 +156,7 @@ class Bisection:
         good, bad = self._side(0), self._side(self.state.search.last)
         self.method.watcher.says(f"good is {self.line.name(0)}, bad is {self.line.name(self.state.search.last)}")
         with Stock() as stock:
-            inspected = inspect(good, bad, self.request, self.method.settings, self.method.room, stock)
+            inspected = inspect(good, bad, self.request, self.method.settings, self.method.folder, stock)
         self.method = replace(self.method, settings=inspected.within(self.method.settings))
         if not inspected.valid:
             raise BuildFailed("; ".join(f"{case}: {why}" for case, why in inspected.invalid.items()))
@@ -181,8 +180,7 @@ class Bisection:
         return gate.decide(arms, cases, ids, self.method, Timed())
 
     def _verdict(self, case: str, timed: Timed, count: int) -> CaseVerdict:
-        measured, again = (tuple(of.get(case, ())) for of in (timed.pairs, timed.confirmation))
-        return verdict(CaseOutcome(case, measured, again, invalid=timed.failed.get(case, "")), self.method.rule, count)
+        return verdict(timed.outcome(case), self.method.rule, count)
 
     def _search(self, case: Planned) -> None:
         while (place := self.state.search.next()) and self.state.pairs < MOST_PAIRS and not self.method.is_over():
@@ -199,7 +197,7 @@ class Bisection:
         arms = (Arm("base", self._side(0)), Arm("head", self._side(place)))
         reason = ""
         for _ in range(ATTEMPTS):
-            ((_, measured),) = pairs.measure([Visit(case, arms)], self.method.settings, self.method.room)
+            ((_, measured),) = pairs.measure([Visit(case, arms)], self.method.settings, self.method.folder)
             if not isinstance(measured, Failed):
                 return measured.log_ratio()
             reason = measured.reason

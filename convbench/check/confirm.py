@@ -86,15 +86,15 @@ def confirm(suspect: Suspect, cwd: Path, watcher: gate.Announcer, build: str = "
         if git.commit(here.top, commit) is None:
             raise ConvbenchError(f"commit {commit} is no {git.why_not(here.top, commit)}")
     with ExitStack() as stack:
-        room = stack.enter_context(sides.room())
-        suite = files.write(room / "suite.yaml", suspect.run.suite)
+        folder = stack.enter_context(sides.scratch_folder())
+        suite = files.write(folder / "suite.yaml", suspect.run.suite)
         base, head = (
-            stack.enter_context(sides.materialise(commit, here, stack.enter_context(sides.room()), build))
+            stack.enter_context(sides.materialise(commit, here, stack.enter_context(sides.scratch_folder()), build))
             for commit in (suspect.before, suspect.after)
         )
         request = Request(str(suite), suspect.overrides, tuple(map(glob.escape, suspect.cases)))
         rule = Rule.detecting(min(max(suspect.size, LEAST), MOST))
-        method = gate.Method(Settings(device=suspect.device), rule, room, watcher)
+        method = gate.Method(Settings(device=suspect.device), rule, folder, watcher)
         measured = gate.check(base, head, request, method)
     return replace(measured, suite=suspect.run.name)
 

@@ -2,43 +2,27 @@
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
 from convbench.check.link import Settings
 from convbench.check.rule import Rule
-from convbench.core import files
-from convbench.core.comparability import machine
+from convbench.core import cache
 from convbench.core.record import Scalar
 
-
-def path() -> Path:
-    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(cache) / "convbench" / "floor.json"
+KIND = "floor"
 
 
 def known(environment: Mapping[str, Scalar], settings: Settings, rule: Rule) -> float | None:
     """The relative slowdown that the rule saw in a selftest of such a machine and software; None where none was run."""
-    value = _stored().get(_key(environment, settings, rule))
-    return float(value) if isinstance(value, int | float) else None
+    return cache.number(KIND, environment, *_method(settings, rule))
 
 
 def keep(environment: Mapping[str, Scalar], settings: Settings, rule: Rule, slowdown: float) -> Path:
-    stored = _stored() | {_key(environment, settings, rule): slowdown}
-    return files.write(path(), json.dumps(stored, indent=1) + "\n", "set XDG_CACHE_HOME")
+    """Keep what a selftest has seen. Raises StoreError where the cache cannot be written."""
+    return cache.keep(KIND, environment, slowdown, *_method(settings, rule))
 
 
-def _key(environment: Mapping[str, Scalar], settings: Settings, rule: Rule) -> str:
-    return " | ".join(
-        (*map(str, machine(environment)), f"{settings.threads} threads", settings.allocator, f"over {rule.tolerance:g}")
-    )
-
-
-def _stored() -> dict[str, object]:
-    try:
-        content = json.loads(path().read_text())
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return content if isinstance(content, dict) else {}
+def _method(settings: Settings, rule: Rule) -> tuple[str, ...]:
+    """What else the number depends on."""
+    return f"{settings.threads} threads", settings.allocator, f"over {rule.tolerance:g}"

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Protocol
 
 from convbench.check import pairs, progress
-from convbench.check.asking import Inspected
+from convbench.check.answers import Inspected
 from convbench.check.inspection import Request, inspect
 from convbench.check.link import Settings
 from convbench.check.outcome import CaseOutcome, Outcome, SideOutcome
@@ -42,7 +42,7 @@ class Method:
 
     settings: Settings
     rule: Rule
-    room: Path
+    folder: Path
     watcher: Announcer
     ends: float = math.inf
     stock: Stock = field(default_factory=Stock)
@@ -59,7 +59,7 @@ def check(base: Side, head: Side, request: Request, method: Method, budget: floa
     start, started = time.monotonic(), datetime.now(UTC).isoformat(timespec="seconds")
     method.watcher.says(f"base {base.label}, head {head.label}: inspecting both")
     with method.stock:
-        inspected = inspect(base, head, request, method.settings, method.room, method.stock)
+        inspected = inspect(base, head, request, method.settings, method.folder, method.stock)
         method = replace(
             method, settings=inspected.within(method.settings), ends=start + budget if budget else math.inf
         )
@@ -103,7 +103,7 @@ def decide(arms: tuple[Arm, Arm], cases: Sequence[Planned], ids: Sequence[str], 
             start = time.monotonic()
             visits = [Visit(case, stages[stage]) for case, stage in waiting]
             further = any(timed.fewest(case.id, stage, rule, count) > 1 for case, stage in waiting)
-            with closing(pairs.measure(visits, method.settings, method.room, method.stock, further)) as results:
+            with closing(pairs.measure(visits, method.settings, method.folder, method.stock, further)) as results:
                 for visit, measured in results:
                     timed.add(visit, measured)
                     if method.is_over():
@@ -114,17 +114,8 @@ def decide(arms: tuple[Arm, Arm], cases: Sequence[Planned], ids: Sequence[str], 
 
 
 def _cases(inspected: Inspected, timed: Timed) -> tuple[CaseOutcome, ...]:
-    invalid = inspected.invalid | timed.failed
-    return tuple(
-        CaseOutcome(
-            case,
-            tuple(timed.pairs.get(case, ())),
-            tuple(timed.confirmation.get(case, ())),
-            inspected.facts.get(case, ()),
-            invalid.get(case, ""),
-        )
-        for case in inspected.ids
-    )
+    outcomes = (timed.outcome(case, inspected.facts.get(case, ())) for case in inspected.ids)
+    return tuple(replace(case, invalid=case.invalid or inspected.invalid.get(case.id, "")) for case in outcomes)
 
 
 def _side(side: Side, environment: Mapping[str, object]) -> SideOutcome:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from convbench.core.errors import BuildFailed
 from convbench.core.lock import is_held
-from convbench.core.rooms import PREFIX_OF_CHECK
+from convbench.core.scratch import PREFIX_OF_CHECK
 
 TIMEOUT = 300.0
 OF_HOOKS = ("GIT_DIR", "GIT_INDEX_FILE", "GIT_WORK_TREE")
@@ -128,22 +128,22 @@ def why_not(cwd: Path, ref: str) -> str:
 
 
 @contextmanager
-def worktree(repository: Path, commit: str, room: Path) -> Iterator[None]:
-    """The tree of a commit at ``room/base``; removed afterwards, as are those that killed checks left behind."""
+def worktree(repository: Path, commit: str, folder: Path) -> Iterator[None]:
+    """The tree of a commit at ``folder/base``; removed afterwards, as are those that killed checks left behind."""
     remove_leftovers(repository)
     try:
-        _git(repository, "worktree", "add", "--detach", "--force", str(room / "base"), commit)
+        _git(repository, "worktree", "add", "--detach", "--force", str(folder / "base"), commit)
     except subprocess.SubprocessError as error:
         lines = str(getattr(error, "stderr", "") or error).strip().splitlines()
         raise BuildFailed(f"git cannot check out {commit[:12]}: {lines[-1] if lines else error}") from error
     try:
         yield
     finally:
-        _remove(repository, room / "base")
+        _remove(repository, folder / "base")
 
 
 def remove_leftovers(repository: Path) -> None:
-    """Remove the worktrees of checks that were killed: those in a room that no process holds."""
+    """Remove the worktrees of checks that were killed: those in a folder that no process holds."""
     listed = _ask(repository, "worktree", "list", "--porcelain") or ""
     for line in listed.splitlines():
         path = Path(line.removeprefix("worktree "))

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from convbench.check import origin, outputs
-from convbench.check.asking import Answers, Inspected, clean, count_instructions, greeted, keep
+from convbench.check.answers import Answers, Inspected, clean, count_instructions, greeted, keep
 from convbench.check.ledger import Ledger
 from convbench.check.link import Link, Settings, Worker
 from convbench.check.outcome import Fact
@@ -33,7 +33,7 @@ class Request:
     ledger: Ledger = field(default_factory=Ledger)
 
 
-def inspect(base: Side, head: Side, request: Request, settings: Settings, room: Path, stock: Stock) -> Inspected:
+def inspect(base: Side, head: Side, request: Request, settings: Settings, folder: Path, stock: Stock) -> Inspected:
     """Head says which cases there are; both build each, and their facts and outputs are laid side by side.
 
     What was imported for it and not used otherwise is put into ``stock``. Raises SuiteError for the head's suite,
@@ -41,10 +41,10 @@ def inspect(base: Side, head: Side, request: Request, settings: Settings, room: 
     """
     sides = {"head": head, "base": base}
     with ExitStack() as stack:
-        ready = _ready(sides, settings, room)
+        ready = _ready(sides, settings, folder)
         for worker in ready.values():
             keep(stack, worker, (), stock)
-        links = {name: clean(stack, worker, room) for name, worker in ready.items()}
+        links = {name: clean(stack, worker, folder) for name, worker in ready.items()}
         inspected = _planned(links["head"], request, settings)
         inspected.environments = {name: _environment(link, settings) for name, link in links.items()}
         _refuse_only_in_base(links["base"], request, settings, inspected)
@@ -52,18 +52,18 @@ def inspect(base: Side, head: Side, request: Request, settings: Settings, room: 
             _resolve(link, name, inspected)
     within = inspected.within(settings)
     for group in groups(inspected.valid):
-        answers = Answers(sides, within, room, inspected, stock).of(group)
+        answers = Answers(sides, within, folder, inspected, stock).of(group)
         for case in (case.id for case in group if case.id not in inspected.invalid):
             _compare(case, answers[case], inspected, request.same_outputs)
     origin.refuse_same_code(base, head, [case.case for case in inspected.valid], inspected.files)
     if request.instructions:
-        count_instructions(sides, within, room, inspected)
+        count_instructions(sides, within, folder, inspected)
     return inspected
 
 
-def _ready(sides: Mapping[str, Side], settings: Settings, room: Path) -> dict[str, Worker]:
+def _ready(sides: Mapping[str, Side], settings: Settings, folder: Path) -> dict[str, Worker]:
     """A worker a side, which import their sides at the same time."""
-    workers = {name: Worker(side, settings, room) for name, side in sides.items()}
+    workers = {name: Worker(side, settings, folder) for name, side in sides.items()}
     try:
         for worker in workers.values():
             worker.greet()

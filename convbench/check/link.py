@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import Any, Self
 
 from convbench.check.sides import Side
-from convbench.core import rooms
+from convbench.core import scratch
 from convbench.core.errors import CaseFailed, FailureKind, Refused
 from convbench.measure.machine import malloc
 from convbench.measure.machine.process_end import death
+from convbench.runs.process_start import DISCIPLINE
 
 PROGRAM = Path(__file__).with_name("worker.py")
 START_TIMEOUT = 120.0
@@ -90,11 +91,11 @@ class Link:
         self.channel.close()
         self.socket.close()
 
-    def _opened(self, room: Path) -> socket.socket:
-        """Make a room and both ends of a channel; returns the other end, which the process gets."""
-        self.room = room / f"worker-{random.getrandbits(64):016x}"
-        self.room.mkdir()
-        self.output = self.room / "output"
+    def _opened(self, folder: Path) -> socket.socket:
+        """Make a folder and both ends of a channel; returns the other end, which the process gets."""
+        self.folder = folder / f"worker-{random.getrandbits(64):016x}"
+        self.folder.mkdir()
+        self.output = self.folder / "output"
         self.socket, theirs = socket.socketpair()
         self.channel = self.socket.makefile("rwb")
         return theirs
@@ -117,16 +118,18 @@ class Worker(Link):
     cores: Sequence[int] = ()
     _is_confined = False
 
-    def __init__(self, side: Side, settings: Settings, room: Path, variables: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, side: Side, settings: Settings, folder: Path, variables: Mapping[str, str] | None = None
+    ) -> None:
         self.side, self.settings = side, settings
         self._hello_sent, self._versions = False, dict[str, Any]()
-        theirs = self._opened(room)
+        theirs = self._opened(folder)
         self.line, line = socket.socketpair()
         with theirs, line, self.output.open("wb") as output:
             self.process = subprocess.Popen(
                 [side.python, "-P", str(PROGRAM), str(theirs.fileno()), str(line.fileno())],
                 cwd=side.cwd,
-                env={**_environment(side, settings, room), **dict(variables or {}), **rooms.mark(self.room)},
+                env={**_environment(side, settings, folder), **dict(variables or {}), **scratch.mark(self.folder)},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
@@ -176,7 +179,7 @@ class Worker(Link):
         except (ProcessLookupError, PermissionError):
             self.process.kill()
         self.process.wait()
-        rooms.end_processes(self.room)
+        scratch.end_processes(self.folder)
         self.line.close()
         super().close()
 
@@ -190,12 +193,12 @@ class Worker(Link):
 class Copy(Link):
     """A process that is forked from a worker: fresh, with all that its original has imported."""
 
-    def __init__(self, original: Worker, room: Path) -> None:
+    def __init__(self, original: Worker, folder: Path) -> None:
         self.original, self.side, self.settings = original, original.side, original.settings
-        with self._opened(room) as theirs:
+        with self._opened(folder) as theirs:
             with suppress(OSError):  # of one that has died: the question after it says how
                 socket.send_fds(original.line, [b"+"], [theirs.fileno()])
-            variables = dict(rooms.mark(self.room))
+            variables = dict(scratch.mark(self.folder))
             self.pid: int = original.ask("fork", output=str(self.output), variables=variables)["pid"]
         self.ended = False
 
@@ -206,7 +209,7 @@ class Copy(Link):
                     end(self.pid, signal.SIGKILL)
             with suppress(CaseFailed):
                 self._code()
-        rooms.end_processes(self.room)
+        scratch.end_processes(self.folder)
         super().close()
 
     def _code(self) -> int | None:
@@ -224,16 +227,15 @@ def _other_protocol(protocol: int, version: str, label: str) -> str:
     )
 
 
-def _environment(side: Side, settings: Settings, room: Path) -> dict[str, str]:
+def _environment(side: Side, settings: Settings, folder: Path) -> dict[str, str]:
     """The same for both sides but for what is random on purpose: hash seed and size of the environment."""
     inherited = {name: value for name, value in os.environ.items() if name not in FREED}
     threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(settings.threads))
-    passive = {"OMP_WAIT_POLICY": "PASSIVE", "KMP_BLOCKTIME": "0", "TORCHINDUCTOR_COMPILE_THREADS": "1"}
-    cache = room / f"inductor-{zlib.crc32(repr((side.python, side.paths)).encode()):x}"
+    cache = folder / f"inductor-{zlib.crc32(repr((side.python, side.paths)).encode()):x}"
     return {
         **inherited,
         **threads,
-        **passive,
+        **DISCIPLINE,
         **ALLOCATORS[settings.allocator],
         "CONVBENCH_PATH": os.pathsep.join(map(str, side.paths)),
         "PYTHONHASHSEED": str(random.randrange(1, 2**32)),

@@ -128,10 +128,7 @@ def read(path: Path) -> Outcome:
     except OSError as error:
         raise StoreError(f"{path}: cannot be read ({error.strerror})") from error
     except ValidationError as error:
-        first = error.errors()[0]
-        raise StoreError(
-            f"{path}: not the JSON of a check: {'.'.join(map(str, first['loc']))} {first['msg']}"
-        ) from error
+        raise StoreError(f"{path}: not the JSON of a check: {json_form.reason(error)}") from error
     for case in outcome.cases:
         if not (_are_times(case.pairs, 2) and _are_times(case.confirmation, 3)):
             raise StoreError(f"{path}: not the JSON of a check: of {case.id} some times are lacking, or are none")

@@ -82,7 +82,7 @@ Measured = Timing | Failed
 def measure(
     visits: Sequence[Visit],
     settings: Settings,
-    room: Path,
+    folder: Path,
     stock: Stock | None = None,
     further: bool = False,
 ) -> Generator[tuple[Visit, Measured], None, None]:
@@ -99,9 +99,9 @@ def measure(
         while waiting:
             first = waiting[0]
             try:
-                with started(_arms(waiting), settings, room, first.case, stock) as workers:
+                with started(_arms(waiting), settings, folder, first.case, stock) as workers:
                     if upcoming and stock:
-                        _order(upcoming, workers, settings, room, stock)
+                        _order(upcoming, workers, settings, folder, stock)
                     yield from _timed_until_one_fails(workers, waiting, settings)
             except CaseFailed as error:
                 waiting.remove(first)
@@ -112,13 +112,13 @@ def _arms(visits: Sequence[Visit]) -> tuple[Arm, ...]:
     return max((visit.arms for visit in visits), key=len)
 
 
-def _order(visits: Sequence[Visit], timing: dict[str, Worker], settings: Settings, room: Path, stock: Stock) -> None:
+def _order(visits: Sequence[Visit], timing: dict[str, Worker], settings: Settings, folder: Path, stock: Stock) -> None:
     """Let what the visits need be imported on cores that those who are timing leave free, if there are as many."""
     busy = {core for worker in timing.values() for core in worker.cores}
     free = os.sched_getaffinity(0) - busy if busy else set()
     if len(free) >= settings.threads:
         sides = [arm.side for arm in _shuffled(_arms(visits))]
-        stock.order(sides, visits[0].case.variables, settings, room, visits[0].case.case, sorted(free))
+        stock.order(sides, visits[0].case.variables, settings, folder, visits[0].case.case, sorted(free))
 
 
 def _timed_until_one_fails(
@@ -151,7 +151,7 @@ def _groups_of(visits: Sequence[Visit]) -> list[list[Visit]]:
 def started(
     arms: Sequence[Arm],
     settings: Settings,
-    room: Path,
+    folder: Path,
     first: Planned,
     stock: Stock | None = None,
 ) -> Iterator[dict[str, Worker]]:
@@ -160,7 +160,7 @@ def started(
         workers = {}
         for arm in _shuffled(arms):
             worker = stock.take(arm.side, first.variables, settings) if stock else None
-            workers[arm.name] = stack.enter_context(worker or Worker(arm.side, settings, room, dict(first.variables)))
+            workers[arm.name] = stack.enter_context(worker or Worker(arm.side, settings, folder, dict(first.variables)))
         for worker in workers.values():
             worker.greet(first.case)
         for name, worker in workers.items():

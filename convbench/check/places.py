@@ -81,7 +81,10 @@ class Commits:
 
     @contextmanager
     def side(self, place: int) -> Iterator[Side]:
-        with sides.room() as room, sides.materialise(self.places[place], self.here, room, self.build) as side:
+        with (
+            sides.scratch_folder() as folder,
+            sides.materialise(self.places[place], self.here, folder, self.build) as side,
+        ):
             yield side
 
 
@@ -118,9 +121,9 @@ class Versions:
     @contextmanager
     def side(self, place: int) -> Iterator[Side]:
         requirement = f"{self.package}=={self.places[place]}"
-        with sides.room() as room, sides.materialise(".", self.here, room) as side:
-            _pip("install", "--no-deps", "--only-binary", ":all:", "--target", str(room / "over"), requirement)
-            yield replace(side, paths=(room / "over", *side.paths), label=self.name(place))
+        with sides.scratch_folder() as folder, sides.materialise(".", self.here, folder) as side:
+            _pip("install", "--no-deps", "--only-binary", ":all:", "--target", str(folder / "over"), requirement)
+            yield replace(side, paths=(folder / "over", *side.paths), label=self.name(place))
 
 
 def _available(package: str) -> list[str]:

@@ -18,7 +18,6 @@ from scipy.stats import binomtest
 from convbench.check import decision, gate, inspection
 from convbench.check.inspection import Request
 from convbench.check.link import Settings, Worker
-from convbench.check.outcome import CaseOutcome
 from convbench.check.pairs import Arm, Planned
 from convbench.check.rule import Rule
 from convbench.check.sides import Side
@@ -63,11 +62,11 @@ class Figure:
 class Selftest:
     """A tree ready to be checked against itself. Raises Refused where a case cannot be."""
 
-    def __init__(self, side: Side, request: Request, settings: Settings, rule: Rule, room: Path) -> None:
-        self.side, self.room = side, room
+    def __init__(self, side: Side, request: Request, settings: Settings, rule: Rule, folder: Path) -> None:
+        self.side, self.folder = side, folder
         self.rule = rule
         with Stock() as stock:
-            inspected = inspection.inspect(side, side, request, settings, room, stock)
+            inspected = inspection.inspect(side, side, request, settings, folder, stock)
         self.settings = inspected.within(settings)
         if inspected.invalid:
             raise Refused("; ".join(f"{case}: {reason}" for case, reason in inspected.invalid.items()))
@@ -88,7 +87,7 @@ class Selftest:
         """One check of all cases with this slowdown put into head."""
         injected = {case.id: self._injection(case, slowdown) for case in self.cases} if slowdown else {}
         head = Arm("head", self.side, {case: work for case, (work, _) in injected.items()})
-        start, method = time.monotonic(), gate.Method(self.settings, self.rule, self.room, watcher)
+        start, method = time.monotonic(), gate.Method(self.settings, self.rule, self.folder, watcher)
         arms, names = (Arm("base", self.side), head), [case.id for case in self.cases]
         timed = gate.decide(arms, self.cases, names, method, Timed())
         seconds = (time.monotonic() - start) / len(self.cases)
@@ -96,18 +95,17 @@ class Selftest:
         return [self._trial(case.id, slowdown, achieved.get(case.id, 0.0), timed, seconds) for case in self.cases]
 
     def _trial(self, case: str, slowdown: float, achieved: float, timed: Timed, seconds: float) -> Attempt:
-        pairs, confirmation = timed.pairs.get(case, []), timed.confirmation.get(case, [])
-        outcome = CaseOutcome(case, tuple(pairs), tuple(confirmation), invalid=timed.failed.get(case, ""))
+        outcome = timed.outcome(case)
         judged = verdict(outcome, self.rule, len(self.cases))
-        seen = decision.ratio(outcome.logs).estimate - 1 if pairs else 0.0
-        count = len(pairs) + len(confirmation)
+        seen = decision.ratio(outcome.logs).estimate - 1 if outcome.pairs else 0.0
+        count = len(outcome.pairs) + len(outcome.confirmation)
         settings = asdict(self.settings) | {"tolerance": self.rule.tolerance, "guard": self.rule.guard}
         return Attempt(slowdown, achieved, case, judged.word, seen, count, seconds, settings)
 
     def _injection(self, case: Planned, slowdown: float) -> tuple[tuple[int, int], float]:
         """The work that slows a case down, measured on this machine once."""
         if (case.id, slowdown) not in self._injections:
-            with Worker(self.side, self.settings, self.room, dict(case.variables)) as worker:
+            with Worker(self.side, self.settings, self.folder, dict(case.variables)) as worker:
                 worker.greet()
                 worker.greeted()
                 answer = worker.ask("calibrate", **case.words, slowdown=slowdown)

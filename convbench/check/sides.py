@@ -1,6 +1,6 @@
 """Base and head as what can be measured: a git ref, a wheel, a directory or the working tree, made ready to import.
 
-A ref becomes a git worktree in a temporary room and is gone afterwards, however the check ends; one that a killed check
+A ref becomes a git worktree in a scratch folder and is gone afterwards, however the check ends; one that a killed check
 left behind is removed by the next.
 """
 
@@ -12,13 +12,13 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from convbench.check import git
 from convbench.check.wheel import unpack
-from convbench.core import rooms
+from convbench.core import scratch
 from convbench.core.errors import BuildFailed, ConvbenchError
 from convbench.core.text import cut
 
@@ -85,30 +85,28 @@ class Here:
         return root / path.relative_to(self.top) if path.is_relative_to(self.top) else path
 
 
-@contextmanager
-def room() -> Iterator[Path]:
-    """A temporary directory that is held as long as it is used, so that nobody takes it for a leftover."""
-    with rooms.room(rooms.PREFIX_OF_CHECK) as folder:
-        yield folder
+def scratch_folder() -> AbstractContextManager[Path]:
+    """A scratch folder, by whose name git's worktrees of killed checks are known."""
+    return scratch.folder(scratch.PREFIX_OF_CHECK)
 
 
 @contextmanager
-def materialise(what: str, here: Here, room: Path, build: str = "") -> Iterator[Side]:
+def materialise(what: str, here: Here, folder: Path, build: str = "") -> Iterator[Side]:
     """The side that ``what`` names, ready to import: ``.`` is the tree as it stands, else a ref, wheel or directory.
 
     Raises ConvbenchError where there is no such thing, BuildFailed where it cannot be made.
     """
     path = _path(what)
     if what.endswith(".whl"):
-        yield _wheel(path, here, room)
+        yield _wheel(path, here, folder)
     elif what == ".":
         yield _tree("working tree", here.top, here)
     elif commit := git.commit(here.top, what):
-        with git.worktree(here.top, commit, room):
-            empty = git.fill_submodules(here.top, room / "base")
-            _build(build, room / "base")
+        with git.worktree(here.top, commit, folder):
+            empty = git.fill_submodules(here.top, folder / "base")
+            _build(build, folder / "base")
             label = f"{what} ({commit[:12]})" if not commit.startswith(what) else commit[:12]
-            yield replace(_tree(label, room / "base", here), empty=empty)
+            yield replace(_tree(label, folder / "base", here), empty=empty)
     elif path.is_dir():
         _build(build, path)
         yield _tree(what, path.resolve(), here)
@@ -116,16 +114,16 @@ def materialise(what: str, here: Here, room: Path, build: str = "") -> Iterator[
         raise ConvbenchError(f"base {what!r} is no {git.why_not(here.top, what)}")
 
 
-def with_python(side: Side, python: str, room: Path) -> Side:
+def with_python(side: Side, python: str, folder: Path) -> Side:
     """The side run by another interpreter, which needs torch and what convbench needs, and is lent this convbench."""
     program = shutil.which(python)
     if program is None:
         raise ConvbenchError(f"--base-python {python!r}: no such program")
     package = Path(__file__).parents[1]
-    (room / "lent").mkdir()
-    (room / "lent" / package.name).symlink_to(package)
+    (folder / "lent").mkdir()
+    (folder / "lent" / package.name).symlink_to(package)
     label = f"{side.label}, {python}"
-    return replace(side, python=program, paths=(*side.paths, room / "lent"), label=label)
+    return replace(side, python=program, paths=(*side.paths, folder / "lent"), label=label)
 
 
 def _tree(label: str, root: Path, here: Here) -> Side:
@@ -136,8 +134,8 @@ def _tree(label: str, root: Path, here: Here) -> Side:
     return Side(label, root, at, here.paths(root), commit=commit, dirty=dirty, suite=suite)
 
 
-def _wheel(wheel: Path, here: Here, room: Path) -> Side:
-    target = room / "wheel"
+def _wheel(wheel: Path, here: Here, folder: Path) -> Side:
+    target = folder / "wheel"
     unpack(wheel, target)
     return Side(wheel.name, None, here.cwd, (target, *here.paths(here.top)))
 

@@ -58,7 +58,7 @@ class Stock:
         sides: Sequence[Side],
         variables: Variables,
         settings: Settings,
-        room: Path,
+        folder: Path,
         case: dict[str, Any],
         cores: Sequence[int],
     ) -> None:
@@ -68,7 +68,7 @@ class Stock:
             if side in idle:
                 idle.remove(side)
             elif len(self._idle) < MOST:
-                worker = Worker(side, settings, room, dict(variables))
+                worker = Worker(side, settings, folder, dict(variables))
                 self._idle.append((variables, worker))
                 worker.confine(cores)
                 worker.greet(case)

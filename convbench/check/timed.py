@@ -8,7 +8,7 @@ from typing import Literal
 
 from convbench.check import decision
 from convbench.check.decision import Triple
-from convbench.check.outcome import Outcome, Timing
+from convbench.check.outcome import CaseOutcome, Fact, Outcome, Timing
 from convbench.check.pairs import Failed, Measured, Planned, Visit
 from convbench.check.rule import Rule
 
@@ -64,6 +64,11 @@ class Timed:
             return decision.needed_to_confirm(self.triples(case), rule, count) or decision.CONFIRM_AT_MOST
         expected = decision.needed(self.logs(case), rule)
         return expected[1] if expected else decision.SLOWER.most
+
+    def outcome(self, case: str, facts: tuple[Fact, ...] = ()) -> CaseOutcome:
+        """A case as it is stored and judged."""
+        pairs, confirmation = (tuple(of.get(case, ())) for of in (self.pairs, self.confirmation))
+        return CaseOutcome(case, pairs, confirmation, facts, self.failed.get(case, ""))
 
     def logs(self, case: str) -> list[float]:
         return [timing.log_ratio() for timing in self.pairs.get(case, [])]

@@ -93,12 +93,4 @@ def import_from_here(suite: str) -> None:
     """A suite may name the user's own modules: those beside it and in the working directory can be imported."""
     from convbench.core import imports
 
-    folder, place = imports.working_directory(), Path(suite)
-    imports.lend([*([folder] if folder else []), *([place.parent.absolute()] if folder and _is_file(place) else [])])
-
-
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except (OSError, ValueError):
-        return False
+    imports.lend_beside(Path(suite))

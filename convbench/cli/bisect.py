@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from convbench.cli.app import Only, Overrides, Skip, Source, app
+from convbench.cli.app import Device, Only, Overrides, Skip, Source, app
 from convbench.cli.check import (
     Allocator,
     Detect,
-    Device,
     Threads,
     rule_of,
     seconds_of,

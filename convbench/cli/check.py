@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import sys
 import time
 from collections.abc import Iterator
@@ -13,9 +12,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from convbench.cli.app import Only, Overrides, Skip, Source, app
+from convbench.cli.app import Device, Only, Overrides, Skip, Source, app
 from convbench.cli.terminal import console, print_table
 from convbench.core.errors import ConvbenchError
+from convbench.core.quantities import duration
 
 if TYPE_CHECKING:
     from convbench.check.gate import Announcer
@@ -24,9 +24,7 @@ if TYPE_CHECKING:
     from convbench.check.outcome import Outcome
     from convbench.check.rule import Rule
 
-UNITS = {"": 1, "s": 1, "m": 60, "h": 3600}
 REPORTS = Path("reports/check")
-Device = Annotated[str, typer.Option(help="auto (the GPU where there is one), cpu, cuda or cuda:N.")]
 Threads = Annotated[int, typer.Option(min=1, help="Threads of both sides; more than one is noisier.")]
 Allocator = Annotated[str, typer.Option(help="C allocator of both sides: glibc or glibc-arena.")]
 Detect = Annotated[float, typer.Option(metavar="PERCENT", help="The slowdown to be seen: 3 takes longer than 5.")]
@@ -145,13 +143,7 @@ def rule_of(detect: float) -> Rule:
 
 def seconds_of(budget: str) -> float | None:
     """The seconds of ``90s``, ``3m`` or ``1.5h``; None for none. Raises ConvbenchError for anything else."""
-    if not budget:
-        return None
-    match = re.fullmatch(r"(\d{1,6}(?:\.\d{1,6})?)([smh]?)", budget)
-    seconds = float(match[1]) * UNITS[match[2]] if match else 0.0
-    if seconds <= 0:
-        raise ConvbenchError(f"--budget {budget}: a time such as 90s, 3m or 1h")
-    return seconds
+    return duration("--budget", budget) if budget else None
 
 
 @contextmanager

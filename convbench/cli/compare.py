@@ -65,7 +65,7 @@ def advise(baseline: Path, suite: str, overrides: Sequence[str], device: str) ->
     from convbench.cli.app import import_from_here
     from convbench.core import store
     from convbench.runs import preparation, sweep
-    from convbench.runs.apart import load
+    from convbench.runs.user_code import load
     from convbench.suite.selection import Selection
 
     import_from_here(suite)

@@ -30,7 +30,7 @@ def profile(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no table.")] = False,
 ) -> None:
     """Measure cases of a suite and take a torch.profiler trace of each [into reports/SUITE-profile]."""
-    from convbench.runs.apart import load
+    from convbench.runs.user_code import load
 
     import_from_here(suite)
     chosen = [*(overrides or []), "profile=true"]
@@ -86,12 +86,12 @@ def fits(
     from convbench.measure.memory import largest
     from convbench.measure.selection import selected
     from convbench.report.words import units
-    from convbench.runs import apart
+    from convbench.runs import user_code
     from convbench.suite.selection import Selection
 
     limit, selection = int(amount("--memory", memory, "B")), Selection(only or (), skip or ())
-    cases = apart.load(suite, overrides or []).cases
-    with apart.Apart(cases) as calls:
+    cases = user_code.load(suite, overrides or []).cases
+    with user_code.UserCode(cases) as calls:
         chosen = calls.run(selected, (cases, selection))
         if not chosen:
             raise ConvbenchError(f"{suite}: no case is selected: `convbench run {suite} --dry-run` shows their names")

@@ -8,7 +8,7 @@ import shlex
 import sys
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperCommand
@@ -91,7 +91,7 @@ def run(
     early = None if executor or metrics else early_server.begin(suite, overrides or [])
     from convbench.runs import executor_options as options_of
     from convbench.runs import preparation
-    from convbench.runs.apart import load
+    from convbench.runs.user_code import load
     from convbench.suite.selection import Selection
 
     chosen = [*(overrides or []), *([f"metrics=[{metrics}]"] if metrics else [])]
@@ -107,8 +107,8 @@ def run(
         if dry_run:
             _show_plan(prepared)
             return
-        show = Show(as_json, quiet, until_sure)
-        records = _measured(prepared, directory, _resume(resume), show)
+        going_on = _resume(resume)
+        records = _measured(prepared, directory, going_on, as_json=as_json, quiet=quiet, until_sure=until_sure)
     conclude(directory, show=not (as_json or quiet))
     raise typer.Exit(INCOMPLETE if any(record.status == "failed" for record in records) else MEASURED)
 
@@ -128,15 +128,9 @@ def merge(
     conclude(out, show=True)
 
 
-class Show(NamedTuple):
-    """What is shown meanwhile, and whether it goes on until the answer is settled."""
-
-    as_json: bool
-    quiet: bool
-    until_sure: bool
-
-
-def _measured(prepared: Prepared, directory: Path, resume: sweep.Resume, show: Show) -> list[Record]:
+def _measured(
+    prepared: Prepared, directory: Path, resume: sweep.Resume, *, as_json: bool, quiet: bool, until_sure: bool
+) -> list[Record]:
     """Measure into ``directory``; Ctrl-C says how to go on."""
     from convbench.check import floor
     from convbench.check.link import Settings
@@ -145,11 +139,11 @@ def _measured(prepared: Prepared, directory: Path, resume: sweep.Resume, show: S
     from convbench.report.terminal import progress
     from convbench.runs import sweep
 
-    watched = partial(progress.watcher, console(wide=False, stderr=True), show.quiet)
+    watched = partial(progress.watcher, console(wide=False, stderr=True), quiet)
     visible = floor.known(prepared.facts, Settings(), Rule())
     try:
         return sweep.run_into(
-            directory, prepared, watched, resume=resume, until_sure=show.until_sure, visible_slowdown=visible
+            directory, prepared, watched, resume=resume, until_sure=until_sure, visible_slowdown=visible
         )
     except KeyboardInterrupt as error:
         finished, total = len(store.load(directory)[1]), len(prepared.planned)
@@ -157,7 +151,7 @@ def _measured(prepared: Prepared, directory: Path, resume: sweep.Resume, show: S
             f"interrupted; {finished} of {total} cases are kept in {directory}: add --resume to go on"
         ) from error
     finally:
-        if show.as_json:
+        if as_json:
             _print_rows(store.load(directory)[1])
 
 

@@ -9,14 +9,15 @@ from contextlib import ExitStack
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any
 
 import typer
 
-from convbench.cli.app import Only, Overrides, Skip, app
-from convbench.cli.check import Allocator, Detect, Device, Threads, rule_of, settings_of, undisturbed, watcher
+from convbench.cli.app import Device, Only, Overrides, Skip, app
+from convbench.cli.check import Allocator, Detect, Threads, rule_of, settings_of, undisturbed, watcher
 from convbench.core import imports
 from convbench.core.errors import ConvbenchError
+from convbench.suite.selection import Selection
 
 LONGEST = 7 * 24 * 60
 """Minutes of a selftest."""
@@ -49,7 +50,7 @@ def selftest(
     With --run: how often the intervals of two runs of the suite meet.
     """
     if run:
-        _show(*_repeats(suite, overrides, device, Picked(only or (), skip or ()), 60 * minutes), as_json)
+        _show(*_repeats(suite, overrides, device, Selection(only or (), skip or ()), 60 * minutes), as_json)
         return
     from convbench.check import floor, sides
     from convbench.check import selftest as test
@@ -60,9 +61,9 @@ def selftest(
     settings, rule, percents = settings_of(threads, allocator, device), rule_of(detect), _percents(slowdowns)
     here = sides.Here.at(imports.here(), suite)
     with undisturbed(), ExitStack() as stack:
-        room = stack.enter_context(sides.room())
-        side = stack.enter_context(sides.materialise(".", here, room))
-        self_test = test.Selftest(side, Request(suite, overrides or (), only or (), skip or ()), settings, rule, room)
+        folder = stack.enter_context(sides.scratch_folder())
+        side = stack.enter_context(sides.materialise(".", here, folder))
+        self_test = test.Selftest(side, Request(suite, overrides or (), only or (), skip or ()), settings, rule, folder)
         for trial in test.append(self_test.experiments(percents, 60 * minutes, watcher()), out):
             print(f"  {trial.word}: {trial.case}, {trial.seen:+.1%} seen", file=sys.stderr)
     figures = test.figures(test.stored(out, settings, rule))
@@ -78,25 +79,17 @@ def _show(figures: Mapping[str, Any], lines: Sequence[str], as_json: bool) -> No
     print(json.dumps({**figures, "words": lines}, indent=1, allow_nan=False) if as_json else "\n".join(lines))
 
 
-class Picked(NamedTuple):
-    """Which cases of the suite."""
-
-    only: Sequence[str]
-    skip: Sequence[str]
-
-
 def _repeats(
-    suite: str, overrides: list[str] | None, device: str, picked: Picked, seconds: float
+    suite: str, overrides: list[str] | None, device: str, selection: Selection, seconds: float
 ) -> tuple[dict[str, float], list[str]]:
     """Runs in a row, a line each on standard error: what they come to, in figures and in sentences."""
     from convbench.runs import preparation, sweep
     from convbench.runs import repeats as test
-    from convbench.runs.apart import load
-    from convbench.suite.selection import Selection
+    from convbench.runs.user_code import load
 
     loaded, agreements = load(suite, overrides or []), []
     with preparation.executor_of(loaded, device) as executor:
-        prepared = preparation.prepare(loaded, executor, Selection(*picked), "convbench selftest --run")
+        prepared = preparation.prepare(loaded, executor, selection, "convbench selftest --run")
         for agreement in test.agreements(partial(sweep.measured, prepared), seconds):
             agreements.append(agreement)
             print(f"  {agreement.meet:.0%} of {agreement.cases} intervals meet", file=sys.stderr)

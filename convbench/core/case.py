@@ -5,8 +5,9 @@ Frozen, typed, standard library only. Every one has a text that people write and
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable
 from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
 from typing import Literal, NamedTuple
 
 Scalar = str | int | float | bool | None
@@ -245,3 +246,8 @@ class Case:
             "learning_rate": trial.learning_rate,
             "control": trial.control,
         }
+
+
+def id_matches(case_id: str, globs: Iterable[str]) -> bool:
+    """Whether one of the globs matches the id of a case, or one of the parts that it is written of."""
+    return any(fnmatchcase(name, glob) for glob in globs for name in (case_id, *case_id.split("/")))

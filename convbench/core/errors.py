@@ -61,3 +61,8 @@ def line_of(error: BaseException, place: int = 0) -> str:
     """The first line of an error that holds anything, or the one at ``place``; its type where it says nothing."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[place] if lines else type(error).__name__
+
+
+def typed_line(error: BaseException) -> str:
+    """The type of an error and its first line: ``ValueError: too large``."""
+    return f"{type(error).__name__}: {line_of(error) if str(error).strip() else 'no message'}"

@@ -1,4 +1,4 @@
-"""Where a user's own modules are found: beside the suite and in the working directory, behind the standard library.
+"""Importing a user's own modules, which lie beside the suite and in the working directory, behind the standard library.
 
 A file there that is named like a module of the standard library (``statistics.py``, ``queue.py``) is never imported in
 its place; installed packages come after.
@@ -6,15 +6,20 @@ its place; installed packages come after.
 
 from __future__ import annotations
 
+import functools
+import importlib
 import os
 import sys
 import sysconfig
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
+from typing import Any
 
-from convbench.core.errors import ConvbenchError
+from convbench.core.errors import ConvbenchError, line_of, typed_line
+from convbench.core.text import cut, short_name
 
 LEVELS = 3
+LONGEST_REASON = 300
 
 
 def lend(folders: Iterable[Path]) -> None:
@@ -25,10 +30,19 @@ def lend(folders: Iterable[Path]) -> None:
     sys.path[place:place] = new
 
 
+def lend_beside(suite: Path) -> None:
+    """Let the modules beside a suite and in the working directory be imported; a suite may be no file, but a name."""
+    folder = working_directory()
+    if folder:
+        lend([folder, *([suite.parent.absolute()] if _is_file(suite) else [])])
+
+
 def working_directory() -> Path | None:
     """None where it has been deleted."""
-    folder = _cwd()
-    return Path(folder) if folder else None
+    try:
+        return Path.cwd()
+    except OSError:
+        return None
 
 
 def here() -> Path:
@@ -52,7 +66,29 @@ def of_file(path: str) -> str:
     return f"{'.'.join(stems)}{colon}{attribute}"
 
 
-def why_not(path: str, error: Exception) -> str:
+def import_path(path: str) -> Any:
+    """The object at ``package.module:attribute``; ConvbenchError says which part of the path is missing."""
+    module_name, _, attribute = path.partition(":")
+    try:
+        module = importlib.import_module(module_name)
+    except (Exception, SystemExit) as error:
+        remedy = hint(path, error) if isinstance(error, ImportError | TypeError | ValueError) else ""
+        raise ConvbenchError(f"cannot import {short_name(path)!r}: {why_not(error)}{remedy}") from error
+    try:
+        return functools.reduce(getattr, attribute.split("."), module)
+    except AttributeError as error:
+        missing = f"{short_name(module_name)!r} has no {short_name(attribute)!r}"
+        raise ConvbenchError(f"{missing}{_shadowed(module_name)}") from error
+
+
+def why_not(error: BaseException) -> str:
+    """Why a module cannot be imported, in one line."""
+    if isinstance(error, SystemExit):
+        return "the module ends the program when it is imported: put what reads arguments under a __main__ guard"
+    return cut(line_of(error) if isinstance(error, ImportError) and str(error) else typed_line(error), LONGEST_REASON)
+
+
+def hint(path: str, error: Exception) -> str:
     """What to do about a module that cannot be imported, in words that follow the reason; empty where nobody knows."""
     module, _, attribute = path.partition(":")
     if "/" in module or module.endswith(".py"):
@@ -69,12 +105,19 @@ def why_not(path: str, error: Exception) -> str:
     return ""
 
 
-def shadowed(module: str) -> str:
+def _shadowed(module: str) -> str:
     """Words on a module of the standard library that a file of the user's is named like; empty for any other."""
     name = module.partition(".")[0]
     if name in sys.stdlib_module_names and any((Path(folder) / f"{name}.py").is_file() for folder in _lent()):
         return f": it is the standard library's, which your {name}.py is named like: rename yours"
     return ""
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
 
 
 def _behind_standard_library() -> int:
@@ -102,10 +145,3 @@ def _nearby(name: str) -> str:
                 if (place / name / "__init__.py").is_file() or (place / f"{name}.py").is_file():
                     return os.path.relpath(place, current) if current else str(place)
     return ""
-
-
-def _cwd() -> str:
-    try:
-        return os.getcwd()  # noqa: PTH109
-    except OSError:
-        return ""

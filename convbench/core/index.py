@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+from convbench.core import cache
 from convbench.core.errors import StoreError
 from convbench.core.metric import Metric
 from convbench.core.package import __version__
@@ -260,6 +261,5 @@ def _refreshed(place: Path | str, roots: Sequence[Path], read: Reader) -> Index:
 
 
 def _place(roots: Sequence[Path]) -> Path:
-    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     name = hashlib.sha256("\0".join(sorted(map(os.fspath, roots))).encode(errors="surrogateescape")).hexdigest()[:16]
-    return Path(cache) / "convbench" / "history" / f"{name}.sqlite"
+    return cache.folder() / "history" / f"{name}.sqlite"

@@ -19,6 +19,8 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from convbench.core.imports import why_not
+
 if TYPE_CHECKING:
     from importlib import metadata
 
@@ -68,7 +70,7 @@ def bring(named: Named) -> None:
         importlib.import_module(named.module)
         _broken.pop(named.module, None)
     except (Exception, SystemExit) as error:
-        _broken[named.module] = Broken(named.origin, f"cannot import {named.module!r}: {reason(error)}")
+        _broken[named.module] = Broken(named.origin, f"cannot import {named.module!r}: {why_not(error)}")
 
 
 def verbs() -> tuple[Named, ...]:
@@ -95,12 +97,6 @@ def origin(module: str) -> str:
 def distribution(entry: metadata.EntryPoint) -> str:
     """Name and version of the distribution that an entry point belongs to."""
     return f"{entry.dist.name} {entry.dist.version}" if entry.dist else entry.name
-
-
-def reason(error: BaseException) -> str:
-    """Why an import failed, in one line."""
-    first = next(iter(str(error).splitlines()), "")
-    return first if isinstance(error, ImportError) and first else f"{type(error).__name__}: {first}".rstrip(": ")
 
 
 def _named() -> Iterator[Named]:

@@ -1,7 +1,7 @@
 """Locks between processes, which the system gives back however their holder ends.
 
-One check at a time on a machine, one run at a time in a directory, and rooms that are in use. Where the system has no
-such locks (Windows), nothing is held: what reads stored runs works there.
+One check at a time on a machine, one run at a time in a directory, and scratch folders that are in use. Where the
+system has no such locks (Windows), nothing is held: what reads stored runs works there.
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ from convbench.core.metric import Metric, worded
 from convbench.core.record import STAGES, Reading
 
 OTHER, GRAPHS, OPTIMIZER = "other", "graphs", "optimizer"
+"""What stands beside the stages: what is in none, the compiler's graphs, the optimizer's step."""
 KINDS = ("weights", "inputs", "activations", "workspace", "gradients", "optimizer", "temporaries")
 PARAMS = Metric(
     "params", "1", title="Parameters", heading="Params", number="exact",

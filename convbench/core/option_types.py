@@ -6,7 +6,20 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from convbench.core.errors import ConvbenchError
+
 Count = Annotated[int, Field(ge=1)]
 Padding = Annotated[int, Field(ge=0)]
 Exponent = Annotated[float, Field(gt=0)]
 PaddingMode = Literal["zeros", "circular"]
+
+
+def size_list(text: str) -> tuple[int, ...]:
+    """An option that is a list of sizes, written ``16-32-64`` (a YAML list would be a sweep)."""
+    try:
+        sizes = tuple(int(part) for part in str(text).split("-"))
+    except ValueError:
+        sizes = ()
+    if not sizes or min(sizes) < 1:
+        raise ConvbenchError(f"{text!r} is not a list of sizes: write it as 16-32-64")
+    return sizes

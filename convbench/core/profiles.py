@@ -14,6 +14,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from convbench.core import files
 from convbench.core.errors import ConvbenchError
+from convbench.core.json_form import reason
 
 PROFILES, SUMMARY, TRACE = "profiles", "profile.json", ".pt.trace.json.gz"
 LONGEST_NAME = 80
@@ -79,10 +80,7 @@ def summary(directory: Path) -> dict[str, Any]:
     try:
         return _Summary.model_validate_json(files.read(path, MOST_BYTES)).model_dump()
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        reason = f"{where + ': ' if where else ''}{first['msg']}"
-        raise ConvbenchError(f"{path}: no profile of convbench ({reason}): profile the case again") from error
+        raise ConvbenchError(f"{path}: no profile of convbench ({reason(error)}): profile the case again") from error
     except (OSError, ValueError) as error:
         raise ConvbenchError(f"{path}: cannot be read ({error}): profile the case again") from error
 

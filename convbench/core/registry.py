@@ -12,20 +12,18 @@ import importlib
 import inspect
 import pkgutil
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from convbench.core import imports, installed
 from convbench.core.errors import ConvbenchError
-from convbench.core.text import cut
+from convbench.core.text import short_name
 
 T = TypeVar("T")
-LONGEST_NAME = 80
-"""Characters of a name that a message shows."""
 F = TypeVar("F", bound=Callable[..., Any])
 Factory = Callable[..., Any]
-"""What a shelf holds; its contract is where it is used: ``models.variants``, ``measure.probes``, ``report.drawing``."""
+"""What a shelf holds; its contract is told by the shelf's package, ``plugins.reducers`` and so on."""
 DECLARED = "__convbench__"
 """The attribute of a factory that holds what it declares of itself."""
 
@@ -106,13 +104,11 @@ class Registry(Generic[T]):
         Raises ConvbenchError naming the nearest match, or why the import failed.
         """
         if ":" in name:
-            return _plugin(name, import_path(name))
+            return _plugin(name, imports.import_path(name))
         self._load()
         if name not in self._plugins:
             broken = "".join(f"; {entry.sentence}" for entry in installed.broken())
-            raise ConvbenchError(
-                f"unknown {self.kind} {cut(name, LONGEST_NAME)!r}{did_you_mean(name, self._plugins)}{broken}"
-            )
+            raise ConvbenchError(f"unknown {self.kind} {short_name(name)!r}{did_you_mean(name, self._plugins)}{broken}")
         return self._plugins[name]
 
     def _load(self) -> None:
@@ -124,45 +120,12 @@ class Registry(Generic[T]):
         installed.load()
 
 
-def size_list(text: str) -> tuple[int, ...]:
-    """An option that is a list of sizes, written ``16-32-64`` (a YAML list would be a sweep)."""
-    try:
-        sizes = tuple(int(part) for part in str(text).split("-"))
-    except ValueError:
-        sizes = ()
-    if not sizes or min(sizes) < 1:
-        raise ConvbenchError(f"{text!r} is not a list of sizes: write it as 16-32-64")
-    return sizes
-
-
-def did_you_mean(name: str, known: Any) -> str:
+def did_you_mean(name: str, known: Iterable[str]) -> str:
     """``; did you mean 'gap'?`` where something known is near, else the whole list."""
-    near = difflib.get_close_matches(cut(name, LONGEST_NAME), list(known), n=5)
+    names = sorted(known)
+    near = difflib.get_close_matches(short_name(name), names, n=5)
     swapped = [candidate for candidate in near if sorted(candidate) == sorted(name)]
-    return f"; did you mean {[*swapped, *near][0]!r}?" if near else f"; known: {', '.join(sorted(known))}"
-
-
-def import_path(path: str) -> Any:
-    """The object at ``package.module:attribute``; ConvbenchError says which part of the path is missing."""
-    module_name, _, attribute = path.partition(":")
-    shown = cut(path, LONGEST_NAME)
-    try:
-        module = importlib.import_module(module_name)
-    except (Exception, SystemExit) as error:
-        hint = imports.why_not(path, error) if isinstance(error, ImportError | TypeError | ValueError) else ""
-        raise ConvbenchError(f"cannot import {shown!r}: {_reason(error)}{hint}") from error
-    try:
-        return functools.reduce(getattr, attribute.split("."), module)
-    except AttributeError as error:
-        missing = f"{cut(module_name, LONGEST_NAME)!r} has no {cut(attribute, LONGEST_NAME)!r}"
-        raise ConvbenchError(f"{missing}{imports.shadowed(module_name)}") from error
-
-
-def _reason(error: BaseException) -> str:
-    if isinstance(error, SystemExit):
-        return "the module ends the program when it is imported: put what reads arguments under a __main__ guard"
-    first = next(iter(str(error).splitlines()), "no message")
-    return cut(first if isinstance(error, ImportError) else f"{type(error).__name__}: {first}", 300)
+    return f"; did you mean {[*swapped, *near][0]!r}?" if near else f"; known: {', '.join(names)}"
 
 
 def _module(build: Any) -> str:

@@ -16,6 +16,7 @@ REPLACEMENT = "�"
 FORMULA = re.compile(r"[=+\-@\t\r\n]")
 MARKDOWN = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "|": "&#124;", "@": "&#64;"}
 FORMATTING = "\\`*_[]~#"
+LONGEST_NAME = 80
 
 
 def plain(text: str) -> str:
@@ -37,6 +38,11 @@ def counted(number: object, noun: str, plural: str = "") -> str:
     """``1 case``, ``2,000 cases``; what a stored file has in a number's place is shown as it is."""
     digits = f"{number:,}" if isinstance(number, int) else str(number)
     return f"{digits} {noun if number == 1 else plural or f'{noun}s'}"
+
+
+def short_name(name: str) -> str:
+    """A name as a message shows it."""
+    return cut(name, LONGEST_NAME)
 
 
 def markdown(text: str, length: int = 120) -> str:

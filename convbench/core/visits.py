@@ -23,6 +23,7 @@ STOLEN = 0.05
 SLOW_MACHINE = 1.6
 """A reference workload slower by this factor than at the run's better moments is another machine's, as it were."""
 BETTER_MOMENTS = 0.25
+"""The quantile of the reference workload's times that latencies are stated at."""
 AGREEING = ("interval_wide", "not_steady", "page_faults", "busy_machine")
 """Findings that every visit has an opinion of: half of the sound visits must share it."""
 
@@ -72,7 +73,13 @@ def reference_levels(records: Iterable[Record]) -> dict[str, float]:
         for reading in record.readings:
             if record.visits and reading.metric.name == metrics.REFERENCE.name:
                 seconds.setdefault(record.environment, []).extend(map(median, filter(None, _split(reading))))
-    return {name: sorted(values)[int(BETTER_MOMENTS * (len(values) - 1))] for name, values in seconds.items()}
+    return {name: at_better_moments(values) for name, values in seconds.items()}
+
+
+def at_better_moments(values: Iterable[float]) -> float:
+    """What the reference workload took, or its logarithm, at the better moments; 0 without any."""
+    ordered = sorted(values)
+    return ordered[int(BETTER_MOMENTS * (len(ordered) - 1))] if ordered else 0.0
 
 
 def _join(records: Sequence[Record]) -> Record:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Literal
 
-from convbench.core.errors import CaseFailed, ConvbenchError, Unavailable
+from convbench.core.errors import CaseFailed, ConvbenchError, Unavailable, typed_line
 from convbench.core.record import Case, Failure, Finding, Reading, Record
 
 Measure = Callable[[Case], Record]
@@ -43,10 +43,10 @@ def explain(error: BaseException) -> Failure:
         case ConvbenchError():
             return Failure("error", str(error))
         case MemoryError():
-            return Failure("out of memory", _first_line(error))
+            return Failure("out of memory", typed_line(error))
         case RuntimeError() if _is_out_of_memory(error):
-            return Failure("out of memory", _first_line(error))
-    return Failure("error", _first_line(error))
+            return Failure("out of memory", typed_line(error))
+    return Failure("error", typed_line(error))
 
 
 def _now() -> str:
@@ -56,8 +56,3 @@ def _now() -> str:
 def _is_out_of_memory(error: RuntimeError) -> bool:
     """torch's own error, known by its name where torch need not be imported, or what its allocator for the CPU says."""
     return type(error).__name__ == "OutOfMemoryError" or "allocate memory" in str(error)
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0] if lines else 'no message'}"

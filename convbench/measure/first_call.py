@@ -18,7 +18,7 @@ from convbench.core.traits import compiles
 from convbench.measure.counts.counted import reason_of
 from convbench.measure.parity import NEXT_TO_NOTHING, TOLERANCE, Parity, compare, measured
 from convbench.models import values
-from convbench.models.deployed import Deployment
+from convbench.models.deployment import Deployment
 from convbench.models.subject import Inputs, Subject, assemble, inputs, transform
 from convbench.models.training_step import Step
 
@@ -82,7 +82,7 @@ def _elsewhere(subject: Subject, eager: Subject, parity: Parity) -> Iterator[Rea
         return
     other = inputs(subject.case, subject.seed + 1, subject.device, subject.model)
     dtypes = iter([tensor.dtype for tensor in subject.inputs.tensors])
-    lowered = Inputs(*values.mapped(lambda tensor: tensor.to(next(dtypes)), (other.args, other.kwargs)))
+    lowered = other.changed(lambda tensor: tensor.to(next(dtypes)))
     expected = _copied(_run(eager, other))
     parity = parity.worse(compare(_copied(_run(subject, lowered)), expected, tolerance(subject), " on another clip"))
     yield from parity.readings()

@@ -16,7 +16,7 @@ from convbench.core.record import Case, Choice, Scalar
 from convbench.measure.first_call import tolerance
 from convbench.measure.parity import Parity, compare
 from convbench.models import network, values
-from convbench.models.runtimes.deployment import need
+from convbench.models.runtimes.deploy import need
 from convbench.models.runtimes.onnx_file import FILE, Exporter
 from convbench.models.subject import Subject, assemble, transform
 

@@ -21,9 +21,9 @@ from convbench.measure.counts.counted import SECONDS_ON_META, SLOW, called, forg
 from convbench.measure.first_call import Opening, open_case
 from convbench.measure.machine import environment
 from convbench.measure.probes import CALLS_NOTHING, LAST, ORDER, Probe, is_static, probe_name
-from convbench.measure.quality.measure import trial
-from convbench.models.network import weights_bytes
+from convbench.measure.quality.trial import trial
 from convbench.models.subject import Subject, assemble
+from convbench.models.weights import weights_bytes
 
 Measured = tuple[list[Reading | Finding], dict[str, Scalar]]
 
@@ -50,7 +50,7 @@ def measure(
     else:
         with computing_with(case):
             opened = partial(open_case, case, protocol.seed, checked=checked)
-            results, state = _probed(case, protocol, (select(metrics), last), opened)
+            results, state = _probed(case, protocol, select(metrics), last, opened)
     return Record(
         case,
         "ok",
@@ -70,14 +70,14 @@ def _tried(case: Case, protocol: Protocol) -> Measured:
 def _probed(
     case: Case,
     protocol: Protocol,
-    chosen: tuple[Sequence[Plugin[Probe]], Sequence[Probe]],
+    named: Sequence[Plugin[Probe]],
+    last: Sequence[Probe],
     opened: Callable[[], tuple[Subject, Opening]],
 ) -> Measured:
     """Static probes on ``meta``; where the model does not run there, of a real call, after what is timed is timed.
 
     Those that call nothing look at the model that is timed then, so that a time limit leaves what they tell.
     """
-    named, last = chosen
     static = [plugin.build for plugin in named if is_static(plugin.build)]
     late = [plugin.build for plugin in named if plugin.name in LAST]
     dynamic = [*(plugin.build for plugin in named if not is_static(plugin.build)), *last]

@@ -12,29 +12,24 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.utils import _pytree as pytree
 
 from convbench.core import metrics, showing
-from convbench.core.errors import ConvbenchError
+from convbench.core.errors import ConvbenchError, typed_line
 from convbench.core.record import Case, Choice, Clip, Finding, Protocol, Reading, Whole
 from convbench.core.registry import probes
 from convbench.core.statistics import Interval, median_interval
 from convbench.measure.counts.counted import called, count_by_module, reason_of
 from convbench.measure.counts.traced import trace
 from convbench.models.subject import Inputs, Subject
-from convbench.models.values import mapped
 
 
 @dataclass(frozen=True, slots=True)
 class ModuleCount:
-    """A submodule by its dotted name: its parameters, and its MACs in one call (None where only all could be counted).
-
-    Both include what lies inside of it.
-    """
+    """A submodule by its dotted name: its parameters, and its MACs in one call, both with what lies inside of it."""
 
     name: str
     params: int
-    macs: int | None
+    macs: int
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -67,15 +62,13 @@ class Count:
         return {module.name: module for module in self.modules}[name]
 
     def __repr__(self) -> str:
-        parts = (f"{module.name} {module.params:,} / {_macs(module.macs)}" for module in self._outermost())
+        parts = (f"{module.name} {module.params:,} / {module.macs:,}" for module in self._outermost())
         note = "".join(f"; {name}: {value}" for name, value in self._doubts())
         return f"Count({self.params:,} parameters, {self.macs:,} MACs; {', '.join(parts) or 'no submodules'}{note})"
 
     def _repr_html_(self) -> str:
         whole = [("all", f"{self.params:,} parameters, {self.macs:,} MACs")]
-        rows = (
-            (module.name, f"{module.params:,} parameters, {_macs(module.macs)} MACs") for module in self._outermost()
-        )
+        rows = ((module.name, f"{module.params:,} parameters, {module.macs:,} MACs") for module in self._outermost())
         return showing.table("Parameters and MACs of a call", [*whole, *rows, *self._doubts()])
 
     def _doubts(self) -> Iterator[tuple[str, str]]:
@@ -126,12 +119,12 @@ class Measurement:
         ]
 
 
-def count(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Count:
+def count(model: nn.Module, inputs: Inputs) -> Count:
     """Count one call of the model on its inputs, twice over. Raises ConvbenchError where it runs nowhere."""
-    second, reason = _second_count(model, args, kwargs)
-    on_meta = _on_meta(model, args, kwargs)
+    second, reason = _second_count(model, inputs)
+    on_meta = _on_meta(model, inputs)
     how = "call" if on_meta is None else "meta"
-    counts = count_by_module(_called(model, args, kwargs) if on_meta is None else on_meta)
+    counts = count_by_module(_called(model, inputs) if on_meta is None else on_meta)
     modules = tuple(ModuleCount(name, counts.params[name], macs) for name, macs in counts.macs.items() if name)
     return Count(
         params=counts.params[""],
@@ -145,21 +138,21 @@ def count(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Co
     )
 
 
-def _second_count(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[int | None, str | None]:
+def _second_count(model: nn.Module, inputs: Inputs) -> tuple[int | None, str | None]:
     """MACs from the trace of a real call of a copy, whose random numbers are its own; or why there is none."""
-    device = torch.device(device_of(model, args, kwargs))
+    device = torch.device(device_of(model, inputs))
     gpus = [device.index or 0] if device.type == "cuda" else []
     try:
         with torch.random.fork_rng(gpus):
-            copied, (args, kwargs) = copy.deepcopy(model), mapped(torch.clone, (args, kwargs))
-            return sum(trace(called(subject(copied, args, kwargs))).macs.values()), None
+            copied = subject(copy.deepcopy(model), inputs.changed(torch.clone))
+            return sum(trace(called(copied)).macs.values()), None
     except Exception as error:
         return None, reason_of(error)
 
 
-def measure(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], protocol: Protocol) -> Measurement:
+def measure(model: nn.Module, inputs: Inputs, protocol: Protocol) -> Measurement:
     """Time calls of the model on its inputs as the protocol says, and take the peak of memory of one more."""
-    live = subject(model, args, kwargs)
+    live = subject(model, inputs)
     try:
         live.run()
     except Exception as error:
@@ -178,21 +171,21 @@ def measure(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], pro
     )
 
 
-def subject(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Subject:
+def subject(model: nn.Module, inputs: Inputs) -> Subject:
     """A live module as what probes hold: called as it stands, without gradients."""
-    shape = next((tuple(leaf.shape) for leaf in args if isinstance(leaf, torch.Tensor) and leaf.dim() == 5), None)
-    case = Case(Whole(Choice(f"live:{type(model).__qualname__}")), Clip(*shape) if shape else Clip())
-    return Subject(case, 0, device_of(model, args, kwargs), model, Inputs(args, kwargs), model)
+    clips = [leaf for leaf in inputs.args if isinstance(leaf, torch.Tensor) and leaf.dim() == 5]
+    clip = Clip(*clips[0].shape) if clips else Clip()
+    case = Case(Whole(Choice(f"live:{type(model).__qualname__}")), clip)
+    return Subject(case, 0, device_of(model, inputs), model, inputs, model)
 
 
-def device_of(call: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
+def device_of(call: object, inputs: Inputs) -> str:
     """The device of a module's parameters, or else of the inputs; ``cpu`` where there is no tensor."""
     parameters = call.parameters() if isinstance(call, nn.Module) else ()
-    leaves = (leaf for leaf in pytree.tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor))
-    return next((str(tensor.device) for tensor in (*parameters, *leaves)), "cpu")
+    return next((str(tensor.device) for tensor in (*parameters, *inputs.tensors)), "cpu")
 
 
-def _on_meta(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Subject | None:
+def _on_meta(model: nn.Module, inputs: Inputs) -> Subject | None:
     """A copy of the model with its parameters and buffers on meta, called once; None where it does not run there."""
     twins: dict[int, Any] = {}
     for parameter in model.parameters():
@@ -200,24 +193,18 @@ def _on_meta(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) ->
     for buffer in model.buffers():
         twins[id(buffer)] = buffer.detach().to("meta")
     try:
-        copied = copy.deepcopy(model, twins)
-        args, kwargs = mapped(lambda tensor: tensor.to("meta"), (args, kwargs))
-        return called(replace(subject(copied, args, kwargs), device="meta"))
+        copied = subject(copy.deepcopy(model, twins), inputs.changed(lambda tensor: tensor.to("meta")))
+        return called(replace(copied, device="meta"))
     except Exception:
         return None
 
 
-def _called(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Subject:
+def _called(model: nn.Module, inputs: Inputs) -> Subject:
     try:
-        return called(subject(model, args, kwargs))
+        return called(subject(model, inputs))
     except Exception as error:
         raise _cannot_run(model, error) from error
 
 
 def _cannot_run(model: nn.Module, error: Exception) -> ConvbenchError:
-    lines = str(error).strip().splitlines() or ["no message"]
-    return ConvbenchError(f"{type(model).__name__} does not run on these inputs: {type(error).__name__}: {lines[0]}")
-
-
-def _macs(macs: int | None) -> str:
-    return f"{macs:,}" if macs is not None else "unknown"
+    return ConvbenchError(f"{type(model).__name__} does not run on these inputs: {typed_line(error)}")

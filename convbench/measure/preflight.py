@@ -9,13 +9,14 @@ from math import prod
 
 import torch
 
-from convbench.core.errors import ConvbenchError, Impossible
+from convbench.core.errors import ConvbenchError, Impossible, typed_line
 from convbench.core.record import Case, Choice, Features, Parts
 from convbench.core.registry import scenarios
-from convbench.measure.quality.measure import refuse_unlearnable
+from convbench.measure.quality.trial import refuse_unlearnable
 from convbench.models import subject
-from convbench.models.network import build_reducer, feature_shape, vector_size, weights_bytes
+from convbench.models.network import build_reducer, feature_shape, vector_size
 from convbench.models.variants import refuse_misplaced
+from convbench.models.weights import weights_bytes
 from convbench.suite.selection import Plan
 
 FLOAT_BYTES = 4
@@ -75,7 +76,7 @@ def resolve(case: Case) -> Case:
     except ConvbenchError:
         raise
     except Exception as error:
-        raise Impossible(f"{type(error).__name__}: {str(error).strip().splitlines()[0]}") from error
+        raise Impossible(typed_line(error)) from error
     return resolved
 
 

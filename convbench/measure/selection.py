@@ -24,7 +24,7 @@ def plan(suite: Suite, device: str, available_bytes: int, selection: Selection, 
     cores = host_cores or available_cores()
     threads = {"all": None if cores == 1 else cores, 1: None}
     cases = [replace(case, device=device, threads=threads.get(case.threads, case.threads)) for case in suite.cases]
-    chosen = [case for case in cases if selection.keeps(_names(case))]
+    chosen = [case for case in cases if selection.keeps(_ids(case))]
     if not chosen:
         raise SuiteError(
             f"{suite.path}: none of its {len(cases)} cases is selected{selection.hint}: --dry-run shows their names"
@@ -34,12 +34,12 @@ def plan(suite: Suite, device: str, available_bytes: int, selection: Selection, 
 
 def selected(cases: Sequence[Case], selection: Selection) -> list[Case]:
     """The selected cases, resolved, each once."""
-    return list(dict.fromkeys(resolve(case) for case in cases if selection.keeps(_names(case))))
+    return list(dict.fromkeys(resolve(case) for case in cases if selection.keeps(_ids(case))))
 
 
-def _names(case: Case) -> set[str]:
-    """The names a case can be selected by: its id as written and as resolved, and the parts of both."""
+def _ids(case: Case) -> set[str]:
+    """What a case can be selected by: its id as it is written and as it is resolved."""
     ids = {case.id}
     with suppress(ConvbenchError):
         ids.add(resolve(case).id)
-    return ids | {part for name in ids for part in name.split("/")}
+    return ids

@@ -15,10 +15,11 @@ from torch.nn.modules.lazy import LazyModuleMixin
 from torch.nn.utils.rnn import PackedSequence
 
 from convbench.core.errors import ConvbenchError
+from convbench.core.imports import import_path
 from convbench.core.record import Case, Whole
-from convbench.core.registry import import_path, scenarios, variants
+from convbench.core.registry import scenarios, variants
 from convbench.models import network, values
-from convbench.models.deployed import Deployment, Quantised
+from convbench.models.deployment import Deployment, Quantised
 
 
 @dataclass(frozen=True)
@@ -36,9 +37,13 @@ class Inputs:
     def bytes(self) -> int:
         return sum(map(values.stored_bytes, self.tensors))
 
+    def changed(self, change: Callable[[torch.Tensor], torch.Tensor]) -> Inputs:
+        """The same arguments with their tensors changed."""
+        return Inputs(*values.mapped(change, (self.args, self.kwargs)))
+
     def channels_last(self) -> Inputs:
         """The same frames in NHWC order, clips so that flatten(0, 1) of them is channels_last without a copy."""
-        return Inputs(*values.mapped(_frames_last, (self.args, self.kwargs)))
+        return self.changed(_frames_last)
 
 
 class WithoutGradients:

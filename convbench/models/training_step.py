@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 import torch
 
 from convbench.core.errors import CaseFailed
+from convbench.core.imports import import_path
 from convbench.core.record import Whole
-from convbench.core.registry import import_path
 from convbench.models.network import in_mode
 from convbench.models.subject import Subject
 from convbench.models.values import dense, settled, tensors

@@ -1,22 +1,10 @@
-"""The shelf of variants: Subject -> Subject, the same mathematics another way. One file per variant.
-
-Keyword-only parameters are options; ``@declares(VariantTraits(...))`` says what the variant is. A variant's module
-imports torch inside its functions, so that a report can ask what a variant is where there is no torch.
-"""
+"""What the variants of a case ask for: which of them cannot stand together, and how their process must be started."""
 
 from __future__ import annotations
-
-from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from convbench.core import traits
 from convbench.core.errors import Impossible
 from convbench.core.record import Case
-
-if TYPE_CHECKING:
-    from convbench.models.subject import Subject
-
-VariantFactory = Callable[..., "Subject"]
 
 
 def refuse_misplaced(case: Case) -> None:

@@ -6,7 +6,7 @@ import atexit
 import re
 from collections.abc import Sequence
 
-from convbench.runs import apart
+from convbench.runs import user_code
 from convbench.runs.processes import Processes
 
 COMPILER, DIGITS = "convbench.runs.compiler_imports", "sklearn.datasets"
@@ -17,7 +17,7 @@ _waiting: list[Processes] = []
 
 def begin(source: str, overrides: Sequence[str]) -> Processes:
     """Start it, with what the suite's words make one expect; ``take`` hands it to the executor."""
-    words = " ".join((*overrides, *apart.texts(source, overrides)))
+    words = " ".join((*overrides, *user_code.texts(source, overrides)))
     expected = [name for name, word in ((COMPILER, COMPILES), (DIGITS, TRAINS)) if word.search(words)]
     processes = Processes(expected)
     processes.warm()

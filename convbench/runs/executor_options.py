@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from convbench.core.errors import ConvbenchError
+from convbench.core.errors import ConvbenchError, line_of
 from convbench.core.record import Scalar
 from convbench.core.registry import did_you_mean, executors
 from convbench.suite.mistakes import message_of
@@ -55,8 +55,7 @@ def _parsed(text: str, where: str) -> Any:
     try:
         return YAML(typ="safe").load(text)
     except (YAMLError, ValueError) as error:
-        first = next(iter(str(error).splitlines()), "")
-        raise ConvbenchError(f"{OPTION} {where}: not YAML ({first})") from error
+        raise ConvbenchError(f"{OPTION} {where}: not YAML ({line_of(error)})") from error
 
 
 def _checked(name: str, key: str, value: Any, known: Signature) -> Scalar:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import gc
 
-from convbench.core import rooms
+from convbench.core import scratch
 
 
 def _import() -> None:
@@ -27,7 +27,7 @@ def _import() -> None:
 
 gc.disable()  # a tenth of the imports would be looking for garbage that there is none of
 _import()
-rooms.adopt()
+scratch.adopt()
 gc.collect()
 gc.freeze()  # else each collection around a case would walk all that was imported: a quarter of a second
 gc.enable()

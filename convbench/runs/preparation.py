@@ -14,7 +14,7 @@ from convbench.core.profiles import PROFILES
 from convbench.core.record import Case, Record, Run, Scalar
 from convbench.core.registry import executors
 from convbench.measure.probes import Probe
-from convbench.runs import apart, repeats, several
+from convbench.runs import host_notes, repeats, user_code
 from convbench.runs.executor import Executor
 from convbench.runs.schedule import Schedule, trials_of
 from convbench.runs.visits import Menu
@@ -52,11 +52,10 @@ class Prepared:
     def schedule(self, done: Sequence[Record] = (), until_sure: bool = False) -> Schedule:
         """The visits to make; those of the records that are ``done`` are made."""
         start, protocol = time.monotonic(), self.menu.protocol(self.suite.protocol)
-        facts = bool(self.menu.exact)
         schedule = Schedule(
             self.plan.cases,
             protocol,
-            lambda _: facts,
+            bool(self.menu.exact),
             lambda: time.monotonic() - start,
             until_sure=until_sure,
             hosts=lambda: self.executor.hosts,
@@ -83,7 +82,7 @@ class Prepared:
             started=datetime.now(UTC).isoformat(timespec="seconds"),
             visible_slowdown=visible_slowdown,
             intervals_meet=repeats.known(host.facts),
-            **several.described(hosts),
+            **host_notes.described(hosts),
         )
 
 
@@ -139,8 +138,8 @@ def executor_of(
     checked already (``executor_options``). Raises ConvbenchError for an unknown name.
     """
     runs_models = probes or any(case.trial for case in suite.cases) or _run_models(suite.metrics)
-    apart_of_us = runs_models or apart.names_own_code(suite.cases)
-    factory = executors.get(name or ("isolated" if apart_of_us else "in-process"))
+    in_own_process = runs_models or user_code.names_own_code(suite.cases)
+    factory = executors.get(name or ("isolated" if in_own_process else "in-process"))
     executor: Executor = factory.build(device, suite.cases, **(options or {}))
     return executor
 

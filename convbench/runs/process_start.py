@@ -20,7 +20,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from convbench.core import rooms
+from convbench.core import scratch
 from convbench.measure import attempts, progress
 from convbench.measure.machine import malloc
 from convbench.runs.script import Brought
@@ -40,19 +40,19 @@ def discipline() -> dict[str, str]:
     return {name: value for name, value in DISCIPLINE.items() if name not in os.environ}
 
 
-def run_child(sender: Connection, brought: Brought, work: Any, args: tuple[Any, ...], room: str, cache: str) -> None:
-    """What the new process runs: ``work``, whose answer or failure it sends, with ``room`` for its files."""
+def run_child(sender: Connection, brought: Brought, work: Any, args: tuple[Any, ...], folder: str, cache: str) -> None:
+    """What the new process runs: ``work``, whose answer or failure it sends, with ``folder`` for its files."""
     os.setsid()
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL) if sys.platform == "linux" else None
     _let_forkserver_end()
     for name in SAFE_START:
         os.environ.pop(name, None)
-    os.environ["TMPDIR"], tempfile.tempdir = room, None
-    output = os.open(Path(room) / "output", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.environ["TMPDIR"], tempfile.tempdir = folder, None
+    output = os.open(Path(folder) / "output", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(output, 1)
     os.dup2(output, 2)
-    os.environ[CACHE], os.environ[rooms.EXPORTS] = cache, f"{cache}-exports"
-    os.environ[rooms.TRAINED] = str(Path(room).parent / "trained")
+    os.environ[CACHE], os.environ[scratch.EXPORTS] = cache, f"{cache}-exports"
+    os.environ[scratch.TRAINED] = str(Path(folder).parent / "trained")
     malloc.hold()
     progress.listen(sender.send)
     try:
@@ -80,10 +80,10 @@ def short_path(folder: Path) -> Iterator[str]:
     """
     if len(os.fsencode(folder)) <= LONGEST:
         yield str(folder)
-    elif rooms.PROC.joinpath("self", "fd").is_dir():
+    elif scratch.PROC.joinpath("self", "fd").is_dir():
         descriptor = os.open(folder, os.O_RDONLY)
         try:
-            yield f"{rooms.PROC}/{os.getpid()}/fd/{descriptor}"
+            yield f"{scratch.PROC}/{os.getpid()}/fd/{descriptor}"
         finally:
             os.close(descriptor)
     else:
@@ -97,7 +97,7 @@ def forkserver_pid() -> int | None:
 
 
 def forget_forkserver() -> None:
-    """Reap the server, which has been killed with its room, so that the next room gets one of its own."""
+    """Reap the server, which has been killed with its scratch folder, so that the next gets one of its own."""
     with suppress(OSError):
         forkserver._forkserver._stop()  # type: ignore[attr-defined]
     for name in ("_forkserver_address", "_forkserver_alive_fd", "_forkserver_pid"):

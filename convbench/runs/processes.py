@@ -24,7 +24,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from convbench.core import lock, rooms
+from convbench.core import lock, scratch
 from convbench.core.errors import CaseFailed
 from convbench.core.record import Failure
 from convbench.measure.machine.process_end import death
@@ -72,8 +72,8 @@ class Call(Generic[T]):
 class Running(Generic[T]):
     """A call in its process; ``end`` it, whatever comes of it."""
 
-    def __init__(self, process: BaseProcess, receiver: Connection, timeout: float, room: Path) -> None:
-        self.process, self.receiver, self.room = process, receiver, room
+    def __init__(self, process: BaseProcess, receiver: Connection, timeout: float, folder: Path) -> None:
+        self.process, self.receiver, self.folder = process, receiver, folder
         self.timeout, self._until = timeout, time.monotonic() + timeout
         self.at_end: Callable[[Running[T]], None] = lambda _: None
         self._so_far, self._answers = Progress(), deque[Any]()
@@ -114,7 +114,7 @@ class Running(Generic[T]):
         _kill(self.process)
         self.at_end(self)
         self.receiver.close()
-        shutil.rmtree(self.room, ignore_errors=True)
+        shutil.rmtree(self.folder, ignore_errors=True)
 
     def _receive(self) -> None:
         """The next message: what is known so far, or the answer, or that the process ended without one."""
@@ -122,7 +122,7 @@ class Running(Generic[T]):
             message = self.receiver.recv()
         except (EOFError, OSError):
             self.process.join(5)
-            message = death(self.process.exitcode, self.room / "output")
+            message = death(self.process.exitcode, self.folder / "output")
         if isinstance(message, Progress):
             self._so_far = Progress(message.doing, self._so_far.known + message.known)
         else:
@@ -130,17 +130,17 @@ class Running(Generic[T]):
 
 
 class Processes:
-    """Calls functions in fresh processes, each under a time limit, in a room of their own. ``close`` ends all of it."""
+    """Calls functions in fresh processes, each under a time limit, in a scratch folder. ``close`` ends all of it."""
 
     def __init__(self, preload: Sequence[str] = ()) -> None:
         self.preload = preload
-        self.scratch = rooms.open_room()
+        self.scratch = scratch.open_folder()
         self._resources = ExitStack()
-        self._resources.enter_context(lock.hold(self.scratch / rooms.LOCK))
+        self._resources.enter_context(lock.hold(self.scratch / scratch.LOCK))
         self._living: set[int] = set()
         self.forkserver = multiprocessing.get_context("forkserver")
         self.forkserver.set_forkserver_preload([*PRELOAD, *preload])
-        # The tracker belongs to the caller, not to the room; the server and its socket belong to the room.
+        # The tracker belongs to the caller, not to the scratch folder; the server and its socket belong to that.
         with environment(SAFE_START):
             resource_tracker.ensure_running()
         own_configuration()["tempdir"] = self._resources.enter_context(short_path(self.scratch))
@@ -151,10 +151,10 @@ class Processes:
             forkserver.ensure_running()
 
     def close(self) -> None:
-        rooms.end_processes(self.scratch)
+        scratch.end_processes(self.scratch)
         forget_forkserver()
         own_configuration().pop("tempdir", None)
-        rooms.close_room(self.scratch)
+        scratch.close_folder(self.scratch)
         self._resources.close()
 
     def run(self, call: Call[T]) -> T:
@@ -167,17 +167,17 @@ class Processes:
 
     def start(self, call: Call[T]) -> Running[T]:
         """Begin a call; the one who does ends it."""
-        room = Path(tempfile.mkdtemp(dir=self.scratch))
-        cache = self.scratch / f"inductor-{call.cache}" if call.cache else room / "inductor"
+        folder = Path(tempfile.mkdtemp(dir=self.scratch))
+        cache = self.scratch / f"inductor-{call.cache}" if call.cache else folder / "inductor"
         if call.compiles and missing_tool() is None and not cache.exists():
             self._toolchain(cache)
-        return self._spawn(call, room, cache)
+        return self._spawn(call, folder, cache)
 
-    def _spawn(self, call: Call[T], room: Path, cache: Path) -> Running[T]:
+    def _spawn(self, call: Call[T], folder: Path, cache: Path) -> Running[T]:
         receiver, sender = multiprocessing.Pipe(duplex=False)
         context = self.forkserver if call.forks and not call.variables else multiprocessing.get_context("spawn")
-        args = (sender, call.brought, call.work, call.args, str(room), str(cache))
-        running: Running[T] = Running(context.Process(target=run_child, args=args), receiver, call.timeout, room)
+        args = (sender, call.brought, call.work, call.args, str(folder), str(cache))
+        running: Running[T] = Running(context.Process(target=run_child, args=args), receiver, call.timeout, folder)
         running.at_end = self._forget
         try:
             with unseen(), environment({**self._variables(), **call.variables}), uninterrupted():
@@ -195,23 +195,23 @@ class Processes:
         return running
 
     def _variables(self) -> dict[str, str]:
-        return {**SAFE_START, **discipline(), **rooms.mark(self.scratch)}
+        return {**SAFE_START, **discipline(), **scratch.mark(self.scratch)}
 
     def _forget(self, running: Running[Any]) -> None:
         """Kill what a call left behind, in whatever session; whose it is can be told only when nothing else runs."""
         self._living.discard(running.process.pid or 0)
         if not self._living:
-            rooms.end_processes(self.scratch, but=[pid for pid in [forkserver_pid()] if pid])
+            scratch.end_processes(self.scratch, but=[pid for pid in [forkserver_pid()] if pid])
 
     def _toolchain(self, cache: Path) -> None:
         """Fills ``cache`` with what compiling anything leaves behind; made once, then linked."""
         ready = self.scratch / "toolchain"
         if not ready.exists():
-            room = Path(tempfile.mkdtemp(dir=self.scratch))
-            running = self._spawn(Call(_compile_something), room, room / "inductor")
+            folder = Path(tempfile.mkdtemp(dir=self.scratch))
+            running = self._spawn(Call(_compile_something), folder, folder / "inductor")
             try:
                 running.result()
-                shutil.move(room / "inductor", ready)
+                shutil.move(folder / "inductor", ready)
             finally:
                 running.end()
         shutil.copytree(ready, cache, copy_function=os.link)

@@ -1,12 +1,10 @@
-"""How often the intervals of two runs meet on this machine: a suite run again and again, each run against the last.
+"""What runs on this machine tell of the machine: how often the intervals of two of them meet, how fast quiet ones are.
 
-What was found is kept per machine and software, where later runs find it and their reports say it.
+Both are kept per machine and software, where later runs find them and their reports say it.
 """
 
 from __future__ import annotations
 
-import json
-import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -16,11 +14,12 @@ from pathlib import Path
 from convbench.analysis.agreement import Agreement, agreement
 from convbench.analysis.repeat import quiet_reference
 from convbench.analysis.results import results
-from convbench.core import files
-from convbench.core.comparability import machine
+from convbench.core import cache
 from convbench.core.errors import ConvbenchError
 from convbench.core.record import Record, Scalar
 
+SHARE, REFERENCE = "repeats", "reference"
+"""Under these names they are kept."""
 QUIET_RUNS = 5
 """So many quiet runs tell what a machine can do: it is not slow in all of them, and what was long ago is forgotten."""
 
@@ -66,57 +65,23 @@ def counted(comparisons: Iterable[Agreement]) -> Repeats | None:
     )
 
 
-def path(name: str = "repeats") -> Path:
-    """Where it is kept."""
-    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(cache) / "convbench" / f"{name}.json"
-
-
 def keep(environment: Mapping[str, Scalar], repeats: Repeats) -> Path:
     """Keep the share for machines and software like this."""
-    return _keep("repeats", environment, repeats.share)
+    return cache.keep(SHARE, environment, repeats.share)
 
 
 def known(environment: Mapping[str, Scalar]) -> float | None:
     """The share of intervals that met in a selftest of such a machine and software; None where none was run."""
-    return _stored_value("repeats", environment)
+    return cache.number(SHARE, environment)
 
 
 def keep_speed(environment: Mapping[str, Scalar], records: Sequence[Record]) -> None:
     """Keep how fast the reference workload was, if the run was quiet: what a later, slower run is told by."""
     if seconds := quiet_reference(records):
         with suppress(ConvbenchError):
-            _keep("reference", environment, [*_speeds(environment), seconds][-QUIET_RUNS:])
+            cache.keep(REFERENCE, environment, [*cache.numbers(REFERENCE, environment), seconds][-QUIET_RUNS:])
 
 
 def known_speed(environment: Mapping[str, Scalar]) -> float | None:
     """Seconds of the reference workload in the fastest of the last quiet runs on such a machine; None without any."""
-    return min(_speeds(environment), default=None)
-
-
-def _speeds(environment: Mapping[str, Scalar]) -> list[float]:
-    stored = _stored_values("reference").get(_key(environment))
-    values = stored if isinstance(stored, list) else [stored]
-    return [float(value) for value in values if isinstance(value, int | float) and value > 0]
-
-
-def _keep(name: str, environment: Mapping[str, Scalar], value: float | list[float]) -> Path:
-    stored = _stored_values(name) | {_key(environment): value}
-    return files.write(path(name), json.dumps(stored, indent=1) + "\n", "set XDG_CACHE_HOME")
-
-
-def _stored_value(name: str, environment: Mapping[str, Scalar]) -> float | None:
-    value = _stored_values(name).get(_key(environment))
-    return float(value) if isinstance(value, int | float) else None
-
-
-def _key(environment: Mapping[str, Scalar]) -> str:
-    return " | ".join(map(str, machine(environment)))
-
-
-def _stored_values(name: str) -> dict[str, object]:
-    try:
-        content = json.loads(path(name).read_text())
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return content if isinstance(content, dict) else {}
+    return min(cache.numbers(REFERENCE, environment), default=None)

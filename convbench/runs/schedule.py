@@ -55,13 +55,13 @@ class Planned:
 class Schedule:
     """Visits to make, one after another; told of every record, since what comes next depends on them.
 
-    ``needs_facts`` says of which cases something can be told without timing them. ``now`` is a clock in seconds from
+    With ``has_facts`` something can be told of the cases without timing them. ``now`` is a clock in seconds from
     the run's start. With ``until_sure`` it goes on until the answer is settled. ``hosts`` are those there are by now.
     """
 
     cases: Sequence[Case]
     protocol: Protocol
-    needs_facts: Callable[[Case], bool]
+    has_facts: bool
     now: Callable[[], float]
     until_sure: bool = False
     hosts: Callable[[], Sequence[Host]] = tuple
@@ -185,8 +185,8 @@ class Schedule:
             yield from (Planned(case, 0, case is chosen[-1]) for case in chosen)
 
     def _facts(self, timed: Sequence[Case]) -> Iterator[Planned]:
-        if self.protocol.visits > 1:
-            chosen = [case for case in timed if self.needs_facts(case) and not self._rounds_of(case)]
+        if self.has_facts and self.protocol.visits > 1:
+            chosen = [case for case in timed if not self._rounds_of(case)]
             self.round, self.stage_size = FACTS, len(chosen)
             yield from (Planned(case, FACTS) for case in chosen)
 

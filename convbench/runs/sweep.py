@@ -19,7 +19,7 @@ from convbench.core.comparability import differing
 from convbench.core.errors import StoreError
 from convbench.core.record import Case, Record, Run
 from convbench.core.visits import Stage, in_table
-from convbench.runs import repeats, several, visits
+from convbench.runs import host_notes, repeats, visits
 from convbench.runs.executor import Job
 from convbench.runs.preparation import Prepared
 from convbench.runs.schedule import Schedule
@@ -54,8 +54,8 @@ def begin(prepared: Prepared, directory: Path, resume: Resume, visible_slowdown:
         )
     store.drop_unfinished_line(directory)
     done = store.load(directory)[1]
-    several.refuse_other_kinds(directory, done, prepared.executor.hosts)
-    several.note(directory, prepared.executor.hosts, done)
+    host_notes.refuse_other_kinds(directory, done, prepared.executor.hosts)
+    host_notes.note(directory, prepared.executor.hosts, done)
     stale = {record.case.id: names for record in done if (names := code.changed(record.code))}
     if stale and resume != "stale":
         case, names = next(iter(stale.items()))
@@ -79,7 +79,7 @@ def measure(
     finally:
         records = store.load(directory)[1]
         write_csv(directory, records)
-        several.note(directory, prepared.executor.hosts, records)
+        host_notes.note(directory, prepared.executor.hosts, records)
     repeats.keep_speed(prepared.facts, records)
     return records
 

@@ -30,7 +30,7 @@ from convbench.suite.matrix import Axes, Sweep
 from convbench.suite.mistakes import Location, Mistakes, shown
 from convbench.suite.overrides import apply
 from convbench.suite.source import find, parse, read
-from convbench.suite.trials import tried
+from convbench.suite.trials import trial_cases
 from convbench.suite.values import Plain, Values, expand
 
 PARKED = "x-"
@@ -92,7 +92,7 @@ def _built(text: str, source: str, stem: str, overrides: Sequence[str]) -> Suite
     mistakes.raise_any()
     assert layout is not None
     cases = tuple(_with(shared, case) for case in _cases(axes, mistakes))
-    trials = tried(cases, layout.quality, layout.training, tasks)
+    trials = trial_cases(cases, layout.quality, layout.training, tasks)
     if layout.quality != "none" and not trials:
         mistakes.fail(_NOTHING_TO_TRY)
     names = tuple(dict.fromkeys(name for name in metrics if name))

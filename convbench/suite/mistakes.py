@@ -10,7 +10,7 @@ from pydantic_core import ErrorDetails
 
 from convbench.core.errors import SuiteError
 from convbench.core.registry import did_you_mean
-from convbench.core.text import cut
+from convbench.core.text import cut, short_name
 
 Location = tuple[str | int, ...]
 
@@ -93,7 +93,7 @@ class Mistakes:
 
 def unknown_key(key: str, known: Iterable[str]) -> str:
     """The words for a key that nothing reads, with the nearest that something does."""
-    return f"unknown key {cut(key, 80)!r}{did_you_mean(key, known)}"
+    return f"unknown key {short_name(key)!r}{did_you_mean(key, known)}"
 
 
 def message_of(detail: ErrorDetails) -> str:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
-from fnmatch import fnmatchcase
 
-from convbench.core.record import Case
+from convbench.core import traits
+from convbench.core.case import Case, id_matches
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,11 +26,10 @@ class Selection:
     skip: Sequence[str] = ()
     shard: tuple[int, int] = (1, 1)
 
-    def keeps(self, names: Collection[str]) -> bool:
-        """Whether a case with these names is picked."""
-        included = not self.only or any(fnmatchcase(name, pattern) for pattern in self.only for name in names)
-        excluded = any(fnmatchcase(name, pattern) for pattern in self.skip for name in names)
-        return included and not excluded
+    def keeps(self, ids: Collection[str]) -> bool:
+        """Whether a case is picked that has these ids, such as the one as it is written and the one as it is built."""
+        included = not self.only or any(id_matches(name, self.only) for name in ids)
+        return included and not any(id_matches(name, self.skip) for name in ids)
 
     def part(self, cases: Sequence[Case]) -> list[Case]:
         """The shard's cases, which may be none: parts of about the same cost, the same for everybody who asks.
@@ -70,4 +69,4 @@ def _together(case: Case) -> str:
 
 def _cost(case: Case) -> float:
     """How long a case takes beside a plain one, roughly: compiling and training take most."""
-    return 10.0 if case.trains else 5.0 if any(choice.name == "compile" for choice in case.variant) else 1.0
+    return 10.0 if case.trains else 5.0 if traits.compiles(case) else 1.0

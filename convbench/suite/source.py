@@ -11,9 +11,9 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
-from convbench.core.errors import SuiteError
+from convbench.core.errors import SuiteError, line_of
 from convbench.core.registry import did_you_mean
-from convbench.core.text import cut
+from convbench.core.text import cut, short_name
 from convbench.suite.mistakes import Location, Mark, Mistakes, shown
 
 MAX_BYTES = 2**20
@@ -44,7 +44,7 @@ def find(source: str) -> Path:
         if path.exists() and not path.is_dir():
             raise SuiteError(f"{source}: is a pipe or a device, and a suite is read more than once: write it to a file")
     except (OSError, ValueError) as error:
-        raise SuiteError(f"{cut(source, 80)}: cannot be a file ({getattr(error, 'strerror', error)})") from error
+        raise SuiteError(f"{short_name(source)}: cannot be a file ({getattr(error, 'strerror', error)})") from error
     if source in known:
         return known[source]
     if path.suffix in {".yaml", ".yml"} or len(path.parts) > 1:
@@ -82,7 +82,7 @@ def value_of(text: str) -> Any:
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
     except Exception as error:
-        raise ValueError(cut(next(iter(str(error).splitlines()), ""), 100)) from error
+        raise ValueError(cut(line_of(error), 100)) from error
     return value
 
 
@@ -101,7 +101,7 @@ def parse(text: str, mistakes: Mistakes, root: Location = ()) -> Any:
         place = Mark(mark.line + 1, mark.column + 1) if mark else Mark(1, 1)
         mistakes.add_mark(place, f"not YAML: {', '.join(filter(None, (error.context, error.problem)))}{hint}")
     except YAMLError as error:
-        mistakes.add(root, f"not YAML: {str(error).partition(chr(10))[0]}")
+        mistakes.add(root, f"not YAML: {line_of(error)}")
     except RecursionError:
         mistakes.add(root, "is nested too deeply")
     except (ValueError, OverflowError, LookupError, TypeError) as error:

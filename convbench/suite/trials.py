@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from fnmatch import fnmatchcase
 from itertools import product
 from typing import Literal
 
-from convbench.core.record import Case, Choice, Parts, Trial
+from convbench.core.case import Case, Choice, Parts, Trial, id_matches
 from convbench.core.traits import own_numbers
 from convbench.suite.layout import TrainingLayout
 
 PLACED_DIGIT = Choice("placed-digit")
 
 
-def tried(
+def trial_cases(
     cases: Iterable[Case], quality: Literal["none", "probe", "train"], training: TrainingLayout, tasks: Sequence[Choice]
 ) -> tuple[Case, ...]:
     """The cases to add for ``quality``, seed by seed, so that a run that is interrupted has whole seeds.
@@ -25,9 +24,8 @@ def tried(
 
     A user's own whole model is not tried: it has no head that could be exchanged for a task's.
     """
-    parts = [
-        case for case in cases if isinstance(case.architecture, Parts) and _is_picked(case, training.only or ["*"])
-    ]
+    picked = (case for case in cases if not training.only or id_matches(case.id, training.only))
+    parts = [case for case in picked if isinstance(case.architecture, Parts)]
     models = list(dict.fromkeys(_trial_case(case, training.batch) for case in parts))
     match quality:
         case "none":
@@ -48,10 +46,6 @@ def tried(
         for model in models
         if not (model.variant and trial.control)
     )
-
-
-def _is_picked(case: Case, only: Sequence[str]) -> bool:
-    return any(fnmatchcase(name, pattern) for pattern in only for name in (case.id, *case.id.split("/")))
 
 
 def _trial_case(case: Case, batch: int) -> Case:

@@ -147,7 +147,7 @@ class Sweep:
     def __init__(self, cases: list[Case], machines: list[Machine], costs: Costs, protocol: Protocol) -> None:
         self.engine = Invented(machines, costs)
         self.driver = Driver(self.engine, Limits(), self.engine.clock)
-        self.schedule = Schedule(cases, protocol, lambda _: True, self.engine.clock, hosts=lambda: self.driver.hosts)
+        self.schedule = Schedule(cases, protocol, True, self.engine.clock, hosts=lambda: self.driver.hosts)
         self.records: list[Record] = []
 
     def run(self) -> Sweep:

@@ -21,7 +21,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from convbench.core import rooms
+from convbench.core import scratch
 
 SUITE = """\
 name: kills
@@ -76,8 +76,8 @@ class Place:
         return [*folders, *(f"process {number}" for number in self.processes())]
 
     def processes(self) -> list[int]:
-        return list(rooms.processes(self.temporary)) + [
-            number for made in self.temporary.glob("convbench-*") for number in rooms.processes(made)
+        return list(scratch.processes(self.temporary)) + [
+            number for made in self.temporary.glob("convbench-*") for number in scratch.processes(made)
         ]
 
     def records(self, out: str) -> Iterator[tuple[str, dict[str, Any]]]:

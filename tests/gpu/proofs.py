@@ -126,7 +126,7 @@ def memory(device: str, findings: Findings) -> None:
 
 def _compare_peaks(findings: Findings, case: Case, ours: dict[str, Any], theirs: dict[str, Any]) -> None:
     peak = ours[metrics.CUDA_PEAK.name]
-    kinds = sum(ours.get(metrics.CUDA_PEAK.part(kind).name, 0) for kind in allocations.KINDS)
+    kinds = sum(ours.get(metrics.CUDA_PEAK.part(kind).name, 0) for kind in metrics.KINDS)
     findings.check("peak allocated", case, peak, theirs["allocated"], 0.0)
     findings.check("peak reserved", case, ours[metrics.CUDA_RESERVED.name], theirs["reserved"], 0.05)
     findings.check("sum of kinds", case, kinds, peak, 0.0)

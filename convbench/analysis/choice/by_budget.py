@@ -16,8 +16,8 @@ import numpy as np
 
 from convbench.analysis.choice.by_task import asked, questions_of
 from convbench.analysis.choice.candidates import Candidate, CostName
-from convbench.analysis.choice.choose import Ask, Recommendation, recommend
-from convbench.analysis.choice.recommendation import Constraints
+from convbench.analysis.choice.choose import recommend
+from convbench.analysis.choice.recommendation import Ask, Constraints, Recommendation
 from convbench.analysis.costs.likeness import one_variant
 from convbench.analysis.costs.ranking import lightest, rank, widest
 from convbench.analysis.results import Result, measured
@@ -60,22 +60,16 @@ def by_cost(results: Sequence[Result]) -> Grid[Affordable]:
 def within(results: Sequence[Result], limits: Constraints) -> Affordable:
     """The answer of ``by_cost`` at these limits, base units, of any metrics of the run."""
     models = _contenders(results)
-    return _affordable([result for result in models if _meets(result, limits)], len(models), _tied)
+    return _affordable(
+        [result for result in models if all(result.within(name, limit) for name, limit in limits.items())],
+        len(models),
+        _tied,
+    )
 
 
 def _contenders(results: Sequence[Result]) -> list[Result]:
     timed = [result for result in measured(results) if result.latency]
     return one_variant(widest(timed))
-
-
-def _meets(result: Result, limits: Constraints) -> bool:
-    known = ((result.metric(name), limit) for name, limit in limits.items())
-    return all(
-        metric is not None
-        and (value := result.value(metric)) is not None
-        and metric.sign * value <= metric.sign * limit
-        for metric, limit in known
-    )
 
 
 def _affordable(fitting: Sequence[Result], of: int, tied: Callable[[Results], Results]) -> Affordable:

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from convbench.analysis.choice.candidates import Candidate, Excluded, gather
-from convbench.analysis.choice.choose import Ask, Recommendation, recommend
+from convbench.analysis.choice.choose import recommend
 from convbench.analysis.choice.noninferior import ERROR
+from convbench.analysis.choice.recommendation import Ask, Recommendation
 from convbench.analysis.choice.settling import at_look, look_of
 from convbench.analysis.quality.qualities import Budget, by_task, equal_limits, qualities
 from convbench.analysis.results import results

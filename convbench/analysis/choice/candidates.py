@@ -45,9 +45,7 @@ class Candidate:
 
     def within(self, name: CostName, limit: float) -> bool:
         """Whether it is within one limit; never where the metric was not measured."""
-        metric = self.result.metric(name)
-        value = self.result.value(metric) if metric else None
-        return metric is not None and value is not None and metric.sign * value <= metric.sign * limit
+        return self.result.within(name, limit)
 
 
 @dataclass(frozen=True, eq=False)

@@ -24,7 +24,6 @@ from convbench.analysis.choice.noninferior import ERROR, Pairs, differences, p_o
 from convbench.analysis.choice.recommendation import (
     Ask,
     Doubt,
-    Grade,
     Price,
     Recommendation,
     Runner,
@@ -36,9 +35,6 @@ from convbench.analysis.choice.trade import trades
 from convbench.analysis.costs.pareto import front
 from convbench.analysis.quality import effect
 from convbench.core.record import Clip
-
-__all__ = ["Ask", "Grade", "Price", "Recommendation", "Runner", "Settle", "recommend"]
-
 
 LIKELY = 0.9
 """To be within the margin: without any difference shown a pick that is less likely to be is none."""

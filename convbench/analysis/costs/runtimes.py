@@ -133,7 +133,7 @@ def _crossings(members: Sequence[Result]) -> Iterator[Crossing]:
     eager = [result for result in members if not result.case.variant]
     if len(eager) > MANY:
         return
-    pairs = [(first, second) for first, second in combinations(eager, 2)]
+    pairs = list(combinations(eager, 2))
     for (first, second), ratio in zip(pairs, _ratios(pairs), strict=True):
         faster, slower, in_eager = (first, second, ratio) if ratio.median < 1 else (second, first, _inverse(ratio))
         if in_eager.high >= 1:

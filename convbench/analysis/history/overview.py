@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from pathlib import Path
 
 from convbench.analysis.history import numbers
@@ -13,6 +12,7 @@ from convbench.analysis.history.series import Series, moment, series
 from convbench.analysis.history.steps import FEWEST
 from convbench.analysis.stored_runs import EXACT
 from convbench.core import index, metrics
+from convbench.core.case import id_matches
 from convbench.core.errors import ConvbenchError, Refused, StoreError
 from convbench.core.index import Entry, Index
 from convbench.core.metric import Metric, worded
@@ -121,11 +121,7 @@ def _matching_cases(runs: Index, only: Sequence[str]) -> list[str] | None:
     if not only:
         return None
     cases = runs.cases()
-    matching = [
-        case
-        for case in cases
-        if any(fnmatchcase(name, pattern) for pattern in only for name in (case, *case.split("/")))
-    ]
+    matching = [case for case in cases if id_matches(case, only)]
     if not matching:
         raise ConvbenchError(f"--only {' '.join(only)}: none of {len(cases)} cases matches, such as {cases[0]}")
     return matching

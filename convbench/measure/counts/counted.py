@@ -11,14 +11,15 @@ from typing import Any
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from convbench.core.errors import CaseFailed
+from convbench.core.errors import CaseFailed, line_of, typed_line
 from convbench.core.record import Case, Parts
 from convbench.measure.counts import dispatched
 from convbench.measure.counts.dispatched import Count, as_written
 from convbench.measure.stages.spans import OTHER
-from convbench.models import network, subject
+from convbench.models import subject
 from convbench.models.stages import Roots, stage_by_module, stage_by_parameter
 from convbench.models.subject import Subject
+from convbench.models.weights import quantised_weights
 
 SECONDS_ON_META = 3.0
 """Of this thread, that a call may take there: an operator takes up to a millisecond, whatever its tensors' sizes."""
@@ -71,8 +72,7 @@ def called(subject: Subject) -> Subject:
 
 def reason_of(error: BaseException) -> str:
     """The first line of an error; the same for the same error of another process."""
-    line = ADDRESS.sub("", (str(error).strip().splitlines() or ["no message"])[0])[:200]
-    return line if isinstance(error, CaseFailed) else f"{type(error).__name__}: {line}"
+    return ADDRESS.sub("", line_of(error) if isinstance(error, CaseFailed) else typed_line(error))[:200]
 
 
 _COUNTS: dict[tuple[Case, int], Count] = {}
@@ -173,6 +173,6 @@ def params_by(model: nn.Module, roots: Roots) -> dict[str, int]:
     for parameter in model.parameters():
         sizes[owners.get(parameter, OTHER)] += parameter.numel()
     for module in model.modules():
-        for weight in network.quantised_weights(module):
+        for weight in quantised_weights(module):
             sizes[modules.get(module, OTHER)] += weight.numel()
     return sizes

@@ -16,8 +16,8 @@ import torch
 from torch.utils.flop_counter import flop_registry, sdpa_flop_count, shape_wrapper
 
 from convbench.core.errors import CaseFailed
+from convbench.core.imports import import_path
 from convbench.core.record import Case, Whole
-from convbench.core.registry import import_path
 
 Formula = Callable[..., int]
 Shape = tuple[int, ...]

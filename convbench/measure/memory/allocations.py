@@ -27,13 +27,11 @@ from convbench.measure.stages.doors import in_threads
 from convbench.measure.stages.hooks import call, listening
 from convbench.measure.stages.profiler_marks import Marks
 from convbench.measure.stages.spans import OTHER, PREFIX, Spans, is_recurrent
-from convbench.models.network import quantised_weights
 from convbench.models.stages import stage_by_module, stage_by_parameter, stage_roots
 from convbench.models.subject import Subject
 from convbench.models.training_step import TrainingStep
 from convbench.models.values import stored
-
-KINDS = ("weights", "inputs", "activations", "workspace", "gradients", "optimizer", "temporaries")
+from convbench.models.weights import quantised_weights
 
 Holder = tuple[str, str]
 """Kind and stage."""

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 from convbench.core.errors import CaseFailed
-from convbench.models.deployed import Deployment, Example
+from convbench.models.deployment import Deployment, Example
 
 STATUS, CLEAR_REFS = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 PROGRAM = "import sys; from convbench.measure.memory import alone; alone.tell(sys.argv[1])"

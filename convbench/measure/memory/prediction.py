@@ -28,9 +28,9 @@ from convbench.measure.memory import cudnn
 from convbench.measure.memory.onednn import extra_bytes
 from convbench.measure.stages.doors import in_threads
 from convbench.models import network, subject
-from convbench.models.network import weights_bytes
 from convbench.models.subject import Subject
 from convbench.models.training_step import TrainingStep
+from convbench.models.weights import weights_bytes
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import torch
 from torch import nn
@@ -35,18 +36,26 @@ class Curve:
     test: list[float] = field(default_factory=list)
 
 
+class Recipe(NamedTuple):
+    """How one model is trained: so many steps of so many clips each, at a learning rate."""
+
+    training: Training
+    batch: int
+    learning_rate: float
+
+
 def fit(
     model: nn.Module,
     splits: Splits,
-    settings: tuple[Training, int, float],
+    recipe: Recipe,
     seed: int,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Curve:
-    """Train ``model`` where it is; ``settings`` is the training, the batch size and the learning rate.
+    """Train ``model`` where it is.
 
     Raises CaseFailed, saying at which step, where the loss is no longer a finite number.
     """
-    training, batch, rate = settings
+    training, batch, rate = recipe
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.Adam(parameters, lr=rate)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, training.steps)

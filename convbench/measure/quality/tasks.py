@@ -1,13 +1,11 @@
-"""The shelf of tasks: (clip shape, training, seed) -> labelled clips in three splits. One file per task.
+"""The clips of a task, wherever they come from.
 
-A task draws ``training.train_clips``, ``val_clips`` and ``test_clips`` clips of the shape's T, C, H and W; its
-keyword-only parameters are its options. A user's own ``package.module:function`` yields (clip, label) pairs instead and
-is split by ``own``.
+A task of the shelf draws ``training.train_clips``, ``val_clips`` and ``test_clips`` clips of the shape's T, C, H and W.
+A user's own ``package.module:function`` yields (clip, label) pairs instead, which ``user_clips`` splits.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from convbench.core import registry
@@ -15,8 +13,6 @@ from convbench.core.record import Choice, Clip, Training
 
 if TYPE_CHECKING:
     from convbench.measure.quality.data import Splits
-
-TaskFactory = Callable[..., "Splits"]
 
 
 def load(choice: Choice, clip: Clip, training: Training, seed: int) -> Splits:

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 
 from convbench.core.errors import ConvbenchError, Impossible
+from convbench.core.imports import import_path
 from convbench.core.record import Choice, Clip, Scalar, Training
-from convbench.core.registry import import_path
 from convbench.measure.quality.data import Labelled, Splits
 from convbench.measure.quality.splitting import SOURCES, Indices, random, stratified
 from convbench.measure.quality.user_clip_checks import Label, Pixels, as_floats, checked, label_of

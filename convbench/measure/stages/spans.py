@@ -6,14 +6,14 @@ from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from itertools import pairwise
 
-OTHER = "other"
+from convbench.core.metrics import GRAPHS as GRAPHS
+from convbench.core.metrics import OTHER as OTHER
+
 PHASES = ("forward", "backward", "optimizer")
 PREFIX = "convbench::"
 """Begins the name of every mark of ours among a profiler's events."""
 BACKWARD = f"{PREFIX}backward of "
 """Begins the name of the mark (no range of its own) at which the backward pass of a stage begins."""
-GRAPHS = "graphs"
-"""Stands for a stage in what is read of a compiled model: the time inside the compiler's graphs."""
 RECURRENT = ("lstm", "gru", "rnn_tanh", "rnn_relu", "rnn_layer", "cudnn_rnn", "miopen_rnn", "RnnLayer", "CudnnRnn")
 Mark = tuple[str, float, float]
 """Name, begin, end."""

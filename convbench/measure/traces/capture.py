@@ -18,7 +18,7 @@ import torch
 from torch.profiler import profile, schedule
 
 from convbench.core import files, metrics, profiles
-from convbench.core.errors import ConvbenchError
+from convbench.core.errors import ConvbenchError, line_of
 from convbench.core.record import STAGES, Finding, Protocol, Reading
 from convbench.core.traits import opaque
 from convbench.measure.memory import allocations
@@ -47,8 +47,7 @@ class Capture:
         try:
             yield from self._take(subject)
         except (RuntimeError, OSError, ConvbenchError) as error:
-            reason = str(error).strip().splitlines() or [type(error).__name__]
-            yield Finding("not_profiled", data={"reason": reason[0][:300]})
+            yield Finding("not_profiled", data={"reason": line_of(error)[:300]})
 
     def _take(self, subject: Subject) -> Iterator[Reading | Finding]:
         start, directory = time.perf_counter(), profiles.directory_of(self.profiles, subject.case.id)
@@ -90,8 +89,8 @@ def _trace(subject: Subject, steps: int) -> dict[str, Any]:
     """That many calls, after one of warm-up, as a Chrome trace with our ranges and without the machine's paths."""
     marks, device = Marks(), torch.device(subject.device)
     hooks = nullcontext() if opaque(subject.case) else listening(subject, marks)
-    with tempfile.TemporaryDirectory() as room:
-        path = str(Path(room) / "trace.json")
+    with tempfile.TemporaryDirectory() as folder:
+        path = str(Path(folder) / "trace.json")
         with (
             hooks,
             profile(

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from convbench.core.errors import CaseFailed
-from convbench.models.deployed import Between, Example, Loaded, Times
+from convbench.models.deployment import Between, Example, Loaded, Times
 from convbench.models.runtimes.onnx_file import why
 
 PACKAGE = "model.pt2"

@@ -17,7 +17,7 @@ from torch.testing import assert_close
 from convbench.core.errors import CaseFailed
 from convbench.core.registry import scenarios
 from convbench.models import values
-from convbench.models.deployed import Call, Example
+from convbench.models.deployment import Call, Example
 from convbench.models.runtimes import structure
 from convbench.models.subject import Subject
 

@@ -10,8 +10,8 @@ import torch
 from torch.fx import GraphModule
 
 from convbench.core.errors import CaseFailed, ConvbenchError
+from convbench.core.imports import import_path
 from convbench.core.record import Case
-from convbench.core.registry import import_path
 from convbench.models.runtimes.example import recorded
 from convbench.models.runtimes.onnx_file import why
 from convbench.models.stages import called_parts, stage_roots

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from convbench.core.errors import CaseFailed
-from convbench.models.deployed import ASIDE, Quantised
+from convbench.models.deployment import ASIDE, Quantised
 from convbench.models.runtimes.quiet import quiet
 
 DYNAMIC = ("MatMul", "Gemm", "LSTM")
@@ -25,8 +25,8 @@ def quantise(path: Path, quantised: Quantised, names: Sequence[str]) -> None:
     """
     import onnx
 
-    with quiet(), tempfile.TemporaryDirectory() as room:
-        model = _folded(path, f"{room}/folded.onnx")
+    with quiet(), tempfile.TemporaryDirectory() as folder:
+        model = _folded(path, f"{folder}/folded.onnx")
         for other in path.parent.iterdir():
             if other.name != ASIDE:
                 other.unlink()

@@ -13,14 +13,14 @@ import torch
 from torch import nn
 
 from convbench.core.errors import CaseFailed
+from convbench.core.metrics import OTHER
 from convbench.core.record import STAGES, Case, Parts
-from convbench.models.deployed import ASIDE, Example
+from convbench.models.deployment import ASIDE, Example
 from convbench.models.runtimes.quiet import quiet
 
 Exporter = Literal["dynamo", "torchscript"]
 FILE = "model.onnx"
 OPSET = 20
-OTHER = "other"
 SCOPES = "pkg.torch.onnx.name_scopes"
 RECURRENT = ("LSTM", "GRU", "RNN")
 _NAMED = re.compile(r"OpOverload\(op='([\w.:]+)'|(?:operator|Operator) '?([\w.]+::[\w.]+)'?|([a-z]\w*::\w+)")

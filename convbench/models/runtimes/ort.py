@@ -14,7 +14,7 @@ from torch import nn
 
 from convbench.core.errors import CaseFailed, Unavailable
 from convbench.core.record import Case
-from convbench.models.deployed import Between, Example, Loaded, Quantised, Times
+from convbench.models.deployment import Between, Example, Loaded, Quantised, Times
 from convbench.models.runtimes import int8_onnx, onnx_file, structure
 from convbench.models.runtimes.onnx_file import FILE, Exporter
 
@@ -48,8 +48,8 @@ class OnnxRuntime:
         self, folder: Path, example: Example, threads: int, calls: int, between: Between
     ) -> list[Times] | None:
         stages = onnx_file.stage_of_nodes(folder, self.case)
-        with tempfile.TemporaryDirectory() as room:
-            session = self._session(folder, threads, profile=f"{room}/profile")
+        with tempfile.TemporaryDirectory() as logs:
+            session = self._session(folder, threads, profile=f"{logs}/profile")
             run, arrays = _runner(session, example), structure.arrays(example.tensors)
             run(arrays)
             for _ in range(calls):

@@ -11,7 +11,7 @@ from torch import nn
 
 from convbench.core.errors import CaseFailed, Unavailable
 from convbench.core.record import Case
-from convbench.models.deployed import Between, Example, Loaded, Quantised, Times
+from convbench.models.deployment import Between, Example, Loaded, Quantised, Times
 from convbench.models.runtimes import int8_onnx, onnx_file, structure
 from convbench.models.runtimes.onnx_file import FILE, OPSET, Exporter
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -69,7 +69,7 @@ def _put(example: Any) -> Put:
     if type(example) in (tuple, list):
         parts, kind = [_put(item) for item in example], type(example)
         return lambda tensors: kind(part(tensors) for part in parts)
-    if isinstance(example, Mapping) and type(example) is dict:
+    if type(example) is dict:
         items = [(key, _put(item)) for key, item in example.items()]
         return lambda tensors: {key: part(tensors) for key, part in items}
     if not values.tensors(example):

@@ -2,11 +2,3 @@
 
 Keyword-only parameters of a factory are its options.
 """
-
-from __future__ import annotations
-
-from collections.abc import Callable
-
-from torch import nn
-
-BackboneFactory = Callable[..., nn.Module]

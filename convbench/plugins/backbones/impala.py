@@ -7,7 +7,8 @@ from itertools import pairwise
 import torch
 from torch import nn
 
-from convbench.core.registry import backbones, size_list
+from convbench.core.option_types import size_list
+from convbench.core.registry import backbones
 
 
 class PreActivationBlock(nn.Module):

@@ -7,8 +7,8 @@ from itertools import pairwise
 from torch import nn
 
 from convbench.core.errors import ConvbenchError
-from convbench.core.option_types import Padding
-from convbench.core.registry import backbones, size_list
+from convbench.core.option_types import Padding, size_list
+from convbench.core.registry import backbones
 
 
 @backbones.register("strided")

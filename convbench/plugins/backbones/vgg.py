@@ -6,8 +6,8 @@ from itertools import pairwise
 
 from torch import nn
 
-from convbench.core.option_types import Count
-from convbench.core.registry import backbones, size_list
+from convbench.core.option_types import Count, size_list
+from convbench.core.registry import backbones
 
 
 @backbones.register("vgg")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from convbench.analysis.choice.by_task import recommendations
-from convbench.analysis.choice.choose import Ask
+from convbench.analysis.choice.recommendation import Ask
 from convbench.analysis.claims.claim import Judgement, Lacking, Number, Verdict, claim
 from convbench.analysis.claims.evidence import TRAIN, Evidence, left_out
 from convbench.analysis.claims.paired import listed

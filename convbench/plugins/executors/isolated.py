@@ -18,7 +18,7 @@ from convbench.core.traits import builds, packages
 from convbench.measure import attempts
 from convbench.measure.machine import malloc
 from convbench.models.variants import process_environment
-from convbench.runs import apart, early_server
+from convbench.runs import early_server, user_code
 from convbench.runs.executor import Executor, Host, Job, Visit, here, one_by_one, pinned
 from convbench.runs.processes import Call, Running
 from convbench.runs.script import brought
@@ -78,7 +78,7 @@ class Isolated(Executor):
             running.end()
 
     def call(self, work: Callable[..., T], *args: Any) -> T:
-        return apart.called(self.processes, work, args, "checking the suite's cases", self.cases)
+        return user_code.call_safely(self.processes, work, args, "checking the suite's cases", self.cases)
 
     def _cores(self, job: Job) -> tuple[int, ...]:
         """What jobs that take no times may be spread over: each on a GPU needs memory of it for itself."""

@@ -119,8 +119,8 @@ class _Engine:
                 "--executor slurm: there is no sbatch here: run it on a login node of the cluster, or try it with "
                 "--executor-options cluster=local"
             )
-        self.room = _room(Path(self.options.folder))
-        self.office = Office(self.room / "mail", self.spec)
+        self.run_folder = _run_folder(Path(self.options.folder))
+        self.office = Office(self.run_folder / "mail", self.spec)
         self._submit(self.options.workers)
         return len(self.sent)
 
@@ -157,7 +157,7 @@ class _Engine:
                 with suppress(Exception):
                     sent.job.cancel(check=False)
         self.office.close()
-        shutil.rmtree(self.room, ignore_errors=True)
+        shutil.rmtree(self.run_folder, ignore_errors=True)
 
     # --- Jobs ---------------------------------------------------------------------------------------------------------
 
@@ -167,7 +167,7 @@ class _Engine:
         for name in names:
             self.office.open(name)
         try:
-            executor = self.submitit.AutoExecutor(folder=self.room / "logs", cluster=self.options.cluster)
+            executor = self.submitit.AutoExecutor(folder=self.run_folder / "logs", cluster=self.options.cluster)
             executor.update_parameters(**self._parameters())
             with executor.batch():
                 jobs = [executor.submit(serve, *self._arguments(name)) for name in names]
@@ -193,7 +193,7 @@ class _Engine:
     def _arguments(self, name: str) -> tuple[str, str, str, int]:
         number = int(name.rpartition("-")[2])
         place = "" if self.options.cluster == "slurm" else name
-        return str(self.room / "mail"), name, place, number % self.spec.slots
+        return str(self.run_folder / "mail"), name, place, number % self.spec.slots
 
     def _parameters(self) -> dict[str, Any]:
         options = self.options
@@ -244,7 +244,7 @@ def _why(job: Any) -> str:
     return ""
 
 
-def _room(folder: Path) -> Path:
+def _run_folder(folder: Path) -> Path:
     """A folder of this run's own in the one that the hosts share. Raises ConvbenchError."""
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -11,7 +11,7 @@ from convbench.analysis.results import Result, measured
 from convbench.core import metrics
 from convbench.core.record import Record
 from convbench.core.registry import figures
-from convbench.core.visits import BETTER_MOMENTS, SLOW_MACHINE
+from convbench.core.visits import SLOW_MACHINE, at_better_moments
 from convbench.report.drawing import Drawing, scales
 from convbench.report.drawing.style import HUES, MUTED, TEXT, canvas
 
@@ -57,8 +57,7 @@ def _seconds(started: str) -> float | None:
 
 
 def _draw(moments: Sequence[Moment]) -> Drawing:
-    references = sorted(moment.reference for moment in moments)
-    level = references[int(BETTER_MOMENTS * (len(references) - 1))]
+    level = at_better_moments(moment.reference for moment in moments)
     minutes = [(moment.at - moments[0].at) / 60 for moment in moments]
     ratios = [moment.reference / level for moment in moments]
     axes = canvas(height=150, top=24, left=44, width=380)

@@ -11,9 +11,10 @@ from convbench.core.registry import probes
 from convbench.measure.counts.affine import folding
 from convbench.measure.counts.counted import params_by
 from convbench.measure.probes import static
-from convbench.models.network import ConvReducerRNN, feature_shape, weights_bytes
+from convbench.models.network import ConvReducerRNN, feature_shape
 from convbench.models.stages import stage_roots
 from convbench.models.subject import Subject
+from convbench.models.weights import weights_bytes
 
 
 @probes.register("params")

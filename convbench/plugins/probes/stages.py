@@ -23,7 +23,7 @@ from convbench.measure.stages.compiled import compiled_split
 from convbench.measure.stages.hooks import call, listening
 from convbench.measure.stages.spans import GRAPHS, OTHER, PHASES
 from convbench.measure.timing import clock_for, keep_busy, mark_seconds
-from convbench.models.deployed import Deployment
+from convbench.models.deployment import Deployment
 from convbench.models.subject import Subject
 from convbench.models.training_step import TrainingStep
 

@@ -8,14 +8,12 @@ configurations are recognised. A linear module of one's own may say so with a cl
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from torch import nn
 
 from convbench.core.errors import Impossible
 from convbench.core.record import Features
-
-ReducerFactory = Callable[..., nn.Module]
 
 
 def free_size(reducer: str, lstm_input: int | None) -> int:

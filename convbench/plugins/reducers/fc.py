@@ -7,8 +7,9 @@ from math import prod
 
 from torch import nn
 
+from convbench.core.option_types import size_list
 from convbench.core.record import Features
-from convbench.core.registry import declares, reducers, size_list
+from convbench.core.registry import declares, reducers
 from convbench.core.traits import ReducerTraits
 from convbench.plugins.reducers import free_size, in_sequence
 

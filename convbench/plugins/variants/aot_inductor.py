@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 def aot_inductor(subject: Subject, *, freeze: bool = True) -> Subject:
     """torch.export and aoti_compile_and_package: compiled ahead of time; ``freeze`` packs the weights then."""
     from convbench.models.runtimes.aoti import AotInductor
-    from convbench.models.runtimes.deployment import deploy
+    from convbench.models.runtimes.deploy import deploy
 
     if missing := missing_tool():
         raise Unavailable(f"AOTInductor cannot build here: {missing}")

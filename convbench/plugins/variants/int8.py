@@ -37,7 +37,7 @@ def int8(
     """
     import torch
 
-    from convbench.models.deployed import Quantised
+    from convbench.models.deployment import Quantised
     from convbench.models.runtimes.int8 import calibration_clips, rows_of
 
     ranges = calibration_clips(subject, calibration, clips) if method == "static" else ()
@@ -88,7 +88,7 @@ def _torchao(subject: Subject, _: Sequence[Inputs]) -> None:
     """Linear layers only: made to be compiled (``int8(method=torchao)+compile``)."""
     from torch import nn
 
-    from convbench.models.runtimes.deployment import need
+    from convbench.models.runtimes.deploy import need
     from convbench.models.runtimes.quiet import quiet
 
     need("int8", ("torchao",))

@@ -30,7 +30,7 @@ def onnxruntime(subject: Subject, *, exporter: Literal["dynamo", "torchscript"] 
     """Exported to ONNX and run by ONNX Runtime; state goes in and out of the session, threads are its intra-op ones."""
     import torch
 
-    from convbench.models.runtimes.deployment import deploy, need
+    from convbench.models.runtimes.deploy import deploy, need
     from convbench.models.runtimes.ort import OnnxRuntime
 
     need("onnxruntime")

@@ -42,7 +42,7 @@ def openvino(
     """Run by OpenVINO on the CPU, in float32 or as hinted in bf16 or f16, where the CPU has such arithmetic."""
     import torch
 
-    from convbench.models.runtimes.deployment import deploy, need
+    from convbench.models.runtimes.deploy import deploy, need
     from convbench.models.runtimes.ov import OpenVino
 
     if torch.device(subject.device).type != "cpu":

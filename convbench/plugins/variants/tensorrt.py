@@ -37,7 +37,7 @@ def tensorrt(subject: Subject, *, precision: Literal["f32", "f16"] = "f32") -> S
     """Exported to ONNX and built into a TensorRT engine by ONNX Runtime's provider; needs a CUDA device."""
     import torch
 
-    from convbench.models.runtimes.deployment import deploy, need
+    from convbench.models.runtimes.deploy import deploy, need
     from convbench.models.runtimes.ort import OnnxRuntime
 
     if torch.device(subject.device).type != "cuda":

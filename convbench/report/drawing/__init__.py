@@ -7,11 +7,10 @@ A mark is one point of a scatter whose gid stands in ``marks``, in order.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
-from convbench.analysis.results import Result
 from convbench.core.metric import Metric
 
 if TYPE_CHECKING:
@@ -44,6 +43,3 @@ class Drawing:
     series: tuple[str, ...] = ()
     axes: Axes | None = None
     scale: Mapping[str, tuple[Metric, float, float]] = field(default_factory=dict)
-
-
-FigureMaker = Callable[[Sequence[Result]], Iterator[Drawing]]

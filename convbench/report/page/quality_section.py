@@ -9,7 +9,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from convbench.analysis.choice.choose import Recommendation
+from convbench.analysis.choice.recommendation import Recommendation
 from convbench.analysis.choice.trade import Trade
 from convbench.analysis.quality.qualities import (
     Budget,

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from convbench.analysis.choice.by_task import recommendations
-from convbench.analysis.choice.choose import Ask, Recommendation
+from convbench.analysis.choice.recommendation import Ask, Recommendation
 from convbench.analysis.quality.qualities import LinearProbe, Quality, linear_probes, tried
 from convbench.analysis.quality.standing import standings, visible
 from convbench.analysis.results import Result

@@ -7,11 +7,11 @@ from typing import Any, TypeVar
 
 from convbench.core.errors import ConvbenchError
 from convbench.core.record import Case, Record
-from convbench.runs.apart import Apart
 from convbench.runs.cluster.driver import Driver
 from convbench.runs.cluster.engine import Engine, Limits
 from convbench.runs.executor import Executor, Host, Job, Visit
 from convbench.runs.script import brought
+from convbench.runs.user_code import UserCode
 
 T = TypeVar("T")
 
@@ -39,8 +39,8 @@ class Cluster(Executor):
         self.driver.groups.know(records)
 
     def call(self, work: Callable[..., T], *args: Any) -> T:
-        with Apart(self.cases) as apart:
-            return apart.run(work, args)
+        with UserCode(self.cases) as code:
+            return code.run(work, args)
 
     def close(self) -> None:
         self.driver.close()

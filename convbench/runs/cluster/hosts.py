@@ -10,9 +10,9 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterable, Sequence
 
 from convbench.core.record import Case, Record
-from convbench.runs.apart import names_own_code
 from convbench.runs.cluster.pieces import frame
 from convbench.runs.executor import Host, Job
+from convbench.runs.user_code import names_own_code
 
 ROOMY = 0.9
 """A host with this share of the largest one's memory is not asked case by case whether it has enough."""

@@ -1,4 +1,4 @@
-"""The verb that shares runs: push."""
+"""The verbs that share runs: push and pull."""
 
 from __future__ import annotations
 
@@ -22,10 +22,21 @@ def push(
     """Copy runs to a shared place: whole or not at all, and never over another's."""
     from convbench.core import exchange
 
-    tell(exchange.push(source, place), place)
+    _tell(exchange.push(source, place), place)
 
 
-def tell(moved: Moved, where: str) -> None:
+@app.command()
+def pull(
+    place: Annotated[str, typer.Argument(help="A folder that is shared, or s3://BUCKET/PATH and the like.")],
+    store: Annotated[Path, typer.Argument(help="The folder of runs to fill; what it has stays.")],
+) -> None:
+    """Copy the runs that a shared place has and a store lacks: `convbench history --store` reads them."""
+    from convbench.core import exchange
+
+    _tell(exchange.pull(place, store), str(store))
+
+
+def _tell(moved: Moved, where: str) -> None:
     """Print what was copied, and on standard error what was not."""
     for reason in moved.passed_over:
         print(f"passed over: {reason}", file=sys.stderr)

@@ -57,7 +57,7 @@ def explain(error: CaseFailed, doing: str) -> str:
     return f"{doing} ended without a result: {error}"
 
 
-class Apart:
+class UserCode:
     """Calls functions that may run the user's code: in processes of their own where any of the cases names some."""
 
     def __init__(self, cases: Sequence[Case]) -> None:
@@ -73,11 +73,11 @@ class Apart:
 
     def run(self, work: Callable[..., T], args: tuple[Any, ...]) -> T:
         """``work(*args)``. Raises what it raises, or ConvbenchError for how its process ended."""
-        return called(self.processes, work, args, "the user's code", self.cases) if self.processes else work(*args)
+        return call_safely(self.processes, work, args, "the user's code", self.cases) if self.processes else work(*args)
 
 
-def called(
-    processes: Processes, work: Callable[..., T], args: tuple[Any, ...], doing: str, cases: Sequence[Case] = ()
+def call_safely(
+    processes: Processes, work: Callable[..., T], args: tuple[Any, ...], doing: str, cases: Sequence[Case]
 ) -> T:
     """``work(*args)`` in a process of its own that knows what the user's script brings for the cases.
 

@@ -15,14 +15,14 @@ from tempfile import NamedTemporaryFile
 import torch
 from torch import nn
 
-from convbench.core import rooms
+from convbench.core import scratch
 from convbench.core.record import Case
 from convbench.measure.quality.fit import Curve
 
 
 def trained(case: Case, model: nn.Module, fit: Callable[[], Curve]) -> Curve:
     """The curve of the eager case's training, after which the model has its weights; ``fit`` trains it."""
-    folder = os.environ.get(rooms.TRAINED)
+    folder = os.environ.get(scratch.TRAINED)
     if folder is None:
         return fit()
     path = Path(folder, f"{sha256(case.eager.id.encode()).hexdigest()[:24]}.pt")

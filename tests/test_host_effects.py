@@ -12,7 +12,7 @@ from convbench.analysis import hosts
 from convbench.analysis.repeat import ratio
 from convbench.analysis.results import results
 from convbench.core import metrics, visits
-from convbench.core.crossed import Cell, host_effects
+from convbench.core.host_effects import Cell, host_effects
 from convbench.core.record import Protocol, Reading, Record, Run, Visit
 from convbench.report.words import facts
 from tests.records import case

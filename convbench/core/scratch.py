@@ -1,8 +1,8 @@
-"""Temporary folders whose contents and processes end with whoever made them, however that one ends.
+"""Scratch folders: temporary ones whose contents and processes end with whoever made them, however that one ends.
 
-A room is held by a lock for as long as it is used. All processes that work for it, and whatever those start, carry its
-path in their environment. Leaving a room ends them and removes it; what a killed process left behind, the next one that
-makes a room collects.
+A scratch folder is held by a lock for as long as it is used. All processes that work for it, and whatever those start,
+carry its path in their environment. Leaving it ends them and removes it; what a killed process left behind, the next
+one that makes such a folder collects.
 """
 
 from __future__ import annotations
@@ -25,54 +25,55 @@ from convbench.core.errors import StoreError
 
 PREFIX, PREFIX_OF_CHECK, LOCK = "convbench-room-", "convbench-check-", "lock"
 MARK = "CONVBENCH_ROOM"
-"""The variable by which the processes of a room are known."""
+"""The variable by which the processes of a scratch folder are known."""
 EXPORTS, TRAINED = "CONVBENCH_EXPORTS", "CONVBENCH_TRAINED"
-"""The variables that name the folders in which a room's processes share exported and trained models."""
+"""The variables that name the folders in which its processes share exported and trained models."""
 PR_SET_CHILD_SUBREAPER = 36
 PROC = Path("/proc")
 YOUNG = 60.0
-"""Seconds in which a room may not have its lock yet."""
+"""Seconds in which a scratch folder may not have its lock yet."""
 ATTEMPTS = 50
 
 
 @contextmanager
-def room(prefix: str = PREFIX) -> Iterator[Path]:
+def folder(prefix: str = PREFIX) -> Iterator[Path]:
     """A new folder that is gone afterwards, with all processes that carry its ``mark``."""
-    folder = open_room(prefix)
+    path = open_folder(prefix)
     try:
-        with lock.hold(folder / LOCK):
-            yield folder
+        with lock.hold(path / LOCK):
+            yield path
     finally:
-        close_room(folder)
+        close_folder(path)
 
 
-def open_room(prefix: str = PREFIX) -> Path:
+def open_folder(prefix: str = PREFIX) -> Path:
     """A folder that the caller is to hold by its lock and to close."""
     collect()
     return Path(tempfile.mkdtemp(prefix=prefix))
 
 
-def close_room(folder: Path) -> None:
+def close_folder(folder: Path) -> None:
+    """Remove a scratch folder and end what works for it."""
     end_processes(folder)
     shutil.rmtree(folder, ignore_errors=True)
 
 
 def mark(folder: Path) -> Mapping[str, str]:
-    """What the environment of a room's processes has to hold; a folder in the room marks some of them."""
+    """What the environment of a scratch folder's processes has to hold; a folder in it marks some of them."""
     return {MARK: str(folder)}
 
 
 def collect() -> None:
-    """Remove the rooms that no living process holds, and end what still works for them."""
+    """Remove the scratch folders that no living process holds, and end what still works for them."""
     for prefix in (PREFIX, PREFIX_OF_CHECK):
-        for left in Path(tempfile.gettempdir()).glob(f"{prefix}*"):
+        for path in Path(tempfile.gettempdir()).glob(f"{prefix}*"):
             with suppress(OSError, StoreError):
-                if _is_left_behind(left):
-                    close_room(left)
+                if _is_left_behind(path):
+                    close_folder(path)
 
 
 def end_processes(folder: Path, but: Collection[int] = ()) -> None:
-    """Kill all processes of a room, or of a folder in it, except for those given and this one, and what they start."""
+    """Kill the processes of a scratch folder, or of one in it, and what they start; not this one, nor those given."""
     for _ in range(ATTEMPTS):
         numbers = [number for number in processes(folder) if number not in but]
         if not numbers:
@@ -96,24 +97,24 @@ def processes(folder: Path) -> Iterator[int]:
 
 
 def adopt() -> None:
-    """Be the parent of what this process's descendants abandon, and end it, with the room, when the command has ended.
+    """Be the parent of what this process's descendants abandon; end it, and the folder, when the command has ended.
 
     For the server that forks the cases: it lives as long as the command, also where that is killed.
     """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)
     warnings.filterwarnings("ignore", "forkserver: waitpid returned unexpected pid")
-    if folder := os.environ.get(MARK):
-        atexit.register(_close_unless_held, Path(folder), os.getpid())
+    if path := os.environ.get(MARK):
+        atexit.register(_close_unless_held, Path(path), os.getpid())
 
 
 def _close_unless_held(folder: Path, owner: int) -> None:
     if os.getpid() == owner and not lock.is_held(folder / LOCK):
-        close_room(folder)
+        close_folder(folder)
 
 
 def _is_left_behind(path: Path) -> bool:
-    """A folder of this user, made as a room, that nobody holds."""
+    """Whether it is a scratch folder of this user that nobody holds."""
     status = path.lstat()
     if not path.is_dir() or path.is_symlink() or status.st_uid != os.getuid():
         return False

@@ -15,10 +15,10 @@ from typing import Any
 
 import torch
 
-from convbench.core import rooms
+from convbench.core import scratch
 from convbench.core.errors import CaseFailed, Unavailable
 from convbench.core.traits import of_variant
-from convbench.models.deployed import Deployment, Engine, Example, Loaded
+from convbench.models.deployment import Deployment, Engine, Example, Loaded
 from convbench.models.runtimes import structure
 from convbench.models.runtimes.example import Flat, at_first, cycle_of, example
 from convbench.models.subject import Subject
@@ -55,7 +55,7 @@ def _exported(subject: Subject, engine: Engine, call: Example) -> tuple[Path, fl
 
     What an earlier visit to the case has left is taken as it is; nobody sees a folder that is not finished.
     """
-    shared = os.environ.get(rooms.EXPORTS)
+    shared = os.environ.get(scratch.EXPORTS)
     keeper = None if shared else tempfile.TemporaryDirectory(prefix="convbench-export-")
     parent = Path(shared or keeper.name)  # type: ignore[union-attr]
     folder = parent / engine.name

@@ -17,12 +17,12 @@ from convbench.core.record import Case, Choice, Clip, Finding, Metric, Parts, Pr
 from convbench.measure.counts.counted import macs_by_stage
 from convbench.measure.quality import controls, digits, verdict
 from convbench.measure.quality.data import Labelled, Splits
-from convbench.measure.quality.fit import Curve, accuracy, fit, predictions
-from convbench.measure.quality.keeping import trained
+from convbench.measure.quality.fit import Curve, Recipe, accuracy, fit, predictions
+from convbench.measure.quality.in_variant import accuracy_of, features_of, scores_of
 from convbench.measure.quality.linear import Readout, features, r2
 from convbench.measure.quality.splitting import random
 from convbench.measure.quality.tasks import load
-from convbench.measure.quality.through import accuracy_of, features_of, scores_of
+from convbench.measure.quality.trained_models import trained
 from convbench.models import network
 
 SEEDS_APART = 1000
@@ -53,8 +53,8 @@ def learn(case: Case, trial: Trial, protocol: Protocol) -> Iterator[Reading | Fi
     splits = controls.apply(trial.control, splits, trial.seed)
     headed = _headed(case, len(splits.classes))
     model = _model(headed, trial, protocol).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    settings = (training, case.clip.batch, trial.learning_rate)
-    curve = trained(case, model, lambda: fit(model, splits, settings, trial.seed))
+    recipe = Recipe(training, case.clip.batch, trial.learning_rate)
+    curve = trained(case, model, lambda: fit(model, splits, recipe, trial.seed))
     flops = 2 * sum(macs_by_stage(replace(headed.eager, scenario="train")).values())
     train = accuracy(model, _first(splits.train, len(splits.test.labels)))
     named = predictions(model, splits.val.clips).tolist()

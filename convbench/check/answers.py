@@ -71,18 +71,18 @@ def keep(stack: ExitStack, worker: Worker, variables: Variables, stock: Stock) -
         stack.callback(worker.close)
 
 
-def clean(stack: ExitStack, worker: Worker, room: Path) -> Link:
+def clean(stack: ExitStack, worker: Worker, folder: Path) -> Link:
     """A copy of a worker to ask, so that the worker itself stays as it was started; itself where it has no copies."""
-    return stack.enter_context(Copy(worker, room)) if worker.forks else worker
+    return stack.enter_context(Copy(worker, folder)) if worker.forks else worker
 
 
-def count_instructions(sides: Mapping[str, Side], settings: Settings, room: Path, inspected: Inspected) -> None:
+def count_instructions(sides: Mapping[str, Side], settings: Settings, folder: Path, inspected: Inspected) -> None:
     """Lay the instructions of a call side by side, case by case; both sides count at the same time."""
     for case in inspected.valid:
         variables = dict(case.variables)
         with ExitStack() as stack:
             workers = {
-                name: stack.enter_context(Worker(side, settings, room, variables)) for name, side in sides.items()
+                name: stack.enter_context(Worker(side, settings, folder, variables)) for name, side in sides.items()
             }
             for worker in workers.values():
                 worker.greet()
@@ -104,7 +104,7 @@ class Answers:
 
     sides: Mapping[str, Side]
     settings: Settings
-    room: Path
+    folder: Path
     inspected: Inspected
     stock: Stock
 
@@ -116,7 +116,7 @@ class Answers:
             for case in group:
                 for name in self.sides.keys() - workers.keys():
                     workers[name] = self._open(stack, name, case)
-                paths = {name: str(self.room / f"{name}-{abs(hash(case.id)):x}.npz") for name in workers}
+                paths = {name: str(self.folder / f"{name}-{abs(hash(case.id)):x}.npz") for name in workers}
                 for name, worker in workers.items():
                     worker.send("inspect", **case.words, name=case.id, outputs=paths[name])
                 for name, worker in list(workers.items()):
@@ -133,10 +133,10 @@ class Answers:
         """A process of a side in which nothing was inspected yet."""
         worker = self.stock.take(self.sides[name], case.variables, self.settings)
         if worker is None:
-            worker = Worker(self.sides[name], self.settings, self.room, dict(case.variables))
+            worker = Worker(self.sides[name], self.settings, self.folder, dict(case.variables))
             start(name, worker)
         keep(stack, worker, case.variables, self.stock)
-        return clean(stack, worker, self.room)
+        return clean(stack, worker, self.folder)
 
 
 def _refuse_leak(worker: Link, name: str, sides: Mapping[str, Side], inspected: Inspected) -> None:

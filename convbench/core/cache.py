@@ -1,0 +1,52 @@
+"""What is kept in the user's cache, which may be deleted at any time: numbers of this machine for later calls."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Hashable, Mapping, Sequence
+from pathlib import Path
+
+from convbench.core import files
+from convbench.core.comparability import machine
+from convbench.core.record import Scalar
+
+
+def folder() -> Path:
+    """Where convbench keeps what later calls are quicker or better informed by."""
+    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(cache) / "convbench"
+
+
+def keep(kind: str, environment: Mapping[str, Scalar], value: float | Sequence[float], *of: Hashable) -> Path:
+    """Keep a number, or a few, of machines and software like this; ``of`` says of what else. Raises StoreError."""
+    stored = _stored(kind) | {_key(environment, of): value}
+    return files.write(_path(kind), json.dumps(stored, indent=1) + "\n", "set XDG_CACHE_HOME")
+
+
+def number(kind: str, environment: Mapping[str, Scalar], *of: Hashable) -> float | None:
+    """The number that was kept; None where there is none."""
+    return next(iter(numbers(kind, environment, *of)), None)
+
+
+def numbers(kind: str, environment: Mapping[str, Scalar], *of: Hashable) -> list[float]:
+    """The numbers that were kept; empty where there are none, or what is there is not of ours."""
+    value = _stored(kind).get(_key(environment, of))
+    values = value if isinstance(value, list) else [value]
+    return [float(value) for value in values if isinstance(value, int | float)]
+
+
+def _path(kind: str) -> Path:
+    return folder() / f"{kind}.json"
+
+
+def _key(environment: Mapping[str, Scalar], of: Sequence[Hashable]) -> str:
+    return " | ".join(map(str, (*machine(environment), *of)))
+
+
+def _stored(kind: str) -> dict[str, object]:
+    try:
+        content = json.loads(_path(kind).read_text())
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return content if isinstance(content, dict) else {}

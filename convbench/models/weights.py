@@ -1,0 +1,50 @@
+"""The weights of a model, those too that torch does not list: what quantised layers keep packed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.parameter import is_lazy
+
+from convbench.models.values import stored_bytes, tensors
+
+
+def weights_bytes(model: nn.Module) -> int:
+    """Bytes of parameters and buffers, and of quantised weights, which are neither."""
+    listed = (*_all_parameters(model), *model.buffers())
+    return sum(stored_bytes(tensor) for tensor in listed if not is_lazy(tensor))
+
+
+def _all_parameters(model: nn.Module) -> list[torch.Tensor]:
+    """The parameters of a model, and the weights of quantised layers, which are none to torch."""
+    return [*model.parameters(), *(weight for module in model.modules() for weight in quantised_weights(module))]
+
+
+def quantised_weights(module: nn.Module) -> list[torch.Tensor]:
+    """The weights and biases that a quantised layer of torch keeps packed, out of its parameters' sight.
+
+    Those of a frozen script too, which are constants of its graph.
+    """
+    if isinstance(module, torch.jit.ScriptModule) and not module._c.hasattr("training"):
+        return list(_constants(module.graph))
+    if not any(kind.__module__.startswith("torch.ao.") for kind in type(module).__mro__):
+        return []
+    if type(module).__name__.endswith("PackedParams"):  # the layer around it has told of the same weights
+        return []
+    layer: Any = module
+    if hasattr(layer, "get_weight") and hasattr(layer, "get_bias"):
+        return [*layer.get_weight().values(), *layer.get_bias().values()]
+    packed = layer._weight_bias() if hasattr(layer, "_weight_bias") else ()
+    return [tensor for tensor in packed if isinstance(tensor, torch.Tensor)]
+
+
+def _constants(block: Any) -> Iterator[torch.Tensor]:
+    """The tensors that are constants of a script's graph, those in lists and in inner blocks too."""
+    for node in block.nodes():
+        if node.kind() == "prim::Constant":
+            yield from tensors(node.output().toIValue())
+        for inner in node.blocks():
+            yield from _constants(inner)
