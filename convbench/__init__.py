@@ -1,7 +1,7 @@
 """Which reducer and which LSTM input size for a Conv2D -> reducer -> LSTM model: measured, on this machine.
 
 This is the table of contents of the Python API; each name is imported when it is first used. ``convbench.api`` has the
-functions, ``convbench.core.record`` the nouns.
+functions, ``convbench.core.record`` the nouns of a suite and a run.
 """
 
 from __future__ import annotations
@@ -13,8 +13,6 @@ from convbench.core.package import __version__ as __version__
 
 if TYPE_CHECKING:
     from convbench.api import (
-        Check,
-        Run,
         bisect,
         check,
         compare,
@@ -28,8 +26,10 @@ if TYPE_CHECKING:
         report,
         run,
     )
+    from convbench.check.against_base import Check
     from convbench.core.errors import ConvbenchError
     from convbench.core.record import Case, Protocol, Record
+    from convbench.report.run import Run
     from convbench.runs.executor import Executor, Host, Job
     from convbench.suite import Suite
 
@@ -58,8 +58,10 @@ __all__ = [
     "run",
 ]
 _PLACES = {
+    "convbench.check.against_base": ("Check",),
     "convbench.core.errors": ("ConvbenchError",),
     "convbench.core.record": ("Case", "Protocol", "Record"),
+    "convbench.report.run": ("Run",),
     "convbench.runs.executor": ("Executor", "Host", "Job"),
     "convbench.suite": ("Suite",),
 }

@@ -7,106 +7,33 @@ Everything raises ConvbenchError, with the sentence that the command line would 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, nullcontext
-from dataclasses import dataclass, replace
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from convbench.analysis import table
-from convbench.core import imports, lock, metrics, showing, store
+from convbench.core import imports, lock, store
 from convbench.core.errors import ConvbenchError
-from convbench.core.record import Protocol, Record
-from convbench.core.record import Run as Description
+from convbench.core.record import Protocol
 from convbench.core.registry import SHELVES, Registry, did_you_mean
+from convbench.report.run import Run
 from convbench.suite import Suite, from_data
 from convbench.suite import load as load_suite
+from convbench.suite.selection import Selection
 
 if TYPE_CHECKING:
-    import pandas as pd
     from torch import nn
 
     from convbench.analysis.history.overview import History
-    from convbench.check import gate
-    from convbench.check.bisect import Bisected
-    from convbench.check.inspection import Request
-    from convbench.check.link import Settings
+    from convbench.check.against_base import Check
+    from convbench.check.bisected import Bisected
     from convbench.check.live import Comparison
-    from convbench.check.outcome import Outcome
-    from convbench.check.rule import Rule
-    from convbench.check.sides import Base
-    from convbench.check.verdict import CaseVerdict
     from convbench.measure.live import Count, Measurement
+    from convbench.measure.probes import Probe
     from convbench.runs.executor import Executor
     from convbench.runs.sweep import Resume, Watcher
 
 F = TypeVar("F", bound=Callable[..., Any])
-
-
-@dataclass(frozen=True, slots=True, repr=False)
-class Run:
-    """A run on disk: its ``directory``, its ``description`` (suite, protocol, environment) and a record for each case.
-
-    ``records`` hold raw samples in base units: seconds, bytes, MACs.
-    """
-
-    directory: Path
-    description: Description
-    records: tuple[Record, ...]
-
-    def frame(self) -> pd.DataFrame:
-        """A row for each case with the columns of ``results.csv``, in base units."""
-        return table.frame(self.records)
-
-    def answer(self) -> str:
-        """What to use, and what that rests on, as one paragraph."""
-        from convbench.report.words import answer
-
-        return answer.answer(self.description, self.records)
-
-    def report(self, out: str | Path | None = None) -> Path:
-        """Write the page, as ``index.html`` in the folder ``out`` or beside the run, and return its path."""
-        return report(self, out=out)
-
-    def __repr__(self) -> str:
-        states = [record.status for record in self.records]
-        counts = (f"{states.count(state)} {state}" for state in ("ok", "failed", "skipped") if state in states)
-        return f"Run({self.description.name!r}, {', '.join(counts) or 'no cases'}, in {str(self.directory)!r})"
-
-    def _repr_html_(self) -> str:
-        latency = (metrics.LATENCY_MEDIAN, metrics.LATENCY_LOW, metrics.LATENCY_HIGH)
-        columns = ["case", *(metric.name for metric in (*latency, metrics.PARAMS, metrics.MACS)), "status"]
-        rows = self.frame()[columns].to_html(index=False, max_rows=30)
-        return showing.table(repr(self), [("answer", self.answer())]) + rows
-
-
-@dataclass(frozen=True, slots=True, repr=False)
-class Check:
-    """What the gate says of head against base. ``outcome`` holds the raw timings, all else is derived from them."""
-
-    outcome: Outcome
-
-    @property
-    def verdicts(self) -> list[CaseVerdict]:
-        """One for each case: its word (ok, regression, inconclusive, invalid), its ratio and why it is not ok."""
-        from convbench.check.verdict import verdicts
-
-        return verdicts(self.outcome)
-
-    @property
-    def exit_code(self) -> int:
-        """That of the command: 0 fine, 1 a confirmed regression, 3 inconclusive, 5 a case without a verdict."""
-        from convbench.check.verdict import exit_code
-
-        return exit_code(self.outcome)
-
-    def __repr__(self) -> str:
-        from convbench.check import words
-
-        return f"Check({words.headline(self.outcome)})"
-
-    def _repr_html_(self) -> str:
-        return showing.table(repr(self), [(judged.case.id, judged.word) for judged in self.verdicts])
 
 
 def load(suite: str | Path | Mapping[str, Any] | Suite, overrides: Sequence[str] = ()) -> Suite:
@@ -144,11 +71,10 @@ def run(
 ) -> Run:
     """Measure a suite, as ``convbench run`` does, into the directory ``out`` (default ``reports/NAME``).
 
-    ``only`` and ``skip`` are globs over case ids or their parts; ``executor`` is a name, with its ``executor_options``,
-    or an object that measures;
-    ``progress`` is True for a bar on standard error, or a ``Watcher`` of your own. A case that cannot be measured is a
-    failed record. ``until_sure`` goes on until the answer is settled; ``overrides`` such as ``protocol.budget=300``
-    change the suite. A run that is already in the directory is set aside, or with ``resume`` gone on with.
+    ``only`` and ``skip`` are globs over case ids or their parts; ``overrides``, as ``protocol.budget=300``, change the
+    suite. ``executor`` is a name, with its ``executor_options``, or an object that measures; ``progress`` is True for a
+    bar on standard error, or a ``Watcher`` of your own. ``until_sure`` goes on until the answer is settled. A run that
+    is already in the directory is set aside, or with ``resume`` gone on with. A case that fails is a failed record.
 
     Examples:
         >>> import convbench
@@ -158,21 +84,13 @@ def run(
         >>> run.frame().params.tolist()
         [83840, 83840]
     """
-    from convbench.runs import executor_options as options_of
     from convbench.runs import preparation, script, sweep
-    from convbench.suite.selection import Selection
 
     script.refuse_again()
     loaded = load(suite, overrides)
     directory = Path(out) if out is not None else Path("reports") / loaded.name
     probes = preparation.profiler(loaded, directory)
-    if executor_options and not isinstance(executor, str):
-        raise ConvbenchError(
-            "executor_options are of an executor that is named: give those of an object when it is made"
-        )
-    name = executor if isinstance(executor, str) else None
-    build = partial(preparation.executor_of, options=options_of.executor_options(name, [executor_options or {}]))
-    with _measuring(loaded, device, executor, build, probes) as measuring:
+    with _executor(loaded, device, executor, executor_options or {}, probes) as measuring:
         command = f"convbench.run({loaded.path!r})"
         prepared = preparation.prepare(loaded, measuring, Selection(tuple(only), tuple(skip)), command, probes)
         sweep.run_into(directory, prepared, partial(_watcher, progress), resume=resume, until_sure=until_sure)
@@ -189,14 +107,13 @@ def open_run(path: str | Path) -> Run:
 def report(*runs: Run | str | Path, out: str | Path | None = None) -> Path:
     """Write the page of a run, or of several side by side, into the folder ``out`` (default: beside the first)."""
     from convbench.report.page import compare as side_by_side
-    from convbench.report.page import page
 
     if not runs:
         raise ConvbenchError("no run to report: give at least one, as convbench.report('reports/default')")
     opened = [run if isinstance(run, Run) else open_run(run) for run in runs]
-    folder = Path(out) if out is not None else opened[0].directory
     if len(opened) == 1:
-        return page.write(opened[0].description, opened[0].records, folder / "index.html")
+        return opened[0].report(out)
+    folder = opened[0].directory if out is None else Path(out)
     return side_by_side.write([(run.description, list(run.records)) for run in opened], folder / "compare.html")
 
 
@@ -216,6 +133,8 @@ def check(
     ``detect`` is the relative slowdown that is to be seen, ``budget`` the seconds after which what is undecided is
     inconclusive.
     """
+    from convbench.check import against_base
+    from convbench.check.gate import Silent
     from convbench.check.inspection import Request
     from convbench.check.link import Settings
     from convbench.check.rule import Rule
@@ -225,23 +144,9 @@ def check(
     script.refuse_again()
     request = Request(str(suite), tuple(overrides), tuple(only), tuple(skip))
     with lock.hold(lock.machine()):
-        return Check(checked(request, Base(base), Settings(device=device), Rule.detecting(detect), _Quiet(), budget))
-
-
-def checked(
-    request: Request, base: Base, settings: Settings, rule: Rule, watcher: gate.Announcer, budget: float | None = None
-) -> Outcome:
-    """The outcome of a check against a base, within so many seconds; the caller holds the machine's lock."""
-    from convbench.check import floor, gate, sides
-
-    here = sides.Here.at(imports.here(), request.suite)
-    with ExitStack() as stack:
-        folder = stack.enter_context(sides.scratch_folder())
-        head = stack.enter_context(sides.materialise(".", here, folder))
-        other = stack.enter_context(sides.materialise(base.what, here, folder, base.build))
-        other = sides.with_python(other, base.python, folder) if base.python else other
-        outcome = gate.check(other, head, request, gate.Method(settings, rule, folder, watcher), budget)
-    return replace(outcome, floor=floor.known(outcome.head.environment, settings, rule))
+        return against_base.check(
+            request, Base(base), Settings(device=device), Rule.detecting(detect), Silent(), budget
+        )
 
 
 def bisect(
@@ -260,6 +165,7 @@ def bisect(
     What is measured is kept in the file ``out``. Raises ConvbenchError where bad is not surely slower than good.
     """
     from convbench.check import bisect as search
+    from convbench.check.gate import Silent
     from convbench.check.inspection import Request
     from convbench.check.link import Settings
     from convbench.check.places import Span
@@ -270,7 +176,7 @@ def bisect(
     request, settings = Request(str(suite), (), tuple(only), tuple(skip)), Settings(device=device)
     question = search.Question(request, Span(good, bad), imports.here(), Path(out))
     with lock.hold(lock.machine()):
-        return search.find(question, settings, Rule.detecting(detect), _Quiet())
+        return search.find(question, settings, Rule.detecting(detect), Silent())
 
 
 def history(
@@ -378,17 +284,19 @@ def register(kind: str, name: str) -> Callable[[F], F]:
     return decorator
 
 
-class _Quiet:
-    def says(self, message: str) -> None:
-        """Nothing."""
-
-
-def _measuring(
-    suite: Suite, device: str, executor: str | Executor | None, build: Callable[..., Executor], probes: Sequence[Any]
+def _executor(
+    suite: Suite, device: str, executor: str | Executor | None, options: Mapping[str, Any], probes: Sequence[Probe]
 ) -> AbstractContextManager[Executor]:
     """The executor to measure with; one that the caller brought stays open."""
+    from convbench.runs import executor_options, preparation
+
+    if options and not isinstance(executor, str):
+        raise ConvbenchError(
+            "executor_options are of an executor that is named: give those of an object when it is made"
+        )
     if executor is None or isinstance(executor, str):
-        return build(suite, device, executor, probes)
+        checked = executor_options.executor_options(executor, [options])
+        return preparation.executor_of(suite, device, executor, probes, checked)
     return nullcontext(executor)
 
 

@@ -12,7 +12,7 @@ import pytest
 from test_check_cli import convbench
 from test_check_sides import run as git
 
-from convbench.check import bisect, places
+from convbench.check import bisect, bisected, places
 from convbench.check.decision import Triple
 from convbench.check.search import Model, Range, Search
 from convbench.check.sides import Here
@@ -147,13 +147,13 @@ def test_the_first_slower_commit_is_named_and_a_broken_one_passed_over(whole_sea
 def test_an_interrupted_search_goes_on_with_what_it_has(whole_search):
     here, _ = whole_search
     path = here / "reports" / "bisect" / "fake.json"
-    whole = bisect.read(path)
-    half = bisect.State(**{**vars(whole), "logs": {3: whole.logs.get(3, [0.0])}, "proven": None})
-    bisect.write(path, half)
+    whole = bisected.read(path)
+    half = bisected.State(**{**vars(whole), "logs": {3: whole.logs.get(3, [0.0])}, "proven": None})
+    bisected.write(path, half)
     done = convbench(here, *SEARCH, "--resume")
     assert done.returncode == 0, done.stderr
     assert "number 4" in done.stdout
-    assert bisect.read(path).logs[3][: len(half.logs[3])] == half.logs[3]
+    assert bisected.read(path).logs[3][: len(half.logs[3])] == half.logs[3]
     refused = convbench(here, *SEARCH[:-2], "--bad", "main~1", "--resume")
     assert refused.returncode == 4
     assert "the suite or the commits were others" in refused.stderr
@@ -226,4 +226,4 @@ def test_versions_are_those_that_pip_offers_in_the_span(monkeypatch):
 def test_a_file_that_is_no_state_is_said(tmp_path, text):
     (tmp_path / "x.json").write_text(text)
     with pytest.raises(StoreError, match=r"x\.json: no state of a bisection"):
-        bisect.read(tmp_path / "x.json")
+        bisected.read(tmp_path / "x.json")

@@ -19,7 +19,8 @@ from convbench.analysis.costs.pareto import fronts
 from convbench.analysis.costs.selection import opening
 from convbench.analysis.results import results
 from convbench.report.drawing.scatter import value
-from convbench.report.page import compare, page
+from convbench.report.page import compare
+from convbench.report.page import run as page
 
 playwright = pytest.importorskip("playwright.sync_api")
 CHROMIUM = shutil.which("chromium")

@@ -18,12 +18,14 @@ from convbench.cli import claims
 from convbench.cli.app import app
 from convbench.core import store
 from convbench.core.errors import StoreError
+from convbench.report.export import claims_json
 from convbench.report.page import claims as page
+from convbench.report.terminal.claims import table
 from convbench.report.words import claims as words
 
 AXE = Path(__file__).parent / "browser" / "node_modules" / "axe-core" / "axe.min.js"
 CHROMIUM = shutil.which("chromium")
-MADE = page.Provenance((records.run_of([]),), (0, 1, 2, 3, 4), {"Arithmetic and algebra": "torch 2.13.0"})
+MADE = words.Provenance((records.run_of([]),), (0, 1, 2, 3, 4), {"Arithmetic and algebra": "torch 2.13.0"})
 TERMINAL = """\
      claim                                                             verdict
 C1   A 64×64×32 feature map flattens to 131,072 values                 supported
@@ -62,7 +64,7 @@ def written(pilot, tmp_path_factory):
 
 def test_the_table_at_80_columns(pilot):
     out = io.StringIO()
-    Console(file=out, width=80, color_system=None).print(page.table(pilot))
+    Console(file=out, width=80, color_system=None).print(table(pilot))
     assert [line.rstrip() for line in out.getvalue().splitlines()] == TERMINAL.splitlines()
 
 
@@ -92,7 +94,7 @@ def test_the_tally_in_words():
 
 
 def test_the_page_says_everything(pilot, written):
-    text = written[0].read_text("utf-8")
+    text = written.read_text("utf-8")
     assert "<h1>17 claims: 12 supported, 5 refuted</h1>" in text
     for one in pilot:
         assert text.count(f'id="{one.number.lower()}"') == 1
@@ -102,7 +104,7 @@ def test_the_page_says_everything(pilot, written):
 
 
 def test_the_page_is_self_contained_and_small(written):
-    text = written[0].read_text("utf-8")
+    text = written.read_text("utf-8")
     assert "default-src &#39;none&#39;" in text
     assert not re.search(r'(?:src|href)="(?!#|data:,)', text)
     assert len(text) < 200_000
@@ -111,12 +113,12 @@ def test_the_page_is_self_contained_and_small(written):
 def test_hostile_words_stay_words(tmp_path):
     bad = "</script><img src=x onerror=alert(1)>"
     one = Claim("C1", bad, bad, bad, bad, "depends", bad, (Number(bad, 1.0),))
-    text = page.write([one], page.Provenance(here={bad: bad}), tmp_path / "index.html")[0].read_text("utf-8")
+    text = page.write([one], words.Provenance(here={bad: bad}), tmp_path / "index.html").read_text("utf-8")
     assert "<img" not in text
 
 
-def test_the_data_are_plain_and_finite(pilot, written):
-    data = json.loads(written[1].read_text("utf-8"))
+def test_the_data_are_plain_and_finite(pilot, tmp_path):
+    data = json.loads(claims_json.write(pilot, MADE, tmp_path / "claims.json").read_text("utf-8"))
     assert data["tally"] == {"supported": 12, "refuted": 5}
     assert [one["number"] for one in data["claims"]] == [one.number for one in pilot]
     one = data["claims"][9]["numbers"][2]
@@ -171,7 +173,7 @@ def test_nothing_scrolls_sideways_and_nothing_is_logged(browser, written, width)
     said = []
     shown.on("console", lambda message: said.append(message.text))
     shown.on("pageerror", lambda error: said.append(str(error)))
-    shown.goto(written[0].as_uri())
+    shown.goto(written.as_uri())
     assert shown.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
     assert said == []
     shown.close()
@@ -183,7 +185,7 @@ def test_nothing_scrolls_sideways_and_nothing_is_logged(browser, written, width)
 @pytest.mark.parametrize(("scheme", "media"), [("light", "screen"), ("dark", "screen"), ("light", "print")])
 def test_axe_finds_no_violation_of_any_rule(browser, written, scheme, media):
     shown = browser.new_page(color_scheme=scheme, bypass_csp=True)
-    shown.goto(written[0].as_uri())
+    shown.goto(written.as_uri())
     shown.emulate_media(media=media)
     shown.add_script_tag(path=AXE)
     asked = "axe.run().then(all => all.violations)"
@@ -191,9 +193,11 @@ def test_axe_finds_no_violation_of_any_rule(browser, written, scheme, media):
     shown.close()
 
 
+@pytest.mark.browser
+@in_browser
 def test_each_verdict_has_a_colour_of_its_own(browser, written):
     shown = browser.new_page()
-    shown.goto(written[0].as_uri())
+    shown.goto(written.as_uri())
     look = """verdict => {
         const tag = Object.assign(document.createElement('span'), { className: `tag ${verdict}` });
         const { color, borderStyle } = getComputedStyle(document.body.appendChild(tag));

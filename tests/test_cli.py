@@ -64,7 +64,7 @@ def wait_for(condition, seconds: float = 60.0) -> None:
 
 
 def test_help_and_version_need_no_torch():
-    modules = "convbench.cli, convbench.suite, convbench.core.store, convbench.report.page.page"
+    modules = "convbench.cli, convbench.suite, convbench.core.store, convbench.report.page.run"
     script = f"import sys, {modules}; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.split()
     assert "torch" not in loaded

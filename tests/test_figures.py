@@ -291,7 +291,7 @@ def test_the_shelf_needs_neither_torch_nor_matplotlib_to_be_named():
 
 def test_drawing_never_imports_torch_nor_pyplot():
     code = (
-        "import sys; from convbench.core.registry import figures; list(figures); import convbench.report.page.page; "
+        "import sys; from convbench.core.registry import figures; list(figures); import convbench.report.page.run; "
         "print({'torch', 'matplotlib.pyplot'} & set(sys.modules))"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "set()\n"

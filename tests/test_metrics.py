@@ -28,7 +28,8 @@ from convbench.core.record import Reading
 from convbench.core.registry import figures, probes
 from convbench.measure import harness
 from convbench.report.export import FORMATS
-from convbench.report.page import page, rows
+from convbench.report.page import rows
+from convbench.report.page import run as page
 from convbench.report.page.payload import payload
 from convbench.report.terminal.table import line
 from convbench.report.terminal.table import table as terminal_table

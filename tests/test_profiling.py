@@ -22,7 +22,8 @@ from convbench.measure import first_call, harness
 from convbench.measure.stages.spans import Spans
 from convbench.measure.traces import capture, modules, trace
 from convbench.measure.traces.operators import operators
-from convbench.report.page import page, profile_section
+from convbench.report.page import figure, profile_section
+from convbench.report.page import template as template_of
 from convbench.report.viewers import perfetto
 from convbench.report.viewers import tensorboard as viewer
 from convbench.report.viewers.loopback import free_port
@@ -344,8 +345,8 @@ def test_the_section_of_the_report_shows_hostile_names_as_text(run):
     summary = profiles.summary(place(run, TRAIN).directory)
     summary |= {"case": f"{HOSTILE}/eager/train/cpu", "eager": f"{HOSTILE}/eager/train/cpu"}
     summary["operators"][0]["name"] = HOSTILE
-    drawings = [page.figure(one, f"m{n}") for n, one in enumerate(profile_section.timelines([summary]))]
-    template = page._environment().get_template("profile.html")
+    drawings = [figure.figure(one, f"m{n}") for n, one in enumerate(profile_section.timelines([summary]))]
+    template = template_of._environment().get_template("profile.html")
     text = template.render(profiles=profile_section.groups([summary]), timelines=drawings)
     assert "<img" not in text
     assert "Where time and memory go" in text

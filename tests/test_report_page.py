@@ -17,7 +17,8 @@ from convbench.analysis.costs.likeness import alike
 from convbench.analysis.results import results
 from convbench.core.errors import ConvbenchError, StoreError
 from convbench.core.record import Case, Choice, Failure, Finding, Metric, Reading, Visit, Whole
-from convbench.report.page import compare, page
+from convbench.report.page import compare
+from convbench.report.page import run as page
 from convbench.report.page.payload import payload, repeat
 from convbench.report.page.quality_section import section
 from convbench.report.page.rows import columns, references

@@ -7,93 +7,33 @@
 
 from __future__ import annotations
 
-import json
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from convbench.check import gate, pairs
+from convbench.check import bisected, gate, pairs
 from convbench.check.answers import Inspected
+from convbench.check.bisected import Bisected, State
 from convbench.check.decision import Ratio
 from convbench.check.inspection import Request, inspect
 from convbench.check.link import Settings
 from convbench.check.pairs import Arm, Failed, Planned, Visit
 from convbench.check.places import Line, Span
 from convbench.check.rule import Rule
-from convbench.check.search import Model, Range, Search
+from convbench.check.search import Model
 from convbench.check.sides import Here, Side, scratch_folder
 from convbench.check.stock import Stock
 from convbench.check.timed import Timed
 from convbench.check.verdict import CaseVerdict, verdict
-from convbench.core import files
-from convbench.core.errors import BuildFailed, CaseFailed, ConvbenchError, Refused, StoreError
+from convbench.core.errors import BuildFailed, CaseFailed, ConvbenchError, Refused
 
-SCHEMA_VERSION = 1
 MOST_PAIRS = 80
 ATTEMPTS = 2
 """At a place that fails: it may have been the machine."""
-
-
-@dataclass
-class State:
-    """What a search has measured so far: enough to go on with it, and to answer from.
-
-    ``logs`` are log ratios of pairs over good and ``skipped`` why a place cannot be measured, by place; ``slowdown``
-    and ``spread`` are those of bad, of the ``case`` that is searched for; ``proven`` is whether it is slower than the
-    place before it in a check of its own.
-    """
-
-    suite: str
-    places: list[str]
-    case: str = ""
-    slowdown: float = 0.0
-    spread: float = 0.0
-    ratio: tuple[float, float, float] = (1.0, 0.0, math.inf)
-    logs: dict[int, list[float]] = field(default_factory=dict)
-    skipped: dict[int, str] = field(default_factory=dict)
-    proven: bool | None = None
-    schema_version: int = SCHEMA_VERSION
-
-    @property
-    def search(self) -> Search:
-        return Search(len(self.places) - 1, Model(self.slowdown, self.spread), self.logs, self.skipped)
-
-    @property
-    def pairs(self) -> int:
-        return sum(map(len, self.logs.values()))
-
-
-@dataclass(frozen=True)
-class Bisected:
-    """The answer: the slowdown began at one of the places ``first`` to ``last``, with so great a chance."""
-
-    state: State
-    names: tuple[str, ...]
-    range: Range
-
-    @property
-    def is_one(self) -> bool:
-        """Whether a single place is named, and its slowdown was seen again beside the place before it."""
-        return self.range.first == self.range.last and self.state.proven is True
-
-
-def write(path: Path, state: State) -> Path:
-    return files.write(path, json.dumps(asdict(state), indent=1) + "\n", "choose another place with --json")
-
-
-def read(path: Path) -> State:
-    """Raises StoreError where there is no state of a search."""
-    try:
-        stored = json.loads(path.read_text())
-        for name in ("logs", "skipped"):
-            stored[name] = {int(place): value for place, value in stored[name].items()}
-        return State(**stored)
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise StoreError(f"{path}: no state of a bisection ({error}): run it without --resume") from error
 
 
 @dataclass(frozen=True)
@@ -113,11 +53,11 @@ def find(question: Question, settings: Settings, rule: Rule, watcher: gate.Annou
     here = Here.at(question.cwd, question.request.suite)
     line = question.span.line(here)
     request = replace(question.request, suite=str(here.suite or question.request.suite))
-    before = read(question.place) if question.resume else None
+    before = bisected.read(question.place) if question.resume else None
     with scratch_folder() as folder:
         ends = time.monotonic() + question.budget if question.budget else math.inf
         method = gate.Method(settings, rule, folder, watcher, ends)
-        return Bisection(line, request, method, partial(write, question.place), before).run()
+        return Bisection(line, request, method, partial(bisected.write, question.place), before).run()
 
 
 class Bisection:
@@ -217,24 +157,6 @@ class Bisection:
         answer = self.state.search.answer()
         left = answer.last - answer.first + 1
         return f"pair {self.state.pairs + 1}: {self.line.name(place)}; it is among {left}, {answer.chance:.0%} sure"
-
-
-def sentences(bisected: Bisected) -> Iterator[str]:
-    """The answer in words, the first sentence what was found."""
-    state, (first, last, chance) = bisected.state, bisected.range
-    ratio, low, high = state.ratio
-    if bisected.is_one:
-        yield f"first slower: {bisected.names[last]}"
-    elif first == last:
-        yield f"most likely {bisected.names[last]}, but beside the one before it, it was not seen to be slower again"
-    else:
-        yield f"the slowdown began at one of {last - first + 1}, {bisected.names[first]} to {bisected.names[last]}"
-    for place, reason in sorted(state.skipped.items()):
-        if first <= place <= last:
-            yield f"not measured: {bisected.names[place]}: {reason}"
-    again = ", and again in a check against the one before it" if bisected.is_one else ""
-    yield f"{chance:.1%} sure after {state.pairs} pairs{again}"
-    yield f"{state.case}: bad over good {ratio:.3f} ({low:.3f} to {high:.3f})"
 
 
 def _not_slower(judged: list[CaseVerdict]) -> str:

@@ -33,6 +33,13 @@ class Announcer(Protocol):
     def says(self, message: str) -> None: ...
 
 
+class Silent:
+    """An announcer for a caller who does not watch."""
+
+    def says(self, message: str) -> None:
+        """Nothing."""
+
+
 @dataclass(frozen=True)
 class Method:
     """How a check measures and judges, the folder for what it writes meanwhile, and who is told how far it is.

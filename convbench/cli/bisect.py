@@ -21,7 +21,7 @@ from convbench.cli.check import (
 from convbench.core.errors import ConvbenchError
 
 if TYPE_CHECKING:
-    from convbench.check.bisect import Bisected
+    from convbench.check.bisected import Bisected
 
 REPORTS = Path("reports/bisect")
 ONE, RANGE = 0, 3
@@ -76,8 +76,8 @@ def bisect(
 
 def _show(answer: Bisected, place: Path) -> int:
     """Print the answer; returns the exit code."""
-    from convbench.check import bisect as search
+    from convbench.check.bisected import sentences
 
-    print("\n".join(search.sentences(answer)))
+    print("\n".join(sentences(answer)))
     print(f"kept in {place}")
     return ONE if answer.is_one else RANGE

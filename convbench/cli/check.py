@@ -75,11 +75,11 @@ def check(
     ledger = _ledger(as_json, suite, resume)
     request = Request(suite, overrides or (), only or (), skip or (), not different_outputs, instructions, ledger)
     with undisturbed(), _kept_when_interrupted(as_json, junit, summary):
-        from convbench import api
+        from convbench.check import against_base
         from convbench.check.sides import Base
 
         side = Base(base or ".", base_python, build)
-        outcome = api.checked(request, side, settings, rule_of(detect), watcher(), limit)
+        outcome = against_base.check(request, side, settings, rule_of(detect), watcher(), limit).outcome
     _keep(outcome, as_json or REPORTS / f"{outcome.suite}.json", junit, summary)
     raise typer.Exit(_show(outcome))
 

@@ -13,7 +13,7 @@ from convbench.cli.terminal import console
 
 if TYPE_CHECKING:
     from convbench.analysis.claims.evidence import Evidence
-    from convbench.report.page.claims import Provenance
+    from convbench.report.words.claims import Provenance
 
 
 @app.command()
@@ -24,19 +24,24 @@ def claims(
     out: Annotated[Path, typer.Option(help="Where to write the page and claims.json.")] = Path("reports/claims"),
 ) -> None:
     """Test the article's claims: supported, refuted or depends, with the experiment and its numbers."""
-
     from convbench.analysis.claims import all_claims
     from convbench.analysis.claims.claim import tally
     from convbench.analysis.claims.evidence import Evidence
     from convbench.core import store
+    from convbench.report.export import claims_json
     from convbench.report.page import claims as page
+    from convbench.report.terminal.claims import table
     from convbench.report.words import claims as words
 
     evidence = Evidence(tuple(store.load(path) for path in runs or ()))
     answers = all_claims.tested(evidence)
-    written = page.write(answers, _provenance(evidence), _page(out))
+    provenance = _provenance(evidence)
+    written = (
+        page.write(answers, provenance, _page(out)),
+        claims_json.write(answers, provenance, out / "claims.json"),
+    )
     shown = console(wide=False, highlight=False)
-    shown.print(page.table(answers))
+    shown.print(table(answers))
     shown.print(f"\n{words.tally(tally(answers))}\n")
     for path in written:
         print(path)
@@ -51,7 +56,7 @@ def _page(directory: Path) -> Path:
 
 def _provenance(evidence: Evidence) -> Provenance:
     from convbench.measure.machine import environment
-    from convbench.report.page.claims import Provenance
+    from convbench.report.words.claims import Provenance
 
     facts = environment.describe("cpu")
     machine = " · ".join(str(facts[key]) for key in ("cpu", "os") if facts.get(key))

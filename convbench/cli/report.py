@@ -23,18 +23,19 @@ def report(
     from convbench.analysis.table import write_csv
     from convbench.core import store
     from convbench.core.files import write
-    from convbench.report.export import files
-    from convbench.report.page import compare, page
+    from convbench.report.export import figure_files, summary
+    from convbench.report.page import compare
+    from convbench.report.page import run as page
 
     loaded = [store.load(path) for path in runs]
     directory = runs[0] if runs[0].is_dir() else runs[0].parent
     if file_format == "md":
-        text = "\n\n".join(files.markdown(*run) for run in loaded)
+        text = "\n\n".join(summary.markdown(*run) for run in loaded)
         print(write(placed(out, "summary.md"), f"{text}\n") if out else text)
         return
     if file_format != "html":
         for run in loaded:
-            for path in files.write_figures(*run, out or directory / "figures", file_format):
+            for path in figure_files.write(*run, out or directory / "figures", file_format):
                 print(path)
         return
     if len(loaded) > 1:
@@ -56,7 +57,7 @@ def placed(out: Path, name: str) -> Path:
 def conclude(directory: Path, show: bool) -> None:
     """The table and the answer, and always the report and its path."""
     from convbench.core import store
-    from convbench.report.page import page
+    from convbench.report.page import run as page
     from convbench.report.terminal import table
     from convbench.report.words import answer
 

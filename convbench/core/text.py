@@ -45,6 +45,11 @@ def short_name(name: str) -> str:
     return cut(name, LONGEST_NAME)
 
 
+def file_stem(name: str) -> str:
+    """The letters and digits of a name with dashes between, so that any name makes a file; it may come out empty."""
+    return re.sub(r"[^A-Za-z0-9]+", "-", name).strip("-")[:40]
+
+
 def markdown(text: str, length: int = 120) -> str:
     """The text as plain text in GitHub's markdown: nothing in it formats, links, mentions or breaks a table."""
     line = cut("".join(char if char.isprintable() else " " for char in text), length)

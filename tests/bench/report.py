@@ -31,7 +31,7 @@ from pathlib import Path
 found = {found}
 run = records.run_of(found)
 start = time.perf_counter()
-from convbench.report.page import page
+from convbench.report.page import run as page
 page.write(run, found, Path({path!r}))
 print(time.perf_counter() - start)
 """

@@ -12,13 +12,14 @@ from convbench.analysis.compare import match as matches_of
 from convbench.analysis.costs.headlines import advise
 from convbench.analysis.results import Result, costs, measured
 from convbench.analysis.results import results as results_of
-from convbench.core import metrics
+from convbench.core import files, metrics
 from convbench.core.errors import ConvbenchError
 from convbench.core.record import Record, Run, Scalar
 from convbench.core.statistics import Interval
 from convbench.report.drawing import Drawing, ratios
-from convbench.report.page.page import figure, looks, put, render
-from convbench.report.page.payload import plain
+from convbench.report.page.figure import figure
+from convbench.report.page.payload import looks, plain
+from convbench.report.page.template import render
 from convbench.report.words import comparison, units
 from convbench.report.words.answer import outcome
 from convbench.report.words.facts import place
@@ -43,7 +44,7 @@ def write(runs: Runs, path: Path) -> Path:
     matches = matches_of(of_each)
     name = "-".join(dict.fromkeys(run.name for run, _ in runs))
     data = {"size": 0, "name": f"{name}-compared", "compared": _base_units(matches, len(runs))}
-    return put(path, render("compare.html", data, **view([run for run, _ in runs], of_each, matches)))
+    return files.write(path, render("compare.html", data, **view([run for run, _ in runs], of_each, matches)))
 
 
 def view(runs: Sequence[Run], of_each: Sequence[Sequence[Result]], matches: Sequence[Match]) -> dict[str, Any]:

@@ -7,9 +7,11 @@ from typing import Any
 
 from convbench.analysis.history.course import Change, Course
 from convbench.analysis.history.overview import History
+from convbench.core import files
 from convbench.core.text import counted
 from convbench.report.drawing import course as drawing
-from convbench.report.page.page import figure, put, render
+from convbench.report.page.figure import figure
+from convbench.report.page.template import render
 from convbench.report.words import history as words
 from convbench.report.words import units
 from convbench.report.words.numbers import percent
@@ -22,7 +24,7 @@ TAGS = {"confirmed": "refuted", "suspected": "depends", "inconclusive": "undecid
 
 def write(history: History, path: Path) -> Path:
     """Write the page; the same history gives the same bytes. Raises StoreError where it cannot be written."""
-    return put(path, render("history.html", {"size": 0}, **view(history)))
+    return files.write(path, render("history.html", {"size": 0}, **view(history)))
 
 
 def view(history: History) -> dict[str, Any]:

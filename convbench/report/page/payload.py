@@ -5,7 +5,6 @@ from __future__ import annotations
 import glob
 import json
 import math
-import re
 import shlex
 from collections import Counter
 from collections.abc import Hashable, Iterable, Sequence
@@ -19,6 +18,7 @@ from convbench.analysis.table import column, row_of
 from convbench.core import metrics
 from convbench.core.metric import Metric
 from convbench.core.record import Run
+from convbench.core.text import file_stem
 from convbench.report.drawing.style import AREA, HUES, WEIGHT, look, marker_path
 from convbench.report.page import rows
 from convbench.report.page.visits import distribution, percentiles
@@ -43,7 +43,7 @@ def payload(run: Run, results: Sequence[Result]) -> dict[str, Any]:
         "words": words,
         "ids": [[words.setdefault(word, len(words)) for word in result.case.id.split("/")] for result in results],
         "columns": {name: coded([plain(line.get(name)) for line in lines]) for name in names},
-        "series": [look_of(name) for name in series],
+        "series": looks(results),
         "of": [series.index(result.series) for result in results],
         "group": numbered(alike(result) for result in results),
         "curve": coded(curves(results)),
@@ -89,8 +89,7 @@ def repeat(run: Run, case: str, number: int) -> str:
 
 def _repeating(run: Run) -> dict[str, Any]:
     """What stands before the case's pattern, between it and its number, and after that."""
-    stem = re.sub(r"[^A-Za-z0-9]+", "-", run.name).strip("-")[:40] or "run"
-    directory = f"reports/again/{stem}-"
+    directory = f"reports/again/{file_stem(run.name) or 'run'}-"
     call = run.command.rstrip().removesuffix(")").rstrip().removesuffix(",")
     if run.command.startswith("convbench.run("):
         return {"python": True, "before": f"{call}, only=[", "between": f'], out="{directory}', "after": '")'}
@@ -140,8 +139,12 @@ def _fact(result: Result, metric: Metric) -> str | None:
     return None if value is None else units.human(value, metric.unit, metric.digits)
 
 
-def look_of(name: str) -> dict[str, Any]:
-    """Colour and shape of a reducer as the page draws them."""
+def looks(results: Iterable[Result]) -> list[dict[str, Any]]:
+    """Colour and shape of every reducer as the page draws them, for the legend that is also the filter."""
+    return [_look(name) for name in sorted({result.series for result in results})]
+
+
+def _look(name: str) -> dict[str, Any]:
     colour, marker = look(name)
     return {
         "name": name,

@@ -1,17 +1,36 @@
-"""The claims' numbers and their tally as people read them."""
+"""The claims' numbers, their tally and what they rest on, as people read them."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from convbench.analysis.claims.claim import Number, Verdict
+from convbench.core.record import Run
 from convbench.core.statistics import Interval
 from convbench.core.text import counted
 from convbench.report.words import units
+from convbench.report.words.facts import place
 
 SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 TINY = 1e-4
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """What the numbers were made with: the runs, the seeds of their trainings, and where algebra was run."""
+
+    runs: Sequence[Run] = ()
+    seeds: Sequence[int] = ()
+    here: Mapping[str, str] = field(default_factory=dict)
+
+    def facts(self) -> dict[str, str]:
+        """Each by its heading."""
+        facts = {f"Run {i}, {run.name}": f"{place(run)}; {run.command}" for i, run in enumerate(self.runs, start=1)}
+        if self.seeds:
+            facts["Seeds of the trainings"] = ", ".join(map(str, self.seeds))
+        return {**facts, **self.here}
 
 
 def tally(counts: Mapping[Verdict, int]) -> str:

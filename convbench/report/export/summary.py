@@ -1,39 +1,16 @@
-"""What leaves the page: each figure as a file for a paper, and a summary in markdown for a pull request."""
+"""A run's summary in markdown, for a pull request."""
 
 from __future__ import annotations
 
-import io
-import re
 from collections.abc import Iterable, Sequence
-from itertools import chain
-from pathlib import Path
 
 from convbench.analysis.results import results as results_of
-from convbench.core import files
-from convbench.core.errors import ConvbenchError
 from convbench.core.record import Record, Run
-from convbench.core.registry import figures
 from convbench.core.text import markdown as plain
-from convbench.report.drawing import Drawing
-from convbench.report.drawing.style import add_legend, save
 from convbench.report.page.view import view
 
-FORMATS = ("png", "svg", "pdf")
-DPI = 200
 BUDGET = 60_000
 """Characters of a summary: below the 65,536 that a comment on a pull request may have."""
-
-
-def write_figures(run: Run, records: Sequence[Record], directory: Path, format: str) -> list[Path]:
-    """Every figure of the shelf as ``<name>.<format>`` in the directory, with its legend; the paths written.
-
-    Raises ConvbenchError for a format that is not one of png, svg and pdf, StoreError where it cannot be written.
-    """
-    if format not in FORMATS:
-        raise ConvbenchError(f"unknown figure format {format!r}; known: {', '.join(FORMATS)}")
-    results = results_of(records)
-    drawings = chain.from_iterable(plugin.build(results) for plugin in figures)
-    return [_write(drawing, directory / f"{run_stem(run)}{drawing.name}.{format}", format) for drawing in drawings]
 
 
 def markdown(run: Run, records: Sequence[Record]) -> str:
@@ -57,19 +34,6 @@ def markdown(run: Run, records: Sequence[Record]) -> str:
         f"<sub>{plain(' · '.join(value for value in values['environment'].values() if value != '–'), 300)}</sub>",
     )))  # fmt: skip
     return text if len(text) <= BUDGET else f"{text[: BUDGET - 40]}\n\n… cut at {BUDGET:,} characters\n"
-
-
-def run_stem(run: Run) -> str:
-    """``default-`` for the suite of that name; only letters, digits and dashes, so that any name makes a file."""
-    stem = re.sub(r"[^A-Za-z0-9]+", "-", run.name).strip("-")[:40]
-    return f"{stem}-" if stem else ""
-
-
-def _write(drawing: Drawing, path: Path, format: str) -> Path:
-    add_legend(drawing.figure, drawing.series)
-    drawn = io.BytesIO()
-    save(drawing.figure, drawn, format, bbox_inches="tight", dpi=DPI)
-    return files.write(path, drawn.getvalue())
 
 
 def _table(title: str, heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -1,0 +1,56 @@
+"""The working tree checked against a base: both are made ready to import, measured, and what comes of it is judged."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+
+from convbench.check import floor, gate, sides, words
+from convbench.check.inspection import Request
+from convbench.check.link import Settings
+from convbench.check.outcome import Outcome
+from convbench.check.rule import Rule
+from convbench.check.verdict import CaseVerdict, exit_code, verdicts
+from convbench.core import imports, showing
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Check:
+    """What the gate says of head against base. ``outcome`` holds the raw timings, all else is derived from them."""
+
+    outcome: Outcome
+
+    @property
+    def verdicts(self) -> list[CaseVerdict]:
+        """One for each case: its word (ok, regression, inconclusive, invalid), its ratio and why it is not ok."""
+        return verdicts(self.outcome)
+
+    @property
+    def exit_code(self) -> int:
+        """That of the command: 0 fine, 1 a confirmed regression, 3 inconclusive, 5 a case without a verdict."""
+        return exit_code(self.outcome)
+
+    def __repr__(self) -> str:
+        return f"Check({words.headline(self.outcome)})"
+
+    def _repr_html_(self) -> str:
+        return showing.table(repr(self), [(judged.case.id, judged.word) for judged in self.verdicts])
+
+
+def check(
+    request: Request,
+    base: sides.Base,
+    settings: Settings,
+    rule: Rule,
+    watcher: gate.Announcer,
+    budget: float | None = None,
+) -> Check:
+    """The check of the working tree against a base, within so many seconds; the caller holds the machine's lock."""
+    here = sides.Here.at(imports.here(), request.suite)
+    with ExitStack() as stack:
+        folder = stack.enter_context(sides.scratch_folder())
+        head = stack.enter_context(sides.materialise(".", here, folder))
+        other = stack.enter_context(sides.materialise(base.what, here, folder, base.build))
+        other = sides.with_python(other, base.python, folder) if base.python else other
+        outcome = gate.check(other, head, request, gate.Method(settings, rule, folder, watcher), budget)
+    return Check(replace(outcome, floor=floor.known(outcome.head.environment, settings, rule)))

@@ -1,0 +1,43 @@
+"""Each figure of a run as a file, for a paper."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from itertools import chain
+from pathlib import Path
+
+from convbench.analysis.results import results as results_of
+from convbench.core import files
+from convbench.core.errors import ConvbenchError
+from convbench.core.record import Record, Run
+from convbench.core.registry import figures
+from convbench.core.text import file_stem
+from convbench.report.drawing import Drawing
+from convbench.report.drawing.style import add_legend, save
+
+FORMATS = ("png", "svg", "pdf")
+DPI = 200
+
+
+def write(run: Run, records: Sequence[Record], directory: Path, format: str) -> list[Path]:
+    """Every figure of the shelf as ``<name>.<format>`` in the directory, with its legend; the paths written.
+
+    Raises ConvbenchError for a format that is not one of png, svg and pdf, StoreError where it cannot be written.
+    """
+    if format not in FORMATS:
+        raise ConvbenchError(f"unknown figure format {format!r}; known: {', '.join(FORMATS)}")
+    results = results_of(records)
+    drawings = chain.from_iterable(plugin.build(results) for plugin in figures)
+    stem = file_stem(run.name)
+    return [
+        _write(drawing, directory / f"{'-'.join(filter(None, (stem, drawing.name)))}.{format}", format)
+        for drawing in drawings
+    ]
+
+
+def _write(drawing: Drawing, path: Path, format: str) -> Path:
+    add_legend(drawing.figure, drawing.series)
+    drawn = io.BytesIO()
+    save(drawing.figure, drawn, format, bbox_inches="tight", dpi=DPI)
+    return files.write(path, drawn.getvalue())

@@ -1,0 +1,64 @@
+"""The report that people read: one file, opened from disk with no network, in light, dark and print."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from convbench.analysis.results import Result, costs
+from convbench.analysis.results import results as results_of
+from convbench.core import files
+from convbench.core.record import Record, Run
+from convbench.core.registry import figures
+from convbench.report.drawing import Drawing
+from convbench.report.page import profile_section
+from convbench.report.page.budget import budget
+from convbench.report.page.figure import figure
+from convbench.report.page.payload import looks, payload
+from convbench.report.page.template import render
+from convbench.report.page.view import view
+
+ORDER = (
+    "reducers", "runtimes", "curve", "machine",
+    "quality-by-size", "quality-cost", "quality-probe", "by-size", "trade-off", "stages", "memory-by-kind", "variants",
+)  # fmt: skip
+"""The figures that the template places; others follow in sections of their own."""
+
+
+def write(run: Run, records: Sequence[Record], path: Path) -> Path:
+    """Write the report of a run; the same records give the same bytes. Raises StoreError where it cannot be written."""
+    results = results_of(records)
+    data = payload(run, costs(results)) | {"budget": budget(results)}
+    tried = [result for result in results if result.case.trial]
+    values = {**view(run, results), **_figures(results), **_profiles(path.parent)}
+    text = render("run.html", data, **values, looks=looks(costs(results)), quality_looks=looks(tried))
+    return files.write(path, text)
+
+
+def _figures(results: Sequence[Result]) -> dict[str, Any]:
+    """The drawings in the page's order, each plug-in's own under its name."""
+    order = {name: place for place, name in enumerate(ORDER)}
+    shown: dict[str, list[dict[str, Any]]] = {}
+    for plugin in sorted(figures, key=lambda plugin: (order.get(plugin.name, len(order)), plugin.name)):
+        drawings = _chosen(plugin.build(results))
+        shown[plugin.name] = [figure(drawing, f"{plugin.name}{number}") for number, drawing in enumerate(drawings)]
+    return {"figures": shown, "known": list(order)}
+
+
+def _profiles(directory: Path) -> dict[str, Any]:
+    """The profiles that lie beside the run, none where there are none."""
+    profiles = profile_section.read(directory)
+    drawings = profile_section.timelines(profiles)
+    timelines = [figure(drawing, f"timeline{number}") for number, drawing in enumerate(drawings)]
+    return {"profiles": profile_section.groups(profiles), "timelines": timelines}
+
+
+def _chosen(drawings: Any) -> list[Drawing]:
+    """The first interactive drawing and every other kind; further ones are the same chart with other axes."""
+    chosen: list[Drawing] = []
+    for drawing in drawings:
+        chosen.append(drawing)
+        if drawing.axes:
+            break
+    return chosen

@@ -1,0 +1,65 @@
+"""A template of a page filled: its data, style and script in it, and a policy that allows this very script alone."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import zlib
+from functools import cache
+from importlib import resources
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+SCRIPTS = (
+    "data", "scales", "filters", "limits", "marks", "panels", "chart", "pointer", "visits", "pin", "table", "export",
+    "plain", "link", "main",
+)  # fmt: skip
+LARGE = 100_000
+"""Characters of data from which on they are deflated."""
+
+
+def render(template: str, data: dict[str, Any], **values: Any) -> str:
+    """A template filled, with the style, the script and the policy that allows this very script and nothing else."""
+    source = script()
+    policy = (
+        f"default-src 'none'; script-src 'sha256-{_digest(source)}'; style-src 'unsafe-inline'; img-src data:; "
+        "base-uri 'none'; form-action 'none'"
+    )
+    page = _environment().get_template(template)
+    style = Markup(_asset("style.css"))
+    return page.render(data=data, packed=_packed(data), policy=policy, script=Markup(source), style=style, **values)
+
+
+def _packed(data: dict[str, Any]) -> str:
+    """Large data deflated, which the script inflates; empty where the data is small enough to stand as it is."""
+    text = json.dumps(data, separators=(",", ":"), allow_nan=False)
+    return base64.b64encode(zlib.compress(text.encode(), 6)).decode() if len(text) > LARGE else ""
+
+
+@cache
+def script() -> str:
+    """The page's whole script: small files, one scope."""
+    parts = "\n".join(_asset(f"{name}.js") for name in SCRIPTS)
+    return f'(async () => {{\n"use strict";\n{parts}\n}})();'
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("convbench.report.page"), autoescape=True, undefined=StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    environment.policies["json.dumps_kwargs"] = {"sort_keys": False, "separators": (",", ":"), "allow_nan": False}
+    return environment
+
+
+@cache
+def _asset(name: str) -> str:
+    return (resources.files("convbench.report.page") / "assets" / name).read_text("utf-8")
+
+
+def _digest(source: str) -> str:
+    return base64.b64encode(hashlib.sha256(source.encode()).digest()).decode()

@@ -1,0 +1,55 @@
+"""A run on disk as an object: its records, as a table, as an answer in words and as a page."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from convbench.analysis import table
+from convbench.core import metrics, showing
+from convbench.core.record import Record
+from convbench.core.record import Run as Description
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Run:
+    """A run on disk: its ``directory``, its ``description`` (suite, protocol, environment) and a record for each case.
+
+    ``records`` hold raw samples in base units: seconds, bytes, MACs.
+    """
+
+    directory: Path
+    description: Description
+    records: tuple[Record, ...]
+
+    def frame(self) -> pd.DataFrame:
+        """A row for each case with the columns of ``results.csv``, in base units."""
+        return table.frame(self.records)
+
+    def answer(self) -> str:
+        """What to use, and what that rests on, as one paragraph."""
+        from convbench.report.words import answer
+
+        return answer.answer(self.description, self.records)
+
+    def report(self, out: str | Path | None = None) -> Path:
+        """Write the page, as ``index.html`` in the folder ``out`` or beside the run, and return its path."""
+        from convbench.report.page import run
+
+        folder = self.directory if out is None else Path(out)
+        return run.write(self.description, self.records, folder / "index.html")
+
+    def __repr__(self) -> str:
+        states = [record.status for record in self.records]
+        counts = (f"{states.count(state)} {state}" for state in ("ok", "failed", "skipped") if state in states)
+        return f"Run({self.description.name!r}, {', '.join(counts) or 'no cases'}, in {str(self.directory)!r})"
+
+    def _repr_html_(self) -> str:
+        latency = (metrics.LATENCY_MEDIAN, metrics.LATENCY_LOW, metrics.LATENCY_HIGH)
+        columns = ["case", *(metric.name for metric in (*latency, metrics.PARAMS, metrics.MACS)), "status"]
+        rows = self.frame()[columns].to_html(index=False, max_rows=30)
+        return showing.table(repr(self), [("answer", self.answer())]) + rows
