@@ -9,6 +9,7 @@ from convbench.check import decision
 from convbench.check.pairs import Planned
 from convbench.check.rule import Rule
 from convbench.check.timed import Stage, Timed
+from convbench.core.text import counted
 from convbench.report.words import names, units
 
 MOST_NAMES = 3
@@ -48,7 +49,7 @@ def prospect(timed: Timed, case: str, stage: Stage, rule: Rule, count: int) -> t
 
 
 def _agreeing(more: int, what: str) -> str:
-    return f"{more} more {what}{'s agree' if more > 1 else ' agrees'}"
+    return counted(more, f"more {what} agrees", f"more {what}s agree")
 
 
 def _end(timed: Timed, visits: int) -> str:
