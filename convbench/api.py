@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from convbench.core import imports, lock, store
+from convbench.core.commands import CALL
 from convbench.core.errors import ConvbenchError
 from convbench.core.record import Protocol
 from convbench.core.registry import SHELVES, Registry, did_you_mean
@@ -91,7 +92,7 @@ def run(
     directory = Path(out) if out is not None else Path("reports") / loaded.name
     probes = preparation.profiler(loaded, directory)
     with _executor(loaded, device, executor, executor_options or {}, probes) as measuring:
-        command = f"convbench.run({loaded.path!r})"
+        command = f"{CALL}{loaded.path!r})"
         prepared = preparation.prepare(loaded, measuring, Selection(tuple(only), tuple(skip)), command, probes)
         sweep.run_into(directory, prepared, partial(_watcher, progress), resume=resume, until_sure=until_sure)
     return open_run(directory)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import glob
 import hashlib
-import shlex
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
@@ -24,6 +23,7 @@ from convbench.check.rule import Rule
 from convbench.check.sides import Here
 from convbench.check.verdict import verdicts
 from convbench.core import files, store
+from convbench.core.commands import suite_and_overrides
 from convbench.core.errors import ConvbenchError, StoreError
 from convbench.core.exchange import CONFIRMED
 from convbench.core.record import Run
@@ -47,11 +47,11 @@ class Suspect:
     @property
     def suite(self) -> str:
         """The suite's file or name, as it was called then."""
-        return next(iter(_words_after_run(self.run)), "")
+        return next(iter(suite_and_overrides(self.run.command)), "")
 
     @property
     def overrides(self) -> tuple[str, ...]:
-        return tuple(_words_after_run(self.run)[1:])
+        return tuple(suite_and_overrides(self.run.command)[1:])
 
     @property
     def device(self) -> str:
@@ -133,13 +133,6 @@ def _without_code(change: Change) -> str:
         if point.dirty:
             return f"the run of {point.day} is of {point.commit} with changes that were not committed"
     return ""
-
-
-def _words_after_run(run: Run) -> list[str]:
-    """The suite and the overrides of ``convbench run SUITE KEY=VALUE ...``; empty of a run from Python."""
-    with suppress(ValueError):
-        return shlex.split(run.command)[2:]
-    return []
 
 
 def _joined(first: Suspect, second: Suspect) -> Suspect:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -13,6 +12,7 @@ import typer
 
 from convbench.cli.app import app
 from convbench.cli.terminal import console
+from convbench.core.commands import suite_and_overrides
 from convbench.core.errors import ConvbenchError
 
 if TYPE_CHECKING:
@@ -151,15 +151,7 @@ def _by_cost(results: Sequence[Result], ask: Ask) -> str:
 def _print_not_run(path: Path, run: Run, cost: str, as_json: bool) -> None:
     from convbench.report.words.advice import not_run
 
-    text = f"{not_run(str(path), _suite(run))}.{cost}" if cost else not_run(str(path), _suite(run))
+    suite = next(iter(suite_and_overrides(run.command)), run.name)
+    text = f"{not_run(str(path), suite)}.{cost}" if cost else not_run(str(path), suite)
     answer = {"task": None, "grade": "open", "pick": None, "reason": "not-run", "words": text}
     print(json.dumps([answer], indent=1) if as_json else text)
-
-
-def _suite(run: Run) -> str:
-    """The suite as the run's command names it."""
-    try:
-        words = shlex.split(run.command)
-    except ValueError:
-        words = []
-    return words[2] if words[:2] == ["convbench", "run"] and len(words) > 2 else run.name

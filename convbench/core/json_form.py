@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import fields
 from functools import cache
 from typing import Any
@@ -53,6 +54,11 @@ def _storable(value: Any) -> Any:
         case list() | tuple():
             return [_storable(item) for item in value]
     return value
+
+
+def finite(value: float) -> float | None:
+    """A number as JSON has it; None for one that it has not: infinite, or none at all."""
+    return value if math.isfinite(value) else None
 
 
 def reason(error: ValidationError) -> str:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 
 from convbench.analysis.choice.candidates import Candidate
 from convbench.analysis.choice.recommendation import Recommendation, Settle
 from convbench.analysis.choice.trade import Trade
 from convbench.core import metrics
+from convbench.core.json_form import finite
 from convbench.report.words.advice import sentences
 
 Plain = str | float | int | None | list["Plain"] | Mapping[str, "Plain"]
@@ -24,7 +24,7 @@ def plain(answer: Recommendation) -> Mapping[str, Plain]:
         "pick": _candidate(answer.pick),
         "reason": answer.reason,
         "doubts": list(answer.doubts),
-        "numbers": {name: _number(value) for name, value in answer.numbers.items()},
+        "numbers": {name: finite(value) for name, value in answer.numbers.items()},
         "best": _candidate(answer.best),
         "leading": _candidate(answer.leading),
         "shortfall": answer.shortfall,
@@ -39,7 +39,7 @@ def plain(answer: Recommendation) -> Mapping[str, Plain]:
         "price": {"next": _candidate(price.candidate), "gain": price.gain, "p": price.p} if price else None,
         "runners": [
             {"candidate": _candidate(r.candidate), "on_front": r.front, "shown": int(r.shown),
-             "ruled_out": int(r.ruled_out), "gain": r.gain, "gain_low": _number(r.low), "gain_high": _number(r.high)}
+             "ruled_out": int(r.ruled_out), "gain": r.gain, "gain_low": finite(r.low), "gain_high": finite(r.high)}
             for r in answer.runners
         ],
         "trades": [_trade(trade) for trade in answer.trades],
@@ -85,7 +85,3 @@ def _trade(trade: Trade) -> Plain:
         "gain_high": trade.gain.high,
         "speedup": trade.speedup.median if trade.speedup else None,
     }
-
-
-def _number(value: float) -> float | None:
-    return value if math.isfinite(value) else None

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
 from convbench.analysis.history.course import Change, Course
 from convbench.analysis.history.overview import History
+from convbench.core.json_form import finite
 from convbench.report.words import history as words
 
 
@@ -39,7 +39,7 @@ def _course(history: History, course: Course) -> Mapping[str, Any]:
         "drift": course.drift,
         "spikes": list(course.spikes),
         "noise": course.noise,
-        "visible": _finite(course.visible),
+        "visible": finite(course.visible),
     }  # fmt: skip
 
 
@@ -51,14 +51,10 @@ def _change(change: Change, history: History) -> Mapping[str, Any]:
         "started": change.at.started,
         "before": change.before.commit,
         "after": change.after.commit,
-        "ratio": [_finite(end) for end in change.ratio],
+        "ratio": [finite(end) for end in change.ratio],
         "worse": change.worse,
         "news": history.is_news(change),
         "word": change.word,
         "proof": checked.file if checked else None,
         "words": words.sentence(change, history.metric.unit),
     }
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None

@@ -15,7 +15,7 @@ from convbench.analysis.costs.likeness import alike
 from convbench.analysis.costs.selection import curves, opening
 from convbench.analysis.results import Result, shown_metrics
 from convbench.analysis.table import column, row_of
-from convbench.core import metrics
+from convbench.core import commands, metrics
 from convbench.core.metric import Metric
 from convbench.core.record import Run
 from convbench.core.text import file_stem
@@ -90,9 +90,9 @@ def repeat(run: Run, case: str, number: int) -> str:
 def _repeating(run: Run) -> dict[str, Any]:
     """What stands before the case's pattern, between it and its number, and after that."""
     directory = f"reports/again/{file_stem(run.name) or 'run'}-"
-    call = run.command.rstrip().removesuffix(")").rstrip().removesuffix(",")
-    if run.command.startswith("convbench.run("):
-        return {"python": True, "before": f"{call}, only=[", "between": f'], out="{directory}', "after": '")'}
+    if commands.is_call(run.command):
+        before = f"{commands.open_call(run.command)}, only=["
+        return {"python": True, "before": before, "between": f'], out="{directory}', "after": '")'}
     return {"python": False, "before": f"{run.command} --only ", "between": f" --out {directory}", "after": ""}
 
 

@@ -141,12 +141,7 @@ def _backbone(row: Entry) -> str:
 
 
 def _size(row: Entry) -> str:
-    size = row.result.lstm_input
-    return f"{size:,}" if size else units.MISSING
-
-
-def _bounds(row: Entry) -> str:
-    return units.interval(row.result.latency).partition(" [")[2].rstrip("]") or units.MISSING
+    return units.whole(row.result.lstm_input)
 
 
 def _width(row: Entry) -> float | None:
@@ -156,13 +151,18 @@ def _width(row: Entry) -> float | None:
 
 _MODEL = (
     Column("reducer", "Reducer", _reducer, _reducer, numeric=False),
-    Column(metrics.LSTM_INPUT.name, metrics.LSTM_INPUT.heading, _size, metrics.LSTM_INPUT.name),
+    Column(
+        metrics.LSTM_INPUT.name,
+        metrics.LSTM_INPUT.heading,
+        lambda row: units.whole(row.result.lstm_input),
+        metrics.LSTM_INPUT.name,
+    ),
 )
 _PLACE = (
     Column("backbone", "Backbone", _backbone, "backbone", numeric=False),
     Column("variant", "Variant", _variant, "variant", numeric=False),
 )
 _LATENCY = (
-    Column("interval", "95 % interval", _bounds, _width),
+    Column("interval", "95 % interval", lambda row: units.bounds(row.result.latency), _width),
     Column("factor", "×", lambda row: units.factor(row.factor), lambda row: row.factor),
 )

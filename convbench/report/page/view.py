@@ -94,7 +94,7 @@ def _rank(contender: Contender, advice: Advice) -> dict[str, str]:
     return {
         "series": result.series,
         "reducer": reducer(result),
-        "lstm_input": f"{result.lstm_input:,}" if result.lstm_input else units.MISSING,
+        "lstm_input": units.whole(result.lstm_input),
         "variant": result.case.variant_name,
         "latency": units.interval(result.latency),
         "factor": units.factor(contender.factor.median) if result.latency else units.MISSING,

@@ -59,16 +59,12 @@ def _inside(heading: str) -> str:
     return heading if heading[1:2].isupper() else f"{heading[:1].lower()}{heading[1:]}"
 
 
-def _bounds(result: Result, _: float | None) -> str:
-    return units.interval(result.latency).partition(" [")[2].rstrip("]") if result.latency else units.MISSING
-
-
 _CASE = (
-    Column("LSTM in", lambda result, _: f"{result.lstm_input:,}" if result.lstm_input else units.MISSING),
+    Column("LSTM in", lambda result, _: units.whole(result.lstm_input)),
     Column("variant", lambda result, _: result.case.variant_name, numeric=False),
 )
 _LATENCY = (
-    Column("95 % interval", _bounds, from_width=120),
+    Column("95 % interval", lambda result, _: units.bounds(result.latency), from_width=120),
     Column("×", lambda _, factor: units.factor(factor)),
 )
 

@@ -139,7 +139,7 @@ def _settle(answer: Recommendation) -> str:
         margin = points(answer.ask.within)
         return f"A hundred more seeds would not tell {names} apart by {margin}: ask for a wider margin."
     took = f", about {units.seconds(settle.seconds)} of training" if settle.seconds else ""
-    seeds = f"{counted(settle.seeds, 'more seed')}"
+    seeds = counted(settle.seeds, "more seed")
     whose = names if len(settle.candidates) == 1 else f"each of {names}"
     return f"To settle it: {seeds} of {whose}{took}."
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from convbench.analysis.choice.recommendation import Recommendation
 from convbench.analysis.costs.headlines import Advice, withheld
 from convbench.analysis.results import Result, costs, measured
+from convbench.core import commands
 from convbench.core.record import Run
 from convbench.core.text import counted, cut, one_line
 from convbench.report.words import units
@@ -84,8 +85,8 @@ def command(run: Run, step: Step, directory: str) -> str:
     """The step as a command; one that goes on does so in ``directory``, others beside it."""
     changed = step.overrides.rpartition(".")[2].replace("=", "-")
     out = directory if step.resume else f"{directory}-{changed or 'again'}"
-    if run.command.startswith("convbench.run("):
-        call = run.command.rstrip().removesuffix(")").rstrip().removesuffix(",")
+    if commands.is_call(run.command):
+        call = commands.open_call(run.command)
         options = {"overrides": [step.overrides] if step.overrides else None, "resume": step.resume or None,
                  "until_sure": step.until_sure or None, "out": out}  # fmt: skip
         return f"{call}, {', '.join(f'{name}={value!r}' for name, value in options.items() if value)})"

@@ -48,6 +48,11 @@ def count(value: float | None) -> str:
     return digits(value, 3) if value is not None and value < 1000 and value % 1 else _scaled(value, _COUNTS)
 
 
+def whole(value: int | None) -> str:
+    """``131,072``, such as an LSTM input size; a dash where there is none."""
+    return f"{value:,}" if value else MISSING
+
+
 def size(value: float | None) -> str:
     """``8.02 MiB``"""
     return _scaled(value, _BYTES)
@@ -100,6 +105,11 @@ def interval(value: Interval | None) -> str:
         return f"{seconds(value.median)} [too few samples]"
     scale, unit = _prefix(value.median, _SECONDS)
     return f"{digits(value.median / scale)} {unit} [{digits(value.low / scale)}, {digits(value.high / scale)}]"
+
+
+def bounds(value: Interval | None) -> str:
+    """``3.05, 3.21``: what ``interval`` has in brackets."""
+    return interval(value).partition(" [")[2].rstrip("]") or MISSING
 
 
 def speedup(value: Interval) -> str:
