@@ -6,15 +6,9 @@ import pytest
 import records
 from scipy import stats
 
-from convbench.analysis.quality.qualities import (
-    controls,
-    costs_of,
-    equal_limits,
-    lessons,
-    linear_probes,
-    qualities,
-    tried,
-)
+from convbench.analysis.quality.controls import controls, linear_probes
+from convbench.analysis.quality.lessons import equal_limits, lessons
+from convbench.analysis.quality.qualities import costs_of, qualities, tried
 from convbench.analysis.results import results
 
 FC = records.case("fc(activation=true)", 32)
@@ -27,7 +21,7 @@ def only(found, **cut):
 
 def test_a_lesson_is_read_whole():
     (one,) = lessons([records.lesson(0.8, seed=3), records.record()])
-    assert (one.task, one.seed, one.learning_rate, one.frame, one.flag) == ("direction", 3, 2e-3, (3, 64, 64), None)
+    assert (one.task, one.seed, one.learning_rate, one.flag) == ("direction", 3, 2e-3, None)
     assert one.architecture.head is None
     assert one.at() == one.curve[-1]
     assert one.at().test == pytest.approx(0.8)
@@ -187,7 +181,7 @@ def test_controls_stand_apart_and_keep_their_dead_runs():
 
 def test_linear_probes_by_seed():
     (one,) = linear_probes([records.probed(0.98, 0.7, 1), records.probed(0.97, 0.6), records.record()])
-    assert (dict(one.where), dict(one.what), one.frame) == ({0: 0.97, 1: 0.98}, {0: 0.6, 1: 0.7}, (3, 64, 64))
+    assert (dict(one.where), dict(one.what)) == ({0: 0.97, 1: 0.98}, {0: 0.6, 1: 0.7})
 
 
 def test_costs_are_of_the_same_model_on_the_same_frames():

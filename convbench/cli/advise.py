@@ -17,7 +17,7 @@ from convbench.core.errors import ConvbenchError
 
 if TYPE_CHECKING:
     from convbench.analysis.choice.recommendation import Ask, Constraints, Grade
-    from convbench.analysis.quality.qualities import Budget
+    from convbench.analysis.quality.lessons import Budget
     from convbench.analysis.results import Result
     from convbench.core.metric import Metric
     from convbench.core.record import Record, Run

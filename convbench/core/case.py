@@ -12,6 +12,8 @@ from typing import Literal, NamedTuple
 
 Scalar = str | int | float | bool | None
 STAGES = ("backbone", "reducer", "lstm", "head")
+EAGER = "eager"
+"""The variant that changes nothing: PyTorch as it comes."""
 
 
 class Features(NamedTuple):
@@ -171,7 +173,7 @@ class Case:
     @property
     def variant_name(self) -> str:
         """``eager``, or the transformations joined by ``+`` in the order they are applied."""
-        return "+".join(str(choice) for choice in self.variant) or "eager"
+        return "+".join(str(choice) for choice in self.variant) or EAGER
 
     @property
     def trains(self) -> bool:

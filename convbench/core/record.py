@@ -11,13 +11,13 @@ from dataclasses import dataclass, field
 from itertools import chain, islice
 from typing import Literal
 
-from convbench.core.case import STAGES, Case, Choice, Clip, Features, Parts, Recurrent, Scalar, Trial, Whole
+from convbench.core.case import EAGER, STAGES, Case, Choice, Clip, Features, Parts, Recurrent, Scalar, Trial, Whole
 from convbench.core.errors import FailureKind
 from convbench.core.metric import Metric
 
 __all__ = [
-    "FACTS", "SCHEMA_VERSION", "STAGES", "Case", "Choice", "Clip", "Failure", "Features", "Finding", "Metric", "Parts",
-    "Protocol", "Reading", "Record", "Recurrent", "Run", "Scalar", "Training", "Trial", "Visit", "Whole",
+    "EAGER", "FACTS", "SCHEMA_VERSION", "STAGES", "Case", "Choice", "Clip", "Failure", "Features", "Finding", "Metric",
+    "Parts", "Protocol", "Reading", "Record", "Recurrent", "Run", "Scalar", "Training", "Trial", "Visit", "Whole",
 ]  # fmt: skip
 
 SCHEMA_VERSION = 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from convbench.core import traits
 from convbench.core.errors import Impossible
-from convbench.core.record import Case
+from convbench.core.record import EAGER, Case
 
 
 def refuse_misplaced(case: Case) -> None:
@@ -20,7 +20,7 @@ def refuse_misplaced(case: Case) -> None:
 
 def _refuse_combination(case: Case) -> None:
     """Raises Impossible for variants that cannot stand beside one another, or not in this order."""
-    names = [choice.name for choice in case.variant if choice.name != "eager"]
+    names = [choice.name for choice in case.variant if choice.name != EAGER]
     for place, name in enumerate(names):
         declared = traits.of_variant(name)
         others = [other for other in names if other != name]

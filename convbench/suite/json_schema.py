@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from convbench.core import registry
-from convbench.core.record import STAGES
+from convbench.core.record import EAGER, STAGES
 from convbench.core.registry import Registry
 from convbench.suite.layout import CLIP_TEXT, RNN_TEXT, SuiteLayout
 from convbench.suite.options import signature
@@ -65,7 +65,7 @@ def _plugin(shelf: Registry[Any]) -> dict[str, Any]:
 
 def _variant() -> dict[str, Any]:
     plugin = _plugin(registry.variants)
-    names = "|".join(plugin.name for plugin in registry.variants if plugin.name != "eager")
+    names = "|".join(plugin.name for plugin in registry.variants if plugin.name != EAGER)
     chain = {
         "type": "string",
         "pattern": rf"^({names})(\([^)]*\))?(\+({names})(\([^)]*\))?)+$",

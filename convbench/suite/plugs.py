@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from convbench.core import imports, registry
 from convbench.core.errors import ConvbenchError
-from convbench.core.record import STAGES, Choice, Whole
+from convbench.core.record import EAGER, STAGES, Choice, Whole
 from convbench.core.registry import Registry, did_you_mean
 from convbench.suite.many import as_list
 from convbench.suite.mistakes import Location, Mistakes, message_of, shown
@@ -49,9 +49,9 @@ def variant(raw: Any, at: Location, mistakes: Mistakes) -> Chain | None:
         mistakes.add(at, "threads are an axis of their own and no variant: write threads: [1, 2, all]")
         return None
     read = _all(_plugged(registry.variants, link, (*at, i), mistakes) for i, link in enumerate(links))
-    if read is None or [plug.name for plug in read] == ["eager"]:
+    if read is None or [plug.name for plug in read] == [EAGER]:
         return Chain(()) if read else None
-    if not read or any(plug.name == "eager" for plug in read):
+    if not read or any(plug.name == EAGER for plug in read):
         mistakes.add(at, "eager is the model without variants: it stands alone")
     return Chain(read)
 

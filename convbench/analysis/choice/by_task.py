@@ -10,7 +10,8 @@ from convbench.analysis.choice.choose import recommend
 from convbench.analysis.choice.noninferior import ERROR
 from convbench.analysis.choice.recommendation import Ask, Recommendation
 from convbench.analysis.choice.settling import at_look, look_of
-from convbench.analysis.quality.qualities import Budget, by_task, equal_limits, qualities
+from convbench.analysis.quality.lessons import Budget, equal_limits
+from convbench.analysis.quality.qualities import by_task, qualities
 from convbench.analysis.results import results
 from convbench.core.record import Clip, Record
 

@@ -10,11 +10,11 @@ from typing import Literal
 from convbench.analysis.choice.dominance import Floats
 from convbench.analysis.quality.qualities import Quality, costs_of, seed_table
 from convbench.analysis.results import Group, Result
+from convbench.core.record import EAGER
 
 CostName = str
 """A metric's short name: ``latency``, ``params``, ``memory``, ``flops``, or one that a user's own probe declares."""
 
-EAGER = "eager"
 LEAST_SEEDS = 2
 """Of sound runs; one has no spread, so nothing can be shown of it."""
 

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from convbench.analysis import repeat
-from convbench.analysis.choice.candidates import EAGER, Candidate
+from convbench.analysis.choice.candidates import Candidate
+from convbench.core.record import EAGER
 from convbench.core.statistics import Interval, mean_interval
 
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from convbench.analysis.claims.claim import Lacking, Number
-from convbench.analysis.quality.qualities import Lesson, Quality, lessons, qualities
+from convbench.analysis.quality.lessons import Lesson, lessons
+from convbench.analysis.quality.qualities import Quality, qualities
 from convbench.analysis.results import Result, results
 from convbench.core import store
 from convbench.core.record import Clip, Parts, Record, Recurrent, Run, Training

@@ -16,10 +16,9 @@ from convbench.analysis import repeat
 from convbench.analysis.costs.gains import gains
 from convbench.analysis.results import Result, measured
 from convbench.core import metrics
-from convbench.core.record import Case, Parts
+from convbench.core.record import EAGER, Case, Parts
 from convbench.core.statistics import Interval
 
-EAGER = "eager"
 MANY = 24
 """Of more models than this the crossings of every pair are not sought: nobody could read them."""
 

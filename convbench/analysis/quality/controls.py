@@ -6,13 +6,11 @@ from collections import defaultdict
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from convbench.analysis.quality.lessons import Frame, Lesson, frame_of, headless, lessons
+from convbench.analysis.quality.lessons import Lesson, headless, lessons
 from convbench.analysis.quality.rates import best_rate
 from convbench.core import metrics
 from convbench.core.metric import Metric
-from convbench.core.record import Clip, Parts, Record
-
-EAGER = "eager"
+from convbench.core.record import EAGER, Clip, Parts, Record
 
 
 @dataclass(frozen=True)
@@ -45,10 +43,6 @@ class LinearProbe:
     where: Mapping[int, float]
     what: Mapping[int, float]
     variant: str = EAGER
-
-    @property
-    def frame(self) -> Frame:
-        return frame_of(self.clip)
 
 
 def controls(records: Iterable[Record]) -> list[Control]:

@@ -10,11 +10,10 @@ from typing import Literal, NamedTuple
 from convbench.analysis.quality.convergence import cut_short
 from convbench.core import metrics
 from convbench.core.metric import Metric
-from convbench.core.record import Clip, Parts, Record, Training, Trial
+from convbench.core.record import EAGER, Clip, Parts, Record, Training, Trial
 
 Budget = Literal["steps", "flops", "seconds"]
 Flag = Literal["dead", "unconverged", "failed"]
-Frame = tuple[int, int, int]
 
 FLAGS: Mapping[str, Flag] = {"dead_run": "dead", "unconverged": "unconverged"}
 CURVE = (
@@ -56,11 +55,7 @@ class Lesson:
     classes: int
     clips: int = 1000
     expected: float | None = None
-    variant: str = "eager"
-
-    @property
-    def frame(self) -> Frame:
-        return frame_of(self.clip)
+    variant: str = EAGER
 
     @property
     def constant(self) -> float:
@@ -85,11 +80,6 @@ class Lesson:
             if limit is None or getattr(checkpoint, budget) <= limit * (1 + 1e-9)
         ]
         return within[-1] if within else None
-
-
-def frame_of(clip: Clip) -> Frame:
-    """(C, H, W): what an architecture's size and its cost per frame depend on."""
-    return (clip.channels, clip.height, clip.width)
 
 
 def headless(parts: Parts) -> Parts:

@@ -17,29 +17,17 @@ import numpy as np
 
 from convbench.analysis.choice.dominance import Floats
 from convbench.analysis.quality.collapse import at_chance, fallen, rate_interval
-from convbench.analysis.quality.controls import Control, LinearProbe, controls, linear_probes
 from convbench.analysis.quality.lessons import (
     Budget,
-    Checkpoint,
-    Flag,
-    Frame,
     Lesson,
     attempts,
-    equal_limits,
-    frame_of,
     headless,
-    lessons,
     trained,
 )
 from convbench.analysis.quality.rates import Model, best_rate, best_rates, by_rate
 from convbench.analysis.results import Result
-from convbench.core.record import Clip, Parts, Record
+from convbench.core.record import EAGER, Clip, Parts, Record
 from convbench.core.statistics import Interval, accuracy_interval
-
-__all__ = [
-    "Budget", "Checkpoint", "Control", "Flag", "Frame", "Lesson", "LinearProbe", "Quality",
-    "by_task", "controls", "costs_of", "equal_limits", "lessons", "linear_probes", "qualities", "seed_table", "tried",
-]  # fmt: skip
 
 Limit = float | Mapping[str, float] | None
 """Where curves are cut: for all tasks, by the task's name, or nowhere."""
@@ -73,11 +61,7 @@ class Quality:
     fallen: int = 0
     clips: int = 1000
     seconds: float = 0.0
-    variant: str = "eager"
-
-    @property
-    def frame(self) -> Frame:
-        return frame_of(self.clip)
+    variant: str = EAGER
 
     @property
     def spread(self) -> float:
@@ -132,7 +116,7 @@ def qualities(
     """
     cells: dict[Hashable, list[Lesson]] = defaultdict(list)
     for lesson in attempts(records):
-        if not lesson.control and (in_variants or lesson.variant == "eager"):
+        if not lesson.control and (in_variants or lesson.variant == EAGER):
             cells[lesson.architecture, lesson.clip, lesson.task, lesson.variant].append(lesson)
     rates = best_rates(chain.from_iterable(cells.values()))
     return [_quality(members, rates, budget, limit) for members in cells.values()]
@@ -164,8 +148,13 @@ def _same_model(result: Result, quality: Quality) -> bool:
     return (
         isinstance(case.architecture, Parts)
         and headless(case.architecture) == quality.architecture
-        and frame_of(case.clip) == quality.frame
+        and _frame(case.clip) == _frame(quality.clip)
     )
+
+
+def _frame(clip: Clip) -> tuple[int, int, int]:
+    """(C, H, W): what an architecture's size and its cost per frame depend on."""
+    return (clip.channels, clip.height, clip.width)
 
 
 def _quality(members: Sequence[Lesson], rates: Mapping[Model, float], budget: Budget, limit: Limit) -> Quality:

@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
 from convbench.analysis.quality.lessons import Lesson
-from convbench.core.record import Clip, Parts
+from convbench.core.record import EAGER, Clip, Parts
 
 Model = tuple[Parts, Clip, str, str | None]
 """What has a learning rate of its own: an architecture, on clips of a shape, a task and its control."""
@@ -39,6 +39,6 @@ def best_rates(lessons: Iterable[Lesson]) -> dict[Model, float]:
     """The best rate of every model that was trained."""
     models: dict[Model, list[Lesson]] = defaultdict(list)
     for lesson in lessons:
-        if lesson.variant == "eager":
+        if lesson.variant == EAGER:
             models[lesson.architecture, lesson.clip, lesson.task, lesson.control].append(lesson)
     return {model: best_rate(members) for model, members in models.items()}

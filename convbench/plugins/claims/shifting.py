@@ -9,7 +9,7 @@ import torch
 from convbench.analysis.claims.claim import Judgement, Number, Verdict, claim
 from convbench.analysis.claims.evidence import Evidence, name
 from convbench.analysis.claims.paired import Difference, spread
-from convbench.analysis.quality.qualities import Lesson
+from convbench.analysis.quality.lessons import Lesson
 from convbench.core.record import Case, Choice, Clip, Parts
 from convbench.models import network
 

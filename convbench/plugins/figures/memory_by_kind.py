@@ -8,7 +8,7 @@ from convbench.analysis.costs.headlines import advise
 from convbench.analysis.costs.ranking import widest
 from convbench.analysis.results import Result, measured, typical
 from convbench.core import metrics
-from convbench.core.record import Parts
+from convbench.core.record import EAGER, Parts
 from convbench.core.registry import figures
 from convbench.report.drawing import Drawing, scales
 from convbench.report.drawing.bars import Parts as Whole
@@ -29,7 +29,7 @@ PEAKS = (metrics.CPU_PEAK, metrics.CUDA_PEAK)
 @figures.register("memory-by-kind")
 def memory_by_kind(results: Sequence[Result]) -> Iterator[Drawing]:
     """The peak by kind, a bar per case of the eager models; one drawing a scenario and device."""
-    eager = [result for result in measured(results) if result.case.variant_name == "eager"]
+    eager = [result for result in measured(results) if result.case.variant_name == EAGER]
     for scenario, device in dict.fromkeys((result.case.scenario, result.case.device) for result in eager):
         group = [result for result in eager if (result.case.scenario, result.case.device) == (scenario, device)]
         cases = widest([result for result in group if by_kind(result)])

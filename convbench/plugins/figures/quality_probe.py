@@ -6,7 +6,7 @@ import statistics
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 
-from convbench.analysis.quality.qualities import LinearProbe, linear_probes
+from convbench.analysis.quality.controls import LinearProbe, linear_probes
 from convbench.analysis.results import Result
 from convbench.core.registry import figures
 from convbench.report.drawing import Drawing

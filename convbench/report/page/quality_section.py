@@ -11,16 +11,9 @@ from typing import Any
 
 from convbench.analysis.choice.recommendation import Recommendation
 from convbench.analysis.choice.trade import Trade
-from convbench.analysis.quality.qualities import (
-    Budget,
-    Control,
-    LinearProbe,
-    Quality,
-    by_task,
-    controls,
-    equal_limits,
-    linear_probes,
-)
+from convbench.analysis.quality.controls import Control, LinearProbe, controls, linear_probes
+from convbench.analysis.quality.lessons import Budget, equal_limits
+from convbench.analysis.quality.qualities import Quality, by_task
 from convbench.analysis.quality.qualities import qualities as gathered
 from convbench.analysis.quality.standing import standings
 from convbench.analysis.results import Result

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from convbench.analysis.choice.recommendation import Recommendation, Runner
-from convbench.analysis.quality.qualities import Budget
+from convbench.analysis.quality.lessons import Budget
 from convbench.report.words import units
 from convbench.report.words.advice import different, sentences
 from convbench.report.words.names import setup

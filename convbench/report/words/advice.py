@@ -9,6 +9,7 @@ from convbench.analysis.choice.candidates import Candidate, Excluded, Why
 from convbench.analysis.choice.recommendation import Doubt, Price, Recommendation
 from convbench.core import metrics
 from convbench.core.metric import Metric
+from convbench.core.record import EAGER
 from convbench.core.text import counted
 from convbench.report.words import trade, units
 from convbench.report.words.abstention import abstention, extend
@@ -209,7 +210,7 @@ def _left_out(excluded: Sequence[Excluded]) -> str:
     for exclusion in excluded:
         parts = exclusion.quality.architecture
         size = f" {parts.lstm_input:,}" if parts.lstm_input else ""
-        own = "" if exclusion.quality.variant == "eager" else f" in {exclusion.quality.variant}"
+        own = "" if exclusion.quality.variant == EAGER else f" in {exclusion.quality.variant}"
         causes[exclusion.why].append(f"{parts.reducer}{size}{own}")
     text = "; ".join(f"{', '.join(names)} ({WHY[why]})" for why, names in causes.items())
     return f"Left out: {text}." if text else ""

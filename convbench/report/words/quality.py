@@ -7,7 +7,8 @@ from functools import partial
 
 from convbench.analysis.choice.by_task import recommendations
 from convbench.analysis.choice.recommendation import Ask, Recommendation
-from convbench.analysis.quality.qualities import LinearProbe, Quality, linear_probes, tried
+from convbench.analysis.quality.controls import LinearProbe, linear_probes
+from convbench.analysis.quality.qualities import Quality, tried
 from convbench.analysis.quality.standing import standings, visible
 from convbench.analysis.results import Result
 from convbench.core.text import counted
