@@ -16,6 +16,7 @@ from convbench.analysis.results import results
 from convbench.core import metrics
 from convbench.core.record import Failure, Finding, Reading, Visit
 from convbench.core.statistics import Interval
+from convbench.core.text import inside as inside_sentence
 from convbench.report.page import rows
 from convbench.report.words import findings, names, quality, units
 from convbench.report.words.answer import answer, cautions, sentences
@@ -36,6 +37,13 @@ INF = float("inf")
 ])  # fmt: skip
 def test_units(make, value, text):
     assert make(value) == text
+
+
+@pytest.mark.parametrize(
+    ("title", "inside"), [("Peak memory", "peak memory"), ("MACs", "MACs"), ("GPU energy", "GPU energy")]
+)
+def test_a_title_inside_a_sentence_keeps_its_abbreviations(title, inside):
+    assert inside_sentence(title) == inside
 
 
 @given(st.floats(1e-12, 1e15))

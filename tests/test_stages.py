@@ -14,9 +14,10 @@ from convbench.core.record import STAGES, Case, Choice, Clip, Finding, Parts, Pr
 from convbench.measure.memory import allocations
 from convbench.measure.memory.allocations import Life
 from convbench.measure.ready import Moment, Ready
-from convbench.measure.stages import compiled
+from convbench.measure.stages import compiled, passes
 from convbench.measure.stages.hooks import call, listening
 from convbench.measure.stages.spans import Spans, compiled_marks
+from convbench.measure.stages.stopwatch import split_by_hooks
 from convbench.measure.timing import Sample
 from convbench.models import subject
 from convbench.plugins.probes import stages
@@ -91,7 +92,7 @@ def test_each_moment_of_a_call_belongs_to_one_stage(monkeypatch):
     """The invented clock goes on by one second a mark: what a stage gets is the number of marks in it."""
     ticks = itertools.count(0, 1_000_000_000)
     monkeypatch.setattr(Ready, "moment", lambda _: Moment(next(ticks), 0, 0))
-    split = stages.split_by_hooks(subject.assemble(parts(), seed=0))
+    split = split_by_hooks(subject.assemble(parts(), seed=0))
     assert split == {"backbone": 1, "reducer": 1, "lstm": 1, "head": 1, "other": 2}
 
 
@@ -99,7 +100,7 @@ def test_between_the_stages_of_a_user_s_model_is_other(monkeypatch):
     ticks = itertools.count(0, 1_000_000_000)
     monkeypatch.setattr(Ready, "moment", lambda _: Moment(next(ticks), 0, 0))
     model = Whole(Choice("wild:Article"), stages=(("backbone", "conv1"), ("lstm", "lstm")))
-    split = stages.split_by_hooks(subject.assemble(Case(model, SMALL), seed=0))
+    split = split_by_hooks(subject.assemble(Case(model, SMALL), seed=0))
     assert split == {"backbone": 1, "lstm": 1, "other": 3}
 
 
@@ -107,7 +108,7 @@ def test_what_other_processes_took_is_in_no_stage(monkeypatch):
     """Every mark comes a second after the last; in half of each another process had the core."""
     ticks = itertools.count()
     monkeypatch.setattr(Ready, "moment", lambda _: Moment((at := next(ticks)) * 1_000_000_000, at * 500_000_000, 0))
-    split = stages.split_by_hooks(subject.assemble(parts(), seed=0))
+    split = split_by_hooks(subject.assemble(parts(), seed=0))
     assert split == {"backbone": 0.5, "reducer": 0.5, "lstm": 0.5, "head": 0.5, "other": 1}
 
 
@@ -126,7 +127,7 @@ def test_stages_that_add_up_are_not_remarked_on(monkeypatch):
     results = found(monkeypatch, {"backbone": 0.5, "reducer": 0.1, "lstm": 0.36, "head": 0.0, "other": 0.04}, 1.0)
     assert [one.metric.name for one in results] == [f"latency_s_{stage}" for stage in (*STAGES, "other")]
     assert set(results[0].samples) == {0.5}
-    assert len(results[0].samples) >= stages.MIN_PASSES
+    assert len(results[0].samples) >= passes.LEAST
 
 
 @pytest.mark.parametrize("lstm", [0.0, 0.6])
@@ -144,7 +145,7 @@ def test_stages_that_do_not_add_up_are_a_warning(monkeypatch, lstm):
 def test_a_training_step_is_split_into_all_stages_and_the_optimizer():
     held = subject.assemble(parts("fc", 64, clip=Clip(1, 4, 3, 32, 32), scenario="train"), seed=0)
     held.run()
-    split = stages.split_by_hooks(held)
+    split = split_by_hooks(held)
     assert split.keys() == {*STAGES, "optimizer", "other"}
     assert all(seconds >= 0 for seconds in split.values())
 

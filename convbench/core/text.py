@@ -50,6 +50,11 @@ def file_stem(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9]+", "-", name).strip("-")[:40]
 
 
+def inside(title: str) -> str:
+    """A title as it stands inside a sentence: ``params`` of ``Params``; abbreviations stay as they are."""
+    return title if title[1:2].isupper() else f"{title[:1].lower()}{title[1:]}"
+
+
 def markdown(text: str, length: int = 120) -> str:
     """The text as plain text in GitHub's markdown: nothing in it formats, links, mentions or breaks a table."""
     line = cut("".join(char if char.isprintable() else " " for char in text), length)

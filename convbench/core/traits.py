@@ -71,6 +71,11 @@ class ReducerTraits:
     control: bool = False
 
 
+def dtype_option(*, dtype: str) -> str:
+    """The number type of a variant that has it as its option ``dtype``."""
+    return dtype
+
+
 def of_variant(name: str) -> VariantTraits:
     """What a variant declares. Raises ConvbenchError where it cannot be found."""
     declared = variants.get(name).declared

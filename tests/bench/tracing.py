@@ -24,6 +24,7 @@ from convbench.measure import first_call
 from convbench.measure.machine.environment import describe
 from convbench.measure.preflight import resolve
 from convbench.measure.stages.spans import OTHER
+from convbench.measure.stages.stopwatch import split_by_hooks
 from convbench.measure.traces.capture import Capture
 from convbench.plugins.probes import stages
 from convbench.runs.executor import Job
@@ -54,7 +55,7 @@ def one(record: Record, metric: str) -> float:
 def stages_against_whole(case: Case) -> dict[str, Any]:
     """Stages over the plain pass right before, and the whole split pass over it: medians with 95 % intervals."""
     held, _ = first_call.open_case(case, seed=0)
-    plain, splits = stages._alternate(held, stages.split_by_hooks, PROTOCOL.max_time)
+    plain, splits = stages.alternate(held, split_by_hooks, PROTOCOL)
     named = [sum(seconds for stage, seconds in split.items() if stage != OTHER) for split in splits]
     whole = [sum(split.values()) for split in splits]
     return {

@@ -30,7 +30,6 @@ from convbench.measure.machine import nvml
 from convbench.measure.memory import allocations
 from convbench.measure.timing import clock_for
 from convbench.models import subject
-from convbench.plugins.probes import stages
 
 ARTICLE = (("gap", None), ("hybrid", 64), ("fc", 128), ("flatten", None))
 DO_BENCH = os.environ.get("CONVBENCH_DO_BENCH", "triton.testing")
@@ -214,7 +213,7 @@ def stages_sum(device: str, findings: Findings) -> None:
 
 
 def _named_stages(record: Any) -> dict[str, Any]:
-    names = ("backbone", "reducer", "lstm", "head", stages.OPTIMIZER, "other")
+    names = ("backbone", "reducer", "lstm", "head", metrics.OPTIMIZER, "other")
     samples = {name: record.samples(metrics.LATENCY.part(name).name) for name in names}
     return {name: taken for name, taken in samples.items() if taken}
 

@@ -16,6 +16,7 @@ from convbench.analysis.results import Result, costs
 from convbench.core import metrics
 from convbench.core.metric import Metric
 from convbench.core.registry import figures
+from convbench.core.text import inside
 from convbench.report.drawing import Drawing, scales
 from convbench.report.drawing.labels import label
 from convbench.report.drawing.scatter import heading, lines, stairs
@@ -69,8 +70,7 @@ def _draw(pool: Sequence[Candidate], qualities: Sequence[Quality], column: Metri
         _name_sizes(axes, pool)
     return Drawing(
         name=f"quality-cost-{number}",
-        title=f"{short(task)}: accuracy against {column.title[0].lower()}{column.title[1:]}"
-        f"{' and peak memory' if areas else ''}",
+        title=f"{short(task)}: accuracy against {inside(column.title)}{' and peak memory' if areas else ''}",
         caption=_caption(column, bool(areas)),
         figure=axes.figure,  # type: ignore[arg-type]
         series=tuple(sorted({candidate.quality.architecture.reducer.name for candidate in pool})),
@@ -78,7 +78,7 @@ def _draw(pool: Sequence[Candidate], qualities: Sequence[Quality], column: Metri
 
 
 def _caption(column: Metric, sized: bool) -> str:
-    costs, memory = column.title[0].lower() + column.title[1:], metrics.MEMORY.title.lower()
+    costs, memory = inside(column.title), inside(metrics.MEMORY.title)
     weighed = f"accuracy, {costs} and {memory}" if sized else f"accuracy and {costs}"
     return (
         "How to read this: upper left is better"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 from convbench.analysis.costs.headlines import withheld
 from convbench.analysis.costs.threads import ThreadGain, thread_gains
@@ -16,22 +16,20 @@ from convbench.report.drawing import Drawing, ratios
 @figures.register("threads")
 def threads(results: Sequence[Result]) -> Iterator[Drawing]:
     """The speed-up of so many threads over the fewest that were measured, a row per reducer."""
-    index = {id(result): number for number, result in enumerate(results)}
     gains = thread_gains(results)
     ends = ratios.ends(gain.speedup for gain in gains)
     panels: dict[tuple[int, int, str], list[ThreadGain]] = defaultdict(list)
     for gain in sorted(gains, key=lambda gain: (gain.threads, gain.result.series)):
         panels[gain.threads, gain.fewest, gain.result.case.scenario].append(gain)
     for panel, members in panels.items():
-        yield _draw(panel, members, ends, index, len(withheld(results)))
+        yield _draw(panel, members, ends, results)
 
 
 def _draw(
     panel: tuple[int, int, str],
     gains: Sequence[ThreadGain],
     ends: tuple[float, float],
-    index: Mapping[int, int],
-    unmeasured: int,
+    results: Sequence[Result],
 ) -> Drawing:
     count, fewest, scenario = panel
     rows: dict[str, list[ThreadGain]] = defaultdict(list)
@@ -40,6 +38,7 @@ def _draw(
     speedups = {name: [gain.speedup for gain in members] for name, members in rows.items()}
     middle = statistics.median(gain.speedup.median for gain in gains)
     axes = ratios.draw(speedups, ends, middle, f"Speed-up over {fewest} · higher is better")
+    unmeasured = len(withheld(results))
     left_out = f" {unmeasured} cases were never undisturbed and are not shown." if unmeasured else ""
     return Drawing(
         name=f"threads-{count}-{scenario}",
@@ -51,9 +50,5 @@ def _draw(
             f"rounds; the dotted line is the median, {middle:.3g}×.{ratios.BAND}{left_out}"
         ),
         figure=axes.figure,  # type: ignore[arg-type]
-        marks={
-            f"marks-{row}": [index[id(gain.result)] for gain in members]
-            for row, members in enumerate(rows.values())
-            if len(members) <= ratios.FEW
-        },
+        marks=ratios.marks(([gain.result for gain in members] for members in rows.values()), results),
     )

@@ -10,6 +10,7 @@ from convbench.analysis.results import Result, shown_metrics
 from convbench.core import metrics
 from convbench.core.metric import Metric
 from convbench.core.registry import figures
+from convbench.core.text import inside
 from convbench.report.drawing import Axes, Drawing, scales
 from convbench.report.drawing.scatter import Points, corner, frame, in_view, marks, rings, value
 
@@ -41,7 +42,7 @@ def _draw(points: Points, choice: Axes) -> Drawing:
     rings(axes, points, [[place[id(result)] for result in front] for front in groups])
     return Drawing(
         name=f"trade-off-{choice.y.option}-{choice.x.option}",
-        title=f"{choice.y.title} against {_inside(choice.x.title)}",
+        title=f"{choice.y.title} against {inside(choice.x.title)}",
         caption=(
             f"How to read this: {_better(choice)}hollow marks are eager. Ringed cases form the Pareto front: no "
             "case alike (backbone, LSTM, clip, scenario, device, number type, threads, variant) is at least as good in "
@@ -52,10 +53,6 @@ def _draw(points: Points, choice: Axes) -> Drawing:
         series=tuple(points.by_series()),
         axes=choice,
     )
-
-
-def _inside(words: str) -> str:
-    return words if words.startswith("FLOP") else words[0].lower() + words[1:]
 
 
 def _better(choice: Axes) -> str:

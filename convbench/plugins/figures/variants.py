@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 from convbench.analysis.costs.gains import Gain, VariantGain, by_variant, gains
 from convbench.analysis.results import Result
@@ -17,14 +17,13 @@ PANELS = 6
 @figures.register("variants")
 def variants(results: Sequence[Result]) -> Iterator[Drawing]:
     """The speed-up of each variant over eager, a row per reducer."""
-    index = {id(result): number for number, result in enumerate(results)}
     panels = by_variant(gains(results))[:PANELS]
     ends = ratios.ends(gain.speedup for panel in panels for gain in panel.gains)
     for panel in panels:
-        yield _draw(panel, ends, index)
+        yield _draw(panel, ends, results)
 
 
-def _draw(panel: VariantGain, ends: tuple[float, float], index: Mapping[int, int]) -> Drawing:
+def _draw(panel: VariantGain, ends: tuple[float, float], results: Sequence[Result]) -> Drawing:
     rows: dict[str, list[Gain]] = defaultdict(list)
     for gain in sorted(panel.gains, key=lambda gain: gain.result.series):
         rows[gain.result.series].append(gain)
@@ -39,11 +38,7 @@ def _draw(panel: VariantGain, ends: tuple[float, float], index: Mapping[int, int
             f"{panel.speedup.median:.3g}×.{ratios.BAND}"
         ),
         figure=axes.figure,  # type: ignore[arg-type]
-        marks={
-            f"marks-{row}": [index[id(gain.result)] for gain in members]
-            for row, members in enumerate(rows.values())
-            if len(members) <= ratios.FEW
-        },
+        marks=ratios.marks(([gain.result for gain in members] for members in rows.values()), results),
     )
 
 

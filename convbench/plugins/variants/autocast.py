@@ -6,19 +6,14 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from convbench.core.registry import declares, variants
-from convbench.core.traits import VariantTraits
+from convbench.core.traits import VariantTraits, dtype_option
 
 if TYPE_CHECKING:
     from convbench.models.subject import Subject
 
 
-def number_type(*, dtype: str) -> str:
-    """The arithmetic is done in what the option asks for."""
-    return dtype
-
-
 @variants.register("autocast")
-@declares(VariantTraits(dtype=number_type))
+@declares(VariantTraits(dtype=dtype_option))
 def autocast(subject: Subject, *, dtype: Literal["bf16", "fp16"] = "bf16") -> Subject:
     """torch.autocast to bfloat16 or float16; weights stay in float32."""
     import torch

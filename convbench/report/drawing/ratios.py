@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from matplotlib.axes import Axes as MplAxes
 
+from convbench.analysis.results import Result
 from convbench.core.statistics import Interval
 from convbench.report.drawing import scales
 from convbench.report.drawing.style import AREA, GRID, MUTED, TEXT, WEIGHT, canvas, look, short
@@ -38,6 +39,16 @@ def draw(rows: Mapping[str, Sequence[Interval]], limits: tuple[float, float], mi
     axes.spines["left"].set_visible(False)
     axes.set_xlabel(label, color=TEXT)
     return axes
+
+
+def marks(rows: Iterable[Sequence[Result]], results: Sequence[Result]) -> dict[str, list[int]]:
+    """The results behind the scatter of each row, by their places among all; of rows that show each of their ratios."""
+    index = {id(result): place for place, result in enumerate(results)}
+    return {
+        f"marks-{row}": [index[id(result)] for result in members]
+        for row, members in enumerate(rows)
+        if len(members) <= FEW
+    }
 
 
 def _row(axes: MplAxes, row: int, name: str, ratios: Sequence[Interval]) -> None:

@@ -23,7 +23,7 @@ from convbench.analysis.results import results as results_of
 from convbench.core import metrics
 from convbench.core.metric import Metric
 from convbench.core.record import Record
-from convbench.core.text import one_line
+from convbench.core.text import inside, one_line
 from convbench.report.words import names, units
 from convbench.report.words.findings import failure
 from convbench.report.words.names import around_reducer, threads_of
@@ -49,14 +49,9 @@ def _columns(results: Sequence[Result]) -> list[Column]:
 
 
 def _columns_of(metric: Metric) -> list[Column]:
-    heading = _inside(metric.heading or metric.title)
+    heading = inside(metric.heading or metric.title)
     column = Column(heading, lambda result, _: units.cell(result.value(metric), metric), FROM_WIDTH.get(metric, 0))
     return [column, *_LATENCY] if metric is metrics.LATENCY else [column]
-
-
-def _inside(heading: str) -> str:
-    """``params`` of ``Params``; abbreviations stay as they are."""
-    return heading if heading[1:2].isupper() else f"{heading[:1].lower()}{heading[1:]}"
 
 
 _CASE = (
@@ -112,7 +107,7 @@ def _cost(result: Result) -> str:
     latency = f"{units.interval(result.latency)}  " if result.latency else ""
     counts = [f"{units.count(result.params)} params", f"{units.count(result.macs)} MACs"]
     own = (metric for metric in own_metrics([result]) if "table" in metric.shown)
-    return latency + ", ".join([*counts, *(f"{_inside(m.title)} {units.human(result.value(m), m.unit)}" for m in own)])
+    return latency + ", ".join([*counts, *(f"{inside(m.title)} {units.human(result.value(m), m.unit)}" for m in own)])
 
 
 def _tried(record: Record) -> str:

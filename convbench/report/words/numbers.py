@@ -8,6 +8,7 @@ from convbench.analysis.choice.candidates import Candidate, CostName
 from convbench.analysis.quality.qualities import Quality
 from convbench.analysis.results import Result
 from convbench.core.metric import Metric
+from convbench.core.text import inside
 from convbench.report.words import units
 
 CHEAPEST: Mapping[CostName, str] = {
@@ -42,8 +43,7 @@ def amount(metric: Metric, value: float) -> str:
 
 def limit(metric: Metric) -> str:
     """What a limit is of: ``latency``, ``peak memory``."""
-    title = metric.title
-    return LIMITS.get(metric.option) or (title if title[1:2].isupper() else f"{title[:1].lower()}{title[1:]}")
+    return LIMITS.get(metric.option) or inside(metric.title)
 
 
 def mean(quality: Quality) -> str:

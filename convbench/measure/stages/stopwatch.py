@@ -1,0 +1,106 @@
+"""Seconds of an eager call by stage, from the moments at which its modules are entered and left."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from itertools import pairwise
+from typing import Any
+
+import torch
+
+from convbench.core.record import STAGES, Parts
+from convbench.measure.ready import Moment, Ready
+from convbench.measure.stages.hooks import call, listening
+from convbench.measure.stages.spans import OTHER, PHASES
+from convbench.measure.timing import keep_busy, mark_seconds
+from convbench.models.subject import Subject
+
+Split = dict[str, float]
+"""Seconds by stage."""
+
+
+class Stopwatch:
+    """A listener that keeps the moment at which each stage begins, on the host's clock or as events of a GPU.
+
+    In a model that we assemble, a stage's input is freed and its output handed on before the next stage begins: that is
+    the earlier one's time. What lies between the stages of a user's own model is ``other``.
+    """
+
+    def __init__(self, subject: Subject) -> None:
+        self.device = torch.device(subject.device)
+        self.on_gpu = self.device.type == "cuda"
+        self.ready = Ready()
+        self.last = STAGES if not isinstance(subject.case.architecture, Parts) else STAGES[-1:]
+        self.moments: list[tuple[Any, str]] = []
+        self.forward: list[str] = []
+        self.around = OTHER
+
+    def enters(self, stage: str) -> None:
+        self.forward.append(stage)
+        self._mark(stage)
+
+    def leaves(self, stage: str, _outputs: list[torch.Tensor]) -> None:
+        self.forward.pop()
+        if self.forward or stage in self.last:
+            self._mark(self.forward[-1] if self.forward else self.around)
+
+    def reverses(self, stage: str) -> None:
+        self.around = stage
+        self._mark(stage)
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """The whole of a phase is its own until a stage begins in it."""
+        self._mark(name)
+        yield
+        self.around = OTHER
+        self._mark(OTHER)
+
+    def seconds(self) -> Split:
+        """Seconds by stage; what belongs to none, under the name of its phase."""
+        split: Split = dict.fromkeys((stage for _, stage in self.moments), 0.0)
+        if self.on_gpu:
+            torch.cuda.synchronize(self.device)
+        for (begin, stage), (end, _) in pairwise(self.moments):
+            split[stage] += self._between(begin, end)
+        return split
+
+    def _mark(self, stage: str) -> None:
+        if self.on_gpu:
+            event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+            event.record()
+            self.moments.append((event, stage))
+        else:
+            self.moments.append((self.ready.moment(), stage))
+
+    def _between(self, begin: Any, end: Any) -> float:
+        """Seconds between two marks; on a CPU without the time that other processes had, as a plain pass is timed."""
+        if isinstance(begin, Moment):
+            return begin.seconds_to(end)
+        return max(0.0, float(begin.elapsed_time(end)) * 1e-3 - mark_seconds(self.device))
+
+
+def split_by_hooks(subject: Subject) -> Split:
+    """One call with hooks on its stages; its seconds by stage.
+
+    On a GPU those of a second call, begun when the device had been given so long to wait as the first took to launch.
+    """
+    watch = Stopwatch(subject)
+    with listening(subject, watch), _not_compiled_again():
+        if watch.on_gpu:
+            start = time.perf_counter()
+            call(subject, watch.phase)
+            keep_busy(watch.device, time.perf_counter() - start)
+            watch.moments.clear()
+        call(subject, watch.phase)
+    split = watch.seconds()
+    rest = sum(split.pop(phase, 0.0) for phase in PHASES[:2])
+    return split | {OTHER: split.get(OTHER, 0.0) + rest}
+
+
+def _not_compiled_again() -> AbstractContextManager[Any]:
+    """Parts that the user's own model compiles run eagerly where hooks would make the compiler start anew."""
+    return torch.compiler.set_stance("eager_on_recompile") if "torch._dynamo" in sys.modules else nullcontext()

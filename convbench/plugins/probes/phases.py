@@ -1,0 +1,41 @@
+"""Seconds of a training step by phase: forward, backward, and the optimizer's step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from convbench.core import metrics
+from convbench.core.record import Finding, Protocol, Reading
+from convbench.core.registry import probes
+from convbench.measure.stages.hooks import call
+from convbench.measure.stages.passes import passes
+from convbench.measure.stages.spans import PHASES
+from convbench.measure.stages.stopwatch import Split, Stopwatch
+from convbench.models.subject import Subject
+from convbench.models.training_step import TrainingStep
+
+NAMED = 5
+"""Parameters without a gradient that are named; further ones are counted."""
+
+
+@probes.register("phases")
+def phases(subject: Subject, protocol: Protocol) -> Iterator[Reading | Finding]:
+    """Training's seconds forward, backward and in the optimizer; nothing for other scenarios.
+
+    Says which parameters the loss gives no gradient.
+    """
+    if not isinstance(subject.run, TrainingStep):
+        return
+    splits = [_split(subject) for _ in passes(protocol)]
+    for phase in PHASES:
+        yield Reading(metrics.PHASES[phase], tuple(split[phase] for split in splits))
+    if names := subject.run.without_gradient():
+        sizes = {name: parameter.numel() for name, parameter in subject.model.named_parameters()}
+        shown = (*names[:NAMED], *((f"and {len(names) - NAMED} more",) if len(names) > NAMED else ()))
+        yield Finding("no_gradient", data={"params": sum(sizes[name] for name in names), "names": shown})
+
+
+def _split(subject: Subject) -> Split:
+    watch = Stopwatch(subject)
+    call(subject, watch.phase)
+    return watch.seconds()
