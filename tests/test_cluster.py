@@ -13,11 +13,12 @@ import pytest
 
 from convbench.core.errors import ConvbenchError
 from convbench.core.record import FACTS, Case, Choice, Clip, Parts, Protocol, Recurrent, Trial
+from convbench.runs.anchors import FIRST_ROUND
 from convbench.runs.cluster import pieces
 from convbench.runs.cluster.driver import Driver
 from convbench.runs.cluster.engine import Limits
 from convbench.runs.executor import Job
-from convbench.runs.schedule import ANCHOR, Schedule
+from convbench.runs.schedule import Schedule
 from convbench.runs.visits import Menu, jobs, visited
 from tests.invented_cluster import Costs, Invented, Machine, timed
 
@@ -54,14 +55,14 @@ class Sweep:
         self.records = []
         self.schedule = Schedule(cases, protocol, True, self.engine.clock, hosts=lambda: self.driver.hosts)
         for record in done:
-            self.schedule.add(record)
+            self.schedule.log.add(record)
         self.driver.groups.know(done)
 
     def __iter__(self):
         self.driver.hosts  # noqa: B018 (waits for them)
         for job, taken in self.driver.run(jobs(self.schedule, MENU, (0, 1))):
             record = visited(job, taken)
-            self.schedule.add(record)
+            self.schedule.log.add(record)
             self.records.append((job, record))
             yield record
 
@@ -136,7 +137,7 @@ def test_what_is_compared_is_visited_on_the_same_host_in_each_round() -> None:
     sweep = Sweep(suite(), machines(4)).run()
     homes = defaultdict(set)
     for job, record in sweep.records:
-        if 0 <= job.visit < ANCHOR:
+        if 0 <= job.visit < FIRST_ROUND:
             homes[job.case.eager.id, job.visit].add(record.visits[0].host)
     assert all(len(hosts) == 1 for hosts in homes.values())
 
@@ -157,7 +158,7 @@ def test_each_host_visits_the_anchors_once() -> None:
     sweep = Sweep(cases, hosts)
     sweep.engine.answer = timed(truth, {host.name: lambda _: 1.0 for host in hosts}, sweep.engine.clock)
     sweep.run()
-    anchors = Counter(record.visits[0].host for job, record in sweep.records if job.visit >= ANCHOR)
+    anchors = Counter(record.visits[0].host for job, record in sweep.records if job.visit >= FIRST_ROUND)
     assert anchors == {host.name: 3 for host in hosts}
     assert sweep.whole()
 

@@ -55,7 +55,7 @@ class Machine:
         lines = []
         for planned in schedule:
             record = self.visit(planned)
-            schedule.add(record)
+            schedule.log.add(record)
             lines.append(record)
             if stop is not None and len(lines) >= stop:
                 break
@@ -190,7 +190,7 @@ def test_a_resumed_run_makes_the_visits_that_are_missing():
     done = machine.run(schedule(machine), stop=13)
     again = schedule(machine)
     for record in done:
-        again.add(record)
+        again.log.add(record)
     machine.run(again)
     made = [(planned.case.id, planned.round) for planned in machine.made]
     assert len(made) == len(set(made)) == 4 * len(CASES)
@@ -252,18 +252,18 @@ def test_until_sure_trains_from_further_seeds_where_the_recommendation_is_open()
     first = [train(of, seed) for of in models for seed in range(3)]
     schedule = Schedule([each.case for each in first], PROTOCOL, False, lambda: 0.0, until_sure=True)
     for line in [*(measured(of) for of in models), *first]:
-        schedule.add(line)
+        schedule.log.add(line)
     planned, ends = [], []
     for visit in schedule:
-        planned.append((visit.case.trial.seed, schedule.look))
-        assert schedule.stage.look == schedule.look
+        planned.append((visit.case.trial.seed, schedule.stage.look))
         ends.append(visit.decides)
-        schedule.add(train(replace(visit.case, trial=None, scenario="inference"), visit.case.trial.seed, schedule.look))
+        made = replace(visit.case, trial=None, scenario="inference")
+        schedule.log.add(train(made, visit.case.trial.seed, schedule.stage.look))
     assert planned[0] == (3, 2)
     last = [a != b for a, b in pairwise([look for _, look in planned] + [0])]
     assert ends == last, "the last training of a look decides what the next one asks for"
     assert len(set(planned)) == len(planned) / 2
-    assert Schedule([each.case for each in first], PROTOCOL, False, lambda: 0.0).look == 1
+    assert Schedule([each.case for each in first], PROTOCOL, False, lambda: 0.0).stage.look == 1
 
 
 def test_later_seeds_are_planned_at_the_best_rate_once_all_others_have_ended():
@@ -276,7 +276,7 @@ def test_later_seeds_are_planned_at_the_best_rate_once_all_others_have_ended():
         trial, size = planned.case.trial, planned.case.architecture.lstm_input
         made.append((trial.seed, size, trial.learning_rate, planned.decides, planning.stage.unplanned))
         val = 0.9 if trial.learning_rate == best[size] else 0.6
-        planning.add(lesson(0.8, seed=trial.seed, rate=trial.learning_rate, val=val, of=case("fc", size)))
+        planning.log.add(lesson(0.8, seed=trial.seed, rate=trial.learning_rate, val=val, of=case("fc", size)))
     assert [visit[:3] for visit in made[:8]] == [
         (seed, size, rate) for seed in (0, 1) for size in best for rate in rates
     ]
@@ -295,4 +295,4 @@ def test_a_stage_knows_how_many_visits_it_makes():
             assert (stage.visits, stage.following) == expected[planned.round]
         else:
             assert stage.visits == len(stage.open)
-        planning.add(machine.visit(planned))
+        planning.log.add(machine.visit(planned))

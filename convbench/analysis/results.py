@@ -121,12 +121,11 @@ def dtype(record: Record) -> str:
 
 def typical(record: Record, metric: Metric | str) -> float | None:
     """A record's one number of a metric: the median of its samples or the last of a curve; None without any."""
-    name = metric if isinstance(metric, str) else metric.name
-    reading = next((reading for reading in record.readings if reading.metric.name == name), None)
+    reading = record.reading(metric)
     if reading is None:
         return None
     if reading.visits:
-        reading = replace(reading, samples=record.samples(name))
+        reading = replace(reading, samples=record.samples(metric))
     return number(reading)
 
 

@@ -74,6 +74,11 @@ class Reading:
     samples: tuple[float, ...]
     visits: tuple[int, ...] = ()
 
+    def by_visit(self) -> list[tuple[float, ...]]:
+        """The samples of each visit; all at once where visits are unknown."""
+        remaining = iter(self.samples)
+        return [tuple(islice(remaining, size)) for size in self.visits or (len(self.samples),)]
+
 
 @dataclass(frozen=True, slots=True)
 class Finding:
@@ -148,17 +153,18 @@ class Record:
 
     def by_visit(self, metric: str | Metric) -> dict[int, tuple[float, ...]]:
         """A metric's samples by the round of the sound visit that took them; one round, 0, where visits are unknown."""
-        name = metric if isinstance(metric, str) else metric.name
-        reading = next((reading for reading in self.readings if reading.metric.name == name), None)
+        reading = self.reading(metric)
         if reading is None:
             return {}
         if not reading.visits:
             return {0: reading.samples}
-        remaining = iter(reading.samples)
-        pairs = [
-            (visit, tuple(islice(remaining, size))) for visit, size in zip(self.visits, reading.visits, strict=True)
-        ]
+        pairs = zip(self.visits, reading.by_visit(), strict=True)
         return {visit.round: samples for visit, samples in pairs if samples and visit.sound}
+
+    def reading(self, metric: str | Metric) -> Reading | None:
+        """What was measured of a metric, or under that name, disturbed visits and all; None where nothing was."""
+        name = metric if isinstance(metric, str) else metric.name
+        return next((reading for reading in self.readings if reading.metric.name == name), None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -70,9 +70,9 @@ def reference_levels(records: Iterable[Record]) -> dict[str, float]:
     """Seconds of the reference workload at the better moments of each environment."""
     seconds: dict[str, list[float]] = {}
     for record in records:
-        for reading in record.readings:
-            if record.visits and reading.metric.name == metrics.REFERENCE.name:
-                seconds.setdefault(record.environment, []).extend(map(median, filter(None, _split(reading))))
+        reading = record.reading(metrics.REFERENCE)
+        if record.visits and reading:
+            seconds.setdefault(record.environment, []).extend(map(median, filter(None, reading.by_visit())))
     return {name: at_better_moments(values) for name, values in seconds.items()}
 
 
@@ -107,9 +107,7 @@ def _representative(records: Sequence[Record]) -> Record:
 
 def _reading(name: str, records: Sequence[Record]) -> Reading:
     """Seconds and shares of the machine visit by visit; of all else, which repeats, the first."""
-    of_record = [
-        next((reading for reading in record.readings if reading.metric.name == name), None) for record in records
-    ]
+    of_record = [record.reading(name) for record in records]
     first = next(reading for reading in of_record if reading)
     if not varies(first):
         return first
@@ -131,12 +129,6 @@ def _sizes(reading: Reading | None, visits: int) -> list[int]:
     return list(reading.visits) or [len(reading.samples), *[0] * (visits - 1)]
 
 
-def _split(reading: Reading) -> list[tuple[float, ...]]:
-    remaining = iter(reading.samples)
-    sizes = reading.visits or (len(reading.samples),)
-    return [tuple(next(remaining) for _ in range(size)) for size in sizes]
-
-
 def _findings(records: Sequence[Record]) -> tuple[Finding, ...]:
     """Each finding once; of those that every visit has an opinion of, the ones that at least half share."""
     timed = [record for record in records if record.samples(metrics.LATENCY)]
@@ -150,7 +142,7 @@ def _findings(records: Sequence[Record]) -> tuple[Finding, ...]:
 
 def _judge(record: Record, level: float | None) -> Record:
     """The record with its disturbed visits marked, and withheld where its times were never taken undisturbed."""
-    split_by_name = {reading.metric.name: _split(reading) for reading in record.readings if varies(reading)}
+    split_by_name = {reading.metric.name: reading.by_visit() for reading in record.readings if varies(reading)}
     by_visit = [{name: _at(split, i) for name, split in split_by_name.items()} for i in range(len(record.visits))]
     visits = tuple(
         replace(visit, disturbed=_disturbance(of_visit, record, level))

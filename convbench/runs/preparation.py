@@ -61,7 +61,7 @@ class Prepared:
             hosts=lambda: self.executor.hosts,
         )
         for record in done:
-            schedule.add(record)
+            schedule.log.add(record)
         return schedule
 
     def run(self, visible_slowdown: float | None = None) -> Run:

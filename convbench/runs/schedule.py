@@ -14,19 +14,18 @@ out first there, to fill the gaps.
 from __future__ import annotations
 
 import random
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
-from itertools import chain
-from statistics import median
-from zlib import crc32
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from convbench.analysis.choice.settling import at_best_rate, further_trials, look_of
 from convbench.analysis.costs.headlines import undecided
 from convbench.analysis.results import results
-from convbench.core import metrics, visits
+from convbench.core import visits
 from convbench.core.record import FACTS, Case, Protocol, Record, Training
+from convbench.runs import anchors
 from convbench.runs.executor import Host
+from convbench.runs.visit_log import VisitLog
 
 ATTEMPTS = 2
 """How many times the visits asked for are tried until as many were undisturbed."""
@@ -35,10 +34,6 @@ MOST_EXTRA = 0.5
 MOST_VISITS = 40
 BATCH = 10
 """Contenders that are visited between two looks at the answer."""
-ANCHORS = 3
-"""Cases that every host visits."""
-ANCHOR = 1000
-"""Rounds from here on are visits to anchors, each host's a round of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +48,7 @@ class Planned:
 
 @dataclass
 class Schedule:
-    """Visits to make, one after another; told of every record, since what comes next depends on them.
+    """Visits to make, one after another; what comes next depends on the records in its ``log``.
 
     With ``has_facts`` something can be told of the cases without timing them. ``now`` is a clock in seconds from
     the run's start. With ``until_sure`` it goes on until the answer is settled. ``hosts`` are those there are by now.
@@ -65,138 +60,58 @@ class Schedule:
     now: Callable[[], float]
     until_sure: bool = False
     hosts: Callable[[], Sequence[Host]] = tuple
-    open: Sequence[str] = ()
-    round: int = FACTS
-    look: int = 1
-    trainings: int = 0
-    stage_size: int = 0
-    following: int = 0
-    unplanned: bool = False
-    _lines_of: defaultdict[str, list[Record]] = field(default_factory=lambda: defaultdict(list))
-    _rounds: defaultdict[str, set[int]] = field(default_factory=lambda: defaultdict(set))
-    _failed: set[str] = field(default_factory=set)
-    _handed: set[str] = field(default_factory=set)
-    _anchors_by_group: dict[str, list[Case]] = field(default_factory=dict)
+    log: VisitLog = field(default_factory=VisitLog)
+    _handed_out: set[str] = field(default_factory=set)
 
-    def add(self, record: Record) -> None:
-        """Take note of a record: of a visit just made, or of a case that an earlier run left."""
-        self._lines_of[record.case.id].append(record)
-        rounds = {visit.round for visit in record.visits} or {0}
-        self._rounds[record.case.id] |= rounds
-        if record.status != "ok":
-            self._failed.add(record.case.id)
+    def __post_init__(self) -> None:
+        self._stage = visits.Stage(FACTS, self.protocol.visits)
+        self._anchors = anchors.Anchors(self.log)
 
     @property
     def stage(self) -> visits.Stage:
-        return visits.Stage(
-            self.round,
-            self.protocol.visits,
-            tuple(self.open),
-            max(1, len(self.hosts())),
-            trainings=self.trainings,
-            look=self.look,
-            visits=self.stage_size,
-            following=self.following,
-            unplanned=self.unplanned,
-        )
-
-    def record(self, case: Case) -> Record:
-        """What the visits to a case have come to so far."""
-        return visits.joined(self._lines_of[case.id])[0]
+        return replace(self._stage, hosts=max(1, len(self.hosts())))
 
     def __iter__(self) -> Iterator[Planned]:
         timed = [case for case in self.cases if not case.trial]
         yield from self._facts(timed)
         if len(self.hosts()) > 1:
             yield from self._trials()
-            self.trainings = 0  # what follows is timed beside them
+            self._enter(trainings=0)  # what follows is timed beside them
         for number in range(self.protocol.visits):
-            if number and self._spent():
+            if number and self._is_spent():
                 break
-            yield from self._anchors(timed) if number else ()
+            yield from self._visits_to_anchors(timed) if number else ()
             yield from self._round(timed, number, decides=number == self.protocol.visits - 1)
-        yield from self._anchors(timed) if not self._spent() else ()
+        yield from self._visits_to_anchors(timed) if not self._is_spent() else ()
         yield from self._again(timed)
-        self.round = 0
+        self._enter(round=0)
         yield from self._trials()
         if self.until_sure:
             yield from self._seeds()
 
-    def _trials(self) -> Iterator[Planned]:
-        """The trials that are neither made nor handed out, then the later ones at the best learning rate."""
-        trials, later = trials_of(self.cases, self.protocol.training)
-        yield from self._untried(trials, decides=bool(later) or self.until_sure)
-        if later:
-            at_best = [case for case, _ in at_best_rate(self.records(), later)]
-            self.unplanned = True
-            yield from self._untried(at_best, decides=self.until_sure)
+    def _enter(self, **changes: Any) -> None:
+        """Go on to another stage, which differs in this from the one before."""
+        self._stage = replace(self._stage, **changes)
 
-    def _untried(self, trials: Sequence[Case], *, decides: bool) -> Iterator[Planned]:
-        chosen = [case for case in trials if case.id not in self._handed and not self._rounds_of(case)]
-        self._handed |= {case.id for case in chosen}
-        self.trainings = self.stage_size = len(chosen)
-        self.following = 0
-        yield from (Planned(case, 0, decides and case is chosen[-1]) for case in chosen)
-
-    def records(self) -> list[Record]:
-        """What the visits have come to so far, case by case."""
-        return visits.joined(chain.from_iterable(self._lines_of.values()))
-
-    def _anchors(self, timed: Sequence[Case]) -> Iterator[Planned]:
-        """For every host of a group the visits to its group's anchors that it has not made."""
-        groups: defaultdict[str, list[Host]] = defaultdict(list)
-        for host in self.hosts():
-            groups[host.fingerprint].append(host)
-        for name, members in groups.items():
-            anchors = self._anchors_of(name, timed) if len(members) > 1 else ()
-            for host in members:
-                number = ANCHOR + crc32(host.name.encode())
-                chosen = [case for case in anchors if number not in self._rounds_of(case)]
-                yield from (Planned(case, number, host=host.name) for case in chosen)
-                for case in chosen:
-                    self._rounds[case.id].add(number)
-
-    def _anchors_of(self, environment: str, timed: Sequence[Case]) -> Sequence[Case]:
-        """The fastest, the slowest and the median of the eager cases that this group has measured."""
-        if not self._anchors_by_group.get(environment):
-            latencies = {
-                case: seconds for case in timed if not case.variant and (seconds := self._seconds(case, environment))
-            }
-            ranked = sorted(latencies, key=lambda case: (latencies[case], case.id))
-            places = {0, len(ranked) // 2, len(ranked) - 1} if ranked else set()
-            self._anchors_by_group[environment] = [ranked[place] for place in sorted(places)][:ANCHORS]
-        return self._anchors_by_group[environment]
-
-    def _seconds(self, case: Case, environment: str) -> float | None:
-        """What a call took in the first timed visit there; None where there was none."""
-        lines = self._lines_of[case.id]
-        samples = (line.samples(metrics.LATENCY) for line in lines if line.environment == environment)
-        return next((median(latencies) for latencies in samples if latencies), None)
-
-    def _seeds(self) -> Iterator[Planned]:
-        """Trainings from further seeds where the answer is open; the error of looking again is that of ``settling``."""
-        while not self._spent():
-            records = self.records()
-            look, further = look_of(records), further_trials(records)
-            chosen = [case for case in further if not self._rounds_of(case)]
-            if not chosen:
-                return
-            self.look, self.trainings, self.stage_size, self.unplanned = look + 1, len(chosen), len(chosen), True
-            yield from (Planned(case, 0, case is chosen[-1]) for case in chosen)
+    # --- Facts, rounds and what is visited again ----------------------------------------------------------------------
 
     def _facts(self, timed: Sequence[Case]) -> Iterator[Planned]:
         if self.has_facts and self.protocol.visits > 1:
-            chosen = [case for case in timed if not self._rounds_of(case)]
-            self.round, self.stage_size = FACTS, len(chosen)
+            chosen = [case for case in timed if not self.log.rounds(case)]
+            self._enter(round=FACTS, visits=len(chosen))
             yield from (Planned(case, FACTS) for case in chosen)
 
     def _round(self, cases: Sequence[Case], number: int, *, decides: bool = False) -> Iterator[Planned]:
         """Every case that goes on and has not been visited in this round."""
-        self.round = number
         ordered = side_by_side(cases, random.Random(f"{self.protocol.seed} {number}"))
-        chosen = [case for case in ordered if self._goes_on(case) and number not in self._rounds_of(case)]
-        self.stage_size, self.following = len(chosen), max(0, self.protocol.visits - 1 - number) * len(chosen)
+        chosen = [case for case in ordered if self._goes_on(case) and number not in self.log.rounds(case)]
+        following = max(0, self.protocol.visits - 1 - number) * len(chosen)
+        self._enter(round=number, visits=len(chosen), following=following)
         yield from (Planned(case, number, decides and case is chosen[-1]) for case in chosen)
+
+    def _visits_to_anchors(self, timed: Sequence[Case]) -> Iterator[Planned]:
+        for case, number, host in self._anchors.missing(timed, self.hosts()):
+            yield Planned(case, number, host=host.name)
 
     def _again(self, timed: Sequence[Case]) -> Iterator[Planned]:
         """Rounds over what is disturbed or undecided, as long as it is worth it; none where a visit has all at once."""
@@ -204,17 +119,18 @@ class Schedule:
             return
         number, extra = self.protocol.visits, 0
         by_id = {case.id: case for case in timed}
-        while not self._spent():
-            self.open = self._still_open()
-            chosen = [by_id[name] for name in self.open if name in by_id and self._goes_on(by_id[name])]
-            if not chosen or not self._worth(extra, len(timed)):
+        while not self._is_spent():
+            still_open = self._still_open()
+            self._enter(open=tuple(still_open))
+            chosen = [by_id[name] for name in still_open if name in by_id and self._goes_on(by_id[name])]
+            if not chosen or not self._is_worth_it(extra, len(timed)):
                 return
             yield from self._round(chosen, number, decides=True)
             number, extra = number + 1, extra + len(chosen)
 
     def _still_open(self) -> list[str]:
         """Cases to visit again: those disturbed first, and where none is, those that leave the answer open."""
-        records = self.records()
+        records = self.log.records()
         disturbed = [record.case.id for record in records if self._wants_more(record)]
         return disturbed or [result.case.id for result in undecided(results(records))][:BATCH]
 
@@ -223,22 +139,46 @@ class Schedule:
         sound = sum(visit.sound for visit in timed)
         return bool(timed) and sound < self.protocol.visits <= len(timed) < ATTEMPTS * self.protocol.visits
 
-    def _worth(self, extra: int, cases: int) -> bool:
+    def _is_worth_it(self, extra: int, cases: int) -> bool:
         if self.until_sure or self.protocol.budget:
             return True
         return extra < MOST_EXTRA * self.protocol.visits * cases
 
-    def _spent(self) -> bool:
+    def _is_spent(self) -> bool:
         return self.protocol.budget is not None and self.now() >= self.protocol.budget
 
     def _goes_on(self, case: Case) -> bool:
         """Whether a case is visited again: not one that failed, nor one that was visited often enough."""
-        rounds = sum(number < ANCHOR for number in self._rounds[case.id])
-        return case.id not in self._failed and rounds < MOST_VISITS
+        rounds = sum(number < anchors.FIRST_ROUND for number in self.log.rounds(case))
+        return not self.log.has_failed(case) and rounds < MOST_VISITS
 
-    def _rounds_of(self, case: Case) -> set[int]:
-        """The rounds in which a case was visited; of one that is measured once round 0."""
-        return self._rounds[case.id]
+    # --- Trainings ----------------------------------------------------------------------------------------------------
+
+    def _trials(self) -> Iterator[Planned]:
+        """The trials that are neither made nor handed out, then the later ones at the best learning rate."""
+        trials, later = trials_of(self.cases, self.protocol.training)
+        yield from self._untried(trials, decides=bool(later) or self.until_sure)
+        if later:
+            at_best = [case for case, _ in at_best_rate(self.log.records(), later)]
+            self._enter(unplanned=True)
+            yield from self._untried(at_best, decides=self.until_sure)
+
+    def _untried(self, trials: Sequence[Case], *, decides: bool) -> Iterator[Planned]:
+        chosen = [case for case in trials if case.id not in self._handed_out and not self.log.rounds(case)]
+        self._handed_out |= {case.id for case in chosen}
+        self._enter(trainings=len(chosen), visits=len(chosen), following=0)
+        yield from (Planned(case, 0, decides and case is chosen[-1]) for case in chosen)
+
+    def _seeds(self) -> Iterator[Planned]:
+        """Trainings from further seeds where the answer is open; the error of looking again is that of ``settling``."""
+        while not self._is_spent():
+            records = self.log.records()
+            look, further = look_of(records), further_trials(records)
+            chosen = [case for case in further if not self.log.rounds(case)]
+            if not chosen:
+                return
+            self._enter(look=look + 1, trainings=len(chosen), visits=len(chosen), unplanned=True)
+            yield from (Planned(case, 0, case is chosen[-1]) for case in chosen)
 
 
 def trials_of(cases: Iterable[Case], training: Training) -> tuple[list[Case], list[Case]]:

@@ -75,7 +75,7 @@ def measure(
     try:
         for record in _visits(prepared, schedule, watcher):
             store.append(directory, record)
-            watcher.ended(schedule.record(record.case))
+            watcher.ended(schedule.log.record(record.case))
     finally:
         records = store.load(directory)[1]
         write_csv(directory, records)
@@ -105,7 +105,7 @@ def measured(prepared: Prepared) -> list[Record]:
     schedule = prepared.schedule()
     for _ in _visits(prepared, schedule, None):
         pass
-    records = {record.case.id: record for record in schedule.records()}
+    records = {record.case.id: record for record in schedule.log.records()}
     return [records[case.id] for case in prepared.plan.cases if case.id in records]
 
 
@@ -116,9 +116,9 @@ def _visits(prepared: Prepared, schedule: Schedule, watcher: Watcher | None) -> 
     speed = repeats.known_speed(prepared.facts)
     for visit in prepared.executor.run(announced):
         record = visits.visited(*visit, speed)
-        if schedule.look > 1:
-            record = replace(record, conditions={**record.conditions, LOOK: schedule.look})
-        schedule.add(record)
+        if (look := schedule.stage.look) > 1:
+            record = replace(record, conditions={**record.conditions, LOOK: look})
+        schedule.log.add(record)
         yield record
 
 

@@ -72,7 +72,7 @@ def visited(job: Job, record: Record, quiet_reference: float | None = None) -> R
         return record
     failure = f"{record.failure.kind}: {record.failure.message}" if record.failure else ""
     visit = Visit(job.visit, record.started, round(record.seconds, 3), job.cores, failure=failure, host=job.host)
-    compiles = any(reading.metric.name == metrics.COMPILE.name for reading in record.readings)
+    compiles = record.reading(metrics.COMPILE) is not None
     beside_others = not job.takes_times and not compiles
     readings = tuple(
         reading for reading in record.readings if not (beside_others and reading.metric.name == metrics.COLD_CALL.name)

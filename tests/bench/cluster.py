@@ -154,7 +154,7 @@ class Sweep:
         _ = self.driver.hosts
         for job, taken in self.driver.run(jobs(self.schedule, MENU, (0, 1))):
             record = visited(job, taken)
-            self.schedule.add(record)
+            self.schedule.log.add(record)
             self.records.append(record)
         return self
 

@@ -36,14 +36,11 @@ def machine(results: Sequence[Result]) -> Iterator[Drawing]:
 
 def _moments(record: Record) -> Iterator[Moment]:
     """Those of a record's sound and disturbed visits, or the one of a case that was measured once."""
-    reading = next((reading for reading in record.readings if reading.metric.name == metrics.REFERENCE.name), None)
+    reading = record.reading(metrics.REFERENCE)
     if reading is None:
         return
-    remaining = iter(reading.samples)
-    sizes = reading.visits or (len(reading.samples),)
     starts = [(visit.started, not visit.sound) for visit in record.visits] or [(record.started, False)]
-    for size, (started, disturbed) in zip(sizes, starts, strict=False):
-        samples = [next(remaining) for _ in range(size)]
+    for samples, (started, disturbed) in zip(reading.by_visit(), starts, strict=False):
         at = _seconds(started)
         if samples and at is not None and median(samples) > 0:
             yield Moment(at, median(samples), disturbed)

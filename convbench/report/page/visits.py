@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from itertools import chain, islice
+from itertools import chain
 from statistics import median
 from typing import Any
 
@@ -50,15 +50,10 @@ def _percentile(samples: Sequence[float], q: int) -> str:
 
 
 def _visits(record: Record) -> Iterator[tuple[Visit | None, tuple[float, ...]]]:
-    reading = next((reading for reading in record.readings if reading.metric.name == metrics.LATENCY.name), None)
-    if reading is None:
-        return
-    if not reading.visits:
-        yield None, reading.samples
-        return
-    remaining = iter(reading.samples)
-    for visit, size in zip(record.visits, reading.visits, strict=True):
-        yield visit, tuple(islice(remaining, size))
+    """The samples of each visit, disturbed ones too; None stands for the visit where visits are unknown."""
+    reading = record.reading(metrics.LATENCY)
+    if reading:
+        yield from zip(record.visits if reading.visits else [None], reading.by_visit(), strict=True)
 
 
 def _visit(visit: Visit | None, samples: Sequence[float], low: float, high: float) -> list[Any]:

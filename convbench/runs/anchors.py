@@ -1,0 +1,59 @@
+"""Anchors: the few cases that every host of a group visits, from which the hosts' own effects are estimated.
+
+Hosts with one fingerprint are a group: what they measure is in one ranking.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from statistics import median
+from zlib import crc32
+
+from convbench.core import metrics
+from convbench.core.record import Case
+from convbench.runs.executor import Host
+from convbench.runs.visit_log import VisitLog
+
+MOST = 3
+"""Anchors of a group."""
+FIRST_ROUND = 1000
+"""Rounds from here on are visits to anchors, each host's a round of its own."""
+
+
+class Anchors:
+    """The anchors of each group of hosts, chosen once the group has measured something."""
+
+    def __init__(self, log: VisitLog) -> None:
+        self._log = log
+        self._by_group: dict[str, list[Case]] = {}
+
+    def missing(self, cases: Sequence[Case], hosts: Sequence[Host]) -> Iterator[tuple[Case, int, Host]]:
+        """The visits that the hosts have not made to their group's anchors, which are among these cases."""
+        groups: defaultdict[str, list[Host]] = defaultdict(list)
+        for host in hosts:
+            groups[host.fingerprint].append(host)
+        for fingerprint, members in groups.items():
+            anchors = self._of_group(fingerprint, cases) if len(members) > 1 else ()
+            for host in members:
+                number = FIRST_ROUND + crc32(host.name.encode())
+                for case in [case for case in anchors if number not in self._log.rounds(case)]:
+                    self._log.hand_out(case, number)
+                    yield case, number, host
+
+    def _of_group(self, fingerprint: str, cases: Sequence[Case]) -> Sequence[Case]:
+        """The fastest, the slowest and the median of the eager cases that this group has measured."""
+        if not self._by_group.get(fingerprint):
+            latencies = {
+                case: seconds for case in cases if not case.variant and (seconds := self._seconds(case, fingerprint))
+            }
+            ranked = sorted(latencies, key=lambda case: (latencies[case], case.id))
+            places = {0, len(ranked) // 2, len(ranked) - 1} if ranked else set()
+            self._by_group[fingerprint] = [ranked[place] for place in sorted(places)][:MOST]
+        return self._by_group[fingerprint]
+
+    def _seconds(self, case: Case, fingerprint: str) -> float | None:
+        """What a call took in the first timed visit there; None where there was none."""
+        records = (record for record in self._log.visits_of(case) if record.environment == fingerprint)
+        samples = (record.samples(metrics.LATENCY) for record in records)
+        return next((median(latencies) for latencies in samples if latencies), None)
