@@ -7,12 +7,14 @@ background jobs ignore, they and all that they start. Files that start processes
 
 from __future__ import annotations
 
+import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -43,6 +45,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if Path(item.path).stem in SLOW:
             item.add_marker(pytest.mark.slow)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """Debian's Chromium, which asks for nothing by itself; what needs it is skipped where it is not installed."""
+    chromium = shutil.which("chromium") or pytest.skip("Chromium is not installed")
+    playwright = pytest.importorskip("playwright.sync_api")
+    quiet = ("no-sandbox", "disable-gpu", "disable-quic", "no-first-run", "disable-background-networking",
+             "disable-component-update", "disable-sync")  # fmt: skip
+    with playwright.sync_playwright() as started:
+        launched = started.chromium.launch(executable_path=chromium, args=[f"--{flag}" for flag in quiet])
+        yield launched
+        launched.close()
 
 
 @pytest.fixture

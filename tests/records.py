@@ -5,7 +5,9 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
+from convbench.core import store
 from convbench.core.record import (
     Case,
     Choice,
@@ -134,6 +136,14 @@ def run_of(records: list[Record], **more) -> Run:
         "started": "2026-11-22T12:00:00Z",
     }  # fmt: skip
     return Run(**{**values, **more})
+
+
+def stored(directory: Path, records: Sequence[Record], **more) -> Path:
+    """The directory, with a run of these records in it."""
+    store.start(directory, run_of(list(records), **more))
+    for record in records:
+        store.append(directory, record)
+    return directory
 
 
 def default_records() -> list[Record]:

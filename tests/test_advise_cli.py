@@ -14,7 +14,6 @@ from typer.testing import CliRunner
 from convbench.analysis.choice.by_task import recommendations
 from convbench.analysis.choice.recommendation import Ask
 from convbench.cli.app import app
-from convbench.core import store
 from convbench.core.errors import ConvbenchError
 from convbench.core.quantities import amount, share
 from convbench.report.words.advice import different, sentences
@@ -32,14 +31,7 @@ def words(found, ask, task="direction"):
 def run(tmp_path):
     found = records.quality_records()
     dead = [records.lesson(0.125, seed=s, of=records.case("gmp"), flag="dead_run") for s in range(5)]
-    return stored(tmp_path / "full", [*found, *dead])
-
-
-def stored(directory, found, **more):
-    store.start(directory, records.run_of(found, **more))
-    for one in found:
-        store.append(directory, one)
-    return directory
+    return records.stored(tmp_path / "full", [*found, *dead])
 
 
 def advise(*arguments):
@@ -172,7 +164,7 @@ def test_json_holds_the_same_answer(run):
 
 
 def test_the_grade_that_is_required_decides_the_exit(tmp_path):
-    directory = stored(tmp_path / "two", of({"gap": (0.3, 0.31), "gmp": (0.9, 0.91), "gem": (0.5, 0.52)}))
+    directory = records.stored(tmp_path / "two", of({"gap": (0.3, 0.31), "gmp": (0.9, 0.91), "gem": (0.5, 0.52)}))
     codes = [advise(directory, *more)[0] for more in ((), ("--require", "provisional"), ("--require", "sure"))]
     assert codes == [0, 0, 3]
     assert advise(directory, "--latency", "1us", "--require", "open")[0] == 0
@@ -180,7 +172,7 @@ def test_the_grade_that_is_required_decides_the_exit(tmp_path):
 
 def test_json_holds_the_grade_and_what_would_settle_it(tmp_path):
     noisy = of({"gap": (0.3, 0.31, 0.29), "gmp": (0.9, 0.8, 0.95), "gem": (0.85, 0.93, 0.84)})
-    done = CliRunner().invoke(app, ["advise", str(stored(tmp_path / "noisy", noisy)), "--json"])
+    done = CliRunner().invoke(app, ["advise", str(records.stored(tmp_path / "noisy", noisy)), "--json"])
     (answer,) = json.loads(done.output)
     assert (answer["grade"], answer["doubts"][0]) == ("provisional", "not-shown")
     assert len(answer["settle"]["cases"]) == 2
@@ -205,7 +197,7 @@ def test_json_of_an_abstention_has_its_reason(run):
     ("command", "suite"), [("convbench run suites/mine.yaml variant=eager", "suites/mine.yaml"), ("merged", "default")]
 )
 def test_a_run_without_trials_says_how_to_get_them(tmp_path, command, suite):
-    directory = stored(tmp_path / "run", [records.record()], command=command)
+    directory = records.stored(tmp_path / "run", [records.record()], command=command)
     code, out, _ = advise(directory)
     said = f"quality was not run in {directory}: run `convbench run {suite} quality=train`"
     by_cost = "By cost alone: 1 of 1 models fits. Fastest: gap, LSTM input 32 (6.47 ms a call, 83.8 k parameters, "

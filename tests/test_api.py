@@ -19,7 +19,6 @@ from convbench.check import live as pairs
 from convbench.check.link import Settings
 from convbench.check.outcome import Timing
 from convbench.check.rule import Rule
-from convbench.core import store
 from convbench.measure import live
 from convbench.models.subject import Inputs
 
@@ -81,9 +80,7 @@ def test_importing_it_imports_nothing_that_is_slow(tmp_path: Path) -> None:
 def test_a_run_is_opened_and_reported_without_torch_and_without_fcntl(tmp_path: Path) -> None:
     """As on a machine that only reads reports, Windows among them."""
     measured = records.default_records()[:6]
-    store.start(tmp_path, records.run_of(measured))
-    for record in measured:
-        store.append(tmp_path, record)
+    records.stored(tmp_path, measured)
     script = f"""
 import sys
 sys.modules["torch"] = sys.modules["fcntl"] = None

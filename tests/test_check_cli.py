@@ -8,18 +8,18 @@ import signal
 import subprocess
 import sys
 import tempfile
-from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
 import psutil
 import pytest
-from records import case, record, run_of
+import records
+from records import case, record
 from test_check_sides import run as git
 
 from convbench.check import floor, link, outcome
 from convbench.check.rule import Rule
-from convbench.core import lock, store
+from convbench.core import lock
 
 FAKE = Path(__file__).with_name("fake_worker.py")
 WITH_FAKE = f"""
@@ -201,12 +201,8 @@ def test_a_side_that_does_not_import_is_exit_5(here):
     assert "head (working tree) cannot be imported: no module named nets" in done.stderr
 
 
-def stored(path: Path, records: list, **environment) -> Path:
-    run = run_of(records)
-    store.start(path, replace(run, environment={**run.environment, **environment}))
-    for one in records:
-        store.append(path, one)
-    return path
+def stored(path: Path, measured: list, **environment) -> Path:
+    return records.stored(path, measured, environment={**records.ENVIRONMENT, **environment})
 
 
 def test_the_commit_of_a_stored_baseline_is_the_base(here):

@@ -3,7 +3,6 @@
 import io
 import json
 import re
-import shutil
 from pathlib import Path
 
 import claims_evidence as given
@@ -24,7 +23,6 @@ from convbench.report.terminal.claims import table
 from convbench.report.words import claims as words
 
 AXE = Path(__file__).parent / "browser" / "node_modules" / "axe-core" / "axe.min.js"
-CHROMIUM = shutil.which("chromium")
 MADE = words.Provenance((records.run_of([]),), (0, 1, 2, 3, 4), {"Arithmetic and algebra": "torch 2.13.0"})
 TERMINAL = """\
      claim                                                             verdict
@@ -129,9 +127,7 @@ def test_the_data_are_plain_and_finite(pilot, tmp_path):
 
 def test_the_verb_writes_the_page_and_says_where(tmp_path):
     found = given.by_size(lambda size: 0.02 + 4e-6 * size)
-    store.start(tmp_path / "run", records.run_of(found))
-    for one in found:
-        store.append(tmp_path / "run", one)
+    records.stored(tmp_path / "run", found)
     done = CliRunner().invoke(app, ["claims", str(tmp_path / "run"), "--out", str(tmp_path / "out")])
     assert done.exit_code == 0
     assert done.stdout.endswith(f"\n{tmp_path}/out/index.html\n{tmp_path}/out/claims.json\n")
@@ -153,20 +149,7 @@ def test_what_is_no_run_is_told_in_one_message(tmp_path):
 # --- In Chromium ------------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def browser():
-    playwright = pytest.importorskip("playwright.sync_api")
-    with playwright.sync_playwright() as started:
-        launched = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
-        yield launched
-        launched.close()
-
-
-in_browser = pytest.mark.skipif(not CHROMIUM, reason="Chromium is not installed")
-
-
 @pytest.mark.browser
-@in_browser
 @pytest.mark.parametrize("width", [1400, 400])
 def test_nothing_scrolls_sideways_and_nothing_is_logged(browser, written, width):
     shown = browser.new_page(viewport={"width": width, "height": 900})
@@ -180,7 +163,6 @@ def test_nothing_scrolls_sideways_and_nothing_is_logged(browser, written, width)
 
 
 @pytest.mark.browser
-@in_browser
 @pytest.mark.skipif(not AXE.exists(), reason="axe-core is not installed: npm ci --prefix tests/browser")
 @pytest.mark.parametrize(("scheme", "media"), [("light", "screen"), ("dark", "screen"), ("light", "print")])
 def test_axe_finds_no_violation_of_any_rule(browser, written, scheme, media):
@@ -194,7 +176,6 @@ def test_axe_finds_no_violation_of_any_rule(browser, written, scheme, media):
 
 
 @pytest.mark.browser
-@in_browser
 def test_each_verdict_has_a_colour_of_its_own(browser, written):
     shown = browser.new_page()
     shown.goto(written.as_uri())

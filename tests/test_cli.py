@@ -14,10 +14,10 @@ from pathlib import Path
 import pandas as pd
 import psutil
 import pytest
+from command import TESTS, convbench, start
 
 from convbench.core import store
 
-TESTS = Path(__file__).parent
 TINY = """
 name: tiny
 matrix:
@@ -29,20 +29,6 @@ protocol: {max_warmup: 0.02, max_time: 0.05, target: 0.5, min_samples: 6}
 TWO = ("reducer=[gap, gmp]", "protocol.visits=2")
 LONG = (*TWO, "protocol.min_samples=400")
 """Two cases in two rounds are enough to measure; and visits that are long enough to be interrupted."""
-
-
-def start(*words: str, cwd: Path, **more) -> subprocess.Popen:
-    environment = os.environ | {"PYTHONPATH": str(TESTS), "COLUMNS": "100"}
-    command = [sys.executable, "-m", "convbench", *words]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    return subprocess.Popen(command, cwd=cwd, env=environment, **pipes, **more)
-
-
-def convbench(*words: str, cwd: Path) -> subprocess.CompletedProcess:
-    process = start(*words, cwd=cwd)
-    out, err = process.communicate(timeout=120)
-    assert "Traceback" not in err, err
-    return subprocess.CompletedProcess(words, process.returncode, out, err)
 
 
 @pytest.fixture

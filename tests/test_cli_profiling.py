@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import re
 import signal
-import subprocess
-import sys
 import urllib.request
-from pathlib import Path
 
 import pytest
+from command import convbench, start
 
 from convbench.core import profiles, store
 
@@ -22,18 +20,6 @@ matrix:
   scenario: [inference, train]
 metrics: [params]
 """
-
-
-def start(*words: str, cwd: Path) -> subprocess.Popen:
-    command = [sys.executable, "-m", "convbench", *words]
-    return subprocess.Popen(command, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
-
-def convbench(*words: str, cwd: Path) -> subprocess.CompletedProcess:
-    process = start(*words, cwd=cwd)
-    out, err = process.communicate(timeout=120)
-    assert "Traceback" not in err, err
-    return subprocess.CompletedProcess(words, process.returncode, out, err)
 
 
 @pytest.fixture(scope="module")

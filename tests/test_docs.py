@@ -19,7 +19,6 @@ DOCS = ROOT / "docs"
 PAGES = sorted(path for path in DOCS.rglob("*.md") if path.parent.name != "reference")
 RUN = [ROOT / "README.md", *(page for page in PAGES if any(runs(block) for block in blocks(page)))]
 READ = [ROOT / "CONTRIBUTING.md", *(page for page in PAGES if page not in RUN)]
-CHROMIUM = shutil.which("chromium")
 
 
 def name(page: Path) -> str:
@@ -177,15 +176,6 @@ def test_the_reference_is_complete(site):
     assert "Traceback" not in text("command-line")
 
 
-@pytest.fixture(scope="module")
-def browser():
-    playwright = pytest.importorskip("playwright.sync_api")
-    with playwright.sync_playwright() as started:
-        launched = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
-        yield launched
-        launched.close()
-
-
 @pytest.fixture
 def reader(browser, request):
     """A page in a browser that is offline; at the end only files were asked for and nothing was logged."""
@@ -200,11 +190,7 @@ def reader(browser, request):
     assert seen == []
 
 
-IN_BROWSER = [
-    pytest.mark.browser,
-    pytest.mark.slow,
-    pytest.mark.skipif(not CHROMIUM, reason="Chromium is not installed"),
-]
+IN_BROWSER = [pytest.mark.browser, pytest.mark.slow]
 
 
 @pytest.mark.parametrize("reader", [pytest.param(420, marks=IN_BROWSER)], indirect=True)

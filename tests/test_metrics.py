@@ -136,10 +136,7 @@ def quality(tmp_path):
     found, joules = records.quality_records(), iter((100.0, 50.0, 25.0, 12.5))
     found = [one if one.case.trial else replace(one, readings=(*one.readings, Reading(records.OWN[0], (next(joules),))))
              for one in found]  # fmt: skip
-    store.start(directory, records.run_of(found))
-    for one in found:
-        store.append(directory, one)
-    return directory
+    return records.stored(directory, found)
 
 
 def advise(*arguments):
@@ -245,8 +242,7 @@ def test_a_declaration_with_a_word_that_is_none_is_refused():
 def test_what_is_read_back_is_what_was_declared(name, tmp_path):
     metric = Metric("energy_j", "J", name, "Energy", "What a call takes.", "E", "last", 4, ("axes",), "energy")
     of = replace(records.record(), readings=(*records.record().readings, Reading(metric, (1.0, 2.0))))
-    store.start(tmp_path / "run", records.run_of([of]))
-    store.append(tmp_path / "run", of)
+    records.stored(tmp_path / "run", [of])
     (again,) = store.load(tmp_path / "run")[1]
     assert again.readings[-1].metric == metric
     assert result(again).cost("energy") == 2.0

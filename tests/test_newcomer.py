@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
 
+import command
 import newcomer
 import pytest
 
@@ -19,11 +19,7 @@ OWN = "[shop-plugins 1.2]"
 
 
 def convbench(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    environment = os.environ | {"PYTHONPATH": str(cwd), "COLUMNS": "200"}
-    command = [sys.executable, "-m", "convbench", *words]
-    done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=300)
-    assert "Traceback" not in done.stderr, done.stderr
-    return done
+    return command.convbench(*words, cwd=cwd, path=cwd, columns=200)
 
 
 @pytest.fixture(scope="module")
@@ -162,6 +158,7 @@ def test_a_module_named_on_the_command_line_brings_its_plugins(loose):
 
 WITHOUT_TORCH = """
 import sys
+from pathlib import Path
 sys.modules["torch"] = None
 from convbench.core import traits
 from convbench.core.record import Case, Choice, Parts
