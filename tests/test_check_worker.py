@@ -18,7 +18,7 @@ from convbench.check.link import Settings, Worker
 from convbench.check.pairs import Arm, Failed, Planned, Visit
 from convbench.check.sides import Side
 from convbench.core.errors import CaseFailed
-from convbench.measure import ready
+from convbench.measure import running_clock
 from convbench.measure import side as side_of_head
 from convbench.measure.machine import malloc
 
@@ -215,11 +215,11 @@ def test_work_that_is_put_in_is_as_much_as_was_asked_and_is_seen_by_a_pair(side,
 )
 def test_only_waits_that_other_processes_caused_are_taken_off(monkeypatch, waited, others, around, seconds):
     """A call of 9 ms as the clock on the wall has it."""
-    clock = ready.Ready()
+    clock = running_clock.RunningClock()
     monkeypatch.setattr(clock, "_waiting_ns", iter([50, 50 + waited]).__next__)
     monkeypatch.setattr(clock, "_other_threads_ns", iter([70, 70 + others]).__next__)
     ticks = iter([0, around // 2, around // 2 + 9_000_000, around + 9_000_000])
-    monkeypatch.setattr(ready.time, "perf_counter_ns", ticks.__next__)
+    monkeypatch.setattr(running_clock.time, "perf_counter_ns", ticks.__next__)
     assert clock.timed(lambda: None) == pytest.approx(seconds)
 
 
@@ -227,8 +227,8 @@ def test_without_linuxs_statistics_nothing_is_taken_off(monkeypatch):
     def lacks(*_: object) -> int:
         raise FileNotFoundError
 
-    monkeypatch.setattr(ready.os, "open", lacks)
-    assert ready.Ready()._waiting_ns() == 0
+    monkeypatch.setattr(running_clock.os, "open", lacks)
+    assert running_clock.RunningClock()._waiting_ns() == 0
 
 
 @pytest.mark.skipif(not Path("/proc/thread-self/schedstat").exists(), reason="the kernel does not tell")
@@ -246,7 +246,7 @@ def test_a_call_beside_a_busy_process_takes_little_more_than_it_runs():
         hog.stdout.readline()
         os.sched_setaffinity(0, {core})
         start = time.perf_counter()
-        seconds = ready.Ready().timed(spin)
+        seconds = running_clock.RunningClock().timed(spin)
         wall = time.perf_counter() - start
     finally:
         os.sched_setaffinity(0, allowed)

@@ -9,7 +9,7 @@ from io import StringIO
 import records
 from rich.console import Console
 
-from convbench.core.visits import Stage
+from convbench.core.progress import Stage
 from convbench.report.terminal.progress import Lines, where
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from convbench.core.record import STAGES, Case, Choice, Clip, Finding, Parts, Protocol, Recurrent, Whole
 from convbench.measure.memory import allocations
 from convbench.measure.memory.allocations import Life
-from convbench.measure.ready import Moment, Ready
+from convbench.measure.running_clock import Moment, RunningClock
 from convbench.measure.stages import compiled, passes
 from convbench.measure.stages.hooks import call, listening
 from convbench.measure.stages.spans import Spans, compiled_marks
@@ -91,14 +91,14 @@ def test_a_user_s_model_tells_the_stages_it_names():
 def test_each_moment_of_a_call_belongs_to_one_stage(monkeypatch):
     """The invented clock goes on by one second a mark: what a stage gets is the number of marks in it."""
     ticks = itertools.count(0, 1_000_000_000)
-    monkeypatch.setattr(Ready, "moment", lambda _: Moment(next(ticks), 0, 0))
+    monkeypatch.setattr(RunningClock, "moment", lambda _: Moment(next(ticks), 0, 0))
     split = split_by_hooks(subject.assemble(parts(), seed=0))
     assert split == {"backbone": 1, "reducer": 1, "lstm": 1, "head": 1, "other": 2}
 
 
 def test_between_the_stages_of_a_user_s_model_is_other(monkeypatch):
     ticks = itertools.count(0, 1_000_000_000)
-    monkeypatch.setattr(Ready, "moment", lambda _: Moment(next(ticks), 0, 0))
+    monkeypatch.setattr(RunningClock, "moment", lambda _: Moment(next(ticks), 0, 0))
     model = Whole(Choice("wild:Article"), stages=(("backbone", "conv1"), ("lstm", "lstm")))
     split = split_by_hooks(subject.assemble(Case(model, SMALL), seed=0))
     assert split == {"backbone": 1, "lstm": 1, "other": 3}
@@ -106,8 +106,8 @@ def test_between_the_stages_of_a_user_s_model_is_other(monkeypatch):
 
 def test_what_other_processes_took_is_in_no_stage(monkeypatch):
     """Every mark comes a second after the last; in half of each another process had the core."""
-    ticks = itertools.count()
-    monkeypatch.setattr(Ready, "moment", lambda _: Moment((at := next(ticks)) * 1_000_000_000, at * 500_000_000, 0))
+    moments = (Moment(tick * 1_000_000_000, tick * 500_000_000, 0) for tick in itertools.count())
+    monkeypatch.setattr(RunningClock, "moment", lambda _: next(moments))
     split = split_by_hooks(subject.assemble(parts(), seed=0))
     assert split == {"backbone": 0.5, "reducer": 0.5, "lstm": 0.5, "head": 0.5, "other": 1}
 

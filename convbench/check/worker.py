@@ -26,9 +26,9 @@ FLAT_SIDE = os.path.join(HERE, "flat_side.py")  # noqa: PTH118
 SERVING = os.path.join(HERE, "serving.py")  # noqa: PTH118
 INJECTION = os.path.join(HERE, "injection.py")  # noqa: PTH118
 INSTRUCTIONS = os.path.join(HERE, "instructions.py")  # noqa: PTH118
-READY = os.path.join(os.path.dirname(HERE), "measure", "ready.py")  # noqa: PTH118, PTH120
+CLOCK = os.path.join(os.path.dirname(HERE), "measure", "running_clock.py")  # noqa: PTH118, PTH120
 """The clock of ``convbench run``: both sides are timed by the same."""
-LENT = (__file__, FLAT_SIDE, SERVING, INJECTION, INSTRUCTIONS, READY)
+LENT = (__file__, FLAT_SIDE, SERVING, INJECTION, INSTRUCTIONS, CLOCK)
 """Programs of the head that every side runs."""
 
 
@@ -39,7 +39,7 @@ class Server:
         self.side: Any = None
         self.run: Callable[[], Any] = lambda: None
         self.device = "cpu"
-        self.ready = _lent("convbench_ready", READY).Ready()
+        self.clock = _lent("convbench_clock", CLOCK).RunningClock()
 
     def hello(self, threads: int, case: Any = None) -> Answer:
         """Import what measuring needs, and what building the case imports (without one, inspecting); says versions.
@@ -168,7 +168,7 @@ class Server:
 
     def _timed_both(self) -> tuple[float, float]:
         if self.device == "cpu":
-            return self.ready.timed(self.run), float("inf")
+            return self.clock.timed(self.run), float("inf")
         return _timed_on_gpu(self.run, self.device)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import chain
 from statistics import median
 
@@ -26,26 +26,6 @@ BETTER_MOMENTS = 0.25
 """The quantile of the reference workload's times that latencies are stated at."""
 AGREEING = ("interval_wide", "not_steady", "page_faults", "busy_machine")
 """Findings that every visit has an opinion of: half of the sound visits must share it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Stage:
-    """Where a run is: the round that is made (``FACTS`` first), the rounds asked for, the cases still open.
-
-    ``hosts`` is how many measure. ``trainings`` is how many are made, 0 before they begin; from the second ``look`` on
-    they are further seeds. ``visits`` are those that this stage makes, and ``following`` those of the rounds after it;
-    ``unplanned`` ones come from what was measured.
-    """
-
-    round: int
-    rounds: int
-    open: tuple[str, ...] = ()
-    hosts: int = 1
-    trainings: int = 0
-    look: int = 1
-    visits: int = 0
-    following: int = 0
-    unplanned: bool = False
 
 
 def in_table(record: Record) -> bool:

@@ -16,7 +16,7 @@ from typing import Any, Literal, Protocol
 import torch
 
 from convbench.core.statistics import median_interval
-from convbench.measure.ready import Ready
+from convbench.measure.running_clock import RunningClock
 
 Call = Callable[[], Any]
 BLOCK_SECONDS = 1e-3
@@ -40,16 +40,16 @@ class Clock(Protocol):
 
 
 class CpuClock:
-    """The clock that stops while another process has the core (``measure.ready``)."""
+    """The clock that stops while another process has the core (``measure.running_clock``)."""
 
     def __init__(self) -> None:
-        self._ready = Ready()
+        self._clock = RunningClock()
 
     def now(self) -> float:
         return time.perf_counter()
 
     def time(self, call: Call) -> Sample:
-        return Sample(self._ready.timed(call))
+        return Sample(self._clock.timed(call))
 
 
 class CudaClock:

@@ -21,7 +21,7 @@ from typing import Any
 from convbench.analysis.choice.settling import at_best_rate, further_trials, look_of
 from convbench.analysis.costs.headlines import undecided
 from convbench.analysis.results import results
-from convbench.core import visits
+from convbench.core.progress import Stage
 from convbench.core.record import FACTS, Case, Protocol, Record, Training
 from convbench.runs import anchors
 from convbench.runs.executor import Host
@@ -64,11 +64,11 @@ class Schedule:
     _handed_out: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        self._stage = visits.Stage(FACTS, self.protocol.visits)
+        self._stage = Stage(FACTS, self.protocol.visits)
         self._anchors = anchors.Anchors(self.log)
 
     @property
-    def stage(self) -> visits.Stage:
+    def stage(self) -> Stage:
         return replace(self._stage, hosts=max(1, len(self.hosts())))
 
     def __iter__(self) -> Iterator[Planned]:

@@ -17,8 +17,9 @@ from convbench.analysis.table import write_csv
 from convbench.core import code, store
 from convbench.core.comparability import differing
 from convbench.core.errors import StoreError
+from convbench.core.progress import Stage
 from convbench.core.record import Case, Record, Run
-from convbench.core.visits import Stage, in_table
+from convbench.core.visits import in_table
 from convbench.runs import host_notes, repeats, visits
 from convbench.runs.executor import Job
 from convbench.runs.preparation import Prepared

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 
 from convbench.core.record import Case, Choice, Parts
-from convbench.measure.ready import Ready
+from convbench.measure.running_clock import RunningClock
 from convbench.models.network import build
 
 SECONDS, WARM = 0.6, 0.15
@@ -110,7 +110,7 @@ def main(runtime: str, scenario: str, reducer: str, size: str, folder: str) -> N
         _, *following = step(*given[place % 16], *carried)
         carried, place = list(following[0] if len(following) == 1 else following), place + 1
 
-    clock, samples = Ready(), list[float]()
+    clock, samples = RunningClock(), list[float]()
     until = time.perf_counter() + WARM
     while time.perf_counter() < until:
         call()

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from convbench.core.record import STAGES, Parts
-from convbench.measure.ready import Moment, Ready
+from convbench.measure.running_clock import Moment, RunningClock
 from convbench.measure.stages.hooks import call, listening
 from convbench.measure.stages.spans import OTHER, PHASES
 from convbench.measure.timing import keep_busy, mark_seconds
@@ -32,7 +32,7 @@ class Stopwatch:
     def __init__(self, subject: Subject) -> None:
         self.device = torch.device(subject.device)
         self.on_gpu = self.device.type == "cuda"
-        self.ready = Ready()
+        self.clock = RunningClock()
         self.last = STAGES if not isinstance(subject.case.architecture, Parts) else STAGES[-1:]
         self.moments: list[tuple[Any, str]] = []
         self.forward: list[str] = []
@@ -74,7 +74,7 @@ class Stopwatch:
             event.record()
             self.moments.append((event, stage))
         else:
-            self.moments.append((self.ready.moment(), stage))
+            self.moments.append((self.clock.moment(), stage))
 
     def _between(self, begin: Any, end: Any) -> float:
         """Seconds between two marks; on a CPU without the time that other processes had, as a plain pass is timed."""

@@ -11,8 +11,8 @@ from convbench.core.text import counted
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from convbench.core.progress import Stage
     from convbench.core.record import Case, Record
-    from convbench.core.visits import Stage
 
 STYLES = {"ok": "", "failed": "red", "skipped": "yellow"}
 

@@ -25,7 +25,7 @@ class Moment(NamedTuple):
         return max(0, end.at - self.at - max(0, waited)) * 1e-9
 
 
-class Ready:
+class RunningClock:
     """A clock that stops while the call could run but another process has its core, where Linux tells how long that is.
 
     What cannot be laid to other processes is never taken off: waits that may have been before or after the call, and
