@@ -8,16 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from convbench.cli.app import Device, Only, Overrides, Skip, Source, app
-from convbench.cli.check import (
-    Allocator,
-    Detect,
-    Threads,
-    rule_of,
-    seconds_of,
-    settings_of,
-    undisturbed,
-    watcher,
-)
+from convbench.cli.gate import Allocator, Detect, Lines, Threads, rule_of, seconds_of, settings_of, undisturbed
 from convbench.core.errors import ConvbenchError
 
 if TYPE_CHECKING:
@@ -70,7 +61,7 @@ def bisect(
     question = search.Question(request, span, imports.here(), place, resume, limit)
     settings, rule = settings_of(threads, allocator, device), rule_of(detect)
     with undisturbed():
-        answer = search.find(question, settings, rule, watcher())
+        answer = search.find(question, settings, rule, Lines())
     raise typer.Exit(_show(answer, place))
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from convbench.cli.app import Only, app
-from convbench.cli.check import undisturbed, watcher
+from convbench.cli.gate import Lines, undisturbed
 from convbench.core.errors import ConvbenchError
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def _confirm(suspects: list[Suspect], store: Path, build: str) -> None:
     for suspect in suspects:
         with undisturbed():
             try:
-                measured = confirm.confirm(suspect, imports.here(), watcher(), build)
+                measured = confirm.confirm(suspect, imports.here(), Lines(), build)
             except ConvbenchError as error:
                 print(f"cannot be confirmed: {suspect.before} to {suspect.after}: {error}", file=sys.stderr)
                 continue

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from convbench.cli.app import Device, Only, Overrides, Skip, app
-from convbench.cli.check import Allocator, Detect, Threads, rule_of, settings_of, undisturbed, watcher
+from convbench.cli.gate import Allocator, Detect, Lines, Threads, rule_of, settings_of, undisturbed
 from convbench.core import imports
 from convbench.core.errors import ConvbenchError
 from convbench.suite.selection import Selection
@@ -64,7 +64,7 @@ def selftest(
         folder = stack.enter_context(sides.scratch_folder())
         side = stack.enter_context(sides.materialise(".", here, folder))
         self_test = test.Selftest(side, Request(suite, overrides or (), only or (), skip or ()), settings, rule, folder)
-        for trial in test.append(self_test.experiments(percents, 60 * minutes, watcher()), out):
+        for trial in test.append(self_test.experiments(percents, 60 * minutes, Lines()), out):
             print(f"  {trial.word}: {trial.case}, {trial.seen:+.1%} seen", file=sys.stderr)
     figures = test.figures(test.stored(out, settings, rule))
     lines, smallest = list(test.sentences(figures)), test.smallest_seen(figures)

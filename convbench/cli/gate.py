@@ -1,0 +1,84 @@
+"""What the verbs of the gate share: their options, one at a time on a machine, and how far they are."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from convbench.cli.terminal import console
+from convbench.core.errors import ConvbenchError
+from convbench.core.quantities import duration
+
+if TYPE_CHECKING:
+    from convbench.check.link import Settings
+    from convbench.check.rule import Rule
+
+Threads = Annotated[int, typer.Option(min=1, help="Threads of both sides; more than one is noisier.")]
+Allocator = Annotated[str, typer.Option(help="C allocator of both sides: glibc or glibc-arena.")]
+Detect = Annotated[float, typer.Option(metavar="PERCENT", help="The slowdown to be seen: 3 takes longer than 5.")]
+
+
+def settings_of(threads: int, allocator: str, device: str) -> Settings:
+    """What both sides share. Raises ConvbenchError for an allocator that cannot be fixed in every worker."""
+    from convbench.check.link import ALLOCATORS, Settings
+    from convbench.core.registry import did_you_mean
+
+    if allocator not in ALLOCATORS:
+        raise ConvbenchError(f"--allocator {allocator!r}{did_you_mean(allocator, ALLOCATORS)}")
+    return Settings(threads=threads, allocator=allocator, device=device)
+
+
+def rule_of(detect: float) -> Rule:
+    """The rule that is meant to see a slowdown, in percent. Raises ConvbenchError for one that no rule could."""
+    from convbench.check.rule import Rule
+
+    if not 0.5 <= detect <= 50:
+        raise ConvbenchError(f"--detect {detect:g}: a percentage from 0.5 to 50")
+    return Rule.detecting(detect / 100)
+
+
+def seconds_of(budget: str) -> float | None:
+    """The seconds of ``90s``, ``3m`` or ``1.5h``; None for none. Raises ConvbenchError for anything else."""
+    return duration("--budget", budget) if budget else None
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """One check at a time on this machine."""
+    from convbench.core import lock
+
+    def waiting(pid: str) -> None:
+        print(f"another check measures on this machine (process {pid}): waiting for it", file=sys.stderr)
+
+    with lock.hold(lock.machine(), waiting):
+        try:
+            yield
+        finally:
+            if sys.stderr.isatty():
+                print(file=sys.stderr)
+
+
+class Lines:
+    """A line with the seconds so far for everything that is said, on standard error; on a terminal always the same."""
+
+    def __init__(self) -> None:
+        self.start, self.screen = time.monotonic(), console(wide=False, stderr=True)
+
+    def says(self, message: str) -> None:
+        text = f"[{time.monotonic() - self.start:5.0f} s] {message}"
+        if not self.screen.is_terminal:
+            print(text, file=sys.stderr, flush=True)
+            return
+        from rich.control import Control
+        from rich.segment import ControlType
+        from rich.text import Text
+
+        line = Text(text)
+        line.truncate(self.screen.width - 1, overflow="ellipsis")
+        self.screen.control(Control(ControlType.CARRIAGE_RETURN, (ControlType.ERASE_IN_LINE, 2)))
+        self.screen.print(line, end="")
