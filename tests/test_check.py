@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 import psutil
 import pytest
 
-from convbench.check import files, gate, link, outcome, pairs, stock, verdict, words
+from convbench.check import ci, gate, link, outcome, pairs, stock, verdict, words
 from convbench.check.inspection import Request
 from convbench.check.link import Settings
 from convbench.check.rule import Rule
@@ -343,7 +343,7 @@ def test_base_that_differs_from_itself_is_never_red():
 
 
 def test_junit_shows_each_verdict_as_ci_systems_do():
-    suite = ElementTree.fromstring(files.junit(judged()))
+    suite = ElementTree.fromstring(ci.junit(judged()))
     assert {key: suite.get(key) for key in ("tests", "failures", "errors", "skipped")} == {
         "tests": "4", "failures": "1", "errors": "1", "skipped": "1",
     }  # fmt: skip
@@ -353,7 +353,7 @@ def test_junit_shows_each_verdict_as_ci_systems_do():
 
 
 def test_markdown_is_a_table_whatever_the_names_hold():
-    text = files.markdown(judged())
+    text = ci.markdown(judged())
     assert "### convbench check: 1 regression, 1 invalid, 1 inconclusive, 1 ok" in text
     assert "| a&#124;b | 1.00 ms | 1.00 ms | 1.000 | 1.000 to 1.000 | 7 | ok |" in text
     assert "| slow | 1.00 ms | 1.20 ms | 1.200 | 1.091 to 1.320 | 2 + 3 | regression |" in text

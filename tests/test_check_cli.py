@@ -302,6 +302,6 @@ def test_the_floor_is_kept_by_machine_setting_and_rule(tmp_path, monkeypatch):
 
 
 def test_help_of_a_check_needs_no_torch():
-    script = "import sys, convbench.cli.check, convbench.check.gate, convbench.check.files; print(*sys.modules)"
+    script = "import sys, convbench.cli.check, convbench.check.gate, convbench.check.ci; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.split()
     assert "torch" not in loaded

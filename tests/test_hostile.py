@@ -17,7 +17,7 @@ import pytest
 import records as made
 
 from convbench.analysis.table import write_csv
-from convbench.check import files as ci
+from convbench.check import ci
 from convbench.check.link import Settings
 from convbench.check.outcome import CaseOutcome, Outcome, SideOutcome
 from convbench.check.rule import Rule

@@ -73,11 +73,11 @@ def overall(matches: Sequence[Match], run: int) -> Interval | None:
 
     A few cases that went wrong in one of the runs do not move it, as they would a mean.
     """
-    known = [ratio.median for match in matches if (ratio := match.ratios[run]) is not None]
-    if not known:
+    ratios = [ratio.median for match in matches if (ratio := match.ratios[run]) is not None]
+    if not ratios:
         return None
-    low, high = np.quantile(known, (0.05, 0.95))
-    return Interval(statistics.median(known), float(low), float(high))
+    low, high = np.quantile(ratios, (0.05, 0.95))
+    return Interval(statistics.median(ratios), float(low), float(high))
 
 
 def apart(match: Match, run: int) -> float:
@@ -105,19 +105,19 @@ def summaries(matches: Sequence[Match], name: str) -> list[Summary]:
 
 def _intervals(groups: Sequence[Sequence[Interval | None]]) -> list[Interval | None]:
     """The interval of each group's ratios."""
-    known = [[ratio for ratio in group if ratio and ratio.median > 0] for group in groups]
-    logs = [[math.log(ratio.median) for ratio in group] for group in known]
+    positive = [[ratio for ratio in group if ratio and ratio.median > 0] for group in groups]
+    logs = [[math.log(ratio.median) for ratio in group] for group in positive]
     common = spread.prior(logs)
     return [
         None if not group else group[0] if len(group) == 1 else spread.estimate(values, common)
-        for group, values in zip(known, logs, strict=True)
+        for group, values in zip(positive, logs, strict=True)
     ]
 
 
 def noise(matches: Sequence[Match], run: int) -> float | None:
     """How well a ratio is known: the median of their relative half widths; None where none is bounded."""
-    known = [ratio.relative_half_width for match in matches if (ratio := match.ratios[run]) and ratio.bounded]
-    return statistics.median(known) if known else None
+    half_widths = [ratio.relative_half_width for match in matches if (ratio := match.ratios[run]) and ratio.bounded]
+    return statistics.median(half_widths) if half_widths else None
 
 
 def better_moments(pairs: Sequence[Match]) -> float | None:
@@ -162,9 +162,9 @@ def differences(runs: Sequence[Run]) -> list[Difference]:
 
 
 def _match(row: Row, ratios: tuple[Interval | None, ...]) -> Match:
-    known = [result for result in row if result is not None]
-    counts = {(result.params, result.flops) for result in known}
-    return Match(known[0].case, row, ratios, len(counts) > 1)
+    present = [result for result in row if result is not None]
+    counts = {(result.params, result.flops) for result in present}
+    return Match(present[0].case, row, ratios, len(counts) > 1)
 
 
 def _over_first(rows: Sequence[Row], run: int) -> list[Interval | None]:

@@ -100,14 +100,14 @@ def machines(records: Iterable[Record]) -> dict[Scope, Machine]:
     return {scope: _machine(members) for scope, members in scopes.items()}
 
 
-def latency(record: Record, known: Mapping[Scope, Machine]) -> Latency | None:
+def latency(record: Record, by_scope: Mapping[Scope, Machine]) -> Latency | None:
     """Seconds of a call; None where it was not measured, or never undisturbed."""
     samples = record.samples(metrics.LATENCY)
     if not samples:
         return None
     if not record.visits:
         return Latency(median_interval(samples))
-    machine = known.get(_scope(record), Machine())
+    machine = by_scope.get(_scope(record), Machine())
     logs = _corrected_logs(record, machine)
     interval = spread.estimate(tuple(logs.values()), machine.prior)
     below, above = machine.doubt
@@ -115,13 +115,13 @@ def latency(record: Record, known: Mapping[Scope, Machine]) -> Latency | None:
     return Latency(interval, logs, machine.prior, hosts.of_rounds(record))
 
 
-def reference(record: Record, known: Mapping[Scope, Machine]) -> float | None:
+def reference(record: Record, by_scope: Mapping[Scope, Machine]) -> float | None:
     """Seconds of the reference workload at the speed that ``latency`` states the record at; None where there are none.
 
     That of the run's better moments where times were corrected by it, else what it took beside the record.
     """
     logs = _logs(record, metrics.REFERENCE)
-    machine = known.get(_scope(record), Machine())
+    machine = by_scope.get(_scope(record), Machine())
     if not logs:
         return None
     return math.exp(machine.level if machine.slope else median(logs.values()))
@@ -179,11 +179,11 @@ def _between_hosts(records: Sequence[Record], machine: Machine) -> dict[str, flo
 
 def _speed(records: Sequence[Record], usual: float, slope: float) -> tuple[float, tuple[float, float]]:
     """The log of the reference at the speed that latencies are stated at, and the doubt of that."""
-    known = next((level for record in records if (level := record.conditions.get(QUIET_REFERENCE))), None)
+    quiet = next((level for record in records if (level := record.conditions.get(QUIET_REFERENCE))), None)
     is_busy = busy(records)
-    if not isinstance(known, float) or not slope:
+    if not isinstance(quiet, float) or not slope:
         return usual, (math.log(AT_MOST_SLOWER) if is_busy else 0.0, 0.0)
-    level = min(usual, math.log(known))
+    level = min(usual, math.log(quiet))
     if not is_busy and not SLOWER < usual - level < math.log(AT_MOST_SLOWER):
         return usual, (0.0, 0.0)
     doubt = DOUBT_OF_LEVEL * (usual - level)

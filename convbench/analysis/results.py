@@ -149,8 +149,8 @@ def result(record: Record, machines: Mapping[repeat.Scope, repeat.Machine] | Non
     memory = metrics.RUNTIME_PEAK if record.samples(metrics.RUNTIME_PEAK) else memory
     fields = (metrics.PARAMS, metrics.MACS, metrics.FLOPS, memory, metrics.COLD_CALL)
     exact = (typical(record, metric) for metric in fields)
-    known = repeat.machines([record]) if machines is None else machines
-    return Result(record, group(record), repeat.latency(record, known), *exact)
+    by_scope = repeat.machines([record]) if machines is None else machines
+    return Result(record, group(record), repeat.latency(record, by_scope), *exact)
 
 
 def results(records: Iterable[Record]) -> list[Result]:

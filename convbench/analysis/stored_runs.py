@@ -58,8 +58,8 @@ def machine(matches: Sequence[Match]) -> float | None:
 
     None where no case has it in both runs.
     """
-    known = [after / before for before, after in filter(None, map(_reference, matches))]
-    return median(known) if known else None
+    slowdowns = [after / before for before, after in filter(None, map(_reference, matches))]
+    return median(slowdowns) if slowdowns else None
 
 
 def normalised(matches: Sequence[Match], factor: float) -> list[Interval | None]:

@@ -51,7 +51,7 @@ class CheckFiles:
 
     def write(self, outcome: Outcome) -> None:
         """Write all files, and say how to come to the verdicts again."""
-        from convbench.check import files as ci
+        from convbench.check import ci
         from convbench.core import files
 
         self._keep(outcome)

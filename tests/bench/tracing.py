@@ -81,20 +81,20 @@ def memory(record: Record, goal: float) -> dict[str, float]:
     return {"predicted": predicted, "measured": peak, "error": predicted / peak - 1, "goal": goal}
 
 
-def traced(case: Case, room: Path) -> dict[str, float]:
-    record = measured(case, ("params",), (Capture(room),))
+def traced(case: Case, folder: Path) -> dict[str, float]:
+    record = measured(case, ("params",), (Capture(folder),))
     names = ("trace_steps", "trace_bytes", "trace_bytes_expected", "profile_s")
     return {name: one(record, name) for name in names} | {"goal_s": 10, "goal_bytes": 1_000_000}
 
 
-def results(room: Path) -> Iterator[tuple[str, Any]]:
+def results(folder: Path) -> Iterator[tuple[str, Any]]:
     for scenario, goal in (("inference", 0.05), ("train", 0.10)):
         for name, case in cases(scenario).items():
             record = measured(case, ("macs", "prediction", "memory"))
             key = f"{name}, {scenario}"
             yield f"stages against the whole, {key}", stages_against_whole(case)
             yield f"predicted against measured peak, {key}", memory(record, goal)
-            yield f"trace, {key}", traced(case, room)
+            yield f"trace, {key}", traced(case, folder)
             if scenario == "train":
                 yield f"forward and backward FLOPs, {key}", {"exact": one(record, "flops") == FLOPS[name]}
             else:
@@ -103,12 +103,12 @@ def results(room: Path) -> Iterator[tuple[str, Any]]:
 
 def main() -> None:
     torch.set_num_threads(1)
-    room = Path(tempfile.mkdtemp())
+    folder = Path(tempfile.mkdtemp())
     found: dict[str, Any] = {"environment": describe("cpu")}
-    for name, figures in results(room):
+    for name, figures in results(folder):
         found[name] = figures
         print(name, json.dumps(figures), flush=True)
-    shutil.rmtree(room)
+    shutil.rmtree(folder)
     OUT.parent.mkdir(parents=True, exist_ok=True)
     OUT.write_text(json.dumps(found, indent=1) + "\n")
 

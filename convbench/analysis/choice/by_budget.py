@@ -97,10 +97,10 @@ def by_quality(results: Sequence[Result]) -> Grid[tuple[Recommendation, ...]]:
 
 def steps(values: Iterable[float], name: CostName) -> tuple[float, ...]:
     """Round limits, base units, from about the smallest value to the largest, and none at all, which is infinite."""
-    known = [value for value in values if 0 < value < math.inf]
-    if not known:
+    finite = [value for value in values if 0 < value < math.inf]
+    if not finite:
         return (math.inf,)
-    limits = list(_rounds(min(known), max(known), name))
+    limits = list(_rounds(min(finite), max(finite), name))
     return (*limits[:: -(-len(limits) // LIMITS)], math.inf)
 
 

@@ -80,15 +80,15 @@ def recommend(
     best = max(pool, key=lambda candidate: candidate.mean)
     out = tuple(pool[i] for i in np.flatnonzero(compared.out))
     rising = edge(best, able, ask.within)
-    known = replace(blank, best=best, pool=tuple(pool), ruled_out=out, numbers=rising, binding=_binding(able, ask))
+    so_far = replace(blank, best=best, pool=tuple(pool), ruled_out=out, numbers=rising, binding=_binding(able, ask))
     drawn = stability.draws(pool, ask.cheapest, ask.seed, _price_of(pool, ask))
     at, over = _pick(compared)
     if compared.undecided:
         likely = np.flatnonzero(drawn.within(ask.within) >= LIKELY)
         if not len(likely):
-            return _open(known, compared, drawn)
+            return _open(so_far, compared, drawn)
         at = at if ask.per_second is not None else int(likely[0])
-    return _with_pick(replace(known, passed_over=tuple(pool[i] for i in over)), compared, drawn, at)
+    return _with_pick(replace(so_far, passed_over=tuple(pool[i] for i in over)), compared, drawn, at)
 
 
 def _pool(able: Sequence[Candidate], ask: Ask) -> list[Candidate]:
@@ -111,24 +111,24 @@ def _price_of(pool: Sequence[Candidate], ask: Ask) -> Floats:
     return np.asarray(ask.per_second * (latency - latency.min()))
 
 
-def _open(known: Recommendation, compared: Compared, drawn: Draws) -> Recommendation:
+def _open(so_far: Recommendation, compared: Compared, drawn: Draws) -> Recommendation:
     """Nothing is ruled out: the cheapest leads, with what the others may gain; what would settle it is said."""
     pool, ask = compared.pool, compared.ask
     numbers = {"p": compared.p, "detectable": effect.detectable(compared.pairs)}
     return replace(
-        known, reason="no-effect", numbers=numbers, leading=pool[0],
+        so_far, reason="no-effect", numbers=numbers, leading=pool[0],
         runners=_runners(compared, _fronts(compared, drawn), 0),
         settle=settle(pool, compared.pairs, 0, ask.within, ask.error),
     )  # fmt: skip
 
 
-def _with_pick(known: Recommendation, compared: Compared, drawn: Draws, at: int) -> Recommendation:
+def _with_pick(so_far: Recommendation, compared: Compared, drawn: Draws, at: int) -> Recommendation:
     pool, ask, contrasts = list(compared.pool), compared.ask, compared.pairs
-    rising = known.numbers
+    rising = so_far.numbers
     unsure = doubts(pool, at, bool(compared.shown[at]), compared.p, bool(rising))
     fronts = _fronts(compared, drawn)
     return replace(
-        known,
+        so_far,
         grade="provisional" if unsure else "sure",
         pick=pool[at],
         doubts=unsure,

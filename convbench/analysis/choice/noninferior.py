@@ -39,17 +39,17 @@ FEW = 3
 class Pairs:
     """All pairs of k configurations: ``gap[i, j]`` is how much better j is than i, with its standard error.
 
-    ``df`` are the degrees of freedom. ``room`` is how far each configuration is below 1, with an error and degrees of
-    freedom of its own; infinite errors where there are too few seeds. ``runs`` (k,) are the runs behind each, and
+    ``df`` are the degrees of freedom. ``headroom`` is how far each configuration is below 1, with an error and degrees
+    of freedom of its own; infinite errors where there are too few seeds. ``runs`` (k,) are the runs behind each, and
     ``own`` (k,) the part of the errors that is each configuration's own, with its degrees of freedom ``own_df``.
     """
 
     gap: Floats
     error: Floats
     df: Floats
-    room: Floats
-    room_error: Floats
-    room_df: Floats
+    headroom: Floats
+    headroom_error: Floats
+    headroom_df: Floats
     runs: Floats
     own: Floats
     own_df: Floats
@@ -71,10 +71,10 @@ def _contrasts(estimates: Fit) -> tuple[Floats, Floats, Floats]:
     """Gaps, their errors and degrees of freedom (Satterthwaite) of all pairs of a fit."""
     own = np.diag(estimates.covariance)
     error = np.sqrt(np.maximum(own[:, None] + own - 2 * estimates.covariance, 0.0))
-    known = np.isfinite(estimates.noise)
-    noise = np.where(known, estimates.noise, 1.0)
+    has_noise = np.isfinite(estimates.noise)
+    noise = np.where(has_noise, estimates.noise, 1.0)
     df = (noise[:, None] + noise) ** 2 / (noise[:, None] ** 2 / estimates.df[:, None] + noise**2 / estimates.df)
-    return estimates.mean - estimates.mean[:, None], np.where(known & known[:, None], error, np.inf), df
+    return estimates.mean - estimates.mean[:, None], np.where(has_noise & has_noise[:, None], error, np.inf), df
 
 
 def _room(by_seed: Floats) -> tuple[Floats, Floats, Floats]:
@@ -85,10 +85,10 @@ def _room(by_seed: Floats) -> tuple[Floats, Floats, Floats]:
 
 def _moments(values: Floats, axis: int) -> tuple[Floats, Floats, Floats]:
     """How many values along an axis are no NaN, their mean, and their variance, NaN of fewer than two."""
-    known = ~np.isnan(values)
-    n = known.sum(axis=axis)
-    mean = np.where(known, values, 0.0).sum(axis=axis) / np.maximum(n, 1)
-    squares = np.where(known, values - np.expand_dims(mean, axis), 0.0) ** 2
+    observed = ~np.isnan(values)
+    n = observed.sum(axis=axis)
+    mean = np.where(observed, values, 0.0).sum(axis=axis) / np.maximum(n, 1)
+    squares = np.where(observed, values - np.expand_dims(mean, axis), 0.0) ** 2
     return n, mean, np.where(n > 1, squares.sum(axis=axis) / np.maximum(n - 1, 1), np.nan)
 
 
@@ -99,7 +99,7 @@ def p_values(contrasts: Pairs, margin: float) -> Floats:
     p = stdtr(contrasts.df, -t)
     p[..., range(p.shape[-1]), range(p.shape[-1])] = 0.0
     below_all = p.max(axis=-1) / (1 - ON_THE_CEILING)
-    below_one = stdtr(contrasts.room_df, -(margin - contrasts.room) / contrasts.room_error) / ON_THE_CEILING
+    below_one = stdtr(contrasts.headroom_df, -(margin - contrasts.headroom) / contrasts.headroom_error) / ON_THE_CEILING
     return np.asarray(np.minimum(1.0, np.minimum(below_all, below_one)))
 
 

@@ -53,8 +53,8 @@ def on_front(
 
     ``quality`` are draws of their means (D, k). Costs that were not measured of all candidates are left out.
     """
-    known = [name for name in against if all(np.isfinite(candidate.cost(name)) for candidate in pool)]
-    return [float(p) for p in probability([*(cost_draws(pool, name, rng, len(quality)) for name in known), -quality])]
+    costs = [name for name in against if all(np.isfinite(candidate.cost(name)) for candidate in pool)]
+    return [float(p) for p in probability([*(cost_draws(pool, name, rng, len(quality)) for name in costs), -quality])]
 
 
 def membership(pool: Sequence[Candidate], against: Sequence[CostName], seed: int = 0) -> list[float]:
@@ -66,8 +66,9 @@ def membership(pool: Sequence[Candidate], against: Sequence[CostName], seed: int
 def quality_draws(pool: Sequence[Candidate], rng: np.random.Generator) -> Floats:
     """Means (D, k): normal with the fit's covariance, each widened as its degrees of freedom ask (Student's t)."""
     estimates = fit(by_seed(pool))
-    known = np.isfinite(estimates.noise)
-    values, vectors = np.linalg.eigh(np.where(known & known[:, None], estimates.covariance, np.eye(len(known))))
+    has_noise = np.isfinite(estimates.noise)
+    covariance = np.where(has_noise & has_noise[:, None], estimates.covariance, np.eye(len(has_noise)))
+    values, vectors = np.linalg.eigh(covariance)
     normal = rng.standard_normal((DRAWS, len(values))) @ (vectors * np.sqrt(np.maximum(values, 0.0))).T
     return np.asarray(estimates.mean + normal * np.sqrt(estimates.df / rng.chisquare(estimates.df, normal.shape)))
 

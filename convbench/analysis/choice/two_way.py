@@ -43,22 +43,22 @@ def fit(by_seed: Floats) -> Fit:
 
     Where configurations share no seed, directly or through others, a seed is noise like any other.
     """
-    known = ~np.isnan(by_seed)
-    values = np.where(known, by_seed, 0.0)
-    paired = connected(known)
+    observed = ~np.isnan(by_seed)
+    values = np.where(observed, by_seed, 0.0)
+    paired = connected(observed)
     noise, df = np.full(by_seed.shape[1], 1.0), np.zeros(by_seed.shape[1])
     for _ in range(ROUNDS):
-        _, _, residuals, left = _solve(values, known, 1 / noise, paired)
+        _, _, residuals, left = _solve(values, observed, 1 / noise, paired)
         before, (noise, df) = noise, moderated((residuals**2).sum(axis=0), left)
         if not np.isfinite(noise).all() or np.allclose(before, noise, rtol=1e-3):
             break
     weight = 1 / np.where(np.isfinite(noise), noise, 1.0)
-    return Fit(*_solve(values, known, weight, paired)[:2], noise, df)
+    return Fit(*_solve(values, observed, weight, paired)[:2], noise, df)
 
 
-def connected(known: NDArray[np.bool_]) -> bool:
+def connected(observed: NDArray[np.bool_]) -> bool:
     """Whether seeds in common lead from every configuration to every other."""
-    shares = (known.T.astype(int) @ known.astype(int)) > 0
+    shares = (observed.T.astype(int) @ observed.astype(int)) > 0
     reached = shares[0]
     for _ in range(len(shares)):
         reached = shares[reached].any(axis=0) | reached
@@ -66,27 +66,27 @@ def connected(known: NDArray[np.bool_]) -> bool:
 
 
 def _solve(
-    values: Floats, known: NDArray[np.bool_], weight: Floats, paired: bool
+    values: Floats, observed: NDArray[np.bool_], weight: Floats, paired: bool
 ) -> tuple[Floats, Floats, Floats, Floats]:
     """Means, the covariance of their contrasts, residuals and the degrees of freedom left to each configuration."""
-    weights = known * weight
+    weights = observed * weight
     if not paired:
-        count = known.sum(axis=0)
+        count = observed.sum(axis=0)
         mean = values.sum(axis=0) / count
-        return mean, np.diag(1 / (weight * count)), known * (values - mean), np.maximum(count - 1.0, 0.0)
+        return mean, np.diag(1 / (weight * count)), observed * (values - mean), np.maximum(count - 1.0, 0.0)
     total = weights.sum(axis=1)
     mask = total > 0
-    weights, values, known, total = weights[mask], values[mask], known[mask], total[mask]
+    weights, values, observed, total = weights[mask], values[mask], observed[mask], total[mask]
     share = weights / total[:, None]
     normal = np.diag(weights.sum(axis=0)) - weights.T @ share
     covariance = np.linalg.pinv(normal, hermitian=True, rcond=1e-9)
     seed = (share * values).sum(axis=1)
     mean = covariance @ (weights * (values - seed[:, None])).sum(axis=0)
-    residuals = known * (values - mean - (seed - share @ mean)[:, None])
+    residuals = observed * (values - mean - (seed - share @ mean)[:, None])
     apart = np.eye(len(weight))[None] - share[:, None, :]
     spread = np.einsum("jia,ab,jib->ji", apart, covariance, apart)
     leverage = weights * (1 / total[:, None] + spread)
-    return mean, covariance, residuals, (known - leverage).sum(axis=0)
+    return mean, covariance, residuals, (observed - leverage).sum(axis=0)
 
 
 def moderated(squares: Floats, df: Floats) -> tuple[Floats, Floats]:

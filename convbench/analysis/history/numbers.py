@@ -57,9 +57,9 @@ def _tracked_metrics(derived: list[Result]) -> list[Metric]:
 
 
 def _numbers(derived: list[Result], tracked: list[Metric], protocol_digest: str) -> Iterator[Number]:
-    known = repeat.machines(result.record for result in derived)
+    machines = repeat.machines(result.record for result in derived)
     for result in derived:
-        reference, machine = repeat.reference(result.record, known), result.record.environment
+        reference, machine = repeat.reference(result.record, machines), result.record.environment
         for metric in tracked:
             value = result.value(metric)
             if value is not None and math.isfinite(value):

@@ -109,11 +109,11 @@ def _usable(listed: Sequence[Series], metric: Metric) -> tuple[list[Series], lis
 
 
 def _metric(runs: Index, option: str) -> Metric:
-    known = runs.metrics()
-    if option not in known:
-        raise ConvbenchError(f"--metric {option!r}: no run has it{did_you_mean(option, known)}")
+    by_option = runs.metrics()
+    if option not in by_option:
+        raise ConvbenchError(f"--metric {option!r}: no run has it{did_you_mean(option, by_option)}")
     ours = {metric.option: metric for metric in metrics.ALL}
-    return worded(ours.get(option, known[option]))
+    return worded(ours.get(option, by_option[option]))
 
 
 def _matching_cases(runs: Index, only: Sequence[str]) -> list[str] | None:
@@ -150,9 +150,9 @@ def _of_runs(entries: Sequence[Entry]) -> list[Note]:
 
 def _of_series(usable: Sequence[Series], rest: Sequence[Series], line: Sequence[str]) -> list[Note]:
     machines, protocols = ({getattr(case_series, name) for case_series in usable} for name in ("machine", "protocol"))
-    known = {commit[:12] for commit in line}
+    in_line = {commit[:12] for commit in line}
     commits = {point.commit[:12] for case_series in usable for point in case_series.points if point.commit}
-    strange = sorted(commits - known) if line else []
+    strange = sorted(commits - in_line) if line else []
     counted = {
         "machines": (len(machines) if len(machines) > 1 else 0, ""),
         "protocols": (len(protocols) if len(protocols) > 1 else 0, ""),

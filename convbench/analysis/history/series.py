@@ -71,8 +71,8 @@ def series(rows: Iterable[Row], entries: Mapping[int, Entry], line: Sequence[str
 
 def _series(case: str, machine: str, protocol: str, points: list[Point], places: Mapping[str, int]) -> Series:
     dates = {point.run: moment(point.started) for point in points}
-    known = [places.get(point.commit[:12]) for point in points]
-    if None in known:
+    order = [places.get(point.commit[:12]) for point in points]
+    if None in order:
         by_date = sorted(points, key=lambda point: (dates[point.run], point.run))
         return Series(case, machine, protocol, tuple(by_date))
     by_commit = sorted(points, key=lambda point: (places[point.commit[:12]], dates[point.run], point.run))

@@ -20,13 +20,13 @@ def p_value(by_seed: Floats) -> float:
     Where columns share no seed, seeds are noise. 1 where no degree of freedom is left.
     """
     table = by_seed[:, (~np.isnan(by_seed)).any(axis=0)]
-    known = ~np.isnan(table)
-    seeds, k = np.nonzero(known.any(axis=1))[0], table.shape[1]
-    row, column = np.nonzero(known)
-    blocks = (row[:, None] == seeds) if connected(known) else np.ones((len(row), 1), dtype=bool)
+    observed = ~np.isnan(table)
+    seeds, k = np.nonzero(observed.any(axis=1))[0], table.shape[1]
+    row, column = np.nonzero(observed)
+    blocks = (row[:, None] == seeds) if connected(observed) else np.ones((len(row), 1), dtype=bool)
     full = np.hstack([blocks, column[:, None] == np.arange(k)]).astype(float)
-    without, rank = _residual(full[:, : blocks.shape[1]], table[known])
-    left, ranks = _residual(full, table[known])
+    without, rank = _residual(full[:, : blocks.shape[1]], table[observed])
+    left, ranks = _residual(full, table[observed])
     free, tested = len(row) - ranks, ranks - rank
     if tested < 1 or free < 1:
         return 1.0

@@ -11,8 +11,8 @@ from convbench.core import metrics
 from convbench.core.record import EAGER, Parts
 from convbench.core.registry import figures
 from convbench.report.drawing import Drawing, scales
+from convbench.report.drawing.bars import Margins, bars, is_cut
 from convbench.report.drawing.bars import Parts as Whole
-from convbench.report.drawing.bars import Room, bars, is_cut
 from convbench.report.drawing.style import HUES, short
 
 ROWS = 16
@@ -66,7 +66,7 @@ def _draw(shares: Whole, scenario: str, device: str) -> Drawing:
         scales.label(sum(share.values()), "B", 3) + _words(error_of_prediction(result))
         for result, share in shares.items()
     ]
-    axes = bars(shares, KINDS, ends, Room(right=140, top=44, legend=-0.7, columns=4), "B")
+    axes = bars(shares, KINDS, ends, Margins(right=140, top=44, legend=-0.7, columns=4), "B")
     return Drawing(
         name=f"memory-by-kind-{scenario}-{device.replace(':', '')}",
         title=f"Peak memory by kind, {', '.join(filter(None, (_backbone(shares), scenario, device)))}",

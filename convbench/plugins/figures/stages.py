@@ -12,7 +12,7 @@ from convbench.core.metric import Metric
 from convbench.core.record import STAGES
 from convbench.core.registry import figures
 from convbench.report.drawing import Drawing, scales
-from convbench.report.drawing.bars import Parts, Room, bars, is_cut
+from convbench.report.drawing.bars import Margins, Parts, bars, is_cut
 from convbench.report.drawing.style import STAGE_HUES
 
 ROWS = 14
@@ -109,7 +109,7 @@ def _draw(split: Split, shares: Parts) -> Drawing:
     wholes = {result: _whole(result, split.metric, share) for result, share in shares.items()}
     ends = [_end(sum(share.values()), wholes[result], split.metric.unit) for result, share in shares.items()]
     apart = any(wholes.values())
-    axes = bars(shares, LOOKS, ends, Room(114 if apart else 78, top=44, legend=-0.5, columns=4), split.metric.unit)
+    axes = bars(shares, LOOKS, ends, Margins(114 if apart else 78, top=44, legend=-0.5, columns=4), split.metric.unit)
     return Drawing(
         name=split.name,
         title=f"{split.words} by stage",

@@ -20,7 +20,7 @@ LONGEST = 6.0
 CUT = "\N{RIGHTWARDS ARROW}"
 
 
-class Room(NamedTuple):
+class Margins(NamedTuple):
     """Points right of the bars and above them; where the legend begins, in widths of the bars, and its columns."""
 
     right: float
@@ -30,11 +30,11 @@ class Room(NamedTuple):
 
 
 def bars(
-    parts: Parts, looks: Mapping[str, tuple[str, str]], ends: Sequence[str], room: Room, unit: str
+    parts: Parts, looks: Mapping[str, tuple[str, str]], ends: Sequence[str], margins: Margins, unit: str
 ) -> MplAxes:  # fmt: skip
     """A bar per result; ``looks`` gives each part's words and colour in order, ``ends`` what stands right of a bar."""
     axes = canvas(
-        height=room.top + 24 + 21 * len(parts), left=122, right=room.right, top=room.top, bottom=24, width=400
+        height=margins.top + 24 + 21 * len(parts), left=122, right=margins.right, top=margins.top, bottom=24, width=400
     )
     wholes = [sum(part.values()) for part in parts.values()]
     longest = _end(wholes)
@@ -53,7 +53,7 @@ def bars(
     axes.spines[["left", "bottom"]].set_visible(False)
     axes.axvline(0, color=MUTED, linewidth=0.8)
     axes.legend(
-        loc="lower left", bbox_to_anchor=(room.legend, 1.0), ncols=room.columns, frameon=False, fontsize=9,
+        loc="lower left", bbox_to_anchor=(margins.legend, 1.0), ncols=margins.columns, frameon=False, fontsize=9,
         labelcolor=TEXT, borderpad=0.2, handlelength=0.9, handleheight=0.9, columnspacing=1.1, handletextpad=0.4,
     )  # fmt: skip
     return axes

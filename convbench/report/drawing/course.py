@@ -55,9 +55,9 @@ def _change(axes: Axes, change: Change) -> None:
 def _scale(axes: Axes, course: Course, metric: Metric) -> None:
     """Values on a linear axis around what there is, runs by a few of their dates."""
     low, high = min(course.values), max(course.values)
-    room = max(0.12 * (high - low), 0.01 * abs(high)) or 1.0
-    axes.set_ylim(low - room, high + 2 * room)
-    ticks = [tick for tick in axes.get_yticks() if low - room <= tick <= high + 2 * room]
+    margin = max(0.12 * (high - low), 0.01 * abs(high)) or 1.0
+    axes.set_ylim(low - margin, high + 2 * margin)
+    ticks = [tick for tick in axes.get_yticks() if low - margin <= tick <= high + 2 * margin]
     axes.yaxis.set_ticks(ticks, [scales.label(tick, metric.unit) for tick in ticks])
     count = len(course.values)
     places = sorted({round(part * (count - 1) / (DATES - 1)) for part in range(DATES)})

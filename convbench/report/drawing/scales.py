@@ -19,8 +19,8 @@ def limits(values: Iterable[float]) -> tuple[float, float]:
     if not numbers:
         return (1.0, 10.0)
     low, high = math.log(min(numbers)), math.log(max(numbers))
-    room = max(0.05 * (high - low), 0.2)
-    return (math.exp(low - room), math.exp(high + room))
+    margin = max(0.05 * (high - low), 0.2)
+    return (math.exp(low - margin), math.exp(high + margin))
 
 
 def ticks(low: float, high: float, unit: str, most: int = 8) -> list[float]:

@@ -53,9 +53,9 @@ def _scale(axes: Axes, which: str, values: Sequence[float], unit: str) -> None:
             axes.xaxis.set_ticks(sorted(set(values)), [f"{value:,.0f}" for value in sorted(set(values))])
         return
     low, high = min(values), max(values)
-    room = 0.06 * (high - low) or 0.05
+    margin = 0.06 * (high - low) or 0.05
     axis = axes.xaxis if which == "x" else axes.yaxis
-    (axes.set_xlim if which == "x" else axes.set_ylim)(low - room, high + room)
+    (axes.set_xlim if which == "x" else axes.set_ylim)(low - margin, high + margin)
     axis.set_major_locator(MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]))
     written = "{:.3g}" if unit == "points" else "{:.3g} %"
     axis.set_major_formatter(FuncFormatter(lambda value, _: written.format(100 * round(value, 6))))

@@ -7,13 +7,13 @@ from collections.abc import Mapping, Sequence
 
 from convbench.analysis.choice.candidates import Candidate, Excluded, Why
 from convbench.analysis.choice.recommendation import Doubt, Price, Recommendation
+from convbench.analysis.quality.qualities import Quality
 from convbench.core import metrics
 from convbench.core.metric import Metric
 from convbench.core.record import EAGER
 from convbench.core.text import counted
 from convbench.report.words import trade, units
 from convbench.report.words.abstention import abstention, extend
-from convbench.report.words.collapse import fails
 from convbench.report.words.names import model, setup, trained
 from convbench.report.words.numbers import CHEAPEST, accuracy, amount, costs, likely, limit, percent, points
 
@@ -66,7 +66,7 @@ def not_run(run: str, suite: str) -> str:
 
 def _worth(pick: Candidate) -> str:
     chance = f" (chance {percent(pick.quality.chance)})" if pick.quality.chance else ""
-    often = f" {fails(pick.quality)}." if pick.quality.collapsed else ""
+    often = f" {_fails(pick.quality)}." if pick.quality.collapsed else ""
     return f"Accuracy {accuracy(pick)}{chance}; {costs(pick.result)}.{often}"
 
 
@@ -127,7 +127,7 @@ def _ruled_out(answer: Recommendation) -> str:
 
 
 def _passed_over(answer: Recommendation) -> str:
-    texts = [f"{_named(candidate)}, which {fails(candidate.quality, inside=True)}" for candidate in answer.passed_over]
+    texts = [f"{_named(candidate)}, which {_fails(candidate.quality, inside=True)}" for candidate in answer.passed_over]
     return f"Passed over, cheaper and as good when it learns: {'; '.join(texts)}." if texts else ""
 
 
@@ -229,3 +229,10 @@ def _models(candidates: Sequence[Candidate]) -> str:
 def _listed(names: Sequence[str]) -> str:
     more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
     return f"{'; '.join(names[:LISTED])}{more}"
+
+
+def _fails(quality: Quality, inside: bool = False) -> str:
+    """``Fails in 2 of 10 seeds (95 %: 3 to 56 %)``; inside a sentence with a small letter."""
+    interval = quality.collapse_interval
+    bounds = f" (95 %: {percent(interval[0])} to {percent(interval[1])})" if interval else ""
+    return f"{'fails' if inside else 'Fails'} in {quality.collapsed} of {quality.ended} seeds{bounds}"
