@@ -140,9 +140,7 @@ def run_of(records: list[Record], **more) -> Run:
 
 def stored(directory: Path, records: Sequence[Record], **more) -> Path:
     """The directory, with a run of these records in it."""
-    store.start(directory, run_of(list(records), **more))
-    for record in records:
-        store.append(directory, record)
+    store.start(directory, run_of(list(records), **more), records)
     return directory
 
 

@@ -262,7 +262,7 @@ def test_what_is_no_amount_of_memory_is_refused_by_every_verb(text):
 
 
 @pytest.mark.parametrize(("text", "value"), [("2%", 0.02), ("0.02", 0.02), ("0.5%", 0.005), ("50 %", 0.5)])
-def test_margins(text, value):
+def test_a_margin_is_a_percentage_or_a_share(text, value):
     assert share("--within", text) == pytest.approx(value)
 
 

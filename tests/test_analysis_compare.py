@@ -54,7 +54,7 @@ def test_exact_counts_that_differ_are_noticed():
     assert not match([measured(1), measured(2)])[0].counts_differ
 
 
-def test_groups_by_column():
+def test_matches_are_grouped_by_the_values_of_a_column():
     groups = by_axis(match([measured(1), measured(1)]), "reducer")
     assert {name: len(several) for name, several in groups.items()} == {"fc": 1, "gap": 2}
 

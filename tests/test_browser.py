@@ -444,7 +444,7 @@ def test_the_table_without_script_is_the_table_with_it(show, browser, reports):
     ]
 
 
-def test_sorting_and_searching(show):
+def test_the_table_is_sorted_by_its_heads_and_searched_by_words(show):
     shown = show()
     head = shown.locator("th[data-key=params]")
     head.get_by_role("button").click()

@@ -68,13 +68,13 @@ def test_as_the_pilot_found_it(pilot):
 # --- Arithmetic and algebra -------------------------------------------------------------------------------------------
 
 
-def test_sizes():
+def test_a_size_that_the_article_states_is_refuted_where_it_is_off_by_one():
     assert arithmetic.size("flatten", 131_072, 131_072).verdict == "supported"
     assert arithmetic.size("flatten", 131_071, 131_072).verdict == "refuted"
 
 
 @pytest.mark.parametrize(("units", "verdict"), [(128, "supported"), (40_000, "supported"), (65_536, "refuted")])
-def test_less_than_half(units, verdict):
+def test_an_fc_layer_of_half_the_map_or_more_refutes_less_than_half(units, verdict):
     assert arithmetic.described(units, 131_072).verdict == verdict
 
 
@@ -87,7 +87,7 @@ def test_the_articles_fc_keeps_a_thousandth(without_runs):
     [({3: True, 4: False, 5: False}, "supported"), ({3: True, 4: True, 5: False}, "refuted"),
      ({3: False, 4: False, 5: False}, "refuted")],
 )  # fmt: skip
-def test_vectors_only(takes, verdict):
+def test_an_lstm_that_takes_maps_or_no_vectors_refutes_that_it_takes_vectors_alone(takes, verdict):
     assert algebra.accepted(takes).verdict == verdict
 
 
@@ -131,7 +131,7 @@ def test_the_hybrid_folds_into_gap_exactly(without_runs):
     ("plain", "outputs", "verdict"),
     [(1e-7, 64, "refuted"), (1e-7, 16, "depends"), (0.3, 64, "depends"), (0.3, 16, "supported")],
 )
-def test_hybrids(plain, outputs, verdict):
+def test_a_hybrid_that_folds_or_does_not_reduce_speaks_against_the_claim(plain, outputs, verdict):
     assert layers.folded(plain, 0.3, 32, outputs).verdict == verdict
 
 
@@ -159,7 +159,7 @@ def runs_of_gap(mean, sd=0.0):
     [(1e-8, 0.125, "supported"), (1e-8, 0.6, "depends"), (0.1, 0.125, "depends"), (0.1, 0.6, "refuted"),
      (1e-8, None, "supported"), (0.1, None, "refuted")],
 )  # fmt: skip
-def test_what_gap_discards(change, accuracy, verdict):
+def test_gap_discards_positions_where_neither_its_features_nor_trainings_tell_them(change, accuracy, verdict):
     wrapped = runs_of_gap(accuracy) if accuracy else []
     assert shifting.judged(change, 0.1, wrapped, []).verdict == verdict
 
@@ -183,7 +183,7 @@ def inits(default, fan_in):
      (0.7, 0.0, [UP], "supported"), (0.7, 0.0, [UP, NONE], "supported"), (0.0, 0.0, [UNSURE], "undecided"),
      (0.7, 0.3, [], "undecided"), (0.7, 0.0, [NONE], "refuted")],
 )  # fmt: skip
-def test_what_is_detrimental(default, fan_in, worse, verdict):
+def test_the_whole_map_is_detrimental_where_every_init_saturates_or_trainings_lose(default, fan_in, worse, verdict):
     assert saturation.judged(inits(default, fan_in), worse, []).verdict == verdict
 
 
@@ -204,7 +204,7 @@ def test_gates_of_a_large_input_saturate_by_torchs_initialisation(without_runs):
     [(lambda size: 0.02 + 4e-6 * size, "supported"), (lambda _: 0.02, "refuted")],
     ids=["rising", "flat"],
 )
-def test_training_times(latency, verdict):
+def test_training_takes_longer_where_latency_rises_with_the_size(latency, verdict):
     assert of(5, given.by_size(latency)).verdict == verdict
 
 
@@ -216,7 +216,7 @@ def test_training_times_that_cannot_be_told_apart():
     assert of(5, few).verdict == "undecided"
 
 
-def test_where_time_bends(pilot):
+def test_the_size_from_which_time_grows_is_fitted_beside_the_closed_form(pilot):
     one = pilot["C5"]
     assert value(one, "fitted") == pytest.approx(0.02 / 4e-6, rel=0.05)
     assert value(one, "closed form") == pytest.approx(6784)
@@ -291,7 +291,7 @@ def test_with_other_seeds_the_difference_is_that_of_welch():
 @pytest.mark.parametrize(
     ("flat", "verdict"), [((0.6, 0.9), "supported"), ((0.85, 0.88), "refuted")], ids=["overfits", "does not"]
 )
-def test_overfitting(flat, verdict):
+def test_a_wider_gap_to_training_accuracy_is_overfitting(flat, verdict):
     gap = given.lessons("gap", "identity", 0.86, train=0.93)
     assert of(6, gap, given.lessons("flatten", "identity", flat[0], train=flat[1])).verdict == verdict
 
@@ -340,7 +340,7 @@ def tasks(first, second):
     ],
     ids=["none", "a size", "a configuration"],
 )  # fmt: skip
-def test_magic_numbers(first, second, verdict):
+def test_a_size_is_magic_only_where_one_configuration_suffices_on_all_tasks(first, second, verdict):
     one = of(15, tasks(first, second))
     assert one.verdict == verdict
     size = "fc64" in first and verdict == "supported"
@@ -357,7 +357,7 @@ def test_what_collapses_in_many_seeds_falls_short():
     assert "Collapsing too often: gap 64 on direction (3 of 5 seeds)" in one.why
 
 
-def test_recommendations_are_named(pilot):
+def test_the_claim_of_no_magic_number_names_the_recommendations(pilot):
     assert "gmp 64 (sure) on identity" in pilot["C15"].why
     assert choice.no_magic is claims.get("C15").build
 
@@ -365,7 +365,7 @@ def test_recommendations_are_named(pilot):
 @pytest.mark.parametrize(
     ("fc", "verdict"), [((0.99, 0.9), "supported"), ((0.36, 0.5), "refuted"), ((0.99, 0.5), "refuted")]
 )
-def test_intricate_features(fc, verdict):
+def test_fc_works_well_where_it_beats_gap_on_most_spatial_tasks(fc, verdict):
     found = []
     for task, mean, gap in (("direction", fc[0], 0.36), ("binding", fc[1], 0.5)):
         found += given.lessons("fc64", task, mean) + given.lessons("gap", task, gap)
@@ -379,7 +379,7 @@ def test_what_matches_fc_with_fewer_parameters_is_named(pilot):
 @pytest.mark.parametrize(
     ("centred", "verdict"), [((0.9, 0.5), "supported"), ((0.5, 0.9), "refuted")], ids=["gains", "loses"]
 )
-def test_spatial_variability(centred, verdict):
+def test_gap_suits_little_variability_where_its_lead_grows_as_positions_vary_less(centred, verdict):
     still = given.lessons("gap", "identity(jitter=0.0)", centred[0]) + given.lessons(
         "fc64", "identity(jitter=0.0)", centred[1]
     )
@@ -418,7 +418,7 @@ def test_the_rank_correlation_is_that_of_scipy():
 @pytest.mark.parametrize(
     ("active", "verdict"), [(0.9, "supported"), (0.8, "refuted"), (0.7, "refuted")], ids=["helps", "same", "hurts"]
 )
-def test_the_activation(active, verdict):
+def test_the_activation_belongs_to_fc_where_it_adds_accuracy(active, verdict):
     found = given.lessons("fc64", "direction", 0.8) + given.lessons("fc64+relu", "direction", active)
     assert of(13, found).verdict == verdict
 

@@ -82,7 +82,7 @@ def test_the_table_at_80_columns(pilot):
         (Number("", 2.0, "×", float("-inf"), float("inf")), "2.0×"),
     ],
 )
-def test_numbers_in_words(number, said):
+def test_a_claims_number_is_written_in_its_unit_with_its_interval(number, said):
     assert words.number(number) == said
 
 

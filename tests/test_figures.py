@@ -266,7 +266,7 @@ def test_ticks_are_few_and_inside(low, stretch, unit):
 
 
 @given(st.lists(st.floats(1e-9, 1e15), min_size=1))
-def test_limits_leave_room(values):
+def test_limits_of_an_axis_lie_beyond_all_values(values):
     low, high = scales.limits(values)
     assert low < min(values) <= max(values) < high
 
@@ -275,7 +275,7 @@ def test_limits_leave_room(values):
     (5e-3, "s", "5 ms"), (2e-5, "s", "20 µs"), (64 * 2**20, "B", "64 MiB"), (1e7, "1", "10 M"), (4096, "size", "4,096"),
     (1.5, "×", "1.5×"), (1e9, "FLOP", "1 G"),
 ])  # fmt: skip
-def test_tick_labels(value, unit, text):
+def test_a_tick_is_labelled_in_its_unit_with_a_prefix(value, unit, text):
     assert scales.label(value, unit) == text
 
 

@@ -367,7 +367,7 @@ def test_a_mistake_in_the_call_is_one_sentence(arguments, said):
     assert said in str(done.exception)
 
 
-def test_from_python(tmp_path):
+def test_a_history_from_python_has_the_exit_code_and_changes_of_the_verb(tmp_path):
     folder = invented.many(tmp_path / "s")
     found = convbench.history(folder, only=["gap"])
     assert found.exit_code == 3

@@ -286,7 +286,7 @@ def test_the_only_configuration_within_the_budget_is_the_pick():
     assert (answer.runners, answer.price) == ((), None)
 
 
-def test_it_repeats_exactly():
+def test_the_same_records_give_the_same_recommendation():
     first, second = one(CURVE), one(CURVE)
     assert (first.stability, first.front, first.numbers) == (second.stability, second.front, second.numbers)
 

@@ -35,7 +35,7 @@ INF = float("inf")
     (units.interval, Interval(3.1e-3, -INF, INF), "3.10 ms [too few samples]"), (units.interval, None, "–"),
     (units.speedup, Interval(2.9, 2.7, 3.1), "2.90× [2.70, 3.10]"), (units.speedup, Interval(2.9, -INF, INF), "2.9×"),
 ])  # fmt: skip
-def test_units(make, value, text):
+def test_a_number_has_three_digits_and_a_prefix(make, value, text):
     assert make(value) == text
 
 
@@ -267,7 +267,7 @@ def test_unknown_codes_and_missing_data_are_still_shown():
     )
 
 
-def test_failures():
+def test_a_failure_is_its_kind_and_its_message():
     assert findings.failure(Failure("timeout", "300 s")) == "timeout: 300 s"
     assert findings.failure(None) == "no reason was recorded"
 

@@ -183,7 +183,7 @@ def test_protocol_metrics_and_names(tmp_path: Path) -> None:
     assert (loaded.metrics, loaded.overrides) == (("macs", "params"), ("protocol.seed=8",))
 
 
-def test_anchors_and_merges(cases: Any) -> None:
+def test_yaml_anchors_and_merges_are_followed(cases: Any) -> None:
     found = cases("""
 matrix:
   reducer: fc
@@ -466,7 +466,7 @@ def test_any_tree_of_known_words_is_a_suite_or_one_clear_error(tree: Any) -> Non
 # --- What ships -------------------------------------------------------------------------------------------------------
 
 
-def test_the_shipped_suites() -> None:
+def test_these_suites_ship() -> None:
     assert set(suite.shipped()) == {
         "article",
         "claims",

@@ -41,7 +41,7 @@ def inline(drawing: Drawing, prefix: str) -> str:
     save(drawing.figure, raw, "svg")
     text = raw.getvalue().decode("utf-8")
     text = text[text.index("<svg") :]
-    text = re.sub(r"<metadata>.*?</metadata>|<style[^>]*>.*?</style>", "", text, flags=re.S)
+    text = re.sub(r"<metadata>.*?</metadata>|<style[^>]*>.*?</style>", "", text, flags=re.DOTALL)
     for step in (_attributes, _colours, _names, _points, _tighten, _unwrap, _join_paths, _group_texts):
         text = step(text)
     return _prefix_ids(text, prefix)
