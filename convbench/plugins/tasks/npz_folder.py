@@ -14,9 +14,9 @@ import numpy as np
 from convbench.core.errors import ConvbenchError
 from convbench.core.record import Clip, Training
 from convbench.core.registry import tasks
+from convbench.measure.quality.clip_folders import entries, folder
 from convbench.measure.quality.data import Splits
 from convbench.measure.quality.user_clips import Sample, sample_of, split
-from convbench.plugins.tasks.folders import entries, folder
 
 UNREADABLE = (
     OSError,

@@ -11,10 +11,10 @@ import numpy as np
 from convbench.core.errors import ConvbenchError, Impossible, Unavailable
 from convbench.core.record import Clip, Training
 from convbench.core.registry import tasks
+from convbench.measure.quality.clip_folders import entries, folder
 from convbench.measure.quality.data import Splits
 from convbench.measure.quality.user_clip_checks import Pixels
 from convbench.measure.quality.user_clips import Sample, split
-from convbench.plugins.tasks.folders import entries, folder
 
 if TYPE_CHECKING:
     import av
