@@ -196,8 +196,9 @@ def test_every_built_in_reducer_has_a_look_of_its_own():
     assert {marker for _, marker in looks}.isdisjoint(style.FREE_MARKERS)
 
 
-def test_a_users_reducer_keeps_its_look():
-    assert style.look("mypkg.pool:build") == style.look("mypkg.pool:build")
+def test_a_users_reducer_keeps_its_look_from_process_to_process():
+    assert style.look("mypkg.pool:build") == ("#0f5a87", "d")
+    assert style.look("mypkg.pool:other") == ("#4b1e1e", "8")
 
 
 SIGHTS = {
