@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +54,7 @@ def _profiles(directory: Path) -> dict[str, Any]:
     return {"profiles": profile_section.groups(profiles), "timelines": timelines}
 
 
-def _chosen(drawings: Any) -> list[Drawing]:
+def _chosen(drawings: Iterable[Drawing]) -> list[Drawing]:
     """The first interactive drawing and every other kind; further ones are the same chart with other axes."""
     chosen: list[Drawing] = []
     for drawing in drawings:
