@@ -229,10 +229,10 @@ def test_a_ref_that_looks_like_an_option_is_no_ref(repository):
 def test_the_worktree_of_a_killed_check_is_removed_by_the_next_and_a_living_one_is_kept(repository, folder, tmp_path):
     dead, living = tmp_path / "convbench-check-dead", tmp_path / "convbench-check-living"
     users = tmp_path / "mine"
-    for folder in (dead, living):
-        folder.mkdir()
-        (folder / "lock").touch()
-        run(repository, "worktree", "add", "-q", "--detach", str(folder / "base"), "main")
+    for left_behind in (dead, living):
+        left_behind.mkdir()
+        (left_behind / "lock").touch()
+        run(repository, "worktree", "add", "-q", "--detach", str(left_behind / "base"), "main")
     run(repository, "worktree", "add", "-q", "--detach", str(users), "main")
     with lock.hold(living / "lock"), sides.materialise("main~1", sides.Here.at(repository, "smoke"), folder):
         pass
