@@ -21,7 +21,7 @@ from convbench.report.words import units
 from convbench.report.words.answer import cautions, confidence, outcome, sentences
 from convbench.report.words.decision import Step, command, decision, next_steps
 from convbench.report.words.facts import conditions, environment, place, protocol
-from convbench.report.words.findings import failure, percent, sentence
+from convbench.report.words.findings import failure, sentence
 from convbench.report.words.names import reducer, same
 from convbench.report.words.quality import recommended
 
@@ -122,7 +122,7 @@ def _variant(variant: VariantGain) -> dict[str, str]:
         "compile": units.seconds(_median(variant, metrics.COMPILE)),
         "graphs": units.count(_median(variant, metrics.GRAPH_COUNT)),
         "breaks": units.count(_median(variant, metrics.GRAPH_BREAKS)),
-        "captured": percent(captured) if captured is not None else units.MISSING,
+        "captured": units.percent(captured) if captured is not None else units.MISSING,
         "pays": (f"{statistics.median(paid):,.0f} calls" if paid else "never") if compiled else units.MISSING,
         "never": f"never for {never}" if compiled and paid and never else "",
         "allocators": ", ".join(allocators),

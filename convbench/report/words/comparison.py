@@ -10,7 +10,6 @@ from convbench.analysis.results import Result
 from convbench.analysis.stored_runs import machine
 from convbench.core.statistics import Interval
 from convbench.report.words import units
-from convbench.report.words.findings import percent
 
 UNLIKE = 0.02
 """By how much the reference workload must differ before it is said."""
@@ -36,7 +35,7 @@ def notes(matches: Sequence[Match], of_each: Sequence[Sequence[Result]], run: in
     texts = []
     if known is not None:
         texts.append(
-            f"{letter} over A: the ratio of a single case is known to ±{percent(known)} (median of the cases)."
+            f"{letter} over A: the ratio of a single case is known to ±{units.percent(known)} (median of the cases)."
         )
     if ratio:
         texts += _machine(
@@ -67,7 +66,7 @@ def _agreement(first: Sequence[Result], other: Sequence[Result], letter: str) ->
     if overlap.contradicted:
         turned = f"{overlap.contradicted:,} of the {overlap.apart:,} orders that A is sure of turn round in {letter}"
     pick = "the pick of A is tied or first there too" if overlap.same_pick else "the pick is another"
-    return [f"{percent(overlap.meet)} of the cases have 95 % intervals that meet; {turned}; {pick}."]
+    return [f"{units.percent(overlap.meet)} of the cases have 95 % intervals that meet; {turned}; {pick}."]
 
 
 def warnings(matches: Sequence[Match], differing: Sequence[Difference]) -> list[str]:

@@ -11,7 +11,7 @@ from convbench.core.comparability import differing
 from convbench.core.record import Run, Scalar, Training
 from convbench.core.text import counted
 from convbench.report.words import units
-from convbench.report.words.findings import percent
+from convbench.report.words.units import percent
 
 
 def place(run: Run) -> str:

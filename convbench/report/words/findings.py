@@ -8,6 +8,7 @@ from typing import Any
 from convbench.core.record import Failure, Finding
 from convbench.core.text import counted
 from convbench.report.words import units
+from convbench.report.words.units import percent
 
 Data = Mapping[str, Any]
 
@@ -25,10 +26,6 @@ def sentence(finding: Finding, device: str = "cpu") -> str:
 def failure(cause: Failure | None) -> str:
     """Why a case has no result; without a reason this says so."""
     return f"{cause.kind}: {cause.message}" if cause else "no reason was recorded"
-
-
-def percent(share: float) -> str:
-    return f"{units.digits(100 * share, 2)} %"
 
 
 def _withheld(data: Data) -> str:

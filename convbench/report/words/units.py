@@ -38,6 +38,11 @@ def digits(value: float, significant: int = 3) -> str:
     return f"{rounded:,.{decimals}f}"
 
 
+def percent(share: float) -> str:
+    """``14 %``, ``0.21 %``: two significant digits. Accuracies have ``numbers.percent``, to a tenth."""
+    return f"{digits(100 * share, 2)} %"
+
+
 def seconds(value: float | None) -> str:
     """``3.10 ms``"""
     return _scaled(value, _SECONDS)
