@@ -479,6 +479,8 @@ class Heads(Base):
                 return torch.fft.fft(action, dim=1), value
             case "sparse":
                 return action.to_sparse(), value
+            case "empty":  # its mean would be no number, and every weight after that
+                return action[:, :0], value
             case "rows":
                 return torch.nested.as_nested_tensor([*action]), torch.nested.as_nested_tensor(
                     [*value], layout=torch.jagged

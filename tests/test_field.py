@@ -316,12 +316,25 @@ def test_a_stage_that_is_never_entered_is_said():
 
 @pytest.mark.parametrize(
     "kind",
-    ["tuple", "dataclass", "named", "nested", "packed", "distribution", "slots", "future", "complex", "sparse", "rows"],
+    [
+        "tuple",
+        "dataclass",
+        "named",
+        "nested",
+        "packed",
+        "distribution",
+        "slots",
+        "future",
+        "complex",
+        "sparse",
+        "rows",
+        "empty",
+    ],
 )
 def test_outputs_of_any_kind_are_compared_and_trained(kind):
     assert measured(case(f"heads/{kind}", SMALL, variant=(Choice("eager"),)), ["reference"]).status == "ok"
     record = measured(case(f"heads/{kind}", SMALL, "train"), ["phases"])
-    names = {"packed": ("value.weight", "value.bias")}.get(kind, ())
+    names = {"packed": ("value.weight", "value.bias"), "empty": ("action.weight", "action.bias")}.get(kind, ())
     assert tuple(finding(record, "no_gradient").data["names"]) == names if names else codes(record) == set()
 
 

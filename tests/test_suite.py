@@ -344,6 +344,7 @@ def test_an_option_of_a_plugin_is_set_where_it_is_text(cases: Any) -> None:
             "variant: threads are an axis of their own and no variant: write threads: [1, 2, all]",
         ),
         ("clip.frames=0", "clip.frames: 0 is too small: at least 1"),
+        (f"name={'a' * 101}", f"name: '{'a' * 56}... is too long: at most 100 letters"),
         ("clip.frames.of=2", "matrix.clip.frames is no mapping: give it whole"),
         ("reducer=[]", "reducer: is empty: give at least one value, or leave the key out"),
         ("variant", "write it as key=value, such as protocol.max_time=0.2 or variant=eager"),
@@ -402,12 +403,14 @@ def test_files_that_are_no_suite(tmp_path: Path) -> None:
     (tmp_path / "deep.yaml").write_text("[" * 5000)
     (tmp_path / "nul.yaml").write_bytes(b"matrix: \x00")
     os.mkfifo(tmp_path / "pipe.yaml")
+    (tmp_path / "circle.yaml").symlink_to("circle.yaml")
     says = {
         "": "is a directory: name a YAML file in it",
         "latin.yaml": "is not UTF-8 text (line 2, byte 0xe9)",
         "large.yaml": "is larger than 1 MiB: this is no suite",
         "pipe.yaml": "is a pipe or a device, and a suite is read more than once: write it to a file",
         "absent.yaml": "no such file",
+        "circle.yaml": "a link that leads nowhere",
         "article.yml": "no such file; the shipped suite of that name is run as 'article'",
     }
     for name, message in says.items():

@@ -127,7 +127,7 @@ def mean_squares(output: Any, *_args: Any, **_kwargs: Any) -> torch.Tensor:
     if not floating:
         kinds = ", ".join(sorted({str(tensor.dtype) for tensor in listed})) or type(output).__name__
         raise CaseFailed("error", f"does not train: its output is {kinds}, not floating point, and has no gradient")
-    trained = [tensor for tensor in floating if tensor.requires_grad] or floating[:1]
+    trained = [tensor for tensor in floating if tensor.requires_grad and tensor.numel()] or floating[:1]
     return functools.reduce(torch.add, map(_mean_square, trained))
 
 

@@ -49,8 +49,10 @@ def find(source: str) -> Path:
         return known[source]
     if path.suffix in {".yaml", ".yml"} or len(path.parts) > 1:
         hint = f"; the shipped suite of that name is run as {path.stem!r}" if path.stem in known else ""
-        raise SuiteError(f"{source}: no such file{hint}")
-    raise SuiteError(f"no suite {source!r}{did_you_mean(source, known)} (shipped: {', '.join(sorted(known))})")
+        raise SuiteError(f"{source}: {'a link that leads nowhere' if path.is_symlink() else 'no such file'}{hint}")
+    near = did_you_mean(source, known)
+    shelf = f" (shipped: {', '.join(sorted(known))})" if "did you mean" in near else ""
+    raise SuiteError(f"no suite {source!r}{near}{shelf}")
 
 
 def read(path: Path, mistakes: Mistakes) -> str:
