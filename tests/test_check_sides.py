@@ -165,6 +165,21 @@ def test_a_wheel_goes_before_the_tree(repository, folder, tmp_path):
         assert number(base) == "wheel"
 
 
+def test_a_wheel_that_no_case_imports_anything_of_is_refused(repository, folder, tmp_path):
+    here, cases = sides.Here.at(repository, "smoke"), [{"architecture": {"reducer": {"name": "gap"}}}]
+    with (
+        sides.materialise(str(wheel(tmp_path)), here, folder) as base,
+        sides.materialise(".", here, folder) as head,
+    ):
+        both = {"shop.models": str(tmp_path / "shop" / "models.py")}
+        with pytest.raises(
+            Refused, match=r"no case imports anything of .*\.whl, so head would be compared with itself"
+        ):
+            origin.refuse_same_code(base, head, cases, {"base": both, "head": both})
+        origin.refuse_same_code(base, head, cases, {"base": {"nets": str(base.paths[0] / "nets.py")}, "head": both})
+        origin.refuse_same_code(base, head, [], {})
+
+
 def test_a_wheel_that_is_none_is_a_failed_build(repository, folder, tmp_path):
     (tmp_path / "bad-1.0-py3-none-any.whl").write_text("no zip")
     here = sides.Here.at(repository, "smoke")

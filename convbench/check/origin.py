@@ -3,6 +3,7 @@
 1. A module that the suite names, and the package around it, comes from another file in base than in head.
 2. What differs between the sides is not measured from a copy: no module that both import from one file is that of a
    file that differs, whether it was copied into the environment by hand or by ``pip install ./packages/x``.
+3. Of a wheel as the base, something is imported.
 """
 
 from __future__ import annotations
@@ -41,12 +42,23 @@ def refuse_same_code(base: Side, head: Side, cases: Iterable[Mapping[str, Any]],
     for module in named(cases):
         if module in shared:
             raise Refused(f"base and head both import {module} from {shared[module]}: {REMEDY}")
+    if base.root is None:
+        _refuse_unused(base, theirs, cases)
     if base.root is None or head.root is None:
         return
     changed = [Path(name) for name in git.changed(head.root, base.commit)] if base.commit else []
     for file in (path for path in changed if path.suffix == ".py"):
         if copy := _copied(file, head.root, shared):
             raise Refused(f"{file} differs between base and head, but both import {copy[0]} from {copy[1]}: {REMEDY}")
+
+
+def _refuse_unused(wheel: Side, files: Files, cases: Iterable[Mapping[str, Any]]) -> None:
+    """A wheel, which is found first in the base, that no case imports anything of: all else is the head's."""
+    if any(cases) and not any(Path(file).is_relative_to(wheel.paths[0]) for file in files.values()):
+        raise Refused(
+            f"no case imports anything of {wheel.label}, so head would be compared with itself: check a suite that "
+            "names a module of it, as model: package.module:function"
+        )
 
 
 def named(cases: Iterable[Mapping[str, Any]]) -> list[str]:
