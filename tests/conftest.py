@@ -69,6 +69,7 @@ def in_process(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[st
         monkeypatch.chdir(cwd)
         monkeypatch.setenv("COLUMNS", "160")
         monkeypatch.setattr(sys, "path", list(sys.path))
+        monkeypatch.setattr(sys, "argv", ["convbench"])
         capsys.readouterr()
         code = ending.code_of(partial(app, list(words), standalone_mode=False))
         out, err = capsys.readouterr()

@@ -263,7 +263,10 @@ def test_a_full_or_closed_output_loses_nothing_but_what_is_printed(tmp_path):
 
 STAYS = "threading.Thread(target=time.sleep, args=(3600,), daemon=False).start()\n"
 NOISY = f"""\
-import logging, threading, time
+import argparse, logging, threading, time
+options = argparse.ArgumentParser()
+options.add_argument("--epochs", type=int, default=3)
+options.parse_args()
 print('{{"case": "not of convbench"}}')
 logging.basicConfig(level=0)
 {STAYS}from torch import nn

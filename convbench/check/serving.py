@@ -29,6 +29,7 @@ TASKS = "/proc/self/task"
 def main(make: Callable[[], Any]) -> None:
     """Serve what ``make`` builds on the channel that the command line names first; its second is the line of copies."""
     channel, *line = map(int, sys.argv[1:3])
+    del sys.argv[1:]  # a user's module that parses arguments would take them for its own
     _serve(make(), socket.socket(fileno=channel), socket.socket(fileno=line[0]) if line else None)
 
 
