@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import warnings
 from dataclasses import replace
 
@@ -18,7 +19,7 @@ from convbench.measure.counts import dispatched
 from convbench.measure.counts.counted import macs_by_stage
 from convbench.measure.memory import allocations
 from convbench.measure.memory.prediction import predict
-from convbench.models import subject
+from convbench.models import subject, values
 from convbench.plugins.probes.stages import split_by_hooks
 from convbench.report.words import answer as words
 
@@ -380,3 +381,13 @@ def test_cases_that_differ_in_anything_have_ids_of_their_own():
               {"step": "field:step"}, {"flops": (("field::proj", "field:proj_flops"),)}]  # fmt: skip
     assert plain.id == "field:Base/3x8x3x32x32/eager/inference/cpu"
     assert len({plain.id, *(case("Base", **other).id for other in others)}) == 6
+
+
+def test_a_coroutine_is_worked_out_where_a_loop_runs():
+    async def forward():
+        return torch.ones(2)
+
+    async def notebook():
+        return values.settled([forward()])
+
+    assert torch.equal(asyncio.run(notebook())[0], torch.ones(2))

@@ -116,8 +116,18 @@ def _waited_for(pending: Any) -> Any:
         case torch.futures.Future():
             return settled(pending.wait())
         case Coroutine():
-            return settled(asyncio.run(pending))
+            return settled(_run(pending))
     return tuple(map(settled, pending))
+
+
+def _run(pending: Coroutine[Any, Any, Any]) -> Any:
+    """What a coroutine returns, in this thread, whose gradient mode it needs, also where a notebook's loop runs in it."""
+    around = asyncio._get_running_loop()
+    asyncio._set_running_loop(None)
+    try:
+        return asyncio.run(pending)
+    finally:
+        asyncio._set_running_loop(around)
 
 
 def _leaves(value: Any, path: str, around: frozenset[int]) -> Iterator[tuple[str, Any]]:
