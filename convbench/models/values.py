@@ -121,7 +121,7 @@ def _waited_for(pending: Any) -> Any:
 
 
 def _run(pending: Coroutine[Any, Any, Any]) -> Any:
-    """What a coroutine returns, in this thread, whose gradient mode it needs, also where a notebook's loop runs in it."""
+    """What a coroutine returns; in this thread, whose gradient mode it needs, even where a notebook's loop runs."""
     around = asyncio._get_running_loop()
     asyncio._set_running_loop(None)
     try:
