@@ -107,7 +107,8 @@ def _answer(answer: Recommendation) -> str:
     if answer.pick:
         latency = answer.pick.result.latency
         cost = f", {units.seconds(latency.median)} a call" if latency else ""
-        return f"take {_with_size(answer.pick.result)}{_in_variant(answer.pick.result)}{cost} ({answer.grade})"
+        pick = _with_size(answer.pick.result, reducer(answer.pick.result))
+        return f"take {pick}{_in_variant(answer.pick.result)}{cost} ({answer.grade})"
     return f"open{f', {_with_size(answer.leading.result)} leads' if answer.leading else ', no pick'}"
 
 
