@@ -30,7 +30,7 @@ REMEDY = (
 Files = Mapping[str, str]
 
 
-def refuse_same_code(base: Side, head: Side, cases: Iterable[Mapping[str, Any]], files: Mapping[str, Files]) -> None:
+def refuse_same_code(base: Side, head: Side, cases: Sequence[Mapping[str, Any]], files: Mapping[str, Files]) -> None:
     """``files`` are those of the modules that each side, ``base`` and ``head``, has imported for the cases.
 
     Raises Refused with the module, its file and what to do.
@@ -44,7 +44,8 @@ def refuse_same_code(base: Side, head: Side, cases: Iterable[Mapping[str, Any]],
             raise Refused(f"base and head both import {module} from {shared[module]}: {REMEDY}")
     if base.root is None:
         _refuse_unused(base, theirs, cases)
-    if base.root is None or head.root is None:
+        return
+    if head.root is None:
         return
     changed = [Path(name) for name in git.changed(head.root, base.commit)] if base.commit else []
     for file in (path for path in changed if path.suffix == ".py"):
@@ -52,9 +53,9 @@ def refuse_same_code(base: Side, head: Side, cases: Iterable[Mapping[str, Any]],
             raise Refused(f"{file} differs between base and head, but both import {copy[0]} from {copy[1]}: {REMEDY}")
 
 
-def _refuse_unused(wheel: Side, files: Files, cases: Iterable[Mapping[str, Any]]) -> None:
+def _refuse_unused(wheel: Side, files: Files, cases: Sequence[Mapping[str, Any]]) -> None:
     """A wheel, which is found first in the base, that no case imports anything of: all else is the head's."""
-    if any(cases) and not any(Path(file).is_relative_to(wheel.paths[0]) for file in files.values()):
+    if cases and not any(Path(file).is_relative_to(wheel.paths[0]) for file in files.values()):
         raise Refused(
             f"no case imports anything of {wheel.label}, so head would be compared with itself: check a suite that "
             "names a module of it, as model: package.module:function"

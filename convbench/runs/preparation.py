@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 
 from convbench.core.errors import ConvbenchError
@@ -40,14 +41,19 @@ class Prepared:
     @property
     def planned(self) -> list[Case]:
         """The cases that are measured whatever comes of it: of later seeds only the best learning rate is trained."""
-        later = {case.id for case in trials_of(self.plan.cases, self.suite.protocol.training)[1]}
+        later = {case.id for case in self._at_best_rate}
         return [case for case in self.plan.cases if case.id not in later]
 
     @property
     def later(self) -> int:
         """How many trainings follow, each at the best learning rate of its model."""
-        later = trials_of(self.plan.cases, self.suite.protocol.training)[1]
+        later = self._at_best_rate
         return len({replace(case, trial=case.trial and replace(case.trial, learning_rate=None)) for case in later})
+
+    @cached_property
+    def _at_best_rate(self) -> list[Case]:
+        """Trainings, at every learning rate, of which only those at the best are made."""
+        return trials_of(self.plan.cases, self.suite.protocol.training)[1]
 
     def schedule(self, done: Sequence[Record] = (), until_sure: bool = False) -> Schedule:
         """The visits to make; those of the records that are ``done`` are made."""

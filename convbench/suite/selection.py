@@ -42,12 +42,12 @@ class Selection:
         for case in cases:
             models[_together(case)].append(case)
         loads = [0.0] * shards
-        picked: set[str] = set()
+        picked: set[Case] = set()
         for name in sorted(models, key=lambda name: (-sum(map(_cost, models[name])), name)):
             lightest = loads.index(min(loads))
             loads[lightest] += sum(map(_cost, models[name]))
-            picked |= {name} if lightest == index - 1 else set()
-        return [case for case in cases if _together(case) in picked]
+            picked |= set(models[name]) if lightest == index - 1 else set()
+        return [case for case in cases if case in picked]
 
     @property
     def hint(self) -> str:

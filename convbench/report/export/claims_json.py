@@ -33,5 +33,5 @@ def _number(quantity: Number) -> dict[str, Any]:
     return {
         key: value
         for key, value in quantity._asdict().items()
-        if value is not None and not (isinstance(value, float) and not math.isfinite(value))
+        if value is not None and (not isinstance(value, float) or math.isfinite(value))
     }

@@ -140,10 +140,6 @@ def _backbone(row: Entry) -> str:
     return str(architecture.backbone) if isinstance(architecture, Parts) else units.MISSING
 
 
-def _size(row: Entry) -> str:
-    return units.whole(row.result.lstm_input)
-
-
 def _width(row: Entry) -> float | None:
     latency = row.result.latency
     return latency.high - latency.low if latency and latency.bounded else None

@@ -234,15 +234,17 @@ def _allocators(best: VariantGain) -> str:
     return f" The allocators differ ({differ[0]} against {differ[1]}), which is part of this gain." if differ else ""
 
 
+def _situation(result: Result) -> tuple[str, ...]:
+    group = result.group
+    return group.scenario, group.dtype, group.device, f"clip {group.clip}", counted(group.threads, "thread")
+
+
 def _other_situation(result: Result, pick: Result) -> str:
     """The fastest of another group, which is named by what is not as in the pick's."""
     assert result.latency
     keeps_up = sustained(result.record)
     rate = f", {units.count(keeps_up[0])} frames/s sustained at p{keeps_up[1]}" if keeps_up else ""
-    here, there = pick.group, result.group
-    names = (there.scenario, there.dtype, there.device, f"clip {there.clip}", f"{there.threads} threads")
-    own = (here.scenario, here.dtype, here.device, f"clip {here.clip}", f"{here.threads} threads")
-    place = ", ".join(name for name, other in zip(names, own, strict=True) if name != other)
+    place = ", ".join(there for there, here in zip(*map(_situation, (result, pick)), strict=True) if there != here)
     seconds = units.seconds(result.latency.median)
     return f"Fastest in {place or 'another environment'}: {setup(result)} ({seconds} a call{rate})."
 

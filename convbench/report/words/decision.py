@@ -64,12 +64,8 @@ def _quickest(advice: Advice) -> str:
 def next_steps(run: Run, results: Sequence[Result], advice: Advice) -> list[Step]:
     """What to run next, most needed first: what is missing, what is open, what was never asked."""
     steps = []
-    if missing := len(run.planned) - len(results):
-        steps.append(
-            Step(f"{counted(missing, 'planned case was', 'planned cases were')} not run yet", resume=True)
-            if missing > 0
-            else None
-        )
+    if (missing := len(run.planned) - len(results)) > 0:
+        steps.append(Step(f"{counted(missing, 'planned case was', 'planned cases were')} not run yet", resume=True))
     sure = advice.confidence
     if sure and sure.visits is not None and (sure.open or withheld(results) or sure.visits < 2):
         reason = f"{sure.open:,} more may be tied or not" if sure.open else "some cases lack undisturbed visits"
@@ -78,7 +74,7 @@ def next_steps(run: Run, results: Sequence[Result], advice: Advice) -> list[Step
         steps.append(Step("one process a case does not show how much processes differ", "protocol.visits=3"))
     if measured(results) and len(costs(results)) == len(results):
         steps.append(Step("cost alone names no best: train each, then ask advise", "quality=train"))
-    return [step for step in steps if step]
+    return steps
 
 
 def command(run: Run, step: Step, directory: str) -> str:
@@ -107,8 +103,7 @@ def _answer(answer: Recommendation) -> str:
     if answer.pick:
         latency = answer.pick.result.latency
         cost = f", {units.seconds(latency.median)} a call" if latency else ""
-        pick = _with_size(answer.pick.result, reducer(answer.pick.result))
-        return f"take {pick}{_in_variant(answer.pick.result)}{cost} ({answer.grade})"
+        return f"take {_with_size(answer.pick.result)}{_in_variant(answer.pick.result)}{cost} ({answer.grade})"
     return f"open{f', {_with_size(answer.leading.result)} leads' if answer.leading else ', no pick'}"
 
 
@@ -138,8 +133,9 @@ def _name(result: Result, advice: Advice) -> str:
 
 
 def _with_size(result: Result, name: str = "") -> str:
+    """The reducer, with its options unless it is given another name, at its size."""
     size = f" at LSTM input {result.lstm_input:,}" if result.lstm_input else ""
-    return f"{_short(name or result.series)}{size}{after_norm(result.case.architecture)}"
+    return f"{_short(name or reducer(result))}{size}{after_norm(result.case.architecture)}"
 
 
 def _short(name: str) -> str:

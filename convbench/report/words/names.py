@@ -27,8 +27,8 @@ def column(results: Iterable[Result]) -> str:
 
 def model(result: Result) -> str:
     """``spatial-softmax, LSTM input 64``"""
-    size = f", LSTM input {result.lstm_input:,}" if result.lstm_input else ""
-    return f"{reducer(result)}{size}{after_norm(result.case.architecture)}"
+    architecture = result.case.architecture
+    return trained(architecture) if isinstance(architecture, Parts) else str(architecture)
 
 
 def trained(parts: Parts) -> str:
