@@ -10,8 +10,8 @@ from dataclasses import dataclass, field, replace
 from itertools import count
 
 from convbench.core import metrics
+from convbench.core.comparability import fingerprint
 from convbench.core.record import FACTS, Reading, Record
-from convbench.measure.machine.environment import fingerprint
 from convbench.plugins.executors.fake import invented
 from convbench.runs.cluster.engine import Beat, Began, Done, Ended, Event, Joined, Lost, Piece
 from convbench.runs.executor import Host, Job

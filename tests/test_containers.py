@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from convbench.core.comparability import fingerprint
 from convbench.measure.machine import cgroup, doctor, environment
 
 GIB = 2**30
@@ -95,7 +96,7 @@ def test_cores_memory_and_the_fingerprint_know_the_container(tmp_path, monkeypat
     facts = environment.describe("cpu")
     assert (facts["cores"], facts["cpu_quota"], facts["memory_bytes"]) == (1, 0.5, 3_000_000)
     assert environment.available_bytes({}) == 2_000_000 < free
-    assert environment.fingerprint(facts) != environment.fingerprint(bare)
+    assert fingerprint(facts) != fingerprint(bare)
     named = {check.name: check for check in doctor._container()}
     assert not named["cpu quota"].good
     assert "0.5 processors" in named["cpu quota"].message

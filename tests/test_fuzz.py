@@ -10,13 +10,13 @@ FUZZ = Path(__file__).parent / "fuzz"
 
 
 def test_mutated_inputs_end_in_a_sentence():
-    """Seventy of each kind; one process imports torch for all of them."""
-    command = [sys.executable, str(FUZZ / "fuzz.py"), "quick", "70", "7"]
+    """Thirty of each kind; one process imports torch for all of them."""
+    command = [sys.executable, str(FUZZ / "fuzz.py"), "quick", "30", "7"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
 
 
-def test_a_handful_of_kills_loses_nothing():
-    command = [sys.executable, str(FUZZ / "kills.py"), "4", "3"]
+def test_kills_lose_nothing():
+    command = [sys.executable, str(FUZZ / "kills.py"), "2", "3"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]

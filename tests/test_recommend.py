@@ -389,6 +389,18 @@ def test_what_reaches_the_ceiling_is_shown_however_noisy_others_are():
     assert not shown(pairs(table - 0.2), 0.02).any()
 
 
+def test_nobody_exceeds_a_pick_by_more_than_is_left_to_1():
+    """The bound, the gains of others and the probability say the same of a pick near the ceiling as the grade does."""
+    noisy = [0.39, 1.0, 0.53, 0.999, 0.95]
+    table = np.stack([[0.998, 0.999, 1.0, 0.999, 0.999], noisy, noisy[::-1]], axis=1)
+    contrasts = pairs(table)
+    assert 0.001 < shortfalls(contrasts)[0] < 0.01
+    low, high = differences(contrasts, 0)
+    assert (low[1:] < -0.2).all()
+    assert (high < 0.01).all()
+    assert (high[1:] > 0.001).all()
+
+
 def test_what_is_far_worse_costs_the_others_nothing():
     rng = np.random.default_rng(0)
     best = 0.9 + rng.normal(0, 0.02, (5, 2)) - [0.06, 0.0]
@@ -492,9 +504,9 @@ def test_a_gain_over_one_that_was_selected_among_equals_allows_for_its_luck():
 def test_a_gain_over_one_that_stands_alone_has_its_t_interval():
     found = pairs(np.array([0.9, 0.5, 0.3, 0.2]) + 0.01 * np.random.default_rng(0).standard_normal((5, 4)))
     low, high = differences(found, 0)
-    half = stdtrit(found.df[0], 0.975) * found.error[0]
+    below, above = (stdtrit(found.df[0], 1 - error) * found.error[0] for error in (0.025, 0.025 * (1 - ON_THE_CEILING)))
     assert untold(found, 0) == 1
-    assert np.allclose([low, high], [found.gap[0] - half, found.gap[0] + half])
+    assert np.allclose([low, high], [found.gap[0] - below, found.gap[0] + above])
 
 
 def test_an_open_answer_says_what_the_others_may_gain_over_the_cheapest():

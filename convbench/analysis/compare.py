@@ -23,7 +23,7 @@ from convbench.core import metrics, spread
 from convbench.core.comparability import decides
 from convbench.core.record import Case, Record, Run, Scalar
 from convbench.core.statistics import Interval, ratio_interval
-from convbench.core.visits import BETTER_MOMENTS
+from convbench.core.visits import at_better_moments
 
 Row = tuple[Result | None, ...]
 
@@ -129,12 +129,12 @@ def better_moments(pairs: Sequence[Match]) -> float | None:
     return levels[1] / levels[0] if levels[0] and levels[1] else None
 
 
-def _level(results: Sequence[Result | None]) -> float | None:
+def _level(results: Sequence[Result | None]) -> float:
     visited = [result.record for result in results if result and len(result.record.visits) > 1]
     seconds = [
         statistics.median(samples) for record in visited for samples in record.by_visit(metrics.REFERENCE).values()
     ]
-    return float(np.quantile(seconds, BETTER_MOMENTS)) if seconds else None
+    return at_better_moments(seconds)
 
 
 def in_turns(first: Record, second: Record) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from itertools import chain
+from statistics import median
 from typing import NamedTuple
 
 from convbench.analysis import repeat
@@ -66,7 +67,7 @@ class Result:
     @property
     def launch_share(self) -> float | None:
         """Share of a call on a GPU in which the device does not work; None on a CPU."""
-        on_device = typical(self.record, metrics.DEVICE_LATENCY)
+        on_device = part_of_call(self, metrics.DEVICE_LATENCY)
         if on_device is None or not self.latency:
             return None
         return max(0.0, 1 - on_device / self.latency.median)
@@ -127,6 +128,18 @@ def typical(record: Record, metric: Metric | str) -> float | None:
     if reading.visits:
         reading = replace(reading, samples=record.samples(metric))
     return number(reading)
+
+
+def part_of_call(result: Result, part: Metric) -> float | None:
+    """Seconds of a part of a call: of the latency that is stated, its share in the visits that took both.
+
+    Not its own seconds, which are those of a visit in which the machine may have been slower than the latency says.
+    """
+    calls = result.record.by_visit(metrics.LATENCY)
+    shares = [
+        median(samples) / median(calls[at]) for at, samples in result.record.by_visit(part).items() if calls.get(at)
+    ]
+    return median(shares) * result.latency.median if shares and result.latency else typical(result.record, part)
 
 
 def number(reading: Reading) -> float | None:

@@ -12,7 +12,6 @@ class Rule:
 
     tolerance: float = 0.02
     guard: float = 0.04
-    alpha: float = 0.01
 
     @classmethod
     def detecting(cls, slowdown: float) -> Self:

@@ -6,6 +6,8 @@ in FREE. New facts decide by themselves; who adds one that must not has to say s
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
 
 from convbench.core.record import Scalar
@@ -25,6 +27,11 @@ def decides(key: str) -> bool:
 def identity(facts: Mapping[str, Scalar]) -> dict[str, Scalar]:
     """The facts that decide, sorted by name."""
     return {key: value for key, value in sorted(facts.items()) if decides(key)}
+
+
+def fingerprint(facts: Mapping[str, Scalar]) -> str:
+    """Twelve hexadecimal digits over the facts that decide: numbers under the same one may be compared."""
+    return hashlib.sha256(json.dumps(identity(facts)).encode()).hexdigest()[:12]
 
 
 def machine(facts: Mapping[str, Scalar]) -> tuple[Scalar, ...]:

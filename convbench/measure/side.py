@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from pydantic import TypeAdapter
 
+from convbench.core.comparability import fingerprint
 from convbench.core.package import __version__
 from convbench.core.record import Case, Protocol, Reading
 from convbench.core.registry import probes
@@ -39,7 +40,7 @@ VERSION = __version__
 def describe(device: str) -> dict[str, Any]:
     """``facts`` of the machine and software that a device is measured on, and their ``fingerprint``."""
     facts = environment.describe(device)
-    return {"facts": facts, "fingerprint": environment.fingerprint(facts)}
+    return {"facts": facts, "fingerprint": fingerprint(facts)}
 
 
 def plan(suite: str, overrides: Sequence[str], device: str, only: Sequence[str], skip: Sequence[str]) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 from typing import Protocol as Interface
 
+from convbench.core.comparability import fingerprint
 from convbench.core.record import FACTS, Case, Protocol, Record, Scalar
 from convbench.measure import attempts
 from convbench.measure.machine import cgroup
@@ -119,7 +120,7 @@ def here(device: str, packages: Sequence[str] = ()) -> Host:
 
     facts = environment.describe(device, packages)
     free = environment.available_bytes(facts)
-    return Host("this machine", facts, environment.fingerprint(facts), free, _cores())
+    return Host("this machine", facts, fingerprint(facts), free, _cores())
 
 
 def one_by_one(jobs: Iterable[Job], host: Host, measure: Callable[[Job], Record]) -> Iterator[Visit]:

@@ -125,9 +125,16 @@ def hurdle(k: int, error: float = ERROR) -> float:
 
 def shortfalls(contrasts: Pairs, error: float = ERROR) -> Floats:
     """For each configuration (k,) the upper bound of how far the best may be above it, by itself at this error."""
-    bound = contrasts.gap + stdtrit(contrasts.df, 1 - error) * contrasts.error
+    bound = _most(contrasts, error)
     bound[..., range(bound.shape[-1]), range(bound.shape[-1])] = 0.0
     return np.asarray(bound.max(axis=-1))
+
+
+def _most(contrasts: Pairs, error: float) -> Floats:
+    """Upper bounds (k, k) of how much better each other configuration is: none is better by more than is left to 1."""
+    gap = contrasts.gap + stdtrit(contrasts.df, 1 - (1 - ON_THE_CEILING) * error) * contrasts.error
+    room = contrasts.headroom + stdtrit(contrasts.headroom_df, 1 - ON_THE_CEILING * error) * contrasts.headroom_error
+    return np.asarray(np.minimum(gap, room[:, None]))
 
 
 def untold(contrasts: Pairs, index: int, error: float = ERROR) -> int:
@@ -145,9 +152,9 @@ def differences(contrasts: Pairs, index: int, error: float = ERROR) -> tuple[Flo
     pairs m - 1 are reported, so that each has the error 2/m of that asked for: the share of bounds that fail among
     those reported is then at most the error (Benjamini and Yekutieli 2005, false coverage rate).
     """
-    share = min(1.0, 2 / untold(contrasts, index, error))
-    half = stdtrit(contrasts.df[index], 1 - share * error / 2) * contrasts.error[index]
-    return contrasts.gap[index] - half, contrasts.gap[index] + half
+    tail = min(1.0, 2 / untold(contrasts, index, error)) * error / 2
+    low = contrasts.gap[index] - stdtrit(contrasts.df[index], 1 - tail) * contrasts.error[index]
+    return low, _most(contrasts, tail)[index]
 
 
 def p_of_gain(contrasts: Pairs, base: int, other: int) -> float:

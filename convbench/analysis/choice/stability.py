@@ -19,7 +19,7 @@ QUANTILE = 1.959964
 
 @dataclass(frozen=True, eq=False)
 class Draws:
-    """Means (D, k) that the runs allow, up to a common constant, and costs (D, k) that the timings allow."""
+    """Means (D, k) that the runs allow, and costs (D, k) that the timings allow."""
 
     quality: Floats
     costs: Floats
@@ -64,13 +64,17 @@ def membership(pool: Sequence[Candidate], against: Sequence[CostName], seed: int
 
 
 def quality_draws(pool: Sequence[Candidate], rng: np.random.Generator) -> Floats:
-    """Means (D, k): normal with the fit's covariance, each widened as its degrees of freedom ask (Student's t)."""
-    estimates = fit(by_seed(pool))
+    """Means (D, k): normal with the fit's covariance, each widened as its degrees of freedom ask (Student's t); at most
+    1, as the seeds that were run put it."""
+    table = by_seed(pool)
+    estimates = fit(table)
     has_noise = np.isfinite(estimates.noise)
     covariance = np.where(has_noise & has_noise[:, None], estimates.covariance, np.eye(len(has_noise)))
     values, vectors = np.linalg.eigh(covariance)
     normal = rng.standard_normal((DRAWS, len(values))) @ (vectors * np.sqrt(np.maximum(values, 0.0))).T
-    return np.asarray(estimates.mean + normal * np.sqrt(estimates.df / rng.chisquare(estimates.df, normal.shape)))
+    level = np.nanmean(table - estimates.mean)
+    wide = normal * np.sqrt(estimates.df / rng.chisquare(estimates.df, normal.shape))
+    return np.asarray(np.minimum(level + estimates.mean + wide, 1.0))
 
 
 def cost_draws(pool: Sequence[Candidate], name: CostName, rng: np.random.Generator, draws: int) -> Floats:

@@ -1,12 +1,10 @@
-"""The machine and the software that a number belongs to, and the fingerprint under which numbers may be compared.
+"""The machine and the software that a number belongs to.
 
 No host name, user name or path is recorded: reports are shared.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import platform
 import re
@@ -19,7 +17,6 @@ from pathlib import Path
 import psutil
 import torch
 
-from convbench.core.comparability import identity
 from convbench.core.errors import ConvbenchError
 from convbench.core.package import __version__
 from convbench.core.record import Scalar
@@ -68,11 +65,6 @@ def describe(device: str, packages: Sequence[str] = ()) -> dict[str, Scalar]:
     if torch.device(device).type == "cuda":
         facts |= _cuda(torch.device(device))
     return facts | _commit()
-
-
-def fingerprint(facts: Mapping[str, Scalar]) -> str:
-    """Twelve hexadecimal digits over everything in ``describe`` that makes numbers incomparable when it differs."""
-    return hashlib.sha256(json.dumps(identity(facts)).encode()).hexdigest()[:12]
 
 
 def conditions(device: str) -> dict[str, Scalar]:

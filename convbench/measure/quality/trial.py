@@ -130,7 +130,8 @@ def _deterministic() -> Iterator[None]:
 def _refuse_undrawable(task: Choice, clip: Clip) -> None:
     size = 4 * clip.frames * clip.channels * clip.height * clip.width
     few = max(FEWEST, min(FEW, FEW_BYTES // size))
-    load(task, clip, Training(train_clips=few, val_clips=few, test_clips=few), 0)
+    of_few = replace(task, options=tuple(option for option in task.options if option[0] != "train_clips"))
+    load(of_few, clip, Training(train_clips=few, val_clips=few, test_clips=few), 0)
 
 
 def _headed(case: Case, classes: int) -> Case:

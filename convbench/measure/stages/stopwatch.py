@@ -20,6 +20,8 @@ from convbench.models.subject import Subject
 
 Split = dict[str, float]
 """Seconds by stage."""
+SHORT = 5e-3
+"""Seconds of a call of which cold hooks would be a share worth speaking of."""
 
 
 class Stopwatch:
@@ -86,16 +88,19 @@ class Stopwatch:
 def split_by_hooks(subject: Subject) -> Split:
     """One call with hooks on its stages; its seconds by stage.
 
-    On a GPU those of a second call, begun when the device had been given so long to wait as the first took to launch.
+    Of a short one those of a second call, for which the hooks are warm. On a GPU too, begun when the device had been
+    given so long to wait as the first took to launch.
     """
     watch = Stopwatch(subject)
     with listening(subject, watch), _not_compiled_again():
-        if watch.on_gpu:
-            start = time.perf_counter()
-            call(subject, watch.phase)
-            keep_busy(watch.device, time.perf_counter() - start)
-            watch.moments.clear()
+        start = time.perf_counter()
         call(subject, watch.phase)
+        first = time.perf_counter() - start
+        if watch.on_gpu:
+            keep_busy(watch.device, first)
+        if watch.on_gpu or first < SHORT:
+            watch.moments.clear()
+            call(subject, watch.phase)
     split = watch.seconds()
     rest = sum(split.pop(phase, 0.0) for phase in PHASES[:2])
     return split | {OTHER: split.get(OTHER, 0.0) + rest}

@@ -10,10 +10,10 @@ from datetime import UTC, datetime, timedelta
 from zlib import crc32
 
 from convbench.core import metrics
+from convbench.core.comparability import fingerprint
 from convbench.core.record import Case, Reading, Record, Scalar
 from convbench.core.registry import executors
 from convbench.measure import attempts
-from convbench.measure.machine.environment import fingerprint
 from convbench.runs.executor import Executor, Host, Job, Visit
 
 Answer = Callable[[Job, Host], Record]

@@ -9,7 +9,6 @@ from convbench.core.errors import Unavailable
 from convbench.core.record import Case, Record
 from convbench.core.registry import executors
 from convbench.core.traits import packages
-from convbench.measure import harness
 from convbench.models.variants import process_environment
 from convbench.runs.executor import Executor, Host, Job, Visit, here, one_by_one, pinned
 
@@ -32,6 +31,8 @@ class InProcess(Executor):
 
 def measure(job: Job) -> Record:
     """``harness.measure`` here. Raises Unavailable for a case whose process has to be started in its own way."""
+    from convbench.measure import harness
+
     variables = process_environment(job.case) if harness.needs_isolation(job.metrics) else {}
     if variables:
         raise Unavailable(

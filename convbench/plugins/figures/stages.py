@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from convbench.analysis.costs.ranking import rank, widest
-from convbench.analysis.results import Result, measured, typical
+from convbench.analysis.results import Result, measured, part_of_call, typical
 from convbench.core import metrics
 from convbench.core.metric import Metric
 from convbench.core.record import STAGES
@@ -84,7 +84,10 @@ def _slowest(result: Result) -> tuple[bool, float, str]:
 
 def by_stage(result: Result, whole: Metric) -> dict[str, float]:
     """A cost of each stage that was measured, empty where the whole is zero or no stage was."""
-    costs = {stage: typical(result.record, whole.part(stage)) for stage in PARTS}
+    if whole is metrics.LATENCY:
+        costs = {stage: part_of_call(result, whole.part(stage)) for stage in PARTS}
+    else:
+        costs = {stage: typical(result.record, whole.part(stage)) for stage in PARTS}
     known = {stage: value for stage, value in costs.items() if value}
     return known if sum(known.values()) > 0 else {}
 
