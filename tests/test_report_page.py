@@ -53,8 +53,10 @@ class Parsed(HTMLParser):
         return [values[name] for _, values in self.tags if name in values]
 
 
-def written(found, tmp_path, **run):
-    return page.write(records.run_of(found, **run), found, tmp_path / "out" / "index.html").read_text("utf-8")
+def written(run_records, tmp_path, **run):
+    return page.write(records.run_of(run_records, **run), run_records, tmp_path / "out" / "index.html").read_text(
+        "utf-8"
+    )
 
 
 @pytest.fixture(scope="module")
@@ -73,10 +75,12 @@ def hostile_records():
     names = [HOSTILE, "n" * 10_000, "\ud800\x00\x1b\n\r\t", "مرحبا", "🧨" * 50]
     cases = [Case(records.parts(Choice(name), 8 + i)) for i, name in enumerate(names)]
     cases += [replace(case, variant=(Choice(HOSTILE),)) for case in cases]
-    found = [records.record(case, latency=1e-3) for case in cases]
-    found[0] = replace(found[0], findings=(Finding(HOSTILE, data={HOSTILE: HOSTILE}),), conditions={HOSTILE: HOSTILE})
-    found.append(replace(records.failed(cases[0]), failure=Failure("error", HOSTILE)))
-    return [*found, records.record(Case(Whole(Choice(HOSTILE))))]
+    run_records = [records.record(case, latency=1e-3) for case in cases]
+    run_records[0] = replace(
+        run_records[0], findings=(Finding(HOSTILE, data={HOSTILE: HOSTILE}),), conditions={HOSTILE: HOSTILE}
+    )
+    run_records.append(replace(records.failed(cases[0]), failure=Failure("error", HOSTILE)))
+    return [*run_records, records.record(Case(Whole(Choice(HOSTILE))))]
 
 
 def test_nothing_is_fetched(default):
@@ -107,11 +111,11 @@ def test_every_id_is_unique_and_every_reference_has_its_target(default):
     parsed = Parsed(default)
     ids = parsed.attributes("id")
     assert len(ids) == len(set(ids))
-    wanted = set(re.findall(r"url\(#([\w-]+)\)", default.partition("<script")[0]))
-    wanted |= {
+    targets = set(re.findall(r"url\(#([\w-]+)\)", default.partition("<script")[0]))
+    targets |= {
         name for key in ("aria-labelledby", "aria-describedby") for v in parsed.attributes(key) for name in v.split()
     }
-    assert wanted <= set(ids)
+    assert targets <= set(ids)
 
 
 def test_the_same_records_give_the_same_bytes(tmp_path):
@@ -152,26 +156,26 @@ def test_trials_are_neither_rows_nor_marks_of_costs(tried):
 
 
 def test_the_quality_of_a_task_is_told_in_full():
-    found = results(records.tried_records())
-    identity, direction = section(found, recommended(found))["tasks"]
+    case_results = results(records.tried_records())
+    identity, direction = section(case_results, recommended(case_results))["tasks"]
     best, *_, last = identity["rows"]
     assert (best["reducer"], best["lstm_input"], best["seeds"], best["rate"]) == ("gmp", "32", "5 of 5", "0.002")
     assert best["accuracy"] == "92.0 % [90.0, 94.0]"
     assert best["standing"] == "best"
     assert (last["reducer"], last["accuracy"], last["lost"], last["seeds"]) == ("flatten", "–", "5 collapsed", "0 of 5")
-    assert [one["standing"] for one in direction["rows"][:3]] == ["best", "tied", ""]
-    assert next(one["lost"] for one in direction["rows"] if one["reducer"] == "flatten") == "1 still learning"
-    gmp = next(one for one in identity["grid"] if one["name"].startswith("gmp"))
+    assert [row["standing"] for row in direction["rows"][:3]] == ["best", "tied", ""]
+    assert next(row["lost"] for row in direction["rows"] if row["reducer"] == "flatten") == "1 still learning"
+    gmp = next(line for line in identity["grid"] if line["name"].startswith("gmp"))
     assert gmp["cells"] == [("82.0 %", False), ("92.0 %", True), ("82.0 %", False)]
     assert gmp["spread"] == "10.0"
 
 
 def test_equal_budgets_cut_the_same_curves():
     """fc does a quarter more work a step: at equal FLOPs it has seen fewer steps, at equal seconds as many."""
-    found = [records.lesson(0.8, "identity", seed, of=records.case(*model))
+    run_records = [records.lesson(0.8, "identity", seed, of=records.case(*model))
              for model in (("gap",), ("fc", 8)) for seed in range(3)]  # fmt: skip
-    (task,) = section(results(found), recommended(results(found)))["tasks"]
-    rows = {one["reducer"]: one for one in task["rows"]}
+    (task,) = section(results(run_records), recommended(results(run_records)))["tasks"]
+    rows = {row["reducer"]: row for row in task["rows"]}
     assert rows["gap"]["flops"] == rows["gap"]["accuracy"] == rows["fc"]["seconds"]
     assert float(rows["fc"]["flops"].split()[0]) < 80
     assert task["seconds"] == "14 s"
@@ -179,7 +183,7 @@ def test_equal_budgets_cut_the_same_curves():
 
 def test_controls_say_what_was_expected_and_found():
     shuffled, permuted = sorted(
-        section(results(records.tried_records()), [])["controls"], key=lambda one: one["control"]
+        section(results(records.tried_records()), [])["controls"], key=lambda row: row["control"]
     )
     assert (shuffled["found"], shuffled["verdict"]) == ("30.0 % (3 seeds)", "as expected")
     assert shuffled["expected"] == "at most 50.0 %"
@@ -207,15 +211,15 @@ def test_hostile_names_come_back_from_the_data_as_they_were(hostile):
 
 
 def test_the_data_holds_every_row_as_the_table_does():
-    found = records.default_records()
-    data = payload(records.run_of(found), results(found))
-    for index, record in enumerate(found):
+    run_records = records.default_records()
+    data = payload(records.run_of(run_records), results(run_records))
+    for index, record in enumerate(run_records):
         row = table.row(record)
         assert "/".join(data["words"][code] for code in data["ids"][index]) == row.pop("case")
         for name, value in row.items():
             column = data["columns"].get(name)
-            shown = decode(column, index)
-            assert shown == (pytest.approx(value, rel=1e-5) if isinstance(value, float) else value), name
+            cell = decode(column, index)
+            assert cell == (pytest.approx(value, rel=1e-5) if isinstance(value, float) else value), name
 
 
 def decode(column, index):
@@ -225,17 +229,17 @@ def decode(column, index):
 
 
 def test_the_data_is_json_without_nan():
-    found = [replace(records.record(samples=2), readings=(records.reading("params", float("nan")),))]
-    json.dumps(payload(records.run_of(found), results(found)), allow_nan=False)
+    run_records = [replace(records.record(samples=2), readings=(records.reading("params", float("nan")),))]
+    json.dumps(payload(records.run_of(run_records), results(run_records)), allow_nan=False)
 
 
-@pytest.mark.parametrize("found", [
+@pytest.mark.parametrize("run_records", [
     [], [records.lesson(0.5)], [records.probed(0.5, 0.5)], [records.failed(records.lesson().case)],
     [records.failed(records.case())], [records.record(samples=0)], [records.record(samples=1)],
     [records.record(Case(Whole(Choice("a.b:c"))))], [records.record(records.case(device="cuda:0"))],
 ], ids=["empty", "lesson", "probe", "failed lesson", "failed", "static", "one sample", "whole", "cuda"])  # fmt: skip
-def test_any_run_has_a_page(found, tmp_path):
-    assert "</html>" in written(found, tmp_path)
+def test_any_run_has_a_page(run_records, tmp_path):
+    assert "</html>" in written(run_records, tmp_path)
 
 
 def test_repeating_a_case_quotes_what_a_shell_or_glob_would_read_and_spares_the_run():
@@ -267,8 +271,8 @@ def test_a_path_that_cannot_be_written_is_said(tmp_path):
 def test_figures_of_other_plug_ins_get_a_section(tmp_path, monkeypatch):
     from convbench.core.registry import Plugin, figures
 
-    found = results([records.record()])
-    own = Plugin("own-figure", lambda _: figures.get("trade-off").build(found), "", {})
+    case_results = results([records.record()])
+    own = Plugin("own-figure", lambda _: figures.get("trade-off").build(case_results), "", {})
     list(figures)
     monkeypatch.setitem(figures._plugins, "own-figure", own)
     text = written([records.record()], tmp_path)
@@ -277,13 +281,13 @@ def test_figures_of_other_plug_ins_get_a_section(tmp_path, monkeypatch):
 
 def compared(tmp_path, *runs):
     return compare.write(
-        [(records.run_of(found, **more), found) for found, more in runs], tmp_path / "c.html"
+        [(records.run_of(run_records, **more), run_records) for run_records, more in runs], tmp_path / "c.html"
     ).read_text()
 
 
 def test_comparing_a_run_with_itself_is_quiet(tmp_path):
-    found = records.default_records()
-    text = compared(tmp_path, (found, {}), (found, {}))
+    run_records = records.default_records()
+    text = compared(tmp_path, (run_records, {}), (run_records, {}))
     assert (
         "B takes 1.00× the time of A (median of 67 shared cases; nine in ten at 1.00× to 1.00×). No case differs"
         in text
@@ -293,28 +297,32 @@ def test_comparing_a_run_with_itself_is_quiet(tmp_path):
 
 
 def test_a_few_cases_that_went_wrong_neither_move_the_headline_nor_hide(tmp_path):
-    found = records.default_records()
-    spoilt = [records.record(one.case, latency=0.3) if 9 <= i < 16 else one for i, one in enumerate(found)]
-    text = compared(tmp_path, (found, {}), (spoilt, {}))
+    run_records = records.default_records()
+    spoilt = [
+        records.record(record.case, latency=0.3) if 9 <= i < 16 else record for i, record in enumerate(run_records)
+    ]
+    text = compared(tmp_path, (run_records, {}), (spoilt, {}))
     assert "B takes 1.00× the time of A (median of 67 shared cases" in text
     assert "7 cases differ by more than 10 % beyond noise, first below." in text
-    names = [one.case.axes["reducer"] for one in found[9:16]]
+    names = [record.case.axes["reducer"] for record in run_records[9:16]]
     rows = re.findall(r"<tbody>(.*?)</tbody>", text, re.S)[-1].split("<tr>")[1:8]
     assert all(any(name in row for name in names) for row in rows)
 
 
 def test_a_factor_refers_to_the_fastest_case_that_is_alike():
-    found = results(records.default_records())
-    against = references(found)
-    for i, result in enumerate(found):
+    case_results = results(records.default_records())
+    against = references(case_results)
+    for i, result in enumerate(case_results):
         if against[i] is not None:
-            assert alike(found[against[i]]) == alike(result)
+            assert alike(case_results[against[i]]) == alike(result)
     assert len({index for index in against if index is not None}) == 7
 
 
 def test_environments_that_differ_are_warned_of(tmp_path):
-    found = [records.record()]
-    text = compared(tmp_path, (found, {}), (found, {"environment": {**records.ENVIRONMENT, "torch": "2.6.0"}}))
+    run_records = [records.record()]
+    text = compared(
+        tmp_path, (run_records, {}), (run_records, {"environment": {**records.ENVIRONMENT, "torch": "2.6.0"}})
+    )
     assert "not made under the same conditions: torch differ" in text
     assert text.index("Careful.") < text.index("<main>")
 
@@ -322,8 +330,10 @@ def test_environments_that_differ_are_warned_of(tmp_path):
 def test_a_comparison_says_what_is_the_machines_and_whether_the_runs_agree(tmp_path):
     def run(scale, reference):
         return [
-            replace(one, readings=(*one.readings, records.reading("reference_s", *[reference] * 5)))
-            for one in (records.record(records.case("fc", size), latency=1e-5 * size * scale) for size in (32, 64, 128))
+            replace(record, readings=(*record.readings, records.reading("reference_s", *[reference] * 5)))
+            for record in (
+                records.record(records.case("fc", size), latency=1e-5 * size * scale) for size in (32, 64, 128)
+            )
         ]
 
     text = compared(tmp_path, (run(1.0, 1e-3), {}), (run(1.5, 1.5e-3), {}))
@@ -335,8 +345,8 @@ def test_a_comparison_says_what_is_the_machines_and_whether_the_runs_agree(tmp_p
 
 
 def test_a_comparison_holds_every_shared_case_in_base_units(tmp_path):
-    found = records.default_records()
-    text = compared(tmp_path, (found, {}), (found, {}), (found[:5], {}))
+    run_records = records.default_records()
+    text = compared(tmp_path, (run_records, {}), (run_records, {}), (run_records[:5], {}))
     packed = re.search(r'<script type="[a-z/]+" id="data">([^<]+)</script>', text)[1]
     data = json.loads(packed if packed.startswith("{") else zlib.decompress(base64.b64decode(packed)))["compared"]
     assert len(data["lines"]) == 67
@@ -352,9 +362,9 @@ def test_runs_without_a_shared_case_say_so(tmp_path):
 
 
 def test_comparing_hostile_runs_is_safe(tmp_path):
-    found = hostile_records()
+    run_records = hostile_records()
     more = {"name": HOSTILE, "environment": {HOSTILE: HOSTILE}}
-    text = compared(tmp_path, (found, more), (found, {}), (found, more))
+    text = compared(tmp_path, (run_records, more), (run_records, {}), (run_records, more))
     assert not [tag for tag, _ in Parsed(text).tags if tag == "img"]
 
 
@@ -374,9 +384,9 @@ def visited(*samples, disturbed=""):
 
 def test_the_samples_of_a_case_are_heights_by_visit():
     first, second = [i * 1e-3 for i in range(1, 25)], [12.5e-3] * 10
-    found = distribution(visited(first, second, disturbed="other processes had the core"))
-    assert found["ends"] == [1e-3, 24e-3]
-    (n, median, heights, quiet), (few, at, peak, reason) = found["visits"]
+    chart = distribution(visited(first, second, disturbed="other processes had the core"))
+    assert chart["ends"] == [1e-3, 24e-3]
+    (n, median, heights, quiet), (few, at, peak, reason) = chart["visits"]
     assert (n, median, quiet) == (24, 12.5e-3, "")
     assert set(heights) == {"Z"}
     assert (few, at, reason) == (10, 12.5e-3, "other processes had the core")
@@ -385,19 +395,19 @@ def test_the_samples_of_a_case_are_heights_by_visit():
     assert distribution(records.record(samples=0)) is None
 
 
-@pytest.mark.parametrize(("samples", "said"), [
+@pytest.mark.parametrize(("samples", "pattern"), [
     (0, None), (20, "p90 not claimable from 20 samples, p99 not claimable from 20 samples"),
     (100, r"p90 [\d.]+ ms \(at most [\d.]+ ms\), p99 not claimable from 100 samples"),
     (2000, r"p90 [\d.]+ ms \(at most [\d.]+ ms\), p99 [\d.]+ ms \(at most [\d.]+ ms\)"),
 ])  # fmt: skip
-def test_a_percentile_is_said_only_where_the_samples_allow_it(samples, said):
-    (one,) = results([records.record(samples=samples)])
-    assert percentiles(one) is None if said is None else re.fullmatch(said, percentiles(one))
+def test_a_percentile_is_said_only_where_the_samples_allow_it(samples, pattern):
+    (result,) = results([records.record(samples=samples)])
+    assert percentiles(result) is None if pattern is None else re.fullmatch(pattern, percentiles(result))
 
 
 def test_large_data_are_deflated_and_come_back_whole(tmp_path):
-    found = records.many(1500)
-    text = written(found, tmp_path)
+    run_records = records.many(1500)
+    text = written(run_records, tmp_path)
     packed = re.search(r'<script type="text/plain" id="data">([^<]+)</script>', text)[1]
     data = json.loads(zlib.decompress(base64.b64decode(packed)))
     assert data["size"] == 1500
