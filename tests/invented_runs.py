@@ -37,16 +37,16 @@ def write(
     **more,
 ) -> Path:
     """The run of a day, whose cases take so many seconds, of a commit of its own."""
-    found = [_record(case, latency, reference, fingerprint) for case, latency in seconds.items()]
+    run_records = [_record(case, latency, reference, fingerprint) for case, latency in seconds.items()]
     facts = {**records.ENVIRONMENT, "commit": commit(number), "device": "cpu", **(environment or {})}
-    run = records.run_of(found, environment=facts, fingerprint=fingerprint, **{"started": day(number), **more})
-    store.start(place, replace(run, planned=tuple(planned or run.planned)), found)
+    run = records.run_of(run_records, environment=facts, fingerprint=fingerprint, **{"started": day(number), **more})
+    store.start(place, replace(run, planned=tuple(planned or run.planned)), run_records)
     return place
 
 
 def _record(case: records.Case, latency: float, reference: float, fingerprint: str) -> Record:
     record = records.record(case, samples=5, latency=latency)
-    readings = [each for each in record.readings if each.metric.name != "latency_s"]
+    readings = [reading for reading in record.readings if reading.metric.name != "latency_s"]
     times = (records.reading("latency_s", *[latency] * 5), records.reading("reference_s", *[reference] * 5))
     return replace(record, readings=(*readings, *times), environment=fingerprint)
 

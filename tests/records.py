@@ -171,12 +171,12 @@ def default_records() -> list[Record]:
 
 def many(n: int, variants: Sequence[str] = tuple(SPEED)) -> list[Record]:
     """``n`` distinct cases, evenly over reducers, sizes and variants; few samples, so that they are made quickly."""
-    names, made = list(SIZES), []
+    names, records = list(SIZES), []
     for i in range(n):
         at, how = divmod(i, len(variants))
         model = parts(names[at % len(names)], 8 + at // len(names))
-        made.append(record(Case(model, Clip(), variant(variants[how])), samples=12))
-    return made
+        records.append(record(Case(model, Clip(), variant(variants[how])), samples=12))
+    return records
 
 
 OWN = (
@@ -203,10 +203,10 @@ def lesson(
     accuracy: float = 0.8, task: str = "direction", seed: int = 0, rate: float = 2e-3, *, of: Case | None = None, **more
 ) -> Record:
     """A training run that ended at this test accuracy, over ten checkpoints; ``flag`` and ``control`` by name."""
-    given = of or case()
+    base = of or case()
     chance, flag, control = CHANCE.get(task, 0.1), more.pop("flag", None), more.pop("control", None)
     val, steps = more.pop("val", accuracy), [70 * (i + 1) for i in range(10)]
-    work = 3 * 32 * counts(given)["macs"] * 2
+    work = 3 * 32 * counts(base)["macs"] * 2
     rising = [1 - 0.5 ** (i + 1) if i < 9 else 1.0 for i in range(10)]
     ends = {"train_accuracy": min(1.0, accuracy + 0.05), "majority_accuracy": chance + 0.005, "classes": 1 / chance}
     ends |= {"control_expected": 0.5} if control == "frame-shuffle" else {}
@@ -220,10 +220,10 @@ def lesson(
         *(reading(name, value) for name, value in ends.items()),
     ]
     data = {"dead_run": {"share": 1.0}, "unconverged": {"rise": 0.04}}
-    found = tuple(Finding(code, "warning", data[code]) for code in ([flag] if flag else []))
+    findings = tuple(Finding(code, "warning", data[code]) for code in ([flag] if flag else []))
     trial = Trial(choice(task), seed, rate, control)
-    tried = replace(given, architecture=replace(given.architecture, head=None), scenario="learn", trial=trial)
-    return replace(Record(tried, "ok", tuple(readings), found, environment="e1", seconds=20), **more)
+    tried = replace(base, architecture=replace(base.architecture, head=None), scenario="learn", trial=trial)
+    return replace(Record(tried, "ok", tuple(readings), findings, environment="e1", seconds=20), **more)
 
 
 REACHED = {
@@ -235,22 +235,23 @@ REACHED = {
 
 def tried_records() -> list[Record]:
     """Costs, trainings on two tasks at three rates from five seeds (one cell dead), controls, probes."""
-    found: list[Record] = []
+    records: list[Record] = []
     for (name, size), ends in REACHED.items():
         of = case(name, size)
-        found += [lesson(end - 0.1 * (rate != 2e-3) + 0.01 * ((7 * seed + len(name)) % 5 - 2), task, seed, rate, of=of)
-                  for task, end in zip(("identity", "direction"), ends, strict=True)
-                  for seed in range(5) for rate in (5e-4, 2e-3, 8e-3)]  # fmt: skip
-        found += [probed(ends[1], ends[0] / 2, of=of), record(of), record(replace(of, variant=variant("compile")))]
+        records += [lesson(end - 0.1 * (rate != 2e-3) + 0.01 * ((7 * seed + len(name)) % 5 - 2), task, seed, rate,
+                           of=of)
+                    for task, end in zip(("identity", "direction"), ends, strict=True)
+                    for seed in range(5) for rate in (5e-4, 2e-3, 8e-3)]  # fmt: skip
+        records += [probed(ends[1], ends[0] / 2, of=of), record(of), record(replace(of, variant=variant("compile")))]
     flatten = case("flatten")
-    found += [lesson(0.1, "identity", seed, of=flatten, flag="dead_run") for seed in range(5)]
-    found += [
+    records += [lesson(0.1, "identity", seed, of=flatten, flag="dead_run") for seed in range(5)]
+    records += [
         lesson(0.9, "direction", seed, of=flatten, flag="unconverged" if seed == 1 else None) for seed in range(5)
     ]
-    found.append(failed(replace(lesson(0.5, "identity", 5).case), "loss is not finite at step 30", "error"))
+    records.append(failed(replace(lesson(0.5, "identity", 5).case), "loss is not finite at step 30", "error"))
     for control, end in (("label-permutation", 0.13), ("frame-shuffle", 0.3)):
-        found += [lesson(end, "direction", seed, control=control) for seed in range(3)]
-    return [*found, record(flatten)]
+        records += [lesson(end, "direction", seed, control=control) for seed in range(3)]
+    return [*records, record(flatten)]
 
 
 def probed(where: float, what: float, seed: int = 0, of: Case | None = None) -> Record:
@@ -269,9 +270,9 @@ LEARNT = {
 def quality_records(seeds: int = 5, tasks: Sequence[str] = tuple(LEARNT)) -> list[Record]:
     """Costs of four reducers and their lessons in two tasks that want different ones."""
     cases = [case(name, 32 if "fc" in name else 128 if "conv" in name else None) for name in REDUCERS]
-    found = [record(of, latency=1e-3 * (i + 3)) for i, of in enumerate(cases)]
+    records = [record(of, latency=1e-3 * (i + 3)) for i, of in enumerate(cases)]
     for task in tasks:
         for of, mean in zip(cases, LEARNT[task], strict=True):
             rng = random.Random(ascii((task, of.id)))
-            found += [lesson(mean + rng.gauss(0, 0.004), task, seed, of=of) for seed in range(seeds)]
-    return found
+            records += [lesson(mean + rng.gauss(0, 0.004), task, seed, of=of) for seed in range(seeds)]
+    return records

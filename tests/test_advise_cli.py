@@ -22,16 +22,16 @@ from convbench.report.words.numbers import likely
 GOLDEN = Path(__file__).parent / "golden" / "advice.txt"
 
 
-def words(found, ask, task="direction"):
-    (one,) = recommendations(found, ask, [task])
-    return "\n".join(sentences(one))
+def words(run_records, ask, task="direction"):
+    (recommendation,) = recommendations(run_records, ask, [task])
+    return "\n".join(sentences(recommendation))
 
 
 @pytest.fixture
 def run(tmp_path):
-    found = records.quality_records()
+    run_records = records.quality_records()
     dead = [records.lesson(0.125, seed=s, of=records.case("gmp"), flag="dead_run") for s in range(5)]
-    return records.stored(tmp_path / "full", [*found, *dead])
+    return records.stored(tmp_path / "full", [*run_records, *dead])
 
 
 def advise(*arguments):
@@ -41,12 +41,12 @@ def advise(*arguments):
 
 def of(values, **more):
     """Costs and lessons of reducers by their accuracies, each dearer than the one before."""
-    found = []
+    run_records = []
     for i, (name, reached) in enumerate(values.items()):
         case = records.case(*((name, more["sizes"][i]) if "sizes" in more else (name,)))
-        found.append(records.record(case, latency=1e-3 * (i + 1)))
-        found += [records.lesson(value, seed=seed, of=case) for seed, value in enumerate(reached)]
-    return found
+        run_records.append(records.record(case, latency=1e-3 * (i + 1)))
+        run_records += [records.lesson(value, seed=seed, of=case) for seed, value in enumerate(reached)]
+    return run_records
 
 
 def collapsing():
@@ -55,25 +55,25 @@ def collapsing():
 
 
 def edge():
-    found = []
+    run_records = []
     for size, mean, latency in ((8, 0.5, 1e-3), (16, 0.8, 2e-3)):
         case = records.case("fc(activation=true)", size)
-        found += [records.record(case, latency=latency)]
-        found += [records.lesson(mean + s / 500, seed=s, of=case) for s in range(4)]
-    return found
+        run_records += [records.record(case, latency=latency)]
+        run_records += [records.lesson(mean + s / 500, seed=s, of=case) for s in range(4)]
+    return run_records
 
 
 def at_the_highest_rate():
     """Two whose best rate is the highest of three, and one in the middle."""
-    found = []
+    run_records = []
     for i, (name, best) in enumerate((("gap", 8e-3), ("gmp", 2e-3), ("gem", 5e-4))):
         case = records.case(name)
-        found.append(records.record(case, latency=1e-3 * (i + 1)))
-        found += [
+        run_records.append(records.record(case, latency=1e-3 * (i + 1)))
+        run_records += [
             records.lesson(0.9 - 0.2 * i + s / 1000 - 0.1 * (rate != best), seed=s, rate=rate, of=case)
             for s in range(4) for rate in (5e-4, 2e-3, 8e-3)
         ]  # fmt: skip
-    return found
+    return run_records
 
 
 SAID = {
@@ -96,23 +96,23 @@ SAID = {
 
 def test_the_words_of_every_kind_of_answer():
     """Against ``golden/advice.txt``; where the words are to change, look at the difference and store the new ones."""
-    said = {name: words(found(), ask) for name, (found, ask) in SAID.items()}
-    text = "\n".join(f"== {name}\n{answer}\n" for name, answer in said.items())
+    answers = {name: words(make_records(), ask) for name, (make_records, ask) in SAID.items()}
+    text = "\n".join(f"== {name}\n{answer}\n" for name, answer in answers.items())
     assert text == GOLDEN.read_text("utf-8")
 
 
 @pytest.mark.parametrize(
-    ("probability", "said"), [(1.0, "over 99 %"), (0.99, "99 %"), (0.5, "50 %"), (0.01, "1 %"), (0.0, "under 1 %")]
+    ("probability", "phrase"), [(1.0, "over 99 %"), (0.99, "99 %"), (0.5, "50 %"), (0.01, "1 %"), (0.0, "under 1 %")]
 )
-def test_a_likelihood_that_was_drawn_is_never_certain(probability, said):
-    assert likely(probability) == said
+def test_a_likelihood_that_was_drawn_is_never_certain(probability, phrase):
+    assert likely(probability) == phrase
 
 
 def test_binding_limits_are_named():
-    said = words(records.quality_records(), Ask({"latency": 4.5e-3, "params": 1e6}))
-    assert "Binding: the latency of 4.50 ms; without it the answer would change." in said
-    said = words(records.quality_records(), Ask({"params": 1e6}))
-    assert "No limit binds: each could be lifted without changing this." in said
+    text = words(records.quality_records(), Ask({"latency": 4.5e-3, "params": 1e6}))
+    assert "Binding: the latency of 4.50 ms; without it the answer would change." in text
+    text = words(records.quality_records(), Ask({"params": 1e6}))
+    assert "No limit binds: each could be lifted without changing this." in text
 
 
 def test_tasks_that_want_different_configurations_are_said_to():
@@ -159,7 +159,7 @@ def test_json_holds_the_same_answer(run):
     assert done.exit_code == 0
     assert direction["pick"]["case"].startswith("conv/spatial-softmax/64/")
     assert direction["price"]["next"]["params"] > direction["pick"]["params"]
-    assert [one["why"] for one in direction["excluded"]] == ["dead"]
+    assert [entry["why"] for entry in direction["excluded"]] == ["dead"]
     assert identity["words"].startswith("identity: gap")
 
 
@@ -183,14 +183,14 @@ def test_json_holds_the_grade_and_what_would_settle_it(tmp_path):
 
 def test_a_price_for_a_millisecond(run):
     assert "accuracy less 10.0 points a millisecond has the highest lower bound" in advise(run, "--per-ms", "10pt")[1]
-    said = "--per-ms cheap: not a price: write 0.2pt, which is 0.2 points of accuracy"
-    assert str(advise(run, "--per-ms", "cheap")[2]) == said
+    message = "--per-ms cheap: not a price: write 0.2pt, which is 0.2 points of accuracy"
+    assert str(advise(run, "--per-ms", "cheap")[2]) == message
 
 
 def test_json_of_an_abstention_has_its_reason(run):
     done = CliRunner().invoke(app, ["advise", str(run), "--json", "--latency", "1ms"])
     assert done.exit_code == 3
-    assert [(one["pick"], one["reason"]) for one in json.loads(done.output)] == [(None, "over-budget")] * 2
+    assert [(answer["pick"], answer["reason"]) for answer in json.loads(done.output)] == [(None, "over-budget")] * 2
 
 
 @pytest.mark.parametrize(
@@ -199,16 +199,16 @@ def test_json_of_an_abstention_has_its_reason(run):
 def test_a_run_without_trials_says_how_to_get_them(tmp_path, command, suite):
     directory = records.stored(tmp_path / "run", [records.record()], command=command)
     code, out, _ = advise(directory)
-    said = f"quality was not run in {directory}: run `convbench run {suite} quality=train`"
+    sentence = f"quality was not run in {directory}: run `convbench run {suite} quality=train`"
     by_cost = "By cost alone: 1 of 1 models fits. Fastest: gap, LSTM input 32 (6.47 ms a call, 83.8 k parameters, "
-    assert (code, out) == (3, f"{said}. {by_cost}16.3 MiB, 116 MFLOP).")
+    assert (code, out) == (3, f"{sentence}. {by_cost}16.3 MiB, 116 MFLOP).")
     (answer,) = json.loads(CliRunner().invoke(app, ["advise", str(directory), "--json"]).output)
     assert (answer["grade"], answer["reason"], answer["words"]) == ("open", "not-run", out)
     assert advise(directory, "--require", "open")[0] == 0
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (("--latency", "5"), "--latency 5: not an amount of it: write 5ms, 300us or 0.005s"),
         (("--params", "1 apple"), "--params 1 apple: not an amount of it: write 1M, 250k or 250000"),
@@ -218,10 +218,10 @@ def test_a_run_without_trials_says_how_to_get_them(tmp_path, command, suite):
         (("--task", "chess"), "it has direction, identity"),
     ],
 )
-def test_a_mistake_is_told_in_one_message(run, arguments, said):
+def test_a_mistake_is_told_in_one_message(run, arguments, message):
     code, _, error = advise(run, *arguments)
     assert code == 1 and isinstance(error, ConvbenchError)
-    assert str(error).endswith(said)
+    assert str(error).endswith(message)
     assert error.exit_code == 2
 
 

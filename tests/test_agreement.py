@@ -14,39 +14,39 @@ from convbench.core.record import Reading
 def run(seconds, spread=0.0):
     """Results of cases of given seconds; old records, whose interval is that of their samples."""
     cases = [records.case("fc", size) for size in (8, 16, 32)]
-    made = []
-    for each, value in zip(cases, seconds, strict=True):
-        record = records.record(each)
+    run_records = []
+    for case, value in zip(cases, seconds, strict=True):
+        record = records.record(case)
         samples = tuple(value * (1 + spread * (i - 10) / 10) for i in range(21))
         readings = [r for r in record.readings if r.metric.name != "latency_s"]
         latency = next(r for r in record.readings if r.metric.name == "latency_s")
-        made.append(replace(record, readings=(*readings, Reading(latency.metric, samples))))
-    return results(made)
+        run_records.append(replace(record, readings=(*readings, Reading(latency.metric, samples))))
+    return results(run_records)
 
 
 def test_a_run_agrees_with_itself():
-    found = agreement(run([1.0, 2.0, 3.0]), run([1.0, 2.0, 3.0]))
-    assert (found.meet, found.factors, found.contradicted, found.apart) == (1.0, (1.0, 1.0, 1.0), 0, 3)
-    assert found.same_pick
+    result = agreement(run([1.0, 2.0, 3.0]), run([1.0, 2.0, 3.0]))
+    assert (result.meet, result.factors, result.contradicted, result.apart) == (1.0, (1.0, 1.0, 1.0), 0, 3)
+    assert result.same_pick
 
 
 def test_the_opposite_is_a_contradiction():
-    found = agreement(run([1.0, 2.0, 3.0]), run([2.0, 1.0, 3.0]))
-    assert (found.apart, found.contradicted) == (3, 1)
-    assert found.factors[2] == 2.0
-    assert found.meet == 1 / 3
+    result = agreement(run([1.0, 2.0, 3.0]), run([2.0, 1.0, 3.0]))
+    assert (result.apart, result.contradicted) == (3, 1)
+    assert result.factors[2] == 2.0
+    assert result.meet == 1 / 3
 
 
 def test_wide_intervals_contradict_nothing():
-    found = agreement(run([1.0, 2.0, 3.0], spread=3), run([2.0, 1.0, 3.0], spread=3))
-    assert (found.apart, found.contradicted, found.meet) == (0, 0, 1.0)
+    result = agreement(run([1.0, 2.0, 3.0], spread=3), run([2.0, 1.0, 3.0], spread=3))
+    assert (result.apart, result.contradicted, result.meet) == (0, 0, 1.0)
 
 
 def test_what_one_run_withholds_is_counted_and_not_compared():
     second = run([1.0, 2.0, 3.0])
     lacking = [r for r in second if r.lstm_input != 16]
-    found = agreement(run([1.0, 2.0, 3.0]), lacking)
-    assert (found.cases, found.withheld) == (2, 1)
+    result = agreement(run([1.0, 2.0, 3.0]), lacking)
+    assert (result.cases, result.withheld) == (2, 1)
 
 
 def test_runs_without_a_case_in_common_are_not_compared():

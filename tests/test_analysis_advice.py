@@ -15,11 +15,11 @@ def timed(reducer, milliseconds, size=None, **more):
 
 
 def test_the_lightest_of_the_tied_is_picked():
-    found = results([timed("avg-k(k=4)", 2.0), timed("gap", 2.1), timed("fc", 9.0, 128)])
-    advice = advise(found)
+    case_results = results([timed("avg-k(k=4)", 2.0), timed("gap", 2.1), timed("fc", 9.0, 128)])
+    advice = advise(case_results)
     assert advice.ranking[0].result.series == "avg-k"
     assert advice.pick.series == "gap"
-    assert [one.tied for one in advice.ranking] == [True, True, False]
+    assert [contender.tied for contender in advice.ranking] == [True, True, False]
 
 
 def test_a_lighter_but_slower_model_is_not_picked():
@@ -28,21 +28,21 @@ def test_a_lighter_but_slower_model_is_not_picked():
 
 
 def test_where_the_pick_drops_positions_the_cheapest_that_keeps_them_is_named():
-    found = [timed("gap", 2.0), timed("spatial-softmax", 2.6), timed("avg-k(k=4)", 2.6), timed("flatten", 50)]
-    assert advise(results(found)).placed.series == "spatial-softmax"
+    run_records = [timed("gap", 2.0), timed("spatial-softmax", 2.6), timed("avg-k(k=4)", 2.6), timed("flatten", 50)]
+    assert advise(results(run_records)).placed.series == "spatial-softmax"
     assert advise(results([timed("spatial-softmax", 2.0), timed("gap", 2.6)])).placed is None
 
 
 def test_the_frozen_control_is_not_advised():
-    found = [timed("gap", 2.0), timed("random-projection", 2.1, 8), timed("avg-k(k=4)", 2.2)]
-    assert advise(results(found)).pick.series == "gap"
-    assert advise(results(found)).placed.series == "avg-k"
-    assert advise(results(found[1:2])).pick.series == "random-projection"
+    run_records = [timed("gap", 2.0), timed("random-projection", 2.1, 8), timed("avg-k(k=4)", 2.2)]
+    assert advise(results(run_records)).pick.series == "gap"
+    assert advise(results(run_records)).placed.series == "avg-k"
+    assert advise(results(run_records[1:2])).pick.series == "random-projection"
 
 
 def test_without_times_a_model_stands_as_eager():
-    found = [records.record(records.case("gap", variant=how), samples=0) for how in ("compile", "eager")]
-    assert rank(results(found))[0].result.case.variant == ()
+    run_records = [records.record(records.case("gap", variant=how), samples=0) for how in ("compile", "eager")]
+    assert rank(results(run_records))[0].result.case.variant == ()
 
 
 def test_a_reducer_of_the_users_own_is_not_said_to_drop_anything():
@@ -50,8 +50,8 @@ def test_a_reducer_of_the_users_own_is_not_said_to_drop_anything():
 
 
 def test_each_model_stands_with_its_fastest_variant():
-    found = results([timed("gap", 8.0), timed("gap", 2.0, variant="compile"), timed("gmp", 3.0)])
-    assert [(one.result.series, one.result.case.variant_name) for one in rank(found)] == [
+    case_results = results([timed("gap", 8.0), timed("gap", 2.0, variant="compile"), timed("gmp", 3.0)])
+    assert [(contender.result.series, contender.result.case.variant_name) for contender in rank(case_results)] == [
         ("gap", "compile"), ("gmp", "eager"),
     ]  # fmt: skip
 
@@ -60,8 +60,8 @@ def test_only_one_backbone_clip_and_scenario_is_ranked():
     here = [timed("gap", 2.0), timed("gmp", 2.1)]
     elsewhere = [timed("gap", 0.5, channels=8), timed("gap", 0.1, scenario="streaming")]
     advice = advise(results([*elsewhere, *here]))
-    assert {one.result.series for one in advice.ranking} == {"gap", "gmp"}
-    assert [one.case.scenario for one in advice.others] == ["streaming"]
+    assert {contender.result.series for contender in advice.ranking} == {"gap", "gmp"}
+    assert [result.case.scenario for result in advice.others] == ["streaming"]
 
 
 def test_the_fastest_elsewhere_is_that_of_all_variants():
@@ -87,8 +87,10 @@ def test_nothing_measured_is_no_advice():
 
 
 def test_whole_models_are_ranked_among_themselves():
-    found = [records.record(Case(Whole(Choice(name))), latency=time) for name, time in (("a:b", 2e-3), ("c:d", 1e-3))]
-    assert advise(results(found)).pick.series == "c:d"
+    run_records = [
+        records.record(Case(Whole(Choice(name))), latency=time) for name, time in (("a:b", 2e-3), ("c:d", 1e-3))
+    ]
+    assert advise(results(run_records)).pick.series == "c:d"
 
 
 def test_noise_counts_cases_by_finding():

@@ -30,11 +30,13 @@ def test_ratios_are_over_the_first_run():
     matches = match([measured(2), measured(1), measured(4)])
     assert overall(matches, 1).median == pytest.approx(0.5, rel=0.02)
     assert overall(matches, 2).median == pytest.approx(2, rel=0.02)
-    assert all(one.ratios[0] is None for one in matches)
+    assert all(matched_case.ratios[0] is None for matched_case in matches)
 
 
 def test_cases_of_one_run_only_are_not_matched():
-    assert [one.case.architecture.reducer.name for one in match([measured(1), measured(1, CASES[:1])])] == ["gap"]
+    assert [
+        matched_case.case.architecture.reducer.name for matched_case in match([measured(1), measured(1, CASES[:1])])
+    ] == ["gap"]
 
 
 def test_failed_cases_are_no_match():
@@ -49,25 +51,25 @@ def test_runs_on_different_devices_are_matched_by_all_else():
 
 def test_exact_counts_that_differ_are_noticed():
     other = results([replace(records.record(CASES[0]), readings=(records.reading("params", 1),))])
-    (one,) = match([measured(1), other])
-    assert one.counts_differ
+    (matched_case,) = match([measured(1), other])
+    assert matched_case.counts_differ
     assert not match([measured(1), measured(2)])[0].counts_differ
 
 
 def test_matches_are_grouped_by_the_values_of_a_column():
     groups = by_axis(match([measured(1), measured(1)]), "reducer")
-    assert {name: len(several) for name, several in groups.items()} == {"fc": 1, "gap": 2}
+    assert {name: len(members) for name, members in groups.items()} == {"fc": 1, "gap": 2}
 
 
 def test_grave_differences_come_first():
-    one = records.run_of([])
+    run = records.run_of([])
     other = replace(
-        one, environment={**one.environment, "commit": "f", "torch": "2.6.0"}, protocol=Protocol(target=0.02)
+        run, environment={**run.environment, "commit": "f", "torch": "2.6.0"}, protocol=Protocol(target=0.02)
     )
-    found = differences([one, other])
-    assert {(row.key, row.grave) for row in found} == {("torch", True), ("commit", False), ("protocol.target", True)}
-    assert found[-1].key == "commit"
-    assert differences([one, one]) == []
+    rows = differences([run, other])
+    assert {(row.key, row.grave) for row in rows} == {("torch", True), ("commit", False), ("protocol.target", True)}
+    assert rows[-1].key == "commit"
+    assert differences([run, run]) == []
 
 
 def visited(case, rounds, minute):
@@ -95,7 +97,7 @@ def test_runs_that_took_turns_are_paired_visit_by_visit():
     first, second = sized(1.0, 0), sized(1.1, 20)
     assert in_turns(first[0], second[0])
     matches = match([results(first), results(second)])
-    assert all(each.ratios[1].median == pytest.approx(1.1, rel=1e-3) for each in matches)
+    assert all(matched_case.ratios[1].median == pytest.approx(1.1, rel=1e-3) for matched_case in matches)
     assert noise(matches, 1) < 0.02
     later = [replace(record, visits=tuple(map(a_day_later, record.visits))) for record in second]
     assert not in_turns(first[0], later[0])
@@ -105,7 +107,8 @@ def test_runs_that_took_turns_are_paired_visit_by_visit():
 @pytest.mark.parametrize("starts", [((), ()), (("a", "b"), ("", "")), (("a", "c"), ("b", "")), (("a",), ("b",))])
 def test_visits_without_times_or_of_one_round_are_no_turns(starts):
     first, second = (
-        replace(records.record(), visits=tuple(Visit(at, began) for at, began in enumerate(each))) for each in starts
+        replace(records.record(), visits=tuple(Visit(at, began) for at, began in enumerate(moments)))
+        for moments in starts
     )
     assert not in_turns(first, second)
 
@@ -124,9 +127,9 @@ def test_groups_have_the_paired_ratio_with_its_interval_over_cases():
     first = [records.record(case, latency=1e-3) for case in cases]
     second = [records.record(case, latency=1e-3 * scale)
               for case, scale in zip(cases, (*scales["gap"], *scales["fc"]), strict=True)]  # fmt: skip
-    found = summaries(match([results(first), results(second)]), "reducer")
-    assert [(group.value, group.cases) for group in found] == [("fc", 3), ("gap", 3)]
-    fc, gap = (group.ratios[0] for group in found)
+    groups = summaries(match([results(first), results(second)]), "reducer")
+    assert [(group.value, group.cases) for group in groups] == [("fc", 3), ("gap", 3)]
+    fc, gap = (group.ratios[0] for group in groups)
     assert fc.median == pytest.approx(1.2, rel=0.02)
     assert fc.low > 1.1
     assert gap.low < 1.0 < gap.high
@@ -135,7 +138,9 @@ def test_groups_have_the_paired_ratio_with_its_interval_over_cases():
 def test_a_group_of_one_case_has_its_own_interval():
     matches = match([measured(1), measured(2)])
     alone = next(group for group in summaries(matches, "reducer") if group.value == "fc")
-    assert alone.ratios[0] == next(each.ratios[1] for each in matches if each.case.axes["reducer"] == "fc")
+    assert alone.ratios[0] == next(
+        matched_case.ratios[1] for matched_case in matches if matched_case.case.axes["reducer"] == "fc"
+    )
 
 
 def test_what_one_run_lacks_has_no_ratio():
@@ -149,8 +154,8 @@ def test_what_one_run_lacks_has_no_ratio():
 
 def test_beyond_noise_is_beyond_ten_percent_by_the_whole_interval():
     slower, same = match([measured(1), measured(1.5)]), match([measured(1), measured(1.02)])
-    assert all(apart(each, 1) > 0 for each in slower)
-    assert not any(apart(each, 1) for each in same)
+    assert all(apart(matched_case, 1) > 0 for matched_case in slower)
+    assert not any(apart(matched_case, 1) for matched_case in same)
 
 
 def test_the_machine_is_told_at_its_better_moments():

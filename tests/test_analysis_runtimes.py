@@ -25,18 +25,18 @@ MILLISECONDS = {
 }
 
 
-def found(times=MILLISECONDS, export: float = 7.0, load: float = 1.0) -> list[Result]:
+def timed_results(times=MILLISECONDS, export: float = 7.0, load: float = 1.0) -> list[Result]:
     """Records of those medians; those of a runtime with what it took to export and to load."""
-    made = []
+    run_records = []
     for (reducer, size, variant), milliseconds in times.items():
         record = records.record(records.case(reducer, size, variant=variant), latency=milliseconds * 1e-3)
         more = (Reading(metrics.EXPORT, (export,)), Reading(metrics.LOAD, (load,))) if variant != "eager" else ()
-        made.append(replace(record, readings=(*record.readings, *more)))
-    return results(made)
+        run_records.append(replace(record, readings=(*record.readings, *more)))
+    return results(run_records)
 
 
 def test_a_price_is_the_latency_over_that_of_the_model_that_is_fastest_in_eager() -> None:
-    (view,) = runtimes(found())
+    (view,) = runtimes(timed_results())
     assert view.base.case.architecture.reducer.name == "gap"
     assert view.runtimes == ("eager", "onnxruntime")
     prices = {(p.runtime, p.result.series): p.over_base.median for p in view.prices}
@@ -46,16 +46,16 @@ def test_a_price_is_the_latency_over_that_of_the_model_that_is_fastest_in_eager(
 
 
 def test_what_turns_most_is_the_sentence() -> None:
-    (view,) = runtimes(found())
+    (view,) = runtimes(timed_results())
     eager, there = turn(view)
     assert (eager.result.series, there.runtime) == ("fc", "onnxruntime")
-    said = words.sentence(view)
-    assert said.startswith("In onnxruntime fc, LSTM input 128 costs 1.3")
-    assert "gap, LSTM input 32; in eager it costs 4.0×" in said
+    sentence = words.sentence(view)
+    assert sentence.startswith("In onnxruntime fc, LSTM input 128 costs 1.3")
+    assert "gap, LSTM input 32; in eager it costs 4.0×" in sentence
 
 
 def test_a_pair_whose_order_turns_round_beyond_doubt_crosses() -> None:
-    (view,) = runtimes(found())
+    (view,) = runtimes(timed_results())
     (crossing,) = view.crossings
     assert (crossing.faster.series, crossing.slower.series, crossing.runtime) == ("gap", "hybrid", "onnxruntime")
     assert crossing.in_eager.high < 1 < crossing.there.low
@@ -64,34 +64,34 @@ def test_a_pair_whose_order_turns_round_beyond_doubt_crosses() -> None:
 
 def test_what_is_as_fast_in_both_crosses_nowhere() -> None:
     level = {**MILLISECONDS, ("hybrid", 64, "onnxruntime"): 2.01}
-    (view,) = runtimes(found(level))
+    (view,) = runtimes(timed_results(level))
     assert view.crossings == ()
     assert words.crossed(view).startswith("The order of the models is eager's")
 
 
 def test_export_and_loading_have_paid_after_their_seconds_over_what_a_call_saves() -> None:
-    (view,) = runtimes(found())
+    (view,) = runtimes(timed_results())
     assert view.paid_after["onnxruntime"] == pytest.approx((8 / 0.0374, 8 / 0.011, 8 / 0.008), rel=0.05)
     slower = {**MILLISECONDS, ("gap", None, "onnxruntime"): 11.0}
-    (view,) = runtimes(found(slower))
+    (view,) = runtimes(timed_results(slower))
     assert len(view.paid_after["onnxruntime"]) == 2
 
 
 def test_without_another_runtime_or_with_one_model_there_is_nothing_to_say() -> None:
     eager = {key: value for key, value in MILLISECONDS.items() if key[2] == "eager"}
-    assert runtimes(found(eager)) == []
-    assert runtimes(found({key: value for key, value in MILLISECONDS.items() if key[0] == "gap"})) == []
+    assert runtimes(timed_results(eager)) == []
+    assert runtimes(timed_results({key: value for key, value in MILLISECONDS.items() if key[0] == "gap"})) == []
     assert list(figures.get("runtimes").build(results(records.default_records()))) == []
 
 
 def test_situations_are_never_mixed() -> None:
     streamed = records.record(records.case("fc", 8, scenario="streaming"), latency=1e-5)
-    (view,) = runtimes([*found(), *results([streamed])])
+    (view,) = runtimes([*timed_results(), *results([streamed])])
     assert all(price.result.case.scenario == "inference" for price in view.prices)
 
 
 def test_the_figure_is_a_line_a_model_and_its_caption_the_answer() -> None:
-    (drawing,) = figures.get("runtimes").build(found())
+    (drawing,) = figures.get("runtimes").build(timed_results())
     assert drawing.name == "runtimes-inference-cpu"
     assert drawing.caption.startswith("In onnxruntime fc")
     assert sorted(map(len, drawing.marks.values())) == [2, 2, 2]

@@ -31,14 +31,14 @@ def test_variants_are_curves_of_their_own():
 
 
 def test_the_first_view_is_alike_in_all_but_reducer_and_size():
-    found = results(records.default_records())
-    first = opening(found)
+    case_results = results(records.default_records())
+    first = opening(case_results)
     assert first.values == {
         "device": "cpu", "clip": "1x16x3x64x64", "scenario": "inference", "variant": "eager", "backbone": "conv",
         "rnn": "lstm128",
     }  # fmt: skip
-    assert len({alike(result) for result in found if result in first}) == 1
-    assert len({result.series for result in found if result in first}) == 12
+    assert len({alike(result) for result in case_results if result in first}) == 1
+    assert len({result.series for result in case_results if result in first}) == 12
 
 
 def test_variants_of_a_model_are_not_ranked_against_other_models_of_another_variant():

@@ -60,9 +60,11 @@ def test_a_probe_has_both_answers():
 
 
 def test_trials_are_no_costs_and_stand_last():
-    found = results([records.lesson(), records.record(), records.probed(0.1, 0.2), records.record(records.case("gmp"))])
-    assert [one.case.trial is None for one in found] == [True, True, False, False]
-    assert measured(found) == costs(found) == found[:2]
+    case_results = results(
+        [records.lesson(), records.record(), records.probed(0.1, 0.2), records.record(records.case("gmp"))]
+    )
+    assert [case_result.case.trial is None for case_result in case_results] == [True, True, False, False]
+    assert measured(case_results) == costs(case_results) == case_results[:2]
 
 
 def test_every_row_is_json():
@@ -77,11 +79,11 @@ def test_a_whole_model_has_no_reducer():
 
 
 def test_the_frame_has_a_row_a_case_and_keeps_whole_numbers_beside_gaps():
-    found = records.default_records()
-    made = table.frame(found)
-    assert list(made.columns[: len(table.COLUMNS)]) == list(table.COLUMNS)
-    assert len(made) == len(found)
-    text = made.to_csv(index=False)
+    run_records = records.default_records()
+    frame = table.frame(run_records)
+    assert list(frame.columns[: len(table.COLUMNS)]) == list(table.COLUMNS)
+    assert len(frame) == len(run_records)
+    text = frame.to_csv(index=False)
     assert ",67176320," in text
     assert "67176320.0" not in text
     assert "nan" not in text.lower()
@@ -100,8 +102,8 @@ def test_memory_is_that_of_the_device():
 
 @pytest.mark.parametrize(("samples", "percentile"), [(63, None), (64, 90), (660, 99)])
 def test_sustained_rate_needs_samples_for_its_percentile(samples, percentile):
-    found = sustained(records.record(records.case(scenario="streaming"), samples=samples))
-    assert (found and found[1]) == percentile
+    rate = sustained(records.record(records.case(scenario="streaming"), samples=samples))
+    assert (rate and rate[1]) == percentile
     assert sustained(records.record(samples=samples)) is None
 
 
@@ -112,7 +114,7 @@ def test_a_group_never_spans_machine_device_clip_scenario_or_dtype():
     assert dtype(records.record(bf16)) == "bf16"
     others = [records.record(records.case(device="cuda:0")), records.record(records.case(scenario="streaming"))]
     others += [records.record(bf16), records.record(environment="e2")]
-    assert len({plain, *(result(one).group for one in others)}) == 5
+    assert len({plain, *(result(record).group for record in others)}) == 5
 
 
 def test_infinite_and_missing_values_are_left_out():

@@ -232,11 +232,11 @@ def test_a_model_that_does_not_run_on_meta_is_counted_by_a_real_call() -> None:
 
 
 def test_a_live_module_is_measured_in_this_process_and_it_says_so() -> None:
-    found = convbench.measure(Net().eval(), CLIP, protocol=convbench.Protocol(**QUICK))
-    assert found.latency.low <= found.latency.median <= found.latency.high
-    assert len(found.samples) >= 6
-    assert found.memory_bytes > CLIP.nbytes
-    assert "in this process on cpu, 1 threads, eval mode" in repr(found)
+    measurement = convbench.measure(Net().eval(), CLIP, protocol=convbench.Protocol(**QUICK))
+    assert measurement.latency.low <= measurement.latency.median <= measurement.latency.high
+    assert len(measurement.samples) >= 6
+    assert measurement.memory_bytes > CLIP.nbytes
+    assert "in this process on cpu, 1 threads, eval mode" in repr(measurement)
 
 
 @pytest.mark.parametrize("function", [convbench.count, convbench.measure])
@@ -252,7 +252,7 @@ def test_inputs_that_do_not_fit_are_one_sentence(function) -> None:
 def timed(monkeypatch: pytest.MonkeyPatch):
     """Every pair takes what is told of its arms by name, with a noise of its own."""
 
-    def told(seconds: dict[str, float], noise: float = 0.002) -> None:
+    def set_seconds(seconds: dict[str, float], noise: float = 0.002) -> None:
         import random
 
         dice = random.Random(5)
@@ -263,7 +263,7 @@ def timed(monkeypatch: pytest.MonkeyPatch):
 
         monkeypatch.setattr(pairs, "_time", time)
 
-    return told
+    return set_seconds
 
 
 @pytest.mark.parametrize(
@@ -277,21 +277,21 @@ def timed(monkeypatch: pytest.MonkeyPatch):
 )
 def test_two_callables_are_told_apart_by_the_gates_rule(timed, first, second, noise, word) -> None:
     timed({"first": first, "second": second}, noise)
-    found = pairs.compare(lambda: None, lambda: None, "cpu", Rule())
-    assert found.verdict == word
-    assert found.ratio.low <= found.ratio.estimate <= found.ratio.high
+    comparison = pairs.compare(lambda: None, lambda: None, "cpu", Rule())
+    assert comparison.verdict == word
+    assert comparison.ratio.low <= comparison.ratio.estimate <= comparison.ratio.high
     if noise < 0.01:
-        assert found.ratio.estimate == pytest.approx(second / first, rel=0.01)
-    assert "this process" in repr(found)
+        assert comparison.ratio.estimate == pytest.approx(second / first, rel=0.01)
+    assert "this process" in repr(comparison)
 
 
 def test_a_callable_with_much_more_to_do_is_slower_really(monkeypatch: pytest.MonkeyPatch) -> None:
     """So much more that a tenth of the usual seconds a pair are enough."""
     monkeypatch.setattr(pairs, "Settings", partial(Settings, case_s=0.3))
     little, much = torch.nn.Linear(64, 64), torch.nn.Sequential(*(torch.nn.Linear(64, 64) for _ in range(60)))
-    found = convbench.compare(little, much, torch.zeros(8, 64))
-    assert found.verdict == "slower", found
-    assert found.seconds[0] < found.seconds[1]
+    comparison = convbench.compare(little, much, torch.zeros(8, 64))
+    assert comparison.verdict == "slower", comparison
+    assert comparison.seconds[0] < comparison.seconds[1]
 
 
 def test_the_device_is_that_of_the_parameters() -> None:

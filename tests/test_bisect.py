@@ -101,17 +101,19 @@ def test_the_model_is_that_of_pairs_that_chance_has_not_picked():
 @pytest.fixture(scope="module")
 def history(tmp_path_factory):
     """Seven commits: the third does not start, from the fifth on ``fc`` is a tenth slower."""
-    made = tmp_path_factory.mktemp("history") / "project"
-    made.mkdir()
-    git(made, "init", "-q")
-    (made / ".gitignore").write_text("reports/\n")
+    project = tmp_path_factory.mktemp("history") / "project"
+    project.mkdir()
+    git(project, "init", "-q")
+    (project / ".gitignore").write_text("reports/\n")
     for number in range(COMMITS):
         fc = 0.022 if number >= 4 else 0.020
-        told = {"seconds": {"gap": 0.010, "fc": fc}, "number": number} | ({"broken": "no nets"} if number == 2 else {})
-        (made / "fake.json").write_text(json.dumps(told))
-        git(made, "add", "-A")
-        git(made, "commit", "-qm", f"number {number}")
-    return made
+        settings = {"seconds": {"gap": 0.010, "fc": fc}, "number": number} | (
+            {"broken": "no nets"} if number == 2 else {}
+        )
+        (project / "fake.json").write_text(json.dumps(settings))
+        git(project, "add", "-A")
+        git(project, "commit", "-qm", f"number {number}")
+    return project
 
 
 @pytest.fixture
@@ -132,11 +134,11 @@ def whole_search(history, tmp_path_factory):
 def test_the_first_slower_commit_is_named_and_a_broken_one_passed_over(whole_search):
     here, done = whole_search
     assert done.returncode == 0, done.stderr
-    first, sure, bad, kept = done.stdout.splitlines()
+    first, sure, bad, state = done.stdout.splitlines()
     assert first == f"first slower: {git(here, 'rev-parse', 'main~2')[:12]} number 4"
     assert sure.endswith("and again in a check against the one before it")
     assert float(bad.removeprefix("fc: bad over good ").split()[0]) == pytest.approx(1.1, abs=0.03)
-    assert kept == "kept in reports/bisect/fake.json"
+    assert state == "kept in reports/bisect/fake.json"
     assert "pair 1: " in done.stderr
     assert git(here, "worktree", "list").count("\n") == 0
     again = convbench(here, *SEARCH, "--resume")
@@ -162,11 +164,11 @@ def test_an_interrupted_search_goes_on_with_what_it_has(whole_search):
 def test_a_slowdown_beside_commits_that_do_not_start_is_a_range(here):
     done = convbench(here, "bisect", "fake.json", "--good", "main~5", "--bad", "main", "--only", "*", "--budget", "1h")
     assert done.returncode == 0, done.stderr
-    told = json.loads((here / "fake.json").read_text())
+    settings = json.loads((here / "fake.json").read_text())
     git(here, "checkout", "-qb", "other", "main~5")
     for number, broken in enumerate((True, True, False)):
         (here / "fake.json").write_text(
-            json.dumps(told | ({"broken": "no nets"} if broken else {}) | {"again": number})
+            json.dumps(settings | ({"broken": "no nets"} if broken else {}) | {"again": number})
         )
         git(here, "commit", "-qam", f"other {number}")
     done = convbench(here, "bisect", "fake.json", "--good", "main~5", "--bad", "other")
@@ -182,7 +184,7 @@ def test_a_bad_that_is_not_slower_is_one_sentence(here):
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         ((), "name what to search: --good REF [--bad REF] for commits, or --package NAME FROM..TO"),
         (("--good", "main", "--package", "torch", "1..2"), "name what to search"),
@@ -195,10 +197,10 @@ def test_a_bad_that_is_not_slower_is_one_sentence(here):
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )
-def test_a_mistake_is_one_sentence(history, in_process, words, said):
+def test_a_mistake_is_one_sentence(history, in_process, words, message):
     done = in_process("bisect", "fake.json", *words, cwd=history)
     assert (done.returncode, done.stdout) == (2, "")
-    assert said in done.stderr
+    assert message in done.stderr
 
 
 def test_a_shallow_and_a_rewritten_history_are_said(here, tmp_path):
@@ -213,8 +215,8 @@ def test_a_shallow_and_a_rewritten_history_are_said(here, tmp_path):
 
 
 def test_versions_are_those_that_pip_offers_in_the_span(monkeypatch):
-    said = "torch (2.13.0)\nAvailable versions: 2.13.1, 2.13.0+cpu, 2.12.0rc1, 2.11.2, 2.11.0, 2.10.0\n  INSTALLED: 2"
-    monkeypatch.setattr(places, "_pip", lambda *_: said)
+    output = "torch (2.13.0)\nAvailable versions: 2.13.1, 2.13.0+cpu, 2.12.0rc1, 2.11.2, 2.11.0, 2.10.0\n  INSTALLED: 2"
+    monkeypatch.setattr(places, "_pip", lambda *_: output)
     here = Here(Path(), Path(), None)
     assert places.Versions.between(here, "torch", "2.11..2.13").places == ("2.11.0", "2.11.2", "2.13.0", "2.13.1")
     assert places.Versions.between(here, "torch", "2.11.1..2.13.0").places == ("2.11.2", "2.13.0")

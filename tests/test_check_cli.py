@@ -55,8 +55,8 @@ protocol: {timeout: 60}
 
 
 def environment(tmp: Path) -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if name != "GITHUB_STEP_SUMMARY"}
-    return kept | {"TMPDIR": str(tmp), "XDG_CACHE_HOME": str(tmp / "cache"), "COLUMNS": "160"}
+    variables = {name: value for name, value in os.environ.items() if name != "GITHUB_STEP_SUMMARY"}
+    return variables | {"TMPDIR": str(tmp), "XDG_CACHE_HOME": str(tmp / "cache"), "COLUMNS": "160"}
 
 
 def start(here: Path, *words: str, fake: bool = True, **variables: str) -> subprocess.Popen:
@@ -75,21 +75,21 @@ def convbench(here: Path, *words: str, **more) -> subprocess.CompletedProcess:
     return subprocess.CompletedProcess(words, process.returncode, out, err)
 
 
-def tell(here: Path, told: dict) -> None:
-    (here / "fake.json").write_text(json.dumps(told))
+def tell(here: Path, settings: dict) -> None:
+    (here / "fake.json").write_text(json.dumps(settings))
 
 
 @pytest.fixture
 def here(tmp_path):
     """A repository of a project whose suite is ``fake.json`` and whose workers are fake."""
-    made = tmp_path / "project"
-    made.mkdir()
-    git(made, "init", "-q")
-    tell(made, SAME)
-    (made / ".gitignore").write_text("reports/\n")
-    git(made, "add", "-A")
-    git(made, "commit", "-qm", "one")
-    return made
+    project = tmp_path / "project"
+    project.mkdir()
+    git(project, "init", "-q")
+    tell(project, SAME)
+    (project / ".gitignore").write_text("reports/\n")
+    git(project, "add", "-A")
+    git(project, "commit", "-qm", "one")
+    return project
 
 
 def children(process: subprocess.Popen) -> list[psutil.Process]:
@@ -98,15 +98,15 @@ def children(process: subprocess.Popen) -> list[psutil.Process]:
 
 def gone(processes: list[psutil.Process], seconds: float = 10) -> bool:
     _, alive = psutil.wait_procs(processes, seconds)
-    return not [one for one in alive if one.status() != psutil.STATUS_ZOMBIE]
+    return not [process for process in alive if process.status() != psutil.STATUS_ZOMBIE]
 
 
-def until(process: subprocess.Popen, said: str) -> str:
+def until(process: subprocess.Popen, text: str) -> str:
     """Read what a process says until it says that."""
     lines = []
     for line in process.stderr:
         lines.append(line)
-        if said in line:
+        if text in line:
             return "".join(lines)
     raise AssertionError("".join(lines))
 
@@ -172,7 +172,7 @@ def test_two_checks_at_once_take_turns(here):
 
 
 @pytest.mark.parametrize(
-    ("words", "code", "said"),
+    ("words", "code", "message"),
     [
         ((), 2, "nothing to compare with: give --base"),
         (("--base", "nowhere"), 2, "base 'nowhere' is no ref of this repository"),
@@ -186,12 +186,12 @@ def test_two_checks_at_once_take_turns(here):
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )
-def test_a_mistake_has_its_message_and_exit_code(here, in_process, monkeypatch, words, code, said):
+def test_a_mistake_has_its_message_and_exit_code(here, in_process, monkeypatch, words, code, message):
     monkeypatch.setattr(link, "PROGRAM", FAKE)
     monkeypatch.setattr(tempfile, "tempdir", str(here.parent))
     done = in_process("check", "fake.json", *words, cwd=here)
     assert (done.returncode, done.stdout) == (code, "")
-    assert said in done.stderr
+    assert message in done.stderr
 
 
 def test_a_side_that_does_not_import_is_exit_5(here):
@@ -263,12 +263,12 @@ def test_a_check_with_torch_of_a_users_models(here):
     (here / "nets.py").write_text(NETS + "\nKINDS, SCALE = ('scaled', 'new'), 2.0\n")
     done = convbench(here, "check", "mine.yaml", "--base", "main", "--json", "out.json", fake=False)
     assert done.returncode == 5, done.stderr
-    found = outcome.read(here / "out.json")
-    reasons = {one.id.partition("/")[0]: one.invalid for one in found.cases}
+    check_outcome = outcome.read(here / "out.json")
+    reasons = {case_outcome.id.partition("/")[0]: case_outcome.invalid for case_outcome in check_outcome.cases}
     assert reasons["nets:Net(kind=new)"] == "error in base: AssertionError: no such kind new"
     assert reasons["nets:Net(kind=scaled)"].startswith("outputs differ: tensor 0")
-    assert found.base.environment["allocator"] == found.head.environment["allocator"] == "glibc"
-    assert found.base.environment["threads"] == 1
+    assert check_outcome.base.environment["allocator"] == check_outcome.head.environment["allocator"] == "glibc"
+    assert check_outcome.base.environment["threads"] == 1
 
 
 def test_a_base_whose_convbench_is_too_old_is_exit_4(here):

@@ -36,7 +36,7 @@ def test_an_invalid_trial_is_no_success():
 
 
 def test_the_floor_is_the_smallest_slowdown_mostly_seen():
-    found = selftest.figures(
+    figures = selftest.figures(
         [
             *trials(0.0, ok=10),
             *trials(0.03, regression=5, ok=5),
@@ -44,9 +44,9 @@ def test_the_floor_is_the_smallest_slowdown_mostly_seen():
             *trials(0.1, regression=9),
         ]
     )
-    assert [figure.slowdown for figure in found] == [0.0, 0.03, 0.05, 0.1]
-    assert selftest.smallest_seen(found) == 0.05
-    assert selftest.smallest_seen(found[:2]) is None
+    assert [figure.slowdown for figure in figures] == [0.0, 0.03, 0.05, 0.1]
+    assert selftest.smallest_seen(figures) == 0.05
+    assert selftest.smallest_seen(figures[:2]) is None
 
 
 def test_trials_are_appended_and_only_those_of_the_same_setting_are_counted(tmp_path):
@@ -72,8 +72,8 @@ def test_the_verb_runs_checks_prints_figures_and_keeps_the_floor(here):  # noqa:
     assert "100.0% red" in slower
     assert re.search(r"seen as \+(9\.|10\.)", slower)
     assert smallest.startswith("smallest slowdown seen in nine of ten: 10%, kept in ")
-    kept = json.loads((here.parent / "cache" / "convbench" / "floor.json").read_text())
-    assert list(kept.values()) == [0.1]
+    floors = json.loads((here.parent / "cache" / "convbench" / "floor.json").read_text())
+    assert list(floors.values()) == [0.1]
     tell(here, SAME)
     check = convbench(here, "check", "fake.json", "--base", "main")
     assert "the selftest of this machine saw slowdowns from 10.0% on" in check.stdout

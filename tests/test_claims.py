@@ -2,7 +2,7 @@
 
 import random
 
-import claims_evidence as given
+import claims_evidence as synthetic
 import numpy as np
 import pytest
 import records
@@ -21,22 +21,22 @@ UP, NONE, DOWN = (Difference("direction", mean, mean - 0.01, mean + 0.01, 5) for
 UNSURE = Difference("binding", 0.05, -0.1, 0.2, 5)
 
 
-def of(number, *several):
-    return claims.get(f"C{number}").build(given.evidence(*several))
+def of(number, *parts):
+    return claims.get(f"C{number}").build(synthetic.evidence(*parts))
 
 
-def value(one, label):
-    return next(each.value for each in one.numbers if label in each.label)
+def value(claim, label):
+    return next(number.value for number in claim.numbers if label in number.label)
 
 
 @pytest.fixture(scope="module")
 def without_runs():
-    return {one.number: one for one in all_claims.tested(NOTHING)}
+    return {claim.number: claim for claim in all_claims.tested(NOTHING)}
 
 
 @pytest.fixture(scope="module")
 def pilot():
-    return {one.number: one for one in all_claims.tested(given.everything())}
+    return {claim.number: claim for claim in all_claims.tested(synthetic.everything())}
 
 
 # --- The list ---------------------------------------------------------------------------------------------------------
@@ -44,19 +44,19 @@ def pilot():
 
 def test_all_seventeen_are_there_in_order(without_runs):
     assert list(without_runs) == [f"C{i}" for i in range(1, 18)]
-    for one in without_runs.values():
-        assert all((one.claim, one.quote, one.prediction, one.experiment, one.why))
-        assert one.verdict in VERDICTS
+    for claim in without_runs.values():
+        assert all((claim.claim, claim.quote, claim.prediction, claim.experiment, claim.why))
+        assert claim.verdict in VERDICTS
 
 
 def test_without_runs_only_what_needs_none_is_tested(without_runs):
-    tested = {number for number, one in without_runs.items() if one.verdict != "not tested"}
+    tested = {number for number, claim in without_runs.items() if claim.verdict != "not tested"}
     assert tested == {"C1", "C2", "C3", "C4", "C8", "C9", "C12", "C14", "C17"}
-    assert all("run the suite" in one.why for number, one in without_runs.items() if number not in tested)
+    assert all("run the suite" in claim.why for number, claim in without_runs.items() if number not in tested)
 
 
 def test_as_the_pilot_found_it(pilot):
-    assert {number: one.verdict for number, one in pilot.items()} == {
+    assert {number: claim.verdict for number, claim in pilot.items()} == {
         "C1": "supported", "C2": "supported", "C3": "supported", "C4": "supported", "C5": "supported", "C6": "refuted",
         "C7": "supported", "C8": "supported", "C9": "refuted", "C10": "supported", "C11": "refuted", "C12": "refuted",
         "C13": "refuted", "C14": "supported", "C15": "supported", "C16": "supported", "C17": "supported",
@@ -92,10 +92,10 @@ def test_an_lstm_that_takes_maps_or_no_vectors_refutes_that_it_takes_vectors_alo
 
 
 def test_parameters_are_linear_in_the_input(without_runs):
-    one = without_runs["C4"]
-    assert value(one, "each further") == 512
-    assert value(one, "at D = 131,072") == 67_175_424
-    assert value(one, "over those") == pytest.approx(67_175_424 / 82_944)
+    claim = without_runs["C4"]
+    assert value(claim, "each further") == 512
+    assert value(claim, "at D = 131,072") == 67_175_424
+    assert value(claim, "over those") == pytest.approx(67_175_424 / 82_944)
 
 
 @pytest.mark.parametrize(
@@ -106,10 +106,10 @@ def test_parameters_that_are_not_linear_or_not_many_refute(counts):
 
 
 def test_a_pair_that_fc_cannot_tell_apart(without_runs):
-    one = without_runs["C9"]
-    assert value(one, "Rank") == 128
-    assert value(one, "of the two inputs") > 0.1
-    assert value(one, "of their outputs") < 1e-12
+    claim = without_runs["C9"]
+    assert value(claim, "Rank") == 128
+    assert value(claim, "of the two inputs") > 0.1
+    assert value(claim, "of their outputs") < 1e-12
 
 
 @pytest.mark.parametrize(
@@ -121,10 +121,10 @@ def test_fc_would_retain_all_with_full_rank_or_no_such_pair(rank, outputs, input
 
 
 def test_the_hybrid_folds_into_gap_exactly(without_runs):
-    one = without_runs["C12"]
-    assert value(one, "Hybrid less GAP") < 1e-5
-    assert value(one, "ReLU") > 0.01
-    assert value(one, "fewer") == 18_496
+    claim = without_runs["C12"]
+    assert value(claim, "Hybrid less GAP") < 1e-5
+    assert value(claim, "ReLU") > 0.01
+    assert value(claim, "fewer") == 18_496
 
 
 @pytest.mark.parametrize(
@@ -144,14 +144,14 @@ def test_a_fold_whose_check_sees_nothing_tests_nothing():
 
 
 def test_a_shift_leaves_gap_as_it_is_and_not_what_keeps_positions(without_runs):
-    one = without_runs["C8"]
-    assert value(one, "GAP's features") < 1e-6
-    assert value(one, "4×4 cells") > 0.01
+    claim = without_runs["C8"]
+    assert value(claim, "GAP's features") < 1e-6
+    assert value(claim, "4×4 cells") > 0.01
 
 
 def runs_of_gap(mean, sd=0.0):
-    found = given.lessons("gap", "direction", mean, sd=sd, backbone=given.CIRCULAR)
-    return given.evidence(found).lessons
+    trainings = synthetic.lessons("gap", "direction", mean, sd=sd, backbone=synthetic.CIRCULAR)
+    return synthetic.evidence(trainings).lessons
 
 
 @pytest.mark.parametrize(
@@ -188,12 +188,12 @@ def test_the_whole_map_is_detrimental_where_every_init_saturates_or_trainings_lo
 
 
 def test_gates_of_a_large_input_saturate_by_torchs_initialisation(without_runs):
-    one = without_runs["C17"]
-    spread = value(one, "torch's default, D = 131,072: standard")
+    claim = without_runs["C17"]
+    spread = value(claim, "torch's default, D = 131,072: standard")
     assert spread == pytest.approx((131_072 * 0.5 / (3 * 128)) ** 0.5, rel=0.1)
-    assert value(one, "torch's default, D = 131,072: gates") > 0.6
-    assert value(one, "fan-in, D = 131,072: gates") == 0
-    assert value(one, "LayerNorm, D = 131,072: gates") > 0.6
+    assert value(claim, "torch's default, D = 131,072: gates") > 0.6
+    assert value(claim, "fan-in, D = 131,072: gates") == 0
+    assert value(claim, "LayerNorm, D = 131,072: gates") > 0.6
 
 
 # --- Costs ------------------------------------------------------------------------------------------------------------
@@ -205,23 +205,23 @@ def test_gates_of_a_large_input_saturate_by_torchs_initialisation(without_runs):
     ids=["rising", "flat"],
 )
 def test_training_takes_longer_where_latency_rises_with_the_size(latency, verdict):
-    assert of(5, given.by_size(latency)).verdict == verdict
+    assert of(5, synthetic.by_size(latency)).verdict == verdict
 
 
 def test_training_times_that_cannot_be_told_apart():
     few = [
-        records.record(one.case, samples=3, latency=one.samples("latency_s")[0])
-        for one in given.by_size(lambda _: 0.02)
+        records.record(record.case, samples=3, latency=record.samples("latency_s")[0])
+        for record in synthetic.by_size(lambda _: 0.02)
     ]
     assert of(5, few).verdict == "undecided"
 
 
 def test_the_size_from_which_time_grows_is_fitted_beside_the_closed_form(pilot):
-    one = pilot["C5"]
-    assert value(one, "fitted") == pytest.approx(0.02 / 4e-6, rel=0.05)
-    assert value(one, "closed form") == pytest.approx(6784)
-    assert value(one, "Last size") == 2048
-    assert "2,048" in one.why
+    claim = pilot["C5"]
+    assert value(claim, "fitted") == pytest.approx(0.02 / 4e-6, rel=0.05)
+    assert value(claim, "closed form") == pytest.approx(6784)
+    assert value(claim, "Last size") == 2048
+    assert "2,048" in claim.why
 
 
 @pytest.mark.parametrize(
@@ -240,11 +240,11 @@ def test_one_pair_of_equal_parameters_and_twice_the_latency_is_a_counterexample(
 
 
 def test_parameters_that_order_nothing_refute():
-    backwards = given.by_size(lambda size: 1 / size, "inference")
-    one = of(16, backwards)
-    assert one.verdict == "refuted"
-    assert one.numbers[0].value == pytest.approx(-1)
-    assert "fewer parameters than" in one.numbers[-1].label
+    backwards = synthetic.by_size(lambda size: 1 / size, "inference")
+    claim = of(16, backwards)
+    assert claim.verdict == "refuted"
+    assert claim.numbers[0].value == pytest.approx(-1)
+    assert "fewer parameters than" in claim.numbers[-1].label
 
 
 # --- Trainings --------------------------------------------------------------------------------------------------------
@@ -254,22 +254,22 @@ def test_a_paired_difference_is_that_of_scipy():
     from scipy import stats
 
     a, b = {0: 0.9, 1: 0.8, 2: 0.85, 7: 1.0}, {0: 0.7, 1: 0.75, 2: 0.6}
-    one = paired("direction", a, b)
-    found = stats.ttest_rel([0.9, 0.8, 0.85], [0.7, 0.75, 0.6]).confidence_interval(0.95)
-    assert (one.low, one.high, one.n) == pytest.approx((found.low, found.high, 3))
+    difference = paired("direction", a, b)
+    interval = stats.ttest_rel([0.9, 0.8, 0.85], [0.7, 0.75, 0.6]).confidence_interval(0.95)
+    assert (difference.low, difference.high, difference.n) == pytest.approx((interval.low, interval.high, 3))
     with pytest.raises(Lacking):
         paired("direction", {0: 1.0}, {0: 1.0})
 
 
 @pytest.mark.parametrize(
-    ("several", "verdicts"),
+    ("differences", "verdicts"),
     [([UP, UP], ("supported",) * 3), ([NONE, DOWN], ("refuted",) * 3),
      ([UP, NONE], ("supported", "refuted", "refuted")), ([UP, UP, NONE], ("supported", "supported", "refuted")),
      ([UP, UP, UNSURE], ("supported", "supported", "undecided")),
      ([UNSURE], ("undecided",) * 3), ([UP, UNSURE], ("supported", "undecided", "undecided"))],
 )  # fmt: skip
-def test_gains_in_some_in_most_and_in_all(several, verdicts):
-    assert gains(several) == tuple(zip((SOME, MOST, ALL), verdicts, strict=True))
+def test_gains_in_some_in_most_and_in_all(differences, verdicts):
+    assert gains(differences) == tuple(zip((SOME, MOST, ALL), verdicts, strict=True))
 
 
 def test_what_is_undecided_says_what_would_have_been_seen():
@@ -281,35 +281,35 @@ def test_with_other_seeds_the_difference_is_that_of_welch():
     from scipy import stats
 
     a, b = [0.03, -0.02, -0.01], [0.40, 0.52, 0.55, 0.46]
-    one = welch("identity", a, b)
+    difference = welch("identity", a, b)
     expected = stats.ttest_ind(a, b, equal_var=False)
     interval = expected.confidence_interval(0.95)
-    assert (one.low, one.high, one.n) == pytest.approx((interval.low, interval.high, 3))
-    assert paired("identity", dict(enumerate(a)), dict(enumerate(b, start=2))) == one
+    assert (difference.low, difference.high, difference.n) == pytest.approx((interval.low, interval.high, 3))
+    assert paired("identity", dict(enumerate(a)), dict(enumerate(b, start=2))) == difference
 
 
 @pytest.mark.parametrize(
     ("flat", "verdict"), [((0.6, 0.9), "supported"), ((0.85, 0.88), "refuted")], ids=["overfits", "does not"]
 )
 def test_a_wider_gap_to_training_accuracy_is_overfitting(flat, verdict):
-    gap = given.lessons("gap", "identity", 0.86, train=0.93)
-    assert of(6, gap, given.lessons("flatten", "identity", flat[0], train=flat[1])).verdict == verdict
+    gap = synthetic.lessons("gap", "identity", 0.86, train=0.93)
+    assert of(6, gap, synthetic.lessons("flatten", "identity", flat[0], train=flat[1])).verdict == verdict
 
 
 def test_overfitting_of_few_clips_is_a_dial():
-    found = []
+    trainings = []
     for task in ("identity", "identity(train_clips=250)"):
-        found += given.lessons("gap", task, 0.8, train=0.9) + given.lessons("flatten", task, 0.6, train=0.9)
-    one = of(6, found)
-    assert [each.label for each in one.numbers[:2]] == [
+        trainings += synthetic.lessons("gap", task, 0.8, train=0.9) + synthetic.lessons("flatten", task, 0.6, train=0.9)
+    claim = of(6, trainings)
+    assert [number.label for number in claim.numbers[:2]] == [
         "identity (250 clips): train-test gap, flatten less GAP",
         "identity (4,000 clips): train-test gap, flatten less GAP",
     ]
-    assert [[point.x for point in curve.points] for curve in one.plot.curves] == [[250, 4000], [250, 4000]]
+    assert [[point.x for point in curve.points] for curve in claim.plot.curves] == [[250, 4000], [250, 4000]]
 
 
 def sizes(**means):
-    return [one for name, mean in means.items() for one in given.lessons(name, "direction", mean)]
+    return [record for name, mean in means.items() for record in synthetic.lessons(name, "direction", mean)]
 
 
 @pytest.mark.parametrize(
@@ -322,13 +322,15 @@ def test_the_smallest_size_that_suffices(means, verdict):
 
 
 def test_noise_shows_no_size_to_suffice():
-    noisy = [one for name in ("gap", "fc64", "flatten") for one in given.lessons(name, "direction", 0.6, sd=0.1)]
+    noisy = [
+        record for name in ("gap", "fc64", "flatten") for record in synthetic.lessons(name, "direction", 0.6, sd=0.1)
+    ]
     assert of(7, noisy).verdict == "undecided"
 
 
 def tasks(first, second):
     table = {"identity": first, "direction": second}
-    return given.trained(table)
+    return synthetic.trained(table)
 
 
 @pytest.mark.parametrize(
@@ -341,20 +343,20 @@ def tasks(first, second):
     ids=["none", "a size", "a configuration"],
 )  # fmt: skip
 def test_a_size_is_magic_only_where_one_configuration_suffices_on_all_tasks(first, second, verdict):
-    one = of(15, tasks(first, second))
-    assert one.verdict == verdict
+    claim = of(15, tasks(first, second))
+    assert claim.verdict == verdict
     size = "fc64" in first and verdict == "supported"
-    assert ("an LSTM input of 64 suffices on all" in one.why) == size
+    assert ("an LSTM input of 64 suffices on all" in claim.why) == size
 
 
 def test_what_collapses_in_many_seeds_falls_short():
     """A bimodal interval excluded nothing: three of five seeds that learn nothing do."""
     first = {"gap": 0.9, "fc64": 0.5, "flatten": 0.6}
-    bad = given.lessons("gap", "direction", 0.2, seeds=3, sd=0.0) + given.lessons("gap", "direction", 0.9)[3:]
-    others = list(given.trained({"direction": {"fc64": 0.9, "flatten": 0.6}}))
-    one = of(15, given.trained({"identity": first}), bad, others)
-    assert one.verdict == "supported"
-    assert "Collapsing too often: gap 64 on direction (3 of 5 seeds)" in one.why
+    bad = synthetic.lessons("gap", "direction", 0.2, seeds=3, sd=0.0) + synthetic.lessons("gap", "direction", 0.9)[3:]
+    others = list(synthetic.trained({"direction": {"fc64": 0.9, "flatten": 0.6}}))
+    claim = of(15, synthetic.trained({"identity": first}), bad, others)
+    assert claim.verdict == "supported"
+    assert "Collapsing too often: gap 64 on direction (3 of 5 seeds)" in claim.why
 
 
 def test_the_claim_of_no_magic_number_names_the_recommendations(pilot):
@@ -366,10 +368,10 @@ def test_the_claim_of_no_magic_number_names_the_recommendations(pilot):
     ("fc", "verdict"), [((0.99, 0.9), "supported"), ((0.36, 0.5), "refuted"), ((0.99, 0.5), "refuted")]
 )
 def test_fc_works_well_where_it_beats_gap_on_most_spatial_tasks(fc, verdict):
-    found = []
+    trainings = []
     for task, mean, gap in (("direction", fc[0], 0.36), ("binding", fc[1], 0.5)):
-        found += given.lessons("fc64", task, mean) + given.lessons("gap", task, gap)
-    assert of(10, found).verdict == verdict
+        trainings += synthetic.lessons("fc64", task, mean) + synthetic.lessons("gap", task, gap)
+    assert of(10, trainings).verdict == verdict
 
 
 def test_what_matches_fc_with_fewer_parameters_is_named(pilot):
@@ -380,10 +382,10 @@ def test_what_matches_fc_with_fewer_parameters_is_named(pilot):
     ("centred", "verdict"), [((0.9, 0.5), "supported"), ((0.5, 0.9), "refuted")], ids=["gains", "loses"]
 )
 def test_gap_suits_little_variability_where_its_lead_grows_as_positions_vary_less(centred, verdict):
-    still = given.lessons("gap", "identity(jitter=0.0)", centred[0]) + given.lessons(
+    still = synthetic.lessons("gap", "identity(jitter=0.0)", centred[0]) + synthetic.lessons(
         "fc64", "identity(jitter=0.0)", centred[1]
     )
-    anywhere = given.lessons("gap", "identity", 0.8) + given.lessons("fc64", "identity", 0.7)
+    anywhere = synthetic.lessons("gap", "identity", 0.8) + synthetic.lessons("fc64", "identity", 0.7)
     assert of(11, still, anywhere).verdict == verdict
 
 
@@ -398,8 +400,8 @@ def test_the_figures_that_were_published_as_undecided_refute():
 
 def test_noise_does_not_decide_variability():
     task = "identity(jitter=0.0)"
-    still = given.lessons("gap", task, 0.8, sd=0.1) + given.lessons("fc64", task, 0.7, sd=0.1)
-    anywhere = given.lessons("gap", "identity", 0.8, sd=0.1) + given.lessons("fc64", "identity", 0.7, sd=0.1)
+    still = synthetic.lessons("gap", task, 0.8, sd=0.1) + synthetic.lessons("fc64", task, 0.7, sd=0.1)
+    anywhere = synthetic.lessons("gap", "identity", 0.8, sd=0.1) + synthetic.lessons("fc64", "identity", 0.7, sd=0.1)
     assert of(11, still, anywhere).verdict == "undecided"
 
 
@@ -407,44 +409,46 @@ def test_the_rank_correlation_is_that_of_scipy():
     from scipy import stats
 
     x, y = [1.0, 2.0, 2.0, 5.0, 4.0, 9.0], [2.0, 1.0, 3.0, 3.0, 5.0, 4.0]
-    one = ordering.tau(x, y)
-    assert one.median == pytest.approx(stats.kendalltau(x, y).statistic)
+    correlation = ordering.tau(x, y)
+    assert correlation.median == pytest.approx(stats.kendalltau(x, y).statistic)
     rng = random.Random(0)
     picks = [[rng.randrange(6) for _ in x] for _ in range(1000)]
     draws = [stats.kendalltau([x[i] for i in pick], [y[i] for i in pick]).statistic for pick in picks]
-    assert (one.low, one.high) == pytest.approx(np.nanquantile(draws, (0.025, 0.975)), abs=0.1)
+    assert (correlation.low, correlation.high) == pytest.approx(np.nanquantile(draws, (0.025, 0.975)), abs=0.1)
 
 
 @pytest.mark.parametrize(
     ("active", "verdict"), [(0.9, "supported"), (0.8, "refuted"), (0.7, "refuted")], ids=["helps", "same", "hurts"]
 )
 def test_the_activation_belongs_to_fc_where_it_adds_accuracy(active, verdict):
-    found = given.lessons("fc64", "direction", 0.8) + given.lessons("fc64+relu", "direction", active)
-    assert of(13, found).verdict == verdict
+    trainings = synthetic.lessons("fc64", "direction", 0.8) + synthetic.lessons("fc64+relu", "direction", active)
+    assert of(13, trainings).verdict == verdict
 
 
 def test_what_is_left_out_of_means_is_said():
-    found = given.lessons("fc64", "direction", 0.8) + given.lessons("fc64+relu", "direction", 0.9)
-    found[0] = next(iter(given.lessons("fc64", "direction", 0.1, seeds=1, flag="dead_run")))
-    last = next(number for number in of(13, found).numbers if "left out" in number.label)
+    trainings = synthetic.lessons("fc64", "direction", 0.8) + synthetic.lessons("fc64+relu", "direction", 0.9)
+    trainings[0] = next(iter(synthetic.lessons("fc64", "direction", 0.1, seeds=1, flag="dead_run")))
+    last = next(number for number in of(13, trainings).numbers if "left out" in number.label)
     assert (last.label, last.value, last.n) == ("Runs left out of every mean: 1 collapsed", 1, 10)
 
 
 def test_one_sound_seed_is_no_evidence():
-    found = given.lessons("fc64", "direction", 0.8, seeds=1) + given.lessons("fc64+relu", "direction", 0.9, seeds=1)
-    assert of(13, found).verdict == "not tested"
+    trainings = synthetic.lessons("fc64", "direction", 0.8, seeds=1) + synthetic.lessons(
+        "fc64+relu", "direction", 0.9, seeds=1
+    )
+    assert of(13, trainings).verdict == "not tested"
 
 
 def test_of_several_runs_each_case_counts_once():
-    found = given.trained()
-    run = records.run_of(found)
-    twice = Evidence(((run, found[:40]), (run, found)))
-    assert len(twice.records) == len(found)
-    assert standings.standings(twice) == standings.standings(Evidence(((run, found),)))
+    trainings = synthetic.trained()
+    run = records.run_of(trainings)
+    twice = Evidence(((run, trainings[:40]), (run, trainings)))
+    assert len(twice.records) == len(trainings)
+    assert standings.standings(twice) == standings.standings(Evidence(((run, trainings),)))
 
 
 def test_where_every_run_died_that_is_said():
-    found = given.lessons("fc64", "direction", 0.9) + given.lessons("fc64", "binding", 0.9)
-    found += given.lessons("gap", "direction", 0.12, flag="dead_run") + given.lessons("gap", "binding", 0.5)
-    assert of(10, found).verdict == "not tested"
-    assert "left out of every mean: 5 collapsed; train them longer" in of(10, found).why
+    trainings = synthetic.lessons("fc64", "direction", 0.9) + synthetic.lessons("fc64", "binding", 0.9)
+    trainings += synthetic.lessons("gap", "direction", 0.12, flag="dead_run") + synthetic.lessons("gap", "binding", 0.5)
+    assert of(10, trainings).verdict == "not tested"
+    assert "left out of every mean: 5 collapsed; train them longer" in of(10, trainings).why

@@ -106,20 +106,20 @@ def test_after_kill_9_resume_measures_the_rest_once(here):
     family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
     process.kill()
     process.communicate()
-    kept = lines(run)[:3]
+    first_lines = lines(run)[:3]
     with (run / "results.jsonl").open("a") as file:
         file.write('{"case": {"architecture": {"ba')
     resumed = convbench("run", "tiny.yaml", *LONG, "--resume", cwd=here)
     assert resumed.returncode == 0, resumed.stderr
     described, records = store.load(run)
     assert [record.case.id for record in records] == list(described.planned)
-    assert lines(run)[:3] == kept
-    made = [(record.case.id, visit.round) for record in records for visit in record.visits]
-    assert len(made) == len(set(made))
+    assert lines(run)[:3] == first_lines
+    visit_keys = [(record.case.id, visit.round) for record in records for visit in record.visits]
+    assert len(visit_keys) == len(set(visit_keys))
     assert all({-1, 0, 1} <= {visit.round for visit in record.visits} for record in records)
     assert "[2/2]" in resumed.stderr
     assert "[1/2]" not in resumed.stderr
-    wait_for(lambda: not any(one.is_running() and one.status() != "zombie" for one in family), 10)
+    wait_for(lambda: not any(member.is_running() and member.status() != "zombie" for member in family), 10)
 
 
 def test_ctrl_c_keeps_what_is_finished_and_says_how_to_go_on(here):
@@ -169,21 +169,21 @@ def test_shards_are_disjoint_complete_and_merge(here, in_process):
 
 
 def test_list_shows_every_shelf():
-    shown = convbench("list", cwd=TESTS).stdout
-    assert "avg-k(k=4)" in shown
-    assert "streaming" in shown
-    assert all(f"\n{shelf}:" in f"\n{shown}" for shelf in ("suites", "backbones", "reducers", "variants", "probes"))
+    output = convbench("list", cwd=TESTS).stdout
+    assert "avg-k(k=4)" in output
+    assert "streaming" in output
+    assert all(f"\n{shelf}:" in f"\n{output}" for shelf in ("suites", "backbones", "reducers", "variants", "probes"))
 
 
 def test_doctor_tells_what_is_missing():
-    shown = convbench("doctor", cwd=TESTS)
-    assert shown.returncode == 0
-    assert "torch" in shown.stdout
-    assert "gpu" in shown.stdout
+    process = convbench("doctor", cwd=TESTS)
+    assert process.returncode == 0
+    assert "torch" in process.stdout
+    assert "gpu" in process.stdout
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (("run", "nowhere.yaml"), "nowhere.yaml"),
         (("run", "defualt"), "did you mean 'default'"),
@@ -200,10 +200,10 @@ def test_doctor_tells_what_is_missing():
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )
-def test_a_mistake_gets_one_clear_message_and_exit_2(here, in_process, words, said):
+def test_a_mistake_gets_one_clear_message_and_exit_2(here, in_process, words, message):
     done = in_process(*words, cwd=here)
     assert (done.returncode, done.stdout) == (2, "")
-    assert said in done.stderr
+    assert message in done.stderr
 
 
 def test_message_and_exit_of_a_mistake_reach_the_shell(here, in_process):

@@ -37,8 +37,8 @@ def params(of: Case) -> int:
 
 @pytest.mark.parametrize(("model", "expected"), ARTICLE.items(), ids=lambda value: str(value))
 def test_the_articles_models_are_counted_exactly(model, expected):
-    found = case(*model)
-    assert (params(found), sum(macs_by_stage(found).values())) == expected
+    model_case = case(*model)
+    assert (params(model_case), sum(macs_by_stage(model_case).values())) == expected
 
 
 def test_the_articles_split_by_stage():
@@ -59,30 +59,30 @@ def test_closed_forms_over_random_recurrent_shapes():
         projection = rng.randint(0, hidden - 1) if cell == "lstm" and rng.random() < 0.5 else 0
         rnn = Recurrent(cell, hidden, rng.randint(1, 3), rng.random() < 0.5, projection)
         size, clip = rng.choice((1, 7, 64, 257, 519)), Clip(rng.randint(1, 3), rng.randint(1, 5), 3, 9, 11)
-        found = case("hybrid", size, rnn=rnn, clip=clip)
-        stages = macs_by_stage(found)
-        assert stages["lstm"] == rnn_macs(rnn, size, clip.frames, clip.batch), found.id
-        assert stages["backbone"] == conv_macs(clip.batch * clip.frames, 3, 32, 3, 9, 11), found.id
-        assert params(found) == 896 + 33 * size + rnn_params(rnn, size), found.id
+        model_case = case("hybrid", size, rnn=rnn, clip=clip)
+        stages = macs_by_stage(model_case)
+        assert stages["lstm"] == rnn_macs(rnn, size, clip.frames, clip.batch), model_case.id
+        assert stages["backbone"] == conv_macs(clip.batch * clip.frames, 3, 32, 3, 9, 11), model_case.id
+        assert params(model_case) == 896 + 33 * size + rnn_params(rnn, size), model_case.id
 
 
 @pytest.mark.parametrize("backbone", [plugin.name for plugin in backbones])
 @pytest.mark.parametrize("reducer", [plugin.name for plugin in reducers])
 def test_the_two_counts_agree_for_every_plugin(backbone, reducer):
-    found = case(reducer, 64, backbone, clip=Clip(2, 2, 3, 84, 92), head=3, layer_norm=True)
-    trace = traced.trace(subject.assemble(found, 0))
-    assert macs_by_stage(found) == trace.macs
+    model_case = case(reducer, 64, backbone, clip=Clip(2, 2, 3, 84, 92), head=3, layer_norm=True)
+    trace = traced.trace(subject.assemble(model_case, 0))
+    assert macs_by_stage(model_case) == trace.macs
     assert trace.uncounted == ()
 
 
 @pytest.mark.parametrize("reducer", [plugin.name for plugin in reducers])
 def test_one_frame_times_frames_is_the_full_count(reducer):
     """count_meta counts one frame and multiplies; torch's own counter over the whole clip must say the same."""
-    found = case(reducer, 64, clip=Clip(3, 5, 3, 12, 12), rnn=Recurrent(bidirectional=True, layers=2))
-    held = subject.assemble(found, 0, "meta")
+    model_case = case(reducer, 64, clip=Clip(3, 5, 3, 12, 12), rnn=Recurrent(bidirectional=True, layers=2))
+    case_subject = subject.assemble(model_case, 0, "meta")
     with FlopCounterMode(display=False) as counter:
-        held.run()
-    assert 2 * sum(macs_by_stage(found).values()) == counter.get_total_flops()
+        case_subject.run()
+    assert 2 * sum(macs_by_stage(model_case).values()) == counter.get_total_flops()
 
 
 def test_streaming_counts_one_frame():
@@ -92,10 +92,10 @@ def test_streaming_counts_one_frame():
 
 def test_a_disagreement_is_seen():
     """A model that multiplies outside torch's matrix operators is counted differently by the two counters."""
-    found = case("gap", clip=Clip(1, 2, 3, 8, 8))
-    held = subject.assemble(found, 0)
-    held.model.lstm = torch.nn.LSTM(32, 64, batch_first=True)
-    assert traced.trace(held).macs["lstm"] != macs_by_stage(found)["lstm"]
+    model_case = case("gap", clip=Clip(1, 2, 3, 8, 8))
+    case_subject = subject.assemble(model_case, 0)
+    case_subject.model.lstm = torch.nn.LSTM(32, 64, batch_first=True)
+    assert traced.trace(case_subject).macs["lstm"] != macs_by_stage(model_case)["lstm"]
 
 
 @pytest.mark.parametrize(
@@ -108,29 +108,29 @@ def test_a_disagreement_is_seen():
     ],
 )
 def test_models_of_the_wild_have_their_lstm_counted_twice_alike(model, inputs, lstm):
-    found = Case(Whole(Choice(model), inputs), clip=Clip(1, 5, 3, 16, 16))
-    assert macs_by_stage(found)["lstm"] == lstm
-    assert traced.trace(subject.assemble(found, 0)).macs == macs_by_stage(found)
+    model_case = Case(Whole(Choice(model), inputs), clip=Clip(1, 5, 3, 16, 16))
+    assert macs_by_stage(model_case)["lstm"] == lstm
+    assert traced.trace(subject.assemble(model_case, 0)).macs == macs_by_stage(model_case)
 
 
 def test_a_hand_written_cell_is_counted_where_its_stages_say():
     stages = (("backbone", "cnn"), ("lstm", "x"))
-    found = Case(Whole(Choice("wild:HandWrittenCell"), "wild:channels_first", stages), clip=Clip(2, 5, 3, 16, 16))
-    counted = macs_by_stage(found)
+    model_case = Case(Whole(Choice("wild:HandWrittenCell"), "wild:channels_first", stages), clip=Clip(2, 5, 3, 16, 16))
+    counted = macs_by_stage(model_case)
     assert counted["backbone"] == conv_macs(10, 3, 4, 3, 7, 7)
     assert (counted["lstm"], counted["other"]) == (10 * 4 * 64, 10 * 16 * 64)
 
 
 def test_size_does_not_cost_memory():
     """flatten of a 512x512 map of 256 channels would be 137 GB of LSTM weights; on meta it is a number."""
-    found = Case(Parts(Choice("conv", (("channels", 256),)), Choice("flatten")), clip=Clip(1, 4, 3, 512, 512))
-    assert macs_by_stage(found)["lstm"] == 4 * 512 * (256 * 512 * 512 + 128)
+    model_case = Case(Parts(Choice("conv", (("channels", 256),)), Choice("flatten")), clip=Clip(1, 4, 3, 512, 512))
+    assert macs_by_stage(model_case)["lstm"] == 4 * 512 * (256 * 512 * 512 + 128)
 
 
 def test_variants_do_not_change_the_count():
-    found = case("attention")
-    varied = replace(found, variant=(Choice("channels_last"), Choice("compile")))
-    assert macs_by_stage(varied) == macs_by_stage(found)
+    model_case = case("attention")
+    varied = replace(model_case, variant=(Choice("channels_last"), Choice("compile")))
+    assert macs_by_stage(varied) == macs_by_stage(model_case)
 
 
 def equations(chance: random.Random, count: int):

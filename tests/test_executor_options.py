@@ -21,7 +21,7 @@ def test_options_come_from_a_file_and_from_the_command_line_which_wins(tmp_path:
 
 
 @pytest.mark.parametrize(
-    ("name", "given", "words"),
+    ("name", "option", "words"),
     [
         ("ray", "wokers=2", "the executor ray has no option 'wokers'; did you mean 'workers'"),
         ("ray", "workers=0", "--executor-options workers=0: 0 is too small: at least 1"),
@@ -34,9 +34,9 @@ def test_options_come_from_a_file_and_from_the_command_line_which_wins(tmp_path:
         ("in-process", "workers=1", "the executor in-process has no option 'workers'"),
     ],
 )
-def test_a_wrong_option_is_one_sentence(name: str | None, given: str, words: str) -> None:
+def test_a_wrong_option_is_one_sentence(name: str | None, option: str, words: str) -> None:
     with pytest.raises(ConvbenchError) as raised:
-        executor_options(name, [given])
+        executor_options(name, [option])
     assert words in str(raised.value)
 
 

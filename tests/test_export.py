@@ -68,11 +68,11 @@ def test_a_run_without_results_is_exported_all_the_same(name):
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_too_few_samples_export_no_infinite_bound(name):
-    one = record(samples=3)
-    assert json.dumps(FORMATS[name](run_of([one]), [one]), allow_nan=False)
+    run_record = record(samples=3)
+    assert json.dumps(FORMATS[name](run_of([run_record]), [run_record]), allow_nan=False)
 
 
-@pytest.mark.parametrize("made", FORMATS.values(), ids=FORMATS)
-def test_trials_are_not_exported(made):
+@pytest.mark.parametrize("export", FORMATS.values(), ids=FORMATS)
+def test_trials_are_not_exported(export):
     plain = [record(case("gap"), latency=2e-3)]
-    assert made(run_of(plain), [lesson(), *plain, probed(0.1, 0.2)]) == made(run_of(plain), plain)
+    assert export(run_of(plain), [lesson(), *plain, probed(0.1, 0.2)]) == export(run_of(plain), plain)

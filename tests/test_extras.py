@@ -57,13 +57,13 @@ def python(installed: Path, *words: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def shown(installed: Path) -> dict[str, dict[str, list]]:
+def answers(installed: Path) -> dict[str, dict[str, list]]:
     return json.loads(python(installed, "-c", PROGRAM).splitlines()[-1])
 
 
 @pytest.mark.parametrize("name", ["eager", "half", "int8"])
-def test_what_needs_no_extra_runs_without_any(shown: dict[str, dict[str, list]], name: str) -> None:
-    assert shown["records"][name] == ["ok", ""]
+def test_what_needs_no_extra_runs_without_any(answers: dict[str, dict[str, list]], name: str) -> None:
+    assert answers["records"][name] == ["ok", ""]
 
 
 @pytest.mark.parametrize(
@@ -78,17 +78,17 @@ def test_what_needs_no_extra_runs_without_any(shown: dict[str, dict[str, list]],
     ],
 )
 def test_what_needs_an_extra_is_skipped_and_names_it(
-    shown: dict[str, dict[str, list]], name: str, sentence: str
+    answers: dict[str, dict[str, list]], name: str, sentence: str
 ) -> None:
-    status, message = shown["records"][name]
+    status, message = answers["records"][name]
     assert status == "skipped"
     assert sentence in message
     assert "\n" not in message
 
 
-def test_doctor_says_which_runtimes_are_lacking(shown: dict[str, dict[str, list]]) -> None:
+def test_doctor_says_which_runtimes_are_lacking(answers: dict[str, dict[str, list]]) -> None:
     for extra, variants in (("onnxruntime", "onnxruntime and tensorrt"), ("openvino", "openvino"), ("int8", "int8")):
-        good, message = shown["doctor"][f"[{extra}]"]
+        good, message = answers["doctor"][f"[{extra}]"]
         assert not good
         assert f"pip install 'convbench[{extra}]' for" in message
         assert variants in message

@@ -56,7 +56,7 @@ def codes(record: Record) -> set[str]:
 
 
 def finding(record: Record, code: str) -> Finding:
-    return next(found for found in record.findings if found.code == code)
+    return next(candidate for candidate in record.findings if candidate.code == code)
 
 
 # --- Counts -----------------------------------------------------------------------------------------------------------
@@ -219,9 +219,9 @@ def test_what_a_live_count_cannot_know_is_in_it():
 def test_a_call_that_is_slow_on_meta_is_counted_really_and_once(monkeypatch):
     devices = []
 
-    def count(wanted, count=dispatched.count):
-        devices.append(wanted.device)
-        return count(wanted)
+    def count(case_subject, count=dispatched.count):
+        devices.append(case_subject.device)
+        return count(case_subject)
 
     monkeypatch.setattr(dispatched, "count", count)
     usual = measured(case("Cells", SMALL), [*COUNTS, "prediction"])
@@ -369,10 +369,10 @@ def test_a_model_with_a_state_of_its_own_streams_by_a_step():
     ["Base", "Bytes", "Doubles", "Late", "lazy", "LearnedState", "Attention/encoder", "Cells", "Two", "Residual"],
 )
 def test_the_peak_of_ones_own_model_is_predicted(model, scenario):
-    wanted = case(model, CLIP, scenario, inputs="field:frames" if model == "Bytes" else None)
-    held = subject.assemble(wanted, 0)
-    held.call(), held.call()
-    share = predict(wanted).peak / allocations.record(held).peak
+    model_case = case(model, CLIP, scenario, inputs="field:frames" if model == "Bytes" else None)
+    case_subject = subject.assemble(model_case, 0)
+    case_subject.call(), case_subject.call()
+    share = predict(model_case).peak / allocations.record(case_subject).peak
     assert abs(share - 1) < (0.05 if scenario == "inference" else 0.1)
 
 

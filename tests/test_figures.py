@@ -23,7 +23,7 @@ from convbench.report.drawing import scales, style
 RUNS = {
     "default": records.default_records,
     "tried": records.tried_records,
-    "trials alone": lambda: [one for one in records.tried_records() if one.case.trial],
+    "trials alone": lambda: [record for record in records.tried_records() if record.case.trial],
     "one seed": lambda: [records.record(), records.lesson(0.5)],
     "all dead": lambda: [records.record(), records.lesson(0.125, flag="dead_run")],
     "empty": list,
@@ -41,8 +41,10 @@ NAMES = [plugin.name for plugin in figures]
 
 @pytest.fixture(scope="module")
 def default():
-    found = results([*records.default_records(), *(one for one in records.tried_records() if one.case.trial)])
-    return found, {name: list(figures.get(name).build(found)) for name in NAMES}
+    case_results = results(
+        [*records.default_records(), *(record for record in records.tried_records() if record.case.trial)]
+    )
+    return case_results, {name: list(figures.get(name).build(case_results)) for name in NAMES}
 
 
 def svg(drawing):
@@ -54,19 +56,19 @@ def svg(drawing):
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("run", RUNS)
 def test_any_run_can_be_drawn(name, run):
-    found = results(RUNS[run]())
-    for drawing in figures.get(name).build(found):
+    case_results = results(RUNS[run]())
+    for drawing in figures.get(name).build(case_results):
         assert drawing.title
         assert "How to read this" in drawing.caption
         assert re.fullmatch(r"[\w-]+", drawing.name)
-        assert all(0 <= i < len(found) for rows in drawing.marks.values() for i in rows)
+        assert all(0 <= i < len(case_results) for rows in drawing.marks.values() for i in rows)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_default_run_gives_figures_with_names_of_their_own(name, default):
     drawings = default[1][name]
     assert drawings or name in ("machine", "threads", "runtimes")
-    assert len({one.name for one in drawings}) == len(drawings)
+    assert len({drawing.name for drawing in drawings}) == len(drawings)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -92,8 +94,8 @@ def test_each_cost_is_drawn_against_size_and_each_pair_against_each_other(defaul
 def test_trials_are_no_points_of_costs(default):
     plain = results(records.default_records())
     for name in ("by-size", "trade-off", "stages", "variants"):
-        before = [(one.name, one.marks) for one in figures.get(name).build(plain)]
-        assert before == [(one.name, one.marks) for one in default[1][name]]
+        before = [(drawing.name, drawing.marks) for drawing in figures.get(name).build(plain)]
+        assert before == [(drawing.name, drawing.marks) for drawing in default[1][name]]
 
 
 def test_each_task_has_a_panel_above_the_cost_and_a_chart_of_its_own(default):
@@ -101,7 +103,7 @@ def test_each_task_has_a_panel_above_the_cost_and_a_chart_of_its_own(default):
     text = svg(by_size)
     for words in ("identity: test accuracy", "direction: test accuracy", "Latency of a call", "chance"):
         assert words in text
-    assert [one.title.partition(":")[0] for one in default[1]["quality-cost"]] == ["identity", "direction"]
+    assert [drawing.title.partition(":")[0] for drawing in default[1]["quality-cost"]] == ["identity", "direction"]
 
 
 def test_a_configuration_on_the_front_says_how_surely(default):
@@ -112,9 +114,9 @@ def test_a_configuration_on_the_front_says_how_surely(default):
 
 
 def test_memory_is_the_size_of_a_mark_and_part_of_the_front():
-    def identity(found):
-        made = figures.get("quality-cost").build(results(found))
-        return next(drawing for drawing in made if drawing.title.startswith("identity"))
+    def identity(run_records):
+        drawings = figures.get("quality-cost").build(results(run_records))
+        return next(drawing for drawing in drawings if drawing.title.startswith("identity"))
 
     plain = records.quality_records()
     drawing = identity(plain)
@@ -124,14 +126,14 @@ def test_memory_is_the_size_of_a_mark_and_part_of_the_front():
     assert sizes[-1] == 5 * sizes[0]
     assert re.search(r"spatial-softmax 64, front 0 %", svg(drawing))
     frugal = [
-        replace(one, readings=(*(r for r in one.readings if r.metric.name != "cpu_peak_tensor_bytes"),
+        replace(record, readings=(*(r for r in record.readings if r.metric.name != "cpu_peak_tensor_bytes"),
                                records.reading("cpu_peak_tensor_bytes", 2**20)))
-        if one.case.scenario == "inference" and "softmax" in one.case.id else one
-        for one in plain
+        if record.case.scenario == "inference" and "softmax" in record.case.id else record
+        for record in plain
     ]  # fmt: skip
     assert re.search(r"spatial-softmax 64, front 100 %", svg(identity(frugal)))
-    unknown = [replace(one, readings=tuple(r for r in one.readings if r.metric.name != "cpu_peak_tensor_bytes"))
-               for one in plain]  # fmt: skip
+    unknown = [replace(record, readings=tuple(r for r in record.readings if r.metric.name != "cpu_peak_tensor_bytes"))
+               for record in plain]  # fmt: skip
     assert identity(unknown).title == "identity: accuracy against latency of a call"
     assert "smaller mark" not in identity(unknown).caption
 
@@ -156,22 +158,22 @@ def test_what_training_and_the_compiler_add_has_its_own_times():
     compiled = replace(
         records.record(records.case(variant="compile")), readings=(records.reading("latency_s_graphs", 2e-3),)
     )
-    found = results([*records.default_records(), step, compiled])
-    made = {one.name: svg(one) for one in figures.get("stages").build(found)}
-    assert "1 ms" in made["stages-latency_s-optimizer"]
-    assert ">compiler's graphs<" in made["stages-latency_s-graphs"].replace("&apos;", "'")
+    case_results = results([*records.default_records(), step, compiled])
+    pictures = {drawing.name: svg(drawing) for drawing in figures.get("stages").build(case_results)}
+    assert "1 ms" in pictures["stages-latency_s-optimizer"]
+    assert ">compiler's graphs<" in pictures["stages-latency_s-graphs"].replace("&apos;", "'")
 
 
 @pytest.mark.parametrize(
     ("stages", "end"), [(0.4e-3, "400 µs of 1 ms"), (0.97e-3, "970 µs"), (1.4e-3, "1.4 ms of 1 ms")]
 )
 def test_stages_that_do_not_sum_to_the_call_say_so(stages, end):
-    one = records.record(latency=1e-3, samples=0)
+    record = records.record(latency=1e-3, samples=0)
     timed = replace(
-        one, readings=(records.reading("latency_s", *[1e-3] * 9), records.reading("latency_s_lstm", stages))
+        record, readings=(records.reading("latency_s", *[1e-3] * 9), records.reading("latency_s_lstm", stages))
     )
-    made = {drawing.name: drawing for drawing in figures.get("stages").build(results([timed]))}
-    drawing = made["stages-latency_s"]
+    drawings = {drawing.name: drawing for drawing in figures.get("stages").build(results([timed]))}
+    drawing = drawings["stages-latency_s"]
     assert [text.get_text() for text in drawing.figure.axes[0].texts] == [end]
     assert ("do not sum to the call" in drawing.caption) == (" of " in end)
 
@@ -181,13 +183,18 @@ def test_the_crossover_is_drawn_where_it_is(default):
 
 
 def test_static_metrics_alone_leave_no_empty_latency_chart():
-    found = results(RUNS["static"]())
-    assert [one.axes.y.option for one in figures.get("by-size").build(found)] == ["params", "flops", "memory", "cold"]
+    case_results = results(RUNS["static"]())
+    assert [drawing.axes.y.option for drawing in figures.get("by-size").build(case_results)] == [
+        "params",
+        "flops",
+        "memory",
+        "cold",
+    ]
 
 
 def test_every_axis_says_its_direction(default):
-    for one in default[1]["trade-off"]:
-        assert svg(one).count("lower is better") == 2
+    for drawing in default[1]["trade-off"]:
+        assert svg(drawing).count("lower is better") == 2
 
 
 def test_every_built_in_reducer_has_a_look_of_its_own():
@@ -230,8 +237,8 @@ def palettes():
 @pytest.mark.parametrize("sight", SIGHTS)
 def test_twelve_colours_are_told_apart_on_light_and_dark_also_without_red_or_green(sight):
     for _, hues in palettes():
-        seen = np.array([oklab(np.clip(np.array(SIGHTS[sight]) @ linear(hue), 0, 1)) for hue in hues])
-        apart = np.linalg.norm(seen[:, None] - seen[None], axis=-1) + np.eye(len(hues))
+        colours = np.array([oklab(np.clip(np.array(SIGHTS[sight]) @ linear(hue), 0, 1)) for hue in hues])
+        apart = np.linalg.norm(colours[:, None] - colours[None], axis=-1) + np.eye(len(hues))
         assert apart.min() > 0.08, sight
 
 
@@ -260,10 +267,10 @@ def test_bars_are_on_one_scale_and_one_that_is_too_long_is_cut():
 @given(st.floats(1e-9, 1e12), st.floats(1.0001, 1e9), st.sampled_from(["s", "B", "1", "size"]))
 def test_ticks_are_few_and_inside(low, stretch, unit):
     high = low * stretch
-    found = scales.ticks(low, high, unit)
-    assert all(low * (1 - 1e-9) <= tick <= high * (1 + 1e-9) for tick in found)
-    assert found == sorted(found)
-    assert 1 <= len(found) <= 24
+    ticks = scales.ticks(low, high, unit)
+    assert all(low * (1 - 1e-9) <= tick <= high * (1 + 1e-9) for tick in ticks)
+    assert ticks == sorted(ticks)
+    assert 1 <= len(ticks) <= 24
 
 
 @given(st.lists(st.floats(1e-9, 1e15), min_size=1))
@@ -304,11 +311,11 @@ def test_a_disturbed_minute_is_seen_on_the_machines_strip():
         return replace(records.record(records.case("fc", 8 + minute)), readings=readings,
                        started=f"2026-11-22T12:{minute:02}:00Z")  # fmt: skip
 
-    found = results([at(minute, 40e-3 if minute in (4, 5) else 1.3e-3) for minute in range(9)])
-    (drawing,) = figures.get("machine").build(found)
+    case_results = results([at(minute, 40e-3 if minute in (4, 5) else 1.3e-3) for minute in range(9)])
+    (drawing,) = figures.get("machine").build(case_results)
     assert drawing.title == "The machine during the run: 2 of 9 disturbed"
     assert svg(drawing).count('id="disturbed-0"') == 1
-    (quiet,) = figures.get("machine").build([one for one in found if one.lstm_input not in (12, 13)])
+    (quiet,) = figures.get("machine").build([result for result in case_results if result.lstm_input not in (12, 13)])
     assert quiet.title == "The machine during the run: none disturbed"
 
 

@@ -74,17 +74,17 @@ def test_every_variant_agrees_with_eager_and_is_measured(variant, scenario):
 
 
 def test_channels_last_reaches_the_convolution_without_a_copy():
-    held = subject.transform(subject.assemble(case(Choice("channels_last"), clip=Clip(2, 3, 3, 8, 8)), 0))
-    frames = held.inputs.args[0].flatten(0, 1)
-    assert frames.data_ptr() == held.inputs.args[0].data_ptr()
+    case_subject = subject.transform(subject.assemble(case(Choice("channels_last"), clip=Clip(2, 3, 3, 8, 8)), 0))
+    frames = case_subject.inputs.args[0].flatten(0, 1)
+    assert frames.data_ptr() == case_subject.inputs.args[0].data_ptr()
     assert frames.is_contiguous(memory_format=torch.channels_last)
-    assert held.model.backbone[0].weight.is_contiguous(memory_format=torch.channels_last)
+    assert case_subject.model.backbone[0].weight.is_contiguous(memory_format=torch.channels_last)
 
 
 def test_streaming_carries_the_state():
-    held = subject.assemble(case(scenario="streaming"), 0)
-    first, second = held.run(), held.run()
-    expected, _ = held.model(held.inputs.args[0])
+    case_subject = subject.assemble(case(scenario="streaming"), 0)
+    first, second = case_subject.run(), case_subject.run()
+    expected, _ = case_subject.model(case_subject.inputs.args[0])
     torch.testing.assert_close(torch.cat((first[0], second[0]), dim=1), expected)
 
 
@@ -122,8 +122,8 @@ def test_metrics_choose_probes_in_running_order():
 
 
 def test_the_reference_workload_knows_the_device_only():
-    held = subject.assemble(case(), seed=0)
-    without_a_model = replace(held, model=None, forward=None, inputs=None)
+    case_subject = subject.assemble(case(), seed=0)
+    without_a_model = replace(case_subject, model=None, forward=None, inputs=None)
     (reading,) = probes.get("reference").build(without_a_model, QUICK)
     assert (reading.metric.name, reading.metric.unit, reading.metric.better) == ("reference_s", "s", "neither")
     assert len(reading.samples) >= QUICK.min_samples

@@ -49,7 +49,7 @@ def of(*points: Point) -> Series:
     return Series("case", "e1", "p", points)
 
 
-def asked(folder: Path, *confirmations: Confirmation, **more) -> overview.History:
+def history_of(folder: Path, *confirmations: Confirmation, **more) -> overview.History:
     return overview.history(Question((folder,), **more), confirmations)
 
 
@@ -63,8 +63,8 @@ def invoke(*words: object):
 def test_what_the_reference_explains_is_the_machine():
     speeds = np.exp(0.2 * np.sin(np.arange(40)))
     points = [point(n, 2e-3 * speed, reference=3e-4 * speed) for n, speed in enumerate(speeds)]
-    found = course(of(*points), metrics.LATENCY)
-    assert found.changes == ()
+    case_course = course(of(*points), metrics.LATENCY)
+    assert case_course.changes == ()
     assert np.ptp(shaped(points)[0]) == pytest.approx(0, abs=1e-9)
 
 
@@ -85,13 +85,13 @@ def test_without_a_reference_in_every_run_values_are_as_measured():
 
 
 def test_a_change_names_the_commits_around_it_and_its_ratio():
-    found = course(of(*(point(n, 2.2e-3 if n >= 10 else 2e-3) for n in range(20))), metrics.LATENCY)
-    (change,) = found.changes
+    case_course = course(of(*(point(n, 2.2e-3 if n >= 10 else 2e-3) for n in range(20))), metrics.LATENCY)
+    (change,) = case_course.changes
     assert (change.before.commit, change.at.commit, change.after.commit) == (commit(9), commit(10), commit(10))
     assert change.ratio.median == pytest.approx(1.1)
     assert change.ratio.low < 1.1 < change.ratio.high
     assert (change.worse, change.word) == (True, "suspected")
-    assert found.standing == [change]
+    assert case_course.standing == [change]
 
 
 def test_of_a_metric_of_which_more_is_better_less_is_worse():
@@ -102,28 +102,30 @@ def test_of_a_metric_of_which_more_is_better_less_is_worse():
 
 def test_a_change_between_runs_of_one_commit_is_not_the_codes():
     points = [point(n, 2.2e-3 if n >= 10 else 2e-3, commit="abc") for n in range(20)]
-    found = course(of(*points), metrics.LATENCY)
-    assert found.changes[0].word == "same code"
-    assert found.standing == []
-    dirty = [each._replace(dirty=True) for each in points]
+    case_course = course(of(*points), metrics.LATENCY)
+    assert case_course.changes[0].word == "same code"
+    assert case_course.standing == []
+    dirty = [run_point._replace(dirty=True) for run_point in points]
     assert course(of(*dirty), metrics.LATENCY).changes[0].word == "suspected"
 
 
 @pytest.mark.parametrize(("word", "stands"), [("confirmed", True), ("refuted", False), ("inconclusive", True)])
 def test_what_a_paired_check_said_is_shown(word, stands):
     points = [point(n, 2.2e-3 if n >= 10 else 2e-3) for n in range(20)]
-    said = Confirmation("case", commit(9), commit(10), word, Interval(1.1, 1.08, 1.12), "", "here", "confirmed/x.json")
-    other = said._replace(case="another", word="confirmed")
-    found = course(of(*points), metrics.LATENCY, [other, said])
-    assert found.changes[0].word == word
-    assert bool(found.standing) == stands
+    confirmation = Confirmation(
+        "case", commit(9), commit(10), word, Interval(1.1, 1.08, 1.12), "", "here", "confirmed/x.json"
+    )
+    other = confirmation._replace(case="another", word="confirmed")
+    case_course = course(of(*points), metrics.LATENCY, [other, confirmation])
+    assert case_course.changes[0].word == word
+    assert bool(case_course.standing) == stands
 
 
 def test_a_later_check_that_decides_nothing_does_not_undo_one_that_did():
     points = [point(n, 2.2e-3 if n >= 10 else 2e-3) for n in range(20)]
-    said = Confirmation("case", commit(9), commit(10), "confirmed", None, "", "", "x")
-    found = course(of(*points), metrics.LATENCY, [said, said._replace(word="inconclusive")])
-    assert found.changes[0].word == "confirmed"
+    confirmation = Confirmation("case", commit(9), commit(10), "confirmed", None, "", "", "x")
+    case_course = course(of(*points), metrics.LATENCY, [confirmation, confirmation._replace(word="inconclusive")])
+    assert case_course.changes[0].word == "confirmed"
 
 
 def test_a_count_changes_at_once_and_exactly():
@@ -142,18 +144,18 @@ def test_runs_stand_by_their_commits_where_all_are_known_else_by_date():
     rows = [(number, "case", "e1", "p", 1.0, None) for number in entries]
     line = [f"{commit(number)}{'0' * 28}" for number in range(3)]
     (known,) = series(rows, entries, line)
-    assert [each.run for each in known.points] == ["000", "001", "002"]
+    assert [run_point.run for run_point in known.points] == ["000", "001", "002"]
     assert (known.by_commit, known.backward) == (True, 1)
     (strange,) = series(rows, entries, line[:2])
-    assert [each.run for each in strange.points] == ["000", "002", "001"]
+    assert [run_point.run for run_point in strange.points] == ["000", "002", "001"]
 
 
 def test_dates_are_moments_whatever_zone_they_are_written_in():
     entries = {0: entry(0, started="2026-09-01T12:00:00+02:00"), 1: entry(1, started="2026-09-01T10:30:00Z"),
                2: entry(2, started="yesterday")}  # fmt: skip
-    (found,) = series([(number, "case", "e1", "p", 1.0, None) for number in entries], entries)
-    assert [each.run for each in found.points] == ["002", "000", "001"]
-    assert found.points[0].day == "no date"
+    (case_series,) = series([(number, "case", "e1", "p", 1.0, None) for number in entries], entries)
+    assert [run_point.run for run_point in case_series.points] == ["002", "000", "001"]
+    assert case_series.points[0].day == "no date"
 
 
 # --- The index and what it is made of ---------------------------------------------------------------------------------
@@ -164,17 +166,20 @@ def test_a_machine_change_splits_a_series_and_is_no_alarm(tmp_path):
         other = number >= 10
         invented.write(tmp_path / "s" / f"{number}", number, {GAP: 3e-3 if other else 2e-3},
                        fingerprint="e2" if other else "e1")  # fmt: skip
-    found = asked(tmp_path / "s")
-    assert [(each.series.machine, len(each.series.points)) for each in found.courses] == [("e1", 10), ("e2", 10)]
-    assert found.exit_code == 0
-    assert "machines" in {note.code for note in found.notes}
+    history = history_of(tmp_path / "s")
+    assert [(case_course.series.machine, len(case_course.series.points)) for case_course in history.courses] == [
+        ("e1", 10),
+        ("e2", 10),
+    ]
+    assert history.exit_code == 0
+    assert "machines" in {note.code for note in history.notes}
 
 
 def test_the_answer_is_the_same_from_the_index_as_from_the_files_and_nothing_is_read_twice(tmp_path, monkeypatch):
     folder = invented.many(tmp_path / "s")
-    first = asked(folder)
+    first = history_of(folder)
     monkeypatch.setattr(numbers, "read", None)
-    assert asked(folder) == first
+    assert history_of(folder) == first
     assert first.exit_code == 3
     ((changed, change),) = first.changes
     assert changed.series.case == GAP.id
@@ -188,7 +193,7 @@ def test_the_index_follows_runs_that_come_change_and_go(tmp_path):
     invented.write(folder / "b", 1, {GAP: 2e-3})
 
     def values() -> list[float]:
-        return sorted(each.value for each in asked(folder).courses[0].series.points)
+        return sorted(run_point.value for run_point in history_of(folder).courses[0].series.points)
 
     assert values() == pytest.approx([1e-3, 2e-3])
     invented.write(folder / "c", 2, {GAP: 3e-3})
@@ -203,7 +208,7 @@ def test_the_index_follows_runs_that_come_change_and_go(tmp_path):
 def test_runs_that_were_set_aside_are_a_part_of_the_history(tmp_path):
     for number in range(3):
         invented.write(tmp_path / "reports" / "default", number, {GAP: 1e-3})
-    assert len(asked(tmp_path / "reports").courses[0].series.points) == 3
+    assert len(history_of(tmp_path / "reports").courses[0].series.points) == 3
 
 
 def test_of_copies_of_a_run_the_fullest_counts_once(tmp_path):
@@ -213,9 +218,9 @@ def test_of_copies_of_a_run_the_fullest_counts_once(tmp_path):
     shutil.copytree(folder / "b", folder / "copy")
     half = (folder / "copy" / "results.jsonl").read_bytes().splitlines(keepends=True)[0]
     (folder / "copy" / "results.jsonl").write_bytes(half)
-    found = asked(folder)
-    assert found.runs == 2
-    assert {Path(each.run).name for each in found.courses[0].series.points} == {"a", "b"}
+    history = history_of(folder)
+    assert history.runs == 2
+    assert {Path(run_point.run).name for run_point in history.courses[0].series.points} == {"a", "b"}
 
 
 def test_a_half_copied_store_is_read_as_far_as_it_is_there(tmp_path):
@@ -226,26 +231,26 @@ def test_a_half_copied_store_is_read_as_far_as_it_is_there(tmp_path):
     (folder / "run003" / "run.json").write_text("{")
     described = json.loads((folder / "run004" / "run.json").read_text())
     (folder / "run004" / "run.json").write_text(json.dumps(described | {"schema_version": 99}))
-    found = asked(folder)
-    assert found.runs == 3
-    codes = {note.code: note.count for note in found.notes}
+    history = history_of(folder)
+    assert history.runs == 3
+    codes = {note.code: note.count for note in history.notes}
     assert {code: codes[code] for code in ("no results", "incomplete", "unreadable", "newer")} == {
         "no results": 1, "incomplete": 1, "unreadable": 1, "newer": 1,
     }  # fmt: skip
-    assert all("{" not in sentence for sentence in words.notes(found.notes))
+    assert all("{" not in sentence for sentence in words.notes(history.notes))
 
 
 def test_an_index_that_is_damaged_of_another_version_or_cannot_be_kept_is_made_anew(tmp_path, cache, monkeypatch):
     folder = invented.many(tmp_path / "s", count=4)
-    first = asked(folder)
+    first = history_of(folder)
     (file,) = (cache / "convbench" / "history").glob("*.sqlite")
     file.write_bytes(b"not a database, by no means" * 100)
-    assert asked(folder) == first
+    assert history_of(folder) == first
     with sqlite3.connect(file) as database:
         database.execute("UPDATE version SET text = 'older'")
-    assert asked(folder) == first
+    assert history_of(folder) == first
     monkeypatch.setenv("XDG_CACHE_HOME", "/dev/null/no")
-    assert asked(folder) == first
+    assert history_of(folder) == first
 
 
 def _refresh(folder: Path, barrier) -> None:
@@ -264,36 +269,36 @@ def test_two_processes_fill_an_index_at_once(tmp_path):
     for process in processes:
         process.join(60)
     assert [process.exitcode for process in processes] == [0, 0, 0]
-    assert len(asked(folder).courses) == 2
+    assert len(history_of(folder).courses) == 2
 
 
 def test_metrics_other_than_time_are_not_taken_relative_to_the_reference(tmp_path):
     for number in range(4):
         invented.write(tmp_path / "s" / f"{number}", number, {GAP: 1e-3}, reference=3e-4 * (number + 1))
-    found = asked(tmp_path / "s", metric="memory")
-    assert found.metric is metrics.MEMORY
-    assert len(set(found.courses[0].values)) == 1
-    assert asked(tmp_path / "s", metric="params").courses[0].changes == ()
+    history = history_of(tmp_path / "s", metric="memory")
+    assert history.metric is metrics.MEMORY
+    assert len(set(history.courses[0].values)) == 1
+    assert history_of(tmp_path / "s", metric="params").courses[0].changes == ()
 
 
 def test_what_is_asked_wrongly_is_one_sentence(tmp_path):
     folder = invented.many(tmp_path / "s", count=3)
     with pytest.raises(ConvbenchError, match="--metric 'latencies': no run has it; did you mean 'latency'"):
-        asked(folder, metric="latencies")
+        history_of(folder, metric="latencies")
     with pytest.raises(ConvbenchError, match="--only nothing: none of 2 cases matches"):
-        asked(folder, only=("nothing",))
+        history_of(folder, only=("nothing",))
     with pytest.raises(StoreError, match="there is no such folder"):
-        asked(folder / "not")
+        history_of(folder / "not")
     (tmp_path / "empty").mkdir()
     with pytest.raises(StoreError, match="there is no run: `convbench run` writes one"):
-        asked(tmp_path / "empty")
+        history_of(tmp_path / "empty")
 
 
 def test_runs_none_of_which_can_be_compared_are_refused(tmp_path):
     for number in range(3):
         invented.write(tmp_path / "s" / f"{number}", number, {GAP: 1e-3}, fingerprint=f"e{number}")
     with pytest.raises(Refused, match="no two of these runs can be compared in latency"):
-        asked(tmp_path / "s")
+        history_of(tmp_path / "s")
 
 
 def test_protocols_and_suites_are_said(tmp_path):
@@ -301,7 +306,7 @@ def test_protocols_and_suites_are_said(tmp_path):
         short = records.Protocol(max_time=0.1)
         invented.write(tmp_path / "s" / f"{number}", number, {GAP: 1e-3}, name=f"suite{number % 2}",
                        protocol=short if number < 2 else records.Protocol())  # fmt: skip
-    codes = {note.code for note in asked(tmp_path / "s").notes}
+    codes = {note.code for note in history_of(tmp_path / "s").notes}
     assert {"protocols", "suites", "short"} <= codes
 
 
@@ -324,11 +329,11 @@ def test_json_and_page_say_the_same(tmp_path):
     folder = invented.many(tmp_path / "s")
     done = invoke(folder, "--json", "--only", "gap", "--out", tmp_path / "page.html")
     assert done.exit_code == 3, done.output
-    said = json.loads(done.stdout)
-    (found,) = said["series"]
-    assert [change["word"] for change in found["changes"]] == ["suspected"]
-    assert len(found["points"]) == 24
-    assert said["exit_code"] == 3
+    document = json.loads(done.stdout)
+    (case_series,) = document["series"]
+    assert [change["word"] for change in case_series["changes"]] == ["suspected"]
+    assert len(case_series["points"]) == 24
+    assert document["exit_code"] == 3
     text = (tmp_path / "page.html").read_text()
     assert text.count('<figure class="chart"') == 1
     assert "suspected" in text
@@ -351,7 +356,7 @@ def test_nothing_is_exit_0(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "sentence"),
     [
         ((), "name the runs: either run directories, or --store FOLDER"),
         (("s", "--store", "s"), "name the runs: either run directories, or --store FOLDER"),
@@ -360,18 +365,18 @@ def test_nothing_is_exit_0(tmp_path):
         (("--store", "s", "--confirm", "--metric", "memory"), "--confirm measures latency"),
     ],
 )
-def test_a_mistake_in_the_call_is_one_sentence(arguments, said):
+def test_a_mistake_in_the_call_is_one_sentence(arguments, sentence):
     invented.many(Path("s"), count=3)
     done = invoke(*arguments)
     assert isinstance(done.exception, ConvbenchError)
-    assert said in str(done.exception)
+    assert sentence in str(done.exception)
 
 
 def test_a_history_from_python_has_the_exit_code_and_changes_of_the_verb(tmp_path):
     folder = invented.many(tmp_path / "s")
-    found = convbench.history(folder, only=["gap"])
-    assert found.exit_code == 3
-    assert [change.word for _, change in found.changes] == ["suspected"]
+    history = convbench.history(folder, only=["gap"])
+    assert history.exit_code == 3
+    assert [change.word for _, change in history.changes] == ["suspected"]
 
 
 def test_hostile_names_are_shown_and_not_acted_on(tmp_path):
@@ -386,8 +391,10 @@ def test_hostile_names_are_shown_and_not_acted_on(tmp_path):
 def test_stored_formats_of_old_runs_are_read(tmp_path):
     """Records without visits, without a reference and of a run without a commit."""
     for number in range(8):
-        found = [records.record(GAP, latency=1e-3)]
-        store.start(tmp_path / f"{number}", records.run_of(found, started=day(number), environment={}), found)
-    found = asked(tmp_path)
-    assert len(found.courses[0].series.points) == 8
-    assert found.exit_code == 0
+        run_records = [records.record(GAP, latency=1e-3)]
+        store.start(
+            tmp_path / f"{number}", records.run_of(run_records, started=day(number), environment={}), run_records
+        )
+    history = history_of(tmp_path)
+    assert len(history.courses[0].series.points) == 8
+    assert history.exit_code == 0

@@ -65,7 +65,7 @@ def test_facts_of_several_cases_are_told_side_by_side_and_each_has_its_record(is
 
 
 @pytest.mark.parametrize(
-    ("how", "kind", "said"),
+    ("how", "kind", "message"),
     [
         ("crash", "crash", "killed by SIGSEGV; last output: about to fall over"),
         ("killed", "out of memory", "killed by SIGKILL"),
@@ -73,10 +73,10 @@ def test_facts_of_several_cases_are_told_side_by_side_and_each_has_its_record(is
         ("raise", "error", "ValueError: the user's own mistake"),
     ],
 )
-def test_however_a_case_ends_it_is_a_failed_record(isolated, how, kind, said):
+def test_however_a_case_ends_it_is_a_failed_record(isolated, how, kind, message):
     record = only(ending(how), isolated)
     assert (record.status, record.failure.kind) == ("failed", kind)
-    assert said in record.failure.message
+    assert message in record.failure.message
 
 
 def test_a_hang_ends_with_its_time_limit_and_leaves_no_process(isolated):

@@ -22,12 +22,12 @@ MIB = 1 << 20
 
 def faults(size: int) -> int:
     """Pages that a written block takes from the system, after such blocks were freed."""
-    taken = 0
+    count = 0
     for _ in range(20):
         before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
         bytearray(size).replace(b"\0", b"x")
-        taken = resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
-    return taken
+        count = resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+    return count
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +81,7 @@ def test_what_the_user_has_set_stays(fresh):
 def test_a_probe_that_is_not_timed_keeps_its_memory(isolated):
     case = Case(Parts(Choice("strided"), Choice("gap")), clip=Clip(1, 2, 3, 32, 32))
     probe = replace(case, scenario="probe", trial=Trial(Choice("placed-digit"), 0))
-    records = [record for _, record in isolated.run(Job(each, Protocol(timeout=60)) for each in (case, probe))]
+    records = [record for _, record in isolated.run(Job(job_case, Protocol(timeout=60)) for job_case in (case, probe))]
     assert [record.conditions["allocator"] for record in records] == ["glibc", "glibc-arena"]
 
 

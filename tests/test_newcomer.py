@@ -47,8 +47,8 @@ def listed(tmp_path_factory):
     ],
 )
 def test_list_shows_each_with_its_origin(listed, line):
-    (shown,) = [each for each in listed.splitlines() if each.startswith(f"  {line} ")]
-    assert shown.endswith(OWN)
+    (entry,) = [text for text in listed.splitlines() if text.startswith(f"  {line} ")]
+    assert entry.endswith(OWN)
 
 
 def test_list_says_what_is_lacking_and_shows_required_options_bare(listed):
@@ -144,9 +144,9 @@ def test_by_import_path_nothing_is_registered(loose):
 
 def test_a_module_named_on_the_command_line_brings_its_plugins(loose):
     named = ("--plugins", "shop.reducer", "--plugins", "shop.figure")
-    shown = convbench(*named, "list", cwd=loose).stdout
-    assert "[shop.reducer]" in shown
-    assert "[shop.figure]" in shown
+    output = convbench(*named, "list", cwd=loose).stdout
+    assert "[shop.reducer]" in output
+    assert "[shop.figure]" in output
     missing = convbench("--plugins", "shop.nowhere", "list", cwd=loose)
     assert (missing.returncode, missing.stdout) == (2, "")
     assert "No module named 'shop.nowhere'" in missing.stderr
@@ -183,5 +183,7 @@ def test_what_a_variant_is_can_be_asked_without_torch():
 
 def test_a_report_of_old_runs_knows_of_the_reducers_what_they_declare():
     declared = {plugin.name: plugin.declared for plugin in reducers if plugin.module.startswith("convbench.plugins.")}
-    said = {name: "control" if each.control else each.position for name, each in declared.items()}
-    assert said == POSITION_BY_NAME
+    positions = {
+        name: "control" if declaration.control else declaration.position for name, declaration in declared.items()
+    }
+    assert positions == POSITION_BY_NAME

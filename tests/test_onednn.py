@@ -50,8 +50,8 @@ def test_a_convolution_takes_what_is_predicted(case):
     measured, output = peak(lambda: module(clip))
     args = (clip, module.weight, module.bias, module.stride, module.padding, module.dilation, False,
             (0,) * dimensions, groups)  # fmt: skip
-    extra, kept = extra_bytes(torch.ops.aten.convolution.default, args, output)
-    assert kept == 0
+    extra, retained = extra_bytes(torch.ops.aten.convolution.default, args, output)
+    assert retained == 0
     assert output.nbytes + extra == pytest.approx(measured, rel=0.05, abs=2048)
 
 

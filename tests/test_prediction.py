@@ -25,9 +25,9 @@ def case(
 
 
 def measured(of: Case) -> int:
-    held, _ = first_call.open_case(of, seed=0)
-    held.run()
-    return allocations.record(held).peak
+    subject, _ = first_call.open_case(of, seed=0)
+    subject.run()
+    return allocations.record(subject).peak
 
 
 @pytest.mark.parametrize(("scenario", "tolerance"), [("inference", 0.05), ("train", 0.10)])
@@ -93,22 +93,22 @@ def test_the_search_finds_the_largest_size_that_fits(slope, base, steps, limit):
 
 
 def test_the_search_asks_little_of_an_almost_straight_line():
-    asked = []
+    sizes = []
 
     def peak(size):
-        asked.append(size)
+        sizes.append(size)
         return 10**6 + 1234 * size
 
     assert largest.search(peak, 10**9, 2**20) == (10**9 - 10**6) // 1234
-    assert len(asked) < 30
+    assert len(sizes) < 30
 
 
 def test_what_fits_is_the_largest_by_each_axis():
     of = resolve(case("fc", 64))
     limit = 50_000_000
-    found = {fit.axis: fit for fit in largest.fits(of, limit)}
-    assert set(found) == {"batch", "frames", "lstm_input"}
-    for axis, fit in found.items():
+    fits = {fit.axis: fit for fit in largest.fits(of, limit)}
+    assert set(fits) == {"batch", "frames", "lstm_input"}
+    for axis, fit in fits.items():
         assert fit.peak <= limit < predict(largest.of_size(of, axis, fit.size + 1)).peak
 
 

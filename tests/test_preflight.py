@@ -20,7 +20,7 @@ def case(reducer: str = "gap", size: int | None = None, clip: Clip | None = None
 
 
 @pytest.mark.parametrize(
-    ("given", "size"),
+    ("model_case", "size"),
     [
         (case("flatten"), 131_072),
         (case("gap", 64), 32),
@@ -33,19 +33,19 @@ def case(reducer: str = "gap", size: int | None = None, clip: Clip | None = None
     ],
     ids=lambda value: str(value),
 )
-def test_the_lstm_input_size_is_resolved(given, size):
-    assert resolve(given).architecture.lstm_input == size
+def test_the_lstm_input_size_is_resolved(model_case, size):
+    assert resolve(model_case).architecture.lstm_input == size
 
 
 def test_map_bound_sizes_collapse_to_one_case():
     plan = preflight([case("gap", 16), case("gap", 64), case("gap")], GIB)
-    assert [one.id for one in plan.cases] == [case("gap", 32).id]
+    assert [planned_case.id for planned_case in plan.cases] == [case("gap", 32).id]
     assert plan.equal == {}
 
 
 def test_a_pool_to_the_whole_map_is_flatten_and_to_one_cell_is_gap():
     plan = preflight([case("flatten"), case("avg-k", k=64), case("gap"), case("avg-k", k=1)], 8 * GIB)
-    assert [one.architecture.reducer.name for one in plan.cases] == ["flatten", "gap"]
+    assert [planned_case.architecture.reducer.name for planned_case in plan.cases] == ["flatten", "gap"]
     assert [len(others) for others in plan.equal.values()] == [1, 1]
 
 
@@ -103,5 +103,5 @@ def test_streaming_needs_state():
 
 def test_recurrent_options_reach_the_plan():
     rnn = Recurrent("lstm", 8, 1, False, 4)
-    one = Case(Parts(Choice("conv"), Choice("gap"), rnn=rnn), clip=Clip(1, 2, 3, 8, 8))
-    assert preflight([one], GIB).cases[0].id == "conv/gap/32/lstm8p4/1x2x3x8x8/eager/inference/cpu"
+    model_case = Case(Parts(Choice("conv"), Choice("gap"), rnn=rnn), clip=Clip(1, 2, 3, 8, 8))
+    assert preflight([model_case], GIB).cases[0].id == "conv/gap/32/lstm8p4/1x2x3x8x8/eager/inference/cpu"

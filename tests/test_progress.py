@@ -47,13 +47,13 @@ def test_seconds_are_not_worth_telling() -> None:
 
 def test_further_seeds_are_said_and_counted() -> None:
     """A run until sure made [84/6] of them under the word measuring."""
-    said = StringIO()
-    lines, record = Lines(Console(file=said, width=200), done=5, total=6), records.record()
+    output = StringIO()
+    lines, record = Lines(Console(file=output, width=200), done=5, total=6), records.record()
     for stage in (Stage(0, 1, trainings=1), Stage(0, 1, trainings=2, look=2, unplanned=True)):
         for _ in range(stage.trainings):
             lines.begins(record.case, stage)
             lines.ended(replace(record, seconds=1.0))
-    starts = [line.partition("]")[0] for line in said.getvalue().splitlines()]
+    starts = [line.partition("]")[0] for line in output.getvalue().splitlines()]
     assert starts == ["1 training", "[6/6", "look 2, not sure yet: 2 more trainings", "[7/8", "[8/8"]
     assert where(Stage(0, 3)) == "round 1 of 3"
     later = Stage(0, 3, trainings=9, unplanned=True)

@@ -43,13 +43,13 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator:
     """Two nodes that work and a head that does not; a temporary folder each, as two machines have."""
     from ray.cluster_utils import Cluster
 
-    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+    ray_cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
     for number in range(2):
         folder = tmp_path_factory.mktemp(f"node-{number}")
-        made.add_node(num_cpus=1, include_dashboard=False, env_vars={"TMPDIR": str(folder)}, wait=False)
-    made.wait_for_nodes()
-    yield made
-    made.shutdown()
+        ray_cluster.add_node(num_cpus=1, include_dashboard=False, env_vars={"TMPDIR": str(folder)}, wait=False)
+    ray_cluster.wait_for_nodes()
+    yield ray_cluster
+    ray_cluster.shutdown()
 
 
 class Killing:
@@ -97,9 +97,9 @@ def test_a_suite_on_two_hosts_has_every_visit_once_and_trains_bit_for_bit_as_on_
     assert {record.status for record in run.records} == {"ok"}
     assert curves(run) == curves(alone)
     assert len(curves(run)) == 2
-    made = visits_made(tmp_path / "ray")
-    assert max(made.values()) == 1
-    assert {number for _, number in made} >= {-1, 0, 1}
+    visit_counts = visits_made(tmp_path / "ray")
+    assert max(visit_counts.values()) == 1
+    assert {number for _, number in visit_counts} >= {-1, 0, 1}
     assert len(run.description.hosts) == 2
     assert len(run.description.environments) == 1
     hosts = {visit["host"] for record in lines(tmp_path / "ray") for visit in record.get("visits", ())}
@@ -112,9 +112,9 @@ def test_a_node_that_is_killed_loses_nothing_and_the_run_ends(cluster, tmp_path:
     with convbench.executor("ray", "cpu", address=cluster.address, silence=30.0) as ray:
         run = convbench.run(SUITE, executor=ray, out=tmp_path / "run", progress=watcher)
     assert {record.status for record in run.records} == {"ok"}
-    made = visits_made(tmp_path / "run")
-    assert max(made.values()) == 1
-    timed = {case for case, number in made if number == 1}
+    visit_counts = visits_made(tmp_path / "run")
+    assert max(visit_counts.values()) == 1
+    timed = {case for case, number in visit_counts if number == 1}
     assert len(timed) == CASES
     assert len(run.records) == CASES + TRIALS
     assert watcher.stages[0].hosts == 2

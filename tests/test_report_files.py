@@ -21,19 +21,25 @@ HOSTILE = "</details><script>x</script> @someone |cell| [a](b) `tick` \n# head\x
 
 @pytest.mark.parametrize("kind", figure_files.FORMATS)
 def test_every_figure_is_written_and_repeats_its_bytes(kind, tmp_path):
-    found = [records.record(records.case(name, size)) for name, size in (("gap", None), ("fc", 8), ("fc", 32))]
-    first, again = (figure_files.write(records.run_of(found), found, tmp_path / name, kind) for name in "ab")
+    run_records = [records.record(records.case(name, size)) for name, size in (("gap", None), ("fc", 8), ("fc", 32))]
+    first, again = (
+        figure_files.write(records.run_of(run_records), run_records, tmp_path / name, kind) for name in "ab"
+    )
     assert {"default-by-size-latency", "default-trade-off-latency-params", "default-stages-params"} <= {
         p.stem for p in first
     }
-    for one, other in zip(first, again, strict=True):
-        assert one.read_bytes().startswith(SIGNATURES[kind])
-        assert one.read_bytes() == other.read_bytes()
+    for path, other in zip(first, again, strict=True):
+        assert path.read_bytes().startswith(SIGNATURES[kind])
+        assert path.read_bytes() == other.read_bytes()
 
 
 def test_a_file_explains_its_marks(tmp_path):
-    found = [records.record(records.case("gap")), records.record(records.case("gdconv"))]
-    path = next(p for p in figure_files.write(records.run_of(found), found, tmp_path, "svg") if "trade-off" in p.name)
+    run_records = [records.record(records.case("gap")), records.record(records.case("gdconv"))]
+    path = next(
+        p
+        for p in figure_files.write(records.run_of(run_records), run_records, tmp_path, "svg")
+        if "trade-off" in p.name
+    )
     assert ">gdconv<" in path.read_text()
 
 
@@ -52,8 +58,8 @@ def test_no_name_of_a_run_leaves_the_directory(name):
 
 
 def test_the_summary_holds_answer_tables_and_failures():
-    found = records.default_records()
-    text = summary.markdown(records.run_of(found), found)
+    run_records = records.default_records()
+    text = summary.markdown(records.run_of(run_records), run_records)
     assert text.startswith(
         "## convbench: default\n\n**Take hybrid(activation=true), LSTM input 8, eager on the conv backbone: "
     )
@@ -64,16 +70,16 @@ def test_the_summary_holds_answer_tables_and_failures():
 
 
 def test_the_summary_holds_the_quality_of_each_task():
-    found = records.tried_records()
-    text = summary.markdown(records.run_of(found), found)
+    run_records = records.tried_records()
+    text = summary.markdown(records.run_of(run_records), run_records)
     assert "### Quality: identity" in text
     assert "\n| gmp | 32 | 92.0 % \\[90.0, 94.0\\] | 5 of 5 |  |" in text
     assert "\n| flatten | 131,072 | – | 0 of 5 | 5 collapsed |" in text
 
 
 def test_the_summary_is_bounded():
-    found = [replace(one, failure=Failure("error", "x" * 5_000)) for one in map(records.failed, many(400))]
-    assert len(summary.markdown(records.run_of(found, name="n" * 10**5), found)) <= summary.BUDGET
+    run_records = [replace(record, failure=Failure("error", "x" * 5_000)) for record in map(records.failed, many(400))]
+    assert len(summary.markdown(records.run_of(run_records, name="n" * 10**5), run_records)) <= summary.BUDGET
 
 
 def many(n):
@@ -81,11 +87,11 @@ def many(n):
 
 
 def test_hostile_names_stay_text():
-    found = [
+    run_records = [
         records.record(Case(records.parts(Choice(HOSTILE), 8)), latency=1e-3),
         records.failed(records.case(), HOSTILE),
     ]
-    text = summary.markdown(records.run_of(found, name=HOSTILE), found)
+    text = summary.markdown(records.run_of(run_records, name=HOSTILE), run_records)
     assert "<script" not in text
     assert "@someone" not in text
     assert text.count("</details>") == 1
@@ -104,17 +110,17 @@ def test_what_is_written_goes_into_a_directory_or_to_a_file_by_its_extension(tmp
     assert placed(tmp_path / "v1.2", "summary.md") == tmp_path / "v1.2" / "summary.md"
 
 
-@pytest.mark.parametrize(("asked", "wanted", "runs"), [
+@pytest.mark.parametrize(("arguments", "place", "runs"), [
     (["--out", "new"], "new/index.html", 1), (["--out", "new"], "new/compare.html", 2),
     (["--out", "two.html"], "two.html", 2), (["--format", "md", "--out", "new"], "new/summary.md", 2),
     (["--format", "md", "--out", "mine.md"], "mine.md", 1),
 ])  # fmt: skip
-def test_the_verb_writes_where_it_was_told_and_says_so(asked, wanted, runs, tmp_path, monkeypatch):
+def test_the_verb_writes_where_it_was_told_and_says_so(arguments, place, runs, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    found = [records.record()]
+    run_records = [records.record()]
     for name in "ab":
-        store.start(tmp_path / name, records.run_of(found), found)
-    done = CliRunner().invoke(app, ["report", *"ab"[:runs], *asked])
-    assert (done.exit_code, done.stdout.strip()) == (0, wanted)
-    start = (tmp_path / wanted).read_text("utf-8").lower()[:15]
-    assert start == ("<!doctype html>" if wanted.endswith("html") else "## convbench: d")
+        store.start(tmp_path / name, records.run_of(run_records), run_records)
+    done = CliRunner().invoke(app, ["report", *"ab"[:runs], *arguments])
+    assert (done.exit_code, done.stdout.strip()) == (0, place)
+    start = (tmp_path / place).read_text("utf-8").lower()[:15]
+    assert start == ("<!doctype html>" if place.endswith("html") else "## convbench: d")

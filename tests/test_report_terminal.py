@@ -12,9 +12,9 @@ from convbench.report.terminal.table import line, table
 from convbench.report.words.names import apart
 
 
-def printed(found, width):
+def printed(run_records, width):
     out = io.StringIO()
-    Console(file=out, width=width, color_system=None).print(table(found))
+    Console(file=out, width=width, color_system=None).print(table(run_records))
     return out.getvalue()
 
 
@@ -26,8 +26,8 @@ def article():
 
 @pytest.mark.parametrize("width", [80, 100, 120, 160, 40])
 def test_no_line_is_wider_than_the_terminal(width):
-    found = records.default_records()
-    text = printed(found, width)
+    run_records = records.default_records()
+    text = printed(run_records, width)
     assert max(map(len, text.splitlines())) <= width
     assert width < 80 or "fc(activation=true)" in text
 

@@ -64,7 +64,7 @@ class Machine:
 
 def apart(step=0.5):
     """Models of which each is slower than the one before by far."""
-    return {each.id: 1e-3 * math.exp(step * i) for i, each in enumerate(CASES)}
+    return {model_case.id: 1e-3 * math.exp(step * i) for i, model_case in enumerate(CASES)}
 
 
 def schedule(machine, protocol=PROTOCOL, cases=CASES, facts=True, **more):
@@ -77,14 +77,14 @@ def test_facts_come_first_then_whole_rounds():
     rounds = [planned.round for planned in machine.made]
     assert rounds == sorted(rounds)
     for number in (FACTS, 0, 1, 2):
-        assert {p.case.id for p in machine.made if p.round == number} == {each.id for each in CASES}
+        assert {p.case.id for p in machine.made if p.round == number} == {model_case.id for model_case in CASES}
 
 
 def test_rounds_have_orders_of_their_own_and_variants_stand_side_by_side():
     machine = Machine(apart(), spread=0.01)
     machine.run(schedule(machine))
     orders = [[p.case for p in machine.made if p.round == number] for number in range(3)]
-    assert len({tuple(each.id for each in order) for order in orders}) == 3
+    assert len({tuple(model_case.id for model_case in order) for order in orders}) == 3
     for order in orders:
         assert all(order[i].architecture == order[i + 1].architecture for i in range(0, len(order), 2))
 
@@ -108,7 +108,7 @@ def test_visits_go_where_the_answer_is_open():
 
 
 def test_until_sure_ends_with_an_answer_or_at_the_most_visits():
-    close = dict.fromkeys((each.id for each in CASES), 1e-3)
+    close = dict.fromkeys((model_case.id for model_case in CASES), 1e-3)
     machine = Machine(close, spread=0.1)
     records = machine.run(schedule(machine, until_sure=True))
     assert undecided(results(records)) == [] or len(machine.made) <= 40 * len(CASES)
@@ -116,13 +116,13 @@ def test_until_sure_ends_with_an_answer_or_at_the_most_visits():
 
 def test_a_run_of_single_visits_is_not_visited_again_until_sure():
     """It was, without end: each further visit was round 0 as well."""
-    machine = Machine(dict.fromkeys((each.id for each in CASES), 1e-3), spread=0.1)
+    machine = Machine(dict.fromkeys((model_case.id for model_case in CASES), 1e-3), spread=0.1)
     machine.run(schedule(machine, replace(PROTOCOL, visits=1), until_sure=True))
     assert len(machine.made) == len(CASES)
 
 
 def test_without_budget_or_certainty_half_as_many_visits_again_at_most():
-    close = dict.fromkeys((each.id for each in CASES), 1e-3)
+    close = dict.fromkeys((model_case.id for model_case in CASES), 1e-3)
     machine = Machine(close, spread=0.5)
     machine.run(schedule(machine))
     assert len(machine.made) <= (1 + 3 + 1.5) * len(CASES) + len(CASES)
@@ -136,7 +136,7 @@ def test_a_budget_ends_the_run_but_not_before_the_first_table():
 
 
 def test_a_budget_is_used_where_the_answer_is_open():
-    close = dict.fromkeys((each.id for each in CASES), 1e-3)
+    close = dict.fromkeys((model_case.id for model_case in CASES), 1e-3)
     machine = Machine(close, spread=0.3)
     machine.run(schedule(machine, replace(PROTOCOL, budget=100.0)))
     assert 100 <= machine.clock <= 100 + len(CASES)
@@ -154,11 +154,11 @@ def test_what_is_never_undisturbed_is_withheld():
     bad = CASES[0].id
     machine = Machine(apart(), spread=0.01, disturbed=lambda p, _: p.case.id == bad)
     records = machine.run(schedule(machine))
-    found = {result.case.id: result for result in results(records)}
-    assert found[bad].latency is None
-    [finding] = [each for each in found[bad].record.findings if each.code == "withheld"]
+    case_results = {result.case.id: result for result in results(records)}
+    assert case_results[bad].latency is None
+    [finding] = [candidate for candidate in case_results[bad].record.findings if candidate.code == "withheld"]
     assert finding.data["visits"] == 6
-    ranking = advise(list(found.values())).ranking
+    ranking = advise(list(case_results.values())).ranking
     assert ranking
     assert bad not in {contender.result.case.id for contender in ranking}
 
@@ -192,8 +192,8 @@ def test_a_resumed_run_makes_the_visits_that_are_missing():
     for record in done:
         again.log.add(record)
     machine.run(again)
-    made = [(planned.case.id, planned.round) for planned in machine.made]
-    assert len(made) == len(set(made)) == 4 * len(CASES)
+    visit_keys = [(planned.case.id, planned.round) for planned in machine.made]
+    assert len(visit_keys) == len(set(visit_keys)) == 4 * len(CASES)
 
 
 def test_a_failed_case_is_left_alone():
@@ -219,7 +219,7 @@ def test_variants_of_one_model_are_visited_next_to_one_another():
     import random
 
     order = side_by_side([case("gap"), case("fc", 8), case("gap", variant="compile")], random.Random(1))
-    models = [each.architecture.reducer.name for each in order]
+    models = [model_case.architecture.reducer.name for model_case in order]
     assert models in (["gap", "gap", "fc"], ["fc", "gap", "gap"])
 
 
@@ -250,20 +250,20 @@ def test_until_sure_trains_from_further_seeds_where_the_recommendation_is_open()
         return replace(done, conditions={"look": look} if look > 1 else {})
 
     first = [train(of, seed) for of in models for seed in range(3)]
-    schedule = Schedule([each.case for each in first], PROTOCOL, False, lambda: 0.0, until_sure=True)
+    schedule = Schedule([record.case for record in first], PROTOCOL, False, lambda: 0.0, until_sure=True)
     for line in [*(measured(of) for of in models), *first]:
         schedule.log.add(line)
     planned, ends = [], []
     for visit in schedule:
         planned.append((visit.case.trial.seed, schedule.stage.look))
         ends.append(visit.decides)
-        made = replace(visit.case, trial=None, scenario="inference")
-        schedule.log.add(train(made, visit.case.trial.seed, schedule.stage.look))
+        model_case = replace(visit.case, trial=None, scenario="inference")
+        schedule.log.add(train(model_case, visit.case.trial.seed, schedule.stage.look))
     assert planned[0] == (3, 2)
     last = [a != b for a, b in pairwise([look for _, look in planned] + [0])]
     assert ends == last, "the last training of a look decides what the next one asks for"
     assert len(set(planned)) == len(planned) / 2
-    assert Schedule([each.case for each in first], PROTOCOL, False, lambda: 0.0).stage.look == 1
+    assert Schedule([record.case for record in first], PROTOCOL, False, lambda: 0.0).stage.look == 1
 
 
 def test_later_seeds_are_planned_at_the_best_rate_once_all_others_have_ended():
@@ -271,18 +271,18 @@ def test_later_seeds_are_planned_at_the_best_rate_once_all_others_have_ended():
     best = {8: 5e-4, 16: 2e-3}
     trials = [lesson(0.8, seed=seed, rate=rate, of=of).case for seed in range(4) for of in models for rate in rates]
     planning = Schedule(trials, replace(PROTOCOL, training=Training(rate_seeds=2)), False, lambda: 0.0)
-    made = []
+    visit_rows = []
     for planned in planning:
         trial, size = planned.case.trial, planned.case.architecture.lstm_input
-        made.append((trial.seed, size, trial.learning_rate, planned.decides, planning.stage.unplanned))
+        visit_rows.append((trial.seed, size, trial.learning_rate, planned.decides, planning.stage.unplanned))
         val = 0.9 if trial.learning_rate == best[size] else 0.6
         planning.log.add(lesson(0.8, seed=trial.seed, rate=trial.learning_rate, val=val, of=case("fc", size)))
-    assert [visit[:3] for visit in made[:8]] == [
+    assert [visit[:3] for visit in visit_rows[:8]] == [
         (seed, size, rate) for seed in (0, 1) for size in best for rate in rates
     ]
-    assert [visit[3] for visit in made] == [False] * 7 + [True] + [False] * 4
-    assert [visit[:3] for visit in made[8:]] == [(seed, size, best[size]) for seed in (2, 3) for size in best]
-    assert [visit[4] for visit in made] == [False] * 8 + [True] * 4
+    assert [visit[3] for visit in visit_rows] == [False] * 7 + [True] + [False] * 4
+    assert [visit[:3] for visit in visit_rows[8:]] == [(seed, size, best[size]) for seed in (2, 3) for size in best]
+    assert [visit[4] for visit in visit_rows] == [False] * 8 + [True] * 4
 
 
 def test_a_stage_knows_how_many_visits_it_makes():

@@ -68,14 +68,14 @@ def test_a_reducer_makes_vectors_alike_on_meta_and_cpu(name: str, features: Feat
 @pytest.mark.parametrize("name", REDUCERS)
 def test_a_reducer_is_free_in_its_size_or_follows_the_map(name: str) -> None:
     features = Features(6, 12, 12)
-    made = [reducer(name, features, size)(maps(features)).shape[1] for size in (16, 32, 480)]
+    sizes = [reducer(name, features, size)(maps(features)).shape[1] for size in (16, 32, 480)]
     try:
         own = reducers.get(name).build(features, None)(maps(features)).shape[1]
     except Impossible as reason:
         assert "give it an lstm_input" in str(reason)
-        assert made == [16, 32, 480]
+        assert sizes == [16, 32, 480]
     else:
-        assert made == [own] * 3
+        assert sizes == [own] * 3
 
 
 @pytest.mark.parametrize("features", MAPS, ids=str)
@@ -142,10 +142,10 @@ def test_a_plugin_says_what_it_is_in_a_line_and_every_option_has_a_default(plugi
     assert re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", plugin.name)
     assert re.fullmatch(r"\S.{10,150}[.:;)\w]", plugin.summary)
     shelf = reducers if plugin.name in REDUCERS else backbones
-    found = signature(shelf, plugin.name)
-    assert found.required == set()
-    for option, default in found.defaults.items():
-        assert found.option(option).validate_python(default) == [default], "the default is not what is annotated"
+    options = signature(shelf, plugin.name)
+    assert options.required == set()
+    for option, default in options.defaults.items():
+        assert options.option(option).validate_python(default) == [default], "the default is not what is annotated"
 
 
 # --- Exact counts -----------------------------------------------------------------------------------------------------
@@ -184,8 +184,8 @@ TABLE: list[tuple[str, dict[str, Scalar], int | None, Features, int, int, int]] 
 @pytest.mark.parametrize(("name", "options", "lstm_input", "features", "size", "params", "macs"), TABLE)
 def test_a_reducer_costs_what_its_closed_form_says(name, options, lstm_input, features, size, params, macs) -> None:
     """C, N = H*W and D in closed form: gdconv has CN+C parameters and CN MACs, attention hC+h and 2hCN, ..."""
-    found = counts(lambda: reducers.get(name).build(features, lstm_input, **options), features)
-    assert found == ((size,), params, macs)
+    cost = counts(lambda: reducers.get(name).build(features, lstm_input, **options), features)
+    assert cost == ((size,), params, macs)
 
 
 RESNET18 = {"widths": "64-128-256-512", "stem": 7, "pool": True}
@@ -212,9 +212,9 @@ KNOWN: list[tuple[str, dict[str, Scalar], tuple[int, ...], tuple[int, ...], int,
 @pytest.mark.parametrize(("name", "options", "frame", "shape", "params", "macs"), KNOWN)
 def test_a_backbone_is_the_published_one(name, options, frame, shape, params, macs) -> None:
     """Counted on the published code; torchvision's ResNet-18 has 512,000 MACs more, its classifier's."""
-    found = counts(lambda: backbones.get(name).build(frame[0], **options).eval(), frame)
-    assert found[:2] == (shape, params)
-    assert macs in (None, found[2])
+    cost = counts(lambda: backbones.get(name).build(frame[0], **options).eval(), frame)
+    assert cost[:2] == (shape, params)
+    assert macs in (None, cost[2])
 
 
 def test_options_change_what_they_name() -> None:

@@ -31,12 +31,12 @@ OWN = Clip(2, 4, 1, 8, 8)
 FEW = Training(train_clips=120, val_clips=40, test_clips=41)
 
 
-def made(task: str, clip: Clip = CLIP, training: Training = FEW, seed: int = 0, **options: Any) -> Splits:
+def splits_of(task: str, clip: Clip = CLIP, training: Training = FEW, seed: int = 0, **options: Any) -> Splits:
     return load(Choice(task, tuple(options.items())), clip, training, seed)
 
 
 def own(function: str, clip: Clip = OWN, training: Training = FEW, seed: int = 0, **options: Any) -> Splits:
-    return made(f"plugins.own_clips:{function}", clip, training, seed, **options)
+    return splits_of(f"plugins.own_clips:{function}", clip, training, seed, **options)
 
 
 def parts(splits: Splits) -> tuple[Labelled, Labelled, Labelled]:
@@ -49,8 +49,8 @@ def message(function: str, clip: Clip = OWN, training: Training = FEW, **options
     return str(caught.value)
 
 
-def same(one: Splits, other: Splits) -> bool:
-    pairs = zip(parts(one), parts(other), strict=True)
+def same(splits: Splits, other: Splits) -> bool:
+    pairs = zip(parts(splits), parts(other), strict=True)
     return all(torch.equal(a.clips, b.clips) and torch.equal(a.labels, b.labels) for a, b in pairs)
 
 
@@ -61,17 +61,17 @@ def test_the_shelf_is_complete_and_says_what_each_task_is() -> None:
     shelf = {plugin.name: plugin for plugin in tasks}
     assert set(shelf) == {*CLASSES, "npz-folder", "video-folder"}
     assert all(len(plugin.summary) > 20 for plugin in shelf.values())
-    found = signature(tasks, "identity")
-    assert found.option("jitter").validate_python([0, 0.5, 1]) == [0, 0.5, 1]
+    parameters = signature(tasks, "identity")
+    assert parameters.option("jitter").validate_python([0, 0.5, 1]) == [0, 0.5, 1]
     with pytest.raises(ValueError, match="less than or equal to 1"):
-        found.option("jitter").validate_python(1.5)
+        parameters.option("jitter").validate_python(1.5)
     assert signature(tasks, "video-folder").required == {"path"}
 
 
 @pytest.mark.parametrize("clip", [CLIP, Clip(4, 5, 3, 40, 24), Clip(1, 3, 2, 16, 17)], ids=str)
 @pytest.mark.parametrize("task", CLASSES)
 def test_clips_are_as_the_suite_asks_and_labels_are_balanced(task: str, clip: Clip) -> None:
-    splits = made(task, clip)
+    splits = splits_of(task, clip)
     assert len(splits.classes) == len(set(splits.classes)) == CLASSES[task]
     for split, count in zip(parts(splits), (120, 40, 41), strict=True):
         assert split.clips.shape == (count, clip.frames, clip.channels, clip.height, clip.width)
@@ -92,15 +92,15 @@ def test_a_seed_gives_the_same_clips_and_leaves_other_random_numbers_alone(task:
     expected = torch.rand(3).tolist(), np.random.random(3).tolist()
     torch.manual_seed(3)
     np.random.seed(3)
-    first = made(task, seed=1)
+    first = splits_of(task, seed=1)
     assert (torch.rand(3).tolist(), np.random.random(3).tolist()) == expected
-    assert same(first, made(task, seed=1))
-    assert not same(first, made(task, seed=2))
+    assert same(first, splits_of(task, seed=1))
+    assert not same(first, splits_of(task, seed=2))
 
 
 @pytest.mark.parametrize("task", CLASSES)
 def test_more_clips_to_train_on_leave_the_others_as_they_are(task: str) -> None:
-    few, more = made(task), made(task, training=Training(train_clips=300, val_clips=40, test_clips=41))
+    few, more = splits_of(task), splits_of(task, training=Training(train_clips=300, val_clips=40, test_clips=41))
     assert torch.equal(few.val.clips, more.val.clips)
     assert torch.equal(few.test.clips, more.test.clips)
 
@@ -114,13 +114,13 @@ def in_squares(clip: Clip, training: Training) -> Splits:
     """Binding's clips with every digit a full square where it stood."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(digits.Digits, "scaled", lambda self, size: torch.ones(len(self.images), size, size))
-        return made("binding", clip, training)
+        return splits_of("binding", clip, training)
 
 
 def larger_at(frame: torch.Tensor, size: int) -> tuple[int, int]:
     """(y, x) of the one full square of that size."""
-    (found,) = (torch.nn.functional.avg_pool2d(frame[None, None], size, 1)[0, 0] > 0.999).nonzero().tolist()
-    return found[0], found[1]
+    (corner,) = (torch.nn.functional.avg_pool2d(frame[None, None], size, 1)[0, 0] > 0.999).nonzero().tolist()
+    return corner[0], corner[1]
 
 
 def sources_by_pixels(task: str, which: int, splits: Splits, training: Training) -> set[bytes]:
@@ -136,31 +136,31 @@ def sources_by_pixels(task: str, which: int, splits: Splits, training: Training)
 @pytest.mark.parametrize("task", CLASSES)
 def test_no_source_digit_is_in_two_splits(task: str) -> None:
     training = Training(train_clips=600, val_clips=300, test_clips=300)
-    splits = made(task, training=training)
+    splits = splits_of(task, training=training)
     size = digits.box(CLIP)
     for which, source in enumerate(digits.sources(0)):
         known = set(map(source_of, source.scaled(size)))
         assert len(known) == len(source.rows)
-        seen = sources_by_pixels(task, which, splits, training)
-        assert len(seen) > 100
-        assert seen <= known
+        sources = sources_by_pixels(task, which, splits, training)
+        assert len(sources) > 100
+        assert sources <= known
 
 
 def test_sources_are_the_whole_set_split_by_class() -> None:
-    found = digits.sources(4)
-    rows = np.concatenate([source.rows for source in found])
+    sources = digits.sources(4)
+    rows = np.concatenate([source.rows for source in sources])
     assert sorted(rows) == list(range(1797))
-    assert [round(len(source.rows) / 1797, 2) for source in found] == [0.6, 0.2, 0.2]
-    for source in found:
+    assert [round(len(source.rows) / 1797, 2) for source in sources] == [0.6, 0.2, 0.2]
+    for source in sources:
         counts = np.bincount(source.labels, minlength=10)
         assert counts.max() - counts.min() < 0.12 * counts.mean()
-    assert set(found.test.rows) != set(digits.sources(5).test.rows)
+    assert set(sources.test.rows) != set(digits.sources(5).test.rows)
 
 
 def test_a_digit_asked_for_is_of_its_class() -> None:
-    source, wanted = digits.sources(0).val, np.arange(1000) % 10
-    chosen = source.of_classes(wanted, random(0))
-    assert (source.labels[chosen] == wanted).all()
+    source, classes = digits.sources(0).val, np.arange(1000) % 10
+    chosen = source.of_classes(classes, random(0))
+    assert (source.labels[chosen] == classes).all()
     assert len(set(chosen)) > 300
 
 
@@ -178,7 +178,7 @@ def shift(before: torch.Tensor, after: torch.Tensor) -> tuple[int, int]:
 
 @pytest.mark.parametrize("clip", [CLIP, Clip(1, 2, 1, 64, 48)], ids=str)
 def test_direction_is_the_shift_between_frames(clip: Clip) -> None:
-    split = made("direction", clip).test
+    split = splits_of("direction", clip).test
     for frames, label in zip(split.clips[:, :, 0], split.labels, strict=True):
         shifts = {shift(before, after) for before, after in pairwise(frames)}
         assert shifts == {tuple(int(step) * speed(clip) for step in STEPS[label])}
@@ -192,14 +192,14 @@ def test_directions_are_named_as_they_look() -> None:
 
 
 def test_where_a_digit_starts_tells_nothing_of_its_direction() -> None:
-    split = made("direction", training=Training(train_clips=4000, val_clips=8, test_clips=8)).train
+    split = splits_of("direction", training=Training(train_clips=4000, val_clips=8, test_clips=8)).train
     mass = split.clips[:, 0, 0]
     middles = torch.stack([mass[split.labels == label].mean(0) for label in range(8)])
     assert (middles - middles.mean(0)).abs().max() < 0.1
 
 
 def test_identity_is_the_class_of_the_digit_seen() -> None:
-    split, source = made("identity").test, digits.sources(0).test
+    split, source = splits_of("identity").test, digits.sources(0).test
     images = source.scaled(digits.box(CLIP))
     label_of = {source_of(image): label for image, label in zip(images, source.labels, strict=True)}
     for frames, label in zip(split.clips[:, :, 0], split.labels, strict=True):
@@ -211,26 +211,26 @@ def test_identity_is_the_class_of_the_digit_seen() -> None:
 def middles(splits: Splits) -> torch.Tensor:
     """The middle of the lit box of each first frame (not on a torus: for digits that stay off the edges)."""
     lit = splits.train.clips[:, 0, 0] > 0
-    found = []
+    centres = []
     for frame in lit:
         y, x = frame.nonzero().unbind(1)
-        found.append(torch.stack([(y.min() + y.max()) / 2, (x.min() + x.max()) / 2]))
-    return torch.stack(found)
+        centres.append(torch.stack([(y.min() + y.max()) / 2, (x.min() + x.max()) / 2]))
+    return torch.stack(centres)
 
 
 def unevenness(jitter: float) -> float:
     """How much more some pixels of the first frames are lit than others, against their mean."""
-    splits = made("identity", training=Training(train_clips=4000, val_clips=10, test_clips=10), jitter=jitter)
+    splits = splits_of("identity", training=Training(train_clips=4000, val_clips=10, test_clips=10), jitter=jitter)
     lit = splits.train.clips[:, 0, 0].mean(0)
     return float(lit.std() / lit.mean())
 
 
 def test_jitter_is_how_far_from_the_centre_a_digit_starts() -> None:
-    still, some = middles(made("identity", jitter=0.0)), middles(made("identity", jitter=0.25))
+    still, some = middles(splits_of("identity", jitter=0.0)), middles(splits_of("identity", jitter=0.25))
     assert (still - 15.5).abs().max() < 5  # a digit is not in the middle of its own box
     assert still.std(0).max() < 2 < some.std(0).min()
     assert unevenness(1.0) < 0.2 < 0.3 < unevenness(0.8)
-    assert same(made("identity"), made("identity", jitter=1.0))
+    assert same(splits_of("identity"), splits_of("identity", jitter=1.0))
 
 
 @pytest.mark.parametrize("clip", [CLIP, Clip(1, 2, 1, 48, 31), Clip(1, 1, 1, 16, 16)], ids=str)
@@ -251,64 +251,66 @@ def test_binding_is_the_side_of_the_larger_digit_and_the_pair_is_whole(clip: Cli
 
 
 def test_order_is_the_class_of_the_digit_shown_first_of_three() -> None:
-    split, source = made("order").test, digits.sources(0).test
+    split, source = splits_of("order").test, digits.sources(0).test
     images = source.scaled(digits.box(CLIP))
     label_of = {source_of(image): int(label) for image, label in zip(images, source.labels, strict=True)}
     for frames, label in zip(split.clips[:, :, 0], split.labels, strict=True):
-        shown = [label_of[source_of(frame)] if frame.any() else None for frame in frames]
-        a, b, c = shown[0], shown[3], shown[6]
+        classes = [label_of[source_of(frame)] if frame.any() else None for frame in frames]
+        a, b, c = classes[0], classes[3], classes[6]
         assert a == label
         assert len({a, b, c}) == 3
-        assert shown == [a, a, None, b, b, None, c, None]
+        assert classes == [a, a, None, b, b, None, c, None]
 
 
-@pytest.mark.parametrize(("frames", "shown"), [(3, "abc"), (4, "a_bc"), (5, "a_b_c"), (6, "a_b_c_"), (9, "aa_bb_cc_")])
-def test_three_digits_fill_any_number_of_frames(frames: int, shown: str) -> None:
-    seen = ["_"] * frames
+@pytest.mark.parametrize(
+    ("frames", "timeline"), [(3, "abc"), (4, "a_bc"), (5, "a_b_c"), (6, "a_b_c_"), (9, "aa_bb_cc_")]
+)
+def test_three_digits_fill_any_number_of_frames(frames: int, timeline: str) -> None:
+    letters = ["_"] * frames
     for name, times in zip("abc", flashes(frames), strict=True):
-        seen[times] = [name] * len(seen[times])
-    assert "".join(seen) == shown
+        letters[times] = [name] * len(letters[times])
+    assert "".join(letters) == timeline
 
 
 def test_a_placed_digit_is_whole_and_where_it_is_said_to_be() -> None:
     clip = Clip(1, 1, 3, 32, 48)
-    found = digits.placed(digits.sources(0).train, clip, 300, random(0, 1))
-    assert found.frames.shape == (300, 3, 32, 48)
+    placement = digits.placed(digits.sources(0).train, clip, 300, random(0, 1))
+    assert placement.frames.shape == (300, 3, 32, 48)
     half = digits.box(clip) / 2
-    for frame, (y, x) in zip(found.frames[:, 0], found.centres * torch.tensor([32, 48]), strict=True):
+    for frame, (y, x) in zip(placement.frames[:, 0], placement.centres * torch.tensor([32, 48]), strict=True):
         rows, columns = frame.nonzero().unbind(1)
         assert y - half <= rows.min() <= rows.max() < y + half
         assert x - half <= columns.min() <= columns.max() < x + half
-    assert found.centres.min() > 0.1
-    assert found.centres.max() < 0.9
-    assert set(found.labels.tolist()) == set(range(10))
+    assert placement.centres.min() > 0.1
+    assert placement.centres.max() < 0.9
+    assert set(placement.labels.tolist()) == set(range(10))
 
 
 @pytest.mark.parametrize("task", CLASSES)
 def test_a_canvas_too_small_says_which_and_the_least(task: str) -> None:
     with pytest.raises(Impossible, match=r"clip 1x8x1x12x40 are too small for a digit .* at least 16x40"):
-        made(task, Clip(1, 8, 1, 12, 40))
+        splits_of(task, Clip(1, 8, 1, 12, 40))
 
 
 def test_too_few_frames_say_how_many_are_needed() -> None:
     with pytest.raises(
         Impossible, match="clip 1x2x1x32x32 has 2 frames and order flashes 3 digits: give it at least 3"
     ):
-        made("order", Clip(1, 2, 1, 32, 32))
+        splits_of("order", Clip(1, 2, 1, 32, 32))
     with pytest.raises(Impossible, match=r"has 1 frames and direction needs two .* at least 2"):
-        made("direction", Clip(1, 1, 1, 32, 32))
+        splits_of("direction", Clip(1, 1, 1, 32, 32))
 
 
 def test_without_scikit_learn_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     digits._all_digits.cache_clear()
     monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
     with pytest.raises(Unavailable, match=r"need scikit-learn: pip install scikit-learn"):
-        made("identity")
+        splits_of("identity")
 
 
 def test_an_unknown_task_names_the_nearest() -> None:
     with pytest.raises(ConvbenchError, match="unknown task 'direktion'; did you mean 'direction'"):
-        made("direktion")
+        splits_of("direktion")
 
 
 def test_the_shelf_itself_does_not_import_torch() -> None:
@@ -326,12 +328,12 @@ def ordered(frames: torch.Tensor) -> torch.Tensor:
 
 
 def test_no_control_leaves_all_as_it_is() -> None:
-    splits = made("direction")
+    splits = splits_of("direction")
     assert controls.apply(None, splits, 0) is splits
 
 
 def test_frame_shuffle_takes_the_order_of_frames_only() -> None:
-    splits = made("direction")
+    splits = splits_of("direction")
     before = [split.clips.clone() for split in parts(splits)]
     shuffled = controls.apply("frame-shuffle", splits, 0)
     for old, split, new in zip(before, parts(splits), parts(shuffled), strict=True):
@@ -347,7 +349,7 @@ def test_frame_shuffle_takes_the_order_of_frames_only() -> None:
 
 
 def test_single_frame_repeats_the_middle_frame() -> None:
-    splits = made("direction")
+    splits = splits_of("direction")
     stilled = controls.apply("single-frame", splits, 0)
     for split, new in zip(parts(splits), parts(stilled), strict=True):
         assert new.clips.shape == split.clips.shape
@@ -356,12 +358,12 @@ def test_single_frame_repeats_the_middle_frame() -> None:
 
 
 def test_label_permutation_takes_the_meaning_of_the_labels_learnt_from_only() -> None:
-    splits = made("identity", training=Training(train_clips=2000, val_clips=40, test_clips=40))
+    splits = splits_of("identity", training=Training(train_clips=2000, val_clips=40, test_clips=40))
     permuted = controls.apply("label-permutation", splits, 0)
     assert torch.equal(splits.train.clips, permuted.train.clips)
     assert Counter(splits.train.labels.tolist()) == Counter(permuted.train.labels.tolist())
-    kept = (splits.train.labels == permuted.train.labels).float().mean()
-    assert 0.07 < kept < 0.13
+    share = (splits.train.labels == permuted.train.labels).float().mean()
+    assert 0.07 < share < 0.13
     assert splits.val is permuted.val
     assert splits.test is permuted.test
 
@@ -372,20 +374,21 @@ def ways_that_explain(clip: torch.Tensor) -> list[int]:
     counts = []
     for step in STEPS:
         moved = [
-            clip[0].roll(tuple(int(n * pixels * each) for each in step), (0, 1)) for n in range(1 - frames, frames)
+            clip[0].roll(tuple(int(n * pixels * component) for component in step), (0, 1))
+            for n in range(1 - frames, frames)
         ]
-        counts.append(sum(any(torch.equal(frame, each) for each in moved) for frame in clip))
+        counts.append(sum(any(torch.equal(frame, candidate) for candidate in moved) for frame in clip))
     return [way for way, count in enumerate(counts) if count == max(counts)]
 
 
 def test_the_best_reader_of_shuffled_frames_knows_the_axis_and_so_half() -> None:
     """A reader by construction: it sees on which line the frames lie, which is the same for two directions, and says
     the first. Chance, an eighth, was what was expected of the control."""
-    splits = controls.apply("frame-shuffle", made("direction"), 0)
+    splits = controls.apply("frame-shuffle", splits_of("direction"), 0)
     clips, labels = splits.test.clips[:, :, 0], splits.test.labels.tolist()
-    found = [ways_that_explain(clip) for clip in clips]
-    assert all(label in ways and len(ways) == 2 for ways, label in zip(found, labels, strict=True))
-    right = sum(ways[0] == label for ways, label in zip(found, labels, strict=True)) / len(labels)
+    explanations = [ways_that_explain(clip) for clip in clips]
+    assert all(label in ways and len(ways) == 2 for ways, label in zip(explanations, labels, strict=True))
+    right = sum(ways[0] == label for ways, label in zip(explanations, labels, strict=True)) / len(labels)
     expected = controls.expected("frame-shuffle", Choice("direction"), 8)
     assert expected == 0.5
     assert abs(right - expected) < 3 * (0.25 / len(labels)) ** 0.5
@@ -406,12 +409,12 @@ def test_labels_without_meaning_leave_chance_and_what_takes_nothing_says_nothing
 def test_controls_are_named_and_others_refused() -> None:
     assert controls.CONTROLS == ("frame-shuffle", "single-frame", "label-permutation")
     with pytest.raises(ConvbenchError, match="unknown control 'frame-shufle'; did you mean 'frame-shuffle'"):
-        controls.apply("frame-shufle", made("identity"), 0)
+        controls.apply("frame-shufle", splits_of("identity"), 0)
 
 
 @pytest.mark.parametrize("control", controls.CONTROLS)
 def test_a_control_leaves_other_random_numbers_alone(control: str) -> None:
-    splits, before = made("binding"), torch.get_rng_state()
+    splits, before = splits_of("binding"), torch.get_rng_state()
     controls.apply(control, splits, 0)
     assert torch.equal(before, torch.get_rng_state())
 
@@ -427,10 +430,10 @@ def firsts(split: Labelled) -> list[int]:
 def test_own_clips_are_split_by_class_and_shared_by_no_two() -> None:
     splits = own("clips")
     assert splits.classes == ("cat", "dog", "eel")
-    found = list(map(firsts, parts(splits)))
-    assert sorted(which for some in found for which in some) == list(range(40))
-    assert [len(some) for some in found] == [28, 6, 6]
-    for split, which in zip(parts(splits), found, strict=True):
+    indices = list(map(firsts, parts(splits)))
+    assert sorted(which for some in indices for which in some) == list(range(40))
+    assert [len(some) for some in indices] == [28, 6, 6]
+    for split, which in zip(parts(splits), indices, strict=True):
         assert [i % 3 for i in which] == split.labels.tolist()
         assert set(split.labels.tolist()) == {0, 1, 2}
         assert which != sorted(which)
@@ -504,15 +507,15 @@ WRONG = {
 
 @pytest.mark.parametrize("how", WRONG)
 def test_a_wrong_clip_is_named_with_what_to_do(how: str) -> None:
-    said = message("wrong", how=how)
-    assert said.startswith("plugins.own_clips:wrong")
+    sentence = message("wrong", how=how)
+    assert sentence.startswith("plugins.own_clips:wrong")
     for part in WRONG[how].split("|"):
-        assert part in said
-    assert "\n" not in said
+        assert part in sentence
+    assert "\n" not in sentence
 
 
 @pytest.mark.parametrize(
-    ("function", "said"),
+    ("function", "sentence"),
     [
         ("one_class", "has one class only, 'cat': there is nothing to tell apart"),
         (
@@ -526,8 +529,8 @@ def test_a_wrong_clip_is_named_with_what_to_do(how: str) -> None:
         ("nowhere", "'plugins.own_clips' has no 'nowhere'"),
     ],
 )
-def test_wrong_clips_together_are_named_with_what_to_do(function: str, said: str) -> None:
-    assert said in message(function)
+def test_wrong_clips_together_are_named_with_what_to_do(function: str, sentence: str) -> None:
+    assert sentence in message(function)
 
 
 def test_an_option_that_the_function_does_not_take_is_said() -> None:
@@ -553,7 +556,7 @@ def save_one_each(folder: Path, count: int = 12) -> None:
 
 
 def npz(folder: Path) -> Splits:
-    return made("npz-folder", OWN, path=str(folder))
+    return splits_of("npz-folder", OWN, path=str(folder))
 
 
 def npz_message(folder: Path) -> str:
@@ -593,7 +596,7 @@ def test_a_folder_without_clips_is_said(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arrays", "said"),
+    ("arrays", "sentence"),
     [
         ({"x": np.zeros(3)}, "bad.npz holds x: save clip and label, or clips and labels, in it"),
         ({}, "bad.npz holds nothing: save"),
@@ -605,19 +608,19 @@ def test_a_folder_without_clips_is_said(tmp_path: Path) -> None:
         ({"clip": np.zeros((4, 1, 8, 8), object), "label": 1}, "bad.npz: clip cannot be read: Object arrays"),
     ],
 )
-def test_a_wrong_npz_file_is_named(tmp_path: Path, arrays: dict[str, Any], said: str) -> None:
+def test_a_wrong_npz_file_is_named(tmp_path: Path, arrays: dict[str, Any], sentence: str) -> None:
     save_one_each(tmp_path)
     np.savez(tmp_path / "bad.npz", **arrays)
-    assert said in npz_message(tmp_path)
+    assert sentence in npz_message(tmp_path)
 
 
 @pytest.mark.parametrize("content", [b"", b"not an archive", b"PK\x03\x04 cut off"])
 def test_a_file_that_is_no_npz_is_named(tmp_path: Path, content: bytes) -> None:
     save_one_each(tmp_path)
     (tmp_path / "bad.npz").write_bytes(content)
-    said = npz_message(tmp_path)
-    assert f"{tmp_path / 'bad.npz'} is no readable .npz file: " in said
-    assert "write it with numpy.savez" in said
+    sentence = npz_message(tmp_path)
+    assert f"{tmp_path / 'bad.npz'} is no readable .npz file: " in sentence
+    assert "write it with numpy.savez" in sentence
 
 
 def test_a_npy_file_called_npz_is_named(tmp_path: Path) -> None:
@@ -653,7 +656,7 @@ def videos(tmp_path: Path) -> Path:
 
 
 def watched(folder: Path, clip: Clip) -> Splits:
-    return made("video-folder", clip, path=str(folder))
+    return splits_of("video-folder", clip, path=str(folder))
 
 
 def video_message(folder: Path, clip: Clip = OWN) -> str:
@@ -670,10 +673,10 @@ def test_videos_are_sampled_evenly_and_scaled_to_the_clip(videos: Path) -> None:
     for split in parts(splits):
         assert split.clips.shape[1:] == (4, 3, 8, 12)
         brightness = split.clips.mean((3, 4))
-        for one, label in zip(brightness, split.labels, strict=True):
+        for levels, label in zip(brightness, split.labels, strict=True):
             own_channel = 2 - int(label)
-            assert one[-1].argmax() == own_channel
-            torch.testing.assert_close(one[:, own_channel], torch.tensor([0, 2, 5, 7]) / 7 * 0.94, atol=0.08, rtol=0)
+            assert levels[-1].argmax() == own_channel
+            torch.testing.assert_close(levels[:, own_channel], torch.tensor([0, 2, 5, 7]) / 7 * 0.94, atol=0.08, rtol=0)
     grey = watched(videos, Clip(2, 12, 1, 8, 8))
     assert grey.train.clips.shape == (8, 12, 1, 8, 8)  # more frames than the video has
 
@@ -681,8 +684,10 @@ def test_videos_are_sampled_evenly_and_scaled_to_the_clip(videos: Path) -> None:
 def test_a_video_that_does_not_decode_is_named(videos: Path) -> None:
     bad = videos / "green" / "5.mp4"
     bad.write_bytes(b"no video at all, no video at all")
-    said = video_message(videos)
-    assert f"{bad} does not decode: Invalid data found when processing input; convert the video or take it out" in said
+    sentence = video_message(videos)
+    assert (
+        f"{bad} does not decode: Invalid data found when processing input; convert the video or take it out" in sentence
+    )
     bad.write_bytes((videos / "green" / "4.mp4").read_bytes()[:700])
     assert f"{bad} does not decode: " in video_message(videos)
 

@@ -29,8 +29,8 @@ CASES = {
 
 
 def ask(address: str, **query: str) -> bytes:
-    asked = f"{address}?{urllib.parse.urlencode(query)}" if query else address
-    with urllib.request.urlopen(asked, timeout=30) as answer:
+    url = f"{address}?{urllib.parse.urlencode(query)}" if query else address
+    with urllib.request.urlopen(url, timeout=30) as answer:
         content = answer.read()
     return gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content
 
@@ -43,9 +43,9 @@ def served(tmp_path_factory):
     for variant, case in CASES.items():
         if variant == "compiled" and missing_tool():
             continue
-        held, _ = first_call.open_case(case, seed=0)
-        held.run()
-        list(capture.Capture(run / profiles.PROFILES)(held, Protocol()))
+        subject, _ = first_call.open_case(case, seed=0)
+        subject.run()
+        list(capture.Capture(run / profiles.PROFILES)(subject, Protocol()))
         known[variant] = profiles.directory_of(run / profiles.PROFILES, case.id).name
     address, process = viewer.start(run, 0)
     base = f"{address.partition('#')[0]}data/plugin/{viewer.PLUGIN}"

@@ -29,15 +29,15 @@ HEAD = f"{'kind':<32} exact valid wrong  none  sure  sure&wrong  means gains bou
 Rows = dict[str, dict[str, float | None]]
 
 
-def share(held: Sequence[float]) -> float | None:
-    return round(sum(held) / len(held), 4) if held else None
+def share(values: Sequence[float]) -> float | None:
+    return round(sum(values) / len(values), 4) if values else None
 
 
-def row(found: invented.Tally) -> dict[str, float | None]:
+def row(tally: invented.Tally) -> dict[str, float | None]:
     """Shares of the answers, and of the stated 95 % bounds that hold."""
-    counts = {name: value for name, value in asdict(found).items() if isinstance(value, int) and name != "runs"}
-    shares = {name: round(value / found.runs, 4) for name, value in counts.items()}
-    return {**shares, **{name: share(getattr(found, name)) for name in ("means", "gains", "bounds", "rates")}}
+    counts = {name: value for name, value in asdict(tally).items() if isinstance(value, int) and name != "runs"}
+    shares = {name: round(value / tally.runs, 4) for name, value in counts.items()}
+    return {**shares, **{name: share(getattr(tally, name)) for name in ("means", "gains", "bounds", "rates")}}
 
 
 def line(name: str, of: dict[str, float | None]) -> str:

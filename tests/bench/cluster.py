@@ -57,31 +57,31 @@ def measure() -> None:
 
     out = Path("build/cluster/costs")
     began = time.monotonic()
-    seen: dict[str, Any] = {"joined": 0.0, "ends": []}
+    moments: dict[str, Any] = {"joined": 0.0, "ends": []}
 
     class Watcher:
         def begins(self, _case: Case, _stage: object) -> None:
-            seen["joined"] = seen["joined"] or time.monotonic() - began
+            moments["joined"] = moments["joined"] or time.monotonic() - began
 
         def ended(self, _record: Record) -> None:
-            seen["ends"].append(time.monotonic())
+            moments["ends"].append(time.monotonic())
 
     with convbench.executor("ray", "cpu", address="local") as ray:
         run = convbench.run("smoke", executor=ray, out=out, progress=Watcher())
     stored = [json.loads(line) for line in (out / "results.jsonl").read_text().splitlines()]
     seconds = [(visit["round"], visit["seconds"]) for record in stored for visit in record["visits"]]
-    gaps = [later - earlier for earlier, later in zip(seen["ends"], seen["ends"][1:], strict=False)]
-    timed_visits = sorted(taken for number, taken in seconds if number != FACTS)
+    gaps = [later - earlier for earlier, later in zip(moments["ends"], moments["ends"][1:], strict=False)]
+    timed_visits = sorted(duration for number, duration in seconds if number != FACTS)
     beyond = sorted(gap for gap in gaps)[len(gaps) // 2] - statistics.median(timed_visits)
     costs = {
         "command": "python tests/bench/cluster.py measure",
         "machine": {key: run.description.environment[key] for key in ("cpu", "cores", "torch")},
         "load_average": round(os.getloadavg()[0], 1),
         "suite": "smoke",
-        "facts_s": sorted(taken for number, taken in seconds if number == FACTS),
+        "facts_s": sorted(duration for number, duration in seconds if number == FACTS),
         "visit_s": timed_visits,
         "between_visits_s": round(max(0.0, beyond), 3),
-        "worker_start_s": round(seen["joined"], 1),
+        "worker_start_s": round(moments["joined"], 1),
     }
     REPORTS.mkdir(parents=True, exist_ok=True)
     (REPORTS / "costs.json").write_text(json.dumps(costs, indent=1) + "\n")
@@ -118,7 +118,7 @@ def trials() -> None:
         "load_average": round(os.getloadavg()[0], 1),
         "trainings": 12,
         "seconds": seconds,
-        "speedup": {workers: round(seconds["1"] / each, 2) for workers, each in seconds.items()},
+        "speedup": {workers: round(seconds["1"] / duration, 2) for workers, duration in seconds.items()},
     }
     (REPORTS / "trials.json").write_text(json.dumps(report, indent=1) + "\n")
     print(json.dumps(report, indent=1))
@@ -152,8 +152,8 @@ class Sweep:
 
     def run(self) -> Sweep:
         _ = self.driver.hosts
-        for job, taken in self.driver.run(jobs(self.schedule, MENU, (0, 1))):
-            record = visited(job, taken)
+        for job, outcome in self.driver.run(jobs(self.schedule, MENU, (0, 1))):
+            record = visited(job, outcome)
             self.schedule.log.add(record)
             self.records.append(record)
         return self
@@ -189,16 +189,16 @@ def scaling(costs: dict[str, Any]) -> dict[str, Any]:
         sweep = Sweep(cases, machines, drawn, Protocol(visits=ROUNDS))
         sweep.engine.answer = plain
         sweep.run()
-        made = len(sweep.records)
+        visit_count = len(sweep.records)
         wall = sweep.engine.now
         first = min(machine.joins for machine in machines)
         report[str(number)] = {
-            "utilisation": round((sweep.engine.busy + drawn.between * made) / number / (wall - first), 4),
+            "utilisation": round((sweep.engine.busy + drawn.between * visit_count) / number / (wall - first), 4),
             "hours": round(wall / 3600, 3),
-            "visits": made,
+            "visits": visit_count,
             "driver_s": round(time.monotonic() - began, 1),
         }
-        assert made >= CASES * (ROUNDS + 1)
+        assert visit_count >= CASES * (ROUNDS + 1)
         print(f"{number:4} hosts: {report[str(number)]}", flush=True)
     return report
 
@@ -229,7 +229,7 @@ def host_effects(seed: int) -> dict[str, float]:
     true = {name: statistics.fmean(logs) for name, logs in began.items()}
     middle = statistics.fmean(true[name] for name in estimated)
     errors = [abs(estimated[name].log - (true[name] - middle)) for name in estimated]
-    latencies = {each.case.id: each.latency.median for each in results(joined) if each.latency}
+    latencies = {result.case.id: result.latency.median for result in results(joined) if result.latency}
     pairs = [pair for pair in combinations(cases, 2) if abs(math.log(truth[pair[0].id] / truth[pair[1].id])) > 0.05]
     right = sum((latencies[a.id] < latencies[b.id]) == (truth[a.id] < truth[b.id]) for a, b in pairs)
     covered = sum(abs(estimated[name].log - (true[name] - middle)) <= estimated[name].half for name in estimated)
@@ -243,13 +243,13 @@ def host_effects(seed: int) -> dict[str, float]:
 
 
 def many_effects(runs: int = RUNS) -> dict[str, float]:
-    found: defaultdict[str, list[float]] = defaultdict(list)
+    samples: defaultdict[str, list[float]] = defaultdict(list)
     for seed in range(runs):
         for key, value in host_effects(seed).items():
-            found[key].append(value)
+            samples[key].append(value)
     return {
         key: round(max(values) if key == "error_worst" else statistics.fmean(values), 4)
-        for key, values in found.items()
+        for key, values in samples.items()
     }
 
 
@@ -307,7 +307,7 @@ def write_effects() -> list[str]:
 
 def main(words: list[str]) -> int:
     parts = {"measure": measure, "trials": trials, "scaling": write_scaling, "effects": write_effects}
-    missed = [each for word in words or ("scaling", "effects") for each in parts[word]() or ()]
+    missed = [miss for word in words or ("scaling", "effects") for miss in parts[word]() or ()]
     print("missed:", *missed or ["nothing"], sep="\n  ")
     return 1 if missed else 0
 

@@ -53,12 +53,12 @@ def cells() -> list[Cell]:
     ]  # fmt: skip
 
 
-def measure(asked: argparse.Namespace) -> None:
+def measure(args: argparse.Namespace) -> None:
     """Trials of the cells that lack verdicts, those that lack most of theirs first, until the time is up."""
-    end = time.monotonic() + 60 * asked.minutes
+    end = time.monotonic() + 60 * args.minutes
     put_in: dict[float, tuple[Work, dict[str, float]]] = {}
     missing: set[str] = set()
-    asked.commit = subprocess.run(
+    args.commit = subprocess.run(
         ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True
     ).stdout.strip()
     while time.monotonic() < end and (lacking := _lacking(missing)):
@@ -66,11 +66,11 @@ def measure(asked: argparse.Namespace) -> None:
         if not isinstance(cell, Cell):
             cell()
         else:
-            asked.hogs = bool(cell.hogs)
+            args.hogs = bool(cell.hogs)
             if cell.slowdown not in put_in:
                 put_in[cell.slowdown] = calibrated(cell.slowdown, Settings())
             try:
-                _append(TRIALS, trial(cell.tool, cell.slowdown, put_in[cell.slowdown], asked))
+                _append(TRIALS, trial(cell.tool, cell.slowdown, put_in[cell.slowdown], args))
             except Missing as error:
                 print(error)
                 missing.add(cell.tool)
@@ -109,8 +109,8 @@ def _search() -> None:
         command = [sys.executable, "-m", "convbench", *words]
         done = subprocess.run(command, cwd=project, capture_output=True, text=True, check=False)
         named = f"first slower: {commits[first - 1][:12]}" in done.stdout
-        said = done.stdout.splitlines()[:1] or done.stderr.splitlines()[-1:]
-    line = {"first": first, "named": named, "code": done.returncode, "seconds": time.monotonic() - start, "said": said}
+        text = done.stdout.splitlines()[:1] or done.stderr.splitlines()[-1:]
+    line = {"first": first, "named": named, "code": done.returncode, "seconds": time.monotonic() - start, "said": text}
     _append(SEARCHES, [line])
 
 
@@ -148,8 +148,8 @@ def table() -> str:
     if searches:
         named, wrong = sum(line["named"] for line in searches), sum(_is_wrong(line) for line in searches)
         seconds = median(line["seconds"] for line in searches)
-        found = f"the right commit in {named} of {len(searches)}, a wrong one in {wrong}, {seconds:.0f} s a search"
-        rows += ["", f"Bisect over {COMMITS} commits, +5 % in one: {found}."]
+        sentence = f"the right commit in {named} of {len(searches)}, a wrong one in {wrong}, {seconds:.0f} s a search"
+        rows += ["", f"Bisect over {COMMITS} commits, +5 % in one: {sentence}."]
     return "# The gate's figures\n\nMade by `tests/bench/gate.py --figures`.\n\n" + "\n".join(rows) + "\n"
 
 

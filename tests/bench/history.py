@@ -109,11 +109,11 @@ def ours(runs: Sequence[Point], truth: Truth) -> list[Said]:
     """As ``convbench history`` has it: a series a machine."""
     split = truth.other_machine
     parts = [(0, runs[:split]), (split, runs[split:])]
-    found = [(at, course(Series("case", "m", "p", tuple(part)), metrics.LATENCY)) for at, part in parts if part]
+    courses = [(at, course(Series("case", "m", "p", tuple(part)), metrics.LATENCY)) for at, part in parts if part]
     return [
         (at + change.place, int(change.before.run) + 1, int(change.after.run))
-        for at, each in found
-        for change in each.changes
+        for at, case_course in courses
+        for change in case_course.changes
     ]
 
 
@@ -141,16 +141,16 @@ def _divided(values: np.ndarray, level: float) -> list[int]:
         return []
     distances = np.abs(values[:, None] - values[None, :])
     sums = np.pad(distances.cumsum(0).cumsum(1), ((1, 0), (1, 0)))
-    found: list[int] = []
+    places: list[int] = []
     while True:
-        bounds = [0, *found, len(values)]
+        bounds = [0, *places, len(values)]
         best = max((_candidate(sums, a, b) for a, b in pairwise(bounds)), default=(0.0, 0))
         place = best[1]
         if not place:
-            return found
+            return places
         if _p_value(values, *_around(bounds, place)) >= level:
-            return found
-        found = sorted([*found, place])
+            return places
+        places = sorted([*places, place])
 
 
 def _candidate(sums: np.ndarray, begin: int, end: int) -> tuple[float, int]:
@@ -194,7 +194,7 @@ def _merged(values: np.ndarray, places: list[int], level: float, least: float) -
             judged.append((_p_value(values, begin, place, end), max(right / left, left / right) - 1, place))
         worst = max(judged)
         if worst[0] < level:
-            worst = min(judged, key=lambda each: each[1])
+            worst = min(judged, key=lambda candidate: candidate[1])
             if worst[1] > least:
                 break
         places.remove(worst[2])
@@ -222,21 +222,21 @@ class Count(NamedTuple):
         return f"{precision}, {recall}" if self.true else f"{self.said} false"
 
 
-def counted(true: Sequence[int], said: Sequence[Said]) -> Count:
+def counted(true: Sequence[int], reports: Sequence[Said]) -> Count:
     left, right = list(true), 0
-    for place, first, last in said:
-        near = [each for each in left if min(first, place - NEAR) <= each <= max(last, place + NEAR)]
+    for place, first, last in reports:
+        near = [jump for jump in left if min(first, place - NEAR) <= jump <= max(last, place + NEAR)]
         if near:
-            left.remove(min(near, key=lambda each: abs(each - place)))
+            left.remove(min(near, key=lambda jump: abs(jump - place)))
             right += 1
-    return Count(len(true), len(said), right)
+    return Count(len(true), len(reports), right)
 
 
 def points_of(places: Sequence[int]) -> list[Said]:
     return [(place, place, place) for place in places]
 
 
-def told(noise: float) -> Count:
+def jump_detected(noise: float) -> Count:
     """What can be had: the best place of all, by a reader who knows of a single jump and the machine's speed."""
     rng = np.random.default_rng(round(1e4 * noise))
     total = Count()
@@ -257,9 +257,9 @@ def trial(kind: str, noise: float, rng: Random) -> tuple[Count, ...]:
     truth = KINDS[kind](rng)
     runs = points(truth, noise, rng)
     usual = np.array([run.value / run.reference for run in runs if run.reference])
-    found = ours(runs, truth)
-    said = (points_of([place for place, _, _ in found]), found, *map(points_of, otava(usual)))
-    return tuple(counted(truth.jumps, each) for each in said)
+    changes = ours(runs, truth)
+    answers = (points_of([place for place, _, _ in changes]), changes, *map(points_of, otava(usual)))
+    return tuple(counted(truth.jumps, answer) for answer in answers)
 
 
 def table() -> list[str]:
@@ -269,7 +269,7 @@ def table() -> list[str]:
         for noise in NOISES:
             rng = np.random.default_rng([len(kind), sum(kind.encode()), round(1e4 * noise)])
             trials = [trial(kind, noise, rng) for _ in range(SERIES)]
-            cells[kind, noise] = [sum((each[method] for each in trials), Count()) for method in range(len(METHODS))]
+            cells[kind, noise] = [sum((counts[method] for counts in trials), Count()) for method in range(len(METHODS))]
     lines = [
         "| history | by | " + " | ".join(f"noise {noise:.1%}" for noise in NOISES) + " | all |",
         "|---|---|" + "--:|" * 5,
@@ -278,10 +278,10 @@ def table() -> list[str]:
                         ([kind for kind in KINDS if "machine" not in kind], "all on one machine")]:  # fmt: skip
         for method, by in enumerate(METHODS):
             row = [sum((cells[kind, noise][method] for kind in kinds), Count()) for noise in NOISES]
-            lines.append(f"| {name} | {by} | " + " | ".join(each.words for each in (*row, sum(row, Count()))) + " |")
-    best = [told(noise) for noise in NOISES]
+            lines.append(f"| {name} | {by} | " + " | ".join(count.words for count in (*row, sum(row, Count()))) + " |")
+    best = [jump_detected(noise) for noise in NOISES]
     lines.append(
-        "| a jump | told that there is one | " + " | ".join(each.words for each in (*best, sum(best, Count()))) + " |"
+        "| a jump | told that there is one | " + " | ".join(count.words for count in (*best, sum(best, Count()))) + " |"
     )
     return lines
 
@@ -316,9 +316,9 @@ def timed(folder: Path) -> list[str]:
             ("all 200 cases", ()),
         ):
             start, cpu = time.perf_counter(), time.process_time()
-            found = overview.history(overview.Question(tuple(roots), only=only))
+            answer = overview.history(overview.Question(tuple(roots), only=only))
             took = f"{time.perf_counter() - start:.3f} s | {time.process_time() - cpu:.3f} s"
-            lines.append(f"| {name} | {len(found.courses)} series | {took} |")
+            lines.append(f"| {name} | {len(answer.courses)} series | {took} |")
         start, cpu = time.perf_counter(), time.process_time()
         with index.opened(roots, invented) as runs:
             rows = len(list(runs.rows("latency")))

@@ -98,8 +98,8 @@ def main(runtime: str, scenario: str, reducer: str, size: str, folder: str) -> N
         args = (frames[0], *state) if scenario == "streaming" else (clip,)
         step = RUNTIMES[runtime](model, args, Path(folder))
     arrays = runtime in ("onnxruntime", "openvino")
-    given = [[each.numpy() for each in (frame,)] if arrays else [frame] for frame in frames]
-    carried = [each.numpy() if arrays else each for each in state]
+    inputs = [[tensor.numpy() for tensor in (frame,)] if arrays else [frame] for frame in frames]
+    carried = [tensor.numpy() if arrays else tensor for tensor in state]
     whole, place = clip.numpy() if arrays else clip, 0
 
     def call() -> None:
@@ -107,7 +107,7 @@ def main(runtime: str, scenario: str, reducer: str, size: str, folder: str) -> N
         if scenario != "streaming":
             step(whole)
             return
-        _, *following = step(*given[place % 16], *carried)
+        _, *following = step(*inputs[place % 16], *carried)
         carried, place = list(following[0] if len(following) == 1 else following), place + 1
 
     clock, samples = RunningClock(), list[float]()

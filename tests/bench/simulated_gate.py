@@ -88,9 +88,9 @@ def _called(lows: np.ndarray, highs: np.ndarray, lower: Test, upper: Test) -> tu
         low = _ends(lows[open_cases, :pairs], lower)
         high = -_ends(-highs[open_cases, :pairs], upper)
         slower = low > math.log1p(RULE.tolerance)
-        made = np.where(slower, 1, np.where(high < math.log1p(RULE.guard), -1, 0))
-        called[open_cases] = made
-        after[open_cases[made != 0]] = pairs
+        verdicts = np.where(slower, 1, np.where(high < math.log1p(RULE.guard), -1, 0))
+        called[open_cases] = verdicts
+        after[open_cases[verdicts != 0]] = pairs
     return called, after
 
 
@@ -123,9 +123,9 @@ def kinds() -> dict[str, Arms]:
 def main() -> None:
     rng = np.random.default_rng(0)
     for name, luck in kinds().items():
-        same, *slowed = (simulate(each, luck, SLOWED if each else SAME, rng) for each in SLOWDOWNS)
-        shares = " | ".join(f"{each.red:.1%}" for each in slowed)
-        counts = ", ".join(f"{each.pairs:.1f} + {each.triples:.1f}" for each in slowed)
+        same, *slowed = (simulate(slowdown, luck, SLOWED if slowdown else SAME, rng) for slowdown in SLOWDOWNS)
+        shares = " | ".join(f"{result.red:.1%}" for result in slowed)
+        counts = ", ".join(f"{result.pairs:.1f} + {result.triples:.1f}" for result in slowed)
         passed = f"{slowed[0].ok:.2%}"
         print(f"| {name} | {same.red * SAME:.0f} | {shares} | {passed} | {same.pairs:.1f} | {counts} |", flush=True)
 

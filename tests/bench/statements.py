@@ -81,27 +81,27 @@ def _visit(of: records.Case, center: float, reference: float, round_: int, rng: 
     return replace(plain, readings=(*exact, times, beside), visits=(Visit(round_),))
 
 
-def statements(found: Sequence[Result]) -> Iterator[Statement]:
+def statements(case_results: Sequence[Result]) -> Iterator[Statement]:
     """Everything that the first screen says of latencies: the decision, each row's latency, each row's ratio."""
-    advice = advise(found)
+    advice = advise(case_results)
     if not advice.ranking or not advice.pick:
         return
     fastest = advice.ranking[0].result
     best = {}
-    for one in advice.ranking:
-        best.setdefault(one.result.series, one)
-    pick = next(one for one in advice.ranking if one.result is advice.pick)
+    for contender in advice.ranking:
+        best.setdefault(contender.result.series, contender)
+    pick = next(contender for contender in advice.ranking if contender.result is advice.pick)
     yield Statement(decision(advice, []), pick.result.case.id, fastest.case.id, _tie(pick.factor))
-    for one in best.values():
-        result = one.result
+    for contender in best.values():
+        result = contender.result
         if result.latency and result.latency.bounded:
             yield Statement(
                 f"{result.series} takes {units.interval(result.latency)}", result.case.id, None, result.latency
             )
         if result is not fastest:
-            said = "is tied with" if one.tied else f"takes {units.speedup(one.factor)} the time of"
-            interval = _tie(one.factor) if one.tied else one.factor
-            yield Statement(f"{result.series} {said} {fastest.series}", result.case.id, fastest.case.id, interval)
+            relation = "is tied with" if contender.tied else f"takes {units.speedup(contender.factor)} the time of"
+            interval = _tie(contender.factor) if contender.tied else contender.factor
+            yield Statement(f"{result.series} {relation} {fastest.series}", result.case.id, fastest.case.id, interval)
 
 
 def _tie(factor: Interval) -> Interval:
@@ -109,43 +109,45 @@ def _tie(factor: Interval) -> Interval:
     return Interval(1.0, 0.0, max(MARGIN, factor.high))
 
 
-def contradicted(statement: Statement, found: Sequence[Result]) -> bool:
+def contradicted(statement: Statement, case_results: Sequence[Result]) -> bool:
     """Whether these results say otherwise, by intervals that do not meet."""
-    known = {result.case.id: result for result in found}
-    one, other = known.get(statement.case), known.get(statement.over or "")
-    if one is None or one.timing is None:
+    known = {result.case.id: result for result in case_results}
+    case_result, other = known.get(statement.case), known.get(statement.over or "")
+    if case_result is None or case_result.timing is None:
         return False
-    seen = one.timing.interval
+    interval = case_result.timing.interval
     if statement.over:
         if other is None or other.timing is None:
             return False
-        seen = repeat.ratio(one.timing, other.timing)
-    return math.isfinite(seen.low) and (seen.low > statement.interval.high or seen.high < statement.interval.low)
+        interval = repeat.ratio(case_result.timing, other.timing)
+    return math.isfinite(interval.low) and (
+        interval.low > statement.interval.high or interval.high < statement.interval.low
+    )
 
 
 def judged(first: Sequence[Record], following: Sequence[Record]) -> list[tuple[Statement, bool]]:
     """Each statement of the first run's page, and whether the next run contradicts it."""
     again = results(following)
-    return [(each, contradicted(each, again)) for each in statements(results(first))]
+    return [(statement, contradicted(statement, again)) for statement in statements(results(first))]
 
 
 def invented() -> list[tuple[Statement, bool]]:
     pairs = [(machine(seed), seed) for seed in range(RUNS)]
-    said = []
+    judgements = []
     for truth, seed in pairs:
-        said += judged(run(truth, 1000 + seed, bool(seed % 2)), run(truth, 2000 + seed, bool(seed % 4 > 1)))
-    return said
+        judgements += judged(run(truth, 1000 + seed, bool(seed % 2)), run(truth, 2000 + seed, bool(seed % 4 > 1)))
+    return judgements
 
 
 def main() -> None:
     stored = [store.load(Path(path))[1] for path in sys.argv[1:]]
-    said = judged(*stored) if stored else invented()
-    drawn = random.Random(21).sample(said, min(DRAWN, len(said)))
+    judgements = judged(*stored) if stored else invented()
+    drawn = random.Random(21).sample(judgements, min(DRAWN, len(judgements)))
     for statement, wrong in drawn:
         print(f"{'CONTRADICTED' if wrong else 'holds':<14}{statement.words}")
-    wrong, wrong_drawn = sum(bad for _, bad in said), sum(bad for _, bad in drawn)
-    figures = {"drawn": len(drawn), "drawn_contradicted": wrong_drawn, "statements": len(said), "contradicted": wrong,
-               "share": round(wrong / len(said), 4)}  # fmt: skip
+    wrong, wrong_drawn = sum(bad for _, bad in judgements), sum(bad for _, bad in drawn)
+    figures = {"drawn": len(drawn), "drawn_contradicted": wrong_drawn, "statements": len(judgements),
+               "contradicted": wrong, "share": round(wrong / len(judgements), 4)}  # fmt: skip
     print(json.dumps(figures))
     if not stored:
         OUT.parent.mkdir(parents=True, exist_ok=True)

@@ -39,7 +39,9 @@ OUT = Path("reports/bench/tracing.json")
 
 def cases(scenario: str) -> dict[str, Case]:
     parts = {name: Parts(Choice("conv"), Choice(name), size) for name, size in ARTICLE.items()}
-    return {name: resolve(Case(one, variant=ONE_THREAD, scenario=scenario)) for name, one in parts.items()}
+    return {
+        name: resolve(Case(architecture, variant=ONE_THREAD, scenario=scenario)) for name, architecture in parts.items()
+    }
 
 
 def measured(case: Case, metrics: tuple[str, ...], last: tuple[Capture, ...] = ()) -> Record:
@@ -48,14 +50,14 @@ def measured(case: Case, metrics: tuple[str, ...], last: tuple[Capture, ...] = (
     return record
 
 
-def one(record: Record, metric: str) -> float:
+def value_of(record: Record, metric: str) -> float:
     return median(record.samples(metric))
 
 
 def stages_against_whole(case: Case) -> dict[str, Any]:
     """Stages over the plain pass right before, and the whole split pass over it: medians with 95 % intervals."""
-    held, _ = first_call.open_case(case, seed=0)
-    plain, splits = stages.alternate(held, split_by_hooks, PROTOCOL)
+    subject, _ = first_call.open_case(case, seed=0)
+    plain, splits = stages.alternate(subject, split_by_hooks, PROTOCOL)
     named = [sum(seconds for stage, seconds in split.items() if stage != OTHER) for split in splits]
     whole = [sum(split.values()) for split in splits]
     return {
@@ -77,14 +79,14 @@ def breakdown_on_latency(case: Case) -> dict[str, Any]:
 
 
 def memory(record: Record, goal: float) -> dict[str, float]:
-    predicted, peak = one(record, "predicted_peak_bytes"), one(record, "cpu_peak_tensor_bytes")
+    predicted, peak = value_of(record, "predicted_peak_bytes"), value_of(record, "cpu_peak_tensor_bytes")
     return {"predicted": predicted, "measured": peak, "error": predicted / peak - 1, "goal": goal}
 
 
 def traced(case: Case, folder: Path) -> dict[str, float]:
     record = measured(case, ("params",), (Capture(folder),))
     names = ("trace_steps", "trace_bytes", "trace_bytes_expected", "profile_s")
-    return {name: one(record, name) for name in names} | {"goal_s": 10, "goal_bytes": 1_000_000}
+    return {name: value_of(record, name) for name in names} | {"goal_s": 10, "goal_bytes": 1_000_000}
 
 
 def results(folder: Path) -> Iterator[tuple[str, Any]]:
@@ -96,7 +98,7 @@ def results(folder: Path) -> Iterator[tuple[str, Any]]:
             yield f"predicted against measured peak, {key}", memory(record, goal)
             yield f"trace, {key}", traced(case, folder)
             if scenario == "train":
-                yield f"forward and backward FLOPs, {key}", {"exact": one(record, "flops") == FLOPS[name]}
+                yield f"forward and backward FLOPs, {key}", {"exact": value_of(record, "flops") == FLOPS[name]}
             else:
                 yield f"latency with the breakdown, {key}", breakdown_on_latency(case)
 
@@ -104,13 +106,13 @@ def results(folder: Path) -> Iterator[tuple[str, Any]]:
 def main() -> None:
     torch.set_num_threads(1)
     folder = Path(tempfile.mkdtemp())
-    found: dict[str, Any] = {"environment": describe("cpu")}
+    report: dict[str, Any] = {"environment": describe("cpu")}
     for name, figures in results(folder):
-        found[name] = figures
+        report[name] = figures
         print(name, json.dumps(figures), flush=True)
     shutil.rmtree(folder)
     OUT.parent.mkdir(parents=True, exist_ok=True)
-    OUT.write_text(json.dumps(found, indent=1) + "\n")
+    OUT.write_text(json.dumps(report, indent=1) + "\n")
 
 
 if __name__ == "__main__":

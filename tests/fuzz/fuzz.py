@@ -79,11 +79,11 @@ class TooLong(BaseException):
 
 def command(*words: str) -> tuple[int, str]:
     """The exit code of a command and all that it printed."""
-    shown = io.StringIO()
-    clean = Clean(Stream(shown))
+    output = io.StringIO()
+    clean = Clean(Stream(output))
     with contextlib.redirect_stdout(clean), contextlib.redirect_stderr(clean):
         code = ending.code_of(partial(app, list(words), standalone_mode=False))
-    return code, shown.getvalue()
+    return code, output.getvalue()
 
 
 def timed(work: Callable[[], tuple[int, str]]) -> tuple[int, str, float]:
@@ -94,12 +94,12 @@ def timed(work: Callable[[], tuple[int, str]]) -> tuple[int, str, float]:
     start = time.process_time()
     signal.setitimer(signal.ITIMER_REAL, 12 * SECONDS)  # for what waits; the machine may be busy
     try:
-        code, shown = work()
+        code, output = work()
     except TooLong:
-        code, shown = 70, "too long"
+        code, output = 70, "too long"
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
-    return code, shown, time.process_time() - start
+    return code, output, time.process_time() - start
 
 
 def suites(chance: random.Random, room: Path) -> Iterator[tuple[str, ...]]:
@@ -192,8 +192,8 @@ def one_stored(
         return
     run = room / "run"
     run.mkdir(exist_ok=True)
-    for each, content in texts.items():
-        (run / each).write_bytes(mutate.json_text(content, chance) if each == name else content.encode())
+    for file, content in texts.items():
+        (run / file).write_bytes(mutate.json_text(content, chance) if file == name else content.encode())
     profile = profiles.directory_of(run / profiles.PROFILES, PROFILE["case"])
     profile.mkdir(parents=True, exist_ok=True)
     (profile / f"cpu.1{profiles.TRACE}").write_bytes(gzip.compress(b'{"traceEvents": []}'))
@@ -296,11 +296,11 @@ def fuzz(kind: str, count: int, seed: int) -> dict[str, object]:
         inputs = KINDS[kind](random.Random(seed), Path(folder))
         for number in range(count):
             words, before = next(inputs), peak()
-            code, shown, seconds = timed(partial(command, *words))
+            code, output, seconds = timed(partial(command, *words))
             slowest = max(slowest, seconds)
             heaviest = max(heaviest, (peak() - before, f"{kind} {number} of seed {seed}: {words!r:.200}"))
-            if bad := _bad(code, shown, seconds):
-                faults.append(f"{kind} {number} of seed {seed}: {', '.join(bad)}: {words!r:.300}\n{shown[-1500:]}")
+            if bad := _bad(code, output, seconds):
+                faults.append(f"{kind} {number} of seed {seed}: {', '.join(bad)}: {words!r:.300}\n{output[-1500:]}")
         os.chdir("/")
     faults += [f"{kind}: {peak():.0f} MB, most by {heaviest[1]}"] if peak() > MEBIBYTES else []
     return {
@@ -313,12 +313,12 @@ def fuzz(kind: str, count: int, seed: int) -> dict[str, object]:
     }
 
 
-def _bad(code: int, shown: str, seconds: float) -> list[str]:
+def _bad(code: int, output: str, seconds: float) -> list[str]:
     """What is wrong with the end of a command."""
     is_so = {
         "traceback": code == ending.INTERNAL,
         "slow": seconds > SECONDS,
-        "control characters": any(char in shown for char in "\x00\x1b\u202e"),
+        "control characters": any(char in output for char in "\x00\x1b\u202e"),
     }
     return [name for name, wrong in is_so.items() if wrong]
 
@@ -378,8 +378,8 @@ def whole(kind: str, count: int, seed: int) -> dict[str, object]:
 def main(kind: str, count: int, seed: int) -> int:
     """A line for each kind, after the first twenty of its faults."""
     ended = 0
-    for each in KINDS if kind == "quick" else [kind]:
-        result = whole(each, count or WHOLE[each], seed)
+    for input_kind in KINDS if kind == "quick" else [kind]:
+        result = whole(input_kind, count or WHOLE[input_kind], seed)
         for fault in result["faults"][:20]:
             print(fault)
         print({**result, "faults": len(result["faults"])}, flush=True)

@@ -103,13 +103,13 @@ def checks(out: Path) -> Iterator[dict[str, object]]:
         yield from map(json.loads, path.read_text().splitlines())
 
 
-def summary(steps: list[dict[str, object]], found: list[dict[str, object]]) -> str:
+def summary(steps: list[dict[str, object]], comparisons: list[dict[str, object]]) -> str:
     rows = [f"| {step['step']} | {step['ended']} | {step['seconds']} |" for step in steps]
     lines = ["| step | ended | s |", "|---|---|--:|", *rows, ""]
     lines += ["| check | case | ours | theirs | within | agrees |", "|---|---|--:|--:|--:|---|"]
     lines += [
-        f"| {one['check']} | {one['case']} | {one['ours']} | {one['theirs']} | {one['within']} | {one['agrees']} |"
-        for one in found
+        f"| {row['check']} | {row['case']} | {row['ours']} | {row['theirs']} | {row['within']} | {row['agrees']} |"
+        for row in comparisons
     ]
     return "\n".join(lines) + "\n"
 
@@ -135,29 +135,29 @@ def main() -> None:
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--seconds", type=float, default=540.0, help="no further step once so much is over")
     parser.add_argument("--only", help="these steps, comma-separated")
-    asked = parser.parse_args()
-    asked.out.mkdir(parents=True, exist_ok=True)
+    args = parser.parse_args()
+    args.out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="convbench-gpu-") as folder:
-        prove(asked, Path(folder))
-    print((asked.out / "summary.md").read_text())
+        prove(args, Path(folder))
+    print((args.out / "summary.md").read_text())
 
 
-def prove(asked: argparse.Namespace, room: Path) -> None:
+def prove(args: argparse.Namespace, room: Path) -> None:
     """The steps of a part in turn, what is known written down after each."""
     start, steps = time.monotonic(), []
-    for step in PARTS[asked.part]:
-        if asked.only and step.name not in asked.only.split(","):
+    for step in PARTS[args.part]:
+        if args.only and step.name not in args.only.split(","):
             continue
-        left = asked.seconds - (time.monotonic() - start)
+        left = args.seconds - (time.monotonic() - start)
         if left < 15:
             steps.append({"step": step.name, "ended": "not begun: no time was left", "seconds": 0.0})
         else:
             limited = Step(step.name, min(step.limit, left - 10), step.words)
-            steps.append(run(limited, room, asked.out / "log.txt", asked.device))
-        found = list(checks(room))
-        (asked.out / "summary.md").write_text(summary(steps, found))
-        (asked.out / "checks.json").write_text(json.dumps({"steps": steps, "checks": found}, indent=1))
-    pack(room, asked.out)
+            steps.append(run(limited, room, args.out / "log.txt", args.device))
+        comparisons = list(checks(room))
+        (args.out / "summary.md").write_text(summary(steps, comparisons))
+        (args.out / "checks.json").write_text(json.dumps({"steps": steps, "checks": comparisons}, indent=1))
+    pack(room, args.out)
 
 
 if __name__ == "__main__":

@@ -67,24 +67,26 @@ def timing(device: str, findings: Findings) -> None:
     triton = importlib.import_module(DO_BENCH)
     for batch in (8, 64):
         for case in article(device, batch):
-            held = subject.assemble(case, 0)
+            case_subject = subject.assemble(case, 0)
             with torch.inference_mode():
-                clock = clock_for(device, held.run)
+                clock = clock_for(device, case_subject.run)
                 for _ in range(20):
-                    clock.time(held.run)
+                    clock.time(case_subject.run)
                 ours, theirs, host, plain = [], [], [], []
                 for _ in range(5):
-                    taken = [clock.time(held.run) for _ in range(20)]
-                    ours.append(median(sample.device or 0.0 for sample in taken))
-                    host.append(median(sample.host for sample in taken))
-                    theirs.append(triton.do_bench(held.run, warmup=20, rep=60, return_mode="median") * 1e-3)
-                    plain.append(_events(held.run, 20))
+                    samples = [clock.time(case_subject.run) for _ in range(20)]
+                    ours.append(median(sample.device or 0.0 for sample in samples))
+                    host.append(median(sample.host for sample in samples))
+                    theirs.append(triton.do_bench(case_subject.run, warmup=20, rep=60, return_mode="median") * 1e-3)
+                    plain.append(_events(case_subject.run, 20))
                 findings.check("device latency, do_bench (cold L2)", case, median(ours), median(theirs), 0.02)
                 findings.check("device latency, plain events (warm L2)", case, median(ours), median(plain), 0.02)
-                graph = _or_reason(lambda run=held.run: triton.do_bench_cudagraph(run, rep=20, return_mode="median"))
+                graph = _or_reason(
+                    lambda run=case_subject.run: triton.do_bench_cudagraph(run, rep=20, return_mode="median")
+                )
                 seconds = {"ours": ours, "host": host, "do_bench": theirs, "events": plain}
                 findings.note(case.id, seconds | {"graph_ms": graph, "block": getattr(clock, "calls", 1)})
-            del held
+            del case_subject
             torch.cuda.empty_cache()
 
 
@@ -162,15 +164,15 @@ def ours_of(case: Case) -> dict[str, Any]:
 
 def theirs_of(case: Case) -> dict[str, Any]:
     """Torch's own peaks of a warmed call, and every change of memory of one more, for whoever asks why."""
-    held = subject.assemble(case, 0)
+    case_subject = subject.assemble(case, 0)
     before = torch.cuda.memory_allocated()
     for _ in range(3):
-        held.run()
+        case_subject.run()
     gc.collect()
     torch.cuda.synchronize()
     torch.cuda.reset_peak_memory_stats()
     warm = torch.cuda.memory_allocated()
-    held.run()
+    case_subject.run()
     torch.cuda.synchronize()
     answer = {
         "before": before,
@@ -179,10 +181,10 @@ def theirs_of(case: Case) -> dict[str, Any]:
         "reserved": torch.cuda.max_memory_reserved(),
         "process": nvml.process_bytes(torch.device(case.device), os.getpid()),
         "free_total": torch.cuda.mem_get_info(),
-        "known": sum(life.bytes for life in allocations.holdings(held).values()),
+        "known": sum(life.bytes for life in allocations.holdings(case_subject).values()),
     }
     torch.cuda.memory._record_memory_history(max_entries=2000, context=None)
-    held.run()
+    case_subject.run()
     torch.cuda.synchronize()
     snapshot = torch.cuda.memory._snapshot()
     answer["trace"] = [(change["action"], change["size"]) for change in snapshot["device_traces"][0]][:400]
@@ -209,13 +211,13 @@ def stages_sum(device: str, findings: Findings) -> None:
                 split = {name: median(samples) for name, samples in _named_stages(record).items()}
                 host = median(record.samples(metrics.LATENCY.name))
                 findings.note(case.id, {"device": whole, "host": host, "stages": split,
-                                        "findings": [str(one) for one in record.findings]})  # fmt: skip
+                                        "findings": [str(finding) for finding in record.findings]})  # fmt: skip
 
 
 def _named_stages(record: Any) -> dict[str, Any]:
     names = ("backbone", "reducer", "lstm", "head", metrics.OPTIMIZER, "other")
     samples = {name: record.samples(metrics.LATENCY.part(name).name) for name in names}
-    return {name: taken for name, taken in samples.items() if taken}
+    return {name: seconds for name, seconds in samples.items() if seconds}
 
 
 def _stage_samples(record: Any) -> list[Any]:
@@ -224,15 +226,15 @@ def _stage_samples(record: Any) -> list[Any]:
 
 def _busy(case: Case) -> Any:
     """Seconds of kernels of one call by torch's profiler, over ten calls."""
-    held = subject.assemble(case, 0)
+    case_subject = subject.assemble(case, 0)
     for _ in range(3):
-        held.run()
+        case_subject.run()
     torch.cuda.synchronize()
     with torch.profiler.profile(
         activities=[torch.profiler.ProfilerActivity.CPU, torch.profiler.ProfilerActivity.CUDA]
     ) as profiler:
         for _ in range(10):
-            held.run()
+            case_subject.run()
         torch.cuda.synchronize()
     kernels = [kernel for event in profiler.events() for kernel in event.kernels if kernel.name != event.name]
     return {"kernel_s": sum(kernel.duration for kernel in kernels) * 1e-7, "kernels": len(kernels) / 10}
@@ -249,7 +251,7 @@ def cudnn(device: str, findings: Findings) -> None:
         {"bias": False}, {"cell": "GRU", "inputs": 4096}, {"dtype": "float16", "inputs": 4096}, {"inputs": 4096},
         {"layers": 2, "inputs": 4096}, {"bidirectional": True, "inputs": 4096}, {"hidden": 1024, "inputs": 4096},
     ]  # fmt: skip
-    shapes = [dict(zip(("inputs", "hidden", "steps", "batch", "train"), each, strict=True)) for each in grid]
+    shapes = [dict(zip(("inputs", "hidden", "steps", "batch", "train"), sizes, strict=True)) for sizes in grid]
     shapes += [shape | {"train": train} for shape in single for train in (False, True)]
     findings.note(
         "rnn", [shape | {"sizes": _or_reason(lambda shape=shape: _rnn_sizes(device, **shape))} for shape in shapes]
@@ -307,21 +309,21 @@ def _allocations(call: Callable[[], None]) -> list[int]:
 
 def contexts(device: str, findings: Findings) -> None:
     """While a run measures, whose processes compute on the device? Never the command's own."""
-    seen: dict[int, int] = {}
+    counts: dict[int, int] = {}
     words = [sys.executable, "-m", "convbench", "run", "suites/smoke.yaml", "--device", device, "--only", "gap*"]
     out = findings.path.parent / "contexts-run"
     process = subprocess.Popen([*words, "--out", str(out)], stdout=subprocess.DEVNULL)
     torch.cuda.init()
     while process.poll() is None:
         for pid in nvml._processes(torch.device(device)):
-            seen[pid] = seen.get(pid, 0) + 1
+            counts[pid] = counts.get(pid, 0) + 1
         time.sleep(0.05)
-    findings.check("the command's process on the device", "smoke gap*", seen.get(process.pid, 0), 0, 0.0)
+    findings.check("the command's process on the device", "smoke gap*", counts.get(process.pid, 0), 0, 0.0)
     smi = ["nvidia-smi", "--query-compute-apps=pid,used_memory", "--format=csv"]
-    shown = _or_reason(lambda: subprocess.run(smi, capture_output=True, text=True).stdout)
+    output = _or_reason(lambda: subprocess.run(smi, capture_output=True, text=True).stdout)
     state = _or_reason(lambda: nvml.state(torch.device(device)))
-    findings.note("seen", {"command": process.pid, "self": os.getpid(), "by pid": seen, "ended": process.returncode})
-    findings.note("nvml", {"state": state, "smi": shown})
+    findings.note("seen", {"command": process.pid, "self": os.getpid(), "by pid": counts, "ended": process.returncode})
+    findings.note("nvml", {"state": state, "smi": output})
 
 
 def _case(batch: str, reducer: str, size: str, scenario: str, device: str) -> Case:
@@ -346,8 +348,8 @@ def main() -> None:
     parser.add_argument("proof", choices=PROOFS)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--device", default="cuda")
-    asked = parser.parse_args()
-    PROOFS[asked.proof](asked.device, Findings(asked.proof, asked.out))
+    args = parser.parse_args()
+    PROOFS[args.proof](args.device, Findings(args.proof, args.out))
 
 
 if __name__ == "__main__":
