@@ -50,8 +50,10 @@ def wait_for(condition, seconds: float = 60.0) -> None:
 
 
 def test_help_and_version_need_no_torch():
+    """Nor does a command that measures in other processes: loading the shelf of executors brings none of it."""
     modules = "convbench.cli, convbench.suite, convbench.core.store, convbench.report.page.run"
-    script = f"import sys, {modules}; print(*sys.modules)"
+    shelf = "from convbench.core.registry import executors; list(executors)"
+    script = f"import sys, {modules}; {shelf}; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.split()
     assert "torch" not in loaded
     assert "convbench.cli.run" in loaded

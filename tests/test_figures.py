@@ -15,8 +15,9 @@ import records
 from hypothesis import given
 from hypothesis import strategies as st
 
-from convbench.analysis.results import results
-from convbench.core.record import Case, Choice, Whole
+from convbench.analysis.results import part_of_call, results
+from convbench.core import metrics
+from convbench.core.record import Case, Choice, Visit, Whole
 from convbench.core.registry import figures
 from convbench.report.drawing import scales, style
 
@@ -176,6 +177,22 @@ def test_stages_that_do_not_sum_to_the_call_say_so(stages, end):
     drawing = drawings["stages-latency_s"]
     assert [text.get_text() for text in drawing.figure.axes[0].texts] == [end]
     assert ("do not sum to the call" in drawing.caption) == (" of " in end)
+
+
+def test_the_time_by_stage_is_its_share_of_the_latency_that_is_stated():
+    """Taken in one visit, in which the machine was twice as slow as in the others."""
+    whole, lstm = (
+        records.reading("latency_s", *[1e-3] * 8, *[2e-3] * 4),
+        records.reading("latency_s_lstm", *[1.5e-3] * 4),
+    )
+    record = replace(
+        records.record(samples=0),
+        visits=tuple(Visit(number) for number in range(3)),
+        readings=(replace(whole, visits=(4, 4, 4)), replace(lstm, visits=(0, 0, 4))),
+    )
+    (result,) = results([record])
+    assert part_of_call(result, metrics.LATENCY.part("lstm")) == pytest.approx(0.75 * result.latency.median)
+    assert result.latency.median == pytest.approx(1e-3)
 
 
 def test_the_crossover_is_drawn_where_it_is(default):

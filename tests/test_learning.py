@@ -185,6 +185,11 @@ def test_trials_are_refused_before_anything_runs() -> None:
         preflight([small], 2**33)
 
 
+def test_a_task_is_checked_by_a_few_clips_however_many_are_asked_for() -> None:
+    asked = Choice("identity", (("train_clips", 10**9),))
+    assert preflight([replace(LEARN, trial=replace(LEARN.trial, task=asked))], 2**33).cases
+
+
 def test_a_trial_is_resolved_and_equal_ones_are_found() -> None:
     assert LEARN.trial
     other = replace(LEARN, architecture=replace(PARTS, reducer=Choice("avg-k", (("k", 1),)), lstm_input=None))
