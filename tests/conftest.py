@@ -7,7 +7,6 @@ background jobs ignore, they and all that they start. Files that start processes
 
 from __future__ import annotations
 
-import os
 import shutil
 import signal
 import subprocess
@@ -38,12 +37,6 @@ LONG = (
 
 torch.set_num_threads(1)
 signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_auto_num_workers() -> int:
-    """One more than there are cores: a fifth of the time a test waits for processes of its own."""
-    return len(os.sched_getaffinity(0)) + 1
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

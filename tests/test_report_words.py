@@ -116,8 +116,13 @@ def test_cautions_are_counted_in_one_line_that_opens():
     shaky = [records.record(records.case(name), findings=(Finding("not_steady", data={"change": 0.1}),))
              for name in ("gap", "gmp")]  # fmt: skip
     text = answer(records.run_of(shaky), shaky)
-    assert text.count("Read with care: 2 cases have a caution.") == 1
-    assert cautions(results(shaky))[1] == ["2 cases with no steady state"]
+    assert text.count("Read with care: 2 cases with no steady state.") == 1
+    faults = Finding("page_faults", data={"faults_per_call": 6112.0, "system_share": 0.85, "allocator": "glibc"})
+    shaky[0] = replace(shaky[0], findings=(faults,))
+    assert cautions(results(shaky)) == (
+        "Read with care: 2 cases have a caution.",
+        ["1 case with time lost to page faults", "1 case with no steady state"],
+    )
 
 
 def visited(name, *seconds, disturbed="", **more):

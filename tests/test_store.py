@@ -10,9 +10,9 @@ import pytest
 import records as made
 
 from convbench.analysis.table import write_csv
-from convbench.core import store
+from convbench.core import metrics, store
 from convbench.core.errors import StoreError
-from convbench.core.record import Choice, Protocol, Run, Whole
+from convbench.core.record import Choice, Protocol, Reading, Run, Visit, Whole
 
 RUN = Run("tiny", "convbench run tiny", "matrix: {}", Protocol(), (), ("a", "b"), started="2026-11-22T10:00:00+00:00")
 
@@ -68,6 +68,27 @@ def test_damage_inside_is_named_with_its_line(directory):
     lines = (directory / "results.jsonl").read_bytes().splitlines(keepends=True)
     (directory / "results.jsonl").write_bytes(lines[0] + b'{"half": \n' + lines[2])
     with pytest.raises(StoreError, match=r"results\.jsonl:2: not a record: "):
+        store.load(directory)
+
+
+@pytest.mark.parametrize("sizes", [(2, 1, 1), (3, 1), (5, -1)])
+def test_samples_that_are_not_those_of_the_visits_are_damage(directory, measured, sizes):
+    """Of two visits with four samples."""
+    taken = Reading(metrics.LATENCY, (1e-3,) * 4, (2, 2))
+    record = replace(measured[0], visits=(Visit(0), Visit(1)), readings=(taken,))
+    store.append(directory, record)
+    assert record in store.load(directory)[1]
+    store.append(directory, replace(record, readings=(replace(taken, visits=sizes),)))
+    with pytest.raises(StoreError, match=r"results\.jsonl:5: not a record: .*the samples of latency_s are not those"):
+        store.load(directory)
+
+
+@pytest.mark.parametrize("share", ["1e400", "-0.5", "7.0"])
+def test_a_share_that_is_none_is_damage(directory, share):
+    store.describe(directory, replace(RUN, intervals_meet=0.98))
+    described = (directory / "run.json").read_text()
+    (directory / "run.json").write_text(described.replace("0.98", share))
+    with pytest.raises(StoreError, match="intervals_meet is no share"):
         store.load(directory)
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+import sys
 from dataclasses import fields
 from functools import cache
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import AfterValidator, TypeAdapter, ValidationError
+from pydantic_core import PydanticCustomError
 
 from convbench.core import files, metrics
 from convbench.core.metric import Metric
@@ -89,11 +91,28 @@ def _not_described(run: Run) -> set[str]:
     return {name for name in ("hosts", "environments", "between_hosts") if not getattr(run, name)}
 
 
+def _of_its_visits(record: Record) -> Record:
+    for reading in record.readings:
+        sizes = reading.visits
+        if sizes and (len(sizes) != len(record.visits) or min(sizes) < 0 or sum(sizes) != len(reading.samples)):
+            name = reading.metric.name
+            raise PydanticCustomError("visits", "the samples of {name} are not those of its visits", {"name": name})
+    return record
+
+
+def _of_shares(run: Run) -> Run:
+    for name, most in (("intervals_meet", 1.0), ("visible_slowdown", sys.float_info.max)):
+        share = getattr(run, name)
+        if share is not None and not 0 <= share <= most:
+            raise PydanticCustomError("share", "{name} is no share: {share}", {"name": name, "share": share})
+    return run
+
+
 @cache
 def _runs() -> TypeAdapter[Run]:
-    return TypeAdapter(Run)
+    return TypeAdapter(Annotated[Run, AfterValidator(_of_shares)])
 
 
 @cache
 def _records() -> TypeAdapter[Record]:
-    return TypeAdapter(Record)
+    return TypeAdapter(Annotated[Record, AfterValidator(_of_its_visits)])

@@ -67,6 +67,8 @@ def cautions(results: Sequence[Result]) -> tuple[str, list[str]]:
     if not doubtful:
         return "", []
     kinds = [f"{counted(number, 'case')} with {NOISE[code]}" for code, number in doubtful.items()]
+    if len(kinds) == 1:
+        return f"Read with care: {kinds[0]}.", kinds
     codes = doubtful.keys()
     cases = sum(any(finding.code in codes for finding in result.record.findings) for result in measured(results))
     return f"Read with care: {counted(cases, 'case has', 'cases have')} a caution.", kinds
