@@ -36,17 +36,19 @@ def case(name: str, backbone: Choice = SMALL, layer_norm: bool = False) -> Case:
 
 def lessons(name, task, mean, seeds=5, sd=0.004, train=None, backbone=SMALL, layer_norm=False, **more):
     """Trainings of one configuration; ``task`` with options as ``identity(jitter=0.33)``."""
-    found = []
+    run_records = []
     for seed in range(seeds):
         wobble = random.Random(f"{name} {task} {seed}").gauss(0, sd)
-        one = records.lesson(mean + wobble, task.partition("(")[0], seed, of=case(name, backbone, layer_norm), **more)
-        trial = replace(one.case.trial, task=_task(task))
+        lesson = records.lesson(
+            mean + wobble, task.partition("(")[0], seed, of=case(name, backbone, layer_norm), **more
+        )
+        trial = replace(lesson.case.trial, task=_task(task))
         readings = [
             records.reading("train_accuracy", train + wobble) if train and r.metric.name == "train_accuracy" else r
-            for r in one.readings
+            for r in lesson.readings
         ]
-        found.append(replace(one, case=replace(one.case, trial=trial), readings=tuple(readings)))
-    return found
+        run_records.append(replace(lesson, case=replace(lesson.case, trial=trial), readings=tuple(readings)))
+    return run_records
 
 
 def _task(text):
@@ -58,7 +60,10 @@ def _task(text):
 def trained(table=EXPECTED, **more):
     """Trainings by task and configuration."""
     return [
-        one for task, row in table.items() for name, mean in row.items() for one in lessons(name, task, mean, **more)
+        lesson
+        for task, row in table.items()
+        for name, mean in row.items()
+        for lesson in lessons(name, task, mean, **more)
     ]
 
 
@@ -74,9 +79,9 @@ def by_size(latency, scenario="train", sizes=((1, 32), (4, 512), (8, 2048), (32,
     ]
 
 
-def evidence(*several):
-    found = [one for part in several for one in part]
-    return Evidence(((records.run_of(found), found),))
+def evidence(*parts):
+    run_records = [record for part in parts for record in part]
+    return Evidence(((records.run_of(run_records), run_records),))
 
 
 def everything():

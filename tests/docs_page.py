@@ -136,9 +136,9 @@ def apart(page: Path, folder: Path) -> int:
     if child := os.fork():
         return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     os.chdir(folder)
-    with open("said.txt", "w") as said:  # noqa: PTH123
-        os.dup2(said.fileno(), 1)
-        os.dup2(said.fileno(), 2)
+    with open("said.txt", "w") as output:  # noqa: PTH123
+        os.dup2(output.fileno(), 1)
+        os.dup2(output.fileno(), 2)
     follow(page)
     sys.exit()
 

@@ -89,10 +89,10 @@ def _redirect(option: str, pattern: str) -> None:
 
 def sacct(words: list[str]) -> int:
     print("JobID|State|NodeList")
-    wanted = {words[at + 1].partition("_")[0] for at, word in enumerate(words) if word == "-j"}
+    jobs = {words[at + 1].partition("_")[0] for at, word in enumerate(words) if word == "-j"}
     for path in sorted(state().glob("*.json")):
         name = path.stem
-        if not wanted or name.partition("_")[0] in wanted:
+        if not jobs or name.partition("_")[0] in jobs:
             print(f"{name}|{_state(name)}|node{name.partition('_')[2] or 0}")
     return 0
 
@@ -133,8 +133,8 @@ def squeue(words: list[str]) -> int:
 
 
 def _option(script: str, name: str) -> str:
-    found = re.search(rf"^#SBATCH --{name}=(\S+)$", script, re.MULTILINE)
-    return found[1] if found else ""
+    match = re.search(rf"^#SBATCH --{name}=(\S+)$", script, re.MULTILINE)
+    return match[1] if match else ""
 
 
 if __name__ == "__main__":

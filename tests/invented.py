@@ -205,13 +205,13 @@ def correlated_seeds(rng: Random) -> Truth:
 
 
 def cost_ties(rng: Random) -> Truth:
-    found = ties_at_the_top(rng)
-    return replace(found, costs=1e-3 * np.sort(rng.integers(1, 4, len(found.means))).astype(float))
+    truth = ties_at_the_top(rng)
+    return replace(truth, costs=1e-3 * np.sort(rng.integers(1, 4, len(truth.means))).astype(float))
 
 
 def budget_binds(rng: Random) -> Truth:
-    found = clear_winner(rng)
-    return replace(found, ask=Ask({"latency": 1e-3 * rng.integers(2, len(found.means)) + 5e-4}))
+    truth = clear_winner(rng)
+    return replace(truth, ask=Ask({"latency": 1e-3 * rng.integers(2, len(truth.means)) + 5e-4}))
 
 
 def undertrained(rng: Random) -> Truth:
@@ -421,7 +421,7 @@ def cost(i: int, edge: bool, latency: float) -> Record:
 
 def draw(truth: Truth, rng: Random) -> list[Record]:
     """The records of a run: costs, and a training of every configuration from every seed."""
-    found = [cost(i, truth.edge, float(latency)) for i, latency in enumerate(truth.latency)]
+    run_records = [cost(i, truth.edge, float(latency)) for i, latency in enumerate(truth.latency)]
     k, n = len(truth.means), truth.seeds
     reached = np.clip(truth.means + truth.sds * _noise(truth, rng) + truth.shared * rng.standard_normal((n, 1)), 0, 1)
     collapsed = rng.random((n, k)) < (np.zeros(k) if truth.collapses is None else truth.collapses)
@@ -434,8 +434,8 @@ def draw(truth: Truth, rng: Random) -> list[Record]:
     for i in range(k):
         for seed in range(n):
             flag = "dead_run" if collapsed[seed, i] and truth.flagged else "unconverged" if rising[seed, i] else None
-            found.append(_run(case(i, truth.edge), seed, float(table[seed, i]), flag, bool(lost[seed, i])))
-    return found
+            run_records.append(_run(case(i, truth.edge), seed, float(table[seed, i]), flag, bool(lost[seed, i])))
+    return run_records
 
 
 def _noise(truth: Truth, rng: Random) -> Floats:
@@ -447,8 +447,8 @@ def _noise(truth: Truth, rng: Random) -> Floats:
 
 
 def _run(of: Case, seed: int, accuracy: float, flag: str | None, lost: bool) -> Record:
-    one = records.lesson(accuracy, "identity", seed, of=of, flag=flag)
-    return records.failed(one.case, "the loss is not finite", "error") if lost else one
+    record = records.lesson(accuracy, "identity", seed, of=of, flag=flag)
+    return records.failed(record.case, "the loss is not finite", "error") if lost else record
 
 
 @dataclass
@@ -474,40 +474,40 @@ class Tally:
 
 def tally(kind: Callable[[Random], Truth], runs: int, start: int = 0) -> Tally:
     """The answers to so many runs of one kind."""
-    rng, found = np.random.default_rng(start), Tally()
+    rng, counts = np.random.default_rng(start), Tally()
     for _ in range(runs):
-        judge(kind(rng), rng, found)
-    return found
+        judge(kind(rng), rng, counts)
+    return counts
 
 
-def judge(truth: Truth, rng: Random, found: Tally) -> None:
+def judge(truth: Truth, rng: Random, counts: Tally) -> None:
     """Draw a run, answer it, and count what the answer is worth."""
     (answer,) = recommendations(draw(truth, rng), truth.ask)
     at = {case(i, truth.edge).architecture: i for i in range(len(truth.means))}
-    worth, found.runs = truth.worth, found.runs + 1
-    for one in answer.pool:
-        interval, i = one.quality.interval, at[one.quality.architecture]
+    worth, counts.runs = truth.worth, counts.runs + 1
+    for candidate in answer.pool:
+        interval, i = candidate.quality.interval, at[candidate.quality.architecture]
         if interval:
-            found.means.append(bool(interval.low - 1e-9 <= worth[i] <= interval.high + 1e-9))
-        if bounds := getattr(one.quality, "collapse_interval", None):
+            counts.means.append(bool(interval.low - 1e-9 <= worth[i] <= interval.high + 1e-9))
+        if bounds := getattr(candidate.quality, "collapse_interval", None):
             true = 0.0 if truth.collapses is None else truth.collapses[i]
-            found.rates.append(bool(bounds[0] <= true <= bounds[1]))
+            counts.rates.append(bool(bounds[0] <= true <= bounds[1]))
     if other := answer.pick or answer.leading:
         for runner in answer.runners:
             gain = worth[at[runner.candidate.quality.architecture]] - worth[at[other.quality.architecture]]
-            found.gains.append(bool(runner.low - 1e-9 <= gain <= runner.high + 1e-9))
+            counts.gains.append(bool(runner.low - 1e-9 <= gain <= runner.high + 1e-9))
     if answer.pick is None:
-        found.none += 1
+        counts.none += 1
         return
     pick = at[answer.pick.quality.architecture]
     cheapest = truth.latency[truth.good].min() if truth.good.any() else np.inf
     good = bool(truth.good[pick])
-    found.exact += int(good and truth.latency[pick] == cheapest)
-    found.valid += int(good and truth.latency[pick] > cheapest)
-    found.wrong += int(not good)
+    counts.exact += int(good and truth.latency[pick] == cheapest)
+    counts.valid += int(good and truth.latency[pick] > cheapest)
+    counts.wrong += int(not good)
     sure = getattr(answer, "grade", "sure") == "sure"
-    found.sure += int(sure)
-    found.sure_and_wrong += int(sure and not good)
+    counts.sure += int(sure)
+    counts.sure_and_wrong += int(sure and not good)
     if answer.shortfall is not None:
-        pooled = [at[one.quality.architecture] for one in answer.pool]
-        found.bounds.append(bool(worth[pooled].max() - worth[pick] <= answer.shortfall + 1e-9))
+        pooled = [at[pooled_candidate.quality.architecture] for pooled_candidate in answer.pool]
+        counts.bounds.append(bool(worth[pooled].max() - worth[pick] <= answer.shortfall + 1e-9))

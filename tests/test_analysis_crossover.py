@@ -21,9 +21,9 @@ def test_streaming_counts_a_frame_as_a_clip_does():
     Recurrent(proj_size=32, layers=2, bidirectional=True), Recurrent(cell="gru", hidden=100),
 ])  # fmt: skip
 def test_at_the_crossover_both_stages_cost_the_same(rnn):
-    one = records.record(records.case("gap", parts={"rnn": rnn}))
+    record = records.record(records.case("gap", parts={"rnn": rnn}))
     slope, rest = recurrent_macs(rnn)
-    assert slope * crossover(result(one)) + rest == pytest.approx(56_623_104 / 16)
+    assert slope * crossover(result(record)) + rest == pytest.approx(56_623_104 / 16)
 
 
 def test_an_lstm_that_always_costs_more_has_no_crossover():

@@ -53,7 +53,7 @@ def test_allocators_that_differ_are_named():
 
 
 def test_variants_are_gathered_with_the_greatest_median_first():
-    found = by_variant(gains(results(records.default_records())))
-    assert [one.variant for one in found] == ["channels_last+compile", "compile", "channels_last"]
-    assert all(one.speedup.low <= one.speedup.median <= one.speedup.high for one in found)
-    assert {len(one.gains) for one in found} == {12}
+    variant_gains = by_variant(gains(results(records.default_records())))
+    assert [row.variant for row in variant_gains] == ["channels_last+compile", "compile", "channels_last"]
+    assert all(row.speedup.low <= row.speedup.median <= row.speedup.high for row in variant_gains)
+    assert {len(row.gains) for row in variant_gains} == {12}

@@ -29,8 +29,8 @@ def test_a_front_is_a_stair_downwards(points):
 
 def test_fronts_are_drawn_within_groups():
     cheap = records.record(records.case(scenario="streaming"))
-    found = results([cheap, records.record(), records.record(environment="e2")])
-    fronts_by_group = fronts(found, metrics.PARAMS, metrics.LATENCY)
+    case_results = results([cheap, records.record(), records.record(environment="e2")])
+    fronts_by_group = fronts(case_results, metrics.PARAMS, metrics.LATENCY)
     assert len(fronts_by_group) == 3
     assert all(len(members) == 1 for members in fronts_by_group.values())
 
@@ -42,5 +42,5 @@ def test_what_lacks_a_cost_is_left_out():
 
 def test_no_front_spans_backbones_or_variants():
     cases = [records.case("gap", channels=8), records.case("gap"), records.case("gap", variant="compile")]
-    found = results([records.record(case) for case in cases])
-    assert [len(front) for front in fronts(found, metrics.PARAMS, metrics.LATENCY).values()] == [1, 1, 1]
+    case_results = results([records.record(case) for case in cases])
+    assert [len(front) for front in fronts(case_results, metrics.PARAMS, metrics.LATENCY).values()] == [1, 1, 1]

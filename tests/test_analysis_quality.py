@@ -14,34 +14,34 @@ from convbench.analysis.results import results
 FC = records.case("fc(activation=true)", 32)
 
 
-def only(found, **cut):
-    (one,) = qualities(found, **cut)
-    return one
+def only(run_records, **cut):
+    (quality,) = qualities(run_records, **cut)
+    return quality
 
 
 def test_a_lesson_is_read_whole():
-    (one,) = lessons([records.lesson(0.8, seed=3), records.record()])
-    assert (one.task, one.seed, one.learning_rate, one.flag) == ("direction", 3, 2e-3, None)
-    assert one.architecture.head is None
-    assert one.at() == one.curve[-1]
-    assert one.at().test == pytest.approx(0.8)
-    assert one.at("steps", 349).steps == 280
-    assert one.at("steps", 69) is None
+    (lesson,) = lessons([records.lesson(0.8, seed=3), records.record()])
+    assert (lesson.task, lesson.seed, lesson.learning_rate, lesson.flag) == ("direction", 3, 2e-3, None)
+    assert lesson.architecture.head is None
+    assert lesson.at() == lesson.curve[-1]
+    assert lesson.at().test == pytest.approx(0.8)
+    assert lesson.at("steps", 349).steps == 280
+    assert lesson.at("steps", 69) is None
 
 
 def test_a_limit_that_a_checkpoint_meets_exactly_takes_it_in():
-    (one,) = lessons([records.lesson()])
-    assert one.at("flops", one.curve[3].flops) == one.curve[3]
+    (lesson,) = lessons([records.lesson()])
+    assert lesson.at("flops", lesson.curve[3].flops) == lesson.curve[3]
 
 
 def test_quality_is_the_mean_over_seeds_with_its_t_interval():
     accuracies = [0.8, 0.85, 0.83, 0.9, 0.79]
-    one = only([records.lesson(a, seed=i) for i, a in enumerate(accuracies)])
-    assert dict(one.by_seed) == pytest.approx(dict(enumerate(accuracies)))
-    low, high = stats.t.interval(0.95, 4, loc=one.mean, scale=stats.sem(accuracies))
-    assert (one.interval.low, one.interval.high) == pytest.approx((low, high))
-    assert (one.chance, one.majority) == pytest.approx((0.125, 0.13))
-    assert one.train == pytest.approx(one.mean + 0.05)
+    quality = only([records.lesson(a, seed=i) for i, a in enumerate(accuracies)])
+    assert dict(quality.by_seed) == pytest.approx(dict(enumerate(accuracies)))
+    low, high = stats.t.interval(0.95, 4, loc=quality.mean, scale=stats.sem(accuracies))
+    assert (quality.interval.low, quality.interval.high) == pytest.approx((low, high))
+    assert (quality.chance, quality.majority) == pytest.approx((0.125, 0.13))
+    assert quality.train == pytest.approx(quality.mean + 0.05)
 
 
 def test_an_interval_stays_within_what_accuracy_can_be():
@@ -49,101 +49,113 @@ def test_an_interval_stays_within_what_accuracy_can_be():
 
 
 def test_one_seed_has_a_mean_and_no_interval():
-    one = only([records.lesson(0.8)])
-    assert one.mean == pytest.approx(0.8)
-    assert one.interval is None
+    quality = only([records.lesson(0.8)])
+    assert quality.mean == pytest.approx(0.8)
+    assert quality.interval is None
 
 
 def test_the_rate_is_chosen_on_validation_never_on_test():
-    found = [records.lesson(0.6, seed=s, rate=5e-4, val=0.9) for s in range(3)]
-    found += [records.lesson(0.95, seed=s, rate=2e-3, val=0.7) for s in range(3)]
-    one = only(found)
-    assert one.learning_rate == 5e-4
-    assert one.mean == pytest.approx(0.6)
-    assert one.by_rate == pytest.approx({5e-4: 0.9, 2e-3: 0.7})
-    assert one.spread == pytest.approx(0.2)
+    run_records = [records.lesson(0.6, seed=s, rate=5e-4, val=0.9) for s in range(3)]
+    run_records += [records.lesson(0.95, seed=s, rate=2e-3, val=0.7) for s in range(3)]
+    quality = only(run_records)
+    assert quality.learning_rate == 5e-4
+    assert quality.mean == pytest.approx(0.6)
+    assert quality.by_rate == pytest.approx({5e-4: 0.9, 2e-3: 0.7})
+    assert quality.spread == pytest.approx(0.2)
 
 
 def test_later_seeds_do_not_turn_the_choice_of_the_rate():
     """Two seeds tried both rates; a third one, of the chosen rate, goes badly."""
-    found = [
+    run_records = [
         records.lesson(0.9, seed=s, rate=rate, val=val) for s in (0, 1) for rate, val in ((5e-4, 0.9), (2e-3, 0.8))
     ]
-    quality = only([*found, records.lesson(0.5, seed=2, rate=5e-4, val=0.2)])
+    quality = only([*run_records, records.lesson(0.5, seed=2, rate=5e-4, val=0.2)])
     assert (quality.learning_rate, quality.ended) == (5e-4, 3)
     assert quality.by_rate == pytest.approx({5e-4: 0.9, 2e-3: 0.8})
 
 
 def test_a_variant_has_the_rate_that_was_chosen_in_eager():
     """Its own validation accuracies would choose the other, at which later seeds are not trained."""
-    found = []
+    run_records = []
     for variant, vals in (("eager", (0.9, 0.8)), ("int8", (0.7, 0.75))):
         of = records.case(variant=variant)
-        found += [
+        run_records += [
             records.lesson(0.8, seed=seed, rate=rate, val=val, of=of)
             for seed in (0, 1)
             for rate, val in zip((5e-4, 2e-3), vals, strict=True)
         ]
-        found.append(records.lesson(0.8, seed=2, rate=5e-4, of=of))
-    tried = qualities(found, in_variants=True)
+        run_records.append(records.lesson(0.8, seed=2, rate=5e-4, of=of))
+    tried = qualities(run_records, in_variants=True)
     assert [(quality.variant, quality.learning_rate, quality.ended) for quality in tried] == [
         ("eager", 5e-4, 3), ("int8", 5e-4, 3),
     ]  # fmt: skip
 
 
 def test_dead_runs_are_counted_and_never_averaged_in():
-    found = [records.lesson(0.9, seed=0), records.lesson(0.9, seed=1), records.lesson(0.125, seed=2, flag="dead_run")]
-    one = only(found)
-    assert one.mean == pytest.approx(0.9)
-    assert (sorted(one.by_seed), one.dead, one.collapsed, one.ended) == ([0, 1], 1, 1, 3)
+    run_records = [
+        records.lesson(0.9, seed=0),
+        records.lesson(0.9, seed=1),
+        records.lesson(0.125, seed=2, flag="dead_run"),
+    ]
+    quality = only(run_records)
+    assert quality.mean == pytest.approx(0.9)
+    assert (sorted(quality.by_seed), quality.dead, quality.collapsed, quality.ended) == ([0, 1], 1, 1, 3)
 
 
 def test_a_run_that_was_still_learning_is_in_the_mean_and_named():
     """One at 90.9 % was dropped as unconverged, which left the worse ones."""
-    found = [records.lesson(a, seed=s, flag="unconverged" if s == 1 else None) for s, a in enumerate((0.7, 0.909, 0.8))]
-    one = only(found)
-    assert one.mean == pytest.approx(0.803)
-    assert one.unconverged == 1
+    run_records = [
+        records.lesson(a, seed=s, flag="unconverged" if s == 1 else None) for s, a in enumerate((0.7, 0.909, 0.8))
+    ]
+    quality = only(run_records)
+    assert quality.mean == pytest.approx(0.803)
+    assert quality.unconverged == 1
 
 
 @pytest.mark.parametrize(("reached", "fallen"), [(0.126, 1), (0.15, 1), (0.4, 1), (0.6, 0)])
 def test_a_run_at_chance_or_far_below_the_others_collapsed_without_a_flag(reached, fallen):
     """A run at 12.6 % of eight classes was sound."""
-    one = only([records.lesson(a, seed=s) for s, a in enumerate((0.9, 0.91, 0.89, 0.9, reached))])
-    assert (one.fallen, len(one.by_seed)) == (fallen, 5 - fallen)
+    quality = only([records.lesson(a, seed=s) for s, a in enumerate((0.9, 0.91, 0.89, 0.9, reached))])
+    assert (quality.fallen, len(quality.by_seed)) == (fallen, 5 - fallen)
 
 
 def test_noise_is_no_collapse():
-    one = only([records.lesson(a, seed=s) for s, a in enumerate((0.9, 0.75, 0.82, 0.7, 0.95))])
-    assert one.fallen == 0
+    quality = only([records.lesson(a, seed=s) for s, a in enumerate((0.9, 0.75, 0.82, 0.7, 0.95))])
+    assert quality.fallen == 0
 
 
 def test_a_rate_at_the_end_of_the_grid_is_named():
-    found = [
+    run_records = [
         records.lesson(0.6 + i / 10, seed=s, rate=rate) for i, rate in enumerate((5e-4, 2e-3, 8e-3)) for s in (0, 1)
     ]
-    assert only(found).rate_edge == "highest"
-    assert only([*found, records.lesson(0.3, seed=0, rate=3e-2)]).rate_edge is None
-    assert only(found[:2]).rate_edge is None
+    assert only(run_records).rate_edge == "highest"
+    assert only([*run_records, records.lesson(0.3, seed=0, rate=3e-2)]).rate_edge is None
+    assert only(run_records[:2]).rate_edge is None
 
 
 def test_where_every_run_is_dead_there_is_no_quality():
-    one = only([records.lesson(0.125, seed=s, flag="dead_run") for s in range(3)])
-    assert (dict(one.by_seed), one.mean, one.interval, one.train, one.dead) == ({}, None, None, None, 3)
+    quality = only([records.lesson(0.125, seed=s, flag="dead_run") for s in range(3)])
+    assert (dict(quality.by_seed), quality.mean, quality.interval, quality.train, quality.dead) == (
+        {},
+        None,
+        None,
+        None,
+        3,
+    )
 
 
 def test_a_rate_that_kills_runs_does_not_win_by_its_survivor():
-    found = [records.lesson(0.9, seed=s, rate=2e-3) for s in range(3)]
-    found += [records.lesson(0.95, seed=0, rate=8e-3)]
-    found += [records.lesson(0.125, seed=s, rate=8e-3, flag="dead_run") for s in (1, 2)]
-    assert only(found).learning_rate == 2e-3
+    run_records = [records.lesson(0.9, seed=s, rate=2e-3) for s in range(3)]
+    run_records += [records.lesson(0.95, seed=0, rate=8e-3)]
+    run_records += [records.lesson(0.125, seed=s, rate=8e-3, flag="dead_run") for s in (1, 2)]
+    assert only(run_records).learning_rate == 2e-3
 
 
 def test_failed_runs_are_counted_at_their_rate():
     done = records.lesson(0.9, seed=0)
     lost = replace(records.lesson(seed=1), status="failed", readings=())
-    one = only([lost, done])
-    assert (one.failed, dict(one.by_seed), one.chance) == (1, {0: pytest.approx(0.9)}, 0.125)
+    quality = only([lost, done])
+    assert (quality.failed, dict(quality.by_seed), quality.chance) == (1, {0: pytest.approx(0.9)}, 0.125)
     gone = only([lost])
     assert (gone.failed, dict(gone.by_seed), gone.chance, gone.majority) == (1, {}, None, None)
 
@@ -154,9 +166,9 @@ def test_what_a_machine_skipped_is_no_run():
 
 
 def test_tasks_architectures_and_clips_are_kept_apart():
-    found = [records.lesson(0.9), records.lesson(0.8, "identity"), records.lesson(0.7, of=FC)]
+    run_records = [records.lesson(0.9), records.lesson(0.8, "identity"), records.lesson(0.7, of=FC)]
     longer = replace(records.case(), clip=replace(records.case().clip, frames=32))
-    assert len(qualities([*found, records.lesson(0.6, of=longer)])) == 4
+    assert len(qualities([*run_records, records.lesson(0.6, of=longer)])) == 4
 
 
 def test_an_equal_budget_is_what_every_run_of_the_task_reached():
@@ -166,22 +178,22 @@ def test_an_equal_budget_is_what_every_run_of_the_task_reached():
     small, large = qualities([cheap, dear], "flops", limits)
     assert small.mean == pytest.approx(0.8)
     assert large.mean < 0.9
-    assert [one.mean for one in qualities([cheap, dear], "steps", 700)] == pytest.approx([0.8, 0.9])
+    assert [quality.mean for quality in qualities([cheap, dear], "steps", 700)] == pytest.approx([0.8, 0.9])
 
 
 def test_controls_stand_apart_and_keep_their_dead_runs():
     permuted = [records.lesson(0.12 + s / 100, seed=s, control="label-permutation", flag="dead_run") for s in (1, 0)]
-    found = [records.lesson(0.9), *permuted]
-    (one,) = controls(found)
-    assert (one.task, one.control, one.chance) == ("direction", "label-permutation", 0.125)
-    assert dict(one.by_seed) == pytest.approx({0: 0.12, 1: 0.13})
-    assert only(found).mean == pytest.approx(0.9)
+    run_records = [records.lesson(0.9), *permuted]
+    (control,) = controls(run_records)
+    assert (control.task, control.control, control.chance) == ("direction", "label-permutation", 0.125)
+    assert dict(control.by_seed) == pytest.approx({0: 0.12, 1: 0.13})
+    assert only(run_records).mean == pytest.approx(0.9)
     assert equal_limits(permuted, "steps") == {}
 
 
 def test_linear_probes_by_seed():
-    (one,) = linear_probes([records.probed(0.98, 0.7, 1), records.probed(0.97, 0.6), records.record()])
-    assert (dict(one.where), dict(one.what)) == ({0: 0.97, 1: 0.98}, {0: 0.6, 1: 0.7})
+    (probe,) = linear_probes([records.probed(0.98, 0.7, 1), records.probed(0.97, 0.6), records.record()])
+    assert (dict(probe.where), dict(probe.what)) == ({0: 0.97, 1: 0.98}, {0: 0.6, 1: 0.7})
 
 
 def test_costs_are_of_the_same_model_on_the_same_frames():
@@ -189,8 +201,8 @@ def test_costs_are_of_the_same_model_on_the_same_frames():
     headed = records.case(parts={"head": 8}, variant="compile")
     smaller = replace(records.case(), clip=replace(records.case().clip, height=32))
     others = [FC, smaller, records.case(scenario="streaming")]
-    found = results([records.record(one) for one in (records.case(), headed, *others)] + [records.lesson()])
-    assert [one.case.variant_name for one in costs_of(quality, found)] == ["eager", "compile"]
+    case_results = results([records.record(case) for case in (records.case(), headed, *others)] + [records.lesson()])
+    assert [result.case.variant_name for result in costs_of(quality, case_results)] == ["eager", "compile"]
 
 
 def test_whether_quality_was_run_at_all():

@@ -38,30 +38,30 @@ def run(tmp_path, monkeypatch):
     monkeypatch.setattr(link, "PROGRAM", FAKE)
     monkeypatch.setattr("convbench.check.pairs.quietest", lambda _: [])
 
-    def side(name: str, told: dict) -> Side:
+    def side(name: str, config: dict) -> Side:
         root = tmp_path / name
         root.mkdir(exist_ok=True)
-        (root / "fake.json").write_text(json.dumps(told))
+        (root / "fake.json").write_text(json.dumps(config))
         return Side(name, root, root, (), suite=root / "fake.json")
 
     def check(
         base: dict,
         head: dict,
         same_outputs: bool = True,
-        told: Told | None = None,
+        listener: Told | None = None,
         budget: float | None = None,
         instructions: bool = False,
     ) -> outcome.Outcome:
-        with scratch_folder() as made:
+        with scratch_folder() as folder:
             request = Request("fake", same_outputs=same_outputs, instructions=instructions)
-            method = gate.Method(Settings(slice_s=0.001), Rule(), made, told or Told())
+            method = gate.Method(Settings(slice_s=0.001), Rule(), folder, listener or Told())
             return gate.check(side("base", base), side("head", head), request, method, budget)
 
     return check
 
 
-def verdicts(found: outcome.Outcome) -> dict[str, verdict.CaseVerdict]:
-    return {one.case.id: one for one in verdict.verdicts(found)}
+def verdicts(result: outcome.Outcome) -> dict[str, verdict.CaseVerdict]:
+    return {case_verdict.case.id: case_verdict for case_verdict in verdict.verdicts(result)}
 
 
 def no_child_is_left() -> bool:
@@ -71,28 +71,28 @@ def no_child_is_left() -> bool:
 
 @pytest.mark.parametrize("forks", [True, False])
 def test_the_same_code_is_ok_at_once(run, forks):
-    found = run(SAME | {"forks": forks}, SAME | {"forks": forks})
-    assert verdict.exit_code(found) == 0
-    assert all(3 <= len(case.pairs) <= 7 for case in found.cases)
-    assert {len(timing.rounds) for case in found.cases for timing in case.pairs} == {6}
+    result = run(SAME | {"forks": forks}, SAME | {"forks": forks})
+    assert verdict.exit_code(result) == 0
+    assert all(3 <= len(case.pairs) <= 7 for case in result.cases)
+    assert {len(timing.rounds) for case in result.cases for timing in case.pairs} == {6}
     assert no_child_is_left()
 
 
 def test_a_slowdown_is_confirmed_and_only_it_gets_more_pairs(run):
-    told = Told()
-    found = run(SAME, {"seconds": {"gap": 0.010, "fc": 0.021}}, told=told)
-    assert verdict.exit_code(found) == 1
-    fc = verdicts(found)["fc"]
+    listener = Told()
+    result = run(SAME, {"seconds": {"gap": 0.010, "fc": 0.021}}, listener=listener)
+    assert verdict.exit_code(result) == 1
+    fc = verdicts(result)["fc"]
     assert (fc.word, fc.ratio.estimate) == ("regression", pytest.approx(1.05, abs=0.002))
     assert len(fc.case.pairs) == 6
     assert len(fc.case.confirmation) == 5
-    assert verdicts(found)["gap"].word == "ok"
-    assert not verdicts(found)["gap"].case.confirmation
-    assert told.messages[1] == "2 of 2 undecided: gap (ok if 4 more pairs agree), fc (ok if 4 more pairs agree)"
-    assert "%, suspect if 5 more pairs agree)" in told.messages[2]
-    assert "fc (a suspect, decided if 5 more new pairs agree)" in told.messages[7]
-    assert "fc (a suspect, decided if 1 more new pair agrees); " in told.messages[11]
-    assert len(told.messages) == 12
+    assert verdicts(result)["gap"].word == "ok"
+    assert not verdicts(result)["gap"].case.confirmation
+    assert listener.messages[1] == "2 of 2 undecided: gap (ok if 4 more pairs agree), fc (ok if 4 more pairs agree)"
+    assert "%, suspect if 5 more pairs agree)" in listener.messages[2]
+    assert "fc (a suspect, decided if 5 more new pairs agree)" in listener.messages[7]
+    assert "fc (a suspect, decided if 1 more new pair agrees); " in listener.messages[11]
+    assert len(listener.messages) == 12
 
 
 def test_a_large_slowdown_is_red_after_two_pairs_and_three_new_ones(run):
@@ -104,10 +104,10 @@ def test_a_budget_ends_it_with_what_could_have_been_seen(run, monkeypatch):
     """The clock is ours: each look at it takes a second, and the budget ends in the middle of a visit."""
     clock = itertools.count()
     monkeypatch.setattr(gate.time, "monotonic", lambda: float(next(clock)))
-    found = run(SAME, {"seconds": {"gap": 0.010, "fc": 0.0203}}, budget=26)
-    assert verdict.exit_code(found) == 3
-    assert "its budget of 26 s ended it: with more time, more is decided" in words.footing(found)
-    judged = verdicts(found)
+    result = run(SAME, {"seconds": {"gap": 0.010, "fc": 0.0203}}, budget=26)
+    assert verdict.exit_code(result) == 3
+    assert "its budget of 26 s ended it: with more time, more is decided" in words.footing(result)
+    judged = verdicts(result)
     assert {case.word for case in judged.values()} <= {"ok", "inconclusive"}
     for case in (case for case in judged.values() if case.word == "inconclusive"):
         count = len(case.case.pairs)
@@ -117,15 +117,15 @@ def test_a_budget_ends_it_with_what_could_have_been_seen(run, monkeypatch):
 
 
 def test_a_budget_that_is_over_at_once_measures_nothing_and_says_so(run):
-    found = run(SAME, SAME, budget=1e-9)
-    assert {case.reason for case in verdicts(found).values()} == {"not measured"}
-    assert verdict.exit_code(found) == 3
+    result = run(SAME, SAME, budget=1e-9)
+    assert {case.reason for case in verdicts(result).values()} == {"not measured"}
+    assert verdict.exit_code(result) == 3
 
 
 def test_faster_is_ok_and_said(run):
-    found = run(SAME, {"seconds": {"gap": 0.010, "fc": 0.015}})
-    assert verdict.exit_code(found) == 0
-    assert [row.verdict for row in words.rows(found)] == ["ok", "ok (faster)"]
+    result = run(SAME, {"seconds": {"gap": 0.010, "fc": 0.015}})
+    assert verdict.exit_code(result) == 0
+    assert [row.verdict for row in words.rows(result)] == ["ok", "ok (faster)"]
 
 
 def test_a_wobbling_machine_is_inconclusive_and_says_what_it_could_have_seen(run, monkeypatch):
@@ -139,16 +139,16 @@ def test_a_wobbling_machine_is_inconclusive_and_says_what_it_could_have_seen(run
         "log_ratio",
         lambda self, _=-1: noise.setdefault(self.rounds, wobble.gauss(0, 0.15)) + true(self),
     )
-    found = run({"seconds": {"gap": 0.010}}, {"seconds": {"gap": 0.010}})
-    (one,) = verdict.verdicts(found)
-    assert (one.word, verdict.exit_code(found)) == ("inconclusive", 3)
-    assert one.reason.startswith("too noisy after 32 pairs to see a slowdown below")
+    result = run({"seconds": {"gap": 0.010}}, {"seconds": {"gap": 0.010}})
+    (case_verdict,) = verdict.verdicts(result)
+    assert (case_verdict.word, verdict.exit_code(result)) == ("inconclusive", 3)
+    assert case_verdict.reason.startswith("too noisy after 32 pairs to see a slowdown below")
 
 
 def test_a_case_that_one_side_lacks_is_invalid_and_never_slower(run):
-    found = run({"seconds": {"gap": 0.010, "old": 0.01}}, {"seconds": {"gap": 0.010, "new": 0.05}})
-    judged = verdicts(found)
-    assert verdict.exit_code(found) == 5
+    result = run({"seconds": {"gap": 0.010, "old": 0.01}}, {"seconds": {"gap": 0.010, "new": 0.05}})
+    judged = verdicts(result)
+    assert verdict.exit_code(result) == 5
     assert judged["new"].reason == "missing in base: unknown reducer 'new'"
     assert judged["old"].reason.startswith("missing in head")
     assert judged["gap"].word == "ok"
@@ -156,12 +156,12 @@ def test_a_case_that_one_side_lacks_is_invalid_and_never_slower(run):
 
 def test_other_outputs_are_invalid_unless_they_are_wanted(run):
     other = SAME | {"outputs": {"fc": 0.6}}
-    found = run(SAME, other)
-    assert verdicts(found)["fc"].reason == "outputs differ: tensor 0 of the output differs by up to 0.1"
-    assert verdict.exit_code(found) == 5
-    wanted = run(SAME, other, same_outputs=False)
-    assert verdict.exit_code(wanted) == 0
-    assert [fact.name for fact in verdicts(wanted)["fc"].case.facts] == ["output"]
+    result = run(SAME, other)
+    assert verdicts(result)["fc"].reason == "outputs differ: tensor 0 of the output differs by up to 0.1"
+    assert verdict.exit_code(result) == 5
+    lenient = run(SAME, other, same_outputs=False)
+    assert verdict.exit_code(lenient) == 0
+    assert [fact.name for fact in verdicts(lenient)["fc"].case.facts] == ["output"]
 
 
 def test_the_cases_of_a_check_need_no_further_pair_where_the_next_one_decides():
@@ -191,7 +191,7 @@ def test_workers_of_the_next_pair_are_started_while_a_pair_is_timed(run, monkeyp
     monkeypatch.setattr(link.Worker, "__init__", count)
     monkeypatch.setattr(stock.Stock, "order", look)
     judged = verdicts(run(SAME, SAME))
-    pairs_timed = {len(each.case.pairs) for each in judged.values()}
+    pairs_timed = {len(case_verdict.case.pairs) for case_verdict in judged.values()}
     assert [len(pids) for pids in waited] == [2] * (max(pairs_timed) - 1)
     assert len(started) == 2 * max(pairs_timed)
     assert no_child_is_left()
@@ -208,57 +208,57 @@ def test_a_worker_that_died_before_its_pair_is_replaced(run, monkeypatch):
             worker.process.kill()
 
     monkeypatch.setattr(stock.Stock, "order", die)
-    assert {each.word for each in verdicts(run(SAME, SAME)).values()} == {"ok"}
+    assert {case_verdict.word for case_verdict in verdicts(run(SAME, SAME)).values()} == {"ok"}
 
 
 @pytest.mark.parametrize("side", ["base", "head"])
 def test_a_worker_that_dies_takes_only_its_case_with_it(run, side):
     dies = SAME | {"ends": {"fc": "die"}}
-    found = run(*((dies, SAME) if side == "base" else (SAME, dies)))
-    judged = verdicts(found)
+    result = run(*((dies, SAME) if side == "base" else (SAME, dies)))
+    judged = verdicts(result)
     assert judged["fc"].reason == f"crash in {side}: killed by SIGABRT; last output: about to fall over"
     assert judged["gap"].word == "ok"
-    assert verdict.exit_code(found) == 5
+    assert verdict.exit_code(result) == 5
 
 
 def test_a_worker_that_dies_while_it_is_started_for_a_case_fails_that_case_only(run, monkeypatch):
-    monkeypatch.setattr(pairs.random, "sample", lambda several, _: sorted(several, key=str))
-    found = run(SAME, SAME | {"ends": {"fc": "die at start"}})
-    assert verdicts(found)["fc"].reason.startswith("crash in head: killed by SIGABRT")
-    assert verdicts(found)["gap"].word == "ok"
+    monkeypatch.setattr(pairs.random, "sample", lambda population, _: sorted(population, key=str))
+    result = run(SAME, SAME | {"ends": {"fc": "die at start"}})
+    assert verdicts(result)["fc"].reason.startswith("crash in head: killed by SIGABRT")
+    assert verdicts(result)["gap"].word == "ok"
     assert no_child_is_left()
 
 
 def test_a_worker_that_hangs_is_ended_by_the_suites_time_limit(run):
-    found = run(SAME, SAME | {"ends": {"fc": "hang"}, "timeout": 3.0})
-    judged = verdicts(found)
+    result = run(SAME, SAME | {"ends": {"fc": "hang"}, "timeout": 3.0})
+    judged = verdicts(result)
     assert judged["gap"].word == "ok"
     assert judged["fc"].reason == "timeout in head: no answer after 3 s (protocol.timeout)"
-    assert verdict.exit_code(found) == 5
+    assert verdict.exit_code(result) == 5
     assert no_child_is_left()
 
 
 def test_exact_facts_are_told_without_statistics(run):
-    found = run(SAME | {"facts": {"params": 10, "macs": 5, "gone": 1}}, SAME | {"facts": {"params": 11, "macs": 5}})
-    (facts, _) = (case.facts for case in found.cases)
+    result = run(SAME | {"facts": {"params": 10, "macs": 5, "gone": 1}}, SAME | {"facts": {"params": 11, "macs": 5}})
+    (facts, _) = (case.facts for case in result.cases)
     assert [words.fact(fact) for fact in facts] == ["params: 10 before, 11 now"]
-    assert verdict.exit_code(found) == 0
+    assert verdict.exit_code(result) == 0
 
 
 def test_instructions_are_told_with_their_limits_and_decide_nothing(run):
     counts = {"gap": 1e6, "fc": 2e6}
-    found = run(SAME | {"instructions": counts}, SAME | {"instructions": counts | {"fc": 2.5e6}}, instructions=True)
-    details = {row.name: row.details for row in words.rows(found)}
+    result = run(SAME | {"instructions": counts}, SAME | {"instructions": counts | {"fc": 2.5e6}}, instructions=True)
+    details = {row.name: row.details for row in words.rows(result)}
     assert details["fc"] == ("instructions a call, by valgrind: 2,000,000 before, 2,500,000 now (+25.0%)",)
     assert details["gap"] == ("instructions a call, by valgrind: 1,000,000 before, 1,000,000 now (+0.0%)",)
-    assert any("valgrind has no AVX-512 and no AMX" in line for line in words.footing(found))
-    assert verdict.exit_code(found) == 0
+    assert any("valgrind has no AVX-512 and no AMX" in line for line in words.footing(result))
+    assert verdict.exit_code(result) == 0
 
 
 def test_where_instructions_cannot_be_counted_the_latency_is_judged_all_the_same(run):
-    found = run(SAME, SAME, instructions=True)
-    assert words.rows(found)[0].details == ("instructions a call: not counted (valgrind is not installed)",)
-    assert verdict.exit_code(found) == 0
+    result = run(SAME, SAME, instructions=True)
+    assert words.rows(result)[0].details == ("instructions a call: not counted (valgrind is not installed)",)
+    assert verdict.exit_code(result) == 0
 
 
 def test_a_side_that_cannot_be_imported_is_a_failed_build(run):
@@ -276,14 +276,14 @@ def test_heads_code_in_base_is_refused(run, tmp_path):
 
 
 def test_other_environments_are_noted(run):
-    found = run({"seconds": {"gap": 0.01}, "torch": "2.12"}, {"seconds": {"gap": 0.01}})
-    assert found.notes == ("the sides' environments differ: torch",)
+    result = run({"seconds": {"gap": 0.01}, "torch": "2.12"}, {"seconds": {"gap": 0.01}})
+    assert result.notes == ("the sides' environments differ: torch",)
 
 
 def test_an_outcome_comes_back_from_its_file_with_the_same_verdicts(run, tmp_path):
-    found = run(SAME, {"seconds": {"gap": 0.010, "fc": 0.024}})
-    back = outcome.read(outcome.write(found, tmp_path / "check.json"))
-    assert back == found
+    result = run(SAME, {"seconds": {"gap": 0.010, "fc": 0.024}})
+    back = outcome.read(outcome.write(result, tmp_path / "check.json"))
+    assert back == result
     assert verdict.exit_code(back) == 1
 
 

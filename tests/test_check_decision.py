@@ -26,8 +26,8 @@ def triples(slowdown: float, spread: float, count: int, rng: np.random.Generator
 
 def calls(slowdown: float, spread: float, trials: int, rule: Rule = RULE) -> dict[str, float]:
     rng = np.random.default_rng(7)
-    made = [decision.decide(pairs(slowdown, spread, 32, rng), rule) for _ in range(trials)]
-    return {call: made.count(call) / trials for call in ("ok", "suspect", "undecided")}
+    decisions = [decision.decide(pairs(slowdown, spread, 32, rng), rule) for _ in range(trials)]
+    return {call: decisions.count(call) / trials for call in ("ok", "suspect", "undecided")}
 
 
 def red(slowdown: float, spread: float, trials: int, rule: Rule = RULE) -> float:
@@ -110,8 +110,8 @@ def test_what_is_shown_is_what_decides():
     for slowdown in rng.uniform(-0.1, 0.3, 200):
         logs = pairs(slowdown, rng.uniform(0.001, 0.05), int(rng.integers(1, 33)), rng)
         ratio = decision.ratio(logs)
-        shown = "suspect" if ratio.low > 1.02 else "ok" if ratio.high < 1.04 else "undecided"
-        assert decision.call(logs, RULE) == shown
+        expected = "suspect" if ratio.low > 1.02 else "ok" if ratio.high < 1.04 else "undecided"
+        assert decision.call(logs, RULE) == expected
 
 
 @pytest.mark.parametrize("test", [decision.SLOWER, decision.PASS, decision.confirming(10), decision.confirming(200)])
@@ -158,7 +158,7 @@ def test_no_red_where_base_differs_from_itself_as_much():
     rng = np.random.default_rng(5)
     slow = triples(0.1, 0.005, 24, rng)
     assert decision.confirmation(slow, RULE, 1) == "regression"
-    either = [each._replace(null=each.slower * (number % 2)) for number, each in enumerate(slow)]
+    either = [triple._replace(null=triple.slower * (number % 2)) for number, triple in enumerate(slow)]
     assert decision.confirmation(either, RULE, 1) == "undecided"
     assert decision.confirmation(triples(0.0, 0.005, 24, rng), RULE, 10) == "ok"
 

@@ -26,21 +26,21 @@ def run(cwd: Path, *words: str) -> str:
 @pytest.fixture
 def repository(tmp_path):
     """Two commits: ``main~1`` says one, ``main`` says two; a suite in a folder of it."""
-    made = tmp_path / "project"
-    (made / "speed").mkdir(parents=True)
-    run(made, "init", "-q")
-    (made / "speed" / "suite.yaml").write_text("name: x\n")
+    project = tmp_path / "project"
+    (project / "speed").mkdir(parents=True)
+    run(project, "init", "-q")
+    (project / "speed" / "suite.yaml").write_text("name: x\n")
     for number in ("one", "two"):
-        (made / "nets.py").write_text(f"NUMBER = {number!r}\n")
-        run(made, "add", "-A")
-        run(made, "commit", "-qm", number)
-    return made
+        (project / "nets.py").write_text(f"NUMBER = {number!r}\n")
+        run(project, "add", "-A")
+        run(project, "commit", "-qm", number)
+    return project
 
 
 @pytest.fixture
 def folder():
-    with sides.scratch_folder() as made:
-        yield made
+    with sides.scratch_folder() as scratch:
+        yield scratch
 
 
 def number(side: sides.Side) -> str:
@@ -210,7 +210,7 @@ def test_a_base_is_built_in_its_own_tree(repository, folder):
 
 
 @pytest.mark.parametrize(
-    ("prepare", "said"),
+    ("prepare", "message"),
     [
         (lambda here, _: here, "ref of this repository, wheel or directory: `git fetch` it"),
         (lambda _, tmp: tmp, "this is not a git repository: name a wheel or a directory"),
@@ -221,9 +221,9 @@ def test_a_base_is_built_in_its_own_tree(repository, folder):
     ],
     ids=["unknown", "no repository", "shallow"],
 )
-def test_what_cannot_be_had_is_said_with_what_to_do(repository, folder, tmp_path, prepare, said):
+def test_what_cannot_be_had_is_said_with_what_to_do(repository, folder, tmp_path, prepare, message):
     here = sides.Here.at(prepare(repository, tmp_path), "smoke")
-    with pytest.raises(ConvbenchError, match=said) as error, sides.materialise("nowhere", here, folder):
+    with pytest.raises(ConvbenchError, match=message) as error, sides.materialise("nowhere", here, folder):
         pass
     assert error.value.exit_code == 2
 
@@ -266,26 +266,26 @@ def test_another_interpreter_is_lent_this_convbench(repository, folder):
 
 
 def test_the_second_check_waits_for_the_first_and_says_so(tmp_path):
-    told, order = [], []
+    messages, order = [], []
 
     def second() -> None:
-        with lock.hold(tmp_path / "lock", told.append):
+        with lock.hold(tmp_path / "lock", messages.append):
             order.append("second")
 
     with lock.hold(tmp_path / "lock"):
         thread = threading.Thread(target=second)
         thread.start()
-        while not told:
+        while not messages:
             pass
         order.append("first")
     thread.join(10)
     assert order == ["first", "second"]
-    assert told == [str(os.getpid())]
+    assert messages == [str(os.getpid())]
     assert not lock.is_held(tmp_path / "lock")
 
 
 def test_the_scratch_folder_is_gone_whatever_happened():
-    with pytest.raises(RuntimeError), sides.scratch_folder() as made:
-        (made / "base").mkdir()
+    with pytest.raises(RuntimeError), sides.scratch_folder() as scratch:
+        (scratch / "base").mkdir()
         raise RuntimeError
-    assert not made.exists()
+    assert not scratch.exists()

@@ -15,13 +15,13 @@ CASES = [records.case("gap"), records.case("fc", 128), records.case("flatten")]
 
 def measured(model: float, machine: float, reference: bool = True) -> list[Record]:
     """Every model takes ``model`` times as long as in the first run, and all that runs ``machine`` times."""
-    found = []
+    run_records = []
     for number, case in enumerate(CASES):
         record = records.record(case, latency=model * machine * (number + 1) * 1e-3)
         odd = 1.5 if number == 2 else 1.0
         extra = (records.reading("reference_s", *[3e-4 * machine * odd] * 5),) if reference else ()
-        found.append(replace(record, readings=(*record.readings, *extra)))
-    return found
+        run_records.append(replace(record, readings=(*record.readings, *extra)))
+    return run_records
 
 
 def side_by_side(first: list[Record], second: list[Record]) -> stored_runs.Comparison:
@@ -29,10 +29,10 @@ def side_by_side(first: list[Record], second: list[Record]) -> stored_runs.Compa
 
 
 def test_a_model_that_is_slower_everywhere_is_told_from_a_slower_machine():
-    found = side_by_side(measured(1, 1), measured(1.2, 1.1))
-    factor = stored_runs.machine(found.matches)
+    comparison = side_by_side(measured(1, 1), measured(1.2, 1.1))
+    factor = stored_runs.machine(comparison.matches)
     assert factor == pytest.approx(1.1)
-    for ratio in stored_runs.normalised(found.matches, factor):
+    for ratio in stored_runs.normalised(comparison.matches, factor):
         assert ratio.median == pytest.approx(1.2, rel=1e-6)
         assert ratio.low < ratio.median < ratio.high
 
@@ -44,6 +44,6 @@ def test_a_process_that_was_disturbed_does_not_stand_for_the_machine():
 
 
 def test_without_the_reference_in_both_runs_nothing_is_known_of_the_machine():
-    found = side_by_side(measured(1, 1, reference=False), measured(1, 1.1))
-    assert stored_runs.machine(found.matches) is None
-    assert stored_runs.normalised(found.matches, 1.0)[0].median == pytest.approx(1.1, rel=1e-6)
+    comparison = side_by_side(measured(1, 1, reference=False), measured(1, 1.1))
+    assert stored_runs.machine(comparison.matches) is None
+    assert stored_runs.normalised(comparison.matches, 1.0)[0].median == pytest.approx(1.1, rel=1e-6)

@@ -31,9 +31,9 @@ QUICK = Settings(slice_s=0.002, case_s=0.5, timeout=60.0)
 
 @pytest.fixture(scope="module")
 def here(tmp_path_factory):
-    made = tmp_path_factory.mktemp("side")
-    (made / "tiny.yaml").write_text(SUITE)
-    return made
+    folder = tmp_path_factory.mktemp("side")
+    (folder / "tiny.yaml").write_text(SUITE)
+    return folder
 
 
 @pytest.fixture(scope="module")
@@ -43,17 +43,17 @@ def side(here):
 
 @pytest.fixture(scope="module")
 def real(side, here):
-    with Worker(side, QUICK, here) as made:
-        made.greet()
-        made.greeted()
-        yield made
+    with Worker(side, QUICK, here) as real_worker:
+        real_worker.greet()
+        real_worker.greeted()
+        yield real_worker
 
 
 @pytest.fixture(scope="module")
 def planned(real):
     plan = real.ask("plan", suite="tiny.yaml", overrides=[], device="cpu", only=[], skip=[])
     assert (plan["name"], plan["protocol"]["seed"], plan["protocol"]["timeout"]) == ("tiny", 3, 50)
-    return [Planned(one["id"], one["case"], 3) for one in plan["cases"]]
+    return [Planned(entry["id"], entry["case"], 3) for entry in plan["cases"]]
 
 
 def test_a_plan_has_every_case_with_its_resolved_id(planned):
@@ -61,9 +61,9 @@ def test_a_plan_has_every_case_with_its_resolved_id(planned):
 
 
 def test_inspection_tells_exact_counts_and_writes_the_output(real, planned, here):
-    said = real.ask("inspect", **planned[0].words, name=planned[0].id, outputs=str(here / "out.npz"))
-    assert said["facts"]["params"] == 28 * 32 + 4 * 8 * (32 + 8 + 2)
-    assert said["facts"]["dtype"] == "torch.float32"
+    answer = real.ask("inspect", **planned[0].words, name=planned[0].id, outputs=str(here / "out.npz"))
+    assert answer["facts"]["params"] == 28 * 32 + 4 * 8 * (32 + 8 + 2)
+    assert answer["facts"]["dtype"] == "torch.float32"
     with np.load(here / "out.npz") as stored:
         assert stored[stored.files[0]].shape == (1, 2, 8)
 
@@ -156,22 +156,24 @@ def test_a_side_whose_convbench_is_flat_is_asked_all_the_same(tmp_path):
     for name, text in FLAT.items():
         (tmp_path / "convbench" / f"{name}.py").write_text(text)
     flat = sides.Side("flat", tmp_path, tmp_path, (tmp_path,))
-    with Worker(flat, Settings(), tmp_path) as asked:
-        asked.greet()
-        assert asked.greeted()["convbench"] == "0.0.9"
-        assert asked.ask("describe", device="cpu") == {"facts": {"device": "cpu"}, "fingerprint": "f"}
-        plan = asked.ask("plan", suite="mine", overrides=[], device="cpu", only=["gap"], skip=[])
+    with Worker(flat, Settings(), tmp_path) as flat_worker:
+        flat_worker.greet()
+        assert flat_worker.greeted()["convbench"] == "0.0.9"
+        assert flat_worker.ask("describe", device="cpu") == {"facts": {"device": "cpu"}, "fingerprint": "f"}
+        plan = flat_worker.ask("plan", suite="mine", overrides=[], device="cpu", only=["gap"], skip=[])
         ((case,), seed) = plan["cases"], plan["protocol"]["seed"]
         assert (plan["name"], case["id"], seed) == ("mine", "gap/resolved", 0)
-        assert asked.ask("resolve", case=case["case"], name=case["id"]) == {"variables": {"NEEDS": "gap"}}
+        assert flat_worker.ask("resolve", case=case["case"], name=case["id"]) == {"variables": {"NEEDS": "gap"}}
         with pytest.raises(CaseFailed, match="flat: division by zero"):
-            asked.ask("resolve", case={"name": "bad"}, name="bad/resolved")
-        answer = asked.ask("inspect", case=case["case"], name=case["id"], seed=3, outputs=str(tmp_path / "out.npz"))
+            flat_worker.ask("resolve", case={"name": "bad"}, name="bad/resolved")
+        answer = flat_worker.ask(
+            "inspect", case=case["case"], name=case["id"], seed=3, outputs=str(tmp_path / "out.npz")
+        )
         assert answer["facts"] == {"params": 7.0, "macs": 7.0, "dtype": "torch.float32"}
         assert (answer["tolerance"], np.load(tmp_path / "out.npz")["arr_0"].tolist()) == (0.125, [3.0, 3.0])
-        asked.ask("prepare", case=case["case"], seed=3)
-        assert asked.ask("slice", seconds=0.001, least=2)["best"] > 0
-        assert not [file for file in asked.ask("modules")["files"].values() if file in worker.LENT]
+        flat_worker.ask("prepare", case=case["case"], seed=3)
+        assert flat_worker.ask("slice", seconds=0.001, least=2)["best"] > 0
+        assert not [file for file in flat_worker.ask("modules")["files"].values() if file in worker.LENT]
 
 
 def test_the_facade_speaks_the_protocol_that_workers_are_greeted_with():
@@ -194,9 +196,9 @@ def test_work_that_is_put_in_is_as_much_as_was_asked_and_is_seen_by_a_pair(side,
     injected = real.ask("calibrate", **case.words, slowdown=1.0)["injected"]
     real.ask("release")
     arms = (Arm("base", side), Arm("head", side, {case.id: tuple(injected)}))
-    visits = [Visit(each, arms) for each in (case, planned[0])]
-    measured = {one.id: found for (one, _), found in pairs.measure(visits, QUICK, here)}
-    assert not any(isinstance(one, Failed) for one in measured.values()), measured
+    visits = [Visit(planned_case, arms) for planned_case in (case, planned[0])]
+    measured = {planned_case.id: timing for (planned_case, _), timing in pairs.measure(visits, QUICK, here)}
+    assert not any(isinstance(timing, Failed) for timing in measured.values()), measured
     assert 1.5 < math.exp(measured[case.id].log_ratio()) < 3
     assert 0.75 < math.exp(measured[planned[0].id].log_ratio()) < 1.33
     assert len(measured[case.id].rounds) % 6 == 0
@@ -287,11 +289,11 @@ def test_a_pair_is_pinned_to_as_many_cores_as_it_has_threads():
 def test_workers_are_alike_but_for_what_is_random_on_purpose(side, here):
     from convbench.check.link import _environment
 
-    one, other = (_environment(side, Settings(allocator="glibc-arena", threads=2), here) for _ in range(2))
-    differ = {name for name in one if one[name] != other[name]}
+    first, other = (_environment(side, Settings(allocator="glibc-arena", threads=2), here) for _ in range(2))
+    differ = {name for name in first if first[name] != other[name]}
     assert differ <= {"PYTHONHASHSEED", "CONVBENCH_PADDING"}
     assert "PYTHONHASHSEED" in differ
-    assert (one["OMP_NUM_THREADS"], one["OMP_WAIT_POLICY"], one["MALLOC_MMAP_MAX_"]) == ("2", "PASSIVE", "0")
+    assert (first["OMP_NUM_THREADS"], first["OMP_WAIT_POLICY"], first["MALLOC_MMAP_MAX_"]) == ("2", "PASSIVE", "0")
 
 
 def test_the_allocator_of_the_user_is_not_that_of_the_workers(side, here, monkeypatch):
@@ -300,9 +302,9 @@ def test_the_allocator_of_the_user_is_not_that_of_the_workers(side, here, monkey
     monkeypatch.setenv("MALLOC_TOP_PAD_", "1")
     monkeypatch.setenv("MALLOC_MMAP_THRESHOLD_", "1")
     monkeypatch.setenv("LD_PRELOAD", "/usr/lib/libjemalloc.so")
-    found = _environment(side, Settings(), here)
-    assert not {"MALLOC_TOP_PAD_", "LD_PRELOAD"} & set(found)
-    assert found["MALLOC_MMAP_THRESHOLD_"] == str(malloc.HELD["MALLOC_MMAP_THRESHOLD_"])
+    environment = _environment(side, Settings(), here)
+    assert not {"MALLOC_TOP_PAD_", "LD_PRELOAD"} & set(environment)
+    assert environment["MALLOC_MMAP_THRESHOLD_"] == str(malloc.HELD["MALLOC_MMAP_THRESHOLD_"])
     assert "MALLOC_MMAP_THRESHOLD_" not in _environment(side, Settings(allocator="glibc-arena"), here)
 
 

@@ -67,7 +67,7 @@ def test_the_table_at_80_columns(pilot):
 
 
 @pytest.mark.parametrize(
-    ("number", "said"),
+    ("number", "text"),
     [
         (Number("", 131_072), "131,072"),
         (Number("", 67_175_424), "67.2 M"),
@@ -82,8 +82,8 @@ def test_the_table_at_80_columns(pilot):
         (Number("", 2.0, "×", float("-inf"), float("inf")), "2.0×"),
     ],
 )
-def test_a_claims_number_is_written_in_its_unit_with_its_interval(number, said):
-    assert words.number(number) == said
+def test_a_claims_number_is_written_in_its_unit_with_its_interval(number, text):
+    assert words.number(number) == text
 
 
 def test_the_tally_in_words():
@@ -94,8 +94,8 @@ def test_the_tally_in_words():
 def test_the_page_says_everything(pilot, written):
     text = written.read_text("utf-8")
     assert "<h1>17 claims: 12 supported, 5 refuted</h1>" in text
-    for one in pilot:
-        assert text.count(f'id="{one.number.lower()}"') == 1
+    for claim in pilot:
+        assert text.count(f'id="{claim.number.lower()}"') == 1
     assert text.count("<figure") == 5
     assert "Seeds of the trainings</dt><dd>0, 1, 2, 3, 4" in text
     assert "torch 2.13.0" in text
@@ -110,24 +110,24 @@ def test_the_page_is_self_contained_and_small(written):
 
 def test_hostile_words_stay_words(tmp_path):
     bad = "</script><img src=x onerror=alert(1)>"
-    one = Claim("C1", bad, bad, bad, bad, "depends", bad, (Number(bad, 1.0),))
-    text = page.write([one], words.Provenance(here={bad: bad}), tmp_path / "index.html").read_text("utf-8")
+    claim = Claim("C1", bad, bad, bad, bad, "depends", bad, (Number(bad, 1.0),))
+    text = page.write([claim], words.Provenance(here={bad: bad}), tmp_path / "index.html").read_text("utf-8")
     assert "<img" not in text
 
 
 def test_the_data_are_plain_and_finite(pilot, tmp_path):
     data = json.loads(claims_json.write(pilot, MADE, tmp_path / "claims.json").read_text("utf-8"))
     assert data["tally"] == {"supported": 12, "refuted": 5}
-    assert [one["number"] for one in data["claims"]] == [one.number for one in pilot]
-    one = data["claims"][9]["numbers"][2]
-    assert one["label"] == "direction: FC less GAP"
-    assert one["low"] < one["value"] < one["high"]
-    assert (one["unit"], one["n"]) == ("points", 5)
+    assert [claim["number"] for claim in data["claims"]] == [claim.number for claim in pilot]
+    number = data["claims"][9]["numbers"][2]
+    assert number["label"] == "direction: FC less GAP"
+    assert number["low"] < number["value"] < number["high"]
+    assert (number["unit"], number["n"]) == ("points", 5)
 
 
 def test_the_verb_writes_the_page_and_says_where(tmp_path):
-    found = given.by_size(lambda size: 0.02 + 4e-6 * size)
-    records.stored(tmp_path / "run", found)
+    run_records = given.by_size(lambda size: 0.02 + 4e-6 * size)
+    records.stored(tmp_path / "run", run_records)
     done = CliRunner().invoke(app, ["claims", str(tmp_path / "run"), "--out", str(tmp_path / "out")])
     assert done.exit_code == 0
     assert done.stdout.endswith(f"\n{tmp_path}/out/index.html\n{tmp_path}/out/claims.json\n")
@@ -152,39 +152,39 @@ def test_what_is_no_run_is_told_in_one_message(tmp_path):
 @pytest.mark.browser
 @pytest.mark.parametrize("width", [1400, 400])
 def test_nothing_scrolls_sideways_and_nothing_is_logged(browser, written, width):
-    shown = browser.new_page(viewport={"width": width, "height": 900})
-    said = []
-    shown.on("console", lambda message: said.append(message.text))
-    shown.on("pageerror", lambda error: said.append(str(error)))
-    shown.goto(written.as_uri())
-    assert shown.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
-    assert said == []
-    shown.close()
+    browser_page = browser.new_page(viewport={"width": width, "height": 900})
+    messages = []
+    browser_page.on("console", lambda message: messages.append(message.text))
+    browser_page.on("pageerror", lambda error: messages.append(str(error)))
+    browser_page.goto(written.as_uri())
+    assert browser_page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
+    assert messages == []
+    browser_page.close()
 
 
 @pytest.mark.browser
 @pytest.mark.skipif(not AXE.exists(), reason="axe-core is not installed: npm ci --prefix tests/browser")
 @pytest.mark.parametrize(("scheme", "media"), [("light", "screen"), ("dark", "screen"), ("light", "print")])
 def test_axe_finds_no_violation_of_any_rule(browser, written, scheme, media):
-    shown = browser.new_page(color_scheme=scheme, bypass_csp=True)
-    shown.goto(written.as_uri())
-    shown.emulate_media(media=media)
-    shown.add_script_tag(path=AXE)
-    asked = "axe.run().then(all => all.violations)"
-    assert [(one["id"], one["nodes"][0]["html"][:200]) for one in shown.evaluate(asked)] == []
-    shown.close()
+    browser_page = browser.new_page(color_scheme=scheme, bypass_csp=True)
+    browser_page.goto(written.as_uri())
+    browser_page.emulate_media(media=media)
+    browser_page.add_script_tag(path=AXE)
+    script = "axe.run().then(all => all.violations)"
+    assert [(violation["id"], violation["nodes"][0]["html"][:200]) for violation in browser_page.evaluate(script)] == []
+    browser_page.close()
 
 
 @pytest.mark.browser
 def test_each_verdict_has_a_colour_of_its_own(browser, written):
-    shown = browser.new_page()
-    shown.goto(written.as_uri())
+    browser_page = browser.new_page()
+    browser_page.goto(written.as_uri())
     look = """verdict => {
         const tag = Object.assign(document.createElement('span'), { className: `tag ${verdict}` });
         const { color, borderStyle } = getComputedStyle(document.body.appendChild(tag));
         return color + borderStyle;
     }"""
-    looks = [shown.evaluate(look, verdict) for verdict in ("supported", "refuted", "depends", "undecided")]
-    assert len({each.partition(")")[0] for each in looks[:3]}) == 3
+    looks = [browser_page.evaluate(look, verdict) for verdict in ("supported", "refuted", "depends", "undecided")]
+    assert len({style.partition(")")[0] for style in looks[:3]}) == 3
     assert len(set(looks)) == 4
-    shown.close()
+    browser_page.close()

@@ -60,8 +60,8 @@ class Sweep:
 
     def __iter__(self):
         self.driver.hosts  # noqa: B018 (waits for them)
-        for job, taken in self.driver.run(jobs(self.schedule, MENU, (0, 1))):
-            record = visited(job, taken)
+        for job, measured_record in self.driver.run(jobs(self.schedule, MENU, (0, 1))):
+            record = visited(job, measured_record)
             self.schedule.log.add(record)
             self.records.append((job, record))
             yield record
@@ -77,11 +77,16 @@ class Sweep:
     def whole(self, *, but=()) -> bool:
         """Whether every case has its facts and rounds, once each, but for those cases."""
         rounds = [FACTS, *range(self.protocol.visits)]
-        wanted = {
-            (each.id, number) for each in self.cases if not each.trial and each.id not in but for number in rounds
+        expected = {
+            (planned_case.id, number)
+            for planned_case in self.cases
+            if not planned_case.trial and planned_case.id not in but
+            for number in rounds
         }
-        wanted |= {(each.id, 0) for each in self.cases if each.trial and each.id not in but}
-        return wanted <= set(self.made) and max(self.made.values()) == 1
+        expected |= {
+            (planned_case.id, 0) for planned_case in self.cases if planned_case.trial and planned_case.id not in but
+        }
+        return expected <= set(self.made) and max(self.made.values()) == 1
 
 
 def machines(number: int, **more) -> list[Machine]:
@@ -92,20 +97,20 @@ def machines(number: int, **more) -> list[Machine]:
 
 
 def test_variants_and_reducers_of_a_size_share_a_piece_and_every_job_is_in_one() -> None:
-    given = [Job(each, PROTOCOL, visit=1) for each in suite()]
+    all_jobs = [Job(planned_case, PROTOCOL, visit=1) for planned_case in suite()]
     for hosts in (1, 2, 4, 64):
-        cut = list(pieces.cut(given, hosts, lambda _: 1.0))
-        assert sorted(map(id, (job for piece in cut for job in piece))) == sorted(map(id, given))
-        for model in {job.case.eager for job in given}:
+        cut = list(pieces.cut(all_jobs, hosts, lambda _: 1.0))
+        assert sorted(map(id, (job for piece in cut for job in piece))) == sorted(map(id, all_jobs))
+        for model in {job.case.eager for job in all_jobs}:
             assert sum(any(job.case.eager == model for job in piece) for piece in cut) == 1, "variants stay together"
         for piece in cut:
             assert len({pieces.frame(job.case) for job in piece}) == 1
-    assert len(list(pieces.cut(given, 1, lambda _: 1.0))) == 2, "one host takes whole frames"
-    assert len(list(pieces.cut(given, 64, lambda _: 1.0))) == 24, "many hosts take models"
+    assert len(list(pieces.cut(all_jobs, 1, lambda _: 1.0))) == 2, "one host takes whole frames"
+    assert len(list(pieces.cut(all_jobs, 64, lambda _: 1.0))) == 24, "many hosts take models"
 
 
 def test_each_trial_is_a_piece_of_its_own() -> None:
-    assert [len(piece) for piece in pieces.cut([Job(each, PROTOCOL) for each in trials(5)], 2, lambda _: 1.0)] == [
+    assert [len(piece) for piece in pieces.cut([Job(trial, PROTOCOL) for trial in trials(5)], 2, lambda _: 1.0)] == [
         1
     ] * 5
 
@@ -153,7 +158,7 @@ def test_trials_wait_for_what_is_timed_and_fill_the_gaps() -> None:
 
 def test_each_host_visits_the_anchors_once() -> None:
     cases = suite()
-    truth = {each.id: 0.001 * (number + 1) for number, each in enumerate(cases)}
+    truth = {planned_case.id: 0.001 * (number + 1) for number, planned_case in enumerate(cases)}
     hosts = machines(5)
     sweep = Sweep(cases, hosts)
     sweep.engine.answer = timed(truth, {host.name: lambda _: 1.0 for host in hosts}, sweep.engine.clock)
@@ -174,7 +179,7 @@ def test_a_ranking_never_mixes_two_kinds_of_hosts() -> None:
     environments = defaultdict(set)
     for job, record in sweep.records:
         environments[pieces.frame(job.case)].add(record.environment)
-    assert all(len(each) == 1 for each in environments.values())
+    assert all(len(names) == 1 for names in environments.values())
     assert len(set.union(*environments.values())) == 2, "both kinds work"
 
 

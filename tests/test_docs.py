@@ -35,16 +35,16 @@ def followed(tmp_path_factory):
     command = [sys.executable, Path(__file__).with_name("docs_page.py"), *RUN]
     done = subprocess.run(command, cwd=folder, stdout=subprocess.PIPE, text=True, check=True)
     codes = json.loads(done.stdout)
-    said = [(folder / str(at) / "said.txt").read_text() for at in range(len(RUN))]
-    return dict(zip(RUN, zip(codes, said, strict=True), strict=True))
+    outputs = [(folder / str(at) / "said.txt").read_text() for at in range(len(RUN))]
+    return dict(zip(RUN, zip(codes, outputs, strict=True), strict=True))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("page", RUN, ids=name)
 def test_a_page_works_as_it_says(page, followed):
     """Its files, suites and commands, in a process of their own: some register plug-ins."""
-    code, said = followed[page]
-    assert code == 0, said
+    code, output = followed[page]
+    assert code == 0, output
 
 
 @pytest.mark.parametrize("page", READ, ids=name)
@@ -181,13 +181,13 @@ def reader(browser, request):
     """A page in a browser that is offline; at the end only files were asked for and nothing was logged."""
     context = browser.new_context(viewport={"width": request.param, "height": 900})
     context.set_offline(True)
-    page, seen = context.new_page(), []
-    page.on("request", lambda sent: seen.append(sent.url) if not sent.url.startswith(("file:", "data:")) else None)
-    page.on("console", lambda message: seen.append(message.text))
-    page.on("pageerror", lambda error: seen.append(str(error)))
+    page, events = context.new_page(), []
+    page.on("request", lambda sent: events.append(sent.url) if not sent.url.startswith(("file:", "data:")) else None)
+    page.on("console", lambda message: events.append(message.text))
+    page.on("pageerror", lambda error: events.append(str(error)))
     yield page
     context.close()
-    assert seen == []
+    assert events == []
 
 
 IN_BROWSER = [pytest.mark.browser, pytest.mark.slow]

@@ -114,17 +114,17 @@ def test_a_writer_that_was_slower_leaves_what_is_there(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("where", "said"),
+    ("where", "message"),
     [
         ("nowhere://bucket/x", "nowhere://bucket/x: no place that fsspec knows"),
         ("/dev/null/x", "/dev/null/x"),
     ],
 )
-def test_a_place_that_cannot_be_used_is_one_sentence(tmp_path, where, said):
+def test_a_place_that_cannot_be_used_is_one_sentence(tmp_path, where, message):
     mine = invented.many(tmp_path / "mine", count=1)
     with pytest.raises(ConvbenchError) as error:
         exchange.push(mine, where)
-    assert said in str(error.value)
+    assert message in str(error.value)
     assert "\n" not in str(error.value)
 
 

@@ -38,11 +38,11 @@ ELSEWHERE = ("ray", "slurm")
 
 @pytest.mark.parametrize("name", [plugin.name for plugin in executors if plugin.name not in ELSEWHERE])
 def test_an_executor_describes_its_hosts_and_stamps_their_records(name: str) -> None:
-    taken: list[int] = []
+    sizes: list[int] = []
 
     def offered() -> Iterator[Job]:
         for job in jobs(8, 16, 24, metrics=("params",)):
-            taken.append(job.case.architecture.lstm_input)
+            sizes.append(job.case.architecture.lstm_input)
             yield job
 
     with executors.get(name).build("cpu", [case()]) as executor:
@@ -53,7 +53,7 @@ def test_an_executor_describes_its_hosts_and_stamps_their_records(name: str) -> 
         visits = executor.run(offered())
         job, record = next(visits)
         assert (job.case, record.environment, record.status) == (record.case, host.fingerprint, "ok")
-        assert taken == [8], "the next job is taken when the host is free, not before"
+        assert sizes == [8], "the next job is taken when the host is free, not before"
         assert len(list(visits)) == 2
         assert len(list(executor.run(jobs(8, metrics=("params",))))) == 1, "it can be asked again"
 
@@ -72,8 +72,8 @@ def test_a_case_that_cannot_be_measured_is_a_record_and_the_next_is_measured(nam
 def test_a_job_is_pinned_to_its_cores_and_the_next_is_not(name: str) -> None:
     core = min(os.sched_getaffinity(0))
     with executors.get(name).build("cpu", []) as executor:
-        one, all_ = (Job(case(8), QUICK, ("latency",), cores=cores) for cores in ((core,), ()))
-        pinned_record, free_record = (record for _, record in executor.run([one, all_]))
+        pinned_job, all_ = (Job(case(8), QUICK, ("latency",), cores=cores) for cores in ((core,), ()))
+        pinned_record, free_record = (record for _, record in executor.run([pinned_job, all_]))
     assert pinned_record.conditions["threads"] == 1
     assert free_record.status == "ok"
     assert core in os.sched_getaffinity(0)

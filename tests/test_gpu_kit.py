@@ -22,15 +22,15 @@ def kit(out: Path, *words: str) -> dict:
 
 
 def test_the_kit_runs_on_a_gpu_of_paper(tmp_path):
-    told = kit(tmp_path, "--only", "doctor")
-    assert [(step["step"], step["ended"]) for step in told["steps"]] == [("doctor", 0)]
+    summary = kit(tmp_path, "--only", "doctor")
+    assert [(step["step"], step["ended"]) for step in summary["steps"]] == [("doctor", 0)]
     assert {path.name for path in tmp_path.iterdir()} >= {"summary.md", "checks.json", "log.txt", "runs.tar.gz"}
     assert "gpu: paper" in (tmp_path / "log.txt").read_text()
 
 
 def test_a_step_that_takes_too_long_costs_the_others_nothing(tmp_path):
-    told = kit(tmp_path, "--only", "doctor,timing", "--seconds", "12")
-    assert [step["ended"] for step in told["steps"]] == ["not begun: no time was left"] * 2
+    summary = kit(tmp_path, "--only", "doctor,timing", "--seconds", "12")
+    assert [step["ended"] for step in summary["steps"]] == ["not begun: no time was left"] * 2
 
 
 @pytest.mark.parametrize("question", ["ours_of", "theirs_of"])

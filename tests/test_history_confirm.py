@@ -18,24 +18,24 @@ COUNT, AT = 16, 8
 
 def commits(here: Path, slower: float, broken: bool = False) -> list[str]:
     """A commit a run; from ``AT`` on the code of ``gap`` takes ``slower`` times as long."""
-    made = []
+    hashes = []
     for number in range(COUNT):
         seconds = {GAP.id: 0.010 * (slower if number >= AT else 1.0), FC.id: 0.020}
-        told = {"seconds": seconds, "number": number} | ({"broken": "no nets"} if broken else {})
-        (here / "fake.json").write_text(json.dumps(told))
+        config = {"seconds": seconds, "number": number} | ({"broken": "no nets"} if broken else {})
+        (here / "fake.json").write_text(json.dumps(config))
         git(here, "add", "-A")
         git(here, "commit", "-qm", f"number {number}")
-        made.append(git(here, "rev-parse", "--short=12", "HEAD"))
-    return made
+        hashes.append(git(here, "rev-parse", "--short=12", "HEAD"))
+    return hashes
 
 
 @pytest.fixture
 def here(tmp_path):
-    made = tmp_path / "project"
-    made.mkdir()
-    git(made, "init", "-q")
-    (made / ".gitignore").write_text("store/\n")
-    return made
+    project = tmp_path / "project"
+    project.mkdir()
+    git(project, "init", "-q")
+    (project / ".gitignore").write_text("store/\n")
+    return project
 
 
 def fill(store: Path, names: list[str], **more) -> None:
@@ -58,9 +58,9 @@ def test_a_change_of_the_code_is_confirmed_and_kept(here):
     assert "confirmed by a paired check, ratio 1." in done.stdout
     assert "which commit: convbench bisect SUITE --good " in done.stdout
     assert git(here, "worktree", "list").count("\n") == 0
-    (kept,) = (here / "store" / confirm.CONFIRMED).iterdir()
-    assert outcome.read(kept).suite == "default"
-    assert convbench(here, "replay", str(kept)).returncode == 1
+    (path,) = (here / "store" / confirm.CONFIRMED).iterdir()
+    assert outcome.read(path).suite == "default"
+    assert convbench(here, "replay", str(path)).returncode == 1
     again = convbench(here, "history", "--store", "store", "--confirm")
     assert (again.returncode, again.stdout) == (1, done.stdout)
     assert "kept in" not in again.stderr

@@ -25,23 +25,25 @@ def written(tmp_path_factory):
 
 def test_a_reader_sees_the_change_sorts_and_searches(browser, written):
     for width in (1400, 390):
-        seen: list[str] = []
-        shown = browser.new_page(viewport={"width": width, "height": 900}, bypass_csp=True)
-        shown.on("console", lambda message, seen=seen: seen.append(message.text))
-        shown.on("pageerror", lambda error, seen=seen: seen.append(str(error)))
-        shown.on("request", lambda request, seen=seen: seen.append(request.url) if "http" in request.url else None)
-        shown.goto(written.as_uri())
-        shown.locator("html[data-ready]").wait_for(state="attached")
-        assert shown.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
-        assert shown.locator("section:has(#changes) .tag").all_text_contents() == ["suspected"]
-        first = shown.locator("figure.chart").first
+        events: list[str] = []
+        browser_page = browser.new_page(viewport={"width": width, "height": 900}, bypass_csp=True)
+        browser_page.on("console", lambda message, events=events: events.append(message.text))
+        browser_page.on("pageerror", lambda error, events=events: events.append(str(error)))
+        browser_page.on(
+            "request", lambda request, events=events: events.append(request.url) if "http" in request.url else None
+        )
+        browser_page.goto(written.as_uri())
+        browser_page.locator("html[data-ready]").wait_for(state="attached")
+        assert browser_page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
+        assert browser_page.locator("section:has(#changes) .tag").all_text_contents() == ["suspected"]
+        first = browser_page.locator("figure.chart").first
         assert any("suspected" in text for text in first.locator("svg text").all_text_contents())
-        rows = shown.locator("#every tbody tr")
-        shown.locator("#every thead button", has_text="Level now").click()
+        rows = browser_page.locator("#every tbody tr")
+        browser_page.locator("#every thead button", has_text="Level now").click()
         assert "gap" in rows.first.text_content()
-        shown.locator("[data-search=every]").fill("fc")
-        assert shown.locator("[data-count=every]").text_content() == "1 of 2 found"
+        browser_page.locator("[data-search=every]").fill("fc")
+        assert browser_page.locator("[data-count=every]").text_content() == "1 of 2 found"
         if AXE.exists():
-            shown.add_script_tag(path=AXE)
-            assert shown.evaluate("axe.run().then(all => all.violations.map(one => one.id))") == []
-        assert seen == []
+            browser_page.add_script_tag(path=AXE)
+            assert browser_page.evaluate("axe.run().then(all => all.violations.map(one => one.id))") == []
+        assert events == []

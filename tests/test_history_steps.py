@@ -23,21 +23,21 @@ def stepped(seed: int, place: int = 30, size: float = STEP, **more: float) -> np
 
 
 def test_a_step_without_noise_is_found_at_its_place():
-    found = shape([0.0] * 10 + [STEP] * 10)
-    (step,) = found.steps
+    series_shape = shape([0.0] * 10 + [STEP] * 10)
+    (step,) = series_shape.steps
     assert (step.place, step.first, step.last) == (10, 10, 10)
     assert step.log == pytest.approx(STEP)
-    assert found.levels == pytest.approx([0.0] * 10 + [STEP] * 10)
-    assert (found.spikes, found.slope, found.noise) == ((), 0.0, FINEST)
+    assert series_shape.levels == pytest.approx([0.0] * 10 + [STEP] * 10)
+    assert (series_shape.spikes, series_shape.slope, series_shape.noise) == ((), 0.0, FINEST)
 
 
 @pytest.mark.parametrize("count", range(FEWEST))
 def test_too_few_values_have_a_level_and_no_step(count):
     values = [0.0, 1.0, 0.0, 5.0, 5.0][:count]
-    found = shape(values)
-    assert found.steps == ()
-    assert found.visible == math.inf
-    assert list(found.levels) == ([np.median(values)] * count if values else [])
+    series_shape = shape(values)
+    assert series_shape.steps == ()
+    assert series_shape.visible == math.inf
+    assert list(series_shape.levels) == ([np.median(values)] * count if values else [])
 
 
 def test_noise_alone_is_no_step():
@@ -50,8 +50,8 @@ def test_few_runs_of_noise_alone_are_seldom_a_step(count):
 
 
 def test_a_step_in_noise_is_found_and_its_interval_and_range_hold_the_truth():
-    found = [shape(stepped(seed, size=0.03)) for seed in range(100)]
-    steps = [each.steps[0] for each in found if len(each.steps) == 1]
+    shapes = [shape(stepped(seed, size=0.03)) for seed in range(100)]
+    steps = [series_shape.steps[0] for series_shape in shapes if len(series_shape.steps) == 1]
     assert len(steps) >= 98
     assert sum(step.first <= 30 <= step.last for step in steps) >= 90
     assert sum(abs(step.log - 0.03) <= step.half for step in steps) >= 90
@@ -61,10 +61,10 @@ def test_a_step_in_noise_is_found_and_its_interval_and_range_hold_the_truth():
 def test_single_spikes_and_two_in_a_row_are_no_step(spikes):
     values = series(1)
     values[list(spikes)] += 0.5
-    found = shape(values)
-    assert found.steps == ()
-    assert set(spikes) <= set(found.spikes)
-    assert found.levels == pytest.approx(np.zeros(60), abs=0.01)
+    series_shape = shape(values)
+    assert series_shape.steps == ()
+    assert set(spikes) <= set(series_shape.spikes)
+    assert series_shape.levels == pytest.approx(np.zeros(60), abs=0.01)
 
 
 def test_a_spike_beside_a_step_does_not_hide_it():
@@ -82,17 +82,17 @@ def test_a_change_is_told_at_its_third_run_and_not_before():
 
 @pytest.mark.parametrize("total", [0.05, -0.08])
 def test_drift_is_a_slope_and_no_step(total):
-    found = [shape(series(seed, 120) + np.linspace(0, total, 120)) for seed in range(50)]
-    assert sum(bool(each.steps) for each in found) <= 1
-    slopes = [each.slope * 119 for each in found]
+    shapes = [shape(series(seed, 120) + np.linspace(0, total, 120)) for seed in range(50)]
+    assert sum(bool(series_shape.steps) for series_shape in shapes) <= 1
+    slopes = [series_shape.slope * 119 for series_shape in shapes]
     assert np.median(slopes) == pytest.approx(total, rel=0.1)
 
 
 def test_a_step_on_a_slope_is_both():
     values = stepped(5, 60, count=120) + np.linspace(0, 0.06, 120)
-    found = shape(values)
-    assert [step.place for step in found.steps] == [60]
-    assert found.slope * 119 == pytest.approx(0.06, rel=0.25)
+    series_shape = shape(values)
+    assert [step.place for step in series_shape.steps] == [60]
+    assert series_shape.slope * 119 == pytest.approx(0.06, rel=0.25)
 
 
 def test_up_and_down_again_are_two_steps():
@@ -109,16 +109,16 @@ def test_a_step_that_is_too_small_to_tell_of_is_left_out_however_sure():
 
 def test_noise_that_lasts_from_run_to_run_has_to_be_exceeded():
     """Values that wander are taken for steps by a rule that believes their neighbours' differences."""
-    said = 0
+    count = 0
     for seed in range(100):
         rng, values = np.random.default_rng(seed), np.zeros(120)
         for place in range(1, 120):
             values[place] = 0.6 * values[place - 1] + 0.01 * rng.standard_normal()
-        said += bool(shape(values).steps)
-    assert said <= 12
+        count += bool(shape(values).steps)
+    assert count <= 12
 
 
 def test_what_is_visible_is_seen_in_nine_of_ten():
     visible = float(np.median([shape(series(seed)).visible for seed in range(100)]))
-    seen = sum(bool(shape(stepped(seed, size=math.log1p(visible))).steps) for seed in range(100))
-    assert 80 <= seen <= 99
+    hits = sum(bool(shape(stepped(seed, size=math.log1p(visible))).steps) for seed in range(100))
+    assert 80 <= hits <= 99

@@ -18,20 +18,20 @@ from convbench.report.words import facts
 from tests.records import case
 
 
-def cells(effects: dict[str, float], cases: int, spread: float, seed: int = 0, each: int = 3) -> list[Cell]:
+def cells(effects: dict[str, float], cases: int, spread: float, seed: int = 0, per_case: int = 3) -> list[Cell]:
     chance = random.Random(seed)
     return [
         Cell(f"case-{number}", host, math.log(number + 1) + effects[host] + chance.gauss(0, spread))
         for number in range(cases)
-        for host in chance.sample(sorted(effects), each)
+        for host in chance.sample(sorted(effects), per_case)
     ]
 
 
 def test_effects_are_exact_without_noise_and_sum_to_nothing() -> None:
     truth = {"a": 0.1, "b": -0.05, "c": 0.0, "d": -0.05}
-    found = host_effects(cells(truth, 30, 0.0))
-    assert {host: effect.log for host, effect in found.items()} == pytest.approx(truth, abs=1e-9)
-    assert sum(effect.log for effect in found.values()) == pytest.approx(0, abs=1e-12)
+    effects = host_effects(cells(truth, 30, 0.0))
+    assert {host: effect.log for host, effect in effects.items()} == pytest.approx(truth, abs=1e-9)
+    assert sum(effect.log for effect in effects.values()) == pytest.approx(0, abs=1e-12)
 
 
 def test_the_interval_covers_the_truth_as_often_as_it_says() -> None:
@@ -46,7 +46,7 @@ def test_the_interval_covers_the_truth_as_often_as_it_says() -> None:
 
 def test_spoilt_visits_sway_nothing() -> None:
     truth = {"a": 0.1, "b": -0.1}
-    plain = cells(truth, 80, 0.02, each=2)
+    plain = cells(truth, 80, 0.02, per_case=2)
     spoilt = [cell._replace(log=cell.log + 3.0) if number % 20 == 0 else cell for number, cell in enumerate(plain)]
     assert host_effects(spoilt)["a"].log == pytest.approx(0.1, abs=0.01)
 
@@ -58,8 +58,8 @@ def test_one_host_or_hosts_that_share_no_case_have_no_effects() -> None:
 
 
 def test_what_few_visits_tell_is_drawn_towards_nothing() -> None:
-    found = host_effects(cells({f"h{number}": 0.0 for number in range(6)}, 12, 0.2, seed=3))
-    assert all(abs(effect.drawn) < 0.5 * abs(effect.log) + 1e-9 for effect in found.values())
+    effects = host_effects(cells({f"h{number}": 0.0 for number in range(6)}, 12, 0.2, seed=3))
+    assert all(abs(effect.drawn) < 0.5 * abs(effect.log) + 1e-9 for effect in effects.values())
 
 
 def measured(name: str, seconds: float, on: dict[int, str], factors: dict[str, float], seed: int = 0) -> Record:
@@ -87,7 +87,7 @@ def run_on_hosts() -> list[Record]:
 
 def test_a_case_that_only_the_slow_host_visited_is_ranked_where_it_belongs() -> None:
     records = visits.joined(run_on_hosts())
-    latencies = {each.series: each.latency.median for each in results(records)}
+    latencies = {result.series: result.latency.median for result in results(records)}
     assert latencies["gap"] < latencies["fc"] < latencies["gmp"]
     effects = hosts.effects(records)["kind"]
     assert effects["slow"].log - effects["fast"].log == pytest.approx(math.log(1.15 / 0.85), abs=0.02)
@@ -97,9 +97,11 @@ def test_ratios_are_formed_on_one_host_only() -> None:
     factors = {"fast": 0.5, "slow": 2.0}
     first = measured("gap", 1e-3, {0: "fast", 1: "slow"}, factors)
     second = measured("gmp", 2e-3, {0: "slow", 1: "slow"}, factors)
-    one, other = (each.timing for each in results(visits.joined([first, second])))
-    assert one and other
-    assert ratio(other, one).median == pytest.approx(2.0, rel=0.1), "the round in which both were on the slow host"
+    first_timing, second_timing = (result.timing for result in results(visits.joined([first, second])))
+    assert first_timing and second_timing
+    assert ratio(second_timing, first_timing).median == pytest.approx(2.0, rel=0.1), (
+        "the round in which both were on the slow host"
+    )
 
 
 def test_the_page_and_the_run_say_how_much_hosts_differ() -> None:
@@ -110,8 +112,8 @@ def test_the_page_and_the_run_say_how_much_hosts_differ() -> None:
     run = Run("x", "", "", Protocol(visits=2), (), (), environment={"cpu": "a", "cores": 2}, fingerprint="kind",
               hosts={"fast": "kind", "slow": "kind", "odd": "other"}, between_hosts=words,
               environments={"kind": {"cpu": "a", "cores": 2}, "other": {"cpu": "b", "cores": 2}})  # fmt: skip
-    said = facts.protocol(run)["Hosts"]
-    assert said.startswith("3 hosts of 2 kinds. 1 with another processor. 2 hosts with one fingerprint")
+    text = facts.protocol(run)["Hosts"]
+    assert text.startswith("3 hosts of 2 kinds. 1 with another processor. 2 hosts with one fingerprint")
     assert hosts.sentence({}) == ""
     assert "Hosts" not in facts.protocol(replace(run, hosts={}))
 

@@ -107,11 +107,11 @@ def test_a_full_disk_takes_a_whole_record_or_nothing(tmp_path, monkeypatch):
     real, left = os.write, [50]
 
     def nearly_full(descriptor: int, data: bytes) -> int:
-        taken = real(descriptor, bytes(data)[: left[0]])
-        left[0] -= taken
-        if not taken:
+        count = real(descriptor, bytes(data)[: left[0]])
+        left[0] -= count
+        if not count:
             raise OSError(28, "No space left on device")
-        return taken
+        return count
 
     monkeypatch.setattr(os, "write", nearly_full)
     with pytest.raises(StoreError, match="No space left on device"):
@@ -207,10 +207,10 @@ def test_a_scratch_folder_collects_what_a_killed_process_left(tmp_path, monkeypa
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     script = (
         "import os, subprocess, sys, time\nfrom convbench.core import scratch\n"
-        "with scratch.folder() as made:\n"
+        "with scratch.folder() as folder:\n"
         "    subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'], start_new_session=True,"
-        " stdout=subprocess.DEVNULL, env=os.environ | scratch.mark(made))\n"
-        "    print(made, flush=True)\n    os.kill(os.getpid(), 9)\n"
+        " stdout=subprocess.DEVNULL, env=os.environ | scratch.mark(folder))\n"
+        "    print(folder, flush=True)\n    os.kill(os.getpid(), 9)\n"
     )
     environment = os.environ | {"TMPDIR": str(tmp_path)}
     done = subprocess.run(
@@ -236,10 +236,10 @@ def test_a_scratch_folder_collects_what_a_killed_process_left(tmp_path, monkeypa
     ],
     ids=["shard", "minutes", "home", "replay"],
 )
-def test_arguments_end_in_a_sentence_and_never_in_exit_1(tmp_path, in_process, words, code, said):
+def test_arguments_end_in_a_sentence_and_never_in_exit_1(tmp_path, in_process, words, code, message):
     done = in_process(*words, cwd=tmp_path)
     assert done.returncode == code, done.stderr
-    assert said in done.stderr
+    assert message in done.stderr
 
 
 def test_a_full_or_closed_output_loses_nothing_but_what_is_printed(tmp_path):
@@ -352,7 +352,7 @@ def test_a_model_named_by_its_file_is_imported_by_its_module(written, path):
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (["trace", "9" * 5000], "File name too long"),
         (["push", "x" * 5000, "shared"], "File name too long"),
@@ -360,7 +360,7 @@ def test_a_model_named_by_its_file_is_imported_by_its_module(written, path):
     ],
     ids=["trace", "push", "null"],
 )
-def test_what_can_be_no_path_is_a_sentence_for_every_verb(tmp_path, in_process, words, said):
+def test_what_can_be_no_path_is_a_sentence_for_every_verb(tmp_path, in_process, words, message):
     done = in_process(*words, cwd=tmp_path)
     assert done.returncode == 2
-    assert said in done.stderr
+    assert message in done.stderr

@@ -104,8 +104,8 @@ def test_every_batch_is_full_and_every_clip_is_seen_once_before_any_twice() -> N
 def test_which_runs_died_or_were_still_learning(named: list[int], val: list[float], code: str | None) -> None:
     curve = fit.Curve(steps=[100, 200, 300], val=val, loss=[2.0, 1.0, 0.5])
     labels = [i % 10 for i in range(len(named))]
-    found = [finding.code for finding in verdict.findings(named, labels, curve, 0.6)]
-    assert found == ([code] if code else [])
+    codes = [finding.code for finding in verdict.findings(named, labels, curve, 0.6)]
+    assert codes == ([code] if code else [])
 
 
 @pytest.mark.parametrize(
@@ -158,9 +158,9 @@ def test_the_read_out_is_ridge_regression_with_the_penalty_that_validation_chose
 
     (train, train_targets), (val, val_targets), (test, test_targets) = examples(50), examples(40), examples(30)
     scale = (train - train.mean(0)).square().sum(1).mean().sqrt()
-    scaled = [((one - train.mean(0)) / scale).numpy() for one in (train, val, test)]
+    scaled = [((features - train.mean(0)) / scale).numpy() for features in (train, val, test)]
     fitted = [Ridge(alpha=penalty).fit(scaled[0], train_targets) for penalty in linear.PENALTIES]
-    best = min(fitted, key=lambda one: float(((one.predict(scaled[1]) - val_targets.numpy()) ** 2).mean()))
+    best = min(fitted, key=lambda ridge: float(((ridge.predict(scaled[1]) - val_targets.numpy()) ** 2).mean()))
     answers = linear.Readout(train, val, test)(train_targets, val_targets)
     torch.testing.assert_close(answers, torch.from_numpy(best.predict(scaled[2])))
     assert linear.r2(answers, test_targets) > 0.99
@@ -168,15 +168,19 @@ def test_the_read_out_is_ridge_regression_with_the_penalty_that_validation_chose
 
 
 def test_an_untrained_map_tells_the_place_until_it_is_pooled_away() -> None:
-    def told(case: Case) -> tuple[float, float]:
+    def probe_scores(case: Case) -> tuple[float, float]:
         record = harness.measure(case, PROTOCOL)
         return record.samples("where_r2")[0], record.samples("what_accuracy")[0]
 
-    gap, cells, shuffled = told(reducer("gap")), told(reducer("avg-k", k=2)), told(reducer("random-projection", 128))
+    gap, cells, shuffled = (
+        probe_scores(reducer("gap")),
+        probe_scores(reducer("avg-k", k=2)),
+        probe_scores(reducer("random-projection", 128)),
+    )
     assert gap[0] < 0.4 and gap[1] > 0.4
     assert cells[0] > 0.9 and cells[1] > 0.5
     assert shuffled[0] > 0.7 and shuffled[1] < 0.4
-    assert told(reducer("gap")) == gap
+    assert probe_scores(reducer("gap")) == gap
 
 
 def test_trials_are_refused_before_anything_runs() -> None:

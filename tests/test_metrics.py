@@ -96,23 +96,23 @@ def test_its_words_are_stored_so_that_a_machine_without_the_package_reports_it(s
     """This process cannot import the package: everything it knows of the metric comes from the record."""
     directory, _ = shop
     assert "shop" not in sys.modules
-    run, found = store.load(directory)
-    (metric,) = metrics.own(found[0].readings)
+    run, run_records = store.load(directory)
+    (metric,) = metrics.own(run_records[0].readings)
     assert (metric.title, metric.unit, metric.better) == ("Frames a joule", "frames/J", "higher")
-    data = payload(run, results(found))
-    axis = next(one for one in data["axes"] if one["name"] == "frames_per_j")
+    data = payload(run, results(run_records))
+    axis = next(entry for entry in data["axes"] if entry["name"] == "frames_per_j")
     assert (axis["words"], axis["better"], axis["column"]) == ("Frames a joule", "higher", "frames_per_j")
     assert set(data["table"]["frames_per_j"]["text"]) == {"375 frames/J", "23.4 frames/J"}
     assert [fact["words"] for fact in data["facts"]] == ["Frames a joule"]
-    text = page.write(run, found, directory / "again.html").read_text("utf-8")
+    text = page.write(run, run_records, directory / "again.html").read_text("utf-8")
     assert text == (directory / "index.html").read_text("utf-8")
     assert "Frames a joule</button>" in text
     assert '<option value="frames_per_j">Frames a joule</option>' in text
-    assert "Frames a joule · higher is better" in "".join(map(drawn, results_figures(found)))
+    assert "Frames a joule · higher is better" in "".join(map(drawn, results_figures(run_records)))
 
 
-def results_figures(found):
-    return figures.get("by-size").build(results(found))
+def results_figures(run_records):
+    return figures.get("by-size").build(results(run_records))
 
 
 def drawn(drawing):
@@ -121,10 +121,10 @@ def drawn(drawing):
 
 def test_a_run_of_static_metrics_alone_shows_their_columns_however_narrow():
     static = [replace(records.record(records.case(name), samples=0)) for name in ("gap", "flatten")]
-    kept = [tuple(r for r in one.readings if r.metric.name in ("params", "macs")) for one in static]
-    found = [replace(one, readings=readings) for one, readings in zip(static, kept, strict=True)]
+    static_readings = [tuple(r for r in record.readings if r.metric.name in ("params", "macs")) for record in static]
+    run_records = [replace(record, readings=readings) for record, readings in zip(static, static_readings, strict=True)]
     console = Console(width=80, color_system=None, record=True, file=open(os.devnull, "w"))  # noqa: SIM115, PTH123
-    console.print(terminal_table(found))
+    console.print(terminal_table(run_records))
     heads = console.export_text().splitlines()[1].split()
     assert heads == ["reducer", "LSTM", "in", "variant", "params", "MACs"]
 
@@ -133,10 +133,14 @@ def test_a_run_of_static_metrics_alone_shows_their_columns_however_narrow():
 def quality(tmp_path):
     """A stored run with trials, whose costs have frames a joule: 100, 50, 25 and 12.5 by rising latency."""
     directory = tmp_path / "run"
-    found, joules = records.quality_records(), iter((100.0, 50.0, 25.0, 12.5))
-    found = [one if one.case.trial else replace(one, readings=(*one.readings, Reading(records.OWN[0], (next(joules),))))
-             for one in found]  # fmt: skip
-    return records.stored(directory, found)
+    run_records, joules = records.quality_records(), iter((100.0, 50.0, 25.0, 12.5))
+    run_records = [
+        record
+        if record.case.trial
+        else replace(record, readings=(*record.readings, Reading(records.OWN[0], (next(joules),))))
+        for record in run_records
+    ]
+    return records.stored(directory, run_records)
 
 
 def advise(*arguments):
@@ -145,12 +149,12 @@ def advise(*arguments):
 
 
 def test_a_budget_of_what_is_better_higher_is_a_minimum(quality):
-    one = ("--task", "direction", "--within", "8%")
-    assert "direction: spatial-softmax" in advise(quality, *one)[1]
-    code, out, _ = advise(quality, *one, "--budget", "frames_per_j=20frames/J")
+    task_options = ("--task", "direction", "--within", "8%")
+    assert "direction: spatial-softmax" in advise(quality, *task_options)[1]
+    code, out, _ = advise(quality, *task_options, "--budget", "frames_per_j=20frames/J")
     assert (code, "direction: spatial-softmax" in out) == (0, True)
     assert "Of 3 configurations within the budget" in out
-    code, out, _ = advise(quality, *one, "--budget", "frames_per_j=1k")
+    code, out, _ = advise(quality, *task_options, "--budget", "frames_per_j=1k")
     assert code == 3
     assert "Nearest: frames a joule at most 100 frames/J (the limit is 1.00 k frames/J)" in out
 
@@ -166,7 +170,7 @@ def test_equal_trainings_are_asked_for_by_either_word(quality):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (("--budget", "latency"), "--budget latency: write it as name=value, such as latency=5ms"),
         (("--budget", "latencie=5ms"), "--budget latencie: not a metric of this run; did you mean 'latency'?"),
@@ -175,49 +179,49 @@ def test_equal_trainings_are_asked_for_by_either_word(quality):
         (("--budget", "steps=5"), "--budget steps: not a metric of this run"),
     ],
 )
-def test_a_budget_that_is_none_is_told(quality, arguments, said):
+def test_a_budget_that_is_none_is_told(quality, arguments, message):
     code, _, error = advise(quality, *arguments)
     assert code == 1 and isinstance(error, ConvbenchError)
-    assert said in str(error)
+    assert message in str(error)
 
 
 def test_a_front_respects_the_direction():
     better, worse = ({"gap": 10.0, "gmp": 5.0}, {"gap": 5.0, "gmp": 10.0})
     for joules, members in ((better, ["gap"]), (worse, ["gap", "gmp"])):
-        found = results(
+        case_results = results(
             replace(of, readings=(*of.readings, Reading(records.OWN[0], (joules[of.case.architecture.reducer.name],))))
             for of in (records.record(records.case(name), latency=t) for name, t in (("gap", 1e-3), ("gmp", 2e-3)))
         )
-        (front,) = fronts(found, metrics.LATENCY, found[0].metric("frames_per_j")).values()
-        assert [one.series for one in front] == members
-    assert fronts(found, metrics.LATENCY, metrics.LSTM_INPUT) == {}
+        (front,) = fronts(case_results, metrics.LATENCY, case_results[0].metric("frames_per_j")).values()
+        assert [point.series for point in front] == members
+    assert fronts(case_results, metrics.LATENCY, metrics.LSTM_INPUT) == {}
 
 
 def test_the_exports_have_it_as_far_as_they_know_its_direction():
-    found = records.own_records()[:1]
-    run = records.run_of(found)
-    name = found[0].case.id
-    assert "frames_per_j" in FORMATS["bencher"](run, found)[name]
-    assert "frames_per_j" in FORMATS["pytest-benchmark"](run, found)["benchmarks"][0]["extra_info"]
-    assert not any("frames_per_j" in entry["name"] for entry in FORMATS["github-action"](run, found))
-    lower = replace(found[0], readings=(*found[0].readings, Reading(Metric("energy_j", "J"), (0.5,))))
+    run_records = records.own_records()[:1]
+    run = records.run_of(run_records)
+    name = run_records[0].case.id
+    assert "frames_per_j" in FORMATS["bencher"](run, run_records)[name]
+    assert "frames_per_j" in FORMATS["pytest-benchmark"](run, run_records)["benchmarks"][0]["extra_info"]
+    assert not any("frames_per_j" in entry["name"] for entry in FORMATS["github-action"](run, run_records))
+    lower = replace(run_records[0], readings=(*run_records[0].readings, Reading(Metric("energy_j", "J"), (0.5,))))
     assert any(entry["name"].endswith("/energy_j") for entry in FORMATS["github-action"](run, [lower]))
-    assert "frames a joule" in line(found[0])
+    assert "frames a joule" in line(run_records[0])
 
 
 @pytest.mark.parametrize("odd", [float("nan"), float("inf"), -float("inf"), 0.0, -3.5, 1e300, 1e-300])
 def test_any_number_of_a_users_own_can_be_shown(odd, tmp_path):
     readings = tuple(Reading(replace(metric, unit=unit), (odd,)) for metric, unit in zip(
         records.OWN, ("<b>&\"'", "%", "J"), strict=True))  # fmt: skip
-    found = [replace(records.record(), readings=(*records.record().readings, *readings))]
-    text = page.write(records.run_of(found), found, tmp_path / "index.html").read_text("utf-8")
+    run_records = [replace(records.record(), readings=(*records.record().readings, *readings))]
+    text = page.write(records.run_of(run_records), run_records, tmp_path / "index.html").read_text("utf-8")
     assert "<b>&" not in text
-    json.dumps(payload(records.run_of(found), results(found)), allow_nan=False)
-    assert line(found[0])
+    json.dumps(payload(records.run_of(run_records), results(run_records)), allow_nan=False)
+    assert line(run_records[0])
 
 
 @pytest.mark.parametrize(
-    ("metric", "said"),
+    ("metric", "message"),
     [
         (Metric("status", "1"), "convbench has a column"),
         (Metric("latency_s_median", "s"), "convbench has a column"),
@@ -226,8 +230,8 @@ def test_any_number_of_a_users_own_can_be_shown(odd, tmp_path):
         (Metric("Energy (J)", "J"), "lower-case letters"),
     ],
 )
-def test_a_name_that_is_taken_is_refused_before_it_is_stored(metric, said):
-    with pytest.raises(ConvbenchError, match=said.replace("(", r"\(")):
+def test_a_name_that_is_taken_is_refused_before_it_is_stored(metric, message):
+    with pytest.raises(ConvbenchError, match=message.replace("(", r"\(")):
         metrics.refuse_clash(metric)
 
 
@@ -265,8 +269,8 @@ def test_a_metric_of_ours_has_words_a_unit_and_places(metric):
 
 
 def test_short_names_are_told_apart():
-    shown = [metric.option for metric in metrics.ALL if metric.shown]
-    assert len(shown) == len(set(shown))
+    options = [metric.option for metric in metrics.ALL if metric.shown]
+    assert len(options) == len(set(options))
     assert len({metric.name for metric in metrics.ALL}) == len(metrics.ALL)
 
 
@@ -299,14 +303,14 @@ def test_no_metric_is_known_by_its_name_elsewhere():
     """Names are in ``core.metrics``; those that are no words of their own stand elsewhere only as data of findings and
     in what a side tells ``check``."""
     names = {metric.name for metric in metrics.CATALOGUE.values() if "_" in metric.name}
-    found = {}
+    literals = {}
     for path in ROOMS.rglob("*.py"):
         if path != ROOMS / "core" / "metrics.py":
             tree = ast.walk(ast.parse(path.read_text("utf-8")))
-            found[str(path.relative_to(ROOMS))] = {
+            literals[str(path.relative_to(ROOMS))] = {
                 n.value for n in tree if isinstance(n, ast.Constant) and n.value in names
             }
-    assert {name: said for name, said in found.items() if said} == {
+    assert {name: values for name, values in literals.items() if values} == {
         "report/words/findings.py": {"faults_per_call", "graph_breaks"},
         "plugins/probes/latency.py": {"faults_per_call"}, "plugins/probes/compile.py": {"graph_breaks"},
         "measure/side.py": {"predicted_peak_bytes"}, "check/flat_side.py": {"predicted_peak_bytes"},
@@ -314,9 +318,9 @@ def test_no_metric_is_known_by_its_name_elsewhere():
 
 
 def test_the_page_sorts_by_columns_that_exist():
-    found = results(records.own_records())
-    data = payload(records.run_of([one.record for one in found]), found)
-    for column in rows.columns(found):
+    case_results = results(records.own_records())
+    data = payload(records.run_of([case_result.record for case_result in case_results]), case_results)
+    for column in rows.columns(case_results):
         rank = data["table"][column.key]["rank"]
         assert not isinstance(rank, str) or rank in data["columns"]
     assert {axis["column"] for axis in data["axes"]} <= set(data["columns"])
@@ -324,9 +328,9 @@ def test_the_page_sorts_by_columns_that_exist():
 
 def test_places_decide_where_a_metric_is_shown():
     hidden = replace(records.record(), readings=(Reading(Metric("energy_j", "J", shown=("axes",)), (1.0,)),))
-    found = [result(hidden)]
-    assert "energy_j" in [metric.name for metric in shown_metrics(found, "axes")]
-    assert "energy_j" not in [metric.name for metric in shown_metrics(found, "table")]
+    case_results = [result(hidden)]
+    assert "energy_j" in [metric.name for metric in shown_metrics(case_results, "axes")]
+    assert "energy_j" not in [metric.name for metric in shown_metrics(case_results, "table")]
     assert table.row(hidden)["energy_j"] == 1
 
 
@@ -335,13 +339,13 @@ def test_places_decide_where_a_metric_is_shown():
 
 def test_a_stored_run_gives_the_same_csv_and_lines_as_ever(tmp_path):
     """The golden files were written by the code before metrics said anything of themselves."""
-    run, found = store.load(GOLDEN / "smoke")
-    table.write_csv(tmp_path, found)
+    run, run_records = store.load(GOLDEN / "smoke")
+    table.write_csv(tmp_path, run_records)
     assert (tmp_path / "results.csv").read_bytes() == (GOLDEN / "smoke" / "results.csv").read_bytes()
-    for record in found:
+    for record in run_records:
         store.append(tmp_path, record)
     assert (tmp_path / "results.jsonl").read_bytes() == (GOLDEN / "smoke" / "results.jsonl").read_bytes()
-    assert payload(run, results(found))["size"] == len(found)
+    assert payload(run, results(run_records))["size"] == len(run_records)
 
 
 def test_probes_by_import_path_are_refused_where_they_cannot_be_imported():

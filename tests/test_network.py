@@ -44,9 +44,9 @@ def test_a_clip_that_is_not_contiguous_works():
 
 def test_stages_are_seeded_apart():
     """The same seed gives the same backbone and LSTM whatever reducer stands between them."""
-    one, other = model(case("fc", 32)), model(case("gap"))
-    torch.testing.assert_close(one.backbone.state_dict(), other.backbone.state_dict())
-    torch.testing.assert_close(one.lstm.state_dict(), other.lstm.state_dict())
+    first, other = model(case("fc", 32)), model(case("gap"))
+    torch.testing.assert_close(first.backbone.state_dict(), other.backbone.state_dict())
+    torch.testing.assert_close(first.lstm.state_dict(), other.lstm.state_dict())
 
 
 def test_the_seed_decides_the_weights():
@@ -82,10 +82,10 @@ def test_the_hybrid_folds_into_gap():
         gap.lstm.bias_ih_l0.copy_(hybrid.lstm.bias_ih_l0 + hybrid.lstm.weight_ih_l0 @ fc.bias)
     clip = torch.randn(2, 3, 3, 8, 10)
     torch.testing.assert_close(hybrid(clip)[0], gap(clip)[0], rtol=0, atol=1e-6)
-    found = folding(hybrid, MAP)
+    finding = folding(hybrid, MAP)
     saved = sum(p.numel() for p in hybrid.parameters()) - sum(p.numel() for p in gap.parameters())
-    assert found is not None
-    assert (found.code, dict(found.data)) == ("folds_into_lstm", {"lstm_input": 32, "params_saved": saved})
+    assert finding is not None
+    assert (finding.code, dict(finding.data)) == ("folds_into_lstm", {"lstm_input": 32, "params_saved": saved})
     assert saved == 18_496
 
 
@@ -95,16 +95,16 @@ def test_an_activation_or_a_norm_does_not_fold():
 
 
 def test_a_narrow_fc_is_a_factorisation():
-    found = folding(model(case("fc", 16)), MAP)
-    assert found is not None
-    assert (found.code, dict(found.data)) == ("low_rank", {"rank": 16, "lstm_input": 32 * 80})
+    finding = folding(model(case("fc", 16)), MAP)
+    assert finding is not None
+    assert (finding.code, dict(finding.data)) == ("low_rank", {"rank": 16, "lstm_input": 32 * 80})
 
 
 @pytest.mark.parametrize(("reducer", "size", "rank"), [("gdconv", None, 32), ("random-projection", 16, 16)])
 def test_a_linear_reducer_without_a_linear_layer_is_a_factorisation_too(reducer, size, rank):
-    found = folding(model(case(reducer, size)), MAP)
-    assert found is not None
-    assert (found.code, dict(found.data)) == ("low_rank", {"rank": rank, "lstm_input": MAP})
+    finding = folding(model(case(reducer, size)), MAP)
+    assert finding is not None
+    assert (finding.code, dict(finding.data)) == ("low_rank", {"rank": rank, "lstm_input": MAP})
 
 
 @pytest.mark.parametrize("reducer", ["gap", "flatten", "gmp", "attention"])

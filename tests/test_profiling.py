@@ -35,28 +35,28 @@ HOSTILE = "</script><img src=x onerror=alert(1)>"
 
 
 def profiled(case: Case, run: Path) -> list[Reading | Finding]:
-    held, _ = first_call.open_case(case, seed=0)
-    held.run()
-    return list(capture.Capture(run / profiles.PROFILES)(held, Protocol()))
+    subject, _ = first_call.open_case(case, seed=0)
+    subject.run()
+    return list(capture.Capture(run / profiles.PROFILES)(subject, Protocol()))
 
 
 @pytest.fixture(scope="module")
-def taken(tmp_path_factory) -> tuple[Path, dict[str, list[Reading | Finding]]]:
+def profiled_run(tmp_path_factory) -> tuple[Path, dict[str, list[Reading | Finding]]]:
     """A run whose two cases are profiled, and what taking each profile came to."""
     directory = tmp_path_factory.mktemp("run")
     return directory, {case.id: profiled(case, directory) for case in (EAGER, TRAIN)}
 
 
 @pytest.fixture(scope="module")
-def run(taken) -> Path:
-    directory, results = taken
+def run(profiled_run) -> Path:
+    directory, results = profiled_run
     assert not [result for result in chain(*results.values()) if isinstance(result, Finding)]
     return directory
 
 
 def place(run: Path, case: Case) -> profiles.Place:
-    (found,) = (one for one in profiles.profiles_of(run) if one.case == case.id)
-    return found
+    (profile,) = (entry for entry in profiles.profiles_of(run) if entry.case == case.id)
+    return profile
 
 
 def names(run: Path, case: Case) -> list[str]:
@@ -72,18 +72,18 @@ def test_a_trace_is_where_every_viewer_looks_for_it(run):
 
 
 def test_a_trace_holds_ten_steps_the_stages_and_the_modules(run):
-    found = names(run, EAGER)
+    event_names = names(run, EAGER)
     for name in ("convbench::forward", "convbench::backbone", "convbench::reducer", "convbench::lstm"):
-        assert found.count(name) == 10
-    assert len({name for name in found if name.startswith("ProfilerStep#")}) == 10
-    assert {"aten::convolution", "aten::lstm", "nn.Module: Conv2d_0", "nn.Module: LSTM_0"} <= set(found)
+        assert event_names.count(name) == 10
+    assert len({name for name in event_names if name.startswith("ProfilerStep#")}) == 10
+    assert {"aten::convolution", "aten::lstm", "nn.Module: Conv2d_0", "nn.Module: LSTM_0"} <= set(event_names)
 
 
 def test_a_trace_of_training_has_the_backward_passes_of_the_stages(run):
-    found = names(run, TRAIN)
+    event_names = names(run, TRAIN)
     for name in ("convbench::backward", "convbench::lstm backward", "convbench::backbone backward"):
-        assert found.count(name) == 10
-    assert found.count("convbench::optimizer") == 20
+        assert event_names.count(name) == 10
+    assert event_names.count("convbench::optimizer") == 20
 
 
 def test_a_trace_names_no_file_and_no_host_of_the_machine(run):
@@ -94,8 +94,8 @@ def test_a_trace_names_no_file_and_no_host_of_the_machine(run):
     assert ".py(" not in text
 
 
-def test_the_size_is_said_beforehand_and_kept(run, taken):
-    sizes = {result.metric.name: result.samples[0] for result in taken[1][EAGER.id]}
+def test_the_size_is_said_beforehand_and_kept(run, profiled_run):
+    sizes = {result.metric.name: result.samples[0] for result in profiled_run[1][EAGER.id]}
     assert sizes["trace_steps"] == 10
     assert sizes["trace_bytes"] == place(run, EAGER).trace.stat().st_size < 1_000_000
     assert sizes["trace_bytes"] <= sizes["trace_bytes_expected"]
@@ -127,8 +127,8 @@ def test_a_profile_is_taken_again_in_place_of_the_old_one(run, tmp_path):
 
 def test_few_steps_where_calls_are_long(tmp_path, monkeypatch):
     monkeypatch.setattr(capture, "SECONDS", 0.0)
-    found = profiled(EAGER, tmp_path)
-    (note,) = (one for one in found if isinstance(one, Finding))
+    results = profiled(EAGER, tmp_path)
+    (note,) = (result for result in results if isinstance(result, Finding))
     assert (note.code, note.level, note.data["steps"], note.data["wanted"]) == ("trace_bounded", "note", 1, 10)
     assert names(tmp_path, EAGER).count("convbench::forward") == 1
 
@@ -151,7 +151,7 @@ def test_a_profiler_that_may_not_run_is_a_finding_on_the_record(tmp_path, monkey
     record = harness.measure(EAGER, Protocol(), ["params"], [capture.Capture(tmp_path)])
     assert record.status == "ok"
     assert record.samples("params")
-    (finding,) = (one for one in record.findings if one.code == "not_profiled")
+    (finding,) = (item for item in record.findings if item.code == "not_profiled")
     assert str(error) in finding.data["reason"]
 
 
@@ -170,32 +170,32 @@ def test_operators_in_closed_form():
         event("outer", 200, 230),
     ]
     spans = Spans([("convbench::forward", 0, 150), ("convbench::lstm", 0, 150)])
-    found = {(one.name, one.stage): one for one in operators(events, spans)}
-    outer, inner = found["outer", "lstm"], found["inner", "lstm"]
+    rows = {(row.name, row.stage): row for row in operators(events, spans)}
+    outer, inner = rows["outer", "lstm"], rows["inner", "lstm"]
     assert (outer.calls, outer.self_bytes) == (1, -16)
     assert (outer.self_s, outer.total_s) == pytest.approx((60e-6, 1e-4))
     assert (inner.calls, inner.self_bytes) == (2, 64)
     assert inner.self_s == inner.total_s == pytest.approx(40e-6)
     assert inner.device_s == pytest.approx(25e-6)
-    assert found["outer", "other"].calls == 1
+    assert rows["outer", "other"].calls == 1
 
 
 def test_an_operator_inside_itself_counts_once_as_a_whole():
-    (found,) = operators([event("again", 0, 100), event("again", 10, 40)], Spans([]))
-    assert (found.calls, found.self_s, found.total_s) == (2, pytest.approx(1e-4), pytest.approx(1e-4))
+    (row,) = operators([event("again", 0, 100), event("again", 10, 40)], Spans([]))
+    assert (row.calls, row.self_s, row.total_s) == (2, pytest.approx(1e-4), pytest.approx(1e-4))
 
 
 def test_threads_do_not_nest():
     other = trace.Event("b", trace.OPERATOR, 10, 40, (1, 2), {})
-    found = {one.name: one.self_s for one in operators([event("a", 0, 100), other], Spans([]))}
-    assert found == {"a": pytest.approx(1e-4), "b": pytest.approx(3e-5)}
+    self_times = {row.name: row.self_s for row in operators([event("a", 0, 100), other], Spans([]))}
+    assert self_times == {"a": pytest.approx(1e-4), "b": pytest.approx(3e-5)}
 
 
 def test_python_frames_go_and_modules_keep_the_module_around_them():
     def python(name, number, parent):
         return {"cat": "python_function", "name": name, "args": {"Python id": number, "Python parent id": parent}}
 
-    kept = modules.only_modules(
+    events = modules.only_modules(
         [
             python("nn.Module: Net_0", 1, None),
             python("/home/somebody/net.py(7): forward", 2, 1),
@@ -203,9 +203,9 @@ def test_python_frames_go_and_modules_keep_the_module_around_them():
             {"cat": "cpu_op", "name": "aten::conv2d"},
         ]
     )
-    assert [one["name"] for one in kept] == ["nn.Module: Net_0", "nn.Module: Conv2d_0", "aten::conv2d"]
-    assert kept[1]["args"]["Python parent id"] == 1
-    assert kept[0]["args"]["Python parent id"] is None
+    assert [entry["name"] for entry in events] == ["nn.Module: Net_0", "nn.Module: Conv2d_0", "aten::conv2d"]
+    assert events[1]["args"]["Python parent id"] == 1
+    assert events[0]["args"]["Python parent id"] is None
 
 
 def test_a_thinned_timeline_keeps_its_peak():
@@ -253,22 +253,22 @@ def test_a_damaged_summary_says_what_to_do(tmp_path):
 
 
 def test_names_of_directories_are_plain_and_apart():
-    one, two = (profiles.directory_of(Path(), f"conv/avg-k(k={k})/{'é' * 300}/../eager").name for k in (4, 5))
-    assert one != two
-    assert len(one) < 100
-    assert set(one) <= set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789=.+-_")
+    first, second = (profiles.directory_of(Path(), f"conv/avg-k(k={k})/{'é' * 300}/../eager").name for k in (4, 5))
+    assert first != second
+    assert len(first) < 100
+    assert set(first) <= set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789=.+-_")
 
 
 def test_a_trace_is_found_by_its_case(run):
     path = place(run, EAGER).trace
-    for wanted in (EAGER.id, "*/eager/inference/cpu", "inference", str(path)):
-        assert profiles.find_trace(wanted, [run]) == path
+    for name in (EAGER.id, "*/eager/inference/cpu", "inference", str(path)):
+        assert profiles.find_trace(name, [run]) == path
 
 
-@pytest.mark.parametrize(("wanted", "message"), [("nothing", "no profile of 'nothing'"), ("conv", "names 2 profiles")])
-def test_a_case_that_is_none_or_several_is_said_with_the_names(run, wanted, message):
+@pytest.mark.parametrize(("name", "message"), [("nothing", "no profile of 'nothing'"), ("conv", "names 2 profiles")])
+def test_a_case_that_is_none_or_several_is_said_with_the_names(run, name, message):
     with pytest.raises(ConvbenchError, match=message) as error:
-        profiles.find_trace(wanted, [run])
+        profiles.find_trace(name, [run])
     assert EAGER.id in str(error.value)
     assert TRAIN.id in str(error.value)
 
@@ -321,11 +321,11 @@ def test_tensorboard_says_what_is_missing(run, tmp_path, monkeypatch):
     monkeypatch.setattr(viewer, "find_spec", lambda _: object())
     with pytest.raises(ConvbenchError, match="holds no profiles"):
         viewer.start(tmp_path, 0)
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen()
         with pytest.raises(ConvbenchError, match="is in use"):
-            viewer.start(run, taken.getsockname()[1])
+            viewer.start(run, server.getsockname()[1])
 
 
 def test_the_report_lays_a_model_s_variants_side_by_side(run, tmp_path):
@@ -345,7 +345,7 @@ def test_the_section_of_the_report_shows_hostile_names_as_text(run):
     summary = profiles.summary(place(run, TRAIN).directory)
     summary |= {"case": f"{HOSTILE}/eager/train/cpu", "eager": f"{HOSTILE}/eager/train/cpu"}
     summary["operators"][0]["name"] = HOSTILE
-    drawings = [figure.figure(one, f"m{n}") for n, one in enumerate(profile_section.timelines([summary]))]
+    drawings = [figure.figure(timeline, f"m{n}") for n, timeline in enumerate(profile_section.timelines([summary]))]
     template = template_of._environment().get_template("profile.html")
     text = template.render(profiles=profile_section.groups([summary]), timelines=drawings)
     assert "<img" not in text

@@ -82,18 +82,18 @@ def test_an_export_of_the_same_machine_is_compared_without_a_warning(user, pytes
 
 
 @pytest.mark.parametrize(
-    ("test", "said"),
+    ("test", "message"),
     [
         ('@pytest.mark.convbench("tiyn.yaml")', "tiyn.yaml: no such file"),
         ("", "needs @pytest.mark.convbench with a suite"),
         ('@pytest.mark.convbench("tiny.yaml", only=["fc"])', "none of its 2 cases is selected"),
     ],
 )
-def test_a_mistake_is_one_message(user, pytester, test, said):
+def test_a_mistake_is_one_message(user, pytester, test, message):
     pytester.makepyfile(test_speed=f"import pytest\n{test}\ndef test_speed(case_benchmark): case_benchmark()")
     done = user("--benchmark-only")
     assert done.ret != 0
-    assert said in done.stdout.str() + done.stderr.str()
+    assert message in done.stdout.str() + done.stderr.str()
 
 
 def test_on_a_gpu_a_call_lasts_until_the_device_is_done(monkeypatch):

@@ -32,8 +32,8 @@ from convbench.core.statistics import accuracy_interval, mean_interval
 FC = "fc(activation=true)"
 
 
-def one(found, ask=None, **how):
-    (answer,) = recommendations(found, ask or Ask(), **how)
+def answer_of(run_records, ask=None, **how):
+    (answer,) = recommendations(run_records, ask or Ask(), **how)
     return answer
 
 
@@ -43,54 +43,54 @@ def name(candidate):
 
 def sweep(means, sizes, *, noise=0.002, seeds=5, reducer=FC, task="direction"):
     """Costs and lessons of one reducer over LSTM input sizes; seeds differ by the same small steps everywhere."""
-    found, rng = [], np.random.default_rng(1)
+    run_records, rng = [], np.random.default_rng(1)
     for i, (mean, size) in enumerate(zip(means, sizes, strict=True)):
         of = records.case(reducer, size)
-        found.append(records.record(of, latency=1e-3 * (i + 1)))
-        found += [records.lesson(mean + rng.normal(0, noise), task, seed, of=of) for seed in range(seeds)]
-    return found
+        run_records.append(records.record(of, latency=1e-3 * (i + 1)))
+        run_records += [records.lesson(mean + rng.normal(0, noise), task, seed, of=of) for seed in range(seeds)]
+    return run_records
 
 
 CURVE = sweep((0.30, 0.60, 0.952, 0.955, 0.957), (8, 16, 32, 64, 128))
 
 
 def test_the_pick_is_the_cheapest_shown_to_be_within_the_margin():
-    answer = one(CURVE)
+    answer = answer_of(CURVE)
     assert (name(answer.pick), answer.reason) == (("fc", 32), None)
     assert 0.003 < answer.shortfall < 0.02
     assert answer.stability > 0.9
     assert (answer.front, answer.grade, answer.doubts) == (1.0, "sure", ())
     assert [runner.shown for runner in answer.runners] == [True, True, False, False]
-    assert [name(each) for each in answer.ruled_out] == [("fc", 8), ("fc", 16)]
+    assert [name(candidate) for candidate in answer.ruled_out] == [("fc", 8), ("fc", 16)]
 
 
 def test_a_tighter_margin_costs_more():
-    assert name(one(sweep((0.30, 0.93, 0.96), (8, 16, 32)), Ask(within=0.05)).pick) == ("fc", 16)
-    assert name(one(sweep((0.30, 0.93, 0.96), (8, 16, 32), noise=0.001), Ask(within=0.032)).pick) == ("fc", 16)
-    assert name(one(sweep((0.30, 0.945, 0.96), (8, 16, 32)), Ask(within=0.015)).pick) == ("fc", 32)
+    assert name(answer_of(sweep((0.30, 0.93, 0.96), (8, 16, 32)), Ask(within=0.05)).pick) == ("fc", 16)
+    assert name(answer_of(sweep((0.30, 0.93, 0.96), (8, 16, 32), noise=0.001), Ask(within=0.032)).pick) == ("fc", 16)
+    assert name(answer_of(sweep((0.30, 0.945, 0.96), (8, 16, 32)), Ask(within=0.015)).pick) == ("fc", 32)
 
 
 def test_adding_what_is_worse_does_not_move_the_pick():
     worse = sweep((0.2, 0.25), (4, 6))
-    assert name(one([*CURVE, *worse]).pick) == name(one(CURVE).pick)
+    assert name(answer_of([*CURVE, *worse]).pick) == name(answer_of(CURVE).pick)
 
 
 def test_the_price_of_the_next_point_is_that_of_the_front():
-    price = one(sweep((0.90, 0.905, 0.95), (8, 16, 32), noise=0.001), Ask(within=0.08)).price
+    price = answer_of(sweep((0.90, 0.905, 0.95), (8, 16, 32), noise=0.001), Ask(within=0.08)).price
     assert name(price.candidate) == ("fc", 16)
     assert price.gain == pytest.approx(0.005, abs=0.002)
-    assert one(sweep((0.95, 0.90), (8, 16))).price is None
+    assert answer_of(sweep((0.95, 0.90), (8, 16))).price is None
 
 
 def test_a_constraint_binds_where_its_relaxation_alone_changes_the_answer():
-    answer = one(CURVE, Ask({"latency": 2.5e-3, "params": 1e12, "memory": 1e12}))
+    answer = answer_of(CURVE, Ask({"latency": 2.5e-3, "params": 1e12, "memory": 1e12}))
     assert name(answer.pick) == ("fc", 16)
     assert answer.binding == ("latency",)
-    assert one(CURVE, Ask({"latency": 1.0})).binding == ()
+    assert answer_of(CURVE, Ask({"latency": 1.0})).binding == ()
 
 
 def test_nothing_within_the_budget_names_each_miss():
-    answer = one(CURVE, Ask({"latency": 1e-4, "params": 10, "flops": 1e15}))
+    answer = answer_of(CURVE, Ask({"latency": 1e-4, "params": 10, "flops": 1e15}))
     least = min(result(r).params for r in CURVE if not r.case.trial)
     assert (answer.reason, answer.pick) == ("over-budget", None)
     assert answer.numbers == pytest.approx({"latency": 1e-3, "params": least}, rel=0.05)
@@ -102,27 +102,27 @@ def test_two_limits_that_only_together_exclude_everything_are_both_named():
     lessons = [
         records.lesson(0.9 + s / 500, seed=s, of=r.case) for r in (fast_and_large, slow_and_small) for s in range(5)
     ]
-    answer = one([fast_and_large, slow_and_small, *lessons], Ask({"latency": 2e-3, "params": 1e5}))
+    answer = answer_of([fast_and_large, slow_and_small, *lessons], Ask({"latency": 2e-3, "params": 1e5}))
     assert set(answer.numbers) == {"latency", "params"}
 
 
 def test_what_was_not_measured_meets_no_limit():
     untimed = [records.record(r.case, samples=0) if not r.case.trial else r for r in CURVE]
-    assert one(untimed, Ask({"latency": 1.0})).reason == "over-budget"
-    assert name(one(untimed, Ask(cheapest="params")).pick) == ("fc", 32)
+    assert answer_of(untimed, Ask({"latency": 1.0})).reason == "over-budget"
+    assert name(answer_of(untimed, Ask(cheapest="params")).pick) == ("fc", 32)
 
 
 def test_cheapest_may_mean_another_cost():
     slow = records.record(records.case("gap"), latency=8e-3)
     fast = records.record(records.case(FC, 512), latency=2e-3)
     poor = records.record(records.case("gmp"), latency=1e-3)
-    found = [slow, fast, poor]
+    run_records = [slow, fast, poor]
     means = {"gap": 0.9, "fc": 0.902, "gmp": 0.3}
     for r in (slow, fast, poor):
         mean = means[r.case.architecture.reducer.name]
-        found += [records.lesson(mean + 0.001 * (s % 2), seed=s, of=r.case) for s in range(5)]
-    assert name(one(found).pick)[0] == "fc"
-    assert name(one(found, Ask(cheapest="params")).pick)[0] == "gap"
+        run_records += [records.lesson(mean + 0.001 * (s % 2), seed=s, of=r.case) for s in range(5)]
+    assert name(answer_of(run_records).pick)[0] == "fc"
+    assert name(answer_of(run_records, Ask(cheapest="params")).pick)[0] == "gap"
 
 
 def test_the_fastest_variant_stands_for_its_architecture():
@@ -132,21 +132,21 @@ def test_the_fastest_variant_stands_for_its_architecture():
         records.record(records.case("gap", variant="autocast(dtype=7)"), latency=1e-6),
     ]
     base = [*sweep((0.9,), (None,), reducer="gap"), *sweep((0.3,), (32,))]
-    assert one([*base, *quick]).pick.result.case.variant_name == "compile"
+    assert answer_of([*base, *quick]).pick.result.case.variant_name == "compile"
 
 
 def test_what_is_the_same_function_is_one_candidate():
     quality, *_ = qualities(CURVE)
     twin = replace(quality, architecture=records.parts("flatten"))
     measured = [result(records.record(records.case(FC, 8), latency=t)) for t in (2e-3, 1e-3)]
-    (kept,) = cheapest_each([Candidate(quality, measured[0]), Candidate(twin, measured[1])], "latency")
-    assert kept.result is measured[1]
-    assert kept.equal == (measured[0],)
+    (candidate,) = cheapest_each([Candidate(quality, measured[0]), Candidate(twin, measured[1])], "latency")
+    assert candidate.result is measured[1]
+    assert candidate.equal == (measured[0],)
 
 
 def test_where_nothing_is_ruled_out_it_is_open_and_names_the_cheapest_and_what_would_settle_it():
     rng = np.random.default_rng(3)
-    answer = one(sweep(0.6 + rng.normal(0, 1e-4, 6), (8, 16, 32, 64, 128, 256), noise=0.05))
+    answer = answer_of(sweep(0.6 + rng.normal(0, 1e-4, 6), (8, 16, 32, 64, 128, 256), noise=0.05))
     assert (answer.grade, answer.pick, answer.reason, name(answer.leading)) == ("open", None, "no-effect", ("fc", 8))
     assert answer.numbers["p"] > 0.05
     assert 0.03 < answer.numbers["detectable"] < 0.2
@@ -154,7 +154,7 @@ def test_where_nothing_is_ruled_out_it_is_open_and_names_the_cheapest_and_what_w
 
 
 def test_where_nothing_differs_and_all_are_close_the_cheapest_is_provisional():
-    answer = one(sweep([0.6] * 5, (8, 16, 32, 64, 128), noise=0.002))
+    answer = answer_of(sweep([0.6] * 5, (8, 16, 32, 64, 128), noise=0.002))
     assert (answer.grade, name(answer.pick)) == ("provisional", ("fc", 8))
     assert "no-effect" in answer.doubts
     assert answer.shortfall < 0.02
@@ -162,15 +162,15 @@ def test_where_nothing_differs_and_all_are_close_the_cheapest_is_provisional():
 
 def test_the_edge_of_a_sweep_that_still_rises_is_never_sure():
     rising = sweep((0.3, 0.5, 0.8), (8, 16, 32))
-    answer = one(rising)
+    answer = answer_of(rising)
     assert (answer.grade, answer.doubts, name(answer.pick)) == ("provisional", ("edge",), ("fc", 32))
     assert (answer.numbers["size"], answer.numbers["smaller"]) == (32, 16)
     assert answer.numbers["gain"] == pytest.approx(0.3, abs=0.01)
-    assert one(rising, Ask({"latency": 2.5e-3})).grade == "sure"
+    assert answer_of(rising, Ask({"latency": 2.5e-3})).grade == "sure"
 
 
 def test_two_seeds_answer_and_are_never_sure():
-    answer = one(sweep((0.3, 0.9, 0.5), (8, 16, 12), seeds=2))
+    answer = answer_of(sweep((0.3, 0.9, 0.5), (8, 16, 12), seeds=2))
     assert (answer.grade, name(answer.pick)) == ("provisional", ("fc", 16))
     assert "few-seeds" in answer.doubts
     assert (name(answer.settle.candidates[0]), answer.settle.seeds) == (("fc", 16), 1)
@@ -181,7 +181,7 @@ def test_whatever_keeps_a_pick_from_being_shown_has_what_would_settle_it():
     """A pair that is decided by itself, at 2.5 %, and not among many at once was none that more seeds were asked of."""
     unsettled = 0
     for noise in np.geomspace(0.003, 0.03, 12):
-        answer = one(sweep((0.9, *[0.9] * 5, 0.3), (8, 16, 17, 18, 19, 20, 21), noise=noise))
+        answer = answer_of(sweep((0.9, *[0.9] * 5, 0.3), (8, 16, 17, 18, 19, 20, 21), noise=noise))
         if "not-shown" in answer.doubts:
             unsettled += 1
             assert answer.settle
@@ -189,48 +189,48 @@ def test_whatever_keeps_a_pick_from_being_shown_has_what_would_settle_it():
 
 
 def test_one_seed_is_no_ground_for_advice():
-    answer = one(sweep((0.3, 0.9), (8, 16), seeds=1))
+    answer = answer_of(sweep((0.3, 0.9), (8, 16), seeds=1))
     assert (answer.grade, answer.reason, {e.why for e in answer.excluded}) == ("open", "few-seeds", {"few-seeds"})
 
 
 def test_too_much_noise_has_a_provisional_pick_and_says_what_would_settle_it():
     noisy = sweep((0.2, 0.9, 0.91), (8, 16, 16 + 1), noise=0.03)
-    answer = one(noisy)
+    answer = answer_of(noisy)
     assert (answer.grade, answer.doubts) == ("provisional", ("not-shown",))
     assert name(answer.pick)[1] in (16, 17)
-    assert {name(each)[1] for each in answer.settle.candidates} == {16, 17}
+    assert {name(candidate)[1] for candidate in answer.settle.candidates} == {16, 17}
     assert answer.settle.seeds >= 1
     assert answer.settle.seconds == pytest.approx(2 * answer.settle.seeds * 14.0)
-    assert [name(each) for each in answer.ruled_out] == [("fc", 8)]
-    assert one(noisy, Ask(within=0.15)).grade == "sure"
+    assert [name(candidate) for candidate in answer.ruled_out] == [("fc", 8)]
+    assert answer_of(noisy, Ask(within=0.15)).grade == "sure"
 
 
 def test_each_configuration_may_lose_another_seed():
     """The false "no difference": p went from 1e-20 to 1 where no two seeds were complete."""
-    found = sweep((0.5, 0.9, 0.7, 0.8, 0.6), (8, 16, 32, 64, 65), noise=0.01)
-    lessons = [r for r in found if r.case.trial]
+    run_records = sweep((0.5, 0.9, 0.7, 0.8, 0.6), (8, 16, 32, 64, 65), noise=0.01)
+    lessons = [r for r in run_records if r.case.trial]
     lost = [r for i, r in enumerate(lessons) if r.case.trial.seed != i // 5]
-    kept = [r for r in found if not r.case.trial]
-    answer = one([*kept, *lost], Ask(within=0.05))
+    costs = [r for r in run_records if not r.case.trial]
+    answer = answer_of([*costs, *lost], Ask(within=0.05))
     assert (answer.grade, name(answer.pick)) == ("sure", ("fc", 16))
 
 
 def collapsing(count, of=5, flag=None):
     """Two that are as good, the cheaper collapsing so often, and a third that is worse."""
-    found, rng = [], np.random.default_rng(4)
+    run_records, rng = [], np.random.default_rng(4)
     for i, (reducer, mean) in enumerate((("gap", 0.9), ("gmp", 0.9), ("gem", 0.4), ("flatten", 0.35))):
         of_ = records.case(reducer)
-        found.append(records.record(of_, latency=1e-3 * (i + 1)))
+        run_records.append(records.record(of_, latency=1e-3 * (i + 1)))
         for seed in range(of):
             bad = i == 0 and seed < count
             reached = 0.13 if bad else mean + rng.normal(0, 0.002)
-            found.append(records.lesson(reached, seed=seed, of=of_, flag=flag if bad else None))
-    return found
+            run_records.append(records.lesson(reached, seed=seed, of=of_, flag=flag if bad else None))
+    return run_records
 
 
 @pytest.mark.parametrize("flag", [None, "dead_run"])
 def test_what_collapses_more_often_is_counted_and_passed_over(flag):
-    answer = one(collapsing(2, flag=flag))
+    answer = answer_of(collapsing(2, flag=flag))
     assert name(answer.pick)[0] == "gmp"
     (over,) = answer.passed_over
     assert (name(over)[0], over.quality.collapsed, over.quality.ended) == ("gap", 2, 5)
@@ -241,19 +241,19 @@ def test_what_collapses_more_often_is_counted_and_passed_over(flag):
 
 def test_what_is_passed_over_is_no_right_answer_either():
     """The pick was said to be the cheapest within the margin in 0 % of draws, as what was passed over is cheaper."""
-    assert one(collapsing(2)).stability > 0.95
+    assert answer_of(collapsing(2)).stability > 0.95
 
 
 def test_what_alone_is_good_is_picked_although_it_collapses_and_is_not_sure():
     alone = [r for r in collapsing(2) if "gmp" not in r.case.id]
-    answer = one(alone)
+    answer = answer_of(alone)
     assert (name(answer.pick)[0], answer.grade, answer.doubts) == ("gap", "provisional", ("collapses",))
 
 
 def test_a_price_for_latency_replaces_the_margin_rule():
-    priced = one(CURVE, Ask(per_second=10.0))
+    priced = answer_of(CURVE, Ask(per_second=10.0))
     assert name(priced.pick) == ("fc", 32)
-    assert name(one(CURVE, Ask(per_second=400.0)).pick) == ("fc", 8)
+    assert name(answer_of(CURVE, Ask(per_second=400.0)).pick) == ("fc", 8)
     assert priced.grade == "sure"
     assert priced.stability > 0.99
 
@@ -261,33 +261,33 @@ def test_a_price_for_latency_replaces_the_margin_rule():
 def test_dead_runs_and_missing_costs_are_listed():
     dead = [records.lesson(0.125, seed=s, of=records.case("gmp"), flag="dead_run") for s in range(5)]
     uncosted = [records.lesson(0.99, seed=s, of=records.case("gem")) for s in range(5)]
-    answer = one([*CURVE, *dead, *uncosted])
+    answer = answer_of([*CURVE, *dead, *uncosted])
     assert {(e.quality.architecture.reducer.name, e.why) for e in answer.excluded} == {
         ("gmp", "dead"),
         ("gem", "no-cost"),
     }
-    assert one(dead).reason == "no-sound-run"
-    assert one(uncosted).reason == "no-cost"
+    assert answer_of(dead).reason == "no-sound-run"
+    assert answer_of(uncosted).reason == "no-cost"
 
 
 def test_a_task_that_was_not_run_is_said_so():
-    assert one(CURVE, tasks=["order"]).reason == "not-run"
+    assert answer_of(CURVE, tasks=["order"]).reason == "not-run"
 
 
 def test_one_run_of_several_tasks_has_an_answer_each():
-    found = recommendations(records.quality_records(), Ask())
-    assert [(a.task, name(a.pick)[0]) for a in found] == [("direction", "conv1x1-avg-k"), ("identity", "gap")]
+    answers = recommendations(records.quality_records(), Ask())
+    assert [(a.task, name(a.pick)[0]) for a in answers] == [("direction", "conv1x1-avg-k"), ("identity", "gap")]
     assert [a.task for a in recommendations(records.quality_records(), Ask(), ["identity"])] == ["identity"]
 
 
 def test_the_only_configuration_within_the_budget_is_the_pick():
-    answer = one(CURVE, Ask({"latency": 1.5e-3}))
+    answer = answer_of(CURVE, Ask({"latency": 1.5e-3}))
     assert name(answer.pick) == ("fc", 8)
     assert (answer.runners, answer.price) == ((), None)
 
 
 def test_the_same_records_give_the_same_recommendation():
-    first, second = one(CURVE), one(CURVE)
+    first, second = answer_of(CURVE), answer_of(CURVE)
     assert (first.stability, first.front, first.numbers) == (second.stability, second.front, second.numbers)
 
 
@@ -302,33 +302,33 @@ def test_a_seed_without_a_sound_run_is_left_out_of_its_pairs_only():
     table = np.random.default_rng(0).normal(0.6, 0.02, (6, 3))
     holed = table.copy()
     holed[2, 1] = np.nan
-    whole, found = pairs(table), pairs(holed)
-    assert found.gap[0, 2] == whole.gap[0, 2]
-    assert found.gap[0, 1] == pytest.approx(np.delete(table[:, 1] - table[:, 0], 2).mean())
+    whole, comparison = pairs(table), pairs(holed)
+    assert comparison.gap[0, 2] == whole.gap[0, 2]
+    assert comparison.gap[0, 1] == pytest.approx(np.delete(table[:, 1] - table[:, 0], 2).mean())
 
 
 def test_a_lost_seed_takes_only_itself_away():
     """Against least squares on dummies of configurations and seeds, weighted as the fit says."""
     table = np.random.default_rng(0).normal(0.6, 0.02, (6, 5)) + np.linspace(0, 0.5, 6)[:, None]
     table[range(5), range(5)] = np.nan
-    found = fit(table)
+    estimate = fit(table)
     row, column = np.nonzero(~np.isnan(table))
     design = np.hstack([column[:, None] == np.arange(5), row[:, None] == np.arange(1, 6)]).astype(float)
-    weight = 1 / np.sqrt(found.noise[column])
+    weight = 1 / np.sqrt(estimate.noise[column])
     expected, *_ = np.linalg.lstsq(design * weight[:, None], table[row, column] * weight, rcond=None)
-    assert found.mean - found.mean[0] == pytest.approx(expected[:5] - expected[0])
+    assert estimate.mean - estimate.mean[0] == pytest.approx(expected[:5] - expected[0])
     inverse = np.linalg.inv((design * weight[:, None] ** 2).T @ design)[:5, :5]
     contrast = np.eye(5)[1:] - np.eye(5)[0]
-    assert contrast @ found.covariance @ contrast.T == pytest.approx(contrast @ inverse @ contrast.T)
+    assert contrast @ estimate.covariance @ contrast.T == pytest.approx(contrast @ inverse @ contrast.T)
 
 
 def test_without_a_seed_in_common_seeds_are_noise():
     table = np.full((6, 2), np.nan)
     table[:3, 0], table[3:, 1] = (0.5, 0.52, 0.51), (0.9, 0.92, 0.91)
     assert not connected(~np.isnan(table))
-    found = pairs(table)
-    assert found.gap[0, 1] == pytest.approx(0.4)
-    assert found.error[0, 1] == pytest.approx(np.sqrt(2 * 1e-4 / 3))
+    comparison = pairs(table)
+    assert comparison.gap[0, 1] == pytest.approx(0.4)
+    assert comparison.error[0, 1] == pytest.approx(np.sqrt(2 * 1e-4 / 3))
     assert p_value(table) == pytest.approx(stats.f_oneway(table[:3, 0], table[3:, 1]).pvalue)
 
 
@@ -338,8 +338,8 @@ def test_moderated_variances_have_the_common_value_where_they_agree_and_their_ow
     assert alike == pytest.approx(np.full(8, alike[0]))
     assert (freedom > 6).all()
     unlike = np.geomspace(1e-6, 1e-1, 8)
-    kept, freedom = moderated(4 * unlike, df)
-    assert np.abs(np.log(kept / unlike)).max() < 1.5
+    variances, freedom = moderated(4 * unlike, df)
+    assert np.abs(np.log(variances / unlike)).max() < 1.5
     assert (freedom < 6).all()
 
 
@@ -352,34 +352,34 @@ def test_variances_that_differ_by_no_more_than_chance_are_pooled():
 
 
 def test_pairs_of_two_seeds_have_bounds_that_hold():
-    rng, held = np.random.default_rng(1), []
+    rng, coverage = np.random.default_rng(1), []
     for _ in range(300):
-        found = pairs(0.6 + rng.normal(0, 0.02, (2, 6)) + rng.normal(0, 0.05, (2, 1)))
-        inside = np.abs(found.gap) <= stdtrit(found.df, 0.975) * found.error
-        held.append(inside[np.triu_indices(6, 1)].mean())
-    assert 0.93 < np.mean(held) < 0.975
+        comparison = pairs(0.6 + rng.normal(0, 0.02, (2, 6)) + rng.normal(0, 0.05, (2, 1)))
+        inside = np.abs(comparison.gap) <= stdtrit(comparison.df, 0.975) * comparison.error
+        coverage.append(inside[np.triu_indices(6, 1)].mean())
+    assert 0.93 < np.mean(coverage) < 0.975
 
 
 def test_the_one_noisy_configuration_keeps_its_noise():
     noise = np.full(8, 1e-4)
     noise[3] = 6.4e-3
-    kept, freedom = moderated(2 * noise, np.full(8, 2.0))
-    assert kept[3] > 0.8 * noise[3]
+    variances, freedom = moderated(2 * noise, np.full(8, 2.0))
+    assert variances[3] > 0.8 * noise[3]
     assert freedom[3] < 3
 
 
 def test_one_seed_compares_nothing_and_warns_of_nothing(recwarn):
-    found = pairs(np.array([[0.9, 0.8, 0.7]]))
-    assert np.isinf(found.error[0, 1])
+    comparison = pairs(np.array([[0.9, 0.8, 0.7]]))
+    assert np.isinf(comparison.error[0, 1])
     assert not recwarn.list
 
 
 def test_shortfalls_bound_the_distance_to_the_best():
-    rng, held = np.random.default_rng(0), 0
+    rng, count = np.random.default_rng(0), 0
     truth = np.array([0.90, 0.92, 0.91])
     for _ in range(400):
-        held += shortfalls(pairs(truth + rng.normal(0, 0.01, (5, 3))))[0] >= 0.02
-    assert held / 400 >= 0.95
+        count += shortfalls(pairs(truth + rng.normal(0, 0.01, (5, 3))))[0] >= 0.02
+    assert count / 400 >= 0.95
 
 
 def test_what_reaches_the_ceiling_is_shown_however_noisy_others_are():
@@ -420,15 +420,15 @@ def test_all_that_are_shown_are_within_the_margin_at_once():
 
 @pytest.mark.parametrize("kind", ["clear winner", "each lost another seed", "ties at the top", "25 % bad runs"])
 def test_it_answers_and_is_right_on_kinds_of_truth(kind):
-    found = invented.tally(invented.KINDS[kind], 40)
-    assert found.right >= 0.93
-    assert found.wrong <= 1
+    tally = invented.tally(invented.KINDS[kind], 40)
+    assert tally.right >= 0.93
+    assert tally.wrong <= 1
 
 
 @pytest.mark.parametrize("kind", invented.UNSURE)
 def test_it_is_never_sure_where_nothing_can_be(kind):
-    found = invented.tally(invented.ALL[kind], 30)
-    assert found.sure <= 2
+    tally = invented.tally(invented.ALL[kind], 30)
+    assert tally.sure <= 2
 
 
 def test_a_mean_of_nothing_but_hits_has_a_binomial_bound():
@@ -445,9 +445,9 @@ def test_looking_again_spends_the_error_once():
 def test_further_seeds_are_asked_for_where_the_answer_is_open():
     noisy = sweep((0.2, 0.9, 0.91), (8, 16, 16 + 1), noise=0.03)
     answers = recommendations(noisy, Ask())
-    wanted = further(answers)
-    assert {key[0].lstm_input for key in wanted} == {16, 17}
-    assert set(wanted.values()) <= {1, 2, 3, 4, 5}
+    further_seeds = further(answers)
+    assert {key[0].lstm_input for key in further_seeds} == {16, 17}
+    assert set(further_seeds.values()) <= {1, 2, 3, 4, 5}
     assert further(recommendations(CURVE, Ask())) == {}
 
 
@@ -468,21 +468,23 @@ def test_until_sure_adds_seeds_at_the_best_rate_until_it_is_sure():
     """Two that differ by five points under noise of three: three seeds leave it open."""
     rng, cases = np.random.default_rng(2), [records.case(FC, size) for size in (8, 16)]
     means = dict(zip(cases, (0.85, 0.9), strict=True))
-    found = [records.record(each, latency=1e-3 * (i + 1)) for i, each in enumerate(cases)]
+    run_records = [records.record(case, latency=1e-3 * (i + 1)) for i, case in enumerate(cases)]
 
     def train(of, seed, rate, look=1):
         reached = means[of] + rng.normal(0, 0.03) - 0.2 * (rate > 2e-3)
-        one = records.lesson(reached, seed=seed, rate=rate, of=of)
-        return replace(one, conditions={"look": look} if look > 1 else {})
+        lesson = records.lesson(reached, seed=seed, rate=rate, of=of)
+        return replace(lesson, conditions={"look": look} if look > 1 else {})
 
-    found += [train(each, seed, rate) for each in cases for seed in range(3) for rate in (2e-3, 8e-3)]
+    run_records += [train(case, seed, rate) for case in cases for seed in range(3) for rate in (2e-3, 8e-3)]
     looks = 1
-    while wanted := further_trials(found):
-        assert {case.trial.learning_rate for case in wanted} == {2e-3}
+    while trials := further_trials(run_records):
+        assert {case.trial.learning_rate for case in trials} == {2e-3}
         looks += 1
-        size = {each.architecture.lstm_input: each for each in cases}
-        found += [train(size[w.architecture.lstm_input], w.trial.seed, w.trial.learning_rate, looks) for w in wanted]
-    answer = one(found)
+        size = {case.architecture.lstm_input: case for case in cases}
+        run_records += [
+            train(size[w.architecture.lstm_input], w.trial.seed, w.trial.learning_rate, looks) for w in trials
+        ]
+    answer = answer_of(run_records)
     assert looks > 1
     assert answer.ask.error == pytest.approx(error_at(looks))
     assert looks == 8 or answer.grade == "sure" or "edge" in answer.doubts
@@ -492,28 +494,32 @@ def test_a_gain_over_one_that_was_selected_among_equals_allows_for_its_luck():
     """Six that are the same, the highest mean taken: one in ten t-intervals of what the others gain fails."""
     rng, plain, allowing = np.random.default_rng(4), [], []
     for _ in range(400):
-        found = pairs(0.6 + 0.02 * rng.standard_normal((5, 6)))
-        best = int(found.gap[0].argmax())
+        comparison = pairs(0.6 + 0.02 * rng.standard_normal((5, 6)))
+        best = int(comparison.gap[0].argmax())
         others = np.arange(6) != best
-        half = (stdtrit(found.df, 0.975) * found.error)[best]
-        plain.append(np.mean((found.gap[best] + half >= 0)[others]))
-        allowing.append(np.mean((differences(found, best)[1] >= 0)[others]))
+        half = (stdtrit(comparison.df, 0.975) * comparison.error)[best]
+        plain.append(np.mean((comparison.gap[best] + half >= 0)[others]))
+        allowing.append(np.mean((differences(comparison, best)[1] >= 0)[others]))
     assert np.mean(plain) < 0.91 < 0.93 < np.mean(allowing) < 0.99
 
 
 def test_a_gain_over_one_that_stands_alone_has_its_t_interval():
-    found = pairs(np.array([0.9, 0.5, 0.3, 0.2]) + 0.01 * np.random.default_rng(0).standard_normal((5, 4)))
-    low, high = differences(found, 0)
-    below, above = (stdtrit(found.df[0], 1 - error) * found.error[0] for error in (0.025, 0.025 * (1 - ON_THE_CEILING)))
-    assert untold(found, 0) == 1
-    assert np.allclose([low, high], [found.gap[0] - below, found.gap[0] + above])
+    comparison = pairs(np.array([0.9, 0.5, 0.3, 0.2]) + 0.01 * np.random.default_rng(0).standard_normal((5, 4)))
+    low, high = differences(comparison, 0)
+    below, above = (
+        stdtrit(comparison.df[0], 1 - error) * comparison.error[0] for error in (0.025, 0.025 * (1 - ON_THE_CEILING))
+    )
+    assert untold(comparison, 0) == 1
+    assert np.allclose([low, high], [comparison.gap[0] - below, comparison.gap[0] + above])
 
 
 def test_an_open_answer_says_what_the_others_may_gain_over_the_cheapest():
     rng, cases = np.random.default_rng(1), [records.case(FC, size) for size in (8, 16, 32, 64)]
-    found = [records.record(each, latency=1e-3 * (i + 1)) for i, each in enumerate(cases)]
-    found += [records.lesson(0.6 + rng.normal(0, 0.05), seed=seed, of=each) for each in cases for seed in range(3)]
-    answer = one(found)
+    run_records = [records.record(case, latency=1e-3 * (i + 1)) for i, case in enumerate(cases)]
+    run_records += [
+        records.lesson(0.6 + rng.normal(0, 0.05), seed=seed, of=case) for case in cases for seed in range(3)
+    ]
+    answer = answer_of(run_records)
     assert (answer.grade, answer.reason, len(answer.runners)) == ("open", "no-effect", 3)
     assert all(runner.low < runner.gain < runner.high for runner in answer.runners)
 
@@ -521,10 +527,10 @@ def test_an_open_answer_says_what_the_others_may_gain_over_the_cheapest():
 def three_seeds_of(*reached):
     """Costs and lessons of configurations by rising cost, given what three seeds reached."""
     cases = [records.case(FC, size) for size in (8, 16, 32, 64)]
-    found = [records.record(each, latency=1e-3 * (i + 1)) for i, each in enumerate(cases)]
-    return found + [
-        records.lesson(value, seed=seed, of=each)
-        for each, values in zip(cases, reached, strict=True) for seed, value in enumerate(values)
+    run_records = [records.record(case, latency=1e-3 * (i + 1)) for i, case in enumerate(cases)]
+    return run_records + [
+        records.lesson(value, seed=seed, of=case)
+        for case, values in zip(cases, reached, strict=True) for seed, value in enumerate(values)
     ]  # fmt: skip
 
 
@@ -534,7 +540,7 @@ POOR = ((0.6, 0.605, 0.595), (0.5, 0.495, 0.505))
 def test_a_provisional_pick_is_not_ahead_by_noise():
     """One mean is a point higher and ten times noisier."""
     steady, noisy = (0.900, 0.905, 0.895), (0.80, 0.99, 0.94)
-    answer = one(three_seeds_of(noisy, steady, *POOR))
+    answer = answer_of(three_seeds_of(noisy, steady, *POOR))
     assert answer.grade == "provisional"
     assert answer.pick.result.lstm_input == 16
 
@@ -542,7 +548,7 @@ def test_a_provisional_pick_is_not_ahead_by_noise():
 def test_half_of_the_margin_may_be_given_up_for_what_is_cheaper():
     """Two as noisy as each other, the dearer half a point ahead: who wants the last of it names a price."""
     cheaper, dearer = (0.88, 0.93, 0.905), (0.935, 0.885, 0.91)
-    answers = [one(three_seeds_of(cheaper, dearer, *POOR), ask) for ask in (Ask(), Ask(per_second=0.1))]
+    answers = [answer_of(three_seeds_of(cheaper, dearer, *POOR), ask) for ask in (Ask(), Ask(per_second=0.1))]
     assert [(answer.grade, answer.pick.result.lstm_input) for answer in answers] == [
         ("provisional", 8), ("provisional", 16),
     ]  # fmt: skip
@@ -551,8 +557,8 @@ def test_half_of_the_margin_may_be_given_up_for_what_is_cheaper():
 def test_until_sure_adds_seeds_where_too_few_are_sound_for_any_answer():
     """The answer was to run more seeds, and the run that goes on until it is sure ran none."""
     cases = [records.case(FC, size) for size in (8, 16)]
-    found = [records.record(each, latency=1e-3) for each in cases]
-    found += [records.lesson(0.6, seed=0, of=cases[0]), records.lesson(0.1, seed=0, of=cases[1], flag="dead_run")]
-    wanted = further_trials(found)
-    assert one(found).reason == "few-seeds"
-    assert [(case.architecture.lstm_input, case.trial.seed) for case in wanted] == [(8, 1), (8, 2)]
+    run_records = [records.record(case, latency=1e-3) for case in cases]
+    run_records += [records.lesson(0.6, seed=0, of=cases[0]), records.lesson(0.1, seed=0, of=cases[1], flag="dead_run")]
+    trials = further_trials(run_records)
+    assert answer_of(run_records).reason == "few-seeds"
+    assert [(case.architecture.lstm_input, case.trial.seed) for case in trials] == [(8, 1), (8, 2)]

@@ -24,36 +24,36 @@ SECONDS = {case.id: 1e-3 * 1.1**i for i, case in enumerate(CASES)}
 
 def run(seed, slowed=1.0, waited=0.0, moments=0.15, known=None, slope=1.0):
     """A run of three visits a case on a machine of changing speed, whose cases follow the reference by a power."""
-    rng, made = np.random.default_rng(seed), []
+    rng, run_records = np.random.default_rng(seed), []
     for case in CASES:
         speed = slowed * np.exp(np.abs(rng.normal(0, moments, 3)))
         latency = SECONDS[case.id] * speed**slope * np.exp(rng.normal(0, 0.02, 3))
         values = {metrics.LATENCY: latency, metrics.REFERENCE: 1e-3 * speed, metrics.RUN_DELAY: np.full(3, waited)}
         plain = records.record(case, samples=0)
         names = {metric.name for metric in values}
-        readings = [each for each in plain.readings if each.metric.name not in names]
-        readings += [Reading(metric, tuple(map(float, each)), (1, 1, 1)) for metric, each in values.items()]
+        readings = [reading for reading in plain.readings if reading.metric.name not in names]
+        readings += [Reading(metric, tuple(map(float, samples)), (1, 1, 1)) for metric, samples in values.items()]
         conditions = {"threads": 1} | ({repeat.QUIET_REFERENCE: known} if known else {})
         visits = tuple(Visit(number) for number in range(3))
-        made.append(replace(plain, readings=tuple(readings), visits=visits, conditions=conditions))
-    return made
+        run_records.append(replace(plain, readings=tuple(readings), visits=visits, conditions=conditions))
+    return run_records
 
 
 def test_slow_moments_are_taken_off_by_the_reference():
     """The machine's speed changes by 15 % from visit to visit, yet the intervals are those of 2 %."""
-    found = results(run(1))
-    assert np.median([result.latency.relative_half_width for result in found]) < 0.05
-    near = [abs(math.log(result.latency.median / SECONDS[result.case.id])) for result in found]
+    case_results = results(run(1))
+    assert np.median([result.latency.relative_half_width for result in case_results]) < 0.05
+    near = [abs(math.log(result.latency.median / SECONDS[result.case.id])) for result in case_results]
     assert max(near) < 0.15
 
 
 def test_quiet_and_beside_other_work_agree_where_a_quiet_run_is_known():
     quiet = run(1)
     known = repeat.quiet_reference(quiet)
-    found = agreement(results(quiet), results(run(2, slowed=1.5, waited=0.5, known=known)))
-    assert found.meet >= 0.9
-    assert found.factors[2] < 1.25
-    assert found.contradicted == 0
+    comparison = agreement(results(quiet), results(run(2, slowed=1.5, waited=0.5, known=known)))
+    assert comparison.meet >= 0.9
+    assert comparison.factors[2] < 1.25
+    assert comparison.contradicted == 0
 
 
 def test_a_machine_that_is_slower_for_a_while_is_stated_at_its_speed_in_the_last_quiet_runs():
@@ -62,17 +62,17 @@ def test_a_machine_that_is_slower_for_a_while_is_stated_at_its_speed_in_the_last
     known = repeat.quiet_reference(quiet)
     slower = run(2, slowed=1.2)
     assert agreement(results(quiet), results(slower)).meet < 0.9
-    told = agreement(results(quiet), results(run(2, slowed=1.2, known=known)))
-    assert told.meet >= 0.95
-    assert told.factors[2] < 1.15
-    far = [one.latency.median for one in results(run(2, slowed=2.0, known=known))]
-    assert far == [one.latency.median for one in results(run(2, slowed=2.0))]
+    comparison = agreement(results(quiet), results(run(2, slowed=1.2, known=known)))
+    assert comparison.meet >= 0.95
+    assert comparison.factors[2] < 1.15
+    far = [result.latency.median for result in results(run(2, slowed=2.0, known=known))]
+    assert far == [result.latency.median for result in results(run(2, slowed=2.0))]
 
 
 def test_beside_other_work_and_without_a_quiet_run_the_low_end_says_so():
-    found = results(run(2, slowed=1.5, waited=0.5))
-    assert all(result.latency.low <= SECONDS[result.case.id] for result in found)
-    assert agreement(results(run(1)), found).meet >= 0.9
+    case_results = results(run(2, slowed=1.5, waited=0.5))
+    assert all(result.latency.low <= SECONDS[result.case.id] for result in case_results)
+    assert agreement(results(run(1)), case_results).meet >= 0.9
 
 
 def test_ratios_do_not_suffer_from_other_work():
@@ -100,8 +100,8 @@ def test_the_speed_of_a_quiet_run_is_kept_and_that_of_a_busy_one_is_not(tmp_path
 def test_what_a_selftest_found_is_kept(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     runs = iter([run(1), run(2), run(3)])
-    found = list(repeats.agreements(lambda: next(runs), 0.0))
-    counted = repeats.counted(found)
+    comparisons = list(repeats.agreements(lambda: next(runs), 0.0))
+    counted = repeats.counted(comparisons)
     assert counted.comparisons == len(CASES)
     repeats.keep({"cpu": "a"}, counted)
     assert repeats.known({"cpu": "a"}) == counted.share >= 0.9

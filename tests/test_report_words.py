@@ -60,8 +60,8 @@ def test_the_answer_of_a_default_run():
         "soft": (records.case("spatial-softmax", variant="compile"), 2.1e-3),
         "fc": (records.case("fc", 128, variant="compile"), 9e-3),
     }  # fmt: skip
-    found = [records.record(case, samples=201, latency=time) for case, time in cases.values()]
-    text = answer(records.run_of(found), [*found, records.failed(records.case("gem"))])
+    run_records = [records.record(case, samples=201, latency=time) for case, time in cases.values()]
+    text = answer(records.run_of(run_records), [*run_records, records.failed(records.case("gem"))])
     assert text.startswith("Take gap, LSTM input 32, compile on the conv backbone: 2.")
     for part in (
         "83.8 k parameters and 116 MFLOP, the fewest of 2 whose latency on this machine is statistically tied",
@@ -84,28 +84,28 @@ def test_the_answer_abstains_without_results():
 
 
 def test_the_answer_without_latency_says_so():
-    found = [records.record(records.case(name), samples=0) for name in ("gap", "flatten")]
-    text = answer(records.run_of(found), found)
+    run_records = [records.record(records.case(name), samples=0) for name in ("gap", "flatten")]
+    text = answer(records.run_of(run_records), run_records)
     assert text.startswith("Smallest on the conv backbone: gap, LSTM input 32, eager, with 83.8 k parameters")
     assert "latency was not measured" in text
 
 
 def test_an_unfinished_run_says_what_is_missing():
-    found = [records.record()]
-    run = records.run_of(found, planned=("a", "b", "c"))
-    assert "1 of 3 cases measured, 2 not run yet." in answer(run, found)
+    run_records = [records.record()]
+    run = records.run_of(run_records, planned=("a", "b", "c"))
+    assert "1 of 3 cases measured, 2 not run yet." in answer(run, run_records)
 
 
 def test_another_situation_is_named_by_what_is_not_as_in_the_answer():
     """A page of int8 and fp16 said three times which was fastest in "inference, cpu, clip 1x8x1x32x32"."""
     latencies = (("gap", "eager", 3e-3, "fp32"), ("flatten", "eager", 5e-3, "fp32"), ("gmp", "int8", 1e-3, "int8"))
-    found = [
+    run_records = [
         replace(record, conditions=record.conditions | {"dtype": dtype})
         for name, how, seconds, dtype in latencies
         for record in [records.record(records.case(name, variant=how), latency=seconds)]
     ]
-    found.append(records.record(records.case("gap", scenario="streaming"), latency=1e-4))
-    text = answer(records.run_of(found), found)
+    run_records.append(records.record(records.case("gap", scenario="streaming"), latency=1e-4))
+    text = answer(records.run_of(run_records), run_records)
     assert "Fastest in int8: gmp, LSTM input 32, int8 (999 µs a call)." in text
     assert "Fastest in streaming: gap, LSTM input 32, eager (100 µs a call)." in text
     assert "takes 1.66×" in text
@@ -130,14 +130,14 @@ def visited(name, *seconds, disturbed="", **more):
     record = records.record(records.case(name, **more), samples=0)
     latency = Reading(metrics.LATENCY, seconds, (1,) * len(seconds))
     rounds = tuple(Visit(number, disturbed=disturbed) for number in range(len(seconds)))
-    found = (Finding("withheld", data={"reason": disturbed, "visits": 3, "threads": 1}),) if disturbed else ()
-    readings = (*(each for each in record.readings if each.metric.name != latency.metric.name), latency)
-    return replace(record, readings=readings, visits=rounds, findings=found, conditions={"threads": 1})
+    notes = (Finding("withheld", data={"reason": disturbed, "visits": 3, "threads": 1}),) if disturbed else ()
+    readings = (*(reading for reading in record.readings if reading.metric.name != latency.metric.name), latency)
+    return replace(record, readings=readings, visits=rounds, findings=notes, conditions={"threads": 1})
 
 
 def test_what_is_told_apart_in_several_processes_is_said_with_high_confidence():
-    found = [visited("gap", 1e-3, 1.01e-3, 0.99e-3), visited("flatten", 2e-3, 2.02e-3, 1.99e-3)]
-    text = answer(records.run_of(found), found)
+    run_records = [visited("gap", 1e-3, 1.01e-3, 0.99e-3), visited("flatten", 2e-3, 2.02e-3, 1.99e-3)]
+    text = answer(records.run_of(run_records), run_records)
     assert text.startswith("Fastest on the conv backbone on this machine: gap, LSTM input 32, eager, with 1.00 ms [")
     assert " a call with 1 thread, " in text
     assert "Confidence: high (at least 3 processes a case, each contender tied or told apart)." in text
@@ -145,22 +145,22 @@ def test_what_is_told_apart_in_several_processes_is_said_with_high_confidence():
 
 
 def test_what_was_never_undisturbed_is_withheld_with_its_reason():
-    found = [visited("gap", 1e-3, 1.01e-3, 0.99e-3), visited("flatten", 1e-5, 1e-5, 1e-5, disturbed="busy")]
-    text = answer(records.run_of(found), found)
+    run_records = [visited("gap", 1e-3, 1.01e-3, 0.99e-3), visited("flatten", 1e-5, 1e-5, 1e-5, disturbed="busy")]
+    text = answer(records.run_of(run_records), run_records)
     assert text.startswith("Fastest on the conv backbone on this machine: gap")
     assert "1 case was never measured undisturbed (busy): withheld from ranking, fronts and gains." in text
     assert "Confidence: medium" in text
 
 
 def test_a_trained_run_answers_task_by_task():
-    found = records.tried_records()
-    said = sentences(records.run_of(found), results(found), quality.recommended(results(found)))
-    text = " ".join(said)
-    assert any(one.startswith("identity: gmp, LSTM input 32, compile (sure). Accuracy 92.0 % ") for one in said)
-    assert any(one.startswith("direction: spatial-softmax, LSTM input 64, compile (sure). ") for one in said)
+    run_records = records.tried_records()
+    lines = sentences(records.run_of(run_records), results(run_records), quality.recommended(results(run_records)))
+    text = " ".join(lines)
+    assert any(line.startswith("identity: gmp, LSTM input 32, compile (sure). Accuracy 92.0 % ") for line in lines)
+    assert any(line.startswith("direction: spatial-softmax, LSTM input 64, compile (sure). ") for line in lines)
     assert "Cost only" not in text
     assert "if position matters" not in text
-    assert said[-1] == "13 cases measured, 196 trainings, 6 linear read-outs, 1 failed."
+    assert lines[-1] == "13 cases measured, 196 trainings, 6 linear read-outs, 1 failed."
 
 
 def test_what_differs_only_in_options_or_normalisation_has_names_of_its_own():
@@ -176,8 +176,12 @@ def test_what_differs_only_in_options_or_normalisation_has_names_of_its_own():
 
 
 def test_a_probed_run_claims_no_optimum():
-    found = [records.record(), records.probed(0.13, 0.67), records.probed(0.98, 0.5, of=records.case("avg-k(k=4)"))]
-    text = answer(records.run_of(found), found)
+    run_records = [
+        records.record(),
+        records.probed(0.13, 0.67),
+        records.probed(0.98, 0.5, of=records.case("avg-k(k=4)")),
+    ]
+    text = answer(records.run_of(run_records), run_records)
     assert (
         "position best from avg-k(k=4), LSTM input 512 (R² 0.98), class best from gap, LSTM input 32 (67.0 %)" in text
     )
@@ -192,20 +196,20 @@ def test_the_words_of_a_task_are_honest_about_seeds():
             for seed, accuracy in enumerate(accuracies)
         ]
 
-    def said(*runs):
-        ((_, several),) = by_task(qualities([one for run in runs for one in run])).items()
-        return " ".join(quality.task(several))
+    def task_text(*runs):
+        ((_, task_qualities),) = by_task(qualities([record for run in runs for record in run])).items()
+        return " ".join(quality.task(task_qualities))
 
-    assert "With so few seeds in common no two configurations can be told apart." in said(
+    assert "With so few seeds in common no two configurations can be told apart." in task_text(
         of("gap", 0.9), of("gmp", 0.5)
     )
-    assert "Statistically tied with it: gmp" in said(of("gap", 0.9), of("gmp", 0.5))
-    noisy = said(of("gap", 0.9, 0.7, 0.8), of("gmp", 0.7, 0.8, 0.85))
+    assert "Statistically tied with it: gmp" in task_text(of("gap", 0.9), of("gmp", 0.5))
+    noisy = task_text(of("gap", 0.9, 0.7, 0.8), of("gmp", 0.7, 0.8, 0.85))
     assert "Highest mean test accuracy: gap, LSTM input 32, 80.0 % [55.2, 100.0], 3 seeds (chance 10.0 %)." in noisy
     assert "Statistically tied with it: gmp, LSTM input 32." in noisy
-    clear = said(of("gap", 0.9, 0.7, 0.8), of("gmp", 0.5, 0.31, 0.4))
+    clear = task_text(of("gap", 0.9, 0.7, 0.8), of("gmp", 0.5, 0.31, 0.4))
     assert "Every other can be told from it." in clear
-    dead = said([records.lesson(0.1, "identity", seed, flag="dead_run") for seed in range(2)])
+    dead = task_text([records.lesson(0.1, "identity", seed, flag="dead_run") for seed in range(2)])
     assert dead == "No run was sound: every one collapsed or failed."
 
 
@@ -240,13 +244,13 @@ def test_every_finding_has_a_sentence_with_its_data(code):
 
 
 def test_every_finding_that_is_made_anywhere_has_words():
-    made = set()
+    codes = set()
     for path in Path(findings.__file__).parents[2].rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "Finding" and node.args:
-                made.add(getattr(node.args[0], "value", None))
-    assert made
-    assert made <= set(findings._SENTENCES)
+                codes.add(getattr(node.args[0], "value", None))
+    assert codes
+    assert codes <= set(findings._SENTENCES)
 
 
 def test_every_sentence_is_tested():
@@ -257,10 +261,10 @@ def test_every_sentence_is_tested():
 def test_the_hosts_threads_are_not_told_of_a_case_on_a_gpu(code):
     finding = Finding(code, data=FINDINGS[code])
     assert "2 threads" in findings.sentence(finding)
-    told = findings.sentence(finding, "cuda:0")
-    assert "thread" not in told
-    assert told.endswith(".")
-    assert "None" not in told
+    text = findings.sentence(finding, "cuda:0")
+    assert "thread" not in text
+    assert text.endswith(".")
+    assert "None" not in text
 
 
 def test_unknown_codes_and_missing_data_are_still_shown():
@@ -279,11 +283,13 @@ def test_a_failure_is_its_kind_and_its_message():
 
 def test_the_decision_is_one_sentence_with_what_ties_and_what_keeps_position():
     models = {"gap": 2.0e-3, "spatial-softmax": 2.1e-3, "flatten": 9e-3}
-    found = results([records.record(records.case(name), samples=201, latency=time) for name, time in models.items()])
-    said = decision(advise(found), [])
-    assert said.startswith(("Two reducers tie at 2.0", "Two reducers tie at 1.9"))
+    case_results = results(
+        [records.record(records.case(name), samples=201, latency=time) for name, time in models.items()]
+    )
+    sentence = decision(advise(case_results), [])
+    assert sentence.startswith(("Two reducers tie at 2.0", "Two reducers tie at 1.9"))
     placed = "spatial-softmax at LSTM input 64 if position matters."
-    assert said.endswith(f"; take gap at LSTM input 32 for the fewest parameters, or {placed}")
+    assert sentence.endswith(f"; take gap at LSTM input 32 for the fewest parameters, or {placed}")
     slow = records.record(records.case("fc", 8), latency=9e-3)
     alone = results([records.record(records.case("gap"), latency=2e-3), slow])
     assert decision(advise(alone), []).startswith("Fastest: gap at LSTM input 32, ")
@@ -297,30 +303,30 @@ def test_the_decision_is_one_sentence_with_what_ties_and_what_keeps_position():
 def test_the_decision_names_the_variant_that_makes_the_pick_fastest():
     """Where one gains more than processes differ by: here the compiled twin, by three; by a twentieth it would not."""
     seconds = {"gap": 6.0e-3, "fc": 9.0e-3}
-    found = [records.record(records.case(name), samples=201, latency=time) for name, time in seconds.items()]
+    run_records = [records.record(records.case(name), samples=201, latency=time) for name, time in seconds.items()]
     compiled = records.case("gap", variant="compile")
-    fast = results([*found, records.record(compiled, samples=201, latency=2e-3)])
+    fast = results([*run_records, records.record(compiled, samples=201, latency=2e-3)])
     assert re.search(r"if position matters\. In compile gap takes (2\.0\d|1\.9\d) ms\.$", decision(advise(fast), []))
     assert re.search(
         r"In compile it takes .* ms.*: (3\.0\d|2\.9\d)× .*as fast\.",
-        " ".join(sentences(records.run_of(found), fast, [])),
+        " ".join(sentences(records.run_of(run_records), fast, [])),
     )
-    hardly = results([*found, records.record(compiled, samples=201, latency=5.7e-3)])
+    hardly = results([*run_records, records.record(compiled, samples=201, latency=5.7e-3)])
     assert decision(advise(hardly), []).endswith(" if position matters.")
     assert advise(hardly).quickest is None
 
 
 def test_what_is_missing_open_or_unasked_is_the_next_command():
-    found = [records.record(records.case(name)) for name in ("gap", "gmp")]
-    run = records.run_of(found, planned=("a", "b", "c"))
-    steps = next_steps(run, results(found), advise(results(found)))
-    assert [(one.resume, one.overrides) for one in steps] == [
+    run_records = [records.record(records.case(name)) for name in ("gap", "gmp")]
+    run = records.run_of(run_records, planned=("a", "b", "c"))
+    steps = next_steps(run, results(run_records), advise(results(run_records)))
+    assert [(step.resume, step.overrides) for step in steps] == [
         (True, ""), (False, "protocol.visits=3"), (False, "quality=train"),
     ]  # fmt: skip
-    again, *_, train = (command(run, one, "reports/x") for one in steps)
+    again, *_, train = (command(run, step, "reports/x") for step in steps)
     assert again == "convbench run suites/default.yaml --resume --out reports/x"
     assert train == "convbench run suites/default.yaml quality=train --out reports/x-quality-train"
-    run = records.run_of(found, command="convbench.run('mine.yaml')")
+    run = records.run_of(run_records, command="convbench.run('mine.yaml')")
     assert command(run, Step("open", resume=True, until_sure=True), "x") == (
         "convbench.run('mine.yaml', resume=True, until_sure=True, out='x')"
     )

@@ -88,11 +88,11 @@ def exports(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("exports")
 
 
-def shared(asked: Case, exports: Path, monkeypatch: pytest.MonkeyPatch) -> Case:
+def shared(runtime_case: Case, exports: Path, monkeypatch: pytest.MonkeyPatch) -> Case:
     """The case, whose export the tests of this file share from here on; a skip without the extra."""
-    skip_without_extra(asked.variant)
-    monkeypatch.setenv(scratch.EXPORTS, str(exports / sha256(asked.id.encode()).hexdigest()[:16]))
-    return asked
+    skip_without_extra(runtime_case.variant)
+    monkeypatch.setenv(scratch.EXPORTS, str(exports / sha256(runtime_case.id.encode()).hexdigest()[:16]))
+    return runtime_case
 
 
 def skip_without_extra(variant: tuple[Choice, ...]) -> None:
@@ -104,14 +104,14 @@ def skip_without_extra(variant: tuple[Choice, ...]) -> None:
             pytest.skip(f"needs the extra {declared.extra}: pip install 'convbench[{declared.extra}]'")
 
 
-def opened(asked: Case) -> dict[str, float]:
+def opened(runtime_case: Case) -> dict[str, float]:
     """The readings of a case's opening by name; a skip where this machine lacks what it needs."""
-    skip_without_extra(asked.variant)
+    skip_without_extra(runtime_case.variant)
     try:
-        _, opening = open_case(asked, 0)
+        _, opening = open_case(runtime_case, 0)
     except Unavailable as error:
         pytest.skip(str(error))
-    return {each.metric.name: each.samples[0] for each in opening if isinstance(each, Reading)}
+    return {reading.metric.name: reading.samples[0] for reading in opening if isinstance(reading, Reading)}
 
 
 # --- Every runtime ----------------------------------------------------------------------------------------------------
@@ -120,13 +120,13 @@ def opened(asked: Case) -> dict[str, float]:
 @pytest.mark.parametrize("scenario", ["inference", "streaming"])
 @pytest.mark.parametrize("name", CASES)
 def test_a_runtime_gives_eagers_output_and_says_what_it_cost(name: str, scenario: str) -> None:
-    asked = case(*CASES[name], scenario=scenario)
-    readings = opened(asked)
-    exact = traits.dtype(asked) == "fp32"
+    runtime_case = case(*CASES[name], scenario=scenario)
+    readings = opened(runtime_case)
+    exact = traits.dtype(runtime_case) == "fp32"
     assert readings["parity_relative"] < (1e-5 if exact else 0.1)
     assert readings["parity_largest"] < (1e-5 if exact else 0.1)
     assert readings["cold_call_s"] > 0
-    if traits.of_variant(asked.variant[-1].name).last:
+    if traits.of_variant(runtime_case.variant[-1].name).last:
         assert readings["export_s"] > 0
         assert readings["load_s"] > 0
         assert readings["exported_bytes"] > 1000
@@ -154,8 +154,8 @@ def test_stages_are_the_runtimes_own_profile(name: str, exports: Path, monkeypat
 
 
 def test_memory_is_what_a_process_of_its_own_grows_by(exports: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = shared(case(*QUICKLY["int8 static in onnxruntime"]), exports, monkeypatch)
-    record = harness.measure(asked, QUICK, ("memory",))
+    runtime_case = shared(case(*QUICKLY["int8 static in onnxruntime"]), exports, monkeypatch)
+    record = harness.measure(runtime_case, QUICK, ("memory",))
     assert not record.samples(metrics.CPU_PEAK), "another runtime's buffers are no tensors"
     assert record.samples(metrics.RUNTIME_PEAK)[0] > 2**20
 
@@ -166,8 +166,8 @@ def test_what_is_timed_is_the_runtimes_call_alone_and_gives_eagers_outputs(
     name: str, scenario: str, exports: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Over more calls than a clip has frames: its frames come round again, the state goes on. Nothing is converted."""
-    asked = shared(case(*QUICKLY[name], scenario=scenario), exports, monkeypatch)
-    held, eager = transform(assemble(asked, 0)), assemble(asked.eager, 0)
+    runtime_case = shared(case(*QUICKLY[name], scenario=scenario), exports, monkeypatch)
+    subject, eager = transform(assemble(runtime_case, 0)), assemble(runtime_case.eager, 0)
 
     def never(*_: object) -> None:
         raise AssertionError("converted while it was timed")
@@ -176,10 +176,10 @@ def test_what_is_timed_is_the_runtimes_call_alone_and_gives_eagers_outputs(
         with monkeypatch.context() as patched:
             patched.setattr(torch, "from_numpy", never)
             patched.setattr(torch.Tensor, "numpy", never)
-            returned = held.timed()
-        output, state = held.output(returned)
+            returned = subject.timed()
+        output, state = subject.output(returned)
         expected, expected_state = eager.run()
-        allowed = 1e-5 if traits.dtype(asked) == "fp32" else 0.1
+        allowed = 1e-5 if traits.dtype(runtime_case) == "fp32" else 0.1
         torch.testing.assert_close(output, expected, rtol=allowed, atol=allowed)
         torch.testing.assert_close(tuple(state), tuple(expected_state), rtol=allowed, atol=allowed)
 
@@ -190,15 +190,15 @@ def test_tensors_that_stay_on_their_device_are_given_and_returned_without_numpy(
     """What ONNX Runtime's GPU providers are given, rehearsed on a CPU."""
     import onnxruntime
 
-    asked = shared(case(*QUICKLY["onnxruntime"], scenario="streaming"), exports, monkeypatch)
-    of = transform(assemble(asked, 0)).deployment
+    runtime_case = shared(case(*QUICKLY["onnxruntime"], scenario="streaming"), exports, monkeypatch)
+    of = transform(assemble(runtime_case, 0)).deployment
     session = onnxruntime.InferenceSession(str(of.folder / "model.onnx"), providers=["CPUExecutionProvider"])
     bound, plain = ort.on_device(session, of.example), of.loaded
-    given = of.example.tensors
-    for got, expected in zip(bound(given), plain(given), strict=True):
-        torch.testing.assert_close(got, expected)
-    again = bound.run([*bound.arrays(given[:1]), *bound.run(bound.arrays(given))[1:]])
-    expected = plain.run([*plain.arrays(given[:1]), *plain.run(plain.arrays(given))[1:]])
+    inputs = of.example.tensors
+    for output, expected in zip(bound(inputs), plain(inputs), strict=True):
+        torch.testing.assert_close(output, expected)
+    again = bound.run([*bound.arrays(inputs[:1]), *bound.run(bound.arrays(inputs))[1:]])
+    expected = plain.run([*plain.arrays(inputs[:1]), *plain.run(plain.arrays(inputs))[1:]])
     torch.testing.assert_close(bound.tensors(again)[0], plain.tensors(expected)[0])
 
 
@@ -223,8 +223,8 @@ def test_another_visit_finds_what_one_has_exported(tmp_path: Path, monkeypatch: 
     skip_without_extra(CASES["onnxruntime"])
     monkeypatch.setenv(scratch.EXPORTS, str(tmp_path / "exports"))
     first, again = (open_case(case(*QUICKLY["onnxruntime"]), 0, checked=checked)[1] for checked in (False, True))
-    assert "export_s" in {each.metric.name for each in first if isinstance(each, Reading)}
-    assert [each.metric.name for each in again if isinstance(each, Reading)] == [
+    assert "export_s" in {reading.metric.name for reading in first if isinstance(reading, Reading)}
+    assert [reading.metric.name for reading in again if isinstance(reading, Reading)] == [
         "load_s",
         "exported_bytes",
         "cold_call_s",
@@ -243,14 +243,14 @@ def test_a_users_model_with_keyword_inputs_and_a_dict_of_outputs_is_run_by_a_run
 
 def test_what_needs_later_frames_is_compared_with_eagers_stream_only() -> None:
     skip_without_extra(CASES["onnxruntime"])
-    asked = case(Choice("onnxruntime"), scenario="streaming", architecture=own("Bidirectional"), clip=SMALL)
-    _, opening = open_case(asked, 0)
-    assert "frames_are_no_clip" in {getattr(each, "code", "") for each in opening}
-    assert "parity_frames" not in {each.metric.name for each in opening if isinstance(each, Reading)}
+    runtime_case = case(Choice("onnxruntime"), scenario="streaming", architecture=own("Bidirectional"), clip=SMALL)
+    _, opening = open_case(runtime_case, 0)
+    assert "frames_are_no_clip" in {getattr(item, "code", "") for item in opening}
+    assert "parity_frames" not in {reading.metric.name for reading in opening if isinstance(reading, Reading)}
 
 
 @pytest.mark.parametrize(
-    ("asked", "reason"),
+    ("runtime_case", "reason"),
     [
         (
             case(Choice("onnxruntime"), architecture=own("Solving"), clip=SMALL),
@@ -300,10 +300,10 @@ def test_what_needs_later_frames_is_compared_with_eagers_stream_only() -> None:
         (case(Choice("tensorrt")), "NVIDIA GPUs only"),
     ],
 )
-def test_what_a_runtime_cannot_be_given_says_why(asked: Case, reason: str) -> None:
-    skip_without_extra(() if asked.variant[0].name == "tensorrt" else asked.variant)
+def test_what_a_runtime_cannot_be_given_says_why(runtime_case: Case, reason: str) -> None:
+    skip_without_extra(() if runtime_case.variant[0].name == "tensorrt" else runtime_case.variant)
     with pytest.raises(ConvbenchError, match=reason):
-        open_case(asked, 0)
+        open_case(runtime_case, 0)
 
 
 def test_a_branch_that_a_trace_has_frozen_is_a_wrong_output_not_a_fast_one(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -311,11 +311,11 @@ def test_a_branch_that_a_trace_has_frozen_is_a_wrong_output_not_a_fast_one(monke
     skip_without_extra(CASES["onnxruntime"])
     import exported_models
 
-    asked = case(Choice("onnxruntime", TORCHSCRIPT), architecture=own("Branching"), clip=SMALL)
-    firsts = [float(assemble(asked.eager, seed).inputs.args[0].flatten()[0]) for seed in (0, 1)]
+    runtime_case = case(Choice("onnxruntime", TORCHSCRIPT), architecture=own("Branching"), clip=SMALL)
+    firsts = [float(assemble(runtime_case.eager, seed).inputs.args[0].flatten()[0]) for seed in (0, 1)]
     monkeypatch.setattr(exported_models, "SEEN", sum(firsts) / 2)
     with pytest.raises(CaseFailed, match="on another clip") as failed:
-        open_case(asked, 0)
+        open_case(runtime_case, 0)
     assert failed.value.kind == "wrong output"
     assert {reading.metric.name for reading in failed.value.known} == {"parity_largest", "parity_relative"}
 
@@ -323,9 +323,9 @@ def test_a_branch_that_a_trace_has_frozen_is_a_wrong_output_not_a_fast_one(monke
 def test_another_clip_than_the_exported_one_is_refused_with_both_shapes(
     exports: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    held = transform(assemble(shared(case(*QUICKLY["onnxruntime"]), exports, monkeypatch), 0))
+    subject = transform(assemble(shared(case(*QUICKLY["onnxruntime"]), exports, monkeypatch), 0))
     with pytest.raises(CaseFailed, match="exported for 2x3x3x8x8 and is given 1x3x3x8x8: shapes are fixed"):
-        held.forward(torch.zeros(1, 3, 3, 8, 8))
+        subject.forward(torch.zeros(1, 3, 3, 8, 8))
 
 
 # --- What is not there, and what cannot be combined -------------------------------------------------------------------
@@ -335,7 +335,9 @@ def test_another_clip_than_the_exported_one_is_refused_with_both_shapes(
 def test_a_runtime_that_is_not_installed_names_its_extra(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     extra = {"int8 torchao": "int8"}.get(name, name)
-    record = attempts.attempt(case(*CASES[name]), lambda asked: harness.measure(asked, QUICK, ("latency",)))
+    record = attempts.attempt(
+        case(*CASES[name]), lambda runtime_case: harness.measure(runtime_case, QUICK, ("latency",))
+    )
     assert record.status == "skipped"
     assert f"pip install 'convbench[{extra}]'" in record.failure.message
 
@@ -353,7 +355,9 @@ def test_a_cpu_without_the_instructions_skips_a_precision() -> None:
 @pytest.mark.parametrize("name", ["int8", "int8 static"])
 def test_a_cpu_that_torch_has_no_int8_engine_for_skips_it(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch._C, "_supported_qengines", lambda: [0])
-    record = attempts.attempt(case(*CASES[name]), lambda asked: harness.measure(asked, QUICK, ("latency",)))
+    record = attempts.attempt(
+        case(*CASES[name]), lambda runtime_case: harness.measure(runtime_case, QUICK, ("latency",))
+    )
     assert record.status == "skipped"
     assert "no engine for this CPU (fbgemm and x86 need AVX2): use int8+onnxruntime" in record.failure.message
 
@@ -376,9 +380,9 @@ def test_a_cpu_that_torch_has_no_int8_engine_for_skips_it(name: str, monkeypatch
 def test_a_combination_without_sense_is_refused_in_a_sentence(written: str, reason: str, tmp_path: Path) -> None:
     path = tmp_path / "combined.yaml"
     path.write_text(f"matrix: {{reducer: gap, clip: 1x2x3x8x8, variant: {written}}}")
-    (asked,) = suite.load(str(path)).cases
+    (combination,) = suite.load(str(path)).cases
     with pytest.raises(Impossible, match=reason):
-        refuse_misplaced(asked)
+        refuse_misplaced(combination)
 
 
 @pytest.mark.parametrize("name", [*ENGINES, "int8", "half"])
@@ -395,7 +399,7 @@ def test_a_combination_with_sense_is_taken(written: str) -> None:
 def test_the_deploy_suite_is_the_articles_models_in_every_runtime() -> None:
     cases = suite.load("deploy").cases
     runtimes = {case.variant_name for case in cases}
-    wanted = {
+    expected = {
         "eager",
         "channels_last",
         "compile",
@@ -405,25 +409,25 @@ def test_the_deploy_suite_is_the_articles_models_in_every_runtime() -> None:
         "int8",
         "half(dtype=bf16)",
     }
-    assert wanted <= runtimes
+    assert expected <= runtimes
     assert {case.scenario for case in cases} == {"inference", "streaming"}
-    for asked in cases:
-        refuse_misplaced(asked)
+    for runtime_case in cases:
+        refuse_misplaced(runtime_case)
 
 
 # --- Parity, in closed form -------------------------------------------------------------------------------------------
 
 
 def test_parity_is_the_largest_difference_and_the_norm_of_what_differs() -> None:
-    wanted = {"": torch.tensor([3.0, 4.0])}
-    assert compare({"": torch.tensor([3.0, 4.0005])}, wanted, TOLERANCE[torch.float32]) == pytest.approx(
+    expected = {"": torch.tensor([3.0, 4.0])}
+    assert compare({"": torch.tensor([3.0, 4.0005])}, expected, TOLERANCE[torch.float32]) == pytest.approx(
         (5e-4, 1e-4), rel=1e-3
     )
-    assert compare({"": torch.tensor([3.0, 4.0])}, wanted, TOLERANCE[torch.float32]) == Parity(0.0, 0.0)
+    assert compare({"": torch.tensor([3.0, 4.0])}, expected, TOLERANCE[torch.float32]) == Parity(0.0, 0.0)
 
 
 @pytest.mark.parametrize(
-    ("got", "dtype"),
+    ("values", "dtype"),
     [
         ([3.0, 4.02], torch.float32),
         ([3.0, math.nan], torch.float32),
@@ -432,20 +436,20 @@ def test_parity_is_the_largest_difference_and_the_norm_of_what_differs() -> None
         ([3.0], torch.int8),
     ],
 )
-def test_what_differs_by_more_than_its_kind_may_is_a_wrong_output(got: list[float], dtype: torch.dtype) -> None:
+def test_what_differs_by_more_than_its_kind_may_is_a_wrong_output(values: list[float], dtype: torch.dtype) -> None:
     with pytest.raises(CaseFailed, match="not eager's output") as failed:
-        compare({"": torch.tensor(got)}, {"": torch.tensor([3.0, 4.0])}, TOLERANCE[dtype])
+        compare({"": torch.tensor(values)}, {"": torch.tensor([3.0, 4.0])}, TOLERANCE[dtype])
     assert failed.value.kind == "wrong output"
 
 
 def test_int8_is_judged_by_the_whole_not_by_one_value() -> None:
-    wanted = torch.ones(1000)
-    got = wanted.clone()
-    got[0] = 1.5
-    parity = compare({"": got}, {"": wanted}, TOLERANCE[torch.int8])
+    expected = torch.ones(1000)
+    output = expected.clone()
+    output[0] = 1.5
+    parity = compare({"": output}, {"": expected}, TOLERANCE[torch.int8])
     assert parity == pytest.approx((0.5, 0.5 / math.sqrt(1000)))
     with pytest.raises(CaseFailed):
-        compare({"": got}, {"": wanted}, TOLERANCE[torch.bfloat16])
+        compare({"": output}, {"": expected}, TOLERANCE[torch.bfloat16])
 
 
 # --- The profile of a runtime, by stage -------------------------------------------------------------------------------
@@ -487,20 +491,20 @@ training: {tasks: identity, seeds: 1, learning_rates: [2.0e-3], steps: 6, checkp
 matrix: {reducer: gap, backbone: {name: conv, channels: 4}, rnn: lstm8, clip: 1x2x1x16x16,
          variant: [eager, channels_last, int8]}
 """)
-    trials = [each for each in suite.load(str(path)).cases if each.trial]
-    assert [(each.variant_name, each.trial.control) for each in trials] == [
+    trials = [trial_case for trial_case in suite.load(str(path)).cases if trial_case.trial]
+    assert [(trial_case.variant_name, trial_case.trial.control) for trial_case in trials] == [
         ("eager", None), ("int8", None), ("eager", "single-frame"),
     ]  # fmt: skip
     protocol = replace(QUICK, training=suite.load(str(path)).protocol.training)
-    eager, eighth = (harness.measure(resolve(each), protocol) for each in trials[:2])
+    eager, eighth = (harness.measure(resolve(trial_case), protocol) for trial_case in trials[:2])
     assert len(eager.samples(metrics.TEST_ACCURACY)) == 3
     assert len(eighth.samples(metrics.TEST_ACCURACY)) == 1
     assert eighth.samples(metrics.TRAIN_SECONDS) == eager.samples(metrics.TRAIN_SECONDS)[-1:], (
         "it was not trained again"
     )
     assert abs(eighth.samples(metrics.TEST_ACCURACY)[0] - eager.samples(metrics.TEST_ACCURACY)[-1]) < 0.2
-    found = qualities([eager, eighth], in_variants=True)
-    assert [each.variant for each in found] == ["eager", "int8"]
+    variant_qualities = qualities([eager, eighth], in_variants=True)
+    assert [quality.variant for quality in variant_qualities] == ["eager", "int8"]
     assert len(qualities([eager, eighth])) == 1
 
 
@@ -513,20 +517,25 @@ matrix: {reducer: fc, lstm_input: 12, backbone: {name: conv, channels: 4}, rnn: 
          variant: [eager, channels_last, "onnxruntime(exporter=torchscript)", int8]}
 include: [{reducer: gap, variant: [eager, int8]}]
 """)
-    trials = [each for each in suite.load(str(path)).cases if each.trial]
-    probed = [attempts.attempt(resolve(each), lambda asked: harness.measure(asked, QUICK)) for each in trials]
-    by_case = {(each.case.architecture.reducer.name, each.case.variant_name.partition("(")[0]): each for each in probed}
+    trials = [trial_case for trial_case in suite.load(str(path)).cases if trial_case.trial]
+    probed = [
+        attempts.attempt(resolve(trial_case), lambda runtime_case: harness.measure(runtime_case, QUICK))
+        for trial_case in trials
+    ]
+    by_case = {
+        (record.case.architecture.reducer.name, record.case.variant_name.partition("(")[0]): record for record in probed
+    }
     assert list(by_case) == [
         ("fc", "eager"), ("fc", "onnxruntime"), ("fc", "int8"), ("gap", "eager"), ("gap", "int8"),
     ]  # fmt: skip
-    where = {key: each.samples(metrics.WHERE_R2) for key, each in by_case.items()}
+    where = {key: record.samples(metrics.WHERE_R2) for key, record in by_case.items()}
     assert where["fc", "onnxruntime"] == pytest.approx(where["fc", "eager"], abs=2e-3)
     assert where["fc", "int8"] != where["fc", "eager"]
     assert where["fc", "int8"] == pytest.approx(where["fc", "eager"], abs=0.1)
     assert by_case["gap", "int8"].status == "skipped"
     assert "backbone and reducer alone cannot be run as int8: has no LSTM" in by_case["gap", "int8"].failure.message
     assert len(linear_probes(probed)) == 2
-    assert [each.variant for each in linear_probes(probed, in_variants=True)].count("int8") == 1
+    assert [probe.variant for probe in linear_probes(probed, in_variants=True)].count("int8") == 1
 
 
 def test_accuracy_in_int8_is_that_of_the_quantised_file_in_its_runtime(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -545,37 +554,37 @@ def test_accuracy_in_int8_is_that_of_the_quantised_file_in_its_runtime(monkeypat
             self.real = real(path, *args, **more)
             self.get_providers = self.real.get_providers
 
-        def run(self, names: object, given: dict[str, object]) -> list[object]:
-            output, *state = self.real.run(names, given)
+        def run(self, names: object, inputs: dict[str, object]) -> list[object]:
+            output, *state = self.real.run(names, inputs)
             output[..., 1] += 100.0
             return [output, *state]
 
-    asked = replace(case(*QUICKLY["int8 in onnxruntime"]), architecture=replace(FC, head=3))
-    model = build(asked.eager, 0, "cpu")
+    runtime_case = replace(case(*QUICKLY["int8 in onnxruntime"]), architecture=replace(FC, head=3))
+    model = build(runtime_case.eager, 0, "cpu")
     clips = torch.randn(6, 3, 3, 8, 8, generator=torch.Generator().manual_seed(1))
     learned = Labelled(clips, torch.tensor([1, 1, 1, 0, 2, 0]))
     with monkeypatch.context() as patched:
         patched.setattr(onnxruntime, "InferenceSession", Session)
-        scores = scores_of(asked, model, learned)
+        scores = scores_of(runtime_case, model, learned)
         assert accuracy_of(scores, learned) == 0.5
         kinds = {node.op_type for node in onnx.load(str(files[-1])).graph.node}
     assert "DynamicQuantizeLSTM" in kinds
-    plain = scores_of(asked, model, learned)(clips)
+    plain = scores_of(runtime_case, model, learned)(clips)
     with torch.no_grad():
         eager = model(clips)[0][:, -1]
     assert 0 < float((plain - eager).abs().max()) < 0.1, "eight bits round"
 
 
 def test_a_clip_that_fills_no_batch_is_named_as_by_the_model_itself() -> None:
-    asked = replace(case(Choice("int8")), clip=Clip(4, 3, 3, 8, 8))
-    asked = replace(asked, architecture=replace(FC, head=3))
-    model = build(asked, 0, "cpu")
+    runtime_case = replace(case(Choice("int8")), clip=Clip(4, 3, 3, 8, 8))
+    runtime_case = replace(runtime_case, architecture=replace(FC, head=3))
+    model = build(runtime_case, 0, "cpu")
     clips = torch.randn(10, 3, 3, 8, 8, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
         expected = model(clips)[0][:, -1]
-    got = scores_of(asked, model, Labelled(clips, torch.zeros(10)))(clips)
-    assert got.shape == (10, 3)
-    torch.testing.assert_close(got, expected, rtol=0.05, atol=0.02)
+    output = scores_of(runtime_case, model, Labelled(clips, torch.zeros(10)))(clips)
+    assert output.shape == (10, 3)
+    torch.testing.assert_close(output, expected, rtol=0.05, atol=0.02)
 
 
 @pytest.mark.parametrize(("variant", "scenario"), [("eager", "inference"), ("int8", "streaming")])
@@ -583,15 +592,15 @@ def test_a_model_that_is_handed_over_runs_by_the_program_beside_it(variant: str,
     skip_without_extra(CASES["onnxruntime"])
     import onnx
 
-    asked = case(*(() if variant == "eager" else (Choice(variant),)), scenario=scenario)
+    runtime_case = case(*(() if variant == "eager" else (Choice(variant),)), scenario=scenario)
     weights = tmp_path / "weights.pt"
-    torch.save(build(asked.eager, 7, "cpu").state_dict(), weights)
+    torch.save(build(runtime_case.eager, 7, "cpu").state_dict(), weights)
     to = tmp_path / "model.onnx"
-    files, parity = hand_over(asked, 0, to, weights, {"run": "deploy"})
+    files, parity = hand_over(runtime_case, 0, to, weights, {"run": "deploy"})
     assert parity.relative < (1e-5 if variant == "eager" else 0.1)
     assert {to, tmp_path / "model.py"} <= set(files)
     noted = {entry.key: entry.value for entry in onnx.load(str(to)).metadata_props}
-    assert noted["convbench.case"] == asked.id
+    assert noted["convbench.case"] == runtime_case.id
     assert noted["convbench.weights"] == "weights.pt"
     program = tmp_path / "model.py"
     assert len([line for line in program.read_text().splitlines() if line.strip()]) <= 6

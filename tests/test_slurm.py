@@ -70,9 +70,9 @@ def ended(leaders: list[int], seconds: float = 60.0) -> bool:
 
 def whole(directory: Path) -> bool:
     records = [json.loads(line) for line in (directory / "results.jsonl").read_text().splitlines()]
-    made = [(record["case"]["architecture"]["reducer"]["name"], record["visits"][0]["round"]) for record in records]
-    wanted = {(reducer, number) for reducer in ("gap", "gmp") for number in (-1, 0, 1)}
-    return wanted <= set(made) and len(made) == len(set(made))
+    visits = [(record["case"]["architecture"]["reducer"]["name"], record["visits"][0]["round"]) for record in records]
+    expected = {(reducer, number) for reducer in ("gap", "gmp") for number in (-1, 0, 1)}
+    return expected <= set(visits) and len(visits) == len(set(visits))
 
 
 def test_a_job_that_dies_is_replaced_and_the_jobs_end_with_the_run(slurm: Path, tmp_path: Path) -> None:

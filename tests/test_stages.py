@@ -51,14 +51,14 @@ class Heard:
 
 
 def heard(case: Case) -> list[str]:
-    held, listener = subject.assemble(case, seed=0), Heard()
-    with listening(held, listener):
-        call(held, listener.phase)
-    assert not any(module._forward_hooks or module._forward_pre_hooks for module in held.model.modules())
-    said = list(listener.said)
-    held.run()
-    assert listener.said == said
-    return said
+    case_subject, listener = subject.assemble(case, seed=0), Heard()
+    with listening(case_subject, listener):
+        call(case_subject, listener.phase)
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in case_subject.model.modules())
+    marks = list(listener.said)
+    case_subject.run()
+    assert listener.said == marks
+    return marks
 
 
 FORWARD = [f"{sign}{stage}" for stage in STAGES for sign in "+-"]
@@ -71,11 +71,11 @@ def test_inference_goes_through_the_stages_in_order():
 
 @pytest.mark.parametrize("reducer", ["gap", "flatten", "fc"])
 def test_training_comes_back_through_the_stages(reducer):
-    said = heard(parts(reducer, 8, head=3, scenario="train"))
-    back = [word for word in said if word.startswith("<") and word != "<other"]
-    assert said[: len(FORWARD) + 2] == ["optimizer", "forward", *FORWARD]
+    marks = heard(parts(reducer, 8, head=3, scenario="train"))
+    back = [word for word in marks if word.startswith("<") and word != "<other"]
+    assert marks[: len(FORWARD) + 2] == ["optimizer", "forward", *FORWARD]
     assert back == ["<head", "<lstm", "<reducer", "<backbone"]
-    assert said[-1] == "optimizer"
+    assert marks[-1] == "optimizer"
 
 
 def test_a_head_that_hands_on_its_input_has_no_backward_pass():
@@ -112,20 +112,22 @@ def test_what_other_processes_took_is_in_no_stage(monkeypatch):
     assert split == {"backbone": 0.5, "reducer": 0.5, "lstm": 0.5, "head": 0.5, "other": 1}
 
 
-def found(monkeypatch, split, plain):
+def stage_results(monkeypatch, split, plain):
     class Clock:
         def time(self, _run):
             return Sample(plain)
 
     monkeypatch.setattr(stages, "clock_for", lambda *_: Clock())
     monkeypatch.setattr(stages, "split_by_hooks", lambda _: split)
-    held = subject.assemble(parts(), seed=0)
-    return list(stages.stages(held, Protocol(max_time=0.01)))
+    case_subject = subject.assemble(parts(), seed=0)
+    return list(stages.stages(case_subject, Protocol(max_time=0.01)))
 
 
 def test_stages_that_add_up_are_not_remarked_on(monkeypatch):
-    results = found(monkeypatch, {"backbone": 0.5, "reducer": 0.1, "lstm": 0.36, "head": 0.0, "other": 0.04}, 1.0)
-    assert [one.metric.name for one in results] == [f"latency_s_{stage}" for stage in (*STAGES, "other")]
+    results = stage_results(
+        monkeypatch, {"backbone": 0.5, "reducer": 0.1, "lstm": 0.36, "head": 0.0, "other": 0.04}, 1.0
+    )
+    assert [reading.metric.name for reading in results] == [f"latency_s_{stage}" for stage in (*STAGES, "other")]
     assert set(results[0].samples) == {0.5}
     assert len(results[0].samples) >= passes.LEAST
 
@@ -133,9 +135,9 @@ def test_stages_that_add_up_are_not_remarked_on(monkeypatch):
 @pytest.mark.parametrize("lstm", [0.0, 0.6])
 def test_stages_that_do_not_add_up_are_a_warning(monkeypatch, lstm):
     (finding,) = (
-        one
-        for one in found(monkeypatch, {"backbone": 0.5, "reducer": 0.0, "lstm": lstm}, 1.0)
-        if isinstance(one, Finding)
+        result
+        for result in stage_results(monkeypatch, {"backbone": 0.5, "reducer": 0.0, "lstm": lstm}, 1.0)
+        if isinstance(result, Finding)
     )
     assert finding.code == "stages_do_not_add_up"
     assert finding.level == "warning"
@@ -143,9 +145,9 @@ def test_stages_that_do_not_add_up_are_a_warning(monkeypatch, lstm):
 
 
 def test_a_training_step_is_split_into_all_stages_and_the_optimizer():
-    held = subject.assemble(parts("fc", 64, clip=Clip(1, 4, 3, 32, 32), scenario="train"), seed=0)
-    held.run()
-    split = split_by_hooks(held)
+    case_subject = subject.assemble(parts("fc", 64, clip=Clip(1, 4, 3, 32, 32), scenario="train"), seed=0)
+    case_subject.run()
+    split = split_by_hooks(case_subject)
     assert split.keys() == {*STAGES, "optimizer", "other"}
     assert all(seconds >= 0 for seconds in split.values())
 
@@ -198,16 +200,16 @@ def test_a_compiled_call_is_split_into_graphs_lstm_and_the_rest():
 def test_the_peak_is_the_most_that_was_alive(raw):
     lives = [Life(size, (kind, "lstm"), begin, begin + length) for size, begin, length, kind in raw]
     timeline = allocations.timeline([*lives, Life(7, ("weights", "head"))])
-    alive = [7 + sum(one.bytes for one in lives if one.begin <= t < one.end) for t in range(101)]
+    alive = [7 + sum(life.bytes for life in lives if life.begin <= t < life.end) for t in range(101)]
     assert timeline.peak == max(alive)
     assert sum(timeline.at_peak().values()) == timeline.peak
     assert timeline.points[-1][1] == 7
 
 
 def kinds_and_stages(case: Case) -> tuple[Counter, Counter, int]:
-    held = subject.assemble(case, seed=0)
-    held.run()
-    timeline = allocations.record(held)
+    case_subject = subject.assemble(case, seed=0)
+    case_subject.run()
+    timeline = allocations.record(case_subject)
     kinds, by_stage = Counter(), Counter()
     for (kind, stage), size in timeline.at_peak().items():
         kinds[kind] += size
@@ -242,10 +244,10 @@ def test_memory_of_training_by_kind():
 
 def test_gradients_of_the_last_step_are_not_counted_twice():
     first = kinds_and_stages(parts("fc", 64, scenario="train"))
-    held = subject.assemble(parts("fc", 64, scenario="train"), seed=0)
+    case_subject = subject.assemble(parts("fc", 64, scenario="train"), seed=0)
     for _ in range(4):
-        held.run()
-    assert allocations.record(held).peak == first[2]
+        case_subject.run()
+    assert allocations.record(case_subject).peak == first[2]
 
 
 def test_a_gru_that_runs_step_by_step_has_its_workspace_too():

@@ -57,8 +57,8 @@ def parts(case: Case) -> Parts:
     return case.architecture
 
 
-def reducers(found: Sequence[Case]) -> list[str]:
-    return [str(parts(case).reducer) for case in found]
+def reducers(sweep: Sequence[Case]) -> list[str]:
+    return [str(parts(case).reducer) for case in sweep]
 
 
 # --- What YAML becomes ------------------------------------------------------------------------------------------------
@@ -74,7 +74,7 @@ def test_article_is_the_four_models_of_the_article() -> None:
 
 
 def test_every_axis_multiplies_with_the_variant_innermost(cases: Any) -> None:
-    found = cases("""
+    sweep = cases("""
 matrix:
   variant: [eager, compile]
   scenario: [inference, streaming]
@@ -86,10 +86,10 @@ matrix:
   head: [null, 10]
   clip: [2x4x1x9x11, {batch: [1, 3]}]
 """)
-    assert len(found) == len(set(found)) == 2 * 2 * 3 * 4 * 2 * 3 * 2 * 2 * 3
-    assert [case.variant for case in found[:4]] == [(), (Choice("compile"),)] * 2
-    assert parts(found[0]) == Parts(Choice("conv"), Choice("gap"), None, Recurrent("lstm", 64))
-    last = found[-1]
+    assert len(sweep) == len(set(sweep)) == 2 * 2 * 3 * 4 * 2 * 3 * 2 * 2 * 3
+    assert [case.variant for case in sweep[:4]] == [(), (Choice("compile"),)] * 2
+    assert parts(sweep[0]) == Parts(Choice("conv"), Choice("gap"), None, Recurrent("lstm", 64))
+    last = sweep[-1]
     assert parts(last).reducer == Choice("fc", (("activation", True),))
     assert parts(last).backbone == Choice("conv", (("channels", 16),))
     assert parts(last).rnn == Recurrent("lstm", 128, bidirectional=True)
@@ -103,16 +103,16 @@ def test_ways_to_write_the_same_plugin_are_one_case(cases: Any) -> None:
 
 
 def test_default_options_leave_no_trace(cases: Any) -> None:
-    (found,) = cases(
+    (case,) = cases(
         "matrix: {reducer: gem(p=3), backbone: {name: conv, channels: 32}, variant: allocator(malloc=glibc-arena)}"
     )
-    assert found.id == "conv/gem/map/lstm128/1x16x3x64x64/allocator/inference/cpu"
+    assert case.id == "conv/gem/map/lstm128/1x16x3x64x64/allocator/inference/cpu"
 
 
 def test_a_text_option_takes_a_bare_number(cases: Any) -> None:
-    (found,) = cases("matrix: {reducer: {name: fc, hidden: 1024}, backbone: strided(kernels=3), lstm_input: 8}")
-    assert parts(found).reducer == Choice("fc", (("hidden", "1024"),))
-    assert parts(found).backbone == Choice("strided")
+    (case,) = cases("matrix: {reducer: {name: fc, hidden: 1024}, backbone: strided(kernels=3), lstm_input: 8}")
+    assert parts(case).reducer == Choice("fc", (("hidden", "1024"),))
+    assert parts(case).backbone == Choice("strided")
 
 
 def test_variants_are_applied_in_the_order_they_are_written(cases: Any) -> None:
@@ -125,11 +125,11 @@ def test_variants_are_applied_in_the_order_they_are_written(cases: Any) -> None:
 
 
 def test_option_lists_inside_a_chain_of_variants_multiply(cases: Any) -> None:
-    found = cases(
+    sweep = cases(
         "matrix: {reducer: gap, variant: [[{name: allocator, malloc: [glibc-arena, glibc]}, "
         "{name: autocast, dtype: [bf16, fp16]}]]}"
     )
-    names = [case.variant_name for case in found]
+    names = [case.variant_name for case in sweep]
     assert names == [
         "allocator+autocast",
         "allocator+autocast(dtype=fp16)",
@@ -170,8 +170,8 @@ matrix:
 
 
 def test_a_factory_with_keywords_takes_any_option(cases: Any) -> None:
-    (found,) = cases("matrix: {reducer: gap, backbone: {name: needs_option:anything, channels: 5, note: x}}")
-    assert parts(found).backbone.options == (("channels", 5), ("note", "x"))
+    (case,) = cases("matrix: {reducer: gap, backbone: {name: needs_option:anything, channels: 5, note: x}}")
+    assert parts(case).backbone.options == (("channels", 5), ("note", "x"))
 
 
 def test_protocol_metrics_and_names(tmp_path: Path) -> None:
@@ -184,14 +184,14 @@ def test_protocol_metrics_and_names(tmp_path: Path) -> None:
 
 
 def test_yaml_anchors_and_merges_are_followed(cases: Any) -> None:
-    found = cases("""
+    sweep = cases("""
 matrix:
   reducer: fc
   rnn: [&small {hidden: 32, layers: 2}, {<<: *small, hidden: 64}]
   lstm_input: &sizes [8, 16]
   head: *sizes
 """)
-    assert {(str(parts(c).rnn), parts(c).lstm_input, parts(c).head) for c in found} == {
+    assert {(str(parts(c).rnn), parts(c).lstm_input, parts(c).head) for c in sweep} == {
         (rnn, size, head) for rnn in ("lstm32x2", "lstm64x2") for size in (8, 16) for head in (8, 16)
     }
 
@@ -199,17 +199,17 @@ matrix:
 # --- include and exclude ----------------------------------------------------------------------------------------------
 
 
-def sizes(found: Sequence[Case]) -> list[tuple[str, int | None]]:
-    return [(str(parts(case).reducer), parts(case).lstm_input) for case in found]
+def sizes(sweep: Sequence[Case]) -> list[tuple[str, int | None]]:
+    return [(str(parts(case).reducer), parts(case).lstm_input) for case in sweep]
 
 
 def test_include_extends_what_it_agrees_with_and_adds_what_it_does_not(cases: Any) -> None:
-    found = cases("""
+    sweep = cases("""
 matrix: {reducer: [gap, fc], variant: [eager, compile]}
 include:
   - {reducer: [fc, hybrid], lstm_input: [8, 16]}
 """)
-    assert sizes(found) == [
+    assert sizes(sweep) == [
         ("gap", None),
         ("gap", None),
         ("fc", 8),
@@ -219,12 +219,12 @@ include:
         ("hybrid", 8),
         ("hybrid", 16),
     ]
-    assert [case.variant_name for case in found] == ["eager", "compile"] * 3 + ["eager"] * 2
+    assert [case.variant_name for case in sweep] == ["eager", "compile"] * 3 + ["eager"] * 2
 
 
 def test_include_follows_the_documented_example_of_ci_matrices(cases: Any) -> None:
     """The example of GitHub's documentation, with animal = rnn, fruit = reducer, color = head, shape = layer_norm."""
-    found = cases("""
+    sweep = cases("""
 matrix: {reducer: [gap, gmp], rnn: [lstm1, lstm2]}
 include:
   - {head: 1}
@@ -233,7 +233,7 @@ include:
   - {reducer: gem}
   - {reducer: gem, rnn: lstm1}
 """)
-    rows = {(str(parts(c).reducer), str(parts(c).rnn), parts(c).head, parts(c).layer_norm) for c in found}
+    rows = {(str(parts(c).reducer), str(parts(c).rnn), parts(c).head, parts(c).layer_norm) for c in sweep}
     assert rows == {
         ("gap", "lstm1", 2, True),
         ("gap", "lstm2", 1, True),
@@ -268,30 +268,30 @@ def test_include_brings_back_what_was_excluded(cases: Any) -> None:
 
 
 def test_a_matrix_without_reducer_is_a_frame_for_each_entry(cases: Any) -> None:
-    found = cases("""
+    sweep = cases("""
 matrix: {variant: [eager, compile], rnn: lstm8}
 include:
   - {reducer: gap}
   - {reducer: fc, lstm_input: [4, 8]}
   - {model: needs_option:model}
 """)
-    assert [case.id.partition("/1x16")[0] for case in found[::2]] == [
+    assert [case.id.partition("/1x16")[0] for case in sweep[::2]] == [
         "conv/gap/map/lstm8",
         "conv/fc/4/lstm8",
         "conv/fc/8/lstm8",
         "needs_option:model",
     ]
-    assert [case.variant_name for case in found] == ["eager", "compile"] * 4
+    assert [case.variant_name for case in sweep] == ["eager", "compile"] * 4
 
 
 def test_a_model_never_mixes_with_parts(cases: Any) -> None:
-    found = cases("matrix: {reducer: gap, clip: 1x2x3x8x8}\ninclude: [{model: needs_option:model, variant: compile}]")
-    assert [case.id for case in found] == [
+    sweep = cases("matrix: {reducer: gap, clip: 1x2x3x8x8}\ninclude: [{model: needs_option:model, variant: compile}]")
+    assert [case.id for case in sweep] == [
         "conv/gap/map/lstm128/1x2x3x8x8/eager/inference/cpu",
         "needs_option:model/1x2x3x8x8/compile/inference/cpu",
     ]
-    found = cases("matrix: {model: needs_option:model}\ninclude: [{reducer: gap}]")
-    assert [type(case.architecture) for case in found] == [Whole, Parts]
+    sweep = cases("matrix: {model: needs_option:model}\ninclude: [{reducer: gap}]")
+    assert [type(case.architecture) for case in sweep] == [Whole, Parts]
 
 
 def test_variants_of_one_model_stand_together(cases: Any) -> None:
@@ -320,8 +320,8 @@ def test_a_bare_axis_is_set_wherever_it_is_named(cases: Any) -> None:
 
 
 def test_a_dotted_key_is_set_in_the_matrix_alone(cases: Any) -> None:
-    found = cases(OVERRIDABLE, "matrix.variant=[eager]", "matrix.reducer=gap")
-    assert {case.variant_name for case in found} == {"eager", "channels_last"}
+    sweep = cases(OVERRIDABLE, "matrix.variant=[eager]", "matrix.reducer=gap")
+    assert {case.variant_name for case in sweep} == {"eager", "channels_last"}
     assert cases(OVERRIDABLE, "include=[]", "matrix.clip.frames=2")[-1].clip.frames == 2
 
 
@@ -499,16 +499,16 @@ def test_a_shipped_suite_loads_fits_the_schema_and_carries_its_line(name: str) -
 def test_default_asks_the_articles_question_of_every_reducer() -> None:
     from convbench.core.registry import reducers as shelf
 
-    found = suite.load("default").cases
+    sweep = suite.load("default").cases
     ours = Path(suite.__file__).parents[1]  # another test of this worker may have registered more
     own = [plugin.name for plugin in shelf if ours in Path(inspect.getfile(plugin.build)).parents]
     assert len(own) == 12
     for reducer in own:
-        mine = [case for case in found if parts(case).reducer.name == reducer]
+        mine = [case for case in sweep if parts(case).reducer.name == reducer]
         assert {case.variant_name for case in mine} == {"eager", "channels_last", "compile", "channels_last+compile"}
         swept = {(parts(c).backbone, parts(c).reducer, parts(c).lstm_input) for c in mine}
         assert len(swept) >= 3
-    assert {case.scenario for case in found} == {"inference", "streaming"}
+    assert {case.scenario for case in sweep} == {"inference", "streaming"}
 
 
 def test_the_presets_have_the_lstm_input_and_maps_of_the_models_they_are_named_after() -> None:
@@ -519,9 +519,9 @@ def test_the_presets_have_the_lstm_input_and_maps_of_the_models_they_are_named_a
     names = [
         line.split()[1].rstrip(":") for line in text.splitlines() if line.startswith("  # ") and line[4:].find(": ") > 0
     ]
-    found = suite.load("presets").cases
+    sweep = suite.load("presets").cases
     rows = {}
-    for name, case in zip([n for n in names if "-" in n], found, strict=True):
+    for name, case in zip([n for n in names if "-" in n], sweep, strict=True):
         model, clip = parts(resolve(case)), case.clip
         maps = feature_shape(model.backbone, clip.channels, clip.height, clip.width)
         rows[name] = (str(maps), model.lstm_input, str(model.rnn))
@@ -547,15 +547,15 @@ def test_the_presets_have_the_lstm_input_and_maps_of_the_models_they_are_named_a
 
 def test_the_committed_schema_is_the_one_that_convbench_prints() -> None:
     """A plug-in that is new on a shelf only warns: adding one is one file."""
-    committed, made = json.loads((SUITES / "convbench.schema.json").read_text()), suite.schema()
+    committed, schema = json.loads((SUITES / "convbench.schema.json").read_text()), suite.schema()
     shelves = ("backbone", "reducer", "variant", "scenario", "probe")
     for shelf in shelves:
-        old, new = committed["$defs"].pop(shelf)["anyOf"], made["$defs"].pop(shelf)["anyOf"]
+        old, new = committed["$defs"].pop(shelf)["anyOf"], schema["$defs"].pop(shelf)["anyOf"]
         named = [entry for entry in old if "pattern" not in entry]
         assert [entry for entry in named if entry not in new] == []
         if old != new:
             warnings.warn(f"new {shelf}: run `convbench schema > suites/convbench.schema.json`", stacklevel=1)
-    assert committed == made
+    assert committed == schema
 
 
 @pytest.mark.parametrize("name", ["names", "types", "ranges", "list"])

@@ -20,30 +20,30 @@ def timed(threads, *seconds, waited=0.0, name="gap"):
     case = replace(records.case(name), threads=None if threads == 1 else threads)
     plain = records.record(case, samples=0)
     ones = (1,) * len(seconds)
-    readings = [each for each in plain.readings if each.metric.name != metrics.LATENCY.name]
+    readings = [reading for reading in plain.readings if reading.metric.name != metrics.LATENCY.name]
     readings += [Reading(metrics.LATENCY, seconds, ones), Reading(metrics.RUN_DELAY, (waited,) * len(seconds), ones)]
     visits = tuple(Visit(number) for number in range(len(seconds)))
     return replace(plain, readings=tuple(readings), visits=visits, conditions={"threads": threads})
 
 
 def test_threads_are_part_of_a_cases_name_and_of_what_may_be_compared():
-    one, two = timed(1, 1e-3), timed(2, 1e-3)
-    assert two.case.id == f"{one.case.id}/threads=2"
-    groups = {result.group.threads for result in results([one, two])}
+    single, double = timed(1, 1e-3), timed(2, 1e-3)
+    assert double.case.id == f"{single.case.id}/threads=2"
+    groups = {result.group.threads for result in results([single, double])}
     assert groups == {1, 2}
 
 
 def test_a_speedup_comes_from_the_rounds_that_both_were_visited_in():
     """The machine is twice as slow in the second round: neither the ratio nor its interval knows of it."""
-    found = results([timed(1, 1e-3, 2e-3, 1e-3), timed(2, 0.5e-3, 1.01e-3, 0.5e-3)])
-    (gain,) = thread_gains(found)
+    case_results = results([timed(1, 1e-3, 2e-3, 1e-3), timed(2, 0.5e-3, 1.01e-3, 0.5e-3)])
+    (gain,) = thread_gains(case_results)
     assert (gain.threads, gain.fewest) == (2, 1)
     assert gain.speedup.median == pytest.approx(2.0)
 
 
 def test_several_threads_that_waited_for_a_core_are_withheld():
-    found = joined([timed(1, 1e-3, 1e-3, 1e-3, waited=0.5), timed(2, 1e-3, 1e-3, 1e-3, waited=0.05)])
-    single, pair = results(found)
+    run_records = joined([timed(1, 1e-3, 1e-3, 1e-3, waited=0.5), timed(2, 1e-3, 1e-3, 1e-3, waited=0.05)])
+    single, pair = results(run_records)
     assert single.latency is not None
     assert pair.latency is None
     assert [finding.code for finding in pair.record.findings] == ["withheld"]
@@ -51,8 +51,8 @@ def test_several_threads_that_waited_for_a_core_are_withheld():
 
 
 def test_the_figure_shows_a_panel_a_number_of_threads():
-    found = results([timed(n, 1e-3 / n, 1e-3 / n, name=name) for n in (1, 2, 4) for name in ("gap", "gmp")])
-    drawings = list(figures.get("threads").build(found))
+    case_results = results([timed(n, 1e-3 / n, 1e-3 / n, name=name) for n in (1, 2, 4) for name in ("gap", "gmp")])
+    drawings = list(figures.get("threads").build(case_results))
     assert [drawing.title for drawing in drawings] == ["2 threads over 1, inference", "4 threads over 1, inference"]
     assert [len(drawing.marks) for drawing in drawings] == [2, 2]
 

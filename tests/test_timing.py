@@ -53,26 +53,28 @@ def test_a_call_longer_than_the_warm_up_is_called_once():
 
 
 def test_sampling_stops_when_the_median_is_known():
-    taken, verdict = sample(nothing, FakeClock(itertools.repeat(0.01)), StoppingRule(0.01, min_samples=20, max_time=10))
+    samples, verdict = sample(
+        nothing, FakeClock(itertools.repeat(0.01)), StoppingRule(0.01, min_samples=20, max_time=10)
+    )
     assert verdict == "precise"
-    assert 20 <= len(taken) <= 22
+    assert 20 <= len(samples) <= 22
 
 
 def test_sampling_stops_when_time_is_up():
     noisy = itertools.cycle([0.1, 0.2, 0.3])
-    taken, verdict = sample(nothing, FakeClock(noisy), StoppingRule(0.01, min_samples=20, max_time=5.0))
+    samples, verdict = sample(nothing, FakeClock(noisy), StoppingRule(0.01, min_samples=20, max_time=5.0))
     assert verdict == "time is up"
-    assert 5.0 <= sum(one.host for one in taken) < 5.4
+    assert 5.0 <= sum(timing.host for timing in samples) < 5.4
 
 
 def test_a_slow_call_still_gets_as_many_samples_as_an_interval_needs():
-    taken, verdict = sample(
+    samples, verdict = sample(
         nothing, FakeClock(itertools.repeat(60.0)), StoppingRule(0.01, min_samples=20, max_time=1.0)
     )
-    assert (len(taken), verdict) == (6, "time is up")
+    assert (len(samples), verdict) == (6, "time is up")
 
 
 def test_raw_samples_are_kept_in_order():
     seconds = [0.3, 0.1, 0.2] * 20
-    taken, _ = sample(nothing, FakeClock(seconds), StoppingRule(1e-9, min_samples=20, max_time=5.0))
-    assert [one.host for one in taken] == seconds[: len(taken)]
+    samples, _ = sample(nothing, FakeClock(seconds), StoppingRule(1e-9, min_samples=20, max_time=5.0))
+    assert [timing.host for timing in samples] == seconds[: len(samples)]

@@ -22,49 +22,51 @@ LOSSES = (0.002, 0.004, 0.003)
 
 def tried(variants=(("eager", 40e-3, (0.0, 0.0, 0.0)), ("int8", 5e-3, LOSSES)), reducer="flatten"):
     """A model's records in variants of those seconds that lose so much a seed."""
-    made = []
+    run_records = []
     for variant, seconds, losses in variants:
         of = records.case(reducer, variant=variant)
         noted = {"dtype": variant} if variant == "int8" else {}
-        made.append(replace(records.record(of, latency=seconds), conditions=noted))
-        made += [records.lesson(0.9 + seed / 100 - loss, seed=seed, of=of) for seed, loss in enumerate(losses)]
-    return made
+        run_records.append(replace(records.record(of, latency=seconds), conditions=noted))
+        run_records += [records.lesson(0.9 + seed / 100 - loss, seed=seed, of=of) for seed, loss in enumerate(losses)]
+    return run_records
 
 
-def answered(found, **how):
-    (answer,) = recommendations(found, Ask(**how))
+def answered(run_records, **how):
+    (answer,) = recommendations(run_records, Ask(**how))
     return answer
 
 
 def test_int8_flatten_loses_points_and_is_so_many_times_as_fast() -> None:
     answer = answered(tried())
-    (one,) = answer.trades
-    assert one.gain.median == pytest.approx(-0.003)
+    (variant_trade,) = answer.trades
+    assert variant_trade.gain.median == pytest.approx(-0.003)
     half = 4.3027 * 0.001 / 3**0.5
-    assert (one.gain.low, one.gain.high) == pytest.approx((-0.003 - half, -0.003 + half), rel=1e-3)
-    assert one.speedup.median == pytest.approx(8, rel=0.03)
-    said = trade.sentence(answer)
-    assert said.startswith(
+    assert (variant_trade.gain.low, variant_trade.gain.high) == pytest.approx((-0.003 - half, -0.003 + half), rel=1e-3)
+    assert variant_trade.speedup.median == pytest.approx(8, rel=0.03)
+    sentence = trade.sentence(answer)
+    assert sentence.startswith(
         "The same trained models run otherwise: flatten, LSTM input 131,072 in int8 loses 0.3 points"
     )
-    assert "[0.1, 0.5] and is 8" in said
-    assert said in advice.sentences(answer)
+    assert "[0.1, 0.5] and is 8" in sentence
+    assert sentence in advice.sentences(answer)
     assert answer.pick.result.case.variant_name == "int8"
 
 
 def test_the_page_says_the_same_at_no_limit_as_in_its_title() -> None:
     """The budget did not know variants: it said eager where the title said int8."""
-    found = results(tried())
-    answers = quality.recommended(found)
-    at_no_limit = by_quality(found).answers[-1][-1]
+    case_results = results(tried())
+    answers = quality.recommended(case_results)
+    at_no_limit = by_quality(case_results).answers[-1][-1]
     assert [answer.pick.result.case for answer in at_no_limit] == [answer.pick.result.case for answer in answers]
-    assert decision(advise(found), answers).startswith("Direction: take flatten at LSTM input 131,072 in int8, 4.9")
+    assert decision(advise(case_results), answers).startswith(
+        "Direction: take flatten at LSTM input 131,072 in int8, 4.9"
+    )
 
 
 def test_the_difference_is_paired_by_seed_not_between_means() -> None:
     """Seeds are a point apart; what int8 loses of each is a tenth of that."""
-    (one,) = answered(tried()).trades
-    assert one.gain.high < 0
+    (variant_trade,) = answered(tried()).trades
+    assert variant_trade.gain.high < 0
 
 
 def test_what_is_slower_or_loses_nothing_says_so() -> None:
@@ -76,7 +78,7 @@ def test_what_is_slower_or_loses_nothing_says_so() -> None:
 
 def test_without_a_variant_that_was_evaluated_itself_there_is_no_trade() -> None:
     of = records.case("flatten", variant="compile")
-    only = [each for each in tried() if each.case.variant_name == "eager"]
+    only = [record for record in tried() if record.case.variant_name == "eager"]
     answer = answered([*only, records.record(of, latency=1e-3)])
     assert answer.trades == ()
     assert trade.sentence(answer) == ""
@@ -84,14 +86,14 @@ def test_without_a_variant_that_was_evaluated_itself_there_is_no_trade() -> None
 
 def test_a_trade_is_told_of_what_is_over_the_budget_too() -> None:
     answer = answered(tried(), constraints={"latency": 10e-3})
-    assert [each.there.quality.variant for each in answer.trades] == ["int8"]
+    assert [variant_trade.there.quality.variant for variant_trade in answer.trades] == ["int8"]
 
 
 def test_the_page_and_the_json_have_every_trade() -> None:
-    found = [*tried(), *tried((("eager", 4e-3, LOSSES), ("int8", 3e-3, LOSSES)), "gap")]
-    answer = answered(found)
-    shown = section(results(found), [answer])
-    (task,) = shown["tasks"]
+    run_records = [*tried(), *tried((("eager", 4e-3, LOSSES), ("int8", 3e-3, LOSSES)), "gap")]
+    answer = answered(run_records)
+    data = section(results(run_records), [answer])
+    (task,) = data["tasks"]
     assert [(row["series"], row["variant"]) for row in task["trades"]] == [("flatten", "int8"), ("gap", "int8")]
     assert task["trades"][0]["gain"] == "-0.3 [-0.5, -0.1]"
-    assert [each["case"].split("/")[1] for each in plain(answer)["trades"]] == ["flatten", "gap"]
+    assert [row["case"].split("/")[1] for row in plain(answer)["trades"]] == ["flatten", "gap"]

@@ -80,22 +80,22 @@ def test_everything_of_a_training_case_is_measured():
 
 
 def test_a_step_changes_every_parameter():
-    held = subject.assemble(train(), seed=0)
-    before = {name: parameter.clone() for name, parameter in held.model.named_parameters()}
-    step = held.run()
+    case_subject = subject.assemble(train(), seed=0)
+    before = {name: parameter.clone() for name, parameter in case_subject.model.named_parameters()}
+    step = case_subject.run()
     assert step.loss > 0
     assert step.gradients.keys() == before.keys()
-    assert held.model.training
-    for name, parameter in held.model.named_parameters():
+    assert case_subject.model.training
+    for name, parameter in case_subject.model.named_parameters():
         assert not torch.equal(parameter, before[name])
 
 
 def test_the_gradients_are_those_of_the_mean_square():
-    held = subject.assemble(train(), seed=0)
+    case_subject = subject.assemble(train(), seed=0)
     twin = subject.assemble(train(), seed=0).model.train()
-    loss = twin(*held.inputs.args)[0].square().mean()
+    loss = twin(*case_subject.inputs.args)[0].square().mean()
     loss.backward()
-    step = held.run()
+    step = case_subject.run()
     torch.testing.assert_close(step.loss, loss.detach())
     for name, parameter in twin.named_parameters():
         torch.testing.assert_close(step.gradients[name], parameter.grad)
@@ -117,43 +117,43 @@ VARIANTS = {
 
 @pytest.mark.parametrize("variant", VARIANTS.values(), ids=VARIANTS)
 def test_a_variant_trains_as_eager_does(variant):
-    held, readings = first_call.open_case(train("fc", 8, *variant), seed=0)
+    case_subject, readings = first_call.open_case(train("fc", 8, *variant), seed=0)
     assert [reading.metric.name for reading in readings] == ["cold_call_s"]
-    assert held.run().loss > 0
+    assert case_subject.run().loss > 0
 
 
 def test_implementations_of_adam_make_the_same_step():
     stepped = []
     for variant in ((), VARIANTS["fused"], VARIANTS["foreach"]):
-        held = subject.transform(subject.assemble(train("gap", None, *variant), seed=0))
-        held.run()
-        held.run()
-        stepped.append(list(held.model.parameters()))
-    for one in stepped[1:]:
-        torch.testing.assert_close(one, stepped[0])
+        case_subject = subject.transform(subject.assemble(train("gap", None, *variant), seed=0))
+        case_subject.run()
+        case_subject.run()
+        stepped.append(list(case_subject.model.parameters()))
+    for parameters in stepped[1:]:
+        torch.testing.assert_close(parameters, stepped[0])
 
 
-def _wrong(held, change):
-    plain = held.forward
+def _wrong(case_subject, change):
+    plain = case_subject.forward
 
     def forward(*args):
         output, state = plain(*args)
         return change(output), state
 
-    return replace(held, forward=forward)
+    return replace(case_subject, forward=forward)
 
 
-def halved_gradient(held):
-    return _wrong(held, lambda output: output.detach() / 2 + output / 2)
+def halved_gradient(case_subject):
+    return _wrong(case_subject, lambda output: output.detach() / 2 + output / 2)
 
 
-def frozen_backbone(held):
-    held.model.backbone.requires_grad_(False)
-    return held
+def frozen_backbone(case_subject):
+    case_subject.model.backbone.requires_grad_(False)
+    return case_subject
 
 
-def other_loss(held):
-    return _wrong(held, lambda output: 1.5 * output)
+def other_loss(case_subject):
+    return _wrong(case_subject, lambda output: 1.5 * output)
 
 
 @pytest.mark.parametrize(

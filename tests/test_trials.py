@@ -93,10 +93,10 @@ def test_later_seeds_are_trained_at_the_rate_that_the_first_ones_choose(suite: s
     run, records = store.load(out)
     assert len(run.planned) == 10
     trained = [record.case for record in records if record.case.trial]
-    found = qualities(records)
-    assert [(quality.ended, len(quality.by_rate)) for quality in found] == [(3, 2), (3, 2)]
+    trained_qualities = qualities(records)
+    assert [(quality.ended, len(quality.by_rate)) for quality in trained_qualities] == [(3, 2), (3, 2)]
     later = {case.architecture.reducer.name: case.trial.learning_rate for case in trained if case.trial.seed == 2}
-    assert later == {quality.architecture.reducer.name: quality.learning_rate for quality in found}
+    assert later == {quality.architecture.reducer.name: quality.learning_rate for quality in trained_qualities}
     again = CliRunner().invoke(app, [*words, "--out", str(out), "--resume"])
     assert again.exit_code == 0
     assert len(store.load(out)[1]) == len(records) == 12
@@ -149,9 +149,9 @@ def test_layer_norm_is_a_factor_of_the_profiles(name: str) -> None:
     ],
 )
 def test_mistakes_in_the_training_section_are_told(suite: str, override: str, words: str) -> None:
-    with pytest.raises(SuiteError) as told:
+    with pytest.raises(SuiteError) as error:
         load(suite, ["quality=train", override])
-    assert words in str(told.value)
+    assert words in str(error.value)
 
 
 def test_only_the_architectures_that_a_glob_names_are_tried(suite: str) -> None:
@@ -185,7 +185,7 @@ def test_a_run_with_trainings_is_stored_resumed_and_reported(suite: str, tmp_pat
 
 def _accuracies(record: dict[str, object]) -> list[object]:
     readings: list[dict[str, object]] = record["readings"]  # type: ignore[assignment]
-    return [one["samples"] for one in readings if one["metric"]["name"] != "train_seconds"]  # type: ignore[index]
+    return [reading["samples"] for reading in readings if reading["metric"]["name"] != "train_seconds"]  # type: ignore[index]
 
 
 def test_a_task_that_cannot_be_drawn_is_refused_before_anything_runs(suite: str, tmp_path: Path) -> None:

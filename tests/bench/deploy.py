@@ -66,11 +66,11 @@ def theirs(case: Case, core: int, folder: str, variables: Mapping[str, str]) -> 
     return float(done.stdout.split()[-1])
 
 
-def converting(held: Subject) -> float:
+def converting(subject: Subject) -> float:
     """Seconds that making arrays of a call's tensors, and tensors of its arrays, takes; 0 where nothing is made."""
-    if held.deployment is None:
+    if subject.deployment is None:
         return 0.0
-    model, tensors = held.deployment.loaded, held.deployment.example.tensors
+    model, tensors = subject.deployment.loaded, subject.deployment.example.tensors
     outputs = model.run(model.arrays(tensors))
     return min(timeit.repeat(lambda: (model.arrays(tensors), model.tensors(outputs)), number=1000, repeat=5)) / 1000
 
@@ -80,7 +80,7 @@ def compared(executor: Executor, case: Case, visits: int) -> Row:
 
     Of int8 the script runs twice: with glibc held as every process that measures holds it, and as a process comes.
     """
-    cores, taken = sorted(os.sched_getaffinity(0)), defaultdict[str, list[float]](list)
+    cores, seconds = sorted(os.sched_getaffinity(0)), defaultdict[str, list[float]](list)
     with tempfile.TemporaryDirectory() as folder:
         for visit in range(visits):
             core = cores[visit % len(cores)]
@@ -91,20 +91,20 @@ def compared(executor: Executor, case: Case, visits: int) -> Row:
             if case.variant_name == "int8":
                 sides["free"] = partial(theirs, case, core, folder, {})
             for name in list(sides)[:: 1 if visit % 2 else -1]:
-                taken[name].append(sides[name]())
-    row: Row = {"case": case.id, "visits": visits, "ours_s": median(taken["ours"])}
-    for name in taken.keys() - {"ours"}:
-        ratios = [mine / script for mine, script in zip(taken["ours"], taken[name], strict=True)]
+                seconds[name].append(sides[name]())
+    row: Row = {"case": case.id, "visits": visits, "ours_s": median(seconds["ours"])}
+    for name in seconds.keys() - {"ours"}:
+        ratios = [mine / script for mine, script in zip(seconds["ours"], seconds[name], strict=True)]
         interval = median_interval(ratios)
-        row[f"script_{name}_s"] = median(taken[name])
+        row[f"script_{name}_s"] = median(seconds[name])
         row[f"ratio_{name}"] = median(ratios)
         row[f"low_{name}"], row[f"high_{name}"] = (
             bound if math.isfinite(bound) else None for bound in (interval.low, interval.high)
         )
-        row[f"least_{name}"] = min(taken["ours"]) / min(taken[name])
+        row[f"least_{name}"] = min(seconds["ours"]) / min(seconds[name])
     row["convert_s"] = converting(transform(assemble(case, 0)))
-    shown = ", ".join(f"{name} {value:.4g}" for name, value in row.items() if isinstance(value, float))
-    print(f"{case.id}: {shown}", flush=True)
+    figures = ", ".join(f"{name} {value:.4g}" for name, value in row.items() if isinstance(value, float))
+    print(f"{case.id}: {figures}", flush=True)
     return row
 
 

@@ -79,10 +79,10 @@ def calibrated(slowdown: float, settings: Settings) -> tuple[Work, dict[str, flo
         folder = Path(name)
         project = make(folder / "calibration", dict.fromkeys(KINDS, (0, 16)))
         with sides.materialise(".", Here.at(project, str(project / "suite.yaml")), folder) as side:
-            found = [_calibrated_once(side, slowdown, settings, folder) for _ in range(3)]
-    middle = {kind: sorted((said[kind] for said in found), key=_flops)[1] for kind in KINDS}
-    work = {kind: tuple(said["injected"]) for kind, said in middle.items()}
-    return work, {kind: said["achieved"] for kind, said in middle.items()}
+            calibrations = [_calibrated_once(side, slowdown, settings, folder) for _ in range(3)]
+    middle = {kind: sorted((calibration[kind] for calibration in calibrations), key=_flops)[1] for kind in KINDS}
+    work = {kind: tuple(calibration["injected"]) for kind, calibration in middle.items()}
+    return work, {kind: calibration["achieved"] for kind, calibration in middle.items()}
 
 
 def _calibrated_once(side: Side, slowdown: float, settings: Settings, folder: Path) -> dict[str, dict[str, Any]]:
@@ -90,56 +90,56 @@ def _calibrated_once(side: Side, slowdown: float, settings: Settings, folder: Pa
         worker.greet()
         worker.greeted()
         plan = worker.ask("plan", suite="suite.yaml", overrides=[], device="cpu", only=[], skip=[])
-        found = {}
+        answers = {}
         for kind, case in zip(KINDS, plan["cases"], strict=True):
-            found[kind] = worker.ask("calibrate", case=case["case"], seed=0, slowdown=slowdown)
+            answers[kind] = worker.ask("calibrate", case=case["case"], seed=0, slowdown=slowdown)
             worker.ask("release")
-        return found
+        return answers
 
 
-def _flops(said: dict[str, Any]) -> int:
-    count, size = said["injected"]
+def _flops(calibration: dict[str, Any]) -> int:
+    count, size = calibration["injected"]
     return int(count * size**3)
 
 
 def trial(
-    tool: str, slowdown: float, put_in: tuple[Work, dict[str, float]], asked: argparse.Namespace
+    tool: str, slowdown: float, put_in: tuple[Work, dict[str, float]], arguments: argparse.Namespace
 ) -> list[dict[str, object]]:
     """One decision of one tool on a fresh project, a line a case."""
     work, achieved = put_in
     with tempfile.TemporaryDirectory() as name:
         project, load = make(Path(name) / "trial", work), os.getloadavg()[0]
-        with hogs(os.sched_getaffinity(0) if asked.hogs else set()):
+        with hogs(os.sched_getaffinity(0) if arguments.hogs else set()):
             start = time.monotonic()
-            said = TOOLS[tool](project, asked.seconds, asked.detect, ALLOCATORS[asked.allocator])
-            seconds = (time.monotonic() - start) / len(said)
+            verdicts = TOOLS[tool](project, arguments.seconds, arguments.detect, ALLOCATORS[arguments.allocator])
+            seconds = (time.monotonic() - start) / len(verdicts)
     same = {
-        "tool": tool, "slowdown": slowdown, "detect": asked.detect, "allocator": asked.allocator,
-        "hogs": int(asked.hogs), "beside": asked.beside, "commit": asked.commit, "seconds": seconds,
-        "campaign": asked.figures, "load_before": load, "at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "tool": tool, "slowdown": slowdown, "detect": arguments.detect, "allocator": arguments.allocator,
+        "hogs": int(arguments.hogs), "beside": arguments.beside, "commit": arguments.commit, "seconds": seconds,
+        "campaign": arguments.figures, "load_before": load, "at": datetime.now(UTC).isoformat(timespec="seconds"),
     }  # fmt: skip
-    return [{**same, "case": kind, "achieved": achieved[kind], **said[kind]} for kind in said]
+    return [{**same, "case": kind, "achieved": achieved[kind], **verdicts[kind]} for kind in verdicts]
 
 
-def run(asked: argparse.Namespace) -> None:
+def run(arguments: argparse.Namespace) -> None:
     """Decisions in random order of tools and slowdowns until the time is up, each stored as it comes."""
     OUT.mkdir(parents=True, exist_ok=True)
     facts = describe("cpu")
     (OUT / "environment.json").write_text(json.dumps(facts, indent=1) + "\n")
-    slowdowns = [float(part) / 100 for part in asked.slowdowns.split(",")]
-    wanted = [(tool, slowdown) for tool in asked.tools.split(",") for slowdown in slowdowns]
-    asked.commit = facts["commit"]
-    settings = Settings(allocator=asked.allocator)
+    slowdowns = [float(part) / 100 for part in arguments.slowdowns.split(",")]
+    pairs = [(tool, slowdown) for tool in arguments.tools.split(",") for slowdown in slowdowns]
+    arguments.commit = facts["commit"]
+    settings = Settings(allocator=arguments.allocator)
     put_in = {slowdown: calibrated(slowdown, settings) for slowdown in slowdowns}
     start, waiting = time.monotonic(), []
-    while time.monotonic() - start < 60 * asked.minutes:
-        waiting = waiting or random.sample(wanted, len(wanted))
+    while time.monotonic() - start < 60 * arguments.minutes:
+        waiting = waiting or random.sample(pairs, len(pairs))
         tool, slowdown = waiting.pop()
         try:
-            lines = trial(tool, slowdown, put_in[slowdown], asked)
+            lines = trial(tool, slowdown, put_in[slowdown], arguments)
         except Missing as error:
             print(error)
-            wanted = [pair for pair in wanted if pair[0] != tool]
+            pairs = [pair for pair in pairs if pair[0] != tool]
             waiting = [pair for pair in waiting if pair[0] != tool]
             continue
         with (OUT / "trials.jsonl").open("a") as file:
@@ -151,9 +151,9 @@ def table() -> str:
     """All trials that ever ran, by setting: red of how many, with exact 95 % bounds."""
     groups: dict[tuple[object, ...], list[dict[str, object]]] = defaultdict(list)
     for line in (OUT / "trials.jsonl").read_text().splitlines():
-        one = json.loads(line)
+        entry = json.loads(line)
         key = ("tool", "allocator", "hogs", "beside", "detect", "slowdown")
-        groups[tuple(one[name] for name in key)].append(one)
+        groups[tuple(entry[name] for name in key)].append(entry)
     rows = ["# Every verdict of the gate and its peers", "", HEADER]
     rows += ["", "| " + " | ".join(HEADINGS) + " |"]
     rows += ["|---|---|--:|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|"]
@@ -162,19 +162,19 @@ def table() -> str:
 
 
 def _row(key: tuple[object, ...], trials: list[dict[str, object]]) -> str:
-    words = [one["word"] for one in trials]
+    words = [entry["word"] for entry in trials]
     red = words.count("regression")
     bounds = binomtest(red, len(words)).proportion_ci(method="exact")
     tool, allocator, count, beside, detect, slowdown = key
-    timed = median(float(one["achieved"]) for one in trials)
-    seen = [float(one["seen"]) for one in trials if "seen" in one]
-    spread = [_spread(one["logs"]) for one in trials if "logs" in one]
+    timed = median(float(entry["achieved"]) for entry in trials)
+    slowdowns = [float(entry["seen"]) for entry in trials if "seen" in entry]
+    spread = [_spread(entry["logs"]) for entry in trials if "logs" in entry]
     undecided = sum(word in ("inconclusive", "invalid") for word in words)
     passed = len(words) - red - undecided
-    seconds = median(float(one["seconds"]) for one in trials)
+    seconds = median(float(entry["seconds"]) for entry in trials)
     cells = (tool, allocator, count, beside, f"{detect:g} %", f"{slowdown:+.0%}", f"{timed:+.1%}")
     shares = (
-        f"{median(seen):+.1%}" if seen else "",
+        f"{median(slowdowns):+.1%}" if slowdowns else "",
         f"{median(spread):.1%}" if spread else "",
         len(words),
         f"{red / len(words):.1%}",
@@ -202,13 +202,13 @@ def main() -> None:
     parser.add_argument("--beside", default="nothing", help="what else ran on the machine, in words")
     parser.add_argument("--seconds", type=float, default=10, help="what a peer may measure a side of a case for")
     parser.add_argument("--figures", action="store_true", help="the cells of the figures table that lack verdicts")
-    asked = parser.parse_args()
-    if asked.figures:
+    arguments = parser.parse_args()
+    if arguments.figures:
         import figures_of_gate
 
-        figures_of_gate.measure(asked)
+        figures_of_gate.measure(arguments)
         return
-    run(asked)
+    run(arguments)
     TABLE.write_text(table())
     print(table())
 

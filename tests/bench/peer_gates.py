@@ -45,13 +45,13 @@ def convbench(project: Path, _: float, detect: float, environment: Words, *more:
 
     judged = verdict.verdicts(outcome.read(project / "reports" / "check.json"))
     return {
-        _kind(one.case.id): {
-            "word": one.word,
-            "seen": decision.ratio(one.case.logs).estimate - 1 if one.case.logs else 0.0,
-            "logs": [round(log, 5) for log in one.case.logs],
-            "confirmation": [round(triple.middle, 5) for triple in one.case.triples],
+        _kind(case_verdict.case.id): {
+            "word": case_verdict.word,
+            "seen": decision.ratio(case_verdict.case.logs).estimate - 1 if case_verdict.case.logs else 0.0,
+            "logs": [round(log, 5) for log in case_verdict.case.logs],
+            "confirmation": [round(triple.middle, 5) for triple in case_verdict.case.triples],
         }
-        for one in judged
+        for case_verdict in judged
     }
 
 
@@ -64,8 +64,8 @@ def pytest_benchmark(project: Path, seconds: float, detect: float, environment: 
     run = [sys.executable, "-m", "pytest", *common]
     _run(project.parent / "base", [*run, "--benchmark-save=base"], environment, (0,))
     failing = ["--benchmark-compare", f"--benchmark-compare-fail={statistic}:{detect:g}%"]
-    said = _run(project.parent / "head", [*run, *failing], environment, (0, 1))
-    red = set(re.findall(r"test_speed\[(\w+)\][^\n]*has failed", said))
+    output = _run(project.parent / "head", [*run, *failing], environment, (0, 1))
+    red = set(re.findall(r"test_speed\[(\w+)\][^\n]*has failed", output))
     return _called(red)
 
 
@@ -79,8 +79,8 @@ def pyperf(project: Path, seconds: float, detect: float, environment: Words) -> 
         command = [sys.executable, "perf.py", *words, "-o", str(project / f"{side}.json"), "--quiet"]
         _run(project.parent / side, command, environment, (0,))
     compare = [sys.executable, "-m", "pyperf", "compare_to", "base.json", "head.json", f"--min-speed={detect:g}"]
-    said = _run(project, compare, environment, (0,))
-    red = set(re.findall(r"^(\w+): .*slower", said, re.MULTILINE))
+    output = _run(project, compare, environment, (0,))
+    red = set(re.findall(r"^(\w+): .*slower", output, re.MULTILINE))
     return _called(red)
 
 
@@ -109,8 +109,8 @@ def asv(project: Path, seconds: float, detect: float, environment: Words) -> Sai
         "base",
         "head",
     ]
-    said = _run(project, [sys.executable, "-m", "asv", *words], home, (0, 1))
-    red = set(re.findall(r"^\|\s*\+.*time_net\('(\w+)'\)", said, re.MULTILINE))
+    output = _run(project, [sys.executable, "-m", "asv", *words], home, (0, 1))
+    red = set(re.findall(r"^\|\s*\+.*time_net\('(\w+)'\)", output, re.MULTILINE))
     return _called(red)
 
 
@@ -124,10 +124,10 @@ def tango(project: Path, seconds: float, detect: float, environment: Words) -> S
     for kind in KINDS:
         command = [sys.executable, "tango.py", str(project.parent), kind, str(min(seconds, TANGO_SECONDS))]
         base, differences = json.loads(_run(project, command, environment, (0,)).splitlines()[-1])
-        kept = _without_outliers(sorted(differences))
-        error = stdev(kept) / math.sqrt(len(kept))
-        share = mean(kept) / base
-        if mean(kept) >= 2.6 * error and share > max(0.005, detect / 100):
+        inliers = _without_outliers(sorted(differences))
+        error = stdev(inliers) / math.sqrt(len(inliers))
+        share = mean(inliers) / base
+        if mean(inliers) >= 2.6 * error and share > max(0.005, detect / 100):
             red.add(kind)
     return _called(red)
 
@@ -143,7 +143,9 @@ def _without_outliers(values: list[float]) -> list[float]:
 TOOLS: dict[str, Callable[[Path, float, float, Words], Said]] = {
     "convbench": convbench,
     "convbench, one case": lambda *words: {
-        kind: said for kind, said in convbench(*words, "--only", f"*kind={KINDS[2]})*").items() if kind == KINDS[2]
+        kind: verdict
+        for kind, verdict in convbench(*words, "--only", f"*kind={KINDS[2]})*").items()
+        if kind == KINDS[2]
     },
     "pytest-benchmark min": lambda *words: pytest_benchmark(*words, statistic="min"),
     "pytest-benchmark median": lambda *words: pytest_benchmark(*words, statistic="median"),
@@ -158,8 +160,8 @@ def _called(red: set[str]) -> Said:
 
 
 def _kind(case: str) -> str:
-    found = re.search(r"kind=(\w+)", case)
-    return found.group(1) if found else KINDS[0]
+    match = re.search(r"kind=(\w+)", case)
+    return match.group(1) if match else KINDS[0]
 
 
 def _need(module: str) -> None:

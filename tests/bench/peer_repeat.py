@@ -36,11 +36,11 @@ class Model(nn.Module):
 
 def calls(number: int, seconds: float = 0.0) -> float:
     """The mean of at least so many calls for at least so many seconds."""
-    start, made = time.perf_counter(), 0
-    while made < number or time.perf_counter() - start < seconds:
+    start, count = time.perf_counter(), 0
+    while count < number or time.perf_counter() - start < seconds:
         model(clip)
-        made += 1
-    return (time.perf_counter() - start) / made
+        count += 1
+    return (time.perf_counter() - start) / count
 
 
 torch.set_num_threads(1)

@@ -106,19 +106,19 @@ def _nothing() -> Iterator[None]:
 def peers(method: str) -> None:
     """Seconds of a call as a method has them, in fresh processes one after another, and what each process took."""
     path = RUNS / f"peer-{method}.json"
-    taken = json.loads(path.read_text()) if path.exists() else []
+    processes = json.loads(path.read_text()) if path.exists() else []
     variables = os.environ | {"OMP_NUM_THREADS": "1"} | malloc.variables(malloc.HELD)
     script, start = Path(__file__).with_name("peer_repeat.py"), time.monotonic()
-    wanted = [(case, number) for number in range(METHODS[method]) for case in PEER_CASES]
-    for case, number in wanted[len(taken) :]:
+    repetitions = [(case, number) for number in range(METHODS[method]) for case in PEER_CASES]
+    for case, number in repetitions[len(processes) :]:
         if time.monotonic() - start > LIMIT:
             print(f"{method}: not done yet: run this piece again")
             return
         command = [sys.executable, str(script), method, case, str(PEER_CASES[case])]
         begun = time.monotonic()
         seconds = json.loads(subprocess.run(command, env=variables, capture_output=True, text=True, check=True).stdout)
-        taken.append({"case": case, "number": number, "seconds": seconds, "wall": time.monotonic() - begun})
-        path.write_text(json.dumps(taken))
+        processes.append({"case": case, "number": number, "seconds": seconds, "wall": time.monotonic() - begun})
+        path.write_text(json.dumps(processes))
 
 
 def compared(first: str, second: str) -> Agreement | None:
@@ -155,11 +155,13 @@ def _ours(records: Sequence[Record]) -> dict[str, object]:
     return _row(math.sqrt(machine.prior.variance), median(walls), medians)
 
 
-def _theirs(taken: Sequence[dict[str, float]]) -> dict[str, object]:
-    logs = {case: [math.log(each["seconds"]) for each in taken if each["case"] == case] for case in PEER_CASES}
+def _theirs(processes: Sequence[dict[str, float]]) -> dict[str, object]:
+    logs = {
+        case: [math.log(process["seconds"]) for process in processes if process["case"] == case] for case in PEER_CASES
+    }
     spread = math.sqrt(np.mean([np.var(values, ddof=1) for values in logs.values() if len(values) > 1]))
     medians = {case: math.exp(median(values)) for case, values in logs.items() if values}
-    return _row(spread, median(each["wall"] for each in taken), medians)
+    return _row(spread, median(process["wall"] for process in processes), medians)
 
 
 def _row(spread: float, wall: float, medians: dict[str, object]) -> dict[str, object]:
@@ -175,49 +177,50 @@ def _row(spread: float, wall: float, medians: dict[str, object]) -> dict[str, ob
 
 
 def table() -> None:
-    found = {title: compared(*names) for title, names in PAIRS.items()}
+    agreements = {title: compared(*names) for title, names in PAIRS.items()}
     walls = {path.stem: json.loads(path.read_text()) for path in RUNS.glob("*.json") if "peer" not in path.stem}
     figures = {
-        "runs": {title: asdict(agreed) for title, agreed in found.items() if agreed},
+        "runs": {title: asdict(agreed) for title, agreed in agreements.items() if agreed},
         "seconds": walls,
         "side_by_side": side_by_side(),
         "environment": describe("cpu"),
     }
     OUT.mkdir(parents=True, exist_ok=True)
     (OUT / "repeat.json").write_text(json.dumps(figures, indent=1) + "\n")
-    (OUT / "table.md").write_text("\n".join(_lines(found, walls, figures["side_by_side"])) + "\n")
+    (OUT / "table.md").write_text("\n".join(_lines(agreements, walls, figures["side_by_side"])) + "\n")
     print((OUT / "table.md").read_text())
 
 
-def _lines(found: dict[str, Agreement | None], walls: dict, peers_of: dict) -> Iterator[str]:
+def _lines(agreements: dict[str, Agreement | None], walls: dict, peers_of: dict) -> Iterator[str]:
     yield "| default suite, two runs | cases | intervals meet | factor: median, p90, worst | opposite | half width |"
     yield "|---|--:|--:|---|--:|--:|"
-    for title, one in found.items():
-        if one:
-            factors = ", ".join(f"{factor:.2f}" for factor in one.factors)
-            told = f"{one.contradicted} of {one.apart}"
-            kept = f" ({one.withheld} withheld by one)" if one.withheld else ""
-            yield f"| {title} | {one.cases}{kept} | {one.meet:.0%} | {factors} | {told} | {one.half_width:.1%} |"
+    for title, comparison in agreements.items():
+        if comparison:
+            factors = ", ".join(f"{factor:.2f}" for factor in comparison.factors)
+            contradictions = f"{comparison.contradicted} of {comparison.apart}"
+            withheld = f" ({comparison.withheld} withheld by one)" if comparison.withheld else ""
+            cases, half_width = f"{comparison.cases}{withheld}", f"{comparison.half_width:.1%}"
+            yield f"| {title} | {cases} | {comparison.meet:.0%} | {factors} | {contradictions} | {half_width} |"
     yield ""
-    yield "Seconds: " + ", ".join(f"{name} {each['seconds']:.0f}" for name, each in sorted(walls.items()))
+    yield "Seconds: " + ", ".join(f"{name} {wall['seconds']:.0f}" for name, wall in sorted(walls.items()))
     yield ""
     yield f"| method | spread of processes | seconds a process | seconds a case to ±{PRECISION:.0%} | medians, ms |"
     yield "|---|--:|--:|--:|---|"
     for name, row in peers_of.items():
         medians = {case: value[0] if isinstance(value, tuple) else value for case, value in row["medians_s"].items()}
-        said = ", ".join(f"{case} {1e3 * value:.2f}" for case, value in sorted(medians.items()))
+        milliseconds = ", ".join(f"{case} {1e3 * value:.2f}" for case, value in sorted(medians.items()))
         cost = f"{row['seconds_a_process']:.2f} | {row['seconds_a_case']:.1f}"
-        yield f"| {name} | {row['spread']:.1%} | {cost} | {said} |"
+        yield f"| {name} | {row['spread']:.1%} | {cost} | {milliseconds} |"
 
 
 def main() -> None:
     parts = [*PIECES, *(f"peer-{method}" for method in METHODS), "table"]
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--part", choices=[*parts, "all"], default="all")
-    asked = parser.parse_args().part
+    choice = parser.parse_args().part
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that hogs and runs are ended on the way out
     RUNS.mkdir(parents=True, exist_ok=True)
-    for part in parts if asked == "all" else [asked]:
+    for part in parts if choice == "all" else [choice]:
         if part in PIECES:
             run(part)
         elif part == "table":

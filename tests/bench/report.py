@@ -28,11 +28,11 @@ import sys, time
 sys.path.insert(0, {tests!r})
 import records
 from pathlib import Path
-found = {found}
-run = records.run_of(found)
+run_records = {expression}
+run = records.run_of(run_records)
 start = time.perf_counter()
 from convbench.report.page import run as page
-page.write(run, found, Path({path!r}))
+page.write(run, run_records, Path({path!r}))
 print(time.perf_counter() - start)
 """
 DRAWN = """() => new Promise(done => requestAnimationFrame(() => setTimeout(() => done(performance.now()))))"""
@@ -49,9 +49,9 @@ SELECT = """(value) => new Promise(done => {
 })"""
 
 
-def make(found: str, path: Path) -> float:
+def make(expression: str, path: Path) -> float:
     """Seconds to make a report in a fresh process, imports of the report included."""
-    code = MAKE.format(tests=str(Path(__file__).parents[1]), found=found, path=str(path))
+    code = MAKE.format(tests=str(Path(__file__).parents[1]), expression=expression, path=str(path))
     return float(subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout)
 
 
@@ -80,9 +80,9 @@ def toggled(browser: Browser, path: Path) -> list[float]:
     return times
 
 
-def figures(browser: Browser, found: str, path: Path) -> dict[str, float]:
+def figures(browser: Browser, expression: str, path: Path) -> dict[str, float]:
     """Everything that is measured of one report."""
-    took = make(found, path)
+    took = make(expression, path)
     times = toggled(browser, path)
     return {
         "size_kib": path.stat().st_size / 1024,
@@ -99,8 +99,8 @@ def main() -> None:
         browser = started.chromium.launch(executable_path="/usr/bin/chromium", args=ARGUMENTS)
         path = Path(folder) / "index.html"
         figures(browser, "[records.record()]", path)
-        for name, (found, goals) in REPORTS.items():
-            measured[name] = figures(browser, found, path)
+        for name, (expression, goals) in REPORTS.items():
+            measured[name] = figures(browser, expression, path)
             for figure, value in measured[name].items():
                 missed = value > goals.get(figure, value)
                 print(f"{name:<28} {figure:<18} {value:8.1f}  goal {goals.get(figure, '-'):>6} {'  MISSED' * missed}")

@@ -206,17 +206,17 @@ def _processes(words: str) -> list[int]:
 
 def _of_node(node: Any) -> list[int]:
     """The processes of a node: its raylet and everything below."""
-    raylets = [each.process.pid for kinds in node.all_processes.values() for each in kinds]
+    raylets = [info.process.pid for kinds in node.all_processes.values() for info in kinds]
     children: dict[int, list[int]] = {}
     for pid in _pids():
         with contextlib.suppress(IndexError, ValueError):
             children.setdefault(int(_read(pid, "stat").rpartition(")")[2].split()[1]), []).append(pid)
-    found, ahead = [], raylets
+    pids, ahead = [], raylets
     while ahead:
         pid = ahead.pop()
-        found.append(pid)
+        pids.append(pid)
         ahead += children.get(pid, [])
-    return found
+    return pids
 
 
 def _pids() -> list[int]:
@@ -248,7 +248,7 @@ def campaign(site: Site, count: int, chance: random.Random) -> list[str]:
     end(site)
     wrong = []
     for name in [*getattr(site, "check", []), "out"]:
-        wrong += [f"{name}: {each}" for each in judged(site.root / name, began)]
+        wrong += [f"{name}: {problem}" for problem in judged(site.root / name, began)]
     return wrong
 
 
@@ -286,8 +286,8 @@ def judged(out: Path, began: datetime) -> Iterator[str]:
     cases = {case for case, _ in counted}
     yield from [f"{len(planned) - len(cases)} cases lost"] if len(cases) != len(planned) else []
     for case in cases - failed:
-        wanted = {0} if json.loads(case).get("trial") else set(range(-1, VISITS))
-        missing = wanted - {number for other, number in counted if other == case}
+        rounds = {0} if json.loads(case).get("trial") else set(range(-1, VISITS))
+        missing = rounds - {number for other, number in counted if other == case}
         yield from [f"rounds {sorted(missing)} of {case} lost"] if missing else []
     yield from ["the case that hangs is not a failed record"] if not failed else []
 

@@ -77,7 +77,7 @@ class Place:
 
     def processes(self) -> list[int]:
         return list(scratch.processes(self.temporary)) + [
-            number for made in self.temporary.glob("convbench-*") for number in scratch.processes(made)
+            number for folder in self.temporary.glob("convbench-*") for number in scratch.processes(folder)
         ]
 
     def records(self, out: str) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -64,25 +64,25 @@ def test_what_the_host_takes_to_launch_is_none_of_the_device_s_time():
 def test_latency_agrees_with_do_bench():
     """Within 2 %, on a call whose data exceed the L2, which do_bench flushes."""
     testing = pytest.importorskip("triton.testing")
-    held = subject.assemble(replace(case("fc", 128), clip=Clip(batch=64)), 0)
-    clock = clock_for("cuda", held.run)
+    case_subject = subject.assemble(replace(case("fc", 128), clip=Clip(batch=64)), 0)
+    clock = clock_for("cuda", case_subject.run)
     for _ in range(50):
-        clock.time(held.run)
-    ours = median(clock.time(held.run).device for _ in range(200))
-    theirs = testing.do_bench(held.run, warmup=100, rep=500, return_mode="median") * 1e-3
+        clock.time(case_subject.run)
+    ours = median(clock.time(case_subject.run).device for _ in range(200))
+    theirs = testing.do_bench(case_subject.run, warmup=100, rep=500, return_mode="median") * 1e-3
     assert ours == pytest.approx(theirs, rel=0.02)
 
 
 def test_peak_memory_is_torchs_own():
-    held = subject.assemble(case("flatten"), 0)
-    held.run()
+    case_subject = subject.assemble(case("flatten"), 0)
+    case_subject.run()
     torch.cuda.synchronize()
     torch.cuda.reset_peak_memory_stats()
-    held.run()
+    case_subject.run()
     torch.cuda.synchronize()
     expected = torch.cuda.max_memory_allocated()
     record = harness.measure(case("flatten"), PROTOCOL, ["memory"])
-    del held
+    del case_subject
     assert record.samples("cuda_peak_reserved_bytes")[0] >= record.samples("cuda_peak_allocated_bytes")[0]
     assert record.samples("cuda_peak_allocated_bytes")[0] <= 2 * expected
     assert not record.samples("cpu_peak_tensor_bytes")
@@ -91,8 +91,8 @@ def test_peak_memory_is_torchs_own():
 @pytest.mark.parametrize(("reducer", "size"), ARTICLE)
 def test_the_lstm_is_counted_although_cudnn_runs_it(reducer, size):
     """_cudnn_rnn is one operator that no counter knows; the count on meta and the traced one both know the LSTM."""
-    found = case(reducer, size)
-    assert traced.trace(subject.assemble(found, 0)).macs == macs_by_stage(found)
+    article_case = case(reducer, size)
+    assert traced.trace(subject.assemble(article_case, 0)).macs == macs_by_stage(article_case)
 
 
 @pytest.mark.parametrize(

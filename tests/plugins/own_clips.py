@@ -22,7 +22,7 @@ def clips(*, count: int = 40, colour: bool = False) -> Iterator[tuple[Any, str]]
 
 def forms(*, form: str) -> Iterator[tuple[Any, int]]:
     """Clips of a half, or 51/255, in a form that a user may have them in."""
-    made: dict[str, Any] = {
+    arrays: dict[str, Any] = {
         "uint8": np.full(SHAPE, 51, dtype=np.uint8),
         "float64": np.full(SHAPE, 0.5),
         "big-endian": np.full(SHAPE, 0.5, dtype=">f4"),
@@ -32,7 +32,7 @@ def forms(*, form: str) -> Iterator[tuple[Any, int]]:
         "lists": np.full(SHAPE, 0.5).tolist(),
         "beyond-one": np.full(SHAPE, -7.5),
     }
-    return ((made[form], np.int64(i % 2)) for i in range(20))
+    return ((arrays[form], np.int64(i % 2)) for i in range(20))
 
 
 def reused(*, dtype: str) -> Iterator[tuple[Any, Any]]:
@@ -54,7 +54,7 @@ def wrong(*, how: str) -> Iterator[Any]:
 
 
 def _wrong_clip(how: str, clip: Any) -> Any:
-    made: dict[str, Any] = {
+    wrong_clips: dict[str, Any] = {
         "shape": np.zeros((6, 3, 10, 12), dtype=np.float32),
         "grey": np.zeros((5, 10, 12), dtype=np.float32),
         "last": np.zeros((4, 8, 8, 1), dtype=np.float32),
@@ -69,7 +69,7 @@ def _wrong_clip(how: str, clip: Any) -> Any:
     }
     if how in {"nan", "inf"}:
         clip[2, 0, 1, 5] = float(how)
-    return made.get(how, clip)
+    return wrong_clips.get(how, clip)
 
 
 def _wrong_label(how: str, label: Any) -> Any:
