@@ -227,7 +227,7 @@ def test_a_scratch_folder_collects_what_a_killed_process_left(tmp_path, monkeypa
 
 
 @pytest.mark.parametrize(
-    ("words", "code", "said"),
+    ("words", "code", "message"),
     [
         (("run", "smoke", "--shard", "²/²"), 2, "write it as I/N"),
         (("selftest", "--minutes", "nan"), 2, "--minutes nan"),
