@@ -71,7 +71,7 @@ def test_damage_inside_is_named_with_its_line(directory):
         store.load(directory)
 
 
-@pytest.mark.parametrize("sizes", [(2, 1, 1), (3, 1), (5, -1)])
+@pytest.mark.parametrize("sizes", [(2, 1, 1), (3, 2), (5, -1)])
 def test_samples_that_are_not_those_of_the_visits_are_damage(directory, measured, sizes):
     """Of two visits with four samples."""
     taken = Reading(metrics.LATENCY, (1e-3,) * 4, (2, 2))
