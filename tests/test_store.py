@@ -83,6 +83,14 @@ def test_samples_that_are_not_those_of_the_visits_are_damage(directory, measured
         store.load(directory)
 
 
+def test_a_line_without_visits_among_those_with_some_is_none_of_them(directory, measured):
+    taken = replace(measured[0], visits=(Visit(0),), readings=(Reading(metrics.LATENCY, (1e-3,) * 4),))
+    store.start(directory.parent / "mixed", RUN, [taken, replace(taken, visits=()), replace(taken, visits=(Visit(1),))])
+    (joined,) = store.load(directory.parent / "mixed")[1]
+    assert len(joined.visits) == 2
+    assert joined.samples(metrics.LATENCY) == (1e-3,) * 8
+
+
 @pytest.mark.parametrize("share", ["1e400", "-0.5", "7.0"])
 def test_a_share_that_is_none_is_damage(directory, share):
     store.describe(directory, replace(RUN, intervals_meet=0.98))

@@ -68,6 +68,7 @@ def _join(records: Sequence[Record]) -> Record:
         return next((record for record in records if record.status == "ok"), first)
     if not others:
         return first
+    records = [record for record in records if record.visits]  # one that tells of no visit is none of this case's
     names = dict.fromkeys(reading.metric.name for record in records for reading in record.readings)
     return replace(
         _representative(records),
