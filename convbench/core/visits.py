@@ -63,12 +63,12 @@ def at_better_moments(values: Iterable[float]) -> float:
 
 
 def _join(records: Sequence[Record]) -> Record:
-    first, *others = records
+    first = records[0]
     if not first.visits:
         return next((record for record in records if record.status == "ok"), first)
-    if not others:
-        return first
     records = [record for record in records if record.visits]  # one that tells of no visit is none of this case's
+    if len(records) == 1:
+        return first
     names = dict.fromkeys(reading.metric.name for record in records for reading in record.readings)
     return replace(
         _representative(records),

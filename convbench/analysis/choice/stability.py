@@ -64,8 +64,8 @@ def membership(pool: Sequence[Candidate], against: Sequence[CostName], seed: int
 
 
 def quality_draws(pool: Sequence[Candidate], rng: np.random.Generator) -> Floats:
-    """Means (D, k): normal with the fit's covariance, each widened as its degrees of freedom ask (Student's t); at most
-    1, as the seeds that were run put it."""
+    """Means (D, k) over the seeds that were run, at most 1: normal with the fit's covariance, each widened as its
+    degrees of freedom ask (Student's t)."""
     table = by_seed(pool)
     estimates = fit(table)
     has_noise = np.isfinite(estimates.noise)

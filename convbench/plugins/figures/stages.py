@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import NamedTuple
 
 from convbench.analysis.costs.ranking import rank, widest
@@ -84,11 +85,8 @@ def _slowest(result: Result) -> tuple[bool, float, str]:
 
 def by_stage(result: Result, whole: Metric) -> dict[str, float]:
     """A cost of each stage that was measured, empty where the whole is zero or no stage was."""
-    if whole is metrics.LATENCY:
-        costs = {stage: part_of_call(result, whole.part(stage)) for stage in PARTS}
-    else:
-        costs = {stage: typical(result.record, whole.part(stage)) for stage in PARTS}
-    known = {stage: value for stage, value in costs.items() if value}
+    cost = partial(part_of_call, result) if whole is metrics.LATENCY else partial(typical, result.record)
+    known = {stage: value for stage in PARTS if (value := cost(whole.part(stage)))}
     return known if sum(known.values()) > 0 else {}
 
 
