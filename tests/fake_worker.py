@@ -21,7 +21,7 @@ class Fake:
     def __init__(self) -> None:
         self.case, self.slices = "", 0
 
-    def hello(self, threads, case=None):
+    def hello(self, threads, device, case=None):
         if "broken" in TOLD:
             raise RuntimeError(TOLD["broken"])
         if case and TOLD.get("ends", {}).get(case["name"]) == "die at start":

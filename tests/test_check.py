@@ -171,6 +171,22 @@ def test_the_cases_of_a_check_need_no_further_pair_where_the_next_one_decides():
     assert Timed().fewest("gap", "confirm", Rule(), 1) == 5
 
 
+@pytest.mark.parametrize(
+    ("ratios", "following"),
+    [([], "pair"), ([1.0] * 3, None), ([1.25], "confirm"), ([1.05] * 2, "pair"), ([1.05] * 5, "confirm")],
+)
+def test_what_follows_a_pair_is_known_while_it_is_timed(ratios, following):
+    timed = Timed({"gap": [outcome.Timing(((1.0, ratio),)) for ratio in ratios]})
+    assert timed.following("gap", "pair", Rule(), 1) == following
+
+
+def test_triples_follow_until_the_last_one():
+    timed = Timed(confirmation={"gap": [outcome.Timing(((1.0, 1.0, 1.25),))]})
+    assert timed.following("gap", "confirm", Rule(), 1) == "confirm"
+    timed.confirmation["gap"] *= 2
+    assert timed.following("gap", "confirm", Rule(), 1) is None
+
+
 @pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="no core is free beside a pair")
 def test_workers_of_the_next_pair_are_started_while_a_pair_is_timed(run, monkeypatch):
     """On a core that the pair leaves free, and then taken: two a pair in all, none more and none left."""

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import os
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from convbench.check import link, pairs, sides, worker
 from convbench.check.link import Settings, Worker
@@ -54,6 +57,13 @@ def planned(real):
     plan = real.ask("plan", suite="tiny.yaml", overrides=[], device="cpu", only=[], skip=[])
     assert (plan["name"], plan["protocol"]["seed"], plan["protocol"]["timeout"]) == ("tiny", 3, 50)
     return [Planned(entry["id"], entry["case"], 3) for entry in plan["cases"]]
+
+
+def test_without_a_gpu_the_default_device_is_looked_at_in_copies_too(side, here):
+    with Worker(side, replace(QUICK, device="auto"), here) as started:
+        started.greet()
+        started.greeted()
+        assert started.forks is not torch.cuda.is_available()
 
 
 def test_a_plan_has_every_case_with_its_resolved_id(planned):
@@ -270,6 +280,16 @@ def test_rounds_go_on_only_where_they_scatter():
     noisy = [(1.0, 1.03 + 0.15 * (-1) ** number) for number in range(24)]
     stops = [[n for n in range(1, 25) if pairs._resolved(rounds[:n])] for rounds in (precise, quiet, noisy)]
     assert stops == [[6, 12, 18, 24], [12, 18, 24], []]
+
+
+@pytest.mark.parametrize("ratio", [1.25, 1 / 1.25])
+def test_a_plain_difference_need_not_be_known_so_well(ratio):
+    """Whichever arm is the slower one, or of which of the bases it is told."""
+    rounds = [(1.0, 1.01**sign, ratio * 1.02**sign) for sign in (1, -1) * 3]
+    assert pairs._resolved([(base, head) for base, _, head in rounds])
+    for order in itertools.permutations(range(3)):
+        assert pairs._resolved([tuple(times[arm] for arm in order) for times in rounds])
+    assert not pairs._resolved([(base, again) for base, again, _ in rounds])
 
 
 def test_cases_that_change_their_process_have_one_of_their_own():

@@ -46,16 +46,22 @@ class Inspected:
         return list(dict.fromkeys([*(case.id for case in self.planned), *self.invalid]))
 
 
-def start(name: str, worker: Worker) -> None:
+def ready(sides: Mapping[str, Side], settings: Settings, folder: Path, variables: Variables = ()) -> dict[str, Worker]:
+    """A worker a side, which import their sides at the same time. Raises BuildFailed for one that cannot."""
+    workers = {name: Worker(side, settings, folder, dict(variables)) for name, side in sides.items()}
     try:
-        worker.greet()
-        greeted(name, worker)
+        for worker in workers.values():
+            worker.greet()
+        for name, worker in workers.items():
+            _greeted(name, worker)
     except BaseException:
-        worker.close()
+        for worker in workers.values():
+            worker.close()
         raise
+    return workers
 
 
-def greeted(name: str, worker: Worker) -> None:
+def _greeted(name: str, worker: Worker) -> None:
     try:
         worker.greeted()
     except CaseFailed as error:
@@ -114,8 +120,7 @@ class Answers:
         with ExitStack() as stack:
             workers: dict[str, Link] = {}
             for case in group:
-                for name in self.sides.keys() - workers.keys():
-                    workers[name] = self._open(stack, name, case)
+                workers |= self._open(stack, [name for name in self.sides if name not in workers], case)
                 paths = {name: str(self.folder / f"{name}-{abs(hash(case.id)):x}.npz") for name in workers}
                 for name, worker in workers.items():
                     worker.send("inspect", **case.words, name=case.id, outputs=paths[name])
@@ -129,12 +134,19 @@ class Answers:
                 _refuse_leak(worker, name, self.sides, self.inspected)
         return answers
 
-    def _open(self, stack: ExitStack, name: str, case: Planned) -> Link:
-        """A process of a side in which nothing was inspected yet."""
-        worker = self.stock.take(self.sides[name], case.variables, self.settings)
-        if worker is None:
-            worker = Worker(self.sides[name], self.settings, self.folder, dict(case.variables))
-            start(name, worker)
+    def _open(self, stack: ExitStack, names: Sequence[str], case: Planned) -> dict[str, Link]:
+        """A process of each of these sides, in which nothing was inspected yet."""
+        links: dict[str, Link] = {}
+        missing: dict[str, Side] = {}
+        for name in names:
+            if worker := self.stock.take(self.sides[name], case.variables, self.settings):
+                links[name] = self._kept(stack, worker, case)
+            else:
+                missing[name] = self.sides[name]
+        started = ready(missing, self.settings, self.folder, case.variables)
+        return links | {name: self._kept(stack, worker, case) for name, worker in started.items()}
+
+    def _kept(self, stack: ExitStack, worker: Worker, case: Planned) -> Link:
         keep(stack, worker, case.variables, self.stock)
         return clean(stack, worker, self.folder)
 

@@ -109,8 +109,9 @@ def decide(arms: tuple[Arm, Arm], cases: Sequence[Planned], ids: Sequence[str], 
             method.watcher.says(progress.line(timed, waiting, rule, ids))
             start = time.monotonic()
             visits = [Visit(case, stages[stage]) for case, stage in waiting]
-            further = any(timed.fewest(case.id, stage, rule, count) > 1 for case, stage in waiting)
-            with closing(pairs.measure(visits, method.settings, method.folder, method.stock, further)) as results:
+            expected = ((case, timed.following(case.id, stage, rule, count)) for case, stage in waiting)
+            following = [Visit(case, stages[stage]) for case, stage in expected if stage]
+            with closing(pairs.measure(visits, method.settings, method.folder, method.stock, following)) as results:
                 for visit, measured in results:
                     timed.add(visit, measured)
                     if method.is_over():

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from convbench.check import origin, outputs
-from convbench.check.answers import Answers, Inspected, clean, count_instructions, greeted, keep
+from convbench.check.answers import Answers, Inspected, clean, count_instructions, keep, ready
 from convbench.check.ledger import Ledger
-from convbench.check.link import Link, Settings, Worker
+from convbench.check.link import Link, Settings
 from convbench.check.outcome import Fact
 from convbench.check.pairs import Planned, groups
 from convbench.check.sides import Side
@@ -41,10 +41,10 @@ def inspect(base: Side, head: Side, request: Request, settings: Settings, folder
     """
     sides = {"head": head, "base": base}
     with ExitStack() as stack:
-        ready = _ready(sides, settings, folder)
-        for worker in ready.values():
+        workers = ready(sides, settings, folder)
+        for worker in workers.values():
             keep(stack, worker, (), stock)
-        links = {name: clean(stack, worker, folder) for name, worker in ready.items()}
+        links = {name: clean(stack, worker, folder) for name, worker in workers.items()}
         inspected = _planned(links["head"], request, settings)
         inspected.environments = {name: _environment(link, settings) for name, link in links.items()}
         _refuse_only_in_base(links["base"], request, settings, inspected)
@@ -59,21 +59,6 @@ def inspect(base: Side, head: Side, request: Request, settings: Settings, folder
     if request.instructions:
         count_instructions(sides, within, folder, inspected)
     return inspected
-
-
-def _ready(sides: Mapping[str, Side], settings: Settings, folder: Path) -> dict[str, Worker]:
-    """A worker a side, which import their sides at the same time."""
-    workers = {name: Worker(side, settings, folder) for name, side in sides.items()}
-    try:
-        for worker in workers.values():
-            worker.greet()
-        for name, worker in workers.items():
-            greeted(name, worker)
-    except BaseException:
-        for worker in workers.values():
-            worker.close()
-        raise
-    return workers
 
 
 def _plan(worker: Link, request: Request, settings: Settings, suite: str) -> dict[str, Any]:

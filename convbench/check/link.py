@@ -140,7 +140,7 @@ class Worker(Link):
     def greet(self, case: dict[str, Any] | None = None) -> None:
         """Let the process import its side, and what building a case needs besides; ``greeted`` waits."""
         if not self._hello_sent:
-            self.send("hello", threads=self.settings.threads, case=case)
+            self.send("hello", threads=self.settings.threads, device=self.settings.device, case=case)
         self._hello_sent = True
 
     def greeted(self) -> dict[str, Any]:
@@ -149,7 +149,7 @@ class Worker(Link):
             answer = self.receive(START_TIMEOUT)
             if answer["protocol"] != PROTOCOL:
                 raise Refused(_other_protocol(answer["protocol"], answer["convbench"], self.side.label))
-            self.forks = bool(answer.get("forks")) and self.settings.device == "cpu"
+            self.forks = bool(answer.get("forks"))
             self._versions = answer
         return self._versions
 

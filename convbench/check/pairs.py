@@ -32,6 +32,8 @@ Fresh processes differ by 1-2 % (reports/gate), which rounds cannot reduce. Besi
 missing: 24 instead of 12 halve the spread of a pair there, and change nothing on a quiet machine. One that is precise
 needs no twelve.
 """
+PLAIN = 0.1
+"""Standard error over the log ratio from which on neither is needed: what is far from equal is known well enough."""
 WARM_SECONDS, MIN_WARM, MAX_WARM = 0.05, 3, 100
 LONG_CALL = 0.05
 MEDIAN_ERROR = math.sqrt(math.pi / 2)
@@ -84,17 +86,16 @@ def measure(
     settings: Settings,
     folder: Path,
     stock: Stock | None = None,
-    further: bool = False,
+    following: Sequence[Visit] = (),
 ) -> Generator[tuple[Visit, Measured], None, None]:
     """Every case once, in random order, in as few sets of fresh processes as cases may share.
 
     A worker that dies or hangs fails its case only, or the first where it dies at its start: the others go on in new
-    processes. Those in ``stock`` are used first; while a group is timed, it gets those of the next one, which after the
-    last is the first again where there are ``further`` pairs to come.
+    processes. Those in ``stock`` are used first; while a group is timed, it gets those of the next one: after the last
+    that is the first of the visits that are likely to be ``following``.
     """
     sharing = _groups_of(visits)
-    for number, group in enumerate(sharing, 1):
-        upcoming = sharing[number % len(sharing)] if number < len(sharing) or further else []
+    for group, upcoming in zip(sharing, [*sharing[1:], *(_groups_of(following)[:1] or [[]])], strict=True):
         waiting = random.sample(group, len(group))
         while waiting:
             first = waiting[0]
@@ -237,9 +238,11 @@ def _resolved(rounds: Sequence[tuple[float, ...]]) -> bool:
     if len(rounds) < MIN_ROUNDS or len(rounds) % BALANCED:
         return False
     logs = np.log(np.array(rounds))
-    spread = median_abs_deviation(logs[:, 1:] - logs[:, :1], axis=0, scale="normal")
+    ratios = logs[:, 1:] - logs[:, :1]
+    error = MEDIAN_ERROR * median_abs_deviation(ratios, axis=0, scale="normal") / math.sqrt(len(rounds))
+    apart = np.ptp([0.0, *np.median(ratios, axis=0)])  # of any two arms: whichever is the slower one, it ends as early
     target = RESOLVED if len(rounds) >= ENOUGH_ROUNDS else PRECISE
-    return bool(np.all(MEDIAN_ERROR * spread <= target * math.sqrt(len(rounds))))
+    return bool(np.all(error <= max(target, PLAIN * apart)))
 
 
 def _orders(names: Sequence[str], rounds: int) -> Iterator[tuple[str, ...]]:

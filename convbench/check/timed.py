@@ -65,6 +65,15 @@ class Timed:
         expected = decision.needed(self.logs(case), rule)
         return expected[1] if expected else decision.SLOWER.most
 
+    def following(self, case: str, stage: Stage, rule: Rule, count: int) -> Stage | None:
+        """What a case will need after its next visit, if that is like those before; None if that decides."""
+        if stage == "confirm":
+            return stage if self.fewest(case, stage, rule, count) > 1 else None
+        expected = decision.needed(self.logs(case), rule)
+        if expected is None or expected[1] > 1:
+            return stage
+        return "confirm" if expected[0] == "suspect" else None
+
     def outcome(self, case: str, facts: tuple[Fact, ...] = ()) -> CaseOutcome:
         """A case as it is stored and judged."""
         pairs, confirmation = (tuple(of.get(case, ())) for of in (self.pairs, self.confirmation))

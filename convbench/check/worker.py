@@ -41,10 +41,11 @@ class Server:
         self.device = "cpu"
         self.clock = _lent("convbench_clock", CLOCK).RunningClock()
 
-    def hello(self, threads: int, case: Any = None) -> Answer:
+    def hello(self, threads: int, device: str = "cpu", case: Any = None) -> Answer:
         """Import what measuring needs, and what building the case imports (without one, inspecting); says versions.
 
-        The ``protocol`` is 0 where this side's convbench has none. What is alive then stays, so that the garbage
+        The ``protocol`` is 0 where this side's convbench has none; ``forks`` is whether copies of this process can look
+        at cases of the device: what CUDA has begun is not copied. What is alive then stays, so that the garbage
         collections around each case need not walk it.
         """
         gc.disable()  # a tenth of the import would be looking for garbage that there is none of
@@ -63,7 +64,8 @@ class Server:
         gc.freeze()
         gc.enable()
         versions = {"python": sys.version.split()[0], "torch": torch.__version__, "convbench": self.side.VERSION}
-        return {"protocol": self.side.PROTOCOL, "forks": _serving().can_fork(), **versions}
+        on_cpu = device == "cpu" or (device == "auto" and not torch.cuda.is_available())
+        return {"protocol": self.side.PROTOCOL, "forks": on_cpu and _serving().can_fork(), **versions}
 
     def describe(self, device: str) -> Answer:
         return dict(self.side.describe(device))
