@@ -8,7 +8,7 @@ import random
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from itertools import permutations
+from itertools import pairwise, permutations
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -94,8 +94,8 @@ def measure(
     processes. Those in ``stock`` are used first; while a group is timed, it gets those of the next one: after the last
     that is the first of the visits that are likely to be ``following``.
     """
-    sharing = _groups_of(visits)
-    for group, upcoming in zip(sharing, [*sharing[1:], *(_groups_of(following)[:1] or [[]])], strict=True):
+    first_of_following = (_groups_of(following) or [[]])[0]
+    for group, upcoming in pairwise([*_groups_of(visits), first_of_following]):
         waiting = random.sample(group, len(group))
         while waiting:
             first = waiting[0]
