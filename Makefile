@@ -3,8 +3,6 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 SUITE ?= suites/default.yaml
-# A worker more than there are cores: a fifth of its time a test waits for a process of its own.
-WORKERS ?= $(shell $(PYTHON) -c 'import os; print(os.cpu_count() + 1)')
 
 .PHONY: fuzz kills faults gpu run test quick lint docs bench lock clean browser
 
@@ -13,11 +11,11 @@ run: $(VENV)/installed
 
 # A file's tests stay together, for what they share; files are begun in the order of tests/conftest.py, long ones first.
 test: $(VENV)/installed-dev lint browser
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
 # Under a minute, for while you write: everything but what starts processes, trains, compiles or opens a browser.
 quick: lint
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder -m "not slow and not browser"
+	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder -m "not slow and not browser"
 
 # The documentation, into site/: its reference is written from the code, and a link that leads nowhere is an error.
 docs: $(VENV)/installed-dev

@@ -19,6 +19,8 @@ from typing import Any
 import pytest
 import torch
 
+from convbench.measure.machine.cgroup import available_cores
+
 SLOW = {
     "test_advise_cli", "test_api", "test_bisect", "test_browser", "test_check", "test_check_cli",
     "test_check_selftest", "test_check_sides", "test_check_worker", "test_claims_page", "test_cli",
@@ -37,6 +39,12 @@ LONG = (
 
 torch.set_num_threads(1)
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """``-n auto``: one more than there are cores, since a fifth of the time a test waits for processes of its own."""
+    return available_cores() + 1
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

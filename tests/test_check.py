@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 import psutil
 import pytest
 
-from convbench.check import ci, gate, link, outcome, pairs, stock, verdict, words
+from convbench.check import ci, decision, gate, link, outcome, pairs, stock, verdict, words
 from convbench.check.inspection import Request
 from convbench.check.link import Settings
 from convbench.check.rule import Rule
@@ -166,9 +166,10 @@ def test_other_outputs_are_invalid_unless_they_are_wanted(run):
 
 def test_the_cases_of_a_check_need_no_further_pair_where_the_next_one_decides():
     nearly = Timed({"gap": [outcome.Timing(((1.0, 1.0),))] * 3})
-    assert nearly.fewest("gap", "pair", Rule(), 1) == 1
-    assert Timed().fewest("gap", "pair", Rule(), 1) == 4
-    assert Timed().fewest("gap", "confirm", Rule(), 1) == 5
+    assert decision.needed(nearly.logs("gap"), Rule()) == ("ok", 1)
+    assert decision.needed(Timed().logs("gap"), Rule()) == ("ok", 4)
+    assert decision.needed_to_confirm(Timed().triples("gap"), Rule(), 1) == 5
+    assert nearly.following("gap", "pair", Rule(), 1) is None
 
 
 @pytest.mark.parametrize(

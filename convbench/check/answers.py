@@ -85,16 +85,10 @@ def clean(stack: ExitStack, worker: Worker, folder: Path) -> Link:
 def count_instructions(sides: Mapping[str, Side], settings: Settings, folder: Path, inspected: Inspected) -> None:
     """Lay the instructions of a call side by side, case by case; both sides count at the same time."""
     for case in inspected.valid:
-        variables = dict(case.variables)
         with ExitStack() as stack:
-            workers = {
-                name: stack.enter_context(Worker(side, settings, folder, variables)) for name, side in sides.items()
-            }
+            workers = ready(sides, settings, folder, case.variables)
             for worker in workers.values():
-                worker.greet()
-            for worker in workers.values():
-                worker.greeted()
-                worker.send("instructions", **case.words)
+                stack.enter_context(worker).send("instructions", **case.words)
             try:
                 counts = {name: worker.receive(COUNTING_TIMEOUT) for name, worker in workers.items()}
             except CaseFailed as error:

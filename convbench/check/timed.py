@@ -58,21 +58,16 @@ class Timed:
                 return "confirm" if more and decision.confirmation(triples, rule, count) == "undecided" else None
         return None
 
-    def fewest(self, case: str, stage: Stage, rule: Rule, count: int) -> int:
-        """The visits that a case needs at least, as far as one can tell."""
-        if stage == "confirm":
-            return decision.needed_to_confirm(self.triples(case), rule, count) or decision.CONFIRM_AT_MOST
-        expected = decision.needed(self.logs(case), rule)
-        return expected[1] if expected else decision.SLOWER.most
-
     def following(self, case: str, stage: Stage, rule: Rule, count: int) -> Stage | None:
         """What a case will need after its next visit, if that is like those before; None if that decides."""
         if stage == "confirm":
-            return stage if self.fewest(case, stage, rule, count) > 1 else None
-        expected = decision.needed(self.logs(case), rule)
-        if expected is None or expected[1] > 1:
-            return stage
-        return "confirm" if expected[0] == "suspect" else None
+            return None if decision.needed_to_confirm(self.triples(case), rule, count) == 1 else stage
+        match decision.needed(self.logs(case), rule):
+            case "suspect", 1:
+                return "confirm"
+            case "ok", 1:
+                return None
+        return stage
 
     def outcome(self, case: str, facts: tuple[Fact, ...] = ()) -> CaseOutcome:
         """A case as it is stored and judged."""
