@@ -22,7 +22,7 @@ CASES = [records.case("fc", size) for size in range(8, 8 + 8 * 30, 8)]
 SECONDS = {case.id: 1e-3 * 1.1**i for i, case in enumerate(CASES)}
 
 
-def run(seed, slowed=1.0, waited=0.0, moments=0.15, known=None, slope=1.0):
+def run(seed, slowed=1.0, waited=0.0, moments=0.15, known=None, slope=1.0, threads=1):
     """A run of three visits a case on a machine of changing speed, whose cases follow the reference by a power."""
     rng, run_records = np.random.default_rng(seed), []
     for case in CASES:
@@ -33,7 +33,7 @@ def run(seed, slowed=1.0, waited=0.0, moments=0.15, known=None, slope=1.0):
         names = {metric.name for metric in values}
         readings = [reading for reading in plain.readings if reading.metric.name not in names]
         readings += [Reading(metric, tuple(map(float, samples)), (1, 1, 1)) for metric, samples in values.items()]
-        conditions = {"threads": 1} | ({repeat.QUIET_REFERENCE: known} if known else {})
+        conditions = {"threads": threads} | ({repeat.QUIET_REFERENCE: known} if known else {})
         visits = tuple(Visit(number) for number in range(3))
         run_records.append(replace(plain, readings=tuple(readings), visits=visits, conditions=conditions))
     return run_records
@@ -49,7 +49,7 @@ def test_slow_moments_are_taken_off_by_the_reference():
 
 def test_quiet_and_beside_other_work_agree_where_a_quiet_run_is_known():
     quiet = run(1)
-    known = repeat.quiet_reference(quiet)
+    (known,) = repeat.quiet_references(quiet).values()
     comparison = agreement(results(quiet), results(run(2, slowed=1.5, waited=0.5, known=known)))
     assert comparison.meet >= 0.9
     assert comparison.factors[2] < 1.25
@@ -59,7 +59,7 @@ def test_quiet_and_beside_other_work_agree_where_a_quiet_run_is_known():
 def test_a_machine_that_is_slower_for_a_while_is_stated_at_its_speed_in_the_last_quiet_runs():
     """By a fifth for the whole run, as a virtual machine is by its neighbours; by far more it is another machine."""
     quiet = run(1)
-    known = repeat.quiet_reference(quiet)
+    (known,) = repeat.quiet_references(quiet).values()
     slower = run(2, slowed=1.2)
     assert agreement(results(quiet), results(slower)).meet < 0.9
     comparison = agreement(results(quiet), results(run(2, slowed=1.2, known=known)))
@@ -84,17 +84,26 @@ def test_ratios_do_not_suffer_from_other_work():
 
 def test_the_speed_of_a_quiet_run_is_kept_and_that_of_a_busy_one_is_not(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    facts = {"cpu": "a", "cores": 2}
+    facts, later = {"cpu": "a", "cores": 2}, run(4)[0]
     repeats.keep_speed(facts, run(3, waited=0.5))
-    assert repeats.known_speed(facts) is None
+    assert repeats.known_speed(facts, later) is None
     repeats.keep_speed(facts, run(3))
-    assert repeats.known_speed(facts) == pytest.approx(1e-3, rel=0.1)
-    assert repeats.known_speed({"cpu": "b", "cores": 2}) is None
+    assert repeats.known_speed(facts, later) == pytest.approx(1e-3, rel=0.1)
+    assert repeats.known_speed({"cpu": "b", "cores": 2}, later) is None
     for _ in range(repeats.QUIET_RUNS - 1):
         repeats.keep_speed(facts, run(3, slowed=1.5))
-    assert repeats.known_speed(facts) == pytest.approx(1e-3, rel=0.1), "the fastest of the last"
+    assert repeats.known_speed(facts, later) == pytest.approx(1e-3, rel=0.1), "the fastest of the last"
     repeats.keep_speed(facts, run(3, slowed=1.5))
-    assert repeats.known_speed(facts) == pytest.approx(1.5e-3, rel=0.1), "which are five"
+    assert repeats.known_speed(facts, later) == pytest.approx(1.5e-3, rel=0.1), "which are five"
+
+
+def test_the_speed_of_a_quiet_run_is_that_of_its_threads(tmp_path, monkeypatch):
+    """Two threads do the reference workload faster, which says nothing of how fast one is on a quiet machine."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    facts = {"cpu": "a", "cores": 2}
+    repeats.keep_speed(facts, [*run(3), *run(4, slowed=0.6, threads=2)])
+    known = [repeats.known_speed(facts, run(5, threads=threads)[0]) for threads in (1, 2, 4)]
+    assert known == [pytest.approx(1e-3, rel=0.1), pytest.approx(0.6e-3, rel=0.1), None]
 
 
 def test_what_a_selftest_found_is_kept(tmp_path, monkeypatch):

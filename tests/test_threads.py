@@ -7,22 +7,25 @@ from dataclasses import replace
 import pytest
 import records
 
+from convbench.analysis.compare import better_moments, match
 from convbench.analysis.costs.threads import thread_gains
 from convbench.analysis.results import results
+from convbench.analysis.stored_runs import lay_side_by_side, machine
 from convbench.core import metrics
 from convbench.core.record import Finding, Reading, Visit
 from convbench.core.registry import figures
 from convbench.core.visits import joined
 
 
-def timed(threads, *seconds, waited=0.0, name="gap"):
-    """A record whose visits took these seconds each, on so many threads."""
+def timed(threads, *seconds, waited=0.0, name="gap", reference=None):
+    """A record whose visits took these seconds each, on so many threads, and the reference workload beside them."""
     case = replace(records.case(name), threads=None if threads == 1 else threads)
     plain = records.record(case, samples=0)
     ones = (1,) * len(seconds)
     readings = [reading for reading in plain.readings if reading.metric.name != metrics.LATENCY.name]
     readings += [Reading(metrics.LATENCY, seconds, ones), Reading(metrics.RUN_DELAY, (waited,) * len(seconds), ones)]
-    visits = tuple(Visit(number) for number in range(len(seconds)))
+    readings += [Reading(metrics.REFERENCE, (reference,) * len(seconds), ones)] if reference else []
+    visits = tuple(Visit(number, "2026-11-22T12:00:00Z") for number in range(len(seconds)))
     return replace(plain, readings=tuple(readings), visits=visits, conditions={"threads": threads})
 
 
@@ -48,6 +51,28 @@ def test_several_threads_that_waited_for_a_core_are_withheld():
     assert pair.latency is None
     assert [finding.code for finding in pair.record.findings] == ["withheld"]
     assert thread_gains([single, pair]) == []
+
+
+def test_the_reference_workload_is_slower_on_fewer_threads_and_the_machine_is_not():
+    """Four threads do it in a third of the time: nothing was disturbed, and only what is on as many tells of a run."""
+    records_of = [timed(threads, 1e-3, 1e-3, 1e-3, reference=3e-3 / threads) for threads in (1, 4)]
+    case_results = results(joined(records_of))
+    assert all(visit.sound for result in case_results for visit in result.record.visits)
+    assert all(result.latency for result in case_results)
+    (drawing,) = figures.get("machine").build(case_results)
+    assert drawing.title == "The machine during the run: none disturbed"
+    later = results(joined([timed(threads, 1e-3, 1e-3, 1e-3, reference=3.3e-3 / threads) for threads in (1, 4)]))
+    assert better_moments(match([case_results, later])) == pytest.approx(1.1)
+    assert better_moments(match([case_results[:1], later])) == pytest.approx(1.1)
+
+
+def test_a_run_on_other_threads_says_nothing_of_the_machine():
+    """Where the suite leaves threads open they are no part of a case's name: two runs may differ in them."""
+    runs = [[replace(timed(1, 1e-3, 1e-3, reference=3e-3 / threads), conditions={"threads": threads})]
+            for threads in (1, 4)]  # fmt: skip
+    assert better_moments(match([results(joined(run)) for run in runs])) is None
+    comparison = lay_side_by_side(*((records.run_of(run), joined(run)) for run in runs))
+    assert machine(comparison.matches) is None
 
 
 def test_the_figure_shows_a_panel_a_number_of_threads():

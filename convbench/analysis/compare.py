@@ -19,11 +19,11 @@ import numpy as np
 from convbench.analysis import repeat
 from convbench.analysis.costs.ranking import MARGIN
 from convbench.analysis.results import Result, measured
-from convbench.core import metrics, spread
+from convbench.core import spread
 from convbench.core.comparability import decides
 from convbench.core.record import Case, Record, Run, Scalar
 from convbench.core.statistics import Interval, ratio_interval
-from convbench.core.visits import at_better_moments
+from convbench.core.visits import Scope, reference_levels
 
 Row = tuple[Result | None, ...]
 
@@ -125,16 +125,14 @@ def better_moments(pairs: Sequence[Match]) -> float | None:
 
     Of matches of two runs; None where a run was not visited several times, or its reference is not known.
     """
-    levels = [_level([pair.results[run] for pair in pairs]) for run in (0, 1)]
-    return levels[1] / levels[0] if levels[0] and levels[1] else None
+    before, after = ({(of.device, of.threads): level for of, level in _levels(pairs, run).items()} for run in (0, 1))
+    slowdowns = [after[of] / level for of, level in before.items() if level and after.get(of)]
+    return statistics.median(slowdowns) if slowdowns else None
 
 
-def _level(results: Sequence[Result | None]) -> float:
-    visited = [result.record for result in results if result and len(result.record.visits) > 1]
-    seconds = [
-        statistics.median(samples) for record in visited for samples in record.by_visit(metrics.REFERENCE).values()
-    ]
-    return at_better_moments(seconds)
+def _levels(matches: Sequence[Match], run: int) -> dict[Scope, float]:
+    results = filter(None, (match.results[run] for match in matches))
+    return reference_levels(result.record for result in results if len(result.record.visits) > 1)
 
 
 def in_turns(first: Record, second: Record) -> bool:

@@ -15,16 +15,15 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import median
-from typing import NamedTuple
 
 from convbench.analysis import hosts
 from convbench.core import metrics, spread
 from convbench.core.host_effects import host_effects
 from convbench.core.metric import Metric
-from convbench.core.record import Record, Scalar
+from convbench.core.record import Record
 from convbench.core.spread import Prior
 from convbench.core.statistics import Interval, median_interval, ratio_interval
-from convbench.core.visits import at_better_moments
+from convbench.core.visits import Scope, at_better_moments, scope
 
 BUSY = 0.1
 """Share of the time that the median visit waited for a core from which on the whole run was beside other work."""
@@ -42,14 +41,6 @@ QUIET_REFERENCE = "quiet_reference_s"
 """The condition that holds what the fastest of the last quiet runs on the machine had for the reference workload."""
 ENOUGH_FOR_LEVEL = 20
 """Visits that tell a machine's speed."""
-
-
-class Scope(NamedTuple):
-    """What visits must share to tell of each other's spread."""
-
-    environment: str
-    device: str
-    threads: Scalar
 
 
 @dataclass(frozen=True)
@@ -86,18 +77,10 @@ class Latency:
         return spread.at_two_speeds(tuple(self.logs.values()))
 
 
-def threads(record: Record) -> Scalar:
-    """How many threads computed, as the process that measured noted it; None where it did not, and on a GPU."""
-    return record.conditions.get("threads") if record.case.device == "cpu" else None
-
-
 def machines(records: Iterable[Record]) -> dict[Scope, Machine]:
     """What the visits of each scope have in common."""
-    scopes: dict[Scope, list[Record]] = {}
-    for record in records:
-        if record.visits and record.samples(metrics.LATENCY):
-            scopes.setdefault(_scope(record), []).append(record)
-    return {scope: _machine(members) for scope, members in scopes.items()}
+    timed = (record for record in records if record.visits and record.samples(metrics.LATENCY))
+    return {of: _machine(members) for of, members in _by_scope(timed).items()}
 
 
 def latency(record: Record, by_scope: Mapping[Scope, Machine]) -> Latency | None:
@@ -107,7 +90,7 @@ def latency(record: Record, by_scope: Mapping[Scope, Machine]) -> Latency | None
         return None
     if not record.visits:
         return Latency(median_interval(samples))
-    machine = by_scope.get(_scope(record), Machine())
+    machine = by_scope.get(scope(record), Machine())
     logs = _corrected_logs(record, machine)
     interval = spread.estimate(tuple(logs.values()), machine.prior)
     below, above = machine.doubt
@@ -121,7 +104,7 @@ def reference(record: Record, by_scope: Mapping[Scope, Machine]) -> float | None
     That of the run's better moments where times were corrected by it, else what it took beside the record.
     """
     logs = _logs(record, metrics.REFERENCE)
-    machine = by_scope.get(_scope(record), Machine())
+    machine = by_scope.get(scope(record), Machine())
     if not logs:
         return None
     return math.exp(machine.level if machine.slope else median(logs.values()))
@@ -157,8 +140,11 @@ def _differences(first: Latency, second: Latency) -> list[float]:
     ]
 
 
-def _scope(record: Record) -> Scope:
-    return Scope(record.environment, record.case.device, threads(record))
+def _by_scope(records: Iterable[Record]) -> dict[Scope, list[Record]]:
+    scopes: dict[Scope, list[Record]] = {}
+    for record in records:
+        scopes.setdefault(scope(record), []).append(record)
+    return scopes
 
 
 def _machine(records: Sequence[Record]) -> Machine:
@@ -196,12 +182,14 @@ def busy(records: Iterable[Record]) -> bool:
     return bool(waited) and median(waited) > BUSY
 
 
-def quiet_reference(records: Sequence[Record]) -> float | None:
-    """Seconds of the reference workload at a quiet run's better moments; None of a busy run or a short one."""
-    references = _references(records)
-    if len(references) < ENOUGH_FOR_LEVEL or busy(records):
-        return None
-    return math.exp(at_better_moments(references))
+def quiet_references(records: Iterable[Record]) -> dict[Scope, float]:
+    """Seconds of the reference workload at the better moments of each scope that was visited often and quiet."""
+    enough = {
+        of: references
+        for of, members in _by_scope(records).items()
+        if len(references := _references(members)) >= ENOUGH_FOR_LEVEL and not busy(members)
+    }
+    return {of: math.exp(at_better_moments(references)) for of, references in enough.items()}
 
 
 def _references(records: Iterable[Record]) -> list[float]:

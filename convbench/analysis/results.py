@@ -14,6 +14,7 @@ from convbench.core.errors import ConvbenchError
 from convbench.core.metric import Metric, Place
 from convbench.core.record import Case, Parts, Reading, Record, Scalar
 from convbench.core.statistics import Interval, percentile
+from convbench.core.visits import Scope, threads
 
 
 class Group(NamedTuple):
@@ -107,7 +108,7 @@ _DERIVED: Mapping[str, Callable[[Result], float | None]] = {
 def group(record: Record) -> Group:
     """What a record shares with the records that it may be compared with."""
     case = record.case
-    return Group(record.environment, case.device, str(case.clip), case.scenario, dtype(record), repeat.threads(record))
+    return Group(record.environment, case.device, str(case.clip), case.scenario, dtype(record), threads(record))
 
 
 def dtype(record: Record) -> str:
@@ -151,7 +152,7 @@ def number(reading: Reading) -> float | None:
     return samples[middle] if len(samples) % 2 else (samples[middle - 1] + samples[middle]) / 2
 
 
-def result(record: Record, machines: Mapping[repeat.Scope, repeat.Machine] | None = None) -> Result:
+def result(record: Record, machines: Mapping[Scope, repeat.Machine] | None = None) -> Result:
     """The derived numbers of one record. Peak memory is CUDA's peak allocated, on a CPU the peak of tensor bytes.
 
     Of a model that another runtime runs it is what the process grew by.

@@ -13,6 +13,7 @@ from convbench.core import metrics, store
 from convbench.core.metric import Metric
 from convbench.core.record import Record, Run
 from convbench.core.statistics import Interval
+from convbench.core.visits import scope
 
 EXACT = (metrics.PARAMS, metrics.MACS, metrics.GRAPH_BREAKS)
 
@@ -69,9 +70,12 @@ def normalised(matches: Sequence[Match], factor: float) -> list[Interval | None]
 
 
 def _reference(match: Match) -> tuple[float, float] | None:
-    """Seconds of the reference workload beside this case, in the first run and in the second."""
-    samples = [result.record.samples(metrics.REFERENCE) if result else () for result in match.results]
-    return (median(samples[0]), median(samples[1])) if all(samples) else None
+    """Seconds of the reference workload beside this case, in the first run and in the second, by as many threads."""
+    records = [result.record for result in match.results if result]
+    samples = [record.samples(metrics.REFERENCE) for record in records]
+    if len(records) < 2 or not all(samples) or len({scope(record)[1:] for record in records}) > 1:
+        return None
+    return median(samples[0]), median(samples[1])
 
 
 def _value(record: Record, metric: Metric) -> float | None:

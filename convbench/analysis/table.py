@@ -16,6 +16,7 @@ from convbench.core.record import STAGES, Record, Scalar
 from convbench.core.statistics import percentile, percentile_bound
 from convbench.core.store import CSV
 from convbench.core.text import cell
+from convbench.core.visits import threads
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -154,7 +155,7 @@ def _visits(record: Record) -> dict[str, Scalar]:
         return {}
     samples = record.samples(metrics.LATENCY)
     return {
-        metrics.THREADS.name: repeat.threads(record),
+        metrics.THREADS.name: threads(record),
         metrics.VISITS.name: sum(visit.timed for visit in record.visits),
         metrics.VISITS_SOUND.name: sum(visit.timed and visit.sound for visit in record.visits),
         metrics.LATENCY_P90_HIGH.name: percentile_bound(samples, 90),

@@ -11,9 +11,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from itertools import chain
 from statistics import median
+from typing import NamedTuple
 
 from convbench.core import metrics
-from convbench.core.record import Finding, Reading, Record, Visit
+from convbench.core.record import Finding, Reading, Record, Scalar, Visit
 from convbench.core.spread import at_two_speeds
 
 WAITING_TOGETHER = 0.02
@@ -26,6 +27,23 @@ BETTER_MOMENTS = 0.25
 """The quantile of the reference workload's times that latencies are stated at."""
 AGREEING = ("interval_wide", "not_steady", "page_faults", "busy_machine")
 """Findings that every visit has an opinion of: half of the sound visits must share it."""
+
+
+class Scope(NamedTuple):
+    """What records must share to tell of one machine's speed: more threads are faster at the reference workload too."""
+
+    environment: str
+    device: str
+    threads: Scalar
+
+
+def scope(record: Record) -> Scope:
+    return Scope(record.environment, record.case.device, threads(record))
+
+
+def threads(record: Record) -> Scalar:
+    """How many threads computed, as the process that measured noted it; None where it did not, and on a GPU."""
+    return record.conditions.get("threads") if record.case.device == "cpu" else None
 
 
 def in_table(record: Record) -> bool:
@@ -43,17 +61,17 @@ def joined(lines: Iterable[Record]) -> list[Record]:
         cases.setdefault(record.case.id, []).append(record)
     records = [_join(visits) for visits in cases.values()]
     levels = reference_levels(records)
-    return [_judge(record, levels.get(record.environment)) if record.visits else record for record in records]
+    return [_judge(record, levels.get(scope(record))) if record.visits else record for record in records]
 
 
-def reference_levels(records: Iterable[Record]) -> dict[str, float]:
-    """Seconds of the reference workload at the better moments of each environment."""
-    seconds: dict[str, list[float]] = {}
+def reference_levels(records: Iterable[Record]) -> dict[Scope, float]:
+    """Seconds of the reference workload at the better moments of each scope; records without visits have none."""
+    seconds: dict[Scope, list[float]] = {}
     for record in records:
         reading = record.reading(metrics.REFERENCE)
         if record.visits and reading:
-            seconds.setdefault(record.environment, []).extend(map(median, filter(None, reading.by_visit())))
-    return {name: at_better_moments(values) for name, values in seconds.items()}
+            seconds.setdefault(scope(record), []).extend(map(median, filter(None, reading.by_visit())))
+    return {of: at_better_moments(values) for of, values in seconds.items() if values}
 
 
 def at_better_moments(values: Iterable[float]) -> float:

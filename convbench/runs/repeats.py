@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from convbench.analysis.agreement import Agreement, agreement
-from convbench.analysis.repeat import quiet_reference
+from convbench.analysis.repeat import quiet_references
 from convbench.analysis.results import results
 from convbench.core import cache
 from convbench.core.errors import ConvbenchError
 from convbench.core.record import Record, Scalar
+from convbench.core.visits import scope
 
 SHARE, REFERENCE = "repeats", "reference"
 """Under these names they are kept."""
@@ -76,12 +77,17 @@ def known(environment: Mapping[str, Scalar]) -> float | None:
 
 
 def keep_speed(environment: Mapping[str, Scalar], records: Sequence[Record]) -> None:
-    """Keep how fast the reference workload was, if the run was quiet: what a later, slower run is told by."""
-    if seconds := quiet_reference(records):
+    """Keep how fast the reference workload was where the run was quiet: what a later, slower run is told by."""
+    for (_, *of), seconds in quiet_references(records).items():
         with suppress(ConvbenchError):
-            cache.keep(REFERENCE, environment, [*cache.numbers(REFERENCE, environment), seconds][-QUIET_RUNS:])
+            before = cache.numbers(REFERENCE, environment, *of)
+            cache.keep(REFERENCE, environment, [*before, seconds][-QUIET_RUNS:], *of)
 
 
-def known_speed(environment: Mapping[str, Scalar]) -> float | None:
-    """Seconds of the reference workload in the fastest of the last quiet runs on such a machine; None without any."""
-    return min(cache.numbers(REFERENCE, environment), default=None)
+def known_speed(environment: Mapping[str, Scalar], record: Record) -> float | None:
+    """Seconds of the reference workload in the fastest of the last quiet runs on such a machine; None without any.
+
+    It is of runs on the record's device, by as many threads.
+    """
+    _, *of = scope(record)
+    return min(cache.numbers(REFERENCE, environment, *of), default=None)

@@ -114,9 +114,8 @@ def _visits(prepared: Prepared, schedule: Schedule, watcher: Watcher | None) -> 
     """The record of each visit, which the schedule is told of before anything else is."""
     jobs = visits.jobs(schedule, prepared.menu, prepared.executor.hosts[0].cores)
     announced = _announce(jobs, schedule, watcher) if watcher else jobs
-    speed = repeats.known_speed(prepared.facts)
-    for visit in prepared.executor.run(announced):
-        record = visits.visited(*visit, speed)
+    for job, measured_record in prepared.executor.run(announced):
+        record = visits.visited(job, measured_record, repeats.known_speed(prepared.facts, measured_record))
         if (look := schedule.stage.look) > 1:
             record = replace(record, conditions={**record.conditions, LOOK: look})
         schedule.log.add(record)

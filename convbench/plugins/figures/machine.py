@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from statistics import median
 from typing import NamedTuple
@@ -11,7 +11,7 @@ from convbench.analysis.results import Result, measured
 from convbench.core import metrics
 from convbench.core.record import Record
 from convbench.core.registry import figures
-from convbench.core.visits import SLOW_MACHINE, at_better_moments
+from convbench.core.visits import SLOW_MACHINE, Scope, at_better_moments, scope
 from convbench.report.drawing import Drawing, scales
 from convbench.report.drawing.style import HUES, MUTED, TEXT, canvas
 
@@ -19,23 +19,33 @@ FEW = 3
 
 
 class Moment(NamedTuple):
-    """When the reference workload was taken (POSIX seconds), its seconds, and whether the visit was disturbed."""
+    """When the reference workload was taken (POSIX seconds), its time over that of better moments, and how it went."""
 
     at: float
-    reference: float
+    ratio: float
     disturbed: bool
 
 
 @figures.register("machine")
 def machine(results: Sequence[Result]) -> Iterator[Drawing]:
     """The reference workload over time; nothing where too few cases had it beside them."""
-    moments = sorted(moment for result in measured(results) for moment in _moments(result.record))
+    moments = sorted(_moments(result.record for result in measured(results)))
     if len(moments) >= FEW:
         yield _draw(moments)
 
 
-def _moments(record: Record) -> Iterator[Moment]:
-    """Those of a record's sound and disturbed visits, or the one of a case that was measured once."""
+def _moments(records: Iterable[Record]) -> Iterator[Moment]:
+    """Those of the records' sound and disturbed visits, or the one of a case that was measured once."""
+    by_scope: dict[Scope, list[tuple[float, float, bool]]] = {}
+    for record in records:
+        by_scope.setdefault(scope(record), []).extend(_references(record))
+    for references in by_scope.values():
+        level = at_better_moments(seconds for _, seconds, _ in references)
+        yield from (Moment(at, seconds / level, disturbed) for at, seconds, disturbed in references)
+
+
+def _references(record: Record) -> Iterator[tuple[float, float, bool]]:
+    """When each visit was, its seconds of the reference workload, and whether it was disturbed."""
     reading = record.reading(metrics.REFERENCE)
     if reading is None:
         return
@@ -43,7 +53,7 @@ def _moments(record: Record) -> Iterator[Moment]:
     for samples, (started, disturbed) in zip(reading.by_visit(), starts, strict=False):
         at = _seconds(started)
         if samples and at is not None and median(samples) > 0:
-            yield Moment(at, median(samples), disturbed)
+            yield at, median(samples), disturbed
 
 
 def _seconds(started: str) -> float | None:
@@ -54,9 +64,8 @@ def _seconds(started: str) -> float | None:
 
 
 def _draw(moments: Sequence[Moment]) -> Drawing:
-    level = at_better_moments(moment.reference for moment in moments)
     minutes = [(moment.at - moments[0].at) / 60 for moment in moments]
-    ratios = [moment.reference / level for moment in moments]
+    ratios = [moment.ratio for moment in moments]
     axes = canvas(height=150, top=24, left=44, width=380)
     axes.set_xlim(-0.02 * max(minutes[-1], 0.1), 1.02 * max(minutes[-1], 0.1))
     scales.log_axis(axes, "y", scales.limits([*ratios, 1.0, SLOW_MACHINE]), "×")
