@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import re
 import signal
 import subprocess
@@ -17,6 +18,7 @@ import pytest
 from convbench.core.record import FACTS, Case, Choice, Clip, Parts, Protocol, Whole
 from convbench.core.registry import executors
 from convbench.measure.machine.allocators import preload
+from convbench.plugins.executors.isolated import measure
 from convbench.runs.early_server import COMPILER
 from convbench.runs.executor import Job
 from convbench.runs.process_start import uninterrupted
@@ -134,6 +136,18 @@ def test_scratch_files_are_gone_afterwards():
         assert scratch.exists()
         assert [entry.name for entry in scratch.iterdir()] == ["lock"]
     assert not scratch.exists()
+
+
+def test_a_visit_finds_all_of_convbench_imported_by_the_server():
+    """Otherwise every visit imports it once more: a twelfth of a second, for hundreds of visits."""
+    work = pickle.dumps((measure, Job(gap(), VISITS, ("latency",), checked=True))).hex()
+    script = (
+        "import pickle, sys\nimport convbench.runs.forkserver_imports\nbefore = set(sys.modules)\n"
+        f"work, job = pickle.loads(bytes.fromhex({work!r}))\nassert work(job).status == 'ok'\n"
+        "print({name for name in set(sys.modules) - before if name.startswith('convbench')})"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"
 
 
 def compiled_in() -> tuple[int, set[str]]:

@@ -75,6 +75,27 @@ def test_beside_other_work_and_without_a_quiet_run_the_low_end_says_so():
     assert agreement(results(run(1)), case_results).meet >= 0.9
 
 
+def test_an_interval_is_that_of_any_run_and_not_of_this_one():
+    """A run in which all takes 2 % longer, and each case a little more or less, unseen by the reference workload."""
+    rng, covered = np.random.default_rng(5), []
+    for seed in range(20):
+        run_records, common = run(seed, moments=0.0), rng.normal(0, 0.012)
+        shifted = results([_times(record, math.exp(common + rng.normal(0, 0.009))) for record in run_records])
+        covered += [result.latency.low <= SECONDS[result.case.id] <= result.latency.high for result in shifted]
+    assert np.mean(covered) >= 0.93
+
+
+def _times(record, factor):
+    """The record of a model that took so many times as long at every call."""
+    readings = (
+        replace(reading, samples=tuple(factor * sample for sample in reading.samples))
+        if reading.metric == metrics.LATENCY
+        else reading
+        for reading in record.readings
+    )
+    return replace(record, readings=tuple(readings))
+
+
 def test_ratios_do_not_suffer_from_other_work():
     first, second = results(run(2, slowed=1.5, waited=0.5))[:2]
     ratio = repeat.ratio(second.timing, first.timing)

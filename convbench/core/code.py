@@ -38,20 +38,22 @@ def changed(before: Mapping[str, str]) -> list[str]:
     return [_file_name(name) for name, digest in before.items() if _digest(_file(name) or "") != digest]
 
 
+@cache
 def is_users(file: str) -> bool:
-    """Whether a module's file is the user's own."""
+    """Whether a module's file is the user's own. Remembered, also by the processes forked from one that asked."""
     if INSTALLED.intersection(Path(file).parts) or file.startswith("<"):
         return False
     place = os.path.realpath(file)
-    return not place.startswith(_foreign_roots()) and not INSTALLED.intersection(Path(place).parts)
+    foreign = _foreign_roots(os.environ.get("TORCHINDUCTOR_CACHE_DIR"))
+    return not place.startswith(foreign) and not INSTALLED.intersection(Path(place).parts)
 
 
 @cache
-def _foreign_roots() -> tuple[str, ...]:
+def _foreign_roots(compiled: str | None) -> tuple[str, ...]:
+    """Those of the library, of this package, and of what the compiler writes into ``compiled``."""
     library = [sysconfig.get_path(name) for name in ("stdlib", "platstdlib")]
     ours = str(Path(__file__).parents[1])
-    roots = [*library, ours, os.environ.get("TORCHINDUCTOR_CACHE_DIR")]
-    return tuple(os.path.realpath(root) + os.sep for root in roots if root)
+    return tuple(os.path.realpath(root) + os.sep for root in (*library, ours, compiled) if root)
 
 
 def _digest(file: str) -> str | None:

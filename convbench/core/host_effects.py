@@ -14,10 +14,11 @@ from typing import NamedTuple
 import numpy as np
 from scipy import sparse
 
+from convbench.core.statistics import NORMAL
+
 ITERATIONS = 12
 HUBER = 1.5
 """Residuals beyond so many standard deviations count less."""
-NORMAL = 1.96
 MAD = 1.4826
 
 

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import digamma, polygamma, stdtrit
 
-from convbench.core.statistics import TAIL, Interval
+from convbench.core.statistics import NORMAL, TAIL, Interval
 
 MEDIAN_OVER_MEAN = (1.0, 1.0, 1.160, 1.092, 1.198, 1.135, 1.214, 1.160, 1.223, 1.176)
 """Standard error of the median of 1, 2, 3 ... normal values over that of their mean; later ones are near the limit."""
@@ -73,16 +73,17 @@ def _fit_prior(variances: np.ndarray, degrees: np.ndarray) -> Prior:
     return Prior(2 * half, float(np.exp(logs.mean() + digamma(half) - np.log(half))))
 
 
-def estimate(logs: Sequence[float], common: Prior) -> Interval:
+def estimate(logs: Sequence[float], common: Prior, shared: float = 0.0) -> Interval:
     """The median of the visits and its 95 % interval, on the scale of the values themselves.
 
+    ``shared`` is the standard deviation of what all the visits have in common, and their spread does not tell.
     Raises ValueError without values.
     """
     if not len(logs):
         raise ValueError("no visits")
     values = np.sort(np.asarray(logs, dtype=float))
     center = float(np.median(values))
-    half = _half_width(values, common)
+    half = math.hypot(_half_width(values, common), NORMAL * shared)
     low, high = center - half, center + half
     if _at_two_speeds(values) or _one_of_three_far(values, common):
         low, high = min(low, float(values[0])), max(high, float(values[-1]))

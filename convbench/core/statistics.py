@@ -15,6 +15,8 @@ import numpy as np
 from scipy.special import bdtr, betaincinv, stdtrit
 
 TAIL = 0.025
+NORMAL = 1.96
+"""Standard deviations within which 95 % of normal values lie."""
 NEAR_THE_END = 30
 """Clips on the rarer side, of all runs: with more than that a t-interval is not zero wide by luck."""
 SAMPLES_FOR_PERCENTILE = {90: 64, 99: 660}
@@ -97,7 +99,7 @@ def _excess(values: Sequence[float], mean: float, clips: int) -> float:
     drawn = mean * (1 - mean) / clips
     if drawn == 0 or statistics.variance(values) <= drawn:
         return 1.0
-    factor = float(stdtrit(len(values) - 1, 1 - TAIL)) / 1.96
+    factor = float(stdtrit(len(values) - 1, 1 - TAIL)) / NORMAL
     return statistics.variance(values) / drawn * factor**2
 
 

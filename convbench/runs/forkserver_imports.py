@@ -13,8 +13,9 @@ from convbench.core import scratch
 def _import() -> None:
     import torch._dynamo  # noqa: F401
 
+    from convbench.core import code
     from convbench.core.record import Case, Choice, Clip, Parts
-    from convbench.core.registry import SHELVES
+    from convbench.core.registry import SHELVES, executors
     from convbench.measure import harness  # noqa: F401
     from convbench.measure.counts import traced  # noqa: F401
     from convbench.measure.counts.counted import macs_by_stage
@@ -22,7 +23,9 @@ def _import() -> None:
     for shelf in SHELVES:
         if shelf.kind not in ("figure", "claim", "executor"):
             list(shelf)
+    executors.get("isolated")  # whose module is the first that a case's process asks for
     macs_by_stage(Case(Parts(Choice("conv"), Choice("gap")), clip=Clip(1, 1, 1, 8, 8)))
+    code.files()  # asks of each module whose it is, which every case would
 
 
 gc.disable()  # a tenth of the imports would be looking for garbage that there is none of

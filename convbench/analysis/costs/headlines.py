@@ -126,7 +126,7 @@ def _confidence(ranking: Sequence[Contender], pick: Result, unmeasured: Sequence
 def undecided(results: Sequence[Result]) -> list[Result]:
     """What to visit again, fastest first: the fastest and those of which it is open whether they are as good as that.
 
-    Empty where the answer is settled: each contender is tied or slower by its whole interval, or known to 2 %.
+    Empty where the answer is settled: each contender is tied or slower by its whole interval, or known to 3 %.
     """
     timed = [result for result in measured(results) if result.timing and result.timing.logs]
     ranking = rank(one_variant(widest(timed)))

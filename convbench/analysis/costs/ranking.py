@@ -14,8 +14,8 @@ from convbench.core.statistics import Interval
 MARGIN = 1.10
 """Below this ratio no difference between two processes is claimed: their own spread is of that order (METHOD.md)."""
 
-KNOWN = 0.02
-"""Relative half width from which on a ratio is known so well that it is not worth another visit."""
+KNOWN = 0.03
+"""Relative half width from which on a ratio is not worth another visit: in another run it is another by as much."""
 
 POSITION_BY_NAME = {
     **dict.fromkeys(("gap", "gmp", "gem", "hybrid", "attention"), "lost"),
