@@ -1,6 +1,7 @@
 """Do two runs of the default suite agree? Quiet, beside one busy process a core, and next to what others offer.
 
     python tests/bench/repeat.py --part quiet-1     # one piece, under nine minutes; pieces go on where they were left
+    python tests/bench/repeat.py --part quiet-7     # one more run, quiet or ``hogs-``: the table compares every two
     python tests/bench/repeat.py                    # all pieces that are not there yet, then the table
 
 The runs are kept under ``build/repeat``; ``reports/repeat/repeat.json`` and ``table.md`` are made from them. Nothing
@@ -20,6 +21,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
+from itertools import combinations
 from pathlib import Path
 from statistics import median
 
@@ -46,7 +48,7 @@ PIECES = {
     "threads-quiet": (False, [*THREADS, "matrix.threads=2"]),
     "threads-hogs": (True, [*THREADS, "matrix.threads=2"]),
 }
-"""Runs by name: whether beside hogs, and what is added to the command."""
+"""Runs by name: whether beside hogs, and what is added to the command. There may be more ``quiet-N`` and ``hogs-N``."""
 PAIRS = {
     "quiet, twice": ("quiet-1", "quiet-2"),
     "quiet, and one busy process a core": ("quiet-1", "hogs-1"),
@@ -77,7 +79,7 @@ def hogs() -> Iterator[None]:
 
 def run(name: str) -> None:
     """One run of the suite, gone on with where it was left; how long it took is kept beside it."""
-    busy, words = PIECES[name]
+    busy, words = PIECES.get(name, (name.startswith("hogs"), []))
     directory, clock = RUNS / name, RUNS / f"{name}.json"
     seconds = json.loads(clock.read_text())["seconds"] if clock.exists() else 0.0
     if seconds and json.loads(clock.read_text())["done"]:
@@ -125,6 +127,27 @@ def compared(first: str, second: str) -> Agreement | None:
     if not all((RUNS / name / "run.json").exists() for name in (first, second)):
         return None
     return agreement(*(results(store.load(RUNS / name)[1]) for name in (first, second)))
+
+
+def every_two() -> dict[str, object]:
+    """How far all runs of the whole suite agree, two by two, whenever each was made; empty of fewer than two."""
+    paths = [
+        path.parent for path in RUNS.glob("*/run.json") if path.parent.name not in ("threads-quiet", "threads-hogs")
+    ]
+    stored = [results(store.load(path)[1]) for path in paths]
+    agreements = [agreed for pair in combinations(stored, 2) if (agreed := agreement(*pair))]
+    if not agreements:
+        return {}
+    return {
+        "runs": len(stored),
+        "pairs": len(agreements),
+        "meet": median(agreed.meet for agreed in agreements),
+        "least_meet": min(agreed.meet for agreed in agreements),
+        "worst_factor": max(agreed.factors[2] for agreed in agreements),
+        "contradicted": sum(agreed.contradicted for agreed in agreements),
+        "apart": sum(agreed.apart for agreed in agreements),
+        "same_pick": sum(agreed.same_pick for agreed in agreements),
+    }
 
 
 def side_by_side() -> dict[str, object]:
@@ -181,17 +204,18 @@ def table() -> None:
     walls = {path.stem: json.loads(path.read_text()) for path in RUNS.glob("*.json") if "peer" not in path.stem}
     figures = {
         "runs": {title: asdict(agreed) for title, agreed in agreements.items() if agreed},
+        "every_two": every_two(),
         "seconds": walls,
         "side_by_side": side_by_side(),
         "environment": describe("cpu"),
     }
     OUT.mkdir(parents=True, exist_ok=True)
     (OUT / "repeat.json").write_text(json.dumps(figures, indent=1) + "\n")
-    (OUT / "table.md").write_text("\n".join(_lines(agreements, walls, figures["side_by_side"])) + "\n")
+    (OUT / "table.md").write_text("\n".join(_lines(agreements, figures)) + "\n")
     print((OUT / "table.md").read_text())
 
 
-def _lines(agreements: dict[str, Agreement | None], walls: dict, peers_of: dict) -> Iterator[str]:
+def _lines(agreements: dict[str, Agreement | None], figures: dict) -> Iterator[str]:
     yield "| default suite, two runs | cases | intervals meet | factor: median, p90, worst | opposite | half width |"
     yield "|---|--:|--:|---|--:|--:|"
     for title, comparison in agreements.items():
@@ -202,11 +226,18 @@ def _lines(agreements: dict[str, Agreement | None], walls: dict, peers_of: dict)
             cases, half_width = f"{comparison.cases}{withheld}", f"{comparison.half_width:.1%}"
             yield f"| {title} | {cases} | {comparison.meet:.0%} | {factors} | {contradictions} | {half_width} |"
     yield ""
-    yield "Seconds: " + ", ".join(f"{name} {wall['seconds']:.0f}" for name, wall in sorted(walls.items()))
+    if all_runs := figures["every_two"]:
+        yield (
+            "Every two of {runs} runs, {pairs} pairs: {meet:.0%} of the intervals meet, {least_meet:.0%} in the worst "
+            "pair; worst factor {worst_factor:.2f}; opposite {contradicted} of {apart}; the same pick, or one not told "
+            "from it, in {same_pick}."
+        ).format_map(all_runs)
+    yield ""
+    yield "Seconds: " + ", ".join(f"{name} {wall['seconds']:.0f}" for name, wall in sorted(figures["seconds"].items()))
     yield ""
     yield f"| method | spread of processes | seconds a process | seconds a case to ±{PRECISION:.0%} | medians, ms |"
     yield "|---|--:|--:|--:|---|"
-    for name, row in peers_of.items():
+    for name, row in figures["side_by_side"].items():
         medians = {case: value[0] if isinstance(value, tuple) else value for case, value in row["medians_s"].items()}
         milliseconds = ", ".join(f"{case} {1e3 * value:.2f}" for case, value in sorted(medians.items()))
         cost = f"{row['seconds_a_process']:.2f} | {row['seconds_a_case']:.1f}"
@@ -216,17 +247,19 @@ def _lines(agreements: dict[str, Agreement | None], walls: dict, peers_of: dict)
 def main() -> None:
     parts = [*PIECES, *(f"peer-{method}" for method in METHODS), "table"]
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--part", choices=[*parts, "all"], default="all")
+    parser.add_argument("--part", default="all", help=", ".join([*parts, "quiet-N", "hogs-N"]))
     choice = parser.parse_args().part
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that hogs and runs are ended on the way out
     RUNS.mkdir(parents=True, exist_ok=True)
     for part in parts if choice == "all" else [choice]:
-        if part in PIECES:
-            run(part)
-        elif part == "table":
+        if part == "table":
             table()
-        else:
+        elif part.startswith("peer-"):
             peers(part.removeprefix("peer-"))
+        elif part in PIECES or part.startswith(("quiet-", "hogs-")):
+            run(part)
+        else:
+            parser.error(f"no part {part!r}")
 
 
 if __name__ == "__main__":
