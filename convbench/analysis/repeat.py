@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from statistics import median
+from statistics import fmean, median
 
 from convbench.analysis import hosts
 from convbench.core import metrics, spread
@@ -38,6 +38,8 @@ BETWEEN_RUNS = 0.015
 
 Two runs of the default suite on one machine differ by 1 to 4.5 % in common, and case by case by as much besides.
 """
+SLOPES_DIFFER = 0.15
+"""Standard deviation between cases of the power by which they slow down with the reference workload; one is learned."""
 FEW_PAIRS = 5
 """Fewer ratios than this do not tell how much ratios spread: then each case's own spread is taken twice."""
 
@@ -97,7 +99,7 @@ def latency(record: Record, by_scope: Mapping[Scope, Machine]) -> Latency | None
         return Latency(median_interval(samples))
     machine = by_scope.get(scope(record), Machine())
     logs = _corrected_logs(record, machine)
-    interval = spread.estimate(tuple(logs.values()), machine.prior, BETWEEN_RUNS)
+    interval = spread.estimate(tuple(logs.values()), machine.prior, _shared_by_visits(record, machine))
     below, above = machine.doubt
     interval = Interval(interval.median, interval.low * math.exp(-below), interval.high * math.exp(above))
     return Latency(interval, logs, machine.prior, hosts.of_rounds(record))
@@ -215,6 +217,13 @@ def _corrected_logs(record: Record, machine: Machine) -> dict[int, float]:
         visit: log - off.get(visit, 0.0) - machine.hosts.get(of_rounds.get(visit, ""), 0.0)
         for visit, log in _logs(record, metrics.LATENCY).items()
     }
+
+
+def _shared_by_visits(record: Record, machine: Machine) -> float:
+    """What no visit to the case tells: what is this run's own, and what the common slope took off too much."""
+    references = _logs(record, metrics.REFERENCE).values() if machine.slope else ()
+    slowed = fmean(references) - machine.level if references else 0.0
+    return math.hypot(BETWEEN_RUNS, SLOPES_DIFFER * slowed)
 
 
 def _by_reference(record: Record, machine: Machine) -> dict[int, float]:
