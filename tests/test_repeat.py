@@ -12,6 +12,7 @@ import records
 
 from convbench.analysis import repeat
 from convbench.analysis.agreement import agreement
+from convbench.analysis.costs.headlines import VAGUE, undecided
 from convbench.analysis.results import results
 from convbench.core import metrics
 from convbench.core.record import Reading, Visit
@@ -94,6 +95,14 @@ def test_cases_that_slow_down_unlike_the_others_are_known_so_much_less_well():
         shifted = results([_times(record, factor) for record, factor in zip(run_records, unlike, strict=True)])
         covered += [result.latency.low <= SECONDS[result.case.id] <= result.latency.high for result in shifted]
     assert np.mean(covered) >= 0.93
+
+
+def test_a_run_that_a_slow_machine_leaves_in_doubt_is_not_visited_until_its_visits_are_many():
+    """More visits do not make known what none of them tells."""
+    case_results = results(run(7, slowed=1.5, waited=0.5, moments=0.0, known=1e-3))
+    fastest = min(case_results, key=lambda result: result.latency.median)
+    assert fastest.latency.relative_half_width > VAGUE > fastest.timing.by_visits.relative_half_width
+    assert undecided(case_results) == []
 
 
 def _times(record, factor):

@@ -80,6 +80,11 @@ class Latency:
     hosts: Mapping[int, str] = field(default_factory=dict)
 
     @property
+    def by_visits(self) -> Interval:
+        """What the spread between visits says alone, which is what further visits make narrower; there must be some."""
+        return spread.estimate(tuple(self.logs.values()), self.prior)
+
+    @property
     def at_two_speeds(self) -> bool:
         return spread.at_two_speeds(tuple(self.logs.values()))
 

@@ -23,7 +23,7 @@ from convbench.analysis.results import Result, measured
 UNSURE = 0.2
 """Relative half width of the pick's latency from which on the answer is called unsure."""
 VAGUE = 0.05
-"""Relative half width of the fastest's latency that is worth another visit."""
+"""Relative half width of the fastest's latency, as its visits alone have it, that is worth another visit."""
 
 
 class Confidence(NamedTuple):
@@ -137,7 +137,8 @@ def undecided(results: Sequence[Result]) -> list[Result]:
 
 
 def _vague(result: Result) -> bool:
-    return result.latency is not None and result.latency.relative_half_width > VAGUE
+    timing = result.timing
+    return timing is not None and bool(timing.logs) and timing.by_visits.relative_half_width > VAGUE
 
 
 def noisy(results: Sequence[Result]) -> Counter[str]:
