@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import uuid
 from pathlib import Path
+from unittest.mock import Mock
 
 import invented_runs as invented
 import pytest
@@ -137,11 +138,21 @@ def test_a_missing_package_is_named(tmp_path, monkeypatch):
         exchange.pull("s3://bucket/perf", tmp_path)
 
 
+def test_a_bucket_mistyped_is_not_made(tmp_path, monkeypatch):
+    """As s3fs makes one, asked for the folders of a path."""
+    no_bucket = Mock(side_effect=FileNotFoundError("The specified bucket does not exist"))
+    system = Mock(find=no_bucket, pipe_file=no_bucket)
+    monkeypatch.setattr(exchange, "opened", lambda _: exchange.Remote(system, "teem/perf"))
+    with pytest.raises(StoreError, match=r"^s3://teem/perf: cannot be used .*bucket does not exist.* another place$"):
+        exchange.push(invented.many(tmp_path / "mine", count=1), "s3://teem/perf")
+    assert not system.makedirs.called
+
+
 def test_the_verbs_say_what_they_did(tmp_path):
     mine, place = invented.many(tmp_path / "mine", count=2), str(tmp_path / "shared")
     pushed = CliRunner().invoke(app, ["push", str(mine), place])
-    assert pushed.output == f"2 runs copied to {place}, 0 were there already\n"
+    assert pushed.output == f"2 runs copied to {place}, 0 there already\n"
     pulled = CliRunner().invoke(app, ["pull", place, str(tmp_path / "theirs")])
-    assert pulled.output == f"2 runs copied to {tmp_path / 'theirs'}, 0 were there already\n"
+    assert pulled.output == f"2 runs copied to {tmp_path / 'theirs'}, 0 there already\n"
     with pytest.raises(StoreError, match="there is no such folder"):
         exchange.push(tmp_path / "not", place)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from convbench.cli.app import app
+from convbench.core.text import counted
 
 if TYPE_CHECKING:
     from convbench.core.exchange import Moved
@@ -40,5 +41,5 @@ def _tell(moved: Moved, where: str) -> None:
     """Print what was copied, and on standard error what was not."""
     for reason in moved.passed_over:
         print(f"passed over: {reason}", file=sys.stderr)
-    confirmed = f" and {moved.confirmations} confirmations" if moved.confirmations else ""
-    print(f"{moved.runs} runs{confirmed} copied to {where}, {moved.present} were there already")
+    confirmed = f" and {counted(moved.confirmations, 'confirmation')}" if moved.confirmations else ""
+    print(f"{counted(moved.runs, 'run')}{confirmed} copied to {where}, {moved.present:,} there already")

@@ -192,7 +192,9 @@ class Remote:
         return {file: self.system.cat_file(path) for file, path in paths.items() if self.system.exists(path)}
 
     def write(self, name: str, content: Content) -> None:
-        self.system.makedirs(f"{self.root}/{name}" if "" not in content else f"{self.root}/{CONFIRMED}", exist_ok=True)
+        if self.root.startswith("/"):  # else it begins with a bucket, which has no folders, and might be made by a typo
+            folder = CONFIRMED if "" in content else name
+            self.system.makedirs(f"{self.root}/{folder}", exist_ok=True)
         for file, data in content.items():
             self.system.pipe_file(f"{self.root}/{name}/{file}".rstrip("/"), data)
 
