@@ -17,6 +17,7 @@ from convbench.analysis.results import results
 from convbench.core import metrics
 from convbench.core.record import Reading, Visit
 from convbench.core.registry import executors
+from convbench.core.visits import scope
 from convbench.runs import preparation, repeats
 
 CASES = [records.case("fc", size) for size in range(8, 8 + 8 * 30, 8)]
@@ -125,17 +126,17 @@ def test_ratios_do_not_suffer_from_other_work():
 
 def test_the_speed_of_a_quiet_run_is_kept_and_that_of_a_busy_one_is_not(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    facts, later = {"cpu": "a", "cores": 2}, run(4)[0]
+    facts, setting = {"cpu": "a", "cores": 2}, ("cpu", 1)
     repeats.keep_speed(facts, run(3, waited=0.5))
-    assert repeats.known_speed(facts, later) is None
+    assert repeats.known_speed(facts, *setting) is None
     repeats.keep_speed(facts, run(3))
-    assert repeats.known_speed(facts, later) == pytest.approx(1e-3, rel=0.1)
-    assert repeats.known_speed({"cpu": "b", "cores": 2}, later) is None
+    assert repeats.known_speed(facts, *setting) == pytest.approx(1e-3, rel=0.1)
+    assert repeats.known_speed({"cpu": "b", "cores": 2}, *setting) is None
     for _ in range(repeats.QUIET_RUNS - 1):
         repeats.keep_speed(facts, run(3, slowed=1.5))
-    assert repeats.known_speed(facts, later) == pytest.approx(1e-3, rel=0.1), "the fastest of the last"
+    assert repeats.known_speed(facts, *setting) == pytest.approx(1e-3, rel=0.1), "the fastest of the last"
     repeats.keep_speed(facts, run(3, slowed=1.5))
-    assert repeats.known_speed(facts, later) == pytest.approx(1.5e-3, rel=0.1), "which are five"
+    assert repeats.known_speed(facts, *setting) == pytest.approx(1.5e-3, rel=0.1), "which are five"
 
 
 def test_the_speed_of_a_quiet_run_is_that_of_its_threads(tmp_path, monkeypatch):
@@ -143,7 +144,7 @@ def test_the_speed_of_a_quiet_run_is_that_of_its_threads(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     facts = {"cpu": "a", "cores": 2}
     repeats.keep_speed(facts, [*run(3), *run(4, slowed=0.6, threads=2)])
-    known = [repeats.known_speed(facts, run(5, threads=threads)[0]) for threads in (1, 2, 4)]
+    known = [repeats.known_speed(facts, *scope(run(5, threads=threads)[0]).setting) for threads in (1, 2, 4)]
     assert known == [pytest.approx(1e-3, rel=0.1), pytest.approx(0.6e-3, rel=0.1), None]
 
 

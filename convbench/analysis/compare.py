@@ -125,7 +125,7 @@ def better_moments(pairs: Sequence[Match]) -> float | None:
 
     Of matches of two runs; None where a run was not visited several times, or its reference is not known.
     """
-    before, after = ({(of.device, of.threads): level for of, level in _levels(pairs, run).items()} for run in (0, 1))
+    before, after = ({of.setting: level for of, level in _levels(pairs, run).items()} for run in (0, 1))
     slowdowns = [after[of] / level for of, level in before.items() if level and after.get(of)]
     return statistics.median(slowdowns) if slowdowns else None
 

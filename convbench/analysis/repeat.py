@@ -23,7 +23,7 @@ from convbench.core.metric import Metric
 from convbench.core.record import Record
 from convbench.core.spread import Prior
 from convbench.core.statistics import Interval, median_interval, ratio_interval
-from convbench.core.visits import Scope, at_better_moments, scope
+from convbench.core.visits import Scope, at_better_moments, grouped, scope
 
 BUSY = 0.1
 """Share of the time that the median visit waited for a core from which on the whole run was beside other work."""
@@ -92,7 +92,7 @@ class Latency:
 def machines(records: Iterable[Record]) -> dict[Scope, Machine]:
     """What the visits of each scope have in common."""
     timed = (record for record in records if record.visits and record.samples(metrics.LATENCY))
-    return {of: _machine(members) for of, members in _by_scope(timed).items()}
+    return {of: _machine(members) for of, members in grouped(timed).items()}
 
 
 def latency(record: Record, by_scope: Mapping[Scope, Machine]) -> Latency | None:
@@ -152,13 +152,6 @@ def _differences(first: Latency, second: Latency) -> list[float]:
     ]
 
 
-def _by_scope(records: Iterable[Record]) -> dict[Scope, list[Record]]:
-    scopes: dict[Scope, list[Record]] = {}
-    for record in records:
-        scopes.setdefault(scope(record), []).append(record)
-    return scopes
-
-
 def _machine(records: Sequence[Record]) -> Machine:
     usual = at_better_moments(_references(records))
     slope = spread.elasticity(filter(None, map(_beside_reference, records)))
@@ -198,7 +191,7 @@ def quiet_references(records: Iterable[Record]) -> dict[Scope, float]:
     """Seconds of the reference workload at the better moments of each scope that was visited often and quiet."""
     enough = {
         of: references
-        for of, members in _by_scope(records).items()
+        for of, members in grouped(records).items()
         if len(references := _references(members)) >= ENOUGH_FOR_LEVEL and not busy(members)
     }
     return {of: math.exp(at_better_moments(references)) for of, references in enough.items()}

@@ -73,7 +73,7 @@ def _reference(match: Match) -> tuple[float, float] | None:
     """Seconds of the reference workload beside this case, in the first run and in the second, by as many threads."""
     records = [result.record for result in match.results if result]
     samples = [record.samples(metrics.REFERENCE) for record in records]
-    if len(records) < 2 or not all(samples) or len({scope(record)[1:] for record in records}) > 1:
+    if len(records) < 2 or not all(samples) or len({scope(record).setting for record in records}) > 1:
         return None
     return median(samples[0]), median(samples[1])
 

@@ -36,9 +36,22 @@ class Scope(NamedTuple):
     device: str
     threads: Scalar
 
+    @property
+    def setting(self) -> tuple[str, Scalar]:
+        """What of it another run can share: the device, and how many threads."""
+        return self.device, self.threads
+
 
 def scope(record: Record) -> Scope:
     return Scope(record.environment, record.case.device, threads(record))
+
+
+def grouped(records: Iterable[Record]) -> dict[Scope, list[Record]]:
+    """The records of each scope, in their order."""
+    groups: dict[Scope, list[Record]] = {}
+    for record in records:
+        groups.setdefault(scope(record), []).append(record)
+    return groups
 
 
 def threads(record: Record) -> Scalar:
@@ -66,11 +79,14 @@ def joined(lines: Iterable[Record]) -> list[Record]:
 
 def reference_levels(records: Iterable[Record]) -> dict[Scope, float]:
     """Seconds of the reference workload at the better moments of each scope; records without visits have none."""
-    seconds: dict[Scope, list[float]] = {}
-    for record in records:
-        reading = record.reading(metrics.REFERENCE)
-        if record.visits and reading:
-            seconds.setdefault(scope(record), []).extend(map(median, filter(None, reading.by_visit())))
+    readings = {
+        of: [reading for record in members if record.visits and (reading := record.reading(metrics.REFERENCE))]
+        for of, members in grouped(records).items()
+    }
+    seconds = {
+        of: [median(samples) for reading in members for samples in reading.by_visit() if samples]
+        for of, members in readings.items()
+    }
     return {of: at_better_moments(values) for of, values in seconds.items() if values}
 
 

@@ -17,7 +17,6 @@ from convbench.analysis.results import results
 from convbench.core import cache
 from convbench.core.errors import ConvbenchError
 from convbench.core.record import Record, Scalar
-from convbench.core.visits import scope
 
 SHARE, REFERENCE = "repeats", "reference"
 """Under these names they are kept."""
@@ -78,16 +77,15 @@ def known(environment: Mapping[str, Scalar]) -> float | None:
 
 def keep_speed(environment: Mapping[str, Scalar], records: Sequence[Record]) -> None:
     """Keep how fast the reference workload was where the run was quiet: what a later, slower run is told by."""
-    for (_, *of), seconds in quiet_references(records).items():
+    for of, seconds in quiet_references(records).items():
         with suppress(ConvbenchError):
-            before = cache.numbers(REFERENCE, environment, *of)
-            cache.keep(REFERENCE, environment, [*before, seconds][-QUIET_RUNS:], *of)
+            before = cache.numbers(REFERENCE, environment, *of.setting)
+            cache.keep(REFERENCE, environment, [*before, seconds][-QUIET_RUNS:], *of.setting)
 
 
-def known_speed(environment: Mapping[str, Scalar], record: Record) -> float | None:
+def known_speed(environment: Mapping[str, Scalar], device: str, threads: Scalar) -> float | None:
     """Seconds of the reference workload in the fastest of the last quiet runs on such a machine; None without any.
 
-    It is of runs on the record's device, by as many threads.
+    It is of runs on that device, by as many threads.
     """
-    _, *of = scope(record)
-    return min(cache.numbers(REFERENCE, environment, *of), default=None)
+    return min(cache.numbers(REFERENCE, environment, device, threads), default=None)

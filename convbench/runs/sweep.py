@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
+from functools import cache, partial
 from pathlib import Path
 from typing import Literal
 from typing import Protocol as Interface
@@ -19,7 +20,7 @@ from convbench.core.comparability import differing
 from convbench.core.errors import StoreError
 from convbench.core.progress import Stage
 from convbench.core.record import Case, Record, Run
-from convbench.core.visits import in_table
+from convbench.core.visits import in_table, scope
 from convbench.runs import host_notes, repeats, visits
 from convbench.runs.executor import Job
 from convbench.runs.preparation import Prepared
@@ -114,8 +115,9 @@ def _visits(prepared: Prepared, schedule: Schedule, watcher: Watcher | None) -> 
     """The record of each visit, which the schedule is told of before anything else is."""
     jobs = visits.jobs(schedule, prepared.menu, prepared.executor.hosts[0].cores)
     announced = _announce(jobs, schedule, watcher) if watcher else jobs
-    for job, measured_record in prepared.executor.run(announced):
-        record = visits.visited(job, measured_record, repeats.known_speed(prepared.facts, measured_record))
+    known_speed = cache(partial(repeats.known_speed, prepared.facts))
+    for job, visit in prepared.executor.run(announced):
+        record = visits.visited(job, visit, known_speed(*scope(visit).setting))
         if (look := schedule.stage.look) > 1:
             record = replace(record, conditions={**record.conditions, LOOK: look})
         schedule.log.add(record)

@@ -10,19 +10,18 @@ from __future__ import annotations
 
 import argparse
 import json
-import multiprocessing
 import os
 import random
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
 from typing import Any
 
+from hogs import hogs
 from peer_gates import TOOLS, Missing
 from project_of_gate import KINDS, make
 from scipy.stats import binomtest, median_abs_deviation
@@ -45,27 +44,6 @@ HEADINGS = (
     "95 % bounds", "passed", "undecided", "s a case",
 )  # fmt: skip
 Work = dict[str, tuple[int, int]]
-
-
-def spin(core: int, parent: int) -> None:
-    os.sched_setaffinity(0, {core})
-    while os.getppid() == parent:
-        pass
-
-
-@contextmanager
-def hogs(cores: set[int]) -> Iterator[None]:
-    """A process that uses a core whole on each of the cores."""
-    start = multiprocessing.get_context("spawn").Process
-    running = [start(target=spin, args=(core, os.getpid()), daemon=True) for core in cores]
-    for process in running:
-        process.start()
-    try:
-        yield
-    finally:
-        for process in running:
-            process.kill()
-            process.join()
 
 
 def calibrated(slowdown: float, settings: Settings) -> tuple[Work, dict[str, float]]:
@@ -109,7 +87,7 @@ def trial(
     work, achieved = put_in
     with tempfile.TemporaryDirectory() as name:
         project, load = make(Path(name) / "trial", work), os.getloadavg()[0]
-        with hogs(os.sched_getaffinity(0) if arguments.hogs else set()):
+        with hogs() if arguments.hogs else nullcontext():
             start = time.monotonic()
             verdicts = TOOLS[tool](project, arguments.seconds, arguments.detect, ALLOCATORS[arguments.allocator])
             seconds = (time.monotonic() - start) / len(verdicts)

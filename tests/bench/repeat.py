@@ -19,13 +19,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import nullcontext
 from dataclasses import asdict
 from itertools import combinations
 from pathlib import Path
 from statistics import median
 
 import numpy as np
+from hogs import hogs
 
 from convbench.analysis.agreement import Agreement, agreement
 from convbench.analysis.repeat import machines
@@ -62,21 +63,6 @@ PRECISION = 0.05
 """Relative half width of the interval between processes that seconds are stated for."""
 
 
-@contextmanager
-def hogs() -> Iterator[None]:
-    """One process that computes without end on every core."""
-    busy = "import os, sys; os.sched_setaffinity(0, {int(sys.argv[1])})\nwhile True: sum(range(10_000))"
-    cores = sorted(os.sched_getaffinity(0))
-    started = [subprocess.Popen([sys.executable, "-c", busy, str(core)]) for core in cores]
-    try:
-        time.sleep(1.0)
-        yield
-    finally:
-        for process in started:
-            process.kill()
-            process.wait()
-
-
 def run(name: str) -> None:
     """One run of the suite, gone on with where it was left; how long it took is kept beside it."""
     busy, words = PIECES.get(name, (name.startswith("hogs"), []))
@@ -87,7 +73,7 @@ def run(name: str) -> None:
     resume = ["--resume"] if (directory / "run.json").exists() else []
     command = [sys.executable, "-m", "convbench", "run", SUITE, *words, "--out", str(directory), "-q", *resume]
     start, done = time.monotonic(), False
-    with hogs() if busy else _nothing():
+    with hogs() if busy else nullcontext():
         process = subprocess.Popen(command)
         try:
             done = process.wait(LIMIT) in (0, 3)
@@ -98,11 +84,6 @@ def run(name: str) -> None:
             process.wait(20)
     clock.write_text(json.dumps({"seconds": seconds + time.monotonic() - start, "done": done}))
     print(f"{name}: {'done' if done else 'not done yet: run this piece again'}")
-
-
-@contextmanager
-def _nothing() -> Iterator[None]:
-    yield
 
 
 def peers(method: str) -> None:
@@ -131,10 +112,8 @@ def compared(first: str, second: str) -> Agreement | None:
 
 def every_two() -> dict[str, object]:
     """How far all runs of the whole suite agree, two by two, whenever each was made; empty of fewer than two."""
-    paths = [
-        path.parent for path in RUNS.glob("*/run.json") if path.parent.name not in ("threads-quiet", "threads-hogs")
-    ]
-    stored = [results(store.load(path)[1]) for path in paths]
+    paths = [*RUNS.glob("quiet-*/run.json"), *RUNS.glob("hogs-*/run.json")]
+    stored = [results(store.load(path.parent)[1]) for path in paths]
     agreements = [agreed for pair in combinations(stored, 2) if (agreed := agreement(*pair))]
     if not agreements:
         return {}

@@ -11,7 +11,7 @@ from convbench.analysis.results import Result, measured
 from convbench.core import metrics
 from convbench.core.record import Record
 from convbench.core.registry import figures
-from convbench.core.visits import SLOW_MACHINE, Scope, at_better_moments, scope
+from convbench.core.visits import SLOW_MACHINE, at_better_moments, grouped
 from convbench.report.drawing import Drawing, scales
 from convbench.report.drawing.style import HUES, MUTED, TEXT, canvas
 
@@ -36,10 +36,8 @@ def machine(results: Sequence[Result]) -> Iterator[Drawing]:
 
 def _moments(records: Iterable[Record]) -> Iterator[Moment]:
     """Those of the records' sound and disturbed visits, or the one of a case that was measured once."""
-    by_scope: dict[Scope, list[tuple[float, float, bool]]] = {}
-    for record in records:
-        by_scope.setdefault(scope(record), []).extend(_references(record))
-    for references in by_scope.values():
+    for members in grouped(records).values():
+        references = [reference for record in members for reference in _references(record)]
         level = at_better_moments(seconds for _, seconds, _ in references)
         yield from (Moment(at, seconds / level, disturbed) for at, seconds, disturbed in references)
 
