@@ -68,7 +68,7 @@ class Fake:
     def warm(self, calls):
         return {}
 
-    def slice(self, seconds, least):
+    def slice(self, seconds, leading):
         self.slices += 1
         how = TOLD.get("ends", {}).get(self.case)
         if self.slices == 5 and how == "die":

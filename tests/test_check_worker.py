@@ -11,6 +11,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -182,7 +183,7 @@ def test_a_side_whose_convbench_is_flat_is_asked_all_the_same(tmp_path):
         assert answer["facts"] == {"params": 7.0, "macs": 7.0, "dtype": "torch.float32"}
         assert (answer["tolerance"], np.load(tmp_path / "out.npz")["arr_0"].tolist()) == (0.125, [3.0, 3.0])
         flat_worker.ask("prepare", case=case["case"], seed=3)
-        assert flat_worker.ask("slice", seconds=0.001, least=2)["best"] > 0
+        assert flat_worker.ask("slice", seconds=0.001, leading=True)["best"] > 0
         assert not [file for file in flat_worker.ask("modules")["files"].values() if file in worker.LENT]
 
 
@@ -267,6 +268,17 @@ def test_a_call_beside_a_busy_process_takes_little_more_than_it_runs():
     assert seconds - 0.1 < (wall - 0.1) / 2
 
 
+@pytest.mark.parametrize(("call", "device", "calls"), [(0.001, "cpu", 7), (0.02, "cpu", 1), (0.02, "cuda", 2)])
+def test_a_call_that_fills_a_slice_is_timed_alone(monkeypatch, call, device, calls):
+    """Shorter ones have one before them that is not recorded, and so has every call on a GPU."""
+    server, made = worker.Server(), []
+    server.device, server.side = device, SimpleNamespace(throttling=lambda _: "none")
+    monkeypatch.setattr(server, "_timed_both", lambda: (made.append(call) or call, call))
+    leading = pairs._is_leading(call, Settings())
+    assert server.slice(Settings().slice_s, leading)["best"] == call
+    assert len(made) == calls
+
+
 @pytest.mark.parametrize("arms", [["a", "b"], ["a", "b", "c"]])
 def test_orders_are_balanced_wherever_a_case_may_stop(arms):
     orders = list(pairs._orders(arms, 24))
@@ -276,16 +288,16 @@ def test_orders_are_balanced_wherever_a_case_may_stop(arms):
 
 def test_rounds_go_on_only_where_they_scatter():
     precise = [(1.0, 1.03 + 0.001 * (-1) ** number) for number in range(24)]
-    quiet = [(1.0, 1.03 + 0.01 * (-1) ** number) for number in range(24)]
+    quiet = [(1.0, 1.03 + 0.02 * (-1) ** number) for number in range(24)]
     noisy = [(1.0, 1.03 + 0.15 * (-1) ** number) for number in range(24)]
     stops = [[n for n in range(1, 25) if pairs._resolved(rounds[:n])] for rounds in (precise, quiet, noisy)]
-    assert stops == [[6, 12, 18, 24], [12, 18, 24], []]
+    assert stops == [[6, 12, 18, 24], [18, 24], []]
 
 
 @pytest.mark.parametrize("ratio", [1.25, 1 / 1.25])
 def test_a_plain_difference_need_not_be_known_so_well(ratio):
     """Whichever arm is the slower one, or of which of the bases it is told."""
-    rounds = [(1.0, 1.01**sign, ratio * 1.02**sign) for sign in (1, -1) * 3]
+    rounds = [(1.0, 1.02**sign, ratio * 1.02**sign) for sign in (1, -1) * 3]
     assert pairs._resolved([(base, head) for base, _, head in rounds])
     for order in itertools.permutations(range(3)):
         assert pairs._resolved([tuple(times[arm] for arm in order) for times in rounds])

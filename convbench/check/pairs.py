@@ -22,20 +22,17 @@ from convbench.check.sides import Side
 from convbench.check.stock import Stock
 from convbench.core.errors import CaseFailed
 
-MIN_ROUNDS, ENOUGH_ROUNDS, MAX_ROUNDS = 6, 12, 24
+MIN_ROUNDS, MAX_ROUNDS = 6, 24
 BALANCED = 6
 """Every order of two or of three arms comes equally often in so many rounds."""
-RESOLVED, PRECISE = 0.01, 0.003
-"""Standard errors of a pair's log ratio: from the first on a new pair tells more than further rounds of this one.
+RESOLVED = 0.01
+"""Standard error of a pair's log ratio from which on a new pair tells more than further rounds of this one.
 
-Fresh processes differ by 1-2 % (reports/gate), which rounds cannot reduce. Beside a busy process it is rounds that are
-missing: 24 instead of 12 halve the spread of a pair there, and change nothing on a quiet machine. One that is precise
-needs no twelve.
+Fresh processes differ by 1-2 % (reports/gate), which rounds cannot reduce.
 """
 PLAIN = 0.1
-"""Standard error over the log ratio from which on neither is needed: what is far from equal is known well enough."""
+"""Standard error over the log ratio from which on that is not needed: what is far from equal is known well enough."""
 WARM_SECONDS, MIN_WARM, MAX_WARM = 0.05, 3, 100
-LONG_CALL = 0.05
 MEDIAN_ERROR = math.sqrt(math.pi / 2)
 """Standard error of a median over that of a mean, of normal values."""
 
@@ -188,10 +185,10 @@ def time_case(arms: Sequence[Arm], workers: dict[str, Worker], case: Planned, se
     seconds = max(_ask(workers, arm.name, "prepare", **_prepared(arm, case))["seconds"] for arm in _shuffled(arms))
     for arm in arms:
         _ask(workers, arm.name, "warm", calls=max(MIN_WARM, min(MAX_WARM, round(WARM_SECONDS / seconds))))
+    leading = _is_leading(seconds, settings)
     rounds, device = [], []
     for order in _orders([arm.name for arm in arms], _rounds(seconds, len(arms), settings)):
-        least = 1 if seconds > LONG_CALL else 2
-        slices = {name: _ask(workers, name, "slice", seconds=settings.slice_s, least=least) for name in order}
+        slices = {name: _ask(workers, name, "slice", seconds=settings.slice_s, leading=leading) for name in order}
         if len({answer["state"] for answer in slices.values()}) == 1:
             rounds.append(tuple(slices[arm.name]["best"] for arm in arms))
             device.append(tuple(slices[arm.name]["device"] for arm in arms))
@@ -228,9 +225,18 @@ def _shuffled(arms: Sequence[Arm]) -> list[Arm]:
 
 def _rounds(seconds: float, arms: int, settings: Settings) -> int:
     """As many rounds as the case's time allows, balanced."""
-    of_slice = seconds + max(settings.slice_s, seconds * (1 if seconds > LONG_CALL else 2))
+    of_slice = max(settings.slice_s, seconds) + seconds * _is_leading(seconds, settings)
     fitting = settings.case_s / (of_slice * arms)
     return int(max(MIN_ROUNDS, min(MAX_ROUNDS, fitting // BALANCED * BALANCED)))
+
+
+def _is_leading(seconds: float, settings: Settings) -> bool:
+    """Whether a call that is not recorded leads each slice, to find its caches again, which the other side has used.
+
+    A call that fills a slice loses 1-2 % of its time to that, alike on both sides, and of the same length as three such
+    rounds one with a leading call and two recorded ones tells less: a machine changes its speed meanwhile.
+    """
+    return seconds < settings.slice_s
 
 
 def _resolved(rounds: Sequence[tuple[float, ...]]) -> bool:
@@ -241,8 +247,7 @@ def _resolved(rounds: Sequence[tuple[float, ...]]) -> bool:
     ratios = logs[:, 1:] - logs[:, :1]
     error = MEDIAN_ERROR * median_abs_deviation(ratios, axis=0, scale="normal") / math.sqrt(len(rounds))
     apart = np.ptp([0.0, *np.median(ratios, axis=0)])  # of any two arms: whichever is the slower one, it ends as early
-    target = RESOLVED if len(rounds) >= ENOUGH_ROUNDS else PRECISE
-    return bool(np.all(error <= max(target, PLAIN * apart)))
+    return bool(np.all(error <= max(RESOLVED, PLAIN * apart)))
 
 
 def _orders(names: Sequence[str], rounds: int) -> Iterator[tuple[str, ...]]:
