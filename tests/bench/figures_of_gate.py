@@ -57,7 +57,7 @@ def measure(args: argparse.Namespace) -> None:
     """Trials of the cells that lack verdicts, those that lack most of theirs first, until the time is up."""
     end = time.monotonic() + 60 * args.minutes
     put_in: dict[float, tuple[Work, dict[str, float]]] = {}
-    missing: set[str] = set()
+    missing = set(TOOLS) - set(args.tools)
     args.commit = subprocess.run(
         ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True
     ).stdout.strip()

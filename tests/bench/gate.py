@@ -38,7 +38,8 @@ Made by `tests/bench/gate.py` from `reports/gate/trials.jsonl`. A verdict is one
 ratio; a check has six cases. What stands behind a comma are earlier versions of `check`: before it held glibc (`its
 threshold moving`), trimmed the heap (`its top left over`), looked twice at a suspect (`twelve to confirm`), stopped its
 clock while another process has the core (`waits counted`), measured slices by that clock (`short slices`), and decided
-by order statistics after any pair (`five looks`)."""
+by order statistics after any pair (`five looks`), and timed a call that fills a slice alone (`a call before each
+slice`)."""
 HEADINGS = (
     "tool", "allocator", "hogs a core", "beside", "rule", "put in", "timed as", "seen as", "spread", "verdicts", "red",
     "95 % bounds", "passed", "undecided", "s a case",
@@ -105,7 +106,7 @@ def run(arguments: argparse.Namespace) -> None:
     facts = describe("cpu")
     (OUT / "environment.json").write_text(json.dumps(facts, indent=1) + "\n")
     slowdowns = [float(part) / 100 for part in arguments.slowdowns.split(",")]
-    pairs = [(tool, slowdown) for tool in arguments.tools.split(",") for slowdown in slowdowns]
+    pairs = [(tool, slowdown) for tool in arguments.tools for slowdown in slowdowns]
     arguments.commit = facts["commit"]
     settings = Settings(allocator=arguments.allocator)
     put_in = {slowdown: calibrated(slowdown, settings) for slowdown in slowdowns}
@@ -172,7 +173,7 @@ def _spread(logs: list[float]) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=15)
-    parser.add_argument("--tools", default=",".join(TOOLS))
+    parser.add_argument("--tools", nargs="+", choices=list(TOOLS), default=list(TOOLS), metavar="TOOL")
     parser.add_argument("--slowdowns", default="0,3,5,10")
     parser.add_argument("--detect", type=float, default=5)
     parser.add_argument("--allocator", choices=list(ALLOCATORS), default="glibc")
