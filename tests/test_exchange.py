@@ -6,7 +6,6 @@ import multiprocessing
 import os
 import uuid
 from pathlib import Path
-from unittest.mock import Mock
 
 import invented_runs as invented
 import pytest
@@ -18,9 +17,26 @@ from convbench.core import exchange, lock, store
 from convbench.core.errors import ConvbenchError, StoreError
 
 
-@pytest.fixture(params=["folder", "file", "memory"])
+@pytest.fixture(scope="module")
+def bucket():
+    """The URL of a bucket on an S3 server of this process."""
+    server = pytest.importorskip("moto.server").ThreadedMotoServer(port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    variables = {"ENDPOINT_URL": f"http://{host}:{port}", "ACCESS_KEY_ID": "test", "SECRET_ACCESS_KEY": "test"}
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in variables.items():
+            patch.setenv(f"AWS_{name}", value)
+        pytest.importorskip("s3fs").S3FileSystem().mkdir("team")
+        yield "s3://team"
+    server.stop()
+
+
+@pytest.fixture(params=["folder", "file", "memory", "s3"])
 def place(request, tmp_path):
-    """A shared place that is empty: a folder, the same as a URL, and an object store in memory."""
+    """A shared place that is empty: a folder, the same as a URL, an object store in memory, and a bucket."""
+    if request.param == "s3":
+        return f"{request.getfixturevalue('bucket')}/{uuid.uuid4().hex}"
     if request.param == "memory":
         pytest.importorskip("fsspec")
         return f"memory://{uuid.uuid4().hex}/perf"
@@ -138,14 +154,10 @@ def test_a_missing_package_is_named(tmp_path, monkeypatch):
         exchange.pull("s3://bucket/perf", tmp_path)
 
 
-def test_a_bucket_mistyped_is_not_made(tmp_path, monkeypatch):
-    """As s3fs makes one, asked for the folders of a path."""
-    no_bucket = Mock(side_effect=FileNotFoundError("The specified bucket does not exist"))
-    system = Mock(find=no_bucket, pipe_file=no_bucket)
-    monkeypatch.setattr(exchange, "opened", lambda _: exchange.Remote(system, "teem/perf"))
+def test_a_bucket_mistyped_is_said_and_not_made(tmp_path, bucket):
     with pytest.raises(StoreError, match=r"^s3://teem/perf: cannot be used .*bucket does not exist.* another place$"):
         exchange.push(invented.many(tmp_path / "mine", count=1), "s3://teem/perf")
-    assert not system.makedirs.called
+    assert not exchange.opened(bucket).system.exists("teem")
 
 
 def test_the_verbs_say_what_they_did(tmp_path):
