@@ -15,6 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from convbench.core.errors import CaseFailed
 from convbench.core.record import FACTS, Case, Choice, Clip, Parts, Protocol, Whole
 from convbench.core.registry import executors
 from convbench.measure.machine.allocators import preload
@@ -49,6 +50,31 @@ def isolation(*cases: Case):
 def only(case: Case, executor, protocol: Protocol = QUICK, metrics: tuple[str, ...] = ()) -> object:
     ((_, record),) = executor.run([Job(case, protocol, metrics)])
     return record
+
+
+def kill_the_server(place: str, times: int) -> str:
+    """Kills the server that forked this process, until it has been done so many times."""
+    before = Path(place).read_text()
+    if len(before) < times:
+        Path(place).write_text(before + "x")
+        os.kill(os.getppid(), signal.SIGKILL)
+        threading.Event().wait(60)
+    return "returned"
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_call_whose_server_is_killed_is_made_again_once(tmp_path, times):
+    place = tmp_path / "calls"
+    place.write_text("")
+    with closing(Processes()) as processes:
+        call = Call(kill_the_server, (str(place), times), timeout=60)
+        if times == 1:
+            assert processes.run(call) == "returned"
+        else:
+            with pytest.raises(CaseFailed, match="^killed by SIGKILL, with the server that starts processes$"):
+                processes.run(call)
+        assert len(place.read_text()) == times
+        assert processes.run(Call(len, ("abc",))) == 3
 
 
 VISITS = Protocol(max_warmup=0.02, max_time=0.05, min_samples=6, target=0.5, timeout=60, visits=3)

@@ -20,6 +20,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from convbench.core import scratch
 from convbench.measure import attempts, progress
 from convbench.measure.machine import malloc
@@ -94,6 +96,13 @@ def short_path(folder: Path) -> Iterator[str]:
 def forkserver_pid() -> int | None:
     """The process of the server; None where there is none."""
     return getattr(forkserver._forkserver, "_forkserver_pid", None)
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process runs; one that has ended and was not waited for yet does not."""
+    with suppress(psutil.NoSuchProcess):
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    return False
 
 
 def forget_forkserver() -> None:

@@ -18,6 +18,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
@@ -36,6 +37,7 @@ from convbench.runs.process_start import (
     environment,
     forget_forkserver,
     forkserver_pid,
+    is_alive,
     own_configuration,
     run_child,
     short_path,
@@ -72,11 +74,17 @@ class Call(Generic[T]):
 class Running(Generic[T]):
     """A call in its process; ``end`` it, whatever comes of it."""
 
-    def __init__(self, process: BaseProcess, receiver: Connection, timeout: float, folder: Path) -> None:
-        self.process, self.receiver, self.folder = process, receiver, folder
-        self.timeout, self._until = timeout, time.monotonic() + timeout
+    def __init__(self, timeout: float, folder: Path) -> None:
+        self.timeout, self.folder = timeout, folder
         self.at_end: Callable[[Running[T]], None] = lambda _: None
-        self._so_far, self._answers = Progress(), deque[Any]()
+        self.begin_again: Callable[[], bool] = lambda: False
+        """Starts it anew where its process was killed with the server that forked it; whether that was so."""
+        self._answers = deque[Any]()
+
+    def begins(self, process: BaseProcess, receiver: Connection) -> None:
+        """Its process is this one, which is about to start."""
+        self.process, self.receiver = process, receiver
+        self._so_far, self._until = Progress(), time.monotonic() + self.timeout
 
     @property
     def seconds_left(self) -> float:
@@ -122,7 +130,12 @@ class Running(Generic[T]):
             message = self.receiver.recv()
         except (EOFError, OSError):
             self.process.join(5)
-            message = death(self.process.exitcode, self.folder / "output")
+            try:
+                if self.begin_again():
+                    return
+                message = death(self.process.exitcode, self.folder / "output")
+            except CaseFailed as error:
+                message = error
         if isinstance(message, Progress):
             self._so_far = Progress(message.doing, self._so_far.known + message.known)
         else:
@@ -174,11 +187,19 @@ class Processes:
         return self._spawn(call, folder, cache)
 
     def _spawn(self, call: Call[T], folder: Path, cache: Path) -> Running[T]:
+        running: Running[T] = Running(call.timeout, folder)
+        running.at_end = self._forget
+        begin = partial(self._begin, running, call, cache)
+        begin()
+        if call.forks and not call.variables:  # what it has compiled would be found by the next
+            self._survives_server(running, None if call.compiles else begin)
+        return running
+
+    def _begin(self, running: Running[Any], call: Call[Any], cache: Path) -> None:
         receiver, sender = multiprocessing.Pipe(duplex=False)
         context = self.forkserver if call.forks and not call.variables else multiprocessing.get_context("spawn")
-        args = (sender, call.brought, call.work, call.args, str(folder), str(cache))
-        running: Running[T] = Running(context.Process(target=run_child, args=args), receiver, call.timeout, folder)
-        running.at_end = self._forget
+        args = (sender, call.brought, call.work, call.args, str(running.folder), str(cache))
+        running.begins(context.Process(target=run_child, args=args), receiver)
         try:
             with unseen(), environment({**self._variables(), **call.variables}), uninterrupted():
                 try:
@@ -192,7 +213,23 @@ class Processes:
             running.end()
             raise
         sender.close()
-        return running
+
+    def _survives_server(self, running: Running[Any], begin: Callable[[], None] | None) -> None:
+        """Let the call begin again, once, if the server is killed, which its process does not outlive."""
+        server = forkserver_pid()
+
+        def begin_again() -> bool:
+            if server is None or is_alive(server):
+                return False
+            if begin is None:
+                raise CaseFailed("crash", "killed by SIGKILL, with the server that starts processes")
+            self._living.discard(running.process.pid or 0)
+            running.receiver.close()
+            begin()
+            self._survives_server(running, None)
+            return True
+
+        running.begin_again = begin_again
 
     def _variables(self) -> dict[str, str]:
         return {**SAFE_START, **discipline(), **scratch.mark(self.scratch)}
