@@ -71,7 +71,7 @@ def test_a_call_whose_server_is_killed_is_made_again_once(tmp_path, times):
         if times == 1:
             assert processes.run(call) == "returned"
         else:
-            with pytest.raises(CaseFailed, match="^killed by SIGKILL, with the server that starts processes$"):
+            with pytest.raises(CaseFailed, match=r"^killed by SIGKILL, with the server that starts processes$"):
                 processes.run(call)
         assert len(place.read_text()) == times
         assert processes.run(Call(len, ("abc",))) == 3
