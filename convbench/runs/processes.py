@@ -70,6 +70,11 @@ class Call(Generic[T]):
     forks: bool = True
     cache: str = ""
 
+    @property
+    def is_forked(self) -> bool:
+        """Whether its process comes from the server, whose variables and allocator are those of all others."""
+        return self.forks and not self.variables
+
 
 class Running(Generic[T]):
     """A call in its process; ``end`` it, whatever comes of it."""
@@ -191,13 +196,14 @@ class Processes:
         running.at_end = self._forget
         begin = partial(self._begin, running, call, cache)
         begin()
-        if call.forks and not call.variables:  # what it has compiled would be found by the next
-            self._survives_server(running, None if call.compiles else begin)
+        if call.is_forked:
+            again = None if call.compiles else begin  # what it has compiled would be found by the next
+            self._survives_server(running, again)
         return running
 
     def _begin(self, running: Running[Any], call: Call[Any], cache: Path) -> None:
         receiver, sender = multiprocessing.Pipe(duplex=False)
-        context = self.forkserver if call.forks and not call.variables else multiprocessing.get_context("spawn")
+        context = self.forkserver if call.is_forked else multiprocessing.get_context("spawn")
         args = (sender, call.brought, call.work, call.args, str(running.folder), str(cache))
         running.begins(context.Process(target=run_child, args=args), receiver)
         try:
