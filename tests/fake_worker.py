@@ -60,7 +60,7 @@ class Fake:
 
     def prepare(self, case, seed, injected):
         self.case, self.slices, self.slower = case["name"], 0, 1 + injected[0] / 1000 if injected else 1.0
-        return {"seconds": 0.01}
+        return {"device": "cpu", "seconds": 0.01}
 
     def calibrate(self, case, seed, slowdown):
         return {"injected": [round(1000 * slowdown), 64], "achieved": slowdown}

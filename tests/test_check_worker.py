@@ -6,6 +6,7 @@ import itertools
 import json
 import math
 import os
+import random
 import subprocess
 import sys
 import time
@@ -274,9 +275,27 @@ def test_a_call_that_fills_a_slice_is_timed_alone(monkeypatch, call, device, cal
     server, made = worker.Server(), []
     server.device, server.side = device, SimpleNamespace(throttling=lambda _: "none")
     monkeypatch.setattr(server, "_timed_both", lambda: (made.append(call) or call, call))
-    leading = pairs._is_leading(call, Settings())
+    leading = pairs._is_leading(call, device, Settings())
     assert server.slice(Settings().slice_s, leading)["best"] == call
     assert len(made) == calls
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+@pytest.mark.parametrize("call", [0.001, 0.05, 0.1])
+def test_a_pair_keeps_to_its_time_however_noisy(device, call):
+    """Calls that are not recorded count as well."""
+    made = []
+
+    class Noisy:
+        def ask(self, do, **words):
+            if do == "slice":
+                made.extend([call] * (math.ceil(words["seconds"] / call) + words["leading"]))
+            return {"device": device, "seconds": call, "best": random.uniform(1, 2) * call, "state": None}
+
+    arms = [Arm("base", None), Arm("head", None)]
+    timing = pairs.time_case(arms, {arm.name: Noisy() for arm in arms}, Planned("gap", {}, 0), Settings())
+    assert len(timing.rounds) >= pairs.MIN_ROUNDS
+    assert sum(made) <= Settings().case_s
 
 
 @pytest.mark.parametrize("arms", [["a", "b"], ["a", "b", "c"]])

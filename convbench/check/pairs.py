@@ -182,12 +182,14 @@ def quietest(threads: int) -> list[int]:
 
 def time_case(arms: Sequence[Arm], workers: dict[str, Worker], case: Planned, settings: Settings) -> Timing:
     """Prepare and warm every arm alike, then rounds of slices. Raises CaseFailed naming the arm that could not."""
-    seconds = max(_ask(workers, arm.name, "prepare", **_prepared(arm, case))["seconds"] for arm in _shuffled(arms))
+    prepared = [_ask(workers, arm.name, "prepare", **_prepared(arm, case)) for arm in _shuffled(arms)]
+    seconds = max(answer["seconds"] for answer in prepared)
     for arm in arms:
         _ask(workers, arm.name, "warm", calls=max(MIN_WARM, min(MAX_WARM, round(WARM_SECONDS / seconds))))
-    leading = _is_leading(seconds, settings)
+    leading = _is_leading(seconds, prepared[0]["device"], settings)
     rounds, device = [], []
-    for order in _orders([arm.name for arm in arms], _rounds(seconds, len(arms), settings)):
+    of_slice = max(settings.slice_s, seconds) + seconds * leading
+    for order in _orders([arm.name for arm in arms], _rounds(of_slice * len(arms), settings)):
         slices = {name: _ask(workers, name, "slice", seconds=settings.slice_s, leading=leading) for name in order}
         if len({answer["state"] for answer in slices.values()}) == 1:
             rounds.append(tuple(slices[arm.name]["best"] for arm in arms))
@@ -223,20 +225,19 @@ def _shuffled(arms: Sequence[Arm]) -> list[Arm]:
     return random.sample(list(arms), len(arms))
 
 
-def _rounds(seconds: float, arms: int, settings: Settings) -> int:
-    """As many rounds as the case's time allows, balanced."""
-    of_slice = max(settings.slice_s, seconds) + seconds * _is_leading(seconds, settings)
-    fitting = settings.case_s / (of_slice * arms)
-    return int(max(MIN_ROUNDS, min(MAX_ROUNDS, fitting // BALANCED * BALANCED)))
+def _rounds(of_round: float, settings: Settings) -> int:
+    """As many rounds of so many seconds as the case's time allows, balanced."""
+    return int(max(MIN_ROUNDS, min(MAX_ROUNDS, settings.case_s / of_round // BALANCED * BALANCED)))
 
 
-def _is_leading(seconds: float, settings: Settings) -> bool:
+def _is_leading(seconds: float, device: str, settings: Settings) -> bool:
     """Whether a call that is not recorded leads each slice, to find its caches again, which the other side has used.
 
     A call that fills a slice loses 1-2 % of its time to that, alike on both sides, and of the same length as three such
-    rounds one with a leading call and two recorded ones tells less: a machine changes its speed meanwhile.
+    rounds one with a leading call and two recorded ones tells less: a machine changes its speed meanwhile. On a GPU one
+    always leads: whether it could be left out there was not looked at.
     """
-    return seconds < settings.slice_s
+    return seconds < settings.slice_s or device != "cpu"
 
 
 def _resolved(rounds: Sequence[tuple[float, ...]]) -> bool:

@@ -105,13 +105,16 @@ class Server:
         return {}
 
     def prepare(self, case: Any, seed: int, injected: tuple[int, int] | None = None) -> Answer:
-        """Build the case, with a number of matmuls of a size put into its forward pass if asked; seconds of a call."""
+        """Build the case, with a number of matmuls of a size put into its forward pass if asked.
+
+        Says the device and the seconds of a call.
+        """
         subject = self._subject(case, seed, injected)
         self.device, self.run = subject.device, subject.run
         gc.collect()
         gc.disable()
         _trim_heap()
-        return {"seconds": min(self.timed() for _ in range(3))}
+        return {"device": self.device, "seconds": min(self.timed() for _ in range(3))}
 
     def calibrate(self, case: Any, seed: int, slowdown: float) -> Answer:
         """How many matmuls of which size make a call slower by ``slowdown``, and what they achieve."""
@@ -126,11 +129,8 @@ class Server:
         return {}
 
     def slice(self, seconds: float, leading: bool) -> Answer:
-        """Calls of ``seconds`` together: the fastest on the host, and on a CUDA device. ``leading``: one before them.
-
-        On a GPU there always is one: whether it could be left out there was not looked at.
-        """
-        if leading or self.device != "cpu":
+        """Calls of ``seconds`` together: the fastest on host and device. ``leading``: one before them, not recorded."""
+        if leading:
             self.timed()
         best, device, spent = float("inf"), float("inf"), 0.0
         while spent < seconds:
