@@ -8,7 +8,7 @@ import pytest
 from convbench.runs import early_server, user_code
 from convbench.runs.early_server import COMPILER, DIGITS
 from convbench.runs.process_start import forkserver_pid
-from convbench.runs.processes import Call
+from convbench.runs.running import Call
 
 pytestmark = pytest.mark.slow
 NET = """

@@ -23,7 +23,8 @@ from convbench.plugins.executors.isolated import measure
 from convbench.runs.early_server import COMPILER
 from convbench.runs.executor import Job
 from convbench.runs.process_start import uninterrupted
-from convbench.runs.processes import Call, Processes
+from convbench.runs.processes import Processes
+from convbench.runs.running import Call
 
 QUICK = Protocol(max_warmup=0.02, max_time=0.05, min_samples=6, target=0.5, timeout=20)
 SMALL = Clip(1, 2, 3, 8, 8)
@@ -198,7 +199,8 @@ def test_a_compiled_case_starts_with_an_empty_graph_cache_and_a_ready_toolchain(
 def test_a_case_never_sees_ctrl_c():
     """In a fresh interpreter: the first process started is the one that once came without the mask."""
     script = (
-        "import signal\nfrom contextlib import closing\nfrom convbench.runs.processes import Call, Processes\n"
+        "import signal\nfrom contextlib import closing\n"
+        "from convbench.runs.processes import Processes\nfrom convbench.runs.running import Call\n"
         "if __name__ == '__main__':\n    with closing(Processes()) as processes:\n"
         "        for variables in ({}, {'NEEDS': 'a fresh interpreter'}):\n"
         "            print(processes.run(Call(signal.pthread_sigmask, (signal.SIG_BLOCK, ()), variables)))\n"

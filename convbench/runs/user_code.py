@@ -15,7 +15,8 @@ from typing import Any, Self, TypeVar
 from convbench import suite as suites
 from convbench.core.errors import CaseFailed, ConvbenchError, SuiteError
 from convbench.core.record import Case, Whole
-from convbench.runs.processes import Call, Processes
+from convbench.runs.processes import Processes
+from convbench.runs.running import Call
 from convbench.runs.script import brought
 from convbench.suite import Suite
 

@@ -20,7 +20,7 @@ from convbench.measure.machine import malloc
 from convbench.models.variants import process_environment
 from convbench.runs import early_server, user_code
 from convbench.runs.executor import Executor, Host, Job, Visit, here, one_by_one, pinned
-from convbench.runs.processes import Call, Running
+from convbench.runs.running import Call, Running
 from convbench.runs.script import brought
 
 T = TypeVar("T")
