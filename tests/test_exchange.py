@@ -84,6 +84,35 @@ def test_half_of_a_run_is_none(tmp_path, place):
     assert exchange.push(tmp_path / "mine", place).passed_over == (f"{run}: it has no results yet",)
 
 
+def test_a_run_of_another_content_is_another_whatever_its_folder_is_called(tmp_path):
+    theirs, mine = invented.many(tmp_path / "theirs", count=2), tmp_path / "mine"
+    invented.write(mine / "run000", 9, {GAP: 2e-3})
+    assert exchange.pull(str(theirs), mine) == (2, 0, 0, ())
+    assert exchange.pull(str(theirs), mine) == (0, 0, 2, ())
+    assert contents(theirs) < contents(mine)
+
+
+@pytest.mark.parametrize("by_hand", [False, True])
+def test_a_run_that_is_not_there_whole_yet_is_pulled_when_it_is(tmp_path, by_hand):
+    exchange.push(invented.many(tmp_path / "theirs", count=1), str(tmp_path / "shared"))
+    (run,) = (tmp_path / "shared").iterdir()
+    run = run.rename(run.with_name("night")) if by_hand else run
+    results = (run / store.RESULTS).read_bytes()
+    (run / store.RESULTS).unlink()
+    moved = exchange.pull(str(tmp_path / "shared"), tmp_path / "mine")
+    assert moved[:3] == (0, 0, 0)
+    assert moved.passed_over == (f"{run.name}: it is not there whole yet, or was changed since it was pushed",)
+    (run / store.RESULTS).write_bytes(results)
+    assert exchange.pull(str(tmp_path / "shared"), tmp_path / "mine") == (1, 0, 0, ())
+
+
+def test_keys_that_lead_out_of_a_store_or_are_none_of_ours_are_passed_over():
+    ours = ["confirmed/a.json", "a/run.json"]
+    others = ["confirmed/../../x.json", "confirmed/README.txt", "confirmed/a/b.json", "confirmed/.b.json"]
+    others += ["../run.json", "./run.json", ".part/run.json", "a/b/run.json", "run.json", "a\\b/run.json"]
+    assert exchange._names([*ours, *others]) == {"confirmed/a.json", "a"}
+
+
 def test_a_run_that_is_being_measured_is_passed_over(tmp_path):
     run = invented.write(tmp_path / "mine" / "a", 0, {GAP: 1e-3})
     with lock.hold(run / store.LOCK):
@@ -135,6 +164,7 @@ def test_a_writer_that_was_slower_leaves_what_is_there(tmp_path):
     [
         ("nowhere://bucket/x", "nowhere://bucket/x: no place that fsspec knows"),
         ("/dev/null/x", "/dev/null/x"),
+        ("ftp://localhost:1/x", "ftp://localhost:1/x: cannot be used"),
     ],
 )
 def test_a_place_that_cannot_be_used_is_one_sentence(tmp_path, where, message):

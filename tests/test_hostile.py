@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import http.client
 import os
@@ -150,6 +151,46 @@ def test_a_lock_follows_no_link(tmp_path):
     with pytest.raises(StoreError, match="cannot be a lock"), lock.hold(tmp_path / "lock"):
         pass
     assert (tmp_path / "precious").read_text() == "kept"
+
+
+def failing(code):
+    def fails(*_):
+        raise OSError(code, os.strerror(code))
+
+    return fails
+
+
+@pytest.mark.parametrize("code", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP])
+def test_a_file_system_without_locks_holds_nothing_and_is_not_collected(tmp_path, monkeypatch, code):
+    monkeypatch.setattr(lock.fcntl, "flock", failing(code))
+    with lock.hold_or_raise(tmp_path / "lock"):
+        assert not lock.is_held(tmp_path / "lock")
+        assert not lock.is_free(tmp_path / "lock")
+
+
+def test_a_place_that_cannot_be_written_is_not_blamed_on_its_lock(tmp_path, monkeypatch):
+    monkeypatch.setattr(lock.os, "open", failing(errno.EROFS))
+    with pytest.raises(StoreError, match=r"cannot be written \(Read-only file system\): choose another place"):
+        lock.hold(tmp_path / "lock").__enter__()
+
+
+def test_whether_a_lock_is_held_is_asked_without_writing(tmp_path):
+    assert not lock.is_held(tmp_path / "absent" / "lock")
+    with lock.hold(tmp_path / "lock"):
+        (tmp_path / "lock").chmod(0o444)
+        assert lock.is_held(tmp_path / "lock")
+    assert list(tmp_path.iterdir()) == [tmp_path / "lock"]
+
+
+def test_a_scratch_folder_that_is_just_being_made_is_not_collected(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    made = scratch.open_folder()
+    (made / scratch.LOCK).touch()
+    scratch.collect()
+    assert made.exists()
+    os.utime(made, (1, 1))
+    scratch.collect()
+    assert not made.exists()
 
 
 def test_a_bomb_is_not_unpacked(tmp_path):

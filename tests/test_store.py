@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import math
 import random
+import threading
 from dataclasses import replace
 
 import pandas as pd
@@ -10,7 +13,7 @@ import pytest
 import records as made
 
 from convbench.analysis.table import write_csv
-from convbench.core import metrics, store
+from convbench.core import cache, lock, metrics, store
 from convbench.core.errors import StoreError
 from convbench.core.record import Choice, Protocol, Reading, Run, Visit, Whole
 
@@ -44,6 +47,20 @@ def test_a_whole_users_model_survives_the_round_trip(tmp_path, measured):
 
 def test_any_file_of_a_run_names_it(directory):
     assert store.load(directory / "results.jsonl") == store.load(directory)
+    with pytest.raises(StoreError, match=r"result\.jsonl: no such file"):
+        store.load(directory / "result.jsonl")
+
+
+def test_samples_that_json_has_no_number_for_are_read_again_and_tabled(directory, measured):
+    odd = replace(measured[0], readings=(Reading(metrics.PARITY_RELATIVE, (math.inf,)), made.reading("own", math.nan)))
+    store.append(directory, replace(odd, case=made.case("gem")))
+    json.loads(
+        (directory / "results.jsonl").read_text().splitlines()[-1], parse_constant=lambda word: pytest.fail(word)
+    )
+    read = store.load(directory)[1][-1]
+    assert read.samples(metrics.PARITY_RELATIVE) == (math.inf,)
+    assert math.isnan(*read.samples("own"))
+    assert not {"inf", "nan"} & set(write_csv(directory, [read]).read_text().replace("\n", ",").split(","))
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -81,6 +98,18 @@ def test_samples_that_are_not_those_of_the_visits_are_damage(directory, measured
     store.append(directory, replace(record, readings=(replace(taken, visits=sizes),)))
     with pytest.raises(StoreError, match=r"results\.jsonl:5: not a record: .*the samples of latency_s are not those"):
         store.load(directory)
+
+
+def test_leaving_cases_out_keeps_the_visits_of_the_others_as_they_were_and_a_whole_run_aside(directory, measured):
+    visits = [replace(measured[1], visits=(Visit(number),)) for number in range(3)]
+    store.start(directory.parent / "visited", RUN, [measured[0], *visits])
+    visited = directory.parent / "visited"
+    before = (visited / "results.jsonl").read_bytes().splitlines(keepends=True)
+    left = store.leave_out(visited, {measured[0].case.id})
+    assert (visited / "results.jsonl").read_bytes() == b"".join(before[1:])
+    assert [len(record.visits) for record in left] == [3]
+    (aside,) = (visited / "previous").iterdir()
+    assert [record.case for record in store.load(aside)[1]] == [measured[0].case, measured[1].case]
 
 
 def test_a_line_without_visits_among_those_with_some_is_none_of_them(directory, measured):
@@ -150,8 +179,35 @@ def test_a_result_wins_over_a_failure_in_a_merge(measured):
 
 
 def test_different_suites_do_not_merge(measured):
-    with pytest.raises(StoreError, match="different suites or protocols"):
-        store.merge([(RUN, measured), (replace(RUN, name="other"), measured)])
+    for change in ({"name": "other"}, {"suite": "matrix: {reducer: gap}"}, {"metrics": ("params",)}):
+        with pytest.raises(StoreError, match=r"and 'tiny' of 2026-11-22.* are different suites or protocols"):
+            store.merge([(RUN, measured), (replace(RUN, **change), measured)])
+
+
+def test_a_merged_run_spells_out_every_environment_and_host(measured):
+    here = replace(RUN, fingerprint="e1", environment={"cpu": "A"})
+    there = replace(RUN, fingerprint="e2", environment={"cpu": "B"})
+    assert store.merge([(here, measured), (here, [])])[0].hosts == {}
+    run, _ = store.merge([(here, measured[:1]), (there, measured[1:])])
+    assert run.hosts == {"shard 1": "e1", "shard 2": "e2"}
+    assert run.environments == {"e1": {"cpu": "A"}, "e2": {"cpu": "B"}}
+    cluster = replace(there, hosts={"h1": "e2"}, environments={"e2": {"cpu": "B"}}, between_hosts="2 % apart.")
+    run, _ = store.merge([(here, measured[:1]), (cluster, measured[1:])])
+    assert run.hosts == {"shard 1": "e1", "h1": "e2"}
+    assert (set(run.environments), run.between_hosts) == ({"e1", "e2"}, "2 % apart.")
+
+
+def test_two_writers_of_the_cache_keep_both_numbers(tmp_path, monkeypatch):
+    """The one waits, at the other's lock, before it reads what is there."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    cache.keep("kind", {}, 1.0, "first")
+    with lock.hold(cache.folder() / "kind.lock"):
+        writer = threading.Thread(target=cache.keep, args=("kind", {}, 2.0, "second"))
+        writer.start()
+        stored = json.loads((cache.folder() / "kind.json").read_text())
+        (cache.folder() / "kind.json").write_text(json.dumps(dict.fromkeys(stored, 3.0)))
+    writer.join(10)
+    assert [cache.number("kind", {}, of) for of in ("first", "second")] == [3.0, 2.0]
 
 
 def test_the_csv_has_a_row_a_case_and_plain_columns(directory, measured):

@@ -7,9 +7,11 @@ import os
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 
-from convbench.core import files
+from convbench.core import files, lock
 from convbench.core.comparability import machine
 from convbench.core.record import Scalar
+
+REMEDY = "set XDG_CACHE_HOME"
 
 
 def folder() -> Path:
@@ -20,8 +22,13 @@ def folder() -> Path:
 
 def keep(kind: str, environment: Mapping[str, Scalar], value: float | Sequence[float], *of: Hashable) -> Path:
     """Keep a number, or a few, of machines and software like this; ``of`` says of what else. Raises StoreError."""
-    stored = _stored(kind) | {_key(environment, of): value}
-    return files.write(_path(kind), json.dumps(stored, indent=1) + "\n", "set XDG_CACHE_HOME")
+    try:
+        folder().mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise files.unwritable(folder(), error, REMEDY) from error
+    with lock.hold(folder() / f"{kind}.lock"):
+        stored = _stored(kind) | {_key(environment, of): value}
+        return files.write(_path(kind), json.dumps(stored, indent=1) + "\n", REMEDY)
 
 
 def number(kind: str, environment: Mapping[str, Scalar], *of: Hashable) -> float | None:

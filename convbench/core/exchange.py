@@ -13,9 +13,10 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -30,6 +31,10 @@ CONFIRMED = "confirmed"
 PART = ".part"
 ELSEWHERE = "name another place"
 Content = Mapping[str, bytes]
+_KEY = re.compile(rf"(?P<confirmed>{CONFIRMED}/[^./\\][^/\\]*\.json)|(?P<run>[^./\\][^/\\]*)/{re.escape(store.RUN)}")
+"""The files by which confirmations and runs are known, from the place on; anything else there is not ours."""
+_OF_CONTENT = re.compile(rf"{CONFIRMED}/.*|(\d{{1,14}}|undated)-[0-9a-f]{{16}}", re.ASCII)
+"""Names that content decides; others were given by hand."""
 
 
 class Moved(NamedTuple):
@@ -59,11 +64,11 @@ def push(source: Path, target: str) -> Moved:
     """Copy a run, or all runs below a folder, to a shared place. Raises StoreError where either cannot be used."""
     if not source.is_dir():
         raise StoreError(f"{source}: there is no such folder: name a run directory, or a folder that holds runs")
-    place = opened(target)
     with _explained(target):
+        place = opened(target)
         present = place.names()
         runs, passed_over = _push_runs(source, place, present)
-        confirmations = {f"{CONFIRMED}/{path.name}": path for path in (source / CONFIRMED).glob("*.json")}
+        confirmations = {name: source / name for name in Folder(source).names() if name.startswith(f"{CONFIRMED}/")}
         new = confirmations.keys() - present
         for name in sorted(new):
             place.write(name, {"": confirmations[name].read_bytes()})
@@ -88,16 +93,24 @@ def _push_runs(source: Path, place: Place, present: set[str]) -> tuple[dict[str,
 
 def pull(source: str, target: Path) -> Moved:
     """Copy what a shared place has and a store lacks. Raises StoreError where either cannot be used."""
-    place, folder = opened(source), Folder(target)
+    folder, new, passed_over = Folder(target), set[str](), []
     with _explained(source):
-        remote_names, local_names = place.names(), folder.names()
-        if remote_names - local_names:
-            local_names |= set(_names_of_own(target))
-        new = sorted(remote_names - local_names)
-        for name in new:
-            folder.write(name, place.read(name))
+        place = opened(source)
+        remote = place.names()
+        present = {name for name in folder.names() if _OF_CONTENT.fullmatch(name)}
+        if remote - present:
+            present |= set(_names_of_own(target))
+        for name in sorted(remote - present):
+            content = place.read(name)
+            own = name if "" in content else _name(content)
+            if own != name and (_OF_CONTENT.fullmatch(name) or store.RESULTS not in content):
+                passed_over.append(f"{name}: it is not there whole yet, or was changed since it was pushed")
+            elif own not in present | new:
+                folder.write(own, content)
+                new.add(own)
     confirmations = sum(name.startswith(f"{CONFIRMED}/") for name in new)
-    return Moved(len(new) - confirmations, confirmations, len(remote_names & local_names))
+    there = len(remote) - len(new) - len(passed_over)
+    return Moved(len(new) - confirmations, confirmations, there, tuple(passed_over))
 
 
 def _names_of_own(target: Path) -> Iterator[str]:
@@ -123,8 +136,8 @@ class Folder:
     root: Path
 
     def names(self) -> set[str]:
-        runs = {path.parent.name for path in self.root.glob(f"*/{store.RUN}") if not path.parent.name.startswith(".")}
-        return runs | {f"{CONFIRMED}/{path.name}" for path in self.root.glob(f"{CONFIRMED}/*.json")}
+        paths = chain(self.root.glob(f"*/{store.RUN}"), self.root.glob(f"{CONFIRMED}/*.json"))
+        return _names(path.relative_to(self.root).as_posix() for path in paths)
 
     def read(self, name: str) -> Content:
         place = self.root / name
@@ -178,10 +191,7 @@ class Remote:
     def names(self) -> set[str]:
         with suppress(FileNotFoundError):
             self.system.invalidate_cache()
-            keys = [key[len(self.root) :].strip("/") for key in self.system.find(self.root)]
-            names = (key.split("/") for key in keys)
-            runs = {name for name, *rest in names if rest == [store.RUN]}
-            return runs | {key for key in keys if key.startswith(f"{CONFIRMED}/")}
+            return _names(key[len(self.root) :].strip("/") for key in self.system.find(self.root))
         return set()
 
     def read(self, name: str) -> Content:
@@ -199,11 +209,16 @@ class Remote:
             self.system.pipe_file(f"{self.root}/{name}/{file}".rstrip("/"), data)
 
 
+def _names(keys: Iterable[str]) -> set[str]:
+    """The runs and confirmations among the files of a place."""
+    return {match["confirmed"] or match["run"] for match in map(_KEY.fullmatch, keys) if match}
+
+
 def _content(directory: Path) -> Content | str:
     """The files of a run that are shared, or why it is not shared now."""
-    if lock.is_held(directory / store.LOCK):
-        return "it is being measured: push it again when that has ended"
     try:
+        if lock.is_held(directory / store.LOCK):
+            return "it is being measured: push it again when that has ended"
         run = store.read_run(directory)
         content = {name: (directory / name).read_bytes() for name in FILES if (directory / name).exists()}
     except (OSError, StoreError) as error:

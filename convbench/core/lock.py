@@ -1,25 +1,28 @@
 """Locks between processes, which the system gives back however their holder ends.
 
 One check at a time on a machine, one run at a time in a directory, and scratch folders that are in use. Where the
-system has no such locks (Windows), nothing is held: what reads stored runs works there.
+system or the file system has no such locks (Windows, some of clusters), nothing is held: all works but the waiting.
 """
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from convbench.core import files
 from convbench.core.errors import StoreError
 
 try:
     fcntl: Any = importlib.import_module("fcntl")
 except ImportError:
     fcntl = None
+NO_LINK = getattr(os, "O_NOFOLLOW", 0)
 
 
 class Held(Exception):
@@ -36,7 +39,7 @@ def hold(path: Path, waiting: Callable[[str], None] = lambda _: None) -> Iterato
     """Hold a lock; ``waiting`` is told who holds it where it has to be waited for, and may raise instead."""
     descriptor = _open(path)
     try:
-        if not _try_lock(descriptor):
+        if _try_lock(descriptor) is False:
             waiting(os.pread(descriptor, 20, 0).decode(errors="replace").strip())
             fcntl.flock(descriptor, fcntl.LOCK_EX)
         _sign(descriptor)
@@ -57,23 +60,38 @@ def hold_or_raise(path: Path) -> Iterator[None]:
 
 
 def is_held(path: Path) -> bool:
-    """Whether a living process holds the lock; False where there is none."""
-    if not path.exists():
-        return False
-    descriptor = _open(path)
+    """Whether a living process is known to hold the lock; False where there is none."""
+    return _could_be_had(path) is False
+
+
+def is_free(path: Path) -> bool:
+    """Whether no living process holds the lock for sure; also where there is none."""
+    return _could_be_had(path) is True
+
+
+def _could_be_had(path: Path) -> bool | None:
     try:
-        return not _try_lock(descriptor)
+        descriptor = os.open(path, os.O_RDONLY | NO_LINK)
+    except FileNotFoundError:
+        return True
+    except (OSError, ValueError) as error:
+        raise _unusable(path, error) from error
+    try:
+        return _try_lock(descriptor, shared=True)
     finally:
         os.close(descriptor)
 
 
-def _try_lock(descriptor: int) -> bool:
+def _try_lock(descriptor: int, *, shared: bool = False) -> bool | None:
+    """Whether the lock was free; None where there are no locks."""
     if fcntl is None:
-        return True
+        return None
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
+    except OSError:
+        return None
     return True
 
 
@@ -82,14 +100,20 @@ def _open(path: Path) -> int:
 
     Never what a symbolic link leads to: the folder may be everybody's. Raises StoreError where it cannot be had.
     """
-    no_link = getattr(os, "O_NOFOLLOW", 0)
     try:
-        try:
-            return os.open(path, os.O_RDWR | os.O_CREAT | no_link, 0o666)
-        except PermissionError:
-            return os.open(path, os.O_RDONLY | no_link)
+        return os.open(path, os.O_RDWR | os.O_CREAT | NO_LINK, 0o666)
     except (OSError, ValueError) as error:
-        raise StoreError(f"{path}: cannot be a lock ({getattr(error, 'strerror', error)}): remove it") from error
+        if getattr(error, "errno", None) in (errno.EACCES, errno.EPERM, errno.EROFS):
+            with suppress(OSError):
+                return os.open(path, os.O_RDONLY | NO_LINK)
+        raise _unusable(path, error) from error
+
+
+def _unusable(path: Path, error: OSError | ValueError) -> StoreError:
+    """Why a lock cannot be had: what stands in its place, or its folder."""
+    if getattr(error, "errno", None) in (errno.ELOOP, errno.EISDIR):
+        return StoreError(f"{path}: cannot be a lock ({getattr(error, 'strerror', error)}): remove it")
+    return files.unwritable(path, error)
 
 
 def _sign(descriptor: int) -> None:

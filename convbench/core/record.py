@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import chain, islice
-from typing import Literal
+from typing import ClassVar, Literal
 
 from convbench.core.case import EAGER, STAGES, Case, Choice, Clip, Features, Parts, Recurrent, Scalar, Trial, Whole
 from convbench.core.errors import FailureKind
@@ -21,6 +21,8 @@ __all__ = [
 ]  # fmt: skip
 
 SCHEMA_VERSION = 1
+AS_JSON = {"ser_json_inf_nan": "strings"}
+"""How pydantic writes a number that JSON has not: as a word that is read as that number again."""
 FACTS = -1
 """The round in which every case is built, checked, compiled and counted, several at a time, before any is timed."""
 
@@ -146,6 +148,7 @@ class Record:
     code: Mapping[str, str] = field(default_factory=dict)
     visits: tuple[Visit, ...] = ()
     schema_version: int = SCHEMA_VERSION
+    __pydantic_config__: ClassVar = AS_JSON
 
     def samples(self, metric: str | Metric) -> tuple[float, ...]:
         """Samples of a metric, or of that name, without those of disturbed visits; empty where it was not measured."""
@@ -196,3 +199,4 @@ class Run:
     environments: Mapping[str, Mapping[str, Scalar]] = field(default_factory=dict)
     between_hosts: str = ""
     schema_version: int = SCHEMA_VERSION
+    __pydantic_config__: ClassVar = AS_JSON

@@ -31,7 +31,7 @@ EXPORTS, TRAINED = "CONVBENCH_EXPORTS", "CONVBENCH_TRAINED"
 PR_SET_CHILD_SUBREAPER = 36
 PROC = Path("/proc")
 YOUNG = 60.0
-"""Seconds in which a scratch folder may not have its lock yet."""
+"""Seconds in which a scratch folder may not have its lock yet, or a lock that is not held yet."""
 ATTEMPTS = 50
 
 
@@ -109,7 +109,7 @@ def adopt() -> None:
 
 
 def _close_unless_held(folder: Path, owner: int) -> None:
-    if os.getpid() == owner and not lock.is_held(folder / LOCK):
+    if os.getpid() == owner and lock.is_free(folder / LOCK):
         close_folder(folder)
 
 
@@ -118,6 +118,9 @@ def _is_left_behind(path: Path) -> bool:
     status = path.lstat()
     if not path.is_dir() or path.is_symlink() or status.st_uid != os.getuid():
         return False
-    if not (path / LOCK).exists():
-        return time.time() - status.st_mtime > YOUNG and not any(path.iterdir())
-    return not lock.is_held(path / LOCK)
+    place, young = path / LOCK, time.time() - status.st_mtime < YOUNG
+    if not place.exists():
+        return not young and not any(path.iterdir())
+    if young and not place.stat().st_size:  # its maker signs it when it holds it
+        return False
+    return lock.is_free(place)

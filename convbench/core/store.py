@@ -14,6 +14,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from itertools import chain, count
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -24,6 +25,8 @@ from convbench.core.record import SCHEMA_VERSION, Record, Run
 
 RUN, RESULTS, CSV, LOCK = "run.json", "results.jsonl", "results.csv", ".lock"
 REMEDY = "choose another place with --out"
+OF_SUITE = ("name", "suite", "metrics", "protocol")
+"""What the shards of one suite share."""
 Stored = tuple[Run, list[Record]]
 
 
@@ -63,11 +66,12 @@ def append(directory: Path, record: Record) -> None:
 
 def leave_out(directory: Path, cases: Collection[str]) -> list[Record]:
     """Take the records of these cases out of a run, a copy with them being set aside; returns those that stay."""
-    staying = [record for record in load(directory)[1] if record.case.id not in cases]
+    staying = [line for line, record in _read_lines(directory / RESULTS) if record.case.id not in cases]
     place = _free(directory / "previous", _started(directory))
-    files.write(place / RESULTS, (directory / RESULTS).read_bytes(), REMEDY)
-    files.write(directory / RESULTS, b"".join(map(record_line, staying)), REMEDY)
-    return staying
+    for name in (RESULTS, RUN):
+        files.write(place / name, (directory / name).read_bytes(), REMEDY)
+    files.write(directory / RESULTS, b"".join(staying), REMEDY)
+    return load(directory)[1]
 
 
 def load(path: Path) -> Stored:
@@ -77,12 +81,14 @@ def load(path: Path) -> Stored:
     """
     try:
         directory = path if path.is_dir() else path.parent
-        there = (directory / RUN).exists()
+        there, named = (directory / RUN).exists(), path.exists()
     except (OSError, ValueError) as error:
         raise StoreError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from error
     if not there:
         raise StoreError(f"{path}: not a run: there is no {RUN} in {directory}")
-    run, records = read_run(directory), visits.joined(_read_records(directory / RESULTS))
+    if not named:
+        raise StoreError(f"{path}: no such file: {directory} is a run and has none of that name")
+    run, records = read_run(directory), visits.joined(record for _, record in _read_lines(directory / RESULTS))
     place = {case: number for number, case in enumerate(run.planned)}
     return run, sorted(records, key=lambda record: place.get(record.case.id, len(place)))
 
@@ -117,13 +123,29 @@ def merge(runs: Sequence[Stored]) -> Stored:
     """The union of the shards of one suite. Raises StoreError where they are of different suites or protocols."""
     first, _ = runs[0]
     for run, _ in runs:
-        if (run.name, run.protocol) != (first.name, first.protocol):
+        differing = [field for field in OF_SUITE if getattr(run, field) != getattr(first, field)]
+        if differing:
             raise StoreError(
-                f"{run.name!r} and {first.name!r} are different suites or protocols: they cannot be merged"
+                f"{run.name!r} of {run.started} and {first.name!r} of {first.started} are different suites or "
+                f"protocols ({', '.join(differing)}): they cannot be merged"
             )
     planned = tuple(dict.fromkeys(case for run, _ in runs for case in run.planned))
     equal = {case: others for run, _ in runs for case, others in run.equal.items()}
-    return replace(first, planned=planned, equal=equal), union(records for _, records in runs)
+    described = replace(first, planned=planned, equal=equal, **_of_hosts([run for run, _ in runs]))
+    return described, union(records for _, records in runs)
+
+
+def _of_hosts(runs: Sequence[Run]) -> dict[str, Any]:
+    """What merged runs say of their hosts, a run on one host being named by its number; nothing where all are alike."""
+    if not any(run.hosts for run in runs) and len({run.fingerprint for run in runs}) == 1:
+        return {}
+    named = (run.hosts or {f"shard {number}": run.fingerprint} for number, run in enumerate(runs, 1))
+    spelled = (run.environments or {run.fingerprint: run.environment} for run in runs)
+    return {
+        "hosts": dict(chain.from_iterable(hosts.items() for hosts in named)),
+        "environments": dict(chain.from_iterable(environments.items() for environments in spelled)),
+        "between_hosts": " ".join(dict.fromkeys(run.between_hosts for run in runs if run.between_hosts)),
+    }
 
 
 def union(runs: Iterable[Iterable[Record]]) -> list[Record]:
@@ -158,7 +180,8 @@ def measured(records: Iterable[Record]) -> set[str]:
     return {record.case.id for record in records}
 
 
-def _read_records(path: Path) -> Iterator[Record]:
+def _read_lines(path: Path) -> Iterator[tuple[bytes, Record]]:
+    """Every whole line with its record."""
     try:
         lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
     except OSError as error:
@@ -167,7 +190,7 @@ def _read_records(path: Path) -> Iterator[Record]:
         if not line.endswith(b"\n"):
             return
         try:
-            yield parse_record(line)
+            yield line, parse_record(line)
         except ValidationError as error:
             raise StoreError(f"{path}:{number}: not a record: {reason(error)}") from error
 
