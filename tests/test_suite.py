@@ -262,6 +262,15 @@ matrix: {reducer: [gap, avg-k], rnn: {hidden: [8, 16], bidirectional: [false, tr
     assert len(cases(matrix + "exclude: [{clip: {frames: 4}}]")) == 16
 
 
+def test_exclude_asks_only_for_what_it_names_and_nothing_of_the_parts_of_a_model(cases: Any) -> None:
+    projected = "matrix: {reducer: gap, rnn: {hidden: 512, proj_size: [0, 256]}}\nexclude: [{rnn: {proj_size: 256}}]"
+    assert [str(parts(case).rnn) for case in cases(projected)] == ["lstm512"]
+    text = "matrix: {model: needs_option:model, variant: [eager, compile]}\nexclude: [{rnn: lstm128, variant: compile}]"
+    assert [case.variant_name for case in cases(text)] == ["eager", "compile"]
+    with pytest.raises(SuiteError, match="exclude: removes nothing: the matrix has no reducer"):
+        cases("matrix: {variant: [eager, compile]}\ninclude: [{reducer: gap}]\nexclude: [{reducer: gap}]")
+
+
 def test_include_brings_back_what_was_excluded(cases: Any) -> None:
     text = "matrix: {reducer: [gap, fc]}\nexclude: [{reducer: fc}]\ninclude: [{reducer: fc, lstm_input: 8}]"
     assert sizes(cases(text)) == [("gap", None), ("fc", 8)]
@@ -344,6 +353,8 @@ def test_an_option_of_a_plugin_is_set_where_it_is_text(cases: Any) -> None:
             "variant: threads are an axis of their own and no variant: write threads: [1, 2, all]",
         ),
         ("clip.frames=0", "clip.frames: 0 is too small: at least 1"),
+        ("threads=0", "threads: 0 is no number of threads: write a whole number of at least 1, or all"),
+        ("protocol.budget=5x", "protocol.budget: 5x: not a time: write 90s, 5m or 1h"),
         (f"name={'a' * 101}", f"name: '{'a' * 56}... is too long: at most 100 letters"),
         ("clip.frames.of=2", "matrix.clip.frames is no mapping: give it whole"),
         ("reducer=[]", "reducer: is empty: give at least one value, or leave the key out"),
@@ -572,10 +583,28 @@ def test_the_schema_refuses_what_loading_refuses(name: str) -> None:
         "{reducer: [avg-k(k=2), {name: avg-k, k: [2, 4]}, math:pi, {name: needs_option:anything, z: [1]}]}",
         "{reducer: gap, variant: [channels_last+compile(mode=default), [allocator, {name: compile, rnn: true}]]}",
         "{model: {name: needs_option:model, size: [1, 2], stages: {lstm: rnn}}, scenario: streaming}",
+        "{model: ['./models/net.py:build', 'my-net.py:build', 'a/b-c/net.py:Net.build(k=3)']}",
     ],
 )
 def test_the_schema_accepts_every_way_of_writing(matrix: str) -> None:
     jsonschema.validate({"matrix": YAML(typ="safe").load(matrix)}, suite.schema())
+
+
+def test_the_schema_accepts_a_budget_with_its_unit_and_refuses_what_loading_refuses() -> None:
+    validator = jsonschema.Draft202012Validator(suite.schema())
+    budgets = {budget: validator.is_valid({"protocol": {"budget": budget}}) for budget in (300, "5m", "1.5 h", "5x", 0)}
+    assert budgets == {300: True, "5m": True, "1.5 h": True, "5x": False, 0: False}
+
+
+def test_a_plugin_that_is_registered_anew_is_judged_by_its_new_options() -> None:
+    from convbench.core.registry import Registry
+    from convbench.suite.options import signature
+
+    shelf: Registry[Any] = Registry("reducer", "convbench.plugins.reducers")
+    for name in ("old", "new"):
+        exec(f"def cell(*, {name}: int = 1): ...", space := {"__name__": "cell"})
+        shelf.register("cell")(space["cell"])
+        assert set(signature(shelf, "cell").options) == {name}
 
 
 def test_the_schema_completes_a_reducer_with_its_options_and_says_what_it_is() -> None:

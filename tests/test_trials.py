@@ -75,6 +75,11 @@ def test_training_multiplies_seeds_tasks_controls_rates_and_architectures_in_thi
     assert loaded.protocol.training == Training(6, 3, 40, 20, 20)
 
 
+def test_more_trainings_than_a_sweep_may_have_cases_are_counted_and_none_is_listed(suite: str) -> None:
+    with pytest.raises(SuiteError, match=r"training: 24,000,000,000 trainings \(2 models x 3 tasks x 2 controls"):
+        load(suite, ["quality=train", f"training.seeds={10**9}"])
+
+
 def test_three_learning_rates_are_tried_unless_others_are_named(tmp_path: Path) -> None:
     (tmp_path / "small.yaml").write_text(SUITE.replace("  learning_rates: [0.01, 0.1]\n", ""))
     trials = [case.trial for case in load(str(tmp_path / "small.yaml"), ["quality=train"]).cases]

@@ -12,8 +12,8 @@ from convbench.suite.options import signature
 
 _IMPORT_PATH = {
     "type": "string",
-    "pattern": r"^[A-Za-z_][\w.]*:[A-Za-z_][\w.]*(\(.*\))?$",
-    "description": "your own: package.module:function",
+    "pattern": r"^(\./)?([\w-]+/)*[\w-][\w.-]*:[A-Za-z_][\w.]*(\(.*\))?$",
+    "description": "your own: package.module:function, or models/net.py:function",
 }
 NAME = {"type": "string"}
 _ANY_OPTION: dict[str, Any] = {"type": ["string", "number", "boolean", "null", "array"]}
@@ -23,6 +23,8 @@ def schema() -> dict[str, Any]:
     """The JSON Schema (draft 2020-12) of a suite, with the plug-ins that the shelves hold now."""
     document = SuiteLayout.model_json_schema()
     definitions = document["$defs"]
+    del definitions["PatternLayout"], definitions["RecurrentPattern"]  # written as the axes are
+    document["properties"]["exclude"]["items"] = document["properties"]["include"]["items"]
     definitions["backbone"] = _plugin(registry.backbones)
     definitions["reducer"] = _plugin(registry.reducers)
     definitions["variant"] = _variant()

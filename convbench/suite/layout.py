@@ -4,18 +4,36 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WithJsonSchema,
+    WrapValidator,
+    field_validator,
+    model_validator,
+)
 
 from convbench.core.errors import ConvbenchError
 from convbench.core.quantities import duration
 from convbench.core.record import SCHEMA_VERSION, Clip, Protocol, Recurrent, Training
 from convbench.suite.many import OneOrMany
-from convbench.suite.mistakes import Location
+from convbench.suite.mistakes import Location, shown
 from convbench.suite.values import Shape
 
 Size = Annotated[int, Field(ge=1, le=2**31 - 1)]
+WAIT: dict[str, Any] = {
+    "anyOf": [
+        {"exclusiveMinimum": 0, "type": "number"},
+        {"pattern": r"^\s*\d+(\.\d+)?\s*(s|m|min|h)?\s*$", "type": "string"},
+    ]
+}
+"""The JSON Schema of a time that people wait."""
 _DEFAULT = Protocol()
 _TRAINING = Training()
 CLIP_TEXT = r"\d+x\d+x\d+x\d+x\d+"
@@ -31,9 +49,19 @@ class Strict(BaseModel):
 def _seconds(value: Any) -> Any:
     """Seconds of a time that is written with its unit, as 5m."""
     try:
-        return duration("budget:", value) if isinstance(value, str) else value
+        return duration("", value) if isinstance(value, str) else value
     except ConvbenchError as error:
-        raise ValueError(str(error)) from error
+        raise ValueError(str(error).strip()) from error
+
+
+def _threads(value: Any, inner: ValidatorFunctionWrapHandler) -> Any:
+    """One sentence in the place of one for each member of the union."""
+    try:
+        return inner(value)
+    except ValidationError:
+        raise ValueError(
+            f"{shown(value)} is no number of threads: write a whole number of at least 1, or all"
+        ) from None
 
 
 class ClipLayout(Strict):
@@ -58,6 +86,7 @@ class ClipLayout(Strict):
 class RecurrentLayout(Strict):
     """The recurrent stage; also written as text: lstm128, bilstm256x2 (two layers), gru64, lstm512p128 (proj_size)."""
 
+    pattern: ClassVar[bool] = False
     cell: OneOrMany[Literal["lstm", "gru"]] = Field(default=["lstm"], description="nn.LSTM or nn.GRU")
     hidden: OneOrMany[Size] = Field(default=[128], description="H: hidden size")
     layers: OneOrMany[Size] = Field(default=[1], description="L: stacked layers")
@@ -73,6 +102,8 @@ class RecurrentLayout(Strict):
 
     @model_validator(mode="after")
     def _projection(self) -> RecurrentLayout:
+        if self.pattern:
+            return self
         if max(self.proj_size) >= min(self.hidden):
             raise ValueError(f"proj_size {max(self.proj_size)} is not smaller than hidden {min(self.hidden)}")
         if max(self.proj_size) and "gru" in self.cell:
@@ -99,7 +130,7 @@ class ProtocolLayout(Strict):
     visits: Annotated[int, Field(ge=1, le=100)] = Field(
         default=3, description="fresh processes that a case is measured in; more where the answer is open"
     )
-    budget: Annotated[float, Field(gt=0), BeforeValidator(_seconds)] | None = Field(
+    budget: Annotated[float, Field(gt=0), BeforeValidator(_seconds), WithJsonSchema(WAIT)] | None = Field(
         default=None,
         description="what the run may take: after the first round, visits go where the answer is open; also 90s or 5m",
     )
@@ -172,13 +203,25 @@ class AxesLayout(Strict):
     scenario: OneOrMany[str] = Field(
         default=["inference"], description="inference: a whole clip; streaming: a frame a call"
     )
-    threads: OneOrMany[Size | Literal["all"]] = Field(
+    threads: OneOrMany[Annotated[Size | Literal["all"], WrapValidator(_threads)]] = Field(
         default=[1],
         description="that compute an operator on a CPU: a number, or all cores; several need a quiet machine",
     )
     variant: OneOrMany[Any] = Field(
         default=["eager"], description="how it is run; + or an inner list: one after another"
     )
+
+
+class RecurrentPattern(RecurrentLayout):
+    """Recurrent stages of which only what is given has to agree."""
+
+    pattern: ClassVar[bool] = True
+
+
+class PatternLayout(AxesLayout):
+    """The axes of an ``exclude`` entry."""
+
+    rnn: OneOrMany[RecurrentPattern] = Field(default_factory=lambda: [RecurrentPattern()])  # type: ignore[assignment]
 
 
 class SuiteLayout(Strict):
@@ -193,7 +236,7 @@ class SuiteLayout(Strict):
     include: list[AxesLayout] = Field(
         default_factory=list, description="extends the combinations it agrees with, else adds combinations of its own"
     )
-    exclude: list[AxesLayout] = Field(
+    exclude: list[PatternLayout] = Field(
         default_factory=list, description="removes the matrix's combinations that agree with every key of an entry"
     )
     protocol: ProtocolLayout = Field(default_factory=ProtocolLayout)

@@ -20,6 +20,7 @@ from convbench.suite.layout import (
     OF_PARTS,
     AxesLayout,
     ClipLayout,
+    PatternLayout,
     RecurrentLayout,
     SuiteLayout,
     TrainingLayout,
@@ -92,7 +93,7 @@ def _built(text: str, source: str, stem: str, overrides: Sequence[str]) -> Suite
     mistakes.raise_any()
     assert layout is not None
     cases = tuple(_with(shared, case) for case in _cases(axes, mistakes))
-    trials = trial_cases(cases, layout.quality, layout.training, tasks)
+    trials = trial_cases(cases, layout.quality, layout.training, tasks, mistakes)
     if layout.quality != "none" and not trials:
         mistakes.fail(_NOTHING_TO_TRY)
     names = tuple(dict.fromkeys(name for name in metrics if name))
@@ -152,7 +153,7 @@ def _axes(section: dict[str, Any], at: Location, mistakes: Mistakes) -> Axes:
     if "model" in section and (beside := [axis for axis in OF_PARTS if axis in section]):
         mistakes.add_key((*at, "model"), f"model takes the place of {beside[0]}: give one of them an include entry")
     try:
-        layout = AxesLayout.model_validate(section)
+        layout = (PatternLayout if at[0] == "exclude" else AxesLayout).model_validate(section)
     except ValidationError:
         return {}
     names = [axis for axis in AXES if axis in section]
@@ -185,7 +186,12 @@ def _cases(axes: Mapping[Location, Axes], mistakes: Mistakes) -> tuple[Case, ...
     matrix = axes.get(("matrix",), {})
     include = {at: entry for at, entry in axes.items() if at[0] == "include"}
     _need_models(matrix, include, mistakes)
-    sweep = Sweep(matrix, [entry for at, entry in axes.items() if at[0] == "exclude"], mistakes)
+    exclude = {at: entry for at, entry in axes.items() if at[0] == "exclude"}
+    for at, entry in exclude.items():
+        if not {"reducer", "model"} & set(matrix) and (named := sorted({"reducer", "model"} & set(entry))):
+            mistakes.add(at, f"removes nothing: the matrix has no {named[0]}, and include comes after exclude")
+    mistakes.raise_any()
+    sweep = Sweep(matrix, list(exclude.values()), mistakes)
     for at, entry in include.items():
         sweep.include(entry, at)
     cases = sweep.cases()

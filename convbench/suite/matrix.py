@@ -126,7 +126,7 @@ def _formula(axes: Axes) -> str:
 
 
 def _agrees(combination: Combination, entry: Axes) -> bool:
-    actual = DEFAULTS | combination
+    actual = _merged(DEFAULTS, combination)
     return all(axis in actual and any(value.matches(actual[axis]) for value in entry[axis]) for axis in entry)
 
 

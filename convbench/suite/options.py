@@ -7,7 +7,6 @@ import types
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cache
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter
@@ -41,10 +40,17 @@ class Signature:
         return _adapter(Scalar) if self.open and name not in self.options else self.options[name]
 
 
-@cache
 def signature(registry: Registry[Any], name: str) -> Signature:
     """The options of a plug-in. Raises ConvbenchError where it does not exist or the user's module does not import."""
     plugin = _plugin(registry, name)
+    build, known = _signatures.get((registry, name), (None, None))
+    if known is None or build is not plugin.build:  # a cell of a notebook registers it anew
+        known = _read(registry, plugin)
+        _signatures[registry, name] = plugin.build, known
+    return known
+
+
+def _read(registry: Registry[Any], plugin: Plugin[Any]) -> Signature:
     parameters = inspect.signature(plugin.build).parameters.values()
     named = plugin.options if registry is not models else {p.name: p for p in parameters if p.kind in _NAMED}
     hints = _hints(plugin.build)
@@ -56,6 +62,7 @@ def signature(registry: Registry[Any], name: str) -> Signature:
     )
 
 
+_signatures: dict[tuple[Registry[Any], str], tuple[Any, Signature]] = {}
 _NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 
 

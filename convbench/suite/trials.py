@@ -10,12 +10,18 @@ from typing import Literal
 from convbench.core.case import Case, Choice, Parts, Trial, id_matches
 from convbench.core.traits import own_numbers
 from convbench.suite.layout import TrainingLayout
+from convbench.suite.matrix import MAX_CASES
+from convbench.suite.mistakes import Mistakes
 
 PLACED_DIGIT = Choice("placed-digit")
 
 
 def trial_cases(
-    cases: Iterable[Case], quality: Literal["none", "probe", "train"], training: TrainingLayout, tasks: Sequence[Choice]
+    cases: Iterable[Case],
+    quality: Literal["none", "probe", "train"],
+    training: TrainingLayout,
+    tasks: Sequence[Choice],
+    mistakes: Mistakes,
 ) -> tuple[Case, ...]:
     """The cases to add for ``quality``, seed by seed, so that a run that is interrupted has whole seeds.
 
@@ -27,19 +33,20 @@ def trial_cases(
     picked = (case for case in cases if not training.only or id_matches(case.id, training.only))
     parts = [case for case in picked if isinstance(case.architecture, Parts)]
     models = list(dict.fromkeys(_trial_case(case, training.batch) for case in parts))
-    match quality:
-        case "none":
-            return ()
-        case "probe":
-            trials = [Trial(PLACED_DIGIT)]
-        case "train":
-            trials = list(_trials(training, tasks))
     own = list(
         dict.fromkeys(
             replace(_trial_case(case, training.batch), variant=case.variant) for case in parts if own_numbers(case)
         )
     )
     models = [member for model in models for member in (model, *(other for other in own if other.eager == model))]
+    match quality:
+        case "none":
+            return ()
+        case "probe":
+            trials = [Trial(PLACED_DIGIT)]
+        case "train":
+            _limit(len(models), training, len(tasks), mistakes)
+            trials = list(_trials(training, tasks))
     return tuple(
         replace(model, scenario=trial.scenario, trial=trial)
         for trial in trials
@@ -52,6 +59,18 @@ def _trial_case(case: Case, batch: int) -> Case:
     assert isinstance(case.architecture, Parts)
     parts = replace(case.architecture, head=None)
     return Case(parts, replace(case.clip, batch=batch), device=case.device)
+
+
+def _limit(models: int, training: TrainingLayout, tasks: int, mistakes: Mistakes) -> None:
+    """Raises SuiteError for more trainings than a sweep may have cases, before any is listed."""
+    controls, rates = 1 + len(training.controls or ()), len(training.learning_rates)
+    number = models * tasks * controls * rates * training.seeds
+    if number > MAX_CASES:
+        factors = (
+            f"{models:,} models x {tasks:,} tasks x {controls} controls x {rates:,} rates x {training.seeds:,} seeds"
+        )
+        mistakes.add(("training",), f"{number:,} trainings ({factors}) are more than {MAX_CASES:,}: split the suite")
+        mistakes.raise_any()
 
 
 def _trials(training: TrainingLayout, tasks: Sequence[Choice]) -> Iterable[Trial]:
