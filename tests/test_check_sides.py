@@ -246,7 +246,7 @@ def test_the_worktree_of_a_killed_check_is_removed_by_the_next_and_a_living_one_
     users = tmp_path / "mine"
     for left_behind in (dead, living):
         left_behind.mkdir()
-        (left_behind / "lock").touch()
+        (left_behind / "lock").write_text("1")
         run(repository, "worktree", "add", "-q", "--detach", str(left_behind / "base"), "main")
     run(repository, "worktree", "add", "-q", "--detach", str(users), "main")
     with lock.hold(living / "lock"), sides.materialise("main~1", sides.Here.at(repository, "smoke"), folder):
