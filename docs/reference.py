@@ -1,4 +1,4 @@
-"""Write the reference pages from the code itself, into docs/reference/, and pages of real runs into docs/examples/.
+"""Copy the pages to build/docs/, and write the reference and pages of real runs beside them: the code says what is so.
 
 ``make docs`` runs it before it builds the site. Nothing that it writes is committed, so nothing can be out of date.
 """
@@ -17,25 +17,32 @@ from typing import Any
 
 DOCS = Path(__file__).parent
 ROOT = DOCS.parent
+BUILT = ROOT / "build" / "docs"
 EXAMPLES = {
     "report.html": "reports/example/index.html",
     "quality.html": "reports/example/quality.html",
     "claims.html": "reports/claims/claims.html",
     "report.png": "reports/example/report.png",
 }
-"""Pages of real runs that the documentation shows, by the name that they get there."""
+"""Pages of real runs that the documentation links to where they lie, by the name that they get in the site."""
 
 
 def main() -> None:
     """Write every page anew."""
-    reference = DOCS / "reference"
-    shutil.rmtree(reference, ignore_errors=True)
+    shutil.rmtree(BUILT, ignore_errors=True)
+    shutil.copytree(DOCS, BUILT)
+    for page in BUILT.rglob("*.md"):
+        text = page.read_text(encoding="utf-8")
+        for name, source in EXAMPLES.items():
+            text = text.replace(f"../{source}", f"examples/{name}")
+        page.write_text(text, encoding="utf-8")
+    reference = BUILT / "reference"
     reference.mkdir()
     for name, (write, title, intro) in PAGES.items():
         lines = (f"# {title}", "", intro, "", *write())
         (reference / f"{name}.md").write_text("\n".join(lines).rstrip() + "\n", encoding="utf-8")
-    examples = DOCS / "examples"
-    examples.mkdir(exist_ok=True)
+    examples = BUILT / "examples"
+    examples.mkdir()
     for name, source in EXAMPLES.items():
         shutil.copyfile(ROOT / source, examples / name)
 

@@ -16,7 +16,7 @@ from docs_page import blocks, follow, runs
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
-PAGES = sorted(path for path in DOCS.rglob("*.md") if path.parent.name != "reference")
+PAGES = sorted(DOCS.rglob("*.md"))
 RUN = [ROOT / "README.md", *(page for page in PAGES if any(runs(block) for block in blocks(page)))]
 READ = [ROOT / "CONTRIBUTING.md", *(page for page in PAGES if page not in RUN)]
 
@@ -54,6 +54,13 @@ def test_what_a_page_names_exists(page, tmp_path, monkeypatch):
     follow(page)
 
 
+@pytest.mark.parametrize("page", [*RUN, *READ], ids=name)
+def test_the_links_of_a_page_lead_somewhere_in_the_repository_too(page):
+    """All but those to the reference, which is written when the site is built."""
+    links = re.findall(r"\]\(([^)#\s]+)[^)\s]*\)", page.read_text())
+    assert [link for link in links if "reference/" not in link and not (page.parent / link).exists()] == []
+
+
 @pytest.mark.parametrize(
     ("text", "fault"),
     [
@@ -76,9 +83,8 @@ def test_the_architecture_draws_the_rule_that_is_held():
     layers = next(contract["layers"] for contract in contracts if contract["type"] == "layers")
     drawn = next(block.text for block in blocks(DOCS / "architecture.md") if "models, suite" in block.text)
     assert [line.strip() for line in drawn.splitlines()] == [layer.replace(" |", ",") for layer in layers]
-    for page in (DOCS / "architecture.md", ROOT / "CONTRIBUTING.md"):
-        rooms = set(re.findall(r"^\| `(\w+)` \|", page.read_text(), re.MULTILINE))
-        assert rooms == {path.parent.name for path in (ROOT / "convbench").glob("*/__init__.py")}
+    rooms = set(re.findall(r"^\| `(\w+)` \|", (DOCS / "architecture.md").read_text(), re.MULTILINE))
+    assert rooms == {path.parent.name for path in (ROOT / "convbench").glob("*/__init__.py")}
 
 
 def test_the_recipe_of_a_variant_names_all_it_can_declare():
@@ -154,7 +160,8 @@ def test_every_page_is_in_the_navigation(site):
                 yield from listed(value) if isinstance(value, list) else (value,)
 
     nav = tomllib.loads((ROOT / "zensical.toml").read_text())["project"]["nav"]
-    built = {path.relative_to(site.parent / "docs").as_posix() for path in (site.parent / "docs").rglob("*.md")}
+    docs = site.parent / "build" / "docs"
+    built = {path.relative_to(docs).as_posix() for path in docs.rglob("*.md")}
     assert set(listed(nav)) == built
 
 
@@ -165,7 +172,7 @@ def test_the_reference_is_complete(site):
     from convbench.suite import schema
 
     def text(page):
-        return (site.parent / "docs" / "reference" / f"{page}.md").read_text()
+        return (site.parent / "build" / "docs" / "reference" / f"{page}.md").read_text()
 
     plugins, columns, suites = text("plugins"), text("columns"), text("suites")
     assert all(f"### `{plugin.name}`" in plugins for shelf in SHELVES for plugin in shelf)

@@ -35,11 +35,11 @@ OUT, TABLE = Path("reports/gate"), Path("docs/method/gate-table.md")
 HEADER = """\
 Made by `tests/bench/gate.py` from `reports/gate/trials.jsonl`. A verdict is one case; red is
 `regression` or the tool's word for it, passed is `ok`, which is wrong where work was put in; spread is of a pair's
-ratio; a check has six cases. What stands behind a comma are earlier versions of `check`: before it held glibc (`its
-threshold moving`), trimmed the heap (`its top left over`), looked twice at a suspect (`twelve to confirm`), stopped its
-clock while another process has the core (`waits counted`), measured slices by that clock (`short slices`), and decided
-by order statistics after any pair (`five looks`), and timed a call that fills a slice alone (`a call before each
-slice`)."""
+ratio; a check has six cases. What stands behind a comma in the column `allocator` are earlier versions of `check`:
+before it held glibc (`its threshold moving`), trimmed the heap (`its top left over`), looked twice at a suspect
+(`twelve to confirm`), stopped its clock while another process has the core (`waits counted`), measured slices by that
+clock (`short slices`), decided by order statistics after any pair (`five looks`), and timed a call that fills a slice
+alone (`a call before each slice`)."""
 HEADINGS = (
     "tool", "allocator", "hogs a core", "beside", "rule", "put in", "timed as", "seen as", "spread", "verdicts", "red",
     "95 % bounds", "passed", "undecided", "s a case",

@@ -31,6 +31,7 @@ from hogs import hogs
 from convbench.analysis.agreement import Agreement, agreement
 from convbench.analysis.repeat import machines
 from convbench.analysis.results import results
+from convbench.cli.app import INCOMPLETE, MEASURED
 from convbench.core import store
 from convbench.core.record import Record
 from convbench.core.spread import LIMIT_OF_MEDIAN
@@ -76,7 +77,7 @@ def run(name: str) -> None:
     with hogs() if busy else nullcontext():
         process = subprocess.Popen(command)
         try:
-            done = process.wait(LIMIT) in (0, 3)
+            done = process.wait(LIMIT) in (MEASURED, INCOMPLETE)
         except subprocess.TimeoutExpired:
             pass
         finally:

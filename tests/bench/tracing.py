@@ -1,8 +1,8 @@
 """What the breakdown and the traces cost and how exact they are, on the article's models, eager, CPU.
 
 ``python tests/bench/tracing.py`` prints and writes ``reports/bench/tracing.json``. Comparisons are made within one run:
-one thread, since two on a busy machine tell nothing;
-latency without and with the breakdown alternates, a fresh process each.
+one thread, since two on a busy machine tell nothing; latency without and with the breakdown alternates, a fresh process
+each.
 """
 
 from __future__ import annotations
@@ -33,15 +33,12 @@ ARTICLE = {"gap": None, "fc": 128, "hybrid": 64, "flatten": None}
 FLOPS = {"gap": 234_225_664, "fc": 1_849_556_992, "hybrid": 235_995_136, "flatten": 6_675_103_744}
 PROTOCOL = Protocol(max_warmup=1.0, max_time=2.0, min_samples=20, target=0.01)
 ROUNDS = 3
-ONE_THREAD = (Choice("threads"),)
 OUT = Path("reports/bench/tracing.json")
 
 
 def cases(scenario: str) -> dict[str, Case]:
     parts = {name: Parts(Choice("conv"), Choice(name), size) for name, size in ARTICLE.items()}
-    return {
-        name: resolve(Case(architecture, variant=ONE_THREAD, scenario=scenario)) for name, architecture in parts.items()
-    }
+    return {name: resolve(Case(architecture, scenario=scenario)) for name, architecture in parts.items()}
 
 
 def measured(case: Case, metrics: tuple[str, ...], last: tuple[Capture, ...] = ()) -> Record:
