@@ -17,6 +17,7 @@ from convbench.core.commands import CALL
 from convbench.core.errors import ConvbenchError
 from convbench.core.record import Protocol
 from convbench.core.registry import SHELVES, Registry, did_you_mean
+from convbench.core.text import listed
 from convbench.report.run import Run
 from convbench.suite import Suite, from_data
 from convbench.suite import load as load_suite
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-def load(suite: str | Path | Mapping[str, Any] | Suite, overrides: Sequence[str] = ()) -> Suite:
+def load(suite: str | Path | Mapping[str, Any] | Suite, overrides: str | Sequence[str] = ()) -> Suite:
     """A suite from a YAML file, by the name of one that ships, or from plain data, with ``key=value`` overrides.
 
     Examples:
@@ -51,17 +52,17 @@ def load(suite: str | Path | Mapping[str, Any] | Suite, overrides: Sequence[str]
             raise ConvbenchError("a suite that is loaded takes no overrides: give them when it is loaded")
         return suite
     if isinstance(suite, Mapping):
-        return from_data(suite, overrides)
+        return from_data(suite, listed(overrides))
     imports.lend_beside(Path(suite))
-    return load_suite(str(suite), overrides)
+    return load_suite(str(suite), listed(overrides))
 
 
 def run(
     suite: str | Path | Mapping[str, Any] | Suite,
     *,
-    only: Sequence[str] = (),
-    skip: Sequence[str] = (),
-    overrides: Sequence[str] = (),
+    only: str | Sequence[str] = (),
+    skip: str | Sequence[str] = (),
+    overrides: str | Sequence[str] = (),
     device: str = "auto",
     executor: str | Executor | None = None,
     executor_options: Mapping[str, Any] | None = None,
@@ -93,7 +94,7 @@ def run(
     probes = preparation.profiler(loaded, directory)
     with _executor(loaded, device, executor, executor_options or {}, probes) as measuring:
         command = f"{CALL}{loaded.path!r})"
-        prepared = preparation.prepare(loaded, measuring, Selection(tuple(only), tuple(skip)), command, probes)
+        prepared = preparation.prepare(loaded, measuring, Selection(listed(only), listed(skip)), command, probes)
         sweep.run_into(directory, prepared, partial(_watcher, progress), resume=resume, until_sure=until_sure)
     return open_run(directory)
 
@@ -122,9 +123,9 @@ def check(
     suite: str | Path,
     base: str,
     *,
-    only: Sequence[str] = (),
-    skip: Sequence[str] = (),
-    overrides: Sequence[str] = (),
+    only: str | Sequence[str] = (),
+    skip: str | Sequence[str] = (),
+    overrides: str | Sequence[str] = (),
     device: str = "auto",
     detect: float = 0.05,
     budget: float | None = None,
@@ -143,7 +144,7 @@ def check(
     from convbench.runs import script
 
     script.refuse_again()
-    request = Request(str(suite), tuple(overrides), tuple(only), tuple(skip))
+    request = Request(str(suite), listed(overrides), listed(only), listed(skip))
     with lock.hold(lock.machine()):
         return against_base.check(
             request, Base(base), Settings(device=device), Rule.detecting(detect), Silent(), budget
@@ -155,8 +156,8 @@ def bisect(
     good: str,
     bad: str = "HEAD",
     *,
-    only: Sequence[str] = (),
-    skip: Sequence[str] = (),
+    only: str | Sequence[str] = (),
+    skip: str | Sequence[str] = (),
     device: str = "auto",
     detect: float = 0.05,
     out: str | Path = "reports/bisect/search.json",
@@ -174,7 +175,7 @@ def bisect(
     from convbench.runs import script
 
     script.refuse_again()
-    request, settings = Request(str(suite), (), tuple(only), tuple(skip)), Settings(device=device)
+    request, settings = Request(str(suite), (), listed(only), listed(skip)), Settings(device=device)
     question = search.Question(request, Span(good, bad), imports.here(), Path(out))
     with lock.hold(lock.machine()):
         return search.find(question, settings, Rule.detecting(detect), Silent())
@@ -184,7 +185,7 @@ def history(
     *runs: str | Path,
     store: str | Path | None = None,
     metric: str = "latency",
-    only: Sequence[str] = (),
+    only: str | Sequence[str] = (),
     since: str = "",
 ) -> History:
     """When stored runs changed: each series of a metric with its steps, drift and what was confirmed.
@@ -196,7 +197,7 @@ def history(
     from convbench.check import confirm, git
 
     folders = tuple(map(Path, (*runs, store) if store is not None else runs))
-    question = overview.Question(folders, metric, tuple(only), since, git.commits(imports.here()))
+    question = overview.Question(folders, metric, listed(only), since, git.commits(imports.here()))
     return overview.history(question, confirm.stored(Path(store)) if store is not None else ())
 
 

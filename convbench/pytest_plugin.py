@@ -92,6 +92,7 @@ def _cases(
     path = next((folder / suite for folder in folders if (folder / suite).is_file()), Path(suite))
     sys.path[:0] = [str(folder) for folder in (path.parent, *folders) if str(folder) not in sys.path]
     from convbench.core.errors import ConvbenchError
+    from convbench.core.text import listed
     from convbench.measure.machine import environment
     from convbench.measure.selection import plan
     from convbench.suite import load
@@ -100,7 +101,8 @@ def _cases(
     try:
         loaded = load(str(path))
         facts = environment.describe(device)
-        planned = plan(loaded, str(facts["device"]), environment.available_bytes(facts), Selection(only, skip))
+        selection = Selection(listed(only), listed(skip))
+        planned = plan(loaded, str(facts["device"]), environment.available_bytes(facts), selection)
     except ConvbenchError as error:
         raise pytest.UsageError(str(error)) from error
     return [(case, loaded.protocol) for case in planned.cases]

@@ -1,6 +1,7 @@
 """A worker without torch: answers as ``fake.json`` in its working directory says, so that a check takes seconds.
 
 By case: ``seconds`` of a call, ``ends`` (``die`` or ``hang`` in the fifth slice, or ``die at start``), ``outputs``.
+``inspection fails`` names a case.
 """
 
 # ruff: noqa: ARG002
@@ -43,6 +44,8 @@ class Fake:
     def inspect(self, case, name, seed, outputs):
         import numpy as np
 
+        if TOLD.get("inspection fails") == name:
+            raise RuntimeError("no such net")
         np.savez(outputs, np.full((2, 3), TOLD.get("outputs", {}).get(name, 0.5)))
         return {"facts": TOLD.get("facts", {}), "tolerance": 1e-3, "by_norm": False}
 

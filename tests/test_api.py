@@ -297,3 +297,28 @@ def test_a_callable_with_much_more_to_do_is_slower_really(monkeypatch: pytest.Mo
 def test_the_device_is_that_of_the_parameters() -> None:
     assert live.device_of(Net(), Inputs((CLIP,))) == "cpu"
     assert live.device_of(lambda clip: clip, Inputs((CLIP.to("meta"),))) == "meta"
+
+
+@pytest.mark.parametrize("share", [5, 0, -0.05, 0.6])
+def test_a_slowdown_to_be_seen_is_a_share(share: float) -> None:
+    """The number that ``--detect 5`` takes would be 500 %, which everything passes."""
+    for ask in (
+        lambda: convbench.compare(len, len, [], detect=share),
+        lambda: convbench.check("smoke", "main", detect=share),
+        lambda: convbench.bisect("smoke", "main", detect=share),
+    ):
+        with pytest.raises(convbench.ConvbenchError, match=r"detect .*: a share from 0.005 to 0.5, as 0.05 for 5 %"):
+            ask()
+
+
+def test_a_budget_is_more_than_nothing() -> None:
+    with pytest.raises(convbench.ConvbenchError, match="budget 0: seconds, more than 0"):
+        convbench.check("smoke", "main", budget=0)
+
+
+def test_one_text_is_a_list_of_one_and_not_of_its_letters(tmp_path: Path) -> None:
+    suite = {"matrix": {"reducer": ["gap", "fc"]}, "metrics": ["params"]}
+    run = convbench.run(suite, only="gap", overrides="lstm_input=[16]", out=tmp_path / "only")
+    assert [record.case.architecture.reducer.name for record in run.records] == ["gap"]
+    run = convbench.run(suite, skip="*fc*", out=tmp_path / "skip")
+    assert [record.case.architecture.reducer.name for record in run.records] == ["gap"]

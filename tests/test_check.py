@@ -272,6 +272,13 @@ def test_instructions_are_told_with_their_limits_and_decide_nothing(run):
     assert verdict.exit_code(result) == 0
 
 
+def test_a_budget_that_is_over_leaves_instructions_uncounted_and_says_so(run):
+    """The latency, which decides, comes first."""
+    result = run(SAME | {"instructions": {}}, SAME, instructions=True, budget=0.001)
+    assert words.rows(result)[0].details[-1] == "instructions a call: not counted (the time was over)"
+    assert verdict.exit_code(result) == 3
+
+
 def test_where_instructions_cannot_be_counted_the_latency_is_judged_all_the_same(run):
     result = run(SAME, SAME, instructions=True)
     assert words.rows(result)[0].details == ("instructions a call: not counted (valgrind is not installed)",)
@@ -290,6 +297,13 @@ def test_heads_code_in_base_is_refused(run, tmp_path):
     with pytest.raises(Refused, match=r"base imports nets from the head's tree \(python/nets.py\)") as refused:
         run(SAME | leak, SAME)
     assert refused.value.exit_code == 4
+
+
+def test_heads_code_in_base_is_refused_also_where_base_fails_the_last_case(run, tmp_path):
+    """What the process had imported for the cases before was asked before that one took it along."""
+    leak = {"files": {"nets": str(tmp_path / "head" / "nets.py")}, "inspection fails": "fc"}
+    with pytest.raises(Refused, match="base imports nets from the head's tree"):
+        run(SAME | leak, SAME)
 
 
 def test_other_environments_are_noted(run):

@@ -205,6 +205,26 @@ def stored(path: Path, measured: list, **environment) -> Path:
     return records.stored(path, measured, environment={**records.ENVIRONMENT, **environment})
 
 
+def test_a_check_goes_on_though_its_own_files_lie_in_the_tree(here):
+    """They are no change of the code, wherever they are; one is, and then nobody can tell whether it is the same."""
+    words = ("check", "fake.json", "--base", "main", "--json", "check.json", "--junit", "out/check.xml")
+    assert convbench(here, *words).returncode == 0
+    again = convbench(here, *words, "--resume")
+    assert again.returncode == 0, again.stderr
+    assert "uncommitted" not in again.stdout
+    (here / "new.py").write_text("")
+    refused = convbench(here, *words, "--resume")
+    assert refused.returncode == 4
+    assert "--resume: head has changes that are not committed" in refused.stderr
+
+
+def test_the_working_tree_is_no_base_of_itself(here):
+    for itself in (".", "./", str(here)):
+        done = convbench(here, "check", "fake.json", "--base", itself)
+        assert done.returncode == 4, done.stderr
+        assert f"base {itself!r} is the working tree, as head is" in done.stderr
+
+
 def test_the_commit_of_a_stored_baseline_is_the_base(here):
     commit = git(here, "rev-parse", "--short=12", "HEAD")
     stored(here / "reports" / "old", [record()], commit=commit, dirty=False)
@@ -227,7 +247,8 @@ def test_a_baseline_of_this_machine_whose_commit_is_gone_is_advisory(here):
         "protocol: {max_warmup: 0.02, max_time: 0.05, target: 0.5, min_samples: 6, visits: 1}\n"
     )
     assert convbench(here, "run", "tiny.yaml", "--out", "reports/old", fake=False).returncode == 0
-    done = convbench(here, "check", "tiny.yaml", "--baseline", "reports/old", fake=False)
+    done = convbench(here, "check", "tiny.yaml", "--baseline", "reports/old", "--junit", "x.xml", fake=False)
+    assert "not used, since nothing is decided without a base: --junit" in done.stderr
     assert "Advisory: the baseline's code cannot be measured beside head" in done.stdout, done.stderr
     assert "Ratios are over that of the reference workload, " in done.stdout
     assert done.returncode in (0, 3)

@@ -10,11 +10,9 @@ import pytest
 from test_check_cli import SAME, convbench, here, tell  # noqa: F401
 
 from convbench.check import selftest
-from convbench.check.link import Settings
-from convbench.check.rule import Rule
 from convbench.check.selftest import Attempt
 
-SETTINGS = {"threads": 1, "allocator": "glibc", "device": "cpu", "tolerance": 0.02}
+SETTINGS = {"threads": 1, "allocator": "glibc", "device": "cpu", "tolerance": 0.02, "machine": "ours"}
 ONE = Attempt(0.0, 0.0, "gap", "ok", 0.001, 8, 9.0, SETTINGS)
 
 
@@ -41,12 +39,13 @@ def test_the_floor_is_the_smallest_slowdown_mostly_seen():
             *trials(0.0, ok=10),
             *trials(0.03, regression=5, ok=5),
             *trials(0.05, regression=9, ok=1),
-            *trials(0.1, regression=9),
+            *trials(0.1, regression=10),
         ]
     )
     assert [figure.slowdown for figure in figures] == [0.0, 0.03, 0.05, 0.1]
     assert selftest.smallest_seen(figures) == 0.05
     assert selftest.smallest_seen(figures[:2]) is None
+    assert selftest.smallest_seen(selftest.figures(trials(0.05, regression=9))) is None
 
 
 def test_trials_are_appended_and_only_those_of_the_same_setting_are_counted(tmp_path):
@@ -54,19 +53,24 @@ def test_trials_are_appended_and_only_those_of_the_same_setting_are_counted(tmp_
     other = replace(ONE, settings=ONE.settings | {"allocator": "glibc-arena"})
     for _ in range(2):
         assert len(list(selftest.append([ONE, other], path))) == 2
-    assert selftest.stored(path, Settings(), Rule()) == [ONE, ONE]
-    assert selftest.stored(path, Settings(allocator="glibc-arena"), Rule()) == [other, other]
-    assert selftest.stored(path, Settings(device="cuda"), Rule()) == []
-    assert selftest.stored(path, Settings(), Rule.detecting(0.03)) == []
-    assert selftest.stored(tmp_path / "none", Settings(), Rule()) == []
+    assert selftest.stored(path, ONE.settings) == [ONE, ONE]
+    assert selftest.stored(path, other.settings) == [other, other]
+    for differs in ({"device": "cuda"}, {"tolerance": 0.012}, {"machine": "another"}):
+        assert selftest.stored(path, ONE.settings | differs) == []
+    assert selftest.stored(tmp_path / "none", ONE.settings) == []
 
 
 def test_the_verb_runs_checks_prints_figures_and_keeps_the_floor(here):  # noqa: F811
     words = ("fake.json", "--minutes", "0", "--slowdowns", "0,10", "--out", "trials.jsonl")
+    few = convbench(here, "selftest", *words)
+    assert [line.partition(" verdicts")[0] for line in few.stdout.splitlines()] == ["same code: 2", "+10%: 2"]
+    trials = (here / "trials.jsonl").read_text()
+    (here / "trials.jsonl").write_text(4 * trials)
+    tell(here, SAME)
     done = convbench(here, "selftest", *words)
     assert done.returncode == 0, done.stderr
     same, slower, smallest = done.stdout.splitlines()
-    assert same.startswith("same code: 2 verdicts")
+    assert same.startswith("same code: 10 verdicts")
     assert " 0.0% red (0.0% to " in same
     assert slower.startswith("+10%: ")
     assert "100.0% red" in slower
@@ -81,7 +85,7 @@ def test_the_verb_runs_checks_prints_figures_and_keeps_the_floor(here):  # noqa:
     again = convbench(here, "selftest", "fake.json", "--minutes", "0", "--slowdowns", "0", *words[-2:], "--json")
     assert again.returncode == 0, again.stderr
     figures = json.loads(again.stdout)
-    assert [(figure["slowdown"], figure["trials"]) for figure in figures["figures"]] == [(0.0, 4), (0.1, 2)]
+    assert [(figure["slowdown"], figure["trials"]) for figure in figures["figures"]] == [(0.0, 12), (0.1, 10)]
     assert (figures["smallest_seen"], figures["words"][-1]) == (0.1, smallest)
 
 

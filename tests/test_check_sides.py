@@ -228,6 +228,32 @@ def test_what_cannot_be_had_is_said_with_what_to_do(repository, folder, tmp_path
     assert error.value.exit_code == 2
 
 
+def test_what_git_says_against_a_directory_is_said(repository, folder, monkeypatch):
+    """Such as that another user owns it: then it is no wheel that is needed."""
+    monkeypatch.setattr(sides.git, "top", lambda _: None)
+    monkeypatch.setattr(sides.git, "_complaint", lambda _: "detected dubious ownership in repository")
+    here = sides.Here(repository, repository, None)
+    with (
+        pytest.raises(ConvbenchError, match="base 'main' is no ref that can be had: git says: detected dubious"),
+        sides.materialise("main", here, folder),
+    ):
+        pass
+
+
+def test_names_of_another_encoding_are_no_fault(repository):
+    (repository / os.fsdecode(b"caf\xe9.txt")).write_text("")
+    assert sides.git.changed(repository, "main") == ["caf\N{REPLACEMENT CHARACTER}.txt"]
+
+
+def test_what_a_check_writes_does_not_change_the_code(repository, folder):
+    written = (repository / "out" / "check.json",)
+    (repository / "out").mkdir()
+    written[0].write_text("{}")
+    for but, dirty in ((written, False), ((), True)):
+        with sides.materialise(".", sides.Here.at(repository, "smoke", but), folder) as side:
+            assert side.dirty is dirty
+
+
 def test_without_git_a_ref_is_refused_and_a_directory_works(repository, folder, tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     here = sides.Here.at(repository, "smoke")

@@ -22,6 +22,7 @@ from convbench.check import link, pairs, sides, worker
 from convbench.check.link import Settings, Worker
 from convbench.check.pairs import Arm, Failed, Planned, Visit
 from convbench.check.sides import Side
+from convbench.check.stock import Stock
 from convbench.core.errors import CaseFailed
 from convbench.measure import running_clock
 from convbench.measure import side as side_of_head
@@ -327,8 +328,26 @@ def test_cases_that_change_their_process_have_one_of_their_own():
     plain = [Planned(name, {}, 0) for name in "abc"]
     loaded = [Planned(name, {}, 0, (("LD_PRELOAD", "x"),)) for name in "de"]
     alone = [Planned(name, {}, 0, alone=True) for name in "fg"]
-    grouped = pairs.groups([*plain, *loaded, *alone])
-    assert [[case.id for case in group] for group in grouped] == [["a", "b", "c"], ["d", "e"], ["f"], ["g"]]
+    threads = [Planned(name, {"threads": 2}, 0) for name in "hi"]
+    grouped = pairs.groups([*plain, *loaded, *alone, *threads])
+    assert ["".join(case.id for case in group) for group in grouped] == ["abc", "de", "f", "g", "hi"]
+
+
+def test_a_case_is_timed_on_as_many_threads_as_it_asks_for(monkeypatch, side, here):
+    """Whatever the others have, and never in a process that was started for another number of threads."""
+    started, cases = [], [Planned("a", {"threads": 2}, 0), Planned("b", {"threads": None}, 0), Planned("c", {}, 0)]
+
+    def told(_side, settings, *_):
+        started.append(settings.threads)
+        raise CaseFailed("error", "enough")
+
+    monkeypatch.setattr(pairs, "Worker", told)
+    arms = (Arm("base", side), Arm("head", side))
+    list(pairs.measure([Visit(case, arms) for case in cases], Settings(threads=3), here))
+    assert sorted(started) == [2, 3, 3]
+    kept = Stock()
+    kept.put(SimpleNamespace(side=side, settings=Settings(threads=1), hurry=lambda: None), ())
+    assert kept.take(side, (), Settings(threads=2)) is None
 
 
 def test_a_pair_is_pinned_to_as_many_cores_as_it_has_threads():

@@ -12,6 +12,7 @@ from convbench.check.outcome import Outcome
 from convbench.check.rule import Rule
 from convbench.check.verdict import CaseVerdict, exit_code, verdicts
 from convbench.core import imports, showing
+from convbench.core.errors import ConvbenchError, Refused
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -45,12 +46,19 @@ def check(
     watcher: gate.Announcer,
     budget: float | None = None,
 ) -> Check:
-    """The check of the working tree against a base, within so many seconds; the caller holds the machine's lock."""
-    here = sides.Here.at(imports.here(), request.suite)
+    """The check of the working tree against a base, within so many seconds; the caller holds the machine's lock.
+
+    Raises ConvbenchError for a budget that is none, Refused where base is the working tree itself.
+    """
+    if budget is not None and not budget > 0:
+        raise ConvbenchError(f"budget {budget:g}: seconds, more than 0")
+    here = sides.Here.at(imports.here(), request.suite, request.ledger.files)
     with ExitStack() as stack:
         folder = stack.enter_context(sides.scratch_folder())
         head = stack.enter_context(sides.materialise(".", here, folder))
         other = stack.enter_context(sides.materialise(base.what, here, folder, base.build))
+        if other.root == head.root and not base.python:
+            raise Refused(f"base {base.what!r} is the working tree, as head is: name a commit, a wheel or another tree")
         other = sides.with_python(other, base.python, folder) if base.python else other
         outcome = gate.check(other, head, request, gate.Method(settings, rule, folder, watcher), budget)
     return Check(replace(outcome, floor=floor.known(outcome.head.environment, settings, rule)))

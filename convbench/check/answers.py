@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
@@ -82,20 +83,32 @@ def clean(stack: ExitStack, worker: Worker, folder: Path) -> Link:
     return stack.enter_context(Copy(worker, folder)) if worker.forks else worker
 
 
-def count_instructions(sides: Mapping[str, Side], settings: Settings, folder: Path, inspected: Inspected) -> None:
-    """Lay the instructions of a call side by side, case by case; both sides count at the same time."""
+def count_instructions(
+    sides: Mapping[str, Side], settings: Settings, folder: Path, inspected: Inspected, ends: float
+) -> None:
+    """Lay the instructions of a call side by side, case by case, until the time is over; both sides count at once."""
     for case in inspected.valid:
-        with ExitStack() as stack:
-            workers = ready(sides, settings, folder, case.variables)
-            for worker in workers.values():
-                stack.enter_context(worker).send("instructions", **case.words)
-            try:
-                counts = {name: worker.receive(COUNTING_TIMEOUT) for name, worker in workers.items()}
-            except CaseFailed as error:
-                fact = Fact(INSTRUCTIONS, f"not counted ({error})", f"not counted ({error})")
-            else:
-                fact = Fact(f"{INSTRUCTIONS}, by {counts['head']['by']}", *(counts[name]["count"] for name in SIDES))
+        try:
+            counts = _instructions(sides, case.settings(settings), folder, case, ends)
+        except CaseFailed as error:
+            fact = Fact(INSTRUCTIONS, f"not counted ({error})", f"not counted ({error})")
+        else:
+            fact = Fact(f"{INSTRUCTIONS}, by {counts['head']['by']}", *(counts[name]["count"] for name in SIDES))
         inspected.facts[case.id] = (*inspected.facts.get(case.id, ()), fact)
+
+
+def _instructions(
+    sides: Mapping[str, Side], settings: Settings, folder: Path, case: Planned, ends: float
+) -> dict[str, dict[str, Any]]:
+    """What each side counts. Raises CaseFailed where one cannot, or the time is over."""
+    with ExitStack() as stack:
+        if time.monotonic() >= ends:
+            raise CaseFailed("timeout", "the time was over")
+        workers = ready(sides, settings, folder, case.variables)
+        for worker in workers.values():
+            stack.enter_context(worker).send("instructions", **case.words)
+        limit = max(1.0, min(COUNTING_TIMEOUT, ends - time.monotonic()))
+        return {name: worker.receive(limit) for name, worker in workers.items()}
 
 
 @dataclass
@@ -124,20 +137,21 @@ class Answers:
                     except CaseFailed as error:
                         self.inspected.invalid.setdefault(case.id, f"{error.kind} in {name}: {error}")
                         del workers[name]
-            for name, worker in workers.items():
-                _refuse_leak(worker, name, self.sides, self.inspected)
+                for name, worker in workers.items():  # after each: what a case that fails takes along was asked before
+                    _refuse_leak(worker, name, self.sides, self.inspected)
         return answers
 
     def _open(self, stack: ExitStack, names: Sequence[str], case: Planned) -> dict[str, Link]:
         """A process of each of these sides, in which nothing was inspected yet."""
+        settings = case.settings(self.settings)
         links: dict[str, Link] = {}
         missing: dict[str, Side] = {}
         for name in names:
-            if worker := self.stock.take(self.sides[name], case.variables, self.settings):
+            if worker := self.stock.take(self.sides[name], case.variables, settings):
                 links[name] = self._kept(stack, worker, case)
             else:
                 missing[name] = self.sides[name]
-        started = ready(missing, self.settings, self.folder, case.variables)
+        started = ready(missing, settings, self.folder, case.variables)
         return links | {name: self._kept(stack, worker, case) for name, worker in started.items()}
 
     def _kept(self, stack: ExitStack, worker: Worker, case: Planned) -> Link:

@@ -7,11 +7,12 @@
 
 from __future__ import annotations
 
+import glob
 import math
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -29,7 +30,8 @@ from convbench.check.sides import Here, Side, scratch_folder
 from convbench.check.stock import Stock
 from convbench.check.timed import Timed
 from convbench.check.verdict import CaseVerdict, verdict
-from convbench.core.errors import BuildFailed, CaseFailed, ConvbenchError, Refused
+from convbench.core.comparability import fingerprint
+from convbench.core.errors import BuildFailed, CaseFailed, ConvbenchError, OutOfTime, Refused
 
 MOST_PAIRS = 80
 ATTEMPTS = 2
@@ -67,9 +69,13 @@ class Bisection:
         self, line: Line, request: Request, method: gate.Method, keep: Callable[[State], object], before: State | None
     ) -> None:
         self.line, self.request, self.method, self.keep = line, request, method, keep
-        self.state = before or State(request.suite, list(line.places))
+        asked = {**asdict(method.settings), **asdict(method.rule), "overrides": list(request.overrides)}
+        self.state = before or State(request.suite, list(line.places), asked)
         if (self.state.suite, self.state.places) != (request.suite, list(line.places)):
-            raise Refused("--resume: the suite or the commits were others: run without --resume, all is measured again")
+            raise _another("suite or the commits were others")
+        if self.state.asked != asked:
+            differing = ", ".join(name for name in asked if self.state.asked.get(name) != asked[name])
+            raise _another(f"{differing} were others")
         self.open_sides: dict[int, Side] = {}
         self.stack = ExitStack()
 
@@ -98,6 +104,10 @@ class Bisection:
         with Stock() as stock:
             inspected = inspect(good, bad, self.request, self.method.settings, self.method.folder, stock)
         self.method = replace(self.method, settings=inspected.within(self.method.settings))
+        machine = fingerprint(inspected.environments.get("head", {}))
+        if self.state.machine not in ("", machine):
+            raise _another("machine or its software was another")
+        self.state.machine = machine
         if not inspected.valid:
             raise BuildFailed("; ".join(f"{case}: {why}" for case, why in inspected.invalid.items()))
         return inspected
@@ -107,8 +117,12 @@ class Bisection:
         timed = self._checked(0, self.state.search.last, inspected.valid, inspected.ids)
         judged = [self._verdict(case.id, timed, len(inspected.ids)) for case in inspected.valid]
         slower = [verdict for verdict in judged if verdict.word == "regression" and verdict.ratio]
+        if not slower and self.method.is_over():
+            raise OutOfTime(f"the time was over before good and bad were told apart: {_ratios(judged)}")
         if not slower:
-            raise ConvbenchError(_not_slower(judged))
+            raise ConvbenchError(
+                f"bad is not surely slower than good, so that there is nothing to search for: {_ratios(judged)}"
+            )
         most = max(slower, key=lambda verdict: verdict.ratio.low if verdict.ratio else 0.0)
         model = Model.of(most.case.triples)
         self.state.case, self.state.ratio = most.case.id, most.ratio or Ratio(1, 0, math.inf)
@@ -136,12 +150,26 @@ class Bisection:
         """A pair of good and a place. Raises ConvbenchError where it failed twice: it cannot be measured."""
         arms = (Arm("base", self._side(0)), Arm("head", self._side(place)))
         reason = ""
-        for _ in range(ATTEMPTS):
-            ((_, measured),) = pairs.measure([Visit(case, arms)], self.method.settings, self.method.folder)
-            if not isinstance(measured, Failed):
-                return measured.log_ratio()
-            reason = measured.reason
+        with Stock() as stock:
+            if place not in self.state.logs:
+                self._look_at(case, place, stock)
+            for _ in range(ATTEMPTS):
+                ((_, measured),) = pairs.measure([Visit(case, arms)], self.method.settings, self.method.folder, stock)
+                if not isinstance(measured, Failed):
+                    return measured.log_ratio()
+                reason = measured.reason
         raise CaseFailed("error", reason)
+
+    def _look_at(self, case: Planned, place: int, stock: Stock) -> None:
+        """What a check looks at before it times: a place that computes something else says nothing of the slowdown.
+
+        Raises ConvbenchError with what it is that cannot be compared; what was imported for it is left in the stock.
+        """
+        request = replace(self.request, only=(glob.escape(case.id),), skip=())
+        good, there = self._side(0), self._side(place)
+        inspected = inspect(good, there, request, self.method.settings, self.method.folder, stock)
+        if why := inspected.invalid.get(case.id):
+            raise BuildFailed(why)
 
     def _prove(self, case: Planned) -> None:
         """A check of the place found against the one before it, where there is one of each and time for it."""
@@ -159,9 +187,13 @@ class Bisection:
         return f"pair {self.state.pairs + 1}: {self.line.name(place)}; it is among {left}, {answer.chance:.0%} sure"
 
 
-def _not_slower(judged: list[CaseVerdict]) -> str:
-    """What a check of good and bad said instead."""
-    cases = "; ".join(
+def _another(what: str) -> Refused:
+    return Refused(f"--resume: the {what}: run without --resume, all is measured again")
+
+
+def _ratios(judged: list[CaseVerdict]) -> str:
+    """What a check of good and bad said of each case."""
+    return "; ".join(
         f"{verdict.case.id} {verdict.word}"
         + (
             f", ratio {verdict.ratio.estimate:.3f} ({verdict.ratio.low:.3f} to {verdict.ratio.high:.3f})"
@@ -170,4 +202,3 @@ def _not_slower(judged: list[CaseVerdict]) -> str:
         )
         for verdict in judged
     )
-    return f"bad is not surely slower than good, so that there is nothing to search for: {cases}"

@@ -7,18 +7,20 @@ import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 from convbench.check.search import Model, Range, Search
 from convbench.core import files
 from convbench.core.errors import StoreError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 @dataclass
 class State:
     """What a search has measured so far: enough to go on with it, and to answer from.
 
+    ``asked`` is how it measures and judges, ``machine`` the fingerprint of where: with others it does not go on.
     ``logs`` are log ratios of pairs over good and ``skipped`` why a place cannot be measured, by place; ``slowdown``
     and ``spread`` are those of bad, of the ``case`` that is searched for; ``proven`` is whether it is slower than the
     place before it in a check of its own.
@@ -26,6 +28,8 @@ class State:
 
     suite: str
     places: list[str]
+    asked: dict[str, Any] = field(default_factory=dict)
+    machine: str = ""
     case: str = ""
     slowdown: float = 0.0
     spread: float = 0.0
@@ -68,6 +72,8 @@ def read(path: Path) -> State:
         stored = json.loads(path.read_text())
         for name in ("logs", "skipped"):
             stored[name] = {int(place): value for place, value in stored[name].items()}
+        if stored.get("schema_version") != SCHEMA_VERSION:
+            raise ValueError(f"its format is {stored.get('schema_version')}, not {SCHEMA_VERSION}")
         return State(**stored)
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise StoreError(f"{path}: no state of a bisection ({error}): run it without --resume") from error

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Protocol
 
 from convbench.check import pairs, progress
-from convbench.check.answers import Inspected
+from convbench.check.answers import Inspected, count_instructions
 from convbench.check.inspection import Request, inspect
 from convbench.check.link import Settings
 from convbench.check.outcome import CaseOutcome, Outcome, SideOutcome
@@ -68,7 +68,7 @@ def check(base: Side, head: Side, request: Request, method: Method, budget: floa
     with method.stock:
         inspected = inspect(base, head, request, method.settings, method.folder, method.stock)
         method = replace(
-            method, settings=inspected.within(method.settings), ends=start + budget if budget else math.inf
+            method, settings=inspected.within(method.settings), ends=math.inf if budget is None else start + budget
         )
 
         def so_far(timed: Timed, unfinished: bool = True) -> Outcome:
@@ -93,6 +93,9 @@ def check(base: Side, head: Side, request: Request, method: Method, budget: floa
         ledger.refuse_another(so_far(Timed()))
         timed = Timed.of(ledger.before, keep=lambda timed: ledger.keep(so_far(timed)))
         decide((Arm("base", base), Arm("head", head)), inspected.valid, inspected.ids, method, timed)
+        if request.instructions:
+            method.watcher.says("counting instructions")
+            count_instructions({"head": head, "base": base}, method.settings, method.folder, inspected, method.ends)
         return so_far(timed, unfinished=False)
 
 

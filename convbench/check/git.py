@@ -8,7 +8,7 @@ import re
 import shutil
 import subprocess
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -103,9 +103,11 @@ def _fill(module: Path, commit: str, place: Path) -> bool:
     return True
 
 
-def dirty(cwd: Path) -> bool:
-    """Whether tracked files differ from the commit, or others lie there that git does not ignore."""
-    return bool(_ask(cwd, "status", "--porcelain"))
+def dirty(top: Path, but: Iterable[Path] = ()) -> bool:
+    """Whether tracked files differ from the commit, or others lie there that git does not ignore, ``but`` for some."""
+    inside = (path.resolve() for path in but)
+    left_out = [f":(exclude,top,literal){path.relative_to(top)}" for path in inside if path.is_relative_to(top)]
+    return bool(_ask(top, "status", "--porcelain", "--untracked-files=all", "--", ".", *left_out))
 
 
 def why_not(cwd: Path, ref: str) -> str:
@@ -113,6 +115,9 @@ def why_not(cwd: Path, ref: str) -> str:
     if shutil.which("git") is None:
         return "wheel or directory, and git is not installed: install it to compare with a ref"
     if top(cwd) is None:
+        complaint = _complaint(cwd)
+        if (cwd.resolve() / ".git").exists() and "not a git repository" not in complaint:
+            return f"ref that can be had: git says: {complaint}"
         return "wheel or directory, and this is not a git repository: name a wheel or a directory"
     if _ask(cwd, "rev-parse", "--is-shallow-repository") == "true":
         if not re.fullmatch(r"[\w./-]+", ref) or ".." in ref:
@@ -158,6 +163,17 @@ def _remove(repository: Path, tree: Path) -> None:
     _ask(repository, "worktree", "prune")
 
 
+def _complaint(cwd: Path) -> str:
+    """What git says against a directory, such as that another user owns it; its own sentence says what to do."""
+    try:
+        _git(cwd, "rev-parse", "--show-toplevel")
+    except subprocess.CalledProcessError as error:
+        return str(error.stderr).strip().replace("\n", " ").removeprefix("fatal: ")
+    except (OSError, subprocess.SubprocessError) as error:
+        return str(error)
+    return ""
+
+
 def _ask(cwd: Path, *words: str) -> str | None:
     try:
         return _git(cwd, *words)
@@ -167,7 +183,14 @@ def _ask(cwd: Path, *words: str) -> str | None:
 
 def _git(cwd: Path, *words: str) -> str:
     done = subprocess.run(
-        ["git", *words], cwd=cwd, env=_environment(), capture_output=True, text=True, timeout=TIMEOUT, check=True
+        ["git", *words],
+        cwd=cwd,
+        env=_environment(),
+        capture_output=True,
+        text=True,
+        errors="replace",  # names and subjects may be of any encoding
+        timeout=TIMEOUT,
+        check=True,
     )
     return done.stdout.strip()
 

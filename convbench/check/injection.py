@@ -74,7 +74,7 @@ def _ratio(server: Any, other: Callable[[], Any], seconds: float) -> float:
         pair = []
         for run in (prepared, other):
             server.run = run
-            pair.append(server.slice(0.01, 2)["best"])
+            pair.append(server.slice(0.01, leading=True)["best"])
         ratios.append(pair[0] / pair[1])
     server.run = prepared
     return float(statistics.median(ratios))

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from convbench.check import origin, outputs
-from convbench.check.answers import Answers, Inspected, clean, count_instructions, keep, ready
+from convbench.check.answers import Answers, Inspected, clean, keep, ready
 from convbench.check.ledger import Ledger
 from convbench.check.link import Link, Settings
 from convbench.check.outcome import Fact
@@ -56,8 +56,6 @@ def inspect(base: Side, head: Side, request: Request, settings: Settings, folder
         for case in (case.id for case in group if case.id not in inspected.invalid):
             _compare(case, answers[case], inspected, request.same_outputs)
     origin.refuse_same_code(base, head, [case.case for case in inspected.valid], inspected.files)
-    if request.instructions:
-        count_instructions(sides, within, folder, inspected)
     return inspected
 
 

@@ -71,7 +71,8 @@ class Link:
         try:
             line = self.channel.readline()
         except TimeoutError:
-            raise CaseFailed("timeout", f"no answer after {limit:g} s (protocol.timeout)") from None
+            whose = "" if timeout else " (protocol.timeout)"
+            raise CaseFailed("timeout", f"no answer after {limit:g} s{whose}") from None
         except OSError:
             line = b""
         if not line:

@@ -75,7 +75,7 @@ class Live(Server):
 
     def prepare(self, case: Any, seed: int, injected: tuple[int, int] | None = None) -> dict[str, Any]:  # noqa: ARG002
         self.run = self.call
-        return {"seconds": min(self.timed() for _ in range(3))}
+        return {"device": self.device, "seconds": min(self.timed() for _ in range(3))}
 
     def _throttling(self) -> str | None:
         return None

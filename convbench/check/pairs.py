@@ -7,7 +7,7 @@ import os
 import random
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise, permutations
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -39,7 +39,10 @@ MEDIAN_ERROR = math.sqrt(math.pi / 2)
 
 @dataclass(frozen=True)
 class Planned:
-    """A case as workers are told of it. Those of the same ``variables`` share a process, unless ``alone``."""
+    """A case as workers are told of it.
+
+    Those of the same ``variables`` and threads share a process, unless ``alone``.
+    """
 
     id: str
     case: dict[str, Any]
@@ -50,6 +53,10 @@ class Planned:
     @property
     def words(self) -> dict[str, Any]:
         return {"case": self.case, "seed": self.seed}
+
+    def settings(self, common: Settings) -> Settings:
+        """Those of its processes: the common ones, with as many threads as the case asks for where it does."""
+        return replace(common, threads=self.case.get("threads") or common.threads)
 
 
 @dataclass(frozen=True)
@@ -97,10 +104,11 @@ def measure(
         while waiting:
             first = waiting[0]
             try:
-                with started(_arms(waiting), settings, folder, first.case, stock) as workers:
+                own = first.case.settings(settings)
+                with started(_arms(waiting), own, folder, first.case, stock) as workers:
                     if upcoming and stock:
-                        _order(upcoming, workers, settings, folder, stock)
-                    yield from _timed_until_one_fails(workers, waiting, settings)
+                        _order(upcoming, workers, upcoming[0].case.settings(settings), folder, stock)
+                    yield from _timed_until_one_fails(workers, waiting, own)
             except CaseFailed as error:
                 waiting.remove(first)
                 yield first, Failed(str(error))
@@ -136,7 +144,8 @@ def groups(cases: Sequence[Planned]) -> list[list[Planned]]:
     """Cases that may share a process: started with the same variables, and none that changes the process itself."""
     sharing: dict[object, list[Planned]] = {}
     for case in cases:
-        sharing.setdefault((case.variables, case.id if case.alone else ""), []).append(case)
+        key = (case.variables, case.case.get("threads"), case.id if case.alone else "")
+        sharing.setdefault(key, []).append(case)
     return list(sharing.values())
 
 

@@ -25,10 +25,12 @@ from convbench.check.stock import Stock
 from convbench.check.timed import Timed
 from convbench.check.verdict import verdict
 from convbench.core import files
+from convbench.core.comparability import machine
 from convbench.core.errors import Refused, StoreError
 from convbench.core.record import Scalar
 
-ENOUGH_POWER = 0.9
+ENOUGH_POWER, FEWEST = 0.9, 10
+"""The share of red verdicts from which on a slowdown counts as seen, and the verdicts that it takes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +73,13 @@ class Selftest:
         if inspected.invalid:
             raise Refused("; ".join(f"{case}: {reason}" for case, reason in inspected.invalid.items()))
         self.cases, self.environment = inspected.valid, inspected.environments["head"]
+        self.conditions = {
+            **asdict(settings),
+            **asdict(rule),
+            "device": self.environment.get("device"),
+            "machine": " | ".join(map(str, machine(self.environment))),
+            "suite": inspected.suite,
+        }
         self._injections: dict[tuple[str, float], tuple[tuple[int, int], float]] = {}
 
     def experiments(self, slowdowns: Sequence[float], seconds: float, watcher: gate.Announcer) -> Iterator[Attempt]:
@@ -99,13 +108,12 @@ class Selftest:
         judged = verdict(outcome, self.rule, len(self.cases))
         seen = decision.ratio(outcome.logs).estimate - 1 if outcome.pairs else 0.0
         count = len(outcome.pairs) + len(outcome.confirmation)
-        settings = asdict(self.settings) | {"tolerance": self.rule.tolerance, "guard": self.rule.guard}
-        return Attempt(slowdown, achieved, case, judged.word, seen, count, seconds, settings)
+        return Attempt(slowdown, achieved, case, judged.word, seen, count, seconds, self.conditions)
 
     def _injection(self, case: Planned, slowdown: float) -> tuple[tuple[int, int], float]:
         """The work that slows a case down, measured on this machine once."""
         if (case.id, slowdown) not in self._injections:
-            with Worker(self.side, self.settings, self.folder, dict(case.variables)) as worker:
+            with Worker(self.side, case.settings(self.settings), self.folder, dict(case.variables)) as worker:
                 worker.greet()
                 worker.greeted()
                 answer = worker.ask("calibrate", **case.words, slowdown=slowdown)
@@ -124,8 +132,9 @@ def figures(trials: Iterable[Attempt]) -> list[Figure]:
 
 
 def smallest_seen(figures: Iterable[Figure]) -> float | None:
-    """The smallest slowdown of which at least nine in ten were red, None where there was none."""
-    return min((figure.slowdown for figure in figures if figure.slowdown and figure.red >= ENOUGH_POWER), default=None)
+    """The smallest slowdown of which at least nine in ten were red, of ten or more; None where there was none."""
+    seen = (figure for figure in figures if figure.trials >= FEWEST and figure.red >= ENOUGH_POWER)
+    return min((figure.slowdown for figure in seen if figure.slowdown), default=None)
 
 
 def sentences(figures: Iterable[Figure]) -> Iterator[str]:
@@ -144,17 +153,15 @@ def append(trials: Iterable[Attempt], path: Path) -> Iterator[Attempt]:
         yield trial
 
 
-def stored(path: Path, settings: Settings, rule: Rule) -> list[Attempt]:
-    """The trials in a file that were made with these settings and this rule."""
+def stored(path: Path, conditions: Mapping[str, Scalar]) -> list[Attempt]:
+    """The trials in a file that were made under these conditions: settings, rule, machine and suite."""
     if not path.exists():
         return []
     try:
         trials = [Attempt(**json.loads(line)) for line in path.read_text().splitlines()]
     except (OSError, ValueError, TypeError, RecursionError) as error:
         raise StoreError(f"{path}: no trials of a selftest ({error}): remove it, or choose another --out") from error
-    names = ("threads", "allocator", "device")
-    conditions = {name: getattr(settings, name) for name in names} | {"tolerance": rule.tolerance}
-    return [trial for trial in trials if all(trial.settings.get(key) == value for key, value in conditions.items())]
+    return [trial for trial in trials if trial.settings == conditions]
 
 
 def _figure(slowdown: float, trials: list[Attempt]) -> Figure:

@@ -62,17 +62,21 @@ class Base:
 
 @dataclass(frozen=True)
 class Here:
-    """Where the check was called: the tree that is the head, the suite's file and the working directory in it."""
+    """Where the check was called: the tree that is the head, the suite's file and the working directory in it.
+
+    ``written`` are files that the check itself writes: they do not change the code.
+    """
 
     top: Path
     cwd: Path
     suite: Path | None
+    written: tuple[Path, ...] = ()
 
     @classmethod
-    def at(cls, cwd: Path, suite: str) -> Here:
+    def at(cls, cwd: Path, suite: str, written: tuple[Path, ...] = ()) -> Here:
         cwd, path = cwd.resolve(), Path(suite)
         top = git.top(cwd)
-        return cls(top or cwd, cwd, path.resolve() if path.is_file() else None)
+        return cls(top or cwd, cwd, path.resolve() if path.is_file() else None, written)
 
     def paths(self, root: Path) -> tuple[Path, ...]:
         """Where modules are looked for with ``root`` in the place of the tree: as ``convbench run`` does, and src/."""
@@ -130,7 +134,7 @@ def _tree(label: str, root: Path, here: Here) -> Side:
     cwd = here.moved(here.cwd, root)
     at = cwd if cwd.is_dir() else root
     suite = here.moved(here.suite, root) if here.suite else None
-    commit, dirty = git.commit(root, "HEAD"), git.dirty(root)
+    commit, dirty = git.commit(root, "HEAD"), git.dirty(root, here.written)
     return Side(label, root, at, here.paths(root), commit=commit, dirty=dirty, suite=suite)
 
 

@@ -38,11 +38,11 @@ class Stock:
             worker.close()
 
     def take(self, side: Side, variables: Variables, settings: Settings) -> Worker | None:
-        """One that imported this side, started with these variables; from now on it has these settings' time limit."""
+        """One that imported this side with these variables and threads; its time limit is from now on that of these."""
         for _, worker in self._idle:
             worker.hurry()
         for started, worker in list(self._idle):
-            if worker.side == side and started == variables:
+            if worker.side == side and started == variables and worker.settings.threads == settings.threads:
                 self._idle.remove((started, worker))
                 worker.settings = settings
                 try:
@@ -63,7 +63,11 @@ class Stock:
         cores: Sequence[int],
     ) -> None:
         """Start a worker a side, those that are here already left out, and let them import meanwhile on some cores."""
-        idle = [worker.side for started, worker in self._idle if started == variables]
+        idle = [
+            worker.side
+            for started, worker in self._idle
+            if started == variables and worker.settings.threads == settings.threads
+        ]
         for side in sides:
             if side in idle:
                 idle.remove(side)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -53,14 +55,24 @@ def check(
     settings, limit = settings_of(threads, allocator, device), seconds_of(budget)
     if baseline is not None:
         from convbench.cli.compare import advise, base_of
+        from convbench.suite.selection import Selection
 
         base = base or base_of(baseline) or ""
         if not base:
-            raise typer.Exit(advise(baseline, suite, overrides or (), device))
+            _say_unused(
+                {
+                    "--threads": threads != 1, "--allocator": allocator != "glibc", "--detect": detect != 5.0,
+                    "--budget": budget, "--instructions": instructions, "--json": as_json, "--junit": junit,
+                    "--summary": summary, "--resume": resume,
+                }
+            )  # fmt: skip
+            with undisturbed():
+                code = advise(baseline, suite, overrides or (), device, Selection(only or (), skip or ()))
+            raise typer.Exit(code)
     if not (base or base_python):
         raise ConvbenchError("nothing to compare with: give --base (a git ref, a wheel or a directory) or --baseline")
-    files = CheckFiles(as_json, junit, summary)
-    ledger = files.ledger(suite, resume)
+    files = CheckFiles(suite, as_json, junit, summary)
+    ledger = files.ledger(resume)
     request = Request(suite, overrides or (), only or (), skip or (), not different_outputs, instructions, ledger)
     with undisturbed(), files.written_when_interrupted():
         from convbench.check import against_base
@@ -70,6 +82,12 @@ def check(
         outcome = against_base.check(request, side, settings, rule_of(detect), Lines(), limit).outcome
     files.write(outcome)
     raise typer.Exit(_show(outcome))
+
+
+def _say_unused(given: Mapping[str, object]) -> None:
+    """Which options of a check have no meaning where only head is measured."""
+    if unused := [option for option, value in given.items() if value]:
+        print(f"not used, since nothing is decided without a base: {', '.join(unused)}", file=sys.stderr)
 
 
 @app.command()

@@ -22,22 +22,22 @@ SUMMARY = "GITHUB_STEP_SUMMARY"
 class CheckFiles:
     """Where an outcome is written: the JSON, which has a default place, and what else was asked for."""
 
-    def __init__(self, as_json: Path | None, junit: Path | None, summary: Path | None) -> None:
-        self._as_json, self._junit = as_json, junit
+    def __init__(self, suite: str, as_json: Path | None, junit: Path | None, summary: Path | None) -> None:
+        self._json, self._junit = as_json or REPORTS / f"{Path(suite).stem}.json", junit
         self._summary = summary or (Path(os.environ[SUMMARY]) if SUMMARY in os.environ else None)
         self._latest: Outcome | None = None
 
-    def ledger(self, suite: str, resume: bool) -> Ledger:
+    def ledger(self, resume: bool) -> Ledger:
         """Where a check keeps what it has, and what it goes on with. Raises ConvbenchError where there is nothing."""
         from convbench.check import outcome
         from convbench.check.ledger import Ledger
 
-        place = self._json_of(Path(suite).stem)
-        if resume and not place.exists():
+        if resume and not self._json.exists():
             raise ConvbenchError(
-                f"--resume: {place} is not there: name with --json what the interrupted check has written"
+                f"--resume: {self._json} is not there: name with --json what the interrupted check has written"
             )
-        return Ledger(self._keep, outcome.read(place) if resume else None)
+        written = tuple(path for path in (self._json, self._junit, self._summary) if path)
+        return Ledger(self._keep, outcome.read(self._json) if resume else None, written)
 
     @contextmanager
     def written_when_interrupted(self) -> Iterator[None]:
@@ -59,13 +59,10 @@ class CheckFiles:
             files.write(self._junit, ci.junit(outcome))
         if self._summary:
             files.append(self._summary, ci.markdown(outcome))
-        print(f"replay with: convbench replay {self._json_of(outcome.suite)}", file=sys.stderr)
+        print(f"replay with: convbench replay {self._json}", file=sys.stderr)
 
     def _keep(self, outcome: Outcome) -> None:
         from convbench.check import outcome as outcomes
 
         self._latest = outcome
-        outcomes.write(outcome, self._json_of(outcome.suite))
-
-    def _json_of(self, suite: str) -> Path:
-        return self._as_json or REPORTS / f"{suite}.json"
+        outcomes.write(outcome, self._json)

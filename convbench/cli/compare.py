@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from convbench.analysis.stored_runs import Comparison
     from convbench.core.statistics import Interval
     from convbench.core.store import Stored
+    from convbench.suite.selection import Selection
 
 COMPARABLE, LOOKS_SLOWER = 0, 3
 SLOWER = 1.02
@@ -56,8 +57,8 @@ def base_of(baseline: Path) -> str | None:
     return git.commit(imports.here(), str(commit))
 
 
-def advise(baseline: Path, suite: str, overrides: Sequence[str], device: str) -> int:
-    """Measure head alone and lay it beside the stored run: a hint, never red.
+def advise(baseline: Path, suite: str, overrides: Sequence[str], device: str, selection: Selection) -> int:
+    """Measure head alone and lay it beside the stored run: a hint, never red. The caller holds the machine's lock.
 
     Raises Refused with the differing keys where the run is of another machine, software or protocol.
     """
@@ -66,13 +67,12 @@ def advise(baseline: Path, suite: str, overrides: Sequence[str], device: str) ->
     from convbench.core import store
     from convbench.runs import preparation, sweep
     from convbench.runs.user_code import load
-    from convbench.suite.selection import Selection
 
     import_from_here(suite)
     before = store.load(baseline)
     loaded = load(suite, overrides)
     with preparation.executor_of(loaded, device) as executor:
-        prepared = preparation.prepare(loaded, executor, Selection(), "convbench check")
+        prepared = preparation.prepare(loaded, executor, selection, "convbench check")
         now = prepared.run()
         if differing := stored_runs.grave((before[0], now)):
             raise Refused(f"{baseline} cannot be compared with what is measured here: {'; '.join(differing)}")

@@ -35,10 +35,10 @@ def settings_of(threads: int, allocator: str, device: str) -> Settings:
 
 def rule_of(detect: float) -> Rule:
     """The rule that is meant to see a slowdown, in percent. Raises ConvbenchError for one that no rule could."""
-    from convbench.check.rule import Rule
+    from convbench.check.rule import LARGEST, SMALLEST, Rule
 
-    if not 0.5 <= detect <= 50:
-        raise ConvbenchError(f"--detect {detect:g}: a percentage from 0.5 to 50")
+    if not 100 * SMALLEST <= detect <= 100 * LARGEST:
+        raise ConvbenchError(f"--detect {detect:g}: a percentage from {100 * SMALLEST:g} to {100 * LARGEST:g}")
     return Rule.detecting(detect / 100)
 
 

@@ -142,17 +142,18 @@ def _measured(
     watched = partial(progress.watcher, console(wide=False, stderr=True), quiet)
     visible = floor.known(prepared.facts, Settings(), Rule())
     try:
-        return sweep.run_into(
+        records = sweep.run_into(
             directory, prepared, watched, resume=resume, until_sure=until_sure, visible_slowdown=visible
         )
     except KeyboardInterrupt as error:
-        finished, total = len(store.load(directory)[1]), len(prepared.planned)
-        raise Interrupted(
-            f"interrupted; {finished} of {total} cases are kept in {directory}: add --resume to go on"
-        ) from error
-    finally:
+        finished = store.load(directory)[1]
         if as_json:
-            _print_rows(store.load(directory)[1])
+            _print_rows(finished)
+        kept = f"{len(finished)} of {len(prepared.planned)} cases are kept in {directory}"
+        raise Interrupted(f"interrupted; {kept}: add --resume to go on") from error
+    if as_json:
+        _print_rows(records)
+    return records
 
 
 def _print_rows(records: list[Record]) -> None:

@@ -66,7 +66,7 @@ def selftest(
         self_test = test.Selftest(side, Request(suite, overrides or (), only or (), skip or ()), settings, rule, folder)
         for trial in test.append(self_test.experiments(percents, 60 * minutes, Lines()), out):
             print(f"  {trial.word}: {trial.case}, {trial.seen:+.1%} seen", file=sys.stderr)
-    figures = test.figures(test.stored(out, settings, rule))
+    figures = test.figures(test.stored(out, self_test.conditions))
     lines, smallest = list(test.sentences(figures)), test.smallest_seen(figures)
     if smallest:
         place = floor.keep(self_test.environment, settings, rule, smallest)

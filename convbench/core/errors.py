@@ -45,6 +45,12 @@ class Refused(ConvbenchError):
     exit_code = 4
 
 
+class OutOfTime(ConvbenchError):
+    """A search whose budget was over before it had an answer."""
+
+    exit_code = 3
+
+
 class BuildFailed(ConvbenchError):
     """A side of a comparison that cannot be built or imported: no verdict on any case."""
 

@@ -7,6 +7,7 @@ turn the direction of writing, lone surrogates, formulas.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 HIDDEN = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff\ufeff\ufff0-\ufffb]"
@@ -43,6 +44,11 @@ def counted(number: object, noun: str, plural: str = "") -> str:
 def short_name(name: str) -> str:
     """A name as a message shows it."""
     return cut(name, LONGEST_NAME)
+
+
+def listed(texts: str | Iterable[str]) -> tuple[str, ...]:
+    """The texts; a single one is a list of itself, not of its letters."""
+    return (texts,) if isinstance(texts, str) else tuple(texts)
 
 
 def file_stem(name: str) -> str:
