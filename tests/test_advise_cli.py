@@ -39,6 +39,14 @@ def advise(*arguments):
     return done.exit_code, " ".join(done.output.split()), done.exception
 
 
+def test_a_limit_of_what_more_is_better_of_is_a_minimum(run):
+    code, said, _ = advise(run, "--task", "direction", "--budget", "frames_per_s=3500")
+    assert code == 0
+    assert "direction: spatial-softmax" in said
+    assert "Binding: the frames/s of 3.50 k frames/s; without it the answer would change" in said
+    assert advise(run, "--budget", "frames_per_s=100k")[0] == 3
+
+
 def of(values, **more):
     """Costs and lessons of reducers by their accuracies, each dearer than the one before."""
     run_records = []

@@ -41,7 +41,7 @@ MEMORY = Metric(
     "of another runtime what the process grew by.",
 )  # fmt: skip
 FRAMES_PER_S = Metric(
-    "frames_per_s", "frames/s", "higher", title="Frames/s", number="exact", shown=("table", "page", "pin"),
+    "frames_per_s", "frames/s", "higher", title="Frames/s", number="exact", shown=("table", "page", "pin", "advise"),
     description="Frames of a call over the median latency.",
 )  # fmt: skip
 COLD_CALL = Metric(
