@@ -6,7 +6,7 @@ import importlib
 from types import ModuleType
 from typing import Any
 
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"
 
 
 class CallableRoom(ModuleType):
