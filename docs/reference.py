@@ -220,7 +220,7 @@ def exit_codes() -> Iterator[str]:
         (overview.NOTHING, "`history`", "no change for the worse that code may be the reason of"),
         (overview.CONFIRMED, "`history`", "a change for the worse that a paired check confirmed"),
         (overview.SUSPECTED, "`history`", "a change for the worse is suspected: `--confirm` checks its commits"),
-        (RANGE, "`bisect`", "a range of commits with its probability, not one commit"),
+        (RANGE, "`bisect`", "a range of commits with its probability, not one commit; or the time was over before"),
         (ABSTAINED, "`advise`", "an answer below the grade that was required, or none; it says why"),
         (errors.Refused.exit_code, "`check`, `compare`, `history`", "refused: a comparison that would mean nothing"),
         (INCOMPLETE, "`run`, `profile`", "some case failed; the others are measured"),

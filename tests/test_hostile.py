@@ -366,12 +366,14 @@ def test_what_was_kept_of_another_check_is_refused():
     Ledger(before=before).refuse_another(replace(before, seconds=2.0))
     for now in (
         replace(before, head=replace(side, commit="2" * 40)),
-        replace(before, head=replace(side, dirty=True)),
         replace(before, base=replace(side, environment={"cpu": "b"})),
         replace(before, settings=Settings(threads=2)),
     ):
         with pytest.raises(Refused, match="was another"):
             Ledger(before=before).refuse_another(now)
+    changed = replace(before, head=replace(side, dirty=True))
+    with pytest.raises(Refused, match="head has changes that are not committed"):
+        Ledger(before=before).refuse_another(changed)
 
 
 @pytest.mark.parametrize(

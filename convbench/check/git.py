@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from convbench.core.errors import BuildFailed
-from convbench.core.lock import is_held
+from convbench.core.lock import is_free
 from convbench.core.scratch import PREFIX_OF_CHECK
 
 TIMEOUT = 300.0
@@ -153,7 +153,7 @@ def remove_leftovers(repository: Path) -> None:
     for line in listed.splitlines():
         path = Path(line.removeprefix("worktree "))
         ours = line.startswith("worktree ") and path.parent.name.startswith(PREFIX_OF_CHECK)
-        if ours and not is_held(path.parent / "lock"):
+        if ours and is_free(path.parent / "lock"):
             _remove(repository, path)
             shutil.rmtree(path.parent, ignore_errors=True)
 

@@ -31,7 +31,10 @@ def pull(
     place: Annotated[str, typer.Argument(help="A folder that is shared, or s3://BUCKET/PATH and the like.")],
     store: Annotated[Path, typer.Argument(help="The folder of runs to fill; what it has stays.")],
 ) -> None:
-    """Copy the runs that a shared place has and a store lacks: `convbench history --store` reads them."""
+    """Copy the runs that a shared place has and a store lacks: `convbench history --store` reads them.
+
+    What is not there whole yet, and what does not hold what its name says, is passed over and said.
+    """
     from convbench.core import exchange
 
     _tell(exchange.pull(place, store), str(store))

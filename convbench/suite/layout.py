@@ -201,7 +201,7 @@ class AxesLayout(Strict):
         default_factory=lambda: [ClipLayout()], description="the shape of the input (1x16x3x64x64)"
     )
     scenario: OneOrMany[str] = Field(
-        default=["inference"], description="inference: a whole clip; streaming: a frame a call"
+        default=["inference"], description="inference: a whole clip; streaming: a frame a call; train: a training step"
     )
     threads: OneOrMany[Annotated[Size | Literal["all"], WrapValidator(_threads)]] = Field(
         default=[1],
