@@ -12,6 +12,7 @@ import pytest
 import records
 import torch
 from torch import nn
+from torch._subclasses import FakeTensorMode
 
 import convbench
 from convbench import api
@@ -322,3 +323,55 @@ def test_one_text_is_a_list_of_one_and_not_of_its_letters(tmp_path: Path) -> Non
     assert [record.case.architecture.reducer.name for record in run.records] == ["gap"]
     run = convbench.run(suite, skip="*fc*", out=tmp_path / "skip")
     assert [record.case.architecture.reducer.name for record in run.records] == ["gap"]
+
+
+def test_a_model_on_two_devices_is_on_its_gpu_and_other_devices_are_refused() -> None:
+    with FakeTensorMode():
+        on_gpu = torch.empty(1, device="cuda:1")
+    assert live.device_of(Net(), Inputs((CLIP, on_gpu))) == "cuda:1"
+    with pytest.raises(convbench.ConvbenchError, match="is on meta: only modules on cpu or cuda"):
+        convbench.measure(Net().to("meta"), CLIP.to("meta"))
+
+
+def test_a_real_call_that_is_counted_changes_nothing_of_the_model() -> None:
+    class Normed(Numpy):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8))
+
+    model = Normed().train()
+    assert convbench.count(model, CLIP + 1).how == "call"
+    assert torch.equal(model.conv[1].running_mean, torch.zeros(8))
+    assert convbench.count(nn.LazyLinear(3), torch.zeros(2, 5)).macs == 30
+
+
+def test_what_a_live_model_keeps_can_be_trained_with() -> None:
+    class Keeps(nn.Linear):
+        def forward(self, rows: torch.Tensor) -> torch.Tensor:
+            self.kept = super().forward(rows)
+            return self.kept
+
+    model = Keeps(2, 2)
+    live.subject(model, Inputs((torch.zeros(1, 2),))).run()
+    assert not model.kept.is_inference()
+
+
+def test_a_child_may_be_called_other() -> None:
+    model = nn.Sequential()
+    model.add_module("other", nn.Linear(2, 3))
+    counted = convbench.count(model, torch.zeros(5, 2))
+    assert (counted.macs, counted.module("other").macs, counted.module("other").params) == (30, 30, 9)
+
+
+def test_products_with_a_mask_or_of_a_broadcast_matrix_are_counted_twice_alike() -> None:
+    class Broadcast(nn.Module):
+        def forward(self, left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+            return left @ right
+
+    rows = torch.zeros(2, 5, 8)
+    masked = convbench.count(
+        nn.MultiheadAttention(8, 2, batch_first=True), rows, rows, rows, attn_mask=torch.zeros(5, 5)
+    )
+    product = convbench.count(Broadcast(), torch.zeros(3, 4), torch.zeros(2, 4, 5))
+    assert (masked.second, masked.counted_once) == (masked.macs, None)
+    assert (product.second, product.macs) == (120, 120)

@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from convbench.core.record import Case, Choice, Clip, Parts, Recurrent, Whole
 from convbench.core.registry import backbones, reducers
-from convbench.measure.counts import traced
+from convbench.measure.counts import formulas, traced
 from convbench.measure.counts.counted import macs_by_stage
 from convbench.measure.counts.einsum import contraction_macs
 from convbench.models import subject
@@ -160,3 +160,38 @@ def test_a_path_orders_the_contractions():
     shapes = [(2, 3), (3, 5), (5, 7)]
     assert contraction_macs("ab,bc,cd->ad", shapes) == 2 * 3 * 5 + 2 * 5 * 7
     assert contraction_macs("ab,bc,cd->ad", shapes, (1, 2, 0, 1)) == 3 * 5 * 7 + 2 * 3 * 7
+
+
+class Queries(torch.nn.Module):
+    """Weighs channels by learned queries, which are mixed once a call."""
+
+    def __init__(self, channels):
+        super().__init__()
+        self.queries = torch.nn.Parameter(torch.zeros(4, channels))
+        self.mix = torch.nn.Linear(channels, channels)
+
+    def forward(self, maps):
+        return torch.nn.functional.linear(maps.mean((2, 3)), self.mix(self.queries))
+
+
+def queries(features, lstm_input):
+    return Queries(features.channels)
+
+
+def test_what_a_stage_computes_once_a_call_is_counted_once():
+    model_case = case(f"{__name__}:queries", clip=Clip(2, 5, 3, 8, 8))
+    assert macs_by_stage(model_case)["reducer"] == 4 * 32 * 32 + 2 * 5 * 32 * 4
+
+
+@pytest.mark.parametrize("name", ["linalg_qr", "linalg_householder_product", "_linalg_solve_ex", "_cslt_sparse_mm"])
+def test_an_operator_whose_work_nobody_counts_is_told(name):
+    assert formulas.is_unknown(f"aten::{name}")
+
+
+@pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="this torch has no oneDNN")
+def test_layers_in_the_layout_of_onednn_are_counted():
+    frames, weight = torch.ones(1, 4, 5, 5).to_mkldnn(), torch.ones(6, 2, 3, 3).to_mkldnn()
+    with FlopCounterMode(display=False, custom_mapping=formulas.formulas(case())) as counter:
+        torch.mkldnn_convolution(frames, weight, None, (1, 1), (1, 1), (1, 1), 2)
+        torch._C._nn.mkldnn_linear(torch.ones(3, 4).to_mkldnn(), torch.ones(5, 4).to_mkldnn())
+    assert counter.get_total_flops() == 2 * (6 * 25 * 2 * 9 + 3 * 4 * 5)

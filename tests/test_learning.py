@@ -201,3 +201,10 @@ def test_a_trial_is_resolved_and_equal_ones_are_found() -> None:
     plan = preflight([LEARN, other, later], 2**33)
     assert [case.id for case in plan.cases] == [LEARN.id, later.id]
     assert len(plan.equal[LEARN.id]) == 1
+
+
+def test_a_step_costs_what_its_clips_cost_where_they_are_fewer_than_a_batch() -> None:
+    record = harness.measure(replace(LEARN, clip=replace(LEARN.clip, batch=64)), PROTOCOL)
+    full = replace(LEARN, clip=replace(LEARN.clip, batch=40), scenario="train", trial=None)
+    headed = replace(full, architecture=replace(PARTS, head=10))
+    assert record.samples("train_flops")[0] == 4 * 2 * sum(macs_by_stage(headed).values())

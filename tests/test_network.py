@@ -5,13 +5,14 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils.rnn import pack_sequence
 from wild import Article
 
 from convbench.core.errors import ConvbenchError, Impossible
 from convbench.core.record import Case, Choice, Clip, Features, Parts, Recurrent
 from convbench.core.registry import reducers
 from convbench.measure.counts.affine import folding, is_affine
-from convbench.models import subject
+from convbench.models import subject, values
 from convbench.models.network import ConvReducerRNN, build, convolutional_trunk, feature_shape
 
 SMALL = Clip(2, 3, 3, 8, 10)
@@ -141,3 +142,23 @@ def test_what_has_no_trunk_says_so():
 def test_a_frame_too_small_for_a_backbone_is_impossible(backbone):
     with pytest.raises(Impossible, match=f"backbone {backbone} does not take a 3x4x4 frame"):
         feature_shape(Choice(backbone), 3, 4, 4)
+
+
+class SilentMode(nn.Flatten):
+    def eval(self):
+        super().train(False)
+
+
+def silent(features, lstm_input):
+    return SilentMode()
+
+
+def test_a_module_whose_eval_returns_nothing_is_built():
+    assert model(case(f"{__name__}:silent")).lstm.input_size == MAP
+
+
+def test_all_of_a_packed_sequence_moves_but_its_lengths():
+    rows = [torch.zeros(2, 3), torch.zeros(4, 3)]
+    packed = values.mapped(lambda tensor: tensor.to("meta"), pack_sequence(rows, enforce_sorted=False))
+    assert {packed.data.is_meta, packed.sorted_indices.is_meta, packed.unsorted_indices.is_meta} == {True}
+    assert not packed.batch_sizes.is_meta

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 from functools import partial
+from math import prod
 
 import pytest
+from torch import nn
 
 from convbench.core.errors import ConvbenchError, Impossible
 from convbench.core.record import Case, Choice, Clip, Parts, Protocol, Recurrent, Whole
@@ -105,3 +107,13 @@ def test_recurrent_options_reach_the_plan():
     rnn = Recurrent("lstm", 8, 1, False, 4)
     model_case = Case(Parts(Choice("conv"), Choice("gap"), rnn=rnn), clip=Clip(1, 2, 3, 8, 8))
     assert preflight([model_case], GIB).cases[0].id == "conv/gap/32/lstm8p4/1x2x3x8x8/eager/inference/cpu"
+
+
+def frozen(features, lstm_input):
+    linear = nn.Linear(prod(features), lstm_input).requires_grad_(False)
+    return nn.Sequential(nn.Flatten(), linear)
+
+
+def test_a_reducer_of_a_users_is_never_taken_for_ours():
+    clip = Clip(1, 2, 3, 8, 8)
+    assert len(preflight([case("fc", 8, clip), case(f"{__name__}:frozen", 8, clip)], GIB).cases) == 2

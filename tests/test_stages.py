@@ -279,3 +279,17 @@ def test_kernels_of_a_compiled_call_belong_where_they_were_launched():
     ]  # fmt: skip
     split = {stage: round(seconds * 1e6, 6) for stage, seconds in compiled._of_kernels(events).items()}
     assert split == {"lstm": 30, "optimizer": 5, "graphs": 40}
+
+
+class LearnedState(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.lstm = torch.nn.LSTM(3, 4, batch_first=True)
+        self.first = torch.nn.Parameter(torch.zeros(1, 1, 4))
+
+    def forward(self, clip):
+        return self.lstm(clip.mean((3, 4)), (self.first, self.first))[0]
+
+
+def test_a_learned_first_state_tells_nothing_once_nobody_listens():
+    assert "<lstm" in heard(Case(Whole(Choice(f"{__name__}:LearnedState")), SMALL, scenario="train"))

@@ -13,8 +13,11 @@ from convbench.core.record import Case, Choice, Clip, Parts, Protocol, Recurrent
 from convbench.measure import attempts, first_call, harness
 from convbench.measure.counts import dispatched
 from convbench.measure.counts.counted import macs_by_stage
+from convbench.measure.parity import TOLERANCE
 from convbench.measure.preflight import preflight
 from convbench.models import subject
+from convbench.plugins.variants.checkpoint import _checkpoint
+from convbench.plugins.variants.int8 import _dynamic
 
 ARTICLE = {
     ("gap", None): 234_225_664,
@@ -238,3 +241,22 @@ def test_what_cannot_be_checkpointed_says_so():
 class Floats(Labels):
     def forward(self, clip):
         return self.linear(clip.mean((3, 4)))
+
+
+def test_a_checkpointed_stage_may_be_called_with_keywords():
+    layer = nn.Linear(2, 2)
+    _checkpoint(layer)
+    assert layer(input=torch.zeros(1, 2)).shape == (1, 2)
+
+
+@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16])
+def test_a_users_model_of_half_numbers_is_compared_as_such(kind):
+    case_subject = subject.assemble(train(), seed=0)
+    assert first_call.tolerance(case_subject) == TOLERANCE[torch.float32]
+    assert first_call.tolerance(replace(case_subject, model=case_subject.model.to(kind))) == TOLERANCE[kind]
+
+
+def test_a_layer_that_is_the_whole_model_is_not_said_to_be_int8():
+    case_subject = replace(subject.assemble(train(), seed=0), model=nn.Linear(2, 2))
+    with pytest.raises(CaseFailed, match="is a layer itself"):
+        _dynamic(case_subject, ())

@@ -125,14 +125,17 @@ def _run(subject: Subject, inputs: Inputs) -> Any:
 
 
 def tolerance(subject: Subject) -> float:
-    """How closely a variant must agree with eager: by the arithmetic's type, which on a GPU may be TF32 for float32.
+    """How closely a variant must agree with eager: by the coarsest number type, of the model, its inputs or a variant.
 
-    TF32 has the mantissa of float16, and its sums depend on the memory order of what is summed.
+    On a GPU it may be TF32 for float32, which has the mantissa of float16, and whose sums depend on the memory order of
+    what is summed.
     """
     coarse = torch.device(subject.device).type == "cuda" and (
         torch.backends.cudnn.allow_tf32 or torch.get_float32_matmul_precision() != "highest"
     )
-    return TOLERANCE[torch.float16 if coarse and subject.dtype == torch.float32 else subject.dtype]
+    held = (tensor.dtype for tensor in (*subject.model.parameters(), *subject.inputs.tensors))
+    kinds = {kind for kind in held if kind.is_floating_point} | {subject.dtype} | ({torch.float16} if coarse else set())
+    return max(TOLERANCE[kind] for kind in kinds if kind in TOLERANCE)
 
 
 def _timed(subject: Subject) -> tuple[Any, float]:

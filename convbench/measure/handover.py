@@ -69,7 +69,7 @@ def _loaded(case: Case, seed: int, weights: Path | None) -> Subject:
         except Exception as error:
             reason = " ".join(str(error).split())[:300]
             raise ConvbenchError(f"{weights}: are not the weights of {case.id}: {reason}") from error
-    return assemble(case, seed, model=model.eval())
+    return assemble(case, seed, model=network.in_mode(model, training=False))
 
 
 def _output(subject: Subject) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,7 +21,7 @@ from convbench.core.registry import probes
 from convbench.core.statistics import Interval, median_interval
 from convbench.measure.counts.counted import called, count_by_module, reason_of
 from convbench.measure.counts.traced import trace
-from convbench.models.subject import Inputs, Subject
+from convbench.models.subject import Inputs, Subject, WithoutGradients
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +154,8 @@ def _second_count(model: nn.Module, inputs: Inputs) -> tuple[int | None, str | N
 def measure(model: nn.Module, inputs: Inputs, protocol: Protocol) -> Measurement:
     """Time calls of the model on its inputs as the protocol says, and take the peak of memory of one more."""
     live = subject(model, inputs)
+    if torch.device(live.device).type not in ("cpu", "cuda"):
+        raise ConvbenchError(f"{type(model).__name__} is on {live.device}: only modules on cpu or cuda can be measured")
     try:
         live.run()
     except Exception as error:
@@ -176,23 +179,25 @@ def subject(model: nn.Module, inputs: Inputs) -> Subject:
     clips = [leaf for leaf in inputs.args if isinstance(leaf, torch.Tensor) and leaf.dim() == 5]
     clip = Clip(*clips[0].shape) if clips else Clip()
     case = Case(Whole(Choice(f"live:{type(model).__qualname__}")), clip)
-    return Subject(case, 0, device_of(model, inputs), model, inputs, model)
+    modes = WithoutGradients.MODES[1:]  # what a module keeps of inference mode could not be trained with later
+    return Subject(case, 0, device_of(model, inputs), model, inputs, model, modes=modes)
 
 
 def device_of(call: object, inputs: Inputs) -> str:
-    """The device of a module's parameters, or else of the inputs; ``cpu`` where there is no tensor."""
-    parameters = call.parameters() if isinstance(call, nn.Module) else ()
-    return next((str(tensor.device) for tensor in (*parameters, *inputs.tensors)), "cpu")
+    """The GPU that any of a module's tensors or inputs is on, else the first one's device; ``cpu`` without any."""
+    held = (*call.parameters(), *call.buffers()) if isinstance(call, nn.Module) else ()
+    devices = [tensor.device for tensor in (*held, *inputs.tensors)]
+    return str(next((device for device in devices if device.type == "cuda"), devices[0] if devices else "cpu"))
 
 
 def _on_meta(model: nn.Module, inputs: Inputs) -> Subject | None:
     """A copy of the model with its parameters and buffers on meta, called once; None where it does not run there."""
     twins: dict[int, Any] = {}
-    for parameter in model.parameters():
-        twins[id(parameter)] = nn.Parameter(parameter.detach().to("meta"), parameter.requires_grad)
-    for buffer in model.buffers():
-        twins[id(buffer)] = buffer.detach().to("meta")
     try:
+        for parameter in model.parameters():
+            twins[id(parameter)] = nn.Parameter(parameter.detach().to("meta"), parameter.requires_grad)
+        for buffer in model.buffers():
+            twins[id(buffer)] = buffer.detach().to("meta")
         copied = subject(copy.deepcopy(model, twins), inputs.changed(lambda tensor: tensor.to("meta")))
         return called(replace(copied, device="meta"))
     except Exception:
@@ -200,6 +205,9 @@ def _on_meta(model: nn.Module, inputs: Inputs) -> Subject | None:
 
 
 def _called(model: nn.Module, inputs: Inputs) -> Subject:
+    """The model called once; a copy where one can be made, so that what a call changes of it stays as it was."""
+    with suppress(Exception):
+        model = copy.deepcopy(model)
     try:
         return called(subject(model, inputs))
     except Exception as error:

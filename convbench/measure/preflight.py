@@ -10,8 +10,9 @@ from math import prod
 import torch
 
 from convbench.core.errors import ConvbenchError, Impossible, typed_line
+from convbench.core.installed import OWN
 from convbench.core.record import Case, Choice, Features, Parts
-from convbench.core.registry import scenarios
+from convbench.core.registry import reducers, scenarios
 from convbench.measure.quality.trial import refuse_unlearnable
 from convbench.models import subject
 from convbench.models.network import build_reducer, feature_shape, vector_size
@@ -95,7 +96,12 @@ def _identity(case: Case) -> object:
 
 @lru_cache(maxsize=4096)
 def _torch_layers(reducer: Choice, features: Features, lstm_input: int | None) -> str | None:
-    """A reducer spelled out, where it is made of torch's own layers only: their representation tells all of them."""
+    """A reducer of ours spelled out, where it is made of torch's own layers only.
+
+    Their representation tells all of ours; a user's may be shared, frozen or begin with other numbers.
+    """
+    if reducers.get(reducer.name).origin != OWN:
+        return None
     with torch.device("meta"):
         module = build_reducer(reducer, features, lstm_input)
     if all(type(layer).__module__.startswith("torch.nn.") for layer in module.modules()):

@@ -76,7 +76,8 @@ def feature_shape(backbone: Choice, in_channels: int, height: int, width: int) -
     """Shape of the map that a backbone makes of one frame, found on ``meta``."""
     with torch.device("meta"), torch.inference_mode():
         try:
-            maps = _backbone(backbone, in_channels).eval()(torch.empty(1, in_channels, height, width))
+            trunk = in_mode(_backbone(backbone, in_channels), training=False)
+            maps = trunk(torch.empty(1, in_channels, height, width))
         except RuntimeError as error:
             frame = f"{in_channels}x{height}x{width}"
             raise Impossible(f"backbone {backbone} does not take a {frame} frame: {error}") from error
@@ -91,7 +92,8 @@ def vector_size(reducer: Choice, features: Features, lstm_input: int | None) -> 
     """The LSTM input size D that a reducer built for ``lstm_input`` makes of a feature map, found on ``meta``."""
     with torch.device("meta"), torch.inference_mode():
         try:
-            vectors = build_reducer(reducer, features, lstm_input).eval()(torch.empty(2, *features))
+            module = in_mode(build_reducer(reducer, features, lstm_input), training=False)
+            vectors = module(torch.empty(2, *features))
         except RuntimeError as error:
             raise Impossible(f"reducer {reducer} does not take a {features} feature map: {error}") from error
     if not isinstance(vectors, torch.Tensor) or vectors.dim() != 2 or vectors.shape[0] != 2:

@@ -49,7 +49,7 @@ class Inputs:
 class WithoutGradients:
     """Calls a model in inference mode or, where its first call fails there, with as much of gradients as it needs.
 
-    ``mode`` is what its calls run in, ``refused`` why it is not the first of ``MODES``; ``settles`` says whether the
+    ``mode`` is what its calls run in, ``refused`` why it is not the first of ``modes``; ``settles`` says whether the
     output has to be worked out.
     """
 
@@ -94,7 +94,8 @@ class Subject:
     ``dtype`` is the type the arithmetic is done in: it sets how closely a variant must agree with eager.
     ``optimizer(parameters, lr=...)`` makes the one that the scenario ``train`` steps. ``quantised`` is how a runtime
     that follows is to quantise the model, ``deployment`` the runtime that runs it in torch's place.
-    ``samples`` are clips of a task, where there is one, by which ranges are found.
+    ``samples`` are clips of a task, where there is one, by which ranges are found. ``modes`` are those that
+    ``without_gradients`` tries.
     """
 
     case: Case
@@ -108,6 +109,7 @@ class Subject:
     quantised: Quantised | None = None
     deployment: Deployment | None = None
     samples: tuple[Inputs, ...] = ()
+    modes: Sequence[Callable[[], Any]] = WithoutGradients.MODES
 
     @cached_property
     def run(self) -> Callable[[], Any]:
@@ -118,7 +120,7 @@ class Subject:
     @cached_property
     def without_gradients(self) -> WithoutGradients:
         """``forward`` as a scenario calls it that does not train."""
-        return WithoutGradients(self.forward)
+        return WithoutGradients(self.forward, self.modes)
 
     @property
     def timed(self) -> Callable[[], Any]:

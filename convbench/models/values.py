@@ -92,7 +92,8 @@ def mapped(change: Callable[[Any], Any], value: Any, kinds: type | tuple[type, .
     inside = partial(mapped, change, kinds=kinds)
     match value:
         case PackedSequence():
-            return value._replace(data=inside(value.data))
+            changed = {name: inside(getattr(value, name)) for name in ("data", "sorted_indices", "unsorted_indices")}
+            return value._replace(**changed)
         case MutableMapping():  # copied, as some are not made of their items alone
             copied = copy.copy(value)
             copied.update({key: inside(item) for key, item in value.items()})

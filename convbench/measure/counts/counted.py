@@ -115,16 +115,16 @@ def count_subject(subject: Subject) -> Count:
 def _count(subject: Subject) -> Count:
     """Every stage of a model we assemble works frame by frame, so that the count is affine in the number of frames.
 
-    One or two of them are counted instead of all (exact, and much faster on ``meta``); a user's whole model is counted
-    at full length.
+    Two of them are counted instead of all (exact, and much faster on ``meta``), so that what a stage computes once a
+    call is counted once; a user's whole model is counted at full length.
     """
     case = subject.case.eager
     if not isinstance(case.architecture, Parts):
         return dispatched.count(subject)
     frames = case.frames_per_call // case.clip.batch
     first = _of_frames(case, 1)
-    if case.scenario != "train":
-        return replace(first, macs={stage: macs * frames for stage, macs in first.macs.items()})
+    if frames == 1:
+        return first
     second = _of_frames(case, 2).macs
     line = {stage: macs + (frames - 1) * (second[stage] - macs) for stage, macs in first.macs.items()}
     return replace(first, macs=line)
@@ -152,17 +152,19 @@ class ModuleCounts:
 
 def count_by_module(subject: Subject) -> ModuleCounts:
     """The first count of a subject that was called once, by each of its model's submodules."""
-    modules = {name: module for name, module in subject.model.named_modules() if name}
-    roots = {name: (module,) for name, module in modules.items()}
+    roots = {f".{name}": (module,) for name, module in subject.model.named_modules() if name}
     macs, uncounted, share = dispatched.count_by(subject, roots)
     params = params_by(subject.model, roots)
     return ModuleCounts(_inclusive(macs), _inclusive(params), uncounted, share)
 
 
 def _inclusive(own: Mapping[str, int]) -> dict[str, int]:
-    """What belongs to a module by its name and to all that are named inside of it; ``""`` is all there is."""
+    """What belongs to a module by its name and to all that are named inside of it; ``""`` is all there is.
+
+    A name of ``own`` begins with a dot, so that a module may be called ``other``.
+    """
     names = [name for name in own if name != OTHER]
-    inside = {name: sum(own[inner] for inner in names if f"{inner}.".startswith(f"{name}.")) for name in names}
+    inside = {name[1:]: sum(own[inner] for inner in names if f"{inner}.".startswith(f"{name}.")) for name in names}
     return {"": sum(own.values()), **inside}
 
 

@@ -27,11 +27,14 @@ UNKNOWN = frozenset(
         "addbmm", "addmv", "addr", "_addmm_activation", "_trilinear", "_sparse_mm", "_sparse_addmm", "conv_tbc",
         "_cudnn_rnn", "miopen_rnn", "mkldnn_rnn_layer", "_fft_c2c", "_fft_r2c", "_fft_c2r", "_linalg_svd",
         "_linalg_eigh", "linalg_inv_ex", "linalg_matrix_exp", "_cdist_forward", "_convolution_double_backward",
-        "_weight_int8pack_mm", "_weight_int4pack_mm", "_int_mm", "_grouped_mm",
+        "_weight_int8pack_mm", "_weight_int4pack_mm", "_int_mm", "_grouped_mm", "_scaled_grouped_mm",
+        "linalg_householder_product", "_linalg_solve_ex", "linalg_qr", "linalg_cholesky_ex", "linalg_lu_factor_ex",
+        "linalg_solve_triangular", "linalg_eig", "_sparse_semi_structured_linear", "_sparse_semi_structured_mm",
+        "_sparse_semi_structured_addmm", "_cslt_sparse_mm",
     )
 )  # fmt: skip
-"""Operators of torch that multiply and accumulate and that no formula counts; all others of torch's have nothing to
-count. A single matrix times a vector is no work on a clip by torch's convention (spectral norm takes some)."""
+"""Operators of torch that multiply and accumulate and that no formula counts, as far as they are known; the others
+count as nothing. A matrix times a vector is no work on a clip by torch's convention (spectral norm takes some)."""
 FREE_SPACES = frozenset(
     {"aten", "prim", "prims", "onnx", "profiler", "inductor", "c10d", "_c10d_functional", "debugprims"}
 )
@@ -108,6 +111,8 @@ def _ours() -> dict[Any, Formula]:
         aten._scaled_dot_product_fused_attention_overrideable: _attention,
         aten._native_multi_head_attention: _multi_head_attention,
         aten._transformer_encoder_layer_fwd: _encoder_layer,
+        aten.mkldnn_linear: _quantised_product,
+        aten.mkldnn_convolution: _convolution,
         aten.quantized_lstm: partial(_quantised_recurrent, 4),
         aten.quantized_gru: partial(_quantised_recurrent, 3),
         **dict.fromkeys(_packets("quantized", PRODUCTS), _quantised_product),
@@ -167,6 +172,11 @@ def _encoder_layer(source: Shape, width: int, *args: Any, **_kwargs: Any) -> int
 
 def _quantised_product(source: Shape, *_args: Any, out_shape: Any = None, **_kwargs: Any) -> int:
     return int(2 * prod(out_shape) * source[-1])
+
+
+def _convolution(_source: Shape, weight: Shape, *_args: Any, out_shape: Any = None, **_kwargs: Any) -> int:
+    """By all of the weight, which oneDNN keeps in five axes where there are groups."""
+    return int(2 * prod(out_shape) * prod(weight) // out_shape[1])
 
 
 def _quantised_convolution(_source: Shape, packed: Any, *_args: Any, out_shape: Any = None, **_kwargs: Any) -> int:

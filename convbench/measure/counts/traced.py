@@ -176,7 +176,12 @@ def product_macs(inputs: Values, outputs: Values) -> int:
     """A product of matrices; of a matrix and a vector nothing, which torch does not count either."""
     if min(len(_shape(factor)) for factor in inputs[:2]) < 2:
         return 0
-    return int(jit_handles.matmul_flop_jit(inputs, outputs))
+    return prod(_shape(outputs[0])) * _shape(inputs[0])[-1]
+
+
+def added_product_macs(inputs: Values, outputs: Values) -> int:
+    """A product of the second and the third input, added to the first."""
+    return product_macs(inputs[1:], outputs)
 
 
 def contracted_macs(inputs: Values, outputs: Values) -> int:
@@ -213,7 +218,7 @@ MACS_OF: dict[str, Cost] = {
     "mm": jit_handles.matmul_flop_jit,
     "matmul": product_macs,
     "bmm": jit_handles.bmm_flop_jit,
-    "baddbmm": jit_handles.bmm_flop_jit,
+    "baddbmm": added_product_macs,
     "einsum": einsum_macs,
     "lstm": recurrent_macs,
     "gru": recurrent_macs,

@@ -7,7 +7,7 @@ the gradient of its output is there, and ends when that of its input is.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, MutableMapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any, Protocol
 
 import torch
@@ -35,7 +35,7 @@ class Listener(Protocol):
 def listening(subject: Subject, listener: Listener) -> Iterator[None]:
     """While it lasts, every call of the subject tells ``listener`` its stages."""
     between, roots = _Between(listener), stage_roots(subject.case, subject.model)
-    with watching(subject.model, roots, between.before, between.after):
+    with between.handles, watching(subject.model, roots, between.before, between.after):
         yield
 
 
@@ -62,6 +62,7 @@ class _Between:
     def __init__(self, listener: Listener) -> None:
         self.listener = listener
         self.outputs: MutableMapping[torch.Tensor, None] = WeakIdKeyDictionary()
+        self.handles = ExitStack()
 
     def before(self, stage: str, inputs: Any) -> None:
         for tensor in _differentiable(inputs) if torch.is_grad_enabled() else ():
@@ -80,7 +81,8 @@ class _Between:
                 self.outputs[tensor] = None
 
     def _on_gradient(self, tensor: torch.Tensor, stage: str) -> None:
-        tensor.register_hook(lambda _: self.listener.reverses(stage))  # type: ignore[no-untyped-call]
+        handle = tensor.register_hook(lambda _: self.listener.reverses(stage))  # type: ignore[no-untyped-call]
+        self.handles.callback(handle.remove)
 
 
 def _differentiable(values: Any) -> list[torch.Tensor]:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from convbench.core.errors import CaseFailed
 from convbench.core.registry import declares, variants
 from convbench.core.traits import VariantTraits
 
 if TYPE_CHECKING:
-    import torch
     from torch import nn
 
     from convbench.models.subject import Subject
@@ -35,7 +34,7 @@ def _checkpoint(module: nn.Module) -> None:
 
     forward = module.forward
 
-    def again(*args: torch.Tensor) -> object:
-        return checkpoint(forward, *args, use_reentrant=False)
+    def again(*args: object, **kwargs: Any) -> object:
+        return checkpoint(forward, *args, use_reentrant=False, **kwargs)
 
     module.forward = again

@@ -68,6 +68,10 @@ def _dynamic(subject: Subject, _: Sequence[Inputs]) -> None:
     kinds = {nn.Linear, nn.LSTM, nn.GRU}
     if not any(type(module) in kinds for module in subject.model.modules()):
         raise CaseFailed("error", "has no LSTM, GRU or Linear layer that torch could quantise dynamically")
+    if type(subject.model) in kinds:
+        raise CaseFailed(
+            "error", "is a layer itself, and torch exchanges those inside of a module only: put it into one"
+        )
     with quiet():
         quantization.quantize_dynamic(  # type: ignore[no-untyped-call]
             subject.model, kinds, dtype=torch.qint8, inplace=True
