@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from convbench.core.record import STAGES, Case, Choice, Clip, Finding, Parts, Protocol, Recurrent, Whole
+from convbench.measure import live
 from convbench.measure.memory import allocations
 from convbench.measure.memory.allocations import Life
 from convbench.measure.running_clock import Moment, RunningClock
@@ -293,3 +294,20 @@ class LearnedState(torch.nn.Module):
 
 def test_a_learned_first_state_tells_nothing_once_nobody_listens():
     assert "<lstm" in heard(Case(Whole(Choice(f"{__name__}:LearnedState")), SMALL, scenario="train"))
+
+
+def test_another_branch_of_a_model_that_was_heard_before_is_heard_too():
+    class Either(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.second = torch.nn.LSTM(2, 2), torch.nn.GRU(2, 2)
+
+        def forward(self, rows):
+            return (self.first if rows.sum() > 0 else self.second)(rows)
+
+    model = Either()
+    for rows in (torch.ones(1, 1, 2), torch.zeros(1, 1, 2)):
+        case_subject, listener = live.subject(model, subject.Inputs((rows,))), Heard()
+        with listening(case_subject, listener):
+            call(case_subject, listener.phase)
+        assert listener.said == ["forward", "+lstm", "-lstm"]

@@ -73,8 +73,9 @@ def _counted(subject: Subject, roots: Roots) -> tuple[dict[str, int], _Counter, 
     tracker = _Stages()
     counter = _Counter(subject, tracker)
     with ExitStack() as around:
-        entered = around.enter_context(watching(subject.model, roots, tracker.enter, tracker.leave))
-        _decomposing(around, subject)
+        entered = around.enter_context(watching(roots, tracker.enter, tracker.leave))
+        around.enter_context(as_written(subject.model))
+        around.enter_context(decomposing())
         around.enter_context(counter)
         around.enter_context(in_threads(counter.in_this_thread))
         subject.call()
@@ -100,12 +101,11 @@ def as_written(model: nn.Module) -> Iterator[None]:
             vars(module)["forward"] = forward
 
 
-def _decomposing(around: ExitStack, subject: Subject) -> None:
-    """Fused recurrent operators off, which torch's counter does not know."""
-    around.enter_context(as_written(subject.model))
-    if torch.device(subject.device).type != "meta":
-        around.enter_context(torch.backends.mkldnn.flags(enabled=False))
-        around.enter_context(torch.backends.cudnn.flags(enabled=False))
+@contextmanager
+def decomposing() -> Iterator[None]:
+    """While it lasts, fused recurrent operators are off, which torch's counter does not know."""
+    with torch.backends.mkldnn.flags(enabled=False), torch.backends.cudnn.flags(enabled=False):
+        yield
 
 
 class _Stages:

@@ -81,7 +81,7 @@ class _Call(nn.Module):
         def leave(_stage: str, _output: Any) -> None:
             state.pop_scope()
 
-        with watching(subject.model, roots, enter, leave), in_threads(_traced_thread):
+        with watching(roots, enter, leave), in_threads(_traced_thread):
             output = subject.call()
         for node in _nodes(state.graph()):
             self._count(node)

@@ -2,7 +2,7 @@
 
 A stage may be used by a method of its own (``core.observe(x)``), by its parts (a ModuleList, or ``encoder.layers[0]``),
 or under several names. So all its modules and their own methods are watched over a first call; what was entered from
-outside of the stage then is all that is watched later.
+outside of the stage then is all that is watched of the same call later, where it is timed.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ Door = tuple[int, str]
 CALL = "__call__"
 Enter = Callable[[str, Any], None]
 Leave = Callable[[str, Any], None]
-_KNOWN: WeakKeyDictionary[nn.Module, set[Door]] = WeakKeyDictionary()
+_KNOWN: WeakKeyDictionary[Any, set[Door]] = WeakKeyDictionary()
 
 
 @contextmanager
-def watching(model: nn.Module, roots: Roots, enter: Enter, leave: Leave) -> Iterator[set[str]]:
+def watching(roots: Roots, enter: Enter, leave: Leave, call: Any = None) -> Iterator[set[str]]:
     """While it lasts, ``enter(stage, inputs)`` and ``leave(stage, output)`` are called at every door of a stage.
 
-    Gives the stages that were entered so far.
+    Gives the stages that were entered so far. Of a ``call`` that was watched before, only its own doors are watched.
     """
-    watch, known = _Watch(enter, leave, set(), set()), _KNOWN.get(model)
+    watch, known = _Watch(enter, leave, set(), set()), None if call is None else _KNOWN.get(call)
     with ExitStack() as hooks:
         stages = stage_by_module(roots)
         hooks.enter_context(_scripts(watch, stages))
@@ -45,8 +45,8 @@ def watching(model: nn.Module, roots: Roots, enter: Enter, leave: Leave) -> Iter
                 if known is None or (id(module), method) in known:
                     _hang(hooks, watch, stage, module, method)
         yield watch.stages
-    if known is None and watch.used:
-        _KNOWN[model] = watch.used
+    if call is not None and known is None and watch.used:
+        _KNOWN[call] = watch.used
 
 
 @contextmanager

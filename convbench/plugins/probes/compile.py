@@ -15,6 +15,8 @@ from convbench.core.record import Case, Finding, Protocol, Reading
 from convbench.core.registry import probes
 from convbench.core.traits import compiles
 from convbench.measure.counts.counted import count_case, on_meta_or_reason
+from convbench.measure.counts.dispatched import decomposing
+from convbench.measure.counts.formulas import formulas
 from convbench.measure.probes import exact
 from convbench.models.subject import Subject, assemble
 
@@ -62,7 +64,7 @@ def _capture(twin: Subject) -> tuple[int, int]:
         def call(*args: Any) -> Any:
             nonlocal flops
             detached = pytree.tree_map_only(torch.Tensor, torch.Tensor.detach, args)
-            with torch.backends.mkldnn.flags(enabled=False), FlopCounterMode(display=False) as counter:
+            with decomposing(), FlopCounterMode(display=False, custom_mapping=formulas(twin.case)) as counter:
                 result = graph(*detached)
             flops += counter.get_total_flops()
             return result
