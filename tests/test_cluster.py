@@ -197,9 +197,11 @@ def test_what_no_host_can_measure_is_said_at_once(monkeypatch: pytest.MonkeyPatc
     gpu = case(device="cuda")
     sweep = Sweep(
         [large, gpu, *suite(hidden=(16,))], [Machine("large", memory=2**33, dies=0.5), *small], limits=Limits(start=30)
-    ).run()
+    )
+    with pytest.raises(ConvbenchError, match=r"could measure 1 of the cases were lost.*--resume"):
+        sweep.run()
     kinds = {record.case.id: record for _, record in sweep.records if record.status != "ok"}
-    assert set(kinds) == {large.id, gpu.id}
+    assert set(kinds) == {gpu.id}
     assert "have no cuda" in kinds[gpu.id].failure.message
     assert sweep.engine.visits
 
@@ -275,6 +277,27 @@ def test_when_every_host_is_lost_the_sweep_ends_and_what_is_finished_is_there() 
     assert max(both.values()) == 1
     again.records += sweep.records
     assert again.whole()
+
+
+def test_what_only_lost_hosts_could_measure_is_left_to_a_resumed_run() -> None:
+    cases = suite(hidden=(16, 32))
+    sweep = Sweep(cases, [Machine("a"), Machine("b", kind="b", dies=10.0)], limits=Limits(start=30))
+    with pytest.raises(ConvbenchError, match=r"of the cases were lost.*--resume"):
+        sweep.run()
+    assert {record.status for _, record in sweep.records} == {"ok"}
+    hosts = [Machine("a"), Machine("b", kind="b")]
+    again = Sweep(cases, hosts, done=[record for _, record in sweep.records]).run()
+    assert max((sweep.made + again.made).values()) == 1
+    again.records += sweep.records
+    assert again.whole()
+
+
+def test_what_a_failed_case_leaves_waiting_for_a_lost_host_does_not_hold_up_the_others() -> None:
+    cases = [case(hidden=16), case(hidden=32)]
+    deadly = Machine("b", kind="b", deadly=frozenset(planned.id for planned in cases))
+    sweep = Sweep(cases, [Machine("a"), deadly], limits=Limits(deaths=1)).run()
+    (failed,) = [record.case.id for _, record in sweep.records if record.status == "failed"]
+    assert sweep.whole(but=(failed,))
 
 
 def test_a_driver_that_dies_is_resumed_and_nothing_is_made_twice() -> None:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from convbench.core import store
-from convbench.core.errors import CaseFailed, ConvbenchError, Impossible
+from convbench.core import cache, store
+from convbench.core.errors import CaseFailed, ConvbenchError, Impossible, StoreError
 from convbench.core.record import Case, Choice, Clip, Parts, Protocol, Record, Training, Trial
 from convbench.core.registry import executors
 from convbench.runs import preparation, sweep
@@ -150,6 +150,38 @@ def test_a_sweep_takes_facts_memory_and_records_from_the_executor_alone(tmp_path
     assert (run.environment["cpu"], run.fingerprint) == ("invented", fake.hosts[0].fingerprint)
     assert [record.case.id for record in stored] == list(run.planned)
     assert len({host.name for _, host, _ in fake.started}) == 2
+
+
+def test_each_kind_of_host_is_told_its_own_quiet_speed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    suite = load("smoke")
+    with executors.get("fake").build("cpu", suite.cases, machines=2) as fake:
+        other = replace(fake.hosts[1], facts={**fake.hosts[1].facts, "cpu": "other"}, fingerprint="other")
+        fake._hosts[1] = other
+        for seconds, host in enumerate(fake.hosts, 1):
+            cache.keep("reference", host.facts, [float(seconds)], "cpu", None)
+        records = sweep.measured(preparation.prepare(suite, fake, Selection(), ""))
+        expected = {fake.hosts[0].fingerprint: 1.0, "other": 2.0}
+    known = {(record.environment, record.conditions["quiet_reference_s"]) for record in records}
+    assert known <= set(expected.items())
+
+
+def test_what_ends_a_run_is_told_where_its_table_cannot_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Interrupting(Quiet):
+        def ended(self, _record: Record) -> None:
+            raise KeyboardInterrupt
+
+    def full(*_: object) -> None:
+        raise StoreError("disk full")
+
+    monkeypatch.setattr(sweep, "write_csv", full)
+    suite = load("smoke")
+    with executors.get("fake").build("cpu", suite.cases) as fake:
+        prepared = preparation.prepare(suite, fake, Selection(), "")
+        with pytest.raises(KeyboardInterrupt):
+            sweep.measure(prepared, tmp_path, sweep.begin(prepared, tmp_path, resume=False), Interrupting())
 
 
 def test_a_case_must_fit_into_the_memory_of_the_host_that_measures() -> None:

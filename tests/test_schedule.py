@@ -14,6 +14,7 @@ from convbench.analysis.results import results
 from convbench.core import metrics, visits
 from convbench.core.record import FACTS, Choice, Protocol, Reading, Record, Training, Visit
 from convbench.runs.schedule import Schedule, cores_of, side_by_side
+from convbench.runs.visits import Menu, jobs
 from tests.records import case, lesson
 from tests.records import record as measured
 
@@ -194,6 +195,15 @@ def test_a_resumed_run_makes_the_visits_that_are_missing():
     machine.run(again)
     visit_keys = [(planned.case.id, planned.round) for planned in machine.made]
     assert len(visit_keys) == len(set(visit_keys)) == 4 * len(CASES)
+
+
+def test_a_resumed_run_does_not_repeat_what_is_measured_once():
+    machine = Machine(apart(), spread=0.01)
+    again = schedule(machine)
+    for record in machine.run(schedule(machine), stop=2 * len(CASES)):
+        again.log.add(record)
+    job = next(iter(jobs(again, Menu(("params",), ("latency", "stages")), (0, 1))))
+    assert (job.visit, job.metrics) == (1, ("latency",))
 
 
 def test_a_failed_case_is_left_alone():

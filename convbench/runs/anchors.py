@@ -22,7 +22,7 @@ FIRST_ROUND = 1000
 
 
 class Anchors:
-    """The anchors of each group of hosts, chosen once the group has measured something."""
+    """The anchors of each group of hosts, chosen once the group has measured enough cases."""
 
     def __init__(self, log: VisitLog) -> None:
         self._log = log
@@ -43,7 +43,7 @@ class Anchors:
 
     def _of_group(self, fingerprint: str, cases: Sequence[Case]) -> Sequence[Case]:
         """The fastest, the slowest and the median of the eager cases that this group has measured."""
-        if not self._by_group.get(fingerprint):
+        if len(self._by_group.get(fingerprint, ())) < MOST:
             latencies = {
                 case: seconds for case in cases if not case.variant and (seconds := self._seconds(case, fingerprint))
             }

@@ -50,7 +50,7 @@ def refuse_other_kinds(directory: Path, done: Iterable[Record], hosts: Sequence[
     available = {host.fingerprint for host in hosts}
     measured = {record.environment for record in done if record.visits and record.environment}
     missing = sorted(measured - available)
-    if len(measured) > 1 and missing:
+    if missing:
         raise StoreError(
             f"{directory}: cannot be resumed, part of it was measured on hosts of a kind that is not here "
             f"({', '.join(missing)}, spelled out in its run.json): bring one, or choose another --out"

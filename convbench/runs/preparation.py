@@ -39,6 +39,11 @@ class Prepared:
         return self.executor.hosts[0].facts
 
     @property
+    def kinds(self) -> dict[str, Mapping[str, Scalar]]:
+        """The facts of each kind of host, by the fingerprint that its records are stamped with."""
+        return {host.fingerprint: host.facts for host in self.executor.hosts}
+
+    @property
     def planned(self) -> list[Case]:
         """The cases that are measured whatever comes of it: of later seeds only the best learning rate is trained."""
         later = {case.id for case in self._at_best_rate}

@@ -6,7 +6,7 @@ Prints nothing: the command line shows what happens through the ``Watcher`` it h
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
@@ -20,7 +20,7 @@ from convbench.core.comparability import differing
 from convbench.core.errors import StoreError
 from convbench.core.progress import Stage
 from convbench.core.record import Case, Record, Run
-from convbench.core.visits import in_table, scope
+from convbench.core.visits import Scope, in_table, scope
 from convbench.runs import host_notes, repeats, visits
 from convbench.runs.executor import Job
 from convbench.runs.preparation import Prepared
@@ -78,11 +78,21 @@ def measure(
         for record in _visits(prepared, schedule, watcher):
             store.append(directory, record)
             watcher.ended(schedule.log.record(record.case))
-    finally:
-        records = store.load(directory)[1]
-        write_csv(directory, records)
-        host_notes.note(directory, prepared.executor.hosts, records)
-    repeats.keep_speed(prepared.facts, records)
+    except BaseException:
+        with suppress(StoreError):  # what ended the run is what matters
+            _conclude(prepared, directory)
+        raise
+    records = _conclude(prepared, directory)
+    for fingerprint, facts in prepared.kinds.items():
+        repeats.keep_speed(facts, [record for record in records if record.environment == fingerprint])
+    return records
+
+
+def _conclude(prepared: Prepared, directory: Path) -> list[Record]:
+    """What the run has by now, as a table and with what it says of its hosts. Raises StoreError."""
+    records = store.load(directory)[1]
+    write_csv(directory, records)
+    host_notes.note(directory, prepared.executor.hosts, records)
     return records
 
 
@@ -115,13 +125,18 @@ def _visits(prepared: Prepared, schedule: Schedule, watcher: Watcher | None) -> 
     """The record of each visit, which the schedule is told of before anything else is."""
     jobs = visits.jobs(schedule, prepared.menu, prepared.executor.hosts[0].cores)
     announced = _announce(jobs, schedule, watcher) if watcher else jobs
-    known_speed = cache(partial(repeats.known_speed, prepared.facts))
+    known_speed = cache(partial(_known_speed, prepared))
     for job, visit in prepared.executor.run(announced):
-        record = visits.visited(job, visit, known_speed(*scope(visit).setting))
+        record = visits.visited(job, visit, known_speed(scope(visit)))
         if (look := schedule.stage.look) > 1:
             record = replace(record, conditions={**record.conditions, LOOK: look})
         schedule.log.add(record)
         yield record
+
+
+def _known_speed(prepared: Prepared, of: Scope) -> float | None:
+    facts = prepared.kinds.get(of.environment)
+    return repeats.known_speed(facts, *of.setting) if facts else None
 
 
 def _announce(jobs: Iterable[Job], schedule: Schedule, watcher: Watcher) -> Iterator[Job]:

@@ -42,15 +42,11 @@ class Menu:
 
 def jobs(schedule: Schedule, menu: Menu, cores: Sequence[int]) -> Iterator[Job]:
     """A job for each visit of the schedule, pinned to some of the host's ``cores``."""
-    opened: set[str] = set()
-    for planned in schedule:
-        yield _job(planned, schedule, menu, cores, first=planned.case.id not in opened)
-        if planned.round != FACTS:
-            opened.add(planned.case.id)
+    return (_job(planned, schedule, menu, cores) for planned in schedule)
 
 
-def _job(planned: Planned, schedule: Schedule, menu: Menu, cores: Sequence[int], *, first: bool) -> Job:
-    case, protocol = planned.case, schedule.protocol
+def _job(planned: Planned, schedule: Schedule, menu: Menu, cores: Sequence[int]) -> Job:
+    case, protocol, first = planned.case, schedule.protocol, planned.round == 0
     if case.trial:
         return Job(case, protocol, probes=menu.probes, decides=planned.decides)
     if planned.round == FACTS:

@@ -34,6 +34,7 @@ class Backlog:
     def __init__(self, groups: Groups) -> None:
         self.ledger, self.groups = Ledger(), groups
         self.waiting: list[Waiting] = []
+        self.withdrawn: set[str] = set()
         self._compiled: dict[str, str] = {}
 
     def __bool__(self) -> bool:
@@ -79,6 +80,7 @@ class Backlog:
 
     def withdraw(self, case: str) -> None:
         """A case that failed is not visited again; a visit that a worker has is not taken from it."""
+        self.withdrawn.add(case)
         for ticket in self.ledger.of_case(case):
             if not self.ledger.open[ticket].holders:
                 self.ledger.settle(ticket)

@@ -4,7 +4,8 @@
 2. A worker that is lost, silent or stuck has its jobs issued again; what was running goes alone, so that a case which
    takes its hosts down is told from those beside it, and is a failed record after the third.
 3. Where a host is idle and a piece is late, it is issued a second time; the first record of a job stands.
-4. What no host can take is a record at once.
+4. What no host can take is a record at once. What only lost hosts could take has none: a run that has done all else
+   says so and is gone on with by a sweep.
 
 Nothing is stored here: records are yielded to the one who writes, so that a driver that dies is resumed by a sweep.
 """
@@ -43,6 +44,7 @@ class Driver:
         self._bereft_since: float | None = None
         self._in_doubt = True
         self._looked = -math.inf
+        self._lost: set[str] = set()
 
     @property
     def hosts(self) -> Sequence[Host]:
@@ -50,17 +52,20 @@ class Driver:
         return self.roll.hosts
 
     def run(self, jobs: Iterable[Job]) -> Iterator[Visit]:
-        """Each job with its record, as they end. Raises ConvbenchError where every host is lost for good."""
+        """Each job with its record, as they end. Raises ConvbenchError where hosts are lost for good."""
         _, self._intake = self.hosts, Intake(jobs)
         while True:
+            self.backlog.purge()
             yield from self._take()
             for member in self.roll.idle:
                 self._hand(member, self.backlog.next(member, self.roll.members))
             if self._intake.ended and not self.ledger.open:
-                return
+                break
             for event in self.engine.events(WAIT):
                 yield from self._handle(event)
             yield from self._overdue()
+        if self._lost:
+            raise self._gone(f"the hosts that could measure {len(self._lost)} of the cases were lost")
 
     def close(self) -> None:
         """Cancel what runs."""
@@ -71,8 +76,13 @@ class Driver:
     def _take(self) -> Iterator[Visit]:
         """Rounds, until enough waits for the workers there are."""
         while not self._intake.ended and self._wants_more():
-            feasible = []
-            for job in list(self._intake.round()):
+            jobs, feasible = list(self._intake.round()), []
+            possible = [job for job in jobs if job.case.id not in self._lost]
+            if jobs and not possible:  # a sweep would ask for them for ever
+                self._intake.ended = True
+            for job in possible:
+                if job.case.id in self.backlog.withdrawn:  # it was asked for before that was known
+                    continue
                 reason = self.groups.infeasible(job)
                 if reason:
                     yield job, attempts.failed(job.case, Unavailable(reason))
@@ -151,9 +161,8 @@ class Driver:
                 words = f"{len(entry.deaths)} workers were lost while they measured it ({names}): {reason}"
                 yield entry.job, attempts.failed(entry.job.case, CaseFailed("crash", words))
                 self.backlog.withdraw(entry.job.case.id)
-        for ticket in tickets:
-            entry_left = self.ledger.open.get(ticket)
-            if entry_left and entry_left.job.host and not self.roll.named(entry_left.job.host):
+        for ticket, entry in list(self.ledger.open.items()):
+            if entry.job.host and not self.roll.named(entry.job.host):
                 self.ledger.settle(ticket)  # what is about a lost host is about nothing now
         self.backlog.again(tickets, suspects)
 
@@ -177,12 +186,12 @@ class Driver:
                 log.warning("convbench: %s is given up (%s); its work is issued again", member.host.name, reason)
                 self.engine.drop(member.worker)
                 yield from self._lose(member.worker, reason)
-        yield from self._bereft()
+        self._bereft()
         if not self.backlog:
             self._help_the_late()
 
-    def _bereft(self) -> Iterator[Visit]:
-        """What no host that is left can take fails, once replacements had time to come."""
+    def _bereft(self) -> None:
+        """Give up the cases that no host that is left can take, once replacements had time to come."""
         if self.roll.members and not self._in_doubt:
             return
         lacking = [ticket for ticket, entry in self.ledger.open.items() if not self.groups.able(entry.job)]
@@ -193,15 +202,16 @@ class Driver:
         if self.clock() - self._bereft_since < self.limits.start:
             return
         if not self.roll.members:
-            raise ConvbenchError(
-                f"every host was lost, and none came back within {self.limits.start:.0f} s: what is finished is kept, "
-                "add --resume to go on"
-            )
+            raise self._gone("every host was lost")
         for ticket in lacking:
             entry = self.ledger.settle(ticket)
             if entry:
-                yield entry.job, attempts.failed(entry.job.case, Unavailable("no host that could measure it is left"))
-        self.backlog.purge()
+                self._lost.add(entry.job.case.id)
+                self.backlog.withdraw(entry.job.case.id)
+
+    def _gone(self, lost: str) -> ConvbenchError:
+        within = f"none came back within {self.limits.start:.0f} s"
+        return ConvbenchError(f"{lost}, and {within}: what is finished is kept, add --resume to go on")
 
     def _help_the_late(self) -> None:
         """Issue what late workers have left to the idle ones as well; what is about a late host is left out."""

@@ -29,6 +29,7 @@ class Groups:
     def __init__(self) -> None:
         self.hosts: list[Host] = []
         self._living: list[Host] = []
+        self._ever: dict[str, Host] = {}
         self._homes: dict[Hashable, str] = {}
         self._load: defaultdict[str, float] = defaultdict(float)
         self._needed: dict[Case, int] = {}
@@ -41,6 +42,7 @@ class Groups:
 
     def join(self, host: Host) -> None:
         self._living.append(host)
+        self._ever[host.name] = host
         self._largest = max(self._largest, host.available_bytes)
         if all(host.name != other.name for other in self.hosts):
             self.hosts.append(host)
@@ -80,13 +82,9 @@ class Groups:
         return any(self.may(job, host) for host in self._living)
 
     def infeasible(self, job: Job) -> str:
-        """Why no host can ever measure a job; empty where one can."""
-        reasons = []
-        for host in self._living:
-            reasons.append(self.against(job.case, host))
-            if not reasons[-1]:
-                return ""
-        if not reasons:
+        """Why none of the hosts, lost ones too, can measure a job; empty where one can."""
+        reasons = [self.against(job.case, host) for host in self._ever.values()]
+        if not all(reasons):
             return ""
         words, _ = Counter(reasons).most_common(1)[0]
         return f"none of the {len(reasons)} hosts can measure it: {words}"
