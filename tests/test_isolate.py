@@ -22,7 +22,7 @@ from convbench.measure.machine.allocators import preload
 from convbench.plugins.executors.isolated import measure
 from convbench.runs.early_server import COMPILER
 from convbench.runs.executor import Job
-from convbench.runs.process_start import uninterrupted
+from convbench.runs.process_start import forkserver_pid, is_alive, uninterrupted
 from convbench.runs.processes import Processes
 from convbench.runs.running import Call
 
@@ -76,6 +76,20 @@ def test_a_call_whose_server_is_killed_is_made_again_once(tmp_path, times):
                 processes.run(call)
         assert len(place.read_text()) == times
         assert processes.run(Call(len, ("abc",))) == 3
+
+
+def test_a_start_that_the_system_refuses_says_so_and_leaves_the_server_alone(monkeypatch):
+    def refused(_process):
+        raise OSError(24, "Too many open files")
+
+    with closing(Processes()) as processes:
+        assert processes.run(Call(len, ("abc",))) == 3
+        server = forkserver_pid()
+        with monkeypatch.context() as patched, pytest.raises(OSError, match="Too many open files"):
+            patched.setattr("multiprocessing.process.BaseProcess.start", refused)
+            processes.run(Call(len, ("abc",)))
+        assert forkserver_pid() == server
+        assert is_alive(server)
 
 
 VISITS = Protocol(max_warmup=0.02, max_time=0.05, min_samples=6, target=0.5, timeout=60, visits=3)

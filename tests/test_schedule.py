@@ -13,7 +13,10 @@ from convbench.analysis.costs.headlines import advise, undecided
 from convbench.analysis.results import results
 from convbench.core import metrics, visits
 from convbench.core.record import FACTS, Choice, Protocol, Reading, Record, Training, Visit
-from convbench.runs.schedule import Schedule, cores_of, side_by_side
+from convbench.runs.anchors import Anchors
+from convbench.runs.executor import Host
+from convbench.runs.schedule import Planned, Schedule, cores_of, side_by_side
+from convbench.runs.visit_log import VisitLog
 from convbench.runs.visits import Menu, jobs
 from tests.records import case, lesson
 from tests.records import record as measured
@@ -204,6 +207,15 @@ def test_a_resumed_run_does_not_repeat_what_is_measured_once():
         again.log.add(record)
     job = next(iter(jobs(again, Menu(("params",), ("latency", "stages")), (0, 1))))
     assert (job.visit, job.metrics) == (1, ("latency",))
+
+
+def test_anchors_are_chosen_again_until_there_are_three():
+    log, machine, found = VisitLog(), Machine(apart()), []
+    anchors, hosts = Anchors(log), [Host(name, {}, "here", 0) for name in ("a", "b")]
+    for eager in CASES[::2]:
+        log.add(machine.visit(Planned(eager, 0)))
+        found.append(len({anchor.id for anchor, _, _ in anchors.missing(CASES, hosts)}))
+    assert found == [1, 1, 1, 0]
 
 
 def test_a_failed_case_is_left_alone():

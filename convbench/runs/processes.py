@@ -40,6 +40,8 @@ from convbench.runs.script import unseen
 
 T = TypeVar("T")
 PRELOAD = ["convbench.runs.forkserver_imports"]
+SERVER_KILLED = (EOFError, ConnectionError, FileNotFoundError)
+"""What a start raises where there is no server; other errors, as of too many open files, are the system's."""
 
 
 class Processes:
@@ -105,7 +107,9 @@ class Processes:
             with unseen(), environment({**self._variables(), **call.variables}), uninterrupted():
                 try:
                     running.process.start()
-                except (EOFError, OSError):  # the server was killed: the next start begins another
+                except SERVER_KILLED:  # the next start begins another
+                    if not call.is_forked:
+                        raise
                     forget_forkserver()
                     running.process = context.Process(target=run_child, args=args)
                     _started_again(running.process)
@@ -158,7 +162,7 @@ class Processes:
 def _started_again(process: BaseProcess) -> None:
     try:
         process.start()
-    except (EOFError, OSError) as error:
+    except SERVER_KILLED as error:
         raise CaseFailed("crash", "the server that starts processes was killed, and so was the next one") from error
 
 

@@ -1,7 +1,7 @@
 """What runs on a host: pieces of work measured as on one machine, a fresh process a visit, and said job by job.
 
-A worker keeps to its share of the host: its cores or its GPU. What is timed holds their locks, so that nothing else of
-convbench is measured on them meanwhile, whoever started it.
+A worker keeps to its share of the host: its cores or its GPU. What is timed holds their locks, so that no worker of
+another cluster times anything on them meanwhile; runs without a cluster take no such locks.
 """
 
 from __future__ import annotations
