@@ -28,9 +28,9 @@ T = TypeVar("T")
 class Host:
     """A machine and a device of it that measure.
 
-    ``name`` is for people; runs on several hosts store it. ``facts`` are those of ``environment.describe`` taken there, with the
-    device that was chosen; ``fingerprint`` says whose numbers may be compared. ``available_bytes`` is what a model may
-    take, ``cores`` the processors that jobs may be pinned to.
+    ``name`` is for people; runs on several hosts store it. ``facts`` are those of ``environment.describe`` taken
+    there, with the device that was chosen; ``fingerprint`` says whose numbers may be compared. ``available_bytes`` is
+    what a model may take, ``cores`` the processors that jobs may be pinned to.
     """
 
     name: str
