@@ -20,14 +20,18 @@ def folder() -> Path:
     return Path(cache) / "convbench"
 
 
-def keep(kind: str, environment: Mapping[str, Scalar], value: float | Sequence[float], *of: Hashable) -> Path:
-    """Keep a number, or a few, of machines and software like this; ``of`` says of what else. Raises StoreError."""
+def keep(kind: str, environment: Mapping[str, Scalar], value: float, *of: Hashable, last: int = 1) -> Path:
+    """Keep a number of machines and software like this, the ``last`` few if asked; ``of`` says of what else.
+
+    Raises StoreError.
+    """
     try:
         folder().mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise files.unwritable(folder(), error, REMEDY) from error
     with lock.hold(folder() / f"{kind}.lock"):
-        stored = _stored(kind) | {_key(environment, of): value}
+        kept = [*numbers(kind, environment, *of), value][-last:]  # read under the lock: another run may end now too
+        stored = _stored(kind) | {_key(environment, of): kept if last > 1 else value}
         return files.write(_path(kind), json.dumps(stored, indent=1) + "\n", REMEDY)
 
 

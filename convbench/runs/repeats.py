@@ -79,8 +79,7 @@ def keep_speed(environment: Mapping[str, Scalar], records: Sequence[Record]) -> 
     """Keep how fast the reference workload was where the run was quiet: what a later, slower run is told by."""
     for of, seconds in quiet_references(records).items():
         with suppress(ConvbenchError):
-            before = cache.numbers(REFERENCE, environment, *of.setting)
-            cache.keep(REFERENCE, environment, [*before, seconds][-QUIET_RUNS:], *of.setting)
+            cache.keep(REFERENCE, environment, seconds, *of.setting, last=QUIET_RUNS)
 
 
 def known_speed(environment: Mapping[str, Scalar], device: str, threads: Scalar) -> float | None:
