@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import pickle
 import re
@@ -15,8 +16,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+from convbench.core import metrics
 from convbench.core.errors import CaseFailed
-from convbench.core.record import FACTS, Case, Choice, Clip, Parts, Protocol, Whole
+from convbench.core.record import FACTS, Case, Choice, Clip, Parts, Protocol, Reading, Whole
 from convbench.core.registry import executors
 from convbench.measure.machine.allocators import preload
 from convbench.plugins.executors.isolated import measure
@@ -76,6 +78,16 @@ def test_a_call_whose_server_is_killed_is_made_again_once(tmp_path, times):
                 processes.run(call)
         assert len(place.read_text()) == times
         assert processes.run(Call(len, ("abc",))) == 3
+
+
+def wrong_by_far() -> None:
+    raise CaseFailed("wrong output", "not eager's", [Reading(metrics.PARITY_LARGEST, (math.inf,))])
+
+
+def test_what_a_call_knew_when_it_failed_is_kept(isolated):
+    with pytest.raises(CaseFailed, match="not eager's") as failed:
+        isolated.processes.run(Call(wrong_by_far))
+    assert failed.value.known == (Reading(metrics.PARITY_LARGEST, (math.inf,)),)
 
 
 def test_a_start_that_the_system_refuses_says_so_and_leaves_the_server_alone(monkeypatch):

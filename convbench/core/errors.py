@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Literal
+from typing import Any, Literal
 
 FailureKind = Literal["error", "wrong output", "crash", "out of memory", "timeout", "unavailable"]
 
@@ -29,7 +29,7 @@ class Unavailable(ConvbenchError):
 class CaseFailed(ConvbenchError):
     """One case has no result; the sweep goes on. ``kind`` says in a word why, ``known`` is what was found before."""
 
-    def __init__(self, kind: FailureKind, message: str, known: Iterable[object] = ()) -> None:
+    def __init__(self, kind: FailureKind, message: str, known: Iterable[Any] = ()) -> None:
         super().__init__(message)
         self.kind = kind
         self.known = tuple(known)

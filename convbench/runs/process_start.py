@@ -23,6 +23,7 @@ from typing import Any
 import psutil
 
 from convbench.core import scratch
+from convbench.core.errors import CaseFailed
 from convbench.measure import attempts, progress
 from convbench.measure.machine import malloc
 from convbench.runs.script import Brought
@@ -61,6 +62,8 @@ def run_child(sender: Connection, brought: Brought, work: Any, args: tuple[Any, 
         brought.load()
         answer = work(*args)
     except BaseException as error:
+        if isinstance(error, CaseFailed):
+            progress.tell("", list(error.known))
         answer = attempts.explain(error)
     progress.listen(lambda _: None)
     sender.send(answer)
