@@ -8,15 +8,18 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import pairwise
+from unittest.mock import MagicMock
 
 import pytest
 
 from convbench.core.errors import ConvbenchError
 from convbench.core.record import FACTS, Case, Choice, Clip, Parts, Protocol, Recurrent, Trial
+from convbench.plugins.executors import ray
 from convbench.runs.anchors import FIRST_ROUND
 from convbench.runs.cluster import pieces
 from convbench.runs.cluster.driver import Driver
 from convbench.runs.cluster.engine import Limits
+from convbench.runs.cluster.worker import spec
 from convbench.runs.executor import Job
 from convbench.runs.schedule import Schedule
 from convbench.runs.visits import Menu, jobs, visited
@@ -334,3 +337,35 @@ def test_any_mixture_of_faults_loses_nothing_and_makes_nothing_twice(seed: int) 
     assert sweep.whole(but=poison)
     assert {record.case.id for _, record in sweep.records if record.status == "failed"} <= poison
     assert sweep.engine.now < 5000
+
+
+# --- Engines ----------------------------------------------------------------------------------------------------------
+
+
+def ray_engine(monkeypatch, *, begun: bool, address: str = "", nodes=({"CPU": 2.0},)) -> ray._Engine:
+    """The engine on a library that only pretends; ``begun`` is whether the user has a session already."""
+    library = MagicMock()
+    library.is_initialized.return_value = begun
+    library.nodes.return_value = [
+        {"NodeID": f"node-{at}", "Alive": True, "Resources": resources} for at, resources in enumerate(nodes)
+    ]
+    library.wait.return_value = [], []
+    library.init.side_effect = lambda **_: library.is_initialized.configure_mock(return_value=True)
+    monkeypatch.setattr(ray, "_library", lambda: library)
+    return ray._Engine(spec("cpu", (), 0, 1), address, {})
+
+
+@pytest.mark.parametrize("begun", [True, False])
+def test_a_session_of_ray_that_the_user_began_is_left_to_the_user(monkeypatch: pytest.MonkeyPatch, begun: bool) -> None:
+    engine = ray_engine(monkeypatch, begun=begun)
+    assert engine.start() == 1
+    engine.close()
+    assert engine.ray.shutdown.called is not begun
+
+
+def test_an_address_is_refused_where_there_is_a_session_of_ray(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = ray_engine(monkeypatch, begun=True, address="auto")
+    with pytest.raises(ConvbenchError, match="has a Ray session already"):
+        engine.start()
+    engine.close()
+    assert not engine.ray.shutdown.called

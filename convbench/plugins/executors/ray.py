@@ -78,6 +78,7 @@ class _Engine:
         self.spec, self.address, self.environment = spec, address, environment
         self.remotes: dict[str, _Remote] = {}
         self.ray: Any = None
+        self._began = False
         self._starts: dict[tuple[str, int], int] = {}
         self._absent: list[Absent] = []
         self._looked = 0.0
@@ -127,13 +128,19 @@ class _Engine:
             self.ray.wait(ends, num_returns=len(ends), timeout=LEAVE) if ends else None
         for worker in list(self.remotes):
             self.drop(worker)
-        self.ray.shutdown()
+        if self._began:
+            self.ray.shutdown()
 
     # --- The cluster --------------------------------------------------------------------------------------------------
 
     def _connect(self) -> None:
         """Join the cluster, or start one. Ray's own handlers of signals and lines on standard error are not wanted."""
         if self.ray.is_initialized():
+            if not self._began and (self.address or self.environment):
+                raise ConvbenchError(
+                    "this process has a Ray session already, which address, working_dir and image cannot change: leave "
+                    "them out to use it, or end it first with ray.shutdown()"
+                )
             return
         _refuse_unreachable(self.address)
         options = {"address": self.address} if self.address else {}
@@ -143,6 +150,7 @@ class _Engine:
                 **options, include_dashboard=None if options else False, log_to_driver=False, logging_level="ERROR",
                 runtime_env=self.environment or None,
             )  # fmt: skip
+            self._began = True
         except Exception as error:
             where = f"at {self.address}" if self.address else "that could be joined or started here"
             raise ConvbenchError(
