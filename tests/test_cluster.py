@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import math
 import random
+import shutil
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 from unittest.mock import MagicMock
 
 import pytest
 
 from convbench.core.errors import ConvbenchError
 from convbench.core.record import FACTS, Case, Choice, Clip, Parts, Protocol, Recurrent, Trial
-from convbench.plugins.executors import ray
+from convbench.plugins.executors import ray, slurm
 from convbench.runs.anchors import FIRST_ROUND
-from convbench.runs.cluster import pieces
+from convbench.runs.cluster import mailbox, pieces
 from convbench.runs.cluster.driver import Driver
-from convbench.runs.cluster.engine import Limits
+from convbench.runs.cluster.engine import Beat, Limits, Lost, Piece
 from convbench.runs.cluster.worker import spec
 from convbench.runs.executor import Job
 from convbench.runs.schedule import Schedule
@@ -369,3 +371,49 @@ def test_an_address_is_refused_where_there_is_a_session_of_ray(monkeypatch: pyte
         engine.start()
     engine.close()
     assert not engine.ray.shutdown.called
+
+
+def slurm_engine(folder: Path, *workers: str) -> slurm._Engine:
+    """The engine with workers that no scheduler knows, and none in place of lost ones."""
+    options = slurm._JobOptions("slurm", 0, 0, 0, 60, str(folder), {}, exclusive=True)
+    engine = slurm._Engine(options, spec("cpu", (), 0, 1))
+    engine.run_folder, engine.office = folder, mailbox.Office(folder / "mail", engine.spec)
+    for worker in workers:
+        engine.office.open(worker)
+        engine.sent[worker] = slurm._Sent(MagicMock(state="RUNNING"))
+    return engine
+
+
+def test_a_message_that_cannot_be_read_now_is_read_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse() -> None:
+        raise OSError("the folder is away for a moment")
+
+    engine, take = slurm_engine(tmp_path, "first", "second"), mailbox._take
+    for worker in ("first", "second"):
+        mailbox.Box(tmp_path / "mail", worker).say(Beat(worker))
+    with monkeypatch.context() as patch:
+        patch.setattr(mailbox, "_take", lambda path: take(path) if "second" in str(path) else refuse())
+        assert list(engine.events(0)) == [Beat("second")]
+    assert list(engine.events(0)) == [Beat("first")]
+    assert list(engine.events(0)) == []
+    engine.close()
+
+
+def test_a_worker_whose_work_cannot_be_written_is_lost_and_no_other(tmp_path: Path) -> None:
+    engine = slurm_engine(tmp_path, "gone", "there")
+    (tmp_path / "mail" / "gone").rmdir()
+    for worker in ("gone", "there"):
+        engine.hand(worker, Piece(0, ()))
+    (event,) = engine.events(0)
+    assert isinstance(event, Lost)
+    assert event.worker == "gone"
+    assert set(engine.sent) == {"there"}
+    engine.close()
+
+
+def test_a_shared_folder_that_takes_nothing_is_one_sentence(tmp_path: Path) -> None:
+    engine = slurm_engine(tmp_path)
+    shutil.rmtree(tmp_path / "mail")
+    with pytest.raises(ConvbenchError, match=r"cannot be written.*--resume"):
+        engine._submit(1)
+    engine.close()

@@ -107,6 +107,7 @@ class _Engine:
     options: _JobOptions
     spec: Spec
     sent: dict[str, _Sent] = field(default_factory=dict)
+    _unreached: dict[str, str] = field(default_factory=dict)
     _looked: float = 0.0
     _numbers: int = 0
     _owed: int = 0
@@ -120,14 +121,24 @@ class _Engine:
                 "--executor-options cluster=local"
             )
         self.run_folder = _run_folder(Path(self.options.folder))
-        self.office = Office(self.run_folder / "mail", self.spec)
+        try:
+            self.office = Office(self.run_folder / "mail", self.spec)
+        except OSError as error:
+            raise _unwritable(self.run_folder, error) from error
         self._submit(self.options.workers)
         return len(self.sent)
 
     def hand(self, worker: str, piece: Piece) -> None:
-        self.office.post(worker, piece)
+        try:
+            self.office.post(worker, piece)
+        except OSError as error:
+            self._unreached[worker] = f"its work cannot be written: {line_of(error)}"
 
     def events(self, seconds: float) -> Iterable[Event]:
+        unreached, self._unreached = self._unreached, {}
+        for worker, reason in unreached.items():
+            self.drop(worker)
+            yield Lost(worker, reason)
         for event in waited(self.office, seconds):
             if isinstance(event, Joined) and event.worker in self.sent:
                 self.sent[event.worker].joined = True
@@ -164,8 +175,11 @@ class _Engine:
     def _submit(self, workers: int) -> None:
         """Ask for so many more. Raises ConvbenchError with what Slurm says against it."""
         names = [f"worker-{self._numbers + number}" for number in range(workers)]
-        for name in names:
-            self.office.open(name)
+        try:
+            for name in names:
+                self.office.open(name)
+        except OSError as error:
+            raise _unwritable(self.run_folder, error) from error
         try:
             executor = self.submitit.AutoExecutor(folder=self.run_folder / "logs", cluster=self.options.cluster)
             executor.update_parameters(**self._parameters())
@@ -215,7 +229,7 @@ class _Engine:
         for worker, sent in list(self.sent.items()):
             state = _state(sent.job) if self.options.cluster != "debug" else ""
             if state.startswith(ENDED):
-                yield from self.office.collect()  # type: ignore[misc]
+                yield from self.office.collect()
                 self.drop(worker)
                 yield Lost(worker, f"its job ended ({state.lower()}){_why(sent.job)}")
 
@@ -250,10 +264,14 @@ def _run_folder(folder: Path) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         return Path(tempfile.mkdtemp(prefix="run-", dir=folder.absolute()))
     except OSError as error:
-        raise ConvbenchError(
-            f"{folder}: cannot be written ({error.strerror}): choose a folder that all hosts share with "
-            "--executor-options folder=PATH"
-        ) from error
+        raise _unwritable(folder, error) from error
+
+
+def _unwritable(folder: Path, error: OSError) -> ConvbenchError:
+    return ConvbenchError(
+        f"{folder}: cannot be written ({error.strerror}): choose a folder that all hosts share with "
+        "--executor-options folder=PATH; to go on with a run that had begun, add --resume"
+    )
 
 
 def _library() -> Any:

@@ -47,18 +47,19 @@ class Office:
         self._posted[worker] = self._read[worker] = 0
 
     def post(self, worker: str, piece: Piece) -> None:
-        """Give a worker its next piece."""
+        """Give a worker its next piece. Raises OSError where the folder cannot be written for long."""
         _write(self.folder / worker / f"in-{self._posted[worker]}", piece)
         self._posted[worker] += 1
 
-    def collect(self) -> Iterator[Event]:
-        """What the workers have said since."""
-        for worker in list(self._read):
-            for path in iter(lambda worker=worker: self.folder / worker / f"out-{self._read[worker]}", None):  # type: ignore[misc]
-                if not path.exists():
-                    break
-                self._read[worker] += 1
-                yield _take(path)
+    def collect(self) -> list[Event]:
+        """What the workers have said since; what cannot be read now is left for the next look."""
+        events: list[Event] = []
+        for worker in self._read:
+            with suppress(OSError):  # most often there is no further file
+                while True:
+                    events.append(_take(self.folder / worker / f"out-{self._read[worker]}"))
+                    self._read[worker] += 1
+        return events
 
     def stop(self, worker: str) -> None:
         """Ask a worker to end, and read nothing more of it."""
@@ -107,10 +108,12 @@ class Box:
         """The pieces that come, until the driver wants no more."""
         latest = time.monotonic()
         while not self.ended:
-            path = self.path / f"in-{self._next_in}"
-            if path.exists():
+            piece = None
+            with suppress(OSError):
+                piece = _take(self.path / f"in-{self._next_in}")
+            if piece is not None:
                 self._next_in += 1
-                yield _take(path)
+                yield piece
             elif time.monotonic() - latest > SECONDS_A_BEAT:
                 self.say(Beat(self.worker))
                 latest = time.monotonic()
@@ -135,7 +138,7 @@ def serve(folder: str, name: str, place: str, slot: int = 0) -> None:
 def waited(office: Office, seconds: float) -> Iterable[Event]:
     """What the workers say; waits for the first word, but at most so long."""
     until = time.monotonic() + seconds
-    while not (events := list(office.collect())) and time.monotonic() < until:
+    while not (events := office.collect()) and time.monotonic() < until:
         time.sleep(SECONDS_BETWEEN_LOOKS)
     return events
 
