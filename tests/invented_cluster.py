@@ -34,6 +34,7 @@ class Machine:
     deadly: frozenset[str] = frozenset()
     stuck: frozenset[str] = frozenset()
     returns: float | None = None
+    version: str = ""
 
     @property
     def host(self) -> Host:
@@ -98,6 +99,10 @@ class Invented:
         if machine is not None and math.isinf(machine.dies) and math.isinf(machine.falls_silent):
             self._joins(machine, self.now + 5.0)
 
+    def leave_out(self, worker: str) -> None:
+        self.dropped.append(worker)
+        self.alive.pop(worker, None)
+
     def close(self) -> None:
         self.closed = True
 
@@ -109,7 +114,7 @@ class Invented:
             self.alive[worker] = machine
             if math.isfinite(machine.dies):
                 self._at(machine.dies, worker, lambda: self._die(worker, machine, "its node went down"))
-            return Joined(worker, machine.host, 0.0)
+            return Joined(worker, machine.host, 0.0, machine.version)
 
         self._at(at, "", join)
 

@@ -20,7 +20,7 @@ from convbench.plugins.executors import ray, slurm
 from convbench.runs.anchors import FIRST_ROUND
 from convbench.runs.cluster import mailbox, pieces
 from convbench.runs.cluster.driver import Driver
-from convbench.runs.cluster.engine import Beat, Limits, Lost, Piece
+from convbench.runs.cluster.engine import Absent, Beat, Limits, Lost, Piece
 from convbench.runs.cluster.worker import spec
 from convbench.runs.executor import Job
 from convbench.runs.schedule import Schedule
@@ -267,6 +267,19 @@ def test_hosts_that_come_late_help() -> None:
     assert {name for name, _, _ in sweep.engine.visits} == {"first", "second"}
 
 
+def test_a_host_with_another_convbench_is_left_out_and_not_tried_again() -> None:
+    sweep = Sweep(suite(), [Machine("host-0"), Machine("old", version="0.0.1")]).run()
+    assert sweep.whole()
+    assert sweep.engine.dropped == ["old/1"]
+    assert {name for name, _, _ in sweep.engine.visits} == {"host-0"}
+
+
+def test_hosts_that_all_have_another_convbench_are_said_at_once() -> None:
+    sweep = Sweep(suite(), machines(2, version="0.0.1"))
+    with pytest.raises(ConvbenchError, match=r"within 0 s: it has convbench 0\.0\.1, and this is"):
+        sweep.run()
+
+
 def test_no_host_at_all_is_one_sentence() -> None:
     with pytest.raises(ConvbenchError, match="no host gave a worker within"):
         Sweep(suite(), [Machine("never", joins=math.inf)], limits=Limits(start=30)).run()
@@ -371,6 +384,28 @@ def test_an_address_is_refused_where_there_is_a_session_of_ray(monkeypatch: pyte
         engine.start()
     engine.close()
     assert not engine.ray.shutdown.called
+
+
+def test_a_host_of_ray_without_room_does_not_end_the_wait_for_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = ray_engine(monkeypatch, begun=False, nodes=({"CPU": 2.0}, {"CPU": 0.5}))
+    assert engine.start() == 2, "the one that is absent is counted, as it is said to be missing afterwards"
+    assert [type(event) for event in engine.events(0)] == [Absent]
+
+
+def test_a_worker_of_ray_that_cannot_begin_is_not_started_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = ray_engine(monkeypatch, begun=False)
+    engine.start()
+    (remote,) = engine.remotes.values()
+    engine.ray.exceptions.RayTaskError = ValueError
+    died = RuntimeError("the actor died because of\nModuleNotFoundError: no module named 'x'")
+    died.actor_init_failed = True
+    engine.ray.get.side_effect = died
+    engine.ray.wait.return_value = [remote.waiting], []
+    (event,) = engine.events(0)
+    assert isinstance(event, Absent)
+    assert event.reason == "ModuleNotFoundError: no module named 'x'"
+    engine._look()
+    assert engine.remotes == {}
 
 
 def slurm_engine(folder: Path, *workers: str) -> slurm._Engine:

@@ -89,7 +89,7 @@ class _Engine:
         self._look()
         if not self.remotes and self._absent:
             raise ConvbenchError(f"no host of the Ray cluster can be used: {self._absent[0].reason}")
-        return len(self.remotes)
+        return len(self.remotes) + len(self._absent)
 
     def hand(self, worker: str, piece: Piece) -> None:
         remote = self.remotes[worker]
@@ -118,6 +118,11 @@ class _Engine:
             with contextlib.suppress(Exception):
                 self.ray.kill(remote.actor, no_restart=True)
             self._looked = 0.0
+
+    def leave_out(self, worker: str) -> None:
+        remote = self.remotes[worker]
+        self._starts[remote.node, remote.slot] = RESTARTS + 1
+        self.drop(worker)
 
     def close(self) -> None:
         if self.ray is None or not self.ray.is_initialized():
@@ -215,6 +220,8 @@ class _Engine:
         except self.ray.exceptions.RayTaskError as error:
             return self._gave_up(remote, line_of(error.cause or error))
         except Exception as error:
+            if getattr(error, "actor_init_failed", False):
+                return self._gave_up(remote, line_of(error, -1))
             remote.waiting = None
             self.drop(remote.name)
             return [Lost(remote.name, line_of(error))]
@@ -234,8 +241,7 @@ class _Engine:
         remote.waiting = None
         if remote.piece >= 0:
             return [Done(remote.name, remote.piece, reason)]
-        self._starts[remote.node, remote.slot] = RESTARTS + 1
-        self.drop(remote.name)
+        self.leave_out(remote.name)
         return [Absent(remote.node[:8], reason)]
 
     def _unscheduled(self) -> Iterator[Event]:

@@ -148,13 +148,16 @@ class _Engine:
             yield from self._ended()
 
     def drop(self, worker: str) -> None:
+        self.leave_out(worker)
+        self._owed += self._numbers + self._owed < self.options.workers * (1 + REPLACEMENTS)
+        self._replace()
+
+    def leave_out(self, worker: str) -> None:
         sent = self.sent.pop(worker, None)
         self.office.stop(worker)
         if sent is not None:
             with suppress(Exception):
                 sent.job.cancel(check=False)
-        self._owed += self._numbers + self._owed < self.options.workers * (1 + REPLACEMENTS)
-        self._replace()
 
     def close(self) -> None:
         if not hasattr(self, "office"):

@@ -107,6 +107,9 @@ class Engine(Interface):
     def drop(self, worker: str) -> None:
         """End a worker that the driver has given up, wherever it may be, and start another in its place if it can."""
 
+    def leave_out(self, worker: str) -> None:
+        """End a worker that is of no use, with none in its place: another would be of none either."""
+
     def close(self) -> None:
         """Cancel whatever runs anywhere, and leave nothing behind."""
 

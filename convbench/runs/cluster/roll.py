@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 from convbench.core.errors import ConvbenchError
 from convbench.core.package import __version__
@@ -43,16 +43,17 @@ class Roll:
         """Whether a host of that name is there."""
         return any(member.host.name == host for member in self.members.values())
 
-    def join(self, event: Joined) -> None:
-        """Take a worker in, unless it has another convbench: its records would be of another make."""
+    def join(self, event: Joined) -> str:
+        """Take a worker in; why not, where it has another convbench: its records would be of another make."""
         if event.version and event.version != __version__:
-            words = "convbench: %s is left out: it has convbench %s, and this is %s"
-            log.warning(words, event.host.name, event.version, __version__)
-            self.engine.drop(event.worker)
-            return
+            reason = f"it has convbench {event.version}, and this is {__version__}"
+            self.leave_out(Absent(event.host.name, reason))
+            self.engine.leave_out(event.worker)
+            return reason
         skew = event.clock - time.time() if event.clock else 0.0
         self.members[event.worker] = Member(event.worker, event.host, self.clock(), skew)
         self.groups.join(event.host)
+        return ""
 
     def leave_out(self, event: Absent) -> None:
         """Say that a host gives no worker, and why."""
@@ -85,29 +86,31 @@ class Roll:
     def _gather(self) -> None:
         """Wait for the workers that will come, or for those that came without others for a while."""
         expected, began = self.engine.start(), self.clock()
-        latest, reasons = began, [""]
+        latest, why = began, ""
         while len(self.members) < expected:
             for event in self.engine.events(WAIT):
                 latest = self.clock() if isinstance(event, Joined) else latest
-                expected -= isinstance(event, Absent)
-                reasons += self._arrival(event)
+                reason = self._arrival(event)
+                expected -= bool(reason) and not isinstance(event, Lost)
+                why = reason or why
             now = self.clock()
             if (self.members and now - latest > self.limits.settle) or now - began > self.limits.start:
                 break
         if not self.members:
-            why = reasons[-1] or "is the cluster full, or its queue long? The option start says how long to wait"
+            why = why or "is the cluster full, or its queue long? The option start says how long to wait"
             raise ConvbenchError(f"no host gave a worker within {self.clock() - began:.0f} s: {why}")
         self.groups.settle([member.host for member in self.members.values()])
 
-    def _arrival(self, event: Event) -> Iterator[str]:
-        """Take in who joins, before there is any work; why others do not."""
+    def _arrival(self, event: Event) -> str:
+        """Take in who joins, before there is any work; why another does not."""
         match event:
             case Joined():
-                self.join(event)
+                return self.join(event)
             case Lost(worker, reason):
                 if worker in self.members:
                     self.leave(worker)
-                yield reason
+                return reason
             case Absent():
                 self.leave_out(event)
-                yield event.reason
+                return event.reason
+        return ""
