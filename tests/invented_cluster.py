@@ -35,6 +35,7 @@ class Machine:
     stuck: frozenset[str] = frozenset()
     returns: float | None = None
     version: str = ""
+    preempted: bool = False
 
     @property
     def host(self) -> Host:
@@ -123,7 +124,7 @@ class Invented:
         if machine.returns is not None:
             machine.dies = math.inf
             self._joins(machine, self.now + machine.returns)
-        return Lost(worker, reason)
+        return Lost(worker, reason, fault=not machine.preempted)
 
     def _work(self, worker: str, machine: Machine, piece: Piece) -> None:
         at = self.now + self.costs.arrival

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import random
 import shutil
+import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import replace
@@ -267,6 +268,17 @@ def test_hosts_that_come_late_help() -> None:
     assert {name for name, _, _ in sweep.engine.visits} == {"first", "second"}
 
 
+def test_a_case_is_not_blamed_for_a_host_that_the_scheduler_takes_away() -> None:
+    hosts = [Machine("host-0"), Machine("taken", dies=7.3, preempted=True)]
+    assert Sweep(suite(), hosts, limits=Limits(deaths=1)).run().whole()
+
+
+def test_a_case_that_takes_longer_than_any_worker_may_live_is_a_failed_record() -> None:
+    cases = suite()
+    hosts = machines(3, deadly=frozenset({cases[5].id}), returns=10.0, preempted=True)
+    assert Sweep(cases, hosts).run().whole(but=(cases[5].id,))
+
+
 def test_a_host_with_another_convbench_is_left_out_and_not_tried_again() -> None:
     sweep = Sweep(suite(), [Machine("host-0"), Machine("old", version="0.0.1")]).run()
     assert sweep.whole()
@@ -443,6 +455,44 @@ def test_a_worker_whose_work_cannot_be_written_is_lost_and_no_other(tmp_path: Pa
     assert isinstance(event, Lost)
     assert event.worker == "gone"
     assert set(engine.sent) == {"there"}
+    engine.close()
+
+
+@pytest.mark.parametrize(
+    ("state", "hours", "fault"),
+    [
+        ("FAILED", 0.1, True),
+        ("NODE_FAIL", 0.1, True),
+        ("FAILED", 0.98, False),
+        ("TIMEOUT", 0.1, False),
+        ("CANCELLED by 0", 0.1, False),
+        ("PREEMPTED", 0.1, False),
+        ("PENDING", 0.1, False),
+        ("TIMEOUT", -math.inf, True),
+    ],
+)
+def test_a_job_that_ends_for_its_time_limit_or_for_others_costs_nothing(tmp_path, state, hours, fault) -> None:
+    engine = slurm_engine(tmp_path, "worker-0")
+    sent = engine.sent["worker-0"]
+    assert list(engine._ended()) == [], "it runs"
+    sent.joined = time.monotonic() - 3600 * hours
+    sent.job.state = state
+    (event,) = engine._ended()
+    assert event == Lost("worker-0", event.reason, fault)
+    assert engine._faultless == (not fault)
+    assert sent.job.watcher.update.call_count == 2
+    engine.close()
+
+
+def test_a_job_that_runs_a_second_time_ends_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = slurm_engine(tmp_path, "worker-0")
+    made = MagicMock()
+    made.return_value.describe.return_value = Beat("worker-0")
+    monkeypatch.setattr(mailbox, "Worker", made)
+    (tmp_path / "mail" / "worker-0" / mailbox.STOP).touch()
+    for _ in range(2):
+        mailbox.serve(str(tmp_path / "mail"), "worker-0", "")
+    assert made.call_count == 1
     engine.close()
 
 

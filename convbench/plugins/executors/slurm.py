@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import tempfile
 import threading
@@ -27,11 +28,17 @@ SECONDS_BETWEEN_LOOKS = 10.0
 SECONDS_BETWEEN_TRIES = 60.0
 """How long a refusal of replacements is taken for an answer."""
 REPLACEMENTS = 3
-"""How many workers may be asked for in place of lost ones, over those asked for first."""
+"""How many workers, over those asked for first, may be asked for in place of ones that a fault ended."""
 ENDED = (
     "FAILED", "NODE_FAIL", "CANCELLED", "TIMEOUT", "OUT_OF_MEMORY", "BOOT_FAIL", "DEADLINE", "PREEMPTED", "COMPLETED",
     "FINISHED", "INTERRUPTED", "NO PROCESS AND NO RESULT",
 )  # fmt: skip
+REQUEUED = ("PENDING", "REQUEUED")
+"""What a job that was seen to run is in when it is to run once more: as a worker it is gone."""
+FAULTLESS = (*REQUEUED, "TIMEOUT", "PREEMPTED", "CANCELLED", "COMPLETED")
+"""Ends of a job whose worker had joined that say nothing against what it did."""
+NEAR_LIMIT = 180.0
+"""So many seconds before its time limit a job may end for it: submitit ends it 90 s before."""
 
 
 @dataclass(frozen=True)
@@ -94,10 +101,11 @@ class Slurm(Cluster):
 
 @dataclass
 class _Sent:
-    """A job, the worker that it is to be, and whether it has joined."""
+    """A job, when its worker joined, and whether it was seen to run."""
 
     job: Any
-    joined: bool = False
+    joined: float = math.inf
+    ran: bool = False
 
 
 @dataclass
@@ -111,6 +119,7 @@ class _Engine:
     _looked: float = 0.0
     _numbers: int = 0
     _owed: int = 0
+    _faultless: int = 0
     _refused: float = 0.0
 
     def start(self) -> int:
@@ -139,17 +148,15 @@ class _Engine:
         for worker, reason in unreached.items():
             self.drop(worker)
             yield Lost(worker, reason)
-        for event in waited(self.office, seconds):
-            if isinstance(event, Joined) and event.worker in self.sent:
-                self.sent[event.worker].joined = True
-            yield event
+        yield from self._said(waited(self.office, seconds))
         if time.monotonic() - self._looked > (SECONDS_BETWEEN_LOOKS if self.options.cluster == "slurm" else 1.0):
             self._looked = time.monotonic()
             yield from self._ended()
 
     def drop(self, worker: str) -> None:
+        most = self.options.workers * (1 + REPLACEMENTS) + self._faultless
+        self._owed += worker in self.sent and self._numbers + self._owed < most
         self.leave_out(worker)
-        self._owed += self._numbers + self._owed < self.options.workers * (1 + REPLACEMENTS)
         self._replace()
 
     def leave_out(self, worker: str) -> None:
@@ -226,15 +233,34 @@ class _Engine:
             )
         return parameters
 
-    def _ended(self) -> Iterator[Lost]:
+    def _ended(self) -> Iterator[Event]:
         """The workers whose job is over, as the scheduler says."""
         self._replace()
+        if self.options.cluster == "slurm" and self.sent:  # submitit itself would ask ever less often
+            with suppress(Exception):
+                next(iter(self.sent.values())).job.watcher.update()
         for worker, sent in list(self.sent.items()):
             state = _state(sent.job) if self.options.cluster != "debug" else ""
-            if state.startswith(ENDED):
-                yield from self.office.collect()
+            requeued = sent.ran and state.startswith(REQUEUED)
+            sent.ran |= state.startswith("RUNNING")
+            if state.startswith(ENDED) or requeued:
+                yield from self._said(self.office.collect())
+                faultless = self._faultless_end(sent, state)
+                self._faultless += faultless
                 self.drop(worker)
-                yield Lost(worker, f"its job ended ({state.lower()}){_why(sent.job)}")
+                yield Lost(worker, f"its job ended ({state.lower()}){_why(sent.job)}", fault=not faultless)
+
+    def _said(self, events: Iterable[Event]) -> Iterator[Event]:
+        """What workers say, with note of when they joined."""
+        for event in events:
+            if isinstance(event, Joined) and event.worker in self.sent:
+                self.sent[event.worker].joined = time.monotonic()
+            yield event
+
+    def _faultless_end(self, sent: _Sent, state: str) -> bool:
+        """Whether a job that had joined ended for its time limit, or for what others want of the cluster."""
+        limit, seconds = 60.0 * self.options.minutes, time.monotonic() - sent.joined
+        return seconds > max(limit / 2, limit - NEAR_LIMIT) or (seconds >= 0 and state.startswith(FAULTLESS))
 
     def _wait_for_ends(self) -> None:
         """Wait a while for processes of this machine."""

@@ -116,9 +116,10 @@ class Driver:
                 self.roll.join(event)
             case Absent():
                 self.roll.leave_out(event)
-            case Lost(worker, reason) if member is not None:
+            case Lost(worker, reason, fault) if member is not None:
                 log.warning("convbench: %s was lost (%s); its work is issued again", member.host.name, reason)
-                yield from self._lose(worker, reason)
+                # A case that takes as long as a worker may live would be tried for ever.
+                yield from self._lose(worker, reason, fault or not member.fruitful)
             case Began(_, ticket) if member is not None:
                 member.running[ticket] = self.clock()
             case Ended():
@@ -131,6 +132,7 @@ class Driver:
         """The record of a job, unless another worker was faster."""
         if member is not None:
             member.running.pop(event.ticket, None)
+            member.fruitful = True
         entry = self.ledger.settle(event.ticket)
         if entry is None:
             return
@@ -143,12 +145,13 @@ class Driver:
 
     # --- Again --------------------------------------------------------------------------------------------------------
 
-    def _lose(self, worker: str, reason: str) -> Iterator[Visit]:
-        """A worker is gone: those of its jobs that were running are suspects."""
+    def _lose(self, worker: str, reason: str, fault: bool = True) -> Iterator[Visit]:
+        """A worker is gone: those of its jobs that were running are suspects, if it was for a fault."""
         member, self._in_doubt = self.roll.leave(worker), True
         running = [ticket for ticket in member.running if ticket in self.ledger.open]
         left = self._release(member)
-        yield from self._issue_again(left, running or left[:1], member.host.name, reason)
+        suspects = (running or left[:1]) if fault else []
+        yield from self._issue_again(left, suspects, member.host.name, reason)
 
     def _issue_again(self, tickets: Sequence[int], suspects: Sequence[int], host: str, reason: str) -> Iterator[Visit]:
         """Jobs that nobody has any more wait again. A suspect that took down its third worker is a failed record."""

@@ -71,10 +71,11 @@ class Beat:
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """A worker is gone, with whatever it was doing."""
+    """A worker is gone, with whatever it was doing; ``fault`` is whether that may have been the reason."""
 
     worker: str
     reason: str
+    fault: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,3 +144,4 @@ class Member:
     piece: Piece | None = None
     since: float = 0.0
     running: dict[int, float] = field(default_factory=dict)
+    fruitful: bool = False

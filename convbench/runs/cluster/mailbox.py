@@ -21,7 +21,7 @@ from typing import Any
 from convbench.runs.cluster.engine import Beat, Event, Piece
 from convbench.runs.cluster.worker import SECONDS_A_BEAT, Spec, Worker
 
-SPEC, DRIVER, STOP = "spec.pickle", "driver", "stop"
+SPEC, DRIVER, STOP, SERVED = "spec.pickle", "driver", "stop", "served"
 SECONDS_BETWEEN_LOOKS = 0.2
 ORPHANED = 120.0
 """Seconds without a sign of the driver after which a worker ends."""
@@ -121,7 +121,14 @@ class Box:
 
 
 def serve(folder: str, name: str, place: str, slot: int = 0) -> None:
-    """Be a worker, until the driver wants no more or is gone: what a scheduler's job runs."""
+    """Be a worker, until the driver wants no more or is gone: what a scheduler's job runs.
+
+    A job that the scheduler runs a second time ends at once: what its first worker had read and said is not known.
+    """
+    try:
+        (Path(folder) / name / SERVED).touch(exist_ok=False)
+    except FileExistsError:
+        return
     spec: Spec = pickle.loads((Path(folder) / SPEC).read_bytes())
     box, worker = Box(Path(folder), name), Worker(name, place, replace(spec, slot=slot))
     try:
