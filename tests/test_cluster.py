@@ -484,6 +484,15 @@ def test_a_job_that_ends_for_its_time_limit_or_for_others_costs_nothing(tmp_path
     engine.close()
 
 
+def test_a_cluster_without_accounting_is_not_asked_at_every_look(tmp_path: Path) -> None:
+    engine = slurm_engine(tmp_path, "worker-0")
+    job = engine.sent["worker-0"].job
+    job.state = "UNKNOWN"
+    assert list(engine._ended()) == []
+    assert not job.watcher.update.called
+    engine.close()
+
+
 def test_a_job_that_runs_a_second_time_ends_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     engine = slurm_engine(tmp_path, "worker-0")
     made = MagicMock()

@@ -236,9 +236,7 @@ class _Engine:
     def _ended(self) -> Iterator[Event]:
         """The workers whose job is over, as the scheduler says."""
         self._replace()
-        if self.options.cluster == "slurm" and self.sent:  # submitit itself would ask ever less often
-            with suppress(Exception):
-                next(iter(self.sent.values())).job.watcher.update()
+        self._refresh()
         for worker, sent in list(self.sent.items()):
             state = _state(sent.job) if self.options.cluster != "debug" else ""
             requeued = sent.ran and state.startswith(REQUEUED)
@@ -249,6 +247,13 @@ class _Engine:
                 self._faultless += faultless
                 self.drop(worker)
                 yield Lost(worker, f"its job ended ({state.lower()}){_why(sent.job)}", fault=not faultless)
+
+    def _refresh(self) -> None:
+        """Ask the scheduler anew: submitit would ask ever less often, which is right only where it knows no job."""
+        known = [sent.job for sent in self.sent.values() if _state(sent.job) != "UNKNOWN"]
+        if known and self.options.cluster == "slurm":
+            with suppress(Exception):
+                known[0].watcher.update()
 
     def _said(self, events: Iterable[Event]) -> Iterator[Event]:
         """What workers say, with note of when they joined."""
