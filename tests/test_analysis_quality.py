@@ -174,11 +174,20 @@ def test_tasks_architectures_and_clips_are_kept_apart():
 def test_an_equal_budget_is_what_every_run_of_the_task_reached():
     cheap, dear = records.lesson(0.8), records.lesson(0.9, of=FC)
     limits = equal_limits([cheap, dear], "flops")
-    assert limits == {"direction": cheap.samples("train_flops")[-1]}
+    assert limits == {("direction", records.case().clip): cheap.samples("train_flops")[-1]}
     small, large = qualities([cheap, dear], "flops", limits)
     assert small.mean == pytest.approx(0.8)
     assert large.mean < 0.9
     assert [quality.mean for quality in qualities([cheap, dear], "steps", 700)] == pytest.approx([0.8, 0.9])
+
+
+def test_an_equal_budget_is_one_for_each_clip():
+    longer = replace(records.case(), clip=replace(records.case().clip, frames=32))
+    short, long = records.lesson(0.8), records.lesson(0.8, of=longer)
+    long = replace(long, readings=tuple(replace(r, samples=r.samples[:5]) for r in long.readings))
+    first, second = qualities([short, long], "steps", equal_limits([short, long], "steps"))
+    assert first.mean == pytest.approx(0.8)
+    assert second.mean < 0.8
 
 
 def test_controls_stand_apart_and_keep_their_dead_runs():

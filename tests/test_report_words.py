@@ -1,6 +1,7 @@
 """Human units and sentences."""
 
 import ast
+import io
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +10,9 @@ import pytest
 import records
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
 
+from convbench.analysis.choice.by_budget import within
 from convbench.analysis.costs.headlines import advise
 from convbench.analysis.quality.qualities import by_task, qualities
 from convbench.analysis.results import results
@@ -18,8 +21,11 @@ from convbench.core.record import Failure, Finding, Reading, Visit
 from convbench.core.statistics import Interval
 from convbench.core.text import inside as inside_sentence
 from convbench.report.page import rows
+from convbench.report.page.view import view
+from convbench.report.terminal.advice import Advised
 from convbench.report.words import findings, names, quality, units
 from convbench.report.words.answer import answer, cautions, sentences
+from convbench.report.words.budget import fitting
 from convbench.report.words.decision import Step, command, decision, next_steps
 
 INF = float("inf")
@@ -331,3 +337,58 @@ def test_what_is_missing_open_or_unasked_is_the_next_command():
         "convbench.run('mine.yaml', resume=True, until_sure=True, out='x')"
     )
     assert next_steps(run, [], advise([])) == [Step("2 planned cases were not run yet", resume=True)]
+
+
+def test_where_one_visit_was_asked_for_more_visits_are_the_next_command():
+    """A run of single visits makes no more of them when it is resumed."""
+    case_results = results([visited("gap", 1e-3), visited("gmp", 1e-3)])
+    run = records.run_of([result.record for result in case_results])
+    assert next_steps(run, case_results, advise(case_results))[0].overrides == "protocol.visits=3"
+    several = replace(run, protocol=replace(run.protocol, visits=3))
+    assert next_steps(several, case_results, advise(case_results))[0].until_sure
+    page = view(run, case_results)
+    assert (page["visited"], page["assumed"]) == (True, "15 %")
+
+
+def test_without_parameters_the_fastest_of_those_tied_is_taken():
+    models = {"spatial-softmax": 1e-3, "gap": 1.01e-3}
+    timed = [visited(name, seconds, seconds, seconds) for name, seconds in models.items()]
+    uncounted = [replace(r, readings=tuple(x for x in r.readings if x.metric.name == "latency_s")) for r in timed]
+    case_results = results(uncounted)
+    advice = advise(case_results)
+    assert (len(advice.tied), advice.pick.series) == (2, "spatial-softmax")
+    assert "take spatial-softmax at LSTM input 64." in decision(advice, [])
+    said = answer(records.run_of(uncounted), uncounted)
+    assert ", the fastest of 2 whose latency" in said
+    assert "–" not in said
+    assert "take spatial-softmax, LSTM input 64 (" in fitting(within(case_results, {}))
+
+
+def test_units_that_differ_are_both_said():
+    timed = [visited("gap", 0.98, 0.98, 0.98), visited("gmp", 1.02, 1.02, 1.02)]
+    assert decision(advise(results(timed)), []).startswith("Two reducers tie at 980 ms to 1.02 s; ")
+
+
+def test_trainings_alone_measured_no_cost():
+    lesson = records.lesson(0.9)
+    text = answer(records.run_of([lesson]), [lesson])
+    assert text.endswith("No cost was measured: 0 cases measured, 1 training.")
+
+
+def test_the_commonest_reason_is_said_and_unknown_threads_are_not():
+    spoilt = [visited(name, 1e-5, disturbed=why) for name, why in (("fc", "once"), ("gem", "busy"), ("gmp", "busy"))]
+    streamed = records.record(records.case("gap", scenario="streaming"))
+    text = answer(records.run_of(spoilt), [visited("gap", 1e-3, 1e-3, 1e-3), *spoilt, streamed])
+    assert "3 cases were never measured undisturbed (busy)" in text
+    assert "Fastest in streaming: gap" in text
+    assert "None" not in text
+
+
+def test_two_that_lost_their_seeds_are_not_told_apart_by_infinite_points():
+    cases = records.case("gap"), records.case("gmp")
+    seeds = dict(zip(cases, ((0, 1), (1, 2)), strict=True))
+    few = [records.lesson(0.8 + seed / 100, seed=seed, of=of) for of in cases for seed in seeds[of]]
+    (told,) = quality.recommended(results([*few, *(records.record(of) for of in cases)]))
+    screen = Console(width=160, record=True, file=io.StringIO())
+    screen.print(Advised([told]))
+    assert "inf" not in screen.export_text()

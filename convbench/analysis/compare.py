@@ -31,13 +31,15 @@ Row = tuple[Result | None, ...]
 class Match(NamedTuple):
     """One case in every run (None where a run lacks its result), and each run's latency over the first's.
 
-    ``counts_differ`` says that parameters or FLOPs, which are exact, are not the same everywhere.
+    ``counts_differ`` says that parameters or FLOPs, which are exact, are not the same everywhere. ``elsewhere`` says
+    that runs of several machines measured the case on different ones (or software): it has no ratio.
     """
 
     case: Case
     results: tuple[Result | None, ...]
     ratios: tuple[Interval | None, ...]
     counts_differ: bool
+    elsewhere: bool = False
 
 
 class Summary(NamedTuple):
@@ -65,7 +67,8 @@ def match(runs: Sequence[Sequence[Result]]) -> list[Match]:
     aligned: list[Row] = [tuple(table.get(key) for table in tables) for key in keys]
     rows = [row for row in aligned if sum(result is not None for result in row) > 1]
     columns = [_over_first(rows, run) for run in range(len(runs))]
-    return [_match(row, ratios) for row, ratios in zip(rows, zip(*columns, strict=True), strict=True)]
+    mixed = any(len(_environments(tuple(table.values()))) > 1 for table in tables)
+    return [_match(row, ratios, mixed) for row, ratios in zip(rows, zip(*columns, strict=True), strict=True)]
 
 
 def overall(matches: Sequence[Match], run: int) -> Interval | None:
@@ -159,10 +162,17 @@ def differences(runs: Sequence[Run]) -> list[Difference]:
     return sorted((row for row in rows if len(set(map(repr, row.values))) > 1), key=lambda row: not row.grave)
 
 
-def _match(row: Row, ratios: tuple[Interval | None, ...]) -> Match:
+def _match(row: Row, ratios: tuple[Interval | None, ...], mixed: bool) -> Match:
+    """``mixed`` runs are of several machines; of others ``differences`` says whether they were made on one."""
+    elsewhere = mixed and len(_environments(row)) > 1
     present = [result for result in row if result is not None]
-    counts = {(result.params, result.flops) for result in present}
-    return Match(present[0].case, row, ratios, len(counts) > 1)
+    counts = [{result.params for result in present}, {result.flops for result in present}]
+    differ = any(len(values - {None}) > 1 for values in counts)
+    return Match(present[0].case, row, (None,) * len(row) if elsewhere else ratios, differ, elsewhere)
+
+
+def _environments(row: Row) -> set[str]:
+    return {result.record.environment for result in row if result}
 
 
 def _over_first(rows: Sequence[Row], run: int) -> list[Interval | None]:

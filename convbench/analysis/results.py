@@ -147,9 +147,7 @@ def number(reading: Reading) -> float | None:
     """A reading as one number, as its metric says; None without samples."""
     if len(reading.samples) < 2:
         return next(iter(reading.samples), None)
-    samples = sorted(reading.samples[-1:] if metrics.known(reading.metric).number == "last" else reading.samples)
-    middle = len(samples) // 2
-    return samples[middle] if len(samples) % 2 else (samples[middle - 1] + samples[middle]) / 2
+    return reading.samples[-1] if metrics.known(reading.metric).number == "last" else median(reading.samples)
 
 
 def result(record: Record, machines: Mapping[Scope, repeat.Machine] | None = None) -> Result:

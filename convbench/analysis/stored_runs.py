@@ -46,12 +46,13 @@ def grave(runs: Sequence[Run]) -> tuple[str, ...]:
 
 
 def exact_changes(match: Match) -> list[str]:
-    """Counts that differ: they do not depend on the machine, so they may always be compared."""
+    """Counts that differ, which do not depend on the machine and may always be compared; last whether that differs."""
     before, after = (result.record if result else None for result in match.results)
     if before is None or after is None:
         return []
     pairs = [(metric.name, _value(before, metric), _value(after, metric)) for metric in EXACT]
-    return [f"{name}: {old:,.0f} before, {new:,.0f} now" for name, old, new in pairs if _differ(old, new)]
+    changes = [f"{name}: {old:,.0f} before, {new:,.0f} now" for name, old, new in pairs if _differ(old, new)]
+    return [*changes, *(["not the same machine and software"] if match.elsewhere else [])]
 
 
 def machine(matches: Sequence[Match]) -> float | None:
@@ -73,7 +74,8 @@ def _reference(match: Match) -> tuple[float, float] | None:
     """Seconds of the reference workload beside this case, in the first run and in the second, by as many threads."""
     records = [result.record for result in match.results if result]
     samples = [record.samples(metrics.REFERENCE) for record in records]
-    if len(records) < 2 or not all(samples) or len({scope(record).setting for record in records}) > 1:
+    settings = {scope(record).setting for record in records}
+    if match.elsewhere or len(records) < 2 or not all(samples) or len(settings) > 1:
         return None
     return median(samples[0]), median(samples[1])
 

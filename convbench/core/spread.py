@@ -67,10 +67,20 @@ def _fit_prior(variances: np.ndarray, degrees: np.ndarray) -> Prior:
     excess = float(logs.var(ddof=1) - polygamma(1, degrees / 2).mean())
     if excess <= 2 / MOST_DEGREES:
         return Prior(MOST_DEGREES, float(np.average(variances, weights=degrees)))
-    from scipy.optimize import brentq  # a quarter of a second to import, which no process that measures needs
-
-    half = brentq(lambda x: float(polygamma(1, x)) - excess, 1e-3, MOST_DEGREES)
+    half = trigamma_inverse(excess)
     return Prior(2 * half, float(np.exp(logs.mean() + digamma(half) - np.log(half))))
+
+
+def trigamma_inverse(value: float) -> float:
+    """The argument at which trigamma takes this value, by Newton's method (Smyth 2004, appendix)."""
+    y = 0.5 + 1 / value
+    for _ in range(30):
+        trigamma = float(polygamma(1, y))
+        step = trigamma * (1 - trigamma / value) / float(polygamma(2, y))
+        y += step
+        if abs(step) < 1e-6 * y:
+            break
+    return y
 
 
 def estimate(logs: Sequence[float], common: Prior, shared: float = 0.0) -> Interval:

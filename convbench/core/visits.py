@@ -67,7 +67,8 @@ def in_table(record: Record) -> bool:
 def joined(lines: Iterable[Record]) -> list[Record]:
     """A Record a case, in the order in which the cases first came.
 
-    Records without visits are of older runs, or of cases that are measured once: the first stands.
+    Records without visits are of older runs, or of cases that are measured once: the first that is ok stands, else the
+    first.
     """
     cases: dict[str, list[Record]] = {}
     for record in lines:
@@ -101,8 +102,6 @@ def _join(records: Sequence[Record]) -> Record:
     if not first.visits:
         return next((record for record in records if record.status == "ok"), first)
     records = [record for record in records if record.visits]  # one that tells of no visit is none of this case's
-    if len(records) == 1:
-        return first
     names = dict.fromkeys(reading.metric.name for record in records for reading in record.readings)
     return replace(
         _representative(records),

@@ -97,8 +97,8 @@ def _still_learning(candidate: Candidate) -> bool:
     return 2 * quality.unconverged >= len(quality.by_seed)
 
 
-def _family(candidate: Candidate) -> Parts:
-    return replace(candidate.quality.architecture, lstm_input=None)
+def _family(candidate: Candidate) -> tuple[Parts, str]:
+    return replace(candidate.quality.architecture, lstm_input=None), candidate.quality.variant
 
 
 def _size(candidate: Candidate) -> int:

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from scipy.special import digamma, fdtrc, polygamma
 
 from convbench.analysis.choice.dominance import Floats
+from convbench.core.spread import trigamma_inverse
 
 LEAST_SD = 5e-4
 """Of a run's accuracy: half a test clip in a thousand. That seeds gave the same number does not make it exact."""
@@ -125,20 +126,8 @@ def _prior(own: Floats, df: Floats) -> tuple[float, float]:
     logs = np.log(own) - digamma(df / 2) + np.log(df / 2)
     excess = float(logs.var(ddof=1) - polygamma(1, df / 2).mean())
     most = float(df.sum() - df.max()) / 2
-    prior = most if excess <= 0 else min(most, 2 * _trigamma_inverse(max(excess, 1e-6)))
+    prior = most if excess <= 0 else min(most, 2 * trigamma_inverse(max(excess, 1e-6)))
     if prior == most:
         return most, float((df * own).sum() / df.sum())
     common = float(np.exp(logs.mean() + digamma(prior / 2) - np.log(prior / 2)))
     return prior, common
-
-
-def _trigamma_inverse(value: float) -> float:
-    """The argument at which trigamma takes this value, by Newton's method (Smyth 2004, appendix)."""
-    y = 0.5 + 1 / value
-    for _ in range(30):
-        trigamma = float(polygamma(1, y))
-        step = trigamma * (1 - trigamma / value) / float(polygamma(2, y))
-        y += step
-        if abs(step) < 1e-6 * y:
-            break
-    return y

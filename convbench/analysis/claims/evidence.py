@@ -12,7 +12,7 @@ from convbench.analysis.quality.lessons import Lesson, lessons
 from convbench.analysis.quality.qualities import Quality, qualities
 from convbench.analysis.results import Result, results
 from convbench.core import store
-from convbench.core.record import Clip, Parts, Record, Recurrent, Run, Training
+from convbench.core.record import EAGER, Clip, Parts, Record, Recurrent, Run, Training
 
 TRAIN = "run the suites claims and claims-dials, and give `convbench claims` both runs"
 COSTS = "run the suite claims, and give `convbench claims` its run"
@@ -41,8 +41,8 @@ class Evidence:
 
     @cached_property
     def lessons(self) -> list[Lesson]:
-        """Training runs that ended, dead ones too; no controls."""
-        return [lesson for lesson in lessons(self.records) if not lesson.control]
+        """Training runs that ended, dead ones too; no controls, and no evaluations in other variants."""
+        return [lesson for lesson in lessons(self.records) if not lesson.control and lesson.variant == EAGER]
 
     @cached_property
     def qualities(self) -> list[Quality]:

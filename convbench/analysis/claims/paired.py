@@ -51,9 +51,9 @@ class Difference(NamedTuple):
 
 
 def paired(where: str, first: Mapping[int, float], second: Mapping[int, float]) -> Difference:
-    """``first`` less ``second``: paired by the seeds in common, with fewer than three of them of the two means (Welch).
+    """``first`` less ``second``: paired by the seeds in common, or of the two means (Welch) where lost seeds leave few.
 
-    A seed that one of them lost takes its partner away too, and two pairs would tell next to nothing.
+    A seed that one of them lost takes its partner away too, and two pairs of more would tell next to nothing.
     Raises Lacking for fewer than two of either.
     """
     common = sorted(first.keys() & second.keys())

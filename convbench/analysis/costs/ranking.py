@@ -83,10 +83,11 @@ def factors_over(results: Sequence[Result], fastest: Result) -> list[Interval]:
 
 
 def lightest(results: Sequence[Result]) -> Result:
-    learned = [result for result in results if position(result) != "control"]
-    return min(
-        learned or results, key=lambda result: (result.params or float("inf"), result.lstm_input or 0, result.case.id)
-    )
+    """The one with the fewest parameters, the fastest where none has them; no control where there is anything else."""
+    learned = [result for result in results if position(result) != "control"] or results
+    if not any(result.params for result in learned):
+        return min(learned, key=lambda result: (_speed(result)[0], result.lstm_input or 0, result.case.id))
+    return min(learned, key=lambda result: (result.params or float("inf"), result.lstm_input or 0, result.case.id))
 
 
 def position(result: Result) -> str | None:

@@ -83,10 +83,14 @@ def runtimes(results: Sequence[Result]) -> list[Runtimes]:
 
 
 def turn(view: Runtimes) -> tuple[Price, Price] | None:
-    """The model whose price turns most from eager to an exported runtime: (in eager, there); None without any."""
+    """Of the models but the base the one whose price turns most from eager to an exported runtime: (in eager, there).
+
+    None without any.
+    """
     pairs = [
         (eager, there)
         for eager in view.of(EAGER)
+        if eager.result is not view.base
         for runtime in view.runtimes
         if (there := view.price(runtime, eager.result)) and exported(there.result)
     ]
@@ -100,10 +104,8 @@ def exported(result: Result) -> bool:
 
 
 def _situation(result: Result) -> object:
-    case, parts = result.case, result.case.architecture
-    assert isinstance(parts, Parts)
-    alike = (parts.backbone, parts.rnn, parts.layer_norm, parts.head)
-    return (result.record.environment, alike, case.clip, case.scenario, case.device, case.threads)
+    case = result.case
+    return (result.record.environment, case.around, case.clip, case.scenario, case.device, case.threads)
 
 
 def _view(members: Sequence[Result]) -> Runtimes | None:

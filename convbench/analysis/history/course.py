@@ -87,7 +87,8 @@ def course(series: Series, metric: Metric, confirmations: Sequence[Confirmation]
     if metric in EXACT:
         return Course(series, raw, raw, tuple(_exact(points, metric)))
     logs, form = shaped(points)
-    changes = tuple(_change(points, step, metric, series.case, confirmations) for step in form.steps)
+    of_case = [confirmation for confirmation in confirmations if confirmation.case == series.case]
+    changes = tuple(_change(points, step, metric, _decisive(points, step, form.steps, of_case)) for step in form.steps)
     drift = math.expm1(form.slope * (len(points) - 1))
     values, levels = (tuple(map(float, np.exp(array))) for array in (logs, form.levels))
     return Course(series, values, levels, changes, drift if abs(drift) >= SMALLEST else 0.0, form.spikes,
@@ -124,13 +125,10 @@ def _excess(values: Floats, speed: Floats, form: Shape) -> float:
     return max(-1.0, min(STEEPEST - 1, slope)) if abs(slope) > SURELY * error else 0.0
 
 
-def _change(
-    points: Sequence[Point], step: Step, metric: Metric, case: str, confirmations: Sequence[Confirmation]
-) -> Change:
-    before, after = points[step.first - 1], points[step.last]
+def _change(points: Sequence[Point], step: Step, metric: Metric, checked: Confirmation | None) -> Change:
+    before, after = points[step.before], points[step.last]
     ratio = Interval(*(math.exp(log) for log in (step.log, step.log - step.half, step.log + step.half)))
-    checked = _decisive(case, before, after, confirmations)
-    commits = {(point.commit, point.dirty) for point in points[step.first - 1 : step.last + 1]}
+    commits = {(point.commit, point.dirty) for point in points[step.before : step.last + 1]}
     word: Word = "suspected"
     if len(commits) == 1 and before.commit and not before.dirty:
         word = "same code"
@@ -139,14 +137,19 @@ def _change(
     return Change(step.place, points[step.place], before, after, ratio, step.log * metric.sign > 0, word, checked)
 
 
-def _decisive(case: str, before: Point, after: Point, confirmations: Sequence[Confirmation]) -> Confirmation | None:
-    """What was said of these commits: the latest that decides, else the latest."""
-    ends = (case, before.commit[:12], after.commit[:12])
-    matching = [
-        confirmation
-        for confirmation in confirmations
-        if (confirmation.case, confirmation.before[:12], confirmation.after[:12]) == ends
-    ]
+def _decisive(
+    points: Sequence[Point], step: Step, steps: Sequence[Step], confirmations: Sequence[Confirmation]
+) -> Confirmation | None:
+    """What was said of this step alone: the latest that decides, else the latest.
+
+    Further runs narrow the range of a step, so that a check of a wider one is of it too, where no other step is in it.
+    """
+    commits, matching = [point.commit[:12] for point in points], []
+    for confirmation in confirmations:
+        early = [place for place in range(step.before + 1) if commits[place] == confirmation.before[:12]]
+        late = [place for place in range(step.last, len(points)) if commits[place] == confirmation.after[:12]]
+        if early and late and sum(early[-1] < other.place <= late[0] for other in steps) == 1:
+            matching.append(confirmation)
     decided = [confirmation for confirmation in matching if confirmation.word != "inconclusive"]
     return next(reversed(decided or matching), None)
 

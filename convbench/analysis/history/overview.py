@@ -8,7 +8,7 @@ from pathlib import Path
 
 from convbench.analysis.history import numbers
 from convbench.analysis.history.course import Change, Confirmation, Course, course
-from convbench.analysis.history.series import Series, moment, series
+from convbench.analysis.history.series import UNDATED, Series, moment, series
 from convbench.analysis.history.steps import FEWEST
 from convbench.analysis.stored_runs import EXACT
 from convbench.core import index, metrics
@@ -35,7 +35,7 @@ class Question:
     """What is asked of the runs below ``roots``: a metric by its short name, of the cases that a glob matches.
 
     ``since`` is a date, before which changes are old news; ``line`` are the commits of this repository, the oldest
-    first.
+    first. Raises ConvbenchError where it names no runs, or no date.
     """
 
     roots: tuple[Path, ...]
@@ -43,6 +43,12 @@ class Question:
     only: tuple[str, ...] = ()
     since: str = ""
     line: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.roots:
+            raise ConvbenchError("name the runs: run directories, folders that hold them, or a store")
+        if self.since and moment(self.since) == UNDATED:
+            raise ConvbenchError(f"since {self.since!r}: a date, as in 2026-11-01")
 
 
 @dataclass(frozen=True)
@@ -86,8 +92,11 @@ def history(question: Question, confirmations: Sequence[Confirmation] = ()) -> H
         rows = runs.rows(question.metric, _matching_cases(runs, question.only))
         listed = series(rows, entries, question.line)
         machines = runs.machines()
+    if not listed:
+        raise ConvbenchError(f"--metric {question.metric}: none of the runs has a number of it for these cases")
+    of_latency = confirmations if question.metric == metrics.LATENCY.option else ()  # what a paired check measures
     usable, rest = _usable(listed, metric)
-    courses = tuple(course(case_series, metric, confirmations) for case_series in usable)
+    courses = tuple(course(case_series, metric, of_latency) for case_series in usable)
     notes = (*_of_runs(list(entries.values())), *_of_series(usable, rest, question.line))
     return History(metric, courses, len(readable), machines, notes, question.since)
 

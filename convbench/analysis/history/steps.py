@@ -43,10 +43,12 @@ Floats = NDArray[np.float64]
 class Step(NamedTuple):
     """A step of ``log`` before the value at ``place``, which begins at one of ``first`` to ``last`` with 95 %.
 
-    ``half`` is half the width of the 95 % interval of ``log``.
+    ``before`` is the last value before ``first`` that is no spike: one may be the new level's own. ``half`` is half the
+    width of the 95 % interval of ``log``.
     """
 
     place: int
+    before: int
     first: int
     last: int
     log: float
@@ -215,7 +217,8 @@ def _step(fit: _Fit, times: NDArray[np.intp], number: int) -> Step:
     half = float(stdtrit(_degrees(len(times)), 0.975)) * fit.noise * math.sqrt(1 / len(before) + 1 / len(after))
     first, last = _range(fit.flat[begin:end], fit.noise)
     log = float(after.mean() - before.mean())
-    return Step(int(times[place]), int(times[begin + first]), int(times[begin + last]), log, half)
+    at = [int(times[index]) for index in (place, begin + first - 1, begin + first, begin + last)]
+    return Step(at[0], at[1], at[2], at[3], log, half)
 
 
 def _range(values: Floats, noise: float) -> tuple[int, int]:

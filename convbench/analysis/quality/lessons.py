@@ -98,13 +98,13 @@ def attempts(records: Iterable[Record]) -> list[Lesson]:
     return [_lesson(record, *run) for record, run in pairs if run]
 
 
-def equal_limits(records: Iterable[Record], budget: Budget) -> dict[str, float]:
-    """For each task the largest limit of this budget that all of its runs reached: where to cut for an equal budget."""
-    reached: dict[str, list[float]] = defaultdict(list)
+def equal_limits(records: Iterable[Record], budget: Budget) -> dict[tuple[str, Clip], float]:
+    """For each task and clip the largest limit of this budget that all of its runs reached: where to cut them alike."""
+    reached: dict[tuple[str, Clip], list[float]] = defaultdict(list)
     for lesson in lessons(records):
         if lesson.curve and not lesson.control:
-            reached[lesson.task].append(getattr(lesson.curve[-1], budget))
-    return {task: min(values) for task, values in reached.items()}
+            reached[lesson.task, lesson.clip].append(getattr(lesson.curve[-1], budget))
+    return {question: min(values) for question, values in reached.items()}
 
 
 def trained(record: Record) -> tuple[Parts, Trial, float] | None:

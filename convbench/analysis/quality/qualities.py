@@ -29,8 +29,8 @@ from convbench.analysis.results import Result
 from convbench.core.record import EAGER, Clip, Parts, Record
 from convbench.core.statistics import Interval, accuracy_interval
 
-Limit = float | Mapping[str, float] | None
-"""Where curves are cut: for all tasks, by the task's name, or nowhere."""
+Limit = float | Mapping[tuple[str, Clip], float] | None
+"""Where curves are cut: for all tasks, by the task's name and clip, or nowhere."""
 
 
 @dataclass(frozen=True)
@@ -160,7 +160,7 @@ def _frame(clip: Clip) -> tuple[int, int, int]:
 def _quality(members: Sequence[Lesson], rates: Mapping[Model, float], budget: Budget, limit: Limit) -> Quality:
     """At the rate that was chosen in eager, where each seed was trained, however the model is run."""
     first = next((lesson for lesson in members if lesson.flag != "failed"), members[0])
-    at = limit.get(first.task) if isinstance(limit, Mapping) else limit
+    at = limit.get((first.task, first.clip)) if isinstance(limit, Mapping) else limit
     ends = [(lesson, lesson.at(budget, at)) for lesson in members]
     rate = rates.get((first.architecture, first.clip, first.task, None)) or best_rate(members)
     chosen = sorted(

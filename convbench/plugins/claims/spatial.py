@@ -73,7 +73,7 @@ def keeps(
     prediction="GAP gains on FC as positions vary less: GAP's accuracy less FC's is larger with every digit starting "
     "in the centre than with digits starting anywhere.",
     experiment="Identity of a drifting digit with its start within 0, a third or all of the canvas; GAP and FC of 64 "
-    "values, test accuracy, the difference of their differences paired by seed.",
+    "values, test accuracy: their difference, paired by seed, at the least less at the most (Welch).",
 )
 def variability(evidence: Evidence) -> Judgement:
     dial = _dial(evidence)

@@ -13,18 +13,27 @@ from convbench.report.drawing import Drawing, scales
 from convbench.report.drawing.labels import spread
 from convbench.report.drawing.style import AREA, MUTED, TEXT, WEIGHT, canvas, look, short
 from convbench.report.words import runtimes as words
-from convbench.report.words.names import model
+from convbench.report.words.names import around_reducer, model, threads_of
 
 
 @figures.register("runtimes")
 def by_runtime(results: Sequence[Result]) -> Iterator[Drawing]:
     """Latency by runtime, a line a model (reducer and LSTM input size), the fastest runtime of the base model first."""
     index = {id(result): number for number, result in enumerate(results)}
-    for view in runtimes(results):
-        yield _draw(view, index)
+    views = runtimes(results)
+    for at, view in enumerate(views):
+        twins = [place for place, other in enumerate(views) if _place(other) == _place(view)]
+        yield _draw(view, index, twins.index(at) + 1, apart=len(twins) > 1)
 
 
-def _draw(view: Runtimes, index: Mapping[int, int]) -> Drawing:
+def _place(view: Runtimes) -> tuple[str, str]:
+    return view.scenario, view.device
+
+
+def _draw(view: Runtimes, index: Mapping[int, int], number: int, apart: bool) -> Drawing:
+    """The figure of a view, the ``number``-th of its scenario and device; where there are several, told ``apart``."""
+    base = view.base
+    around = f", {around_reducer(base)}, clip {base.case.clip}{threads_of(base.group)}" if apart else ""
     models = {model(price.result): price.result for price in view.prices}
     lines = {name: [view.price(runtime, result) for runtime in view.runtimes] for name, result in models.items()}
     axes = canvas(height=350, left=64, right=118, top=14, bottom=118, width=480)
@@ -37,12 +46,12 @@ def _draw(view: Runtimes, index: Mapping[int, int]) -> Drawing:
     axes.set_xticks(range(len(view.runtimes)), [short(name, 24) for name in view.runtimes], rotation=40, ha="right",
                     fontsize=9.5)  # fmt: skip
     axes.set_ylabel("Latency of a call", color=TEXT)
-    for number, prices in enumerate(lines.values()):
-        _line(axes, number, prices)
+    for at, prices in enumerate(lines.values()):
+        _line(axes, at, prices)
     _name_ends(axes, lines)
     return Drawing(
-        name=f"runtimes-{view.scenario}-{view.device}",
-        title=f"Where it will run: {view.scenario}, {view.device}",
+        name=f"runtimes-{view.scenario}-{view.device}{f'-{number}' if number > 1 else ''}",
+        title=f"Where it will run: {view.scenario}, {view.device}{around}",
         caption=(
             f"{words.sentence(view)} How to read this: each line is a model, from runtime to runtime; where two lines "
             "cross, the ranking turns round. Bars are 95 % intervals. Every mark gave eager's output within the "
@@ -50,8 +59,8 @@ def _draw(view: Runtimes, index: Mapping[int, int]) -> Drawing:
         ),
         figure=axes.figure,  # type: ignore[arg-type]
         marks={
-            f"marks-{number}": [index[id(price.result)] for price in prices if price]
-            for number, prices in enumerate(lines.values())
+            f"marks-{at}": [index[id(price.result)] for price in prices if price]
+            for at, prices in enumerate(lines.values())
         },
     )
 

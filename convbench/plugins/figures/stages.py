@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
 
+from convbench.analysis.costs.likeness import one_variant
 from convbench.analysis.costs.ranking import rank, widest
 from convbench.analysis.results import Result, measured, part_of_call, typical
 from convbench.core import metrics
@@ -14,7 +15,7 @@ from convbench.core.record import STAGES
 from convbench.core.registry import figures
 from convbench.report.drawing import Drawing, scales
 from convbench.report.drawing.bars import Margins, Parts, bars, is_cut
-from convbench.report.drawing.style import STAGE_HUES
+from convbench.report.drawing.style import STAGE_HUES, short
 
 ROWS = 14
 WORDS = {"lstm": "LSTM", "graphs": "compiler's graphs"}
@@ -69,18 +70,16 @@ def stages(results: Sequence[Result]) -> Iterator[Drawing]:
 
 def _apart(results: Sequence[Result]) -> Iterator[Drawing]:
     """The time by stage where stages are other ones: of compiled cases, and of training."""
-    for stage, words in (("graphs", "compiled"), ("optimizer", "training")):
+    for stage in (metrics.GRAPHS, metrics.OPTIMIZER):
         rows = [result for result in results if result.record.samples(metrics.LATENCY.part(stage))]
-        fastest = {(result.series, result.lstm_input): result for result in sorted(rows, key=_slowest)}
-        nearest = {result.series: result for result in sorted(fastest.values(), key=_distance, reverse=True)}
+        alike = one_variant(widest(rows))
+        nearest = {result.series: result for result in sorted(alike, key=_distance, reverse=True)}
         shares = {result: share for result in nearest.values() if (share := by_stage(result, metrics.LATENCY))}
         if shares:
             ordered = dict(sorted(shares.items(), key=lambda row: (row[0].params or 0, row[0].case.id))[:ROWS])
-            yield _draw(Split(metrics.LATENCY, f"Time of a call, {words},", stage), ordered)
-
-
-def _slowest(result: Result) -> tuple[bool, float, str]:
-    return (bool(result.case.variant), -result.latency.median if result.latency else 0.0, result.case.id)
+            case = alike[0].case
+            place = f"{case.scenario}, {short(case.variant_name)}"
+            yield _draw(Split(metrics.LATENCY, f"Time of a call ({place})", stage), ordered)
 
 
 def by_stage(result: Result, whole: Metric) -> dict[str, float]:

@@ -19,7 +19,7 @@ def markdown(run: Run, records: Sequence[Record]) -> str:
     text = "\n\n".join(filter(None, (
         f"## convbench: {plain(run.name)}",
         f"**{plain(values['lead'], 400)}** " + " ".join(plain(sentence, 400) for sentence in values["sentences"]),
-        _table("Each reducer at its fastest",
+        _table(f"Each reducer at its {'fastest' if values['timed'] else 'smallest'}",
                ("Reducer", "LSTM input", "Variant", "Latency [95 %]", "×", "Parameters", "FLOPs"),
                ([row[key] for key in ("reducer", "lstm_input", "variant", "latency", "factor", "params", "flops")]
                 for row in values["ranking"][:20])),

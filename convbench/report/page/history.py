@@ -75,8 +75,8 @@ def _row(history: History, course: Course, name: str) -> dict[str, Any]:
         "runs": len(points),
         "span": f"{points[0].day} to {points[-1].day}",
         "now": (units.human(now, unit), now),
-        "noise": percent(course.noise),
-        "visible": percent(course.visible) if course.visible < 10 else units.MISSING,
+        "noise": (percent(course.noise), course.noise),
+        "visible": (percent(course.visible) if course.visible < 10 else units.MISSING, min(course.visible, 1e9)),
         "course": words.drift(course) if course.drift else _changes(course),
     }
 

@@ -46,7 +46,7 @@ def _group(model: str, profiles: list[Profile]) -> dict[str, Any]:
     names = _top(tables)
     return {
         "model": model,
-        "variants": [_variant(profile["case"]) for profile in ordered],
+        "variants": [_variant(profile["case"], profile["eager"]) for profile in ordered],
         "calls": [f"{units.seconds(_median(profile['step_s']))} ({profile['steps']} calls)" for profile in ordered],
         "operators": [{"name": name, "cells": [_cell(table.get(name)) for table in tables]} for name in names],
         "stages": _stages(ordered),
@@ -120,8 +120,10 @@ def _peak(profile: Profile) -> dict[str, Any]:
     }
 
 
-def _variant(case: str) -> str:
-    return case.split("/")[-3]
+def _variant(case: str, eager: str) -> str:
+    """What of the case's id stands where its eager twin's says ``eager``."""
+    before, _, after = eager.rpartition("/eager/")
+    return case.removeprefix(f"{before}/").removesuffix(f"/{after}")
 
 
 def _median(values: list[float]) -> float | None:

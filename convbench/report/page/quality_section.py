@@ -61,7 +61,7 @@ def _cut(records: Sequence[Record], budget: Budget) -> Cut:
 
 def _task(
     name: str, clip: Clip, qualities: Sequence[Quality], answer: Recommendation | None,
-    budgets: Mapping[str, Cut], limits: Mapping[str, Mapping[str, float]],
+    budgets: Mapping[str, Cut], limits: Mapping[str, Mapping[tuple[str, Clip], float]],
 ) -> dict[str, Any]:  # fmt: skip
     ranked = standings(qualities)
     unsound = [quality for quality in qualities if not quality.by_seed]
@@ -81,8 +81,8 @@ def _task(
         "several_places": len(places) > 1,
         "chance": percent(first.chance) if first.chance else units.MISSING,
         "majority": percent(first.majority) if first.majority is not None else units.MISSING,
-        "flops": units.flops(limits["flops"].get(name)),
-        "seconds": units.seconds(limits["seconds"].get(name)),
+        "flops": units.flops(limits["flops"].get((name, clip))),
+        "seconds": units.seconds(limits["seconds"].get((name, clip))),
         "rates": [f"{rate:g}" for rate in rates],
         "tuned": words.tuned(qualities),
         "grid": [_grid(quality, rates) for quality in qualities] if len(rates) > 1 else [],

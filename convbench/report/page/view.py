@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -15,6 +16,7 @@ from convbench.analysis.results import Result, measured, typical
 from convbench.core import metrics
 from convbench.core.metric import Metric
 from convbench.core.record import Run
+from convbench.core.spread import ASSUMED
 from convbench.report.page import rows
 from convbench.report.page.quality_section import section
 from convbench.report.words import units
@@ -54,6 +56,8 @@ def view(run: Run, results: Sequence[Result]) -> dict[str, Any]:
         "outcome": outcome(run, results),
         "ranking": _ranking(advice),
         "timed": advice.timed,
+        "visited": any(result.record.visits for result in results),
+        "assumed": units.percent(math.sqrt(ASSUMED.variance)),
         "alike": same(advice.pick) if advice.pick else "",
         "variants": [_variant(variant) for variant in advice.variants],
         "columns": rows.columns(results),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from rich.console import Console, ConsoleOptions, RenderResult
@@ -64,7 +65,8 @@ def _runners(runners: Sequence[Runner], other: str) -> Table:
 
 def _cells(runner: Runner) -> list[str]:
     result = runner.candidate.result
-    against = f"{100 * runner.gain:+.1f} [{100 * runner.low:+.1f}, {100 * runner.high:+.1f}]"
+    low, high = (f"{100 * end:+.1f}" if math.isfinite(end) else units.MISSING for end in (runner.low, runner.high))
+    against = f"{100 * runner.gain:+.1f} [{low}, {high}]"
     latency = units.seconds(result.latency.median if result.latency else None)
     front, within = likely(runner.front), "yes" if runner.shown else "no" if runner.ruled_out else "open"
     return [setup(result), percent(runner.candidate.mean), against, latency, units.count(result.params), front, within]

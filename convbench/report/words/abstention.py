@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 from convbench.analysis.choice.recommendation import Reason, Recommendation
 from convbench.core.metric import Metric
 from convbench.report.words.names import model, setup
-from convbench.report.words.numbers import CHEAPEST, accuracy, amount, costs, limit, percent, points
+from convbench.report.words.numbers import CHEAPEST, TOO_FEW_SEEDS, accuracy, amount, costs, limit, percent, points
 
 ABSTAINS: Mapping[Reason, str] = {
     "not-run": "quality was not run for it",
@@ -55,8 +56,9 @@ def _miss(metric: Metric, value: float, threshold: float) -> str:
 
 def _cheapest(answer: Recommendation) -> str:
     assert answer.leading
+    seen = answer.numbers["detectable"]
+    power = f"Two that differ by {points(seen)} would have been told apart in four of five such runs."
     return (
         f"The {CHEAPEST[answer.ask.cheapest]} is {setup(answer.leading.result)} ({accuracy(answer.leading)}; "
-        f"{costs(answer.leading.result)}). Two that differ by {points(answer.numbers['detectable'])} would have been "
-        "told apart in four of five such runs."
+        f"{costs(answer.leading.result)}). {power if math.isfinite(seen) else TOO_FEW_SEEDS}"
     )

@@ -15,7 +15,7 @@ from convbench.analysis.results import results as results_of
 from convbench.core.record import Parts, Record, Run
 from convbench.core.text import counted
 from convbench.report.words import quality, runtimes, units
-from convbench.report.words.names import model, setup
+from convbench.report.words.names import model, setup, threads_of
 
 NOISE = {
     "interval_wide": "wide intervals",
@@ -38,7 +38,8 @@ def sentences(run: Run, results: Sequence[Result], answers: Sequence[Recommendat
     """The answer, most important sentence first; every abstention is a sentence too."""
     advice = advise(results)
     if not advice.pick:
-        nothing = f"Nothing was measured: {outcome(run, results)}."
+        what = "No cost" if len(costs(results)) < len(results) else "Nothing"
+        nothing = f"{what} was measured: {outcome(run, results)}."
         return [*filter(None, (*quality.sentences(results, answers), _withheld(results))), nothing]
     headline = _pick(advice)
     by_task = quality.sentences(results, answers)
@@ -98,19 +99,22 @@ def _pick(advice: Advice) -> str:
     pick = advice.pick
     assert pick
     partly = bool(uncounted(pick))
-    cost = f"{units.count(pick.params)} parameters and {'at least ' if partly else ''}{units.flops(pick.flops)}"
+    params = f"{units.count(pick.params)} parameters" if pick.params is not None else ""
+    flops = f"{'at least ' if partly else ''}{units.flops(pick.flops)}" if pick.flops is not None else ""
+    cost = " and ".join(filter(None, (params, flops)))
     architecture = pick.case.architecture
     place = f" on the {architecture.backbone} backbone" if isinstance(architecture, Parts) else ""
     if not advice.timed or not pick.latency:
         word = "Fewest parameters" if partly else "Smallest"
-        return f"{word}{place}: {setup(pick)}, with {cost}; latency was not measured."
-    seconds = f"{units.interval(pick.latency)} a call{_threads(pick)}"
+        return f"{word}{place}: {setup(pick)}{cost and f', with {cost}'}; latency was not measured."
+    seconds = f"{units.interval(pick.latency)} a call{_threads(pick)}{cost and f', {cost}'}"
     tied = len(advice.tied)
     if tied < 2:
-        return f"Fastest{place} on this machine: {setup(pick)}, with {seconds}, {cost}."
+        return f"Fastest{place} on this machine: {setup(pick)}, with {seconds}."
+    first = "the fewest" if params else "the fastest"
     return (
-        f"Take {setup(pick)}{place}: {seconds}, {cost}, the fewest of {tied} whose latency on this machine is "
-        "statistically tied with the fastest."
+        f"Take {setup(pick)}{place}: {seconds}, {first} of {tied} whose latency on this machine is statistically tied "
+        "with the fastest."
     )
 
 
@@ -178,7 +182,8 @@ def _withheld(results: Sequence[Result]) -> str:
         return ""
     reasons = Counter(str(f.data["reason"]) for result in cases for f in result.record.findings if f.code == "withheld")
     count = counted(len(cases), "case was", "cases were")
-    return f"{count} never measured undisturbed ({next(iter(reasons))}): withheld from ranking, fronts and gains."
+    (reason, _), *_ = reasons.most_common(1)
+    return f"{count} never measured undisturbed ({reason}): withheld from ranking, fronts and gains."
 
 
 def _placed(advice: Advice) -> str:
@@ -238,7 +243,7 @@ def _allocators(best: VariantGain) -> str:
 
 def _situation(result: Result) -> tuple[str, ...]:
     group = result.group
-    return group.scenario, group.dtype, group.device, f"clip {group.clip}", counted(group.threads, "thread")
+    return group.scenario, group.dtype, group.device, f"clip {group.clip}", threads_of(group).removeprefix(", ")
 
 
 def _other_situation(result: Result, pick: Result) -> str:
@@ -246,7 +251,8 @@ def _other_situation(result: Result, pick: Result) -> str:
     assert result.latency
     keeps_up = sustained(result.record)
     rate = f", {units.count(keeps_up[0])} frames/s sustained at p{keeps_up[1]}" if keeps_up else ""
-    place = ", ".join(there for there, here in zip(*map(_situation, (result, pick)), strict=True) if there != here)
+    pairs = zip(*map(_situation, (result, pick)), strict=True)
+    place = ", ".join(there for there, here in pairs if there and there != here)
     seconds = units.seconds(result.latency.median)
     return f"Fastest in {place or 'another environment'}: {setup(result)} ({seconds} a call{rate})."
 

@@ -19,9 +19,10 @@ def fitting(answer: Affordable) -> str:
     among = f"{answer.number:,} of {answer.of:,} models fit{'s' if answer.number == 1 else ''}"
     if len(answer.tied) < 2:
         return f"{among}. Fastest: {model(answer.pick)} ({costs(answer.pick)})."
+    fewest = " for the fewest parameters" if answer.pick.params else ""
     return (
-        f"{among}, {len(answer.tied):,} of them statistically tied with the fastest: take {model(answer.pick)} for the "
-        f"fewest parameters ({costs(answer.pick)})."
+        f"{among}, {len(answer.tied):,} of them statistically tied with the fastest: take {model(answer.pick)}{fewest} "
+        f"({costs(answer.pick)})."
     )
 
 

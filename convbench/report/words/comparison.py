@@ -9,6 +9,7 @@ from convbench.analysis.compare import Difference, Match, apart, better_moments,
 from convbench.analysis.results import Result
 from convbench.analysis.stored_runs import machine
 from convbench.core.statistics import Interval
+from convbench.core.text import counted
 from convbench.report.words import units
 
 UNLIKE = 0.02
@@ -82,6 +83,12 @@ def warnings(matches: Sequence[Match], differing: Sequence[Difference]) -> list[
     if unequal:
         texts.append(
             f"Parameters or FLOPs differ in {unequal:,} cases: these are exact, so the models are not the same."
+        )
+    elsewhere = [match.case.id for match in matches if match.elsewhere]
+    if elsewhere:
+        texts.append(
+            f"{counted(len(elsewhere), 'case')} without a ratio, such as {elsewhere[0]}: not measured on the same "
+            "machine and software in every run."
         )
     moved = [match for match in matches if len({result.case.device for result in match.results if result}) > 1]
     if moved:

@@ -49,7 +49,8 @@ def decision(advice: Advice, answers: Sequence[Recommendation]) -> str:
         latency = units.seconds(pick.latency.median)
         best = f"Fastest: {_name(pick, advice)}, {latency} a call{_placed(advice, '; take ')}."
     else:
-        best = f"{_tie(tied)}; take {_name(pick, advice)} for the fewest parameters{_placed(advice, ', or ')}."
+        fewest = " for the fewest parameters" if pick.params else ""
+        best = f"{_tie(tied)}; take {_name(pick, advice)}{fewest}{_placed(advice, ', or ')}."
     return f"{best}{_quickest(advice)}"
 
 
@@ -67,11 +68,11 @@ def next_steps(run: Run, results: Sequence[Result], advice: Advice) -> list[Step
     if (missing := len(run.planned) - len(results)) > 0:
         steps.append(Step(f"{counted(missing, 'planned case was', 'planned cases were')} not run yet", resume=True))
     sure = advice.confidence
-    if sure and sure.visits is not None and (sure.open or withheld(results) or sure.visits < 2):
+    if sure and (sure.visits is None or run.protocol.visits == 1):
+        steps.append(Step("one process a case does not show how much processes differ", "protocol.visits=3"))
+    elif sure and (sure.open or withheld(results) or (sure.visits or 0) < 2):
         reason = f"{sure.open:,} more may be tied or not" if sure.open else "some cases lack undisturbed visits"
         steps.append(Step(reason, resume=True, until_sure=True))
-    elif sure and sure.visits is None:
-        steps.append(Step("one process a case does not show how much processes differ", "protocol.visits=3"))
     if measured(results) and len(costs(results)) == len(results):
         steps.append(Step("cost alone names no best: train each, then ask advise", "quality=train"))
     return steps
@@ -118,7 +119,8 @@ def _tie(tied: Sequence[Result]) -> str:
     count, noun = (len(names), "reducers") if len(names) > 1 else (len(tied), f"sizes of {_short(tied[0].series)}")
     latencies = [result.latency.median for result in tied if result.latency]
     low, high = units.seconds(min(latencies)), units.seconds(max(latencies))
-    between = low if low == high else f"{low.removesuffix(high.partition(' ')[2]).rstrip()} to {high}"
+    unit = f" {high.partition(' ')[2]}"
+    between = low if low == high else f"{low.removesuffix(unit)} to {high}"
     return f"{_number(count).capitalize()} {noun} tie at {between}"
 
 

@@ -127,6 +127,8 @@ def quiet(history: History) -> str:
     seen = sorted(course.visible for course in calm if math.isfinite(course.visible))
     spikes = sum(len(course.spikes) for course in history.courses)
     spiked = f"; {counted(spikes, 'run')} left out as single spikes" if spikes else ""
+    if not history.courses:
+        return "no series of two runs or more"
     if not calm:
         return f"every series changed or drifts{spiked}"
     visible = f": a change of {percent(seen[len(seen) // 2])} would have been seen in half of them" if seen else ""

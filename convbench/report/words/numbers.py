@@ -14,6 +14,7 @@ from convbench.report.words import units
 CHEAPEST: Mapping[CostName, str] = {
     "latency": "fastest", "params": "smallest", "memory": "smallest in memory", "flops": "cheapest in FLOPs",
 }  # fmt: skip
+TOO_FEW_SEEDS = "With so few seeds in common no two configurations can be told apart."
 LIMITS: Mapping[CostName, str] = {"latency": "latency", "flops": "FLOPs"}
 """Limits that are not called by their metric's title."""
 

@@ -14,7 +14,7 @@ from convbench.analysis.results import Result
 from convbench.core.text import counted
 from convbench.report.words import advice
 from convbench.report.words.names import trained
-from convbench.report.words.numbers import mean, percent, points
+from convbench.report.words.numbers import TOO_FEW_SEEDS, mean, percent, points
 
 PROBE = (
     "Linear read-outs of untrained features say what can be read there, not what training would reach: with a trained "
@@ -101,7 +101,7 @@ def _power(qualities: Sequence[Quality]) -> str:
     seeds = max(len(quality.by_seed) for quality in qualities)
     least = visible(qualities)
     if seeds < 2 or least is None:
-        return "With so few seeds in common no two configurations can be told apart."
+        return TOO_FEW_SEEDS
     return (
         f"With {counted(seeds, 'seed')} a difference of {points(least)} between two configurations is seen "
         "four times in five; smaller ones are mostly missed."

@@ -12,7 +12,7 @@ def sentence(view: Runtimes) -> str:
     """``In onnxruntime fc, LSTM input 128 costs 1.3× gap, LSTM input 32; in eager 4×.`` and what crosses."""
     turned = turn(view)
     if turned is None:
-        return ""
+        return paid(view)
     eager, there = turned
     place = "" if view.scenario == "inference" else f" ({view.scenario})"
     cost = (

@@ -13,7 +13,7 @@ function lines(row) {
   return [
     text("latency") && `${text("latency")} a call [${texts("interval")[row]}]`,
     text("factor") && column("against")[row] !== row && `${text("factor")} the time of ${titleOf(column("against")[row])}, the fastest alike`,
-    text("params") && `${text("params")} parameters, ${texts("flops")[row]}`,
+    [text("params") && `${text("params")} parameters`, text("flops")].filter(Boolean).join(", "),
     text("memory") && `${text("memory")} peak memory`,
   ].filter(Boolean);
 }
