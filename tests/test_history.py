@@ -27,6 +27,7 @@ from convbench.cli import app
 from convbench.core import index, metrics, store
 from convbench.core.errors import ConvbenchError, Refused, StoreError
 from convbench.core.index import Entry
+from convbench.core.record import Reading
 from convbench.core.statistics import Interval
 from convbench.report.words import history as words
 
@@ -126,6 +127,45 @@ def test_a_later_check_that_decides_nothing_does_not_undo_one_that_did():
     confirmation = Confirmation("case", commit(9), commit(10), "confirmed", None, "", "", "x")
     case_course = course(of(*points), metrics.LATENCY, [confirmation, confirmation._replace(word="inconclusive")])
     assert case_course.changes[0].word == "confirmed"
+
+
+def test_a_check_of_a_wider_range_is_of_its_only_step():
+    """Further runs narrow a range: what was confirmed of the wider one stays so, where no other step is in it."""
+    points = [point(n, 2.2e-3 if n >= 10 else 2e-3) for n in range(20)]
+    wider = Confirmation("case", commit(7), commit(12), "confirmed", None, "", "", "x")
+    assert course(of(*points), metrics.LATENCY, [wider]).changes[0].word == "confirmed"
+    beside = wider._replace(before=commit(11), after=commit(14))
+    assert course(of(*points), metrics.LATENCY, [beside]).changes[0].word == "suspected"
+    twice = [point(n, 2e-3 * 1.1 ** ((n >= 10) + (n >= 20))) for n in range(30)]
+    both = wider._replace(after=commit(25))
+    assert [change.word for change in course(of(*twice), metrics.LATENCY, [both]).changes] == ["suspected"] * 2
+
+
+def test_a_spike_is_not_the_last_run_before_a_change():
+    """The first run of the slower code met other work: it is left out, and is still no run of the faster code."""
+    values = [2e-3] * 10 + [2.8e-3] + [2.2e-3] * 9
+    (change,) = course(of(*(point(n, value) for n, value in enumerate(values))), metrics.LATENCY).changes
+    assert (change.before.commit, change.after.commit) == (commit(9), commit(11))
+
+
+def test_a_paired_check_says_nothing_of_memory(tmp_path):
+    for n in range(12):
+        memory = 2e6 if n >= 6 else 1e6
+        kept = replace(records.record(records.case("gap")), readings=(Reading(metrics.CPU_PEAK, (memory,)),))
+        records.stored(
+            tmp_path / f"{n:02}", [kept], started=day(n), environment={**records.ENVIRONMENT, "commit": commit(n)}
+        )
+    confirmation = Confirmation(kept.case.id, commit(5), commit(6), "refuted", None, "", "", "x")
+    assert [change.word for _, change in history_of(tmp_path, confirmation, metric="memory").changes] == ["suspected"]
+
+
+@pytest.mark.parametrize(
+    ("question", "message"),
+    [({"since": "last week"}, "since 'last week': a date, as in 2026-11-01"), ({"roots": ()}, "name the runs")],
+)
+def test_a_question_without_an_answer_is_said(question, message):
+    with pytest.raises(ConvbenchError, match=message):
+        Question(**{"roots": (Path(),), **question})
 
 
 def test_a_count_changes_at_once_and_exactly():

@@ -16,7 +16,7 @@ from convbench.analysis.choice.by_budget import within
 from convbench.analysis.costs.headlines import advise
 from convbench.analysis.quality.qualities import by_task, qualities
 from convbench.analysis.results import results
-from convbench.core import metrics
+from convbench.core import metrics, visits
 from convbench.core.record import Failure, Finding, Reading, Visit
 from convbench.core.statistics import Interval
 from convbench.core.text import inside as inside_sentence
@@ -348,6 +348,19 @@ def test_where_one_visit_was_asked_for_more_visits_are_the_next_command():
     assert next_steps(several, case_results, advise(case_results))[0].until_sure
     page = view(run, case_results)
     assert (page["visited"], page["assumed"]) == (True, "15 %")
+
+
+def test_a_case_whose_only_visit_was_disturbed_is_in_no_ranking():
+    """As a suite of single visits leaves it on disk: there a reading does not say which samples are of which visit."""
+
+    def single(name, seconds, stolen):
+        of = visited(name, seconds)
+        readings = (*of.readings, Reading(metrics.STEAL, (stolen,)))
+        return replace(of, readings=tuple(replace(reading, visits=()) for reading in readings))
+
+    stored = visits.joined([single("flatten", 1e-5, stolen=0.9), single("gap", 1e-3, stolen=0.0)])
+    assert [result.latency is None for result in results(stored)] == [True, False]
+    assert advise(results(stored)).pick.series == "gap"
 
 
 def test_without_parameters_the_fastest_of_those_tied_is_taken():
