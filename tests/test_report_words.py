@@ -234,7 +234,7 @@ FINDINGS = {
     "folds_into_lstm": {"lstm_input": 32, "params_saved": 18496}, "low_rank": {"rank": 128, "lstm_input": 131072},
     "graph_breaks": {"reasons": ("nn.LSTM",)}, "opaque_engine": {"engine": "onnxruntime"},
     "withheld": {"threads": 2, "visits": 6, "reason": "other processes had a core for 30 % of the time"},
-    "stages_by_runtime": {"engine": "onnxruntime"}, "frames_are_no_clip": {"largest": 0.4},
+    "stages_by_runtime": {"engine": "onnxruntime"}, "frames_are_no_clip": {"largest": 0.4}, "random_output": {},
     "two_speeds": {"fast": 1e-3, "slow": 2e-3},
     "own_threads": {}, "slow_on_meta": {},
     "not_in_inference_mode": {"mode": "with gradients", "reason": "RuntimeError: no gradient"},

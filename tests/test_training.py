@@ -173,6 +173,36 @@ def test_a_variant_that_trains_differently_is_refused(variant, message):
     assert failed.value.kind == "wrong output"
 
 
+class Dropped(nn.Module):
+    """A layer that dropout thins in training."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear, self.dropout = nn.Linear(192, 8), nn.Dropout(0.5)
+
+    def forward(self, clip):
+        return self.dropout(self.linear(clip.flatten(2)))
+
+
+def other_draws(case_subject):
+    """As a compiler does, whose dropout draws numbers of its own."""
+    plain = case_subject.forward
+
+    def forward(*args):
+        torch.manual_seed(99)
+        return plain(*args)
+
+    return replace(case_subject, forward=forward)
+
+
+@pytest.mark.parametrize(("scenario", "random"), [("train", True), ("inference", False)])
+def test_what_is_random_in_eager_is_not_compared_and_says_so(scenario, random):
+    variant = Choice(f"{__name__}:other_draws")
+    dropped = Case(Whole(Choice(f"{__name__}:Dropped")), SMALL, (variant,), scenario=scenario)
+    _, opening = first_call.open_case(dropped, seed=0)
+    assert ("random_output" in {getattr(result, "code", "") for result in opening}) is random
+
+
 class Plain(nn.Module):
     """Frames to their means; no parameters."""
 

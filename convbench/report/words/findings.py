@@ -132,6 +132,10 @@ _SENTENCES: dict[str, Callable[[Data], str]] = {
     "not_in_inference_mode": lambda d: (
         f"Called {d['mode']}, since the model does not run in torch's inference mode ({d['reason']})."
     ),
+    "random_output": lambda _: (
+        "Its output is random (dropout, sampling): eager's own differs with other random numbers, so that the "
+        "variant's could not be compared with it."
+    ),
     "own_threads": lambda _: (
         "It calls modules in threads of its own: what those allocate is not in the peak of tensors, only in the "
         "process's peak; the time of its stages is that of threads side by side."
