@@ -244,13 +244,16 @@ def compare(
     """
     from convbench.check import live
     from convbench.check.rule import Rule
-    from convbench.measure.live import device_of
-    from convbench.models.subject import Inputs, WithoutGradients
+    from convbench.measure.live import device_of, refuse_other_devices
+    from convbench.models.subject import Inputs, WithoutGradients, on
     from convbench.runs import script
 
     script.refuse_again()
-    before, after = (partial(WithoutGradients(call), *args, **kwargs) for call in (first, second))
-    return live.compare(before, after, device_of(first, Inputs(args, kwargs)), Rule.detecting(detect))
+    rule, device, modes = Rule.detecting(detect), device_of(first, Inputs(args, kwargs)), WithoutGradients.MODES[1:]
+    refuse_other_devices(first, device)
+    before, after = (partial(WithoutGradients(call, modes), *args, **kwargs) for call in (first, second))
+    with on(device):
+        return live.compare(before, after, device, rule)
 
 
 def executor(name: str, device: str = "auto", **options: Any) -> Executor:

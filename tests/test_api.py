@@ -329,7 +329,7 @@ def test_a_model_on_two_devices_is_on_its_gpu_and_other_devices_are_refused() ->
     with FakeTensorMode():
         on_gpu = torch.empty(1, device="cuda:1")
     assert live.device_of(Net(), Inputs((CLIP, on_gpu))) == "cuda:1"
-    with pytest.raises(convbench.ConvbenchError, match="is on meta: only modules on cpu or cuda"):
+    with pytest.raises(convbench.ConvbenchError, match="is on meta: only what is on cpu or cuda"):
         convbench.measure(Net().to("meta"), CLIP.to("meta"))
 
 

@@ -88,6 +88,27 @@ def test_streaming_carries_the_state():
     torch.testing.assert_close(torch.cat((first[0], second[0]), dim=1), expected)
 
 
+@pytest.mark.parametrize(("device", "number"), [("cuda:1", 1), ("cuda", None), ("cpu", None)])
+def test_a_gpu_named_by_its_number_is_the_current_one_while_its_case_is_measured(monkeypatch, device, number):
+    """Else its calls would be timed by events of the first GPU."""
+    entered = []
+
+    class Current:
+        def __init__(self, place):
+            self.place = place
+
+        def __enter__(self):
+            entered.append(self.place.index)
+
+        def __exit__(self, *_):
+            entered.append("left")
+
+    monkeypatch.setattr(torch.cuda, "device", Current)
+    with harness.computing_with(replace(case(), device=device)):
+        assert entered == ([] if number is None else [number])
+    assert entered == ([] if number is None else [number, "left"])
+
+
 def test_a_variant_with_another_output_is_a_failure_not_a_result():
     wrong = Case(Whole(Choice("wild:Unsteady")), SMALL, (Choice("channels_last"),))
     with pytest.raises(CaseFailed, match="not eager's output") as failed:

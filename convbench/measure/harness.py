@@ -22,7 +22,7 @@ from convbench.measure.first_call import Opening, open_case
 from convbench.measure.machine import environment
 from convbench.measure.probes import CALLS_NOTHING, LAST, ORDER, Probe, is_static, probe_name
 from convbench.measure.quality.trial import trial
-from convbench.models.subject import Subject, assemble
+from convbench.models.subject import Subject, assemble, on
 from convbench.models.weights import weights_bytes
 
 Measured = tuple[list[Reading | Finding], dict[str, Scalar]]
@@ -46,7 +46,8 @@ def measure(
     start, started = time.perf_counter(), datetime.now(UTC).isoformat(timespec="milliseconds")
     forget_counts()
     if case.trial:
-        results, state = _tried(case, protocol)
+        with on(case.device):
+            results, state = _tried(case, protocol)
     else:
         with computing_with(case):
             opened = partial(open_case, case, protocol.seed, checked=checked)
@@ -112,12 +113,16 @@ def _off_meta(reason: str) -> Finding:
 
 @contextmanager
 def computing_with(case: Case) -> Iterator[None]:
-    """As many torch threads as the case asks for, one where it asks for none; as before afterwards. Not on a GPU."""
+    """On a CPU as many torch threads as the case asks for, one where it asks for none; as before afterwards.
+
+    On a GPU that is the current one.
+    """
     before = torch.get_num_threads()
     if case.device == "cpu":
         torch.set_num_threads(case.threads if isinstance(case.threads, int) else 1)
     try:
-        yield
+        with on(case.device):
+            yield
     finally:
         torch.set_num_threads(before)
 

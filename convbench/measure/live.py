@@ -21,7 +21,7 @@ from convbench.core.registry import probes
 from convbench.core.statistics import Interval, median_interval
 from convbench.measure.counts.counted import called, count_by_module, reason_of
 from convbench.measure.counts.traced import trace
-from convbench.models.subject import Inputs, Subject, WithoutGradients
+from convbench.models.subject import Inputs, Subject, WithoutGradients, on
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,13 +154,13 @@ def _second_count(model: nn.Module, inputs: Inputs) -> tuple[int | None, str | N
 def measure(model: nn.Module, inputs: Inputs, protocol: Protocol) -> Measurement:
     """Time calls of the model on its inputs as the protocol says, and take the peak of memory of one more."""
     live = subject(model, inputs)
-    if torch.device(live.device).type not in ("cpu", "cuda"):
-        raise ConvbenchError(f"{type(model).__name__} is on {live.device}: only modules on cpu or cuda can be measured")
-    try:
-        live.run()
-    except Exception as error:
-        raise _cannot_run(model, error) from error
-    results = [result for name in ("latency", "memory") for result in probes.get(name).build(live, protocol)]
+    refuse_other_devices(model, live.device)
+    with on(live.device):
+        try:
+            live.run()
+        except Exception as error:
+            raise _cannot_run(model, error) from error
+        results = [result for name in ("latency", "memory") for result in probes.get(name).build(live, protocol)]
     readings = {result.metric.name: result.samples for result in results if isinstance(result, Reading)}
     samples, peak = readings[metrics.LATENCY.name], metrics.CPU_PEAK if live.device == "cpu" else metrics.CUDA_PEAK
     return Measurement(
@@ -172,6 +172,13 @@ def measure(model: nn.Module, inputs: Inputs, protocol: Protocol) -> Measurement
         threads=torch.get_num_threads(),
         training=model.training,
     )
+
+
+def refuse_other_devices(call: object, device: str) -> None:
+    """Raises ConvbenchError for a device whose calls cannot be timed."""
+    if torch.device(device).type not in ("cpu", "cuda"):
+        name = getattr(call, "__name__", type(call).__name__)
+        raise ConvbenchError(f"{name} is on {device}: only what is on cpu or cuda can be measured")
 
 
 def subject(model: nn.Module, inputs: Inputs) -> Subject:

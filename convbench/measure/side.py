@@ -72,6 +72,7 @@ def variables(case: Case) -> dict[str, str]:
 
 def subject(case: Case, seed: int) -> Subject:
     """The case ready to be called on its device, its variants applied."""
+    _stay_on(case.device)
     return transform(assemble(case, seed))
 
 
@@ -80,8 +81,16 @@ def compared(case: Case, seed: int) -> tuple[Subject, float]:
 
     Raises CaseFailed where a variant's output is not eager's.
     """
+    _stay_on(case.device)
     opened, _ = open_case(case, seed)
     return opened, tolerance(opened)
+
+
+def _stay_on(device: str) -> None:
+    """Make a GPU that is named by its number the current one: the worker times what is returned afterwards."""
+    place = torch.device(device)
+    if place.type == "cuda" and place.index is not None:
+        torch.cuda.set_device(place)
 
 
 def counts(case: Case, seed: int) -> dict[str, float]:

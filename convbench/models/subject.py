@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, is_dataclass
 from functools import cached_property
 from typing import Any
@@ -138,6 +138,12 @@ class Subject:
         """``run()``; on ``meta`` with what the model makes without a device made there too."""
         with torch.device("meta") if self.device == "meta" else nullcontext():
             return self.run()
+
+
+def on(device: str) -> AbstractContextManager[object]:
+    """While it lasts, a GPU named by its number is the one whose events, waits and random numbers torch uses."""
+    place = torch.device(device)
+    return torch.cuda.device(place) if place.type == "cuda" and place.index is not None else nullcontext()
 
 
 def assemble(case: Case, seed: int, device: str | None = None, model: nn.Module | None = None) -> Subject:
