@@ -609,6 +609,26 @@ def test_a_model_that_is_handed_over_runs_by_the_program_beside_it(variant: str,
     assert "(2, 3, 5)" in done.stdout if scenario == "inference" else "(2, 1, 5)" in done.stdout
 
 
+class Scaled(torch.nn.Module):
+    """Frames times the numbers beside them, which are no floats."""
+
+    def forward(self, clip: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        return clip.mean((3, 4)) * lengths[:, None, None]
+
+
+def clip_and_lengths(clip: Clip) -> tuple[torch.Tensor, torch.Tensor]:
+    return torch.rand(clip.batch, clip.frames, clip.channels, clip.height, clip.width), torch.full((clip.batch,), 3)
+
+
+def test_the_program_beside_a_model_gives_each_input_its_own_type(tmp_path: Path) -> None:
+    skip_without_extra(CASES["onnxruntime"])
+    whole = Whole(Choice(f"{__name__}:Scaled"), f"{__name__}:clip_and_lengths")
+    hand_over(Case(whole, SMALL), 0, tmp_path / "model.onnx", None, {})
+    words = [sys.executable, "model.py"]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 def test_weights_of_another_model_are_refused(tmp_path: Path) -> None:
     skip_without_extra(CASES["onnxruntime"])
     torch.save({"nothing": torch.zeros(1)}, tmp_path / "weights.pt")

@@ -16,6 +16,7 @@ from convbench.core.record import Case, Choice, Scalar
 from convbench.measure.first_call import tolerance
 from convbench.measure.parity import Parity, compare
 from convbench.models import network, values
+from convbench.models.deployment import Example
 from convbench.models.runtimes.deploy import need
 from convbench.models.runtimes.onnx_file import FILE, Exporter
 from convbench.models.subject import Subject, assemble, transform
@@ -23,16 +24,16 @@ from convbench.models.subject import Subject, assemble, transform
 RUNTIME, BEFORE = "onnxruntime", ("int8", "half")
 WHOLE = """import numpy as np, onnxruntime
 session = onnxruntime.InferenceSession("{file}", providers=["CPUExecutionProvider"])
-given = {{each.name: np.zeros(each.shape, "{kind}") for each in session.get_inputs()}}
+given = {given}
 for each, output in zip(session.get_outputs(), session.run(None, given)):
     print(each.name, output.shape)
 """
 STREAM = """import numpy as np, onnxruntime
 session = onnxruntime.InferenceSession("{file}", providers=["CPUExecutionProvider"])
-given = {{each.name: np.zeros(each.shape, "{kind}") for each in session.get_inputs()}}
-for _ in range({frames}):  # put a frame into given["input"]; what comes back but the output is the next frame's state
-    output, *given_states = session.run(None, given); given.update(zip(list(given)[1:], given_states))
-print(output.shape)
+given = {given}
+for _ in range({frames}):  # put a frame into given["{frame}"]; what comes back behind the output is the next state
+    returned = session.run(None, given); given.update(zip({states}, returned[{outputs}:]))
+print(returned[0].shape)
 """
 
 
@@ -55,10 +56,20 @@ def hand_over(
     noted = {"case": case.id, "seed": seed, "weights": weights.name if weights else "seeded, untrained", **facts}
     files = _written(subject.deployment.folder, to, noted | parity._asdict())
     program = to.with_suffix(".py")
-    kind = str(subject.deployment.example.tensors[0].dtype).removeprefix("torch.")
-    text = STREAM if case.scenario == "streaming" else WHOLE
-    program.write_text(text.format(file=to.name, kind=kind, frames=case.clip.frames))
+    program.write_text(_program(to.name, case, subject.deployment.example))
     return [*files, program], parity
+
+
+def _program(file: str, case: Case, example: Example) -> str:
+    """A few lines that call the model with zeros, each of its input's shape and type, as often as a clip has frames."""
+    kinds = [str(tensor.dtype).removeprefix("torch.") for tensor in example.tensors]
+    zeros = [f'np.zeros({tuple(tensor.shape)}, "{kind}")' for tensor, kind in zip(example.tensors, kinds, strict=True)]
+    given = ", ".join(f'"{name}": {value}' for name, value in zip(example.names, zeros, strict=True))
+    states, outputs = example.names[len(zeros) - example.carried :], len(example.outputs) - example.carried
+    text = STREAM if case.scenario == "streaming" else WHOLE
+    return text.format(
+        file=file, given=f"{{{given}}}", frames=case.clip.frames, frame=example.names[0], states=states, outputs=outputs
+    )
 
 
 def _loaded(case: Case, seed: int, weights: Path | None) -> Subject:
