@@ -377,6 +377,14 @@ def test_without_parameters_the_fastest_of_those_tied_is_taken():
     assert "take spatial-softmax, LSTM input 64 (" in fitting(within(case_results, {}))
 
 
+def test_without_latency_nothing_is_tied():
+    sized = [replace(records.record(records.case(name)), visits=()) for name in ("gap", "fc")]
+    untimed = [replace(r, readings=tuple(x for x in r.readings if x.metric.name != "latency_s")) for r in sized]
+    text = answer(records.run_of(untimed), untimed)
+    assert "latency was not measured" in text
+    assert "Tied" not in text
+
+
 def test_units_that_differ_are_both_said():
     timed = [visited("gap", 0.98, 0.98, 0.98), visited("gmp", 1.02, 1.02, 1.02)]
     assert decision(advise(results(timed)), []).startswith("Two reducers tie at 980 ms to 1.02 s; ")

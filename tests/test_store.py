@@ -81,6 +81,14 @@ def test_nothing_is_dropped_from_a_whole_file(directory):
     assert (directory / "results.jsonl").read_bytes() == before
 
 
+def test_a_stray_carriage_return_hides_no_record(directory):
+    path = directory / "results.jsonl"
+    first, *others = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(first.replace(b'"status"', b'"sta\rtus"', 1) + b"".join(others))
+    with pytest.raises(StoreError, match=r"results.jsonl:1: not a record"):
+        store.load(directory)
+
+
 def test_damage_inside_is_named_with_its_line(directory):
     lines = (directory / "results.jsonl").read_bytes().splitlines(keepends=True)
     (directory / "results.jsonl").write_bytes(lines[0] + b'{"half": \n' + lines[2])

@@ -195,6 +195,17 @@ def other_draws(case_subject):
     return replace(case_subject, forward=forward)
 
 
+def not_a_number(case_subject):
+    plain = case_subject.forward
+    return replace(case_subject, forward=lambda *args: plain(*args) * float("nan"))
+
+
+def test_what_is_no_number_is_wrong_however_random_eager_is():
+    broken = Case(Whole(Choice(f"{__name__}:Dropped")), SMALL, (Choice(f"{__name__}:not_a_number"),), "train")
+    with pytest.raises(CaseFailed, match="not eager's output"):
+        first_call.open_case(broken, seed=0)
+
+
 @pytest.mark.parametrize(("scenario", "random"), [("train", True), ("inference", False)])
 def test_what_is_random_in_eager_is_not_compared_and_says_so(scenario, random):
     variant = Choice(f"{__name__}:other_draws")

@@ -55,6 +55,9 @@ def open_folder(prefix: str = PREFIX) -> Path:
 def close_folder(folder: Path) -> None:
     """Remove a scratch folder and end what works for it."""
     end_processes(folder)
+    with suppress(OSError):
+        for path in (path for path in folder.iterdir() if path.name != LOCK):  # by the lock what is left is known
+            shutil.rmtree(path, ignore_errors=True) if path.is_dir() and not path.is_symlink() else path.unlink()
     shutil.rmtree(folder, ignore_errors=True)
 
 

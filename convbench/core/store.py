@@ -181,16 +181,14 @@ def measured(records: Iterable[Record]) -> set[str]:
 
 
 def _read_lines(path: Path) -> Iterator[tuple[bytes, Record]]:
-    """Every whole line with its record."""
+    """Every whole line with its record; what a killed process left of one at the end is none."""
     try:
-        lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
+        lines = path.read_bytes().split(b"\n")[:-1] if path.exists() else []
     except OSError as error:
         raise StoreError(f"{path}: cannot be read ({error.strerror})") from error
     for number, line in enumerate(lines, start=1):
-        if not line.endswith(b"\n"):
-            return
         try:
-            yield line, parse_record(line)
+            yield line + b"\n", parse_record(line)
         except ValidationError as error:
             raise StoreError(f"{path}:{number}: not a record: {reason(error)}") from error
 

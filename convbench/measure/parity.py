@@ -77,11 +77,13 @@ def measured(pairs: list[tuple[Any, Any]]) -> Parity:
             return Parity(math.inf, math.inf)
         difference = (actual - expected).abs()
         difference[(actual == expected) | (actual.isnan() & expected.isnan())] = 0.0
+        if not difference.isfinite().all():
+            return Parity(math.inf, math.inf)
         largest = max(largest, float(difference.max()) if difference.numel() else 0.0)
         squared += float(difference.square().sum())
         norm += float(torch.nan_to_num(expected).square().sum())
     relative = math.sqrt(squared) / math.sqrt(norm) if norm else (0.0 if squared == 0 else math.inf)
-    return Parity(*(math.inf if math.isnan(value) else value for value in (largest, relative)))
+    return Parity(largest, math.inf if math.isnan(relative) else relative)
 
 
 def _agree(actual: Any, reference: Any, allowed: float) -> None:

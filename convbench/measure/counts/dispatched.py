@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 import threading
+import warnings
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterator
@@ -104,7 +105,10 @@ def as_written(model: nn.Module) -> Iterator[None]:
 @contextmanager
 def decomposing() -> Iterator[None]:
     """While it lasts, fused recurrent operators are off, which torch's counter does not know."""
-    with torch.backends.mkldnn.flags(enabled=False), torch.backends.cudnn.flags(enabled=False):
+    with ExitStack() as off:
+        with warnings.catch_warnings(action="ignore"):  # torch's, of TF32 on GPUs that are not there
+            off.enter_context(torch.backends.mkldnn.flags(enabled=False))
+            off.enter_context(torch.backends.cudnn.flags(enabled=False))
         yield
 
 

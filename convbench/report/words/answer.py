@@ -130,7 +130,7 @@ def _quickest(advice: Advice) -> str:
 def _ties(advice: Advice) -> str:
     """What else may be taken without being slower, as far as this run can tell."""
     others = [model(result) for result in advice.tied if result is not advice.pick]
-    if not others:
+    if not others or not advice.timed:
         return ""
     return f"Tied with it: {'; '.join(others[:4])}{f' and {len(others) - 4} more' if len(others) > 4 else ''}."
 
