@@ -18,6 +18,7 @@ from convbench.analysis.compare import (
 )
 from convbench.analysis.results import results
 from convbench.core.record import Protocol, Reading, Visit
+from convbench.report.words.comparison import warnings
 
 CASES = [records.case("gap"), records.case("fc", 128), records.case("gap", variant="compile")]
 
@@ -54,6 +55,23 @@ def test_exact_counts_that_differ_are_noticed():
     (matched_case,) = match([measured(1), other])
     assert matched_case.counts_differ
     assert not match([measured(1), measured(2)])[0].counts_differ
+
+
+def test_counts_that_one_run_lacks_do_not_differ():
+    untold = [records.record(case, latency=1e-3) for case in CASES]
+    untold = [replace(r, readings=tuple(x for x in r.readings if x.metric.name == "latency_s")) for r in untold]
+    assert not any(matched_case.counts_differ for matched_case in match([measured(1), results(untold)]))
+
+
+def test_a_case_that_was_measured_on_another_machine_has_no_ratio():
+    """Of a run of two machines beside one of the first; of runs of one machine each it is said of the runs."""
+    merged = [*measured(1, CASES[:1], environment="e1"), *measured(1, CASES[1:], environment="e2")]
+    matches = match([merged, measured(2, environment="e1")])
+    assert [(m.elsewhere, m.ratios[1] is None) for m in matches] == [(False, False), (True, True), (True, True)]
+    (warning,) = [text for text in warnings(matches, []) if "without a ratio" in text]
+    assert warning.startswith(f"2 cases without a ratio, such as {CASES[1].id}: not measured on the same machine")
+    plain = match([measured(1, environment="e1"), measured(2, environment="e2")])
+    assert not any(matched_case.elsewhere for matched_case in plain)
 
 
 def test_matches_are_grouped_by_the_values_of_a_column():

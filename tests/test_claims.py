@@ -1,6 +1,7 @@
 """The article's claims: algebra and arithmetic for real, and every rule both ways on synthetic evidence."""
 
 import random
+from dataclasses import replace
 
 import claims_evidence as synthetic
 import numpy as np
@@ -11,6 +12,7 @@ from convbench.analysis.claims import all_claims, standings
 from convbench.analysis.claims.claim import VERDICTS, Lacking, Number, tally
 from convbench.analysis.claims.evidence import Evidence
 from convbench.analysis.claims.paired import ALL, MOST, SOME, Difference, by_verdict, gains, paired, spread, welch
+from convbench.core.record import Choice
 from convbench.core.registry import claims
 from convbench.core.statistics import Interval
 from convbench.plugins.claims import algebra, arithmetic, choice, layers, ordering, saturation, shifting, spatial
@@ -445,6 +447,14 @@ def test_of_several_runs_each_case_counts_once():
     twice = Evidence(((run, trainings[:40]), (run, trainings)))
     assert len(twice.records) == len(trainings)
     assert standings.standings(twice) == standings.standings(Evidence(((run, trainings),)))
+
+
+def test_evaluations_in_other_variants_are_no_further_seeds():
+    trainings = synthetic.trained()
+    quantised = [replace(record, case=replace(record.case, variant=(Choice("int8"),))) for record in trainings]
+    run = records.run_of(trainings)
+    both = Evidence(((run, [*trainings, *quantised]),))
+    assert both.lessons == Evidence(((run, trainings),)).lessons
 
 
 def test_where_every_run_died_that_is_said():

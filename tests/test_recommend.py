@@ -160,6 +160,16 @@ def test_where_nothing_differs_and_all_are_close_the_cheapest_is_provisional():
     assert answer.shortfall < 0.02
 
 
+def test_the_edge_of_a_sweep_is_looked_for_among_sizes_in_the_same_variant():
+    """Saturated in eager; that int8 is worse at every size says nothing of a larger one."""
+    saturated = sweep((0.3, 0.8, 0.801), (8, 16, 32))
+    quantised = [
+        replace(record, case=replace(record.case, variant=(records.choice("int8"),)))
+        for record in sweep((0.2, 0.5, 0.6), (8, 16, 32))
+    ]
+    assert "edge" not in answer_of([*saturated, *quantised]).doubts
+
+
 def test_the_edge_of_a_sweep_that_still_rises_is_never_sure():
     rising = sweep((0.3, 0.5, 0.8), (8, 16, 32))
     answer = answer_of(rising)

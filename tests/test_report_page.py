@@ -17,7 +17,7 @@ from convbench.analysis.costs.likeness import alike
 from convbench.analysis.results import results
 from convbench.core.errors import ConvbenchError, StoreError
 from convbench.core.record import Case, Choice, Failure, Finding, Metric, Reading, Visit, Whole
-from convbench.report.page import compare
+from convbench.report.page import compare, profile_section
 from convbench.report.page import run as page
 from convbench.report.page.payload import payload, repeat
 from convbench.report.page.quality_section import section
@@ -412,3 +412,10 @@ def test_large_data_are_deflated_and_come_back_whole(tmp_path):
     data = json.loads(zlib.decompress(base64.b64decode(packed)))
     assert data["size"] == 1500
     assert len(text) < 700_000
+
+
+@pytest.mark.parametrize("threads", [None, 2])
+@pytest.mark.parametrize("variant", ["eager", "channels_last+compile(rnn=true)"])
+def test_a_profile_is_called_by_its_variant(threads, variant):
+    of = replace(records.case("gap", variant=variant), threads=threads)
+    assert profile_section._variant(of.id, of.eager.id) == variant
