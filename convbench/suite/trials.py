@@ -30,6 +30,8 @@ def trial_cases(
 
     A user's own whole model is not tried: it has no head that could be exchanged for a task's.
     """
+    if quality == "none":
+        return ()
     picked = (case for case in cases if not training.only or id_matches(case.id, training.only))
     parts = [case for case in picked if isinstance(case.architecture, Parts)]
     models = list(dict.fromkeys(_trial_case(case, training.batch) for case in parts))
@@ -40,8 +42,6 @@ def trial_cases(
     )
     models = [member for model in models for member in (model, *(other for other in own if other.eager == model))]
     match quality:
-        case "none":
-            return ()
         case "probe":
             trials = [Trial(PLACED_DIGIT)]
         case "train":
