@@ -41,9 +41,9 @@ class Stock:
         """One that imported this side with these variables and threads; its time limit is from now on that of these."""
         for _, worker in self._idle:
             worker.hurry()
-        for started, worker in list(self._idle):
-            if worker.side == side and started == variables and worker.settings.threads == settings.threads:
-                self._idle.remove((started, worker))
+        for worker in self._started_with(variables, settings):
+            if worker.side == side:
+                self._idle.remove((variables, worker))
                 worker.settings = settings
                 try:
                     worker.greeted()
@@ -63,11 +63,7 @@ class Stock:
         cores: Sequence[int],
     ) -> None:
         """Start a worker a side, those that are here already left out, and let them import meanwhile on some cores."""
-        idle = [
-            worker.side
-            for started, worker in self._idle
-            if started == variables and worker.settings.threads == settings.threads
-        ]
+        idle = [worker.side for worker in self._started_with(variables, settings)]
         for side in sides:
             if side in idle:
                 idle.remove(side)
@@ -76,3 +72,8 @@ class Stock:
                 self._idle.append((variables, worker))
                 worker.confine(cores)
                 worker.greet(case)
+
+    def _started_with(self, variables: Variables, settings: Settings) -> list[Worker]:
+        """Those whose environment and threads are what is asked for."""
+        alike = (worker for started, worker in self._idle if started == variables)
+        return [worker for worker in alike if worker.settings.threads == settings.threads]
