@@ -22,7 +22,7 @@ from ruamel.yaml import YAML
 from convbench import suite
 from convbench.core.errors import SuiteError
 from convbench.core.record import Case, Choice, Clip, Parts, Protocol, Recurrent, Training, Whole
-from convbench.suite.layout import AXES, ClipLayout, RecurrentLayout
+from convbench.suite.axes import AXES, ClipLayout, RecurrentLayout
 
 TESTS = Path(__file__).parent
 BAD = TESTS / "suites_bad"

@@ -7,7 +7,8 @@ from typing import Any
 from convbench.core import registry
 from convbench.core.record import EAGER, STAGES
 from convbench.core.registry import Registry
-from convbench.suite.layout import CLIP_TEXT, RNN_TEXT, SuiteLayout
+from convbench.suite.axes import CLIP_TEXT, RNN_TEXT
+from convbench.suite.layout import SuiteLayout
 from convbench.suite.options import signature
 
 _IMPORT_PATH = {

@@ -1,32 +1,20 @@
-"""The layout of a suite file as pydantic models: keys, types and ranges; the plug-ins in it are checked elsewhere."""
+"""The layout of a suite file as pydantic models: keys, types and ranges; ``axes.py`` has those of its axes."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    ValidationError,
-    ValidatorFunctionWrapHandler,
-    WithJsonSchema,
-    WrapValidator,
-    field_validator,
-    model_validator,
-)
+from pydantic import BeforeValidator, Field, WithJsonSchema, field_validator, model_validator
 
 from convbench.core.errors import ConvbenchError
 from convbench.core.quantities import duration
-from convbench.core.record import SCHEMA_VERSION, Clip, Protocol, Recurrent, Training
+from convbench.core.record import SCHEMA_VERSION, Protocol, Training
+from convbench.suite.axes import AXES, AxesLayout, ClipLayout, PatternLayout, RecurrentLayout, Size, Strict
 from convbench.suite.many import OneOrMany
-from convbench.suite.mistakes import Location, shown
-from convbench.suite.values import Shape
+from convbench.suite.mistakes import Location
 
-Size = Annotated[int, Field(ge=1, le=2**31 - 1)]
 WAIT: dict[str, Any] = {
     "anyOf": [
         {"exclusiveMinimum": 0, "type": "number"},
@@ -36,14 +24,6 @@ WAIT: dict[str, Any] = {
 """The JSON Schema of a time that people wait."""
 _DEFAULT = Protocol()
 _TRAINING = Training()
-CLIP_TEXT = r"\d+x\d+x\d+x\d+x\d+"
-RNN_TEXT = r"(bi)?(lstm|gru)(\d+)(?:x(\d+))?(?:p(\d+))?"
-
-
-class Strict(BaseModel):
-    """Allows no unknown key, and no value that is only nearly of its type."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, validate_default=True)
 
 
 def _seconds(value: Any) -> Any:
@@ -52,67 +32,6 @@ def _seconds(value: Any) -> Any:
         return duration("", value) if isinstance(value, str) else value
     except ConvbenchError as error:
         raise ValueError(str(error).strip()) from error
-
-
-def _threads(value: Any, inner: ValidatorFunctionWrapHandler) -> Any:
-    """One sentence in the place of one for each member of the union."""
-    try:
-        return inner(value)
-    except ValidationError:
-        raise ValueError(
-            f"{shown(value)} is no number of threads: write a whole number of at least 1, or all"
-        ) from None
-
-
-class ClipLayout(Strict):
-    """The input clip, B x T x C x H x W; also written as text, 1x16x3x64x64."""
-
-    batch: OneOrMany[Size] = Field(default=[1], description="B: clips a call")
-    frames: OneOrMany[Size] = Field(default=[16], description="T: frames of a clip")
-    channels: OneOrMany[Size] = Field(default=[3], description="C: channels of a frame")
-    height: OneOrMany[Size] = Field(default=[64], description="H: rows of a frame")
-    width: OneOrMany[Size] = Field(default=[64], description="W: columns of a frame")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _from_text(cls, value: Any) -> Any:
-        return clip_fields(value) if isinstance(value, str) else value
-
-    def shape(self) -> Shape:
-        """The fields that are written, each with its values."""
-        return _shape(Clip, self)
-
-
-class RecurrentLayout(Strict):
-    """The recurrent stage; also written as text: lstm128, bilstm256x2 (two layers), gru64, lstm512p128 (proj_size)."""
-
-    pattern: ClassVar[bool] = False
-    cell: OneOrMany[Literal["lstm", "gru"]] = Field(default=["lstm"], description="nn.LSTM or nn.GRU")
-    hidden: OneOrMany[Size] = Field(default=[128], description="H: hidden size")
-    layers: OneOrMany[Size] = Field(default=[1], description="L: stacked layers")
-    bidirectional: OneOrMany[bool] = Field(default=[False], description="run both ways through the clip")
-    proj_size: OneOrMany[Annotated[int, Field(ge=0)]] = Field(
-        default=[0], description="LSTM only: project the hidden state to this size, smaller than hidden; 0 is off"
-    )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _from_text(cls, value: Any) -> Any:
-        return rnn_fields(value) if isinstance(value, str) else value
-
-    @model_validator(mode="after")
-    def _projection(self) -> RecurrentLayout:
-        if self.pattern:
-            return self
-        if max(self.proj_size) >= min(self.hidden):
-            raise ValueError(f"proj_size {max(self.proj_size)} is not smaller than hidden {min(self.hidden)}")
-        if max(self.proj_size) and "gru" in self.cell:
-            raise ValueError("proj_size needs an lstm: nn.GRU has none")
-        return self
-
-    def shape(self) -> Shape:
-        """The fields that are written, each with its values."""
-        return _shape(Recurrent, self)
 
 
 class ProtocolLayout(Strict):
@@ -179,51 +98,6 @@ class TrainingLayout(Strict):
         return Training(self.steps, self.checkpoints, *clips, rate_seeds=self.rate_seeds if chosen else 0)
 
 
-class AxesLayout(Strict):
-    """The axes of a sweep: each one value or a list; the lists multiply."""
-
-    backbone: OneOrMany[Any] = Field(
-        default=["conv"], description="the convolutional part; options with lists multiply"
-    )
-    reducer: OneOrMany[Any] = Field(default=[None], description="from the feature map to the LSTM input")
-    lstm_input: OneOrMany[Size | None] = Field(
-        default=[None], description="D, for reducers whose output size is free; the others follow the feature map"
-    )
-    rnn: OneOrMany[RecurrentLayout] = Field(
-        default_factory=lambda: [RecurrentLayout()], description="the recurrent stage (lstm128)"
-    )
-    layer_norm: OneOrMany[bool] = Field(default=[False], description="LayerNorm before the LSTM")
-    head: OneOrMany[Size | None] = Field(
-        default=[None], description="outputs of a linear layer after each time step; null: none"
-    )
-    model: OneOrMany[Any] = Field(default=[None], description="your own model instead: package.module:function")
-    clip: OneOrMany[ClipLayout] = Field(
-        default_factory=lambda: [ClipLayout()], description="the shape of the input (1x16x3x64x64)"
-    )
-    scenario: OneOrMany[str] = Field(
-        default=["inference"], description="inference: a whole clip; streaming: a frame a call; train: a training step"
-    )
-    threads: OneOrMany[Annotated[Size | Literal["all"], WrapValidator(_threads)]] = Field(
-        default=[1],
-        description="that compute an operator on a CPU: a number, or all cores; several need a quiet machine",
-    )
-    variant: OneOrMany[Any] = Field(
-        default=["eager"], description="how it is run; + or an inner list: one after another"
-    )
-
-
-class RecurrentPattern(RecurrentLayout):
-    """Recurrent stages of which only what is given has to agree."""
-
-    pattern: ClassVar[bool] = True
-
-
-class PatternLayout(AxesLayout):
-    """The axes of an ``exclude`` entry."""
-
-    rnn: OneOrMany[RecurrentPattern] = Field(default_factory=lambda: [RecurrentPattern()])  # type: ignore[assignment]
-
-
 class SuiteLayout(Strict):
     """A convbench suite: which architectures are measured, and how."""
 
@@ -278,8 +152,6 @@ class SuiteLayout(Strict):
         return name
 
 
-AXES = tuple(AxesLayout.model_fields)
-OF_PARTS = ("backbone", "reducer", "lstm_input", "rnn", "layer_norm", "head")
 KNOWN: dict[str | int, tuple[str, ...]] = {
     "": tuple(SuiteLayout.model_fields),
     **dict.fromkeys(("matrix", "include", "exclude"), AXES),
@@ -297,30 +169,3 @@ def sections(data: Mapping[str, Any]) -> list[tuple[Location, dict[str, Any]]]:
         entries = data.get(key)
         listed += [((key, i), entry) for i, entry in enumerate(entries if isinstance(entries, list) else [])]
     return [(at, value) for at, value in listed if isinstance(value, dict)]
-
-
-def clip_fields(text: str) -> dict[str, int]:
-    """The fields of a clip written as text. Raises ValueError."""
-    if not re.fullmatch(CLIP_TEXT, text, re.ASCII):
-        raise ValueError(f"{text!r} is no clip: write batch x frames x channels x height x width, as 1x16x3x64x64")
-    return dict(zip(ClipLayout.model_fields, map(int, text.split("x")), strict=True))
-
-
-def rnn_fields(text: str) -> dict[str, Any]:
-    """The fields of a recurrent stage written as text. Raises ValueError."""
-    match = re.fullmatch(RNN_TEXT, text, re.ASCII)
-    if match is None:
-        raise ValueError(f"{text!r} is no recurrent stage: write lstm128, bilstm256x2, gru64 or a mapping")
-    ways, cell, hidden, layers, projection = match.groups()
-    return {
-        "cell": cell,
-        "hidden": int(hidden),
-        "layers": int(layers or 1),
-        "bidirectional": ways is not None,
-        "proj_size": int(projection or 0),
-    }
-
-
-def _shape(kind: type[Clip] | type[Recurrent], layout: BaseModel) -> Shape:
-    names = [name for name in type(layout).model_fields if name in layout.model_fields_set]
-    return Shape(kind, {name: getattr(layout, name) for name in names})

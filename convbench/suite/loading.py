@@ -14,18 +14,8 @@ from ruamel.yaml import YAML
 from convbench.core.errors import SuiteError
 from convbench.core.record import Case, Choice, Protocol, Whole
 from convbench.suite import plugs
-from convbench.suite.layout import (
-    AXES,
-    KNOWN,
-    OF_PARTS,
-    AxesLayout,
-    ClipLayout,
-    PatternLayout,
-    RecurrentLayout,
-    SuiteLayout,
-    TrainingLayout,
-    sections,
-)
+from convbench.suite.axes import AXES, OF_PARTS, AxesLayout, ClipLayout, PatternLayout, RecurrentLayout
+from convbench.suite.layout import KNOWN, SuiteLayout, TrainingLayout, sections
 from convbench.suite.many import as_list
 from convbench.suite.matrix import Axes, Sweep
 from convbench.suite.mistakes import Location, Mistakes, shown

@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from convbench.core.record import Case, Choice, Clip, Parts, Recurrent
-from convbench.suite.layout import OF_PARTS
+from convbench.suite.axes import OF_PARTS
 from convbench.suite.mistakes import Location, Mistakes
 from convbench.suite.values import Axis, expand, picks, size
 

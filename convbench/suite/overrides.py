@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from convbench.suite.layout import AXES, KNOWN, clip_fields, rnn_fields, sections
+from convbench.suite.axes import AXES, clip_fields, rnn_fields
+from convbench.suite.layout import KNOWN, sections
 from convbench.suite.mistakes import Location, Mistakes, shown, unknown_key
 from convbench.suite.plugs import READERS, plug_fields
 from convbench.suite.source import value_of
