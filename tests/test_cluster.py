@@ -420,6 +420,21 @@ def test_a_worker_of_ray_that_cannot_begin_is_not_started_again(monkeypatch: pyt
     assert engine.remotes == {}
 
 
+def test_a_host_of_ray_whose_workers_end_before_their_first_word_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = ray_engine(monkeypatch, begun=False)
+    engine.start()
+    engine.ray.exceptions.RayTaskError = ValueError
+    engine.ray.get.side_effect = RuntimeError("the image cannot be had")
+    events = []
+    for _ in range(ray.FALSE_STARTS + 2):
+        engine.ray.wait.return_value = [remote.waiting for remote in engine.remotes.values()], []
+        events += engine.events(0)
+        engine._look()
+    assert [type(event) for event in events] == [Lost] * (ray.FALSE_STARTS - 1) + [Absent]
+    assert events[-1].reason == "the image cannot be had"
+    assert engine.remotes == {}
+
+
 def slurm_engine(folder: Path, *workers: str) -> slurm._Engine:
     """The engine with workers that no scheduler knows, and none in place of lost ones."""
     options = slurm._JobOptions("slurm", 0, 0, 0, 60, str(folder), {}, exclusive=True)

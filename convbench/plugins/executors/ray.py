@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -23,6 +24,8 @@ SECONDS_BETWEEN_LOOKS = 5.0
 """How often the cluster is asked for new hosts."""
 RESTARTS = 20
 """How many workers a host may lose before it gets no other."""
+FALSE_STARTS = 3
+"""How many of them may end before their first word, as where an image cannot be had."""
 SECONDS_TO_SCHEDULE = 60.0
 """After so long a worker that was not started is said to be missing; it is still taken when it comes."""
 REACHABLE = 5.0
@@ -80,6 +83,7 @@ class _Engine:
         self.ray: Any = None
         self._began = False
         self._starts: dict[tuple[str, int], int] = {}
+        self._false_starts: Counter[tuple[str, int]] = Counter()
         self._absent: list[Absent] = []
         self._looked = 0.0
 
@@ -222,9 +226,16 @@ class _Engine:
         except Exception as error:
             if getattr(error, "actor_init_failed", False):
                 return self._gave_up(remote, line_of(error, -1))
+            if self._never_starts(remote):
+                return self._gave_up(remote, line_of(error))
             remote.waiting = None
             self.drop(remote.name)
             return [Lost(remote.name, line_of(error))]
+
+    def _never_starts(self, remote: _Remote) -> bool:
+        """Whether this is one too many of a host's workers that end before their first word."""
+        self._false_starts[remote.node, remote.slot] += remote.piece < 0
+        return remote.piece < 0 and self._false_starts[remote.node, remote.slot] >= FALSE_STARTS
 
     def _message(self, remote: _Remote, part: bytes) -> Iterator[Event]:
         remote.parts.append(part)
