@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,9 @@ from convbench.analysis.choice.by_task import recommendations
 from convbench.analysis.choice.recommendation import Ask
 from convbench.cli.app import app
 from convbench.core.errors import ConvbenchError
+from convbench.core.metric import Metric
 from convbench.core.quantities import amount, share
+from convbench.core.record import Reading
 from convbench.report.words.advice import different, sentences
 from convbench.report.words.numbers import likely
 
@@ -159,6 +162,32 @@ def test_every_limit_reaches_the_rule(run):
     assert "direction: spatial-softmax, LSTM input 64, eager (sure)." in out
     assert "Test accuracy after equal training FLOPs" in out
     assert "identity" not in out
+
+
+def test_cheap_in_a_metric_of_a_probe_of_one_s_own(tmp_path):
+    """The dearest in latency takes the least energy here, and all learn the same."""
+    run_records = of(dict.fromkeys(("gap", "gmp", "gem"), (0.9, 0.91, 0.9)))
+    joules = Metric("energy_j", "J", title="Energy of a call")
+    for i, record in enumerate(run_records):
+        if record.case.trial is None:
+            reading = Reading(joules, (0.3 - 0.01 * i,))
+            run_records[i] = replace(record, readings=(*record.readings, reading))
+    directory = records.stored(tmp_path / "energy", run_records)
+    code, out, _ = advise(directory, "--cheapest", "energy_j")
+    assert code == 0
+    assert "direction: gem" in out
+    assert "energy of a call 220 mJ" in out
+    assert "it is the lowest in energy of a call that is shown" in out
+    assert "direction: gap" in advise(directory)[1]
+
+
+def test_cheap_in_what_is_no_cost_is_refused(run):
+    assert str(advise(run, "--cheapest", "latncy")[2]) == (
+        "--cheapest latncy: not a metric of this run; did you mean 'latency'?"
+    )
+    assert str(advise(run, "--cheapest", "frames_per_s")[2]) == (
+        "--cheapest frames_per_s: less of it is not better: choose a cost, of params, flops, latency, memory"
+    )
 
 
 def test_json_holds_the_same_answer(run):

@@ -34,7 +34,11 @@ def advise(
     flops: Annotated[str | None, typer.Option(help="FLOPs of a call at most, as in 1G.")] = None,
     within: Annotated[str, typer.Option(help="How far below the best accuracy is good enough, as in 2%.")] = "2%",
     cheapest: Annotated[
-        Literal["latency", "params", "memory", "flops"], typer.Option(help="What to be cheap in.")
+        str,
+        typer.Option(
+            metavar="METRIC",
+            help="What to be cheap in: latency, params, memory, flops or another cost that was measured.",
+        ),
     ] = "latency",
     task: Annotated[list[str] | None, typer.Option(help="Only this task; may be repeated.")] = None,
     budget: Annotated[
@@ -72,6 +76,7 @@ def advise(
     alone = [text for text in budget or () if text in ("steps", "flops", "seconds")]
     named = [(f"--{name}", name, text) for name, text in written.items() if text is not None]
     named += [_parse_limit(text) for text in budget or () if text not in alone]
+    _refuse_no_cost(cheapest, known)
     ask = Ask(_limits(named, known), margin, cheapest, per_second=_price(per_ms), metrics=known)
     compared: Budget = alone[-1] if alone else equal  # type: ignore[assignment]
     if not tried(records):
@@ -127,6 +132,17 @@ def _limits(named: Sequence[tuple[str, str, str]], known: Mapping[str, Metric]) 
             raise ConvbenchError(f"{option} {text}: {name} has a limit already: give it once")
         limits[name] = amount(option, text, known[name].unit)
     return limits
+
+
+def _refuse_no_cost(name: str, known: Mapping[str, Metric]) -> None:
+    """Raises ConvbenchError for what no run can be cheap in: no metric of it, or one of which less is not better."""
+    from convbench.core.registry import did_you_mean
+
+    if name not in known:
+        raise ConvbenchError(f"--cheapest {name}: not a metric of this run{did_you_mean(name, known)}")
+    if known[name].better != "lower":
+        costs = ", ".join(option for option, metric in known.items() if metric.better == "lower")
+        raise ConvbenchError(f"--cheapest {name}: less of it is not better: choose a cost, of {costs}")
 
 
 def _known_tasks(tasks: Sequence[str], records: Sequence[Record], run: Path) -> Sequence[str]:

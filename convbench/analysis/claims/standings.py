@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from convbench.analysis.choice.noninferior import pairs, shortfalls
+from convbench.analysis.choice.noninferior import differences, pairs, shortfalls
 from convbench.analysis.claims.claim import Lacking, Number
 from convbench.analysis.claims.evidence import TRAIN, Evidence
-from convbench.analysis.claims.paired import MARGIN, paired
+from convbench.analysis.claims.paired import MARGIN, Difference
 from convbench.analysis.quality.collapse import rate_interval
 from convbench.analysis.quality.qualities import Quality, seed_table
 
@@ -19,8 +20,8 @@ OFTEN = 0.1
 
 class Standing(NamedTuple):
     """A configuration on a task: its size, how far below the best it is with the 95 % interval of that over ``n``
-    seeds, and ``bound``, how far below whichever is best it may be at 95 % (``noninferior``). These are of the seeds
-    that learnt; ``collapsed`` of ``ended`` did not."""
+    seeds (``below``), and ``bound``, how far below whichever is best it may be at 95 % (``noninferior``). These are of
+    the seeds that learnt; ``collapsed`` of ``ended`` did not."""
 
     name: str
     size: int
@@ -69,22 +70,41 @@ def tried_on(evidence: Evidence, tasks: Standings) -> list[Quality]:
     return [quality for quality in evidence.qualities if quality.task in tasks]
 
 
+def below(task: str, pool: Sequence[Quality], best: int) -> list[Difference | None]:
+    """How far each of a pool is below the one of them at ``best``, which the same seeds selected, at 95 %.
+
+    The bounds allow for its luck, as those of a pick do (``noninferior.differences``). None where the sound seeds are
+    too few to tell.
+    """
+    contrasts = pairs(seed_table(pool))
+    low, high = differences(contrasts, best)
+    n = [min(len(quality.by_seed), len(pool[best].by_seed)) for quality in pool]
+    return [
+        Difference(task, float(contrasts.gap[i, best]), -float(high[i]), -float(low[i]), n[i])
+        if n[i] > 1 and math.isfinite(low[i])
+        else None
+        for i in range(len(pool))
+    ]
+
+
 def _ranked(qualities: Mapping[str, Quality]) -> list[Standing]:
     if len(qualities) < 2:
         return []
-    best = max(qualities.values(), key=lambda quality: quality.mean or 0.0)
-    bounds = shortfalls(pairs(seed_table(list(qualities.values()))))
-    entries = []
-    for (called, quality), bound in zip(qualities.items(), bounds, strict=True):
-        if min(len(best.by_seed), len(quality.by_seed)) > 1:
-            gap = paired(quality.task, best.by_seed, quality.by_seed)
-            size = quality.architecture.lstm_input or 0
-            entries.append(
-                Standing(
-                    called, size, gap.mean, gap.low, gap.high, gap.n, float(bound), quality.collapsed, quality.ended
-                )
-            )
-    return entries
+    pool = list(qualities.values())
+    best = max(range(len(pool)), key=lambda i: pool[i].mean or 0.0)
+    gaps, bounds = below(pool[best].task, pool, best), shortfalls(pairs(seed_table(pool)))
+    return [
+        Standing(
+            called,
+            quality.architecture.lstm_input or 0,
+            *(gap.mean, gap.low, gap.high, gap.n),
+            float(bound),
+            quality.collapsed,
+            quality.ended,
+        )
+        for (called, quality), gap, bound in zip(qualities.items(), gaps, bounds, strict=True)
+        if gap
+    ]
 
 
 def _has_flatten(group: list[Standing]) -> bool:

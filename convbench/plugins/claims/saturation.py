@@ -12,6 +12,7 @@ from torch import nn
 from convbench.analysis.claims.claim import Curve, Judgement, Lacking, Number, Plot, Point, claim
 from convbench.analysis.claims.evidence import Evidence, left_out
 from convbench.analysis.claims.paired import MARGIN, SOME, Difference, listed, paired, quantified, verdict_of
+from convbench.analysis.claims.standings import below
 
 HIDDEN, SEED, SAMPLES = 128, 0, 16
 SIZES = (32, 128, 512, 4096, 32_768, 131_072)
@@ -42,8 +43,8 @@ Inits = Mapping[str, Mapping[int, Gates]]
     "tasks, as “in many cases” says.",
     experiment="nn.LSTM(D, 128) as torch draws it, its inputs the ReLU of normal values: the spread of the gates' "
     "inputs and the share within 1 % of 0 or 1; the same with LayerNorm before it and with weights drawn by fan-in "
-    "(±1/√D instead of ±1/√H). From trainings: flatten against the best smaller input, and with against without "
-    "LayerNorm, paired by seed.",
+    "(±1/√D instead of ±1/√H). From trainings: flatten against the best smaller input, allowing for that one's having "
+    "been selected by the same seeds, and with against without LayerNorm, paired by seed.",
 )
 def detrimental(evidence: Evidence) -> Judgement:
     inits = _measure()
@@ -131,9 +132,10 @@ def _trained(evidence: Evidence) -> tuple[list[Difference], list[Difference], tu
         layered = [quality for name, quality in flatten.items() if "+" in name]
         try:
             if smaller:
-                best = max(smaller, key=lambda quality: quality.mean or 0)
-                worse.append(paired(task, best.by_seed, flat.by_seed))
-                used += [best, flat]
+                best = max(range(len(smaller)), key=lambda i: smaller[i].mean or 0)
+                loss = below(task, [*smaller, flat], best)[-1]
+                worse += [loss] if loss else []
+                used += [smaller[best], flat]
             normed += [paired(task, quality.by_seed, flat.by_seed) for quality in layered]
             used += layered
         except Lacking:

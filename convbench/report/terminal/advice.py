@@ -15,7 +15,7 @@ from convbench.analysis.quality.lessons import Budget
 from convbench.report.words import units
 from convbench.report.words.advice import different, sentences
 from convbench.report.words.names import setup
-from convbench.report.words.numbers import CHEAPEST, likely, percent
+from convbench.report.words.numbers import cheapest, likely, percent
 
 RUNNERS = 5
 BUDGETS = {"steps": "equal steps", "flops": "equal training FLOPs", "seconds": "equal training seconds"}
@@ -51,7 +51,7 @@ def basis(answers: Sequence[Recommendation], budget: Budget) -> str:
 
 def _reference(answer: Recommendation) -> str:
     """What runners are held against: the pick, or without one the cheapest."""
-    return "the pick" if answer.pick else f"the {CHEAPEST[answer.ask.cheapest]}"
+    return "the pick" if answer.pick else f"the {cheapest(answer.ask)}"
 
 
 def _runners(runners: Sequence[Runner], other: str) -> Table:

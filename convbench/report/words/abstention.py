@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from convbench.analysis.choice.recommendation import Reason, Recommendation
 from convbench.core.metric import Metric
 from convbench.report.words.names import model, setup
-from convbench.report.words.numbers import CHEAPEST, TOO_FEW_SEEDS, accuracy, amount, costs, limit, percent, points
+from convbench.report.words.numbers import TOO_FEW_SEEDS, accuracy, amount, cheapest, costs, limit, percent, points
 
 ABSTAINS: Mapping[Reason, str] = {
     "not-run": "quality was not run for it",
@@ -59,6 +59,6 @@ def _cheapest(answer: Recommendation) -> str:
     seen = answer.numbers["detectable"]
     power = f"Two that differ by {points(seen)} would have been told apart in four of five such runs."
     return (
-        f"The {CHEAPEST[answer.ask.cheapest]} is {setup(answer.leading.result)} ({accuracy(answer.leading)}; "
-        f"{costs(answer.leading.result)}). {power if math.isfinite(seen) else TOO_FEW_SEEDS}"
+        f"The {cheapest(answer.ask)} is {setup(answer.leading.result)} ({accuracy(answer.leading)}; "
+        f"{costs(answer.leading.result, answer.ask)}). {power if math.isfinite(seen) else TOO_FEW_SEEDS}"
     )

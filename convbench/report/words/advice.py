@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 from convbench.analysis.choice.candidates import Candidate, Excluded, Why
-from convbench.analysis.choice.recommendation import Doubt, Price, Recommendation
+from convbench.analysis.choice.recommendation import Ask, Doubt, Price, Recommendation
 from convbench.analysis.quality.qualities import Quality
 from convbench.core import metrics
 from convbench.core.metric import Metric
@@ -15,7 +15,7 @@ from convbench.core.text import counted
 from convbench.report.words import trade, units
 from convbench.report.words.abstention import abstention, extend
 from convbench.report.words.names import model, setup, trained
-from convbench.report.words.numbers import CHEAPEST, accuracy, amount, costs, likely, limit, percent, points
+from convbench.report.words.numbers import accuracy, amount, cheapest, costs, likely, limit, percent, points
 
 WHY: Mapping[Why, str] = {
     "dead": "most of its runs learnt nothing or collapsed",
@@ -41,7 +41,11 @@ def sentences(answer: Recommendation) -> list[str]:
         texts = [f"{answer.task}: open, no pick: {abstention(answer)}", _settle(answer)]
         texts += [trade.sentence(answer), _left_out(answer.excluded)]
         return [*filter(None, texts)]
-    texts = [f"{answer.task}: {setup(answer.pick.result)} ({answer.grade}).", _worth(answer.pick), _why(answer)]
+    texts = [
+        f"{answer.task}: {setup(answer.pick.result)} ({answer.grade}).",
+        _worth(answer.pick, answer.ask),
+        _why(answer),
+    ]
     texts += [_doubts(answer), _ruled_out(answer), _passed_over(answer), _settle(answer)]
     texts += [_binding(answer), _price(answer), _likely(answer), _same(answer.pick)]
     texts += [trade.sentence(answer), _rates(answer), _left_out(answer.excluded)]
@@ -64,10 +68,10 @@ def not_run(run: str, suite: str) -> str:
     return f"quality was not run in {run}: run `convbench run {suite} quality=train`"
 
 
-def _worth(pick: Candidate) -> str:
+def _worth(pick: Candidate, ask: Ask) -> str:
     chance = f" (chance {percent(pick.quality.chance)})" if pick.quality.chance else ""
     often = f" {_fails(pick.quality)}." if pick.quality.collapsed else ""
-    return f"Accuracy {accuracy(pick)}{chance}; {costs(pick.result)}.{often}"
+    return f"Accuracy {accuracy(pick)}{chance}; {costs(pick.result, ask)}.{often}"
 
 
 def _why(answer: Recommendation) -> str:
@@ -87,20 +91,20 @@ def _why(answer: Recommendation) -> str:
 def _rule(answer: Recommendation) -> str:
     """By which rule it is the pick, after ``of 4 configurations``."""
     ask = answer.ask
-    margin, cheapest = points(ask.within), CHEAPEST[ask.cheapest]
+    margin, least = points(ask.within), cheapest(ask)
     if ask.per_second is not None:
         shown = f", and it is shown to be within {margin} of the best in that"
         head = f"its accuracy less {points(ask.per_second / 1000)} a millisecond has the highest lower bound (95 %)"
         return head if "not-shown" in answer.doubts else f"{head}{shown}"
     if {"not-shown", "no-effect"} <= set(answer.doubts) and not answer.ruled_out:
-        return f"it is the {cheapest} that is likely (90 %) within {margin} of the best"
+        return f"it is the {least} that is likely (90 %) within {margin} of the best"
     if "not-shown" in answer.doubts:
-        bound = f"it is the {cheapest} whose lower bound (95 %) is within {points(ask.within / 2)} of the highest one"
+        bound = f"it is the {least} whose lower bound (95 %) is within {points(ask.within / 2)} of the highest one"
         if any(runner.shown for runner in answer.runners):
             return f"{bound}, of those that do not collapse more often than others"
         return f"none is shown to be within {margin} of the best; {bound}"
     reliable = " and does not collapse more often than others" if answer.passed_over else ""
-    return f"it is the {cheapest} that is shown to be within {margin} of the best (95 %){reliable}"
+    return f"it is the {least} that is shown to be within {margin} of the best (95 %){reliable}"
 
 
 def _below(answer: Recommendation, joined: str) -> str:

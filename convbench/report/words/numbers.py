@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from convbench.analysis.choice.candidates import Candidate, CostName
+from convbench.analysis.choice.recommendation import Ask
 from convbench.analysis.quality.qualities import Quality
 from convbench.analysis.results import Result
 from convbench.core.metric import Metric
 from convbench.core.text import inside
 from convbench.report.words import units
 
-CHEAPEST: Mapping[CostName, str] = {
+_CHEAPEST: Mapping[CostName, str] = {
     "latency": "fastest", "params": "smallest", "memory": "smallest in memory", "flops": "cheapest in FLOPs",
 }  # fmt: skip
 TOO_FEW_SEEDS = "With so few seeds in common no two configurations can be told apart."
@@ -42,6 +43,11 @@ def amount(metric: Metric, value: float) -> str:
     return units.human(value, metric.unit, metric.digits)
 
 
+def cheapest(ask: Ask) -> str:
+    """What costs least of what is asked for: ``fastest``, ``lowest in energy of a call``."""
+    return _CHEAPEST.get(ask.cheapest) or f"lowest in {limit(ask.metrics[ask.cheapest])}"
+
+
 def limit(metric: Metric) -> str:
     """What a limit is of: ``latency``, ``peak memory``."""
     return LIMITS.get(metric.option) or inside(metric.title)
@@ -60,12 +66,15 @@ def accuracy(candidate: Candidate) -> str:
     return f"{mean(candidate.quality)} over {len(candidate.quality.by_seed)} seeds"
 
 
-def costs(result: Result) -> str:
-    """``3.10 ms a call, 74.2 k parameters, 8.02 MiB, 116 MFLOP``, as far as measured."""
+def costs(result: Result, ask: Ask | None = None) -> str:
+    """``3.10 ms a call, 74.2 k parameters, 8.02 MiB, 116 MFLOP``, as far as measured; and what else is asked for."""
+    asked = ask.cheapest if ask and ask.cheapest not in _CHEAPEST else ""
+    value = result.cost(asked) if asked else None
     texts = [
         f"{units.seconds(result.latency.median)} a call" if result.latency else "",
         f"{units.count(result.params)} parameters" if result.params is not None else "",
         units.size(result.memory) if result.memory is not None else "",
         units.flops(result.flops) if result.flops is not None else "",
+        f"{inside(ask.metrics[asked].title)} {amount(ask.metrics[asked], value)}" if ask and value is not None else "",
     ]
     return ", ".join(filter(None, texts))
