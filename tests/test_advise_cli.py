@@ -178,12 +178,13 @@ def test_cheap_in_a_metric_of_a_probe_of_one_s_own(tmp_path):
     assert "direction: gem" in out
     assert "energy of a call 220 mJ" in out
     assert "it is the lowest in energy of a call that is shown" in out
+    assert "latency params energy of a call on the front within" in out
     assert "direction: gap" in advise(directory)[1]
 
 
 def test_cheap_in_what_is_no_cost_is_refused(run):
     assert str(advise(run, "--cheapest", "latncy")[2]) == (
-        "--cheapest latncy: not a metric of this run; did you mean 'latency'?"
+        "--cheapest latncy: no cost that is weighed here; did you mean 'latency'?"
     )
     assert str(advise(run, "--cheapest", "frames_per_s")[2]) == (
         "--cheapest frames_per_s: less of it is not better: choose a cost, of params, flops, latency, memory"

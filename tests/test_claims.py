@@ -259,7 +259,7 @@ def test_that_the_best_was_selected_by_the_same_seeds_is_allowed_for():
     for _ in range(rounds):
         pool = [SimpleNamespace(by_seed=dict(enumerate(generator.normal(0.7, 0.03, 5)))) for _ in range(8)]
         best = max(range(8), key=lambda at: np.mean(list(pool[at].by_seed.values())))
-        gaps = [gap for at, gap in enumerate(standings.below("identity", pool, best)) if at != best]
+        gaps = [gap for at, gap in enumerate(standings.below("identity", pool)) if at != best]
         missed += sum(not gap.low <= 0 <= gap.high for gap in gaps)
         plain = [paired("identity", pool[best].by_seed, other.by_seed) for other in pool if other is not pool[best]]
         naive += sum(not gap.low <= 0 <= gap.high for gap in plain)
@@ -268,7 +268,7 @@ def test_that_the_best_was_selected_by_the_same_seeds_is_allowed_for():
 
 def test_below_the_best_one_sound_seed_tells_nothing():
     accuracies = {0: 0.9, 1: 0.8, 2: 0.85}, {0: 0.7}, {0: 0.8, 1: 0.7, 2: 0.7}
-    first, second, third = standings.below("identity", [SimpleNamespace(by_seed=values) for values in accuracies], 0)
+    first, second, third = standings.below("identity", [SimpleNamespace(by_seed=values) for values in accuracies])
     assert (first.mean, first.low, first.high) == (0, 0, 0)
     assert second is None
     assert third.mean == pytest.approx(0.35 / 3)

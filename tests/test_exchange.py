@@ -120,6 +120,30 @@ def test_a_run_that_is_being_measured_is_passed_over(tmp_path):
     assert (moved.runs, moved.passed_over) == (0, (f"{run}: it is being measured: push it again when that has ended",))
 
 
+def test_a_run_that_is_being_measured_is_pulled_when_that_has_ended(tmp_path):
+    run = invented.write(tmp_path / "theirs" / "night", 0, {GAP: 1e-3})
+    with lock.hold(run / store.LOCK):
+        moved = exchange.pull(str(tmp_path / "theirs"), tmp_path / "mine")
+    assert moved == (0, 0, 0, ("night: it is being measured: pull it again when that has ended",))
+    assert exchange.pull(str(tmp_path / "theirs"), tmp_path / "mine") == (1, 0, 0, ())
+
+
+@pytest.mark.parametrize("error", [PermissionError(13, "Permission denied"), FileNotFoundError(2, "No such file")])
+def test_what_cannot_be_read_does_not_keep_back_the_others(tmp_path, monkeypatch, error):
+    exchange.push(invented.many(tmp_path / "theirs", count=3), str(tmp_path / "shared"))
+    first = min(path.name for path in (tmp_path / "shared").iterdir())
+    read = exchange.Folder.read
+
+    def refused(place, name):
+        if name == first:
+            raise error
+        return read(place, name)
+
+    monkeypatch.setattr(exchange.Folder, "read", refused)
+    moved = exchange.pull(str(tmp_path / "shared"), tmp_path / "mine")
+    assert moved == (2, 0, 0, (f"{first}: it cannot be read ({error})",))
+
+
 def test_what_a_killed_writer_left_is_no_run_and_is_removed_when_it_is_old(tmp_path):
     shared = tmp_path / "shared"
     for name in ("young", "old"):

@@ -199,6 +199,9 @@ def test_a_merged_run_spells_out_every_environment_and_host(measured):
     run, _ = store.merge([(here, measured[:1]), (there, measured[1:])])
     assert run.hosts == {"shard 1": "e1", "shard 2": "e2"}
     assert run.environments == {"e1": {"cpu": "A"}, "e2": {"cpu": "B"}}
+    further = replace(RUN, fingerprint="e3", environment={"cpu": "C"})
+    twice, _ = store.merge([(run, measured), (further, [])])
+    assert twice.hosts == {"shard 1": "e1", "shard 2": "e2", "shard 3": "e3"}, "a merged run is merged further"
     cluster = replace(there, hosts={"h1": "e2"}, environments={"e2": {"cpu": "B"}}, between_hosts="2 % apart.")
     run, _ = store.merge([(here, measured[:1]), (cluster, measured[1:])])
     assert run.hosts == {"shard 1": "e1", "h1": "e2"}
@@ -212,6 +215,8 @@ def test_two_writers_of_the_cache_keep_both_numbers(tmp_path, monkeypatch):
     with lock.hold(cache.folder() / "kind.lock"):
         writer = threading.Thread(target=cache.keep, args=("kind", {}, 2.0, "second"))
         writer.start()
+        writer.join(0.3)
+        assert writer.is_alive(), "it waits"
         stored = json.loads((cache.folder() / "kind.json").read_text())
         (cache.folder() / "kind.json").write_text(json.dumps(dict.fromkeys(stored, 3.0)))
     writer.join(10)

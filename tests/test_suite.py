@@ -267,8 +267,23 @@ def test_exclude_asks_only_for_what_it_names_and_nothing_of_the_parts_of_a_model
     assert [str(parts(case).rnn) for case in cases(projected)] == ["lstm512"]
     text = "matrix: {model: needs_option:model, variant: [eager, compile]}\nexclude: [{rnn: lstm128, variant: compile}]"
     assert [case.variant_name for case in cases(text)] == ["eager", "compile"]
-    with pytest.raises(SuiteError, match="exclude: removes nothing: the matrix has no reducer"):
-        cases("matrix: {variant: [eager, compile]}\ninclude: [{reducer: gap}]\nexclude: [{reducer: gap}]")
+
+
+@pytest.mark.parametrize(
+    ("axis", "text"),
+    [
+        ("reducer", "matrix: {variant: [eager, compile]}\ninclude: [{reducer: gap}]\nexclude: [{reducer: gap}]"),
+        (
+            "lstm_input",
+            "matrix: {head: 3}\ninclude: [{reducer: fc, lstm_input: 8}]\nexclude: [{lstm_input: 8}]",
+        ),
+        ("layer_norm", "matrix: {reducer: gap}\ninclude: [{layer_norm: true}]\nexclude: [{layer_norm: false}]"),
+    ],
+)
+def test_exclude_of_what_only_include_sets_is_a_mistake(cases: Any, axis: str, text: str) -> None:
+    """It would remove nothing, or by the axis's default everything."""
+    with pytest.raises(SuiteError, match=f"exclude: the matrix has no {axis}, and include comes after exclude: leave"):
+        cases(text)
 
 
 def test_include_brings_back_what_was_excluded(cases: Any) -> None:

@@ -76,8 +76,17 @@ def test_training_multiplies_seeds_tasks_controls_rates_and_architectures_in_thi
 
 
 def test_more_trainings_than_a_sweep_may_have_cases_are_counted_and_none_is_listed(suite: str) -> None:
-    with pytest.raises(SuiteError, match=r"training: 24,000,000,000 trainings \(2 models x 3 tasks x 2 controls"):
+    with pytest.raises(SuiteError, match=r"training: 24,000,000,000 trainings \(2 models x 2 controls x 3 tasks"):
         load(suite, ["quality=train", f"training.seeds={10**9}"])
+
+
+def test_variants_that_are_evaluated_have_no_controls_and_count_once(suite: str) -> None:
+    """Two models with a control and their two variants without: 6 trainings a task, rate and seed."""
+    names = ["quality=train", "matrix.variant=[eager, int8]", "training.tasks=[identity]", "training.seeds=2000"]
+    with pytest.raises(
+        SuiteError, match=r"24,000 trainings \(\(2 models x 2 controls \+ 2 evaluated in variants\) x 1 "
+    ):
+        load(suite, names)
 
 
 def test_three_learning_rates_are_tried_unless_others_are_named(tmp_path: Path) -> None:

@@ -45,8 +45,8 @@ def advise(
         list[str] | None,
         typer.Option(
             metavar="NAME=VALUE",
-            help="A limit of any metric of the run, as in latency=5ms: a maximum, or a minimum where more is better; "
-            "may be repeated. steps, flops or seconds alone is --equal.",
+            help="A limit of a metric, as in latency=5ms, also of your own probe: a maximum, or a minimum where more "
+            "is better; may be repeated. steps, flops or seconds alone is --equal.",
         ),
     ] = None,
     equal: Annotated[
@@ -127,7 +127,7 @@ def _limits(named: Sequence[tuple[str, str, str]], known: Mapping[str, Metric]) 
     limits: dict[str, float] = {}
     for option, name, text in named:
         if name not in known:
-            raise ConvbenchError(f"--budget {name}: not a metric of this run{did_you_mean(name, known)}")
+            raise ConvbenchError(f"--budget {name}: no metric that is weighed here{did_you_mean(name, known)}")
         if name in limits:
             raise ConvbenchError(f"{option} {text}: {name} has a limit already: give it once")
         limits[name] = amount(option, text, known[name].unit)
@@ -135,11 +135,11 @@ def _limits(named: Sequence[tuple[str, str, str]], known: Mapping[str, Metric]) 
 
 
 def _refuse_no_cost(name: str, known: Mapping[str, Metric]) -> None:
-    """Raises ConvbenchError for what no run can be cheap in: no metric of it, or one of which less is not better."""
+    """Raises ConvbenchError for what advice does not weigh, or of which less is not better."""
     from convbench.core.registry import did_you_mean
 
     if name not in known:
-        raise ConvbenchError(f"--cheapest {name}: not a metric of this run{did_you_mean(name, known)}")
+        raise ConvbenchError(f"--cheapest {name}: no cost that is weighed here{did_you_mean(name, known)}")
     if known[name].better != "lower":
         costs = ", ".join(option for option, metric in known.items() if metric.better == "lower")
         raise ConvbenchError(f"--cheapest {name}: less of it is not better: choose a cost, of {costs}")

@@ -101,16 +101,33 @@ def pull(source: str, target: Path) -> Moved:
         if remote - present:
             present |= set(_names_of_own(target))
         for name in sorted(remote - present):
-            content = place.read(name)
+            content = _read(place, name)
+            if isinstance(content, str):
+                passed_over.append(f"{name}: {content}")
+                continue
             own = name if "" in content else _name(content)
-            if own != name and (_OF_CONTENT.fullmatch(name) or store.RESULTS not in content):
-                passed_over.append(f"{name}: it is not there whole yet, or was changed since it was pushed")
-            elif own not in present | new:
+            if own not in present | new:
                 folder.write(own, content)
                 new.add(own)
     confirmations = sum(name.startswith(f"{CONFIRMED}/") for name in new)
     there = len(remote) - len(new) - len(passed_over)
     return Moved(len(new) - confirmations, confirmations, there, tuple(passed_over))
+
+
+def _read(place: Place, name: str) -> Content | str:
+    """What a place has under a name, or why it is not to be had now: others may write, change and remove it there."""
+    try:
+        if isinstance(place, Folder) and place.is_measured(name):
+            return "it is being measured: pull it again when that has ended"
+        content = place.read(name)
+    except (FileNotFoundError, PermissionError, StoreError) as error:
+        return f"it cannot be read ({error})"
+    if "" not in content and store.RUN not in content:
+        return "it has gone"
+    own = name if "" in content else _name(content)
+    if own != name and (_OF_CONTENT.fullmatch(name) or store.RESULTS not in content):
+        return "it is not there whole yet, or was changed since it was pushed"
+    return content
 
 
 def _names_of_own(target: Path) -> Iterator[str]:
@@ -138,6 +155,10 @@ class Folder:
     def names(self) -> set[str]:
         paths = chain(self.root.glob(f"*/{store.RUN}"), self.root.glob(f"{CONFIRMED}/*.json"))
         return _names(path.relative_to(self.root).as_posix() for path in paths)
+
+    def is_measured(self, name: str) -> bool:
+        """Whether a run goes on there, in its own directory."""
+        return (self.root / name).is_dir() and lock.is_held(self.root / name / store.LOCK)
 
     def read(self, name: str) -> Content:
         place = self.root / name

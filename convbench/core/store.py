@@ -27,6 +27,8 @@ RUN, RESULTS, CSV, LOCK = "run.json", "results.jsonl", "results.csv", ".lock"
 REMEDY = "choose another place with --out"
 OF_SUITE = ("name", "suite", "metrics", "protocol")
 """What the shards of one suite share."""
+SHARD = "shard "
+"""How a merged run names, with a number, a part that was measured on one host, whichever it was."""
 Stored = tuple[Run, list[Record]]
 
 
@@ -136,13 +138,16 @@ def merge(runs: Sequence[Stored]) -> Stored:
 
 
 def _of_hosts(runs: Sequence[Run]) -> dict[str, Any]:
-    """What merged runs say of their hosts, a run on one host being named by its number; nothing where all are alike."""
+    """What merged runs say of their hosts, runs on one host being numbered as shards; nothing where all are alike."""
     if not any(run.hosts for run in runs) and len({run.fingerprint for run in runs}) == 1:
         return {}
-    named = (run.hosts or {f"shard {number}": run.fingerprint} for number, run in enumerate(runs, 1))
+    hosts: dict[str, str] = {}
+    for name, kind in chain.from_iterable((run.hosts or {SHARD: run.fingerprint}).items() for run in runs):
+        shards = sum(other.startswith(SHARD) for other in hosts)
+        hosts[f"{SHARD}{shards + 1}" if name.startswith(SHARD) else name] = kind
     spelled = (run.environments or {run.fingerprint: run.environment} for run in runs)
     return {
-        "hosts": dict(chain.from_iterable(hosts.items() for hosts in named)),
+        "hosts": hosts,
         "environments": dict(chain.from_iterable(environments.items() for environments in spelled)),
         "between_hosts": " ".join(dict.fromkeys(run.between_hosts for run in runs if run.between_hosts)),
     }

@@ -7,7 +7,7 @@ turn the direction of writing, lone surrogates, formulas.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 HIDDEN = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff\ufeff\ufff0-\ufffb]"
@@ -49,6 +49,11 @@ def short_name(name: str) -> str:
 def listed(texts: str | Iterable[str]) -> tuple[str, ...]:
     """The texts; a single one is a list of itself, not of its letters."""
     return (texts,) if isinstance(texts, str) else tuple(texts)
+
+
+def joined(words: Sequence[str]) -> str:
+    """``a, b and c``; ``none`` of none."""
+    return " and ".join(filter(None, (", ".join(words[:-1]), words[-1]))) if words else "none"
 
 
 def file_stem(name: str) -> str:

@@ -177,9 +177,12 @@ def _cases(axes: Mapping[Location, Axes], mistakes: Mistakes) -> tuple[Case, ...
     include = {at: entry for at, entry in axes.items() if at[0] == "include"}
     _need_models(matrix, include, mistakes)
     exclude = {at: entry for at, entry in axes.items() if at[0] == "exclude"}
+    set_later = {axis for entry in include.values() for axis in entry} - set(matrix)
+    set_later |= set() if {"reducer", "model"} & set(matrix) else {"reducer", "model"}
     for at, entry in exclude.items():
-        if not {"reducer", "model"} & set(matrix) and (named := sorted({"reducer", "model"} & set(entry))):
-            mistakes.add(at, f"removes nothing: the matrix has no {named[0]}, and include comes after exclude")
+        for axis in (axis for axis in entry if axis in set_later):
+            why = f"the matrix has no {axis}, and include comes after exclude"
+            mistakes.add_key((*at, axis), f"{why}: leave what you do not want out of the include entry")
     mistakes.raise_any()
     sweep = Sweep(matrix, list(exclude.values()), mistakes)
     for at, entry in include.items():

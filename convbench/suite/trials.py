@@ -45,7 +45,7 @@ def trial_cases(
         case "probe":
             trials = [Trial(PLACED_DIGIT)]
         case "train":
-            _limit(len(models), training, len(tasks), mistakes)
+            _limit(models, training, len(tasks), mistakes)
             trials = list(_trials(training, tasks))
     return tuple(
         replace(model, scenario=trial.scenario, trial=trial)
@@ -61,14 +61,16 @@ def _trial_case(case: Case, batch: int) -> Case:
     return Case(parts, replace(case.clip, batch=batch), device=case.device)
 
 
-def _limit(models: int, training: TrainingLayout, tasks: int, mistakes: Mistakes) -> None:
+def _limit(models: Sequence[Case], training: TrainingLayout, tasks: int, mistakes: Mistakes) -> None:
     """Raises SuiteError for more trainings than a sweep may have cases, before any is listed."""
-    controls, rates = 1 + len(training.controls or ()), len(training.learning_rates)
-    number = models * tasks * controls * rates * training.seeds
+    evaluated, controls = sum(bool(model.variant) for model in models), len(training.controls or ())
+    trained = len(models) - evaluated
+    rates, seeds = len(training.learning_rates), training.seeds
+    number = (trained * (1 + controls) + evaluated) * tasks * rates * seeds
     if number > MAX_CASES:
-        factors = (
-            f"{models:,} models x {tasks:,} tasks x {controls} controls x {rates:,} rates x {training.seeds:,} seeds"
-        )
+        factors = f"{trained:,} models x {1 + controls} controls"
+        factors = f"({factors} + {evaluated:,} evaluated in variants)" if evaluated else factors
+        factors += f" x {tasks:,} tasks x {rates:,} rates x {seeds:,} seeds"
         mistakes.add(("training",), f"{number:,} trainings ({factors}) are more than {MAX_CASES:,}: split the suite")
         mistakes.raise_any()
 

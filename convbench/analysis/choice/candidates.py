@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -35,9 +36,9 @@ class Candidate:
         return self.quality.mean
 
     def cost(self, name: str) -> float:
-        """A cost in base units, infinite where it was not measured."""
+        """A cost in base units, infinite where it was not measured or is no number."""
         value = self.result.cost(name)
-        return float("inf") if value is None else value
+        return math.inf if value is None or math.isnan(value) else value
 
     def meets(self, constraints: Mapping[CostName, float]) -> bool:
         """Whether it is within every limit: a maximum, or a minimum of a metric of which more is better."""

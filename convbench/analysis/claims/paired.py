@@ -12,6 +12,7 @@ from scipy.special import stdtrit
 from convbench.analysis.claims.claim import Lacking, Number, Quantified, Verdict
 from convbench.analysis.quality.qualities import Quality
 from convbench.core.statistics import mean_interval
+from convbench.core.text import joined
 
 MARGIN = 0.02
 """A difference in accuracy below two points is none that matters."""
@@ -127,12 +128,7 @@ def by_verdict(differences: Sequence[Difference], shown: str = "shown") -> str:
             for difference in open_
         ],
     }
-    return "; ".join(f"{word} on {listed(where)}" for word, where in groups.items() if where)
-
-
-def listed(words: Sequence[str]) -> str:
-    """``a, b and c``"""
-    return " and ".join(filter(None, (", ".join(words[:-1]), words[-1]))) if words else "none"
+    return "; ".join(f"{word} on {joined(where)}" for word, where in groups.items() if where)
 
 
 def accuracy(label: str, quality: Quality) -> Number:

@@ -6,6 +6,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+import numpy as np
+
 from convbench.analysis.choice.noninferior import differences, pairs, shortfalls
 from convbench.analysis.claims.claim import Lacking, Number
 from convbench.analysis.claims.evidence import TRAIN, Evidence
@@ -70,13 +72,14 @@ def tried_on(evidence: Evidence, tasks: Standings) -> list[Quality]:
     return [quality for quality in evidence.qualities if quality.task in tasks]
 
 
-def below(task: str, pool: Sequence[Quality], best: int) -> list[Difference | None]:
-    """How far each of a pool is below the one of them at ``best``, which the same seeds selected, at 95 %.
+def below(task: str, pool: Sequence[Quality], among: int | None = None) -> list[Difference | None]:
+    """How far each of a pool is below the best of its first ``among`` (all), which the same seeds select, at 95 %.
 
     The bounds allow for its luck, as those of a pick do (``noninferior.differences``). None where the sound seeds are
     too few to tell.
     """
     contrasts = pairs(seed_table(pool))
+    best = int(np.argmax(contrasts.gap[0, :among]))
     low, high = differences(contrasts, best)
     n = [min(len(quality.by_seed), len(pool[best].by_seed)) for quality in pool]
     return [
@@ -91,8 +94,7 @@ def _ranked(qualities: Mapping[str, Quality]) -> list[Standing]:
     if len(qualities) < 2:
         return []
     pool = list(qualities.values())
-    best = max(range(len(pool)), key=lambda i: pool[i].mean or 0.0)
-    gaps, bounds = below(pool[best].task, pool, best), shortfalls(pairs(seed_table(pool)))
+    gaps, bounds = below(pool[0].task, pool), shortfalls(pairs(seed_table(pool)))
     return [
         Standing(
             called,

@@ -8,9 +8,9 @@ from convbench.analysis.choice.by_task import recommendations
 from convbench.analysis.choice.recommendation import Ask
 from convbench.analysis.claims.claim import Judgement, Lacking, Number, Verdict, claim
 from convbench.analysis.claims.evidence import TRAIN, Evidence, left_out
-from convbench.analysis.claims.paired import listed
 from convbench.analysis.claims.standings import Standing, Standings, standings, tried_on
 from convbench.core.record import Parts
+from convbench.core.text import joined
 
 
 @claim(
@@ -47,13 +47,13 @@ def specific(tasks: Standings, advised: Mapping[str, str], used: tuple[Number, .
     sizes = set.intersection(*({standing.size for standing in group if standing.suffices} for group in tasks.values()))
     verdict: Verdict = "refuted" if everywhere else "undecided" if undecided else "supported"
     if everywhere:
-        why = f"{listed(everywhere)} is within 2 points of the best on every task."
+        why = f"{joined(everywhere)} is within 2 points of the best on every task."
     elif undecided:
-        why = f"No configuration is shown to suffice on every task; not excluded is {listed(sorted(undecided))}."
+        why = f"No configuration is shown to suffice on every task; not excluded is {joined(sorted(undecided))}."
     else:
         why = "Every configuration is shown to fall short on some task."
     if sizes and not everywhere:
-        enough = listed([f"{size:,}" for size in sorted(sizes)])
+        enough = joined([f"{size:,}" for size in sorted(sizes)])
         why += f" Yet an LSTM input of {enough} suffices on all, with a reducer for each task."
     unreliable = [
         f"{standing.name} on {task} ({standing.collapsed} of {standing.ended} seeds)"
@@ -62,9 +62,9 @@ def specific(tasks: Standings, advised: Mapping[str, str], used: tuple[Number, .
         if standing.unreliable
     ]
     if unreliable:
-        why += f" Collapsing too often: {listed(unreliable)}."
+        why += f" Collapsing too often: {joined(unreliable)}."
     if advised:
-        why += f" Advised: {listed([f'{pick} on {task}' for task, pick in advised.items()])}."
+        why += f" Advised: {joined([f'{pick} on {task}' for task, pick in advised.items()])}."
     best = {task: min(group, key=lambda standing: standing.short) for task, group in tasks.items()}
     numbers = [
         Number(f"{task}: LSTM input of the best, {standing.name}", standing.size) for task, standing in best.items()

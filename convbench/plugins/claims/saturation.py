@@ -11,8 +11,9 @@ from torch import nn
 
 from convbench.analysis.claims.claim import Curve, Judgement, Lacking, Number, Plot, Point, claim
 from convbench.analysis.claims.evidence import Evidence, left_out
-from convbench.analysis.claims.paired import MARGIN, SOME, Difference, listed, paired, quantified, verdict_of
+from convbench.analysis.claims.paired import MARGIN, SOME, Difference, paired, quantified, verdict_of
 from convbench.analysis.claims.standings import below
+from convbench.core.text import joined
 
 HIDDEN, SEED, SAMPLES = 128, 0, 16
 SIZES = (32, 128, 512, 4096, 32_768, 131_072)
@@ -89,8 +90,8 @@ def _learnt(worse: list[Difference], normed: list[Difference]) -> str:
     helped = [gain.where for gain in normed if gain.shown]
     return (
         "Trained (a map of 1,024), flatten is shown to be more than 2 points below the best smaller input on "
-        f"{listed(lost)}, and to be less than 2 points below it on {listed(close)}; LayerNorm is shown to help it on "
-        f"{listed(helped)}."
+        f"{joined(lost)}, and to be less than 2 points below it on {joined(close)}; LayerNorm is shown to help it on "
+        f"{joined(helped)}."
     )
 
 
@@ -132,10 +133,9 @@ def _trained(evidence: Evidence) -> tuple[list[Difference], list[Difference], tu
         layered = [quality for name, quality in flatten.items() if "+" in name]
         try:
             if smaller:
-                best = max(range(len(smaller)), key=lambda i: smaller[i].mean or 0)
-                loss = below(task, [*smaller, flat], best)[-1]
+                loss = below(task, [*smaller, flat], among=len(smaller))[-1]
                 worse += [loss] if loss else []
-                used += [smaller[best], flat]
+                used += [*smaller, flat]
             normed += [paired(task, quality.by_seed, flat.by_seed) for quality in layered]
             used += layered
         except Lacking:

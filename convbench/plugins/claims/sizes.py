@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from convbench.analysis.claims.claim import Curve, Judgement, Number, Plot, Point, claim
 from convbench.analysis.claims.evidence import Evidence, left_out
-from convbench.analysis.claims.paired import MARGIN, MOST, listed, quantified, verdict_of
+from convbench.analysis.claims.paired import MARGIN, MOST, quantified, verdict_of
 from convbench.analysis.claims.standings import Standings, standings, tried_on
 from convbench.analysis.quality.qualities import Quality
+from convbench.core.text import joined
 
 SMALLER = 8
 
@@ -48,8 +49,8 @@ def small_enough(tasks: Standings, raw: int, used: tuple[Number, ...] = (), plot
         for task, group in tasks.items()
     }
     numbers += [standing.number(task) for task, standing in whole.items()]
-    shares = listed([f"{size:,} on {task}" if size else f"none is shown to on {task}" for task, size in least.items()])
-    hurt = listed([task for task, standing in whole.items() if standing.falls_short])
+    shares = joined([f"{size:,} on {task}" if size else f"none is shown to on {task}" for task, size in least.items()])
+    hurt = joined([task for task, standing in whole.items() if standing.falls_short])
     why = f"Of {raw:,} values of the map these suffice: {shares}. "
     why += f"The whole map is shown to be more than 2 points below the best on {hurt}."
     return Judgement(verdict_of(MOST, verdicts), why, (*numbers, *used), plot, verdicts)

@@ -14,13 +14,13 @@ from convbench.analysis.claims.paired import (
     accuracy,
     by_verdict,
     gains,
-    listed,
     paired,
     verdict_of,
     welch,
 )
 from convbench.analysis.quality.qualities import Quality
 from convbench.analysis.results import typical
+from convbench.core.text import joined
 
 GAP, FC = "gap 64", "fc 64"
 SPATIAL = ("direction", "binding")
@@ -60,7 +60,7 @@ def keeps(
     """Whether FC learns more in some, most and all of the tasks; the claim's own word, often, is taken for most."""
     why = f"A gain of FC over GAP is {by_verdict(differences)}."
     if cheaper:
-        why += f" Less will do: with fewer parameters no more than 2 points below it on each are {listed(cheaper)}."
+        why += f" Less will do: with fewer parameters no more than 2 points below it on each are {joined(cheaper)}."
     verdicts = gains(differences)
     return Judgement(verdict_of(MOST, verdicts), why, numbers, None, verdicts)
 

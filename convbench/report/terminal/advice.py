@@ -12,6 +12,9 @@ from rich.text import Text
 
 from convbench.analysis.choice.recommendation import Recommendation, Runner
 from convbench.analysis.quality.lessons import Budget
+from convbench.core import metrics
+from convbench.core.metric import Metric
+from convbench.core.text import inside
 from convbench.report.words import units
 from convbench.report.words.advice import different, sentences
 from convbench.report.words.names import setup
@@ -34,7 +37,7 @@ class Advised:
             for i, sentence in enumerate(sentences(answer)):
                 yield Text(sentence, style="bold") if i == 0 else Padding(Text(sentence), (0, 0, 0, 2))
             if answer.runners:
-                yield Padding(_runners(answer.runners[:RUNNERS], _reference(answer)), (1, 0, 0, 2))
+                yield Padding(_runners(answer), (1, 0, 0, 2))
         if text := different(self.answers):
             yield Text(f"\n{text}")
 
@@ -54,19 +57,23 @@ def _reference(answer: Recommendation) -> str:
     return "the pick" if answer.pick else f"the {cheapest(answer.ask)}"
 
 
-def _runners(runners: Sequence[Runner], other: str) -> Table:
+def _runners(answer: Recommendation) -> Table:
+    asked = answer.ask.metrics[answer.ask.cheapest]
+    costs = tuple(dict.fromkeys((metrics.LATENCY, metrics.PARAMS, asked)))
+    headings = (inside(metric.heading or metric.title) for metric in costs)
+    names = ("runner-up", "accuracy", f"against {_reference(answer)}", *headings, "on the front", "within")
     grid = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
-    for name in ("runner-up", "accuracy", f"against {other}", "latency", "params", "on the front", "within"):
+    for name in names:
         grid.add_column(name, justify="left" if name == "runner-up" else "right", overflow="fold")
-    for runner in runners:
-        grid.add_row(*map(Text, _cells(runner)))
+    for runner in answer.runners[:RUNNERS]:
+        grid.add_row(*map(Text, _cells(runner, costs)))
     return grid
 
 
-def _cells(runner: Runner) -> list[str]:
+def _cells(runner: Runner, costs: Sequence[Metric]) -> list[str]:
     result = runner.candidate.result
     low, high = (f"{100 * end:+.1f}" if math.isfinite(end) else units.MISSING for end in (runner.low, runner.high))
     against = f"{100 * runner.gain:+.1f} [{low}, {high}]"
-    latency = units.seconds(result.latency.median if result.latency else None)
+    amounts = [units.human(result.value(metric), metric.unit, metric.digits) for metric in costs]
     front, within = likely(runner.front), "yes" if runner.shown else "no" if runner.ruled_out else "open"
-    return [setup(result), percent(runner.candidate.mean), against, latency, units.count(result.params), front, within]
+    return [setup(result), percent(runner.candidate.mean), against, *amounts, front, within]

@@ -11,7 +11,7 @@ from convbench.analysis.quality.qualities import Quality
 from convbench.core import metrics
 from convbench.core.metric import Metric
 from convbench.core.record import EAGER
-from convbench.core.text import counted
+from convbench.core.text import counted, joined
 from convbench.report.words import trade, units
 from convbench.report.words.abstention import abstention, extend
 from convbench.report.words.names import model, setup, trained
@@ -156,7 +156,7 @@ def _binding(answer: Recommendation) -> str:
     if not answer.binding:
         return "No limit binds: each could be lifted without changing this."
     bounds = ((answer.ask.metrics[name], limits[name]) for name in answer.binding)
-    text = " and ".join(f"{limit(metric)} of {amount(metric, value)}" for metric, value in bounds)
+    text = joined([f"{limit(metric)} of {amount(metric, value)}" for metric, value in bounds])
     without = "it" if len(answer.binding) == 1 else "one of them"
     return f"Binding: the {text}; without {without} the answer would change."
 
@@ -165,11 +165,12 @@ def _price(answer: Recommendation) -> str:
     price, pick = answer.price, answer.pick
     if not price or not pick or answer.ask.per_second is not None:
         return ""
-    more = [_more(metric, price, pick) for metric in (metrics.LATENCY, metrics.PARAMS)]
+    asked = answer.ask.metrics[answer.ask.cheapest]
+    more = [_more(metric, price, pick) for metric in dict.fromkeys((asked, metrics.LATENCY, metrics.PARAMS))]
     doubt = "" if price.p <= 0.05 else " in the mean, which these seeds do not show to be a gain"
     return (
         f"The next better point, {setup(price.candidate.result)}, gains {points(price.gain)}{doubt}, "
-        f"for {' and '.join(filter(None, more))}."
+        f"for {joined([text for text in more if text])}."
     )
 
 
@@ -177,7 +178,8 @@ def _more(metric: Metric, price: Price, pick: Candidate) -> str:
     before, after = pick.result.value(metric), price.candidate.result.value(metric)
     if before is None or after is None:
         return ""
-    word = " parameters" if metric == metrics.PARAMS else " a call"
+    words = {metrics.LATENCY: " a call", metrics.PARAMS: " parameters"}
+    word = words.get(metric, f" of {limit(metric)}")
     return f"{amount(metric, abs(after - before))}{word} {'more' if after >= before else 'less'}"
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from convbench.analysis.results import Result, measured
 from convbench.core.comparability import differing
 from convbench.core.record import Run, Scalar, Training
+from convbench.core.store import SHARD
 from convbench.core.text import counted
 from convbench.report.words import units
 from convbench.report.words.units import percent
@@ -59,15 +60,18 @@ def protocol(run: Run) -> dict[str, str]:
 
 
 def hosts(run: Run) -> str:
-    """On how many hosts a run was measured, by how much they differ, and what tells their kinds apart."""
+    """On how many hosts, or in how many shards, a run was measured, and what tells their kinds apart."""
     kinds = Counter(run.hosts.values())
-    counted = f"{len(run.hosts)} hosts" + (f" of {len(kinds)} kinds" if len(kinds) > 1 else "")
+    shards = sum(name.startswith(SHARD) for name in run.hosts)
+    numbers = {"host": len(run.hosts) - shards, "shard": shards}
+    head = " and ".join(counted(number, noun) for noun, number in numbers.items() if number)
+    head += f" of {len(kinds)} kinds" if len(kinds) > 1 else ""
     others = [
         f"{kinds[name]} with another {', '.join(map(_named, differing(run.environment, other)))}"
         for name, other in run.environments.items()
-        if name != run.fingerprint
+        if name != run.fingerprint and kinds[name]
     ]
-    return ". ".join(filter(None, [counted, *others, run.between_hosts.rstrip(".")]))
+    return ". ".join(filter(None, [head, *others, run.between_hosts.rstrip(".")]))
 
 
 def _named(key: str) -> str:
