@@ -36,6 +36,8 @@ from convbench.core.errors import BuildFailed, CaseFailed, ConvbenchError, OutOf
 MOST_PAIRS = 80
 ATTEMPTS = 2
 """At a place that fails: it may have been the machine."""
+OPTIONS = {"tolerance": "--detect", "guard": "--detect", "same_outputs": "--different-outputs", "overrides": "override"}
+"""The options behind settings that are not called by them."""
 
 
 @dataclass(frozen=True)
@@ -70,12 +72,12 @@ class Bisection:
     ) -> None:
         self.line, self.request, self.method, self.keep = line, request, method, keep
         asked = {**asdict(method.settings), **asdict(method.rule), "overrides": list(request.overrides)}
+        asked |= {"same_outputs": request.same_outputs, "build": line.build}
         self.state = before or State(request.suite, list(line.places), asked)
         if (self.state.suite, self.state.places) != (request.suite, list(line.places)):
-            raise _another("suite or the commits were others")
-        if self.state.asked != asked:
-            differing = ", ".join(name for name in asked if self.state.asked.get(name) != asked[name])
-            raise _another(f"{differing} were others")
+            raise _another("it was a search of another suite, or among other commits")
+        if differing := {OPTIONS.get(name, f"--{name}") for name in asked if self.state.asked.get(name) != asked[name]}:
+            raise _another(f"it was begun with another {', '.join(sorted(differing))}")
         self.open_sides: dict[int, Side] = {}
         self.stack = ExitStack()
 
@@ -106,7 +108,7 @@ class Bisection:
         self.method = replace(self.method, settings=inspected.within(self.method.settings))
         machine = fingerprint(inspected.environments.get("head", {}))
         if self.state.machine not in ("", machine):
-            raise _another("machine or its software was another")
+            raise _another("it was begun on another machine, or with other software")
         self.state.machine = machine
         if not inspected.valid:
             raise BuildFailed("; ".join(f"{case}: {why}" for case, why in inspected.invalid.items()))
@@ -117,7 +119,7 @@ class Bisection:
         timed = self._checked(0, self.state.search.last, inspected.valid, inspected.ids)
         judged = [self._verdict(case.id, timed, len(inspected.ids)) for case in inspected.valid]
         slower = [verdict for verdict in judged if verdict.word == "regression" and verdict.ratio]
-        if not slower and self.method.is_over():
+        if not slower and timed.waiting(inspected.valid, self.method.rule, len(inspected.ids)):
             raise OutOfTime(f"the time was over before good and bad were told apart: {_ratios(judged)}")
         if not slower:
             raise ConvbenchError(
@@ -140,10 +142,12 @@ class Bisection:
         while (place := self.state.search.next()) and self.state.pairs < MOST_PAIRS and not self.method.is_over():
             self.method.watcher.says(self._line(place))
             try:
-                self.state.logs.setdefault(place, []).append(self._pair(case, place))
+                log = self._pair(case, place)
             except ConvbenchError as error:
                 self.state.logs.pop(place, None)
                 self.state.skipped[place] = str(error)
+            else:
+                self.state.logs.setdefault(place, []).append(log)
             self.keep(self.state)
 
     def _pair(self, case: Planned, place: int) -> float:
@@ -188,7 +192,7 @@ class Bisection:
 
 
 def _another(what: str) -> Refused:
-    return Refused(f"--resume: the {what}: run without --resume, all is measured again")
+    return Refused(f"--resume: {what}: run without --resume, all is measured again")
 
 
 def _ratios(judged: list[CaseVerdict]) -> str:

@@ -41,6 +41,11 @@ class Line(Protocol):
     @property
     def places(self) -> tuple[str, ...]: ...
 
+    @property
+    def build(self) -> str:
+        """The command that a place's code is built by; empty without."""
+        ...
+
     def name(self, place: int) -> str:
         """As people know it."""
         ...
@@ -95,6 +100,7 @@ class Versions:
     here: Here
     package: str
     places: tuple[str, ...]
+    build: str = ""
 
     @classmethod
     def between(cls, here: Here, package: str, span: str) -> Versions:
