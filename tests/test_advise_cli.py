@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import subprocess
 import sys
 from dataclasses import replace
@@ -165,8 +166,8 @@ def test_every_limit_reaches_the_rule(run):
 
 
 def test_cheap_in_a_metric_of_a_probe_of_one_s_own(tmp_path):
-    """The dearest in latency takes the least energy here, and all learn the same."""
-    run_records = of(dict.fromkeys(("gap", "gmp", "gem"), (0.9, 0.91, 0.9)))
+    """The dearest in latency takes the least energy here, and all learn nearly the same."""
+    run_records = of({"gap": (0.9, 0.91, 0.9), "gmp": (0.901, 0.909, 0.9), "gem": (0.9, 0.908, 0.901)})
     joules = Metric("energy_j", "J", title="Energy of a call")
     for i, record in enumerate(run_records):
         if record.case.trial is None:
@@ -178,8 +179,38 @@ def test_cheap_in_a_metric_of_a_probe_of_one_s_own(tmp_path):
     assert "direction: gem" in out
     assert "energy of a call 220 mJ" in out
     assert "it is the lowest in energy of a call that is shown" in out
-    assert "latency params energy of a call on the front within" in out
+    assert "260 mJ" in out, "a runner-up, with the cost that was asked for"
     assert "direction: gap" in advise(directory)[1]
+
+
+def test_json_has_every_number_that_a_limit_may_be_of_and_is_json(tmp_path):
+    run_records = of(dict.fromkeys(("gap", "gmp"), (0.9, 0.91, 0.9)))
+    energy = Reading(Metric("energy_j", "J"), (math.inf,))
+    timed = [replace(r, readings=(*r.readings, energy)) if r.case.trial is None else r for r in run_records]
+    done = CliRunner().invoke(app, ["advise", str(records.stored(tmp_path / "infinite", timed)), "--json"])
+
+    def refuse(word):
+        raise AssertionError(f"{word} is no JSON")
+
+    (answer,) = json.loads(done.output, parse_constant=refuse)
+    assert answer["pick"]["energy_j"] is None
+    assert answer["pick"]["frames_per_s"] > 0
+
+
+def test_what_was_evaluated_at_the_end_only_is_not_called_unsound(tmp_path):
+    """The dearer model's evaluation in a variant lies beyond the FLOPs that the cheaper one was trained with."""
+    run_records = of({"gap": (0.9, 0.91, 0.9), "fc": (0.9, 0.92, 0.9)})
+    last = [r for r in run_records if r.case.trial and "fc" in r.case.id]
+    cut = [replace(x, samples=x.samples[-1:]) for r in last for x in r.readings]
+    per = len(last[0].readings)
+    int8 = records.case("fc", variant="int8").variant
+    run_records += [
+        replace(r, case=replace(r.case, variant=int8), readings=tuple(cut[i * per : (i + 1) * per]))
+        for i, r in enumerate(last)
+    ]
+    out = advise(records.stored(tmp_path / "beyond", run_records), "--equal", "flops")[1]
+    assert "no run was sound" not in out
+    assert "its accuracy at the equal budget is not known" in out
 
 
 def test_cheap_in_what_is_no_cost_is_refused(run):

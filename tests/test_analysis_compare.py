@@ -18,7 +18,7 @@ from convbench.analysis.compare import (
 )
 from convbench.analysis.results import results
 from convbench.core.record import Protocol, Reading, Visit
-from convbench.report.words.comparison import warnings
+from convbench.report.words.comparison import notes, sentence, warnings
 
 CASES = [records.case("gap"), records.case("fc", 128), records.case("gap", variant="compile")]
 
@@ -184,3 +184,44 @@ def test_the_machine_is_told_at_its_better_moments():
 
     assert better_moments(match([beside(1e-3), beside(1.2e-3)])) == pytest.approx(1.2)
     assert better_moments(match([measured(1), measured(2)])) is None
+
+
+def test_another_machine_of_one_run_takes_no_ratio_from_the_others():
+    """The second of three runs measured a case elsewhere; the third's ratio over the first stands."""
+    second = [*measured(1, CASES[:1], environment="e2"), *measured(1, CASES[1:], environment="e1")]
+    matches = match([measured(1, environment="e1"), second, measured(3, environment="e1")])
+    assert [matched_case.ratios[1] is None for matched_case in matches] == [True, False, False]
+    assert [matched_case.ratios[2] is None for matched_case in matches] == [False] * 3
+    assert matches[0].elsewhere
+
+
+def test_runs_of_several_machines_that_share_none_are_compared_as_a_whole():
+    """As the same hosts before and after an upgrade: ``differences`` says what changed of all of them."""
+    before, after = (
+        [*measured(1, CASES[:1], environment=first), *measured(1, CASES[1:], environment=other)]
+        for first, other in (("e1", "e2"), ("e3", "e4"))
+    )
+    assert all(matched_case.ratios[1] for matched_case in match([before, after]))
+
+
+def test_a_run_whose_cases_were_all_timed_elsewhere_is_said_to_be_so():
+    """Of the machines one is shared, but not case by case."""
+    first = [*measured(1, CASES[:1], environment="e1"), *measured(1, CASES[1:], environment="e2")]
+    second = [*measured(1, CASES[:1], environment="e2"), *measured(1, CASES[1:], environment="e1")]
+    matches = match([first, second])
+    assert sentence(matches, 1, "B") == "B has no case that was timed on the same machine and software as in A."
+    assert notes(matches, [first, second], 1, "B") == []
+
+
+def test_the_better_moments_are_those_of_the_machine_that_both_met():
+    """Of two cases the first run measured one on another machine, which was slower and is in no ratio."""
+
+    def beside(*places):
+        measured = []
+        for record, (environment, seconds) in zip(sized(1.0, 0), places, strict=False):
+            reference = replace(records.reading("reference_s", *[seconds] * 3), visits=(1, 1, 1))
+            measured.append(replace(record, environment=environment, readings=(*record.readings, reference)))
+        return results(measured)
+
+    first, second = beside(("e1", 1e-3), ("e2", 2e-3)), beside(("e1", 1e-3), ("e1", 1e-3))
+    assert better_moments(match([first, second])) == pytest.approx(1)

@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 import psutil
 import pytest
 
-from convbench.check import ci, decision, gate, link, outcome, pairs, stock, verdict, words
+from convbench.check import answers, ci, decision, gate, link, outcome, pairs, stock, verdict, words
 from convbench.check.inspection import Request
 from convbench.check.link import Settings
 from convbench.check.rule import Rule
@@ -283,6 +283,23 @@ def test_where_instructions_cannot_be_counted_the_latency_is_judged_all_the_same
     result = run(SAME, SAME, instructions=True)
     assert words.rows(result)[0].details == ("instructions a call: not counted (valgrind is not installed)",)
     assert verdict.exit_code(result) == 0
+
+
+def test_a_worker_that_cannot_start_to_count_takes_no_verdict_along(run, monkeypatch):
+    def fail(*_):
+        raise BuildFailed("head (working tree) cannot be imported: invalid syntax")
+
+    monkeypatch.setattr(answers, "_instructions", fail)
+    result = run(SAME, SAME, instructions=True)
+    assert "not counted (head (working tree) cannot be imported: invalid syntax)" in words.rows(result)[0].details[0]
+    assert verdict.exit_code(result) == 0
+
+
+def test_cases_that_name_their_threads_are_not_said_to_have_those_of_all(run):
+    result = run(SAME, SAME)
+    threaded = replace(result, cases=(replace(result.cases[0], id="gap/threads=4"), *result.cases[1:]))
+    assert any("1 thread, allocator" in line for line in words.footing(result))
+    assert any("1 thread where a case names no other, allocator" in line for line in words.footing(threaded))
 
 
 def test_a_side_that_cannot_be_imported_is_a_failed_build(run):

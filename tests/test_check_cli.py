@@ -209,9 +209,13 @@ def test_a_check_goes_on_though_its_own_files_lie_in_the_tree(here):
     """They are no change of the code, wherever they are; one is, and then nobody can tell whether it is the same."""
     words = ("check", "fake.json", "--base", "main", "--json", "check.json", "--junit", "out/check.xml")
     assert convbench(here, *words).returncode == 0
+    before = outcome.read(here / "check.json")
+    (here / "__pycache__").mkdir()
+    (here / "__pycache__" / "nets.cpython-312.pyc").write_text("what a worker that imports leaves")
     again = convbench(here, *words, "--resume")
     assert again.returncode == 0, again.stderr
     assert "uncommitted" not in again.stdout
+    assert [case.pairs for case in outcome.read(here / "check.json").cases] == [case.pairs for case in before.cases]
     (here / "new.py").write_text("")
     refused = convbench(here, *words, "--resume")
     assert refused.returncode == 4

@@ -13,7 +13,8 @@ import pytest
 
 from convbench.check import git, origin, sides
 from convbench.core import lock
-from convbench.core.errors import BuildFailed, ConvbenchError, Refused
+from convbench.core.errors import BuildFailed, ConvbenchError, Refused, StoreError
+from convbench.measure.machine import environment
 
 
 def run(cwd: Path, *words: str) -> str:
@@ -62,6 +63,37 @@ def test_a_ref_is_a_worktree_that_is_gone_afterwards(repository, folder):
         assert not base.dirty
     assert run(repository, "worktree", "list").count("\n") == 0
     assert not base.root.exists()
+
+
+def test_what_a_build_leaves_is_no_change_of_a_ref(repository, folder):
+    here = sides.Here.at(repository, "smoke")
+    with sides.materialise("HEAD", here, folder, "touch built.txt") as base:
+        assert (base.root / "built.txt").exists()
+        assert not base.dirty
+
+
+@pytest.mark.parametrize("itself", [".", "./", "../project"])
+def test_the_working_tree_is_known_by_any_of_its_names(repository, monkeypatch, itself):
+    monkeypatch.chdir(repository)
+    here = sides.Here.at(repository, "smoke")
+    assert sides.is_working_tree(itself, here)
+    assert not any(sides.is_working_tree(other, here) for other in ("HEAD", "speed", "x.whl"))
+
+
+def test_stored_runs_and_compiled_modules_do_not_make_a_run_dirty(repository, monkeypatch):
+    """Else the second night's run in a repository could never be confirmed."""
+    monkeypatch.chdir(repository / "speed")
+    for file in (
+        "runs/a/run.json",
+        "runs/a/previous/1/run.json",
+        "runs/a/results.csv",
+        "__pycache__/nets.cpython-312.pyc",
+    ):
+        (repository / file).parent.mkdir(parents=True, exist_ok=True)
+        (repository / file).write_text("{}")
+    assert environment.describe("cpu")["dirty"] is False
+    (repository / "new.py").write_text("")
+    assert environment.describe("cpu")["dirty"] is True
 
 
 def test_the_working_tree_counts_as_it_stands_and_says_so(repository, folder):
@@ -315,3 +347,34 @@ def test_the_scratch_folder_is_gone_whatever_happened():
         (scratch / "base").mkdir()
         raise RuntimeError
     assert not scratch.exists()
+
+
+def test_a_subject_with_a_page_break_is_one_commit(repository):
+    run(repository, "commit", "-q", "--allow-empty", "-m", "use\x0cfast path")
+    good, bad = run(repository, "rev-parse", "main~2"), run(repository, "rev-parse", "main")
+    assert [commit for commit, _ in git.line(repository, good, bad)] == [
+        run(repository, "rev-parse", f"main~{back}") for back in (2, 1, 0)
+    ]
+
+
+def test_a_folder_below_a_repository_that_git_does_not_trust_is_told_so(repository, monkeypatch):
+    def distrust(*words, **more):
+        raise subprocess.CalledProcessError(128, "git", stderr="fatal: detected dubious ownership in repository")
+
+    monkeypatch.setattr(git.subprocess, "run", distrust)
+    assert "git says: detected dubious ownership" in git.why_not(repository / "speed", "main")
+
+
+def test_a_lock_of_another_user_is_neither_held_nor_free(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise PermissionError(13, "Permission denied")
+
+    (tmp_path / "lock").touch()
+    monkeypatch.setattr(lock.os, "open", refuse)
+    assert not lock.is_held(tmp_path / "lock")
+    assert not lock.is_free(tmp_path / "lock")
+    with (
+        pytest.raises(StoreError, match=r"cannot be written \(Permission denied\): set TMPDIR"),
+        lock.hold(tmp_path / "lock", remedy=lock.OF_MACHINE),
+    ):
+        pass

@@ -165,6 +165,24 @@ def test_what_training_and_the_compiler_add_has_its_own_times():
     assert ">compiler's graphs<" in pictures["stages-latency_s-graphs"].replace("&apos;", "'")
 
 
+def test_no_time_by_stage_is_drawn_twice():
+    """Of a run of trainings alone, the first figure has them all; compiled ones have the optimizer's time too."""
+
+    def timed(variant, *stages):
+        case = records.case(scenario="train", variant=variant)
+        return replace(records.record(case), readings=tuple(records.reading(f"latency_s_{s}", 1e-3) for s in stages))
+
+    def names(*run_records):
+        return [
+            drawing.name for drawing in figures.get("stages").build(results(run_records)) if "latency" in drawing.name
+        ]
+
+    eager, compiled = timed("eager", "optimizer"), timed("compile", "graphs", "optimizer")
+    assert names(eager) == ["stages-latency_s"]
+    assert names(compiled) == ["stages-latency_s"]
+    assert names(eager, compiled) == ["stages-latency_s", "stages-latency_s-graphs"]
+
+
 @pytest.mark.parametrize(
     ("stages", "end"), [(0.4e-3, "400 µs of 1 ms"), (0.97e-3, "970 µs"), (1.4e-3, "1.4 ms of 1 ms")]
 )

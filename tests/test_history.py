@@ -395,12 +395,18 @@ def test_nothing_is_exit_0(tmp_path):
     assert "no change in 2 series" in done.output
 
 
+def test_what_no_paired_check_measures_is_not_said_to_be_proved_by_one():
+    latency = history_of(invented.many(Path("store")))
+    assert words.next_command(latency, "s") == "to prove it: convbench history --store s --confirm"
+    assert words.next_command(replace(latency, metric=metrics.MEMORY), "s") == ""
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
         ((), "name the runs: either run directories, or --store FOLDER"),
         (("s", "--store", "s"), "name the runs: either run directories, or --store FOLDER"),
-        (("s", "--since", "soon"), "--since soon: a date, as in 2026-11-01"),
+        (("s", "--since", "soon"), "since 'soon': a date, as in 2026-11-01"),
         (("s", "--confirm"), "--confirm measures latency and keeps it in a store"),
         (("--store", "s", "--confirm", "--metric", "memory"), "--confirm measures latency"),
     ],

@@ -365,12 +365,16 @@ def test_what_was_kept_of_another_check_is_refused():
     before = Outcome("s", side, side, (), Rule(), Settings(), "", 1.0, "0")
     Ledger(before=before).refuse_another(replace(before, seconds=2.0))
     for now in (
+        replace(before, cases=(CaseOutcome("a", (), ()),)),
         replace(before, head=replace(side, commit="2" * 40)),
         replace(before, base=replace(side, environment={"cpu": "b"})),
         replace(before, settings=Settings(threads=2)),
     ):
         with pytest.raises(Refused, match="was another"):
             Ledger(before=before).refuse_another(now)
+    untold = replace(before, base=replace(side, commit=None))
+    with pytest.raises(Refused, match="base is no commit, so that it cannot be told"):
+        Ledger(before=untold).refuse_another(untold)
     changed = replace(before, head=replace(side, dirty=True))
     with pytest.raises(Refused, match="head has changes that are not committed"):
         Ledger(before=before).refuse_another(changed)

@@ -385,6 +385,16 @@ def test_without_latency_nothing_is_tied():
     assert "Tied" not in text
 
 
+def test_without_latency_and_parameters_nothing_is_smallest():
+    kept = [records.record(records.case(name)) for name in ("gap", "fc")]
+    weighed = [replace(r, readings=(records.reading("cpu_peak_bytes", 1e6),), visits=()) for r in kept]
+    advice = advise(results(weighed))
+    assert decision(advice, []) == "Neither latency nor parameters were measured, so that nothing is ranked."
+    text = answer(records.run_of(weighed), weighed)
+    assert text.startswith("Neither latency nor parameters were measured")
+    assert "mallest" not in text
+
+
 def test_units_that_differ_are_both_said():
     timed = [visited("gap", 0.98, 0.98, 0.98), visited("gmp", 1.02, 1.02, 1.02)]
     assert decision(advise(results(timed)), []).startswith("Two reducers tie at 980 ms to 1.02 s; ")

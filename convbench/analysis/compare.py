@@ -32,7 +32,8 @@ class Match(NamedTuple):
     """One case in every run (None where a run lacks its result), and each run's latency over the first's.
 
     ``counts_differ`` says that parameters or FLOPs, which are exact, are not the same everywhere. ``elsewhere`` says
-    that runs of several machines measured the case on different ones (or software): it has no ratio.
+    that of runs of several machines one measured the case on another (or other software) than the first: it has no
+    ratio.
     """
 
     case: Case
@@ -67,7 +68,9 @@ def match(runs: Sequence[Sequence[Result]]) -> list[Match]:
     aligned: list[Row] = [tuple(table.get(key) for table in tables) for key in keys]
     rows = [row for row in aligned if sum(result is not None for result in row) > 1]
     columns = [_over_first(rows, run) for run in range(len(runs))]
-    mixed = any(len(_environments(tuple(table.values()))) > 1 for table in tables)
+    places = [{result.record.environment for result in table.values()} for table in tables]
+    # Runs that share no machine are compared across machines, which ``differences`` says of all their cases.
+    mixed = [len(place | places[0]) > 1 and bool(place & places[0]) for place in places]
     return [_match(row, ratios, mixed) for row, ratios in zip(rows, zip(*columns, strict=True), strict=True)]
 
 
@@ -134,7 +137,7 @@ def better_moments(pairs: Sequence[Match]) -> float | None:
 
 
 def _levels(matches: Sequence[Match], run: int) -> dict[Scope, float]:
-    results = filter(None, (match.results[run] for match in matches))
+    results = filter(None, (match.results[run] for match in matches if not match.elsewhere))
     return reference_levels(result.record for result in results if len(result.record.visits) > 1)
 
 
@@ -162,17 +165,18 @@ def differences(runs: Sequence[Run]) -> list[Difference]:
     return sorted((row for row in rows if len(set(map(repr, row.values))) > 1), key=lambda row: not row.grave)
 
 
-def _match(row: Row, ratios: tuple[Interval | None, ...], mixed: bool) -> Match:
-    """``mixed`` runs are of several machines; of others ``differences`` says whether they were made on one."""
-    elsewhere = mixed and len(_environments(row)) > 1
+def _match(row: Row, ratios: tuple[Interval | None, ...], mixed: Sequence[bool]) -> Match:
+    """``mixed`` runs have some machines in common with the first, and others."""
+    first = row[0].record.environment if row[0] else None
+    unlike = [
+        any_other and result is not None and first not in (None, result.record.environment)
+        for any_other, result in zip(mixed, row, strict=True)
+    ]
+    alike = tuple(None if other else ratio for other, ratio in zip(unlike, ratios, strict=True))
     present = [result for result in row if result is not None]
     counts = [{result.params for result in present}, {result.flops for result in present}]
     differ = any(len(values - {None}) > 1 for values in counts)
-    return Match(present[0].case, row, (None,) * len(row) if elsewhere else ratios, differ, elsewhere)
-
-
-def _environments(row: Row) -> set[str]:
-    return {result.record.environment for result in row if result}
+    return Match(present[0].case, row, alike, differ, any(unlike))
 
 
 def _over_first(rows: Sequence[Row], run: int) -> list[Interval | None]:

@@ -46,13 +46,12 @@ def grave(runs: Sequence[Run]) -> tuple[str, ...]:
 
 
 def exact_changes(match: Match) -> list[str]:
-    """Counts that differ, which do not depend on the machine and may always be compared; last whether that differs."""
+    """Counts that differ, which do not depend on the machine and may always be compared."""
     before, after = (result.record if result else None for result in match.results)
     if before is None or after is None:
         return []
     pairs = [(metric.name, _value(before, metric), _value(after, metric)) for metric in EXACT]
-    changes = [f"{name}: {old:,.0f} before, {new:,.0f} now" for name, old, new in pairs if _differ(old, new)]
-    return [*changes, *(["not the same machine and software"] if match.elsewhere else [])]
+    return [f"{name}: {old:,.0f} before, {new:,.0f} now" for name, old, new in pairs if _differ(old, new)]
 
 
 def machine(matches: Sequence[Match]) -> float | None:

@@ -52,13 +52,13 @@ def check(
     """
     if budget is not None and not budget > 0:
         raise ConvbenchError(f"budget {budget:g}: seconds, more than 0")
-    here = sides.Here.at(imports.here(), request.suite, request.ledger.files)
+    here = sides.Here.at(imports.here(), request.suite, request.ledger.written)
     with ExitStack() as stack:
         folder = stack.enter_context(sides.scratch_folder())
         head = stack.enter_context(sides.materialise(".", here, folder))
-        other = stack.enter_context(sides.materialise(base.what, here, folder, base.build))
-        if other.root == head.root and not base.python:
+        if sides.is_working_tree(base.what, here) and not base.python:
             raise Refused(f"base {base.what!r} is the working tree, as head is: name a commit, a wheel or another tree")
+        other = stack.enter_context(sides.materialise(base.what, here, folder, base.build))
         other = sides.with_python(other, base.python, folder) if base.python else other
         outcome = gate.check(other, head, request, gate.Method(settings, rule, folder, watcher), budget)
     return Check(replace(outcome, floor=floor.known(outcome.head.environment, settings, rule)))

@@ -90,7 +90,7 @@ def count_instructions(
     for case in inspected.valid:
         try:
             counts = _instructions(sides, case.settings(settings), folder, case, ends)
-        except CaseFailed as error:
+        except (BuildFailed, CaseFailed) as error:
             fact = Fact(INSTRUCTIONS, f"not counted ({error})", f"not counted ({error})")
         else:
             fact = Fact(f"{INSTRUCTIONS}, by {counts['head']['by']}", *(counts[name]["count"] for name in SIDES))
@@ -102,13 +102,25 @@ def _instructions(
 ) -> dict[str, dict[str, Any]]:
     """What each side counts. Raises CaseFailed where one cannot, or the time is over."""
     with ExitStack() as stack:
-        if time.monotonic() >= ends:
-            raise CaseFailed("timeout", "the time was over")
+        _refuse_after(ends)
         workers = ready(sides, settings, folder, case.variables)
         for worker in workers.values():
             stack.enter_context(worker).send("instructions", **case.words)
-        limit = max(1.0, min(COUNTING_TIMEOUT, ends - time.monotonic()))
-        return {name: worker.receive(limit) for name, worker in workers.items()}
+        return {name: _counted(worker, ends) for name, worker in workers.items()}
+
+
+def _counted(worker: Worker, ends: float) -> dict[str, Any]:
+    try:
+        return worker.receive(max(1.0, min(COUNTING_TIMEOUT, ends - time.monotonic())))
+    except CaseFailed:
+        _refuse_after(ends)
+        raise
+
+
+def _refuse_after(ends: float) -> None:
+    """Raises CaseFailed where the time is over."""
+    if time.monotonic() >= ends:
+        raise CaseFailed("timeout", "the time was over")
 
 
 @dataclass
@@ -134,11 +146,10 @@ class Answers:
                 for name, worker in list(workers.items()):
                     try:
                         answers[case.id][name] = worker.receive() | {"path": paths[name]}
+                        _refuse_leak(worker, name, self.sides, self.inspected)  # of each: the next may end its process
                     except CaseFailed as error:
                         self.inspected.invalid.setdefault(case.id, f"{error.kind} in {name}: {error}")
                         del workers[name]
-                for name, worker in workers.items():  # after each: what a case that fails takes along was asked before
-                    _refuse_leak(worker, name, self.sides, self.inspected)
         return answers
 
     def _open(self, stack: ExitStack, names: Sequence[str], case: Planned) -> dict[str, Link]:

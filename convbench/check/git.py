@@ -47,7 +47,7 @@ def _merge_base(cwd: Path, left: str, right: str) -> str | None:
 def line(cwd: Path, good: str, bad: str) -> list[tuple[str, str]] | None:
     """The commits from good to bad by first parents, each with its subject; None where good is not among them."""
     listed = _ask(cwd, "log", "--first-parent", "--format=%H %s", bad)
-    commits = [entry.partition(" ")[::2] for entry in (listed or "").splitlines()]
+    commits = [entry.partition(" ")[::2] for entry in (listed or "").split("\n") if entry]  # subjects may hold others
     places = [place for place, (commit, _) in enumerate(commits) if commit == good]
     return commits[: places[0] + 1][::-1] if places else None
 
@@ -104,9 +104,13 @@ def _fill(module: Path, commit: str, place: Path) -> bool:
 
 
 def dirty(top: Path, but: Iterable[Path] = ()) -> bool:
-    """Whether tracked files differ from the commit, or others lie there that git does not ignore, ``but`` for some."""
+    """Whether tracked files differ from the commit, or others lie there that git does not ignore, ``but`` for some.
+
+    What Python compiles while it imports does not count.
+    """
     inside = (path.resolve() for path in but)
-    left_out = [f":(exclude,top,literal){path.relative_to(top)}" for path in inside if path.is_relative_to(top)]
+    left_out = [":(exclude,top,glob)**/__pycache__/**"]  # what our own workers leave where they import
+    left_out += [f":(exclude,top,literal){path.relative_to(top)}" for path in inside if path.is_relative_to(top)]
     return bool(_ask(top, "status", "--porcelain", "--untracked-files=all", "--", ".", *left_out))
 
 
@@ -116,7 +120,11 @@ def why_not(cwd: Path, ref: str) -> str:
         return "wheel or directory, and git is not installed: install it to compare with a ref"
     if top(cwd) is None:
         complaint = _complaint(cwd)
-        if (cwd.resolve() / ".git").exists() and "not a git repository" not in complaint:
+        here = cwd.resolve()
+        if (
+            any((folder / ".git").exists() for folder in (here, *here.parents))
+            and "not a git repository" not in complaint
+        ):
             return f"ref that can be had: git says: {complaint}"
         return "wheel or directory, and this is not a git repository: name a wheel or a directory"
     if _ask(cwd, "rev-parse", "--is-shallow-repository") == "true":

@@ -19,20 +19,26 @@ def _nowhere(_: Outcome) -> None:
 
 @dataclass(frozen=True)
 class Ledger:
-    """``keep`` is given the outcome so far after a pair of every case, and writes it to the ``files``.
+    """``keep`` is given the outcome so far after a pair of every case.
 
-    ``before`` is what an interrupted check had kept.
+    ``before`` is what an interrupted check had kept. ``written`` are the files that the check writes, whose being there
+    is no change of the code.
     """
 
     keep: Callable[[Outcome], None] = _nowhere
     before: Outcome | None = None
-    files: tuple[Path, ...] = ()
+    written: tuple[Path, ...] = ()
 
     def refuse_another(self, now: Outcome) -> None:
         """Raises Refused where what was kept is of other code, cases, settings or machine than what is measured now."""
         if self.before is None:
             return
         for name, then, current in (("base", self.before.base, now.base), ("head", self.before.head, now.head)):
+            if None in (then.commit, current.commit):
+                raise Refused(
+                    f"--resume: {name} is no commit, so that it cannot be told whether it is the same: run without "
+                    "--resume, all is measured again"
+                )
             if then.dirty or current.dirty:
                 raise Refused(
                     f"--resume: {name} has changes that are not committed, so that it cannot be told whether they are "
@@ -45,6 +51,7 @@ class Ledger:
 
 def _identity(before: Outcome, now: Outcome) -> Iterator[tuple[str, object, object]]:
     yield "suite", before.suite, now.suite
+    yield "selection of cases", {case.id for case in before.cases}, {case.id for case in now.cases}
     yield "rule", before.rule, now.rule
     # The limit of seconds is the suite's, which is known once the cases are.
     yield "settings", before.settings, replace(now.settings, timeout=before.settings.timeout)

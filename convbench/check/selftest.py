@@ -137,6 +137,11 @@ def smallest_seen(figures: Iterable[Figure]) -> float | None:
     return min((figure.slowdown for figure in seen if figure.slowdown), default=None)
 
 
+def is_too_short(figures: Iterable[Figure]) -> bool:
+    """Whether a slowdown is seen as often as it takes, in fewer verdicts than it takes."""
+    return any(f.slowdown and f.red >= ENOUGH_POWER and f.trials < FEWEST for f in figures)
+
+
 def sentences(figures: Iterable[Figure]) -> Iterator[str]:
     """A line a slowdown, with what ran and the exact 95 % bounds of its share of red."""
     for figure in figures:

@@ -110,12 +110,18 @@ def materialise(what: str, here: Here, folder: Path, build: str = "") -> Iterato
             empty = git.fill_submodules(here.top, folder / "base")
             _build(build, folder / "base")
             label = f"{what} ({commit[:12]})" if not commit.startswith(what) else commit[:12]
-            yield replace(_tree(label, folder / "base", here), empty=empty)
+            # What its build leaves there is no change: a commit and a command say what it is.
+            yield replace(_tree(label, folder / "base", here), empty=empty, dirty=False)
     elif path.is_dir():
         _build(build, path)
         yield _tree(what, path.resolve(), here)
     else:
         raise ConvbenchError(f"base {what!r} is no {git.why_not(here.top, what)}")
+
+
+def is_working_tree(what: str, here: Here) -> bool:
+    """Whether that names the tree that head is, by ``.`` or by its path."""
+    return what == "." or (git.commit(here.top, what) is None and _path(what).resolve() == here.top)
 
 
 def with_python(side: Side, python: str, folder: Path) -> Side:

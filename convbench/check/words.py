@@ -60,6 +60,7 @@ def footing(outcome: Outcome) -> list[str]:
     """How it was measured and what counts as a regression."""
     settings, rule = outcome.settings, outcome.rule
     threads = counted(settings.threads, "thread")
+    threads += " where a case names no other" if any("/threads=" in case.id for case in outcome.cases) else ""
     _, shared = names.apart([case.id for case in outcome.cases])
     lines = [
         *([f"in every case: {', '.join(shared)}"] if shared else []),

@@ -86,7 +86,7 @@ def advise(
     if as_json:
         from convbench.report.export.advice_json import plain
 
-        print(json.dumps([plain(answer) for answer in answers], indent=1))
+        print(json.dumps([plain(answer) for answer in answers], indent=1, allow_nan=False))
     else:
         from convbench.report.terminal.advice import Advised
 

@@ -63,7 +63,8 @@ def check(
                 {
                     "--threads": threads != 1, "--allocator": allocator != "glibc", "--detect": detect != 5.0,
                     "--budget": budget, "--instructions": instructions, "--json": as_json, "--junit": junit,
-                    "--summary": summary, "--resume": resume,
+                    "--summary": summary, "--resume": resume, "--base-python": base_python, "--build": build,
+                    "--different-outputs": different_outputs,
                 }
             )  # fmt: skip
             with undisturbed():

@@ -97,7 +97,7 @@ def _print(comparison: Comparison, ratios: Sequence[Interval | None]) -> None:
     rows = []
     for name, match, ratio in zip(apart, comparison.matches, ratios, strict=True):
         latencies = [units.interval(result.latency) if result else units.MISSING for result in match.results]
-        shown = units.speedup(ratio) if ratio else units.MISSING
+        shown = units.speedup(ratio) if ratio else "other machine" if match.elsewhere else units.MISSING
         rows.append((name, *latencies, shown, ", ".join(stored_runs.exact_changes(match))))
     out = console()
     print_table(out, ("case", "first", "second", "ratio", "exact changes"), rows, words=("case", "exact changes"))

@@ -54,17 +54,14 @@ def history(
 def _question(runs: list[Path], store: Path | None, metric: str, only: tuple[str, ...], since: str) -> Question:
     """Raises ConvbenchError for a call that names no runs, or both runs and a store, or no date."""
     from convbench.analysis.history.overview import Question
-    from convbench.analysis.history.series import UNDATED, moment
     from convbench.check import git
     from convbench.core import imports
 
     if bool(runs) == bool(store):
         raise ConvbenchError("name the runs: either run directories, or --store FOLDER that holds them")
-    if since and moment(since) == UNDATED:
-        raise ConvbenchError(f"--since {since}: a date, as in 2026-11-01")
     place = imports.working_directory()
     line = git.commits(place) if place else ()
-    return Question(tuple(runs) or (store or Path(),), metric, only, since, line)
+    return Question((store,) if store else tuple(runs), metric, only, since, line)
 
 
 def _answer(question: Question, store: Path | None) -> History:

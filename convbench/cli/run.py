@@ -6,6 +6,7 @@ import json
 import re
 import shlex
 import sys
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -151,6 +152,11 @@ def _measured(
             _print_rows(finished)
         kept = f"{len(finished)} of {len(prepared.planned)} cases are kept in {directory}"
         raise Interrupted(f"interrupted; {kept}: add --resume to go on") from error
+    except ConvbenchError:
+        if as_json and store.exists(directory):
+            with suppress(ConvbenchError):
+                _print_rows(store.load(directory)[1])
+        raise
     if as_json:
         _print_rows(records)
     return records

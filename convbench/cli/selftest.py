@@ -16,7 +16,7 @@ import typer
 from convbench.cli.app import Device, Only, Overrides, Skip, app
 from convbench.cli.gate import Allocator, Detect, Lines, Threads, rule_of, settings_of, undisturbed
 from convbench.core import imports
-from convbench.core.errors import ConvbenchError
+from convbench.core.errors import ConvbenchError, StoreError
 from convbench.suite.selection import Selection
 
 LONGEST = 7 * 24 * 60
@@ -40,9 +40,9 @@ def selftest(
     run: Annotated[
         bool, typer.Option("--run", help="Judge `run` instead: the suite again and again, each against the last.")
     ] = False,
-    out: Annotated[Path, typer.Option(help="Trials are appended here; figures come from all of them.")] = Path(
-        "reports/selftest/trials.jsonl"
-    ),
+    out: Annotated[
+        Path, typer.Option(help="Trials are appended here; figures come from all under the same conditions.")
+    ] = Path("reports/selftest/trials.jsonl"),
     as_json: Annotated[bool, typer.Option("--json", help="The figures as JSON, in base units.")] = False,
 ) -> None:
     """How often `check` cries wolf on this machine, and which slowdowns it sees: real checks, real extra work.
@@ -68,9 +68,14 @@ def selftest(
             print(f"  {trial.word}: {trial.case}, {trial.seen:+.1%} seen", file=sys.stderr)
     figures = test.figures(test.stored(out, self_test.conditions))
     lines, smallest = list(test.sentences(figures)), test.smallest_seen(figures)
+    if not smallest and test.is_too_short(figures):
+        lines.append("too few verdicts to say which slowdown is seen: go on with the same command")
     if smallest:
-        place = floor.keep(self_test.environment, settings, rule, smallest)
-        lines.append(f"smallest slowdown seen in nine of ten: {smallest:.0%}, kept in {place}")
+        try:
+            kept = f"kept in {floor.keep(self_test.environment, settings, rule, smallest)}"
+        except StoreError as error:
+            kept = f"not kept: {error}"
+        lines.append(f"smallest slowdown seen in nine of ten: {smallest:.0%}, {kept}")
     _show({"figures": list(map(asdict, figures)), "smallest_seen": smallest}, lines, as_json)
 
 

@@ -29,7 +29,7 @@ def keep(kind: str, environment: Mapping[str, Scalar], value: float, *of: Hashab
         folder().mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise files.unwritable(folder(), error, REMEDY) from error
-    with lock.hold(folder() / f"{kind}.lock"):
+    with lock.hold(folder() / f"{kind}.lock", remedy=REMEDY):
         kept = [*numbers(kind, environment, *of), value][-last:]  # read under the lock: another run may end now too
         stored = _stored(kind) | {_key(environment, of): kept if last > 1 else value}
         return files.write(_path(kind), json.dumps(stored, indent=1) + "\n", REMEDY)

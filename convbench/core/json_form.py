@@ -58,9 +58,9 @@ def _storable(value: Any) -> Any:
     return value
 
 
-def finite(value: float) -> float | None:
+def finite(value: float | None) -> float | None:
     """A number as JSON has it; None for one that it has not: infinite, or none at all."""
-    return value if math.isfinite(value) else None
+    return value if value is not None and math.isfinite(value) else None
 
 
 def reason(error: ValidationError) -> str:

@@ -22,6 +22,8 @@ try:
     fcntl: Any = importlib.import_module("fcntl")
 except ImportError:
     fcntl = None
+OF_MACHINE = "set TMPDIR to a folder that you may write"
+"""What to do where another user's lock of the machine cannot be opened."""
 NO_LINK = getattr(os, "O_NOFOLLOW", 0)
 
 
@@ -35,9 +37,12 @@ def machine() -> Path:
 
 
 @contextmanager
-def hold(path: Path, waiting: Callable[[str], None] = lambda _: None) -> Iterator[None]:
-    """Hold a lock; ``waiting`` is told who holds it where it has to be waited for, and may raise instead."""
-    descriptor = _open(path)
+def hold(path: Path, waiting: Callable[[str], None] = lambda _: None, remedy: str = "") -> Iterator[None]:
+    """Hold a lock; ``waiting`` is told who holds it where it has to be waited for, and may raise instead.
+
+    ``remedy`` is what to do where the lock cannot be had. Raises StoreError then.
+    """
+    descriptor = _open(path, remedy)
     try:
         if _try_lock(descriptor) is False:
             waiting(os.pread(descriptor, 20, 0).decode(errors="replace").strip())
@@ -74,6 +79,8 @@ def _could_be_had(path: Path) -> bool | None:
         descriptor = os.open(path, os.O_RDONLY | NO_LINK)
     except FileNotFoundError:
         return True
+    except PermissionError:  # another user's
+        return None
     except (OSError, ValueError) as error:
         raise _unusable(path, error) from error
     try:
@@ -95,7 +102,7 @@ def _try_lock(descriptor: int, *, shared: bool = False) -> bool | None:
     return True
 
 
-def _open(path: Path) -> int:
+def _open(path: Path, remedy: str = "") -> int:
     """The file, also where another user made it: it can be locked without being written.
 
     Never what a symbolic link leads to: the folder may be everybody's. Raises StoreError where it cannot be had.
@@ -106,14 +113,14 @@ def _open(path: Path) -> int:
         if getattr(error, "errno", None) in (errno.EACCES, errno.EPERM, errno.EROFS):
             with suppress(OSError):
                 return os.open(path, os.O_RDONLY | NO_LINK)
-        raise _unusable(path, error) from error
+        raise _unusable(path, error, remedy) from error
 
 
-def _unusable(path: Path, error: OSError | ValueError) -> StoreError:
+def _unusable(path: Path, error: OSError | ValueError, remedy: str = "") -> StoreError:
     """Why a lock cannot be had: what stands in its place, or its folder."""
     if getattr(error, "errno", None) in (errno.ELOOP, errno.EISDIR):
         return StoreError(f"{path}: cannot be a lock ({getattr(error, 'strerror', error)}): remove it")
-    return files.unwritable(path, error)
+    return files.unwritable(path, error, remedy) if remedy else files.unwritable(path, error)
 
 
 def _sign(descriptor: int) -> None:

@@ -19,7 +19,7 @@ CostName = str
 LEAST_SEEDS = 2
 """Of sound runs; one has no spread, so nothing can be shown of it."""
 
-Why = Literal["dead", "failed", "unsound", "few-seeds", "no-cost"]
+Why = Literal["dead", "failed", "unsound", "beyond", "few-seeds", "no-cost"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,6 +123,8 @@ def by_seed(candidates: Sequence[Candidate]) -> Floats:
 
 
 def _unusable(quality: Quality, costs: Sequence[Result]) -> Why | None:
+    if not quality.by_seed and not (quality.collapsed or quality.failed):
+        return "beyond"
     if not quality.by_seed:
         causes: dict[Why, int] = {"dead": quality.collapsed, "failed": quality.failed}
         named = [why for why, count in causes.items() if count]

@@ -73,6 +73,11 @@ class Advice:
         """The contenders that cannot be told from the fastest, fastest first."""
         return [contender.result for contender in self.ranking if contender.tied]
 
+    @property
+    def ordered(self) -> bool:
+        """Whether anything that was measured orders the contenders: their latency, or their parameters."""
+        return self.timed or bool(self.pick and self.pick.params is not None)
+
 
 def advise(results: Sequence[Result]) -> Advice:
     """The answer that these results allow; empty where nothing was measured."""

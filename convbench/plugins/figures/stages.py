@@ -65,13 +65,18 @@ def stages(results: Sequence[Result]) -> Iterator[Drawing]:
         shares = {result: share for result in rows if (share := by_stage(result, split.metric))}
         if shares:
             yield _draw(split, shares)
-    yield from _apart([result for result in measured(results) if result not in rows])
+    yield from _apart(rows, measured(results))
 
 
-def _apart(results: Sequence[Result]) -> Iterator[Drawing]:
-    """The time by stage where stages are other ones: of compiled cases, and of training."""
-    for stage in (metrics.GRAPHS, metrics.OPTIMIZER):
-        rows = [result for result in results if result.record.samples(metrics.LATENCY.part(stage))]
+def _apart(drawn: Sequence[Result], results: Sequence[Result]) -> Iterator[Drawing]:
+    """The time by stage where stages are other ones than those drawn: of compiled cases, and of training in eager."""
+    left = {
+        stage: [result for result in results if _has(result, stage)] for stage in (metrics.GRAPHS, metrics.OPTIMIZER)
+    }
+    left[metrics.OPTIMIZER] = [result for result in left[metrics.OPTIMIZER] if not _has(result, metrics.GRAPHS)]
+    for stage, rows in left.items():
+        if any(_has(result, stage) for result in drawn):
+            continue
         alike = one_variant(widest(rows))
         nearest = {result.series: result for result in sorted(alike, key=_distance, reverse=True)}
         shares = {result: share for result in nearest.values() if (share := by_stage(result, metrics.LATENCY))}
@@ -80,6 +85,10 @@ def _apart(results: Sequence[Result]) -> Iterator[Drawing]:
             case = alike[0].case
             place = f"{case.scenario}, {short(case.variant_name)}"
             yield _draw(Split(metrics.LATENCY, f"Time of a call ({place})", stage), ordered)
+
+
+def _has(result: Result, stage: str) -> bool:
+    return bool(result.record.samples(metrics.LATENCY.part(stage)))
 
 
 def by_stage(result: Result, whole: Metric) -> dict[str, float]:

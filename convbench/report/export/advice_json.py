@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from convbench.analysis.choice.candidates import Candidate
 from convbench.analysis.choice.recommendation import Recommendation, Settle
 from convbench.analysis.choice.trade import Trade
-from convbench.core import metrics
+from convbench.analysis.results import shown_metrics
 from convbench.core.json_form import finite
 from convbench.report.words.advice import sentences
 
@@ -51,8 +51,7 @@ def plain(answer: Recommendation) -> Mapping[str, Plain]:
 def _candidate(candidate: Candidate | None) -> Plain:
     if candidate is None:
         return None
-    own = metrics.own(candidate.result.record.readings)
-    limited = [metrics.LATENCY, metrics.PARAMS, metrics.MEMORY, metrics.FLOPS, *own]
+    limited = shown_metrics([candidate.result], "advise")
     quality = candidate.quality
     return {
         "case": candidate.result.case.id,
@@ -64,7 +63,7 @@ def _candidate(candidate: Candidate | None) -> Plain:
         "ended": quality.ended,
         "collapse_rate": list(quality.collapse_interval or ()),
         "unconverged": quality.unconverged,
-        **{metric.option: candidate.result.value(metric) for metric in limited},
+        **{metric.option: finite(candidate.result.value(metric)) for metric in limited},
         "equal": [other.case.id for other in candidate.equal],
     }
 

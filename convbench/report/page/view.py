@@ -54,7 +54,7 @@ def view(run: Run, results: Sequence[Result]) -> dict[str, Any]:
         "caution": caution,
         "cautions": kinds,
         "outcome": outcome(run, results),
-        "ranking": _ranking(advice),
+        "ranking": _ranking(advice) if advice.ordered else [],
         "timed": advice.timed,
         "visited": any(result.record.visits for result in results),
         "assumed": units.percent(math.sqrt(ASSUMED.variance)),

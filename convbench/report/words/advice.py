@@ -21,6 +21,7 @@ WHY: Mapping[Why, str] = {
     "dead": "most of its runs learnt nothing or collapsed",
     "failed": "every run failed",
     "unsound": "no run was sound",
+    "beyond": "its accuracy at the equal budget is not known",
     "few-seeds": "fewer than 2 sound seeds",
     "no-cost": "its cost was not measured",
 }

@@ -13,8 +13,9 @@ from convbench.analysis.quality.qualities import tried
 from convbench.analysis.results import Result, costs, measured, sustained
 from convbench.analysis.results import results as results_of
 from convbench.core.record import Parts, Record, Run
-from convbench.core.text import counted
+from convbench.core.text import counted, joined
 from convbench.report.words import quality, runtimes, units
+from convbench.report.words.decision import UNORDERED
 from convbench.report.words.names import model, setup, threads_of
 
 NOISE = {
@@ -98,6 +99,8 @@ def _measured(results: Sequence[Result]) -> list[str]:
 def _pick(advice: Advice) -> str:
     pick = advice.pick
     assert pick
+    if not advice.ordered:
+        return UNORDERED
     partly = bool(uncounted(pick))
     params = f"{units.count(pick.params)} parameters" if pick.params is not None else ""
     flops = f"{'at least ' if partly else ''}{units.flops(pick.flops)}" if pick.flops is not None else ""
@@ -144,7 +147,7 @@ def _uncounted(results: Sequence[Result]) -> str:
     share = max(map(uncounted_share, partly))
     reads = f" (up to {units.digits(100 * share, 2)} % of the parameters are read by nothing else)" if share else ""
     names = [setup(result) for result in partly[:3]] + ([f"{len(partly) - 3} more"] if len(partly) > 3 else [])
-    return f"The FLOPs of {_and(names)} are a lower bound: no counter knows {_and(operators)}{reads}."
+    return f"The FLOPs of {joined(names)} are a lower bound: no counter knows {joined(operators)}{reads}."
 
 
 def _threads(result: Result) -> str:
@@ -188,18 +191,19 @@ def _withheld(results: Sequence[Result]) -> str:
 
 def _placed(advice: Advice) -> str:
     pick, placed = advice.pick, advice.placed
-    if not placed or not pick:
+    if not placed or not pick or not advice.ordered:
         return ""
-    latency = f"{units.seconds(placed.latency.median)}, " if placed.latency else ""
+    latency = units.seconds(placed.latency.median) if placed.latency else ""
+    params = f"{units.count(placed.params)} parameters" if placed.params is not None else ""
     return (
         f"{pick.series} discards where things are; if position matters, the cheapest that keeps it is {setup(placed)} "
-        f"({latency}{units.count(placed.params)} parameters)."
+        f"({', '.join(filter(None, (latency, params)))})."
     )
 
 
 def _dearest(advice: Advice) -> str:
     pick, dear = advice.pick, advice.dearest
-    if not pick or not dear or dear is pick:
+    if not pick or not dear or dear is pick or not advice.ordered:
         return ""
     flops = () if uncounted(dear) or uncounted(pick) else (("FLOPs", dear.flops, pick.flops),)
     pairs = (*flops, ("parameters", dear.params, pick.params))
@@ -207,7 +211,7 @@ def _dearest(advice: Advice) -> str:
     if dear.latency and pick.latency:
         slower = {contender.result: contender.factor.median for contender in advice.ranking}
         times.append(f"{units.factor(slower[dear] / slower[pick])} the time")
-    return f"{model(dear)} costs {_and(times)}." if times else ""
+    return f"{model(dear)} costs {joined(times)}." if times else ""
 
 
 def _crossover(advice: Advice) -> str:
@@ -260,7 +264,3 @@ def _other_situation(result: Result, pick: Result) -> str:
 def _missing(run: Run, results: Sequence[Result]) -> str:
     text = outcome(run, results)
     return f"{text[0].upper()}{text[1:]}."
-
-
-def _and(parts: Sequence[str]) -> str:
-    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"

@@ -20,6 +20,8 @@ def sentence(matches: Sequence[Match], run: int, letter: str) -> str:
     """The median ratio over the first run, how far the cases lie apart, and how many are beyond noise."""
     ratio = overall(matches, run)
     if ratio is None:
+        if any(match.elsewhere and match.results[run] for match in matches):
+            return f"{letter} has no case that was timed on the same machine and software as in A."
         return f"{letter} shares no timed case with A."
     number = sum(match.ratios[run] is not None for match in matches)
     cases = "the one shared case" if number == 1 else f"{number:,} shared cases"
@@ -42,7 +44,9 @@ def notes(matches: Sequence[Match], of_each: Sequence[Sequence[Result]], run: in
         texts += _machine(
             [match._replace(results=(match.results[0], match.results[run])) for match in matches], ratio, letter
         )
-    return [*texts, *_agreement(of_each[0], of_each[run], letter)]
+    elsewhere = {result.case.id for match in matches if match.elsewhere for result in match.results if result}
+    first, other = ([result for result in of_each[at] if result.case.id not in elsewhere] for at in (0, run))
+    return [*texts, *_agreement(first, other, letter)]
 
 
 def _machine(pairs: Sequence[Match], ratio: Interval, letter: str) -> list[str]:

@@ -17,6 +17,7 @@ from convbench.report.words.names import after_norm, reducer
 TASKS = 3
 """Tasks that the sentence names; the others are counted."""
 LONG = 40
+UNORDERED = "Neither latency nor parameters were measured, so that nothing is ranked."
 WORDS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
 
 
@@ -42,6 +43,8 @@ def decision(advice: Advice, answers: Sequence[Recommendation]) -> str:
     pick = advice.pick
     if not pick:
         return ""
+    if not advice.ordered:
+        return UNORDERED
     if not advice.timed or not pick.latency:
         return f"Smallest of {len(advice.ranking)}: {_name(pick, advice)}; latency was not measured."
     tied = advice.tied

@@ -8,6 +8,7 @@ from itertools import chain
 
 from convbench.analysis.history.course import Change, Course
 from convbench.analysis.history.overview import History, Note
+from convbench.core import metrics
 from convbench.core.text import counted
 from convbench.report.words import names
 from convbench.report.words.numbers import percent
@@ -128,7 +129,7 @@ def quiet(history: History) -> str:
     spikes = sum(len(course.spikes) for course in history.courses)
     spiked = f"; {counted(spikes, 'run')} left out as single spikes" if spikes else ""
     if not history.courses:
-        return "no series of two runs or more"
+        return "no series whose changes could be seen"
     if not calm:
         return f"every series changed or drifts{spiked}"
     visible = f": a change of {percent(seen[len(seen) // 2])} would have been seen in half of them" if seen else ""
@@ -140,7 +141,9 @@ def notes(listed: Sequence[Note]) -> list[str]:
 
 
 def next_command(history: History, store: str) -> str:
-    """What to run next; empty where there is nothing to do."""
+    """What to run next; empty where there is nothing to do, and of costs that no paired check measures."""
+    if history.metric.name != metrics.LATENCY.name:
+        return ""
     standing = [(course, change) for course, change in history.changes if change in course.standing]
     confirmed = [(course, change) for course, change in standing if change.word == "confirmed"]
     if confirmed:

@@ -78,11 +78,12 @@ def setup(result: Result) -> str:
 
 
 def around_reducer(result: Result) -> str:
-    """What stands before and behind the reducer: ``conv, lstm128``."""
+    """What stands before and behind the reducer: ``conv, lstm128``, ``conv, lstm128, head of 10``."""
     parts = result.case.architecture
     if not isinstance(parts, Parts):
         return "whole models"
-    return f"{parts.backbone}, {parts.rnn}{after_norm(parts)}"
+    head = f", head of {parts.head}" if parts.head else ""
+    return f"{parts.backbone}, {parts.rnn}{after_norm(parts)}{head}"
 
 
 def same(result: Result) -> str:
