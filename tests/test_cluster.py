@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
-from unittest.mock import MagicMock
+from unittest.mock import MagicMock, Mock
 
 import pytest
 
@@ -218,6 +218,38 @@ def test_a_host_with_too_little_memory_does_not_get_the_case(monkeypatch: pytest
     sweep = Sweep([large, *suite(hidden=(16,))], [Machine("small", memory=2**31), Machine("large", memory=2**33)]).run()
     assert sweep.whole()
     assert {name for name, job, _ in sweep.engine.visits if job.case == large} == {"large"}
+
+
+def test_a_case_of_a_frame_that_only_one_kind_has_room_for_takes_the_frame_there(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its home was chosen by its first case, and the run ended as if hosts had been lost."""
+    large = case("flatten", None)
+    monkeypatch.setattr("convbench.measure.preflight.needed_bytes", lambda case: 2**32 if case == large else 2**20)
+    hosts = [*(Machine(f"small-{at}", memory=2**31) for at in range(3)), Machine("b", kind="large", memory=2**33)]
+    sweep = Sweep([*suite(hidden=(64,)), large], hosts).run()
+    assert sweep.whole()
+    timed = {name for name, job, _ in sweep.engine.visits if job.takes_times}
+    assert timed == {"b"}
+
+
+def test_a_case_that_was_given_up_keeps_back_none_of_its_piece(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In one frame of many models: hosts of one kind, of which the only one with room for it is lost."""
+    large = case("flatten", None)
+    monkeypatch.setattr("convbench.measure.preflight.needed_bytes", lambda case: 2**32 if case == large else 2**20)
+    hosts = [Machine("large", memory=2**33, dies=0.5), *(Machine(f"small-{at}", memory=2**31) for at in range(2))]
+    sweep = Sweep([large, *suite(sizes=tuple(range(8, 24)), hidden=(64,))], hosts, limits=Limits(start=30))
+    with pytest.raises(ConvbenchError, match=r"could measure 1 of the cases were lost.*--resume"):
+        sweep.run()
+    assert sweep.whole(but={large.id})
+
+
+def test_single_visits_have_anchors_of_the_latency_alone_and_make_nothing_twice() -> None:
+    sweep = Sweep(suite(), machines(2), protocol=replace(PROTOCOL, visits=1)).run()
+    assert max(sweep.made.values()) == 1
+    assert {job.metrics for job, _ in sweep.records if job.visit >= FIRST_ROUND} == {("latency",)}
+    again = Sweep(suite(), machines(2), protocol=replace(PROTOCOL, visits=1), done=[r for _, r in sweep.records]).run()
+    assert again.records == []
 
 
 # --- Faults -----------------------------------------------------------------------------------------------------------
@@ -461,6 +493,17 @@ def test_a_message_that_cannot_be_read_now_is_read_later(tmp_path: Path, monkeyp
     engine.close()
 
 
+def test_a_folder_that_cannot_be_looked_at_now_ends_no_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "worker").mkdir()
+    box = mailbox.Box(tmp_path, "worker")
+    assert not box.ended
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "stat", Mock(side_effect=OSError(116, "Stale file handle")))
+        assert not box.ended
+    (tmp_path / "worker" / mailbox.STOP).touch()
+    assert box.ended
+
+
 def test_a_worker_whose_work_cannot_be_written_is_lost_and_no_other(tmp_path: Path) -> None:
     engine = slurm_engine(tmp_path, "gone", "there")
     (tmp_path / "mail" / "gone").rmdir()
@@ -469,6 +512,7 @@ def test_a_worker_whose_work_cannot_be_written_is_lost_and_no_other(tmp_path: Pa
     (event,) = engine.events(0)
     assert isinstance(event, Lost)
     assert event.worker == "gone"
+    assert not event.fault, "no case had begun"
     assert set(engine.sent) == {"there"}
     engine.close()
 

@@ -52,7 +52,7 @@ def _job(planned: Planned, schedule: Schedule, menu: Menu, cores: Sequence[int])
     if planned.round == FACTS:
         return Job(case, protocol, menu.exact, FACTS)
     pinned = cores_of(case, planned.round, cores)
-    if protocol.visits == 1:
+    if protocol.visits == 1 and not planned.host:
         return Job(case, protocol, (*menu.exact, *menu.timed), 0, pinned, menu.probes, decides=planned.decides)
     names, probes = (menu.timed, menu.probes) if first else (menu.repeats, ())
     checked = bool(menu.exact) or not first

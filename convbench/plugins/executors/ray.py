@@ -217,6 +217,7 @@ class _Engine:
             if remote.piece < 0:
                 described = self.ray.get(remote.waiting)
                 remote.waiting = None
+                self._false_starts.pop((remote.node, remote.slot), None)
                 return [described]
             return list(self._message(remote, self.ray.get(next(remote.waiting))))
         except StopIteration:
@@ -226,14 +227,14 @@ class _Engine:
         except Exception as error:
             if getattr(error, "actor_init_failed", False):
                 return self._gave_up(remote, line_of(error, -1))
-            if self._never_starts(remote):
+            if self._another_false_start(remote):
                 return self._gave_up(remote, line_of(error))
             remote.waiting = None
             self.drop(remote.name)
             return [Lost(remote.name, line_of(error))]
 
-    def _never_starts(self, remote: _Remote) -> bool:
-        """Whether this is one too many of a host's workers that end before their first word."""
+    def _another_false_start(self, remote: _Remote) -> bool:
+        """Count a host's workers in a row that end before their first word; whether they are too many now."""
         self._false_starts[remote.node, remote.slot] += remote.piece < 0
         return remote.piece < 0 and self._false_starts[remote.node, remote.slot] >= FALSE_STARTS
 

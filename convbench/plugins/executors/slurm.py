@@ -147,7 +147,7 @@ class _Engine:
         unreached, self._unreached = self._unreached, {}
         for worker, reason in unreached.items():
             self.drop(worker)
-            yield Lost(worker, reason)
+            yield Lost(worker, reason, fault=False)
         yield from self._said(waited(self.office, seconds))
         if time.monotonic() - self._looked > (SECONDS_BETWEEN_LOOKS if self.options.cluster == "slurm" else 1.0):
             self._looked = time.monotonic()

@@ -95,8 +95,11 @@ class Backlog:
             self.queue(rest)
 
     def purge(self) -> None:
-        """Forget pieces of which nothing is open."""
-        self.waiting = [piece for piece in self.waiting if any(ticket in self.ledger.open for ticket in piece.tickets)]
+        """Forget what is not open any more: a job that was given up must not keep back those beside it."""
+        for piece in self.waiting:
+            piece.tickets = [ticket for ticket in piece.tickets if ticket in self.ledger.open]
+            piece.jobs = [self.ledger.open[ticket].job for ticket in piece.tickets]
+        self.waiting = [piece for piece in self.waiting if piece.tickets]
 
     def _ready(self, waiting: Waiting, member: Member) -> bool:
         """Whether a worker may take a piece now; all of it has one home, so that one job is asked for it."""

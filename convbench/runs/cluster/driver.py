@@ -118,8 +118,7 @@ class Driver:
                 self.roll.leave_out(event)
             case Lost(worker, reason, fault) if member is not None:
                 log.warning("convbench: %s was lost (%s); its work is issued again", member.host.name, reason)
-                # A case that takes as long as a worker may live would be tried for ever.
-                yield from self._lose(worker, reason, fault or not member.fruitful)
+                yield from self._lose(worker, reason, fault)
             case Began(_, ticket) if member is not None:
                 member.running[ticket] = self.clock()
             case Ended():
@@ -146,11 +145,15 @@ class Driver:
     # --- Again --------------------------------------------------------------------------------------------------------
 
     def _lose(self, worker: str, reason: str, fault: bool = True) -> Iterator[Visit]:
-        """A worker is gone: those of its jobs that were running are suspects, if it was for a fault."""
+        """A worker is gone: those of its jobs that were running are suspects, if it was for a fault.
+
+        Without a fault they are if it gave no record: a case that takes as long as a worker may live would be tried for
+        ever.
+        """
         member, self._in_doubt = self.roll.leave(worker), True
         running = [ticket for ticket in member.running if ticket in self.ledger.open]
         left = self._release(member)
-        suspects = (running or left[:1]) if fault else []
+        suspects = (running or left[:1]) if fault else running if not member.fruitful else []
         yield from self._issue_again(left, suspects, member.host.name, reason)
 
     def _issue_again(self, tickets: Sequence[int], suspects: Sequence[int], host: str, reason: str) -> Iterator[Visit]:

@@ -65,9 +65,9 @@ class Groups:
             frames[frame(job.case)].append(job)
         sized = {key: sum(map(cost, members)) for key, members in frames.items()}
         for key in sorted(frames, key=lambda key: -sized[key]):
-            home = self._homes.get(key) or self._lightest(frames[key], sized[key])
-            self._homes[key] = home
-            self._load[home] += sized[key]
+            if home := self._homes.get(key) or self._lightest(frames[key], sized[key]):
+                self._homes[key] = home
+                self._load[home] += sized[key]
 
     def may(self, job: Job, host: Host) -> bool:
         """Whether a host is the one for a job, or one of them."""
@@ -90,7 +90,12 @@ class Groups:
         return f"none of the {len(reasons)} hosts can measure it: {words}"
 
     def _lightest(self, jobs: Sequence[Job], seconds: float) -> str:
-        sizes = Counter(host.fingerprint for host in self._living if not self.against(jobs[0].case, host))
+        """The kind of hosts with the least to do, of those that can take all of the jobs, or else most of them."""
+        taken = [sum(not self.against(job.case, host) for job in jobs) for host in self._living]
+        most = max(taken, default=0)
+        sizes = Counter(
+            host.fingerprint for host, number in zip(self._living, taken, strict=True) if number == most > 0
+        )
         return min(sizes, key=lambda name: ((self._load[name] + seconds) / sizes[name], name), default="")
 
     def against(self, case: Case, host: Host) -> str:

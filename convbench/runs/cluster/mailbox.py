@@ -90,7 +90,7 @@ class Box:
     @property
     def ended(self) -> bool:
         """Whether the driver has asked to end, or is gone."""
-        if (self.path / STOP).exists() or not self.path.exists():
+        if _is_there(self.path / STOP) is True or _is_there(self.path) is False:
             return True
         count = ""
         with suppress(OSError):
@@ -148,6 +148,17 @@ def waited(office: Office, seconds: float) -> Iterable[Event]:
     while not (events := office.collect()) and time.monotonic() < until:
         time.sleep(SECONDS_BETWEEN_LOOKS)
     return events
+
+
+def _is_there(path: Path) -> bool | None:
+    """None where that cannot be told now: a network file system has its hiccups."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return None
+    return True
 
 
 def _write(path: Path, value: Any) -> None:
