@@ -238,7 +238,7 @@ def test_a_case_that_was_given_up_keeps_back_none_of_its_piece(monkeypatch: pyte
     large = case("flatten", None)
     monkeypatch.setattr("convbench.measure.preflight.needed_bytes", lambda case: 2**32 if case == large else 2**20)
     hosts = [Machine("large", memory=2**33, dies=0.5), *(Machine(f"small-{at}", memory=2**31) for at in range(2))]
-    sweep = Sweep([large, *suite(sizes=tuple(range(8, 24)), hidden=(64,))], hosts, limits=Limits(start=30))
+    sweep = Sweep([*suite(sizes=tuple(range(8, 24)), hidden=(64,)), large], hosts, limits=Limits(start=30))
     with pytest.raises(ConvbenchError, match=r"could measure 1 of the cases were lost.*--resume"):
         sweep.run()
     assert sweep.whole(but={large.id})
