@@ -63,7 +63,11 @@ def test_trials_are_appended_and_only_those_of_the_same_setting_are_counted(tmp_
 def test_the_verb_runs_checks_prints_figures_and_keeps_the_floor(here):  # noqa: F811
     words = ("fake.json", "--minutes", "0", "--slowdowns", "0,10", "--out", "trials.jsonl")
     few = convbench(here, "selftest", *words)
-    assert [line.partition(" verdicts")[0] for line in few.stdout.splitlines()] == ["same code: 2", "+10%: 2", "too few"]
+    assert [line.partition(" verdicts")[0] for line in few.stdout.splitlines()] == [
+        "same code: 2",
+        "+10%: 2",
+        "too few",
+    ]
     trials = (here / "trials.jsonl").read_text()
     (here / "trials.jsonl").write_text(4 * trials)
     tell(here, SAME)
