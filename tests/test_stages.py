@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
+from dataclasses import dataclass
 
 import pytest
 import torch
@@ -311,3 +312,26 @@ def test_another_branch_of_a_model_that_was_heard_before_is_heard_too():
         with listening(case_subject, listener):
             call(case_subject, listener.phase)
         assert listener.said == ["forward", "+lstm", "-lstm"]
+
+
+@dataclass
+class OwnCall:
+    """A call as a user's scenario may return it: equal to another one by what is in it, and so without a hash."""
+
+    of: subject.Subject
+
+    def __call__(self):
+        return self.of.without_gradients(*self.of.inputs.args)
+
+
+def own_call(of):
+    return OwnCall(of)
+
+
+def test_the_call_of_a_users_scenario_need_not_have_a_hash():
+    case_subject, listener = subject.assemble(parts(scenario=f"{__name__}:own_call"), seed=0), Heard()
+    for _ in range(2):
+        with listening(case_subject, listener):
+            call(case_subject, listener.phase)
+    assert listener.said == 2 * ["forward", *FORWARD]
+    assert {id(case_subject.model.lstm), id(case_subject.model.head)} < {module for module, _ in case_subject.doors}

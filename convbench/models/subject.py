@@ -54,6 +54,8 @@ class WithoutGradients:
     """
 
     MODES = (torch.inference_mode, torch.no_grad, torch.enable_grad)
+    TRAINABLE = MODES[1:]
+    """Those after which a module can still be trained: no gradient goes through what it made in inference mode."""
 
     def __init__(self, forward: Callable[..., Any], modes: Sequence[Callable[[], Any]] = MODES) -> None:
         self.forward, self.modes = forward, modes
@@ -122,6 +124,11 @@ class Subject:
         """``forward`` as a scenario calls it that does not train."""
         return WithoutGradients(self.forward, self.modes)
 
+    @cached_property
+    def doors(self) -> set[tuple[int, str]]:
+        """Where a call that was watched has entered its stages (``measure.stages.doors``); empty before."""
+        return set()
+
     @property
     def timed(self) -> Callable[[], Any]:
         """What is timed: ``run``, or in another runtime the same call with nothing converted to tensors or from them.
@@ -164,9 +171,9 @@ def transform(subject: Subject) -> Subject:
 
 
 def _settle(model: nn.Module, inputs: Inputs, device: str) -> None:
-    """Call a model once, so that its lazy layers know their sizes; they cannot learn them in inference mode."""
+    """Call a model once, so that its lazy layers know their sizes."""
     with torch.device(device):
-        WithoutGradients(model, WithoutGradients.MODES[1:])(*inputs.args, **inputs.kwargs)
+        WithoutGradients(model, WithoutGradients.TRAINABLE)(*inputs.args, **inputs.kwargs)
 
 
 def _forward(case: Case, model: nn.Module) -> Callable[..., Any]:

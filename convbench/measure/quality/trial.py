@@ -55,8 +55,8 @@ def learn(case: Case, trial: Trial, protocol: Protocol) -> Iterator[Reading | Fi
     model = _model(headed, trial, protocol).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     recipe = Recipe(training, case.clip.batch, trial.learning_rate)
     curve = trained(case, model, lambda: fit(model, splits, recipe, trial.seed))
-    batch = replace(case.clip, batch=min(case.clip.batch, len(splits.train.labels)))
-    flops = 2 * sum(macs_by_stage(replace(headed.eager, scenario="train", clip=batch)).values())
+    clip = replace(case.clip, batch=min(case.clip.batch, len(splits.train.labels)))
+    flops = 2 * sum(macs_by_stage(replace(headed.eager, scenario="train", clip=clip)).values())
     train = accuracy(model, _first(splits.train, len(splits.test.labels)))
     named = predictions(model, splits.val.clips).tolist()
     shown = _in_variant(headed, model, splits, curve) if case.variant else curve

@@ -13,7 +13,6 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, nullco
 from functools import partial, wraps
 from types import FunctionType
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import torch
 from torch import nn
@@ -27,26 +26,26 @@ Door = tuple[int, str]
 CALL = "__call__"
 Enter = Callable[[str, Any], None]
 Leave = Callable[[str, Any], None]
-_KNOWN: WeakKeyDictionary[Any, set[Door]] = WeakKeyDictionary()
 
 
 @contextmanager
-def watching(roots: Roots, enter: Enter, leave: Leave, call: Any = None) -> Iterator[set[str]]:
+def watching(roots: Roots, enter: Enter, leave: Leave, doors: set[Door] | None = None) -> Iterator[set[str]]:
     """While it lasts, ``enter(stage, inputs)`` and ``leave(stage, output)`` are called at every door of a stage.
 
-    Gives the stages that were entered so far. Of a ``call`` that was watched before, only its own doors are watched.
+    Gives the stages that were entered so far. ``doors`` are those of a call that was watched before, which alone are
+    watched then; into an empty set go those that are used.
     """
-    watch, known = _Watch(enter, leave, set(), set()), None if call is None else _KNOWN.get(call)
+    watch = _Watch(enter, leave, set(), set())
     with ExitStack() as hooks:
         stages = stage_by_module(roots)
         hooks.enter_context(_scripts(watch, stages))
         for module, stage in stages.items():
             for method in _methods(module):
-                if known is None or (id(module), method) in known:
+                if not doors or (id(module), method) in doors:
                     _hang(hooks, watch, stage, module, method)
         yield watch.stages
-    if call is not None and known is None and watch.used:
-        _KNOWN[call] = watch.used
+    if doors is not None and not doors:
+        doors.update(watch.used)
 
 
 @contextmanager

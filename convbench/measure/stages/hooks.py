@@ -35,7 +35,7 @@ class Listener(Protocol):
 def listening(subject: Subject, listener: Listener) -> Iterator[None]:
     """While it lasts, every call of the subject tells ``listener`` its stages."""
     between, roots = _Between(listener), stage_roots(subject.case, subject.model)
-    with between.handles, watching(roots, between.before, between.after, subject.run):
+    with between.handles, watching(roots, between.before, between.after, subject.doors):
         yield
 
 
