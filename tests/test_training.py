@@ -200,17 +200,54 @@ def not_a_number(case_subject):
     return replace(case_subject, forward=lambda *args: plain(*args) * float("nan"))
 
 
-def test_what_is_no_number_is_wrong_however_random_eager_is():
-    broken = Case(Whole(Choice(f"{__name__}:Dropped")), SMALL, (Choice(f"{__name__}:not_a_number"),), "train")
+class Noisy(Dropped):
+    """Noise beyond the tolerance of float32 on every number."""
+
+    def forward(self, clip):
+        output = self.linear(clip.flatten(2))
+        return output + 0.01 * torch.randn_like(output)
+
+
+class NotFinite(Dropped):
+    """A number that is none, of eager's own."""
+
+    def forward(self, clip):
+        return self.linear(clip.flatten(2)) / torch.zeros(8) * 0
+
+
+def only_zeros(case_subject):
+    plain = case_subject.forward
+    return replace(case_subject, forward=lambda *args: plain(*args) * 0)
+
+
+def hardly_off(case_subject):
+    plain = case_subject.forward
+    return replace(case_subject, forward=lambda *args: plain(*args) * 1.01)
+
+
+@pytest.mark.parametrize(
+    ("model", "variant", "scenario"),
+    [
+        ("Dropped", "not_a_number", "train"),
+        ("Noisy", "only_zeros", "inference"),
+        ("NotFinite", "hardly_off", "inference"),
+        ("Dropped", "hardly_off", "inference"),
+    ],
+)
+def test_what_chance_does_not_explain_is_wrong_however_random_eager_is(model, variant, scenario):
+    broken = Case(Whole(Choice(f"{__name__}:{model}")), SMALL, (Choice(f"{__name__}:{variant}"),), scenario)
     with pytest.raises(CaseFailed, match="not eager's output"):
         first_call.open_case(broken, seed=0)
 
 
-@pytest.mark.parametrize(("scenario", "random"), [("train", True), ("inference", False)])
-def test_what_is_random_in_eager_is_not_compared_and_says_so(scenario, random):
+@pytest.mark.parametrize(
+    ("model", "scenario", "random"),
+    [("Dropped", "train", True), ("Dropped", "inference", False), ("Noisy", "inference", True)],
+)
+def test_what_is_random_in_eager_may_be_as_far_from_it_as_chance_takes_eager_and_says_so(model, scenario, random):
     variant = Choice(f"{__name__}:other_draws")
-    dropped = Case(Whole(Choice(f"{__name__}:Dropped")), SMALL, (variant,), scenario=scenario)
-    _, opening = first_call.open_case(dropped, seed=0)
+    case = Case(Whole(Choice(f"{__name__}:{model}")), SMALL, (variant,), scenario=scenario)
+    _, opening = first_call.open_case(case, seed=0)
     assert ("random_output" in {getattr(result, "code", "") for result in opening}) is random
 
 

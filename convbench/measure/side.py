@@ -77,9 +77,9 @@ def subject(case: Case, seed: int) -> Subject:
 
 
 def compared(case: Case, seed: int) -> tuple[Subject, float]:
-    """The same after a first call that gave eager's output, and how far two sides' outputs may differ, relative.
+    """The same after a first call, and how far two sides' outputs may differ, relative.
 
-    Raises CaseFailed where a variant's output is not eager's.
+    Raises CaseFailed where its output is not eager's; one that is random need be as near to it as chance allows.
     """
     _stay_on(case.device)
     opened, _ = open_case(case, seed)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import sys
 import threading
-import warnings
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterator
@@ -104,12 +103,22 @@ def as_written(model: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def decomposing() -> Iterator[None]:
-    """While it lasts, fused recurrent operators are off, which torch's counter does not know."""
-    with ExitStack() as off:
-        with warnings.catch_warnings(action="ignore"):  # torch's, of TF32 on GPUs that are not there
-            off.enter_context(torch.backends.mkldnn.flags(enabled=False))
-            off.enter_context(torch.backends.cudnn.flags(enabled=False))
+    """While it lasts, fused recurrent operators are off, which torch's counter does not know.
+
+    By these two switches alone: ``flags()`` of torch's backends reads and sets TF32 besides, which raises where that
+    was set by torch's newer switches, and warns on machines without a GPU.
+    """
+    before = torch._C._get_mkldnn_enabled(), torch._C._get_cudnn_enabled()
+    _fuse(mkldnn=False, cudnn=False)
+    try:
         yield
+    finally:
+        _fuse(*before)
+
+
+def _fuse(mkldnn: bool, cudnn: bool) -> None:
+    torch._C._set_mkldnn_enabled(mkldnn)
+    torch._C._set_cudnn_enabled(cudnn)
 
 
 class _Stages:

@@ -20,7 +20,8 @@ import torch
 from convbench.core.errors import ConvbenchError
 from convbench.core.package import __version__
 from convbench.core.record import Scalar
-from convbench.measure.machine import cgroup, malloc, nvml
+from convbench.core.store import RUN
+from convbench.measure.machine import cgroup, malloc, nvml, precision
 
 VARIABLES = (
     "OMP_NUM_THREADS",
@@ -61,7 +62,7 @@ def describe(device: str, packages: Sequence[str] = ()) -> dict[str, Scalar]:
     }
     facts |= {name: os.environ[name] for name in VARIABLES if name in os.environ}
     facts |= {name: package_version(name) for name in packages}
-    facts |= _precision() | _quota()
+    facts |= _precision(device) | _quota()
     if torch.device(device).type == "cuda":
         facts |= _cuda(torch.device(device))
     return facts | _commit()
@@ -120,7 +121,7 @@ def _cuda(device: torch.device) -> dict[str, Scalar]:
         "cuda": torch.version.cuda,
         "cudnn": torch.backends.cudnn.version(),  # type: ignore[no-untyped-call]
         "cudnn_benchmark": torch.backends.cudnn.benchmark,
-        "tf32_cudnn": torch.backends.cudnn.allow_tf32,
+        "tf32_cudnn": precision.tf32_in_cudnn(),
     }
 
 
@@ -130,9 +131,9 @@ def _quota() -> dict[str, Scalar]:
     return {} if quota is None else {"cpu_quota": quota}
 
 
-def _precision() -> dict[str, Scalar]:
+def _precision(device: str) -> dict[str, Scalar]:
     return {
-        "matmul_precision": torch.get_float32_matmul_precision(),
+        "matmul_precision": precision.products(device),
         "deterministic": torch.are_deterministic_algorithms_enabled(),
     }
 
@@ -146,7 +147,20 @@ def _cpu_model() -> str:
 def _commit() -> dict[str, Scalar]:
     """The commit of the code under measurement, of the git tree one is in; nothing outside of one."""
     commit = _git("rev-parse", "--short=12", "HEAD")
-    return {"commit": commit, "dirty": bool(_git("status", "--porcelain"))} if commit else {}
+    return {"commit": commit, "dirty": _dirty()} if commit else {}
+
+
+def _dirty() -> bool:
+    """Whether tracked files differ, or others lie there; stored runs and what Python compiled are no code."""
+    top = Path(_git("rev-parse", "--show-toplevel") or ".")
+    where = (":/", ":(exclude,top,glob)**/__pycache__/**")
+    listed = _git("status", "--porcelain", "-z", "--untracked-files=all", "--", *where)
+    entries = filter(None, (listed or "").split("\0"))
+    return any(entry[:2] != "??" or not _of_a_run(top, Path(entry[3:])) for entry in entries)
+
+
+def _of_a_run(top: Path, file: Path) -> bool:
+    return any((top / folder / RUN).exists() for folder in file.parents if folder != Path())
 
 
 def _git(*words: str) -> str | None:

@@ -55,7 +55,7 @@ def _draw(view: Runtimes, index: Mapping[int, int], number: int, apart: bool) ->
         caption=(
             f"{words.sentence(view)} How to read this: each line is a model, from runtime to runtime; where two lines "
             "cross, the ranking turns round. Bars are 95 % intervals. Every mark gave eager's output within the "
-            "tolerance of its number type."
+            "tolerance of its number type; a random one as nearly as eager itself does with other random numbers."
         ),
         figure=axes.figure,  # type: ignore[arg-type]
         marks={
