@@ -12,11 +12,13 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from convbench.core.record import Case, Choice, Clip, Parts, Recurrent, Whole
 from convbench.core.registry import backbones, reducers
+from convbench.measure import live
 from convbench.measure.counts import formulas, traced
 from convbench.measure.counts.counted import macs_by_stage
 from convbench.measure.counts.einsum import contraction_macs
 from convbench.models import subject
 from convbench.models.network import build
+from convbench.models.subject import Inputs
 
 ARTICLE = {
     ("gap", None): (83_840, 57_933_824),
@@ -195,3 +197,50 @@ def test_layers_in_the_layout_of_onednn_are_counted():
         torch.mkldnn_convolution(frames, weight, None, (1, 1), (1, 1), (1, 1), 2)
         torch._C._nn.mkldnn_linear(torch.ones(3, 4).to_mkldnn(), torch.ones(5, 4).to_mkldnn())
     assert counter.get_total_flops() == 2 * (6 * 25 * 2 * 9 + 3 * 4 * 5)
+
+
+class Applied(torch.nn.Module):
+    """A function of one tensor."""
+
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+
+    def forward(self, tensor):
+        return self.function(tensor)
+
+
+def applied(function, *shape):
+    return live.count(Applied(function), Inputs((torch.eye(*shape),)))
+
+
+@pytest.mark.parametrize(
+    ("name", "function"),
+    [
+        ("linalg_lu", torch.linalg.lu),
+        ("linalg_lu_solve", lambda a: torch.linalg.lu_solve(*torch.linalg.lu_factor(a), a)),
+        ("linalg_lstsq", lambda a: torch.linalg.lstsq(a, a).solution),
+        ("_linalg_det", torch.linalg.det),
+        ("_linalg_slogdet", torch.linalg.slogdet),
+        ("linalg_ldl_factor_ex", torch.linalg.ldl_factor),
+        ("linalg_ldl_solve", lambda a: torch.linalg.ldl_solve(*torch.linalg.ldl_factor(a), a)),
+        ("cholesky_solve", lambda a: torch.cholesky_solve(a, a)),
+        ("cholesky_inverse", torch.cholesky_inverse),
+        ("triangular_solve", lambda a: torch.triangular_solve(a, a).solution),
+        ("geqrf", torch.geqrf),
+        ("ormqr", lambda a: torch.ormqr(a, a[0], a)),
+        ("sparse_sampled_addmm", lambda a: torch.sparse.sampled_addmm(a.to_sparse_csr(), a, a).to_dense()),
+    ],
+)
+def test_decompositions_and_what_solves_with_them_are_told_as_not_counted(name, function):
+    assert f"aten::{name}" in applied(function, 4).uncounted
+
+
+@pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="this torch has no oneDNN")
+def test_of_layers_in_the_layout_of_onednn_there_is_one_count_and_it_says_so():
+    def linear(rows):
+        return torch._C._nn.mkldnn_linear(rows.to_mkldnn(), torch.ones(5, 4).to_mkldnn()).to_dense()
+
+    counted = applied(linear, 3, 4)
+    assert (counted.macs, counted.second) == (3 * 4 * 5, None)
+    assert counted.counted_once == "aten::mkldnn_linear works on tensors whose shapes a trace does not tell"

@@ -26,11 +26,15 @@ UNKNOWN = frozenset(
     for name in (
         "addbmm", "addmv", "addr", "_addmm_activation", "_trilinear", "_sparse_mm", "_sparse_addmm", "conv_tbc",
         "_cudnn_rnn", "miopen_rnn", "mkldnn_rnn_layer", "_fft_c2c", "_fft_r2c", "_fft_c2r", "_linalg_svd",
-        "_linalg_eigh", "linalg_inv_ex", "linalg_matrix_exp", "_cdist_forward", "_convolution_double_backward",
-        "_weight_int8pack_mm", "_weight_int4pack_mm", "_int_mm", "_grouped_mm", "_scaled_grouped_mm",
-        "linalg_householder_product", "_linalg_solve_ex", "linalg_qr", "linalg_cholesky_ex", "linalg_lu_factor_ex",
-        "linalg_solve_triangular", "linalg_eig", "_sparse_semi_structured_linear", "_sparse_semi_structured_mm",
-        "_sparse_semi_structured_addmm", "_cslt_sparse_mm",
+        "_linalg_eigh", "linalg_inv_ex", "linalg_matrix_exp", "_cdist_forward", "_cdist_backward",
+        "_convolution_double_backward", "_weight_int8pack_mm", "_weight_int4pack_mm", "_weight_int4pack_mm_for_cpu",
+        "_weight_int4pack_mm_with_scales_and_zeros", "_dyn_quant_matmul_4bit", "_int_mm", "_grouped_mm",
+        "_scaled_grouped_mm", "linalg_householder_product", "_linalg_solve_ex", "linalg_qr", "linalg_cholesky_ex",
+        "linalg_lu_factor_ex", "linalg_lu", "linalg_lu_solve", "linalg_lstsq", "_linalg_det", "_linalg_slogdet",
+        "linalg_ldl_factor_ex", "linalg_ldl_solve", "linalg_solve_triangular", "linalg_eig", "_linalg_eigvals",
+        "cholesky", "cholesky_solve", "cholesky_inverse", "triangular_solve", "geqrf", "ormqr",
+        "sparse_sampled_addmm", "_sparse_mm_reduce_impl", "_sparse_semi_structured_linear",
+        "_sparse_semi_structured_mm", "_sparse_semi_structured_addmm", "_cslt_sparse_mm",
     )
 )  # fmt: skip
 """Operators of torch that multiply and accumulate and that no formula counts, as far as they are known; the others

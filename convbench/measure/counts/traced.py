@@ -34,6 +34,8 @@ from convbench.models.values import tensors
 Values = list[Any]
 Cost = Callable[[Values, Values], Any]
 CONTROL = ("prim::Loop", "prim::If", "prim::CallMethod", "prim::CallFunction")
+IN_OWN_LAYOUT = ("aten::mkldnn_convolution", "aten::mkldnn_linear")
+"""Their tensors are in the layout of oneDNN, and a trace does not tell the shapes of those."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +100,8 @@ class _Call(nn.Module):
             self.macs[_stage(node)] += formula(*arguments, out_val=_argument(result)) // 2
         elif name in CONTROL:
             raise CaseFailed("error", f"{name} of a scripted module cannot be followed in a trace")
+        elif name in IN_OWN_LAYOUT:
+            raise CaseFailed("error", f"{name} works on tensors whose shapes a trace does not tell")
         elif is_unknown(name):
             self.uncounted.add(name)
 
