@@ -244,13 +244,13 @@ def compare(
     """
     from convbench.check import live
     from convbench.check.rule import Rule
-    from convbench.measure.live import device_of, refuse_other_devices
+    from convbench.measure.live import device_of_all
     from convbench.models.subject import Inputs, WithoutGradients, on
     from convbench.runs import script
 
     script.refuse_again()
-    rule, device, modes = Rule.detecting(detect), device_of(first, Inputs(args, kwargs)), WithoutGradients.MODES[1:]
-    refuse_other_devices(first, device)
+    rule, device = Rule.detecting(detect), device_of_all((first, second), Inputs(args, kwargs))
+    modes = WithoutGradients.TRAINABLE
     before, after = (partial(WithoutGradients(call, modes), *args, **kwargs) for call in (first, second))
     with on(device):
         return live.compare(before, after, device, rule)

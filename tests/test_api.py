@@ -5,6 +5,7 @@ from __future__ import annotations
 import doctest
 import subprocess
 import sys
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from convbench.check.link import Settings
 from convbench.check.outcome import Timing
 from convbench.check.rule import Rule
 from convbench.measure import live
+from convbench.models import subject
 from convbench.models.subject import Inputs
 
 QUICK = {"max_time": 0.05, "max_warmup": 0.02, "min_samples": 6, "visits": 1}
@@ -84,6 +86,7 @@ def test_a_run_is_opened_and_reported_without_torch_and_without_fcntl(tmp_path: 
     records.stored(tmp_path, measured)
     script = f"""
 import sys
+from contextlib import nullcontext
 sys.modules["torch"] = sys.modules["fcntl"] = None
 import convbench
 run = convbench.open_run({str(tmp_path)!r})
@@ -333,6 +336,24 @@ def test_a_model_on_two_devices_is_on_its_gpu_and_other_devices_are_refused() ->
         convbench.measure(Net().to("meta"), CLIP.to("meta"))
 
 
+def on_gpu(number: int) -> nn.Module:
+    module = Net()
+    with FakeTensorMode():
+        module.register_buffer("there", torch.empty(1, device=f"cuda:{number}"))
+    return module
+
+
+def test_pairs_wait_for_the_gpu_that_either_callable_is_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pairs, "compare", lambda _first, _second, device, _rule: device)
+    monkeypatch.setattr(subject, "on", lambda _device: nullcontext())
+    assert convbench.compare(Net(), on_gpu(1), CLIP) == "cuda:1"
+    assert convbench.compare(Net(), Net(), CLIP) == "cpu"
+    with pytest.raises(convbench.ConvbenchError, match="Net is on meta: only what is on cpu or cuda"):
+        convbench.compare(Net(), Net().to("meta"), CLIP)
+    with pytest.raises(convbench.ConvbenchError, match="the callables are on cuda:0 and cuda:1: move both to one GPU"):
+        convbench.compare(on_gpu(0), on_gpu(1), CLIP)
+
+
 def test_a_real_call_that_is_counted_changes_nothing_of_the_model() -> None:
     class Normed(Numpy):
         def __init__(self) -> None:
@@ -343,6 +364,42 @@ def test_a_real_call_that_is_counted_changes_nothing_of_the_model() -> None:
     assert convbench.count(model, CLIP + 1).how == "call"
     assert torch.equal(model.conv[1].running_mean, torch.zeros(8))
     assert convbench.count(nn.LazyLinear(3), torch.zeros(2, 5)).macs == 30
+
+
+class Changing(nn.Module):
+    """Changes all that a call can: its input, random numbers, buffers, tensors and containers of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.norm, self.dropout = nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.Dropout()
+        self.state, self.calls, self.shapes, self.kept = torch.zeros(1), 0, [], {}
+        self.blocks = [lambda frames: self.dropout(self.norm(self.conv(frames)))]
+
+    def forward(self, frames: torch.Tensor) -> torch.Tensor:
+        frames.sub_(frames.mean().item())
+        self.state.add_(1)
+        self.calls += 1
+        self.shapes.append(frames.shape)
+        for block in self.blocks:
+            frames = block(frames)
+        self.kept["last"] = frames
+        return frames
+
+
+def test_counting_by_real_calls_changes_neither_the_model_nor_its_inputs_nor_random_numbers() -> None:
+    model, frames = Changing().train(), torch.ones(2, 3, 5, 5)
+    numbers, blocks = torch.get_rng_state(), model.blocks
+    assert convbench.count(model, frames).how == "call"
+    assert torch.equal(frames, torch.ones(2, 3, 5, 5))
+    assert torch.equal(torch.get_rng_state(), numbers)
+    assert torch.equal(model.norm.running_mean, torch.zeros(8))
+    assert (model.state.item(), model.calls, model.shapes, model.kept) == (0, 0, [], {})
+    assert model.blocks is blocks
+
+
+def test_layers_that_a_function_of_the_models_reaches_are_counted_as_themselves() -> None:
+    counted = convbench.count(Changing(), torch.ones(2, 3, 5, 5))
+    assert (counted.macs, counted.module("conv").macs) == (2 * 9 * 27 * 8, 2 * 9 * 27 * 8)
 
 
 def test_what_a_live_model_keeps_can_be_trained_with() -> None:

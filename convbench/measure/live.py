@@ -6,8 +6,8 @@ Nothing is isolated here: what else this process does, and what it did before, i
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -21,6 +21,7 @@ from convbench.core.registry import probes
 from convbench.core.statistics import Interval, median_interval
 from convbench.measure.counts.counted import called, count_by_module, reason_of
 from convbench.measure.counts.traced import trace
+from convbench.measure.restored import changes_for_good, restored
 from convbench.models.subject import Inputs, Subject, WithoutGradients, on
 
 
@@ -121,17 +122,22 @@ class Measurement:
 
 
 def count(model: nn.Module, inputs: Inputs) -> Count:
-    """Count one call of the model on its inputs, twice over. Raises ConvbenchError where it runs nowhere."""
-    second, reason = _second_count(model, inputs)
-    on_meta = _on_meta(model, inputs)
-    how = "call" if on_meta is None else "meta"
-    counts = count_by_module(_called(model, inputs) if on_meta is None else on_meta)
+    """Count one call of the model on its inputs, twice over. Raises ConvbenchError where it runs nowhere.
+
+    Model, inputs and random numbers are left as they were, and each call draws the same numbers.
+    """
+    with _as_before(model, inputs):
+        second, reason = _second_count(model, inputs)
+    with _as_before(model, inputs):
+        on_meta = _on_meta(model, inputs)
+    with _as_before(model, inputs):
+        counts = count_by_module(_called(model, inputs) if on_meta is None else on_meta)
     modules = tuple(ModuleCount(name, counts.params[name], macs) for name, macs in counts.macs.items() if name)
     return Count(
         params=counts.params[""],
         macs=counts.macs[""],
         modules=modules,
-        how=how,
+        how="call" if on_meta is None else "meta",
         uncounted=counts.uncounted,
         uncounted_share=counts.uncounted_share,
         second=second,
@@ -139,14 +145,18 @@ def count(model: nn.Module, inputs: Inputs) -> Count:
     )
 
 
-def _second_count(model: nn.Module, inputs: Inputs) -> tuple[int | None, str | None]:
-    """MACs from the trace of a real call of a copy, whose random numbers are its own; or why there is none."""
+@contextmanager
+def _as_before(model: nn.Module, inputs: Inputs) -> Iterator[None]:
     device = torch.device(device_of(model, inputs))
-    gpus = [device.index or 0] if device.type == "cuda" else []
+    with torch.random.fork_rng([device.index or 0] if device.type == "cuda" else []), restored(model):
+        yield
+
+
+def _second_count(model: nn.Module, inputs: Inputs) -> tuple[int | None, str | None]:
+    """MACs from the trace of a real call of a copy; or why there is none."""
     try:
-        with torch.random.fork_rng(gpus):
-            copied = subject(copy.deepcopy(model), inputs.changed(torch.clone))
-            return sum(trace(called(copied)).macs.values()), None
+        copied = subject(copy.deepcopy(model), inputs.changed(torch.clone))
+        return sum(trace(called(copied)).macs.values()), None
     except Exception as error:
         return None, reason_of(error)
 
@@ -186,15 +196,29 @@ def subject(model: nn.Module, inputs: Inputs) -> Subject:
     clips = [leaf for leaf in inputs.args if isinstance(leaf, torch.Tensor) and leaf.dim() == 5]
     clip = Clip(*clips[0].shape) if clips else Clip()
     case = Case(Whole(Choice(f"live:{type(model).__qualname__}")), clip)
-    modes = WithoutGradients.MODES[1:]  # what a module keeps of inference mode could not be trained with later
-    return Subject(case, 0, device_of(model, inputs), model, inputs, model, modes=modes)
+    return Subject(case, 0, device_of(model, inputs), model, inputs, model, modes=WithoutGradients.TRAINABLE)
 
 
 def device_of(call: object, inputs: Inputs) -> str:
     """The GPU that any of a module's tensors or inputs is on, else the first one's device; ``cpu`` without any."""
-    held = (*call.parameters(), *call.buffers()) if isinstance(call, nn.Module) else ()
-    devices = [tensor.device for tensor in (*held, *inputs.tensors)]
+    own = (*call.parameters(), *call.buffers()) if isinstance(call, nn.Module) else ()
+    devices = [tensor.device for tensor in (*own, *inputs.tensors)]
     return str(next((device for device in devices if device.type == "cuda"), devices[0] if devices else "cpu"))
+
+
+def device_of_all(calls: Sequence[object], inputs: Inputs) -> str:
+    """The GPU that any of the calls is on, else the first one's device, for a clock that has to wait for it.
+
+    Raises ConvbenchError for devices whose calls cannot be timed, and for two GPUs.
+    """
+    devices = [device_of(call, inputs) for call in calls]
+    for call, device in zip(calls, devices, strict=True):
+        refuse_other_devices(call, device)
+    gpus = list(dict.fromkeys(device for device in devices if device.startswith("cuda")))
+    if len(gpus) > 1:
+        where = " and ".join(gpus)
+        raise ConvbenchError(f"the callables are on {where}: move both to one GPU, since the clock waits for one")
+    return gpus[0] if gpus else devices[0]
 
 
 def _on_meta(model: nn.Module, inputs: Inputs) -> Subject | None:
@@ -212,11 +236,12 @@ def _on_meta(model: nn.Module, inputs: Inputs) -> Subject | None:
 
 
 def _called(model: nn.Module, inputs: Inputs) -> Subject:
-    """The model called once; a copy where one can be made, so that what a call changes of it stays as it was."""
-    with suppress(Exception):
-        model = copy.deepcopy(model)
+    """The model called once on a copy of the inputs; a copy of a model that a call would change for good."""
+    if any(map(changes_for_good, model.modules())):
+        with suppress(Exception):
+            model = copy.deepcopy(model)
     try:
-        return called(subject(model, inputs))
+        return called(subject(model, inputs.changed(torch.clone)))
     except Exception as error:
         raise _cannot_run(model, error) from error
 
