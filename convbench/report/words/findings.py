@@ -133,8 +133,8 @@ _SENTENCES: dict[str, Callable[[Data], str]] = {
         f"Called {d['mode']}, since the model does not run in torch's inference mode ({d['reason']})."
     ),
     "random_output": lambda _: (
-        "Its output is random (dropout, sampling): eager's own differs with other random numbers, and all that is known "
-        "of the variant's is that it is no further off than chance may take it."
+        "Its output is random (dropout, sampling): eager's own differs with other random numbers; all that is known of "
+        "the variant's is that it is no further off than chance may take it."
     ),
     "own_threads": lambda _: (
         "It calls modules in threads of its own: what those allocate is not in the peak of tensors, only in the "
