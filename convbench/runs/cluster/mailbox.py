@@ -12,11 +12,12 @@ import os
 import pickle
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from convbench.runs.cluster.engine import Beat, Event, Piece
 from convbench.runs.cluster.worker import SECONDS_A_BEAT, Spec, Worker
@@ -27,6 +28,7 @@ ORPHANED = 120.0
 """Seconds without a sign of the driver after which a worker ends."""
 ATTEMPTS = 30
 """How often a file is tried to be written, a second apart: a full disk may have room again."""
+T = TypeVar("T")
 
 
 class Office:
@@ -126,10 +128,10 @@ def serve(folder: str, name: str, place: str, slot: int = 0) -> None:
     A job that the scheduler runs a second time ends at once: what its first worker had read and said is not known.
     """
     try:
-        (Path(folder) / name / SERVED).touch(exist_ok=False)
+        _persist(partial((Path(folder) / name / SERVED).touch, exist_ok=False))
     except FileExistsError:
         return
-    spec: Spec = pickle.loads((Path(folder) / SPEC).read_bytes())
+    spec: Spec = pickle.loads(_persist((Path(folder) / SPEC).read_bytes))
     box, worker = Box(Path(folder), name), Worker(name, place, replace(spec, slot=slot))
     try:
         box.say(worker.describe())
@@ -162,17 +164,19 @@ def _is_there(path: Path) -> bool | None:
 
 
 def _write(path: Path, value: Any) -> None:
-    content = pickle.dumps(value)
-    for attempt in range(ATTEMPTS):
+    _persist(partial(_replace, path, pickle.dumps(value)))
+
+
+def _persist(action: Callable[[], T]) -> T:
+    """What an action on a file gives, tried for a while. Raises its OSError, at once where that is an answer."""
+    for _ in range(ATTEMPTS - 1):
         try:
-            return _replace(path, content)
-        except FileNotFoundError:
+            return action()
+        except (FileNotFoundError, FileExistsError):
             raise
         except OSError:
-            if attempt == ATTEMPTS - 1:
-                raise
             time.sleep(1)
-    return None
+    return action()
 
 
 def _replace(path: Path, content: bytes) -> None:
