@@ -63,6 +63,7 @@ class Invented:
     visits: list[tuple[str, Job, float]] = field(default_factory=list)
     busy: float = 0.0
     dropped: list[str] = field(default_factory=list)
+    awaits_workers: bool = True
     closed: bool = False
 
     def __post_init__(self) -> None:

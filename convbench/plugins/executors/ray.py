@@ -87,6 +87,11 @@ class _Engine:
         self._absent: list[Absent] = []
         self._looked = 0.0
 
+    @property
+    def awaits_workers(self) -> bool:
+        """Always: a host may join the cluster at any time."""
+        return True
+
     def start(self) -> int:
         self.ray = _library()
         self._connect()

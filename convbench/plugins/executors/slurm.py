@@ -122,6 +122,11 @@ class _Engine:
     _faultless: int = 0
     _refused: float = 0.0
 
+    @property
+    def awaits_workers(self) -> bool:
+        """Whether a job has yet to give its worker, or is to be asked for in place of another."""
+        return self._owed > 0 or any(math.isinf(sent.joined) for sent in self.sent.values())
+
     def start(self) -> int:
         self.submitit = _library()
         if self.options.cluster == "slurm" and not shutil.which("sbatch"):

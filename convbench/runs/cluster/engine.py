@@ -93,6 +93,10 @@ Event = Joined | Message | Lost | Absent
 class Engine(Interface):
     """Carries pieces to workers and messages back."""
 
+    @property
+    def awaits_workers(self) -> bool:
+        """Whether further workers may still join: where none may, none is waited for."""
+
     def start(self) -> int:
         """Ask for workers, and return how many will come at most.
 

@@ -59,6 +59,10 @@ class Roll:
         """Say that a host gives no worker, and why."""
         log.warning("convbench: host %s is left out: %s", event.host, event.reason)
 
+    def miss(self, event: Lost) -> None:
+        """Say that a worker is missing, and why; it may still come, or another in its place."""
+        log.warning("convbench: %s is not there: %s", event.worker, event.reason)
+
     def leave(self, worker: str) -> Member:
         """Take a lost worker off the roll."""
         member = self.members.pop(worker)
@@ -87,7 +91,7 @@ class Roll:
         """Wait for the workers that will come, or for those that came without others for a while."""
         expected, began = self.engine.start(), self.clock()
         latest, why = began, ""
-        while len(self.members) < expected:
+        while len(self.members) < expected and self.engine.awaits_workers:
             for event in self.engine.events(WAIT):
                 latest = self.clock() if isinstance(event, Joined) else latest
                 reason = self._arrival(event)
@@ -109,6 +113,7 @@ class Roll:
             case Lost(worker, reason):
                 if worker in self.members:
                     self.leave(worker)
+                self.miss(event)
                 return reason
             case Absent():
                 self.leave_out(event)
