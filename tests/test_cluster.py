@@ -9,7 +9,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import replace
-from itertools import pairwise
+from itertools import count, pairwise
 from pathlib import Path
 from unittest.mock import MagicMock, Mock
 
@@ -22,6 +22,7 @@ from convbench.runs.anchors import FIRST_ROUND
 from convbench.runs.cluster import mailbox, pieces
 from convbench.runs.cluster.driver import Driver
 from convbench.runs.cluster.engine import Absent, Beat, Limits, Lost, Piece
+from convbench.runs.cluster.roll import Roll
 from convbench.runs.cluster.worker import spec
 from convbench.runs.executor import Job
 from convbench.runs.schedule import Schedule
@@ -59,7 +60,9 @@ class Sweep:
         self.engine = Invented(machines, costs or Costs(), **options)
         self.driver = Driver(self.engine, limits or Limits(), self.engine.clock)
         self.records = []
-        self.schedule = Schedule(cases, protocol, True, self.engine.clock, hosts=lambda: self.driver.hosts)
+        self.schedule = Schedule(
+            cases, protocol, True, self.engine.clock, hosts=lambda: self.driver.hosts, lost=lambda: self.driver.lost
+        )
         for record in done:
             self.schedule.log.add(record)
         self.driver.groups.know(done)
@@ -244,6 +247,44 @@ def test_a_case_that_was_given_up_keeps_back_none_of_its_piece(monkeypatch: pyte
     assert sweep.whole(but={large.id})
 
 
+def test_what_only_a_lost_host_could_take_keeps_nothing_back_while_the_host_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    large = case("flatten", None)
+    monkeypatch.setattr("convbench.measure.preflight.needed_bytes", lambda case: 2**32 if case == large else 2**20)
+    hosts = [Machine("large", memory=2**33, dies=0.5), *(Machine(f"small-{at}", memory=2**31) for at in range(2))]
+    sweep = Sweep([*suite(sizes=tuple(range(8, 24)), hidden=(64,)), large], hosts, limits=Limits(start=3000))
+    with pytest.raises(ConvbenchError, match=r"could measure 1 of the cases were lost.*--resume"):
+        sweep.run()
+    assert sweep.whole(but={large.id})
+    assert max(at for _, job, at in sweep.engine.visits if job.visit < PROTOCOL.visits) < 1000
+
+
+def test_a_case_too_large_for_all_hosts_where_its_ranking_is_at_home_is_skipped_and_the_run_is_complete(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Where an earlier run had measured the others: it ended as if hosts had been lost, at each --resume."""
+    large = case("flatten", None)
+    monkeypatch.setattr("convbench.measure.preflight.needed_bytes", lambda case: 2**32 if case == large else 2**20)
+    small = [Machine(f"small-{at}", memory=2**31) for at in range(2)]
+    others = suite(hidden=(64,))
+    done = [record for _, record in Sweep(others, small).run().records]
+    again = Sweep([*others, large], [*small, Machine("b", kind="large", memory=2**33)], done=done).run()
+    (skipped,) = [record for _, record in again.records if record.status != "ok"]
+    assert skipped.case == large
+    assert "none of the 2 hosts of the kind that measures its ranking can" in skipped.failure.message
+    assert not again.driver.lost
+
+
+def test_a_frame_whose_hosts_come_back_is_measured_by_the_first_kind_that_can() -> None:
+    """The only hosts with a GPU are lost while workers are gathered."""
+    gpus = [Machine(kind, kind=kind, device="cuda", dies=0.5, returns=30.0 + at) for at, kind in enumerate("ab")]
+    cases = [case(reducer, size, device="cuda") for reducer in ("gap", "fc") for size in (8, 16, 32)]
+    sweep = Sweep(cases, [*gpus, *machines(2, joins=1.0)], limits=Limits(start=60, patience=1, late=1)).run()
+    assert sweep.whole()
+    assert {name for name, _, _ in sweep.engine.visits} == {"a"}
+
+
 def test_single_visits_have_anchors_of_the_latency_alone_and_make_nothing_twice() -> None:
     sweep = Sweep(suite(), machines(2), protocol=replace(PROTOCOL, visits=1)).run()
     assert max(sweep.made.values()) == 1
@@ -311,6 +352,21 @@ def test_a_case_that_takes_longer_than_any_worker_may_live_is_a_failed_record() 
     assert Sweep(cases, hosts).run().whole(but=(cases[5].id,))
 
 
+def test_a_case_is_not_blamed_for_a_piece_that_could_not_be_written() -> None:
+    sweep = Sweep(suite(), machines(2, preempted=True, returns=5.0), limits=Limits(deaths=1))
+    hand, reason = sweep.engine.hand, "its work cannot be written"
+
+    def hand_on_a_full_disk(worker: str, piece: Piece) -> None:
+        if sweep.engine.now > 40:
+            return hand(worker, piece)
+        machine = sweep.engine.alive[worker]
+        return sweep.engine._at(sweep.engine.now, worker, lambda: sweep.engine._die(worker, machine, reason))
+
+    sweep.engine.hand = hand_on_a_full_disk
+    assert sweep.run().whole()
+    assert {record.status for _, record in sweep.records} == {"ok"}
+
+
 def test_a_host_with_another_convbench_is_left_out_and_not_tried_again() -> None:
     sweep = Sweep(suite(), [Machine("host-0"), Machine("old", version="0.0.1")]).run()
     assert sweep.whole()
@@ -339,6 +395,24 @@ def test_when_every_host_is_lost_the_sweep_ends_and_what_is_finished_is_there() 
     assert max(both.values()) == 1
     again.records += sweep.records
     assert again.whole()
+
+
+def test_no_host_is_waited_for_where_none_is_to_come() -> None:
+    sweep = Sweep(suite(), machines(2, dies=20.0), limits=Limits(start=3600))
+    assert len(sweep.driver.hosts) == 2
+    sweep.engine.awaits_workers = False
+    with pytest.raises(ConvbenchError, match=r"every host was lost, and no other is to come.*--resume"):
+        list(sweep.driver.run(jobs(sweep.schedule, MENU, (0, 1))))
+    assert sweep.engine.now < 30
+
+
+def test_trainings_are_made_where_all_that_is_timed_was_lost() -> None:
+    """The hosts that it was at home on were lost before its second round, which had nothing else in it."""
+    hosts = [Machine("a", dies=5.0), Machine("b", kind="b", joins=4.0)]
+    sweep = Sweep([*suite(hidden=(16,)), *trials(4)], hosts, limits=Limits(start=30, settle=1))
+    with pytest.raises(ConvbenchError, match=r"could measure 24 of the cases were lost.*--resume"):
+        sweep.run()
+    assert {job.case for job, _ in sweep.records if job.case.trial} == set(trials(4))
 
 
 def test_what_only_lost_hosts_could_measure_is_left_to_a_resumed_run() -> None:
@@ -467,6 +541,22 @@ def test_a_host_of_ray_whose_workers_end_before_their_first_word_is_left_out(mon
     assert engine.remotes == {}
 
 
+def test_only_false_starts_in_a_row_leave_a_host_of_ray_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = ray_engine(monkeypatch, begun=False)
+    engine.start()
+    engine.ray.exceptions.RayTaskError = ValueError
+    killed, events = RuntimeError("it was killed while it started"), []
+    for described in (killed, killed, Beat("it has come"), killed, killed):
+        engine.ray.get.side_effect = [described]
+        engine.ray.wait.return_value = [remote.waiting for remote in engine.remotes.values()], []
+        events += engine.events(0)
+        for worker in list(engine.remotes):
+            engine.drop(worker)
+        engine._look()
+    assert [type(event) for event in events] == [Lost, Lost, Beat, Lost, Lost]
+    assert engine.remotes
+
+
 def slurm_engine(folder: Path, *workers: str) -> slurm._Engine:
     """The engine with workers that no scheduler knows, and none in place of lost ones."""
     options = slurm._JobOptions("slurm", 0, 0, 0, 60, str(folder), {}, exclusive=True)
@@ -502,6 +592,27 @@ def test_a_folder_that_cannot_be_looked_at_now_ends_no_worker(tmp_path: Path, mo
         assert not box.ended
     (tmp_path / "worker" / mailbox.STOP).touch()
     assert box.ended
+
+
+def test_a_worker_begins_once_the_folder_can_be_written_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = slurm_engine(tmp_path, "worker-0")
+    (tmp_path / "mail" / "worker-0" / mailbox.STOP).touch()
+    made = MagicMock()
+    made.return_value.describe.return_value = Beat("worker-0")
+    touch, slept = Path.touch, []
+
+    def touch_at_the_third_try(path: Path, **options: bool) -> None:
+        if len(slept) < 2:
+            raise OSError(116, "Stale file handle")
+        touch(path, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(mailbox, "Worker", made)
+        patch.setattr(mailbox.time, "sleep", slept.append)
+        patch.setattr(Path, "touch", touch_at_the_third_try)
+        mailbox.serve(str(tmp_path / "mail"), "worker-0", "")
+    assert made.call_count == 1
+    engine.close()
 
 
 def test_a_worker_whose_work_cannot_be_written_is_lost_and_no_other(tmp_path: Path) -> None:
@@ -540,6 +651,30 @@ def test_a_job_that_ends_for_its_time_limit_or_for_others_costs_nothing(tmp_path
     assert event == Lost("worker-0", event.reason, fault)
     assert engine._faultless == (not fault)
     assert sent.job.watcher.update.call_count == 2
+    engine.close()
+
+
+def test_workers_that_never_start_end_the_wait_once_none_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    engine = slurm_engine(tmp_path, "worker-0")
+    job = engine.sent["worker-0"].job
+    job.configure_mock(state="FAILED", **{"stderr.return_value": "ModuleNotFoundError: no module named 'convbench'"})
+    monkeypatch.setattr(engine, "start", lambda: 1)
+    monkeypatch.setattr(slurm, "waited", lambda *_: [])
+    with pytest.raises(ConvbenchError, match=r"within \d s: its job ended \(failed\): ModuleNotFoundError"):
+        Roll(engine, Limits(start=60), count().__next__).hosts  # noqa: B018 (waits for them)
+    assert "worker-0 is not there: its job ended (failed): ModuleNotFoundError" in caplog.text
+    engine.close()
+
+
+def test_slurm_awaits_a_worker_until_it_joined_or_is_replaced_by_none(tmp_path: Path) -> None:
+    engine = slurm_engine(tmp_path, "worker-0")
+    assert engine.awaits_workers
+    engine.sent["worker-0"].joined = time.monotonic()
+    assert not engine.awaits_workers
+    engine._owed, engine._refused = 1, time.monotonic()
+    assert engine.awaits_workers, "one in place of another, which Slurm does not want to start yet"
     engine.close()
 
 

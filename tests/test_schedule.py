@@ -154,6 +154,40 @@ def test_disturbed_visits_are_made_again():
     assert results([records[bad]])[0].latency.median == pytest.approx(apart()[bad], rel=0.05)
 
 
+@pytest.mark.parametrize("fails", [True, False])
+def test_a_disturbed_case_that_failed_or_is_lost_leaves_the_contenders_to_be_visited(fails):
+    bad, close = CASES[-1].id, apart()
+    close[CASES[2].id] = close[CASES[0].id] * 1.12
+
+    class Failing(Machine):
+        def visit(self, planned):
+            record = super().visit(planned)
+            fails_now = fails and planned.case.id == bad and planned.round == 3
+            failed = {"status": "failed", "readings": (), "visits": (Visit(planned.round, failure="crash"),)}
+            return replace(record, **failed) if fails_now else record
+
+    def lost() -> tuple[str, ...]:
+        return () if fails or len(machine.made) < 4 * len(CASES) else (bad,)
+
+    machine = Failing(close, spread=0.08, disturbed=lambda p, _: p.case.id == bad and p.round == 1)
+    machine.run(schedule(machine, until_sure=True, lost=lost))
+    again = [planned.case.id for planned in machine.made if planned.round > 2]
+    assert {CASES[0].id, CASES[2].id} <= set(again)
+    assert again.count(bad) == fails
+
+
+def test_contenders_that_are_lost_take_no_other_s_place():
+    cases = [case("fc", 8 * size) for size in range(1, 13)]
+    lost = [model_case.id for model_case in cases[:10]]
+    close = {model_case.id: 1e-3 if model_case.id in lost else 1.1e-3 for model_case in cases}
+    machine = Machine(close, spread=0.05)
+    whole = 4 * len(cases)
+    machine.run(schedule(machine, cases=cases, lost=lambda: lost if len(machine.made) >= whole else ()))
+    again = {planned.case.id for planned in machine.made[whole:]}
+    assert again
+    assert again <= {model_case.id for model_case in cases[10:]}
+
+
 def test_what_is_never_undisturbed_is_withheld():
     bad = CASES[0].id
     machine = Machine(apart(), spread=0.01, disturbed=lambda p, _: p.case.id == bad)

@@ -8,7 +8,7 @@ that belongs to the machine comes from the ``Host`` that measures, which may be 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from types import TracebackType
@@ -88,6 +88,11 @@ class Executor(Interface):
     @property
     def hosts(self) -> Sequence[Host]:
         """The hosts, at least one. Raises ConvbenchError where one cannot be described, as for a missing device."""
+
+    @property
+    def lost(self) -> Collection[str]:
+        """The ids of cases that only hosts which are gone could measure: they have no record and are not asked for."""
+        return ()
 
     def run(self, jobs: Iterable[Job]) -> Iterator[Visit]:
         """Each job with its record, as they end."""

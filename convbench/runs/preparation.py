@@ -70,6 +70,7 @@ class Prepared:
             lambda: time.monotonic() - start,
             until_sure=until_sure,
             hosts=lambda: self.executor.hosts,
+            lost=lambda: self.executor.lost,
         )
         for record in done:
             schedule.log.add(record)

@@ -14,7 +14,7 @@ out first there, to fill the gaps.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -51,7 +51,8 @@ class Schedule:
     """Visits to make, one after another; what comes next depends on the records in its ``log``.
 
     With ``has_facts`` something can be told of the cases without timing them. ``now`` is a clock in seconds from
-    the run's start. With ``until_sure`` it goes on until the answer is settled. ``hosts`` are those there are by now.
+    the run's start. With ``until_sure`` it goes on until the answer is settled. ``hosts`` are those there are by now;
+    ``lost`` are the ids of cases that none of them can measure any more, which it leaves to a resumed run.
     """
 
     cases: Sequence[Case]
@@ -60,6 +61,7 @@ class Schedule:
     now: Callable[[], float]
     until_sure: bool = False
     hosts: Callable[[], Sequence[Host]] = tuple
+    lost: Callable[[], Collection[str]] = tuple
     log: VisitLog = field(default_factory=VisitLog)
     _handed_out: set[str] = field(default_factory=set)
 
@@ -131,8 +133,12 @@ class Schedule:
     def _still_open(self) -> list[str]:
         """Cases to visit again: those disturbed first, and where none is, those that leave the answer open."""
         records = self.log.records()
-        disturbed = [record.case.id for record in records if self._wants_more(record)]
-        return disturbed or [result.case.id for result in undecided(results(records))][:BATCH]
+        disturbed = [record.case.id for record in records if self._wants_more(record) and self._goes_on(record.case)]
+        return disturbed or self._contenders(records)[:BATCH]
+
+    def _contenders(self, records: Sequence[Record]) -> list[str]:
+        lost = self.lost()
+        return [result.case.id for result in undecided(results(records)) if result.case.id not in lost]
 
     def _wants_more(self, record: Record) -> bool:
         timed = [visit for visit in record.visits if visit.timed and not visit.failure]
@@ -148,9 +154,9 @@ class Schedule:
         return self.protocol.budget is not None and self.now() >= self.protocol.budget
 
     def _goes_on(self, case: Case) -> bool:
-        """Whether a case is visited again: not one that failed, nor one that was visited often enough."""
+        """Whether a case is visited again: not one that failed, is lost or was visited often enough."""
         rounds = sum(number < anchors.FIRST_ROUND for number in self.log.rounds(case))
-        return not self.log.has_failed(case) and rounds < MOST_VISITS
+        return not self.log.has_failed(case) and case.id not in self.lost() and rounds < MOST_VISITS
 
     # --- Trainings ----------------------------------------------------------------------------------------------------
 
@@ -174,7 +180,7 @@ class Schedule:
         while not self._is_spent():
             records = self.log.records()
             look, further = look_of(records), further_trials(records)
-            chosen = [case for case in further if not self.log.rounds(case)]
+            chosen = [case for case in further if not self.log.rounds(case) and case.id not in self.lost()]
             if not chosen:
                 return
             self._enter(look=look + 1, trainings=len(chosen), visits=len(chosen), unplanned=True)

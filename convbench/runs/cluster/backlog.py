@@ -35,6 +35,7 @@ class Backlog:
         self.ledger, self.groups = Ledger(), groups
         self.waiting: list[Waiting] = []
         self.withdrawn: set[str] = set()
+        self._stranded: frozenset[int] = frozenset()
         self._compiled: dict[str, str] = {}
 
     def __bool__(self) -> bool:
@@ -42,12 +43,11 @@ class Backlog:
 
     @property
     def timed(self) -> int:
-        """How many pieces wait that want a quiet host."""
-        return sum(piece.timed for piece in self.waiting)
+        """How many pieces wait that want a quiet host, of those that a host can take."""
+        return sum(piece.timed and not self._stranded.issuperset(piece.tickets) for piece in self.waiting)
 
     def add(self, jobs: Sequence[Job], hosts: int) -> None:
         """A round, cut for so many hosts."""
-        self.groups.place([job for job in jobs if placed(job)], self.ledger.expected)
         for members in pieces.cut(jobs, max(1, hosts), self.ledger.expected):
             self.queue([self.ledger.enter(job) for job in members])
 
@@ -71,6 +71,7 @@ class Backlog:
             return []
         chosen = max(able, key=lambda piece: (piece.timed, _preference(piece, member, living), piece.seconds))
         self.waiting.remove(chosen)
+        self.groups.claim(chosen.jobs, member.host)
         return [ticket for ticket in chosen.tickets if ticket in self.ledger.open]
 
     def compiled(self, job: Job, worker: str) -> None:
@@ -100,6 +101,20 @@ class Backlog:
             piece.tickets = [ticket for ticket in piece.tickets if ticket in self.ledger.open]
             piece.jobs = [self.ledger.open[ticket].job for ticket in piece.tickets]
         self.waiting = [piece for piece in self.waiting if piece.tickets]
+
+    def strand(self, tickets: Iterable[int]) -> None:
+        """Let jobs that no host can take now wait apart.
+
+        They must keep back neither those beside them nor further rounds.
+        """
+        self._stranded = frozenset(tickets)
+        for piece in list(self.waiting):
+            still_open = [ticket for ticket in piece.tickets if ticket in self.ledger.open]
+            apart = [ticket for ticket in still_open if ticket in self._stranded]
+            if apart and len(apart) < len(still_open):
+                self.waiting.remove(piece)
+                self.queue(apart)
+                self.queue(ticket for ticket in still_open if ticket not in self._stranded)
 
     def _ready(self, waiting: Waiting, member: Member) -> bool:
         """Whether a worker may take a piece now; all of it has one home, so that one job is asked for it."""

@@ -4,8 +4,8 @@
 2. A worker that is lost, silent or stuck has its jobs issued again; what was running goes alone, so that a case which
    takes its hosts down is told from those beside it, and is a failed record after the third.
 3. Where a host is idle and a piece is late, it is issued a second time; the first record of a job stands.
-4. What no host can take is a record at once. What only lost hosts could take has none: a run that has done all else
-   says so and is gone on with by a sweep.
+4. What no host can take is a record at once. What only lost hosts could take has none: the sweep is told, and a run
+   that has done all else says so and is gone on with by another.
 
 Nothing is stored here: records are yielded to the one who writes, so that a driver that dies is resumed by a sweep.
 """
@@ -44,7 +44,7 @@ class Driver:
         self._bereft_since: float | None = None
         self._in_doubt = True
         self._looked = -math.inf
-        self._lost: set[str] = set()
+        self.lost: set[str] = set()
 
     @property
     def hosts(self) -> Sequence[Host]:
@@ -64,8 +64,8 @@ class Driver:
             for event in self.engine.events(WAIT):
                 yield from self._handle(event)
             yield from self._overdue()
-        if self._lost:
-            raise self._gone(f"the hosts that could measure {len(self._lost)} of the cases were lost")
+        if self.lost:
+            raise self._gone(f"the hosts that could measure {len(self.lost)} of the cases were lost")
 
     def close(self) -> None:
         """Cancel what runs."""
@@ -76,20 +76,21 @@ class Driver:
     def _take(self) -> Iterator[Visit]:
         """Rounds, until enough waits for the workers there are."""
         while not self._intake.ended and self._wants_more():
-            jobs, feasible = list(self._intake.round()), []
-            possible = [job for job in jobs if job.case.id not in self._lost]
-            if jobs and not possible:  # a sweep would ask for them for ever
-                self._intake.ended = True
-            for job in possible:
-                if job.case.id in self.backlog.withdrawn:  # it was asked for before that was known
-                    continue
+            jobs, feasible = self._asked_for(), []
+            self.groups.place(jobs, self.ledger.expected)
+            for job in jobs:
                 reason = self.groups.infeasible(job)
                 if reason:
+                    self.backlog.withdraw(job.case.id)
                     yield job, attempts.failed(job.case, Unavailable(reason))
                 elif not job.host or self.roll.named(job.host):
                     feasible.append(job)
             self.backlog.add(feasible, len(self.roll.members))
             self._in_doubt = True
+
+    def _asked_for(self) -> list[Job]:
+        """A round, without the cases that failed or were lost after they had been asked for."""
+        return [job for job in self._intake.round() if job.case.id not in self.backlog.withdrawn]
 
     def _wants_more(self) -> bool:
         if self._intake.barrier and not self.ledger.ends(self._intake.barrier):
@@ -119,6 +120,8 @@ class Driver:
             case Lost(worker, reason, fault) if member is not None:
                 log.warning("convbench: %s was lost (%s); its work is issued again", member.host.name, reason)
                 yield from self._lose(worker, reason, fault)
+            case Lost():
+                self.roll.miss(event)
             case Began(_, ticket) if member is not None:
                 member.running[ticket] = self.clock()
             case Ended():
@@ -197,27 +200,30 @@ class Driver:
             self._help_the_late()
 
     def _bereft(self) -> None:
-        """Give up the cases that no host that is left can take, once replacements had time to come."""
+        """Give up the cases that no host that is left can take, once replacements had time to come or none will."""
         if self.roll.members and not self._in_doubt:
             return
         lacking = [ticket for ticket, entry in self.ledger.open.items() if not self.groups.able(entry.job)]
+        if self.roll.members:
+            self.backlog.strand(lacking)
         if not lacking and self.roll.members:
             self._bereft_since, self._in_doubt = None, False
             return
         self._bereft_since = self.clock() if self._bereft_since is None else self._bereft_since
-        if self.clock() - self._bereft_since < self.limits.start:
+        if self.engine.awaits_workers and self.clock() - self._bereft_since < self.limits.start:
             return
         if not self.roll.members:
             raise self._gone("every host was lost")
         for ticket in lacking:
             entry = self.ledger.settle(ticket)
             if entry:
-                self._lost.add(entry.job.case.id)
+                self.lost.add(entry.job.case.id)
                 self.backlog.withdraw(entry.job.case.id)
 
     def _gone(self, lost: str) -> ConvbenchError:
         within = f"none came back within {self.limits.start:.0f} s"
-        return ConvbenchError(f"{lost}, and {within}: what is finished is kept, add --resume to go on")
+        hope = within if self.engine.awaits_workers else "no other is to come"
+        return ConvbenchError(f"{lost}, and {hope}: what is finished is kept, add --resume to go on")
 
     def _help_the_late(self) -> None:
         """Issue what late workers have left to the idle ones as well; what is about a late host is left out."""

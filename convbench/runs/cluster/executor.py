@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
 from convbench.core.errors import ConvbenchError
@@ -31,6 +31,10 @@ class Cluster(Executor):
     @property
     def hosts(self) -> Sequence[Host]:
         return self.driver.hosts
+
+    @property
+    def lost(self) -> Collection[str]:
+        return self.driver.lost
 
     def run(self, jobs: Iterable[Job]) -> Iterator[Visit]:
         return self.driver.run(jobs)

@@ -61,7 +61,7 @@ class Groups:
     def place(self, jobs: Sequence[Job], cost: Callable[[Job], float]) -> None:
         """Give each frame a home that has none: the largest first, to the group with the least to do for its size."""
         frames: defaultdict[Hashable, list[Job]] = defaultdict(list)
-        for job in jobs:
+        for job in filter(placed, jobs):
             frames[frame(job.case)].append(job)
         sized = {key: sum(map(cost, members)) for key, members in frames.items()}
         for key in sorted(frames, key=lambda key: -sized[key]):
@@ -69,25 +69,36 @@ class Groups:
                 self._homes[key] = home
                 self._load[home] += sized[key]
 
+    def claim(self, jobs: Iterable[Job], host: Host) -> None:
+        """A frame that no host could take when it came is at home where it is measured first."""
+        for job in filter(placed, jobs):
+            self._homes.setdefault(frame(job.case), host.fingerprint)
+
     def may(self, job: Job, host: Host) -> bool:
         """Whether a host is the one for a job, or one of them."""
         if job.host:
             return host.name == job.host
-        if placed(job) and self._homes.get(frame(job.case), host.fingerprint) != host.fingerprint:
-            return False
-        return not self.against(job.case, host)
+        return self._is_home(host, job) and not self.against(job.case, host)
 
     def able(self, job: Job) -> bool:
         """Whether any living host may measure a job."""
         return any(self.may(job, host) for host in self._living)
 
     def infeasible(self, job: Job) -> str:
-        """Why none of the hosts, lost ones too, can measure a job; empty where one can."""
-        reasons = [self.against(job.case, host) for host in self._ever.values()]
-        if not all(reasons):
+        """Why none of the hosts, lost ones too, can measure a job; empty where one can.
+
+        Only hosts of its home are asked; where none of them was there yet, one that comes may be able.
+        """
+        reasons = [self.against(job.case, host) for host in self._ever.values() if self._is_home(host, job)]
+        if not reasons or not all(reasons):
             return ""
         words, _ = Counter(reasons).most_common(1)[0]
-        return f"none of the {len(reasons)} hosts can measure it: {words}"
+        kind = " of the kind that measures its ranking" if len(reasons) < len(self._ever) else ""
+        return f"none of the {len(reasons)} hosts{kind} can measure it: {words}"
+
+    def _is_home(self, host: Host, job: Job) -> bool:
+        """Whether a host is of the kind where a job's ranking is made, or there is none yet, or it does not matter."""
+        return not placed(job) or self._homes.get(frame(job.case), host.fingerprint) == host.fingerprint
 
     def _lightest(self, jobs: Sequence[Job], seconds: float) -> str:
         """The kind of hosts with the least to do, of those that can take all of the jobs, or else most of them."""
