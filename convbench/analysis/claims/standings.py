@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from convbench.analysis.choice.noninferior import differences, pairs, shortfalls
+from convbench.analysis.choice.noninferior import Pairs, differences, pairs, shortfalls
 from convbench.analysis.claims.claim import Lacking, Number
 from convbench.analysis.claims.evidence import TRAIN, Evidence
 from convbench.analysis.claims.paired import MARGIN, Difference
@@ -78,7 +78,10 @@ def below(task: str, pool: Sequence[Quality], among: int | None = None) -> list[
     The bounds allow for its luck, as those of a pick do (``noninferior.differences``). None where the sound seeds are
     too few to tell.
     """
-    contrasts = pairs(seed_table(pool))
+    return _below(task, pool, pairs(seed_table(pool)), among)
+
+
+def _below(task: str, pool: Sequence[Quality], contrasts: Pairs, among: int | None = None) -> list[Difference | None]:
     best = int(np.argmax(contrasts.gap[0, :among]))
     low, high = differences(contrasts, best)
     n = [min(len(quality.by_seed), len(pool[best].by_seed)) for quality in pool]
@@ -94,7 +97,8 @@ def _ranked(qualities: Mapping[str, Quality]) -> list[Standing]:
     if len(qualities) < 2:
         return []
     pool = list(qualities.values())
-    gaps, bounds = below(pool[0].task, pool), shortfalls(pairs(seed_table(pool)))
+    contrasts = pairs(seed_table(pool))
+    gaps, bounds = _below(pool[0].task, pool, contrasts), shortfalls(contrasts)
     return [
         Standing(
             called,
