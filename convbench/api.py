@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from convbench.core import imports, lock, store
+from convbench.core import git, imports, lock, store
 from convbench.core.commands import CALL
 from convbench.core.errors import ConvbenchError
 from convbench.core.record import Protocol
@@ -194,7 +194,7 @@ def history(
     --confirm`` measured. Its ``exit_code`` is that of the command, its ``changes`` are pairs of a course and a change.
     """
     from convbench.analysis.history import overview
-    from convbench.check import confirm, git
+    from convbench.check import confirm
 
     folders = tuple(map(Path, (*runs, store) if store is not None else runs))
     question = overview.Question(folders, metric, listed(only), since, git.commits(imports.here()))

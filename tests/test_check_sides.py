@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from convbench.check import git, origin, sides
-from convbench.core import lock
+from convbench.check import origin, sides
+from convbench.core import git, lock
 from convbench.core.errors import BuildFailed, ConvbenchError, Refused, StoreError
 from convbench.measure.machine import environment
 

@@ -21,6 +21,7 @@ from convbench.check.answers import Inspected
 from convbench.check.bisected import Bisected, State
 from convbench.check.decision import Ratio
 from convbench.check.inspection import Request, inspect
+from convbench.check.ledger import no_resume
 from convbench.check.link import Settings
 from convbench.check.pairs import Arm, Failed, Planned, Visit
 from convbench.check.places import Line, Span
@@ -31,7 +32,7 @@ from convbench.check.stock import Stock
 from convbench.check.timed import Timed
 from convbench.check.verdict import CaseVerdict, verdict
 from convbench.core.comparability import fingerprint
-from convbench.core.errors import BuildFailed, CaseFailed, ConvbenchError, OutOfTime, Refused
+from convbench.core.errors import BuildFailed, CaseFailed, ConvbenchError, OutOfTime
 
 MOST_PAIRS = 80
 ATTEMPTS = 2
@@ -75,9 +76,9 @@ class Bisection:
         asked |= {"same_outputs": request.same_outputs, "build": line.build}
         self.state = before or State(request.suite, list(line.places), asked)
         if (self.state.suite, self.state.places) != (request.suite, list(line.places)):
-            raise _another("it was a search of another suite, or among other commits")
+            raise no_resume("it was a search of another suite, or among other commits")
         if differing := {OPTIONS.get(name, f"--{name}") for name in asked if self.state.asked.get(name) != asked[name]}:
-            raise _another(f"it was begun with another {', '.join(sorted(differing))}")
+            raise no_resume(f"it was begun with another {', '.join(sorted(differing))}")
         self.open_sides: dict[int, Side] = {}
         self.stack = ExitStack()
 
@@ -89,7 +90,7 @@ class Bisection:
                 self._compare_ends(inspected)
             case = next((case for case in inspected.valid if case.id == self.state.case), None)
             if case is None:
-                raise Refused(f"--resume: {self.state.case} is no case of this suite now: run without --resume")
+                raise no_resume(f"{self.state.case} is no case of this suite now")
             self._search(case)
             self._prove(case)
             names = tuple(self.line.name(place) for place in range(len(self.line.places)))
@@ -108,7 +109,7 @@ class Bisection:
         self.method = replace(self.method, settings=inspected.within(self.method.settings))
         machine = fingerprint(inspected.environments.get("head", {}))
         if self.state.machine not in ("", machine):
-            raise _another("it was begun on another machine, or with other software")
+            raise no_resume("it was begun on another machine, or with other software")
         self.state.machine = machine
         if not inspected.valid:
             raise BuildFailed("; ".join(f"{case}: {why}" for case, why in inspected.invalid.items()))
@@ -189,10 +190,6 @@ class Bisection:
         answer = self.state.search.answer()
         left = answer.last - answer.first + 1
         return f"pair {self.state.pairs + 1}: {self.line.name(place)}; it is among {left}, {answer.chance:.0%} sure"
-
-
-def _another(what: str) -> Refused:
-    return Refused(f"--resume: {what}: run without --resume, all is measured again")
 
 
 def _ratios(judged: list[CaseVerdict]) -> str:

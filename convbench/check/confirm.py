@@ -15,14 +15,14 @@ from pathlib import Path
 from convbench.analysis.history.course import Change, Confirmation, Decision
 from convbench.analysis.history.numbers import words
 from convbench.analysis.history.overview import History
-from convbench.check import gate, git, outcome, sides
+from convbench.check import gate, outcome, sides
 from convbench.check.inspection import Request
 from convbench.check.link import Settings
 from convbench.check.outcome import Outcome
 from convbench.check.rule import Rule
 from convbench.check.sides import Here
 from convbench.check.verdict import verdicts
-from convbench.core import files, store
+from convbench.core import files, git, store
 from convbench.core.commands import suite_and_overrides
 from convbench.core.errors import ConvbenchError, StoreError
 from convbench.core.exchange import CONFIRMED

@@ -35,18 +35,19 @@ class Ledger:
             return
         for name, then, current in (("base", self.before.base, now.base), ("head", self.before.head, now.head)):
             if None in (then.commit, current.commit):
-                raise Refused(
-                    f"--resume: {name} is no commit, so that it cannot be told whether it is the same: run without "
-                    "--resume, all is measured again"
-                )
+                raise no_resume(f"{name} is no commit, so that it cannot be told whether it is the same")
             if then.dirty or current.dirty:
-                raise Refused(
-                    f"--resume: {name} has changes that are not committed, so that it cannot be told whether they are "
-                    "the same: run without --resume, all is measured again"
+                raise no_resume(
+                    f"{name} has changes that are not committed, so that it cannot be told whether they are the same"
                 )
         for name, of_then, of_now in _identity(self.before, now):
             if of_then != of_now:
-                raise Refused(f"--resume: the {name} was another: run without --resume, all is measured again")
+                raise no_resume(f"the {name} was another")
+
+
+def no_resume(reason: str) -> Refused:
+    """The refusal to go on with what was kept, and what to do."""
+    return Refused(f"--resume: {reason}: run without --resume, all is measured again")
 
 
 def _identity(before: Outcome, now: Outcome) -> Iterator[tuple[str, object, object]]:

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from convbench.check import git
 from convbench.check.sides import Side
+from convbench.core import git
 from convbench.core.errors import Refused
 
 IMPORT_PATH = re.compile(r"([A-Za-z_][\w.-]*):[A-Za-z_][\w.]*")

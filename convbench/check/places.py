@@ -11,8 +11,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from convbench.check import git, sides
+from convbench.check import sides
 from convbench.check.sides import Here, Side
+from convbench.core import git
 from convbench.core.errors import BuildFailed, ConvbenchError
 
 PIP_TIMEOUT = 1800.0

@@ -16,9 +16,8 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from convbench.check import git
 from convbench.check.wheel import unpack
-from convbench.core import scratch
+from convbench.core import git, scratch
 from convbench.core.errors import BuildFailed, ConvbenchError
 from convbench.core.text import cut
 

@@ -47,8 +47,7 @@ def compare(
 
 def base_of(baseline: Path) -> str | None:
     """The commit that a stored run measured, where it can be had here and was clean."""
-    from convbench.check import git
-    from convbench.core import store
+    from convbench.core import git, store
 
     environment = store.load(baseline)[0].environment
     commit = environment.get("commit")

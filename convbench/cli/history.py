@@ -54,8 +54,7 @@ def history(
 def _question(runs: list[Path], store: Path | None, metric: str, only: tuple[str, ...], since: str) -> Question:
     """Raises ConvbenchError for a call that names no runs, or both runs and a store, or no date."""
     from convbench.analysis.history.overview import Question
-    from convbench.check import git
-    from convbench.core import imports
+    from convbench.core import git, imports
 
     if bool(runs) == bool(store):
         raise ConvbenchError("name the runs: either run directories, or --store FOLDER that holds them")

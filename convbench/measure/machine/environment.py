@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import platform
 import re
-import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
@@ -17,10 +16,10 @@ from pathlib import Path
 import psutil
 import torch
 
+from convbench.core import git
 from convbench.core.errors import ConvbenchError
 from convbench.core.package import __version__
 from convbench.core.record import Scalar
-from convbench.core.store import RUN
 from convbench.measure.machine import cgroup, malloc, nvml, precision
 
 VARIABLES = (
@@ -146,29 +145,9 @@ def _cpu_model() -> str:
 
 def _commit() -> dict[str, Scalar]:
     """The commit of the code under measurement, of the git tree one is in; nothing outside of one."""
-    commit = _git("rev-parse", "--short=12", "HEAD")
-    return {"commit": commit, "dirty": _dirty()} if commit else {}
-
-
-def _dirty() -> bool:
-    """Whether tracked files differ, or others lie there; stored runs and what Python compiled are no code."""
-    top = Path(_git("rev-parse", "--show-toplevel") or ".")
-    where = (":/", ":(exclude,top,glob)**/__pycache__/**")
-    listed = _git("status", "--porcelain", "-z", "--untracked-files=all", "--", *where)
-    entries = filter(None, (listed or "").split("\0"))
-    return any(entry[:2] != "??" or not _of_a_run(top, Path(entry[3:])) for entry in entries)
-
-
-def _of_a_run(top: Path, file: Path) -> bool:
-    return any((top / folder / RUN).exists() for folder in file.parents if folder != Path())
-
-
-def _git(*words: str) -> str | None:
-    try:
-        done = subprocess.run(["git", *words], capture_output=True, text=True, timeout=10, check=True)
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout.strip()
+    top = git.top(Path())
+    commit = git.commit(top, "HEAD") if top else None
+    return {"commit": commit[:12], "dirty": git.dirty(top)} if top and commit else {}
 
 
 def package_version(package: str) -> str | None:

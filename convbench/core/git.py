@@ -15,6 +15,7 @@ from pathlib import Path
 from convbench.core.errors import BuildFailed
 from convbench.core.lock import is_free
 from convbench.core.scratch import PREFIX_OF_CHECK
+from convbench.core.store import RUN
 
 TIMEOUT = 300.0
 OF_HOOKS = ("GIT_DIR", "GIT_INDEX_FILE", "GIT_WORK_TREE")
@@ -106,12 +107,18 @@ def _fill(module: Path, commit: str, place: Path) -> bool:
 def dirty(top: Path, but: Iterable[Path] = ()) -> bool:
     """Whether tracked files differ from the commit, or others lie there that git does not ignore, ``but`` for some.
 
-    What Python compiles while it imports does not count.
+    Stored runs and what Python compiles while it imports do not count: they are no code.
     """
     inside = (path.resolve() for path in but)
     left_out = [":(exclude,top,glob)**/__pycache__/**"]  # what our own workers leave where they import
     left_out += [f":(exclude,top,literal){path.relative_to(top)}" for path in inside if path.is_relative_to(top)]
-    return bool(_ask(top, "status", "--porcelain", "--untracked-files=all", "--", ".", *left_out))
+    listed = _ask(top, "status", "--porcelain", "-z", "--untracked-files=all", "--", ".", *left_out) or ""
+    entries = filter(None, listed.split("\0"))
+    return any(entry[:2] != "??" or not _of_a_run(top, Path(entry[3:])) for entry in entries)
+
+
+def _of_a_run(top: Path, file: Path) -> bool:
+    return any((top / folder / RUN).exists() for folder in file.parents if folder != Path())
 
 
 def why_not(cwd: Path, ref: str) -> str:
