@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from convbench.core import git, imports, lock, store
-from convbench.core.commands import CALL
+from convbench.core.commands import Command
 from convbench.core.errors import ConvbenchError
 from convbench.core.record import Protocol
 from convbench.core.registry import SHELVES, Registry, did_you_mean
@@ -93,8 +93,17 @@ def run(
     directory = Path(out) if out is not None else Path("reports") / loaded.name
     probes = preparation.profiler(loaded, directory)
     with _executor(loaded, device, executor, executor_options or {}, probes) as measuring:
-        command = f"{CALL}{loaded.path!r})"
-        prepared = preparation.prepare(loaded, measuring, Selection(listed(only), listed(skip)), command, probes)
+        command = Command(
+            loaded.source,
+            loaded.overrides,
+            listed(only),
+            listed(skip),
+            device=device if device != "auto" else "",
+            executor=executor if isinstance(executor, str) else type(executor).__name__ if executor else "",
+            executor_options=executor_options or {},
+            python=True,
+        )
+        prepared = preparation.prepare(loaded, measuring, Selection(command.only, command.skip), str(command), probes)
         sweep.run_into(directory, prepared, partial(_watcher, progress), resume=resume, until_sure=until_sure)
     return open_run(directory)
 

@@ -113,7 +113,8 @@ def test_the_examples_of_the_docstrings_run(tmp_path: Path) -> None:
 
 
 def test_a_run_from_data_is_a_run_on_disk(tmp_path: Path) -> None:
-    run = convbench.run(SUITE, only=["gap"], out=tmp_path)
+    run = convbench.run(SUITE, only=["gap"], device="cpu", out=tmp_path)
+    assert run.description.command == f"convbench.run({SUITE!r}, only=['gap'], device='cpu')"
     assert [record.case.architecture.reducer.name for record in run.records] == ["gap"]
     assert run.frame().macs[0] == run.records[0].samples("macs")[0]
     assert run.answer().startswith("Smallest on the conv backbone: gap")

@@ -163,11 +163,13 @@ def test_shards_are_disjoint_complete_and_merge(here, in_process):
     for index in (1, 2):
         words = ("--metrics", "params", "--shard", f"{index}/2", "--out", f"shard{index}")
         assert in_process("run", "tiny.yaml", *words, cwd=here).returncode == 0
-    shards = [store.load(here / f"shard{index}")[0].planned for index in (1, 2)]
-    assert not set(shards[0]) & set(shards[1])
+    runs = [store.load(here / f"shard{index}")[0] for index in (1, 2)]
+    assert not set(runs[0].planned) & set(runs[1].planned)
+    assert runs[1].command == "convbench run tiny.yaml 'metrics=[params]' --shard 2/2"
     done = in_process("merge", "shard1", "shard2", "--out", "whole", cwd=here)
     assert done.returncode == 0, done.stderr
-    assert len(store.load(here / "whole")[1]) == 4
+    run, run_records = store.load(here / "whole")
+    assert (len(run_records), run.command) == (4, "convbench run tiny.yaml 'metrics=[params]'")
 
 
 def test_list_shows_every_shelf():

@@ -23,7 +23,7 @@ from convbench.check.rule import Rule
 from convbench.check.sides import Here
 from convbench.check.verdict import verdicts
 from convbench.core import files, git, store
-from convbench.core.commands import suite_and_overrides
+from convbench.core.commands import Command
 from convbench.core.errors import ConvbenchError, StoreError
 from convbench.core.exchange import CONFIRMED
 from convbench.core.record import Run
@@ -47,11 +47,11 @@ class Suspect:
     @property
     def suite(self) -> str:
         """The suite's file or name, as it was called then."""
-        return next(iter(suite_and_overrides(self.run.command)), "")
+        return Command.of(self.run).source
 
     @property
     def overrides(self) -> tuple[str, ...]:
-        return tuple(suite_and_overrides(self.run.command)[1:])
+        return Command.of(self.run).overrides
 
     @property
     def device(self) -> str:

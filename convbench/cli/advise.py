@@ -12,7 +12,7 @@ import typer
 
 from convbench.cli.app import app
 from convbench.cli.terminal import console
-from convbench.core.commands import suite_and_overrides
+from convbench.core.commands import Command
 from convbench.core.errors import ConvbenchError
 
 if TYPE_CHECKING:
@@ -167,7 +167,7 @@ def _by_cost(results: Sequence[Result], ask: Ask) -> str:
 def _print_not_run(path: Path, run: Run, cost: str, as_json: bool) -> None:
     from convbench.report.words.advice import not_run
 
-    suite = next(iter(suite_and_overrides(run.command)), run.name)
+    suite = Command.of(run).source or run.name
     text = f"{not_run(str(path), suite)}.{cost}" if cost else not_run(str(path), suite)
     answer = {"task": None, "grade": "open", "pick": None, "reason": "not-run", "words": text}
     print(json.dumps([answer], indent=1) if as_json else text)

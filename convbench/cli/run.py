@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shlex
 import sys
 from contextlib import suppress
 from functools import partial
@@ -33,6 +32,8 @@ from convbench.cli.app import (
 )
 from convbench.cli.report import conclude
 from convbench.cli.terminal import console
+from convbench.core import installed
+from convbench.core.commands import Command
 from convbench.core.errors import ConvbenchError, Interrupted
 from convbench.core.quantities import duration
 from convbench.core.text import cut
@@ -100,11 +101,21 @@ def run(
     loaded = load(suite, chosen, early)
     directory = out or Path("reports") / loaded.name
     selection = Selection(only or (), skip or (), _shard(shard))
-    command = shlex.join(["convbench", "run", suite, *chosen])
     probes = preparation.profiler(loaded, directory)
     options = options_of.executor_options(executor, executor_options or ())
+    command = Command(
+        suite,
+        tuple(chosen),
+        tuple(only or ()),
+        tuple(skip or ()),
+        device=device if device != "auto" else "",
+        shard=shard if selection.shard != (1, 1) else "",
+        executor=executor or "",
+        executor_options=options,
+        plugins=installed.of_environment(),
+    )
     with preparation.executor_of(loaded, device, executor, probes, options) as measuring:
-        prepared = preparation.prepare(loaded, measuring, selection, command, probes)
+        prepared = preparation.prepare(loaded, measuring, selection, str(command), probes)
         if dry_run:
             _show_plan(prepared)
             return

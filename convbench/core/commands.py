@@ -2,25 +2,128 @@
 
 from __future__ import annotations
 
+import argparse
+import ast
+import json
 import shlex
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, NoReturn
 
-CALL = "convbench.run("
+from convbench.core.record import Run, Scalar
 
-
-def is_call(command: str) -> bool:
-    """Whether the run was made from Python."""
-    return command.startswith(CALL)
-
-
-def open_call(command: str) -> str:
-    """A call without its closing bracket, so that further arguments can follow a comma."""
-    return command.rstrip().removesuffix(")").rstrip().removesuffix(",")
+CALL = "convbench.run"
+SWITCHES = ("resume", "until_sure")
+LISTS = ("only", "skip")
+TEXTS = ("device", "shard", "executor")
 
 
-def suite_and_overrides(command: str) -> list[str]:
-    """What follows ``convbench run`` on a command line; empty of a call, and of what cannot be read."""
+@dataclass(frozen=True)
+class Command:
+    """What was asked of ``convbench run``, or of ``convbench.run`` where ``python`` is true.
+
+    ``suite`` is as it was named: of a call it may be the data itself. What is empty is as it is by default.
+    """
+
+    suite: str | Mapping[str, Any]
+    overrides: tuple[str, ...] = ()
+    only: tuple[str, ...] = ()
+    skip: tuple[str, ...] = ()
+    device: str = ""
+    shard: str = ""
+    executor: str = ""
+    executor_options: Mapping[str, Scalar] = field(default_factory=dict)
+    plugins: tuple[str, ...] = ()
+    resume: bool = False
+    until_sure: bool = False
+    python: bool = False
+
+    def __str__(self) -> str:
+        return f"{CALL}({', '.join(self._arguments())})" if self.python else shlex.join(self._words())
+
+    @classmethod
+    def of(cls, run: Run) -> Command:
+        """That of a run; where what is stored cannot be read, the run's suite by name."""
+        return _read(run.command) or cls(run.name)
+
+    @property
+    def source(self) -> str:
+        """The suite's file or name; empty of data."""
+        return self.suite if isinstance(self.suite, str) else ""
+
+    def into(self, directory: str) -> str:
+        """The command with the directory that it is to write: on a command line as it stands, quoted already."""
+        return f"{str(self)[:-1]}, out={directory!r})" if self.python else f"{self} --out {directory}"
+
+    def of_one_case(self) -> Command:
+        """Without what selects cases, for the pattern of a case to follow."""
+        return replace(self, only=(), skip=(), shard="")
+
+    def _words(self) -> Iterator[str]:
+        yield "convbench"
+        for module in self.plugins:
+            yield from ("--plugins", module)
+        yield from ("run", self.source, *self.overrides)
+        for name in LISTS:
+            for pattern in getattr(self, name):
+                yield from (f"--{name}", pattern)
+        for name in TEXTS:
+            if text := getattr(self, name):
+                yield from (f"--{name}", text)
+        for key, value in self.executor_options.items():
+            yield from ("--executor-options", f"{key}={value if isinstance(value, str) else json.dumps(value)}")
+        for name in SWITCHES:
+            if getattr(self, name):
+                yield f"--{name.replace('_', '-')}"
+
+    def _arguments(self) -> Iterator[str]:
+        yield repr(self.suite)
+        for name in ("overrides", *LISTS, *TEXTS, "executor_options", *SWITCHES):
+            if value := getattr(self, name):
+                yield f"{name}={list(value) if isinstance(value, tuple) else value!r}"
+
+
+def _read(text: str) -> Command | None:
     try:
-        words = shlex.split(command)
-    except ValueError:
-        return []
-    return words[2:] if words[:2] == ["convbench", "run"] else []
+        return _of_call(text) if text.startswith(CALL) else _of_line(text)
+    except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):  # all that a text of anybody's may raise
+        return None
+
+
+def _of_line(text: str) -> Command:
+    """Raises ValueError of what is no command line of ``run``."""
+    parser = _Parser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--plugins", action="append", default=[])
+    parser.add_argument("verb", choices=["run"])
+    parser.add_argument("suite")
+    parser.add_argument("overrides", nargs="*")
+    for name in LISTS:
+        parser.add_argument(f"--{name}", action="append", default=[])
+    for name in TEXTS:
+        parser.add_argument(f"--{name}", default="")
+    parser.add_argument("--executor-options", action="append", default=[])
+    program, *words = shlex.split(text)
+    given = vars(parser.parse_args(words))
+    if program != "convbench":
+        raise ValueError(text)
+    del given["verb"]
+    options = dict(entry.split("=", 1) for entry in given.pop("executor_options"))
+    lists = {name: tuple(value) for name, value in given.items() if isinstance(value, list)}
+    return Command(**given | lists, executor_options=options)
+
+
+def _of_call(text: str) -> Command:
+    """Raises what ``ast`` does of what is no call with plain data."""
+    call = ast.parse(text, mode="eval").body
+    if not isinstance(call, ast.Call) or len(call.args) != 1:
+        raise ValueError(text)
+    given = {argument.arg or "": ast.literal_eval(argument.value) for argument in call.keywords}
+    lists = {name: tuple(value) for name, value in given.items() if isinstance(value, list)}
+    return Command(ast.literal_eval(call.args[0]), **given | lists, python=True)
+
+
+class _Parser(argparse.ArgumentParser):
+    """One that ends no process."""
+
+    def error(self, message: str) -> NoReturn:
+        raise ValueError(message)

@@ -101,8 +101,13 @@ def distribution(entry: metadata.EntryPoint) -> str:
 
 def _named() -> Iterator[Named]:
     yield from _entries(PLUGINS)
-    for module in filter(None, os.environ.get(VARIABLE, "").split(",")):
-        yield Named(module.strip(), module.strip())
+    for module in of_environment():
+        yield Named(module, module)
+
+
+def of_environment() -> tuple[str, ...]:
+    """The modules that ``--plugins`` and the environment name."""
+    return tuple(filter(None, map(str.strip, os.environ.get(VARIABLE, "").split(","))))
 
 
 @cache

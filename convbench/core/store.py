@@ -19,6 +19,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from convbench.core import files, lock, visits
+from convbench.core.commands import Command
 from convbench.core.errors import StoreError
 from convbench.core.json_form import parse_record, parse_run, reason, record_line, run_text
 from convbench.core.record import SCHEMA_VERSION, Record, Run
@@ -133,7 +134,8 @@ def merge(runs: Sequence[Stored]) -> Stored:
             )
     planned = tuple(dict.fromkeys(case for run, _ in runs for case in run.planned))
     equal = {case: others for run, _ in runs for case, others in run.equal.items()}
-    described = replace(first, planned=planned, equal=equal, **_of_hosts([run for run, _ in runs]))
+    command = str(replace(Command.of(first), shard=""))
+    described = replace(first, command=command, planned=planned, equal=equal, **_of_hosts([run for run, _ in runs]))
     return described, union(records for _, records in runs)
 
 

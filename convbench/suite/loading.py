@@ -31,6 +31,9 @@ _NOTHING_TO_TRY = (
     "could be exchanged for a task's), and training.only must match it"
 )
 
+OF_DATA = "suite"
+"""What a suite that came of data is called, and where its mistakes are said to be."""
+
 
 @dataclass(frozen=True)
 class Suite:
@@ -45,6 +48,11 @@ class Suite:
     profile: bool = False
     overrides: tuple[str, ...] = ()
     description: str = ""
+
+    @property
+    def source(self) -> str | dict[str, Any]:
+        """What it was read from: its file or name, or the data itself."""
+        return YAML(typ="safe", pure=True).load(self.text) if self.path == OF_DATA else self.path
 
 
 def load(source: str, overrides: Sequence[str] = ()) -> Suite:
@@ -67,7 +75,7 @@ def from_data(data: Mapping[str, Any], overrides: Sequence[str] = ()) -> Suite:
         raise SuiteError(f"a suite is plain data (text, numbers, lists, mappings): {error}") from error
     text = StringIO()
     YAML(typ="safe", pure=True).dump(plain, text)
-    return _built(text.getvalue(), "suite", "suite", overrides)
+    return _built(text.getvalue(), OF_DATA, OF_DATA, overrides)
 
 
 def _built(text: str, source: str, stem: str, overrides: Sequence[str]) -> Suite:

@@ -15,7 +15,8 @@ from convbench.analysis.costs.likeness import alike
 from convbench.analysis.costs.selection import curves, opening
 from convbench.analysis.results import Result, shown_metrics
 from convbench.analysis.table import column, row_of
-from convbench.core import commands, metrics
+from convbench.core import metrics
+from convbench.core.commands import Command
 from convbench.core.metric import Metric
 from convbench.core.record import Run
 from convbench.core.text import file_stem
@@ -90,10 +91,11 @@ def repeat(run: Run, case: str, number: int) -> str:
 def _repeating(run: Run) -> dict[str, Any]:
     """What stands before the case's pattern, between it and its number, and after that."""
     directory = f"reports/again/{file_stem(run.name) or 'run'}-"
-    if commands.is_call(run.command):
-        before = f"{commands.open_call(run.command)}, only=["
+    command = Command.of(run).of_one_case()
+    if command.python:
+        before = f"{str(command)[:-1]}, only=["
         return {"python": True, "before": before, "between": f'], out="{directory}', "after": '")'}
-    return {"python": False, "before": f"{run.command} --only ", "between": f" --out {directory}", "after": ""}
+    return {"python": False, "before": f"{command} --only ", "between": f" --out {directory}", "after": ""}
 
 
 def plain(value: Any) -> Any:

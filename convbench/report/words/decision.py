@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 from convbench.analysis.choice.recommendation import Recommendation
 from convbench.analysis.costs.headlines import Advice, withheld
 from convbench.analysis.results import Result, costs, measured
-from convbench.core import commands
+from convbench.core.commands import Command
 from convbench.core.record import Run
 from convbench.core.text import counted, cut, one_line
 from convbench.report.words import units
@@ -85,13 +86,9 @@ def command(run: Run, step: Step, directory: str) -> str:
     """The step as a command; one that goes on does so in ``directory``, others beside it."""
     changed = step.overrides.rpartition(".")[2].replace("=", "-")
     out = directory if step.resume else f"{directory}-{changed or 'again'}"
-    if commands.is_call(run.command):
-        call = commands.open_call(run.command)
-        options = {"overrides": [step.overrides] if step.overrides else None, "resume": step.resume or None,
-                 "until_sure": step.until_sure or None, "out": out}  # fmt: skip
-        return f"{call}, {', '.join(f'{name}={value!r}' for name, value in options.items() if value)})"
-    flags = ["--resume"] * step.resume + ["--until-sure"] * step.until_sure
-    return " ".join(filter(None, (run.command.rstrip(), step.overrides, *flags, f"--out {out}")))
+    made = Command.of(run)
+    overrides = (*made.overrides, step.overrides) if step.overrides else made.overrides
+    return replace(made, overrides=overrides, resume=step.resume, until_sure=step.until_sure).into(out)
 
 
 def _by_task(answers: Sequence[Recommendation]) -> str:

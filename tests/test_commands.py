@@ -1,0 +1,61 @@
+"""The command of a run: stored as text, read again, and changed for the next run."""
+
+from dataclasses import replace
+
+import pytest
+
+import records
+from convbench.core.commands import Command
+
+LINE = (
+    "convbench --plugins shop.state run 'my suites/a.yaml' variant=eager 'reducer=[gap,gmp]' --only '*/gap/*' --only b "
+    "--skip c --device cuda:1 --shard 2/4 --executor ray --executor-options workers=8 --resume"
+)
+CALL = (
+    "convbench.run({'matrix': {'reducer': ['gap']}}, overrides=['protocol.visits=1'], only=['gap'], device='cpu', "
+    "executor='ray', executor_options={'workers': 8}, until_sure=True)"
+)
+
+
+@pytest.mark.parametrize("text", [LINE, CALL, "convbench run default", "convbench.run('article')"])
+def test_a_command_is_read_as_it_was_written(text):
+    assert str(Command.of(records.run_of([], command=text))) == text
+
+
+def test_what_is_read_has_its_parts():
+    command = Command.of(records.run_of([], command=LINE))
+    assert (command.source, command.overrides) == ("my suites/a.yaml", ("variant=eager", "reducer=[gap,gmp]"))
+    assert (command.only, command.skip, command.plugins) == (("*/gap/*", "b"), ("c",), ("shop.state",))
+    call = Command.of(records.run_of([], command=CALL))
+    assert (call.source, call.only, call.executor_options) == ("", ("gap",), {"workers": 8})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "merged", "", "it's", "convbench", "convbench check smoke", "convbench run", "convbench run a --unheard-of",
+        "make run", "convbench.run", "convbench.run(", "convbench.run(suite)", "convbench.run('a', 'b')",
+        "convbench.run('a', unheard_of=1)", "convbench.runner('a', **1)", "convbench.run('\0')", "(" * 500,
+        "convbench.run(" + "(" * 5000,
+    ],
+)  # fmt: skip
+def test_of_what_cannot_be_read_the_suite_is_run_by_its_name(text):
+    assert str(Command.of(records.run_of([], command=text, name="my suite"))) == "convbench run 'my suite'"
+
+
+def test_options_of_an_executor_are_read_by_the_command_line_as_they_were():
+    command = Command("a", executor="slurm", executor_options={"exclusive": False, "memory": "16GB", "start": 60.0})
+    assert str(command).endswith(
+        "--executor-options exclusive=false --executor-options memory=16GB --executor-options start=60.0"
+    )
+
+
+def test_a_case_of_its_own_replaces_what_selected_the_run():
+    command = Command("a", only=("gap",), skip=("gmp",), shard="1/2", device="cpu")
+    assert str(command.of_one_case()) == "convbench run a --device cpu"
+
+
+def test_a_directory_follows_as_it_stands_on_a_line_and_as_text_in_a_call():
+    command = Command("a", resume=True)
+    assert command.into("'my run'") == "convbench run a --resume --out 'my run'"
+    assert replace(command, python=True).into("my run") == "convbench.run('a', resume=True, out='my run')"
