@@ -3,8 +3,8 @@
 from dataclasses import replace
 
 import pytest
-
 import records
+
 from convbench.core.commands import Command
 
 LINE = (
