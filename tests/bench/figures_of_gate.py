@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
@@ -56,7 +57,6 @@ def cells() -> list[Cell]:
 def measure(args: argparse.Namespace) -> None:
     """Trials of the cells that lack verdicts, those that lack most of theirs first, until the time is up."""
     end = time.monotonic() + 60 * args.minutes
-    put_in: dict[float, tuple[Work, dict[str, float]]] = {}
     missing = set(TOOLS) - set(args.tools)
     args.commit = subprocess.run(
         ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True
@@ -67,10 +67,8 @@ def measure(args: argparse.Namespace) -> None:
             cell()
         else:
             args.hogs = bool(cell.hogs)
-            if cell.slowdown not in put_in:
-                put_in[cell.slowdown] = calibrated(cell.slowdown, Settings())
             try:
-                _append(TRIALS, trial(cell.tool, cell.slowdown, put_in[cell.slowdown], args))
+                _append(TRIALS, trial(cell.tool, cell.slowdown, _put_in(cell.slowdown), args))
             except Missing as error:
                 print(error)
                 missing.add(cell.tool)
@@ -88,6 +86,12 @@ def _lacking(missing: set[str]) -> list[Cell | Callable[[], None]]:
     return [cell for share, cell in sorted(shares, key=lambda pair: pair[0]) if share < 1]
 
 
+@cache
+def _put_in(slowdown: float) -> tuple[Work, dict[str, float]]:
+    """What is put in for a slowdown, found once: it takes longer than a search."""
+    return calibrated(slowdown, Settings())
+
+
 def _smoke() -> None:
     """The ten smoke cases on the same code."""
     start = time.monotonic()
@@ -99,7 +103,7 @@ def _smoke() -> None:
 
 def _search() -> None:
     """A bisection over sixteen commits after good, one of which puts 5 % of work into a case of some 5 ms."""
-    work, _ = calibrated(0.05, Settings())
+    work, _ = _put_in(0.05)
     first = random.randint(1, COMMITS)
     with tempfile.TemporaryDirectory() as name:
         project = make(Path(name) / "search", dict.fromkeys(KINDS, (0, 16)))
