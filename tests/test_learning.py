@@ -17,6 +17,7 @@ from convbench.measure.counts.counted import macs_by_stage
 from convbench.measure.preflight import preflight
 from convbench.measure.quality import fit, linear, verdict
 from convbench.measure.quality.data import Labelled, Splits
+from convbench.measure.quality.trial import FEW
 
 TRAINING = Training(steps=12, checkpoints=3, train_clips=40, val_clips=20, test_clips=30)
 PROTOCOL = Protocol(training=TRAINING)
@@ -209,6 +210,12 @@ def test_trials_are_refused_before_anything_runs() -> None:
 def test_a_task_is_checked_by_a_few_clips_however_many_are_asked_for() -> None:
     asked = Choice("identity", (("train_clips", 10**9),))
     assert preflight([replace(LEARN, trial=replace(LEARN.trial, task=asked))], 2**33).cases
+
+
+def test_a_task_may_have_more_classes_than_it_is_checked_by_clips() -> None:
+    many = Choice("plugins.own_clips:many_classes", (("classes", FEW + 1),))
+    case = replace(LEARN, clip=Clip(8, 4, 1, 8, 8), trial=replace(LEARN.trial, task=many))
+    assert preflight([case], 2**33).cases
 
 
 def test_a_trial_is_resolved_and_equal_ones_are_found() -> None:
