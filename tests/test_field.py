@@ -14,8 +14,8 @@ import torch
 
 import convbench
 from convbench.core.errors import CaseFailed
-from convbench.core.record import Case, Choice, Clip, Finding, Protocol, Record, Whole
-from convbench.measure import harness
+from convbench.core.record import Case, Choice, Clip, Finding, Parts, Protocol, Reading, Record, Whole
+from convbench.measure import attempts, harness, progress, side
 from convbench.measure.counts import dispatched
 from convbench.measure.counts.counted import macs_by_stage
 from convbench.measure.memory import allocations
@@ -232,6 +232,32 @@ def test_a_call_that_is_slow_on_meta_is_counted_really_and_once(monkeypatch):
     assert codes(slow) - codes(usual) == {"slow_on_meta"}
     for name in ("params", "macs", "macs_lstm", "predicted_peak_bytes"):
         assert value(slow, name) == value(usual, name)
+
+
+def test_a_tensor_that_a_models_code_keeps_is_a_real_one():
+    """It was kept of the call on meta, and met real ones in the next."""
+    field.ramp.cache_clear()
+    record = measured(case("Keeps"), [*COUNTS, "latency", "prediction"])
+    assert (value(record, "params"), value(record, "macs")) == (2408, CONV + LSTM)
+    assert record.samples("latency_s")
+    field.ramp.cache_clear()
+    assert side.counts(case("Keeps"), 0)["macs"] == CONV + LSTM
+    assert side.compared(case("Keeps"), 0)[0].device == "cpu"
+
+
+def test_what_is_known_of_shapes_is_told_where_the_first_call_fails(monkeypatch):
+    told = []
+    monkeypatch.setattr(progress, "_listeners", [lambda known: told.extend(known.known)])
+    with pytest.raises(CaseFailed, match="not eager's output"):
+        measured(Case(Whole(Choice("wild:Unsteady")), SMALL, (Choice("channels_last"),)), ["params", "latency"])
+    assert "params" in {result.metric.name for result in told if isinstance(result, Reading)}
+
+
+def test_a_part_that_keeps_a_tensor_of_meta_says_what_to_do():
+    field.ramp.cache_clear()
+    kept = Case(Parts(Choice("conv"), Choice("field:keeps_reducer")), SMALL)
+    record = attempts.attempt(kept, lambda kept: measured(kept, ["latency"]))
+    assert record.failure.message.endswith(attempts.KEPT)
 
 
 # --- Stages -----------------------------------------------------------------------------------------------------------
