@@ -28,10 +28,12 @@ from convbench.measure.handover import hand_over
 from convbench.measure.machine.toolchain import missing_tool
 from convbench.measure.parity import TOLERANCE, Parity, compare
 from convbench.measure.preflight import resolve
+from convbench.measure.quality import in_variant
 from convbench.measure.quality.data import Labelled
 from convbench.measure.quality.in_variant import accuracy_of, scores_of
 from convbench.models.network import build
 from convbench.models.runtimes import onnx_file, ort
+from convbench.models.runtimes.int8 import calibration_clips
 from convbench.models.runtimes.ov import OpenVino
 from convbench.models.subject import assemble, transform
 from convbench.models.variants import refuse_misplaced
@@ -585,6 +587,22 @@ def test_a_clip_that_fills_no_batch_is_named_as_by_the_model_itself() -> None:
     output = scores_of(runtime_case, model, Labelled(clips, torch.zeros(10)))(clips)
     assert output.shape == (10, 3)
     torch.testing.assert_close(output, expected, rtol=0.05, atol=0.02)
+
+
+@pytest.mark.parametrize("count", [3, 10])
+def test_ranges_are_found_with_a_tasks_own_clips_however_few_they_are(
+    count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They fill less than four batches of four, or not even one. Each clip is its number all over."""
+    subjects = []
+    monkeypatch.setattr(in_variant, "transform", lambda subject: subjects.append(subject) or subject)
+    static = replace(case(Choice("int8", STATIC)), clip=Clip(4, 3, 3, 8, 8))
+    clips = torch.arange(float(count)).reshape(-1, 1, 1, 1, 1).expand(-1, 3, 3, 8, 8)
+    scores_of(static, build(static.eager, 0, "cpu"), Labelled(clips, torch.zeros(count)))
+    ranges = calibration_clips(subjects[0], 8, None)
+    numbers = [number for sample in ranges for number in sample.tensors[0][:, 0, 0, 0, 0].tolist()]
+    assert len(numbers) >= 4 * 4
+    assert set(numbers) == set(range(count))
 
 
 @pytest.mark.parametrize(("variant", "scenario"), [("eager", "inference"), ("int8", "streaming")])
