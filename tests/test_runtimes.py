@@ -251,6 +251,11 @@ def test_what_needs_later_frames_is_compared_with_eagers_stream_only() -> None:
     assert "parity_frames" not in {reading.metric.name for reading in opening if isinstance(reading, Reading)}
 
 
+def test_the_last_answer_of_a_stream_is_the_clips_where_a_model_answers_once_a_clip() -> None:
+    runtime_case = case(*QUICKLY["onnxruntime"], scenario="streaming", architecture=own("Answering"), clip=SMALL)
+    assert opened(runtime_case)["parity_frames"] < 1e-5
+
+
 @pytest.mark.parametrize(
     ("runtime_case", "reason"),
     [
