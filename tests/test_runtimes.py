@@ -610,7 +610,7 @@ def test_ranges_are_found_with_a_tasks_own_clips_however_few_they_are(
     assert set(numbers) == set(range(count))
 
 
-@pytest.mark.parametrize(("variant", "scenario"), [("eager", "inference"), ("int8", "streaming")])
+@pytest.mark.parametrize(("variant", "scenario"), [("eager", "inference"), ("eager", "train"), ("int8", "streaming")])
 def test_a_model_that_is_handed_over_runs_by_the_program_beside_it(variant: str, scenario: str, tmp_path: Path) -> None:
     skip_without_extra(CASES["onnxruntime"])
     import onnx
@@ -629,7 +629,14 @@ def test_a_model_that_is_handed_over_runs_by_the_program_beside_it(variant: str,
     assert len([line for line in program.read_text().splitlines() if line.strip()]) <= 6
     done = subprocess.run([sys.executable, str(program)], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert "(2, 3, 5)" in done.stdout if scenario == "inference" else "(2, 1, 5)" in done.stdout
+    assert ("(2, 1, 5)" if scenario == "streaming" else "(2, 3, 5)") in done.stdout
+
+
+def test_a_model_that_torchs_inference_mode_refuses_is_handed_over(tmp_path: Path) -> None:
+    skip_without_extra(CASES["onnxruntime"])
+    versioned = case(architecture=own("Versioned"), clip=SMALL)
+    _, parity = hand_over(versioned, 0, tmp_path / "model.onnx", None, {}, exporter="torchscript")
+    assert parity.largest == 0
 
 
 class Scaled(torch.nn.Module):

@@ -91,6 +91,14 @@ class Answering(nn.Module):
         return self.out(outputs[:, -1]), state
 
 
+class Versioned(nn.Module):
+    """Asks for versions, which tensors that are made in torch's inference mode do not have."""
+
+    def forward(self, clip):
+        rows = clip.flatten(2)
+        return rows * 2.0 if rows.relu()._version == 0 else rows
+
+
 def few(clip, count):
     for _ in range(2):
         yield torch.randn(clip.batch, clip.frames, clip.channels, clip.height, clip.width)
