@@ -420,6 +420,25 @@ def test_what_a_live_model_keeps_can_be_trained_with() -> None:
     assert not model.kept.is_inference()
 
 
+def test_what_two_modules_share_counts_for_the_first_of_them() -> None:
+    class Towers(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            encoder = nn.Linear(4, 5)
+            self.left = nn.Sequential(encoder, nn.Linear(5, 2))
+            self.right = nn.Sequential(encoder, nn.Linear(5, 2))
+
+        def forward(self, rows: torch.Tensor) -> torch.Tensor:
+            return self.left(rows) + self.right(rows)
+
+    counted = convbench.count(Towers(), torch.zeros(3, 4))
+    encoder, head = 3 * 4 * 5, 3 * 5 * 2
+    assert counted.macs == 2 * (encoder + head)
+    left, right = counted.module("left"), counted.module("right")
+    assert (left.macs, right.macs, counted.module("left.0").macs) == (2 * encoder + head, head, 2 * encoder)
+    assert (left.params, right.params) == (25 + 12, 12)
+
+
 def test_a_child_may_be_called_other() -> None:
     model = nn.Sequential()
     model.add_module("other", nn.Linear(2, 3))

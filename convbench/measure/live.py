@@ -27,7 +27,11 @@ from convbench.models.subject import Inputs, Subject, WithoutGradients, on
 
 @dataclass(frozen=True, slots=True)
 class ModuleCount:
-    """A submodule by its dotted name: its parameters, and its MACs in one call, both with what lies inside of it."""
+    """A submodule by its dotted name: its parameters, and its MACs in one call, both with what lies inside of it.
+
+    What lies in several, such as the encoder that two towers share or a weight that is tied, counts for the first of
+    them alone: for an encoder all its calls.
+    """
 
     name: str
     params: int
@@ -60,7 +64,7 @@ class Count:
         return 2 * self.macs
 
     def module(self, name: str) -> ModuleCount:
-        """The submodule of that dotted name. Raises KeyError where there is none."""
+        """The submodule of that dotted name; one that has several is named by the first. Raises KeyError for others."""
         return {module.name: module for module in self.modules}[name]
 
     def __repr__(self) -> str:
