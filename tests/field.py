@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import warnings
 from collections import defaultdict, deque
 from concurrent.futures import ThreadPoolExecutor
@@ -9,6 +10,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -392,6 +394,30 @@ class Heavy(nn.Module):
 
     def forward(self, x):
         return self.lstm(self.fc(x.flatten(2)))[0]
+
+
+class Vanishing(nn.Module):
+    """Gives zeros in channels_last: a wrong variant."""
+
+    def forward(self, x):
+        return x * float(x.is_contiguous())
+
+
+def numpy_clips(clip: Clip):
+    shape = (clip.batch, clip.frames, clip.channels, clip.height, clip.width)
+    return torch.from_numpy(np.random.rand(*shape).astype("float32"))
+
+
+def python_clips(clip: Clip):
+    return clips(clip).fill_(1.0) * random.random()
+
+
+class Drawn(Base):
+    """Begins with numbers of numpy's and Python's."""
+
+    def __init__(self):
+        super().__init__()
+        self.scale = nn.Parameter(torch.from_numpy(np.random.rand(6)) * random.random())
 
 
 # --- Stages -----------------------------------------------------------------------------------------------------------

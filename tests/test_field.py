@@ -20,7 +20,7 @@ from convbench.measure.counts import dispatched
 from convbench.measure.counts.counted import macs_by_stage
 from convbench.measure.memory import allocations
 from convbench.measure.memory.prediction import predict
-from convbench.models import subject, values
+from convbench.models import network, subject, values
 from convbench.plugins.probes.stages import split_by_hooks
 from convbench.report.words import answer as words
 
@@ -258,6 +258,20 @@ def test_a_part_that_keeps_a_tensor_of_meta_says_what_to_do():
     kept = Case(Parts(Choice("conv"), Choice("field:keeps_reducer")), SMALL)
     record = attempts.attempt(kept, lambda kept: measured(kept, ["latency"]))
     assert record.failure.message.endswith(attempts.KEPT)
+
+
+@pytest.mark.parametrize("inputs", ["numpy_clips", "python_clips"])
+def test_a_variant_is_compared_on_the_clip_that_eager_had_whoever_draws_it(inputs):
+    """On another one it was as far off as eager by chance, zeros as well."""
+    wrong = case("Vanishing", SMALL, variant=(Choice("channels_last"),), inputs=f"field:{inputs}")
+    with pytest.raises(CaseFailed, match="not eager's output"):
+        measured(wrong, ["latency"])
+
+
+def test_numbers_that_numpy_and_python_draw_for_a_model_are_those_of_its_seed():
+    first, again, other = (network.build(case("Drawn"), seed, "cpu").scale for seed in (0, 0, 1))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
 
 
 # --- Stages -----------------------------------------------------------------------------------------------------------

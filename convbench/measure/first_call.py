@@ -19,7 +19,7 @@ from convbench.core.traits import compiles
 from convbench.measure.counts.counted import reason_of
 from convbench.measure.machine import precision
 from convbench.measure.parity import NEXT_TO_NOTHING, TOLERANCE, Parity, compare, measured
-from convbench.models import values
+from convbench.models import network, values
 from convbench.models.deployment import Deployment
 from convbench.models.subject import Inputs, Subject, assemble, inputs, transform
 from convbench.models.training_step import Step
@@ -85,7 +85,7 @@ def _by_chance(subject: Subject, eager: Subject, output: Any, expected: Any) -> 
 def _drawn_again(eager: Subject, draw: int) -> Any:
     """The output of a first call of eager with other random numbers."""
     again = assemble(eager.case, eager.seed)
-    torch.manual_seed(eager.seed + draw)
+    network.seed_all(eager.seed + draw)
     return _timed(again)[0]
 
 

@@ -198,7 +198,7 @@ def inputs(case: Case, seed: int, device: str, model: nn.Module) -> Inputs:
         with torch.device(device):
             network.seed_default_device(seed)
             return Inputs((torch.randn(clip.batch, clip.frames, clip.channels, clip.height, clip.width),))
-    torch.manual_seed(seed)
+    network.seed_all(seed)
     batch = import_path(case.architecture.inputs)(clip)
     batch = values.mapped(lambda tensor: tensor.to(device), batch)
     match batch:
