@@ -322,6 +322,27 @@ def views(clip: Clip):
     return [clips(replace(clip, frames=clip.frames // 4)), clips(clip)]
 
 
+class Observes(Base):
+    """Takes one observation, as environments give it."""
+
+    def forward(self, observation):
+        image, speed = observation.values() if isinstance(observation, dict) else observation
+        return self.rnn(self.vectors(image) * speed)[0]
+
+
+class Observation(NamedTuple):
+    image: Tensor
+    speed: Tensor
+
+
+def observed(clip: Clip):
+    return {"image": clips(clip), "speed": torch.ones(1)}
+
+
+def named_observation(clip: Clip):
+    return Observation(**observed(clip))
+
+
 class Slotted:
     """An output whose parts lie in slots, and that has no length, no truth and no equal."""
 

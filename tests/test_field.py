@@ -161,6 +161,14 @@ def test_a_list_is_the_arguments_or_the_one_argument_of_a_model():
     assert measured(case("Packed", inputs="field:listed_clips"), ["params"]).status == "ok"
 
 
+@pytest.mark.parametrize("inputs", ["observed", "named_observation"])
+def test_a_dictionary_or_a_named_tuple_is_the_one_argument_of_a_model_that_takes_it(inputs):
+    assert value(measured(case("Observes", inputs=f"field:{inputs}"), COUNTS), "macs") == CONV + LSTM
+    if inputs == "observed":
+        with pytest.raises(TypeError, match="unexpected keyword argument 'image'"):
+            subject.assemble(Case(Whole(Choice("wild:DictModel"), "field:observed"), SMALL), 0).call()
+
+
 @pytest.mark.parametrize(
     ("how", "macs"),
     [
