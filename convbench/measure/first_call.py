@@ -154,14 +154,14 @@ def _frame_by_frame(subject: Subject, eager: Subject, parity: Parity) -> Iterato
     whole = _whole(eager)
     if whole is None or any("[0]" not in output for stream in streams for output in stream):
         return
-    output, of_eager = (_of_frames([output["[0]"] for output in stream], whole) for stream in streams)
-    if output is None or of_eager is None:
+    joined, of_eager = (_of_frames([output["[0]"] for output in stream], whole) for stream in streams)
+    if joined is None or of_eager is None:
         return
     itself = measured([(of_eager, whole)]).largest
     if itself > TOLERANCE[torch.float32]:
         yield Finding("frames_are_no_clip", "note", {"largest": itself})
     else:
-        yield Reading(metrics.PARITY_FRAMES, (measured([(output, whole)]).largest,))
+        yield Reading(metrics.PARITY_FRAMES, (measured([(joined, whole)]).largest,))
 
 
 def _of_frames(outputs: list[torch.Tensor], whole: torch.Tensor) -> torch.Tensor | None:
