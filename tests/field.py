@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import random
 import warnings
 from collections import defaultdict, deque
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -115,6 +118,27 @@ class Reads(Base):
 
 def reads(how: str):
     return Reads(how)
+
+
+@lru_cache
+def ramp(width: int):
+    return torch.linspace(0.0, 1.0, width)
+
+
+class Keeps(Base):
+    """Adds coordinates that are computed once and kept, whatever the device."""
+
+    def forward(self, x):
+        return super().forward(x + ramp(x.shape[-1]))
+
+
+class KeepsReducer(nn.Module):
+    def forward(self, maps):
+        return (maps * ramp(maps.shape[-1])).mean((2, 3))
+
+
+def keeps_reducer(features, lstm_input):
+    return KeepsReducer()
 
 
 class Bytes(Base):
@@ -298,6 +322,27 @@ def views(clip: Clip):
     return [clips(replace(clip, frames=clip.frames // 4)), clips(clip)]
 
 
+class Observes(Base):
+    """Takes one observation, as environments give it."""
+
+    def forward(self, observation):
+        image, speed = observation.values() if isinstance(observation, dict) else observation
+        return self.rnn(self.vectors(image) * speed)[0]
+
+
+class Observation(NamedTuple):
+    image: Tensor
+    speed: Tensor
+
+
+def observed(clip: Clip):
+    return {"image": clips(clip), "speed": torch.ones(1)}
+
+
+def named_observation(clip: Clip):
+    return Observation(**observed(clip))
+
+
 class Slotted:
     """An output whose parts lie in slots, and that has no length, no truth and no equal."""
 
@@ -370,6 +415,30 @@ class Heavy(nn.Module):
 
     def forward(self, x):
         return self.lstm(self.fc(x.flatten(2)))[0]
+
+
+class Vanishing(nn.Module):
+    """Gives zeros in channels_last: a wrong variant."""
+
+    def forward(self, x):
+        return x * float(x.is_contiguous())
+
+
+def numpy_clips(clip: Clip):
+    shape = (clip.batch, clip.frames, clip.channels, clip.height, clip.width)
+    return torch.from_numpy(np.random.rand(*shape).astype("float32"))
+
+
+def python_clips(clip: Clip):
+    return clips(clip).fill_(1.0) * random.random()
+
+
+class Drawn(Base):
+    """Begins with numbers of numpy's and Python's."""
+
+    def __init__(self):
+        super().__init__()
+        self.scale = nn.Parameter(torch.from_numpy(np.random.rand(6)) * random.random())
 
 
 # --- Stages -----------------------------------------------------------------------------------------------------------

@@ -250,6 +250,13 @@ def test_inputs_that_do_not_fit_are_one_sentence(function) -> None:
         function(Net(), torch.zeros(2, 5, 7, 10, 10))
 
 
+@pytest.mark.parametrize("function", [convbench.count, convbench.measure])
+@pytest.mark.parametrize(("model", "name"), [(Net, "Net"), (torch.relu, "relu"), (object(), "object")])
+def test_what_is_no_module_is_one_sentence(function, model, name) -> None:
+    with pytest.raises(convbench.ConvbenchError, match=f"^{name} is no torch.nn.Module: give a model, made and"):
+        function(model, CLIP)
+
+
 # --- Pairs of live callables, their times invented --------------------------------------------------------------------
 
 
@@ -412,6 +419,25 @@ def test_what_a_live_model_keeps_can_be_trained_with() -> None:
     model = Keeps(2, 2)
     live.subject(model, Inputs((torch.zeros(1, 2),))).run()
     assert not model.kept.is_inference()
+
+
+def test_what_two_modules_share_counts_for_the_first_of_them() -> None:
+    class Towers(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            encoder = nn.Linear(4, 5)
+            self.left = nn.Sequential(encoder, nn.Linear(5, 2))
+            self.right = nn.Sequential(encoder, nn.Linear(5, 2))
+
+        def forward(self, rows: torch.Tensor) -> torch.Tensor:
+            return self.left(rows) + self.right(rows)
+
+    counted = convbench.count(Towers(), torch.zeros(3, 4))
+    encoder, head = 3 * 4 * 5, 3 * 5 * 2
+    assert counted.macs == 2 * (encoder + head)
+    left, right = counted.module("left"), counted.module("right")
+    assert (left.macs, right.macs, counted.module("left.0").macs) == (2 * encoder + head, head, 2 * encoder)
+    assert (left.params, right.params) == (25 + 12, 12)
 
 
 def test_a_child_may_be_called_other() -> None:

@@ -87,6 +87,21 @@ def test_the_architecture_draws_the_rule_that_is_held():
     assert rooms == {path.parent.name for path in (ROOT / "convbench").glob("*/__init__.py")}
 
 
+@pytest.mark.parametrize("rnn", ["lstm8", "bilstm8x2", "gru8", "lstm8p3"])
+def test_the_recipe_of_a_metric_tells_the_bytes_that_torch_carries(rnn):
+    from convbench.core.record import Case, Choice, Clip, Parts, Protocol
+    from convbench.models.subject import assemble
+    from convbench.models.values import tensors
+    from convbench.suite.axes import RecurrentLayout
+
+    recipe = next(block.text for block in blocks(DOCS / "recipes" / "metric.md") if block.title)
+    exec(recipe.replace('@probes.register("state")\n', ""), shop := {"__name__": "shop"})
+    (shape,) = RecurrentLayout.model_validate(rnn).shape()
+    subject = assemble(Case(Parts(Choice("conv"), Choice("gap"), rnn=shape), Clip(3, 2, 3, 8, 8)), 0)
+    (reading,) = shop["state"](subject, Protocol())
+    assert reading.samples == (sum(tensor.nbytes for tensor in tensors(subject.run()[1])),)
+
+
 def test_the_recipe_of_a_variant_names_all_it_can_declare():
     from convbench.core.traits import VariantTraits
 

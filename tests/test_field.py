@@ -14,13 +14,13 @@ import torch
 
 import convbench
 from convbench.core.errors import CaseFailed
-from convbench.core.record import Case, Choice, Clip, Finding, Protocol, Record, Whole
-from convbench.measure import harness
+from convbench.core.record import Case, Choice, Clip, Finding, Parts, Protocol, Reading, Record, Whole
+from convbench.measure import attempts, harness, progress, side
 from convbench.measure.counts import dispatched
 from convbench.measure.counts.counted import macs_by_stage
 from convbench.measure.memory import allocations
 from convbench.measure.memory.prediction import predict
-from convbench.models import subject, values
+from convbench.models import network, subject, values
 from convbench.plugins.probes.stages import split_by_hooks
 from convbench.report.words import answer as words
 
@@ -161,6 +161,14 @@ def test_a_list_is_the_arguments_or_the_one_argument_of_a_model():
     assert measured(case("Packed", inputs="field:listed_clips"), ["params"]).status == "ok"
 
 
+@pytest.mark.parametrize("inputs", ["observed", "named_observation"])
+def test_a_dictionary_or_a_named_tuple_is_the_one_argument_of_a_model_that_takes_it(inputs):
+    assert value(measured(case("Observes", inputs=f"field:{inputs}"), COUNTS), "macs") == CONV + LSTM
+    if inputs == "observed":
+        with pytest.raises(TypeError, match="unexpected keyword argument 'image'"):
+            subject.assemble(Case(Whole(Choice("wild:DictModel"), "field:observed"), SMALL), 0).call()
+
+
 @pytest.mark.parametrize(
     ("how", "macs"),
     [
@@ -232,6 +240,46 @@ def test_a_call_that_is_slow_on_meta_is_counted_really_and_once(monkeypatch):
     assert codes(slow) - codes(usual) == {"slow_on_meta"}
     for name in ("params", "macs", "macs_lstm", "predicted_peak_bytes"):
         assert value(slow, name) == value(usual, name)
+
+
+def test_a_tensor_that_a_models_code_keeps_is_a_real_one():
+    """It was kept of the call on meta, and met real ones in the next."""
+    field.ramp.cache_clear()
+    record = measured(case("Keeps"), [*COUNTS, "latency", "prediction"])
+    assert (value(record, "params"), value(record, "macs")) == (2408, CONV + LSTM)
+    assert record.samples("latency_s")
+    field.ramp.cache_clear()
+    assert side.counts(case("Keeps"), 0)["macs"] == CONV + LSTM
+    assert side.compared(case("Keeps"), 0)[0].device == "cpu"
+
+
+def test_what_is_known_of_shapes_is_told_where_the_first_call_fails(monkeypatch):
+    told = []
+    monkeypatch.setattr(progress, "_listeners", [lambda known: told.extend(known.known)])
+    with pytest.raises(CaseFailed, match="not eager's output"):
+        measured(Case(Whole(Choice("wild:Unsteady")), SMALL, (Choice("channels_last"),)), ["params", "latency"])
+    assert "params" in {result.metric.name for result in told if isinstance(result, Reading)}
+
+
+def test_a_part_that_keeps_a_tensor_of_meta_says_what_to_do():
+    field.ramp.cache_clear()
+    kept = Case(Parts(Choice("conv"), Choice("field:keeps_reducer")), SMALL)
+    record = attempts.attempt(kept, lambda kept: measured(kept, ["latency"]))
+    assert record.failure.message.endswith(attempts.KEPT)
+
+
+@pytest.mark.parametrize("inputs", ["numpy_clips", "python_clips"])
+def test_a_variant_is_compared_on_the_clip_that_eager_had_whoever_draws_it(inputs):
+    """On another one it was as far off as eager by chance, zeros as well."""
+    wrong = case("Vanishing", SMALL, variant=(Choice("channels_last"),), inputs=f"field:{inputs}")
+    with pytest.raises(CaseFailed, match="not eager's output"):
+        measured(wrong, ["latency"])
+
+
+def test_numbers_that_numpy_and_python_draw_for_a_model_are_those_of_its_seed():
+    first, again, other = (network.build(case("Drawn"), seed, "cpu").scale for seed in (0, 0, 1))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
 
 
 # --- Stages -----------------------------------------------------------------------------------------------------------

@@ -17,11 +17,13 @@ from convbench.measure.counts.counted import macs_by_stage
 from convbench.measure.preflight import preflight
 from convbench.measure.quality import fit, linear, verdict
 from convbench.measure.quality.data import Labelled, Splits
+from convbench.measure.quality.trial import FEW
 
 TRAINING = Training(steps=12, checkpoints=3, train_clips=40, val_clips=20, test_clips=30)
 PROTOCOL = Protocol(training=TRAINING)
 PARTS = Parts(Choice("conv", (("channels", 4),)), Choice("gap"), 4, Recurrent(hidden=8))
 LEARN = Case(PARTS, Clip(8, 3, 1, 16, 16), scenario="learn", trial=Trial(Choice("identity"), 1, 0.01))
+TWO_CLASSES = Splits(*[Labelled(torch.zeros(6, 1, 1, 2, 2), torch.tensor([0, 1] * 3))] * 3, ("a", "b"))
 PROBE = Case(PARTS, Clip(8, 3, 1, 32, 32), scenario="probe", trial=Trial(Choice("placed-digit"), 0))
 
 
@@ -57,9 +59,6 @@ def test_the_same_seed_is_the_same_run_to_the_last_digit_and_another_is_not() ->
 
 def test_seconds_are_those_of_training_without_what_checkpoints_cost() -> None:
     ticks = iter(range(1000))
-    clips = torch.zeros(6, 1, 1, 2, 2)
-    labels = torch.tensor([0, 1] * 3)
-    splits = Splits(*[Labelled(clips, labels)] * 3, ("a", "b"))
 
     class Model(nn.Module):
         def __init__(self) -> None:
@@ -69,9 +68,28 @@ def test_seconds_are_those_of_training_without_what_checkpoints_cost() -> None:
         def forward(self, clip: torch.Tensor) -> tuple[torch.Tensor, None]:
             return self.out(clip.flatten(2)), None
 
-    curve = fit.fit(Model(), splits, fit.Recipe(Training(steps=6, checkpoints=3), 2, 0.1), 0, clock=lambda: next(ticks))
+    recipe = fit.Recipe(Training(steps=6, checkpoints=3), 2, 0.1)
+    curve = fit.fit(Model(), TWO_CLASSES, recipe, 0, clock=lambda: next(ticks))
     assert curve.steps == [2, 4, 6]
     assert curve.seconds == [2, 4, 6]
+
+
+def test_a_model_is_in_training_mode_from_the_first_step_on() -> None:
+    """It was in evaluation mode, in which models are built, up to the first checkpoint."""
+
+    class Normed(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.norm, self.out, self.modes = nn.BatchNorm1d(4), nn.Linear(4, 2), []
+
+        def forward(self, clip: torch.Tensor) -> tuple[torch.Tensor, None]:
+            self.modes.append(self.training)
+            return self.out(self.norm(clip.flatten(1)))[:, None], None
+
+    model = Normed().eval()
+    fit.fit(model, TWO_CLASSES, fit.Recipe(Training(steps=6, checkpoints=3), 2, 0.1), 0)
+    assert model.modes == [True, True, False, False] * 3, "two steps, then the clips to validate and to test by"
+    assert model.norm.num_batches_tracked == 6
 
 
 def test_a_loss_that_is_not_finite_says_when_and_at_which_rate() -> None:
@@ -192,6 +210,12 @@ def test_trials_are_refused_before_anything_runs() -> None:
 def test_a_task_is_checked_by_a_few_clips_however_many_are_asked_for() -> None:
     asked = Choice("identity", (("train_clips", 10**9),))
     assert preflight([replace(LEARN, trial=replace(LEARN.trial, task=asked))], 2**33).cases
+
+
+def test_a_task_may_have_more_classes_than_it_is_checked_by_clips() -> None:
+    many = Choice("plugins.own_clips:many_classes", (("classes", FEW + 1),))
+    case = replace(LEARN, clip=Clip(8, 4, 1, 8, 8), trial=replace(LEARN.trial, task=many))
+    assert preflight([case], 2**33).cases
 
 
 def test_a_trial_is_resolved_and_equal_ones_are_found() -> None:

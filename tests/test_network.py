@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
+from dataclasses import dataclass, fields
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
@@ -162,3 +166,35 @@ def test_all_of_a_packed_sequence_moves_but_its_lengths():
     packed = values.mapped(lambda tensor: tensor.to("meta"), pack_sequence(rows, enforce_sorted=False))
     assert {packed.data.is_meta, packed.sorted_indices.is_meta, packed.unsorted_indices.is_meta} == {True}
     assert not packed.batch_sizes.is_meta
+
+
+@dataclass
+class ModelOutput(OrderedDict):
+    """As in transformers and diffusers: a dictionary and its attributes, which is set an item at a time and only so."""
+
+    hidden: torch.Tensor
+    pooled: torch.Tensor | None = None
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            if getattr(self, field.name) is not None:
+                self[field.name] = getattr(self, field.name)
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        super().__setitem__(key, value)
+        super().__setattr__(key, value)
+
+    def update(self, *_args: Any, **_kwargs: Any) -> None:
+        raise Exception("You cannot use ``update`` on a ModelOutput instance.")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        _, _, *remaining = super().__reduce__()
+        return type(self), tuple(getattr(self, field.name) for field in fields(self)), *remaining
+
+
+def test_an_output_of_transformers_has_its_tensors_changed_by_item_and_by_attribute():
+    output = ModelOutput(torch.zeros(2))
+    changed = values.mapped(lambda tensor: tensor + 1, output)
+    assert type(changed) is ModelOutput and list(changed) == ["hidden"]
+    assert changed.hidden is changed["hidden"]
+    assert (changed.hidden.tolist(), output.hidden.tolist(), changed.pooled) == ([1, 1], [0, 0], None)

@@ -28,10 +28,12 @@ from convbench.measure.handover import hand_over
 from convbench.measure.machine.toolchain import missing_tool
 from convbench.measure.parity import TOLERANCE, Parity, compare
 from convbench.measure.preflight import resolve
+from convbench.measure.quality import in_variant
 from convbench.measure.quality.data import Labelled
 from convbench.measure.quality.in_variant import accuracy_of, scores_of
 from convbench.models.network import build
 from convbench.models.runtimes import onnx_file, ort
+from convbench.models.runtimes.int8 import calibration_clips
 from convbench.models.runtimes.ov import OpenVino
 from convbench.models.subject import assemble, transform
 from convbench.models.variants import refuse_misplaced
@@ -247,6 +249,11 @@ def test_what_needs_later_frames_is_compared_with_eagers_stream_only() -> None:
     _, opening = open_case(runtime_case, 0)
     assert "frames_are_no_clip" in {getattr(item, "code", "") for item in opening}
     assert "parity_frames" not in {reading.metric.name for reading in opening if isinstance(reading, Reading)}
+
+
+def test_the_last_answer_of_a_stream_is_the_clips_where_a_model_answers_once_a_clip() -> None:
+    runtime_case = case(*QUICKLY["onnxruntime"], scenario="streaming", architecture=own("Answering"), clip=SMALL)
+    assert opened(runtime_case)["parity_frames"] < 1e-5
 
 
 @pytest.mark.parametrize(
@@ -587,7 +594,23 @@ def test_a_clip_that_fills_no_batch_is_named_as_by_the_model_itself() -> None:
     torch.testing.assert_close(output, expected, rtol=0.05, atol=0.02)
 
 
-@pytest.mark.parametrize(("variant", "scenario"), [("eager", "inference"), ("int8", "streaming")])
+@pytest.mark.parametrize("count", [3, 10])
+def test_ranges_are_found_with_a_tasks_own_clips_however_few_they_are(
+    count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They fill less than four batches of four, or not even one. Each clip is its number all over."""
+    subjects = []
+    monkeypatch.setattr(in_variant, "transform", lambda subject: subjects.append(subject) or subject)
+    static = replace(case(Choice("int8", STATIC)), clip=Clip(4, 3, 3, 8, 8))
+    clips = torch.arange(float(count)).reshape(-1, 1, 1, 1, 1).expand(-1, 3, 3, 8, 8)
+    scores_of(static, build(static.eager, 0, "cpu"), Labelled(clips, torch.zeros(count)))
+    ranges = calibration_clips(subjects[0], 8, None)
+    numbers = [number for sample in ranges for number in sample.tensors[0][:, 0, 0, 0, 0].tolist()]
+    assert len(numbers) >= 4 * 4
+    assert set(numbers) == set(range(count))
+
+
+@pytest.mark.parametrize(("variant", "scenario"), [("eager", "inference"), ("eager", "train"), ("int8", "streaming")])
 def test_a_model_that_is_handed_over_runs_by_the_program_beside_it(variant: str, scenario: str, tmp_path: Path) -> None:
     skip_without_extra(CASES["onnxruntime"])
     import onnx
@@ -606,7 +629,14 @@ def test_a_model_that_is_handed_over_runs_by_the_program_beside_it(variant: str,
     assert len([line for line in program.read_text().splitlines() if line.strip()]) <= 6
     done = subprocess.run([sys.executable, str(program)], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert "(2, 3, 5)" in done.stdout if scenario == "inference" else "(2, 1, 5)" in done.stdout
+    assert ("(2, 1, 5)" if scenario == "streaming" else "(2, 3, 5)") in done.stdout
+
+
+def test_a_model_that_torchs_inference_mode_refuses_is_handed_over(tmp_path: Path) -> None:
+    skip_without_extra(CASES["onnxruntime"])
+    versioned = case(architecture=own("Versioned"), clip=SMALL)
+    _, parity = hand_over(versioned, 0, tmp_path / "model.onnx", None, {}, exporter="torchscript")
+    assert parity.largest == 0
 
 
 class Scaled(torch.nn.Module):

@@ -169,6 +169,14 @@ matrix:
     assert large.architecture.model == Choice("needs_option:model")
 
 
+def test_submodules_of_a_sequential_are_named_by_their_numbers(cases: Any) -> None:
+    stages = "{backbone: [0, 1], lstm: 2, head: '3.10'}"
+    (case,) = cases(f"matrix: {{model: {{name: needs_option:model, size: 4, stages: {stages}}}}}")
+    assert case.architecture.stages == (("backbone", "0"), ("backbone", "1"), ("head", "3.10"), ("lstm", "2"))
+    with pytest.raises(SuiteError, match="in quotes where they have dots between numbers"):
+        cases("matrix: {model: {name: needs_option:model, size: 4, stages: {head: 3.10}}}")
+
+
 def test_a_factory_with_keywords_takes_any_option(cases: Any) -> None:
     (case,) = cases("matrix: {reducer: gap, backbone: {name: needs_option:anything, channels: 5, note: x}}")
     assert parts(case).backbone.options == (("channels", 5), ("note", "x"))
@@ -598,6 +606,7 @@ def test_the_schema_refuses_what_loading_refuses(name: str) -> None:
         "{reducer: [avg-k(k=2), {name: avg-k, k: [2, 4]}, math:pi, {name: needs_option:anything, z: [1]}]}",
         "{reducer: gap, variant: [channels_last+compile(mode=default), [allocator, {name: compile, rnn: true}]]}",
         "{model: {name: needs_option:model, size: [1, 2], stages: {lstm: rnn}}, scenario: streaming}",
+        "{model: {name: needs_option:model, size: 1, stages: {backbone: [0, conv], lstm: 2}}}",
         "{model: ['./models/net.py:build', 'my-net.py:build', 'a/b-c/net.py:Net.build(k=3)']}",
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,6 +13,12 @@ from convbench.core.errors import CaseFailed, ConvbenchError, Unavailable, typed
 from convbench.core.record import Case, Failure, Finding, Reading, Record
 
 Measure = Callable[[Case], Record]
+KEPT = (
+    "its code keeps a tensor of torch's meta device, on which shapes are found first: what keeps tensors between "
+    "calls, as functools.lru_cache does, must take the device as an argument, too"
+)
+_METS_META = re.compile(r"\bmeta tensor\b|device.*\bmeta\b")
+"""What torch says where a tensor without values meets one that has some."""
 
 
 def attempt(case: Case, measure: Measure) -> Record:
@@ -46,6 +53,8 @@ def explain(error: BaseException) -> Failure:
             return Failure("out of memory", typed_line(error))
         case RuntimeError() if _is_out_of_memory(error):
             return Failure("out of memory", typed_line(error))
+        case RuntimeError() if _METS_META.search(str(error)):
+            return Failure("error", f"{typed_line(error)}; {KEPT}")
     return Failure("error", typed_line(error))
 
 

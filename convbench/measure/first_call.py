@@ -19,7 +19,7 @@ from convbench.core.traits import compiles
 from convbench.measure.counts.counted import reason_of
 from convbench.measure.machine import precision
 from convbench.measure.parity import NEXT_TO_NOTHING, TOLERANCE, Parity, compare, measured
-from convbench.models import values
+from convbench.models import network, values
 from convbench.models.deployment import Deployment
 from convbench.models.subject import Inputs, Subject, assemble, inputs, transform
 from convbench.models.training_step import Step
@@ -85,7 +85,7 @@ def _by_chance(subject: Subject, eager: Subject, output: Any, expected: Any) -> 
 def _drawn_again(eager: Subject, draw: int) -> Any:
     """The output of a first call of eager with other random numbers."""
     again = assemble(eager.case, eager.seed)
-    torch.manual_seed(eager.seed + draw)
+    network.seed_all(eager.seed + draw)
     return _timed(again)[0]
 
 
@@ -154,12 +154,25 @@ def _frame_by_frame(subject: Subject, eager: Subject, parity: Parity) -> Iterato
     whole = _whole(eager)
     if whole is None or any("[0]" not in output for stream in streams for output in stream):
         return
-    joined, of_eager = (torch.cat([output["[0]"] for output in stream], dim=1).float() for stream in streams)
+    joined, of_eager = (_of_frames([output["[0]"] for output in stream], whole) for stream in streams)
+    if joined is None or of_eager is None:
+        return
     itself = measured([(of_eager, whole)]).largest
     if itself > TOLERANCE[torch.float32]:
         yield Finding("frames_are_no_clip", "note", {"largest": itself})
     else:
         yield Reading(metrics.PARITY_FRAMES, (measured([(joined, whole)]).largest,))
+
+
+def _of_frames(outputs: list[torch.Tensor], whole: torch.Tensor) -> torch.Tensor | None:
+    """What stands against the output of the whole clip: the frames' outputs joined, or, of a model that answers once a
+    clip, the last one; None where they are neither."""
+    if outputs[-1].shape == whole.shape:
+        return outputs[-1].float()
+    moment = (whole.shape[0], 1, *whole.shape[2:])
+    if len(outputs) == whole.shape[1] and all(output.shape == moment for output in outputs):
+        return torch.cat(outputs, dim=1).float()
+    return None
 
 
 def _stream(subject: Subject, frames: int) -> list[dict[str, Any]]:
@@ -169,7 +182,7 @@ def _stream(subject: Subject, frames: int) -> list[dict[str, Any]]:
 
 
 def _whole(eager: Subject) -> torch.Tensor | None:
-    """Eager's output (B, T, ...) of the whole clip; None of a model whose step is of its user's making."""
+    """Eager's output (B, T, ...) or (B, ...) of the whole clip; None of a model whose step is of its user's making."""
     if eager.forward is not eager.model:
         return None
     output = eager.without_gradients(*eager.inputs.args, **eager.inputs.kwargs)

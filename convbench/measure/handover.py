@@ -42,13 +42,14 @@ def hand_over(
 ) -> tuple[list[Path], Parity]:
     """Write a case's model to ``to``, large weights and a program beside it; returns the files and the parity.
 
-    ``weights`` is a state_dict that torch saved; without it the model has the weights that the seed gives. ``facts``
-    are noted in the file beside the case. Raises CaseFailed where it cannot be exported or gives another output.
+    ``weights`` is a state_dict that torch saved; without it the model has the weights that the seed gives. Of a case of
+    training it is the model as inference calls it. ``facts`` are noted in the file beside the case. Raises CaseFailed
+    where it cannot be exported or gives another output.
     """
     need(RUNTIME)
     before = tuple(choice for choice in case.variant if choice.name in BEFORE)
     options = (("exporter", exporter),) if exporter != "dynamo" else ()
-    deployment_case = replace(case, variant=(*before, Choice(RUNTIME, options)), device="cpu")
+    deployment_case = replace(case.forward_only, variant=(*before, Choice(RUNTIME, options)), device="cpu")
     expected = _output(_loaded(deployment_case.eager, seed, weights))
     subject = transform(_loaded(deployment_case, seed, weights))
     assert subject.deployment
@@ -56,7 +57,7 @@ def hand_over(
     noted = {"case": case.id, "seed": seed, "weights": weights.name if weights else "seeded, untrained", **facts}
     files = _written(subject.deployment.folder, to, noted | parity._asdict())
     program = to.with_suffix(".py")
-    program.write_text(_program(to.name, case, subject.deployment.example))
+    program.write_text(_program(to.name, deployment_case, subject.deployment.example))
     return [*files, program], parity
 
 
@@ -84,8 +85,7 @@ def _loaded(case: Case, seed: int, weights: Path | None) -> Subject:
 
 
 def _output(subject: Subject) -> dict[str, Any]:
-    with torch.inference_mode():
-        return dict(values.leaves(subject.run()))
+    return dict(values.leaves(subject.run()))
 
 
 def _written(folder: Path, to: Path, noted: Mapping[str, Any]) -> list[Path]:

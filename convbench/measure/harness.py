@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from functools import partial
 
@@ -13,7 +13,7 @@ import torch
 
 from convbench.core.errors import CaseFailed, ConvbenchError
 from convbench.core.metrics import refuse_clash
-from convbench.core.record import Case, Finding, Protocol, Reading, Record, Scalar
+from convbench.core.record import Case, Finding, Protocol, Reading, Record, Scalar, Whole
 from convbench.core.registry import Plugin, did_you_mean, probes
 from convbench.core.traits import noted
 from convbench.measure import progress
@@ -77,21 +77,29 @@ def _probed(
 ) -> Measured:
     """Static probes on ``meta``; where the model does not run there, of a real call, after what is timed is timed.
 
-    Those that call nothing look at the model that is timed then, so that a time limit leaves what they tell.
+    Those that call nothing look at the model that is timed then, so that a time limit leaves what they tell. A user's
+    whole model is called really before it is called on ``meta``: tensors that its code keeps between calls are real.
     """
     static = [plugin.build for plugin in named if is_static(plugin.build)]
     late = [plugin.build for plugin in named if plugin.name in LAST]
     dynamic = [*(plugin.build for plugin in named if not is_static(plugin.build)), *last]
+    early = [probe for probe in static if probe not in late]
+    on_meta = partial(on_meta_or_reason, case, protocol.seed, SECONDS_ON_META if dynamic else math.inf)
+    really_first = isinstance(case.architecture, Whole) and bool(dynamic and static)
     results: list[Reading | Finding] = []
-    twin = on_meta_or_reason(case, protocol.seed, SECONDS_ON_META if dynamic else math.inf) if static else None
+    twin = on_meta() if static and not really_first else None
+    if dynamic:
+        _refuse_too_large(_built_on_meta(case, protocol.seed) if really_first else twin)
     if isinstance(twin, Subject):
-        if dynamic:
-            _refuse_too_large(twin)
-        results = _probe([probe for probe in static if probe not in late], twin, protocol)
+        results = _probe(early, twin, protocol)
     state: dict[str, Scalar] = {}
     if dynamic or not static:
         progress.tell("building the model and its first call", [])
-        subject, opening = opened()
+        try:
+            subject, opening = opened()
+        finally:  # what fails really leaves what is known of its shapes
+            if really_first and isinstance(twin := on_meta(), Subject):
+                results = _probe(early, twin, protocol)
         before = environment.conditions(subject.device)
         if isinstance(twin, str) and not case.variant:
             at_once = [plugin.build for plugin in named if plugin.name in CALLS_NOTHING]
@@ -127,8 +135,17 @@ def computing_with(case: Case) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _refuse_too_large(twin: Subject) -> None:
+def _built_on_meta(case: Case, seed: int) -> Subject | None:
+    """The case on ``meta``, not called; None where it cannot be built there."""
+    with suppress(Exception):
+        return assemble(case, seed, device="meta")
+    return None
+
+
+def _refuse_too_large(twin: Subject | str | None) -> None:
     """Raises CaseFailed where a model's weights and inputs alone are more than a CPU's memory has free."""
+    if not isinstance(twin, Subject):
+        return
     needed = weights_bytes(twin.model) + twin.inputs.bytes
     if twin.case.device == "cpu" and needed > (free := environment.available_bytes({})):
         raise CaseFailed(

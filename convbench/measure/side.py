@@ -20,7 +20,7 @@ from pydantic import TypeAdapter
 
 from convbench.core.comparability import fingerprint
 from convbench.core.package import __version__
-from convbench.core.record import Case, Protocol, Reading
+from convbench.core.record import Case, Protocol, Reading, Whole
 from convbench.core.registry import probes
 from convbench.core.traits import own_process
 from convbench.measure import attempts, harness
@@ -95,6 +95,10 @@ def _stay_on(device: str) -> None:
 
 def counts(case: Case, seed: int) -> dict[str, float]:
     """Parameters, MACs, FLOPs, graph breaks and predicted peak memory in bytes, as far as they can be told."""
+    _stay_on(case.device)
+    if isinstance(case.architecture, Whole):  # called really before it is called on meta, as by ``harness``
+        with suppress(Exception):
+            assemble(case.eager, seed).run()
     protocol = Protocol(seed=seed)
     readings = list(harness.measure(case, protocol, ("params", "macs")).readings)
     captured = probes.get("compile").build(assemble(case, seed, device="meta"), protocol)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import inspect
+import random
 from contextlib import suppress
 from functools import lru_cache
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -47,7 +49,7 @@ def build(case: Case, seed: int, device: str) -> nn.Module:
             case Parts() as parts:
                 model: nn.Module = _assemble(parts, case.clip, seed)
             case Whole() as whole:
-                seed_default_device(seed)
+                seed_all(seed)
                 model = _on(device, _users_model(whole))
     return in_mode(model, training=False)
 
@@ -62,13 +64,25 @@ def in_mode(model: nn.Module, training: bool) -> nn.Module:
     return model
 
 
+def seed_all(seed: int) -> None:
+    """Seed all that a user's code may draw from: Python's random numbers, numpy's and torch's."""
+    _seed_python(seed)
+    torch.manual_seed(seed)
+
+
 def seed_default_device(seed: int) -> None:
-    """Seed what draws on the current default device; torch.manual_seed formats three stack traces besides."""
+    """Seed all that draws for the current default device; torch.manual_seed formats three stack traces besides."""
     device = torch.get_default_device()
     if device.type != "meta":
+        _seed_python(seed)
         torch.default_generator.manual_seed(seed)
     if device.type == "cuda":
         torch.cuda.manual_seed(seed)
+
+
+def _seed_python(seed: int) -> None:
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
 
 
 @lru_cache(maxsize=1024)

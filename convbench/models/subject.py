@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, is_dataclass
 from functools import cached_property
@@ -191,14 +191,15 @@ def _forward(case: Case, model: nn.Module) -> Callable[..., Any]:
 def inputs(case: Case, seed: int, device: str, model: nn.Module) -> Inputs:
     """Seeded standard-normal clips (B, T, C, H, W), or what the user's input factory makes of the clip shape.
 
-    A list of a factory's is the model's arguments, or its one argument where the model does not take so many.
+    A list or named tuple of a factory's is the model's arguments, or its one argument where the model does not take so
+    many; a dictionary is its keywords, or its one argument where the model takes that and not these keywords.
     """
     clip = case.clip
     if not isinstance(case.architecture, Whole) or case.architecture.inputs is None:
         with torch.device(device):
             network.seed_default_device(seed)
             return Inputs((torch.randn(clip.batch, clip.frames, clip.channels, clip.height, clip.width),))
-    torch.manual_seed(seed)
+    network.seed_all(seed)
     batch = import_path(case.architecture.inputs)(clip)
     batch = values.mapped(lambda tensor: tensor.to(device), batch)
     match batch:
@@ -206,8 +207,12 @@ def inputs(case: Case, seed: int, device: str, model: nn.Module) -> Inputs:
             return Inputs((batch,))
         case list() if not _takes(model, batch):
             return Inputs((batch,))
+        case tuple() if hasattr(batch, "_fields") and not _takes(model, batch):
+            return Inputs((batch,))
         case tuple() | list():
             return Inputs(tuple(batch))
+        case dict() if not _takes(model, (), batch) and _takes(model, (batch,)):
+            return Inputs((batch,))
         case dict():
             return Inputs((), batch)
     if is_dataclass(batch):
@@ -218,10 +223,10 @@ def inputs(case: Case, seed: int, device: str, model: nn.Module) -> Inputs:
     )
 
 
-def _takes(model: nn.Module, arguments: Sequence[Any]) -> bool:
-    """Whether a model's signature, where it has one, takes these arguments by their places."""
+def _takes(model: nn.Module, args: Sequence[Any], kwargs: Mapping[Any, Any] | None = None) -> bool:
+    """Whether a model's signature, where it has one, takes these arguments."""
     try:
-        inspect.signature(model.forward).bind(*arguments)
+        inspect.signature(model.forward).bind(*args, **(kwargs or {}))
     except TypeError:
         return False
     except ValueError:

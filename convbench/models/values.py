@@ -96,7 +96,8 @@ def mapped(change: Callable[[Any], Any], value: Any, kinds: type | tuple[type, .
             return value._replace(**changed)
         case MutableMapping():  # copied, as some are not made of their items alone
             copied = copy.copy(value)
-            copied.update({key: inside(item) for key, item in value.items()})
+            for key, item in value.items():  # transformers' and diffusers' outputs refuse update()
+                copied[key] = inside(item)
             return copied
         case Mapping():
             return type(value)({key: inside(item) for key, item in value.items()})  # type: ignore[call-arg]

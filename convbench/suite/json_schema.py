@@ -16,7 +16,8 @@ _IMPORT_PATH = {
     "pattern": r"^(\./)?([\w-]+/)*[\w-][\w.-]*:[A-Za-z_][\w.]*(\(.*\))?$",
     "description": "your own: package.module:function, or models/net.py:function",
 }
-NAME = {"type": "string"}
+NAME = {"type": ["string", "integer"]}
+"""Of a submodule; those of a Sequential are numbers."""
 _ANY_OPTION: dict[str, Any] = {"type": ["string", "number", "boolean", "null", "array"]}
 
 

@@ -166,18 +166,22 @@ def _signature(shelf: Registry[Any], name: str, at: Location, mistakes: Mistakes
 
 
 def _stages(raw: Any, at: Location, mistakes: Mistakes) -> tuple[tuple[str, str], ...]:
-    """Stages with the names of their submodules, one or a list of them, as pairs."""
+    """Stages with the names of their submodules, one or a list of them, as pairs; those of a Sequential are numbers."""
     listed = {stage: as_list(names) for stage, names in raw.items()} if isinstance(raw, dict) else {}
     if not isinstance(raw, dict) or not all(names and _are_names(names) for names in listed.values()):
-        mistakes.add(at, "is not a mapping of stages to the names of submodules: {backbone: [conv1, conv2], lstm: rnn}")
+        mistakes.add(
+            at,
+            "is not a mapping of stages to the names of submodules: {backbone: [conv1, conv2], lstm: rnn}, "
+            'in quotes where they have dots between numbers: "0.1"',
+        )
         return ()
     for stage in sorted(set(listed) - set(STAGES)):
         mistakes.add_key((*at, stage), f"unknown stage {stage!r}{did_you_mean(stage, STAGES)}")
-    return tuple((stage, name) for stage in sorted(listed) for name in dict.fromkeys(listed[stage]))
+    return tuple((stage, name) for stage in sorted(listed) for name in dict.fromkeys(map(str, listed[stage])))
 
 
 def _are_names(names: list[Any]) -> bool:
-    return all(isinstance(name, str) for name in names)
+    return all(isinstance(name, (str, int)) and not isinstance(name, bool) for name in names)
 
 
 def _scalar(text: str) -> Any:

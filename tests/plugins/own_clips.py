@@ -84,8 +84,8 @@ def few() -> Iterator[Any]:
     return ((clip, "cat" if i < 5 else "dog") for i, (clip, _) in enumerate(clips()))
 
 
-def many_classes() -> Iterator[Any]:
-    return ((clip, i % 30) for i, (clip, _) in enumerate(clips(count=180)))
+def many_classes(*, classes: int = 30) -> Iterator[Any]:
+    return ((np.zeros(SHAPE, dtype=np.uint8), i % classes) for i in range(6 * classes))
 
 
 def empty() -> Iterator[Any]:

@@ -140,8 +140,8 @@ def _of_frames(case: Case, frames: int) -> Count:
 class ModuleCounts:
     """What one call of a module costs. ``macs`` and ``params`` by the dotted name of each submodule.
 
-    Either includes what lies inside; ``""`` is the module itself. ``uncounted`` names operators that no formula knows;
-    ``uncounted_share`` of the parameters is read by them only.
+    Either includes what lies inside, for the first of those that share it; ``""`` is the module itself. ``uncounted``
+    names operators that no formula knows; ``uncounted_share`` of the parameters is read by them only.
     """
 
     macs: dict[str, int]

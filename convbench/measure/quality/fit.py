@@ -1,8 +1,8 @@
 """Training a model on labelled clips: one run, one curve, cut later at equal steps, FLOPs or seconds.
 
 Adam with a cosine schedule to zero, gradients clipped to norm 1, batches in a seeded order; the class is read from the
-head's output after the last frame. A schedule is that of the whole run: a curve cut early is not a run that was
-planned to be short.
+head's output after the last frame. The model is in training mode from the first step on. A schedule is that of the
+whole run: a curve cut early is not a run that was planned to be short.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from torch.nn import functional
 from convbench.core.errors import CaseFailed
 from convbench.core.record import Training
 from convbench.measure.quality.data import Labelled, Splits
+from convbench.models import network
 
 MAX_NORM = 1.0
 EVALUATION_BATCH = 250
@@ -56,6 +57,7 @@ def fit(
     Raises CaseFailed, saying at which step, where the loss is no longer a finite number.
     """
     training, batch, rate = recipe
+    network.in_mode(model, training=True)  # it was built in evaluation mode
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.Adam(parameters, lr=rate)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, training.steps)

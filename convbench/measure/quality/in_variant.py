@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -12,10 +13,11 @@ from convbench.core.errors import CaseFailed, Unavailable
 from convbench.core.record import Case, Clip
 from convbench.measure.quality.data import Labelled
 from convbench.models.network import ConvReducerRNN
+from convbench.models.runtimes.int8 import FEWEST
 from convbench.models.subject import Inputs, Subject, assemble, transform
 
 SAMPLES = 64
-"""Clips of the task that ranges may be found with."""
+"""Batches of the task's clips that ranges may be found with."""
 Scores = Callable[[torch.Tensor], torch.Tensor]
 
 
@@ -23,15 +25,19 @@ def scores_of(case: Case, model: nn.Module, learned: Labelled) -> Scores:
     """What the model's head says after the last frame of clips (N, T, C, H, W), run as the case's variant runs it.
 
     It is exported for the case's batch; clips that fill none are filled up with zeros. ``learned`` are the clips that
-    it was trained on: ranges are found with the first of them. Raises CaseFailed where it cannot be exported.
+    it was trained on: ranges are found with the first of them, which come round again where they are few. Raises
+    CaseFailed where it cannot be exported.
     """
     shape = (case.clip.batch, *learned.clips.shape[1:])
-    clip = Clip(*shape)
-    batches = [batch for batch in torch.split(learned.clips[: SAMPLES * shape[0]], shape[0]) if len(batch) == shape[0]]
+    clip, least = Clip(*shape), FEWEST * shape[0]
+    clips = learned.clips[: SAMPLES * shape[0]]
+    if len(clips) < least:
+        clips = clips.repeat(math.ceil(least / len(clips)), 1, 1, 1, 1)
+    batches = [batch for batch in torch.split(clips, shape[0]) if len(batch) == shape[0]]
     samples = tuple(Inputs((batch.to(case.device),)) for batch in batches)
     inference = replace(case, clip=clip, trial=None, scenario="inference")
     eager = replace(assemble(inference, 0, model=model.eval()), samples=samples)
-    subject = transform(replace(eager, inputs=samples[0]) if samples else eager)
+    subject = transform(replace(eager, inputs=samples[0]))
     kind = subject.inputs.tensors[0].dtype
 
     @torch.inference_mode()

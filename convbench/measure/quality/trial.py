@@ -32,7 +32,8 @@ PICTURES = (400, 150, 250)
 """Pictures of the linear read-outs: to fit, to choose the penalty by, to report on."""
 
 FEWEST, FEW, FEW_BYTES = 40, 200, 2**24
-"""Clips of each part that are drawn to see whether a task can be: fewer where they are large, float32 bytes in all."""
+"""Clips of each part that are drawn to see whether a task can be: fewer where they are large, float32 bytes in all.
+Of a user's own clips one of each class at least."""
 
 
 def trial(case: Case, protocol: Protocol) -> Iterator[Reading | Finding]:
