@@ -126,6 +126,7 @@ def count(model: nn.Module, inputs: Inputs) -> Count:
 
     Model, inputs and random numbers are left as they were, and each call draws the same numbers.
     """
+    _refuse_no_module(model)
     with _as_before(model, inputs):
         second, reason = _second_count(model, inputs)
     with _as_before(model, inputs):
@@ -163,6 +164,7 @@ def _second_count(model: nn.Module, inputs: Inputs) -> tuple[int | None, str | N
 
 def measure(model: nn.Module, inputs: Inputs, protocol: Protocol) -> Measurement:
     """Time calls of the model on its inputs as the protocol says, and take the peak of memory of one more."""
+    _refuse_no_module(model)
     live = subject(model, inputs)
     refuse_other_devices(model, live.device)
     with on(live.device):
@@ -184,11 +186,22 @@ def measure(model: nn.Module, inputs: Inputs, protocol: Protocol) -> Measurement
     )
 
 
+def _refuse_no_module(model: object) -> None:
+    if not isinstance(model, nn.Module):
+        raise ConvbenchError(
+            f"{_name(model)} is no torch.nn.Module: give a model, made and not its class; of an exported program its "
+            ".module()"
+        )
+
+
+def _name(call: object) -> str:
+    return str(getattr(call, "__name__", type(call).__name__))
+
+
 def refuse_other_devices(call: object, device: str) -> None:
     """Raises ConvbenchError for a device whose calls cannot be timed."""
     if torch.device(device).type not in ("cpu", "cuda"):
-        name = getattr(call, "__name__", type(call).__name__)
-        raise ConvbenchError(f"{name} is on {device}: only what is on cpu or cuda can be measured")
+        raise ConvbenchError(f"{_name(call)} is on {device}: only what is on cpu or cuda can be measured")
 
 
 def subject(model: nn.Module, inputs: Inputs) -> Subject:
