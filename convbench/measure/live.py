@@ -6,10 +6,10 @@ Nothing is isolated here: what else this process does, and what it did before, i
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
@@ -23,6 +23,8 @@ from convbench.measure.counts.counted import called, count_by_module, reason_of
 from convbench.measure.counts.traced import trace
 from convbench.measure.restored import changes_for_good, restored
 from convbench.models.subject import Inputs, Subject, WithoutGradients, on
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,10 +170,7 @@ def measure(model: nn.Module, inputs: Inputs, protocol: Protocol) -> Measurement
     live = subject(model, inputs)
     refuse_other_devices(model, live.device)
     with on(live.device):
-        try:
-            live.run()
-        except Exception as error:
-            raise _cannot_run(model, error) from error
+        first_call(model, live.run)
         results = [result for name in ("latency", "memory") for result in probes.get(name).build(live, protocol)]
     readings = {result.metric.name: result.samples for result in results if isinstance(result, Reading)}
     samples, peak = readings[metrics.LATENCY.name], metrics.CPU_PEAK if live.device == "cpu" else metrics.CUDA_PEAK
@@ -192,6 +191,14 @@ def _refuse_no_module(model: object) -> None:
             f"{_name(model)} is no torch.nn.Module: give a model, made and not its class; of an exported program its "
             ".module()"
         )
+
+
+def first_call(model: object, call: Callable[[], T]) -> T:
+    """What ``call`` returns. Raises ConvbenchError, in the model's name, where that does not run on its inputs."""
+    try:
+        return call()
+    except Exception as error:
+        raise ConvbenchError(f"{_name(model)} does not run on these inputs: {typed_line(error)}") from error
 
 
 def _name(call: object) -> str:
@@ -253,11 +260,4 @@ def _called(model: nn.Module, inputs: Inputs) -> Subject:
     if any(map(changes_for_good, model.modules())):
         with suppress(Exception):
             model = copy.deepcopy(model)
-    try:
-        return called(subject(model, inputs.changed(torch.clone)))
-    except Exception as error:
-        raise _cannot_run(model, error) from error
-
-
-def _cannot_run(model: nn.Module, error: Exception) -> ConvbenchError:
-    return ConvbenchError(f"{type(model).__name__} does not run on these inputs: {typed_line(error)}")
+    return first_call(model, lambda: called(subject(model, inputs.changed(torch.clone))))
