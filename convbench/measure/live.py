@@ -21,7 +21,7 @@ from convbench.core.registry import probes
 from convbench.core.statistics import Interval, median_interval
 from convbench.measure.counts.counted import called, count_by_module, reason_of
 from convbench.measure.counts.traced import trace
-from convbench.measure.restored import changes_for_good, restored
+from convbench.measure.restored import changes_for_good, frozen, restored
 from convbench.models.subject import Inputs, Subject, WithoutGradients, on
 
 T = TypeVar("T")
@@ -126,7 +126,8 @@ class Measurement:
 def count(model: nn.Module, inputs: Inputs) -> Count:
     """Count one call of the model on its inputs, twice over. Raises ConvbenchError where it runs nowhere.
 
-    Model, inputs and random numbers are left as they were, and each call draws the same numbers.
+    Model, inputs and random numbers are left as they were, but for what a call itself writes into parameters that have
+    gradients; each call draws the same numbers.
     """
     _refuse_no_module(model)
     with _as_before(model, inputs):
@@ -157,8 +158,9 @@ def _as_before(model: nn.Module, inputs: Inputs) -> Iterator[None]:
 
 def _second_count(model: nn.Module, inputs: Inputs) -> tuple[int | None, str | None]:
     """MACs from the trace of a real call of a copy; or why there is none."""
+    clones = {id(parameter): parameter for parameter in model.parameters() if frozen(parameter)}  # need no second copy
     try:
-        copied = subject(copy.deepcopy(model), inputs.changed(torch.clone))
+        copied = subject(copy.deepcopy(model, clones), inputs.changed(torch.clone))
         return sum(trace(called(copied)).macs.values()), None
     except Exception as error:
         return None, reason_of(error)
