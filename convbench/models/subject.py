@@ -41,6 +41,18 @@ class Inputs:
         """The same arguments with their tensors changed."""
         return Inputs(*values.mapped(change, (self.args, self.kwargs)))
 
+    def typed_as(self, other: Inputs) -> Inputs:
+        """The same arguments, each tensor in the number type that it has in ``other``."""
+        types: list[torch.dtype] = []
+
+        def seen(tensor: torch.Tensor) -> torch.Tensor:
+            types.append(tensor.dtype)
+            return tensor
+
+        other.changed(seen)  # as ``tensors`` has more of them: the lengths in a packed sequence
+        following = iter(types)
+        return self.changed(lambda tensor: tensor.to(next(following)))
+
     def channels_last(self) -> Inputs:
         """The same frames in NHWC order, clips so that flatten(0, 1) of them is channels_last without a copy."""
         return self.changed(_frames_last)
