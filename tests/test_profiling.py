@@ -147,7 +147,7 @@ def test_a_trace_that_would_be_too_large_is_not_taken(tmp_path, monkeypatch):
     [RuntimeError("CUPTI: insufficient privileges"), PermissionError(13, "denied"), KeyError("Python id")],
     ids=lambda error: type(error).__name__,
 )
-def test_a_profiler_that_may_not_run_or_a_trace_that_lacks_something_is_a_finding_on_the_record(tmp_path, monkeypatch, error):
+def test_a_profile_that_cannot_be_taken_is_a_finding_on_the_record(tmp_path, monkeypatch, error):
     def refuse(*_):
         raise error
 
