@@ -288,6 +288,14 @@ def test_what_needs_later_frames_is_compared_with_eagers_stream_only() -> None:
             case(Choice("int8", STATIC), architecture=own("Keyed", "keyed_inputs"), clip=SMALL),
             "name backbone and reducer",
         ),
+        (
+            case(
+                Choice("int8", STATIC),
+                architecture=Whole(Choice("exported_models:Apart"), stages=(("backbone", "encoder"),)),
+                clip=SMALL,
+            ),
+            "encoder is not called in a forward pass, so that torch cannot find its ranges: name under stages the modules",
+        ),
         (case(Choice("int8", (*STATIC, ("calibration", 3)))), "3 calibration clips are too few"),
         (case(Choice("int8", (*STATIC, ("clips", "exported_models:few")))), "2 calibration clips are too few"),
         (case(Choice("int8", (*STATIC, ("clips", "exported_models:broken")))), "clip 3 has values that are not finite"),
