@@ -26,7 +26,7 @@ from convbench.measure import attempts, harness
 from convbench.measure.first_call import open_case
 from convbench.measure.handover import hand_over
 from convbench.measure.machine.toolchain import missing_tool
-from convbench.measure.parity import TOLERANCE, Parity, compare
+from convbench.measure.parity import TOLERANCE, Parity, compare, measured
 from convbench.measure.preflight import resolve
 from convbench.measure.quality.data import Labelled
 from convbench.measure.quality.in_variant import accuracy_of, scores_of
@@ -294,7 +294,7 @@ def test_what_needs_later_frames_is_compared_with_eagers_stream_only() -> None:
                 architecture=Whole(Choice("exported_models:Apart"), stages=(("backbone", "encoder"),)),
                 clip=SMALL,
             ),
-            "encoder is not called in a forward pass, so that torch cannot find its ranges: name under stages the modules",
+            "encoder is not called in a forward pass, so that torch cannot find its ranges: name under stages the",
         ),
         (case(Choice("int8", (*STATIC, ("calibration", 3)))), "3 calibration clips are too few"),
         (case(Choice("int8", (*STATIC, ("clips", "exported_models:few")))), "2 calibration clips are too few"),
@@ -432,6 +432,15 @@ def test_parity_is_the_largest_difference_and_the_norm_of_what_differs() -> None
         (5e-4, 1e-4), rel=1e-3
     )
     assert compare({"": torch.tensor([3.0, 4.0])}, expected, TOLERANCE[torch.float32]) == Parity(0.0, 0.0)
+
+
+def test_complex_numbers_of_another_phase_differ() -> None:
+    """By their magnitudes alone they would not."""
+    expected = torch.tensor([3.0 + 4.0j, complex(math.nan, 1.0)])
+    assert measured([(expected * 1j, expected)]) == pytest.approx((5 * math.sqrt(2), math.sqrt(2)))
+    assert measured([(expected, expected)]) == Parity(0.0, 0.0)
+    with pytest.raises(CaseFailed, match="not eager's output"):
+        compare({"": expected[:1] * 1j}, {"": expected[:1]}, TOLERANCE[torch.float32])
 
 
 @pytest.mark.parametrize(

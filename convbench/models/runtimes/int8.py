@@ -82,8 +82,8 @@ def with_ranges(subject: Subject, clips: Sequence[Inputs]) -> None:
     if uncalled := [name for name in names if name not in examples]:
         raise CaseFailed(
             "error",
-            f"{uncalled[0]} is not called in a forward pass, so that torch cannot find its ranges: name under stages the "
-            "modules that are, or use int8(method=static)+onnxruntime",
+            f"{uncalled[0]} is not called in a forward pass, so that torch cannot find its ranges: name under stages "
+            "the modules that are, or use int8(method=static)+onnxruntime",
         )
     for name in names:
         try:
