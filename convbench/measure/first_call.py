@@ -187,8 +187,8 @@ def tolerance(subject: Subject) -> float:
     what is summed.
     """
     coarse = {torch.float16} if precision.tf32(subject.device) else set()
-    given = (tensor.dtype for tensor in (*subject.model.parameters(), *subject.inputs.tensors))
-    kinds = {kind for kind in given if kind.is_floating_point} | {subject.dtype} | coarse
+    dtypes = (tensor.dtype for tensor in (*subject.model.parameters(), *subject.inputs.tensors))
+    kinds = {kind for kind in dtypes if kind.is_floating_point} | {subject.dtype} | coarse
     return max(TOLERANCE[kind] for kind in kinds if kind in TOLERANCE)
 
 

@@ -171,7 +171,7 @@ def assemble(case: Case, seed: int, device: str | None = None, model: nn.Module 
     model = network.build(case, seed, device) if model is None else model
     arguments = inputs(case, seed, device, model)
     if any(isinstance(module, LazyModuleMixin) for module in model.modules()):
-        _settle(model, arguments, device)
+        _materialize(model, arguments, device)
     return Subject(case, seed, device, model, arguments, _forward(case, model))
 
 
@@ -182,7 +182,7 @@ def transform(subject: Subject) -> Subject:
     return subject
 
 
-def _settle(model: nn.Module, inputs: Inputs, device: str) -> None:
+def _materialize(model: nn.Module, inputs: Inputs, device: str) -> None:
     """Call a model once, so that its lazy layers know their sizes."""
     with torch.device(device):
         WithoutGradients(model, WithoutGradients.TRAINABLE)(*inputs.args, **inputs.kwargs)
