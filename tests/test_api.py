@@ -244,12 +244,6 @@ def test_a_live_module_is_measured_in_this_process_and_it_says_so() -> None:
     assert "in this process on cpu, 1 threads, eval mode" in repr(measurement)
 
 
-@pytest.mark.parametrize("function", [convbench.count, convbench.measure, partial(convbench.compare, nn.Flatten())])
-def test_inputs_that_do_not_fit_are_one_sentence(function) -> None:
-    with pytest.raises(convbench.ConvbenchError, match="Net does not run on these inputs: RuntimeError: "):
-        function(Net(), torch.zeros(2, 5, 7, 10, 10))
-
-
 def test_an_input_may_be_called_as_a_parameter_of_ours_is(monkeypatch: pytest.MonkeyPatch) -> None:
     class Mixing(nn.Module):
         def forward(self, model: torch.Tensor, first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
@@ -260,6 +254,12 @@ def test_an_input_may_be_called_as_a_parameter_of_ours_is(monkeypatch: pytest.Mo
     assert convbench.measure(Mixing(), protocol=convbench.Protocol(**QUICK), **inputs).samples
     monkeypatch.setattr(pairs, "compare", lambda first, second, _device, _rule: torch.equal(first(), second()))
     assert convbench.compare(Mixing(), Mixing(), **inputs)
+
+
+@pytest.mark.parametrize("function", [convbench.count, convbench.measure, partial(convbench.compare, nn.Flatten())])
+def test_inputs_that_do_not_fit_are_one_sentence(function) -> None:
+    with pytest.raises(convbench.ConvbenchError, match="Net does not run on these inputs: RuntimeError: "):
+        function(Net(), torch.zeros(2, 5, 7, 10, 10))
 
 
 @pytest.mark.parametrize("function", [convbench.count, convbench.measure])

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import pytest
 import records
-from docs_page import blocks
 from rich.console import Console
 from typer.testing import CliRunner
 
@@ -25,10 +24,9 @@ from convbench.cli.app import app
 from convbench.core import metrics, store
 from convbench.core.errors import ConvbenchError
 from convbench.core.metric import EVERYWHERE, Metric
-from convbench.core.record import Case, Choice, Clip, Parts, Protocol, Reading, Recurrent
+from convbench.core.record import Reading
 from convbench.core.registry import figures, probes
 from convbench.measure import harness
-from convbench.models.subject import assemble
 from convbench.report.export import FORMATS
 from convbench.report.page import rows
 from convbench.report.page import run as page
@@ -65,7 +63,6 @@ protocol: {visits: 1}
 """
 ROOMS = Path(convbench.__file__).parent
 GOLDEN = Path(__file__).parent / "golden"
-RECIPE = Path(__file__).parents[1] / "docs" / "recipes" / "metric.md"
 
 
 @pytest.fixture(scope="module")
@@ -112,25 +109,6 @@ def test_its_words_are_stored_so_that_a_machine_without_the_package_reports_it(s
     assert "Frames a joule</button>" in text
     assert '<option value="frames_per_j">Frames a joule</option>' in text
     assert "Frames a joule · higher is better" in "".join(map(drawn, results_figures(run_records)))
-
-
-@pytest.mark.parametrize(
-    ("rnn", "numbers"),
-    [
-        (Recurrent(hidden=8), 8 + 8),
-        (Recurrent("gru", hidden=8, layers=2), 2 * 8),
-        (Recurrent(hidden=8, bidirectional=True), 2 * (8 + 8)),
-        (Recurrent(hidden=8, proj_size=3), 8 + 3),
-    ],
-    ids=str,
-)
-def test_the_recipe_of_a_metric_has_the_bytes_of_any_recurrent_stage(rnn, numbers, monkeypatch):
-    monkeypatch.setattr(probes, "_plugins", {})
-    shop = {"__name__": "shop.state"}
-    exec(next(block.text for block in blocks(RECIPE) if block.title == "shop/state.py"), shop)
-    case = Case(Parts(Choice("conv"), Choice("gap"), rnn=rnn), Clip(3, 2, 3, 8, 8))
-    (reading,) = shop["state"](assemble(case, 0, device="meta"), Protocol())
-    assert reading.samples == (3 * numbers * 4,)
 
 
 def results_figures(run_records):

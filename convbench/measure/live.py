@@ -195,14 +195,6 @@ def _refuse_no_module(model: object) -> None:
         )
 
 
-def first_call(model: object, call: Callable[[], T]) -> T:
-    """What ``call`` returns. Raises ConvbenchError, in the model's name, where that does not run on its inputs."""
-    try:
-        return call()
-    except Exception as error:
-        raise ConvbenchError(f"{_name(model)} does not run on these inputs: {typed_line(error)}") from error
-
-
 def _name(call: object) -> str:
     return str(getattr(call, "__name__", type(call).__name__))
 
@@ -211,6 +203,14 @@ def refuse_other_devices(call: object, device: str) -> None:
     """Raises ConvbenchError for a device whose calls cannot be timed."""
     if torch.device(device).type not in ("cpu", "cuda"):
         raise ConvbenchError(f"{_name(call)} is on {device}: only what is on cpu or cuda can be measured")
+
+
+def first_call(model: object, call: Callable[[], T]) -> T:
+    """What ``call`` returns. Raises ConvbenchError, in the model's name, where that does not run on its inputs."""
+    try:
+        return call()
+    except Exception as error:
+        raise ConvbenchError(f"{_name(model)} does not run on these inputs: {typed_line(error)}") from error
 
 
 def subject(model: nn.Module, inputs: Inputs) -> Subject:
