@@ -205,14 +205,6 @@ def refuse_other_devices(call: object, device: str) -> None:
         raise ConvbenchError(f"{_name(call)} is on {device}: only what is on cpu or cuda can be measured")
 
 
-def first_call(model: object, call: Callable[[], T]) -> T:
-    """What ``call`` returns. Raises ConvbenchError, in the model's name, where that does not run on its inputs."""
-    try:
-        return call()
-    except Exception as error:
-        raise ConvbenchError(f"{_name(model)} does not run on these inputs: {typed_line(error)}") from error
-
-
 def subject(model: nn.Module, inputs: Inputs) -> Subject:
     """A live module as what probes hold: called as it stands, without gradients."""
     clips = [leaf for leaf in inputs.args if isinstance(leaf, torch.Tensor) and leaf.dim() == 5]
@@ -263,3 +255,11 @@ def _called(model: nn.Module, inputs: Inputs) -> Subject:
         with suppress(Exception):
             model = copy.deepcopy(model)
     return first_call(model, lambda: called(subject(model, inputs.changed(torch.clone))))
+
+
+def first_call(model: object, call: Callable[[], T]) -> T:
+    """What ``call`` returns. Raises ConvbenchError, in the model's name, where that does not run on its inputs."""
+    try:
+        return call()
+    except Exception as error:
+        raise ConvbenchError(f"{_name(model)} does not run on these inputs: {typed_line(error)}") from error
