@@ -210,7 +210,7 @@ def history(
     return overview.history(question, confirm.stored(Path(store)) if store is not None else ())
 
 
-def count(model: nn.Module, *args: Any, **kwargs: Any) -> Count:
+def count(model: nn.Module, /, *args: Any, **kwargs: Any) -> Count:
     """Parameters and MACs of one call of a live module on these inputs, in all and by module; LSTMs are counted right.
 
     Examples:
@@ -225,7 +225,7 @@ def count(model: nn.Module, *args: Any, **kwargs: Any) -> Count:
     return live.count(model, Inputs(args, kwargs))
 
 
-def measure(model: nn.Module, *args: Any, protocol: Protocol | None = None, **kwargs: Any) -> Measurement:
+def measure(model: nn.Module, /, *args: Any, protocol: Protocol | None = None, **kwargs: Any) -> Measurement:
     """Latency with its interval, peak memory and findings of a live module on these inputs, measured in this process.
 
     Whatever else this process does is in the numbers; ``run`` isolates every case.
@@ -244,7 +244,7 @@ def measure(model: nn.Module, *args: Any, protocol: Protocol | None = None, **kw
 
 
 def compare(
-    first: Callable[..., Any], second: Callable[..., Any], *args: Any, detect: float = 0.05, **kwargs: Any
+    first: Callable[..., Any], second: Callable[..., Any], /, *args: Any, detect: float = 0.05, **kwargs: Any
 ) -> Comparison:
     """Whether the second of two live callables is slower or faster on these inputs: the gate's pairs, in this process.
 
@@ -253,7 +253,7 @@ def compare(
     """
     from convbench.check import live
     from convbench.check.rule import Rule
-    from convbench.measure.live import device_of_all
+    from convbench.measure.live import device_of_all, first_call
     from convbench.models.subject import Inputs, WithoutGradients, on
     from convbench.runs import script
 
@@ -262,6 +262,7 @@ def compare(
     modes = WithoutGradients.TRAINABLE
     before, after = (partial(WithoutGradients(call, modes), *args, **kwargs) for call in (first, second))
     with on(device):
+        first_call(first, before), first_call(second, after)
         return live.compare(before, after, device, rule)
 
 

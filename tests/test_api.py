@@ -244,7 +244,19 @@ def test_a_live_module_is_measured_in_this_process_and_it_says_so() -> None:
     assert "in this process on cpu, 1 threads, eval mode" in repr(measurement)
 
 
-@pytest.mark.parametrize("function", [convbench.count, convbench.measure])
+def test_an_input_may_be_called_as_a_parameter_of_ours_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Mixing(nn.Module):
+        def forward(self, model: torch.Tensor, first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
+            return model @ first + second
+
+    inputs = dict.fromkeys(("model", "first", "second"), torch.ones(2, 2))
+    assert convbench.count(Mixing(), **inputs).macs == 8
+    assert convbench.measure(Mixing(), protocol=convbench.Protocol(**QUICK), **inputs).samples
+    monkeypatch.setattr(pairs, "compare", lambda first, second, _device, _rule: torch.equal(first(), second()))
+    assert convbench.compare(Mixing(), Mixing(), **inputs)
+
+
+@pytest.mark.parametrize("function", [convbench.count, convbench.measure, partial(convbench.compare, nn.Flatten())])
 def test_inputs_that_do_not_fit_are_one_sentence(function) -> None:
     with pytest.raises(convbench.ConvbenchError, match="Net does not run on these inputs: RuntimeError: "):
         function(Net(), torch.zeros(2, 5, 7, 10, 10))
@@ -374,6 +386,16 @@ def test_a_real_call_that_is_counted_changes_nothing_of_the_model() -> None:
     assert convbench.count(nn.LazyLinear(3), torch.zeros(2, 5)).macs == 30
 
 
+class Fixed(dict):
+    def __setitem__(self, key: object, value: object) -> None:
+        raise TypeError("cannot be changed")
+
+    update = __setitem__
+
+    def __reduce__(self) -> tuple[type, tuple[dict]]:
+        return Fixed, (dict(self),)
+
+
 class Changing(nn.Module):
     """Changes all that a call can: its input, random numbers, buffers, tensors and containers of its own."""
 
@@ -382,6 +404,8 @@ class Changing(nn.Module):
         self.conv, self.norm, self.dropout = nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.Dropout()
         self.state, self.calls, self.shapes, self.kept = torch.zeros(1), 0, [], {}
         self.blocks = [lambda frames: self.dropout(self.norm(self.conv(frames)))]
+        self.codebook = nn.Embedding(4, 2).requires_grad_(False)
+        self.means, self.memory, self.settings = [torch.zeros(1)], {"frames": []}, Fixed(width=8)
 
     def forward(self, frames: torch.Tensor) -> torch.Tensor:
         frames.sub_(frames.mean().item())
@@ -391,18 +415,41 @@ class Changing(nn.Module):
         for block in self.blocks:
             frames = block(frames)
         self.kept["last"] = frames
+        self.codebook.weight.data.add_(1)
+        self.means[0].add_(1)
+        self.memory["frames"].append(frames)
         return frames
 
 
 def test_counting_by_real_calls_changes_neither_the_model_nor_its_inputs_nor_random_numbers() -> None:
     model, frames = Changing().train(), torch.ones(2, 3, 5, 5)
-    numbers, blocks = torch.get_rng_state(), model.blocks
+    numbers, blocks, codes = torch.get_rng_state(), model.blocks, model.codebook.weight
+    rows = codes.clone()
     assert convbench.count(model, frames).how == "call"
     assert torch.equal(frames, torch.ones(2, 3, 5, 5))
     assert torch.equal(torch.get_rng_state(), numbers)
     assert torch.equal(model.norm.running_mean, torch.zeros(8))
     assert (model.state.item(), model.calls, model.shapes, model.kept) == (0, 0, [], {})
+    assert (model.means[0].item(), model.memory, model.settings) == (0, {"frames": []}, {"width": 8})
     assert model.blocks is blocks
+    assert model.codebook.weight is codes
+    assert torch.equal(codes, rows)
+
+
+def test_a_model_with_frozen_recurrent_weights_is_counted_with_what_it_shares() -> None:
+    class Frozen(Numpy):
+        def __init__(self) -> None:
+            super().__init__()
+            self.lstm.requires_grad_(False)
+            self.again = self.lstm
+
+    model = Frozen()
+    weights = list(model.lstm.parameters())
+    counted = convbench.count(model, CLIP)
+    assert (counted.macs, counted.how, counted.second) == (CONV + LSTM, "call", CONV + LSTM)
+    assert counted.params == sum(parameter.numel() for parameter in model.parameters())
+    assert all(now is before for now, before in zip(model.lstm.parameters(), weights, strict=True))
+    assert all(now is before for now, before in zip(model.lstm._flat_weights, weights, strict=True))
 
 
 def test_layers_that_a_function_of_the_models_reaches_are_counted_as_themselves() -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import pytest
-from docs_page import blocks, follow, runs
+from docs_page import blocks, commands, follow, runs
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -107,6 +107,15 @@ def test_the_recipe_of_a_variant_names_all_it_can_declare():
 
     text = (DOCS / "recipes" / "variant.md").read_text()
     assert all(f"| `{field.name}` |" in text for field in dataclasses.fields(VariantTraits))
+
+
+def test_the_run_that_a_model_is_exported_from_is_the_whole_one():
+    """A second run of a suite into the same directory sets the first one aside."""
+    page = [words for block in blocks(DOCS / "how-to" / "deploy.md") for words in commands(block.text)]
+    (exported,) = (words for words in page if words[0] == "export-model")
+    (run,) = (words for words in page if words[0] == "run" and "--out" not in words)
+    assert exported[exported.index("--run") + 1] == f"reports/{run[1]}"
+    assert run[2:] == []
 
 
 # --- The site ---------------------------------------------------------------------------------------------------------

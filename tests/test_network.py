@@ -161,6 +161,15 @@ def test_a_module_whose_eval_returns_nothing_is_built():
     assert model(case(f"{__name__}:silent")).lstm.input_size == MAP
 
 
+def test_inputs_behind_a_packed_sequence_keep_the_types_that_they_have_elsewhere():
+    packed, mask = pack_sequence([torch.zeros(4, 3), torch.zeros(2, 3)]), torch.ones(2, 4)
+    lowered = subject.Inputs((packed, mask), {"steps": torch.ones(2)}).typed_as(
+        subject.Inputs((packed.to(torch.float16), mask.half()), {"steps": torch.ones(2, dtype=torch.int32)})
+    )
+    types = (lowered.args[0].data.dtype, lowered.args[1].dtype, lowered.kwargs["steps"].dtype)
+    assert types == (torch.float16, torch.float16, torch.int32)
+
+
 def test_all_of_a_packed_sequence_moves_but_its_lengths():
     rows = [torch.zeros(2, 3), torch.zeros(4, 3)]
     packed = values.mapped(lambda tensor: tensor.to("meta"), pack_sequence(rows, enforce_sorted=False))

@@ -142,8 +142,12 @@ def test_a_trace_that_would_be_too_large_is_not_taken(tmp_path, monkeypatch):
     assert not list(tmp_path.rglob("*.gz"))
 
 
-@pytest.mark.parametrize("error", [RuntimeError("CUPTI: insufficient privileges"), PermissionError(13, "denied")])
-def test_a_profiler_that_may_not_run_is_a_finding_on_the_record(tmp_path, monkeypatch, error):
+@pytest.mark.parametrize(
+    "error",
+    [RuntimeError("CUPTI: insufficient privileges"), PermissionError(13, "denied"), KeyError("Python id")],
+    ids=lambda error: type(error).__name__,
+)
+def test_a_profile_that_cannot_be_taken_is_a_finding_on_the_record(tmp_path, monkeypatch, error):
     def refuse(*_):
         raise error
 
@@ -153,6 +157,13 @@ def test_a_profiler_that_may_not_run_is_a_finding_on_the_record(tmp_path, monkey
     assert record.samples("params")
     (finding,) = (item for item in record.findings if item.code == "not_profiled")
     assert str(error) in finding.data["reason"]
+
+
+def test_a_trace_without_a_step_of_ours_is_a_finding_and_leaves_no_file(tmp_path, monkeypatch):
+    monkeypatch.setattr(capture, "_step_seconds", lambda _recording: [])
+    (finding,) = profiled(EAGER, tmp_path)
+    assert (finding.code, finding.data["reason"]) == ("not_profiled", "IndexError: list index out of range")
+    assert not list(tmp_path.rglob("*.gz"))
 
 
 def event(name, begin, end, category=trace.OPERATOR, **args):

@@ -26,7 +26,7 @@ from convbench.measure import attempts, harness
 from convbench.measure.first_call import open_case
 from convbench.measure.handover import hand_over
 from convbench.measure.machine.toolchain import missing_tool
-from convbench.measure.parity import TOLERANCE, Parity, compare
+from convbench.measure.parity import TOLERANCE, Parity, compare, measured
 from convbench.measure.preflight import resolve
 from convbench.measure.quality import in_variant
 from convbench.measure.quality.data import Labelled
@@ -295,6 +295,14 @@ def test_the_last_answer_of_a_stream_is_the_clips_where_a_model_answers_once_a_c
             case(Choice("int8", STATIC), architecture=own("Keyed", "keyed_inputs"), clip=SMALL),
             "name backbone and reducer",
         ),
+        (
+            case(
+                Choice("int8", STATIC),
+                architecture=Whole(Choice("exported_models:Apart"), stages=(("backbone", "encoder"),)),
+                clip=SMALL,
+            ),
+            "encoder is not called in a forward pass, so that torch cannot find its ranges: name under stages the",
+        ),
         (case(Choice("int8", (*STATIC, ("calibration", 3)))), "3 calibration clips are too few"),
         (case(Choice("int8", (*STATIC, ("clips", "exported_models:few")))), "2 calibration clips are too few"),
         (case(Choice("int8", (*STATIC, ("clips", "exported_models:broken")))), "clip 3 has values that are not finite"),
@@ -431,6 +439,15 @@ def test_parity_is_the_largest_difference_and_the_norm_of_what_differs() -> None
         (5e-4, 1e-4), rel=1e-3
     )
     assert compare({"": torch.tensor([3.0, 4.0])}, expected, TOLERANCE[torch.float32]) == Parity(0.0, 0.0)
+
+
+def test_complex_numbers_of_another_phase_differ() -> None:
+    """By their magnitudes alone they would not."""
+    expected = torch.tensor([3.0 + 4.0j, complex(math.nan, 1.0)])
+    assert measured([(expected * 1j, expected)]) == pytest.approx((5 * math.sqrt(2), math.sqrt(2)))
+    assert measured([(expected, expected)]) == Parity(0.0, 0.0)
+    with pytest.raises(CaseFailed, match="not eager's output"):
+        compare({"": expected[:1] * 1j}, {"": expected[:1]}, TOLERANCE[torch.float32])
 
 
 @pytest.mark.parametrize(

@@ -138,8 +138,7 @@ def _elsewhere(subject: Subject, eager: Subject, parity: Parity) -> Iterator[Rea
         yield from _frame_by_frame(subject, eager, parity)
         return
     other = inputs(subject.case, subject.seed + 1, subject.device, subject.model)
-    dtypes = iter([tensor.dtype for tensor in subject.inputs.tensors])
-    lowered = other.changed(lambda tensor: tensor.to(next(dtypes)))
+    lowered = other.typed_as(subject.inputs)
     expected = _copied(_run(eager, other))
     parity = parity.worse(compare(_copied(_run(subject, lowered)), expected, tolerance(subject), " on another clip"))
     yield from parity.readings()
@@ -201,8 +200,8 @@ def tolerance(subject: Subject) -> float:
     what is summed.
     """
     coarse = {torch.float16} if precision.tf32(subject.device) else set()
-    given = (tensor.dtype for tensor in (*subject.model.parameters(), *subject.inputs.tensors))
-    kinds = {kind for kind in given if kind.is_floating_point} | {subject.dtype} | coarse
+    dtypes = (tensor.dtype for tensor in (*subject.model.parameters(), *subject.inputs.tensors))
+    kinds = {kind for kind in dtypes if kind.is_floating_point} | {subject.dtype} | coarse
     return max(TOLERANCE[kind] for kind in kinds if kind in TOLERANCE)
 
 

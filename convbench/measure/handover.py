@@ -93,13 +93,13 @@ def _written(folder: Path, to: Path, noted: Mapping[str, Any]) -> list[Path]:
     import onnx
 
     model = onnx.load(str(folder / FILE), load_external_data=False)
-    beside = {
+    data_files = {
         entry.value for tensor in model.graph.initializer for entry in tensor.external_data if entry.key == "location"
     }
     for stale in to.parent.glob(f"{to.name}.data*"):
         stale.unlink()
-    targets = [to.with_name(f"{to.name}.data{place or ''}") for place in range(len(beside))]
-    for target, name in zip(targets, sorted(beside), strict=True):
+    targets = [to.with_name(f"{to.name}.data{place or ''}") for place in range(len(data_files))]
+    for target, name in zip(targets, sorted(data_files), strict=True):
         shutil.copyfile(folder / name, target)
         for tensor in model.graph.initializer:
             for entry in tensor.external_data:

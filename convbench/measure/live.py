@@ -6,10 +6,10 @@ Nothing is isolated here: what else this process does, and what it did before, i
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
@@ -21,8 +21,10 @@ from convbench.core.registry import probes
 from convbench.core.statistics import Interval, median_interval
 from convbench.measure.counts.counted import called, count_by_module, reason_of
 from convbench.measure.counts.traced import trace
-from convbench.measure.restored import changes_for_good, restored
+from convbench.measure.restored import changes_for_good, frozen, restored
 from convbench.models.subject import Inputs, Subject, WithoutGradients, on
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +130,8 @@ class Measurement:
 def count(model: nn.Module, inputs: Inputs) -> Count:
     """Count one call of the model on its inputs, twice over. Raises ConvbenchError where it runs nowhere.
 
-    Model, inputs and random numbers are left as they were, and each call draws the same numbers.
+    Model, inputs and random numbers are left as they were, but for what a call itself writes into parameters that have
+    gradients; each call draws the same numbers.
     """
     _refuse_no_module(model)
     with _as_before(model, inputs):
@@ -159,8 +162,9 @@ def _as_before(model: nn.Module, inputs: Inputs) -> Iterator[None]:
 
 def _second_count(model: nn.Module, inputs: Inputs) -> tuple[int | None, str | None]:
     """MACs from the trace of a real call of a copy; or why there is none."""
+    clones = {id(parameter): parameter for parameter in model.parameters() if frozen(parameter)}  # need no second copy
     try:
-        copied = subject(copy.deepcopy(model), inputs.changed(torch.clone))
+        copied = subject(copy.deepcopy(model, clones), inputs.changed(torch.clone))
         return sum(trace(called(copied)).macs.values()), None
     except Exception as error:
         return None, reason_of(error)
@@ -172,10 +176,7 @@ def measure(model: nn.Module, inputs: Inputs, protocol: Protocol) -> Measurement
     live = subject(model, inputs)
     refuse_other_devices(model, live.device)
     with on(live.device):
-        try:
-            live.run()
-        except Exception as error:
-            raise _cannot_run(model, error) from error
+        first_call(model, live.run)
         results = [result for name in ("latency", "memory") for result in probes.get(name).build(live, protocol)]
     readings = {result.metric.name: result.samples for result in results if isinstance(result, Reading)}
     samples, peak = readings[metrics.LATENCY.name], metrics.CPU_PEAK if live.device == "cpu" else metrics.CUDA_PEAK
@@ -257,11 +258,12 @@ def _called(model: nn.Module, inputs: Inputs) -> Subject:
     if any(map(changes_for_good, model.modules())):
         with suppress(Exception):
             model = copy.deepcopy(model)
+    return first_call(model, lambda: called(subject(model, inputs.changed(torch.clone))))
+
+
+def first_call(model: object, call: Callable[[], T]) -> T:
+    """What ``call`` returns. Raises ConvbenchError, in the model's name, where that does not run on its inputs."""
     try:
-        return called(subject(model, inputs.changed(torch.clone)))
+        return call()
     except Exception as error:
-        raise _cannot_run(model, error) from error
-
-
-def _cannot_run(model: nn.Module, error: Exception) -> ConvbenchError:
-    return ConvbenchError(f"{type(model).__name__} does not run on these inputs: {typed_line(error)}")
+        raise ConvbenchError(f"{_name(model)} does not run on these inputs: {typed_line(error)}") from error

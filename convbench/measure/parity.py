@@ -81,7 +81,7 @@ def measured(pairs: list[tuple[Any, Any]]) -> Parity:
             return Parity(math.inf, math.inf)
         largest = max(largest, float(difference.max()) if difference.numel() else 0.0)
         squared += float(difference.square().sum())
-        norm += float(torch.nan_to_num(expected).square().sum())
+        norm += float(torch.nan_to_num(expected.abs()).square().sum())
     relative = math.sqrt(squared) / math.sqrt(norm) if norm else (0.0 if squared == 0 else math.inf)
     return Parity(largest, math.inf if math.isnan(relative) else relative)
 
@@ -109,4 +109,4 @@ def _share_off(actual: torch.Tensor, reference: torch.Tensor) -> float:
 def _numbers(value: Any) -> torch.Tensor:
     tensor = value.detach() if isinstance(value, torch.Tensor) else torch.tensor(value)
     kind = torch.complex128 if tensor.is_complex() else torch.float64
-    return tensor.to("cpu", kind).abs() if tensor.is_complex() else tensor.to("cpu", kind)
+    return tensor.to("cpu", kind)

@@ -18,17 +18,18 @@ CONTAINERS = (dict, list, set, deque)
 def restored(model: nn.Module) -> Iterator[None]:
     """While it lasts the model may be called. What it has set or put into its attributes is undone then.
 
-    What a call writes into tensors that are no parameters goes into clones of them. A copy of the model would be no
-    help: functions are copied by reference, so that those a model keeps would go on calling the original's layers.
+    What a call writes into tensors goes into clones of them, but for parameters that have gradients: they are most of
+    a model, and few calls write there. A copy of the model would be no help: functions are copied by reference, so
+    that those a model keeps would go on calling the original's layers.
     """
-    before = [(container, _content(container)) for module in model.modules() for container in _containers(module)]
-    _clone_tensors([container for container, _ in before if isinstance(container, dict)])
+    before = [(container, _content(container)) for container in _containers(model)]
     try:
+        _clone_tensors([container for container, _ in before])
         yield
     finally:
         for container, content in before:
-            container.clear()
-            (container.extend if isinstance(container, (list, deque)) else container.update)(content)
+            if not _same(container, content):  # a dict that cannot be changed takes not even what it holds
+                _refill(container, content)
 
 
 def changes_for_good(module: nn.Module) -> bool:
@@ -39,22 +40,57 @@ def changes_for_good(module: nn.Module) -> bool:
     return any(is_lazy(tensor) for tensor in tensors if tensor is not None)
 
 
-def _containers(module: nn.Module) -> list[Any]:
-    """A module's attributes, buffers and hooks among them, and the containers that it keeps."""
-    attributes = vars(module)
-    return [attributes, *(value for value in attributes.values() if isinstance(value, CONTAINERS))]
+def frozen(tensor: torch.Tensor) -> bool:
+    """Whether it is a plain parameter without a gradient; one of a class of its own may be more than its numbers."""
+    return type(tensor) is nn.Parameter and not tensor.requires_grad
+
+
+def _containers(model: nn.Module) -> list[Any]:
+    """The attributes of a model's modules, buffers and hooks among them, and the containers that are kept in those."""
+    pending: list[Any] = [vars(module) for module in model.modules()]
+    containers: dict[int, Any] = {}
+    while pending:
+        container = pending.pop()
+        if id(container) not in containers:
+            containers[id(container)] = container
+            inside = container.values() if isinstance(container, dict) else container
+            pending += [value for value in inside if isinstance(value, CONTAINERS)]
+    return list(containers.values())
 
 
 def _content(container: Any) -> Any:
     return dict(container) if isinstance(container, dict) else list(container)
 
 
-def _clone_tensors(containers: list[dict[Any, Any]]) -> None:
-    """Put clones in the place of tensors that are no parameters; the same one wherever the same tensor was."""
+def _same(container: Any, content: Any) -> bool:
+    """Whether a container holds the very objects that it held."""
+    if isinstance(container, dict):
+        return _same(list(container), list(content)) and _same(list(container.values()), list(content.values()))
+    return list(map(id, container)) == list(map(id, content))
+
+
+def _refill(container: Any, content: Any) -> None:
+    container.clear()
+    if isinstance(container, dict):
+        for key, value in content.items():  # some classes of dict refuse to be updated
+            container[key] = value
+    else:
+        (container.update if isinstance(container, set) else container.extend)(content)
+
+
+def _clone_tensors(containers: list[Any]) -> None:
+    """Put clones in the place of tensors, the same one wherever the same tensor was."""
     clones: dict[int, torch.Tensor] = {}
     for container in containers:
-        for name, value in list(container.items()):
-            if isinstance(value, torch.Tensor) and not isinstance(value, nn.Parameter) and not is_lazy(value):
+        if isinstance(container, set):
+            continue
+        for place, value in list(container.items() if isinstance(container, dict) else enumerate(container)):
+            if isinstance(value, torch.Tensor) and _is_cloned(value):
                 if id(value) not in clones:
-                    clones[id(value)] = value.detach().clone()
-                container[name] = clones[id(value)]
+                    clone = value.detach().clone()
+                    clones[id(value)] = nn.Parameter(clone, requires_grad=False) if frozen(value) else clone
+                container[place] = clones[id(value)]
+
+
+def _is_cloned(tensor: torch.Tensor) -> bool:
+    return frozen(tensor) or not (isinstance(tensor, nn.Parameter) or is_lazy(tensor))

@@ -41,6 +41,18 @@ class Inputs:
         """The same arguments with their tensors changed."""
         return Inputs(*values.mapped(change, (self.args, self.kwargs)))
 
+    def typed_as(self, other: Inputs) -> Inputs:
+        """The same arguments, each tensor in the number type that it has in ``other``."""
+        types: list[torch.dtype] = []
+
+        def seen(tensor: torch.Tensor) -> torch.Tensor:
+            types.append(tensor.dtype)
+            return tensor
+
+        other.changed(seen)  # as ``tensors`` has more of them: the lengths in a packed sequence
+        following = iter(types)
+        return self.changed(lambda tensor: tensor.to(next(following)))
+
     def channels_last(self) -> Inputs:
         """The same frames in NHWC order, clips so that flatten(0, 1) of them is channels_last without a copy."""
         return self.changed(_frames_last)
@@ -159,7 +171,7 @@ def assemble(case: Case, seed: int, device: str | None = None, model: nn.Module 
     model = network.build(case, seed, device) if model is None else model
     arguments = inputs(case, seed, device, model)
     if any(isinstance(module, LazyModuleMixin) for module in model.modules()):
-        _settle(model, arguments, device)
+        _materialize(model, arguments, device)
     return Subject(case, seed, device, model, arguments, _forward(case, model))
 
 
@@ -170,7 +182,7 @@ def transform(subject: Subject) -> Subject:
     return subject
 
 
-def _settle(model: nn.Module, inputs: Inputs, device: str) -> None:
+def _materialize(model: nn.Module, inputs: Inputs, device: str) -> None:
     """Call a model once, so that its lazy layers know their sizes."""
     with torch.device(device):
         WithoutGradients(model, WithoutGradients.TRAINABLE)(*inputs.args, **inputs.kwargs)

@@ -17,13 +17,13 @@ from typing import Any
 
 import torch
 
+from convbench.core.metrics import OTHER
 from convbench.core.record import Case, Choice, Parts, Protocol, Record
 from convbench.core.registry import executors
 from convbench.core.statistics import median_interval, ratio_interval
 from convbench.measure import first_call
 from convbench.measure.machine.environment import describe
 from convbench.measure.preflight import resolve
-from convbench.measure.stages.spans import OTHER
 from convbench.measure.stages.stopwatch import split_by_hooks
 from convbench.measure.traces.capture import Capture
 from convbench.plugins.probes import stages

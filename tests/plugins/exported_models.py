@@ -35,6 +35,21 @@ class Branching(nn.Module):
 SEEN = 0.0
 
 
+class Apart(nn.Module):
+    """Calls the parts of its encoder and never the encoder."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU())
+        self.lstm = nn.LSTM(4, 5, batch_first=True)
+
+    def forward(self, clip):
+        maps = clip.flatten(0, 1)
+        for part in self.encoder:
+            maps = part(maps)
+        return self.lstm(maps.mean((2, 3)).unflatten(0, clip.shape[:2]))[0]
+
+
 class Solving(nn.Module):
     """Uses an operator that ONNX has not."""
 

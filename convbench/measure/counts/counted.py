@@ -12,10 +12,10 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from convbench.core.errors import CaseFailed, line_of, typed_line
+from convbench.core.metrics import OTHER
 from convbench.core.record import Case, Parts
 from convbench.measure.counts import dispatched
 from convbench.measure.counts.dispatched import Count, as_written
-from convbench.measure.stages.spans import OTHER
 from convbench.models import subject
 from convbench.models.stages import Roots, stage_by_module, stage_by_parameter
 from convbench.models.subject import Subject

@@ -20,10 +20,10 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode, _FlopCounterMode
 
+from convbench.core.metrics import OTHER
 from convbench.core.record import STAGES
 from convbench.measure.counts.formulas import formulas, is_unknown, operator
 from convbench.measure.stages.doors import in_threads, watching
-from convbench.measure.stages.spans import OTHER
 from convbench.models.stages import Roots, is_compiled, stage_roots
 from convbench.models.subject import Subject
 from convbench.models.values import tensors

@@ -21,12 +21,12 @@ from torch import nn
 from torch.jit._trace import _get_trace_graph
 
 from convbench.core.errors import CaseFailed
+from convbench.core.metrics import OTHER
 from convbench.core.record import STAGES
 from convbench.measure.counts.dispatched import as_written
 from convbench.measure.counts.einsum import contraction_macs
 from convbench.measure.counts.formulas import by_name, is_unknown
 from convbench.measure.stages.doors import in_threads, watching
-from convbench.measure.stages.spans import OTHER
 from convbench.models.stages import Roots, stage_roots
 from convbench.models.subject import Subject
 from convbench.models.values import tensors

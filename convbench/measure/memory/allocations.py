@@ -22,11 +22,12 @@ import torch
 from torch._C._profiler import _EventType
 from torch.profiler import ProfilerActivity, profile
 
+from convbench.core.metrics import OTHER
 from convbench.core.traits import opaque
 from convbench.measure.stages.doors import in_threads
 from convbench.measure.stages.hooks import call, listening
 from convbench.measure.stages.profiler_marks import Marks
-from convbench.measure.stages.spans import OTHER, PREFIX, Spans, is_recurrent
+from convbench.measure.stages.spans import PREFIX, Spans, is_recurrent
 from convbench.models.stages import stage_by_module, stage_by_parameter, stage_roots
 from convbench.models.subject import Subject
 from convbench.models.training_step import TrainingStep

@@ -49,11 +49,11 @@ def growth(deployment: Deployment) -> int | None:
         engine = replace(engine, quantised=None)  # type: ignore[type-var]  # its ranges are in the file by now
     job = deployment.folder.parent / f"{engine.name}.pickle"
     job.write_bytes(pickle.dumps((engine, deployment.folder, row, deployment.threads)))
-    done = subprocess.run([sys.executable, "-c", PROGRAM, str(job)], capture_output=True, text=True, check=False)
-    if done.returncode:
-        reason = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+    process = subprocess.run([sys.executable, "-c", PROGRAM, str(job)], capture_output=True, text=True, check=False)
+    if process.returncode:
+        reason = (process.stderr.strip().splitlines() or [f"exit code {process.returncode}"])[-1]
         raise CaseFailed("crash", f"{engine.name} cannot run the exported model in a process of its own: {reason}")
-    return int(done.stdout.split()[-1])
+    return int(process.stdout.split()[-1])
 
 
 def tell(path: str) -> None:

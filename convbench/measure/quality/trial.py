@@ -55,25 +55,25 @@ def learn(case: Case, trial: Trial, protocol: Protocol) -> Iterator[Reading | Fi
     headed = _headed(case, len(splits.classes))
     model = _model(headed, trial, protocol).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     recipe = Recipe(training, case.clip.batch, trial.learning_rate)
-    curve = trained(case, model, lambda: fit(model, splits, recipe, trial.seed))
+    eager_curve = trained(case, model, lambda: fit(model, splits, recipe, trial.seed))
     clip = replace(case.clip, batch=min(case.clip.batch, len(splits.train.labels)))
     flops = 2 * sum(macs_by_stage(replace(headed.eager, scenario="train", clip=clip)).values())
     train = accuracy(model, _first(splits.train, len(splits.test.labels)))
     named = predictions(model, splits.val.clips).tolist()
-    shown = _in_variant(headed, model, splits, curve) if case.variant else curve
-    yield _reading(metrics.STEPS, shown.steps)
-    yield _reading(metrics.TRAIN_FLOPS, [flops * step for step in shown.steps])
-    yield _reading(metrics.TRAIN_SECONDS, shown.seconds)
-    yield _reading(metrics.TRAIN_LOSS, shown.loss)
-    yield _reading(metrics.VAL_ACCURACY, shown.val)
-    yield _reading(metrics.TEST_ACCURACY, shown.test)
+    curve = _in_variant(headed, model, splits, eager_curve) if case.variant else eager_curve
+    yield _reading(metrics.STEPS, curve.steps)
+    yield _reading(metrics.TRAIN_FLOPS, [flops * step for step in curve.steps])
+    yield _reading(metrics.TRAIN_SECONDS, curve.seconds)
+    yield _reading(metrics.TRAIN_LOSS, curve.loss)
+    yield _reading(metrics.VAL_ACCURACY, curve.val)
+    yield _reading(metrics.TEST_ACCURACY, curve.test)
     yield _reading(metrics.TRAIN_ACCURACY, [train])
     yield _reading(metrics.MAJORITY, [_majority(splits)])
     yield _reading(metrics.CLASSES, [len(splits.classes)])
     yield _reading(metrics.TEST_CLIPS, [len(splits.test.labels)])
     if (expected := controls.expected(trial.control, trial.task, len(splits.classes))) is not None:
         yield _reading(metrics.CONTROL_EXPECTED, [expected])
-    yield from verdict.findings(named, splits.val.labels.tolist(), curve, train)
+    yield from verdict.findings(named, splits.val.labels.tolist(), eager_curve, train)
 
 
 def _in_variant(case: Case, model: nn.Module, splits: Splits, curve: Curve) -> Curve:

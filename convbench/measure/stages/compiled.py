@@ -9,10 +9,11 @@ import torch
 from torch._C._autograd import DeviceType
 from torch.profiler import profile
 
+from convbench.core.metrics import GRAPHS
 from convbench.measure.memory import allocations
 from convbench.measure.stages.hooks import call
 from convbench.measure.stages.profiler_marks import Marks
-from convbench.measure.stages.spans import GRAPHS, PHASES, PREFIX, Mark, Spans, compiled_marks
+from convbench.measure.stages.spans import PHASES, PREFIX, Mark, Spans, compiled_marks
 from convbench.models.subject import Subject
 
 

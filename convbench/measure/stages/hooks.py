@@ -13,8 +13,8 @@ from typing import Any, Protocol
 import torch
 from torch.utils.weak import WeakIdKeyDictionary
 
+from convbench.core.metrics import OTHER
 from convbench.measure.stages.doors import watching
-from convbench.measure.stages.spans import OTHER
 from convbench.models.stages import stage_roots
 from convbench.models.subject import Subject
 from convbench.models.training_step import TrainingStep

@@ -6,8 +6,7 @@ from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from itertools import pairwise
 
-from convbench.core.metrics import GRAPHS as GRAPHS
-from convbench.core.metrics import OTHER as OTHER
+from convbench.core.metrics import GRAPHS, OTHER
 
 PHASES = ("forward", "backward", "optimizer")
 PREFIX = "convbench::"

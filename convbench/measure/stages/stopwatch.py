@@ -11,10 +11,11 @@ from typing import Any
 
 import torch
 
+from convbench.core.metrics import OTHER
 from convbench.core.record import STAGES, Parts
 from convbench.measure.running_clock import Moment, RunningClock
 from convbench.measure.stages.hooks import call, listening
-from convbench.measure.stages.spans import OTHER, PHASES
+from convbench.measure.stages.spans import PHASES
 from convbench.measure.timing import keep_busy, mark_seconds
 from convbench.models.subject import Subject
 

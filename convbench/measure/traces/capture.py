@@ -18,9 +18,10 @@ import torch
 from torch.profiler import profile, schedule
 
 from convbench.core import files, metrics, profiles
-from convbench.core.errors import ConvbenchError, line_of
+from convbench.core.errors import ConvbenchError
 from convbench.core.record import STAGES, Finding, Protocol, Reading
 from convbench.core.traits import opaque
+from convbench.measure.attempts import explain
 from convbench.measure.memory import allocations
 from convbench.measure.stages.hooks import call, listening
 from convbench.measure.stages.profiler_marks import Marks
@@ -46,16 +47,16 @@ class Capture:
     def __call__(self, subject: Subject, _protocol: Protocol) -> Iterator[Reading | Finding]:
         try:
             yield from self._take(subject)
-        except (RuntimeError, OSError, ConvbenchError) as error:
-            yield Finding("not_profiled", data={"reason": line_of(error)[:300]})
+        except Exception as error:  # a trace that a model's own profiler has cut short lacks what is looked up in it
+            yield Finding("not_profiled", data={"reason": explain(error).message[:300]})
 
     def _take(self, subject: Subject) -> Iterator[Reading | Finding]:
         start, directory = time.perf_counter(), profiles.directory_of(self.profiles, subject.case.id)
         directory.mkdir(parents=True, exist_ok=True)
         path = directory / profiles.trace_name(torch.device(subject.device).type, time.time_ns())
         single = _trace(subject, 1)
-        expected = trace.write(path, single)
         seconds = _step_seconds(single)[0]
+        expected = trace.write(path, single)
         if expected > BYTES:
             path.unlink()
             raise ConvbenchError(

@@ -81,12 +81,12 @@ def _of(by_key: dict[Key, Operator], event: Event, spans: Spans) -> Operator:
 
 
 def _close(stack: list[_Open]) -> None:
-    done = stack.pop()
-    seconds = done.event.seconds
-    done.operator.calls += 1
-    done.operator.self_s += max(0.0, seconds - done.inside)
-    if done.outer:
-        done.operator.total_s += seconds
+    call = stack.pop()
+    seconds = call.event.seconds
+    call.operator.calls += 1
+    call.operator.self_s += max(0.0, seconds - call.inside)
+    if call.outer:
+        call.operator.total_s += seconds
     if stack:
         stack[-1].inside += seconds
 

@@ -62,7 +62,8 @@ def rows_of(subject: Subject, clips: Sequence[Inputs]) -> tuple[list[torch.Tenso
 def with_ranges(subject: Subject, clips: Sequence[Inputs]) -> None:
     """Exchange backbone and reducer for modules of fixed ranges, found by calling the model on these clips.
 
-    Raises CaseFailed where the model names no such stages, or torch cannot trace one.
+    Raises CaseFailed where the model names no such stages, calls a module of them by its parts only, or torch cannot
+    trace one.
     """
     from torch.ao import quantization
     from torch.ao.quantization import quantize_fx
@@ -78,6 +79,12 @@ def with_ranges(subject: Subject, clips: Sequence[Inputs]) -> None:
             "use int8(method=static)+onnxruntime",
         )
     examples = _first_inputs(subject, names)
+    if uncalled := [name for name in names if name not in examples]:
+        raise CaseFailed(
+            "error",
+            f"{uncalled[0]} is not called in a forward pass, so that torch cannot find its ranges: name under stages "
+            "the modules that are, or use int8(method=static)+onnxruntime",
+        )
     for name in names:
         try:
             observed = quantize_fx.prepare_fx(model.get_submodule(name), mapping, examples[name])

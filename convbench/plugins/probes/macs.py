@@ -12,7 +12,6 @@ from convbench.core.registry import probes
 from convbench.measure.counts.counted import count_subject
 from convbench.measure.counts.dispatched import Count
 from convbench.measure.probes import static
-from convbench.measure.stages.spans import OTHER
 from convbench.models.stages import WRAPPERS
 from convbench.models.subject import Subject
 
@@ -41,9 +40,9 @@ def _doubts(subject: Subject, count: Count) -> Iterator[Finding]:
     if count.unseen:
         yield Finding("stages_unseen", data={"stages": count.unseen})
     architecture = subject.case.architecture
-    if isinstance(architecture, Parts) or count.macs[OTHER] <= MUCH * count.total:
+    if isinstance(architecture, Parts) or count.macs[metrics.OTHER] <= MUCH * count.total:
         return
-    share = count.macs[OTHER] / count.total
+    share = count.macs[metrics.OTHER] / count.total
     children = tuple(name for name, child in _unwrapped(subject.model) if any(True for _ in child.parameters()))
     yield Finding("name_stages", "note", {"share": share, "modules": children})
 

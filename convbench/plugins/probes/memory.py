@@ -14,7 +14,6 @@ from convbench.core.registry import probes
 from convbench.measure.machine import nvml
 from convbench.measure.memory import allocations, alone
 from convbench.measure.probes import exact
-from convbench.measure.stages.spans import OTHER
 from convbench.models.subject import Subject
 
 
@@ -63,7 +62,7 @@ def _cpu(subject: Subject) -> Iterator[Reading | Finding]:
 def _parts(whole: Metric, timeline: allocations.Timeline) -> Iterator[Reading]:
     """What stood at the peak, by kind and by the stage that made it; either sums to the peak."""
     at_peak = timeline.at_peak()
-    for place, parts in enumerate((metrics.KINDS, (*STAGES, OTHER))):
+    for place, parts in enumerate((metrics.KINDS, (*STAGES, metrics.OTHER))):
         for part in parts:
             size = sum(size for holder, size in at_peak.items() if holder[place] == part)
             yield Reading(whole.part(part), (size,))

@@ -14,7 +14,6 @@ from convbench.core.statistics import median_interval
 from convbench.core.traits import INDUCTOR, engine, opaque
 from convbench.measure.stages.compiled import compiled_split
 from convbench.measure.stages.passes import passes
-from convbench.measure.stages.spans import GRAPHS, OTHER
 from convbench.measure.stages.stopwatch import Split, split_by_hooks
 from convbench.measure.timing import clock_for
 from convbench.models.deployment import Deployment
@@ -43,7 +42,7 @@ def stages(subject: Subject, protocol: Protocol) -> Iterator[Reading | Finding]:
         yield Finding("opaque_engine", "note", {"engine": runtime})
         return
     optimizer = (metrics.OPTIMIZER,) if isinstance(subject.run, TrainingStep) else ()
-    names = (*((GRAPHS, "lstm") if compiled else STAGES), *optimizer, OTHER)
+    names = (*((metrics.GRAPHS, "lstm") if compiled else STAGES), *optimizer, metrics.OTHER)
     plain, splits = alternate(subject, compiled_split if compiled else split_by_hooks, protocol)
     yield from _readings(names, splits, plain)
 
@@ -56,7 +55,7 @@ def _by_the_runtime(subject: Subject, deployment: Deployment) -> Iterator[Readin
         yield Finding("opaque_engine", "note", {"engine": deployment.engine.name})
         return
     yield Finding("stages_by_runtime", "note", {"engine": deployment.engine.name})
-    yield from _readings((*STAGES, OTHER), splits, plain)
+    yield from _readings((*STAGES, metrics.OTHER), splits, plain)
 
 
 def _readings(

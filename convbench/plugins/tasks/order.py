@@ -34,9 +34,9 @@ def _draw(clip: Clip, digits: Digits, count: int, rng: np.random.Generator) -> L
     size = box(clip)
     images = digits.scaled(size)
     canvas = torch.zeros(count, clip.frames, clip.height, clip.width)
-    for shown, times in zip(_different(labels, rng), flashes(clip.frames), strict=True):
+    for classes, times in zip(_different(labels, rng), flashes(clip.frames), strict=True):
         corners = _near_centre(clip, size, count, rng)
-        stamp(canvas[:, times], images[digits.of_classes(shown, rng)], corners)
+        stamp(canvas[:, times], images[digits.of_classes(classes, rng)], corners)
     return Labelled(in_channels(canvas, clip), torch.from_numpy(labels))
 
 
