@@ -88,6 +88,17 @@ def at_the_highest_rate():
     return run_records
 
 
+def counted():
+    """As a suite of ``metrics: [params, macs]`` leaves it."""
+    return [only_counts(record) for record in records.quality_records()]
+
+
+def only_counts(record):
+    names = ("params", "macs", "flops")
+    kept = tuple(reading for reading in record.readings if reading.metric.name in names)
+    return record if record.case.trial else replace(record, readings=kept)
+
+
 SAID = {
     "sure, and the best itself": (records.quality_records, Ask()),
     "sure, a wide margin": (records.quality_records, Ask(within=0.08)),
@@ -103,6 +114,8 @@ SAID = {
     "provisional, at the edge": (edge, Ask()),
     "passed over for its collapses": (collapsing, Ask()),
     "at the end of the learning rates": (at_the_highest_rate, Ask()),
+    "without a latency": (counted, Ask()),
+    "without a latency, for which there is a price": (counted, Ask(per_second=2.0)),
 }  # fmt: skip
 
 
@@ -181,6 +194,16 @@ def test_cheap_in_a_metric_of_a_probe_of_one_s_own(tmp_path):
     assert "it is the lowest in energy of a call that is shown" in out
     assert "260 mJ" in out, "a runner-up, with the cost that was asked for"
     assert "direction: gap" in advise(directory)[1]
+
+
+def test_nothing_that_was_not_timed_is_called_fastest(tmp_path):
+    noisy = of({"gap": (0.61, 0.52, 0.6), "gmp": (0.59, 0.6, 0.51), "gem": (0.5, 0.62, 0.58)})
+    code, out, _ = advise(records.stored(tmp_path / "counted", [only_counts(record) for record in noisy]))
+    assert code == 3
+    assert "The smallest is gap, LSTM input 32, eager" in out
+    assert "83.8 k parameters, 116 MFLOP; latency was not measured)" in out
+    assert "against the smallest" in out
+    assert "fastest" not in out
 
 
 def test_json_has_every_number_that_a_limit_may_be_of_and_is_json(tmp_path):

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 from convbench.analysis.choice.candidates import Candidate, Excluded, Why
-from convbench.analysis.choice.recommendation import Ask, Doubt, Price, Recommendation
+from convbench.analysis.choice.recommendation import Doubt, Price, Recommendation
 from convbench.analysis.quality.qualities import Quality
 from convbench.core import metrics
 from convbench.core.metric import Metric
@@ -44,7 +44,7 @@ def sentences(answer: Recommendation) -> list[str]:
         return [*filter(None, texts)]
     texts = [
         f"{answer.task}: {setup(answer.pick.result)} ({answer.grade}).",
-        _worth(answer.pick, answer.ask),
+        _worth(answer.pick, answer),
         _why(answer),
     ]
     texts += [_doubts(answer), _ruled_out(answer), _passed_over(answer), _settle(answer)]
@@ -69,10 +69,10 @@ def not_run(run: str, suite: str) -> str:
     return f"quality was not run in {run}: run `convbench run {suite} quality=train`"
 
 
-def _worth(pick: Candidate, ask: Ask) -> str:
+def _worth(pick: Candidate, answer: Recommendation) -> str:
     chance = f" (chance {percent(pick.quality.chance)})" if pick.quality.chance else ""
     often = f" {_fails(pick.quality)}." if pick.quality.collapsed else ""
-    return f"Accuracy {accuracy(pick)}{chance}; {costs(pick.result, ask)}.{often}"
+    return f"Accuracy {accuracy(pick)}{chance}; {costs(pick.result, answer)}.{often}"
 
 
 def _why(answer: Recommendation) -> str:
@@ -188,7 +188,7 @@ def _likely(answer: Recommendation) -> str:
     if answer.probability is None or answer.front is None or len(answer.pool) == 1:
         return ""
     rule = "the cheapest that is" if answer.ask.per_second is None else "the best of accuracy less price"
-    front = f"on the front of {', '.join(['quality', *answer.ask.against[:-1]])} and {answer.ask.against[-1]}"
+    front = f"on the front of {joined(['quality', *(limit(answer.ask.metrics[name]) for name in answer.ask.against)])}"
     places = {"within the margin": answer.probability, rule: answer.stability, front: answer.front}
     texts = [f"{place} ({likely(share)})" for place, share in places.items() if share is not None]
     return f"How likely it is: {', '.join(texts)}."
