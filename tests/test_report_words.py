@@ -17,7 +17,7 @@ from convbench.analysis.costs.headlines import advise
 from convbench.analysis.quality.qualities import by_task, qualities
 from convbench.analysis.results import results
 from convbench.core import metrics, visits
-from convbench.core.record import Failure, Finding, Reading, Visit
+from convbench.core.record import Case, Choice, Failure, Finding, Reading, Visit, Whole
 from convbench.core.statistics import Interval
 from convbench.core.text import inside as inside_sentence
 from convbench.report.page import rows
@@ -337,6 +337,19 @@ def test_what_is_missing_open_or_unasked_is_the_next_command():
         "convbench.run('mine.yaml', resume=True, until_sure=True, out='x')"
     )
     assert next_steps(run, [], advise([])) == [Step("2 planned cases were not run yet", resume=True)]
+
+
+def test_a_run_of_whole_models_is_told_of_no_training():
+    """Its page said to run it again with quality=train, which is a mistake in such a suite."""
+    models = [records.record(Case(Whole(Choice(name)))) for name in ("shop:net", "shop:slim")]
+    run, whole = records.run_of(models), results(models)
+    assert "quality=train" not in {step.overrides for step in next_steps(run, whole, advise(whole))}
+    text = answer(run, models)
+    assert "quality=" not in text
+    assert "optimum is claimed; a whole model of your own has no head that could be exchanged for a task's." in text
+    both = [*models, records.record()]
+    assert "quality=train" in {step.overrides for step in next_steps(run, results(both), advise(results(both)))}
+    assert "quality=train runs it" in answer(run, both)
 
 
 def test_where_one_visit_was_asked_for_more_visits_are_the_next_command():

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from convbench.analysis.choice.candidates import Candidate, Excluded, Why
 from convbench.analysis.choice.recommendation import Doubt, Price, Recommendation
 from convbench.analysis.quality.qualities import Quality
+from convbench.analysis.results import Result, triable
 from convbench.core import metrics
 from convbench.core.metric import Metric
 from convbench.core.record import EAGER
@@ -33,6 +34,7 @@ DOUBTS: Mapping[Doubt, str] = {
     "collapses": "its runs collapse more often than those of others",
     "undertrained": "at least half of the runs of it or of the best were still learning: train longer",
 }
+NO_HEAD = "a whole model of your own has no head that could be exchanged for a task's"
 LISTED = 6
 
 
@@ -65,8 +67,9 @@ def different(answers: Sequence[Recommendation]) -> str:
     return f"Different tasks want different configurations, so there is no one best here: {choices}."
 
 
-def not_run(run: str, suite: str) -> str:
-    return f"quality was not run in {run}: run `convbench run {suite} quality=train`"
+def not_run(run: str, suite: str, results: Sequence[Result]) -> str:
+    cure = f"run `convbench run {suite} quality=train`" if triable(results) else NO_HEAD
+    return f"quality was not run in {run}: {cure}"
 
 
 def _worth(pick: Candidate, answer: Recommendation) -> str:

@@ -10,11 +10,12 @@ from convbench.analysis.costs.gains import VariantGain
 from convbench.analysis.costs.headlines import Advice, Confidence, advise, noisy, uncounted, uncounted_share, withheld
 from convbench.analysis.costs.runtimes import runtimes as runtimes_of
 from convbench.analysis.quality.qualities import tried
-from convbench.analysis.results import Result, costs, measured, sustained
+from convbench.analysis.results import Result, costs, measured, sustained, triable
 from convbench.analysis.results import results as results_of
 from convbench.core.record import Parts, Record, Run
 from convbench.core.text import counted, joined
 from convbench.report.words import quality, runtimes, units
+from convbench.report.words.advice import NO_HEAD
 from convbench.report.words.decision import UNORDERED
 from convbench.report.words.names import model, setup, threads_of
 
@@ -26,7 +27,8 @@ NOISE = {
     "foreign_process": "another process on the device",
     "busy_machine": "a busy machine",
 }
-COST_ONLY = "Cost only: quality was not run, so no optimum is claimed; quality=probe or quality=train runs it."
+COST_ONLY = "Cost only: quality was not run, so no optimum is claimed; {}."
+RUNS_IT = "quality=probe or quality=train runs it"
 
 
 def answer(run: Run, records: Sequence[Record]) -> str:
@@ -59,7 +61,8 @@ def sentences(run: Run, results: Sequence[Result], answers: Sequence[Recommendat
         *map(runtimes.sentence, runtimes_of(results)),
     ]
     texts += [_other_situation(result, advice.pick) for result in advice.others[:3]]
-    cost_only = "" if len(costs(results)) < len(results) else COST_ONLY
+    cure = RUNS_IT if triable(results) else NO_HEAD
+    cost_only = "" if len(costs(results)) < len(results) else COST_ONLY.format(cure)
     return [*dict.fromkeys(filter(None, [*texts, cautions(results)[0], cost_only])), _missing(run, results)]
 
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from convbench.analysis.choice.recommendation import Recommendation
 from convbench.analysis.costs.headlines import Advice, withheld
-from convbench.analysis.results import Result, costs, measured
+from convbench.analysis.results import Result, costs, measured, triable
 from convbench.core.commands import Command
 from convbench.core.record import Run
 from convbench.core.text import counted, cut, one_line
@@ -77,7 +77,7 @@ def next_steps(run: Run, results: Sequence[Result], advice: Advice) -> list[Step
     elif sure and (sure.open or withheld(results) or (sure.visits or 0) < 2):
         reason = f"{sure.open:,} more may be tied or not" if sure.open else "some cases lack undisturbed visits"
         steps.append(Step(reason, resume=True, until_sure=True))
-    if measured(results) and len(costs(results)) == len(results):
+    if measured(results) and len(costs(results)) == len(results) and triable(results):
         steps.append(Step("cost alone names no best: train each, then ask advise", "quality=train"))
     return steps
 
