@@ -285,18 +285,30 @@ def test_json_of_an_abstention_has_its_reason(run):
     assert [(answer["pick"], answer["reason"]) for answer in json.loads(done.output)] == [(None, "over-budget")] * 2
 
 
-@pytest.mark.parametrize(
-    ("command", "suite"), [("convbench run suites/mine.yaml variant=eager", "suites/mine.yaml"), ("merged", "default")]
-)
-def test_a_run_without_trials_says_how_to_get_them(tmp_path, command, suite):
+@pytest.mark.parametrize(("command", "training"), [
+    ("convbench run a.yaml variant=eager --only gap", "convbench run a.yaml variant=eager quality=train --only gap"),
+    ("merged", "convbench run default quality=train"),
+])  # fmt: skip
+def test_a_run_without_trials_says_how_to_get_them(tmp_path, command, training):
     directory = records.stored(tmp_path / "run", [records.record()], command=command)
     code, out, _ = advise(directory)
-    sentence = f"quality was not run in {directory}: run `convbench run {suite} quality=train`"
+    sentence = f"quality was not run in {directory}: run `{training} --out {directory}-quality-train`"
     by_cost = "By cost alone: 1 of 1 models fits. Fastest: gap, LSTM input 32 (6.47 ms a call, 83.8 k parameters, "
     assert (code, out) == (3, f"{sentence}. {by_cost}16.3 MiB, 116 MFLOP).")
     (answer,) = json.loads(CliRunner().invoke(app, ["advise", str(directory), "--json"]).output)
     assert (answer["grade"], answer["reason"], answer["words"]) == ("open", "not-run", out)
     assert advise(directory, "--require", "open")[0] == 0
+
+
+def test_a_run_that_was_stopped_before_its_first_training_is_gone_on_with(tmp_path):
+    """Its suite was to be run anew, without its overrides, into the folder in which it lies."""
+    plan = [record.case.id for record in (records.record(), records.lesson())]
+    made = "convbench run quality variant=eager"
+    directory = records.stored(tmp_path / "my run", [records.record()], command=made, planned=tuple(plan))
+    said = f"quality was not run in {directory} yet: go on with `{made} --resume --out '{directory}'`. By cost alone:"
+    assert advise(directory / "run.json")[1].startswith(said)
+    call = records.stored(tmp_path / "call", [], command="convbench.run('quality')", planned=tuple(plan))
+    assert advise(call)[1].endswith(f"go on with `convbench.run('quality', resume=True, out='{call}')`")
 
 
 @pytest.mark.parametrize(

@@ -184,7 +184,7 @@ def measured(results: Iterable[Result]) -> list[Result]:
 
 
 def triable(results: Sequence[Result]) -> bool:
-    """Whether any of these models can be tried on a task: a whole model has no head that could be exchanged for its."""
+    """Whether any of these models can be tried on a task: a whole model has no head to exchange for one."""
     return not results or any(isinstance(result.case.architecture, Parts) for result in results)
 
 

@@ -12,7 +12,6 @@ import typer
 
 from convbench.cli.app import app
 from convbench.cli.terminal import console
-from convbench.core.commands import Command
 from convbench.core.errors import ConvbenchError
 
 if TYPE_CHECKING:
@@ -167,7 +166,7 @@ def _by_cost(results: Sequence[Result], ask: Ask) -> str:
 def _print_not_run(path: Path, run: Run, results: Sequence[Result], ask: Ask, as_json: bool) -> None:
     from convbench.report.words.advice import not_run
 
-    text = not_run(str(path), Command.of(run).source or run.name, results)
+    text = not_run(run, results, str(path if path.is_dir() else path.parent))
     cost = _by_cost(results, ask)
     text = f"{text}.{cost}" if cost else text
     answer = {"task": None, "grade": "open", "pick": None, "reason": "not-run", "words": text}

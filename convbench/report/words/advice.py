@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
@@ -10,11 +11,13 @@ from convbench.analysis.choice.recommendation import Doubt, Price, Recommendatio
 from convbench.analysis.quality.qualities import Quality
 from convbench.analysis.results import Result, triable
 from convbench.core import metrics
+from convbench.core.commands import Command
 from convbench.core.metric import Metric
-from convbench.core.record import EAGER
+from convbench.core.record import EAGER, Run
 from convbench.core.text import counted, joined
 from convbench.report.words import trade, units
 from convbench.report.words.abstention import abstention, extend
+from convbench.report.words.decision import Step, command
 from convbench.report.words.names import model, setup, trained
 from convbench.report.words.numbers import accuracy, amount, cheapest, costs, likely, limit, percent, points
 
@@ -67,9 +70,15 @@ def different(answers: Sequence[Recommendation]) -> str:
     return f"Different tasks want different configurations, so there is no one best here: {choices}."
 
 
-def not_run(run: str, suite: str, results: Sequence[Result]) -> str:
-    cure = f"run `convbench run {suite} quality=train`" if triable(results) else NO_HEAD
-    return f"quality was not run in {run}: {cure}"
+def not_run(run: Run, results: Sequence[Result], directory: str) -> str:
+    """That a run trained nothing so far, and what does it: its own command, resumed where trainings are planned."""
+    text, known = f"quality was not run in {directory}", {result.case.id for result in results}
+    place = directory if Command.of(run).python else shlex.quote(directory)
+    if any("/learn/" in case and case not in known for case in run.planned):
+        return f"{text} yet: go on with `{command(run, Step('', resume=True), place)}`"
+    if not triable(results):
+        return f"{text}: {NO_HEAD}"
+    return f"{text}: run `{command(run, Step('', 'quality=train'), place)}`"
 
 
 def _worth(pick: Candidate, answer: Recommendation) -> str:
