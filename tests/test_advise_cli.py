@@ -19,7 +19,7 @@ from convbench.cli.app import app
 from convbench.core.errors import ConvbenchError
 from convbench.core.metric import Metric
 from convbench.core.quantities import amount, share
-from convbench.core.record import Reading
+from convbench.core.record import Failure, Reading
 from convbench.report.words.advice import different, sentences
 from convbench.report.words.numbers import likely
 
@@ -298,6 +298,31 @@ def test_a_run_without_trials_says_how_to_get_them(tmp_path, command, training):
     (answer,) = json.loads(CliRunner().invoke(app, ["advise", str(directory), "--json"]).output)
     assert (answer["grade"], answer["reason"], answer["words"]) == ("open", "not-run", out)
     assert advise(directory, "--require", "open")[0] == 0
+
+
+def skipped(record):
+    cause = Failure("unavailable", "no host for it")
+    return replace(record, status="skipped", readings=(), findings=(), failure=cause)
+
+
+def test_where_every_training_was_skipped_there_is_no_answer(tmp_path):
+    lessons = [skipped(records.lesson(seed=seed)) for seed in range(3)]
+    directory = records.stored(tmp_path / "run", [records.record(), *lessons])
+    code, out, _ = advise(directory)
+    assert code == 3
+    assert out.startswith(
+        f"quality was not run in {directory}: 3 trainings were skipped, unavailable: no host for it. By cost alone: 1 of 1"
+    )
+
+
+def test_a_task_of_which_every_training_was_skipped_is_open(tmp_path):
+    """It was no task, and every task had a pick."""
+    of_task = lambda record: record.case.trial and str(record.case.trial.task) == "identity"  # noqa: E731
+    run_records = [skipped(r) if of_task(r) else r for r in records.quality_records()]
+    code, out, _ = advise(records.stored(tmp_path / "run", run_records))
+    assert code == 3
+    assert "direction: conv1x1-avg-k(k=4), LSTM input 128, eager (sure)." in out
+    assert "identity: open, no pick: quality was not run for it." in out
 
 
 def test_a_run_that_was_stopped_before_its_first_training_is_gone_on_with(tmp_path):

@@ -18,6 +18,7 @@ from convbench.core.text import counted, joined
 from convbench.report.words import trade, units
 from convbench.report.words.abstention import abstention, extend
 from convbench.report.words.decision import Step, command
+from convbench.report.words.findings import failure
 from convbench.report.words.names import model, setup, trained
 from convbench.report.words.numbers import accuracy, amount, cheapest, costs, likely, limit, percent, points
 
@@ -71,13 +72,20 @@ def different(answers: Sequence[Recommendation]) -> str:
 
 
 def not_run(run: Run, results: Sequence[Result], directory: str) -> str:
-    """That a run trained nothing so far, and what does it: its own command, resumed where trainings are planned."""
+    """That a run trained nothing so far, and what does it: its own command, resumed where trainings are planned.
+
+    Why, where nothing does it: whole models, or trainings that had to be skipped.
+    """
     text, known = f"quality was not run in {directory}", {result.case.id for result in results}
     place = directory if Command.of(run).python else shlex.quote(directory)
     if any("/learn/" in case and case not in known for case in run.planned):
         return f"{text} yet: go on with `{command(run, Step('', resume=True), place)}`"
     if not triable(results):
         return f"{text}: {NO_HEAD}"
+    if skipped := [result.record for result in results if result.case.trains]:
+        return (
+            f"{text}: {counted(len(skipped), 'training was', 'trainings were')} skipped, {failure(skipped[0].failure)}"
+        )
     return f"{text}: run `{command(run, Step('', 'quality=train'), place)}`"
 
 
