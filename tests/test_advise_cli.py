@@ -306,19 +306,17 @@ def skipped(record):
 
 
 def test_where_every_training_was_skipped_there_is_no_answer(tmp_path):
+    """It printed one line and every task had a pick."""
     lessons = [skipped(records.lesson(seed=seed)) for seed in range(3)]
     directory = records.stored(tmp_path / "run", [records.record(), *lessons])
     code, out, _ = advise(directory)
     assert code == 3
-    assert out.startswith(
-        f"quality was not run in {directory}: 3 trainings were skipped, unavailable: no host for it. By cost alone: 1 of 1"
-    )
+    said = f"quality was not run in {directory}: 3 trainings were skipped, unavailable: no host for it."
+    assert out.startswith(f"{said} By cost alone: 1 of 1 models fits.")
 
 
 def test_a_task_of_which_every_training_was_skipped_is_open(tmp_path):
-    """It was no task, and every task had a pick."""
-    of_task = lambda record: record.case.trial and str(record.case.trial.task) == "identity"  # noqa: E731
-    run_records = [skipped(r) if of_task(r) else r for r in records.quality_records()]
+    run_records = [skipped(r) if "/identity/" in r.case.id else r for r in records.quality_records()]
     code, out, _ = advise(records.stored(tmp_path / "run", run_records))
     assert code == 3
     assert "direction: conv1x1-avg-k(k=4), LSTM input 128, eager (sure)." in out

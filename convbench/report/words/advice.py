@@ -83,9 +83,8 @@ def not_run(run: Run, results: Sequence[Result], directory: str) -> str:
     if not triable(results):
         return f"{text}: {NO_HEAD}"
     if skipped := [result.record for result in results if result.case.trains]:
-        return (
-            f"{text}: {counted(len(skipped), 'training was', 'trainings were')} skipped, {failure(skipped[0].failure)}"
-        )
+        number = counted(len(skipped), "training was", "trainings were")
+        return f"{text}: {number} skipped, {failure(skipped[0].failure)}"
     return f"{text}: run `{command(run, Step('', 'quality=train'), place)}`"
 
 
