@@ -322,6 +322,22 @@ def test_the_decision_names_the_variant_that_makes_the_pick_fastest():
     assert advise(hardly).quickest is None
 
 
+def test_what_a_variant_gains_is_said_of_the_scenario_of_the_headline():
+    """It was said of whichever scenario had the greatest gain, and not of which."""
+    seconds = {"inference": (10e-3, 8e-3), "streaming": (1e-3, 0.25e-3)}
+    run_records = [
+        records.record(records.case("gap", variant=how, scenario=scenario), samples=201, latency=time)
+        for scenario, times in seconds.items()
+        for how, time in zip(("eager", "channels_last"), times, strict=True)
+    ]
+    assert re.search(r"channels_last is 1\.2\d× .*as fast as eager\.", answer(records.run_of(run_records), run_records))
+    streamed = run_records[2:]
+    assert re.search(r"channels_last \(streaming\) is (4\.0\d|3\.9\d)× .*as fast as eager\.",
+                     answer(records.run_of(streamed), streamed))  # fmt: skip
+    slower = [*run_records[:1], records.record(run_records[1].case, latency=12e-3), *streamed]
+    assert "No variant was faster than eager." in answer(records.run_of(slower), slower)
+
+
 def test_what_is_missing_open_or_unasked_is_the_next_command():
     run_records = [records.record(records.case(name)) for name in ("gap", "gmp")]
     run = records.run_of(run_records, planned=("a", "b", "c"))
