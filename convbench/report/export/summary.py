@@ -28,8 +28,8 @@ def markdown(run: Run, records: Sequence[Record]) -> str:
                   for row in task["rows"][:20]))
           for task in (values["quality"] or {"tasks": ()})["tasks"]),
         _table("What the variants gain", ("Variant", "Where", "Models", "Speed-up", "Range", "Pays after"),
-               ([row[key] for key in ("variant", "place", "models", "speedup", "range", "pays")]
-                for row in values["variants"][:20])),
+               ([*(row[key] for key in ("variant", "place", "models", "speedup", "range")),
+                 f"{row['pays']} {row['never']}".strip()] for row in values["variants"][:20])),
         _failures([*values["failures"], *values["skipped"]]),
         f"<sub>{plain(' · '.join(value for value in values['environment'].values() if value != '–'), 300)}</sub>",
     )))  # fmt: skip

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from convbench.analysis.choice.recommendation import Recommendation
-from convbench.analysis.costs.gains import VariantGain
+from convbench.analysis.costs.gains import MAKING, VariantGain
 from convbench.analysis.costs.headlines import Advice, advise, uncounted
 from convbench.analysis.costs.ranking import Contender
 from convbench.analysis.results import Result, measured, typical
@@ -114,7 +114,7 @@ def _variant(variant: VariantGain) -> dict[str, str]:
     """A row of the table of variants; medians over its cases."""
     paid = [gain.pays_after for gain in variant.gains if gain.pays_after is not None]
     never = len(variant.gains) - len(paid)
-    compiled = _median(variant, metrics.COMPILE) is not None
+    made = any(_median(variant, metric) is not None for metric in MAKING)
     allocators = sorted({" against ".join(gain.allocators) for gain in variant.gains if gain.allocators})
     captured = _median(variant, metrics.CAPTURED)
     return {
@@ -127,8 +127,8 @@ def _variant(variant: VariantGain) -> dict[str, str]:
         "graphs": units.count(_median(variant, metrics.GRAPH_COUNT)),
         "breaks": units.count(_median(variant, metrics.GRAPH_BREAKS)),
         "captured": units.percent(captured) if captured is not None else units.MISSING,
-        "pays": (f"{statistics.median(paid):,.0f} calls" if paid else "never") if compiled else units.MISSING,
-        "never": f"never for {never}" if compiled and paid and never else "",
+        "pays": (f"{statistics.median(paid):,.0f} calls" if paid else "never") if made else units.MISSING,
+        "never": f"never for {never}" if made and paid and never else "",
         "allocators": ", ".join(allocators),
     }
 
