@@ -388,6 +388,18 @@ def test_the_claim_of_no_magic_number_names_the_recommendations(pilot):
     assert choice.no_magic is claims.get("C15").build
 
 
+def test_what_is_advised_has_its_options_and_its_layer_norm_in_its_name():
+    """They were dropped, so that the plain ones, tried too, seemed to be advised."""
+    plain = tasks({"gap": 0.5, "fc64+relu": 0.5, "flatten": 0.6}, {"gap": 0.3, "fc64+relu": 0.95, "flatten": 0.6})
+    layered = [
+        *synthetic.lessons("gap", "identity", 0.9, layer_norm=True),
+        *synthetic.lessons("gap", "direction", 0.4, layer_norm=True),
+    ]
+    layered.append(records.record(replace(synthetic.case("gap", layer_norm=True), scenario="inference")))
+    advised = "Advised: gap 64 + LayerNorm (sure) on identity and fc(activation=true) 64 (sure) on direction."
+    assert advised in of(15, plain, layered, synthetic.small_costs()).why
+
+
 @pytest.mark.parametrize(
     ("fc", "verdict"), [((0.99, 0.9), "supported"), ((0.36, 0.5), "refuted"), ((0.99, 0.5), "refuted")]
 )
