@@ -123,6 +123,7 @@ def test_cautions_are_counted_in_one_line_that_opens():
              for name in ("gap", "gmp")]  # fmt: skip
     text = answer(records.run_of(shaky), shaky)
     assert text.count("Read with care: 2 cases with no steady state.") == 1
+    assert cautions(results(shaky)) == ("Read with care: 2 cases with no steady state.", []), "said once"
     faults = Finding("page_faults", data={"faults_per_call": 6112.0, "system_share": 0.85, "allocator": "glibc"})
     shaky[0] = replace(shaky[0], findings=(faults,))
     assert cautions(results(shaky)) == (

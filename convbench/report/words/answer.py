@@ -19,7 +19,7 @@ from convbench.report.words.advice import NO_HEAD
 from convbench.report.words.decision import UNORDERED
 from convbench.report.words.names import model, setup, threads_of
 
-NOISE = {
+NOISE = {  # findings that make a latency doubtful
     "interval_wide": "wide intervals",
     "not_steady": "no steady state",
     "page_faults": "time lost to page faults",
@@ -67,13 +67,13 @@ def sentences(run: Run, results: Sequence[Result], answers: Sequence[Recommendat
 
 
 def cautions(results: Sequence[Result]) -> tuple[str, list[str]]:
-    """What to read with care, counted in one line, and what that opens into; empty where there is nothing."""
-    doubtful = noisy(results)
+    """What to read with care, counted in one line, and the kinds of it where there are several."""
+    doubtful = noisy(results, NOISE)
     if not doubtful:
         return "", []
     kinds = [f"{counted(number, 'case')} with {NOISE[code]}" for code, number in doubtful.items()]
     if len(kinds) == 1:
-        return f"Read with care: {kinds[0]}.", kinds
+        return f"Read with care: {kinds[0]}.", []
     codes = doubtful.keys()
     cases = sum(any(finding.code in codes for finding in result.record.findings) for result in measured(results))
     return f"Read with care: {counted(cases, 'case has', 'cases have')} a caution.", kinds
