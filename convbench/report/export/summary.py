@@ -18,7 +18,9 @@ def markdown(run: Run, records: Sequence[Record]) -> str:
     values = view(run, results_of(records))
     text = "\n\n".join(filter(None, (
         f"## convbench: {plain(run.name)}",
-        f"**{plain(values['lead'], 400)}** " + " ".join(plain(sentence, 400) for sentence in values["sentences"]),
+        f"**{plain(values['lead'], 400)}** " + " ".join(
+            plain(text, 400) for text in (values["confidence"], *values["sentences"], values["caution"]) if text
+        ),
         _table(f"Each reducer at its {'fastest' if values['timed'] else 'smallest'}",
                ("Reducer", "LSTM input", "Variant", "Latency [95 %]", "×", "Parameters", "FLOPs"),
                ([row[key] for key in ("reducer", "lstm_input", "variant", "latency", "factor", "params", "flops")]

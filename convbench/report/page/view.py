@@ -8,7 +8,6 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from convbench.analysis.choice.recommendation import Recommendation
 from convbench.analysis.costs.gains import MAKING, VariantGain
 from convbench.analysis.costs.headlines import Advice, advise, uncounted
 from convbench.analysis.costs.ranking import Contender
@@ -47,10 +46,10 @@ def view(run: Run, results: Sequence[Result]) -> dict[str, Any]:
         "listed": SENTENCES,
         "quality": section(results, answers),
         "decision": decision(advice, answers) or texts[0],
-        "confidence": _sure(advice, answers),
+        "confidence": confidence(advice, answers),
         "steps": [_step(run, step) for step in next_steps(run, results, advice)],
         "lead": texts[0],
-        "sentences": [sentence for sentence in texts[1:] if sentence != caution],
+        "sentences": texts[1:],
         "caution": caution,
         "cautions": kinds,
         "outcome": outcome(run, results),
@@ -72,12 +71,6 @@ def view(run: Run, results: Sequence[Result]) -> dict[str, Any]:
         "protocol": protocol(run),
         "equal": {case: list(others) for case, others in list(run.equal.items())[:LISTED]},
     }
-
-
-def _sure(advice: Advice, answers: Sequence[Recommendation]) -> str:
-    """How sure the ranking by latency is; the answers of tasks have grades of their own."""
-    text = confidence(advice.confidence) if advice.confidence else ""
-    return text.replace("Confidence:", "Confidence in the latencies:") if answers else text
 
 
 def _step(run: Run, step: Step) -> dict[str, str]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from convbench.analysis.choice.recommendation import Recommendation
 from convbench.analysis.costs.gains import VariantGain
-from convbench.analysis.costs.headlines import Advice, Confidence, advise, noisy, uncounted, uncounted_share, withheld
+from convbench.analysis.costs.headlines import Advice, advise, noisy, uncounted, uncounted_share, withheld
 from convbench.analysis.costs.runtimes import runtimes as runtimes_of
 from convbench.analysis.quality.qualities import tried
 from convbench.analysis.results import Result, costs, measured, sustained, triable
@@ -34,11 +34,16 @@ RUNS_IT = "quality=probe or quality=train runs it"
 def answer(run: Run, records: Sequence[Record]) -> str:
     """The answer as one paragraph."""
     results = results_of(records)
-    return " ".join(sentences(run, results, quality.recommended(results)))
+    answers = quality.recommended(results)
+    *texts, ending = sentences(run, results, answers)
+    return " ".join(filter(None, (*texts, confidence(advise(results), answers), cautions(results)[0], ending)))
 
 
 def sentences(run: Run, results: Sequence[Result], answers: Sequence[Recommendation]) -> list[str]:
-    """The answer, most important sentence first; every abstention is a sentence too."""
+    """The answer, most important sentence first; every abstention is a sentence too. What became of the cases is last.
+
+    How sure it is, and what to read with care, stand apart: ``confidence`` and ``cautions``.
+    """
     advice = advise(results)
     if not advice.pick:
         what = "No cost" if len(costs(results)) < len(results) else "Nothing"
@@ -50,7 +55,6 @@ def sentences(run: Run, results: Sequence[Result], answers: Sequence[Recommendat
         *([*by_task, headline] if by_task else [headline]),
         _quickest(advice),
         _ties(advice),
-        confidence(advice.confidence) if advice.confidence else "",
         _uncounted(results),
         _next(advice),
         _withheld(results),
@@ -63,7 +67,7 @@ def sentences(run: Run, results: Sequence[Result], answers: Sequence[Recommendat
     texts += [_other_situation(result, advice.pick) for result in advice.others[:3]]
     cure = RUNS_IT if triable(results) else NO_HEAD
     cost_only = "" if len(costs(results)) < len(results) else COST_ONLY.format(cure)
-    return [*dict.fromkeys(filter(None, [*texts, cautions(results)[0], cost_only])), _missing(run, results)]
+    return [*dict.fromkeys(filter(None, [*texts, cost_only])), _missing(run, results)]
 
 
 def cautions(results: Sequence[Result]) -> tuple[str, list[str]]:
@@ -159,10 +163,13 @@ def _threads(result: Result) -> str:
     return f" with {counted(threads, 'thread')}" if threads else ""
 
 
-def confidence(sure: Confidence) -> str:
-    """How sure the ranking is, and why."""
+def confidence(advice: Advice, answers: Sequence[Recommendation]) -> str:
+    """How sure the ranking by latency is, and why; the answers of tasks have grades of their own."""
+    sure, head = advice.confidence, "Confidence in the latencies" if answers else "Confidence"
+    if sure is None:
+        return ""
     if sure.visits is None:
-        return "Confidence: low (one process a case: how much processes differ is not known)."
+        return f"{head}: low (one process a case: how much processes differ is not known)."
     reasons = [f"at least {counted(sure.visits, 'process', 'processes')} a case"]
     if sure.open:
         reasons.append(f"{sure.open} more may be tied or not")
@@ -170,7 +177,7 @@ def confidence(sure: Confidence) -> str:
         reasons.append(f"{sure.withheld} withheld")
     if not sure.open and not sure.withheld:
         reasons.append("each contender tied or told apart")
-    return f"Confidence: {sure.level} ({', '.join(reasons)})."
+    return f"{head}: {sure.level} ({', '.join(reasons)})."
 
 
 def _next(advice: Advice) -> str:
