@@ -16,7 +16,17 @@ from convbench.analysis.claims.paired import ALL, MOST, SOME, Difference, by_ver
 from convbench.core.record import Choice
 from convbench.core.registry import claims
 from convbench.core.statistics import Interval
-from convbench.plugins.claims import algebra, arithmetic, choice, layers, ordering, saturation, shifting, spatial
+from convbench.plugins.claims import (
+    algebra,
+    arithmetic,
+    choice,
+    layers,
+    ordering,
+    overfitting,
+    saturation,
+    shifting,
+    spatial,
+)
 from convbench.plugins.claims.saturation import Gates
 
 NOTHING = Evidence()
@@ -332,6 +342,12 @@ def test_overfitting_of_few_clips_is_a_dial():
     assert [[point.x for point in curve.points] for curve in claim.plot.curves] == [[250, 4000], [250, 4000]]
 
 
+def test_where_flatten_is_better_all_the_same_is_a_list_with_an_and():
+    cells = [replace(UP, where=f"identity ({number} clips)") for number in ("250", "1,000", "4,000")]
+    why = overfitting.judged([NONE] * 3, cells).why
+    assert why.endswith("accuracy on identity (250 clips), identity (1,000 clips) and identity (4,000 clips).")
+
+
 def sizes(**means):
     return [record for name, mean in means.items() for record in synthetic.lessons(name, "direction", mean)]
 
@@ -431,7 +447,9 @@ def test_the_figures_that_were_published_as_undecided_refute():
     change = welch("identity", 0.0003 + 0.0298 * least, 0.4815 + 0.1102 * most)
     assert (change.mean, change.n) == (pytest.approx(-0.48, abs=0.005), 3)
     leads = {0.0: spread("identity", 0.0298 * least), 1.0: spread("identity", 0.4815 + 0.1102 * most)}
-    assert spatial.turned(change, leads).verdict == "refuted"
+    refuted = spatial.turned(change, leads)
+    assert refuted.verdict == "refuted"
+    assert "less, it loses (it helps where positions vary and do not matter): its lead is " in refuted.why
 
 
 def test_noise_does_not_decide_variability():
