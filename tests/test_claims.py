@@ -200,6 +200,15 @@ def test_the_whole_map_is_detrimental_where_every_init_saturates_or_trainings_lo
     assert saturation.judged(inits(default, fan_in), worse, []).verdict == verdict
 
 
+def test_the_map_that_was_trained_has_its_own_size(pilot):
+    assert "Trained (a map of 1,024), flatten is shown" in pilot["C17"].why
+    larger = [
+        replace(lesson, case=replace(lesson.case, architecture=replace(lesson.case.architecture, lstm_input=4096)))
+        for lesson in synthetic.lessons("flatten", "identity", 0.6)
+    ]
+    assert "Trained (a map of 4,096), flatten is shown" in of(17, larger, synthetic.lessons("fc8", "identity", 0.9)).why
+
+
 def test_gates_of_a_large_input_saturate_by_torchs_initialisation(without_runs):
     claim = without_runs["C17"]
     spread = value(claim, "torch's default, D = 131,072: standard")

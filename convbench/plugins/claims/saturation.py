@@ -90,8 +90,8 @@ def _learnt(worse: list[Difference], normed: list[Difference], size: int) -> str
     helped = [gain.where for gain in normed if gain.shown]
     return (
         f"Trained{f' (a map of {size:,})' if size else ''}, flatten is shown to be more than 2 points below the best "
-        f"smaller input on {joined(lost)}, and to be less than 2 points below it on {joined(close)}; LayerNorm is shown "
-        f"to help it on {joined(helped)}."
+        f"smaller input on {joined(lost)}, and to be less than 2 points below it on {joined(close)}; LayerNorm is "
+        f"shown to help it on {joined(helped)}."
     )
 
 
