@@ -18,8 +18,10 @@ from convbench.analysis.quality.qualities import by_task, qualities
 from convbench.analysis.results import results
 from convbench.core import metrics, visits
 from convbench.core.record import Case, Choice, Failure, Finding, Reading, Visit, Whole
+from convbench.core.registry import figures
 from convbench.core.statistics import Interval
 from convbench.core.text import inside as inside_sentence
+from convbench.report.export import summary
 from convbench.report.page import rows
 from convbench.report.page.view import view
 from convbench.report.terminal.advice import Advised
@@ -354,6 +356,25 @@ def test_what_is_missing_open_or_unasked_is_the_next_command():
         "convbench.run('mine.yaml', resume=True, until_sure=True, out='x')"
     )
     assert next_steps(run, [], advise([])) == [Step("2 planned cases were not run yet", resume=True)]
+
+
+def test_whole_models_are_called_models_and_not_reducers():
+    models = [records.record(Case(Whole(Choice(name))), latency=time) for name, time in (("a:b", 2e-3), ("c:d", 2e-3))]
+    whole, run = results(models), records.run_of(models)
+    assert decision(advise(whole), []).startswith("Two models tie at ")
+    (drawing,) = figures.get("reducers").build(whole)
+    assert drawing.title.startswith("Latency by model: whole models, ")
+    assert "each model at its fastest" in drawing.caption
+    assert all("each bar is one model, split" in bars.caption for bars in figures.get("stages").build(whole))
+    page, text = view(run, whole), summary.markdown(run, models)
+    assert page["kind"] == "model"
+    assert "### Each model at its fastest\n\n| Model | " in text
+    alone = view(run, results([records.record()]))
+    assert alone["kind"] == "reducer"
+    sizes = [Case(Whole(Choice("a:b", (("hidden", size),)))) for size in (32, 64)]
+    assert decision(advise(results([records.record(of, latency=2e-3) for of in sizes])), []).startswith(
+        "Two models of a:b tie at "
+    )
 
 
 def test_a_run_of_whole_models_is_told_of_no_training():

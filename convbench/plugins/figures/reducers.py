@@ -12,7 +12,7 @@ from convbench.core.registry import figures
 from convbench.report.drawing import Drawing, scales
 from convbench.report.drawing.style import AREA, GRID, TEXT, WEIGHT, canvas, look, short
 from convbench.report.words import units
-from convbench.report.words.names import same
+from convbench.report.words.names import kind, same
 
 ROWS = 20
 
@@ -50,11 +50,12 @@ def _draw(rows: Sequence[Contender], index: Mapping[int, int]) -> Drawing:
     axes.tick_params(length=0)
     axes.spines["left"].set_visible(False)
     axes.set_xlabel("Latency of a call · lower is better", color=TEXT)
+    of = kind(row.result for row in rows)
     return Drawing(
         name="reducers",
-        title=f"Latency by reducer: {same(rows[0].result)}",
+        title=f"Latency by {of}: {same(rows[0].result)}",
         caption=(
-            "How to read this: each reducer at its fastest size, all else alike. Bars are 95 % intervals over fresh "
+            f"How to read this: each {of} at its fastest, all else alike. Bars are 95 % intervals over fresh "
             "processes where there were several, n of them; the grey band is what lies within 10 % of the "
             "fastest. “Tied” is decided by the interval of the ratio, visit by visit."
         ),

@@ -21,8 +21,8 @@ def markdown(run: Run, records: Sequence[Record]) -> str:
         f"**{plain(values['lead'], 400)}** " + " ".join(
             plain(text, 400) for text in (values["confidence"], *values["sentences"], values["caution"]) if text
         ),
-        _table(f"Each reducer at its {'fastest' if values['timed'] else 'smallest'}",
-               ("Reducer", "LSTM input", "Variant", "Latency [95 %]", "×", "Parameters", "FLOPs"),
+        _table(f"Each {values['kind']} at its {'fastest' if values['timed'] else 'smallest'}",
+               (values["kind"].capitalize(), "LSTM input", "Variant", "Latency [95 %]", "×", "Parameters", "FLOPs"),
                ([row[key] for key in ("reducer", "lstm_input", "variant", "latency", "factor", "params", "flops")]
                 for row in values["ranking"][:20])),
         *(_table(f"Quality: {task['name']}", ("Reducer", "LSTM input", "Test accuracy [95 %]", "Sound runs", "Lost"),

@@ -13,7 +13,7 @@ from convbench.core.commands import Command
 from convbench.core.record import Run
 from convbench.core.text import counted, cut, one_line
 from convbench.report.words import units
-from convbench.report.words.names import after_norm, reducer
+from convbench.report.words.names import after_norm, kind, reducer
 
 TASKS = 3
 """Tasks that the sentence names; the others are counted."""
@@ -115,8 +115,9 @@ def _in_variant(result: Result) -> str:
 
 def _tie(tied: Sequence[Result]) -> str:
     """``Six reducers tie at 5.60 to 6.10 ms``"""
-    names = {result.series for result in tied}
-    count, noun = (len(names), "reducers") if len(names) > 1 else (len(tied), f"sizes of {_short(tied[0].series)}")
+    names, of = {result.series for result in tied}, kind(tied)
+    alike = f"{'sizes' if of == 'reducer' else 'models'} of {_short(tied[0].series)}"
+    count, noun = (len(names), f"{of}s") if len(names) > 1 else (len(tied), alike)
     latencies = [result.latency.median for result in tied if result.latency]
     low, high = units.seconds(min(latencies)), units.seconds(max(latencies))
     unit = f" {high.partition(' ')[2]}"
