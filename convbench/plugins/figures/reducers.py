@@ -13,6 +13,7 @@ from convbench.report.drawing import Drawing, scales
 from convbench.report.drawing.style import AREA, GRID, TEXT, WEIGHT, canvas, look, short
 from convbench.report.words import units
 from convbench.report.words.names import kind, same
+from convbench.report.words.numbers import TIE
 
 ROWS = 20
 
@@ -56,8 +57,8 @@ def _draw(rows: Sequence[Contender], index: Mapping[int, int]) -> Drawing:
         title=f"Latency by {of}: {same(rows[0].result)}",
         caption=(
             f"How to read this: each {of} at its fastest, all else alike. Bars are 95 % intervals over fresh "
-            "processes where there were several, n of them; the grey band is what lies within 10 % of the "
-            "fastest. “Tied” is decided by the interval of the ratio, visit by visit."
+            "processes where there were several, n of them; the grey band is what lies within "
+            f"{TIE} of the fastest. “Tied” is decided by the interval of the ratio, visit by visit."
         ),
         figure=axes.figure,  # type: ignore[arg-type]
         marks={f"marks-{row}": [index[id(contender.result)]] for row, contender in enumerate(rows)},

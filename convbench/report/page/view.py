@@ -24,6 +24,7 @@ from convbench.report.words.decision import Step, command, decision, next_steps
 from convbench.report.words.facts import conditions, environment, place, protocol
 from convbench.report.words.findings import failure, sentence
 from convbench.report.words.names import kind, reducer, same
+from convbench.report.words.numbers import TIE
 from convbench.report.words.quality import recommended
 
 LISTED = 50
@@ -56,6 +57,7 @@ def view(run: Run, results: Sequence[Result]) -> dict[str, Any]:
         "ranking": _ranking(advice) if advice.ordered else [],
         "kind": kind(contender.result for contender in advice.ranking),
         "timed": advice.timed,
+        "tie": TIE,
         "visited": any(result.record.visits for result in results),
         "assumed": units.percent(math.sqrt(ASSUMED.variance)),
         "alike": same(advice.pick) if advice.pick else "",

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from convbench.analysis.choice.candidates import Candidate, CostName
 from convbench.analysis.choice.recommendation import Ask, Recommendation
+from convbench.analysis.costs.ranking import MARGIN
 from convbench.analysis.quality.qualities import Quality
 from convbench.analysis.results import Result
 from convbench.core.metric import Metric
@@ -15,6 +16,8 @@ from convbench.report.words import units
 _CHEAPEST: Mapping[CostName, str] = {
     "latency": "fastest", "params": "smallest", "memory": "smallest in memory", "flops": "cheapest in FLOPs",
 }  # fmt: skip
+TIE = units.percent(MARGIN - 1)
+"""``10 %``: less than that is no difference between two processes."""
 TOO_FEW_SEEDS = "With so few seeds in common no two configurations can be told apart."
 LIMITS: Mapping[CostName, str] = {"latency": "latency", "flops": "FLOPs"}
 """Limits that are not called by their metric's title."""
