@@ -365,6 +365,17 @@ def test_a_comparison_says_what_is_the_machines_and_whether_the_runs_agree(tmp_p
     assert text.count('<td class="wide">fc, LSTM input 32, ') == 2
 
 
+def test_ratios_beyond_a_tie_are_bold_in_the_tables_of_a_comparison(tmp_path):
+    first = {"fc": 2e-3, "gap": 2e-3, "gmp": 2e-3}
+    second = {"fc": 2.1e-3, "gap": 2.5e-3, "gmp": 1.6e-3}
+    runs = [[records.record(records.case(name, 64), latency=time) for name, time in run.items()]
+            for run in (first, second)]  # fmt: skip
+    text = compared(tmp_path, *((run, {}) for run in runs))
+    (rows,) = re.findall(r'id="by-reducer".*?<tbody>(.*?)</tbody>', text, re.S)
+    bold = {row.partition('<th scope="row">')[2].partition("<")[0]: "beyond" in row for row in rows.split("<tr>")[1:]}
+    assert bold == {"fc": False, "gap": True, "gmp": True}
+
+
 def test_a_comparison_holds_every_shared_case_in_base_units(tmp_path):
     run_records = records.default_records()
     text = compared(tmp_path, (run_records, {}), (run_records, {}), (run_records[:5], {}))
