@@ -119,6 +119,9 @@ def test_what_was_measured_of_none_decides_nothing():
         answer = answer_of(untimed, ask)
         assert (name(answer.pick), answer.unmeasured) == (("fc", 32), missing)
         assert (answer.ask.cheapest, answer.ask.per_second, answer.ask.against) == ("params", None, ("memory",))
+    smallest = records.record(records.case(FC, 8), samples=0)
+    within = answer_of([smallest if r.case == smallest.case else r for r in CURVE], Ask({"params": 2e6}))
+    assert (name(within.pick), within.unmeasured) == (("fc", 8), "latency"), "within the budget none was timed"
     timed = answer_of(CURVE)
     assert (timed.unmeasured, timed.ask.cheapest, timed.ask.against) == (None, "latency", ("latency", "memory"))
 

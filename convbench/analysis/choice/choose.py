@@ -102,14 +102,12 @@ def recommend(
 
 
 def _answerable(ask: Ask, able: Sequence[Candidate]) -> tuple[Ask, CostName | None]:
-    """The question in costs that were measured, and the cost that was asked for and measured of no candidate."""
-    measured = {
-        name for name in (ask.cheapest, *INSTEAD) if any(math.isfinite(candidate.cost(name)) for candidate in able)
-    }
-    least = next((name for name in (ask.cheapest, *INSTEAD) if name in measured), ask.cheapest)
-    priced = ask.per_second if "latency" in measured else None
-    missing = "latency" if priced != ask.per_second else ask.cheapest if least != ask.cheapest else None
-    return replace(ask, cheapest=least, per_second=priced), missing
+    """The question in costs that were measured within the budget, and the cost that was asked for and was not."""
+    costs, affordable = (ask.cheapest, *INSTEAD), [candidate for candidate in able if candidate.meets(ask.constraints)]
+    measured = [name for name in costs if any(math.isfinite(candidate.cost(name)) for candidate in affordable)]
+    cheapest, price = next(iter(measured), ask.cheapest), ask.per_second if "latency" in measured else None
+    missing = "latency" if price != ask.per_second else ask.cheapest if cheapest != ask.cheapest else None
+    return replace(ask, cheapest=cheapest, per_second=price), missing
 
 
 def _pool(able: Sequence[Candidate], ask: Ask) -> list[Candidate]:

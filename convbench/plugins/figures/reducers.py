@@ -51,12 +51,12 @@ def _draw(rows: Sequence[Contender], index: Mapping[int, int]) -> Drawing:
     axes.tick_params(length=0)
     axes.spines["left"].set_visible(False)
     axes.set_xlabel("Latency of a call · lower is better", color=TEXT)
-    of = kind(row.result for row in rows)
+    word = kind(row.result for row in rows)
     return Drawing(
         name="reducers",
-        title=f"Latency by {of}: {same(rows[0].result)}",
+        title=f"Latency by {word}: {same(rows[0].result)}",
         caption=(
-            f"How to read this: each {of} at its fastest, all else alike. Bars are 95 % intervals over fresh "
+            f"How to read this: each {word} at its fastest, all else alike. Bars are 95 % intervals over fresh "
             "processes where there were several, n of them; the grey band is what lies within "
             f"{TIE} of the fastest. “Tied” is decided by the interval of the ratio, visit by visit."
         ),

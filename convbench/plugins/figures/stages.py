@@ -121,13 +121,13 @@ def _draw(split: Split, shares: Parts) -> Drawing:
     wholes = {result: _whole(result, split.metric, share) for result, share in shares.items()}
     ends = [_end(sum(share.values()), wholes[result], split.metric.unit) for result, share in shares.items()]
     apart = any(wholes.values())
-    named = SIZED if kind(shares) == "reducer" else "model"
+    bar = SIZED if kind(shares) == "reducer" else "model"
     axes = bars(shares, LOOKS, ends, Margins(114 if apart else 78, top=44, legend=-0.5, columns=4), split.metric.unit)
     return Drawing(
         name=split.name,
         title=f"{split.words} by stage",
         caption=(
-            f"How to read this: each bar is one {named}, split by where the cost sits; the whole is at its right end. "
+            f"How to read this: each bar is one {bar}, split by where the cost sits; the whole is at its right end. "
             "Shorter is better."
             + (NOT_THE_CALL if apart else "")
             + (" A bar with an arrow is longer than the scale and cut." if is_cut(shares) else "")

@@ -238,14 +238,15 @@ def _variants(advice: Advice) -> str:
     """What the variant that gains most gains over all models, in the scenario and on the device of the pick."""
     assert advice.pick
     case = advice.pick.case
-    here = [gain for gain in advice.variants if (gain.scenario, gain.device) == (case.scenario, case.device)]
-    best = next((gain for gain in here if gain.speedup.median > 1), None)
-    place = "" if case.scenario == "inference" else f" ({case.scenario})"
+    place = case.scenario, case.device
+    variants = [variant for variant in advice.variants if (variant.scenario, variant.device) == place]
+    best = next((variant for variant in variants if variant.speedup.median > 1), None)
+    scenario = "" if case.scenario == "inference" else f" ({case.scenario})"
     if best is None:
-        return f"No variant was faster than eager{place}." if here else ""
+        return f"No variant was faster than eager{scenario}." if variants else ""
     paid = [gain.pays_after for gain in best.gains if gain.pays_after is not None]
     pays = f"; making it has paid after at most {max(paid):,.0f} calls" if paid and len(paid) == len(best.gains) else ""
-    return f"{best.variant}{place} is {_range(best)} eager{pays}.{_allocators(best)}"
+    return f"{best.variant}{scenario} is {_range(best)} eager{pays}.{_allocators(best)}"
 
 
 def _range(best: VariantGain) -> str:

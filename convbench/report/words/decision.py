@@ -115,9 +115,9 @@ def _in_variant(result: Result) -> str:
 
 def _tie(tied: Sequence[Result]) -> str:
     """``Six reducers tie at 5.60 to 6.10 ms``"""
-    names, of = {result.series for result in tied}, kind(tied)
-    alike = f"{'sizes' if of == 'reducer' else 'models'} of {_short(tied[0].series)}"
-    count, noun = (len(names), f"{of}s") if len(names) > 1 else (len(tied), alike)
+    names, word = {result.series for result in tied}, kind(tied)
+    alike = f"{'sizes' if word == 'reducer' else 'models'} of {_short(tied[0].series)}"
+    count, noun = (len(names), f"{word}s") if len(names) > 1 else (len(tied), alike)
     latencies = [result.latency.median for result in tied if result.latency]
     low, high = units.seconds(min(latencies)), units.seconds(max(latencies))
     unit = f" {high.partition(' ')[2]}"
