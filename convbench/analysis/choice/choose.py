@@ -82,7 +82,7 @@ def recommend(
     pool = _pool(able, ask)
     if not pool:
         return replace(blank, reason="over-budget", numbers=nearest(able, ask.constraints))
-    ask = replace(ask, against=stability.shared(pool, ask.against) or stability.shared(pool, (ask.cheapest,)))
+    ask = replace(ask, against=_weighed(pool, ask))
     compared = _comparison(pool, ask)
     best = max(pool, key=lambda candidate: candidate.mean)
     out = tuple(pool[i] for i in np.flatnonzero(compared.out))
@@ -108,6 +108,12 @@ def _answerable(ask: Ask, able: Sequence[Candidate]) -> tuple[Ask, CostName | No
     cheapest, price = next(iter(measured), ask.cheapest), ask.per_second if "latency" in measured else None
     missing = "latency" if price != ask.per_second else ask.cheapest if cheapest != ask.cheapest else None
     return replace(ask, cheapest=cheapest, per_second=price), missing
+
+
+def _weighed(pool: Sequence[Candidate], ask: Ask) -> tuple[CostName, ...]:
+    """The costs of the front: those that all have, and in the place of the others what is to be cheap."""
+    known = stability.shared(pool, ask.against)
+    return known if known == ask.against else stability.shared(pool, tuple(dict.fromkeys((ask.cheapest, *known))))
 
 
 def _pool(able: Sequence[Candidate], ask: Ask) -> list[Candidate]:
