@@ -19,7 +19,7 @@ from convbench.cli.app import app
 from convbench.core.errors import ConvbenchError
 from convbench.core.metric import Metric
 from convbench.core.quantities import amount, share
-from convbench.core.record import Reading
+from convbench.core.record import Failure, Reading
 from convbench.report.words.advice import different, sentences
 from convbench.report.words.numbers import likely
 
@@ -88,6 +88,17 @@ def at_the_highest_rate():
     return run_records
 
 
+def counted():
+    """As a suite of ``metrics: [params, macs]`` leaves it."""
+    return [only_counts(record) for record in records.quality_records()]
+
+
+def only_counts(record):
+    names = ("params", "macs", "flops")
+    kept = tuple(reading for reading in record.readings if reading.metric.name in names)
+    return record if record.case.trial else replace(record, readings=kept)
+
+
 SAID = {
     "sure, and the best itself": (records.quality_records, Ask()),
     "sure, a wide margin": (records.quality_records, Ask(within=0.08)),
@@ -103,6 +114,8 @@ SAID = {
     "provisional, at the edge": (edge, Ask()),
     "passed over for its collapses": (collapsing, Ask()),
     "at the end of the learning rates": (at_the_highest_rate, Ask()),
+    "without a latency": (counted, Ask()),
+    "without a latency, for which there is a price": (counted, Ask(per_second=2.0)),
 }  # fmt: skip
 
 
@@ -181,6 +194,16 @@ def test_cheap_in_a_metric_of_a_probe_of_one_s_own(tmp_path):
     assert "it is the lowest in energy of a call that is shown" in out
     assert "260 mJ" in out, "a runner-up, with the cost that was asked for"
     assert "direction: gap" in advise(directory)[1]
+
+
+def test_nothing_that_was_not_timed_is_called_fastest(tmp_path):
+    noisy = of({"gap": (0.61, 0.52, 0.6), "gmp": (0.59, 0.6, 0.51), "gem": (0.5, 0.62, 0.58)})
+    code, out, _ = advise(records.stored(tmp_path / "counted", [only_counts(record) for record in noisy]))
+    assert code == 3
+    assert "The smallest is gap, LSTM input 32, eager" in out
+    assert "83.8 k parameters, 116 MFLOP; latency was not measured)" in out
+    assert "against the smallest" in out
+    assert "fastest" not in out
 
 
 def test_json_has_every_number_that_a_limit_may_be_of_and_is_json(tmp_path):
@@ -262,18 +285,53 @@ def test_json_of_an_abstention_has_its_reason(run):
     assert [(answer["pick"], answer["reason"]) for answer in json.loads(done.output)] == [(None, "over-budget")] * 2
 
 
-@pytest.mark.parametrize(
-    ("command", "suite"), [("convbench run suites/mine.yaml variant=eager", "suites/mine.yaml"), ("merged", "default")]
-)
-def test_a_run_without_trials_says_how_to_get_them(tmp_path, command, suite):
+@pytest.mark.parametrize(("command", "training"), [
+    ("convbench run a.yaml variant=eager --only gap", "convbench run a.yaml variant=eager quality=train --only gap"),
+    ("merged", "convbench run default quality=train"),
+])  # fmt: skip
+def test_a_run_without_trials_says_how_to_get_them(tmp_path, command, training):
     directory = records.stored(tmp_path / "run", [records.record()], command=command)
     code, out, _ = advise(directory)
-    sentence = f"quality was not run in {directory}: run `convbench run {suite} quality=train`"
+    sentence = f"quality was not run in {directory}: run `{training} --out {directory}-quality-train`"
     by_cost = "By cost alone: 1 of 1 models fits. Fastest: gap, LSTM input 32 (6.47 ms a call, 83.8 k parameters, "
     assert (code, out) == (3, f"{sentence}. {by_cost}16.3 MiB, 116 MFLOP).")
     (answer,) = json.loads(CliRunner().invoke(app, ["advise", str(directory), "--json"]).output)
     assert (answer["grade"], answer["reason"], answer["words"]) == ("open", "not-run", out)
     assert advise(directory, "--require", "open")[0] == 0
+
+
+def skipped(record):
+    cause = Failure("unavailable", "no host for it")
+    return replace(record, status="skipped", readings=(), findings=(), failure=cause)
+
+
+def test_where_every_training_was_skipped_there_is_no_answer(tmp_path):
+    """It printed one line and every task had a pick."""
+    lessons = [skipped(records.lesson(seed=seed)) for seed in range(3)]
+    directory = records.stored(tmp_path / "run", [records.record(), *lessons])
+    code, out, _ = advise(directory)
+    assert code == 3
+    said = f"quality was not run in {directory}: 3 trainings were skipped, unavailable: no host for it."
+    assert out.startswith(f"{said} By cost alone: 1 of 1 models fits.")
+
+
+def test_a_task_of_which_every_training_was_skipped_is_open(tmp_path):
+    run_records = [skipped(r) if "/identity/" in r.case.id else r for r in records.quality_records()]
+    code, out, _ = advise(records.stored(tmp_path / "run", run_records))
+    assert code == 3
+    assert "direction: conv1x1-avg-k(k=4), LSTM input 128, eager (sure)." in out
+    assert "identity: open, no pick: quality was not run for it." in out
+
+
+def test_a_run_that_was_stopped_before_its_first_training_is_gone_on_with(tmp_path):
+    """Its suite was to be run anew, without its overrides, into the folder in which it lies."""
+    plan = [record.case.id for record in (records.record(), records.lesson())]
+    made = "convbench run quality variant=eager"
+    directory = records.stored(tmp_path / "my run", [records.record()], command=made, planned=tuple(plan))
+    said = f"quality was not run in {directory} yet: go on with `{made} --resume --out '{directory}'`. By cost alone:"
+    assert advise(directory / "run.json")[1].startswith(said)
+    call = records.stored(tmp_path / "call", [], command="convbench.run('quality')", planned=tuple(plan))
+    assert advise(call)[1].endswith(f"go on with `convbench.run('quality', resume=True, out='{call}')`")
 
 
 @pytest.mark.parametrize(

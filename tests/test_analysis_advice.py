@@ -95,4 +95,4 @@ def test_whole_models_are_ranked_among_themselves():
 
 def test_noise_counts_cases_by_finding():
     shaky = replace(records.record(), findings=(Finding("not_steady"), Finding("graph_breaks", "note")))
-    assert noisy(results([shaky, shaky, records.record()])) == {"not_steady": 2}
+    assert noisy(results([shaky, shaky, records.record()]), {"not_steady", "throttled"}) == {"not_steady": 2}

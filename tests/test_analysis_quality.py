@@ -217,3 +217,4 @@ def test_costs_are_of_the_same_model_on_the_same_frames():
 def test_whether_quality_was_run_at_all():
     assert not tried([records.record(), records.probed(0.9, 0.9)])
     assert tried([replace(records.lesson(), status="failed", readings=())])
+    assert not tried([replace(records.lesson(), status="skipped", readings=())])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 from dataclasses import replace
 
 import pytest
@@ -74,7 +76,22 @@ def test_export_and_loading_have_paid_after_their_seconds_over_what_a_call_saves
     assert view.paid_after["onnxruntime"] == pytest.approx((8 / 0.0374, 8 / 0.011, 8 / 0.008), rel=0.05)
     slower = {**MILLISECONDS, ("gap", None, "onnxruntime"): 11.0}
     (view,) = runtimes(timed_results(slower))
-    assert len(view.paid_after["onnxruntime"]) == 2
+    assert view.paid_after["onnxruntime"][2] == math.inf
+    assert re.search(
+        r"have paid after 2\d\d to \d{3} calls in onnxruntime \(never for 1 of 3 models\)\.$", words.sentence(view)
+    )
+
+
+def test_where_export_never_pays_it_is_said() -> None:
+    slower = {**MILLISECONDS, **{key: 50.0 for key in MILLISECONDS if key[2] == "onnxruntime"}}
+    (view,) = runtimes(timed_results(slower))
+    assert words.paid(view) == "Exporting and loading never pay in onnxruntime."
+    fast = {(reducer, size, "openvino"): 1.0 for reducer, size, how in MILLISECONDS if how == "eager"}
+    (view,) = runtimes(timed_results({**slower, **fast}))
+    assert re.fullmatch(
+        r"Exporting and loading have paid after 2\d\d to \d{3} calls in openvino; they never pay in onnxruntime\.",
+        words.paid(view),
+    )
 
 
 def test_without_another_runtime_or_with_one_model_there_is_nothing_to_say() -> None:

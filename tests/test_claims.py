@@ -16,7 +16,17 @@ from convbench.analysis.claims.paired import ALL, MOST, SOME, Difference, by_ver
 from convbench.core.record import Choice
 from convbench.core.registry import claims
 from convbench.core.statistics import Interval
-from convbench.plugins.claims import algebra, arithmetic, choice, layers, ordering, saturation, shifting, spatial
+from convbench.plugins.claims import (
+    algebra,
+    arithmetic,
+    choice,
+    layers,
+    ordering,
+    overfitting,
+    saturation,
+    shifting,
+    spatial,
+)
 from convbench.plugins.claims.saturation import Gates
 
 NOTHING = Evidence()
@@ -190,6 +200,15 @@ def test_the_whole_map_is_detrimental_where_every_init_saturates_or_trainings_lo
     assert saturation.judged(inits(default, fan_in), worse, []).verdict == verdict
 
 
+def test_the_map_that_was_trained_has_its_own_size(pilot):
+    assert "Trained (a map of 1,024), flatten is shown" in pilot["C17"].why
+    larger = [
+        replace(lesson, case=replace(lesson.case, architecture=replace(lesson.case.architecture, lstm_input=4096)))
+        for lesson in synthetic.lessons("flatten", "identity", 0.6)
+    ]
+    assert "Trained (a map of 4,096), flatten is shown" in of(17, larger, synthetic.lessons("fc8", "identity", 0.9)).why
+
+
 def test_gates_of_a_large_input_saturate_by_torchs_initialisation(without_runs):
     claim = without_runs["C17"]
     spread = value(claim, "torch's default, D = 131,072: standard")
@@ -332,6 +351,12 @@ def test_overfitting_of_few_clips_is_a_dial():
     assert [[point.x for point in curve.points] for curve in claim.plot.curves] == [[250, 4000], [250, 4000]]
 
 
+def test_where_flatten_is_better_all_the_same_is_a_list_with_an_and():
+    cells = [replace(UP, where=f"identity ({number} clips)") for number in ("250", "1,000", "4,000")]
+    why = overfitting.judged([NONE] * 3, cells).why
+    assert why.endswith("accuracy on identity (250 clips), identity (1,000 clips) and identity (4,000 clips).")
+
+
 def sizes(**means):
     return [record for name, mean in means.items() for record in synthetic.lessons(name, "direction", mean)]
 
@@ -388,6 +413,18 @@ def test_the_claim_of_no_magic_number_names_the_recommendations(pilot):
     assert choice.no_magic is claims.get("C15").build
 
 
+def test_what_is_advised_has_its_options_and_its_layer_norm_in_its_name():
+    """They were dropped, so that the plain ones, tried too, seemed to be advised."""
+    plain = tasks({"gap": 0.5, "fc64+relu": 0.5, "flatten": 0.6}, {"gap": 0.3, "fc64+relu": 0.95, "flatten": 0.6})
+    layered = [
+        *synthetic.lessons("gap", "identity", 0.9, layer_norm=True),
+        *synthetic.lessons("gap", "direction", 0.4, layer_norm=True),
+    ]
+    layered.append(records.record(replace(synthetic.case("gap", layer_norm=True), scenario="inference")))
+    advised = "Advised: gap 64 + LayerNorm (sure) on identity and fc(activation=true) 64 (sure) on direction."
+    assert advised in of(15, plain, layered, synthetic.small_costs()).why
+
+
 @pytest.mark.parametrize(
     ("fc", "verdict"), [((0.99, 0.9), "supported"), ((0.36, 0.5), "refuted"), ((0.99, 0.5), "refuted")]
 )
@@ -419,7 +456,9 @@ def test_the_figures_that_were_published_as_undecided_refute():
     change = welch("identity", 0.0003 + 0.0298 * least, 0.4815 + 0.1102 * most)
     assert (change.mean, change.n) == (pytest.approx(-0.48, abs=0.005), 3)
     leads = {0.0: spread("identity", 0.0298 * least), 1.0: spread("identity", 0.4815 + 0.1102 * most)}
-    assert spatial.turned(change, leads).verdict == "refuted"
+    refuted = spatial.turned(change, leads)
+    assert refuted.verdict == "refuted"
+    assert "less, it loses (it helps where positions vary and do not matter): its lead is " in refuted.why
 
 
 def test_noise_does_not_decide_variability():

@@ -112,6 +112,21 @@ def test_what_was_not_measured_meets_no_limit():
     assert name(answer_of(untimed, Ask(cheapest="params")).pick) == ("fc", 32)
 
 
+def test_what_was_measured_of_none_decides_nothing():
+    """A run of parameters and MACs alone had the fastest as its pick, on the front of latency and memory."""
+    untimed = [records.record(r.case, samples=0) if not r.case.trial else r for r in CURVE]
+    for ask, missing in ((Ask(), "latency"), (Ask(cheapest="params"), None), (Ask(per_second=2.0), "latency")):
+        answer = answer_of(untimed, ask)
+        assert (name(answer.pick), answer.unmeasured) == (("fc", 32), missing)
+        assert (answer.ask.cheapest, answer.ask.per_second) == ("params", None)
+        assert answer.ask.against == ("params", "memory")
+    smallest = records.record(records.case(FC, 8), samples=0)
+    within = answer_of([smallest if r.case == smallest.case else r for r in CURVE], Ask({"params": 2e6}))
+    assert (name(within.pick), within.unmeasured) == (("fc", 8), "latency"), "within the budget none was timed"
+    timed = answer_of(CURVE)
+    assert (timed.unmeasured, timed.ask.cheapest, timed.ask.against) == (None, "latency", ("latency", "memory"))
+
+
 def test_cheapest_may_mean_another_cost():
     slow = records.record(records.case("gap"), latency=8e-3)
     fast = records.record(records.case(FC, 512), latency=2e-3)

@@ -15,13 +15,16 @@ import records
 from convbench.analysis import table
 from convbench.analysis.costs.likeness import alike
 from convbench.analysis.results import results
+from convbench.core import metrics
 from convbench.core.errors import ConvbenchError, StoreError
 from convbench.core.record import Case, Choice, Failure, Finding, Metric, Reading, Visit, Whole
+from convbench.report.export import summary
 from convbench.report.page import compare, profile_section
 from convbench.report.page import run as page
 from convbench.report.page.payload import payload, repeat
 from convbench.report.page.quality_section import section
 from convbench.report.page.rows import columns, references
+from convbench.report.page.view import view
 from convbench.report.page.visits import distribution, percentiles
 from convbench.report.words.quality import recommended
 
@@ -196,6 +199,24 @@ def test_every_figure_says_how_to_read_it(default):
     assert default.count("How to read this") == len(re.findall(r'<details class="reading">', default)) < 11
 
 
+def test_what_pays_is_said_of_what_was_exported_too():
+    """Only what was compiled had a number there; what has nothing to pay has none."""
+    seconds = {"gap": (10e-3, 2e-3, 2e-3), "fc": (10e-3, 11e-3, 2e-3)}
+    run_records = [
+        records.record(records.case(name, 8, variant=how), latency=time)
+        for name, times in seconds.items()
+        for how, time in zip(("eager", "onnxruntime", "channels_last"), times, strict=True)
+    ]
+    export, load = Reading(metrics.EXPORT, (7.0,)), Reading(metrics.LOAD, (1.0,))
+    made = [
+        replace(r, readings=(*r.readings, export, load)) if "onnx" in r.case.variant_name else r for r in run_records
+    ]
+    rows = {row["variant"]: row for row in view(records.run_of(made), results(made))["variants"]}
+    assert re.fullmatch(r"(9[5-9]\d|1,0[0-4]\d) calls", rows["onnxruntime"]["pays"])
+    assert (rows["onnxruntime"]["never"], rows["channels_last"]["pays"]) == ("never for 1", "–")
+    assert re.search(r"\| onnxruntime \| .* calls never for 1 \|", summary.markdown(records.run_of(made), made))
+
+
 def test_hostile_names_are_text(hostile):
     parsed = Parsed(hostile)
     assert not [values for tag, values in parsed.tags if tag == "img"]
@@ -342,6 +363,17 @@ def test_a_comparison_says_what_is_the_machines_and_whether_the_runs_agree(tmp_p
     assert "0 % of the cases have 95 % intervals that meet; none of the 3 orders that A is sure of turns round" in text
     assert text.count('<span class="tag slower">slower</span>') == 3
     assert text.count('<td class="wide">fc, LSTM input 32, ') == 2
+
+
+def test_ratios_beyond_a_tie_are_bold_in_the_tables_of_a_comparison(tmp_path):
+    first = {"fc": 2e-3, "gap": 2e-3, "gmp": 2e-3}
+    second = {"fc": 2.1e-3, "gap": 2.5e-3, "gmp": 1.6e-3}
+    runs = [[records.record(records.case(name, 64), latency=time) for name, time in run.items()]
+            for run in (first, second)]  # fmt: skip
+    text = compared(tmp_path, *((run, {}) for run in runs))
+    (rows,) = re.findall(r'id="by-reducer".*?<tbody>(.*?)</tbody>', text, re.S)
+    bold = {row.partition('<th scope="row">')[2].partition("<")[0]: "beyond" in row for row in rows.split("<tr>")[1:]}
+    assert bold == {"fc": False, "gap": True, "gmp": True}
 
 
 def test_a_comparison_holds_every_shared_case_in_base_units(tmp_path):

@@ -17,9 +17,11 @@ from convbench.analysis.costs.headlines import advise
 from convbench.analysis.quality.qualities import by_task, qualities
 from convbench.analysis.results import results
 from convbench.core import metrics, visits
-from convbench.core.record import Failure, Finding, Reading, Visit
+from convbench.core.record import Case, Choice, Failure, Finding, Reading, Visit, Whole
+from convbench.core.registry import figures
 from convbench.core.statistics import Interval
 from convbench.core.text import inside as inside_sentence
+from convbench.report.export import summary
 from convbench.report.page import rows
 from convbench.report.page.view import view
 from convbench.report.terminal.advice import Advised
@@ -123,6 +125,7 @@ def test_cautions_are_counted_in_one_line_that_opens():
              for name in ("gap", "gmp")]  # fmt: skip
     text = answer(records.run_of(shaky), shaky)
     assert text.count("Read with care: 2 cases with no steady state.") == 1
+    assert cautions(results(shaky)) == ("Read with care: 2 cases with no steady state.", []), "said once"
     faults = Finding("page_faults", data={"faults_per_call": 6112.0, "system_share": 0.85, "allocator": "glibc"})
     shaky[0] = replace(shaky[0], findings=(faults,))
     assert cautions(results(shaky)) == (
@@ -322,6 +325,22 @@ def test_the_decision_names_the_variant_that_makes_the_pick_fastest():
     assert advise(hardly).quickest is None
 
 
+def test_what_a_variant_gains_is_said_of_the_scenario_of_the_headline():
+    """It was said of whichever scenario had the greatest gain, and not of which."""
+    seconds = {"inference": (10e-3, 8e-3), "streaming": (1e-3, 0.25e-3)}
+    run_records = [
+        records.record(records.case("gap", variant=how, scenario=scenario), samples=201, latency=time)
+        for scenario, times in seconds.items()
+        for how, time in zip(("eager", "channels_last"), times, strict=True)
+    ]
+    assert re.search(r"channels_last is 1\.2\d× .*as fast as eager\.", answer(records.run_of(run_records), run_records))
+    streamed = run_records[2:]
+    assert re.search(r"channels_last \(streaming\) is (4\.0\d|3\.9\d)× .*as fast as eager\.",
+                     answer(records.run_of(streamed), streamed))  # fmt: skip
+    slower = [*run_records[:1], records.record(run_records[1].case, latency=12e-3), *streamed]
+    assert "No variant was faster than eager." in answer(records.run_of(slower), slower)
+
+
 def test_what_is_missing_open_or_unasked_is_the_next_command():
     run_records = [records.record(records.case(name)) for name in ("gap", "gmp")]
     run = records.run_of(run_records, planned=("a", "b", "c"))
@@ -337,6 +356,38 @@ def test_what_is_missing_open_or_unasked_is_the_next_command():
         "convbench.run('mine.yaml', resume=True, until_sure=True, out='x')"
     )
     assert next_steps(run, [], advise([])) == [Step("2 planned cases were not run yet", resume=True)]
+
+
+def test_whole_models_are_called_models_and_not_reducers():
+    models = [records.record(Case(Whole(Choice(name))), latency=time) for name, time in (("a:b", 2e-3), ("c:d", 2e-3))]
+    whole, run = results(models), records.run_of(models)
+    assert decision(advise(whole), []).startswith("Two models tie at ")
+    (drawing,) = figures.get("reducers").build(whole)
+    assert drawing.title.startswith("Latency by model: whole models, ")
+    assert "each model at its fastest" in drawing.caption
+    assert all("each bar is one model, split" in bars.caption for bars in figures.get("stages").build(whole))
+    page, text = view(run, whole), summary.markdown(run, models)
+    assert page["kind"] == "model"
+    assert "### Each model at its fastest\n\n| Model | " in text
+    alone = view(run, results([records.record()]))
+    assert alone["kind"] == "reducer"
+    sizes = [Case(Whole(Choice("a:b", (("hidden", size),)))) for size in (32, 64)]
+    assert decision(advise(results([records.record(of, latency=2e-3) for of in sizes])), []).startswith(
+        "Two models of a:b tie at "
+    )
+
+
+def test_a_run_of_whole_models_is_told_of_no_training():
+    """Its page said to run it again with quality=train, which is a mistake in such a suite."""
+    models = [records.record(Case(Whole(Choice(name)))) for name in ("shop:net", "shop:slim")]
+    run, whole = records.run_of(models), results(models)
+    assert "quality=train" not in {step.overrides for step in next_steps(run, whole, advise(whole))}
+    text = answer(run, models)
+    assert "quality=" not in text
+    assert "optimum is claimed; a whole model of your own has no head that could be exchanged for a task's." in text
+    both = [*models, records.record()]
+    assert "quality=train" in {step.overrides for step in next_steps(run, results(both), advise(results(both)))}
+    assert "quality=train runs it" in answer(run, both)
 
 
 def test_where_one_visit_was_asked_for_more_visits_are_the_next_command():

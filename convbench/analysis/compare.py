@@ -87,7 +87,7 @@ def overall(matches: Sequence[Match], run: int) -> Interval | None:
 
 
 def apart(match: Match, run: int) -> float:
-    """How far the ratio's interval lies outside of ±10 %, as a logarithm; 0 where it may be noise."""
+    """How far the ratio's interval lies beyond a tie, as a logarithm; 0 where it may be noise."""
     ratio = match.ratios[run]
     if ratio is None or not ratio.bounded or ratio.low <= 0:
         return 0.0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from statistics import median
@@ -181,6 +181,11 @@ def costs(results: Iterable[Result]) -> list[Result]:
 def measured(results: Iterable[Result]) -> list[Result]:
     """The costs that have a result at all."""
     return [result for result in costs(results) if result.record.status == "ok"]
+
+
+def triable(results: Sequence[Result]) -> bool:
+    """Whether any of these models can be tried on a task: a whole model has no head to exchange for one."""
+    return not results or any(isinstance(result.case.architecture, Parts) for result in results)
 
 
 def own_metrics(results: Iterable[Result]) -> list[Metric]:

@@ -12,7 +12,6 @@ import typer
 
 from convbench.cli.app import app
 from convbench.cli.terminal import console
-from convbench.core.commands import Command
 from convbench.core.errors import ConvbenchError
 
 if TYPE_CHECKING:
@@ -80,7 +79,7 @@ def advise(
     ask = Ask(_limits(named, known), margin, cheapest, per_second=_price(per_ms), metrics=known)
     compared: Budget = alone[-1] if alone else equal  # type: ignore[assignment]
     if not tried(records):
-        _print_not_run(run, described, _by_cost(results(records), ask), as_json)
+        _print_not_run(run, described, results(records), ask, as_json)
         raise typer.Exit(_exit(["open"], require))
     answers = recommendations(records, ask, _known_tasks(task or (), records, run), compared)
     if as_json:
@@ -164,10 +163,11 @@ def _by_cost(results: Sequence[Result], ask: Ask) -> str:
     return f" By cost alone: {fitting(answer)}" if answer.of else ""
 
 
-def _print_not_run(path: Path, run: Run, cost: str, as_json: bool) -> None:
+def _print_not_run(path: Path, run: Run, results: Sequence[Result], ask: Ask, as_json: bool) -> None:
     from convbench.report.words.advice import not_run
 
-    suite = Command.of(run).source or run.name
-    text = f"{not_run(str(path), suite)}.{cost}" if cost else not_run(str(path), suite)
+    text = not_run(run, results, str(path if path.is_dir() else path.parent))
+    cost = _by_cost(results, ask)
+    text = f"{text}.{cost}" if cost else text
     answer = {"task": None, "grade": "open", "pick": None, "reason": "not-run", "words": text}
     print(json.dumps([answer], indent=1) if as_json else text)

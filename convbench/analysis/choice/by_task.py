@@ -44,11 +44,21 @@ def recommendations(
 
 
 def questions_of(records: Sequence[Record], budget: Budget = "steps") -> list[Question]:
-    """What may be chosen for each task and clip shape, variants with numbers of their own included."""
+    """What may be chosen for each task and clip shape, variants with numbers of their own included.
+
+    Nothing for a task of which every training was skipped; where that is so of all there is no question.
+    """
     limit = None if budget == "steps" else equal_limits(records, budget)
     cells = by_task(qualities(records, budget, limit, in_variants=True))
-    costs = results(record for record in records if record.case.trial is None) if cells else []
-    return [Question(task, clip, *gather(members, costs)) for (task, clip), members in cells.items()]
+    if not cells:
+        return []
+    costs = results(record for record in records if record.case.trial is None)
+    asked = dict.fromkeys(
+        (str(trial.task), record.case.clip)
+        for record in records
+        if (trial := record.case.trial) and trial.trains and not trial.control
+    )
+    return [Question(task, clip, *gather(cells.get((task, clip), ()), costs)) for task, clip in asked]
 
 
 def asked(records: Sequence[Record], ask: Ask) -> Ask:

@@ -4,11 +4,13 @@ The rule: the cheapest candidate within the budget that is shown to be within th
 budget (``noninferior``: 95 %, whichever is the best and however many were tried). Where none is shown, provisionally
 the cheapest whose lower bound of accuracy is within half the margin of the highest one. It has a unit and an error
 rate, and does not move with the spacing of a sweep, as a knee does. Where the user gives a price instead
-(``Ask.per_second``) it is the best of accuracy less that price.
+(``Ask.per_second``) it is the best of accuracy less that price. What was measured of no candidate decides nothing:
+parameters stand in its place.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -38,6 +40,9 @@ from convbench.core.record import Clip
 
 LIKELY = 0.9
 """To be within the margin: without any difference shown a pick that is less likely to be is none."""
+
+INSTEAD: tuple[CostName, ...] = ("params", "latency", "memory", "flops")
+"""What is to be cheap, the first of these that was measured, where what was asked for was not."""
 
 LEAST_DF = 3.0
 """Of a lower bound: with fewer it would tell how little is known of the noise of each, and no more of the means."""
@@ -73,14 +78,19 @@ def recommend(
     blank = Recommendation(task, clip, ask, excluded=tuple(excluded), trades=tuple(trades(able)))
     if not able:
         return replace(blank, reason=why_none(excluded))
+    ask, unmeasured = _answerable(ask, able)
     pool = _pool(able, ask)
     if not pool:
         return replace(blank, reason="over-budget", numbers=nearest(able, ask.constraints))
+    ask = replace(ask, against=_weighed(pool, ask))
     compared = _comparison(pool, ask)
     best = max(pool, key=lambda candidate: candidate.mean)
     out = tuple(pool[i] for i in np.flatnonzero(compared.out))
     rising = edge(best, able, ask.within)
-    so_far = replace(blank, best=best, pool=tuple(pool), ruled_out=out, numbers=rising, binding=_binding(able, ask))
+    so_far = replace(
+        blank, ask=ask, unmeasured=unmeasured, best=best, pool=tuple(pool), ruled_out=out, numbers=rising,
+        binding=_binding(able, ask),
+    )  # fmt: skip
     drawn = stability.draws(pool, ask.cheapest, ask.seed, _price_of(pool, ask))
     at, over = _pick(compared)
     if compared.undecided:
@@ -89,6 +99,21 @@ def recommend(
             return _open(so_far, compared, drawn)
         at = at if ask.per_second is not None else int(likely[0])
     return _with_pick(replace(so_far, passed_over=tuple(pool[i] for i in over)), compared, drawn, at)
+
+
+def _answerable(ask: Ask, able: Sequence[Candidate]) -> tuple[Ask, CostName | None]:
+    """The question in costs that were measured within the budget, and the cost that was asked for and was not."""
+    costs, affordable = (ask.cheapest, *INSTEAD), [candidate for candidate in able if candidate.meets(ask.constraints)]
+    measured = [name for name in costs if any(math.isfinite(candidate.cost(name)) for candidate in affordable)]
+    cheapest, price = next(iter(measured), ask.cheapest), ask.per_second if "latency" in measured else None
+    missing = "latency" if price != ask.per_second else ask.cheapest if cheapest != ask.cheapest else None
+    return replace(ask, cheapest=cheapest, per_second=price), missing
+
+
+def _weighed(pool: Sequence[Candidate], ask: Ask) -> tuple[CostName, ...]:
+    """The costs of the front: those that all have, and in the place of the others what is to be cheap."""
+    known = stability.shared(pool, ask.against)
+    return known if known == ask.against else stability.shared(pool, tuple(dict.fromkeys((ask.cheapest, *known))))
 
 
 def _pool(able: Sequence[Candidate], ask: Ask) -> list[Candidate]:

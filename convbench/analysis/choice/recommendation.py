@@ -102,7 +102,8 @@ class Recommendation:
     often. ``binding`` are the constraints of which each, relaxed alone, changes the pick or the best. ``front`` is the
     pick's probability of being on the front, ``stability`` that of being the cheapest within the margin. ``leading``
     is, without a pick, what stands nearest to one: the cheapest, or nothing. ``trades`` are what models lose and gain
-    in the variants in which they were evaluated too, within the budget or not.
+    in the variants in which they were evaluated too, within the budget or not. ``unmeasured`` is the cost that was
+    asked for and that no candidate has; ``ask`` is then what was answered instead, of costs that they have.
     """
 
     task: str
@@ -128,3 +129,4 @@ class Recommendation:
     settle: Settle | None = None
     excluded: tuple[Excluded, ...] = ()
     trades: tuple[Trade, ...] = ()
+    unmeasured: CostName | None = None

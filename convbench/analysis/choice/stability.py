@@ -53,8 +53,13 @@ def on_front(
 
     ``quality`` are draws of their means (D, k). Costs that were not measured of all candidates are left out.
     """
-    costs = [name for name in against if all(np.isfinite(candidate.cost(name)) for candidate in pool)]
-    return [float(p) for p in probability([*(cost_draws(pool, name, rng, len(quality)) for name in costs), -quality])]
+    costs = [cost_draws(pool, name, rng, len(quality)) for name in shared(pool, against)]
+    return [float(p) for p in probability([*costs, -quality])]
+
+
+def shared(pool: Sequence[Candidate], names: Sequence[CostName]) -> tuple[CostName, ...]:
+    """Those of these costs that were measured of all candidates."""
+    return tuple(name for name in names if all(np.isfinite(candidate.cost(name)) for candidate in pool))
 
 
 def membership(pool: Sequence[Candidate], against: Sequence[CostName], seed: int = 0) -> list[float]:

@@ -12,6 +12,9 @@ from convbench.analysis.results import Result, measured, typical
 from convbench.core import metrics
 from convbench.core.statistics import Interval
 
+MAKING = (metrics.COMPILE, metrics.EXPORT, metrics.LOAD)
+"""What is spent before a variant's first fast call, and has to pay."""
+
 
 class Gain(NamedTuple):
     """One case against its eager twin. ``speedup`` above 1 is faster; ``pays_after`` calls, None for never.
@@ -68,8 +71,8 @@ def _gain(result: Result, eager: Result, speedup: Interval) -> Gain:
 
 
 def _pays_after(result: Result, eager: Result) -> float | None:
-    seconds = [typical(result.record, metric) for metric in (metrics.COMPILE, metrics.EXPORT, metrics.LOAD)]
-    spent = sum(time for time in seconds if time is not None) if any(time is not None for time in seconds) else None
+    seconds = [time for metric in MAKING if (time := typical(result.record, metric)) is not None]
+    spent = sum(seconds) if seconds else None
     assert result.latency
     assert eager.latency
     saved = eager.latency.median - result.latency.median

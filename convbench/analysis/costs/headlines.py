@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
@@ -146,9 +146,8 @@ def _vague(result: Result) -> bool:
     return timing is not None and bool(timing.logs) and timing.by_visits.relative_half_width > VAGUE
 
 
-def noisy(results: Sequence[Result]) -> Counter[str]:
-    """How many measured cases carry each finding that makes a latency doubtful."""
-    doubtful = {"not_steady", "interval_wide", "page_faults", "throttled", "foreign_process", "busy_machine"}
+def noisy(results: Sequence[Result], doubtful: Container[str]) -> Counter[str]:
+    """How many measured cases carry each of these findings, which make a latency doubtful."""
     return Counter(f.code for result in measured(results) for f in result.record.findings if f.code in doubtful)
 
 

@@ -51,7 +51,7 @@ class Runtimes:
     """One situation (clip, scenario, device, backbone, recurrent stage) with its models in every runtime.
 
     ``runtimes`` are eager first, then by the base model's latency. ``paid_after`` are calls by runtime after which
-    export and loading have paid for each model that gains; none where nothing gains.
+    export and loading have paid for each model, infinitely many for one that gains nothing.
     """
 
     scenario: str
@@ -150,8 +150,8 @@ def _crossings(members: Sequence[Result]) -> Iterator[Crossing]:
 def _paid_after(members: Sequence[Result]) -> dict[str, tuple[float, ...]]:
     calls: dict[str, list[float]] = defaultdict(list)
     for gain in gains(members):
-        if exported(gain.result) and gain.pays_after is not None:
-            calls[gain.result.case.variant_name].append(gain.pays_after)
+        if exported(gain.result):
+            calls[gain.result.case.variant_name].append(math.inf if gain.pays_after is None else gain.pays_after)
     return {name: tuple(sorted(counts)) for name, counts in calls.items()}
 
 

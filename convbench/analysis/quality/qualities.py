@@ -103,8 +103,8 @@ class Quality:
 
 
 def tried(records: Iterable[Record]) -> bool:
-    """Whether any of these records is of a training run, whatever became of it."""
-    return any(trained(record) for record in records)
+    """Whether any of these records is of a training run, whatever became of it; what a machine had to skip is none."""
+    return any(record.status != "skipped" and trained(record) for record in records)
 
 
 def qualities(

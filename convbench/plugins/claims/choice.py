@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from convbench.analysis.choice.by_task import recommendations
 from convbench.analysis.choice.recommendation import Ask
 from convbench.analysis.claims.claim import Judgement, Lacking, Number, Verdict, claim
-from convbench.analysis.claims.evidence import TRAIN, Evidence, left_out
+from convbench.analysis.claims.evidence import TRAIN, Evidence, left_out, name
 from convbench.analysis.claims.standings import Standing, Standings, standings, tried_on
 from convbench.core.record import Parts
 from convbench.core.text import joined
@@ -34,7 +34,7 @@ def no_magic(evidence: Evidence) -> Judgement:
         if answer.task in tasks and any(answer.clip == clip for _, clip in on_ground):
             parts = answer.pick and answer.pick.result.case.architecture
             advised[answer.task] = (
-                f"{_called(parts)} ({answer.grade})" if isinstance(parts, Parts) else f"none ({answer.reason})"
+                f"{name(parts)} ({answer.grade})" if isinstance(parts, Parts) else f"none ({answer.reason})"
             )
     return specific(tasks, advised, left_out(tried_on(evidence, tasks)))
 
@@ -77,7 +77,3 @@ def specific(tasks: Standings, advised: Mapping[str, str], used: tuple[Number, .
 
 def _at(group: list[Standing], called: str) -> Standing:
     return next(standing for standing in group if standing.name == called)
-
-
-def _called(parts: Parts) -> str:
-    return f"{parts.reducer.name} {parts.lstm_input:,}" if parts.lstm_input else str(parts.reducer)

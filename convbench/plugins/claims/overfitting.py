@@ -8,6 +8,7 @@ from convbench.analysis.claims.claim import Curve, Judgement, Lacking, Number, P
 from convbench.analysis.claims.evidence import TRAIN, Evidence, left_out
 from convbench.analysis.claims.paired import MOST, Difference, by_verdict, gains, paired, spread, verdict_of
 from convbench.analysis.quality.qualities import Quality
+from convbench.core.text import joined
 
 DIAL = re.compile(r"(\w+)\(train_clips=(\d+)\)")
 Cell = tuple[str, int, str]
@@ -45,7 +46,7 @@ def judged(
     better = [difference.where for difference in accuracy if difference.shown]
     why = f"A larger gap with flatten is {by_verdict(gaps)}."
     if better:
-        why += f" Overfitting is not all: flatten has the higher test accuracy on {', '.join(better)}."
+        why += f" Overfitting is not all: flatten has the higher test accuracy on {joined(better)}."
     verdicts = gains(gaps)
     return Judgement(verdict_of(MOST, verdicts), why, (*numbers, *used), plot, verdicts)
 

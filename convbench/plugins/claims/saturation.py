@@ -48,15 +48,15 @@ Inits = Mapping[str, Mapping[int, Gates]]
     "been selected by the same seeds, and with against without LayerNorm, paired by seed.",
 )
 def detrimental(evidence: Evidence) -> Judgement:
-    inits = _measure()
-    worse, normed, used = _trained(evidence)
-    return judged(inits, worse, normed, used)
+    return judged(_measure(), *_trained(evidence))
 
 
-def judged(inits: Inits, worse: list[Difference], normed: list[Difference], used: tuple[Number, ...] = ()) -> Judgement:
+def judged(
+    inits: Inits, worse: list[Difference], normed: list[Difference], used: tuple[Number, ...] = (), size: int = 0
+) -> Judgement:
     """Supported where gates saturate however they are drawn or flatten loses more than the margin in some task; refuted
     where neither the default saturates nor such a loss is possible. Without trainings, that gates saturate by their
-    initialisation alone refutes that the size does it."""
+    initialisation alone refutes that the size does it. ``size`` is that of the map that was trained."""
     large = max(inits["torch's default"])
     default, fan_in = inits["torch's default"][large].saturated, inits["fan-in"][large].saturated
     verdicts = (
@@ -66,7 +66,7 @@ def judged(inits: Inits, worse: list[Difference], normed: list[Difference], used
     verdict = "supported" if default > MOST and fan_in > MOST else trained
     numbers = [*_numbers(inits), *(loss.number(f"{loss.where}: best smaller less flatten") for loss in worse)]
     numbers += [gain.number(f"{gain.where}: flatten with LayerNorm less without") for gain in normed]
-    why = f"{_initially(large, inits)} {_learnt(worse, normed)}"
+    why = f"{_initially(large, inits)} {_learnt(worse, normed, size)}"
     return Judgement(verdict, why, (*numbers, *used), _plot(inits), verdicts)
 
 
@@ -82,16 +82,16 @@ def _initially(large: int, inits: Inits) -> str:
     )
 
 
-def _learnt(worse: list[Difference], normed: list[Difference]) -> str:
+def _learnt(worse: list[Difference], normed: list[Difference], size: int) -> str:
     if not worse:
         return "No trainings were given that say what flatten learns."
     lost = [loss.where for loss in worse if loss.low > MARGIN]
     close = [loss.where for loss in worse if loss.high < MARGIN]
     helped = [gain.where for gain in normed if gain.shown]
     return (
-        "Trained (a map of 1,024), flatten is shown to be more than 2 points below the best smaller input on "
-        f"{joined(lost)}, and to be less than 2 points below it on {joined(close)}; LayerNorm is shown to help it on "
-        f"{joined(helped)}."
+        f"Trained{f' (a map of {size:,})' if size else ''}, flatten is shown to be more than 2 points below the best "
+        f"smaller input on {joined(lost)}, and to be less than 2 points below it on {joined(close)}; LayerNorm is "
+        f"shown to help it on {joined(helped)}."
     )
 
 
@@ -119,9 +119,10 @@ def _gates(values: torch.Tensor) -> Gates:
     return Gates(float(values.std()), float((values.abs() > EDGE).float().mean()))
 
 
-def _trained(evidence: Evidence) -> tuple[list[Difference], list[Difference], tuple[Number, ...]]:
-    """Best smaller input less flatten and flatten with LayerNorm less without, by task; what was left out."""
-    worse, normed, used = [], [], []
+def _trained(evidence: Evidence) -> tuple[list[Difference], list[Difference], tuple[Number, ...], int]:
+    """Best smaller input less flatten and flatten with LayerNorm less without, by task; what was left out; the size of
+    the map, which is one on one backbone and clip."""
+    worse, normed, used, largest = [], [], [], 0
     for task in evidence.tasks:
         qualities = evidence.on(task)
         flatten = {name: quality for name, quality in qualities.items() if name.startswith("flatten")}
@@ -140,7 +141,7 @@ def _trained(evidence: Evidence) -> tuple[list[Difference], list[Difference], tu
             used += layered
         except Lacking:
             continue
-    return worse, normed, left_out(used)
+    return worse, normed, left_out(used), largest
 
 
 def _numbers(inits: Inits) -> list[Number]:

@@ -95,7 +95,7 @@ def turned(
     head = {
         "supported": "GAP gains on FC as positions vary less",
         "refuted": "GAP does not gain on FC as positions vary less"
-        + (", it loses: it helps where positions vary and do not matter" if change.high < 0 else ""),
+        + (", it loses (it helps where positions vary and do not matter)" if change.high < 0 else ""),
         "undecided": "Whether GAP gains on FC as positions vary less is not decided",
     }[verdict]
     crossing = "they cross" if least * most < 0 else "they do not cross"

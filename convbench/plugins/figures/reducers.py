@@ -12,7 +12,8 @@ from convbench.core.registry import figures
 from convbench.report.drawing import Drawing, scales
 from convbench.report.drawing.style import AREA, GRID, TEXT, WEIGHT, canvas, look, short
 from convbench.report.words import units
-from convbench.report.words.names import same
+from convbench.report.words.names import kind, same
+from convbench.report.words.numbers import TIE
 
 ROWS = 20
 
@@ -50,13 +51,14 @@ def _draw(rows: Sequence[Contender], index: Mapping[int, int]) -> Drawing:
     axes.tick_params(length=0)
     axes.spines["left"].set_visible(False)
     axes.set_xlabel("Latency of a call · lower is better", color=TEXT)
+    word = kind(row.result for row in rows)
     return Drawing(
         name="reducers",
-        title=f"Latency by reducer: {same(rows[0].result)}",
+        title=f"Latency by {word}: {same(rows[0].result)}",
         caption=(
-            "How to read this: each reducer at its fastest size, all else alike. Bars are 95 % intervals over fresh "
-            "processes where there were several, n of them; the grey band is what lies within 10 % of the "
-            "fastest. “Tied” is decided by the interval of the ratio, visit by visit."
+            f"How to read this: each {word} at its fastest, all else alike. Bars are 95 % intervals over fresh "
+            "processes where there were several, n of them; the grey band is what lies within "
+            f"{TIE} of the fastest. “Tied” is decided by the interval of the ratio, visit by visit."
         ),
         figure=axes.figure,  # type: ignore[arg-type]
         marks={f"marks-{row}": [index[id(contender.result)]] for row, contender in enumerate(rows)},

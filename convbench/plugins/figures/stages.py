@@ -16,6 +16,7 @@ from convbench.core.registry import figures
 from convbench.report.drawing import Drawing, scales
 from convbench.report.drawing.bars import Margins, Parts, bars, is_cut
 from convbench.report.drawing.style import STAGE_HUES, short
+from convbench.report.words.names import kind
 
 ROWS = 14
 WORDS = {"lstm": "LSTM", "graphs": "compiler's graphs"}
@@ -27,6 +28,8 @@ LOOKS = {part: (WORDS.get(part, part), STAGE_HUES[part]) for part in PARTS}
 
 SUMS = 0.05
 """Share of a call by which its stages may miss it before the figure says so."""
+
+SIZED = "reducer with its LSTM input size (of several sizes, the one nearest to 128)"
 
 NOT_THE_CALL = (
     " Where the stages do not sum to the call within 5 %, both times are given, stages “of” the call: what is left is "
@@ -118,13 +121,14 @@ def _draw(split: Split, shares: Parts) -> Drawing:
     wholes = {result: _whole(result, split.metric, share) for result, share in shares.items()}
     ends = [_end(sum(share.values()), wholes[result], split.metric.unit) for result, share in shares.items()]
     apart = any(wholes.values())
+    bar = SIZED if kind(shares) == "reducer" else "model"
     axes = bars(shares, LOOKS, ends, Margins(114 if apart else 78, top=44, legend=-0.5, columns=4), split.metric.unit)
     return Drawing(
         name=split.name,
         title=f"{split.words} by stage",
         caption=(
-            "How to read this: each bar is one reducer with its LSTM input size (of several sizes, the one nearest to "
-            "128), split by where the cost sits; the whole is at its right end. Shorter is better."
+            f"How to read this: each bar is one {bar}, split by where the cost sits; the whole is at its right end. "
+            "Shorter is better."
             + (NOT_THE_CALL if apart else "")
             + (" A bar with an arrow is longer than the scale and cut." if is_cut(shares) else "")
         ),

@@ -7,13 +7,14 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from matplotlib.axes import Axes as MplAxes
 
+from convbench.analysis.costs.ranking import MARGIN
 from convbench.analysis.results import Result
 from convbench.core.statistics import Interval
 from convbench.report.drawing import scales
 from convbench.report.drawing.style import AREA, GRID, MUTED, TEXT, WEIGHT, canvas, look, short
+from convbench.report.words.numbers import TIE
 
-NOISE = 1.10
-BAND = " The grey band is what two processes of the same code may differ by, 10 %."
+BAND = f" The grey band is what two processes of the same code may differ by, {TIE}."
 """What a caption says of it."""
 FEW = 12
 """Up to this many ratios a reducer has each of them drawn; above it their median and their extremes are."""
@@ -29,7 +30,7 @@ def draw(rows: Mapping[str, Sequence[Interval]], limits: tuple[float, float], mi
     axes = canvas(height=62 + 20 * len(rows), left=114, right=12, top=8, bottom=40, width=350)
     axes.set_ylim(len(rows) - 0.5, -0.5)
     scales.log_axis(axes, "x", limits, "×")
-    axes.axvspan(1 / NOISE, NOISE, color=GRID, gid="noise", zorder=0)
+    axes.axvspan(1 / MARGIN, MARGIN, color=GRID, gid="noise", zorder=0)
     axes.axvline(1, color=TEXT, linewidth=1)
     axes.axvline(middle, color=MUTED, linewidth=1, linestyle=(0, (2, 3)))
     for row, (name, ratios) in enumerate(rows.items()):

@@ -23,6 +23,7 @@ def plain(answer: Recommendation) -> Mapping[str, Plain]:
         "grade": answer.grade,
         "pick": _candidate(answer.pick),
         "reason": answer.reason,
+        "unmeasured": answer.unmeasured,
         "doubts": list(answer.doubts),
         "numbers": {name: finite(value) for name, value in answer.numbers.items()},
         "best": _candidate(answer.best),

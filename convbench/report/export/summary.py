@@ -18,9 +18,11 @@ def markdown(run: Run, records: Sequence[Record]) -> str:
     values = view(run, results_of(records))
     text = "\n\n".join(filter(None, (
         f"## convbench: {plain(run.name)}",
-        f"**{plain(values['lead'], 400)}** " + " ".join(plain(sentence, 400) for sentence in values["sentences"]),
-        _table(f"Each reducer at its {'fastest' if values['timed'] else 'smallest'}",
-               ("Reducer", "LSTM input", "Variant", "Latency [95 %]", "×", "Parameters", "FLOPs"),
+        f"**{plain(values['lead'], 400)}** " + " ".join(
+            plain(text, 400) for text in (values["confidence"], *values["sentences"], values["caution"]) if text
+        ),
+        _table(f"Each {values['kind']} at its {'fastest' if values['timed'] else 'smallest'}",
+               (values["kind"].capitalize(), "LSTM input", "Variant", "Latency [95 %]", "×", "Parameters", "FLOPs"),
                ([row[key] for key in ("reducer", "lstm_input", "variant", "latency", "factor", "params", "flops")]
                 for row in values["ranking"][:20])),
         *(_table(f"Quality: {task['name']}", ("Reducer", "LSTM input", "Test accuracy [95 %]", "Sound runs", "Lost"),
@@ -28,8 +30,8 @@ def markdown(run: Run, records: Sequence[Record]) -> str:
                   for row in task["rows"][:20]))
           for task in (values["quality"] or {"tasks": ()})["tasks"]),
         _table("What the variants gain", ("Variant", "Where", "Models", "Speed-up", "Range", "Pays after"),
-               ([row[key] for key in ("variant", "place", "models", "speedup", "range", "pays")]
-                for row in values["variants"][:20])),
+               ([*(row[key] for key in ("variant", "place", "models", "speedup", "range")),
+                 f"{row['pays']} {row['never']}".strip()] for row in values["variants"][:20])),
         _failures([*values["failures"], *values["skipped"]]),
         f"<sub>{plain(' · '.join(value for value in values['environment'].values() if value != '–'), 300)}</sub>",
     )))  # fmt: skip

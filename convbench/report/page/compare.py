@@ -10,6 +10,7 @@ from typing import Any
 from convbench.analysis.compare import Match, Summary, apart, differences, in_turns, overall, summaries
 from convbench.analysis.compare import match as matches_of
 from convbench.analysis.costs.headlines import advise
+from convbench.analysis.costs.ranking import MARGIN
 from convbench.analysis.results import Result, costs, measured
 from convbench.analysis.results import results as results_of
 from convbench.core import files, metrics
@@ -24,6 +25,7 @@ from convbench.report.words import comparison, units
 from convbench.report.words.answer import outcome
 from convbench.report.words.facts import place
 from convbench.report.words.names import model, setup
+from convbench.report.words.numbers import TIE
 
 ROWS = 2_000
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -66,6 +68,7 @@ def view(runs: Sequence[Run], of_each: Sequence[Sequence[Result]], matches: Sequ
         "figures": [drawing for drawing in drawn if drawing],
         "rows": [_row(match) for match in sorted(matches, key=_furthest, reverse=True)[:ROWS]],
         "total": len(matches),
+        "tie": TIE,
         "paired": sum(_took_turns(match) for match in matches),
         "alone": [len(measured(of_run)) - _shared(matches, run) for run, of_run in enumerate(of_each)],
         "looks": looks([result for of_run in of_each for result in costs(of_run)]),
@@ -83,18 +86,23 @@ def _run(letter: str, run: Run, results: Sequence[Result]) -> dict[str, str]:
     }
 
 
-def _summary(groups: Sequence[Summary]) -> list[tuple[str, int, list[tuple[str, float | None]]]]:
-    """The paired ratios by the values of a column, the furthest from 1 first; empty where it has only one value."""
+def _summary(groups: Sequence[Summary]) -> list[tuple[str, int, list[tuple[str, bool]]]]:
+    """The paired ratios by the values of a column, and whether each is beyond a tie, the furthest from 1 first; empty
+    where it has only one value."""
     if len(groups) < 2:
         return []
     return [
-        (group.value, group.cases, [(_ratio(ratio), ratio.median if ratio else None) for ratio in group.ratios])
+        (group.value, group.cases, [(_ratio(ratio), _is_beyond(ratio)) for ratio in group.ratios])
         for group in sorted(groups, key=_distance, reverse=True)
     ]
 
 
 def _distance(group: Summary) -> float:
     return max((abs(math.log(ratio.median)) for ratio in group.ratios if ratio and ratio.median > 0), default=0.0)
+
+
+def _is_beyond(ratio: Interval | None) -> bool:
+    return ratio is not None and not 1 / MARGIN <= ratio.median <= MARGIN
 
 
 def _ratio(ratio: Interval | None) -> str:
@@ -120,7 +128,7 @@ def _row(match: Match) -> dict[str, Any]:
 
 
 def _beyond(match: Match, run: int) -> str:
-    """``slower`` or ``faster`` where a ratio is more than 10 % beyond noise."""
+    """``slower`` or ``faster`` where a ratio is beyond a tie by its whole interval."""
     ratio = match.ratios[run]
     if ratio is None or not apart(match, run):
         return ""

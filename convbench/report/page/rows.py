@@ -61,7 +61,7 @@ def columns(results: Sequence[Result]) -> list[Column]:
         metric for metric in shown_metrics(results, "page") if any(result.value(metric) is not None for result in cases)
     ]
     shown = {metric.option: _columns_of(metric) for metric in metrics_shown}
-    model = replace(_MODEL[0], heading=names.column(results).capitalize())
+    model = replace(_MODEL[0], heading=names.kind(results).capitalize())
     return [model, *_MODEL[1:], *shown.pop(metrics.LATENCY.option, ()), *_PLACE, *chain.from_iterable(shown.values())]
 
 

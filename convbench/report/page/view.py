@@ -8,8 +8,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from convbench.analysis.choice.recommendation import Recommendation
-from convbench.analysis.costs.gains import VariantGain
+from convbench.analysis.costs.gains import MAKING, VariantGain
 from convbench.analysis.costs.headlines import Advice, advise, uncounted
 from convbench.analysis.costs.ranking import Contender
 from convbench.analysis.results import Result, measured, typical
@@ -24,7 +23,8 @@ from convbench.report.words.answer import cautions, confidence, outcome, sentenc
 from convbench.report.words.decision import Step, command, decision, next_steps
 from convbench.report.words.facts import conditions, environment, place, protocol
 from convbench.report.words.findings import failure, sentence
-from convbench.report.words.names import reducer, same
+from convbench.report.words.names import kind, reducer, same
+from convbench.report.words.numbers import TIE
 from convbench.report.words.quality import recommended
 
 LISTED = 50
@@ -47,15 +47,17 @@ def view(run: Run, results: Sequence[Result]) -> dict[str, Any]:
         "listed": SENTENCES,
         "quality": section(results, answers),
         "decision": decision(advice, answers) or texts[0],
-        "confidence": _sure(advice, answers),
+        "confidence": confidence(advice, answers),
         "steps": [_step(run, step) for step in next_steps(run, results, advice)],
         "lead": texts[0],
-        "sentences": [sentence for sentence in texts[1:] if sentence != caution],
+        "sentences": texts[1:],
         "caution": caution,
         "cautions": kinds,
         "outcome": outcome(run, results),
         "ranking": _ranking(advice) if advice.ordered else [],
+        "kind": kind(contender.result for contender in advice.ranking),
         "timed": advice.timed,
+        "tie": TIE,
         "visited": any(result.record.visits for result in results),
         "assumed": units.percent(math.sqrt(ASSUMED.variance)),
         "alike": same(advice.pick) if advice.pick else "",
@@ -72,12 +74,6 @@ def view(run: Run, results: Sequence[Result]) -> dict[str, Any]:
         "protocol": protocol(run),
         "equal": {case: list(others) for case, others in list(run.equal.items())[:LISTED]},
     }
-
-
-def _sure(advice: Advice, answers: Sequence[Recommendation]) -> str:
-    """How sure the ranking by latency is; the answers of tasks have grades of their own."""
-    text = confidence(advice.confidence) if advice.confidence else ""
-    return text.replace("Confidence:", "Confidence in the latencies:") if answers else text
 
 
 def _step(run: Run, step: Step) -> dict[str, str]:
@@ -114,7 +110,7 @@ def _variant(variant: VariantGain) -> dict[str, str]:
     """A row of the table of variants; medians over its cases."""
     paid = [gain.pays_after for gain in variant.gains if gain.pays_after is not None]
     never = len(variant.gains) - len(paid)
-    compiled = _median(variant, metrics.COMPILE) is not None
+    made = any(_median(variant, metric) is not None for metric in MAKING)
     allocators = sorted({" against ".join(gain.allocators) for gain in variant.gains if gain.allocators})
     captured = _median(variant, metrics.CAPTURED)
     return {
@@ -127,8 +123,8 @@ def _variant(variant: VariantGain) -> dict[str, str]:
         "graphs": units.count(_median(variant, metrics.GRAPH_COUNT)),
         "breaks": units.count(_median(variant, metrics.GRAPH_BREAKS)),
         "captured": units.percent(captured) if captured is not None else units.MISSING,
-        "pays": (f"{statistics.median(paid):,.0f} calls" if paid else "never") if compiled else units.MISSING,
-        "never": f"never for {never}" if compiled and paid and never else "",
+        "pays": (f"{statistics.median(paid):,.0f} calls" if paid else "never") if made else units.MISSING,
+        "never": f"never for {never}" if made and paid and never else "",
         "allocators": ", ".join(allocators),
     }
 

@@ -44,7 +44,7 @@ FROM_WIDTH = {metrics.PARAMS: 96, metrics.MACS: 104, metrics.MEMORY: 112, metric
 
 def _columns(results: Sequence[Result]) -> list[Column]:
     """What the case is, then every metric that is shown in tables, a user's own last."""
-    model = Column(names.column(results), lambda result, _: names.reducer(result), numeric=False)
+    model = Column(names.kind(results), lambda result, _: names.reducer(result), numeric=False)
     return [model, *_CASE, *(column for metric in shown_metrics(results, "table") for column in _columns_of(metric))]
 
 

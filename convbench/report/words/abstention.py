@@ -60,5 +60,5 @@ def _cheapest(answer: Recommendation) -> str:
     power = f"Two that differ by {points(seen)} would have been told apart in four of five such runs."
     return (
         f"The {cheapest(answer.ask)} is {setup(answer.leading.result)} ({accuracy(answer.leading)}; "
-        f"{costs(answer.leading.result, answer.ask)}). {power if math.isfinite(seen) else TOO_FEW_SEEDS}"
+        f"{costs(answer.leading.result, answer)}). {power if math.isfinite(seen) else TOO_FEW_SEEDS}"
     )

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 from convbench.analysis.choice.candidates import Candidate, Excluded, Why
-from convbench.analysis.choice.recommendation import Ask, Doubt, Price, Recommendation
+from convbench.analysis.choice.recommendation import Doubt, Price, Recommendation
 from convbench.analysis.quality.qualities import Quality
+from convbench.analysis.results import Result, triable
 from convbench.core import metrics
+from convbench.core.commands import Command
 from convbench.core.metric import Metric
-from convbench.core.record import EAGER
+from convbench.core.record import EAGER, Run
 from convbench.core.text import counted, joined
 from convbench.report.words import trade, units
 from convbench.report.words.abstention import abstention, extend
+from convbench.report.words.decision import Step, command
+from convbench.report.words.findings import failure
 from convbench.report.words.names import model, setup, trained
 from convbench.report.words.numbers import accuracy, amount, cheapest, costs, likely, limit, percent, points
 
@@ -33,6 +38,7 @@ DOUBTS: Mapping[Doubt, str] = {
     "collapses": "its runs collapse more often than those of others",
     "undertrained": "at least half of the runs of it or of the best were still learning: train longer",
 }
+NO_HEAD = "a whole model of your own has no head that could be exchanged for a task's"
 LISTED = 6
 
 
@@ -44,7 +50,7 @@ def sentences(answer: Recommendation) -> list[str]:
         return [*filter(None, texts)]
     texts = [
         f"{answer.task}: {setup(answer.pick.result)} ({answer.grade}).",
-        _worth(answer.pick, answer.ask),
+        _worth(answer.pick, answer),
         _why(answer),
     ]
     texts += [_doubts(answer), _ruled_out(answer), _passed_over(answer), _settle(answer)]
@@ -65,14 +71,27 @@ def different(answers: Sequence[Recommendation]) -> str:
     return f"Different tasks want different configurations, so there is no one best here: {choices}."
 
 
-def not_run(run: str, suite: str) -> str:
-    return f"quality was not run in {run}: run `convbench run {suite} quality=train`"
+def not_run(run: Run, results: Sequence[Result], directory: str) -> str:
+    """That a run trained nothing so far, and what does it: its own command, resumed where trainings are planned.
+
+    Why, where nothing does it: whole models, or trainings that had to be skipped.
+    """
+    text, known = f"quality was not run in {directory}", {result.case.id for result in results}
+    place = directory if Command.of(run).python else shlex.quote(directory)
+    if any("/learn/" in case and case not in known for case in run.planned):
+        return f"{text} yet: go on with `{command(run, Step('', resume=True), place)}`"
+    if not triable(results):
+        return f"{text}: {NO_HEAD}"
+    if skipped := [result.record for result in results if result.case.trains]:
+        number = counted(len(skipped), "training was", "trainings were")
+        return f"{text}: {number} skipped, {failure(skipped[0].failure)}"
+    return f"{text}: run `{command(run, Step('', 'quality=train'), place)}`"
 
 
-def _worth(pick: Candidate, ask: Ask) -> str:
+def _worth(pick: Candidate, answer: Recommendation) -> str:
     chance = f" (chance {percent(pick.quality.chance)})" if pick.quality.chance else ""
     often = f" {_fails(pick.quality)}." if pick.quality.collapsed else ""
-    return f"Accuracy {accuracy(pick)}{chance}; {costs(pick.result, ask)}.{often}"
+    return f"Accuracy {accuracy(pick)}{chance}; {costs(pick.result, answer)}.{often}"
 
 
 def _why(answer: Recommendation) -> str:
@@ -188,7 +207,7 @@ def _likely(answer: Recommendation) -> str:
     if answer.probability is None or answer.front is None or len(answer.pool) == 1:
         return ""
     rule = "the cheapest that is" if answer.ask.per_second is None else "the best of accuracy less price"
-    front = f"on the front of {', '.join(['quality', *answer.ask.against[:-1]])} and {answer.ask.against[-1]}"
+    front = f"on the front of {joined(['quality', *(limit(answer.ask.metrics[name]) for name in answer.ask.against)])}"
     places = {"within the margin": answer.probability, rule: answer.stability, front: answer.front}
     texts = [f"{place} ({likely(share)})" for place, share in places.items() if share is not None]
     return f"How likely it is: {', '.join(texts)}."

@@ -7,18 +7,19 @@ from collections.abc import Sequence
 
 from convbench.analysis.choice.recommendation import Recommendation
 from convbench.analysis.costs.gains import VariantGain
-from convbench.analysis.costs.headlines import Advice, Confidence, advise, noisy, uncounted, uncounted_share, withheld
+from convbench.analysis.costs.headlines import Advice, advise, noisy, uncounted, uncounted_share, withheld
 from convbench.analysis.costs.runtimes import runtimes as runtimes_of
 from convbench.analysis.quality.qualities import tried
-from convbench.analysis.results import Result, costs, measured, sustained
+from convbench.analysis.results import Result, costs, measured, sustained, triable
 from convbench.analysis.results import results as results_of
 from convbench.core.record import Parts, Record, Run
 from convbench.core.text import counted, joined
 from convbench.report.words import quality, runtimes, units
+from convbench.report.words.advice import NO_HEAD
 from convbench.report.words.decision import UNORDERED
 from convbench.report.words.names import model, setup, threads_of
 
-NOISE = {
+NOISE = {  # findings that make a latency doubtful
     "interval_wide": "wide intervals",
     "not_steady": "no steady state",
     "page_faults": "time lost to page faults",
@@ -26,17 +27,23 @@ NOISE = {
     "foreign_process": "another process on the device",
     "busy_machine": "a busy machine",
 }
-COST_ONLY = "Cost only: quality was not run, so no optimum is claimed; quality=probe or quality=train runs it."
+COST_ONLY = "Cost only: quality was not run, so no optimum is claimed; {}."
+RUNS_IT = "quality=probe or quality=train runs it"
 
 
 def answer(run: Run, records: Sequence[Record]) -> str:
     """The answer as one paragraph."""
     results = results_of(records)
-    return " ".join(sentences(run, results, quality.recommended(results)))
+    answers = quality.recommended(results)
+    *texts, ending = sentences(run, results, answers)
+    return " ".join(filter(None, (*texts, confidence(advise(results), answers), cautions(results)[0], ending)))
 
 
 def sentences(run: Run, results: Sequence[Result], answers: Sequence[Recommendation]) -> list[str]:
-    """The answer, most important sentence first; every abstention is a sentence too."""
+    """The answer, most important sentence first; every abstention is a sentence too. What became of the cases is last.
+
+    How sure it is, and what to read with care, stand apart: ``confidence`` and ``cautions``.
+    """
     advice = advise(results)
     if not advice.pick:
         what = "No cost" if len(costs(results)) < len(results) else "Nothing"
@@ -48,7 +55,6 @@ def sentences(run: Run, results: Sequence[Result], answers: Sequence[Recommendat
         *([*by_task, headline] if by_task else [headline]),
         _quickest(advice),
         _ties(advice),
-        confidence(advice.confidence) if advice.confidence else "",
         _uncounted(results),
         _next(advice),
         _withheld(results),
@@ -59,18 +65,19 @@ def sentences(run: Run, results: Sequence[Result], answers: Sequence[Recommendat
         *map(runtimes.sentence, runtimes_of(results)),
     ]
     texts += [_other_situation(result, advice.pick) for result in advice.others[:3]]
-    cost_only = "" if len(costs(results)) < len(results) else COST_ONLY
-    return [*dict.fromkeys(filter(None, [*texts, cautions(results)[0], cost_only])), _missing(run, results)]
+    cure = RUNS_IT if triable(results) else NO_HEAD
+    cost_only = "" if len(costs(results)) < len(results) else COST_ONLY.format(cure)
+    return [*dict.fromkeys(filter(None, [*texts, cost_only])), _missing(run, results)]
 
 
 def cautions(results: Sequence[Result]) -> tuple[str, list[str]]:
-    """What to read with care, counted in one line, and what that opens into; empty where there is nothing."""
-    doubtful = noisy(results)
+    """What to read with care, counted in one line, and the kinds of it where there are several."""
+    doubtful = noisy(results, NOISE)
     if not doubtful:
         return "", []
     kinds = [f"{counted(number, 'case')} with {NOISE[code]}" for code, number in doubtful.items()]
     if len(kinds) == 1:
-        return f"Read with care: {kinds[0]}.", kinds
+        return f"Read with care: {kinds[0]}.", []
     codes = doubtful.keys()
     cases = sum(any(finding.code in codes for finding in result.record.findings) for result in measured(results))
     return f"Read with care: {counted(cases, 'case has', 'cases have')} a caution.", kinds
@@ -156,10 +163,13 @@ def _threads(result: Result) -> str:
     return f" with {counted(threads, 'thread')}" if threads else ""
 
 
-def confidence(sure: Confidence) -> str:
-    """How sure the ranking is, and why."""
+def confidence(advice: Advice, answers: Sequence[Recommendation]) -> str:
+    """How sure the ranking by latency is, and why; the answers of tasks have grades of their own."""
+    sure, head = advice.confidence, "Confidence in the latencies" if answers else "Confidence"
+    if sure is None:
+        return ""
     if sure.visits is None:
-        return "Confidence: low (one process a case: how much processes differ is not known)."
+        return f"{head}: low (one process a case: how much processes differ is not known)."
     reasons = [f"at least {counted(sure.visits, 'process', 'processes')} a case"]
     if sure.open:
         reasons.append(f"{sure.open} more may be tied or not")
@@ -167,7 +177,7 @@ def confidence(sure: Confidence) -> str:
         reasons.append(f"{sure.withheld} withheld")
     if not sure.open and not sure.withheld:
         reasons.append("each contender tied or told apart")
-    return f"Confidence: {sure.level} ({', '.join(reasons)})."
+    return f"{head}: {sure.level} ({', '.join(reasons)})."
 
 
 def _next(advice: Advice) -> str:
@@ -225,12 +235,18 @@ def _crossover(advice: Advice) -> str:
 
 
 def _variants(advice: Advice) -> str:
-    best = next((variant for variant in advice.variants if variant.speedup.median > 1), None)
+    """What the variant that gains most gains over all models, in the scenario and on the device of the pick."""
+    assert advice.pick
+    case = advice.pick.case
+    place = case.scenario, case.device
+    variants = [variant for variant in advice.variants if (variant.scenario, variant.device) == place]
+    best = next((variant for variant in variants if variant.speedup.median > 1), None)
+    scenario = "" if case.scenario == "inference" else f" ({case.scenario})"
     if best is None:
-        return "No variant was faster than eager." if advice.variants else ""
+        return f"No variant was faster than eager{scenario}." if variants else ""
     paid = [gain.pays_after for gain in best.gains if gain.pays_after is not None]
     pays = f"; making it has paid after at most {max(paid):,.0f} calls" if paid and len(paid) == len(best.gains) else ""
-    return f"{best.variant} is {_range(best)} eager{pays}.{_allocators(best)}"
+    return f"{best.variant}{scenario} is {_range(best)} eager{pays}.{_allocators(best)}"
 
 
 def _range(best: VariantGain) -> str:

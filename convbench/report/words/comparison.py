@@ -11,6 +11,7 @@ from convbench.analysis.stored_runs import machine
 from convbench.core.statistics import Interval
 from convbench.core.text import counted
 from convbench.report.words import units
+from convbench.report.words.numbers import TIE
 
 UNLIKE = 0.02
 """By how much the reference workload must differ before it is said."""
@@ -28,7 +29,7 @@ def sentence(matches: Sequence[Match], run: int, letter: str) -> str:
     spread = f"; nine in ten at {units.factor(ratio.low)} to {units.factor(ratio.high)}" if number > 1 else ""
     outside = sum(apart(match, run) > 0 for match in matches)
     more = {0: "No case differs", 1: "One case differs"}.get(outside, f"{outside:,} cases differ")
-    more += f" by more than 10 % beyond noise{', first below' if outside else ''}."
+    more += f" by more than {TIE} beyond noise{', first below' if outside else ''}."
     return f"{letter} takes {units.factor(ratio.median)} the time of A (median of {cases}{spread}). {more}"
 
 

@@ -8,12 +8,12 @@ from typing import NamedTuple
 
 from convbench.analysis.choice.recommendation import Recommendation
 from convbench.analysis.costs.headlines import Advice, withheld
-from convbench.analysis.results import Result, costs, measured
+from convbench.analysis.results import Result, costs, measured, triable
 from convbench.core.commands import Command
 from convbench.core.record import Run
 from convbench.core.text import counted, cut, one_line
 from convbench.report.words import units
-from convbench.report.words.names import after_norm, reducer
+from convbench.report.words.names import after_norm, kind, reducer
 
 TASKS = 3
 """Tasks that the sentence names; the others are counted."""
@@ -77,7 +77,7 @@ def next_steps(run: Run, results: Sequence[Result], advice: Advice) -> list[Step
     elif sure and (sure.open or withheld(results) or (sure.visits or 0) < 2):
         reason = f"{sure.open:,} more may be tied or not" if sure.open else "some cases lack undisturbed visits"
         steps.append(Step(reason, resume=True, until_sure=True))
-    if measured(results) and len(costs(results)) == len(results):
+    if measured(results) and len(costs(results)) == len(results) and triable(results):
         steps.append(Step("cost alone names no best: train each, then ask advise", "quality=train"))
     return steps
 
@@ -115,8 +115,9 @@ def _in_variant(result: Result) -> str:
 
 def _tie(tied: Sequence[Result]) -> str:
     """``Six reducers tie at 5.60 to 6.10 ms``"""
-    names = {result.series for result in tied}
-    count, noun = (len(names), "reducers") if len(names) > 1 else (len(tied), f"sizes of {_short(tied[0].series)}")
+    names, word = {result.series for result in tied}, kind(tied)
+    alike = f"{'sizes' if word == 'reducer' else 'models'} of {_short(tied[0].series)}"
+    count, noun = (len(names), f"{word}s") if len(names) > 1 else (len(tied), alike)
     latencies = [result.latency.median for result in tied if result.latency]
     low, high = units.seconds(min(latencies)), units.seconds(max(latencies))
     unit = f" {high.partition(' ')[2]}"

@@ -19,8 +19,8 @@ def reducer(result: Result) -> str:
     return str(architecture.reducer if isinstance(architecture, Parts) else architecture)
 
 
-def column(results: Iterable[Result]) -> str:
-    """What a column of ``reducer`` holds: of a user's whole models alone it is ``model``."""
+def kind(results: Iterable[Result]) -> str:
+    """What these are told apart by: ``reducer``, and where all are a user's whole models ``model``."""
     alone = {not isinstance(result.case.architecture, Parts) for result in results}
     return "model" if alone == {True} else "reducer"
 

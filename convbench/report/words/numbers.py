@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from convbench.analysis.choice.candidates import Candidate, CostName
-from convbench.analysis.choice.recommendation import Ask
+from convbench.analysis.choice.recommendation import Ask, Recommendation
+from convbench.analysis.costs.ranking import MARGIN
 from convbench.analysis.quality.qualities import Quality
 from convbench.analysis.results import Result
 from convbench.core.metric import Metric
@@ -15,6 +16,8 @@ from convbench.report.words import units
 _CHEAPEST: Mapping[CostName, str] = {
     "latency": "fastest", "params": "smallest", "memory": "smallest in memory", "flops": "cheapest in FLOPs",
 }  # fmt: skip
+TIE = units.percent(MARGIN - 1)
+"""``10 %``: less than that is no difference between two processes."""
 TOO_FEW_SEEDS = "With so few seeds in common no two configurations can be told apart."
 LIMITS: Mapping[CostName, str] = {"latency": "latency", "flops": "FLOPs"}
 """Limits that are not called by their metric's title."""
@@ -66,8 +69,10 @@ def accuracy(candidate: Candidate) -> str:
     return f"{mean(candidate.quality)} over {len(candidate.quality.by_seed)} seeds"
 
 
-def costs(result: Result, ask: Ask | None = None) -> str:
-    """``3.10 ms a call, 74.2 k parameters, 8.02 MiB, 116 MFLOP``, as far as measured; and what else is asked for."""
+def costs(result: Result, answer: Recommendation | None = None) -> str:
+    """``3.10 ms a call, 74.2 k parameters, 8.02 MiB, 116 MFLOP``, as far as measured; and what else is asked for, or
+    that it was not measured."""
+    ask = answer.ask if answer else None
     asked = ask.cheapest if ask and ask.cheapest not in _CHEAPEST else ""
     value = result.cost(asked) if asked else None
     texts = [
@@ -77,4 +82,7 @@ def costs(result: Result, ask: Ask | None = None) -> str:
         units.flops(result.flops) if result.flops is not None else "",
         f"{inside(ask.metrics[asked].title)} {amount(ask.metrics[asked], value)}" if ask and value is not None else "",
     ]
-    return ", ".join(filter(None, texts))
+    text = ", ".join(filter(None, texts))
+    if answer and answer.unmeasured:
+        return f"{text}; {limit(answer.ask.metrics[answer.unmeasured])} was not measured"
+    return text

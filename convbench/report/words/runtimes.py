@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 from convbench.analysis.costs.runtimes import Runtimes, turn
-from convbench.core.text import counted
+from convbench.core.text import counted, joined
 from convbench.report.words import units
 from convbench.report.words.names import model
 
@@ -36,11 +39,26 @@ def crossed(view: Runtimes) -> str:
 
 
 def paid(view: Runtimes) -> str:
-    """After how many calls exporting has paid, by runtime."""
-    words = [f"{_calls(calls)} in {runtime}" for runtime, calls in sorted(view.paid_after.items())]
-    return f"Exporting and loading have paid after {', '.join(words)}." if words else ""
+    """After how many calls exporting has paid, by runtime, and where it never does."""
+    by_runtime = sorted(view.paid_after.items())
+    after = ", ".join(f"{_calls(calls)} in {runtime}{_never(calls)}" for runtime, calls in by_runtime if _paying(calls))
+    never = [runtime for runtime, calls in by_runtime if not _paying(calls)]
+    texts = (f"have paid after {after}" if after else "", f"never pay in {joined(never)}" if never else "")
+    text = "; they ".join(filter(None, texts))
+    return f"Exporting and loading {text}." if text else ""
 
 
-def _calls(calls: tuple[float, ...]) -> str:
-    low, high = f"{calls[0]:,.0f}", f"{calls[-1]:,.0f}"
+def _calls(calls: Sequence[float]) -> str:
+    numbers = _paying(calls)
+    low, high = f"{numbers[0]:,.0f}", f"{numbers[-1]:,.0f}"
     return f"{high} calls" if low == high else f"{low} to {high} calls"
+
+
+def _never(calls: Sequence[float]) -> str:
+    number = len(calls) - len(_paying(calls))
+    return f" (never for {number} of {counted(len(calls), 'model')})" if number else ""
+
+
+def _paying(calls: Sequence[float]) -> list[float]:
+    """The calls of the models for which it pays at all."""
+    return [number for number in calls if math.isfinite(number)]
