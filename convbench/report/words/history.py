@@ -11,7 +11,7 @@ from convbench.analysis.history.overview import History, Note
 from convbench.core import metrics
 from convbench.core.text import counted
 from convbench.report.words import names
-from convbench.report.words.numbers import percent
+from convbench.report.words.numbers import percent, signed
 
 NOTES = {
     "newer": "{count} of the runs left out: of a newer format: upgrade convbench to read them, such as {example}",
@@ -119,7 +119,7 @@ def standing(change: Change) -> str:
 
 def drift(course: Course) -> str:
     points = course.series.points
-    return f"drifts by {100 * course.drift:+.1f} % over {len(points)} runs, {points[0].day} to {points[-1].day}"
+    return f"drifts by {signed(course.drift)} % over {len(points)} runs, {points[0].day} to {points[-1].day}"
 
 
 def quiet(history: History) -> str:

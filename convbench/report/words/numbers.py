@@ -31,6 +31,11 @@ def points(share: float) -> str:
     return f"{number} {'point' if number == '1.0' else 'points'}"
 
 
+def signed(share: float) -> str:
+    """``+1.3``, a difference in points or per cent; what rounds to nothing is ``+0.0`` on either side of it."""
+    return f"{100 * share:+z.1f}"
+
+
 def likely(probability: float) -> str:
     """``58 %``, ``over 99 %``: of a probability that was drawn, so that neither end is certain."""
     if probability > 0.99:
