@@ -9,7 +9,7 @@ from convbench.analysis.choice.recommendation import Ask
 from convbench.analysis.quality.qualities import Quality
 from convbench.analysis.results import Result
 from convbench.core.metric import Metric
-from convbench.core.text import inside
+from convbench.core.text import counted, inside
 from convbench.report.words import units
 
 _CHEAPEST: Mapping[CostName, str] = {
@@ -68,7 +68,7 @@ def mean(quality: Quality) -> str:
 
 def accuracy(candidate: Candidate) -> str:
     """``87.3 % [85.0, 89.6] over 5 seeds``"""
-    return f"{mean(candidate.quality)} over {len(candidate.quality.by_seed)} seeds"
+    return f"{mean(candidate.quality)} over {counted(len(candidate.quality.by_seed), 'seed')}"
 
 
 def costs(result: Result, ask: Ask | None = None) -> str:
