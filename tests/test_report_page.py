@@ -414,6 +414,13 @@ def test_large_data_are_deflated_and_come_back_whole(tmp_path):
     assert len(text) < 700_000
 
 
+@pytest.mark.parametrize(
+    ("seconds", "words"), [([1e-3, 4e-3, 2e-3, 3e-3], "2.50 ms (4 calls)"), ([2e-3], "2.00 ms (1 call)")]
+)
+def test_a_profile_says_its_median_call(seconds, words):
+    assert profile_section._calls({"step_s": seconds, "steps": len(seconds)}) == words
+
+
 @pytest.mark.parametrize("threads", [None, 2])
 @pytest.mark.parametrize("variant", ["eager", "channels_last+compile(rnn=true)"])
 def test_a_profile_is_called_by_its_variant(threads, variant):
