@@ -40,10 +40,11 @@ function adviseCommand() {
   return `convbench advise ${directory()}${given.join("")}`;
 }
 
-// Where the run lies: beside this page where it was opened from disk.
-function directory() {
+// Where the run lies, beside this page where it was opened from disk: as a shell reads it, or inside quotes of Python.
+function directory(python = false) {
   if (location.protocol !== "file:") return "RUN";
   const path = decodeURIComponent(location.pathname).replace(/\/[^/]*$/, "") || "/";
+  if (python) return path.replace(/[\\']/g, "\\$&");
   return /^[\w@%+=:,./-]+$/.test(path) ? path : `'${path.replaceAll("'", `'"'"'`)}'`;
 }
 
