@@ -137,11 +137,11 @@ def test_the_order_is_answer_trade_offs_stages_variants_table_environment(defaul
 
 def test_the_pick_is_named_and_not_only_tinted(default, tried):
     for text, word in ((default, "the pick"), (tried, "the best")):
-        rows = re.findall(r'<tr class="pick">.*?</th>', text)
+        rows = re.findall(r'<tr class="pick">.*?</th>', text, re.S)
         named = [row for row in rows if f'<span class="hidden">{word}</span>' in row]
         assert named
         assert text.count(f">{word}</span>") == len(named)
-    assert not [row for row in re.findall(r'<tr class="pick">.*?</th>', tried) if "hidden" not in row]
+    assert not [row for row in re.findall(r'<tr class="pick">.*?</th>', tried, re.S) if "hidden" not in row]
 
 
 @pytest.fixture(scope="module")
