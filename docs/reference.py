@@ -210,6 +210,7 @@ def exit_codes() -> Iterator[str]:
     from convbench.cli.advise import ABSTAINED
     from convbench.cli.app import INCOMPLETE, MEASURED
     from convbench.cli.bisect import RANGE
+    from convbench.cli.compare import LOOKS_SLOWER
     from convbench.core import errors
 
     rows = (
@@ -217,6 +218,7 @@ def exit_codes() -> Iterator[str]:
         (verdict.REGRESSION, "`check`, `replay`", "a confirmed regression, and nothing else of a check ends so"),
         (errors.ConvbenchError.exit_code, "all", "a mistake in the call, the suite or a file: the message says which"),
         (verdict.INCONCLUSIVE, "`check`, `replay`", "too noisy to tell (it says what it could see), or unfinished"),
+        (LOOKS_SLOWER, "`check --baseline`", "the run's commit is gone, and head looks slower: nothing is decided"),
         (overview.NOTHING, "`history`", "no change for the worse that code may be the reason of"),
         (overview.CONFIRMED, "`history`", "a change for the worse that a paired check confirmed"),
         (overview.SUSPECTED, "`history`", "a change for the worse is suspected: `--confirm` checks its commits"),

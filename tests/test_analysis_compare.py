@@ -74,6 +74,17 @@ def test_a_case_that_was_measured_on_another_machine_has_no_ratio():
     assert not any(matched_case.elsewhere for matched_case in plain)
 
 
+def test_a_single_difference_is_said_in_the_singular():
+    other = results([replace(records.record(CASES[0]), readings=(records.reading("params", 1),))])
+    run = records.run_of([])
+    torch = differences([run, replace(run, environment={**run.environment, "torch": "2.6.0"})])
+    conditions, counts = warnings(match([measured(1), other]), torch)
+    assert conditions.startswith("These runs were not made under the same conditions: torch differs. A ratio")
+    assert counts == "Parameters or FLOPs differ in 1 case: these are exact, so the models are not the same."
+    both = differences([run, replace(run, environment={**run.environment, "torch": "2.6.0", "python": "3.9"})])
+    assert "conditions: torch and python differ. " in warnings([], both)[0]
+
+
 def test_matches_are_grouped_by_the_values_of_a_column():
     groups = by_axis(match([measured(1), measured(1)]), "reducer")
     assert {name: len(members) for name, members in groups.items()} == {"fc": 1, "gap": 2}

@@ -3,10 +3,12 @@
 Needs Debian's Chromium; the accessibility tests also axe-core, installed by ``npm ci --prefix tests/browser``.
 """
 
+import ast
 import csv
 import io
 import json
 import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -28,11 +30,15 @@ PHONE = {"viewport": {"width": 390, "height": 844}, "is_mobile": True, "has_touc
 pytestmark = pytest.mark.browser
 
 
+ODD, CALLED = "convbench run RUN.yaml", "convbench.run('RUN.yaml')"
+
+
 @pytest.fixture(scope="module")
 def reports(tmp_path_factory):
-    """Pages by name: a default run, one with hostile names, one with many cases, two runs side by side."""
+    """Pages by name: a default run, hostile names, many cases, odd paths, two runs side by side."""
     at = tmp_path_factory.mktemp("reports")
     tried, own = records.tried_records(), records.own_records()
+    odd = [records.record(records.case(name), latency=seconds) for name, seconds in (("a|b", 1e-3), ("a", 2e-3))]
     default_records, hostile, many = records.default_records(), hostile_records(), records.many(1600, ["eager"])
     run, other = (
         records.run_of(default_records),
@@ -44,6 +50,8 @@ def reports(tmp_path_factory):
         "hostile": run_page.write(records.run_of(hostile, name=HOSTILE, command=HOSTILE), hostile, at / "hostile.html"),
         "own": run_page.write(records.run_of(own), own, at / "own.html"),
         "many": run_page.write(records.run_of(many), many, at / "many.html"),
+        "odd": run_page.write(records.run_of(odd, command=ODD), odd, at / "it's my $& RUN" / "shell.html"),
+        "called": run_page.write(records.run_of(odd, command=CALLED), odd, at / "it's my $& RUN" / "python.html"),
         "compare": compare.write([(run, default_records), (other, default_records)], at / "compare.html"),
         "three": compare.write(
             [(run, default_records), (other, default_records), (run, default_records)], at / "three.html"
@@ -674,6 +682,27 @@ def test_a_next_command_names_the_place_of_the_run_and_is_copied(show, reports):
     step.get_by_role("button").click()
     step.get_by_text("Copied").wait_for()
     assert page.evaluate("navigator.clipboard.readText()") == step.locator("code").inner_text()
+
+
+def test_a_next_command_can_be_run_whatever_the_place_is_called(show, reports):
+    place = f"{reports['odd'].parent}-visits-3"
+    words = shlex.split(show("odd").locator(".next code").first.inner_text())
+    assert words == ["convbench", "run", "RUN.yaml", "protocol.visits=3", "--out", place]
+    call = ast.parse(show("called").locator(".next code").first.inner_text(), mode="eval").body
+    assert [ast.literal_eval(argument) for argument in call.args] == ["RUN.yaml"]
+    assert {keyword.arg: ast.literal_eval(keyword.value) for keyword in call.keywords}["out"] == place
+    budget = shlex.split(show("called").locator("#budget code").inner_text())
+    assert budget == ["convbench", "advise", str(reports["odd"].parent)]
+
+
+def test_a_link_hides_the_reducers_that_were_hidden_whatever_they_are_called(show):
+    page = show("odd")
+    page.locator(".chip", has_text="a|b").click()
+    settle(page)
+    other = page.context.new_page()
+    other.goto(page.url)
+    other.locator("html[data-ready]").wait_for(state="attached")
+    assert other.locator(".chip[aria-pressed=false]").all_inner_texts() == ["a|b"]
 
 
 def limit(page, name, at):

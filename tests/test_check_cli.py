@@ -258,6 +258,20 @@ def test_a_baseline_of_this_machine_whose_commit_is_gone_is_advisory(here):
     assert done.returncode in (0, 3)
 
 
+def test_a_case_of_the_baseline_that_fails_now_has_no_verdict(here):
+    (here / "mine.yaml").write_text(SUITE.replace("{timeout: 60}", "{max_warmup: 0.02, max_time: 0.05, visits: 1}"))
+    (here / "nets.py").write_text(NETS + "\nKINDS, SCALE = ('scaled', 'new'), 1.0\n")
+    assert convbench(here, "run", "mine.yaml", "--out", "reports/old", fake=False).returncode == 0
+    (here / "nets.py").write_text(NETS + "\nKINDS, SCALE = ('scaled',), 1.0\n")
+    done = convbench(here, "check", "mine.yaml", "--baseline", "reports/old", fake=False)
+    assert done.returncode == 5, done.stderr
+    (lost,) = [line for line in done.stdout.splitlines() if line.startswith("no result now: ")]
+    assert lost.startswith("no result now: nets:Net(kind=new)/")
+    assert "error: AssertionError: no such kind new" in lost
+    assert "only in the first run: nets:Net(kind=new)/" in done.stdout
+    assert "only in the second run" not in done.stdout
+
+
 def test_compare_describes_and_never_decides(here, in_process):
     first = stored(here / "a", [record(case("gap"), latency=2e-3), record(case("gmp"))])
     second = stored(here / "b", [record(case("gap"), latency=4e-3), record(case("gem"))])

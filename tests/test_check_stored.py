@@ -37,6 +37,14 @@ def test_a_model_that_is_slower_everywhere_is_told_from_a_slower_machine():
         assert ratio.low < ratio.median < ratio.high
 
 
+def test_a_case_that_failed_in_one_run_is_only_in_the_other():
+    first, second = measured(1, 1), measured(1, 1)
+    failed = [records.failed(CASES[0]), *second[1:]]
+    assert side_by_side(first, failed).alone == ((CASES[0].id,), ())
+    assert side_by_side(failed, second).alone == ((), (CASES[0].id,))
+    assert side_by_side(failed, failed).alone == ((), ())
+
+
 def test_a_process_that_was_disturbed_does_not_stand_for_the_machine():
     first, second = measured(1, 1), measured(1, 1)
     disturbed = replace(second[0], readings=(*second[0].readings[:-1], records.reading("reference_s", 1.0)))

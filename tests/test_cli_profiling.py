@@ -80,3 +80,15 @@ def test_fits_says_the_largest_sizes(here):
     assert first.startswith("conv/hybrid/16/lstm128/1x2x3x8x8/eager/inference/cpu: predicted peak ")
     assert [line.split()[0] for line in fits] == ["batch", "frames", "lstm_input"]
     assert all(re.fullmatch(r"  \w+ up to [\d,]+( and more)?, predicted peak [\d.]+ MiB", line) for line in fits)
+
+
+def test_fits_takes_what_is_free_here_unless_told(here, in_process, monkeypatch):
+    from convbench.measure.machine import cgroup
+
+    monkeypatch.setattr(cgroup, "memory_free", lambda: 2**28)
+    done = in_process("fits", "tiny.yaml", "--only", "*gap*inference*", cwd=here)
+    assert done.returncode == 0, done.stderr
+    first, *lines = done.stdout.splitlines()
+    assert first == "within 256 MiB, what is free here"
+    limited = in_process("fits", "tiny.yaml", "--only", "*gap*inference*", "--memory", "256MiB", cwd=here)
+    assert limited.stdout.splitlines() == lines

@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from convbench.cli import app
 from convbench.core.errors import ConvbenchError
 from convbench.runs.executor_options import executor_options
 
@@ -38,6 +40,12 @@ def test_a_wrong_option_is_one_sentence(name: str | None, option: str, words: st
     with pytest.raises(ConvbenchError) as raised:
         executor_options(name, [option])
     assert words in str(raised.value)
+
+
+def test_the_help_says_that_the_option_takes_one_and_may_be_repeated() -> None:
+    shown = CliRunner(env={"COLUMNS": "200", "TERM": "dumb"}).invoke(app, ["run", "--help"]).output
+    assert "An option of the executor" in shown
+    assert "(see `list executors`); may be repeated." in " ".join(shown.replace("│", " ").split())
 
 
 @pytest.mark.parametrize("content", ["- 1\n", "1: 2\n", "workers: 1\nworkers: 2\n", "\x00", "a: [\n"])

@@ -19,7 +19,8 @@ from convbench.analysis.results import part_of_call, results
 from convbench.core import metrics
 from convbench.core.record import Case, Choice, Visit, Whole
 from convbench.core.registry import figures
-from convbench.report.drawing import scales, style
+from convbench.core.statistics import Interval
+from convbench.report.drawing import ratios, scales, style
 
 RUNS = {
     "default": records.default_records,
@@ -284,6 +285,14 @@ def test_hues_stand_out_on_their_paper():
     for paper, hues in palettes():
         contrasts = [luminance(hue) / luminance(paper) for hue in hues]
         assert min(max(ratio, 1 / ratio) for ratio in contrasts) >= 3
+
+
+def test_the_mark_of_many_ratios_is_their_median():
+    many = [Interval(1 + i / 10, 1.0, 3.0) for i in range(14)]
+    axes = ratios.draw({"gap": many, "fc": many[:2]}, ratios.ends(many), 1.65, "ratio")
+    gap, fc = (places.get_offsets()[:, 0].tolist() for places in axes.collections if places.get_gid() != "noise")
+    assert gap == pytest.approx([1.65])
+    assert fc == pytest.approx([1.0, 1.1])
 
 
 def test_bars_are_on_one_scale_and_one_that_is_too_long_is_cut():

@@ -6,6 +6,7 @@ import json
 import math
 import multiprocessing
 import os
+import re
 import shutil
 import sqlite3
 from dataclasses import replace
@@ -278,6 +279,18 @@ def test_a_half_copied_store_is_read_as_far_as_it_is_there(tmp_path):
         "no results": 1, "incomplete": 1, "unreadable": 1, "newer": 1,
     }  # fmt: skip
     assert all("{" not in sentence for sentence in words.notes(history.notes))
+    empty = next(note for note in history.notes if note.code == "no results")
+    assert empty.example == str(folder / "run001")
+
+
+def test_what_is_to_know_of_a_single_run_is_said_in_the_singular():
+    notes = [
+        overview.Note(code, 1, "example") for code in words.NOTES if code not in ("suites", "machines", "protocols")
+    ]
+    for sentence in words.notes(notes):
+        assert re.match(r"1 (run|series|commit)\b(?! (are|hold|do)\b)", sentence)
+        assert "{" not in sentence
+    assert words.notes([overview.Note("dirty", 1_200)]) == ["1,200 runs of code with uncommitted changes"]
 
 
 def test_an_index_that_is_damaged_of_another_version_or_cannot_be_kept_is_made_anew(tmp_path, cache, monkeypatch):

@@ -124,3 +124,31 @@ def test_the_verb_writes_where_it_was_told_and_says_so(arguments, place, runs, t
     assert (done.exit_code, done.stdout.strip()) == (0, place)
     start = (tmp_path / place).read_text("utf-8").lower()[:15]
     assert start == ("<!doctype html>" if place.endswith("html") else "## convbench: d")
+
+
+def test_the_figures_of_runs_of_one_name_lie_beside_their_own_run(tmp_path, in_process):
+    for name in "ab":
+        run_records = [records.record(latency=1e-3 if name == "a" else 2e-3)]
+        store.start(tmp_path / name, records.run_of(run_records), run_records)
+    done = in_process("report", "a", "b", "--format", "svg", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    written = [tmp_path / line for line in done.stdout.splitlines()]
+    assert len(set(written)) == len(written)
+    assert all(path.is_file() for path in written)
+    assert [path.parent for path in written] == sorted(path.parent for path in written)
+    assert {path.parent for path in written} == {tmp_path / "a" / "figures", tmp_path / "b" / "figures"}
+
+
+@pytest.mark.parametrize(("arguments", "message"), [
+    (["a", "b", "--format", "svg", "--out", "figures"], "--out holds the figures of one run"),
+    (["a", "--format", "svg", "--out", "fig.svg"], "--out fig.svg: a run has more than one figure: name a directory"),
+    (["a", "--format", "md", "--open"], "--open shows the page of --format html; of --format md there is none"),
+])  # fmt: skip
+def test_what_a_report_cannot_do_is_said_and_nothing_is_written(arguments, message, tmp_path, in_process):
+    for name in "ab":
+        store.start(tmp_path / name, records.run_of([records.record()]), [records.record()])
+    before = sorted(tmp_path.rglob("*"))
+    done = in_process("report", *arguments, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert message in done.stderr
+    assert sorted(tmp_path.rglob("*")) == before

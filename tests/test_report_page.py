@@ -138,6 +138,15 @@ def test_the_order_is_answer_trade_offs_stages_variants_table_environment(defaul
     assert default.index("<h1>Ten reducers tie at") < default.index("<h2")
 
 
+def test_the_pick_is_named_and_not_only_tinted(default, tried):
+    for text, word in ((default, "the pick"), (tried, "the best")):
+        rows = re.findall(r'<tr class="pick">.*?</th>', text, re.S)
+        named = [row for row in rows if f'<span class="hidden">{word}</span>' in row]
+        assert named
+        assert text.count(f">{word}</span>") == len(named)
+    assert not [row for row in re.findall(r'<tr class="pick">.*?</th>', tried, re.S) if 'class="hidden"' not in row]
+
+
 @pytest.fixture(scope="module")
 def tried(tmp_path_factory):
     return written(records.tried_records(), tmp_path_factory.mktemp("page"))
@@ -360,7 +369,7 @@ def test_a_comparison_says_what_is_the_machines_and_whether_the_runs_agree(tmp_p
     text = compared(tmp_path, (run(1.0, 1e-3), {}), (run(1.5, 1.5e-3), {}))
     assert "The machine itself took 1.50× as long for the reference workload in B" in text
     assert "with that taken out B takes 1.00× the time of A" in text
-    assert "0 % of the cases have 95 % intervals that meet; none of the 3 orders that A is sure of turns round" in text
+    assert "0 % of the cases have 95 % intervals that meet; of 3 orders that A is sure of none turns round" in text
     assert text.count('<span class="tag slower">slower</span>') == 3
     assert text.count('<td class="wide">fc, LSTM input 32, ') == 2
 
@@ -444,6 +453,13 @@ def test_large_data_are_deflated_and_come_back_whole(tmp_path):
     data = json.loads(zlib.decompress(base64.b64decode(packed)))
     assert data["size"] == 1500
     assert len(text) < 700_000
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"), [([1e-3, 4e-3, 2e-3, 3e-3], "2.50 ms (4 calls)"), ([2e-3], "2.00 ms (1 call)")]
+)
+def test_a_profile_says_its_median_call(seconds, words):
+    assert profile_section._calls({"step_s": seconds, "steps": len(seconds)}) == words
 
 
 @pytest.mark.parametrize("threads", [None, 2])

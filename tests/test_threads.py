@@ -53,6 +53,13 @@ def test_several_threads_that_waited_for_a_core_are_withheld():
     assert thread_gains([single, pair]) == []
 
 
+def test_a_single_case_that_is_not_shown_is_said_in_the_singular():
+    odd = [timed(1, 1e-3, 1e-3, 1e-3, name="fc"), timed(2, 1e-3, 1e-3, 1e-3, waited=0.05, name="fc")]
+    shown = [timed(threads, 1e-3 / threads, 1e-3 / threads, 1e-3 / threads) for threads in (1, 2)]
+    (drawing,) = figures.get("threads").build(results(joined([*shown, *odd])))
+    assert drawing.caption.endswith(" 1 case was never measured undisturbed, and not shown.")
+
+
 def test_the_reference_workload_is_slower_on_fewer_threads_and_the_machine_is_not():
     """Four threads do it in a third of the time: nothing was disturbed, and only what is on as many tells of a run."""
     records_of = [timed(threads, 1e-3, 1e-3, 1e-3, reference=3e-3 / threads) for threads in (1, 4)]

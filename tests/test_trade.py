@@ -89,6 +89,20 @@ def test_a_trade_is_told_of_what_is_over_the_budget_too() -> None:
     assert [variant_trade.there.quality.variant for variant_trade in answer.trades] == ["int8"]
 
 
+@pytest.mark.parametrize(
+    ("losses", "cell", "words"),
+    [
+        ((0.0, 0.0, 0.0, 0.0, 0.002), "+0.0 [-0.2, +0.1]", "loses 0.0 points [-0.1, 0.2]"),
+        ((0.003, 0.001, 0.001, 0.001, 0.0), "-0.1 [-0.3, +0.0]", "loses 0.1 points [0.0, 0.3]"),
+    ],
+)
+def test_a_difference_that_rounds_to_nothing_has_no_minus(losses, cell, words) -> None:
+    run_records = tried((("eager", 5e-3, (0.0,) * 5), ("int8", 4e-3, losses)))
+    answer = answered(run_records)
+    assert section(results(run_records), [answer])["tasks"][0]["trades"][0]["gain"] == cell
+    assert trade.loss(answer.trades[0]) == words
+
+
 def test_the_page_and_the_json_have_every_trade() -> None:
     run_records = [*tried(), *tried((("eager", 4e-3, LOSSES), ("int8", 3e-3, LOSSES)), "gap")]
     answer = answered(run_records)

@@ -53,7 +53,7 @@ def _of_group(hosts: Mapping[str, Effect]) -> str:
     slowest = ordered[-1]
     apart = slowest.log - ordered[0].log
     half = math.hypot(slowest.half, ordered[0].half)
-    ratio, low, high = (f"{100 * math.expm1(log):.1f}" for log in (apart, apart - half, apart + half))
+    ratio, low, high = (f"{100 * math.expm1(log):z.1f}" for log in (apart, apart - half, apart + half))
     return (
         f"{len(hosts)} hosts with one fingerprint, the slowest {ratio} % slower than the fastest "
         f"(95 %: {low} to {high} %) on the cases that they share; this is taken off their times"

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from convbench.analysis import compare
 from convbench.analysis.compare import Match
-from convbench.analysis.results import results
+from convbench.analysis.results import measured, results
 from convbench.core import metrics, store
 from convbench.core.metric import Metric
 from convbench.core.record import Record, Run
@@ -32,10 +32,10 @@ class Comparison(NamedTuple):
 
 def lay_side_by_side(first: store.Stored, second: store.Stored) -> Comparison:
     """Two stored runs; cases that only one of them has measured are named."""
-    records = (first[1], second[1])
-    matches = compare.match([results(members) for members in records])
-    shared = {result.record.case.id for match in matches for result in match.results if result}
-    alone = tuple(tuple(record.case.id for record in members if record.case.id not in shared) for members in records)
+    of_each = [results(records) for _, records in (first, second)]
+    matches = compare.match(of_each)
+    shared = {result.case.id for match in matches for result in match.results if result}
+    alone = [tuple(result.case.id for result in measured(of_run) if result.case.id not in shared) for of_run in of_each]
     return Comparison(matches, grave((first[0], second[0])), (alone[0], alone[1]))
 
 

@@ -40,7 +40,8 @@ Executor = Annotated[
 ExecutorOptions = Annotated[
     list[str] | None,
     typer.Option(
-        metavar="KEY=VALUE|FILE", help="Options of the executor, as workers=8, or a YAML file (see `list executors`)."
+        metavar="KEY=VALUE|FILE",
+        help="An option of the executor, as workers=8, or a YAML file of them (see `list executors`); may be repeated.",
     ),
 ]
 Out = Annotated[Path | None, typer.Option(help="The run's directory [default: reports/SUITE].")]

@@ -12,6 +12,7 @@ from convbench.cli.app import app
 from convbench.cli.terminal import console, print_table
 from convbench.core import imports
 from convbench.core.errors import Refused
+from convbench.core.text import one_line
 
 if TYPE_CHECKING:
     from convbench.analysis.stored_runs import Comparison
@@ -59,11 +60,14 @@ def base_of(baseline: Path) -> str | None:
 def advise(baseline: Path, suite: str, overrides: Sequence[str], device: str, selection: Selection) -> int:
     """Measure head alone and lay it beside the stored run: a hint, never red. The caller holds the machine's lock.
 
+    Returns the exit code: 5 where a case that the stored run has measured fails now, 3 where head looks slower, else 0.
     Raises Refused with the differing keys where the run is of another machine, software or protocol.
     """
     from convbench.analysis import stored_runs
+    from convbench.check.verdict import INVALID
     from convbench.cli.app import import_from_here
     from convbench.core import store
+    from convbench.report.words.findings import failure
     from convbench.runs import preparation, sweep
     from convbench.runs.user_code import load
 
@@ -84,7 +88,12 @@ def advise(baseline: Path, suite: str, overrides: Sequence[str], device: str, se
         print("The baseline has no reference workload: ratios hold what the machine was slower or faster by.")
     else:
         print(f"Ratios are over that of the reference workload, {factor:.3f}: how much slower the machine was.")
+    lost = [record for record in after[1] if record.status != "ok" and record.case.id in comparison.alone[0]]
+    for record in lost:
+        print(one_line(f"no result now: {record.case.id}: {failure(record.failure)}"))
     print(ADVISORY)
+    if lost:
+        return INVALID
     return LOOKS_SLOWER if any(ratio and ratio.low > SLOWER for ratio in ratios) else COMPARABLE
 
 

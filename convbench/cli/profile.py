@@ -76,25 +76,31 @@ def tensorboard(run: RunDirectory, port: Port = 6006, open_it: Open = False) -> 
 def fits(
     suite: Source,
     overrides: Overrides = None,
-    memory: Annotated[str, typer.Option(help="The limit, as in 8GB or 500MiB.")] = "8GB",
+    memory: Annotated[
+        str, typer.Option(help="The limit, as in 8GB or 500MiB [default: what is free here, in a container too].")
+    ] = "",
     only: Only = None,
     skip: Skip = None,
 ) -> None:
     """The largest batch, clip length or LSTM input that fits into memory, predicted from shapes alone."""
     import_from_here(suite)
     from convbench.core.quantities import amount
+    from convbench.measure.machine import environment
     from convbench.measure.memory import largest
     from convbench.measure.selection import selected
     from convbench.report.words import units
     from convbench.runs import user_code
     from convbench.suite.selection import Selection
 
-    limit, selection = int(amount("--memory", memory, "B")), Selection(only or (), skip or ())
+    limit = int(amount("--memory", memory, "B")) if memory else environment.available_bytes({})
+    selection = Selection(only or (), skip or ())
     cases = user_code.load(suite, overrides or []).cases
     with user_code.UserCode(cases) as calls:
         chosen = calls.run(selected, (cases, selection))
         if not chosen:
             raise ConvbenchError(f"{suite}: no case is selected: `convbench run {suite} --dry-run` shows their names")
+        if not memory:
+            print(f"within {units.size(limit)}, what is free here")
         for case in chosen:
             try:
                 peak, results = calls.run(largest.of, (case, limit))

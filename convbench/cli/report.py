@@ -10,14 +10,17 @@ import typer
 
 from convbench.cli.app import Runs, app
 from convbench.cli.terminal import console
+from convbench.core.errors import ConvbenchError
 
 
 @app.command()
 def report(
     runs: Runs,
-    out: Annotated[Path | None, typer.Option(help="A directory, or a file [default: beside the run].")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="A directory, or of html and md a file [default: beside the run].")
+    ] = None,
     file_format: Annotated[str, typer.Option("--format", help="html, md, or png, svg, pdf for the figures.")] = "html",
-    open_it: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
+    open_it: Annotated[bool, typer.Option("--open", help="Open the html in the browser.")] = False,
 ) -> None:
     """Write the report of a run again, or lay several runs side by side."""
     from convbench.analysis.table import write_csv
@@ -28,21 +31,27 @@ def report(
     from convbench.report.page import run as page
 
     loaded = [store.load(path) for path in runs]
-    directory = runs[0] if runs[0].is_dir() else runs[0].parent
+    directories = [path if path.is_dir() else path.parent for path in runs]
+    if open_it and file_format != "html":
+        raise ConvbenchError(f"--open shows the page of --format html; of --format {file_format} there is none")
     if file_format == "md":
         text = "\n\n".join(summary.markdown(*run) for run in loaded)
         print(write(placed(out, "summary.md"), f"{text}\n") if out else text)
         return
     if file_format != "html":
-        for run in loaded:
+        if out and len(loaded) > 1:
+            raise ConvbenchError("--out holds the figures of one run; without it those of each run lie beside the run")
+        if out and _is_file(out, f".{file_format}"):
+            raise ConvbenchError(f"--out {out}: a run has more than one figure: name a directory")
+        for run, directory in zip(loaded, directories, strict=True):
             for path in figure_files.write(*run, out or directory / "figures", file_format):
                 print(path)
         return
     if len(loaded) > 1:
-        written = compare.write(loaded, placed(out or directory, "compare.html"))
+        written = compare.write(loaded, placed(out or directories[0], "compare.html"))
     else:
-        write_csv(directory, loaded[0][1])
-        written = page.write(*loaded[0], placed(out or directory, "index.html"))
+        write_csv(directories[0], loaded[0][1])
+        written = page.write(*loaded[0], placed(out or directories[0], "index.html"))
     print(written)
     if open_it:
         webbrowser.open(written.resolve().as_uri())
@@ -50,8 +59,11 @@ def report(
 
 def placed(out: Path, name: str) -> Path:
     """Where a file goes: into the directory that is meant, or there where a file is meant, which has our extension."""
-    is_file = out.suffix == Path(name).suffix and not out.is_dir()
-    return out if is_file else out / name
+    return out if _is_file(out, Path(name).suffix) else out / name
+
+
+def _is_file(out: Path, extension: str) -> bool:
+    return out.suffix == extension and not out.is_dir()
 
 
 def conclude(directory: Path, show: bool) -> None:

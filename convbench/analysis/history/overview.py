@@ -152,9 +152,14 @@ def _of_runs(entries: Sequence[Entry]) -> list[Note]:
         "incomplete": [entry for entry in entries if entry.missing and not entry.problem],
         "undated": [entry for entry in entries if not entry.problem and moment(entry.started) == moment("")],
     }
-    notes = [Note(code, len(those), those[0].problem or those[0].path) for code, those in kinds.items() if those]
+    notes = [Note(code, len(those), _example(those[0])) for code, those in kinds.items() if those]
     suites = sorted({entry.name for entry in entries if entry.name})
     return notes + ([Note("suites", len(suites), ", ".join(suites[:5]))] if len(suites) > 1 else [])
+
+
+def _example(entry: Entry) -> str:
+    """What is wrong with a run, which names its place; the place of one that can be read."""
+    return entry.path if entry.problem in ("", numbers.NO_RESULTS) else entry.problem
 
 
 def _of_series(usable: Sequence[Series], rest: Sequence[Series], line: Sequence[str]) -> list[Note]:

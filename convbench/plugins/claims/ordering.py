@@ -56,9 +56,9 @@ def ordered(taus: dict[str, Interval], n: int, upset: Number | None = None) -> J
     head = {"supported": "Parameters order configurations as latency does",
             "refuted": "Parameters do not order configurations as latency does",
             "undecided": "These configurations do not decide it"}[verdict]  # fmt: skip
-    why = f"{head}: τ = {interval.median:.2f} [{interval.low:.2f}, {interval.high:.2f}] over {n} configurations"
+    why = f"{head}: τ = {interval.median:z.2f} [{interval.low:z.2f}, {interval.high:z.2f}] over {n} configurations"
     if "FLOPs" in taus:
-        why += f", that of FLOPs {taus['FLOPs'].median:.2f}"
+        why += f", that of FLOPs {taus['FLOPs'].median:z.2f}"
     if broken and upset:
         why += f"; {upset.label} {upset.value:.1f} times as long"
     numbers = [

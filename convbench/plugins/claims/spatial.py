@@ -21,6 +21,7 @@ from convbench.analysis.claims.paired import (
 from convbench.analysis.quality.qualities import Quality
 from convbench.analysis.results import typical
 from convbench.core.text import joined
+from convbench.report.words.numbers import signed
 
 GAP, FC = "gap 64", "fc 64"
 SPATIAL = ("direction", "binding")
@@ -99,7 +100,7 @@ def turned(
         "undecided": "Whether GAP gains on FC as positions vary less is not decided",
     }[verdict]
     crossing = "they cross" if least * most < 0 else "they do not cross"
-    why = f"{head}: its lead is {100 * least:+.1f} points at the least and {100 * most:+.1f} at the most ({crossing})."
+    why = f"{head}: its lead is {signed(least)} points at the least and {signed(most)} at the most ({crossing})."
     numbers = [lead.number(f"GAP less FC, start within {100 * at:.0f} % of the canvas") for at, lead in leads.items()]
     numbers.append(change.number("That lead at the least variability less at the most"))
     return Judgement(verdict, why, (*numbers, *used), plot)

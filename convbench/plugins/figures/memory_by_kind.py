@@ -14,6 +14,7 @@ from convbench.report.drawing import Drawing, scales
 from convbench.report.drawing.bars import Margins, bars, is_cut
 from convbench.report.drawing.bars import Parts as Whole
 from convbench.report.drawing.style import HUES, short
+from convbench.report.words.numbers import signed
 
 ROWS = 16
 EXACT = 5e-4
@@ -87,4 +88,4 @@ def _backbone(shares: Whole) -> str:
 def _words(error: float | None) -> str:
     if error is None:
         return ""
-    return ", as predicted" if abs(error) < EXACT else f", predicted {100 * error:+.1f} %"
+    return ", as predicted" if abs(error) < EXACT else f", predicted {signed(error)} %"

@@ -10,6 +10,7 @@ from convbench.analysis.costs.headlines import withheld
 from convbench.analysis.costs.threads import ThreadGain, thread_gains
 from convbench.analysis.results import Result
 from convbench.core.registry import figures
+from convbench.core.text import counted
 from convbench.report.drawing import Drawing, ratios
 
 
@@ -39,7 +40,8 @@ def _draw(
     middle = statistics.median(gain.speedup.median for gain in gains)
     axes = ratios.draw(speedups, ends, middle, f"Speed-up over {fewest} · higher is better")
     unmeasured = len(withheld(results))
-    left_out = f" {unmeasured} cases were never undisturbed and are not shown." if unmeasured else ""
+    cases = counted(unmeasured, "case was", "cases were")
+    left_out = f" {cases} never measured undisturbed, and not shown." if unmeasured else ""
     return Drawing(
         name=f"threads-{count}-{scenario}",
         title=f"{count} threads over {fewest}, {scenario}",

@@ -1,8 +1,8 @@
-"""The shelf of figures: (Results) -> Drawings. One file per figure; each also stands alone as a file for a paper.
+"""What figures are drawn with (axes, bars, marks, labels, colours), and ``Drawing``, which a figure yields.
 
-A maker takes the results of a run and yields drawings, none where it has nothing to show. Of its drawings with
-``axes`` the page shows the first and lets its reader choose other axes there; drawings without are all shown.
-A mark is one point of a scatter whose gid stands in ``marks``, in order.
+The figures themselves are plug-ins (``plugins/figures``). Of a figure's drawings with ``axes`` the page shows the first
+and lets its reader choose other axes there; drawings without are all shown. A mark is a point of a scatter whose gid
+stands in ``marks``, in order.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Iterable, Mapping, Sequence
 
 from matplotlib.axes import Axes as MplAxes
@@ -67,5 +68,5 @@ def _row(axes: MplAxes, row: int, name: str, ratios: Sequence[Interval]) -> None
 def _shown(ratios: Sequence[Interval]) -> Sequence[Interval]:
     if len(ratios) <= FEW:
         return ratios
-    ordered = sorted(ratio.median for ratio in ratios)
-    return [Interval(ordered[len(ordered) // 2], ordered[0], ordered[-1])]
+    medians = [ratio.median for ratio in ratios]
+    return [Interval(statistics.median(medians), min(medians), max(medians))]

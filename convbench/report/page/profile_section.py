@@ -5,12 +5,14 @@
 
 from __future__ import annotations
 
+import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from convbench.core import profiles
+from convbench.core.text import counted
 from convbench.report.drawing import Drawing
 from convbench.report.drawing.memory_timeline import memory_timeline
 from convbench.report.words import units
@@ -47,11 +49,17 @@ def _group(model: str, profiles: list[Profile]) -> dict[str, Any]:
     return {
         "model": model,
         "variants": [_variant(profile["case"], profile["eager"]) for profile in ordered],
-        "calls": [f"{units.seconds(_median(profile['step_s']))} ({profile['steps']} calls)" for profile in ordered],
+        "calls": [_calls(profile) for profile in ordered],
         "operators": [{"name": name, "cells": [_cell(table.get(name)) for table in tables]} for name in names],
         "stages": _stages(ordered),
         "peaks": [_peak(profile) for profile in ordered],
     }
+
+
+def _calls(profile: Profile) -> str:
+    """``3.10 ms (5 calls)``: the median call."""
+    seconds = statistics.median(profile["step_s"]) if profile["step_s"] else None
+    return f"{units.seconds(seconds)} ({counted(profile['steps'], 'call')})"
 
 
 def _operators(profile: Profile) -> dict[str, dict[str, float]]:
@@ -124,7 +132,3 @@ def _variant(case: str, eager: str) -> str:
     """What of the case's id stands where its eager twin's says ``eager``."""
     before, _, after = eager.rpartition("/eager/")
     return case.removeprefix(f"{before}/").removesuffix(f"/{after}")
-
-
-def _median(values: list[float]) -> float | None:
-    return sorted(values)[len(values) // 2] if values else None

@@ -22,7 +22,7 @@ from convbench.core.text import counted
 from convbench.report.words import advice, units
 from convbench.report.words import quality as words
 from convbench.report.words.names import trained, with_norm
-from convbench.report.words.numbers import mean, percent
+from convbench.report.words.numbers import mean, percent, signed
 
 ABOVE = 0.05
 """How far above what is left a control may be: beyond it something else gives the label away."""
@@ -128,13 +128,13 @@ def _grid(quality: Quality, rates: Sequence[float]) -> dict[str, Any]:
 
 def _trade(trade: Trade) -> dict[str, str]:
     latency = trade.there.result.latency
-    gain = [f"{100 * value:+.1f}" for value in trade.gain]
+    gain, low, high = map(signed, trade.gain)
     return {
         "series": trade.there.quality.architecture.reducer.name,
         "name": trained(trade.there.quality.architecture),
         "variant": trade.there.quality.variant,
         "accuracy": mean(trade.there.quality),
-        "gain": f"{gain[0]} [{gain[1]}, {gain[2]}]",
+        "gain": f"{gain} [{low}, {high}]",
         "latency": units.seconds(latency.median if latency else None),
         "speedup": units.speedup(trade.speedup) if trade.speedup else units.MISSING,
     }

@@ -29,7 +29,7 @@ from convbench.report.words.quality import recommended
 
 LISTED = 50
 
-DIRECTORY = "RUN"
+DIRECTORY = "{RUN}"
 """What stands in a command for the run's directory, until the page's script, which knows its own place, fills it in."""
 
 SENTENCES = 12

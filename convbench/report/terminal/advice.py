@@ -18,7 +18,7 @@ from convbench.core.text import inside
 from convbench.report.words import units
 from convbench.report.words.advice import different, sentences
 from convbench.report.words.names import setup
-from convbench.report.words.numbers import cheapest, likely, percent
+from convbench.report.words.numbers import cheapest, likely, percent, signed
 
 RUNNERS = 5
 BUDGETS = {"steps": "equal steps", "flops": "equal training FLOPs", "seconds": "equal training seconds"}
@@ -72,8 +72,8 @@ def _runners(answer: Recommendation) -> Table:
 
 def _cells(runner: Runner, costs: Sequence[Metric]) -> list[str]:
     result = runner.candidate.result
-    low, high = (f"{100 * end:+.1f}" if math.isfinite(end) else units.MISSING for end in (runner.low, runner.high))
-    against = f"{100 * runner.gain:+.1f} [{low}, {high}]"
+    low, high = (signed(end) if math.isfinite(end) else units.MISSING for end in (runner.low, runner.high))
+    against = f"{signed(runner.gain)} [{low}, {high}]"
     amounts = [units.human(result.value(metric), metric.unit, metric.digits) for metric in costs]
     front, within = likely(runner.front), "yes" if runner.shown else "no" if runner.ruled_out else "open"
     return [setup(result), percent(runner.candidate.mean), against, *amounts, front, within]

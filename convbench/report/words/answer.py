@@ -99,8 +99,8 @@ def outcome(run: Run, results: Sequence[Result]) -> str:
 def _measured(results: Sequence[Result]) -> list[str]:
     ended = Counter(result.case.trains for result in results if result.case.trial and result.record.status == "ok")
     kinds = ((True, "training"), (False, "linear read-out"))
-    apart = [f"{ended[trains]:,} {word}{'s' * (ended[trains] != 1)}" for trains, word in kinds if ended[trains]]
-    return [f"{len(measured(results)):,} cases measured", *apart]
+    apart = [counted(ended[trains], word) for trains, word in kinds if ended[trains]]
+    return [f"{counted(len(measured(results)), 'case')} measured", *apart]
 
 
 def _pick(advice: Advice) -> str:

@@ -12,6 +12,7 @@ from convbench.core.statistics import Interval
 from convbench.core.text import counted
 from convbench.report.words import units
 from convbench.report.words.facts import place
+from convbench.report.words.numbers import signed
 
 SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 TINY = 1e-4
@@ -61,7 +62,7 @@ def _suffix(unit: str) -> str:
 
 def _value(value: float, unit: str) -> str:
     if unit == "points":
-        return f"{100 * value:+.1f} points"
+        return f"{signed(value)} points"
     if unit == "share":
         return _tiny(value) if 0 < abs(value) < TINY else f"{100 * value:.3g} %"
     if unit == "1":

@@ -9,7 +9,7 @@ from convbench.analysis.compare import Difference, Match, apart, better_moments,
 from convbench.analysis.results import Result
 from convbench.analysis.stored_runs import machine
 from convbench.core.statistics import Interval
-from convbench.core.text import counted
+from convbench.core.text import counted, joined
 from convbench.report.words import units
 from convbench.report.words.numbers import TIE
 
@@ -68,9 +68,8 @@ def _agreement(first: Sequence[Result], other: Sequence[Result], letter: str) ->
     overlap = agreement(first, other)
     if not overlap or overlap.cases < 2:
         return []
-    turned = f"none of the {overlap.apart:,} orders that A is sure of turns round in {letter}"
-    if overlap.contradicted:
-        turned = f"{overlap.contradicted:,} of the {overlap.apart:,} orders that A is sure of turn round in {letter}"
+    turns = f"{overlap.contradicted:,} turn" if overlap.contradicted > 1 else f"{overlap.contradicted or 'none'} turns"
+    turned = f"of {counted(overlap.apart, 'order')} that A is sure of {turns} round in {letter}"
     pick = "the pick of A is tied or first there too" if overlap.same_pick else "the pick is another"
     return [f"{units.percent(overlap.meet)} of the cases have 95 % intervals that meet; {turned}; {pick}."]
 
@@ -81,13 +80,14 @@ def warnings(matches: Sequence[Match], differing: Sequence[Difference]) -> list[
     grave = [difference.key for difference in differing if difference.grave]
     if grave:
         texts.append(
-            f"These runs were not made under the same conditions: {', '.join(grave)} differ. A ratio here compares "
-            "machines and settings as a whole; it says nothing of a change of code."
+            f"These runs were not made under the same conditions: {joined(grave)} differ{'' if grave[1:] else 's'}. "
+            "A ratio here compares machines and settings as a whole; it says nothing of a change of code."
         )
     unequal = sum(match.counts_differ for match in matches)
     if unequal:
         texts.append(
-            f"Parameters or FLOPs differ in {unequal:,} cases: these are exact, so the models are not the same."
+            f"Parameters or FLOPs differ in {counted(unequal, 'case')}: "
+            "these are exact, so the models are not the same."
         )
     elsewhere = [match.case.id for match in matches if match.elsewhere]
     if elsewhere:

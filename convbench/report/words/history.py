@@ -11,26 +11,26 @@ from convbench.analysis.history.overview import History, Note
 from convbench.core import metrics
 from convbench.core.text import counted
 from convbench.report.words import names
-from convbench.report.words.numbers import percent
+from convbench.report.words.numbers import percent, signed
 
 NOTES = {
-    "newer": "{count} of the runs left out: of a newer format: upgrade convbench to read them, such as {example}",
-    "unreadable": "{count} of the runs left out: they cannot be read, such as {example}",
-    "no results": "{count} of the runs left out: they hold no results yet, as in a store of which half was copied"
-    ": {example}",
-    "incomplete": "{count} of the runs hold fewer cases than planned; what they have counts",
-    "undated": "{count} of the runs do not say when they began and stand first, such as {example}",
+    "newer": "{runs} left out, of a newer format, such as {example}",
+    "unreadable": "{runs} left out, not readable, such as {example}",
+    "no results": "{runs} left out, without results yet, as in a store of which half was copied, such as {example}",
+    "incomplete": "{runs} with fewer cases than planned; what was measured counts",
+    "undated": "{runs} without a date, put first, such as {example}",
     "suites": "{count} suites: {example}; a case is the same in all of them",
     "machines": "{count} machines or versions of software: a series each, and nothing is compared across",
     "protocols": "{count} protocols of measuring: a series each, and nothing is compared across",
-    "strange commits": "{count} commits are not in the line of this clone (another branch, a rewritten or shallow "
-    "history), such as {example}: their series stand by date",
-    "backward": "{count} runs of a series are dated before one of an older commit (a clock that went back, or old "
-    "commits measured later): they stand by commit",
-    "short": "{count} series are shorter than {example} runs: too few to see a change in",
-    "dirty": "{count} of the runs are of code with uncommitted changes",
-    "left out": "{count} series left out: of one run only, or with a zero, such as {example}",
+    "strange commits": "{commits} outside of the line of this clone (another branch, a rewritten or shallow history), "
+    "such as {example}: a series that holds any is sorted by date",
+    "backward": "{runs} of a series dated before one of an older commit (a clock that went back, or old commits "
+    "measured later): sorted by commit",
+    "short": "{series} of fewer than {example} runs: too few to see a change in",
+    "dirty": "{runs} of code with uncommitted changes",
+    "left out": "{series} left out: of one run only, or with a zero, such as {example}",
 }
+"""Each reads right of one as of many: its noun is counted, and no verb agrees with it."""
 
 
 def lines(history: History) -> list[str]:
@@ -119,7 +119,7 @@ def standing(change: Change) -> str:
 
 def drift(course: Course) -> str:
     points = course.series.points
-    return f"drifts by {100 * course.drift:+.1f} % over {len(points)} runs, {points[0].day} to {points[-1].day}"
+    return f"drifts by {signed(course.drift)} % over {len(points)} runs, {points[0].day} to {points[-1].day}"
 
 
 def quiet(history: History) -> str:
@@ -127,17 +127,28 @@ def quiet(history: History) -> str:
     calm = [course for course in history.courses if not (course.changes or course.drift)]
     seen = sorted(course.visible for course in calm if math.isfinite(course.visible))
     spikes = sum(len(course.spikes) for course in history.courses)
-    spiked = f"; {counted(spikes, 'run')} left out as single spikes" if spikes else ""
+    kind = "a single spike" if spikes == 1 else "single spikes"
+    spiked = f"; {counted(spikes, 'run')} left out as {kind}" if spikes else ""
     if not history.courses:
         return "no series whose changes could be seen"
     if not calm:
         return f"every series changed or drifts{spiked}"
-    visible = f": a change of {percent(seen[len(seen) // 2])} would have been seen in half of them" if seen else ""
+    those = "half of them" if len(calm) > 1 else "it"
+    visible = f": a change of {percent(seen[len(seen) // 2])} would have been seen in {those}" if seen else ""
     return f"no change in {counted(len(calm), 'series', 'series')}{visible}{spiked}"
 
 
 def notes(listed: Sequence[Note]) -> list[str]:
-    return [NOTES[note.code].format(count=note.count, example=note.example) for note in listed]
+    return [
+        NOTES[note.code].format(
+            count=note.count,
+            runs=counted(note.count, "run"),
+            series=counted(note.count, "series", "series"),
+            commits=counted(note.count, "commit"),
+            example=note.example,
+        )
+        for note in listed
+    ]
 
 
 def next_command(history: History, store: str) -> str:

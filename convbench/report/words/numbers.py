@@ -10,7 +10,7 @@ from convbench.analysis.costs.ranking import MARGIN
 from convbench.analysis.quality.qualities import Quality
 from convbench.analysis.results import Result
 from convbench.core.metric import Metric
-from convbench.core.text import inside
+from convbench.core.text import counted, inside
 from convbench.report.words import units
 
 _CHEAPEST: Mapping[CostName, str] = {
@@ -32,6 +32,11 @@ def points(share: float) -> str:
     """``1.3 points``, of accuracy."""
     number = f"{100 * abs(share):.1f}"
     return f"{number} {'point' if number == '1.0' else 'points'}"
+
+
+def signed(share: float) -> str:
+    """``+1.3``, a difference in points or per cent; what rounds to nothing is ``+0.0`` on either side of it."""
+    return f"{100 * share:+z.1f}"
 
 
 def likely(probability: float) -> str:
@@ -66,7 +71,7 @@ def mean(quality: Quality) -> str:
 
 def accuracy(candidate: Candidate) -> str:
     """``87.3 % [85.0, 89.6] over 5 seeds``"""
-    return f"{mean(candidate.quality)} over {len(candidate.quality.by_seed)} seeds"
+    return f"{mean(candidate.quality)} over {counted(len(candidate.quality.by_seed), 'seed')}"
 
 
 def costs(result: Result, answer: Recommendation | None = None) -> str:

@@ -29,7 +29,7 @@ def loss(trade: Trade) -> str:
         return "loses no accuracy"
     less, low, high = (100 * change for change in (-gain.median, -gain.high, -gain.low))
     verb, interval = ("loses", (low, high)) if less >= 0 else ("gains", (-high, -low))
-    return f"{verb} {points(gain.median)} [{interval[0]:.1f}, {interval[1]:.1f}]"
+    return f"{verb} {points(gain.median)} [{interval[0]:z.1f}, {interval[1]:z.1f}]"
 
 
 def _and_speed(trade: Trade) -> str:

@@ -22,9 +22,9 @@ function showBudget() {
     slider.parentNode.querySelector("output").textContent = text;
     slider.setAttribute("aria-valuetext", text);
   }
-  const found = cells[stepOf("latency") * (limits.memory.length + 1) + stepOf("memory")].map((code) => answers[code]);
-  budget.rows = found.map(([, row]) => row).filter((row) => row !== null);
-  document.getElementById("budget-answer").replaceChildren(...found.map(([text, row]) => {
+  const replies = cells[stepOf("latency") * (limits.memory.length + 1) + stepOf("memory")].map((code) => answers[code]);
+  budget.rows = replies.map(([, row]) => row).filter((row) => row !== null);
+  document.getElementById("budget-answer").replaceChildren(...replies.map(([text, row]) => {
     const line = element("p", {}, text);
     if (row !== null) line.append(" ", pinButton(row));
     return line;
@@ -40,10 +40,11 @@ function adviseCommand() {
   return `convbench advise ${directory()}${given.join("")}`;
 }
 
-// Where the run lies: beside this page where it was opened from disk.
-function directory() {
+// Where the run lies, beside this page where it was opened from disk: as a shell reads it, or inside quotes of Python.
+function directory(python = false) {
   if (location.protocol !== "file:") return "RUN";
   const path = decodeURIComponent(location.pathname).replace(/\/[^/]*$/, "") || "/";
+  if (python) return path.replace(/[\\']/g, "\\$&");
   return /^[\w@%+=:,./-]+$/.test(path) ? path : `'${path.replaceAll("'", `'"'"'`)}'`;
 }
 

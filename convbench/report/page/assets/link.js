@@ -6,7 +6,7 @@ function state() {
   const kept = new URLSearchParams();
   if (pinnedRow >= 0) kept.set("case", idOf(pinnedRow));
   for (const name of data.filters) if ((chosen[name] ?? "") !== (data.opening[name] ?? "")) kept.set(name, chosen[name] || "all");
-  if (hiddenSeries.size) kept.set("hide", [...hiddenSeries].map((series) => data.series[series].name).join("|"));
+  for (const series of hiddenSeries) kept.append("hide", data.series[series].name);
   for (const [id, chart] of charts)
     for (const axis of ["y", "x"]) if (chart.axes[axis] !== chart.first[axis]) kept.set(`${id}.${axis}`, chart.axes[axis]);
   const search = document.getElementById("search")?.value.trim();
@@ -29,7 +29,7 @@ function readLink() {
   const kept = new URLSearchParams(location.hash.slice(1));
   reading = true;
   for (const name of data.filters) if (kept.has(name)) choose(name, kept.get(name) === "all" ? "" : kept.get(name));
-  if (kept.has("hide")) hideOnly(kept.get("hide").split("|"));
+  if (kept.has("hide")) hideOnly(kept.getAll("hide"));
   for (const [id, chart] of charts)
     for (const axis of ["y", "x"]) if (kept.has(`${id}.${axis}`)) chooseAxis(id, chart, axis, kept.get(`${id}.${axis}`));
   if (kept.has("search") && document.getElementById("search")) document.getElementById("search").value = kept.get("search");

@@ -29,11 +29,11 @@ function control(figure, chart) {
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
 }
 
-// Commands are copied as they stand; those of a run opened from disk name its place.
+// Commands are copied as they stand; those of a run opened from disk name its place, where {RUN} stands.
 function setUpCopies() {
   for (const button of document.querySelectorAll("button.copy")) {
     const code = button.previousElementSibling;
-    code.textContent = code.textContent.replace(/\bRUN\b/, directory());
+    code.textContent = code.textContent.replace("{RUN}", () => directory("python" in code.dataset)); // a path may hold $&
     copies(button, () => code.textContent);
   }
 }

@@ -10,27 +10,27 @@ function limits(values) {
 }
 
 function ticks(low, high, unit) {
-  let found = [];
+  let places = [];
   if (unit === "B" || unit === "size") {
     const first = Math.ceil(Math.log2(low)), last = Math.floor(Math.log2(high));
     const step = Math.max(1, Math.ceil((last - first + 1) / 8));
-    for (let power = Math.ceil(first / step) * step; power <= last; power += step) found.push(2 ** power);
+    for (let power = Math.ceil(first / step) * step; power <= last; power += step) places.push(2 ** power);
   } else {
     const span = Math.log10(high / low);
     const mantissas = span < 0.9 ? [1, 1.5, 2, 3, 5, 7] : span < 2.7 ? [1, 2, 5] : [1];
     for (let e = Math.floor(Math.log10(low)); e <= Math.ceil(Math.log10(high)); e++)
-      found.push(...mantissas.map((m) => m * 10 ** e));
-    found = found.filter((value) => low <= value && value <= high);
+      places.push(...mantissas.map((m) => m * 10 ** e));
+    places = places.filter((value) => low <= value && value <= high);
   }
-  return found.length >= 2 ? found : evenTicks(low, high);
+  return places.length >= 2 ? places : evenTicks(low, high);
 }
 
 function evenTicks(low, high) {
   let step = 10 ** Math.floor(Math.log10((high - low) / 2));
   step *= [5, 2, 1].find((m) => (high - low) / (m * step) >= 3) || 1;
-  const found = [];
-  for (let i = Math.ceil(low / step); i <= Math.floor(high / step); i++) found.push(i * step);
-  return found;
+  const places = [];
+  for (let i = Math.ceil(low / step); i <= Math.floor(high / step); i++) places.push(i * step);
+  return places;
 }
 
 // The steps of a scale are [factor, words]; a size has none.

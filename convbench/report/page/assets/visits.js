@@ -3,9 +3,9 @@ const heights = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ";
 const rowsShown = 12;
 
 function distribution(row) {
-  const found = data.visits[row];
-  if (!found) return null;
-  const { ends: [low, high], visits } = found, step = 22, left = 24, width = 300, shown = visits.slice(0, rowsShown);
+  const histograms = data.visits[row];
+  if (!histograms) return null;
+  const { ends: [low, high], visits } = histograms, step = 22, left = 24, width = 300, shown = visits.slice(0, rowsShown);
   const svg = element("svg", { viewBox: `0 0 370 ${shown.length * step + 20}`, role: "img", class: "visits" });
   const across = (value) => left + (Math.min(Math.max(value, low), high) - low) / (high - low) * width;
   const scale = axes.get("latency").scale, of = (value) => tickLabel(Number(value.toPrecision(3)), scale);
