@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -313,6 +314,20 @@ def test_the_worktree_of_a_killed_check_is_removed_by_the_next_and_a_living_one_
     assert not dead.exists()
     assert str(living) in left
     assert str(users) in left
+
+
+def test_a_check_forgets_no_worktree_of_others_that_is_not_mounted_now(repository, folder, tmp_path):
+    """Such as one of the host's, from a container in which only the main repository is mounted."""
+    mine, gone = tmp_path / "mine", tmp_path / "convbench-check-gone" / "base"
+    for tree in (mine, gone):
+        run(repository, "worktree", "add", "-q", "--detach", str(tree), "main")
+    shutil.rmtree(gone.parent)
+    mine.rename(tmp_path / "elsewhere")
+    with sides.materialise("main~1", sides.Here.at(repository, "smoke"), folder):
+        pass
+    assert str(gone) not in run(repository, "worktree", "list")
+    (tmp_path / "elsewhere").rename(mine)
+    assert run(mine, "rev-parse", "HEAD") == run(repository, "rev-parse", "main")
 
 
 def test_another_interpreter_is_lent_this_convbench(repository, folder):

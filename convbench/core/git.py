@@ -174,8 +174,12 @@ def remove_leftovers(repository: Path) -> None:
 
 
 def _remove(repository: Path, tree: Path) -> None:
+    """Remove a worktree of ours, also where its folder is gone.
+
+    Never by ``prune``: it forgets those of others too whose folders are not mounted at the moment.
+    """
+    _ask(repository, "worktree", "remove", "--force", "--force", str(tree))
     shutil.rmtree(tree, ignore_errors=True)
-    _ask(repository, "worktree", "prune")
 
 
 def _complaint(cwd: Path) -> str:
