@@ -82,19 +82,26 @@ def test_the_working_tree_is_known_by_any_of_its_names(repository, monkeypatch, 
 
 
 def test_stored_runs_and_compiled_modules_do_not_make_a_run_dirty(repository, monkeypatch):
-    """Else the second night's run in a repository could never be confirmed."""
+    """Else the second night's run in a repository could never be confirmed: it has runs, pages and confirmations."""
     monkeypatch.chdir(repository / "speed")
     for file in (
         "runs/a/run.json",
         "runs/a/previous/1/run.json",
         "runs/a/results.csv",
+        "runs/history.html",
+        "runs/confirmed/0123-4567.json",
+        "runs/check/smoke.json",
+        "runs/selftest/trials.jsonl",
         "__pycache__/nets.cpython-312.pyc",
     ):
         (repository / file).parent.mkdir(parents=True, exist_ok=True)
         (repository / file).write_text("{}")
     assert environment.describe("cpu")["dirty"] is False
-    (repository / "new.py").write_text("")
-    assert environment.describe("cpu")["dirty"] is True
+    for code in ("new.py", "runs/net.py", "runs/settings.json", "speed/check/settings.json"):
+        (repository / code).parent.mkdir(exist_ok=True)
+        (repository / code).write_text("")
+        assert environment.describe("cpu")["dirty"] is True
+        (repository / code).unlink()
 
 
 def test_the_working_tree_counts_as_it_stands_and_says_so(repository, folder):

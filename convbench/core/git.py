@@ -13,12 +13,15 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from convbench.core.errors import BuildFailed
+from convbench.core.exchange import CONFIRMED
 from convbench.core.lock import is_free
 from convbench.core.scratch import PREFIX_OF_CHECK
 from convbench.core.store import RUN
 
 TIMEOUT = 300.0
 OF_HOOKS = ("GIT_DIR", "GIT_INDEX_FILE", "GIT_WORK_TREE")
+OF_CHECKS = (CONFIRMED, "check", "bisect", "selftest")
+"""The folders beside runs in which the verbs of the gate keep what they measured."""
 
 
 def top(cwd: Path) -> Path | None:
@@ -107,18 +110,23 @@ def _fill(module: Path, commit: str, place: Path) -> bool:
 def dirty(top: Path, but: Iterable[Path] = ()) -> bool:
     """Whether tracked files differ from the commit, or others lie there that git does not ignore, ``but`` for some.
 
-    Stored runs and what Python compiles while it imports do not count: they are no code.
+    Stored runs, what is written beside them, and what Python compiles while it imports do not count: they are no code.
     """
     inside = (path.resolve() for path in but)
     left_out = [":(exclude,top,glob)**/__pycache__/**"]  # what our own workers leave where they import
     left_out += [f":(exclude,top,literal){path.relative_to(top)}" for path in inside if path.is_relative_to(top)]
     listed = _ask(top, "status", "--porcelain", "-z", "--untracked-files=all", "--", ".", *left_out) or ""
     entries = filter(None, listed.split("\0"))
-    return any(entry[:2] != "??" or not _of_a_run(top, Path(entry[3:])) for entry in entries)
+    return any(entry[:2] != "??" or not _is_output(top, Path(entry[3:])) for entry in entries)
 
 
-def _of_a_run(top: Path, file: Path) -> bool:
-    return any((top / folder / RUN).exists() for folder in file.parents if folder != Path())
+def _is_output(top: Path, file: Path) -> bool:
+    """Whether it is of a run, or beside runs a page or the JSON of a check: what else lies beside them may be code."""
+    if any((top / folder / RUN).exists() for folder in file.parents if folder != Path()):
+        return True
+    kept = file.parent.name in OF_CHECKS and file.suffix in (".json", ".jsonl")
+    place = file.parent.parent if kept else file.parent
+    return (kept or file.suffix == ".html") and place != Path() and any((top / place).glob(f"*/{RUN}"))
 
 
 def why_not(cwd: Path, ref: str) -> str:
