@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from convbench.check import bisect, bisected, places
 from convbench.check.decision import Triple
 from convbench.check.search import Model, Range, Search
 from convbench.check.sides import Here
-from convbench.core.errors import ConvbenchError, StoreError
+from convbench.core.errors import ConvbenchError, Refused, StoreError
 
 COMMITS = 7
 
@@ -162,6 +163,20 @@ def test_an_interrupted_search_goes_on_with_what_it_has(whole_search):
     refused = convbench(here, *SEARCH, "--resume", "--threads", "2")
     assert refused.returncode == 4
     assert "--resume: it was begun with another --threads: run without" in refused.stderr
+
+
+def test_what_is_asked_otherwise_is_said_by_the_option_for_it():
+    asked = {"threads": 1, "slice_s": 0.006, "tolerance": 0.02, "guard": 0.04}
+    before = bisected.State("suite.yaml", ["a", "b"], asked)
+    bisected.refuse_another(before, before)
+    for changed, words in (
+        ({"threads": 2}, "another --threads"),
+        ({"tolerance": 0.01, "guard": 0.02}, "another --detect"),
+        ({"slice_s": 0.004}, "another convbench"),
+        ({"new": 1, "threads": 2}, "another --threads, convbench"),
+    ):
+        with pytest.raises(Refused, match=f"it was begun with {words}: run without"):
+            bisected.refuse_another(before, replace(before, asked=asked | changed))
 
 
 def test_a_slowdown_beside_commits_that_do_not_start_is_a_range(here):

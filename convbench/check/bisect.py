@@ -37,8 +37,6 @@ from convbench.core.errors import BuildFailed, CaseFailed, ConvbenchError, OutOf
 MOST_PAIRS = 80
 ATTEMPTS = 2
 """At a place that fails: it may have been the machine."""
-OPTIONS = {"tolerance": "--detect", "guard": "--detect", "same_outputs": "--different-outputs", "overrides": "override"}
-"""The options behind settings that are not called by them."""
 
 
 @dataclass(frozen=True)
@@ -58,27 +56,26 @@ def find(question: Question, settings: Settings, rule: Rule, watcher: gate.Annou
     here = Here.at(question.cwd, question.request.suite)
     line = question.span.line(here)
     request = replace(question.request, suite=str(here.suite or question.request.suite))
-    before = bisected.read(question.place) if question.resume else None
+    asked = {**asdict(settings), **asdict(rule), "overrides": list(request.overrides)}
+    asked |= {"same_outputs": request.same_outputs, "build": line.build}
+    state = State(request.suite, list(line.places), asked)
+    if question.resume:
+        before = bisected.read(question.place)
+        bisected.refuse_another(before, state)
+        state = before
     with scratch_folder() as folder:
         ends = time.monotonic() + question.budget if question.budget else math.inf
         method = gate.Method(settings, rule, folder, watcher, ends)
-        return Bisection(line, request, method, partial(bisected.write, question.place), before).run()
+        return Bisection(line, request, method, partial(bisected.write, question.place), state).run()
 
 
 class Bisection:
-    """A search along a line of places, of the cases that a request names."""
+    """A search along a line of places, of the cases that a request names, from a state on, which it keeps."""
 
     def __init__(
-        self, line: Line, request: Request, method: gate.Method, keep: Callable[[State], object], before: State | None
+        self, line: Line, request: Request, method: gate.Method, keep: Callable[[State], object], state: State
     ) -> None:
-        self.line, self.request, self.method, self.keep = line, request, method, keep
-        asked = {**asdict(method.settings), **asdict(method.rule), "overrides": list(request.overrides)}
-        asked |= {"same_outputs": request.same_outputs, "build": line.build}
-        self.state = before or State(request.suite, list(line.places), asked)
-        if (self.state.suite, self.state.places) != (request.suite, list(line.places)):
-            raise no_resume("it was a search of another suite, or among other commits")
-        if differing := {OPTIONS.get(name, f"--{name}") for name in asked if self.state.asked.get(name) != asked[name]}:
-            raise no_resume(f"it was begun with another {', '.join(sorted(differing))}")
+        self.line, self.request, self.method, self.keep, self.state = line, request, method, keep, state
         self.open_sides: dict[int, Side] = {}
         self.stack = ExitStack()
 
@@ -86,6 +83,11 @@ class Bisection:
         """The answer, sure or as far as it came within its time. Raises ConvbenchError where bad is not slower."""
         with self.stack:
             inspected = self._inspect()
+            self.method = replace(self.method, settings=inspected.within(self.method.settings))
+            machine = fingerprint(inspected.environments.get("head", {}))
+            if self.state.machine not in ("", machine):
+                raise no_resume("it was begun on another machine, or with other software")
+            self.state.machine = machine
             if not self.state.case:
                 self._compare_ends(inspected)
             case = next((case for case in inspected.valid if case.id == self.state.case), None)
@@ -106,11 +108,6 @@ class Bisection:
         self.method.watcher.says(f"good is {self.line.name(0)}, bad is {self.line.name(self.state.search.last)}")
         with Stock() as stock:
             inspected = inspect(good, bad, self.request, self.method.settings, self.method.folder, stock)
-        self.method = replace(self.method, settings=inspected.within(self.method.settings))
-        machine = fingerprint(inspected.environments.get("head", {}))
-        if self.state.machine not in ("", machine):
-            raise no_resume("it was begun on another machine, or with other software")
-        self.state.machine = machine
         if not inspected.valid:
             raise BuildFailed("; ".join(f"{case}: {why}" for case, why in inspected.invalid.items()))
         return inspected

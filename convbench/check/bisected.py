@@ -9,11 +9,17 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from convbench.check.ledger import no_resume
 from convbench.check.search import Model, Range, Search
 from convbench.core import files
 from convbench.core.errors import StoreError
 
 SCHEMA_VERSION = 2
+OPTIONS = {
+    "threads": "--threads", "allocator": "--allocator", "device": "--device", "build": "--build",
+    "tolerance": "--detect", "guard": "--detect", "same_outputs": "--different-outputs", "overrides": "override",
+}  # fmt: skip
+"""The options behind what is asked; all else is asked by convbench itself."""
 
 
 @dataclass
@@ -77,6 +83,15 @@ def read(path: Path) -> State:
         return State(**stored)
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise StoreError(f"{path}: no state of a bisection ({error}): run it without --resume") from error
+
+
+def refuse_another(before: State, now: State) -> None:
+    """Raises Refused where what was kept is of other places or settings than what is searched now."""
+    if (before.suite, before.places) != (now.suite, now.places):
+        raise no_resume("it was a search of another suite, or among other commits")
+    differing = {OPTIONS.get(name, "convbench") for name in now.asked if before.asked.get(name) != now.asked[name]}
+    if differing:
+        raise no_resume(f"it was begun with another {', '.join(sorted(differing))}")
 
 
 def sentences(bisected: Bisected) -> Iterator[str]:
