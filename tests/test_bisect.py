@@ -13,10 +13,16 @@ import pytest
 from test_check_cli import convbench
 from test_check_sides import run as git
 
-from convbench.check import bisect, bisected, places
+from convbench.check import bisect, bisected, gate, places
 from convbench.check.decision import Triple
+from convbench.check.inspection import Request
+from convbench.check.link import Settings
+from convbench.check.outcome import Timing
+from convbench.check.pairs import Planned
+from convbench.check.rule import Rule
 from convbench.check.search import Model, Range, Search
 from convbench.check.sides import Here
+from convbench.check.timed import Timed
 from convbench.core.errors import ConvbenchError, Refused, StoreError
 
 COMMITS = 7
@@ -163,6 +169,43 @@ def test_an_interrupted_search_goes_on_with_what_it_has(whole_search):
     refused = convbench(here, *SEARCH, "--resume", "--threads", "2")
     assert refused.returncode == 4
     assert "--resume: it was begun with another --threads: run without" in refused.stderr
+
+
+SURE = bisected.State("s", ["a", "b", "c"], case="gap", slowdown=0.1, spread=0.01, logs={1: [0.1, 0.1]})
+"""Of a search that has come to ``b``, before the check that proves it."""
+
+
+@pytest.mark.parametrize(
+    ("timed", "proven"),
+    [
+        (Timed({"gap": [Timing(((1.0, 1.1),))]}), None),
+        (Timed(failed={"gap": "a process died"}), None),
+        (Timed({"gap": [Timing(((1.0, 1.0),))] * 8}), False),
+        (Timed({"gap": [Timing(((1.0, 1.3),))] * 3}, {"gap": [Timing(((1.0, 1.0, 1.3),))] * 6}), True),
+    ],
+    ids=["its time was over", "it failed", "not slower", "slower"],
+)
+def test_only_a_check_that_came_to_its_end_proves_anything(timed, proven, monkeypatch, tmp_path):
+    monkeypatch.setattr(bisect.Bisection, "_checked", lambda *_: timed)
+    method = gate.Method(Settings(), Rule(), tmp_path, gate.Silent())
+    line = places.Commits(Here(tmp_path, tmp_path, None), "", ("a", "b", "c"), ("", "", ""))
+    search = bisect.Bisection(line, Request("s"), method, lambda _: None, replace(SURE))
+    search._prove(Planned("gap", {}, 0))
+    assert search.state.proven is proven
+
+
+@pytest.mark.parametrize(
+    ("proven", "words"),
+    [
+        (None, "most likely b, not yet checked against the one before it: --resume does"),
+        (False, "most likely b, but beside the one before it, it was not seen to be slower again"),
+        (True, "first slower: b"),
+    ],
+)
+def test_a_check_that_was_not_made_is_not_said_to_have_seen_nothing(proven, words):
+    answer = bisected.Bisected(replace(SURE, proven=proven), ("a", "b", "c"), SURE.search.answer())
+    assert next(bisected.sentences(answer)) == words
+    assert answer.is_one is (proven is True)
 
 
 def test_what_is_asked_otherwise_is_said_by_the_option_for_it():

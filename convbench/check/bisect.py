@@ -180,6 +180,9 @@ class Bisection:
             return
         self.method.watcher.says(f"checking {self.line.name(answer.last)} against the one before it")
         timed = self._checked(answer.last - 1, answer.last, [case], [case.id])
+        if timed.failed or timed.waiting([case], self.method.rule, 1):  # not seen is not "not slower"
+            self.method.watcher.says(f"no verdict: {timed.failed.get(case.id) or 'the time was over'}")
+            return
         self.state.proven = self._verdict(case.id, timed, 1).word == "regression"
         self.keep(self.state)
 
