@@ -165,7 +165,7 @@ def test_an_interrupted_search_goes_on_with_what_it_has(whole_search):
     assert bisected.read(path).logs[3][: len(half.logs[3])] == half.logs[3]
     refused = convbench(here, *SEARCH[:-2], "--bad", "main~1", "--resume")
     assert refused.returncode == 4
-    assert "it was a search of another suite, or among other commits" in refused.stderr
+    assert "it was a search of another suite, or among other places" in refused.stderr
     refused = convbench(here, *SEARCH, "--resume", "--threads", "2")
     assert refused.returncode == 4
     assert "--resume: it was begun with another --threads: run without" in refused.stderr
@@ -308,6 +308,21 @@ def test_versions_are_those_that_pip_offers_in_the_span(monkeypatch):
     assert places.Versions.between(here, "torch", "2.11.1..2.13.0").places == ("2.11.2", "2.13.0")
     with pytest.raises(ConvbenchError, match=r"pip finds 2\.10\.0 there, and two versions are needed"):
         places.Versions.between(here, "torch", "2.10..2.10")
+
+
+def test_versions_are_not_gone_on_with_in_another_tree(here, in_process, monkeypatch):
+    """What is measured with them is the working tree as it stands."""
+    monkeypatch.setattr(places, "_pip", lambda *_: "Available versions: 2.0, 1.0")
+    words, path = ("bisect", "fake.json", "--package", "torch", "1..2", "--resume"), here / "reports/bisect/fake.json"
+    state = bisected.State(str(here / "fake.json"), ["1.0", "2.0"], code=git(here, "rev-parse", "main~1"))
+    bisected.write(path, state)
+    another = in_process(*words, cwd=here)
+    assert (another.returncode, "the code of the working tree was another" in another.stderr) == (4, True)
+    (here / "nets.py").write_text("")
+    changed = in_process(*words, cwd=here)
+    assert (changed.returncode, "changes that are not committed" in changed.stderr) == (4, True)
+    versions = places.Versions.between(Here.at(here, "fake.json", (here / "nets.py",)), "torch", "1..2")
+    assert versions.code == git(here, "rev-parse", "main")
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"logs": 3}', '{"logs": {"x": 1}, "skipped": {}}'])

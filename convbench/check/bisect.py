@@ -53,12 +53,12 @@ class Question:
 
 def find(question: Question, settings: Settings, rule: Rule, watcher: gate.Announcer) -> Bisected:
     """The first slower place. The caller holds the machine's lock. Raises ConvbenchError where bad is not slower."""
-    here = Here.at(question.cwd, question.request.suite)
+    here = Here.at(question.cwd, question.request.suite, (question.place,))
     line = question.span.line(here)
     request = replace(question.request, suite=str(here.suite or question.request.suite))
     asked = {**asdict(settings), **asdict(rule), "overrides": list(request.overrides)}
     asked |= {"same_outputs": request.same_outputs, "build": line.build}
-    state = State(request.suite, list(line.places), asked)
+    state = State(request.suite, list(line.places), asked, line.code)
     if question.resume:
         before = bisected.read(question.place)
         bisected.refuse_another(before, state)

@@ -26,7 +26,8 @@ OPTIONS = {
 class State:
     """What a search has measured so far: enough to go on with it, and to answer from.
 
-    ``asked`` is how it measures and judges, ``machine`` the fingerprint of where: with others it does not go on.
+    ``asked`` is how it measures and judges, ``code`` what besides the places is measured, as a ``Line`` says it, and
+    ``machine`` the fingerprint of where: with others it does not go on.
     ``logs`` are log ratios of pairs over good and ``skipped`` why a place cannot be measured, by place; ``slowdown``
     and ``spread`` are those of bad, of the ``case`` that is searched for; ``proven`` is whether it is slower than the
     place before it in a check of its own, None where none came to its end.
@@ -35,6 +36,7 @@ class State:
     suite: str
     places: list[str]
     asked: dict[str, Any] = field(default_factory=dict)
+    code: str | None = ""
     machine: str = ""
     case: str = ""
     slowdown: float = 0.0
@@ -86,9 +88,16 @@ def read(path: Path) -> State:
 
 
 def refuse_another(before: State, now: State) -> None:
-    """Raises Refused where what was kept is of other places or settings than what is searched now."""
+    """Raises Refused where what was kept is of other places, code or settings than what is searched now."""
     if (before.suite, before.places) != (now.suite, now.places):
-        raise no_resume("it was a search of another suite, or among other commits")
+        raise no_resume("it was a search of another suite, or among other places")
+    if None in (before.code, now.code):
+        raise no_resume(
+            "the working tree is no commit, or has changes that are not committed, so that it cannot be told whether "
+            "it is the same"
+        )
+    if before.code != now.code:
+        raise no_resume("the code of the working tree was another")
     differing = {OPTIONS.get(name, "convbench") for name in now.asked if before.asked.get(name) != now.asked[name]}
     if differing:
         raise no_resume(f"it was begun with another {', '.join(sorted(differing))}")

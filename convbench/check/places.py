@@ -47,6 +47,11 @@ class Line(Protocol):
         """The command that a place's code is built by; empty without."""
         ...
 
+    @property
+    def code(self) -> str | None:
+        """The commit of what is measured at every place besides; empty for nothing, None where no commit says it."""
+        ...
+
     def name(self, place: int) -> str:
         """As people know it."""
         ...
@@ -65,6 +70,7 @@ class Commits:
     build: str
     places: tuple[str, ...]
     subjects: tuple[str, ...]
+    code: str | None = ""
 
     @classmethod
     def between(cls, here: Here, good: str, bad: str, build: str) -> Commits:
@@ -121,6 +127,10 @@ class Versions:
             versions = ", ".join(listed) or "none"
             raise ConvbenchError(f"--package {package} {span}: pip finds {versions} there, and two versions are needed")
         return cls(here, package, tuple(listed))
+
+    @property
+    def code(self) -> str | None:
+        return None if git.dirty(self.here.top, self.here.written) else git.commit(self.here.top, "HEAD")
 
     def name(self, place: int) -> str:
         return f"{self.package} {self.places[place]}"
