@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import math
 import shutil
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -21,7 +23,7 @@ from convbench.check.outcome import Timing
 from convbench.check.pairs import Planned
 from convbench.check.rule import Rule
 from convbench.check.search import Model, Range, Search
-from convbench.check.sides import Here
+from convbench.check.sides import Here, Side
 from convbench.check.timed import Timed
 from convbench.core.errors import ConvbenchError, Refused, StoreError
 
@@ -308,6 +310,30 @@ def test_versions_are_those_that_pip_offers_in_the_span(monkeypatch):
     assert places.Versions.between(here, "torch", "2.11.1..2.13.0").places == ("2.11.2", "2.13.0")
     with pytest.raises(ConvbenchError, match=r"pip finds 2\.10\.0 there, and two versions are needed"):
         places.Versions.between(here, "torch", "2.10..2.10")
+
+
+class Shelf(places.Commits):
+    """Places of which it is known which are open."""
+
+    is_open: ClassVar[set[int]] = set()
+
+    @contextmanager
+    def side(self, place):
+        self.is_open.add(place)
+        yield Side(self.places[place], None, Path(), ())
+        self.is_open.remove(place)
+
+
+def test_only_good_and_the_places_in_hand_are_kept(tmp_path):
+    """A version of torch takes gigabytes of disk."""
+    line = Shelf(Here(tmp_path, tmp_path, None), "", tuple("abcdef"), ("",) * 6)
+    method = gate.Method(Settings(), Rule(), tmp_path, gate.Silent())
+    search = bisect.Bisection(line, Request("s"), method, lambda _: None, SURE)
+    with search.stack:
+        for place, is_open in ((0, {0}), (5, {0, 5}), (2, {0, 2, 5}), (3, {0, 2, 3}), (2, {0, 2, 3}), (4, {0, 2, 4})):
+            assert search._side(place).label == "abcdef"[place]
+            assert line.is_open == is_open
+    assert line.is_open == set()
 
 
 def test_versions_are_not_gone_on_with_in_another_tree(here, in_process, monkeypatch):

@@ -37,6 +37,8 @@ from convbench.core.errors import BuildFailed, CaseFailed, ConvbenchError, OutOf
 MOST_PAIRS = 80
 ATTEMPTS = 2
 """At a place that fails: it may have been the machine."""
+GOOD, OTHERS = 0, 2
+"""The place that every pair needs, and how many others are open at a time: a check of neighbours needs two."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,7 @@ class Bisection:
         self, line: Line, request: Request, method: gate.Method, keep: Callable[[State], object], state: State
     ) -> None:
         self.line, self.request, self.method, self.keep, self.state = line, request, method, keep, state
-        self.open_sides: dict[int, Side] = {}
+        self.open_sides: dict[int, tuple[Side, ExitStack]] = {}
         self.stack = ExitStack()
 
     def run(self) -> Bisected:
@@ -99,12 +101,19 @@ class Bisection:
             return Bisected(self.state, names, self.state.search.answer())
 
     def _side(self, place: int) -> Side:
+        """The code of a place. Only good and the places asked for last stay open: one may take gigabytes of disk."""
         if place not in self.open_sides:
-            self.open_sides[place] = self.stack.enter_context(self.line.side(place))
-        return self.open_sides[place]
+            others = [other for other in self.open_sides if other != GOOD]
+            if len(others) == OTHERS:
+                _, unused = self.open_sides.pop(others[0])
+                unused.close()
+            stack = self.stack.enter_context(ExitStack())
+            self.open_sides[place] = stack.enter_context(self.line.side(place)), stack
+        self.open_sides[place] = self.open_sides.pop(place)  # the one asked for last is the last to be closed
+        return self.open_sides[place][0]
 
     def _inspect(self) -> Inspected:
-        good, bad = self._side(0), self._side(self.state.search.last)
+        good, bad = self._side(GOOD), self._side(self.state.search.last)
         self.method.watcher.says(f"good is {self.line.name(0)}, bad is {self.line.name(self.state.search.last)}")
         with Stock() as stock:
             inspected = inspect(good, bad, self.request, self.method.settings, self.method.folder, stock)
@@ -114,7 +123,7 @@ class Bisection:
 
     def _compare_ends(self, inspected: Inspected) -> None:
         """Whether bad is slower than good, and in which case the most."""
-        timed = self._checked(0, self.state.search.last, inspected.valid, inspected.ids)
+        timed = self._checked(GOOD, self.state.search.last, inspected.valid, inspected.ids)
         judged = [self._verdict(case.id, timed, len(inspected.ids)) for case in inspected.valid]
         slower = [verdict for verdict in judged if verdict.word == "regression" and verdict.ratio]
         if not slower and timed.waiting(inspected.valid, self.method.rule, len(inspected.ids)):
@@ -150,7 +159,7 @@ class Bisection:
 
     def _pair(self, case: Planned, place: int) -> float:
         """A pair of good and a place. Raises ConvbenchError where it failed twice: it cannot be measured."""
-        arms = (Arm("base", self._side(0)), Arm("head", self._side(place)))
+        arms = (Arm("base", self._side(GOOD)), Arm("head", self._side(place)))
         reason = ""
         with Stock() as stock:
             if place not in self.state.logs:
@@ -168,7 +177,7 @@ class Bisection:
         Raises ConvbenchError with what it is that cannot be compared; what was imported for it is left in the stock.
         """
         request = replace(self.request, only=(glob.escape(case.id),), skip=())
-        good, there = self._side(0), self._side(place)
+        good, there = self._side(GOOD), self._side(place)
         inspected = inspect(good, there, request, self.method.settings, self.method.folder, stock)
         if why := inspected.invalid.get(case.id):
             raise BuildFailed(why)
@@ -179,7 +188,10 @@ class Bisection:
         if answer.first != answer.last or self.method.is_over() or self.state.proven is not None:
             return
         self.method.watcher.says(f"checking {self.line.name(answer.last)} against the one before it")
-        timed = self._checked(answer.last - 1, answer.last, [case], [case.id])
+        try:
+            timed = self._checked(answer.last - 1, answer.last, [case], [case.id])
+        except BuildFailed as error:  # of a place that was closed meanwhile
+            timed = Timed(failed={case.id: str(error)})
         if timed.failed or timed.waiting([case], self.method.rule, 1):  # not seen is not "not slower"
             self.method.watcher.says(f"no verdict: {timed.failed.get(case.id) or 'the time was over'}")
             return
