@@ -351,8 +351,20 @@ def test_versions_are_not_gone_on_with_in_another_tree(here, in_process, monkeyp
     assert versions.code == git(here, "rev-parse", "main")
 
 
-@pytest.mark.parametrize("text", ["", "[]", '{"logs": 3}', '{"logs": {"x": 1}, "skipped": {}}'])
-def test_a_file_that_is_no_state_is_said(tmp_path, text):
-    (tmp_path / "x.json").write_text(text)
+@pytest.mark.parametrize(
+    "changed",
+    [
+        *({}, {"places": 3}, {"logs": {"1": None}}, {"logs": {"x": [1.0]}}, {"logs": {"1": [math.nan]}}),
+        *({"skipped": {"1": 2}}, {"ratio": [1.0]}, {"schema_version": 1}),
+    ],
+    ids=repr,
+)
+def test_a_state_is_read_as_it_was_written_or_said_to_be_none(tmp_path, changed):
+    path = tmp_path / "x.json"
+    state = replace(SURE, skipped={2: "no nets"}, proven=False)
+    assert math.isinf(state.ratio[2])
+    bisected.write(path, state)
+    assert bisected.read(path) == state
+    path.write_text(json.dumps(json.loads(path.read_text()) | changed) if changed else "")
     with pytest.raises(StoreError, match=r"x\.json: no state of a bisection"):
-        bisected.read(tmp_path / "x.json")
+        bisected.read(path)

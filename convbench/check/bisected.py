@@ -6,12 +6,15 @@ import json
 import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+from pydantic import FiniteFloat, TypeAdapter, ValidationError
+
 from convbench.check.ledger import no_resume
 from convbench.check.search import Model, Range, Search
-from convbench.core import files
+from convbench.core import files, json_form
 from convbench.core.errors import StoreError
 
 SCHEMA_VERSION = 2
@@ -39,10 +42,10 @@ class State:
     code: str | None = ""
     machine: str = ""
     case: str = ""
-    slowdown: float = 0.0
-    spread: float = 0.0
+    slowdown: FiniteFloat = 0.0
+    spread: FiniteFloat = 0.0
     ratio: tuple[float, float, float] = (1.0, 0.0, math.inf)
-    logs: dict[int, list[float]] = field(default_factory=dict)
+    logs: dict[int, list[FiniteFloat]] = field(default_factory=dict)
     skipped: dict[int, str] = field(default_factory=dict)
     proven: bool | None = None
     schema_version: int = SCHEMA_VERSION
@@ -77,14 +80,18 @@ def write(path: Path, state: State) -> Path:
 def read(path: Path) -> State:
     """Raises StoreError where there is no state of a search."""
     try:
-        stored = json.loads(path.read_text())
-        for name in ("logs", "skipped"):
-            stored[name] = {int(place): value for place, value in stored[name].items()}
-        if stored.get("schema_version") != SCHEMA_VERSION:
-            raise ValueError(f"its format is {stored.get('schema_version')}, not {SCHEMA_VERSION}")
-        return State(**stored)
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise StoreError(f"{path}: no state of a bisection ({error}): run it without --resume") from error
+        state = _states().validate_json(path.read_bytes())
+        if state.schema_version != SCHEMA_VERSION:
+            raise ValueError(f"its format is {state.schema_version}, not {SCHEMA_VERSION}")
+        return state
+    except (OSError, ValueError) as error:
+        why = json_form.reason(error) if isinstance(error, ValidationError) else error
+        raise StoreError(f"{path}: no state of a bisection ({why}): run it without --resume") from error
+
+
+@cache
+def _states() -> TypeAdapter[State]:
+    return TypeAdapter(State)
 
 
 def refuse_another(before: State, now: State) -> None:
