@@ -33,6 +33,7 @@ from convbench.check.timed import Timed
 from convbench.check.verdict import CaseVerdict, verdict
 from convbench.core.comparability import fingerprint
 from convbench.core.errors import BuildFailed, CaseFailed, ConvbenchError, OutOfTime
+from convbench.report.words import units
 
 MOST_PAIRS = 80
 ATTEMPTS = 2
@@ -207,11 +208,6 @@ class Bisection:
 def _ratios(judged: list[CaseVerdict]) -> str:
     """What a check of good and bad said of each case."""
     return "; ".join(
-        f"{verdict.case.id} {verdict.word}"
-        + (
-            f", ratio {verdict.ratio.estimate:.3f} ({verdict.ratio.low:.3f} to {verdict.ratio.high:.3f})"
-            if verdict.ratio
-            else ""
-        )
+        f"{verdict.case.id} {verdict.word}" + (f", ratio {units.ratio(verdict.ratio)}" if verdict.ratio else "")
         for verdict in judged
     )

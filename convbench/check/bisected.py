@@ -16,6 +16,7 @@ from convbench.check.ledger import no_resume
 from convbench.check.search import Model, Range, Search
 from convbench.core import files, json_form
 from convbench.core.errors import StoreError
+from convbench.report.words import units
 
 SCHEMA_VERSION = 2
 OPTIONS = {
@@ -113,7 +114,6 @@ def refuse_another(before: State, now: State) -> None:
 def sentences(bisected: Bisected) -> Iterator[str]:
     """The answer in words, the first sentence what was found."""
     state, (first, last, chance) = bisected.state, bisected.range
-    ratio, low, high = state.ratio
     if bisected.is_one:
         yield f"first slower: {bisected.names[last]}"
     elif first == last and state.proven is None:
@@ -127,4 +127,4 @@ def sentences(bisected: Bisected) -> Iterator[str]:
             yield f"not measured: {bisected.names[place]}: {reason}"
     again = ", and again in a check against the one before it" if bisected.is_one else ""
     yield f"{chance:.1%} sure after {state.pairs} pairs{again}"
-    yield f"{state.case}: bad over good {ratio:.3f} ({low:.3f} to {high:.3f})"
+    yield f"{state.case}: bad over good {units.ratio(state.ratio)}"
