@@ -256,7 +256,7 @@ def test_a_base_is_built_in_its_own_tree(repository, folder):
         (lambda _, tmp: tmp, "this is not a git repository: name a wheel or a directory"),
         (
             lambda here, tmp: (run(tmp, "clone", "-q", "--depth", "1", here.as_uri(), "shallow"), tmp / "shallow")[1],
-            "ref in this clone, which is shallow: fetch it first, as in `git fetch --depth 1 origin nowhere`",
+            "ref of this clone, which is shallow: fetch it first, as in `git fetch --depth 1 origin nowhere`",
         ),
     ],
     ids=["unknown", "no repository", "shallow"],
@@ -266,6 +266,20 @@ def test_what_cannot_be_had_is_said_with_what_to_do(repository, folder, tmp_path
     with pytest.raises(ConvbenchError, match=message) as error, sides.materialise("nowhere", here, folder):
         pass
     assert error.value.exit_code == 2
+
+
+def test_where_only_a_commit_will_do_no_wheel_is_advised_nor_a_fetch_that_brings_one_commit(repository, tmp_path):
+    run(tmp_path, "clone", "-q", "--depth", "1", repository.as_uri(), "shallow")
+    assert git.why_not(tmp_path / "shallow", "--good 'v9'", "v9", only_commits=True) == (
+        "--good 'v9' is no commit of this clone, which is shallow: `git fetch --unshallow`, or --deepen by as many "
+        "commits as it takes (with actions/checkout, fetch-depth: 0)"
+    )
+    assert "`git fetch --unshallow`" in git.why_not(tmp_path / "shallow", "base", "0123abc01234")
+    whole = "0123abc01234" + 28 * "0"
+    assert f"`git fetch --depth 1 origin {whole}`" in git.why_not(tmp_path / "shallow", "base", whole)
+    assert git.why_not(tmp_path, "--good 'v9'", "v9", only_commits=True) == (
+        "--good 'v9' is no commit, and this is not a git repository: call it in one"
+    )
 
 
 def test_what_git_says_against_a_directory_is_said(repository, folder, monkeypatch):
@@ -384,7 +398,7 @@ def test_a_folder_below_a_repository_that_git_does_not_trust_is_told_so(reposito
         raise subprocess.CalledProcessError(128, "git", stderr="fatal: detected dubious ownership in repository")
 
     monkeypatch.setattr(git.subprocess, "run", distrust)
-    assert "git says: detected dubious ownership" in git.why_not(repository / "speed", "main")
+    assert "git says: detected dubious ownership" in git.why_not(repository / "speed", "base", "main")
 
 
 def test_a_lock_of_another_user_is_neither_held_nor_free(tmp_path, monkeypatch):

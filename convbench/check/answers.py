@@ -183,5 +183,5 @@ def _refuse_leak(worker: Link, name: str, sides: Mapping[str, Side], inspected: 
         if path.is_relative_to(head.root) and not own and not {"site-packages", ".venv"} & set(path.parts):
             raise Refused(
                 f"base imports {module} from the head's tree ({path.relative_to(head.root)}): it would be compared "
-                "with itself. Put its folder on PYTHONPATH, or name a wheel as --base"
+                "with itself. Put its folder on PYTHONPATH, or `check` it against a wheel"
             )

@@ -79,7 +79,7 @@ class Commits:
         for name, ref in (("--good", good), ("--bad", bad)):
             commit = git.commit(here.top, ref)
             if commit is None:
-                raise ConvbenchError(f"{name} {ref!r} is no {git.why_not(here.top, ref)}")
+                raise ConvbenchError(git.why_not(here.top, f"{name} {ref!r}", ref, only_commits=True))
             ends.append(commit)
         if ends[0] == ends[1]:
             raise ConvbenchError(f"--good {good} and --bad {bad} are the same commit {ends[0][:12]}: name two")

@@ -129,10 +129,14 @@ def _is_output(top: Path, file: Path) -> bool:
     return (kept or file.suffix == ".html") and place != Path() and any((top / place).glob(f"*/{RUN}"))
 
 
-def why_not(cwd: Path, ref: str) -> str:
-    """What to do where a ref cannot be had."""
+def why_not(cwd: Path, name: str, ref: str, only_commits: bool = False) -> str:
+    """Why a ref cannot be had, and what to do, in a sentence that begins with its name.
+
+    ``only_commits`` is where nothing else than a commit could be named, with the history before it.
+    """
+    kind, others = ("commit", "") if only_commits else ("ref", ", wheel or directory")
     if shutil.which("git") is None:
-        return "wheel or directory, and git is not installed: install it to compare with a ref"
+        return f"{name} is no {kind}{others}, and git is not installed: install it to compare with a {kind}"
     if top(cwd) is None:
         complaint = _complaint(cwd)
         here = cwd.resolve()
@@ -140,19 +144,17 @@ def why_not(cwd: Path, ref: str) -> str:
             any((folder / ".git").exists() for folder in (here, *here.parents))
             and "not a git repository" not in complaint
         ):
-            return f"ref that can be had: git says: {complaint}"
-        return "wheel or directory, and this is not a git repository: name a wheel or a directory"
+            return f"{name} is no {kind} that can be had: git says: {complaint}"
+        remedy = "call it in one" if only_commits else "name a wheel or a directory"
+        return f"{name} is no {kind}{others}, and this is not a git repository: {remedy}"
     if _ask(cwd, "rev-parse", "--is-shallow-repository") == "true":
-        if not re.fullmatch(r"[\w./-]+", ref) or ".." in ref:
-            return (
-                "ref in this clone, which is shallow and does not reach back to it: `git fetch --unshallow`, or "
-                "--deepen by as many commits as it takes (with actions/checkout, fetch-depth: 0)"
-            )
-        return (
-            "ref in this clone, which is shallow: fetch it first, as in `git fetch --depth 1 origin "
-            f"{ref}` and --base FETCH_HEAD (with actions/checkout, fetch-depth: 0)"
-        )
-    return "ref of this repository, wheel or directory: `git fetch` it, or name another"
+        # A server gives what a branch or tag names and whole hashes, and one commit is no line of history.
+        if only_commits or not re.fullmatch(r"[\w./-]+", ref) or ".." in ref or re.fullmatch(r"[0-9a-f]{4,39}", ref):
+            remedy = "`git fetch --unshallow`, or --deepen by as many commits as it takes"
+        else:
+            remedy = f"fetch it first, as in `git fetch --depth 1 origin {ref}` and --base FETCH_HEAD"
+        return f"{name} is no {kind} of this clone, which is shallow: {remedy} (with actions/checkout, fetch-depth: 0)"
+    return f"{name} is no {kind} of this repository{others}: `git fetch` it, or name another"
 
 
 @contextmanager
