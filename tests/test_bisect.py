@@ -282,6 +282,9 @@ def test_a_bad_that_is_not_slower_is_one_sentence(here):
         (("--good", "main", "--bad", "HEAD"), "are the same commit"),
         (("--good", "main", "--bad", "main~3"), "did not come from main by its first parents"),
         (("--package", "torch", "new"), "--package torch new: two versions, as in 2.11..2.13"),
+        (("--package", "torch", "2.13..2.11"), "--package torch 2.13..2.11: 2.13 is later than 2.11"),
+        (("--package", "torch", "1..2", "--bad", "main"), "--bad and --build are for commits"),
+        (("--package", "torch", "1..2", "--build", "make"), "--bad and --build are for commits"),
         (("--package", "-r x", "1..2"), "the name of a package"),
         (("--good", "main~1", "--resume"), "--resume: reports/bisect/fake.json is not there"),
     ],
@@ -310,6 +313,7 @@ def test_versions_are_those_that_pip_offers_in_the_span(monkeypatch):
     here = Here(Path(), Path(), None)
     assert places.Versions.between(here, "torch", "2.11..2.13").places == ("2.11.0", "2.11.2", "2.13.0", "2.13.1")
     assert places.Versions.between(here, "torch", "2.11.1..2.13.0").places == ("2.11.2", "2.13.0")
+    assert places.Versions.between(here, "torch", "2.11.0..2.11").places == ("2.11.0", "2.11.2")
     with pytest.raises(ConvbenchError, match=r"pip finds 2\.10\.0 there, and two versions are needed"):
         places.Versions.between(here, "torch", "2.10..2.10")
 

@@ -183,6 +183,7 @@ def test_two_checks_at_once_take_turns(here):
         (("--base", "missing.whl"), 2, "no such wheel"),
         (("--base", "main", "--build", "false"), 5, "--build 'false' failed in base"),
         (("--baseline", "nowhere"), 2, "nowhere: not a run"),
+        (("--base", "main", "--baseline", "nowhere"), 2, "--base main and --baseline nowhere: name one"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )

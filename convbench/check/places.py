@@ -118,6 +118,8 @@ class Versions:
         if not (RELEASE.fullmatch(first) and RELEASE.fullmatch(last)):
             raise ConvbenchError(f"--package {package} {span}: two versions, as in 2.11..2.13")
         good, bad = _numbers(first), _numbers(last)
+        if good[: len(bad)] > bad:
+            raise ConvbenchError(f"--package {package} {span}: {first} is later than {last}")
         listed = [
             version
             for version in _available(package)
