@@ -67,8 +67,8 @@ def find(question: Question, settings: Settings, rule: Rule, watcher: gate.Annou
         bisected.refuse_another(before, state)
         state = before
     with scratch_folder() as folder:
-        ends = time.monotonic() + question.budget if question.budget else math.inf
-        method = gate.Method(settings, rule, folder, watcher, ends)
+        deadline = time.monotonic() + question.budget if question.budget else math.inf
+        method = gate.Method(settings, rule, folder, watcher, deadline)
         return Bisection(line, request, method, partial(bisected.write, question.place), state).run()
 
 

@@ -75,15 +75,15 @@ class Commits:
     @classmethod
     def between(cls, here: Here, good: str, bad: str, build: str) -> Commits:
         """Raises ConvbenchError where no line of history leads from good to bad."""
-        ends = []
+        commits = []
         for name, ref in (("--good", good), ("--bad", bad)):
             commit = git.commit(here.top, ref)
             if commit is None:
                 raise ConvbenchError(git.why_not(here.top, f"{name} {ref!r}", ref, only_commits=True))
-            ends.append(commit)
-        if ends[0] == ends[1]:
-            raise ConvbenchError(f"--good {good} and --bad {bad} are the same commit {ends[0][:12]}: name two")
-        listed = git.line(here.top, ends[0], ends[1])
+            commits.append(commit)
+        if commits[0] == commits[1]:
+            raise ConvbenchError(f"--good {good} and --bad {bad} are the same commit {commits[0][:12]}: name two")
+        listed = git.line(here.top, commits[0], commits[1])
         if listed is None:
             raise ConvbenchError(git.no_line(here.top, good, bad))
         return cls(here, build, tuple(commit for commit, _ in listed), tuple(subject for _, subject in listed))

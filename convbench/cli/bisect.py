@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from convbench.check.bisected import Bisected
 
 REPORTS = Path("reports/bisect")
-ONE, RANGE = 0, 3
+NAMED, A_RANGE = 0, 3
 
 
 @app.command()
@@ -73,4 +73,4 @@ def _show(answer: Bisected, place: Path) -> int:
 
     print("\n".join(sentences(answer)))
     print(f"kept in {place}")
-    return ONE if answer.is_one else RANGE
+    return NAMED if answer.is_one else A_RANGE

@@ -44,8 +44,8 @@ def commit(cwd: Path, ref: str) -> str | None:
 
 def _merge_base(cwd: Path, left: str, right: str) -> str | None:
     """The commit at which a branch left another: of ``main...HEAD`` what main was then, without its later commits."""
-    ends = commit(cwd, left or "HEAD"), commit(cwd, right or "HEAD")
-    return _ask(cwd, "merge-base", ends[0], ends[1]) if ends[0] and ends[1] else None
+    ours, theirs = commit(cwd, left or "HEAD"), commit(cwd, right or "HEAD")
+    return _ask(cwd, "merge-base", ours, theirs) if ours and theirs else None
 
 
 def line(cwd: Path, good: str, bad: str) -> list[tuple[str, str]] | None:
