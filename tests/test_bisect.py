@@ -5,18 +5,27 @@ from __future__ import annotations
 import json
 import math
 import shutil
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
 from test_check_cli import convbench
 from test_check_sides import run as git
 
-from convbench.check import bisect, bisected, places
+from convbench.check import bisect, bisected, gate, places
 from convbench.check.decision import Triple
+from convbench.check.inspection import Request
+from convbench.check.link import Settings
+from convbench.check.outcome import Timing
+from convbench.check.pairs import Planned
+from convbench.check.rule import Rule
 from convbench.check.search import Model, Range, Search
-from convbench.check.sides import Here
-from convbench.core.errors import ConvbenchError, StoreError
+from convbench.check.sides import Here, Side
+from convbench.check.timed import Timed
+from convbench.core.errors import ConvbenchError, Refused, StoreError
 
 COMMITS = 7
 
@@ -158,10 +167,63 @@ def test_an_interrupted_search_goes_on_with_what_it_has(whole_search):
     assert bisected.read(path).logs[3][: len(half.logs[3])] == half.logs[3]
     refused = convbench(here, *SEARCH[:-2], "--bad", "main~1", "--resume")
     assert refused.returncode == 4
-    assert "it was a search of another suite, or among other commits" in refused.stderr
+    assert "it was a search of another suite, or among other places" in refused.stderr
     refused = convbench(here, *SEARCH, "--resume", "--threads", "2")
     assert refused.returncode == 4
     assert "--resume: it was begun with another --threads: run without" in refused.stderr
+
+
+SURE = bisected.State("s", ["a", "b", "c"], case="gap", slowdown=0.1, spread=0.01, logs={1: [0.1, 0.1]})
+"""Of a search that has come to ``b``, before the check that proves it."""
+
+
+@pytest.mark.parametrize(
+    ("timed", "proven"),
+    [
+        (Timed({"gap": [Timing(((1.0, 1.1),))]}), None),
+        (Timed(failed={"gap": "a process died"}), None),
+        (Timed({"gap": [Timing(((1.0, 1.0),))] * 8}), False),
+        (Timed({"gap": [Timing(((1.0, 1.3),))] * 3}, {"gap": [Timing(((1.0, 1.0, 1.3),))] * 6}), True),
+    ],
+    ids=["its time was over", "it failed", "not slower", "slower"],
+)
+def test_only_a_check_that_came_to_its_end_proves_anything(timed, proven, monkeypatch, tmp_path):
+    monkeypatch.setattr(bisect.Bisection, "_checked", lambda *_: timed)
+    method = gate.Method(Settings(), Rule(), tmp_path, gate.Silent())
+    line = places.Commits(Here(tmp_path, tmp_path, None), "", ("a", "b", "c"), ("", "", ""))
+    search = bisect.Bisection(line, Request("s"), method, lambda _: None, replace(SURE))
+    search._prove(Planned("gap", {}, 0))
+    assert search.state.proven is proven
+
+
+@pytest.mark.parametrize(
+    ("proven", "words"),
+    [
+        (None, "most likely b, not yet checked against the one before it: --resume does"),
+        (False, "most likely b, but beside the one before it, it was not seen to be slower again"),
+        (True, "first slower: b"),
+    ],
+)
+def test_a_check_that_was_not_made_is_not_said_to_have_seen_nothing(proven, words):
+    answer = bisected.Bisected(replace(SURE, proven=proven), ("a", "b", "c"), SURE.search.answer())
+    first, *_, last = bisected.sentences(answer)
+    assert first == words
+    assert last == "gap: bad over good 1.000 (too few pairs for its ends)"
+    assert answer.is_one is (proven is True)
+
+
+def test_what_is_asked_otherwise_is_said_by_the_option_for_it():
+    asked = {"threads": 1, "slice_s": 0.006, "tolerance": 0.02, "guard": 0.04}
+    before = bisected.State("suite.yaml", ["a", "b"], asked)
+    bisected.refuse_another(before, before)
+    for changed, words in (
+        ({"threads": 2}, "another --threads"),
+        ({"tolerance": 0.01, "guard": 0.02}, "another --detect"),
+        ({"slice_s": 0.004}, "another convbench"),
+        ({"new": 1, "threads": 2}, "another --threads, convbench"),
+    ):
+        with pytest.raises(Refused, match=f"it was begun with {words}: run without"):
+            bisected.refuse_another(before, replace(before, asked=asked | changed))
 
 
 def test_a_slowdown_beside_commits_that_do_not_start_is_a_range(here):
@@ -216,10 +278,13 @@ def test_a_bad_that_is_not_slower_is_one_sentence(here):
     [
         ((), "name what to search: --good REF [--bad REF] for commits, or --package NAME FROM..TO"),
         (("--good", "main", "--package", "torch", "1..2"), "name what to search"),
-        (("--good", "nowhere"), "--good 'nowhere' is no ref of this repository"),
+        (("--good", "nowhere"), "--good 'nowhere' is no commit of this repository: `git fetch` it"),
         (("--good", "main", "--bad", "HEAD"), "are the same commit"),
         (("--good", "main", "--bad", "main~3"), "did not come from main by its first parents"),
         (("--package", "torch", "new"), "--package torch new: two versions, as in 2.11..2.13"),
+        (("--package", "torch", "2.13..2.11"), "--package torch 2.13..2.11: 2.13 is later than 2.11"),
+        (("--package", "torch", "1..2", "--bad", "main"), "--bad and --build are for commits"),
+        (("--package", "torch", "1..2", "--build", "make"), "--bad and --build are for commits"),
         (("--package", "-r x", "1..2"), "the name of a package"),
         (("--good", "main~1", "--resume"), "--resume: reports/bisect/fake.json is not there"),
     ],
@@ -248,12 +313,64 @@ def test_versions_are_those_that_pip_offers_in_the_span(monkeypatch):
     here = Here(Path(), Path(), None)
     assert places.Versions.between(here, "torch", "2.11..2.13").places == ("2.11.0", "2.11.2", "2.13.0", "2.13.1")
     assert places.Versions.between(here, "torch", "2.11.1..2.13.0").places == ("2.11.2", "2.13.0")
+    assert places.Versions.between(here, "torch", "2.11.0..2.11").places == ("2.11.0", "2.11.2")
     with pytest.raises(ConvbenchError, match=r"pip finds 2\.10\.0 there, and two versions are needed"):
         places.Versions.between(here, "torch", "2.10..2.10")
 
 
-@pytest.mark.parametrize("text", ["", "[]", '{"logs": 3}', '{"logs": {"x": 1}, "skipped": {}}'])
-def test_a_file_that_is_no_state_is_said(tmp_path, text):
-    (tmp_path / "x.json").write_text(text)
+class Shelf(places.Commits):
+    """Places of which it is known which are open."""
+
+    is_open: ClassVar[set[int]] = set()
+
+    @contextmanager
+    def side(self, place):
+        self.is_open.add(place)
+        yield Side(self.places[place], None, Path(), ())
+        self.is_open.remove(place)
+
+
+def test_only_good_and_the_places_in_hand_are_kept(tmp_path):
+    """A version of torch takes gigabytes of disk."""
+    line = Shelf(Here(tmp_path, tmp_path, None), "", tuple("abcdef"), ("",) * 6)
+    method = gate.Method(Settings(), Rule(), tmp_path, gate.Silent())
+    search = bisect.Bisection(line, Request("s"), method, lambda _: None, SURE)
+    with search.stack:
+        for place, is_open in ((0, {0}), (5, {0, 5}), (2, {0, 2, 5}), (3, {0, 2, 3}), (2, {0, 2, 3}), (4, {0, 2, 4})):
+            assert search._side(place).label == "abcdef"[place]
+            assert line.is_open == is_open
+    assert line.is_open == set()
+
+
+def test_versions_are_not_gone_on_with_in_another_tree(here, in_process, monkeypatch):
+    """What is measured with them is the working tree as it stands."""
+    monkeypatch.setattr(places, "_pip", lambda *_: "Available versions: 2.0, 1.0")
+    words, path = ("bisect", "fake.json", "--package", "torch", "1..2", "--resume"), here / "reports/bisect/fake.json"
+    state = bisected.State(str(here / "fake.json"), ["1.0", "2.0"], code=git(here, "rev-parse", "main~1"))
+    bisected.write(path, state)
+    another = in_process(*words, cwd=here)
+    assert (another.returncode, "the code of the working tree was another" in another.stderr) == (4, True)
+    (here / "nets.py").write_text("")
+    changed = in_process(*words, cwd=here)
+    assert (changed.returncode, "changes that are not committed" in changed.stderr) == (4, True)
+    versions = places.Versions.between(Here.at(here, "fake.json", (here / "nets.py",)), "torch", "1..2")
+    assert versions.code == git(here, "rev-parse", "main")
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        *({}, {"places": 3}, {"logs": {"1": None}}, {"logs": {"x": [1.0]}}, {"logs": {"1": [math.nan]}}),
+        *({"skipped": {"1": 2}}, {"ratio": [1.0]}, {"schema_version": 1}),
+    ],
+    ids=repr,
+)
+def test_a_state_is_read_as_it_was_written_or_said_to_be_none(tmp_path, changed):
+    path = tmp_path / "x.json"
+    state = replace(SURE, skipped={2: "no nets"}, proven=False)
+    assert math.isinf(state.ratio[2])
+    bisected.write(path, state)
+    assert bisected.read(path) == state
+    path.write_text(json.dumps(json.loads(path.read_text()) | changed) if changed else "")
     with pytest.raises(StoreError, match=r"x\.json: no state of a bisection"):
-        bisected.read(tmp_path / "x.json")
+        bisected.read(path)

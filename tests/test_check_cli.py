@@ -183,6 +183,7 @@ def test_two_checks_at_once_take_turns(here):
         (("--base", "missing.whl"), 2, "no such wheel"),
         (("--base", "main", "--build", "false"), 5, "--build 'false' failed in base"),
         (("--baseline", "nowhere"), 2, "nowhere: not a run"),
+        (("--base", "main", "--baseline", "nowhere"), 2, "--base main and --baseline nowhere: name one"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )
@@ -316,8 +317,8 @@ def test_a_base_whose_convbench_is_too_old_is_exit_4(here):
     done = convbench(here, "check", "smoke", "--base", "../old", fake=False)
     assert (done.returncode, done.stdout) == (4, "")
     assert done.stderr.splitlines()[-1] == (
-        "convbench: base's convbench is too old for this head: of the protocol between them ../old (convbench 0.0.1) "
-        "knows none, this head number 1: choose a later --base"
+        "convbench: the convbench of ../old is too old for this one: of the protocol between them convbench 0.0.1 "
+        "knows none, this one number 1: choose a later one"
     )
 
 
@@ -325,8 +326,8 @@ def test_a_base_of_another_protocol_is_exit_4(here):
     tell(here, SAME | {"protocol": 2})
     done = convbench(here, "check", "smoke", "--base", "main")
     assert done.returncode == 4
-    assert "base's convbench is too new for this head: " in done.stderr
-    assert "speaks number 2, this head number 1: choose an earlier --base" in done.stderr
+    assert " is too new for this one: " in done.stderr
+    assert "speaks number 2, this one number 1: choose an earlier one" in done.stderr
 
 
 def test_the_floor_is_kept_by_machine_setting_and_rule(tmp_path, monkeypatch):

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 from test_check_cli import SAME, convbench, here, tell  # noqa: F401
 
 from convbench.check import selftest
 from convbench.check.selftest import Attempt
+from convbench.core.errors import StoreError
 
 SETTINGS = {"threads": 1, "allocator": "glibc", "device": "cpu", "tolerance": 0.02, "machine": "ours"}
 ONE = Attempt(0.0, 0.0, "gap", "ok", 0.001, 8, 9.0, SETTINGS)
@@ -58,6 +59,14 @@ def test_trials_are_appended_and_only_those_of_the_same_setting_are_counted(tmp_
     for differs in ({"device": "cuda"}, {"tolerance": 0.012}, {"machine": "another"}):
         assert selftest.stored(path, ONE.settings | differs) == []
     assert selftest.stored(tmp_path / "none", ONE.settings) == []
+
+
+@pytest.mark.parametrize("changed", [{"word": None}, {"settings": 3}, {"seen": "much"}])
+def test_a_line_that_is_no_trial_is_said(tmp_path, changed):
+    path = tmp_path / "trials.jsonl"
+    path.write_text(f"{json.dumps(asdict(ONE))}\n{json.dumps(asdict(ONE) | changed)}\n")
+    with pytest.raises(StoreError, match=f"trials.jsonl: no trials of a selftest \\({next(iter(changed))}"):
+        selftest.stored(path, SETTINGS)
 
 
 def test_the_verb_runs_checks_prints_figures_and_keeps_the_floor(here):  # noqa: F811

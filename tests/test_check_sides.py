@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -81,19 +82,26 @@ def test_the_working_tree_is_known_by_any_of_its_names(repository, monkeypatch, 
 
 
 def test_stored_runs_and_compiled_modules_do_not_make_a_run_dirty(repository, monkeypatch):
-    """Else the second night's run in a repository could never be confirmed."""
+    """Else the second night's run in a repository could never be confirmed: it has runs, pages and confirmations."""
     monkeypatch.chdir(repository / "speed")
     for file in (
         "runs/a/run.json",
         "runs/a/previous/1/run.json",
         "runs/a/results.csv",
+        "runs/history.html",
+        "runs/confirmed/0123-4567.json",
+        "runs/check/smoke.json",
+        "runs/selftest/trials.jsonl",
         "__pycache__/nets.cpython-312.pyc",
     ):
         (repository / file).parent.mkdir(parents=True, exist_ok=True)
         (repository / file).write_text("{}")
     assert environment.describe("cpu")["dirty"] is False
-    (repository / "new.py").write_text("")
-    assert environment.describe("cpu")["dirty"] is True
+    for code in ("new.py", "runs/net.py", "runs/settings.json", "speed/check/settings.json"):
+        (repository / code).parent.mkdir(exist_ok=True)
+        (repository / code).write_text("")
+        assert environment.describe("cpu")["dirty"] is True
+        (repository / code).unlink()
 
 
 def test_the_working_tree_counts_as_it_stands_and_says_so(repository, folder):
@@ -248,7 +256,7 @@ def test_a_base_is_built_in_its_own_tree(repository, folder):
         (lambda _, tmp: tmp, "this is not a git repository: name a wheel or a directory"),
         (
             lambda here, tmp: (run(tmp, "clone", "-q", "--depth", "1", here.as_uri(), "shallow"), tmp / "shallow")[1],
-            "ref in this clone, which is shallow: fetch it first, as in `git fetch --depth 1 origin nowhere`",
+            "ref of this clone, which is shallow: fetch it first, as in `git fetch --depth 1 origin nowhere`",
         ),
     ],
     ids=["unknown", "no repository", "shallow"],
@@ -258,6 +266,20 @@ def test_what_cannot_be_had_is_said_with_what_to_do(repository, folder, tmp_path
     with pytest.raises(ConvbenchError, match=message) as error, sides.materialise("nowhere", here, folder):
         pass
     assert error.value.exit_code == 2
+
+
+def test_where_only_a_commit_will_do_no_wheel_is_advised_nor_a_fetch_that_brings_one_commit(repository, tmp_path):
+    run(tmp_path, "clone", "-q", "--depth", "1", repository.as_uri(), "shallow")
+    assert git.why_not(tmp_path / "shallow", "--good 'v9'", "v9", only_commits=True) == (
+        "--good 'v9' is no commit of this clone, which is shallow: `git fetch --unshallow`, or --deepen by as many "
+        "commits as it takes (with actions/checkout, fetch-depth: 0)"
+    )
+    assert "`git fetch --unshallow`" in git.why_not(tmp_path / "shallow", "base", "0123abc01234")
+    whole = "0123abc01234" + 28 * "0"
+    assert f"`git fetch --depth 1 origin {whole}`" in git.why_not(tmp_path / "shallow", "base", whole)
+    assert git.why_not(tmp_path, "--good 'v9'", "v9", only_commits=True) == (
+        "--good 'v9' is no commit, and this is not a git repository: call it in one"
+    )
 
 
 def test_what_git_says_against_a_directory_is_said(repository, folder, monkeypatch):
@@ -315,6 +337,20 @@ def test_the_worktree_of_a_killed_check_is_removed_by_the_next_and_a_living_one_
     assert str(users) in left
 
 
+def test_a_check_forgets_no_worktree_of_others_that_is_not_mounted_now(repository, folder, tmp_path):
+    """Such as one of the host's, from a container in which only the main repository is mounted."""
+    mine, gone = tmp_path / "mine", tmp_path / "convbench-check-gone" / "base"
+    for tree in (mine, gone):
+        run(repository, "worktree", "add", "-q", "--detach", str(tree), "main")
+    shutil.rmtree(gone.parent)
+    mine.rename(tmp_path / "elsewhere")
+    with sides.materialise("main~1", sides.Here.at(repository, "smoke"), folder):
+        pass
+    assert str(gone) not in run(repository, "worktree", "list")
+    (tmp_path / "elsewhere").rename(mine)
+    assert run(mine, "rev-parse", "HEAD") == run(repository, "rev-parse", "main")
+
+
 def test_another_interpreter_is_lent_this_convbench(repository, folder):
     with sides.materialise(".", sides.Here.at(repository, "smoke"), folder) as head:
         other = sides.with_python(head, sys.executable, folder)
@@ -362,7 +398,7 @@ def test_a_folder_below_a_repository_that_git_does_not_trust_is_told_so(reposito
         raise subprocess.CalledProcessError(128, "git", stderr="fatal: detected dubious ownership in repository")
 
     monkeypatch.setattr(git.subprocess, "run", distrust)
-    assert "git says: detected dubious ownership" in git.why_not(repository / "speed", "main")
+    assert "git says: detected dubious ownership" in git.why_not(repository / "speed", "base", "main")
 
 
 def test_a_lock_of_another_user_is_neither_held_nor_free(tmp_path, monkeypatch):

@@ -84,12 +84,12 @@ def clean(stack: ExitStack, worker: Worker, folder: Path) -> Link:
 
 
 def count_instructions(
-    sides: Mapping[str, Side], settings: Settings, folder: Path, inspected: Inspected, ends: float
+    sides: Mapping[str, Side], settings: Settings, folder: Path, inspected: Inspected, deadline: float
 ) -> None:
     """Lay the instructions of a call side by side, case by case, until the time is over; both sides count at once."""
     for case in inspected.valid:
         try:
-            counts = _instructions(sides, case.settings(settings), folder, case, ends)
+            counts = _instructions(sides, case.settings(settings), folder, case, deadline)
         except (BuildFailed, CaseFailed) as error:
             fact = Fact(INSTRUCTIONS, f"not counted ({error})", f"not counted ({error})")
         else:
@@ -98,28 +98,28 @@ def count_instructions(
 
 
 def _instructions(
-    sides: Mapping[str, Side], settings: Settings, folder: Path, case: Planned, ends: float
+    sides: Mapping[str, Side], settings: Settings, folder: Path, case: Planned, deadline: float
 ) -> dict[str, dict[str, Any]]:
     """What each side counts. Raises CaseFailed where one cannot, or the time is over."""
     with ExitStack() as stack:
-        _refuse_after(ends)
+        _refuse_after(deadline)
         workers = ready(sides, settings, folder, case.variables)
         for worker in workers.values():
             stack.enter_context(worker).send("instructions", **case.words)
-        return {name: _counted(worker, ends) for name, worker in workers.items()}
+        return {name: _counted(worker, deadline) for name, worker in workers.items()}
 
 
-def _counted(worker: Worker, ends: float) -> dict[str, Any]:
+def _counted(worker: Worker, deadline: float) -> dict[str, Any]:
     try:
-        return worker.receive(max(1.0, min(COUNTING_TIMEOUT, ends - time.monotonic())))
+        return worker.receive(max(1.0, min(COUNTING_TIMEOUT, deadline - time.monotonic())))
     except CaseFailed:
-        _refuse_after(ends)
+        _refuse_after(deadline)
         raise
 
 
-def _refuse_after(ends: float) -> None:
+def _refuse_after(deadline: float) -> None:
     """Raises CaseFailed where the time is over."""
-    if time.monotonic() >= ends:
+    if time.monotonic() >= deadline:
         raise CaseFailed("timeout", "the time was over")
 
 
@@ -183,5 +183,5 @@ def _refuse_leak(worker: Link, name: str, sides: Mapping[str, Side], inspected: 
         if path.is_relative_to(head.root) and not own and not {"site-packages", ".venv"} & set(path.parts):
             raise Refused(
                 f"base imports {module} from the head's tree ({path.relative_to(head.root)}): it would be compared "
-                "with itself. Put its folder on PYTHONPATH, or name a wheel as --base"
+                "with itself. Put its folder on PYTHONPATH, or `check` it against a wheel"
             )

@@ -33,12 +33,13 @@ from convbench.check.timed import Timed
 from convbench.check.verdict import CaseVerdict, verdict
 from convbench.core.comparability import fingerprint
 from convbench.core.errors import BuildFailed, CaseFailed, ConvbenchError, OutOfTime
+from convbench.report.words import units
 
 MOST_PAIRS = 80
 ATTEMPTS = 2
 """At a place that fails: it may have been the machine."""
-OPTIONS = {"tolerance": "--detect", "guard": "--detect", "same_outputs": "--different-outputs", "overrides": "override"}
-"""The options behind settings that are not called by them."""
+GOOD, OTHERS = 0, 2
+"""The place that every pair needs, and how many others are open at a time: a check of neighbours needs two."""
 
 
 @dataclass(frozen=True)
@@ -55,37 +56,41 @@ class Question:
 
 def find(question: Question, settings: Settings, rule: Rule, watcher: gate.Announcer) -> Bisected:
     """The first slower place. The caller holds the machine's lock. Raises ConvbenchError where bad is not slower."""
-    here = Here.at(question.cwd, question.request.suite)
+    here = Here.at(question.cwd, question.request.suite, (question.place,))
     line = question.span.line(here)
     request = replace(question.request, suite=str(here.suite or question.request.suite))
-    before = bisected.read(question.place) if question.resume else None
+    asked = {**asdict(settings), **asdict(rule), "overrides": list(request.overrides)}
+    asked |= {"same_outputs": request.same_outputs, "build": line.build}
+    state = State(request.suite, list(line.places), asked, line.code)
+    if question.resume:
+        before = bisected.read(question.place)
+        bisected.refuse_another(before, state)
+        state = before
     with scratch_folder() as folder:
-        ends = time.monotonic() + question.budget if question.budget else math.inf
-        method = gate.Method(settings, rule, folder, watcher, ends)
-        return Bisection(line, request, method, partial(bisected.write, question.place), before).run()
+        deadline = time.monotonic() + question.budget if question.budget else math.inf
+        method = gate.Method(settings, rule, folder, watcher, deadline)
+        return Bisection(line, request, method, partial(bisected.write, question.place), state).run()
 
 
 class Bisection:
-    """A search along a line of places, of the cases that a request names."""
+    """A search along a line of places, of the cases that a request names, from a state on, which it keeps."""
 
     def __init__(
-        self, line: Line, request: Request, method: gate.Method, keep: Callable[[State], object], before: State | None
+        self, line: Line, request: Request, method: gate.Method, keep: Callable[[State], object], state: State
     ) -> None:
-        self.line, self.request, self.method, self.keep = line, request, method, keep
-        asked = {**asdict(method.settings), **asdict(method.rule), "overrides": list(request.overrides)}
-        asked |= {"same_outputs": request.same_outputs, "build": line.build}
-        self.state = before or State(request.suite, list(line.places), asked)
-        if (self.state.suite, self.state.places) != (request.suite, list(line.places)):
-            raise no_resume("it was a search of another suite, or among other commits")
-        if differing := {OPTIONS.get(name, f"--{name}") for name in asked if self.state.asked.get(name) != asked[name]}:
-            raise no_resume(f"it was begun with another {', '.join(sorted(differing))}")
-        self.open_sides: dict[int, Side] = {}
+        self.line, self.request, self.method, self.keep, self.state = line, request, method, keep, state
+        self.open_sides: dict[int, tuple[Side, ExitStack]] = {}
         self.stack = ExitStack()
 
     def run(self) -> Bisected:
         """The answer, sure or as far as it came within its time. Raises ConvbenchError where bad is not slower."""
         with self.stack:
             inspected = self._inspect()
+            self.method = replace(self.method, settings=inspected.within(self.method.settings))
+            machine = fingerprint(inspected.environments.get("head", {}))
+            if self.state.machine not in ("", machine):
+                raise no_resume("it was begun on another machine, or with other software")
+            self.state.machine = machine
             if not self.state.case:
                 self._compare_ends(inspected)
             case = next((case for case in inspected.valid if case.id == self.state.case), None)
@@ -97,27 +102,29 @@ class Bisection:
             return Bisected(self.state, names, self.state.search.answer())
 
     def _side(self, place: int) -> Side:
+        """The code of a place. Only good and the places asked for last stay open: one may take gigabytes of disk."""
         if place not in self.open_sides:
-            self.open_sides[place] = self.stack.enter_context(self.line.side(place))
-        return self.open_sides[place]
+            others = [other for other in self.open_sides if other != GOOD]
+            if len(others) == OTHERS:
+                _, unused = self.open_sides.pop(others[0])
+                unused.close()
+            stack = self.stack.enter_context(ExitStack())
+            self.open_sides[place] = stack.enter_context(self.line.side(place)), stack
+        self.open_sides[place] = self.open_sides.pop(place)  # the one asked for last is the last to be closed
+        return self.open_sides[place][0]
 
     def _inspect(self) -> Inspected:
-        good, bad = self._side(0), self._side(self.state.search.last)
+        good, bad = self._side(GOOD), self._side(self.state.search.last)
         self.method.watcher.says(f"good is {self.line.name(0)}, bad is {self.line.name(self.state.search.last)}")
         with Stock() as stock:
             inspected = inspect(good, bad, self.request, self.method.settings, self.method.folder, stock)
-        self.method = replace(self.method, settings=inspected.within(self.method.settings))
-        machine = fingerprint(inspected.environments.get("head", {}))
-        if self.state.machine not in ("", machine):
-            raise no_resume("it was begun on another machine, or with other software")
-        self.state.machine = machine
         if not inspected.valid:
             raise BuildFailed("; ".join(f"{case}: {why}" for case, why in inspected.invalid.items()))
         return inspected
 
     def _compare_ends(self, inspected: Inspected) -> None:
         """Whether bad is slower than good, and in which case the most."""
-        timed = self._checked(0, self.state.search.last, inspected.valid, inspected.ids)
+        timed = self._checked(GOOD, self.state.search.last, inspected.valid, inspected.ids)
         judged = [self._verdict(case.id, timed, len(inspected.ids)) for case in inspected.valid]
         slower = [verdict for verdict in judged if verdict.word == "regression" and verdict.ratio]
         if not slower and timed.waiting(inspected.valid, self.method.rule, len(inspected.ids)):
@@ -153,7 +160,7 @@ class Bisection:
 
     def _pair(self, case: Planned, place: int) -> float:
         """A pair of good and a place. Raises ConvbenchError where it failed twice: it cannot be measured."""
-        arms = (Arm("base", self._side(0)), Arm("head", self._side(place)))
+        arms = (Arm("base", self._side(GOOD)), Arm("head", self._side(place)))
         reason = ""
         with Stock() as stock:
             if place not in self.state.logs:
@@ -171,7 +178,7 @@ class Bisection:
         Raises ConvbenchError with what it is that cannot be compared; what was imported for it is left in the stock.
         """
         request = replace(self.request, only=(glob.escape(case.id),), skip=())
-        good, there = self._side(0), self._side(place)
+        good, there = self._side(GOOD), self._side(place)
         inspected = inspect(good, there, request, self.method.settings, self.method.folder, stock)
         if why := inspected.invalid.get(case.id):
             raise BuildFailed(why)
@@ -182,7 +189,13 @@ class Bisection:
         if answer.first != answer.last or self.method.is_over() or self.state.proven is not None:
             return
         self.method.watcher.says(f"checking {self.line.name(answer.last)} against the one before it")
-        timed = self._checked(answer.last - 1, answer.last, [case], [case.id])
+        try:
+            timed = self._checked(answer.last - 1, answer.last, [case], [case.id])
+        except BuildFailed as error:  # of a place that was closed meanwhile
+            timed = Timed(failed={case.id: str(error)})
+        if timed.failed or timed.waiting([case], self.method.rule, 1):  # not seen is not "not slower"
+            self.method.watcher.says(f"no verdict: {timed.failed.get(case.id) or 'the time was over'}")
+            return
         self.state.proven = self._verdict(case.id, timed, 1).word == "regression"
         self.keep(self.state)
 
@@ -195,11 +208,6 @@ class Bisection:
 def _ratios(judged: list[CaseVerdict]) -> str:
     """What a check of good and bad said of each case."""
     return "; ".join(
-        f"{verdict.case.id} {verdict.word}"
-        + (
-            f", ratio {verdict.ratio.estimate:.3f} ({verdict.ratio.low:.3f} to {verdict.ratio.high:.3f})"
-            if verdict.ratio
-            else ""
-        )
+        f"{verdict.case.id} {verdict.word}" + (f", ratio {units.ratio(verdict.ratio)}" if verdict.ratio else "")
         for verdict in judged
     )

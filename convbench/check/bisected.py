@@ -6,35 +6,47 @@ import json
 import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+from pydantic import FiniteFloat, TypeAdapter, ValidationError
+
+from convbench.check.ledger import no_resume
 from convbench.check.search import Model, Range, Search
-from convbench.core import files
+from convbench.core import files, json_form
 from convbench.core.errors import StoreError
+from convbench.report.words import units
 
 SCHEMA_VERSION = 2
+OPTIONS = {
+    "threads": "--threads", "allocator": "--allocator", "device": "--device", "build": "--build",
+    "tolerance": "--detect", "guard": "--detect", "same_outputs": "--different-outputs", "overrides": "override",
+}  # fmt: skip
+"""The options behind what is asked; all else is asked by convbench itself."""
 
 
 @dataclass
 class State:
     """What a search has measured so far: enough to go on with it, and to answer from.
 
-    ``asked`` is how it measures and judges, ``machine`` the fingerprint of where: with others it does not go on.
+    ``asked`` is how it measures and judges, ``code`` what besides the places is measured, as a ``Line`` says it, and
+    ``machine`` the fingerprint of where: with others it does not go on.
     ``logs`` are log ratios of pairs over good and ``skipped`` why a place cannot be measured, by place; ``slowdown``
     and ``spread`` are those of bad, of the ``case`` that is searched for; ``proven`` is whether it is slower than the
-    place before it in a check of its own.
+    place before it in a check of its own, None where none came to its end.
     """
 
     suite: str
     places: list[str]
     asked: dict[str, Any] = field(default_factory=dict)
+    code: str | None = ""
     machine: str = ""
     case: str = ""
-    slowdown: float = 0.0
-    spread: float = 0.0
+    slowdown: FiniteFloat = 0.0
+    spread: FiniteFloat = 0.0
     ratio: tuple[float, float, float] = (1.0, 0.0, math.inf)
-    logs: dict[int, list[float]] = field(default_factory=dict)
+    logs: dict[int, list[FiniteFloat]] = field(default_factory=dict)
     skipped: dict[int, str] = field(default_factory=dict)
     proven: bool | None = None
     schema_version: int = SCHEMA_VERSION
@@ -69,22 +81,43 @@ def write(path: Path, state: State) -> Path:
 def read(path: Path) -> State:
     """Raises StoreError where there is no state of a search."""
     try:
-        stored = json.loads(path.read_text())
-        for name in ("logs", "skipped"):
-            stored[name] = {int(place): value for place, value in stored[name].items()}
-        if stored.get("schema_version") != SCHEMA_VERSION:
-            raise ValueError(f"its format is {stored.get('schema_version')}, not {SCHEMA_VERSION}")
-        return State(**stored)
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise StoreError(f"{path}: no state of a bisection ({error}): run it without --resume") from error
+        state = _states().validate_json(path.read_bytes())
+        if state.schema_version != SCHEMA_VERSION:
+            raise ValueError(f"its format is {state.schema_version}, not {SCHEMA_VERSION}")
+        return state
+    except (OSError, ValueError) as error:
+        why = json_form.reason(error) if isinstance(error, ValidationError) else error
+        raise StoreError(f"{path}: no state of a bisection ({why}): run it without --resume") from error
+
+
+@cache
+def _states() -> TypeAdapter[State]:
+    return TypeAdapter(State)
+
+
+def refuse_another(before: State, now: State) -> None:
+    """Raises Refused where what was kept is of other places, code or settings than what is searched now."""
+    if (before.suite, before.places) != (now.suite, now.places):
+        raise no_resume("it was a search of another suite, or among other places")
+    if None in (before.code, now.code):
+        raise no_resume(
+            "the working tree is no commit, or has changes that are not committed, so that it cannot be told whether "
+            "it is the same"
+        )
+    if before.code != now.code:
+        raise no_resume("the code of the working tree was another")
+    differing = {OPTIONS.get(name, "convbench") for name in now.asked if before.asked.get(name) != now.asked[name]}
+    if differing:
+        raise no_resume(f"it was begun with another {', '.join(sorted(differing))}")
 
 
 def sentences(bisected: Bisected) -> Iterator[str]:
     """The answer in words, the first sentence what was found."""
     state, (first, last, chance) = bisected.state, bisected.range
-    ratio, low, high = state.ratio
     if bisected.is_one:
         yield f"first slower: {bisected.names[last]}"
+    elif first == last and state.proven is None:
+        yield f"most likely {bisected.names[last]}, not yet checked against the one before it: --resume does"
     elif first == last:
         yield f"most likely {bisected.names[last]}, but beside the one before it, it was not seen to be slower again"
     else:
@@ -94,4 +127,4 @@ def sentences(bisected: Bisected) -> Iterator[str]:
             yield f"not measured: {bisected.names[place]}: {reason}"
     again = ", and again in a check against the one before it" if bisected.is_one else ""
     yield f"{chance:.1%} sure after {state.pairs} pairs{again}"
-    yield f"{state.case}: bad over good {ratio:.3f} ({low:.3f} to {high:.3f})"
+    yield f"{state.case}: bad over good {units.ratio(state.ratio)}"

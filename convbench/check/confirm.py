@@ -84,7 +84,7 @@ def confirm(suspect: Suspect, cwd: Path, watcher: gate.Announcer, build: str = "
     here = Here.at(cwd, suspect.suite)
     for commit in (suspect.before, suspect.after):
         if git.commit(here.top, commit) is None:
-            raise ConvbenchError(f"commit {commit} is no {git.why_not(here.top, commit)}")
+            raise ConvbenchError(git.why_not(here.top, commit, commit, only_commits=True))
     with ExitStack() as stack:
         folder = stack.enter_context(sides.scratch_folder())
         suite = files.write(folder / "suite.yaml", suspect.run.suite)

@@ -44,18 +44,18 @@ class Silent:
 class Method:
     """How a check measures and judges, the folder for what it writes meanwhile, and who is told how far it is.
 
-    ``ends`` is when the time is over, by ``time.monotonic``; ``stock`` is where workers are started before their pair.
+    ``deadline`` is of ``time.monotonic``; ``stock`` is where workers are started before their pair.
     """
 
     settings: Settings
     rule: Rule
     folder: Path
     watcher: Announcer
-    ends: float = math.inf
+    deadline: float = math.inf
     stock: Stock = field(default_factory=Stock)
 
     def is_over(self) -> bool:
-        return time.monotonic() >= self.ends
+        return time.monotonic() >= self.deadline
 
 
 def check(base: Side, head: Side, request: Request, method: Method, budget: float | None = None) -> Outcome:
@@ -68,7 +68,7 @@ def check(base: Side, head: Side, request: Request, method: Method, budget: floa
     with method.stock:
         inspected = inspect(base, head, request, method.settings, method.folder, method.stock)
         method = replace(
-            method, settings=inspected.within(method.settings), ends=math.inf if budget is None else start + budget
+            method, settings=inspected.within(method.settings), deadline=math.inf if budget is None else start + budget
         )
 
         def so_far(timed: Timed, unfinished: bool = True) -> Outcome:
@@ -95,7 +95,7 @@ def check(base: Side, head: Side, request: Request, method: Method, budget: floa
         decide((Arm("base", base), Arm("head", head)), inspected.valid, inspected.ids, method, timed)
         if request.instructions:
             method.watcher.says("counting instructions")
-            count_instructions({"head": head, "base": base}, method.settings, method.folder, inspected, method.ends)
+            count_instructions({"head": head, "base": base}, method.settings, method.folder, inspected, method.deadline)
         return so_far(timed, unfinished=False)
 
 

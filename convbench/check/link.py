@@ -223,8 +223,8 @@ def _other_protocol(protocol: int, version: str, label: str) -> str:
     age, choice = ("new", "an earlier") if protocol > PROTOCOL else ("old", "a later")
     speaks = f"speaks number {protocol}" if protocol else "knows none"
     return (
-        f"base's convbench is too {age} for this head: of the protocol between them {label} (convbench {version}) "
-        f"{speaks}, this head number {PROTOCOL}: choose {choice} --base"
+        f"the convbench of {label} is too {age} for this one: of the protocol between them convbench {version} "
+        f"{speaks}, this one number {PROTOCOL}: choose {choice} one"
     )
 
 

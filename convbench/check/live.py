@@ -21,6 +21,7 @@ from convbench.check.sides import Side
 from convbench.check.verdict import CaseVerdict, verdict
 from convbench.check.worker import Server
 from convbench.core import showing
+from convbench.report.words import units
 
 Word = Literal["slower", "faster", "same", "cannot tell"]
 HERE = Side("this process", None, Path(), ())
@@ -51,11 +52,10 @@ class Comparison:
         return showing.table("Two callables in this process", self._rows())
 
     def _rows(self) -> list[tuple[str, str]]:
-        estimate, low, high = self.ratio
         first, second = (f"{1e3 * seconds:.4g} ms" for seconds in self.seconds)
         return [
             ("verdict", f"{self.verdict}{f' ({self.reason})' if self.reason else ''}"),
-            ("ratio", f"{estimate:.3f} ({low:.3f} to {high:.3f})"),
+            ("ratio", units.ratio(self.ratio)),
             ("typical calls", f"{first} and {second}"),
             ("in", f"this process, {len(self.pairs)} pairs"),
         ]

@@ -25,7 +25,7 @@ from convbench.core.errors import Refused
 IMPORT_PATH = re.compile(r"([A-Za-z_][\w.-]*):[A-Za-z_][\w.]*")
 REMEDY = (
     "it would be compared with itself. Install it so that the tree is used (pip install -e), put its source folder on "
-    "PYTHONPATH, or name a wheel as --base"
+    "PYTHONPATH, or `check` it against a wheel"
 )
 Files = Mapping[str, str]
 

@@ -47,6 +47,11 @@ class Line(Protocol):
         """The command that a place's code is built by; empty without."""
         ...
 
+    @property
+    def code(self) -> str | None:
+        """The commit of what is measured at every place besides; empty for nothing, None where no commit says it."""
+        ...
+
     def name(self, place: int) -> str:
         """As people know it."""
         ...
@@ -65,19 +70,20 @@ class Commits:
     build: str
     places: tuple[str, ...]
     subjects: tuple[str, ...]
+    code: str | None = ""
 
     @classmethod
     def between(cls, here: Here, good: str, bad: str, build: str) -> Commits:
         """Raises ConvbenchError where no line of history leads from good to bad."""
-        ends = []
+        commits = []
         for name, ref in (("--good", good), ("--bad", bad)):
             commit = git.commit(here.top, ref)
             if commit is None:
-                raise ConvbenchError(f"{name} {ref!r} is no {git.why_not(here.top, ref)}")
-            ends.append(commit)
-        if ends[0] == ends[1]:
-            raise ConvbenchError(f"--good {good} and --bad {bad} are the same commit {ends[0][:12]}: name two")
-        listed = git.line(here.top, ends[0], ends[1])
+                raise ConvbenchError(git.why_not(here.top, f"{name} {ref!r}", ref, only_commits=True))
+            commits.append(commit)
+        if commits[0] == commits[1]:
+            raise ConvbenchError(f"--good {good} and --bad {bad} are the same commit {commits[0][:12]}: name two")
+        listed = git.line(here.top, commits[0], commits[1])
         if listed is None:
             raise ConvbenchError(git.no_line(here.top, good, bad))
         return cls(here, build, tuple(commit for commit, _ in listed), tuple(subject for _, subject in listed))
@@ -112,6 +118,8 @@ class Versions:
         if not (RELEASE.fullmatch(first) and RELEASE.fullmatch(last)):
             raise ConvbenchError(f"--package {package} {span}: two versions, as in 2.11..2.13")
         good, bad = _numbers(first), _numbers(last)
+        if good[: len(bad)] > bad:
+            raise ConvbenchError(f"--package {package} {span}: {first} is later than {last}")
         listed = [
             version
             for version in _available(package)
@@ -121,6 +129,10 @@ class Versions:
             versions = ", ".join(listed) or "none"
             raise ConvbenchError(f"--package {package} {span}: pip finds {versions} there, and two versions are needed")
         return cls(here, package, tuple(listed))
+
+    @property
+    def code(self) -> str | None:
+        return None if git.dirty(self.here.top, self.here.written) else git.commit(self.here.top, "HEAD")
 
     def name(self, place: int) -> str:
         return f"{self.package} {self.places[place]}"

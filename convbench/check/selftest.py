@@ -11,8 +11,10 @@ import random
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 
+from pydantic import TypeAdapter, ValidationError
 from scipy.stats import binomtest
 
 from convbench.check import decision, gate, inspection
@@ -24,7 +26,7 @@ from convbench.check.sides import Side
 from convbench.check.stock import Stock
 from convbench.check.timed import Timed
 from convbench.check.verdict import verdict
-from convbench.core import files
+from convbench.core import files, json_form
 from convbench.core.comparability import machine
 from convbench.core.errors import Refused, StoreError
 from convbench.core.record import Scalar
@@ -163,10 +165,16 @@ def stored(path: Path, conditions: Mapping[str, Scalar]) -> list[Attempt]:
     if not path.exists():
         return []
     try:
-        trials = [Attempt(**json.loads(line)) for line in path.read_text().splitlines()]
-    except (OSError, ValueError, TypeError, RecursionError) as error:
-        raise StoreError(f"{path}: no trials of a selftest ({error}): remove it, or choose another --out") from error
+        trials = [_attempts().validate_json(line) for line in path.read_bytes().splitlines()]
+    except (OSError, ValidationError) as error:
+        why = json_form.reason(error) if isinstance(error, ValidationError) else error
+        raise StoreError(f"{path}: no trials of a selftest ({why}): remove it, or choose another --out") from error
     return [trial for trial in trials if trial.settings == conditions]
+
+
+@cache
+def _attempts() -> TypeAdapter[Attempt]:
+    return TypeAdapter(Attempt)
 
 
 def _figure(slowdown: float, trials: list[Attempt]) -> Figure:

@@ -115,7 +115,7 @@ def materialise(what: str, here: Here, folder: Path, build: str = "") -> Iterato
         _build(build, path)
         yield _tree(what, path.resolve(), here)
     else:
-        raise ConvbenchError(f"base {what!r} is no {git.why_not(here.top, what)}")
+        raise ConvbenchError(git.why_not(here.top, f"base {what!r}", what))
 
 
 def is_working_tree(what: str, here: Here) -> bool:

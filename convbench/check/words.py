@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from statistics import median
 from typing import NamedTuple
 
-from convbench.check.decision import Ratio
 from convbench.check.outcome import INSTRUCTIONS, CaseOutcome, Fact, Outcome, SideOutcome
 from convbench.check.verdict import CaseVerdict, verdicts
 from convbench.core.text import counted
@@ -93,12 +92,6 @@ def fact(entry: Fact) -> str:
     return sentence
 
 
-def interval(ratio: Ratio) -> str:
-    if not (math.isfinite(ratio.low) and math.isfinite(ratio.high)) or ratio.low == 0:
-        return units.MISSING
-    return f"{ratio.low:.3f} to {ratio.high:.3f}"
-
-
 def _row(verdict: CaseVerdict, name: str) -> Row:
     case = verdict.case
     faster = " (faster)" if verdict.word == "ok" and verdict.faster else ""
@@ -108,7 +101,7 @@ def _row(verdict: CaseVerdict, name: str) -> Row:
         units.seconds(_seconds(case, 0)),
         units.seconds(_seconds(case, -1)),
         f"{verdict.ratio.estimate:.3f}" if verdict.ratio else units.MISSING,
-        interval(verdict.ratio) if verdict.ratio else units.MISSING,
+        units.span(*verdict.ratio[1:]) if verdict.ratio else units.MISSING,
         str(len(case.pairs)) + (f" + {len(case.confirmation)}" if case.confirmation else ""),
         verdict.word + faster,
         tuple(_details(verdict)),

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from convbench.check.bisected import Bisected
 
 REPORTS = Path("reports/bisect")
-ONE, RANGE = 0, 3
+NAMED, A_RANGE = 0, 3
 
 
 @app.command()
@@ -53,6 +53,8 @@ def bisect(
 
     if bool(good) == bool(package[0]):
         raise ConvbenchError("name what to search: --good REF [--bad REF] for commits, or --package NAME FROM..TO")
+    if package[0] and (bad != "HEAD" or build):
+        raise ConvbenchError("--bad and --build are for commits, and --package searches versions: leave them out")
     place = as_json or REPORTS / f"{Path(suite).stem}.json"
     if resume and not place.exists():
         raise ConvbenchError(f"--resume: {place} is not there: name with --json what the interrupted search wrote")
@@ -71,4 +73,4 @@ def _show(answer: Bisected, place: Path) -> int:
 
     print("\n".join(sentences(answer)))
     print(f"kept in {place}")
-    return ONE if answer.is_one else RANGE
+    return NAMED if answer.is_one else A_RANGE

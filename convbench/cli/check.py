@@ -52,12 +52,14 @@ def check(
     """Measure base and head side by side, now: exit 1 means a confirmed regression and nothing else."""
     from convbench.check.inspection import Request
 
+    if base and baseline:
+        raise ConvbenchError(f"--base {base} and --baseline {baseline}: name one, the other is not looked at")
     settings, limit = settings_of(threads, allocator, device), seconds_of(budget)
     if baseline is not None:
         from convbench.cli.compare import advise, base_of
         from convbench.suite.selection import Selection
 
-        base = base or base_of(baseline) or ""
+        base = base_of(baseline) or ""
         if not base:
             _say_unused(
                 {

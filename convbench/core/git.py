@@ -13,12 +13,15 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from convbench.core.errors import BuildFailed
+from convbench.core.exchange import CONFIRMED
 from convbench.core.lock import is_free
 from convbench.core.scratch import PREFIX_OF_CHECK
 from convbench.core.store import RUN
 
 TIMEOUT = 300.0
 OF_HOOKS = ("GIT_DIR", "GIT_INDEX_FILE", "GIT_WORK_TREE")
+OF_CHECKS = (CONFIRMED, "check", "bisect", "selftest")
+"""The folders beside runs in which the verbs of the gate keep what they measured."""
 
 
 def top(cwd: Path) -> Path | None:
@@ -41,8 +44,8 @@ def commit(cwd: Path, ref: str) -> str | None:
 
 def _merge_base(cwd: Path, left: str, right: str) -> str | None:
     """The commit at which a branch left another: of ``main...HEAD`` what main was then, without its later commits."""
-    ends = commit(cwd, left or "HEAD"), commit(cwd, right or "HEAD")
-    return _ask(cwd, "merge-base", ends[0], ends[1]) if ends[0] and ends[1] else None
+    ours, theirs = commit(cwd, left or "HEAD"), commit(cwd, right or "HEAD")
+    return _ask(cwd, "merge-base", ours, theirs) if ours and theirs else None
 
 
 def line(cwd: Path, good: str, bad: str) -> list[tuple[str, str]] | None:
@@ -107,24 +110,33 @@ def _fill(module: Path, commit: str, place: Path) -> bool:
 def dirty(top: Path, but: Iterable[Path] = ()) -> bool:
     """Whether tracked files differ from the commit, or others lie there that git does not ignore, ``but`` for some.
 
-    Stored runs and what Python compiles while it imports do not count: they are no code.
+    Stored runs, what is written beside them, and what Python compiles while it imports do not count: they are no code.
     """
     inside = (path.resolve() for path in but)
     left_out = [":(exclude,top,glob)**/__pycache__/**"]  # what our own workers leave where they import
     left_out += [f":(exclude,top,literal){path.relative_to(top)}" for path in inside if path.is_relative_to(top)]
     listed = _ask(top, "status", "--porcelain", "-z", "--untracked-files=all", "--", ".", *left_out) or ""
     entries = filter(None, listed.split("\0"))
-    return any(entry[:2] != "??" or not _of_a_run(top, Path(entry[3:])) for entry in entries)
+    return any(entry[:2] != "??" or not _is_output(top, Path(entry[3:])) for entry in entries)
 
 
-def _of_a_run(top: Path, file: Path) -> bool:
-    return any((top / folder / RUN).exists() for folder in file.parents if folder != Path())
+def _is_output(top: Path, file: Path) -> bool:
+    """Whether it is of a run, or beside runs a page or the JSON of a check: what else lies beside them may be code."""
+    if any((top / folder / RUN).exists() for folder in file.parents if folder != Path()):
+        return True
+    kept = file.parent.name in OF_CHECKS and file.suffix in (".json", ".jsonl")
+    place = file.parent.parent if kept else file.parent
+    return (kept or file.suffix == ".html") and place != Path() and any((top / place).glob(f"*/{RUN}"))
 
 
-def why_not(cwd: Path, ref: str) -> str:
-    """What to do where a ref cannot be had."""
+def why_not(cwd: Path, name: str, ref: str, only_commits: bool = False) -> str:
+    """Why a ref cannot be had, and what to do, in a sentence that begins with its name.
+
+    ``only_commits`` is where nothing else than a commit could be named, with the history before it.
+    """
+    kind, others = ("commit", "") if only_commits else ("ref", ", wheel or directory")
     if shutil.which("git") is None:
-        return "wheel or directory, and git is not installed: install it to compare with a ref"
+        return f"{name} is no {kind}{others}, and git is not installed: install it to compare with a {kind}"
     if top(cwd) is None:
         complaint = _complaint(cwd)
         here = cwd.resolve()
@@ -132,19 +144,17 @@ def why_not(cwd: Path, ref: str) -> str:
             any((folder / ".git").exists() for folder in (here, *here.parents))
             and "not a git repository" not in complaint
         ):
-            return f"ref that can be had: git says: {complaint}"
-        return "wheel or directory, and this is not a git repository: name a wheel or a directory"
+            return f"{name} is no {kind} that can be had: git says: {complaint}"
+        remedy = "call it in one" if only_commits else "name a wheel or a directory"
+        return f"{name} is no {kind}{others}, and this is not a git repository: {remedy}"
     if _ask(cwd, "rev-parse", "--is-shallow-repository") == "true":
-        if not re.fullmatch(r"[\w./-]+", ref) or ".." in ref:
-            return (
-                "ref in this clone, which is shallow and does not reach back to it: `git fetch --unshallow`, or "
-                "--deepen by as many commits as it takes (with actions/checkout, fetch-depth: 0)"
-            )
-        return (
-            "ref in this clone, which is shallow: fetch it first, as in `git fetch --depth 1 origin "
-            f"{ref}` and --base FETCH_HEAD (with actions/checkout, fetch-depth: 0)"
-        )
-    return "ref of this repository, wheel or directory: `git fetch` it, or name another"
+        # A server gives what a branch or tag names and whole hashes, and one commit is no line of history.
+        if only_commits or not re.fullmatch(r"[\w./-]+", ref) or ".." in ref or re.fullmatch(r"[0-9a-f]{4,39}", ref):
+            remedy = "`git fetch --unshallow`, or --deepen by as many commits as it takes"
+        else:
+            remedy = f"fetch it first, as in `git fetch --depth 1 origin {ref}` and --base FETCH_HEAD"
+        return f"{name} is no {kind} of this clone, which is shallow: {remedy} (with actions/checkout, fetch-depth: 0)"
+    return f"{name} is no {kind} of this repository{others}: `git fetch` it, or name another"
 
 
 @contextmanager
@@ -174,8 +184,12 @@ def remove_leftovers(repository: Path) -> None:
 
 
 def _remove(repository: Path, tree: Path) -> None:
+    """Remove a worktree of ours, also where its folder is gone.
+
+    Never by ``prune``: it forgets those of others too whose folders are not mounted at the moment.
+    """
+    _ask(repository, "worktree", "remove", "--force", "--force", str(tree))
     shutil.rmtree(tree, ignore_errors=True)
-    _ask(repository, "worktree", "prune")
 
 
 def _complaint(cwd: Path) -> str:

@@ -10,7 +10,7 @@ from convbench.analysis.history.course import Change, Course
 from convbench.analysis.history.overview import History, Note
 from convbench.core import metrics
 from convbench.core.text import counted
-from convbench.report.words import names
+from convbench.report.words import names, units
 from convbench.report.words.numbers import percent, signed
 
 NOTES = {
@@ -110,9 +110,7 @@ def standing(change: Change) -> str:
         return "a count, exact"
     if checked is None or change.word == "suspected":
         return "suspected"
-    ratio = (
-        f", ratio {checked.ratio[0]:.3f} ({checked.ratio[1]:.3f} to {checked.ratio[2]:.3f})" if checked.ratio else ""
-    )
+    ratio = f", ratio {units.ratio(checked.ratio)}" if checked.ratio else ""
     reason = {"refuted": ", so not the code", "inconclusive": f": {checked.reason}"}.get(change.word, "")
     return f"{change.word} by a paired check{ratio}{reason} [{checked.file}]"
 

@@ -124,6 +124,18 @@ def speedup(value: Interval) -> str:
     return f"{digits(value.median, 3)}× [{digits(value.low, 3)}, {digits(value.high, 3)}]"
 
 
+def span(low: float, high: float) -> str:
+    """``1.031 to 1.074``, both ends of a ratio; a dash where one is open."""
+    return f"{low:.3f} to {high:.3f}" if low and math.isfinite(low) and math.isfinite(high) else MISSING
+
+
+def ratio(value: tuple[float, float, float]) -> str:
+    """``1.052 (1.031 to 1.074)``, with its ends."""
+    estimate, low, high = value
+    ends = span(low, high)
+    return f"{estimate:.3f} ({ends if ends != MISSING else 'too few pairs for its ends'})"
+
+
 def _scaled(value: float | None, scales: tuple[tuple[float, str], ...], significant: int = 3) -> str:
     if value is None or not math.isfinite(value):
         return MISSING
