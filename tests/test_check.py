@@ -400,6 +400,16 @@ def test_junit_shows_each_verdict_as_ci_systems_do():
     assert "ratio 1.200" in suite[1][0].get("message")
 
 
+def test_what_an_unfinished_check_has_so_far_is_red_nowhere():
+    unfinished = replace(judged(), unfinished=True)
+    suite = ElementTree.fromstring(ci.junit(unfinished))
+    assert [suite.get(key) for key in ("failures", "errors", "skipped")] == ["0", "0", "3"]
+    assert [test[0].tag for test in suite] == ["system-out", "skipped", "skipped", "skipped"]
+    assert suite[1][0].get("message").startswith("unfinished, so far regression: ratio 1.200")
+    assert "### convbench check: unfinished, so far 1 regression, 1 invalid, 1 inc" in ci.markdown(unfinished)
+    assert verdict.exit_code(unfinished) == 3
+
+
 def test_markdown_is_a_table_whatever_the_names_hold():
     text = ci.markdown(judged())
     assert "### convbench check: 1 regression, 1 invalid, 1 inconclusive, 1 ok" in text
