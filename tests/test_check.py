@@ -272,6 +272,18 @@ def test_instructions_are_told_with_their_limits_and_decide_nothing(run):
     assert verdict.exit_code(result) == 0
 
 
+def test_the_limits_of_valgrind_are_told_where_it_counted():
+    def footing(name: str) -> str:
+        case = outcome.CaseOutcome("gap", facts=(outcome.Fact(name, 1.0, 1.0),))
+        return " ".join(words.footing(replace(judged(), cases=(case,))))
+
+    assert "instructions repeat to some 0.2 % beside any load and decide nothing: valgrind has" in footing(
+        f"{outcome.INSTRUCTIONS}, by valgrind"
+    )
+    assert "valgrind" not in footing(f"{outcome.INSTRUCTIONS}, by counters")
+    assert "instructions repeat" not in footing(outcome.INSTRUCTIONS)
+
+
 def test_a_budget_that_is_over_leaves_instructions_uncounted_and_says_so(run):
     """The latency, which decides, comes first."""
     result = run(SAME | {"instructions": {}}, SAME, instructions=True, budget=0.001)
