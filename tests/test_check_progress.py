@@ -80,7 +80,7 @@ def test_the_processors_counters_are_read_around_the_calls(monkeypatch):
 
 
 def test_counters_that_see_one_thread_of_several_are_not_asked(monkeypatch):
-    monkeypatch.setattr(instructions, "_by_counters", lambda run: 100.0)
+    monkeypatch.setattr(instructions, "_by_counters", lambda _: 100.0)
     monkeypatch.setattr(instructions.shutil, "which", lambda _: None)
     assert instructions.counted(lambda: None, "", None, 0, None)["by"] == "counters"
     monkeypatch.setattr(torch, "get_num_threads", lambda: 4)
