@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -220,6 +221,21 @@ def test_a_check_goes_on_though_its_own_files_lie_in_the_tree(here):
     refused = convbench(here, *words, "--resume")
     assert refused.returncode == 4
     assert "--resume: head has changes that are not committed" in refused.stderr
+
+
+def test_a_check_that_waits_goes_on_with_what_the_one_before_it_kept_last(here):
+    words, kept = ("check", "fake.json", "--base", "main"), here / "reports" / "check" / "fake.json"
+    assert convbench(here, *words).returncode == 0
+    whole, end = kept.read_bytes(), outcome.read(kept)
+    early = tuple(replace(case, pairs=case.pairs[:1]) for case in end.cases)
+    outcome.write(replace(end, cases=early, unfinished=True), kept)
+    with lock.hold(here.parent / lock.machine().name):
+        process = start(here, *words, "--resume")
+        until(process, "another check measures on this machine")
+        kept.write_bytes(whole)
+    _, err = process.communicate(timeout=200)
+    assert process.returncode == 0, err
+    assert outcome.read(kept).cases == end.cases
 
 
 def test_the_working_tree_is_no_base_of_itself(here):
