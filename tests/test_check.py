@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 import os
+import time
 from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
@@ -54,7 +56,8 @@ def run(tmp_path, monkeypatch):
     ) -> outcome.Outcome:
         with scratch_folder() as folder:
             request = Request("fake", same_outputs=same_outputs, instructions=instructions)
-            method = gate.Method(Settings(slice_s=0.001), Rule(), folder, listener or Told())
+            ends = math.inf if budget is None else time.monotonic() + budget
+            method = gate.Method(Settings(slice_s=0.001), Rule(), folder, listener or Told(), ends)
             return gate.check(side("base", base), side("head", head), request, method, budget)
 
     return check

@@ -238,6 +238,13 @@ def test_a_check_that_waits_goes_on_with_what_the_one_before_it_kept_last(here):
     assert outcome.read(kept).cases == end.cases
 
 
+def test_a_budget_that_building_base_used_up_leaves_nothing_to_time_and_says_so(here):
+    done = convbench(here, "check", "fake.json", "--base", "main", "--build", "sleep 1", "--budget", "1s")
+    assert done.returncode == 3, done.stderr
+    assert "ended it: with more time, more is decided" in done.stdout
+    assert not any(case.pairs for case in outcome.read(here / "reports" / "check" / "fake.json").cases)
+
+
 def test_the_working_tree_is_no_base_of_itself(here):
     for itself in (".", "./", str(here)):
         done = convbench(here, "check", "fake.json", "--base", itself)

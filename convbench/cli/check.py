@@ -36,7 +36,11 @@ def check(
     allocator: Allocator = "glibc",
     detect: Detect = 5.0,
     budget: Annotated[
-        str, typer.Option(metavar="TIME", help="The most it may take, as in 90s, 3m or 1h: then undecided cases end.")
+        str,
+        typer.Option(
+            metavar="TIME",
+            help="What it may take, building included, as in 90s, 3m or 1h: then undecided cases end.",
+        ),
     ] = "",
     different_outputs: Annotated[bool, typer.Option("--different-outputs", help="Time models that differ.")] = False,
     instructions: Annotated[
