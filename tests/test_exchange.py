@@ -199,6 +199,20 @@ def test_a_place_that_cannot_be_used_is_one_sentence(tmp_path, where, message):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("where", ["folder", "memory", "bucket"])
+def test_nothing_is_pulled_from_a_place_that_is_not_there(tmp_path, request, where):
+    """A folder that is not mounted is no empty one: what comes next would go on with old runs."""
+    if where == "memory":
+        pytest.importorskip("fsspec")
+    if where == "bucket":
+        request.getfixturevalue("bucket")
+    place = {"folder": str(tmp_path / "pref"), "memory": "memory://pref/x", "bucket": "s3://teem/perf"}[where]
+    with pytest.raises(StoreError, match=f"^{place}: there is no such place: name one that runs were pushed to$"):
+        exchange.pull(place, tmp_path / "mine")
+    (tmp_path / "empty").mkdir()
+    assert exchange.pull(str(tmp_path / "empty"), tmp_path / "mine") == (0, 0, 0, ())
+
+
 def test_a_missing_package_is_named(tmp_path, monkeypatch):
     def lacks(name: str):
         raise ImportError("Install s3fs to access S3")

@@ -49,6 +49,8 @@ class Moved(NamedTuple):
 class Place(Protocol):
     """Where shared runs lie, each in a folder of its own, with the files that confirm changes beside them."""
 
+    def exists(self) -> bool: ...
+
     def names(self) -> set[str]:
         """The runs, and the confirmations as ``confirmed/NAME.json``."""
         ...
@@ -97,6 +99,8 @@ def pull(source: str, target: Path) -> Moved:
     with _explained(source):
         place = opened(source)
         remote = place.names()
+        if not remote and not place.exists():
+            raise StoreError(f"{source}: there is no such place: name one that runs were pushed to")
         present = {name for name in folder.names() if _OF_CONTENT.fullmatch(name)}
         if remote - present:
             present |= set(_names_of_own(target))
@@ -151,6 +155,9 @@ class Folder:
     """A folder that several may write into at once."""
 
     root: Path
+
+    def exists(self) -> bool:
+        return self.root.is_dir()
 
     def names(self) -> set[str]:
         paths = chain(self.root.glob(f"*/{store.RUN}"), self.root.glob(f"{CONFIRMED}/*.json"))
@@ -208,6 +215,9 @@ class Remote:
         except ValueError as error:
             raise ConvbenchError(f"{url}: no place that fsspec knows ({error})") from error
         return cls(system, root.rstrip("/"))
+
+    def exists(self) -> bool:
+        return bool(self.system.exists(self.root))
 
     def names(self) -> set[str]:
         with suppress(FileNotFoundError):
