@@ -224,18 +224,18 @@ def test_a_check_goes_on_though_its_own_files_lie_in_the_tree(here):
 
 
 def test_a_check_that_waits_goes_on_with_what_the_one_before_it_kept_last(here):
-    words, kept = ("check", "fake.json", "--base", "main"), here / "reports" / "check" / "fake.json"
+    words, path = ("check", "fake.json", "--base", "main"), here / "reports" / "check" / "fake.json"
     assert convbench(here, *words).returncode == 0
-    whole, end = kept.read_bytes(), outcome.read(kept)
-    early = tuple(replace(case, pairs=case.pairs[:1]) for case in end.cases)
-    outcome.write(replace(end, cases=early, unfinished=True), kept)
+    content, last = path.read_bytes(), outcome.read(path)
+    early_cases = tuple(replace(case, pairs=case.pairs[:1]) for case in last.cases)
+    outcome.write(replace(last, cases=early_cases, unfinished=True), path)
     with lock.hold(here.parent / lock.machine().name):
         process = start(here, *words, "--resume")
         until(process, "another check measures on this machine")
-        kept.write_bytes(whole)
+        path.write_bytes(content)
     _, err = process.communicate(timeout=200)
     assert process.returncode == 0, err
-    assert outcome.read(kept).cases == end.cases
+    assert outcome.read(path).cases == last.cases
 
 
 def test_a_budget_that_building_base_used_up_leaves_nothing_to_time_and_says_so(here):

@@ -289,6 +289,12 @@ def test_what_a_merged_run_was_joined_from_is_not_counted_beside_it(tmp_path):
     assert {Path(entry).name for entry in shown(folder)} == {"two", "shard-3"}
 
 
+def test_of_two_runs_of_the_same_cases_the_one_that_a_merge_leaves_out_still_counts(tmp_path):
+    nights = [invented.write(tmp_path / "s" / f"night-{number}", number, {GAP: 1e-3}) for number in range(2)]
+    store.start(tmp_path / "s" / "merged", *store.merge(list(map(store.load, nights))))
+    assert len(history_of(tmp_path / "s").courses[0].series.points) == len(nights)
+
+
 def test_a_run_that_was_merged_alone_counts_once(tmp_path):
     run = invented.write(tmp_path / "s" / "a", 0, {GAP: 1e-3})
     store.start(tmp_path / "s" / "b", *store.merge([store.load(run)]))

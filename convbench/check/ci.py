@@ -34,8 +34,8 @@ def junit(outcome: Outcome) -> str:
         test = xml.SubElement(suite, "testcase", name=one_line(row.case), classname=classname)
         text = one_line("; ".join((f"ratio {row.ratio}, {row.interval}", *row.details)))
         if tag := tags.get(verdict.word):
-            so_far = "unfinished, so far " if outcome.unfinished else ""
-            xml.SubElement(test, tag, message=f"{so_far}{verdict.word}: {text}")
+            state = "unfinished, so far " if outcome.unfinished else ""
+            xml.SubElement(test, tag, message=f"{state}{verdict.word}: {text}")
         else:
             xml.SubElement(test, "system-out").text = text
     xml.indent(suite)

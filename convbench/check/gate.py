@@ -59,7 +59,7 @@ class Method:
 
 
 def check(base: Side, head: Side, request: Request, method: Method, budget: float | None = None) -> Outcome:
-    """Inspect, measure and confirm, until the method's time is over; a budget is what that was in seconds.
+    """Inspect, measure and confirm, until the method's time is over, which was ``budget`` seconds.
 
     Raises ConvbenchError for what makes the whole comparison impossible.
     """

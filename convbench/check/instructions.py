@@ -43,13 +43,13 @@ def counted(run: Callable[[], Any], worker: str, case: Any, seed: int, injected:
     """
     import torch
 
-    several = torch.get_num_threads() > 1
-    by_counters = None if several else _by_counters(run)
+    threads = torch.get_num_threads()
+    by_counters = _by_counters(run) if threads == 1 else None
     if by_counters is not None:
         return {"count": by_counters, "by": "counters"}
     if shutil.which("valgrind") is None:
-        without = "count one thread of several" if several else "are not to be had here"
-        raise RuntimeError(f"the processor's counters {without}, and valgrind is not installed: apt install valgrind")
+        reason = "are not to be had here" if threads == 1 else "count one thread of several"
+        raise RuntimeError(f"the processor's counters {reason}, and valgrind is not installed: apt install valgrind")
     from torch.utils.benchmark import Timer
 
     # torch starts valgrind with the "python" that it finds first: that has to be this one.

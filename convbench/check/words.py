@@ -74,8 +74,8 @@ def footing(outcome: Outcome) -> list[str]:
     ]
     facts = {entry.name for case in outcome.cases for entry in case.facts}
     if counts := [name for name in facts if name.startswith(f"{INSTRUCTIONS}, by ")]:
-        simulated = "valgrind has no AVX-512 and no AMX, so that other kernels may run than in reality"
-        reason = f": {simulated}" if any(name.endswith("by valgrind") for name in counts) else ""
+        limits = "valgrind has no AVX-512 and no AMX, so that other kernels may run than in reality"
+        reason = f": {limits}" if any(name.endswith("by valgrind") for name in counts) else ""
         lines.append(f"instructions repeat to some 0.2 % beside any load and decide nothing{reason}")
     if outcome.budget is not None:
         lines.append(f"its budget of {units.seconds(outcome.budget)} ended it: with more time, more is decided")

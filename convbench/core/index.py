@@ -75,8 +75,8 @@ class Entry(NamedTuple):
 class Contents:
     """What a reader makes of a run directory; runs with the same ``identity`` are copies of one.
 
-    ``parts`` are the identities of the runs that a merged one was joined from; ``latest`` is when something was
-    measured last.
+    ``parts`` are the identities of the runs that are wholly in a merged one; ``latest`` is when something was measured
+    last.
     """
 
     entry: Entry

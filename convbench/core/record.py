@@ -180,7 +180,7 @@ class Run:
     the latency gate saw on a machine like this, relative; ``intervals_meet`` the share of cases whose intervals met in
     two runs of a selftest here; None where none was run. A run on several hosts names them in ``hosts``, each with its
     fingerprint, spells the fingerprints out in ``environments``, and says in ``between_hosts`` by how much they differ.
-    A merged run has in ``parts`` the ``store.identity`` of each run that it was joined from.
+    A merged run has in ``parts`` the ``store.identity`` of each run that is wholly in it.
     """
 
     name: str

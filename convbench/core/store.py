@@ -142,9 +142,16 @@ def merge(runs: Sequence[Stored]) -> Stored:
     equal = {case: others for run, _ in runs for case, others in run.equal.items()}
     command = str(replace(Command.of(first), shard=""))
     merged = replace(first, command=command, planned=planned, equal=equal, **_of_hosts([run for run, _ in runs]))
-    parts = dict.fromkeys(chain.from_iterable((identity(run), *run.parts) for run, _ in runs))
-    parts.pop(identity(merged), None)  # one run that is merged alone is a copy of it, and no part
-    return replace(merged, parts=tuple(parts)), union(records for _, records in runs)
+    records = union(records for _, records in runs)
+    return replace(merged, parts=_parts(merged, runs, records)), records
+
+
+def _parts(merged: Run, runs: Sequence[Stored], records: Sequence[Record]) -> tuple[str, ...]:
+    """What tells the runs all of whose results a merged run has; of two that measured the same, it has the first's."""
+    taken = set(map(id, records))
+    whole = (run for run, own in runs if all(id(record) in taken for record in own if record.status == "ok"))
+    parts = dict.fromkeys(chain.from_iterable((identity(run), *run.parts) for run in whole))
+    return tuple(part for part in parts if part != identity(merged))  # a single run is merged to a copy of itself
 
 
 def _of_hosts(runs: Sequence[Run]) -> dict[str, Any]:
