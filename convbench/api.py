@@ -141,8 +141,8 @@ def check(
 ) -> Check:
     """Measure base (a git ref, a wheel or a directory) and the working tree side by side, as ``convbench check`` does.
 
-    ``detect`` is the relative slowdown that is to be seen, ``budget`` the seconds after which what is undecided is
-    inconclusive.
+    ``detect`` is the relative slowdown that is to be seen, ``budget`` the seconds, from now on, after which what is
+    undecided is inconclusive.
     """
     from convbench.check import against_base
     from convbench.check.gate import Silent

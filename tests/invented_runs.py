@@ -14,7 +14,7 @@ from convbench.core import store
 from convbench.core.record import Record
 
 BEGIN = datetime(2026, 9, 1, 12, tzinfo=UTC)
-GAP, FC = records.case("gap"), records.case("fc", 128)
+GAP, FC, GMP = records.case("gap"), records.case("fc", 128), records.case("gmp")
 
 
 def day(number: int) -> str:
@@ -37,14 +37,14 @@ def write(
     **more,
 ) -> Path:
     """The run of a day, whose cases take so many seconds, of a commit of its own."""
-    run_records = [_record(case, latency, reference, fingerprint) for case, latency in seconds.items()]
+    run_records = [record_of(case, latency, reference, fingerprint) for case, latency in seconds.items()]
     facts = {**records.ENVIRONMENT, "commit": commit(number), "device": "cpu", **(environment or {})}
     run = records.run_of(run_records, environment=facts, fingerprint=fingerprint, **{"started": day(number), **more})
     store.start(place, replace(run, planned=tuple(planned or run.planned)), run_records)
     return place
 
 
-def _record(case: records.Case, latency: float, reference: float, fingerprint: str) -> Record:
+def record_of(case: records.Case, latency: float, reference: float = 3e-4, fingerprint: str = "e1") -> Record:
     record = records.record(case, samples=5, latency=latency)
     readings = [reading for reading in record.readings if reading.metric.name != "latency_s"]
     times = (records.reading("latency_s", *[latency] * 5), records.reading("reference_s", *[reference] * 5))

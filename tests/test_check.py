@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 import os
+import time
 from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
@@ -54,7 +56,8 @@ def run(tmp_path, monkeypatch):
     ) -> outcome.Outcome:
         with scratch_folder() as folder:
             request = Request("fake", same_outputs=same_outputs, instructions=instructions)
-            method = gate.Method(Settings(slice_s=0.001), Rule(), folder, listener or Told())
+            ends = math.inf if budget is None else time.monotonic() + budget
+            method = gate.Method(Settings(slice_s=0.001), Rule(), folder, listener or Told(), ends)
             return gate.check(side("base", base), side("head", head), request, method, budget)
 
     return check
@@ -272,6 +275,18 @@ def test_instructions_are_told_with_their_limits_and_decide_nothing(run):
     assert verdict.exit_code(result) == 0
 
 
+def test_the_limits_of_valgrind_are_told_where_it_counted():
+    def footing(name: str) -> str:
+        case = outcome.CaseOutcome("gap", facts=(outcome.Fact(name, 1.0, 1.0),))
+        return " ".join(words.footing(replace(judged(), cases=(case,))))
+
+    assert "instructions repeat to some 0.2 % beside any load and decide nothing: valgrind has" in footing(
+        f"{outcome.INSTRUCTIONS}, by valgrind"
+    )
+    assert "valgrind" not in footing(f"{outcome.INSTRUCTIONS}, by counters")
+    assert "instructions repeat" not in footing(outcome.INSTRUCTIONS)
+
+
 def test_a_budget_that_is_over_leaves_instructions_uncounted_and_says_so(run):
     """The latency, which decides, comes first."""
     result = run(SAME | {"instructions": {}}, SAME, instructions=True, budget=0.001)
@@ -398,6 +413,16 @@ def test_junit_shows_each_verdict_as_ci_systems_do():
     children = {test.get("name"): test[0].tag for test in suite}
     assert children == {"a|b": "system-out", "slow": "failure", "busy": "skipped", "gone": "error"}
     assert "ratio 1.200" in suite[1][0].get("message")
+
+
+def test_what_an_unfinished_check_has_so_far_is_red_nowhere():
+    unfinished = replace(judged(), unfinished=True)
+    suite = ElementTree.fromstring(ci.junit(unfinished))
+    assert [suite.get(key) for key in ("failures", "errors", "skipped")] == ["0", "0", "3"]
+    assert [test[0].tag for test in suite] == ["system-out", "skipped", "skipped", "skipped"]
+    assert suite[1][0].get("message").startswith("unfinished, so far regression: ratio 1.200")
+    assert "### convbench check: unfinished, so far 1 regression, 1 invalid, 1 inc" in ci.markdown(unfinished)
+    assert verdict.exit_code(unfinished) == 3
 
 
 def test_markdown_is_a_table_whatever_the_names_hold():

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -221,6 +222,28 @@ def test_a_check_goes_on_though_its_own_files_lie_in_the_tree(here):
     refused = convbench(here, *words, "--resume")
     assert refused.returncode == 4
     assert "--resume: head has changes that are not committed" in refused.stderr
+
+
+def test_a_check_that_waits_goes_on_with_what_the_one_before_it_kept_last(here):
+    words, path = ("check", "fake.json", "--base", "main"), here / "reports" / "check" / "fake.json"
+    assert convbench(here, *words).returncode == 0
+    content, last = path.read_bytes(), outcome.read(path)
+    early_cases = tuple(replace(case, pairs=case.pairs[:1]) for case in last.cases)
+    outcome.write(replace(last, cases=early_cases, unfinished=True), path)
+    with lock.hold(here.parent / lock.machine().name):
+        process = start(here, *words, "--resume")
+        until(process, "another check measures on this machine")
+        path.write_bytes(content)
+    _, err = process.communicate(timeout=200)
+    assert process.returncode == 0, err
+    assert outcome.read(path).cases == last.cases
+
+
+def test_a_budget_that_building_base_used_up_leaves_nothing_to_time_and_says_so(here):
+    done = convbench(here, "check", "fake.json", "--base", "main", "--build", "sleep 1", "--budget", "1s")
+    assert done.returncode == 3, done.stderr
+    assert "ended it: with more time, more is decided" in done.stdout
+    assert not any(case.pairs for case in outcome.read(here / "reports" / "check" / "fake.json").cases)
 
 
 def test_the_working_tree_is_no_base_of_itself(here):

@@ -8,6 +8,7 @@ import struct
 from pathlib import Path
 
 import pytest
+import torch
 
 from convbench.check import instructions, progress
 from convbench.check.outcome import Timing
@@ -76,6 +77,15 @@ def test_the_processors_counters_are_read_around_the_calls(monkeypatch):
     run = lambda: counter.__setitem__(0, counter[0] + 100)  # noqa: E731
     assert instructions.counted(run, "", None, 0, None) == {"count": 100.0, "by": "counters"}
     os.close(writer)
+
+
+def test_counters_that_see_one_thread_of_several_are_not_asked(monkeypatch):
+    monkeypatch.setattr(instructions, "_by_counters", lambda _: 100.0)
+    monkeypatch.setattr(instructions.shutil, "which", lambda _: None)
+    assert instructions.counted(lambda: None, "", None, 0, None)["by"] == "counters"
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 4)
+    with pytest.raises(RuntimeError, match="counters count one thread of several, and valgrind is not installed"):
+        instructions.counted(lambda: None, "", None, 0, None)
 
 
 def test_without_counters_and_valgrind_it_says_what_to_install(monkeypatch):

@@ -428,6 +428,20 @@ def test_what_only_lost_hosts_could_measure_is_left_to_a_resumed_run() -> None:
     assert again.whole()
 
 
+def test_a_kind_of_hosts_that_comes_late_to_a_resumed_run_is_waited_for() -> None:
+    cases = suite(hidden=(16, 32))
+    first = Sweep(cases, [Machine("a"), Machine("b", kind="b")])
+    visits: Iterator = iter(first)
+    for _ in range(60):
+        next(visits)
+    visits.close()
+    late = [Machine("b", kind="b"), Machine("a", joins=100.0)]
+    again = Sweep(cases, late, done=[record for _, record in first.records], limits=Limits(settle=10)).run()
+    assert again.driver.hosts[0].name == "b", "those that are there begin"
+    again.records += first.records
+    assert again.whole()
+
+
 def test_what_a_failed_case_leaves_waiting_for_a_lost_host_does_not_hold_up_the_others() -> None:
     cases = [case(hidden=16), case(hidden=32)]
     deadly = Machine("b", kind="b", deadly=frozenset(planned.id for planned in cases))

@@ -13,6 +13,7 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 from docs_page import blocks, commands, follow, runs
+from ruamel.yaml import YAML
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -116,6 +117,26 @@ def test_the_run_that_a_model_is_exported_from_is_the_whole_one():
     (run,) = (words for words in page if words[0] == "run" and "--out" not in words)
     assert exported[exported.index("--run") + 1] == f"reports/{run[1]}"
     assert run[2:] == []
+
+
+def history_of_workflow() -> list[str]:
+    workflow = YAML(typ="safe").load(ROOT / ".github" / "workflows" / "latency.yml")
+    return [step["run"] for step in workflow["jobs"]["history"]["steps"] if step.get("name") == "Measure"]
+
+
+def history_of_gitlab() -> list[str]:
+    recipe = next(block for block in blocks(DOCS / "how-to" / "ci-gate.md") if block.title == ".gitlab-ci.yml")
+    return [line for line in YAML(typ="safe").load(recipe.text)["history"]["script"] if "pip install" not in line]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("code", "ends"), [(0, 0), (5, 0), (2, 2)])
+@pytest.mark.parametrize("script", [history_of_workflow, history_of_gitlab])
+def test_a_run_of_which_a_case_failed_is_kept_by_the_recipes(script, code, ends):
+    """A run of an invented convbench, by a shell that ends at the first command that fails, as in CI."""
+    invented = f"convbench() {{ case $1 in run) return {code} ;; esac; }}"
+    done = subprocess.run(["bash", "-e", "-c", "\n".join([invented, *script()])], check=False)
+    assert done.returncode == ends
 
 
 # --- The site ---------------------------------------------------------------------------------------------------------

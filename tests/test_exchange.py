@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
 import uuid
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from invented_runs import GAP
 from typer.testing import CliRunner
 
 from convbench.cli import app
-from convbench.core import exchange, lock, store
+from convbench.core import exchange, files, lock, store
 from convbench.core.errors import ConvbenchError, StoreError
 
 
@@ -144,16 +143,22 @@ def test_what_cannot_be_read_does_not_keep_back_the_others(tmp_path, monkeypatch
     assert moved == (2, 0, 0, (f"{first}: it cannot be read ({error})",))
 
 
-def test_what_a_killed_writer_left_is_no_run_and_is_removed_when_it_is_old(tmp_path):
-    shared = tmp_path / "shared"
-    for name in ("young", "old"):
-        left = shared / f".{name}-1.part"
-        left.mkdir(parents=True)
-        (left / store.RUN).write_text("{}")
-    os.utime(shared / ".old-1.part", (1, 1))
-    exchange.push(invented.many(tmp_path / "mine", count=1), str(shared))
-    assert sorted(path.name for path in shared.glob(".*")) == [".young-1.part"]
-    assert len(exchange.opened(str(shared)).names()) == 1
+def test_what_a_killed_writer_left_is_no_run_and_the_next_one_makes_it_whole(tmp_path, monkeypatch):
+    mine, shared = invented.many(tmp_path / "mine", count=1), tmp_path / "shared"
+    write = files.write
+
+    def killed(path: Path, *content):
+        if path.name == store.RUN:
+            raise KeyboardInterrupt
+        write(path, *content)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(files, "write", killed)
+        exchange.push(mine, str(shared))
+    assert len(list(shared.rglob(store.RESULTS))) == 1
+    assert exchange.opened(str(shared)).names() == set()
+    assert exchange.push(mine, str(shared)).runs == 1
+    assert contents(shared) == contents(mine)
 
 
 def _push(folder: Path, place: str, barrier) -> None:
@@ -176,13 +181,6 @@ def test_two_who_push_at_once_leave_every_run_whole(tmp_path):
     assert not list(place.glob(".*"))
 
 
-def test_a_writer_that_was_slower_leaves_what_is_there(tmp_path):
-    folder = exchange.Folder(tmp_path)
-    folder.write("run", {store.RUN: b"first"})
-    folder.write("run", {store.RUN: b"second"})
-    assert folder.read("run") == {store.RUN: b"first"}
-
-
 @pytest.mark.parametrize(
     ("where", "message"),
     [
@@ -197,6 +195,20 @@ def test_a_place_that_cannot_be_used_is_one_sentence(tmp_path, where, message):
         exchange.push(mine, where)
     assert message in str(error.value)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("where", ["folder", "memory", "bucket"])
+def test_nothing_is_pulled_from_a_place_that_is_not_there(tmp_path, request, where):
+    """A folder that is not mounted is no empty one: what comes next would go on with old runs."""
+    if where == "memory":
+        pytest.importorskip("fsspec")
+    if where == "bucket":
+        request.getfixturevalue("bucket")
+    place = {"folder": str(tmp_path / "pref"), "memory": "memory://pref/x", "bucket": "s3://teem/perf"}[where]
+    with pytest.raises(StoreError, match=f"^{place}: there is no such place: name one that runs were pushed to$"):
+        exchange.pull(place, tmp_path / "mine")
+    (tmp_path / "empty").mkdir()
+    assert exchange.pull(str(tmp_path / "empty"), tmp_path / "mine") == (0, 0, 0, ())
 
 
 def test_a_missing_package_is_named(tmp_path, monkeypatch):

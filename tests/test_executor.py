@@ -166,6 +166,46 @@ def test_each_kind_of_host_is_told_its_own_quiet_speed(tmp_path: Path, monkeypat
     assert known <= set(expected.items())
 
 
+@pytest.mark.parametrize("awaits", [True, False])
+def test_a_run_of_two_kinds_goes_on_with_one_where_the_other_may_still_come(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, awaits: bool
+) -> None:
+    """The kind that stood for the run is the one that a queue gives later this time."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    suite = load("smoke")
+    with executors.get("fake").build("cpu", suite.cases, machines=2) as fake:
+        fake._hosts[1] = replace(
+            fake.hosts[1], facts={**fake.hosts[1].facts, "cpu": "other"}, fingerprint="other", name="other"
+        )
+        prepared = preparation.prepare(suite, fake, Selection(), "")
+        done = sweep.measure(prepared, tmp_path, sweep.begin(prepared, tmp_path, resume=False), Quiet())
+        assert {record.environment for record in done} == {host.fingerprint for host in fake.hosts}
+        del fake._hosts[0]
+        monkeypatch.setattr(type(fake), "awaits_hosts", awaits)
+        if awaits:
+            assert len(sweep.begin(prepared, tmp_path, resume=True)) == len(done)
+        else:
+            with pytest.raises(StoreError, match="measured on hosts of a kind that is not here"):
+                sweep.begin(prepared, tmp_path, resume=True)
+        fake._hosts[0] = replace(fake.hosts[0], fingerprint="upgraded")
+        with pytest.raises(StoreError, match=r"its environment .* was another"):
+            sweep.begin(prepared, tmp_path, resume=True)
+
+
+def test_a_run_that_its_budget_ended_goes_on_with_another(tmp_path: Path) -> None:
+    def begin(*overrides: str) -> None:
+        suite = load("smoke", overrides)
+        with executors.get("fake").build("cpu", suite.cases) as fake:
+            sweep.begin(preparation.prepare(suite, fake, Selection(), ""), tmp_path, resume=True)
+
+    begin("protocol.budget=60")
+    begin("protocol.budget=1200")
+    begin()
+    assert not (tmp_path / "previous").exists()
+    with pytest.raises(StoreError, match="its protocol was another"):
+        begin("protocol.max_time=9")
+
+
 def test_what_ends_a_run_is_told_where_its_table_cannot_be_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -16,7 +16,7 @@ import invented_runs as invented
 import numpy as np
 import pytest
 import records
-from invented_runs import FC, GAP, commit, day
+from invented_runs import FC, GAP, GMP, commit, day
 from typer.testing import CliRunner
 
 import convbench
@@ -252,7 +252,7 @@ def test_runs_that_were_set_aside_are_a_part_of_the_history(tmp_path):
     assert len(history_of(tmp_path / "reports").courses[0].series.points) == 3
 
 
-def test_of_copies_of_a_run_the_fullest_counts_once(tmp_path):
+def test_of_copies_of_a_run_as_late_the_fullest_counts_once(tmp_path):
     folder = tmp_path / "s"
     invented.write(folder / "a", 0, {GAP: 1e-3})
     invented.write(folder / "b", 1, {GAP: 1e-3, FC: 2e-3})
@@ -262,6 +262,59 @@ def test_of_copies_of_a_run_the_fullest_counts_once(tmp_path):
     history = history_of(folder)
     assert history.runs == 2
     assert {Path(run_point.run).name for run_point in history.courses[0].series.points} == {"a", "b"}
+
+
+def test_shards_that_began_in_the_same_second_both_count(tmp_path):
+    """A job array starts them at once, on equal machines; before 0.2 their commands were the same too."""
+    for name, seconds in (("shard-1", {GAP: 1e-3}), ("shard-2", {FC: 2e-3})):
+        invented.write(tmp_path / "s" / name, 0, seconds)
+    history = history_of(tmp_path / "s")
+    assert (history.runs, {case_course.series.case for case_course in history.courses}) == (2, {GAP.id, FC.id})
+
+
+def test_what_a_merged_run_was_joined_from_is_not_counted_beside_it(tmp_path):
+    folder = tmp_path / "s"
+    shards = [
+        invented.write(folder / f"shard-{number}", 0, seconds, command=f"convbench run default --shard {number}/3")
+        for number, seconds in enumerate(({GAP: 1e-3}, {FC: 2e-3}, {GMP: 3e-3}), start=1)
+    ]
+    two = store.merge([store.load(shard) for shard in shards[:2]])
+    for place, merged in (("two", two), ("whole", store.merge([two, store.load(shards[2])]))):
+        store.start(folder / place, *merged)
+    history = history_of(folder)
+    assert history.runs == 1
+    assert [[Path(run_point.run).name for run_point in of_case.series.points] for of_case in history.courses] == [
+        ["whole"]
+    ] * 3
+    shutil.rmtree(folder / "whole")
+    assert {Path(entry).name for entry in shown(folder)} == {"two", "shard-3"}
+
+
+def test_of_two_runs_of_the_same_cases_the_one_that_a_merge_leaves_out_still_counts(tmp_path):
+    nights = [invented.write(tmp_path / "s" / f"night-{number}", number, {GAP: 1e-3}) for number in range(2)]
+    store.start(tmp_path / "s" / "merged", *store.merge(list(map(store.load, nights))))
+    assert len(history_of(tmp_path / "s").courses[0].series.points) == len(nights)
+
+
+def test_a_run_that_was_merged_alone_counts_once(tmp_path):
+    run = invented.write(tmp_path / "s" / "a", 0, {GAP: 1e-3})
+    store.start(tmp_path / "s" / "b", *store.merge([store.load(run)]))
+    assert len(shown(tmp_path / "s")) == 1
+
+
+@pytest.mark.parametrize("left", [2, 1])
+def test_of_what_was_measured_again_the_new_counts_wherever_the_copies_lie(tmp_path, left):
+    """Also before all of it is: what ``--resume=stale`` set aside is of other code, and fuller then."""
+    folder = tmp_path / "s"
+    run, before = store.load(invented.write(folder / "a-set-aside", 0, {GAP: 1e-3, FC: 2e-3}))
+    again = replace(invented.record_of(GAP, 3e-3), started="2026-11-23T12:00:00Z")
+    store.start(folder / "b-gone-on-with", run, [again, *before[1:left]])
+    assert [Path(path).name for path in shown(folder)] == ["b-gone-on-with"]
+
+
+def shown(folder: Path) -> list[str]:
+    with index.opened([folder], numbers.read) as runs:
+        return [entry.path for entry in runs.entries().values()]
 
 
 def test_a_half_copied_store_is_read_as_far_as_it_is_there(tmp_path):

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from pathlib import Path
 
 import invented_runs as invented
 import pytest
 from invented_runs import FC, GAP
+from test_check import judged
 from test_check_cli import convbench
 from test_check_sides import run as git
 
 from convbench.check import confirm, outcome
+from convbench.cli import history
 
 COUNT, AT = 16, 8
 
@@ -96,6 +99,29 @@ def test_a_commit_that_does_not_start_is_said(here):
     done = convbench(here, "history", "--store", "store", "--confirm")
     assert done.returncode == 3
     assert "no nets" in done.stderr
+
+
+def test_a_store_that_cannot_be_written_is_said_before_anything_is_measured(here):
+    fill(here / "store", commits(here, slower=1.1))
+    (here / "store" / confirm.CONFIRMED).write_text("no folder")
+    done = convbench(here, "history", "--store", "store", "--confirm")
+    assert done.returncode == 3
+    assert "store/confirmed: cannot be written (File exists): name a --store that can be written" in done.stderr
+    assert "inspecting" not in done.stderr
+    assert "suspected" in done.stdout
+
+
+def test_a_check_that_cannot_be_kept_does_not_keep_back_the_others(tmp_path, monkeypatch, capsys):
+    suspects = [confirm.Suspect("a", after, None, (), 0.1) for after in ("b", "c")]
+    (tmp_path / confirm.CONFIRMED).write_text("no folder")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(confirm, "refuse_unwritable", lambda _: None)
+    monkeypatch.setattr(confirm, "confirm", lambda *_: judged())
+    history._confirm(suspects, tmp_path, "")
+    said = capsys.readouterr().err
+    for after in "bc":
+        assert f"cannot be confirmed: a to {after}: {tmp_path}" in said
+    assert said.count(": name a --store that can be written") == len(suspects)
 
 
 def test_what_is_no_check_in_the_store_is_passed_over(tmp_path):

@@ -178,6 +178,7 @@ def test_shards_merge_to_the_whole(measured):
     run, joined = store.merge([first, second])
     assert joined == measured
     assert run.planned == tuple(record.case.id for record in measured)
+    assert run.parts == tuple(store.identity(shard) for shard, _ in (first, second))
 
 
 def test_a_result_wins_over_a_failure_in_a_merge(measured):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
@@ -46,12 +48,15 @@ def check(
     watcher: gate.Announcer,
     budget: float | None = None,
 ) -> Check:
-    """The check of the working tree against a base, within so many seconds; the caller holds the machine's lock.
+    """The check of the working tree against a base; the caller holds the machine's lock.
+
+    The budget is the seconds after which nothing more is timed; what goes before, as a build, is within them.
 
     Raises ConvbenchError for a budget that is none, Refused where base is the working tree itself.
     """
     if budget is not None and not budget > 0:
         raise ConvbenchError(f"budget {budget:g}: seconds, more than 0")
+    deadline = math.inf if budget is None else time.monotonic() + budget
     here = sides.Here.at(imports.here(), request.suite, request.ledger.written)
     with ExitStack() as stack:
         folder = stack.enter_context(sides.scratch_folder())
@@ -60,5 +65,5 @@ def check(
             raise Refused(f"base {base.what!r} is the working tree, as head is: name a commit, a wheel or another tree")
         other = stack.enter_context(sides.materialise(base.what, here, folder, base.build))
         other = sides.with_python(other, base.python, folder) if base.python else other
-        outcome = gate.check(other, head, request, gate.Method(settings, rule, folder, watcher), budget)
+        outcome = gate.check(other, head, request, gate.Method(settings, rule, folder, watcher, deadline), budget)
     return Check(replace(outcome, floor=floor.known(outcome.head.environment, settings, rule)))

@@ -16,9 +16,13 @@ JUNIT = {"regression": "failure", "invalid": "error", "inconclusive": "skipped"}
 
 
 def junit(outcome: Outcome) -> str:
-    """A test a case: a regression is a failure, an invalid case an error, an inconclusive one is skipped."""
+    """A test a case: a regression is a failure, an invalid case an error, an inconclusive one is skipped.
+
+    Of an unfinished check all three are: what it has so far makes no test red, as it makes no exit code red.
+    """
+    tags = dict.fromkeys(JUNIT, "skipped") if outcome.unfinished else JUNIT
     judged = list(zip(verdicts(outcome), words.rows(outcome), strict=True))
-    counts = {tag: str(sum(JUNIT.get(verdict.word) == tag for verdict, _ in judged)) for tag in JUNIT.values()}
+    counts = {tag: str(sum(tags.get(verdict.word) == tag for verdict, _ in judged)) for tag in JUNIT.values()}
     attributes = {f"{tag}s" if tag != "skipped" else tag: count for tag, count in counts.items()}
     suite = xml.Element("testsuite", attributes)
     suite.set("name", one_line(f"convbench check {outcome.suite}"))
@@ -29,8 +33,9 @@ def junit(outcome: Outcome) -> str:
         classname = one_line(f"convbench.{outcome.suite}")
         test = xml.SubElement(suite, "testcase", name=one_line(row.case), classname=classname)
         text = one_line("; ".join((f"ratio {row.ratio}, {row.interval}", *row.details)))
-        if tag := JUNIT.get(verdict.word):
-            xml.SubElement(test, tag, message=f"{verdict.word}: {text}")
+        if tag := tags.get(verdict.word):
+            state = "unfinished, so far " if outcome.unfinished else ""
+            xml.SubElement(test, tag, message=f"{state}{verdict.word}: {text}")
         else:
             xml.SubElement(test, "system-out").text = text
     xml.indent(suite)

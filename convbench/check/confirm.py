@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryFile
 
 from convbench.analysis.history.course import Change, Confirmation, Decision
 from convbench.analysis.history.numbers import words
@@ -30,6 +31,7 @@ from convbench.core.record import Run
 from convbench.core.statistics import Interval
 
 WORDS: dict[str, Decision] = {"regression": "confirmed", "ok": "refuted"}
+REMEDY = "name a --store that can be written"
 LEAST, MOST = 0.01, 0.05
 """The slowdown that the check is to see: that of the change, within these."""
 
@@ -99,11 +101,21 @@ def confirm(suspect: Suspect, cwd: Path, watcher: gate.Announcer, build: str = "
     return replace(measured, suite=suspect.run.name)
 
 
+def refuse_unwritable(folder: Path) -> None:
+    """Raises StoreError where a store could not keep what takes minutes to measure."""
+    try:
+        (folder / CONFIRMED).mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=folder / CONFIRMED):
+            pass
+    except OSError as error:
+        raise files.unwritable(folder / CONFIRMED, error, REMEDY) from error
+
+
 def keep(folder: Path, measured: Outcome) -> Path:
-    """Put a check into a store, under a name that no other has."""
+    """Put a check into a store, under a name that no other has. Raises StoreError where it cannot be written."""
     commits = "-".join((side.commit or "")[:12] for side in (measured.base, measured.head))
     digest = hashlib.sha256(repr((measured.started, measured.cases)).encode()).hexdigest()[:8]
-    return outcome.write(measured, folder / CONFIRMED / f"{commits}-{digest}.json")
+    return outcome.write(measured, folder / CONFIRMED / f"{commits}-{digest}.json", REMEDY)
 
 
 def stored(folder: Path) -> list[Confirmation]:

@@ -59,7 +59,7 @@ class Method:
 
 
 def check(base: Side, head: Side, request: Request, method: Method, budget: float | None = None) -> Outcome:
-    """Inspect, measure and confirm, within a budget of seconds if there is one.
+    """Inspect, measure and confirm, until the method's time is over, which was ``budget`` seconds.
 
     Raises ConvbenchError for what makes the whole comparison impossible.
     """
@@ -67,9 +67,7 @@ def check(base: Side, head: Side, request: Request, method: Method, budget: floa
     method.watcher.says(f"base {base.label}, head {head.label}: inspecting both")
     with method.stock:
         inspected = inspect(base, head, request, method.settings, method.folder, method.stock)
-        method = replace(
-            method, settings=inspected.within(method.settings), deadline=math.inf if budget is None else start + budget
-        )
+        method = replace(method, settings=inspected.within(method.settings))
 
         def so_far(timed: Timed, unfinished: bool = True) -> Outcome:
             count = len(inspected.ids)

@@ -1,7 +1,8 @@
 """Instructions of a call, which no busy machine changes: by the processor's counters, or else by valgrind.
 
-A program of the head's that every side runs, loaded by its path: standard library, and torch where it counts by
-valgrind. Valgrind runs a processor of its own, which has no AVX-512 and no AMX: other kernels run than in reality.
+A program of the head's that every side runs, loaded by its path: standard library and torch. The counters are of one
+thread, so that what computes on several is counted by valgrind, on one. Valgrind runs a processor of its own, which has
+no AVX-512 and no AMX: other kernels run than in reality.
 """
 
 from __future__ import annotations
@@ -40,12 +41,15 @@ def counted(run: Callable[[], Any], worker: str, case: Any, seed: int, injected:
 
     Where the processor has no counters for us, valgrind counts the same case, built anew by the program ``worker``.
     """
-    by_counters = _by_counters(run)
+    import torch
+
+    threads = torch.get_num_threads()
+    by_counters = _by_counters(run) if threads == 1 else None
     if by_counters is not None:
         return {"count": by_counters, "by": "counters"}
     if shutil.which("valgrind") is None:
-        message = "the processor's counters are not to be had here, and valgrind is not installed: apt install valgrind"
-        raise RuntimeError(message)
+        reason = "are not to be had here" if threads == 1 else "count one thread of several"
+        raise RuntimeError(f"the processor's counters {reason}, and valgrind is not installed: apt install valgrind")
     from torch.utils.benchmark import Timer
 
     # torch starts valgrind with the "python" that it finds first: that has to be this one.

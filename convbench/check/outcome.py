@@ -116,9 +116,9 @@ def _outcomes() -> TypeAdapter[Outcome]:
     return TypeAdapter(Outcome)
 
 
-def write(outcome: Outcome, path: Path) -> Path:
-    """The outcome as JSON. Raises StoreError where it cannot be written."""
-    return files.write(path, json_form.as_json(_outcomes(), outcome), "choose another place with --json")
+def write(outcome: Outcome, path: Path, remedy: str = "choose another place with --json") -> Path:
+    """The outcome as JSON. Raises StoreError, which ends with ``remedy``, where it cannot be written."""
+    return files.write(path, json_form.as_json(_outcomes(), outcome), remedy)
 
 
 def read(path: Path) -> Outcome:

@@ -40,10 +40,11 @@ def rows(outcome: Outcome) -> list[Row]:
 
 
 def headline(outcome: Outcome) -> str:
-    """How many cases of each verdict, the gravest first."""
+    """How many cases of each verdict, the gravest first; of an unfinished check, so far."""
     words = [verdict.word for verdict in verdicts(outcome)]
     counted = {word: words.count(word) for word in ("regression", "invalid", "inconclusive", "ok") if word in words}
-    return ", ".join(f"{count} {word}" for word, count in counted.items()) or "no cases"
+    listed = ", ".join(f"{count} {word}" for word, count in counted.items()) or "no cases"
+    return f"unfinished, so far {listed}" if outcome.unfinished else listed
 
 
 def heading(outcome: Outcome) -> str:
@@ -70,11 +71,11 @@ def footing(outcome: Outcome) -> list[str]:
         ),
         *outcome.notes,
     ]
-    if any(entry.name.startswith(INSTRUCTIONS) for case in outcome.cases for entry in case.facts):
-        lines.append(
-            "instructions repeat to some 0.2 % beside any load and decide nothing: valgrind has no AVX-512 and no AMX, "
-            "so that other kernels may run than in reality"
-        )
+    facts = {entry.name for case in outcome.cases for entry in case.facts}
+    if counts := [name for name in facts if name.startswith(f"{INSTRUCTIONS}, by ")]:
+        limits = "valgrind has no AVX-512 and no AMX, so that other kernels may run than in reality"
+        reason = f": {limits}" if any(name.endswith("by valgrind") for name in counts) else ""
+        lines.append(f"instructions repeat to some 0.2 % beside any load and decide nothing{reason}")
     if outcome.budget is not None:
         lines.append(f"its budget of {units.seconds(outcome.budget)} ended it: with more time, more is decided")
     if outcome.floor is not None:

@@ -34,7 +34,9 @@ def bisect(
     threads: Threads = 1,
     allocator: Allocator = "glibc",
     detect: Detect = 5.0,
-    budget: Annotated[str, typer.Option(metavar="TIME", help="The most it may take, as in 10m: then a range.")] = "",
+    budget: Annotated[
+        str, typer.Option(metavar="TIME", help="What it may take, building included, as in 10m: then a range.")
+    ] = "",
     different_outputs: Annotated[bool, typer.Option("--different-outputs", help="Time models that differ.")] = False,
     as_json: Annotated[
         Path | None, typer.Option("--json", help="Where to [default: reports/bisect/SUITE.json].")

@@ -36,7 +36,11 @@ def check(
     allocator: Allocator = "glibc",
     detect: Detect = 5.0,
     budget: Annotated[
-        str, typer.Option(metavar="TIME", help="The most it may take, as in 90s, 3m or 1h: then undecided cases end.")
+        str,
+        typer.Option(
+            metavar="TIME",
+            help="What it may take, building included, as in 90s, 3m or 1h: then undecided cases end.",
+        ),
     ] = "",
     different_outputs: Annotated[bool, typer.Option("--different-outputs", help="Time models that differ.")] = False,
     instructions: Annotated[
@@ -75,12 +79,12 @@ def check(
     if not (base or base_python):
         raise ConvbenchError("nothing to compare with: give --base (a git ref, a wheel or a directory) or --baseline")
     files = CheckFiles(suite, as_json, junit, summary)
-    ledger = files.ledger(resume)
-    request = Request(suite, overrides or (), only or (), skip or (), not different_outputs, instructions, ledger)
     with undisturbed(), files.written_when_interrupted():
         from convbench.check import against_base
         from convbench.check.sides import Base
 
+        ledger = files.ledger(resume)  # the check that was waited for may be the one to go on with
+        request = Request(suite, overrides or (), only or (), skip or (), not different_outputs, instructions, ledger)
         side = Base(base or ".", base_python, build)
         outcome = against_base.check(request, side, settings, rule_of(detect), Lines(), limit).outcome
     files.write(outcome)

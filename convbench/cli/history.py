@@ -71,18 +71,19 @@ def _answer(question: Question, store: Path | None) -> History:
 
 
 def _confirm(suspects: list[Suspect], store: Path, build: str) -> None:
-    """Check each pair of commits and keep it; one that cannot be measured is said and the others go on."""
+    """Check each pair of commits and keep it; one that cannot be is said, and the others go on."""
     from convbench.check import confirm
     from convbench.core import imports
 
     for suspect in suspects:
         with undisturbed():
             try:
-                measured = confirm.confirm(suspect, imports.here(), Lines(), build)
+                confirm.refuse_unwritable(store)
+                kept = confirm.keep(store, confirm.confirm(suspect, imports.here(), Lines(), build))
             except ConvbenchError as error:
                 print(f"cannot be confirmed: {suspect.before} to {suspect.after}: {error}", file=sys.stderr)
                 continue
-        print(f"kept in {confirm.keep(store, measured)}", file=sys.stderr)
+        print(f"kept in {kept}", file=sys.stderr)
 
 
 def _show(answer: History, store: Path | None, as_json: bool, out: Path | None) -> None:

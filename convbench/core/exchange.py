@@ -1,18 +1,16 @@
 """Runs between a store and a shared place, a folder or what fsspec opens (``s3://bucket/perf``): no server of ours.
 
 A run is shared under a name that its content decides, so that nobody overwrites another's and a run that is there
-already is passed over. It is there whole or not at all: in a folder it is written beside and renamed; elsewhere its
-``run.json``, without which it is no run, comes last. What is derived (pages, tables, profiles) stays where it is.
+already is passed over. It is there whole or not at all: its ``run.json``, without which it is no run, comes last. What
+a killed writer has left is made whole by the next who shares the run. What is derived (pages, tables, profiles) stays
+where it is.
 """
 
 from __future__ import annotations
 
 import hashlib
 import importlib
-import os
 import re
-import shutil
-import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -28,7 +26,6 @@ FILES = (store.RESULTS, store.RUN)
 """What is shared of a run, in the order in which it is written."""
 CONFIRMED = "confirmed"
 """The folder of a store that keeps what paired checks confirmed."""
-PART = ".part"
 ELSEWHERE = "name another place"
 Content = Mapping[str, bytes]
 _KEY = re.compile(rf"(?P<confirmed>{CONFIRMED}/[^./\\][^/\\]*\.json)|(?P<run>[^./\\][^/\\]*)/{re.escape(store.RUN)}")
@@ -49,6 +46,8 @@ class Moved(NamedTuple):
 class Place(Protocol):
     """Where shared runs lie, each in a folder of its own, with the files that confirm changes beside them."""
 
+    def exists(self) -> bool: ...
+
     def names(self) -> set[str]:
         """The runs, and the confirmations as ``confirmed/NAME.json``."""
         ...
@@ -56,7 +55,7 @@ class Place(Protocol):
     def read(self, name: str) -> Content: ...
 
     def write(self, name: str, content: Content) -> None:
-        """Whole or not at all; what is there already stays."""
+        """Whole or not at all: the files in their order."""
         ...
 
 
@@ -97,6 +96,8 @@ def pull(source: str, target: Path) -> Moved:
     with _explained(source):
         place = opened(source)
         remote = place.names()
+        if not remote and not place.exists():
+            raise StoreError(f"{source}: there is no such place: name one that runs were pushed to")
         present = {name for name in folder.names() if _OF_CONTENT.fullmatch(name)}
         if remote - present:
             present |= set(_names_of_own(target))
@@ -152,6 +153,9 @@ class Folder:
 
     root: Path
 
+    def exists(self) -> bool:
+        return self.root.is_dir()
+
     def names(self) -> set[str]:
         paths = chain(self.root.glob(f"*/{store.RUN}"), self.root.glob(f"{CONFIRMED}/*.json"))
         return _names(path.relative_to(self.root).as_posix() for path in paths)
@@ -167,28 +171,8 @@ class Folder:
         return {file: (place / file).read_bytes() for file in FILES if (place / file).exists()}
 
     def write(self, name: str, content: Content) -> None:
-        if "" in content:
-            files.write(self.root / name, content[""], ELSEWHERE)
-            return
-        beside = self.root / f".{name}-{os.getpid()}{PART}"
-        try:
-            for file, data in content.items():
-                files.write(beside / file, data, ELSEWHERE)
-            beside.rename(self.root / name)
-        except OSError:
-            if not (self.root / name / store.RUN).exists():  # else another writer was faster, with the same content
-                raise
-        finally:
-            shutil.rmtree(beside, ignore_errors=True)
-        files.sync(self.root)
-        self._collect()
-
-    def _collect(self) -> None:
-        """Remove what writers that were killed have left."""
-        for left in self.root.glob(f".*{PART}"):
-            with suppress(OSError):
-                if time.time() - left.stat().st_mtime > files.ABANDONED:
-                    shutil.rmtree(left)
+        for file, data in content.items():
+            files.write(self.root / name / file, data, ELSEWHERE)
 
 
 @dataclass(frozen=True)
@@ -208,6 +192,9 @@ class Remote:
         except ValueError as error:
             raise ConvbenchError(f"{url}: no place that fsspec knows ({error})") from error
         return cls(system, root.rstrip("/"))
+
+    def exists(self) -> bool:
+        return bool(self.system.exists(self.root))
 
     def names(self) -> set[str]:
         with suppress(FileNotFoundError):

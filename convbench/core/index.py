@@ -1,7 +1,8 @@
 """An index of many stored runs: their numbers in SQLite, made from the run directories, which stay the only truth.
 
 It lies in the user's cache and may be deleted at any time. A run whose files have another time or size than when they
-were read is read again, one that is gone is forgotten, and of copies of one run only the fullest is shown.
+were read is read again, one that is gone is forgotten. Of copies of one run only the one that was gone on with last is
+shown, and the shards of a merged run are not shown beside it.
 """
 
 from __future__ import annotations
@@ -21,15 +22,17 @@ from convbench.core.metric import Metric
 from convbench.core.package import __version__
 from convbench.core.run_folders import as_text, stamped
 
-VERSION = f"1 {__version__}"
+VERSION = f"2 {__version__}"
 """Another convbench may come to other numbers."""
 MEMORY = ":memory:"
 PATIENCE = 900.0
 """Seconds that a process waits for another one that fills the same index."""
 TABLES = """
 CREATE TABLE run (id INTEGER PRIMARY KEY, path TEXT UNIQUE, stamp TEXT, identity TEXT, name TEXT, started TEXT,
-    commit_id TEXT, dirty INTEGER, results INTEGER, missing INTEGER, problem TEXT, shown INTEGER DEFAULT 1);
+    commit_id TEXT, dirty INTEGER, results INTEGER, missing INTEGER, problem TEXT, latest TEXT,
+    shown INTEGER DEFAULT 1);
 CREATE INDEX run_identity ON run (identity);
+CREATE TABLE part (run INTEGER, identity TEXT);
 CREATE TABLE word (id INTEGER PRIMARY KEY, text TEXT UNIQUE);
 CREATE TABLE machine (fingerprint TEXT PRIMARY KEY, words TEXT);
 CREATE TABLE metric (short TEXT PRIMARY KEY, name TEXT, unit TEXT, better TEXT, title TEXT, number TEXT);
@@ -70,13 +73,19 @@ class Entry(NamedTuple):
 
 @dataclass(frozen=True)
 class Contents:
-    """What a reader makes of a run directory; runs with the same ``identity`` are copies of one."""
+    """What a reader makes of a run directory; runs with the same ``identity`` are copies of one.
+
+    ``parts`` are the identities of the runs that are wholly in a merged one; ``latest`` is when something was measured
+    last.
+    """
 
     entry: Entry
     identity: str
     numbers: Sequence[Number] = ()
     machines: Mapping[str, str] = field(default_factory=dict)
     metrics: Sequence[Metric] = ()
+    parts: Sequence[str] = ()
+    latest: str = ""
 
 
 Reader = Callable[[Path], Contents]
@@ -198,15 +207,18 @@ class Index:
         if not paths:
             return
         numbers = [self._db.execute("SELECT id FROM run WHERE path = ?", (path,)).fetchone() for path in paths]
-        self._db.execute(f"DELETE FROM number WHERE run IN ({','.join(str(number) for (number,) in numbers)})")
+        forgotten = ",".join(str(number) for (number,) in numbers)
+        for table in ("number", "part"):
+            self._db.execute(f"DELETE FROM {table} WHERE run IN ({forgotten})")
         self._db.executemany("DELETE FROM run WHERE path = ?", ((path,) for path in paths))
 
     def _add(self, contents: Contents, path: str, stamp: str) -> None:
         entry = contents.entry
-        values = (path, stamp, contents.identity, *entry[1:])
+        values = (path, stamp, contents.identity, *entry[1:], contents.latest)
         marks = ",".join("?" * len(values))
-        columns = "path, stamp, identity, name, started, commit_id, dirty, results, missing, problem"
+        columns = "path, stamp, identity, name, started, commit_id, dirty, results, missing, problem, latest"
         run = self._db.execute(f"INSERT INTO run ({columns}) VALUES ({marks})", values).lastrowid
+        self._db.executemany("INSERT INTO part VALUES (?, ?)", ((run, identity) for identity in contents.parts))
         self._db.executemany("INSERT OR REPLACE INTO machine VALUES (?, ?)", contents.machines.items())
         words = (
             (metric.option, metric.name, metric.unit, metric.better, metric.title, metric.number)
@@ -228,9 +240,13 @@ class Index:
         return self._words[text]
 
     def _hide_copies(self) -> None:
+        """Show each measurement once.
+
+        By the latest first: a copy that ``--resume=stale`` set aside has as many results, some of them of other code.
+        """
         self._db.execute(
-            "UPDATE run SET shown = (id = (SELECT o.id FROM run o WHERE o.identity = run.identity "
-            "ORDER BY o.results DESC, o.path LIMIT 1))"
+            "UPDATE run SET shown = identity NOT IN (SELECT identity FROM part) AND id = (SELECT o.id FROM run o "
+            "WHERE o.identity = run.identity ORDER BY o.latest DESC, o.results DESC, o.path LIMIT 1)"
         )
 
 

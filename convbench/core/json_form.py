@@ -87,8 +87,8 @@ def _not_stored(record: Record) -> dict[str, Any]:
 
 
 def _not_described(run: Run) -> set[str]:
-    """What is said of several hosts, where there is one."""
-    return {name for name in ("hosts", "environments", "between_hosts") if not getattr(run, name)}
+    """What is said of several hosts, where there is one, and of the parts of a run that was not merged."""
+    return {name for name in ("hosts", "environments", "between_hosts", "parts") if not getattr(run, name)}
 
 
 def _of_its_visits(record: Record) -> Record:

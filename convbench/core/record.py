@@ -180,6 +180,7 @@ class Run:
     the latency gate saw on a machine like this, relative; ``intervals_meet`` the share of cases whose intervals met in
     two runs of a selftest here; None where none was run. A run on several hosts names them in ``hosts``, each with its
     fingerprint, spells the fingerprints out in ``environments``, and says in ``between_hosts`` by how much they differ.
+    A merged run has in ``parts`` the ``store.identity`` of each run that is wholly in it.
     """
 
     name: str
@@ -198,5 +199,6 @@ class Run:
     hosts: Mapping[str, str] = field(default_factory=dict)
     environments: Mapping[str, Mapping[str, Scalar]] = field(default_factory=dict)
     between_hosts: str = ""
+    parts: tuple[str, ...] = ()
     schema_version: int = SCHEMA_VERSION
     __pydantic_config__: ClassVar = AS_JSON

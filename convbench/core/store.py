@@ -23,6 +23,7 @@ from convbench.core.commands import Command
 from convbench.core.errors import StoreError
 from convbench.core.json_form import parse_record, parse_run, reason, record_line, run_text
 from convbench.core.record import SCHEMA_VERSION, Record, Run
+from convbench.core.text import digest
 
 RUN, RESULTS, CSV, LOCK = "run.json", "results.jsonl", "results.csv", ".lock"
 REMEDY = "choose another place with --out"
@@ -122,6 +123,11 @@ def drop_unfinished_line(directory: Path) -> bool:
     return True
 
 
+def identity(run: Run) -> str:
+    """The same of all copies of a run, and of no other: shards of one suite may begin in the same second."""
+    return digest(run.name, run.started, run.fingerprint, run.command, run.suite, *run.planned)
+
+
 def merge(runs: Sequence[Stored]) -> Stored:
     """The union of the shards of one suite. Raises StoreError where they are of different suites or protocols."""
     first, _ = runs[0]
@@ -135,8 +141,17 @@ def merge(runs: Sequence[Stored]) -> Stored:
     planned = tuple(dict.fromkeys(case for run, _ in runs for case in run.planned))
     equal = {case: others for run, _ in runs for case, others in run.equal.items()}
     command = str(replace(Command.of(first), shard=""))
-    described = replace(first, command=command, planned=planned, equal=equal, **_of_hosts([run for run, _ in runs]))
-    return described, union(records for _, records in runs)
+    merged = replace(first, command=command, planned=planned, equal=equal, **_of_hosts([run for run, _ in runs]))
+    records = union(records for _, records in runs)
+    return replace(merged, parts=_parts(merged, runs, records)), records
+
+
+def _parts(merged: Run, runs: Sequence[Stored], records: Sequence[Record]) -> tuple[str, ...]:
+    """What tells the runs all of whose results a merged run has; of two that measured the same, it has the first's."""
+    taken = set(map(id, records))
+    whole = (run for run, own in runs if all(id(record) in taken for record in own if record.status == "ok"))
+    parts = dict.fromkeys(chain.from_iterable((identity(run), *run.parts) for run in whole))
+    return tuple(part for part in parts if part != identity(merged))  # a single run is merged to a copy of itself
 
 
 def _of_hosts(runs: Sequence[Run]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ turn the direction of writing, lone surrogates, formulas.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterable, Sequence
 
@@ -33,6 +34,11 @@ def one_line(text: str) -> str:
 def cut(text: str, length: int) -> str:
     """At most so many characters, with an ellipsis in the place of the rest."""
     return text if len(text) <= length else f"{text[: length - 1]}…"
+
+
+def digest(*texts: str) -> str:
+    """A short name for texts, the same wherever it is made."""
+    return hashlib.sha256("\0".join(texts).encode(errors="surrogatepass")).hexdigest()[:12]
 
 
 def counted(number: object, noun: str, plural: str = "") -> str:

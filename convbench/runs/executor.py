@@ -94,6 +94,11 @@ class Executor(Interface):
         """The ids of cases that only hosts which are gone could measure: they have no record and are not asked for."""
         return ()
 
+    @property
+    def awaits_hosts(self) -> bool:
+        """Whether hosts may come later: then a case whose kind of host is not here yet waits for it in ``run``."""
+        return False
+
     def run(self, jobs: Iterable[Job]) -> Iterator[Visit]:
         """Each job with its record, as they end."""
 

@@ -56,7 +56,8 @@ def begin(prepared: Prepared, directory: Path, resume: Resume, visible_slowdown:
         )
     store.drop_unfinished_line(directory)
     done = store.load(directory)[1]
-    host_notes.refuse_other_kinds(directory, done, prepared.executor.hosts)
+    if not prepared.executor.awaits_hosts:
+        host_notes.refuse_other_kinds(directory, done, prepared.executor.hosts)
     host_notes.note(directory, prepared.executor.hosts, done)
     stale = {record.case.id: names for record in done if (names := code.changed(record.code))}
     if stale and resume != "stale":
@@ -148,7 +149,9 @@ def _announce(jobs: Iterable[Job], schedule: Schedule, watcher: Watcher) -> Iter
 def _differences(before: Run, now: Run) -> Iterator[str]:
     if (before.name, before.planned) != (now.name, now.planned):
         yield "list of cases"
-    if (before.protocol, before.metrics) != (now.protocol, now.metrics):
+    # A budget is the command's own, and changes no number: a run that it ended goes on with another.
+    if (replace(before.protocol, budget=now.protocol.budget), before.metrics) != (now.protocol, now.metrics):
         yield "protocol"
-    if before.fingerprint not in {now.fingerprint, *now.environments}:
+    # Of a cluster any kind of host may be the first to be there again.
+    if not {before.fingerprint, *before.environments} & {now.fingerprint, *now.environments}:
         yield f"environment ({', '.join(differing(before.environment, now.environment))})"

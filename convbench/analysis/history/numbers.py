@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Iterator, Mapping
+from itertools import chain
 from pathlib import Path
 
 from convbench.analysis import repeat
@@ -14,8 +14,8 @@ from convbench.core import metrics, store
 from convbench.core.errors import StoreError
 from convbench.core.index import Contents, Entry, Number
 from convbench.core.metric import Metric
-from convbench.core.record import Scalar
-from convbench.core.text import counted
+from convbench.core.record import Record, Scalar
+from convbench.core.text import counted, digest
 
 DERIVED = (metrics.FRAMES_PER_S, metrics.LAUNCH_SHARE)
 """What follows from the latency and has no history of its own."""
@@ -35,8 +35,8 @@ def read(directory: Path) -> Contents:
     entry = Entry(str(directory), run.name, run.started, str(commit or ""), dirty, len(records), missing, problem)
     tracked = _tracked_metrics(derived)
     numbers = tuple(_numbers(derived, tracked, digest(*map(str, protocol(run).items()))))
-    identity = digest(run.name, run.started, run.fingerprint, run.command, run.suite)
-    return Contents(entry, identity, numbers, {run.fingerprint: words(run.environment)}, tracked)
+    machines = {run.fingerprint: words(run.environment)}
+    return Contents(entry, store.identity(run), numbers, machines, tracked, run.parts, _latest(records))
 
 
 def words(facts: Mapping[str, Scalar]) -> str:
@@ -46,8 +46,10 @@ def words(facts: Mapping[str, Scalar]) -> str:
     return ", ".join(str(word) for word in (facts.get("gpu"), facts.get("cpu"), cores, torch) if word)
 
 
-def digest(*texts: str) -> str:
-    return hashlib.sha256("\0".join(texts).encode(errors="surrogatepass")).hexdigest()[:12]
+def _latest(records: list[Record]) -> str:
+    """When the last visit began; empty where there was none."""
+    starts = ((record.started, *(visit.started for visit in record.visits)) for record in records)
+    return max(chain.from_iterable(starts), default="")
 
 
 def _tracked_metrics(derived: list[Result]) -> list[Metric]:

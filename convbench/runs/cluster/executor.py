@@ -36,6 +36,10 @@ class Cluster(Executor):
     def lost(self) -> Collection[str]:
         return self.driver.lost
 
+    @property
+    def awaits_hosts(self) -> bool:
+        return True
+
     def run(self, jobs: Iterable[Job]) -> Iterator[Visit]:
         return self.driver.run(jobs)
 
