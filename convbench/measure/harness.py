@@ -85,11 +85,11 @@ def _probed(
     dynamic = [*(plugin.build for plugin in named if not is_static(plugin.build)), *last]
     early = [probe for probe in static if probe not in late]
     on_meta = partial(on_meta_or_reason, case, protocol.seed, SECONDS_ON_META if dynamic else math.inf)
-    really_first = isinstance(case.architecture, Whole) and bool(dynamic and static)
+    real_call_first = isinstance(case.architecture, Whole) and bool(dynamic and static)
     results: list[Reading | Finding] = []
-    twin = on_meta() if static and not really_first else None
+    twin = on_meta() if static and not real_call_first else None
     if dynamic:
-        _refuse_too_large(_built_on_meta(case, protocol.seed) if really_first else twin)
+        _refuse_too_large(_built_on_meta(case, protocol.seed) if real_call_first else twin)
     if isinstance(twin, Subject):
         results = _probe(early, twin, protocol)
     state: dict[str, Scalar] = {}
@@ -98,7 +98,7 @@ def _probed(
         try:
             subject, opening = opened()
         finally:  # what fails really leaves what is known of its shapes
-            if really_first and isinstance(twin := on_meta(), Subject):
+            if real_call_first and isinstance(twin := on_meta(), Subject):
                 results = _probe(early, twin, protocol)
         before = environment.conditions(subject.device)
         if isinstance(twin, str) and not case.variant:
