@@ -196,7 +196,8 @@ def test_cheap_in_a_metric_of_a_probe_of_one_s_own(tmp_path):
     assert "direction: gap" in advise(directory)[1]
 
 
-def test_nothing_that_was_not_timed_is_called_fastest(tmp_path):
+def test_nothing_that_was_not_timed_is_called_fastest(tmp_path, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
     noisy = of({"gap": (0.61, 0.52, 0.6), "gmp": (0.59, 0.6, 0.51), "gem": (0.5, 0.62, 0.58)})
     code, out, _ = advise(records.stored(tmp_path / "counted", [only_counts(record) for record in noisy]))
     assert code == 3

@@ -352,7 +352,7 @@ def test_overfitting_of_few_clips_is_a_dial():
 
 
 def test_where_flatten_is_better_all_the_same_is_a_list_with_an_and():
-    cells = [replace(UP, where=f"identity ({number} clips)") for number in ("250", "1,000", "4,000")]
+    cells = [UP._replace(where=f"identity ({number} clips)") for number in ("250", "1,000", "4,000")]
     why = overfitting.judged([NONE] * 3, cells).why
     assert why.endswith("accuracy on identity (250 clips), identity (1,000 clips) and identity (4,000 clips).")
 
