@@ -209,7 +209,7 @@ def exit_codes() -> Iterator[str]:
     from convbench.cli import ending
     from convbench.cli.advise import ABSTAINED
     from convbench.cli.app import INCOMPLETE, MEASURED
-    from convbench.cli.bisect import RANGE
+    from convbench.cli.bisect import A_RANGE
     from convbench.cli.compare import LOOKS_SLOWER
     from convbench.core import errors
 
@@ -222,7 +222,7 @@ def exit_codes() -> Iterator[str]:
         (overview.NOTHING, "`history`", "no change for the worse that code may be the reason of"),
         (overview.CONFIRMED, "`history`", "a change for the worse that a paired check confirmed"),
         (overview.SUSPECTED, "`history`", "a change for the worse is suspected: `--confirm` checks its commits"),
-        (RANGE, "`bisect`", "a range of commits with its probability, not one commit; or the time was over before"),
+        (A_RANGE, "`bisect`", "a range of commits with its probability, not one commit; or the time was over before"),
         (ABSTAINED, "`advise`", "an answer below the grade that was required, or none; it says why"),
         (errors.Refused.exit_code, "`check`, `compare`, `history`", "refused: a comparison that would mean nothing"),
         (INCOMPLETE, "`run`, `profile`", "some case failed; the others are measured"),

@@ -21,6 +21,7 @@ from convbench.check import live as pairs
 from convbench.check.link import Settings
 from convbench.check.outcome import Timing
 from convbench.check.rule import Rule
+from convbench.core.commands import Command
 from convbench.measure import live
 from convbench.models import subject
 from convbench.models.subject import Inputs
@@ -114,7 +115,7 @@ def test_the_examples_of_the_docstrings_run(tmp_path: Path) -> None:
 
 def test_a_run_from_data_is_a_run_on_disk(tmp_path: Path) -> None:
     run = convbench.run(SUITE, only=["gap"], device="cpu", out=tmp_path)
-    assert run.description.command == f"convbench.run({SUITE!r}, only=['gap'], device='cpu')"
+    assert Command.of(run.description) == Command(SUITE, only=("gap",), device="cpu", python=True)
     assert [record.case.architecture.reducer.name for record in run.records] == ["gap"]
     assert run.frame().macs[0] == run.records[0].samples("macs")[0]
     assert run.answer().startswith("Smallest on the conv backbone: gap")

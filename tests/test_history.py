@@ -268,8 +268,7 @@ def test_shards_that_began_in_the_same_second_both_count(tmp_path):
     """A job array starts them at once, on equal machines; before 0.2 their commands were the same too."""
     for name, seconds in (("shard-1", {GAP: 1e-3}), ("shard-2", {FC: 2e-3})):
         invented.write(tmp_path / "s" / name, 0, seconds)
-    history = history_of(tmp_path / "s")
-    assert (history.runs, {case_course.series.case for case_course in history.courses}) == (2, {GAP.id, FC.id})
+    assert {Path(entry).name for entry in shown(tmp_path / "s")} == {"shard-1", "shard-2"}
 
 
 def test_what_a_merged_run_was_joined_from_is_not_counted_beside_it(tmp_path):
@@ -281,11 +280,7 @@ def test_what_a_merged_run_was_joined_from_is_not_counted_beside_it(tmp_path):
     two = store.merge([store.load(shard) for shard in shards[:2]])
     for place, merged in (("two", two), ("whole", store.merge([two, store.load(shards[2])]))):
         store.start(folder / place, *merged)
-    history = history_of(folder)
-    assert history.runs == 1
-    assert [[Path(run_point.run).name for run_point in of_case.series.points] for of_case in history.courses] == [
-        ["whole"]
-    ] * 3
+    assert [Path(entry).name for entry in shown(folder)] == ["whole"]
     shutil.rmtree(folder / "whole")
     assert {Path(entry).name for entry in shown(folder)} == {"two", "shard-3"}
 

@@ -102,6 +102,8 @@ def _of_line(text: str) -> Command:
     for name in TEXTS:
         parser.add_argument(f"--{name}", default="")
     parser.add_argument("--executor-options", action="append", default=[])
+    for name in SWITCHES:
+        parser.add_argument(f"--{name.replace('_', '-')}", action="store_true")
     program, *words = shlex.split(text)
     given = vars(parser.parse_args(words))
     if program != "convbench":

@@ -88,7 +88,7 @@ def _seed_python(seed: int) -> None:
 @lru_cache(maxsize=1024)
 def feature_shape(backbone: Choice, in_channels: int, height: int, width: int) -> Features:
     """Shape of the map that a backbone makes of one frame, found on ``meta``."""
-    with torch.device("meta"), torch.inference_mode():
+    with torch.device("meta"), torch.no_grad():
         try:
             trunk = in_mode(_backbone(backbone, in_channels), training=False)
             maps = trunk(torch.empty(1, in_channels, height, width))
@@ -104,7 +104,7 @@ def feature_shape(backbone: Choice, in_channels: int, height: int, width: int) -
 @lru_cache(maxsize=4096)
 def vector_size(reducer: Choice, features: Features, lstm_input: int | None) -> int:
     """The LSTM input size D that a reducer built for ``lstm_input`` makes of a feature map, found on ``meta``."""
-    with torch.device("meta"), torch.inference_mode():
+    with torch.device("meta"), torch.no_grad():
         try:
             module = in_mode(build_reducer(reducer, features, lstm_input), training=False)
             vectors = module(torch.empty(2, *features))
