@@ -332,12 +332,15 @@ class Shelf(places.Commits):
 
 def test_only_good_and_the_places_in_hand_are_kept(tmp_path):
     """A version of torch takes gigabytes of disk."""
-    line = Shelf(Here(tmp_path, tmp_path, None), "", tuple("abcdef"), ("",) * 6)
+    line = Shelf(Here(tmp_path, tmp_path, None), "", tuple("abcdefgh"), ("",) * 8)
     method = gate.Method(Settings(), Rule(), tmp_path, gate.Silent())
     search = bisect.Bisection(line, Request("s"), method, lambda _: None, SURE)
     with search.stack:
-        for place, is_open in ((0, {0}), (5, {0, 5}), (2, {0, 2, 5}), (3, {0, 2, 3}), (2, {0, 2, 3}), (4, {0, 2, 4})):
-            assert search._side(place).label == "abcdef"[place]
+        for place in (0, 7, 3, 5, 4):
+            assert search._side(place).label == "abcdefgh"[place]
+        assert line.is_open == {0, 3, 4, 5, 7}
+        for place, is_open in ((6, {0, 3, 4, 5, 6}), (3, {0, 3, 4, 5, 6}), (2, {0, 2, 3, 4, 6})):
+            search._side(place)
             assert line.is_open == is_open
     assert line.is_open == set()
 

@@ -39,7 +39,7 @@ MOST_PAIRS = 80
 ATTEMPTS = 2
 """At a place that fails: it may have been the machine."""
 GOOD, OTHERS = 0, 4
-"""The place that every pair needs, and how many others are open at a time: one that is asked for again is built again."""
+"""The place that every pair needs, and how many others are open at a time; one that was closed is built again."""
 
 
 @dataclass(frozen=True)
