@@ -6,7 +6,6 @@ What is kept is the JSON of a check, raw timings and all, which ``convbench repl
 from __future__ import annotations
 
 import glob
-import hashlib
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
@@ -29,6 +28,7 @@ from convbench.core.errors import ConvbenchError, StoreError
 from convbench.core.exchange import CONFIRMED
 from convbench.core.record import Run
 from convbench.core.statistics import Interval
+from convbench.core.text import digest
 
 WORDS: dict[str, Decision] = {"regression": "confirmed", "ok": "refuted"}
 REMEDY = "name a --store that can be written"
@@ -114,8 +114,8 @@ def refuse_unwritable(folder: Path) -> None:
 def keep(folder: Path, measured: Outcome) -> Path:
     """Put a check into a store, under a name that no other has. Raises StoreError where it cannot be written."""
     commits = "-".join((side.commit or "")[:12] for side in (measured.base, measured.head))
-    digest = hashlib.sha256(repr((measured.started, measured.cases)).encode()).hexdigest()[:8]
-    return outcome.write(measured, folder / CONFIRMED / f"{commits}-{digest}.json", REMEDY)
+    number = digest(repr((measured.started, measured.cases)))[:8]
+    return outcome.write(measured, folder / CONFIRMED / f"{commits}-{number}.json", REMEDY)
 
 
 def stored(folder: Path) -> list[Confirmation]:

@@ -6,11 +6,11 @@ in FREE. New facts decide by themselves; who adds one that must not has to say s
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 
 from convbench.core.record import Scalar
+from convbench.core.text import digest
 
 FREE = frozenset({"commit", "dirty", "convbench", "os", "started"})
 """What may differ: the code that is compared, who measured it, the kernel's patch level, and when."""
@@ -31,7 +31,7 @@ def identity(facts: Mapping[str, Scalar]) -> dict[str, Scalar]:
 
 def fingerprint(facts: Mapping[str, Scalar]) -> str:
     """Twelve hexadecimal digits over the facts that decide: numbers under the same one may be compared."""
-    return hashlib.sha256(json.dumps(identity(facts)).encode()).hexdigest()[:12]
+    return digest(json.dumps(identity(facts)))
 
 
 def machine(facts: Mapping[str, Scalar]) -> tuple[Scalar, ...]:

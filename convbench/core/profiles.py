@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from pydantic import BaseModel, Field, ValidationError
 from convbench.core import files
 from convbench.core.errors import ConvbenchError
 from convbench.core.json_form import reason
+from convbench.core.text import digest
 
 PROFILES, SUMMARY, TRACE = "profiles", "profile.json", ".pt.trace.json.gz"
 LONGEST_NAME = 80
@@ -67,7 +67,7 @@ class Place:
 def directory_of(profiles: Path, case_id: str) -> Path:
     """The directory of a case: its id in letters that every file system takes, and a hash that keeps it apart."""
     readable = re.sub(r"[^A-Za-z0-9=.+-]+", "_", case_id)[:LONGEST_NAME].strip("_.")
-    return profiles / f"{readable}-{hashlib.sha256(case_id.encode()).hexdigest()[:8]}"
+    return profiles / f"{readable}-{digest(case_id)[:8]}"
 
 
 def trace_name(worker: str, nanoseconds: int) -> str:
