@@ -98,7 +98,7 @@ def run(
             loaded.overrides,
             listed(only),
             listed(skip),
-            device=device if device != "auto" else "",
+            device=device,
             executor=executor if isinstance(executor, str) else type(executor).__name__ if executor else "",
             executor_options=executor_options or {},
             python=True,

@@ -108,7 +108,7 @@ def run(
         tuple(chosen),
         tuple(only or ()),
         tuple(skip or ()),
-        device=device if device != "auto" else "",
+        device=device,
         shard=shard if selection.shard != (1, 1) else "",
         executor=executor or "",
         executor_options=options,

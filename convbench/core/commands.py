@@ -22,14 +22,14 @@ TEXTS = ("device", "shard", "executor")
 class Command:
     """What was asked of ``convbench run``, or of ``convbench.run`` where ``python`` is true.
 
-    ``suite`` is as it was named: of a call it may be the data itself. What is empty is as it is by default.
+    ``suite`` is as it was named: of a call it may be the data itself. What is as by default is not part of its text.
     """
 
     suite: str | Mapping[str, Any]
     overrides: tuple[str, ...] = ()
     only: tuple[str, ...] = ()
     skip: tuple[str, ...] = ()
-    device: str = ""
+    device: str = "auto"
     shard: str = ""
     executor: str = ""
     executor_options: Mapping[str, Scalar] = field(default_factory=dict)
@@ -68,7 +68,7 @@ class Command:
             for pattern in getattr(self, name):
                 yield from (f"--{name}", pattern)
         for name in TEXTS:
-            if text := getattr(self, name):
+            if (text := getattr(self, name)) != getattr(Command, name):
                 yield from (f"--{name}", text)
         for key, value in self.executor_options.items():
             yield from ("--executor-options", f"{key}={value if isinstance(value, str) else json.dumps(value)}")
@@ -79,7 +79,7 @@ class Command:
     def _arguments(self) -> Iterator[str]:
         yield repr(self.suite)
         for name in ("overrides", *LISTS, *TEXTS, "executor_options", *SWITCHES):
-            if value := getattr(self, name):
+            if (value := getattr(self, name)) and value != getattr(Command, name, None):
                 yield f"{name}={list(value) if isinstance(value, tuple) else value!r}"
 
 
@@ -100,7 +100,7 @@ def _of_line(text: str) -> Command:
     for name in LISTS:
         parser.add_argument(f"--{name}", action="append", default=[])
     for name in TEXTS:
-        parser.add_argument(f"--{name}", default="")
+        parser.add_argument(f"--{name}", default=getattr(Command, name))
     parser.add_argument("--executor-options", action="append", default=[])
     for name in SWITCHES:
         parser.add_argument(f"--{name.replace('_', '-')}", action="store_true")

@@ -167,10 +167,10 @@ def _of_frames(outputs: list[torch.Tensor], whole: torch.Tensor) -> torch.Tensor
     """What stands against the output of the whole clip: the frames' outputs joined, or, of a model that answers once a
     clip, the last one; None where they are neither."""
     if outputs[-1].shape == whole.shape:
-        return outputs[-1].float()
+        return outputs[-1]
     moment = (whole.shape[0], 1, *whole.shape[2:])
     if len(outputs) == whole.shape[1] and all(output.shape == moment for output in outputs):
-        return torch.cat(outputs, dim=1).float()
+        return torch.cat(outputs, dim=1)
     return None
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 
+from convbench.core.text import digest
 from convbench.report.drawing import Drawing, scales
 from convbench.report.drawing.style import HUES, MUTED, TEXT, canvas, short
 
@@ -25,7 +25,7 @@ def memory_timeline(case: str, points: Sequence[Sequence[float]], peak: float) -
     axes.set_xlabel("ms since the call began (profiled)", fontsize=9)
     axes.set_ylabel("MiB alive · lower is better", fontsize=9)
     return Drawing(
-        name=f"memory-{hashlib.sha256(case.encode('utf-8', 'replace')).hexdigest()[:8]}",
+        name=f"memory-{digest(case)}",
         title=f"Memory of {short(case, 70)}",
         caption=(
             "How to read this: bytes of tensors alive after each allocation and release of one call. It starts with "
