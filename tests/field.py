@@ -310,6 +310,15 @@ class FrozenTrunk(Base):
         self.cnn.eval()
 
 
+class TrainsOnly(Base):
+    """Its loss is inside, and there is none outside of training, as of many detectors; it has more to do there."""
+
+    def forward(self, x):
+        if not self.training:
+            raise RuntimeError("call train() first")
+        return self.rnn(self.vectors(x) + self.vectors(x.flip(1)))[0].square().mean()
+
+
 class Paths(Base):
     """Takes one list, of a slow and a fast view of a video."""
 
@@ -571,6 +580,16 @@ def heads(kind: str = "tuple"):
 def action_loss(output, x):
     assert x.dim() == 5
     return output[0].square().mean()
+
+
+class Remembers(Base):
+    """Keeps its state from call to call, and takes its output to numpy, which has no bfloat16."""
+
+    state = None
+
+    def forward(self, x):
+        output, self.state = self.rnn(self.vectors(x), self.state)
+        return torch.from_numpy(output.detach().numpy())
 
 
 class OwnState(Base):

@@ -395,6 +395,13 @@ def test_models_with_ways_of_their_own_are_trained(model):
     assert codes(record) - OF_CLOCKS == set()
 
 
+def test_a_model_that_only_trains_is_counted_twice_and_captured_as_it_trains():
+    record = measured(case("TrainsOnly", SMALL, "train", (Choice("compile"),)), [*COUNTS, "compile"])
+    assert codes(record) - OF_CLOCKS == {"name_stages"}
+    conv, lstm = 2 * CONV // 4, LSTM // 4  # of 6 frames instead of 24
+    assert value(record, "flops_captured") == conv / (conv + lstm)  # torch.compile leaves an LSTM as it is
+
+
 def test_a_loss_of_ones_own_is_minimised_and_what_it_leaves_is_said():
     record = measured(case("heads", SMALL, "train", loss="field:action_loss"), ["phases"])
     assert finding(record, "no_gradient").data["names"] == ("value.weight", "value.bias")
@@ -406,6 +413,12 @@ def test_a_model_with_a_state_of_its_own_streams_by_a_step():
     assert value(record, "macs") == 2 * (6 * 15 * 15 * 27 + 4 * 20 * 26)
     assert record.samples("latency_s")
     assert "counts_disagree" not in codes(record)
+
+
+def test_why_a_model_with_a_state_fails_is_its_own_error():
+    """Not that of a second attempt on the state which the first one has left in it."""
+    with pytest.raises(TypeError, match="unsupported ScalarType BFloat16"):
+        measured(case("Remembers", SMALL, variant=(Choice("autocast"),)), ["latency"])
 
 
 # --- Memory, names ----------------------------------------------------------------------------------------------------

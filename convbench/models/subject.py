@@ -58,6 +58,9 @@ class Inputs:
         return self.changed(_frames_last)
 
 
+OF_INFERENCE_MODE = "Inference tensors cannot be saved for backward"
+
+
 class WithoutGradients:
     """Calls a model in inference mode or, where its first call fails there, with as much of gradients as it needs.
 
@@ -91,7 +94,12 @@ class WithoutGradients:
                 raise
             except Exception as error:
                 self.refused = self.refused or error
-        return self._tried(last, args, kwargs)
+        try:
+            return self._tried(last, args, kwargs)
+        except RuntimeError as error:
+            if self.refused is None or OF_INFERENCE_MODE not in str(error):
+                raise
+            raise self.refused from error  # this error is of the state that the first attempt has left in the model
 
     def _tried(self, mode: Callable[[], Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         with mode():
@@ -173,6 +181,13 @@ def assemble(case: Case, seed: int, device: str | None = None, model: nn.Module 
     if any(isinstance(module, LazyModuleMixin) for module in model.modules()):
         _materialize(model, arguments, device)
     return Subject(case, seed, device, model, arguments, _forward(case, model))
+
+
+def assemble_forward(case: Case, seed: int, device: str | None = None) -> Subject:
+    """The forward pass of a case alone, in eager form: that of a training in training mode, as a training calls it."""
+    forward = assemble(case.forward_only, seed, device)
+    network.in_mode(forward.model, training=case.scenario == "train")
+    return forward
 
 
 def transform(subject: Subject) -> Subject:

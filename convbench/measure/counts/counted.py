@@ -97,6 +97,21 @@ def count_case(case: Case, seed: int) -> Count:
     return count_subject(on_meta if isinstance(on_meta, Subject) else called(subject.assemble(case, seed)))
 
 
+def count_forward(case: Case, seed: int) -> Count:
+    """The first count of the forward pass alone; that of a user's model as it trains, where its mode may matter."""
+    if case.scenario != "train" or isinstance(case.architecture, Parts):
+        return count_case(case.forward_only, seed)
+    twin = forward_twin(case, seed)
+    with as_written(twin.model):
+        return dispatched.count(called(twin))
+
+
+def forward_twin(case: Case, seed: int) -> Subject:
+    """The forward pass of a case alone, on ``meta`` or on its device where it does not run there."""
+    on_meta = not isinstance(on_meta_or_reason(case.forward_only, seed), str)
+    return subject.assemble_forward(case, seed, "meta" if on_meta else None)
+
+
 def macs_by_stage(case: Case, seed: int = 0) -> dict[str, int]:
     """MACs of one call of the eager case, by stage; what lies in no stage is ``other``."""
     return count_case(case, seed).macs

@@ -11,14 +11,14 @@ from torch.utils import _pytree as pytree
 from torch.utils.flop_counter import FlopCounterMode
 
 from convbench.core import metrics
-from convbench.core.record import Case, Finding, Protocol, Reading
+from convbench.core.record import Finding, Protocol, Reading
 from convbench.core.registry import probes
 from convbench.core.traits import compiles
-from convbench.measure.counts.counted import count_case, on_meta_or_reason
+from convbench.measure.counts.counted import count_forward, forward_twin
 from convbench.measure.counts.dispatched import decomposing
 from convbench.measure.counts.formulas import formulas
 from convbench.measure.probes import exact
-from convbench.models.subject import Subject, assemble
+from convbench.models.subject import Subject
 
 
 @probes.register("compile")
@@ -30,12 +30,11 @@ def compile_capture(subject: Subject, protocol: Protocol) -> Iterator[Reading | 
     """
     if not compiles(subject.case):
         return
-    case = subject.case.forward_only
-    twin = _twin(case, protocol.seed)
+    twin = forward_twin(subject.case, protocol.seed)
     graphs, flops = _capture(twin)
     counters = torch._dynamo.utils.counters
     breaks = counters["graph_break"] | counters["unimplemented"]
-    total = 2 * count_case(case, protocol.seed).total
+    total = 2 * count_forward(subject.case, protocol.seed).total
     yield Reading(metrics.GRAPH_COUNT, (graphs,))
     yield Reading(metrics.GRAPH_BREAKS, (sum(breaks.values()),))
     yield Reading(metrics.CAPTURED, (flops / total if total else 0.0,))
@@ -44,13 +43,6 @@ def compile_capture(subject: Subject, protocol: Protocol) -> Iterator[Reading | 
         yield Finding("graph_breaks", "note", {"reasons": reasons})
     if graphs == 0:
         yield Finding("nothing_compiled")
-
-
-def _twin(case: Case, seed: int) -> Subject:
-    """The case on ``meta``, or on its device where it does not run there."""
-    if isinstance(on_meta_or_reason(case, seed), str):
-        return assemble(case, seed)
-    return assemble(case, seed, device="meta")
 
 
 def _capture(twin: Subject) -> tuple[int, int]:

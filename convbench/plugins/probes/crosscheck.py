@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from convbench.core import metrics
 from convbench.core.record import Finding, Protocol, Reading
 from convbench.core.registry import probes
-from convbench.measure.counts.counted import called, count_case, reason_of
+from convbench.measure.counts.counted import called, count_forward, reason_of
 from convbench.measure.counts.traced import trace as traced_counts
 from convbench.measure.probes import exact
-from convbench.models.subject import Subject, assemble
+from convbench.models.subject import Subject, assemble_forward
 
 
 @probes.register("crosscheck")
@@ -20,10 +20,9 @@ def crosscheck(subject: Subject, protocol: Protocol) -> Iterator[Reading | Findi
 
     Of training the forward pass: a trace does not know the backward one.
     """
-    case = subject.case.forward_only
-    first = count_case(case, protocol.seed)
     try:
-        trace = traced_counts(called(assemble(case, protocol.seed)))
+        first = count_forward(subject.case, protocol.seed)
+        trace = traced_counts(called(assemble_forward(subject.case, protocol.seed)))
     except Exception as error:
         yield Finding("counted_once", data={"reason": reason_of(error)})
         return
