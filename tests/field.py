@@ -372,7 +372,9 @@ class Attention(Base):
         super().__init__(hidden=16)
         self.how = how
         layer = nn.TransformerEncoderLayer(16, 2, 32, batch_first=True)
-        self.query = nn.Parameter(torch.randn(16)) if how == "query" else None
+        self.query = nn.Parameter(torch.randn(16)) if how in ("query", "product") else None
+        self.codes = nn.Parameter(torch.randn(40, 16)) if "codes" in how else None
+        self.padded = nn.TransformerEncoder(layer, 2) if how == "padded" else None
         self.rest = {"encoder": layer, "mha": nn.MultiheadAttention(16, 2, batch_first=True)}.get(how, nn.Identity())
 
     def forward(self, x):
@@ -382,6 +384,15 @@ class Attention(Base):
                 return self.rest(h, h, h, need_weights=False)[0]
             case "query":
                 return torch.einsum("bt,btd->bd", (h @ self.query).softmax(1), h)
+            case "product":
+                return torch.addmv(h[..., 0].flatten(), h.flatten(0, 1), self.query).dot(h[..., 1].flatten())
+            case "codes":
+                return torch.cdist(h.flatten(0, 1), self.codes)
+            case "few codes":
+                return torch.cdist(h.flatten(0, 1), self.codes[:4])
+            case "padded":
+                late = torch.arange(h.shape[1], device=h.device) > 5
+                return self.padded(h, src_key_padding_mask=late.expand(h.shape[:2]))
             case "sdpa":
                 return F.scaled_dot_product_attention(h, h, h)
             case "dead":

@@ -173,10 +173,14 @@ def test_a_dictionary_or_a_named_tuple_is_the_one_argument_of_a_model_that_takes
     ("how", "macs"),
     [
         ("encoder", 16 * 16 * 4 + 2 * 16 * 32 + 2 * 8 * 16),
+        ("padded", 2 * (16 * 16 * 4 + 2 * 16 * 32 + 2 * 8 * 16)),
         ("sdpa", 2 * 8 * 16),
         ("mha", 16 * 16 * 4 + 2 * 8 * 16),
         ("dead", 4 * 16),
-        ("query", 16),
+        ("query", 16 + 16),
+        ("product", 16 + 1),
+        ("codes", 40 * 16),
+        ("few codes", 4 * 16),
     ],
 )
 def test_attention_and_what_is_not_returned_are_counted_twice_alike(how, macs):

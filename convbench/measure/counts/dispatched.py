@@ -18,6 +18,7 @@ from typing import Any, Self
 
 import torch
 from torch import nn
+from torch.backends import mha
 from torch.utils.flop_counter import FlopCounterMode, _FlopCounterMode
 
 from convbench.core.metrics import OTHER
@@ -85,10 +86,21 @@ def _counted(subject: Subject, roots: Roots) -> tuple[dict[str, int], _Counter, 
 
 @contextmanager
 def as_written(model: nn.Module) -> Iterator[None]:
-    """While it lasts, what the user has compiled runs as it was written."""
-    if "torch._dynamo" not in sys.modules:
-        yield
-        return
+    """While it lasts, what the user has compiled runs as it was written, and torch's encoder layers layer by layer.
+
+    Fused, these pack padded clips into nested tensors, of which neither count can tell a shape.
+    """
+    fused = mha.get_fastpath_enabled()
+    mha.set_fastpath_enabled(False)
+    try:
+        with _without_compiling(model) if "torch._dynamo" in sys.modules else nullcontext():
+            yield
+    finally:
+        mha.set_fastpath_enabled(fused)
+
+
+@contextmanager
+def _without_compiling(model: nn.Module) -> Iterator[None]:
     compiled = [module for module in model.modules() if is_compiled(module)]
     forwards = [vars(module)["forward"] for module in compiled]
     for module in compiled:

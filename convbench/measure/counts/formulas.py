@@ -24,9 +24,9 @@ Shape = tuple[int, ...]
 UNKNOWN = frozenset(
     f"aten::{name}"
     for name in (
-        "addbmm", "addmv", "addr", "_addmm_activation", "_trilinear", "_sparse_mm", "_sparse_addmm", "conv_tbc",
+        "addr", "_addmm_activation", "_trilinear", "_sparse_mm", "_sparse_addmm", "conv_tbc",
         "_cudnn_rnn", "miopen_rnn", "mkldnn_rnn_layer", "_fft_c2c", "_fft_r2c", "_fft_c2r", "_linalg_svd",
-        "_linalg_eigh", "linalg_inv_ex", "linalg_matrix_exp", "_cdist_forward", "_cdist_backward",
+        "_linalg_eigh", "linalg_inv_ex", "linalg_matrix_exp", "linalg_pinv", "_cdist_backward",
         "_convolution_double_backward", "_weight_int8pack_mm", "_weight_int4pack_mm", "_weight_int4pack_mm_for_cpu",
         "_weight_int4pack_mm_with_scales_and_zeros", "_dyn_quant_matmul_4bit", "_int_mm", "_grouped_mm",
         "_scaled_grouped_mm", "linalg_householder_product", "_linalg_solve_ex", "linalg_qr", "linalg_cholesky_ex",
@@ -35,10 +35,11 @@ UNKNOWN = frozenset(
         "cholesky", "cholesky_solve", "cholesky_inverse", "triangular_solve", "geqrf", "ormqr",
         "sparse_sampled_addmm", "_sparse_mm_reduce_impl", "_sparse_semi_structured_linear",
         "_sparse_semi_structured_mm", "_sparse_semi_structured_addmm", "_cslt_sparse_mm",
+        "_linear_cross_entropy_batch_chunked_no_reduction",
     )
 )  # fmt: skip
 """Operators of torch that multiply and accumulate and that no formula counts, as far as they are known; the others
-count as nothing. A matrix times a vector is no work on a clip by torch's convention (spectral norm takes some)."""
+count as nothing."""
 FREE_SPACES = frozenset(
     {"aten", "prim", "prims", "onnx", "profiler", "inductor", "c10d", "_c10d_functional", "debugprims"}
 )
@@ -110,6 +111,11 @@ def _lenient(path: str) -> Formula:
 def _ours() -> dict[Any, Formula]:
     aten = torch.ops.aten
     return {
+        **dict.fromkeys((aten.mv, aten.dot, aten.vdot), _product_with_vector),
+        aten.addmv: _added_product_with_vector,
+        aten.addbmm: _summed_products,
+        aten._cdist_forward: _distances,
+        aten._euclidean_dist: _distances,
         aten._scaled_dot_product_flash_attention_for_cpu: _attention,
         aten._scaled_dot_product_flash_attention_for_cpu_backward: _attention_backward,
         aten._scaled_dot_product_fused_attention_overrideable: _attention,
@@ -147,6 +153,26 @@ def _packets(space: str, names: Iterable[str]) -> Iterator[Any]:
     for name in names:
         if (packet := getattr(getattr(torch.ops, space), name, None)) is not None:
             yield packet
+
+
+def _product_with_vector(factor: Shape, *_args: Any, **_kwargs: Any) -> int:
+    """Of a matrix, or another vector, with a vector: torch counts it only where it is written as a layer to one."""
+    return 2 * prod(factor)
+
+
+def _added_product_with_vector(_added: Shape, factor: Shape, *_args: Any, **_kwargs: Any) -> int:
+    return 2 * prod(factor)
+
+
+def _summed_products(_added: Shape, left: Shape, right: Shape, *_args: Any, **_kwargs: Any) -> int:
+    return 2 * prod(left) * right[-1]
+
+
+def _distances(
+    left: Shape, _right: Shape, power: float = 2.0, *_args: Any, out_shape: Any = None, **_kwargs: Any
+) -> int:
+    """Of all pairs of rows: a square a coordinate; in other norms there is no product."""
+    return int(2 * prod(out_shape) * left[-1]) if power == 2.0 else 0
 
 
 def _attention(query: Shape, key: Shape, value: Shape, *_args: Any, **_kwargs: Any) -> int:

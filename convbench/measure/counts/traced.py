@@ -164,28 +164,24 @@ def attention_macs(inputs: Values, outputs: Values) -> int:
     return prod(query[:-1]) * key[-2] * (query[-1] + value[-1])
 
 
-def self_attention_macs(inputs: Values, outputs: Values) -> int:
-    """torch's fused multi-head attention: the packed projection of all three, the attention, the last projection."""
-    batch, rows, width = _shape(inputs[0])
-    return batch * rows * (4 * width * width + 2 * rows * width)
-
-
-def encoder_layer_macs(inputs: Values, outputs: Values) -> int:
-    """torch's fused encoder layer: self-attention and the two matrices of its feed-forward part."""
-    tokens = prod(_shape(inputs[0])[:-1])
-    return self_attention_macs(inputs, outputs) + tokens * sum(prod(_shape(inputs[i])) for i in (14, 16))
-
-
 def product_macs(inputs: Values, outputs: Values) -> int:
-    """A product of matrices; of a matrix and a vector nothing, which torch does not count either."""
-    if min(len(_shape(factor)) for factor in inputs[:2]) < 2:
-        return 0
+    """A product of matrices or vectors."""
     return prod(_shape(outputs[0])) * _shape(inputs[0])[-1]
 
 
 def added_product_macs(inputs: Values, outputs: Values) -> int:
     """A product of the second and the third input, added to the first."""
     return product_macs(inputs[1:], outputs)
+
+
+def summed_products_macs(inputs: Values, outputs: Values) -> int:
+    """The sum of a batch of products, added to the first input."""
+    return prod(_shape(inputs[1])) * _shape(outputs[0])[-1]
+
+
+def distances_macs(inputs: Values, outputs: Values) -> int:
+    """The distances of all pairs of rows: a square a coordinate; in other norms there is no product."""
+    return prod(_shape(outputs[0])) * _shape(inputs[0])[-1] if inputs[2].toIValue() == 2 else 0
 
 
 def contracted_macs(inputs: Values, outputs: Values) -> int:
@@ -222,7 +218,10 @@ MACS_OF: dict[str, Cost] = {
     "mm": jit_handles.matmul_flop_jit,
     "matmul": product_macs,
     "bmm": jit_handles.bmm_flop_jit,
-    "baddbmm": added_product_macs,
+    **dict.fromkeys(("mv", "dot", "vdot"), product_macs),
+    **dict.fromkeys(("addmv", "baddbmm"), added_product_macs),
+    "addbmm": summed_products_macs,
+    "cdist": distances_macs,
     "einsum": einsum_macs,
     "lstm": recurrent_macs,
     "gru": recurrent_macs,
@@ -233,8 +232,6 @@ MACS_OF: dict[str, Cost] = {
     "rnn_tanh_cell": cell_macs,
     "rnn_relu_cell": cell_macs,
     "scaled_dot_product_attention": attention_macs,
-    "_native_multi_head_attention": self_attention_macs,
-    "_transformer_encoder_layer_fwd": encoder_layer_macs,
     "tensordot": contracted_macs,
     "inner": contracted_macs,
     "_convolution_mode": padded_convolution_macs,
