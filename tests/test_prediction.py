@@ -112,6 +112,20 @@ def test_what_fits_is_the_largest_by_each_axis():
         assert fit.peak <= limit < predict(largest.of_size(of, axis, fit.size + 1)).peak
 
 
+def test_a_search_ends_where_a_prediction_takes_too_long(monkeypatch):
+    def limited(case, seconds=math.inf):
+        if case.clip.frames > 40 and seconds < math.inf:
+            raise TakesTooLong("error", "not predicted: it takes too long")
+        return predict(case)
+
+    monkeypatch.setattr(largest, "predict", limited)
+    fits = {fit.axis: fit for fit in largest.fits(resolve(case("gap", clip=Clip(1, 4, 3, 8, 8))), 10**9)}
+    assert (fits["frames"].size, fits["frames"].more) == (32, True)
+    assert fits["frames"].peak == predict(resolve(case("gap", clip=Clip(1, 32, 3, 8, 8)))).peak
+    with pytest.raises(CaseFailed, match="takes too long"):
+        list(largest.fits(resolve(case("gap", clip=Clip(1, 64, 3, 8, 8))), 10**9))
+
+
 def test_axes_are_those_that_are_free():
     assert largest.axes(resolve(case("gap"))) == ["batch", "frames"]
     assert largest.axes(resolve(case("gap", scenario="streaming"))) == ["batch"]

@@ -109,10 +109,10 @@ def fits(
                 continue
             print(f"{case.id}: predicted peak {units.size(peak)}")
             for fit in results:
-                print(f"  {_words(fit, largest.LARGEST[fit.axis])}, predicted peak {units.size(fit.peak)}")
+                print(f"  {_words(fit)}, predicted peak {units.size(fit.peak)}")
 
 
-def _words(fit: Fit, largest: int) -> str:
+def _words(fit: Fit) -> str:
     if fit.size == 0:
         return f"{fit.axis}: not even 1 fits"
-    return f"{fit.axis} up to {fit.size:,}{' and more' if fit.size == largest else ''}"
+    return f"{fit.axis} up to {fit.size:,}{' or more (not searched further)' if fit.more else ''}"

@@ -89,7 +89,7 @@ class Processes:
         return self._spawn(call, folder, cache)
 
     def _spawn(self, call: Call[T], folder: Path, cache: Path) -> Running[T]:
-        running: Running[T] = Running(call.timeout, folder)
+        running: Running[T] = Running(call, folder)
         running.at_end = self._forget
         begin = partial(self._begin, running, call, cache)
         begin()

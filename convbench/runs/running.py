@@ -30,7 +30,7 @@ SECONDS_TO_LEAVE = 2.0
 class Call(Generic[T]):
     """A function and its arguments, all of which can be pickled, and how its process is started.
 
-    ``variables`` are of its environment, ``timeout`` is in seconds. A call that ``compiles`` finds what calls with the
+    ``variables`` are of its environment, ``timeout`` is in seconds and ``limited_by`` the setting it is of. A call that ``compiles`` finds what calls with the
     same ``cache`` have compiled, or without one an empty compile cache, next to a ready toolchain. What is ``brought``
     is imported first. One that never ``forks`` from the server starts without torch.
     """
@@ -43,6 +43,7 @@ class Call(Generic[T]):
     brought: Brought = NOTHING
     forks: bool = True
     cache: str = ""
+    limited_by: str = ""
 
     @property
     def is_forked(self) -> bool:
@@ -53,8 +54,8 @@ class Call(Generic[T]):
 class Running(Generic[T]):
     """A call in its process; ``end`` it, whatever comes of it."""
 
-    def __init__(self, timeout: float, folder: Path) -> None:
-        self.timeout, self.folder = timeout, folder
+    def __init__(self, call: Call[T], folder: Path) -> None:
+        self.timeout, self.limited_by, self.folder = call.timeout, call.limited_by, folder
         self.at_end: Callable[[Running[T]], None] = lambda _: None
         self.begin_again: Callable[[], bool] = lambda: False
         """Starts it anew where its process was killed with the server that forked it; whether that was so."""
@@ -85,8 +86,8 @@ class Running(Generic[T]):
         self.wait()
         so_far = self._so_far
         if not self._answers:
-            message = f"no result after {self.timeout:g} s (protocol.timeout){so_far.words}"
-            raise CaseFailed("timeout", message, so_far.known)
+            setting = f" ({self.limited_by})" if self.limited_by else ""
+            raise CaseFailed("timeout", f"no result after {self.timeout:g} s{setting}{so_far.words}", so_far.known)
         answer = self._answers.popleft()
         if isinstance(answer, CaseFailed):
             raise CaseFailed(answer.kind, f"{answer}{so_far.words}", so_far.known)

@@ -2,41 +2,54 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 from convbench.core.errors import CaseFailed, Impossible
 from convbench.core.record import Case, Parts
-from convbench.measure.memory.prediction import predict
+from convbench.measure.memory.prediction import TakesTooLong, predict
 from convbench.measure.preflight import resolve
 
 LARGEST = {"batch": 2**16, "frames": 2**16, "lstm_input": 2**20}
 """The axes that are searched, and the size beyond which no search goes."""
 LONG_CLIP = 128
+SECONDS = 5.0
+"""That one prediction may take while a size is searched; the case as it is may take longer."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fit:
     """The largest size of one axis whose predicted peak (B) is within the limit, the case's other sizes as they are.
 
-    ``size`` 0: not even 1 fits; ``size`` equal to ``LARGEST[axis]``: that or more.
+    ``size`` 0: not even 1 fits. With ``more`` the search ended before the limit: at ``LARGEST[axis]``, or where a
+    prediction took more than ``SECONDS``.
     """
 
     case: Case
     axis: str
     size: int
     peak: int
+    more: bool = False
 
 
 def fits(case: Case, limit: int) -> Iterator[Fit]:
     """What fits into ``limit`` bytes by each axis the case has. Raises CaseFailed where nothing can be predicted."""
     for axis in axes(case):
+        peaks: dict[int, int] = {}
 
-        def peak(size: int, axis: str = axis) -> int:
-            return peak_of(of_size(case, axis, size))
+        def peak(size: int, axis: str = axis, peaks: dict[int, int] = peaks) -> int:
+            peaks[size] = peak_of(of_size(case, axis, size), SECONDS)
+            return peaks[size]
 
-        size = search(peak, limit, LARGEST[axis])
-        yield Fit(case, axis, size, peak(size) if size else peak(1))
+        try:
+            size = search(peak, limit, LARGEST[axis])
+            more = size == LARGEST[axis]
+        except TakesTooLong:
+            if not peaks:
+                raise
+            size, more = max((size for size in peaks if peaks[size] <= limit), default=0), True
+        yield Fit(case, axis, size, peaks[size or 1], more)
 
 
 def of(case: Case, limit: int) -> tuple[int, list[Fit]]:
@@ -53,13 +66,13 @@ def axes(case: Case) -> list[str]:
     return ["batch", *frames, *(["lstm_input"] if free else [])]
 
 
-def peak_of(case: Case) -> int:
-    """The predicted peak. Of a recurrent stage run step by step, long clips follow the line of shorter ones."""
+def peak_of(case: Case, seconds: float = math.inf) -> int:
+    """The predicted peak, for which each prediction may take so many seconds. Of a recurrent stage run step by step, long clips follow the line of shorter ones."""
     frames, parts = case.clip.frames, case.architecture
     stepwise = isinstance(parts, Parts) and (parts.rnn.cell == "gru" or parts.rnn.proj_size)
     if not stepwise or frames <= LONG_CLIP or case.scenario == "streaming":
-        return predict(case).peak
-    shorter, longer = (predict(of_size(case, "frames", frames)) for frames in (LONG_CLIP // 2, LONG_CLIP))
+        return predict(case, seconds).peak
+    shorter, longer = (predict(of_size(case, "frames", frames), seconds) for frames in (LONG_CLIP // 2, LONG_CLIP))
     slope = 2 * (longer.resident + longer.forward_backward - shorter.resident - shorter.forward_backward) / LONG_CLIP
     line = longer.resident + longer.forward_backward + slope * (frames - LONG_CLIP)
     return max(int(line), longer.resident + longer.optimizer)

@@ -47,10 +47,14 @@ class Prediction:
 
 
 @lru_cache(maxsize=256)
+class TakesTooLong(CaseFailed):
+    """A prediction was given up at its limit of time."""
+
+
 def predict(case: Case, seconds: float = math.inf) -> Prediction:
     """The peak of one warmed call. Raises CaseFailed where it cannot be told (compiled, an unknown operator).
 
-    Also where that takes more than so many ``seconds``: fake tensors cost a millisecond an operator, which a cell that
+    TakesTooLong where it takes more than so many ``seconds``: fake tensors cost a millisecond an operator, which a cell that
     is stepped through thousands of frames has tens of thousands of.
     """
     if traits.opaque(case):
@@ -168,7 +172,7 @@ COUNTER = 4
 class Peak(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """While entered, follows the storages that operators return. ``highest``: most bytes of them alive at once.
 
-    Raises CaseFailed from the monotonic time ``until`` on.
+    Raises TakesTooLong from the monotonic time ``until`` on.
     """
 
     def __init__(self, device: torch.device, until: float = math.inf) -> None:
@@ -187,7 +191,7 @@ class Peak(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if time.monotonic() > self.until:
-            raise CaseFailed("error", "not predicted: it takes too long, as its forward has too many operators")
+            raise TakesTooLong("error", "not predicted: it takes too long, as its forward has too many operators")
         kwargs = kwargs or {}
         if self.device.type == "cuda" and func in cudnn.COMPOSED:
             with self:
