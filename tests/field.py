@@ -234,6 +234,9 @@ def wrapped(how: str):
                 return nn.DataParallel(model)
             case "frozen":
                 return torch.jit.freeze(torch.jit.script(model))
+            case "optimised":
+                frames = torch.randn(3, 8, 3, 32, 32)
+                return torch.jit.optimize_for_inference(torch.jit.trace(model.eval(), frames, check_trace=False))
             case "exported":
                 return torch.export.export(model, (torch.randn(3, 8, 3, 32, 32),)).module()
             case "quantised":

@@ -79,7 +79,8 @@ def test_fits_says_the_largest_sizes(here):
     first, *fits = done.stdout.splitlines()
     assert first.startswith("conv/hybrid/16/lstm128/1x2x3x8x8/eager/inference/cpu: predicted peak ")
     assert [line.split()[0] for line in fits] == ["batch", "frames", "lstm_input"]
-    assert all(re.fullmatch(r"  \w+ up to [\d,]+( or more \(not searched further\))?, predicted peak [\d.]+ MiB", line) for line in fits)
+    line_of_fit = r"  \w+ up to [\d,]+( or more \(not searched further\))?, predicted peak [\d.]+ MiB"
+    assert all(re.fullmatch(line_of_fit, line) for line in fits)
 
 
 def test_fits_takes_what_is_free_here_unless_told(here, in_process, monkeypatch):

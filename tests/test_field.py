@@ -87,6 +87,7 @@ ONCE = {"counted_once"}
         ("wrapped/parallel", 2408, CONV + LSTM, set()),
         ("wrapped/quantised", 2408, CONV + LSTM, ONCE | OFF_META),
         ("wrapped/frozen", 2408, CONV + LSTM, ONCE | OFF_META),
+        ("wrapped/optimised", 2408, LSTM, ONCE | OFF_META | {"uncounted_operators"}),
         ("wrapped/exported", 2408, CONV + LSTM, set()),
         ("Listed", 2240, CONV + LSTM, ONCE),
         ("Works/gradient", 2408, 3 * CONV + LSTM, ONCE | {"not_in_inference_mode"}),

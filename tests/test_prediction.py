@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,7 +13,7 @@ from convbench.core.record import Case, Choice, Clip, Parts, Recurrent
 from convbench.measure import first_call
 from convbench.measure.memory import allocations, largest
 from convbench.measure.memory.onednn import Layer
-from convbench.measure.memory.prediction import predict
+from convbench.measure.memory.prediction import TakesTooLong, predict
 from convbench.measure.preflight import resolve
 
 ARTICLE = [("gap", None), ("fc", 128), ("hybrid", 64), ("flatten", None)]

@@ -74,14 +74,15 @@ def _program(file: str, case: Case, example: Example) -> str:
 
 
 def _loaded(case: Case, seed: int, weights: Path | None) -> Subject:
-    model = network.build(case, seed, case.device)
+    built = assemble(case, seed)
     if weights is not None:
         try:
-            model.load_state_dict(torch.load(weights, map_location=case.device, weights_only=True))
+            built.model.load_state_dict(torch.load(weights, map_location=case.device, weights_only=True))
         except Exception as error:
             reason = " ".join(str(error).split())[:300]
             raise ConvbenchError(f"{weights}: are not the weights of {case.id}: {reason}") from error
-    return assemble(case, seed, model=network.in_mode(model, training=False))
+    network.in_mode(built.model, training=False)
+    return built
 
 
 def _output(subject: Subject) -> dict[str, Any]:

@@ -11,6 +11,9 @@ from torch.nn.parameter import is_lazy
 
 from convbench.models.values import stored_bytes, tensors
 
+IN_OWN_LAYOUT = "prim::ConstantMKLDNNTensor"
+"""A constant in the layout of oneDNN, as ``torch.jit.optimize_for_inference`` makes it."""
+
 
 def weights_bytes(model: nn.Module) -> int:
     """Bytes of parameters and buffers, and of quantised weights, which are neither."""
@@ -42,9 +45,17 @@ def quantised_weights(module: nn.Module) -> list[torch.Tensor]:
 
 
 def _constants(block: Any) -> Iterator[torch.Tensor]:
-    """The tensors that are constants of a script's graph, those in lists and in inner blocks too."""
-    for node in block.nodes():
-        if node.kind() == "prim::Constant":
+    """The tensors that a script's graph has as constants and uses, those in lists and in inner blocks too."""
+    for node in nodes(block):
+        if node.kind() == IN_OWN_LAYOUT:
+            yield node.t("value")
+        elif node.kind() == "prim::Constant" and node.output().uses():
             yield from tensors(node.output().toIValue())
+
+
+def nodes(block: Any) -> Iterator[Any]:
+    """The nodes of a script's graph, those of inner blocks too."""
+    for node in block.nodes():
+        yield node
         for inner in node.blocks():
-            yield from _constants(inner)
+            yield from nodes(inner)

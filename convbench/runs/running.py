@@ -30,9 +30,10 @@ SECONDS_TO_LEAVE = 2.0
 class Call(Generic[T]):
     """A function and its arguments, all of which can be pickled, and how its process is started.
 
-    ``variables`` are of its environment, ``timeout`` is in seconds and ``limited_by`` the setting it is of. A call that ``compiles`` finds what calls with the
-    same ``cache`` have compiled, or without one an empty compile cache, next to a ready toolchain. What is ``brought``
-    is imported first. One that never ``forks`` from the server starts without torch.
+    ``variables`` are of its environment, ``timeout`` is in seconds and ``limited_by`` the setting that it is of. A call
+    that ``compiles`` finds what calls with the same ``cache`` have compiled, or without one an empty cache, next
+    to a ready toolchain. What is ``brought`` is imported first. One that never ``forks`` from the server starts without
+    torch.
     """
 
     work: Callable[..., T]

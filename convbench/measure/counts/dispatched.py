@@ -23,11 +23,12 @@ from torch.utils.flop_counter import FlopCounterMode, _FlopCounterMode
 
 from convbench.core.metrics import OTHER
 from convbench.core.record import STAGES
-from convbench.measure.counts.formulas import formulas, is_unknown, operator
+from convbench.measure.counts.formulas import WITH_VECTOR, formulas, is_unknown, operator
 from convbench.measure.stages.doors import in_threads, watching
 from convbench.models.stages import Roots, is_compiled, stage_roots
 from convbench.models.subject import Subject
 from convbench.models.values import tensors
+from convbench.models.weights import nodes
 
 WHOLE = "Global"
 """Under this name FlopCounterMode keeps its total."""
@@ -190,7 +191,9 @@ class _Counter(FlopCounterMode):
     def __init__(self, subject: Subject, stages: _Stages) -> None:
         super().__init__(display=False, custom_mapping=formulas(subject.case))
         self.mod_tracker = stages  # type: ignore[assignment]
-        self.unknown: Counter[str] = Counter()
+        self.unknown = Counter(_called_directly(subject.model))
+        self.of_weights = _storages((list(subject.model.parameters()), list(subject.model.buffers())))
+        self._kept: list[Any] = []
         self.read: set[int] = set()
         self.read_uncounted: set[int] = set()
         self._one_at_a_time = threading.Lock()
@@ -202,6 +205,8 @@ class _Counter(FlopCounterMode):
     def _count_flops(self, func_packet: Any, out: Any, args: Any, kwargs: Any) -> Any:
         name = operator(func_packet)
         with self._one_at_a_time:
+            if self._works_on_weights(out, args, kwargs) and name in WITH_VECTOR:
+                return out
             if func_packet in self.flop_registry:
                 self.read |= _storages((args, kwargs))
             elif is_unknown(name):
@@ -209,11 +214,28 @@ class _Counter(FlopCounterMode):
                 self.read_uncounted |= _storages((args, kwargs))
             return super()._count_flops(func_packet, out, args, kwargs)  # type: ignore[no-untyped-call]
 
+    def _works_on_weights(self, out: Any, args: Any, kwargs: Any) -> bool:
+        """Whether an operator reads nothing but weights and what was made of them."""
+        storages = _storages((args, kwargs))
+        if not storages or not storages <= self.of_weights:
+            return False
+        self._kept.append(out)  # else its storage's number could become that of another tensor
+        self.of_weights |= _storages(out)
+        return True
+
     def unknown_share(self, model: nn.Module) -> float:
         """The share of the parameters that are read by uncounted operators only."""
         sizes = {_storage(parameter): parameter.numel() for parameter in model.parameters()}
         alone = sum(size for storage, size in sizes.items() if storage in self.read_uncounted - self.read)
         return alone / max(1, sum(sizes.values()))
+
+
+def _called_directly(model: nn.Module) -> Iterator[str]:
+    """Operators of oneDNN that an optimised script calls past the dispatcher, so that no mode sees them."""
+    for module in model.modules():
+        if isinstance(module, torch.jit.ScriptModule) and hasattr(module, "forward"):
+            kinds = (node.kind() for node in nodes(module.graph))
+            yield from (kind for kind in kinds if kind.startswith("prim::mkldnn_") or "prepacked::" in kind)
 
 
 def _storages(values: Any) -> set[int]:

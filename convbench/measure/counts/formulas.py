@@ -40,6 +40,8 @@ UNKNOWN = frozenset(
 )  # fmt: skip
 """Operators of torch that multiply and accumulate and that no formula counts, as far as they are known; the others
 count as nothing."""
+WITH_VECTOR = frozenset({"aten::mv", "aten::dot", "aten::vdot", "aten::addmv"})
+"""Of weights alone, as spectral norm takes them, they are no work on a clip and not counted."""
 FREE_SPACES = frozenset(
     {"aten", "prim", "prims", "onnx", "profiler", "inductor", "c10d", "_c10d_functional", "debugprims"}
 )

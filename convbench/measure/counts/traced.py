@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from math import isqrt, prod
@@ -25,11 +25,12 @@ from convbench.core.metrics import OTHER
 from convbench.core.record import STAGES
 from convbench.measure.counts.dispatched import as_written
 from convbench.measure.counts.einsum import contraction_macs
-from convbench.measure.counts.formulas import by_name, is_unknown
+from convbench.measure.counts.formulas import WITH_VECTOR, by_name, is_unknown
 from convbench.measure.stages.doors import in_threads, watching
 from convbench.models.stages import Roots, stage_roots
 from convbench.models.subject import Subject
 from convbench.models.values import tensors
+from convbench.models.weights import nodes
 
 Values = list[Any]
 Cost = Callable[[Values, Values], Any]
@@ -85,8 +86,10 @@ class _Call(nn.Module):
 
         with watching(roots, enter, leave), in_threads(_traced_thread):
             output = subject.call()
-        for node in _nodes(state.graph()):
-            self._count(node)
+        weights = {value.debugName() for value in state.graph().inputs()}
+        for node in nodes(state.graph()):
+            if not (_works_on(weights, node) and node.kind() in WITH_VECTOR):
+                self._count(node)
         return tensors(output)[:1] or torch.zeros(1)
 
     def _count(self, node: Any) -> None:
@@ -106,6 +109,15 @@ class _Call(nn.Module):
             self.uncounted.add(name)
 
 
+def _works_on(weights: set[str], node: Any) -> bool:
+    """Whether a node reads nothing but weights and what was made of them, to which its outputs are added then."""
+    names = {value.debugName() for value in node.inputs() if value.type().kind() in ("TensorType", "ListType")}
+    if not names or not names <= weights:
+        return False
+    weights |= {value.debugName() for value in node.outputs()}
+    return True
+
+
 def _stage(node: Any) -> str:
     return node.scopeName().rpartition("/")[2] or OTHER
 
@@ -114,13 +126,6 @@ def _traced_thread() -> AbstractContextManager[Any]:
     if torch._C._get_tracing_state() is None:
         raise CaseFailed("error", "it calls modules in threads of its own, which a trace does not follow")
     return nullcontext()
-
-
-def _nodes(block: Any) -> Iterator[Any]:
-    for node in block.nodes():
-        yield node
-        for inner in node.blocks():
-            yield from _nodes(inner)
 
 
 def _cost(cost: Cost, node: Any) -> int:

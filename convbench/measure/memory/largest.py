@@ -67,7 +67,10 @@ def axes(case: Case) -> list[str]:
 
 
 def peak_of(case: Case, seconds: float = math.inf) -> int:
-    """The predicted peak, for which each prediction may take so many seconds. Of a recurrent stage run step by step, long clips follow the line of shorter ones."""
+    """The predicted peak, for which each prediction may take so many seconds.
+
+    Of a recurrent stage run step by step, long clips follow the line of shorter ones.
+    """
     frames, parts = case.clip.frames, case.architecture
     stepwise = isinstance(parts, Parts) and (parts.rnn.cell == "gru" or parts.rnn.proj_size)
     if not stepwise or frames <= LONG_CLIP or case.scenario == "streaming":

@@ -46,16 +46,16 @@ class Prediction:
         return self.resident + max(self.forward_backward, self.optimizer)
 
 
-@lru_cache(maxsize=256)
 class TakesTooLong(CaseFailed):
     """A prediction was given up at its limit of time."""
 
 
+@lru_cache(maxsize=256)
 def predict(case: Case, seconds: float = math.inf) -> Prediction:
     """The peak of one warmed call. Raises CaseFailed where it cannot be told (compiled, an unknown operator).
 
-    TakesTooLong where it takes more than so many ``seconds``: fake tensors cost a millisecond an operator, which a cell that
-    is stepped through thousands of frames has tens of thousands of.
+    TakesTooLong where it takes more than so many ``seconds``: fake tensors cost a millisecond an operator, which a cell
+    that is stepped through thousands of frames has tens of thousands of.
     """
     if traits.opaque(case):
         model = "a compiled model" if traits.compiles(case) else f"a model that {traits.engine(case)} runs"

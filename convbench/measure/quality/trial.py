@@ -23,7 +23,7 @@ from convbench.measure.quality.linear import Readout, features, r2
 from convbench.measure.quality.splitting import random
 from convbench.measure.quality.tasks import load
 from convbench.measure.quality.trained_models import trained
-from convbench.models import network
+from convbench.models import network, subject
 
 SEEDS_APART = 1000
 """Between the seeds of two trials: each stage of a model takes the next seed after the one before it."""
@@ -142,7 +142,7 @@ def _headed(case: Case, classes: int) -> Case:
 
 
 def _model(case: Case, trial: Trial, protocol: Protocol) -> nn.Module:
-    return network.build(case, protocol.seed + SEEDS_APART * trial.seed, case.device)
+    return subject.assemble(case, protocol.seed + SEEDS_APART * trial.seed).model
 
 
 def _one_hot(labels: torch.Tensor) -> torch.Tensor:
