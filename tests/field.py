@@ -141,6 +141,19 @@ def keeps_reducer(features, lstm_input):
     return KeepsReducer()
 
 
+class LazyReducer(nn.Module):
+    def __init__(self, size: int):
+        super().__init__()
+        self.out = nn.LazyLinear(size)
+
+    def forward(self, maps):
+        return self.out(maps.flatten(1))
+
+
+def lazy_reducer(features, lstm_input):
+    return LazyReducer(lstm_input)
+
+
 class Bytes(Base):
     """Takes frames as cameras and games give them."""
 

@@ -47,6 +47,13 @@ def test_a_run_is_a_curve_over_steps_flops_and_seconds() -> None:
     assert record.samples("majority_accuracy") == (0.1,)
 
 
+def test_a_model_with_a_lazy_layer_is_trained() -> None:
+    record = harness.measure(
+        replace(LEARN, architecture=replace(PARTS, reducer=Choice("field:lazy_reducer"))), PROTOCOL
+    )
+    assert len(record.samples("test_accuracy")) == 3
+
+
 def test_the_same_seed_is_the_same_run_to_the_last_digit_and_another_is_not() -> None:
     def learned(case: Case) -> list[tuple[float, ...]]:
         record = harness.measure(case, PROTOCOL)

@@ -1,5 +1,6 @@
 """Figures as files and the summary for a pull request."""
 
+import html
 import re
 from dataclasses import replace
 
@@ -9,9 +10,10 @@ from typer.testing import CliRunner
 
 from convbench.cli.app import app
 from convbench.cli.report import placed
-from convbench.core import store
+from convbench.core import installed, store
 from convbench.core.errors import ConvbenchError, StoreError
 from convbench.core.record import Case, Choice, Failure
+from convbench.core.registry import Plugin, figures
 from convbench.core.text import file_stem
 from convbench.report.export import figure_files, summary
 
@@ -50,6 +52,33 @@ def test_unknown_formats_and_places_are_said(tmp_path):
     measured = records.default_records()
     with pytest.raises(StoreError, match=r"file/.*\.png: cannot be written .*choose another place"):
         figure_files.write(records.run_of(measured), measured, tmp_path / "file", "png")
+
+
+def _raises(results):
+    raise ValueError("shape mismatch")
+
+
+def _draws_text(results):
+    return ["a drawing"]
+
+
+@pytest.mark.parametrize(
+    ("build", "said"),
+    [
+        (_raises, r"ValueError: shape mismatch \(test_report_files.py:\d+\)"),
+        (_draws_text, "TypeError: it draws str, not a convbench.report.drawing.Drawing"),
+    ],
+)
+def test_a_figure_of_the_users_that_raises_ends_no_page(build, said, tmp_path, monkeypatch):
+    monkeypatch.setattr(installed, "_broken", {})
+    monkeypatch.setitem(figures._plugins, "mine", Plugin("mine", build, "", {}))
+    run_records = records.default_records()
+    store.start(tmp_path, records.run_of(run_records), run_records)
+    done = CliRunner().invoke(app, ["report", str(tmp_path)])
+    assert done.exit_code == 0
+    assert re.search(rf"plug-ins of {__name__} are missing: the figure 'mine' raised {said}", done.stderr)
+    page = html.unescape((tmp_path / "index.html").read_text())
+    assert re.search(rf"the figure 'mine' raised {said}", page) and "All cases" in page
 
 
 @pytest.mark.parametrize("name", ["../../etc/passwd", "con:\\x", "\n", "ü" * 300, ""])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import webbrowser
 from pathlib import Path
 from typing import Annotated
@@ -46,15 +47,25 @@ def report(
         for run, directory in zip(loaded, directories, strict=True):
             for path in figure_files.write(*run, out or directory / "figures", file_format):
                 print(path)
+        _say_what_is_missing()
         return
     if len(loaded) > 1:
         written = compare.write(loaded, placed(out or directories[0], "compare.html"))
     else:
         write_csv(directories[0], loaded[0][1])
         written = page.write(*loaded[0], placed(out or directories[0], "index.html"))
+    _say_what_is_missing()
     print(written)
     if open_it:
         webbrowser.open(written.resolve().as_uri())
+
+
+def _say_what_is_missing() -> None:
+    """The plug-ins that could not be loaded, and figures that raised."""
+    from convbench.core import installed
+
+    for broken in installed.broken():
+        print(f"convbench: {broken.sentence}", file=sys.stderr)
 
 
 def placed(out: Path, name: str) -> Path:
@@ -75,6 +86,7 @@ def conclude(directory: Path, show: bool) -> None:
 
     run, records = store.load(directory)
     path = page.write(run, records, directory / "index.html")
+    _say_what_is_missing()
     if not show:
         return
     out = console(wide=False)

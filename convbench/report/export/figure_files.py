@@ -14,6 +14,7 @@ from convbench.core.record import Record, Run
 from convbench.core.registry import figures
 from convbench.core.text import file_stem
 from convbench.report.drawing import Drawing
+from convbench.report.drawing.of_run import drawings
 from convbench.report.drawing.style import add_legend, save
 
 FORMATS = ("png", "svg", "pdf")
@@ -28,11 +29,10 @@ def write(run: Run, records: Sequence[Record], directory: Path, format: str) -> 
     if format not in FORMATS:
         raise ConvbenchError(f"unknown figure format {format!r}; known: {', '.join(FORMATS)}")
     results = results_of(records)
-    drawings = chain.from_iterable(plugin.build(results) for plugin in figures)
     stem = file_stem(run.name)
     return [
         _write(drawing, directory / f"{'-'.join(filter(None, (stem, drawing.name)))}.{format}", format)
-        for drawing in drawings
+        for drawing in chain.from_iterable(drawings(plugin, results) for plugin in figures)
     ]
 
 

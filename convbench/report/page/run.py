@@ -8,10 +8,11 @@ from typing import Any
 
 from convbench.analysis.results import Result, costs
 from convbench.analysis.results import results as results_of
-from convbench.core import files
+from convbench.core import files, installed
 from convbench.core.record import Record, Run
 from convbench.core.registry import figures
 from convbench.report.drawing import Drawing
+from convbench.report.drawing.of_run import drawings
 from convbench.report.page import profile_section
 from convbench.report.page.budget import budget
 from convbench.report.page.figure import figure
@@ -41,9 +42,10 @@ def _figures(results: Sequence[Result]) -> dict[str, Any]:
     order = {name: place for place, name in enumerate(ORDER)}
     shown: dict[str, list[dict[str, Any]]] = {}
     for plugin in sorted(figures, key=lambda plugin: (order.get(plugin.name, len(order)), plugin.name)):
-        drawings = _chosen(plugin.build(results))
-        shown[plugin.name] = [figure(drawing, f"{plugin.name}{number}") for number, drawing in enumerate(drawings)]
-    return {"figures": shown, "known": list(order)}
+        chosen = _chosen(drawings(plugin, results))
+        shown[plugin.name] = [figure(drawing, f"{plugin.name}{number}") for number, drawing in enumerate(chosen)]
+    missing = [broken.sentence for broken in installed.broken()]
+    return {"figures": shown, "known": list(order), "missing": missing}
 
 
 def _profiles(directory: Path) -> dict[str, Any]:
