@@ -420,6 +420,14 @@ def test_a_model_with_a_state_of_its_own_streams_by_a_step():
     assert "counts_disagree" not in codes(record)
 
 
+def test_what_cannot_be_counted_is_measured_all_the_same():
+    record = measured(case("Scans", SMALL), [*COUNTS, "latency"])
+    assert record.samples("latency_s") and value(record, "params") == 2408
+    assert not record.samples("macs")
+    assert finding(record, "not_counted").data["reason"].startswith("torch's counter cannot follow the call: ")
+    assert "counted_once" not in codes(record)
+
+
 def test_why_a_model_with_a_state_fails_is_its_own_error():
     """Not that of a second attempt on the state which the first one has left in it."""
     with pytest.raises(TypeError, match="unsupported ScalarType BFloat16"):

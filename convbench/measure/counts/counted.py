@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from convbench.core.errors import CaseFailed, line_of, typed_line
+from convbench.core.errors import CaseFailed, ConvbenchError, line_of, typed_line
 from convbench.core.metrics import OTHER
 from convbench.core.record import Case, Parts
 from convbench.measure.counts import dispatched
@@ -88,6 +89,21 @@ def forget_counts() -> None:
     _REASONS.clear()
 
 
+@contextmanager
+def in_words() -> Iterator[None]:
+    """What counting a model that runs raises all the same, as NotCounted with a sentence on it."""
+    try:
+        yield
+    except (ConvbenchError, MemoryError):
+        raise
+    except Exception as error:
+        raise NotCounted("error", f"torch's counter cannot follow the call: {reason_of(error)}") from error
+
+
+class NotCounted(CaseFailed):
+    """A model runs, and not under torch's counter, as one with higher-order operators may."""
+
+
 def count_case(case: Case, seed: int) -> Count:
     """The first count of one call of the eager case, by stage. Of training forward and backward together."""
     case = case.eager
@@ -102,7 +118,7 @@ def count_forward(case: Case, seed: int) -> Count:
     if case.scenario != "train" or isinstance(case.architecture, Parts):
         return count_case(case.forward_only, seed)
     twin = forward_twin(case, seed)
-    with as_written(twin.model):
+    with in_words(), as_written(twin.model):
         return dispatched.count(called(twin))
 
 
@@ -118,12 +134,13 @@ def macs_by_stage(case: Case, seed: int = 0) -> dict[str, int]:
 
 
 def count_subject(subject: Subject) -> Count:
-    """The first count of a subject that was called once."""
+    """The first count of a subject that was called once. Raises NotCounted where torch's counter cannot follow it."""
     key = (subject.case.eager, subject.seed)
     if key not in _COUNTS:
         if len(_COUNTS) >= MOST_COUNTS:
             forget_counts()
-        _COUNTS[key] = _count(subject)
+        with in_words():
+            _COUNTS[key] = _count(subject)
     return _COUNTS[key]
 
 
@@ -168,7 +185,8 @@ class ModuleCounts:
 def count_by_module(subject: Subject) -> ModuleCounts:
     """The first count of a subject that was called once, by each of its model's submodules."""
     roots = {f".{name}": (module,) for name, module in subject.model.named_modules() if name}
-    macs, uncounted, share = dispatched.count_by(subject, roots)
+    with in_words():
+        macs, uncounted, share = dispatched.count_by(subject, roots)
     params = params_by(subject.model, roots)
     return ModuleCounts(_inclusive(macs), _inclusive(params), uncounted, share)
 

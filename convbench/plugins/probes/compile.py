@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -14,7 +15,7 @@ from convbench.core import metrics
 from convbench.core.record import Finding, Protocol, Reading
 from convbench.core.registry import probes
 from convbench.core.traits import compiles
-from convbench.measure.counts.counted import count_forward, forward_twin
+from convbench.measure.counts.counted import NotCounted, count_forward, forward_twin
 from convbench.measure.counts.dispatched import decomposing
 from convbench.measure.counts.formulas import formulas
 from convbench.measure.probes import exact
@@ -34,10 +35,11 @@ def compile_capture(subject: Subject, protocol: Protocol) -> Iterator[Reading | 
     graphs, flops = _capture(twin)
     counters = torch._dynamo.utils.counters
     breaks = counters["graph_break"] | counters["unimplemented"]
-    total = 2 * count_forward(subject.case, protocol.seed).total
     yield Reading(metrics.GRAPH_COUNT, (graphs,))
     yield Reading(metrics.GRAPH_BREAKS, (sum(breaks.values()),))
-    yield Reading(metrics.CAPTURED, (flops / total if total else 0.0,))
+    with suppress(NotCounted):
+        total = 2 * count_forward(subject.case, protocol.seed).total
+        yield Reading(metrics.CAPTURED, (flops / total if total else 0.0,))
     if breaks:
         reasons = tuple(_in_short(str(reason)) for reason in breaks)
         yield Finding("graph_breaks", "note", {"reasons": reasons})

@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from torch import nn
 
 from convbench.core import metrics
+from convbench.core.errors import line_of
 from convbench.core.record import Finding, Parts, Protocol, Reading
 from convbench.core.registry import probes
-from convbench.measure.counts.counted import count_subject
+from convbench.measure.counts.counted import NotCounted, count_subject
 from convbench.measure.counts.dispatched import Count
 from convbench.measure.probes import static
 from convbench.models.stages import WRAPPERS
@@ -26,7 +27,11 @@ def macs(subject: Subject, protocol: Protocol) -> Iterator[Reading | Finding]:
 
     Counted on the meta device, or on the real one where the model does not run there.
     """
-    count = count_subject(subject)
+    try:
+        count = count_subject(subject)
+    except NotCounted as error:
+        yield Finding("not_counted", data={"reason": line_of(error)})
+        return
     yield Reading(metrics.MACS, (count.total,))
     yield Reading(metrics.FLOPS, (2 * count.total,))
     for stage, number in count.macs.items():

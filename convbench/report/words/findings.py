@@ -120,6 +120,7 @@ _SENTENCES: dict[str, Callable[[Data], str]] = {
     "page_faults": _page_faults,
     "counts_disagree": _counts_disagree,
     "counted_once": lambda d: f"The MACs were counted one way only; the second failed: {d['reason']}.",
+    "not_counted": lambda d: f"MACs and FLOPs are absent: {d['reason']}.",
     "uncounted_operators": _uncounted,
     "name_stages": _name_stages,
     "not_on_meta": lambda d: (
