@@ -59,6 +59,10 @@ def clips(clip: Clip):
     return torch.randn(clip.batch, clip.frames, clip.channels, clip.height, clip.width)
 
 
+def fixed(clip: Clip):
+    return torch.randn(2, 3, 3, 16, 16)
+
+
 def lengths(clip: Clip):
     return {"x": clips(clip), "lengths": torch.tensor([5, 8, 2])}
 
@@ -175,6 +179,10 @@ class Doubles(Base):
 
 def frames(clip: Clip):
     return torch.randint(0, 256, (clip.batch, clip.frames, clip.channels, clip.height, clip.width), dtype=torch.uint8)
+
+
+def moved():
+    return Base().to("cpu").double().float()
 
 
 class Late(Base):

@@ -440,7 +440,19 @@ def test_why_a_model_with_a_state_fails_is_its_own_error():
 @pytest.mark.parametrize("scenario", ["inference", "train"])
 @pytest.mark.parametrize(
     "model",
-    ["Base", "Bytes", "Doubles", "Late", "lazy", "LearnedState", "Attention/encoder", "Cells", "Two", "Residual"],
+    [
+        "Base",
+        "Bytes",
+        "Doubles",
+        "Late",
+        "lazy",
+        "LearnedState",
+        "Attention/encoder",
+        "Cells",
+        "Two",
+        "Residual",
+        "moved",
+    ],
 )
 def test_the_peak_of_ones_own_model_is_predicted(model, scenario):
     model_case = case(model, CLIP, scenario, inputs="field:frames" if model == "Bytes" else None)

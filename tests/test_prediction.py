@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from convbench.core.errors import CaseFailed
-from convbench.core.record import Case, Choice, Clip, Parts, Recurrent
+from convbench.core.record import Case, Choice, Clip, Parts, Recurrent, Whole
 from convbench.measure import first_call
 from convbench.measure.memory import allocations, largest
 from convbench.measure.memory.onednn import Layer
@@ -124,8 +124,14 @@ def test_a_search_ends_where_a_prediction_takes_too_long(monkeypatch):
     fits = {fit.axis: fit for fit in largest.fits(resolve(case("gap", clip=Clip(1, 4, 3, 8, 8))), 10**9)}
     assert (fits["frames"].size, fits["frames"].more) == (32, True)
     assert fits["frames"].peak == predict(resolve(case("gap", clip=Clip(1, 32, 3, 8, 8)))).peak
-    with pytest.raises(CaseFailed, match="takes too long"):
-        list(largest.fits(resolve(case("gap", clip=Clip(1, 64, 3, 8, 8))), 10**9))
+    long = {fit.axis: fit for fit in largest.fits(resolve(case("gap", clip=Clip(1, 64, 3, 8, 8))), 10**9)}
+    assert long["batch"].unknown == "not predicted: it takes too long"
+    assert (long["frames"].size, long["frames"].unknown) == (32, "")
+
+
+def test_a_size_that_the_inputs_do_not_look_at_changes_nothing():
+    fits = largest.fits(Case(Whole(Choice("field:Base"), "field:fixed"), SMALL), 10**9)
+    assert [(fit.axis, fit.flat) for fit in fits] == [("batch", True)]
 
 
 def test_axes_are_those_that_are_free():

@@ -109,10 +109,14 @@ def fits(
                 continue
             print(f"{case.id}: predicted peak {units.size(peak)}")
             for fit in results:
-                print(f"  {_words(fit)}, predicted peak {units.size(fit.peak)}")
+                print(f"  {_words(fit)}" + ("" if fit.unknown else f", predicted peak {units.size(fit.peak)}"))
 
 
 def _words(fit: Fit) -> str:
+    if fit.unknown:
+        return f"{fit.axis}: {fit.unknown}"
+    if fit.flat:
+        return f"{fit.axis}: changes nothing"
     if fit.size == 0:
         return f"{fit.axis}: not even 1 fits"
     return f"{fit.axis} up to {fit.size:,}{' or more (not searched further)' if fit.more else ''}"

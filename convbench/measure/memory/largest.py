@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
-from convbench.core.errors import CaseFailed, Impossible
+from convbench.core.errors import CaseFailed, Impossible, line_of
 from convbench.core.record import Case, Parts
 from convbench.measure.memory.prediction import TakesTooLong, predict
 from convbench.measure.preflight import resolve
@@ -23,7 +23,8 @@ class Fit:
     """The largest size of one axis whose predicted peak (B) is within the limit, the case's other sizes as they are.
 
     ``size`` 0: not even 1 fits. With ``more`` the search ended before the limit: at ``LARGEST[axis]``, or where a
-    prediction took more than ``SECONDS``.
+    prediction took more than ``SECONDS``. It is ``flat`` where the size changes nothing, as of inputs that do not look
+    at the clip. ``unknown`` says why nothing is known of another size.
     """
 
     case: Case
@@ -31,10 +32,12 @@ class Fit:
     size: int
     peak: int
     more: bool = False
+    flat: bool = False
+    unknown: str = ""
 
 
 def fits(case: Case, limit: int) -> Iterator[Fit]:
-    """What fits into ``limit`` bytes by each axis the case has. Raises CaseFailed where nothing can be predicted."""
+    """What fits into ``limit`` bytes by each axis the case has."""
     for axis in axes(case):
         peaks: dict[int, int] = {}
 
@@ -45,11 +48,12 @@ def fits(case: Case, limit: int) -> Iterator[Fit]:
         try:
             size = search(peak, limit, LARGEST[axis])
             more = size == LARGEST[axis]
-        except TakesTooLong:
-            if not peaks:
-                raise
+        except CaseFailed as error:
+            if not (peaks and isinstance(error, TakesTooLong)):
+                yield Fit(case, axis, 0, 0, unknown=line_of(error))
+                continue
             size, more = max((size for size in peaks if peaks[size] <= limit), default=0), True
-        yield Fit(case, axis, size, peaks[size or 1], more)
+        yield Fit(case, axis, size, peaks[size or 1], more, flat=size == LARGEST[axis] and peaks[size] == peaks[1])
 
 
 def of(case: Case, limit: int) -> tuple[int, list[Fit]]:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import math
 import time
 import weakref
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
@@ -73,7 +74,7 @@ def _of_fakes(case: Case, until: float) -> Prediction:
     if isinstance(case.architecture, Parts):
         network.build(case, 0, "meta")
     try:
-        with FakeTensorMode():
+        with _converted_anew(), FakeTensorMode():
             return _predict(_assemble(case), until)
     except CaseFailed:
         raise
@@ -83,6 +84,36 @@ def _of_fakes(case: Case, until: float) -> Prediction:
             raise
     with FakeTensorMode():
         return _predict(_assemble(case, _of_fake_weights(on_meta.model, case.device)), until)
+
+
+@contextmanager
+def _converted_anew() -> Iterator[None]:
+    """While it lasts, ``.to``, ``.half`` and their like give a module new parameters; torch swaps fake ones, and fails.
+
+    What changes nothing leaves a parameter as it is, and what is shared stays so.
+    """
+    original = nn.Module._apply
+    made: dict[tuple[Callable[..., Any], torch.Tensor], nn.Parameter] = {}
+
+    def apply(module: nn.Module, convert: Callable[..., Any], recurse: bool = True) -> nn.Module:
+        for child in module.children() if recurse else ():
+            child._apply(convert)  # type: ignore[no-untyped-call]
+        for name, parameter in module._parameters.items():
+            if parameter is not None and (convert, parameter) not in made:
+                with torch.no_grad():
+                    converted = convert(parameter)
+                same = converted is parameter
+                made[convert, parameter] = parameter if same else nn.Parameter(converted, parameter.requires_grad)
+            module._parameters[name] = None if parameter is None else made[convert, parameter]
+        for name, tensor in module._buffers.items():
+            module._buffers[name] = None if tensor is None else convert(tensor)
+        return module
+
+    nn.Module._apply = apply  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        nn.Module._apply = original  # type: ignore[method-assign]
 
 
 def _of_fake_weights(model: nn.Module, device: str) -> nn.Module:
