@@ -49,6 +49,8 @@ def selftest(
 
     With --run: how often the intervals of two runs of the suite meet.
     """
+    if not 0 <= minutes <= LONGEST:
+        raise ConvbenchError(f"--minutes {minutes:g}: from 0 to {LONGEST:,}")
     if run:
         _show(*_repeats(suite, overrides, device, Selection(only or (), skip or ()), 60 * minutes), as_json)
         return
@@ -56,8 +58,6 @@ def selftest(
     from convbench.check import selftest as test
     from convbench.check.inspection import Request
 
-    if not 0 <= minutes <= LONGEST:
-        raise ConvbenchError(f"--minutes {minutes:g}: from 0 to {LONGEST:,}")
     settings, rule, percents = settings_of(threads, allocator, device), rule_of(detect), _percents(slowdowns)
     here = sides.Here.at(imports.here(), suite)
     with undisturbed(), ExitStack() as stack:

@@ -126,9 +126,10 @@ def _trained(evidence: Evidence) -> tuple[list[Difference], list[Difference], tu
     for task in evidence.tasks:
         qualities = evidence.on(task)
         flatten = {name: quality for name, quality in qualities.items() if name.startswith("flatten")}
-        flat = next((quality for name, quality in flatten.items() if "+" not in name), None)
-        if flat is None:
+        plain = [quality for name, quality in flatten.items() if "+" not in name]
+        if not plain:
             continue
+        flat = max(plain, key=lambda quality: quality.architecture.lstm_input or 0)
         largest = flat.architecture.lstm_input or 0
         smaller = [quality for quality in qualities.values() if (quality.architecture.lstm_input or largest) < largest]
         layered = [quality for name, quality in flatten.items() if "+" in name]

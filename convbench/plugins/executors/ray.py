@@ -286,13 +286,15 @@ def _library() -> Any:
 
 def _refuse_unreachable(address: str) -> None:
     """Ray itself would try for minutes."""
+    client = address.startswith("ray://")
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if not host or not port.isdigit():
         return
     try:
         socket.create_connection((host, int(port)), REACHABLE).close()
     except OSError as error:
+        option = "--ray-client-server-port" if client else "--port"
         raise ConvbenchError(
-            f"no Ray cluster at {address}: {error.strerror or error}; start one with 'ray start --head --port {port}', "
-            "or leave the address out to start one here"
+            f"no Ray cluster at {address}: {error.strerror or error}; start one with 'ray start --head {option} {port}'"
+            ", or leave the address out to start one here"
         ) from error

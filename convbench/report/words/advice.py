@@ -11,6 +11,7 @@ from convbench.analysis.choice.recommendation import Doubt, Price, Recommendatio
 from convbench.analysis.quality.qualities import Quality
 from convbench.analysis.results import Result, triable
 from convbench.core import metrics
+from convbench.core.case import is_training
 from convbench.core.commands import Command
 from convbench.core.metric import Metric
 from convbench.core.record import EAGER, Run
@@ -78,7 +79,7 @@ def not_run(run: Run, results: Sequence[Result], directory: str) -> str:
     """
     text, known = f"quality was not run in {directory}", {result.case.id for result in results}
     place = directory if Command.of(run).python else shlex.quote(directory)
-    if any("/learn/" in case and case not in known for case in run.planned):
+    if any(is_training(case) and case not in known for case in run.planned):
         return f"{text} yet: go on with `{command(run, Step('', resume=True), place)}`"
     if not triable(results):
         return f"{text}: {NO_HEAD}"
@@ -245,7 +246,7 @@ def _left_out(excluded: Sequence[Excluded]) -> str:
 def _named(candidate: Candidate) -> str:
     """The model, with the variant where its quality is that variant's own."""
     variant = candidate.quality.variant
-    return f"{model(candidate.result)}{'' if variant == 'eager' else f', {variant}'}"
+    return f"{model(candidate.result)}{'' if variant == EAGER else f', {variant}'}"
 
 
 def _models(candidates: Sequence[Candidate]) -> str:
