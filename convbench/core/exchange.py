@@ -228,7 +228,7 @@ def _content(directory: Path) -> Content | str:
         if lock.is_held(directory / store.LOCK):
             return "it is being measured: push it again when that has ended"
         run = store.read_run(directory)
-        content = {name: (directory / name).read_bytes() for name in FILES if (directory / name).exists()}
+        content = Folder(directory.parent).read(directory.name)
     except (OSError, StoreError) as error:
         return str(error)
     if not content.get(store.RESULTS) and run.planned:

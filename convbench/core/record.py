@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from itertools import chain, islice
 from typing import ClassVar, Literal
 
@@ -18,6 +19,7 @@ from convbench.core.metric import Metric
 __all__ = [
     "EAGER", "FACTS", "SCHEMA_VERSION", "STAGES", "Case", "Choice", "Clip", "Failure", "Features", "Finding", "Metric",
     "Parts", "Protocol", "Reading", "Record", "Recurrent", "Run", "Scalar", "Training", "Trial", "Visit", "Whole",
+    "timestamp",
 ]  # fmt: skip
 
 SCHEMA_VERSION = 1
@@ -202,3 +204,8 @@ class Run:
     parts: tuple[str, ...] = ()
     schema_version: int = SCHEMA_VERSION
     __pydantic_config__: ClassVar = AS_JSON
+
+
+def timestamp(timespec: str = "milliseconds") -> str:
+    """Now, as a record or a run says when it started."""
+    return datetime.now(UTC).isoformat(timespec=timespec)

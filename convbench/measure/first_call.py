@@ -18,7 +18,7 @@ from convbench.core.registry import scenarios
 from convbench.core.traits import compiles
 from convbench.measure.counts.counted import reason_of
 from convbench.measure.machine import precision
-from convbench.measure.parity import NEXT_TO_NOTHING, TOLERANCE, Parity, compare, measured
+from convbench.measure.parity import NEXT_TO_NOTHING, NUMBERS, TOLERANCE, Parity, compare, measured
 from convbench.models import network, values
 from convbench.models.deployment import Deployment
 from convbench.models.subject import Inputs, Subject, assemble, inputs, transform
@@ -28,7 +28,6 @@ Opening = list[Reading | Finding]
 DRAWS, MARGIN = 4, 2
 """Calls of eager with other random numbers that show how far chance takes it, and how much further it may take a
 variant: of an output of few numbers so few calls do not show the furthest."""
-NUMBERS = (torch.Tensor, int, float, complex)
 
 
 def open_case(case: Case, seed: int, *, checked: bool = False) -> tuple[Subject, Opening]:
@@ -190,7 +189,7 @@ def _whole(eager: Subject) -> torch.Tensor | None:
 
 
 def _run(subject: Subject, inputs: Inputs) -> Any:
-    return scenarios.get(subject.case.scenario).build(replace(subject, inputs=inputs))()
+    return replace(subject, inputs=inputs).run()
 
 
 def tolerance(subject: Subject) -> float:

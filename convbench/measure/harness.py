@@ -6,14 +6,13 @@ import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from datetime import UTC, datetime
 from functools import partial
 
 import torch
 
 from convbench.core.errors import CaseFailed, ConvbenchError
 from convbench.core.metrics import refuse_clash
-from convbench.core.record import Case, Finding, Protocol, Reading, Record, Scalar, Whole
+from convbench.core.record import Case, Finding, Protocol, Reading, Record, Scalar, Whole, timestamp
 from convbench.core.registry import Plugin, did_you_mean, probes
 from convbench.core.traits import noted
 from convbench.measure import progress
@@ -43,7 +42,7 @@ def measure(
 
     Raises CaseFailed for a wrong output, Unavailable for what this machine lacks, or whatever the model raises.
     """
-    start, started = time.perf_counter(), datetime.now(UTC).isoformat(timespec="milliseconds")
+    start, started = time.perf_counter(), timestamp()
     forget_counts()
     if case.trial:
         with on(case.device):

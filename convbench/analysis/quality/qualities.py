@@ -16,7 +16,7 @@ from typing import Literal
 import numpy as np
 
 from convbench.analysis.choice.dominance import Floats
-from convbench.analysis.quality.collapse import at_chance, fallen, rate_interval
+from convbench.analysis.quality.collapse import at_chance, fallen
 from convbench.analysis.quality.lessons import (
     Budget,
     Lesson,
@@ -27,7 +27,7 @@ from convbench.analysis.quality.lessons import (
 from convbench.analysis.quality.rates import Model, best_rate, best_rates, by_rate
 from convbench.analysis.results import Result
 from convbench.core.record import EAGER, Clip, Parts, Record
-from convbench.core.statistics import Interval, accuracy_interval
+from convbench.core.statistics import Interval, accuracy_interval, rate_interval
 
 Limit = float | Mapping[tuple[str, Clip], float] | None
 """Where curves are cut: for all tasks, by the task's name and clip, or nowhere."""

@@ -33,6 +33,7 @@ def section(results: Sequence[Result], recommended: Sequence[Recommendation]) ->
     records = [result.record for result in results]
     tasks, probes = by_task(gathered(records)), linear_probes(records)
     everywhere = linear_probes(records, in_variants=True)
+    everywhere.sort(key=lambda probe: words.over_seeds(probe.where), reverse=True)
     if not tasks and not probes:
         return None
     answers = {(answer.task, answer.clip): answer for answer in recommended}
@@ -42,7 +43,7 @@ def section(results: Sequence[Result], recommended: Sequence[Recommendation]) ->
         "tasks": [_task(name, clip, qualities, answers.get((name, clip)), budgets, limits)
                   for (name, clip), qualities in tasks.items()],
         "controls": [_control(control) for control in controls(records)],
-        "probes": [_probe(probe) for probe in sorted(everywhere, key=_where, reverse=True)],
+        "probes": [_probe(probe) for probe in everywhere],
         "probed_in_variants": len(everywhere) > len(probes),
         "probed": words.probed(probes),
         "series": sorted({result.series for result in results if result.case.trial}),
@@ -164,11 +165,7 @@ def _probe(probe: LinearProbe) -> dict[str, str]:
         "backbone": str(probe.architecture.backbone),
         "variant": probe.variant,
         "lstm_input": units.whole(probe.architecture.lstm_input),
-        "where": f"{_where(probe):.2f}" if probe.where else units.MISSING,
-        "what": percent(statistics.fmean(probe.what.values())) if probe.what else units.MISSING,
+        "where": f"{words.over_seeds(probe.where):.2f}" if probe.where else units.MISSING,
+        "what": percent(words.over_seeds(probe.what)) if probe.what else units.MISSING,
         "seeds": str(max(len(probe.where), len(probe.what))),
     }
-
-
-def _where(probe: LinearProbe) -> float:
-    return statistics.fmean(probe.where.values()) if probe.where else float("-inf")

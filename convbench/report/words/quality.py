@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import partial
+import math
+import statistics
+from collections.abc import Mapping, Sequence
 
 from convbench.analysis.choice.by_task import recommendations
 from convbench.analysis.choice.recommendation import Ask, Recommendation
@@ -30,7 +31,7 @@ def recommended(results: Sequence[Result]) -> list[Recommendation]:
 
 def sentences(results: Sequence[Result], answers: Sequence[Recommendation]) -> list[str]:
     """One sentence or two a task with the recommendation, then what the probes say; none where quality was not run."""
-    records = [answer.record for answer in results if answer.case.trial]
+    records = [result.record for result in results if result.case.trial]
     if tried(records):
         texts = [" ".join(advice.sentences(answer)[:2]) for answer in answers]
         return [*texts, *filter(None, [advice.different(answers)])]
@@ -79,18 +80,19 @@ def probed(probes: Sequence[LinearProbe]) -> list[str]:
     """The best of each question, and what a linear read-out is."""
     if not probes:
         return []
-    where, what = (max(probes, key=partial(_mean, key)) for key in ("where", "what"))
+    where = max(probes, key=lambda probe: over_seeds(probe.where))
+    what = max(probes, key=lambda probe: over_seeds(probe.what))
     best = (
         f"Read linearly from untrained features: position best from {trained(where.architecture)} "
-        f"(R² {_mean('where', where):.2f}), class best from {trained(what.architecture)} "
-        f"({percent(_mean('what', what))})."
+        f"(R² {over_seeds(where.where):.2f}), class best from {trained(what.architecture)} "
+        f"({percent(over_seeds(what.what))})."
     )
     return [best, PROBE]
 
 
-def _mean(key: str, probe: LinearProbe) -> float:
-    values = list(getattr(probe, key).values())
-    return sum(values) / len(values) if values else float("-inf")
+def over_seeds(by_seed: Mapping[int, float]) -> float:
+    """What a linear read-out finds, as the mean over seeds; below all others where it found nothing."""
+    return statistics.fmean(by_seed.values()) if by_seed else -math.inf
 
 
 def _chance(quality: Quality) -> str:
