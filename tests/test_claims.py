@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import records
 
-from convbench.analysis.claims import all_claims, standings
-from convbench.analysis.claims.claim import VERDICTS, Lacking, Number, tally
+from convbench.analysis.claims import standings
+from convbench.analysis.claims.claim import VERDICTS, Lacking, Number, all_claims, tally
 from convbench.analysis.claims.evidence import Evidence
 from convbench.analysis.claims.paired import ALL, MOST, SOME, Difference, by_verdict, gains, paired, spread, welch
 from convbench.core.record import Choice
@@ -44,12 +44,12 @@ def value(claim, label):
 
 @pytest.fixture(scope="module")
 def without_runs():
-    return {claim.number: claim for claim in all_claims.tested(NOTHING)}
+    return {claim.number: claim for claim in all_claims(NOTHING)}
 
 
 @pytest.fixture(scope="module")
 def pilot():
-    return {claim.number: claim for claim in all_claims.tested(synthetic.everything())}
+    return {claim.number: claim for claim in all_claims(synthetic.everything())}
 
 
 # --- The list ---------------------------------------------------------------------------------------------------------

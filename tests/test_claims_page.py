@@ -11,8 +11,7 @@ import records
 from rich.console import Console
 from typer.testing import CliRunner
 
-from convbench.analysis.claims import all_claims
-from convbench.analysis.claims.claim import Claim, Number
+from convbench.analysis.claims.claim import Claim, Number, all_claims
 from convbench.cli import claims
 from convbench.cli.app import app
 from convbench.core import store
@@ -52,7 +51,7 @@ C17  Feeding the whole map into an LSTM is detrimental to performance  supported
 
 @pytest.fixture(scope="module")
 def pilot():
-    return all_claims.tested(given.everything())
+    return all_claims(given.everything())
 
 
 @pytest.fixture(scope="module")
