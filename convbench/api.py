@@ -154,7 +154,7 @@ def check(
 
     script.refuse_again()
     request = Request(str(suite), listed(overrides), listed(only), listed(skip))
-    with lock.hold(lock.machine(), remedy=lock.OF_MACHINE):
+    with lock.hold(lock.machine(), remedy=lock.REMEDY):
         return against_base.check(
             request, Base(base), Settings(device=device), Rule.detecting(detect), Silent(), budget
         )
@@ -189,7 +189,7 @@ def bisect(
     script.refuse_again()
     request = Request(str(suite), listed(overrides), listed(only), listed(skip))
     question = search.Question(request, Span(good, bad), imports.here(), Path(out), budget=budget)
-    with lock.hold(lock.machine(), remedy=lock.OF_MACHINE):
+    with lock.hold(lock.machine(), remedy=lock.REMEDY):
         return search.find(question, Settings(device=device), Rule.detecting(detect), Silent())
 
 

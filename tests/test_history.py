@@ -308,7 +308,7 @@ def test_of_what_was_measured_again_the_new_counts_wherever_the_copies_lie(tmp_p
 
 
 def shown(folder: Path) -> list[str]:
-    with index.opened([folder], numbers.read) as runs:
+    with index.open_index([folder], numbers.read) as runs:
         return [entry.path for entry in runs.entries().values()]
 
 
@@ -356,7 +356,7 @@ def test_an_index_that_is_damaged_of_another_version_or_cannot_be_kept_is_made_a
 
 def _refresh(folder: Path, barrier) -> None:
     barrier.wait()
-    with index.opened([folder], numbers.read) as runs:
+    with index.open_index([folder], numbers.read) as runs:
         assert len(list(runs.rows("latency"))) == 40
 
 

@@ -163,7 +163,7 @@ def test_what_a_selftest_found_is_kept(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     runs = iter([run(1), run(2), run(3)])
     comparisons = list(repeats.agreements(lambda: next(runs), 0.0))
-    counted = repeats.counted(comparisons)
+    counted = repeats.sum_up(comparisons)
     assert counted.comparisons == len(CASES)
     repeats.keep({"cpu": "a"}, counted)
     assert repeats.known({"cpu": "a"}) == counted.share >= 0.9

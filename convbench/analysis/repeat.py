@@ -92,7 +92,7 @@ class Latency:
 def machines(records: Iterable[Record]) -> dict[Scope, Machine]:
     """What the visits of each scope have in common."""
     timed = (record for record in records if record.visits and record.samples(metrics.LATENCY))
-    return {of: _machine(members) for of, members in grouped(timed).items()}
+    return {scope: _machine(members) for scope, members in grouped(timed).items()}
 
 
 def latency(record: Record, by_scope: Mapping[Scope, Machine]) -> Latency | None:
@@ -205,11 +205,11 @@ def busy(records: Iterable[Record]) -> bool:
 def quiet_references(records: Iterable[Record]) -> dict[Scope, float]:
     """Seconds of the reference workload at the better moments of each scope that was visited often and quiet."""
     enough = {
-        of: references
-        for of, members in grouped(records).items()
+        scope: references
+        for scope, members in grouped(records).items()
         if len(references := _references(members)) >= ENOUGH_FOR_LEVEL and not busy(members)
     }
-    return {of: math.exp(at_better_moments(references)) for of, references in enough.items()}
+    return {scope: math.exp(at_better_moments(references)) for scope, references in enough.items()}
 
 
 def _references(records: Iterable[Record]) -> list[float]:

@@ -79,7 +79,7 @@ def advise(baseline: Path, suite: str, overrides: Sequence[str], device: str, se
         now = prepared.run()
         if differing := stored_runs.grave((before[0], now)):
             raise Refused(f"{baseline} cannot be compared with what is measured here: {'; '.join(differing)}")
-        after: Stored = (now, sweep.measured(prepared))
+        after: Stored = (now, sweep.measure_unstored(prepared))
     comparison = stored_runs.lay_side_by_side(before, after)
     factor = stored_runs.machine(comparison.matches)
     ratios = stored_runs.normalised(comparison.matches, factor or 1.0)

@@ -95,10 +95,10 @@ def _repeats(
     loaded, agreements = load(suite, overrides or []), []
     with preparation.executor_of(loaded, device) as executor:
         prepared = preparation.prepare(loaded, executor, selection, "convbench selftest --run")
-        for agreement in test.agreements(partial(sweep.measured, prepared), seconds):
+        for agreement in test.agreements(partial(sweep.measure_unstored, prepared), seconds):
             agreements.append(agreement)
             print(f"  {agreement.meet:.0%} of {agreement.cases} intervals meet", file=sys.stderr)
-    repeats = test.counted(agreements)
+    repeats = test.sum_up(agreements)
     if repeats is None:
         raise ConvbenchError(f"{suite}: no case had a latency in two runs, so that nothing can be said")
     meeting = (

@@ -64,7 +64,7 @@ def push(source: Path, target: str) -> Moved:
     if not source.is_dir():
         raise StoreError(f"{source}: there is no such folder: name a run directory, or a folder that holds runs")
     with _explained(target):
-        place = opened(target)
+        place = open_place(target)
         present = place.names()
         runs, passed_over = _push_runs(source, place, present)
         confirmations = {name: source / name for name in Folder(source).names() if name.startswith(f"{CONFIRMED}/")}
@@ -94,7 +94,7 @@ def pull(source: str, target: Path) -> Moved:
     """Copy what a shared place has and a store lacks. Raises StoreError where either cannot be used."""
     folder, new, passed_over = Folder(target), set[str](), []
     with _explained(source):
-        place = opened(source)
+        place = open_place(source)
         remote = place.names()
         if not remote and not place.exists():
             raise StoreError(f"{source}: there is no such place: name one that runs were pushed to")
@@ -139,7 +139,7 @@ def _names_of_own(target: Path) -> Iterator[str]:
             yield _name(content)
 
 
-def opened(where: str) -> Place:
+def open_place(where: str) -> Place:
     """The place of that name: a folder, or by a URL what fsspec opens."""
     scheme, separator, path = where.partition("://")
     if not separator:

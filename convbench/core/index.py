@@ -94,7 +94,7 @@ Row = tuple[int, str, str, str, float, float | None]
 
 
 @contextmanager
-def opened(roots: Sequence[Path], read: Reader) -> Iterator[Index]:
+def open_index(roots: Sequence[Path], read: Reader) -> Iterator[Index]:
     """The index of all runs below these folders, up to date. Raises StoreError where one is no folder."""
     for root in roots:
         if not root.is_dir():

@@ -92,7 +92,7 @@ def load(path: Path) -> Stored:
         raise StoreError(f"{path}: not a run: there is no {RUN} in {directory}")
     if not named:
         raise StoreError(f"{path}: no such file: {directory} is a run and has none of that name")
-    run, records = read_run(directory), visits.joined(record for _, record in _read_lines(directory / RESULTS))
+    run, records = read_run(directory), visits.join_visits(record for _, record in _read_lines(directory / RESULTS))
     place = {case: number for number, case in enumerate(run.planned)}
     return run, sorted(records, key=lambda record: place.get(record.case.id, len(place)))
 
@@ -196,10 +196,6 @@ def locked(directory: Path) -> Iterator[None]:
         except lock.Held as error:
             raise StoreError(f"{directory}: another convbench is measuring into it: wait, or choose --out") from error
         yield
-
-
-def measured(records: Iterable[Record]) -> set[str]:
-    return {record.case.id for record in records}
 
 
 def _read_lines(path: Path) -> Iterator[tuple[bytes, Record]]:

@@ -14,7 +14,7 @@ from convbench.core.errors import CaseFailed, ConvbenchError
 from convbench.core.metrics import refuse_clash
 from convbench.core.record import Case, Finding, Protocol, Reading, Record, Scalar, Whole, timestamp
 from convbench.core.registry import Plugin, did_you_mean, probes
-from convbench.core.traits import noted
+from convbench.core.traits import notes_of
 from convbench.measure import progress
 from convbench.measure.counts.counted import SECONDS_ON_META, SLOW, called, forget_counts, on_meta_or_reason
 from convbench.measure.first_call import Opening, open_case
@@ -56,7 +56,7 @@ def measure(
         "ok",
         tuple(result for result in results if isinstance(result, Reading)),
         tuple(result for result in results if isinstance(result, Finding)),
-        conditions=state | noted(case),
+        conditions=state | notes_of(case),
         started=started,
         seconds=time.perf_counter() - start,
     )

@@ -58,7 +58,7 @@ def compare(output: Output, expected: Output, allowed: float, where: str = "") -
         for path, reference in expected.items()
         if isinstance(reference, NUMBERS)
     ]
-    parity = measured(pairs)
+    parity = parity_of(pairs)
     for actual, reference in pairs:
         try:
             _agree(actual, reference, allowed)
@@ -70,7 +70,7 @@ def compare(output: Output, expected: Output, allowed: float, where: str = "") -
     return parity
 
 
-def measured(pairs: list[tuple[Any, Any]]) -> Parity:
+def parity_of(pairs: list[tuple[Any, Any]]) -> Parity:
     """The parity of values with those that were wanted; infinite where shapes differ or a value is not finite."""
     largest = squared = norm = 0.0
     for output, reference in pairs:

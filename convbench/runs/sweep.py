@@ -113,7 +113,7 @@ def run_into(
             return measure(prepared, directory, done, watcher, until_sure=until_sure)
 
 
-def measured(prepared: Prepared) -> list[Record]:
+def measure_unstored(prepared: Prepared) -> list[Record]:
     """A Record a case, in the order of the plan, stored nowhere."""
     schedule = prepared.schedule()
     for _ in _visits(prepared, schedule, None):
@@ -135,9 +135,9 @@ def _visits(prepared: Prepared, schedule: Schedule, watcher: Watcher | None) -> 
         yield record
 
 
-def _known_speed(prepared: Prepared, of: Scope) -> float | None:
-    facts = prepared.kinds.get(of.environment)
-    return repeats.known_speed(facts, *of.setting) if facts else None
+def _known_speed(prepared: Prepared, scope: Scope) -> float | None:
+    facts = prepared.kinds.get(scope.environment)
+    return repeats.known_speed(facts, *scope.setting) if facts else None
 
 
 def _announce(jobs: Iterable[Job], schedule: Schedule, watcher: Watcher) -> Iterator[Job]:

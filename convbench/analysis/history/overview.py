@@ -83,7 +83,7 @@ def history(question: Question, confirmations: Sequence[Confirmation] = ()) -> H
     Raises StoreError where there is no run, ConvbenchError where none has the metric or the case, Refused where no two
     runs can be compared.
     """
-    with index.opened(question.roots, numbers.read) as runs:
+    with index.open_index(question.roots, numbers.read) as runs:
         entries = runs.entries()
         readable = [entry for entry in entries.values() if not entry.problem]
         if not readable:

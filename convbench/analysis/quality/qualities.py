@@ -22,7 +22,7 @@ from convbench.analysis.quality.lessons import (
     Lesson,
     attempts,
     headless,
-    trained,
+    training_of,
 )
 from convbench.analysis.quality.rates import Model, best_rate, best_rates, by_rate
 from convbench.analysis.results import Result
@@ -104,7 +104,7 @@ class Quality:
 
 def tried(records: Iterable[Record]) -> bool:
     """Whether any of these records is of a training run, whatever became of it; what a machine had to skip is none."""
-    return any(record.status != "skipped" and trained(record) for record in records)
+    return any(record.status != "skipped" and training_of(record) for record in records)
 
 
 def qualities(

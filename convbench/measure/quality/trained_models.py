@@ -20,7 +20,7 @@ from convbench.core.text import digest
 from convbench.measure.quality.fit import Curve
 
 
-def trained(case: Case, model: nn.Module, fit: Callable[[], Curve]) -> Curve:
+def train_or_load(case: Case, model: nn.Module, fit: Callable[[], Curve]) -> Curve:
     """The curve of the eager case's training, after which the model has its weights; ``fit`` trains it."""
     folder = os.environ.get(scratch.TRAINED)
     if folder is None:
