@@ -21,7 +21,7 @@ from convbench.core.record import Clip, Parts, Record
 from convbench.core.text import counted
 from convbench.report.words import advice, units
 from convbench.report.words import quality as words
-from convbench.report.words.names import trained, with_norm
+from convbench.report.words.names import parts_name, with_norm
 from convbench.report.words.numbers import mean, percent, signed
 
 ABOVE = 0.05
@@ -121,7 +121,7 @@ def _grid(quality: Quality, rates: Sequence[float]) -> dict[str, Any]:
     chosen = rates.index(quality.learning_rate)
     return {
         "series": quality.architecture.reducer.name,
-        "name": trained(quality.architecture),
+        "name": parts_name(quality.architecture),
         "cells": [(cell, place == chosen) for place, cell in enumerate(cells)],
         "spread": f"{100 * quality.spread:.1f}",
     }
@@ -132,7 +132,7 @@ def _trade(trade: Trade) -> dict[str, str]:
     gain, low, high = map(signed, trade.gain)
     return {
         "series": trade.there.quality.architecture.reducer.name,
-        "name": trained(trade.there.quality.architecture),
+        "name": parts_name(trade.there.quality.architecture),
         "variant": trade.there.quality.variant,
         "accuracy": mean(trade.there.quality),
         "gain": f"{gain} [{low}, {high}]",
@@ -150,7 +150,7 @@ def _control(control: Control) -> dict[str, str]:
         "control": control.control,
         "task": control.task,
         "series": control.architecture.reducer.name,
-        "name": trained(control.architecture),
+        "name": parts_name(control.architecture),
         "expected": f"at most {percent(control.expected)}" if control.expected is not None else "nothing is taken away",
         "found": f"{percent(reached)} ({counted(len(control.by_seed), 'seed')})",
         "chance": percent(control.chance) if control.chance is not None else units.MISSING,

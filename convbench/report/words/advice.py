@@ -20,7 +20,7 @@ from convbench.report.words import trade, units
 from convbench.report.words.abstention import abstention, extend
 from convbench.report.words.decision import Step, command
 from convbench.report.words.findings import failure
-from convbench.report.words.names import model, setup, trained
+from convbench.report.words.names import model, parts_name, setup
 from convbench.report.words.numbers import accuracy, amount, cheapest, costs, likely, limit, percent, points
 
 WHY: Mapping[Why, str] = {
@@ -128,11 +128,11 @@ def _rule(answer: Recommendation) -> str:
     return f"it is the {least} that is shown to be within {margin} of the best (95 %){reliable}"
 
 
-def _below(answer: Recommendation, joined: str) -> str:
+def _below(answer: Recommendation, lead: str) -> str:
     if answer.shortfall is None or (answer.shortfall < 5e-4 and answer.best is answer.pick):
         return ""
     worth = "" if answer.ask.per_second is None else ", price included"
-    return f"{joined} at most {points(answer.shortfall)} above this pick (95 %){worth}"
+    return f"{lead} at most {points(answer.shortfall)} above this pick (95 %){worth}"
 
 
 def _doubts(answer: Recommendation) -> str:
@@ -223,7 +223,7 @@ def _same(pick: Candidate) -> str:
 def _rates(answer: Recommendation) -> str:
     """Whose learning rate is the lowest or the highest of those tried."""
     at_edge = [
-        f"{trained(quality.architecture)} ({quality.rate_edge})"
+        f"{parts_name(quality.architecture)} ({quality.rate_edge})"
         for quality in {id(candidate.quality): candidate.quality for candidate in answer.pool}.values()
         if quality.rate_edge
     ]
