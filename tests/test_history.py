@@ -331,6 +331,14 @@ def test_a_half_copied_store_is_read_as_far_as_it_is_there(tmp_path):
     assert empty.example == str(folder / "run001")
 
 
+def test_what_would_have_been_seen_in_half_of_the_quiet_series_counts_those_too_short_to_show_any():
+    calm = course(of(point(1, 1.0)), metrics.LATENCY)
+    quiet = [overview.History(metrics.LATENCY, tuple(replace(calm, visible=size) for size in sizes), 3, {})
+             for sizes in ([0.02, 0.04], [0.02, math.inf])]  # fmt: skip
+    said = ": a change of 4.0 % would have been seen in half of them"
+    assert [words.quiet(history) for history in quiet] == [f"no change in 2 series{said}", "no change in 2 series"]
+
+
 def test_what_is_to_know_of_a_single_run_is_said_in_the_singular():
     notes = [
         overview.Note(code, 1, "example") for code in words.NOTES if code not in ("suites", "machines", "protocols")
