@@ -78,7 +78,7 @@ def warnings(matches: Sequence[Match], differing: Sequence[Difference]) -> list[
     """What makes the runs hard to compare, loudly."""
     texts = []
     grave = [difference.key for difference in differing if difference.grave]
-    if grave:
+    if grave and any(ratio for match in matches for ratio in match.ratios):
         texts.append(
             f"These runs were not made under the same conditions: {joined(grave)} differ{'' if grave[1:] else 's'}. "
             "A ratio here compares machines and settings as a whole; it says nothing of a change of code."
