@@ -70,6 +70,7 @@ def _agreement(first: Sequence[Result], other: Sequence[Result], letter: str) ->
         return []
     turns = f"{overlap.contradicted:,} turn" if overlap.contradicted > 1 else f"{overlap.contradicted or 'none'} turns"
     turned = f"of {counted(overlap.apart, 'order')} that A is sure of {turns} round in {letter}"
+    turned = turned if overlap.apart else "A is sure of no order of two of them"
     pick = "the pick of A is tied or first there too" if overlap.same_pick else "the pick is another"
     return [f"{units.percent(overlap.meet)} of the cases have 95 % intervals that meet; {turned}; {pick}."]
 
