@@ -317,6 +317,34 @@ def test_compare_of_two_machines_shows_no_ratio_and_says_why(here, in_process):
     assert "×" not in done.stdout
 
 
+def test_compare_of_runs_without_a_common_case_is_refused_and_says_what_failed(here, in_process):
+    first = stored(here / "a", [record(case("gap")), records.failed(case("fc", 8), "no such layer", "error")])
+    second = stored(here / "b", [record(case("gem")), records.failed(case("gap"), "killed by signal 9", "crash")])
+    done = in_process("compare", str(first), str(second), cwd=here)
+    assert done.returncode == 4
+    assert f"no case was measured both in {first} and in {second}" in done.stderr
+    lost = [line for line in done.stdout.splitlines() if line.startswith("no result in")]
+    assert len(lost) == 2
+    assert lost[0].startswith("no result in the first run: conv/fc")
+    assert lost[1].startswith("no result in the second run: conv/gap")
+    assert lost[1].endswith(": crash: killed by signal 9")
+    assert "only in the first run: conv/gap" in done.stdout
+    assert "exact changes" not in done.stdout
+
+
+def test_compare_with_a_run_of_counts_tells_the_counts_whatever_else_differs(here, in_process):
+    first = stored(here / "a", [record(case("gap"))], OMP_WAIT_POLICY="PASSIVE")
+    fewer = replace(record(case("gap")), readings=(records.reading("params", 1), records.reading("macs", 2)))
+    done = in_process("compare", str(first), str(stored(here / "b", [fewer])), cwd=here)
+    assert done.returncode == 0, done.stderr
+    assert "now, macs: " in done.stdout
+    assert "No case has a latency in both runs: only counts are compared" in done.stdout
+    none = replace(fewer, readings=(records.reading("compile_s", 1),))
+    done = in_process("compare", str(first), str(stored(here / "c", [none])), cwd=here)
+    assert done.returncode == 4
+    assert "no case has a latency or a count both in" in done.stderr
+
+
 def test_a_check_with_torch_of_a_users_models(here):
     """Base fails to build one case and computes another differently: nothing is timed. ``test_check_worker`` times."""
     (here / "mine.yaml").write_text(SUITE)

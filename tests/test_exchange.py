@@ -234,3 +234,23 @@ def test_the_verbs_say_what_they_did(tmp_path):
     assert pulled.output == f"2 runs copied to {tmp_path / 'theirs'}, 0 there already\n"
     with pytest.raises(StoreError, match="there is no such folder"):
         exchange.push(tmp_path / "not", place)
+
+
+def test_what_was_named_and_not_copied_is_a_mistake(tmp_path, in_process):
+    """A run of several that cannot be read keeps back none of the others."""
+    mine, place = invented.many(tmp_path / "mine", count=2), str(tmp_path / "shared")
+    damaged = mine / "run000"
+    (damaged / store.RUN).write_text("{")
+    single = in_process("push", str(damaged), place, cwd=tmp_path)
+    assert single.returncode == 2
+    assert single.stderr.startswith(f"passed over: {damaged}: {damaged / store.RUN}: not written by convbench")
+    assert single.stdout == f"0 runs copied to {place}, 0 there already\n"
+    assert in_process("push", str(mine), place, cwd=tmp_path).returncode == 0
+    (tmp_path / "empty").mkdir()
+    empty = in_process("push", str(tmp_path / "empty"), place, cwd=tmp_path)
+    assert empty.returncode == 2
+    assert "empty: there is no run: `convbench run` writes one" in empty.stderr
+    (run,) = Path(place).iterdir()
+    (run / store.RESULTS).unlink()
+    assert in_process("pull", place, "theirs", cwd=tmp_path).returncode == 2
+    assert in_process("pull", str(tmp_path / "empty"), "theirs", cwd=tmp_path).returncode == 0

@@ -410,6 +410,20 @@ def test_runs_none_of_which_can_be_compared_are_refused(tmp_path):
         history_of(tmp_path / "s")
 
 
+def test_counts_are_one_series_whatever_the_machine_and_the_protocol(tmp_path):
+    for number in range(4):
+        channels = 32 if number < 3 else 16
+        run_records = [replace(records.record(GAP), readings=(records.reading("params", channels),))]
+        records.stored(tmp_path / "s" / f"{number}", run_records, fingerprint=f"e{number}", started=day(number),
+                       protocol=records.Protocol(seed=number))  # fmt: skip
+    history = history_of(tmp_path / "s", metric="params")
+    ((_, change),) = history.changes
+    assert (change.word, change.ratio.median) == ("exact", 0.5)
+    assert not {"machines", "protocols"} & {note.code for note in history.notes}
+    (told,) = words.stories(history)
+    assert " on " not in told.partition(": ")[0]
+
+
 def test_protocols_and_suites_are_said(tmp_path):
     for number in range(8):
         short = records.Protocol(max_time=0.1)

@@ -31,12 +31,21 @@ def compare(
     run_a: Annotated[Path, typer.Argument(help="A run directory.")],
     run_b: Annotated[Path, typer.Argument(help="Another, described as ratios to the first.")],
 ) -> None:
-    """Describe two stored runs; exit 4 where their milliseconds cannot be compared. `check` is what decides."""
+    """Describe two stored runs; exit 4 where they have nothing that can be compared. `check` is what decides."""
     from convbench.analysis import stored_runs
     from convbench.core import store
 
-    comparison = stored_runs.lay_side_by_side(store.load(run_a), store.load(run_b))
+    runs = store.load(run_a), store.load(run_b)
+    comparison = stored_runs.lay_side_by_side(*runs)
     _print(comparison, [match.ratios[1] if comparison.comparable else None for match in comparison.matches])
+    _print_lost(runs, comparison)
+    if not comparison.matches:
+        raise Refused(f"no case was measured both in {run_a} and in {run_b}: there is nothing to compare")
+    if not comparison.timed:
+        if not comparison.counted:
+            raise Refused(f"no case has a latency or a count both in {run_a} and in {run_b}: nothing can be compared")
+        print("No case has a latency in both runs: only counts are compared, which are exact on any machine.")
+        return
     if not comparison.comparable:
         raise Refused(f"the milliseconds are not comparable: {'; '.join(comparison.differing)}")
     if factor := stored_runs.machine(comparison.matches):
@@ -97,6 +106,16 @@ def advise(baseline: Path, suite: str, overrides: Sequence[str], device: str, se
     return LOOKS_SLOWER if any(ratio and ratio.low > SLOWER for ratio in ratios) else COMPARABLE
 
 
+def _print_lost(runs: tuple[Stored, Stored], comparison: Comparison) -> None:
+    """Each case that failed in a run, or was skipped there and measured in the other, with the reason."""
+    from convbench.report.words.findings import failure
+
+    for name, (_, records), elsewhere in zip(("first", "second"), runs, reversed(comparison.alone), strict=True):
+        for record in records:
+            if record.status == "failed" or (record.status != "ok" and record.case.id in elsewhere):
+                print(one_line(f"no result in the {name} run: {record.case.id}: {failure(record.failure)}"))
+
+
 def _print(comparison: Comparison, ratios: Sequence[Interval | None]) -> None:
     from convbench.analysis import stored_runs
     from convbench.report.words import names, units
@@ -108,7 +127,8 @@ def _print(comparison: Comparison, ratios: Sequence[Interval | None]) -> None:
         shown = units.speedup(ratio) if ratio else "other machine" if match.elsewhere else units.MISSING
         rows.append((name, *latencies, shown, ", ".join(stored_runs.exact_changes(match))))
     out = console()
-    print_table(out, ("case", "first", "second", "ratio", "exact changes"), rows, words=("case", "exact changes"))
+    if rows:
+        print_table(out, ("case", "first", "second", "ratio", "exact changes"), rows, words=("case", "exact changes"))
     if shared:
         out.print(f"in every case: {', '.join(shared)}", markup=False, highlight=False)
     for name, cases in zip(("first", "second"), comparison.alone, strict=True):

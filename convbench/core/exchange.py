@@ -42,6 +42,11 @@ class Moved(NamedTuple):
     present: int
     passed_over: tuple[str, ...] = ()
 
+    @property
+    def nothing(self) -> bool:
+        """Whether what was asked for holds runs, and none of them could be had."""
+        return bool(self.passed_over) and not (self.runs or self.confirmations or self.present)
+
 
 class Place(Protocol):
     """Where shared runs lie, each in a folder of its own, with the files that confirm changes beside them."""
@@ -60,7 +65,10 @@ class Place(Protocol):
 
 
 def push(source: Path, target: str) -> Moved:
-    """Copy a run, or all runs below a folder, to a shared place. Raises StoreError where either cannot be used."""
+    """Copy a run, or all runs below a folder, to a shared place.
+
+    Raises StoreError where either cannot be used, or the folder has nothing to share.
+    """
     if not source.is_dir():
         raise StoreError(f"{source}: there is no such folder: name a run directory, or a folder that holds runs")
     with _explained(target):
@@ -68,6 +76,8 @@ def push(source: Path, target: str) -> Moved:
         present = place.names()
         runs, passed_over = _push_runs(source, place, present)
         confirmations = {name: source / name for name in Folder(source).names() if name.startswith(f"{CONFIRMED}/")}
+        if not (runs or passed_over or confirmations):
+            raise StoreError(f"{source}: there is no run: `convbench run` writes one")
         new = confirmations.keys() - present
         for name in sorted(new):
             place.write(name, {"": confirmations[name].read_bytes()})

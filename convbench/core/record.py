@@ -182,7 +182,8 @@ class Run:
     the latency gate saw on a machine like this, relative; ``intervals_meet`` the share of cases whose intervals met in
     two runs of a selftest here; None where none was run. A run on several hosts names them in ``hosts``, each with its
     fingerprint, spells the fingerprints out in ``environments``, and says in ``between_hosts`` by how much they differ.
-    A merged run has in ``parts`` the ``store.identity`` of each run that is wholly in it.
+    A merged run has in ``parts`` the ``store.identity`` of each run that is wholly in it, and names in
+    ``shards`` those that it has where others are missing.
     """
 
     name: str
@@ -202,6 +203,7 @@ class Run:
     environments: Mapping[str, Mapping[str, Scalar]] = field(default_factory=dict)
     between_hosts: str = ""
     parts: tuple[str, ...] = ()
+    shards: tuple[str, ...] = ()
     schema_version: int = SCHEMA_VERSION
     __pydantic_config__: ClassVar = AS_JSON
 

@@ -48,12 +48,13 @@ def begin(prepared: Prepared, directory: Path, resume: Resume, visible_slowdown:
     if not (resume and store.exists(directory)):
         store.start(directory, now)
         return []
-    before = store.read_run(directory)
+    before = _whole(store.read_run(directory), now)
     if other := next(_differences(before, now), None):
         raise StoreError(
             f"{directory}: cannot be resumed, its {other} was another: run without --resume (the old run is kept "
             "beside the new one), or choose another --out"
         )
+    store.describe(directory, before)
     store.drop_unfinished_line(directory)
     done = store.load(directory)[1]
     if not prepared.executor.awaits_hosts:
@@ -67,6 +68,13 @@ def begin(prepared: Prepared, directory: Path, resume: Resume, visible_slowdown:
             "--resume=stale measures those again; without --resume all are"
         )
     return store.leave_out(directory, stale) if stale else done
+
+
+def _whole(before: Run, now: Run) -> Run:
+    """A run that was merged of some shards with all that is planned now; any other as it is."""
+    if not before.shards or not set(before.planned) <= set(now.planned):
+        return before
+    return replace(before, planned=now.planned, equal=now.equal, shards=())
 
 
 def measure(
