@@ -132,7 +132,7 @@ def test_the_verb_writes_the_page_and_says_where(tmp_path):
     done = CliRunner().invoke(app, ["claims", str(tmp_path / "run"), "--out", str(tmp_path / "out")])
     assert done.exit_code == 0
     assert done.stdout.endswith(f"\n{tmp_path}/out/index.html\n{tmp_path}/out/claims.json\n")
-    assert "7 supported, 3 refuted, 7 not tested" in done.stdout
+    assert "7 supported, 2 refuted, 1 undecided, 7 not tested" in done.stdout
 
 
 def test_a_runs_own_report_is_not_written_over(tmp_path):

@@ -55,14 +55,14 @@ def judged(
     inits: Inits, worse: list[Difference], normed: list[Difference], used: tuple[Number, ...] = (), size: int = 0
 ) -> Judgement:
     """Supported where gates saturate however they are drawn or flatten loses more than the margin in some task; refuted
-    where neither the default saturates nor such a loss is possible. Without trainings, that gates saturate by their
-    initialisation alone refutes that the size does it. ``size`` is that of the map that was trained."""
+    where neither the default saturates nor such a loss is possible. Where gates do not saturate however they are drawn
+    trainings decide, so that without any it is undecided. ``size`` is that of the map that was trained."""
     large = max(inits["torch's default"])
     default, fan_in = inits["torch's default"][large].saturated, inits["fan-in"][large].saturated
     verdicts = (
         quantified([loss.low > MARGIN for loss in worse], [loss.high < MARGIN for loss in worse]) if worse else ()
     )
-    trained = verdict_of(SOME, verdicts) if verdicts else "refuted" if fan_in < FEW else "undecided"
+    trained = verdict_of(SOME, verdicts) if verdicts else "undecided"
     verdict = "supported" if default > MOST and fan_in > MOST else trained
     numbers = [*_numbers(inits), *(loss.number(f"{loss.where}: best smaller less flatten") for loss in worse)]
     numbers += [gain.number(f"{gain.where}: flatten with LayerNorm less without") for gain in normed]
@@ -84,7 +84,7 @@ def _initially(large: int, inits: Inits) -> str:
 
 def _learnt(worse: list[Difference], normed: list[Difference], size: int) -> str:
     if not worse:
-        return "No trainings were given that say what flatten learns."
+        return "No trainings were given that say what flatten learns, which is the other half of the prediction."
     lost = [loss.where for loss in worse if loss.low > MARGIN]
     close = [loss.where for loss in worse if loss.high < MARGIN]
     helped = [gain.where for gain in normed if gain.shown]
