@@ -16,7 +16,7 @@ from convbench.core.record import Parts, Record, Run
 from convbench.core.text import counted, joined
 from convbench.report.words import quality, runtimes, units
 from convbench.report.words.advice import NO_HEAD
-from convbench.report.words.decision import UNORDERED
+from convbench.report.words.decision import UNORDERED, merit
 from convbench.report.words.names import model, setup, threads_of
 
 NOISE = {  # findings that make a latency doubtful
@@ -118,13 +118,12 @@ def _pick(advice: Advice) -> str:
         word = "Fewest parameters" if partly else "Smallest"
         return f"{word}{place}: {setup(pick)}{cost and f', with {cost}'}; latency was not measured."
     seconds = f"{units.interval(pick.latency)} a call{_threads(pick)}{cost and f', {cost}'}"
-    tied = len(advice.tied)
-    if tied < 2:
+    tied = advice.tied
+    if len(tied) < 2:
         return f"Fastest{place} on this machine: {setup(pick)}, with {seconds}."
-    first = "the fewest" if params else "the fastest"
     return (
-        f"Take {setup(pick)}{place}: {seconds}, {first} of {tied} whose latency on this machine is statistically tied "
-        "with the fastest."
+        f"Take {setup(pick)}{place}: {seconds}, {merit(pick, tied)} among {len(tied)} whose latency on this machine is "
+        "statistically tied with the fastest."
     )
 
 
