@@ -198,9 +198,9 @@ def inits(default, fan_in):
 
 @pytest.mark.parametrize(
     ("default", "fan_in", "worse", "verdict"),
-    [(0.7, 0.0, [], "undecided"), (0.7, 0.7, [], "supported"), (0.0, 0.0, [], "undecided"), (0.0, 0.0, [NONE], "refuted"),
-     (0.7, 0.0, [UP], "supported"), (0.7, 0.0, [UP, NONE], "supported"), (0.0, 0.0, [UNSURE], "undecided"),
-     (0.7, 0.3, [], "undecided"), (0.7, 0.0, [NONE], "refuted")],
+    [(0.7, 0.0, [], "undecided"), (0.7, 0.7, [], "supported"), (0.0, 0.0, [], "undecided"),
+     (0.0, 0.0, [NONE], "refuted"), (0.7, 0.0, [UP], "supported"), (0.7, 0.0, [UP, NONE], "supported"),
+     (0.0, 0.0, [UNSURE], "undecided"), (0.7, 0.3, [], "undecided"), (0.7, 0.0, [NONE], "refuted")],
 )  # fmt: skip
 def test_the_whole_map_is_detrimental_where_every_init_saturates_or_trainings_lose(default, fan_in, worse, verdict):
     assert saturation.judged(inits(default, fan_in), worse, []).verdict == verdict
