@@ -15,7 +15,7 @@ from xml.etree import ElementTree
 import psutil
 import pytest
 import records
-from records import case, record
+from records import case, failed, record
 from test_check_sides import run as git
 
 from convbench.check import floor, link, outcome
@@ -282,6 +282,20 @@ def test_a_baseline_of_this_machine_whose_commit_is_gone_is_advisory(here):
     assert done.returncode in (0, 3)
 
 
+def test_a_baseline_without_a_case_of_the_suite_is_refused(here):
+    """Nothing was compared, and the check was green."""
+    (here / "tiny.yaml").write_text(
+        "matrix: {reducer: [gap, gmp], clip: 1x2x3x8x8, rnn: lstm8}\n"
+        "protocol: {max_warmup: 0.02, max_time: 0.05, target: 0.5, min_samples: 6, visits: 1}\n"
+    )
+    words = ("tiny.yaml", "--only", "gap", "--out", "reports/old")
+    assert convbench(here, "run", *words, fake=False).returncode == 0
+    done = convbench(here, "check", "tiny.yaml", "--baseline", "reports/old", "--only", "gmp", fake=False)
+    assert done.returncode == 4, done.stdout
+    assert "reports/old has a latency of no case that tiny.yaml measures: nothing is compared" in done.stderr
+    assert "Advisory" not in done.stdout
+
+
 def test_a_case_of_the_baseline_that_fails_now_has_no_verdict(here):
     (here / "mine.yaml").write_text(SUITE.replace("{timeout: 60}", "{max_warmup: 0.02, max_time: 0.05, visits: 1}"))
     (here / "nets.py").write_text(NETS + "\nKINDS, SCALE = ('scaled', 'new'), 1.0\n")
@@ -305,6 +319,28 @@ def test_compare_describes_and_never_decides(here, in_process):
     assert "only in the first run: conv/gmp/32" in done.stdout
     assert "only in the second run: conv/gem/32" in done.stdout
     assert "To decide, use `convbench check`" in done.stdout
+
+
+def test_compare_of_runs_without_a_case_in_common_is_refused(here, in_process):
+    """It printed the header of an empty table and ended with 0; the case that failed was in no line."""
+    first = stored(here / "a", [record(case("gap"))])
+    second = stored(here / "b", [failed(case("gap"), "no memory", "error"), record(case("gem"))])
+    done = in_process("compare", str(first), str(second), cwd=here)
+    assert done.returncode == 4
+    assert "have measured no case in common: nothing is compared" in done.stderr
+    assert "no result in the second run: conv/gap/32/lstm128/1x16x3x64x64/eager/inference/cpu: error: no" in done.stdout
+    assert "exact changes" not in done.stdout
+    assert "To decide" not in done.stdout
+
+
+def test_compare_of_counts_is_of_what_is_exact_wherever_they_were_taken(here, in_process):
+    """They were refused as those of another machine, which a run without latencies seems to be of."""
+    counts = [record(case(name), samples=0) for name in ("gap", "gmp")]
+    first = stored(here / "a", [record(case("gap")), record(case("gmp"))])
+    second = stored(here / "b", counts, allocator="glibc (its threshold moving)")
+    done = in_process("compare", str(first), str(second), cwd=here)
+    assert done.returncode == 0, done.stderr
+    assert "No case has a latency in both runs: what is exact is compared, and nothing else." in done.stdout
 
 
 def test_compare_of_two_machines_shows_no_ratio_and_says_why(here, in_process):

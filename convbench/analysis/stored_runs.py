@@ -29,6 +29,11 @@ class Comparison(NamedTuple):
     def comparable(self) -> bool:
         return not self.differing
 
+    @property
+    def timed(self) -> bool:
+        """Whether a case has a latency in both."""
+        return any(all(result and result.latency for result in match.results) for match in self.matches)
+
 
 def lay_side_by_side(first: store.Stored, second: store.Stored) -> Comparison:
     """Two stored runs; cases that only one of them has measured are named."""

@@ -16,6 +16,7 @@ from convbench.core.text import one_line
 
 if TYPE_CHECKING:
     from convbench.analysis.stored_runs import Comparison
+    from convbench.core.record import Record
     from convbench.core.statistics import Interval
     from convbench.core.store import Stored
     from convbench.suite.selection import Selection
@@ -35,8 +36,16 @@ def compare(
     from convbench.analysis import stored_runs
     from convbench.core import store
 
-    comparison = stored_runs.lay_side_by_side(store.load(run_a), store.load(run_b))
+    runs = store.load(run_a), store.load(run_b)
+    comparison = stored_runs.lay_side_by_side(*runs)
     _print(comparison, [match.ratios[1] if comparison.comparable else None for match in comparison.matches])
+    for name, (_, records) in zip(("in the first run", "in the second run"), runs, strict=True):
+        _print_failures(name, [record for record in records if record.status != "ok"])
+    if not comparison.matches:
+        raise Refused(f"{run_a} and {run_b} have measured no case in common: nothing is compared")
+    if not comparison.timed:
+        print("No case has a latency in both runs: what is exact is compared, and nothing else.")
+        return
     if not comparison.comparable:
         raise Refused(f"the milliseconds are not comparable: {'; '.join(comparison.differing)}")
     if factor := stored_runs.machine(comparison.matches):
@@ -61,13 +70,13 @@ def advise(baseline: Path, suite: str, overrides: Sequence[str], device: str, se
     """Measure head alone and lay it beside the stored run: a hint, never red. The caller holds the machine's lock.
 
     Returns the exit code: 5 where a case that the stored run has measured fails now, 3 where head looks slower, else 0.
-    Raises Refused with the differing keys where the run is of another machine, software or protocol.
+    Raises Refused with the differing keys where the run is of another machine, software or protocol, and where it has a
+    latency of none of the cases.
     """
     from convbench.analysis import stored_runs
     from convbench.check.verdict import INVALID
     from convbench.cli.app import import_from_here
     from convbench.core import store
-    from convbench.report.words.findings import failure
     from convbench.runs import preparation, sweep
     from convbench.runs.user_code import load
 
@@ -81,16 +90,17 @@ def advise(baseline: Path, suite: str, overrides: Sequence[str], device: str, se
             raise Refused(f"{baseline} cannot be compared with what is measured here: {'; '.join(differing)}")
         after: Stored = (now, sweep.measured(prepared))
     comparison = stored_runs.lay_side_by_side(before, after)
+    lost = [record for record in after[1] if record.status != "ok" and record.case.id in comparison.alone[0]]
+    if not comparison.timed and not lost:
+        raise Refused(f"{baseline} has a latency of no case that {suite} measures: nothing is compared")
     factor = stored_runs.machine(comparison.matches)
     ratios = stored_runs.normalised(comparison.matches, factor or 1.0)
     _print(comparison, ratios)
-    if factor is None:
+    if factor is None and comparison.timed:
         print("The baseline has no reference workload: ratios hold what the machine was slower or faster by.")
-    else:
+    elif factor:
         print(f"Ratios are over that of the reference workload, {factor:.3f}: how much slower the machine was.")
-    lost = [record for record in after[1] if record.status != "ok" and record.case.id in comparison.alone[0]]
-    for record in lost:
-        print(one_line(f"no result now: {record.case.id}: {failure(record.failure)}"))
+    _print_failures("now", lost)
     print(ADVISORY)
     if lost:
         return INVALID
@@ -108,9 +118,18 @@ def _print(comparison: Comparison, ratios: Sequence[Interval | None]) -> None:
         shown = units.speedup(ratio) if ratio else "other machine" if match.elsewhere else units.MISSING
         rows.append((name, *latencies, shown, ", ".join(stored_runs.exact_changes(match))))
     out = console()
-    print_table(out, ("case", "first", "second", "ratio", "exact changes"), rows, words=("case", "exact changes"))
+    if rows:
+        print_table(out, ("case", "first", "second", "ratio", "exact changes"), rows, words=("case", "exact changes"))
     if shared:
         out.print(f"in every case: {', '.join(shared)}", markup=False, highlight=False)
     for name, cases in zip(("first", "second"), comparison.alone, strict=True):
         for case in cases:
             out.print(f"only in the {name} run: {case}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _print_failures(where: str, records: Sequence[Record]) -> None:
+    """A line for each case without a result there: which, and why."""
+    from convbench.report.words.findings import failure
+
+    for record in records:
+        print(one_line(f"no result {where}: {record.case.id}: {failure(record.failure)}"))
