@@ -76,6 +76,11 @@ class Advice:
         return [contender.result for contender in self.ranking if contender.tied]
 
     @property
+    def ties(self) -> list[Result]:
+        """Those tied, where they are tied with each other: none where the fastest stands alone, or nothing is timed."""
+        return self.tied if self.timed and len(self.tied) > 1 else []
+
+    @property
     def ordered(self) -> bool:
         """Whether anything that was measured orders the contenders: their latency, or their parameters."""
         return self.timed or bool(self.pick and self.pick.params is not None)

@@ -174,7 +174,7 @@ def confidence(advice: Advice, answers: Sequence[Recommendation]) -> str:
         reasons.append(f"{sure.open} more may be tied or not")
     if sure.withheld:
         reasons.append(f"{sure.withheld} withheld")
-    if not sure.open and not sure.withheld:
+    if not sure.open and not sure.withheld and len(advice.ranking) > 1:
         reasons.append("each contender tied or told apart")
     return f"{head}: {sure.level} ({', '.join(reasons)})."
 
