@@ -22,6 +22,21 @@ def test_the_lightest_of_the_tied_is_picked():
     assert [contender.tied for contender in advice.ranking] == [True, True, False]
 
 
+def test_of_equally_light_ones_that_tie_the_fastest_is_picked():
+    """The first of the alphabet was: of two models of 12 parameters the slower, whose output was NaN."""
+    assert advise(results([timed("gmp", 2.0), timed("gap", 2.1)])).pick.series == "gmp"
+    named = [records.record(Case(Whole(Choice(name))), latency=time) for name, time in (("a:b", 2.1e-3), ("c:d", 2e-3))]
+    assert advise(results(named)).pick.series == "c:d"
+
+
+def test_a_model_without_parameters_is_the_lightest():
+    bare = timed("avg-k(k=4)", 2.1)
+    bare = replace(bare, readings=tuple(
+        replace(reading, samples=(0,)) if reading.metric.name == "params" else reading for reading in bare.readings
+    ))  # fmt: skip
+    assert advise(results([timed("gap", 2.0), bare])).pick.series == "avg-k"
+
+
 def test_a_lighter_but_slower_model_is_not_picked():
     advice = advise(results([timed("avg-k(k=4)", 2.0), timed("gap", 2.6)]))
     assert advice.pick.series == "avg-k"

@@ -15,7 +15,7 @@ from xml.etree import ElementTree
 import psutil
 import pytest
 import records
-from records import case, record
+from records import case, failed, record
 from test_check_sides import run as git
 
 from convbench.check import floor, link, outcome
@@ -280,6 +280,20 @@ def test_a_baseline_of_this_machine_whose_commit_is_gone_is_advisory(here):
     assert "Advisory: the baseline's code cannot be measured beside head" in done.stdout, done.stderr
     assert "Ratios are over that of the reference workload, " in done.stdout
     assert done.returncode in (0, 3)
+
+
+def test_a_baseline_without_a_case_of_the_suite_is_refused(here):
+    """Nothing was compared, and the check was green."""
+    (here / "tiny.yaml").write_text(
+        "matrix: {reducer: [gap, gmp], clip: 1x2x3x8x8, rnn: lstm8}\n"
+        "protocol: {max_warmup: 0.02, max_time: 0.05, target: 0.5, min_samples: 6, visits: 1}\n"
+    )
+    words = ("tiny.yaml", "--only", "gap", "--out", "reports/old")
+    assert convbench(here, "run", *words, fake=False).returncode == 0
+    done = convbench(here, "check", "tiny.yaml", "--baseline", "reports/old", "--only", "gmp", fake=False)
+    assert done.returncode == 4, done.stdout
+    assert "reports/old has a latency of no case that tiny.yaml measures: nothing is compared" in done.stderr
+    assert "Advisory" not in done.stdout
 
 
 def test_a_case_of_the_baseline_that_fails_now_has_no_verdict(here):

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from importlib import resources
-from itertools import islice
+from itertools import islice, pairwise
 
 import numpy as np
 import pytest
@@ -315,6 +315,19 @@ def test_ticks_are_few_and_inside(low, stretch, unit):
     assert all(low * (1 - 1e-9) <= tick <= high * (1 + 1e-9) for tick in ticks)
     assert ticks == sorted(ticks)
     assert 1 <= len(ticks) <= 24
+
+
+@given(st.floats(1e-9, 1e9), st.floats(0.3, 0.9), st.sampled_from([3, 5]))
+def test_where_few_ticks_are_wanted_they_stand_apart(low, decades, most):
+    """100 µs and 150 µs of an axis to 460 µs were printed into each other, and nothing stood right of them."""
+    ticks = scales.ticks(low, low * 10**decades, "s", most)
+    assert 2 <= len(ticks) <= most + 1
+    gaps = [math.log10(after / before) for before, after in pairwise(ticks)]
+    assert min(gaps) > 0.9 * decades / most
+
+
+def test_the_dot_plot_of_a_short_span_has_round_ticks():
+    assert scales.ticks(71e-6, 460e-6, "s", most=3) == pytest.approx([1e-4, 2e-4])
 
 
 @given(st.lists(st.floats(1e-9, 1e15), min_size=1))

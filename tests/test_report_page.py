@@ -138,6 +138,38 @@ def test_the_order_is_answer_trade_offs_stages_variants_table_environment(defaul
     assert default.index("<h1>Ten reducers tie at") < default.index("<h2")
 
 
+def test_a_page_of_counts_has_no_room_for_what_was_not_measured(tmp_path):
+    """It had a heading over nothing, three columns of dashes, and told how latencies were measured."""
+    kept = ("params", "macs", "flops", "adds")
+    run_records = [
+        replace(record, readings=tuple(r for r in record.readings if r.metric.name.partition("_")[0] in kept))
+        for record in (records.record(records.case(name), samples=0) for name in ("gap", "fc"))
+    ]
+    page = written(run_records, tmp_path)
+    assert "glance" not in re.findall(r'<h2 id="([\w-]+)"', page)
+    table = page.partition('<table class="ranking">')[2].partition("</table>")[0]
+    assert re.findall(r"<th[^>]*>([^<]+)</th>", table)[:5] == [
+        "Reducer",
+        "LSTM input",
+        "Variant",
+        "Parameters",
+        "FLOPs",
+    ]
+    assert "–" not in table
+    method = page.partition("How it was measured")[2]
+    assert "No case has a latency. Parameters and MACs are exact" in method
+    assert "Latency is" not in method and "Peak memory is" not in method
+
+
+def test_a_case_alone_is_tied_with_nothing(tmp_path):
+    page = written([records.record()], tmp_path)
+    assert ">tied<" not in page.partition('<table class="ranking">')[2].partition("</table>")[0]
+    assert not re.search(r"ms( \(n=\d+\))? tied", page)
+    assert "the grey band" not in page
+    assert "each contender tied or told apart" not in page
+    assert " tied" in written([records.record(records.case(name)) for name in ("gap", "gmp")], tmp_path)
+
+
 def test_the_pick_is_named_and_not_only_tinted(default, tried):
     for text, word in ((default, "the pick"), (tried, "the best")):
         rows = re.findall(r'<tr class="pick">.*?</th>', text, re.S)

@@ -75,7 +75,7 @@ def test_the_answer_of_a_default_run():
     text = answer(records.run_of(run_records), [*run_records, records.failed(records.case("gem"))])
     assert text.startswith("Take gap, LSTM input 32, compile on the conv backbone: 2.")
     for part in (
-        "83.8 k parameters and 116 MFLOP, the fewest of 2 whose latency on this machine is statistically tied",
+        "83.8 k parameters and 116 MFLOP, the fewest parameters among 2 whose latency on this machine is statistically",
         "Tied with it: spatial-softmax, LSTM input 64.",
         "Confidence: low (one process a case: how much processes differ is not known).",
         "gap discards where things are; if position matters, the cheapest that keeps it is spatial-softmax",
@@ -313,6 +313,28 @@ def test_the_decision_is_one_sentence_with_what_ties_and_what_keeps_position():
     assert decision(advise([]), []) == ""
 
 
+@pytest.mark.parametrize(("seconds", "why"), [
+    ({"gap": 2.1e-3, "gmp": 2.0e-3}, "take gmp at LSTM input 32, the fastest of equal size"),
+    ({"gap": 2.0e-3, "spatial-softmax": 2.1e-3}, "take gap at LSTM input 32 for the fewest parameters"),
+    ({"gap": 2.1e-3, "gmp": 2.0e-3, "spatial-softmax": 2.0e-3},
+     "take gmp at LSTM input 32, the fastest of the two with the fewest parameters"),
+    ({"gap": 2.0e-3, "spatial-softmax": 2.1e-3, "random-projection": 2.0e-3},
+     "take gap at LSTM input 32 for the fewest parameters (frozen controls aside)"),
+])  # fmt: skip
+def test_why_it_is_taken_of_those_that_tie_is_true(seconds, why):
+    """It was "for the fewest parameters" where each had as many, and where a control had fewer."""
+    sizes = {"random-projection": 8}
+    run_records = [
+        records.record(records.case(name, sizes.get(name)), samples=201, latency=time) for name, time in seconds.items()
+    ]
+    case_results = results(run_records)
+    assert f"; {why}" in decision(advise(case_results), [])
+    merit = why.partition("32, ")[2] or why.partition(" for ")[2]
+    answered = answer(records.run_of(run_records), run_records)
+    assert f", {merit} among {len(seconds)} whose latency on this machine is statistically tied" in answered
+    assert f"{why.partition(' at ')[0]}, LSTM input 32{why.partition('32')[2]} (" in fitting(within(case_results, {}))
+
+
 def test_the_decision_names_the_variant_that_makes_the_pick_fastest():
     """Where one gains more than processes differ by: here the compiled twin, by three; by a twentieth it would not."""
     seconds = {"gap": 6.0e-3, "fc": 9.0e-3}
@@ -427,7 +449,7 @@ def test_without_parameters_the_fastest_of_those_tied_is_taken():
     assert (len(advice.tied), advice.pick.series) == (2, "spatial-softmax")
     assert "take spatial-softmax at LSTM input 64." in decision(advice, [])
     said = answer(records.run_of(uncounted), uncounted)
-    assert ", the fastest of 2 whose latency" in said
+    assert ", the fastest among 2 whose latency" in said
     assert "–" not in said
     assert "take spatial-softmax, LSTM input 64 (" in fitting(within(case_results, {}))
 

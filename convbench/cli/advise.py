@@ -77,11 +77,12 @@ def advise(
     named += [_parse_limit(text) for text in budget or () if text not in alone]
     _refuse_no_cost(cheapest, known)
     ask = Ask(_limits(named, known), margin, cheapest, per_second=_price(per_ms), metrics=known)
+    tasks = _known_tasks(task or (), records, run)
     compared: Budget = alone[-1] if alone else equal  # type: ignore[assignment]
     if not tried(records):
         _print_not_run(run, described, results(records), ask, as_json)
         raise typer.Exit(_exit(["open"], require))
-    answers = recommendations(records, ask, _known_tasks(task or (), records, run), compared)
+    answers = recommendations(records, ask, tasks, compared)
     if as_json:
         from convbench.report.export.advice_json import plain
 
@@ -145,17 +146,23 @@ def _refuse_no_cost(name: str, known: Mapping[str, Metric]) -> None:
 
 
 def _known_tasks(tasks: Sequence[str], records: Sequence[Record], run: Path) -> Sequence[str]:
-    """The tasks asked for. Raises ConvbenchError for one that the run does not know."""
+    """The tasks asked for. Raises ConvbenchError for one that the run does not know, without trainings nobody does."""
+    from convbench.core import registry
+
     trials = (record.case.trial for record in records if record.case.trains)
     known = {str(trial.task): None for trial in trials if trial}
     names = {name.partition("(")[0] for name in known} | set(known)
+    if not known:
+        for name in tasks:
+            registry.tasks.get(name.partition("(")[0])
+        return tasks
     if unknown := [task for task in tasks if task not in names]:
         raise ConvbenchError(f"--task {unknown[0]}: not a task of {run}: it has {', '.join(known)}")
     return tasks
 
 
 def _by_cost(results: Sequence[Result], ask: Ask) -> str:
-    """What cost alone says within the limits, as the page's sliders do; empty where nothing was timed."""
+    """What cost alone says within the limits, as the page's sliders do; empty where nothing was measured."""
     from convbench.analysis.choice.by_budget import within
     from convbench.report.words.budget import fitting
 

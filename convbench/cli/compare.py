@@ -16,6 +16,7 @@ from convbench.core.text import one_line
 
 if TYPE_CHECKING:
     from convbench.analysis.stored_runs import Comparison
+    from convbench.core.record import Record
     from convbench.core.statistics import Interval
     from convbench.core.store import Stored
     from convbench.suite.selection import Selection
@@ -70,13 +71,13 @@ def advise(baseline: Path, suite: str, overrides: Sequence[str], device: str, se
     """Measure head alone and lay it beside the stored run: a hint, never red. The caller holds the machine's lock.
 
     Returns the exit code: 5 where a case that the stored run has measured fails now, 3 where head looks slower, else 0.
-    Raises Refused with the differing keys where the run is of another machine, software or protocol.
+    Raises Refused with the differing keys where the run is of another machine, software or protocol, and where it has a
+    latency of none of the cases.
     """
     from convbench.analysis import stored_runs
     from convbench.check.verdict import INVALID
     from convbench.cli.app import import_from_here
     from convbench.core import store
-    from convbench.report.words.findings import failure
     from convbench.runs import preparation, sweep
     from convbench.runs.user_code import load
 
@@ -90,16 +91,17 @@ def advise(baseline: Path, suite: str, overrides: Sequence[str], device: str, se
             raise Refused(f"{baseline} cannot be compared with what is measured here: {'; '.join(differing)}")
         after: Stored = (now, sweep.measure_unstored(prepared))
     comparison = stored_runs.lay_side_by_side(before, after)
+    lost = [record for record in after[1] if record.status != "ok" and record.case.id in comparison.alone[0]]
+    if not comparison.timed and not lost:
+        raise Refused(f"{baseline} has a latency of no case that {suite} measures: nothing is compared")
     factor = stored_runs.machine(comparison.matches)
     ratios = stored_runs.normalised(comparison.matches, factor or 1.0)
     _print(comparison, ratios)
-    if factor is None:
+    if factor is None and comparison.timed:
         print("The baseline has no reference workload: ratios hold what the machine was slower or faster by.")
-    else:
+    elif factor:
         print(f"Ratios are over that of the reference workload, {factor:.3f}: how much slower the machine was.")
-    lost = [record for record in after[1] if record.status != "ok" and record.case.id in comparison.alone[0]]
-    for record in lost:
-        print(one_line(f"no result now: {record.case.id}: {failure(record.failure)}"))
+    _print_failures("now", lost)
     print(ADVISORY)
     if lost:
         return INVALID
@@ -108,12 +110,10 @@ def advise(baseline: Path, suite: str, overrides: Sequence[str], device: str, se
 
 def _print_lost(runs: tuple[Stored, Stored], comparison: Comparison) -> None:
     """Each case that failed in a run, or was skipped there and measured in the other, with the reason."""
-    from convbench.report.words.findings import failure
-
-    for name, (_, records), elsewhere in zip(("first", "second"), runs, reversed(comparison.alone), strict=True):
-        for record in records:
-            if record.status == "failed" or (record.status != "ok" and record.case.id in elsewhere):
-                print(one_line(f"no result in the {name} run: {record.case.id}: {failure(record.failure)}"))
+    places = ("in the first run", "in the second run")
+    for where, (_, records), elsewhere in zip(places, runs, reversed(comparison.alone), strict=True):
+        lost = (record for record in records if record.status != "ok")
+        _print_failures(where, [record for record in lost if record.status == "failed" or record.case.id in elsewhere])
 
 
 def _print(comparison: Comparison, ratios: Sequence[Interval | None]) -> None:
@@ -134,3 +134,11 @@ def _print(comparison: Comparison, ratios: Sequence[Interval | None]) -> None:
     for name, cases in zip(("first", "second"), comparison.alone, strict=True):
         for case in cases:
             out.print(f"only in the {name} run: {case}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _print_failures(where: str, records: Sequence[Record]) -> None:
+    """A line for each case without a result there: which, and why."""
+    from convbench.report.words.findings import failure
+
+    for record in records:
+        print(one_line(f"no result {where}: {record.case.id}: {failure(record.failure)}"))

@@ -18,6 +18,7 @@ from convbench.analysis.choice.by_task import asked, questions_of
 from convbench.analysis.choice.candidates import Candidate, CostName
 from convbench.analysis.choice.choose import recommend
 from convbench.analysis.choice.recommendation import Ask, Constraints, Recommendation
+from convbench.analysis.costs.headlines import smallest
 from convbench.analysis.costs.likeness import one_variant
 from convbench.analysis.costs.ranking import lightest, rank, widest
 from convbench.analysis.results import Result, measured
@@ -36,12 +37,16 @@ T = TypeVar("T")
 
 
 class Affordable(NamedTuple):
-    """Of ``of`` models that are alike, how many meet the limits, those of them tied with the fastest, the lightest."""
+    """Of ``of`` models that are alike, how many meet the limits, those of them tied with the fastest, the lightest.
+
+    Where latency was not measured none is ``timed`` or tied, and the lightest of all that meet the limits is the pick.
+    """
 
     of: int
     number: int
     tied: tuple[Result, ...] = ()
     pick: Result | None = None
+    timed: bool = True
 
 
 class Grid(NamedTuple, Generic[T]):
@@ -54,7 +59,7 @@ class Grid(NamedTuple, Generic[T]):
 def by_cost(results: Sequence[Result]) -> Grid[Affordable]:
     """The answers where quality was not run: of the models that the headline compares, those that fit."""
     models, tied = _contenders(results), cache(_tied)
-    return _grid(models, _cost, lambda _, fitting: _affordable(fitting, len(models), tied))
+    return _grid(models, _cost, lambda _, fitting: _affordable(fitting, models, tied))
 
 
 def within(results: Sequence[Result], limits: Constraints) -> Affordable:
@@ -62,20 +67,22 @@ def within(results: Sequence[Result], limits: Constraints) -> Affordable:
     models = _contenders(results)
     return _affordable(
         [result for result in models if all(result.within(name, limit) for name, limit in limits.items())],
-        len(models),
+        models,
         _tied,
     )
 
 
 def _contenders(results: Sequence[Result]) -> list[Result]:
-    timed = [result for result in measured(results) if result.latency]
-    return one_variant(widest(timed))
+    cases = measured(results)
+    return one_variant(widest([result for result in cases if result.latency] or cases))
 
 
-def _affordable(fitting: Sequence[Result], of: int, tied: Callable[[Results], Results]) -> Affordable:
+def _affordable(fitting: Sequence[Result], models: Sequence[Result], tied: Callable[[Results], Results]) -> Affordable:
+    if not any(result.latency for result in models):
+        return Affordable(len(models), len(fitting), (), smallest(fitting) if fitting else None, timed=False)
     fastest = sorted(fitting, key=lambda result: result.latency or (math.inf,))[:COMPARED]
     among = tied(tuple(fastest))
-    return Affordable(of, len(fitting), among, lightest(among) if among else None)
+    return Affordable(len(models), len(fitting), among, lightest(among) if among else None)
 
 
 def _tied(fastest: Results) -> Results:

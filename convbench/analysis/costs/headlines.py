@@ -1,8 +1,9 @@
 """What the measured costs allow one to say, as plain data: its words are made in ``report.words``.
 
 Only cost was measured, so nothing here is called an optimum. The rule is explicit: of the models that cannot be told
-from the fastest, the one with the fewest parameters; and the same among the reducers that keep positions. Where nothing
-is timed, a model whose FLOPs are only partly counted is the pick only where there is no other.
+from the fastest, the one with the fewest parameters, of several such the fastest; and the same among the reducers that
+keep positions. Where nothing is timed, a model whose FLOPs are only partly counted is the pick only where there is no
+other.
 """
 
 from __future__ import annotations
@@ -50,10 +51,11 @@ class Confidence(NamedTuple):
 class Advice:
     """The answer as data. ``ranking`` holds contenders that are alike (``costs.likeness``), fastest first.
 
-    ``pick`` is the tied contender with the fewest parameters, ``placed`` the same among reducers that keep positions
-    (None where it is the pick). ``dearest`` is the contender that costs most. ``crossover`` is the LSTM input size at
-    which the LSTM's MACs equal the backbone's. ``others`` is the fastest of every other comparable group. ``quickest``
-    is the variant that gains most for the pick, None where none does, or the pick is no eager case.
+    ``pick`` is the tied contender with the fewest parameters, of several such the fastest, ``placed`` the same among
+    reducers that keep positions (None where it is the pick). ``dearest`` is the contender that costs most.
+    ``crossover`` is the LSTM input size at which the LSTM's MACs equal the backbone's. ``others`` is the fastest of
+    every other comparable group. ``quickest`` is the variant that gains most for the pick, None where none does, or
+    the pick is no eager case.
     ``confidence`` is that of the ranking, None where nothing was timed.
     """
 
@@ -72,6 +74,11 @@ class Advice:
     def tied(self) -> list[Result]:
         """The contenders that cannot be told from the fastest, fastest first."""
         return [contender.result for contender in self.ranking if contender.tied]
+
+    @property
+    def ties(self) -> list[Result]:
+        """Those tied, where they are tied with each other: none where the fastest stands alone, or nothing is timed."""
+        return self.tied if self.timed and len(self.tied) > 1 else []
 
     @property
     def ordered(self) -> bool:
@@ -94,7 +101,7 @@ def _advice(results: tuple[Result, ...]) -> Advice:
         return Advice()
     ranking = rank(group)
     tied = [contender.result for contender in ranking if contender.tied or not timed]
-    pick = lightest(tied if timed else [result for result in tied if not uncounted(result)] or tied)
+    pick = lightest(tied) if timed else smallest(tied)
     gained = gains(timed)
     return Advice(
         ranking=tuple(ranking),
@@ -114,6 +121,11 @@ def _advice(results: tuple[Result, ...]) -> Advice:
             default=None,
         ),
     )
+
+
+def smallest(results: Sequence[Result]) -> Result:
+    """The lightest where nothing is timed; one whose FLOPs are only partly counted where there is no other."""
+    return lightest([result for result in results if not uncounted(result)] or results)
 
 
 def withheld(results: Sequence[Result]) -> list[Result]:

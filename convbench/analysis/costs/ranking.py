@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -70,8 +71,12 @@ def _breadth(group: list[Result]) -> tuple[bool, int, int]:
 
 
 def _speed(result: Result) -> tuple[float, float, int, str]:
-    slowest, case = float("inf"), result.case
-    return (result.latency.median if result.latency else slowest, result.params or slowest, len(case.variant), case.id)
+    case = result.case
+    return (result.latency.median if result.latency else math.inf, _size(result), len(case.variant), case.id)
+
+
+def _size(result: Result) -> float:
+    return math.inf if result.params is None else result.params
 
 
 def factors_over(results: Sequence[Result], fastest: Result) -> list[Interval]:
@@ -83,11 +88,18 @@ def factors_over(results: Sequence[Result], fastest: Result) -> list[Interval]:
 
 
 def lightest(results: Sequence[Result]) -> Result:
-    """The one with the fewest parameters, the fastest where none has them; no control where there is anything else."""
-    learned = [result for result in results if position(result) != "control"] or results
-    if not any(result.params for result in learned):
-        return min(learned, key=lambda result: (_speed(result)[0], result.lstm_input or 0, result.case.id))
-    return min(learned, key=lambda result: (result.params or float("inf"), result.lstm_input or 0, result.case.id))
+    """The one with the fewest parameters, of several such the fastest; no control where there is anything else."""
+    return min(learned(results), key=lambda result: (_size(result), *_speed(result)))
+
+
+def as_light(pick: Result, results: Sequence[Result]) -> list[Result]:
+    """Those of these that may be advised and have as few parameters as the pick, which is one of them."""
+    return [result for result in learned(results) if _size(result) <= _size(pick)]
+
+
+def learned(results: Sequence[Result]) -> list[Result]:
+    """Those of these that may be advised: no control where there is anything else."""
+    return [result for result in results if position(result) != "control"] or list(results)
 
 
 def position(result: Result) -> str | None:

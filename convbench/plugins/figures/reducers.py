@@ -16,6 +16,10 @@ from convbench.report.words.names import kind, same
 from convbench.report.words.numbers import TIE
 
 ROWS = 20
+_BAND = (
+    f"; the grey band is what lies within {TIE} of the fastest. “Tied” is decided by the interval of the ratio, visit "
+    "by visit."
+)
 
 
 @figures.register("reducers")
@@ -27,17 +31,18 @@ def reducers(results: Sequence[Result]) -> Iterator[Drawing]:
         best.setdefault(contender.result.series, contender)
     if best:
         index = {id(result): number for number, result in enumerate(results)}
-        yield _draw(list(best.values())[:ROWS], index)
+        yield _draw(list(best.values())[:ROWS], advice.ties, index)
 
 
-def _draw(rows: Sequence[Contender], index: Mapping[int, int]) -> Drawing:
+def _draw(rows: Sequence[Contender], ties: Sequence[Result], index: Mapping[int, int]) -> Drawing:
     axes = canvas(height=66 + 21 * len(rows), left=122, right=118, top=8, bottom=42, width=380)
     axes.set_ylim(len(rows) - 0.5, -0.5)
     latencies = [latency for row in rows if (latency := row.result.latency)]
     ends = [end for latency in latencies for end in (latency if latency.bounded else (latency.median,)) if end > 0]
     fastest = latencies[0].median
     scales.log_axis(axes, "x", scales.limits([*ends, fastest * MARGIN]), "s", most=3)
-    axes.axvspan(fastest, fastest * MARGIN, color=GRID, gid="ties", zorder=0)
+    if len(rows) > 1:
+        axes.axvspan(fastest, fastest * MARGIN, color=GRID, gid="ties", zorder=0)
     for row, (contender, latency) in enumerate(zip(rows, latencies, strict=True)):
         colour, marker = look(contender.result.series)
         if latency.bounded and latency.low > 0:
@@ -45,7 +50,13 @@ def _draw(rows: Sequence[Contender], index: Mapping[int, int]) -> Drawing:
         axes.scatter([latency.median], [row], s=AREA * WEIGHT.get(marker, 1.0), marker=marker, color=colour, zorder=3,
                      gid=f"marks-{row}")  # fmt: skip
         axes.text(
-            1.02, row, _end(contender), transform=axes.get_yaxis_transform(), va="center", fontsize=10, color=TEXT
+            1.02,
+            row,
+            _end(contender.result, ties),
+            transform=axes.get_yaxis_transform(),
+            va="center",
+            fontsize=10,
+            color=TEXT,
         )
     axes.set_yticks(range(len(rows)), [_name(row.result) for row in rows], fontsize=10)
     axes.tick_params(length=0)
@@ -57,8 +68,7 @@ def _draw(rows: Sequence[Contender], index: Mapping[int, int]) -> Drawing:
         title=f"Latency by {word}: {same(rows[0].result)}",
         caption=(
             f"How to read this: each {word} at its fastest, all else alike. Bars are 95 % intervals over fresh "
-            "processes where there were several, n of them; the grey band is what lies within "
-            f"{TIE} of the fastest. “Tied” is decided by the interval of the ratio, visit by visit."
+            f"processes where there were several, n of them{_BAND if len(rows) > 1 else '.'}"
         ),
         figure=axes.figure,  # type: ignore[arg-type]
         marks={f"marks-{row}": [index[id(contender.result)]] for row, contender in enumerate(rows)},
@@ -71,9 +81,8 @@ def _name(result: Result) -> str:
     return short(f"{result.series} {result.lstm_input:,}" if result.lstm_input else result.series, 24)
 
 
-def _end(contender: Contender) -> str:
-    """``1.58 ms (n=4) tied``: the median, the sound visits behind it, and whether it is tied with the fastest."""
-    result = contender.result
+def _end(result: Result, ties: Sequence[Result]) -> str:
+    """``1.58 ms (n=4) tied``: the median, the sound visits behind it, and whether it is one of those that tie."""
     visits = sum(visit.timed and visit.sound for visit in result.record.visits)
     latency = units.seconds(result.latency.median if result.latency else None)
-    return " ".join(filter(None, (latency, f"(n={visits})" if visits else "", "tied" if contender.tied else "")))
+    return " ".join(filter(None, (latency, f"(n={visits})" if visits else "", "tied" if result in ties else "")))

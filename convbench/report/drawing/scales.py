@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from matplotlib.axes import Axes as MplAxes
 
@@ -11,6 +11,8 @@ from convbench.report.drawing.style import GRID
 from convbench.report.words import units
 
 BINARY = {"B", "size"}
+ROUNDEST = (1, 5, 2, 3, 1.5, 7)
+"""What a tick may begin with, the roundest first: of two that stand too near to each other it stays."""
 
 
 def limits(values: Iterable[float]) -> tuple[float, float]:
@@ -25,22 +27,36 @@ def limits(values: Iterable[float]) -> tuple[float, float]:
 
 def ticks(low: float, high: float, unit: str, most: int = 8) -> list[float]:
     """Round values between the ends: at most so many powers of two for sizes and bytes, else decades with more between
-    if few fit."""
+    if few fit. Where fewer than eight are wanted, neighbours have at least that share of the axis between them."""
     if unit in BINARY:
         first, last = math.ceil(math.log2(low)), math.floor(math.log2(high))
         step = max(1, math.ceil((last - first + 1) / most))
         start = math.ceil(first / step) * step
         places = [2.0**power for power in range(start, last + 1, step)]
     else:
-        first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
         span = math.log10(high / low)
         mantissas = (1, 1.5, 2, 3, 5, 7) if span < 0.9 else (1, 2, 5) if span < 2.7 else (1,)
-        places = [m * 10.0**e for e in range(first, last + 1) for m in mantissas]
-        places = [value for value in places if low <= value <= high]
-        if len(places) > most < 8:
-            tens = [value for value in places if f"{value:e}"[0] == "1"]
-            places = tens if len(tens) >= 2 else places[:: math.ceil(len(places) / most)]
-    return places if len(places) >= 2 else _even(low, high)
+        places = _thinned(_round(low, high, mantissas), low, high, most)
+        if len(places) < 2 and most < 8:
+            places = _thinned(sorted(_round(low, high, ROUNDEST)), low, high, most)
+    even = _even(low, high)
+    return next((some for some in (places, _thinned(even, low, high, most)) if len(some) >= 2), even)
+
+
+def _round(low: float, high: float, mantissas: Iterable[float]) -> list[float]:
+    """What begins with one of these and lies between the ends, the roundest first."""
+    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    places = (m * 10.0**e for m in sorted(mantissas, key=ROUNDEST.index) for e in decades)
+    return [value for value in places if low <= value <= high]
+
+
+def _thinned(places: Sequence[float], low: float, high: float, most: int) -> list[float]:
+    """The places in order; where fewer than eight are wanted without those that stand too near to one before them."""
+    kept: list[float] = []
+    for place in places:
+        if most >= 8 or all(abs(math.log(place / other)) * most >= math.log(high / low) for other in kept):
+            kept.append(place)
+    return sorted(kept)
 
 
 def label(value: float, unit: str, significant: int = 4) -> str:

@@ -1,6 +1,7 @@
 """A stored run in the formats of other tools, one file a format: ``document(run, records)`` is what its JSON holds.
 
-Of a run without anything that a format has room for a document is empty (``is_empty``). Exports describe; whether something became slower is for ``convbench check`` to say.
+Of a run without anything that a format has room for a document is empty (``is_empty``). Exports describe; whether
+something became slower is for ``convbench check`` to say.
 """
 
 from __future__ import annotations

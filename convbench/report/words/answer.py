@@ -17,7 +17,7 @@ from convbench.core.record import Parts, Record, Run
 from convbench.core.text import counted, joined
 from convbench.report.words import quality, runtimes, units
 from convbench.report.words.advice import NO_HEAD
-from convbench.report.words.decision import UNORDERED
+from convbench.report.words.decision import UNORDERED, merit
 from convbench.report.words.names import model, setup, threads_of
 
 NOISE = {  # findings that make a latency doubtful
@@ -120,13 +120,12 @@ def _pick(advice: Advice) -> str:
         word = "Fewest parameters" if partly else "Smallest"
         return f"{word}{place}: {setup(pick)}{cost and f', with {cost}'}; latency was not measured."
     seconds = f"{units.interval(pick.latency)} a call{_threads(pick)}{cost and f', {cost}'}"
-    tied = len(advice.tied)
-    if tied < 2:
+    tied = advice.tied
+    if len(tied) < 2:
         return f"Fastest{place} on this machine: {setup(pick)}, with {seconds}."
-    first = "the fewest" if params else "the fastest"
     return (
-        f"Take {setup(pick)}{place}: {seconds}, {first} of {tied} whose latency on this machine is statistically tied "
-        "with the fastest."
+        f"Take {setup(pick)}{place}: {seconds}, {merit(pick, tied)} among {len(tied)} whose latency on this machine is "
+        "statistically tied with the fastest."
     )
 
 
@@ -177,7 +176,7 @@ def confidence(advice: Advice, answers: Sequence[Recommendation]) -> str:
         reasons.append(f"{sure.open} more may be tied or not")
     if sure.withheld:
         reasons.append(f"{sure.withheld} withheld")
-    if not sure.open and not sure.withheld:
+    if not sure.open and not sure.withheld and len(advice.ranking) > 1:
         reasons.append("each contender tied or told apart")
     return f"{head}: {sure.level} ({', '.join(reasons)})."
 

@@ -8,21 +8,25 @@ from convbench.analysis.choice.by_budget import Affordable
 from convbench.analysis.choice.candidates import CostName
 from convbench.analysis.choice.recommendation import Recommendation
 from convbench.report.words import advice
+from convbench.report.words.decision import UNORDERED, reason
 from convbench.report.words.names import model
 from convbench.report.words.numbers import costs
 
 
 def fitting(answer: Affordable) -> str:
     """``13 of 27 models fit, 6 of them statistically tied with the fastest: take gap, LSTM input 32 for the fewest``"""
-    if not answer.pick:
-        return f"None of {answer.of:,} models fits."
+    pick, tied = answer.pick, answer.tied
+    untimed = "" if answer.timed else "; latency was not measured"
+    if not pick:
+        return f"None of {answer.of:,} models fits{untimed}."
     among = f"{answer.number:,} of {answer.of:,} models fit{'s' if answer.number == 1 else ''}"
-    if len(answer.tied) < 2:
-        return f"{among}. Fastest: {model(answer.pick)} ({costs(answer.pick)})."
-    fewest = " for the fewest parameters" if answer.pick.params else ""
+    if untimed and pick.params is None:
+        return f"{among}. {UNORDERED}"
+    if len(tied) < 2:
+        return f"{among}. {'Smallest' if untimed else 'Fastest'}: {model(pick)} ({costs(pick)}){untimed}."
     return (
-        f"{among}, {len(answer.tied):,} of them statistically tied with the fastest: take {model(answer.pick)}{fewest} "
-        f"({costs(answer.pick)})."
+        f"{among}, {len(tied):,} of them statistically tied with the fastest: take {model(pick)}{reason(pick, tied)} "
+        f"({costs(pick)})."
     )
 
 

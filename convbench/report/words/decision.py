@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from convbench.analysis.choice.recommendation import Recommendation
 from convbench.analysis.costs.headlines import Advice, withheld
+from convbench.analysis.costs.ranking import as_light, learned
 from convbench.analysis.results import Result, costs, measured, triable
 from convbench.core import shards
 from convbench.core.commands import Command
@@ -54,9 +55,31 @@ def decision(advice: Advice, answers: Sequence[Recommendation]) -> str:
         latency = units.seconds(pick.latency.median)
         best = f"Fastest: {_name(pick, advice)}, {latency} a call{_placed(advice, '; take ')}."
     else:
-        fewest = " for the fewest parameters" if pick.params else ""
-        best = f"{_tie(tied)}; take {_name(pick, advice)}{fewest}{_placed(advice, ', or ')}."
+        best = f"{_tie(tied)}; take {_name(pick, advice)}{reason(pick, tied)}{_placed(advice, ', or ')}."
     return f"{best}{_quickest(advice)}"
+
+
+def reason(pick: Result, tied: Sequence[Result]) -> str:
+    """Why it is taken of those tied: `` for the fewest parameters``, ``, the fastest of equal size``; nothing where no
+    parameters were counted."""
+    if pick.params is None:
+        return ""
+    text = merit(pick, tied)
+    return f", {text}" if text.startswith("the fastest") else f" for {text}"
+
+
+def merit(pick: Result, tied: Sequence[Result]) -> str:
+    """What sets the pick apart from those tied with it: ``the fewest parameters``, ``the fastest of equal size``."""
+    able, light = learned(tied), as_light(pick, tied)
+    if pick.params is None:
+        text = "the fastest"
+    elif len(light) < 2:
+        text = "the fewest parameters"
+    elif len(light) == len(able):
+        text = "the fastest of equal size"
+    else:
+        text = f"the fastest of the {_number(len(light))} with the fewest parameters"
+    return f"{text} (frozen controls aside)" if len(able) < len(tied) else text
 
 
 def _quickest(advice: Advice) -> str:
