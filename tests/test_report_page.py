@@ -148,7 +148,13 @@ def test_a_page_of_counts_has_no_room_for_what_was_not_measured(tmp_path):
     page = written(run_records, tmp_path)
     assert "glance" not in re.findall(r'<h2 id="([\w-]+)"', page)
     table = page.partition('<table class="ranking">')[2].partition("</table>")[0]
-    assert re.findall(r"<th[^>]*>([^<]+)</th>", table)[:5] == ["Reducer", "LSTM input", "Variant", "Parameters", "FLOPs"]
+    assert re.findall(r"<th[^>]*>([^<]+)</th>", table)[:5] == [
+        "Reducer",
+        "LSTM input",
+        "Variant",
+        "Parameters",
+        "FLOPs",
+    ]
     assert "–" not in table
     method = page.partition("How it was measured")[2]
     assert "No case has a latency. Parameters and MACs are exact" in method

@@ -90,7 +90,7 @@ def test_the_answer_of_a_default_run():
 
 def test_the_answer_abstains_without_results():
     failed = [records.failed(records.case())]
-    assert answer(records.run_of(failed), failed) == "Nothing was measured: 0 of 1 cases measured, 1 failed."
+    assert answer(records.run_of(failed), failed) == "Nothing was measured: 0 of 1 case measured, 1 failed."
     assert answer(records.run_of([]), []) == "Nothing was measured: 0 of 0 cases measured."
 
 

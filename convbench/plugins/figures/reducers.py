@@ -50,7 +50,13 @@ def _draw(rows: Sequence[Contender], ties: Sequence[Result], index: Mapping[int,
         axes.scatter([latency.median], [row], s=AREA * WEIGHT.get(marker, 1.0), marker=marker, color=colour, zorder=3,
                      gid=f"marks-{row}")  # fmt: skip
         axes.text(
-            1.02, row, _end(contender.result, ties), transform=axes.get_yaxis_transform(), va="center", fontsize=10, color=TEXT
+            1.02,
+            row,
+            _end(contender.result, ties),
+            transform=axes.get_yaxis_transform(),
+            va="center",
+            fontsize=10,
+            color=TEXT,
         )
     axes.set_yticks(range(len(rows)), [_name(row.result) for row in rows], fontsize=10)
     axes.tick_params(length=0)

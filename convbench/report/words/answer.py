@@ -87,9 +87,8 @@ def outcome(run: Run, results: Sequence[Result]) -> str:
     """``78 of 80 cases measured, 1 failed, 1 skipped``, with trials ``18 cases measured, 30 trainings``."""
     states = Counter(result.record.status for result in results)
     total = max(len(run.planned), len(results))
-    parts = (
-        _measured(results) if len(costs(results)) < len(results) else [f"{states['ok']:,} of {total:,} cases measured"]
-    )
+    alone = [f"{states['ok']:,} of {counted(total, 'case')} measured"]
+    parts = _measured(results) if len(costs(results)) < len(results) else alone
     parts += [f"{states[state]:,} {state}" for state in ("failed", "skipped") if states[state]]
     if total > len(results):
         parts.append(f"{total - len(results):,} not run yet")
