@@ -17,8 +17,8 @@ from convbench.report.words.numbers import TIE
 
 ROWS = 20
 _BAND = (
-    f"; the grey band is what lies within {TIE} of the fastest. “Tied” is decided by the interval of the ratio, visit by "
-    "visit."
+    f"; the grey band is what lies within {TIE} of the fastest. “Tied” is decided by the interval of the ratio, visit "
+    "by visit."
 )
 
 
