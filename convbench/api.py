@@ -154,7 +154,7 @@ def check(
 
     script.refuse_again()
     request = Request(str(suite), listed(overrides), listed(only), listed(skip))
-    with lock.hold(lock.machine()):
+    with lock.hold(lock.machine(), remedy=lock.REMEDY):
         return against_base.check(
             request, Base(base), Settings(device=device), Rule.detecting(detect), Silent(), budget
         )
@@ -167,13 +167,16 @@ def bisect(
     *,
     only: str | Sequence[str] = (),
     skip: str | Sequence[str] = (),
+    overrides: str | Sequence[str] = (),
     device: str = "auto",
     detect: float = 0.05,
+    budget: float | None = None,
     out: str | Path = "reports/bisect/search.json",
 ) -> Bisected:
     """The first commit after ``good`` that is slower, by paired checks along the history, as ``convbench bisect`` does.
 
-    What is measured is kept in the file ``out``. Raises ConvbenchError where bad is not surely slower than good.
+    ``budget`` is the seconds after which the search ends with what it knows. What is measured is kept in the file
+    ``out``. Raises ConvbenchError where bad is not surely slower than good.
     """
     from convbench.check import bisect as search
     from convbench.check.gate import Silent
@@ -184,10 +187,10 @@ def bisect(
     from convbench.runs import script
 
     script.refuse_again()
-    request, settings = Request(str(suite), (), listed(only), listed(skip)), Settings(device=device)
-    question = search.Question(request, Span(good, bad), imports.here(), Path(out))
-    with lock.hold(lock.machine()):
-        return search.find(question, settings, Rule.detecting(detect), Silent())
+    request = Request(str(suite), listed(overrides), listed(only), listed(skip))
+    question = search.Question(request, Span(good, bad), imports.here(), Path(out), budget=budget)
+    with lock.hold(lock.machine(), remedy=lock.REMEDY):
+        return search.find(question, Settings(device=device), Rule.detecting(detect), Silent())
 
 
 def history(

@@ -7,8 +7,10 @@ from dataclasses import replace
 import records
 
 from convbench.analysis.agreement import agreement
+from convbench.analysis.compare import match
 from convbench.analysis.results import results
 from convbench.core.record import Reading
+from convbench.report.words.comparison import notes
 
 
 def run(seconds, spread=0.0):
@@ -47,6 +49,21 @@ def test_what_one_run_withholds_is_counted_and_not_compared():
     lacking = [r for r in second if r.lstm_input != 16]
     result = agreement(run([1.0, 2.0, 3.0]), lacking)
     assert (result.cases, result.withheld) == (2, 1)
+
+
+def test_picks_are_among_the_cases_that_both_have():
+    second = [*run([1.0, 2.0, 3.0]), *results([records.record(records.case("gap"), latency=0.1)])]
+    assert agreement(run([1.0, 2.0, 3.0]), second).same_pick
+    assert not agreement(run([1.0, 2.0, 3.0]), run([2.0, 1.0, 3.0])).same_pick
+
+
+def test_a_run_that_is_sure_of_no_order_says_so():
+    def said(spread):
+        runs = [run([1.0, 1.1, 1.2], spread)] * 2
+        return notes(match(runs), runs, 1, "B")[-1]
+
+    assert "that meet; A is sure of no order of two of them; the pick" in said(3)
+    assert "of 3 orders that A is sure of none turns round in B" in said(0)
 
 
 def test_runs_without_a_case_in_common_are_not_compared():

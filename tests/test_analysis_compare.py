@@ -75,14 +75,24 @@ def test_a_case_that_was_measured_on_another_machine_has_no_ratio():
 
 
 def test_a_single_difference_is_said_in_the_singular():
-    other = results([replace(records.record(CASES[0]), readings=(records.reading("params", 1),))])
+    counts = (records.reading("params", 1), records.reading("latency_s", 1e-3))
+    other = results([replace(records.record(CASES[0]), readings=counts)])
     run = records.run_of([])
     torch = differences([run, replace(run, environment={**run.environment, "torch": "2.6.0"})])
     conditions, counts = warnings(match([measured(1), other]), torch)
     assert conditions.startswith("These runs were not made under the same conditions: torch differs. A ratio")
     assert counts == "Parameters or FLOPs differ in 1 case: these are exact, so the models are not the same."
     both = differences([run, replace(run, environment={**run.environment, "torch": "2.6.0", "python": "3.9"})])
-    assert "conditions: torch and python differ. " in warnings([], both)[0]
+    assert "conditions: torch and python differ. " in warnings(match([measured(1), other]), both)[0]
+
+
+def test_conditions_are_no_caution_where_nothing_was_timed():
+    """A run of counts is measured in the command's own process, whose settings of times are others."""
+    run = records.run_of([])
+    both = differences([run, replace(run, environment={**run.environment, "OMP_WAIT_POLICY": "PASSIVE"})])
+    untimed = [replace(records.record(case), readings=(records.reading("params", 7),)) for case in CASES]
+    assert warnings(match([results(untimed), results(untimed)]), both) == []
+    assert len(warnings(match([measured(1), measured(1)]), both)) == 1
 
 
 def test_matches_are_grouped_by_the_values_of_a_column():

@@ -212,6 +212,19 @@ def test_a_check_that_was_not_made_is_not_said_to_have_seen_nothing(proven, word
     assert answer.is_one is (proven is True)
 
 
+@pytest.mark.parametrize(
+    ("state", "words"),
+    [
+        (replace(SURE, proven=True), "99.7% sure after 2 pairs, and again in a check against the one before it"),
+        (replace(SURE, logs={1: [0.1]}), "more than 99.9% sure after 1 pair"),
+        (replace(SURE, places=["a", "b"], logs={}), "known from the check of good and bad"),
+    ],
+)
+def test_how_sure_a_search_is(state, words):
+    answer = bisected.Bisected(state, tuple(state.places), state.search.answer())
+    assert words in list(bisected.sentences(answer))
+
+
 def test_what_is_asked_otherwise_is_said_by_the_option_for_it():
     asked = {"threads": 1, "slice_s": 0.006, "tolerance": 0.02, "guard": 0.04}
     before = bisected.State("suite.yaml", ["a", "b"], asked)

@@ -321,28 +321,6 @@ def test_compare_describes_and_never_decides(here, in_process):
     assert "To decide, use `convbench check`" in done.stdout
 
 
-def test_compare_of_runs_without_a_case_in_common_is_refused(here, in_process):
-    """It printed the header of an empty table and ended with 0; the case that failed was in no line."""
-    first = stored(here / "a", [record(case("gap"))])
-    second = stored(here / "b", [failed(case("gap"), "no memory", "error"), record(case("gem"))])
-    done = in_process("compare", str(first), str(second), cwd=here)
-    assert done.returncode == 4
-    assert "have measured no case in common: nothing is compared" in done.stderr
-    assert "no result in the second run: conv/gap/32/lstm128/1x16x3x64x64/eager/inference/cpu: error: no" in done.stdout
-    assert "exact changes" not in done.stdout
-    assert "To decide" not in done.stdout
-
-
-def test_compare_of_counts_is_of_what_is_exact_wherever_they_were_taken(here, in_process):
-    """They were refused as those of another machine, which a run without latencies seems to be of."""
-    counts = [record(case(name), samples=0) for name in ("gap", "gmp")]
-    first = stored(here / "a", [record(case("gap")), record(case("gmp"))])
-    second = stored(here / "b", counts, allocator="glibc (its threshold moving)")
-    done = in_process("compare", str(first), str(second), cwd=here)
-    assert done.returncode == 0, done.stderr
-    assert "No case has a latency in both runs: what is exact is compared, and nothing else." in done.stdout
-
-
 def test_compare_of_two_machines_shows_no_ratio_and_says_why(here, in_process):
     first = stored(here / "a", [record(case("gap"))])
     second = stored(here / "b", [record(case("gap"), latency=1.0)], cpu="another", commit="other")
@@ -351,6 +329,34 @@ def test_compare_of_two_machines_shows_no_ratio_and_says_why(here, in_process):
     assert "the milliseconds are not comparable: cpu (AMD EPYC 7B13, another)" in done.stderr
     assert "commit" not in done.stderr
     assert "×" not in done.stdout
+
+
+def test_compare_of_runs_without_a_common_case_is_refused_and_says_what_failed(here, in_process):
+    first = stored(here / "a", [record(case("gap")), records.failed(case("fc", 8), "no such layer", "error")])
+    second = stored(here / "b", [record(case("gem")), records.failed(case("gap"), "killed by signal 9", "crash")])
+    done = in_process("compare", str(first), str(second), cwd=here)
+    assert done.returncode == 4
+    assert f"no case was measured both in {first} and in {second}" in done.stderr
+    lost = [line for line in done.stdout.splitlines() if line.startswith("no result in")]
+    assert len(lost) == 2
+    assert lost[0].startswith("no result in the first run: conv/fc")
+    assert lost[1].startswith("no result in the second run: conv/gap")
+    assert lost[1].endswith(": crash: killed by signal 9")
+    assert "only in the first run: conv/gap" in done.stdout
+    assert "exact changes" not in done.stdout
+
+
+def test_compare_with_a_run_of_counts_tells_the_counts_whatever_else_differs(here, in_process):
+    first = stored(here / "a", [record(case("gap"))], OMP_WAIT_POLICY="PASSIVE")
+    fewer = replace(record(case("gap")), readings=(records.reading("params", 1), records.reading("macs", 2)))
+    done = in_process("compare", str(first), str(stored(here / "b", [fewer])), cwd=here)
+    assert done.returncode == 0, done.stderr
+    assert "now, macs: " in done.stdout
+    assert "No case has a latency in both runs: only counts are compared" in done.stdout
+    none = replace(fewer, readings=(records.reading("compile_s", 1),))
+    done = in_process("compare", str(first), str(stored(here / "c", [none])), cwd=here)
+    assert done.returncode == 4
+    assert "no case has a latency or a count both in" in done.stderr
 
 
 def test_a_check_with_torch_of_a_users_models(here):

@@ -411,6 +411,6 @@ def test_a_lock_of_another_user_is_neither_held_nor_free(tmp_path, monkeypatch):
     assert not lock.is_free(tmp_path / "lock")
     with (
         pytest.raises(StoreError, match=r"cannot be written \(Permission denied\): set TMPDIR"),
-        lock.hold(tmp_path / "lock", remedy=lock.OF_MACHINE),
+        lock.hold(tmp_path / "lock", remedy=lock.REMEDY),
     ):
         pass

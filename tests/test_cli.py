@@ -170,6 +170,28 @@ def test_shards_are_disjoint_complete_and_merge(here, in_process):
     assert done.returncode == 0, done.stderr
     run, run_records = store.load(here / "whole")
     assert (len(run_records), run.command) == (4, "convbench run tiny.yaml 'metrics=[params]'")
+    assert (done.stderr, run.shards) == ("", ())
+
+
+def test_a_merge_of_some_shards_says_which_are_missing_and_is_gone_on_with(here, in_process):
+    words = ("run", "tiny.yaml", "--metrics", "params")
+    for index in (1, 3):
+        assert in_process(*words, "--shard", f"{index}/3", "--out", f"shard{index}", cwd=here).returncode == 0
+    done = in_process("merge", "shard1", "shard3", "shard1", "--out", "part", cwd=here)
+    assert done.stderr.splitlines() == [
+        "convbench: shard 2/3 missing: merge part with what is left",
+        "convbench: a run is named twice, which adds nothing",
+    ]
+    assert "measured, shard 2/3 missing." in done.stdout
+    assert "shard 2/3 missing" in (here / "part" / "index.html").read_text()
+    assert store.load(here / "part")[0].shards == ("1/3", "3/3")
+    assert in_process(*words, "--shard", "2/3", "--out", "shard2", cwd=here).returncode == 0
+    done = in_process("merge", "part", "shard2", "--out", "whole", cwd=here)
+    assert (done.stderr, store.load(here / "whole")[0].shards) == ("", ())
+    done = in_process(*words, "--out", "part", "--resume", cwd=here)
+    assert done.returncode == 0, done.stderr
+    run, run_records = store.load(here / "part")
+    assert (len(run_records), run.planned, run.shards) == (4, tuple(r.case.id for r in run_records), ())
 
 
 def test_list_shows_every_shelf():

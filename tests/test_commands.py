@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 import records
 
+from convbench.core.case import is_training
 from convbench.core.commands import Command
 
 LINE = (
@@ -59,3 +60,9 @@ def test_a_directory_follows_as_it_stands_on_a_line_and_as_text_in_a_call():
     command = Command("a", resume=True)
     assert command.into("'my run'") == "convbench run a --resume --out 'my run'"
     assert replace(command, python=True).into("my run") == "convbench.run('a', resume=True, out='my run')"
+
+
+def test_a_training_is_known_by_its_id_and_not_by_a_path_in_it():
+    assert is_training("conv/gap/32/lstm64/32x8x1x32x32/eager/learn/cpu/identity/lr=0.002/seed=0")
+    assert is_training("conv/gap/32/lstm64/32x8x1x32x32/eager/learn/cuda:1/identity/lr=0.002/seed=0")
+    assert not is_training("conv(weights=/data/learn/w.pt)/gap/32/lstm64/1x16x3x64x64/eager/inference/cpu")

@@ -71,12 +71,12 @@ def test_a_run_that_grew_is_another_and_overwrites_nothing(tmp_path, place):
     exchange.push(run, place)
     store.append(run, store.load(run)[1][0])
     exchange.push(run, place)
-    assert len(exchange.opened(place).names()) == 2
+    assert len(exchange.open_place(place).names()) == 2
 
 
 def test_half_of_a_run_is_none(tmp_path, place):
     run = invented.write(tmp_path / "mine" / "a", 0, {GAP: 1e-3})
-    shared = exchange.opened(place)
+    shared = exchange.open_place(place)
     shared.write("half", {store.RESULTS: b"{}\n"})
     assert shared.names() == set()
     (run / store.RESULTS).unlink()
@@ -156,7 +156,7 @@ def test_what_a_killed_writer_left_is_no_run_and_the_next_one_makes_it_whole(tmp
         patch.setattr(files, "write", killed)
         exchange.push(mine, str(shared))
     assert len(list(shared.rglob(store.RESULTS))) == 1
-    assert exchange.opened(str(shared)).names() == set()
+    assert exchange.open_place(str(shared)).names() == set()
     assert exchange.push(mine, str(shared)).runs == 1
     assert contents(shared) == contents(mine)
 
@@ -177,7 +177,7 @@ def test_two_who_push_at_once_leave_every_run_whole(tmp_path):
         process.join(60)
     assert [process.exitcode for process in processes] == [0, 0, 0]
     assert contents(place) == contents(mine)
-    assert len(exchange.opened(str(place)).names()) == 12
+    assert len(exchange.open_place(str(place)).names()) == 12
     assert not list(place.glob(".*"))
 
 
@@ -223,7 +223,7 @@ def test_a_missing_package_is_named(tmp_path, monkeypatch):
 def test_a_bucket_mistyped_is_said_and_not_made(tmp_path, bucket):
     with pytest.raises(StoreError, match=r"^s3://teem/perf: cannot be used .*bucket does not exist.* another place$"):
         exchange.push(invented.many(tmp_path / "mine", count=1), "s3://teem/perf")
-    assert not exchange.opened(bucket).system.exists("teem")
+    assert not exchange.open_place(bucket).system.exists("teem")
 
 
 def test_the_verbs_say_what_they_did(tmp_path):
@@ -234,3 +234,23 @@ def test_the_verbs_say_what_they_did(tmp_path):
     assert pulled.output == f"2 runs copied to {tmp_path / 'theirs'}, 0 there already\n"
     with pytest.raises(StoreError, match="there is no such folder"):
         exchange.push(tmp_path / "not", place)
+
+
+def test_what_was_named_and_not_copied_is_a_mistake(tmp_path, in_process):
+    """A run of several that cannot be read keeps back none of the others."""
+    mine, place = invented.many(tmp_path / "mine", count=2), str(tmp_path / "shared")
+    damaged = mine / "run000"
+    (damaged / store.RUN).write_text("{")
+    single = in_process("push", str(damaged), place, cwd=tmp_path)
+    assert single.returncode == 2
+    assert single.stderr.startswith(f"passed over: {damaged}: {damaged / store.RUN}: not written by convbench")
+    assert single.stdout == f"0 runs copied to {place}, 0 there already\n"
+    assert in_process("push", str(mine), place, cwd=tmp_path).returncode == 0
+    (tmp_path / "empty").mkdir()
+    empty = in_process("push", str(tmp_path / "empty"), place, cwd=tmp_path)
+    assert empty.returncode == 2
+    assert "empty: there is no run: `convbench run` writes one" in empty.stderr
+    (run,) = Path(place).iterdir()
+    (run / store.RESULTS).unlink()
+    assert in_process("pull", place, "theirs", cwd=tmp_path).returncode == 2
+    assert in_process("pull", str(tmp_path / "empty"), "theirs", cwd=tmp_path).returncode == 0

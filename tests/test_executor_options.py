@@ -31,6 +31,7 @@ def test_options_come_from_a_file_and_from_the_command_line_which_wins(tmp_path:
         ("slurm", "cluster=pbs", "unknown 'pbs'; known: 'slurm', 'local' or 'debug'"),
         ("slurm", "nothing.yaml", "no key=value, and as a file it cannot be read (No such file or directory)"),
         ("slurm", "workers=[1", "not YAML"),
+        ("slurm", f"workers={'[' * 3000}", "not YAML (it is nested too deeply)"),
         ("rya", "workers=1", "unknown executor 'rya'; did you mean 'ray'"),
         (None, "workers=1", "--executor-options needs --executor NAME"),
         ("in-process", "workers=1", "the executor in-process has no option 'workers'"),

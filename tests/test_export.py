@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 from pytest_benchmark.stats import Stats
-from records import case, failed, lesson, probed, record, run_of
+from records import case, failed, lesson, probed, reading, record, run_of
+from records import stored as put
 
 from convbench.report.export import FORMATS, bencher, github_action, pytest_benchmark
 
@@ -64,6 +66,21 @@ def test_bencher_gets_nanoseconds_with_bounds(stored):
 @pytest.mark.parametrize("name", FORMATS)
 def test_a_run_without_results_is_exported_all_the_same(name):
     json.dumps(FORMATS[name](run_of([failed(case())]), [failed(case())]), allow_nan=False)
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_an_export_that_would_be_empty_is_a_mistake_and_what_is_left_out_is_said(name, tmp_path, in_process):
+    lost = failed(case("gem"), "no such layer", "error")
+    for folder, of_run in (("bad", [lost]), ("good", [record(case("gap")), lost])):
+        directory = put(tmp_path / folder, of_run)
+        done = in_process("export", str(directory), "--format", name, "--out", f"{folder}.json", cwd=tmp_path)
+        assert done.stderr.startswith(f"left out: {lost.case.id}: error: no such layer\n")
+        assert done.returncode == (2 if folder == "bad" else 0)
+        assert (tmp_path / f"{folder}.json").exists() is (folder == "good")
+    counts = replace(record(case("gap")), readings=(reading("params", 1),))
+    done = in_process("export", str(put(tmp_path / "counts", [counts])), "--format", name, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert f"no case has a latency, or anything else that --format {name} is made of" in done.stderr
 
 
 @pytest.mark.parametrize("name", FORMATS)

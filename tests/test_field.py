@@ -458,7 +458,7 @@ def test_the_peak_of_ones_own_model_is_predicted(model, scenario):
     model_case = case(model, CLIP, scenario, inputs="field:frames" if model == "Bytes" else None)
     case_subject = subject.assemble(model_case, 0)
     case_subject.call(), case_subject.call()
-    share = predict(model_case).peak / allocations.record(case_subject).peak
+    share = predict(model_case).peak / allocations.timeline_of(case_subject).peak
     assert abs(share - 1) < (0.05 if scenario == "inference" else 0.1)
 
 

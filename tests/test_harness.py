@@ -188,7 +188,7 @@ def test_findings_tell_of_a_clock_that_does_not_settle(monkeypatch):
 
 
 def test_where_page_faults_dominate_it_is_said_with_the_allocator():
-    """METHOD 2: with glibc as it comes an 8 MiB feature map is mapped anew at every call."""
+    """docs/method/measuring.md: with glibc as it comes an 8 MiB feature map is mapped anew at every call."""
     article = Case(Parts(Choice("conv"), Choice("gap")), Clip())
     record = harness.measure(article, Protocol(max_warmup=0.1, max_time=0.3), ["latency"])
     if value(record, "faults_per_call") < 256:

@@ -308,7 +308,7 @@ def test_of_what_was_measured_again_the_new_counts_wherever_the_copies_lie(tmp_p
 
 
 def shown(folder: Path) -> list[str]:
-    with index.opened([folder], numbers.read) as runs:
+    with index.open_index([folder], numbers.read) as runs:
         return [entry.path for entry in runs.entries().values()]
 
 
@@ -329,6 +329,14 @@ def test_a_half_copied_store_is_read_as_far_as_it_is_there(tmp_path):
     assert all("{" not in sentence for sentence in words.notes(history.notes))
     empty = next(note for note in history.notes if note.code == "no results")
     assert empty.example == str(folder / "run001")
+
+
+def test_what_would_have_been_seen_in_half_of_the_quiet_series_counts_those_too_short_to_show_any():
+    calm = course(of(point(1, 1.0)), metrics.LATENCY)
+    quiet = [overview.History(metrics.LATENCY, tuple(replace(calm, visible=size) for size in sizes), 3, {})
+             for sizes in ([0.02, 0.04], [0.02, math.inf])]  # fmt: skip
+    said = ": a change of 4.0 % would have been seen in half of them"
+    assert [words.quiet(history) for history in quiet] == [f"no change in 2 series{said}", "no change in 2 series"]
 
 
 def test_what_is_to_know_of_a_single_run_is_said_in_the_singular():
@@ -356,7 +364,7 @@ def test_an_index_that_is_damaged_of_another_version_or_cannot_be_kept_is_made_a
 
 def _refresh(folder: Path, barrier) -> None:
     barrier.wait()
-    with index.opened([folder], numbers.read) as runs:
+    with index.open_index([folder], numbers.read) as runs:
         assert len(list(runs.rows("latency"))) == 40
 
 
@@ -400,6 +408,20 @@ def test_runs_none_of_which_can_be_compared_are_refused(tmp_path):
         invented.write(tmp_path / "s" / f"{number}", number, {GAP: 1e-3}, fingerprint=f"e{number}")
     with pytest.raises(Refused, match="no two of these runs can be compared in latency"):
         history_of(tmp_path / "s")
+
+
+def test_counts_are_one_series_whatever_the_machine_and_the_protocol(tmp_path):
+    for number in range(4):
+        channels = 32 if number < 3 else 16
+        run_records = [replace(records.record(GAP), readings=(records.reading("params", channels),))]
+        records.stored(tmp_path / "s" / f"{number}", run_records, fingerprint=f"e{number}", started=day(number),
+                       protocol=records.Protocol(seed=number))  # fmt: skip
+    history = history_of(tmp_path / "s", metric="params")
+    ((_, change),) = history.changes
+    assert (change.word, change.ratio.median) == ("exact", 0.5)
+    assert not {"machines", "protocols"} & {note.code for note in history.notes}
+    (told,) = words.stories(history)
+    assert " on " not in told.partition(": ")[0]
 
 
 def test_protocols_and_suites_are_said(tmp_path):

@@ -86,7 +86,7 @@ def run_on_hosts() -> list[Record]:
 
 
 def test_a_case_that_only_the_slow_host_visited_is_ranked_where_it_belongs() -> None:
-    records = visits.joined(run_on_hosts())
+    records = visits.join_visits(run_on_hosts())
     latencies = {result.series: result.latency.median for result in results(records)}
     assert latencies["gap"] < latencies["fc"] < latencies["gmp"]
     effects = hosts.effects(records)["kind"]
@@ -97,7 +97,7 @@ def test_ratios_are_formed_on_one_host_only() -> None:
     factors = {"fast": 0.5, "slow": 2.0}
     first = measured("gap", 1e-3, {0: "fast", 1: "slow"}, factors)
     second = measured("gmp", 2e-3, {0: "slow", 1: "slow"}, factors)
-    first_timing, second_timing = (result.timing for result in results(visits.joined([first, second])))
+    first_timing, second_timing = (result.timing for result in results(visits.join_visits([first, second])))
     assert first_timing and second_timing
     assert ratio(second_timing, first_timing).median == pytest.approx(2.0, rel=0.1), (
         "the round in which both were on the slow host"
@@ -105,7 +105,7 @@ def test_ratios_are_formed_on_one_host_only() -> None:
 
 
 def test_the_page_and_the_run_say_how_much_hosts_differ() -> None:
-    records = visits.joined(run_on_hosts())
+    records = visits.join_visits(run_on_hosts())
     words = hosts.sentence(hosts.effects(records))
     assert words.startswith("2 hosts with one fingerprint, the slowest 3")
     assert "taken off their times" in words

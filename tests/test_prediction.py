@@ -29,7 +29,7 @@ def case(
 def measured(of: Case) -> int:
     subject, _ = first_call.open_case(of, seed=0)
     subject.run()
-    return allocations.record(subject).peak
+    return allocations.timeline_of(subject).peak
 
 
 @pytest.mark.parametrize(("scenario", "tolerance"), [("inference", 0.05), ("train", 0.10)])

@@ -87,6 +87,17 @@ def test_an_interval_is_that_of_any_run_and_not_of_this_one():
     assert np.mean(covered) >= 0.93
 
 
+@pytest.mark.parametrize("samples", [(226e-6, 234e-6, 256e-6, 261e-6, 278e-6, 895e-6), (1e-3, 3e-3)])
+def test_the_interval_of_one_visit_holds_that_of_its_samples(samples):
+    plain = records.record(CASES[0], samples=0)
+    others = [reading for reading in plain.readings if reading.metric.name != metrics.LATENCY.name]
+    latency = Reading(metrics.LATENCY, samples, (len(samples),))
+    single = replace(plain, readings=(*others, latency), visits=(Visit(0),))
+    (result,) = results([single])
+    assert result.latency.low <= min(samples) and max(samples) <= result.latency.high
+    assert result.latency.high / result.latency.median > 1.3  # what processes differ by
+
+
 def test_cases_that_slow_down_unlike_the_others_are_known_so_much_less_well():
     """One power is learned of all: what it takes off of a third too much of one case is too little of another."""
     rng, covered = np.random.default_rng(6), []
@@ -152,7 +163,7 @@ def test_what_a_selftest_found_is_kept(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     runs = iter([run(1), run(2), run(3)])
     comparisons = list(repeats.agreements(lambda: next(runs), 0.0))
-    counted = repeats.counted(comparisons)
+    counted = repeats.sum_up(comparisons)
     assert counted.comparisons == len(CASES)
     repeats.keep({"cpu": "a"}, counted)
     assert repeats.known({"cpu": "a"}) == counted.share >= 0.9

@@ -9,7 +9,7 @@ import records
 from typer.testing import CliRunner
 
 from convbench.cli.app import app
-from convbench.cli.report import placed
+from convbench.cli.report import destination
 from convbench.core import installed, store
 from convbench.core.errors import ConvbenchError, StoreError
 from convbench.core.record import Case, Choice, Failure
@@ -131,12 +131,12 @@ def test_hostile_names_stay_text():
 
 def test_what_is_written_goes_into_a_directory_or_to_a_file_by_its_extension(tmp_path):
     page = tmp_path / "mine.html"
-    assert placed(tmp_path / "new", "compare.html") == tmp_path / "new" / "compare.html"
-    assert placed(tmp_path, "compare.html") == tmp_path / "compare.html"
-    assert placed(page, "compare.html") == page
+    assert destination(tmp_path / "new", "compare.html") == tmp_path / "new" / "compare.html"
+    assert destination(tmp_path, "compare.html") == tmp_path / "compare.html"
+    assert destination(page, "compare.html") == page
     page.mkdir()
-    assert placed(page, "compare.html") == page / "compare.html"
-    assert placed(tmp_path / "v1.2", "summary.md") == tmp_path / "v1.2" / "summary.md"
+    assert destination(page, "compare.html") == page / "compare.html"
+    assert destination(tmp_path / "v1.2", "summary.md") == tmp_path / "v1.2" / "summary.md"
 
 
 @pytest.mark.parametrize(("arguments", "place", "runs"), [

@@ -435,7 +435,7 @@ def test_a_case_whose_only_visit_was_disturbed_is_in_no_ranking():
         readings = (*of.readings, Reading(metrics.STEAL, (stolen,)))
         return replace(of, readings=tuple(replace(reading, visits=()) for reading in readings))
 
-    stored = visits.joined([single("flatten", 1e-5, stolen=0.9), single("gap", 1e-3, stolen=0.0)])
+    stored = visits.join_visits([single("flatten", 1e-5, stolen=0.9), single("gap", 1e-3, stolen=0.0)])
     assert [result.latency is None for result in results(stored)] == [True, False]
     assert advise(results(stored)).pick.series == "gap"
 

@@ -26,7 +26,7 @@ from convbench.measure import attempts, harness
 from convbench.measure.first_call import open_case
 from convbench.measure.handover import hand_over
 from convbench.measure.machine.toolchain import missing_tool
-from convbench.measure.parity import TOLERANCE, Parity, compare, measured
+from convbench.measure.parity import TOLERANCE, Parity, compare, parity_of
 from convbench.measure.preflight import resolve
 from convbench.measure.quality import in_variant
 from convbench.measure.quality.data import Labelled
@@ -444,8 +444,8 @@ def test_parity_is_the_largest_difference_and_the_norm_of_what_differs() -> None
 def test_complex_numbers_of_another_phase_differ() -> None:
     """By their magnitudes alone they would not."""
     expected = torch.tensor([3.0 + 4.0j, complex(math.nan, 1.0)])
-    assert measured([(expected * 1j, expected)]) == pytest.approx((5 * math.sqrt(2), math.sqrt(2)))
-    assert measured([(expected, expected)]) == Parity(0.0, 0.0)
+    assert parity_of([(expected * 1j, expected)]) == pytest.approx((5 * math.sqrt(2), math.sqrt(2)))
+    assert parity_of([(expected, expected)]) == Parity(0.0, 0.0)
     with pytest.raises(CaseFailed, match="not eager's output"):
         compare({"": expected[:1] * 1j}, {"": expected[:1]}, TOLERANCE[torch.float32])
 

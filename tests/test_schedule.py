@@ -63,7 +63,7 @@ class Machine:
             lines.append(record)
             if stop is not None and len(lines) >= stop:
                 break
-        return visits.joined(lines)
+        return visits.join_visits(lines)
 
 
 def apart(step=0.5):

@@ -211,7 +211,7 @@ def test_the_peak_is_the_most_that_was_alive(raw):
 def kinds_and_stages(case: Case) -> tuple[Counter, Counter, int]:
     case_subject = subject.assemble(case, seed=0)
     case_subject.run()
-    timeline = allocations.record(case_subject)
+    timeline = allocations.timeline_of(case_subject)
     kinds, by_stage = Counter(), Counter()
     for (kind, stage), size in timeline.at_peak().items():
         kinds[kind] += size
@@ -249,7 +249,7 @@ def test_gradients_of_the_last_step_are_not_counted_twice():
     case_subject = subject.assemble(parts("fc", 64, scenario="train"), seed=0)
     for _ in range(4):
         case_subject.run()
-    assert allocations.record(case_subject).peak == first[2]
+    assert allocations.timeline_of(case_subject).peak == first[2]
 
 
 def test_a_gru_that_runs_step_by_step_has_its_workspace_too():

@@ -13,7 +13,7 @@ import pytest
 import records as made
 
 from convbench.analysis.table import write_csv
-from convbench.core import cache, lock, metrics, store
+from convbench.core import cache, lock, metrics, shards, store
 from convbench.core.errors import StoreError
 from convbench.core.record import Choice, Protocol, Reading, Run, Visit, Whole
 
@@ -185,6 +185,26 @@ def test_a_result_wins_over_a_failure_in_a_merge(measured):
     failed = replace(measured[0], status="failed")
     assert store.merge([(RUN, [failed]), (RUN, [measured[0]])])[1] == [measured[0]]
     assert store.merge([(RUN, [measured[0]]), (RUN, [failed])])[1] == [measured[0]]
+
+
+@pytest.mark.parametrize(
+    ("held", "lacking"),
+    [
+        (["1/2"], "shard 2/2"),
+        (["1/4", "2/4", "1/4"], "shards 3/4 and 4/4"),
+        (["9/9"], "shards 1/9, 2/9, 3/9, 4/9 and 4 more"),
+        (["1/3", "1/2"], "shard 2/2"),
+        (["1/3", "2/2", "1/2"], ""),
+        (["1/3", ""], ""),
+        (["1/3", "x"], ""),
+    ],
+)
+def test_what_a_merged_run_lacks_is_known(measured, held, lacking):
+    of = [replace(RUN, command=f"convbench run tiny.yaml --shard {shard}" if shard else RUN.command) for shard in held]
+    run, _ = store.merge([(shard, measured) for shard in of])
+    assert shards.missing(run) == lacking
+    twice, _ = store.merge([(run, measured), (of[0], [])])
+    assert shards.missing(twice) == lacking
 
 
 def test_different_suites_do_not_merge(measured):

@@ -274,7 +274,7 @@ def test_three_digits_fill_any_number_of_frames(frames: int, timeline: str) -> N
 
 def test_a_placed_digit_is_whole_and_where_it_is_said_to_be() -> None:
     clip = Clip(1, 1, 3, 32, 48)
-    placement = digits.placed(digits.sources(0).train, clip, 300, random(0, 1))
+    placement = digits.place_digits(digits.sources(0).train, clip, 300, random(0, 1))
     assert placement.frames.shape == (300, 3, 32, 48)
     half = digits.box(clip) / 2
     for frame, (y, x) in zip(placement.frames[:, 0], placement.centres * torch.tensor([32, 48]), strict=True):

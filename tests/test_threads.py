@@ -14,7 +14,7 @@ from convbench.analysis.stored_runs import lay_side_by_side, machine
 from convbench.core import metrics
 from convbench.core.record import Finding, Reading, Visit
 from convbench.core.registry import figures
-from convbench.core.visits import joined
+from convbench.core.visits import join_visits
 
 
 def timed(threads, *seconds, waited=0.0, name="gap", reference=None):
@@ -45,7 +45,7 @@ def test_a_speedup_comes_from_the_rounds_that_both_were_visited_in():
 
 
 def test_several_threads_that_waited_for_a_core_are_withheld():
-    run_records = joined([timed(1, 1e-3, 1e-3, 1e-3, waited=0.5), timed(2, 1e-3, 1e-3, 1e-3, waited=0.05)])
+    run_records = join_visits([timed(1, 1e-3, 1e-3, 1e-3, waited=0.5), timed(2, 1e-3, 1e-3, 1e-3, waited=0.05)])
     single, pair = results(run_records)
     assert single.latency is not None
     assert pair.latency is None
@@ -56,19 +56,19 @@ def test_several_threads_that_waited_for_a_core_are_withheld():
 def test_a_single_case_that_is_not_shown_is_said_in_the_singular():
     odd = [timed(1, 1e-3, 1e-3, 1e-3, name="fc"), timed(2, 1e-3, 1e-3, 1e-3, waited=0.05, name="fc")]
     shown = [timed(threads, 1e-3 / threads, 1e-3 / threads, 1e-3 / threads) for threads in (1, 2)]
-    (drawing,) = figures.get("threads").build(results(joined([*shown, *odd])))
+    (drawing,) = figures.get("threads").build(results(join_visits([*shown, *odd])))
     assert drawing.caption.endswith(" 1 case was never measured undisturbed, and not shown.")
 
 
 def test_the_reference_workload_is_slower_on_fewer_threads_and_the_machine_is_not():
     """Four threads do it in a third of the time: nothing was disturbed, and only what is on as many tells of a run."""
     records_of = [timed(threads, 1e-3, 1e-3, 1e-3, reference=3e-3 / threads) for threads in (1, 4)]
-    case_results = results(joined(records_of))
+    case_results = results(join_visits(records_of))
     assert all(visit.sound for result in case_results for visit in result.record.visits)
     assert all(result.latency for result in case_results)
     (drawing,) = figures.get("machine").build(case_results)
     assert drawing.title == "The machine during the run: none disturbed"
-    later = results(joined([timed(threads, 1e-3, 1e-3, 1e-3, reference=3.3e-3 / threads) for threads in (1, 4)]))
+    later = results(join_visits([timed(threads, 1e-3, 1e-3, 1e-3, reference=3.3e-3 / threads) for threads in (1, 4)]))
     assert better_moments(match([case_results, later])) == pytest.approx(1.1)
     assert better_moments(match([case_results[:1], later])) == pytest.approx(1.1)
 
@@ -77,8 +77,8 @@ def test_a_run_on_other_threads_says_nothing_of_the_machine():
     """Where the suite leaves threads open they are no part of a case's name: two runs may differ in them."""
     runs = [[replace(timed(1, 1e-3, 1e-3, reference=3e-3 / threads), conditions={"threads": threads})]
             for threads in (1, 4)]  # fmt: skip
-    assert better_moments(match([results(joined(run)) for run in runs])) is None
-    comparison = lay_side_by_side(*((records.run_of(run), joined(run)) for run in runs))
+    assert better_moments(match([results(join_visits(run)) for run in runs])) is None
+    comparison = lay_side_by_side(*((records.run_of(run), join_visits(run)) for run in runs))
     assert machine(comparison.matches) is None
 
 
@@ -95,4 +95,4 @@ def test_a_run_on_one_number_of_threads_has_no_such_figure():
 
 def test_a_finding_of_old_runs_stays():
     noted = replace(timed(1, 1e-3), findings=(Finding("folds_into_lstm"),))
-    assert [finding.code for finding in joined([noted])[0].findings] == ["folds_into_lstm"]
+    assert [finding.code for finding in join_visits([noted])[0].findings] == ["folds_into_lstm"]

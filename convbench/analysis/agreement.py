@@ -16,7 +16,7 @@ from convbench.core.statistics import Interval
 
 @dataclass(frozen=True)
 class Agreement:
-    """Two runs side by side, over the cases that both have a latency of.
+    """Two runs side by side, over the cases that both have a latency of: their picks too are among these.
 
     ``meet`` is the share of cases whose 95 % intervals overlap, ``factors`` the median, 90th percentile and greatest
     ratio of the two medians (the greater over the smaller). Of the ``apart`` pairs of cases that the first run tells
@@ -51,7 +51,9 @@ def agreement(first: Sequence[Result], second: Sequence[Result]) -> Agreement | 
         contradicted=contradicted,
         half_width=median(a.relative_half_width for a, _ in pairs),
         withheld=len(left.keys() ^ right.keys()),
-        same_pick=_same_pick(first, second),
+        same_pick=_same_pick(
+            *([result for result in run if result.case.id in left.keys() & right.keys()] for run in (first, second))
+        ),
     )
 
 

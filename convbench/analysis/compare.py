@@ -131,8 +131,8 @@ def better_moments(pairs: Sequence[Match]) -> float | None:
 
     Of matches of two runs; None where a run was not visited several times, or its reference is not known.
     """
-    before, after = ({of.setting: level for of, level in _levels(pairs, run).items()} for run in (0, 1))
-    slowdowns = [after[of] / level for of, level in before.items() if level and after.get(of)]
+    before, after = ({scope.setting: level for scope, level in _levels(pairs, run).items()} for run in (0, 1))
+    slowdowns = [after[setting] / level for setting, level in before.items() if level and after.get(setting)]
     return statistics.median(slowdowns) if slowdowns else None
 
 

@@ -92,7 +92,7 @@ class Latency:
 def machines(records: Iterable[Record]) -> dict[Scope, Machine]:
     """What the visits of each scope have in common."""
     timed = (record for record in records if record.visits and record.samples(metrics.LATENCY))
-    return {of: _machine(members) for of, members in grouped(timed).items()}
+    return {scope: _machine(members) for scope, members in grouped(timed).items()}
 
 
 def latency(record: Record, by_scope: Mapping[Scope, Machine]) -> Latency | None:
@@ -107,7 +107,22 @@ def latency(record: Record, by_scope: Mapping[Scope, Machine]) -> Latency | None
     interval = spread.estimate(tuple(logs.values()), machine.prior, _shared_by_visits(record, machine))
     below, above = machine.doubt
     interval = Interval(interval.median, interval.low * math.exp(-below), interval.high * math.exp(above))
+    if len(logs) == 1:
+        interval = _with_its_own(interval, samples)
     return Latency(interval, logs, machine.prior, hosts.of_rounds(record))
+
+
+def _with_its_own(between: Interval, samples: Sequence[float]) -> Interval:
+    """The interval of a single visit: what processes differ by, and how well this one's median is known.
+
+    Of several visits the spread between them holds both. Samples too few for an interval count by their range.
+    """
+    middle, low, high = median_interval(samples)
+    if math.isinf(high):
+        low, high = min(samples), max(samples)
+    below = math.hypot(math.log(between.median / between.low), math.log(middle / low))
+    above = math.hypot(math.log(between.high / between.median), math.log(high / middle))
+    return Interval(between.median, between.median * math.exp(-below), between.median * math.exp(above))
 
 
 def reference(record: Record, by_scope: Mapping[Scope, Machine]) -> float | None:
@@ -190,11 +205,11 @@ def busy(records: Iterable[Record]) -> bool:
 def quiet_references(records: Iterable[Record]) -> dict[Scope, float]:
     """Seconds of the reference workload at the better moments of each scope that was visited often and quiet."""
     enough = {
-        of: references
-        for of, members in grouped(records).items()
+        scope: references
+        for scope, members in grouped(records).items()
         if len(references := _references(members)) >= ENOUGH_FOR_LEVEL and not busy(members)
     }
-    return {of: math.exp(at_better_moments(references)) for of, references in enough.items()}
+    return {scope: math.exp(at_better_moments(references)) for scope, references in enough.items()}
 
 
 def _references(records: Iterable[Record]) -> list[float]:

@@ -16,6 +16,8 @@ from convbench.core.statistics import Interval
 from convbench.core.visits import scope
 
 EXACT = (metrics.PARAMS, metrics.MACS, metrics.GRAPH_BREAKS)
+ANYWHERE = (metrics.PARAMS, metrics.MACS, metrics.FLOPS)
+"""What is the same on every machine and by every protocol; how often a graph breaks is also up to torch."""
 
 
 class Comparison(NamedTuple):
@@ -31,8 +33,13 @@ class Comparison(NamedTuple):
 
     @property
     def timed(self) -> bool:
-        """Whether a case has a latency in both."""
+        """Whether any case has a latency in both runs."""
         return any(all(result and result.latency for result in match.results) for match in self.matches)
+
+    @property
+    def counted(self) -> bool:
+        """Whether any case has an exact count in both runs."""
+        return any(None not in values for match in self.matches for _, *values in _exact(match))
 
 
 def lay_side_by_side(first: store.Stored, second: store.Stored) -> Comparison:
@@ -52,11 +59,7 @@ def grave(runs: Sequence[Run]) -> tuple[str, ...]:
 
 def exact_changes(match: Match) -> list[str]:
     """Counts that differ, which do not depend on the machine and may always be compared."""
-    before, after = (result.record if result else None for result in match.results)
-    if before is None or after is None:
-        return []
-    pairs = [(metric.name, _value(before, metric), _value(after, metric)) for metric in EXACT]
-    return [f"{name}: {old:,.0f} before, {new:,.0f} now" for name, old, new in pairs if _differ(old, new)]
+    return [f"{name}: {old:,.0f} before, {new:,.0f} now" for name, old, new in _exact(match) if _differ(old, new)]
 
 
 def machine(matches: Sequence[Match]) -> float | None:
@@ -82,6 +85,14 @@ def _reference(match: Match) -> tuple[float, float] | None:
     if match.elsewhere or len(records) < 2 or not all(samples) or len(settings) > 1:
         return None
     return median(samples[0]), median(samples[1])
+
+
+def _exact(match: Match) -> list[tuple[str, float | None, float | None]]:
+    """Each exact metric's name with its number in either run; nothing of a case that a run lacks."""
+    before, after = (result.record if result else None for result in match.results)
+    if before is None or after is None:
+        return []
+    return [(metric.name, _value(before, metric), _value(after, metric)) for metric in EXACT]
 
 
 def _value(record: Record, metric: Metric) -> float | None:

@@ -16,9 +16,12 @@ from convbench.check.ledger import no_resume
 from convbench.check.search import Model, Range, Search
 from convbench.core import files, json_form
 from convbench.core.errors import StoreError
+from convbench.core.text import counted
 from convbench.report.words import units
 
 SCHEMA_VERSION = 2
+CERTAIN = 0.999
+"""More than this no number of pairs is said to be sure of."""
 OPTIONS = {
     "threads": "--threads", "allocator": "--allocator", "device": "--device", "build": "--build",
     "tolerance": "--detect", "guard": "--detect", "same_outputs": "--different-outputs", "overrides": "override",
@@ -126,5 +129,9 @@ def sentences(bisected: Bisected) -> Iterator[str]:
         if first <= place <= last:
             yield f"not measured: {bisected.names[place]}: {reason}"
     again = ", and again in a check against the one before it" if bisected.is_one else ""
-    yield f"{chance:.1%} sure after {state.pairs} pairs{again}"
+    if state.pairs:
+        sure = f"{chance:.1%}" if chance < CERTAIN else f"more than {CERTAIN:.1%}"
+        yield f"{sure} sure after {counted(state.pairs, 'pair')}{again}"
+    else:
+        yield f"known from the check of good and bad{again}"
     yield f"{state.case}: bad over good {units.ratio(state.ratio)}"

@@ -7,7 +7,6 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
 
@@ -23,6 +22,7 @@ from convbench.check.stock import Stock
 from convbench.check.timed import Timed
 from convbench.core.comparability import differing
 from convbench.core.package import __version__
+from convbench.core.record import timestamp
 
 UNFINISHED = "unfinished: it was interrupted, and --resume goes on with it"
 
@@ -63,7 +63,7 @@ def check(base: Side, head: Side, request: Request, method: Method, budget: floa
 
     Raises ConvbenchError for what makes the whole comparison impossible.
     """
-    start, started = time.monotonic(), datetime.now(UTC).isoformat(timespec="seconds")
+    start, started = time.monotonic(), timestamp("seconds")
     method.watcher.says(f"base {base.label}, head {head.label}: inspecting both")
     with method.stock:
         inspected = inspect(base, head, request, method.settings, method.folder, method.stock)

@@ -12,7 +12,7 @@ from convbench.check import origin, outputs
 from convbench.check.answers import Answers, Inspected, clean, keep, ready
 from convbench.check.ledger import Ledger
 from convbench.check.link import Link, Settings
-from convbench.check.outcome import Fact
+from convbench.check.outcome import OUTPUT, Fact
 from convbench.check.pairs import Planned, groups
 from convbench.check.sides import Side
 from convbench.check.stock import Stock
@@ -117,6 +117,6 @@ def _compare(case: str, answers: dict[str, dict[str, Any]], inspected: Inspected
     ours, theirs = base["facts"], head["facts"]
     names = [name for name in theirs if name in ours and ours[name] != theirs[name]]
     facts = [Fact(name, ours[name], theirs[name]) for name in names]
-    inspected.facts[case] = (*facts, Fact("output", "as before", differ)) if differ else tuple(facts)
+    inspected.facts[case] = (*facts, Fact(OUTPUT, "as before", differ)) if differ else tuple(facts)
     for file in files:
         file.unlink()

@@ -24,6 +24,8 @@ from convbench.core.record import Scalar
 SCHEMA_VERSION = 1
 INSTRUCTIONS = "instructions a call"
 """How the name of such a fact begins."""
+OUTPUT = "output"
+"""The name of the fact that the sides compute something else: head's value says how far."""
 Seconds = tuple[float, ...]
 
 

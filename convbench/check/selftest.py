@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
+from statistics import median
 
 from pydantic import TypeAdapter, ValidationError
 from scipy.stats import binomtest
@@ -181,6 +182,6 @@ def _figure(slowdown: float, trials: list[Attempt]) -> Figure:
     words = [trial.word for trial in trials]
     red = binomtest(words.count("regression"), len(words))
     interval = red.proportion_ci(method="exact")
-    seen = sorted(trial.seen for trial in trials)[len(trials) // 2]
+    seen = median(trial.seen for trial in trials)
     passed, inconclusive = (words.count(word) / len(words) for word in ("ok", "inconclusive"))
     return Figure(slowdown, len(words), red.statistic, interval.low, interval.high, passed, inconclusive, seen)

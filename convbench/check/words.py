@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from statistics import median
 from typing import NamedTuple
 
-from convbench.check.outcome import INSTRUCTIONS, CaseOutcome, Fact, Outcome, SideOutcome
+from convbench.check.outcome import INSTRUCTIONS, OUTPUT, CaseOutcome, Fact, Outcome, SideOutcome
 from convbench.check.verdict import CaseVerdict, verdicts
 from convbench.core.text import counted
 from convbench.report.words import names, units
@@ -84,9 +84,12 @@ def footing(outcome: Outcome) -> list[str]:
 
 
 def fact(entry: Fact) -> str:
-    """``params: 83,840 before, 83,841 now``; of instructions also by how much, since they are never quite the same."""
-    if isinstance(entry.base, str) and entry.base == entry.head:
-        return f"{entry.name}: {entry.base}"
+    """``params: 83,840 before, 83,841 now``; of instructions also by how much, since they are never quite the same.
+
+    How outputs differ, and why instructions were not counted, are sentences already.
+    """
+    if entry.name == OUTPUT or (isinstance(entry.base, str) and entry.base == entry.head):
+        return f"{entry.name}: {entry.head}"
     sentence = f"{entry.name}: {_value(entry.base)} before, {_value(entry.head)} now"
     if entry.name.startswith(INSTRUCTIONS) and isinstance(entry.base, float) and isinstance(entry.head, float):
         sentence += f" ({entry.head / entry.base - 1:+.1%})"

@@ -24,8 +24,7 @@ def claims(
     out: Annotated[Path, typer.Option(help="Where to write the page and claims.json.")] = Path("reports/claims"),
 ) -> None:
     """Test the article's claims: supported, refuted or depends, with the experiment and its numbers."""
-    from convbench.analysis.claims import all_claims
-    from convbench.analysis.claims.claim import tally
+    from convbench.analysis.claims.claim import all_claims, tally
     from convbench.analysis.claims.evidence import Evidence
     from convbench.core import store
     from convbench.report.export import claims_json
@@ -34,7 +33,7 @@ def claims(
     from convbench.report.words import claims as words
 
     evidence = Evidence(tuple(store.load(path) for path in runs or ()))
-    answers = all_claims.tested(evidence)
+    answers = all_claims(evidence)
     provenance = _provenance(evidence)
     written = (
         page.write(answers, provenance, _page(out)),

@@ -32,19 +32,20 @@ def compare(
     run_a: Annotated[Path, typer.Argument(help="A run directory.")],
     run_b: Annotated[Path, typer.Argument(help="Another, described as ratios to the first.")],
 ) -> None:
-    """Describe two stored runs; exit 4 where their milliseconds cannot be compared. `check` is what decides."""
+    """Describe two stored runs; exit 4 where they have nothing that can be compared. `check` is what decides."""
     from convbench.analysis import stored_runs
     from convbench.core import store
 
     runs = store.load(run_a), store.load(run_b)
     comparison = stored_runs.lay_side_by_side(*runs)
     _print(comparison, [match.ratios[1] if comparison.comparable else None for match in comparison.matches])
-    for name, (_, records) in zip(("in the first run", "in the second run"), runs, strict=True):
-        _print_failures(name, [record for record in records if record.status != "ok"])
+    _print_lost(runs, comparison)
     if not comparison.matches:
-        raise Refused(f"{run_a} and {run_b} have measured no case in common: nothing is compared")
+        raise Refused(f"no case was measured both in {run_a} and in {run_b}: there is nothing to compare")
     if not comparison.timed:
-        print("No case has a latency in both runs: what is exact is compared, and nothing else.")
+        if not comparison.counted:
+            raise Refused(f"no case has a latency or a count both in {run_a} and in {run_b}: nothing can be compared")
+        print("No case has a latency in both runs: only counts are compared, which are exact on any machine.")
         return
     if not comparison.comparable:
         raise Refused(f"the milliseconds are not comparable: {'; '.join(comparison.differing)}")
@@ -88,7 +89,7 @@ def advise(baseline: Path, suite: str, overrides: Sequence[str], device: str, se
         now = prepared.run()
         if differing := stored_runs.grave((before[0], now)):
             raise Refused(f"{baseline} cannot be compared with what is measured here: {'; '.join(differing)}")
-        after: Stored = (now, sweep.measured(prepared))
+        after: Stored = (now, sweep.measure_unstored(prepared))
     comparison = stored_runs.lay_side_by_side(before, after)
     lost = [record for record in after[1] if record.status != "ok" and record.case.id in comparison.alone[0]]
     if not comparison.timed and not lost:
@@ -105,6 +106,14 @@ def advise(baseline: Path, suite: str, overrides: Sequence[str], device: str, se
     if lost:
         return INVALID
     return LOOKS_SLOWER if any(ratio and ratio.low > SLOWER for ratio in ratios) else COMPARABLE
+
+
+def _print_lost(runs: tuple[Stored, Stored], comparison: Comparison) -> None:
+    """Each case that failed in a run, or was skipped there and measured in the other, with the reason."""
+    places = ("in the first run", "in the second run")
+    for where, (_, records), elsewhere in zip(places, runs, reversed(comparison.alone), strict=True):
+        lost = (record for record in records if record.status != "ok")
+        _print_failures(where, [record for record in lost if record.status == "failed" or record.case.id in elsewhere])
 
 
 def _print(comparison: Comparison, ratios: Sequence[Interval | None]) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from convbench.cli.app import app
+from convbench.core.errors import ConvbenchError
 from convbench.core.text import counted
 
 if TYPE_CHECKING:
@@ -20,10 +21,17 @@ def push(
     source: Annotated[Path, typer.Argument(help="A run directory, or a folder that holds runs.")],
     place: Annotated[str, typer.Argument(help="A folder that is shared, or s3://BUCKET/PATH and the like.")],
 ) -> None:
-    """Copy runs to a shared place: whole or not at all, and never over another's."""
+    """Copy runs to a shared place: whole or not at all, and never over another's.
+
+    What cannot be read is passed over and said; where that is the run that is named, or all of them, it is a mistake.
+    """
     from convbench.core import exchange
 
-    _tell(exchange.push(source, place), place)
+    moved = exchange.push(source, place)
+    named = any(reason.startswith(f"{source}: ") for reason in moved.passed_over)
+    _tell(moved, place)
+    if named or moved.nothing:
+        raise typer.Exit(ConvbenchError.exit_code)
 
 
 @app.command()
@@ -33,11 +41,15 @@ def pull(
 ) -> None:
     """Copy the runs that a shared place has and a store lacks: `convbench history --store` reads them.
 
-    What is not there whole yet, and what does not hold what its name says, is passed over and said.
+    What is not there whole yet, and what does not hold what its name says, is passed over and said; where that is all
+    that is there, it is a mistake.
     """
     from convbench.core import exchange
 
-    _tell(exchange.pull(place, store), str(store))
+    moved = exchange.pull(place, store)
+    _tell(moved, str(store))
+    if moved.nothing:
+        raise typer.Exit(ConvbenchError.exit_code)
 
 
 def _tell(moved: Moved, where: str) -> None:

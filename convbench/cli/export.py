@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +11,7 @@ import typer
 
 from convbench.cli.app import app
 from convbench.core.errors import ConvbenchError
+from convbench.core.text import one_line
 
 
 @app.command()
@@ -18,14 +20,25 @@ def export(
     file_format: Annotated[str, typer.Option("--format", help="pytest-benchmark, github-action or bencher.")],
     out: Annotated[Path | None, typer.Option(help="The file to write [default: standard output].")] = None,
 ) -> None:
-    """Write a run as JSON that pytest-benchmark, github-action-benchmark or Bencher reads."""
+    """Write a run as JSON that pytest-benchmark, github-action-benchmark or Bencher reads.
+
+    Cases that failed are left out and said; a run that would leave the file empty is a mistake.
+    """
     from convbench.core import files, store
     from convbench.core.registry import did_you_mean
-    from convbench.report.export import FORMATS
+    from convbench.report.export import FORMATS, is_empty
+    from convbench.report.words.findings import failure
 
     if file_format not in FORMATS:
         raise ConvbenchError(f"--format {file_format!r}{did_you_mean(file_format, FORMATS)}")
-    text = json.dumps(FORMATS[file_format](*store.load(run)), indent=1)
+    stored = store.load(run)
+    for record in stored[1]:
+        if record.status == "failed" and not record.case.trial:
+            print(one_line(f"left out: {record.case.id}: {failure(record.failure)}"), file=sys.stderr)
+    document = FORMATS[file_format](*stored)
+    if is_empty(document):
+        raise ConvbenchError(f"{run}: no case has a latency, or anything else that --format {file_format} is made of")
+    text = json.dumps(document, indent=1)
     if out is None:
         print(text)
     else:

@@ -48,13 +48,20 @@ def export_model(
 
 def _chosen(name: str, records: list[Record], run: Path) -> Record:
     """The one measured case of that name. Raises ConvbenchError where there is none, or more than one."""
+    from convbench.analysis.choice.by_task import recommendations
+    from convbench.analysis.choice.recommendation import Ask
     from convbench.analysis.costs.headlines import advise
     from convbench.analysis.results import results
 
     measured = [record for record in records if record.status == "ok" and record.case.trial is None]
     if name == WINNER:
-        pick = advise(results(measured)).pick
-        matching = [pick.record] if pick else []
+        picks = {answer.pick.result.record.case.id: answer for answer in recommendations(records, Ask()) if answer.pick}
+        if len(picks) > 1:
+            said = "; ".join(f"{case_id} for {answer.task}" for case_id, answer in picks.items())
+            raise ConvbenchError(f"{run}: its tasks want different configurations: name one of them: {said}")
+        cheapest = advise(results(measured)).pick
+        ids = list(picks) or ([cheapest.case.id] if cheapest else [])
+        matching = [record for record in measured if record.case.id in ids]
     else:
         matching = [record for record in measured if name == record.case.id or fnmatchcase(record.case.id, name)]
     if not matching:

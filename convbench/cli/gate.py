@@ -55,7 +55,7 @@ def undisturbed() -> Iterator[None]:
     def waiting(pid: str) -> None:
         print(f"another check measures on this machine (process {pid}): waiting for it", file=sys.stderr)
 
-    with lock.hold(lock.machine(), waiting, lock.OF_MACHINE):
+    with lock.hold(lock.machine(), waiting, lock.REMEDY):
         try:
             yield
         finally:

@@ -103,7 +103,7 @@ def fits(
             print(f"within {units.size(limit)}, what is free here")
         for case in chosen:
             try:
-                peak, results = calls.run(largest.of, (case, limit))
+                peak, results = calls.run(largest.peak_and_fits, (case, limit))
             except ConvbenchError as error:
                 print(f"{case.id}: {error}")
                 continue

@@ -41,7 +41,7 @@ def report(
         raise ConvbenchError(f"--open shows the page of --format html; of --format {file_format} there is none")
     if file_format == "md":
         text = "\n\n".join(summary.markdown(*run) for run in loaded)
-        print(write(placed(out, "summary.md"), f"{text}\n") if out else text)
+        print(write(destination(out, "summary.md"), f"{text}\n") if out else text)
         return
     if file_format != "html":
         if out and len(loaded) > 1:
@@ -54,10 +54,10 @@ def report(
         _say_what_is_missing()
         return
     if len(loaded) > 1:
-        written = compare.write(loaded, placed(out or directories[0], "compare.html"))
+        written = compare.write(loaded, destination(out or directories[0], "compare.html"))
     else:
         write_csv(directories[0], loaded[0][1])
-        written = page.write(*loaded[0], placed(out or directories[0], "index.html"))
+        written = page.write(*loaded[0], destination(out or directories[0], "index.html"))
     _say_what_is_missing()
     print(written)
     if open_it:
@@ -72,7 +72,7 @@ def _say_what_is_missing() -> None:
         print(f"convbench: {broken.sentence}", file=sys.stderr)
 
 
-def placed(out: Path, name: str) -> Path:
+def destination(out: Path, name: str) -> Path:
     """Where a file goes: into the directory that is meant, or there where a file is meant, which has our extension."""
     return out if _is_file(out, Path(name).suffix) else out / name
 

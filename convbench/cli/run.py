@@ -131,9 +131,14 @@ def merge(
 ) -> None:
     """Join the runs of the shards of one suite into one."""
     from convbench.analysis.table import write_csv
-    from convbench.core import store
+    from convbench.core import shards, store
 
-    run, records = store.merge([store.load(path) for path in runs])
+    stored = [store.load(path) for path in runs]
+    run, records = store.merge(stored)
+    if lacking := shards.missing(run):
+        print(f"convbench: {lacking} missing: merge {out} with what is left", file=sys.stderr)
+    if len({store.identity(shard) for shard, _ in stored}) < len(stored):
+        print("convbench: a run is named twice, which adds nothing", file=sys.stderr)
     with store.locked(out):
         store.start(out, run, records)
         write_csv(out, records)

@@ -49,6 +49,8 @@ def selftest(
 
     With --run: how often the intervals of two runs of the suite meet.
     """
+    if not 0 <= minutes <= LONGEST:
+        raise ConvbenchError(f"--minutes {minutes:g}: from 0 to {LONGEST:,}")
     if run:
         _show(*_repeats(suite, overrides, device, Selection(only or (), skip or ()), 60 * minutes), as_json)
         return
@@ -56,8 +58,6 @@ def selftest(
     from convbench.check import selftest as test
     from convbench.check.inspection import Request
 
-    if not 0 <= minutes <= LONGEST:
-        raise ConvbenchError(f"--minutes {minutes:g}: from 0 to {LONGEST:,}")
     settings, rule, percents = settings_of(threads, allocator, device), rule_of(detect), _percents(slowdowns)
     here = sides.Here.at(imports.here(), suite)
     with undisturbed(), ExitStack() as stack:
@@ -95,10 +95,10 @@ def _repeats(
     loaded, agreements = load(suite, overrides or []), []
     with preparation.executor_of(loaded, device) as executor:
         prepared = preparation.prepare(loaded, executor, selection, "convbench selftest --run")
-        for agreement in test.agreements(partial(sweep.measured, prepared), seconds):
+        for agreement in test.agreements(partial(sweep.measure_unstored, prepared), seconds):
             agreements.append(agreement)
             print(f"  {agreement.meet:.0%} of {agreement.cases} intervals meet", file=sys.stderr)
-    repeats = test.counted(agreements)
+    repeats = test.sum_up(agreements)
     if repeats is None:
         raise ConvbenchError(f"{suite}: no case had a latency in two runs, so that nothing can be said")
     meeting = (

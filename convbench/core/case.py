@@ -5,6 +5,7 @@ Frozen, typed, standard library only. Every one has a text that people write and
 
 from __future__ import annotations
 
+import re
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
@@ -248,6 +249,11 @@ class Case:
             "learning_rate": trial.learning_rate,
             "control": trial.control,
         }
+
+
+def is_training(case_id: str) -> bool:
+    """Whether the case of an id is a training; an option's text may hold a path with the word."""
+    return re.search(r"/learn/(cpu|cuda(:\d+)?)/", case_id) is not None
 
 
 def id_matches(case_id: str, globs: Iterable[str]) -> bool:

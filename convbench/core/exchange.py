@@ -42,6 +42,11 @@ class Moved(NamedTuple):
     present: int
     passed_over: tuple[str, ...] = ()
 
+    @property
+    def nothing(self) -> bool:
+        """Whether what was asked for holds runs, and none of them could be had."""
+        return bool(self.passed_over) and not (self.runs or self.confirmations or self.present)
+
 
 class Place(Protocol):
     """Where shared runs lie, each in a folder of its own, with the files that confirm changes beside them."""
@@ -60,14 +65,19 @@ class Place(Protocol):
 
 
 def push(source: Path, target: str) -> Moved:
-    """Copy a run, or all runs below a folder, to a shared place. Raises StoreError where either cannot be used."""
+    """Copy a run, or all runs below a folder, to a shared place.
+
+    Raises StoreError where either cannot be used, or the folder has nothing to share.
+    """
     if not source.is_dir():
         raise StoreError(f"{source}: there is no such folder: name a run directory, or a folder that holds runs")
     with _explained(target):
-        place = opened(target)
+        place = open_place(target)
         present = place.names()
         runs, passed_over = _push_runs(source, place, present)
         confirmations = {name: source / name for name in Folder(source).names() if name.startswith(f"{CONFIRMED}/")}
+        if not (runs or passed_over or confirmations):
+            raise StoreError(f"{source}: there is no run: `convbench run` writes one")
         new = confirmations.keys() - present
         for name in sorted(new):
             place.write(name, {"": confirmations[name].read_bytes()})
@@ -94,7 +104,7 @@ def pull(source: str, target: Path) -> Moved:
     """Copy what a shared place has and a store lacks. Raises StoreError where either cannot be used."""
     folder, new, passed_over = Folder(target), set[str](), []
     with _explained(source):
-        place = opened(source)
+        place = open_place(source)
         remote = place.names()
         if not remote and not place.exists():
             raise StoreError(f"{source}: there is no such place: name one that runs were pushed to")
@@ -139,7 +149,7 @@ def _names_of_own(target: Path) -> Iterator[str]:
             yield _name(content)
 
 
-def opened(where: str) -> Place:
+def open_place(where: str) -> Place:
     """The place of that name: a folder, or by a URL what fsspec opens."""
     scheme, separator, path = where.partition("://")
     if not separator:
@@ -228,7 +238,7 @@ def _content(directory: Path) -> Content | str:
         if lock.is_held(directory / store.LOCK):
             return "it is being measured: push it again when that has ended"
         run = store.read_run(directory)
-        content = {name: (directory / name).read_bytes() for name in FILES if (directory / name).exists()}
+        content = Folder(directory.parent).read(directory.name)
     except (OSError, StoreError) as error:
         return str(error)
     if not content.get(store.RESULTS) and run.planned:

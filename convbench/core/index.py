@@ -7,7 +7,6 @@ shown, and the shards of a merged run are not shown beside it.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -21,6 +20,7 @@ from convbench.core.errors import StoreError
 from convbench.core.metric import Metric
 from convbench.core.package import __version__
 from convbench.core.run_folders import as_text, stamped
+from convbench.core.text import digest
 
 VERSION = f"2 {__version__}"
 """Another convbench may come to other numbers."""
@@ -94,7 +94,7 @@ Row = tuple[int, str, str, str, float, float | None]
 
 
 @contextmanager
-def opened(roots: Sequence[Path], read: Reader) -> Iterator[Index]:
+def open_index(roots: Sequence[Path], read: Reader) -> Iterator[Index]:
     """The index of all runs below these folders, up to date. Raises StoreError where one is no folder."""
     for root in roots:
         if not root.is_dir():
@@ -277,5 +277,4 @@ def _refreshed(place: Path | str, roots: Sequence[Path], read: Reader) -> Index:
 
 
 def _place(roots: Sequence[Path]) -> Path:
-    name = hashlib.sha256("\0".join(sorted(map(os.fspath, roots))).encode(errors="surrogateescape")).hexdigest()[:16]
-    return cache.folder() / "history" / f"{name}.sqlite"
+    return cache.folder() / "history" / f"{digest(*sorted(map(os.fspath, roots)))}.sqlite"

@@ -14,6 +14,7 @@ from pydantic_core import PydanticCustomError
 from convbench.core import files, metrics
 from convbench.core.metric import Metric
 from convbench.core.record import Record, Run
+from convbench.core.shards import SHARD
 
 WORDS = {field.name for field in fields(Metric)} - {"name", "unit", "better"}
 
@@ -88,7 +89,7 @@ def _not_stored(record: Record) -> dict[str, Any]:
 
 def _not_described(run: Run) -> set[str]:
     """What is said of several hosts, where there is one, and of the parts of a run that was not merged."""
-    return {name for name in ("hosts", "environments", "between_hosts", "parts") if not getattr(run, name)}
+    return {name for name in ("hosts", "environments", "between_hosts", "parts", "shards") if not getattr(run, name)}
 
 
 def _of_its_visits(record: Record) -> Record:
@@ -100,17 +101,20 @@ def _of_its_visits(record: Record) -> Record:
     return record
 
 
-def _of_shares(run: Run) -> Run:
+def _sound(run: Run) -> Run:
     for name, most in (("intervals_meet", 1.0), ("visible_slowdown", sys.float_info.max)):
         share = getattr(run, name)
         if share is not None and not 0 <= share <= most:
             raise PydanticCustomError("share", "{name} is no share: {share}", {"name": name, "share": share})
+    for shard in run.shards:
+        if not SHARD.fullmatch(shard):
+            raise PydanticCustomError("shard", "shards has {shard}, which is none", {"shard": repr(shard)})
     return run
 
 
 @cache
 def _runs() -> TypeAdapter[Run]:
-    return TypeAdapter(Annotated[Run, AfterValidator(_of_shares)])
+    return TypeAdapter(Annotated[Run, AfterValidator(_sound)])
 
 
 @cache

@@ -22,7 +22,7 @@ try:
     fcntl: Any = importlib.import_module("fcntl")
 except ImportError:
     fcntl = None
-OF_MACHINE = "set TMPDIR to a folder that you may write"
+REMEDY = "set TMPDIR to a folder that you may write"
 """What to do where another user's lock of the machine cannot be opened."""
 NO_LINK = getattr(os, "O_NOFOLLOW", 0)
 

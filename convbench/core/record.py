@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from itertools import chain, islice
 from typing import ClassVar, Literal
 
@@ -18,6 +19,7 @@ from convbench.core.metric import Metric
 __all__ = [
     "EAGER", "FACTS", "SCHEMA_VERSION", "STAGES", "Case", "Choice", "Clip", "Failure", "Features", "Finding", "Metric",
     "Parts", "Protocol", "Reading", "Record", "Recurrent", "Run", "Scalar", "Training", "Trial", "Visit", "Whole",
+    "timestamp",
 ]  # fmt: skip
 
 SCHEMA_VERSION = 1
@@ -180,7 +182,8 @@ class Run:
     the latency gate saw on a machine like this, relative; ``intervals_meet`` the share of cases whose intervals met in
     two runs of a selftest here; None where none was run. A run on several hosts names them in ``hosts``, each with its
     fingerprint, spells the fingerprints out in ``environments``, and says in ``between_hosts`` by how much they differ.
-    A merged run has in ``parts`` the ``store.identity`` of each run that is wholly in it.
+    A merged run has in ``parts`` the ``store.identity`` of each run that is wholly in it, and names in
+    ``shards`` those that it has where others are missing.
     """
 
     name: str
@@ -200,5 +203,11 @@ class Run:
     environments: Mapping[str, Mapping[str, Scalar]] = field(default_factory=dict)
     between_hosts: str = ""
     parts: tuple[str, ...] = ()
+    shards: tuple[str, ...] = ()
     schema_version: int = SCHEMA_VERSION
     __pydantic_config__: ClassVar = AS_JSON
+
+
+def timestamp(timespec: str = "milliseconds") -> str:
+    """Now, as a record or a run says when it started."""
+    return datetime.now(UTC).isoformat(timespec=timespec)

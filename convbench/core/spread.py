@@ -62,13 +62,18 @@ def prior(groups: Iterable[Sequence[float]]) -> Prior:
 
 
 def _fit_prior(variances: np.ndarray, degrees: np.ndarray) -> Prior:
-    """Moments of the log variances: what they spread beyond chance says how unlike the cases are."""
-    logs = np.log(variances) - digamma(degrees / 2) + np.log(degrees / 2)
-    excess = float(logs.var(ddof=1) - polygamma(1, degrees / 2).mean())
+    """What the log variances spread beyond chance says how unlike the cases are."""
+    center, excess = log_moments(variances, degrees)
     if excess <= 2 / MOST_DEGREES:
         return Prior(MOST_DEGREES, float(np.average(variances, weights=degrees)))
     half = trigamma_inverse(excess)
-    return Prior(2 * half, float(np.exp(logs.mean() + digamma(half) - np.log(half))))
+    return Prior(2 * half, float(np.exp(center + digamma(half) - np.log(half))))
+
+
+def log_moments(variances: np.ndarray, degrees: np.ndarray) -> tuple[float, float]:
+    """The mean of log variances less what chance puts in it, and what they spread beyond chance (Smyth 2004, 6.2)."""
+    logs = np.log(variances) - digamma(degrees / 2) + np.log(degrees / 2)
+    return float(logs.mean()), float(logs.var(ddof=1) - polygamma(1, degrees / 2).mean())
 
 
 def trigamma_inverse(value: float) -> float:
@@ -142,9 +147,17 @@ def elasticity(pairs: Iterable[tuple[Sequence[float], Sequence[float]]]) -> floa
     if not deviations:
         return 0.0
     y, x = np.concatenate(deviations).T
-    degrees, squares = len(x) - len(deviations), float((x**2).sum())
-    if degrees < 8 or squares == 0:
+    degrees = len(x) - len(deviations)
+    if degrees < 8:
         return 0.0
-    slope = float((x * y).sum()) / squares
-    error = math.sqrt(float(((y - slope * x) ** 2).sum()) / degrees / squares)
+    slope, error = slope_through_zero(x, y, degrees)
     return min(STEEPEST, slope) if slope > 2 * error else 0.0
+
+
+def slope_through_zero(x: np.ndarray, y: np.ndarray, degrees: int) -> tuple[float, float]:
+    """By how much y rises with x, and the standard error; 0 and infinite where x is 0 throughout."""
+    squares = float((x**2).sum())
+    if squares == 0:
+        return 0.0, math.inf
+    slope = float((x * y).sum()) / squares
+    return slope, math.sqrt(float(((y - slope * x) ** 2).sum()) / degrees / squares)

@@ -89,9 +89,16 @@ def accuracy_interval(values: Sequence[float], clips: int) -> Interval:
     if min(mean, 1 - mean) * total <= NEAR_THE_END:
         total = round(total / _excess(values, mean, clips))
         right = round(mean * total)
-        low = min(low, float(betaincinv(right, total - right + 1, TAIL))) if right else 0.0
-        high = max(high, float(betaincinv(right + 1, total - right, 1 - TAIL))) if right < total else 1.0
+        exact = rate_interval(right, total)
+        low, high = min(low, exact[0]), max(high, exact[1])
     return Interval(mean, max(0.0, low), min(1.0, high))
+
+
+def rate_interval(count: int, of: int) -> tuple[float, float]:
+    """The exact 95 % interval of a rate (Clopper and Pearson 1934): of none in five 0 to 52 %."""
+    low = float(betaincinv(count, of - count + 1, TAIL)) if count else 0.0
+    high = float(betaincinv(count + 1, of - count, 1 - TAIL)) if count < of else 1.0
+    return low, high
 
 
 def _excess(values: Sequence[float], mean: float, clips: int) -> float:

@@ -18,7 +18,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from convbench.core import files, lock, visits
+from convbench.core import files, lock, shards, visits
 from convbench.core.commands import Command
 from convbench.core.errors import StoreError
 from convbench.core.json_form import parse_record, parse_run, reason, record_line, run_text
@@ -94,7 +94,7 @@ def load(path: Path) -> Stored:
         raise StoreError(f"{path}: not a run: there is no {RUN} in {directory}")
     if not named:
         raise StoreError(f"{path}: no such file: {directory} is a run and has none of that name")
-    run, records = read_run(directory), visits.joined(record for _, record in _read_lines(directory / RESULTS))
+    run, records = read_run(directory), visits.join_visits(record for _, record in _read_lines(directory / RESULTS))
     place = {case: number for number, case in enumerate(run.planned)}
     return run, sorted(records, key=lambda record: place.get(record.case.id, len(place)))
 
@@ -143,7 +143,9 @@ def merge(runs: Sequence[Stored]) -> Stored:
     planned = tuple(dict.fromkeys(case for run, _ in runs for case in run.planned))
     equal = {case: others for run, _ in runs for case, others in run.equal.items()}
     command = str(replace(Command.of(first), shard=""))
-    merged = replace(first, command=command, planned=planned, equal=equal, **_of_hosts([run for run, _ in runs]))
+    described = [run for run, _ in runs]
+    merged = replace(first, command=command, planned=planned, equal=equal, shards=shards.of(described))
+    merged = replace(merged, **_of_hosts(described))
     records = union(records for _, records in runs)
     return replace(merged, parts=_parts(merged, runs, records)), records
 
@@ -162,8 +164,8 @@ def _of_hosts(runs: Sequence[Run]) -> dict[str, Any]:
         return {}
     hosts: dict[str, str] = {}
     for name, kind in chain.from_iterable((run.hosts or {SHARD: run.fingerprint}).items() for run in runs):
-        shards = sum(other.startswith(SHARD) for other in hosts)
-        hosts[f"{SHARD}{shards + 1}" if name.startswith(SHARD) else name] = kind
+        numbered = sum(other.startswith(SHARD) for other in hosts)
+        hosts[f"{SHARD}{numbered + 1}" if name.startswith(SHARD) else name] = kind
     spelled = (run.environments or {run.fingerprint: run.environment} for run in runs)
     return {
         "hosts": hosts,
@@ -198,10 +200,6 @@ def locked(directory: Path) -> Iterator[None]:
         except lock.Held as error:
             raise StoreError(f"{directory}: another convbench is measuring into it: wait, or choose --out") from error
         yield
-
-
-def measured(records: Iterable[Record]) -> set[str]:
-    return {record.case.id for record in records}
 
 
 def _read_lines(path: Path) -> Iterator[tuple[bytes, Record]]:

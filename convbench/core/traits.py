@@ -1,7 +1,7 @@
 """What plug-ins declare of themselves, so that nobody has to know one by its name. Never imports torch.
 
 A variant is marked ``@declares(VariantTraits(...))``, a reducer ``@declares(ReducerTraits(...))``; one that says
-nothing is taken for ordinary. What a report needs of them is noted with each record (``noted``), because a report is
+nothing is taken for ordinary. What a report needs of them is noted with each record (``notes_of``), because a report is
 also read where the plug-in, or torch, is not installed.
 """
 
@@ -131,7 +131,7 @@ def packages(cases: Iterable[Case]) -> tuple[str, ...]:
     return tuple(sorted({package for name in names for package in of_variant(name).packages}))
 
 
-def noted(case: Case) -> dict[str, Scalar]:
+def notes_of(case: Case) -> dict[str, Scalar]:
     """What a record keeps of the traits for whoever reads it: the number type, what the reducer does to position."""
     notes: dict[str, Scalar] = {}
     if case.variant and (number := dtype(case)) != FP32:

@@ -64,7 +64,7 @@ def in_table(record: Record) -> bool:
     return not record.visits or record.status != "ok" or any(visit.timed for visit in record.visits)
 
 
-def joined(lines: Iterable[Record]) -> list[Record]:
+def join_visits(lines: Iterable[Record]) -> list[Record]:
     """A Record a case, in the order in which the cases first came.
 
     Records without visits are of older runs, or of cases that are measured once: the first that is ok stands, else the
@@ -81,14 +81,14 @@ def joined(lines: Iterable[Record]) -> list[Record]:
 def reference_levels(records: Iterable[Record]) -> dict[Scope, float]:
     """Seconds of the reference workload at the better moments of each scope; records without visits have none."""
     readings = {
-        of: [reading for record in members if record.visits and (reading := record.reading(metrics.REFERENCE))]
-        for of, members in grouped(records).items()
+        scope: [reading for record in members if record.visits and (reading := record.reading(metrics.REFERENCE))]
+        for scope, members in grouped(records).items()
     }
     seconds = {
-        of: [median(samples) for reading in members for samples in reading.by_visit() if samples]
-        for of, members in readings.items()
+        scope: [median(samples) for reading in members for samples in reading.by_visit() if samples]
+        for scope, members in readings.items()
     }
-    return {of: at_better_moments(values) for of, values in seconds.items() if values}
+    return {scope: at_better_moments(values) for scope, values in seconds.items() if values}
 
 
 def at_better_moments(values: Iterable[float]) -> float:
@@ -179,7 +179,7 @@ def _disturbance(samples: dict[str, tuple[float, ...]], record: Record, level: f
     """By what a visit's times were spoilt, empty where by nothing."""
     waited, stolen = (max(samples.get(metric.name, ()), default=0.0) for metric in (metrics.RUN_DELAY, metrics.STEAL))
     reference = samples.get(metrics.REFERENCE.name, ())
-    if waited > WAITING_TOGETHER and _threads(record) > 1:
+    if waited > WAITING_TOGETHER and _torch_threads(record) > 1:
         return f"other processes had a core for {_percent(waited)} of the time"
     if stolen > STOLEN:
         return f"the host took {_percent(stolen)} of the time"
@@ -202,11 +202,12 @@ def _withheld(visits: Sequence[Visit], record: Record) -> Finding:
     reasons = [visit.disturbed or visit.failure for visit in visits]
     return Finding(
         "withheld",
-        data={"visits": len(visits), "threads": _threads(record), "reason": max(set(reasons), key=reasons.count)},
+        data={"visits": len(visits), "threads": _torch_threads(record), "reason": max(set(reasons), key=reasons.count)},
     )
 
 
-def _threads(record: Record) -> int:
+def _torch_threads(record: Record) -> int:
+    """How many threads torch had on the CPU, whatever device computed; 1 where that was not noted."""
     threads = record.conditions.get("threads")
     return threads if isinstance(threads, int) else 1
 

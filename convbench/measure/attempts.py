@@ -6,11 +6,10 @@ import re
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime
 from typing import Literal
 
 from convbench.core.errors import CaseFailed, ConvbenchError, Unavailable, typed_line
-from convbench.core.record import Case, Failure, Finding, Reading, Record
+from convbench.core.record import Case, Failure, Finding, Reading, Record, timestamp
 
 Measure = Callable[[Case], Record]
 KEPT = (
@@ -23,7 +22,7 @@ _METS_META = re.compile(r"\bmeta tensor\b|device.*\bmeta\b")
 
 def attempt(case: Case, measure: Measure) -> Record:
     """``measure(case)``, or the record of why the case has no result: whatever it raises, a sweep goes on."""
-    start, started = time.perf_counter(), _now()
+    start, started = time.perf_counter(), timestamp()
     try:
         return measure(case)
     except Exception as error:
@@ -37,7 +36,7 @@ def failed(case: Case, error: Exception) -> Record:
     known = error.known if isinstance(error, CaseFailed) else ()
     readings = tuple(result for result in known if isinstance(result, Reading))
     findings = tuple(result for result in known if isinstance(result, Finding))
-    return Record(case, status, readings, findings, failure, started=_now())
+    return Record(case, status, readings, findings, failure, started=timestamp())
 
 
 def explain(error: BaseException) -> Failure:
@@ -56,10 +55,6 @@ def explain(error: BaseException) -> Failure:
         case RuntimeError() if _METS_META.search(str(error)):
             return Failure("error", f"{typed_line(error)}; {KEPT}")
     return Failure("error", typed_line(error))
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
 def _is_out_of_memory(error: RuntimeError) -> bool:

@@ -18,7 +18,7 @@ from convbench.core.registry import scenarios
 from convbench.core.traits import compiles
 from convbench.measure.counts.counted import reason_of
 from convbench.measure.machine import precision
-from convbench.measure.parity import NEXT_TO_NOTHING, TOLERANCE, Parity, compare, measured
+from convbench.measure.parity import NEXT_TO_NOTHING, NUMBERS, TOLERANCE, Parity, compare, parity_of
 from convbench.models import network, values
 from convbench.models.deployment import Deployment
 from convbench.models.subject import Inputs, Subject, assemble, inputs, transform
@@ -28,7 +28,6 @@ Opening = list[Reading | Finding]
 DRAWS, MARGIN = 4, 2
 """Calls of eager with other random numbers that show how far chance takes it, and how much further it may take a
 variant: of an output of few numbers so few calls do not show the furthest."""
-NUMBERS = (torch.Tensor, int, float, complex)
 
 
 def open_case(case: Case, seed: int, *, checked: bool = False) -> tuple[Subject, Opening]:
@@ -102,7 +101,7 @@ def _off(output: Any, expected: Any) -> float:
     parts, wanted = _numbers(output), _numbers(expected)
     if parts.keys() != wanted.keys():
         return math.inf
-    return measured([(parts[path], leaf) for path, leaf in wanted.items()]).relative
+    return parity_of([(parts[path], leaf) for path, leaf in wanted.items()]).relative
 
 
 def _numbers(output: Any) -> dict[str, Any]:
@@ -156,11 +155,11 @@ def _frame_by_frame(subject: Subject, eager: Subject, parity: Parity) -> Iterato
     joined, of_eager = (_of_frames([output["[0]"] for output in stream], whole) for stream in streams)
     if joined is None or of_eager is None:
         return
-    itself = measured([(of_eager, whole)]).largest
+    itself = parity_of([(of_eager, whole)]).largest
     if itself > TOLERANCE[torch.float32]:
         yield Finding("frames_are_no_clip", "note", {"largest": itself})
     else:
-        yield Reading(metrics.PARITY_FRAMES, (measured([(joined, whole)]).largest,))
+        yield Reading(metrics.PARITY_FRAMES, (parity_of([(joined, whole)]).largest,))
 
 
 def _of_frames(outputs: list[torch.Tensor], whole: torch.Tensor) -> torch.Tensor | None:
@@ -190,7 +189,7 @@ def _whole(eager: Subject) -> torch.Tensor | None:
 
 
 def _run(subject: Subject, inputs: Inputs) -> Any:
-    return scenarios.get(subject.case.scenario).build(replace(subject, inputs=inputs))()
+    return replace(subject, inputs=inputs).run()
 
 
 def tolerance(subject: Subject) -> float:

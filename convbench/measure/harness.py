@@ -6,16 +6,15 @@ import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from datetime import UTC, datetime
 from functools import partial
 
 import torch
 
 from convbench.core.errors import CaseFailed, ConvbenchError
 from convbench.core.metrics import refuse_clash
-from convbench.core.record import Case, Finding, Protocol, Reading, Record, Scalar, Whole
+from convbench.core.record import Case, Finding, Protocol, Reading, Record, Scalar, Whole, timestamp
 from convbench.core.registry import Plugin, did_you_mean, probes
-from convbench.core.traits import noted
+from convbench.core.traits import notes_of
 from convbench.measure import progress
 from convbench.measure.counts.counted import SECONDS_ON_META, SLOW, called, forget_counts, on_meta_or_reason
 from convbench.measure.first_call import Opening, open_case
@@ -43,7 +42,7 @@ def measure(
 
     Raises CaseFailed for a wrong output, Unavailable for what this machine lacks, or whatever the model raises.
     """
-    start, started = time.perf_counter(), datetime.now(UTC).isoformat(timespec="milliseconds")
+    start, started = time.perf_counter(), timestamp()
     forget_counts()
     if case.trial:
         with on(case.device):
@@ -57,7 +56,7 @@ def measure(
         "ok",
         tuple(result for result in results if isinstance(result, Reading)),
         tuple(result for result in results if isinstance(result, Finding)),
-        conditions=state | noted(case),
+        conditions=state | notes_of(case),
         started=started,
         seconds=time.perf_counter() - start,
     )

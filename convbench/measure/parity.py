@@ -24,6 +24,8 @@ TOLERANCE = {torch.float32: 1e-3, torch.float16: 2e-2, torch.bfloat16: 5e-2, tor
 OUTLIER = 3
 """So many tolerances a single number may be off where the arithmetic is coarse: of 16,384 a few are."""
 NEXT_TO_NOTHING = 1e-2
+NUMBERS = (torch.Tensor, int, float, complex)
+"""What of an output is compared."""
 Output = Mapping[str, Any]
 
 
@@ -54,9 +56,9 @@ def compare(output: Output, expected: Output, allowed: float, where: str = "") -
     pairs = [
         (dense(output[path]), dense(reference))
         for path, reference in expected.items()
-        if isinstance(reference, (torch.Tensor, int, float, complex))
+        if isinstance(reference, NUMBERS)
     ]
-    parity = measured(pairs)
+    parity = parity_of(pairs)
     for actual, reference in pairs:
         try:
             _agree(actual, reference, allowed)
@@ -68,7 +70,7 @@ def compare(output: Output, expected: Output, allowed: float, where: str = "") -
     return parity
 
 
-def measured(pairs: list[tuple[Any, Any]]) -> Parity:
+def parity_of(pairs: list[tuple[Any, Any]]) -> Parity:
     """The parity of values with those that were wanted; infinite where shapes differ or a value is not finite."""
     largest = squared = norm = 0.0
     for output, reference in pairs:

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from convbench.core.errors import ConvbenchError, SuiteError
 from convbench.core.record import Case
+from convbench.core.text import counted
 from convbench.measure.machine.cgroup import available_cores
 from convbench.measure.preflight import preflight, resolve
 from convbench.suite import Suite
@@ -26,17 +27,14 @@ def plan(suite: Suite, device: str, available_bytes: int, selection: Selection, 
     cases = [replace(case, device=device, threads=threads.get(case.threads, case.threads)) for case in suite.cases]
     chosen = [case for case in cases if selection.keeps(_ids(case))]
     if not chosen:
-        raise SuiteError(f"{suite.path}: {_none(len(cases))} selected{selection.hint}: --dry-run shows their names")
+        none = f"none of its {counted(len(cases), 'case')} is selected"
+        raise SuiteError(f"{suite.path}: {none}{selection.hint}: --dry-run shows their names")
     return preflight(selection.part(chosen), available_bytes)
 
 
 def selected(cases: Sequence[Case], selection: Selection) -> list[Case]:
     """The selected cases, resolved, each once."""
     return list(dict.fromkeys(resolve(case) for case in cases if selection.keeps(_ids(case))))
-
-
-def _none(number: int) -> str:
-    return "its one case is not" if number == 1 else f"none of its {number:,} cases is"
 
 
 def _ids(case: Case) -> set[str]:

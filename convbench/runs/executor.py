@@ -81,8 +81,8 @@ class Executor(Interface):
     ``run`` yields each job with its record as soon as it ends, in whatever order the hosts finish. It takes the next
     job only when a host is free to start it, so that what hands them over may choose it by what came back; where many
     hosts share the work, a round of them. Whatever happens to a case is its record (``attempts.attempt``), stamped with
-    the fingerprint of the host that measured it;
-    ``run`` itself raises ConvbenchError only where no job could be measured any more. It may be called again.
+    the fingerprint of the host that measured it; ``run`` itself raises ConvbenchError only where no job could be
+    measured any more. It may be called again.
     """
 
     @property

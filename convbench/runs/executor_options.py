@@ -7,14 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 
-from convbench.core.errors import ConvbenchError, line_of
+from convbench.core.errors import ConvbenchError
 from convbench.core.record import Scalar
 from convbench.core.registry import did_you_mean, executors
 from convbench.suite.mistakes import message_of
 from convbench.suite.options import Signature, signature
+from convbench.suite.source import value_of
 
 OPTION = "--executor-options"
 
@@ -53,9 +52,9 @@ def _read(text: str) -> dict[str, Any]:
 
 def _parsed(text: str, where: str) -> Any:
     try:
-        return YAML(typ="safe").load(text)
-    except (YAMLError, ValueError) as error:
-        raise ConvbenchError(f"{OPTION} {where}: not YAML ({line_of(error)})") from error
+        return value_of(text)
+    except ValueError as error:
+        raise ConvbenchError(f"{OPTION} {where}: not YAML ({error})") from error
 
 
 def _checked(name: str, key: str, value: Any, known: Signature) -> Scalar:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 
 from convbench.core.errors import ConvbenchError
 from convbench.core.package import __version__
 from convbench.core.profiles import PROFILES
-from convbench.core.record import Case, Record, Run, Scalar
+from convbench.core.record import Case, Record, Run, Scalar, timestamp
 from convbench.core.registry import executors
 from convbench.measure.probes import Probe
 from convbench.runs import host_notes, repeats, user_code
@@ -91,7 +90,7 @@ class Prepared:
             environment=host.facts,
             fingerprint=host.fingerprint,
             convbench=__version__,
-            started=datetime.now(UTC).isoformat(timespec="seconds"),
+            started=timestamp("seconds"),
             visible_slowdown=visible_slowdown,
             intervals_meet=repeats.known(host.facts),
             **host_notes.described(hosts),

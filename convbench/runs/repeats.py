@@ -50,7 +50,7 @@ def agreements(measure: Callable[[], list[Record]], seconds: float) -> Iterator[
         before = after
 
 
-def counted(comparisons: Iterable[Agreement]) -> Repeats | None:
+def sum_up(comparisons: Iterable[Agreement]) -> Repeats | None:
     """All comparisons together; None where no case had a latency in two runs."""
     agreements = list(comparisons)
     cases = sum(comparison.cases for comparison in agreements)
@@ -77,9 +77,9 @@ def known(environment: Mapping[str, Scalar]) -> float | None:
 
 def keep_speed(environment: Mapping[str, Scalar], records: Sequence[Record]) -> None:
     """Keep how fast the reference workload was where the run was quiet: what a later, slower run is told by."""
-    for of, seconds in quiet_references(records).items():
+    for scope, seconds in quiet_references(records).items():
         with suppress(ConvbenchError):
-            cache.keep(REFERENCE, environment, seconds, *of.setting, last=QUIET_RUNS)
+            cache.keep(REFERENCE, environment, seconds, *scope.setting, last=QUIET_RUNS)
 
 
 def known_speed(environment: Mapping[str, Scalar], device: str, threads: Scalar) -> float | None:

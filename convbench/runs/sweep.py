@@ -48,12 +48,13 @@ def begin(prepared: Prepared, directory: Path, resume: Resume, visible_slowdown:
     if not (resume and store.exists(directory)):
         store.start(directory, now)
         return []
-    before = store.read_run(directory)
+    before = _whole(store.read_run(directory), now)
     if other := next(_differences(before, now), None):
         raise StoreError(
             f"{directory}: cannot be resumed, its {other} was another: run without --resume (the old run is kept "
             "beside the new one), or choose another --out"
         )
+    store.describe(directory, before)
     store.drop_unfinished_line(directory)
     done = store.load(directory)[1]
     if not prepared.executor.awaits_hosts:
@@ -67,6 +68,13 @@ def begin(prepared: Prepared, directory: Path, resume: Resume, visible_slowdown:
             "--resume=stale measures those again; without --resume all are"
         )
     return store.leave_out(directory, stale) if stale else done
+
+
+def _whole(before: Run, now: Run) -> Run:
+    """A run that was merged of some shards with all that is planned now; any other as it is."""
+    if not before.shards or not set(before.planned) <= set(now.planned):
+        return before
+    return replace(before, planned=now.planned, equal=now.equal, shards=())
 
 
 def measure(
@@ -113,7 +121,7 @@ def run_into(
             return measure(prepared, directory, done, watcher, until_sure=until_sure)
 
 
-def measured(prepared: Prepared) -> list[Record]:
+def measure_unstored(prepared: Prepared) -> list[Record]:
     """A Record a case, in the order of the plan, stored nowhere."""
     schedule = prepared.schedule()
     for _ in _visits(prepared, schedule, None):
@@ -135,9 +143,9 @@ def _visits(prepared: Prepared, schedule: Schedule, watcher: Watcher | None) -> 
         yield record
 
 
-def _known_speed(prepared: Prepared, of: Scope) -> float | None:
-    facts = prepared.kinds.get(of.environment)
-    return repeats.known_speed(facts, *of.setting) if facts else None
+def _known_speed(prepared: Prepared, scope: Scope) -> float | None:
+    facts = prepared.kinds.get(scope.environment)
+    return repeats.known_speed(facts, *scope.setting) if facts else None
 
 
 def _announce(jobs: Iterable[Job], schedule: Schedule, watcher: Watcher) -> Iterator[Job]:

@@ -34,11 +34,11 @@ class VisitLog:
 
     def record(self, case: Case) -> Record:
         """What the visits to a case have come to so far."""
-        return visits.joined(self._lines[case.id])[0]
+        return visits.join_visits(self._lines[case.id])[0]
 
     def records(self) -> list[Record]:
         """What all visits have come to so far, case by case."""
-        return visits.joined(chain.from_iterable(self._lines.values()))
+        return visits.join_visits(chain.from_iterable(self._lines.values()))
 
     def rounds(self, case: Case) -> set[int]:
         """The rounds in which a case was visited; of one that is measured once round 0."""

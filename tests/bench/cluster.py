@@ -224,7 +224,7 @@ def host_effects(seed: int) -> dict[str, float]:
     for name, job, at in sweep.engine.visits:
         if job.visit != FACTS:
             began.setdefault(name, []).append(math.log(speeds[name](at)))
-    joined = visits.joined(sweep.records)
+    joined = visits.join_visits(sweep.records)
     (estimated,) = between.effects(joined).values()
     true = {name: statistics.fmean(logs) for name, logs in began.items()}
     middle = statistics.fmean(true[name] for name in estimated)

@@ -69,7 +69,7 @@ def run(truth: dict[str, float], seed: int, disturbed: bool) -> list[Record]:
         for place, of in enumerate(order):
             burst = rng.uniform(1.2, 14) if 0 <= place - slow < 5 and slow >= 0 else 1.0
             lines.append(_visit(of, truth[of.id] * burst, 1e-3 * burst, round_, rng))
-    return visits.joined(lines)
+    return visits.join_visits(lines)
 
 
 def _visit(of: records.Case, center: float, reference: float, round_: int, rng: random.Random) -> Record:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from convbench.analysis.choice.candidates import Candidate, CostName, Excluded
+from convbench.analysis.choice.noninferior import ERROR
 from convbench.analysis.choice.trade import Trade
 from convbench.analysis.results import Result, shown_metrics
 from convbench.core.metric import Metric
@@ -41,7 +42,7 @@ class Ask:
     cheapest: CostName = "latency"
     per_second: float | None = None
     against: tuple[CostName, ...] = ("latency", "memory")
-    error: float = 0.05
+    error: float = ERROR
     seed: int = 0
     metrics: Mapping[CostName, Metric] = field(default_factory=lambda: budgets(()))
 

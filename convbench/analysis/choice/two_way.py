@@ -18,10 +18,10 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import digamma, fdtrc, polygamma
+from scipy.special import digamma, fdtrc
 
 from convbench.analysis.choice.dominance import Floats
-from convbench.core.spread import trigamma_inverse
+from convbench.core.spread import log_moments, trigamma_inverse
 
 LEAST_SD = 5e-4
 """Of a run's accuracy: half a test clip in a thousand. That seeds gave the same number does not make it exact."""
@@ -123,11 +123,10 @@ def _prior(own: Floats, df: Floats) -> tuple[float, float]:
     k = len(own)
     if k < 3:
         return 0.0, float((df * own).sum() / df.sum())
-    logs = np.log(own) - digamma(df / 2) + np.log(df / 2)
-    excess = float(logs.var(ddof=1) - polygamma(1, df / 2).mean())
+    center, excess = log_moments(own, df)
     most = float(df.sum() - df.max()) / 2
     prior = most if excess <= 0 else min(most, 2 * trigamma_inverse(max(excess, 1e-6)))
     if prior == most:
         return most, float((df * own).sum() / df.sum())
-    common = float(np.exp(logs.mean() + digamma(prior / 2) - np.log(prior / 2)))
+    common = float(np.exp(center + digamma(prior / 2) - np.log(prior / 2)))
     return prior, common

@@ -1,6 +1,6 @@
 """What the tests of the article's claims share; the tests themselves are on the shelf ``plugins.claims``.
 
-1. ``claim`` turns a test (Evidence) -> Judgement into a claim on the shelf; ``all_claims`` tests every one.
+1. ``claim`` turns a test (Evidence) -> Judgement into a claim on the shelf, and tests all that are there.
 2. ``evidence`` gives a test the records it asks for.
 3. ``paired`` and ``standings`` judge accuracies, ``costs`` latencies. A verdict follows from the numbers by a rule in
    code that could go the other way.

@@ -11,6 +11,7 @@ from dataclasses import dataclass, fields
 from functools import wraps
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+from convbench.core.installed import OWN
 from convbench.core.registry import claims
 
 if TYPE_CHECKING:
@@ -123,6 +124,11 @@ def claim(
         return claims.register(name)(tested)
 
     return on_shelf
+
+
+def all_claims(evidence: Evidence) -> list[Claim]:
+    """Every claim on the shelf, tested: the article's in the order of their numbers, then those of other packages."""
+    return [plugin.build(evidence) for plugin in sorted(claims, key=lambda plugin: plugin.origin != OWN)]
 
 
 def _fields(judgement: Judgement) -> tuple[Any, ...]:

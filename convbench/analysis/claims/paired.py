@@ -11,7 +11,7 @@ from scipy.special import stdtrit
 
 from convbench.analysis.claims.claim import Lacking, Number, Quantified, Verdict
 from convbench.analysis.quality.qualities import Quality
-from convbench.core.statistics import mean_interval
+from convbench.core.statistics import TAIL, mean_interval
 from convbench.core.text import joined
 
 MARGIN = 0.02
@@ -45,7 +45,7 @@ class Difference(NamedTuple):
     def seen(self) -> float:
         """The difference that so many seeds show in four of five cases."""
         df = max(1, self.n - 1)
-        return (self.high - self.low) / 2 * (1 + float(stdtrit(df, POWER)) / float(stdtrit(df, 0.975)))
+        return (self.high - self.low) / 2 * (1 + float(stdtrit(df, POWER)) / float(stdtrit(df, 1 - TAIL)))
 
     def number(self, label: str) -> Number:
         return Number(label, self.mean, "points", self.low, self.high, self.n)
@@ -77,7 +77,7 @@ def welch(where: str, first: Sequence[float], second: Sequence[float]) -> Differ
         return Difference(where, mean, mean, mean, n)
     freedoms = zip(parts, (len(first), len(second)), strict=True)
     df = sum(parts) ** 2 / sum(part**2 / (count - 1) for part, count in freedoms)
-    half = float(stdtrit(df, 0.975)) * math.sqrt(sum(parts))
+    half = float(stdtrit(df, 1 - TAIL)) * math.sqrt(sum(parts))
     return Difference(where, mean, mean - half, mean + half, n)
 
 

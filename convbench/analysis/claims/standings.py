@@ -12,8 +12,8 @@ from convbench.analysis.choice.noninferior import Pairs, differences, pairs, sho
 from convbench.analysis.claims.claim import Lacking, Number
 from convbench.analysis.claims.evidence import TRAIN, Evidence
 from convbench.analysis.claims.paired import MARGIN, Difference
-from convbench.analysis.quality.collapse import rate_interval
 from convbench.analysis.quality.qualities import Quality, seed_table
+from convbench.core.statistics import rate_interval
 
 LEAST = 3
 OFTEN = 0.1

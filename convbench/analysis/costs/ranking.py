@@ -13,7 +13,7 @@ from convbench.analysis.results import Result
 from convbench.core.statistics import Interval
 
 MARGIN = 1.10
-"""Below this ratio no difference between two processes is claimed: their own spread is of that order (METHOD.md)."""
+"""Below this ratio no difference between two processes is claimed: their own spread is of that order (measuring.md)."""
 
 KNOWN = 0.03
 """Relative half width from which on a ratio is not worth another visit: in another run it is another by as much."""

@@ -14,7 +14,7 @@ from convbench.analysis.history.series import Point, Series
 from convbench.analysis.history.steps import SMALLEST, Floats, Shape, Step, shape
 from convbench.analysis.stored_runs import EXACT
 from convbench.core.metric import Metric
-from convbench.core.spread import STEEPEST
+from convbench.core.spread import STEEPEST, slope_through_zero
 from convbench.core.statistics import Interval
 
 Word = Literal["suspected", "confirmed", "refuted", "inconclusive", "same code", "exact"]
@@ -117,11 +117,7 @@ def _excess(values: Floats, speed: Floats, form: Shape) -> float:
     parts = np.split(sound, np.searchsorted(sound, [step.place for step in form.steps]))
     x = np.concatenate([speed[part] - speed[part].mean() for part in parts])
     y = (values - form.levels)[sound]
-    squares, degrees = float((x**2).sum()), len(sound) - len(parts) - 1
-    if not squares:
-        return 0.0
-    slope = float((x * y).sum()) / squares
-    error = math.sqrt(float(((y - slope * x) ** 2).sum()) / degrees / squares)
+    slope, error = slope_through_zero(x, y, len(sound) - len(parts) - 1)
     return max(-1.0, min(STEEPEST - 1, slope)) if abs(slope) > SURELY * error else 0.0
 
 

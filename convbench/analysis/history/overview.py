@@ -10,7 +10,7 @@ from convbench.analysis.history import numbers
 from convbench.analysis.history.course import Change, Confirmation, Course, course
 from convbench.analysis.history.series import UNDATED, Series, moment, series
 from convbench.analysis.history.steps import FEWEST
-from convbench.analysis.stored_runs import EXACT
+from convbench.analysis.stored_runs import ANYWHERE, EXACT
 from convbench.core import index, metrics
 from convbench.core.case import id_matches
 from convbench.core.errors import ConvbenchError, Refused, StoreError
@@ -83,14 +83,14 @@ def history(question: Question, confirmations: Sequence[Confirmation] = ()) -> H
     Raises StoreError where there is no run, ConvbenchError where none has the metric or the case, Refused where no two
     runs can be compared.
     """
-    with index.opened(question.roots, numbers.read) as runs:
+    with index.open_index(question.roots, numbers.read) as runs:
         entries = runs.entries()
         readable = [entry for entry in entries.values() if not entry.problem]
         if not readable:
             raise StoreError(_no_run(question, list(entries.values())))
         metric = _metric(runs, question.metric)
         rows = runs.rows(question.metric, _matching_cases(runs, question.only))
-        listed = series(rows, entries, question.line)
+        listed = series(rows, entries, question.line, anywhere=metric in ANYWHERE)
         machines = runs.machines()
     if not listed:
         raise ConvbenchError(f"--metric {question.metric}: none of the runs has a number of it for these cases")
@@ -111,8 +111,8 @@ def _usable(listed: Sequence[Series], metric: Metric) -> tuple[list[Series], lis
         (zero if no_log else alone if len(candidate.points) < 2 else usable).append(candidate)
     if len(alone) > 1 and not usable:
         raise Refused(
-            f"no two of these runs can be compared in {metric.option}: each case was measured once on a machine by a "
-            "protocol; measure again on one of the machines"
+            f"no two of these runs can be compared in {metric.option}: each case was measured once"
+            + ("" if metric in ANYWHERE else " on a machine by a protocol; measure again on one of the machines")
         )
     return (usable, alone + zero) if usable else (alone, zero)
 

@@ -1,4 +1,4 @@
-"""The numbers of a case in order: one series for each machine and protocol, since across them nothing is compared."""
+"""The numbers of a case in order: one series for each machine and protocol, across which only counts are compared."""
 
 from __future__ import annotations
 
@@ -35,6 +35,7 @@ class Point(NamedTuple):
 class Series:
     """The points of a case on one machine (a fingerprint) by one protocol (a digest), in order.
 
+    Machine and protocol are empty of what is the same anywhere.
     ``backward`` counts the points that are dated before one of an older commit.
     """
 
@@ -55,8 +56,12 @@ def moment(started: str) -> datetime:
         return UNDATED
 
 
-def series(rows: Iterable[Row], entries: Mapping[int, Entry], line: Sequence[str] = ()) -> list[Series]:
+def series(
+    rows: Iterable[Row], entries: Mapping[int, Entry], line: Sequence[str] = (), *, anywhere: bool = False
+) -> list[Series]:
     """All series of a metric, by case. ``line`` are the commits of this repository, the oldest first.
+
+    What is the same ``anywhere`` is one series a case, which belongs to no machine and no protocol.
 
     Points stand in the order of their commits where all of those are in the line, else by their dates.
     """
@@ -64,7 +69,7 @@ def series(rows: Iterable[Row], entries: Mapping[int, Entry], line: Sequence[str
     for run, case, machine, protocol, value, reference in rows:
         entry = entries[run]
         point = Point(entry.path, entry.started, entry.commit, entry.dirty, value, reference)
-        grouped.setdefault((case, machine, protocol), []).append(point)
+        grouped.setdefault((case, *(("", "") if anywhere else (machine, protocol))), []).append(point)
     places = {commit[:12]: place for place, commit in enumerate(line)}
     return [_series(*key, points, places) for key, points in sorted(grouped.items())]
 

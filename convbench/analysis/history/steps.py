@@ -22,6 +22,8 @@ from scipy.ndimage import median_filter
 from scipy.special import stdtrit
 from scipy.stats import norm
 
+from convbench.core.statistics import TAIL
+
 LEAST = 3
 """Runs on either side of a step."""
 WINDOW, FAR = 7, 4.0
@@ -214,7 +216,7 @@ def _step(fit: _Fit, times: NDArray[np.intp], number: int) -> Step:
     bounds = [0, *fit.starts, len(fit.flat)]
     begin, place, end = bounds[number : number + 3]
     before, after = fit.flat[begin:place], fit.flat[place:end]
-    half = float(stdtrit(_degrees(len(times)), 0.975)) * fit.noise * math.sqrt(1 / len(before) + 1 / len(after))
+    half = float(stdtrit(_degrees(len(times)), 1 - TAIL)) * fit.noise * math.sqrt(1 / len(before) + 1 / len(after))
     first, last = _range(fit.flat[begin:end], fit.noise)
     log = float(after.mean() - before.mean())
     at = [int(times[index]) for index in (place, begin + first - 1, begin + first, begin + last)]

@@ -10,8 +10,6 @@ import math
 import statistics
 from collections.abc import Mapping, Sequence
 
-from scipy.special import betaincinv
-
 LEARNT = 3.09
 """Standard errors above a constant answer: of a thousand runs that learnt nothing one is that lucky."""
 
@@ -37,13 +35,6 @@ def fallen(by_seed: Mapping[int, float], chance: float) -> set[int]:
     stayed = [value for value in by_seed.values() if best - value <= drop]
     drop = max(drop, SPREADS * statistics.stdev(stayed)) if len(stayed) > 1 else drop
     return {seed for seed, value in by_seed.items() if best - value > drop}
-
-
-def rate_interval(count: int, of: int) -> tuple[float, float]:
-    """The exact 95 % interval of a rate (Clopper and Pearson 1934): of no collapse in five runs 0 to 52 %."""
-    low = float(betaincinv(count, of - count + 1, 0.025)) if count else 0.0
-    high = float(betaincinv(count + 1, of - count, 0.975)) if count < of else 1.0
-    return low, high
 
 
 def fisher(count: int, of: int, others: int, of_others: int) -> float:

@@ -6,7 +6,7 @@ import numpy as np
 from scipy.special import fdtrc, stdtrit
 
 from convbench.analysis.choice.dominance import Floats
-from convbench.analysis.choice.noninferior import Pairs
+from convbench.analysis.choice.noninferior import ERROR, Pairs
 from convbench.analysis.choice.two_way import connected
 
 POWER = 0.8
@@ -41,7 +41,7 @@ def _residual(design: Floats, values: Floats) -> tuple[float, int]:
     return float(((values - design @ solution) ** 2).sum()), int(rank)
 
 
-def detectable(contrasts: Pairs, error: float = 0.05) -> float:
+def detectable(contrasts: Pairs, error: float = ERROR) -> float:
     """The difference between two configurations that these seeds show in four of five cases (median over pairs).
 
     A figure for one pair by itself: where many are compared at once more is needed.

@@ -94,7 +94,7 @@ def lessons(records: Iterable[Record]) -> list[Lesson]:
 
 def attempts(records: Iterable[Record]) -> list[Lesson]:
     """Every training run, the failed ones too; what a machine had to skip is none."""
-    pairs = ((record, trained(record)) for record in records if record.status != "skipped")
+    pairs = ((record, training_of(record)) for record in records if record.status != "skipped")
     return [_lesson(record, *run) for record, run in pairs if run]
 
 
@@ -107,7 +107,7 @@ def equal_limits(records: Iterable[Record], budget: Budget) -> dict[tuple[str, C
     return {question: min(values) for question, values in reached.items()}
 
 
-def trained(record: Record) -> tuple[Parts, Trial, float] | None:
+def training_of(record: Record) -> tuple[Parts, Trial, float] | None:
     """The model, trial and learning rate of a training run, None for any other record."""
     case = record.case
     if case.trial is None or case.trial.learning_rate is None:

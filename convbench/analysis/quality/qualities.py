@@ -16,18 +16,18 @@ from typing import Literal
 import numpy as np
 
 from convbench.analysis.choice.dominance import Floats
-from convbench.analysis.quality.collapse import at_chance, fallen, rate_interval
+from convbench.analysis.quality.collapse import at_chance, fallen
 from convbench.analysis.quality.lessons import (
     Budget,
     Lesson,
     attempts,
     headless,
-    trained,
+    training_of,
 )
 from convbench.analysis.quality.rates import Model, best_rate, best_rates, by_rate
 from convbench.analysis.results import Result
 from convbench.core.record import EAGER, Clip, Parts, Record
-from convbench.core.statistics import Interval, accuracy_interval
+from convbench.core.statistics import Interval, accuracy_interval, rate_interval
 
 Limit = float | Mapping[tuple[str, Clip], float] | None
 """Where curves are cut: for all tasks, by the task's name and clip, or nowhere."""
@@ -104,7 +104,7 @@ class Quality:
 
 def tried(records: Iterable[Record]) -> bool:
     """Whether any of these records is of a training run, whatever became of it; what a machine had to skip is none."""
-    return any(record.status != "skipped" and trained(record) for record in records)
+    return any(record.status != "skipped" and training_of(record) for record in records)
 
 
 def qualities(

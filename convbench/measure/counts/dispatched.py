@@ -215,9 +215,10 @@ class _Counter(FlopCounterMode):
             return super()._count_flops(func_packet, out, args, kwargs)  # type: ignore[no-untyped-call]
 
     def _works_on_weights(self, out: Any, args: Any, kwargs: Any) -> bool:
-        """Whether an operator reads nothing but weights and what was made of them."""
+        """Whether an operator reads nothing but weights and what was made of them; what it returns is such then."""
         storages = _storages((args, kwargs))
         if not storages or not storages <= self.of_weights:
+            self.of_weights -= _storages(out)  # a buffer that something of the clip was written into
             return False
         self._kept.append(out)  # else its storage's number could become that of another tensor
         self.of_weights |= _storages(out)

@@ -1,4 +1,4 @@
-"""How a process ended that was to send a result and did not: in words, from its exit code and its last line."""
+"""How a process ended that sent no result: in words, from its exit code and the last line it printed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ def death(exitcode: int | None, output: Path) -> CaseFailed:
     last = f"; last output: {lines[-1][:300]}" if lines else ""
     if exitcode is None or exitcode >= 0:
         return CaseFailed("crash", f"the process ended with exit code {exitcode} and no result{last}")
-    name = signal.Signals(-exitcode).name
+    known = {number.value: number.name for number in signal.Signals}
+    name = known.get(-exitcode, f"signal {-exitcode}")  # real-time signals have no names of their own
     if -exitcode == signal.SIGKILL:
         return CaseFailed("out of memory", f"killed by {name}, as the system's out-of-memory killer does{last}")
     return CaseFailed("crash", f"killed by {name}{last}")

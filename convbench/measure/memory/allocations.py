@@ -80,7 +80,7 @@ class Timeline:
         return alive
 
 
-def record(subject: Subject) -> Timeline:
+def timeline_of(subject: Subject) -> Timeline:
     """One call of a warmed subject under the profiler; what a compiled one allocates has a kind, but no stage."""
     if isinstance(subject.run, TrainingStep):
         subject.run.forget()

@@ -56,7 +56,7 @@ def fits(case: Case, limit: int) -> Iterator[Fit]:
         yield Fit(case, axis, size, peaks[size or 1], more, flat=size == LARGEST[axis] and peaks[size] == peaks[1])
 
 
-def of(case: Case, limit: int) -> tuple[int, list[Fit]]:
+def peak_and_fits(case: Case, limit: int) -> tuple[int, list[Fit]]:
     """The predicted peak of the case as it is, and what fits by each axis. Raises CaseFailed."""
     return peak_of(case), list(fits(case, limit))
 

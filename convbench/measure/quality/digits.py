@@ -52,7 +52,7 @@ class Sources(NamedTuple):
     test: Digits
 
 
-class Placed(NamedTuple):
+class PlacedDigits(NamedTuple):
     """Frames (N, C, H, W) with one digit each, its class (N,) and its centre (N, 2) as (y, x) in [0, 1]."""
 
     frames: torch.Tensor
@@ -82,7 +82,7 @@ def drawn(
     return Splits(train, val, test, classes)
 
 
-def placed(digits: Digits, clip: Clip, count: int, rng: np.random.Generator) -> Placed:
+def place_digits(digits: Digits, clip: Clip, count: int, rng: np.random.Generator) -> PlacedDigits:
     """Single frames with a random digit anywhere inside the canvas."""
     size = box(clip)
     chosen = rng.integers(len(digits.labels), size=count)
@@ -91,7 +91,7 @@ def placed(digits: Digits, clip: Clip, count: int, rng: np.random.Generator) -> 
     stamp(canvas, digits.scaled(size)[chosen], corners)
     centres = (corners[:, 0] + size / 2) / (clip.height, clip.width)
     labels = torch.from_numpy(digits.labels[chosen])
-    return Placed(in_channels(canvas, clip)[:, 0], labels, torch.from_numpy(centres).float())
+    return PlacedDigits(in_channels(canvas, clip)[:, 0], labels, torch.from_numpy(centres).float())
 
 
 def box(clip: Clip, share: float = BOX) -> int:

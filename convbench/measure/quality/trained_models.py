@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import asdict
-from hashlib import sha256
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 
@@ -17,15 +16,16 @@ from torch import nn
 
 from convbench.core import scratch
 from convbench.core.record import Case
+from convbench.core.text import digest
 from convbench.measure.quality.fit import Curve
 
 
-def trained(case: Case, model: nn.Module, fit: Callable[[], Curve]) -> Curve:
+def train_or_load(case: Case, model: nn.Module, fit: Callable[[], Curve]) -> Curve:
     """The curve of the eager case's training, after which the model has its weights; ``fit`` trains it."""
     folder = os.environ.get(scratch.TRAINED)
     if folder is None:
         return fit()
-    path = Path(folder, f"{sha256(case.eager.id.encode()).hexdigest()[:24]}.pt")
+    path = Path(folder, f"{digest(case.eager.id)}.pt")
     if case.variant and path.exists():
         stored = torch.load(path, weights_only=True)
         model.load_state_dict(stored["weights"])

@@ -22,7 +22,7 @@ from convbench.measure.quality.in_variant import accuracy_of, features_of, score
 from convbench.measure.quality.linear import Readout, features, r2
 from convbench.measure.quality.splitting import random
 from convbench.measure.quality.tasks import load
-from convbench.measure.quality.trained_models import trained
+from convbench.measure.quality.trained_models import train_or_load
 from convbench.models import network, subject
 
 SEEDS_APART = 1000
@@ -55,7 +55,7 @@ def learn(case: Case, trial: Trial, protocol: Protocol) -> Iterator[Reading | Fi
     headed = _headed(case, len(splits.classes))
     model = _model(headed, trial, protocol).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     recipe = Recipe(training, case.clip.batch, trial.learning_rate)
-    eager_curve = trained(case, model, lambda: fit(model, splits, recipe, trial.seed))
+    eager_curve = train_or_load(case, model, lambda: fit(model, splits, recipe, trial.seed))
     clip = replace(case.clip, batch=min(case.clip.batch, len(splits.train.labels)))
     flops = 2 * sum(macs_by_stage(replace(headed.eager, scenario="train", clip=clip)).values())
     train = accuracy(model, _first(splits.train, len(splits.test.labels)))
@@ -91,7 +91,7 @@ def read_out(case: Case, trial: Trial, protocol: Protocol) -> Iterator[Reading]:
     model = _model(case.eager, trial, protocol)
     assert isinstance(model, network.ConvReducerRNN)
     pictures = [
-        digits.placed(source, case.clip, count, random(trial.seed, split))
+        digits.place_digits(source, case.clip, count, random(trial.seed, split))
         for split, (source, count) in enumerate(zip(digits.sources(trial.seed), PICTURES, strict=True), start=1)
     ]
     train, val, test = pictures

@@ -134,7 +134,7 @@ def _backward_ranges(events: list[trace.Event]) -> list[dict[str, Any]]:
 def _summary(subject: Subject, recording: dict[str, Any], name: str) -> dict[str, Any]:
     """What a report shows of the trace, with the memory of one more call; seconds and bytes, sums over ``steps``."""
     events = trace.events(recording)
-    spans, timeline = spans_of(events), allocations.record(subject)
+    spans, timeline = spans_of(events), allocations.timeline_of(subject)
     rows = operators(events, spans)
     return {
         "case": subject.case.id,

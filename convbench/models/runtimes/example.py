@@ -15,7 +15,6 @@ from torch import nn
 from torch.testing import assert_close
 
 from convbench.core.errors import CaseFailed
-from convbench.core.registry import scenarios
 from convbench.models import values
 from convbench.models.deployment import Call, Example
 from convbench.models.runtimes import structure
@@ -45,7 +44,7 @@ def example(subject: Subject) -> Example:
         calls.append(((args, kwargs), output))
         return output
 
-    run = scenarios.get(subject.case.scenario).build(replace(subject, forward=recording))
+    run = replace(subject, forward=recording).run
     run(), run()
     (first, first_output), (second, output) = calls[0], calls[-1]
     call, output = _ordinary(second), _ordinary(output)
@@ -124,7 +123,7 @@ def cycle_of(subject: Subject, example: Example) -> list[list[torch.Tensor]]:
         rows.append(structure.row((begin(args), kwargs)))
         return example.output
 
-    run = scenarios.get(subject.case.scenario).build(replace(subject, forward=recording))
+    run = replace(subject, forward=recording).run
     run()
     while len(rows) <= subject.case.clip.frames:
         run()
@@ -141,7 +140,7 @@ def recorded(subject: Subject, calls: int) -> list[list[torch.Tensor]]:
         rows.append([tensor.clone() for tensor in structure.row((args, kwargs))])
         return subject.forward(*args, **kwargs)
 
-    run = scenarios.get(subject.case.scenario).build(replace(subject, forward=recording))
+    run = replace(subject, forward=recording).run
     for _ in range(calls):
         run()
     complete = max(map(len, rows))

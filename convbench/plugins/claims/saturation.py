@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from convbench.analysis.claims.claim import Curve, Judgement, Lacking, Number, Plot, Point, claim
-from convbench.analysis.claims.evidence import Evidence, left_out
+from convbench.analysis.claims.evidence import TRAIN, Evidence, left_out
 from convbench.analysis.claims.paired import MARGIN, SOME, Difference, paired, quantified, verdict_of
 from convbench.analysis.claims.standings import below
 from convbench.core.text import joined
@@ -55,14 +55,14 @@ def judged(
     inits: Inits, worse: list[Difference], normed: list[Difference], used: tuple[Number, ...] = (), size: int = 0
 ) -> Judgement:
     """Supported where gates saturate however they are drawn or flatten loses more than the margin in some task; refuted
-    where neither the default saturates nor such a loss is possible. Where gates do not saturate however they are drawn
-    trainings decide, so that without any it is undecided. ``size`` is that of the map that was trained."""
+    where neither the default saturates nor such a loss is possible. Where the gates do not decide, it takes trainings.
+    ``size`` is that of the map that was trained."""
     large = max(inits["torch's default"])
     default, fan_in = inits["torch's default"][large].saturated, inits["fan-in"][large].saturated
     verdicts = (
         quantified([loss.low > MARGIN for loss in worse], [loss.high < MARGIN for loss in worse]) if worse else ()
     )
-    trained = verdict_of(SOME, verdicts) if verdicts else "undecided"
+    trained = verdict_of(SOME, verdicts) if verdicts else "not tested"
     verdict = "supported" if default > MOST and fan_in > MOST else trained
     numbers = [*_numbers(inits), *(loss.number(f"{loss.where}: best smaller less flatten") for loss in worse)]
     numbers += [gain.number(f"{gain.where}: flatten with LayerNorm less without") for gain in normed]
@@ -84,7 +84,7 @@ def _initially(large: int, inits: Inits) -> str:
 
 def _learnt(worse: list[Difference], normed: list[Difference], size: int) -> str:
     if not worse:
-        return "No trainings were given that say what flatten learns, which is the other half of the prediction."
+        return f"What flatten learns decides then, which takes trainings: {TRAIN}."
     lost = [loss.where for loss in worse if loss.low > MARGIN]
     close = [loss.where for loss in worse if loss.high < MARGIN]
     helped = [gain.where for gain in normed if gain.shown]
@@ -126,9 +126,10 @@ def _trained(evidence: Evidence) -> tuple[list[Difference], list[Difference], tu
     for task in evidence.tasks:
         qualities = evidence.on(task)
         flatten = {name: quality for name, quality in qualities.items() if name.startswith("flatten")}
-        flat = next((quality for name, quality in flatten.items() if "+" not in name), None)
-        if flat is None:
+        plain = [quality for name, quality in flatten.items() if "+" not in name]
+        if not plain:
             continue
+        flat = max(plain, key=lambda quality: quality.architecture.lstm_input or 0)
         largest = flat.architecture.lstm_input or 0
         smaller = [quality for quality in qualities.values() if (quality.architecture.lstm_input or largest) < largest]
         layered = [quality for name, quality in flatten.items() if "+" in name]

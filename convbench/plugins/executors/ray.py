@@ -18,7 +18,7 @@ from convbench.core.record import Case
 from convbench.core.registry import executors
 from convbench.runs.cluster.engine import Absent, Done, Event, Limits, Lost, Piece
 from convbench.runs.cluster.executor import Cluster
-from convbench.runs.cluster.worker import Spec, Worker, is_last, joined, spec
+from convbench.runs.cluster.worker import Spec, Worker, is_last, message_of, spec
 
 SECONDS_BETWEEN_LOOKS = 5.0
 """How often the cluster is asked for new hosts."""
@@ -247,7 +247,7 @@ class _Engine:
         remote.parts.append(part)
         if not is_last(part):
             return
-        message: Any = joined(remote.parts)
+        message: Any = message_of(remote.parts)
         remote.parts = []
         if isinstance(message, Done):
             remote.waiting = None
@@ -286,13 +286,15 @@ def _library() -> Any:
 
 def _refuse_unreachable(address: str) -> None:
     """Ray itself would try for minutes."""
+    client = address.startswith("ray://")
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if not host or not port.isdigit():
         return
     try:
         socket.create_connection((host, int(port)), REACHABLE).close()
     except OSError as error:
+        option = "--ray-client-server-port" if client else "--port"
         raise ConvbenchError(
-            f"no Ray cluster at {address}: {error.strerror or error}; start one with 'ray start --head --port {port}', "
-            "or leave the address out to start one here"
+            f"no Ray cluster at {address}: {error.strerror or error}; start one with 'ray start --head {option} {port}'"
+            ", or leave the address out to start one here"
         ) from error

@@ -41,7 +41,7 @@ def _cuda(subject: Subject) -> Iterator[Reading]:
     used = nvml.process_bytes(device, os.getpid())
     if used is not None:
         yield Reading(metrics.CUDA_PROCESS, (used,))
-    yield from _parts(metrics.CUDA_PEAK, allocations.record(subject))
+    yield from _parts(metrics.CUDA_PEAK, allocations.timeline_of(subject))
 
 
 def _cpu(subject: Subject) -> Iterator[Reading | Finding]:
@@ -52,7 +52,7 @@ def _cpu(subject: Subject) -> Iterator[Reading | Finding]:
         if (grown := alone.growth(subject.deployment)) is not None:
             yield Reading(metrics.RUNTIME_PEAK, (grown,))
         return
-    timeline = allocations.record(subject)
+    timeline = allocations.timeline_of(subject)
     yield Reading(metrics.CPU_PEAK, (timeline.peak,))
     yield from _parts(metrics.CPU_PEAK, timeline)
     if timeline.threads:

@@ -1,6 +1,7 @@
 """A stored run in the formats of other tools, one file a format: ``document(run, records)`` is what its JSON holds.
 
-Exports describe; whether something became slower is for ``convbench check`` to say.
+Of a run without anything that a format has room for a document is empty (``is_empty``). Exports describe; whether
+something became slower is for ``convbench check`` to say.
 """
 
 from __future__ import annotations
@@ -16,3 +17,8 @@ FORMATS: dict[str, Export] = {
     "github-action": github_action.document,
     "bencher": bencher.document,
 }
+
+
+def is_empty(document: object) -> bool:
+    """Whether a document holds no case."""
+    return not (document.get("benchmarks", document) if isinstance(document, dict) else document)

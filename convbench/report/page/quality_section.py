@@ -21,7 +21,7 @@ from convbench.core.record import Clip, Parts, Record
 from convbench.core.text import counted
 from convbench.report.words import advice, units
 from convbench.report.words import quality as words
-from convbench.report.words.names import trained, with_norm
+from convbench.report.words.names import parts_name, with_norm
 from convbench.report.words.numbers import mean, percent, signed
 
 ABOVE = 0.05
@@ -33,6 +33,7 @@ def section(results: Sequence[Result], recommended: Sequence[Recommendation]) ->
     records = [result.record for result in results]
     tasks, probes = by_task(gathered(records)), linear_probes(records)
     everywhere = linear_probes(records, in_variants=True)
+    everywhere.sort(key=lambda probe: words.over_seeds(probe.where), reverse=True)
     if not tasks and not probes:
         return None
     answers = {(answer.task, answer.clip): answer for answer in recommended}
@@ -42,7 +43,7 @@ def section(results: Sequence[Result], recommended: Sequence[Recommendation]) ->
         "tasks": [_task(name, clip, qualities, answers.get((name, clip)), budgets, limits)
                   for (name, clip), qualities in tasks.items()],
         "controls": [_control(control) for control in controls(records)],
-        "probes": [_probe(probe) for probe in sorted(everywhere, key=_where, reverse=True)],
+        "probes": [_probe(probe) for probe in everywhere],
         "probed_in_variants": len(everywhere) > len(probes),
         "probed": words.probed(probes),
         "series": sorted({result.series for result in results if result.case.trial}),
@@ -120,7 +121,7 @@ def _grid(quality: Quality, rates: Sequence[float]) -> dict[str, Any]:
     chosen = rates.index(quality.learning_rate)
     return {
         "series": quality.architecture.reducer.name,
-        "name": trained(quality.architecture),
+        "name": parts_name(quality.architecture),
         "cells": [(cell, place == chosen) for place, cell in enumerate(cells)],
         "spread": f"{100 * quality.spread:.1f}",
     }
@@ -131,7 +132,7 @@ def _trade(trade: Trade) -> dict[str, str]:
     gain, low, high = map(signed, trade.gain)
     return {
         "series": trade.there.quality.architecture.reducer.name,
-        "name": trained(trade.there.quality.architecture),
+        "name": parts_name(trade.there.quality.architecture),
         "variant": trade.there.quality.variant,
         "accuracy": mean(trade.there.quality),
         "gain": f"{gain} [{low}, {high}]",
@@ -149,7 +150,7 @@ def _control(control: Control) -> dict[str, str]:
         "control": control.control,
         "task": control.task,
         "series": control.architecture.reducer.name,
-        "name": trained(control.architecture),
+        "name": parts_name(control.architecture),
         "expected": f"at most {percent(control.expected)}" if control.expected is not None else "nothing is taken away",
         "found": f"{percent(reached)} ({counted(len(control.by_seed), 'seed')})",
         "chance": percent(control.chance) if control.chance is not None else units.MISSING,
@@ -164,11 +165,7 @@ def _probe(probe: LinearProbe) -> dict[str, str]:
         "backbone": str(probe.architecture.backbone),
         "variant": probe.variant,
         "lstm_input": units.whole(probe.architecture.lstm_input),
-        "where": f"{_where(probe):.2f}" if probe.where else units.MISSING,
-        "what": percent(statistics.fmean(probe.what.values())) if probe.what else units.MISSING,
+        "where": f"{words.over_seeds(probe.where):.2f}" if probe.where else units.MISSING,
+        "what": percent(words.over_seeds(probe.what)) if probe.what else units.MISSING,
         "seeds": str(max(len(probe.where), len(probe.what))),
     }
-
-
-def _where(probe: LinearProbe) -> float:
-    return statistics.fmean(probe.where.values()) if probe.where else float("-inf")

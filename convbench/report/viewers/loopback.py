@@ -11,7 +11,7 @@ LOOPBACK = "127.0.0.1"
 
 
 def free_port(port: int) -> int:
-    """``wanted``, or any free port for 0. Raises ConvbenchError where it is in use or not allowed."""
+    """``port``, or any free port for 0. Raises ConvbenchError where it is in use or not allowed."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

@@ -11,6 +11,7 @@ from convbench.analysis.choice.recommendation import Doubt, Price, Recommendatio
 from convbench.analysis.quality.qualities import Quality
 from convbench.analysis.results import Result, triable
 from convbench.core import metrics
+from convbench.core.case import is_training
 from convbench.core.commands import Command
 from convbench.core.metric import Metric
 from convbench.core.record import EAGER, Run
@@ -19,7 +20,7 @@ from convbench.report.words import trade, units
 from convbench.report.words.abstention import abstention, extend
 from convbench.report.words.decision import Step, command
 from convbench.report.words.findings import failure
-from convbench.report.words.names import model, setup, trained
+from convbench.report.words.names import model, parts_name, setup
 from convbench.report.words.numbers import accuracy, amount, cheapest, costs, likely, limit, percent, points
 
 WHY: Mapping[Why, str] = {
@@ -78,7 +79,7 @@ def not_run(run: Run, results: Sequence[Result], directory: str) -> str:
     """
     text, known = f"quality was not run in {directory}", {result.case.id for result in results}
     place = directory if Command.of(run).python else shlex.quote(directory)
-    if any("/learn/" in case and case not in known for case in run.planned):
+    if any(is_training(case) and case not in known for case in run.planned):
         return f"{text} yet: go on with `{command(run, Step('', resume=True), place)}`"
     if not triable(results):
         return f"{text}: {NO_HEAD}"
@@ -127,11 +128,11 @@ def _rule(answer: Recommendation) -> str:
     return f"it is the {least} that is shown to be within {margin} of the best (95 %){reliable}"
 
 
-def _below(answer: Recommendation, joined: str) -> str:
+def _below(answer: Recommendation, lead: str) -> str:
     if answer.shortfall is None or (answer.shortfall < 5e-4 and answer.best is answer.pick):
         return ""
     worth = "" if answer.ask.per_second is None else ", price included"
-    return f"{joined} at most {points(answer.shortfall)} above this pick (95 %){worth}"
+    return f"{lead} at most {points(answer.shortfall)} above this pick (95 %){worth}"
 
 
 def _doubts(answer: Recommendation) -> str:
@@ -222,7 +223,7 @@ def _same(pick: Candidate) -> str:
 def _rates(answer: Recommendation) -> str:
     """Whose learning rate is the lowest or the highest of those tried."""
     at_edge = [
-        f"{trained(quality.architecture)} ({quality.rate_edge})"
+        f"{parts_name(quality.architecture)} ({quality.rate_edge})"
         for quality in {id(candidate.quality): candidate.quality for candidate in answer.pool}.values()
         if quality.rate_edge
     ]
@@ -245,7 +246,7 @@ def _left_out(excluded: Sequence[Excluded]) -> str:
 def _named(candidate: Candidate) -> str:
     """The model, with the variant where its quality is that variant's own."""
     variant = candidate.quality.variant
-    return f"{model(candidate.result)}{'' if variant == 'eager' else f', {variant}'}"
+    return f"{model(candidate.result)}{'' if variant == EAGER else f', {variant}'}"
 
 
 def _models(candidates: Sequence[Candidate]) -> str:

@@ -70,6 +70,7 @@ def _agreement(first: Sequence[Result], other: Sequence[Result], letter: str) ->
         return []
     turns = f"{overlap.contradicted:,} turn" if overlap.contradicted > 1 else f"{overlap.contradicted or 'none'} turns"
     turned = f"of {counted(overlap.apart, 'order')} that A is sure of {turns} round in {letter}"
+    turned = turned if overlap.apart else "A is sure of no order of two of them"
     pick = "the pick of A is tied or first there too" if overlap.same_pick else "the pick is another"
     return [f"{units.percent(overlap.meet)} of the cases have 95 % intervals that meet; {turned}; {pick}."]
 
@@ -78,7 +79,7 @@ def warnings(matches: Sequence[Match], differing: Sequence[Difference]) -> list[
     """What makes the runs hard to compare, loudly."""
     texts = []
     grave = [difference.key for difference in differing if difference.grave]
-    if grave:
+    if grave and any(ratio for match in matches for ratio in match.ratios):
         texts.append(
             f"These runs were not made under the same conditions: {joined(grave)} differ{'' if grave[1:] else 's'}. "
             "A ratio here compares machines and settings as a whole; it says nothing of a change of code."

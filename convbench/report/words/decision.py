@@ -10,6 +10,7 @@ from convbench.analysis.choice.recommendation import Recommendation
 from convbench.analysis.costs.headlines import Advice, withheld
 from convbench.analysis.costs.ranking import as_light, learned
 from convbench.analysis.results import Result, costs, measured, triable
+from convbench.core import shards
 from convbench.core.commands import Command
 from convbench.core.record import Run
 from convbench.core.text import counted, cut, one_line
@@ -94,6 +95,8 @@ def next_steps(run: Run, results: Sequence[Result], advice: Advice) -> list[Step
     steps = []
     if (missing := len(run.planned) - len(results)) > 0:
         steps.append(Step(f"{counted(missing, 'planned case was', 'planned cases were')} not run yet", resume=True))
+    if lacking := shards.missing(run):
+        steps.append(Step(f"{lacking} missing", resume=True))
     sure = advice.confidence
     if sure and (sure.visits is None or run.protocol.visits == 1):
         steps.append(Step("one process a case does not show how much processes differ", "protocol.visits=3"))

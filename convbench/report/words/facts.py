@@ -7,6 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 
 from convbench.analysis.results import Result, measured
+from convbench.core.case import is_training
 from convbench.core.comparability import differing
 from convbench.core.record import Run, Scalar, Training
 from convbench.core.store import SHARD
@@ -45,7 +46,7 @@ def protocol(run: Run) -> dict[str, str]:
         "Time limit": f"{units.seconds(settings.timeout)} a {'visit' if settings.visits > 1 else 'case'}",
         "Metrics": ", ".join(run.metrics) or "all",
     }
-    if any("/learn/" in case for case in run.planned):
+    if any(map(is_training, run.planned)):
         facts["Training"] = _training(settings.training)
     if settings.visits > 1:
         facts["Visits"] = f"{settings.visits} fresh processes a case in shuffled rounds, more where the answer was open"

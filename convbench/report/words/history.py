@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from itertools import chain
+from statistics import median_high
 
 from convbench.analysis.history.course import Change, Course
 from convbench.analysis.history.overview import History, Note
@@ -123,7 +124,6 @@ def drift(course: Course) -> str:
 def quiet(history: History) -> str:
     """Of the series without a change: how many, and what would have been seen in them."""
     calm = [course for course in history.courses if not (course.changes or course.drift)]
-    seen = sorted(course.visible for course in calm if math.isfinite(course.visible))
     spikes = sum(len(course.spikes) for course in history.courses)
     kind = "a single spike" if spikes == 1 else "single spikes"
     spiked = f"; {counted(spikes, 'run')} left out as {kind}" if spikes else ""
@@ -131,8 +131,9 @@ def quiet(history: History) -> str:
         return "no series whose changes could be seen"
     if not calm:
         return f"every series changed or drifts{spiked}"
-    those = "half of them" if len(calm) > 1 else "it"
-    visible = f": a change of {percent(seen[len(seen) // 2])} would have been seen in {those}" if seen else ""
+    half = "half of them" if len(calm) > 1 else "it"
+    smallest = median_high(course.visible for course in calm)  # infinite of a series that is too short
+    visible = f": a change of {percent(smallest)} would have been seen in {half}" if math.isfinite(smallest) else ""
     return f"no change in {counted(len(calm), 'series', 'series')}{visible}{spiked}"
 
 

@@ -28,10 +28,10 @@ def kind(results: Iterable[Result]) -> str:
 def model(result: Result) -> str:
     """``spatial-softmax, LSTM input 64``"""
     architecture = result.case.architecture
-    return trained(architecture) if isinstance(architecture, Parts) else str(architecture)
+    return parts_name(architecture) if isinstance(architecture, Parts) else str(architecture)
 
 
-def trained(parts: Parts) -> str:
+def parts_name(parts: Parts) -> str:
     """``spatial-softmax, LSTM input 64``, with LayerNorm where there is one: what was trained or probed."""
     size = f", LSTM input {parts.lstm_input:,}" if parts.lstm_input else ""
     return f"{parts.reducer}{size}{after_norm(parts)}"

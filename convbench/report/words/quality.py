@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import partial
+import math
+import statistics
+from collections.abc import Mapping, Sequence
 
 from convbench.analysis.choice.by_task import recommendations
 from convbench.analysis.choice.recommendation import Ask, Recommendation
@@ -13,7 +14,7 @@ from convbench.analysis.quality.standing import standings, visible
 from convbench.analysis.results import Result
 from convbench.core.text import counted
 from convbench.report.words import advice
-from convbench.report.words.names import trained
+from convbench.report.words.names import parts_name
 from convbench.report.words.numbers import TOO_FEW_SEEDS, mean, percent, points
 
 PROBE = (
@@ -30,7 +31,7 @@ def recommended(results: Sequence[Result]) -> list[Recommendation]:
 
 def sentences(results: Sequence[Result], answers: Sequence[Recommendation]) -> list[str]:
     """One sentence or two a task with the recommendation, then what the probes say; none where quality was not run."""
-    records = [answer.record for answer in results if answer.case.trial]
+    records = [result.record for result in results if result.case.trial]
     if tried(records):
         texts = [" ".join(advice.sentences(answer)[:2]) for answer in answers]
         return [*texts, *filter(None, [advice.different(answers)])]
@@ -44,8 +45,8 @@ def task(qualities: Sequence[Quality]) -> list[str]:
     if not ranked:
         return ["No run was sound: every one collapsed or failed."]
     best, *rest = (standing.quality for standing in ranked)
-    tied = [trained(standing.quality.architecture) for standing in ranked[1:] if standing.tied]
-    texts = [f"Highest mean test accuracy: {trained(best.architecture)}, {accuracy(best)}{_chance(best)}."]
+    tied = [parts_name(standing.quality.architecture) for standing in ranked[1:] if standing.tied]
+    texts = [f"Highest mean test accuracy: {parts_name(best.architecture)}, {accuracy(best)}{_chance(best)}."]
     if tied:
         more = f" and {len(tied) - 6} more" if tied[6:] else ""
         texts.append(f"Statistically tied with it: {'; '.join(tied[:6])}{more}.")
@@ -71,7 +72,7 @@ def tuned(qualities: Sequence[Quality]) -> str:
         )
     chosen = "The learning rate was chosen on validation clips; test clips were only reported on."
     edge = [quality for quality in qualities if quality.rate_edge]
-    names = "; ".join(f"{trained(quality.architecture)} ({quality.rate_edge})" for quality in edge)
+    names = "; ".join(f"{parts_name(quality.architecture)} ({quality.rate_edge})" for quality in edge)
     return f"{chosen} At the edge of the grid, so that a better rate may lie beyond: {names}." if edge else chosen
 
 
@@ -79,18 +80,19 @@ def probed(probes: Sequence[LinearProbe]) -> list[str]:
     """The best of each question, and what a linear read-out is."""
     if not probes:
         return []
-    where, what = (max(probes, key=partial(_mean, key)) for key in ("where", "what"))
+    where = max(probes, key=lambda probe: over_seeds(probe.where))
+    what = max(probes, key=lambda probe: over_seeds(probe.what))
     best = (
-        f"Read linearly from untrained features: position best from {trained(where.architecture)} "
-        f"(R² {_mean('where', where):.2f}), class best from {trained(what.architecture)} "
-        f"({percent(_mean('what', what))})."
+        f"Read linearly from untrained features: position best from {parts_name(where.architecture)} "
+        f"(R² {over_seeds(where.where):.2f}), class best from {parts_name(what.architecture)} "
+        f"({percent(over_seeds(what.what))})."
     )
     return [best, PROBE]
 
 
-def _mean(key: str, probe: LinearProbe) -> float:
-    values = list(getattr(probe, key).values())
-    return sum(values) / len(values) if values else float("-inf")
+def over_seeds(by_seed: Mapping[int, float]) -> float:
+    """What a linear read-out finds, as the mean over seeds; below all others where it found nothing."""
+    return statistics.fmean(by_seed.values()) if by_seed else -math.inf
 
 
 def _chance(quality: Quality) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from convbench.core.traits import builds
 from convbench.runs.cluster import pieces
 from convbench.runs.cluster.engine import Member
-from convbench.runs.cluster.hosts import Groups, placed
+from convbench.runs.cluster.hosts import Groups, needs_home
 from convbench.runs.cluster.ledger import Ledger, total
 from convbench.runs.executor import Job
 
@@ -58,7 +58,7 @@ class Backlog:
         homes = [home for job in jobs if (home := self._compiled.get(job.case.id))]
         prefers = max(homes, key=homes.count) if homes else ""
         after = tuple(job.case.id for job in jobs if self.ledger.waits(job))
-        timed = any(map(placed, jobs))
+        timed = any(map(needs_home, jobs))
         self.waiting.append(Waiting(tickets, jobs, total(self.ledger, jobs), timed, prefers, after))
 
     def next(self, member: Member, living: Collection[str]) -> list[int]:

@@ -13,7 +13,7 @@ TOLERATED = 2.0
 """Seconds that a host's clock may differ, or its first message take, before its dates are corrected."""
 
 
-def noted(record: Record, job: Job, host: str, skew: float) -> Record:
+def correct_record(record: Record, job: Job, host: str, skew: float) -> Record:
     """A record as the driver hands it on: dated by its own clock, and a trial's with the host that it ran on."""
     if job.case.trial and host:
         record = replace(record, conditions={**record.conditions, "host": host})

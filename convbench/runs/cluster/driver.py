@@ -21,7 +21,7 @@ from itertools import count
 from convbench.core.errors import CaseFailed, ConvbenchError, Unavailable
 from convbench.measure import attempts
 from convbench.runs.cluster.backlog import Backlog
-from convbench.runs.cluster.clocks import noted
+from convbench.runs.cluster.clocks import correct_record
 from convbench.runs.cluster.engine import Absent, Began, Done, Ended, Engine, Event, Joined, Limits, Lost, Member, Piece
 from convbench.runs.cluster.intake import Intake
 from convbench.runs.cluster.roll import WAIT, Roll, log
@@ -143,7 +143,7 @@ class Driver:
         if event.record.status != "ok" and not entry.job.case.trial:
             self.backlog.withdraw(entry.job.case.id)
         name, skew = (member.host.name, member.skew) if member else ("", 0.0)
-        yield replace(event.job, host=name), noted(event.record, event.job, name, skew)
+        yield replace(event.job, host=name), correct_record(event.record, event.job, name, skew)
 
     # --- Again --------------------------------------------------------------------------------------------------------
 

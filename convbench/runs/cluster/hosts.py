@@ -18,7 +18,7 @@ ROOMY = 0.9
 """A host with this share of the largest one's memory is not asked case by case whether it has enough."""
 
 
-def placed(job: Job) -> bool:
+def needs_home(job: Job) -> bool:
     """Whether it matters which host measures a job: not for a trial, nor for one that names its host."""
     return not job.case.trial and not job.host
 
@@ -61,7 +61,7 @@ class Groups:
     def place(self, jobs: Sequence[Job], cost: Callable[[Job], float]) -> None:
         """Give each frame a home that has none: the largest first, to the group with the least to do for its size."""
         frames: defaultdict[Hashable, list[Job]] = defaultdict(list)
-        for job in filter(placed, jobs):
+        for job in filter(needs_home, jobs):
             frames[frame(job.case)].append(job)
         sized = {key: sum(map(cost, members)) for key, members in frames.items()}
         for key in sorted(frames, key=lambda key: -sized[key]):
@@ -71,7 +71,7 @@ class Groups:
 
     def claim(self, jobs: Iterable[Job], host: Host) -> None:
         """A frame that no host could take when it came is at home where it is measured first."""
-        for job in filter(placed, jobs):
+        for job in filter(needs_home, jobs):
             self._homes.setdefault(frame(job.case), host.fingerprint)
 
     def may(self, job: Job, host: Host) -> bool:
@@ -98,7 +98,7 @@ class Groups:
 
     def _is_home(self, host: Host, job: Job) -> bool:
         """Whether a host is of the kind where a job's ranking is made, or there is none yet, or it does not matter."""
-        return not placed(job) or self._homes.get(frame(job.case), host.fingerprint) == host.fingerprint
+        return not needs_home(job) or self._homes.get(frame(job.case), host.fingerprint) == host.fingerprint
 
     def _lightest(self, jobs: Sequence[Job], seconds: float) -> str:
         """The kind of hosts with the least to do, of those that can take all of the jobs, or else most of them."""

@@ -141,7 +141,7 @@ def is_last(part: bytes) -> bool:
     return part[:1] == b"\0"
 
 
-def joined(parts: Sequence[bytes]) -> Message | Joined:
+def message_of(parts: Sequence[bytes]) -> Message | Joined:
     """The message whose parts these are."""
     message: Message | Joined = pickle.loads(zlib.decompress(b"".join(part[1:] for part in parts)))
     return message

@@ -1,0 +1,47 @@
+"""Which shards of a suite a run holds, and which are missing in one that was merged of some."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Collection, Sequence
+
+from convbench.core.commands import Command
+from convbench.core.record import Run
+from convbench.core.text import joined
+
+SHARD = re.compile(r"(\d{1,6})/(\d{1,6})", re.ASCII)
+NAMED = 4
+"""Missing shards that are named; more are counted."""
+
+
+def of(runs: Sequence[Run]) -> tuple[str, ...]:
+    """What merged runs are shards of, as ``1/4``; nothing where together they are the whole suite."""
+    held = [run.shards or tuple(filter(SHARD.fullmatch, (Command.of(run).shard,))) for run in runs]
+    names = {name for of_run in held for name in of_run}
+    return tuple(sorted(names, key=_place)) if all(held) and _lacking(names) else ()
+
+
+def missing(run: Run) -> str:
+    """``shards 2/4 and 3/4``: what a merged run lacks; empty where that is nothing."""
+    lacking = _lacking(run.shards)
+    more = [f"{len(lacking) - NAMED:,} more"] if len(lacking) > NAMED else []
+    return f"shard{'s' if lacking[1:] else ''} {joined([*lacking[:NAMED], *more])}" if lacking else ""
+
+
+def _lacking(held: Collection[str]) -> tuple[str, ...]:
+    """The fewest shards that make the suite whole: it may have been split in several ways."""
+    splits: dict[int, set[int]] = defaultdict(set)
+    for name in held:
+        index, shards = _place(name)
+        splits[shards].add(index)
+    lacks = [
+        tuple(f"{index}/{shards}" for index in range(1, shards + 1) if index not in indices)
+        for shards, indices in splits.items()
+    ]
+    return min(lacks, key=len, default=())
+
+
+def _place(name: str) -> tuple[int, int]:
+    index, _, shards = name.partition("/")
+    return int(index), int(shards)
