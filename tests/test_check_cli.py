@@ -15,7 +15,7 @@ from xml.etree import ElementTree
 import psutil
 import pytest
 import records
-from records import case, failed, record
+from records import case, record
 from test_check_sides import run as git
 
 from convbench.check import floor, link, outcome
