@@ -294,7 +294,7 @@ def test_a_run_without_trials_says_how_to_get_them(tmp_path, command, training):
     directory = records.stored(tmp_path / "run", [records.record()], command=command)
     code, out, _ = advise(directory)
     sentence = f"quality was not run in {directory}: run `{training} --out {directory}-quality-train`"
-    by_cost = "By cost alone: 1 of 1 models fits. Fastest: gap, LSTM input 32 (6.47 ms a call, 83.8 k parameters, "
+    by_cost = "By cost alone: 1 of 1 model fits. Fastest: gap, LSTM input 32 (6.47 ms a call, 83.8 k parameters, "
     assert (code, out) == (3, f"{sentence}. {by_cost}16.3 MiB, 116 MFLOP).")
     (answer,) = json.loads(CliRunner().invoke(app, ["advise", str(directory), "--json"]).output)
     assert (answer["grade"], answer["reason"], answer["words"]) == ("open", "not-run", out)
@@ -332,7 +332,7 @@ def test_where_every_training_was_skipped_there_is_no_answer(tmp_path):
     code, out, _ = advise(directory)
     assert code == 3
     said = f"quality was not run in {directory}: 3 trainings were skipped, unavailable: no host for it."
-    assert out.startswith(f"{said} By cost alone: 1 of 1 models fits.")
+    assert out.startswith(f"{said} By cost alone: 1 of 1 model fits.")
 
 
 def test_a_task_of_which_every_training_was_skipped_is_open(tmp_path):
@@ -358,8 +358,13 @@ def test_a_run_that_was_stopped_before_its_first_training_is_gone_on_with(tmp_pa
     ("arguments", "message"),
     [
         (("--latency", "5"), "--latency 5: not an amount of it: write 5ms, 300us or 0.005s"),
+        (("--budget", "latency=5MB"), "--budget latency=5MB: not an amount of it: write 5ms, 300us or 0.005s"),
+        (
+            ("--latency", "5ms", "--budget", "latency= 3ms"),
+            "--budget latency=3ms: latency has a limit already: give it once",
+        ),
         (("--params", "1 apple"), "--params 1 apple: not an amount of it: write 1M, 250k or 250000"),
-        (("--memory", "64"), "--memory 64: not an amount of it: write 64MB, 64MiB or 1GB"),
+        (("--memory", "64"), "--memory 64: not an amount of it: write 64MB, 64MiB, 500KB or 1GB"),
         (("--flops", "0"), "--flops 0: not an amount of it: write 1G or 250M"),
         (("--within", "2"), "--within 2: not a margin of accuracy: write 2% or 0.02"),
         (("--task", "chess"), "it has direction, identity"),
@@ -384,7 +389,7 @@ def test_a_mistake_ends_a_process_without_traceback(run):
     [
         ("s", "5ms", 5e-3), ("s", "300us", 3e-4), ("s", "300µs", 3e-4), ("s", "0.005s", 5e-3),
         ("1", "1M", 1e6), ("1", "250k", 2.5e5), ("1", "250000", 2.5e5), ("1", "1.5M", 1.5e6),
-        ("B", "64MB", 64e6), ("B", "64MiB", 2**26), ("B", "1GB", 1e9), ("B", "512 KiB", 2**19),
+        ("B", "64MB", 64e6), ("B", "100KB", 1e5), ("B", "64MiB", 2**26), ("B", "1GB", 1e9), ("B", "512 KiB", 2**19),
         ("B", "8G", 8e9), ("B", "1.5Gi", 1.5 * 2**30), ("B", "8 GiB", 2**33), ("B", "64B", 64),
         ("FLOP", "1G", 1e9), ("FLOP", "250MFLOP", 2.5e8), ("MAC", "250MMAC", 2.5e8),
         ("J", "3mJ", 3e-3), ("J", "12", 12), ("frames/s", "30 frames/s", 30), ("frames/s", "2k", 2000),

@@ -183,7 +183,7 @@ def test_two_checks_at_once_take_turns(here):
         (("--base", "main", "--base-python", "nowhere/python"), 2, "no such program"),
         (("--base", "missing.whl"), 2, "no such wheel"),
         (("--base", "main", "--build", "false"), 5, "--build 'false' failed in base"),
-        (("--baseline", "nowhere"), 2, "nowhere: not a run"),
+        (("--baseline", "nowhere"), 2, "nowhere: there is no such run: name a run directory, or a file in it"),
         (("--base", "main", "--baseline", "nowhere"), 2, "--base main and --baseline nowhere: name one"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",

@@ -220,9 +220,10 @@ def test_doctor_tells_what_is_missing():
         (("run", "tiny.yaml", "--only", "nothing"), "none of its 4 cases is selected"),
         (("run", "tiny.yaml", "reducer={name: avg-k, k: 9}"), "k=9 does not fit the 8x8 feature map"),
         (("run", "tiny.yaml", "--metrics", "params", "--out", "tiny.yaml/run"), "cannot be written"),
-        (("report", "nowhere"), "not a run"),
+        (("report", "nowhere"), "nowhere: there is no such run: name a run directory, or a file in it"),
+        (("report", "nowhere", "--format", "xls"), "--format 'xls'; known: html, md, pdf, png, svg"),
         (("list", "reducer"), "did you mean 'reducers'?"),
-        (("merge", "nowhere"), "not a run"),
+        (("merge", "nowhere"), "there is no such run"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )

@@ -60,8 +60,11 @@ def test_trace_serves_one_of_them(here):
         (("trace", "nothing"), "no profile of 'nothing'"),
         (("trace", "gap"), "'gap' names 2 profiles; name one of them:"),
         (("trace", "gap", "--run", "elsewhere"), "no profile of 'gap' in elsewhere"),
-        (("tensorboard", "elsewhere"), "elsewhere: holds no profiles"),
-        (("fits", "tiny.yaml", "--memory", "plenty"), "--memory plenty: not an amount of it: write 64MB, 64MiB or 1GB"),
+        (("tensorboard", "elsewhere"), "elsewhere: there is no such run"),
+        (
+            ("fits", "tiny.yaml", "--memory", "plenty"),
+            "--memory plenty: not an amount of it: write 64MB, 64MiB, 500KB or 1GB",
+        ),
         (("fits", "tiny.yaml", "--only", "flatten"), "tiny.yaml: no case is selected"),
         (("fits", "tinny.yaml"), "tinny.yaml"),
         (("run", "tiny.yaml", "profile=maybe"), "profile: "),

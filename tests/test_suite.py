@@ -462,6 +462,7 @@ def test_a_file_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_a_shipped_suite_is_suggested_by_name() -> None:
+    assert mistakes("").startswith("no suite is named: name a YAML file, or one that is shipped (article, claims, ")
     assert mistakes("defualt").startswith("no suite 'defualt'; did you mean 'default'? (shipped: article, claims, ")
 
 

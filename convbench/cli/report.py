@@ -27,10 +27,14 @@ def report(
     from convbench.analysis.table import write_csv
     from convbench.core import store
     from convbench.core.files import write
+    from convbench.core.registry import did_you_mean
     from convbench.report.export import figure_files, summary
     from convbench.report.page import compare
     from convbench.report.page import run as page
 
+    formats = ("html", "md", *figure_files.FORMATS)
+    if file_format not in formats:
+        raise ConvbenchError(f"--format {file_format!r}{did_you_mean(file_format, formats)}")
     loaded = [store.load(path) for path in runs]
     directories = [path if path.is_dir() else path.parent for path in runs]
     if open_it and file_format != "html":

@@ -13,11 +13,11 @@ WAITS = {"": 1.0, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
 COUNTS = {"": 1.0, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}
 BINARY = {"Ki": 2.0**10, "Mi": 2.0**20, "Gi": 2.0**30, "Ti": 2.0**40}
 LARGE = {prefix: factor for prefix, factor in COUNTS.items() if prefix} | BINARY
-BYTES = {"B": 1.0} | LARGE | {f"{prefix}B": factor for prefix, factor in LARGE.items()}
+BYTES = {"B": 1.0, "KB": 1e3} | LARGE | {f"{prefix}B": factor for prefix, factor in LARGE.items()}
 SMALL = {"m": 1e-3, "u": 1e-6, "µ": 1e-6, "n": 1e-9}
 READERS: Mapping[str, tuple[Mapping[str, float], str]] = {
     "s": (SECONDS, "5ms, 300us or 0.005s"),
-    "B": (BYTES, "64MB, 64MiB or 1GB"),
+    "B": (BYTES, "64MB, 64MiB, 500KB or 1GB"),
     "1": (COUNTS, "1M, 250k or 250000"),
     "FLOP": (COUNTS | {f"{prefix}FLOP": factor for prefix, factor in COUNTS.items()}, "1G or 250M"),
     "MAC": (COUNTS | {f"{prefix}MAC": factor for prefix, factor in COUNTS.items()}, "1G or 250M"),
@@ -31,8 +31,13 @@ def amount(option: str, text: str, unit: str) -> float:
     number, suffix = _split(text)
     value = number * factors[suffix] if number is not None and suffix in factors else None
     if value is None or not 0 < value < math.inf:
-        raise ConvbenchError(f"{option} {text}: not an amount of it: write {examples}")
+        raise ConvbenchError(f"{written(option, text)}: not an amount of it: write {examples}")
     return value
+
+
+def written(option: str, text: str) -> str:
+    """An option with its value as it was written: ``--latency 5ms``, ``--budget latency=5ms``."""
+    return f"{option}{text}" if option.endswith("=") else f"{option} {text}"
 
 
 def duration(option: str, text: str) -> float:

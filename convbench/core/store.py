@@ -88,6 +88,8 @@ def load(path: Path) -> Stored:
         there, named = (directory / RUN).exists(), path.exists()
     except (OSError, ValueError) as error:
         raise StoreError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from error
+    if not there and not named:
+        raise StoreError(f"{path}: there is no such run: name a run directory, or a file in it")
     if not there:
         raise StoreError(f"{path}: not a run: there is no {RUN} in {directory}")
     if not named:

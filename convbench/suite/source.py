@@ -38,6 +38,8 @@ def shipped() -> dict[str, Path]:
 def find(source: str) -> Path:
     """The file that ``source`` means: a path, or the name of a shipped suite. Raises SuiteError for neither."""
     path, known = Path(source), shipped()
+    if not source.strip():
+        raise SuiteError(f"no suite is named: name a YAML file, or one that is shipped ({', '.join(sorted(known))})")
     try:
         if path.is_file() or (path.is_dir() and source not in known):
             return path

@@ -26,6 +26,8 @@ def start(run: Path, port: int) -> tuple[str, subprocess.Popen[bytes]]:
     missing = [package for package in ("tensorboard", "torch_tb_profiler") if find_spec(package) is None]
     if missing:
         raise ConvbenchError(f"{' and '.join(missing)} not installed: pip install '{EXTRA}'")
+    if not run.is_dir():
+        raise ConvbenchError(f"{run}: there is no such run: name a run directory")
     if not list(profiles.profiles_of(run)):
         raise ConvbenchError(
             f"{run}: holds no profiles: run `convbench profile SUITE`, or set profile: true in a suite"

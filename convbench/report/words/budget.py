@@ -7,6 +7,7 @@ import math
 from convbench.analysis.choice.by_budget import Affordable
 from convbench.analysis.choice.candidates import CostName
 from convbench.analysis.choice.recommendation import Recommendation
+from convbench.core.text import counted
 from convbench.report.words import advice
 from convbench.report.words.decision import UNORDERED, reason
 from convbench.report.words.names import model
@@ -18,8 +19,8 @@ def fitting(answer: Affordable) -> str:
     pick, tied = answer.pick, answer.tied
     untimed = "" if answer.timed else "; latency was not measured"
     if not pick:
-        return f"None of {answer.of:,} models fits{untimed}."
-    among = f"{answer.number:,} of {answer.of:,} models fit{'s' if answer.number == 1 else ''}"
+        return f"None of {counted(answer.of, 'model')} fits{untimed}."
+    among = f"{answer.number:,} of {counted(answer.of, 'model')} fit{'s' if answer.number == 1 else ''}"
     if untimed and pick.params is None:
         return f"{among}. {UNORDERED}"
     if len(tied) < 2:
