@@ -9,7 +9,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Literal
 
-from convbench.core.errors import CaseFailed, ConvbenchError, Unavailable, typed_line
+from convbench.core.errors import CaseFailed, ConvbenchError, Unavailable, is_out_of_memory, typed_line
 from convbench.core.record import Case, Failure, Finding, Reading, Record
 
 Measure = Callable[[Case], Record]
@@ -49,9 +49,7 @@ def explain(error: BaseException) -> Failure:
             return Failure("unavailable", str(error))
         case ConvbenchError():
             return Failure("error", str(error))
-        case MemoryError():
-            return Failure("out of memory", typed_line(error))
-        case RuntimeError() if _is_out_of_memory(error):
+        case _ if is_out_of_memory(error):
             return Failure("out of memory", typed_line(error))
         case RuntimeError() if _METS_META.search(str(error)):
             return Failure("error", f"{typed_line(error)}; {KEPT}")
@@ -60,8 +58,3 @@ def explain(error: BaseException) -> Failure:
 
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds")
-
-
-def _is_out_of_memory(error: RuntimeError) -> bool:
-    """torch's own error, known by its name where torch need not be imported, or what its allocator for the CPU says."""
-    return type(error).__name__ == "OutOfMemoryError" or "allocate memory" in str(error)
