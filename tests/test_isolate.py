@@ -103,7 +103,7 @@ def put_away(place: str) -> None:
 
 
 def test_a_call_that_fails_may_clean_up_as_its_process_ends(tmp_path, isolated):
-    with pytest.raises(CaseFailed, match="^ValueError: not this one$"):
+    with pytest.raises(CaseFailed, match=r"^ValueError: not this one$"):
         isolated.processes.run(Call(fails_and_cleans_up, (str(tmp_path / "place"),)))
     assert (tmp_path / "place").read_text() == "put away"
 

@@ -64,7 +64,7 @@ class Interrupted(ConvbenchError):
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Python's own error, torch's, known by its name where torch need not be imported, or its allocator's for the CPU."""
+    """Python's own error, torch's, known by its name where torch need not be imported, or of its allocator for CPUs."""
     if isinstance(error, RuntimeError):
         return type(error).__name__ == "OutOfMemoryError" or "allocate memory" in str(error)
     return isinstance(error, MemoryError)
