@@ -130,6 +130,17 @@ def ramp(width: int):
     return torch.linspace(0.0, 1.0, width)
 
 
+class Typed(Base):
+    """All in one number type, whatever its clips are in."""
+
+    def __init__(self, how: str):
+        super().__init__()
+        self.to(getattr(torch, how))
+
+    def forward(self, x):
+        return super().forward(x.to(self.cnn.weight.dtype))
+
+
 class Keeps(Base):
     """Adds coordinates that are computed once and kept, whatever the device."""
 

@@ -13,6 +13,7 @@ import records
 import torch
 
 import convbench
+from convbench.analysis import results
 from convbench.core.errors import CaseFailed
 from convbench.core.record import Case, Choice, Clip, Finding, Parts, Protocol, Reading, Record, Whole
 from convbench.measure import attempts, harness, progress, side
@@ -20,7 +21,7 @@ from convbench.measure.counts import dispatched
 from convbench.measure.counts.counted import macs_by_stage
 from convbench.measure.memory import allocations
 from convbench.measure.memory.prediction import predict
-from convbench.models import network, subject, values
+from convbench.models import network, subject, values, weights
 from convbench.plugins.probes.stages import split_by_hooks
 from convbench.report.words import answer as words
 
@@ -57,6 +58,43 @@ def codes(record: Record) -> set[str]:
 
 def finding(record: Record, code: str) -> Finding:
     return next(candidate for candidate in record.findings if candidate.code == code)
+
+
+# --- Number types -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("kind", "variant", "expected"),
+    [
+        ("float32", (), "fp32"),
+        ("bfloat16", (), "bf16"),
+        ("float16", (), "fp16"),
+        ("float64", (), "fp64"),
+        ("float64", (Choice("channels_last"),), "fp64"),
+        ("bfloat16", (Choice("half"),), "fp16"),
+    ],
+)
+@pytest.mark.parametrize("metrics", [["params"], ["latency"]])
+def test_a_model_is_grouped_by_its_own_number_type(kind, variant, expected, metrics):
+    """Whether it is called or not; a variant that lowers it has the word."""
+    record = measured(case(f"Typed/{kind}", SMALL, variant=variant), metrics)
+    assert results.group(record).dtype == expected
+    assert results.dtype(replace(record, conditions={})) == ("fp16" if variant and expected == "fp16" else "fp32")
+
+
+def test_the_number_type_is_that_of_most_bytes():
+    model = field.Base()
+    model.rnn.to(torch.float64)
+    assert weights.number_type(model) == torch.float64
+    assert weights.number_type(torch.jit.freeze(torch.jit.script(field.Base().bfloat16().eval()))) == torch.bfloat16
+    assert weights.number_type(torch.nn.ReLU()) == torch.float32
+
+
+@pytest.mark.parametrize("variant", [(), (Choice("autocast", (("dtype", "fp16"),)),)])
+def test_a_model_whose_weights_are_float16_is_trained_as_it_is(variant):
+    """torch scales no gradient back that is float16 itself."""
+    record = measured(case("Typed/float16", SMALL, "train", variant), ["latency"])
+    assert results.group(record).dtype == "fp16"
 
 
 # --- Counts -----------------------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 from contextlib import closing
+from multiprocessing.util import Finalize
 from pathlib import Path
 
 import psutil
@@ -89,6 +90,23 @@ def test_what_a_call_knew_when_it_failed_is_kept(isolated):
     with pytest.raises(CaseFailed, match="not eager's") as failed:
         isolated.processes.run(Call(wrong_by_far))
     assert failed.value.known == (Reading(metrics.PARITY_LARGEST, (math.inf,)),)
+
+
+def fails_and_cleans_up(place: str) -> None:
+    """Fails; as with the semaphore of a lock, what it has made is put away when its process ends."""
+    Finalize(None, put_away, (place,), exitpriority=0)
+    raise ValueError("not this one")
+
+
+def put_away(place: str) -> None:
+    threading.Event().wait(0.3)
+    Path(place).write_text("put away")
+
+
+def test_a_call_that_fails_may_clean_up_as_its_process_ends(tmp_path, isolated):
+    with pytest.raises(CaseFailed, match=r"^ValueError: not this one$"):
+        isolated.processes.run(Call(fails_and_cleans_up, (str(tmp_path / "place"),)))
+    assert (tmp_path / "place").read_text() == "put away"
 
 
 def test_a_start_that_the_system_refuses_says_so_and_leaves_the_server_alone(monkeypatch):

@@ -150,6 +150,14 @@ def test_the_fastest_variant_stands_for_its_architecture():
     assert answer_of([*base, *quick]).pick.result.case.variant_name == "compile"
 
 
+def test_variants_have_the_quality_of_an_eager_model_in_their_own_numbers():
+    """Of parts that are float64 themselves every variant is, and none is set aside for that."""
+    base = [*sweep((0.9,), (None,), reducer="gap"), *sweep((0.3,), (32,))]
+    quick = records.record(records.case("gap", variant="compile"), latency=1e-4)
+    costs = [r if r.case.trial else replace(r, conditions=r.conditions | {"dtype": "fp64"}) for r in [*base, quick]]
+    assert answer_of(costs).pick.result.case.variant_name == "compile"
+
+
 def test_what_is_the_same_function_is_one_candidate():
     quality, *_ = qualities(CURVE)
     twin = replace(quality, architecture=records.parts("flatten"))

@@ -656,6 +656,26 @@ def test_a_model_that_torchs_inference_mode_refuses_is_handed_over(tmp_path: Pat
     assert parity.largest == 0
 
 
+@pytest.mark.parametrize(
+    ("error", "kind"), [(ValueError("\nno kernel"), "error"), (MemoryError("no kernel"), "out of memory")]
+)
+def test_a_model_that_its_runtime_loads_and_cannot_run_is_one_sentence(
+    error: Exception, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    skip_without_extra(CASES["onnxruntime"])
+
+    def refuse(_arrays: list[object]) -> None:
+        raise error
+
+    monkeypatch.setattr(ort, "_runner", lambda *_: refuse)
+    message = "^onnxruntime has loaded the exported model and cannot run it: no kernel$"
+    with pytest.raises(CaseFailed, match=message) as handed:
+        hand_over(case(), 0, tmp_path / "model.onnx", None, {})
+    with pytest.raises(CaseFailed, match=message) as timed:
+        open_case(case(Choice("onnxruntime")), 0)
+    assert (handed.value.kind, timed.value.kind) == (kind, kind)
+
+
 class Scaled(torch.nn.Module):
     """Frames times the numbers beside them, which are no floats."""
 

@@ -112,7 +112,9 @@ def group(record: Record) -> Group:
 
 
 def dtype(record: Record) -> str:
-    """The number type that a record's case was computed in: as it was noted then, else as the variants declare."""
+    """The number type that a record's case was computed in: as it was noted then, of a variant or of the model itself,
+    else as the variants declare.
+    """
     if noted := record.conditions.get("dtype"):
         return str(noted)
     try:

@@ -63,6 +63,13 @@ class Interrupted(ConvbenchError):
     exit_code = 130
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Python's own error, torch's, known by its name where torch need not be imported, or of its allocator for CPUs."""
+    if isinstance(error, RuntimeError):
+        return type(error).__name__ == "OutOfMemoryError" or "allocate memory" in str(error)
+    return isinstance(error, MemoryError)
+
+
 def line_of(error: BaseException, place: int = 0) -> str:
     """The first line of an error that holds anything, or the one at ``place``; its type where it says nothing."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]

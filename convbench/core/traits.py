@@ -35,7 +35,7 @@ class VariantTraits:
     - ``builds``: torch's compiler builds code for it, ahead of the first call or in it
     - ``same_tensors``: it makes, frees and resizes no tensor: memory is predicted as without it
     - ``channels_last``: convolutions run in NHWC order
-    - ``dtype``: the number type of its arithmetic, ``fp32``, ``bf16``, ``fp16``, ``int8``
+    - ``dtype``: the number type of its arithmetic, ``bf16``, ``fp16``, ``int8``; ``fp32`` where it leaves the model's
     - ``packages``: distributions whose versions belong to the environment's fingerprint
     - ``modules``, ``extra``: what must be importable for it, and the extra of convbench that installs it
     - ``combines``: the other variants that a case may have beside it; all where None
@@ -114,7 +114,7 @@ def own_process(case: Case) -> bool:
 
 
 def dtype(case: Case) -> str:
-    """The number type that a case computes in."""
+    """The number type that the variants of a case compute in; ``fp32`` where they leave the model's."""
     declared = ((traits.dtype, options) for traits, options in of_case(case))
     types = (kind if isinstance(kind, str) else kind(**options) for kind, options in declared)
     return next((name for name in types if name != FP32), FP32)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Literal
 
-from convbench.core.errors import CaseFailed, ConvbenchError, Unavailable, typed_line
+from convbench.core.errors import CaseFailed, ConvbenchError, Unavailable, is_out_of_memory, typed_line
 from convbench.core.record import Case, Failure, Finding, Reading, Record, timestamp
 
 Measure = Callable[[Case], Record]
@@ -48,15 +48,8 @@ def explain(error: BaseException) -> Failure:
             return Failure("unavailable", str(error))
         case ConvbenchError():
             return Failure("error", str(error))
-        case MemoryError():
-            return Failure("out of memory", typed_line(error))
-        case RuntimeError() if _is_out_of_memory(error):
+        case _ if is_out_of_memory(error):
             return Failure("out of memory", typed_line(error))
         case RuntimeError() if _METS_META.search(str(error)):
             return Failure("error", f"{typed_line(error)}; {KEPT}")
     return Failure("error", typed_line(error))
-
-
-def _is_out_of_memory(error: RuntimeError) -> bool:
-    """torch's own error, known by its name where torch need not be imported, or what its allocator for the CPU says."""
-    return type(error).__name__ == "OutOfMemoryError" or "allocate memory" in str(error)

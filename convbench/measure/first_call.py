@@ -156,7 +156,7 @@ def _frame_by_frame(subject: Subject, eager: Subject, parity: Parity) -> Iterato
     if joined is None or of_eager is None:
         return
     itself = parity_of([(of_eager, whole)]).largest
-    if itself > TOLERANCE[torch.float32]:
+    if itself > tolerance(eager):
         yield Finding("frames_are_no_clip", "note", {"largest": itself})
     else:
         yield Reading(metrics.PARITY_FRAMES, (parity_of([(joined, whole)]).largest,))
@@ -200,7 +200,7 @@ def tolerance(subject: Subject) -> float:
     """
     coarse = {torch.float16} if precision.tf32(subject.device) else set()
     dtypes = (tensor.dtype for tensor in (*subject.model.parameters(), *subject.inputs.tensors))
-    kinds = {kind for kind in dtypes if kind.is_floating_point} | {subject.dtype} | coarse
+    kinds = {kind for kind in dtypes if kind.is_floating_point} | {subject.dtype, torch.float32} | coarse
     return max(TOLERANCE[kind] for kind in kinds if kind in TOLERANCE)
 
 

@@ -14,7 +14,7 @@ from convbench.core.errors import CaseFailed, ConvbenchError
 from convbench.core.metrics import refuse_clash
 from convbench.core.record import Case, Finding, Protocol, Reading, Record, Scalar, Whole, timestamp
 from convbench.core.registry import Plugin, did_you_mean, probes
-from convbench.core.traits import notes_of
+from convbench.core.traits import FP32, notes_of
 from convbench.measure import progress
 from convbench.measure.counts.counted import SECONDS_ON_META, SLOW, called, forget_counts, on_meta_or_reason
 from convbench.measure.first_call import Opening, open_case
@@ -89,9 +89,9 @@ def _probed(
     twin = on_meta() if static and not real_call_first else None
     if dynamic:
         _refuse_too_large(_built_on_meta(case, protocol.seed) if real_call_first else twin)
-    if isinstance(twin, Subject):
-        results = _probe(early, twin, protocol)
     state: dict[str, Scalar] = {}
+    if isinstance(twin, Subject):
+        results, state = _probe(early, twin, protocol), _own_type(twin)
     if dynamic or not static:
         progress.tell("building the model and its first call", [])
         try:
@@ -105,13 +105,20 @@ def _probed(
             static = [probe for probe in static if probe not in at_once]
             opening += _probe(at_once, subject, protocol)
         results += [*opening, *_probe(dynamic, subject, protocol)]
-        state = _during(before, environment.conditions(subject.device))
+        state = _during(before, environment.conditions(subject.device)) | _own_type(subject)
     if isinstance(twin, Subject):
         results += _probe(late, twin, protocol)
     elif isinstance(twin, str):
         results.append(_off_meta(twin))
-        results += _probe(static, called(assemble(case, protocol.seed)), protocol)
+        eager = called(assemble(case, protocol.seed))
+        results += _probe(static, eager, protocol)
+        state = state or _own_type(eager)
     return results, state
+
+
+def _own_type(subject: Subject) -> dict[str, Scalar]:
+    """The number type of a model that is not in float32 itself, for its record."""
+    return {"dtype": subject.number_type} if subject.number_type != FP32 else {}
 
 
 def _off_meta(reason: str) -> Finding:

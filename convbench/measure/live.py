@@ -23,6 +23,7 @@ from convbench.measure.counts.counted import called, count_by_module, reason_of
 from convbench.measure.counts.traced import trace
 from convbench.measure.restored import changes_for_good, frozen, restored
 from convbench.models.subject import Inputs, Subject, WithoutGradients, on
+from convbench.models.weights import number_type
 
 T = TypeVar("T")
 
@@ -214,7 +215,8 @@ def subject(model: nn.Module, inputs: Inputs) -> Subject:
     clips = [leaf for leaf in inputs.args if isinstance(leaf, torch.Tensor) and leaf.dim() == 5]
     clip = Clip(*clips[0].shape) if clips else Clip()
     case = Case(Whole(Choice(f"live:{type(model).__qualname__}")), clip)
-    return Subject(case, 0, device_of(model, inputs), model, inputs, model, modes=WithoutGradients.TRAINABLE)
+    device, modes = device_of(model, inputs), WithoutGradients.TRAINABLE
+    return Subject(case, 0, device, model, inputs, model, number_type(model), modes=modes)
 
 
 def device_of(call: object, inputs: Inputs) -> str:

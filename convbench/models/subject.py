@@ -20,6 +20,7 @@ from convbench.core.record import Case, Whole
 from convbench.core.registry import scenarios, variants
 from convbench.models import network, values
 from convbench.models.deployment import Deployment, Quantised
+from convbench.models.weights import number_type
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,8 @@ class WithoutGradients:
 class Subject:
     """A model ready to be measured. Variants replace ``forward`` (what is called) and the layout of model and inputs.
 
-    ``dtype`` is the type the arithmetic is done in: it sets how closely a variant must agree with eager.
+    ``dtype`` is the type the arithmetic is done in, at first the one that most of the weights are of: cases are grouped
+    by it, and it sets how closely a variant must agree with eager.
     ``optimizer(parameters, lr=...)`` makes the one that the scenario ``train`` steps. ``quantised`` is how a runtime
     that follows is to quantise the model, ``deployment`` the runtime that runs it in torch's place.
     ``samples`` are clips of a task, where there is one, by which ranges are found. ``modes`` are those that
@@ -132,6 +134,11 @@ class Subject:
     deployment: Deployment | None = None
     samples: tuple[Inputs, ...] = ()
     modes: Sequence[Callable[[], Any]] = WithoutGradients.MODES
+
+    @property
+    def number_type(self) -> str:
+        """The name of ``dtype`` in a report: ``fp32``, ``bf16``, ``int8``."""
+        return str(self.dtype).removeprefix("torch.").replace("bfloat", "bf").replace("float", "fp")
 
     @cached_property
     def run(self) -> Callable[[], Any]:
@@ -180,7 +187,7 @@ def assemble(case: Case, seed: int, device: str | None = None, model: nn.Module 
     arguments = inputs(case, seed, device, model)
     if any(isinstance(module, LazyModuleMixin) for module in model.modules()):
         _materialize(model, arguments, device)
-    return Subject(case, seed, device, model, arguments, _forward(case, model))
+    return Subject(case, seed, device, model, arguments, _forward(case, model), number_type(model))
 
 
 def assemble_forward(case: Case, seed: int, device: str | None = None) -> Subject:

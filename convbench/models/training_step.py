@@ -48,9 +48,14 @@ class TrainingStep:
 
     @cached_property
     def scaler(self) -> torch.amp.GradScaler:
-        """Keeps small gradients of float16 from vanishing; does nothing for other types."""
+        """Keeps small gradients of float16 from vanishing; does nothing for other types.
+
+        Nor for weights that are float16 themselves: torch refuses to scale their gradients back.
+        """
         device = torch.device(self.subject.device).type
-        return torch.amp.GradScaler(device, LOSS_SCALE, enabled=self.subject.dtype == torch.float16)
+        lowered = self.subject.dtype == torch.float16
+        weights_lowered = any(parameter.dtype == torch.float16 for parameter in self.parameters)
+        return torch.amp.GradScaler(device, LOSS_SCALE, enabled=lowered and not weights_lowered)
 
     @cached_property
     def optimizer(self) -> torch.optim.Optimizer:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -19,6 +20,15 @@ def weights_bytes(model: nn.Module) -> int:
     """Bytes of parameters and buffers, and of quantised weights, which are neither."""
     listed = (*_all_parameters(model), *model.buffers())
     return sum(stored_bytes(tensor) for tensor in listed if not is_lazy(tensor))
+
+
+def number_type(model: nn.Module) -> torch.dtype:
+    """The floating-point type that most bytes of the weights are of; float32 where there are none."""
+    sizes: Counter[torch.dtype] = Counter()
+    for tensor in _all_parameters(model):
+        if tensor.is_floating_point() and not is_lazy(tensor):
+            sizes[tensor.dtype] += stored_bytes(tensor)
+    return max(sizes, key=sizes.__getitem__, default=torch.float32)
 
 
 def _all_parameters(model: nn.Module) -> list[torch.Tensor]:

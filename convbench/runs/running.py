@@ -92,9 +92,9 @@ class Running(Generic[T]):
         answer = self._answers.popleft()
         if isinstance(answer, CaseFailed):
             raise CaseFailed(answer.kind, f"{answer}{so_far.words}", so_far.known)
+        self.process.join(SECONDS_TO_LEAVE)
         if isinstance(answer, Failure):
             raise CaseFailed(answer.kind, answer.message, so_far.known)
-        self.process.join(SECONDS_TO_LEAVE)
         returned: T = answer
         return returned
 

@@ -12,6 +12,7 @@ from convbench.analysis.choice.dominance import Floats
 from convbench.analysis.quality.qualities import Quality, costs_of, seed_table
 from convbench.analysis.results import Group, Result
 from convbench.core.record import EAGER
+from convbench.core.traits import FP32
 
 CostName = str
 """A metric's short name: ``latency``, ``params``, ``memory``, ``flops``, or one that a user's own probe declares."""
@@ -60,16 +61,14 @@ class Excluded:
 def gather(qualities: Sequence[Quality], results: Iterable[Result]) -> tuple[list[Candidate], list[Excluded]]:
     """Every quality that has enough sound seeds and a cost, once for each variant whose quality it is.
 
-    Costs are of one comparable group: the one that holds most of the architectures. Quality that was measured in fp32
-    and eager is that of the other fp32 variants too, since no number of theirs changes beyond rounding. A variant that
-    was evaluated itself has its own quality, so that its type of numbers is no bar; other lower precision is left out.
+    Costs are of one comparable group: the one that holds most of the architectures. Quality that was measured in eager
+    is that of the other variants in its type of numbers too, since no number of theirs changes beyond rounding. A
+    variant that was evaluated itself has its own quality, so that its type of numbers is no bar; other precision is
+    left out.
     """
     measurements = list(results)
     own = {quality.variant for quality in qualities} - {EAGER}
-    costs = {
-        id(quality): [cost for cost in costs_of(quality, measurements) if _is_of(quality, cost, own)]
-        for quality in qualities
-    }
+    costs = {id(quality): _of_variant(quality, costs_of(quality, measurements), own) for quality in qualities}
     group = _widest(costs.values())
     able, excluded = [], []
     for quality in qualities:
@@ -80,11 +79,12 @@ def gather(qualities: Sequence[Quality], results: Iterable[Result]) -> tuple[lis
     return able, excluded
 
 
-def _is_of(quality: Quality, cost: Result, own: Collection[str]) -> bool:
-    """Whether a cost is of the variant that has this quality."""
+def _of_variant(quality: Quality, costs: Sequence[Result], own: Collection[str]) -> list[Result]:
+    """The costs of an architecture that are of the variants that have this quality."""
     if quality.variant != EAGER:
-        return cost.case.variant_name == quality.variant
-    return cost.group.dtype == "fp32" and cost.case.variant_name not in own
+        return [cost for cost in costs if cost.case.variant_name == quality.variant]
+    numbers = {cost.group.dtype for cost in costs if not cost.case.variant} or {FP32}
+    return [cost for cost in costs if cost.group.dtype in numbers and cost.case.variant_name not in own]
 
 
 def _any_number(group: Group) -> Group:

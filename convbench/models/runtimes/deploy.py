@@ -16,25 +16,28 @@ from typing import Any
 import torch
 
 from convbench.core import scratch
-from convbench.core.errors import CaseFailed, Unavailable
+from convbench.core.errors import CaseFailed, Unavailable, is_out_of_memory
 from convbench.core.traits import of_variant
 from convbench.models.deployment import Deployment, Engine, Example, Loaded
 from convbench.models.runtimes import structure
 from convbench.models.runtimes.example import Flat, at_first, cycle_of, example
+from convbench.models.runtimes.onnx_file import why
 from convbench.models.subject import Subject
 
 
 def deploy(subject: Subject, engine: Engine) -> Subject:
-    """The subject run by an engine. Raises CaseFailed where it cannot be exported or loaded."""
+    """The subject run by an engine. Raises CaseFailed where it cannot be exported or loaded; its calls do, where the
+    engine cannot run it.
+    """
     call = example(subject)
     folder, export_seconds, keeper = _exported(subject, engine, call)
     start = time.perf_counter()
     model = engine.load(folder, call, torch.get_num_threads())
     load_seconds = time.perf_counter() - start
-    forward, output = _forward(model, call), _output(model, call)
+    forward, output = _forward(engine, model, call), _output(model, call)
     deployment = Deployment(
         engine, folder, call, torch.get_num_threads(), export_seconds, load_seconds, model,
-        _program(subject, model, call), output, keeper,
+        _program(subject, engine, model, call), output, keeper,
     )  # fmt: skip
     return replace(subject, forward=forward, deployment=deployment)
 
@@ -75,7 +78,7 @@ def _exported(subject: Subject, engine: Engine, call: Example) -> tuple[Path, fl
     return folder, seconds, keeper
 
 
-def _forward(model: Loaded, call: Example) -> Callable[..., Any]:
+def _forward(engine: Engine, model: Loaded, call: Example) -> Callable[..., Any]:
     """The model as PyTorch calls it: tensors are made the runtime's arrays and its arrays tensors, at every call."""
     shapes, put, begin = structure.shapes(call.tensors), structure.rebuild(call.output, "the output"), at_first(call)
 
@@ -83,7 +86,11 @@ def _forward(model: Loaded, call: Example) -> Callable[..., Any]:
         tensors = structure.row((begin(args), kwargs))
         if structure.shapes(tensors) != shapes:
             raise _another_shape(shapes, structure.shapes(tensors))
-        return put(iter(model(tensors)))
+        try:
+            outputs = model(tensors)
+        except Exception as error:
+            raise _cannot_run(engine, error) from error
+        return put(iter(outputs))
 
     return forward
 
@@ -93,7 +100,7 @@ def _output(model: Loaded, call: Example) -> Callable[[Sequence[Any]], Any]:
     return lambda arrays: put(iter(model.tensors(arrays)))
 
 
-def _program(subject: Subject, model: Loaded, call: Example) -> Callable[[], Sequence[Any]]:
+def _program(subject: Subject, engine: Engine, model: Loaded, call: Example) -> Callable[[], Sequence[Any]]:
     """The scenario's calls, one at a time, with nothing in them that a short program of a user's would not do."""
     rows = [model.arrays(row) for row in cycle_of(subject, call)]
     inputs, outputs = len(call.names) - call.carried, len(call.outputs) - call.carried
@@ -102,11 +109,20 @@ def _program(subject: Subject, model: Loaded, call: Example) -> Callable[[], Seq
 
     def step() -> Sequence[Any]:
         nonlocal state
-        returned = model.run([*next(following), *state])
+        try:
+            returned = model.run([*next(following), *state])
+        except Exception as error:
+            raise _cannot_run(engine, error) from error
         state = returned[outputs:]
         return returned
 
     return step
+
+
+def _cannot_run(engine: Engine, error: Exception) -> CaseFailed:
+    """What a call fails with where the runtime raises, whatever that is."""
+    message = f"{engine.name} has loaded the exported model and cannot run it: {why(error)}"
+    return CaseFailed("out of memory" if is_out_of_memory(error) else "error", message)
 
 
 def _another_shape(exported: list[torch.Size], actual: list[torch.Size]) -> CaseFailed:
