@@ -21,6 +21,7 @@ from convbench.core.text import listed
 from convbench.report.run import Run
 from convbench.suite import Suite, from_data
 from convbench.suite import load as load_suite
+from convbench.suite.layout import checked
 from convbench.suite.selection import Selection
 
 if TYPE_CHECKING:
@@ -53,6 +54,8 @@ def load(suite: str | Path | Mapping[str, Any] | Suite, overrides: str | Sequenc
         return suite
     if isinstance(suite, Mapping):
         return from_data(suite, listed(overrides))
+    if not isinstance(suite, (str, Path)):
+        raise ConvbenchError(f"suite: {suite!r} is none: name a file or a suite that ships, or give plain data")
     imports.lend_beside(Path(suite))
     return load_suite(str(suite), listed(overrides))
 
@@ -236,14 +239,14 @@ def measure(model: nn.Module, /, *args: Any, protocol: Protocol | None = None, *
     Examples:
         >>> import convbench, torch
         >>> convbench.measure(torch.nn.Linear(8, 8), torch.zeros(4, 8), protocol=convbench.Protocol(max_time=0.1))
-        Measurement(latency ... ms a call (...); peak memory ... MiB; in this process on cpu, ... findings ...)
+        Measurement(latency ... a call (...); peak memory ...; in this process on cpu, ... findings ...)
     """
     from convbench.measure import live
     from convbench.models.subject import Inputs
     from convbench.runs import script
 
     script.refuse_again()
-    return live.measure(model, Inputs(args, kwargs), protocol or Protocol())
+    return live.measure(model, Inputs(args, kwargs), checked(protocol or Protocol()))
 
 
 def compare(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import doctest
+import math
+import re
 import subprocess
 import sys
 from contextlib import nullcontext
@@ -22,6 +24,7 @@ from convbench.check.link import Settings
 from convbench.check.outcome import Timing
 from convbench.check.rule import Rule
 from convbench.core.commands import Command
+from convbench.core.statistics import Interval
 from convbench.measure import live
 from convbench.models import subject
 from convbench.models.subject import Inputs
@@ -243,6 +246,29 @@ def test_a_live_module_is_measured_in_this_process_and_it_says_so() -> None:
     assert len(measurement.samples) >= 6
     assert measurement.memory_bytes > CLIP.nbytes
     assert "in this process on cpu, 1 threads, eval mode" in repr(measurement)
+
+
+@pytest.mark.parametrize(("protocol", "message"), [
+    (convbench.Protocol(max_time=-1), "protocol.max_time: -1 is too small: more than 0"),
+    (convbench.Protocol(max_time=math.nan), "protocol.max_time: nan is not a finite number"),
+    (convbench.Protocol(max_time="a"), "protocol.max_time: 'a' is not a number"),
+    ("quick", "protocol: 'quick' is no convbench.Protocol"),
+])  # fmt: skip
+def test_a_protocol_that_a_suite_would_refuse_is_refused(protocol: convbench.Protocol, message: str) -> None:
+    """It measured without a word, or ended with a TypeError."""
+    with pytest.raises(convbench.ConvbenchError, match=re.escape(message)):
+        convbench.measure(Net(), CLIP, protocol=protocol)
+
+
+def test_a_small_module_is_shown_in_units_that_fit() -> None:
+    interval = Interval(9.184e-6, 9e-6, 9.5e-6)
+    shown = repr(live.Measurement(interval, (9.184e-6,), 96, (), "cpu", 1, training=False))
+    assert shown.startswith("Measurement(latency 9.184 µs a call (9 to 9.5, 1 calls); peak memory 96 B; ")
+
+
+def test_what_is_no_suite_is_one_sentence() -> None:
+    with pytest.raises(convbench.ConvbenchError, match="suite: None is none: name a file or a suite that ships"):
+        convbench.run(None)
 
 
 def test_an_input_may_be_called_as_a_parameter_of_ours_is(monkeypatch: pytest.MonkeyPatch) -> None:

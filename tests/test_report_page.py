@@ -161,6 +161,14 @@ def test_a_page_of_counts_has_no_room_for_what_was_not_measured(tmp_path):
     assert "Latency is" not in method and "Peak memory is" not in method
 
 
+def test_the_run_is_repeated_beside_itself(tmp_path):
+    """Without --out the command set another run of the suite aside."""
+    page = written([records.record()], tmp_path)
+    assert "Repeat the run: <code>convbench run suites/default.yaml --out {RUN}-again</code>" in " ".join(
+        page.replace("\n", "").split()
+    )
+
+
 def test_a_case_alone_is_tied_with_nothing(tmp_path):
     page = written([records.record()], tmp_path)
     assert ">tied<" not in page.partition('<table class="ranking">')[2].partition("</table>")[0]

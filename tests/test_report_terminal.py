@@ -65,6 +65,8 @@ def test_a_line_a_case():
     few = records.record(records.case("fc", 128), samples=2, latency=3e-3)
     assert line(few).startswith("ok      conv/fc/128/lstm128/1x16x3x64x64/eager/inference/cpu  ")
     assert line(few).endswith("16.9 M params, 327 M MACs")
+    alone = replace(few, readings=tuple(reading for reading in few.readings if reading.metric.name == "params"))
+    assert line(alone).endswith("/cpu  16.9 M params")
     gem = records.failed(records.case("gem"))
     assert line(gem) == f"failed  {gem.case.id}  wrong output: output differs from eager: max 0.3"
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -20,7 +19,7 @@ WINNER = "winner"
 @app.command("export-model")
 def export_model(
     case: Annotated[
-        str, typer.Argument(help="A measured case: its id or a GLOB of it; `winner` is what the run says to take.")
+        str, typer.Argument(help="A measured case: a GLOB of its id or a part; `winner` is what the run says to take.")
     ],
     to: Annotated[Path, typer.Option(help="The file to write, as in model.onnx.")],
     run: Annotated[Path, typer.Option(help="The run that measured it.")] = Path("reports/default"),
@@ -52,6 +51,8 @@ def _chosen(name: str, records: list[Record], run: Path) -> Record:
     from convbench.analysis.choice.recommendation import Ask
     from convbench.analysis.costs.headlines import advise
     from convbench.analysis.results import results
+    from convbench.core.case import id_matches
+    from convbench.core.registry import did_you_mean
 
     measured = [record for record in records if record.status == "ok" and record.case.trial is None]
     if name == WINNER:
@@ -63,9 +64,12 @@ def _chosen(name: str, records: list[Record], run: Path) -> Record:
         ids = list(picks) or ([cheapest.case.id] if cheapest else [])
         matching = [record for record in measured if record.case.id in ids]
     else:
-        matching = [record for record in measured if name == record.case.id or fnmatchcase(record.case.id, name)]
+        exact = [record for record in measured if name == record.case.id]
+        matching = exact or [record for record in measured if id_matches(record.case.id, [name])]
     if not matching:
-        raise ConvbenchError(f"{run}: no measured case is called {name!r}: `convbench report {run}` shows their names")
+        near = did_you_mean(name, {part for record in measured for part in record.case.id.split("/")})
+        told = near if near.startswith("; did") else f": `convbench report {run}` shows their names"
+        raise ConvbenchError(f"{run}: no measured case is called {name!r}{told}")
     if len(matching) > 1:
         raise ConvbenchError(
             f"{run}: {len(matching)} cases match {name!r}, as {matching[0].case.id} and {matching[1].case.id}: name one"

@@ -118,11 +118,15 @@ class Measurement:
         return showing.table("Measured in this process", self._rows())
 
     def _rows(self) -> list[tuple[str, str]]:
-        median, low, high = (1e3 * seconds for seconds in self.latency)
+        (second, time), (byte, size) = (
+            showing.scale(self.latency.median, showing.SECONDS),
+            showing.scale(self.memory_bytes, showing.BYTES),
+        )
+        median, low, high = (seconds / second for seconds in self.latency)
         place = f"this process on {self.device}, {self.threads} threads, {'train' if self.training else 'eval'} mode"
         return [
-            ("latency", f"{median:.4g} ms a call ({low:.4g} to {high:.4g}, {len(self.samples)} calls)"),
-            ("peak memory", f"{self.memory_bytes / 2**20:.1f} MiB"),
+            ("latency", f"{median:.4g} {time} a call ({low:.4g} to {high:.4g}, {len(self.samples)} calls)"),
+            ("peak memory", f"{self.memory_bytes / byte:.4g} {size}"),
             ("in", place),
             ("findings", ", ".join(finding.code for finding in self.findings) or "none"),
         ]

@@ -6,14 +6,14 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, WithJsonSchema, field_validator, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, WithJsonSchema, field_validator, model_validator
 
 from convbench.core.errors import ConvbenchError
 from convbench.core.quantities import duration
 from convbench.core.record import SCHEMA_VERSION, Protocol, Training
 from convbench.suite.axes import AXES, AxesLayout, ClipLayout, PatternLayout, RecurrentLayout, Size, Strict
 from convbench.suite.many import OneOrMany
-from convbench.suite.mistakes import Location
+from convbench.suite.mistakes import Location, message_of, shown
 
 WAIT: dict[str, Any] = {
     "anyOf": [
@@ -57,6 +57,18 @@ class ProtocolLayout(Strict):
     def built(self, training: TrainingLayout) -> Protocol:
         """These settings as the Protocol that measuring reads."""
         return Protocol(**self.model_dump(), training=training.built())
+
+
+def checked(protocol: Protocol) -> Protocol:
+    """The protocol, whose settings may be those of a suite. Raises ConvbenchError for what is none, or beyond them."""
+    if not isinstance(protocol, Protocol):
+        raise ConvbenchError(f"protocol: {shown(protocol)} is no convbench.Protocol")
+    try:
+        ProtocolLayout(**{name: getattr(protocol, name) for name in ProtocolLayout.model_fields})
+    except ValidationError as error:
+        told = (f"protocol.{detail['loc'][0]}: {message_of(detail)}" for detail in error.errors())
+        raise ConvbenchError("; ".join(told)) from error
+    return protocol
 
 
 class TrainingLayout(Strict):

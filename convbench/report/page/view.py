@@ -20,7 +20,7 @@ from convbench.report.page import rows
 from convbench.report.page.quality_section import section
 from convbench.report.words import units
 from convbench.report.words.answer import cautions, confidence, outcome, sentences
-from convbench.report.words.decision import Step, command, decision, next_steps
+from convbench.report.words.decision import AGAIN, Step, command, decision, next_steps
 from convbench.report.words.facts import conditions, environment, place, protocol
 from convbench.report.words.findings import failure, sentence
 from convbench.report.words.names import kind, reducer, same
@@ -49,6 +49,7 @@ def view(run: Run, results: Sequence[Result]) -> dict[str, Any]:
         "decision": decision(advice, answers) or texts[0],
         "confidence": confidence(advice, answers),
         "steps": [_step(run, step) for step in next_steps(run, results, advice)],
+        "repeat": command(run, AGAIN, DIRECTORY),
         "lead": texts[0],
         "sentences": texts[1:],
         "caution": caution,

@@ -105,7 +105,8 @@ def line(record: Record) -> str:
 
 def _cost(result: Result) -> str:
     latency = f"{units.interval(result.latency)}  " if result.latency else ""
-    counts = [f"{units.count(result.params)} params", f"{units.count(result.macs)} MACs"]
+    named = {"params": result.params, "MACs": result.macs}
+    counts = [f"{units.count(number)} {name}" for name, number in named.items() if number is not None]
     own = (metric for metric in own_metrics([result]) if "table" in metric.shown)
     return latency + ", ".join([*counts, *(f"{inside(m.title)} {units.human(result.value(m), m.unit)}" for m in own)])
 

@@ -36,6 +36,10 @@ class Step(NamedTuple):
     until_sure: bool = False
 
 
+AGAIN = Step("")
+"""The run once more, beside itself."""
+
+
 def decision(advice: Advice, answers: Sequence[Recommendation]) -> str:
     """What can be acted on: by task where quality was run, else by cost, with the variant that makes the pick fastest.
 
