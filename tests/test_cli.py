@@ -223,6 +223,8 @@ def test_doctor_tells_what_is_missing():
         (("report", "nowhere"), "nowhere: there is no such run: name a run directory, or a file in it"),
         (("report", "nowhere", "--format", "xls"), "--format 'xls'; known: html, md, pdf, png, svg"),
         (("list", "reducer"), "did you mean 'reducers'?"),
+        (("run", "tiny.yaml", "--out", ""), "--out is empty: name a directory, or leave it out"),
+        (("merge", ".", "--out", " "), "--out is empty: name a directory, or leave it out"),
         (("merge", "nowhere"), "there is no such run"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",

@@ -44,7 +44,19 @@ ExecutorOptions = Annotated[
         help="An option of the executor, as workers=8, or a YAML file of them (see `list executors`); may be repeated.",
     ),
 ]
-Out = Annotated[Path | None, typer.Option(help="The run's directory [default: reports/SUITE].")]
+
+
+def folder(text: str | Path) -> Path:
+    """The folder of an option. Raises ConvbenchError of an empty text, as of a shell's variable that is not set."""
+    if not str(text).strip():
+        raise ConvbenchError("--out is empty: name a directory, or leave it out")
+    return Path(text)
+
+
+Out = Annotated[
+    Path | None,
+    typer.Option(parser=folder, metavar="PATH", help="The run's directory [default: reports/SUITE]."),
+]
 Port = Annotated[int, typer.Option(min=0, max=65535, help="On this port of the loopback address; 0: any free one.")]
 Runs = Annotated[list[Path], typer.Argument(help="Run directories.")]
 

@@ -28,6 +28,7 @@ from convbench.cli.app import (
     Skip,
     Source,
     app,
+    folder,
     import_from_here,
 )
 from convbench.cli.report import conclude
@@ -127,7 +128,10 @@ def run(
 
 @app.command()
 def merge(
-    runs: Runs, out: Annotated[Path, typer.Option(help="The directory of the joined run.")] = Path("reports/merged")
+    runs: Runs,
+    out: Annotated[Path, typer.Option(parser=folder, metavar="PATH", help="The directory of the joined run.")] = Path(
+        "reports/merged"
+    ),
 ) -> None:
     """Join the runs of the shards of one suite into one."""
     from convbench.analysis.table import write_csv
