@@ -267,6 +267,14 @@ def test_one_pair_of_equal_parameters_and_twice_the_latency_is_a_counterexample(
     assert ordering.ordered({"parameters": Interval(0.72, 0.25, 1.0)}, 9, upset).verdict == verdict
 
 
+def test_a_pair_of_far_fewer_parameters_and_a_little_slower_hides_no_counterexample():
+    """The first was shown alone, and decided nothing."""
+    seconds = {32: 1.2e-3, 512: 0.9e-3, 2048: 0.95e-3, 32_768: 2e-3, 131_072: 1e-3}
+    claim = of(16, synthetic.by_size(lambda size: seconds[size], "inference"))
+    assert claim.verdict == "refuted"
+    assert 1.5 < claim.numbers[-1].value < 2.5
+
+
 def test_parameters_that_order_nothing_refute():
     backwards = synthetic.by_size(lambda size: 1 / size, "inference")
     claim = of(16, backwards)
