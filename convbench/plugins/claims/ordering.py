@@ -86,7 +86,7 @@ def _tau_b(signs: Sequence[NDArray[np.float64]], drawn: NDArray[np.int64]) -> ND
 
 
 def _upset(results: Sequence[Result]) -> Number | None:
-    """The pair that breaks the order most: a counterexample where there is one, of them that of far fewer parameters."""
+    """The pair that breaks the order most: a counterexample where there is one, and that of the fewest parameters."""
     worst, number = (False, 1.0), None
     for result, other in permutations(results, 2):
         fewer = (other.params or 1) / (result.params or 1)
