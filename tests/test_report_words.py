@@ -225,6 +225,13 @@ def test_the_words_of_a_task_are_honest_about_seeds():
     assert dead == "No run was sound: every one collapsed or failed."
 
 
+def test_of_equally_small_ones_it_is_said_that_they_are():
+    counts = [records.record(records.case(name), samples=0) for name in ("gap", "gmp")]
+    case_results = results(counts)
+    said = decision(advise(case_results), ())
+    assert said == "Smallest of 2: gap at LSTM input 32 (1 other is as small); latency was not measured."
+
+
 FINDINGS = {
     "not_steady": {"change": 0.05}, "interval_wide": {"relative": 0.04, "target": 0.01},
     "page_faults": {"faults_per_call": 6112.0, "system_share": 0.85, "allocator": "glibc"},

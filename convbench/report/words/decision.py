@@ -53,7 +53,9 @@ def decision(advice: Advice, answers: Sequence[Recommendation]) -> str:
     if not advice.ordered:
         return UNORDERED
     if not advice.timed or not pick.latency:
-        return f"Smallest of {len(advice.ranking)}: {_name(pick, advice)}; latency was not measured."
+        equal = len(as_light(pick, [contender.result for contender in advice.ranking])) - 1
+        also = f" ({counted(equal, 'other is', 'others are')} as small)" if equal else ""
+        return f"Smallest of {len(advice.ranking)}: {_name(pick, advice)}{also}; latency was not measured."
     tied = advice.tied
     if len(tied) < 2:
         latency = units.seconds(pick.latency.median)
