@@ -170,7 +170,9 @@ def _measured(
         finished = store.load(directory)[1]
         if as_json:
             _print_rows(finished)
-        kept = f"{len(finished)} of {len(prepared.planned)} cases are kept in {directory}"
+        planned = len(prepared.planned)
+        of_planned = f" of {planned}" if len(finished) <= planned else ""  # further seeds are in no plan
+        kept = f"{len(finished)}{of_planned} cases are kept in {directory}"
         raise Interrupted(f"interrupted; {kept}: add --resume to go on") from error
     except ConvbenchError:
         if as_json and store.exists(directory):
