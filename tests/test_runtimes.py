@@ -13,13 +13,11 @@ from hashlib import sha256
 from pathlib import Path
 
 import pytest
-import records
 import torch
 
 from convbench import suite
 from convbench.analysis.quality.controls import linear_probes
 from convbench.analysis.quality.qualities import qualities
-from convbench.cli.export_model import _chosen
 from convbench.core import metrics, scratch, traits
 from convbench.core.errors import CaseFailed, ConvbenchError, Impossible, Unavailable
 from convbench.core.record import Case, Choice, Clip, Parts, Protocol, Reading, Recurrent, Whole
@@ -468,14 +466,6 @@ def test_what_differs_by_more_than_its_kind_may_is_a_wrong_output(values: list[f
     assert failed.value.kind == "wrong output"
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.int8])
-def test_what_is_no_number_in_eager_either_is_the_same_output(dtype: torch.dtype) -> None:
-    expected = torch.tensor([3.0, math.nan, 4.0])
-    assert compare({"": expected.clone()}, {"": expected}, TOLERANCE[dtype]) == Parity(0.0, 0.0)
-    with pytest.raises(CaseFailed):
-        compare({"": torch.tensor([math.nan, math.nan, 4.0])}, {"": expected}, TOLERANCE[dtype])
-
-
 def test_int8_is_judged_by_the_whole_not_by_one_value() -> None:
     expected = torch.ones(1000)
     output = expected.clone()
@@ -711,13 +701,3 @@ def test_weights_of_another_model_are_refused(tmp_path: Path) -> None:
     torch.save({"nothing": torch.zeros(1)}, tmp_path / "weights.pt")
     with pytest.raises(ConvbenchError, match=r"weights\.pt: are not the weights of"):
         hand_over(case(), 0, tmp_path / "model.onnx", tmp_path / "weights.pt", {})
-
-
-def test_a_model_to_hand_over_is_named_by_a_part_of_its_id(tmp_path: Path) -> None:
-    measured = [records.record(records.case("gap")), records.record(records.case("fc", 8))]
-    assert _chosen("gap", measured, tmp_path) is measured[0]
-    assert _chosen(measured[1].case.id, measured, tmp_path) is measured[1]
-    with pytest.raises(ConvbenchError, match="no measured case is called 'gpa'; did you mean 'gap'"):
-        _chosen("gpa", measured, tmp_path)
-    with pytest.raises(ConvbenchError, match="2 cases match 'conv', as conv/gap/32"):
-        _chosen("conv", measured, tmp_path)
