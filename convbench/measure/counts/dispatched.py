@@ -203,20 +203,19 @@ class _Counter(FlopCounterMode):
         return nullcontext() if torch._C._len_torch_dispatch_stack() else _FlopCounterMode(self)
 
     def _count_flops(self, func_packet: Any, out: Any, args: Any, kwargs: Any) -> Any:
-        name = operator(func_packet)
+        name, storages = operator(func_packet), _storages((args, kwargs))
         with self._one_at_a_time:
-            if self._works_on_weights(out, args, kwargs) and name in WITH_VECTOR:
+            if self._works_on_weights(storages, out) and name in WITH_VECTOR:
                 return out
             if func_packet in self.flop_registry:
-                self.read |= _storages((args, kwargs))
+                self.read |= storages
             elif is_unknown(name):
                 self.unknown[name] += 1
-                self.read_uncounted |= _storages((args, kwargs))
+                self.read_uncounted |= storages
             return super()._count_flops(func_packet, out, args, kwargs)  # type: ignore[no-untyped-call]
 
-    def _works_on_weights(self, out: Any, args: Any, kwargs: Any) -> bool:
+    def _works_on_weights(self, storages: set[int], out: Any) -> bool:
         """Whether an operator reads nothing but weights and what was made of them; what it returns is such then."""
-        storages = _storages((args, kwargs))
         if not storages or not storages <= self.of_weights:
             self.of_weights -= _storages(out)  # a buffer that something of the clip was written into
             return False

@@ -65,8 +65,11 @@ class Isolated(Executor):
         """Begin a job in a fresh process under its protocol's time limit. Raises Unavailable where that cannot be."""
         variables, limit = process_environment(job.case), job.protocol.timeout
         cache = "" if job.protocol.visits == 1 else f"{crc32(job.case.id.encode()):08x}"
-        call = Call(measure, (job,), variables, limit, builds(job.case), brought([job.case]), cache=cache)
-        return self.processes.start(replace(call, limited_by="protocol.timeout"))
+        call = Call(
+            measure, (job,), variables, limit, builds(job.case), brought([job.case]),
+            cache=cache, limited_by="protocol.timeout",
+        )  # fmt: skip
+        return self.processes.start(call)
 
     def measure(self, job: Job) -> Record:
         """The job in a fresh process. Raises CaseFailed, or Unavailable."""
