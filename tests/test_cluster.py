@@ -113,8 +113,8 @@ def test_variants_and_reducers_of_a_size_share_a_piece_and_every_job_is_in_one()
         for model in {job.case.eager for job in all_jobs}:
             assert sum(any(job.case.eager == model for job in piece) for piece in cut) == 1, "variants stay together"
         for piece in cut:
-            assert len({pieces.frame(job.case) for job in piece}) == 1
-    assert len(list(pieces.cut(all_jobs, 1, lambda _: 1.0))) == 2, "one host takes whole frames"
+            assert len({job.case.situation for job in piece}) == 1
+    assert len(list(pieces.cut(all_jobs, 1, lambda _: 1.0))) == 2, "one host takes whole situations"
     assert len(list(pieces.cut(all_jobs, 64, lambda _: 1.0))) == 24, "many hosts take models"
 
 
@@ -187,7 +187,7 @@ def test_a_ranking_never_mixes_two_kinds_of_hosts() -> None:
     assert sweep.whole()
     environments = defaultdict(set)
     for job, record in sweep.records:
-        environments[pieces.frame(job.case)].add(record.environment)
+        environments[job.case.situation].add(record.environment)
     assert all(len(names) == 1 for names in environments.values())
     assert len(set.union(*environments.values())) == 2, "both kinds work"
 
@@ -237,7 +237,7 @@ def test_a_case_of_a_frame_that_only_one_kind_has_room_for_takes_the_frame_there
 
 
 def test_a_case_that_was_given_up_keeps_back_none_of_its_piece(monkeypatch: pytest.MonkeyPatch) -> None:
-    """In one frame of many models: hosts of one kind, of which the only one with room for it is lost."""
+    """In one situation of many models: hosts of one kind, of which the only one with room for it is lost."""
     large = case("flatten", None)
     monkeypatch.setattr("convbench.measure.preflight.needed_bytes", lambda case: 2**32 if case == large else 2**20)
     hosts = [Machine("large", memory=2**33, dies=0.5), *(Machine(f"small-{at}", memory=2**31) for at in range(2))]

@@ -9,7 +9,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from convbench.analysis.costs.headlines import advise, undecided
+from convbench.analysis.costs.headlines import headline_of, undecided
 from convbench.analysis.results import results
 from convbench.core import metrics, visits
 from convbench.core.record import FACTS, Choice, Protocol, Reading, Record, Training, Visit
@@ -196,7 +196,7 @@ def test_what_is_never_undisturbed_is_withheld():
     assert case_results[bad].latency is None
     [finding] = [candidate for candidate in case_results[bad].record.findings if candidate.code == "withheld"]
     assert finding.data["visits"] == 6
-    ranking = advise(list(case_results.values())).ranking
+    ranking = headline_of(list(case_results.values())).ranking
     assert ranking
     assert bad not in {contender.result.case.id for contender in ranking}
 
@@ -267,7 +267,7 @@ def test_two_runs_give_the_same_pick_or_say_that_they_cannot_tell():
     picks = []
     for seed in range(10):
         machine = Machine(apart(0.25), spread=0.08, seed=seed)
-        picks.append(advise(results(machine.run(schedule(machine)))).pick.case.architecture)
+        picks.append(headline_of(results(machine.run(schedule(machine)))).pick.case.architecture)
     assert max(picks.count(pick) for pick in picks) >= 9
 
 

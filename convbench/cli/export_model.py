@@ -49,7 +49,7 @@ def _chosen(name: str, records: list[Record], run: Path) -> Record:
     """The one measured case of that name. Raises ConvbenchError where there is none, or more than one."""
     from convbench.analysis.choice.by_task import recommendations
     from convbench.analysis.choice.recommendation import Ask
-    from convbench.analysis.costs.headlines import advise
+    from convbench.analysis.costs.headlines import headline_of
     from convbench.analysis.results import results
     from convbench.core.case import id_matches
     from convbench.core.registry import did_you_mean
@@ -60,7 +60,7 @@ def _chosen(name: str, records: list[Record], run: Path) -> Record:
         if len(picks) > 1:
             said = "; ".join(f"{case_id} for {answer.task}" for case_id, answer in picks.items())
             raise ConvbenchError(f"{run}: its tasks want different configurations: name one of them: {said}")
-        cheapest = advise(results(measured)).pick
+        cheapest = headline_of(results(measured)).pick
         ids = list(picks) or ([cheapest.case.id] if cheapest else [])
         matching = [record for record in measured if record.case.id in ids]
     else:

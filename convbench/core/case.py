@@ -187,7 +187,7 @@ class Case:
         return self.trial is not None and not self.trial.trains
 
     @property
-    def around(self) -> Hashable:
+    def surroundings(self) -> Hashable:
         """What stands around the reducer: only where it is the same are reducers and sizes compared."""
         parts = self.architecture
         return (
@@ -195,6 +195,11 @@ class Case:
             if isinstance(parts, Parts)
             else type(parts).__name__
         )
+
+    @property
+    def situation(self) -> Hashable:
+        """All of a case but its reducer, LSTM input size and variant: where one ranking is made."""
+        return self.surroundings, self.clip, self.scenario, self.device, self.threads
 
     @property
     def eager(self) -> Case:

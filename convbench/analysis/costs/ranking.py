@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from convbench.analysis import repeat
-from convbench.analysis.costs.likeness import frame
+from convbench.analysis.costs.likeness import situation
 from convbench.analysis.results import Result
 from convbench.core.statistics import Interval
 
@@ -62,7 +62,7 @@ def widest(results: Sequence[Result]) -> list[Result]:
     """The comparable group, on one backbone and recurrent stage, with most reducers, then most cases."""
     groups: dict[object, list[Result]] = defaultdict(list)
     for result in results:
-        groups[frame(result)].append(result)
+        groups[situation(result)].append(result)
     return max(groups.values(), key=_breadth, default=[])
 
 

@@ -77,7 +77,7 @@ def runtimes(results: Sequence[Result]) -> list[Runtimes]:
     timed = [result for result in measured(results) if result.timing and isinstance(result.case.architecture, Parts)]
     situations: dict[object, list[Result]] = defaultdict(list)
     for result in timed:
-        situations[_situation(result)].append(result)
+        situations[result.record.environment, result.case.situation].append(result)
     views = (_view(members) for members in situations.values())
     return [view for view in views if view is not None]
 
@@ -101,11 +101,6 @@ def turn(view: Runtimes) -> tuple[Price, Price] | None:
 def exported(result: Result) -> bool:
     """Whether another runtime loaded the model from files."""
     return bool(result.record.samples(metrics.LOAD))
-
-
-def _situation(result: Result) -> object:
-    case = result.case
-    return (result.record.environment, case.around, case.clip, case.scenario, case.device, case.threads)
 
 
 def _view(members: Sequence[Result]) -> Runtimes | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from convbench.analysis.costs.headlines import advise
+from convbench.analysis.costs.headlines import headline_of
 from convbench.analysis.costs.ranking import widest
 from convbench.analysis.results import Result, measured, typical
 from convbench.core import metrics
@@ -36,7 +36,7 @@ def memory_by_kind(results: Sequence[Result]) -> Iterator[Drawing]:
         cases = widest([result for result in group if by_kind(result)])
         shares = {result: by_kind(result) for result in cases}
         if shares:
-            yield _draw(_shown(shares, advise(group).pick), scenario, device)
+            yield _draw(_shown(shares, headline_of(group).pick), scenario, device)
 
 
 def _shown(shares: Whole, pick: Result | None) -> Whole:

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Hashable, Iterable, Sequence
 from typing import Any
 
-from convbench.analysis.costs.headlines import advise
+from convbench.analysis.costs.headlines import headline_of
 from convbench.analysis.costs.likeness import alike
 from convbench.analysis.costs.selection import curves, opening
 from convbench.analysis.results import Result, shown_metrics
@@ -54,7 +54,7 @@ def payload(run: Run, results: Sequence[Result]) -> dict[str, Any]:
         "facts": _facts(results),
         "filters": [name for name in FILTERS if len({line.get(name) for line in lines}) > 1],
         "opening": dict(first.values) if first else {},
-        "crossover": plain(advise(results).crossover),
+        "crossover": plain(headline_of(results).crossover),
         "findings": _findings(results),
         "visits": [distribution(result.record) for result in results],
         "percentiles": coded([percentiles(result) for result in results]),

@@ -10,7 +10,7 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
 from rich.text import Text
 
-from convbench.analysis.costs.likeness import Frame, frame
+from convbench.analysis.costs.likeness import Situation, situation
 from convbench.analysis.results import (
     Result,
     measured,
@@ -129,10 +129,10 @@ def _share(value: float | None, scale: int = 100) -> str:
 
 def _frames(results: Sequence[Result]) -> list[list[Result]]:
     """Cases that may be compared, those with most of them first."""
-    frames: dict[Frame, list[Result]] = {}
+    situations: dict[Situation, list[Result]] = {}
     for result in measured(results):
-        frames.setdefault(frame(result), []).append(result)
-    return sorted(frames.values(), key=len, reverse=True)
+        situations.setdefault(situation(result), []).append(result)
+    return sorted(situations.values(), key=len, reverse=True)
 
 
 def _title(result: Result) -> str:
