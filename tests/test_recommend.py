@@ -18,7 +18,7 @@ from convbench.analysis.choice.noninferior import (
     p_values,
     pairs,
     shortfalls,
-    shown,
+    shown_within,
     untold,
 )
 from convbench.analysis.choice.recommendation import Ask
@@ -418,8 +418,8 @@ def test_shortfalls_bound_the_distance_to_the_best():
 def test_what_reaches_the_ceiling_is_shown_however_noisy_others_are():
     noisy = np.array([0.39, 1.0, 0.53, 0.999, 0.95])
     table = np.stack([np.full(5, 1.0), noisy, noisy[::-1]], axis=1)
-    assert shown(pairs(table), 0.02).tolist() == [True, False, False]
-    assert not shown(pairs(table - 0.2), 0.02).any()
+    assert shown_within(pairs(table), 0.02).tolist() == [True, False, False]
+    assert not shown_within(pairs(table - 0.2), 0.02).any()
 
 
 def test_nobody_exceeds_a_pick_by_more_than_is_left_to_1():
@@ -438,7 +438,7 @@ def test_what_is_far_worse_costs_the_others_nothing():
     rng = np.random.default_rng(0)
     best = 0.9 + rng.normal(0, 0.02, (5, 2)) - [0.06, 0.0]
     poor = rng.normal(0.4, 0.02, (5, 20))
-    alone, among = (shown(pairs(table), 0.02) for table in (best, np.hstack([best, poor])))
+    alone, among = (shown_within(pairs(table), 0.02) for table in (best, np.hstack([best, poor])))
     assert alone.tolist() == among[:2].tolist() == [False, True]
 
 
@@ -447,7 +447,7 @@ def test_all_that_are_shown_are_within_the_margin_at_once():
     rng = np.random.default_rng(0)
     means, sds = np.array((0.93,) * 5 + (0.95,)), np.array((0.004, 0.02, 0.01, 0.02, 0.015, 0.01))
     for noise in (0.012, sds):
-        wrong = [shown(pairs(means + noise * rng.standard_normal((5, 6))), 0.02)[:5].any() for _ in range(300)]
+        wrong = [shown_within(pairs(means + noise * rng.standard_normal((5, 6))), 0.02)[:5].any() for _ in range(300)]
         assert np.mean(wrong) <= 0.08
 
 

@@ -18,7 +18,7 @@ from convbench.analysis.table import write_csv
 from convbench.core import code, store
 from convbench.core.comparability import differing
 from convbench.core.errors import StoreError
-from convbench.core.progress import Stage
+from convbench.core.progress import RunState
 from convbench.core.record import Case, Record, Run
 from convbench.core.visits import Scope, in_table, scope
 from convbench.runs import host_notes, repeats, visits
@@ -28,9 +28,9 @@ from convbench.runs.schedule import Schedule
 
 
 class Watcher(Interface):
-    """Is told what happens, visit by visit; the stage says which round it is and what is still open."""
+    """Is told what happens, visit by visit; the state says which round it is and what is still open."""
 
-    def begins(self, case: Case, stage: Stage) -> None: ...
+    def begins(self, case: Case, state: RunState) -> None: ...
 
     def ended(self, record: Record) -> None: ...
 
@@ -137,7 +137,7 @@ def _visits(prepared: Prepared, schedule: Schedule, watcher: Watcher | None) -> 
     known_speed = cache(partial(_known_speed, prepared))
     for job, visit in prepared.executor.run(announced):
         record = visits.visited(job, visit, known_speed(scope(visit)))
-        if (look := schedule.stage.look) > 1:
+        if (look := schedule.state.look) > 1:
             record = replace(record, conditions={**record.conditions, LOOK: look})
         schedule.log.add(record)
         yield record
@@ -150,7 +150,7 @@ def _known_speed(prepared: Prepared, scope: Scope) -> float | None:
 
 def _announce(jobs: Iterable[Job], schedule: Schedule, watcher: Watcher) -> Iterator[Job]:
     for job in jobs:
-        watcher.begins(job.case, schedule.stage)
+        watcher.begins(job.case, schedule.state)
         yield job
 
 

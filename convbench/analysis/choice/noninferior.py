@@ -103,7 +103,7 @@ def p_values(contrasts: Pairs, margin: float) -> Floats:
     return np.asarray(np.minimum(1.0, np.minimum(below_all, below_one)))
 
 
-def shown(contrasts: Pairs, margin: float, error: float = ERROR) -> Flags:
+def shown_within(contrasts: Pairs, margin: float, error: float = ERROR) -> Flags:
     """Which configurations (..., k) are shown to be within the margin of the best, all at once at this error."""
     p = p_values(contrasts, margin)
     k = p.shape[-1]

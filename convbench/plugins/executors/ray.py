@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from convbench.core.errors import ConvbenchError, line_of
-from convbench.core.option_types import Count, Padding
+from convbench.core.option_types import Count, NonNegative
 from convbench.core.record import Case
 from convbench.core.registry import executors
 from convbench.runs.cluster.engine import Absent, Done, Event, Limits, Lost, Piece
@@ -48,7 +48,7 @@ class Ray(Cluster):
         *,
         address: str = "",
         workers: Count = 1,
-        cores: Padding = 0,
+        cores: NonNegative = 0,
         start: float = 120.0,
         silence: float = 60.0,
         working_dir: str = "",

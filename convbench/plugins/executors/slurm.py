@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from convbench.core.errors import ConvbenchError, line_of
-from convbench.core.option_types import Count, Padding
+from convbench.core.option_types import Count, NonNegative
 from convbench.core.record import Case
 from convbench.core.registry import executors
 from convbench.runs.cluster.engine import Event, Joined, Limits, Lost, Piece
@@ -74,8 +74,8 @@ class Slurm(Cluster):
         cluster: Literal["slurm", "local", "debug"] = "slurm",
         folder: str = ".convbench-slurm",
         workers: Count = 2,
-        cores: Padding = 0,
-        gpus: Padding = 0,
+        cores: NonNegative = 0,
+        gpus: NonNegative = 0,
         minutes: Count = 240,
         memory: str = "",
         partition: str = "",
