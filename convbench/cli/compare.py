@@ -15,7 +15,7 @@ from convbench.core.errors import Refused
 from convbench.core.text import one_line
 
 if TYPE_CHECKING:
-    from convbench.analysis.stored_runs import Comparison
+    from convbench.analysis.stored_runs import StoredComparison
     from convbench.core.record import Record
     from convbench.core.statistics import Interval
     from convbench.core.store import Stored
@@ -108,7 +108,7 @@ def advise(baseline: Path, suite: str, overrides: Sequence[str], device: str, se
     return LOOKS_SLOWER if any(ratio and ratio.low > SLOWER for ratio in ratios) else COMPARABLE
 
 
-def _print_lost(runs: tuple[Stored, Stored], comparison: Comparison) -> None:
+def _print_lost(runs: tuple[Stored, Stored], comparison: StoredComparison) -> None:
     """Each case that failed in a run, or was skipped there and measured in the other, with the reason."""
     places = ("in the first run", "in the second run")
     for where, (_, records), elsewhere in zip(places, runs, reversed(comparison.alone), strict=True):
@@ -116,7 +116,7 @@ def _print_lost(runs: tuple[Stored, Stored], comparison: Comparison) -> None:
         _print_failures(where, [record for record in lost if record.status == "failed" or record.case.id in elsewhere])
 
 
-def _print(comparison: Comparison, ratios: Sequence[Interval | None]) -> None:
+def _print(comparison: StoredComparison, ratios: Sequence[Interval | None]) -> None:
     from convbench.analysis import stored_runs
     from convbench.report.words import names, units
 

@@ -101,7 +101,7 @@ class Processes:
     def _begin(self, running: Running[Any], call: Call[Any], cache: Path) -> None:
         receiver, sender = multiprocessing.Pipe(duplex=False)
         context = self.forkserver if call.is_forked else multiprocessing.get_context("spawn")
-        args = (sender, call.brought, call.work, call.args, str(running.folder), str(cache))
+        args = (sender, call.imports, call.work, call.args, str(running.folder), str(cache))
         running.begins(context.Process(target=run_child, args=args), receiver)
         try:
             with unseen(), environment({**self._variables(), **call.variables}), uninterrupted():

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from convbench.core.errors import CaseFailed
-from convbench.models.deployment import Between, Example, Loaded, Times
+from convbench.models.deployment import Between, Example, LoadedModel, Times
 from convbench.models.runtimes.onnx_file import why
 
 PACKAGE = "model.pt2"
@@ -34,7 +34,7 @@ class AotInductor:
         except Exception as error:
             raise CaseFailed("error", f"cannot be compiled ahead of time by AOTInductor: {why(error)}") from error
 
-    def load(self, folder: Path, example: Example, threads: int) -> Loaded:
+    def load(self, folder: Path, example: Example, threads: int) -> LoadedModel:
         """Threads are torch's own: the library asks the same OpenMP for them."""
         package = torch._inductor.aoti_load_package(str(folder / PACKAGE))
         strides = [tensor.stride() for tensor in example.tensors]
@@ -44,7 +44,7 @@ class AotInductor:
             outputs: Sequence[torch.Tensor] = package(*arguments)
             return outputs
 
-        return Loaded(list, run, list)
+        return LoadedModel(list, run, list)
 
     def profiled(
         self, folder: Path, example: Example, threads: int, calls: int, between: Between

@@ -11,7 +11,7 @@ from torch import nn
 
 from convbench.core.errors import CaseFailed, Unavailable
 from convbench.core.record import Case
-from convbench.models.deployment import Between, Example, Loaded, Quantised, Times
+from convbench.models.deployment import Between, Example, LoadedModel, Quantisation, Times
 from convbench.models.runtimes import int8_onnx, onnx_file, structure
 from convbench.models.runtimes.onnx_file import FILE, OPSET, Exporter
 
@@ -26,21 +26,21 @@ class OpenVino:
     case: Case
     exporter: Exporter
     precision: Precision
-    quantised: Quantised | None = None
+    quantisation: Quantisation | None = None
     name: str = "openvino"
 
     def export(self, flat: nn.Module, example: Example, folder: Path) -> None:
         path = onnx_file.write(flat, example, folder, self.exporter, OPSET)
-        if self.quantised:
-            int8_onnx.quantise(path, self.quantised, example.names)
+        if self.quantisation:
+            int8_onnx.quantise(path, self.quantisation, example.names)
 
-    def load(self, folder: Path, example: Example, threads: int) -> Loaded:
+    def load(self, folder: Path, example: Example, threads: int) -> LoadedModel:
         request = self._compiled(folder, threads).create_infer_request()
 
         def run(arrays: list[Any]) -> Sequence[Any]:
             return list(request.infer(arrays, share_inputs=True).values())
 
-        return Loaded(structure.arrays, run, structure.from_arrays)
+        return LoadedModel(structure.arrays, run, structure.from_arrays)
 
     def profiled(
         self, folder: Path, example: Example, threads: int, calls: int, between: Between
