@@ -18,7 +18,6 @@ from convbench.core.record import Scalar
 from convbench.core.text import digest
 
 
-
 @dataclass
 class Inspection:
     """What can be timed, what cannot and why, and exact differences by case."""

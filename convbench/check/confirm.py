@@ -25,8 +25,8 @@ from convbench.check.verdict import verdicts
 from convbench.core import files, git, store
 from convbench.core.commands import Command
 from convbench.core.errors import ConvbenchError, StoreError
-from convbench.core.exchange import CONFIRMED
 from convbench.core.record import Run
+from convbench.core.shared_place import CONFIRMED
 from convbench.core.statistics import Interval
 from convbench.core.text import digest
 
