@@ -575,9 +575,9 @@ def slurm_engine(folder: Path, *workers: str) -> slurm._Engine:
     """The engine with workers that no scheduler knows, and none in place of lost ones."""
     options = slurm._JobOptions("slurm", 0, 0, 0, 60, str(folder), {}, exclusive=True)
     engine = slurm._Engine(options, spec("cpu", (), 0, 1))
-    engine.run_folder, engine.office = folder, mailbox.Office(folder / "mail", engine.spec)
+    engine.run_folder, engine.mailboxes = folder, mailbox.Mailboxes(folder / "mail", engine.spec)
     for worker in workers:
-        engine.office.open(worker)
+        engine.mailboxes.open(worker)
         engine.sent[worker] = slurm._Sent(MagicMock(state="RUNNING"))
     return engine
 
@@ -588,7 +588,7 @@ def test_a_message_that_cannot_be_read_now_is_read_later(tmp_path: Path, monkeyp
 
     engine, take = slurm_engine(tmp_path, "first", "second"), mailbox._take
     for worker in ("first", "second"):
-        mailbox.Box(tmp_path / "mail", worker).say(Beat(worker))
+        mailbox.Mailbox(tmp_path / "mail", worker).say(Beat(worker))
     with monkeypatch.context() as patch:
         patch.setattr(mailbox, "_take", lambda path: take(path) if "second" in str(path) else refuse())
         assert list(engine.events(0)) == [Beat("second")]
@@ -599,7 +599,7 @@ def test_a_message_that_cannot_be_read_now_is_read_later(tmp_path: Path, monkeyp
 
 def test_a_folder_that_cannot_be_looked_at_now_ends_no_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "worker").mkdir()
-    box = mailbox.Box(tmp_path, "worker")
+    box = mailbox.Mailbox(tmp_path, "worker")
     assert not box.ended
     with monkeypatch.context() as patch:
         patch.setattr(Path, "stat", Mock(side_effect=OSError(116, "Stale file handle")))
@@ -675,7 +675,7 @@ def test_workers_that_never_start_end_the_wait_once_none_is_asked_for(
     job = engine.sent["worker-0"].job
     job.configure_mock(state="FAILED", **{"stderr.return_value": "ModuleNotFoundError: no module named 'convbench'"})
     monkeypatch.setattr(engine, "start", lambda: 1)
-    monkeypatch.setattr(slurm, "waited", lambda *_: [])
+    monkeypatch.setattr(slurm, "wait_for_word", lambda *_: [])
     with pytest.raises(ConvbenchError, match=r"within \d s: its job ended \(failed\): ModuleNotFoundError"):
         Roll(engine, Limits(start=60), count().__next__).hosts  # noqa: B018 (waits for them)
     assert "worker-0 is not there: its job ended (failed): ModuleNotFoundError" in caplog.text

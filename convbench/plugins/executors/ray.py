@@ -29,7 +29,9 @@ FALSE_STARTS = 3
 SECONDS_TO_SCHEDULE = 60.0
 """After so long a worker that was not started is said to be missing; it is still taken when it comes."""
 REACHABLE = 5.0
+"""Seconds to wait for the cluster's port."""
 LEAVE = 5.0
+"""Seconds that workers get to end by themselves."""
 
 
 @executors.register("ray")
