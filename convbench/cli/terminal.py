@@ -81,7 +81,7 @@ class CleanStream:
 
 @contextmanager
 def guarded() -> Iterator[Stream]:
-    """Standard output and standard error are ``CleanStream``s for as long as the command runs; the stream of the output."""
+    """Standard output and standard error are of ``CleanStream`` while the command runs; the stream of the output."""
     before = sys.stdout, sys.stderr
     out, err = (Stream(stream or Path(os.devnull).open("w")) for stream in before)  # noqa: SIM115
     sys.stdout, sys.stderr = CleanStream(out), CleanStream(err)

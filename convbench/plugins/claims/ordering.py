@@ -44,10 +44,10 @@ def stand_in(evidence: Evidence) -> Judgement:
     taus = {word: tau([v or 0.0 for v in values], latency) for word, values in pairs if None not in values}
     if "parameters" not in taus:
         raise Lacking(f"Parameters were not counted: {COSTS}.")
-    return ordered(taus, len(results), _upset(results))
+    return judge(taus, len(results), _upset(results))
 
 
-def ordered(taus: dict[str, Interval], n: int, upset: Number | None = None) -> Judgement:
+def judge(taus: dict[str, Interval], n: int, upset: Number | None = None) -> Judgement:
     """Supported where τ of parameters and latency is surely high, refuted where it surely is not, or where one pair by
     itself breaks the order by half again as much latency for no more parameters."""
     interval = taus["parameters"]

@@ -35,10 +35,10 @@ def slower(evidence: Evidence) -> Judgement:
     steps = _by_size(evidence.costs, "train")
     if len(steps) < 3:
         raise Lacking(f"Latencies of a training step at three LSTM input sizes or more are needed: {COSTS}.")
-    return timed(steps, _by_size(evidence.costs, "inference"))
+    return judge(steps, _by_size(evidence.costs, "inference"))
 
 
-def timed(steps: Sequence[Result], inference: Sequence[Result] = ()) -> Judgement:
+def judge(steps: Sequence[Result], inference: Sequence[Result] = ()) -> Judgement:
     """Supported where the largest input takes longer for sure, refuted where it surely does not; by rising size."""
     ratio = over(steps[-1], steps[0])
     verdict: Verdict = "supported" if ratio.low > LONGER else "refuted" if ratio.high < LONGER else "undecided"

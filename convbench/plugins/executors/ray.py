@@ -23,7 +23,7 @@ from convbench.runs.cluster.worker import Spec, Worker, is_last, message_of, spe
 SECONDS_BETWEEN_LOOKS = 5.0
 """How often the cluster is asked for new hosts."""
 RESTARTS = 20
-"""How many workers a host may lose before it gets no other."""
+"""How often a lost worker of a host is replaced."""
 FALSE_STARTS = 3
 """How many of them may end before their first word, as where an image cannot be had."""
 SECONDS_TO_SCHEDULE = 60.0
