@@ -26,7 +26,7 @@ from convbench.runs.cluster.roll import Roll
 from convbench.runs.cluster.worker import spec
 from convbench.runs.executor import Job
 from convbench.runs.schedule import Schedule
-from convbench.runs.visits import Menu, jobs, visited
+from convbench.runs.menu import Menu, jobs, visited
 from tests.invented_cluster import Costs, Invented, Machine, timed
 
 PROTOCOL = Protocol(visits=3, timeout=60)

@@ -17,7 +17,7 @@ from convbench.runs.anchors import Anchors
 from convbench.runs.executor import Host
 from convbench.runs.schedule import Planned, Schedule, cores_of, side_by_side
 from convbench.runs.visit_log import VisitLog
-from convbench.runs.visits import Menu, jobs
+from convbench.runs.menu import Menu, jobs
 from tests.records import case, lesson
 from tests.records import record as measured
 

@@ -152,7 +152,7 @@ def uninterrupted() -> Iterator[None]:
 
 
 @contextmanager
-def environment(variables: Mapping[str, str]) -> Iterator[None]:
+def process_variables(variables: Mapping[str, str]) -> Iterator[None]:
     """With these variables set inside the block."""
     before = {name: os.environ.get(name) for name in variables}
     os.environ.update(variables)

@@ -21,7 +21,7 @@ from convbench.core.errors import StoreError
 from convbench.core.progress import RunState
 from convbench.core.record import Case, Record, Run
 from convbench.core.visits import Scope, in_table, scope
-from convbench.runs import host_notes, repeats, visits
+from convbench.runs import host_notes, menu, repeats
 from convbench.runs.executor import Job
 from convbench.runs.preparation import Prepared
 from convbench.runs.schedule import Schedule
@@ -132,11 +132,11 @@ def measure_unstored(prepared: Prepared) -> list[Record]:
 
 def _visits(prepared: Prepared, schedule: Schedule, watcher: Watcher | None) -> Iterator[Record]:
     """The record of each visit, which the schedule is told of before anything else is."""
-    jobs = visits.jobs(schedule, prepared.menu, prepared.executor.hosts[0].cores)
+    jobs = menu.jobs(schedule, prepared.menu, prepared.executor.hosts[0].cores)
     announced = _announce(jobs, schedule, watcher) if watcher else jobs
     known_speed = cache(partial(_known_speed, prepared))
     for job, visit in prepared.executor.run(announced):
-        record = visits.visited(job, visit, known_speed(scope(visit)))
+        record = menu.visited(job, visit, known_speed(scope(visit)))
         if (look := schedule.state.look) > 1:
             record = replace(record, conditions={**record.conditions, LOOK: look})
         schedule.log.add(record)

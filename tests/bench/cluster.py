@@ -39,7 +39,7 @@ from convbench.runs.cluster.driver import Driver
 from convbench.runs.cluster.engine import Limits
 from convbench.runs.executor import Host, Job
 from convbench.runs.schedule import Schedule
-from convbench.runs.visits import Menu, jobs, visited
+from convbench.runs.menu import Menu, jobs, visited
 
 REPORTS = Path(__file__).parents[2] / "reports" / "cluster"
 DEFAULT_RUN = Path("build/repeat/quiet-2")

@@ -29,7 +29,7 @@ import numpy as np
 from hogs import hogs
 
 from convbench.analysis.agreement import Agreement, agreement
-from convbench.analysis.repeat import machines
+from convbench.analysis.latencies import machines
 from convbench.analysis.results import results
 from convbench.cli.app import INCOMPLETE, MEASURED
 from convbench.core import store

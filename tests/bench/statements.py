@@ -25,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import records
 
-from convbench.analysis import repeat
+from convbench.analysis import latencies
 from convbench.analysis.costs.headlines import headline_of
 from convbench.analysis.costs.ranking import MARGIN
 from convbench.analysis.results import Result, results
@@ -119,7 +119,7 @@ def contradicted(statement: Statement, case_results: Sequence[Result]) -> bool:
     if statement.over:
         if other is None or other.timing is None:
             return False
-        interval = repeat.ratio(case_result.timing, other.timing)
+        interval = latencies.ratio(case_result.timing, other.timing)
     return math.isfinite(interval.low) and (
         interval.low > statement.interval.high or interval.high < statement.interval.low
     )

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 
-from convbench.analysis import repeat
+from convbench.analysis import latencies
 from convbench.analysis.costs.gains import gains
 from convbench.analysis.results import Result, measured
 from convbench.core import metrics
@@ -151,7 +151,7 @@ def _paid_after(members: Sequence[Result]) -> dict[str, tuple[float, ...]]:
 
 
 def _ratios(pairs: Sequence[tuple[Result, Result]]) -> list[Interval]:
-    return repeat.ratios([(first.timing, second.timing) for first, second in pairs if first.timing and second.timing])
+    return latencies.ratios([(first.timing, second.timing) for first, second in pairs if first.timing and second.timing])
 
 
 def _inverse(ratio: Interval) -> Interval:

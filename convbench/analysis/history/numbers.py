@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from itertools import chain
 from pathlib import Path
 
-from convbench.analysis import repeat
+from convbench.analysis import latencies
 from convbench.analysis.compare import protocol
 from convbench.analysis.results import Result, measured, own_metrics, results
 from convbench.core import metrics, store
@@ -59,9 +59,9 @@ def _tracked_metrics(derived: list[Result]) -> list[Metric]:
 
 
 def _numbers(derived: list[Result], tracked: list[Metric], protocol_digest: str) -> Iterator[Number]:
-    machines = repeat.machines(result.record for result in derived)
+    machines = latencies.machines(result.record for result in derived)
     for result in derived:
-        reference, machine = repeat.reference(result.record, machines), result.record.environment
+        reference, machine = latencies.reference(result.record, machines), result.record.environment
         for metric in tracked:
             value = result.value(metric)
             if value is not None and math.isfinite(value):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from convbench.analysis.repeat import QUIET_REFERENCE
+from convbench.analysis.latencies import QUIET_REFERENCE
 from convbench.core import metrics
 from convbench.core.record import FACTS, Protocol, Record, Visit
 from convbench.measure.probes import Probe, is_exact
