@@ -151,7 +151,8 @@ def _paid_after(members: Sequence[Result]) -> dict[str, tuple[float, ...]]:
 
 
 def _ratios(pairs: Sequence[tuple[Result, Result]]) -> list[Interval]:
-    return latencies.ratios([(first.timing, second.timing) for first, second in pairs if first.timing and second.timing])
+    timings = [(first.timing, second.timing) for first, second in pairs if first.timing and second.timing]
+    return latencies.ratios(timings)
 
 
 def _inverse(ratio: Interval) -> Interval:

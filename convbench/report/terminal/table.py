@@ -79,7 +79,7 @@ class Results:
         self.results = results_of(records)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        for members in _frames(self.results):
+        for members in _by_situation(self.results):
             yield Text(_title(members[0]), style="table.title")
             yield _table(members, options.max_width)
             if len(members) > ROWS:
@@ -87,11 +87,6 @@ class Results:
         for result in self.results:
             if result.record.status != "ok":
                 yield Text(line(result.record), style="red" if result.record.status == "failed" else "yellow")
-
-
-def table(records: Sequence[Record]) -> Results:
-    """What ``rich`` prints for these records; columns are left out where the terminal is narrow."""
-    return Results(records)
 
 
 def line(record: Record) -> str:
@@ -127,7 +122,7 @@ def _share(value: float | None, scale: int = 100) -> str:
     return f"{value:.2f}" if scale == 1 else f"{scale * value:.1f} %"
 
 
-def _frames(results: Sequence[Result]) -> list[list[Result]]:
+def _by_situation(results: Sequence[Result]) -> list[list[Result]]:
     """Cases that may be compared, those with most of them first."""
     situations: dict[Situation, list[Result]] = {}
     for result in measured(results):
