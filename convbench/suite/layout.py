@@ -66,8 +66,8 @@ def checked(protocol: Protocol) -> Protocol:
     try:
         ProtocolLayout(**{name: getattr(protocol, name) for name in ProtocolLayout.model_fields})
     except ValidationError as error:
-        told = (f"protocol.{detail['loc'][0]}: {message_of(detail)}" for detail in error.errors())
-        raise ConvbenchError("; ".join(told)) from error
+        messages = (f"protocol.{detail['loc'][0]}: {message_of(detail)}" for detail in error.errors())
+        raise ConvbenchError("; ".join(messages)) from error
     return protocol
 
 

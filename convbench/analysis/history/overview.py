@@ -152,7 +152,7 @@ def _of_runs(entries: Sequence[Entry]) -> list[Note]:
         "incomplete": [entry for entry in entries if entry.missing and not entry.problem],
         "undated": [entry for entry in entries if not entry.problem and moment(entry.started) == moment("")],
     }
-    notes = [Note(code, len(those), _example(those[0])) for code, those in kinds.items() if those]
+    notes = [Note(code, len(subjects), _example(subjects[0])) for code, subjects in kinds.items() if subjects]
     suites = sorted({entry.name for entry in entries if entry.name})
     return notes + ([Note("suites", len(suites), ", ".join(suites[:5]))] if len(suites) > 1 else [])
 

@@ -112,7 +112,7 @@ def _variant(variant: VariantGain) -> dict[str, str]:
     """A row of the table of variants; medians over its cases."""
     paid = [gain.pays_after for gain in variant.gains if gain.pays_after is not None]
     never = len(variant.gains) - len(paid)
-    made = any(_median(variant, metric) is not None for metric in MAKING)
+    is_known = any(_median(variant, metric) is not None for metric in MAKING)
     allocators = sorted({" against ".join(gain.allocators) for gain in variant.gains if gain.allocators})
     captured = _median(variant, metrics.CAPTURED)
     return {
@@ -125,8 +125,8 @@ def _variant(variant: VariantGain) -> dict[str, str]:
         "graphs": units.count(_median(variant, metrics.GRAPH_COUNT)),
         "breaks": units.count(_median(variant, metrics.GRAPH_BREAKS)),
         "captured": units.percent(captured) if captured is not None else units.MISSING,
-        "pays": (f"{statistics.median(paid):,.0f} calls" if paid else "never") if made else units.MISSING,
-        "never": f"never for {never}" if made and paid and never else "",
+        "pays": (f"{statistics.median(paid):,.0f} calls" if paid else "never") if is_known else units.MISSING,
+        "never": f"never for {never}" if is_known and paid and never else "",
         "allocators": ", ".join(allocators),
     }
 

@@ -56,9 +56,9 @@ def _miss(metric: Metric, value: float, threshold: float) -> str:
 
 def _cheapest(answer: Recommendation) -> str:
     assert answer.leading
-    seen = answer.numbers["detectable"]
-    power = f"Two that differ by {points(seen)} would have been told apart in four of five such runs."
+    difference = answer.numbers["detectable"]
+    power = f"Two that differ by {points(difference)} would have been told apart in four of five such runs."
     return (
         f"The {cheapest(answer.ask)} is {setup(answer.leading.result)} ({accuracy(answer.leading)}; "
-        f"{costs(answer.leading.result, answer)}). {power if math.isfinite(seen) else TOO_FEW_SEEDS}"
+        f"{costs(answer.leading.result, answer)}). {power if math.isfinite(difference) else TOO_FEW_SEEDS}"
     )

@@ -186,8 +186,8 @@ def _price(answer: Recommendation) -> str:
     price, pick = answer.price, answer.pick
     if not price or not pick or answer.ask.per_second is not None:
         return ""
-    asked = answer.ask.metrics[answer.ask.cheapest]
-    more = [_more(metric, price, pick) for metric in dict.fromkeys((asked, metrics.LATENCY, metrics.PARAMS))]
+    cheapest = answer.ask.metrics[answer.ask.cheapest]
+    more = [_more(metric, price, pick) for metric in dict.fromkeys((cheapest, metrics.LATENCY, metrics.PARAMS))]
     doubt = "" if price.p <= 0.05 else " in the mean, which these seeds do not show to be a gain"
     return (
         f"The next better point, {setup(price.candidate.result)}, gains {points(price.gain)}{doubt}, "

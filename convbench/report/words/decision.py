@@ -118,9 +118,9 @@ def command(run: Run, step: Step, directory: str) -> str:
     """The step as a command; one that goes on does so in ``directory``, others beside it."""
     changed = step.overrides.rpartition(".")[2].replace("=", "-")
     out = directory if step.resume else f"{directory}-{changed or 'again'}"
-    made = Command.of(run)
-    overrides = (*made.overrides, step.overrides) if step.overrides else made.overrides
-    return replace(made, overrides=overrides, resume=step.resume, until_sure=step.until_sure).into(out)
+    stored = Command.of(run)
+    overrides = (*stored.overrides, step.overrides) if step.overrides else stored.overrides
+    return replace(stored, overrides=overrides, resume=step.resume, until_sure=step.until_sure).into(out)
 
 
 def _by_task(answers: Sequence[Recommendation]) -> str:

@@ -102,10 +102,10 @@ class Groups:
 
     def _lightest(self, jobs: Sequence[Job], seconds: float) -> str:
         """The kind of hosts with the least to do, of those that can take all of the jobs, or else most of them."""
-        taken = [sum(not self.against(job.case, host) for job in jobs) for host in self._living]
-        most = max(taken, default=0)
+        capacities = [sum(not self.against(job.case, host) for job in jobs) for host in self._living]
+        most = max(capacities, default=0)
         sizes = Counter(
-            host.fingerprint for host, number in zip(self._living, taken, strict=True) if number == most > 0
+            host.fingerprint for host, number in zip(self._living, capacities, strict=True) if number == most > 0
         )
         return min(sizes, key=lambda name: ((self._load[name] + seconds) / sizes[name], name), default="")
 
