@@ -22,7 +22,8 @@ from convbench.analysis.choice.noninferior import (
     untold,
 )
 from convbench.analysis.choice.recommendation import Ask
-from convbench.analysis.choice.settling import at_look, error_at, further, further_trials
+from convbench.analysis.choice.further import further_trials, seeds_needed
+from convbench.analysis.choice.looks import at_look, error_at
 from convbench.analysis.choice.two_way import connected, fit, moderated
 from convbench.analysis.quality.effect import p_value
 from convbench.analysis.quality.qualities import qualities
@@ -207,7 +208,7 @@ def test_two_seeds_answer_and_are_never_sure():
     assert (answer.grade, name(answer.pick)) == ("provisional", ("fc", 16))
     assert "few-seeds" in answer.doubts
     assert (name(answer.settle.candidates[0]), answer.settle.seeds) == (("fc", 16), 1)
-    assert list(further([answer]).values()) == [1]
+    assert list(seeds_needed([answer]).values()) == [1]
 
 
 def test_whatever_keeps_a_pick_from_being_shown_has_what_would_settle_it():
@@ -478,10 +479,10 @@ def test_looking_again_spends_the_error_once():
 def test_further_seeds_are_asked_for_where_the_answer_is_open():
     noisy = sweep((0.2, 0.9, 0.91), (8, 16, 16 + 1), noise=0.03)
     answers = recommendations(noisy, Ask())
-    further_seeds = further(answers)
+    further_seeds = seeds_needed(answers)
     assert {key[0].lstm_input for key in further_seeds} == {16, 17}
     assert set(further_seeds.values()) <= {1, 2, 3, 4, 5}
-    assert further(recommendations(CURVE, Ask())) == {}
+    assert seeds_needed(recommendations(CURVE, Ask())) == {}
 
 
 def test_nothing_to_choose_from_is_not_run():

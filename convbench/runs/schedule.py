@@ -18,7 +18,8 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from convbench.analysis.choice.settling import at_best_rate, further_trials, look_of
+from convbench.analysis.choice.further import at_best_rate, further_trials
+from convbench.analysis.choice.looks import look_of
 from convbench.analysis.costs.headlines import undecided
 from convbench.analysis.results import results
 from convbench.core.progress import RunState
@@ -176,7 +177,7 @@ class Schedule:
         yield from (Planned(case, 0, decides and case is chosen[-1]) for case in chosen)
 
     def _seeds(self) -> Iterator[Planned]:
-        """Trainings from further seeds where the answer is open; the error of looking again is that of ``settling``."""
+        """Trainings from further seeds where the answer is open; the error of looking again is that of ``looks``."""
         while not self._is_spent():
             records = self.log.records()
             look, further = look_of(records), further_trials(records)

@@ -78,14 +78,14 @@ def costs(result: Result, answer: Recommendation | None = None) -> str:
     """``3.10 ms a call, 74.2 k parameters, 8.02 MiB, 116 MFLOP``, as far as measured; and what else is asked for, or
     that it was not measured."""
     ask = answer.ask if answer else None
-    further = ask.cheapest if ask and ask.cheapest not in _CHEAPEST else ""
-    value = result.cost(further) if further else None
+    name = ask.cheapest if ask and ask.cheapest not in _CHEAPEST else ""
+    value = result.cost(name) if name else None
     texts = [
         f"{units.seconds(result.latency.median)} a call" if result.latency else "",
         f"{units.count(result.params)} parameters" if result.params is not None else "",
         units.size(result.memory) if result.memory is not None else "",
         units.flops(result.flops) if result.flops is not None else "",
-        f"{inside(ask.metrics[further].title)} {amount(ask.metrics[further], value)}" if ask and value is not None else "",
+        f"{inside(ask.metrics[name].title)} {amount(ask.metrics[name], value)}" if ask and value is not None else "",
     ]
     text = ", ".join(filter(None, texts))
     if answer and answer.unmeasured:
