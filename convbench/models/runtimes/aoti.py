@@ -11,7 +11,7 @@ from torch import nn
 
 from convbench.core.errors import CaseFailed
 from convbench.models.deployment import Between, Example, LoadedModel, Times
-from convbench.models.runtimes.onnx_file import why
+from convbench.models.runtimes.export_error import reason
 
 PACKAGE = "model.pt2"
 
@@ -32,7 +32,7 @@ class AotInductor:
                 inductor_configs={"freezing": self.freeze},
             )
         except Exception as error:
-            raise CaseFailed("error", f"cannot be compiled ahead of time by AOTInductor: {why(error)}") from error
+            raise CaseFailed("error", f"cannot be compiled ahead of time by AOTInductor: {reason(error)}") from error
 
     def load(self, folder: Path, example: Example, threads: int) -> LoadedModel:
         """Threads are torch's own: the library asks the same OpenMP for them."""

@@ -21,7 +21,7 @@ from convbench.core.traits import of_variant
 from convbench.models.deployment import Deployment, Engine, Example, LoadedModel
 from convbench.models.runtimes import structure
 from convbench.models.runtimes.example import Flat, at_first, cycle_of, example
-from convbench.models.runtimes.onnx_file import why
+from convbench.models.runtimes.export_error import reason
 from convbench.models.subject import Subject
 
 
@@ -121,7 +121,7 @@ def _program(subject: Subject, engine: Engine, model: LoadedModel, call: Example
 
 def _cannot_run(engine: Engine, error: Exception) -> CaseFailed:
     """What a call fails with where the runtime raises, whatever that is."""
-    message = f"{engine.name} has loaded the exported model and cannot run it: {why(error)}"
+    message = f"{engine.name} has loaded the exported model and cannot run it: {reason(error)}"
     return CaseFailed("out of memory" if is_out_of_memory(error) else "error", message)
 
 
