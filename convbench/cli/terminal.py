@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from convbench.core.text import plain
+from convbench.core.text import printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -69,7 +69,7 @@ class CleanStream:
         self.raw = raw
 
     def write(self, text: str) -> int:
-        return self.raw.write(plain(text))
+        return self.raw.write(printable(text))
 
     def writelines(self, lines: Iterable[str]) -> None:
         for line in lines:
@@ -111,7 +111,7 @@ def console(wide: bool = True, stderr: bool = False, **options: Any) -> Console:
     class CleanConsole(Console):
         def render(self, *args: Any, **kwargs: Any) -> Iterator[Segment]:
             for segment in super().render(*args, **kwargs):
-                yield segment if segment.control else Segment(plain(segment.text), segment.style)
+                yield segment if segment.control else Segment(printable(segment.text), segment.style)
 
     stream = sys.stderr if stderr else sys.stdout
     screen = CleanConsole(file=getattr(stream, "raw", None), stderr=stderr, **options)

@@ -38,7 +38,7 @@ def by_task(answer: Recommendation) -> str:
     return " ".join(advice.sentences(answer)[: 2 if answer.pick else 1])
 
 
-def limit(name: CostName, value: float) -> str:
+def limit_text(name: CostName, value: float) -> str:
     """A limit as the command line reads it: ``5ms``, ``64MiB``; empty where it is none."""
     if not math.isfinite(value):
         return ""

@@ -24,7 +24,7 @@ LIMITS: Mapping[CostName, str] = {"latency": "latency", "flops": "FLOPs"}
 
 
 def percent(share: float) -> str:
-    """``87.3 %``"""
+    """``87.3 %``, to a tenth, as accuracies are; ``units.percent`` has two significant digits."""
     return f"{100 * share:.1f} %"
 
 
@@ -53,10 +53,10 @@ def amount(metric: Metric, value: float) -> str:
 
 def cheapest(ask: Ask) -> str:
     """What costs least of what is asked for: ``fastest``, ``lowest in energy of a call``."""
-    return _CHEAPEST.get(ask.cheapest) or f"lowest in {limit(ask.metrics[ask.cheapest])}"
+    return _CHEAPEST.get(ask.cheapest) or f"lowest in {limit_name(ask.metrics[ask.cheapest])}"
 
 
-def limit(metric: Metric) -> str:
+def limit_name(metric: Metric) -> str:
     """What a limit is of: ``latency``, ``peak memory``."""
     return LIMITS.get(metric.option) or inside(metric.title)
 
@@ -89,5 +89,5 @@ def costs(result: Result, answer: Recommendation | None = None) -> str:
     ]
     text = ", ".join(filter(None, texts))
     if answer and answer.unmeasured:
-        return f"{text}; {limit(answer.ask.metrics[answer.unmeasured])} was not measured"
+        return f"{text}; {limit_name(answer.ask.metrics[answer.unmeasured])} was not measured"
     return text
