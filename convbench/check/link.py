@@ -26,7 +26,7 @@ PROGRAM = Path(__file__).with_name("worker.py")
 START_TIMEOUT = 120.0
 PROTOCOL = 1
 """The ``convbench.measure.side.PROTOCOL`` that a side has to speak."""
-ALLOCATORS = {"glibc": malloc.variables(malloc.HELD), "glibc-arena": malloc.variables(malloc.KEPT)}
+ALLOCATORS = {"glibc": malloc.variables(malloc.GLIBC), "glibc-arena": malloc.variables(malloc.GLIBC_ARENA)}
 """The variables that fix the C allocator of every worker, whatever this process was started with."""
 FREED = ("PYTHONPATH", "LD_PRELOAD", "MALLOC_ARENA_MAX", *malloc.NUMBERS)
 

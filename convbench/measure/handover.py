@@ -25,8 +25,8 @@ RUNTIME, BEFORE = "onnxruntime", ("int8", "half")
 WHOLE = """import numpy as np, onnxruntime
 session = onnxruntime.InferenceSession("{file}", providers=["CPUExecutionProvider"])
 given = {given}
-for each, output in zip(session.get_outputs(), session.run(None, given)):
-    print(each.name, output.shape)
+for entry, output in zip(session.get_outputs(), session.run(None, given)):
+    print(entry.name, output.shape)
 """
 STREAM = """import numpy as np, onnxruntime
 session = onnxruntime.InferenceSession("{file}", providers=["CPUExecutionProvider"])

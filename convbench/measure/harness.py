@@ -16,7 +16,7 @@ from convbench.core.record import Case, Finding, Protocol, Reading, Record, Scal
 from convbench.core.registry import Plugin, did_you_mean, probes
 from convbench.core.traits import FP32, notes_of
 from convbench.measure import progress
-from convbench.measure.counts.counted import SECONDS_ON_META, SLOW, called, forget_counts, on_meta_or_reason
+from convbench.measure.counts.counted import SECONDS_ON_META, SLOW, after_call, forget_counts, on_meta_or_reason
 from convbench.measure.first_call import Opening, open_case
 from convbench.measure.machine import environment
 from convbench.measure.probes import CALLS_NOTHING, LAST, ORDER, Probe, is_static, probe_name
@@ -110,7 +110,7 @@ def _probed(
         results += _probe(late, twin, protocol)
     elif isinstance(twin, str):
         results.append(_off_meta(twin))
-        eager = called(assemble(case, protocol.seed))
+        eager = after_call(assemble(case, protocol.seed))
         results += _probe(static, eager, protocol)
         state = state or _own_type(eager)
     return results, state

@@ -41,7 +41,7 @@ def on_meta_or_reason(case: Case, seed: int, seconds: float = SECONDS_ON_META) -
     try:
         on_meta = subject.assemble(case, seed, device="meta")
         with as_written(on_meta.model), _Limit(seconds):
-            return called(on_meta)
+            return after_call(on_meta)
     except Exception as error:
         _REASONS[case, seed] = SLOW if isinstance(error, _TooSlow) else reason_of(error)
         return _REASONS[case, seed]
@@ -66,7 +66,8 @@ class _Limit(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return func(*args, **(kwargs or {}))
 
 
-def called(subject: Subject) -> Subject:
+def after_call(subject: Subject) -> Subject:
+    """The subject once it was called: what it makes in its first call, such as lazy layers, is there."""
     subject.call()
     return subject
 
@@ -110,7 +111,7 @@ def count_case(case: Case, seed: int) -> Count:
     if (case, seed) in _COUNTS:
         return _COUNTS[case, seed]
     on_meta = on_meta_or_reason(case, seed)
-    return count_subject(on_meta if isinstance(on_meta, Subject) else called(subject.assemble(case, seed)))
+    return count_subject(on_meta if isinstance(on_meta, Subject) else after_call(subject.assemble(case, seed)))
 
 
 def count_forward(case: Case, seed: int) -> Count:
@@ -119,7 +120,7 @@ def count_forward(case: Case, seed: int) -> Count:
         return count_case(case.forward_only, seed)
     twin = forward_twin(case, seed)
     with in_words(), as_written(twin.model):
-        return dispatched.count(called(twin))
+        return dispatched.count(after_call(twin))
 
 
 def forward_twin(case: Case, seed: int) -> Subject:

@@ -161,4 +161,4 @@ def preloads(cases: Sequence[Case]) -> list[str]:
 def _keep_memory() -> None:
     """For a case whose latency is no result: nothing is mapped anew for every batch, which takes twice as long."""
     with suppress(Unavailable):
-        malloc.become(malloc.KEPT)
+        malloc.apply(malloc.GLIBC_ARENA)
