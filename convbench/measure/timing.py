@@ -21,6 +21,11 @@ from convbench.measure.running_clock import RunningClock
 Call = Callable[[], Any]
 BLOCK_SECONDS = 1e-3
 STEADY = 0.02
+MIN_FOR_INTERVAL = 6
+"""The fewest samples whose extremes are a 95 % interval of the median: 2 * 0.5^6 = 3.1 %."""
+MARKS = 40
+MARGIN, LEAST_LEAD, LONGEST_LEAD = 1.3, 30e-6, 0.2
+CYCLES = 2_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,11 +122,6 @@ def mark_seconds(device: torch.device) -> float:
     return median(float(begin.elapsed_time(end)) * 1e-3 for begin, end in pairwise(events))
 
 
-MARKS = 40
-MARGIN, LEAST_LEAD, LONGEST_LEAD = 1.3, 30e-6, 0.2
-CYCLES = 2_000_000
-
-
 def clock_for(device: str, call: Call) -> Clock:
     """The clock of a device; on CUDA with blocks long enough that a synchronisation does not weigh."""
     if torch.device(device).type != "cuda":
@@ -142,10 +142,6 @@ class StoppingRule:
         if len(samples) >= self.min_samples and median_interval(samples).relative_half_width <= self.target:
             return "precise"
         return "time is up" if elapsed >= self.max_time and len(samples) >= MIN_FOR_INTERVAL else "go on"
-
-
-MIN_FOR_INTERVAL = 6
-"""The fewest samples whose extremes are a 95 % interval of the median: 2 * 0.5^6 = 3.1 %."""
 
 
 @dataclass(frozen=True, slots=True)

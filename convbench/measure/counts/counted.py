@@ -27,6 +27,11 @@ SECONDS_ON_META = 3.0
 SLOW = f"its call takes more than {SECONDS_ON_META:g} s there"
 ADDRESS = re.compile(r" at 0x[0-9a-f]+|(?<=torch_mangle)_\d+")
 """What of an error's words differs from process to process."""
+_COUNTS: dict[tuple[Case, int], Count] = {}
+"""What was counted already, by the case and its seed: a loop of thousands of steps takes seconds to count."""
+_REASONS: dict[tuple[Case, int], str] = {}
+"""Why a case does not run on ``meta``, where that was tried."""
+MOST_COUNTS = 256
 
 
 def on_meta_or_reason(case: Case, seed: int, seconds: float = SECONDS_ON_META) -> Subject | str:
@@ -75,13 +80,6 @@ def after_call(subject: Subject) -> Subject:
 def reason_of(error: BaseException) -> str:
     """The first line of an error; the same for the same error of another process."""
     return ADDRESS.sub("", line_of(error) if isinstance(error, CaseFailed) else typed_line(error))[:200]
-
-
-_COUNTS: dict[tuple[Case, int], Count] = {}
-"""What was counted already, by the case and its seed: a loop of thousands of steps takes seconds to count."""
-_REASONS: dict[tuple[Case, int], str] = {}
-"""Why a case does not run on ``meta``, where that was tried."""
-MOST_COUNTS = 256
 
 
 def forget_counts() -> None:

@@ -40,6 +40,10 @@ class Column(NamedTuple):
 
 FROM_WIDTH = {metrics.PARAMS: 96, metrics.MACS: 104, metrics.MEMORY: 112, metrics.FRAMES_PER_S: 88}
 """Where the terminal is narrow these are left out; latency and what a user's own probe declares never are."""
+ROWS = 100
+"""Rows of one table."""
+Cells = dict[Column, list[str]]
+"""The texts of every column."""
 
 
 def _columns(results: Sequence[Result]) -> list[Column]:
@@ -62,13 +66,6 @@ _LATENCY = (
     Column("95 % interval", lambda result, _: units.bounds(result.latency), from_width=120),
     Column("×", lambda _, factor: units.factor(factor)),
 )
-
-
-ROWS = 100
-"""Rows of one table."""
-
-Cells = dict[Column, list[str]]
-"""The texts of every column."""
 
 
 class Results:
