@@ -1,6 +1,6 @@
 """The nouns of what is measured: a Case, which is an architecture, a clip, and how and where it is run.
 
-Frozen, typed, standard library only. Every one has a text that people write and read; a case's is its ``id``.
+Frozen, typed, standard library only. Each has a text that people write and read; a case's is its ``id``.
 """
 
 from __future__ import annotations

@@ -125,7 +125,7 @@ def _of_call(text: str) -> Command:
 
 
 class _Parser(argparse.ArgumentParser):
-    """One that raises ValueError where argparse would end the process."""
+    """An argument parser that raises ValueError where argparse would end the process."""
 
     def error(self, message: str) -> NoReturn:
         raise ValueError(message)

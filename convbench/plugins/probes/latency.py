@@ -22,12 +22,14 @@ from convbench.measure.waiting import Waiting
 from convbench.models.subject import Subject
 
 MANY_FAULTS = 256
+"""Page faults a call from which on a warning is given, where the kernel took ``SYSTEM_SHARE`` of the time."""
 SYSTEM_SHARE = 0.25
 BLOCK_SECONDS = 0.04
 """Samples between two looks at the reference workload."""
 SHORT, SHORT_BLOCK_SECONDS, SETTLE_SECONDS = 0.01, 0.08, 0.03
-"""After a look at it, a short call takes up to 1.6 times as long, and a tenth longer for ten calls more: what it works
-on has left the caches. These calls are made and not taken; longer ones were seen to take what they always take."""
+"""Right after the reference workload a call below SHORT seconds takes up to 1.6 times as long, and a tenth longer for
+ten calls more: what it works on has left the caches. So calls are made for SETTLE_SECONDS without being timed, and
+blocks are longer. Longer calls were seen to take what they always take."""
 LONGER_FOR_PERCENTILES = 4
 """What a streaming case may take of the protocol's time, so that its 99th percentile can be stated."""
 

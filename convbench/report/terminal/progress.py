@@ -139,6 +139,6 @@ def watcher(console: Console, quiet: bool, done: int, total: int) -> Silent:
 
 
 def _line(record: Record) -> str:
-    from convbench.report.terminal import table
+    from convbench.report.terminal.table import line  # which is slow to import, and not every run prints a line
 
-    return table.line(record)
+    return line(record)
