@@ -206,7 +206,7 @@ def sustained(record: Record) -> tuple[float, int] | None:
 
     The 99th where there are samples enough, else the 90th, else None.
     """
-    if record.case.scenario != "streaming":
+    if not record.case.streams:
         return None
     for q in (99, 90):
         slow = percentile(record.samples(metrics.LATENCY), q)

@@ -187,6 +187,11 @@ class Case:
         return self.trial is not None and not self.trial.trains
 
     @property
+    def streams(self) -> bool:
+        """Whether a call is one frame, the recurrent state carried from call to call."""
+        return self.scenario == "streaming"
+
+    @property
     def surroundings(self) -> Hashable:
         """What stands around the reducer: only where it is the same are reducers and sizes compared."""
         parts = self.architecture
@@ -214,7 +219,7 @@ class Case:
     @property
     def frames_per_call(self) -> int:
         """Frames that one timed call consumes."""
-        return self.clip.batch * (1 if self.scenario == "streaming" else self.clip.frames)
+        return self.clip.batch * (1 if self.streams else self.clip.frames)
 
     @property
     def axes(self) -> dict[str, str | int | float | None]:

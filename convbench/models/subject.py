@@ -212,7 +212,7 @@ def _materialize(model: nn.Module, inputs: Inputs, device: str) -> None:
 
 def _forward(case: Case, model: nn.Module) -> Callable[..., Any]:
     """What a scenario calls: the model, or the user's function that streams a frame through it."""
-    if case.scenario != "streaming" or not isinstance(case.architecture, Whole) or case.architecture.step is None:
+    if not case.streams or not isinstance(case.architecture, Whole) or case.architecture.step is None:
         return model
     step = import_path(case.architecture.step)
 

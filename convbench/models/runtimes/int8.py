@@ -55,7 +55,7 @@ def calibration_clips(subject: Subject, clips: int, source: str | None) -> tuple
 
 def rows_of(subject: Subject, clips: Sequence[Inputs]) -> tuple[list[torch.Tensor], ...]:
     """The tensors of every call that the subject's scenario makes on these clips."""
-    calls = FRAMES if subject.case.scenario == "streaming" else 1
+    calls = FRAMES if subject.case.streams else 1
     return tuple(row for clip in clips for row in recorded(replace(subject, inputs=clip), calls))
 
 

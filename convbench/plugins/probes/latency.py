@@ -95,7 +95,7 @@ def _settle(call: Call, clock: Clock, seconds: float) -> None:
 
 def _rule(subject: Subject, protocol: Protocol) -> StoppingRule:
     """That of the protocol; frame by frame the slow end counts, which needs more samples, if they are short."""
-    if subject.case.scenario != "streaming":
+    if not subject.case.streams:
         return StoppingRule(protocol.target, protocol.min_samples, protocol.max_time)
     samples = max(protocol.min_samples, math.ceil(SAMPLES_FOR_PERCENTILE[99] / protocol.visits))
     return StoppingRule(protocol.target, samples, LONGER_FOR_PERCENTILES * protocol.max_time)
