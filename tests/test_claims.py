@@ -12,7 +12,7 @@ import records
 from convbench.analysis.claims import standings
 from convbench.analysis.claims.claim import VERDICTS, Lacking, Number, all_claims, tally
 from convbench.analysis.claims.evidence import Evidence
-from convbench.analysis.claims.paired import ALL, MOST, SOME, Difference, by_verdict, gains, paired, spread, welch
+from convbench.analysis.claims.paired import ALL, MOST, SOME, Difference, by_verdict, gains, mean_difference, paired, welch
 from convbench.core.record import Choice
 from convbench.core.registry import claims
 from convbench.core.statistics import Interval
@@ -469,7 +469,7 @@ def test_the_figures_that_were_published_as_undecided_refute():
     least, most = np.array([-1.0, 0.0, 1.0]), np.array([-1.0, -1.0, 1.0, 1.0]) * 3**0.5 / 2
     change = welch("identity", 0.0003 + 0.0298 * least, 0.4815 + 0.1102 * most)
     assert (change.mean, change.n) == (pytest.approx(-0.48, abs=0.005), 3)
-    leads = {0.0: spread("identity", 0.0298 * least), 1.0: spread("identity", 0.4815 + 0.1102 * most)}
+    leads = {0.0: mean_difference("identity", 0.0298 * least), 1.0: mean_difference("identity", 0.4815 + 0.1102 * most)}
     refuted = spatial.judge_variability(change, leads)
     assert refuted.verdict == "refuted"
     assert "less, it loses (it helps where positions vary and do not matter): its lead is " in refuted.why

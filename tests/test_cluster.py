@@ -26,7 +26,7 @@ from convbench.runs.cluster.roll import Roll
 from convbench.runs.cluster.worker import spec
 from convbench.runs.executor import Job
 from convbench.runs.schedule import Schedule
-from convbench.runs.menu import Menu, jobs, visited
+from convbench.runs.menu import Menu, as_stored, jobs
 from tests.invented_cluster import Costs, Invented, Machine, timed
 
 PROTOCOL = Protocol(visits=3, timeout=60)
@@ -70,7 +70,7 @@ class Sweep:
     def __iter__(self):
         self.driver.hosts  # noqa: B018 (waits for them)
         for job, measured_record in self.driver.run(jobs(self.schedule, MENU, (0, 1))):
-            record = visited(job, measured_record)
+            record = as_stored(job, measured_record)
             self.schedule.log.add(record)
             self.records.append((job, record))
             yield record

@@ -19,7 +19,7 @@ from convbench.analysis.choice.noninferior import (
     pairs,
     shortfalls,
     shown_within,
-    untold,
+    count_untold,
 )
 from convbench.analysis.choice.recommendation import Ask
 from convbench.analysis.choice.further import further_trials, seeds_needed
@@ -543,7 +543,7 @@ def test_a_gain_over_one_that_stands_alone_has_its_t_interval():
     below, above = (
         stdtrit(comparison.df[0], 1 - error) * comparison.error[0] for error in (0.025, 0.025 * (1 - ON_THE_CEILING))
     )
-    assert untold(comparison, 0) == 1
+    assert count_untold(comparison, 0) == 1
     assert np.allclose([low, high], [comparison.gap[0] - below, comparison.gap[0] + above])
 
 

@@ -48,10 +48,10 @@ def lay_side_by_side(first: store.Stored, second: store.Stored) -> StoredCompari
     matches = compare.match(of_each)
     shared = {result.case.id for match in matches for result in match.results if result}
     alone = [tuple(result.case.id for result in measured(of_run) if result.case.id not in shared) for of_run in of_each]
-    return StoredComparison(matches, grave((first[0], second[0])), (alone[0], alone[1]))
+    return StoredComparison(matches, grave_differences((first[0], second[0])), (alone[0], alone[1]))
 
 
-def grave(runs: Sequence[Run]) -> tuple[str, ...]:
+def grave_differences(runs: Sequence[Run]) -> tuple[str, ...]:
     """``key (value, value)`` of everything that decides comparability and differs."""
     differences = (difference for difference in compare.differences(runs) if difference.grave)
     return tuple(f"{difference.key} ({', '.join(map(str, difference.values))})" for difference in differences)

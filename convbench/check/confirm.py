@@ -13,7 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryFile
 
 from convbench.analysis.history.course import Change, Confirmation, Decision
-from convbench.analysis.history.numbers import words
+from convbench.analysis.history.numbers import machine_name
 from convbench.analysis.history.overview import History
 from convbench.check import gate, outcome, sides
 from convbench.check.inspection import Request
@@ -133,7 +133,7 @@ def _confirmations(measured: Outcome, name: str) -> Iterator[Confirmation]:
     for judged in verdicts(measured):
         ratio = Interval(*judged.ratio) if judged.ratio else None
         word: Decision = WORDS.get(judged.word, "inconclusive")
-        place = words(measured.head.environment)
+        place = machine_name(measured.head.environment)
         yield Confirmation(judged.case.id, before, after, word, ratio, judged.reason, place, name)
 
 

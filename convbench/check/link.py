@@ -19,7 +19,7 @@ from convbench.check.sides import Side
 from convbench.core import scratch
 from convbench.core.errors import CaseFailed, FailureKind, Refused
 from convbench.measure.machine import malloc
-from convbench.measure.machine.process_end import death
+from convbench.measure.machine.process_end import explain_death
 from convbench.runs.process_start import DISCIPLINE
 
 PROGRAM = Path(__file__).with_name("worker.py")
@@ -109,7 +109,7 @@ class Link:
         code = self._code()
         if code is None:
             return CaseFailed("crash", "the process closed its channel and went on")
-        return death(code, self.output)
+        return explain_death(code, self.output)
 
 
 class Worker(Link):

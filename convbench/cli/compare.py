@@ -87,7 +87,7 @@ def advise(baseline: Path, suite: str, overrides: Sequence[str], device: str, se
     with preparation.executor_of(loaded, device) as executor:
         prepared = preparation.prepare(loaded, executor, selection, "convbench check")
         now = prepared.run()
-        if differing := stored_runs.grave((before[0], now)):
+        if differing := stored_runs.grave_differences((before[0], now)):
             raise Refused(f"{baseline} cannot be compared with what is measured here: {'; '.join(differing)}")
         after: Stored = (now, sweep.measure_unstored(prepared))
     comparison = stored_runs.lay_side_by_side(before, after)

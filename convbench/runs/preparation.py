@@ -93,7 +93,7 @@ class Prepared:
             started=timestamp("seconds"),
             visible_slowdown=visible_slowdown,
             intervals_meet=repeats.known(host.facts),
-            **host_notes.described(hosts),
+            **host_notes.fields_of(hosts),
         )
 
 

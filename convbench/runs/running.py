@@ -16,7 +16,7 @@ from typing import Any, Generic, TypeVar
 
 from convbench.core.errors import CaseFailed
 from convbench.core.record import Failure
-from convbench.measure.machine.process_end import death
+from convbench.measure.machine.process_end import explain_death
 from convbench.measure.progress import Progress
 from convbench.runs.script import UserImports
 
@@ -113,7 +113,7 @@ class Running(Generic[T]):
             try:
                 if self.begin_again():
                     return
-                message = death(self.process.exitcode, self.folder / "output")
+                message = explain_death(self.process.exitcode, self.folder / "output")
             except CaseFailed as error:
                 message = error
         if isinstance(message, Progress):

@@ -136,7 +136,7 @@ def _visits(prepared: Prepared, schedule: Schedule, watcher: Watcher | None) -> 
     announced = _announce(jobs, schedule, watcher) if watcher else jobs
     known_speed = cache(partial(_known_speed, prepared))
     for job, visit in prepared.executor.run(announced):
-        record = menu.visited(job, visit, known_speed(scope(visit)))
+        record = menu.as_stored(job, visit, known_speed(scope(visit)))
         if (look := schedule.state.look) > 1:
             record = replace(record, conditions={**record.conditions, LOOK: look})
         schedule.log.add(record)

@@ -112,8 +112,8 @@ def _answerable(ask: Ask, able: Sequence[Candidate]) -> tuple[Ask, CostName | No
 
 def _weighed(pool: Sequence[Candidate], ask: Ask) -> tuple[CostName, ...]:
     """The costs of the front: those that all have, and in the place of the others what is to be cheap."""
-    known = stability.shared(pool, ask.against)
-    return known if known == ask.against else stability.shared(pool, tuple(dict.fromkeys((ask.cheapest, *known))))
+    known = stability.measured_of_all(pool, ask.against)
+    return known if known == ask.against else stability.measured_of_all(pool, tuple(dict.fromkeys((ask.cheapest, *known))))
 
 
 def _pool(able: Sequence[Candidate], ask: Ask) -> list[Candidate]:

@@ -26,7 +26,7 @@ def widest(results: Sequence[Result]) -> list[Result]:
     )
 
 
-def over(result: Result, other: Result) -> Interval:
+def ratio_of(result: Result, other: Result) -> Interval:
     """The latency of one over the other's."""
     assert result.timing and other.timing
     return latencies.ratio(result.timing, other.timing)

@@ -35,11 +35,11 @@ def read(directory: Path) -> Contents:
     entry = Entry(str(directory), run.name, run.started, str(commit or ""), dirty, len(records), missing, problem)
     tracked = _tracked_metrics(derived)
     numbers = tuple(_numbers(derived, tracked, digest(*map(str, protocol(run).items()))))
-    machines = {run.fingerprint: words(run.environment)}
+    machines = {run.fingerprint: machine_name(run.environment)}
     return Contents(entry, store.identity(run), numbers, machines, tracked, run.parts, _latest(records))
 
 
-def words(facts: Mapping[str, Scalar]) -> str:
+def machine_name(facts: Mapping[str, Scalar]) -> str:
     """A machine and its torch in a few words: ``AMD EPYC 7B13, 2 cores, torch 2.13.0``."""
     cores = counted(facts["cores"], "core") if facts.get("cores") else None
     torch = f"torch {facts['torch']}" if facts.get("torch") else None

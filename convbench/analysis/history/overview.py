@@ -15,7 +15,7 @@ from convbench.core import index, metrics
 from convbench.core.case import id_matches
 from convbench.core.errors import ConvbenchError, Refused, StoreError
 from convbench.core.index import Entry, Index
-from convbench.core.metric import Metric, worded
+from convbench.core.metric import Metric, with_title
 from convbench.core.registry import did_you_mean
 
 NOTHING, CONFIRMED, SUSPECTED = 0, 1, 3
@@ -122,7 +122,7 @@ def _metric(runs: Index, option: str) -> Metric:
     if option not in by_option:
         raise ConvbenchError(f"--metric {option!r}: no run has it{did_you_mean(option, by_option)}")
     ours = {metric.option: metric for metric in metrics.ALL}
-    return worded(ours.get(option, by_option[option]))
+    return with_title(ours.get(option, by_option[option]))
 
 
 def _matching_cases(runs: Index, only: Sequence[str]) -> list[str] | None:

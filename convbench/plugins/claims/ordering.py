@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from convbench.analysis.claims.claim import Judgement, Lacking, Number, Verdict, claim
-from convbench.analysis.claims.costs import LONGER, over, widest
+from convbench.analysis.claims.costs import LONGER, ratio_of, widest
 from convbench.analysis.claims.evidence import COSTS, Evidence
 from convbench.analysis.results import Result
 from convbench.core.statistics import Interval
@@ -90,7 +90,7 @@ def _upset(results: Sequence[Result]) -> Number | None:
     worst, number = (False, 1.0), None
     for result, other in permutations(results, 2):
         fewer = (other.params or 1) / (result.params or 1)
-        if fewer <= 1.0 or (ratio := over(result, other)).low <= LONGER:
+        if fewer <= 1.0 or (ratio := ratio_of(result, other)).low <= LONGER:
             continue
         breaks = (ratio.low >= UPSET, fewer)
         if breaks > worst:

@@ -6,7 +6,7 @@ import re
 
 from convbench.analysis.claims.claim import Curve, Judgement, Lacking, Number, Plot, Point, claim
 from convbench.analysis.claims.evidence import TRAIN, Evidence, left_out
-from convbench.analysis.claims.paired import MOST, Difference, by_verdict, gains, paired, spread, verdict_of
+from convbench.analysis.claims.paired import MOST, Difference, by_verdict, gains, mean_difference, paired, verdict_of
 from convbench.analysis.quality.qualities import Quality
 from convbench.core.text import joined
 
@@ -111,5 +111,5 @@ def _plot(gaps: dict[Cell, tuple[dict[int, float], ...]]) -> Plot | None:
 
 
 def _point(clips: int, values: dict[int, float]) -> Point:
-    difference = spread("identity", list(values.values()))
+    difference = mean_difference("identity", list(values.values()))
     return Point(clips, difference.mean, difference.low, difference.high)

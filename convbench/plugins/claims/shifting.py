@@ -8,7 +8,7 @@ import torch
 
 from convbench.analysis.claims.claim import Judgement, Number, Verdict, claim
 from convbench.analysis.claims.evidence import Evidence
-from convbench.analysis.claims.paired import Difference, spread
+from convbench.analysis.claims.paired import Difference, mean_difference
 from convbench.analysis.quality.lessons import Lesson
 from convbench.core.record import Case, Choice, Clip, Parts
 from convbench.models import network
@@ -59,7 +59,7 @@ def judge(gap: float, averages: float, wrapped: list[Lesson], others: list[Lesso
 
 def _above_chance(lessons: list[Lesson]) -> Difference | None:
     values = [lesson.curve[-1].test - lesson.chance for lesson in lessons if lesson.curve and lesson.chance]
-    return spread(TASK, values) if len(values) > 1 else None
+    return mean_difference(TASK, values) if len(values) > 1 else None
 
 
 def _lessons(evidence: Evidence) -> tuple[list[Lesson], list[Lesson]]:
