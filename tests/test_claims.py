@@ -12,7 +12,17 @@ import records
 from convbench.analysis.claims import standings
 from convbench.analysis.claims.claim import VERDICTS, Lacking, Number, all_claims, tally
 from convbench.analysis.claims.evidence import Evidence
-from convbench.analysis.claims.paired import ALL, MOST, SOME, Difference, by_verdict, gains, mean_difference, paired, welch
+from convbench.analysis.claims.paired import (
+    ALL,
+    MOST,
+    SOME,
+    Difference,
+    by_verdict,
+    gains,
+    mean_difference,
+    paired,
+    welch,
+)
 from convbench.core.record import Choice
 from convbench.core.registry import claims
 from convbench.core.statistics import Interval

@@ -215,7 +215,7 @@ def test_a_missing_package_is_named(tmp_path, monkeypatch):
     def lacks(name: str):
         raise ImportError("Install s3fs to access S3")
 
-    monkeypatch.setattr(exchange.importlib, "import_module", lacks)
+    monkeypatch.setattr(shared_place.importlib, "import_module", lacks)
     with pytest.raises(ConvbenchError, match=r"it needs the extra convbench\[remote\] \(Install s3fs to access S3\)"):
         exchange.pull("s3://bucket/perf", tmp_path)
 

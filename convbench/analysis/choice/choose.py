@@ -113,7 +113,9 @@ def _answerable(ask: Ask, able: Sequence[Candidate]) -> tuple[Ask, CostName | No
 def _weighed(pool: Sequence[Candidate], ask: Ask) -> tuple[CostName, ...]:
     """The costs of the front: those that all have, and in the place of the others what is to be cheap."""
     known = stability.measured_of_all(pool, ask.against)
-    return known if known == ask.against else stability.measured_of_all(pool, tuple(dict.fromkeys((ask.cheapest, *known))))
+    if known == ask.against:
+        return known
+    return stability.measured_of_all(pool, tuple(dict.fromkeys((ask.cheapest, *known))))
 
 
 def _pool(able: Sequence[Candidate], ask: Ask) -> list[Candidate]:

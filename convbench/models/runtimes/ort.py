@@ -16,6 +16,7 @@ from convbench.core.errors import CaseFailed, Unavailable
 from convbench.core.record import Case
 from convbench.models.deployment import Between, Example, LoadedModel, Quantisation, Times
 from convbench.models.runtimes import int8_onnx, onnx_file, structure
+from convbench.models.runtimes.export_error import reason
 from convbench.models.runtimes.onnx_file import FILE, Exporter
 
 KERNEL = "_kernel_time"
@@ -77,7 +78,7 @@ class OnnxRuntime:
                 str(folder / FILE), options, providers=[(self.provider, dict(self.options))]
             )
         except Exception as error:
-            raise CaseFailed("error", f"ONNX Runtime cannot load the exported model: {onnx_file.why(error)}") from error
+            raise CaseFailed("error", f"ONNX Runtime cannot load the exported model: {reason(error)}") from error
         if session.get_providers()[0] != self.provider:
             raise Unavailable(f"ONNX Runtime could not start its {self.provider} here and would run elsewhere")
         return session

@@ -13,6 +13,7 @@ from convbench.core.errors import CaseFailed, Unavailable
 from convbench.core.record import Case
 from convbench.models.deployment import Between, Example, LoadedModel, Quantisation, Times
 from convbench.models.runtimes import int8_onnx, onnx_file, structure
+from convbench.models.runtimes.export_error import reason
 from convbench.models.runtimes.onnx_file import FILE, OPSET, Exporter
 
 Precision = Literal["f32", "bf16", "f16"]
@@ -77,7 +78,7 @@ class OpenVino:
         try:
             return core.compile_model(core.read_model(str(folder / FILE)), "CPU", settings)
         except RuntimeError as error:
-            raise CaseFailed("error", f"OpenVINO cannot load the exported model: {onnx_file.why(error)}") from error
+            raise CaseFailed("error", f"OpenVINO cannot load the exported model: {reason(error)}") from error
 
     def _refuse_missing(self, core: Any) -> None:
         """A CPU without the instructions would be given float32 silently, or be many times slower."""
