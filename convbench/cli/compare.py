@@ -67,7 +67,7 @@ def base_of(baseline: Path) -> str | None:
     return git.commit(imports.here(), str(commit))
 
 
-def advise(baseline: Path, suite: str, overrides: Sequence[str], device: str, selection: Selection) -> int:
+def lay_beside_baseline(baseline: Path, suite: str, overrides: Sequence[str], device: str, selection: Selection) -> int:
     """Measure head alone and lay it beside the stored run: a hint, never red. The caller holds the machine's lock.
 
     Returns the exit code: 5 where a case that the stored run has measured fails now, 3 where head looks slower, else 0.
