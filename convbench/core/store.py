@@ -100,6 +100,7 @@ def load(path: Path) -> Stored:
 
 
 def read_run(directory: Path) -> Run:
+    """``run.json`` of a run. Raises StoreError where it cannot be read, is none of ours or of a newer convbench."""
     try:
         run = parse_run((directory / RUN).read_bytes())
     except OSError as error:
