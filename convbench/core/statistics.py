@@ -17,6 +17,8 @@ from scipy.special import bdtr, betaincinv, stdtrit
 TAIL = 0.025
 NORMAL = 1.96
 """Standard deviations within which 95 % of normal values lie."""
+MAD = 1.4826
+"""Standard deviations of normal values in one median absolute deviation."""
 NEAR_THE_END = 30
 """Clips on the rarer side, of all runs: with more than that a t-interval is not zero wide by luck."""
 SAMPLES_FOR_PERCENTILE = {90: 64, 99: 660}

@@ -12,7 +12,7 @@ from convbench.analysis.claims.claim import Judgement, Lacking, Number, Verdict,
 from convbench.analysis.claims.costs import LONGER, ratio_of, widest
 from convbench.analysis.claims.evidence import COSTS, Evidence
 from convbench.analysis.results import Result
-from convbench.core.statistics import Interval
+from convbench.core.statistics import TAIL, Interval
 
 STANDS_FOR = 0.8
 UPSET = 1.5
@@ -73,7 +73,7 @@ def tau(values: Sequence[float], latency: Sequence[float]) -> Interval:
     signs = [np.sign(np.subtract.outer(column, column)) for column in (values, latency)]
     n = len(values)
     drawn = np.random.default_rng(SEED).integers(n, size=(DRAWS, n))
-    low, high = np.nanquantile(_tau_b(signs, drawn), (0.025, 0.975))
+    low, high = np.nanquantile(_tau_b(signs, drawn), (TAIL, 1 - TAIL))
     return Interval(float(_tau_b(signs, np.arange(n)[None])[0]), float(low), float(high))
 
 
