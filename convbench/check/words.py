@@ -43,8 +43,8 @@ def rows(outcome: Outcome) -> list[Row]:
 def headline(outcome: Outcome) -> str:
     """How many cases of each verdict, the gravest first; of an unfinished check, so far."""
     words = [verdict.word for verdict in verdicts(outcome)]
-    counted = {word: words.count(word) for word in ("regression", "invalid", "inconclusive", "ok") if word in words}
-    listed = ", ".join(f"{count} {word}" for word, count in counted.items()) or "no cases"
+    numbers = {word: words.count(word) for word in ("regression", "invalid", "inconclusive", "ok") if word in words}
+    listed = ", ".join(f"{count} {word}" for word, count in numbers.items()) or "no cases"
     return f"unfinished, so far {listed}" if outcome.unfinished else listed
 
 
