@@ -25,8 +25,8 @@ from convbench.runs.cluster.engine import Absent, Beat, Limits, Lost, Piece
 from convbench.runs.cluster.roll import Roll
 from convbench.runs.cluster.worker import spec
 from convbench.runs.executor import Job
-from convbench.runs.schedule import Schedule
 from convbench.runs.menu import Menu, as_stored, jobs
+from convbench.runs.schedule import Schedule
 from tests.invented_cluster import Costs, Invented, Machine, timed
 
 PROTOCOL = Protocol(visits=3, timeout=60)

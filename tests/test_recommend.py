@@ -12,18 +12,18 @@ from scipy.special import stdtrit
 from convbench.analysis.choice.by_task import recommendations
 from convbench.analysis.choice.candidates import Candidate, cheapest_each
 from convbench.analysis.choice.choose import recommend
+from convbench.analysis.choice.further import further_trials, seeds_needed
+from convbench.analysis.choice.looks import at_look, error_at
 from convbench.analysis.choice.noninferior import (
     ON_THE_CEILING,
+    count_untold,
     differences,
     p_values,
     pairs,
     shortfalls,
     shown_within,
-    count_untold,
 )
 from convbench.analysis.choice.recommendation import Ask
-from convbench.analysis.choice.further import further_trials, seeds_needed
-from convbench.analysis.choice.looks import at_look, error_at
 from convbench.analysis.choice.two_way import connected, fit, moderated
 from convbench.analysis.quality.effect import p_value
 from convbench.analysis.quality.qualities import qualities

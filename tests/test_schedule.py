@@ -15,9 +15,9 @@ from convbench.core import metrics, visits
 from convbench.core.record import FACTS, Choice, Protocol, Reading, Record, Training, Visit
 from convbench.runs.anchors import Anchors
 from convbench.runs.executor import Host
+from convbench.runs.menu import Menu, jobs
 from convbench.runs.schedule import Planned, Schedule, cores_of, side_by_side
 from convbench.runs.visit_log import VisitLog
-from convbench.runs.menu import Menu, jobs
 from tests.records import case, lesson
 from tests.records import record as measured
 

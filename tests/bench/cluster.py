@@ -38,8 +38,8 @@ from convbench.core.record import FACTS, Case, Choice, Clip, Parts, Protocol, Re
 from convbench.runs.cluster.driver import Driver
 from convbench.runs.cluster.engine import Limits
 from convbench.runs.executor import Host, Job
-from convbench.runs.schedule import Schedule
 from convbench.runs.menu import Menu, as_stored, jobs
+from convbench.runs.schedule import Schedule
 
 REPORTS = Path(__file__).parents[2] / "reports" / "cluster"
 DEFAULT_RUN = Path("build/repeat/quiet-2")

@@ -38,7 +38,7 @@ def fallen(by_seed: Mapping[int, float], chance: float) -> set[int]:
 
 
 def fisher(count: int, runs: int, other_count: int, other_runs: int) -> float:
-    """The one-sided exact p-value that a rate is no higher than that of the others, ``count`` of ``runs`` (Fisher's)."""
+    """The one-sided exact p-value that a rate, ``count`` of ``runs``, is no higher than the others' (Fisher's)."""
     total, failures = runs + other_runs, count + other_count
     ways = math.comb(total, failures)
     most = min(runs, failures)
