@@ -17,7 +17,7 @@ class Situation(NamedTuple):
 
 
 class Alike(NamedTuple):
-    """What reducers and sizes share where ratios, ranks, fronts and "×" are formed: a situation, and the variant too."""
+    """What reducers and sizes share where ratios, ranks, fronts and "×" are formed: a situation and the variant."""
 
     situation: Situation
     variant: str
