@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from convbench.core.record import Case, Protocol
 
 MARKER = "convbench(suite, only=(), skip=(), device='auto'): run a test for every case of a suite"
+EXPORTED = "convbench"
+"""The key that an export of ours has beside pytest-benchmark's."""
+SHARED = (("machine",), ("python_version",), ("python_implementation",), ("cpu", "brand_raw"))
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -73,11 +76,6 @@ def pytest_benchmark_compare_machine_info(machine_info: dict[str, Any], compared
     stored = compared_benchmark["machine_info"]
     if EXPORTED in compared_benchmark and all(_fact(stored, *keys) == _fact(machine_info, *keys) for keys in SHARED):
         compared_benchmark["machine_info"] = machine_info
-
-
-EXPORTED = "convbench"
-"""The key that an export of ours has beside pytest-benchmark's."""
-SHARED = (("machine",), ("python_version",), ("python_implementation",), ("cpu", "brand_raw"))
 
 
 def _fact(info: Any, *keys: str) -> Any:

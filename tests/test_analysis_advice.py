@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import records
 
-from convbench.analysis.costs.headlines import advise, noisy
+from convbench.analysis.costs.headlines import headline_of, noisy
 from convbench.analysis.costs.ranking import rank
 from convbench.analysis.results import results
 from convbench.core.record import Case, Choice, Finding, Whole
@@ -16,17 +16,17 @@ def timed(reducer, milliseconds, size=None, **more):
 
 def test_the_lightest_of_the_tied_is_picked():
     case_results = results([timed("avg-k(k=4)", 2.0), timed("gap", 2.1), timed("fc", 9.0, 128)])
-    advice = advise(case_results)
-    assert advice.ranking[0].result.series == "avg-k"
-    assert advice.pick.series == "gap"
-    assert [contender.tied for contender in advice.ranking] == [True, True, False]
+    headline = headline_of(case_results)
+    assert headline.ranking[0].result.series == "avg-k"
+    assert headline.pick.series == "gap"
+    assert [contender.tied for contender in headline.ranking] == [True, True, False]
 
 
 def test_of_equally_light_ones_that_tie_the_fastest_is_picked():
     """The first of the alphabet was: of two models of 12 parameters the slower, whose output was NaN."""
-    assert advise(results([timed("gmp", 2.0), timed("gap", 2.1)])).pick.series == "gmp"
+    assert headline_of(results([timed("gmp", 2.0), timed("gap", 2.1)])).pick.series == "gmp"
     named = [records.record(Case(Whole(Choice(name))), latency=time) for name, time in (("a:b", 2.1e-3), ("c:d", 2e-3))]
-    assert advise(results(named)).pick.series == "c:d"
+    assert headline_of(results(named)).pick.series == "c:d"
 
 
 def test_a_model_without_parameters_is_the_lightest():
@@ -34,25 +34,25 @@ def test_a_model_without_parameters_is_the_lightest():
     bare = replace(bare, readings=tuple(
         replace(reading, samples=(0,)) if reading.metric.name == "params" else reading for reading in bare.readings
     ))  # fmt: skip
-    assert advise(results([timed("gap", 2.0), bare])).pick.series == "avg-k"
+    assert headline_of(results([timed("gap", 2.0), bare])).pick.series == "avg-k"
 
 
 def test_a_lighter_but_slower_model_is_not_picked():
-    advice = advise(results([timed("avg-k(k=4)", 2.0), timed("gap", 2.6)]))
-    assert advice.pick.series == "avg-k"
+    headline = headline_of(results([timed("avg-k(k=4)", 2.0), timed("gap", 2.6)]))
+    assert headline.pick.series == "avg-k"
 
 
 def test_where_the_pick_drops_positions_the_cheapest_that_keeps_them_is_named():
     run_records = [timed("gap", 2.0), timed("spatial-softmax", 2.6), timed("avg-k(k=4)", 2.6), timed("flatten", 50)]
-    assert advise(results(run_records)).placed.series == "spatial-softmax"
-    assert advise(results([timed("spatial-softmax", 2.0), timed("gap", 2.6)])).placed is None
+    assert headline_of(results(run_records)).placed.series == "spatial-softmax"
+    assert headline_of(results([timed("spatial-softmax", 2.0), timed("gap", 2.6)])).placed is None
 
 
 def test_the_frozen_control_is_not_advised():
     run_records = [timed("gap", 2.0), timed("random-projection", 2.1, 8), timed("avg-k(k=4)", 2.2)]
-    assert advise(results(run_records)).pick.series == "gap"
-    assert advise(results(run_records)).placed.series == "avg-k"
-    assert advise(results(run_records[1:2])).pick.series == "random-projection"
+    assert headline_of(results(run_records)).pick.series == "gap"
+    assert headline_of(results(run_records)).placed.series == "avg-k"
+    assert headline_of(results(run_records[1:2])).pick.series == "random-projection"
 
 
 def test_without_times_a_model_stands_as_eager():
@@ -61,7 +61,7 @@ def test_without_times_a_model_stands_as_eager():
 
 
 def test_a_reducer_of_the_users_own_is_not_said_to_drop_anything():
-    assert advise(results([timed("mypkg.pool", 2.0), timed("spatial-softmax", 2.6)])).placed is None
+    assert headline_of(results([timed("mypkg.pool", 2.0), timed("spatial-softmax", 2.6)])).placed is None
 
 
 def test_each_model_stands_with_its_fastest_variant():
@@ -74,9 +74,9 @@ def test_each_model_stands_with_its_fastest_variant():
 def test_only_one_backbone_clip_and_scenario_is_ranked():
     here = [timed("gap", 2.0), timed("gmp", 2.1)]
     elsewhere = [timed("gap", 0.5, channels=8), timed("gap", 0.1, scenario="streaming")]
-    advice = advise(results([*elsewhere, *here]))
-    assert {contender.result.series for contender in advice.ranking} == {"gap", "gmp"}
-    assert [result.case.scenario for result in advice.others] == ["streaming"]
+    headline = headline_of(results([*elsewhere, *here]))
+    assert {contender.result.series for contender in headline.ranking} == {"gap", "gmp"}
+    assert [result.case.scenario for result in headline.others] == ["streaming"]
 
 
 def test_the_fastest_elsewhere_is_that_of_all_variants():
@@ -86,26 +86,26 @@ def test_the_fastest_elsewhere_is_that_of_all_variants():
         timed(name, milliseconds, scenario="streaming", variant=variant)
         for name, milliseconds, variant in (("gap", 1.0, "eager"), ("gmp", 1.1, "eager"), ("gmp", 0.1, "compile"))
     ]
-    fastest = advise(results([*here, *elsewhere])).others
+    fastest = headline_of(results([*here, *elsewhere])).others
     assert [(result.series, result.case.variant_name) for result in fastest] == [("gmp", "compile")]
 
 
 def test_static_metrics_alone_still_answer():
-    advice = advise(results([records.record(records.case(name), samples=0) for name in ("flatten", "gap")]))
-    assert (advice.pick.series, advice.timed) == ("gap", False)
-    assert advice.dearest.series == "flatten"
+    headline = headline_of(results([records.record(records.case(name), samples=0) for name in ("flatten", "gap")]))
+    assert (headline.pick.series, headline.timed) == ("gap", False)
+    assert headline.dearest.series == "flatten"
 
 
 def test_nothing_measured_is_no_advice():
-    assert advise(results([records.failed(records.case())])).pick is None
-    assert advise([]).pick is None
+    assert headline_of(results([records.failed(records.case())])).pick is None
+    assert headline_of([]).pick is None
 
 
 def test_whole_models_are_ranked_among_themselves():
     run_records = [
         records.record(Case(Whole(Choice(name))), latency=time) for name, time in (("a:b", 2e-3), ("c:d", 1e-3))
     ]
-    assert advise(results(run_records)).pick.series == "c:d"
+    assert headline_of(results(run_records)).pick.series == "c:d"
 
 
 def test_noise_counts_cases_by_finding():

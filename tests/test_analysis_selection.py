@@ -2,7 +2,7 @@
 
 import records
 
-from convbench.analysis.costs.headlines import advise
+from convbench.analysis.costs.headlines import headline_of
 from convbench.analysis.costs.likeness import alike, one_variant
 from convbench.analysis.costs.selection import curves, opening
 from convbench.analysis.results import results
@@ -45,7 +45,7 @@ def test_variants_of_a_model_are_not_ranked_against_other_models_of_another_vari
     """Only one size of fc is compiled: eager is compared with eager, or 512 would be set against a compiled 8."""
     cases = [records.case(name, size) for name, size in (("gap", None), ("fc", 8), ("fc", 512))]
     compiled = [records.case("gap", variant="compile"), records.case("fc", 8, variant="compile")]
-    answer = advise(results([records.record(case) for case in (*cases, *compiled)]))
+    answer = headline_of(results([records.record(case) for case in (*cases, *compiled)]))
     assert {contender.result.case.variant_name for contender in answer.ranking} == {"eager"}
     assert len(answer.ranking) == 3
 

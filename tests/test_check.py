@@ -14,7 +14,7 @@ from xml.etree import ElementTree
 import psutil
 import pytest
 
-from convbench.check import answers, ci, decision, gate, link, outcome, pairs, stock, verdict, words
+from convbench.check import ci, counting, decision, gate, link, outcome, pairs, stock, verdict, words
 from convbench.check.inspection import Request
 from convbench.check.link import Settings
 from convbench.check.rule import Rule
@@ -305,7 +305,7 @@ def test_a_worker_that_cannot_start_to_count_takes_no_verdict_along(run, monkeyp
     def fail(*_):
         raise BuildFailed("head (working tree) cannot be imported: invalid syntax")
 
-    monkeypatch.setattr(answers, "_instructions", fail)
+    monkeypatch.setattr(counting, "_instructions", fail)
     result = run(SAME, SAME, instructions=True)
     assert "not counted (head (working tree) cannot be imported: invalid syntax)" in words.rows(result)[0].details[0]
     assert verdict.exit_code(result) == 0

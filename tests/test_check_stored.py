@@ -24,7 +24,7 @@ def measured(model: float, machine: float, reference: bool = True) -> list[Recor
     return run_records
 
 
-def side_by_side(first: list[Record], second: list[Record]) -> stored_runs.Comparison:
+def side_by_side(first: list[Record], second: list[Record]) -> stored_runs.StoredComparison:
     return stored_runs.lay_side_by_side((records.run_of(first), first), (records.run_of(second), second))
 
 

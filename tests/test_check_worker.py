@@ -374,7 +374,7 @@ def test_the_allocator_of_the_user_is_not_that_of_the_workers(side, here, monkey
     monkeypatch.setenv("LD_PRELOAD", "/usr/lib/libjemalloc.so")
     environment = _environment(side, Settings(), here)
     assert not {"MALLOC_TOP_PAD_", "LD_PRELOAD"} & set(environment)
-    assert environment["MALLOC_MMAP_THRESHOLD_"] == str(malloc.HELD["MALLOC_MMAP_THRESHOLD_"])
+    assert environment["MALLOC_MMAP_THRESHOLD_"] == str(malloc.GLIBC["MALLOC_MMAP_THRESHOLD_"])
     assert "MALLOC_MMAP_THRESHOLD_" not in _environment(side, Settings(allocator="glibc-arena"), here)
 
 

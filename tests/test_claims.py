@@ -12,7 +12,17 @@ import records
 from convbench.analysis.claims import standings
 from convbench.analysis.claims.claim import VERDICTS, Lacking, Number, all_claims, tally
 from convbench.analysis.claims.evidence import Evidence
-from convbench.analysis.claims.paired import ALL, MOST, SOME, Difference, by_verdict, gains, paired, spread, welch
+from convbench.analysis.claims.paired import (
+    ALL,
+    MOST,
+    SOME,
+    Difference,
+    by_verdict,
+    gains,
+    mean_difference,
+    paired,
+    welch,
+)
 from convbench.core.record import Choice
 from convbench.core.registry import claims
 from convbench.core.statistics import Interval
@@ -87,13 +97,13 @@ def test_as_the_pilot_found_it(pilot):
 
 
 def test_a_size_that_the_article_states_is_refuted_where_it_is_off_by_one():
-    assert arithmetic.size("flatten", 131_072, 131_072).verdict == "supported"
-    assert arithmetic.size("flatten", 131_071, 131_072).verdict == "refuted"
+    assert arithmetic.judge_size("flatten", 131_072, 131_072).verdict == "supported"
+    assert arithmetic.judge_size("flatten", 131_071, 131_072).verdict == "refuted"
 
 
 @pytest.mark.parametrize(("units", "verdict"), [(128, "supported"), (40_000, "supported"), (65_536, "refuted")])
 def test_an_fc_layer_of_half_the_map_or_more_refutes_less_than_half(units, verdict):
-    assert arithmetic.described(units, 131_072).verdict == verdict
+    assert arithmetic.judge_half(units, 131_072).verdict == verdict
 
 
 def test_the_articles_fc_keeps_a_thousandth(without_runs):
@@ -106,7 +116,7 @@ def test_the_articles_fc_keeps_a_thousandth(without_runs):
      ({3: False, 4: False, 5: False}, "refuted")],
 )  # fmt: skip
 def test_an_lstm_that_takes_maps_or_no_vectors_refutes_that_it_takes_vectors_alone(takes, verdict):
-    assert algebra.accepted(takes).verdict == verdict
+    assert algebra.judge_vectors_only(takes).verdict == verdict
 
 
 def test_parameters_are_linear_in_the_input(without_runs):
@@ -120,7 +130,7 @@ def test_parameters_are_linear_in_the_input(without_runs):
     "counts", [{32: 82_944, 64: 99_328, 128: 132_097}, {32: 82_944, 64: 99_328}], ids=["bent", "small"]
 )
 def test_parameters_that_are_not_linear_or_not_many_refute(counts):
-    assert algebra.linear(counts, 128).verdict == "refuted"
+    assert algebra.judge_parameters(counts, 128).verdict == "refuted"
 
 
 def test_a_pair_that_fc_cannot_tell_apart(without_runs):
@@ -134,8 +144,8 @@ def test_a_pair_that_fc_cannot_tell_apart(without_runs):
     ("rank", "outputs", "inputs"), [(64, 0.0, 0.2), (32, 0.1, 0.2), (32, 0.0, 0.0)], ids=["full", "seen", "same"]
 )
 def test_fc_would_retain_all_with_full_rank_or_no_such_pair(rank, outputs, inputs):
-    assert algebra.kept(64, rank, outputs, inputs).verdict == "supported"
-    assert algebra.kept(64, 32, 0.0, 0.2).verdict == "refuted"
+    assert algebra.judge_retained(64, rank, outputs, inputs).verdict == "supported"
+    assert algebra.judge_retained(64, 32, 0.0, 0.2).verdict == "refuted"
 
 
 def test_the_hybrid_folds_into_gap_exactly(without_runs):
@@ -150,12 +160,12 @@ def test_the_hybrid_folds_into_gap_exactly(without_runs):
     [(1e-7, 64, "refuted"), (1e-7, 16, "depends"), (0.3, 64, "depends"), (0.3, 16, "supported")],
 )
 def test_a_hybrid_that_folds_or_does_not_reduce_speaks_against_the_claim(plain, outputs, verdict):
-    assert layers.folded(plain, 0.3, 32, outputs).verdict == verdict
+    assert layers.judge_hybrid(plain, 0.3, 32, outputs).verdict == verdict
 
 
 def test_a_fold_whose_check_sees_nothing_tests_nothing():
     with pytest.raises(Lacking):
-        layers.folded(1e-7, 1e-7, 32, 64)
+        layers.judge_hybrid(1e-7, 1e-7, 32, 64)
 
 
 # --- GAP and shifts ---------------------------------------------------------------------------------------------------
@@ -179,7 +189,7 @@ def runs_of_gap(mean, sd=0.0):
 )  # fmt: skip
 def test_gap_discards_positions_where_neither_its_features_nor_trainings_tell_them(change, accuracy, verdict):
     wrapped = runs_of_gap(accuracy) if accuracy else []
-    assert shifting.judged(change, 0.1, wrapped, []).verdict == verdict
+    assert shifting.judge(change, 0.1, wrapped, []).verdict == verdict
 
 
 def test_dead_runs_count_as_what_they_reached_where_chance_is_the_prediction(pilot):
@@ -203,7 +213,7 @@ def inits(default, fan_in):
      (0.7, 0.3, [], "not tested"), (0.7, 0.0, [NONE], "refuted")],
 )  # fmt: skip
 def test_the_whole_map_is_detrimental_where_every_init_saturates_or_trainings_lose(default, fan_in, worse, verdict):
-    assert saturation.judged(inits(default, fan_in), worse, []).verdict == verdict
+    assert saturation.judge(inits(default, fan_in), worse, []).verdict == verdict
 
 
 def test_the_map_that_was_trained_has_its_own_size(pilot):
@@ -256,7 +266,7 @@ def test_the_size_from_which_time_grows_is_fitted_beside_the_closed_form(pilot):
     ("low", "high", "verdict"), [(0.85, 1, "supported"), (0.2, 0.7, "refuted"), (0.5, 0.9, "undecided")]
 )
 def test_whether_parameters_stand_for_cost(low, high, verdict):
-    assert ordering.ordered({"parameters": Interval((low + high) / 2, low, high)}, 9).verdict == verdict
+    assert ordering.judge({"parameters": Interval((low + high) / 2, low, high)}, 9).verdict == verdict
 
 
 @pytest.mark.parametrize(("low", "verdict"), [(2.2, "refuted"), (1.2, "undecided")])
@@ -264,7 +274,7 @@ def test_one_pair_of_equal_parameters_and_twice_the_latency_is_a_counterexample(
     label = f"one has {ordering._fewer(1.003)} parameters than the other, and its latency is"
     assert label == "one has no more parameters than the other, and its latency is"
     upset = Number(label, low + 0.1, "×", low, low + 0.2)
-    assert ordering.ordered({"parameters": Interval(0.72, 0.25, 1.0)}, 9, upset).verdict == verdict
+    assert ordering.judge({"parameters": Interval(0.72, 0.25, 1.0)}, 9, upset).verdict == verdict
 
 
 def test_a_pair_of_far_fewer_parameters_and_a_little_slower_hides_no_counterexample():
@@ -367,7 +377,7 @@ def test_overfitting_of_few_clips_is_a_dial():
 
 def test_where_flatten_is_better_all_the_same_is_a_list_with_an_and():
     cells = [UP._replace(where=f"identity ({number} clips)") for number in ("250", "1,000", "4,000")]
-    why = overfitting.judged([NONE] * 3, cells).why
+    why = overfitting.judge([NONE] * 3, cells).why
     assert why.endswith("accuracy on identity (250 clips), identity (1,000 clips) and identity (4,000 clips).")
 
 
@@ -469,8 +479,8 @@ def test_the_figures_that_were_published_as_undecided_refute():
     least, most = np.array([-1.0, 0.0, 1.0]), np.array([-1.0, -1.0, 1.0, 1.0]) * 3**0.5 / 2
     change = welch("identity", 0.0003 + 0.0298 * least, 0.4815 + 0.1102 * most)
     assert (change.mean, change.n) == (pytest.approx(-0.48, abs=0.005), 3)
-    leads = {0.0: spread("identity", 0.0298 * least), 1.0: spread("identity", 0.4815 + 0.1102 * most)}
-    refuted = spatial.turned(change, leads)
+    leads = {0.0: mean_difference("identity", 0.0298 * least), 1.0: mean_difference("identity", 0.4815 + 0.1102 * most)}
+    refuted = spatial.judge_variability(change, leads)
     assert refuted.verdict == "refuted"
     assert "less, it loses (it helps where positions vary and do not matter): its lead is " in refuted.why
 

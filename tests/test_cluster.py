@@ -25,8 +25,8 @@ from convbench.runs.cluster.engine import Absent, Beat, Limits, Lost, Piece
 from convbench.runs.cluster.roll import Roll
 from convbench.runs.cluster.worker import spec
 from convbench.runs.executor import Job
+from convbench.runs.menu import Menu, as_stored, jobs
 from convbench.runs.schedule import Schedule
-from convbench.runs.visits import Menu, jobs, visited
 from tests.invented_cluster import Costs, Invented, Machine, timed
 
 PROTOCOL = Protocol(visits=3, timeout=60)
@@ -70,7 +70,7 @@ class Sweep:
     def __iter__(self):
         self.driver.hosts  # noqa: B018 (waits for them)
         for job, measured_record in self.driver.run(jobs(self.schedule, MENU, (0, 1))):
-            record = visited(job, measured_record)
+            record = as_stored(job, measured_record)
             self.schedule.log.add(record)
             self.records.append((job, record))
             yield record
@@ -113,8 +113,8 @@ def test_variants_and_reducers_of_a_size_share_a_piece_and_every_job_is_in_one()
         for model in {job.case.eager for job in all_jobs}:
             assert sum(any(job.case.eager == model for job in piece) for piece in cut) == 1, "variants stay together"
         for piece in cut:
-            assert len({pieces.frame(job.case) for job in piece}) == 1
-    assert len(list(pieces.cut(all_jobs, 1, lambda _: 1.0))) == 2, "one host takes whole frames"
+            assert len({job.case.situation for job in piece}) == 1
+    assert len(list(pieces.cut(all_jobs, 1, lambda _: 1.0))) == 2, "one host takes whole situations"
     assert len(list(pieces.cut(all_jobs, 64, lambda _: 1.0))) == 24, "many hosts take models"
 
 
@@ -187,7 +187,7 @@ def test_a_ranking_never_mixes_two_kinds_of_hosts() -> None:
     assert sweep.whole()
     environments = defaultdict(set)
     for job, record in sweep.records:
-        environments[pieces.frame(job.case)].add(record.environment)
+        environments[job.case.situation].add(record.environment)
     assert all(len(names) == 1 for names in environments.values())
     assert len(set.union(*environments.values())) == 2, "both kinds work"
 
@@ -237,7 +237,7 @@ def test_a_case_of_a_frame_that_only_one_kind_has_room_for_takes_the_frame_there
 
 
 def test_a_case_that_was_given_up_keeps_back_none_of_its_piece(monkeypatch: pytest.MonkeyPatch) -> None:
-    """In one frame of many models: hosts of one kind, of which the only one with room for it is lost."""
+    """In one situation of many models: hosts of one kind, of which the only one with room for it is lost."""
     large = case("flatten", None)
     monkeypatch.setattr("convbench.measure.preflight.needed_bytes", lambda case: 2**32 if case == large else 2**20)
     hosts = [Machine("large", memory=2**33, dies=0.5), *(Machine(f"small-{at}", memory=2**31) for at in range(2))]
@@ -575,9 +575,9 @@ def slurm_engine(folder: Path, *workers: str) -> slurm._Engine:
     """The engine with workers that no scheduler knows, and none in place of lost ones."""
     options = slurm._JobOptions("slurm", 0, 0, 0, 60, str(folder), {}, exclusive=True)
     engine = slurm._Engine(options, spec("cpu", (), 0, 1))
-    engine.run_folder, engine.office = folder, mailbox.Office(folder / "mail", engine.spec)
+    engine.run_folder, engine.mailboxes = folder, mailbox.Mailboxes(folder / "mail", engine.spec)
     for worker in workers:
-        engine.office.open(worker)
+        engine.mailboxes.open(worker)
         engine.sent[worker] = slurm._Sent(MagicMock(state="RUNNING"))
     return engine
 
@@ -588,7 +588,7 @@ def test_a_message_that_cannot_be_read_now_is_read_later(tmp_path: Path, monkeyp
 
     engine, take = slurm_engine(tmp_path, "first", "second"), mailbox._take
     for worker in ("first", "second"):
-        mailbox.Box(tmp_path / "mail", worker).say(Beat(worker))
+        mailbox.Mailbox(tmp_path / "mail", worker).say(Beat(worker))
     with monkeypatch.context() as patch:
         patch.setattr(mailbox, "_take", lambda path: take(path) if "second" in str(path) else refuse())
         assert list(engine.events(0)) == [Beat("second")]
@@ -599,7 +599,7 @@ def test_a_message_that_cannot_be_read_now_is_read_later(tmp_path: Path, monkeyp
 
 def test_a_folder_that_cannot_be_looked_at_now_ends_no_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "worker").mkdir()
-    box = mailbox.Box(tmp_path, "worker")
+    box = mailbox.Mailbox(tmp_path, "worker")
     assert not box.ended
     with monkeypatch.context() as patch:
         patch.setattr(Path, "stat", Mock(side_effect=OSError(116, "Stale file handle")))
@@ -675,7 +675,7 @@ def test_workers_that_never_start_end_the_wait_once_none_is_asked_for(
     job = engine.sent["worker-0"].job
     job.configure_mock(state="FAILED", **{"stderr.return_value": "ModuleNotFoundError: no module named 'convbench'"})
     monkeypatch.setattr(engine, "start", lambda: 1)
-    monkeypatch.setattr(slurm, "waited", lambda *_: [])
+    monkeypatch.setattr(slurm, "wait_for_word", lambda *_: [])
     with pytest.raises(ConvbenchError, match=r"within \d s: its job ended \(failed\): ModuleNotFoundError"):
         Roll(engine, Limits(start=60), count().__next__).hosts  # noqa: B018 (waits for them)
     assert "worker-0 is not there: its job ended (failed): ModuleNotFoundError" in caplog.text

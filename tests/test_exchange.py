@@ -12,7 +12,7 @@ from invented_runs import GAP
 from typer.testing import CliRunner
 
 from convbench.cli import app
-from convbench.core import exchange, files, lock, store
+from convbench.core import exchange, files, lock, shared_place, store
 from convbench.core.errors import ConvbenchError, StoreError
 
 
@@ -43,7 +43,7 @@ def place(request, tmp_path):
 
 
 def contents(folder: Path) -> set[bytes]:
-    return {path.read_bytes() for name in exchange.FILES for path in folder.rglob(name)}
+    return {path.read_bytes() for name in shared_place.FILES for path in folder.rglob(name)}
 
 
 def test_what_is_pushed_and_pulled_is_the_same(tmp_path, place):
@@ -71,12 +71,12 @@ def test_a_run_that_grew_is_another_and_overwrites_nothing(tmp_path, place):
     exchange.push(run, place)
     store.append(run, store.load(run)[1][0])
     exchange.push(run, place)
-    assert len(exchange.open_place(place).names()) == 2
+    assert len(shared_place.open_place(place).names()) == 2
 
 
 def test_half_of_a_run_is_none(tmp_path, place):
     run = invented.write(tmp_path / "mine" / "a", 0, {GAP: 1e-3})
-    shared = exchange.open_place(place)
+    shared = shared_place.open_place(place)
     shared.write("half", {store.RESULTS: b"{}\n"})
     assert shared.names() == set()
     (run / store.RESULTS).unlink()
@@ -109,7 +109,7 @@ def test_keys_that_lead_out_of_a_store_or_are_none_of_ours_are_passed_over():
     ours = ["confirmed/a.json", "a/run.json"]
     others = ["confirmed/../../x.json", "confirmed/README.txt", "confirmed/a/b.json", "confirmed/.b.json"]
     others += ["../run.json", "./run.json", ".part/run.json", "a/b/run.json", "run.json", "a\\b/run.json"]
-    assert exchange._names([*ours, *others]) == {"confirmed/a.json", "a"}
+    assert shared_place.names_in([*ours, *others]) == {"confirmed/a.json", "a"}
 
 
 def test_a_run_that_is_being_measured_is_passed_over(tmp_path):
@@ -131,14 +131,14 @@ def test_a_run_that_is_being_measured_is_pulled_when_that_has_ended(tmp_path):
 def test_what_cannot_be_read_does_not_keep_back_the_others(tmp_path, monkeypatch, error):
     exchange.push(invented.many(tmp_path / "theirs", count=3), str(tmp_path / "shared"))
     first = min(path.name for path in (tmp_path / "shared").iterdir())
-    read = exchange.Folder.read
+    read = shared_place.Folder.read
 
     def refused(place, name):
         if name == first:
             raise error
         return read(place, name)
 
-    monkeypatch.setattr(exchange.Folder, "read", refused)
+    monkeypatch.setattr(shared_place.Folder, "read", refused)
     moved = exchange.pull(str(tmp_path / "shared"), tmp_path / "mine")
     assert moved == (2, 0, 0, (f"{first}: it cannot be read ({error})",))
 
@@ -156,7 +156,7 @@ def test_what_a_killed_writer_left_is_no_run_and_the_next_one_makes_it_whole(tmp
         patch.setattr(files, "write", killed)
         exchange.push(mine, str(shared))
     assert len(list(shared.rglob(store.RESULTS))) == 1
-    assert exchange.open_place(str(shared)).names() == set()
+    assert shared_place.open_place(str(shared)).names() == set()
     assert exchange.push(mine, str(shared)).runs == 1
     assert contents(shared) == contents(mine)
 
@@ -177,7 +177,7 @@ def test_two_who_push_at_once_leave_every_run_whole(tmp_path):
         process.join(60)
     assert [process.exitcode for process in processes] == [0, 0, 0]
     assert contents(place) == contents(mine)
-    assert len(exchange.open_place(str(place)).names()) == 12
+    assert len(shared_place.open_place(str(place)).names()) == 12
     assert not list(place.glob(".*"))
 
 
@@ -215,7 +215,7 @@ def test_a_missing_package_is_named(tmp_path, monkeypatch):
     def lacks(name: str):
         raise ImportError("Install s3fs to access S3")
 
-    monkeypatch.setattr(exchange.importlib, "import_module", lacks)
+    monkeypatch.setattr(shared_place.importlib, "import_module", lacks)
     with pytest.raises(ConvbenchError, match=r"it needs the extra convbench\[remote\] \(Install s3fs to access S3\)"):
         exchange.pull("s3://bucket/perf", tmp_path)
 
@@ -223,7 +223,7 @@ def test_a_missing_package_is_named(tmp_path, monkeypatch):
 def test_a_bucket_mistyped_is_said_and_not_made(tmp_path, bucket):
     with pytest.raises(StoreError, match=r"^s3://teem/perf: cannot be used .*bucket does not exist.* another place$"):
         exchange.push(invented.many(tmp_path / "mine", count=1), "s3://teem/perf")
-    assert not exchange.open_place(bucket).system.exists("teem")
+    assert not shared_place.open_place(bucket).system.exists("teem")
 
 
 def test_the_verbs_say_what_they_did(tmp_path):

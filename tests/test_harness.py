@@ -11,8 +11,9 @@ from wild import Ending
 
 from convbench.core.errors import CaseFailed, ConvbenchError, Unavailable
 from convbench.core.record import Case, Choice, Clip, Parts, Protocol, Record, Whole
-from convbench.core.registry import probes
+from convbench.core.registry import Plugin, probes
 from convbench.measure import attempts, first_call, harness
+from convbench.measure.probes import late, static
 from convbench.models import subject
 
 QUICK = Protocol(max_warmup=0.02, max_time=0.05, min_samples=6, target=0.5)
@@ -140,6 +141,26 @@ def test_metrics_choose_probes_in_running_order():
     assert [plugin.name for plugin in harness.select(["latency", "params"])] == ["params", "latency"]
     assert not harness.needs_isolation(["params", "macs"])
     assert harness.needs_isolation(["memory"])
+
+
+def test_a_late_probe_of_anybodys_runs_when_all_else_is_known(monkeypatch):
+    """Only convbench's own prediction could, which the harness knew by its name."""
+    order: list[str] = []
+
+    @late
+    @static
+    def tardy(_subject, _protocol):
+        order.append("tardy")
+        return ()
+
+    def timely(_subject, _protocol):
+        order.append("timely")
+        return ()
+
+    named = [Plugin("tardy", tardy, "", {}), Plugin("timely", timely, "", {})]
+    monkeypatch.setattr(harness, "select", lambda _: named)
+    assert harness.measure(case(), QUICK).status == "ok"
+    assert order == ["timely", "tardy"]
 
 
 def test_the_reference_workload_knows_the_device_only():

@@ -21,7 +21,7 @@ from typer.testing import CliRunner
 
 import convbench
 from convbench.analysis.history import numbers, overview
-from convbench.analysis.history.course import Confirmation, course, shaped
+from convbench.analysis.history.course import Confirmation, course, logs_and_shape
 from convbench.analysis.history.overview import Question
 from convbench.analysis.history.series import Point, Series, series
 from convbench.cli import app
@@ -67,23 +67,23 @@ def test_what_the_reference_explains_is_the_machine():
     points = [point(n, 2e-3 * speed, reference=3e-4 * speed) for n, speed in enumerate(speeds)]
     case_course = course(of(*points), metrics.LATENCY)
     assert case_course.changes == ()
-    assert np.ptp(shaped(points)[0]) == pytest.approx(0, abs=1e-9)
+    assert np.ptp(logs_and_shape(points)[0]) == pytest.approx(0, abs=1e-9)
 
 
 def test_a_case_that_does_not_follow_the_reference_is_left_as_it_is():
     rng = np.random.default_rng(0)
     points = [point(n, 2e-3, reference=3e-4 * math.exp(0.1 * rng.standard_normal())) for n in range(40)]
-    assert np.ptp(shaped(points)[0]) == pytest.approx(0, abs=1e-9)
+    assert np.ptp(logs_and_shape(points)[0]) == pytest.approx(0, abs=1e-9)
 
 
 def test_few_runs_are_taken_to_follow_the_reference():
     points = [point(n, 2e-3 * (2 if n == 2 else 1), reference=3e-4 * (2 if n == 2 else 1)) for n in range(4)]
-    assert np.ptp(shaped(points)[0]) == pytest.approx(0, abs=1e-9)
+    assert np.ptp(logs_and_shape(points)[0]) == pytest.approx(0, abs=1e-9)
 
 
 def test_without_a_reference_in_every_run_values_are_as_measured():
     points = [point(n, 2e-3 * (n + 1), reference=None if n else 3e-4) for n in range(3)]
-    assert np.exp(shaped(points)[0]) == pytest.approx([2e-3, 4e-3, 6e-3])
+    assert np.exp(logs_and_shape(points)[0]) == pytest.approx([2e-3, 4e-3, 6e-3])
 
 
 def test_a_change_names_the_commits_around_it_and_its_ratio():

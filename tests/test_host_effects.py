@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from convbench.analysis import hosts
-from convbench.analysis.repeat import ratio
+from convbench.analysis.latencies import ratio
 from convbench.analysis.results import results
 from convbench.core import metrics, visits
 from convbench.core.host_effects import Cell, host_effects

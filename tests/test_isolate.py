@@ -22,7 +22,7 @@ from convbench.core.errors import CaseFailed
 from convbench.core.record import FACTS, Case, Choice, Clip, Parts, Protocol, Reading, Whole
 from convbench.core.registry import executors
 from convbench.measure.machine.allocators import preload
-from convbench.measure.machine.process_end import death
+from convbench.measure.machine.process_end import explain_death
 from convbench.plugins.executors.isolated import measure
 from convbench.runs.early_server import COMPILER
 from convbench.runs.executor import Job
@@ -275,4 +275,4 @@ def test_ctrl_c_waits_until_a_process_has_started():
 
 @pytest.mark.parametrize(("number", "name"), [(signal.SIGABRT, "SIGABRT"), (35, "signal 35")])
 def test_every_signal_that_kills_is_named(number, name, tmp_path):
-    assert str(death(-number, tmp_path / "none")) == f"killed by {name}"
+    assert str(explain_death(-number, tmp_path / "none")) == f"killed by {name}"

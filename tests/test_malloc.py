@@ -72,7 +72,7 @@ def test_trimming_the_heap_takes_away_what_earlier_cases_left_in_it(fresh):
 
 @glibc
 def test_what_the_user_has_set_stays(fresh):
-    name, (large,) = fresh(named_with_faults, (8 * MIB,), malloc.variables(malloc.KEPT))
+    name, (large,) = fresh(named_with_faults, (8 * MIB,), malloc.variables(malloc.GLIBC_ARENA))
     assert (name, large < 10) == ("glibc-arena", True)
     assert fresh(malloc.name, (), {"MALLOC_TOP_PAD_": "1"}) == "glibc (MALLOC_TOP_PAD_=1)"
 

@@ -31,8 +31,7 @@ from convbench.report.export import FORMATS
 from convbench.report.page import rows
 from convbench.report.page import run as page
 from convbench.report.page.payload import payload
-from convbench.report.terminal.table import line
-from convbench.report.terminal.table import table as terminal_table
+from convbench.report.terminal.table import Results, line
 from convbench.report.words import units
 
 PACKAGE = '''
@@ -124,7 +123,7 @@ def test_a_run_of_static_metrics_alone_shows_their_columns_however_narrow():
     static_readings = [tuple(r for r in record.readings if r.metric.name in ("params", "macs")) for record in static]
     run_records = [replace(record, readings=readings) for record, readings in zip(static, static_readings, strict=True)]
     console = Console(width=80, color_system=None, record=True, file=open(os.devnull, "w"))  # noqa: SIM115, PTH123
-    console.print(terminal_table(run_records))
+    console.print(Results(run_records))
     heads = console.export_text().splitlines()[1].split()
     assert heads == ["reducer", "LSTM", "in", "variant", "params", "MACs"]
 

@@ -54,7 +54,7 @@ def run(profiled_run) -> Path:
     return directory
 
 
-def place(run: Path, case: Case) -> profiles.Place:
+def place(run: Path, case: Case) -> profiles.Profile:
     (profile,) = (entry for entry in profiles.profiles_of(run) if entry.case == case.id)
     return profile
 

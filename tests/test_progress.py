@@ -9,16 +9,16 @@ from io import StringIO
 import records
 from rich.console import Console
 
-from convbench.core.progress import Stage
+from convbench.core.progress import RunState
 from convbench.report.terminal.progress import Lines, where
 
 
-def starts_of(seconds: Iterable[float], stage: Stage, total: int) -> list[str]:
+def starts_of(seconds: Iterable[float], state: RunState, total: int) -> list[str]:
     """How the lines of visits begin that take so many seconds each."""
     written, clock, record = StringIO(), [0.0], records.record()
     lines = Lines(Console(file=written, width=200), done=0, total=total, now=lambda: clock[0])
     for duration in seconds:
-        lines.begins(record.case, stage)
+        lines.begins(record.case, state)
         clock[0] += duration
         lines.ended(record)
     return [line.partition("]")[0] for line in written.getvalue().splitlines()]
@@ -26,7 +26,7 @@ def starts_of(seconds: Iterable[float], stage: Stage, total: int) -> list[str]:
 
 def test_a_line_tells_what_is_left_of_the_rounds() -> None:
     """Not of trainings that follow: they take other times. A first case of 660 said 8 minutes, the fifth 181."""
-    starts = starts_of((20.0, 40.0, 0.0, 0.0), Stage(0, 2, visits=12, following=12), total=660)
+    starts = starts_of((20.0, 40.0, 0.0, 0.0), RunState(0, 2, visits=12, following=12), total=660)
     assert starts == [
         "round 1 of 2",
         "[1/660, 8 min left",
@@ -37,24 +37,24 @@ def test_a_line_tells_what_is_left_of_the_rounds() -> None:
 
 
 def test_trainings_side_by_side_take_the_time_that_passes() -> None:
-    starts = starts_of((60.0, 0.0, 60.0, 0.0), Stage(0, 1, trainings=8, visits=8), total=8)
+    starts = starts_of((60.0, 0.0, 60.0, 0.0), RunState(0, 1, trainings=8, visits=8), total=8)
     assert starts == ["8 trainings", "[1/8, 7 min left", "[2/8, 3 min left", "[3/8, 3 min left", "[4/8, 2 min left"]
 
 
 def test_seconds_are_not_worth_telling() -> None:
-    assert starts_of((9.0,), Stage(0, 1, visits=2), total=5) == ["measuring", "[1/5"]
+    assert starts_of((9.0,), RunState(0, 1, visits=2), total=5) == ["measuring", "[1/5"]
 
 
 def test_further_seeds_are_said_and_counted() -> None:
     """A run until sure made [84/6] of them under the word measuring."""
     output = StringIO()
     lines, record = Lines(Console(file=output, width=200), done=5, total=6), records.record()
-    for stage in (Stage(0, 1, trainings=1), Stage(0, 1, trainings=2, look=2, unplanned=True)):
-        for _ in range(stage.trainings):
-            lines.begins(record.case, stage)
+    for state in (RunState(0, 1, trainings=1), RunState(0, 1, trainings=2, look=2, unplanned=True)):
+        for _ in range(state.trainings):
+            lines.begins(record.case, state)
             lines.ended(replace(record, seconds=1.0))
     starts = [line.partition("]")[0] for line in output.getvalue().splitlines()]
     assert starts == ["1 training", "[6/6", "look 2, not sure yet: 2 more trainings", "[7/8", "[8/8"]
-    assert where(Stage(0, 3)) == "round 1 of 3"
-    later = Stage(0, 3, trainings=9, unplanned=True)
+    assert where(RunState(0, 3)) == "round 1 of 3"
+    later = RunState(0, 3, trainings=9, unplanned=True)
     assert where(later) == "9 more trainings, each at its best learning rate"

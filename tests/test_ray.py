@@ -59,8 +59,8 @@ class Killing:
         self.cluster, self.after, self.ended_visits = cluster, after, 0
         self.stages: list = []
 
-    def begins(self, _case, stage) -> None:
-        self.stages.append(stage)
+    def begins(self, _case, state) -> None:
+        self.stages.append(state)
 
     def ended(self, _record: Record) -> None:
         self.ended_visits += 1

@@ -12,17 +12,18 @@ from scipy.special import stdtrit
 from convbench.analysis.choice.by_task import recommendations
 from convbench.analysis.choice.candidates import Candidate, cheapest_each
 from convbench.analysis.choice.choose import recommend
+from convbench.analysis.choice.further import further_trials, seeds_needed
+from convbench.analysis.choice.looks import at_look, error_at
 from convbench.analysis.choice.noninferior import (
     ON_THE_CEILING,
+    count_untold,
     differences,
     p_values,
     pairs,
     shortfalls,
-    shown,
-    untold,
+    shown_within,
 )
 from convbench.analysis.choice.recommendation import Ask
-from convbench.analysis.choice.settling import at_look, error_at, further, further_trials
 from convbench.analysis.choice.two_way import connected, fit, moderated
 from convbench.analysis.quality.effect import p_value
 from convbench.analysis.quality.qualities import qualities
@@ -207,7 +208,7 @@ def test_two_seeds_answer_and_are_never_sure():
     assert (answer.grade, name(answer.pick)) == ("provisional", ("fc", 16))
     assert "few-seeds" in answer.doubts
     assert (name(answer.settle.candidates[0]), answer.settle.seeds) == (("fc", 16), 1)
-    assert list(further([answer]).values()) == [1]
+    assert list(seeds_needed([answer]).values()) == [1]
 
 
 def test_whatever_keeps_a_pick_from_being_shown_has_what_would_settle_it():
@@ -418,8 +419,8 @@ def test_shortfalls_bound_the_distance_to_the_best():
 def test_what_reaches_the_ceiling_is_shown_however_noisy_others_are():
     noisy = np.array([0.39, 1.0, 0.53, 0.999, 0.95])
     table = np.stack([np.full(5, 1.0), noisy, noisy[::-1]], axis=1)
-    assert shown(pairs(table), 0.02).tolist() == [True, False, False]
-    assert not shown(pairs(table - 0.2), 0.02).any()
+    assert shown_within(pairs(table), 0.02).tolist() == [True, False, False]
+    assert not shown_within(pairs(table - 0.2), 0.02).any()
 
 
 def test_nobody_exceeds_a_pick_by_more_than_is_left_to_1():
@@ -438,7 +439,7 @@ def test_what_is_far_worse_costs_the_others_nothing():
     rng = np.random.default_rng(0)
     best = 0.9 + rng.normal(0, 0.02, (5, 2)) - [0.06, 0.0]
     poor = rng.normal(0.4, 0.02, (5, 20))
-    alone, among = (shown(pairs(table), 0.02) for table in (best, np.hstack([best, poor])))
+    alone, among = (shown_within(pairs(table), 0.02) for table in (best, np.hstack([best, poor])))
     assert alone.tolist() == among[:2].tolist() == [False, True]
 
 
@@ -447,7 +448,7 @@ def test_all_that_are_shown_are_within_the_margin_at_once():
     rng = np.random.default_rng(0)
     means, sds = np.array((0.93,) * 5 + (0.95,)), np.array((0.004, 0.02, 0.01, 0.02, 0.015, 0.01))
     for noise in (0.012, sds):
-        wrong = [shown(pairs(means + noise * rng.standard_normal((5, 6))), 0.02)[:5].any() for _ in range(300)]
+        wrong = [shown_within(pairs(means + noise * rng.standard_normal((5, 6))), 0.02)[:5].any() for _ in range(300)]
         assert np.mean(wrong) <= 0.08
 
 
@@ -478,10 +479,10 @@ def test_looking_again_spends_the_error_once():
 def test_further_seeds_are_asked_for_where_the_answer_is_open():
     noisy = sweep((0.2, 0.9, 0.91), (8, 16, 16 + 1), noise=0.03)
     answers = recommendations(noisy, Ask())
-    further_seeds = further(answers)
+    further_seeds = seeds_needed(answers)
     assert {key[0].lstm_input for key in further_seeds} == {16, 17}
     assert set(further_seeds.values()) <= {1, 2, 3, 4, 5}
-    assert further(recommendations(CURVE, Ask())) == {}
+    assert seeds_needed(recommendations(CURVE, Ask())) == {}
 
 
 def test_nothing_to_choose_from_is_not_run():
@@ -542,7 +543,7 @@ def test_a_gain_over_one_that_stands_alone_has_its_t_interval():
     below, above = (
         stdtrit(comparison.df[0], 1 - error) * comparison.error[0] for error in (0.025, 0.025 * (1 - ON_THE_CEILING))
     )
-    assert untold(comparison, 0) == 1
+    assert count_untold(comparison, 0) == 1
     assert np.allclose([low, high], [comparison.gap[0] - below, comparison.gap[0] + above])
 
 

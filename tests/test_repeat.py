@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import records
 
-from convbench.analysis import repeat
+from convbench.analysis import latencies
 from convbench.analysis.agreement import agreement
 from convbench.analysis.costs.headlines import VAGUE, undecided
 from convbench.analysis.results import results
@@ -35,7 +35,7 @@ def run(seed, slowed=1.0, waited=0.0, moments=0.15, known=None, slope=1.0, threa
         names = {metric.name for metric in values}
         readings = [reading for reading in plain.readings if reading.metric.name not in names]
         readings += [Reading(metric, tuple(map(float, samples)), (1, 1, 1)) for metric, samples in values.items()]
-        conditions = {"threads": threads} | ({repeat.QUIET_REFERENCE: known} if known else {})
+        conditions = {"threads": threads} | ({latencies.QUIET_REFERENCE: known} if known else {})
         visits = tuple(Visit(number) for number in range(3))
         run_records.append(replace(plain, readings=tuple(readings), visits=visits, conditions=conditions))
     return run_records
@@ -51,7 +51,7 @@ def test_slow_moments_are_taken_off_by_the_reference():
 
 def test_quiet_and_beside_other_work_agree_where_a_quiet_run_is_known():
     quiet = run(1)
-    (known,) = repeat.quiet_references(quiet).values()
+    (known,) = latencies.quiet_references(quiet).values()
     comparison = agreement(results(quiet), results(run(2, slowed=1.5, waited=0.5, known=known)))
     assert comparison.meet >= 0.9
     assert comparison.factors[2] < 1.25
@@ -61,7 +61,7 @@ def test_quiet_and_beside_other_work_agree_where_a_quiet_run_is_known():
 def test_a_machine_that_is_slower_for_a_while_is_stated_at_its_speed_in_the_last_quiet_runs():
     """By a fifth for the whole run, as a virtual machine is by its neighbours; by far more it is another machine."""
     quiet = run(1)
-    (known,) = repeat.quiet_references(quiet).values()
+    (known,) = latencies.quiet_references(quiet).values()
     slower = run(2, slowed=1.2)
     assert agreement(results(quiet), results(slower)).meet < 0.9
     comparison = agreement(results(quiet), results(run(2, slowed=1.2, known=known)))
@@ -130,7 +130,7 @@ def _times(record, factor):
 
 def test_ratios_do_not_suffer_from_other_work():
     first, second = results(run(2, slowed=1.5, waited=0.5))[:2]
-    ratio = repeat.ratio(second.timing, first.timing)
+    ratio = latencies.ratio(second.timing, first.timing)
     assert ratio.low < 1.1 < ratio.high
     assert ratio.relative_half_width < 0.1
 

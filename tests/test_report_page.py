@@ -21,7 +21,7 @@ from convbench.core.record import Case, Choice, Failure, Finding, Metric, Readin
 from convbench.report.export import summary
 from convbench.report.page import compare, profile_section
 from convbench.report.page import run as page
-from convbench.report.page.payload import payload, repeat
+from convbench.report.page.payload import payload
 from convbench.report.page.quality_section import section
 from convbench.report.page.rows import columns, references
 from convbench.report.page.view import view
@@ -312,16 +312,20 @@ def test_any_run_has_a_page(run_records, tmp_path):
     assert "</html>" in written(run_records, tmp_path)
 
 
-def test_repeating_a_case_quotes_what_a_shell_or_glob_would_read_and_spares_the_run():
-    run = records.run_of([])
-    command = "convbench run suites/default.yaml --only"
-    assert repeat(run, "conv/gap/32", 7) == f"{command} conv/gap/32 --out reports/again/default-7"
-    assert repeat(run, "a[1]*'x", 1) == f"""{command} 'a[[]1][*]'"'"'x' --out reports/again/default-1"""
+def repeated(run, quoted: str) -> str:
+    """What measures the first case again, joined as the page's script does, which quotes the case's id."""
+    parts = payload(run, [])["repeat"]
+    return f"{parts['before']}{quoted}{parts['between']}1{parts['after']}"
 
 
-def test_a_run_of_the_api_is_repeated_by_the_api():
+def test_a_case_is_repeated_beside_the_run():
+    expected = "convbench run suites/default.yaml --only conv/gap/32 --out reports/again/default-1"
+    assert repeated(records.run_of([]), "conv/gap/32") == expected
+
+
+def test_a_case_of_a_run_of_the_api_is_repeated_by_the_api():
     run = records.run_of([], command="convbench.run('mine.yaml')", name='"; rm -rf /')
-    assert repeat(run, 'a"/b', 2) == """convbench.run('mine.yaml', only=["a\\"/b"], out="reports/again/rm-rf-2")"""
+    assert repeated(run, '"gap"') == """convbench.run('mine.yaml', only=["gap"], out="reports/again/rm-rf-1")"""
 
 
 def test_what_was_not_measured_has_no_column():

@@ -8,13 +8,13 @@ import records
 from rich.console import Console
 
 from convbench.core.record import Choice, Whole
-from convbench.report.terminal.table import line, table
+from convbench.report.terminal.table import Results, line
 from convbench.report.words.names import apart
 
 
 def printed(run_records, width):
     out = io.StringIO()
-    Console(file=out, width=width, color_system=None).print(table(run_records))
+    Console(file=out, width=width, color_system=None).print(Results(run_records))
     return out.getvalue()
 
 

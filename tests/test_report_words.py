@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from convbench.analysis.choice.by_budget import within
-from convbench.analysis.costs.headlines import advise
+from convbench.analysis.costs.headlines import headline_of
 from convbench.analysis.quality.qualities import by_task, qualities
 from convbench.analysis.results import results
 from convbench.core import metrics, visits
@@ -177,7 +177,7 @@ def test_a_trained_run_answers_task_by_task():
 
 def test_what_differs_only_in_options_or_normalisation_has_names_of_its_own():
     normed = records.record(records.case("gap", parts={"layer_norm": True}))
-    assert decision(advise(results([normed])), []).startswith("Fastest: gap at LSTM input 32 after LayerNorm")
+    assert decision(headline_of(results([normed])), []).startswith("Fastest: gap at LSTM input 32 after LayerNorm")
     activated = records.choice("fc(activation=true)")
     models = [records.parts("fc", 64), records.parts(activated, 64), records.parts("fc", 64, layer_norm=True)]
     assert names.labels([*models, records.parts("gap")]) == [
@@ -228,7 +228,7 @@ def test_the_words_of_a_task_are_honest_about_seeds():
 def test_of_equally_small_ones_it_is_said_that_they_are():
     counts = [records.record(records.case(name), samples=0) for name in ("gap", "gmp")]
     case_results = results(counts)
-    said = decision(advise(case_results), ())
+    said = decision(headline_of(case_results), ())
     assert said == "Smallest of 2: gap at LSTM input 32 (1 other is as small); latency was not measured."
 
 
@@ -306,18 +306,18 @@ def test_the_decision_is_one_sentence_with_what_ties_and_what_keeps_position():
     case_results = results(
         [records.record(records.case(name), samples=201, latency=time) for name, time in models.items()]
     )
-    sentence = decision(advise(case_results), [])
+    sentence = decision(headline_of(case_results), [])
     assert sentence.startswith(("Two reducers tie at 2.0", "Two reducers tie at 1.9"))
     placed = "spatial-softmax at LSTM input 64 if position matters."
     assert sentence.endswith(f"; take gap at LSTM input 32 for the fewest parameters, or {placed}")
     slow = records.record(records.case("fc", 8), latency=9e-3)
     alone = results([records.record(records.case("gap"), latency=2e-3), slow])
-    assert decision(advise(alone), []).startswith("Fastest: gap at LSTM input 32, ")
+    assert decision(headline_of(alone), []).startswith("Fastest: gap at LSTM input 32, ")
     tasks = results(records.tried_records())
-    assert decision(advise(tasks), quality.recommended(tasks)).startswith(
+    assert decision(headline_of(tasks), quality.recommended(tasks)).startswith(
         "Identity: take gmp at LSTM input 32 in compile, "
     )
-    assert decision(advise([]), []) == ""
+    assert decision(headline_of([]), []) == ""
 
 
 @pytest.mark.parametrize(("seconds", "why"), [
@@ -335,7 +335,7 @@ def test_why_it_is_taken_of_those_that_tie_is_true(seconds, why):
         records.record(records.case(name, sizes.get(name)), samples=201, latency=time) for name, time in seconds.items()
     ]
     case_results = results(run_records)
-    assert f"; {why}" in decision(advise(case_results), [])
+    assert f"; {why}" in decision(headline_of(case_results), [])
     merit = why.partition("32, ")[2] or why.partition(" for ")[2]
     answered = answer(records.run_of(run_records), run_records)
     assert f", {merit} among {len(seconds)} whose latency on this machine is statistically tied" in answered
@@ -348,14 +348,15 @@ def test_the_decision_names_the_variant_that_makes_the_pick_fastest():
     run_records = [records.record(records.case(name), samples=201, latency=time) for name, time in seconds.items()]
     compiled = records.case("gap", variant="compile")
     fast = results([*run_records, records.record(compiled, samples=201, latency=2e-3)])
-    assert re.search(r"if position matters\. In compile gap takes (2\.0\d|1\.9\d) ms\.$", decision(advise(fast), []))
+    sentence = decision(headline_of(fast), [])
+    assert re.search(r"if position matters\. In compile gap takes (2\.0\d|1\.9\d) ms\.$", sentence)
     assert re.search(
         r"In compile it takes .* ms.*: (3\.0\d|2\.9\d)× .*as fast\.",
         " ".join(sentences(records.run_of(run_records), fast, [])),
     )
     hardly = results([*run_records, records.record(compiled, samples=201, latency=5.7e-3)])
-    assert decision(advise(hardly), []).endswith(" if position matters.")
-    assert advise(hardly).quickest is None
+    assert decision(headline_of(hardly), []).endswith(" if position matters.")
+    assert headline_of(hardly).quickest is None
 
 
 def test_what_a_variant_gains_is_said_of_the_scenario_of_the_headline():
@@ -377,7 +378,7 @@ def test_what_a_variant_gains_is_said_of_the_scenario_of_the_headline():
 def test_what_is_missing_open_or_unasked_is_the_next_command():
     run_records = [records.record(records.case(name)) for name in ("gap", "gmp")]
     run = records.run_of(run_records, planned=("a", "b", "c"))
-    steps = next_steps(run, results(run_records), advise(results(run_records)))
+    steps = next_steps(run, results(run_records), headline_of(results(run_records)))
     assert [(step.resume, step.overrides) for step in steps] == [
         (True, ""), (False, "protocol.visits=3"), (False, "quality=train"),
     ]  # fmt: skip
@@ -388,13 +389,13 @@ def test_what_is_missing_open_or_unasked_is_the_next_command():
     assert command(run, Step("open", resume=True, until_sure=True), "x") == (
         "convbench.run('mine.yaml', resume=True, until_sure=True, out='x')"
     )
-    assert next_steps(run, [], advise([])) == [Step("2 planned cases were not run yet", resume=True)]
+    assert next_steps(run, [], headline_of([])) == [Step("2 planned cases were not run yet", resume=True)]
 
 
 def test_whole_models_are_called_models_and_not_reducers():
     models = [records.record(Case(Whole(Choice(name))), latency=time) for name, time in (("a:b", 2e-3), ("c:d", 2e-3))]
     whole, run = results(models), records.run_of(models)
-    assert decision(advise(whole), []).startswith("Two models tie at ")
+    assert decision(headline_of(whole), []).startswith("Two models tie at ")
     (drawing,) = figures.get("reducers").build(whole)
     assert drawing.title.startswith("Latency by model: whole models, ")
     assert "each model at its fastest" in drawing.caption
@@ -405,7 +406,7 @@ def test_whole_models_are_called_models_and_not_reducers():
     alone = view(run, results([records.record()]))
     assert alone["kind"] == "reducer"
     sizes = [Case(Whole(Choice("a:b", (("hidden", size),)))) for size in (32, 64)]
-    assert decision(advise(results([records.record(of, latency=2e-3) for of in sizes])), []).startswith(
+    assert decision(headline_of(results([records.record(of, latency=2e-3) for of in sizes])), []).startswith(
         "Two models of a:b tie at "
     )
 
@@ -414,12 +415,12 @@ def test_a_run_of_whole_models_is_told_of_no_training():
     """Its page said to run it again with quality=train, which is a mistake in such a suite."""
     models = [records.record(Case(Whole(Choice(name)))) for name in ("shop:net", "shop:slim")]
     run, whole = records.run_of(models), results(models)
-    assert "quality=train" not in {step.overrides for step in next_steps(run, whole, advise(whole))}
+    assert "quality=train" not in {step.overrides for step in next_steps(run, whole, headline_of(whole))}
     text = answer(run, models)
     assert "quality=" not in text
     assert "optimum is claimed; a whole model of your own has no head that could be exchanged for a task's." in text
     both = [*models, records.record()]
-    assert "quality=train" in {step.overrides for step in next_steps(run, results(both), advise(results(both)))}
+    assert "quality=train" in {step.overrides for step in next_steps(run, results(both), headline_of(results(both)))}
     assert "quality=train runs it" in answer(run, both)
 
 
@@ -427,9 +428,9 @@ def test_where_one_visit_was_asked_for_more_visits_are_the_next_command():
     """A run of single visits makes no more of them when it is resumed."""
     case_results = results([visited("gap", 1e-3), visited("gmp", 1e-3)])
     run = records.run_of([result.record for result in case_results])
-    assert next_steps(run, case_results, advise(case_results))[0].overrides == "protocol.visits=3"
+    assert next_steps(run, case_results, headline_of(case_results))[0].overrides == "protocol.visits=3"
     several = replace(run, protocol=replace(run.protocol, visits=3))
-    assert next_steps(several, case_results, advise(case_results))[0].until_sure
+    assert next_steps(several, case_results, headline_of(case_results))[0].until_sure
     page = view(run, case_results)
     assert (page["visited"], page["assumed"]) == (True, "15 %")
 
@@ -444,7 +445,7 @@ def test_a_case_whose_only_visit_was_disturbed_is_in_no_ranking():
 
     stored = visits.join_visits([single("flatten", 1e-5, stolen=0.9), single("gap", 1e-3, stolen=0.0)])
     assert [result.latency is None for result in results(stored)] == [True, False]
-    assert advise(results(stored)).pick.series == "gap"
+    assert headline_of(results(stored)).pick.series == "gap"
 
 
 def test_without_parameters_the_fastest_of_those_tied_is_taken():
@@ -452,9 +453,9 @@ def test_without_parameters_the_fastest_of_those_tied_is_taken():
     timed = [visited(name, seconds, seconds, seconds) for name, seconds in models.items()]
     uncounted = [replace(r, readings=tuple(x for x in r.readings if x.metric.name == "latency_s")) for r in timed]
     case_results = results(uncounted)
-    advice = advise(case_results)
-    assert (len(advice.tied), advice.pick.series) == (2, "spatial-softmax")
-    assert "take spatial-softmax at LSTM input 64." in decision(advice, [])
+    headline = headline_of(case_results)
+    assert (len(headline.tied), headline.pick.series) == (2, "spatial-softmax")
+    assert "take spatial-softmax at LSTM input 64." in decision(headline, [])
     said = answer(records.run_of(uncounted), uncounted)
     assert ", the fastest among 2 whose latency" in said
     assert "–" not in said
@@ -472,8 +473,8 @@ def test_without_latency_nothing_is_tied():
 def test_without_latency_and_parameters_nothing_is_smallest():
     kept = [records.record(records.case(name)) for name in ("gap", "fc")]
     weighed = [replace(r, readings=(records.reading("cpu_peak_bytes", 1e6),), visits=()) for r in kept]
-    advice = advise(results(weighed))
-    assert decision(advice, []) == "Neither latency nor parameters were measured, so that nothing is ranked."
+    headline = headline_of(results(weighed))
+    assert decision(headline, []) == "Neither latency nor parameters were measured, so that nothing is ranked."
     text = answer(records.run_of(weighed), weighed)
     assert text.startswith("Neither latency nor parameters were measured")
     assert "mallest" not in text
@@ -481,7 +482,7 @@ def test_without_latency_and_parameters_nothing_is_smallest():
 
 def test_units_that_differ_are_both_said():
     timed = [visited("gap", 0.98, 0.98, 0.98), visited("gmp", 1.02, 1.02, 1.02)]
-    assert decision(advise(results(timed)), []).startswith("Two reducers tie at 980 ms to 1.02 s; ")
+    assert decision(headline_of(results(timed)), []).startswith("Two reducers tie at 980 ms to 1.02 s; ")
 
 
 def test_trainings_alone_measured_no_cost():

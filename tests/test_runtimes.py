@@ -32,7 +32,7 @@ from convbench.measure.quality import in_variant
 from convbench.measure.quality.data import Labelled
 from convbench.measure.quality.in_variant import accuracy_of, scores_of
 from convbench.models.network import build
-from convbench.models.runtimes import onnx_file, ort
+from convbench.models.runtimes import export_error, onnx_file, ort
 from convbench.models.runtimes.int8 import calibration_clips
 from convbench.models.runtimes.ov import OpenVino
 from convbench.models.subject import assemble, transform
@@ -497,7 +497,7 @@ def test_an_exporters_reason_is_one_line_with_the_operator() -> None:
     error = RuntimeError(
         "\x1b[31mFailed\x1b[0m\n=====\nNo function for <OpOverload(op='aten.eigh', overload='default')>"
     )
-    assert onnx_file.why(error) == "the operator aten.eigh: Failed"
+    assert export_error.reason(error) == "the operator aten.eigh: Failed"
 
 
 # --- A trained model in each runtime, and handed over -----------------------------------------------------------------

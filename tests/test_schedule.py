@@ -9,15 +9,15 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from convbench.analysis.costs.headlines import advise, undecided
+from convbench.analysis.costs.headlines import headline_of, undecided
 from convbench.analysis.results import results
 from convbench.core import metrics, visits
 from convbench.core.record import FACTS, Choice, Protocol, Reading, Record, Training, Visit
 from convbench.runs.anchors import Anchors
 from convbench.runs.executor import Host
+from convbench.runs.menu import Menu, jobs
 from convbench.runs.schedule import Planned, Schedule, cores_of, side_by_side
 from convbench.runs.visit_log import VisitLog
-from convbench.runs.visits import Menu, jobs
 from tests.records import case, lesson
 from tests.records import record as measured
 
@@ -196,7 +196,7 @@ def test_what_is_never_undisturbed_is_withheld():
     assert case_results[bad].latency is None
     [finding] = [candidate for candidate in case_results[bad].record.findings if candidate.code == "withheld"]
     assert finding.data["visits"] == 6
-    ranking = advise(list(case_results.values())).ranking
+    ranking = headline_of(list(case_results.values())).ranking
     assert ranking
     assert bad not in {contender.result.case.id for contender in ranking}
 
@@ -267,7 +267,7 @@ def test_two_runs_give_the_same_pick_or_say_that_they_cannot_tell():
     picks = []
     for seed in range(10):
         machine = Machine(apart(0.25), spread=0.08, seed=seed)
-        picks.append(advise(results(machine.run(schedule(machine)))).pick.case.architecture)
+        picks.append(headline_of(results(machine.run(schedule(machine)))).pick.case.architecture)
     assert max(picks.count(pick) for pick in picks) >= 9
 
 
@@ -311,15 +311,15 @@ def test_until_sure_trains_from_further_seeds_where_the_recommendation_is_open()
         schedule.log.add(line)
     planned, ends = [], []
     for visit in schedule:
-        planned.append((visit.case.trial.seed, schedule.stage.look))
+        planned.append((visit.case.trial.seed, schedule.state.look))
         ends.append(visit.decides)
         model_case = replace(visit.case, trial=None, scenario="inference")
-        schedule.log.add(train(model_case, visit.case.trial.seed, schedule.stage.look))
+        schedule.log.add(train(model_case, visit.case.trial.seed, schedule.state.look))
     assert planned[0] == (3, 2)
     last = [a != b for a, b in pairwise([look for _, look in planned] + [0])]
     assert ends == last, "the last training of a look decides what the next one asks for"
     assert len(set(planned)) == len(planned) / 2
-    assert Schedule([record.case for record in first], PROTOCOL, False, lambda: 0.0).stage.look == 1
+    assert Schedule([record.case for record in first], PROTOCOL, False, lambda: 0.0).state.look == 1
 
 
 def test_later_seeds_are_planned_at_the_best_rate_once_all_others_have_ended():
@@ -330,7 +330,7 @@ def test_later_seeds_are_planned_at_the_best_rate_once_all_others_have_ended():
     visit_rows = []
     for planned in planning:
         trial, size = planned.case.trial, planned.case.architecture.lstm_input
-        visit_rows.append((trial.seed, size, trial.learning_rate, planned.decides, planning.stage.unplanned))
+        visit_rows.append((trial.seed, size, trial.learning_rate, planned.decides, planning.state.unplanned))
         val = 0.9 if trial.learning_rate == best[size] else 0.6
         planning.log.add(lesson(0.8, seed=trial.seed, rate=trial.learning_rate, val=val, of=case("fc", size)))
     assert [visit[:3] for visit in visit_rows[:8]] == [
@@ -346,9 +346,9 @@ def test_a_stage_knows_how_many_visits_it_makes():
     planning = schedule(machine)
     expected = {FACTS: (8, 0), 0: (8, 16), 1: (8, 8), 2: (8, 0)}
     for planned in planning:
-        stage = planning.stage
+        state = planning.state
         if planned.round < planning.protocol.visits:
-            assert (stage.visits, stage.following) == expected[planned.round]
+            assert (state.visits, state.following) == expected[planned.round]
         else:
-            assert stage.visits == len(stage.open)
+            assert state.visits == len(state.open)
         planning.log.add(machine.visit(planned))

@@ -39,7 +39,7 @@ class KillsAWorker:
     def __init__(self, state: Path) -> None:
         self.state, self.killed = state, 0
 
-    def begins(self, case, stage) -> None: ...
+    def begins(self, case, state) -> None: ...
 
     def ended(self, _record: Record) -> None:
         if not self.killed:

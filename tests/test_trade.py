@@ -10,7 +10,7 @@ import records
 from convbench.analysis.choice.by_budget import by_quality
 from convbench.analysis.choice.by_task import recommendations
 from convbench.analysis.choice.recommendation import Ask
-from convbench.analysis.costs.headlines import advise
+from convbench.analysis.costs.headlines import headline_of
 from convbench.analysis.results import results
 from convbench.report.export.advice_json import plain
 from convbench.report.page.quality_section import section
@@ -58,7 +58,7 @@ def test_the_page_says_the_same_at_no_limit_as_in_its_title() -> None:
     answers = quality.recommended(case_results)
     at_no_limit = by_quality(case_results).answers[-1][-1]
     assert [answer.pick.result.case for answer in at_no_limit] == [answer.pick.result.case for answer in answers]
-    assert decision(advise(case_results), answers).startswith(
+    assert decision(headline_of(case_results), answers).startswith(
         "Direction: take flatten at LSTM input 131,072 in int8, 4.9"
     )
 

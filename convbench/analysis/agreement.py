@@ -9,7 +9,7 @@ from statistics import median
 
 import numpy as np
 
-from convbench.analysis.costs.headlines import advise
+from convbench.analysis.costs.headlines import headline_of
 from convbench.analysis.results import Result
 from convbench.core.statistics import Interval
 
@@ -80,7 +80,7 @@ def _count_contradictions(pairs: Sequence[tuple[Interval, Interval]]) -> tuple[i
 
 def _same_pick(first: Sequence[Result], second: Sequence[Result]) -> bool:
     """Whether the second run takes the first one's pick, or cannot tell it from its own."""
-    left, right = advise(first), advise(second)
+    left, right = headline_of(first), headline_of(second)
     if not left.pick or not right.pick:
         return left.pick is right.pick
     return left.pick.case.architecture in {result.case.architecture for result in right.tied}

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from convbench.analysis import repeat
+from convbench.analysis import latencies
 from convbench.analysis.costs.ranking import MARGIN
 from convbench.analysis.results import Result, measured
 from convbench.core import spread
@@ -187,7 +187,7 @@ def _over_first(rows: Sequence[Row], run: int) -> list[Interval | None]:
         if (result := row[run]) and (first := row[0]) and result is not first and result.timing and first.timing
     }
     turns = [at for at in pairs if _took_turns(rows[at][run], rows[at][0])]
-    paired = dict(zip(turns, repeat.ratios([pairs[at] for at in turns]), strict=True))
+    paired = dict(zip(turns, latencies.ratios([pairs[at] for at in turns]), strict=True))
     apart = {
         at: ratio_interval(result.interval, first.interval) for at, (result, first) in pairs.items() if at not in paired
     }

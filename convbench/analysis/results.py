@@ -8,7 +8,7 @@ from itertools import chain
 from statistics import median
 from typing import NamedTuple
 
-from convbench.analysis import repeat
+from convbench.analysis import latencies
 from convbench.core import metrics, traits
 from convbench.core.errors import ConvbenchError
 from convbench.core.metric import Metric, Place
@@ -34,7 +34,7 @@ class Result:
 
     record: Record
     group: Group
-    timing: repeat.Latency | None
+    timing: latencies.Latency | None
     params: float | None
     macs: float | None
     flops: float | None
@@ -152,7 +152,7 @@ def number(reading: Reading) -> float | None:
     return reading.samples[-1] if metrics.known(reading.metric).number == "last" else median(reading.samples)
 
 
-def result(record: Record, machines: Mapping[Scope, repeat.Machine] | None = None) -> Result:
+def result(record: Record, machines: Mapping[Scope, latencies.Machine] | None = None) -> Result:
     """The derived numbers of one record. Peak memory is CUDA's peak allocated, on a CPU the peak of tensor bytes.
 
     Of a model that another runtime runs it is what the process grew by.
@@ -163,14 +163,14 @@ def result(record: Record, machines: Mapping[Scope, repeat.Machine] | None = Non
     memory = metrics.RUNTIME_PEAK if record.samples(metrics.RUNTIME_PEAK) else memory
     fields = (metrics.PARAMS, metrics.MACS, metrics.FLOPS, memory, metrics.COLD_CALL)
     exact = (typical(record, metric) for metric in fields)
-    by_scope = repeat.machines([record]) if machines is None else machines
-    return Result(record, group(record), repeat.latency(record, by_scope), *exact)
+    by_scope = latencies.machines([record]) if machines is None else machines
+    return Result(record, group(record), latencies.latency_of(record, by_scope), *exact)
 
 
 def results(records: Iterable[Record]) -> list[Result]:
     """Every record with its numbers; those of trials, which are no costs, stand after all others."""
     records = list(records)
-    machines = repeat.machines(records)
+    machines = latencies.machines(records)
     derived = [result(record, machines) for record in records]
     return sorted(derived, key=lambda result: result.case.trial is not None)
 
@@ -206,7 +206,7 @@ def sustained(record: Record) -> tuple[float, int] | None:
 
     The 99th where there are samples enough, else the 90th, else None.
     """
-    if record.case.scenario != "streaming":
+    if not record.case.streams:
         return None
     for q in (99, 90):
         slow = percentile(record.samples(metrics.LATENCY), q)

@@ -20,7 +20,7 @@ ANYWHERE = (metrics.PARAMS, metrics.MACS, metrics.FLOPS)
 """What is the same on every machine and by every protocol; how often a graph breaks is also up to torch."""
 
 
-class Comparison(NamedTuple):
+class StoredComparison(NamedTuple):
     """Two runs laid side by side: their shared cases and every key that makes their milliseconds incomparable."""
 
     matches: list[Match]
@@ -42,16 +42,16 @@ class Comparison(NamedTuple):
         return any(None not in values for match in self.matches for _, *values in _exact(match))
 
 
-def lay_side_by_side(first: store.Stored, second: store.Stored) -> Comparison:
+def lay_side_by_side(first: store.Stored, second: store.Stored) -> StoredComparison:
     """Two stored runs; cases that only one of them has measured are named."""
     of_each = [results(records) for _, records in (first, second)]
     matches = compare.match(of_each)
     shared = {result.case.id for match in matches for result in match.results if result}
     alone = [tuple(result.case.id for result in measured(of_run) if result.case.id not in shared) for of_run in of_each]
-    return Comparison(matches, grave((first[0], second[0])), (alone[0], alone[1]))
+    return StoredComparison(matches, grave_differences((first[0], second[0])), (alone[0], alone[1]))
 
 
-def grave(runs: Sequence[Run]) -> tuple[str, ...]:
+def grave_differences(runs: Sequence[Run]) -> tuple[str, ...]:
     """``key (value, value)`` of everything that decides comparability and differs."""
     differences = (difference for difference in compare.differences(runs) if difference.grave)
     return tuple(f"{difference.key} ({', '.join(map(str, difference.values))})" for difference in differences)

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from convbench.analysis import repeat
+from convbench.analysis import latencies
 from convbench.analysis.results import Result, sustained, typical
 from convbench.analysis.results import result as result_of
 from convbench.core import files, metrics
@@ -104,7 +104,7 @@ def row_of(result: Result) -> dict[str, Scalar]:
 def rows(records: Iterable[Record]) -> list[dict[str, Scalar]]:
     """``row`` of every case of a run, whose intervals know how much all of its visits spread."""
     records = list(records)
-    machines = repeat.machines(records)
+    machines = latencies.machines(records)
     return [row_of(result_of(record, machines)) for record in records]
 
 

@@ -1,8 +1,7 @@
-"""Asking both sides of a case at once, in processes that may be spoilt by it, and what comes out of it by case."""
+"""Asks both sides of a case at once, in processes that may be spoilt by it: facts and outputs, by case."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
@@ -10,20 +9,17 @@ from pathlib import Path
 from typing import Any
 
 from convbench.check.link import Copy, Link, Settings, Worker
-from convbench.check.outcome import INSTRUCTIONS, Fact
+from convbench.check.outcome import Fact
 from convbench.check.pairs import Planned
 from convbench.check.sides import Side
 from convbench.check.stock import Stock, Variables
 from convbench.core.errors import BuildFailed, CaseFailed, Refused
 from convbench.core.record import Scalar
-
-COUNTING_TIMEOUT = 1800.0
-"""Valgrind takes minutes for what takes seconds."""
-SIDES = ("base", "head")
+from convbench.core.text import digest
 
 
 @dataclass
-class Inspected:
+class Inspection:
     """What can be timed, what cannot and why, and exact differences by case."""
 
     suite: str
@@ -47,7 +43,9 @@ class Inspected:
         return list(dict.fromkeys([*(case.id for case in self.planned), *self.invalid]))
 
 
-def ready(sides: Mapping[str, Side], settings: Settings, folder: Path, variables: Variables = ()) -> dict[str, Worker]:
+def start_workers(
+    sides: Mapping[str, Side], settings: Settings, folder: Path, variables: Variables = ()
+) -> dict[str, Worker]:
     """A worker a side, which import their sides at the same time. Raises BuildFailed for one that cannot."""
     workers = {name: Worker(side, settings, folder, dict(variables)) for name, side in sides.items()}
     try:
@@ -70,7 +68,7 @@ def _greeted(name: str, worker: Worker) -> None:
         raise BuildFailed(f"{name} ({side.label}) cannot be imported: {error}{side.hint}") from error
 
 
-def keep(stack: ExitStack, worker: Worker, variables: Variables, stock: Stock) -> None:
+def keep_worker(stack: ExitStack, worker: Worker, variables: Variables, stock: Stock) -> None:
     """At the end put a worker into the stock, or end it where what it was asked was asked of itself."""
     if worker.forks:
         stack.callback(stock.put, worker, variables)
@@ -78,49 +76,9 @@ def keep(stack: ExitStack, worker: Worker, variables: Variables, stock: Stock) -
         stack.callback(worker.close)
 
 
-def clean(stack: ExitStack, worker: Worker, folder: Path) -> Link:
+def fresh_copy(stack: ExitStack, worker: Worker, folder: Path) -> Link:
     """A copy of a worker to ask, so that the worker itself stays as it was started; itself where it has no copies."""
     return stack.enter_context(Copy(worker, folder)) if worker.forks else worker
-
-
-def count_instructions(
-    sides: Mapping[str, Side], settings: Settings, folder: Path, inspected: Inspected, deadline: float
-) -> None:
-    """Lay the instructions of a call side by side, case by case, until the time is over; both sides count at once."""
-    for case in inspected.valid:
-        try:
-            counts = _instructions(sides, case.settings(settings), folder, case, deadline)
-        except (BuildFailed, CaseFailed) as error:
-            fact = Fact(INSTRUCTIONS, f"not counted ({error})", f"not counted ({error})")
-        else:
-            fact = Fact(f"{INSTRUCTIONS}, by {counts['head']['by']}", *(counts[name]["count"] for name in SIDES))
-        inspected.facts[case.id] = (*inspected.facts.get(case.id, ()), fact)
-
-
-def _instructions(
-    sides: Mapping[str, Side], settings: Settings, folder: Path, case: Planned, deadline: float
-) -> dict[str, dict[str, Any]]:
-    """What each side counts. Raises CaseFailed where one cannot, or the time is over."""
-    with ExitStack() as stack:
-        _refuse_after(deadline)
-        workers = ready(sides, settings, folder, case.variables)
-        for worker in workers.values():
-            stack.enter_context(worker).send("instructions", **case.words)
-        return {name: _counted(worker, deadline) for name, worker in workers.items()}
-
-
-def _counted(worker: Worker, deadline: float) -> dict[str, Any]:
-    try:
-        return worker.receive(max(1.0, min(COUNTING_TIMEOUT, deadline - time.monotonic())))
-    except CaseFailed:
-        _refuse_after(deadline)
-        raise
-
-
-def _refuse_after(deadline: float) -> None:
-    """Raises CaseFailed where the time is over."""
-    if time.monotonic() >= deadline:
-        raise CaseFailed("timeout", "the time was over")
 
 
 @dataclass
@@ -130,7 +88,7 @@ class Answers:
     sides: Mapping[str, Side]
     settings: Settings
     folder: Path
-    inspected: Inspected
+    inspected: Inspection
     stock: Stock
 
     def of(self, group: Sequence[Planned]) -> dict[str, dict[str, dict[str, Any]]]:
@@ -140,7 +98,7 @@ class Answers:
             workers: dict[str, Link] = {}
             for case in group:
                 workers |= self._open(stack, [name for name in self.sides if name not in workers], case)
-                paths = {name: str(self.folder / f"{name}-{abs(hash(case.id)):x}.npz") for name in workers}
+                paths = {name: str(self.folder / f"{name}-{digest(case.id)}.npz") for name in workers}
                 for name, worker in workers.items():
                     worker.send("inspect", **case.words, name=case.id, outputs=paths[name])
                 for name, worker in list(workers.items()):
@@ -162,15 +120,15 @@ class Answers:
                 links[name] = self._kept(stack, worker, case)
             else:
                 missing[name] = self.sides[name]
-        started = ready(missing, settings, self.folder, case.variables)
+        started = start_workers(missing, settings, self.folder, case.variables)
         return links | {name: self._kept(stack, worker, case) for name, worker in started.items()}
 
     def _kept(self, stack: ExitStack, worker: Worker, case: Planned) -> Link:
-        keep(stack, worker, case.variables, self.stock)
-        return clean(stack, worker, self.folder)
+        keep_worker(stack, worker, case.variables, self.stock)
+        return fresh_copy(stack, worker, self.folder)
 
 
-def _refuse_leak(worker: Link, name: str, sides: Mapping[str, Side], inspected: Inspected) -> None:
+def _refuse_leak(worker: Link, name: str, sides: Mapping[str, Side], inspected: Inspection) -> None:
     """Code of the head's tree in a base worker would be compared with itself, and always pass."""
     base, head = sides["base"], sides["head"]
     files = worker.ask("modules")["files"]

@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 
 from convbench.check import bisected, gate, pairs
-from convbench.check.answers import Inspected
+from convbench.check.answers import Inspection
 from convbench.check.bisected import Bisected, State
 from convbench.check.decision import Ratio
 from convbench.check.inspection import Request, inspect
@@ -113,7 +113,7 @@ class Bisection:
         self.open_sides[place] = self.open_sides.pop(place)  # the one asked for last is the last to be closed
         return self.open_sides[place][0]
 
-    def _inspect(self) -> Inspected:
+    def _inspect(self) -> Inspection:
         good, bad = self._side(GOOD), self._side(self.state.search.last)
         self.method.watcher.says(f"good is {self.line.name(0)}, bad is {self.line.name(self.state.search.last)}")
         with Stock() as stock:
@@ -122,7 +122,7 @@ class Bisection:
             raise BuildFailed("; ".join(f"{case}: {why}" for case, why in inspected.invalid.items()))
         return inspected
 
-    def _compare_ends(self, inspected: Inspected) -> None:
+    def _compare_ends(self, inspected: Inspection) -> None:
         """Whether bad is slower than good, and in which case the most."""
         timed = self._checked(GOOD, self.state.search.last, inspected.valid, inspected.ids)
         judged = [self._verdict(case.id, timed, len(inspected.ids)) for case in inspected.valid]

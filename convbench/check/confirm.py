@@ -13,7 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryFile
 
 from convbench.analysis.history.course import Change, Confirmation, Decision
-from convbench.analysis.history.numbers import words
+from convbench.analysis.history.numbers import machine_name
 from convbench.analysis.history.overview import History
 from convbench.check import gate, outcome, sides
 from convbench.check.inspection import Request
@@ -25,8 +25,8 @@ from convbench.check.verdict import verdicts
 from convbench.core import files, git, store
 from convbench.core.commands import Command
 from convbench.core.errors import ConvbenchError, StoreError
-from convbench.core.exchange import CONFIRMED
 from convbench.core.record import Run
+from convbench.core.shared_place import CONFIRMED
 from convbench.core.statistics import Interval
 from convbench.core.text import digest
 
@@ -133,7 +133,7 @@ def _confirmations(measured: Outcome, name: str) -> Iterator[Confirmation]:
     for judged in verdicts(measured):
         ratio = Interval(*judged.ratio) if judged.ratio else None
         word: Decision = WORDS.get(judged.word, "inconclusive")
-        place = words(measured.head.environment)
+        place = machine_name(measured.head.environment)
         yield Confirmation(judged.case.id, before, after, word, ratio, judged.reason, place, name)
 
 

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Protocol
 
 from convbench.check import pairs, progress
-from convbench.check.answers import Inspected, count_instructions
+from convbench.check.answers import Inspection
+from convbench.check.counting import count_instructions
 from convbench.check.inspection import Request, inspect
 from convbench.check.link import Settings
 from convbench.check.outcome import CaseOutcome, Outcome, SideOutcome
@@ -122,7 +123,7 @@ def decide(arms: tuple[Arm, Arm], cases: Sequence[Planned], ids: Sequence[str], 
     return timed
 
 
-def _cases(inspected: Inspected, timed: Timed) -> tuple[CaseOutcome, ...]:
+def _cases(inspected: Inspection, timed: Timed) -> tuple[CaseOutcome, ...]:
     outcomes = (timed.outcome(case, inspected.facts.get(case, ())) for case in inspected.ids)
     return tuple(replace(case, invalid=case.invalid or inspected.invalid.get(case.id, "")) for case in outcomes)
 
@@ -132,7 +133,7 @@ def _side(side: Side, environment: Mapping[str, object]) -> SideOutcome:
     return SideOutcome(side.label, side.commit, side.dirty, facts)
 
 
-def _notes(head: Side, inspected: Inspected) -> tuple[str, ...]:
+def _notes(head: Side, inspected: Inspection) -> tuple[str, ...]:
     """What a reader must know of the comparison as a whole."""
     base, ours = (inspected.environments.get(name, {}) for name in ("base", "head"))
     differ = differing(base, ours)

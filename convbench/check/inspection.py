@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from convbench.check import origin, outputs
-from convbench.check.answers import Answers, Inspected, clean, keep, ready
+from convbench.check.answers import Answers, Inspection, fresh_copy, keep_worker, start_workers
 from convbench.check.ledger import Ledger
 from convbench.check.link import Link, Settings
 from convbench.check.outcome import OUTPUT, Fact
@@ -33,7 +33,7 @@ class Request:
     ledger: Ledger = field(default_factory=Ledger)
 
 
-def inspect(base: Side, head: Side, request: Request, settings: Settings, folder: Path, stock: Stock) -> Inspected:
+def inspect(base: Side, head: Side, request: Request, settings: Settings, folder: Path, stock: Stock) -> Inspection:
     """Head says which cases there are; both build each, and their facts and outputs are laid side by side.
 
     What was imported for it and not used otherwise is put into ``stock``. Raises SuiteError for the head's suite,
@@ -41,10 +41,10 @@ def inspect(base: Side, head: Side, request: Request, settings: Settings, folder
     """
     sides = {"head": head, "base": base}
     with ExitStack() as stack:
-        workers = ready(sides, settings, folder)
+        workers = start_workers(sides, settings, folder)
         for worker in workers.values():
-            keep(stack, worker, (), stock)
-        links = {name: clean(stack, worker, folder) for name, worker in workers.items()}
+            keep_worker(stack, worker, (), stock)
+        links = {name: fresh_copy(stack, worker, folder) for name, worker in workers.items()}
         inspected = _planned(links["head"], request, settings)
         inspected.environments = {name: _environment(link, settings) for name, link in links.items()}
         _refuse_only_in_base(links["base"], request, settings, inspected)
@@ -64,14 +64,14 @@ def _plan(worker: Link, request: Request, settings: Settings, suite: str) -> dic
     return worker.ask("plan", suite=suite, overrides=list(request.overrides), device=settings.device, **selected)
 
 
-def _planned(head: Link, request: Request, settings: Settings) -> Inspected:
+def _planned(head: Link, request: Request, settings: Settings) -> Inspection:
     try:
         plan = _plan(head, request, settings, request.suite)
     except CaseFailed as error:
         raise SuiteError(str(error)) from error
     protocol = plan["protocol"]
     cases = [Planned(case["id"], case["case"], protocol["seed"], alone=case["alone"]) for case in plan["cases"]]
-    return Inspected(plan["name"], cases, protocol["timeout"])
+    return Inspection(plan["name"], cases, protocol["timeout"])
 
 
 def _environment(worker: Link, settings: Settings) -> Mapping[str, Scalar]:
@@ -82,7 +82,7 @@ def _environment(worker: Link, settings: Settings) -> Mapping[str, Scalar]:
     return facts
 
 
-def _refuse_only_in_base(base: Link, request: Request, settings: Settings, inspected: Inspected) -> None:
+def _refuse_only_in_base(base: Link, request: Request, settings: Settings, inspected: Inspection) -> None:
     """A case that only base's own suite still has is invalid: dropping it must not go unnoticed."""
     theirs = base.side.suite
     if theirs is None or not theirs.is_file():
@@ -97,7 +97,7 @@ def _refuse_only_in_base(base: Link, request: Request, settings: Settings, inspe
             inspected.invalid[case["id"]] = "missing in head: its suite no longer has this case"
 
 
-def _resolve(worker: Link, name: str, inspected: Inspected) -> None:
+def _resolve(worker: Link, name: str, inspected: Inspection) -> None:
     for index, case in enumerate(inspected.planned):
         if case.id in inspected.invalid:
             continue
@@ -108,7 +108,7 @@ def _resolve(worker: Link, name: str, inspected: Inspected) -> None:
             inspected.invalid[case.id] = f"missing in {name}: {error}"
 
 
-def _compare(case: str, answers: dict[str, dict[str, Any]], inspected: Inspected, same_outputs: bool) -> None:
+def _compare(case: str, answers: dict[str, dict[str, Any]], inspected: Inspection, same_outputs: bool) -> None:
     base, head = answers["base"], answers["head"]
     files = [Path(answer["path"]) for answer in (base, head)]
     differ = outputs.difference(files[0], files[1], max(base["tolerance"], head["tolerance"]), head["by_norm"])

@@ -19,14 +19,14 @@ from convbench.check.sides import Side
 from convbench.core import scratch
 from convbench.core.errors import CaseFailed, FailureKind, Refused
 from convbench.measure.machine import malloc
-from convbench.measure.machine.process_end import death
+from convbench.measure.machine.process_end import explain_death
 from convbench.runs.process_start import DISCIPLINE
 
 PROGRAM = Path(__file__).with_name("worker.py")
 START_TIMEOUT = 120.0
 PROTOCOL = 1
 """The ``convbench.measure.side.PROTOCOL`` that a side has to speak."""
-ALLOCATORS = {"glibc": malloc.variables(malloc.HELD), "glibc-arena": malloc.variables(malloc.KEPT)}
+ALLOCATORS = {"glibc": malloc.variables(malloc.GLIBC), "glibc-arena": malloc.variables(malloc.GLIBC_ARENA)}
 """The variables that fix the C allocator of every worker, whatever this process was started with."""
 FREED = ("PYTHONPATH", "LD_PRELOAD", "MALLOC_ARENA_MAX", *malloc.NUMBERS)
 
@@ -109,7 +109,7 @@ class Link:
         code = self._code()
         if code is None:
             return CaseFailed("crash", "the process closed its channel and went on")
-        return death(code, self.output)
+        return explain_death(code, self.output)
 
 
 class Worker(Link):

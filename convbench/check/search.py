@@ -15,6 +15,7 @@ import numpy as np
 from scipy.stats import t
 
 from convbench.check.decision import Triple
+from convbench.core.statistics import MAD
 
 LIAR = 0.05
 """The chance that a pair tells of a process that was slow by luck, however far off it is."""
@@ -33,7 +34,7 @@ class Model(NamedTuple):
         """From new pairs of good and bad that chance has not picked."""
         middles = np.array([triple.middle for triple in triples])
         centre = float(np.median(middles))
-        return cls(centre, max(LEAST_SPREAD, 1.4826 * float(np.median(np.abs(middles - centre)))))
+        return cls(centre, max(LEAST_SPREAD, MAD * float(np.median(np.abs(middles - centre)))))
 
     def weight(self, log: float) -> float:
         """The evidence of a pair that its place is slow: the log of the likelihoods' ratio, as far as a liar allows."""

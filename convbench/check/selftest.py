@@ -52,7 +52,7 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """What became of the trials of one slowdown: shares with exact 95 % bounds."""
+    """What became of the attempts at one slowdown: shares with exact 95 % bounds."""
 
     slowdown: float
     trials: int
@@ -104,9 +104,9 @@ class Selftest:
         timed = gate.decide(arms, self.cases, names, method, Timed())
         seconds = (time.monotonic() - start) / len(self.cases)
         achieved = {case: share for case, (_, share) in injected.items()}
-        return [self._trial(case.id, slowdown, achieved.get(case.id, 0.0), timed, seconds) for case in self.cases]
+        return [self._attempt(case.id, slowdown, achieved.get(case.id, 0.0), timed, seconds) for case in self.cases]
 
-    def _trial(self, case: str, slowdown: float, achieved: float, timed: Timed, seconds: float) -> Attempt:
+    def _attempt(self, case: str, slowdown: float, achieved: float, timed: Timed, seconds: float) -> Attempt:
         outcome = timed.outcome(case)
         judged = verdict(outcome, self.rule, len(self.cases))
         seen = decision.ratio(outcome.logs).estimate - 1 if outcome.pairs else 0.0
@@ -125,12 +125,12 @@ class Selftest:
         return self._injections[case.id, slowdown]
 
 
-def figures(trials: Iterable[Attempt]) -> list[Figure]:
-    """Shares by slowdown, the same code (0) first. Invalid trials count as trials: they are no success of anything."""
-    attempts = list(trials)
+def figures(attempts: Iterable[Attempt]) -> list[Figure]:
+    """Shares by slowdown, the same code (0) first. Invalid attempts count: they are no success of anything."""
+    every = list(attempts)
     return [
-        _figure(slowdown, [t for t in attempts if t.slowdown == slowdown])
-        for slowdown in sorted({t.slowdown for t in attempts})
+        _figure(slowdown, [attempt for attempt in every if attempt.slowdown == slowdown])
+        for slowdown in sorted({attempt.slowdown for attempt in every})
     ]
 
 
@@ -154,34 +154,34 @@ def sentences(figures: Iterable[Figure]) -> Iterator[str]:
         yield f"{name}: {figure.trials} verdicts, {bounds}, {rest}"
 
 
-def append(trials: Iterable[Attempt], path: Path) -> Iterator[Attempt]:
-    """Pass trials on, each written down as it comes."""
-    for trial in trials:
-        files.append(path, json.dumps(asdict(trial)) + "\n", "choose another place with --out")
-        yield trial
+def append(attempts: Iterable[Attempt], path: Path) -> Iterator[Attempt]:
+    """Pass attempts on, each written down as it comes."""
+    for attempt in attempts:
+        files.append(path, json.dumps(asdict(attempt)) + "\n", "choose another place with --out")
+        yield attempt
 
 
 def stored(path: Path, conditions: Mapping[str, Scalar]) -> list[Attempt]:
-    """The trials in a file that were made under these conditions: settings, rule, machine and suite."""
+    """The attempts in a file that were made under these conditions: settings, rule, machine and suite."""
     if not path.exists():
         return []
     try:
-        trials = [_attempts().validate_json(line) for line in path.read_bytes().splitlines()]
+        attempts = [_adapter().validate_json(line) for line in path.read_bytes().splitlines()]
     except (OSError, ValidationError) as error:
         why = json_form.reason(error) if isinstance(error, ValidationError) else error
         raise StoreError(f"{path}: no trials of a selftest ({why}): remove it, or choose another --out") from error
-    return [trial for trial in trials if trial.settings == conditions]
+    return [attempt for attempt in attempts if attempt.settings == conditions]
 
 
 @cache
-def _attempts() -> TypeAdapter[Attempt]:
+def _adapter() -> TypeAdapter[Attempt]:
     return TypeAdapter(Attempt)
 
 
-def _figure(slowdown: float, trials: list[Attempt]) -> Figure:
-    words = [trial.word for trial in trials]
+def _figure(slowdown: float, attempts: list[Attempt]) -> Figure:
+    words = [attempt.word for attempt in attempts]
     red = binomtest(words.count("regression"), len(words))
     interval = red.proportion_ci(method="exact")
-    seen = median(trial.seen for trial in trials)
+    seen = median(attempt.seen for attempt in attempts)
     passed, inconclusive = (words.count(word) / len(words) for word in ("ok", "inconclusive"))
     return Figure(slowdown, len(words), red.statistic, interval.low, interval.high, passed, inconclusive, seen)

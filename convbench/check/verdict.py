@@ -72,8 +72,8 @@ def _confirmed(suspect: CaseOutcome, rule: Rule, cases: int, first: Ratio | None
             return "ok", ratio, ""
     off = sum(abs(triple.null) > math.log1p(OFF) for triple in triples)
     if off:
-        counted = f"in {off} of {len(triples)} new pairs base differs from itself by more than {OFF:.0%}"
-        return "inconclusive", ratio, f"suspected, but {counted}: {BUSY}"
+        evidence = f"in {off} of {len(triples)} new pairs base differs from itself by more than {OFF:.0%}"
+        return "inconclusive", ratio, f"suspected, but {evidence}: {BUSY}"
     return "inconclusive", ratio, f"suspected, and not surely slower in {len(triples)} new pairs"
 
 

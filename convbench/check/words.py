@@ -34,6 +34,7 @@ class Row(NamedTuple):
 
 
 def rows(outcome: Outcome) -> list[Row]:
+    """The table: a row a case, its name short where the cases have much in common."""
     judged = verdicts(outcome)
     apart, _ = names.apart([verdict.case.id for verdict in judged])
     return [_row(verdict, name) for verdict, name in zip(judged, apart, strict=True)]
@@ -42,8 +43,8 @@ def rows(outcome: Outcome) -> list[Row]:
 def headline(outcome: Outcome) -> str:
     """How many cases of each verdict, the gravest first; of an unfinished check, so far."""
     words = [verdict.word for verdict in verdicts(outcome)]
-    counted = {word: words.count(word) for word in ("regression", "invalid", "inconclusive", "ok") if word in words}
-    listed = ", ".join(f"{count} {word}" for word, count in counted.items()) or "no cases"
+    numbers = {word: words.count(word) for word in ("regression", "invalid", "inconclusive", "ok") if word in words}
+    listed = ", ".join(f"{count} {word}" for word, count in numbers.items()) or "no cases"
     return f"unfinished, so far {listed}" if outcome.unfinished else listed
 
 
@@ -52,6 +53,7 @@ def heading(outcome: Outcome) -> str:
 
 
 def side(outcome: SideOutcome) -> str:
+    """``main at 0123abc with uncommitted changes``"""
     commit = f" at {outcome.commit[:12]}" if outcome.commit and outcome.commit[:7] not in outcome.label else ""
     return f"{outcome.label}{commit}{' with uncommitted changes' if outcome.dirty else ''}"
 

@@ -167,7 +167,7 @@ def _by_cost(results: Sequence[Result], ask: Ask) -> str:
     from convbench.report.words.budget import fitting
 
     answer = within(results, ask.constraints)
-    return f" By cost alone: {fitting(answer)}" if answer.of else ""
+    return f" By cost alone: {fitting(answer)}" if answer.models else ""
 
 
 def _print_not_run(path: Path, run: Run, results: Sequence[Result], ask: Ask, as_json: bool) -> None:

@@ -60,7 +60,7 @@ def check(
         raise ConvbenchError(f"--base {base} and --baseline {baseline}: name one, the other is not looked at")
     settings, limit = settings_of(threads, allocator, device), seconds_of(budget)
     if baseline is not None:
-        from convbench.cli.compare import advise, base_of
+        from convbench.cli.compare import base_of, lay_beside_baseline
         from convbench.suite.selection import Selection
 
         base = base_of(baseline) or ""
@@ -74,7 +74,7 @@ def check(
                 }
             )  # fmt: skip
             with undisturbed():
-                code = advise(baseline, suite, overrides or (), device, Selection(only or (), skip or ()))
+                code = lay_beside_baseline(baseline, suite, overrides or (), device, Selection(only or (), skip or ()))
             raise typer.Exit(code)
     if not (base or base_python):
         raise ConvbenchError("nothing to compare with: give --base (a git ref, a wheel or a directory) or --baseline")

@@ -15,7 +15,7 @@ from convbench.core.errors import Refused
 from convbench.core.text import one_line
 
 if TYPE_CHECKING:
-    from convbench.analysis.stored_runs import Comparison
+    from convbench.analysis.stored_runs import StoredComparison
     from convbench.core.record import Record
     from convbench.core.statistics import Interval
     from convbench.core.store import Stored
@@ -67,7 +67,7 @@ def base_of(baseline: Path) -> str | None:
     return git.commit(imports.here(), str(commit))
 
 
-def advise(baseline: Path, suite: str, overrides: Sequence[str], device: str, selection: Selection) -> int:
+def lay_beside_baseline(baseline: Path, suite: str, overrides: Sequence[str], device: str, selection: Selection) -> int:
     """Measure head alone and lay it beside the stored run: a hint, never red. The caller holds the machine's lock.
 
     Returns the exit code: 5 where a case that the stored run has measured fails now, 3 where head looks slower, else 0.
@@ -87,7 +87,7 @@ def advise(baseline: Path, suite: str, overrides: Sequence[str], device: str, se
     with preparation.executor_of(loaded, device) as executor:
         prepared = preparation.prepare(loaded, executor, selection, "convbench check")
         now = prepared.run()
-        if differing := stored_runs.grave((before[0], now)):
+        if differing := stored_runs.grave_differences((before[0], now)):
             raise Refused(f"{baseline} cannot be compared with what is measured here: {'; '.join(differing)}")
         after: Stored = (now, sweep.measure_unstored(prepared))
     comparison = stored_runs.lay_side_by_side(before, after)
@@ -108,7 +108,7 @@ def advise(baseline: Path, suite: str, overrides: Sequence[str], device: str, se
     return LOOKS_SLOWER if any(ratio and ratio.low > SLOWER for ratio in ratios) else COMPARABLE
 
 
-def _print_lost(runs: tuple[Stored, Stored], comparison: Comparison) -> None:
+def _print_lost(runs: tuple[Stored, Stored], comparison: StoredComparison) -> None:
     """Each case that failed in a run, or was skipped there and measured in the other, with the reason."""
     places = ("in the first run", "in the second run")
     for where, (_, records), elsewhere in zip(places, runs, reversed(comparison.alone), strict=True):
@@ -116,7 +116,7 @@ def _print_lost(runs: tuple[Stored, Stored], comparison: Comparison) -> None:
         _print_failures(where, [record for record in lost if record.status == "failed" or record.case.id in elsewhere])
 
 
-def _print(comparison: Comparison, ratios: Sequence[Interval | None]) -> None:
+def _print(comparison: StoredComparison, ratios: Sequence[Interval | None]) -> None:
     from convbench.analysis import stored_runs
     from convbench.report.words import names, units
 

@@ -49,7 +49,7 @@ def _chosen(name: str, records: list[Record], run: Path) -> Record:
     """The one measured case of that name. Raises ConvbenchError where there is none, or more than one."""
     from convbench.analysis.choice.by_task import recommendations
     from convbench.analysis.choice.recommendation import Ask
-    from convbench.analysis.costs.headlines import advise
+    from convbench.analysis.costs.headlines import headline_of
     from convbench.analysis.results import results
     from convbench.core.case import id_matches
     from convbench.core.registry import did_you_mean
@@ -58,9 +58,9 @@ def _chosen(name: str, records: list[Record], run: Path) -> Record:
     if name == WINNER:
         picks = {answer.pick.result.record.case.id: answer for answer in recommendations(records, Ask()) if answer.pick}
         if len(picks) > 1:
-            said = "; ".join(f"{case_id} for {answer.task}" for case_id, answer in picks.items())
-            raise ConvbenchError(f"{run}: its tasks want different configurations: name one of them: {said}")
-        cheapest = advise(results(measured)).pick
+            choices = "; ".join(f"{case_id} for {answer.task}" for case_id, answer in picks.items())
+            raise ConvbenchError(f"{run}: its tasks want different configurations: name one of them: {choices}")
+        cheapest = headline_of(results(measured)).pick
         ids = list(picks) or ([cheapest.case.id] if cheapest else [])
         matching = [record for record in measured if record.case.id in ids]
     else:
@@ -68,8 +68,8 @@ def _chosen(name: str, records: list[Record], run: Path) -> Record:
         matching = exact or [record for record in measured if id_matches(record.case.id, [name])]
     if not matching:
         near = did_you_mean(name, {part for record in measured for part in record.case.id.split("/")})
-        told = near if near.startswith("; did") else f": `convbench report {run}` shows their names"
-        raise ConvbenchError(f"{run}: no measured case is called {name!r}{told}")
+        hint = near if near.startswith("; did") else f": `convbench report {run}` shows their names"
+        raise ConvbenchError(f"{run}: no measured case is called {name!r}{hint}")
     if len(matching) > 1:
         raise ConvbenchError(
             f"{run}: {len(matching)} cases match {name!r}, as {matching[0].case.id} and {matching[1].case.id}: name one"

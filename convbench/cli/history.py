@@ -79,11 +79,11 @@ def _confirm(suspects: list[Suspect], store: Path, build: str) -> None:
         with undisturbed():
             try:
                 confirm.refuse_unwritable(store)
-                kept = confirm.keep(store, confirm.confirm(suspect, imports.here(), Lines(), build))
+                place = confirm.keep(store, confirm.confirm(suspect, imports.here(), Lines(), build))
             except ConvbenchError as error:
                 print(f"cannot be confirmed: {suspect.before} to {suspect.after}: {error}", file=sys.stderr)
                 continue
-        print(f"kept in {kept}", file=sys.stderr)
+        print(f"kept in {place}", file=sys.stderr)
 
 
 def _show(answer: History, store: Path | None, as_json: bool, out: Path | None) -> None:

@@ -85,7 +85,7 @@ def conclude(directory: Path, show: bool) -> None:
     """The table and the answer, and always the report and its path."""
     from convbench.core import store
     from convbench.report.page import run as page
-    from convbench.report.terminal import table
+    from convbench.report.terminal.table import Results
     from convbench.report.words import answer
 
     run, records = store.load(directory)
@@ -94,6 +94,6 @@ def conclude(directory: Path, show: bool) -> None:
     if not show:
         return
     out = console(wide=False)
-    out.print(table.table(records))
+    out.print(Results(records))
     out.print("\n" + answer.answer(run, records) + "\n", markup=False, highlight=False)
     print(path)

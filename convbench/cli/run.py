@@ -172,8 +172,8 @@ def _measured(
             _print_rows(finished)
         planned = len(prepared.planned)
         of_planned = f" of {planned}" if len(finished) <= planned else ""  # further seeds are in no plan
-        kept = f"{len(finished)}{of_planned} cases are kept in {directory}"
-        raise Interrupted(f"interrupted; {kept}: add --resume to go on") from error
+        outcome = f"{len(finished)}{of_planned} cases are kept in {directory}"
+        raise Interrupted(f"interrupted; {outcome}: add --resume to go on") from error
     except ConvbenchError:
         if as_json and store.exists(directory):
             with suppress(ConvbenchError):

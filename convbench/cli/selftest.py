@@ -72,10 +72,10 @@ def selftest(
         lines.append("too few verdicts to say which slowdown is seen: go on with the same command")
     if smallest:
         try:
-            kept = f"kept in {floor.keep(self_test.environment, settings, rule, smallest)}"
+            note = f"kept in {floor.keep(self_test.environment, settings, rule, smallest)}"
         except StoreError as error:
-            kept = f"not kept: {error}"
-        lines.append(f"smallest slowdown seen in nine of ten: {smallest:.0%}, {kept}")
+            note = f"not kept: {error}"
+        lines.append(f"smallest slowdown seen in nine of ten: {smallest:.0%}, {note}")
     _show({"figures": list(map(asdict, figures)), "smallest_seen": smallest}, lines, as_json)
 
 
@@ -105,8 +105,8 @@ def _repeats(
         f"{repeats.met} of {repeats.comparisons} intervals of two runs met ({repeats.share:.1%}); "
         f"{repeats.contradicted} of {repeats.apart} pairs told apart were told the other way round"
     )
-    kept = f"kept in {test.keep(prepared.facts, repeats)}"
-    return {**asdict(repeats), "share": repeats.share}, [meeting, kept]
+    note = f"kept in {test.keep(prepared.facts, repeats)}"
+    return {**asdict(repeats), "share": repeats.share}, [meeting, note]
 
 
 def _percents(text: str) -> list[float]:

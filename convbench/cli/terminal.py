@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from convbench.core.text import plain
+from convbench.core.text import printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -62,14 +62,14 @@ class Stream:
         return getattr(self.stream, name)
 
 
-class Clean:
+class CleanStream:
     """A ``Stream`` that shows no control characters; ``raw`` is for what draws with them and cleans names by itself."""
 
     def __init__(self, raw: Stream) -> None:
         self.raw = raw
 
     def write(self, text: str) -> int:
-        return self.raw.write(plain(text))
+        return self.raw.write(printable(text))
 
     def writelines(self, lines: Iterable[str]) -> None:
         for line in lines:
@@ -81,10 +81,10 @@ class Clean:
 
 @contextmanager
 def guarded() -> Iterator[Stream]:
-    """Standard output and standard error are ``Clean`` for as long as the command runs; the stream of the output."""
+    """Standard output and standard error are of ``CleanStream`` while the command runs; the stream of the output."""
     before = sys.stdout, sys.stderr
     out, err = (Stream(stream or Path(os.devnull).open("w")) for stream in before)  # noqa: SIM115
-    sys.stdout, sys.stderr = Clean(out), Clean(err)
+    sys.stdout, sys.stderr = CleanStream(out), CleanStream(err)
     try:
         yield out
     finally:
@@ -108,13 +108,13 @@ def console(wide: bool = True, stderr: bool = False, **options: Any) -> Console:
     from rich.console import Console
     from rich.segment import Segment
 
-    class Clean(Console):
+    class CleanConsole(Console):
         def render(self, *args: Any, **kwargs: Any) -> Iterator[Segment]:
             for segment in super().render(*args, **kwargs):
-                yield segment if segment.control else Segment(plain(segment.text), segment.style)
+                yield segment if segment.control else Segment(printable(segment.text), segment.style)
 
     stream = sys.stderr if stderr else sys.stdout
-    screen = Clean(file=getattr(stream, "raw", None), stderr=stderr, **options)
+    screen = CleanConsole(file=getattr(stream, "raw", None), stderr=stderr, **options)
     if wide and not (screen.is_terminal or "COLUMNS" in os.environ):
         screen.width = LOG_WIDTH
     return screen

@@ -20,8 +20,8 @@ def folder() -> Path:
     return Path(cache) / "convbench"
 
 
-def keep(kind: str, environment: Mapping[str, Scalar], value: float, *of: Hashable, last: int = 1) -> Path:
-    """Keep a number of machines and software like this, the ``last`` few if asked; ``of`` says of what else.
+def keep(kind: str, environment: Mapping[str, Scalar], value: float, *subject: Hashable, last: int = 1) -> Path:
+    """Keep a number of machines and software like this, the ``last`` few if asked; ``subject`` says of what else.
 
     Raises StoreError.
     """
@@ -30,19 +30,20 @@ def keep(kind: str, environment: Mapping[str, Scalar], value: float, *of: Hashab
     except OSError as error:
         raise files.unwritable(folder(), error, REMEDY) from error
     with lock.hold(folder() / f"{kind}.lock", remedy=REMEDY):
-        kept = [*numbers(kind, environment, *of), value][-last:]  # read under the lock: another run may end now too
-        stored = _stored(kind) | {_key(environment, of): kept if last > 1 else value}
+        # read under the lock: another run may end now too
+        latest = [*numbers(kind, environment, *subject), value][-last:]
+        stored = _stored(kind) | {_key(environment, subject): latest if last > 1 else value}
         return files.write(_path(kind), json.dumps(stored, indent=1) + "\n", REMEDY)
 
 
-def number(kind: str, environment: Mapping[str, Scalar], *of: Hashable) -> float | None:
+def number(kind: str, environment: Mapping[str, Scalar], *subject: Hashable) -> float | None:
     """The number that was kept; None where there is none."""
-    return next(iter(numbers(kind, environment, *of)), None)
+    return next(iter(numbers(kind, environment, *subject)), None)
 
 
-def numbers(kind: str, environment: Mapping[str, Scalar], *of: Hashable) -> list[float]:
+def numbers(kind: str, environment: Mapping[str, Scalar], *subject: Hashable) -> list[float]:
     """The numbers that were kept; empty where there are none, or what is there is not of ours."""
-    value = _stored(kind).get(_key(environment, of))
+    value = _stored(kind).get(_key(environment, subject))
     values = value if isinstance(value, list) else [value]
     return [float(value) for value in values if isinstance(value, int | float)]
 
@@ -51,8 +52,8 @@ def _path(kind: str) -> Path:
     return folder() / f"{kind}.json"
 
 
-def _key(environment: Mapping[str, Scalar], of: Sequence[Hashable]) -> str:
-    return " | ".join(map(str, (*machine(environment), *of)))
+def _key(environment: Mapping[str, Scalar], subject: Sequence[Hashable]) -> str:
+    return " | ".join(map(str, (*machine(environment), *subject)))
 
 
 def _stored(kind: str) -> dict[str, object]:

@@ -1,6 +1,6 @@
 """The nouns of what is measured: a Case, which is an architecture, a clip, and how and where it is run.
 
-Frozen, typed, standard library only. Every one has a text that people write and read; a case's is its ``id``.
+Frozen, typed, standard library only. Each has a text that people write and read; a case's is its ``id``.
 """
 
 from __future__ import annotations
@@ -187,7 +187,12 @@ class Case:
         return self.trial is not None and not self.trial.trains
 
     @property
-    def around(self) -> Hashable:
+    def streams(self) -> bool:
+        """Whether a call is one frame, the recurrent state carried from call to call."""
+        return self.scenario == "streaming"
+
+    @property
+    def surroundings(self) -> Hashable:
         """What stands around the reducer: only where it is the same are reducers and sizes compared."""
         parts = self.architecture
         return (
@@ -195,6 +200,11 @@ class Case:
             if isinstance(parts, Parts)
             else type(parts).__name__
         )
+
+    @property
+    def situation(self) -> Hashable:
+        """All of a case but its reducer, LSTM input size and variant: where one ranking is made."""
+        return self.surroundings, self.clip, self.scenario, self.device, self.threads
 
     @property
     def eager(self) -> Case:
@@ -209,7 +219,7 @@ class Case:
     @property
     def frames_per_call(self) -> int:
         """Frames that one timed call consumes."""
-        return self.clip.batch * (1 if self.scenario == "streaming" else self.clip.frames)
+        return self.clip.batch * (1 if self.streams else self.clip.frames)
 
     @property
     def axes(self) -> dict[str, str | int | float | None]:

@@ -24,7 +24,7 @@ MAIN = {"__main__", "__mp_main__"}
 
 def imported() -> dict[str, str]:
     """The user's modules that this process has imported by now, and the hash of each."""
-    return {name: digest for name, file in sorted(files().items()) if (digest := _digest(file))}
+    return {name: digest for name, file in sorted(files().items()) if (digest := _file_hash(file))}
 
 
 def files() -> dict[str, str]:
@@ -35,7 +35,7 @@ def files() -> dict[str, str]:
 
 def changed(before: Mapping[str, str]) -> list[str]:
     """The files of these modules that have changed or are gone, by their names. Nothing is imported."""
-    return [_file_name(name) for name, digest in before.items() if _digest(_file(name) or "") != digest]
+    return [_file_name(name) for name, digest in before.items() if _file_hash(_file(name) or "") != digest]
 
 
 @cache
@@ -56,7 +56,7 @@ def _foreign_roots(compiled: str | None) -> tuple[str, ...]:
     return tuple(os.path.realpath(root) + os.sep for root in (*library, ours, compiled) if root)
 
 
-def _digest(file: str) -> str | None:
+def _file_hash(file: str) -> str | None:
     try:
         return hashlib.sha256(Path(file).read_bytes()).hexdigest()[:DIGITS]
     except OSError:

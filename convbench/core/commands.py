@@ -105,13 +105,13 @@ def _of_line(text: str) -> Command:
     for name in SWITCHES:
         parser.add_argument(f"--{name.replace('_', '-')}", action="store_true")
     program, *words = shlex.split(text)
-    given = vars(parser.parse_args(words))
+    values = vars(parser.parse_args(words))
     if program != "convbench":
         raise ValueError(text)
-    del given["verb"]
-    options = dict(entry.split("=", 1) for entry in given.pop("executor_options"))
-    lists = {name: tuple(value) for name, value in given.items() if isinstance(value, list)}
-    return Command(**given | lists, executor_options=options)
+    del values["verb"]
+    options = dict(entry.split("=", 1) for entry in values.pop("executor_options"))
+    lists = {name: tuple(value) for name, value in values.items() if isinstance(value, list)}
+    return Command(**values | lists, executor_options=options)
 
 
 def _of_call(text: str) -> Command:
@@ -119,13 +119,13 @@ def _of_call(text: str) -> Command:
     call = ast.parse(text, mode="eval").body
     if not isinstance(call, ast.Call) or len(call.args) != 1:
         raise ValueError(text)
-    given = {argument.arg or "": ast.literal_eval(argument.value) for argument in call.keywords}
-    lists = {name: tuple(value) for name, value in given.items() if isinstance(value, list)}
-    return Command(ast.literal_eval(call.args[0]), **given | lists, python=True)
+    values = {argument.arg or "": ast.literal_eval(argument.value) for argument in call.keywords}
+    lists = {name: tuple(value) for name, value in values.items() if isinstance(value, list)}
+    return Command(ast.literal_eval(call.args[0]), **values | lists, python=True)
 
 
 class _Parser(argparse.ArgumentParser):
-    """One that raises ValueError where argparse would end the process."""
+    """An argument parser that raises ValueError where argparse would end the process."""
 
     def error(self, message: str) -> NoReturn:
         raise ValueError(message)

@@ -1,35 +1,23 @@
-"""Runs between a store and a shared place, a folder or what fsspec opens (``s3://bucket/perf``): no server of ours.
+"""Copies runs between a store and a shared place (``shared_place``).
 
 A run is shared under a name that its content decides, so that nobody overwrites another's and a run that is there
-already is passed over. It is there whole or not at all: its ``run.json``, without which it is no run, comes last. What
-a killed writer has left is made whole by the next who shares the run. What is derived (pages, tables, profiles) stays
-where it is.
+already is passed over. What a killed writer has left is made whole by the next who shares the run. What is derived
+(pages, tables, profiles) stays where it is.
 """
 
 from __future__ import annotations
 
 import hashlib
-import importlib
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from itertools import chain
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple
 
-from convbench.core import files, lock, store
-from convbench.core.errors import ConvbenchError, StoreError
+from convbench.core import lock, store
+from convbench.core.errors import StoreError
 from convbench.core.run_folders import runs_below
+from convbench.core.shared_place import CONFIRMED, FILES, Content, Folder, SharedPlace, explained, open_place
 
-FILES = (store.RESULTS, store.RUN)
-"""What is shared of a run, in the order in which it is written."""
-CONFIRMED = "confirmed"
-"""The folder of a store that keeps what paired checks confirmed."""
-ELSEWHERE = "name another place"
-Content = Mapping[str, bytes]
-_KEY = re.compile(rf"(?P<confirmed>{CONFIRMED}/[^./\\][^/\\]*\.json)|(?P<run>[^./\\][^/\\]*)/{re.escape(store.RUN)}")
-"""The files by which confirmations and runs are known, from the place on; anything else there is not ours."""
 _OF_CONTENT = re.compile(rf"{CONFIRMED}/.*|(\d{{1,14}}|undated)-[0-9a-f]{{16}}", re.ASCII)
 """Names that content decides; others were given by hand."""
 
@@ -48,22 +36,6 @@ class Moved(NamedTuple):
         return bool(self.passed_over) and not (self.runs or self.confirmations or self.present)
 
 
-class Place(Protocol):
-    """Where shared runs lie, each in a folder of its own, with the files that confirm changes beside them."""
-
-    def exists(self) -> bool: ...
-
-    def names(self) -> set[str]:
-        """The runs, and the confirmations as ``confirmed/NAME.json``."""
-        ...
-
-    def read(self, name: str) -> Content: ...
-
-    def write(self, name: str, content: Content) -> None:
-        """Whole or not at all: the files in their order."""
-        ...
-
-
 def push(source: Path, target: str) -> Moved:
     """Copy a run, or all runs below a folder, to a shared place.
 
@@ -71,7 +43,7 @@ def push(source: Path, target: str) -> Moved:
     """
     if not source.is_dir():
         raise StoreError(f"{source}: there is no such folder: name a run directory, or a folder that holds runs")
-    with _explained(target):
+    with explained(target):
         place = open_place(target)
         present = place.names()
         runs, passed_over = _push_runs(source, place, present)
@@ -85,7 +57,7 @@ def push(source: Path, target: str) -> Moved:
     return Moved(sum(runs.values()), len(new), there, passed_over)
 
 
-def _push_runs(source: Path, place: Place, present: set[str]) -> tuple[dict[str, bool], tuple[str, ...]]:
+def _push_runs(source: Path, place: SharedPlace, present: set[str]) -> tuple[dict[str, bool], tuple[str, ...]]:
     """The runs by name, each with whether it was copied; and those passed over, with the reason."""
     runs: dict[str, bool] = {}
     passed_over = []
@@ -103,7 +75,7 @@ def _push_runs(source: Path, place: Place, present: set[str]) -> tuple[dict[str,
 def pull(source: str, target: Path) -> Moved:
     """Copy what a shared place has and a store lacks. Raises StoreError where either cannot be used."""
     folder, new, passed_over = Folder(target), set[str](), []
-    with _explained(source):
+    with explained(source):
         place = open_place(source)
         remote = place.names()
         if not remote and not place.exists():
@@ -125,7 +97,7 @@ def pull(source: str, target: Path) -> Moved:
     return Moved(len(new) - confirmations, confirmations, there, tuple(passed_over))
 
 
-def _read(place: Place, name: str) -> Content | str:
+def _read(place: SharedPlace, name: str) -> Content | str:
     """What a place has under a name, or why it is not to be had now: others may write, change and remove it there."""
     try:
         if isinstance(place, Folder) and place.is_measured(name):
@@ -149,89 +121,6 @@ def _names_of_own(target: Path) -> Iterator[str]:
             yield _name(content)
 
 
-def open_place(where: str) -> Place:
-    """The place of that name: a folder, or by a URL what fsspec opens."""
-    scheme, separator, path = where.partition("://")
-    if not separator:
-        return Folder(Path(where))
-    return Folder(Path(path)) if scheme == "file" else Remote.at(where)
-
-
-@dataclass(frozen=True)
-class Folder:
-    """A folder that several may write into at once."""
-
-    root: Path
-
-    def exists(self) -> bool:
-        return self.root.is_dir()
-
-    def names(self) -> set[str]:
-        paths = chain(self.root.glob(f"*/{store.RUN}"), self.root.glob(f"{CONFIRMED}/*.json"))
-        return _names(path.relative_to(self.root).as_posix() for path in paths)
-
-    def is_measured(self, name: str) -> bool:
-        """Whether a run goes on there, in its own directory."""
-        return (self.root / name).is_dir() and lock.is_held(self.root / name / store.LOCK)
-
-    def read(self, name: str) -> Content:
-        place = self.root / name
-        if place.is_file():
-            return {"": place.read_bytes()}
-        return {file: (place / file).read_bytes() for file in FILES if (place / file).exists()}
-
-    def write(self, name: str, content: Content) -> None:
-        for file, data in content.items():
-            files.write(self.root / name / file, data, ELSEWHERE)
-
-
-@dataclass(frozen=True)
-class Remote:
-    """What fsspec opens; an object is there whole or not at all."""
-
-    system: Any
-    root: str
-
-    @classmethod
-    def at(cls, url: str) -> Remote:
-        """Raises ConvbenchError where the package for it is missing, or there is no such kind of place."""
-        try:
-            system, root = importlib.import_module("fsspec.core").url_to_fs(url)
-        except ImportError as error:
-            raise ConvbenchError(f"{url}: it needs the extra convbench[remote] ({error})") from error
-        except ValueError as error:
-            raise ConvbenchError(f"{url}: no place that fsspec knows ({error})") from error
-        return cls(system, root.rstrip("/"))
-
-    def exists(self) -> bool:
-        return bool(self.system.exists(self.root))
-
-    def names(self) -> set[str]:
-        with suppress(FileNotFoundError):
-            self.system.invalidate_cache()
-            return _names(key[len(self.root) :].strip("/") for key in self.system.find(self.root))
-        return set()
-
-    def read(self, name: str) -> Content:
-        place = f"{self.root}/{name}"
-        if name.startswith(f"{CONFIRMED}/"):
-            return {"": self.system.cat_file(place)}
-        paths = {file: f"{place}/{file}" for file in FILES}
-        return {file: self.system.cat_file(path) for file, path in paths.items() if self.system.exists(path)}
-
-    def write(self, name: str, content: Content) -> None:
-        if self.root.startswith("/"):  # else it begins with a bucket, which has no folders, and might be made by a typo
-            folder = CONFIRMED if "" in content else name
-            self.system.makedirs(f"{self.root}/{folder}", exist_ok=True)
-        for file, data in content.items():
-            self.system.pipe_file(f"{self.root}/{name}/{file}".rstrip("/"), data)
-
-
-def _names(keys: Iterable[str]) -> set[str]:
-    """The runs and confirmations among the files of a place."""
-    return {match["confirmed"] or match["run"] for match in map(_KEY.fullmatch, keys) if match}
-
-
 def _content(directory: Path) -> Content | str:
     """The files of a run that are shared, or why it is not shared now."""
     try:
@@ -252,14 +141,3 @@ def _name(content: Content) -> str:
     started = re.search(rb'"started": ?"([^"]*)"', content[store.RUN])
     date = re.sub(r"[^0-9]", "", started[1].decode(errors="replace"))[:14] if started else ""
     return f"{date or 'undated'}-{digest}"
-
-
-@contextmanager
-def _explained(place: str) -> Iterator[None]:
-    """Turn whatever a file system raises into a StoreError of one sentence."""
-    try:
-        yield
-    except ConvbenchError:
-        raise
-    except Exception as error:
-        raise StoreError(f"{place}: cannot be used ({type(error).__name__}: {error}): {ELSEWHERE}") from error

@@ -13,9 +13,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from convbench.core.errors import BuildFailed
-from convbench.core.exchange import CONFIRMED
 from convbench.core.lock import is_free
 from convbench.core.scratch import PREFIX_OF_CHECK
+from convbench.core.shared_place import CONFIRMED
 from convbench.core.store import RUN
 
 TIMEOUT = 300.0

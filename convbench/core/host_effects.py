@@ -14,12 +14,11 @@ from typing import NamedTuple
 import numpy as np
 from scipy import sparse
 
-from convbench.core.statistics import NORMAL
+from convbench.core.statistics import MAD, NORMAL
 
 ITERATIONS = 12
 HUBER = 1.5
 """Residuals beyond so many standard deviations count less."""
-MAD = 1.4826
 
 
 class Effect(NamedTuple):

@@ -29,14 +29,14 @@ VARIABLE = "CONVBENCH_PLUGINS"
 OWN = "convbench"
 
 
-class Named(NamedTuple):
+class PluginModule(NamedTuple):
     """A module to import, and who named it."""
 
     module: str
     origin: str
 
 
-class Broken(NamedTuple):
+class MissingPlugins(NamedTuple):
     """Plug-ins that are lacking, and why."""
 
     origin: str
@@ -48,8 +48,8 @@ class Broken(NamedTuple):
 
 
 _origins: dict[str, str] = {}
-_broken: dict[str, Broken] = {}
-_tried: dict[Named, tuple[str, ...]] = {}
+_broken: dict[str, MissingPlugins] = {}
+_tried: dict[PluginModule, tuple[str, ...]] = {}
 
 
 def load() -> None:
@@ -61,7 +61,7 @@ def load() -> None:
             bring(named)
 
 
-def bring(named: Named) -> None:
+def bring(named: PluginModule) -> None:
     """Import a module that brings plug-ins; where that fails it is noted as broken. Raises nothing."""
     if named.module != named.origin:
         _origins[named.module] = named.origin
@@ -70,22 +70,22 @@ def bring(named: Named) -> None:
         importlib.import_module(named.module)
         _broken.pop(named.module, None)
     except (Exception, SystemExit) as error:
-        _broken[named.module] = Broken(named.origin, f"cannot import {named.module!r}: {why_not(error)}")
+        _broken[named.module] = MissingPlugins(named.origin, f"cannot import {named.module!r}: {why_not(error)}")
 
 
-def verbs() -> tuple[Named, ...]:
+def verbs() -> tuple[PluginModule, ...]:
     """The modules of other packages that bring verbs."""
     return _entries(VERBS)
 
 
-def broken() -> tuple[Broken, ...]:
+def broken() -> tuple[MissingPlugins, ...]:
     """What could not be loaded so far."""
     return tuple(_broken.values())
 
 
 def note(origin: str, reason: str) -> None:
     """Remember that a plug-in of ``origin`` is lacking."""
-    _broken[reason] = Broken(origin, reason)
+    _broken[reason] = MissingPlugins(origin, reason)
 
 
 def origin(module: str) -> str:
@@ -99,10 +99,10 @@ def distribution(entry: metadata.EntryPoint) -> str:
     return f"{entry.dist.name} {entry.dist.version}" if entry.dist else entry.name
 
 
-def _named() -> Iterator[Named]:
+def _named() -> Iterator[PluginModule]:
     yield from _entries(PLUGINS)
     for module in of_environment():
-        yield Named(module, module)
+        yield PluginModule(module, module)
 
 
 def of_environment() -> tuple[str, ...]:
@@ -111,12 +111,12 @@ def of_environment() -> tuple[str, ...]:
 
 
 @cache
-def _entries(group: str) -> tuple[Named, ...]:
+def _entries(group: str) -> tuple[PluginModule, ...]:
     if not any(group.encode() in text for text in _texts()):
         return ()
     from importlib import metadata
 
-    return tuple(Named(entry.module, distribution(entry)) for entry in metadata.entry_points(group=group))
+    return tuple(PluginModule(entry.module, distribution(entry)) for entry in metadata.entry_points(group=group))
 
 
 @cache

@@ -83,7 +83,7 @@ class Metric:
         )
 
 
-def worded(metric: Metric) -> Metric:
+def with_title(metric: Metric) -> Metric:
     """The metric with a title: ``Energy of a call j`` is what the name ``energy_of_a_call_j`` becomes without one."""
     if metric.title:
         return metric

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable
 
 from convbench.core.errors import ConvbenchError
-from convbench.core.metric import Metric, worded
+from convbench.core.metric import Metric, with_title
 from convbench.core.record import STAGES, Reading
 
 OTHER, GRAPHS, OPTIMIZER = "other", "graphs", "optimizer"
@@ -239,7 +239,7 @@ _NAME = re.compile(r"[a-z][a-z0-9_]*")
 
 def known(metric: Metric) -> Metric:
     """A record's metric with its words: ours by its name, anybody's own as it was declared."""
-    return CATALOGUE.get(metric.name) or worded(metric)
+    return CATALOGUE.get(metric.name) or with_title(metric)
 
 
 def is_ours(metric: Metric) -> bool:
@@ -250,7 +250,7 @@ def is_ours(metric: Metric) -> bool:
 def own(readings: Iterable[Reading]) -> list[Metric]:
     """The metrics among these readings that are not ours, each once, in order."""
     others = [reading.metric for reading in readings if reading.metric.name not in CATALOGUE]
-    return list({metric.name: worded(metric) for metric in others}.values())
+    return list({metric.name: with_title(metric) for metric in others}.values())
 
 
 def refuse_clash(metric: Metric) -> None:

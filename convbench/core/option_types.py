@@ -9,7 +9,7 @@ from pydantic import Field
 from convbench.core.errors import ConvbenchError
 
 Count = Annotated[int, Field(ge=1)]
-Padding = Annotated[int, Field(ge=0)]
+NonNegative = Annotated[int, Field(ge=0)]
 Exponent = Annotated[float, Field(gt=0)]
 PaddingMode = Literal["zeros", "circular"]
 

@@ -14,15 +14,13 @@ from pydantic import BaseModel, Field, ValidationError
 from convbench.core import files
 from convbench.core.errors import ConvbenchError
 from convbench.core.json_form import reason
+from convbench.core.option_types import NonNegative
 from convbench.core.text import digest
 
 PROFILES, SUMMARY, TRACE = "profiles", "profile.json", ".pt.trace.json.gz"
 LONGEST_NAME = 80
 MOST_BYTES = 2**24
 """Of a summary; ours have some 100 KB."""
-
-
-Count = Annotated[int, Field(ge=0)]
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
@@ -30,7 +28,7 @@ class _Operator(BaseModel):
     name: str
     stage: str
     phase: str
-    calls: Count
+    calls: NonNegative
     self_s: Seconds
     total_s: Seconds
     device_s: Seconds
@@ -38,7 +36,7 @@ class _Operator(BaseModel):
 
 
 class _Memory(BaseModel):
-    peak_bytes: Count
+    peak_bytes: NonNegative
     at_peak: list[tuple[str, str, int]]
     timeline: Annotated[list[tuple[Seconds, int]], Field(min_length=1)]
 
@@ -56,7 +54,7 @@ class _Summary(BaseModel):
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Profile:
     """One case's profile: its directory, the case's id, and its newest trace."""
 
     directory: Path
@@ -85,12 +83,12 @@ def summary(directory: Path) -> dict[str, Any]:
         raise ConvbenchError(f"{path}: cannot be read ({error}): profile the case again") from error
 
 
-def profiles_of(run: Path) -> Iterator[Place]:
+def profiles_of(run: Path) -> Iterator[Profile]:
     """The profiles of a run, by name of their directory; one that has no trace is left out."""
     for path in sorted((run / PROFILES).glob(f"*/{SUMMARY}")):
         traces = sorted(path.parent.glob(f"*{TRACE}"), key=lambda trace: trace.stat().st_mtime_ns)
         if traces:
-            yield Place(path.parent, str(summary(path.parent)["case"]), traces[-1])
+            yield Profile(path.parent, str(summary(path.parent)["case"]), traces[-1])
 
 
 def find_trace(pattern: str, runs: list[Path]) -> Path:
@@ -100,13 +98,15 @@ def find_trace(pattern: str, runs: list[Path]) -> Path:
     """
     if Path(pattern).is_file():
         return Path(pattern)
-    places = [place for run in runs for place in profiles_of(run)]
-    exact = [place for place in places if place.case == pattern or place.directory == Path(pattern)]
-    matches = exact or [place for place in places if fnmatchcase(place.case, pattern) or pattern in place.case]
+    profiles = [profile for run in runs for profile in profiles_of(run)]
+    exact = [profile for profile in profiles if profile.case == pattern or profile.directory == Path(pattern)]
+    matches = exact or [
+        profile for profile in profiles if fnmatchcase(profile.case, pattern) or pattern in profile.case
+    ]
     if not matches:
-        known = "".join(f"\n  {place.case}" for place in places) or " none: run `convbench profile SUITE` first"
+        known = "".join(f"\n  {profile.case}" for profile in profiles) or " none: run `convbench profile SUITE` first"
         raise ConvbenchError(f"no profile of {pattern!r} in {', '.join(map(str, runs))}; profiled are:{known}")
     if len(matches) > 1:
-        names = "".join(f"\n  {place.case} ({place.directory})" for place in matches)
+        names = "".join(f"\n  {profile.case} ({profile.directory})" for profile in matches)
         raise ConvbenchError(f"{pattern!r} names {len(matches)} profiles; name one of them:{names}")
     return matches[0].trace

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Stage:
+class RunState:
     """Where a run is: the round that is made (``FACTS`` first), the rounds asked for, the cases still open.
 
     ``hosts`` is how many measure. ``trainings`` is how many are made, 0 before they begin; from the second ``look`` on
-    they are further seeds. ``visits`` are those that this stage makes, and ``following`` those of the rounds after it;
+    they are further seeds. ``visits`` are those of this state, and ``following`` those of the rounds after it;
     ``unplanned`` ones come from what was measured.
     """
 

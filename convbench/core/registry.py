@@ -161,5 +161,6 @@ probes: Registry[Factory] = Registry("probe", "convbench.plugins.probes")
 figures: Registry[Factory] = Registry("figure", "convbench.plugins.figures")
 claims: Registry[Factory] = Registry("claim", "convbench.plugins.claims")
 executors: Registry[Factory] = Registry("executor", "convbench.plugins.executors")
-_MEASURED = (backbones, reducers, variants, scenarios, tasks)
-SHELVES: tuple[Registry[Factory], ...] = (*_MEASURED, probes, figures, claims, executors)
+SHELVES: tuple[Registry[Factory], ...] = (
+    backbones, reducers, variants, scenarios, tasks, probes, figures, claims, executors,
+)  # fmt: skip

@@ -17,9 +17,9 @@ NAMED = 4
 
 def of(runs: Sequence[Run]) -> tuple[str, ...]:
     """What merged runs are shards of, as ``1/4``; nothing where together they are the whole suite."""
-    held = [run.shards or tuple(filter(SHARD.fullmatch, (Command.of(run).shard,))) for run in runs]
-    names = {name for of_run in held for name in of_run}
-    return tuple(sorted(names, key=_place)) if all(held) and _lacking(names) else ()
+    by_run = [run.shards or tuple(filter(SHARD.fullmatch, (Command.of(run).shard,))) for run in runs]
+    names = {name for of_run in by_run for name in of_run}
+    return tuple(sorted(names, key=_place)) if all(by_run) and _lacking(names) else ()
 
 
 def missing(run: Run) -> str:
@@ -29,10 +29,10 @@ def missing(run: Run) -> str:
     return f"shard{'s' if lacking[1:] else ''} {joined([*lacking[:NAMED], *more])}" if lacking else ""
 
 
-def _lacking(held: Collection[str]) -> tuple[str, ...]:
+def _lacking(names: Collection[str]) -> tuple[str, ...]:
     """The fewest shards that make the suite whole: it may have been split in several ways."""
     splits: dict[int, set[int]] = defaultdict(set)
-    for name in held:
+    for name in names:
         index, shards = _place(name)
         splits[shards].add(index)
     lacks = [

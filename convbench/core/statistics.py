@@ -17,6 +17,8 @@ from scipy.special import bdtr, betaincinv, stdtrit
 TAIL = 0.025
 NORMAL = 1.96
 """Standard deviations within which 95 % of normal values lie."""
+MAD = 1.4826
+"""Standard deviations of normal values in one median absolute deviation."""
 NEAR_THE_END = 30
 """Clips on the rarer side, of all runs: with more than that a t-interval is not zero wide by luck."""
 SAMPLES_FOR_PERCENTILE = {90: 64, 99: 660}
@@ -94,10 +96,10 @@ def accuracy_interval(values: Sequence[float], clips: int) -> Interval:
     return Interval(mean, max(0.0, low), min(1.0, high))
 
 
-def rate_interval(count: int, of: int) -> tuple[float, float]:
+def rate_interval(count: int, total: int) -> tuple[float, float]:
     """The exact 95 % interval of a rate (Clopper and Pearson 1934): of none in five 0 to 52 %."""
-    low = float(betaincinv(count, of - count + 1, TAIL)) if count else 0.0
-    high = float(betaincinv(count + 1, of - count, 1 - TAIL)) if count < of else 1.0
+    low = float(betaincinv(count, total - count + 1, TAIL)) if count else 0.0
+    high = float(betaincinv(count + 1, total - count, 1 - TAIL)) if count < total else 1.0
     return low, high
 
 

@@ -100,6 +100,7 @@ def load(path: Path) -> Stored:
 
 
 def read_run(directory: Path) -> Run:
+    """``run.json`` of a run. Raises StoreError where it cannot be read, is none of ours or of a newer convbench."""
     try:
         run = parse_run((directory / RUN).read_bytes())
     except OSError as error:
@@ -152,8 +153,8 @@ def merge(runs: Sequence[Stored]) -> Stored:
 
 def _parts(merged: Run, runs: Sequence[Stored], records: Sequence[Record]) -> tuple[str, ...]:
     """What tells the runs all of whose results a merged run has; of two that measured the same, it has the first's."""
-    taken = set(map(id, records))
-    whole = (run for run, own in runs if all(id(record) in taken for record in own if record.status == "ok"))
+    merged_ids = set(map(id, records))
+    whole = (run for run, own in runs if all(id(record) in merged_ids for record in own if record.status == "ok"))
     parts = dict.fromkeys(chain.from_iterable((identity(run), *run.parts) for run in whole))
     return tuple(part for part in parts if part != identity(merged))  # a single run is merged to a copy of itself
 

@@ -21,7 +21,7 @@ FORMATTING = "\\`*_[]~#"
 LONGEST_NAME = 80
 
 
-def plain(text: str) -> str:
+def printable(text: str) -> str:
     """The text without characters that a terminal would act on; its lines stay."""
     return HIDDEN.sub(REPLACEMENT, text)
 

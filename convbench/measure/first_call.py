@@ -133,7 +133,7 @@ def _elsewhere(subject: Subject, eager: Subject, parity: Parity) -> Iterator[Rea
 
     A branch, or a state, that an exporter has taken for a constant shows only there.
     """
-    if subject.case.scenario == "streaming":
+    if subject.case.streams:
         yield from _frame_by_frame(subject, eager, parity)
         return
     other = inputs(subject.case, subject.seed + 1, subject.device, subject.model)

@@ -25,8 +25,8 @@ RUNTIME, BEFORE = "onnxruntime", ("int8", "half")
 WHOLE = """import numpy as np, onnxruntime
 session = onnxruntime.InferenceSession("{file}", providers=["CPUExecutionProvider"])
 given = {given}
-for each, output in zip(session.get_outputs(), session.run(None, given)):
-    print(each.name, output.shape)
+for entry, output in zip(session.get_outputs(), session.run(None, given)):
+    print(entry.name, output.shape)
 """
 STREAM = """import numpy as np, onnxruntime
 session = onnxruntime.InferenceSession("{file}", providers=["CPUExecutionProvider"])
@@ -67,7 +67,7 @@ def _program(file: str, case: Case, example: Example) -> str:
     zeros = [f'np.zeros({tuple(tensor.shape)}, "{kind}")' for tensor, kind in zip(example.tensors, kinds, strict=True)]
     given = ", ".join(f'"{name}": {value}' for name, value in zip(example.names, zeros, strict=True))
     states, outputs = example.names[len(zeros) - example.carried :], len(example.outputs) - example.carried
-    text = STREAM if case.scenario == "streaming" else WHOLE
+    text = STREAM if case.streams else WHOLE
     return text.format(
         file=file, given=f"{{{given}}}", frames=case.clip.frames, frame=example.names[0], states=states, outputs=outputs
     )

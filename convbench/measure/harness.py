@@ -16,10 +16,10 @@ from convbench.core.record import Case, Finding, Protocol, Reading, Record, Scal
 from convbench.core.registry import Plugin, did_you_mean, probes
 from convbench.core.traits import FP32, notes_of
 from convbench.measure import progress
-from convbench.measure.counts.counted import SECONDS_ON_META, SLOW, called, forget_counts, on_meta_or_reason
+from convbench.measure.counts.counted import SECONDS_ON_META, SLOW, after_call, forget_counts, on_meta_or_reason
 from convbench.measure.first_call import Opening, open_case
 from convbench.measure.machine import environment
-from convbench.measure.probes import CALLS_NOTHING, LAST, ORDER, Probe, is_static, probe_name
+from convbench.measure.probes import ORDER, Probe, is_late, is_passive, is_static, probe_name
 from convbench.measure.quality.trial import trial
 from convbench.models.subject import Subject, assemble, on
 from convbench.models.weights import weights_bytes
@@ -80,7 +80,7 @@ def _probed(
     whole model is called really before it is called on ``meta``: tensors that its code keeps between calls are real.
     """
     static = [plugin.build for plugin in named if is_static(plugin.build)]
-    late = [plugin.build for plugin in named if plugin.name in LAST]
+    late = [plugin.build for plugin in named if is_late(plugin.build)]
     dynamic = [*(plugin.build for plugin in named if not is_static(plugin.build)), *last]
     early = [probe for probe in static if probe not in late]
     on_meta = partial(on_meta_or_reason, case, protocol.seed, SECONDS_ON_META if dynamic else math.inf)
@@ -101,7 +101,7 @@ def _probed(
                 results = _probe(early, twin, protocol)
         before = environment.conditions(subject.device)
         if isinstance(twin, str) and not case.variant:
-            at_once = [plugin.build for plugin in named if plugin.name in CALLS_NOTHING]
+            at_once = [plugin.build for plugin in named if is_passive(plugin.build)]
             static = [probe for probe in static if probe not in at_once]
             opening += _probe(at_once, subject, protocol)
         results += [*opening, *_probe(dynamic, subject, protocol)]
@@ -110,7 +110,7 @@ def _probed(
         results += _probe(late, twin, protocol)
     elif isinstance(twin, str):
         results.append(_off_meta(twin))
-        eager = called(assemble(case, protocol.seed))
+        eager = after_call(assemble(case, protocol.seed))
         results += _probe(static, eager, protocol)
         state = state or _own_type(eager)
     return results, state

@@ -19,7 +19,7 @@ from convbench.core.errors import ConvbenchError, typed_line
 from convbench.core.record import Case, Choice, Clip, Finding, Protocol, Reading, Whole
 from convbench.core.registry import probes
 from convbench.core.statistics import Interval, median_interval
-from convbench.measure.counts.counted import called, count_by_module, reason_of
+from convbench.measure.counts.counted import after_call, count_by_module, reason_of
 from convbench.measure.counts.traced import trace
 from convbench.measure.restored import changes_for_good, frozen, restored
 from convbench.models.subject import Inputs, Subject, WithoutGradients, on
@@ -170,7 +170,7 @@ def _second_count(model: nn.Module, inputs: Inputs) -> tuple[int | None, str | N
     clones = {id(parameter): parameter for parameter in model.parameters() if frozen(parameter)}  # need no second copy
     try:
         copied = subject(copy.deepcopy(model, clones), inputs.changed(torch.clone))
-        return sum(trace(called(copied)).macs.values()), None
+        return sum(trace(after_call(copied)).macs.values()), None
     except Exception as error:
         return None, reason_of(error)
 
@@ -254,7 +254,7 @@ def _on_meta(model: nn.Module, inputs: Inputs) -> Subject | None:
         for buffer in model.buffers():
             twins[id(buffer)] = buffer.detach().to("meta")
         copied = subject(copy.deepcopy(model, twins), inputs.changed(lambda tensor: tensor.to("meta")))
-        return called(replace(copied, device="meta"))
+        return after_call(replace(copied, device="meta"))
     except Exception:
         return None
 
@@ -264,7 +264,7 @@ def _called(model: nn.Module, inputs: Inputs) -> Subject:
     if any(map(changes_for_good, model.modules())):
         with suppress(Exception):
             model = copy.deepcopy(model)
-    return first_call(model, lambda: called(subject(model, inputs.changed(torch.clone))))
+    return first_call(model, lambda: after_call(subject(model, inputs.changed(torch.clone))))
 
 
 def first_call(model: object, call: Callable[[], T]) -> T:

@@ -1,8 +1,8 @@
 """The shelf of probes: (Subject, Protocol) -> readings and findings. One file per probe.
 
 A ``@static`` probe is given a subject on ``meta`` and needs no isolation: it costs milliseconds. The others are given
-the subject on its device, ready and called once; all run in ORDER, static ones first but for LAST. An ``@exact``
-probe takes no times: it may run while other cases are worked on.
+the subject on its device, ready and called once; all run in ORDER, static ones first but for ``@late`` ones.
+An ``@exact`` probe takes no times: it may run while other cases are worked on.
 """
 
 from __future__ import annotations
@@ -17,18 +17,37 @@ if TYPE_CHECKING:
 
 Probe = Callable[["Subject", Protocol], Iterable[Reading | Finding]]
 ORDER = ("params", "macs", "latency", "stages", "phases", "memory", "reference", "crosscheck", "compile", "prediction")
-CALLS_NOTHING = ("params",)
-"""Static ones that only look at the model, which must have been called once."""
-LAST = ("prediction",)
-"""Static ones that may take long: they run when all else is known."""
+"""Of convbench's own; those of others come after them."""
 _STATIC: set[Probe] = set()
 _EXACT: set[Probe] = set()
+_PASSIVE: set[Probe] = set()
+_LATE: set[Probe] = set()
 
 
 def static(probe: Probe) -> Probe:
     """Decorator: the probe looks at the model on ``meta`` only."""
     _STATIC.add(probe)
     return probe
+
+
+def passive(probe: Probe) -> Probe:
+    """Decorator: the static probe calls nothing, it only looks at the model, which must have been called once."""
+    _PASSIVE.add(probe)
+    return probe
+
+
+def is_passive(probe: Probe) -> bool:
+    return probe in _PASSIVE
+
+
+def late(probe: Probe) -> Probe:
+    """Decorator: the static probe may take long, and runs when all else is known."""
+    _LATE.add(probe)
+    return probe
+
+
+def is_late(probe: Probe) -> bool:
+    return probe in _LATE
 
 
 def probe_name(probe: Probe) -> str:

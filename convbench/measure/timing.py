@@ -20,7 +20,17 @@ from convbench.measure.running_clock import RunningClock
 
 Call = Callable[[], Any]
 BLOCK_SECONDS = 1e-3
+"""Of a block of calls on a GPU: beside it a synchronisation weighs little."""
 STEADY = 0.02
+"""A call is warm where the medians of two windows differ by no more, relatively."""
+MIN_FOR_INTERVAL = 6
+"""The fewest samples whose extremes are a 95 % interval of the median: 2 * 0.5^6 = 3.1 %."""
+MARKS = 40
+"""Events whose cost is measured, one after another."""
+MARGIN, LEAST_LEAD, LONGEST_LEAD = 1.3, 30e-6, 0.2
+"""A GPU is kept busy for so many times what launching took and so many seconds more, but not for more than the last."""
+CYCLES = 2_000_000
+"""Cycles of a wait that is long beside a launch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,11 +127,6 @@ def mark_seconds(device: torch.device) -> float:
     return median(float(begin.elapsed_time(end)) * 1e-3 for begin, end in pairwise(events))
 
 
-MARKS = 40
-MARGIN, LEAST_LEAD, LONGEST_LEAD = 1.3, 30e-6, 0.2
-CYCLES = 2_000_000
-
-
 def clock_for(device: str, call: Call) -> Clock:
     """The clock of a device; on CUDA with blocks long enough that a synchronisation does not weigh."""
     if torch.device(device).type != "cuda":
@@ -144,10 +149,6 @@ class StoppingRule:
         return "time is up" if elapsed >= self.max_time and len(samples) >= MIN_FOR_INTERVAL else "go on"
 
 
-MIN_FOR_INTERVAL = 6
-"""The fewest samples whose extremes are a 95 % interval of the median: 2 * 0.5^6 = 3.1 %."""
-
-
 @dataclass(frozen=True, slots=True)
 class WarmUp:
     """How long it took and by how much the last two windows of medians still differed (relative)."""
@@ -168,15 +169,15 @@ class WarmUp:
 
 def warm_up(call: Call, clock: Clock, max_seconds: float, window: int = 5) -> WarmUp:
     """Call until the medians of two successive windows agree within 2 %, or ``max_seconds`` are over."""
-    start, seen, change = clock.now(), [], float("inf")
+    start, calls, change = clock.now(), [], float("inf")
     while True:
-        seen.append(clock.time(call).host)
-        if len(seen) >= 2 * window and len(seen) % window == 0:
-            before, after = median(seen[-2 * window : -window]), median(seen[-window:])
+        calls.append(clock.time(call).host)
+        if len(calls) >= 2 * window and len(calls) % window == 0:
+            before, after = median(calls[-2 * window : -window]), median(calls[-window:])
             change = abs(after - before) / before
         seconds = clock.now() - start
         if change <= STEADY or seconds >= max_seconds:
-            return WarmUp(seconds, len(seen), change)
+            return WarmUp(seconds, len(calls), change)
 
 
 @dataclass

@@ -44,7 +44,7 @@ class Example:
 
 
 @dataclass(frozen=True)
-class Quantised:
+class Quantisation:
     """How a runtime that follows is to quantise the model; ``rows`` are the tensors of the calls that ranges are of."""
 
     method: Method
@@ -52,7 +52,7 @@ class Quantised:
 
 
 @dataclass(frozen=True)
-class Loaded:
+class LoadedModel:
     """A model that a runtime has loaded: ``run`` takes and returns what the runtime computes with.
 
     ``arrays`` makes that of tensors, in their order, and ``tensors`` makes tensors of it; neither copies what need not
@@ -78,7 +78,7 @@ class Engine(Protocol):
     def export(self, flat: nn.Module, example: Example, folder: Path) -> None:
         """Write the model into an empty folder. Raises CaseFailed saying which operator cannot be written, and why."""
 
-    def load(self, folder: Path, example: Example, threads: int) -> Loaded:
+    def load(self, folder: Path, example: Example, threads: int) -> LoadedModel:
         """The model that lies there, ready to run with so many threads."""
 
     def profiled(
@@ -105,7 +105,7 @@ class Deployment:
     threads: int
     export_seconds: float | None
     load_seconds: float
-    loaded: Loaded
+    loaded: LoadedModel
     call: Callable[[], Sequence[Any]]
     output: Callable[[Sequence[Any]], Any]
     keeper: object = None

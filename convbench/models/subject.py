@@ -19,7 +19,7 @@ from convbench.core.imports import import_path
 from convbench.core.record import Case, Whole
 from convbench.core.registry import scenarios, variants
 from convbench.models import network, values
-from convbench.models.deployment import Deployment, Quantised
+from convbench.models.deployment import Deployment, Quantisation
 from convbench.models.weights import number_type
 
 
@@ -116,7 +116,7 @@ class Subject:
 
     ``dtype`` is the type the arithmetic is done in, at first the one that most of the weights are of: cases are grouped
     by it, and it sets how closely a variant must agree with eager.
-    ``optimizer(parameters, lr=...)`` makes the one that the scenario ``train`` steps. ``quantised`` is how a runtime
+    ``optimizer(parameters, lr=...)`` makes the one that the scenario ``train`` steps. ``quantisation`` is how a runtime
     that follows is to quantise the model, ``deployment`` the runtime that runs it in torch's place.
     ``samples`` are clips of a task, where there is one, by which ranges are found. ``modes`` are those that
     ``without_gradients`` tries.
@@ -130,7 +130,7 @@ class Subject:
     forward: Callable[..., Any]
     dtype: torch.dtype = torch.float32
     optimizer: Callable[..., torch.optim.Optimizer] = torch.optim.Adam
-    quantised: Quantised | None = None
+    quantisation: Quantisation | None = None
     deployment: Deployment | None = None
     samples: tuple[Inputs, ...] = ()
     modes: Sequence[Callable[[], Any]] = WithoutGradients.MODES
@@ -212,7 +212,7 @@ def _materialize(model: nn.Module, inputs: Inputs, device: str) -> None:
 
 def _forward(case: Case, model: nn.Module) -> Callable[..., Any]:
     """What a scenario calls: the model, or the user's function that streams a frame through it."""
-    if case.scenario != "streaming" or not isinstance(case.architecture, Whole) or case.architecture.step is None:
+    if not case.streams or not isinstance(case.architecture, Whole) or case.architecture.step is None:
         return model
     step = import_path(case.architecture.step)
 

@@ -14,7 +14,7 @@ from convbench.core.record import Record
 from convbench.runs.executor import Host
 
 
-def described(hosts: Sequence[Host]) -> dict[str, Any]:
+def fields_of(hosts: Sequence[Host]) -> dict[str, Any]:
     """The fields of a run that are of its hosts; none where there is one."""
     return _fields(hosts) if len(hosts) > 1 else {}
 

@@ -16,8 +16,8 @@ from convbench.core.registry import executors
 from convbench.measure.probes import Probe
 from convbench.runs import host_notes, repeats, user_code
 from convbench.runs.executor import Executor
+from convbench.runs.menu import Menu
 from convbench.runs.schedule import Schedule, trials_of
-from convbench.runs.visits import Menu
 from convbench.suite import Suite
 from convbench.suite.selection import Plan, Selection
 
@@ -93,7 +93,7 @@ class Prepared:
             started=timestamp("seconds"),
             visible_slowdown=visible_slowdown,
             intervals_meet=repeats.known(host.facts),
-            **host_notes.described(hosts),
+            **host_notes.fields_of(hosts),
         )
 
 

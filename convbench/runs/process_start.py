@@ -26,7 +26,7 @@ from convbench.core import scratch
 from convbench.core.errors import CaseFailed
 from convbench.measure import attempts, progress
 from convbench.measure.machine import malloc
-from convbench.runs.script import Brought
+from convbench.runs.script import UserImports
 
 CACHE = "TORCHINDUCTOR_CACHE_DIR"
 PR_SET_PDEATHSIG = 1
@@ -43,7 +43,9 @@ def discipline() -> dict[str, str]:
     return {name: value for name, value in DISCIPLINE.items() if name not in os.environ}
 
 
-def run_child(sender: Connection, brought: Brought, work: Any, args: tuple[Any, ...], folder: str, cache: str) -> None:
+def run_child(
+    sender: Connection, imports: UserImports, work: Any, args: tuple[Any, ...], folder: str, cache: str
+) -> None:
     """What the new process runs: ``work``, whose answer or failure it sends, with ``folder`` for its files."""
     os.setsid()
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL) if sys.platform == "linux" else None
@@ -59,7 +61,7 @@ def run_child(sender: Connection, brought: Brought, work: Any, args: tuple[Any, 
     malloc.hold()
     progress.listen(sender.send)
     try:
-        brought.load()
+        imports.load()
         answer = work(*args)
     except BaseException as error:
         if isinstance(error, CaseFailed):
@@ -150,7 +152,7 @@ def uninterrupted() -> Iterator[None]:
 
 
 @contextmanager
-def environment(variables: Mapping[str, str]) -> Iterator[None]:
+def process_variables(variables: Mapping[str, str]) -> Iterator[None]:
     """With these variables set inside the block."""
     before = {name: os.environ.get(name) for name in variables}
     os.environ.update(variables)

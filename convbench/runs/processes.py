@@ -26,11 +26,11 @@ from convbench.measure.machine.toolchain import missing_tool
 from convbench.runs.process_start import (
     SAFE_START,
     discipline,
-    environment,
     forget_forkserver,
     forkserver_pid,
     is_alive,
     own_configuration,
+    process_variables,
     run_child,
     short_path,
     uninterrupted,
@@ -56,13 +56,13 @@ class Processes:
         self.forkserver = multiprocessing.get_context("forkserver")
         self.forkserver.set_forkserver_preload([*PRELOAD, *preload])
         # The tracker belongs to the caller, not to the scratch folder; the server and its socket belong to that.
-        with environment(SAFE_START):
+        with process_variables(SAFE_START):
             resource_tracker.ensure_running()
         own_configuration()["tempdir"] = self._resources.enter_context(short_path(self.scratch))
 
     def warm(self) -> None:
         """Let the server begin to import now, and not with the first call."""
-        with unseen(), environment(self._variables()), uninterrupted():
+        with unseen(), process_variables(self._variables()), uninterrupted():
             forkserver.ensure_running()
 
     def close(self) -> None:
@@ -101,10 +101,10 @@ class Processes:
     def _begin(self, running: Running[Any], call: Call[Any], cache: Path) -> None:
         receiver, sender = multiprocessing.Pipe(duplex=False)
         context = self.forkserver if call.is_forked else multiprocessing.get_context("spawn")
-        args = (sender, call.brought, call.work, call.args, str(running.folder), str(cache))
+        args = (sender, call.imports, call.work, call.args, str(running.folder), str(cache))
         running.begins(context.Process(target=run_child, args=args), receiver)
         try:
-            with unseen(), environment({**self._variables(), **call.variables}), uninterrupted():
+            with unseen(), process_variables({**self._variables(), **call.variables}), uninterrupted():
                 try:
                     running.process.start()
                 except SERVER_KILLED:  # the next start begins another

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from convbench.analysis.agreement import Agreement, agreement
-from convbench.analysis.repeat import quiet_references
+from convbench.analysis.latencies import quiet_references
 from convbench.analysis.results import results
 from convbench.core import cache
 from convbench.core.errors import ConvbenchError

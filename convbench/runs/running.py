@@ -16,12 +16,12 @@ from typing import Any, Generic, TypeVar
 
 from convbench.core.errors import CaseFailed
 from convbench.core.record import Failure
-from convbench.measure.machine.process_end import death
+from convbench.measure.machine.process_end import explain_death
 from convbench.measure.progress import Progress
-from convbench.runs.script import Brought
+from convbench.runs.script import UserImports
 
 T = TypeVar("T")
-NOTHING = Brought()
+NOTHING = UserImports()
 SECONDS_TO_LEAVE = 2.0
 """What a process that has answered gets to end by itself and clean up, before it is killed."""
 
@@ -32,8 +32,7 @@ class Call(Generic[T]):
 
     ``variables`` are of its environment, ``timeout`` is in seconds and ``limited_by`` the setting that it is of. A call
     that ``compiles`` finds what calls with the same ``cache`` have compiled, or without one an empty cache, next
-    to a ready toolchain. What is ``brought`` is imported first. One that never ``forks`` from the server starts without
-    torch.
+    to a ready toolchain. ``imports`` are made first. One that never ``forks`` from the server starts without torch.
     """
 
     work: Callable[..., T]
@@ -41,7 +40,7 @@ class Call(Generic[T]):
     variables: Mapping[str, str] = field(default_factory=dict)
     timeout: float = 300.0
     compiles: bool = False
-    brought: Brought = NOTHING
+    imports: UserImports = NOTHING
     forks: bool = True
     cache: str = ""
     limited_by: str = ""
@@ -114,7 +113,7 @@ class Running(Generic[T]):
             try:
                 if self.begin_again():
                     return
-                message = death(self.process.exitcode, self.folder / "output")
+                message = explain_death(self.process.exitcode, self.folder / "output")
             except CaseFailed as error:
                 message = error
         if isinstance(message, Progress):

@@ -18,10 +18,11 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from convbench.analysis.choice.settling import at_best_rate, further_trials, look_of
+from convbench.analysis.choice.further import at_best_rate, further_trials
+from convbench.analysis.choice.looks import look_of
 from convbench.analysis.costs.headlines import undecided
 from convbench.analysis.results import results
-from convbench.core.progress import Stage
+from convbench.core.progress import RunState
 from convbench.core.record import FACTS, Case, Protocol, Record, Training
 from convbench.runs import anchors
 from convbench.runs.executor import Host
@@ -66,12 +67,12 @@ class Schedule:
     _handed_out: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        self._stage = Stage(FACTS, self.protocol.visits)
+        self._state = RunState(FACTS, self.protocol.visits)
         self._anchors = anchors.Anchors(self.log)
 
     @property
-    def stage(self) -> Stage:
-        return replace(self._stage, hosts=max(1, len(self.hosts())))
+    def state(self) -> RunState:
+        return replace(self._state, hosts=max(1, len(self.hosts())))
 
     def __iter__(self) -> Iterator[Planned]:
         timed = [case for case in self.cases if not case.trial]
@@ -92,8 +93,8 @@ class Schedule:
             yield from self._seeds()
 
     def _enter(self, **changes: Any) -> None:
-        """Go on to another stage, which differs in this from the one before."""
-        self._stage = replace(self._stage, **changes)
+        """Go on to another state, which differs in this from the one before."""
+        self._state = replace(self._state, **changes)
 
     # --- Facts, rounds and what is visited again ----------------------------------------------------------------------
 
@@ -176,7 +177,7 @@ class Schedule:
         yield from (Planned(case, 0, decides and case is chosen[-1]) for case in chosen)
 
     def _seeds(self) -> Iterator[Planned]:
-        """Trainings from further seeds where the answer is open; the error of looking again is that of ``settling``."""
+        """Trainings from further seeds where the answer is open; the error of looking again is that of ``looks``."""
         while not self._is_spent():
             records = self.log.records()
             look, further = look_of(records), further_trials(records)

@@ -26,7 +26,7 @@ _running_again: list[str] = []
 
 
 @dataclass(frozen=True)
-class Brought:
+class UserImports:
     """What a measuring process imports before its work: modules, and the path of the script where that is needed."""
 
     modules: tuple[str, ...] = ()
@@ -44,7 +44,7 @@ class _EndOfDefinitions(BaseException):
     """Raised by the first call of convbench in a script that is run again."""
 
 
-def brought(cases: Sequence[Case]) -> Brought:
+def user_imports(cases: Sequence[Case]) -> UserImports:
     """The modules of registered plug-ins that are not convbench's own, and the script where the cases need it.
 
     Raises ConvbenchError where they need what was typed into an interactive session, which no other process can see.
@@ -53,14 +53,14 @@ def brought(cases: Sequence[Case]) -> Brought:
     modules = tuple(sorted({name for name in registered if name not in (MAIN, AGAIN) and not _is_ours(name)}))
     needed = next(_references(cases), None)
     if needed is None:
-        return Brought(modules)
+        return UserImports(modules)
     path = getattr(sys.modules[MAIN], "__file__", None)
     if path is None or not Path(path).is_file():
         raise ConvbenchError(
             f"{needed!r} is defined in an interactive session, which a measuring process cannot import: put it into a "
             "module and import that, or measure with the executor in-process"
         )
-    return Brought(modules, str(Path(path).absolute()))
+    return UserImports(modules, str(Path(path).absolute()))
 
 
 def _references(cases: Sequence[Case]) -> Iterator[str]:

@@ -13,24 +13,24 @@ from pathlib import Path
 from typing import Literal
 from typing import Protocol as Interface
 
-from convbench.analysis.choice.settling import LOOK
+from convbench.analysis.choice.looks import LOOK
 from convbench.analysis.table import write_csv
 from convbench.core import code, store
 from convbench.core.comparability import differing
 from convbench.core.errors import StoreError
-from convbench.core.progress import Stage
+from convbench.core.progress import RunState
 from convbench.core.record import Case, Record, Run
 from convbench.core.visits import Scope, in_table, scope
-from convbench.runs import host_notes, repeats, visits
+from convbench.runs import host_notes, menu, repeats
 from convbench.runs.executor import Job
 from convbench.runs.preparation import Prepared
 from convbench.runs.schedule import Schedule
 
 
 class Watcher(Interface):
-    """Is told what happens, visit by visit; the stage says which round it is and what is still open."""
+    """Is told what happens, visit by visit; the state says which round it is and what is still open."""
 
-    def begins(self, case: Case, stage: Stage) -> None: ...
+    def begins(self, case: Case, state: RunState) -> None: ...
 
     def ended(self, record: Record) -> None: ...
 
@@ -132,12 +132,12 @@ def measure_unstored(prepared: Prepared) -> list[Record]:
 
 def _visits(prepared: Prepared, schedule: Schedule, watcher: Watcher | None) -> Iterator[Record]:
     """The record of each visit, which the schedule is told of before anything else is."""
-    jobs = visits.jobs(schedule, prepared.menu, prepared.executor.hosts[0].cores)
+    jobs = menu.jobs(schedule, prepared.menu, prepared.executor.hosts[0].cores)
     announced = _announce(jobs, schedule, watcher) if watcher else jobs
     known_speed = cache(partial(_known_speed, prepared))
     for job, visit in prepared.executor.run(announced):
-        record = visits.visited(job, visit, known_speed(scope(visit)))
-        if (look := schedule.stage.look) > 1:
+        record = menu.as_stored(job, visit, known_speed(scope(visit)))
+        if (look := schedule.state.look) > 1:
             record = replace(record, conditions={**record.conditions, LOOK: look})
         schedule.log.add(record)
         yield record
@@ -150,7 +150,7 @@ def _known_speed(prepared: Prepared, scope: Scope) -> float | None:
 
 def _announce(jobs: Iterable[Job], schedule: Schedule, watcher: Watcher) -> Iterator[Job]:
     for job in jobs:
-        watcher.begins(job.case, schedule.stage)
+        watcher.begins(job.case, schedule.state)
         yield job
 
 

@@ -17,7 +17,7 @@ from convbench.core.errors import CaseFailed, ConvbenchError, SuiteError
 from convbench.core.record import Case, Whole
 from convbench.runs.processes import Processes
 from convbench.runs.running import Call
-from convbench.runs.script import brought
+from convbench.runs.script import user_imports
 from convbench.suite import Suite
 
 T = TypeVar("T")
@@ -85,7 +85,8 @@ def call_safely(
     Raises ConvbenchError where that ended without a result.
     """
     try:
-        return processes.run(Call(work, args, timeout=SECONDS + SECONDS_A_CASE * len(cases), brought=brought(cases)))
+        timeout = SECONDS + SECONDS_A_CASE * len(cases)
+        return processes.run(Call(work, args, timeout=timeout, imports=user_imports(cases)))
     except CaseFailed as error:
         raise ConvbenchError(explain(error, doing)) from error
 

@@ -17,7 +17,7 @@ from pydantic import (
 
 from convbench.core.record import Clip, Recurrent
 from convbench.suite.many import OneOrMany
-from convbench.suite.mistakes import shown
+from convbench.suite.mistakes import quoted
 from convbench.suite.values import Shape
 
 Size = Annotated[int, Field(ge=1, le=2**31 - 1)]
@@ -37,7 +37,7 @@ def _threads(value: Any, inner: ValidatorFunctionWrapHandler) -> Any:
         return inner(value)
     except ValidationError:
         raise ValueError(
-            f"{shown(value)} is no number of threads: write a whole number of at least 1, or all"
+            f"{quoted(value)} is no number of threads: write a whole number of at least 1, or all"
         ) from None
 
 

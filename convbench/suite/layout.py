@@ -13,7 +13,7 @@ from convbench.core.quantities import duration
 from convbench.core.record import SCHEMA_VERSION, Protocol, Training
 from convbench.suite.axes import AXES, AxesLayout, ClipLayout, PatternLayout, RecurrentLayout, Size, Strict
 from convbench.suite.many import OneOrMany
-from convbench.suite.mistakes import Location, message_of, shown
+from convbench.suite.mistakes import Location, message_of, quoted
 
 WAIT: dict[str, Any] = {
     "anyOf": [
@@ -62,12 +62,12 @@ class ProtocolLayout(Strict):
 def checked(protocol: Protocol) -> Protocol:
     """The protocol, whose settings may be those of a suite. Raises ConvbenchError for what is none, or beyond them."""
     if not isinstance(protocol, Protocol):
-        raise ConvbenchError(f"protocol: {shown(protocol)} is no convbench.Protocol")
+        raise ConvbenchError(f"protocol: {quoted(protocol)} is no convbench.Protocol")
     try:
         ProtocolLayout(**{name: getattr(protocol, name) for name in ProtocolLayout.model_fields})
     except ValidationError as error:
-        told = (f"protocol.{detail['loc'][0]}: {message_of(detail)}" for detail in error.errors())
-        raise ConvbenchError("; ".join(told)) from error
+        messages = (f"protocol.{detail['loc'][0]}: {message_of(detail)}" for detail in error.errors())
+        raise ConvbenchError("; ".join(messages)) from error
     return protocol
 
 

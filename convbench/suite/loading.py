@@ -18,7 +18,7 @@ from convbench.suite.axes import AXES, OF_PARTS, AxesLayout, ClipLayout, Pattern
 from convbench.suite.layout import KNOWN, SuiteLayout, TrainingLayout, sections
 from convbench.suite.many import as_list
 from convbench.suite.matrix import Axes, Sweep
-from convbench.suite.mistakes import Location, Mistakes, shown
+from convbench.suite.mistakes import Location, Mistakes, quoted
 from convbench.suite.overrides import apply
 from convbench.suite.source import find, parse, read
 from convbench.suite.trials import trial_cases
@@ -114,7 +114,7 @@ def _data(text: str, mistakes: Mistakes) -> dict[str, Any]:
         mistakes.raise_any()
         mistakes.fail("is empty: a suite needs a matrix with a reducer")
     if not isinstance(data, dict):
-        mistakes.fail(f"{shown(data)} is no suite: a suite is a mapping of {', '.join(KNOWN[''])}")
+        mistakes.fail(f"{quoted(data)} is no suite: a suite is a mapping of {', '.join(KNOWN[''])}")
     return {key: value for key, value in data.items() if not key.startswith(PARKED)}
 
 

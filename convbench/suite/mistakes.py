@@ -99,7 +99,7 @@ def unknown_key(key: str, known: Iterable[str]) -> str:
 def message_of(detail: ErrorDetails) -> str:
     """pydantic's finding in the words of a suite."""
     context: dict[str, Any] = detail.get("ctx", {})
-    value = shown(detail["input"])
+    value = quoted(detail["input"])
     match detail["type"]:
         case "missing":
             return "is missing"
@@ -130,7 +130,7 @@ def message_of(detail: ErrorDetails) -> str:
     return f"{value} is not {kinds.get(detail['type'].partition('_')[0], 'a mapping of keys to values')}"
 
 
-def shown(value: object) -> str:
+def quoted(value: object) -> str:
     """A value as YAML writes it, shortened."""
     if isinstance(value, dict | list):
         return "a mapping" if isinstance(value, dict) else "a list"

@@ -11,7 +11,7 @@ from typing import Any
 
 from convbench.suite.axes import AXES, clip_fields, rnn_fields
 from convbench.suite.layout import KNOWN, sections
-from convbench.suite.mistakes import Location, Mistakes, shown, unknown_key
+from convbench.suite.mistakes import Location, Mistakes, quoted, unknown_key
 from convbench.suite.plugs import READERS, plug_fields
 from convbench.suite.source import value_of
 
@@ -27,7 +27,7 @@ def apply(data: dict[str, Any], override: str, mistakes: Mistakes) -> None:
         override.encode()
         value = value_of(text)
     except ValueError:
-        mistakes.add_override(override, f"the value {shown(text)} is not YAML")
+        mistakes.add_override(override, f"the value {quoted(text)} is not YAML")
         return
     if path[0] not in AXES and path[0] not in KNOWN[""]:
         mistakes.add_override(override, unknown_key(path[0], {*AXES, *KNOWN[""], *_dotted("protocol")}))

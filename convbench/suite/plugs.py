@@ -16,22 +16,22 @@ from convbench.core.errors import ConvbenchError
 from convbench.core.record import EAGER, STAGES, Choice, Whole
 from convbench.core.registry import Registry, did_you_mean
 from convbench.suite.many import as_list
-from convbench.suite.mistakes import Location, Mistakes, message_of, shown
+from convbench.suite.mistakes import Location, Mistakes, message_of, quoted
 from convbench.suite.options import Signature, models, signature
 from convbench.suite.source import value_of
-from convbench.suite.values import FURTHER, Chain, Models, Plain, Plugged
+from convbench.suite.values import FURTHER, Chain, Choices, Models, Plain
 
 _TEXT = re.compile(r"\s*(?P<name>[^()\s]+)\s*(?:\((?P<options>.*)\))?\s*")
 _PLUS = re.compile(r"\+(?![^(]*\))")
 T = TypeVar("T")
 
 
-def backbone(raw: Any, at: Location, mistakes: Mistakes) -> Plugged | None:
+def backbone(raw: Any, at: Location, mistakes: Mistakes) -> Choices | None:
     """A backbone with its options."""
     return _plugged(registry.backbones, raw, at, mistakes)
 
 
-def reducer(raw: Any, at: Location, mistakes: Mistakes) -> Plugged | None:
+def reducer(raw: Any, at: Location, mistakes: Mistakes) -> Choices | None:
     """A reducer with its options."""
     return _plugged(registry.reducers, raw, at, mistakes)
 
@@ -74,7 +74,7 @@ def function(raw: Any, at: Location, mistakes: Mistakes) -> str | None:
     if raw is None:
         return None
     if not isinstance(raw, str) or ":" not in raw:
-        mistakes.add(at, f"{shown(raw)} is no import path: write it as package.module:function")
+        mistakes.add(at, f"{quoted(raw)} is no import path: write it as package.module:function")
         return None
     path = imports.of_file(raw)
     return path if _signature(models, path, at, mistakes) else None
@@ -89,7 +89,7 @@ def formulas(raw: Any, at: Location, mistakes: Mistakes) -> tuple[tuple[str, str
     return tuple((name, path) for name, path in paths if path is not None)
 
 
-def task(raw: Any, at: Location, mistakes: Mistakes) -> Plugged | None:
+def task(raw: Any, at: Location, mistakes: Mistakes) -> Choices | None:
     """A task with its options; a user's own is the import path of a function that yields labelled clips."""
     return _plugged(registry.tasks, raw, at, mistakes)
 
@@ -116,25 +116,25 @@ def plug_fields(raw: Any, at: Location, mistakes: Mistakes) -> tuple[str, dict[s
         mistakes.add(at, "needs a name: {name: avg-k, k: 4}")
         return None
     if not isinstance(raw, str):
-        mistakes.add(at, f"{shown(raw)} is no plug-in: write a name, an import path or {{name: ..., <options>}}")
+        mistakes.add(at, f"{quoted(raw)} is no plug-in: write a name, an import path or {{name: ..., <options>}}")
         return None
     match = _TEXT.fullmatch(raw)
     if match is None:
         hint = "; in a [list], quote text with commas in it" if "(" in raw or ")" in raw else ""
-        mistakes.add(at, f"{shown(raw)} is not written as name or name(option=value){hint}")
+        mistakes.add(at, f"{quoted(raw)} is not written as name or name(option=value){hint}")
         return None
     options = [part.partition("=") for part in (match["options"] or "").split(",") if part.strip()]
     return imports.of_file(match["name"]), {key.strip(): _scalar(value) for key, _, value in options}
 
 
-def _plugged(shelf: Registry[Any], raw: Any, at: Location, mistakes: Mistakes) -> Plugged | None:
+def _plugged(shelf: Registry[Any], raw: Any, at: Location, mistakes: Mistakes) -> Choices | None:
     named = plug_fields(raw, at, mistakes)
     return None if named is None else _checked(shelf, *named, at, mistakes)
 
 
 def _checked(
     shelf: Registry[Any], name: str, options: Mapping[str, Any], at: Location, mistakes: Mistakes
-) -> Plugged | None:
+) -> Choices | None:
     spec = _signature(shelf, name, at, mistakes)
     if spec is None:
         return None
@@ -142,7 +142,7 @@ def _checked(
     for missing in sorted(spec.required - set(options)):
         mistakes.add(at, f"{name} needs the option {missing!r}")
     usable = {key: checked for key, checked in values.items() if checked is not None}
-    return Plugged(name, usable, spec.defaults) if len(usable) == len(options) else None
+    return Choices(name, usable, spec.defaults) if len(usable) == len(options) else None
 
 
 def _option(plug: str, spec: Signature, key: str, raw: Any, at: Location, mistakes: Mistakes) -> list[Any] | None:

@@ -14,7 +14,7 @@ from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from convbench.core.errors import SuiteError, line_of
 from convbench.core.registry import did_you_mean
 from convbench.core.text import cut, short_name
-from convbench.suite.mistakes import Location, Mark, Mistakes, shown
+from convbench.suite.mistakes import Location, Mark, Mistakes, quoted
 
 MAX_BYTES = 2**20
 MAX_VALUES = 100_000
@@ -134,7 +134,7 @@ class _Reader:
         try:
             return self._construct(node)
         except Exception:
-            self._mistakes.add(location, f"{shown(node.value)} is no {str(node.tag).rpartition(':')[2]}")
+            self._mistakes.add(location, f"{quoted(node.value)} is no {str(node.tag).rpartition(':')[2]}")
             return node.value
 
     def _mapping(self, node: Node, location: Location) -> dict[str, Any]:
@@ -147,7 +147,7 @@ class _Reader:
             key = key_node.value if isinstance(key_node, ScalarNode) else ""
             place = (*location, key)
             if key_node.tag != "tag:yaml.org,2002:str":
-                self._mistakes.add_mark(_mark(key_node), f"the key {shown(key)} is not text")
+                self._mistakes.add_mark(_mark(key_node), f"the key {quoted(key)} is not text")
             elif key in own:
                 self._mistakes.add_mark(_mark(key_node), f"the key {key!r} is given twice")
             else:

@@ -67,8 +67,8 @@ class Shape:
 
 
 @dataclass(frozen=True)
-class Plugged:
-    """A plug-in and the options that are given, each with its values; ``defaults`` are those of its factory."""
+class Choices:
+    """The choices of a plug-in: the options that are given, each with its values; ``defaults`` are its factory's."""
 
     name: str
     options: Mapping[str, Sequence[Scalar]]
@@ -92,7 +92,7 @@ class Plugged:
 class Chain:
     """Variants applied one after another; no link at all is eager."""
 
-    links: Sequence[Plugged]
+    links: Sequence[Choices]
 
     def __iter__(self) -> Iterator[tuple[Choice, ...]]:
         return iter(product(*self.links))
@@ -111,7 +111,7 @@ class Chain:
 class Models:
     """A user's own model with its options, and what else is said of it: ``whole`` with any choice of them."""
 
-    model: Plugged
+    model: Choices
     whole: Whole
 
     def __iter__(self) -> Iterator[Whole]:

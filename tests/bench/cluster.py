@@ -38,8 +38,8 @@ from convbench.core.record import FACTS, Case, Choice, Clip, Parts, Protocol, Re
 from convbench.runs.cluster.driver import Driver
 from convbench.runs.cluster.engine import Limits
 from convbench.runs.executor import Host, Job
+from convbench.runs.menu import Menu, as_stored, jobs
 from convbench.runs.schedule import Schedule
-from convbench.runs.visits import Menu, jobs, visited
 
 REPORTS = Path(__file__).parents[2] / "reports" / "cluster"
 DEFAULT_RUN = Path("build/repeat/quiet-2")
@@ -153,7 +153,7 @@ class Sweep:
     def run(self) -> Sweep:
         _ = self.driver.hosts
         for job, outcome in self.driver.run(jobs(self.schedule, MENU, (0, 1))):
-            record = visited(job, outcome)
+            record = as_stored(job, outcome)
             self.schedule.log.add(record)
             self.records.append(record)
         return self

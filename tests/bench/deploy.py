@@ -86,7 +86,7 @@ def compared(executor: Executor, case: Case, visits: int) -> Row:
             core = cores[visit % len(cores)]
             sides = {
                 "ours": partial(ours, executor, case, core, visit),
-                "held": partial(theirs, case, core, folder, malloc.variables(malloc.HELD)),
+                "held": partial(theirs, case, core, folder, malloc.variables(malloc.GLIBC)),
             }
             if case.variant_name == "int8":
                 sides["free"] = partial(theirs, case, core, folder, {})

@@ -29,7 +29,7 @@ import numpy as np
 from hogs import hogs
 
 from convbench.analysis.agreement import Agreement, agreement
-from convbench.analysis.repeat import machines
+from convbench.analysis.latencies import machines
 from convbench.analysis.results import results
 from convbench.cli.app import INCOMPLETE, MEASURED
 from convbench.core import store
@@ -91,7 +91,7 @@ def peers(method: str) -> None:
     """Seconds of a call as a method has them, in fresh processes one after another, and what each process took."""
     path = RUNS / f"peer-{method}.json"
     processes = json.loads(path.read_text()) if path.exists() else []
-    variables = os.environ | {"OMP_NUM_THREADS": "1"} | malloc.variables(malloc.HELD)
+    variables = os.environ | {"OMP_NUM_THREADS": "1"} | malloc.variables(malloc.GLIBC)
     script, start = Path(__file__).with_name("peer_repeat.py"), time.monotonic()
     repetitions = [(case, number) for number in range(METHODS[method]) for case in PEER_CASES]
     for case, number in repetitions[len(processes) :]:

@@ -25,8 +25,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import records
 
-from convbench.analysis import repeat
-from convbench.analysis.costs.headlines import advise
+from convbench.analysis import latencies
+from convbench.analysis.costs.headlines import headline_of
 from convbench.analysis.costs.ranking import MARGIN
 from convbench.analysis.results import Result, results
 from convbench.core import store, visits
@@ -83,15 +83,15 @@ def _visit(of: records.Case, center: float, reference: float, round_: int, rng: 
 
 def statements(case_results: Sequence[Result]) -> Iterator[Statement]:
     """Everything that the first screen says of latencies: the decision, each row's latency, each row's ratio."""
-    advice = advise(case_results)
-    if not advice.ranking or not advice.pick:
+    headline = headline_of(case_results)
+    if not headline.ranking or not headline.pick:
         return
-    fastest = advice.ranking[0].result
+    fastest = headline.ranking[0].result
     best = {}
-    for contender in advice.ranking:
+    for contender in headline.ranking:
         best.setdefault(contender.result.series, contender)
-    pick = next(contender for contender in advice.ranking if contender.result is advice.pick)
-    yield Statement(decision(advice, []), pick.result.case.id, fastest.case.id, _tie(pick.factor))
+    pick = next(contender for contender in headline.ranking if contender.result is headline.pick)
+    yield Statement(decision(headline, []), pick.result.case.id, fastest.case.id, _tie(pick.factor))
     for contender in best.values():
         result = contender.result
         if result.latency and result.latency.bounded:
@@ -119,7 +119,7 @@ def contradicted(statement: Statement, case_results: Sequence[Result]) -> bool:
     if statement.over:
         if other is None or other.timing is None:
             return False
-        interval = repeat.ratio(case_result.timing, other.timing)
+        interval = latencies.ratio(case_result.timing, other.timing)
     return math.isfinite(interval.low) and (
         interval.low > statement.interval.high or interval.high < statement.interval.low
     )

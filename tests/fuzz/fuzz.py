@@ -33,7 +33,7 @@ from convbench.check.outcome import CaseOutcome, Outcome, SideOutcome, Timing
 from convbench.check.rule import Rule
 from convbench.cli import ending
 from convbench.cli.app import app
-from convbench.cli.terminal import Clean, Stream
+from convbench.cli.terminal import CleanStream, Stream
 from convbench.core import profiles
 from convbench.suite import shipped
 
@@ -80,7 +80,7 @@ class TooLong(BaseException):
 def command(*words: str) -> tuple[int, str]:
     """The exit code of a command and all that it printed."""
     output = io.StringIO()
-    clean = Clean(Stream(output))
+    clean = CleanStream(Stream(output))
     with contextlib.redirect_stdout(clean), contextlib.redirect_stderr(clean):
         code = ending.code_of(partial(app, list(words), standalone_mode=False))
     return code, output.getvalue()

@@ -14,7 +14,7 @@ from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
 
-from convbench.analysis.choice.by_task import asked, questions_of
+from convbench.analysis.choice.by_task import at_last_look, questions_of
 from convbench.analysis.choice.candidates import Candidate, CostName
 from convbench.analysis.choice.choose import recommend
 from convbench.analysis.choice.recommendation import Ask, Constraints, Recommendation
@@ -37,12 +37,12 @@ T = TypeVar("T")
 
 
 class Affordable(NamedTuple):
-    """Of ``of`` models that are alike, how many meet the limits, those of them tied with the fastest, the lightest.
+    """Of ``models`` that are alike, how many meet the limits, those of them tied with the fastest, the lightest.
 
     Where latency was not measured none is ``timed`` or tied, and the lightest of all that meet the limits is the pick.
     """
 
-    of: int
+    models: int
     number: int
     tied: tuple[Result, ...] = ()
     pick: Result | None = None
@@ -92,7 +92,7 @@ def _tied(fastest: Results) -> Results:
 def by_quality(results: Sequence[Result]) -> Grid[tuple[Recommendation, ...]]:
     """The answers of ``recommend``, one a task, with its usual margin and no other limits; of the first ``TASKS``."""
     records = [result.record for result in results]
-    ask, questions = asked(records, Ask()), questions_of(records)[:TASKS]
+    ask, questions = at_last_look(records, Ask()), questions_of(records)[:TASKS]
     able = [candidate for question in questions for candidate in question.candidates]
 
     def answers(constraints: Constraints, _: list[Candidate]) -> tuple[Recommendation, ...]:

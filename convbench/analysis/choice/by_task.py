@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 from convbench.analysis.choice.candidates import Candidate, Excluded, gather
 from convbench.analysis.choice.choose import recommend
+from convbench.analysis.choice.looks import at_look, look_of
 from convbench.analysis.choice.noninferior import ERROR
 from convbench.analysis.choice.recommendation import Ask, Recommendation
-from convbench.analysis.choice.settling import at_look, look_of
 from convbench.analysis.quality.lessons import Budget, equal_limits
 from convbench.analysis.quality.qualities import by_task, qualities
 from convbench.analysis.results import results
@@ -34,7 +34,7 @@ def recommendations(
     task reached. A task that was asked for and not run has the reason ``not-run``. Where seeds were added
     until the answer was sure, the error is that of the last look.
     """
-    ask = asked(records, ask)
+    ask = at_last_look(records, ask)
     questions = questions_of(records, budget)
     selection = [question for question in questions if not tasks or _is_listed(question.task, tasks)]
     missing = [task for task in tasks if not any(_is_listed(question.task, [task]) for question in questions)]
@@ -53,15 +53,15 @@ def questions_of(records: Sequence[Record], budget: Budget = "steps") -> list[Qu
     if not cells:
         return []
     costs = results(record for record in records if record.case.trial is None)
-    asked = dict.fromkeys(
+    tasks = dict.fromkeys(
         (str(trial.task), record.case.clip)
         for record in records
         if (trial := record.case.trial) and trial.trains and not trial.control
     )
-    return [Question(task, clip, *gather(cells.get((task, clip), ()), costs)) for task, clip in asked]
+    return [Question(task, clip, *gather(cells.get((task, clip), ()), costs)) for task, clip in tasks]
 
 
-def asked(records: Sequence[Record], ask: Ask) -> Ask:
+def at_last_look(records: Sequence[Record], ask: Ask) -> Ask:
     """The question with the error of the last look, where seeds were added until the answer was sure."""
     look = look_of(records)
     return at_look(ask, look) if look > 1 and ask.error == ERROR else ask

@@ -22,7 +22,7 @@ from convbench.analysis.choice import stability
 from convbench.analysis.choice.candidates import Candidate, CostName, Excluded, by_seed, cheapest_each
 from convbench.analysis.choice.dominance import Flags, Floats
 from convbench.analysis.choice.doubts import doubts, edge, fallible, nearest, ruled_out, why_none
-from convbench.analysis.choice.noninferior import ERROR, Pairs, differences, p_of_gain, pairs, shortfalls, shown
+from convbench.analysis.choice.noninferior import ERROR, Pairs, differences, p_of_gain, pairs, shortfalls, shown_within
 from convbench.analysis.choice.recommendation import (
     Ask,
     Doubt,
@@ -49,8 +49,8 @@ LEAST_DF = 3.0
 
 
 @dataclass(frozen=True, eq=False)
-class Compared:
-    """A pool, by rising cost, compared: pairs of what is to be high, which are shown within the margin, which not."""
+class PoolComparison:
+    """A pool, by rising cost, comparison: pairs of what is to be high, which are shown within the margin, which not."""
 
     pool: Sequence[Candidate]
     ask: Ask
@@ -83,22 +83,22 @@ def recommend(
     if not pool:
         return replace(blank, reason="over-budget", numbers=nearest(able, ask.constraints))
     ask = replace(ask, against=_weighed(pool, ask))
-    compared = _comparison(pool, ask)
+    comparison = _comparison(pool, ask)
     best = max(pool, key=lambda candidate: candidate.mean)
-    out = tuple(pool[i] for i in np.flatnonzero(compared.out))
+    out = tuple(pool[i] for i in np.flatnonzero(comparison.out))
     rising = edge(best, able, ask.within)
     so_far = replace(
         blank, ask=ask, unmeasured=unmeasured, best=best, pool=tuple(pool), ruled_out=out, numbers=rising,
         binding=_binding(able, ask),
     )  # fmt: skip
     drawn = stability.draws(pool, ask.cheapest, ask.seed, _price_of(pool, ask))
-    at, over = _pick(compared)
-    if compared.undecided:
+    at, over = _pick(comparison)
+    if comparison.undecided:
         likely = np.flatnonzero(drawn.within(ask.within) >= LIKELY)
         if not len(likely):
-            return _open(so_far, compared, drawn)
+            return _open(so_far, comparison, drawn)
         at = at if ask.per_second is not None else int(likely[0])
-    return _with_pick(replace(so_far, passed_over=tuple(pool[i] for i in over)), compared, drawn, at)
+    return _with_pick(replace(so_far, passed_over=tuple(pool[i] for i in over)), comparison, drawn, at)
 
 
 def _answerable(ask: Ask, able: Sequence[Candidate]) -> tuple[Ask, CostName | None]:
@@ -112,19 +112,21 @@ def _answerable(ask: Ask, able: Sequence[Candidate]) -> tuple[Ask, CostName | No
 
 def _weighed(pool: Sequence[Candidate], ask: Ask) -> tuple[CostName, ...]:
     """The costs of the front: those that all have, and in the place of the others what is to be cheap."""
-    known = stability.shared(pool, ask.against)
-    return known if known == ask.against else stability.shared(pool, tuple(dict.fromkeys((ask.cheapest, *known))))
+    known = stability.measured_of_all(pool, ask.against)
+    if known == ask.against:
+        return known
+    return stability.measured_of_all(pool, tuple(dict.fromkeys((ask.cheapest, *known))))
 
 
 def _pool(able: Sequence[Candidate], ask: Ask) -> list[Candidate]:
     return cheapest_each((candidate for candidate in able if candidate.meets(ask.constraints)), ask.cheapest)
 
 
-def _comparison(pool: Sequence[Candidate], ask: Ask) -> Compared:
+def _comparison(pool: Sequence[Candidate], ask: Ask) -> PoolComparison:
     table = by_seed(pool) - _price_of(pool, ask)
     contrasts = pairs(table)
-    within = shown(contrasts, ask.within, ask.error)
-    return Compared(pool, ask, table, contrasts, within, ruled_out(contrasts, ask.within), effect.p_value(table))
+    within = shown_within(contrasts, ask.within, ask.error)
+    return PoolComparison(pool, ask, table, contrasts, within, ruled_out(contrasts, ask.within), effect.p_value(table))
 
 
 def _price_of(pool: Sequence[Candidate], ask: Ask) -> Floats:
@@ -136,22 +138,22 @@ def _price_of(pool: Sequence[Candidate], ask: Ask) -> Floats:
     return np.asarray(ask.per_second * (latency - latency.min()))
 
 
-def _open(so_far: Recommendation, compared: Compared, drawn: Draws) -> Recommendation:
+def _open(so_far: Recommendation, comparison: PoolComparison, drawn: Draws) -> Recommendation:
     """Nothing is ruled out: the cheapest leads, with what the others may gain; what would settle it is said."""
-    pool, ask = compared.pool, compared.ask
-    numbers = {"p": compared.p, "detectable": effect.detectable(compared.pairs)}
+    pool, ask = comparison.pool, comparison.ask
+    numbers = {"p": comparison.p, "detectable": effect.detectable(comparison.pairs)}
     return replace(
         so_far, reason="no-effect", numbers=numbers, leading=pool[0],
-        runners=_runners(compared, _fronts(compared, drawn), 0),
-        settle=settle(pool, compared.pairs, 0, ask.within, ask.error),
+        runners=_runners(comparison, _fronts(comparison, drawn), 0),
+        settle=settle(pool, comparison.pairs, 0, ask.within, ask.error),
     )  # fmt: skip
 
 
-def _with_pick(so_far: Recommendation, compared: Compared, drawn: Draws, at: int) -> Recommendation:
-    pool, ask, contrasts = list(compared.pool), compared.ask, compared.pairs
+def _with_pick(so_far: Recommendation, comparison: PoolComparison, drawn: Draws, at: int) -> Recommendation:
+    pool, ask, contrasts = list(comparison.pool), comparison.ask, comparison.pairs
     rising = so_far.numbers
-    unsure = doubts(pool, at, bool(compared.shown[at]), compared.p, bool(rising))
-    fronts = _fronts(compared, drawn)
+    unsure = doubts(pool, at, bool(comparison.shown[at]), comparison.p, bool(rising))
+    fronts = _fronts(comparison, drawn)
     return replace(
         so_far,
         grade="provisional" if unsure else "sure",
@@ -160,56 +162,56 @@ def _with_pick(so_far: Recommendation, compared: Compared, drawn: Draws, at: int
         shortfall=max(0.0, float(shortfalls(contrasts)[at])),
         probability=float(drawn.within(ask.within)[at]),
         front=fronts[at],
-        runners=_runners(compared, fronts, at),
-        price=_price(compared, at),
-        stability=_stability(compared, drawn, at),
-        settle=_settle(compared, at, unsure),
+        runners=_runners(comparison, fronts, at),
+        price=_price(comparison, at),
+        stability=_stability(comparison, drawn, at),
+        settle=_settle(comparison, at, unsure),
     )
 
 
-def _settle(compared: Compared, at: int, unsure: Sequence[Doubt]) -> Settle | None:
+def _settle(comparison: PoolComparison, at: int, unsure: Sequence[Doubt]) -> Settle | None:
     """What further seeds would do away with a doubt; None where none would."""
-    pool, ask = compared.pool, compared.ask
+    pool, ask = comparison.pool, comparison.ask
     if "not-shown" in unsure:
-        return settle(pool, compared.pairs, at, ask.within, ask.error)
+        return settle(pool, comparison.pairs, at, ask.within, ask.error)
     return enough_seeds(pool[at]) if "few-seeds" in unsure else None
 
 
-def _stability(compared: Compared, drawn: Draws, at: int) -> float:
+def _stability(comparison: PoolComparison, drawn: Draws, at: int) -> float:
     """How likely the pick is the one that its rule would take of the truth."""
-    if compared.ask.per_second is not None:
+    if comparison.ask.per_second is not None:
         return float(drawn.best()[at])
-    return float(drawn.right(compared.ask.within, ~_replaceable(compared))[at])
+    return float(drawn.right(comparison.ask.within, ~_replaceable(comparison))[at])
 
 
-def _fronts(compared: Compared, drawn: Draws) -> list[float]:
+def _fronts(comparison: PoolComparison, drawn: Draws) -> list[float]:
     """For each candidate the probability of being on the front; of accuracy itself, whatever a millisecond costs."""
-    accurate = drawn.quality + _price_of(compared.pool, compared.ask)
-    ask = compared.ask
-    return stability.on_front(compared.pool, ask.against, accurate, np.random.default_rng(ask.seed))
+    accurate = drawn.quality + _price_of(comparison.pool, comparison.ask)
+    ask = comparison.ask
+    return stability.on_front(comparison.pool, ask.against, accurate, np.random.default_rng(ask.seed))
 
 
-def _pick(compared: Compared) -> tuple[int, list[int]]:
+def _pick(comparison: PoolComparison) -> tuple[int, list[int]]:
     """The place of the pick, and those of cheaper ones that are as good and collapse more often.
 
     Where none is shown lower bounds decide, the lower ends of 95 % intervals: of many that cannot be told apart the
     noisiest is the most likely to be ahead by luck alone. Half of the margin may be given up for what is cheaper.
     """
-    worse = _replaceable(compared)
-    able = np.flatnonzero(compared.shown & ~worse)
-    if len(able) and compared.ask.per_second is None:
+    worse = _replaceable(comparison)
+    able = np.flatnonzero(comparison.shown & ~worse)
+    if len(able) and comparison.ask.per_second is None:
         at = int(able[0])
     else:
-        df, own = np.maximum(compared.pairs.own_df, LEAST_DF), compared.pairs.own
-        low = np.where(worse, -np.inf, compared.means - stdtrit(df, 1 - ERROR / 2) * own)
-        given_up = compared.ask.within / 2 if compared.ask.per_second is None else 0.0
+        df, own = np.maximum(comparison.pairs.own_df, LEAST_DF), comparison.pairs.own
+        low = np.where(worse, -np.inf, comparison.means - stdtrit(df, 1 - ERROR / 2) * own)
+        given_up = comparison.ask.within / 2 if comparison.ask.per_second is None else 0.0
         at = int(np.flatnonzero(low >= low.max() - given_up)[0])
-    return at, [int(i) for i in np.flatnonzero(compared.shown & worse) if i < at]
+    return at, [int(i) for i in np.flatnonzero(comparison.shown & worse) if i < at]
 
 
-def _replaceable(compared: Compared) -> NDArray[np.bool_]:
+def _replaceable(comparison: PoolComparison) -> NDArray[np.bool_]:
     """Which candidates collapse more often than others, so that one that does not is worth more, collapses counted."""
-    pool, means = compared.pool, compared.means
+    pool, means = comparison.pool, comparison.means
     often = np.array(fallible(pool))
     if not often.any() or often.all():
         return np.zeros(len(pool), dtype=bool)
@@ -230,18 +232,18 @@ def _outcome(able: Sequence[Candidate], ask: Ask) -> tuple[object, object]:
     pool = _pool(able, ask)
     if not pool:
         return (None, None)
-    compared = _comparison(pool, ask)
-    at, _ = _pick(compared)
+    comparison = _comparison(pool, ask)
+    at, _ = _pick(comparison)
     return (pool[at].result.case, max(candidate.mean for candidate in pool))
 
 
-def _runners(compared: Compared, fronts: Sequence[float], at: int) -> tuple[Runner, ...]:
+def _runners(comparison: PoolComparison, fronts: Sequence[float], at: int) -> tuple[Runner, ...]:
     """The others beside the one at this place, those that are shown first."""
-    pool, gap = compared.pool, compared.pairs.gap[at]
-    low, high = differences(compared.pairs, at)
+    pool, gap = comparison.pool, comparison.pairs.gap[at]
+    low, high = differences(comparison.pairs, at)
     runners = [
         Runner(
-            pool[i], fronts[i], bool(compared.shown[i]), bool(compared.out[i]),
+            pool[i], fronts[i], bool(comparison.shown[i]), bool(comparison.out[i]),
             float(gap[i]), float(low[i]), float(high[i]),
         )
         for i in range(len(pool)) if i != at
@@ -249,8 +251,8 @@ def _runners(compared: Compared, fronts: Sequence[float], at: int) -> tuple[Runn
     return tuple(sorted(runners, key=lambda runner: (not runner.shown, -runner.front, -runner.gain)))
 
 
-def _price(compared: Compared, at: int) -> Price | None:
-    pool, name, contrasts = compared.pool, compared.ask.cheapest, compared.pairs
+def _price(comparison: PoolComparison, at: int) -> Price | None:
+    pool, name, contrasts = comparison.pool, comparison.ask.cheapest, comparison.pairs
     pick = pool[at]
     points = [(candidate.cost(name), -candidate.mean) for candidate in pool]
     ahead = [i for i in front(points) if pool[i].mean > pick.mean and pool[i].cost(name) > pick.cost(name)]

@@ -20,6 +20,7 @@ SURE_SEEDS = 3
 
 
 def why_none(excluded: Sequence[Excluded]) -> Reason:
+    """Why there is nothing to choose from, where these were excluded."""
     reasons = {configuration.why for configuration in excluded}
     if not reasons:
         return "not-run"

@@ -103,7 +103,7 @@ def p_values(contrasts: Pairs, margin: float) -> Floats:
     return np.asarray(np.minimum(1.0, np.minimum(below_all, below_one)))
 
 
-def shown(contrasts: Pairs, margin: float, error: float = ERROR) -> Flags:
+def shown_within(contrasts: Pairs, margin: float, error: float = ERROR) -> Flags:
     """Which configurations (..., k) are shown to be within the margin of the best, all at once at this error."""
     p = p_values(contrasts, margin)
     k = p.shape[-1]
@@ -137,7 +137,7 @@ def _most(contrasts: Pairs, error: float) -> Floats:
     return np.asarray(np.minimum(gap, room[:, None]))
 
 
-def untold(contrasts: Pairs, index: int, error: float = ERROR) -> int:
+def count_untold(contrasts: Pairs, index: int, error: float = ERROR) -> int:
     """How many configurations, itself too, are not told from this one as better or as worse, each by itself."""
     half = stdtrit(contrasts.df[index], 1 - error / 2) * contrasts.error[index]
     apart = np.abs(contrasts.gap[index]) > half
@@ -152,7 +152,7 @@ def differences(contrasts: Pairs, index: int, error: float = ERROR) -> tuple[Flo
     pairs m - 1 are reported, so that each has the error 2/m of that asked for: the share of bounds that fail among
     those reported is then at most the error (Benjamini and Yekutieli 2005, false coverage rate).
     """
-    tail = min(1.0, 2 / untold(contrasts, index, error)) * error / 2
+    tail = min(1.0, 2 / count_untold(contrasts, index, error)) * error / 2
     low = contrasts.gap[index] - stdtrit(contrasts.df[index], 1 - tail) * contrasts.error[index]
     return low, _most(contrasts, tail)[index]
 

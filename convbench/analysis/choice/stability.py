@@ -53,11 +53,11 @@ def on_front(
 
     ``quality`` are draws of their means (D, k). Costs that were not measured of all candidates are left out.
     """
-    costs = [cost_draws(pool, name, rng, len(quality)) for name in shared(pool, against)]
+    costs = [cost_draws(pool, name, rng, len(quality)) for name in measured_of_all(pool, against)]
     return [float(p) for p in probability([*costs, -quality])]
 
 
-def shared(pool: Sequence[Candidate], names: Sequence[CostName]) -> tuple[CostName, ...]:
+def measured_of_all(pool: Sequence[Candidate], names: Sequence[CostName]) -> tuple[CostName, ...]:
     """Those of these costs that were measured of all candidates."""
     return tuple(name for name in names if all(np.isfinite(candidate.cost(name)) for candidate in pool))
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from convbench.analysis import repeat
+from convbench.analysis import latencies
 from convbench.analysis.choice.candidates import Candidate
 from convbench.core.record import EAGER
 from convbench.core.statistics import Interval, mean_interval
@@ -44,7 +44,7 @@ def trades(able: Sequence[Candidate]) -> list[Trade]:
         if candidate.quality.variant != EAGER and candidate.quality.architecture in eager
     ]
     timed = [(plain.result.timing, there.result.timing) for plain, there in pairs]
-    ratios = iter(repeat.ratios([(base, variant) for base, variant in timed if base and variant]))
+    ratios = iter(latencies.ratios([(base, variant) for base, variant in timed if base and variant]))
     speedups = [next(ratios) if base and variant else None for base, variant in timed]
     compared = [
         Trade(plain, there, gain, speedup)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 
-from convbench.analysis import repeat
+from convbench.analysis import latencies
 from convbench.analysis.results import Group, Result
 from convbench.core.record import Parts
 from convbench.core.statistics import Interval
@@ -26,7 +26,7 @@ def widest(results: Sequence[Result]) -> list[Result]:
     )
 
 
-def over(result: Result, other: Result) -> Interval:
+def ratio_of(result: Result, other: Result) -> Interval:
     """The latency of one over the other's."""
     assert result.timing and other.timing
-    return repeat.ratio(result.timing, other.timing)
+    return latencies.ratio(result.timing, other.timing)

@@ -59,7 +59,7 @@ def paired(where: str, first: Mapping[int, float], second: Mapping[int, float]) 
     """
     common = sorted(first.keys() & second.keys())
     if len(common) >= min(LEAST_PAIRS, len(first), len(second)) and common:
-        return spread(where, [first[seed] - second[seed] for seed in common])
+        return mean_difference(where, [first[seed] - second[seed] for seed in common])
     return welch(where, list(first.values()), list(second.values()))
 
 
@@ -81,7 +81,7 @@ def welch(where: str, first: Sequence[float], second: Sequence[float]) -> Differ
     return Difference(where, mean, mean - half, mean + half, n)
 
 
-def spread(where: str, values: Sequence[float]) -> Difference:
+def mean_difference(where: str, values: Sequence[float]) -> Difference:
     """The mean and its t-interval. Raises Lacking for fewer than two values."""
     n = len(values)
     if n < 2:

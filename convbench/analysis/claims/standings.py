@@ -101,14 +101,14 @@ def _ranked(qualities: Mapping[str, Quality]) -> list[Standing]:
     gaps, bounds = _below(pool[0].task, pool, contrasts), shortfalls(contrasts)
     return [
         Standing(
-            called,
+            label,
             quality.architecture.lstm_input or 0,
             *(gap.mean, gap.low, gap.high, gap.n),
             float(bound),
             quality.collapsed,
             quality.ended,
         )
-        for (called, quality), gap, bound in zip(qualities.items(), gaps, bounds, strict=True)
+        for (label, quality), gap, bound in zip(qualities.items(), gaps, bounds, strict=True)
         if gap
     ]
 

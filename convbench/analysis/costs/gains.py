@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from convbench.analysis import repeat
+from convbench.analysis import latencies
 from convbench.analysis.results import Result, measured, typical
 from convbench.core import metrics
 from convbench.core.statistics import Interval
@@ -45,7 +45,8 @@ def gains(results: Sequence[Result]) -> list[Gain]:
     eager = {(result.record.environment, result.case): result for result in timed if not result.case.variant}
     twins = [(result, eager.get((result.record.environment, result.case.eager))) for result in timed]
     pairs = [(result, twin) for result, twin in twins if twin and twin is not result]
-    speedups = repeat.ratios([(twin.timing, result.timing) for result, twin in pairs if twin.timing and result.timing])
+    timings = [(twin.timing, result.timing) for result, twin in pairs if twin.timing and result.timing]
+    speedups = latencies.ratios(timings)
     return [_gain(result, twin, speedup) for (result, twin), speedup in zip(pairs, speedups, strict=True)]
 
 

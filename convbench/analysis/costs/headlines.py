@@ -48,7 +48,7 @@ class Confidence(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Advice:
+class Headline:
     """The answer as data. ``ranking`` holds contenders that are alike (``costs.likeness``), fastest first.
 
     ``pick`` is the tied contender with the fewest parameters, of several such the fastest, ``placed`` the same among
@@ -86,24 +86,24 @@ class Advice:
         return self.timed or bool(self.pick and self.pick.params is not None)
 
 
-def advise(results: Sequence[Result]) -> Advice:
+def headline_of(results: Sequence[Result]) -> Headline:
     """The answer that these results allow; empty where nothing was measured."""
-    return _advice(tuple(results))
+    return _headline(tuple(results))
 
 
 @lru_cache(maxsize=2)
-def _advice(results: tuple[Result, ...]) -> Advice:
+def _headline(results: tuple[Result, ...]) -> Headline:
     """Kept, because the words, the tables and several figures of one page ask for the same; results never change."""
     cases = measured(results)
     timed = [result for result in cases if result.latency]
     group = one_variant(widest(timed or cases))
     if not group:
-        return Advice()
+        return Headline()
     ranking = rank(group)
     tied = [contender.result for contender in ranking if contender.tied or not timed]
     pick = lightest(tied) if timed else smallest(tied)
     gained = gains(timed)
-    return Advice(
+    return Headline(
         ranking=tuple(ranking),
         pick=pick,
         placed=_placed(ranking, pick, bool(timed)),

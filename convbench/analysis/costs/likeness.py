@@ -9,32 +9,32 @@ from typing import NamedTuple
 from convbench.analysis.results import Group, Result
 
 
-class Frame(NamedTuple):
+class Situation(NamedTuple):
     """All of a case but its reducer, its LSTM input size and its variant."""
 
     group: Group
-    around: Hashable
+    surroundings: Hashable
 
 
 class Alike(NamedTuple):
-    """What reducers and sizes share where ratios, ranks, fronts and "×" are formed: a frame, and the variant too."""
+    """What reducers and sizes share where ratios, ranks, fronts and "×" are formed: a situation and the variant."""
 
-    frame: Frame
+    situation: Situation
     variant: str
 
 
-def frame(result: Result) -> Frame:
+def situation(result: Result) -> Situation:
     """Where variants are the question: machine, clip, scenario and what stands around the reducer."""
-    return Frame(result.group, result.case.around)
+    return Situation(result.group, result.case.surroundings)
 
 
 def alike(result: Result) -> Alike:
     """Where reducers and sizes are the question."""
-    return Alike(frame(result), result.case.variant_name)
+    return Alike(situation(result), result.case.variant_name)
 
 
 def one_variant(members: Sequence[Result]) -> list[Result]:
-    """Those of a frame in the variant that most reducers have, then most cases; the plainest of equals."""
+    """Those of a situation in the variant that most reducers have, then most cases; the plainest of equals."""
     variants: dict[str, list[Result]] = defaultdict(list)
     for result in members:
         variants[result.case.variant_name].append(result)

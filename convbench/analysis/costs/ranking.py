@@ -7,8 +7,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from convbench.analysis import repeat
-from convbench.analysis.costs.likeness import frame
+from convbench.analysis import latencies
+from convbench.analysis.costs.likeness import situation
 from convbench.analysis.results import Result
 from convbench.core.statistics import Interval
 
@@ -62,7 +62,7 @@ def widest(results: Sequence[Result]) -> list[Result]:
     """The comparable group, on one backbone and recurrent stage, with most reducers, then most cases."""
     groups: dict[object, list[Result]] = defaultdict(list)
     for result in results:
-        groups[frame(result)].append(result)
+        groups[situation(result)].append(result)
     return max(groups.values(), key=_breadth, default=[])
 
 
@@ -83,7 +83,7 @@ def factors_over(results: Sequence[Result], fastest: Result) -> list[Interval]:
     """The latency of each over the fastest's, from the visits that both had in the same rounds; 1 without latencies."""
     timed = [result for result in results if result.timing and fastest.timing and result is not fastest]
     pairs = [(result.timing, fastest.timing) for result in timed if result.timing and fastest.timing]
-    factors = dict(zip(map(id, timed), repeat.ratios(pairs), strict=True))
+    factors = dict(zip(map(id, timed), latencies.ratios(pairs), strict=True))
     return [factors.get(id(result), Interval(1.0, 1.0, 1.0)) for result in results]
 
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 
-from convbench.analysis import repeat
+from convbench.analysis import latencies
 from convbench.analysis.costs.gains import gains
 from convbench.analysis.results import Result, measured
 from convbench.core import metrics
@@ -77,7 +77,7 @@ def runtimes(results: Sequence[Result]) -> list[Runtimes]:
     timed = [result for result in measured(results) if result.timing and isinstance(result.case.architecture, Parts)]
     situations: dict[object, list[Result]] = defaultdict(list)
     for result in timed:
-        situations[_situation(result)].append(result)
+        situations[result.record.environment, result.case.situation].append(result)
     views = (_view(members) for members in situations.values())
     return [view for view in views if view is not None]
 
@@ -101,11 +101,6 @@ def turn(view: Runtimes) -> tuple[Price, Price] | None:
 def exported(result: Result) -> bool:
     """Whether another runtime loaded the model from files."""
     return bool(result.record.samples(metrics.LOAD))
-
-
-def _situation(result: Result) -> object:
-    case = result.case
-    return (result.record.environment, case.around, case.clip, case.scenario, case.device, case.threads)
 
 
 def _view(members: Sequence[Result]) -> Runtimes | None:
@@ -156,7 +151,8 @@ def _paid_after(members: Sequence[Result]) -> dict[str, tuple[float, ...]]:
 
 
 def _ratios(pairs: Sequence[tuple[Result, Result]]) -> list[Interval]:
-    return repeat.ratios([(first.timing, second.timing) for first, second in pairs if first.timing and second.timing])
+    timings = [(first.timing, second.timing) for first, second in pairs if first.timing and second.timing]
+    return latencies.ratios(timings)
 
 
 def _inverse(ratio: Interval) -> Interval:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
-from convbench.analysis import repeat
+from convbench.analysis import latencies
 from convbench.analysis.results import Result, measured
 from convbench.core.record import Case
 from convbench.core.statistics import Interval
@@ -36,5 +36,5 @@ def thread_gains(results: Sequence[Result]) -> list[ThreadGain]:
         if threads > min(by_threads)
     ]
     timings = [(base.timing, result.timing) for result, _, _, base in pairs if base.timing and result.timing]
-    speedups = repeat.ratios(timings)
+    speedups = latencies.ratios(timings)
     return [ThreadGain(*pair[:3], speedup) for pair, speedup in zip(pairs, speedups, strict=True)]

@@ -86,7 +86,7 @@ def course(series: Series, metric: Metric, confirmations: Sequence[Confirmation]
     raw = tuple(point.value for point in points)
     if metric in EXACT:
         return Course(series, raw, raw, tuple(_exact(points, metric)))
-    logs, form = shaped(points)
+    logs, form = logs_and_shape(points)
     of_case = [confirmation for confirmation in confirmations if confirmation.case == series.case]
     changes = tuple(_change(points, step, metric, _decisive(points, step, form.steps, of_case)) for step in form.steps)
     drift = math.expm1(form.slope * (len(points) - 1))
@@ -95,7 +95,7 @@ def course(series: Series, metric: Metric, confirmations: Sequence[Confirmation]
                   form.visible, math.expm1(form.noise))  # fmt: skip
 
 
-def shaped(points: Sequence[Point]) -> tuple[Floats, Shape]:
+def logs_and_shape(points: Sequence[Point]) -> tuple[Floats, Shape]:
     """Logs of the values at the machine's usual speed, which the reference workload beside each tells, and their shape.
 
     They are taken to follow it fully; where what is left surely goes with it, that is taken off too.

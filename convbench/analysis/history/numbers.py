@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from itertools import chain
 from pathlib import Path
 
-from convbench.analysis import repeat
+from convbench.analysis import latencies
 from convbench.analysis.compare import protocol
 from convbench.analysis.results import Result, measured, own_metrics, results
 from convbench.core import metrics, store
@@ -35,11 +35,11 @@ def read(directory: Path) -> Contents:
     entry = Entry(str(directory), run.name, run.started, str(commit or ""), dirty, len(records), missing, problem)
     tracked = _tracked_metrics(derived)
     numbers = tuple(_numbers(derived, tracked, digest(*map(str, protocol(run).items()))))
-    machines = {run.fingerprint: words(run.environment)}
+    machines = {run.fingerprint: machine_name(run.environment)}
     return Contents(entry, store.identity(run), numbers, machines, tracked, run.parts, _latest(records))
 
 
-def words(facts: Mapping[str, Scalar]) -> str:
+def machine_name(facts: Mapping[str, Scalar]) -> str:
     """A machine and its torch in a few words: ``AMD EPYC 7B13, 2 cores, torch 2.13.0``."""
     cores = counted(facts["cores"], "core") if facts.get("cores") else None
     torch = f"torch {facts['torch']}" if facts.get("torch") else None
@@ -59,9 +59,9 @@ def _tracked_metrics(derived: list[Result]) -> list[Metric]:
 
 
 def _numbers(derived: list[Result], tracked: list[Metric], protocol_digest: str) -> Iterator[Number]:
-    machines = repeat.machines(result.record for result in derived)
+    machines = latencies.machines(result.record for result in derived)
     for result in derived:
-        reference, machine = repeat.reference(result.record, machines), result.record.environment
+        reference, machine = latencies.reference(result.record, machines), result.record.environment
         for metric in tracked:
             value = result.value(metric)
             if value is not None and math.isfinite(value):

@@ -15,7 +15,7 @@ from convbench.core import index, metrics
 from convbench.core.case import id_matches
 from convbench.core.errors import ConvbenchError, Refused, StoreError
 from convbench.core.index import Entry, Index
-from convbench.core.metric import Metric, worded
+from convbench.core.metric import Metric, with_title
 from convbench.core.registry import did_you_mean
 
 NOTHING, CONFIRMED, SUSPECTED = 0, 1, 3
@@ -122,7 +122,7 @@ def _metric(runs: Index, option: str) -> Metric:
     if option not in by_option:
         raise ConvbenchError(f"--metric {option!r}: no run has it{did_you_mean(option, by_option)}")
     ours = {metric.option: metric for metric in metrics.ALL}
-    return worded(ours.get(option, by_option[option]))
+    return with_title(ours.get(option, by_option[option]))
 
 
 def _matching_cases(runs: Index, only: Sequence[str]) -> list[str] | None:
@@ -152,7 +152,7 @@ def _of_runs(entries: Sequence[Entry]) -> list[Note]:
         "incomplete": [entry for entry in entries if entry.missing and not entry.problem],
         "undated": [entry for entry in entries if not entry.problem and moment(entry.started) == moment("")],
     }
-    notes = [Note(code, len(those), _example(those[0])) for code, those in kinds.items() if those]
+    notes = [Note(code, len(subjects), _example(subjects[0])) for code, subjects in kinds.items() if subjects]
     suites = sorted({entry.name for entry in entries if entry.name})
     return notes + ([Note("suites", len(suites), ", ".join(suites[:5]))] if len(suites) > 1 else [])
 

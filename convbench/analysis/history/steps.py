@@ -22,7 +22,7 @@ from scipy.ndimage import median_filter
 from scipy.special import stdtrit
 from scipy.stats import norm
 
-from convbench.core.statistics import TAIL
+from convbench.core.statistics import MAD, TAIL
 
 LEAST = 3
 """Runs on either side of a step."""
@@ -109,7 +109,7 @@ def _noise(values: Floats) -> float:
     """What a value is off by, as a standard deviation: from differences of neighbours, of which steps spoil few."""
     jumps = np.diff(values)
     middle = np.median(jumps)
-    rough = 1.4826 * np.median(np.abs(jumps - middle))
+    rough = MAD * np.median(np.abs(jumps - middle))
     usual = jumps[np.abs(jumps - middle) <= 3 * rough]
     return max(FINEST, 1.014 * float(usual.std()) / math.sqrt(2))  # 1.014: what cutting at three deviations takes off
 

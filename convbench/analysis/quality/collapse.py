@@ -37,17 +37,18 @@ def fallen(by_seed: Mapping[int, float], chance: float) -> set[int]:
     return {seed for seed, value in by_seed.items() if best - value > drop}
 
 
-def fisher(count: int, of: int, others: int, of_others: int) -> float:
-    """The one-sided exact p-value that a rate is no higher than that of the others (Fisher's exact test)."""
-    total, failures = of + of_others, count + others
+def fisher(count: int, runs: int, other_count: int, other_runs: int) -> float:
+    """The one-sided exact p-value that a rate, ``count`` of ``runs``, is no higher than the others' (Fisher's)."""
+    total, failures = runs + other_runs, count + other_count
     ways = math.comb(total, failures)
-    most = min(of, failures)
-    return sum(math.comb(of, i) * math.comb(of_others, failures - i) for i in range(count, most + 1)) / ways
+    most = min(runs, failures)
+    return sum(math.comb(runs, i) * math.comb(other_runs, failures - i) for i in range(count, most + 1)) / ways
 
 
-def more_often(counts: Sequence[int], of: Sequence[int], error: float = 0.15) -> list[bool]:
+def more_often(counts: Sequence[int], runs: Sequence[int], error: float = 0.15) -> list[bool]:
     """Which configurations collapse more often than all the others together; lenient, as few seeds tell little."""
-    total, runs = sum(counts), sum(of)
+    total, all_runs = sum(counts), sum(runs)
     return [
-        count > 0 and fisher(count, n, total - count, runs - n) <= error for count, n in zip(counts, of, strict=True)
+        count > 0 and fisher(count, n, total - count, all_runs - n) <= error
+        for count, n in zip(counts, runs, strict=True)
     ]

@@ -27,6 +27,11 @@ SECONDS_ON_META = 3.0
 SLOW = f"its call takes more than {SECONDS_ON_META:g} s there"
 ADDRESS = re.compile(r" at 0x[0-9a-f]+|(?<=torch_mangle)_\d+")
 """What of an error's words differs from process to process."""
+_COUNTS: dict[tuple[Case, int], Count] = {}
+"""What was counted already, by the case and its seed: a loop of thousands of steps takes seconds to count."""
+_REASONS: dict[tuple[Case, int], str] = {}
+"""Why a case does not run on ``meta``, where that was tried."""
+MOST_COUNTS = 256
 
 
 def on_meta_or_reason(case: Case, seed: int, seconds: float = SECONDS_ON_META) -> Subject | str:
@@ -41,7 +46,7 @@ def on_meta_or_reason(case: Case, seed: int, seconds: float = SECONDS_ON_META) -
     try:
         on_meta = subject.assemble(case, seed, device="meta")
         with as_written(on_meta.model), _Limit(seconds):
-            return called(on_meta)
+            return after_call(on_meta)
     except Exception as error:
         _REASONS[case, seed] = SLOW if isinstance(error, _TooSlow) else reason_of(error)
         return _REASONS[case, seed]
@@ -66,7 +71,8 @@ class _Limit(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return func(*args, **(kwargs or {}))
 
 
-def called(subject: Subject) -> Subject:
+def after_call(subject: Subject) -> Subject:
+    """The subject once it was called: what it makes in its first call, such as lazy layers, is there."""
     subject.call()
     return subject
 
@@ -74,13 +80,6 @@ def called(subject: Subject) -> Subject:
 def reason_of(error: BaseException) -> str:
     """The first line of an error; the same for the same error of another process."""
     return ADDRESS.sub("", line_of(error) if isinstance(error, CaseFailed) else typed_line(error))[:200]
-
-
-_COUNTS: dict[tuple[Case, int], Count] = {}
-"""What was counted already, by the case and its seed: a loop of thousands of steps takes seconds to count."""
-_REASONS: dict[tuple[Case, int], str] = {}
-"""Why a case does not run on ``meta``, where that was tried."""
-MOST_COUNTS = 256
 
 
 def forget_counts() -> None:
@@ -110,7 +109,7 @@ def count_case(case: Case, seed: int) -> Count:
     if (case, seed) in _COUNTS:
         return _COUNTS[case, seed]
     on_meta = on_meta_or_reason(case, seed)
-    return count_subject(on_meta if isinstance(on_meta, Subject) else called(subject.assemble(case, seed)))
+    return count_subject(on_meta if isinstance(on_meta, Subject) else after_call(subject.assemble(case, seed)))
 
 
 def count_forward(case: Case, seed: int) -> Count:
@@ -119,7 +118,7 @@ def count_forward(case: Case, seed: int) -> Count:
         return count_case(case.forward_only, seed)
     twin = forward_twin(case, seed)
     with in_words(), as_written(twin.model):
-        return dispatched.count(called(twin))
+        return dispatched.count(after_call(twin))
 
 
 def forward_twin(case: Case, seed: int) -> Subject:

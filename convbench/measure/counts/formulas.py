@@ -51,6 +51,18 @@ FREE = frozenset({
     "quantized::make_quantized_cell_params_dynamic", "torchvision::nms", "torchvision::roi_align",
     "torchvision::roi_pool",
 })  # fmt: skip
+FIRST_LINEAR = 12
+"""Where the weight of the first linear layer stands among the arguments of an encoder layer after its width."""
+PRODUCTS = (
+    "linear", "linear_relu", "linear_dynamic", "linear_relu_dynamic", "linear_dynamic_fp16", "linear_relu_dynamic_fp16",
+)  # fmt: skip
+CONVOLUTIONS = tuple(
+    f"conv{n}d{relu}{suffix}" for n in (1, 2, 3) for relu in ("", "_relu") for suffix in ("", "_dynamic")
+)
+CELLS = (
+    ("quantized_lstm_cell_dynamic", 4), ("quantized_gru_cell_dynamic", 3), ("quantized_rnn_tanh_cell_dynamic", 1),
+    ("quantized_rnn_relu_cell_dynamic", 1),
+)  # fmt: skip
 
 
 def operator(func_packet: Any) -> str:
@@ -133,22 +145,6 @@ def _ours() -> dict[Any, Formula]:
             packet: partial(_quantised_cell, gates) for name, gates in CELLS for packet in _packets("quantized", [name])
         },
     }
-
-
-FIRST_LINEAR = 12
-"""Where the weight of the first linear layer stands among the arguments of an encoder layer after its width."""
-PRODUCTS = (
-    "linear", "linear_relu", "linear_dynamic", "linear_relu_dynamic", "linear_dynamic_fp16", "linear_relu_dynamic_fp16",
-)  # fmt: skip
-
-
-CONVOLUTIONS = tuple(
-    f"conv{n}d{relu}{suffix}" for n in (1, 2, 3) for relu in ("", "_relu") for suffix in ("", "_dynamic")
-)
-CELLS = (
-    ("quantized_lstm_cell_dynamic", 4), ("quantized_gru_cell_dynamic", 3), ("quantized_rnn_tanh_cell_dynamic", 1),
-    ("quantized_rnn_relu_cell_dynamic", 1),
-)  # fmt: skip
 
 
 def _packets(space: str, names: Iterable[str]) -> Iterator[Any]:

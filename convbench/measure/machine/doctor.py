@@ -25,7 +25,7 @@ PROVEN = ("NVIDIA H200",)
 
 
 @dataclass(frozen=True, slots=True)
-class Check:
+class Examination:
     """One thing looked at: whether it is there, and what follows."""
 
     name: str
@@ -33,11 +33,11 @@ class Check:
     message: str
 
 
-def examine() -> Iterator[Check]:
+def examine() -> Iterator[Examination]:
     """Every check, in the order a person would ask."""
     facts = environment.describe("cpu")
-    yield Check("machine", True, f"{facts['cpu']}, {facts['cores']} cores, {facts['os']}")
-    yield Check("torch", True, f"{facts['torch']} on Python {facts['python']}, {facts['threads']} threads")
+    yield Examination("machine", True, f"{facts['cpu']}, {facts['cores']} cores, {facts['os']}")
+    yield Examination("torch", True, f"{facts['torch']} on Python {facts['python']}, {facts['threads']} threads")
     yield _gpu()
     yield _compiler()
     yield _allocator_in_use()
@@ -50,79 +50,80 @@ def examine() -> Iterator[Check]:
     yield from _plugins()
 
 
-def _gpu() -> Check:
+def _gpu() -> Examination:
     if not torch.cuda.is_available():
-        return Check("gpu", False, "none that torch sees: CUDA latency and memory cannot be measured here")
+        return Examination("gpu", False, "none that torch sees: CUDA latency and memory cannot be measured here")
     facts = environment.describe("cuda")
     driver = facts["driver"] or "not readable without [gpu]"
     proven = "proven on this card" if facts["gpu"] in PROVEN else f"proven on {', '.join(PROVEN)} only"
-    return Check("gpu", True, f"{facts['gpu']}, driver {driver}; convbench's GPU figures are {proven} (make gpu)")
+    return Examination("gpu", True, f"{facts['gpu']}, driver {driver}; convbench's GPU figures are {proven} (make gpu)")
 
 
-def _compiler() -> Check:
+def _compiler() -> Examination:
     missing = missing_tool()
-    return Check("compiler", missing is None, missing or "torch.compile can build for the CPU")
+    return Examination("compiler", missing is None, missing or "torch.compile can build for the CPU")
 
 
-def _allocator_in_use() -> Check:
+def _allocator_in_use() -> Examination:
     malloc.hold()
     name = environment.allocator()
     if name == "glibc":
-        return Check(
+        return Examination(
             "allocator",
             True,
             "glibc, held in every measuring process: feature maps from 4 MiB on are mapped anew at each call, so that "
             "page faults can be most of eager's time; compare with variant allocator",
         )
-    return Check("allocator", True, name)
+    return Examination("allocator", True, name)
 
 
-def _allocators() -> Iterator[Check]:
+def _allocators() -> Iterator[Examination]:
     for name in PACKAGES:
         try:
             library = preload(malloc=name)["LD_PRELOAD"]  # type: ignore[arg-type]
-            yield Check(name, True, f"variant allocator(malloc={name}) uses {library}")
+            yield Examination(name, True, f"variant allocator(malloc={name}) uses {library}")
         except Unavailable as error:
-            yield Check(name, False, str(error))
+            yield Examination(name, False, str(error))
 
 
-def _page_faults() -> Check:
+def _page_faults() -> Examination:
     usable = sys.platform == "linux" and Path("/proc/self/clear_refs").exists()
-    return Check("peak rss", usable, "of one call" if usable else "/proc/self/clear_refs is missing: not measured")
+    message = "of one call" if usable else "/proc/self/clear_refs is missing: not measured"
+    return Examination("peak rss", usable, message)
 
 
-def _load() -> Check:
+def _load() -> Examination:
     load, cores = os.getloadavg()[0], cgroup.available_cores()
     quiet = load < 0.5 * cores
     message = "quiet" if quiet else "others are working here: intervals will be wide; run again when it is quiet"
-    return Check("load", quiet, f"{load:.2f} on {cores} cores: {message}")
+    return Examination("load", quiet, f"{load:.2f} on {cores} cores: {message}")
 
 
-def _container() -> Iterator[Check]:
+def _container() -> Iterator[Examination]:
     """The limits of a container, which the kernel holds by stopping a process or by ending it."""
     quota, limit = cgroup.cpu_quota(), cgroup.memory_limit()
     if quota is not None:
-        yield Check(
+        yield Examination(
             "cpu quota",
             quota.is_integer(),
             f"{quota:g} processors' worth of time in each period: a case that has used its share waits for the next, "
             "which widens intervals; a whole number of processors, pinned to cores, measures best",
         )
     if limit is not None:
-        yield Check("memory limit", True, f"{limit / 2**30:.1f} GiB, of which `fits` and `run` know")
+        yield Examination("memory limit", True, f"{limit / 2**30:.1f} GiB, of which `fits` and `run` know")
 
 
-def _extras() -> Iterator[Check]:
+def _extras() -> Iterator[Examination]:
     for module, extra, purpose in (
         ("pynvml", "gpu", "GPU clocks, throttle reasons and process memory"),
         ("torch_tb_profiler", "tensorboard", "traces in TensorBoard"),
         ("pytest_benchmark", "pytest", "benchmarks in pytest"),
     ):
         there = importlib.util.find_spec(module) is not None
-        yield Check(f"[{extra}]", there, purpose if there else f"pip install 'convbench[{extra}]' for {purpose}")
+        yield Examination(f"[{extra}]", there, purpose if there else f"pip install 'convbench[{extra}]' for {purpose}")
 
 
-def _runtimes() -> Iterator[Check]:
+def _runtimes() -> Iterator[Examination]:
     """Every extra that variants declare: which of them need it, and the versions of what is there."""
     for extra, names in _variants_of_extras().items():
         declared = [of_variant(name) for name in names]
@@ -136,7 +137,7 @@ def _runtimes() -> Iterator[Check]:
         else:
             versions = ", ".join(f"{name} {environment.package_version(name) or 'installed'}" for name in modules)
             message = f"{purpose}: {versions}"
-        yield Check(f"[{extra}]", not missing, message)
+        yield Examination(f"[{extra}]", not missing, message)
 
 
 def _variants_of_extras() -> dict[str, list[str]]:
@@ -147,9 +148,9 @@ def _variants_of_extras() -> dict[str, list[str]]:
     return needing
 
 
-def _plugins() -> Iterator[Check]:
+def _plugins() -> Iterator[Examination]:
     """Packages whose plug-ins could not be loaded; nothing where all is well."""
     for shelf in SHELVES:
         list(shelf)
     for broken in installed.broken():
-        yield Check("plug-ins", False, broken.sentence)
+        yield Examination("plug-ins", False, broken.sentence)

@@ -21,14 +21,14 @@ NUMBERS = {
 }
 """What is set for a new process by a variable, and mallopt's number of it for this one."""
 
-HELD = {"MALLOC_MMAP_THRESHOLD_": 4 << 20, "MALLOC_TRIM_THRESHOLD_": (1 << 31) - 1}
+GLIBC = {"MALLOC_MMAP_THRESHOLD_": 4 << 20, "MALLOC_TRIM_THRESHOLD_": (1 << 31) - 1}
 """``glibc``: blocks from 4 MiB on are mapped anew at every call, smaller ones are used again.
 
 Most processes come to that by themselves: of six that ran a convolution, ReLU and mean, none mapped maps of 1 to 3 MiB
 anew at every call, and all mapped those of 4, 8 and 12 MiB, each another share of them.
 """
 
-KEPT = {"MALLOC_MMAP_MAX_": 0, "MALLOC_TOP_PAD_": 64 << 20, "MALLOC_TRIM_THRESHOLD_": (1 << 31) - 1}
+GLIBC_ARENA = {"MALLOC_MMAP_MAX_": 0, "MALLOC_TOP_PAD_": 64 << 20, "MALLOC_TRIM_THRESHOLD_": (1 << 31) - 1}
 """``glibc-arena``: nothing is mapped apart, and what is freed stays with the process."""
 
 
@@ -40,7 +40,7 @@ def variables(settings: Mapping[str, int]) -> dict[str, str]:
 def name() -> str:
     """The state of this process: ``glibc`` where it is held, ``glibc-arena``, or what else its variables say."""
     current = {name: os.environ[name] for name in ("MALLOC_ARENA_MAX", *NUMBERS) if name in os.environ}
-    named = {"glibc": HELD, "glibc-arena": KEPT}
+    named = {"glibc": GLIBC, "glibc-arena": GLIBC_ARENA}
     known = next((name for name, settings in named.items() if current == variables(settings)), None)
     other = ", ".join(f"{name}={value}" for name, value in current.items()) or "its threshold moving"
     return known or f"glibc ({other})"
@@ -50,10 +50,10 @@ def hold() -> None:
     """Hold this process's glibc, unless the user has set it or the C library is another."""
     if not any(name in os.environ for name in NUMBERS):
         with suppress(Unavailable):
-            become(HELD)
+            apply(GLIBC)
 
 
-def become(settings: Mapping[str, int]) -> None:
+def apply(settings: Mapping[str, int]) -> None:
     """Set in this running process, and note in its environment, what the settings' variables set in a new one.
 
     Raises Unavailable where the C library is not glibc.

@@ -61,6 +61,7 @@ def state(device: torch.device) -> dict[str, str | int]:
 
 
 def driver_version(device: torch.device) -> str | None:
+    """The NVIDIA driver's version; None where it cannot be asked."""
     binding = _handle(device)
     return None if binding is None else str(binding[0].nvmlSystemGetDriverVersion())
 

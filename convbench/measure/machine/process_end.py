@@ -8,7 +8,7 @@ from pathlib import Path
 from convbench.core.errors import CaseFailed
 
 
-def death(exitcode: int | None, output: Path) -> CaseFailed:
+def explain_death(exitcode: int | None, output: Path) -> CaseFailed:
     """By which signal or exit code it ended, and the last line that it printed to ``output``."""
     lines = output.read_text(errors="replace").strip().splitlines() if output.exists() else []
     last = f"; last output: {lines[-1][:300]}" if lines else ""

@@ -45,8 +45,8 @@ def growth(deployment: Deployment) -> int | None:
     example = deployment.example
     row = Example(((tuple(example.tensors),), {}), None, None, example.names, example.outputs)
     engine = deployment.engine
-    if hasattr(engine, "quantised"):
-        engine = replace(engine, quantised=None)  # type: ignore[type-var]  # its ranges are in the file by now
+    if hasattr(engine, "quantisation"):
+        engine = replace(engine, quantisation=None)  # type: ignore[type-var]  # its ranges are in the file by now
     job = deployment.folder.parent / f"{engine.name}.pickle"
     job.write_bytes(pickle.dumps((engine, deployment.folder, row, deployment.threads)))
     process = subprocess.run([sys.executable, "-c", PROGRAM, str(job)], capture_output=True, text=True, check=False)

@@ -17,6 +17,11 @@ ATEN = torch.ops.aten
 PRODUCTS = (ATEN.mm.default, ATEN.bmm.default, ATEN.addmm.default, ATEN.baddbmm.default)
 """What cuBLAS computes; whatever else multiplies matrices decomposes to these."""
 MIB = 1 << 20
+BIASED = MIB
+SMALL = 256
+"""Below so many hidden units cuDNN keeps four times as much of every step."""
+GATES = {0: 1, 1: 1, 2: 4, 3: 3}
+"""By cuDNN's number of the mode: RNN with ReLU, RNN with tanh, LSTM, GRU."""
 
 
 def cublas_bytes(func: Any, device: torch.device, capability: tuple[int, int]) -> dict[str, int]:
@@ -37,11 +42,6 @@ def _workspace(capability: tuple[int, int]) -> int:
         sizes = [part for part in configuration.split(":") if part]
         return sum(int(size) * int(count) * 1024 for size, count in zip(sizes[::2], sizes[1::2], strict=False))
     return 32 * MIB if capability[0] >= 9 else 8 * MIB + 128 * 1024
-
-
-BIASED = MIB
-SMALL = 256
-"""Below so many hidden units cuDNN keeps four times as much of every step."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,10 +100,6 @@ class Recurrence:
         return (
             256 + self.size * (self.gates + 1) * self.hidden * self.steps * self.batch * self.layers * self.directions
         )
-
-
-GATES = {0: 1, 1: 1, 2: 4, 3: 3}
-"""By cuDNN's number of the mode: RNN with ReLU, RNN with tanh, LSTM, GRU."""
 
 
 def recurrent(clip: torch.Tensor, weights: Any, stride: int, buffer: Any, hx: Any, cx: Any, *rest: Any) -> Any:

@@ -66,7 +66,7 @@ def axes(case: Case) -> list[str]:
     if not isinstance(case.architecture, Parts):
         return ["batch"] if case.architecture.inputs else ["batch", "frames"]
     free = case.architecture.lstm_input is not None and _is_free(case)
-    frames = [] if case.scenario == "streaming" else ["frames"]
+    frames = [] if case.streams else ["frames"]
     return ["batch", *frames, *(["lstm_input"] if free else [])]
 
 
@@ -77,7 +77,7 @@ def peak_of(case: Case, seconds: float = math.inf) -> int:
     """
     frames, parts = case.clip.frames, case.architecture
     stepwise = isinstance(parts, Parts) and (parts.rnn.cell == "gru" or parts.rnn.proj_size)
-    if not stepwise or frames <= LONG_CLIP or case.scenario == "streaming":
+    if not stepwise or frames <= LONG_CLIP or case.streams:
         return predict(case, seconds).peak
     shorter, longer = (predict(of_size(case, "frames", frames), seconds) for frames in (LONG_CLIP // 2, LONG_CLIP))
     slope = 2 * (longer.resident + longer.forward_backward - shorter.resident - shorter.forward_backward) / LONG_CLIP

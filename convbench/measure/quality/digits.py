@@ -67,7 +67,7 @@ def sources(seed: int) -> Sources:
     return Sources(*(Digits(images[torch.from_numpy(rows)], labels[rows], rows) for rows in parts))
 
 
-def drawn(
+def draw_splits(
     draw: Callable[[Digits, int, np.random.Generator], Labelled],
     classes: tuple[str, ...],
     training: Training,

@@ -19,6 +19,7 @@ from convbench.measure.quality.user_clip_checks import Label, Pixels, as_floats,
 
 LEAST_CLIPS = 6
 HELD_OUT = 0.15
+_PAIRS = "pairs of a clip (T, C, H, W) and its label, an int or text"
 
 
 class Sample(NamedTuple):
@@ -85,9 +86,6 @@ def _classes(samples: Sequence[Sample], origin: str) -> list[Label]:
             f"{', ...' if len(few) > 5 else ''}; every class needs {LEAST_CLIPS}: add clips or leave the class out"
         )
     return sorted(counts)
-
-
-_PAIRS = "pairs of a clip (T, C, H, W) and its label, an int or text"
 
 
 def _pairs(function: Callable[..., Any], options: Mapping[str, Scalar], name: str) -> Iterator[tuple[Any, Any]]:

@@ -143,7 +143,6 @@ def _summary(subject: Subject, recording: dict[str, Any], name: str) -> dict[str
         "steps": len(_step_seconds(recording)),
         "step_s": _step_seconds(recording),
         "operators": [asdict(operator) for operator in rows[:TOP]],
-        "operators_left_out": max(0, len(rows) - TOP),
         "memory": {
             "peak_bytes": timeline.peak,
             "at_peak": [[kind, stage, size] for (kind, stage), size in sorted(timeline.at_peak().items())],

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from convbench.measure.stages.spans import Spans
-from convbench.measure.traces.trace import KERNELS, MEMORY, OPERATOR, Event, named
+from convbench.measure.traces.trace import KERNELS, MEMORY, OPERATOR, Event, of_category
 
 Key = tuple[str, str, str]
 """Operator, stage, phase."""
@@ -100,7 +100,7 @@ def _device_seconds(events: list[Event]) -> dict[Any, float]:
     """Seconds of kernels and copies by the operator that launched them."""
     seconds: dict[Any, float] = defaultdict(float)
     for category in KERNELS:
-        for kernel in named(events, category):
+        for kernel in of_category(events, category):
             seconds[kernel.args.get("External id")] += kernel.seconds
     seconds.pop(None, None)
     return seconds

@@ -89,7 +89,7 @@ def events(trace: dict[str, Any]) -> list[Event]:
     return sorted(listed, key=lambda event: (event.begin, -event.end))
 
 
-def named(events: Iterable[Event], category: str) -> list[Event]:
+def of_category(events: Iterable[Event], category: str) -> list[Event]:
     return [event for event in events if event.category == category]
 
 

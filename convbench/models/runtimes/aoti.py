@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 from convbench.core.errors import CaseFailed
-from convbench.models.deployment import Between, Example, Loaded, Times
-from convbench.models.runtimes.onnx_file import why
+from convbench.models.deployment import Between, Example, LoadedModel, Times
+from convbench.models.runtimes.export_error import reason
 
 PACKAGE = "model.pt2"
 
@@ -32,9 +32,9 @@ class AotInductor:
                 inductor_configs={"freezing": self.freeze},
             )
         except Exception as error:
-            raise CaseFailed("error", f"cannot be compiled ahead of time by AOTInductor: {why(error)}") from error
+            raise CaseFailed("error", f"cannot be compiled ahead of time by AOTInductor: {reason(error)}") from error
 
-    def load(self, folder: Path, example: Example, threads: int) -> Loaded:
+    def load(self, folder: Path, example: Example, threads: int) -> LoadedModel:
         """Threads are torch's own: the library asks the same OpenMP for them."""
         package = torch._inductor.aoti_load_package(str(folder / PACKAGE))
         strides = [tensor.stride() for tensor in example.tensors]
@@ -44,7 +44,7 @@ class AotInductor:
             outputs: Sequence[torch.Tensor] = package(*arguments)
             return outputs
 
-        return Loaded(list, run, list)
+        return LoadedModel(list, run, list)
 
     def profiled(
         self, folder: Path, example: Example, threads: int, calls: int, between: Between

@@ -18,10 +18,10 @@ import torch
 from convbench.core import scratch
 from convbench.core.errors import CaseFailed, Unavailable, is_out_of_memory
 from convbench.core.traits import of_variant
-from convbench.models.deployment import Deployment, Engine, Example, Loaded
+from convbench.models.deployment import Deployment, Engine, Example, LoadedModel
 from convbench.models.runtimes import structure
 from convbench.models.runtimes.example import Flat, at_first, cycle_of, example
-from convbench.models.runtimes.onnx_file import why
+from convbench.models.runtimes.export_error import reason
 from convbench.models.subject import Subject
 
 
@@ -78,7 +78,7 @@ def _exported(subject: Subject, engine: Engine, call: Example) -> tuple[Path, fl
     return folder, seconds, keeper
 
 
-def _forward(engine: Engine, model: Loaded, call: Example) -> Callable[..., Any]:
+def _forward(engine: Engine, model: LoadedModel, call: Example) -> Callable[..., Any]:
     """The model as PyTorch calls it: tensors are made the runtime's arrays and its arrays tensors, at every call."""
     shapes, put, begin = structure.shapes(call.tensors), structure.rebuild(call.output, "the output"), at_first(call)
 
@@ -95,12 +95,12 @@ def _forward(engine: Engine, model: Loaded, call: Example) -> Callable[..., Any]
     return forward
 
 
-def _output(model: Loaded, call: Example) -> Callable[[Sequence[Any]], Any]:
+def _output(model: LoadedModel, call: Example) -> Callable[[Sequence[Any]], Any]:
     put = structure.rebuild(call.output, "the output")
     return lambda arrays: put(iter(model.tensors(arrays)))
 
 
-def _program(subject: Subject, engine: Engine, model: Loaded, call: Example) -> Callable[[], Sequence[Any]]:
+def _program(subject: Subject, engine: Engine, model: LoadedModel, call: Example) -> Callable[[], Sequence[Any]]:
     """The scenario's calls, one at a time, with nothing in them that a short program of a user's would not do."""
     rows = [model.arrays(row) for row in cycle_of(subject, call)]
     inputs, outputs = len(call.names) - call.carried, len(call.outputs) - call.carried
@@ -121,7 +121,7 @@ def _program(subject: Subject, engine: Engine, model: Loaded, call: Example) -> 
 
 def _cannot_run(engine: Engine, error: Exception) -> CaseFailed:
     """What a call fails with where the runtime raises, whatever that is."""
-    message = f"{engine.name} has loaded the exported model and cannot run it: {why(error)}"
+    message = f"{engine.name} has loaded the exported model and cannot run it: {reason(error)}"
     return CaseFailed("out of memory" if is_out_of_memory(error) else "error", message)
 
 

@@ -13,7 +13,7 @@ from convbench.core.errors import CaseFailed, ConvbenchError
 from convbench.core.imports import import_path
 from convbench.core.record import Case
 from convbench.models.runtimes.example import recorded
-from convbench.models.runtimes.onnx_file import why
+from convbench.models.runtimes.export_error import reason
 from convbench.models.stages import called_parts, stage_roots
 from convbench.models.subject import Inputs, Subject, inputs
 
@@ -55,7 +55,7 @@ def calibration_clips(subject: Subject, clips: int, source: str | None) -> tuple
 
 def rows_of(subject: Subject, clips: Sequence[Inputs]) -> tuple[list[torch.Tensor], ...]:
     """The tensors of every call that the subject's scenario makes on these clips."""
-    calls = FRAMES if subject.case.scenario == "streaming" else 1
+    calls = FRAMES if subject.case.streams else 1
     return tuple(row for clip in clips for row in recorded(replace(subject, inputs=clip), calls))
 
 
@@ -89,7 +89,7 @@ def with_ranges(subject: Subject, clips: Sequence[Inputs]) -> None:
         try:
             observed = quantize_fx.prepare_fx(model.get_submodule(name), mapping, examples[name])
         except Exception as error:
-            raise CaseFailed("error", f"torch cannot quantise {name} with fixed ranges: {why(error)}") from error
+            raise CaseFailed("error", f"torch cannot quantise {name} with fixed ranges: {reason(error)}") from error
         model.set_submodule(name, observed)
     rows_of(subject, clips)
     for name in names:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from convbench.core.errors import CaseFailed
-from convbench.models.deployment import ASIDE, Quantised
+from convbench.models.deployment import ASIDE, Quantisation
 from convbench.models.runtimes.quiet import quiet
 
 DYNAMIC = ("MatMul", "Gemm", "LSTM")
@@ -18,7 +18,7 @@ QUANTISED = frozenset({
 })  # fmt: skip
 
 
-def quantise(path: Path, quantised: Quantised, names: Sequence[str]) -> None:
+def quantise(path: Path, quantisation: Quantisation, names: Sequence[str]) -> None:
     """Exchange a file for its quantised form: dynamic (LSTM and matrices), or static (convolutions, with ranges).
 
     Raises CaseFailed where nothing in it could be quantised, so that nobody takes float32 for int8.
@@ -30,11 +30,11 @@ def quantise(path: Path, quantised: Quantised, names: Sequence[str]) -> None:
         for other in path.parent.iterdir():
             if other.name != ASIDE:
                 other.unlink()
-        (_dynamic if quantised.method == "dynamic" else _static)(model, path, quantised, names)
+        (_dynamic if quantisation.method == "dynamic" else _static)(model, path, quantisation, names)
     kinds = {node.op_type for node in onnx.load(str(path), load_external_data=False).graph.node}
     if not kinds & QUANTISED:
-        operators = ", ".join(DYNAMIC if quantised.method == "dynamic" else STATIC)
-        raise CaseFailed("error", f"has nothing that ONNX Runtime quantises ({quantised.method}: {operators})")
+        operators = ", ".join(DYNAMIC if quantisation.method == "dynamic" else STATIC)
+        raise CaseFailed("error", f"has nothing that ONNX Runtime quantises ({quantisation.method}: {operators})")
 
 
 def _folded(path: Path, folded: str) -> Any:
@@ -51,13 +51,13 @@ def _folded(path: Path, folded: str) -> Any:
     return onnx.load(folded)
 
 
-def _dynamic(model: Any, path: Path, _: Quantised, __: Sequence[str]) -> None:
+def _dynamic(model: Any, path: Path, _: Quantisation, __: Sequence[str]) -> None:
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     quantize_dynamic(model, path, op_types_to_quantize=list(DYNAMIC), weight_type=QuantType.QInt8)
 
 
-def _static(model: Any, path: Path, quantised: Quantised, names: Sequence[str]) -> None:
+def _static(model: Any, path: Path, quantisation: Quantisation, names: Sequence[str]) -> None:
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
     class Reader(CalibrationDataReader):  # type: ignore[misc]
@@ -65,7 +65,7 @@ def _static(model: Any, path: Path, quantised: Quantised, names: Sequence[str]) 
 
         def __init__(self) -> None:
             self.left: Iterator[Mapping[str, Any]] = (
-                {name: tensor.numpy() for name, tensor in zip(names, row, strict=True)} for row in quantised.rows
+                {name: tensor.numpy() for name, tensor in zip(names, row, strict=True)} for row in quantisation.rows
             )
 
         def get_next(self) -> Mapping[str, Any] | None:

@@ -1,11 +1,11 @@
-"""The model as an ONNX file, by either of torch's exporters; which stage each of its nodes is of; why one cannot be."""
+"""The model as an ONNX file, by either of torch's exporters; which stage each of its nodes is of."""
 
 from __future__ import annotations
 
 import ast
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,6 +16,7 @@ from convbench.core.errors import CaseFailed
 from convbench.core.metrics import OTHER
 from convbench.core.record import STAGES, Case, Parts
 from convbench.models.deployment import ASIDE, Example
+from convbench.models.runtimes.export_error import reason
 from convbench.models.runtimes.quiet import quiet
 
 Exporter = Literal["dynamo", "torchscript"]
@@ -23,7 +24,6 @@ FILE = "model.onnx"
 OPSET = 20
 SCOPES = "pkg.torch.onnx.name_scopes"
 RECURRENT = ("LSTM", "GRU", "RNN")
-_NAMED = re.compile(r"OpOverload\(op='([\w.:]+)'|(?:operator|Operator) '?([\w.]+::[\w.]+)'?|([a-z]\w*::\w+)")
 
 
 def write(flat: nn.Module, example: Example, folder: Path, exporter: Exporter, opset: int) -> Path:
@@ -44,20 +44,12 @@ def write(flat: nn.Module, example: Example, folder: Path, exporter: Exporter, o
                 verbose=False,
             )
     except Exception as error:
-        raise CaseFailed("error", f"cannot be exported to ONNX by {exporter}: {why(error)}") from error
+        raise CaseFailed("error", f"cannot be exported to ONNX by {exporter}: {reason(error)}") from error
     model = onnx.load(str(path), load_external_data=False)
     _refuse_constants(model, example, exporter)
     _refuse_other_opset(model, opset)
     (folder / ASIDE).write_text(json.dumps(_scopes_of_nodes(model)))
     return path
-
-
-def why(error: BaseException) -> str:
-    """The operator that an exporter does not know, where it names one, and its reason, in one sentence."""
-    chain = list(_chain(error))
-    operator = next((match for cause in chain if (match := _operator(str(cause)))), None)
-    reason = next((line for cause in reversed(chain) if (line := _first_line(cause))), type(error).__name__)
-    return f"the operator {operator}: {reason}" if operator else reason
 
 
 def stage_of_nodes(folder: Path, case: Case) -> dict[str, str]:
@@ -155,20 +147,3 @@ def _recurrent(case: Case) -> str | None:
     if isinstance(case.architecture, Parts) or not case.architecture.stages:
         return "lstm"
     return "lstm" if "lstm" in dict(case.architecture.stages) else None
-
-
-def _chain(error: BaseException) -> Iterator[BaseException]:
-    seen: BaseException | None = error
-    while seen is not None:
-        yield seen
-        seen = seen.__cause__ or seen.__context__
-
-
-def _operator(text: str) -> str | None:
-    match = _NAMED.search(text)
-    return next((group for group in match.groups() if group), None) if match else None
-
-
-def _first_line(error: BaseException) -> str:
-    lines = (line.strip() for line in re.sub(r"\x1b\[[0-9;]*m", "", str(error)).splitlines())
-    return next((line[:300] for line in lines if line and not set(line) <= set("=-#* ")), "")

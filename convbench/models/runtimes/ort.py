@@ -14,8 +14,9 @@ from torch import nn
 
 from convbench.core.errors import CaseFailed, Unavailable
 from convbench.core.record import Case
-from convbench.models.deployment import Between, Example, Loaded, Quantised, Times
+from convbench.models.deployment import Between, Example, LoadedModel, Quantisation, Times
 from convbench.models.runtimes import int8_onnx, onnx_file, structure
+from convbench.models.runtimes.export_error import reason
 from convbench.models.runtimes.onnx_file import FILE, Exporter
 
 KERNEL = "_kernel_time"
@@ -29,20 +30,20 @@ class OnnxRuntime:
     exporter: Exporter
     opset: int
     provider: str
-    quantised: Quantised | None = None
+    quantisation: Quantisation | None = None
     name: str = "onnxruntime"
     options: tuple[tuple[str, Any], ...] = ()
 
     def export(self, flat: nn.Module, example: Example, folder: Path) -> None:
         path = onnx_file.write(flat, example, folder, self.exporter, self.opset)
-        if self.quantised:
-            int8_onnx.quantise(path, self.quantised, example.names)
+        if self.quantisation:
+            int8_onnx.quantise(path, self.quantisation, example.names)
 
-    def load(self, folder: Path, example: Example, threads: int) -> Loaded:
+    def load(self, folder: Path, example: Example, threads: int) -> LoadedModel:
         session = self._session(folder, threads)
         if torch.device(self.case.device).type == "cuda":
             return on_device(session, example)
-        return Loaded(structure.arrays, _runner(session, example), structure.from_arrays)
+        return LoadedModel(structure.arrays, _runner(session, example), structure.from_arrays)
 
     def profiled(
         self, folder: Path, example: Example, threads: int, calls: int, between: Between
@@ -77,7 +78,7 @@ class OnnxRuntime:
                 str(folder / FILE), options, providers=[(self.provider, dict(self.options))]
             )
         except Exception as error:
-            raise CaseFailed("error", f"ONNX Runtime cannot load the exported model: {onnx_file.why(error)}") from error
+            raise CaseFailed("error", f"ONNX Runtime cannot load the exported model: {reason(error)}") from error
         if session.get_providers()[0] != self.provider:
             raise Unavailable(f"ONNX Runtime could not start its {self.provider} here and would run elsewhere")
         return session
@@ -106,7 +107,7 @@ def _calls(events: list[dict[str, Any]]) -> list[list[tuple[str, str, float]]]:
     return [nodes for nodes in calls if nodes]
 
 
-def on_device(session: Any, example: Example) -> Loaded:
+def on_device(session: Any, example: Example) -> LoadedModel:
     """Tensors stay where they are: the session reads and writes torch's memory, once torch has done with it."""
     from onnxruntime import OrtValue
     from torch.utils.dlpack import from_dlpack
@@ -128,4 +129,4 @@ def on_device(session: Any, example: Example) -> Loaded:
         outputs: Sequence[Any] = binding.get_outputs()
         return outputs
 
-    return Loaded(arrays, run, lambda outputs: [from_dlpack(value) for value in outputs])
+    return LoadedModel(arrays, run, lambda outputs: [from_dlpack(value) for value in outputs])

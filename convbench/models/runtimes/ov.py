@@ -11,8 +11,9 @@ from torch import nn
 
 from convbench.core.errors import CaseFailed, Unavailable
 from convbench.core.record import Case
-from convbench.models.deployment import Between, Example, Loaded, Quantised, Times
+from convbench.models.deployment import Between, Example, LoadedModel, Quantisation, Times
 from convbench.models.runtimes import int8_onnx, onnx_file, structure
+from convbench.models.runtimes.export_error import reason
 from convbench.models.runtimes.onnx_file import FILE, OPSET, Exporter
 
 Precision = Literal["f32", "bf16", "f16"]
@@ -26,21 +27,21 @@ class OpenVino:
     case: Case
     exporter: Exporter
     precision: Precision
-    quantised: Quantised | None = None
+    quantisation: Quantisation | None = None
     name: str = "openvino"
 
     def export(self, flat: nn.Module, example: Example, folder: Path) -> None:
         path = onnx_file.write(flat, example, folder, self.exporter, OPSET)
-        if self.quantised:
-            int8_onnx.quantise(path, self.quantised, example.names)
+        if self.quantisation:
+            int8_onnx.quantise(path, self.quantisation, example.names)
 
-    def load(self, folder: Path, example: Example, threads: int) -> Loaded:
+    def load(self, folder: Path, example: Example, threads: int) -> LoadedModel:
         request = self._compiled(folder, threads).create_infer_request()
 
         def run(arrays: list[Any]) -> Sequence[Any]:
             return list(request.infer(arrays, share_inputs=True).values())
 
-        return Loaded(structure.arrays, run, structure.from_arrays)
+        return LoadedModel(structure.arrays, run, structure.from_arrays)
 
     def profiled(
         self, folder: Path, example: Example, threads: int, calls: int, between: Between
@@ -77,7 +78,7 @@ class OpenVino:
         try:
             return core.compile_model(core.read_model(str(folder / FILE)), "CPU", settings)
         except RuntimeError as error:
-            raise CaseFailed("error", f"OpenVINO cannot load the exported model: {onnx_file.why(error)}") from error
+            raise CaseFailed("error", f"OpenVINO cannot load the exported model: {reason(error)}") from error
 
     def _refuse_missing(self, core: Any) -> None:
         """A CPU without the instructions would be given float32 silently, or be many times slower."""

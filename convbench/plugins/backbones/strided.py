@@ -7,7 +7,7 @@ from itertools import pairwise
 from torch import nn
 
 from convbench.core.errors import ConvbenchError
-from convbench.core.option_types import Padding, size_list
+from convbench.core.option_types import NonNegative, size_list
 from convbench.core.registry import backbones
 
 
@@ -17,7 +17,7 @@ def strided(
     *,
     widths: str = "16-32-64",
     kernels: str = "3",
-    padding: Padding = 1,
+    padding: NonNegative = 1,
     batch_norm: bool = False,
 ) -> nn.Module:
     """Convolutions of stride 2 with ReLU, one per width; ``kernels`` is one size or one per width.

@@ -27,7 +27,8 @@ ROUNDING = 1e-6
 )
 def vectors_only(_: Evidence) -> Judgement:
     lstm = nn.LSTM(8, 4, batch_first=True)
-    return accepted({len(shape): _takes(lstm, shape) for shape in ((1, 2, 8), (1, 2, 3, 8), (1, 2, 3, 8, 8))})
+    shapes = ((1, 2, 8), (1, 2, 3, 8), (1, 2, 3, 8, 8))
+    return judge_vectors_only({len(shape): _takes(lstm, shape) for shape in shapes})
 
 
 @claim(
@@ -43,7 +44,7 @@ def vectors_only(_: Evidence) -> Judgement:
 def parameters(_: Evidence) -> Judgement:
     with torch.device("meta"):
         counts = {size: sum(p.numel() for p in nn.LSTM(size, HIDDEN).parameters()) for size in SIZES}
-    return linear(counts, HIDDEN)
+    return judge_parameters(counts, HIDDEN)
 
 
 @claim(
@@ -57,10 +58,10 @@ def parameters(_: Evidence) -> Judgement:
     "through the layer.",
 )
 def retained(_: Evidence) -> Judgement:
-    return kept(*_unseen())
+    return judge_retained(*_unseen())
 
 
-def accepted(takes: dict[int, bool]) -> Judgement:
+def judge_vectors_only(takes: dict[int, bool]) -> Judgement:
     """Supported where three dimensions are taken and none of more; by the number of dimensions."""
     numbers = tuple(
         Number(f"Input of {dims} dimensions taken (1 yes, 0 no)", float(took)) for dims, took in takes.items()
@@ -72,7 +73,7 @@ def accepted(takes: dict[int, bool]) -> Judgement:
     return Judgement("supported", "nn.LSTM raises an error for every input of more than three dimensions.", numbers)
 
 
-def linear(counts: dict[int, int], hidden: int) -> Judgement:
+def judge_parameters(counts: dict[int, int], hidden: int) -> Judgement:
     """Supported where each further value costs exactly 4H parameters and the largest has many times the smallest's."""
     sizes = sorted(counts)
     low, high = sizes[0], sizes[-1]
@@ -91,7 +92,7 @@ def linear(counts: dict[int, int], hidden: int) -> Judgement:
     return Judgement("supported", why, numbers)
 
 
-def kept(inputs: int, rank: int, outputs_differ: float, inputs_differ: float) -> Judgement:
+def judge_retained(inputs: int, rank: int, outputs_differ: float, inputs_differ: float) -> Judgement:
     """Refuted where two inputs that differ clearly have one output; differences relative, by their norms."""
     numbers = (
         Number("Values that go in", inputs),
@@ -123,7 +124,7 @@ def _relative(reference: torch.Tensor, other: torch.Tensor) -> float:
 
 @cache
 def _unseen() -> tuple[int, int, float, float]:
-    """A pair of inputs that the article's FC layer cannot tell apart, in the terms of ``kept``."""
+    """A pair of inputs that the article's FC layer cannot tell apart, in the terms of ``judge_retained``."""
     generator = torch.Generator().manual_seed(SEED)
     inputs, units = 131_072, 128
     weight = (2 * torch.rand(units, inputs, generator=generator, dtype=torch.float64) - 1) / inputs**0.5

@@ -27,7 +27,7 @@ def article_map() -> Features:
     experiment="Its layers are built on torch's meta device and the size of what comes out is read.",
 )
 def flattened(_: Evidence) -> Judgement:
-    return size("flatten", network.vector_size(Choice("flatten"), article_map(), None), FLATTENED)
+    return judge_size("flatten", network.vector_size(Choice("flatten"), article_map(), None), FLATTENED)
 
 
 @claim(
@@ -39,7 +39,7 @@ def flattened(_: Evidence) -> Judgement:
     experiment="Its layers are built on torch's meta device and the size of what comes out is read.",
 )
 def pooled(_: Evidence) -> Judgement:
-    return size("GAP", network.vector_size(Choice("gap"), article_map(), None), POOLED)
+    return judge_size("GAP", network.vector_size(Choice("gap"), article_map(), None), POOLED)
 
 
 @claim(
@@ -52,10 +52,10 @@ def pooled(_: Evidence) -> Judgement:
     experiment="Arithmetic on the article's example: 128 units on a flattened vector of 131,072.",
 )
 def half(_: Evidence) -> Judgement:
-    return described(UNITS, network.vector_size(Choice("flatten"), article_map(), None))
+    return judge_half(UNITS, network.vector_size(Choice("flatten"), article_map(), None))
 
 
-def size(what: str, length: int, expected: int) -> Judgement:
+def judge_size(what: str, length: int, expected: int) -> Judgement:
     """Supported where the size is the one the article names."""
     numbers = (Number(f"Size of the vector after {what}", length), Number("Size in the article", expected))
     if length == expected:
@@ -63,7 +63,7 @@ def size(what: str, length: int, expected: int) -> Judgement:
     return Judgement("refuted", f"The vector after {what} has {length:,} values, not {expected:,}.", numbers)
 
 
-def described(units: int, inputs: int) -> Judgement:
+def judge_half(units: int, inputs: int) -> Judgement:
     """Whether “less than half” is true, and whether it describes the layer."""
     share, parameters = units / inputs, (inputs + 1) * (inputs // 2)
     numbers = (

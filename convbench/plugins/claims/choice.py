@@ -36,10 +36,10 @@ def no_magic(evidence: Evidence) -> Judgement:
             advised[answer.task] = (
                 f"{name(parts)} ({answer.grade})" if isinstance(parts, Parts) else f"none ({answer.reason})"
             )
-    return specific(tasks, advised, left_out(tried_on(evidence, tasks)))
+    return judge(tasks, advised, left_out(tried_on(evidence, tasks)))
 
 
-def specific(tasks: Standings, advised: Mapping[str, str], used: tuple[Number, ...] = ()) -> Judgement:
+def judge(tasks: Standings, advised: Mapping[str, str], used: tuple[Number, ...] = ()) -> Judgement:
     """Refuted where one configuration suffices on all tasks, supported where each falls short, else undecided."""
     names = set.intersection(*({standing.name for standing in group} for group in tasks.values()))
     everywhere = sorted(name for name in names if all(_at(group, name).suffices for group in tasks.values()))
@@ -75,5 +75,5 @@ def specific(tasks: Standings, advised: Mapping[str, str], used: tuple[Number, .
     return Judgement(verdict, why, (*numbers, *used))
 
 
-def _at(group: list[Standing], called: str) -> Standing:
-    return next(standing for standing in group if standing.name == called)
+def _at(group: list[Standing], name: str) -> Standing:
+    return next(standing for standing in group if standing.name == name)

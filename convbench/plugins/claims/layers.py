@@ -30,7 +30,7 @@ PLAIN, ACTIVE = "fc 64", "fc(activation=true) 64"
 )
 def hybrid(_: Evidence) -> Judgement:
     plain, active = (_fold_error(activation) for activation in (False, True))
-    return folded(plain, active, CHANNELS, UNITS)
+    return judge_hybrid(plain, active, CHANNELS, UNITS)
 
 
 @claim(
@@ -58,7 +58,7 @@ def activated(evidence: Evidence) -> Judgement:
     return Judgement(verdict_of(MOST, verdicts), why, (*numbers, *used), None, verdicts)
 
 
-def folded(plain: float, active: float, inputs: int, outputs: int) -> Judgement:
+def judge_hybrid(plain: float, active: float, inputs: int, outputs: int) -> Judgement:
     """Refuted where the layer folds away and expands, supported where neither; differences relative.
 
     Raises Lacking where the check with an activation shows no difference either, as then nothing could be seen.

@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from convbench.analysis.claims.claim import Judgement, Lacking, Number, Verdict, claim
-from convbench.analysis.claims.costs import LONGER, over, widest
+from convbench.analysis.claims.costs import LONGER, ratio_of, widest
 from convbench.analysis.claims.evidence import COSTS, Evidence
 from convbench.analysis.results import Result
-from convbench.core.statistics import Interval
+from convbench.core.statistics import TAIL, Interval
 
 STANDS_FOR = 0.8
 UPSET = 1.5
@@ -44,10 +44,10 @@ def stand_in(evidence: Evidence) -> Judgement:
     taus = {word: tau([v or 0.0 for v in values], latency) for word, values in pairs if None not in values}
     if "parameters" not in taus:
         raise Lacking(f"Parameters were not counted: {COSTS}.")
-    return ordered(taus, len(results), _upset(results))
+    return judge(taus, len(results), _upset(results))
 
 
-def ordered(taus: dict[str, Interval], n: int, upset: Number | None = None) -> Judgement:
+def judge(taus: dict[str, Interval], n: int, upset: Number | None = None) -> Judgement:
     """Supported where τ of parameters and latency is surely high, refuted where it surely is not, or where one pair by
     itself breaks the order by half again as much latency for no more parameters."""
     interval = taus["parameters"]
@@ -73,7 +73,7 @@ def tau(values: Sequence[float], latency: Sequence[float]) -> Interval:
     signs = [np.sign(np.subtract.outer(column, column)) for column in (values, latency)]
     n = len(values)
     drawn = np.random.default_rng(SEED).integers(n, size=(DRAWS, n))
-    low, high = np.nanquantile(_tau_b(signs, drawn), (0.025, 0.975))
+    low, high = np.nanquantile(_tau_b(signs, drawn), (TAIL, 1 - TAIL))
     return Interval(float(_tau_b(signs, np.arange(n)[None])[0]), float(low), float(high))
 
 
@@ -90,7 +90,7 @@ def _upset(results: Sequence[Result]) -> Number | None:
     worst, number = (False, 1.0), None
     for result, other in permutations(results, 2):
         fewer = (other.params or 1) / (result.params or 1)
-        if fewer <= 1.0 or (ratio := over(result, other)).low <= LONGER:
+        if fewer <= 1.0 or (ratio := ratio_of(result, other)).low <= LONGER:
             continue
         breaks = (ratio.low >= UPSET, fewer)
         if breaks > worst:

@@ -6,7 +6,7 @@ import re
 
 from convbench.analysis.claims.claim import Curve, Judgement, Lacking, Number, Plot, Point, claim
 from convbench.analysis.claims.evidence import TRAIN, Evidence, left_out
-from convbench.analysis.claims.paired import MOST, Difference, by_verdict, gains, paired, spread, verdict_of
+from convbench.analysis.claims.paired import MOST, Difference, by_verdict, gains, mean_difference, paired, verdict_of
 from convbench.analysis.quality.qualities import Quality
 from convbench.core.text import joined
 
@@ -34,10 +34,10 @@ def overfits(evidence: Evidence) -> Judgement:
     differences = [paired(cell[0], flat, gap) for cell, (flat, gap) in gaps.items()]
     accuracy = [paired(cell[0], flat.by_seed, gap.by_seed) for cell, (flat, gap) in pairs.items()]
     used = left_out(quality for pair in pairs.values() for quality in pair)
-    return judged(differences, accuracy, used, _plot(gaps))
+    return judge(differences, accuracy, used, _plot(gaps))
 
 
-def judged(
+def judge(
     gaps: list[Difference], accuracy: list[Difference], used: tuple[Number, ...] = (), plot: Plot | None = None
 ) -> Judgement:
     """Whether flatten's gap is larger in some, most and all; the claim's own word, often, is taken for most."""
@@ -81,14 +81,14 @@ def _pair(evidence: Evidence, task: str) -> tuple[Quality, Quality]:
     return sizes["flatten"], sizes["gap"]
 
 
-def _gaps(evidence: Evidence, of: Quality) -> dict[int, float]:
+def _gaps(evidence: Evidence, quality: Quality) -> dict[int, float]:
     """Training less test accuracy at the end, by seed, of the sound runs at the chosen rate."""
-    key = (of.architecture, of.clip, of.task, of.learning_rate)
+    key = (quality.architecture, quality.clip, quality.task, quality.learning_rate)
     return {
         lesson.seed: lesson.train - lesson.curve[-1].test
         for lesson in evidence.lessons
         if (lesson.architecture, lesson.clip, lesson.task, lesson.learning_rate) == key
-        and lesson.seed in of.by_seed
+        and lesson.seed in quality.by_seed
         and lesson.curve
     }
 
@@ -111,5 +111,5 @@ def _plot(gaps: dict[Cell, tuple[dict[int, float], ...]]) -> Plot | None:
 
 
 def _point(clips: int, values: dict[int, float]) -> Point:
-    difference = spread("identity", list(values.values()))
+    difference = mean_difference("identity", list(values.values()))
     return Point(clips, difference.mean, difference.low, difference.high)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -17,7 +18,7 @@ from convbench.core.text import joined
 
 HIDDEN, SEED, SAMPLES = 128, 0, 16
 SIZES = (32, 128, 512, 4096, 32_768, 131_072)
-EDGE = 4.595
+EDGE = math.log(99)
 """A gate is saturated where its sigmoid is within 1 % of 0 or 1."""
 
 MOST, FEW = 0.5, 0.05
@@ -48,10 +49,10 @@ Inits = Mapping[str, Mapping[int, Gates]]
     "been selected by the same seeds, and with against without LayerNorm, paired by seed.",
 )
 def detrimental(evidence: Evidence) -> Judgement:
-    return judged(_measure(), *_trained(evidence))
+    return judge(_measure(), *_trained(evidence))
 
 
-def judged(
+def judge(
     inits: Inits, worse: list[Difference], normed: list[Difference], used: tuple[Number, ...] = (), size: int = 0
 ) -> Judgement:
     """Supported where gates saturate however they are drawn or flatten loses more than the margin in some task; refuted
@@ -125,14 +126,14 @@ def _trained(evidence: Evidence) -> tuple[list[Difference], list[Difference], tu
     worse, normed, used, largest = [], [], [], 0
     for task in evidence.tasks:
         qualities = evidence.on(task)
-        flatten = {name: quality for name, quality in qualities.items() if name.startswith("flatten")}
-        plain = [quality for name, quality in flatten.items() if "+" not in name]
+        flatten = [quality for quality in qualities.values() if quality.architecture.reducer.name == "flatten"]
+        plain = [quality for quality in flatten if not quality.architecture.layer_norm]
         if not plain:
             continue
         flat = max(plain, key=lambda quality: quality.architecture.lstm_input or 0)
         largest = flat.architecture.lstm_input or 0
         smaller = [quality for quality in qualities.values() if (quality.architecture.lstm_input or largest) < largest]
-        layered = [quality for name, quality in flatten.items() if "+" in name]
+        layered = [quality for quality in flatten if quality.architecture.layer_norm]
         try:
             if smaller:
                 loss = below(task, [*smaller, flat], among=len(smaller))[-1]

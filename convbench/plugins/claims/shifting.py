@@ -7,8 +7,8 @@ from functools import cache
 import torch
 
 from convbench.analysis.claims.claim import Judgement, Number, Verdict, claim
-from convbench.analysis.claims.evidence import Evidence, name
-from convbench.analysis.claims.paired import Difference, spread
+from convbench.analysis.claims.evidence import Evidence
+from convbench.analysis.claims.paired import Difference, mean_difference
 from convbench.analysis.quality.lessons import Lesson
 from convbench.core.record import Case, Choice, Clip, Parts
 from convbench.models import network
@@ -31,10 +31,10 @@ TASK = "direction"
 def discarded(evidence: Evidence) -> Judgement:
     changed = {reducer: _change(reducer) for reducer in ("gap", "avg-k")}
     wrapped, others = _lessons(evidence)
-    return judged(changed["gap"], changed["avg-k"], wrapped, others)
+    return judge(changed["gap"], changed["avg-k"], wrapped, others)
 
 
-def judged(gap: float, averages: float, wrapped: list[Lesson], others: list[Lesson]) -> Judgement:
+def judge(gap: float, averages: float, wrapped: list[Lesson], others: list[Lesson]) -> Judgement:
     """Supported where a shift changes nothing and trainings, if given, are at chance; refuted where neither;
     ``averages`` is the change of a reducer that keeps positions, ``others`` trainings of GAP on the other backbone."""
     numbers = [
@@ -59,12 +59,12 @@ def judged(gap: float, averages: float, wrapped: list[Lesson], others: list[Less
 
 def _above_chance(lessons: list[Lesson]) -> Difference | None:
     values = [lesson.curve[-1].test - lesson.chance for lesson in lessons if lesson.curve and lesson.chance]
-    return spread(TASK, values) if len(values) > 1 else None
+    return mean_difference(TASK, values) if len(values) > 1 else None
 
 
 def _lessons(evidence: Evidence) -> tuple[list[Lesson], list[Lesson]]:
     lessons = [lesson for lesson in evidence.lessons if lesson.task == TASK]
-    pooled = [lesson for lesson in lessons if name(lesson.architecture).startswith("gap ")]
+    pooled = [lesson for lesson in lessons if lesson.architecture.reducer.name == "gap"]
     plain = [lesson for lesson in pooled if not lesson.architecture.layer_norm]
     wraps = [lesson for lesson in plain if dict(lesson.architecture.backbone.options).get("padding_mode") == "circular"]
     on_ground = {(quality.architecture, quality.clip) for quality in evidence.qualities}

@@ -26,10 +26,10 @@ SMALLER = 8
 def smaller(evidence: Evidence) -> Judgement:
     tasks = standings(evidence)
     raw = max(standing.size for group in tasks.values() for standing in group)
-    return small_enough(tasks, raw, left_out(tried_on(evidence, tasks)), _plot(evidence, tasks))
+    return judge(tasks, raw, left_out(tried_on(evidence, tasks)), _plot(evidence, tasks))
 
 
-def small_enough(tasks: Standings, raw: int, used: tuple[Number, ...] = (), plot: Plot | None = None) -> Judgement:
+def judge(tasks: Standings, raw: int, used: tuple[Number, ...] = (), plot: Plot | None = None) -> Judgement:
     """Whether a size of raw / 8 or less suffices in some, most and all tasks; excluded where only larger ones do, or
     where every small one is shown to fall short."""
     least = {

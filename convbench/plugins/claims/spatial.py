@@ -52,10 +52,10 @@ def intricate(evidence: Evidence) -> Judgement:
     ]
     cheaper = sorted(set.intersection(*(set(group) for group in matches.values())))
     used = left_out(quality for pair in cells.values() for quality in pair)
-    return keeps(differences, cheaper, (*numbers, *used))
+    return judge_intricate(differences, cheaper, (*numbers, *used))
 
 
-def keeps(
+def judge_intricate(
     differences: list[Difference], cheaper: list[str] | None = None, numbers: tuple[Number, ...] = ()
 ) -> Judgement:
     """Whether FC learns more in some, most and all of the tasks; the claim's own word, often, is taken for most."""
@@ -84,10 +84,10 @@ def variability(evidence: Evidence) -> Judgement:
     change = welch("identity", list(lead[least].values()), list(lead[most].values()))
     leads = {jitter: paired("identity", *(quality.by_seed for quality in pair)) for jitter, pair in pairs.items()}
     used = left_out(quality for pair in pairs.values() for quality in pair)
-    return turned(change, leads, used, _plot(pairs))
+    return judge_variability(change, leads, used, _plot(pairs))
 
 
-def turned(
+def judge_variability(
     change: Difference, leads: Mapping[float, Difference], used: tuple[Number, ...] = (), plot: Plot | None = None
 ) -> Judgement:
     """Supported where GAP's lead is surely larger at the least variability, refuted where it surely is not."""
@@ -110,20 +110,20 @@ def _matches(evidence: Evidence, task: str, fc: Quality) -> dict[str, Difference
     """Reducers with fewer parameters than FC's that are shown to be less than 2 points below it."""
     params, matches = _params(evidence), {}
     limit = params.get(name(fc.architecture))
-    for called, quality in evidence.on(task).items():
-        fewer = limit is not None and params.get(called, limit) < limit
+    for label, quality in evidence.on(task).items():
+        fewer = limit is not None and params.get(label, limit) < limit
         if fewer and min(len(quality.by_seed), len(fc.by_seed)) > 1:
-            gap = paired(task, quality.by_seed, fc.by_seed)
-            if gap.low > -MARGIN:
-                matches[called] = gap
+            difference = paired(task, quality.by_seed, fc.by_seed)
+            if difference.low > -MARGIN:
+                matches[label] = difference
     return matches
 
 
 def _params(evidence: Evidence) -> dict[str, float]:
     """Parameters of the configurations of the backbone that was trained, where they were counted."""
     trained = {quality.architecture for quality in evidence.qualities}
-    counted = {result.case.architecture: typical(result.record, "params") for result in evidence.costs}
-    return {name(parts): counted[parts] for parts in trained if counted.get(parts)}  # type: ignore[misc]
+    params = {result.case.architecture: typical(result.record, "params") for result in evidence.costs}
+    return {name(parts): params[parts] for parts in trained if params.get(parts)}  # type: ignore[misc]
 
 
 def _dial(evidence: Evidence) -> dict[float, str]:
@@ -141,8 +141,8 @@ def _by_seed(quality: Quality, other: Quality) -> dict[int, float]:
 
 def _plot(pairs: Mapping[float, tuple[Quality, Quality]]) -> Plot:
     curves = [
-        Curve(called, tuple(_point(jitter, pair[i]) for jitter, pair in pairs.items()))
-        for i, called in enumerate(("gap", "fc"))
+        Curve(label, tuple(_point(jitter, pair[i]) for jitter, pair in pairs.items()))
+        for i, label in enumerate(("gap", "fc"))
     ]
     return Plot(
         "Identity by how far positions vary",

@@ -9,7 +9,7 @@ import numpy as np
 from scipy.optimize import nnls
 
 from convbench.analysis.claims.claim import Curve, Judgement, Lacking, Number, Plot, Point, Verdict, claim
-from convbench.analysis.claims.costs import LONGER, over, widest
+from convbench.analysis.claims.costs import LONGER, ratio_of, widest
 from convbench.analysis.claims.evidence import COSTS, Evidence
 from convbench.analysis.costs.crossover import crossover
 from convbench.analysis.results import Result
@@ -35,12 +35,12 @@ def slower(evidence: Evidence) -> Judgement:
     steps = _by_size(evidence.costs, "train")
     if len(steps) < 3:
         raise Lacking(f"Latencies of a training step at three LSTM input sizes or more are needed: {COSTS}.")
-    return timed(steps, _by_size(evidence.costs, "inference"))
+    return judge(steps, _by_size(evidence.costs, "inference"))
 
 
-def timed(steps: Sequence[Result], inference: Sequence[Result] = ()) -> Judgement:
+def judge(steps: Sequence[Result], inference: Sequence[Result] = ()) -> Judgement:
     """Supported where the largest input takes longer for sure, refuted where it surely does not; by rising size."""
-    ratio = over(steps[-1], steps[0])
+    ratio = ratio_of(steps[-1], steps[0])
     verdict: Verdict = "supported" if ratio.low > LONGER else "refuted" if ratio.high < LONGER else "undecided"
     at = crossover(inference[0]) if inference else None
     first, last, flat = steps[0].lstm_input or 0, steps[-1].lstm_input or 0, _flat_to(steps)
@@ -90,7 +90,7 @@ def _flat_to(steps: Sequence[Result]) -> int:
     """The last size of the unbroken stretch from the smallest on which a step is below FLAT times the smallest's."""
     flat = steps[0]
     for step in steps[1:]:
-        if over(step, steps[0]).median >= FLAT:
+        if ratio_of(step, steps[0]).median >= FLAT:
             break
         flat = step
     return flat.lstm_input or 0
@@ -104,7 +104,7 @@ def _latency(what: str, result: Result) -> Number:
 
 def _longer(what: str, results: Sequence[Result]) -> Number:
     first, last = results[0], results[-1]
-    ratio = over(last, first)
+    ratio = ratio_of(last, first)
     return Number(f"{what} at {last.lstm_input:,} over {first.lstm_input:,}", ratio.median, "×", ratio.low, ratio.high)
 
 

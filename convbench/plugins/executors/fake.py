@@ -1,4 +1,4 @@
-"""fake: for tests of what is built on the seam, such as a scheduler, a report or another executor's user."""
+"""fake: invents records in no time, for tests of schedulers, reports and programs that use an executor."""
 
 from __future__ import annotations
 

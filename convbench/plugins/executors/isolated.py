@@ -21,7 +21,7 @@ from convbench.models.variants import process_environment
 from convbench.runs import early_server, user_code
 from convbench.runs.executor import Executor, Host, Job, Visit, here, one_by_one, pinned
 from convbench.runs.running import Call, Running
-from convbench.runs.script import brought
+from convbench.runs.script import user_imports
 
 T = TypeVar("T")
 ON_ONE_GPU = 4
@@ -33,7 +33,7 @@ class Isolated(Executor):
     """A fresh process a visit on this machine, one after another if timed: nothing a case does ends the sweep."""
 
     def __init__(self, device: str, cases: Sequence[Case] = ()) -> None:
-        brought(cases)
+        user_imports(cases)
         self.device, self.cases = device, cases
         self.packages = packages(cases)
         self.processes = early_server.take(preloads(cases))
@@ -66,7 +66,7 @@ class Isolated(Executor):
         variables, limit = process_environment(job.case), job.protocol.timeout
         cache = "" if job.protocol.visits == 1 else f"{crc32(job.case.id.encode()):08x}"
         call = Call(
-            measure, (job,), variables, limit, builds(job.case), brought([job.case]),
+            measure, (job,), variables, limit, builds(job.case), user_imports([job.case]),
             cache=cache, limited_by="protocol.timeout",
         )  # fmt: skip
         return self.processes.start(call)
@@ -161,4 +161,4 @@ def preloads(cases: Sequence[Case]) -> list[str]:
 def _keep_memory() -> None:
     """For a case whose latency is no result: nothing is mapped anew for every batch, which takes twice as long."""
     with suppress(Unavailable):
-        malloc.become(malloc.KEPT)
+        malloc.apply(malloc.GLIBC_ARENA)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from convbench.core.errors import ConvbenchError, line_of
-from convbench.core.option_types import Count, Padding
+from convbench.core.option_types import Count, NonNegative
 from convbench.core.record import Case
 from convbench.core.registry import executors
 from convbench.runs.cluster.engine import Absent, Done, Event, Limits, Lost, Piece
@@ -23,13 +23,15 @@ from convbench.runs.cluster.worker import Spec, Worker, is_last, message_of, spe
 SECONDS_BETWEEN_LOOKS = 5.0
 """How often the cluster is asked for new hosts."""
 RESTARTS = 20
-"""How many workers a host may lose before it gets no other."""
+"""How often a lost worker of a host is replaced."""
 FALSE_STARTS = 3
 """How many of them may end before their first word, as where an image cannot be had."""
 SECONDS_TO_SCHEDULE = 60.0
 """After so long a worker that was not started is said to be missing; it is still taken when it comes."""
 REACHABLE = 5.0
+"""Seconds to wait for the cluster's port."""
 LEAVE = 5.0
+"""Seconds that workers get to end by themselves."""
 
 
 @executors.register("ray")
@@ -48,7 +50,7 @@ class Ray(Cluster):
         *,
         address: str = "",
         workers: Count = 1,
-        cores: Padding = 0,
+        cores: NonNegative = 0,
         start: float = 120.0,
         silence: float = 60.0,
         working_dir: str = "",

@@ -14,19 +14,19 @@ from pathlib import Path
 from typing import Any, Literal
 
 from convbench.core.errors import ConvbenchError, line_of
-from convbench.core.option_types import Count, Padding
+from convbench.core.option_types import Count, NonNegative
 from convbench.core.record import Case
 from convbench.core.registry import executors
 from convbench.runs.cluster.engine import Event, Joined, Limits, Lost, Piece
 from convbench.runs.cluster.executor import Cluster
-from convbench.runs.cluster.mailbox import Office, serve, waited
+from convbench.runs.cluster.mailbox import Mailboxes, serve, wait_for_word
 from convbench.runs.cluster.roll import log
 from convbench.runs.cluster.worker import Spec, spec
 
 SECONDS_BETWEEN_LOOKS = 10.0
 """How often the scheduler is asked what became of the jobs; what workers say is read at once."""
 SECONDS_BETWEEN_TRIES = 60.0
-"""How long a refusal of replacements is taken for an answer."""
+"""Seconds between two requests for replacements that Slurm refused."""
 REPLACEMENTS = 3
 """How many workers, over those asked for first, may be asked for in place of ones that a fault ended."""
 ENDED = (
@@ -34,7 +34,7 @@ ENDED = (
     "FINISHED", "INTERRUPTED", "NO PROCESS AND NO RESULT",
 )  # fmt: skip
 REQUEUED = ("PENDING", "REQUEUED")
-"""What a job that was seen to run is in when it is to run once more: as a worker it is gone."""
+"""States of a job that Slurm is to run again: the worker that it was is lost."""
 FAULTLESS = (*REQUEUED, "TIMEOUT", "PREEMPTED", "CANCELLED", "COMPLETED")
 """Ends of a job whose worker had joined that say nothing against what it did."""
 NEAR_LIMIT = 180.0
@@ -43,7 +43,7 @@ NEAR_LIMIT = 180.0
 
 @dataclass(frozen=True)
 class _JobOptions:
-    """The options of the jobs."""
+    """What the jobs are asked for: ``minutes`` is their time limit, ``cores`` and ``gpus`` are 0 for Slurm's own."""
 
     cluster: str
     workers: int
@@ -51,7 +51,7 @@ class _JobOptions:
     gpus: int
     minutes: int
     folder: str
-    texts: dict[str, str]
+    slurm_options: dict[str, str]
     exclusive: bool
 
 
@@ -74,8 +74,8 @@ class Slurm(Cluster):
         cluster: Literal["slurm", "local", "debug"] = "slurm",
         folder: str = ".convbench-slurm",
         workers: Count = 2,
-        cores: Padding = 0,
-        gpus: Padding = 0,
+        cores: NonNegative = 0,
+        gpus: NonNegative = 0,
         minutes: Count = 240,
         memory: str = "",
         partition: str = "",
@@ -87,11 +87,11 @@ class Slurm(Cluster):
         start: float = 3600.0,
         silence: float = 120.0,
     ) -> None:
-        texts = {
+        slurm_options = {
             "slurm_partition": partition, "slurm_account": account, "slurm_constraint": constraint, "slurm_qos": qos,
             "slurm_mem": memory, "setup": setup,
         }  # fmt: skip
-        options = _JobOptions(cluster, workers, cores, gpus, minutes, folder, texts, exclusive)
+        options = _JobOptions(cluster, workers, cores, gpus, minutes, folder, slurm_options, exclusive)
         # A worker has the cores that Slurm gives it; only processes of one machine have to be told theirs.
         worker_spec = spec(
             device, cases, cores if cluster == "local" else 0, workers if cluster == "local" and cores else 1
@@ -136,7 +136,7 @@ class _Engine:
             )
         self.run_folder = _run_folder(Path(self.options.folder))
         try:
-            self.office = Office(self.run_folder / "mail", self.spec)
+            self.mailboxes = Mailboxes(self.run_folder / "mail", self.spec)
         except OSError as error:
             raise _unwritable(self.run_folder, error) from error
         self._submit(self.options.workers)
@@ -144,7 +144,7 @@ class _Engine:
 
     def hand(self, worker: str, piece: Piece) -> None:
         try:
-            self.office.post(worker, piece)
+            self.mailboxes.post(worker, piece)
         except OSError as error:
             self._unreached[worker] = f"its work cannot be written: {line_of(error)}"
 
@@ -153,7 +153,7 @@ class _Engine:
         for worker, reason in unreached.items():
             self.drop(worker)
             yield Lost(worker, reason, fault=False)
-        yield from self._said(waited(self.office, seconds))
+        yield from self._said(wait_for_word(self.mailboxes, seconds))
         if time.monotonic() - self._looked > (SECONDS_BETWEEN_LOOKS if self.options.cluster == "slurm" else 1.0):
             self._looked = time.monotonic()
             yield from self._ended()
@@ -166,23 +166,23 @@ class _Engine:
 
     def leave_out(self, worker: str) -> None:
         sent = self.sent.pop(worker, None)
-        self.office.stop(worker)
+        self.mailboxes.stop(worker)
         if sent is not None:
             with suppress(Exception):
                 sent.job.cancel(check=False)
 
     def close(self) -> None:
-        if not hasattr(self, "office"):
+        if not hasattr(self, "mailboxes"):
             return
         for worker in self.sent:
-            self.office.stop(worker)
+            self.mailboxes.stop(worker)
         if self.options.cluster != "slurm":  # processes of this machine end by themselves, with nothing left behind
             self._wait_for_ends()
         for sent in self.sent.values():
             if self.options.cluster == "slurm" or not _state(sent.job).startswith(ENDED):
                 with suppress(Exception):
                     sent.job.cancel(check=False)
-        self.office.close()
+        self.mailboxes.close()
         shutil.rmtree(self.run_folder, ignore_errors=True)
 
     # --- Jobs ---------------------------------------------------------------------------------------------------------
@@ -192,7 +192,7 @@ class _Engine:
         names = [f"worker-{self._numbers + number}" for number in range(workers)]
         try:
             for name in names:
-                self.office.open(name)
+                self.mailboxes.open(name)
         except OSError as error:
             raise _unwritable(self.run_folder, error) from error
         try:
@@ -230,9 +230,9 @@ class _Engine:
         parameters |= {"cpus_per_task": options.cores} if options.cores and options.cluster == "slurm" else {}
         parameters |= {"gpus_per_node": options.gpus} if options.gpus else {}
         if options.cluster == "slurm":
-            texts = {key: text for key, text in options.texts.items() if text}
-            setup = texts.pop("setup", "")
-            parameters |= texts | ({"slurm_setup": [setup]} if setup else {})
+            slurm_options = {key: text for key, text in options.slurm_options.items() if text}
+            setup = slurm_options.pop("setup", "")
+            parameters |= slurm_options | ({"slurm_setup": [setup]} if setup else {})
             parameters |= (
                 {"slurm_additional_parameters": {"exclusive": True}} if options.exclusive and not options.gpus else {}
             )
@@ -247,14 +247,14 @@ class _Engine:
             requeued = sent.ran and state.startswith(REQUEUED)
             sent.ran |= state.startswith("RUNNING")
             if state.startswith(ENDED) or requeued:
-                yield from self._said(self.office.collect())
+                yield from self._said(self.mailboxes.collect())
                 faultless = self._faultless_end(sent, state)
                 self._faultless += faultless
                 self.drop(worker)
-                yield Lost(worker, f"its job ended ({state.lower()}){_why(sent.job)}", fault=not faultless)
+                yield Lost(worker, f"its job ended ({state.lower()}){_last_line(sent.job)}", fault=not faultless)
 
     def _refresh(self) -> None:
-        """Ask the scheduler anew: submitit would ask ever less often, which is right only where it knows no job."""
+        """Ask the scheduler now: submitit asks ever less often, also where it knows the jobs."""
         known = [sent.job for sent in self.sent.values() if _state(sent.job) != "UNKNOWN"]
         if known and self.options.cluster == "slurm":
             with suppress(Exception):
@@ -289,7 +289,7 @@ def _state(job: Any) -> str:
         return "UNKNOWN"
 
 
-def _why(job: Any) -> str:
+def _last_line(job: Any) -> str:
     """The last line that a job wrote before it ended."""
     with suppress(Exception):
         lines = (job.stderr() or "").strip().splitlines()

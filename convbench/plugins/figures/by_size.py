@@ -7,20 +7,20 @@ from collections.abc import Iterator, Sequence
 
 from matplotlib.axes import Axes as MplAxes
 
-from convbench.analysis.costs.headlines import advise
+from convbench.analysis.costs.headlines import headline_of
 from convbench.analysis.costs.selection import curves
 from convbench.analysis.results import Result, shown_metrics
 from convbench.core import metrics
 from convbench.core.registry import figures
 from convbench.report.drawing import Axes, Drawing, scales
-from convbench.report.drawing.scatter import Points, frame, in_view, lines, marks
+from convbench.report.drawing.scatter import Points, empty_axes, in_view, lines, marks
 from convbench.report.drawing.style import ACCENT, look
 
 
 @figures.register("by-size")
 def by_size(results: Sequence[Result]) -> Iterator[Drawing]:
     """A cost against the LSTM input size, a curve per reducer and variant, with the crossover size."""
-    crossover = advise(results).crossover
+    crossover = headline_of(results).crossover
     view = in_view(results)
     size = metrics.LSTM_INPUT
     shown = [(metric, Points(results, view, size, metric)) for metric in shown_metrics(results, "axes")]
@@ -33,7 +33,7 @@ def by_size(results: Sequence[Result]) -> Iterator[Drawing]:
 def _draw(points: Points, choice: Axes, crossover: float | None) -> Drawing:
     low, high = scales.limits(points.column(0))
     near = crossover if crossover and low < crossover < 4 * high else None
-    axes = frame(points, (low, max(high, 1.5 * near) if near else high))
+    axes = empty_axes(points, (low, max(high, 1.5 * near) if near else high))
     _curves(axes, points)
     drawn = marks(axes, points)
     if near:

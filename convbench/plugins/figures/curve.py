@@ -13,7 +13,7 @@ from convbench.core import metrics
 from convbench.core.registry import figures
 from convbench.report.drawing import Drawing, scales
 from convbench.report.drawing.labels import at_ends, label
-from convbench.report.drawing.scatter import Points, frame, in_view, lines, marks
+from convbench.report.drawing.scatter import Points, empty_axes, in_view, lines, marks
 from convbench.report.drawing.style import canvas, look, short
 
 NEAR = 14.0
@@ -38,7 +38,7 @@ def curve(results: Sequence[Result]) -> Iterator[Drawing]:
 
 
 def _draw(points: Points, swept: Sequence[Sequence[int]]) -> Drawing:
-    axes = frame(points, scales.limits(points.column(0)), canvas(height=320, left=54, right=106, width=380))
+    axes = empty_axes(points, scales.limits(points.column(0)), canvas(height=320, left=54, right=106, width=380))
     joined = [sorted(points.places[i] for i in rows) for rows in swept]
     names = [points.results[rows[0]].series for rows in swept]
     colours = [look(name)[0] for name in names]

@@ -15,7 +15,8 @@ from convbench.core.visits import SLOW_MACHINE, at_better_moments, grouped
 from convbench.report.drawing import Drawing, scales
 from convbench.report.drawing.style import HUES, MUTED, TEXT, canvas
 
-FEW = 3
+LEAST = 3
+"""Moments that make a drawing."""
 
 
 class Moment(NamedTuple):
@@ -30,12 +31,12 @@ class Moment(NamedTuple):
 def machine(results: Sequence[Result]) -> Iterator[Drawing]:
     """The reference workload over time; nothing where too few cases had it beside them."""
     moments = sorted(_moments(result.record for result in measured(results)))
-    if len(moments) >= FEW:
+    if len(moments) >= LEAST:
         yield _draw(moments)
 
 
 def _moments(records: Iterable[Record]) -> Iterator[Moment]:
-    """Those of the records' sound and disturbed visits, or the one of a case that was measured once."""
+    """A moment for each visit of a record; of a record without visits, the one at which it was measured."""
     for members in grouped(records).values():
         references = [reference for record in members for reference in _references(record)]
         level = at_better_moments(seconds for _, seconds, _ in references)

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from convbench.analysis.costs.headlines import advise
+from convbench.analysis.costs.headlines import headline_of
 from convbench.analysis.costs.ranking import widest
 from convbench.analysis.results import Result, measured, typical
 from convbench.core import metrics
 from convbench.core.record import EAGER, Parts
 from convbench.core.registry import figures
 from convbench.report.drawing import Drawing, scales
-from convbench.report.drawing.bars import Margins, bars, is_cut
-from convbench.report.drawing.bars import Parts as Whole
+from convbench.report.drawing.bars import Margins, Shares, bars, is_cut
 from convbench.report.drawing.style import HUES, short
 from convbench.report.words.numbers import signed
 
@@ -36,10 +35,10 @@ def memory_by_kind(results: Sequence[Result]) -> Iterator[Drawing]:
         cases = widest([result for result in group if by_kind(result)])
         shares = {result: by_kind(result) for result in cases}
         if shares:
-            yield _draw(_shown(shares, advise(group).pick), scenario, device)
+            yield _draw(_shown(shares, headline_of(group).pick), scenario, device)
 
 
-def _shown(shares: Whole, pick: Result | None) -> Whole:
+def _shown(shares: Shares, pick: Result | None) -> Shares:
     """The headline's case and the largest others, the smallest first."""
     ordered = sorted(shares, key=lambda result: (sum(shares[result].values()), result.case.id))
     others = [result for result in ordered if not pick or result.case.architecture != pick.case.architecture]
@@ -62,7 +61,7 @@ def error_of_prediction(result: Result) -> float | None:
     return predicted / peak - 1 if predicted and peak else None
 
 
-def _draw(shares: Whole, scenario: str, device: str) -> Drawing:
+def _draw(shares: Shares, scenario: str, device: str) -> Drawing:
     ends = [
         scales.label(sum(share.values()), "B", 3) + _words(error_of_prediction(result))
         for result, share in shares.items()
@@ -80,7 +79,7 @@ def _draw(shares: Whole, scenario: str, device: str) -> Drawing:
     )
 
 
-def _backbone(shares: Whole) -> str:
+def _backbone(shares: Shares) -> str:
     architecture = next(iter(shares)).case.architecture
     return short(str(architecture.backbone)) if isinstance(architecture, Parts) else ""
 

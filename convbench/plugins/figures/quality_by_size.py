@@ -22,6 +22,7 @@ from convbench.report.drawing.shares import baselines, share_axis
 from convbench.report.drawing.style import AREA, PAPER, TEXT, WEIGHT, look, short, stacked
 
 SETTINGS = 4
+"""Drawings at most; the numbers of further backbones and clips are in the table."""
 APART = 0.022
 """Share of the axis by which reducers of one size are drawn apart, so that their intervals can be seen."""
 

@@ -27,6 +27,8 @@ from convbench.report.words.names import labels
 
 FAINT = 0.3
 TASKS = 8
+"""Drawings at most; the numbers of further tasks are in the table."""
+
 PLAIN, SMALLEST, LARGEST = 1.4, 0.8, 4.0
 """Areas of marks, in those of other figures: where memory is not told, and of the least and the most of it."""
 

@@ -15,7 +15,9 @@ from convbench.report.drawing.shares import share_axis
 from convbench.report.drawing.style import AREA, GRID, WEIGHT, canvas, look, short
 
 SETTINGS = 4
+"""Drawings at most; the numbers of further backbones and clips are in the table."""
 LEAST = -0.2
+"""Where R² is drawn that is lower."""
 
 
 @figures.register("quality-probe")

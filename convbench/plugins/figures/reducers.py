@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from convbench.analysis.costs.headlines import advise
+from convbench.analysis.costs.headlines import headline_of
 from convbench.analysis.costs.ranking import MARGIN, Contender
 from convbench.analysis.results import Result
 from convbench.core import metrics
@@ -25,13 +25,13 @@ _BAND = (
 @figures.register("reducers")
 def reducers(results: Sequence[Result]) -> Iterator[Drawing]:
     """Latency by reducer, a row each, with intervals and a grey band of ties; nothing where nothing was timed."""
-    advice = advise(results)
+    headline = headline_of(results)
     best: dict[str, Contender] = {}
-    for contender in advice.ranking if advice.timed else ():
+    for contender in headline.ranking if headline.timed else ():
         best.setdefault(contender.result.series, contender)
     if best:
         index = {id(result): number for number, result in enumerate(results)}
-        yield _draw(list(best.values())[:ROWS], advice.ties, index)
+        yield _draw(list(best.values())[:ROWS], headline.ties, index)
 
 
 def _draw(rows: Sequence[Contender], ties: Sequence[Result], index: Mapping[int, int]) -> Drawing:

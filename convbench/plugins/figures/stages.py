@@ -14,7 +14,7 @@ from convbench.core.metric import Metric
 from convbench.core.record import STAGES
 from convbench.core.registry import figures
 from convbench.report.drawing import Drawing, scales
-from convbench.report.drawing.bars import Margins, Parts, bars, is_cut
+from convbench.report.drawing.bars import Margins, Shares, bars, is_cut
 from convbench.report.drawing.style import STAGE_HUES, short
 from convbench.report.words.names import kind
 
@@ -117,7 +117,7 @@ def _distance(result: Result) -> float:
     return abs((result.lstm_input or 0) - 128)
 
 
-def _draw(split: Split, shares: Parts) -> Drawing:
+def _draw(split: Split, shares: Shares) -> Drawing:
     wholes = {result: _whole(result, split.metric, share) for result, share in shares.items()}
     ends = [_end(sum(share.values()), wholes[result], split.metric.unit) for result, share in shares.items()]
     apart = any(wholes.values())

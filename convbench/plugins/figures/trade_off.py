@@ -12,7 +12,7 @@ from convbench.core.metric import Metric
 from convbench.core.registry import figures
 from convbench.core.text import inside
 from convbench.report.drawing import Axes, Drawing, scales
-from convbench.report.drawing.scatter import Points, corner, frame, in_view, marks, rings, value
+from convbench.report.drawing.scatter import Points, corner, empty_axes, in_view, marks, rings, value
 
 
 @figures.register("trade-off")
@@ -34,7 +34,7 @@ def _pairs(columns: Sequence[Metric]) -> list[tuple[Metric, Metric]]:
 
 
 def _draw(points: Points, choice: Axes) -> Drawing:
-    axes = frame(points, scales.limits(points.column(0)))
+    axes = empty_axes(points, scales.limits(points.column(0)))
     drawn = marks(axes, points)
     cases = [points.results[i] for i in points.places]
     place = {id(result): i for i, result in zip(points.places, cases, strict=True)}

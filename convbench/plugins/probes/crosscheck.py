@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from convbench.core import metrics
 from convbench.core.record import Finding, Protocol, Reading
 from convbench.core.registry import probes
-from convbench.measure.counts.counted import NotCounted, called, count_forward, reason_of
+from convbench.measure.counts.counted import NotCounted, after_call, count_forward, reason_of
 from convbench.measure.counts.traced import trace as traced_counts
 from convbench.measure.probes import exact
 from convbench.models.subject import Subject, assemble_forward
@@ -25,7 +25,7 @@ def crosscheck(subject: Subject, protocol: Protocol) -> Iterator[Reading | Findi
     except NotCounted:
         return  # the probe ``macs`` has said so
     try:
-        trace = traced_counts(called(assemble_forward(subject.case, protocol.seed)))
+        trace = traced_counts(after_call(assemble_forward(subject.case, protocol.seed)))
     except Exception as error:
         yield Finding("counted_once", data={"reason": reason_of(error)})
         return

@@ -22,12 +22,14 @@ from convbench.measure.waiting import Waiting
 from convbench.models.subject import Subject
 
 MANY_FAULTS = 256
+"""Page faults a call from which on a warning is given, where the kernel took ``SYSTEM_SHARE`` of the time."""
 SYSTEM_SHARE = 0.25
 BLOCK_SECONDS = 0.04
 """Samples between two looks at the reference workload."""
 SHORT, SHORT_BLOCK_SECONDS, SETTLE_SECONDS = 0.01, 0.08, 0.03
-"""After a look at it, a short call takes up to 1.6 times as long, and a tenth longer for ten calls more: what it works
-on has left the caches. These calls are made and not taken; longer ones were seen to take what they always take."""
+"""Right after the reference workload a call below SHORT seconds takes up to 1.6 times as long, and a tenth longer for
+ten calls more: what it works on has left the caches. So calls are made for SETTLE_SECONDS without being timed, and
+blocks are longer. Longer calls were seen to take what they always take."""
 LONGER_FOR_PERCENTILES = 4
 """What a streaming case may take of the protocol's time, so that its 99th percentile can be stated."""
 
@@ -93,7 +95,7 @@ def _settle(call: Call, clock: Clock, seconds: float) -> None:
 
 def _rule(subject: Subject, protocol: Protocol) -> StoppingRule:
     """That of the protocol; frame by frame the slow end counts, which needs more samples, if they are short."""
-    if subject.case.scenario != "streaming":
+    if not subject.case.streams:
         return StoppingRule(protocol.target, protocol.min_samples, protocol.max_time)
     samples = max(protocol.min_samples, math.ceil(SAMPLES_FOR_PERCENTILE[99] / protocol.visits))
     return StoppingRule(protocol.target, samples, LONGER_FOR_PERCENTILES * protocol.max_time)

@@ -10,7 +10,7 @@ from convbench.core.record import STAGES, Case, Features, Finding, Parts, Protoc
 from convbench.core.registry import probes
 from convbench.measure.counts.affine import folding
 from convbench.measure.counts.counted import params_by
-from convbench.measure.probes import static
+from convbench.measure.probes import passive, static
 from convbench.models.network import ConvReducerRNN, feature_shape
 from convbench.models.stages import stage_roots
 from convbench.models.subject import Subject
@@ -19,6 +19,7 @@ from convbench.models.weights import weights_bytes
 
 @probes.register("params")
 @static
+@passive
 def params(subject: Subject, protocol: Protocol) -> Iterator[Reading | Finding]:
     """Parameters by stage, exact; buffers (a frozen projection) weigh in weights_bytes but are not parameters."""
     model = subject.model

@@ -10,7 +10,7 @@ from convbench.core.record import Finding, Protocol, Reading
 from convbench.core.registry import probes
 from convbench.core.traits import opaque
 from convbench.measure.memory.prediction import predict
-from convbench.measure.probes import static
+from convbench.measure.probes import late, static
 from convbench.models.subject import Subject
 
 SHARE = 0.25
@@ -19,6 +19,7 @@ SHARE = 0.25
 
 @probes.register("prediction")
 @static
+@late
 def prediction(subject: Subject, protocol: Protocol) -> Iterator[Reading | Finding]:
     """Predicted peak of tensor bytes, exact up to what libraries keep to themselves; nothing for a compiled case."""
     if opaque(subject.case):

@@ -1,4 +1,4 @@
-"""Seconds of a call by stage, from passes of their own between plain ones: the latency's samples know nothing of it."""
+"""Seconds of a call by stage, from passes of their own between plain ones, apart from the samples of the latency."""
 
 from __future__ import annotations
 

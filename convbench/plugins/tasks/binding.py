@@ -14,7 +14,7 @@ import torch
 from convbench.core.record import Clip, Training
 from convbench.core.registry import tasks
 from convbench.measure.quality.data import Labelled, Splits
-from convbench.measure.quality.digits import BOX, Digits, box, drawn, in_channels, stamp
+from convbench.measure.quality.digits import BOX, Digits, box, draw_splits, in_channels, stamp
 from convbench.measure.quality.splitting import balanced
 
 SIDES = ("left", "right", "above", "below")
@@ -28,7 +28,7 @@ LARGER, SMALLER, FURTHEST = BOX, 0.3, 0.125
 @tasks.register("binding")
 def binding(clip: Clip, training: Training, seed: int) -> Splits:
     """On which of 4 sides of the smaller digit the larger one is; nothing moves."""
-    return drawn(partial(_draw, clip), SIDES, training, seed)
+    return draw_splits(partial(_draw, clip), SIDES, training, seed)
 
 
 def _draw(clip: Clip, digits: Digits, count: int, rng: np.random.Generator) -> Labelled:

@@ -14,7 +14,7 @@ from convbench.core.record import Clip, Training
 from convbench.core.registry import declares, tasks
 from convbench.measure.quality.controls import Without
 from convbench.measure.quality.data import Labelled, Splits
-from convbench.measure.quality.digits import Digits, at_least, drawn
+from convbench.measure.quality.digits import Digits, at_least, draw_splits
 from convbench.measure.quality.drift import DIRECTIONS, STEPS, drift, start
 from convbench.measure.quality.splitting import balanced
 
@@ -24,7 +24,7 @@ from convbench.measure.quality.splitting import balanced
 def direction(clip: Clip, training: Training, seed: int) -> Splits:
     """Which of 8 ways a digit drifts over a torus; where it starts tells nothing."""
     at_least(2, clip, "direction needs two to tell a motion")
-    return drawn(partial(_draw, clip), DIRECTIONS, training, seed)
+    return draw_splits(partial(_draw, clip), DIRECTIONS, training, seed)
 
 
 def _draw(clip: Clip, digits: Digits, count: int, rng: np.random.Generator) -> Labelled:

@@ -14,7 +14,7 @@ from convbench.core.option_types import Count
 from convbench.core.record import Clip, Training
 from convbench.core.registry import tasks
 from convbench.measure.quality.data import Labelled, Splits
-from convbench.measure.quality.digits import CLASSES, Digits, drawn
+from convbench.measure.quality.digits import CLASSES, Digits, draw_splits
 from convbench.measure.quality.drift import STEPS, drift, start
 from convbench.measure.quality.splitting import balanced
 
@@ -30,7 +30,7 @@ def identity(
     ``train_clips`` is how many there are to learn from, where that is not what the suite's training says.
     """
     training = replace(training, train_clips=train_clips or training.train_clips)
-    return drawn(partial(_draw, clip, jitter), CLASSES, training, seed)
+    return draw_splits(partial(_draw, clip, jitter), CLASSES, training, seed)
 
 
 def _draw(clip: Clip, jitter: float, digits: Digits, count: int, rng: np.random.Generator) -> Labelled:

@@ -15,7 +15,7 @@ from convbench.core.record import Clip, Training
 from convbench.core.registry import declares, tasks
 from convbench.measure.quality.controls import Without
 from convbench.measure.quality.data import Labelled, Splits
-from convbench.measure.quality.digits import CLASSES, Digits, at_least, box, drawn, in_channels, stamp
+from convbench.measure.quality.digits import CLASSES, Digits, at_least, box, draw_splits, in_channels, stamp
 from convbench.measure.quality.splitting import Indices, balanced
 
 FLASHES = 3
@@ -26,7 +26,7 @@ FLASHES = 3
 def order(clip: Clip, training: Training, seed: int) -> Splits:
     """Which of 10 digits flashes first of three different ones, near the centre, blanks between."""
     at_least(FLASHES, clip, f"order flashes {FLASHES} digits")
-    return drawn(partial(_draw, clip), CLASSES, training, seed)
+    return draw_splits(partial(_draw, clip), CLASSES, training, seed)
 
 
 def _draw(clip: Clip, digits: Digits, count: int, rng: np.random.Generator) -> Labelled:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def allocator(subject: Subject, *, malloc: Name = "glibc-arena") -> Subject:
     """glibc, glibc-arena (keeps freed memory instead of returning it to the system), jemalloc or tcmalloc."""
     if malloc == "glibc-arena":
-        glibc.become(glibc.KEPT)
+        glibc.apply(glibc.GLIBC_ARENA)
     elif malloc in PACKAGES and PACKAGES[malloc][0] not in Path("/proc/self/maps").read_text():
         raise Unavailable(f"{malloc} is not in this process: run it isolated, so that it can be preloaded")
     return subject

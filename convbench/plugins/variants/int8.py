@@ -37,7 +37,7 @@ def int8(
     """
     import torch
 
-    from convbench.models.deployment import Quantised
+    from convbench.models.deployment import Quantisation
     from convbench.models.runtimes.int8 import calibration_clips, rows_of
 
     ranges = calibration_clips(subject, calibration, clips) if method == "static" else ()
@@ -46,7 +46,7 @@ def int8(
             raise Impossible(
                 "torchao quantises for torch alone: use int8 or int8(method=static) before another runtime"
             )
-        return replace(subject, quantised=Quantised(method, rows_of(subject, ranges)), dtype=torch.int8)
+        return replace(subject, quantisation=Quantisation(method, rows_of(subject, ranges)), dtype=torch.int8)
     if torch.device(subject.device).type != "cpu" and method != "torchao":
         raise Unavailable(f"torch's {method} int8 runs on CPUs only: use int8(method=torchao) on a GPU")
     if method != "torchao" and set(torch.backends.quantized.supported_engines) <= {"none"}:

@@ -38,4 +38,4 @@ def onnxruntime(subject: Subject, *, exporter: Literal["dynamo", "torchscript"] 
         raise Impossible("ONNX Runtime has no bfloat16 for this model's layers: use half(dtype=fp16)+onnxruntime")
     on_gpu = torch.device(subject.device).type == "cuda"
     provider = "CUDAExecutionProvider" if on_gpu else "CPUExecutionProvider"
-    return deploy(subject, OnnxRuntime(subject.case, exporter, opset, provider, subject.quantised))
+    return deploy(subject, OnnxRuntime(subject.case, exporter, opset, provider, subject.quantisation))

@@ -48,8 +48,8 @@ def openvino(
     if torch.device(subject.device).type != "cpu":
         raise Unavailable("OpenVINO runs on CPUs: it has no use for a CUDA device")
     need("openvino")
-    if subject.quantised and subject.quantised.method != "static":
+    if subject.quantisation and subject.quantisation.method != "static":
         raise Impossible("OpenVINO runs no dynamically quantised model: use int8(method=static)+openvino")
     dtype = {"f32": torch.float32, "bf16": torch.bfloat16, "f16": torch.float16}[precision]
-    deployed = deploy(subject, OpenVino(subject.case, exporter, precision, subject.quantised))
-    return deployed if subject.quantised else replace(deployed, dtype=dtype)
+    deployed = deploy(subject, OpenVino(subject.case, exporter, precision, subject.quantisation))
+    return deployed if subject.quantisation else replace(deployed, dtype=dtype)

@@ -14,7 +14,7 @@ from convbench.report.drawing import scales
 from convbench.report.drawing.style import GRID, MUTED, PAPER, TEXT, canvas
 from convbench.report.words.names import labels
 
-Parts = Mapping[Result, Mapping[str, float]]
+Shares = Mapping[Result, Mapping[str, float]]
 LONGEST = 6.0
 """Medians: a bar longer than this is cut, so that the others can be compared."""
 CUT = "\N{RIGHTWARDS ARROW}"
@@ -30,7 +30,7 @@ class Margins(NamedTuple):
 
 
 def bars(
-    parts: Parts, looks: Mapping[str, tuple[str, str]], ends: Sequence[str], margins: Margins, unit: str
+    parts: Shares, looks: Mapping[str, tuple[str, str]], ends: Sequence[str], margins: Margins, unit: str
 ) -> MplAxes:  # fmt: skip
     """A bar per result; ``looks`` gives each part's words and colour in order, ``ends`` what stands right of a bar."""
     axes = canvas(
@@ -59,7 +59,7 @@ def bars(
     return axes
 
 
-def is_cut(parts: Parts) -> bool:
+def is_cut(parts: Shares) -> bool:
     """Whether a bar is longer than the scale."""
     wholes = [sum(part.values()) for part in parts.values()]
     return max(wholes) > _end(wholes)
@@ -80,7 +80,7 @@ def _ticks(end: float, unit: str) -> list[float]:
     return [step * i for i in range(int(end / step) + 1)]
 
 
-def _stack(axes: MplAxes, parts: Parts, looks: Mapping[str, tuple[str, str]]) -> None:
+def _stack(axes: MplAxes, parts: Shares, looks: Mapping[str, tuple[str, str]]) -> None:
     ends = [0.0] * len(parts)
     for part, (words, colour) in looks.items():
         if not any(share.get(part) for share in parts.values()):

@@ -59,8 +59,8 @@ def value(result: Result, metric: Metric) -> float | None:
     return number if number and number > 0 and math.isfinite(number) else None
 
 
-def frame(points: Points, x_ends: tuple[float, float], axes: MplAxes | None = None) -> MplAxes:
-    """Empty log axes, named with the direction that is better; on a canvas of the usual size, or the one given."""
+def empty_axes(points: Points, x_ends: tuple[float, float], axes: MplAxes | None = None) -> MplAxes:
+    """Log axes, named with the direction that is better; on a canvas of the usual size, or the one given."""
     narrow = axes is not None
     axes = axes or canvas()
     scales.log_axis(axes, "x", x_ends, points.x.unit, most=5 if narrow else 8)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from convbench.analysis.results import results as results_of
 from convbench.core.record import Record, Run
-from convbench.core.text import markdown as plain
+from convbench.core.text import markdown as escaped
 from convbench.report.page.view import view
 
 BUDGET = 60_000
@@ -17,9 +17,9 @@ def markdown(run: Run, records: Sequence[Record]) -> str:
     """The answer, the ranking, the variants and what failed, in GitHub's markdown, at most ``BUDGET`` characters."""
     values = view(run, results_of(records))
     text = "\n\n".join(filter(None, (
-        f"## convbench: {plain(run.name)}",
-        f"**{plain(values['lead'], 400)}** " + " ".join(
-            plain(text, 400) for text in (values["confidence"], *values["sentences"], values["caution"]) if text
+        f"## convbench: {escaped(run.name)}",
+        f"**{escaped(values['lead'], 400)}** " + " ".join(
+            escaped(text, 400) for text in (values["confidence"], *values["sentences"], values["caution"]) if text
         ),
         _table(f"Each {values['kind']} at its {'fastest' if values['timed'] else 'smallest'}",
                (values["kind"].capitalize(), "LSTM input", "Variant", "Latency [95 %]", "×", "Parameters", "FLOPs"),
@@ -33,13 +33,13 @@ def markdown(run: Run, records: Sequence[Record]) -> str:
                ([*(row[key] for key in ("variant", "place", "models", "speedup", "range")),
                  f"{row['pays']} {row['never']}".strip()] for row in values["variants"][:20])),
         _failures([*values["failures"], *values["skipped"]]),
-        f"<sub>{plain(' · '.join(value for value in values['environment'].values() if value != '–'), 300)}</sub>",
+        f"<sub>{escaped(' · '.join(value for value in values['environment'].values() if value != '–'), 300)}</sub>",
     )))  # fmt: skip
     return text if len(text) <= BUDGET else f"{text[: BUDGET - 40]}\n\n… cut at {BUDGET:,} characters\n"
 
 
 def _table(title: str, heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [f"| {' | '.join(plain(cell) for cell in row)} |" for row in rows]
+    lines = [f"| {' | '.join(escaped(cell) for cell in row)} |" for row in rows]
     rule = f"|{'---|' * len(heads)}"
     return "\n".join((f"### {title}", "", f"| {' | '.join(heads)} |", rule, *lines)) if lines else ""
 
@@ -47,7 +47,7 @@ def _table(title: str, heads: Sequence[str], rows: Iterable[Sequence[str]]) -> s
 def _failures(failures: Sequence[dict[str, str]]) -> str:
     if not failures:
         return ""
-    lines = [f"- {plain(failure['case'], 200)}: {plain(failure['reason'], 300)}" for failure in failures[:50]]
+    lines = [f"- {escaped(failure['case'], 200)}: {escaped(failure['reason'], 300)}" for failure in failures[:50]]
     more = f"\n- and {len(failures) - 50:,} more" if len(failures) > 50 else ""
     head = f"<details><summary>{len(failures):,} without a result</summary>\n\n"
     return f"{head}{chr(10).join(lines)}{more}\n\n</details>"

@@ -42,5 +42,5 @@ def _plain(grid: Grid[Any], texts: list[list[list[Answer]]], place: dict[int, in
         return answers.setdefault((text, place.get(id(pick))), len(answers))
 
     cells = [[number(*answer) for answer in cell] for row in texts for cell in row]
-    limits = {name: [[value, words.limit(name, value)] for value in grid.limits[name][:-1]] for name in NAMES}
+    limits = {name: [[value, words.limit_text(name, value)] for value in grid.limits[name][:-1]] for name in NAMES}
     return {"limits": limits, "answers": [list(key) for key in answers], "cells": cells}

@@ -9,7 +9,7 @@ from typing import Any
 
 from convbench.analysis.compare import Match, Summary, apart, differences, in_turns, overall, summaries
 from convbench.analysis.compare import match as matches_of
-from convbench.analysis.costs.headlines import advise
+from convbench.analysis.costs.headlines import headline_of
 from convbench.analysis.costs.ranking import MARGIN
 from convbench.analysis.results import Result, costs, measured
 from convbench.analysis.results import results as results_of
@@ -76,7 +76,7 @@ def view(runs: Sequence[Run], of_each: Sequence[Sequence[Result]], matches: Sequ
 
 
 def _run(letter: str, run: Run, results: Sequence[Result]) -> dict[str, str]:
-    pick = advise(results).pick
+    pick = headline_of(results).pick
     return {
         "letter": letter,
         "name": run.name,

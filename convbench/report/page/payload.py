@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import glob
-import json
 import math
-import shlex
 from collections import Counter
 from collections.abc import Hashable, Iterable, Sequence
 from typing import Any
 
-from convbench.analysis.costs.headlines import advise
+from convbench.analysis.costs.headlines import headline_of
 from convbench.analysis.costs.likeness import alike
 from convbench.analysis.costs.selection import curves, opening
 from convbench.analysis.results import Result, shown_metrics
@@ -54,7 +51,7 @@ def payload(run: Run, results: Sequence[Result]) -> dict[str, Any]:
         "facts": _facts(results),
         "filters": [name for name in FILTERS if len({line.get(name) for line in lines}) > 1],
         "opening": dict(first.values) if first else {},
-        "crossover": plain(advise(results).crossover),
+        "crossover": plain(headline_of(results).crossover),
         "findings": _findings(results),
         "visits": [distribution(result.record) for result in results],
         "percentiles": coded([percentiles(result) for result in results]),
@@ -78,18 +75,12 @@ def numbered(keys: Iterable[Hashable]) -> list[int]:
     return [numbers.setdefault(key, len(numbers)) for key in keys]
 
 
-def repeat(run: Run, case: str, number: int) -> str:
-    """What measures the case of that number (from 1) again: a command line, or a call of the API where that ran it.
+def _repeating(run: Run) -> dict[str, Any]:
+    """What stands before the pattern of a case, between it and its number, and after that.
 
+    The page joins them to what measures one case again: a command line, or a call of the API where that made the run.
     It writes to a directory of its own: in that of the run it would set the whole run aside.
     """
-    parts, pattern = _repeating(run), glob.escape(case)
-    quoted = json.dumps(pattern, ensure_ascii=False) if parts["python"] else shlex.quote(pattern)
-    return f"{parts['before']}{quoted}{parts['between']}{number}{parts['after']}"
-
-
-def _repeating(run: Run) -> dict[str, Any]:
-    """What stands before the case's pattern, between it and its number, and after that."""
     directory = f"reports/again/{file_stem(run.name) or 'run'}-"
     command = Command.of(run).of_one_case()
     if command.python:

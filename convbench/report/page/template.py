@@ -25,7 +25,7 @@ def render(template: str, data: dict[str, Any], **values: Any) -> str:
     """A template filled, with the style, the script and the policy that allows this very script and nothing else."""
     source = script()
     policy = (
-        f"default-src 'none'; script-src 'sha256-{_digest(source)}'; style-src 'unsafe-inline'; img-src data:; "
+        f"default-src 'none'; script-src 'sha256-{_csp_hash(source)}'; style-src 'unsafe-inline'; img-src data:; "
         "base-uri 'none'; form-action 'none'"
     )
     page = _environment().get_template(template)
@@ -61,5 +61,5 @@ def _asset(name: str) -> str:
     return (resources.files("convbench.report.page") / "assets" / name).read_text("utf-8")
 
 
-def _digest(source: str) -> str:
+def _csp_hash(source: str) -> str:
     return base64.b64encode(hashlib.sha256(source.encode()).digest()).decode()

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from convbench.analysis.costs.gains import MAKING, VariantGain
-from convbench.analysis.costs.headlines import Advice, advise, uncounted
+from convbench.analysis.costs.headlines import Headline, headline_of, uncounted
 from convbench.analysis.costs.ranking import Contender
 from convbench.analysis.results import Result, measured, typical
 from convbench.core import metrics
@@ -38,7 +38,7 @@ SENTENCES = 12
 
 def view(run: Run, results: Sequence[Result]) -> dict[str, Any]:
     """What the template is filled with, but for the figures and the payload."""
-    advice = advise(results)
+    headline = headline_of(results)
     answers = recommended(results)
     texts = sentences(run, results, answers)
     caution, kinds = cautions(results)
@@ -46,24 +46,24 @@ def view(run: Run, results: Sequence[Result]) -> dict[str, Any]:
         "run": run,
         "listed": SENTENCES,
         "quality": section(results, answers),
-        "decision": decision(advice, answers) or texts[0],
-        "confidence": confidence(advice, answers),
-        "steps": [_step(run, step) for step in next_steps(run, results, advice)],
+        "decision": decision(headline, answers) or texts[0],
+        "confidence": confidence(headline, answers),
+        "steps": [_step(run, step) for step in next_steps(run, results, headline)],
         "repeat": command(run, AGAIN, DIRECTORY),
         "lead": texts[0],
         "sentences": texts[1:],
         "caution": caution,
         "cautions": kinds,
         "outcome": outcome(run, results),
-        "ranking": _ranking(advice) if advice.ordered else [],
-        "kind": kind(contender.result for contender in advice.ranking),
-        "timed": advice.timed,
-        "weighed": any(contender.result.memory is not None for contender in advice.ranking),
+        "ranking": _ranking(headline) if headline.ordered else [],
+        "kind": kind(contender.result for contender in headline.ranking),
+        "timed": headline.timed,
+        "weighed": any(contender.result.memory is not None for contender in headline.ranking),
         "tie": TIE,
         "visited": any(result.record.visits for result in results),
         "assumed": units.percent(math.sqrt(ASSUMED.variance)),
-        "alike": same(advice.pick) if advice.pick else "",
-        "variants": [_variant(variant) for variant in advice.variants],
+        "alike": same(headline.pick) if headline.pick else "",
+        "variants": [_variant(variant) for variant in headline.variants],
         "columns": rows.columns(results),
         "rows": rows.first(results),
         "total": len(measured(results)),
@@ -83,15 +83,15 @@ def _step(run: Run, step: Step) -> dict[str, str]:
     return {"why": step.why, "command": command(run, step, DIRECTORY)}
 
 
-def _ranking(advice: Advice) -> list[dict[str, str]]:
+def _ranking(headline: Headline) -> list[dict[str, str]]:
     """The best size of each reducer, fastest first, all of them alike."""
     best: dict[str, Contender] = {}
-    for contender in advice.ranking:
+    for contender in headline.ranking:
         best.setdefault(contender.result.series, contender)
-    return [_rank(contender, advice) for contender in best.values()]
+    return [_rank(contender, headline) for contender in best.values()]
 
 
-def _rank(contender: Contender, advice: Advice) -> dict[str, str]:
+def _rank(contender: Contender, headline: Headline) -> dict[str, str]:
     result = contender.result
     return {
         "series": result.series,
@@ -100,8 +100,8 @@ def _rank(contender: Contender, advice: Advice) -> dict[str, str]:
         "variant": result.case.variant_name,
         "latency": units.interval(result.latency),
         "factor": units.factor(contender.factor.median) if result.latency else units.MISSING,
-        "tied": "tied" if result in advice.ties else "",
-        "pick": "pick" if result is advice.pick else "",
+        "tied": "tied" if result in headline.ties else "",
+        "pick": "pick" if result is headline.pick else "",
         "params": units.count(result.params),
         "flops": f"{'≥ ' if uncounted(result) else ''}{units.flops(result.flops)}",
         "memory": units.size(result.memory),
@@ -112,7 +112,7 @@ def _variant(variant: VariantGain) -> dict[str, str]:
     """A row of the table of variants; medians over its cases."""
     paid = [gain.pays_after for gain in variant.gains if gain.pays_after is not None]
     never = len(variant.gains) - len(paid)
-    made = any(_median(variant, metric) is not None for metric in MAKING)
+    is_known = any(_median(variant, metric) is not None for metric in MAKING)
     allocators = sorted({" against ".join(gain.allocators) for gain in variant.gains if gain.allocators})
     captured = _median(variant, metrics.CAPTURED)
     return {
@@ -125,8 +125,8 @@ def _variant(variant: VariantGain) -> dict[str, str]:
         "graphs": units.count(_median(variant, metrics.GRAPH_COUNT)),
         "breaks": units.count(_median(variant, metrics.GRAPH_BREAKS)),
         "captured": units.percent(captured) if captured is not None else units.MISSING,
-        "pays": (f"{statistics.median(paid):,.0f} calls" if paid else "never") if made else units.MISSING,
-        "never": f"never for {never}" if made and paid and never else "",
+        "pays": (f"{statistics.median(paid):,.0f} calls" if paid else "never") if is_known else units.MISSING,
+        "never": f"never for {never}" if is_known and paid and never else "",
         "allocators": ", ".join(allocators),
     }
 

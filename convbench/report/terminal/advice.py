@@ -58,8 +58,8 @@ def _reference(answer: Recommendation) -> str:
 
 
 def _runners(answer: Recommendation) -> Table:
-    asked = answer.ask.metrics[answer.ask.cheapest]
-    costs = tuple(dict.fromkeys((metrics.LATENCY, metrics.PARAMS, asked)))
+    cheapest = answer.ask.metrics[answer.ask.cheapest]
+    costs = tuple(dict.fromkeys((metrics.LATENCY, metrics.PARAMS, cheapest)))
     headings = (inside(metric.heading or metric.title) for metric in costs)
     names = ("runner-up", "accuracy", f"against {_reference(answer)}", *headings, "on the front", "within")
     grid = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)

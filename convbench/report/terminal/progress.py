@@ -11,26 +11,26 @@ from convbench.core.text import counted
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from convbench.core.progress import Stage
+    from convbench.core.progress import RunState
     from convbench.core.record import Case, Record
 
 STYLES = {"ok": "", "failed": "red", "skipped": "yellow"}
 
 
-def where(stage: Stage) -> str:
+def where(state: RunState) -> str:
     """Where a run is, in words."""
-    hosts = f", on {stage.hosts} hosts" if stage.hosts > 1 else ""
-    if stage.trainings:
-        if stage.look > 1:
-            return f"look {stage.look}, not sure yet: {counted(stage.trainings, 'more training')}{hosts}"
-        if stage.unplanned:
-            return f"{counted(stage.trainings, 'more training')}, each at its best learning rate{hosts}"
-        return f"{counted(stage.trainings, 'training')}{hosts}"
-    if stage.round < 0:
+    hosts = f", on {state.hosts} hosts" if state.hosts > 1 else ""
+    if state.trainings:
+        if state.look > 1:
+            return f"look {state.look}, not sure yet: {counted(state.trainings, 'more training')}{hosts}"
+        if state.unplanned:
+            return f"{counted(state.trainings, 'more training')}, each at its best learning rate{hosts}"
+        return f"{counted(state.trainings, 'training')}{hosts}"
+    if state.round < 0:
         return f"building, counting and compiling every case{hosts}"
-    if stage.round < stage.rounds:
-        return (f"round {stage.round + 1} of {stage.rounds}" if stage.rounds > 1 else "measuring") + hosts
-    return f"again: {counted(len(stage.open), 'case')} still undecided or disturbed{hosts}"
+    if state.round < state.rounds:
+        return (f"round {state.round + 1} of {state.rounds}" if state.rounds > 1 else "measuring") + hosts
+    return f"again: {counted(len(state.open), 'case')} still undecided or disturbed{hosts}"
 
 
 def first_of_case(record: Record) -> bool:
@@ -47,7 +47,7 @@ class Silent:
     def __exit__(self, *_: object) -> None:
         return
 
-    def begins(self, case: Case, stage: Stage) -> None:  # noqa: ARG002
+    def begins(self, case: Case, state: RunState) -> None:  # noqa: ARG002
         return
 
     def ended(self, record: Record) -> None:  # noqa: ARG002
@@ -64,11 +64,11 @@ class Lines(Silent):
         self.console, self.done, self.total, self.now = console, done, total, now
         self.stage, self.began, self.made, self.visits = "", now(), 0, 0
 
-    def begins(self, case: Case, stage: Stage) -> None:  # noqa: ARG002
-        if self.stage != where(stage):
-            self.stage, self.began, self.made = where(stage), self.now(), 0
-            self.visits = stage.visits + stage.following
-            self.total += stage.trainings if stage.unplanned else 0
+    def begins(self, case: Case, state: RunState) -> None:  # noqa: ARG002
+        if self.stage != where(state):
+            self.stage, self.began, self.made = where(state), self.now(), 0
+            self.visits = state.visits + state.following
+            self.total += state.trainings if state.unplanned else 0
             self._print(self.stage)
 
     def ended(self, record: Record) -> None:
@@ -116,11 +116,11 @@ class Bar(Silent):
     def __exit__(self, *_: object) -> None:
         self.bar.stop()
 
-    def begins(self, case: Case, stage: Stage) -> None:
+    def begins(self, case: Case, state: RunState) -> None:
         """A stage has a bar of its own: what is done of it, and what is left."""
-        if self.stage != where(stage):
-            self.stage = where(stage)
-            self.bar.reset(self.task, total=stage.visits, stage=self.stage, case=case.id)
+        if self.stage != where(state):
+            self.stage = where(state)
+            self.bar.reset(self.task, total=state.visits, stage=self.stage, case=case.id)
         self.bar.update(self.task, case=case.id)
 
     def ended(self, record: Record) -> None:
@@ -139,6 +139,6 @@ def watcher(console: Console, quiet: bool, done: int, total: int) -> Silent:
 
 
 def _line(record: Record) -> str:
-    from convbench.report.terminal import table
+    from convbench.report.terminal.table import line  # which is slow to import, and not every run prints a line
 
-    return table.line(record)
+    return line(record)

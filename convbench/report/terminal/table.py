@@ -10,7 +10,7 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
 from rich.text import Text
 
-from convbench.analysis.costs.likeness import Frame, frame
+from convbench.analysis.costs.likeness import Situation, situation
 from convbench.analysis.results import (
     Result,
     measured,
@@ -40,6 +40,10 @@ class Column(NamedTuple):
 
 FROM_WIDTH = {metrics.PARAMS: 96, metrics.MACS: 104, metrics.MEMORY: 112, metrics.FRAMES_PER_S: 88}
 """Where the terminal is narrow these are left out; latency and what a user's own probe declares never are."""
+ROWS = 100
+"""Rows of one table."""
+Cells = dict[Column, list[str]]
+"""The texts of every column."""
 
 
 def _columns(results: Sequence[Result]) -> list[Column]:
@@ -64,13 +68,6 @@ _LATENCY = (
 )
 
 
-ROWS = 100
-"""Rows of one table."""
-
-Cells = dict[Column, list[str]]
-"""The texts of every column."""
-
-
 class Results:
     """A rich renderable: a table for all that differ in reducer, size and variant only, fastest first, then what has no
     result and why."""
@@ -79,7 +76,7 @@ class Results:
         self.results = results_of(records)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        for members in _frames(self.results):
+        for members in _by_situation(self.results):
             yield Text(_title(members[0]), style="table.title")
             yield _table(members, options.max_width)
             if len(members) > ROWS:
@@ -87,11 +84,6 @@ class Results:
         for result in self.results:
             if result.record.status != "ok":
                 yield Text(line(result.record), style="red" if result.record.status == "failed" else "yellow")
-
-
-def table(records: Sequence[Record]) -> Results:
-    """What ``rich`` prints for these records; columns are left out where the terminal is narrow."""
-    return Results(records)
 
 
 def line(record: Record) -> str:
@@ -127,12 +119,12 @@ def _share(value: float | None, scale: int = 100) -> str:
     return f"{value:.2f}" if scale == 1 else f"{scale * value:.1f} %"
 
 
-def _frames(results: Sequence[Result]) -> list[list[Result]]:
+def _by_situation(results: Sequence[Result]) -> list[list[Result]]:
     """Cases that may be compared, those with most of them first."""
-    frames: dict[Frame, list[Result]] = {}
+    situations: dict[Situation, list[Result]] = {}
     for result in measured(results):
-        frames.setdefault(frame(result), []).append(result)
-    return sorted(frames.values(), key=len, reverse=True)
+        situations.setdefault(situation(result), []).append(result)
+    return sorted(situations.values(), key=len, reverse=True)
 
 
 def _title(result: Result) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from convbench.analysis.choice.recommendation import Reason, Recommendation
 from convbench.core.metric import Metric
 from convbench.report.words.names import model, setup
-from convbench.report.words.numbers import TOO_FEW_SEEDS, accuracy, amount, cheapest, costs, limit, percent, points
+from convbench.report.words.numbers import TOO_FEW_SEEDS, accuracy, amount, cheapest, costs, limit_name, percent, points
 
 ABSTAINS: Mapping[Reason, str] = {
     "not-run": "quality was not run for it",
@@ -51,14 +51,14 @@ def _misses(answer: Recommendation) -> str:
 
 def _miss(metric: Metric, value: float, threshold: float) -> str:
     bound = "at most" if metric.better == "higher" else "at least"
-    return f"{limit(metric)} {bound} {amount(metric, value)} (the limit is {amount(metric, threshold)})"
+    return f"{limit_name(metric)} {bound} {amount(metric, value)} (the limit is {amount(metric, threshold)})"
 
 
 def _cheapest(answer: Recommendation) -> str:
     assert answer.leading
-    seen = answer.numbers["detectable"]
-    power = f"Two that differ by {points(seen)} would have been told apart in four of five such runs."
+    difference = answer.numbers["detectable"]
+    power = f"Two that differ by {points(difference)} would have been told apart in four of five such runs."
     return (
         f"The {cheapest(answer.ask)} is {setup(answer.leading.result)} ({accuracy(answer.leading)}; "
-        f"{costs(answer.leading.result, answer)}). {power if math.isfinite(seen) else TOO_FEW_SEEDS}"
+        f"{costs(answer.leading.result, answer)}). {power if math.isfinite(difference) else TOO_FEW_SEEDS}"
     )

@@ -21,7 +21,7 @@ from convbench.report.words.abstention import abstention, extend
 from convbench.report.words.decision import Step, command
 from convbench.report.words.findings import failure
 from convbench.report.words.names import model, parts_name, setup
-from convbench.report.words.numbers import accuracy, amount, cheapest, costs, likely, limit, percent, points
+from convbench.report.words.numbers import accuracy, amount, cheapest, costs, likely, limit_name, percent, points
 
 WHY: Mapping[Why, str] = {
     "dead": "most of its runs learnt nothing or collapsed",
@@ -177,7 +177,7 @@ def _binding(answer: Recommendation) -> str:
     if not answer.binding:
         return "No limit binds: each could be lifted without changing this."
     bounds = ((answer.ask.metrics[name], limits[name]) for name in answer.binding)
-    text = joined([f"{limit(metric)} of {amount(metric, value)}" for metric, value in bounds])
+    text = joined([f"{limit_name(metric)} of {amount(metric, value)}" for metric, value in bounds])
     without = "it" if len(answer.binding) == 1 else "one of them"
     return f"Binding: the {text}; without {without} the answer would change."
 
@@ -186,8 +186,8 @@ def _price(answer: Recommendation) -> str:
     price, pick = answer.price, answer.pick
     if not price or not pick or answer.ask.per_second is not None:
         return ""
-    asked = answer.ask.metrics[answer.ask.cheapest]
-    more = [_more(metric, price, pick) for metric in dict.fromkeys((asked, metrics.LATENCY, metrics.PARAMS))]
+    cheapest = answer.ask.metrics[answer.ask.cheapest]
+    more = [_more(metric, price, pick) for metric in dict.fromkeys((cheapest, metrics.LATENCY, metrics.PARAMS))]
     doubt = "" if price.p <= 0.05 else " in the mean, which these seeds do not show to be a gain"
     return (
         f"The next better point, {setup(price.candidate.result)}, gains {points(price.gain)}{doubt}, "
@@ -200,7 +200,7 @@ def _more(metric: Metric, price: Price, pick: Candidate) -> str:
     if before is None or after is None:
         return ""
     words = {metrics.LATENCY: " a call", metrics.PARAMS: " parameters"}
-    word = words.get(metric, f" of {limit(metric)}")
+    word = words.get(metric, f" of {limit_name(metric)}")
     return f"{amount(metric, abs(after - before))}{word} {'more' if after >= before else 'less'}"
 
 
@@ -208,7 +208,8 @@ def _likely(answer: Recommendation) -> str:
     if answer.probability is None or answer.front is None or len(answer.pool) == 1:
         return ""
     rule = "the cheapest that is" if answer.ask.per_second is None else "the best of accuracy less price"
-    front = f"on the front of {joined(['quality', *(limit(answer.ask.metrics[name]) for name in answer.ask.against)])}"
+    against = (limit_name(answer.ask.metrics[name]) for name in answer.ask.against)
+    front = f"on the front of {joined(['quality', *against])}"
     places = {"within the margin": answer.probability, rule: answer.stability, front: answer.front}
     texts = [f"{place} ({likely(share)})" for place, share in places.items() if share is not None]
     return f"How likely it is: {', '.join(texts)}."

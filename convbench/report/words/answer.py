@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from convbench.analysis.choice.recommendation import Recommendation
 from convbench.analysis.costs.gains import VariantGain
-from convbench.analysis.costs.headlines import Advice, advise, noisy, uncounted, uncounted_share, withheld
+from convbench.analysis.costs.headlines import Headline, headline_of, noisy, uncounted, uncounted_share, withheld
 from convbench.analysis.costs.runtimes import runtimes as runtimes_of
 from convbench.analysis.quality.qualities import tried
 from convbench.analysis.results import Result, costs, measured, sustained, triable
@@ -37,7 +37,7 @@ def answer(run: Run, records: Sequence[Record]) -> str:
     results = results_of(records)
     answers = quality.recommended(results)
     *texts, ending = sentences(run, results, answers)
-    return " ".join(filter(None, (*texts, confidence(advise(results), answers), cautions(results)[0], ending)))
+    return " ".join(filter(None, (*texts, confidence(headline_of(results), answers), cautions(results)[0], ending)))
 
 
 def sentences(run: Run, results: Sequence[Result], answers: Sequence[Recommendation]) -> list[str]:
@@ -45,27 +45,27 @@ def sentences(run: Run, results: Sequence[Result], answers: Sequence[Recommendat
 
     How sure it is, and what to read with care, stand apart: ``confidence`` and ``cautions``.
     """
-    advice = advise(results)
-    if not advice.pick:
+    headline = headline_of(results)
+    if not headline.pick:
         what = "No cost" if len(costs(results)) < len(results) else "Nothing"
         nothing = f"{what} was measured: {outcome(run, results)}."
         return [*filter(None, (*quality.sentences(results, answers), _withheld(results))), nothing]
-    headline = _pick(advice)
+    opening = _pick(headline)
     by_task = quality.sentences(results, answers)
     texts = [
-        *([*by_task, headline] if by_task else [headline]),
-        _quickest(advice),
-        _ties(advice),
+        *([*by_task, opening] if by_task else [opening]),
+        _quickest(headline),
+        _ties(headline),
         _uncounted(results),
-        _next(advice),
+        _next(headline),
         _withheld(results),
-        "" if tried(result.record for result in results) else _placed(advice),
-        _dearest(advice),
-        _crossover(advice),
-        _variants(advice),
+        "" if tried(result.record for result in results) else _placed(headline),
+        _dearest(headline),
+        _crossover(headline),
+        _variants(headline),
         *map(runtimes.sentence, runtimes_of(results)),
     ]
-    texts += [_other_situation(result, advice.pick) for result in advice.others[:3]]
+    texts += [_other_situation(result, headline.pick) for result in headline.others[:3]]
     cure = RUNS_IT if triable(results) else NO_HEAD
     cost_only = "" if len(costs(results)) < len(results) else COST_ONLY.format(cure)
     return [*dict.fromkeys(filter(None, [*texts, cost_only])), _missing(run, results)]
@@ -105,10 +105,10 @@ def _measured(results: Sequence[Result]) -> list[str]:
     return [f"{counted(len(measured(results)), 'case')} measured", *apart]
 
 
-def _pick(advice: Advice) -> str:
-    pick = advice.pick
+def _pick(headline: Headline) -> str:
+    pick = headline.pick
     assert pick
-    if not advice.ordered:
+    if not headline.ordered:
         return UNORDERED
     partly = bool(uncounted(pick))
     params = f"{units.count(pick.params)} parameters" if pick.params is not None else ""
@@ -116,11 +116,11 @@ def _pick(advice: Advice) -> str:
     cost = " and ".join(filter(None, (params, flops)))
     architecture = pick.case.architecture
     place = f" on the {architecture.backbone} backbone" if isinstance(architecture, Parts) else ""
-    if not advice.timed or not pick.latency:
+    if not headline.timed or not pick.latency:
         word = "Fewest parameters" if partly else "Smallest"
         return f"{word}{place}: {setup(pick)}{cost and f', with {cost}'}; latency was not measured."
     seconds = f"{units.interval(pick.latency)} a call{_threads(pick)}{cost and f', {cost}'}"
-    tied = advice.tied
+    tied = headline.tied
     if len(tied) < 2:
         return f"Fastest{place} on this machine: {setup(pick)}, with {seconds}."
     return (
@@ -129,19 +129,19 @@ def _pick(advice: Advice) -> str:
     )
 
 
-def _quickest(advice: Advice) -> str:
+def _quickest(headline: Headline) -> str:
     """How fast the pick is in the variant that gains most for it."""
-    gain = advice.quickest
+    gain = headline.quickest
     if gain is None or not gain.result.latency:
         return ""
     variant, latency = gain.result.case.variant_name, units.interval(gain.result.latency)
     return f"In {variant} it takes {latency}: {units.speedup(gain.speedup)} as fast."
 
 
-def _ties(advice: Advice) -> str:
+def _ties(headline: Headline) -> str:
     """What else may be taken without being slower, as far as this run can tell."""
-    others = [model(result) for result in advice.tied if result is not advice.pick]
-    if not others or not advice.timed:
+    others = [model(result) for result in headline.tied if result is not headline.pick]
+    if not others or not headline.timed:
         return ""
     return f"Tied with it: {'; '.join(others[:4])}{f' and {len(others) - 4} more' if len(others) > 4 else ''}."
 
@@ -164,9 +164,9 @@ def _threads(result: Result) -> str:
     return f" with {counted(threads, 'thread')}" if threads else ""
 
 
-def confidence(advice: Advice, answers: Sequence[Recommendation]) -> str:
+def confidence(headline: Headline, answers: Sequence[Recommendation]) -> str:
     """How sure the ranking by latency is, and why; the answers of tasks have grades of their own."""
-    sure, head = advice.confidence, "Confidence in the latencies" if answers else "Confidence"
+    sure, head = headline.confidence, "Confidence in the latencies" if answers else "Confidence"
     if sure is None:
         return ""
     if sure.visits is None:
@@ -176,16 +176,16 @@ def confidence(advice: Advice, answers: Sequence[Recommendation]) -> str:
         reasons.append(f"{sure.open} more may be tied or not")
     if sure.withheld:
         reasons.append(f"{sure.withheld} withheld")
-    if not sure.open and not sure.withheld and len(advice.ranking) > 1:
+    if not sure.open and not sure.withheld and len(headline.ranking) > 1:
         reasons.append("each contender tied or told apart")
     return f"{head}: {sure.level} ({', '.join(reasons)})."
 
 
-def _next(advice: Advice) -> str:
+def _next(headline: Headline) -> str:
     """By how much the next is slower, where nothing is tied with the fastest."""
-    if not advice.timed or len(advice.ranking) < 2 or len(advice.tied) > 1:
+    if not headline.timed or len(headline.ranking) < 2 or len(headline.tied) > 1:
         return ""
-    following = advice.ranking[1]
+    following = headline.ranking[1]
     return f"The next, {setup(following.result)}, takes {units.speedup(following.factor)} its time."
 
 
@@ -200,9 +200,9 @@ def _withheld(results: Sequence[Result]) -> str:
     return f"{count} never measured undisturbed ({reason}): withheld from ranking, fronts and gains."
 
 
-def _placed(advice: Advice) -> str:
-    pick, placed = advice.pick, advice.placed
-    if not placed or not pick or not advice.ordered:
+def _placed(headline: Headline) -> str:
+    pick, placed = headline.pick, headline.placed
+    if not placed or not pick or not headline.ordered:
         return ""
     latency = units.seconds(placed.latency.median) if placed.latency else ""
     params = f"{units.count(placed.params)} parameters" if placed.params is not None else ""
@@ -212,35 +212,35 @@ def _placed(advice: Advice) -> str:
     )
 
 
-def _dearest(advice: Advice) -> str:
-    pick, dear = advice.pick, advice.dearest
-    if not pick or not dear or dear is pick or not advice.ordered:
+def _dearest(headline: Headline) -> str:
+    pick, dear = headline.pick, headline.dearest
+    if not pick or not dear or dear is pick or not headline.ordered:
         return ""
     flops = () if uncounted(dear) or uncounted(pick) else (("FLOPs", dear.flops, pick.flops),)
     pairs = (*flops, ("parameters", dear.params, pick.params))
     times = [f"{units.factor(more / less)} the {name}" for name, more, less in pairs if more and less]
     if dear.latency and pick.latency:
-        slower = {contender.result: contender.factor.median for contender in advice.ranking}
+        slower = {contender.result: contender.factor.median for contender in headline.ranking}
         times.append(f"{units.factor(slower[dear] / slower[pick])} the time")
     return f"{model(dear)} costs {joined(times)}." if times else ""
 
 
-def _crossover(advice: Advice) -> str:
-    if not advice.crossover or not advice.pick or not isinstance(advice.pick.case.architecture, Parts):
+def _crossover(headline: Headline) -> str:
+    if not headline.crossover or not headline.pick or not isinstance(headline.pick.case.architecture, Parts):
         return ""
-    stage = advice.pick.case.architecture.rnn.cell.upper()
+    stage = headline.pick.case.architecture.rnn.cell.upper()
     return (
-        f"Below an LSTM input of {advice.crossover:,.0f} the convolution dominates the FLOPs, "
+        f"Below an LSTM input of {headline.crossover:,.0f} the convolution dominates the FLOPs, "
         f"so a smaller input to the {stage} saves little compute there."
     )
 
 
-def _variants(advice: Advice) -> str:
+def _variants(headline: Headline) -> str:
     """What the variant that gains most gains over all models, in the scenario and on the device of the pick."""
-    assert advice.pick
-    case = advice.pick.case
+    assert headline.pick
+    case = headline.pick.case
     place = case.scenario, case.device
-    variants = [variant for variant in advice.variants if (variant.scenario, variant.device) == place]
+    variants = [variant for variant in headline.variants if (variant.scenario, variant.device) == place]
     best = next((variant for variant in variants if variant.speedup.median > 1), None)
     scenario = "" if case.scenario == "inference" else f" ({case.scenario})"
     if best is None:

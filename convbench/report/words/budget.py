@@ -19,8 +19,8 @@ def fitting(answer: Affordable) -> str:
     pick, tied = answer.pick, answer.tied
     untimed = "" if answer.timed else "; latency was not measured"
     if not pick:
-        return f"None of {counted(answer.of, 'model')} fits{untimed}."
-    among = f"{answer.number:,} of {counted(answer.of, 'model')} fit{'s' if answer.number == 1 else ''}"
+        return f"None of {counted(answer.models, 'model')} fits{untimed}."
+    among = f"{answer.number:,} of {counted(answer.models, 'model')} fit{'s' if answer.number == 1 else ''}"
     if untimed and pick.params is None:
         return f"{among}. {UNORDERED}"
     if len(tied) < 2:
@@ -38,7 +38,7 @@ def by_task(answer: Recommendation) -> str:
     return " ".join(advice.sentences(answer)[: 2 if answer.pick else 1])
 
 
-def limit(name: CostName, value: float) -> str:
+def limit_text(name: CostName, value: float) -> str:
     """A limit as the command line reads it: ``5ms``, ``64MiB``; empty where it is none."""
     if not math.isfinite(value):
         return ""

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from convbench.analysis.choice.recommendation import Recommendation
-from convbench.analysis.costs.headlines import Advice, withheld
+from convbench.analysis.costs.headlines import Headline, withheld
 from convbench.analysis.costs.ranking import as_light, learned
 from convbench.analysis.results import Result, costs, measured, triable
 from convbench.core import shards
@@ -40,29 +40,29 @@ AGAIN = Step("")
 """The run once more, beside itself."""
 
 
-def decision(advice: Advice, answers: Sequence[Recommendation]) -> str:
+def decision(headline: Headline, answers: Sequence[Recommendation]) -> str:
     """What can be acted on: by task where quality was run, else by cost, with the variant that makes the pick fastest.
 
     Empty without a measurement.
     """
     if answers:
         return _by_task(answers)
-    pick = advice.pick
+    pick = headline.pick
     if not pick:
         return ""
-    if not advice.ordered:
+    if not headline.ordered:
         return UNORDERED
-    if not advice.timed or not pick.latency:
-        equal = len(as_light(pick, [contender.result for contender in advice.ranking])) - 1
+    if not headline.timed or not pick.latency:
+        equal = len(as_light(pick, [contender.result for contender in headline.ranking])) - 1
         also = f" ({counted(equal, 'other is', 'others are')} as small)" if equal else ""
-        return f"Smallest of {len(advice.ranking)}: {_name(pick, advice)}{also}; latency was not measured."
-    tied = advice.tied
+        return f"Smallest of {len(headline.ranking)}: {_name(pick, headline)}{also}; latency was not measured."
+    tied = headline.tied
     if len(tied) < 2:
         latency = units.seconds(pick.latency.median)
-        best = f"Fastest: {_name(pick, advice)}, {latency} a call{_placed(advice, '; take ')}."
+        best = f"Fastest: {_name(pick, headline)}, {latency} a call{_placed(headline, '; take ')}."
     else:
-        best = f"{_tie(tied)}; take {_name(pick, advice)}{reason(pick, tied)}{_placed(advice, ', or ')}."
-    return f"{best}{_quickest(advice)}"
+        best = f"{_tie(tied)}; take {_name(pick, headline)}{reason(pick, tied)}{_placed(headline, ', or ')}."
+    return f"{best}{_quickest(headline)}"
 
 
 def reason(pick: Result, tied: Sequence[Result]) -> str:
@@ -88,22 +88,22 @@ def merit(pick: Result, tied: Sequence[Result]) -> str:
     return f"{text} (frozen controls aside)" if len(able) < len(tied) else text
 
 
-def _quickest(advice: Advice) -> str:
+def _quickest(headline: Headline) -> str:
     """`` In onnxruntime it takes 2.21 ms.``"""
-    if not (gain := advice.quickest) or not advice.pick or not gain.result.latency:
+    if not (gain := headline.quickest) or not headline.pick or not gain.result.latency:
         return ""
-    name = _short(advice.pick.series)
+    name = _short(headline.pick.series)
     return f" In {_short(gain.result.case.variant_name)} {name} takes {units.seconds(gain.result.latency.median)}."
 
 
-def next_steps(run: Run, results: Sequence[Result], advice: Advice) -> list[Step]:
+def next_steps(run: Run, results: Sequence[Result], headline: Headline) -> list[Step]:
     """What to run next, most needed first: what is missing, what is open, what was never asked."""
     steps = []
     if (missing := len(run.planned) - len(results)) > 0:
         steps.append(Step(f"{counted(missing, 'planned case was', 'planned cases were')} not run yet", resume=True))
     if lacking := shards.missing(run):
         steps.append(Step(f"{lacking} missing", resume=True))
-    sure = advice.confidence
+    sure = headline.confidence
     if sure and (sure.visits is None or run.protocol.visits == 1):
         steps.append(Step("one process a case does not show how much processes differ", "protocol.visits=3"))
     elif sure and (sure.open or withheld(results) or (sure.visits or 0) < 2):
@@ -118,9 +118,9 @@ def command(run: Run, step: Step, directory: str) -> str:
     """The step as a command; one that goes on does so in ``directory``, others beside it."""
     changed = step.overrides.rpartition(".")[2].replace("=", "-")
     out = directory if step.resume else f"{directory}-{changed or 'again'}"
-    made = Command.of(run)
-    overrides = (*made.overrides, step.overrides) if step.overrides else made.overrides
-    return replace(made, overrides=overrides, resume=step.resume, until_sure=step.until_sure).into(out)
+    stored = Command.of(run)
+    overrides = (*stored.overrides, step.overrides) if step.overrides else stored.overrides
+    return replace(stored, overrides=overrides, resume=step.resume, until_sure=step.until_sure).into(out)
 
 
 def _by_task(answers: Sequence[Recommendation]) -> str:
@@ -157,13 +157,13 @@ def _tie(tied: Sequence[Result]) -> str:
     return f"{_number(count).capitalize()} {noun} tie at {between}"
 
 
-def _placed(advice: Advice, joined: str) -> str:
-    return f"{joined}{_name(advice.placed, advice)} if position matters" if advice.placed else ""
+def _placed(headline: Headline, joined: str) -> str:
+    return f"{joined}{_name(headline.placed, headline)} if position matters" if headline.placed else ""
 
 
-def _name(result: Result, advice: Advice) -> str:
+def _name(result: Result, headline: Headline) -> str:
     """The reducer at its size; with its options where another of that name has others."""
-    alike = {reducer(contender.result) for contender in advice.ranking if contender.result.series == result.series}
+    alike = {reducer(contender.result) for contender in headline.ranking if contender.result.series == result.series}
     return _with_size(result, reducer(result) if len(alike) > 1 else result.series)
 
 

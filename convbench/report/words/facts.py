@@ -55,8 +55,8 @@ def protocol(run: Run) -> dict[str, str]:
     if run.intervals_meet is not None:
         facts["Two runs agree"] = f"{percent(run.intervals_meet)} of the intervals met in a selftest on this machine"
     if run.visible_slowdown is not None:
-        seen = f"slowdowns from {percent(run.visible_slowdown)} on, by its selftest on this machine (1 thread)"
-        facts["The gate sees"] = seen
+        slowdowns = f"slowdowns from {percent(run.visible_slowdown)} on, by its selftest on this machine (1 thread)"
+        facts["The gate sees"] = slowdowns
     return facts
 
 

@@ -68,12 +68,14 @@ def named_courses(history: History) -> list[tuple[Course, str]]:
 
 
 def machine(history: History, course: Course) -> str:
+    """``AMD EPYC 7B13, 2 cores, torch 2.13.0 (a1b2)``, the machine of a course."""
     fingerprint = course.series.machine
     words = history.machines.get(fingerprint)
     return f"{words} ({fingerprint[:4]})" if words else fingerprint
 
 
 def story(history: History, course: Course, name: str) -> Iterator[str]:
+    """A sentence for each change of a course that is news, and for its drift."""
     for change in course.changes:
         if history.is_news(change):
             yield f"{name}: {sentence(change, history.metric.unit)}"
@@ -87,6 +89,7 @@ def sentence(change: Change, unit: str) -> str:
 
 
 def size(change: Change, unit: str) -> str:
+    """``slower by 3.2 % [2.4, 4.0]``, without an interval where the numbers are exact."""
     up = change.ratio.median > 1
     word = ("slower" if up else "faster") if unit == "s" else ("higher" if up else "lower")
     if not math.isfinite(change.ratio.median):
@@ -98,6 +101,7 @@ def size(change: Change, unit: str) -> str:
 
 
 def where(change: Change) -> str:
+    """``between 0123abc (2026-10-01) and b1c2d3e (2026-10-02)``"""
     before, after = (f"{point.commit[:12] or 'no commit'} ({point.day})" for point in (change.before, change.after))
     return f"between {before} and {after}"
 
@@ -117,6 +121,7 @@ def standing(change: Change) -> str:
 
 
 def drift(course: Course) -> str:
+    """``drifts by +3.2 % over 30 runs, 2026-09-01 to 2026-10-01``"""
     points = course.series.points
     return f"drifts by {signed(course.drift)} % over {len(points)} runs, {points[0].day} to {points[-1].day}"
 
@@ -138,6 +143,7 @@ def quiet(history: History) -> str:
 
 
 def notes(listed: Sequence[Note]) -> list[str]:
+    """What to know of the runs and the series, a sentence a note."""
     return [
         NOTES[note.code].format(
             count=note.count,

@@ -24,7 +24,7 @@ LIMITS: Mapping[CostName, str] = {"latency": "latency", "flops": "FLOPs"}
 
 
 def percent(share: float) -> str:
-    """``87.3 %``"""
+    """``87.3 %``, to a tenth, as accuracies are; ``units.percent`` has two significant digits."""
     return f"{100 * share:.1f} %"
 
 
@@ -53,10 +53,10 @@ def amount(metric: Metric, value: float) -> str:
 
 def cheapest(ask: Ask) -> str:
     """What costs least of what is asked for: ``fastest``, ``lowest in energy of a call``."""
-    return _CHEAPEST.get(ask.cheapest) or f"lowest in {limit(ask.metrics[ask.cheapest])}"
+    return _CHEAPEST.get(ask.cheapest) or f"lowest in {limit_name(ask.metrics[ask.cheapest])}"
 
 
-def limit(metric: Metric) -> str:
+def limit_name(metric: Metric) -> str:
     """What a limit is of: ``latency``, ``peak memory``."""
     return LIMITS.get(metric.option) or inside(metric.title)
 
@@ -78,16 +78,16 @@ def costs(result: Result, answer: Recommendation | None = None) -> str:
     """``3.10 ms a call, 74.2 k parameters, 8.02 MiB, 116 MFLOP``, as far as measured; and what else is asked for, or
     that it was not measured."""
     ask = answer.ask if answer else None
-    asked = ask.cheapest if ask and ask.cheapest not in _CHEAPEST else ""
-    value = result.cost(asked) if asked else None
+    name = ask.cheapest if ask and ask.cheapest not in _CHEAPEST else ""
+    value = result.cost(name) if name else None
     texts = [
         f"{units.seconds(result.latency.median)} a call" if result.latency else "",
         f"{units.count(result.params)} parameters" if result.params is not None else "",
         units.size(result.memory) if result.memory is not None else "",
         units.flops(result.flops) if result.flops is not None else "",
-        f"{inside(ask.metrics[asked].title)} {amount(ask.metrics[asked], value)}" if ask and value is not None else "",
+        f"{inside(ask.metrics[name].title)} {amount(ask.metrics[name], value)}" if ask and value is not None else "",
     ]
     text = ", ".join(filter(None, texts))
     if answer and answer.unmeasured:
-        return f"{text}; {limit(answer.ask.metrics[answer.unmeasured])} was not measured"
+        return f"{text}; {limit_name(answer.ask.metrics[answer.unmeasured])} was not measured"
     return text

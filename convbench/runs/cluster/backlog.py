@@ -14,7 +14,7 @@ from convbench.runs.executor import Job
 
 
 @dataclass
-class Waiting:
+class WaitingPiece:
     """A piece that nobody has: tickets, what it should take, and the worker that has its compiled code.
 
     ``after`` are cases whose facts have to be known first.
@@ -33,7 +33,7 @@ class Backlog:
 
     def __init__(self, groups: Groups) -> None:
         self.ledger, self.groups = Ledger(), groups
-        self.waiting: list[Waiting] = []
+        self.waiting: list[WaitingPiece] = []
         self.withdrawn: set[str] = set()
         self._stranded: frozenset[int] = frozenset()
         self._compiled: dict[str, str] = {}
@@ -59,7 +59,7 @@ class Backlog:
         prefers = max(homes, key=homes.count) if homes else ""
         after = tuple(job.case.id for job in jobs if self.ledger.waits(job))
         timed = any(map(needs_home, jobs))
-        self.waiting.append(Waiting(tickets, jobs, total(self.ledger, jobs), timed, prefers, after))
+        self.waiting.append(WaitingPiece(tickets, jobs, total(self.ledger, jobs), timed, prefers, after))
 
     def next(self, member: Member, living: Collection[str]) -> list[int]:
         """The tickets that a worker takes now; empty where nothing is for it.
@@ -116,7 +116,7 @@ class Backlog:
                 self.queue(apart)
                 self.queue(ticket for ticket in still_open if ticket not in self._stranded)
 
-    def _ready(self, waiting: Waiting, member: Member) -> bool:
+    def _ready(self, waiting: WaitingPiece, member: Member) -> bool:
         """Whether a worker may take a piece now; all of it has one home, so that one job is asked for it."""
         if any(map(self.ledger.facts_missing, waiting.after)):
             return False
@@ -126,7 +126,7 @@ class Backlog:
         )
 
 
-def _preference(waiting: Waiting, member: Member, living: Collection[str]) -> int:
+def _preference(waiting: WaitingPiece, member: Member, living: Collection[str]) -> int:
     if waiting.prefers == member.worker:
         return 2
     return 0 if waiting.prefers in living else 1

@@ -10,7 +10,7 @@ from convbench.core.record import Case, Record
 from convbench.runs.cluster.driver import Driver
 from convbench.runs.cluster.engine import Engine, Limits
 from convbench.runs.executor import Executor, Host, Job, Visit
-from convbench.runs.script import brought
+from convbench.runs.script import user_imports
 from convbench.runs.user_code import UserCode
 
 T = TypeVar("T")
@@ -20,7 +20,7 @@ class Cluster(Executor):
     """Many hosts behind an engine. Raises ConvbenchError for cases that other hosts cannot know."""
 
     def __init__(self, engine: Engine, cases: Sequence[Case], limits: Limits) -> None:
-        if brought(cases).script:
+        if user_imports(cases).script:
             raise ConvbenchError(
                 "the cases need what is defined in the script that runs, which other hosts do not have: put it into a "
                 "module that they can import"

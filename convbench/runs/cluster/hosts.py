@@ -1,7 +1,8 @@
 """Which host may measure what: groups of hosts of one fingerprint, and where each ranking is at home.
 
-What is timed and compared stays within one group, so that no ranking mixes machines of two kinds; a frame (all cases
-but for reducer, size and variant) has its home where the load is least. Trials may go anywhere: they are not timed.
+What is timed and compared stays within one group, so that no ranking mixes machines of two kinds; a situation (all
+cases but for reducer, size and variant) has its home where the load is least. Trials may go anywhere: they are not
+timed.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterable, Sequence
 
 from convbench.core.record import Case, Record
-from convbench.runs.cluster.pieces import frame
 from convbench.runs.executor import Host, Job
 from convbench.runs.user_code import names_own_code
 
@@ -56,23 +56,23 @@ class Groups:
         """What an earlier run measured somewhere goes on there."""
         for record in records:
             if record.visits and record.environment:
-                self._homes[frame(record.case)] = record.environment
+                self._homes[record.case.situation] = record.environment
 
     def place(self, jobs: Sequence[Job], cost: Callable[[Job], float]) -> None:
-        """Give each frame a home that has none: the largest first, to the group with the least to do for its size."""
-        frames: defaultdict[Hashable, list[Job]] = defaultdict(list)
+        """Give each situation without a home one: the largest first, to the group with the least to do for its size."""
+        situations: defaultdict[Hashable, list[Job]] = defaultdict(list)
         for job in filter(needs_home, jobs):
-            frames[frame(job.case)].append(job)
-        sized = {key: sum(map(cost, members)) for key, members in frames.items()}
-        for key in sorted(frames, key=lambda key: -sized[key]):
-            if home := self._homes.get(key) or self._lightest(frames[key], sized[key]):
+            situations[job.case.situation].append(job)
+        sized = {key: sum(map(cost, members)) for key, members in situations.items()}
+        for key in sorted(situations, key=lambda key: -sized[key]):
+            if home := self._homes.get(key) or self._lightest(situations[key], sized[key]):
                 self._homes[key] = home
                 self._load[home] += sized[key]
 
     def claim(self, jobs: Iterable[Job], host: Host) -> None:
-        """A frame that no host could take when it came is at home where it is measured first."""
+        """A situation that no host could take when it came is at home where it is measured first."""
         for job in filter(needs_home, jobs):
-            self._homes.setdefault(frame(job.case), host.fingerprint)
+            self._homes.setdefault(job.case.situation, host.fingerprint)
 
     def may(self, job: Job, host: Host) -> bool:
         """Whether a host is the one for a job, or one of them."""
@@ -98,14 +98,14 @@ class Groups:
 
     def _is_home(self, host: Host, job: Job) -> bool:
         """Whether a host is of the kind where a job's ranking is made, or there is none yet, or it does not matter."""
-        return not needs_home(job) or self._homes.get(frame(job.case), host.fingerprint) == host.fingerprint
+        return not needs_home(job) or self._homes.get(job.case.situation, host.fingerprint) == host.fingerprint
 
     def _lightest(self, jobs: Sequence[Job], seconds: float) -> str:
         """The kind of hosts with the least to do, of those that can take all of the jobs, or else most of them."""
-        taken = [sum(not self.against(job.case, host) for job in jobs) for host in self._living]
-        most = max(taken, default=0)
+        capacities = [sum(not self.against(job.case, host) for job in jobs) for host in self._living]
+        most = max(capacities, default=0)
         sizes = Counter(
-            host.fingerprint for host, number in zip(self._living, taken, strict=True) if number == most > 0
+            host.fingerprint for host, number in zip(self._living, capacities, strict=True) if number == most > 0
         )
         return min(sizes, key=lambda name: ((self._load[name] + seconds) / sizes[name], name), default="")
 

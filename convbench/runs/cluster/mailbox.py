@@ -31,7 +31,7 @@ ATTEMPTS = 30
 T = TypeVar("T")
 
 
-class Office:
+class Mailboxes:
     """The driver's side of a folder: it shows that it lives, posts pieces and collects what the workers say."""
 
     def __init__(self, folder: Path, spec: Spec) -> None:
@@ -44,7 +44,7 @@ class Office:
         threading.Thread(target=self._live, daemon=True).start()
 
     def open(self, worker: str) -> None:
-        """Make a worker's box."""
+        """Make a worker's mailbox."""
         (self.folder / worker).mkdir(exist_ok=True)
         self._posted[worker] = self._read[worker] = 0
 
@@ -81,7 +81,7 @@ class Office:
                 _replace(self.folder / DRIVER, str(count).encode())
 
 
-class Box:
+class Mailbox:
     """A worker's side."""
 
     def __init__(self, folder: Path, worker: str) -> None:
@@ -132,22 +132,22 @@ def serve(folder: str, name: str, place: str, slot: int = 0) -> None:
     except FileExistsError:
         return
     spec: Spec = pickle.loads(_persist((Path(folder) / SPEC).read_bytes))
-    box, worker = Box(Path(folder), name), Worker(name, place, replace(spec, slot=slot))
+    mailbox, worker = Mailbox(Path(folder), name), Worker(name, place, replace(spec, slot=slot))
     try:
-        box.say(worker.describe())
-        for piece in box.pieces():
+        mailbox.say(worker.describe())
+        for piece in mailbox.pieces():
             for message in worker.messages(piece):
-                if box.ended:
+                if mailbox.ended:
                     return
-                box.say(message)
+                mailbox.say(message)
     finally:
         worker.close()
 
 
-def waited(office: Office, seconds: float) -> Iterable[Event]:
+def wait_for_word(mailboxes: Mailboxes, seconds: float) -> Iterable[Event]:
     """What the workers say; waits for the first word, but at most so long."""
     until = time.monotonic() + seconds
-    while not (events := office.collect()) and time.monotonic() < until:
+    while not (events := mailboxes.collect()) and time.monotonic() < until:
         time.sleep(SECONDS_BETWEEN_LOOKS)
     return events
 

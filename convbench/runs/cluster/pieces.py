@@ -17,23 +17,18 @@ PIECES_A_HOST = 6
 Cost = Callable[[Job], float]
 
 
-def frame(case: Case) -> Hashable:
-    """All of a case but its reducer, LSTM input size and variant: where one ranking is made."""
-    return case.around, case.clip, case.scenario, case.device, case.threads
-
-
 def cut(jobs: Sequence[Job], hosts: int, cost: Cost) -> Iterator[list[Job]]:
     """The jobs of one round as pieces for so many hosts, in the order in which each first comes."""
     timed = [job for job in jobs if not job.case.trial and not job.host]
     limit = sum(map(cost, timed)) / max(1, hosts) / PIECES_A_HOST
-    for members in _group(timed, lambda job: frame(job.case)):
-        yield from [members] if hosts == 1 else _of_frame(members, limit, cost)
+    for members in _group(timed, lambda job: job.case.situation):
+        yield from [members] if hosts == 1 else _of_situation(members, limit, cost)
     yield from _group([job for job in jobs if job.host and not job.case.trial], lambda job: job.host)
     yield from ([job] for job in jobs if job.case.trial)
 
 
-def _of_frame(jobs: Sequence[Job], limit: float, cost: Cost) -> Iterator[list[Job]]:
-    """A frame in one piece where it is small enough, else its LSTM input sizes, else its models, packed together."""
+def _of_situation(jobs: Sequence[Job], limit: float, cost: Cost) -> Iterator[list[Job]]:
+    """A situation in one piece where it is small enough, else its LSTM input sizes, else models, packed together."""
     sizes = _group(jobs, lambda job: _size(job.case))
     atoms = (_split(members, limit, cost) for members in sizes)
     yield from _pack(chain.from_iterable(atoms), limit, cost)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from convbench.analysis.repeat import QUIET_REFERENCE
+from convbench.analysis.latencies import QUIET_REFERENCE
 from convbench.core import metrics
 from convbench.core.record import FACTS, Protocol, Record, Visit
 from convbench.measure.probes import Probe, is_exact
@@ -59,7 +59,7 @@ def _job(planned: Planned, schedule: Schedule, menu: Menu, cores: Sequence[int])
     return Job(case, protocol, names, planned.round, pinned, probes, planned.host, checked, planned.decides)
 
 
-def visited(job: Job, record: Record, quiet_reference: float | None = None) -> Record:
+def as_stored(job: Job, record: Record, quiet_reference: float | None = None) -> Record:
     """The record of a job as it is stored: one visit, without what it took in circumstances that it is not for.
 
     It notes what the last quiet run on the machine had for the reference workload, where that is known.

@@ -95,7 +95,7 @@ def machines(records: Iterable[Record]) -> dict[Scope, Machine]:
     return {scope: _machine(members) for scope, members in grouped(timed).items()}
 
 
-def latency(record: Record, by_scope: Mapping[Scope, Machine]) -> Latency | None:
+def latency_of(record: Record, by_scope: Mapping[Scope, Machine]) -> Latency | None:
     """Seconds of a call; None where it was not measured, or never undisturbed."""
     samples = record.samples(metrics.LATENCY)
     if not samples:

@@ -1,0 +1,78 @@
+"""The further trainings that would settle answers that are not sure: of which models, and with how many seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from convbench.analysis.choice.by_task import recommendations
+from convbench.analysis.choice.candidates import LEAST_SEEDS
+from convbench.analysis.choice.looks import at_look, look_of
+from convbench.analysis.choice.recommendation import Ask, Recommendation
+from convbench.analysis.quality.lessons import attempts, headless
+from convbench.analysis.quality.rates import best_rates
+from convbench.core.record import Case, Clip, Parts, Record, Trial
+
+MOST_LOOKS = 8
+Seeds = dict[tuple[Parts, Clip, str], int]
+"""How many further seeds an architecture is to be trained with, on clips of a shape and a task."""
+
+
+def further_trials(records: Sequence[Record]) -> list[Case]:
+    """Trainings, from seeds of their own, that would settle the answers of these records at their next look.
+
+    At the learning rate that was chosen: the seeds that every rate was tried from decide which that is. Empty where all
+    are sure, no number of seeds would do, or the answers were looked at often enough.
+    """
+    look = look_of(records)
+    needs = seeds_needed(recommendations(records, at_look(Ask(), look))) if look < MOST_LOOKS else {}
+    cases: dict[Case, None] = {}
+    for case, trial in at_best_rate(records, (record.case for record in records)):
+        seeds = needs.get((_architecture(case), case.clip, str(trial.task)), 0)
+        if not trial.control:
+            cases |= {replace(case, trial=replace(trial, seed=seed)): None for seed in _new_seeds(records, seeds)}
+    return list(cases)
+
+
+def at_best_rate(records: Sequence[Record], cases: Iterable[Case]) -> list[tuple[Case, Trial]]:
+    """Those of the cases that train a model at the learning rate that did best for it in these records."""
+    rates = best_rates(attempts(records))
+    return [
+        (case, trial)
+        for case in cases
+        if (trial := case.trial)
+        and trial.learning_rate is not None
+        and trial.learning_rate == rates.get((_architecture(case), case.clip, str(trial.task), trial.control))
+    ]
+
+
+def _architecture(case: Case) -> Parts:
+    assert isinstance(case.architecture, Parts)
+    return headless(case.architecture)
+
+
+def _new_seeds(records: Sequence[Record], count: int) -> range:
+    """So many seeds beyond all that any training had: the same ones for all, because seeds are compared in common."""
+    start = 1 + max((record.case.trial.seed for record in records if record.case.trial), default=-1)
+    return range(start, start + count)
+
+
+def seeds_needed(answers: Sequence[Recommendation]) -> Seeds:
+    """The seeds that would settle the answers that are not sure, for ``run --until-sure``; empty where all are sure or
+    no number of seeds would do.
+
+    No more than are there already, so that the next look comes before much is spent; where nothing has enough sound
+    seeds for an answer, as many as it takes.
+    """
+    needs: Seeds = {}
+    for answer in answers:
+        if answer.reason == "few-seeds":
+            few = [excluded.quality for excluded in answer.excluded if excluded.why == "few-seeds"]
+            needs |= {(quality.architecture, quality.clip, quality.task): LEAST_SEEDS for quality in few}
+        if not answer.settle or not answer.settle.seeds:
+            continue
+        for candidate in answer.settle.candidates:
+            quality = candidate.quality
+            most = max(1, len(quality.by_seed))
+            needs[quality.architecture, quality.clip, quality.task] = min(answer.settle.seeds, most)
+    return needs

@@ -1,0 +1,60 @@
+"""The instructions that a call executes on each side, counted by valgrind or the processor: more facts of a case."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from convbench.check.answers import Inspection, start_workers
+from convbench.check.link import Settings, Worker
+from convbench.check.outcome import INSTRUCTIONS, Fact
+from convbench.check.pairs import Planned
+from convbench.check.sides import Side
+from convbench.core.errors import BuildFailed, CaseFailed
+
+COUNTING_TIMEOUT = 1800.0
+"""Valgrind takes minutes for what takes seconds."""
+SIDES = ("base", "head")
+
+
+def count_instructions(
+    sides: Mapping[str, Side], settings: Settings, folder: Path, inspected: Inspection, deadline: float
+) -> None:
+    """Lay the instructions of a call side by side, case by case, until the time is over; both sides count at once."""
+    for case in inspected.valid:
+        try:
+            counts = _instructions(sides, case.settings(settings), folder, case, deadline)
+        except (BuildFailed, CaseFailed) as error:
+            fact = Fact(INSTRUCTIONS, f"not counted ({error})", f"not counted ({error})")
+        else:
+            fact = Fact(f"{INSTRUCTIONS}, by {counts['head']['by']}", *(counts[name]["count"] for name in SIDES))
+        inspected.facts[case.id] = (*inspected.facts.get(case.id, ()), fact)
+
+
+def _instructions(
+    sides: Mapping[str, Side], settings: Settings, folder: Path, case: Planned, deadline: float
+) -> dict[str, dict[str, Any]]:
+    """What each side counts. Raises CaseFailed where one cannot, or the time is over."""
+    with ExitStack() as stack:
+        _refuse_after(deadline)
+        workers = start_workers(sides, settings, folder, case.variables)
+        for worker in workers.values():
+            stack.enter_context(worker).send("instructions", **case.words)
+        return {name: _counted(worker, deadline) for name, worker in workers.items()}
+
+
+def _counted(worker: Worker, deadline: float) -> dict[str, Any]:
+    try:
+        return worker.receive(max(1.0, min(COUNTING_TIMEOUT, deadline - time.monotonic())))
+    except CaseFailed:
+        _refuse_after(deadline)
+        raise
+
+
+def _refuse_after(deadline: float) -> None:
+    """Raises CaseFailed where the time is over."""
+    if time.monotonic() >= deadline:
+        raise CaseFailed("timeout", "the time was over")

@@ -1,0 +1,138 @@
+"""Where runs are shared: a folder, or what fsspec opens (``s3://bucket/perf``); no server of ours.
+
+A run is there whole or not at all: its ``run.json``, without which it is no run, comes last.
+"""
+
+from __future__ import annotations
+
+import importlib
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import Any, Protocol
+
+from convbench.core import files, lock, store
+from convbench.core.errors import ConvbenchError, StoreError
+
+FILES = (store.RESULTS, store.RUN)
+"""What is shared of a run, in the order in which it is written."""
+CONFIRMED = "confirmed"
+"""The folder of a store that keeps what paired checks confirmed."""
+ELSEWHERE = "name another place"
+Content = Mapping[str, bytes]
+"""The files of a run by name, or under the empty name the file of a confirmation."""
+_KEY = re.compile(rf"(?P<confirmed>{CONFIRMED}/[^./\\][^/\\]*\.json)|(?P<run>[^./\\][^/\\]*)/{re.escape(store.RUN)}")
+"""The files by which confirmations and runs are known, from the place on; anything else there is not ours."""
+
+
+class SharedPlace(Protocol):
+    """Where shared runs lie, each in a folder of its own, with the files that confirm changes beside them."""
+
+    def exists(self) -> bool: ...
+
+    def names(self) -> set[str]:
+        """The runs, and the confirmations as ``confirmed/NAME.json``."""
+        ...
+
+    def read(self, name: str) -> Content: ...
+
+    def write(self, name: str, content: Content) -> None:
+        """Whole or not at all: the files in their order."""
+        ...
+
+
+def open_place(where: str) -> SharedPlace:
+    """The place of that name: a folder, or by a URL what fsspec opens."""
+    scheme, separator, path = where.partition("://")
+    if not separator:
+        return Folder(Path(where))
+    return Folder(Path(path)) if scheme == "file" else Remote.at(where)
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A folder that several may write into at once."""
+
+    root: Path
+
+    def exists(self) -> bool:
+        return self.root.is_dir()
+
+    def names(self) -> set[str]:
+        paths = chain(self.root.glob(f"*/{store.RUN}"), self.root.glob(f"{CONFIRMED}/*.json"))
+        return names_in(path.relative_to(self.root).as_posix() for path in paths)
+
+    def is_measured(self, name: str) -> bool:
+        """Whether a run goes on there, in its own directory."""
+        return (self.root / name).is_dir() and lock.is_held(self.root / name / store.LOCK)
+
+    def read(self, name: str) -> Content:
+        place = self.root / name
+        if place.is_file():
+            return {"": place.read_bytes()}
+        return {file: (place / file).read_bytes() for file in FILES if (place / file).exists()}
+
+    def write(self, name: str, content: Content) -> None:
+        for file, data in content.items():
+            files.write(self.root / name / file, data, ELSEWHERE)
+
+
+@dataclass(frozen=True)
+class Remote:
+    """What fsspec opens; an object is there whole or not at all."""
+
+    system: Any
+    root: str
+
+    @classmethod
+    def at(cls, url: str) -> Remote:
+        """Raises ConvbenchError where the package for it is missing, or there is no such kind of place."""
+        try:
+            system, root = importlib.import_module("fsspec.core").url_to_fs(url)
+        except ImportError as error:
+            raise ConvbenchError(f"{url}: it needs the extra convbench[remote] ({error})") from error
+        except ValueError as error:
+            raise ConvbenchError(f"{url}: no place that fsspec knows ({error})") from error
+        return cls(system, root.rstrip("/"))
+
+    def exists(self) -> bool:
+        return bool(self.system.exists(self.root))
+
+    def names(self) -> set[str]:
+        with suppress(FileNotFoundError):
+            self.system.invalidate_cache()
+            return names_in(key[len(self.root) :].strip("/") for key in self.system.find(self.root))
+        return set()
+
+    def read(self, name: str) -> Content:
+        place = f"{self.root}/{name}"
+        if name.startswith(f"{CONFIRMED}/"):
+            return {"": self.system.cat_file(place)}
+        paths = {file: f"{place}/{file}" for file in FILES}
+        return {file: self.system.cat_file(path) for file, path in paths.items() if self.system.exists(path)}
+
+    def write(self, name: str, content: Content) -> None:
+        if self.root.startswith("/"):  # else it begins with a bucket, which has no folders, and might be made by a typo
+            folder = CONFIRMED if "" in content else name
+            self.system.makedirs(f"{self.root}/{folder}", exist_ok=True)
+        for file, data in content.items():
+            self.system.pipe_file(f"{self.root}/{name}/{file}".rstrip("/"), data)
+
+
+def names_in(keys: Iterable[str]) -> set[str]:
+    """The runs and confirmations among the files of a place."""
+    return {match["confirmed"] or match["run"] for match in map(_KEY.fullmatch, keys) if match}
+
+
+@contextmanager
+def explained(place: str) -> Iterator[None]:
+    """Turn whatever a file system raises into a StoreError of one sentence."""
+    try:
+        yield
+    except ConvbenchError:
+        raise
+    except Exception as error:
+        raise StoreError(f"{place}: cannot be used ({type(error).__name__}: {error}): {ELSEWHERE}") from error

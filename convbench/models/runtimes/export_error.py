@@ -1,0 +1,34 @@
+"""Why a model cannot be exported, quantised or run by a runtime, from the chain of errors that it ended in."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+_NAMED = re.compile(r"OpOverload\(op='([\w.:]+)'|(?:operator|Operator) '?([\w.]+::[\w.]+)'?|([a-z]\w*::\w+)")
+"""How messages name an operator."""
+
+
+def reason(error: BaseException) -> str:
+    """The operator that is not known, where an error names one, and the innermost reason, in one sentence."""
+    chain = list(_chain(error))
+    operator = next((match for cause in chain if (match := _operator(str(cause)))), None)
+    line = next((line for cause in reversed(chain) if (line := _first_line(cause))), type(error).__name__)
+    return f"the operator {operator}: {line}" if operator else line
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    link: BaseException | None = error
+    while link is not None:
+        yield link
+        link = link.__cause__ or link.__context__
+
+
+def _operator(text: str) -> str | None:
+    match = _NAMED.search(text)
+    return next((group for group in match.groups() if group), None) if match else None
+
+
+def _first_line(error: BaseException) -> str:
+    lines = (line.strip() for line in re.sub(r"\x1b\[[0-9;]*m", "", str(error)).splitlines())
+    return next((line[:300] for line in lines if line and not set(line) <= set("=-#* ")), "")
