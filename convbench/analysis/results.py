@@ -83,6 +83,10 @@ class Result:
         candidates = chain(metrics.ALL, metrics.own(self.record.readings))
         return next((metric for metric in candidates if metric.shown and metric.option == option), None)
 
+    def meets(self, limits: Mapping[str, float]) -> bool:
+        """Whether it is within every limit; without any it is."""
+        return all(self.within(option, limit) for option, limit in limits.items())
+
     def within(self, option: str, limit: float) -> bool:
         """Whether it is within a limit: a maximum, or a minimum of a metric of which more is better; unmeasured: no."""
         metric = self.metric(option)

@@ -17,11 +17,13 @@ import numpy as np
 from convbench.analysis.choice.by_task import at_last_look, questions_of
 from convbench.analysis.choice.candidates import Candidate, CostName
 from convbench.analysis.choice.choose import recommend
-from convbench.analysis.choice.recommendation import Ask, Constraints, Recommendation
+from convbench.analysis.choice.doubts import nearest
+from convbench.analysis.choice.recommendation import Ask, Constraints, Recommendation, budgets
 from convbench.analysis.costs.headlines import smallest
 from convbench.analysis.costs.likeness import one_variant
 from convbench.analysis.costs.ranking import lightest, rank, widest
 from convbench.analysis.results import Result, measured
+from convbench.core.metric import Metric
 
 NAMES: tuple[CostName, ...] = ("latency", "memory")
 TASKS = 4
@@ -36,17 +38,31 @@ M = TypeVar("M")
 T = TypeVar("T")
 
 
+class Miss(NamedTuple):
+    """A limit that none meets, base units, and the value nearest to it that one has."""
+
+    metric: Metric
+    value: float
+    limit: float
+
+
 class Affordable(NamedTuple):
     """Of ``models`` that are alike, how many meet the limits, those of them tied with the fastest, the lightest.
 
-    Where latency was not measured none is ``timed`` or tied, and the lightest of all that meet the limits is the pick.
+    Where none does, ``number``, ``tied`` and ``pick`` are of the models ``elsewhere``, in other variants than the
+    ``variant`` of those, each as its fastest that meets the limits; ``misses`` is what of
+    the limits none meets. Where latency was not measured none is ``timed`` or tied, and the lightest of all that meet
+    the limits is the pick.
     """
 
     models: int
-    number: int
+    variant: str
+    number: int = 0
     tied: tuple[Result, ...] = ()
     pick: Result | None = None
     timed: bool = True
+    elsewhere: int = 0
+    misses: tuple[Miss, ...] = ()
 
 
 class Grid(NamedTuple, Generic[T]):
@@ -58,31 +74,50 @@ class Grid(NamedTuple, Generic[T]):
 
 def by_cost(results: Sequence[Result]) -> Grid[Affordable]:
     """The answers where quality was not run: of the models that the headline compares, those that fit."""
-    models, tied = _contenders(results), cache(_tied)
-    return _grid(models, _cost, lambda _, fitting: _affordable(fitting, models, tied))
+    situation, tied = _situation(results), cache(_tied)
+    return _grid(situation, _cost, lambda limits, fitting: _affordable(situation, fitting, limits, tied))
 
 
 def within(results: Sequence[Result], limits: Constraints) -> Affordable:
     """The answer of ``by_cost`` at these limits, base units, of any metrics of the run."""
-    models = _contenders(results)
-    return _affordable(
-        [result for result in models if all(result.within(name, limit) for name, limit in limits.items())],
-        models,
-        _tied,
-    )
+    situation = _situation(results)
+    return _affordable(situation, [result for result in situation if result.meets(limits)], limits, _tied)
 
 
-def _contenders(results: Sequence[Result]) -> list[Result]:
+def _situation(results: Sequence[Result]) -> list[Result]:
+    """The models that the headline compares, in all of their variants."""
     cases = measured(results)
-    return one_variant(widest([result for result in cases if result.latency] or cases))
+    return widest([result for result in cases if result.latency] or cases)
 
 
-def _affordable(fitting: Sequence[Result], models: Sequence[Result], tied: Callable[[Results], Results]) -> Affordable:
-    if not any(result.latency for result in models):
-        return Affordable(len(models), len(fitting), (), smallest(fitting) if fitting else None, timed=False)
-    fastest = sorted(fitting, key=lambda result: result.latency or (math.inf,))[:COMPARED]
-    among = tied(tuple(fastest))
-    return Affordable(len(models), len(fitting), among, lightest(among) if among else None)
+def _affordable(
+    situation: Sequence[Result],
+    fitting: Sequence[Result],
+    limits: Constraints,
+    tied: Callable[[Results], Results],
+) -> Affordable:
+    alike = one_variant(situation)
+    if not alike:
+        return Affordable(0, "")
+    variant, timed = alike[0].case.variant_name, any(result.latency for result in alike)
+    blank = Affordable(len(alike), variant, timed=timed)
+    if not fitting:
+        near = nearest(situation, limits)
+        metrics = budgets(situation)
+        return blank._replace(misses=tuple(Miss(metrics[name], near[name], limits[name]) for name in near))
+    able = [result for result in fitting if result.case.variant_name == variant]
+    if not able:
+        blank = blank._replace(elsewhere=_number(result for result in situation if result.case.variant_name != variant))
+    able = able or list(fitting)
+    if not timed:
+        return blank._replace(number=_number(able), pick=smallest(able))
+    among = tied(tuple(sorted(able, key=lambda result: result.latency or (math.inf,))[:COMPARED]))
+    return blank._replace(number=_number(able), tied=among, pick=lightest(among))
+
+
+def _number(results: Iterable[Result]) -> int:
+    """How many models these are, in whatever variants."""
+    return len({result.case.architecture for result in results})
 
 
 def _tied(fastest: Results) -> Results:

@@ -43,11 +43,7 @@ class Candidate:
 
     def meets(self, constraints: Mapping[CostName, float]) -> bool:
         """Whether it is within every limit: a maximum, or a minimum of a metric of which more is better."""
-        return all(self.within(name, limit) for name, limit in constraints.items())
-
-    def within(self, name: CostName, limit: float) -> bool:
-        """Whether it is within one limit; never where the metric was not measured."""
-        return self.result.within(name, limit)
+        return self.result.meets(constraints)
 
 
 @dataclass(frozen=True, eq=False)

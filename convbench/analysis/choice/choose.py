@@ -81,7 +81,9 @@ def recommend(
     ask, unmeasured = _answerable(ask, able)
     pool = _pool(able, ask)
     if not pool:
-        return replace(blank, reason="over-budget", numbers=nearest(able, ask.constraints))
+        return replace(
+            blank, reason="over-budget", numbers=nearest([candidate.result for candidate in able], ask.constraints)
+        )
     ask = replace(ask, against=_weighed(pool, ask))
     comparison = _comparison(pool, ask)
     best = max(pool, key=lambda candidate: candidate.mean)

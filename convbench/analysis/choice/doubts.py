@@ -13,6 +13,7 @@ from convbench.analysis.choice.dominance import Flags
 from convbench.analysis.choice.noninferior import ERROR, Pairs, p_of_gain, pairs
 from convbench.analysis.choice.recommendation import Constraints, Doubt, Reason
 from convbench.analysis.quality.collapse import more_often
+from convbench.analysis.results import Result
 from convbench.core.record import Parts
 
 SURE_SEEDS = 3
@@ -27,22 +28,22 @@ def why_none(excluded: Sequence[Excluded]) -> Reason:
     return "no-cost" if "no-cost" in reasons else "few-seeds" if "few-seeds" in reasons else "no-sound-run"
 
 
-def nearest(able: Sequence[Candidate], constraints: Constraints) -> dict[str, float]:
+def nearest(results: Sequence[Result], constraints: Constraints) -> dict[str, float]:
     """For each limit that none meets by itself, or given the others, the value nearest to it that would do."""
     nearest = {}
     for name, limit in constraints.items():
         others = {key: value for key, value in constraints.items() if key != name}
-        rest = [candidate for candidate in able if candidate.meets(others)] or able
+        rest = [result for result in results if result.meets(others)] or results
         closest = _closest(rest, name)
-        if closest is not None and not any(candidate.within(name, limit) for candidate in rest):
+        if closest is not None and not any(result.within(name, limit) for result in rest):
             nearest[name] = closest
     return nearest
 
 
-def _closest(candidates: Sequence[Candidate], name: str) -> float | None:
-    """The best value of a metric; None where none of the candidates has it."""
-    metric = next(filter(None, (candidate.result.metric(name) for candidate in candidates)), None)
-    values = [value for candidate in candidates if metric and (value := candidate.result.value(metric)) is not None]
+def _closest(results: Sequence[Result], name: str) -> float | None:
+    """The best value of a metric; None where none of the results has it."""
+    metric = next(filter(None, (result.metric(name) for result in results)), None)
+    values = [value for result in results if metric and (value := result.value(metric)) is not None]
     return min(values, key=lambda value: metric.sign * value, default=None) if metric else None
 
 

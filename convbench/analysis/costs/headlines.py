@@ -16,9 +16,19 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from convbench.analysis.costs.crossover import crossover
-from convbench.analysis.costs.gains import Gain, VariantGain, by_variant, gains
+from convbench.analysis.costs.gains import VariantGain, by_variant, gains
 from convbench.analysis.costs.likeness import one_variant
-from convbench.analysis.costs.ranking import MARGIN, Contender, factors_over, lightest, position, rank, widest
+from convbench.analysis.costs.ranking import (
+    MARGIN,
+    Contender,
+    Quicker,
+    factors_over,
+    lightest,
+    position,
+    quickest,
+    rank,
+    widest,
+)
 from convbench.analysis.results import Result, measured
 
 UNSURE = 0.2
@@ -54,8 +64,7 @@ class Headline:
     ``pick`` is the tied contender with the fewest parameters, of several such the fastest, ``placed`` the same among
     reducers that keep positions (None where it is the pick). ``dearest`` is the contender that costs most.
     ``crossover`` is the LSTM input size at which the LSTM's MACs equal the backbone's. ``others`` is the fastest of
-    every other comparable group. ``quickest`` is the variant that gains most for the pick, None where none does, or
-    the pick is no eager case.
+    every other comparable group. ``quickest`` is what is faster in another variant, the pick's own model first.
     ``confidence`` is that of the ranking, None where nothing was timed.
     """
 
@@ -68,7 +77,7 @@ class Headline:
     others: tuple[Result, ...] = ()
     timed: bool = False
     confidence: Confidence | None = None
-    quickest: Gain | None = None
+    quickest: Quicker | None = None
 
     @property
     def tied(self) -> list[Result]:
@@ -96,13 +105,13 @@ def _headline(results: tuple[Result, ...]) -> Headline:
     """Kept, because the words, the tables and several figures of one page ask for the same; results never change."""
     cases = measured(results)
     timed = [result for result in cases if result.latency]
-    group = one_variant(widest(timed or cases))
+    situation = widest(timed or cases)
+    group = one_variant(situation)
     if not group:
         return Headline()
     ranking = rank(group)
     tied = [contender.result for contender in ranking if contender.tied or not timed]
     pick = lightest(tied) if timed else smallest(tied)
-    gained = gains(timed)
     return Headline(
         ranking=tuple(ranking),
         pick=pick,
@@ -111,15 +120,11 @@ def _headline(results: tuple[Result, ...]) -> Headline:
             (contender.result for contender in ranking), key=lambda result: (result.params or 0, result.flops or 0)
         ),
         crossover=crossover(group[0]),
-        variants=tuple(by_variant(gained)),
+        variants=tuple(by_variant(gains(timed))),
         others=tuple(_elsewhere(timed, group[0])),
         timed=bool(timed),
         confidence=_confidence(ranking, pick, withheld(results)) if timed else None,
-        quickest=max(
-            (gain for gain in gained if gain.eager is pick and gain.speedup.low > MARGIN),
-            key=lambda gain: gain.speedup.median,
-            default=None,
-        ),
+        quickest=quickest(pick, situation),
     )
 
 

@@ -6,6 +6,7 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from convbench.analysis import latencies
 from convbench.analysis.costs.likeness import situation
@@ -42,6 +43,13 @@ class Contender:
     def open(self) -> bool:
         """Whether more visits could tell it from the fastest, or from what is slower."""
         return self.factor.low <= MARGIN < self.factor.high and self.factor.relative_half_width > KNOWN
+
+
+class Quicker(NamedTuple):
+    """A model in another variant than a pick's, and the pick's latency over its own: above 1 it is faster."""
+
+    result: Result
+    speedup: Interval
 
 
 def rank(group: Iterable[Result]) -> list[Contender]:
@@ -85,6 +93,21 @@ def factors_over(results: Sequence[Result], fastest: Result) -> list[Interval]:
     pairs = [(result.timing, fastest.timing) for result in timed if result.timing and fastest.timing]
     factors = dict(zip(map(id, timed), latencies.ratios(pairs), strict=True))
     return [factors.get(id(result), Interval(1.0, 1.0, 1.0)) for result in results]
+
+
+def quickest(pick: Result, members: Sequence[Result]) -> Quicker | None:
+    """What of these is faster than the pick in another variant, beyond ``MARGIN`` by its interval; None where none is.
+
+    The pick's own model in the variant that is fastest for it; where that is not faster, or was not measured, of the
+    models tied as the fastest the lightest.
+    """
+    elsewhere = [result for result in members if result.timing and result.case.variant_name != pick.case.variant_name]
+    own = [result for result in elsewhere if result.case.architecture == pick.case.architecture]
+    for group in (own, elsewhere):
+        tied = [contender.result for contender in rank(group) if contender.tied]
+        if tied and (speedup := factors_over([pick], best := lightest(tied))[0]).low > MARGIN:
+            return Quicker(best, speedup)
+    return None
 
 
 def lightest(results: Sequence[Result]) -> Result:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from convbench.analysis.choice.recommendation import Reason, Recommendation
 from convbench.core.metric import Metric
@@ -45,13 +45,17 @@ def extend(answer: Recommendation) -> str:
 
 def _misses(answer: Recommendation) -> str:
     ask = answer.ask
-    near = [_miss(ask.metrics[name], value, ask.constraints[name]) for name, value in answer.numbers.items()]
+    return nearest([(ask.metrics[name], value, ask.constraints[name]) for name, value in answer.numbers.items()])
+
+
+def nearest(misses: Sequence[tuple[Metric, float, float]]) -> str:
+    """How near the limits any comes: the metrics, what it has of each, and the limits, base units."""
+    near = [f"{_least(metric, value)} (the limit is {amount(metric, limit)})" for metric, value, limit in misses]
     return f"Nearest: {'; '.join(near)}." if near else "What is limited was not measured of any of them."
 
 
-def _miss(metric: Metric, value: float, threshold: float) -> str:
-    bound = "at most" if metric.better == "higher" else "at least"
-    return f"{limit_name(metric)} {bound} {amount(metric, value)} (the limit is {amount(metric, threshold)})"
+def _least(metric: Metric, value: float) -> str:
+    return f"{limit_name(metric)} {'at most' if metric.better == 'higher' else 'at least'} {amount(metric, value)}"
 
 
 def _cheapest(answer: Recommendation) -> str:

@@ -130,12 +130,13 @@ def _pick(headline: Headline) -> str:
 
 
 def _quickest(headline: Headline) -> str:
-    """How fast the pick is in the variant that gains most for it."""
-    gain = headline.quickest
-    if gain is None or not gain.result.latency:
+    """How fast the pick, or else another model, is in the variant that is fastest for it."""
+    quickest, pick = headline.quickest, headline.pick
+    if not quickest or not pick or not quickest.result.latency:
         return ""
-    variant, latency = gain.result.case.variant_name, units.interval(gain.result.latency)
-    return f"In {variant} it takes {latency}: {units.speedup(gain.speedup)} as fast."
+    case, latency = quickest.result.case, units.interval(quickest.result.latency)
+    name = "it" if case.architecture == pick.case.architecture else model(quickest.result)
+    return f"In {case.variant_name} {name} takes {latency}: {units.speedup(quickest.speedup)} as fast."
 
 
 def _ties(headline: Headline) -> str:

@@ -9,8 +9,9 @@ from convbench.analysis.choice.candidates import CostName
 from convbench.analysis.choice.recommendation import Recommendation
 from convbench.core.text import counted
 from convbench.report.words import advice
+from convbench.report.words.abstention import nearest
 from convbench.report.words.decision import UNORDERED, reason
-from convbench.report.words.names import model
+from convbench.report.words.names import model, setup
 from convbench.report.words.numbers import costs
 
 
@@ -19,14 +20,19 @@ def fitting(answer: Affordable) -> str:
     pick, tied = answer.pick, answer.tied
     untimed = "" if answer.timed else "; latency was not measured"
     if not pick:
-        return f"None of {counted(answer.models, 'model')} fits{untimed}."
-    among = f"{answer.number:,} of {counted(answer.models, 'model')} fit{'s' if answer.number == 1 else ''}"
+        return f"None of {counted(answer.models, 'model')} fits. {nearest(answer.misses)}"
+    fit = "fits" if answer.number == 1 else "fit"
+    if answer.elsewhere:
+        none = f"None of {counted(answer.models, 'model')} fits in {answer.variant}"
+        among, name = f"{none}; in other variants {answer.number:,} of {answer.elsewhere:,} {fit}", setup(pick)
+    else:
+        among, name = f"{answer.number:,} of {counted(answer.models, 'model')} {fit}", model(pick)
     if untimed and pick.params is None:
         return f"{among}. {UNORDERED}"
     if len(tied) < 2:
-        return f"{among}. {'Smallest' if untimed else 'Fastest'}: {model(pick)} ({costs(pick)}){untimed}."
+        return f"{among}. {'Smallest' if untimed else 'Fastest'}: {name} ({costs(pick)}){untimed}."
     return (
-        f"{among}, {len(tied):,} of them statistically tied with the fastest: take {model(pick)}{reason(pick, tied)} "
+        f"{among}, {len(tied):,} of them statistically tied with the fastest: take {name}{reason(pick, tied)} "
         f"({costs(pick)})."
     )
 
