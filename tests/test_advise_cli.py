@@ -302,8 +302,8 @@ def test_a_run_without_trials_says_how_to_get_them(tmp_path, command, training):
 
 
 @pytest.mark.parametrize(("limits", "said"), [
-    ((), "2 of 2 models fit. Smallest: gap, LSTM input 32 (83.8 k parameters, 16.3 MiB, 116 MFLOP); "
-         "latency was not measured."),
+    ((), ("2 of 2 models fit. Smallest: gap, LSTM input 32 (83.8 k parameters, 16.3 MiB, 116 MFLOP); "
+         "latency was not measured.")),
     (("--params", "1k"), "None of 2 models fits. Nearest: parameters at least 83.8 k (the limit is 1.00 k)."),
     (("--latency", "5ms"), "None of 2 models fits. What is limited was not measured of any of them."),
 ])  # fmt: skip
