@@ -78,6 +78,8 @@ def reason_of(error: BaseException) -> str:
 
 _COUNTS: dict[tuple[Case, int], Count] = {}
 """What was counted already, by the case and its seed: a loop of thousands of steps takes seconds to count."""
+_OF_FORWARD: dict[tuple[Case, int], Count] = {}
+"""Of a training of a user's model what its forward pass alone counts."""
 _REASONS: dict[tuple[Case, int], str] = {}
 """Why a case does not run on ``meta``, where that was tried."""
 MOST_COUNTS = 256
@@ -86,6 +88,7 @@ MOST_COUNTS = 256
 def forget_counts() -> None:
     """Before another measurement: code of the same name may be other code by then."""
     _COUNTS.clear()
+    _OF_FORWARD.clear()
     _REASONS.clear()
 
 
@@ -117,9 +120,11 @@ def count_forward(case: Case, seed: int) -> Count:
     """The first count of the forward pass alone; that of a user's model as it trains, where its mode may matter."""
     if case.scenario != "train" or isinstance(case.architecture, Parts):
         return count_case(case.forward_only, seed)
-    twin = forward_twin(case, seed)
-    with in_words(), as_written(twin.model):
-        return dispatched.count(called(twin))
+    if (key := (case.eager, seed)) not in _OF_FORWARD:
+        twin = forward_twin(case, seed)
+        with in_words(), as_written(twin.model):
+            _OF_FORWARD[key] = dispatched.count(called(twin))
+    return _OF_FORWARD[key]
 
 
 def forward_twin(case: Case, seed: int) -> Subject:

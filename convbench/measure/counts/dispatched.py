@@ -23,11 +23,11 @@ from torch.utils.flop_counter import FlopCounterMode, _FlopCounterMode
 
 from convbench.core.metrics import OTHER
 from convbench.core.record import STAGES
-from convbench.measure.counts.formulas import WITH_VECTOR, formulas, is_unknown, operator
+from convbench.measure.counts.formulas import WITH_VECTOR, formulas, is_unknown, operator, plain
 from convbench.measure.stages.doors import in_threads, watching
 from convbench.models.stages import Roots, is_compiled, stage_roots
 from convbench.models.subject import Subject
-from convbench.models.values import tensors
+from convbench.models.values import is_sparse, tensors
 from convbench.models.weights import nodes
 
 WHOLE = "Global"
@@ -205,14 +205,16 @@ class _Counter(FlopCounterMode):
     def _count_flops(self, func_packet: Any, out: Any, args: Any, kwargs: Any) -> Any:
         name, storages = operator(func_packet), _storages((args, kwargs))
         with self._one_at_a_time:
-            if self._works_on_weights(storages, out) and name in WITH_VECTOR:
+            if self._works_on_weights(storages, out) and plain(name) in WITH_VECTOR:
                 return out
-            if func_packet in self.flop_registry:
+            known = func_packet in self.flop_registry
+            if known and sum(map(is_sparse, args)) < 2:  # else what is multiplied depends on where they have elements
                 self.read |= storages
-            elif is_unknown(name):
+                return super()._count_flops(func_packet, out, args, kwargs)  # type: ignore[no-untyped-call]
+            if known or is_unknown(name):
                 self.unknown[name] += 1
                 self.read_uncounted |= storages
-            return super()._count_flops(func_packet, out, args, kwargs)  # type: ignore[no-untyped-call]
+            return out
 
     def _works_on_weights(self, storages: set[int], out: Any) -> bool:
         """Whether an operator reads nothing but weights and what was made of them; what it returns is such then."""

@@ -61,6 +61,10 @@ class Convolution(NamedTuple):
         """Whether each group of channels fills the smallest blocks: else oneDNN multiplies patches."""
         return self.weight.shape[0] // self.groups % 4 == 0 and self.weight.shape[1] % 4 == 0
 
+    @property
+    def is_pointwise(self) -> bool:
+        return self.taps == 1 and not self.transposed
+
     def is_by_onednn(self, bias_shape: Sequence[int] | None) -> bool:
         """Whether torch gives it to oneDNN, which depends on its shapes and on the number of threads."""
         return "Mkldnn" in torch._C._select_conv_backend(*self, bias_shape).name
@@ -78,18 +82,24 @@ class Convolution(NamedTuple):
 
     def copies(self) -> int:
         """Bytes of input and weights in blocks of channels; an input of less than a block is mostly read as it is."""
-        inputs, is_pointwise = self.weight.shape[1], self.taps == 1 and not self.transposed
+        inputs = self.weight.shape[1]
         is_copied = self.clip.shape[1] >= _block() or self.is_depthwise
-        is_copied |= is_pointwise and (self.clip.dim() < 5 or max(self.strides) == 1)
+        is_copied |= self.is_pointwise and (self.clip.dim() < 5 or max(self.strides) == 1)
         inputs = _padded(inputs) if is_copied and self.groups == 1 else inputs
         weights = _padded(self.weight.shape[0]) * inputs * self.taps * self.weight.element_size()
         return weights + (_blocked(self.clip) if is_copied else 0)
+
+    def sums(self, result: torch.Tensor) -> int:
+        """Bytes of the sums of an image in float32, which products of fewer bits at each place are added up in."""
+        if not self.is_pointwise or self.groups > 1 or self.clip.dtype == torch.float32:
+            return 0
+        return _padded(self.weight.shape[0]) * prod(result.shape[2:]) * torch.float32.itemsize
 
 
 def _convolution(args: Args, result: torch.Tensor) -> tuple[int, int]:
     """Copies of input and weights, then of the output, where none is channels_last already, or the patches of an image.
 
-    The copies are there at once; then the output is copied back, of half precision by way of another one.
+    The copies are there at once; then the output is copied back.
     """
     call = Convolution(*args)
     clip, weight, bias = call[:3]
@@ -100,12 +110,10 @@ def _convolution(args: Args, result: torch.Tensor) -> tuple[int, int]:
         return 0, 0
     if not call.is_by_onednn(None if bias is None else bias.shape):
         return straight + call.by_torch(result), 0
-    if clip.dtype != torch.float32:
-        return straight + max(clip.nbytes + weight.nbytes, 2 * output), 0
     if call.groups > 1 and not call.is_depthwise:
         copies = clip.nbytes + weight.nbytes if call.is_in_fours else call.patches(result)
         return straight + max(copies, output), 0
-    return straight + max(call.copies() + _blocked(result) - output, _blocked(result)), 0
+    return straight + max(call.copies() + call.sums(result) + _blocked(result) - output, _blocked(result)), 0
 
 
 def _convolution_backward(args: Args, result: Any) -> tuple[int, int]:
