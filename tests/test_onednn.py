@@ -66,3 +66,42 @@ def test_a_softmax_copies_what_is_not_contiguous(straight):
     flat = maps.flatten(2) if straight else maps.permute(0, 2, 3, 1).reshape(2, 256, 8).transpose(1, 2)
     measured, output = peak(lambda: flat.softmax(-1))
     assert output.nbytes + extra_bytes(torch.ops.aten._softmax.default, (flat, -1, False), output)[0] == measured
+
+
+TRANSPOSED = [  # frames, inputs, outputs, kernel, stride, groups, number type
+    (8, 3, 16, 3, 1, 1, torch.float32), (8, 3, 16, 3, 2, 1, torch.float32), (8, 16, 8, 3, 1, 1, torch.float32),
+    (8, 16, 8, 3, 2, 4, torch.float32), (1, 16, 16, 4, 2, 1, torch.float32), (8, 17, 9, 3, 1, 1, torch.float32),
+    (8, 16, 8, 3, 2, 1, torch.float64), (1, 3, 5, 3, 1, 1, torch.float32),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("case", TRANSPOSED, ids=str)
+def test_a_transposed_convolution_takes_what_is_predicted(case):
+    frames, inputs, outputs, kernel, stride, groups, dtype = case
+    module = nn.ConvTranspose2d(inputs, outputs, kernel, stride, groups=groups).to(dtype)
+    clip = torch.randn(frames, inputs, 16, 16).to(dtype)
+    measured, output = peak(lambda: module(clip))
+    args = (clip, module.weight, module.bias, module.stride, module.padding, module.dilation, True, (0, 0), groups)
+    extra, _ = extra_bytes(torch.ops.aten.convolution.default, args, output)
+    assert output.nbytes + extra == pytest.approx(measured, rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("operator", "call"),
+    [
+        ("mean.dim", lambda maps: maps.bfloat16().mean((2, 3))),
+        ("im2col.default", lambda maps: nn.functional.unfold(maps, 3)),
+        ("upsample_nearest2d.default", lambda maps: nn.functional.interpolate(maps, scale_factor=2)),
+        ("upsample_bilinear2d.default", lambda maps: nn.functional.interpolate(maps, size=(9, 7), mode="bilinear")),
+        ("upsample_bilinear2d.default", lambda maps: nn.functional.interpolate(maps, size=64, mode="bilinear")),
+        ("upsample_bilinear2d.default", lambda maps: nn.functional.interpolate(maps, size=65, mode="bilinear")),
+    ],
+)
+def test_what_else_copies_takes_what_is_predicted(operator, call):
+    maps = torch.randn(4, 8, 16, 16)
+    measured, output = peak(lambda: call(maps))
+    given = maps.bfloat16() if operator.startswith("mean") else maps[:, : output.shape[1]]
+    name, _, overload = operator.partition(".")
+    extra, _ = extra_bytes(getattr(getattr(torch.ops.aten, name), overload), (given,), output)
+    before = given.nbytes if operator.startswith("mean") else 0
+    assert before + output.nbytes + extra == pytest.approx(measured, rel=0.05, abs=2048)

@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch._C import DispatchKey
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -196,6 +197,10 @@ def optimizer_bytes(step: TrainingStep) -> tuple[int, int]:
     return state, 2 * max(sizes)
 
 
+COMPOSITE = DispatchKey.CompositeImplicitAutograd
+"""Of operators that torch's own kernels make of others; what its compiler takes apart besides is one on a device."""
+RECURRENT = frozenset(cudnn.COMPOSED)
+"""Their own kernels read values of tensors; there are decompositions in Python."""
 COUNTER = 4
 """Bytes of an optimizer's step count, a float32."""
 
@@ -227,11 +232,12 @@ class Peak(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if self.device.type == "cuda" and func in cudnn.COMPOSED:
             with self:
                 return cudnn.COMPOSED[func](*args, **kwargs)
-        if func.namespace == "aten" and func._can_decompose():
+        if func.namespace == "aten" and func in RECURRENT:
             with self:
-                decomposed = func.decompose(*args, **kwargs)
-            if decomposed is not NotImplemented:
-                return decomposed
+                return func.decompose(*args, **kwargs)
+        if func.namespace == "aten" and torch._C._dispatch_has_kernel_for_dispatch_key(func.name(), COMPOSITE.name):
+            with self:
+                return func._op_dk(COMPOSITE, *args, **kwargs)
         before = {id(tensor.untyped_storage()) for tensor in _fake((args, kwargs))}
         result = cudnn.STANDINS.get(func, func)(*args, **kwargs)
         self.workspaces |= cudnn.cublas_bytes(func, self.device, self.capability)
