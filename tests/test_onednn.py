@@ -105,3 +105,26 @@ def test_what_else_copies_takes_what_is_predicted(operator, call):
     extra, _ = extra_bytes(getattr(getattr(torch.ops.aten, name), overload), (given,), output)
     before = given.nbytes if operator.startswith("mean") else 0
     assert before + output.nbytes + extra == pytest.approx(measured, rel=0.05, abs=2048)
+
+
+BACKWARD = [  # inputs, outputs, stride, groups, transposed
+    (16, 16, 1, 1, False), (16, 16, 1, 4, False), (16, 32, 1, 2, False), (24, 12, 1, 4, False), (16, 16, 2, 4, False),
+    (64, 64, 1, 4, False), (16, 16, 1, 16, False), (16, 8, 2, 1, True), (16, 8, 1, 1, True), (4, 16, 1, 4, True),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("of_input", [True, False])
+@pytest.mark.parametrize("case", BACKWARD, ids=str)
+def test_the_gradients_of_a_convolution_take_what_is_predicted(case, of_input):
+    inputs, outputs, stride, groups, transposed = case
+    kind = nn.ConvTranspose2d if transposed else nn.Conv2d
+    module = kind(inputs, outputs, 3, stride, 1, groups=groups)
+    clip = torch.randn(8, inputs, 32, 32)
+    gradient = torch.randn_like(module(clip)).detach()
+    wanted = [of_input, True, True]
+    args = (gradient, clip, module.weight.detach(), [outputs], module.stride, module.padding, module.dilation,
+            transposed, (0, 0), groups, wanted)  # fmt: skip
+    measured, results = peak(lambda: torch.ops.aten.convolution_backward.default(*args))
+    extra, _ = extra_bytes(torch.ops.aten.convolution_backward.default, args, results)
+    size = sum(result.nbytes for result in results if result is not None)
+    assert size + extra == pytest.approx(measured, rel=0.05, abs=16384)

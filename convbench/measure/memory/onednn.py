@@ -59,7 +59,15 @@ class Convolution(NamedTuple):
     @property
     def is_in_fours(self) -> bool:
         """Whether each group of channels fills the smallest blocks: else oneDNN multiplies patches."""
-        return self.weight.shape[0] // self.groups % 4 == 0 and self.weight.shape[1] % 4 == 0
+        return self._is_in(4)
+
+    @property
+    def is_in_eights(self) -> bool:
+        """The same of a backward pass, which has no smaller blocks."""
+        return self._is_in(FEW_CHANNELS)
+
+    def _is_in(self, block: int) -> bool:
+        return self.weight.shape[0] // self.groups % block == 0 and self.weight.shape[1] % block == 0
 
     @property
     def is_pointwise(self) -> bool:
@@ -134,13 +142,21 @@ def _convolution(args: Args, result: torch.Tensor) -> tuple[int, int]:
 
 
 def _convolution_backward(args: Args, result: Any) -> tuple[int, int]:
-    """Blocked copies for the gradient of the weights; before, for that of the input, which a stride copies twice."""
+    """Blocked copies for the gradient of the weights; before, for that of the input, which a stride copies twice.
+
+    Groups of few channels have the patches of an image instead, transposed ones their copies as they are.
+    """
     gradient, clip, weight, bias_shape, *rest, _ = args
     call = Convolution(clip, weight, None, *rest)
     if _is_double(clip):
         return clip.shape[0] * call.patches(gradient), 0
     if not _is_blocked(clip) or not call.is_by_onednn(bias_shape):
         return 0, 0
+    if call.groups > 1 and not call.is_depthwise and (call.transposed or not call.is_in_eights):
+        copied = 0 if call.transposed or result[0] is None else clip.nbytes
+        return _straight(clip) + max(call.patches(gradient), copied), 0
+    if call.transposed:
+        return _straight(clip) + clip.nbytes + gradient.nbytes, 0
     few = max(clip.shape[1], gradient.shape[1]) <= FEW_CHANNELS and clip.shape[1] >= PLAIN_CHANNELS
     block = FEW_CHANNELS if few and not call.is_depthwise else None
     copies = _blocked(gradient, block) + (_blocked(clip, block) if clip.shape[1] >= PLAIN_CHANNELS else 0)
