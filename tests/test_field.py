@@ -550,6 +550,7 @@ def test_why_a_model_with_a_state_fails_is_its_own_error():
         "Cells",
         "Two",
         "Residual",
+        "Resized",
         "moved",
     ],
 )

@@ -12,7 +12,7 @@ import weakref
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import torch
@@ -198,9 +198,7 @@ def optimizer_bytes(step: TrainingStep) -> tuple[int, int]:
 
 
 COMPOSITE = DispatchKey.CompositeImplicitAutograd
-"""Of operators that torch's own kernels make of others; what its compiler takes apart besides is one on a device."""
-RECURRENT = frozenset(cudnn.COMPOSED)
-"""Their own kernels read values of tensors; there are decompositions in Python."""
+"""Of operators that torch's own kernels make of others; what only its compiler takes apart is one on a device."""
 COUNTER = 4
 """Bytes of an optimizer's step count, a float32."""
 
@@ -232,12 +230,9 @@ class Peak(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if self.device.type == "cuda" and func in cudnn.COMPOSED:
             with self:
                 return cudnn.COMPOSED[func](*args, **kwargs)
-        if func.namespace == "aten" and func in RECURRENT:
-            with self:
-                return func.decompose(*args, **kwargs)
         if func.namespace == "aten" and torch._C._dispatch_has_kernel_for_dispatch_key(func.name(), COMPOSITE.name):
             with self:
-                return func._op_dk(COMPOSITE, *args, **kwargs)
+                return _composed(func)(*args, **kwargs)
         before = {id(tensor.untyped_storage()) for tensor in _fake((args, kwargs))}
         result = cudnn.STANDINS.get(func, func)(*args, **kwargs)
         self.workspaces |= cudnn.cublas_bytes(func, self.device, self.capability)
@@ -264,6 +259,14 @@ class Peak(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def _shrink(self, size: int) -> None:
         self.alive -= size
+
+
+def _composed(func: Any) -> Callable[..., Any]:
+    """What makes an operator of others: the compiler's way, as some kernels read values, but for interpolation.
+
+    That is one operator on a device, and dozens to the compiler.
+    """
+    return partial(func._op_dk, COMPOSITE) if "upsample" in func.name() else func.decompose
 
 
 def _fake(values: Any) -> list[torch.Tensor]:
