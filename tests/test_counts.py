@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 import torch
 from closed_forms import conv_macs, rnn_macs, rnn_params
+from torch.nn.attention.flex_attention import flex_attention
 from torch.utils.flop_counter import FlopCounterMode
 
 from convbench.core.record import Case, Choice, Clip, Parts, Recurrent, Whole
@@ -342,6 +343,11 @@ def test_attention_is_trained_by_as_much_work_on_meta_as_on_the_device():
         torch.nn.functional.scaled_dot_product_attention(query, key, value).sum().backward()
 
     assert flops(train) == flops(train, "meta") == 3 * 2 * (2 * 4 * 5 * 7 * (8 + 8))
+
+
+def test_an_operator_of_higher_order_that_has_a_formula_is_counted():
+    counted = applied(lambda a: flex_attention(a[None, None], a[None, None], a[None, None]), 16)
+    assert (counted.macs, counted.second, counted.how) == (2 * 16**3, None, "call")
 
 
 PRODUCT = re.compile(
