@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import warnings
-from collections import defaultdict, deque
+from collections import UserDict, defaultdict, deque
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -363,6 +363,36 @@ class TrainsOnly(Base):
         return self.rnn(self.vectors(x) + self.vectors(x.flip(1)))[0].square().mean()
 
 
+class Writes(Base):
+    """Scales its frames where they lie."""
+
+    def forward(self, x):
+        return super().forward(x.div_(255.0))
+
+
+class NoNumber(Base):
+    """Returns NaN for the last frames, as attention does for clips that are padding alone."""
+
+    def __init__(self, frames: int):
+        super().__init__()
+        self.frames = frames
+
+    def forward(self, x):
+        output = super().forward(x)
+        return torch.cat((output[:, : -self.frames], output[:, -self.frames :] * float("nan")), 1)
+
+
+class Wide(Base):
+    """Has a mask of ones that is stored as one number."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("mask", torch.ones(1, 1).expand(1 << 22, 1 << 22))
+
+    def forward(self, x):
+        return super().forward(x * self.mask[: x.shape[-1], : x.shape[-1]])
+
+
 class Paths(Base):
     """Takes one list, of a slow and a fast view of a video."""
 
@@ -373,6 +403,14 @@ class Paths(Base):
 
 def views(clip: Clip):
     return [clips(replace(clip, frames=clip.frames // 4)), clips(clip)]
+
+
+def same_views(clip: Clip):
+    return [[frames := clips(clip), frames]]
+
+
+def mapped_observation(clip: Clip):
+    return UserDict(x=clips(clip))
 
 
 class Observes(Base):
@@ -481,11 +519,27 @@ class Heavy(nn.Module):
         return self.lstm(self.fc(x.flatten(2)))[0]
 
 
+class Resized(Base):
+    """Looks at its frames at another size, and at which of two kinds they are."""
+
+    def forward(self, x):
+        larger = F.interpolate(x.flatten(0, 1), scale_factor=2, mode="bilinear")
+        kinds = F.one_hot((x.mean((2, 3, 4)) > 0).long(), 2).float()
+        return super().forward(larger.unflatten(0, x.shape[:2])) * kinds.sum()
+
+
 class Vanishing(nn.Module):
     """Gives zeros in channels_last: a wrong variant."""
 
     def forward(self, x):
         return x * float(x.is_contiguous())
+
+
+class VanishingArrays(Vanishing):
+    """The same as numpy has it, as policies return their actions."""
+
+    def forward(self, x):
+        return super().forward(x).numpy()
 
 
 def numpy_clips(clip: Clip):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from dataclasses import replace
 
 import pytest
@@ -244,3 +245,160 @@ def test_of_layers_in_the_layout_of_onednn_there_is_one_count_and_it_says_so():
     counted = applied(linear, 3, 4)
     assert (counted.macs, counted.second) == (3 * 4 * 5, None)
     assert counted.counted_once == "aten::mkldnn_linear works on tensors whose shapes a trace does not tell"
+
+
+# --- Kinds of products ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("function", "macs"),
+    [
+        (lambda a: a.clone().addmm_(a, a), 5**3),
+        (lambda a: a[None].clone().baddbmm_(a[None], a[None]), 5**3),
+        (lambda a: a.clone().addbmm_(a.expand(2, 5, 5), a.expand(2, 5, 5)), 2 * 5**3),
+        (lambda a: a[0].clone().addmv_(a, a[0]), 5**2),
+        (lambda a: torch.nn.functional.linear(a, a[0]), 5**2),
+        (lambda a: torch.linalg.matmul(a, a), 5**3),
+        (lambda a: torch.nn.functional.pdist(a), 10 * 5),
+        (
+            lambda a: torch.convolution(a[None, None], a[None, None], None, (1, 1), (1, 1), (1, 1), False, (0, 0), 1),
+            225,
+        ),
+    ],
+)
+def test_a_product_is_counted_twice_alike_however_it_is_written(function, macs):
+    counted = applied(function, 5)
+    assert (counted.macs, counted.second, counted.uncounted) == (macs, macs, ())
+
+
+@pytest.mark.parametrize(
+    ("function", "macs"),
+    [
+        (lambda a: torch.linalg.multi_dot([a, a, a]), 2 * 4**3),
+        (lambda a: torch.linalg.matrix_power(a, 3), 2 * 4**3),
+        (torch.cov, 4**3),
+    ],
+)
+def test_of_products_that_a_trace_shows_as_one_operator_there_is_one_count(function, macs):
+    counted = applied(function, 4)
+    assert (counted.macs, counted.second) == (macs, None)
+    assert counted.counted_once.endswith("is made of products that a trace does not tell")
+
+
+@pytest.mark.parametrize(
+    ("function", "macs"),
+    [
+        (lambda a: a.to_sparse() @ torch.ones(6, 7), 6 * 7),
+        (lambda a: a.to_sparse_csr() @ torch.ones(6, 7), 6 * 7),
+        (lambda a: torch.sparse.mm(a.to_sparse(), torch.ones(6, 7)), 6 * 7),
+        (lambda a: torch.addmm(torch.ones(6, 7), a.to_sparse(), torch.ones(6, 7)), 6 * 7),
+        (lambda a: torch.bmm(a.expand(2, 6, 6).to_sparse(), torch.ones(2, 6, 7)), 2 * 6 * 7),
+        (lambda a: a.to_sparse() @ torch.ones(6), 6),
+    ],
+)
+def test_of_a_sparse_matrix_what_is_stored_is_multiplied(function, macs):
+    counted = applied(function, 6)
+    assert (counted.macs, counted.uncounted) == (macs, ())
+
+
+def test_what_two_sparse_matrices_multiply_is_told_as_not_counted():
+    assert applied(lambda a: (a.to_sparse() @ a.to_sparse()).to_dense(), 6).uncounted
+
+
+def flops(call, device: str = "cpu") -> int:
+    with torch.device(device), FlopCounterMode(display=False, custom_mapping=formulas.formulas(case())) as counter:
+        call()
+    return counter.get_total_flops()
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        torch.nn.Conv1d(8, 12, 3, padding=1),
+        torch.nn.Conv1d(8, 8, 3, groups=8),
+        torch.nn.Conv2d(8, 12, 3, stride=2, groups=4),
+        torch.nn.Conv2d(8, 8, 3, dilation=2, groups=8),
+        torch.nn.ConvTranspose2d(8, 12, 3, stride=2),
+        torch.nn.ConvTranspose2d(8, 12, 3, stride=2, groups=4),
+        torch.nn.Conv3d(8, 8, 3, groups=8),
+    ],
+    ids=str,
+)
+def test_either_gradient_of_a_convolution_is_as_much_work_as_the_convolution(layer):
+    """torch's own formula forgets the groups of the weight's gradient: a depthwise layer was as many times too dear."""
+    clip = torch.randn(2, 8, *[9] * (layer.weight.dim() - 2))
+    forward = flops(lambda: layer(clip))
+    assert flops(lambda: layer(clip).sum().backward()) == 2 * forward
+    assert flops(lambda: layer(clip.clone().requires_grad_()).sum().backward()) == 3 * forward
+
+
+def test_a_depthwise_reducer_is_trained_by_three_times_its_forward_pass():
+    assert macs_by_stage(case("gdconv", clip=Clip(2, 3, 3, 8, 8), scenario="train"))["reducer"] == 3 * 6 * 32 * 64
+
+
+def test_attention_is_trained_by_as_much_work_on_meta_as_on_the_device():
+    def train():
+        query, key, value = (torch.zeros(2, 4, size, 8, requires_grad=True) for size in (5, 7, 7))
+        torch.nn.functional.scaled_dot_product_attention(query, key, value).sum().backward()
+
+    assert flops(train) == flops(train, "meta") == 3 * 2 * (2 * 4 * 5 * 7 * (8 + 8))
+
+
+def test_an_operator_of_higher_order_that_has_a_formula_is_counted():
+    from torch.nn.attention.flex_attention import flex_attention  # which imports the compiler
+
+    counted = applied(lambda a: flex_attention(a[None, None], a[None, None], a[None, None]), 16)
+    assert (counted.macs, counted.second, counted.how) == (2 * 16**3, None, "call")
+
+
+PRODUCT = re.compile(
+    r"mm(_|$)|mv(_|$)|conv(?!ert)|(^|[^ie])linear|rnn|lstm|gru|attention|matmul|dot(_|$)|dist(?!rib)|fft_[cr]2|linalg_"
+    r"|cholesky|einsum|inner|solve|_eig|svd|(^|_)qr|matrix_exp"
+)
+NO_PRODUCT = frozenset({
+    "_convert_weight_to_int4pack", "_cslt_sparse_mm_search", "_cudnn_rnn_flatten_weight", "_dyn_quant_pack_4bit_weight",
+    "_linalg_check_errors", "_thnn_fused_gru_cell", "_thnn_fused_gru_cell_backward", "_thnn_fused_lstm_cell",
+    "_thnn_fused_lstm_cell_backward_impl", "dist", "linalg__powsum", "linalg_cross", "linalg_vector_norm",
+    "mkldnn_reorder_conv2d_weight", "mkldnn_reorder_conv3d_weight", "upsample_linear1d", "upsample_linear1d_backward",
+})  # fmt: skip
+"""Operators of torch whose names say product, and that make none."""
+
+
+def test_every_operator_of_torch_that_may_be_a_product_is_counted_taken_apart_or_told():
+    counter = FlopCounterMode(display=False, custom_mapping=formulas.formulas(case()))
+    known = {formulas.operator(packet).removeprefix("aten::") for packet in counter.flop_registry} | NO_PRODUCT
+    silent, composed = set(), set()
+    for overload in torch._C._dispatch_get_all_op_names():
+        space, _, name = overload.partition(".")[0].partition("::")
+        if torch._C._dispatch_has_kernel_for_dispatch_key(overload, "CompositeImplicitAutograd"):
+            composed.add(name)
+        elif space == "aten" and PRODUCT.search(name) and not formulas.is_unknown(f"aten::{name}"):
+            silent.add(name)
+    assert silent - composed - known == set()
+
+
+@torch.library.custom_op("counts::halves", mutates_args=())
+def halves(rows: torch.Tensor, *, times: int) -> tuple[torch.Tensor, torch.Tensor]:
+    return rows[: len(rows) // 2] * times, rows[len(rows) // 2 :] * times
+
+
+@halves.register_fake
+def _(rows, *, times):
+    return rows.new_empty(len(rows) // 2, *rows.shape[1:]), rows.new_empty(len(rows) - len(rows) // 2, *rows.shape[1:])
+
+
+def halves_flops(rows, *, times, out_shape):
+    first, second = out_shape
+    return 2 * times * (first[0] + second[0]) * rows[1]
+
+
+class Halves(torch.nn.Module):
+    def forward(self, clip):
+        return torch.ops.counts.halves(clip.flatten(1), times=3)
+
+
+def test_a_formula_of_ones_own_is_given_what_torch_gives_it_in_either_count():
+    flops = (("counts::halves", f"{__name__}:halves_flops"),)
+    own = Case(Whole(Choice(f"{__name__}:Halves"), flops=flops), clip=Clip(4, 2, 1, 3, 3))
+    assert macs_by_stage(own)["other"] == 3 * 4 * 18
+    assert traced.trace(subject.assemble(own, 0)).macs["other"] == 3 * 4 * 18

@@ -131,7 +131,7 @@ ONCE = {"counted_once"}
         ("Works/gradient", 2408, 3 * CONV + LSTM, ONCE | {"not_in_inference_mode"}),
         ("Works/needs gradients", 2408, 2 * (CONV + LSTM), {"not_in_inference_mode"}),
         ("Works/threads", 2408, CONV + LSTM, ONCE),
-        ("Works/sparse", 2408, CONV + LSTM, OFF_META | {"uncounted_operators"}),
+        ("Works/sparse", 2408, CONV + LSTM + 20 * 24, OFF_META | ONCE),
         ("Works/vmap", 2408, CONV + LSTM, set()),
         ("Works/jvp", 2408, 3 * CONV + LSTM, ONCE),
         ("Works/later", 2408, CONV + LSTM, set()),
@@ -325,6 +325,67 @@ def test_numbers_that_numpy_and_python_draw_for_a_model_are_those_of_its_seed():
     assert not torch.equal(first, other)
 
 
+# --- What is amiss ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("variant", [(), (Choice("channels_last"),)])
+def test_a_model_that_writes_into_its_inputs_is_said(variant):
+    assert "inputs_changed" in codes(measured(case("Writes", SMALL, variant=variant), ["latency"]))
+    assert "inputs_changed" not in codes(measured(case("Base", SMALL, variant=variant), ["latency"]))
+    live = convbench.measure(field.Writes(), torch.ones(1, 2, 3, 8, 8), protocol=PROTOCOL)
+    assert "inputs_changed" in {finding.code for finding in live.findings}
+
+
+@pytest.mark.parametrize("variant", ["eager", "channels_last", "autocast"])
+def test_nan_in_an_output_is_said_and_agrees_with_nan(variant):
+    chosen = () if variant == "eager" else (Choice(variant),)
+    some = replace(
+        case("NoNumber", SMALL, variant=chosen), architecture=Whole(Choice("field:NoNumber", (("frames", 1),)))
+    )
+    record = measured(some, ["latency"])
+    assert finding(record, "not_a_number").data == {"share": 1 / 3, "part": "output"}
+
+
+def test_where_all_is_nan_nothing_can_be_compared():
+    whole = Whole(Choice("field:NoNumber", (("frames", 3),)))
+    with pytest.raises(CaseFailed, match="not eager's output: that is NaN itself"):
+        measured(replace(case("NoNumber", SMALL, variant=(Choice("channels_last"),)), architecture=whole), ["latency"])
+    training = replace(case("NoNumber", SMALL, "train"), architecture=whole)
+    assert finding(measured(training, ["latency"]), "not_a_number").data["part"] == "loss and gradients"
+    with pytest.raises(CaseFailed, match="NaN"):
+        measured(replace(training, variant=(Choice("channels_last"),)), ["latency"])
+
+
+def test_arrays_of_numpy_are_compared_as_tensors_are():
+    with pytest.raises(CaseFailed, match="not eager's output"):
+        measured(case("VanishingArrays", SMALL, variant=(Choice("channels_last"),)), ["latency"])
+
+
+def test_what_tensors_share_is_held_once():
+    base, wide = (weights.weights_bytes(model) for model in (field.Base(), field.Wide()))
+    assert wide == base + 4
+    assert measured(case("Wide", SMALL), ["latency"]).status == "ok"
+    assert convbench.count(field.Wide(), torch.ones(3, 8, 3, 32, 32)).second == CONV + LSTM
+    views = subject.assemble(case("Paths", SMALL, inputs="field:same_views"), 0)
+    assert views.inputs.bytes == 4 * 2 * 3 * 3 * 32 * 32
+
+
+def test_any_mapping_is_the_keywords():
+    assert value(measured(case("Base", inputs="field:mapped_observation"), COUNTS), "macs") == CONV + LSTM
+
+
+def test_the_forward_pass_of_a_training_is_counted_once(monkeypatch):
+    counted = []
+
+    def count(case_subject, count=dispatched.count):
+        counted.append(case_subject.case.scenario)
+        return count(case_subject)
+
+    monkeypatch.setattr(dispatched, "count", count)
+    measured(case("Base", SMALL, "train", (Choice("compile"),)), [*COUNTS, "compile"])
+    assert sorted(counted) == ["inference", "train"]
+
+
 # --- Stages -----------------------------------------------------------------------------------------------------------
 
 SMALL = Clip(2, 3, 3, 32, 32)
@@ -489,6 +550,7 @@ def test_why_a_model_with_a_state_fails_is_its_own_error():
         "Cells",
         "Two",
         "Residual",
+        "Resized",
         "moved",
     ],
 )

@@ -15,7 +15,8 @@ CASES = [  # frames, inputs, outputs, kernel, stride, groups, dimensions
     (16, 3, 8, 1, 2, 1, 2), (16, 8, 16, 3, 1, 1, 2), (16, 16, 8, 3, 1, 1, 2), (16, 17, 32, 5, 2, 1, 2),
     (1, 3, 8, 3, 1, 1, 2), (2, 12, 12, 3, 1, 12, 2), (16, 16, 4, 5, 1, 2, 2), (16, 32, 16, 3, 1, 2, 2),
     (15, 4, 32, 1, 1, 2, 2), (16, 32, 6, 3, 2, 1, 1), (4, 8, 6, 3, 1, 1, 1), (16, 32, 6, 1, 1, 1, 3),
-    (2, 8, 4, 5, 2, 1, 3),
+    (2, 8, 4, 5, 2, 1, 3), (8, 33, 17, 3, 1, 1, 2), (8, 17, 12, 1, 1, 1, 2), (8, 15, 15, 3, 1, 15, 2),
+    (4, 7, 9, 3, 1, 1, 3),
 ]  # fmt: skip
 
 
@@ -41,12 +42,14 @@ def one_thread():
     torch.set_num_threads(before)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
 @pytest.mark.parametrize("case", CASES, ids=str)
-def test_a_convolution_takes_what_is_predicted(case):
+def test_a_convolution_takes_what_is_predicted(case, dtype):
+    """Of numbers of fewer bits those too whose channels fill no block; whether oneDNN has them depends on the CPU."""
     frames, inputs, outputs, kernel, stride, groups, dimensions = case
     kind = (nn.Conv1d, nn.Conv2d, nn.Conv3d)[dimensions - 1]
-    module = kind(inputs, outputs, kernel, stride, kernel // 2, groups=groups)
-    clip = torch.randn(frames, inputs, *[32 if dimensions < 3 else 8] * dimensions)
+    module = kind(inputs, outputs, kernel, stride, kernel // 2, groups=groups).to(dtype)
+    clip = torch.randn(frames, inputs, *[32 if dimensions < 3 else 8] * dimensions).to(dtype)
     measured, output = peak(lambda: module(clip))
     args = (clip, module.weight, module.bias, module.stride, module.padding, module.dilation, False,
             (0,) * dimensions, groups)  # fmt: skip
@@ -63,3 +66,65 @@ def test_a_softmax_copies_what_is_not_contiguous(straight):
     flat = maps.flatten(2) if straight else maps.permute(0, 2, 3, 1).reshape(2, 256, 8).transpose(1, 2)
     measured, output = peak(lambda: flat.softmax(-1))
     assert output.nbytes + extra_bytes(torch.ops.aten._softmax.default, (flat, -1, False), output)[0] == measured
+
+
+TRANSPOSED = [  # frames, inputs, outputs, kernel, stride, groups, number type
+    (8, 3, 16, 3, 1, 1, torch.float32), (8, 3, 16, 3, 2, 1, torch.float32), (8, 16, 8, 3, 1, 1, torch.float32),
+    (8, 16, 8, 3, 2, 4, torch.float32), (1, 16, 16, 4, 2, 1, torch.float32), (8, 17, 9, 3, 1, 1, torch.float32),
+    (8, 16, 8, 3, 2, 1, torch.float64), (1, 3, 5, 3, 1, 1, torch.float32),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("case", TRANSPOSED, ids=str)
+def test_a_transposed_convolution_takes_what_is_predicted(case):
+    frames, inputs, outputs, kernel, stride, groups, dtype = case
+    module = nn.ConvTranspose2d(inputs, outputs, kernel, stride, groups=groups).to(dtype)
+    clip = torch.randn(frames, inputs, 16, 16).to(dtype)
+    measured, output = peak(lambda: module(clip))
+    args = (clip, module.weight, module.bias, module.stride, module.padding, module.dilation, True, (0, 0), groups)
+    extra, _ = extra_bytes(torch.ops.aten.convolution.default, args, output)
+    assert output.nbytes + extra == pytest.approx(measured, rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("operator", "call"),
+    [
+        ("mean.dim", lambda maps: maps.bfloat16().mean((2, 3))),
+        ("im2col.default", lambda maps: nn.functional.unfold(maps, 3)),
+        ("upsample_nearest2d.default", lambda maps: nn.functional.interpolate(maps, scale_factor=2)),
+        ("upsample_bilinear2d.default", lambda maps: nn.functional.interpolate(maps, size=(9, 7), mode="bilinear")),
+        ("upsample_bilinear2d.default", lambda maps: nn.functional.interpolate(maps, size=64, mode="bilinear")),
+        ("upsample_bilinear2d.default", lambda maps: nn.functional.interpolate(maps, size=65, mode="bilinear")),
+    ],
+)
+def test_what_else_copies_takes_what_is_predicted(operator, call):
+    maps = torch.randn(4, 8, 16, 16)
+    measured, output = peak(lambda: call(maps))
+    given = maps.bfloat16() if operator.startswith("mean") else maps[:, : output.shape[1]]
+    name, _, overload = operator.partition(".")
+    extra, _ = extra_bytes(getattr(getattr(torch.ops.aten, name), overload), (given,), output)
+    before = given.nbytes if operator.startswith("mean") else 0
+    assert before + output.nbytes + extra == pytest.approx(measured, rel=0.05, abs=2048)
+
+
+BACKWARD = [  # inputs, outputs, stride, groups, transposed
+    (16, 16, 1, 1, False), (16, 16, 1, 4, False), (16, 32, 1, 2, False), (24, 12, 1, 4, False), (16, 16, 2, 4, False),
+    (64, 64, 1, 4, False), (16, 16, 1, 16, False), (16, 8, 2, 1, True), (16, 8, 1, 1, True), (4, 16, 1, 4, True),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("of_input", [True, False])
+@pytest.mark.parametrize("case", BACKWARD, ids=str)
+def test_the_gradients_of_a_convolution_take_what_is_predicted(case, of_input):
+    inputs, outputs, stride, groups, transposed = case
+    kind = nn.ConvTranspose2d if transposed else nn.Conv2d
+    module = kind(inputs, outputs, 3, stride, 1, groups=groups)
+    clip = torch.randn(8, inputs, 32, 32)
+    gradient = torch.randn_like(module(clip)).detach()
+    wanted = [of_input, True, True]
+    args = (gradient, clip, module.weight.detach(), [outputs], module.stride, module.padding, module.dilation,
+            transposed, (0, 0), groups, wanted)  # fmt: skip
+    measured, results = peak(lambda: torch.ops.aten.convolution_backward.default(*args))
+    extra, _ = extra_bytes(torch.ops.aten.convolution_backward.default, args, results)
+    size = sum(result.nbytes for result in results if result is not None)
+    assert size + extra == pytest.approx(measured, rel=0.05, abs=16384)

@@ -272,6 +272,15 @@ class Detached(Labels):
         return self.linear(clip.mean((3, 4))).detach()
 
 
+class Sparse(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.words = nn.Embedding(4, 3, sparse=True)
+
+    def forward(self, clip):
+        return self.words((clip.mean((2, 3, 4)) > 0).long())
+
+
 class KeepsState(nn.Module):
     def __init__(self):
         super().__init__()
@@ -289,6 +298,7 @@ class KeepsState(nn.Module):
         ("Plain", "no parameters that require a gradient"),
         ("Labels", "its output is torch.int64, not floating point"),
         ("Detached", "its output does not depend on a parameter"),
+        ("Sparse", "Adam takes no sparse gradients"),
         ("KeepsState", "keeps state between calls with its history; detach"),
     ],
 )

@@ -9,6 +9,7 @@ from dataclasses import replace
 from itertools import chain
 from typing import Any
 
+import numpy as np
 import torch
 
 from convbench.core import metrics
@@ -37,25 +38,48 @@ def open_case(case: Case, seed: int, *, checked: bool = False) -> tuple[Subject,
     """
     if checked and case.variant:
         subject = transform(assemble(case, seed))
-        _, seconds = _timed(subject)
+        _, seconds, doubts = _first(subject)
         cold = [] if compiles(case) else [_cold(seconds)]
-        return subject, [*_deployed(subject.deployment), *cold, *_gradients(subject)]
+        return subject, [*_deployed(subject.deployment), *cold, *doubts]
     if not case.variant:
         subject = assemble(case, seed)
-        _, seconds = _timed(subject)
-        return subject, [_cold(seconds), *_gradients(subject)]
+        _, seconds, doubts = _first(subject)
+        return subject, [_cold(seconds), *doubts]
     eager = assemble(case.eager, seed)
     expected, eager_seconds = _timed(eager)
     subject = transform(assemble(case, seed))
-    output, seconds = _timed(subject)
+    output, seconds, doubts = _first(subject)
     costs: Opening = [*_deployed(subject.deployment), _cold(seconds), *_compile_time(case, seconds - eager_seconds)]
-    costs += _gradients(subject)
+    costs += doubts
     try:
         return subject, [*costs, *_agreement(subject, eager, output, expected)]
     except CaseFailed as error:
         if error.kind != "wrong output" or not _by_chance(subject, eager, output, expected):
             raise
         return subject, [*costs, Finding("random_output", "note")]
+
+
+def _first(subject: Subject) -> tuple[Any, float, list[Finding]]:
+    """The output of a subject's first call, its seconds, and what is amiss with either."""
+    before = versions(subject.inputs)
+    output, seconds = _timed(subject)
+    return output, seconds, [*_gradients(subject), *amiss(subject.inputs, before, output)]
+
+
+def versions(inputs: Inputs) -> list[int]:
+    """How often each tensor was written into so far, where torch keeps count of that."""
+    return [0 if tensor.is_inference() else tensor._version for tensor in inputs.tensors]
+
+
+def amiss(inputs: Inputs, before: list[int], output: Any) -> Iterator[Finding]:
+    """What is amiss with a call: it has written into its inputs, of the versions ``before``, or returned NaN."""
+    if versions(inputs) != before:
+        yield Finding("inputs_changed")
+    numbers = [leaf for leaf in _numbers(output).values() if isinstance(leaf, torch.Tensor)]
+    none = sum(int(leaf.isnan().sum()) for leaf in numbers)
+    if none:
+        part = "loss and gradients" if isinstance(output, Step) else "output"
+        yield Finding("not_a_number", data={"share": none / sum(leaf.numel() for leaf in numbers), "part": part})
 
 
 def _agreement(subject: Subject, eager: Subject, output: Any, expected: Any) -> Iterator[Reading | Finding]:
@@ -216,8 +240,16 @@ def _timed(subject: Subject) -> tuple[Any, float]:
 
 def _copied(output: Any) -> dict[str, Any]:
     """What a model returned, leaf by leaf; compiled models write their next output over it."""
-    leaves = values.leaves(output)
-    return {path: leaf.clone() if isinstance(leaf, torch.Tensor) else leaf for path, leaf in leaves}
+    return {path: _kept(leaf) for path, leaf in values.leaves(output)}
+
+
+def _kept(leaf: Any) -> Any:
+    """A copy of a tensor, and a tensor of an array, which is compared as such; whatever else as it is."""
+    if isinstance(leaf, torch.Tensor):
+        return leaf.clone()
+    if isinstance(leaf, (np.ndarray, np.generic)) and leaf.dtype.kind in "biufc":
+        return torch.from_numpy(np.array(leaf))
+    return leaf
 
 
 def _cold(seconds: float) -> Reading:
@@ -236,6 +268,8 @@ def _compare_steps(step: Step, expected: Step, allowed: float) -> None:
         missing = ", ".join(sorted(step.gradients.keys() ^ expected.gradients.keys()))
         raise CaseFailed("wrong output", f"not the same parameters have a gradient as in eager: {missing}")
     norms = {name: float(gradient.norm()) for name, gradient in expected.gradients.items()}
+    if nan := [name for name, norm in norms.items() if math.isnan(norm)]:
+        raise CaseFailed("wrong output", f"not eager's gradients: those of {nan[0]} are NaN themselves")
     floor = NEXT_TO_NOTHING * math.hypot(*norms.values())
     for name, gradient in expected.gradients.items():
         difference = float((step.gradients[name] - gradient).norm())

@@ -21,8 +21,10 @@ from convbench.core.registry import probes
 from convbench.core.statistics import Interval, median_interval
 from convbench.measure.counts.counted import after_call, count_by_module, reason_of
 from convbench.measure.counts.traced import trace
+from convbench.measure.first_call import amiss, versions
 from convbench.measure.restored import changes_for_good, frozen, restored
 from convbench.models.subject import Inputs, Subject, WithoutGradients, on
+from convbench.models.values import leaves
 from convbench.models.weights import number_type
 
 T = TypeVar("T")
@@ -181,8 +183,10 @@ def measure(model: nn.Module, inputs: Inputs, protocol: Protocol) -> Measurement
     live = subject(model, inputs)
     refuse_other_devices(model, live.device)
     with on(live.device):
-        first_call(model, live.run)
-        results = [result for name in ("latency", "memory") for result in probes.get(name).build(live, protocol)]
+        before = versions(inputs)
+        output = first_call(model, live.run)
+        results: list[Reading | Finding] = [*amiss(inputs, before, dict(leaves(output)))]
+        results += [result for name in ("latency", "memory") for result in probes.get(name).build(live, protocol)]
     readings = {result.metric.name: result.samples for result in results if isinstance(result, Reading)}
     samples, peak = readings[metrics.LATENCY.name], metrics.CPU_PEAK if live.device == "cpu" else metrics.CUDA_PEAK
     return Measurement(

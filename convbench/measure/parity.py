@@ -58,6 +58,9 @@ def compare(output: Output, expected: Output, allowed: float, where: str = "") -
         for path, reference in expected.items()
         if isinstance(reference, NUMBERS)
     ]
+    if _is_nan_alone(pairs):
+        reason = "that is NaN itself, so that nothing can be compared"
+        raise CaseFailed("wrong output", f"not eager's output{where}: {reason}")
     parity = parity_of(pairs)
     for actual, reference in pairs:
         try:
@@ -68,6 +71,12 @@ def compare(output: Output, expected: Output, allowed: float, where: str = "") -
                 "wrong output", f"not eager's output{where}: {reason}", tuple(parity.readings())
             ) from error
     return parity
+
+
+def _is_nan_alone(pairs: list[tuple[Any, Any]]) -> bool:
+    """Whether there are numbers in what is wanted, and all of them are NaN."""
+    wanted = [reference for _, reference in pairs if isinstance(reference, torch.Tensor) and reference.numel()]
+    return bool(wanted) and all(bool(reference.isnan().all()) for reference in wanted)
 
 
 def parity_of(pairs: list[tuple[Any, Any]]) -> Parity:
@@ -95,7 +104,9 @@ def _agree(actual: Any, reference: Any, allowed: float) -> None:
     )
     if not (coarse and allowed >= TOLERANCE[torch.int8]):
         tolerance = OUTLIER * allowed if coarse else allowed
-        assert_close(actual, reference, rtol=tolerance, atol=tolerance, check_dtype=False, check_stride=False)
+        assert_close(
+            actual, reference, rtol=tolerance, atol=tolerance, check_dtype=False, check_stride=False, equal_nan=True
+        )
     if coarse and not (share := _share_off(actual, reference)) <= allowed:
         raise AssertionError(f"{share:.2g} of its norm differs, {allowed:g} are allowed")
 
@@ -104,8 +115,10 @@ def _share_off(actual: torch.Tensor, reference: torch.Tensor) -> float:
     """The norm of the difference over that of what is wanted; of next to nothing, over that of ones."""
     if actual.shape != reference.shape:
         return math.inf
-    difference = float((actual.float() - reference.float()).norm())
-    return difference / max(float(reference.float().norm()), NEXT_TO_NOTHING * math.sqrt(reference.numel()) or 1.0)
+    compared = ~(actual.isnan() & reference.isnan())
+    output, wanted = actual[compared].float(), reference[compared].float()
+    size = max(float(wanted.norm()), NEXT_TO_NOTHING * math.sqrt(wanted.numel()) or 1.0)
+    return float((output - wanted).norm()) / size
 
 
 def _numbers(value: Any) -> torch.Tensor:

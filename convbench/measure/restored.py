@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -87,9 +88,16 @@ def _clone_tensors(containers: list[Any]) -> None:
         for place, value in list(container.items() if isinstance(container, dict) else enumerate(container)):
             if isinstance(value, torch.Tensor) and _is_cloned(value):
                 if id(value) not in clones:
-                    clone = value.detach().clone()
+                    clone = _clone(value.detach())
                     clones[id(value)] = nn.Parameter(clone, requires_grad=False) if frozen(value) else clone
                 container[place] = clones[id(value)]
+
+
+def _clone(tensor: torch.Tensor) -> torch.Tensor:
+    """A clone that stores no more than the tensor does: an expanded one shows its few numbers many times."""
+    if tensor.layout is not torch.strided or tensor.is_nested or tensor.nbytes <= tensor.untyped_storage().nbytes():
+        return tensor.clone()
+    return copy.deepcopy(tensor)
 
 
 def _is_cloned(tensor: torch.Tensor) -> bool:

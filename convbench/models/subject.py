@@ -36,7 +36,7 @@ class Inputs:
 
     @property
     def bytes(self) -> int:
-        return sum(map(values.stored_bytes, self.tensors))
+        return values.held_bytes(self.tensors)
 
     def changed(self, change: Callable[[torch.Tensor], torch.Tensor]) -> Inputs:
         """The same arguments with their tensors changed."""
@@ -226,7 +226,8 @@ def inputs(case: Case, seed: int, device: str, model: nn.Module) -> Inputs:
     """Seeded standard-normal clips (B, T, C, H, W), or what the user's input factory makes of the clip shape.
 
     A list or named tuple of a factory's is the model's arguments, or its one argument where the model does not take so
-    many; a dictionary is its keywords, or its one argument where the model takes that and not these keywords.
+    many; a dictionary, or any other mapping, is its keywords, or its one argument where the model takes that and not
+    these keywords.
     """
     clip = case.clip
     if not isinstance(case.architecture, Whole) or case.architecture.inputs is None:
@@ -245,10 +246,10 @@ def inputs(case: Case, seed: int, device: str, model: nn.Module) -> Inputs:
             return Inputs((batch,))
         case tuple() | list():
             return Inputs(tuple(batch))
-        case dict() if not _takes(model, (), batch) and _takes(model, (batch,)):
+        case Mapping() if not _takes(model, (), batch) and _takes(model, (batch,)):
             return Inputs((batch,))
-        case dict():
-            return Inputs((), batch)
+        case Mapping():
+            return Inputs((), dict(batch))
     if is_dataclass(batch):
         return Inputs((batch,))
     raise ConvbenchError(

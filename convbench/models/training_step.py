@@ -109,7 +109,13 @@ class TrainingStep:
         """Nothing on ``meta``: there is nothing to count in it, and older torch reads the value of its step count."""
         if self.subject.device == "meta":
             return
-        self.scaler.step(self.optimizer)
+        try:
+            self.scaler.step(self.optimizer)
+        except RuntimeError as error:
+            if "sparse gradients" not in str(error):
+                raise
+            message = "does not train: Adam takes no sparse gradients; give its embeddings sparse=False to measure it"
+            raise CaseFailed("error", message) from error
         self.scaler.update()
 
     def without_gradient(self) -> list[str]:

@@ -7,7 +7,7 @@ import concurrent.futures
 import copy
 import dataclasses
 from collections import deque
-from collections.abc import Callable, Coroutine, Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, MutableMapping
 from functools import partial
 from types import ModuleType
 from typing import Any
@@ -71,6 +71,28 @@ def stored(tensor: Any) -> Iterator[torch.Tensor]:
 def stored_bytes(tensor: torch.Tensor) -> int:
     """Bytes of a tensor's elements; of a sparse one of those that are stored, with their indices."""
     return tensor.nbytes if tensor.is_mkldnn else sum(part.nbytes for part in stored(tensor))
+
+
+def is_sparse(value: Any) -> bool:
+    """Whether a tensor keeps indices beside some of its elements."""
+    return isinstance(value, torch.Tensor) and value.layout in (torch.sparse_coo, *INDICES)
+
+
+def stored_numbers(tensor: torch.Tensor) -> int:
+    """How many elements a sparse tensor keeps."""
+    return (tensor._values() if tensor.layout is torch.sparse_coo else tensor.values()).numel()
+
+
+def held_bytes(listed: Iterable[torch.Tensor]) -> int:
+    """Bytes of what tensors are views of, each once: of one that is expanded, or given twice, those that there are."""
+    kept, sizes = list(listed), dict[int, int]()
+    for tensor in kept:
+        if tensor.is_mkldnn:
+            sizes[id(tensor)] = tensor.nbytes
+        for part in stored(tensor):
+            storage = part.untyped_storage()
+            sizes[storage._cdata] = storage.nbytes()
+    return sum(sizes.values())
 
 
 def dense(value: Any) -> Any:

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
-from convbench.models.values import stored_bytes, tensors
+from convbench.models.values import held_bytes, stored_bytes, tensors
 
 IN_OWN_LAYOUT = "prim::ConstantMKLDNNTensor"
 """A constant in the layout of oneDNN, as ``torch.jit.optimize_for_inference`` makes it."""
@@ -19,7 +19,7 @@ IN_OWN_LAYOUT = "prim::ConstantMKLDNNTensor"
 def weights_bytes(model: nn.Module) -> int:
     """Bytes of parameters and buffers, and of quantised weights, which are neither."""
     listed = (*_all_parameters(model), *model.buffers())
-    return sum(stored_bytes(tensor) for tensor in listed if not is_lazy(tensor))
+    return held_bytes(tensor for tensor in listed if not is_lazy(tensor))
 
 
 def number_type(model: nn.Module) -> torch.dtype:

@@ -29,6 +29,8 @@ ADDRESS = re.compile(r" at 0x[0-9a-f]+|(?<=torch_mangle)_\d+")
 """What of an error's words differs from process to process."""
 _COUNTS: dict[tuple[Case, int], Count] = {}
 """What was counted already, by the case and its seed: a loop of thousands of steps takes seconds to count."""
+_OF_FORWARD: dict[tuple[Case, int], Count] = {}
+"""Of a training of a user's model what its forward pass alone counts."""
 _REASONS: dict[tuple[Case, int], str] = {}
 """Why a case does not run on ``meta``, where that was tried."""
 MOST_COUNTS = 256
@@ -85,6 +87,7 @@ def reason_of(error: BaseException) -> str:
 def forget_counts() -> None:
     """Before another measurement: code of the same name may be other code by then."""
     _COUNTS.clear()
+    _OF_FORWARD.clear()
     _REASONS.clear()
 
 
@@ -116,9 +119,11 @@ def count_forward(case: Case, seed: int) -> Count:
     """The first count of the forward pass alone; that of a user's model as it trains, where its mode may matter."""
     if case.scenario != "train" or isinstance(case.architecture, Parts):
         return count_case(case.forward_only, seed)
-    twin = forward_twin(case, seed)
-    with in_words(), as_written(twin.model):
-        return dispatched.count(after_call(twin))
+    if (key := (case.eager, seed)) not in _OF_FORWARD:
+        twin = forward_twin(case, seed)
+        with in_words(), as_written(twin.model):
+            _OF_FORWARD[key] = dispatched.count(after_call(twin))
+    return _OF_FORWARD[key]
 
 
 def forward_twin(case: Case, seed: int) -> Subject:

@@ -22,12 +22,12 @@ from torch.backends import mha
 from torch.utils.flop_counter import FlopCounterMode, _FlopCounterMode
 
 from convbench.core.metrics import OTHER
-from convbench.core.record import STAGES
-from convbench.measure.counts.formulas import WITH_VECTOR, formulas, is_unknown, operator
+from convbench.core.record import STAGES, Case
+from convbench.measure.counts.formulas import WITH_VECTOR, formulas, is_unknown, operator, plain
 from convbench.measure.stages.doors import in_threads, watching
 from convbench.models.stages import Roots, is_compiled, stage_roots
 from convbench.models.subject import Subject
-from convbench.models.values import tensors
+from convbench.models.values import is_sparse, tensors
 from convbench.models.weights import nodes
 
 WHOLE = "Global"
@@ -185,11 +185,34 @@ class _Stages:
         return self.stages[before - 1] if before else OTHER
 
 
-class _Counter(FlopCounterMode):
-    """FlopCounterMode with our formulas, which also knows what it has not counted and which weights that reads."""
+class _Mode(_FlopCounterMode):
+    """The mode of a counter, which counts operators of higher order too that have a formula, as ``flex_attention``."""
+
+    def _handle_higher_order_ops(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
+        if func in self.counter.flop_registry:
+            return self.counter._count_flops(func, func(*args, **kwargs), args, kwargs)  # type: ignore[no-untyped-call]
+        return super()._handle_higher_order_ops(func, types, args, kwargs)  # type: ignore[no-untyped-call]
+
+
+class Flops(FlopCounterMode):
+    """FlopCounterMode with the formulas of a case."""
+
+    def __init__(self, case: Case) -> None:
+        super().__init__(display=False, custom_mapping=formulas(case))
+
+    def __enter__(self) -> Self:
+        self.flop_counts.clear()
+        self.mod_tracker.__enter__()  # type: ignore[no-untyped-call]
+        self.mode = _Mode(self)
+        self.mode.__enter__()  # type: ignore[no-untyped-call]
+        return self
+
+
+class _Counter(Flops):
+    """A counter that also knows what it has not counted, and which weights that reads."""
 
     def __init__(self, subject: Subject, stages: _Stages) -> None:
-        super().__init__(display=False, custom_mapping=formulas(subject.case))
+        super().__init__(subject.case)
         self.mod_tracker = stages  # type: ignore[assignment]
         self.unknown = Counter(_called_directly(subject.model))
         self.of_weights = _storages((list(subject.model.parameters()), list(subject.model.buffers())))
@@ -200,19 +223,21 @@ class _Counter(FlopCounterMode):
 
     def in_this_thread(self) -> AbstractContextManager[Any]:
         """The mode for a thread that the model has started and that has not inherited it, as autograd's own have."""
-        return nullcontext() if torch._C._len_torch_dispatch_stack() else _FlopCounterMode(self)
+        return nullcontext() if torch._C._len_torch_dispatch_stack() else _Mode(self)
 
     def _count_flops(self, func_packet: Any, out: Any, args: Any, kwargs: Any) -> Any:
         name, storages = operator(func_packet), _storages((args, kwargs))
         with self._one_at_a_time:
-            if self._works_on_weights(storages, out) and name in WITH_VECTOR:
+            if self._works_on_weights(storages, out) and plain(name) in WITH_VECTOR:
                 return out
-            if func_packet in self.flop_registry:
+            known = func_packet in self.flop_registry
+            if known and sum(map(is_sparse, args)) < 2:  # else what is multiplied depends on where they have elements
                 self.read |= storages
-            elif is_unknown(name):
+                return super()._count_flops(func_packet, out, args, kwargs)  # type: ignore[no-untyped-call]
+            if known or is_unknown(name):
                 self.unknown[name] += 1
                 self.read_uncounted |= storages
-            return super()._count_flops(func_packet, out, args, kwargs)  # type: ignore[no-untyped-call]
+            return out
 
     def _works_on_weights(self, storages: set[int], out: Any) -> bool:
         """Whether an operator reads nothing but weights and what was made of them; what it returns is such then."""

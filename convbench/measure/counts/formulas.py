@@ -7,10 +7,11 @@ operator's tensors, its other arguments as they are, and ``out_shape``; it retur
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from math import prod
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch.utils.flop_counter import flop_registry, sdpa_flop_count, shape_wrapper
@@ -18,15 +19,16 @@ from torch.utils.flop_counter import flop_registry, sdpa_flop_count, shape_wrapp
 from convbench.core.errors import CaseFailed
 from convbench.core.imports import import_path
 from convbench.core.record import Case, Whole
+from convbench.models.values import is_sparse, stored_numbers
 
 Formula = Callable[..., int]
 Shape = tuple[int, ...]
 UNKNOWN = frozenset(
     f"aten::{name}"
     for name in (
-        "addr", "_addmm_activation", "_trilinear", "_sparse_mm", "_sparse_addmm", "conv_tbc",
+        "addr", "_addmm_activation", "_trilinear", "_sparse_sparse_matmul", "sspaddmm", "conv_tbc",
         "_cudnn_rnn", "miopen_rnn", "mkldnn_rnn_layer", "_fft_c2c", "_fft_r2c", "_fft_c2r", "_linalg_svd",
-        "_linalg_eigh", "linalg_inv_ex", "linalg_matrix_exp", "linalg_pinv", "_cdist_backward",
+        "_linalg_eigh", "linalg_inv_ex", "linalg_matrix_exp", "linalg_pinv", "_cdist_backward", "_pdist_backward",
         "_convolution_double_backward", "_weight_int8pack_mm", "_weight_int4pack_mm", "_weight_int4pack_mm_for_cpu",
         "_weight_int4pack_mm_with_scales_and_zeros", "_dyn_quant_matmul_4bit", "_int_mm", "_grouped_mm",
         "_scaled_grouped_mm", "linalg_householder_product", "_linalg_solve_ex", "linalg_qr", "linalg_cholesky_ex",
@@ -35,13 +37,27 @@ UNKNOWN = frozenset(
         "cholesky", "cholesky_solve", "cholesky_inverse", "triangular_solve", "geqrf", "ormqr",
         "sparse_sampled_addmm", "_sparse_mm_reduce_impl", "_sparse_semi_structured_linear",
         "_sparse_semi_structured_mm", "_sparse_semi_structured_addmm", "_cslt_sparse_mm",
-        "_linear_cross_entropy_batch_chunked_no_reduction",
+        "_linear_cross_entropy_batch_chunked_no_reduction", "linear_backward", "matmul_backward", "_foreach_mm",
+        "_mixed_dtypes_linear", "_scaled_mm_v2", "_scaled_grouped_mm_v2", "_sparse_mm_reduce_impl_backward", "_spsolve",
+        "_compute_linear_combination", "_cholesky_solve_helper", "mkldnn_linear_backward",
+        "mkldnn_linear_backward_input", "mkldnn_linear_backward_weights", "mkldnn_rnn_layer_backward",
+        "_cudnn_rnn_backward", "miopen_rnn_backward", "_lstm_mps", "lstm_mps_backward", "_cudnn_attention_forward",
+        "_cudnn_attention_backward", "_flash_attention_forward_no_dropout_inplace", "_triton_multi_head_attention",
+        "_triton_scaled_dot_attention", "_scaled_dot_product_attention_math_for_mps", "cudnn_convolution_add_relu",
+        "cudnn_convolution_relu", "cudnn_convolution_transpose", "miopen_convolution", "miopen_convolution_add_relu",
+        "miopen_convolution_relu", "miopen_convolution_transpose", "miopen_depthwise_convolution", "_mps_convolution",
+        "_mps_convolution_transpose", "mps_convolution_backward", "mps_convolution_transpose_backward",
+        "_nnpack_spatial_convolution", "_conv_depthwise2d", "conv_depthwise3d", "_slow_conv2d_backward",
+        "slow_conv3d_forward", "slow_conv_dilated2d", "slow_conv_dilated3d", "slow_conv_transpose2d",
+        "slow_conv_transpose3d", "convolution_backward_overrideable",
     )
 )  # fmt: skip
 """Operators of torch that multiply and accumulate and that no formula counts, as far as they are known; the others
 count as nothing."""
 WITH_VECTOR = frozenset({"aten::mv", "aten::dot", "aten::vdot", "aten::addmv"})
 """Of weights alone, as spectral norm takes them, they are no work on a clip and not counted."""
+IN_PLACE = "_"
+"""Ends the name of an operator that writes into its first argument: ``addmm_``, which does the work of ``addmm``."""
 FREE_SPACES = frozenset(
     {"aten", "prim", "prims", "onnx", "profiler", "inductor", "c10d", "_c10d_functional", "debugprims"}
 )
@@ -56,6 +72,16 @@ FIRST_LINEAR = 12
 PRODUCTS = (
     "linear", "linear_relu", "linear_dynamic", "linear_relu_dynamic", "linear_dynamic_fp16", "linear_relu_dynamic_fp16",
 )  # fmt: skip
+ATTENTION_BACKWARD = tuple(
+    f"_scaled_dot_product_{kind}_backward"
+    for kind in (
+        "flash_attention_for_cpu",
+        "flash_attention",
+        "efficient_attention",
+        "cudnn_attention",
+        "fused_attention_overrideable",
+    )
+)
 CONVOLUTIONS = tuple(
     f"conv{n}d{relu}{suffix}" for n in (1, 2, 3) for relu in ("", "_relu") for suffix in ("", "_dynamic")
 )
@@ -71,14 +97,37 @@ def operator(func_packet: Any) -> str:
     return str(name) if name else str(func_packet).replace(".", "::", 1)
 
 
+def plain(name: str) -> str:
+    """The name of the operator whose result the named one returns, be it in place."""
+    return name.removesuffix(IN_PLACE)
+
+
 def is_unknown(name: str) -> bool:
     """Whether an operator without a formula may hold work that should be counted."""
-    return name in UNKNOWN or (name.partition("::")[0] not in FREE_SPACES and name not in FREE)
+    return plain(name) in UNKNOWN or (name.partition("::")[0] not in FREE_SPACES and name not in FREE)
+
+
+@dataclass(frozen=True, slots=True)
+class AsItIs:
+    """A formula that is given the tensors themselves, as those in torch's registry take them."""
+
+    formula: Callable[..., int]
+    _get_raw: ClassVar = True
+
+    def __call__(self, *args: Any, **kwargs: Any) -> int:
+        return self.formula(*args, **kwargs)
 
 
 def formulas(case: Case) -> dict[Any, Formula]:
     """The formulas to add to torch's registry for a case: ours, and the suite's for the user's operators."""
-    return {**_ours(), **_users(case)}
+    torchs = {packet: AsItIs(formula) for packet, formula in flop_registry.items()}
+    return {**_in_place(torchs | _ours()), **_ours(), **_users(case)}
+
+
+def _in_place(known: Mapping[Any, Formula]) -> dict[Any, Formula]:
+    """The formulas again, for the operators that write the same result into their first argument."""
+    named = ((operator(packet).removeprefix("aten::") + IN_PLACE, formula) for packet, formula in known.items())
+    return {getattr(torch.ops.aten, name): formula for name, formula in named if hasattr(torch.ops.aten, name)}
 
 
 def by_name(case: Case) -> Mapping[str, Formula]:
@@ -125,13 +174,18 @@ def _lenient(path: str) -> Formula:
 def _ours() -> dict[Any, Formula]:
     aten = torch.ops.aten
     return {
-        **dict.fromkeys((aten.mv, aten.dot, aten.vdot), _product_with_vector),
-        aten.addmv: _added_product_with_vector,
-        aten.addbmm: _summed_products,
+        **dict.fromkeys((aten.dot, aten.vdot), _product_with_vector),
+        aten.mv: _of_stored(_of_shapes(_product_with_vector)),
+        aten.addmv: _of_stored(_of_shapes(_without_first(_product_with_vector))),
+        **{packet: _of_stored(flop_registry[packet]) for packet in (aten.mm, aten.bmm, aten.addmm)},
+        **dict.fromkeys((aten._sparse_mm, aten._sparse_addmm, aten.hspmm), _of_stored(flop_registry[aten.addmm])),
+        aten.addbmm: _without_first(_summed_products),
+        aten.convolution_backward: _convolution_gradients,
         aten._cdist_forward: _distances,
         aten._euclidean_dist: _distances,
+        aten._pdist_forward: _distances_within,
         aten._scaled_dot_product_flash_attention_for_cpu: _attention,
-        aten._scaled_dot_product_flash_attention_for_cpu_backward: _attention_backward,
+        **dict.fromkeys(_packets("aten", ATTENTION_BACKWARD), _attention_backward),
         aten._scaled_dot_product_fused_attention_overrideable: _attention,
         aten._native_multi_head_attention: _multi_head_attention,
         aten._transformer_encoder_layer_fwd: _encoder_layer,
@@ -153,16 +207,34 @@ def _packets(space: str, names: Iterable[str]) -> Iterator[Any]:
             yield packet
 
 
+def _of_stored(dense: Formula) -> AsItIs:
+    """The formula of a product for matrices that may be sparse, of which what is stored alone is multiplied."""
+
+    def formula(*args: Any, **kwargs: Any) -> int:
+        factors = [argument for argument in args if isinstance(argument, torch.Tensor)]
+        left, right = factors[-2:]
+        if is_sparse(left):
+            return 2 * stored_numbers(left) * (right.shape[-1] if right.dim() > 1 else 1)
+        return 2 * stored_numbers(right) * left.shape[-2] if is_sparse(right) else dense(*factors, **kwargs)
+
+    return AsItIs(formula)
+
+
 def _product_with_vector(factor: Shape, *_args: Any, **_kwargs: Any) -> int:
     """Of a matrix, or another vector, with a vector: torch counts it only where it is written as a layer to one."""
     return 2 * prod(factor)
 
 
-def _added_product_with_vector(_added: Shape, factor: Shape, *_args: Any, **_kwargs: Any) -> int:
-    return 2 * prod(factor)
+def _without_first(formula: Formula) -> Formula:
+    """The formula for an operator that adds the work to its first argument."""
+
+    def added(_first: Shape, *args: Any, **kwargs: Any) -> int:
+        return formula(*args, **kwargs)
+
+    return added
 
 
-def _summed_products(_added: Shape, left: Shape, right: Shape, *_args: Any, **_kwargs: Any) -> int:
+def _summed_products(left: Shape, right: Shape, *_args: Any, **_kwargs: Any) -> int:
     return 2 * prod(left) * right[-1]
 
 
@@ -173,15 +245,31 @@ def _distances(
     return int(2 * prod(out_shape) * left[-1]) if power == 2.0 else 0
 
 
+def _distances_within(rows: Shape, *args: Any, **kwargs: Any) -> int:
+    return _distances(rows, rows, *args, **kwargs)
+
+
+def _convolution_gradients(
+    gradient: Shape, source: Shape, weight: Shape, _bias: Any, _stride: Any, _padding: Any, _dilation: Any,
+    transposed: bool, _output_padding: Any, _groups: int, wanted: Sequence[bool], **_kwargs: Any,
+) -> int:  # fmt: skip
+    """As much as the forward pass for each gradient; torch forgets the groups of the one of the weight."""
+    places = source if transposed else gradient
+    return 2 * sum(wanted[:2]) * source[0] * prod(places[2:]) * prod(weight)
+
+
 def _attention(query: Shape, key: Shape, value: Shape, *_args: Any, **_kwargs: Any) -> int:
     return int(sdpa_flop_count(query, key, value))  # type: ignore[no-untyped-call]
 
 
 def _attention_backward(_gradient: Shape, query: Shape, key: Shape, value: Shape, *_args: Any, **_kwargs: Any) -> int:
-    """Five products for the two of the forward pass: the scores once more, and two for each of them."""
+    """Two products for each of the two of the forward pass, as on ``meta``, where attention is written out.
+
+    That a fused kernel computes the scores once more, for want of memory, is its own affair.
+    """
     batch, heads, rows, width = query
     columns, depth = key[-2], value[-1]
-    return 2 * batch * heads * rows * columns * (3 * width + 2 * depth)
+    return 2 * batch * heads * rows * columns * 2 * (width + depth)
 
 
 def _multi_head_attention(query: Shape, key: Shape, value: Shape, width: int, *_args: Any, **_kwargs: Any) -> int:

@@ -25,7 +25,7 @@ from convbench.core.metrics import OTHER
 from convbench.core.record import STAGES
 from convbench.measure.counts.dispatched import as_written
 from convbench.measure.counts.einsum import contraction_macs
-from convbench.measure.counts.formulas import WITH_VECTOR, by_name, is_unknown
+from convbench.measure.counts.formulas import WITH_VECTOR, by_name, is_unknown, plain
 from convbench.measure.stages.doors import in_threads, watching
 from convbench.models.stages import Roots, stage_roots
 from convbench.models.subject import Subject
@@ -35,8 +35,19 @@ from convbench.models.weights import nodes
 Values = list[Any]
 Cost = Callable[[Values, Values], Any]
 CONTROL = ("prim::Loop", "prim::If", "prim::CallMethod", "prim::CallFunction")
-IN_OWN_LAYOUT = ("aten::mkldnn_convolution", "aten::mkldnn_linear")
-"""Their tensors are in the layout of oneDNN, and a trace does not tell the shapes of those."""
+IN_OWN_LAYOUT = (
+    "aten::mkldnn_convolution",
+    "aten::mkldnn_linear",
+    "aten::_sparse_mm",
+    "aten::_sparse_addmm",
+    "aten::hspmm",
+)
+"""Their tensors are in the layout of oneDNN, or sparse, and a trace does not tell the shapes of those."""
+MADE_OF_PRODUCTS = tuple(
+    f"aten::{name}"
+    for name in ("linalg_multi_dot", "chain_matmul", "linalg_matrix_power", "matrix_power", "cov", "corrcoef")
+)
+"""They choose which products to make, and in a trace they are one operator."""
 
 
 @dataclass(frozen=True)
@@ -88,23 +99,24 @@ class _Call(nn.Module):
             output = subject.call()
         weights = {value.debugName() for value in state.graph().inputs()}
         for node in nodes(state.graph()):
-            if not (_works_on(weights, node) and node.kind() in WITH_VECTOR):
+            if not (_works_on(weights, node) and plain(node.kind()) in WITH_VECTOR):
                 self._count(node)
         return tensors(output)[:1] or torch.zeros(1)
 
     def _count(self, node: Any) -> None:
         name = node.kind()
-        if name in MACS:
-            self.macs[_stage(node)] += _cost(MACS[name], node)
-        elif name in ADDS:
-            self.adds += _cost(ADDS[name], node)
+        if plain(name) in MACS:
+            self.macs[_stage(node)] += _cost(MACS[plain(name)], node)
+        elif plain(name) in ADDS:
+            self.adds += _cost(ADDS[plain(name)], node)
         elif formula := self.formulas.get(name):
-            arguments, (result, *_) = map(_argument, node.inputs()), node.outputs()
-            self.macs[_stage(node)] += formula(*arguments, out_val=_argument(result)) // 2
+            self.macs[_stage(node)] += _by_formula(formula, node) // 2
         elif name in CONTROL:
             raise CaseFailed("error", f"{name} of a scripted module cannot be followed in a trace")
         elif name in IN_OWN_LAYOUT:
             raise CaseFailed("error", f"{name} works on tensors whose shapes a trace does not tell")
+        elif name in MADE_OF_PRODUCTS:
+            raise CaseFailed("error", f"{name} is made of products that a trace does not tell")
         elif is_unknown(name):
             self.uncounted.add(name)
 
@@ -133,6 +145,16 @@ def _cost(cost: Cost, node: Any) -> int:
     return int(sum(counted.values()) if isinstance(counted, Counter) else counted)
 
 
+def _by_formula(formula: Callable[..., int], node: Any) -> int:
+    """FLOPs by a formula of torch's registry or the user's, which is called as torch calls it."""
+    declared = torch._C.parse_schema(node.schema()).arguments
+    given = list(zip(declared, map(_argument, node.inputs()), strict=True))
+    named = {argument.name: value for argument, value in given if argument.kwarg_only}
+    results = tuple(map(_argument, node.outputs()))
+    positional = (value for argument, value in given if not argument.kwarg_only)
+    return formula(*positional, **named, out_val=results[0] if len(results) == 1 else results)
+
+
 def _argument(value: Any) -> Any:
     """A value of the graph as a formula of torch's registry is given it: tensors by their shapes, constants as such."""
     if value.isCompleteTensor():
@@ -143,6 +165,9 @@ def _argument(value: Any) -> Any:
 
 
 def _shape(value: Any) -> list[int]:
+    """The shape of a tensor, of a number that of no axes. Raises CaseFailed where the trace does not tell it."""
+    if value.type().kind() == "TensorType" and not value.isCompleteTensor():
+        raise CaseFailed("error", "it multiplies tensors whose shapes a trace does not tell, such as sparse ones")
     return jit_handles.get_shape(value) or []
 
 
@@ -189,6 +214,11 @@ def distances_macs(inputs: Values, outputs: Values) -> int:
     return prod(_shape(outputs[0])) * _shape(inputs[0])[-1] if inputs[2].toIValue() == 2 else 0
 
 
+def distances_within_macs(inputs: Values, outputs: Values) -> int:
+    """The distances of all pairs of rows of one matrix."""
+    return prod(_shape(outputs[0])) * _shape(inputs[0])[-1] if inputs[1].toIValue() == 2 else 0
+
+
 def contracted_macs(inputs: Values, outputs: Values) -> int:
     """Any product of two tensors over shared axes: each output element sums over what both have in common."""
     left, right, out = prod(_shape(inputs[0])), prod(_shape(inputs[1])), prod(_shape(outputs[0]))
@@ -200,6 +230,13 @@ def einsum_macs(inputs: Values, outputs: Values) -> int:
     shapes = [_shape(value) for value in inputs[1].node().inputs()]
     path = inputs[2].toIValue() if len(inputs) > 2 else None
     return contraction_macs(inputs[0].toIValue(), shapes, path or ())
+
+
+def convolution_macs(inputs: Values, outputs: Values) -> int:
+    """A convolution of any kind: all of the weight at each place of its output, of a transposed one of its input."""
+    source, weight = _shape(inputs[0]), _shape(inputs[1])
+    places = source if inputs[6].toIValue() else _shape(outputs[0])
+    return source[0] * prod(weight) * prod(places[2:])
 
 
 def padded_convolution_macs(inputs: Values, outputs: Values) -> int:
@@ -217,16 +254,13 @@ def _elements_out(inputs: Values, outputs: Values) -> int:
 
 MACS_OF: dict[str, Cost] = {
     "_convolution": jit_handles.conv_flop_jit,
-    "convolution": jit_handles.conv_flop_jit,
-    "linear": jit_handles.linear_flop_jit,
-    "addmm": jit_handles.addmm_flop_jit,
-    "mm": jit_handles.matmul_flop_jit,
-    "matmul": product_macs,
-    "bmm": jit_handles.bmm_flop_jit,
-    **dict.fromkeys(("mv", "dot", "vdot"), product_macs),
-    **dict.fromkeys(("addmv", "baddbmm"), added_product_macs),
+    "convolution": convolution_macs,
+    "linear": product_macs,
+    **dict.fromkeys(("mm", "bmm", "matmul", "linalg_matmul", "mv", "dot", "vdot"), product_macs),
+    **dict.fromkeys(("addmm", "addmv", "baddbmm"), added_product_macs),
     "addbmm": summed_products_macs,
     "cdist": distances_macs,
+    "pdist": distances_within_macs,
     "einsum": einsum_macs,
     "lstm": recurrent_macs,
     "gru": recurrent_macs,
@@ -243,7 +277,7 @@ MACS_OF: dict[str, Cost] = {
 }
 POOLS = ("adaptive_avg_pool2d", "adaptive_max_pool2d", "avg_pool2d", "max_pool2d", "mean", "sum", "amax")
 ELEMENTWISE = (
-    "add", "add_", "sub", "rsub", "mul", "mul_", "div", "div_", "pow", "clamp", "clamp_min", "relu", "relu_",
+    "add", "sub", "rsub", "mul", "div", "pow", "clamp", "clamp_min", "relu",
     "leaky_relu", "elu", "gelu", "silu", "sigmoid", "tanh", "softmax", "log_softmax", "exp", "log", "sqrt", "rsqrt",
     "reciprocal",
     "batch_norm", "layer_norm", "group_norm",

@@ -59,17 +59,33 @@ class Convolution(NamedTuple):
     @property
     def is_in_fours(self) -> bool:
         """Whether each group of channels fills the smallest blocks: else oneDNN multiplies patches."""
-        return self.weight.shape[0] // self.groups % 4 == 0 and self.weight.shape[1] % 4 == 0
+        return self._is_in(4)
+
+    @property
+    def is_in_eights(self) -> bool:
+        """The same of a backward pass, which has no smaller blocks."""
+        return self._is_in(FEW_CHANNELS)
+
+    def _is_in(self, block: int) -> bool:
+        return self.weight.shape[0] // self.groups % block == 0 and self.weight.shape[1] % block == 0
+
+    @property
+    def is_pointwise(self) -> bool:
+        return self.taps == 1 and not self.transposed
 
     def is_by_onednn(self, bias_shape: Sequence[int] | None) -> bool:
         """Whether torch gives it to oneDNN, which depends on its shapes and on the number of threads."""
-        return "Mkldnn" in torch._C._select_conv_backend(*self, bias_shape).name
+        backend = torch._C._select_conv_backend(*self, bias_shape).name
+        return "Mkldnn" in backend or (
+            self.transposed and "Slow" not in backend
+        )  # of its transposed one there is no name
 
     def patches(self, result: torch.Tensor) -> int:
         """Bytes of what the weights of a group meet at all places of an image; of 1 x 1 the input itself."""
         if self.taps == 1 and max(*self.strides, *self.dilation) == 1 and not any(self.padding):
             return 0
-        return prod(self.weight.shape[1:]) * prod(result.shape[2:]) * self.clip.element_size()
+        places = self.clip if self.transposed else result
+        return prod(self.weight.shape[1:]) * prod(places.shape[2:]) * self.clip.element_size()
 
     def by_torch(self, result: torch.Tensor) -> int:
         """Bytes of the patches of all images; of groups their inputs one after another, then all outputs once more."""
@@ -78,18 +94,35 @@ class Convolution(NamedTuple):
 
     def copies(self) -> int:
         """Bytes of input and weights in blocks of channels; an input of less than a block is mostly read as it is."""
-        inputs, is_pointwise = self.weight.shape[1], self.taps == 1 and not self.transposed
+        inputs = self.weight.shape[1]
         is_copied = self.clip.shape[1] >= _block() or self.is_depthwise
-        is_copied |= is_pointwise and (self.clip.dim() < 5 or max(self.strides) == 1)
+        is_copied |= self.is_pointwise and (self.clip.dim() < 5 or max(self.strides) == 1)
         inputs = _padded(inputs) if is_copied and self.groups == 1 else inputs
         weights = _padded(self.weight.shape[0]) * inputs * self.taps * self.weight.element_size()
         return weights + (_blocked(self.clip) if is_copied else 0)
+
+    def upwards(self, result: torch.Tensor) -> int:
+        """Bytes of a transposed one: its copies and two of the output, or with a stride three of it at the end."""
+        if self.groups > 1:
+            copies = 0 if max(self.strides) > 1 else self.clip.nbytes + self.weight.nbytes
+            return copies + result.nbytes
+        channels = _padded(self.weight.shape[0]) * _padded(self.weight.shape[1])
+        copies = _blocked(self.clip) + channels * self.taps * self.weight.element_size()
+        outputs = 2 * _blocked(result)
+        strided = 3 * _blocked(result) if max(self.strides) > 1 else 0
+        return max(copies + outputs, strided) - result.nbytes
+
+    def sums(self, result: torch.Tensor) -> int:
+        """Bytes of the sums of an image in float32, which products of fewer bits at each place are added up in."""
+        if not self.is_pointwise or self.groups > 1 or self.clip.dtype == torch.float32:
+            return 0
+        return _padded(self.weight.shape[0]) * prod(result.shape[2:]) * torch.float32.itemsize
 
 
 def _convolution(args: Args, result: torch.Tensor) -> tuple[int, int]:
     """Copies of input and weights, then of the output, where none is channels_last already, or the patches of an image.
 
-    The copies are there at once; then the output is copied back, of half precision by way of another one.
+    The copies are there at once; then the output is copied back.
     """
     call = Convolution(*args)
     clip, weight, bias = call[:3]
@@ -100,22 +133,30 @@ def _convolution(args: Args, result: torch.Tensor) -> tuple[int, int]:
         return 0, 0
     if not call.is_by_onednn(None if bias is None else bias.shape):
         return straight + call.by_torch(result), 0
-    if clip.dtype != torch.float32:
-        return straight + max(clip.nbytes + weight.nbytes, 2 * output), 0
+    if call.transposed:
+        return straight + call.upwards(result), 0
     if call.groups > 1 and not call.is_depthwise:
         copies = clip.nbytes + weight.nbytes if call.is_in_fours else call.patches(result)
         return straight + max(copies, output), 0
-    return straight + max(call.copies() + _blocked(result) - output, _blocked(result)), 0
+    return straight + max(call.copies() + call.sums(result) + _blocked(result) - output, _blocked(result)), 0
 
 
 def _convolution_backward(args: Args, result: Any) -> tuple[int, int]:
-    """Blocked copies for the gradient of the weights; before, for that of the input, which a stride copies twice."""
+    """Blocked copies for the gradient of the weights; before, for that of the input, which a stride copies twice.
+
+    Groups of few channels have the patches of an image instead, transposed ones their copies as they are.
+    """
     gradient, clip, weight, bias_shape, *rest, _ = args
     call = Convolution(clip, weight, None, *rest)
     if _is_double(clip):
         return clip.shape[0] * call.patches(gradient), 0
     if not _is_blocked(clip) or not call.is_by_onednn(bias_shape):
         return 0, 0
+    if call.groups > 1 and not call.is_depthwise and (call.transposed or not call.is_in_eights):
+        copied = 0 if call.transposed or result[0] is None else clip.nbytes
+        return _straight(clip) + max(call.patches(gradient), copied), 0
+    if call.transposed:
+        return _straight(clip) + clip.nbytes + gradient.nbytes, 0
     few = max(clip.shape[1], gradient.shape[1]) <= FEW_CHANNELS and clip.shape[1] >= PLAIN_CHANNELS
     block = FEW_CHANNELS if few and not call.is_depthwise else None
     copies = _blocked(gradient, block) + (_blocked(clip, block) if clip.shape[1] >= PLAIN_CHANNELS else 0)
@@ -162,6 +203,36 @@ def _block() -> int:
 def _softmax(args: Args, _result: Any) -> tuple[int, int]:
     """A contiguous copy of what is not."""
     return _straight(args[0]), 0
+
+
+def _mean(args: Args, result: Any) -> tuple[int, int]:
+    """Of numbers of fewer bits a copy in float32, which is added up, and its result."""
+    maps = args[0]
+    if maps.device.type != "cpu" or maps.dtype not in (torch.bfloat16, torch.float16):
+        return 0, 0
+    return (maps.numel() + result.numel()) * torch.float32.itemsize, 0
+
+
+def _patches(args: Args, _result: Any) -> tuple[int, int]:
+    """A copy of the images that patches are cut out of."""
+    return (args[0].nbytes if args[0].device.type == "cpu" else 0), 0
+
+
+def _nearest(args: Args, result: torch.Tensor) -> tuple[int, int]:
+    """Of small outputs both images in NHWC order, in which torch computes these faster."""
+    maps = args[0]
+    is_small = maps.shape[1] >= COLOURS and sum(result.shape[2:]) <= SMALL_SIDES
+    return (_in_nhwc(maps, result) if is_small else 0), 0
+
+
+def _bilinear(args: Args, result: torch.Tensor) -> tuple[int, int]:
+    """The same, and of images in colour at any size."""
+    maps = args[0]
+    return (_in_nhwc(maps, result), 0) if maps.shape[1] == COLOURS else _nearest(args, result)
+
+
+def _in_nhwc(maps: torch.Tensor, result: torch.Tensor) -> int:
+    return maps.nbytes + result.nbytes if maps.device.type == "cpu" and maps.is_contiguous() else 0
 
 
 def _rnn_layer(args: Args, _result: Any) -> tuple[int, int]:
@@ -241,6 +312,8 @@ CHANNELS = {"AVX512": 16}
 FEW_CHANNELS = 8
 PLAIN_CHANNELS = 4
 """Up to so many input channels oneDNN reads frames as they are."""
+COLOURS, SMALL_SIDES = 3, 128
+"""Channels of an image, and up to how many rows and columns together it is small."""
 SCRATCH = 16952
 """Bytes of oneDNN's scratchpad that do not depend on the layer, as measured with torch 2.13."""
 ATEN = torch.ops.aten
@@ -251,6 +324,11 @@ EXTRA: dict[Any, Callable[[Args, Any], tuple[int, int]]] = {
     ATEN.convolution_backward.default: _convolution_backward,
     ATEN._softmax.default: _softmax,
     ATEN._log_softmax.default: _softmax,
+    ATEN.im2col.default: _patches,
+    ATEN.upsample_nearest2d.default: _nearest,
+    ATEN.upsample_bilinear2d.default: _bilinear,
+    ATEN.mean.dim: _mean,
+    ATEN.mean.default: _mean,
     ATEN.mkldnn_rnn_layer.default: _rnn_layer,
     ATEN.mkldnn_rnn_layer_backward.default: _rnn_layer_backward,
 }

@@ -12,11 +12,12 @@ import weakref
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import torch
 from torch import nn
+from torch._C import DispatchKey
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -196,6 +197,8 @@ def optimizer_bytes(step: TrainingStep) -> tuple[int, int]:
     return state, 2 * max(sizes)
 
 
+COMPOSITE = DispatchKey.CompositeImplicitAutograd
+"""Of operators that torch's own kernels make of others; what only its compiler takes apart is one on a device."""
 COUNTER = 4
 """Bytes of an optimizer's step count, a float32."""
 
@@ -227,11 +230,9 @@ class Peak(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if self.device.type == "cuda" and func in cudnn.COMPOSED:
             with self:
                 return cudnn.COMPOSED[func](*args, **kwargs)
-        if func.namespace == "aten" and func._can_decompose():
+        if func.namespace == "aten" and torch._C._dispatch_has_kernel_for_dispatch_key(func.name(), COMPOSITE.name):
             with self:
-                decomposed = func.decompose(*args, **kwargs)
-            if decomposed is not NotImplemented:
-                return decomposed
+                return _composed(func)(*args, **kwargs)
         before = {id(tensor.untyped_storage()) for tensor in _fake((args, kwargs))}
         result = cudnn.STANDINS.get(func, func)(*args, **kwargs)
         self.workspaces |= cudnn.cublas_bytes(func, self.device, self.capability)
@@ -258,6 +259,14 @@ class Peak(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def _shrink(self, size: int) -> None:
         self.alive -= size
+
+
+def _composed(func: Any) -> Callable[..., Any]:
+    """What makes an operator of others: the compiler's way, as some kernels read values, but for interpolation.
+
+    That is one operator on a device, and dozens to the compiler.
+    """
+    return partial(func._op_dk, COMPOSITE) if "upsample" in func.name() else func.decompose
 
 
 def _fake(values: Any) -> list[torch.Tensor]:

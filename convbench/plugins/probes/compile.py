@@ -9,15 +9,13 @@ from typing import Any
 
 import torch
 from torch.utils import _pytree as pytree
-from torch.utils.flop_counter import FlopCounterMode
 
 from convbench.core import metrics
 from convbench.core.record import Finding, Protocol, Reading
 from convbench.core.registry import probes
 from convbench.core.traits import compiles
 from convbench.measure.counts.counted import NotCounted, count_forward, forward_twin
-from convbench.measure.counts.dispatched import decomposing
-from convbench.measure.counts.formulas import formulas
+from convbench.measure.counts.dispatched import Flops, decomposing
 from convbench.measure.probes import exact
 from convbench.models.subject import Subject
 
@@ -58,7 +56,7 @@ def _capture(twin: Subject) -> tuple[int, int]:
         def call(*args: Any) -> Any:
             nonlocal flops
             detached = pytree.tree_map_only(torch.Tensor, torch.Tensor.detach, args)
-            with decomposing(), FlopCounterMode(display=False, custom_mapping=formulas(twin.case)) as counter:
+            with decomposing(), Flops(twin.case) as counter:
                 result = graph(*detached)
             flops += counter.get_total_flops()
             return result

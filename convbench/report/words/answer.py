@@ -20,13 +20,15 @@ from convbench.report.words.advice import NO_HEAD
 from convbench.report.words.decision import UNORDERED, merit
 from convbench.report.words.names import model, setup, threads_of
 
-NOISE = {  # findings that make a latency doubtful
+NOISE = {  # findings that make a latency, or the model that took it, doubtful
     "interval_wide": "wide intervals",
     "not_steady": "no steady state",
     "page_faults": "time lost to page faults",
     "throttled": "a throttled device",
     "foreign_process": "another process on the device",
     "busy_machine": "a busy machine",
+    "inputs_changed": "inputs that the model writes into",
+    "not_a_number": "NaN in what the model returns",
 }
 COST_ONLY = "Cost only: quality was not run, so no optimum is claimed; {}."
 RUNS_IT = "quality=probe or quality=train runs it"

@@ -137,6 +137,14 @@ _SENTENCES: dict[str, Callable[[Data], str]] = {
         "Its output is random (dropout, sampling): eager's own differs with other random numbers; all that is known of "
         "the variant's is that it is no further off than chance may take it."
     ),
+    "not_a_number": lambda d: (
+        f"{percent(d['share'])} of the numbers of its {d['part']} are NaN. It was timed all the same; nothing tells "
+        "whether a variant computes these rightly. Look for a division by zero or numbers too large for their type."
+    ),
+    "inputs_changed": lambda _: (
+        "It writes into its inputs: each call is given what the one before has left of them, and may take another time "
+        "for it. Clone them in forward."
+    ),
     "own_threads": lambda _: (
         "It calls modules in threads of its own: what those allocate is not in the peak of tensors, only in the "
         "process's peak; the time of its stages is that of threads side by side."
