@@ -14,6 +14,7 @@ import pytest
 import records
 from hypothesis import given
 from hypothesis import strategies as st
+from matplotlib.textpath import TextPath
 
 from convbench.analysis.results import part_of_call, results
 from convbench.core import metrics
@@ -383,3 +384,17 @@ def test_each_reducer_has_one_row_and_says_whether_it_is_tied():
     (drawing,) = figures.get("reducers").build(results(cases))
     assert drawing.marks == {"marks-0": [0], "marks-1": [1], "marks-2": [2]}
     assert svg(drawing).count(" tied<") == 2
+
+
+@pytest.mark.parametrize(
+    "name", ["gap 32", "a_package_of_mine.models.of_the_year:WideWideWideNetwork", "$\\m{", "W" * 60]
+)
+def test_a_name_goes_into_its_width(name):
+    shown = style.fitted(name, 114, 10)
+    assert TextPath((0, 0), shown.replace("$", "S"), size=10).get_extents().width <= 114
+    assert shown.endswith(name[-12:]) if ":" in name else shown[:6] == name[:6]
+
+
+def test_ticks_of_bytes_in_a_narrow_span_are_round_in_what_they_are_written_in():
+    places = scales.ticks(15 * 2**20, 21 * 2**20, "B")
+    assert [scales.label(place, "B") for place in places] == ["16 MiB", "18 MiB", "20 MiB"]
