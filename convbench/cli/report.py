@@ -56,7 +56,8 @@ def report(
     if len(loaded) > 1:
         written = compare.write(loaded, destination(out or directories[0], "compare.html"))
     else:
-        write_csv(directories[0], loaded[0][1])
+        if out is None:
+            write_csv(directories[0], loaded[0][1])
         written = page.write(*loaded[0], destination(out or directories[0], "index.html"))
     _say_what_is_missing()
     print(written)
