@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from convbench.runs.sweep import Resume, Watcher
 
 F = TypeVar("F", bound=Callable[..., Any])
+WATCHES = ("begins", "ended")
+"""What a watcher has to have."""
 
 
 def load(suite: str | Path | Mapping[str, Any] | Suite, overrides: str | Sequence[str] = ()) -> Suite:
@@ -95,6 +97,10 @@ def run(
     script.refuse_again()
     if resume not in (True, False, "stale"):
         raise ConvbenchError(f"resume={_shown(resume)}: write True, or 'stale'")
+    if not isinstance(progress, bool) and not all(callable(getattr(progress, part, None)) for part in WATCHES):
+        raise ConvbenchError(
+            f"progress={_shown(progress)}: give True for a bar, or a watcher with begins() and ended()"
+        )
     loaded = load(suite, overrides)
     directory = files.named("out", out) if out is not None else Path("reports") / loaded.name
     picked, left_out = _texts("only", only), _texts("skip", skip)
@@ -137,7 +143,7 @@ def report(*runs: Run | str | Path, out: str | Path | None = None) -> Path:
 
 def check(
     suite: str | Path,
-    base: str,
+    base: str | Path,
     *,
     only: str | Sequence[str] = (),
     skip: str | Sequence[str] = (),
@@ -159,6 +165,7 @@ def check(
     from convbench.runs import script
 
     script.refuse_again()
+    base = str(base) if isinstance(base, Path) else _text("base", base)
     if not base:
         raise ConvbenchError("nothing to compare with: give base (a git ref, a wheel or a directory)")
     request, settings, rule = _request(suite, overrides, only, skip), Settings(device=device), Rule.detecting(detect)
@@ -192,7 +199,7 @@ def bisect(
     from convbench.runs import script
 
     script.refuse_again()
-    if not good:
+    if not _text("good", good):
         raise ConvbenchError("name what to search: give good, a commit that is fast")
     request, place = _request(suite, overrides, only, skip), files.named("out", out)
     question = search.Question(request, Span(good, bad), imports.here(), place, budget=budget)
@@ -219,7 +226,8 @@ def history(
     kept = files.named("store", store) if store is not None else None
     folders = (*(files.named("runs", run) for run in runs), *([kept] if kept else []))
     here = imports.working_directory()
-    question = overview.Question(folders, metric, _texts("only", only), since, git.commits(here) if here else ())
+    named = _text("metric", metric), _texts("only", only), _text("since", since)
+    question = overview.Question(folders, *named, git.commits(here) if here else ())
     return overview.history(question, confirm.stored(kept) if kept else ())
 
 
@@ -289,8 +297,10 @@ def executor(name: str, device: str = "auto", **options: Any) -> Executor:
         ['fake-1', 'fake-2']
     """
     from convbench.core.registry import executors
+    from convbench.runs import executor_options
 
-    instance: Executor = executors.get(name).build(device, (), **options)
+    checked = executor_options.executor_options(_text("name", name), [options])
+    instance: Executor = executors.get(name).build(device, (), **checked)
     return instance
 
 
@@ -306,7 +316,7 @@ def register(kind: str, name: str) -> Callable[[F], F]:
         'corner'
     """
     shelves: dict[str, Registry[Any]] = {shelf.kind: shelf for shelf in SHELVES}
-    if kind not in shelves:
+    if _text("kind", kind) not in shelves:
         raise ConvbenchError(f"there is no shelf of {kind!r}{did_you_mean(kind, shelves)}")
     decorator: Callable[[F], F] = shelves[kind].register(name)
     return decorator
@@ -333,6 +343,13 @@ def _executor(
 def _shown(given: object) -> str:
     """What was given, as a message shows it."""
     return cut(repr(given), 80)
+
+
+def _text(name: str, given: object) -> str:
+    """What a parameter is given, which has to be text."""
+    if not isinstance(given, str):
+        raise ConvbenchError(f"{name}={_shown(given)}: give a text")
+    return given
 
 
 def _texts(name: str, given: object) -> tuple[str, ...]:

@@ -38,7 +38,8 @@ def cut(text: str, length: int) -> str:
 
 def cut_name(name: str, length: int) -> str:
     """At most so many characters of a name: of an import path its end, which tells it from others of its package."""
-    return f"…{name[1 - length :]}" if ":" in name and len(name) > length else cut(name, length)
+    front = ":" in name or name.startswith("…")
+    return f"…{name[1 - length :]}" if front and len(name) > length else cut(name, length)
 
 
 def digest(*texts: str) -> str:
