@@ -387,7 +387,14 @@ def test_each_reducer_has_one_row_and_says_whether_it_is_tied():
 
 
 @pytest.mark.parametrize(
-    "name", ["gap 32", "a_package_of_mine.models.of_the_year:WideWideWideNetwork", "$\\m{", "W" * 60]
+    "name",
+    [
+        "gap 32",
+        "a_package_of_mine.models.of_the_year:WideWideWideNetwork",
+        "$\\m{",
+        "W" * 60,
+        pytest.param("n" * 100_000, id="long"),
+    ],
 )
 def test_a_name_goes_into_its_width(name):
     shown = style.fitted(name, 114, 10)

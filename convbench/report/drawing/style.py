@@ -136,10 +136,14 @@ def short(name: str, length: int = 28) -> str:
     return cut_name(one_line(name), length)
 
 
+WIDEST = 60
+"""Letters of the longest name that is tried for its width."""
+
+
 def fitted(name: str, width: float, size: float) -> str:
     """As much of a name as a width holds, in points, in letters of that size."""
     line = one_line(name)
-    shown = (cut_name(line, length) for length in range(len(line), 1, -1))
+    shown = (cut_name(line, length) for length in range(min(len(line), WIDEST), 1, -1))
     return next((text for text in shown if _width(text, size) <= width), line[:1])
 
 
