@@ -199,3 +199,9 @@ def test_a_summary_says_what_its_machine_is_and_not_bare_values():
     *_, last = summary.markdown(run, run_records).splitlines()
     place = "AMD EPYC 7B13 · 2 cores · 2 threads · torch 2.13.0+cpu · python 3.11.7 · glibc · 2026-11-22T12:00:00Z"
     assert last == f"<sub>{place}</sub>"
+
+
+def test_a_run_that_is_named_twice_is_said(tmp_path, in_process):
+    records.stored(tmp_path / "a", [records.record()])
+    done = in_process("report", "a", "a", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "convbench: a run is named twice: it stands beside itself\n")
