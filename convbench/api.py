@@ -6,18 +6,18 @@ Everything raises ConvbenchError, with the sentence that the command line would 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from convbench.core import git, imports, lock, store
+from convbench.core import files, git, imports, lock, store
 from convbench.core.commands import Command
 from convbench.core.errors import ConvbenchError
 from convbench.core.record import Protocol
 from convbench.core.registry import SHELVES, Registry, did_you_mean
-from convbench.core.text import listed
+from convbench.core.text import cut, listed
 from convbench.report.run import Run
 from convbench.suite import Suite, from_data
 from convbench.suite import load as load_suite
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from convbench.analysis.history.overview import History
     from convbench.check.against_base import Check
     from convbench.check.bisected import Bisected
+    from convbench.check.inspection import Request
     from convbench.check.live import Comparison
     from convbench.measure.live import Count, Measurement
     from convbench.measure.probes import Probe
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
     from convbench.runs.sweep import Resume, Watcher
 
 F = TypeVar("F", bound=Callable[..., Any])
+WATCHES = ("begins", "ended")
+"""What a watcher has to have."""
 
 
 def load(suite: str | Path | Mapping[str, Any] | Suite, overrides: str | Sequence[str] = ()) -> Suite:
@@ -53,11 +56,11 @@ def load(suite: str | Path | Mapping[str, Any] | Suite, overrides: str | Sequenc
             raise ConvbenchError("a suite that is loaded takes no overrides: give them when it is loaded")
         return suite
     if isinstance(suite, Mapping):
-        return from_data(suite, listed(overrides))
+        return from_data(suite, _texts("overrides", overrides))
     if not isinstance(suite, (str, Path)):
-        raise ConvbenchError(f"suite: {suite!r} is none: name a file or a suite that ships, or give plain data")
+        raise ConvbenchError(f"suite: {_shown(suite)} is none: name a file or a suite that ships, or give plain data")
     imports.lend_beside(Path(suite))
-    return load_suite(str(suite), listed(overrides))
+    return load_suite(str(suite), _texts("overrides", overrides))
 
 
 def run(
@@ -92,28 +95,35 @@ def run(
     from convbench.runs import preparation, script, sweep
 
     script.refuse_again()
+    if resume not in (True, False, "stale"):
+        raise ConvbenchError(f"resume={_shown(resume)}: write True, or 'stale'")
+    if not isinstance(progress, bool) and not all(callable(getattr(progress, part, None)) for part in WATCHES):
+        raise ConvbenchError(
+            f"progress={_shown(progress)}: give True for a bar, or a watcher with begins() and ended()"
+        )
     loaded = load(suite, overrides)
-    directory = Path(out) if out is not None else Path("reports") / loaded.name
+    directory = files.named("out", out) if out is not None else Path("reports") / loaded.name
+    picked, left_out = _texts("only", only), _texts("skip", skip)
     probes = preparation.profiler(loaded, directory)
     with _executor(loaded, device, executor, executor_options or {}, probes) as measuring:
         command = Command(
             loaded.source,
             loaded.overrides,
-            listed(only),
-            listed(skip),
+            picked,
+            left_out,
             device=device,
             executor=executor if isinstance(executor, str) else type(executor).__name__ if executor else "",
             executor_options=executor_options or {},
             python=True,
         )
-        prepared = preparation.prepare(loaded, measuring, Selection(command.only, command.skip), str(command), probes)
+        prepared = preparation.prepare(loaded, measuring, Selection(picked, left_out), str(command), probes)
         sweep.run_into(directory, prepared, partial(_watcher, progress), resume=resume, until_sure=until_sure)
     return open_run(directory)
 
 
 def open_run(path: str | Path) -> Run:
     """A run from its directory, or from any file in it; needs no torch."""
-    path = Path(path)
+    path = files.named("path", path)
     description, records = store.load(path)
     return Run(path if path.is_dir() else path.parent, description, tuple(records))
 
@@ -127,13 +137,13 @@ def report(*runs: Run | str | Path, out: str | Path | None = None) -> Path:
     opened = [run if isinstance(run, Run) else open_run(run) for run in runs]
     if len(opened) == 1:
         return opened[0].report(out)
-    folder = opened[0].directory if out is None else Path(out)
+    folder = opened[0].directory if out is None else files.named("out", out)
     return side_by_side.write([(run.description, list(run.records)) for run in opened], folder / "compare.html")
 
 
 def check(
     suite: str | Path,
-    base: str,
+    base: str | Path,
     *,
     only: str | Sequence[str] = (),
     skip: str | Sequence[str] = (),
@@ -149,18 +159,18 @@ def check(
     """
     from convbench.check import against_base
     from convbench.check.gate import Silent
-    from convbench.check.inspection import Request
     from convbench.check.link import Settings
     from convbench.check.rule import Rule
     from convbench.check.sides import Base
     from convbench.runs import script
 
     script.refuse_again()
-    request = Request(str(suite), listed(overrides), listed(only), listed(skip))
+    base = str(base) if isinstance(base, Path) else _text("base", base)
+    if not base:
+        raise ConvbenchError("nothing to compare with: give base (a git ref, a wheel or a directory)")
+    request, settings, rule = _request(suite, overrides, only, skip), Settings(device=device), Rule.detecting(detect)
     with lock.hold(lock.machine(), remedy=lock.REMEDY):
-        return against_base.check(
-            request, Base(base), Settings(device=device), Rule.detecting(detect), Silent(), budget
-        )
+        return against_base.check(request, Base(base), settings, rule, Silent(), budget)
 
 
 def bisect(
@@ -183,17 +193,19 @@ def bisect(
     """
     from convbench.check import bisect as search
     from convbench.check.gate import Silent
-    from convbench.check.inspection import Request
     from convbench.check.link import Settings
     from convbench.check.places import Span
     from convbench.check.rule import Rule
     from convbench.runs import script
 
     script.refuse_again()
-    request = Request(str(suite), listed(overrides), listed(only), listed(skip))
-    question = search.Question(request, Span(good, bad), imports.here(), Path(out), budget=budget)
+    if not _text("good", good):
+        raise ConvbenchError("name what to search: give good, a commit that is fast")
+    request, place = _request(suite, overrides, only, skip), files.named("out", out)
+    question = search.Question(request, Span(good, bad), imports.here(), place, budget=budget)
+    settings, rule = Settings(device=device), Rule.detecting(detect)
     with lock.hold(lock.machine(), remedy=lock.REMEDY):
-        return search.find(question, Settings(device=device), Rule.detecting(detect), Silent())
+        return search.find(question, settings, rule, Silent())
 
 
 def history(
@@ -211,9 +223,12 @@ def history(
     from convbench.analysis.history import overview
     from convbench.check import confirm
 
-    folders = tuple(map(Path, (*runs, store) if store is not None else runs))
-    question = overview.Question(folders, metric, listed(only), since, git.commits(imports.here()))
-    return overview.history(question, confirm.stored(Path(store)) if store is not None else ())
+    kept = files.named("store", store) if store is not None else None
+    folders = (*(files.named("runs", run) for run in runs), *([kept] if kept else []))
+    here = imports.working_directory()
+    named = _text("metric", metric), _texts("only", only), _text("since", since)
+    question = overview.Question(folders, *named, git.commits(here) if here else ())
+    return overview.history(question, confirm.stored(kept) if kept else ())
 
 
 def count(model: nn.Module, /, *args: Any, **kwargs: Any) -> Count:
@@ -282,8 +297,10 @@ def executor(name: str, device: str = "auto", **options: Any) -> Executor:
         ['fake-1', 'fake-2']
     """
     from convbench.core.registry import executors
+    from convbench.runs import executor_options
 
-    instance: Executor = executors.get(name).build(device, (), **options)
+    checked = executor_options.executor_options(_text("name", name), [options])
+    instance: Executor = executors.get(name).build(device, (), **checked)
     return instance
 
 
@@ -299,7 +316,7 @@ def register(kind: str, name: str) -> Callable[[F], F]:
         'corner'
     """
     shelves: dict[str, Registry[Any]] = {shelf.kind: shelf for shelf in SHELVES}
-    if kind not in shelves:
+    if _text("kind", kind) not in shelves:
         raise ConvbenchError(f"there is no shelf of {kind!r}{did_you_mean(kind, shelves)}")
     decorator: Callable[[F], F] = shelves[kind].register(name)
     return decorator
@@ -318,7 +335,40 @@ def _executor(
     if executor is None or isinstance(executor, str):
         checked = executor_options.executor_options(executor, [options])
         return preparation.executor_of(suite, device, executor, probes, checked)
+    if not all(callable(getattr(executor, part, None)) for part in ("run", "call")):
+        raise ConvbenchError(f"executor: {_shown(executor)} measures nothing: name one, or give what executor() makes")
     return nullcontext(executor)
+
+
+def _shown(given: object) -> str:
+    """What was given, as a message shows it."""
+    return cut(repr(given), 80)
+
+
+def _text(name: str, given: object) -> str:
+    """What a parameter is given, which has to be text."""
+    if not isinstance(given, str):
+        raise ConvbenchError(f"{name}={_shown(given)}: give a text")
+    return given
+
+
+def _texts(name: str, given: object) -> tuple[str, ...]:
+    """The texts that a parameter is given, of which a single one is a list of itself."""
+    texts = listed(given) if isinstance(given, Iterable) else ()
+    if not isinstance(given, Iterable) or not all(isinstance(text, str) for text in texts):
+        raise ConvbenchError(f"{name}={_shown(given)}: give a text, or a list of texts")
+    return texts
+
+
+def _request(
+    suite: str | Path, overrides: str | Sequence[str], only: str | Sequence[str], skip: str | Sequence[str]
+) -> Request:
+    """What both sides of a check measure: a suite that a worker of either can read."""
+    from convbench.check.inspection import Request
+
+    if not isinstance(suite, (str, Path)):
+        raise ConvbenchError(f"suite: {_shown(suite)} is none that both sides can read: name a file or one that ships")
+    return Request(str(suite), _texts("overrides", overrides), _texts("only", only), _texts("skip", skip))
 
 
 def _watcher(progress: bool | Watcher, done: int, total: int) -> AbstractContextManager[Watcher]:

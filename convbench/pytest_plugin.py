@@ -11,6 +11,7 @@ collected, not before.
 
 from __future__ import annotations
 
+import inspect
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -41,7 +42,12 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
             f"{metafunc.definition.nodeid}: case_benchmark needs @pytest.mark.convbench with a suite"
         )
     folders = (metafunc.definition.path.parent, metafunc.config.rootpath)
-    cases = _cases(folders, *marker.args, **marker.kwargs)
+    try:
+        asked = inspect.signature(_cases).bind(folders, *marker.args, **marker.kwargs)
+    except TypeError as error:
+        what = MARKER.partition(":")[0]
+        raise pytest.UsageError(f"{metafunc.definition.nodeid}: {error}: write it as @pytest.mark.{what}") from error
+    cases = _cases(*asked.args, **asked.kwargs)
     metafunc.parametrize("case_benchmark", cases, ids=[case.id for case, _ in cases], indirect=True)
 
 

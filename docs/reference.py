@@ -226,6 +226,7 @@ def exit_codes() -> Iterator[str]:
         (ABSTAINED, "`advise`", "an answer below the grade that was required, or none; it says why"),
         (errors.Refused.exit_code, "`check`, `compare`, `history`", "refused: a comparison that would mean nothing"),
         (INCOMPLETE, "`run`, `profile`", "some case failed; the others are measured"),
+        (INCOMPLETE, "`merge`", "a shard, or the result of a case, is missing; what is there is joined"),
         (
             verdict.INVALID,
             "`check`, `replay`",

@@ -246,3 +246,20 @@ def test_the_better_moments_are_those_of_the_machine_that_both_met():
 
     first, second = beside(("e1", 1e-3), ("e2", 2e-3)), beside(("e1", 1e-3), ("e1", 1e-3))
     assert better_moments(match([first, second])) == pytest.approx(1)
+
+
+def test_runs_of_counts_alone_are_said_to_agree_in_them_or_not():
+    """The page said that no timed case was shared, and nothing else."""
+
+    def untimed(**counts):
+        readings = tuple(Reading(metric(name), (value,)) for name, value in counts.items())
+        return results([replace(records.record(case), readings=readings) for case in CASES[:2]])
+
+    def metric(name):
+        return records.reading(name).metric
+
+    said = "B shares no timed case with A. Parameters and FLOPs"
+    one, other = untimed(params=10.0, flops=4.0), untimed(params=10.0, flops=5.0)
+    assert sentence(match([one, one]), 1, "B") == f"{said} are the same in all 2 shared cases."
+    assert sentence(match([one, other]), 1, "B") == f"{said} differ in 2 of 2 shared cases."
+    assert sentence(match([measured(1), untimed()]), 1, "B") == "B shares no timed case with A."

@@ -160,6 +160,57 @@ def test_mistakes_are_the_sentences_of_the_command_line(tmp_path: Path) -> None:
         convbench.report()
 
 
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: convbench.run(SUITE, out=""), "out is empty: name a file or a directory"),
+        (lambda: convbench.run(SUITE, out=5), "out: 5 is no path: name a file or a directory"),
+        (lambda: convbench.run(SUITE, only=5), "only=5: give a text, or a list of texts"),
+        (lambda: convbench.run(SUITE, skip=["gap", None]), r"skip=\['gap', None\]: give a text, or a list of texts"),
+        (lambda: convbench.run(SUITE, overrides=None), "overrides=None: give a text, or a list of texts"),
+        (lambda: convbench.run(SUITE, resume="all"), "resume='all': write True, or 'stale'"),
+        (
+            lambda: convbench.run(SUITE, device=torch.device("cpu")),
+            "unknown device device.*: use auto, cpu, cuda or cuda:N",
+        ),
+        (
+            lambda: convbench.run(SUITE, executor=5),
+            "executor: 5 measures nothing: name one, or give what executor.. makes",
+        ),
+        (lambda: convbench.open_run(""), "path is empty: name a file or a directory"),
+        (lambda: convbench.open_run(None), "path: None is no path"),
+        (lambda: convbench.report("", out="page"), "path is empty"),
+        (
+            lambda: convbench.check("smoke", ""),
+            r"nothing to compare with: give base \(a git ref, a wheel or a directory\)",
+        ),
+        (
+            lambda: convbench.check(SUITE, "main"),
+            "suite: .* is none that both sides can read: name a file or one that ships",
+        ),
+        (lambda: convbench.check("smoke", "main", budget="3m"), "budget '3m': seconds, more than 0"),
+        (lambda: convbench.bisect("smoke", ""), "name what to search: give good, a commit that is fast"),
+        (lambda: convbench.bisect("smoke", "main", budget=-1), "budget -1: seconds, more than 0"),
+        (lambda: convbench.bisect("smoke", "main", out=""), "out is empty"),
+        (lambda: convbench.history(), "name the runs: "),
+        (lambda: convbench.history("runs", metric=5), "metric=5: give a text"),
+        (lambda: convbench.history("runs", since=2026), "since=2026: give a text"),
+        (lambda: convbench.check("smoke", Path("/nowhere")), "base '/nowhere' is no ref of this repository"),
+        (lambda: convbench.executor("fake", nope=1), "the executor fake has no option 'nope'"),
+        (lambda: convbench.executor("fake", machines="x"), "--executor-options machines=x: 'x' is not a whole number"),
+        (lambda: convbench.register(3, "mine"), "kind=3: give a text"),
+        (lambda: convbench.run(SUITE, progress=5), "progress=5: give True for a bar, or a watcher"),
+        (lambda: convbench.history(store=""), "store is empty"),
+        (lambda: convbench.compare(len, len, [], detect="5"), "detect '5': a share from 0.005 to 0.5, as 0.05 for 5 %"),
+        (lambda: convbench.register("reducer", ""), "no reducer can be called '': use letters, digits, -, _ and ."),
+        (lambda: convbench.register("reducer", "my/own"), "no reducer can be called 'my/own'"),
+    ],
+)
+def test_what_no_call_can_mean_is_refused_in_a_sentence(call, message: str) -> None:
+    with pytest.raises(convbench.ConvbenchError, match=f"^{message}"):
+        call()
+
+
 # --- Scripts, and what is no script -----------------------------------------------------------------------------------
 
 
@@ -245,7 +296,7 @@ def test_a_live_module_is_measured_in_this_process_and_it_says_so() -> None:
     assert measurement.latency.low <= measurement.latency.median <= measurement.latency.high
     assert len(measurement.samples) >= 6
     assert measurement.memory_bytes > CLIP.nbytes
-    assert "in this process on cpu, 1 threads, eval mode" in repr(measurement)
+    assert "in this process on cpu, 1 thread, eval mode" in repr(measurement)
 
 
 @pytest.mark.parametrize(("protocol", "message"), [
@@ -263,7 +314,7 @@ def test_a_protocol_that_a_suite_would_refuse_is_refused(protocol: convbench.Pro
 def test_a_small_module_is_shown_in_units_that_fit() -> None:
     interval = Interval(9.184e-6, 9e-6, 9.5e-6)
     shown = repr(live.Measurement(interval, (9.184e-6,), 96, (), "cpu", 1, training=False))
-    assert shown.startswith("Measurement(latency 9.184 µs a call (9 to 9.5, 1 calls); peak memory 96 B; ")
+    assert shown.startswith("Measurement(latency 9.184 µs a call (9 to 9.5, 1 call); peak memory 96 B; ")
 
 
 def test_what_is_no_suite_is_one_sentence() -> None:

@@ -9,14 +9,18 @@ import signal
 import subprocess
 import sys
 import time
+from importlib import metadata
 from pathlib import Path
+from typing import get_args, get_type_hints
 
 import pandas as pd
 import psutil
 import pytest
 from command import TESTS, convbench, start
 
+from convbench.cli import app
 from convbench.core import store
+from convbench.core.errors import ConvbenchError
 
 TINY = """
 name: tiny
@@ -182,12 +186,13 @@ def test_a_merge_of_some_shards_says_which_are_missing_and_is_gone_on_with(here,
         "convbench: shard 2/3 missing: merge part with what is left",
         "convbench: a run is named twice, which adds nothing",
     ]
+    assert done.returncode == 5
     assert "measured, shard 2/3 missing." in done.stdout
     assert "shard 2/3 missing" in (here / "part" / "index.html").read_text()
     assert store.load(here / "part")[0].shards == ("1/3", "3/3")
     assert in_process(*words, "--shard", "2/3", "--out", "shard2", cwd=here).returncode == 0
     done = in_process("merge", "part", "shard2", "--out", "whole", cwd=here)
-    assert (done.stderr, store.load(here / "whole")[0].shards) == ("", ())
+    assert (done.returncode, done.stderr, store.load(here / "whole")[0].shards) == (0, "", ())
     done = in_process(*words, "--out", "part", "--resume", cwd=here)
     assert done.returncode == 0, done.stderr
     run, run_records = store.load(here / "part")
@@ -199,6 +204,32 @@ def test_list_shows_every_shelf():
     assert "avg-k(k=4)" in output
     assert "streaming" in output
     assert all(f"\n{shelf}:" in f"\n{output}" for shelf in ("suites", "backbones", "reducers", "variants", "probes"))
+
+
+def test_no_verb_takes_an_empty_text_for_a_path():
+    """Of a shell's variable that is not set it would take the working directory."""
+    for command in app.registered_commands:
+        for name, hint in get_type_hints(command.callback, include_extras=True).items():
+            annotation, *infos = get_args(hint) or (hint,)
+            if "Path" in str(annotation):
+                assert infos[0].parser("a b") == Path("a b"), name
+                with pytest.raises(ConvbenchError, match=r"^(--)?[-A-Z_a-z]+ is empty: name a file or a directory$"):
+                    infos[0].parser(" ")
+
+
+def test_the_version_is_told_without_torch(here, in_process, monkeypatch):
+    def version(name):
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(metadata, "version", version)
+    done = in_process("--version", cwd=here)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.endswith(", without torch: reports can be read and written, nothing measured\n")
+
+
+def test_a_plan_of_one_case_is_told_in_the_singular(here, in_process):
+    done = in_process("run", "tiny.yaml", "--dry-run", "--device", "cpu", "reducer=gap", cwd=here)
+    assert done.stderr == "1 case to measure, of 1 combination in the suite\n"
 
 
 def test_doctor_tells_what_is_missing():
@@ -223,8 +254,18 @@ def test_doctor_tells_what_is_missing():
         (("report", "nowhere"), "nowhere: there is no such run: name a run directory, or a file in it"),
         (("report", "nowhere", "--format", "xls"), "--format 'xls'; known: html, md, pdf, png, svg"),
         (("list", "reducer"), "did you mean 'reducers'?"),
-        (("run", "tiny.yaml", "--out", ""), "--out is empty: name a directory, or leave it out"),
-        (("merge", ".", "--out", " "), "--out is empty: name a directory, or leave it out"),
+        (("run", "tiny.yaml", "--out", ""), "--out is empty: name a file or a directory"),
+        (("merge", ".", "--out", " "), "--out is empty: name a file or a directory"),
+        (("report", ""), "RUNS is empty: name a file or a directory"),
+        (("check", "smoke", "--base", "HEAD", "--json", ""), "--json is empty: name a file or a directory"),
+        (("history", "--store", ""), "--store is empty: name a file or a directory"),
+        (("push", ".", ""), "PLACE is empty: name a file or a directory"),
+        (("pull", "file://", "store"), "PLACE is empty: name a file or a directory"),
+        (
+            ("run", "tiny.yaml", "--dry-run", "--json"),
+            "--dry-run measures nothing, so that --json has nothing to print",
+        ),
+        (("run", "tiny.yaml", "--dry-run", "--resume=all"), "--resume=all: write --resume, or --resume=stale"),
         (("merge", "nowhere"), "there is no such run"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",

@@ -63,7 +63,7 @@ def test_trace_serves_one_of_them(here):
         (("tensorboard", "elsewhere"), "elsewhere: there is no such run"),
         (
             ("fits", "tiny.yaml", "--memory", "plenty"),
-            "--memory plenty: not an amount of it: write 64MB, 64MiB, 500KB or 1GB",
+            "--memory plenty: write it as 64MB, 64MiB, 500KB or 1GB",
         ),
         (("fits", "tiny.yaml", "--only", "flatten"), "tiny.yaml: no case is selected"),
         (("fits", "tinny.yaml"), "tinny.yaml"),

@@ -83,6 +83,14 @@ def test_an_export_that_would_be_empty_is_a_mistake_and_what_is_left_out_is_said
     assert f"no case has a latency, or anything else that --format {name} is made of" in done.stderr
 
 
+def test_a_case_without_a_latency_beside_others_is_said(tmp_path, in_process):
+    """One that was withheld was missing in what CI keeps, without a word."""
+    untimed = replace(record(case("gmp")), readings=(reading("params", 1),))
+    directory = put(tmp_path / "run", [record(case("gap")), untimed])
+    done = in_process("export", str(directory), "--format", "pytest-benchmark", "--out", "out.json", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, f"without a latency: {untimed.case.id}\n")
+
+
 @pytest.mark.parametrize("name", FORMATS)
 def test_too_few_samples_export_no_infinite_bound(name):
     run_record = record(samples=3)

@@ -1,14 +1,19 @@
-"""Which measured case ``export-model`` hands over: by its id, a part of it or a glob."""
+"""``export-model``: which measured case it hands over, and what it says where it cannot."""
 
 from __future__ import annotations
 
+import ast
 from pathlib import Path
 
 import pytest
 import records
+import torch
 
 from convbench.cli.export_model import _chosen
-from convbench.core.errors import ConvbenchError
+from convbench.core.errors import CaseFailed, ConvbenchError
+from convbench.core.record import Case, Choice, Clip, Whole
+from convbench.measure.handover import HEAD, _in_eager, _program, _program_beside
+from convbench.models.deployment import Example
 
 RECORDS = [records.record(records.case(name)) for name in ("gap", "gmp")]
 
@@ -27,3 +32,26 @@ def test_what_names_no_case_or_several_is_told(name, message):
     with pytest.raises(ConvbenchError) as told:
         _chosen(name, RECORDS, Path("run"))
     assert str(told.value).startswith(message)
+
+
+def test_a_file_of_somebodys_is_not_written_over_by_the_program(tmp_path):
+    """The model's own source is often called as its file is."""
+    (tmp_path / "net.py").write_text("class Net: ...\n")
+    with pytest.raises(ConvbenchError, match=r"net\.py: is none of convbench's programs, .*: choose another --to$"):
+        _program_beside(tmp_path / "net.onnx")
+    (tmp_path / "net.py").write_text(HEAD.format(file='"net.onnx"', given="{}"))
+    assert _program_beside(tmp_path / "net.onnx") == tmp_path / "net.py"
+
+
+@pytest.mark.parametrize("file", ['a "quoted" one.onnx', "back\\slash.onnx", "übung 😀.onnx", "{braced}.onnx"])
+def test_the_program_names_its_file_whatever_that_is_called(file):
+    example = Example(((torch.zeros(1, 2),), {}), torch.zeros(1), None, ("clip",), ("output",))
+    tree = ast.parse(_program(file, RECORDS[0].case, example))
+    assert file in [node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)]
+
+
+def test_a_model_that_raises_is_one_sentence():
+    """It was a traceback, and "a fault of convbench"."""
+    broken = Case(Whole(Choice("wild:Ending", (("how", "raise"),))), Clip(1, 2, 3, 8, 8))
+    with pytest.raises(CaseFailed, match="does not run: ValueError: the user's own mistake"):
+        _in_eager(broken, 0, None)

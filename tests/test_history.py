@@ -476,6 +476,7 @@ def test_nothing_is_exit_0(tmp_path):
     done = invoke(invented.many(tmp_path / "s", slower=1.0))
     assert done.exit_code == 0
     assert "no change in 2 series" in done.output
+    assert "not used, since only --confirm builds anything: --build" in invoke(tmp_path / "s", "--build", "make").stderr
 
 
 def test_what_no_paired_check_measures_is_not_said_to_be_proved_by_one():

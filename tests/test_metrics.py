@@ -173,7 +173,7 @@ def test_equal_trainings_are_asked_for_by_either_word(quality):
     [
         (("--budget", "latency"), "--budget latency: write it as name=value, such as latency=5ms"),
         (("--budget", "latencie=5ms"), "--budget latencie: no metric that is weighed here; did you mean 'latency'?"),
-        (("--budget", "frames_per_j=5ms"), "not an amount of it: write 12, 1.5k or 12frames/J"),
+        (("--budget", "frames_per_j=5ms"), "write it as 12, 1.5k or 12frames/J"),
         (("--budget", "latency=5ms", "--latency", "4ms"), "latency has a limit already: give it once"),
         (("--budget", "steps=5"), "--budget steps: no metric that is weighed here"),
     ],

@@ -87,6 +87,11 @@ def test_an_export_of_the_same_machine_is_compared_without_a_warning(user, pytes
         ('@pytest.mark.convbench("tiyn.yaml")', "tiyn.yaml: no such file"),
         ("", "needs @pytest.mark.convbench with a suite"),
         ('@pytest.mark.convbench("tiny.yaml", only=["fc"])', "none of its 2 cases is selected"),
+        (
+            "@pytest.mark.convbench()",
+            "missing a required argument: 'suite': write it as @pytest.mark.convbench(suite, ",
+        ),
+        ('@pytest.mark.convbench("tiny.yaml", onyl="gap")', "got an unexpected keyword argument 'onyl': write it as"),
     ],
 )
 def test_a_mistake_is_one_message(user, pytester, test, message):

@@ -172,8 +172,10 @@ def test_what_a_selftest_found_is_kept(tmp_path, monkeypatch):
 def test_a_selftest_of_run_is_told_as_json(tmp_path, monkeypatch, in_process):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(preparation, "executor_of", lambda *_: executors.get("fake").build("cpu"))
-    done = in_process("selftest", "smoke", "--run", "--minutes", "0", "--json", cwd=tmp_path)
+    words = ("--minutes", "0", "--json", "--slowdowns", "5", "--detect", "3")
+    done = in_process("selftest", "smoke", "--run", *words, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
+    assert "not used, since --run measures the suite itself: --slowdowns, --detect\n" in done.stderr
     figures = json.loads(done.stdout)
     assert figures["comparisons"] == figures["met"] > 0
     assert figures["share"] == 1.0

@@ -181,3 +181,27 @@ def test_what_a_report_cannot_do_is_said_and_nothing_is_written(arguments, messa
     assert (done.returncode, done.stdout) == (2, "")
     assert message in done.stderr
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_page_elsewhere_leaves_the_run_as_it_is(tmp_path, in_process):
+    """Its folder may be read-only, or somebody else's."""
+    store.start(tmp_path / "a", records.run_of([records.record()]), [records.record()])
+    before = sorted(tmp_path.rglob("*"))
+    done = in_process("report", "a", "--out", "page.html", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (0, "page.html\n"), done.stderr
+    assert sorted(tmp_path.rglob("*")) == [*before, tmp_path / "page.html"]
+
+
+def test_a_summary_says_what_its_machine_is_and_not_bare_values():
+    """It was "2 · 2 · glibc · PASSIVE · 0 · highest · no"."""
+    run_records = [records.record()]
+    run = records.run_of(run_records, environment={**records.ENVIRONMENT, "OMP_WAIT_POLICY": "PASSIVE", "dirty": False})
+    *_, last = summary.markdown(run, run_records).splitlines()
+    place = "AMD EPYC 7B13 · 2 cores · 2 threads · torch 2.13.0+cpu · python 3.11.7 · glibc · 2026-11-22T12:00:00Z"
+    assert last == f"<sub>{place}</sub>"
+
+
+def test_a_run_that_is_named_twice_is_said(tmp_path, in_process):
+    records.stored(tmp_path / "a", [records.record()])
+    done = in_process("report", "a", "a", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "convbench: a run is named twice: it stands beside itself\n")

@@ -454,7 +454,7 @@ def test_comparing_hostile_runs_is_safe(tmp_path):
 
 
 def test_one_run_cannot_be_compared(tmp_path):
-    with pytest.raises(ConvbenchError, match="2 to 26 runs, not 1"):
+    with pytest.raises(ConvbenchError, match="2 to 26 runs side by side, not 1"):
         compared(tmp_path, ([], {}))
 
 

@@ -42,6 +42,8 @@ INF = float("inf")
     (units.factor, None, "–"), (units.interval, Interval(3.1e-3, 3.05e-3, 3.21e-3), "3.10 ms [3.05, 3.21]"),
     (units.interval, Interval(3.1e-3, -INF, INF), "3.10 ms [too few samples]"), (units.interval, None, "–"),
     (units.speedup, Interval(2.9, 2.7, 3.1), "2.90× [2.70, 3.10]"), (units.speedup, Interval(2.9, -INF, INF), "2.9×"),
+    (units.percent, 0.0021, "0.21 %"), (units.percent, 1, "100 %"), (units.percent, 0.9949, "99 %"),
+    (units.percent, 0.9951, "99.5 %"), (units.percent, 0.99996, "99.996 %"), (units.percent, 1.04, "104 %"),
     (units.ratio, (1.0524, 1.031, 1.074), "1.052 (1.031 to 1.074)"),
     (units.ratio, (1.01, 0.0, INF), "1.010 (too few pairs for its ends)"),
     (units.ratio, (1.01, 0.98, INF), "1.010 (too few pairs for its ends)"),

@@ -54,7 +54,11 @@ def lay_side_by_side(first: store.Stored, second: store.Stored) -> StoredCompari
 def grave_differences(runs: Sequence[Run]) -> tuple[str, ...]:
     """``key (value, value)`` of everything that decides comparability and differs."""
     differences = (difference for difference in compare.differences(runs) if difference.grave)
-    return tuple(f"{difference.key} ({', '.join(map(str, difference.values))})" for difference in differences)
+    shown = (
+        (difference.key, ("none" if value is None else str(value) for value in difference.values))
+        for difference in differences
+    )
+    return tuple(f"{key} ({', '.join(values)})" for key, values in shown)
 
 
 def exact_changes(match: Match) -> list[str]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-import time
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
@@ -14,7 +12,7 @@ from convbench.check.outcome import Outcome
 from convbench.check.rule import Rule
 from convbench.check.verdict import CaseVerdict, exit_code, verdicts
 from convbench.core import imports, showing
-from convbench.core.errors import ConvbenchError, Refused
+from convbench.core.errors import Refused
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -54,9 +52,7 @@ def check(
 
     Raises ConvbenchError for a budget that is none, Refused where base is the working tree itself.
     """
-    if budget is not None and not budget > 0:
-        raise ConvbenchError(f"budget {budget:g}: seconds, more than 0")
-    deadline = math.inf if budget is None else time.monotonic() + budget
+    deadline = gate.deadline_of(budget)
     here = sides.Here.at(imports.here(), request.suite, request.ledger.written)
     with ExitStack() as stack:
         folder = stack.enter_context(sides.scratch_folder())

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import glob
 import math
-import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
@@ -34,6 +33,7 @@ from convbench.check.verdict import CaseVerdict, verdict
 from convbench.core.comparability import fingerprint
 from convbench.core.errors import BuildFailed, CaseFailed, ConvbenchError, OutOfTime
 from convbench.report.words import units
+from convbench.report.words.numbers import likely
 
 MOST_PAIRS = 80
 ATTEMPTS = 2
@@ -56,6 +56,7 @@ class Question:
 
 def find(question: Question, settings: Settings, rule: Rule, watcher: gate.Announcer) -> Bisected:
     """The first slower place. The caller holds the machine's lock. Raises ConvbenchError where bad is not slower."""
+    deadline = gate.deadline_of(question.budget)
     here = Here.at(question.cwd, question.request.suite, (question.place,))
     line = question.span.line(here)
     request = replace(question.request, suite=str(here.suite or question.request.suite))
@@ -67,7 +68,6 @@ def find(question: Question, settings: Settings, rule: Rule, watcher: gate.Annou
         bisected.refuse_another(before, state)
         state = before
     with scratch_folder() as folder:
-        deadline = time.monotonic() + question.budget if question.budget else math.inf
         method = gate.Method(settings, rule, folder, watcher, deadline)
         return Bisection(line, request, method, partial(bisected.write, question.place), state).run()
 
@@ -202,7 +202,7 @@ class Bisection:
     def _line(self, place: int) -> str:
         answer = self.state.search.answer()
         left = answer.last - answer.first + 1
-        return f"pair {self.state.pairs + 1}: {self.line.name(place)}; it is among {left}, {answer.chance:.0%} sure"
+        return f"pair {self.state.pairs + 1}: {self.line.name(place)}; it is among {left}, {likely(answer.chance)} sure"
 
 
 def _ratios(judged: list[CaseVerdict]) -> str:

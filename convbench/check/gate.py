@@ -22,6 +22,7 @@ from convbench.check.sides import Side
 from convbench.check.stock import Stock
 from convbench.check.timed import Timed
 from convbench.core.comparability import differing
+from convbench.core.errors import ConvbenchError
 from convbench.core.package import __version__
 from convbench.core.record import timestamp
 
@@ -57,6 +58,15 @@ class Method:
 
     def is_over(self) -> bool:
         return time.monotonic() >= self.deadline
+
+
+def deadline_of(budget: float | None) -> float:
+    """When the time is over that a caller gives, from now on. Raises ConvbenchError for seconds that are none."""
+    if budget is None:
+        return math.inf
+    if not (isinstance(budget, (int, float)) and budget > 0):
+        raise ConvbenchError(f"budget {budget!r}: seconds, more than 0")
+    return time.monotonic() + budget
 
 
 def check(base: Side, head: Side, request: Request, method: Method, budget: float | None = None) -> Outcome:

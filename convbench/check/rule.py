@@ -24,6 +24,6 @@ class Rule:
 
         Raises ConvbenchError for one that no rule could see, or that is no share.
         """
-        if not SMALLEST <= slowdown <= LARGEST:
-            raise ConvbenchError(f"detect {slowdown:g}: a share from {SMALLEST:g} to {LARGEST:g}, as 0.05 for 5 %")
+        if not (isinstance(slowdown, (int, float)) and SMALLEST <= slowdown <= LARGEST):
+            raise ConvbenchError(f"detect {slowdown!r}: a share from {SMALLEST:g} to {LARGEST:g}, as 0.05 for 5 %")
         return cls(0.4 * slowdown, 0.8 * slowdown)

@@ -6,13 +6,14 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from convbench.cli.app import app
 from convbench.cli.terminal import console
 from convbench.core.errors import ConvbenchError
+from convbench.core.text import joined
 
 if TYPE_CHECKING:
     from convbench.analysis.choice.recommendation import Ask, Constraints, Grade
@@ -78,7 +79,7 @@ def advise(
     _refuse_no_cost(cheapest, known)
     ask = Ask(_limits(named, known), margin, cheapest, per_second=_price(per_ms), metrics=known)
     tasks = _known_tasks(task or (), records, run)
-    compared: Budget = alone[-1] if alone else equal  # type: ignore[assignment]
+    compared = _compared(alone, equal)
     if not tried(records):
         _print_not_run(run, described, results(records), ask, as_json)
         raise typer.Exit(_exit(["open"], require))
@@ -92,6 +93,14 @@ def advise(
 
         console(wide=False, highlight=False).print(Advised(answers, compared))
     raise typer.Exit(_exit([answer.grade for answer in answers], require))
+
+
+def _compared(alone: Sequence[str], equal: Budget) -> Budget:
+    """What trainings are compared by an equal budget of. Raises ConvbenchError where two are named."""
+    named: list[Any] = list(dict.fromkeys([*alone, *([equal] if equal != "steps" else [])]))
+    if len(named) > 1:
+        raise ConvbenchError(f"trainings are compared by an equal budget of one: {joined(named)} are named")
+    return named[0] if named else equal
 
 
 def _exit(grades: Sequence[Grade], least: Grade) -> int:

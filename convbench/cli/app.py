@@ -4,18 +4,60 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, TypeVar, get_args, get_type_hints
 
 import typer
+from typer.models import OptionInfo, ParameterInfo
 
+from convbench.core import files
 from convbench.core.errors import ConvbenchError
 from convbench.core.package import __version__
 
 MEASURED, INCOMPLETE = 0, 5
+F = TypeVar("F", bound=Callable[..., Any])
 
-app = typer.Typer(
+
+class Verbs(typer.Typer):
+    """The verbs. None takes an empty text for a path, which a shell's variable that is not set is."""
+
+    def command(self, *names: Any, **options: Any) -> Callable[[F], F]:
+        register = super().command(*names, **options)
+
+        def put(verb: F) -> F:
+            verb.__annotations__ = get_type_hints(verb, include_extras=True)  # of text, each look makes them anew
+            for name, hint in verb.__annotations__.items():
+                for info in getattr(hint, "__metadata__", ()):
+                    if isinstance(info, ParameterInfo) and info.parser is None and _is_path(get_args(hint)[0]):
+                        _name(info, name)
+            return register(verb)
+
+        return put
+
+
+def _is_path(annotation: Any) -> bool:
+    """``Path``, ``Path | None`` or ``list[Path]``."""
+    return annotation is Path or any(map(_is_path, get_args(annotation)))
+
+
+def _name(info: ParameterInfo, parameter: str) -> None:
+    """Let what a parameter is given be read as a path, by the name that a user knows it by."""
+    named = parameter.upper()
+    if isinstance(info, OptionInfo):
+        words = (info.default, *(info.param_decls or ()))  # typer takes the first word of an annotation for the default
+        names = (word for word in words if isinstance(word, str) and word.startswith("--"))
+        named = next(names, f"--{parameter.replace('_', '-')}")
+        info.metavar = info.metavar or "PATH"
+
+    def path(text: str | Path) -> Path:
+        return files.named(named, text)
+
+    info.parser = path
+
+
+app = Verbs(
     name="convbench",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -44,19 +86,7 @@ ExecutorOptions = Annotated[
         help="An option of the executor, as workers=8, or a YAML file of them (see `list executors`); may be repeated.",
     ),
 ]
-
-
-def folder(text: str | Path) -> Path:
-    """The folder of an option. Raises ConvbenchError of an empty text, as of a shell's variable that is not set."""
-    if not str(text).strip():
-        raise ConvbenchError("--out is empty: name a directory, or leave it out")
-    return Path(text)
-
-
-Out = Annotated[
-    Path | None,
-    typer.Option(parser=folder, metavar="PATH", help="The run's directory [default: reports/SUITE]."),
-]
+Out = Annotated[Path | None, typer.Option(help="The run's directory [default: reports/SUITE].")]
 Port = Annotated[int, typer.Option(min=0, max=65535, help="On this port of the loopback address; 0: any free one.")]
 Runs = Annotated[list[Path], typer.Argument(help="Run directories.")]
 
@@ -86,9 +116,14 @@ def top(
     if plugins:
         _bring(plugins)
     if version:
+        from importlib.metadata import PackageNotFoundError
         from importlib.metadata import version as installed
 
-        print(f"convbench {__version__}, torch {installed('torch')}")
+        try:
+            torch = f"torch {installed('torch')}"
+        except PackageNotFoundError:
+            torch = "without torch: reports can be read and written, nothing measured"
+        print(f"convbench {__version__}, {torch}")
         raise typer.Exit
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,7 +9,17 @@ import typer
 
 from convbench.cli.app import Device, Only, Overrides, Skip, Source, app
 from convbench.cli.check_files import CheckFiles
-from convbench.cli.gate import Allocator, Detect, Lines, Threads, rule_of, seconds_of, settings_of, undisturbed
+from convbench.cli.gate import (
+    Allocator,
+    Detect,
+    Lines,
+    Threads,
+    rule_of,
+    say_unused,
+    seconds_of,
+    settings_of,
+    undisturbed,
+)
 from convbench.cli.terminal import console, print_table
 from convbench.core.errors import ConvbenchError
 
@@ -58,20 +66,21 @@ def check(
 
     if base and baseline:
         raise ConvbenchError(f"--base {base} and --baseline {baseline}: name one, the other is not looked at")
-    settings, limit = settings_of(threads, allocator, device), seconds_of(budget)
+    settings, rule, limit = settings_of(threads, allocator, device), rule_of(detect), seconds_of(budget)
     if baseline is not None:
         from convbench.cli.compare import base_of, lay_beside_baseline
         from convbench.suite.selection import Selection
 
         base = base_of(baseline) or ""
         if not base:
-            _say_unused(
+            say_unused(
+                "nothing is decided without a base",
                 {
                     "--threads": threads != 1, "--allocator": allocator != "glibc", "--detect": detect != 5.0,
                     "--budget": budget, "--instructions": instructions, "--json": as_json, "--junit": junit,
                     "--summary": summary, "--resume": resume, "--base-python": base_python, "--build": build,
                     "--different-outputs": different_outputs,
-                }
+                },
             )  # fmt: skip
             with undisturbed():
                 code = lay_beside_baseline(baseline, suite, overrides or (), device, Selection(only or (), skip or ()))
@@ -86,15 +95,9 @@ def check(
         ledger = files.ledger(resume)  # the check that was waited for may be the one to go on with
         request = Request(suite, overrides or (), only or (), skip or (), not different_outputs, instructions, ledger)
         side = Base(base or ".", base_python, build)
-        outcome = against_base.check(request, side, settings, rule_of(detect), Lines(), limit).outcome
+        outcome = against_base.check(request, side, settings, rule, Lines(), limit).outcome
     files.write(outcome)
     raise typer.Exit(_show(outcome))
-
-
-def _say_unused(given: Mapping[str, object]) -> None:
-    """Which options of a check have no meaning where only head is measured."""
-    if unused := [option for option, value in given.items() if value]:
-        print(f"not used, since nothing is decided without a base: {', '.join(unused)}", file=sys.stderr)
 
 
 @app.command()

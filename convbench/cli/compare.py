@@ -37,6 +37,8 @@ def compare(
     from convbench.core import store
 
     runs = store.load(run_a), store.load(run_b)
+    if runs[0] == runs[1]:
+        raise Refused(f"{run_a} and {run_b} are the same run: there is nothing to compare")
     comparison = stored_runs.lay_side_by_side(*runs)
     _print(comparison, [match.ratios[1] if comparison.comparable else None for match in comparison.matches])
     _print_lost(runs, comparison)

@@ -22,9 +22,9 @@ def export(
 ) -> None:
     """Write a run as JSON that pytest-benchmark, github-action-benchmark or Bencher reads.
 
-    Cases that failed are left out and said; a run that would leave the file empty is a mistake.
+    Cases that failed, and those without a latency, are said; a run that would leave the file empty is a mistake.
     """
-    from convbench.core import files, store
+    from convbench.core import files, metrics, store
     from convbench.core.registry import did_you_mean
     from convbench.report.export import FORMATS, is_empty
     from convbench.report.words.findings import failure
@@ -32,9 +32,13 @@ def export(
     if file_format not in FORMATS:
         raise ConvbenchError(f"--format {file_format!r}{did_you_mean(file_format, FORMATS)}")
     stored = store.load(run)
-    for record in stored[1]:
-        if record.status == "failed" and not record.case.trial:
+    costs = [record for record in stored[1] if not record.case.trial]
+    timed = any(record.samples(metrics.LATENCY) for record in costs)
+    for record in costs:
+        if record.status == "failed":
             print(one_line(f"left out: {record.case.id}: {failure(record.failure)}"), file=sys.stderr)
+        elif record.status == "ok" and timed and not record.samples(metrics.LATENCY):
+            print(one_line(f"without a latency: {record.case.id}"), file=sys.stderr)
     document = FORMATS[file_format](*stored)
     if is_empty(document):
         raise ConvbenchError(f"{run}: no case has a latency, or anything else that --format {file_format} is made of")

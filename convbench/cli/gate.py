@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
 
@@ -45,6 +45,12 @@ def rule_of(detect: float) -> Rule:
 def seconds_of(budget: str) -> float | None:
     """The seconds of ``90s``, ``3m`` or ``1.5h``; None for none. Raises ConvbenchError for anything else."""
     return duration("--budget", budget) if budget else None
+
+
+def say_unused(why: str, given: Mapping[str, object]) -> None:
+    """Say which of the options that are given have no meaning, and why."""
+    if unused := [option for option, value in given.items() if value]:
+        print(f"not used, since {why}: {', '.join(unused)}", file=sys.stderr)
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from convbench.cli.app import Only, app
-from convbench.cli.gate import Lines, undisturbed
+from convbench.cli.gate import Lines, say_unused, undisturbed
 from convbench.core.errors import ConvbenchError
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ def history(
     """
     from convbench.check import confirm as confirming
 
+    say_unused("only --confirm builds anything", {"--build": build and not confirm})
     question = _question(runs or [], store, metric, tuple(only or ()), since)
     answer = _answer(question, store)
     if confirm:

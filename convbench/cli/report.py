@@ -36,6 +36,8 @@ def report(
     if file_format not in formats:
         raise ConvbenchError(f"--format {file_format!r}{did_you_mean(file_format, formats)}")
     loaded = [store.load(path) for path in runs]
+    if any(run in loaded[:at] for at, run in enumerate(loaded)):
+        print("convbench: a run is named twice: it stands beside itself", file=sys.stderr)
     directories = [path if path.is_dir() else path.parent for path in runs]
     if open_it and file_format != "html":
         raise ConvbenchError(f"--open shows the page of --format html; of --format {file_format} there is none")
@@ -56,7 +58,8 @@ def report(
     if len(loaded) > 1:
         written = compare.write(loaded, destination(out or directories[0], "compare.html"))
     else:
-        write_csv(directories[0], loaded[0][1])
+        if out is None:
+            write_csv(directories[0], loaded[0][1])
         written = page.write(*loaded[0], destination(out or directories[0], "index.html"))
     _say_what_is_missing()
     print(written)

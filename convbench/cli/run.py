@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -28,7 +29,6 @@ from convbench.cli.app import (
     Skip,
     Source,
     app,
-    folder,
     import_from_here,
 )
 from convbench.cli.report import conclude
@@ -37,7 +37,7 @@ from convbench.core import installed
 from convbench.core.commands import Command
 from convbench.core.errors import ConvbenchError, Interrupted
 from convbench.core.quantities import duration
-from convbench.core.text import cut
+from convbench.core.text import counted, cut
 
 if TYPE_CHECKING:
     from convbench.core.record import Record
@@ -88,6 +88,9 @@ def run(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no table.")] = False,
 ) -> None:
     """Measure a suite and write its report."""
+    going_on = _resume(resume)
+    if dry_run and as_json:
+        raise ConvbenchError("--dry-run measures nothing, so that --json has nothing to print: leave one out")
     import_from_here(suite)
     from convbench.runs import early_server
 
@@ -120,20 +123,17 @@ def run(
         if dry_run:
             _show_plan(prepared)
             return
-        going_on = _resume(resume)
         records = _measured(prepared, directory, going_on, as_json=as_json, quiet=quiet, until_sure=until_sure)
     conclude(directory, show=not (as_json or quiet))
-    raise typer.Exit(INCOMPLETE if any(record.status == "failed" for record in records) else MEASURED)
+    raise typer.Exit(_ending(records))
 
 
 @app.command()
 def merge(
     runs: Runs,
-    out: Annotated[Path, typer.Option(parser=folder, metavar="PATH", help="The directory of the joined run.")] = Path(
-        "reports/merged"
-    ),
+    out: Annotated[Path, typer.Option(help="The directory of the joined run.")] = Path("reports/merged"),
 ) -> None:
-    """Join the runs of the shards of one suite into one."""
+    """Join the runs of the shards of one suite into one; exit 5 where a shard or a result is missing."""
     from convbench.analysis.table import write_csv
     from convbench.core import shards, store
 
@@ -147,6 +147,13 @@ def merge(
         store.start(out, run, records)
         write_csv(out, records)
     conclude(out, show=True)
+    unfinished = set(run.planned) - {record.case.id for record in records}
+    raise typer.Exit(INCOMPLETE if lacking or unfinished else _ending(records))
+
+
+def _ending(records: Sequence[Record]) -> int:
+    """The exit code of a run: whether each of its cases has a result, or is skipped."""
+    return INCOMPLETE if any(record.status == "failed" for record in records) else MEASURED
 
 
 def _measured(
@@ -171,9 +178,10 @@ def _measured(
         if as_json:
             _print_rows(finished)
         planned = len(prepared.planned)
-        of_planned = f" of {planned}" if len(finished) <= planned else ""  # further seeds are in no plan
-        outcome = f"{len(finished)}{of_planned} cases are kept in {directory}"
-        raise Interrupted(f"interrupted; {outcome}: add --resume to go on") from error
+        of_planned = f"{len(finished):,} of " if len(finished) <= planned else ""  # further seeds are in no plan
+        cases = counted(planned if of_planned else len(finished), "case is", "cases are")
+        kept = f"{of_planned}{cases} kept in {directory}"
+        raise Interrupted(f"interrupted; {kept}: add --resume to go on") from error
     except ConvbenchError:
         if as_json and store.exists(directory):
             with suppress(ConvbenchError):
@@ -203,8 +211,9 @@ def _show_plan(prepared: Prepared) -> None:
         equal = prepared.plan.equal.get(case.id)
         print(f"{case.id}  (also {', '.join(equal)})" if equal else case.id)
     combinations, planned = len(prepared.suite.cases), len(prepared.planned)
-    later = f", and {prepared.later} trainings more, each at its model's best learning rate" if prepared.later else ""
-    print(f"{planned} cases to measure, of {combinations} combinations in the suite{later}", file=sys.stderr)
+    more = f", and {counted(prepared.later, 'training')} more, each at its model's best learning rate"
+    head = f"{counted(planned, 'case')} to measure, of {counted(combinations, 'combination')} in the suite"
+    print(f"{head}{more if prepared.later else ''}", file=sys.stderr)
 
 
 def _shard(text: str) -> tuple[int, int]:

@@ -14,13 +14,15 @@ from typing import Annotated, Any
 import typer
 
 from convbench.cli.app import Device, Only, Overrides, Skip, app
-from convbench.cli.gate import Allocator, Detect, Lines, Threads, rule_of, settings_of, undisturbed
+from convbench.cli.gate import Allocator, Detect, Lines, Threads, rule_of, say_unused, settings_of, undisturbed
 from convbench.core import imports
 from convbench.core.errors import ConvbenchError, StoreError
+from convbench.core.text import counted
 from convbench.suite.selection import Selection
 
 LONGEST = 7 * 24 * 60
 """Minutes of a selftest."""
+SLOWDOWNS, TRIALS = "0,3,5,10", Path("reports/selftest/trials.jsonl")
 
 
 @app.command()
@@ -30,7 +32,7 @@ def selftest(
     minutes: Annotated[
         float, typer.Option(help="No new experiment after this long, once every slowdown was tried.")
     ] = 10.0,
-    slowdowns: Annotated[str, typer.Option(metavar="PERCENTS", help="Put in; 0 is the same code.")] = "0,3,5,10",
+    slowdowns: Annotated[str, typer.Option(metavar="PERCENTS", help="Put in; 0 is the same code.")] = SLOWDOWNS,
     device: Device = "auto",
     only: Only = None,
     skip: Skip = None,
@@ -42,7 +44,7 @@ def selftest(
     ] = False,
     out: Annotated[
         Path, typer.Option(help="Trials are appended here; figures come from all under the same conditions.")
-    ] = Path("reports/selftest/trials.jsonl"),
+    ] = TRIALS,
     as_json: Annotated[bool, typer.Option("--json", help="The figures as JSON, in base units.")] = False,
 ) -> None:
     """How often `check` cries wolf on this machine, and which slowdowns it sees: real checks, real extra work.
@@ -52,6 +54,13 @@ def selftest(
     if not 0 <= minutes <= LONGEST:
         raise ConvbenchError(f"--minutes {minutes:g}: from 0 to {LONGEST:,}")
     if run:
+        say_unused(
+            "--run measures the suite itself",
+            {
+                "--slowdowns": slowdowns != SLOWDOWNS, "--threads": threads != 1, "--allocator": allocator != "glibc",
+                "--detect": detect != 5.0, "--out": out != TRIALS,
+            },
+        )  # fmt: skip
         _show(*_repeats(suite, overrides, device, Selection(only or (), skip or ()), 60 * minutes), as_json)
         return
     from convbench.check import floor, sides
@@ -88,6 +97,7 @@ def _repeats(
     suite: str, overrides: list[str] | None, device: str, selection: Selection, seconds: float
 ) -> tuple[dict[str, float], list[str]]:
     """Runs in a row, a line each on standard error: what they come to, in figures and in sentences."""
+    from convbench.report.words.units import percent
     from convbench.runs import preparation, sweep
     from convbench.runs import repeats as test
     from convbench.runs.user_code import load
@@ -97,7 +107,7 @@ def _repeats(
         prepared = preparation.prepare(loaded, executor, selection, "convbench selftest --run")
         for agreement in test.agreements(partial(sweep.measure_unstored, prepared), seconds):
             agreements.append(agreement)
-            print(f"  {agreement.meet:.0%} of {agreement.cases} intervals meet", file=sys.stderr)
+            print(f"  {percent(agreement.meet)} of {counted(agreement.cases, 'interval')} meet", file=sys.stderr)
     repeats = test.sum_up(agreements)
     if repeats is None:
         raise ConvbenchError(f"{suite}: no case had a latency in two runs, so that nothing can be said")

@@ -15,7 +15,8 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from convbench.core.errors import StoreError
+from convbench.core.errors import ConvbenchError, StoreError
+from convbench.core.text import cut
 
 ELSEWHERE = "choose another place"
 MOST_BYTES = 2**28
@@ -24,6 +25,18 @@ ABANDONED = 600.0
 """Seconds after which a file that was never renamed belongs to a writer that was killed."""
 CHUNK = 2**20
 GZIP = b"\x1f\x8b"
+
+
+def named(name: str, path: object) -> Path:
+    """A path that an option, an argument or a parameter is given.
+
+    Raises ConvbenchError of an empty one, as a shell's variable that is not set is: it would be the working directory.
+    """
+    if not isinstance(path, (str, os.PathLike)) or not isinstance(text := os.fspath(path), str):
+        raise ConvbenchError(f"{name}: {cut(repr(path), 80)} is no path: name a file or a directory")
+    if not text.strip():
+        raise ConvbenchError(f"{name} is empty: name a file or a directory")
+    return Path(text)
 
 
 def encoded(text: str) -> bytes:

@@ -31,7 +31,8 @@ def amount(option: str, text: str, unit: str) -> float:
     number, suffix = _split(text)
     value = number * factors[suffix] if number is not None and suffix in factors else None
     if value is None or not 0 < value < math.inf:
-        raise ConvbenchError(f"{written(option, text)}: not an amount of it: write {examples}")
+        how = "write it as" if value is None else "write an amount that is more than 0, as"
+        raise ConvbenchError(f"{written(option, text)}: {how} {examples}")
     return value
 
 

@@ -24,6 +24,8 @@ T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
 Factory = Callable[..., Any]
 """What a shelf holds; its contract is told by the shelf's package, ``plugins.reducers`` and so on."""
+NAME = re.compile(r"[\w.-]+")
+"""What a suite writes, a case's id holds between its slashes and a file may be called."""
 DECLARED = "__convbench__"
 """The attribute of a factory that holds what it declares of itself."""
 
@@ -75,8 +77,11 @@ class Registry(Generic[T]):
     def register(self, name: str) -> Callable[[T], T]:
         """Decorator: put a factory on the shelf. Its keyword-only parameters are its options.
 
-        Raises ConvbenchError where the name is taken; convbench's own keep their names whoever is imported first.
+        Raises ConvbenchError where the name is taken, or none that a suite could write; convbench's own keep theirs
+        whoever is imported first.
         """
+        if not (isinstance(name, str) and NAME.fullmatch(name)):
+            raise ConvbenchError(f"no {self.kind} can be called {name!r}: use letters, digits, -, _ and .")
 
         def put(build: T) -> T:
             plugin, before = _plugin(name, build), self._plugins.get(name)

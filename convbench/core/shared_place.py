@@ -45,11 +45,11 @@ class SharedPlace(Protocol):
 
 
 def open_place(where: str) -> SharedPlace:
-    """The place of that name: a folder, or by a URL what fsspec opens."""
+    """The place of that name: a folder, or by a URL what fsspec opens. Raises ConvbenchError of an empty text."""
     scheme, separator, path = where.partition("://")
-    if not separator:
-        return Folder(Path(where))
-    return Folder(Path(path)) if scheme == "file" else Remote.at(where)
+    if separator and scheme != "file":
+        return Remote.at(where)
+    return Folder(files.named("PLACE", path if separator else where))
 
 
 @dataclass(frozen=True)

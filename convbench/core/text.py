@@ -36,6 +36,12 @@ def cut(text: str, length: int) -> str:
     return text if len(text) <= length else f"{text[: length - 1]}…"
 
 
+def cut_name(name: str, length: int) -> str:
+    """At most so many characters of a name: of an import path its end, which tells it from others of its package."""
+    front = ":" in name or name.startswith("…")
+    return f"…{name[1 - length :]}" if front and len(name) > length else cut(name, length)
+
+
 def digest(*texts: str) -> str:
     """A short name for texts, the same wherever it is made."""
     return hashlib.sha256("\0".join(texts).encode(errors="surrogatepass")).hexdigest()[:12]

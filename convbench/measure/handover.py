@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import glob
+import json
+import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import replace
@@ -10,9 +13,11 @@ from typing import Any
 
 import torch
 
-from convbench.core.errors import ConvbenchError
+from convbench.core import files
+from convbench.core.errors import CaseFailed, ConvbenchError
 from convbench.core.package import __version__
 from convbench.core.record import Case, Choice, Scalar
+from convbench.measure.attempts import explain
 from convbench.measure.first_call import tolerance
 from convbench.measure.parity import Parity, compare
 from convbench.models import network, values
@@ -22,15 +27,15 @@ from convbench.models.runtimes.onnx_file import FILE, Exporter
 from convbench.models.subject import Subject, assemble, transform
 
 RUNTIME, BEFORE = "onnxruntime", ("int8", "half")
-WHOLE = """import numpy as np, onnxruntime
-session = onnxruntime.InferenceSession("{file}", providers=["CPUExecutionProvider"])
+HEAD = """import numpy as np, onnxruntime
+session = onnxruntime.InferenceSession({file}, providers=["CPUExecutionProvider"])
 given = {given}
-for entry, output in zip(session.get_outputs(), session.run(None, given)):
+"""
+"""How a program begins; by its first words one of ours is known."""
+WHOLE = """for entry, output in zip(session.get_outputs(), session.run(None, given)):
     print(entry.name, output.shape)
 """
-STREAM = """import numpy as np, onnxruntime
-session = onnxruntime.InferenceSession("{file}", providers=["CPUExecutionProvider"])
-given = {given}
+STREAM = """\
 for _ in range({frames}):  # put a frame into given["{frame}"]; what comes back behind the output is the next state
     returned = session.run(None, given); given.update(zip({states}, returned[{outputs}:]))
 print(returned[0].shape)
@@ -44,21 +49,42 @@ def hand_over(
 
     ``weights`` is a state_dict that torch saved; without it the model has the weights that the seed gives. Of a case of
     training it is the model as inference calls it. ``facts`` are noted in the file beside the case. Raises CaseFailed
-    where it cannot be exported or gives another output.
+    where it does not run, cannot be exported or gives another output, ConvbenchError where it cannot be written.
     """
     need(RUNTIME)
+    program = _program_beside(to)
     before = tuple(choice for choice in case.variant if choice.name in BEFORE)
     options = (("exporter", exporter),) if exporter != "dynamo" else ()
     deployment_case = replace(case.forward_only, variant=(*before, Choice(RUNTIME, options)), device="cpu")
-    expected = _output(_loaded(deployment_case.eager, seed, weights))
+    expected = _in_eager(deployment_case.eager, seed, weights)
     subject = transform(_loaded(deployment_case, seed, weights))
     assert subject.deployment
     parity = compare(_output(subject), expected, tolerance(subject))
     noted = {"case": case.id, "seed": seed, "weights": weights.name if weights else "seeded, untrained", **facts}
-    files = _written(subject.deployment.folder, to, noted | parity._asdict())
+    written = _written(subject.deployment.folder, to, noted | parity._asdict())
+    files.write(program, _program(to.name, deployment_case, subject.deployment.example))
+    return [*written, program], parity
+
+
+def _program_beside(to: Path) -> Path:
+    """Where the program goes. Raises ConvbenchError where a file of somebody's stands, such as the model's source."""
     program = to.with_suffix(".py")
-    program.write_text(_program(to.name, deployment_case, subject.deployment.example))
-    return [*files, program], parity
+    if program.exists() and not (program.is_file() and files.read(program).startswith(HEAD.partition("{")[0].encode())):
+        raise ConvbenchError(
+            f"{program}: is none of convbench's programs, and the one that runs {to} is called so: choose another --to"
+        )
+    return program
+
+
+def _in_eager(case: Case, seed: int, weights: Path | None) -> dict[str, Any]:
+    """What the model returns in eager. Raises CaseFailed, in the words of a failed record, where it does not run."""
+    try:
+        return _output(_loaded(case, seed, weights))
+    except ConvbenchError:
+        raise
+    except (Exception, SystemExit) as error:
+        failure = explain(error)
+        raise CaseFailed(failure.kind, f"{case.id} does not run: {failure.message}") from error
 
 
 def _program(file: str, case: Case, example: Example) -> str:
@@ -67,9 +93,15 @@ def _program(file: str, case: Case, example: Example) -> str:
     zeros = [f'np.zeros({tuple(tensor.shape)}, "{kind}")' for tensor, kind in zip(example.tensors, kinds, strict=True)]
     given = ", ".join(f'"{name}": {value}' for name, value in zip(example.names, zeros, strict=True))
     states, outputs = example.names[len(zeros) - example.carried :], len(example.outputs) - example.carried
-    text = STREAM if case.streams else WHOLE
+    text = HEAD + (STREAM if case.streams else WHOLE)
+    literal = json.dumps(file, ensure_ascii=False)
     return text.format(
-        file=file, given=f"{{{given}}}", frames=case.clip.frames, frame=example.names[0], states=states, outputs=outputs
+        file=literal,
+        given=f"{{{given}}}",
+        frames=case.clip.frames,
+        frame=example.names[0],
+        states=states,
+        outputs=outputs,
     )
 
 
@@ -97,16 +129,21 @@ def _written(folder: Path, to: Path, noted: Mapping[str, Any]) -> list[Path]:
     data_files = {
         entry.value for tensor in model.graph.initializer for entry in tensor.external_data if entry.key == "location"
     }
-    for stale in to.parent.glob(f"{to.name}.data*"):
-        stale.unlink()
     targets = [to.with_name(f"{to.name}.data{place or ''}") for place in range(len(data_files))]
+    try:
+        for stale in to.parent.glob(f"{glob.escape(to.name)}.data*"):
+            if re.fullmatch(r"\d*", stale.name.removeprefix(f"{to.name}.data")):
+                stale.unlink()
+        for target, name in zip(targets, sorted(data_files), strict=True):
+            shutil.copyfile(folder / name, target)
+    except OSError as error:
+        raise files.unwritable(to, error) from error
     for target, name in zip(targets, sorted(data_files), strict=True):
-        shutil.copyfile(folder / name, target)
         for tensor in model.graph.initializer:
             for entry in tensor.external_data:
                 if entry.key == "location" and entry.value == name:
                     entry.value = target.name
     model.producer_name, model.producer_version = "convbench", __version__
     onnx.helper.set_model_props(model, {f"convbench.{key}": str(value) for key, value in noted.items()})
-    to.write_bytes(model.SerializeToString())
+    files.write(to, model.SerializeToString())
     return [to, *targets]

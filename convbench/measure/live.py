@@ -19,6 +19,7 @@ from convbench.core.errors import ConvbenchError, typed_line
 from convbench.core.record import Case, Choice, Clip, Finding, Protocol, Reading, Whole
 from convbench.core.registry import probes
 from convbench.core.statistics import Interval, median_interval
+from convbench.core.text import counted
 from convbench.measure.counts.counted import after_call, count_by_module, reason_of
 from convbench.measure.counts.traced import trace
 from convbench.measure.first_call import amiss, versions
@@ -125,11 +126,11 @@ class Measurement:
             showing.scale(self.memory_bytes, showing.BYTES),
         )
         median, low, high = (seconds / second for seconds in self.latency)
-        place = f"this process on {self.device}, {self.threads} threads, {'train' if self.training else 'eval'} mode"
+        mode, threads = "train" if self.training else "eval", counted(self.threads, "thread")
         return [
-            ("latency", f"{median:.4g} {time} a call ({low:.4g} to {high:.4g}, {len(self.samples)} calls)"),
+            ("latency", f"{median:.4g} {time} a call ({low:.4g} to {high:.4g}, {counted(len(self.samples), 'call')})"),
             ("peak memory", f"{self.memory_bytes / byte:.4g} {size}"),
-            ("in", place),
+            ("in", f"this process on {self.device}, {threads}, {mode} mode"),
             ("findings", ", ".join(finding.code for finding in self.findings) or "none"),
         ]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from convbench.analysis import table
-from convbench.core import metrics, showing
+from convbench.core import files, metrics, showing
 from convbench.core.record import Record
 from convbench.core.record import Run as Description
 
@@ -40,7 +40,7 @@ class Run:
         """Write the page, as ``index.html`` in the folder ``out`` or beside the run, and return its path."""
         from convbench.report.page import run
 
-        folder = self.directory if out is None else Path(out)
+        folder = self.directory if out is None else files.named("out", out)
         return run.write(self.description, self.records, folder / "index.html")
 
     def __repr__(self) -> str:

@@ -15,6 +15,7 @@ import torch
 from convbench.core import installed
 from convbench.core.errors import Unavailable
 from convbench.core.registry import SHELVES, variants
+from convbench.core.text import counted
 from convbench.core.traits import VariantTraits, of_variant
 from convbench.measure.machine import cgroup, environment, malloc
 from convbench.measure.machine.allocators import PACKAGES, preload
@@ -36,8 +37,10 @@ class Examination:
 def examine() -> Iterator[Examination]:
     """Every check, in the order a person would ask."""
     facts = environment.describe("cpu")
-    yield Examination("machine", True, f"{facts['cpu']}, {facts['cores']} cores, {facts['os']}")
-    yield Examination("torch", True, f"{facts['torch']} on Python {facts['python']}, {facts['threads']} threads")
+    yield Examination("machine", True, f"{facts['cpu']}, {counted(facts['cores'], 'core')}, {facts['os']}")
+    yield Examination(
+        "torch", True, f"{facts['torch']} on Python {facts['python']}, {counted(facts['threads'], 'thread')}"
+    )
     yield _gpu()
     yield _compiler()
     yield _allocator_in_use()
@@ -96,7 +99,7 @@ def _load() -> Examination:
     load, cores = os.getloadavg()[0], cgroup.available_cores()
     quiet = load < 0.5 * cores
     message = "quiet" if quiet else "others are working here: intervals will be wide; run again when it is quiet"
-    return Examination("load", quiet, f"{load:.2f} on {cores} cores: {message}")
+    return Examination("load", quiet, f"{load:.2f} on {counted(cores, 'core')}: {message}")
 
 
 def _container() -> Iterator[Examination]:

@@ -24,6 +24,7 @@ from convbench.report.drawing.shares import baselines, share_axis
 from convbench.report.drawing.style import AREA, MUTED, WEIGHT, canvas, look, short
 from convbench.report.words import units
 from convbench.report.words.names import labels
+from convbench.report.words.numbers import likely
 
 FAINT = 0.3
 TASKS = 8
@@ -59,15 +60,15 @@ def _draw(pool: Sequence[Candidate], qualities: Sequence[Quality], column: Metri
     share_axis(axes, "Test accuracy · higher is better")
     axes.set_xlabel(heading(column), fontsize=10)
     baselines(axes, qualities)
-    likely = stability.membership(pool, (column.option, metrics.MEMORY.option))
+    shares = stability.membership(pool, (column.option, metrics.MEMORY.option))
     places = [(candidate.cost(column.option), candidate.mean) for candidate in pool]
     best = front([(x, -y) for x, y in places])
     lines(axes, [list(stairs([places[i] for i in best]))], MUTED, width=1.2, gid="front")
-    for candidate, share, area in zip(pool, likely, areas or [PLAIN] * len(pool), strict=True):
+    for candidate, share, area in zip(pool, shares, areas or [PLAIN] * len(pool), strict=True):
         _mark(axes, candidate, share, column, area)
-    named = [i for i, share in enumerate(likely) if len(pool) <= CROWD or share >= UNLIKELY]
+    named = [i for i, share in enumerate(shares) if len(pool) <= CROWD or share >= UNLIKELY]
     names = labels([candidate.quality.architecture for candidate in pool])
-    label(axes, [places[i] for i in named], [f"{names[i]}, front {100 * likely[i]:.0f} %" for i in named])
+    label(axes, [places[i] for i in named], [f"{names[i]}, front {likely(shares[i])}" for i in named])
     if areas:
         _name_sizes(axes, pool)
     return Drawing(
@@ -111,10 +112,10 @@ def _name_sizes(axes: MplAxes, pool: Sequence[Candidate]) -> None:
                   fontsize=9, color=MUTED)  # fmt: skip
 
 
-def _mark(axes: MplAxes, candidate: Candidate, likely: float, column: Metric, area: float) -> None:
+def _mark(axes: MplAxes, candidate: Candidate, share: float, column: Metric, area: float) -> None:
     name = candidate.quality.architecture.reducer.name
     colour, marker = look(name)
-    x, y, depth = candidate.cost(column.option), candidate.mean, FAINT + (1 - FAINT) * likely
+    x, y, depth = candidate.cost(column.option), candidate.mean, FAINT + (1 - FAINT) * share
     interval, latency = candidate.quality.interval, candidate.result.latency
     if interval:
         axes.plot([x, x], interval[1:], color=colour, linewidth=1, alpha=depth)

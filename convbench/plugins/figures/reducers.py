@@ -10,12 +10,14 @@ from convbench.analysis.results import Result
 from convbench.core import metrics
 from convbench.core.registry import figures
 from convbench.report.drawing import Drawing, scales
-from convbench.report.drawing.style import AREA, GRID, TEXT, WEIGHT, canvas, look, short
+from convbench.report.drawing.style import AREA, GRID, TEXT, WEIGHT, canvas, fitted, look
 from convbench.report.words import units
 from convbench.report.words.names import kind, same
 from convbench.report.words.numbers import TIE
 
 ROWS = 20
+LEFT = 122.0
+"""Points for the names, with what is between them and the marks."""
 _BAND = (
     f"; the grey band is what lies within {TIE} of the fastest. “Tied” is decided by the interval of the ratio, visit "
     "by visit."
@@ -35,7 +37,7 @@ def reducers(results: Sequence[Result]) -> Iterator[Drawing]:
 
 
 def _draw(rows: Sequence[Contender], ties: Sequence[Result], index: Mapping[int, int]) -> Drawing:
-    axes = canvas(height=66 + 21 * len(rows), left=122, right=118, top=8, bottom=42, width=380)
+    axes = canvas(height=66 + 21 * len(rows), left=LEFT, right=118, top=8, bottom=42, width=380)
     axes.set_ylim(len(rows) - 0.5, -0.5)
     latencies = [latency for row in rows if (latency := row.result.latency)]
     ends = [end for latency in latencies for end in (latency if latency.bounded else (latency.median,)) if end > 0]
@@ -78,7 +80,7 @@ def _draw(rows: Sequence[Contender], ties: Sequence[Result], index: Mapping[int,
 
 
 def _name(result: Result) -> str:
-    return short(f"{result.series} {result.lstm_input:,}" if result.lstm_input else result.series, 24)
+    return fitted(f"{result.series} {result.lstm_input:,}" if result.lstm_input else result.series, LEFT - 8, 10)
 
 
 def _end(result: Result, ties: Sequence[Result]) -> str:

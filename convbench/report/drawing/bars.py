@@ -11,13 +11,15 @@ from matplotlib.ticker import MaxNLocator
 
 from convbench.analysis.results import Result
 from convbench.report.drawing import scales
-from convbench.report.drawing.style import GRID, MUTED, PAPER, TEXT, canvas
+from convbench.report.drawing.style import GRID, MUTED, PAPER, TEXT, canvas, fitted
 from convbench.report.words.names import labels
 
 Shares = Mapping[Result, Mapping[str, float]]
 LONGEST = 6.0
 """Medians: a bar longer than this is cut, so that the others can be compared."""
 CUT = "\N{RIGHTWARDS ARROW}"
+LEFT = 122.0
+"""Points for the names, with what is between them and the bars."""
 
 
 class Margins(NamedTuple):
@@ -34,7 +36,7 @@ def bars(
 ) -> MplAxes:  # fmt: skip
     """A bar per result; ``looks`` gives each part's words and colour in order, ``ends`` what stands right of a bar."""
     axes = canvas(
-        height=margins.top + 24 + 21 * len(parts), left=122, right=margins.right, top=margins.top, bottom=24, width=400
+        height=margins.top + 24 + 21 * len(parts), left=LEFT, right=margins.right, top=margins.top, bottom=24, width=400
     )
     wholes = [sum(part.values()) for part in parts.values()]
     longest = _end(wholes)
@@ -43,7 +45,8 @@ def bars(
         cut = whole > longest * 1.0001
         axes.text(1.015, row, f"{CUT} {text}" if cut else text, transform=axes.get_yaxis_transform(), va="center",
                   fontsize=9, color=TEXT)  # fmt: skip
-    axes.set_yticks(range(len(parts)), labels([result.case.architecture for result in parts]), fontsize=9)
+    names = [fitted(name, LEFT - 8, 9) for name in labels([result.case.architecture for result in parts])]
+    axes.set_yticks(range(len(parts)), names, fontsize=9)
     axes.set_ylim(len(parts) - 0.45, -0.55)
     axes.set_xlim(0, longest)
     places = _ticks(longest, unit)

@@ -11,6 +11,8 @@ from convbench.report.drawing.style import GRID
 from convbench.report.words import units
 
 BINARY = {"B", "size"}
+POWERS = (1.0, 2.0**10, 2.0**20, 2.0**30, 2.0**40)
+"""What bytes are counted in; ticks are round in it."""
 ROUNDEST = (1, 5, 2, 3, 1.5, 7)
 """What a tick may begin with, the roundest first: of two that stand too near to each other it stays."""
 
@@ -39,7 +41,8 @@ def ticks(low: float, high: float, unit: str, most: int = 8) -> list[float]:
         places = _thinned(_round(low, high, mantissas), low, high, most)
         if len(places) < 2 and most < 8:
             places = _thinned(sorted(_round(low, high, ROUNDEST)), low, high, most)
-    even = _even(low, high)
+    base = next((factor for factor in reversed(POWERS) if factor <= high), 1.0) if unit == "B" else 1.0
+    even = [base * place for place in _even(low / base, high / base)]
     return next((some for some in (places, _thinned(even, low, high, most)) if len(some) >= 2), even)
 
 

@@ -16,9 +16,10 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.markers import MarkerStyle
+from matplotlib.textpath import TextPath
 from matplotlib.transforms import Affine2D
 
-from convbench.core.text import cut, one_line
+from convbench.core.text import cut_name, one_line
 
 TEXT, MUTED, GRID, PAPER = "#1c2128", "#5b6472", "#e2e6eb", "#fefefe"
 ACCENT = "#8a2be3"
@@ -132,4 +133,19 @@ def marker_path(marker: str, area: float) -> str:
 
 def short(name: str, length: int = 28) -> str:
     """A name as a figure can carry it: printable, on one line, at most ``length`` characters."""
-    return cut(one_line(name), length)
+    return cut_name(one_line(name), length)
+
+
+WIDEST = 60
+"""Letters of the longest name that is tried for its width."""
+
+
+def fitted(name: str, width: float, size: float) -> str:
+    """As much of a name as a width holds, in points, in letters of that size."""
+    line = one_line(name)
+    shown = (cut_name(line, length) for length in range(min(len(line), WIDEST), 1, -1))
+    return next((text for text in shown if _width(text, size) <= width), line[:1])
+
+
+def _width(text: str, size: float) -> float:
+    return float(TextPath((0, 0), text.replace("$", "S"), size=size).get_extents().width)

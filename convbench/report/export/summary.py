@@ -33,7 +33,7 @@ def markdown(run: Run, records: Sequence[Record]) -> str:
                ([*(row[key] for key in ("variant", "place", "models", "speedup", "range")),
                  f"{row['pays']} {row['never']}".strip()] for row in values["variants"][:20])),
         _failures([*values["failures"], *values["skipped"]]),
-        f"<sub>{escaped(' · '.join(value for value in values['environment'].values() if value != '–'), 300)}</sub>",
+        f"<sub>{escaped(values['place'], 300)}</sub>",
     )))  # fmt: skip
     return text if len(text) <= BUDGET else f"{text[: BUDGET - 40]}\n\n… cut at {BUDGET:,} characters\n"
 

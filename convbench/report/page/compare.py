@@ -41,7 +41,7 @@ def write(runs: Runs, path: Path) -> Path:
     Raises ConvbenchError for fewer than two runs or more than 26.
     """
     if not 2 <= len(runs) <= len(LETTERS):
-        raise ConvbenchError(f"compare takes 2 to {len(LETTERS)} runs, not {len(runs)}")
+        raise ConvbenchError(f"a page holds 2 to {len(LETTERS)} runs side by side, not {len(runs)}")
     of_each = [results_of(records) for _, records in runs]
     matches = matches_of(of_each)
     name = "-".join(dict.fromkeys(run.name for run, _ in runs))

@@ -13,6 +13,8 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from convbench.core.text import cut_name
+
 SCRIPTS = (
     "data", "scales", "filters", "limits", "marks", "panels", "chart", "pointer", "visits", "pin", "table", "export",
     "plain", "link", "main",
@@ -52,6 +54,7 @@ def _environment() -> Environment:
         loader=PackageLoader("convbench.report.page"), autoescape=True, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
+    environment.filters["cut_name"] = cut_name
     environment.policies["json.dumps_kwargs"] = {"sort_keys": False, "separators": (",", ":"), "allow_nan": False}
     return environment
 

@@ -56,7 +56,7 @@ def server(path: Path, port: int) -> Iterator[tuple[ThreadingHTTPServer, str]]:
     """
     trace.refuse_broken(path)
     try:
-        serving = ThreadingHTTPServer((LOOPBACK, port), partial(_Handler, path))
+        serving = _Server((LOOPBACK, port), partial(_Handler, path))
     except OSError as error:
         raise refused(port, error) from error
     with serving:
@@ -69,6 +69,11 @@ def page(name: str) -> str:
     return PAGE.format(
         name=html.escape(name, quote=True), name_json=for_script, viewer=VIEWER, viewer_json=json.dumps(VIEWER)
     )
+
+
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, *args: object) -> None:
+        """Silent: a browser that goes away, or a trace that was removed, is nothing that a terminal need show."""
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -27,9 +27,9 @@ WHY: Mapping[Why, str] = {
     "dead": "most of its runs learnt nothing or collapsed",
     "failed": "every run failed",
     "unsound": "no run was sound",
-    "beyond": "its accuracy at the equal budget is not known",
+    "beyond": "accuracy at the equal budget not known",
     "few-seeds": "fewer than 2 sound seeds",
-    "no-cost": "its cost was not measured",
+    "no-cost": "cost not measured",
 }
 DOUBTS: Mapping[Doubt, str] = {
     "not-shown": "it is not shown to be within the margin",

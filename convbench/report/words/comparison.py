@@ -23,7 +23,7 @@ def sentence(matches: Sequence[Match], run: int, letter: str) -> str:
     if ratio is None:
         if any(match.elsewhere and match.results[run] for match in matches):
             return f"{letter} has no case that was timed on the same machine and software as in A."
-        return f"{letter} shares no timed case with A."
+        return f"{letter} shares no timed case with A.{_counts(matches, run)}"
     number = sum(match.ratios[run] is not None for match in matches)
     cases = "the one shared case" if number == 1 else f"{number:,} shared cases"
     spread = f"; nine in ten at {units.factor(ratio.low)} to {units.factor(ratio.high)}" if number > 1 else ""
@@ -31,6 +31,22 @@ def sentence(matches: Sequence[Match], run: int, letter: str) -> str:
     more = {0: "No case differs", 1: "One case differs"}.get(outside, f"{outside:,} cases differ")
     more += f" by more than {TIE} beyond noise{', first below' if outside else ''}."
     return f"{letter} takes {units.factor(ratio.median)} the time of A (median of {cases}{spread}). {more}"
+
+
+def _counts(matches: Sequence[Match], run: int) -> str:
+    """Whether what is exact is the same in the cases that both runs have counted; empty without any."""
+    both = [match for match in matches if all(_counted(match.results[at]) for at in (0, run))]
+    unequal = sum(match.counts_differ for match in both)
+    if not both:
+        return ""
+    cases = counted(len(both), "shared case")
+    if unequal:
+        return f" Parameters and FLOPs differ in {unequal:,} of {cases}."
+    return f" Parameters and FLOPs are the same in {'all ' if both[1:] else ''}{cases}."
+
+
+def _counted(result: Result | None) -> bool:
+    return result is not None and None not in (result.params, result.flops)
 
 
 def notes(matches: Sequence[Match], of_each: Sequence[Sequence[Result]], run: int, letter: str) -> list[str]:

@@ -13,7 +13,7 @@ from convbench.analysis.results import Result, costs, measured, triable
 from convbench.core import shards
 from convbench.core.commands import Command
 from convbench.core.record import Run
-from convbench.core.text import counted, cut, one_line
+from convbench.core.text import counted, cut, cut_name, one_line
 from convbench.report.words import units
 from convbench.report.words.names import after_norm, kind, reducer
 
@@ -176,7 +176,7 @@ def _with_size(result: Result, name: str = "") -> str:
 
 
 def _short(name: str) -> str:
-    return cut(one_line(name), LONG)
+    return cut_name(one_line(name), LONG)
 
 
 def _number(count: int) -> str:

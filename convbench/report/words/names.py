@@ -7,7 +7,7 @@ from itertools import compress
 
 from convbench.analysis.results import Group, Result
 from convbench.core.record import Parts, Whole
-from convbench.core.text import counted, cut, one_line
+from convbench.core.text import counted, cut_name, one_line
 
 LONG = 26
 """Characters of a name beside a mark."""
@@ -60,10 +60,10 @@ def labels(architectures: Sequence[Parts | Whole]) -> list[str]:
 
 def _label(architecture: Parts | Whole, full: bool) -> str:
     if not isinstance(architecture, Parts):
-        return cut(one_line(str(architecture)), LONG)
+        return cut_name(one_line(str(architecture)), LONG)
     name = str(architecture.reducer) if full else architecture.reducer.name
     size = f" {architecture.lstm_input:,}" if architecture.lstm_input else ""
-    return f"{cut(one_line(name), LONG)}{size}{' LayerNorm' if architecture.layer_norm else ''}"
+    return f"{cut_name(one_line(name), LONG)}{size}{' LayerNorm' if architecture.layer_norm else ''}"
 
 
 def threads_of(group: Group) -> str:

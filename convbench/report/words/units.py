@@ -9,6 +9,8 @@ from convbench.core.metric import Metric
 from convbench.core.statistics import Interval
 
 MISSING = "–"
+LONGEST = 15
+"""Digits that a number in double precision has."""
 _SECONDS = ((1e-9, "ns"), (1e-6, "µs"), (1e-3, "ms"), (1.0, "s"), (60.0, "min"), (3600.0, "h"))
 _COUNTS = ((1.0, ""), (1e3, "k"), (1e6, "M"), (1e9, "G"), (1e12, "T"), (1e15, "P"))
 _ANY = ((1e-9, "n"), (1e-6, "µ"), (1e-3, "m"), *_COUNTS)
@@ -39,8 +41,13 @@ def digits(value: float, significant: int = 3) -> str:
 
 
 def percent(share: float) -> str:
-    """``14 %``, ``0.21 %``: two significant digits. Accuracies have ``numbers.percent``, to a tenth."""
-    return f"{digits(100 * share, 2)} %"
+    """``14 %``, ``0.21 %``: two significant digits, more where what is not all of it would be ``100 %``.
+
+    Accuracies have ``numbers.percent``, to a tenth.
+    """
+    shown = 100 * share
+    places = (number for number in range(2, LONGEST) if float(f"{shown:.{number}g}") != 100 or round(shown, 6) == 100)
+    return f"{digits(shown, next(places, LONGEST))} %"
 
 
 def seconds(value: float | None) -> str:

@@ -51,7 +51,8 @@ function addSelect(name) {
 }
 
 const words = { backbone: "Backbone", variant: "Variant", scenario: "Scenario", device: "Device", clip: "Clip", rnn: "LSTM", model: "Model" };
-const short = (text) => (text.length > 48 ? `${text.slice(0, 47)}…` : text);
+// Of an import path the end, which tells it from others of its package.
+const short = (text) => (text.length <= 48 ? text : text.includes(":") ? `…${text.slice(-47)}` : `${text.slice(0, 47)}…`);
 
 function toggle(chip) {
   const series = Number(chip.dataset.series), pressed = chip.getAttribute("aria-pressed") === "true";

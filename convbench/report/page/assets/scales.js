@@ -22,7 +22,9 @@ function ticks(low, high, unit) {
       places.push(...mantissas.map((m) => m * 10 ** e));
     places = places.filter((value) => low <= value && value <= high);
   }
-  return places.length >= 2 ? places : evenTicks(low, high);
+  if (places.length >= 2) return places;
+  const base = unit === "B" ? [2 ** 40, 2 ** 30, 2 ** 20, 2 ** 10].find((factor) => factor <= high) ?? 1 : 1;
+  return evenTicks(low / base, high / base).map((place) => place * base);
 }
 
 function evenTicks(low, high) {
