@@ -160,7 +160,7 @@ def _pip(*words: str) -> str:
     command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input", *words]
     try:
         done = subprocess.run(
-            command, capture_output=True, text=True, timeout=PIP_TIMEOUT, check=False, cwd=Path.home()
+            command, capture_output=True, text=True, errors="replace", timeout=PIP_TIMEOUT, check=False, cwd=Path.home()
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise BuildFailed(f"pip {words[0]} {words[-1]}: {error}") from error
