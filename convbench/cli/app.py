@@ -53,6 +53,13 @@ def folder(text: str | Path) -> Path:
     return Path(text)
 
 
+def named_folder(text: str | Path) -> Path:
+    """A folder that runs are read from or written to. Raises ConvbenchError of an empty text, which is no folder."""
+    if not str(text).strip():
+        raise ConvbenchError("an empty text names no folder: is a variable of the shell not set?")
+    return Path(text)
+
+
 Out = Annotated[
     Path | None,
     typer.Option(parser=folder, metavar="PATH", help="The run's directory [default: reports/SUITE]."),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from convbench.cli.app import app
+from convbench.cli.app import app, named_folder
 from convbench.core.errors import ConvbenchError
 from convbench.core.text import counted
 
@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
 @app.command()
 def push(
-    source: Annotated[Path, typer.Argument(help="A run directory, or a folder that holds runs.")],
+    source: Annotated[
+        Path,
+        typer.Argument(parser=named_folder, metavar="SOURCE", help="A run directory, or a folder that holds runs."),
+    ],
     place: Annotated[str, typer.Argument(help="A folder that is shared, or s3://BUCKET/PATH and the like.")],
 ) -> None:
     """Copy runs to a shared place: whole or not at all, and never over another's.
@@ -37,7 +40,10 @@ def push(
 @app.command()
 def pull(
     place: Annotated[str, typer.Argument(help="A folder that is shared, or s3://BUCKET/PATH and the like.")],
-    store: Annotated[Path, typer.Argument(help="The folder of runs to fill; what it has stays.")],
+    store: Annotated[
+        Path,
+        typer.Argument(parser=named_folder, metavar="STORE", help="The folder of runs to fill; what it has stays."),
+    ],
 ) -> None:
     """Copy the runs that a shared place has and a store lacks: `convbench history --store` reads them.
 

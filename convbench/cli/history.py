@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from convbench.cli.app import Only, app
+from convbench.cli.app import Only, app, named_folder
 from convbench.cli.gate import Lines, undisturbed
 from convbench.core.errors import ConvbenchError
 
@@ -20,8 +20,14 @@ if TYPE_CHECKING:
 
 @app.command()
 def history(
-    runs: Annotated[list[Path] | None, typer.Argument(help="Run directories, or folders that hold them.")] = None,
-    store: Annotated[Path | None, typer.Option(help="A folder of runs that keeps what is confirmed.")] = None,
+    runs: Annotated[
+        list[Path] | None,
+        typer.Argument(parser=named_folder, metavar="[RUNS]...", help="Run directories, or folders that hold them."),
+    ] = None,
+    store: Annotated[
+        Path | None,
+        typer.Option(parser=named_folder, metavar="PATH", help="A folder of runs that keeps what is confirmed."),
+    ] = None,
     metric: Annotated[str, typer.Option(metavar="NAME", help="By its short name, such as memory.")] = "latency",
     only: Only = None,
     since: Annotated[str, typer.Option(metavar="DATE", help="Older changes are no news: 2026-11-01.")] = "",

@@ -59,6 +59,10 @@ class Place(Protocol):
 
     def read(self, name: str) -> Content: ...
 
+    def holds(self, name: str, content: Content) -> bool:
+        """Whether what is there under a name may be all of that."""
+        ...
+
     def write(self, name: str, content: Content) -> None:
         """Whole or not at all: the files in their order."""
         ...
@@ -81,8 +85,8 @@ def push(source: Path, target: str) -> Moved:
         new = confirmations.keys() - present
         for name in sorted(new):
             place.write(name, {"": confirmations[name].read_bytes()})
-    there = len((runs.keys() | confirmations.keys()) & present)
-    return Moved(sum(runs.values()), len(new), there, passed_over)
+    copied = sum(runs.values())
+    return Moved(copied, len(new), len(runs) - copied + len(confirmations) - len(new), passed_over)
 
 
 def _push_runs(source: Path, place: Place, present: set[str]) -> tuple[dict[str, bool], tuple[str, ...]]:
@@ -94,7 +98,7 @@ def _push_runs(source: Path, place: Place, present: set[str]) -> tuple[dict[str,
         if isinstance(content, str):
             passed_over.append(f"{directory}: {content}")
         elif (name := _name(content)) not in runs:
-            runs[name] = name not in present
+            runs[name] = name not in present or not place.holds(name, content)
             if runs[name]:
                 place.write(name, content)
     return runs, tuple(passed_over)
@@ -108,6 +112,8 @@ def pull(source: str, target: Path) -> Moved:
         remote = place.names()
         if not remote and not place.exists():
             raise StoreError(f"{source}: there is no such place: name one that runs were pushed to")
+        if isinstance(place, Folder) and store.exists(place.root):
+            raise StoreError(f"{source}: it is a run itself: name the folder that it lies in")
         present = {name for name in folder.names() if _OF_CONTENT.fullmatch(name)}
         if remote - present:
             present |= set(_names_of_own(target))
@@ -150,7 +156,9 @@ def _names_of_own(target: Path) -> Iterator[str]:
 
 
 def open_place(where: str) -> Place:
-    """The place of that name: a folder, or by a URL what fsspec opens."""
+    """The place of that name: a folder, or by a URL what fsspec opens. Raises ConvbenchError where it has no name."""
+    if not where.strip():
+        raise ConvbenchError("the place is an empty text: is a variable of the shell not set?")
     scheme, separator, path = where.partition("://")
     if not separator:
         return Folder(Path(where))
@@ -179,6 +187,13 @@ class Folder:
         if place.is_file():
             return {"": place.read_bytes()}
         return {file: (place / file).read_bytes() for file in FILES if (place / file).exists()}
+
+    def holds(self, name: str, content: Content) -> bool:
+        """By their sizes: what synchronises folders may have brought the files in another order, or a part of one."""
+        try:
+            return all((self.root / name / file).stat().st_size == len(data) for file, data in content.items())
+        except FileNotFoundError:
+            return False
 
     def write(self, name: str, content: Content) -> None:
         for file, data in content.items():
@@ -218,6 +233,9 @@ class Remote:
             return {"": self.system.cat_file(place)}
         paths = {file: f"{place}/{file}" for file in FILES}
         return {file: self.system.cat_file(path) for file, path in paths.items() if self.system.exists(path)}
+
+    def holds(self, name: str, content: Content) -> bool:  # noqa: ARG002
+        return True
 
     def write(self, name: str, content: Content) -> None:
         if self.root.startswith("/"):  # else it begins with a bucket, which has no folders, and might be made by a typo
