@@ -154,7 +154,7 @@ def test_a_lock_follows_no_link(tmp_path):
 
 
 def failing(code):
-    def fails(*_):
+    def fails(*_, **__):
         raise OSError(code, os.strerror(code))
 
     return fails
@@ -180,6 +180,12 @@ def test_whether_a_lock_is_held_is_asked_without_writing(tmp_path):
         (tmp_path / "lock").chmod(0o444)
         assert lock.is_held(tmp_path / "lock")
     assert list(tmp_path.iterdir()) == [tmp_path / "lock"]
+
+
+def test_a_disk_without_room_for_a_scratch_folder_is_one_sentence(monkeypatch):
+    monkeypatch.setattr("tempfile.mkdtemp", failing(errno.ENOSPC))
+    with pytest.raises(StoreError, match=r"no scratch folder can be made .*: set TMPDIR to a folder"):
+        scratch.open_folder()
 
 
 def test_a_scratch_folder_that_is_just_being_made_is_not_collected(tmp_path, monkeypatch):

@@ -139,4 +139,5 @@ def _notes(head: Side, inspected: Inspected) -> tuple[str, ...]:
     return (
         *(["head has uncommitted changes"] if head.dirty else []),
         *([f"the sides' environments differ: {', '.join(differ)}"] if differ else []),
+        *inspected.notes,
     )
