@@ -159,8 +159,8 @@ def test_a_case_that_one_side_lacks_is_invalid_and_never_slower(run):
 
 
 def test_a_base_whose_own_suite_cannot_be_asked_for_its_cases_is_said(run, tmp_path):
-    result = run(SAME | {"unplanned": "no such reducer"}, SAME)
-    assert result.notes == ("base's own fake.json gives no case: no such reducer",)
+    result = run(SAME | {"unplanned": f"{tmp_path / 'base' / 'fake.json'}:3:1: no such reducer"}, SAME)
+    assert result.notes == ("base's own suite gives no case: fake.json:3:1: no such reducer",)
     with scratch_folder() as folder:
         base, head = (Side(name, tmp_path / name, tmp_path / name, ()) for name in ("base", "head"))
         (base.root / "fake.json").write_text(json.dumps(SAME))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
@@ -97,7 +98,8 @@ def _refuse_only_in_base(base: Link, request: Request, settings: Settings, inspe
     try:
         plan = _plan(base, request, settings, str(theirs))
     except CaseFailed as error:
-        inspected.notes.append(f"base's own {theirs.name} gives no case: {cut(line_of(error), LONGEST)}")
+        reason = line_of(error).removeprefix(f"{theirs.parent}{os.sep}")
+        inspected.notes.append(f"base's own suite gives no case: {cut(reason, LONGEST)}")
         return
     ours = {case.id for case in inspected.planned}
     for case in plan["cases"]:
