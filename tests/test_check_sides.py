@@ -325,6 +325,22 @@ def test_what_cannot_be_had_is_said_with_what_to_do(repository, folder, tmp_path
     assert error.value.exit_code == 2
 
 
+def test_two_histories_have_no_commit_at_which_one_left_the_other(repository):
+    run(repository, "checkout", "-q", "--orphan", "new")
+    run(repository, "commit", "-qm", "new")
+    said = git.why_not(repository, "base 'main...new'", "main...new")
+    assert said == "base 'main...new' is no ref: the two have no commit in common, as where a history was rewritten"
+    assert "`git fetch` it" in git.why_not(repository, "base", "main...nowhere")
+
+
+def test_a_branch_is_no_line_of_history_and_what_to_name_instead_is_said(repository):
+    run(repository, "checkout", "-qb", "side", "main~1")
+    run(repository, "commit", "-q", "--allow-empty", "-m", "side")
+    assert git.line(repository, run(repository, "rev-parse", "side"), "main") is None
+    assert git.no_line(repository, "side", "main").startswith("main did not come from side by its first parents")
+    assert git.no_line(repository, "main", "main~1").startswith("--bad main~1 is older than --good main")
+
+
 def test_where_only_a_commit_will_do_no_wheel_is_advised_nor_a_fetch_that_brings_one_commit(repository, tmp_path):
     run(tmp_path, "clone", "-q", "--depth", "1", repository.as_uri(), "shallow")
     assert git.why_not(tmp_path / "shallow", "--good 'v9'", "v9", only_commits=True) == (

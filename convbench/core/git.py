@@ -67,12 +67,15 @@ def commits(cwd: Path) -> tuple[str, ...]:
 
 def no_line(cwd: Path, good: str, bad: str) -> str:
     """Why no line of history leads from good to bad, and what to do."""
+    common = _merge_base(cwd, good, bad)
+    if common and common == commit(cwd, bad):
+        return f"--bad {bad} is older than --good {good}, which came from it: name them the other way round"
     if _ask(cwd, "rev-parse", "--is-shallow-repository") == "true":
         return (
             f"the history of this clone is shallow and does not reach from {bad} back to {good}: `git fetch "
             "--unshallow` (with actions/checkout, fetch-depth: 0)"
         )
-    if _merge_base(cwd, good, bad) is None:
+    if common is None:
         return f"{good} and {bad} have no commit in common: the history was rewritten; name a --good of {bad}"
     return (
         f"{bad} did not come from {good} by its first parents (a branch, or a history that was rewritten): name a "
@@ -168,6 +171,9 @@ def why_not(cwd: Path, name: str, ref: str, only_commits: bool = False) -> str:
         else:
             remedy = f"fetch it first, as in `git fetch --depth 1 origin {ref}` and --base FETCH_HEAD"
         return f"{name} is no {kind} of this clone, which is shallow: {remedy} (with actions/checkout, fetch-depth: 0)"
+    left, dots, right = ref.partition("...")
+    if dots and all(commit(cwd, end or "HEAD") for end in (left, right)):
+        return f"{name} is no {kind}: the two have no commit in common, as where a history was rewritten"
     return f"{name} is no {kind} of this repository{others}: `git fetch` it, or name another"
 
 
