@@ -174,6 +174,8 @@ def test_other_outputs_are_invalid_unless_they_are_wanted(run):
     result = run(SAME, other)
     assert verdicts(result)["fc"].reason == "outputs differ: tensor 0 of the output differs by up to 0.1"
     assert verdict.exit_code(result) == 5
+    (row,) = [row for row in words.rows(result) if row.name == "fc"]
+    assert row.details == (verdicts(result)["fc"].reason,), "said once"
     lenient = run(SAME, other, same_outputs=False)
     assert verdict.exit_code(lenient) == 0
     (row,) = [row for row in words.rows(lenient) if row.name == "fc"]
