@@ -379,6 +379,12 @@ def test_a_repository_may_be_called_anything(repository, folder, tmp_path):
     assert git.top(odd / "speed") == odd
 
 
+def test_a_folder_that_is_called_like_two_is_refused(repository, tmp_path):
+    """A worker would look for modules in both of them, and find none."""
+    with pytest.raises(ConvbenchError, match="its path holds ':', which separates folders: move or rename it"):
+        sides.Here.at(repository.rename(tmp_path / "a:b"), "smoke")
+
+
 def test_what_a_check_writes_does_not_change_the_code(repository, folder):
     written = (repository / "out" / "check.json",)
     (repository / "out").mkdir()

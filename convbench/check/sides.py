@@ -73,7 +73,10 @@ class Here:
 
     @classmethod
     def at(cls, cwd: Path, suite: str, written: tuple[Path, ...] = ()) -> Here:
+        """Raises ConvbenchError for a folder that no list of folders can hold, by which a worker finds modules."""
         cwd, path = cwd.resolve(), Path(suite)
+        if os.pathsep in str(cwd):
+            raise ConvbenchError(f"{cwd}: its path holds {os.pathsep!r}, which separates folders: move or rename it")
         top = git.top(cwd)
         return cls(top or cwd, cwd, path.resolve() if path.is_file() else None, written)
 
