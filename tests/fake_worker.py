@@ -1,7 +1,7 @@
 """A worker without torch: answers as ``fake.json`` in its working directory says, so that a check takes seconds.
 
 By case: ``seconds`` of a call, ``ends`` (``die`` or ``hang`` in the fifth slice, or ``die at start``), ``outputs``.
-``inspection fails`` names a case.
+``inspection fails`` names a case, and ``unplanned`` is why the suite cannot be read.
 """
 
 # ruff: noqa: ARG002
@@ -33,6 +33,8 @@ class Fake:
         return {"facts": {"torch": TOLD.get("torch", "2.13"), "threads": 1}, "fingerprint": "f"}
 
     def plan(self, suite, overrides, device, only, skip):
+        if "unplanned" in TOLD:
+            raise RuntimeError(TOLD["unplanned"])
         cases = [{"id": name, "case": {"name": name, "variant": []}, "alone": False} for name in TOLD["seconds"]]
         return {"name": "fake", "cases": cases, "protocol": {"seed": 0, "timeout": TOLD.get("timeout", 20)}}
 

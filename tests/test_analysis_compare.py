@@ -17,6 +17,7 @@ from convbench.analysis.compare import (
     summaries,
 )
 from convbench.analysis.results import results
+from convbench.core.comparability import differing, fingerprint
 from convbench.core.record import Protocol, Reading, Visit
 from convbench.report.words.comparison import notes, sentence, warnings
 
@@ -98,6 +99,19 @@ def test_conditions_are_no_caution_where_nothing_was_timed():
 def test_matches_are_grouped_by_the_values_of_a_column():
     groups = by_axis(match([measured(1), measured(1)]), "reducer")
     assert {name: len(members) for name, members in groups.items()} == {"fc": 1, "gap": 2}
+
+
+def test_some_kib_that_another_kernel_takes_make_no_other_machine():
+    """Else each update of it splits a history, refuses ``--resume`` and makes equal hosts of a cluster unlike."""
+    run = records.run_of(measured(1))
+    before, after = ({**run.environment, "memory_bytes": size} for size in (25_276_510_208, 25_276_502_016))
+    (row,) = differences([replace(run, environment=before), replace(run, environment=after)])
+    assert (row.key, row.grave) == ("memory_bytes", False)
+    assert fingerprint(before) == fingerprint(after)
+    assert not differing(before, after)
+    half = {**before, "memory_bytes": before["memory_bytes"] // 2}
+    assert fingerprint(half) != fingerprint(before)
+    assert differing(half, before) == ["memory_bytes"]
 
 
 def test_grave_differences_come_first():

@@ -293,7 +293,7 @@ def test_a_bad_that_is_not_slower_is_one_sentence(here):
         (("--good", "main", "--package", "torch", "1..2"), "name what to search"),
         (("--good", "nowhere"), "--good 'nowhere' is no commit of this repository: `git fetch` it"),
         (("--good", "main", "--bad", "HEAD"), "are the same commit"),
-        (("--good", "main", "--bad", "main~3"), "did not come from main by its first parents"),
+        (("--good", "main", "--bad", "main~3"), "--bad main~3 is older than --good main, which came from it"),
         (("--package", "torch", "new"), "--package torch new: two versions, as in 2.11..2.13"),
         (("--package", "torch", "2.13..2.11"), "--package torch 2.13..2.11: 2.13 is later than 2.11"),
         (("--package", "torch", "1..2", "--bad", "main"), "--bad and --build are for commits"),

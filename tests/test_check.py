@@ -11,10 +11,11 @@ from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
+import numpy as np
 import psutil
 import pytest
 
-from convbench.check import ci, counting, decision, gate, link, outcome, pairs, stock, verdict, words
+from convbench.check import ci, counting, decision, gate, link, outcome, outputs, pairs, stock, verdict, words
 from convbench.check.inspection import Request
 from convbench.check.link import Settings
 from convbench.check.rule import Rule
@@ -157,11 +158,24 @@ def test_a_case_that_one_side_lacks_is_invalid_and_never_slower(run):
     assert judged["gap"].word == "ok"
 
 
+def test_a_base_whose_own_suite_cannot_be_asked_for_its_cases_is_said(run, tmp_path):
+    result = run(SAME | {"unplanned": f"{tmp_path / 'base' / 'fake.json'}:3:1: no such reducer"}, SAME)
+    assert result.notes == ("base's own suite gives no case: fake.json:3:1: no such reducer",)
+    with scratch_folder() as folder:
+        base, head = (Side(name, tmp_path / name, tmp_path / name, ()) for name in ("base", "head"))
+        (base.root / "fake.json").write_text(json.dumps(SAME))
+        method = gate.Method(Settings(slice_s=0.001), Rule(), folder, Told())
+        result = gate.check(replace(base, suite=base.root / "speed.yaml"), head, Request("fake"), method)
+    assert result.notes == ("base has no speed.yaml: a case that head has dropped would not be missed",)
+
+
 def test_other_outputs_are_invalid_unless_they_are_wanted(run):
     other = SAME | {"outputs": {"fc": 0.6}}
     result = run(SAME, other)
     assert verdicts(result)["fc"].reason == "outputs differ: tensor 0 of the output differs by up to 0.1"
     assert verdict.exit_code(result) == 5
+    (row,) = [row for row in words.rows(result) if row.name == "fc"]
+    assert row.details == (verdicts(result)["fc"].reason,), "said once"
     lenient = run(SAME, other, same_outputs=False)
     assert verdict.exit_code(lenient) == 0
     (row,) = [row for row in words.rows(lenient) if row.name == "fc"]
@@ -342,6 +356,52 @@ def test_heads_code_in_base_is_refused_also_where_base_fails_the_last_case(run, 
 def test_other_environments_are_noted(run):
     result = run({"seconds": {"gap": 0.01}, "torch": "2.12"}, {"seconds": {"gap": 0.01}})
     assert result.notes == ("the sides' environments differ: torch",)
+
+
+@pytest.mark.parametrize("by_norm", [False, True])
+@pytest.mark.parametrize(
+    ("base", "head", "words"),
+    [
+        ([1.0, 2.0], [1.0, 2.0], ""),
+        ([1.0, math.nan], [1.0, math.nan], ""),
+        ([1.0, math.inf], [1.0, math.inf], ""),
+        ([1.0, 2.0], [1.0, 2.5], "tensor 0 of the output differs by up to 0.5"),
+        ([1.0, math.nan], [2.0, math.nan], "tensor 0 of the output differs by up to 1"),
+        (
+            [1.0, 2.0],
+            [1.0, math.nan],
+            "tensor 0 of the output is NaN or infinite in head at 1 place of 2, where the other side is not",
+        ),
+        (
+            [math.inf, math.nan],
+            [1.0, 2.0],
+            "tensor 0 of the output is NaN or infinite in base at 2 places of 2, where the other side is not",
+        ),
+        ([math.inf], [-math.inf], "tensor 0 of the output is NaN or infinite in both sides, and not alike"),
+        ([3e38], [-3e38], "tensor 0 of the output differs by up to 6e+38"),
+    ],
+)
+@pytest.mark.filterwarnings("error")
+def test_outputs_that_are_not_finite_are_compared_like_others(tmp_path, base, head, words, by_norm):
+    """A head that had become NaN was said to differ by up to 0."""
+    for name, values in (("base", base), ("head", head)):
+        np.savez(tmp_path / f"{name}.npz", np.array(values, dtype=np.float32))
+    assert outputs.difference(tmp_path / "base.npz", tmp_path / "head.npz", 1e-4, by_norm) == words
+
+
+def test_a_process_that_cannot_be_started_is_a_failed_build(run, monkeypatch):
+    def full(*_, **__):
+        raise OSError(11, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(link.subprocess, "Popen", full)
+    with pytest.raises(BuildFailed, match=r"head \(head\) cannot be imported: no process of head can be started .*11"):
+        run(SAME, SAME)
+
+
+def test_what_a_newer_convbench_wrote_is_not_judged(tmp_path):
+    path = outcome.write(replace(judged(), schema_version=outcome.SCHEMA_VERSION + 1), tmp_path / "x.json")
+    with pytest.raises(StoreError, match=r"x\.json: written by a newer convbench \(schema 2\): upgrade"):
+        outcome.read(path)
 
 
 def test_an_outcome_comes_back_from_its_file_with_the_same_verdicts(run, tmp_path):

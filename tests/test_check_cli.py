@@ -136,6 +136,15 @@ def test_a_regression_is_exit_1_in_every_file_and_again_in_replay(here):
     assert outcome.read(here / "out" / "check.json").base.commit == git(here, "rev-parse", "HEAD")
 
 
+@pytest.mark.parametrize("summary", ["", "/dev/null/step.md"])
+def test_a_step_of_ci_whose_summary_cannot_be_written_keeps_its_verdict(here, summary):
+    """As in a container that was given the variable and not the file."""
+    done = convbench(here, "check", "fake.json", "--base", "main", GITHUB_STEP_SUMMARY=summary)
+    assert done.returncode == 0, done.stderr
+    assert "2 ok" in done.stdout
+    assert ("no summary of the step: /dev/null/step.md: cannot be written" in done.stderr) == bool(summary)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interruption_leaves_no_worktree_and_no_process(here, number):
     process = start(here, "check", "fake.json", "--base", "main")
@@ -182,9 +191,17 @@ def test_two_checks_at_once_take_turns(here):
         (("--base", "main", "--detect", "0"), 2, "--detect 0: a percentage from 0.5 to 50"),
         (("--base", "main", "--base-python", "nowhere/python"), 2, "no such program"),
         (("--base", "missing.whl"), 2, "no such wheel"),
+        (
+            ("--base", "missing.whl", "--build", "make"),
+            2,
+            "--build 'make': it builds a ref or a directory, and base is",
+        ),
+        (("--base-python", "python", "--build", "make"), 2, "it builds a ref or a directory, and base is the working"),
         (("--base", "main", "--build", "false"), 5, "--build 'false' failed in base"),
         (("--baseline", "nowhere"), 2, "nowhere: there is no such run: name a run directory, or a file in it"),
         (("--base", "main", "--baseline", "nowhere"), 2, "--base main and --baseline nowhere: name one"),
+        (("--base", "main", "--junit", "fake.json/check.xml"), 2, "check.xml: cannot be written (Not a directory)"),
+        (("--base", "main", "--json", ""), 2, ".: cannot be written (Is a directory): choose another place"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )

@@ -84,6 +84,9 @@ def test_the_working_tree_is_known_by_any_of_its_names(repository, monkeypatch, 
 def test_stored_runs_and_compiled_modules_do_not_make_a_run_dirty(repository, monkeypatch):
     """Else the second night's run in a repository could never be confirmed: it has runs, pages and confirmations."""
     monkeypatch.chdir(repository / "speed")
+    (repository / "speed" / "reports" / "check").mkdir(parents=True)
+    (repository / "speed" / "reports" / "check" / "smoke.json").write_text("{}")
+    assert environment.describe("cpu")["dirty"] is False
     for file in (
         "runs/a/run.json",
         "runs/a/previous/1/run.json",
@@ -144,21 +147,33 @@ def test_three_dots_are_where_the_branch_left_and_not_what_main_did_since(reposi
 
 
 def test_submodules_of_a_base_are_filled_or_named(repository, folder, tmp_path):
-    part = tmp_path / "part"
-    part.mkdir()
-    run(part, "init", "-q")
-    (part / "inner.py").write_text("NUMBER = 'inner'\n")
-    run(part, "add", "-A")
-    run(part, "commit", "-qm", "part")
-    run(repository, "-c", "protocol.file.allow=always", "submodule", "--quiet", "add", str(part), "part")
+    """Also those of submodules, whatever they are called; and all of their files, also what no archive would have."""
+    modules = {}
+    for name in ("deep", "part"):
+        module = modules[name] = tmp_path / name
+        module.mkdir()
+        run(module, "init", "-q")
+        (module / "inner.py").write_text(f"NUMBER = {name!r}  # $Format:%H$\n")
+        (module / ".gitattributes").write_text("inner.py export-ignore export-subst\n")
+        run(module, "add", "-A")
+        run(module, "commit", "-qm", name)
+    add = ("-c", "protocol.file.allow=always", "submodule", "--quiet")
+    run(modules["part"], *add, "add", str(modules["deep"]), "below/deep")
+    run(modules["part"], "commit", "-qm", "with one more")
+    run(repository, *add, "add", str(modules["part"]), "libs/pärt 1")
     run(repository, "commit", "-qam", "with a part")
-    here = sides.Here.at(repository, "smoke")
+    here, place = sides.Here.at(repository, "smoke"), Path("libs/pärt 1")
     with sides.materialise("main", here, folder) as base:
-        assert (base.root / "part" / "inner.py").read_text() == "NUMBER = 'inner'\n"
+        assert (base.root / place / "inner.py").read_text() == "NUMBER = 'part'  # $Format:%H$\n"
+        assert "its submodules libs/pärt 1/below/deep are empty: git submodule update --init" in base.hint
+    run(repository, *add, "update", "--init", "--recursive")
+    with sides.materialise("main", here, folder) as base:
+        assert (base.root / place / "below" / "deep" / "inner.py").read_text().startswith("NUMBER = 'deep'")
         assert base.hint == ""
-    run(repository, "submodule", "--quiet", "deinit", "--force", "part")
+    assert run(repository / place, "status", "--porcelain") == ""
+    run(repository, "submodule", "--quiet", "deinit", "--force", str(place))
     with sides.materialise("main", here, folder) as base:
-        assert "its submodules part are empty: git submodule update --init" in base.hint
+        assert "its submodules libs/pärt 1 are empty: git submodule update --init" in base.hint
 
 
 def test_a_copy_of_what_differs_is_not_measured_on_both_sides(repository, folder, tmp_path):
@@ -241,6 +256,48 @@ def test_a_base_that_does_not_build_is_a_failed_build_and_leaves_nothing(reposit
     assert run(repository, "worktree", "list").count("\n") == 0
 
 
+def test_a_build_may_print_anything(repository, folder):
+    here = sides.Here.at(repository, "smoke")
+    with sides.materialise("main~1", here, folder, r"printf '\351t\351'"):
+        pass
+    with (
+        pytest.raises(BuildFailed, match="\N{REPLACEMENT CHARACTER}t\N{REPLACEMENT CHARACTER}"),
+        sides.materialise("main~1", here, folder, r"sh -c 'printf \\351t\\351; exit 1'"),
+    ):
+        pass
+
+
+def test_a_build_that_asks_git_is_told_of_its_own_tree_also_in_a_hook(repository, folder, monkeypatch):
+    monkeypatch.setenv("GIT_DIR", str(repository / ".git"))
+    with sides.materialise("main~1", sides.Here.at(repository, "smoke"), folder, "git rm -q nets.py"):
+        pass
+    assert "nets.py" in run(repository, "ls-files")
+
+
+def test_a_hook_that_fails_after_a_checkout_takes_no_base_along(repository, folder):
+    """As those of git-lfs do where it is not installed."""
+    hook = repository / ".git" / "hooks" / "post-checkout"
+    hook.write_text("#!/bin/sh\nexit 2\n")
+    hook.chmod(0o755)
+    with sides.materialise("main~1", sides.Here.at(repository, "smoke"), folder) as base:
+        assert number(base) == "one"
+
+
+def test_a_checkout_that_fails_is_said_and_leaves_nothing(repository, folder):
+    (repository / ".gitattributes").write_text("*.bin filter=away\n")
+    (repository / "weights.bin").write_text("1")
+    run(repository, "add", "-A")
+    run(repository, "commit", "-qm", "weights")
+    for name, value in (("smudge", "false"), ("required", "true")):
+        run(repository, "config", f"filter.away.{name}", value)
+    with (
+        pytest.raises(BuildFailed, match=r"git cannot check out .*: fatal: weights\.bin: smudge filter away failed"),
+        sides.materialise("main", sides.Here.at(repository, "smoke"), folder),
+    ):
+        pass
+    assert run(repository, "worktree", "list").count("\n") == 0
+
+
 def test_a_base_is_built_in_its_own_tree(repository, folder):
     here = sides.Here.at(repository, "smoke")
     command = f'{sys.executable} -c \'open("nets.py", "w").write("NUMBER = 5")\''
@@ -266,6 +323,22 @@ def test_what_cannot_be_had_is_said_with_what_to_do(repository, folder, tmp_path
     with pytest.raises(ConvbenchError, match=message) as error, sides.materialise("nowhere", here, folder):
         pass
     assert error.value.exit_code == 2
+
+
+def test_two_histories_have_no_commit_at_which_one_left_the_other(repository):
+    run(repository, "checkout", "-q", "--orphan", "new")
+    run(repository, "commit", "-qm", "new")
+    said = git.why_not(repository, "base 'main...new'", "main...new")
+    assert said == "base 'main...new' is no ref: the two have no commit in common, as where a history was rewritten"
+    assert "`git fetch` it" in git.why_not(repository, "base", "main...nowhere")
+
+
+def test_a_branch_is_no_line_of_history_and_what_to_name_instead_is_said(repository):
+    run(repository, "checkout", "-qb", "side", "main~1")
+    run(repository, "commit", "-q", "--allow-empty", "-m", "side")
+    assert git.line(repository, run(repository, "rev-parse", "side"), "main") is None
+    assert git.no_line(repository, "side", "main").startswith("main did not come from side by its first parents")
+    assert git.no_line(repository, "main", "main~1").startswith("--bad main~1 is older than --good main")
 
 
 def test_where_only_a_commit_will_do_no_wheel_is_advised_nor_a_fetch_that_brings_one_commit(repository, tmp_path):
@@ -296,7 +369,20 @@ def test_what_git_says_against_a_directory_is_said(repository, folder, monkeypat
 
 def test_names_of_another_encoding_are_no_fault(repository):
     (repository / os.fsdecode(b"caf\xe9.txt")).write_text("")
-    assert sides.git.changed(repository, "main") == ["caf\N{REPLACEMENT CHARACTER}.txt"]
+    assert sides.git.changed(repository, "main") == [os.fsdecode(b"caf\xe9.txt")]
+
+
+def test_a_repository_may_be_called_anything(repository, folder, tmp_path):
+    odd = repository.rename(tmp_path / os.fsdecode(b"caf\xe9 & \xc3\xa9t\xc3\xa9 "))
+    with sides.materialise("main~1", sides.Here.at(odd, "smoke"), folder) as base:
+        assert number(base) == "one"
+    assert git.top(odd / "speed") == odd
+
+
+def test_a_folder_that_is_called_like_two_is_refused(repository, tmp_path):
+    """A worker would look for modules in both of them, and find none."""
+    with pytest.raises(ConvbenchError, match="its path holds ':', which separates folders: move or rename it"):
+        sides.Here.at(repository.rename(tmp_path / "a:b"), "smoke")
 
 
 def test_what_a_check_writes_does_not_change_the_code(repository, folder):
@@ -351,6 +437,17 @@ def test_a_check_forgets_no_worktree_of_others_that_is_not_mounted_now(repositor
     assert run(mine, "rev-parse", "HEAD") == run(repository, "rev-parse", "main")
 
 
+def test_another_interpreter_may_be_named_from_here(repository, folder, monkeypatch):
+    """A worker starts in the tree of its side, where the environment of this one is not."""
+    monkeypatch.chdir(repository)
+    (repository / "venv").mkdir()
+    (repository / "venv" / "python").symlink_to(sys.executable)
+    with sides.materialise("main", sides.Here.at(repository, "smoke"), folder) as base:
+        other = sides.with_python(base, "venv/python", folder)
+        assert number(other) == "two"
+    assert other.python == str(repository / "venv" / "python")
+
+
 def test_another_interpreter_is_lent_this_convbench(repository, folder):
     with sides.materialise(".", sides.Here.at(repository, "smoke"), folder) as head:
         other = sides.with_python(head, sys.executable, folder)
@@ -385,17 +482,34 @@ def test_the_scratch_folder_is_gone_whatever_happened():
     assert not scratch.exists()
 
 
-def test_a_subject_with_a_page_break_is_one_commit(repository):
-    run(repository, "commit", "-q", "--allow-empty", "-m", "use\x0cfast path")
+@pytest.mark.parametrize("subject", ["use\x0cfast path", "use\rfast path", "use\x1b[2Jfast path"])
+def test_a_subject_with_a_page_break_is_one_commit(repository, subject):
+    run(repository, "commit", "-q", "--allow-empty", "-m", subject)
     good, bad = run(repository, "rev-parse", "main~2"), run(repository, "rev-parse", "main")
-    assert [commit for commit, _ in git.line(repository, good, bad)] == [
-        run(repository, "rev-parse", f"main~{back}") for back in (2, 1, 0)
-    ]
+    line = git.line(repository, good, bad)
+    assert [commit for commit, _ in line] == [run(repository, "rev-parse", f"main~{back}") for back in (2, 1, 0)]
+    assert line[-1][1].isprintable()
+
+
+def test_a_signature_that_is_shown_with_every_commit_is_none_of_the_line(repository, tmp_path):
+    signer = tmp_path / "signer"
+    signer.write_text(
+        '#!/bin/sh\necho "gpg: Good signature" >&2\necho "[GNUPG:] SIG_CREATED x" >&2\n'
+        "echo -----BEGIN PGP SIGNATURE-----\necho x\necho -----END PGP SIGNATURE-----\n"
+    )
+    signer.chmod(0o755)
+    for name, value in (("gpg.program", str(signer)), ("log.showSignature", "true")):
+        run(repository, "config", name, value)
+    run(repository, "commit", "-q", "--allow-empty", "-S", "-m", "signed")
+    good, bad = run(repository, "rev-parse", "main~2"), run(repository, "rev-parse", "main")
+    assert "Good signature" in run(repository, "log", "--format=%H")
+    assert len(git.line(repository, good, bad)) == 3
+    assert git.commits(repository)[-1] == bad
 
 
 def test_a_folder_below_a_repository_that_git_does_not_trust_is_told_so(repository, monkeypatch):
     def distrust(*words, **more):
-        raise subprocess.CalledProcessError(128, "git", stderr="fatal: detected dubious ownership in repository")
+        raise subprocess.CalledProcessError(128, "git", stderr=b"fatal: detected dubious ownership in repository")
 
     monkeypatch.setattr(git.subprocess, "run", distrust)
     assert "git says: detected dubious ownership" in git.why_not(repository / "speed", "base", "main")

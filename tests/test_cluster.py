@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import random
 import shutil
+import subprocess
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from unittest.mock import MagicMock, Mock
 
 import pytest
 
+from convbench.core import git
 from convbench.core.errors import ConvbenchError
 from convbench.core.record import FACTS, Case, Choice, Clip, Parts, Protocol, Recurrent, Trial
 from convbench.plugins.executors import ray, slurm
@@ -597,6 +599,15 @@ def test_a_message_that_cannot_be_read_now_is_read_later(tmp_path: Path, monkeyp
     engine.close()
 
 
+@pytest.mark.parametrize("content", [b"", b"\x80\x04\x95"])
+def test_a_message_that_was_cut_when_its_host_went_down_ends_nothing(tmp_path: Path, content: bytes) -> None:
+    engine = slurm_engine(tmp_path, "down", "there")
+    (tmp_path / "mail" / "down" / "out-0").write_bytes(content)
+    mailbox.Box(tmp_path / "mail", "there").say(Beat("there"))
+    assert list(engine.events(0)) == [Beat("there")]
+    engine.close()
+
+
 def test_a_folder_that_cannot_be_looked_at_now_ends_no_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "worker").mkdir()
     box = mailbox.Mailbox(tmp_path, "worker")
@@ -647,6 +658,7 @@ def test_a_worker_whose_work_cannot_be_written_is_lost_and_no_other(tmp_path: Pa
     [
         ("FAILED", 0.1, True),
         ("NODE_FAIL", 0.1, True),
+        ("REVOKED", 0.1, True),
         ("FAILED", 0.98, False),
         ("TIMEOUT", 0.1, False),
         ("CANCELLED by 0", 0.1, False),
@@ -711,6 +723,14 @@ def test_a_job_that_runs_a_second_time_ends_at_once(tmp_path: Path, monkeypatch:
         mailbox.serve(str(tmp_path / "mail"), "worker-0", "")
     assert made.call_count == 1
     engine.close()
+
+
+def test_what_slurm_s_workers_share_is_no_change_of_the_code(tmp_path: Path) -> None:
+    subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
+    place = slurm._run_folder(tmp_path / ".convbench-slurm")
+    (place / "mail").mkdir()
+    (place / "mail" / "spec.pickle").touch()
+    assert not git.dirty(tmp_path)
 
 
 def test_a_shared_folder_that_takes_nothing_is_one_sentence(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -137,6 +138,25 @@ def test_a_run_of_which_a_case_failed_is_kept_by_the_recipes(script, code, ends)
     invented = f"convbench() {{ case $1 in run) return {code} ;; esac; }}"
     done = subprocess.run(["bash", "-e", "-c", "\n".join([invented, *script()])], check=False)
     assert done.returncode == ends
+
+
+def test_the_recipes_compare_with_where_a_branch_left_its_target():
+    """Else what others merged since is taken for this change's: a re-run of an old one was red for their speed-up."""
+    workflow = YAML(typ="safe").load(ROOT / ".github" / "workflows" / "latency.yml")["jobs"]["check"]["steps"]
+    recipe = next(block for block in blocks(DOCS / "how-to" / "ci-gate.md") if block.title == ".gitlab-ci.yml")
+    scripts = "\n".join(step.get("run", "") for step in workflow), recipe.text
+    assert all("...HEAD" in script for script in scripts)
+
+
+@pytest.mark.slow
+def test_a_check_without_a_table_is_said_where_the_table_of_an_earlier_one_stood(tmp_path):
+    workflow = YAML(typ="safe").load(ROOT / ".github" / "workflows" / "latency.yml")["jobs"]["check"]["steps"]
+    (script,) = (step["run"] for step in workflow if step.get("name") == "Compare with base")
+    variables = {"SUITE": "s", "BASE": "main", "GITHUB_STEP_SUMMARY": str(tmp_path / "step.md")}
+    words = ["bash", "-e", "-c", f"convbench() {{ return 5; }}\n{script}"]
+    subprocess.run(words, check=True, cwd=tmp_path, env=os.environ | variables)
+    assert "exit code 5 before anything was measured" in (tmp_path / "check.md").read_text()
+    assert (tmp_path / "step.md").read_text() == (tmp_path / "check.md").read_text()
 
 
 # --- The site ---------------------------------------------------------------------------------------------------------

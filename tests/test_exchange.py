@@ -211,6 +211,35 @@ def test_nothing_is_pulled_from_a_place_that_is_not_there(tmp_path, request, whe
     assert exchange.pull(str(tmp_path / "empty"), tmp_path / "mine") == (0, 0, 0, ())
 
 
+def test_a_place_without_a_name_is_a_variable_that_is_not_set(tmp_path, in_process):
+    """The run was copied into the working directory, and CI was green."""
+    mine = invented.many(tmp_path / "mine", count=1)
+    for words in (("push", str(mine), ""), ("push", "", str(mine)), ("pull", "", "mine"), ("pull", str(mine), " ")):
+        done = in_process(*words, cwd=tmp_path)
+        assert done.returncode == 2
+        assert "is a variable of the shell not set?" in done.stderr
+    for words in (("",), ("--store", "")):
+        assert "is a variable of the shell not set?" in in_process("history", *words, cwd=tmp_path).stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+
+
+def test_a_run_that_was_half_synchronised_is_made_whole_by_the_next_push(tmp_path):
+    mine, shared = invented.many(tmp_path / "mine", count=1), tmp_path / "shared"
+    exchange.push(mine, str(shared))
+    (run,) = shared.iterdir()
+    for damage in (lambda file: file.write_bytes(file.read_bytes()[:-9]), Path.unlink):
+        damage(run / store.RESULTS)
+        assert exchange.push(mine, str(shared)) == (1, 0, 0, ())
+        assert exchange.push(mine, str(shared)) == (0, 0, 1, ())
+    assert contents(shared) == contents(mine)
+
+
+def test_a_run_is_no_place_to_pull_from(tmp_path):
+    run = invented.many(tmp_path / "theirs", count=1) / "run000"
+    with pytest.raises(StoreError, match="run000: it is a run itself: name the folder that it lies in"):
+        exchange.pull(str(run), tmp_path / "mine")
+
+
 def test_a_missing_package_is_named(tmp_path, monkeypatch):
     def lacks(name: str):
         raise ImportError("Install s3fs to access S3")

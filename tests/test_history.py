@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 import sqlite3
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -308,8 +309,7 @@ def test_of_what_was_measured_again_the_new_counts_wherever_the_copies_lie(tmp_p
 
 
 def shown(folder: Path) -> list[str]:
-    with index.open_index([folder], numbers.read) as runs:
-        return [entry.path for entry in runs.entries().values()]
+    return index.ask([folder], numbers.read, lambda runs: [entry.path for entry in runs.entries().values()])
 
 
 def test_a_half_copied_store_is_read_as_far_as_it_is_there(tmp_path):
@@ -364,8 +364,69 @@ def test_an_index_that_is_damaged_of_another_version_or_cannot_be_kept_is_made_a
 
 def _refresh(folder: Path, barrier) -> None:
     barrier.wait()
-    with index.open_index([folder], numbers.read) as runs:
-        assert len(list(runs.rows("latency"))) == 40
+    assert index.ask([folder], numbers.read, lambda runs: len(list(runs.rows("latency")))) == 40
+
+
+def test_an_index_that_nobody_asks_any_more_is_removed(tmp_path, cache):
+    """Each night ``history runs/*`` names one run more, and had one index more."""
+    folder = invented.many(tmp_path / "s", count=3)
+    places = set()
+    for roots in ([folder], [folder / "run000", folder / "run001"]):
+        overview.history(Question(tuple(roots)))
+        places |= (new := set((cache / "convbench" / "history").glob("*.sqlite")) - places)
+        os.utime(next(iter(new)), (1, 1))
+    overview.history(Question((folder,)))
+    assert len(list((cache / "convbench" / "history").glob("*.sqlite"))) == 1
+
+
+def test_a_folder_that_may_not_be_looked_into_is_said(tmp_path, monkeypatch):
+    """Such as a colleague's in a shared store: what is in it was missing without a word."""
+    folder = invented.many(tmp_path / "s", count=4)
+    (folder / "theirs").mkdir()
+    scandir = os.scandir
+
+    def refuse(path):
+        if Path(path).name == "theirs":
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    notes = {note.code: note for note in history_of(folder).notes}
+    assert notes["unreadable"].count == 1
+    assert str(folder / "theirs") in notes["unreadable"].example
+
+
+def test_an_index_that_is_damaged_where_it_is_first_asked_is_made_anew(tmp_path, cache):
+    """The list of runs is whole there, the pages of the numbers are not, as after a disk that was full."""
+    folder = invented.many(tmp_path / "s", count=30)
+    first = history_of(folder)
+    (file,) = (cache / "convbench" / "history").glob("*.sqlite")
+    with sqlite3.connect(file) as database:
+        (page,) = database.execute("SELECT rootpage FROM sqlite_master WHERE name = 'number'").fetchone()
+        (size,) = database.execute("PRAGMA page_size").fetchone()
+    with file.open("r+b") as damaged:
+        damaged.seek((page - 1) * size)
+        damaged.write(b"\xff" * size)
+    assert history_of(folder) == first
+    assert history_of(folder) == first
+
+
+def test_what_another_process_reads_meanwhile_is_for_the_next_question(tmp_path):
+    folder = invented.many(tmp_path / "s", count=4)
+    others = []
+
+    def interrupted(runs: index.Index) -> tuple[set[int], set[int]]:
+        entries = set(runs.entries())
+        invented.write(folder / "late", 9, {GAP: 1e-3})
+        others.append(threading.Thread(target=lambda: history_of(folder)))
+        others[-1].start()
+        others[-1].join(0.5)
+        return entries, {row[0] for row in runs.rows("latency")}
+
+    entries, of_numbers = index.ask([folder], numbers.read, interrupted)
+    others[0].join(60)
+    assert of_numbers == entries
+    assert len(shown(folder)) == 5
 
 
 def test_two_processes_fill_an_index_at_once(tmp_path):
@@ -482,6 +543,7 @@ def test_nothing_is_exit_0(tmp_path):
 def test_what_no_paired_check_measures_is_not_said_to_be_proved_by_one():
     latency = history_of(invented.many(Path("store")))
     assert words.next_command(latency, "s") == "to prove it: convbench history --store s --confirm"
+    assert words.next_command(latency, "my runs") == "to prove it: convbench history --store 'my runs' --confirm"
     assert words.next_command(replace(latency, metric=metrics.MEMORY), "s") == ""
 
 

@@ -11,18 +11,20 @@ import sys
 import threading
 import zlib
 from pathlib import Path
+from unittest.mock import Mock
 from xml.etree import ElementTree
 
 import pandas as pd
 import pytest
 import records as made
 
+from convbench.analysis.history import overview
 from convbench.analysis.table import write_csv
 from convbench.check import ci
 from convbench.check.link import Settings
 from convbench.check.outcome import CaseOutcome, Outcome, SideOutcome
 from convbench.check.rule import Rule
-from convbench.core import code, files, imports, lock, scratch, store, text
+from convbench.core import cache, code, files, imports, lock, scratch, store, text
 from convbench.core.errors import ConvbenchError, StoreError, SuiteError
 from convbench.core.record import Failure, Protocol, Run
 from convbench.report.viewers import perfetto
@@ -154,7 +156,7 @@ def test_a_lock_follows_no_link(tmp_path):
 
 
 def failing(code):
-    def fails(*_):
+    def fails(*_, **__):
         raise OSError(code, os.strerror(code))
 
     return fails
@@ -180,6 +182,23 @@ def test_whether_a_lock_is_held_is_asked_without_writing(tmp_path):
         (tmp_path / "lock").chmod(0o444)
         assert lock.is_held(tmp_path / "lock")
     assert list(tmp_path.iterdir()) == [tmp_path / "lock"]
+
+
+def test_without_a_home_nothing_is_kept_and_all_else_works(tmp_path, monkeypatch):
+    """As in a container for a user that it does not know."""
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(Path, "home", Mock(side_effect=RuntimeError("Could not determine home directory.")))
+    assert cache.numbers("floor", {}) == []
+    with pytest.raises(StoreError, match=r"cannot be written .*: set XDG_CACHE_HOME"):
+        cache.keep("floor", {}, 1.0)
+    with pytest.raises(StoreError, match="there is no run"):
+        overview.history(overview.Question((tmp_path,)))
+
+
+def test_a_disk_without_room_for_a_scratch_folder_is_one_sentence(monkeypatch):
+    monkeypatch.setattr("tempfile.mkdtemp", failing(errno.ENOSPC))
+    with pytest.raises(StoreError, match=r"no scratch folder can be made .*: set TMPDIR to a folder"):
+        scratch.open_folder()
 
 
 def test_a_scratch_folder_that_is_just_being_made_is_not_collected(tmp_path, monkeypatch):

@@ -161,7 +161,8 @@ def differences(runs: Sequence[Run]) -> list[Difference]:
     """Every key of environment and protocol whose values differ, the grave ones first."""
     facts = [{**run.environment, **protocol(run)} for run in runs]
     keys = dict.fromkeys(key for settings in facts for key in settings)
-    rows = (Difference(key, tuple(settings.get(key) for settings in facts), decides(key)) for key in keys)
+    columns = ((key, tuple(settings.get(key) for settings in facts)) for key in keys)
+    rows = (Difference(key, values, decides(key, values)) for key, values in columns)
     return sorted((row for row in rows if len(set(map(repr, row.values))) > 1), key=lambda row: not row.grave)
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from convbench.core.text import digest
 
 @dataclass
 class Inspection:
-    """What can be timed, what cannot and why, and exact differences by case."""
+    """What can be timed, what cannot and why, exact differences by case, and what to know of all of them."""
 
     suite: str
     planned: list[Planned]
@@ -29,6 +29,7 @@ class Inspection:
     facts: dict[str, tuple[Fact, ...]] = field(default_factory=dict)
     environments: dict[str, Mapping[str, Scalar]] = field(default_factory=dict)
     files: dict[str, dict[str, str]] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
 
     def within(self, settings: Settings) -> Settings:
         """The settings with the suite's time limit."""
@@ -47,12 +48,16 @@ def start_workers(
     sides: Mapping[str, Side], settings: Settings, folder: Path, variables: Variables = ()
 ) -> dict[str, Worker]:
     """A worker a side, which import their sides at the same time. Raises BuildFailed for one that cannot."""
-    workers = {name: Worker(side, settings, folder, dict(variables)) for name, side in sides.items()}
+    workers: dict[str, Worker] = {}
     try:
+        for name, side in sides.items():
+            with _importing(name, side):
+                workers[name] = Worker(side, settings, folder, dict(variables))
         for worker in workers.values():
             worker.greet()
         for name, worker in workers.items():
-            _greeted(name, worker)
+            with _importing(name, worker.side):
+                worker.greeted()
     except BaseException:
         for worker in workers.values():
             worker.close()
@@ -60,11 +65,11 @@ def start_workers(
     return workers
 
 
-def _greeted(name: str, worker: Worker) -> None:
+@contextmanager
+def _importing(name: str, side: Side) -> Iterator[None]:
     try:
-        worker.greeted()
+        yield
     except CaseFailed as error:
-        side = worker.side
         raise BuildFailed(f"{name} ({side.label}) cannot be imported: {error}{side.hint}") from error
 
 

@@ -150,4 +150,5 @@ def _notes(head: Side, inspected: Inspection) -> tuple[str, ...]:
     return (
         *(["head has uncommitted changes"] if head.dirty else []),
         *([f"the sides' environments differ: {', '.join(differ)}"] if differ else []),
+        *inspected.notes,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
@@ -16,8 +17,12 @@ from convbench.check.outcome import OUTPUT, Fact
 from convbench.check.pairs import Planned, groups
 from convbench.check.sides import Side
 from convbench.check.stock import Stock
-from convbench.core.errors import CaseFailed, SuiteError
+from convbench.core.errors import CaseFailed, SuiteError, line_of
 from convbench.core.record import Scalar
+from convbench.core.text import cut
+
+LONGEST = 200
+"""Characters of a reason."""
 
 
 @dataclass(frozen=True)
@@ -85,11 +90,16 @@ def _environment(worker: Link, settings: Settings) -> Mapping[str, Scalar]:
 def _refuse_only_in_base(base: Link, request: Request, settings: Settings, inspected: Inspection) -> None:
     """A case that only base's own suite still has is invalid: dropping it must not go unnoticed."""
     theirs = base.side.suite
-    if theirs is None or not theirs.is_file():
+    if theirs is None:
+        return
+    if not theirs.is_file():
+        inspected.notes.append(f"base has no {theirs.name}: a case that head has dropped would not be missed")
         return
     try:
         plan = _plan(base, request, settings, str(theirs))
-    except CaseFailed:
+    except CaseFailed as error:
+        reason = line_of(error).removeprefix(f"{theirs.parent}{os.sep}")
+        inspected.notes.append(f"base's own suite gives no case: {cut(reason, LONGEST)}")
         return
     ours = {case.id for case in inspected.planned}
     for case in plan["cases"]:

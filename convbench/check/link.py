@@ -124,13 +124,19 @@ class Worker(Link):
     ) -> None:
         self.side, self.settings = side, settings
         self._hello_sent, self._versions = False, dict[str, Any]()
+        try:
+            self._start(folder, variables or {})
+        except OSError as error:  # such as no room on the disk, or for another process
+            raise CaseFailed("error", f"no process of {side.label} can be started ({error})") from error
+
+    def _start(self, folder: Path, variables: Mapping[str, str]) -> None:
         theirs = self._opened(folder)
         self.line, line = socket.socketpair()
         with theirs, line, self.output.open("wb") as output:
             self.process = subprocess.Popen(
-                [side.python, "-P", str(PROGRAM), str(theirs.fileno()), str(line.fileno())],
-                cwd=side.cwd,
-                env={**_environment(side, settings, folder), **dict(variables or {}), **scratch.mark(self.folder)},
+                [self.side.python, "-P", str(PROGRAM), str(theirs.fileno()), str(line.fileno())],
+                cwd=self.side.cwd,
+                env={**_environment(self.side, self.settings, folder), **variables, **scratch.mark(self.folder)},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,

@@ -131,6 +131,8 @@ def read(path: Path) -> Outcome:
         raise StoreError(f"{path}: cannot be read ({error.strerror})") from error
     except ValidationError as error:
         raise StoreError(f"{path}: not the JSON of a check: {json_form.reason(error)}") from error
+    if outcome.schema_version > SCHEMA_VERSION:
+        raise StoreError(f"{path}: written by a newer convbench (schema {outcome.schema_version}): upgrade")
     for case in outcome.cases:
         if not (_are_times(case.pairs, 2) and _are_times(case.confirmation, 3)):
             raise StoreError(f"{path}: not the JSON of a check: of {case.id} some times are lacking, or are none")

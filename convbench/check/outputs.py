@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
+
+from convbench.core.text import counted
 
 Arrays = list[np.ndarray]
 NEXT_TO_NOTHING = 1e-2
@@ -15,15 +18,35 @@ def difference(base: Path, head: Path, tolerance: float, by_norm: bool) -> str:
     ours, theirs = _arrays(base), _arrays(head)
     if [array.shape for array in ours] != [array.shape for array in theirs]:
         return f"base returns tensors of {_shapes(ours)}, head of {_shapes(theirs)}"
-    floor = NEXT_TO_NOTHING * float(np.sqrt(sum(float(np.square(array).sum()) for array in ours)))
+    floor = NEXT_TO_NOTHING * _norm(*ours)
     for index, (array, other) in enumerate(zip(ours, theirs, strict=True)):
+        name = f"tensor {index} of the output"
+        if where := _not_finite_alike(array, other):
+            return f"{name} is NaN or infinite {where}"
+        finite = np.isfinite(array)
+        apart = np.abs(other[finite].astype(float) - array[finite])
         if by_norm:
-            agree = float(np.linalg.norm(other - array)) <= tolerance * max(float(np.linalg.norm(array)), floor)
+            agree = _norm(apart) <= tolerance * max(_norm(array), floor)
         else:
-            agree = bool(np.allclose(other, array, rtol=tolerance, atol=tolerance, equal_nan=True))
+            agree = bool(np.all(apart <= tolerance * (1 + np.abs(array[finite], dtype=float))))
         if not agree:
-            return f"tensor {index} of the output differs by up to {float(np.nanmax(np.abs(other - array))):.2g}"
+            return f"{name} differs by up to {float(apart.max()):.2g}"
     return ""
+
+
+def _norm(*arrays: np.ndarray) -> float:
+    """Of all values that are finite."""
+    return math.sqrt(sum(float(np.square(array[np.isfinite(array)], dtype=float).sum()) for array in arrays))
+
+
+def _not_finite_alike(ours: np.ndarray, theirs: np.ndarray) -> str:
+    """In which side values are not finite that are in the other; empty where they are the same in both."""
+    finite, also = np.isfinite(ours), np.isfinite(theirs)
+    for name, lost in (("head", finite & ~also), ("base", also & ~finite)):
+        if count := int(lost.sum()):
+            return f"in {name} at {counted(count, 'place')} of {ours.size:,}, where the other side is not"
+    alike = np.array_equal(ours[~finite], theirs[~finite], equal_nan=True)
+    return "" if alike else "in both sides, and not alike"
 
 
 def _arrays(path: Path) -> Arrays:

@@ -8,7 +8,6 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from convbench.check import sides
@@ -157,10 +156,10 @@ def _numbers(version: str) -> tuple[int, ...]:
 
 
 def _pip(*words: str) -> str:
-    command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input", *words]
+    command = [sys.executable, "-P", "-m", "pip", "--disable-pip-version-check", "--no-input", *words]
     try:
         done = subprocess.run(
-            command, capture_output=True, text=True, timeout=PIP_TIMEOUT, check=False, cwd=Path.home()
+            command, capture_output=True, text=True, errors="replace", timeout=PIP_TIMEOUT, check=False
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise BuildFailed(f"pip {words[0]} {words[-1]}: {error}") from error

@@ -73,7 +73,10 @@ class Here:
 
     @classmethod
     def at(cls, cwd: Path, suite: str, written: tuple[Path, ...] = ()) -> Here:
+        """Raises ConvbenchError for a folder that no list of folders can hold, by which a worker finds modules."""
         cwd, path = cwd.resolve(), Path(suite)
+        if os.pathsep in str(cwd):
+            raise ConvbenchError(f"{cwd}: its path holds {os.pathsep!r}, which separates folders: move or rename it")
         top = git.top(cwd)
         return cls(top or cwd, cwd, path.resolve() if path.is_file() else None, written)
 
@@ -100,13 +103,16 @@ def materialise(what: str, here: Here, folder: Path, build: str = "") -> Iterato
     Raises ConvbenchError where there is no such thing, BuildFailed where it cannot be made.
     """
     path = _path(what)
+    if build and (what == "." or what.endswith(".whl")):
+        other = "the working tree" if what == "." else what
+        raise ConvbenchError(f"--build {build!r}: it builds a ref or a directory, and base is {other}")
     if what.endswith(".whl"):
         yield _wheel(path, here, folder)
     elif what == ".":
         yield _tree("working tree", here.top, here)
     elif commit := git.commit(here.top, what):
         with git.worktree(here.top, commit, folder):
-            empty = git.fill_submodules(here.top, folder / "base")
+            empty = git.fill_submodules(here.top, commit, folder / "base")
             _build(build, folder / "base")
             label = f"{what} ({commit[:12]})" if not commit.startswith(what) else commit[:12]
             # What its build leaves there is no change: a commit and a command say what it is.
@@ -132,6 +138,7 @@ def with_python(side: Side, python: str, folder: Path) -> Side:
     (folder / "lent").mkdir()
     (folder / "lent" / package.name).symlink_to(package)
     label = f"{side.label}, {python}"
+    program = str(Path(program).absolute())  # a worker starts in its tree; not resolved: a venv's python is a link
     return replace(side, python=program, paths=(*side.paths, folder / "lent"), label=label)
 
 
@@ -171,9 +178,11 @@ def _path(what: str) -> Path:
 
 def _run(command: list[str], cwd: Path, failure: str) -> None:
     try:
-        done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=BUILD_TIMEOUT, check=False)
+        done = subprocess.run(
+            command, cwd=cwd, env=git.environment(), capture_output=True, timeout=BUILD_TIMEOUT, check=False
+        )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise BuildFailed(f"{failure}: {error}") from error
     if done.returncode:
-        lines = (done.stderr or done.stdout).strip().splitlines()[-3:]
+        lines = (done.stderr or done.stdout).decode(errors="replace").strip().splitlines()[-3:]
         raise BuildFailed(f"{failure} (exit code {done.returncode}): {' | '.join(lines)}")

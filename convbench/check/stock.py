@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
 
@@ -68,10 +69,11 @@ class Stock:
             if side in idle:
                 idle.remove(side)
             elif len(self._idle) < MOST:
-                worker = Worker(side, settings, folder, dict(variables))
-                self._idle.append((variables, worker))
-                worker.confine(cores)
-                worker.greet(case)
+                with suppress(CaseFailed):  # what needs it will start another, or say why it cannot
+                    worker = Worker(side, settings, folder, dict(variables))
+                    self._idle.append((variables, worker))
+                    worker.confine(cores)
+                    worker.greet(case)
 
     def _started_with(self, variables: Variables, settings: Settings) -> list[Worker]:
         """Those whose environment and threads are what is asked for."""

@@ -122,11 +122,16 @@ def _seconds(case: CaseOutcome, arm: int) -> float | None:
 def _details(verdict: CaseVerdict) -> Iterator[str]:
     if verdict.reason:
         yield verdict.reason
-    yield from map(fact, verdict.case.facts)
+    yield from (fact(entry) for entry in verdict.case.facts if not _is_reason(entry, verdict.reason))
     timed = verdict.case.confirmation or verdict.case.pairs
     if timed and timed[0].device:
         on_device = median(median(math.log(times[-1] / times[0]) for times in timing.device) for timing in timed)
         yield f"on the device's own clock {math.exp(on_device):.3f}"
+
+
+def _is_reason(entry: Fact, reason: str) -> bool:
+    """Whether how outputs differ is why there is no verdict, which has been said."""
+    return entry.name == OUTPUT and reason.endswith(str(entry.head))
 
 
 def _value(value: object) -> str:

@@ -51,7 +51,7 @@ def bisect(
     from convbench.check import bisect as search
     from convbench.check.inspection import Request
     from convbench.check.places import Span
-    from convbench.core import imports
+    from convbench.core import files, imports
 
     if bool(good) == bool(package[0]):
         raise ConvbenchError("name what to search: --good REF [--bad REF] for commits, or --package NAME FROM..TO")
@@ -60,6 +60,7 @@ def bisect(
     place = as_json or REPORTS / f"{Path(suite).stem}.json"
     if resume and not place.exists():
         raise ConvbenchError(f"--resume: {place} is not there: name with --json what the interrupted search wrote")
+    files.refuse_unwritable(place)
     request = Request(suite, overrides or (), only or (), skip or (), not different_outputs)
     span, limit = Span(good, bad, *package, build), seconds_of(budget)
     question = search.Question(request, span, imports.here(), place, resume, limit)

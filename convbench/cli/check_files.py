@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from convbench.core.errors import ConvbenchError
+from convbench.core.errors import ConvbenchError, StoreError
 
 if TYPE_CHECKING:
     from convbench.check.ledger import Ledger
@@ -20,12 +21,19 @@ SUMMARY = "GITHUB_STEP_SUMMARY"
 
 
 class CheckFiles:
-    """Where an outcome is written: the JSON, which has a default place, and what else was asked for."""
+    """Where an outcome is written: the JSON, which has a default place, what else was asked for, and CI's own summary.
+
+    Raises StoreError where a file that was asked for cannot be written, before anything is measured.
+    """
 
     def __init__(self, suite: str, as_json: Path | None, junit: Path | None, summary: Path | None) -> None:
-        self._json, self._junit = as_json or REPORTS / f"{Path(suite).stem}.json", junit
-        self._summary = summary or (Path(os.environ[SUMMARY]) if SUMMARY in os.environ else None)
+        from convbench.core import files
+
+        self._json, self._junit, self._summary = as_json or REPORTS / f"{Path(suite).stem}.json", junit, summary
+        self._of_step = Path(os.environ[SUMMARY]) if os.environ.get(SUMMARY) and not summary else None
         self._latest: Outcome | None = None
+        for path in filter(None, (self._json, junit, summary)):
+            files.refuse_unwritable(path)
 
     def ledger(self, resume: bool) -> Ledger:
         """Where a check keeps what it has, and what it goes on with. Raises ConvbenchError where there is nothing."""
@@ -36,7 +44,7 @@ class CheckFiles:
             raise ConvbenchError(
                 f"--resume: {self._json} is not there: name with --json what the interrupted check has written"
             )
-        written = tuple(path for path in (self._json, self._junit, self._summary) if path)
+        written = tuple(path for path in (self._json, self._junit, self._summary, self._of_step) if path)
         return Ledger(self._keep, outcome.read(self._json) if resume else None, written)
 
     @contextmanager
@@ -59,7 +67,12 @@ class CheckFiles:
             files.write(self._junit, ci.junit(outcome))
         if self._summary:
             files.append(self._summary, ci.markdown(outcome))
-        print(f"replay with: convbench replay {self._json}", file=sys.stderr)
+        if self._of_step:
+            try:
+                files.append(self._of_step, ci.markdown(outcome))
+            except StoreError as error:  # nobody asked for it: as in a container that has the variable and not the file
+                print(f"no summary of the step: {error}", file=sys.stderr)
+        print(f"replay with: convbench replay {shlex.quote(str(self._json))}", file=sys.stderr)
 
     def _keep(self, outcome: Outcome) -> None:
         from convbench.check import outcome as outcomes

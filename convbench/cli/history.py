@@ -20,8 +20,14 @@ if TYPE_CHECKING:
 
 @app.command()
 def history(
-    runs: Annotated[list[Path] | None, typer.Argument(help="Run directories, or folders that hold them.")] = None,
-    store: Annotated[Path | None, typer.Option(help="A folder of runs that keeps what is confirmed.")] = None,
+    runs: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="[RUNS]...", help="Run directories, or folders that hold them."),
+    ] = None,
+    store: Annotated[
+        Path | None,
+        typer.Option(help="A folder of runs that keeps what is confirmed."),
+    ] = None,
     metric: Annotated[str, typer.Option(metavar="NAME", help="By its short name, such as memory.")] = "latency",
     only: Only = None,
     since: Annotated[str, typer.Option(metavar="DATE", help="Older changes are no news: 2026-11-01.")] = "",

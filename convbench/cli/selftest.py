@@ -15,7 +15,7 @@ import typer
 
 from convbench.cli.app import Device, Only, Overrides, Skip, app
 from convbench.cli.gate import Allocator, Detect, Lines, Threads, rule_of, say_unused, settings_of, undisturbed
-from convbench.core import imports
+from convbench.core import files, imports
 from convbench.core.errors import ConvbenchError, StoreError
 from convbench.core.text import counted
 from convbench.suite.selection import Selection
@@ -67,6 +67,7 @@ def selftest(
     from convbench.check import selftest as test
     from convbench.check.inspection import Request
 
+    files.refuse_unwritable(out, "choose another place with --out")
     settings, rule, percents = settings_of(threads, allocator, device), rule_of(detect), _percents(slowdowns)
     here = sides.Here.at(imports.here(), suite)
     with undisturbed(), ExitStack() as stack:

@@ -15,9 +15,13 @@ REMEDY = "set XDG_CACHE_HOME"
 
 
 def folder() -> Path:
-    """Where convbench keeps what later calls are quicker or better informed by."""
-    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(cache) / "convbench"
+    """Where convbench keeps what later calls are quicker or better informed by; nowhere for a user without a home."""
+    if cache := os.environ.get("XDG_CACHE_HOME"):
+        return Path(cache) / "convbench"
+    try:
+        return Path.home() / ".cache" / "convbench"
+    except RuntimeError:
+        return Path(os.devnull) / "convbench"  # in which nothing can be written, and that is said
 
 
 def keep(kind: str, environment: Mapping[str, Scalar], value: float, *subject: Hashable, last: int = 1) -> Path:

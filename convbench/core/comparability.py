@@ -7,7 +7,7 @@ in FREE. New facts decide by themselves; who adds one that must not has to say s
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from convbench.core.record import Scalar
 from convbench.core.text import digest
@@ -19,14 +19,18 @@ OF_MACHINE = ("cpu", "gpu", "cores", "torch", "python")
 """What a selftest's floor belongs to: it outlives an upgrade of numpy, but no other processor or torch."""
 
 
-def decides(key: str) -> bool:
-    """Whether numbers are incomparable where this fact differs."""
-    return key not in FREE
+MEMORIES = frozenset({"memory_bytes", "gpu_memory_bytes"})
+"""Facts that count in whole GiB, the last one begun: a kernel of another patch level takes some KiB more for itself."""
+
+
+def decides(key: str, values: Iterable[Scalar]) -> bool:
+    """Whether numbers are incomparable where a fact has these values."""
+    return key not in FREE and len({repr(_weighed(key, value)) for value in values}) > 1
 
 
 def identity(facts: Mapping[str, Scalar]) -> dict[str, Scalar]:
     """The facts that decide, sorted by name."""
-    return {key: value for key, value in sorted(facts.items()) if decides(key)}
+    return {key: _weighed(key, value) for key, value in sorted(facts.items()) if key not in FREE}
 
 
 def fingerprint(facts: Mapping[str, Scalar]) -> str:
@@ -41,4 +45,9 @@ def machine(facts: Mapping[str, Scalar]) -> tuple[Scalar, ...]:
 
 def differing(first: Mapping[str, Scalar], second: Mapping[str, Scalar]) -> list[str]:
     """The facts that decide and differ, sorted by name."""
-    return sorted(key for key in first.keys() | second.keys() if decides(key) and first.get(key) != second.get(key))
+    return sorted(key for key in first.keys() | second.keys() if decides(key, (first.get(key), second.get(key))))
+
+
+def _weighed(key: str, value: Scalar) -> Scalar:
+    """What of a fact decides."""
+    return -(-value // 2**30) if key in MEMORIES and isinstance(value, int) else value

@@ -53,8 +53,8 @@ def push(source: Path, target: str) -> Moved:
         new = confirmations.keys() - present
         for name in sorted(new):
             place.write(name, {"": confirmations[name].read_bytes()})
-    there = len((runs.keys() | confirmations.keys()) & present)
-    return Moved(sum(runs.values()), len(new), there, passed_over)
+    copied = sum(runs.values())
+    return Moved(copied, len(new), len(runs) - copied + len(confirmations) - len(new), passed_over)
 
 
 def _push_runs(source: Path, place: SharedPlace, present: set[str]) -> tuple[dict[str, bool], tuple[str, ...]]:
@@ -66,7 +66,7 @@ def _push_runs(source: Path, place: SharedPlace, present: set[str]) -> tuple[dic
         if isinstance(content, str):
             passed_over.append(f"{directory}: {content}")
         elif (name := _name(content)) not in runs:
-            runs[name] = name not in present
+            runs[name] = name not in present or not place.holds(name, content)
             if runs[name]:
                 place.write(name, content)
     return runs, tuple(passed_over)
@@ -80,6 +80,8 @@ def pull(source: str, target: Path) -> Moved:
         remote = place.names()
         if not remote and not place.exists():
             raise StoreError(f"{source}: there is no such place: name one that runs were pushed to")
+        if isinstance(place, Folder) and store.exists(place.root):
+            raise StoreError(f"{source}: it is a run itself: name the folder that it lies in")
         present = {name for name in folder.names() if _OF_CONTENT.fullmatch(name)}
         if remote - present:
             present |= set(_names_of_own(target))

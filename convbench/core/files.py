@@ -6,6 +6,7 @@ can put into a message, are written as their escapes.
 
 from __future__ import annotations
 
+import errno
 import gzip
 import os
 import stat
@@ -95,6 +96,26 @@ def chunks(path: Path) -> Iterator[bytes]:
         stream = gzip.GzipFile(fileobj=file) if packed else file
         while chunk := stream.read(CHUNK):
             yield chunk
+
+
+def refuse_unwritable(path: Path, remedy: str = ELSEWHERE) -> None:
+    """Raises StoreError where surely no file can be put at a path, before what it is to hold is measured."""
+    try:
+        code = _obstacle(path)
+    except (OSError, ValueError) as error:
+        raise unwritable(path, error, remedy) from error
+    if code:
+        raise unwritable(path, OSError(code, os.strerror(code)), remedy)
+
+
+def _obstacle(path: Path) -> int:
+    """The number of the error that putting a file there surely ends with; 0 where none is known."""
+    place = next(place for place in (path, *path.absolute().parents) if place.exists())
+    if place is path:
+        return errno.EISDIR if path.is_dir() else 0
+    if not place.is_dir():
+        return errno.ENOTDIR
+    return 0 if os.access(place, os.W_OK | os.X_OK) else errno.EACCES
 
 
 def unwritable(path: Path, error: Exception, remedy: str = ELSEWHERE) -> StoreError:

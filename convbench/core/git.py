@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import io
 import os
 import re
 import shutil
 import subprocess
-import tarfile
+import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,11 +16,14 @@ from convbench.core.lock import is_free
 from convbench.core.scratch import PREFIX_OF_CHECK
 from convbench.core.shared_place import CONFIRMED
 from convbench.core.store import RUN
+from convbench.core.text import one_line
 
 TIMEOUT = 300.0
 OF_HOOKS = ("GIT_DIR", "GIT_INDEX_FILE", "GIT_WORK_TREE")
 OF_CHECKS = (CONFIRMED, "check", "bisect", "selftest")
 """The folders beside runs in which the verbs of the gate keep what they measured."""
+REPORTS = "reports"
+"""The folder in which they are by default."""
 
 
 def top(cwd: Path) -> Path | None:
@@ -50,26 +52,30 @@ def _merge_base(cwd: Path, left: str, right: str) -> str | None:
 
 def line(cwd: Path, good: str, bad: str) -> list[tuple[str, str]] | None:
     """The commits from good to bad by first parents, each with its subject; None where good is not among them."""
-    listed = _ask(cwd, "log", "--first-parent", "--format=%H %s", bad)
-    commits = [entry.partition(" ")[::2] for entry in (listed or "").split("\n") if entry]  # subjects may hold others
+    listed = _ask(cwd, "log", "--no-show-signature", "--first-parent", "-z", "--format=%H %s", bad) or ""
+    entries = (entry.partition(" ") for entry in listed.split("\0") if entry)  # subjects may hold all but that
+    commits = [(commit, one_line(subject)) for commit, _, subject in entries]
     places = [place for place, (commit, _) in enumerate(commits) if commit == good]
     return commits[: places[0] + 1][::-1] if places else None
 
 
 def commits(cwd: Path) -> tuple[str, ...]:
     """The commits up to HEAD by first parents, the oldest first; none outside of a repository."""
-    listed = _ask(cwd, "log", "--first-parent", "--format=%H", "HEAD")
+    listed = _ask(cwd, "rev-list", "--first-parent", "HEAD")
     return tuple((listed or "").split()[::-1])
 
 
 def no_line(cwd: Path, good: str, bad: str) -> str:
     """Why no line of history leads from good to bad, and what to do."""
+    common = _merge_base(cwd, good, bad)
+    if common and common == commit(cwd, bad):
+        return f"--bad {bad} is older than --good {good}, which came from it: name them the other way round"
     if _ask(cwd, "rev-parse", "--is-shallow-repository") == "true":
         return (
             f"the history of this clone is shallow and does not reach from {bad} back to {good}: `git fetch "
             "--unshallow` (with actions/checkout, fetch-depth: 0)"
         )
-    if _merge_base(cwd, good, bad) is None:
+    if common is None:
         return f"{good} and {bad} have no commit in common: the history was rewritten; name a --good of {bad}"
     return (
         f"{bad} did not come from {good} by its first parents (a branch, or a history that was rewritten): name a "
@@ -84,26 +90,32 @@ def changed(repository: Path, base: str) -> list[str]:
     return [name for name in (differ + "\0" + new).split("\0") if name]
 
 
-def fill_submodules(repository: Path, tree: Path) -> tuple[str, ...]:
-    """Put the submodules of a worktree's commit into it, as far as this clone has them; returns those that it lacks."""
-    listed = _ask(tree, "ls-tree", "-r", "HEAD") or ""
-    links = [line.split(maxsplit=3) for line in listed.splitlines() if line.startswith("160000 ")]
-    return tuple(path for _, _, commit, path in links if not _fill(repository / path, commit, tree / path))
+def fill_submodules(repository: Path, commit: str, tree: Path) -> tuple[str, ...]:
+    """Put the submodules of a commit, and theirs, into its tree as far as they are here; returns the missing ones."""
+    listed = _ask(repository, "ls-tree", "-r", "-z", "--full-tree", commit) or ""
+    lacking: list[str] = []
+    for entry in (entry for entry in listed.split("\0") if entry.startswith("160000 ")):
+        about, _, path = entry.partition("\t")
+        module, of_module = repository / path, about.split()[-1]
+        inner = fill_submodules(module, of_module, tree / path) if _fill(module, of_module, tree / path) else [""]
+        lacking += [f"{path}/{name}".rstrip("/") for name in inner]
+    return tuple(lacking)
 
 
 def _fill(module: Path, commit: str, place: Path) -> bool:
-    """The tree of a commit of a submodule, put at a place. False where there is no such commit here."""
+    """The tree of a commit of a submodule, put at a place. False where there is no such commit here.
+
+    Checked out as a worktree is: an archive would leave out what releases do without, and rewrite versions.
+    """
     if not (module / ".git").exists():
         return False
-    try:
-        archive = subprocess.run(
-            ["git", "archive", commit], cwd=module, env=_environment(), capture_output=True, timeout=TIMEOUT, check=True
-        )
-        place.mkdir(parents=True, exist_ok=True)
-        with tarfile.open(fileobj=io.BytesIO(archive.stdout)) as files:
-            files.extractall(place, filter="data")
-    except (OSError, subprocess.SubprocessError, tarfile.TarError):
-        return False
+    with tempfile.TemporaryDirectory() as folder:
+        own_index = {"GIT_INDEX_FILE": f"{folder}/index"}
+        try:
+            _git(module, "read-tree", commit, **own_index)
+            _git(module, "checkout-index", "--all", "--force", f"--prefix={place}/", **own_index)
+        except (OSError, subprocess.SubprocessError):
+            return False
     return True
 
 
@@ -121,11 +133,16 @@ def dirty(top: Path, but: Iterable[Path] = ()) -> bool:
 
 
 def _is_output(top: Path, file: Path) -> bool:
-    """Whether it is of a run, or beside runs a page or the JSON of a check: what else lies beside them may be code."""
+    """Whether it is of a run, or beside runs a page or the JSON of a check: what else lies beside them may be code.
+
+    The JSON of a check is none at its default place either.
+    """
     if any((top / folder / RUN).exists() for folder in file.parents if folder != Path()):
         return True
     kept = file.parent.name in OF_CHECKS and file.suffix in (".json", ".jsonl")
     place = file.parent.parent if kept else file.parent
+    if kept and place.name == REPORTS:
+        return True
     return (kept or file.suffix == ".html") and place != Path() and any((top / place).glob(f"*/{RUN}"))
 
 
@@ -154,6 +171,9 @@ def why_not(cwd: Path, name: str, ref: str, only_commits: bool = False) -> str:
         else:
             remedy = f"fetch it first, as in `git fetch --depth 1 origin {ref}` and --base FETCH_HEAD"
         return f"{name} is no {kind} of this clone, which is shallow: {remedy} (with actions/checkout, fetch-depth: 0)"
+    left, dots, right = ref.partition("...")
+    if dots and all(commit(cwd, end or "HEAD") for end in (left, right)):
+        return f"{name} is no {kind}: the two have no commit in common, as where a history was rewritten"
     return f"{name} is no {kind} of this repository{others}: `git fetch` it, or name another"
 
 
@@ -161,15 +181,27 @@ def why_not(cwd: Path, name: str, ref: str, only_commits: bool = False) -> str:
 def worktree(repository: Path, commit: str, folder: Path) -> Iterator[None]:
     """The tree of a commit at ``folder/base``; removed afterwards, as are those that killed checks left behind."""
     remove_leftovers(repository)
+    tree = folder / "base"
     try:
-        _git(repository, "worktree", "add", "--detach", "--force", str(folder / "base"), commit)
-    except subprocess.SubprocessError as error:
-        lines = str(getattr(error, "stderr", "") or error).strip().splitlines()
-        raise BuildFailed(f"git cannot check out {commit[:12]}: {lines[-1] if lines else error}") from error
-    try:
+        _check_out(repository, commit, tree)
         yield
     finally:
-        _remove(repository, folder / "base")
+        _remove(repository, tree)
+
+
+def _check_out(repository: Path, commit: str, tree: Path) -> None:
+    """Make a worktree. Raises BuildFailed; not for a hook that fails after all is there, as one of git-lfs does."""
+    try:
+        _git(repository, "worktree", "add", "--detach", "--force", str(tree), commit)
+    except subprocess.SubprocessError as error:
+        if not _is_whole(tree, commit):
+            lines = _said(error).splitlines()
+            raise BuildFailed(f"git cannot check out {commit[:12]}: {lines[-1] if lines else error}") from error
+
+
+def _is_whole(tree: Path, commit: str) -> bool:
+    at_commit = (tree / ".git").exists() and _ask(tree, "rev-parse", "HEAD") == commit
+    return at_commit and _ask(tree, "status", "--porcelain", "--untracked-files=no") == ""
 
 
 def remove_leftovers(repository: Path) -> None:
@@ -197,7 +229,7 @@ def _complaint(cwd: Path) -> str:
     try:
         _git(cwd, "rev-parse", "--show-toplevel")
     except subprocess.CalledProcessError as error:
-        return str(error.stderr).strip().replace("\n", " ").removeprefix("fatal: ")
+        return _said(error).replace("\n", " ").removeprefix("fatal: ")
     except (OSError, subprocess.SubprocessError) as error:
         return str(error)
     return ""
@@ -210,20 +242,19 @@ def _ask(cwd: Path, *words: str) -> str | None:
         return None
 
 
-def _git(cwd: Path, *words: str) -> str:
+def _git(cwd: Path, *words: str, **variables: str) -> str:
+    """What git prints, as it is: names and subjects may be of any encoding, and hold carriage returns."""
     done = subprocess.run(
-        ["git", *words],
-        cwd=cwd,
-        env=_environment(),
-        capture_output=True,
-        text=True,
-        errors="replace",  # names and subjects may be of any encoding
-        timeout=TIMEOUT,
-        check=True,
+        ["git", *words], cwd=cwd, env=environment() | variables, capture_output=True, timeout=TIMEOUT, check=True
     )
-    return done.stdout.strip()
+    return os.fsdecode(done.stdout).removesuffix("\n")
 
 
-def _environment() -> dict[str, str]:
-    """Without what a hook of git sets, which would name another repository."""
+def _said(error: subprocess.SubprocessError) -> str:
+    """What git wrote on standard error before it failed."""
+    return (getattr(error, "stderr", None) or b"").decode(errors="replace").strip()
+
+
+def environment() -> dict[str, str]:
+    """That of this process without what a hook of git sets, which would name another repository."""
     return {name: value for name, value in os.environ.items() if name not in OF_HOOKS}

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Self, TypeVar
 
 from convbench.core import cache
 from convbench.core.errors import StoreError
@@ -22,9 +23,12 @@ from convbench.core.package import __version__
 from convbench.core.run_folders import as_text, stamped
 from convbench.core.text import digest
 
+T = TypeVar("T")
 VERSION = f"2 {__version__}"
 """Another convbench may come to other numbers."""
 MEMORY = ":memory:"
+UNUSED = 7 * 86400.0
+"""Seconds after which an index that nobody asked is removed: ``history runs/*`` has another one every night."""
 PATIENCE = 900.0
 """Seconds that a process waits for another one that fills the same index."""
 TABLES = """
@@ -93,17 +97,26 @@ Row = tuple[int, str, str, str, float, float | None]
 """Run, case, machine, protocol, value, reference."""
 
 
-@contextmanager
-def open_index(roots: Sequence[Path], read: Reader) -> Iterator[Index]:
-    """The index of all runs below these folders, up to date. Raises StoreError where one is no folder."""
+def ask(roots: Sequence[Path], read: Reader, question: Callable[[Index], T]) -> T:
+    """What a question gets from the index of all runs below these folders, up to date; it may be asked again.
+
+    The index is from the user's cache; made anew where that is damaged, and in memory where there can be none. Raises
+    StoreError where one is no folder.
+    """
     for root in roots:
         if not root.is_dir():
             raise StoreError(f"{root}: there is no such folder: name run directories, or a folder that holds them")
-    index = _up_to_date([root.resolve() for root in roots], read)
-    try:
-        yield index
-    finally:
-        index.close()
+    folders = [root.resolve() for root in roots]
+    place = _place(folders)
+    for _ in range(2):
+        try:
+            return _answer(place, folders, read, question)
+        except (OSError, sqlite3.OperationalError):  # no place for a file, or another process never ends
+            break
+        except sqlite3.DatabaseError:
+            with suppress(OSError):
+                place.unlink()
+    return _answer(MEMORY, folders, read, question)
 
 
 class Index:
@@ -132,6 +145,15 @@ class Index:
                 if known.get(path) != stamp:
                     self._add(read(Path(folders[path][0])), path, stamp)
             self._hide_copies()
+
+    @contextmanager
+    def unchanged(self) -> Iterator[Self]:
+        """While it is asked: what another process reads meanwhile is for the next."""
+        self._db.execute("BEGIN")
+        try:
+            yield self
+        finally:
+            self._db.execute("ROLLBACK")
 
     def entries(self) -> dict[int, Entry]:
         """The runs that are shown, by number."""
@@ -250,30 +272,23 @@ class Index:
         )
 
 
-def _up_to_date(roots: Sequence[Path], read: Reader) -> Index:
-    """From the user's cache; made anew where that is damaged, and in memory where there can be none."""
-    place = _place(roots)
-    for _ in range(2):
-        try:
-            return _refreshed(place, roots, read)
-        except (OSError, sqlite3.OperationalError):  # no place for a file, or another process never ends
-            break
-        except sqlite3.DatabaseError:
-            with suppress(OSError):
-                place.unlink()
-    return _refreshed(MEMORY, roots, read)
-
-
-def _refreshed(place: Path | str, roots: Sequence[Path], read: Reader) -> Index:
+def _answer(place: Path | str, roots: Sequence[Path], read: Reader, question: Callable[[Index], T]) -> T:
     if isinstance(place, Path):
         place.parent.mkdir(parents=True, exist_ok=True)
-    index = Index(str(place))
-    try:
+        with suppress(OSError):
+            place.touch()
+        _remove_unused(place.parent)
+    with closing(Index(str(place))) as index:
         index.refresh(roots, read)
-    except BaseException:
-        index.close()
-        raise
-    return index
+        with index.unchanged():
+            return question(index)
+
+
+def _remove_unused(folder: Path) -> None:
+    for place in folder.glob("*.sqlite"):
+        with suppress(OSError):
+            if time.time() - place.stat().st_mtime > UNUSED:
+                place.unlink()
 
 
 def _place(roots: Sequence[Path]) -> Path:

@@ -9,6 +9,9 @@ from pathlib import Path
 
 from convbench.core import files, store
 
+CLOSED = "closed"
+"""The stamp of a folder that may not be looked into."""
+
 
 def runs_below(root: Path) -> Iterator[Path]:
     """Every run directory at or below a folder, also those set aside."""
@@ -16,13 +19,23 @@ def runs_below(root: Path) -> Iterator[Path]:
 
 
 def stamped(root: Path) -> Iterator[tuple[str, str]]:
-    """The run directories, each with a stamp of its files; as text, since a store may have thousands."""
-    for folder, names, present in os.walk(root):
+    """The run directories, each with a stamp of its files; as text, since a store may have thousands.
+
+    Folders that may not be looked into are among them: what is in them is missing.
+    """
+    errors: list[OSError] = []
+    for folder, names, present in os.walk(root, onerror=errors.append):
         is_run = store.RUN in present
-        names[:] = sorted(name for name in names if (name == "previous" if is_run else not name.startswith(".")))
+        names[:] = sorted(name for name in names if (name == "previous" if is_run else _may_hold(name)))
         if is_run:
             with suppress(OSError):  # it was removed while we looked
                 yield folder, _stamp(folder, store.RESULTS in present)
+    yield from ((os.fsdecode(error.filename), CLOSED) for error in errors if isinstance(error, PermissionError))
+
+
+def _may_hold(name: str) -> bool:
+    """Whether runs may lie in a folder of that name: not in one that is hidden, nor in the file system's own."""
+    return not name.startswith(".") and name != "lost+found"
 
 
 def as_text(path: str) -> str:

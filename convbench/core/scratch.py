@@ -47,9 +47,12 @@ def folder(prefix: str = PREFIX) -> Iterator[Path]:
 
 
 def open_folder(prefix: str = PREFIX) -> Path:
-    """A folder that the caller is to hold by its lock and to close."""
+    """A folder that the caller is to hold by its lock and to close. Raises StoreError where none can be made."""
     collect()
-    return Path(tempfile.mkdtemp(prefix=prefix))
+    try:
+        return Path(tempfile.mkdtemp(prefix=prefix))
+    except OSError as error:
+        raise StoreError(f"no scratch folder can be made ({error.strerror or error}): {lock.REMEDY}") from error
 
 
 def close_folder(folder: Path) -> None:

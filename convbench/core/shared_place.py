@@ -39,6 +39,10 @@ class SharedPlace(Protocol):
 
     def read(self, name: str) -> Content: ...
 
+    def holds(self, name: str, content: Content) -> bool:
+        """Whether what is there under a name may be all of that."""
+        ...
+
     def write(self, name: str, content: Content) -> None:
         """Whole or not at all: the files in their order."""
         ...
@@ -74,6 +78,13 @@ class Folder:
         if place.is_file():
             return {"": place.read_bytes()}
         return {file: (place / file).read_bytes() for file in FILES if (place / file).exists()}
+
+    def holds(self, name: str, content: Content) -> bool:
+        """By their sizes: what synchronises folders may have brought the files in another order, or a part of one."""
+        try:
+            return all((self.root / name / file).stat().st_size == len(data) for file, data in content.items())
+        except FileNotFoundError:
+            return False
 
     def write(self, name: str, content: Content) -> None:
         for file, data in content.items():
@@ -113,6 +124,9 @@ class Remote:
             return {"": self.system.cat_file(place)}
         paths = {file: f"{place}/{file}" for file in FILES}
         return {file: self.system.cat_file(path) for file, path in paths.items() if self.system.exists(path)}
+
+    def holds(self, name: str, content: Content) -> bool:  # noqa: ARG002
+        return True
 
     def write(self, name: str, content: Content) -> None:
         if self.root.startswith("/"):  # else it begins with a bucket, which has no folders, and might be made by a typo

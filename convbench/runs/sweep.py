@@ -162,4 +162,5 @@ def _differences(before: Run, now: Run) -> Iterator[str]:
         yield "protocol"
     # Of a cluster any kind of host may be the first to be there again.
     if not {before.fingerprint, *before.environments} & {now.fingerprint, *now.environments}:
-        yield f"environment ({', '.join(differing(before.environment, now.environment))})"
+        names = differing(before.environment, now.environment) or ["in a way that only an earlier convbench minded"]
+        yield f"environment ({', '.join(names)})"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from convbench.analysis.history import numbers
@@ -83,22 +84,26 @@ def history(question: Question, confirmations: Sequence[Confirmation] = ()) -> H
     Raises StoreError where there is no run, ConvbenchError where none has the metric or the case, Refused where no two
     runs can be compared.
     """
-    with index.open_index(question.roots, numbers.read) as runs:
-        entries = runs.entries()
-        readable = [entry for entry in entries.values() if not entry.problem]
-        if not readable:
-            raise StoreError(_no_run(question, list(entries.values())))
-        metric = _metric(runs, question.metric)
-        rows = runs.rows(question.metric, _matching_cases(runs, question.only))
-        listed = series(rows, entries, question.line, anywhere=metric in ANYWHERE)
-        machines = runs.machines()
+    entries, metric, listed, machines = index.ask(question.roots, numbers.read, partial(_contents, question))
     if not listed:
         raise ConvbenchError(f"--metric {question.metric}: none of the runs has a number of it for these cases")
     of_latency = confirmations if question.metric == metrics.LATENCY.option else ()  # what a paired check measures
     usable, rest = _usable(listed, metric)
     courses = tuple(course(case_series, metric, of_latency) for case_series in usable)
-    notes = (*_of_runs(list(entries.values())), *_of_series(usable, rest, question.line))
-    return History(metric, courses, len(readable), machines, notes, question.since)
+    notes = (*_of_runs(entries), *_of_series(usable, rest, question.line))
+    readable = sum(not entry.problem for entry in entries)
+    return History(metric, courses, readable, machines, notes, question.since)
+
+
+def _contents(question: Question, runs: Index) -> tuple[list[Entry], Metric, list[Series], Mapping[str, str]]:
+    """What an index says of a question: the runs, the metric, its series, and the machines in words."""
+    entries = runs.entries()
+    if all(entry.problem for entry in entries.values()):
+        raise StoreError(_no_run(question, list(entries.values())))
+    metric = _metric(runs, question.metric)
+    rows = runs.rows(question.metric, _matching_cases(runs, question.only))
+    listed = series(rows, entries, question.line, anywhere=metric in ANYWHERE)
+    return list(entries.values()), metric, listed, runs.machines()
 
 
 def _usable(listed: Sequence[Series], metric: Metric) -> tuple[list[Series], list[Series]]:

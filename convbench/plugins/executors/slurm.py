@@ -31,7 +31,7 @@ REPLACEMENTS = 3
 """How many workers, over those asked for first, may be asked for in place of ones that a fault ended."""
 ENDED = (
     "FAILED", "NODE_FAIL", "CANCELLED", "TIMEOUT", "OUT_OF_MEMORY", "BOOT_FAIL", "DEADLINE", "PREEMPTED", "COMPLETED",
-    "FINISHED", "INTERRUPTED", "NO PROCESS AND NO RESULT",
+    "REVOKED", "FINISHED", "INTERRUPTED", "NO PROCESS AND NO RESULT",
 )  # fmt: skip
 REQUEUED = ("PENDING", "REQUEUED")
 """States of a job that Slurm is to run again: the worker that it was is lost."""
@@ -298,10 +298,15 @@ def _last_line(job: Any) -> str:
 
 
 def _run_folder(folder: Path) -> Path:
-    """A folder of this run's own in the one that the hosts share. Raises ConvbenchError."""
+    """A folder of this run's own in the one that the hosts share. Raises ConvbenchError.
+
+    Git ignores what is in it: the run would be said to be of code with changes that were not committed.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        return Path(tempfile.mkdtemp(prefix="run-", dir=folder.absolute()))
+        place = Path(tempfile.mkdtemp(prefix="run-", dir=folder.absolute()))
+        (place / ".gitignore").write_text("*\n")
+        return place
     except OSError as error:
         raise _unwritable(folder, error) from error
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import glob
 import math
+import shlex
 from collections.abc import Iterator, Sequence
 from itertools import chain
 from statistics import median_high
@@ -165,7 +167,7 @@ def next_command(history: History, store: str) -> str:
     if confirmed:
         course, change = confirmed[0]
         ends = f"--good {change.before.commit[:12]} --bad {change.after.commit[:12]}"
-        return f"which commit: convbench bisect SUITE {ends} --only '{course.series.case}'"
+        return f"which commit: convbench bisect SUITE {ends} --only {shlex.quote(glob.escape(course.series.case))}"
     if any(change.word == "suspected" and change.before.commit for _, change in standing):
-        return f"to prove it: convbench history --store {store} --confirm"
+        return f"to prove it: convbench history --store {shlex.quote(store)} --confirm"
     return ""

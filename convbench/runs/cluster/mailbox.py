@@ -28,6 +28,8 @@ ORPHANED = 120.0
 """Seconds without a sign of the driver after which a worker ends."""
 ATTEMPTS = 30
 """How often a file is tried to be written, a second apart: a full disk may have room again."""
+UNREAD = (OSError, EOFError, pickle.UnpicklingError)
+"""What reading a message raises that is not there, cannot be had now, or was cut when the worker's host went down."""
 T = TypeVar("T")
 
 
@@ -57,7 +59,7 @@ class Mailboxes:
         """What the workers have said since; what cannot be read now is left for the next look."""
         events: list[Event] = []
         for worker in self._read:
-            with suppress(OSError):  # most often there is no further file
+            with suppress(*UNREAD):  # most often there is no further file
                 while True:
                     events.append(_take(self.folder / worker / f"out-{self._read[worker]}"))
                     self._read[worker] += 1
