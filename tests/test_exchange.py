@@ -217,9 +217,9 @@ def test_a_place_without_a_name_is_a_variable_that_is_not_set(tmp_path, in_proce
     for words in (("push", str(mine), ""), ("push", "", str(mine)), ("pull", "", "mine"), ("pull", str(mine), " ")):
         done = in_process(*words, cwd=tmp_path)
         assert done.returncode == 2
-        assert "is a variable of the shell not set?" in done.stderr
+        assert "is empty: name a file or a directory" in done.stderr
     for words in (("",), ("--store", "")):
-        assert "is a variable of the shell not set?" in in_process("history", *words, cwd=tmp_path).stderr
+        assert "is empty: name a file or a directory" in in_process("history", *words, cwd=tmp_path).stderr
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]
 
 
