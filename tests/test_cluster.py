@@ -603,7 +603,7 @@ def test_a_message_that_cannot_be_read_now_is_read_later(tmp_path: Path, monkeyp
 def test_a_message_that_was_cut_when_its_host_went_down_ends_nothing(tmp_path: Path, content: bytes) -> None:
     engine = slurm_engine(tmp_path, "down", "there")
     (tmp_path / "mail" / "down" / "out-0").write_bytes(content)
-    mailbox.Box(tmp_path / "mail", "there").say(Beat("there"))
+    mailbox.Mailbox(tmp_path / "mail", "there").say(Beat("there"))
     assert list(engine.events(0)) == [Beat("there")]
     engine.close()
 
