@@ -351,7 +351,7 @@ def test_the_decision_names_the_variant_that_makes_the_pick_fastest():
     compiled = records.case("gap", variant="compile")
     fast = results([*run_records, records.record(compiled, samples=201, latency=2e-3)])
     sentence = decision(headline_of(fast), [])
-    assert re.search(r"if position matters\. In compile gap takes (2\.0\d|1\.9\d) ms\.$", sentence)
+    assert re.search(r"if position matters\. In compile, gap takes (2\.0\d|1\.9\d) ms\.$", sentence)
     assert re.search(
         r"In compile it takes .* ms.*: (3\.0\d|2\.9\d)× .*as fast\.",
         " ".join(sentences(records.run_of(run_records), fast, [])),
@@ -371,11 +371,13 @@ def test_the_decision_names_another_model_that_a_variant_makes_faster_than_the_p
     ]
     case_results = results([*run_records, *compiled])
     assert re.search(
-        r"In compile spatial-softmax at LSTM input 64 takes (2\.0\d|1\.9\d) ms\.$",
+        r"Faster in compile: spatial-softmax at LSTM input 64, (2\.0\d|1\.9\d) ms\.$",
         decision(headline_of(case_results), []),
     )
     text = " ".join(sentences(records.run_of([r.record for r in case_results]), case_results, []))
-    assert re.search(r"In compile spatial-softmax, LSTM input 64 takes .* ms.*: (3\.0\d|2\.9\d)× .*as fast\.", text)
+    assert re.search(
+        r"Faster: spatial-softmax, LSTM input 64, compile, with .* ms.*: (3\.0\d|2\.9\d)× .*as fast\.", text
+    )
 
 
 def test_where_nothing_alike_fits_other_variants_are_asked_and_then_what_comes_nearest():

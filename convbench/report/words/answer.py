@@ -137,8 +137,9 @@ def _quickest(headline: Headline) -> str:
     if not quickest or not pick or not quickest.result.latency:
         return ""
     case, latency = quickest.result.case, units.interval(quickest.result.latency)
-    name = "it" if case.architecture == pick.case.architecture else model(quickest.result)
-    return f"In {case.variant_name} {name} takes {latency}: {units.speedup(quickest.speedup)} as fast."
+    if case.architecture == pick.case.architecture:
+        return f"In {case.variant_name} it takes {latency}: {units.speedup(quickest.speedup)} as fast."
+    return f"Faster: {setup(quickest.result)}, with {latency}: {units.speedup(quickest.speedup)} as fast."
 
 
 def _ties(headline: Headline) -> str:
