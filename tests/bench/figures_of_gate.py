@@ -27,7 +27,8 @@ from scipy.stats import binomtest
 
 SEARCHES, SMOKE, TRIALS = OUT / "searches.jsonl", OUT / "smoke.jsonl", OUT / "trials.jsonl"
 COMMITS = 16
-PEERS = tuple(tool for tool in TOOLS if not tool.startswith("convbench"))
+PEERS = ("pytest-benchmark min", "pyperf", "asv", "tango's rule")
+"""One rule of each: another of pytest-benchmark's would take as many runs again."""
 GATE, ALONE = "convbench", "convbench, one case"
 SLOWDOWNS = (0.0, 0.05, 0.10, 0.25)
 
