@@ -494,7 +494,7 @@ def test_a_subject_with_a_page_break_is_one_commit(repository, subject):
 def test_a_signature_that_is_shown_with_every_commit_is_none_of_the_line(repository, tmp_path):
     signer = tmp_path / "signer"
     signer.write_text(
-        '#!/bin/sh\necho "gpg: Good signature" >&2\necho "[GNUPG:] SIG_CREATED x" >&2\n'
+        '#!/bin/sh\ncat > /dev/null\necho "gpg: Good signature" >&2\necho "[GNUPG:] SIG_CREATED x" >&2\n'
         "echo -----BEGIN PGP SIGNATURE-----\necho x\necho -----END PGP SIGNATURE-----\n"
     )
     signer.chmod(0o755)
