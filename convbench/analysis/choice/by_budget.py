@@ -50,8 +50,8 @@ class Affordable(NamedTuple):
     """Of ``models`` that are alike, how many meet the limits, those of them tied with the fastest, the lightest.
 
     Where none does, ``number``, ``tied`` and ``pick`` are of the models ``elsewhere``, in other variants than the
-    ``variant`` of those, each as its fastest that meets the limits; ``misses`` is what of
-    the limits none meets. Where latency was not measured none is ``timed`` or tied, and the lightest of all that meet
+    ``variant`` of those, each as its fastest that meets the limits; where none does there either, ``misses`` are the
+    limits that none meets. Where latency was not measured none is ``timed`` or tied, and the lightest of all that meet
     the limits is the pick.
     """
 
@@ -75,13 +75,15 @@ class Grid(NamedTuple, Generic[T]):
 def by_cost(results: Sequence[Result]) -> Grid[Affordable]:
     """The answers where quality was not run: of the models that the headline compares, those that fit."""
     situation, tied = _situation(results), cache(_tied)
-    return _grid(situation, _cost, lambda limits, fitting: _affordable(situation, fitting, limits, tied))
+    compared = _compared(situation)
+    return _grid(situation, _cost, lambda limits, fitting: _affordable(compared, situation, fitting, limits, tied))
 
 
 def within(results: Sequence[Result], limits: Constraints) -> Affordable:
     """The answer of ``by_cost`` at these limits, base units, of any metrics of the run."""
     situation = _situation(results)
-    return _affordable(situation, [result for result in situation if result.meets(limits)], limits, _tied)
+    fitting = [result for result in situation if result.meets(limits)]
+    return _affordable(_compared(situation), situation, fitting, limits, _tied)
 
 
 def _situation(results: Sequence[Result]) -> list[Result]:
@@ -90,29 +92,32 @@ def _situation(results: Sequence[Result]) -> list[Result]:
     return widest([result for result in cases if result.latency] or cases)
 
 
+def _compared(situation: Sequence[Result]) -> Affordable:
+    """Which models are alike, before it is asked which of them meet the limits."""
+    alike = one_variant(situation)
+    variant = alike[0].case.variant_name if alike else ""
+    return Affordable(len(alike), variant, timed=any(result.latency for result in alike))
+
+
 def _affordable(
+    compared: Affordable,
     situation: Sequence[Result],
     fitting: Sequence[Result],
     limits: Constraints,
     tied: Callable[[Results], Results],
 ) -> Affordable:
-    alike = one_variant(situation)
-    if not alike:
-        return Affordable(0, "")
-    variant, timed = alike[0].case.variant_name, any(result.latency for result in alike)
-    blank = Affordable(len(alike), variant, timed=timed)
     if not fitting:
-        near = nearest(situation, limits)
-        metrics = budgets(situation)
-        return blank._replace(misses=tuple(Miss(metrics[name], near[name], limits[name]) for name in near))
-    able = [result for result in fitting if result.case.variant_name == variant]
+        near, metrics = nearest(situation, limits), budgets(situation)
+        return compared._replace(misses=tuple(Miss(metrics[name], near[name], limits[name]) for name in near))
+    able, elsewhere = [result for result in fitting if result.case.variant_name == compared.variant], 0
     if not able:
-        blank = blank._replace(elsewhere=_number(result for result in situation if result.case.variant_name != variant))
-    able = able or list(fitting)
-    if not timed:
-        return blank._replace(number=_number(able), pick=smallest(able))
+        able = list(fitting)
+        elsewhere = _number(result for result in situation if result.case.variant_name != compared.variant)
+    answer = compared._replace(number=_number(able), elsewhere=elsewhere)
+    if not compared.timed:
+        return answer._replace(pick=smallest(able))
     among = tied(tuple(sorted(able, key=lambda result: result.latency or (math.inf,))[:COMPARED]))
-    return blank._replace(number=_number(able), tied=among, pick=lightest(among))
+    return answer._replace(tied=among, pick=lightest(among))
 
 
 def _number(results: Iterable[Result]) -> int:

@@ -46,10 +46,14 @@ class Contender:
 
 
 class Quicker(NamedTuple):
-    """A model in another variant than a pick's, and the pick's latency over its own: above 1 it is faster."""
+    """A model in another variant than a pick's, and the pick's latency over its own: above 1 it is faster.
+
+    ``own`` says that it is the pick's own model.
+    """
 
     result: Result
     speedup: Interval
+    own: bool
 
 
 def rank(group: Iterable[Result]) -> list[Contender]:
@@ -106,7 +110,7 @@ def quickest(pick: Result, members: Sequence[Result]) -> Quicker | None:
     for group in (own, elsewhere):
         tied = [contender.result for contender in rank(group) if contender.tied]
         if tied and (speedup := factors_over([pick], best := lightest(tied))[0]).low > MARGIN:
-            return Quicker(best, speedup)
+            return Quicker(best, speedup, own=group is own)
     return None
 
 

@@ -133,12 +133,12 @@ def _pick(headline: Headline) -> str:
 
 def _quickest(headline: Headline) -> str:
     """How fast the pick, or else another model, is in the variant that is fastest for it."""
-    quickest, pick = headline.quickest, headline.pick
-    if not quickest or not pick or not quickest.result.latency:
+    quickest = headline.quickest
+    if not quickest or not quickest.result.latency:
         return ""
-    case, latency = quickest.result.case, units.interval(quickest.result.latency)
-    if case.architecture == pick.case.architecture:
-        return f"In {case.variant_name} it takes {latency}: {units.speedup(quickest.speedup)} as fast."
+    latency = units.interval(quickest.result.latency)
+    if quickest.own:
+        return f"In {quickest.result.case.variant_name} it takes {latency}: {units.speedup(quickest.speedup)} as fast."
     return f"Faster: {setup(quickest.result)}, with {latency}: {units.speedup(quickest.speedup)} as fast."
 
 

@@ -90,13 +90,13 @@ def merit(pick: Result, tied: Sequence[Result]) -> str:
 
 def _quickest(headline: Headline) -> str:
     """`` In onnxruntime, gap takes 2.21 ms.``; of another model `` Faster in compile: fc at .., 2 ms.``"""
-    quickest, pick = headline.quickest, headline.pick
-    if not quickest or not pick or not quickest.result.latency:
+    quickest = headline.quickest
+    if not quickest or not quickest.result.latency:
         return ""
     result, latency = quickest.result, units.seconds(quickest.result.latency.median)
     variant = _short(result.case.variant_name)
-    if result.case.architecture == pick.case.architecture:
-        return f" In {variant}, {_short(pick.series)} takes {latency}."
+    if quickest.own:
+        return f" In {variant}, {_short(result.series)} takes {latency}."
     return f" Faster in {variant}: {_name(result, headline)}, {latency}."
 
 
