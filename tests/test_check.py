@@ -379,13 +379,18 @@ def test_other_environments_are_noted(run):
         ),
         ([math.inf], [-math.inf], "tensor 0 of the output is NaN or infinite in both sides, and not alike"),
         ([3e38], [-3e38], "tensor 0 of the output differs by up to 6e+38"),
+        ([1 + 2j], [1 + 2j], ""),
+        ([1 + 2j], [1 - 2j], "tensor 0 of the output differs by up to 4"),
+        ([complex(1, math.nan)], [complex(1, math.nan)], ""),
+        ([2.0**24], [2.0**24 + 2], ""),
+        ([], [], ""),
     ],
 )
 @pytest.mark.filterwarnings("error")
 def test_outputs_that_are_not_finite_are_compared_like_others(tmp_path, base, head, words, by_norm):
     """A head that had become NaN was said to differ by up to 0."""
     for name, values in (("base", base), ("head", head)):
-        np.savez(tmp_path / f"{name}.npz", np.array(values, dtype=np.float32))
+        np.savez(tmp_path / f"{name}.npz", np.array(values))
     assert outputs.difference(tmp_path / "base.npz", tmp_path / "head.npz", 1e-4, by_norm) == words
 
 

@@ -10,7 +10,7 @@ import random
 import subprocess
 import sys
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -79,6 +79,25 @@ def test_inspection_tells_exact_counts_and_writes_the_output(real, planned, here
     assert answer["facts"]["dtype"] == "torch.float32"
     with np.load(here / "out.npz") as stored:
         assert stored[stored.files[0]].shape == (1, 2, 8)
+
+
+@dataclass
+class Encoded:
+    """What many models return: no tuple and no dictionary, and more than 32-bit floats."""
+
+    spectrum: torch.Tensor
+    counts: dict[str, torch.Tensor]
+    scale: float
+    name: str = "encoded"
+
+
+def test_every_number_of_an_output_is_written_as_it_is(tmp_path):
+    """Of a dataclass nothing was compared, of complex numbers the real part, and integers were rounded."""
+    output = Encoded(torch.tensor([1 + 2j]).conj(), {"a": torch.tensor([2**24 + 1])}, 0.5)
+    assert worker._write_outputs([output, torch.eye(2).to_sparse()], str(tmp_path / "out.npz")) is False
+    with np.load(tmp_path / "out.npz") as stored:
+        written = [stored[name].tolist() for name in stored.files]
+    assert written == [[1 - 2j], [2**24 + 1], 0.5, [[1, 0], [0, 1]]]
 
 
 def test_a_case_that_reads_otherwise_is_told_to_be_of_another_format(real, planned):

@@ -24,11 +24,11 @@ def difference(base: Path, head: Path, tolerance: float, by_norm: bool) -> str:
         if where := _not_finite_alike(array, other):
             return f"{name} is NaN or infinite {where}"
         finite = np.isfinite(array)
-        apart = np.abs(other[finite].astype(float) - array[finite])
+        apart = np.abs(other[finite] - array[finite])
         if by_norm:
             agree = _norm(apart) <= tolerance * max(_norm(array), floor)
         else:
-            agree = bool(np.all(apart <= tolerance * (1 + np.abs(array[finite], dtype=float))))
+            agree = bool(np.all(apart <= tolerance * (1 + np.abs(array[finite]))))
         if not agree:
             return f"{name} differs by up to {float(apart.max()):.2g}"
     return ""
@@ -36,7 +36,7 @@ def difference(base: Path, head: Path, tolerance: float, by_norm: bool) -> str:
 
 def _norm(*arrays: np.ndarray) -> float:
     """Of all values that are finite."""
-    return math.sqrt(sum(float(np.square(array[np.isfinite(array)], dtype=float).sum()) for array in arrays))
+    return math.sqrt(sum(float(np.square(np.abs(array[np.isfinite(array)])).sum()) for array in arrays))
 
 
 def _not_finite_alike(ours: np.ndarray, theirs: np.ndarray) -> str:

@@ -28,7 +28,9 @@ INJECTION = os.path.join(HERE, "injection.py")  # noqa: PTH118
 INSTRUCTIONS = os.path.join(HERE, "instructions.py")  # noqa: PTH118
 CLOCK = os.path.join(os.path.dirname(HERE), "measure", "running_clock.py")  # noqa: PTH118, PTH120
 """The clock of ``convbench run``: both sides are timed by the same."""
-LENT = (__file__, FLAT_SIDE, SERVING, INJECTION, INSTRUCTIONS, CLOCK)
+VALUES = os.path.join(os.path.dirname(HERE), "models", "values.py")  # noqa: PTH118, PTH120
+"""What finds the numbers in an output, of whatever kind: the same on both sides."""
+LENT = (__file__, FLAT_SIDE, SERVING, INJECTION, INSTRUCTIONS, CLOCK, VALUES)
 """Programs of the head that every side runs."""
 
 
@@ -229,15 +231,22 @@ def _version() -> str:
 
 
 def _write_outputs(output: Any, path: str) -> bool:
-    """Write every tensor of an output; says whether they are gradients, which are to be compared by norm."""
+    """Write every number of an output; says whether they are gradients, which are to be compared by norm."""
     import numpy as np
     import torch
-    from torch.utils import _pytree as pytree
 
-    tensors = [leaf for leaf in pytree.tree_leaves(output) if isinstance(leaf, torch.Tensor)]
-    arrays = [tensor.detach().to("cpu", torch.float32).contiguous().numpy() for tensor in tensors]
-    np.savez(path, *arrays)
+    values = _lent("convbench_values", VALUES)
+    numbers = [leaf for _, leaf in values.leaves(output) if isinstance(leaf, (torch.Tensor, int, float, complex))]
+    np.savez(path, *(_array(values.dense(torch.as_tensor(number))) for number in numbers))
     return hasattr(output, "gradients")
+
+
+def _array(tensor: Any) -> Any:
+    """A tensor in double precision, which holds what any type of number does, integers up to 2**53."""
+    import torch
+
+    kind = torch.complex128 if tensor.is_complex() else torch.float64
+    return tensor.detach().to("cpu", kind).resolve_conj().resolve_neg().numpy()
 
 
 def _timed_on_gpu(run: Callable[[], Any], device: str) -> tuple[float, float]:
