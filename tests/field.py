@@ -363,6 +363,19 @@ class TrainsOnly(Base):
         return self.rnn(self.vectors(x) + self.vectors(x.flip(1)))[0].square().mean()
 
 
+class ByChance(Base):
+    """Drops numbers, and, as stochastic depth does, layers: so often does its LSTM run as is drawn."""
+
+    def __init__(self, how: str):
+        super().__init__()
+        self.how = how
+
+    def forward(self, x):
+        frames = F.dropout(self.vectors(x), training=True)
+        outputs = [self.rnn(frames)[0] for _ in range(random.randint(1, 100) if self.how == "depth" else 1)]
+        return torch.stack(outputs).mean(0)
+
+
 class Writes(Base):
     """Scales its frames where they lie."""
 

@@ -146,6 +146,18 @@ def test_what_runs_is_counted(model, params, macs, doubts):
     assert codes(record) - {"name_stages"} == doubts
 
 
+@pytest.mark.parametrize("scenario", ["inference", "train"])
+def test_where_chance_decides_what_is_computed_it_is_said(scenario):
+    """The MACs of stochastic depth are of what was drawn."""
+    record = measured(case("ByChance/depth", scenario=scenario), COUNTS)
+    drawn = finding(record, "random_work").data
+    for macs in drawn["macs"], drawn["other"]:
+        assert macs > CONV
+        assert (macs - CONV) % LSTM == 0
+    assert drawn["macs"] != drawn["other"]
+    assert "random_work" not in codes(measured(case("ByChance/numbers", scenario=scenario), COUNTS))
+
+
 @pytest.mark.parametrize("inputs", ["field:lengths", "field:listed_lengths", None])
 @pytest.mark.parametrize(
     ("cell", "a_step"),

@@ -1,16 +1,23 @@
-"""The second, independent count of MACs: where it differs from the first."""
+"""The second, independent count of MACs: where it differs from the first, and where chance decides what is counted."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 
 from convbench.core import metrics
-from convbench.core.record import Finding, Protocol, Reading
+from convbench.core.record import Case, Finding, Parts, Protocol, Reading
 from convbench.core.registry import probes
-from convbench.measure.counts.counted import NotCounted, after_call, count_forward, reason_of
+from convbench.measure.counts import dispatched
+from convbench.measure.counts.counted import NotCounted, after_call, count_forward, forward_twin, in_words, reason_of
 from convbench.measure.counts.traced import trace as traced_counts
 from convbench.measure.probes import exact
+from convbench.models import network
 from convbench.models.subject import Subject, assemble_forward
+
+DRAWS, SECONDS = 4, 2.0
+"""Calls with other random numbers that show whether those decide what is computed; none is begun after the seconds."""
 
 
 @probes.register("crosscheck")
@@ -24,6 +31,8 @@ def crosscheck(subject: Subject, protocol: Protocol) -> Iterator[Reading | Findi
         first = count_forward(subject.case, protocol.seed)
     except NotCounted:
         return  # the probe ``macs`` has said so
+    if not isinstance(subject.case.architecture, Parts):
+        yield from _by_chance(subject.case, protocol.seed, first.total)
     try:
         trace = traced_counts(after_call(assemble_forward(subject.case, protocol.seed)))
     except Exception as error:
@@ -35,3 +44,24 @@ def crosscheck(subject: Subject, protocol: Protocol) -> Iterator[Reading | Findi
     if trace.uncounted and not first.uncounted:
         yield Finding("uncounted_operators", data={"operators": trace.uncounted, "share": 0.0})
     yield Reading(metrics.ADDS, (trace.adds,))
+
+
+def _by_chance(case: Case, seed: int, counted: int) -> Iterator[Finding]:
+    """Says where a forward pass takes other MACs than were counted, with other random numbers."""
+    with suppress(NotCounted):
+        other = next((macs for macs in _drawn_again(case, seed) if macs != counted), None)
+        if other is not None:
+            yield Finding("random_work", "note", {"macs": counted, "other": other})
+
+
+def _drawn_again(case: Case, seed: int) -> Iterator[int]:
+    """MACs of the same call of the same model on the same clip, each time with other random numbers."""
+    end = time.monotonic() + SECONDS
+    for draw in range(1, DRAWS + 1):
+        if time.monotonic() > end:
+            return
+        with in_words():
+            twin = after_call(forward_twin(case, seed))
+            network.seed_all(seed + draw)
+            again = dispatched.count(twin)
+        yield again.total

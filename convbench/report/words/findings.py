@@ -137,6 +137,11 @@ _SENTENCES: dict[str, Callable[[Data], str]] = {
         "Its output is random (dropout, sampling): eager's own differs with other random numbers; all that is known of "
         "the variant's is that it is no further off than chance may take it."
     ),
+    "random_work": lambda d: (
+        "Random numbers decide what it computes, as in stochastic depth: a forward pass took "
+        f"{units.count(d['macs'])} MACs, and {units.count(d['other'])} with others. Its latency is of all that were "
+        "drawn while it was timed."
+    ),
     "not_a_number": lambda d: (
         f"{percent(d['share'])} of the numbers of its {d['part']} are NaN. It was timed all the same; nothing tells "
         "whether a variant computes these rightly. Look for a division by zero or numbers too large for their type."
