@@ -120,3 +120,9 @@ def test_names_at_the_ends_of_lines_are_moved_apart_and_no_further() -> None:
     )
     assert spread([0.0, 100.0], gap=10.0) == [0.0, 100.0]
     assert spread([], gap=10.0) == []
+
+
+def test_names_stay_beside_the_plot_where_there_is_room_for_them() -> None:
+    assert spread([1.0, 1.0, 60.0], gap=10.0, ends=(0.0, 100.0)) == [0.0, 10.0, 60.0]
+    assert spread([99.0, 98.0, 5.0], gap=10.0, ends=(0.0, 100.0)) == [100.0, 90.0, 5.0]
+    assert spread([5.0, 5.0, 5.0], gap=10.0, ends=(0.0, 15.0)) == [0.0, 10.0, 20.0]

@@ -12,7 +12,7 @@ from convbench.analysis.results import Result
 from convbench.core import metrics
 from convbench.core.registry import figures
 from convbench.report.drawing import Drawing, scales
-from convbench.report.drawing.labels import at_ends, label
+from convbench.report.drawing.labels import Place, at_ends, label
 from convbench.report.drawing.scatter import Points, empty_axes, in_view, lines, marks
 from convbench.report.drawing.style import canvas, look, short
 
@@ -46,8 +46,10 @@ def _draw(points: Points, swept: Sequence[Sequence[int]]) -> Drawing:
         lines(axes, [piece], colour, width=1.6, gid=f"lines-{number}")
     drawn = marks(axes, points)
     at_ends(axes, [piece[-1] for piece in joined], [short(name, 20) for name in names], colours)
-    _name_others(axes, {name: max(points.places[i] for i in rows)
-                        for name, rows in points.by_series().items() if name not in names})  # fmt: skip
+    others = {
+        name: max(points.places[i] for i in rows) for name, rows in points.by_series().items() if name not in names
+    }
+    _name_others(axes, others, list(points.places.values()))
     first = opening(points.results)
     where = [first.values[name] for name in PLACE if name in first.values] if first else []
     return Drawing(
@@ -65,10 +67,10 @@ def _draw(points: Points, swept: Sequence[Sequence[int]]) -> Drawing:
     )
 
 
-def _name_others(axes: MplAxes, places: Mapping[str, tuple[float, float]]) -> None:
-    """Names beside single marks; marks that lie on each other share one."""
+def _name_others(axes: MplAxes, places: Mapping[str, Place], marks: Sequence[Place]) -> None:
+    """Names beside single marks and over no others; marks that lie on each other share one."""
     clusters: list[list[str]] = []
-    spots: list[tuple[float, float]] = []
+    spots: list[Place] = []
     for name, place in sorted(places.items(), key=lambda item: item[1]):
         x, y = map(float, axes.transData.transform(place))
         near = (i for i, (a, b) in enumerate(spots) if abs(a - x) < NEAR and abs(b - y) < NEAR)
@@ -79,7 +81,7 @@ def _name_others(axes: MplAxes, places: Mapping[str, tuple[float, float]]) -> No
         else:
             clusters[at].append(name)
     words = [_list(names) for names in clusters]
-    label(axes, [places[names[0]] for names in clusters], words)
+    label(axes, [places[names[0]] for names in clusters], words, marks)
 
 
 def _list(names: Sequence[str]) -> str:

@@ -68,7 +68,7 @@ def _draw(pool: Sequence[Candidate], qualities: Sequence[Quality], column: Metri
         _mark(axes, candidate, share, column, area)
     named = [i for i, share in enumerate(shares) if len(pool) <= CROWD or share >= UNLIKELY]
     names = labels([candidate.quality.architecture for candidate in pool])
-    label(axes, [places[i] for i in named], [f"{names[i]}, front {likely(shares[i])}" for i in named])
+    label(axes, [places[i] for i in named], [f"{names[i]}, front {likely(shares[i])}" for i in named], places)
     if areas:
         _name_sizes(axes, pool)
     return Drawing(

@@ -84,6 +84,7 @@ def _name_ends(axes: MplAxes, lines: Mapping[str, Sequence[Price | None]]) -> No
     last = {name: [(place, price) for place, price in enumerate(prices) if price][-1] for name, prices in lines.items()}
     ends = {name: (place, price.result.latency.median) for name, (place, price) in last.items() if price.result.latency}
     heights = [float(axes.transData.transform(end)[1]) for end in ends.values()]
-    for (name, end), height, moved in zip(ends.items(), heights, spread(heights), strict=True):
+    moved_apart = spread(heights, ends=(axes.bbox.y0, axes.bbox.y1))
+    for (name, end), height, moved in zip(ends.items(), heights, moved_apart, strict=True):
         axes.annotate(short(name.replace("LSTM input ", ""), 26), end, xytext=(8, moved - height - 3), color=MUTED,
                       textcoords="offset points", fontsize=8.5, annotation_clip=False)  # fmt: skip

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -19,6 +20,9 @@ FAR = 24
 """Points above or below from which on a line joins the words to their place."""
 
 
+Place = tuple[float, float]
+
+
 class Box(NamedTuple):
     """Left, bottom, right and top in points."""
 
@@ -33,11 +37,15 @@ class Box(NamedTuple):
         )
 
 
-def label(axes: MplAxes, places: Sequence[tuple[float, float]], words: Sequence[str]) -> None:
-    """Write the words beside their places (data coordinates), whose scales and limits are already set."""
-    pixels = [tuple(map(float, axes.transData.transform(place))) for place in places]
+def label(axes: MplAxes, places: Sequence[Place], words: Sequence[str], others: Iterable[Place] = ()) -> None:
+    """Write the words beside their places (data coordinates), whose scales and limits are already set.
+
+    They keep clear of these, of each other and of ``others``: the marks that have no words.
+    """
+    pixels = [_pixel(axes, place) for place in places]
     frame = axes.bbox
-    boxes = [Box(x - 4, y - 4, x + 4, y + 4) for x, y in pixels]
+    marks = [*pixels, *(_pixel(axes, place) for place in others if place not in places)]
+    boxes = [Box(x - 4, y - 4, x + 4, y + 4) for x, y in marks]
     for place, (x, y), text in sorted(zip(places, pixels, words, strict=True), key=lambda row: -row[1][1]):
         tried = [(_box(x, y, side, height, text), side, height) for side, height in OFFSETS]
         inside = [candidate for candidate in tried if _fits(candidate[0], frame)] or tried
@@ -50,12 +58,19 @@ def label(axes: MplAxes, places: Sequence[tuple[float, float]], words: Sequence[
         )  # fmt: skip
 
 
-def spread(heights: Sequence[float], gap: float = LINE) -> list[float]:
-    """Heights at least ``gap`` apart in the same order, each as near as can be (least squares) to where it was."""
+def spread(
+    heights: Sequence[float], gap: float = LINE, ends: tuple[float, float] = (-math.inf, math.inf)
+) -> list[float]:
+    """Heights at least ``gap`` apart in the same order, each as near as can be (least squares) to where it was.
+
+    Between the ends, as far as there is room; what is too much for that goes on above.
+    """
     order = np.argsort(heights, kind="stable")
     steps = gap * np.arange(len(heights))
+    low, high = ends[0], max(ends[0], ends[1] - gap * (len(heights) - 1))
     moved = np.empty(len(heights))
-    moved[order] = isotonic_regression(np.asarray(heights, dtype=float)[order] - steps).x + steps
+    best = isotonic_regression(np.asarray(heights, dtype=float)[order] - steps).x
+    moved[order] = np.clip(best, low, high) + steps  # clipped it is the best there is between the ends
     return [float(height) for height in moved]
 
 
@@ -71,18 +86,19 @@ def _box(x: float, y: float, side: int, height: float, text: str) -> Box:
     return Box(left, y + height, left + width, y + height + LINE)
 
 
-def at_ends(axes: MplAxes, places: Sequence[tuple[float, float]], words: Sequence[str], colours: Sequence[str]) -> None:
+def at_ends(axes: MplAxes, places: Sequence[Place], words: Sequence[str], colours: Sequence[str]) -> None:
     """Write the words right of the axes, each joined to its place (data coordinates) and none over another."""
-    frame, line = axes.bbox, SIZE + 2.0
-    order = sorted(range(len(places)), key=lambda i: float(axes.transData.transform(places[i])[1]))
-    heights = [float(axes.transData.transform(places[i])[1]) for i in order]
-    for i in range(1, len(heights)):
-        heights[i] = max(heights[i], heights[i - 1] + line)
-    over = max(0.0, heights[-1] - frame.y1) if heights else 0.0
-    for i, height in zip(order, (height - over for height in heights), strict=True):
+    frame = axes.bbox
+    heights = spread([_pixel(axes, place)[1] for place in places], SIZE + 2.0, (frame.y0, frame.y1))
+    for place, height, text, colour in zip(places, heights, words, colours, strict=True):
         at = (1.0 + 14 / frame.width, (height - frame.y0) / frame.height)
         axes.annotate(
-            words[i], places[i], xytext=at, textcoords="axes fraction", fontsize=SIZE, color=TEXT, va="center",
+            text, place, xytext=at, textcoords="axes fraction", fontsize=SIZE, color=TEXT, va="center",
             annotation_clip=False,
-            arrowprops={"arrowstyle": "-", "color": colours[i], "linewidth": 0.8, "shrinkA": 1, "shrinkB": 4},
+            arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 0.8, "shrinkA": 1, "shrinkB": 4},
         )  # fmt: skip
+
+
+def _pixel(axes: MplAxes, place: Place) -> Place:
+    x, y = map(float, axes.transData.transform(place))
+    return x, y
