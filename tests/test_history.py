@@ -480,7 +480,7 @@ def test_counts_are_one_series_whatever_the_machine_and_the_protocol(tmp_path):
     history = history_of(tmp_path / "s", metric="params")
     ((_, change),) = history.changes
     assert (change.word, change.ratio.median) == ("exact", 0.5)
-    assert not {"machines", "protocols"} & {note.code for note in history.notes}
+    assert not {"machines", "protocols", "short"} & {note.code for note in history.notes}
     (told,) = words.stories(history)
     assert " on " not in told.partition(": ")[0]
 

@@ -106,7 +106,7 @@ def test_a_store_that_cannot_be_written_is_said_before_anything_is_measured(here
     (here / "store" / confirm.CONFIRMED).write_text("no folder")
     done = convbench(here, "history", "--store", "store", "--confirm")
     assert done.returncode == 3
-    assert "store/confirmed: cannot be written (File exists): name a --store that can be written" in done.stderr
+    assert "store/confirmed/check.json: cannot be written (Not a directory): name a --store" in done.stderr
     assert "inspecting" not in done.stderr
     assert "suspected" in done.stdout
 

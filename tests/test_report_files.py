@@ -205,3 +205,5 @@ def test_a_run_that_is_named_twice_is_said(tmp_path, in_process):
     records.stored(tmp_path / "a", [records.record()])
     done = in_process("report", "a", "a", cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "convbench: a run is named twice: it stands beside itself\n")
+    done = in_process("claims", "a", "a", "--out", "claims", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "convbench: a run is named twice, which adds nothing\n")

@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from tempfile import TemporaryFile
 
 from convbench.analysis.history.course import Change, Confirmation, Decision
 from convbench.analysis.history.numbers import machine_name
@@ -102,13 +101,8 @@ def confirm(suspect: Suspect, cwd: Path, watcher: gate.Announcer, build: str = "
 
 
 def refuse_unwritable(folder: Path) -> None:
-    """Raises StoreError where a store could not keep what takes minutes to measure."""
-    try:
-        (folder / CONFIRMED).mkdir(parents=True, exist_ok=True)
-        with TemporaryFile(dir=folder / CONFIRMED):
-            pass
-    except OSError as error:
-        raise files.unwritable(folder / CONFIRMED, error, REMEDY) from error
+    """Raises StoreError where a store surely cannot keep what takes minutes to measure."""
+    files.refuse_unwritable(folder / CONFIRMED / "check.json", REMEDY)
 
 
 def keep(folder: Path, measured: Outcome) -> Path:

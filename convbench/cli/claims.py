@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -32,7 +33,10 @@ def claims(
     from convbench.report.terminal.claims import table
     from convbench.report.words import claims as words
 
-    evidence = Evidence(tuple(store.load(path) for path in runs or ()))
+    loaded = tuple(store.load(path) for path in runs or ())
+    if store.repeats(loaded):
+        print("convbench: a run is named twice, which adds nothing", file=sys.stderr)
+    evidence = Evidence(loaded)
     answers = all_claims(evidence)
     provenance = _provenance(evidence)
     written = (

@@ -36,7 +36,7 @@ def report(
     if file_format not in formats:
         raise ConvbenchError(f"--format {file_format!r}{did_you_mean(file_format, formats)}")
     loaded = [store.load(path) for path in runs]
-    if any(run in loaded[:at] for at, run in enumerate(loaded)):
+    if store.repeats(loaded):
         print("convbench: a run is named twice: it stands beside itself", file=sys.stderr)
     directories = [path if path.is_dir() else path.parent for path in runs]
     if open_it and file_format != "html":

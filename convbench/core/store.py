@@ -131,6 +131,11 @@ def identity(run: Run) -> str:
     return digest(run.name, run.started, run.fingerprint, run.command, run.suite, *run.planned)
 
 
+def repeats(runs: Sequence[Stored]) -> bool:
+    """Whether a run, with the same records, is among them twice."""
+    return any(run in runs[:at] for at, run in enumerate(runs))
+
+
 def merge(runs: Sequence[Stored]) -> Stored:
     """The union of the shards of one suite. Raises StoreError where they are of different suites or protocols."""
     first, _ = runs[0]

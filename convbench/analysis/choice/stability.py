@@ -12,9 +12,9 @@ from convbench.analysis.choice.candidates import Candidate, CostName, by_seed
 from convbench.analysis.choice.dominance import Flags, Floats, probability
 from convbench.analysis.choice.two_way import fit
 from convbench.core import metrics
+from convbench.core.statistics import NORMAL
 
 DRAWS = 1000
-QUANTILE = 1.959964
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,5 +92,5 @@ def _draws(candidate: Candidate, name: CostName, rng: np.random.Generator, draws
     latency = candidate.result.latency if name == metrics.LATENCY.option else None
     if latency is None or not latency.bounded or latency.low <= 0:
         return np.full(draws, candidate.cost(name))
-    spread = math.log(latency.high / latency.low) / 2 / QUANTILE
+    spread = math.log(latency.high / latency.low) / 2 / NORMAL
     return np.asarray(latency.median * np.exp(spread * rng.standard_normal(draws)))

@@ -90,7 +90,7 @@ def history(question: Question, confirmations: Sequence[Confirmation] = ()) -> H
     of_latency = confirmations if question.metric == metrics.LATENCY.option else ()  # what a paired check measures
     usable, rest = _usable(listed, metric)
     courses = tuple(course(case_series, metric, of_latency) for case_series in usable)
-    notes = (*_of_runs(entries), *_of_series(usable, rest, question.line))
+    notes = (*_of_runs(entries), *_of_series(metric, usable, rest, question.line))
     readable = sum(not entry.problem for entry in entries)
     return History(metric, courses, readable, machines, notes, question.since)
 
@@ -167,17 +167,18 @@ def _example(entry: Entry) -> str:
     return entry.path if entry.problem in ("", numbers.NO_RESULTS) else entry.problem
 
 
-def _of_series(usable: Sequence[Series], rest: Sequence[Series], line: Sequence[str]) -> list[Note]:
+def _of_series(metric: Metric, usable: Sequence[Series], rest: Sequence[Series], line: Sequence[str]) -> list[Note]:
     machines, protocols = ({getattr(case_series, name) for case_series in usable} for name in ("machine", "protocol"))
     in_line = {commit[:12] for commit in line}
     commits = {point.commit[:12] for case_series in usable for point in case_series.points if point.commit}
     strange = sorted(commits - in_line) if line else []
+    short = 0 if metric in EXACT else sum(len(case_series.points) < FEWEST for case_series in usable)
     counted = {
         "machines": (len(machines) if len(machines) > 1 else 0, ""),
         "protocols": (len(protocols) if len(protocols) > 1 else 0, ""),
         "strange commits": (len(strange), ", ".join(strange[:3])),
         "backward": (max((case_series.backward for case_series in usable), default=0), ""),
-        "short": (sum(len(case_series.points) < FEWEST for case_series in usable), str(FEWEST)),
+        "short": (short, str(FEWEST)),
         "dirty": (len({point.run for case_series in usable for point in case_series.points if point.dirty}), ""),
         "left out": (len(rest), next((case_series.case for case_series in rest), "")),
     }
