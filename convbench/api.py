@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     from convbench.check.bisected import Bisected
     from convbench.check.inspection import Request
     from convbench.check.live import Comparison
-    from convbench.measure.live import Count, Measurement
+    from convbench.measure.live.count import Count
+    from convbench.measure.live.measurement import Measurement
     from convbench.measure.probes import Probe
     from convbench.runs.executor import Executor
     from convbench.runs.sweep import Resume, Watcher
@@ -240,10 +241,10 @@ def count(model: nn.Module, /, *args: Any, **kwargs: Any) -> Count:
         >>> convbench.count(lstm, torch.zeros(1, 16, 32)).macs == 16 * 4 * 128 * (32 + 128)
         True
     """
-    from convbench.measure import live
-    from convbench.models.subject import Inputs
+    from convbench.measure.live import count
+    from convbench.models.inputs import Inputs
 
-    return live.count(model, Inputs(args, kwargs))
+    return count.count(model, Inputs(args, kwargs))
 
 
 def measure(model: nn.Module, /, *args: Any, protocol: Protocol | None = None, **kwargs: Any) -> Measurement:
@@ -256,12 +257,12 @@ def measure(model: nn.Module, /, *args: Any, protocol: Protocol | None = None, *
         >>> convbench.measure(torch.nn.Linear(8, 8), torch.zeros(4, 8), protocol=convbench.Protocol(max_time=0.1))
         Measurement(latency ... a call (...); peak memory ...; in this process on cpu, ... findings ...)
     """
-    from convbench.measure import live
-    from convbench.models.subject import Inputs
+    from convbench.measure.live import measurement
+    from convbench.models.inputs import Inputs
     from convbench.runs import script
 
     script.refuse_again()
-    return live.measure(model, Inputs(args, kwargs), checked(protocol or Protocol()))
+    return measurement.measure(model, Inputs(args, kwargs), checked(protocol or Protocol()))
 
 
 def compare(
@@ -274,17 +275,11 @@ def compare(
     """
     from convbench.check import live
     from convbench.check.rule import Rule
-    from convbench.measure.live import device_of_all, first_call
-    from convbench.models.subject import Inputs, WithoutGradients, on
+    from convbench.models.inputs import Inputs
     from convbench.runs import script
 
     script.refuse_again()
-    rule, device = Rule.detecting(detect), device_of_all((first, second), Inputs(args, kwargs))
-    modes = WithoutGradients.TRAINABLE
-    before, after = (partial(WithoutGradients(call, modes), *args, **kwargs) for call in (first, second))
-    with on(device):
-        first_call(first, before), first_call(second, after)
-        return live.compare(before, after, device, rule)
+    return live.compare(first, second, Inputs(args, kwargs), Rule.detecting(detect))
 
 
 def executor(name: str, device: str = "auto", **options: Any) -> Executor:

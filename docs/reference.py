@@ -286,7 +286,10 @@ def python() -> Iterator[str]:
             yield from (f"::: {name}", "    options:", "      heading_level: 3", "")
 
 
-LIVE = ("convbench.measure.live.Count", "convbench.measure.live.Measurement", "convbench.check.live.Comparison")
+LIVE = (
+    "convbench.measure.live.count.Count", "convbench.measure.live.measurement.Measurement",
+    "convbench.check.live.Comparison",
+)  # fmt: skip
 NOUNS = (
     *map("convbench.core.case.{}".format, ("Parts", "Whole", "Clip", "Recurrent", "Choice", "Trial")),
     *map("convbench.core.record.{}".format, ("Training", "Reading", "Finding", "Failure")),

@@ -25,9 +25,9 @@ from convbench.check.outcome import Timing
 from convbench.check.rule import Rule
 from convbench.core.commands import Command
 from convbench.core.statistics import Interval
-from convbench.measure import live
-from convbench.models import subject
-from convbench.models.subject import Inputs
+from convbench.measure.live import measurement
+from convbench.measure.live import module as live
+from convbench.models.inputs import Inputs
 
 QUICK = {"max_time": 0.05, "max_warmup": 0.02, "min_samples": 6, "visits": 1}
 SUITE = {"matrix": {"reducer": ["gap", "gmp"], "clip": "1x2x3x8x8"}, "metrics": ["params", "macs"]}
@@ -313,8 +313,10 @@ def test_a_protocol_that_a_suite_would_refuse_is_refused(protocol: convbench.Pro
 
 def test_a_small_module_is_shown_in_units_that_fit() -> None:
     interval = Interval(9.184e-6, 9e-6, 9.5e-6)
-    shown = repr(live.Measurement(interval, (9.184e-6,), 96, (), "cpu", 1, training=False))
+    shown = repr(measurement.Measurement(interval, (9.184e-6,), 96, (), "cpu", 1, training=False))
     assert shown.startswith("Measurement(latency 9.184 µs a call (9 to 9.5, 1 call); peak memory 96 B; ")
+    compared = pairs.Comparison("same", pairs.Ratio(1.01, 1.0, 1.02), (9.2e-6, 9.3e-6), "")
+    assert "typical calls 9.20 µs and 9.30 µs; " in repr(compared)
 
 
 def test_what_is_no_suite_is_one_sentence() -> None:
@@ -330,7 +332,7 @@ def test_an_input_may_be_called_as_a_parameter_of_ours_is(monkeypatch: pytest.Mo
     inputs = dict.fromkeys(("model", "first", "second"), torch.ones(2, 2))
     assert convbench.count(Mixing(), **inputs).macs == 8
     assert convbench.measure(Mixing(), protocol=convbench.Protocol(**QUICK), **inputs).samples
-    monkeypatch.setattr(pairs, "compare", lambda first, second, _device, _rule: torch.equal(first(), second()))
+    monkeypatch.setattr(pairs, "compare_calls", lambda first, second, _device, _rule: torch.equal(first(), second()))
     assert convbench.compare(Mixing(), Mixing(), **inputs)
 
 
@@ -379,7 +381,7 @@ def timed(monkeypatch: pytest.MonkeyPatch):
 )
 def test_two_callables_are_told_apart_by_the_gates_rule(timed, first, second, noise, word) -> None:
     timed({"first": first, "second": second}, noise)
-    comparison = pairs.compare(lambda: None, lambda: None, "cpu", Rule())
+    comparison = pairs.compare_calls(lambda: None, lambda: None, "cpu", Rule())
     assert comparison.verdict == word
     assert comparison.ratio.low <= comparison.ratio.estimate <= comparison.ratio.high
     if noise < 0.01:
@@ -442,8 +444,8 @@ def on_gpu(number: int) -> nn.Module:
 
 
 def test_pairs_wait_for_the_gpu_that_either_callable_is_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pairs, "compare", lambda _first, _second, device, _rule: device)
-    monkeypatch.setattr(subject, "on", lambda _device: nullcontext())
+    monkeypatch.setattr(pairs, "compare_calls", lambda _first, _second, device, _rule: device)
+    monkeypatch.setattr(pairs, "on", lambda _device: nullcontext())
     assert convbench.compare(Net(), on_gpu(1), CLIP) == "cuda:1"
     assert convbench.compare(Net(), Net(), CLIP) == "cpu"
     with pytest.raises(convbench.ConvbenchError, match="Net is on meta: only what is on cpu or cuda"):

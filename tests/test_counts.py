@@ -13,13 +13,13 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from convbench.core.record import Case, Choice, Clip, Parts, Recurrent, Whole
 from convbench.core.registry import backbones, reducers
-from convbench.measure import live
 from convbench.measure.counts import formulas, traced
 from convbench.measure.counts.counted import macs_by_stage
 from convbench.measure.counts.einsum import contraction_macs
+from convbench.measure.live import count as live
 from convbench.models import subject
+from convbench.models.inputs import Inputs
 from convbench.models.network import build
-from convbench.models.subject import Inputs
 
 ARTICLE = {
     ("gap", None): (83_840, 57_933_824),

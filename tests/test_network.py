@@ -17,6 +17,7 @@ from convbench.core.record import Case, Choice, Clip, Features, Parts, Recurrent
 from convbench.core.registry import reducers
 from convbench.measure.counts.affine import folding, is_affine
 from convbench.models import subject, values
+from convbench.models.inputs import Inputs
 from convbench.models.network import ConvReducerRNN, build, convolutional_trunk, feature_shape
 
 SMALL = Clip(2, 3, 3, 8, 10)
@@ -163,8 +164,8 @@ def test_a_module_whose_eval_returns_nothing_is_built():
 
 def test_inputs_behind_a_packed_sequence_keep_the_types_that_they_have_elsewhere():
     packed, mask = pack_sequence([torch.zeros(4, 3), torch.zeros(2, 3)]), torch.ones(2, 4)
-    lowered = subject.Inputs((packed, mask), {"steps": torch.ones(2)}).typed_as(
-        subject.Inputs((packed.to(torch.float16), mask.half()), {"steps": torch.ones(2, dtype=torch.int32)})
+    lowered = Inputs((packed, mask), {"steps": torch.ones(2)}).typed_as(
+        Inputs((packed.to(torch.float16), mask.half()), {"steps": torch.ones(2, dtype=torch.int32)})
     )
     types = (lowered.args[0].data.dtype, lowered.args[1].dtype, lowered.kwargs["steps"].dtype)
     assert types == (torch.float16, torch.float16, torch.int32)

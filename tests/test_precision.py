@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch import nn
 
-from convbench.measure import live
+from convbench.measure.live import count as live
 from convbench.measure.machine import environment, precision
-from convbench.models.subject import Inputs
+from convbench.models.inputs import Inputs
 
 NEWER = pytest.mark.skipif(not hasattr(torch.backends.cudnn, "conv"), reason="this torch has no newer switches")
 

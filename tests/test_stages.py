@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from convbench.core.record import STAGES, Case, Choice, Clip, Finding, Parts, Protocol, Recurrent, Whole
-from convbench.measure import live
+from convbench.measure.live import module as live
 from convbench.measure.memory import allocations
 from convbench.measure.memory.allocations import Life
 from convbench.measure.running_clock import Moment, RunningClock
@@ -22,6 +22,7 @@ from convbench.measure.stages.spans import Spans, compiled_marks
 from convbench.measure.stages.stopwatch import split_by_hooks
 from convbench.measure.timing import Sample
 from convbench.models import subject
+from convbench.models.inputs import Inputs
 from convbench.plugins.probes import stages
 
 SMALL = Clip(1, 2, 3, 8, 8)
@@ -308,7 +309,7 @@ def test_another_branch_of_a_model_that_was_heard_before_is_heard_too():
 
     model = Either()
     for rows in (torch.ones(1, 1, 2), torch.zeros(1, 1, 2)):
-        case_subject, listener = live.subject(model, subject.Inputs((rows,))), Heard()
+        case_subject, listener = live.subject(model, Inputs((rows,))), Heard()
         with listening(case_subject, listener):
             call(case_subject, listener.phase)
         assert listener.said == ["forward", "+lstm", "-lstm"]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,6 +22,9 @@ from convbench.check.sides import Side
 from convbench.check.verdict import CaseVerdict, verdict
 from convbench.check.worker import Server
 from convbench.core import showing
+from convbench.measure.live.module import device_of_all, first_call
+from convbench.models.inputs import Inputs
+from convbench.models.subject import WithoutGradients, on
 from convbench.report.words import units
 
 Word = Literal["slower", "faster", "same", "cannot tell"]
@@ -52,7 +56,7 @@ class Comparison:
         return showing.table("Two callables in this process", self._rows())
 
     def _rows(self) -> list[tuple[str, str]]:
-        first, second = (f"{1e3 * seconds:.4g} ms" for seconds in self.seconds)
+        first, second = (units.seconds(seconds) for seconds in self.seconds)
         return [
             ("verdict", f"{self.verdict}{f' ({self.reason})' if self.reason else ''}"),
             ("ratio", units.ratio(self.ratio)),
@@ -84,7 +88,20 @@ class Live(Server):
 Calls = Mapping[str, Live]
 
 
-def compare(first: Callable[[], Any], second: Callable[[], Any], device: str, rule: Rule) -> Comparison:
+def compare(first: Callable[..., Any], second: Callable[..., Any], inputs: Inputs, rule: Rule) -> Comparison:
+    """The second of two callables beside the first, on the same inputs and without gradients.
+
+    Raises ConvbenchError where one of them does not run on these, or is where it cannot be timed.
+    """
+    device, modes = device_of_all((first, second), inputs), WithoutGradients.TRAINABLE
+    before, after = (partial(WithoutGradients(call, modes), *inputs.args, **inputs.kwargs) for call in (first, second))
+    with on(device):
+        first_call(first, before)
+        first_call(second, after)
+        return compare_calls(before, after, device, rule)
+
+
+def compare_calls(first: Callable[[], Any], second: Callable[[], Any], device: str, rule: Rule) -> Comparison:
     """Pairs until both directions are decided, and the confirmation of what is suspect."""
     calls = {"first": Live(first, device), "second": Live(second, device)}
     timings: list[Timing] = []

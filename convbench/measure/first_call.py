@@ -22,7 +22,8 @@ from convbench.measure.machine import precision
 from convbench.measure.parity import NEXT_TO_NOTHING, NUMBERS, TOLERANCE, Parity, compare, parity_of
 from convbench.models import network, values
 from convbench.models.deployment import Deployment
-from convbench.models.subject import Inputs, Subject, assemble, inputs, transform
+from convbench.models.inputs import Inputs, inputs
+from convbench.models.subject import Subject, assemble, transform
 from convbench.models.training_step import Step
 
 Opening = list[Reading | Finding]

@@ -12,9 +12,10 @@ from torch import nn
 from convbench.core.errors import CaseFailed, Unavailable
 from convbench.core.record import Case, Clip
 from convbench.measure.quality.data import Labelled
+from convbench.models.inputs import Inputs
 from convbench.models.network import ConvReducerRNN
 from convbench.models.runtimes.int8 import FEWEST
-from convbench.models.subject import Inputs, Subject, assemble, transform
+from convbench.models.subject import Subject, assemble, transform
 
 SAMPLES = 64
 """Batches of the task's clips that ranges may be found with."""

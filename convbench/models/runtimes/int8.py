@@ -12,10 +12,11 @@ from torch.fx import GraphModule
 from convbench.core.errors import CaseFailed, ConvbenchError
 from convbench.core.imports import import_path
 from convbench.core.record import Case
+from convbench.models.inputs import Inputs, inputs
 from convbench.models.runtimes.example import recorded
 from convbench.models.runtimes.export_error import reason
 from convbench.models.stages import called_parts, stage_roots
-from convbench.models.subject import Inputs, Subject, inputs
+from convbench.models.subject import Subject
 
 FEWEST = 4
 FRAMES = 4

@@ -13,7 +13,8 @@ import torch
 from convbench.core.errors import ConvbenchError
 from convbench.core.record import Whole
 from convbench.core.registry import scenarios
-from convbench.models.subject import Inputs, Subject
+from convbench.models.inputs import Inputs
+from convbench.models.subject import Subject
 from convbench.models.values import mapped, tensors
 
 STATEFUL = (

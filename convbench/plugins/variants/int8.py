@@ -11,7 +11,8 @@ from convbench.core.registry import declares, variants
 from convbench.core.traits import VariantTraits, engine
 
 if TYPE_CHECKING:
-    from convbench.models.subject import Inputs, Subject
+    from convbench.models.inputs import Inputs
+    from convbench.models.subject import Subject
 
 
 @variants.register("int8")

@@ -1,0 +1,151 @@
+"""Parameters and multiply-accumulates of one call of a live module, twice over, in all and by module."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import nn
+
+from convbench.core import showing
+from convbench.measure.counts.counted import after_call, count_by_module, reason_of
+from convbench.measure.counts.traced import trace
+from convbench.measure.live.module import device_of, first_call, refuse_no_module, subject
+from convbench.measure.restored import changes_for_good, frozen, restored
+from convbench.models.inputs import Inputs
+from convbench.models.subject import Subject
+
+
+@dataclass(frozen=True, slots=True)
+class ModuleCount:
+    """A submodule by its dotted name: its parameters, and its MACs in one call, both with what lies inside of it.
+
+    What lies in several, such as the encoder that two towers share or a weight that is tied, counts for the first of
+    them alone: for an encoder all its calls.
+    """
+
+    name: str
+    params: int
+    macs: int
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Count:
+    """Parameters, and multiply-accumulates (MACs) of one forward call on the given inputs.
+
+    ``modules`` are all submodules, outermost first. ``how`` is ``meta`` (exact, from shapes alone) or ``call`` (of a
+    real call after a first one, where the model does not run on torch's meta device). ``uncounted`` names operators
+    whose work nobody knows: ``macs`` is then a lower bound, and ``uncounted_share`` the share of the parameters that
+    only those read. ``second`` is an independent count of the same call, from its trace; where that cannot be had it is
+    None and ``counted_once`` says why.
+    """
+
+    params: int
+    macs: int
+    modules: tuple[ModuleCount, ...]
+    how: str
+    uncounted: tuple[str, ...] = ()
+    uncounted_share: float = 0.0
+    second: int | None = None
+    counted_once: str | None = None
+
+    @property
+    def flops(self) -> int:
+        """Two a MAC."""
+        return 2 * self.macs
+
+    def module(self, name: str) -> ModuleCount:
+        """The submodule of that dotted name; one that has several is named by the first. Raises KeyError for others."""
+        return {module.name: module for module in self.modules}[name]
+
+    def __repr__(self) -> str:
+        parts = (f"{module.name} {module.params:,} / {module.macs:,}" for module in self._outermost())
+        note = "".join(f"; {name}: {value}" for name, value in self._doubts())
+        return f"Count({self.params:,} parameters, {self.macs:,} MACs; {', '.join(parts) or 'no submodules'}{note})"
+
+    def _repr_html_(self) -> str:
+        whole = [("all", f"{self.params:,} parameters, {self.macs:,} MACs")]
+        rows = ((module.name, f"{module.params:,} parameters, {module.macs:,} MACs") for module in self._outermost())
+        return showing.table("Parameters and MACs of a call", [*whole, *rows, *self._doubts()])
+
+    def _doubts(self) -> Iterator[tuple[str, str]]:
+        """What keeps the count from being sure, as a heading and its words."""
+        if self.uncounted:
+            share = f"; they alone read {self.uncounted_share:.0%} of the parameters" if self.uncounted_share else ""
+            yield "not counted", f"{', '.join(self.uncounted)}{share}"
+        if self.counted_once:
+            yield "counted once", self.counted_once
+        elif self.second not in (None, self.macs):
+            yield "a second count finds", f"{self.second:,} MACs"
+
+    def _outermost(self) -> Iterator[ModuleCount]:
+        return (module for module in self.modules if "." not in module.name)
+
+
+def count(model: nn.Module, inputs: Inputs) -> Count:
+    """Count one call of the model on its inputs, twice over. Raises ConvbenchError where it runs nowhere.
+
+    Model, inputs and random numbers are left as they were, but for what a call itself writes into parameters that have
+    gradients; each call draws the same numbers.
+    """
+    refuse_no_module(model)
+    with _as_before(model, inputs):
+        second, reason = _second_count(model, inputs)
+    with _as_before(model, inputs):
+        on_meta = _on_meta(model, inputs)
+    with _as_before(model, inputs):
+        counts = count_by_module(_called(model, inputs) if on_meta is None else on_meta)
+    modules = tuple(ModuleCount(name, counts.params[name], macs) for name, macs in counts.macs.items() if name)
+    return Count(
+        params=counts.params[""],
+        macs=counts.macs[""],
+        modules=modules,
+        how="call" if on_meta is None else "meta",
+        uncounted=counts.uncounted,
+        uncounted_share=counts.uncounted_share,
+        second=second,
+        counted_once=reason,
+    )
+
+
+@contextmanager
+def _as_before(model: nn.Module, inputs: Inputs) -> Iterator[None]:
+    device = torch.device(device_of(model, inputs))
+    with torch.random.fork_rng([device.index or 0] if device.type == "cuda" else []), restored(model):
+        yield
+
+
+def _second_count(model: nn.Module, inputs: Inputs) -> tuple[int | None, str | None]:
+    """MACs from the trace of a real call of a copy; or why there is none."""
+    clones = {id(parameter): parameter for parameter in model.parameters() if frozen(parameter)}  # need no second copy
+    try:
+        copied = subject(copy.deepcopy(model, clones), inputs.changed(torch.clone))
+        return sum(trace(after_call(copied)).macs.values()), None
+    except Exception as error:
+        return None, reason_of(error)
+
+
+def _on_meta(model: nn.Module, inputs: Inputs) -> Subject | None:
+    """A copy of the model with its parameters and buffers on meta, called once; None where it does not run there."""
+    twins: dict[int, Any] = {}
+    try:
+        for parameter in model.parameters():
+            twins[id(parameter)] = nn.Parameter(parameter.detach().to("meta"), parameter.requires_grad)
+        for buffer in model.buffers():
+            twins[id(buffer)] = buffer.detach().to("meta")
+        copied = subject(copy.deepcopy(model, twins), inputs.changed(lambda tensor: tensor.to("meta")))
+        return after_call(replace(copied, device="meta"))
+    except Exception:
+        return None
+
+
+def _called(model: nn.Module, inputs: Inputs) -> Subject:
+    """The model called once on a copy of the inputs; a copy of a model that a call would change for good."""
+    if any(map(changes_for_good, model.modules())):
+        with suppress(Exception):
+            model = copy.deepcopy(model)
+    return first_call(model, lambda: after_call(subject(model, inputs.changed(torch.clone))))

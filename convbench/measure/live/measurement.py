@@ -1,0 +1,80 @@
+"""Latency, peak memory and findings of a live module, by the probes of a run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from convbench.core import metrics, showing
+from convbench.core.record import Finding, Protocol, Reading
+from convbench.core.registry import probes
+from convbench.core.statistics import Interval, median_interval
+from convbench.core.text import counted
+from convbench.measure.first_call import amiss, versions
+from convbench.measure.live.module import first_call, refuse_no_module, refuse_other_devices, subject
+from convbench.models.inputs import Inputs
+from convbench.models.subject import on
+from convbench.models.values import leaves
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Measurement:
+    """One live module on given inputs, measured in this process.
+
+    ``latency`` is the median with its 95 % interval in seconds a call, ``samples`` the seconds of each call;
+    ``memory_bytes`` is the peak of what torch's tensors held in a call, weights and inputs included. ``findings`` is
+    what a reader must know, such as page faults that are most of the time.
+    """
+
+    latency: Interval
+    samples: tuple[float, ...]
+    memory_bytes: int
+    findings: tuple[Finding, ...]
+    device: str
+    threads: int
+    training: bool
+
+    def __repr__(self) -> str:
+        return f"Measurement({'; '.join(f'{name} {value}' for name, value in self._rows())})"
+
+    def _repr_html_(self) -> str:
+        return showing.table("Measured in this process", self._rows())
+
+    def _rows(self) -> list[tuple[str, str]]:
+        (second, time), (byte, size) = (
+            showing.scale(self.latency.median, showing.SECONDS),
+            showing.scale(self.memory_bytes, showing.BYTES),
+        )
+        median, low, high = (seconds / second for seconds in self.latency)
+        mode, threads = "train" if self.training else "eval", counted(self.threads, "thread")
+        return [
+            ("latency", f"{median:.4g} {time} a call ({low:.4g} to {high:.4g}, {counted(len(self.samples), 'call')})"),
+            ("peak memory", f"{self.memory_bytes / byte:.4g} {size}"),
+            ("in", f"this process on {self.device}, {threads}, {mode} mode"),
+            ("findings", ", ".join(finding.code for finding in self.findings) or "none"),
+        ]
+
+
+def measure(model: nn.Module, inputs: Inputs, protocol: Protocol) -> Measurement:
+    """Time calls of the model on its inputs as the protocol says, and take the peak of memory of one more."""
+    refuse_no_module(model)
+    live = subject(model, inputs)
+    refuse_other_devices(model, live.device)
+    with on(live.device):
+        before = versions(inputs)
+        output = first_call(model, live.run)
+        results: list[Reading | Finding] = [*amiss(inputs, before, dict(leaves(output)))]
+        results += [result for name in ("latency", "memory") for result in probes.get(name).build(live, protocol)]
+    readings = {result.metric.name: result.samples for result in results if isinstance(result, Reading)}
+    samples, peak = readings[metrics.LATENCY.name], metrics.CPU_PEAK if live.device == "cpu" else metrics.CUDA_PEAK
+    return Measurement(
+        latency=median_interval(samples),
+        samples=samples,
+        memory_bytes=int(readings[peak.name][0]),
+        findings=tuple(result for result in results if isinstance(result, Finding)),
+        device=live.device,
+        threads=torch.get_num_threads(),
+        training=model.training,
+    )

@@ -1,0 +1,75 @@
+"""What of a live module counting and measuring share: its name, its device, its first call, the subject that it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+import torch
+from torch import nn
+
+from convbench.core.errors import ConvbenchError, typed_line
+from convbench.core.record import Case, Choice, Clip, Whole
+from convbench.models.inputs import Inputs
+from convbench.models.subject import Subject, WithoutGradients
+from convbench.models.weights import number_type
+
+T = TypeVar("T")
+
+
+def subject(model: nn.Module, inputs: Inputs) -> Subject:
+    """A live module as what probes hold: called as it stands, without gradients."""
+    clips = [leaf for leaf in inputs.args if isinstance(leaf, torch.Tensor) and leaf.dim() == 5]
+    clip = Clip(*clips[0].shape) if clips else Clip()
+    case = Case(Whole(Choice(f"live:{type(model).__qualname__}")), clip)
+    device, modes = device_of(model, inputs), WithoutGradients.TRAINABLE
+    return Subject(case, 0, device, model, inputs, model, number_type(model), modes=modes)
+
+
+def device_of(call: object, inputs: Inputs) -> str:
+    """The GPU that any of a module's tensors or inputs is on, else the first one's device; ``cpu`` without any."""
+    own = (*call.parameters(), *call.buffers()) if isinstance(call, nn.Module) else ()
+    devices = [tensor.device for tensor in (*own, *inputs.tensors)]
+    return str(next((device for device in devices if device.type == "cuda"), devices[0] if devices else "cpu"))
+
+
+def device_of_all(calls: Sequence[object], inputs: Inputs) -> str:
+    """The GPU that any of the calls is on, else the first one's device, for a clock that has to wait for it.
+
+    Raises ConvbenchError for devices whose calls cannot be timed, and for two GPUs.
+    """
+    devices = [device_of(call, inputs) for call in calls]
+    for call, device in zip(calls, devices, strict=True):
+        refuse_other_devices(call, device)
+    gpus = list(dict.fromkeys(device for device in devices if device.startswith("cuda")))
+    if len(gpus) > 1:
+        where = " and ".join(gpus)
+        raise ConvbenchError(f"the callables are on {where}: move both to one GPU, since the clock waits for one")
+    return gpus[0] if gpus else devices[0]
+
+
+def first_call(model: object, call: Callable[[], T]) -> T:
+    """What ``call`` returns. Raises ConvbenchError, in the model's name, where that does not run on its inputs."""
+    try:
+        return call()
+    except Exception as error:
+        raise ConvbenchError(f"{_name(model)} does not run on these inputs: {typed_line(error)}") from error
+
+
+def refuse_no_module(model: object) -> None:
+    """Raises ConvbenchError for what has no parameters to count and no mode to be called in."""
+    if not isinstance(model, nn.Module):
+        raise ConvbenchError(
+            f"{_name(model)} is no torch.nn.Module: give a model, made and not its class; of an exported program its "
+            ".module()"
+        )
+
+
+def refuse_other_devices(call: object, device: str) -> None:
+    """Raises ConvbenchError for a device whose calls cannot be timed."""
+    if torch.device(device).type not in ("cpu", "cuda"):
+        raise ConvbenchError(f"{_name(call)} is on {device}: only what is on cpu or cuda can be measured")
+
+
+def _name(call: object) -> str:
+    return str(getattr(call, "__name__", type(call).__name__))
