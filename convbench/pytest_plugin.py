@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from convbench.core.record import Case, Protocol
 
 MARKER = "convbench(suite, only=(), skip=(), device='auto'): run a test for every case of a suite"
+COUNTS = ("params", "macs")
+"""What stands beside a case's times, where it can be counted."""
 EXPORTED = "convbench"
 """The key that an export of ours has beside pytest-benchmark's."""
 SHARED = (("machine",), ("python_version",), ("python_implementation",), ("cpu", "brand_raw"))
@@ -57,20 +59,36 @@ def case_benchmark(request: pytest.FixtureRequest, benchmark: Any) -> Callable[[
     case, protocol = request.param
 
     def run() -> Any:
-        from convbench.measure import harness
-        from convbench.measure.first_call import open_case
+        from convbench.core.errors import Unavailable
+        from convbench.core.traits import changes_process
 
-        if benchmark.disabled:
-            with harness.computing_with(case):
-                return benchmark.pedantic(open_case(case, protocol.seed)[0].run)
-        record = harness.measure(case, protocol, ("params", "macs"))
-        with harness.computing_with(case):
-            subject, _ = open_case(case, protocol.seed)
-            benchmark.group = benchmark.group or case.scenario
-            benchmark.extra_info |= {name: record.samples(name)[0] for name in ("params", "macs")}
-            return benchmark.pedantic(_until_done(subject.run, subject.device), **_rounds(subject, protocol))
+        if changes_process(case):
+            pytest.skip("it changes the process that it runs in: measure it with convbench run")
+        try:
+            return _measured(case, protocol, benchmark)
+        except Unavailable as error:
+            pytest.skip(str(error))
 
     return run
+
+
+def _measured(case: Case, protocol: Protocol, benchmark: Any) -> Any:
+    """The output of the case, called under ``benchmark``. Raises Unavailable for what this machine lacks."""
+    from convbench.measure import harness
+    from convbench.measure.first_call import open_case
+    from convbench.measure.machine import malloc
+
+    malloc.hold()
+    if benchmark.disabled:
+        with harness.computing_with(case):
+            return benchmark.pedantic(open_case(case, protocol.seed)[0].run)
+    record = harness.measure(case, protocol, COUNTS)
+    with harness.computing_with(case):
+        subject, _ = open_case(case, protocol.seed)
+        benchmark.group = benchmark.group or case.scenario
+        counts = {name: record.samples(name) for name in COUNTS}
+        benchmark.extra_info |= {name: samples[0] for name, samples in counts.items() if samples}
+        return benchmark.pedantic(_until_done(subject.run, subject.device), **_rounds(subject, protocol))
 
 
 @pytest.hookimpl(optionalhook=True, tryfirst=True)
@@ -109,7 +127,10 @@ def _cases(
         planned = plan(loaded, str(facts["device"]), environment.available_bytes(facts), selection)
     except ConvbenchError as error:
         raise pytest.UsageError(str(error)) from error
-    return [(case, loaded.protocol) for case in planned.cases]
+    timed = [case for case in planned.cases if not case.trial]
+    if not timed:
+        raise pytest.UsageError(f"{path}: its cases are trainings, which are not timed: `convbench run` makes them")
+    return [(case, loaded.protocol) for case in timed]
 
 
 def _until_done(run: Callable[[], Any], device: str) -> Callable[[], Any]:

@@ -224,7 +224,11 @@ def exit_codes() -> Iterator[str]:
         (overview.SUSPECTED, "`history`", "a change for the worse is suspected: `--confirm` checks its commits"),
         (A_RANGE, "`bisect`", "a range of commits with its probability, not one commit; or the time was over before"),
         (ABSTAINED, "`advise`", "an answer below the grade that was required, or none; it says why"),
-        (errors.Refused.exit_code, "`check`, `compare`, `history`", "refused: a comparison that would mean nothing"),
+        (
+            errors.Refused.exit_code,
+            "`check`, `compare`, `history`, `bisect`, `selftest`",
+            "refused: a comparison that would mean nothing",
+        ),
         (INCOMPLETE, "`run`, `profile`", "some case failed; the others are measured"),
         (INCOMPLETE, "`merge`", "a shard, or the result of a case, is missing; what is there is joined"),
         (
@@ -232,7 +236,7 @@ def exit_codes() -> Iterator[str]:
             "`check`, `replay`",
             "a case without a verdict: lacking or failing on one side, other outputs",
         ),
-        (errors.BuildFailed.exit_code, "`check`", "a side that cannot be built or imported"),
+        (errors.BuildFailed.exit_code, "`check`, `bisect`, `selftest`", "a side that cannot be built or imported"),
         (ending.INTERNAL, "all", "a fault of convbench: please report it"),
         (ending.UNWRITTEN, "all", "what was printed could not be written, as on a full disk"),
         (errors.Interrupted.exit_code, "all", "Ctrl-C (another signal N: 128 + N); what was finished is on disk"),

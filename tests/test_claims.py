@@ -23,8 +23,9 @@ from convbench.analysis.claims.paired import (
     paired,
     welch,
 )
+from convbench.core import installed
 from convbench.core.record import Choice
-from convbench.core.registry import claims
+from convbench.core.registry import Plugin, claims
 from convbench.core.statistics import Interval
 from convbench.plugins.claims import (
     algebra,
@@ -547,3 +548,18 @@ def test_where_every_run_died_that_is_said():
     trainings += synthetic.lessons("gap", "direction", 0.12, flag="dead_run") + synthetic.lessons("gap", "binding", 0.5)
     assert of(10, trainings).verdict == "not tested"
     assert "left out of every mean: 5 collapsed; train them longer" in of(10, trainings).why
+
+
+def test_a_claim_of_another_package_that_raises_is_left_out_and_said(monkeypatch):
+    """It took the article's claims along."""
+
+    def wild(evidence):
+        raise IndexError("no such number")
+
+    own = [claim.number for claim in all_claims(NOTHING)]
+    monkeypatch.setitem(claims._plugins, "wild-1", Plugin("wild-1", wild, "", {}))
+    monkeypatch.setattr(installed, "_broken", {})
+    assert [claim.number for claim in all_claims(NOTHING)] == own
+    assert [lacking.reason for lacking in installed.broken()] == [
+        "the claim 'wild-1' raised IndexError: no such number"
+    ]

@@ -58,7 +58,7 @@ def test_trace_serves_one_of_them(here):
     ("words", "message"),
     [
         (("trace", "nothing"), "no profile of 'nothing'"),
-        (("trace", "gap"), "'gap' names 2 profiles; name one of them:"),
+        (("trace", "gap"), "'gap' names 2 profiles; name one of them, or its folder:"),
         (("trace", "gap", "--run", "elsewhere"), "no profile of 'gap' in elsewhere"),
         (("tensorboard", "elsewhere"), "elsewhere: there is no such run"),
         (

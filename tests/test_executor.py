@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from convbench.cli.list import _described
 from convbench.core import cache, store
 from convbench.core.errors import CaseFailed, ConvbenchError, Impossible, StoreError
 from convbench.core.record import Case, Choice, Clip, Parts, Protocol, Record, Training, Trial
-from convbench.core.registry import executors
+from convbench.core.registry import declares, executors, variants
+from convbench.core.traits import VariantTraits
 from convbench.runs import preparation, sweep
 from convbench.runs.executor import Host, Job, pinned
 from convbench.suite import load
@@ -94,6 +96,34 @@ def test_a_case_that_needs_its_own_process_is_skipped_in_this_one(monkeypatch: p
         fine, skipped = (record for _, record in executor.run([counted, timed]))
     assert (fine.status, skipped.status) == ("ok", "skipped")
     assert skipped.failure.message.endswith("LD_PRELOAD: run it with --executor isolated")
+
+
+def test_a_case_that_changes_its_process_is_skipped_in_this_one() -> None:
+    """glibc's settings stayed for all cases after it, which were called eager."""
+    before = os.environ.get("MALLOC_TOP_PAD_")
+    arena = Choice("allocator", (("malloc", "glibc-arena"),))
+    with executors.get("in-process").build("cpu", []) as executor:
+        (skipped,) = (record for _, record in executor.run([Job(case(8, arena), QUICK, ("latency",))]))
+    assert (skipped.status, os.environ.get("MALLOC_TOP_PAD_")) == ("skipped", before)
+    assert skipped.failure.message.endswith("changes the process that it runs in: run it with --executor isolated")
+
+
+@declares(VariantTraits(engine="elsewhere", modules=("no_such_engine.runtime",)))
+def elsewhere(subject):
+    """Run by what is not here."""
+    raise AssertionError("it is not here")
+
+
+def test_a_variant_whose_engine_is_not_installed_is_skipped_whoevers_it_is() -> None:
+    """``modules`` was asked for of convbench's own variants only, and without the parent `list` ended."""
+    path = f"{elsewhere.__module__}:{elsewhere.__name__}"
+    with executors.get("in-process").build("cpu", []) as executor:
+        (skipped,) = (record for _, record in executor.run([Job(case(8, Choice(path)), QUICK, ("latency",))]))
+    assert (skipped.status, skipped.failure.message) == (
+        "skipped",
+        f"no_such_engine.runtime is not installed, which the variant {path} needs: install it",
+    )
+    assert "[not installed: no_such_engine.runtime]" in _described(variants.get(path))
 
 
 # --- The fake ---------------------------------------------------------------------------------------------------------

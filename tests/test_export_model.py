@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,11 +12,33 @@ import torch
 
 from convbench.cli.export_model import _chosen
 from convbench.core.errors import CaseFailed, ConvbenchError
+from convbench.core.imports import import_path
 from convbench.core.record import Case, Choice, Clip, Whole
+from convbench.measure import handover
 from convbench.measure.handover import HEAD, _in_eager, _program, _program_beside
+from convbench.measure.parity import Parity
 from convbench.models.deployment import Example
 
 RECORDS = [records.record(records.case(name)) for name in ("gap", "gmp")]
+
+
+def test_what_run_imported_is_found_again(tmp_path, monkeypatch, in_process):
+    """The modules beside the suite, and those that --plugins named."""
+    (tmp_path / "bench").mkdir()
+    (tmp_path / "bench" / "beside_suite.py").write_text("build = None\n")
+    (tmp_path / "brought.py").write_text("")
+    whole = records.record(Case(Whole(Choice("beside_suite:build")), Clip(1, 2, 3, 8, 8)))
+    records.stored(tmp_path / "run", [whole], command="convbench --plugins brought run bench/whole.yaml")
+    imported = []
+
+    def hand_over(case, *_):
+        imported.append(import_path(case.architecture.model.name))
+        return [], Parity(0.0, 0.0)
+
+    monkeypatch.setattr(handover, "hand_over", hand_over)
+    done = in_process("export-model", "*", "--run", "run", "--to", "net.onnx", cwd=tmp_path)
+    assert (done.returncode, imported) == (0, [None]), done.stderr
+    assert "brought" in sys.modules
 
 
 @pytest.mark.parametrize("name", ["gap", "*/gap/*", RECORDS[0].case.id])

@@ -53,6 +53,20 @@ def test_cases_are_benchmarked_and_nothing_else_is_run(user, pytester):
     assert benchmark["group"] == "inference"
 
 
+def test_what_changes_the_process_or_cannot_run_here_is_skipped(user, pytester):
+    """glibc-arena stayed for the cases after it; what the machine lacks was a failing test."""
+    variants = "{name: allocator, malloc: [glibc-arena, jemalloc]}, {name: openvino}, eager"
+    pytester.makefile(".yaml", tiny=SUITE.replace("clip:", f"variant: [{variants}], clip:"))
+    pytester.makefile(".py", sitecustomize="import sys\nsys.modules['openvino'] = None\n")
+    pytester.makepyfile(test_speed=SPEED)
+    pytester.monkeypatch.setenv("PYTHONPATH", str(pytester.path), prepend=":")
+    done = user("--benchmark-only", "-rs", "-k", "speed")
+    done.assert_outcomes(passed=1, skipped=3)
+    text = done.stdout.str()
+    assert text.count("it changes the process that it runs in: measure it with convbench run") == 2
+    assert "openvino is not installed, which the variant openvino needs: pip install 'convbench[openvino]'" in text
+
+
 def test_a_case_is_called_and_not_timed_where_benchmarks_are_disabled(user, pytester):
     pytester.makepyfile(test_speed=SPEED)
     pytester.makefile(".yaml", tiny=SUITE.replace("max_time: 0.02", "max_time: 300"))
@@ -91,6 +105,7 @@ def test_an_export_of_the_same_machine_is_compared_without_a_warning(user, pytes
             "@pytest.mark.convbench()",
             "missing a required argument: 'suite': write it as @pytest.mark.convbench(suite, ",
         ),
+        ('@pytest.mark.convbench("quality", only="*seed=0*")', "its cases are trainings, which are not timed"),
         ('@pytest.mark.convbench("tiny.yaml", onyl="gap")', "got an unexpected keyword argument 'onyl': write it as"),
     ],
 )

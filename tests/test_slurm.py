@@ -92,6 +92,17 @@ def test_a_job_that_dies_is_replaced_and_the_jobs_end_with_the_run(slurm: Path, 
     assert ended(pids), "no job outlives the run"
 
 
+@pytest.mark.parametrize(
+    ("options", "alone"),
+    [({}, True), ({"exclusive": False}, False), ({"gpus": 1}, False), ({"gpus": 1, "exclusive": True}, True)],
+)
+def test_a_job_has_its_host_alone_unless_it_is_one_of_a_gpu(options: dict, alone: bool) -> None:
+    """With ``gpus`` what was asked for was dropped."""
+    with convbench.executor("slurm", "cpu", **options) as jobs:
+        parameters = jobs.driver.engine._parameters()
+    assert parameters.get("slurm_additional_parameters") == ({"exclusive": True} if alone else None)
+
+
 @pytest.mark.parametrize("cluster", ["local", "debug"])
 def test_without_slurm_it_measures_too(cluster: str, tmp_path: Path) -> None:
     with convbench.executor("slurm", "cpu", cluster=cluster, workers=1, folder=str(tmp_path / "shared")) as jobs:

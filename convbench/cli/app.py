@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_args, get_type_hints
@@ -114,7 +114,7 @@ def top(
     ] = None,
 ) -> None:
     if plugins:
-        _bring(plugins)
+        bring(plugins)
     if version:
         from importlib.metadata import PackageNotFoundError
         from importlib.metadata import version as installed
@@ -127,12 +127,12 @@ def top(
         raise typer.Exit
 
 
-def _bring(modules: list[str]) -> None:
+def bring(modules: Sequence[str]) -> None:
     """Name modules that register plug-ins to this process and to those it starts."""
     from convbench.core import imports, installed
 
     imports.lend(filter(None, [imports.working_directory()]))
-    os.environ[installed.VARIABLE] = ",".join([*filter(None, [os.environ.get(installed.VARIABLE)]), *modules])
+    os.environ[installed.VARIABLE] = ",".join(dict.fromkeys((*installed.of_environment(), *modules)))
     installed.load()
     for broken in installed.broken():
         if any(module in broken.reason for module in modules):

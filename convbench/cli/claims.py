@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from convbench.cli.app import app
+from convbench.cli.report import say_what_is_missing
 from convbench.cli.terminal import console
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ def claims(
         page.write(answers, provenance, _page(out)),
         claims_json.write(answers, provenance, out / "claims.json"),
     )
+    say_what_is_missing()
     shown = console(wide=False, highlight=False)
     shown.print(table(answers))
     shown.print(f"\n{words.tally(tally(answers))}\n")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from convbench.cli.app import app, import_from_here
+from convbench.cli.app import app, bring, import_from_here
 from convbench.core.errors import ConvbenchError
 
 if TYPE_CHECKING:
@@ -30,13 +30,16 @@ def export_model(
 ) -> None:
     """Write a measured model as ONNX, checked against eager, with a five-line program beside it that runs it."""
     from convbench.core import store
+    from convbench.core.commands import Command
     from convbench.measure.handover import hand_over
     from convbench.report.words import units
 
-    import_from_here(str(run))
     if to.suffix != ".onnx" or not to.parent.is_dir():
         raise ConvbenchError(f"--to {to}: name a file that ends in .onnx, in a directory that is there")
     described, records = store.load(run)
+    command = Command.of(described)
+    import_from_here(command.source)
+    bring(command.plugins)
     record = _chosen(case, records, run)
     facts: dict[str, Scalar] = {"run": described.name, "environment": record.environment, **_latency(record)}
     files, parity = hand_over(record.case, described.protocol.seed, to, weights, facts, exporter)

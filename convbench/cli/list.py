@@ -86,12 +86,11 @@ def _written(default: Any) -> str:
 
 def _described(plugin: Any) -> str:
     """Its summary, where it comes from unless it is convbench's own, and the extra that it lacks here."""
-    from importlib.util import find_spec
-
-    from convbench.core.traits import VariantTraits
+    from convbench.core.traits import VariantTraits, missing
 
     marks = [] if plugin.origin == "convbench" else [plugin.origin]
     declared = plugin.declared
-    if isinstance(declared, VariantTraits) and not all(map(find_spec, declared.modules)):
-        marks.append(f"not installed: pip install 'convbench[{declared.extra}]'")
+    if isinstance(declared, VariantTraits) and (lacking := missing(declared.modules)):
+        how = f"pip install 'convbench[{declared.extra}]'" if declared.extra else ", ".join(lacking)
+        marks.append(f"not installed: {how}")
     return " ".join([plugin.summary, *(f"[{mark}]" for mark in marks)])

@@ -48,10 +48,11 @@ def trace(
     open_it: Open = False,
 ) -> None:
     """Serve a page on loopback that hands a trace to the Perfetto viewer (which is loaded from the network)."""
-    from convbench.core import profiles
+    from convbench.core import profiles, store
     from convbench.report.viewers import perfetto
 
-    everywhere = sorted(path.parent for path in Path("reports").rglob(profiles.PROFILES))
+    profiled = (path.parent for path in Path("reports").rglob(profiles.PROFILES))
+    everywhere = sorted(run for run in profiled if store.PREVIOUS not in run.parts)
     path = profiles.find_trace(case, runs or everywhere or [Path("reports")])
     with perfetto.server(path, port) as (server, address):
         print(address, flush=True)

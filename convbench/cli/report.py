@@ -53,7 +53,7 @@ def report(
         for run, directory in zip(loaded, directories, strict=True):
             for path in figure_files.write(*run, out or directory / "figures", file_format):
                 print(path)
-        _say_what_is_missing()
+        say_what_is_missing()
         return
     if len(loaded) > 1:
         written = compare.write(loaded, destination(out or directories[0], "compare.html"))
@@ -61,14 +61,14 @@ def report(
         if out is None:
             write_csv(directories[0], loaded[0][1])
         written = page.write(*loaded[0], destination(out or directories[0], "index.html"))
-    _say_what_is_missing()
+    say_what_is_missing()
     print(written)
     if open_it:
         webbrowser.open(written.resolve().as_uri())
 
 
-def _say_what_is_missing() -> None:
-    """The plug-ins that could not be loaded, and figures that raised."""
+def say_what_is_missing() -> None:
+    """The plug-ins that could not be loaded, and figures and claims that raised."""
     from convbench.core import installed
 
     for broken in installed.broken():
@@ -93,7 +93,7 @@ def conclude(directory: Path, show: bool) -> None:
 
     run, records = store.load(directory)
     path = page.write(run, records, directory / "index.html")
-    _say_what_is_missing()
+    say_what_is_missing()
     if not show:
         return
     out = console(wide=False)

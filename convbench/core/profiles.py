@@ -108,5 +108,5 @@ def find_trace(pattern: str, runs: list[Path]) -> Path:
         raise ConvbenchError(f"no profile of {pattern!r} in {', '.join(map(str, runs))}; profiled are:{known}")
     if len(matches) > 1:
         names = "".join(f"\n  {profile.case} ({profile.directory})" for profile in matches)
-        raise ConvbenchError(f"{pattern!r} names {len(matches)} profiles; name one of them:{names}")
+        raise ConvbenchError(f"{pattern!r} names {len(matches)} profiles; name one of them, or its folder:{names}")
     return matches[0].trace

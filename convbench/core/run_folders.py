@@ -26,7 +26,7 @@ def stamped(root: Path) -> Iterator[tuple[str, str]]:
     errors: list[OSError] = []
     for folder, names, present in os.walk(root, onerror=errors.append):
         is_run = store.RUN in present
-        names[:] = sorted(name for name in names if (name == "previous" if is_run else _may_hold(name)))
+        names[:] = sorted(name for name in names if (name == store.PREVIOUS if is_run else _may_hold(name)))
         if is_run:
             with suppress(OSError):  # it was removed while we looked
                 yield folder, _stamp(folder, store.RESULTS in present)

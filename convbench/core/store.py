@@ -26,6 +26,8 @@ from convbench.core.record import SCHEMA_VERSION, Record, Run
 from convbench.core.text import digest
 
 RUN, RESULTS, CSV, LOCK = "run.json", "results.jsonl", "results.csv", ".lock"
+PREVIOUS = "previous"
+"""Below a run: those that were there before it."""
 REMEDY = "choose another place with --out"
 OF_SUITE = ("name", "suite", "metrics", "protocol")
 """What the shards of one suite share."""
@@ -45,7 +47,7 @@ def exists(directory: Path) -> bool:
 def start(directory: Path, run: Run, records: Iterable[Record] = ()) -> None:
     """Write a new run, with the records that it has already.
 
-    Whatever a run left there is set aside under ``previous/``, never overwritten. Raises StoreError where the directory
+    Whatever a run left there is set aside below ``previous/``, never overwritten. Raises StoreError where the directory
     cannot be written.
     """
     try:
@@ -71,7 +73,7 @@ def append(directory: Path, record: Record) -> None:
 def leave_out(directory: Path, cases: Collection[str]) -> list[Record]:
     """Take the records of these cases out of a run, a copy with them being set aside; returns those that stay."""
     staying = [line for line, record in _read_lines(directory / RESULTS) if record.case.id not in cases]
-    place = _free(directory / "previous", _started(directory))
+    place = _free(directory / PREVIOUS, _started(directory))
     for name in (RESULTS, RUN):
         files.write(place / name, (directory / name).read_bytes(), REMEDY)
     files.write(directory / RESULTS, b"".join(staying), REMEDY)
@@ -226,7 +228,7 @@ def _set_aside(directory: Path) -> None:
     files_there = [name for name in (RUN, RESULTS, CSV, "index.html", "profiles") if (directory / name).exists()]
     if not {RUN, RESULTS} & set(files_there):
         return
-    place = _free(directory / "previous", _started(directory))
+    place = _free(directory / PREVIOUS, _started(directory))
     place.mkdir(parents=True)
     for name in files_there:
         (directory / name).replace(place / name)

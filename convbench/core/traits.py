@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Any, Literal
 
 from convbench.core.errors import ConvbenchError
@@ -30,14 +31,16 @@ class VariantTraits:
     - ``opaque``: module hooks see nothing inside, or would break it: no time and no memory by stage from hooks
     - ``scenarios``: those it makes sense in; all where empty
     - ``own_process``: it changes the process it runs in, or leaves much behind, so that no other case may share it
-    - ``environment``: variables that its process must be started with
+    - ``environment``: variables that its process must be started with; with ``own_process`` it is never measured in the
+      command's or pytest's own process
     - ``compiles``: its first call builds code with torch's compiler
     - ``builds``: torch's compiler builds code for it, ahead of the first call or in it
     - ``same_tensors``: it makes, frees and resizes no tensor: memory is predicted as without it
     - ``channels_last``: convolutions run in NHWC order
     - ``dtype``: the number type of its arithmetic, ``bf16``, ``fp16``, ``int8``; ``fp32`` where it leaves the model's
     - ``packages``: distributions whose versions belong to the environment's fingerprint
-    - ``modules``, ``extra``: what must be importable for it, and the extra of convbench that installs it
+    - ``modules``, ``extra``: what must be importable for it, else its cases are skipped, and the extra of convbench
+      that installs it
     - ``combines``: the other variants that a case may have beside it; all where None
     - ``last``: it takes the model out of torch's hands, so that what changes the model must stand before it
     """
@@ -113,6 +116,11 @@ def own_process(case: Case) -> bool:
     return any(traits.own_process or traits.environment or traits.compiles for traits, _ in of_case(case))
 
 
+def changes_process(case: Case) -> bool:
+    """Whether the case changes its process for good, so that what is measured there after it is of another one."""
+    return any(traits.own_process and traits.environment for traits, _ in of_case(case))
+
+
 def dtype(case: Case) -> str:
     """The number type that the variants of a case compute in; ``fp32`` where they leave the model's."""
     declared = ((traits.dtype, options) for traits, options in of_case(case))
@@ -129,6 +137,18 @@ def packages(cases: Iterable[Case]) -> tuple[str, ...]:
     """The distributions whose versions decide whether numbers of these cases may be compared; sorted, each once."""
     names = dict.fromkeys(choice.name for case in cases for choice in case.variant)
     return tuple(sorted({package for name in names for package in of_variant(name).packages}))
+
+
+def missing(modules: Iterable[str]) -> list[str]:
+    """Those of some modules that are not installed here."""
+    return [name for name in modules if not _is_installed(name)]
+
+
+def _is_installed(name: str) -> bool:
+    try:
+        return find_spec(name) is not None
+    except ImportError:  # the parent of a dotted name is not there
+        return False
 
 
 def notes_of(case: Case) -> dict[str, Scalar]:

@@ -22,9 +22,9 @@ from convbench.measure.first_call import tolerance
 from convbench.measure.parity import Parity, compare
 from convbench.models import network, values
 from convbench.models.deployment import Example
-from convbench.models.runtimes.deploy import need
 from convbench.models.runtimes.onnx_file import FILE, Exporter
 from convbench.models.subject import Subject, assemble, transform
+from convbench.models.variants import need
 
 RUNTIME, BEFORE = "onnxruntime", ("int8", "half")
 HEAD = """import numpy as np, onnxruntime

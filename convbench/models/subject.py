@@ -19,6 +19,7 @@ from convbench.core.registry import scenarios, variants
 from convbench.models import network, values
 from convbench.models.deployment import Deployment, Quantisation
 from convbench.models.inputs import Inputs, inputs
+from convbench.models.variants import need
 from convbench.models.weights import number_type
 
 OF_INFERENCE_MODE = "Inference tensors cannot be saved for backward"
@@ -160,8 +161,9 @@ def assemble_forward(case: Case, seed: int, device: str | None = None) -> Subjec
 
 
 def transform(subject: Subject) -> Subject:
-    """``subject`` with the variants of its case applied in order."""
+    """``subject`` with the variants of its case applied in order. Raises Unavailable for one that lacks a module."""
     for choice in subject.case.variant:
+        need(choice.name)
         subject = variants.get(choice.name).build(subject, **dict(choice.options))
     return subject
 

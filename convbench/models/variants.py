@@ -1,9 +1,12 @@
-"""What the variants of a case ask for: which of them cannot stand together, and how their process must be started."""
+"""What the variants of a case ask for: which of them cannot stand together, what must be installed, and how their
+process must be started."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from convbench.core import traits
-from convbench.core.errors import Impossible
+from convbench.core.errors import Impossible, Unavailable
 from convbench.core.record import EAGER, Case
 
 
@@ -42,3 +45,11 @@ def process_environment(case: Case) -> dict[str, str]:
         if declared.environment is not None:
             variables |= declared.environment(**options)
     return variables
+
+
+def need(variant: str, modules: Sequence[str] = ()) -> None:
+    """Raises Unavailable where a module that a variant needs is not installed, and says how it is."""
+    declared = traits.of_variant(variant)
+    if missing := traits.missing(modules or declared.modules):
+        how = f"pip install 'convbench[{declared.extra}]'" if declared.extra else "install it"
+        raise Unavailable(f"{', '.join(missing)} is not installed, which the variant {variant} needs: {how}")

@@ -11,7 +11,8 @@ from dataclasses import dataclass, fields
 from functools import wraps
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from convbench.core.installed import OWN
+from convbench.core import installed
+from convbench.core.errors import typed_line
 from convbench.core.registry import claims
 
 if TYPE_CHECKING:
@@ -127,8 +128,19 @@ def claim(
 
 
 def all_claims(evidence: Evidence) -> list[Claim]:
-    """Every claim on the shelf, tested: the article's in the order of their numbers, then those of other packages."""
-    return [plugin.build(evidence) for plugin in sorted(claims, key=lambda plugin: plugin.origin != OWN)]
+    """Every claim on the shelf, tested: the article's in the order of their numbers, then those of other packages.
+
+    One of these that raises is left out and noted, as plug-ins are that cannot be loaded.
+    """
+    answers = []
+    for plugin in sorted(claims, key=lambda plugin: plugin.origin != installed.OWN):
+        try:
+            answers.append(plugin.build(evidence))
+        except Exception as error:
+            if plugin.origin == installed.OWN:
+                raise
+            installed.note(plugin.origin, f"the claim {plugin.name!r} raised {typed_line(error)}")
+    return answers
 
 
 def _fields(judgement: Judgement) -> tuple[Any, ...]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import sys
 from collections import defaultdict
@@ -16,7 +15,7 @@ from convbench.core import installed
 from convbench.core.errors import Unavailable
 from convbench.core.registry import SHELVES, variants
 from convbench.core.text import counted
-from convbench.core.traits import VariantTraits, of_variant
+from convbench.core.traits import VariantTraits, missing, of_variant
 from convbench.measure.machine import cgroup, environment, malloc
 from convbench.measure.machine.allocators import PACKAGES, preload
 from convbench.measure.machine.toolchain import missing_tool
@@ -121,8 +120,12 @@ def _extras() -> Iterator[Examination]:
         ("pynvml", "gpu", "GPU clocks, throttle reasons and process memory"),
         ("torch_tb_profiler", "tensorboard", "traces in TensorBoard"),
         ("pytest_benchmark", "pytest", "benchmarks in pytest"),
+        ("av", "video", "tasks of videos"),
+        ("s3fs", "remote", "push and pull to s3://"),
+        ("ray", "ray", "the executor ray"),
+        ("submitit", "slurm", "the executor slurm"),
     ):
-        there = importlib.util.find_spec(module) is not None
+        there = not missing([module])
         yield Examination(f"[{extra}]", there, purpose if there else f"pip install 'convbench[{extra}]' for {purpose}")
 
 
@@ -132,15 +135,15 @@ def _runtimes() -> Iterator[Examination]:
         declared = [of_variant(name) for name in names]
         needed = all(traits.modules for traits in declared)
         modules = dict.fromkeys(module for traits in declared for module in (traits.modules or traits.packages))
-        missing = [module for module in modules if importlib.util.find_spec(module) is None]
+        lacking = missing(modules)
         purpose = f"the variant{'s' if len(names) > 1 else ''} {' and '.join(names)}"
         purpose = purpose if needed else f"some options of {purpose}"
-        if missing:
-            message = f"pip install 'convbench[{extra}]' for {purpose}; missing: {', '.join(missing)}"
+        if lacking:
+            message = f"pip install 'convbench[{extra}]' for {purpose}; missing: {', '.join(lacking)}"
         else:
             versions = ", ".join(f"{name} {environment.package_version(name) or 'installed'}" for name in modules)
             message = f"{purpose}: {versions}"
-        yield Examination(f"[{extra}]", not missing, message)
+        yield Examination(f"[{extra}]", not lacking, message)
 
 
 def _variants_of_extras() -> dict[str, list[str]]:

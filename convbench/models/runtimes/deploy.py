@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import shutil
 import tempfile
@@ -16,8 +15,7 @@ from typing import Any
 import torch
 
 from convbench.core import scratch
-from convbench.core.errors import CaseFailed, Unavailable, is_out_of_memory
-from convbench.core.traits import of_variant
+from convbench.core.errors import CaseFailed, is_out_of_memory
 from convbench.models.deployment import Deployment, Engine, Example, LoadedModel
 from convbench.models.runtimes import structure
 from convbench.models.runtimes.example import Flat, at_first, cycle_of, example
@@ -40,17 +38,6 @@ def deploy(subject: Subject, engine: Engine) -> Subject:
         _program(subject, engine, model, call), output, keeper,
     )  # fmt: skip
     return replace(subject, forward=forward, deployment=deployment)
-
-
-def need(variant: str, modules: Sequence[str] = ()) -> None:
-    """Raises Unavailable, naming the extra, where a module that a variant needs is not installed."""
-    traits = of_variant(variant)
-    missing = [module for module in modules or traits.modules if importlib.util.find_spec(module) is None]
-    if missing:
-        raise Unavailable(
-            f"{', '.join(missing)} is not installed, which the variant {variant} needs: "
-            f"pip install 'convbench[{traits.extra}]'"
-        )
 
 
 def _exported(subject: Subject, engine: Engine, call: Example) -> tuple[Path, float | None, object]:

@@ -8,7 +8,7 @@ from functools import cached_property
 from convbench.core.errors import Unavailable
 from convbench.core.record import Case, Record
 from convbench.core.registry import executors
-from convbench.core.traits import packages
+from convbench.core.traits import changes_process, packages
 from convbench.models.variants import process_environment
 from convbench.runs.executor import Executor, Host, Job, Visit, here, one_by_one, pinned
 
@@ -30,13 +30,20 @@ class InProcess(Executor):
 
 
 def measure(job: Job) -> Record:
-    """``harness.measure`` here. Raises Unavailable for a case whose process has to be started in its own way."""
+    """``harness.measure`` here. Raises Unavailable for a case that has to have a process of its own."""
     from convbench.measure import harness
 
-    variables = process_environment(job.case) if harness.needs_isolation(job.metrics) else {}
-    if variables:
+    if harness.needs_isolation(job.metrics):
+        _refuse_what_needs_another(job.case)
+    with pinned(job.cores):
+        return harness.measure(job.case, job.protocol, job.metrics, job.probes, checked=job.checked)
+
+
+def _refuse_what_needs_another(case: Case) -> None:
+    """Raises Unavailable for a case that this process was not started for, or would not be the same after."""
+    if variables := process_environment(case):
         raise Unavailable(
             f"needs a process that is started with {', '.join(sorted(variables))}: run it with --executor isolated"
         )
-    with pinned(job.cores):
-        return harness.measure(job.case, job.protocol, job.metrics, job.probes, checked=job.checked)
+    if changes_process(case):
+        raise Unavailable("changes the process that it runs in: run it with --executor isolated")

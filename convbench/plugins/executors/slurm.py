@@ -62,8 +62,8 @@ class Slurm(Cluster):
     ``folder`` is on a disk that all hosts share. ``minutes`` is the jobs' time limit; work of a job that ends goes on
     in another. ``cluster`` is ``slurm``, or to try it ``local`` (processes of this machine) or ``debug`` (this very
     process). ``cores``, ``memory`` (as 16GB), ``partition``, ``account``, ``constraint``, ``qos`` and ``exclusive``
-    are Slurm's; ``setup`` is a line of shell to run first, ``start`` the seconds that the first workers may queue,
-    ``silence`` those after which a silent one is lost.
+    are Slurm's, the last as by default but for workers of one GPU; ``setup`` is a line of shell to run first, ``start``
+    the seconds that the first workers may queue, ``silence`` those after which a silent one is lost.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class Slurm(Cluster):
         account: str = "",
         constraint: str = "",
         qos: str = "",
-        exclusive: bool = True,
+        exclusive: bool | None = None,
         setup: str = "",
         start: float = 3600.0,
         silence: float = 120.0,
@@ -91,7 +91,8 @@ class Slurm(Cluster):
             "slurm_partition": partition, "slurm_account": account, "slurm_constraint": constraint, "slurm_qos": qos,
             "slurm_mem": memory, "setup": setup,
         }  # fmt: skip
-        options = _JobOptions(cluster, workers, cores, gpus, minutes, folder, slurm_options, exclusive)
+        alone = not gpus if exclusive is None else exclusive
+        options = _JobOptions(cluster, workers, cores, gpus, minutes, folder, slurm_options, alone)
         # A worker has the cores that Slurm gives it; only processes of one machine have to be told theirs.
         worker_spec = spec(
             device, cases, cores if cluster == "local" else 0, workers if cluster == "local" and cores else 1
@@ -233,9 +234,7 @@ class _Engine:
             slurm_options = {key: text for key, text in options.slurm_options.items() if text}
             setup = slurm_options.pop("setup", "")
             parameters |= slurm_options | ({"slurm_setup": [setup]} if setup else {})
-            parameters |= (
-                {"slurm_additional_parameters": {"exclusive": True}} if options.exclusive and not options.gpus else {}
-            )
+            parameters |= {"slurm_additional_parameters": {"exclusive": True}} if options.exclusive else {}
         return parameters
 
     def _ended(self) -> Iterator[Event]:

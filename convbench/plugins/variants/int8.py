@@ -93,8 +93,8 @@ def _torchao(subject: Subject, _: Sequence[Inputs]) -> None:
     """Linear layers only: made to be compiled (``int8(method=torchao)+compile``)."""
     from torch import nn
 
-    from convbench.models.runtimes.deploy import need
     from convbench.models.runtimes.quiet import quiet
+    from convbench.models.variants import need
 
     need("int8", ("torchao",))
     if not any(type(module) is nn.Linear for module in subject.model.modules()):

@@ -30,10 +30,9 @@ def onnxruntime(subject: Subject, *, exporter: Literal["dynamo", "torchscript"] 
     """Exported to ONNX and run by ONNX Runtime; state goes in and out of the session, threads are its intra-op ones."""
     import torch
 
-    from convbench.models.runtimes.deploy import deploy, need
+    from convbench.models.runtimes.deploy import deploy
     from convbench.models.runtimes.ort import OnnxRuntime
 
-    need("onnxruntime")
     if subject.dtype == torch.bfloat16:
         raise Impossible("ONNX Runtime has no bfloat16 for this model's layers: use half(dtype=fp16)+onnxruntime")
     on_gpu = torch.device(subject.device).type == "cuda"

@@ -42,12 +42,11 @@ def openvino(
     """Run by OpenVINO on the CPU, in float32 or as hinted in bf16 or f16, where the CPU has such arithmetic."""
     import torch
 
-    from convbench.models.runtimes.deploy import deploy, need
+    from convbench.models.runtimes.deploy import deploy
     from convbench.models.runtimes.ov import OpenVino
 
     if torch.device(subject.device).type != "cpu":
         raise Unavailable("OpenVINO runs on CPUs: it has no use for a CUDA device")
-    need("openvino")
     if subject.quantisation and subject.quantisation.method != "static":
         raise Impossible("OpenVINO runs no dynamically quantised model: use int8(method=static)+openvino")
     dtype = {"f32": torch.float32, "bf16": torch.bfloat16, "f16": torch.float16}[precision]
