@@ -11,6 +11,7 @@ from torch import nn
 
 from convbench.core.errors import ConvbenchError, Impossible
 from convbench.core.record import Case, Choice, Clip, Parts, Protocol, Recurrent, Whole
+from convbench.core.registry import reducers
 from convbench.measure import attempts, harness
 from convbench.measure.preflight import needed_bytes, preflight, resolve
 
@@ -117,3 +118,42 @@ def frozen(features, lstm_input):
 def test_a_reducer_of_a_users_is_never_taken_for_ours():
     clip = Clip(1, 2, 3, 8, 8)
     assert len(preflight([case("fc", 8, clip), case(f"{__name__}:frozen", 8, clip)], GIB).cases) == 2
+
+
+CELL = """
+def cells(features, lstm_input):
+    return nn.Sequential(nn.AdaptiveMaxPool2d(side), nn.Flatten(), *(nn.Linear(*sizes) for sizes in layers))
+"""
+
+
+@pytest.fixture
+def run_cell(monkeypatch: pytest.MonkeyPatch):
+    """Runs the cell of a notebook that registers a reducer, of another size and with other linear layers each time."""
+    monkeypatch.setattr(reducers, "_plugins", {plugin.name: plugin for plugin in reducers})
+
+    def run(side: int, *layers: tuple[int, int]) -> Case:
+        exec(CELL, space := {"__name__": "cell", "nn": nn, "side": side, "layers": layers})
+        reducers.register("cells")(space["cells"])
+        (planned,) = preflight([case("cells", clip=Clip(1, 2, 3, 8, 8))], GIB).cases
+        return planned
+
+    return run
+
+
+def test_a_reducer_that_is_registered_anew_has_its_new_size(run_cell):
+    """It was built, and counted, behind an LSTM of the old one's size."""
+    sizes, counted = [], []
+    for side in (4, 2):
+        planned = run_cell(side)
+        sizes.append(planned.architecture.lstm_input)
+        counted += harness.measure(planned, Protocol(), ["params", "macs"]).samples("macs_lstm")
+    assert sizes == [32 * 16, 32 * 4]
+    assert counted == [2 * 512 * (size + 128) for size in sizes]
+
+
+def test_a_reducer_that_is_registered_anew_is_predicted_anew(run_cell):
+    plain, wide = (
+        harness.measure(run_cell(1, *layers), Protocol(), ["prediction"]).samples("predicted_peak_bytes")[0]
+        for layers in ((), ((32, 4096), (4096, 32)))
+    )
+    assert wide - plain >= 4 * (2 * 32 * 4096)

@@ -116,6 +116,12 @@ def vector_size(reducer: Choice, features: Features, lstm_input: int | None) -> 
     return int(vectors.shape[1])
 
 
+def forget_shapes() -> None:
+    """Before another plan: code of the same name may be other code by then, as a cell that was edited and run again."""
+    feature_shape.cache_clear()
+    vector_size.cache_clear()
+
+
 def _on(device: str, model: nn.Module) -> nn.Module:
     """The model on the device; not moved where it is there already, which fake tensors do not allow."""
     kind = torch.device(device).type
