@@ -157,6 +157,17 @@ def keeps_reducer(features, lstm_input):
     return KeepsReducer()
 
 
+class ReadsInTraining(nn.Module):
+    """Scales by a value that it reads, as it trains only."""
+
+    def forward(self, maps):
+        return maps.mean((2, 3)) * (maps.std().item() if self.training else 1.0)
+
+
+def reads_in_training(features, lstm_input):
+    return ReadsInTraining()
+
+
 class LazyReducer(nn.Module):
     def __init__(self, size: int):
         super().__init__()
@@ -372,8 +383,16 @@ class ByChance(Base):
 
     def forward(self, x):
         frames = F.dropout(self.vectors(x), training=True)
-        outputs = [self.rnn(frames)[0] for _ in range(random.randint(1, 100) if self.how == "depth" else 1)]
+        outputs = [self.rnn(frames)[0] for _ in range(self.times())]
         return torch.stack(outputs).mean(0)
+
+    def times(self):
+        match self.how:
+            case "depth":
+                return random.randint(1, 100)
+            case "training":  # by torch, whose numbers are none on meta
+                return torch.randint(1, 100, ()).item() if self.training else 1
+        return 1
 
 
 class Writes(Base):

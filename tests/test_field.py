@@ -16,6 +16,7 @@ import convbench
 from convbench.analysis import results
 from convbench.core.errors import CaseFailed
 from convbench.core.record import Case, Choice, Clip, Finding, Parts, Protocol, Reading, Record, Whole
+from convbench.core.registry import probes
 from convbench.measure import attempts, harness, progress, side
 from convbench.measure.counts import dispatched
 from convbench.measure.counts.counted import macs_by_stage
@@ -146,10 +147,11 @@ def test_what_runs_is_counted(model, params, macs, doubts):
     assert codes(record) - {"name_stages"} == doubts
 
 
-@pytest.mark.parametrize("scenario", ["inference", "train"])
-def test_where_chance_decides_what_is_computed_it_is_said(scenario):
+@pytest.mark.parametrize(("how", "scenario"), [("depth", "inference"), ("depth", "train"), ("training", "train")])
+def test_where_chance_decides_what_is_computed_it_is_said(how, scenario):
     """The MACs of stochastic depth are of what was drawn."""
-    record = measured(case("ByChance/depth", scenario=scenario), COUNTS)
+    record = measured(case(f"ByChance/{how}", scenario=scenario), COUNTS)
+    assert record.samples("adds") and "counted_once" not in codes(record)
     drawn = finding(record, "random_work").data
     for macs in drawn["macs"], drawn["other"]:
         assert macs > CONV
@@ -516,6 +518,21 @@ def test_a_model_that_only_trains_is_counted_twice_and_captured_as_it_trains():
     assert codes(record) - OF_CLOCKS == {"name_stages"}
     conv, lstm = 2 * CONV // 4, LSTM // 4  # of 6 frames instead of 24
     assert value(record, "flops_captured") == conv / (conv + lstm)  # torch.compile leaves an LSTM as it is
+
+
+@pytest.mark.parametrize(
+    "architecture",
+    [
+        Whole(Choice("field:ByChance", (("how", "training"),))),
+        Parts(Choice("conv"), Choice("field:reads_in_training"), 32),
+    ],
+)
+def test_what_cannot_be_captured_fails_no_case(architecture):
+    """It ended with torch's word on meta tensors, of which the user has none."""
+    compiled = Case(architecture, SMALL, (Choice("compile"),), "train")
+    found = list(probes.get("compile").build(subject.assemble(compiled, 0), PROTOCOL))
+    known = {getattr(result, "code", None) or result.metric.name for result in found}
+    assert known >= ({"graphs"} if isinstance(architecture, Whole) else {"not_captured"})
 
 
 def test_a_loss_of_ones_own_is_minimised_and_what_it_leaves_is_said():

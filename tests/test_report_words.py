@@ -238,7 +238,7 @@ FINDINGS = {
     "not_steady": {"change": 0.05}, "interval_wide": {"relative": 0.04, "target": 0.01},
     "page_faults": {"faults_per_call": 6112.0, "system_share": 0.85, "allocator": "glibc"},
     "counts_disagree": {"stage": "lstm", "meta": 1_310_720, "traced": 0}, "counted_once": {"reason": "TypeError: no"},
-    "not_counted": {"reason": "no"},
+    "not_counted": {"reason": "no"}, "not_captured": {"reason": "RuntimeError: no"},
     "uncounted_operators": {"operators": ("aten::fft", "aten::sort"), "share": 0.9}, "nothing_compiled": {},
     "name_stages": {"share": 0.5, "modules": ("cnn",)}, "stages_unseen": {"stages": ("lstm",)},
     "not_on_meta": {"reason": "RuntimeError: no data"}, "no_gradient": {"params": 5, "names": ("value.weight",)},

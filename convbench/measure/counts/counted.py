@@ -127,8 +127,11 @@ def count_forward(case: Case, seed: int) -> Count:
 
 
 def forward_twin(case: Case, seed: int) -> Subject:
-    """The forward pass of a case alone, on ``meta`` or on its device where it does not run there."""
-    on_meta = not isinstance(on_meta_or_reason(case.forward_only, seed), str)
+    """The forward pass of a case alone, on ``meta`` or on its device where it does not run there.
+
+    Of a training the training is asked: in evaluation mode a model may run there that reads values as it trains.
+    """
+    on_meta = not isinstance(on_meta_or_reason(case.eager, seed), str)
     return subject.assemble_forward(case, seed, "meta" if on_meta else None)
 
 

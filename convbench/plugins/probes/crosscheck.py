@@ -64,4 +64,5 @@ def _drawn_again(case: Case, seed: int) -> Iterator[int]:
             twin = after_call(forward_twin(case, seed))
             network.seed_all(seed + draw)
             again = dispatched.count(twin)
+        del twin  # before there is another beside the case's own
         yield again.total

@@ -162,6 +162,7 @@ _SENTENCES: dict[str, Callable[[Data], str]] = {
         f"{units.count(d['params'])} parameters got no gradient from the loss: {_list(d['names'])}. Give the loss that "
         "trains them: loss: package.module:function."
     ),
+    "not_captured": lambda d: f"What torch.compile has captured cannot be told: {d['reason']}.",
     "nothing_compiled": lambda _: "torch.compile captured no graph: this ran eager, whatever the variant says.",
     "throttled": lambda d: f"The device throttled while it was measured: {_list(d['reasons'])}.",
     "foreign_process": lambda d: f"Other processes used the device meanwhile: {_list(d['pids'])}.",
