@@ -207,6 +207,24 @@ def moved():
     return Base().to("cpu").double().float()
 
 
+class Deep(nn.Module):
+    """A convolution and, as it trains, as many others as are drawn: stochastic depth of a trunk."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.stem, self.block = nn.Conv2d(channels, 4, 3, padding=1), nn.Conv2d(4, 4, 3, padding=1)
+
+    def forward(self, frames):
+        maps = self.stem(frames)
+        for _ in range(random.randint(1, 20) + np.random.randint(20) if self.training else 1):
+            maps = self.block(maps)
+        return maps
+
+
+def deep(channels: int):
+    return Deep(channels)
+
+
 class Late(Base):
     """Makes its LSTM in the first call."""
 
@@ -380,11 +398,12 @@ class ByChance(Base):
     def __init__(self, how: str):
         super().__init__()
         self.how = how
+        self.scale = random.random()
 
     def forward(self, x):
         frames = F.dropout(self.vectors(x), training=True)
         outputs = [self.rnn(frames)[0] for _ in range(self.times())]
-        return torch.stack(outputs).mean(0)
+        return self.scale * torch.stack(outputs).mean(0)
 
     def times(self):
         match self.how:

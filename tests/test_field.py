@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -151,13 +152,29 @@ def test_what_runs_is_counted(model, params, macs, doubts):
 def test_where_chance_decides_what_is_computed_it_is_said(how, scenario):
     """The MACs of stochastic depth are of what was drawn."""
     record = measured(case(f"ByChance/{how}", scenario=scenario), COUNTS)
-    assert record.samples("adds") and "counted_once" not in codes(record)
+    assert record.samples("adds") and not codes(record) & {"counted_once", "counts_disagree"}
     drawn = finding(record, "random_work").data
     for macs in drawn["macs"], drawn["other"]:
         assert macs > CONV
         assert (macs - CONV) % LSTM == 0
     assert drawn["macs"] != drawn["other"]
     assert "random_work" not in codes(measured(case("ByChance/numbers", scenario=scenario), COUNTS))
+
+
+def test_a_trunk_that_draws_its_depth_trains_by_the_macs_of_one_draw():
+    """Of one frame and of two another depth was drawn; the line through both gave any number, also a negative one."""
+    drawn = Case(Parts(Choice("field:deep"), Choice("gap")), SMALL, scenario="train")
+    stem, block = 6 * 32 * 32 * 4 * 27, 6 * 32 * 32 * 4 * 36
+    counted = set()
+    for seed in range(3):
+        random.seed(seed)
+        before = random.getstate()
+        record = measured(drawn, COUNTS)
+        assert random.getstate() == before
+        assert "random_work" in codes(record) and "counts_disagree" not in codes(record)
+        counted.add(value(record, "macs_backbone"))
+    (macs,) = counted
+    assert (macs - 2 * stem) % (3 * block) == 0 < macs - 2 * stem
 
 
 @pytest.mark.parametrize("inputs", ["field:lengths", "field:listed_lengths", None])

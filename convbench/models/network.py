@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import inspect
 import random
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from typing import Any
 
@@ -71,10 +72,13 @@ def seed_all(seed: int) -> None:
 
 
 def seed_default_device(seed: int) -> None:
-    """Seed all that draws for the current default device; torch.manual_seed formats three stack traces besides."""
+    """Seed all that draws for the current default device; torch.manual_seed formats three stack traces besides.
+
+    On ``meta`` Python and numpy draw as elsewhere, so that what they decide is the same there.
+    """
+    _seed_python(seed)
     device = torch.get_default_device()
     if device.type != "meta":
-        _seed_python(seed)
         torch.default_generator.manual_seed(seed)
     if device.type == "cuda":
         torch.cuda.manual_seed(seed)
@@ -83,6 +87,17 @@ def seed_default_device(seed: int) -> None:
 def _seed_python(seed: int) -> None:
     random.seed(seed)
     np.random.seed(seed % 2**32)
+
+
+@contextmanager
+def python_as_before() -> Iterator[None]:
+    """While it lasts Python's and numpy's random numbers may be seeded and drawn; afterwards they go on as before."""
+    python, arrays = random.getstate(), np.random.get_state()
+    try:
+        yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(arrays)
 
 
 @lru_cache(maxsize=1024)

@@ -13,8 +13,10 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from convbench.core.errors import CaseFailed, ConvbenchError, line_of, typed_line
+from convbench.core.installed import OWN
 from convbench.core.metrics import OTHER
 from convbench.core.record import Case, Parts
+from convbench.core.registry import backbones, reducers
 from convbench.measure.counts import dispatched
 from convbench.measure.counts.dispatched import Count, as_written
 from convbench.models import subject
@@ -30,7 +32,7 @@ ADDRESS = re.compile(r" at 0x[0-9a-f]+|(?<=torch_mangle)_\d+")
 _COUNTS: dict[tuple[Case, int], Count] = {}
 """What was counted already, by the case and its seed: a loop of thousands of steps takes seconds to count."""
 _OF_FORWARD: dict[tuple[Case, int], Count] = {}
-"""Of a training of a user's model what its forward pass alone counts."""
+"""Of a training with a user's code what its forward pass alone counts."""
 _REASONS: dict[tuple[Case, int], str] = {}
 """Why a case does not run on ``meta``, where that was tried."""
 MOST_COUNTS = 256
@@ -116,14 +118,26 @@ def count_case(case: Case, seed: int) -> Count:
 
 
 def count_forward(case: Case, seed: int) -> Count:
-    """The first count of the forward pass alone; that of a user's model as it trains, where its mode may matter."""
-    if case.scenario != "train" or isinstance(case.architecture, Parts):
+    """The first count of the forward pass alone; of a training with a user's code as it trains, as that may matter."""
+    if case.scenario != "train" or not is_counted_as_called(case):
         return count_case(case.forward_only, seed)
     if (key := (case.eager, seed)) not in _OF_FORWARD:
         twin = forward_twin(case, seed)
         with in_words(), as_written(twin.model):
             _OF_FORWARD[key] = dispatched.count(after_call(twin))
     return _OF_FORWARD[key]
+
+
+def is_counted_as_called(case: Case) -> bool:
+    """Whether a forward pass is counted at full length in its own mode: a user's model, or in training a user's part.
+
+    Of our own parts two frames tell all, in either mode.
+    """
+    parts = case.architecture
+    if not isinstance(parts, Parts):
+        return True
+    ours = backbones.get(parts.backbone.name).origin == reducers.get(parts.reducer.name).origin == OWN
+    return case.scenario == "train" and not ours
 
 
 def forward_twin(case: Case, seed: int) -> Subject:
