@@ -244,6 +244,18 @@ def lazy():
     return model
 
 
+class Unreached(Base):
+    """Has a lazy layer that only a training reaches."""
+
+    def __init__(self):
+        super().__init__()
+        self.late = nn.LazyLinear(10)
+
+    def forward(self, x):
+        output = super().forward(x)
+        return self.late(output) if self.training else output
+
+
 class LearnedState(Base):
     def __init__(self):
         super().__init__()

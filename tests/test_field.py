@@ -117,6 +117,7 @@ ONCE = {"counted_once"}
         ("reads/on cpu", 2408, CONV + LSTM, set()),
         ("lazy", 2408, CONV + LSTM, set()),
         ("Late", 2408, CONV + LSTM, set()),
+        ("Unreached", 2408, CONV + LSTM, set()),
         ("LearnedState", 2448, CONV + LSTM, set()),
         ("normed/new", 2488, CONV + LSTM, set()),
         ("normed/old", 2488, CONV + LSTM, set()),
@@ -211,6 +212,7 @@ def test_a_model_off_meta_has_everything_but_a_prediction():
         ("Works/jvp", set()),
         ("Works/later", set()),
         ("Yields", set()),
+        ("Unreached", set()),
         ("wrapped/frozen", {"not_on_meta", "not_predicted"}),
         ("wrapped/exported", set()),
     ],
@@ -287,6 +289,13 @@ def test_a_live_module_is_counted_by_the_same_means():
     assert counted.second == counted.macs
     assert counted.module("rnn").macs == 15 * 4 * 20 * (6 + 20 + 20 + 20)
     assert counted.module("cnn").macs == CONV
+
+
+def test_a_lazy_layer_that_no_call_reaches_is_no_parameter_yet():
+    counted = convbench.count(field.Unreached().eval(), torch.randn(3, 8, 3, 32, 32))
+    assert (counted.params, counted.macs, counted.second) == (2408, CONV + LSTM, CONV + LSTM)
+    record = measured(case("Unreached", scenario="train"), [*COUNTS, "phases"])
+    assert (value(record, "params"), codes(record) & {"no_gradient", "not_counted"}) == (2408 + 210, set())
 
 
 def test_what_a_live_count_cannot_know_is_in_it():

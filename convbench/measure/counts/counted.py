@@ -22,7 +22,7 @@ from convbench.measure.counts.dispatched import Count, as_written
 from convbench.models import subject
 from convbench.models.stages import Roots, stage_by_module, stage_by_parameter
 from convbench.models.subject import Subject
-from convbench.models.weights import quantised_weights
+from convbench.models.weights import made, quantised_weights
 
 SECONDS_ON_META = 3.0
 """Of this thread, that a call may take there: an operator takes up to a millisecond, whatever its tensors' sizes."""
@@ -226,7 +226,7 @@ def params_by(model: nn.Module, roots: Roots) -> dict[str, int]:
     """Parameters by the names of ``roots``, ``other`` for the rest; a shared one counts once, where it comes first."""
     owners, modules = stage_by_parameter(roots), stage_by_module(roots)
     sizes = dict.fromkeys((*roots, OTHER), 0)
-    for parameter in model.parameters():
+    for parameter in made(model.parameters()):
         sizes[owners.get(parameter, OTHER)] += parameter.numel()
     for module in model.modules():
         for weight in quantised_weights(module):
