@@ -290,6 +290,15 @@ def test_the_hosts_threads_are_not_told_of_a_case_on_a_gpu(code):
     assert "None" not in text
 
 
+@pytest.mark.parametrize("code", ["folds_into_lstm", "low_rank"])
+def test_only_what_is_linear_as_a_whole_is_said_to_be(code):
+    """A record of before does not tell."""
+    texts = [findings.sentence(Finding(code, data={**FINDINGS[code], "whole": whole})) for whole in (True, False)]
+    assert texts[0].startswith("The reducer is linear")
+    assert texts[1].startswith("The reducer ends in a linear layer")
+    assert findings.sentence(Finding(code, data=FINDINGS[code])) == texts[1]
+
+
 def test_unknown_codes_and_missing_data_are_still_shown():
     assert findings.sentence(Finding("new_thing", data={"x": 1})) == "new_thing (x=1)"
     assert findings.sentence(Finding("new_thing")) == "new_thing"

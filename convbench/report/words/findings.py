@@ -75,9 +75,18 @@ def _name_stages(data: Data) -> str:
 
 
 def _folds(data: Data) -> str:
+    head = "is linear and" if data.get("whole") else "ends in a linear layer, which"
     return (
-        f"The reducer is linear and folds into the LSTM: the same function exists with LSTM input "
+        f"The reducer {head} folds into the LSTM: the same function exists with LSTM input "
         f"{data['lstm_input']:,} and {data['params_saved']:,} fewer parameters."
+    )
+
+
+def _low_rank(data: Data) -> str:
+    head = "is linear" if data.get("whole") else "ends in a linear layer"
+    return (
+        f"The reducer {head}: with the LSTM it is a rank-{_whole(data, 'rank')} factorisation of an LSTM input of "
+        f"{_whole(data, 'lstm_input')}."
     )
 
 
@@ -198,9 +207,6 @@ _SENTENCES: dict[str, Callable[[Data], str]] = {
     "dead_run": _dead,
     "unconverged": _unconverged,
     "folds_into_lstm": _folds,
-    "low_rank": lambda d: (
-        f"The reducer is linear: with the LSTM it is a rank-{_whole(d, 'rank')} factorisation of an LSTM input of "
-        f"{_whole(d, 'lstm_input')}."
-    ),
+    "low_rank": _low_rank,
     "graph_breaks": lambda d: f"Graph breaks: {_list(d['reasons'])}.",
 }
