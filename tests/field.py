@@ -497,6 +497,16 @@ def named_observation(clip: Clip):
     return Observation(**observed(clip))
 
 
+def guided(clip: Clip):
+    """Every second frame, with a goal and with anchors that have nothing to do with time."""
+    video = clips(replace(clip, frames=clip.frames // 2))
+    return {"video": video, "goal": torch.randn(clip.batch, 512), "anchors": torch.zeros(5, clip.frames // 2)}
+
+
+def two_cameras(clip: Clip):
+    return clips(replace(clip, batch=2 * clip.batch))
+
+
 class Slotted:
     """An output whose parts lie in slots, and that has no length, no truth and no equal."""
 

@@ -15,7 +15,7 @@ import torch
 
 import convbench
 from convbench.analysis import results
-from convbench.core.errors import CaseFailed
+from convbench.core.errors import CaseFailed, ConvbenchError
 from convbench.core.record import Case, Choice, Clip, Finding, Parts, Protocol, Reading, Record, Whole
 from convbench.core.registry import probes
 from convbench.measure import attempts, harness, progress, side
@@ -572,6 +572,25 @@ def test_a_model_with_a_state_of_its_own_streams_by_a_step():
     assert value(record, "macs") == 2 * (6 * 15 * 15 * 27 + 4 * 20 * 26)
     assert record.samples("latency_s")
     assert "counts_disagree" not in codes(record)
+
+
+def shapes(model, frame, state):
+    return {name: tuple(tensor.shape) for name, tensor in frame.items()}, state
+
+
+def test_a_step_is_given_a_moment_of_what_has_moments():
+    """The goal was cut, which is longest, and the video was whole at every call."""
+    streaming = case("Base", Clip(2, 16, 3, 32, 32), "streaming", inputs="field:guided", step=f"{__name__}:shapes")
+    run = subject.assemble(streaming, 0).run
+    for _ in range(9):
+        assert run()[0] == {"video": (2, 1, 3, 32, 32), "goal": (2, 512), "anchors": (5, 8)}
+
+
+def test_a_step_without_a_moment_is_refused():
+    """A frame was the whole clip, and latency a frame that of a clip."""
+    streaming = case("OwnState", SMALL, "streaming", inputs="field:two_cameras", step="field:step")
+    with pytest.raises(ConvbenchError, match=r"no input is a tensor .* of the clip's batch of 2"):
+        subject.assemble(streaming, 0).run()
 
 
 def test_what_cannot_be_counted_is_measured_all_the_same():
