@@ -256,6 +256,14 @@ class Unreached(Base):
         return self.late(output) if self.training else output
 
 
+class Beside(Base):
+    """Keeps a part, larger than all others, that no gradient reaches."""
+
+    def __init__(self):
+        super().__init__()
+        self.decoder = nn.Linear(500, 500)
+
+
 class LearnedState(Base):
     def __init__(self):
         super().__init__()

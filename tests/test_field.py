@@ -626,6 +626,7 @@ def test_why_a_model_with_a_state_fails_is_its_own_error():
         "Residual",
         "Resized",
         "moved",
+        "Beside",
     ],
 )
 def test_the_peak_of_ones_own_model_is_predicted(model, scenario):
