@@ -453,6 +453,13 @@ class NoNumber(Base):
         return torch.cat((output[:, : -self.frames], output[:, -self.frames :] * float("nan")), 1)
 
 
+class Quantised(Base):
+    """Returns bytes with a scale, as a quantised encoder does whose features go on as such."""
+
+    def forward(self, x):
+        return torch.quantize_per_tensor(super().forward(x), 1 / 64, 64, torch.quint8)
+
+
 class Wide(Base):
     """Has a mask of ones that is stored as one number."""
 

@@ -401,6 +401,15 @@ def test_arrays_of_numpy_are_compared_as_tensors_are():
         measured(case("VanishingArrays", SMALL, variant=(Choice("channels_last"),)), ["latency"])
 
 
+@pytest.mark.parametrize("variant", [(), (Choice("channels_last"),)])
+def test_a_quantised_output_is_compared_by_the_numbers_it_stands_for(variant):
+    assert measured(case("Quantised", SMALL, variant=variant), ["latency"]).status == "ok"
+
+
+def test_a_live_model_with_a_quantised_output_is_measured():
+    assert convbench.measure(field.Quantised(), torch.ones(1, 2, 3, 8, 8), protocol=PROTOCOL).samples
+
+
 def test_what_tensors_share_is_held_once():
     base, wide = (weights.weights_bytes(model) for model in (field.Base(), field.Wide()))
     assert wide == base + 4
