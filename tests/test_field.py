@@ -602,6 +602,23 @@ def test_a_step_without_a_moment_is_refused():
         subject.assemble(streaming, 0).run()
 
 
+def remember(model, frame, state):
+    seen = frame if state is None else torch.cat((state, frame), 1)
+    return model(seen), seen
+
+
+def recall(model, frame, state):
+    """A window of two frames."""
+    output, seen = remember(model, frame, state)
+    return output, seen[:, -2:].clone()
+
+
+@pytest.mark.parametrize(("step", "grows"), [("remember", True), ("recall", False)])
+def test_a_state_that_grows_while_it_is_timed_is_said(step, grows):
+    record = measured(case("Base", SMALL, "streaming", step=f"{__name__}:{step}"), ["latency"])
+    assert ("state_grows" in codes(record)) is grows
+
+
 def test_what_cannot_be_counted_is_measured_all_the_same():
     record = measured(case("Scans", SMALL), [*COUNTS, "latency"])
     assert record.samples("latency_s") and value(record, "params") == 2408

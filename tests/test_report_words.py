@@ -252,6 +252,7 @@ FINDINGS = {
     "withheld": {"threads": 2, "visits": 6, "reason": "other processes had a core for 30 % of the time"},
     "stages_by_runtime": {"engine": "onnxruntime"}, "frames_are_no_clip": {"largest": 0.4}, "random_output": {},
     "two_speeds": {"fast": 1e-3, "slow": 2e-3},
+    "state_grows": {"before": 4096, "after": 65536},
     "own_threads": {}, "slow_on_meta": {}, "inputs_changed": {}, "not_a_number": {"share": 0.25, "part": "output"},
     "random_work": {"macs": 4e6, "other": 2e6},
     "not_in_inference_mode": {"mode": "with gradients", "reason": "RuntimeError: no gradient"},
