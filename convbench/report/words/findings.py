@@ -187,9 +187,8 @@ _SENTENCES: dict[str, Callable[[Data], str]] = {
         "holds both."
     ),
     "state_grows": lambda d: (
-        f"The state that it carries grew from {units.size(d['before'])} to {units.size(d['after'])} while it was timed: "
-        "each call is of a longer stream, and latency and memory are those of no length in particular. Cut the state in "
-        "step."
+        f"The state that it carries grew from {units.size(d['before'])} to {units.size(d['after'])} as it was timed: "
+        "each call is of a longer stream, and latency and memory are those of no length in particular. Cut it in step."
     ),
     "stages_do_not_add_up": lambda d: (
         f"The stages' times sum to {units.seconds(d['stages'])} where a plain call takes {units.seconds(d['whole'])}: "
