@@ -157,6 +157,17 @@ def keeps_reducer(features, lstm_input):
     return KeepsReducer()
 
 
+class ReadsInTraining(nn.Module):
+    """Scales by a value that it reads, as it trains only."""
+
+    def forward(self, maps):
+        return maps.mean((2, 3)) * (maps.std().item() if self.training else 1.0)
+
+
+def reads_in_training(features, lstm_input):
+    return ReadsInTraining()
+
+
 class LazyReducer(nn.Module):
     def __init__(self, size: int):
         super().__init__()
@@ -196,6 +207,24 @@ def moved():
     return Base().to("cpu").double().float()
 
 
+class Deep(nn.Module):
+    """A convolution and, as it trains, as many others as are drawn: stochastic depth of a trunk."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.stem, self.block = nn.Conv2d(channels, 4, 3, padding=1), nn.Conv2d(4, 4, 3, padding=1)
+
+    def forward(self, frames):
+        maps = self.stem(frames)
+        for _ in range(random.randint(1, 20) + np.random.randint(20) if self.training else 1):
+            maps = self.block(maps)
+        return maps
+
+
+def deep(channels: int):
+    return Deep(channels)
+
+
 class Late(Base):
     """Makes its LSTM in the first call."""
 
@@ -213,6 +242,26 @@ def lazy():
     model = Base()
     model.cnn = nn.LazyConv2d(6, 3, stride=2)
     return model
+
+
+class Unreached(Base):
+    """Has a lazy layer that only a training reaches."""
+
+    def __init__(self):
+        super().__init__()
+        self.late = nn.LazyLinear(10)
+
+    def forward(self, x):
+        output = super().forward(x)
+        return self.late(output) if self.training else output
+
+
+class Beside(Base):
+    """Keeps a part, larger than all others, that no gradient reaches."""
+
+    def __init__(self):
+        super().__init__()
+        self.decoder = nn.Linear(500, 500)
 
 
 class LearnedState(Base):
@@ -369,11 +418,20 @@ class ByChance(Base):
     def __init__(self, how: str):
         super().__init__()
         self.how = how
+        self.scale = random.random()
 
     def forward(self, x):
         frames = F.dropout(self.vectors(x), training=True)
-        outputs = [self.rnn(frames)[0] for _ in range(random.randint(1, 100) if self.how == "depth" else 1)]
-        return torch.stack(outputs).mean(0)
+        outputs = [self.rnn(frames)[0] for _ in range(self.times())]
+        return self.scale * torch.stack(outputs).mean(0)
+
+    def times(self):
+        match self.how:
+            case "depth":
+                return random.randint(1, 100)
+            case "training":  # by torch, whose numbers are none on meta
+                return torch.randint(1, 100, ()).item() if self.training else 1
+        return 1
 
 
 class Writes(Base):
@@ -393,6 +451,13 @@ class NoNumber(Base):
     def forward(self, x):
         output = super().forward(x)
         return torch.cat((output[:, : -self.frames], output[:, -self.frames :] * float("nan")), 1)
+
+
+class Quantised(Base):
+    """Returns bytes with a scale, as a quantised encoder does whose features go on as such."""
+
+    def forward(self, x):
+        return torch.quantize_per_tensor(super().forward(x), 1 / 64, 64, torch.quint8)
 
 
 class Wide(Base):
@@ -445,6 +510,16 @@ def observed(clip: Clip):
 
 def named_observation(clip: Clip):
     return Observation(**observed(clip))
+
+
+def guided(clip: Clip):
+    """Every second frame, with a goal and with anchors that have nothing to do with time."""
+    video = clips(replace(clip, frames=clip.frames // 2))
+    return {"video": video, "goal": torch.randn(clip.batch, 512), "anchors": torch.zeros(5, clip.frames // 2)}
+
+
+def two_cameras(clip: Clip):
+    return clips(replace(clip, batch=2 * clip.batch))
 
 
 class Slotted:

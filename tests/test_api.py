@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import doctest
 import math
+import random
 import re
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 import records
 import torch
@@ -514,6 +516,34 @@ def test_counting_by_real_calls_changes_neither_the_model_nor_its_inputs_nor_ran
     assert model.blocks is blocks
     assert model.codebook.weight is codes
     assert torch.equal(codes, rows)
+
+
+class Draws(nn.Module):
+    """Runs as often as Python and numpy draw, as stochastic depth does; on meta too, or only really."""
+
+    def __init__(self, where: str) -> None:
+        super().__init__()
+        self.where, self.layer = where, nn.Linear(4, 4)
+
+    def forward(self, rows: torch.Tensor) -> torch.Tensor:
+        if self.where == "call":
+            rows = rows - rows.mean().item()
+        for _ in range(random.randint(1, 100) + np.random.randint(100)):
+            rows = self.layer(rows)
+        return rows
+
+
+def drawn_so_far() -> tuple:
+    _, numbers, place, *_ = np.random.get_state()
+    return random.getstate(), numbers.tolist(), place
+
+
+@pytest.mark.parametrize("where", ["meta", "call"])
+def test_both_counts_are_of_one_draw_and_python_and_numpy_draw_on_as_before(where: str) -> None:
+    before = drawn_so_far()
+    counted = convbench.count(Draws(where), torch.zeros(1, 4))
+    assert (counted.how, counted.second) == (where, counted.macs)
+    assert drawn_so_far() == before
 
 
 def test_a_model_with_frozen_recurrent_weights_is_counted_with_what_it_shares() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -14,8 +15,9 @@ import torch
 
 import convbench
 from convbench.analysis import results
-from convbench.core.errors import CaseFailed
+from convbench.core.errors import CaseFailed, ConvbenchError
 from convbench.core.record import Case, Choice, Clip, Finding, Parts, Protocol, Reading, Record, Whole
+from convbench.core.registry import probes
 from convbench.measure import attempts, harness, progress, side
 from convbench.measure.counts import dispatched
 from convbench.measure.counts.counted import macs_by_stage
@@ -115,6 +117,7 @@ ONCE = {"counted_once"}
         ("reads/on cpu", 2408, CONV + LSTM, set()),
         ("lazy", 2408, CONV + LSTM, set()),
         ("Late", 2408, CONV + LSTM, set()),
+        ("Unreached", 2408, CONV + LSTM, set()),
         ("LearnedState", 2448, CONV + LSTM, set()),
         ("normed/new", 2488, CONV + LSTM, set()),
         ("normed/old", 2488, CONV + LSTM, set()),
@@ -146,16 +149,33 @@ def test_what_runs_is_counted(model, params, macs, doubts):
     assert codes(record) - {"name_stages"} == doubts
 
 
-@pytest.mark.parametrize("scenario", ["inference", "train"])
-def test_where_chance_decides_what_is_computed_it_is_said(scenario):
+@pytest.mark.parametrize(("how", "scenario"), [("depth", "inference"), ("depth", "train"), ("training", "train")])
+def test_where_chance_decides_what_is_computed_it_is_said(how, scenario):
     """The MACs of stochastic depth are of what was drawn."""
-    record = measured(case("ByChance/depth", scenario=scenario), COUNTS)
+    record = measured(case(f"ByChance/{how}", scenario=scenario), COUNTS)
+    assert record.samples("adds") and not codes(record) & {"counted_once", "counts_disagree"}
     drawn = finding(record, "random_work").data
     for macs in drawn["macs"], drawn["other"]:
         assert macs > CONV
         assert (macs - CONV) % LSTM == 0
     assert drawn["macs"] != drawn["other"]
     assert "random_work" not in codes(measured(case("ByChance/numbers", scenario=scenario), COUNTS))
+
+
+def test_a_trunk_that_draws_its_depth_trains_by_the_macs_of_one_draw():
+    """Of one frame and of two another depth was drawn; the line through both gave any number, also a negative one."""
+    drawn = Case(Parts(Choice("field:deep"), Choice("gap")), SMALL, scenario="train")
+    stem, block = 6 * 32 * 32 * 4 * 27, 6 * 32 * 32 * 4 * 36
+    counted = set()
+    for seed in range(3):
+        random.seed(seed)
+        before = random.getstate()
+        record = measured(drawn, COUNTS)
+        assert random.getstate() == before
+        assert "random_work" in codes(record) and "counts_disagree" not in codes(record)
+        counted.add(value(record, "macs_backbone"))
+    (macs,) = counted
+    assert (macs - 2 * stem) % (3 * block) == 0 < macs - 2 * stem
 
 
 @pytest.mark.parametrize("inputs", ["field:lengths", "field:listed_lengths", None])
@@ -192,6 +212,7 @@ def test_a_model_off_meta_has_everything_but_a_prediction():
         ("Works/jvp", set()),
         ("Works/later", set()),
         ("Yields", set()),
+        ("Unreached", set()),
         ("wrapped/frozen", {"not_on_meta", "not_predicted"}),
         ("wrapped/exported", set()),
     ],
@@ -268,6 +289,13 @@ def test_a_live_module_is_counted_by_the_same_means():
     assert counted.second == counted.macs
     assert counted.module("rnn").macs == 15 * 4 * 20 * (6 + 20 + 20 + 20)
     assert counted.module("cnn").macs == CONV
+
+
+def test_a_lazy_layer_that_no_call_reaches_is_no_parameter_yet():
+    counted = convbench.count(field.Unreached().eval(), torch.randn(3, 8, 3, 32, 32))
+    assert (counted.params, counted.macs, counted.second) == (2408, CONV + LSTM, CONV + LSTM)
+    record = measured(case("Unreached", scenario="train"), [*COUNTS, "phases"])
+    assert (value(record, "params"), codes(record) & {"no_gradient", "not_counted"}) == (2408 + 210, set())
 
 
 def test_what_a_live_count_cannot_know_is_in_it():
@@ -371,6 +399,15 @@ def test_where_all_is_nan_nothing_can_be_compared():
 def test_arrays_of_numpy_are_compared_as_tensors_are():
     with pytest.raises(CaseFailed, match="not eager's output"):
         measured(case("VanishingArrays", SMALL, variant=(Choice("channels_last"),)), ["latency"])
+
+
+@pytest.mark.parametrize("variant", [(), (Choice("channels_last"),)])
+def test_a_quantised_output_is_compared_by_the_numbers_it_stands_for(variant):
+    assert measured(case("Quantised", SMALL, variant=variant), ["latency"]).status == "ok"
+
+
+def test_a_live_model_with_a_quantised_output_is_measured():
+    assert convbench.measure(field.Quantised(), torch.ones(1, 2, 3, 8, 8), protocol=PROTOCOL).samples
 
 
 def test_what_tensors_share_is_held_once():
@@ -518,6 +555,21 @@ def test_a_model_that_only_trains_is_counted_twice_and_captured_as_it_trains():
     assert value(record, "flops_captured") == conv / (conv + lstm)  # torch.compile leaves an LSTM as it is
 
 
+@pytest.mark.parametrize(
+    "architecture",
+    [
+        Whole(Choice("field:ByChance", (("how", "training"),))),
+        Parts(Choice("conv"), Choice("field:reads_in_training"), 32),
+    ],
+)
+def test_what_cannot_be_captured_fails_no_case(architecture):
+    """It ended with torch's word on meta tensors, of which the user has none."""
+    compiled = Case(architecture, SMALL, (Choice("compile"),), "train")
+    found = list(probes.get("compile").build(subject.assemble(compiled, 0), PROTOCOL))
+    known = {getattr(result, "code", None) or result.metric.name for result in found}
+    assert known >= ({"graphs"} if isinstance(architecture, Whole) else {"not_captured"})
+
+
 def test_a_loss_of_ones_own_is_minimised_and_what_it_leaves_is_said():
     record = measured(case("heads", SMALL, "train", loss="field:action_loss"), ["phases"])
     assert finding(record, "no_gradient").data["names"] == ("value.weight", "value.bias")
@@ -529,6 +581,42 @@ def test_a_model_with_a_state_of_its_own_streams_by_a_step():
     assert value(record, "macs") == 2 * (6 * 15 * 15 * 27 + 4 * 20 * 26)
     assert record.samples("latency_s")
     assert "counts_disagree" not in codes(record)
+
+
+def shapes(model, frame, state):
+    return {name: tuple(tensor.shape) for name, tensor in frame.items()}, state
+
+
+def test_a_step_is_given_a_moment_of_what_has_moments():
+    """The goal was cut, which is longest, and the video was whole at every call."""
+    streaming = case("Base", Clip(2, 16, 3, 32, 32), "streaming", inputs="field:guided", step=f"{__name__}:shapes")
+    run = subject.assemble(streaming, 0).run
+    for _ in range(9):
+        assert run()[0] == {"video": (2, 1, 3, 32, 32), "goal": (2, 512), "anchors": (5, 8)}
+
+
+def test_a_step_without_a_moment_is_refused():
+    """A frame was the whole clip, and latency a frame that of a clip."""
+    streaming = case("OwnState", SMALL, "streaming", inputs="field:two_cameras", step="field:step")
+    with pytest.raises(ConvbenchError, match=r"no input is a tensor .* of the clip's batch of 2"):
+        subject.assemble(streaming, 0).run()
+
+
+def remember(model, frame, state):
+    seen = frame if state is None else torch.cat((state, frame), 1)
+    return model(seen), seen
+
+
+def recall(model, frame, state):
+    """A window of two frames."""
+    output, seen = remember(model, frame, state)
+    return output, seen[:, -2:].clone()
+
+
+@pytest.mark.parametrize(("step", "grows"), [("remember", True), ("recall", False)])
+def test_a_state_that_grows_while_it_is_timed_is_said(step, grows):
+    record = measured(case("Base", SMALL, "streaming", step=f"{__name__}:{step}"), ["latency"])
+    assert ("state_grows" in codes(record)) is grows
 
 
 def test_what_cannot_be_counted_is_measured_all_the_same():
@@ -564,6 +652,7 @@ def test_why_a_model_with_a_state_fails_is_its_own_error():
         "Residual",
         "Resized",
         "moved",
+        "Beside",
     ],
 )
 def test_the_peak_of_ones_own_model_is_predicted(model, scenario):

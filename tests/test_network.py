@@ -19,6 +19,7 @@ from convbench.measure.counts.affine import folding, is_affine
 from convbench.models import subject, values
 from convbench.models.inputs import Inputs
 from convbench.models.network import ConvReducerRNN, build, convolutional_trunk, feature_shape
+from convbench.report.words.findings import sentence
 
 SMALL = Clip(2, 3, 3, 8, 10)
 
@@ -91,7 +92,10 @@ def test_the_hybrid_folds_into_gap():
     finding = folding(hybrid, MAP)
     saved = sum(p.numel() for p in hybrid.parameters()) - sum(p.numel() for p in gap.parameters())
     assert finding is not None
-    assert (finding.code, dict(finding.data)) == ("folds_into_lstm", {"lstm_input": 32, "params_saved": saved})
+    assert (finding.code, dict(finding.data)) == (
+        "folds_into_lstm",
+        {"lstm_input": 32, "params_saved": saved, "whole": True},
+    )
     assert saved == 18_496
 
 
@@ -103,14 +107,54 @@ def test_an_activation_or_a_norm_does_not_fold():
 def test_a_narrow_fc_is_a_factorisation():
     finding = folding(model(case("fc", 16)), MAP)
     assert finding is not None
-    assert (finding.code, dict(finding.data)) == ("low_rank", {"rank": 16, "lstm_input": 32 * 80})
+    assert (finding.code, dict(finding.data)) == ("low_rank", {"rank": 16, "lstm_input": 32 * 80, "whole": True})
+
+
+@pytest.mark.parametrize(
+    ("reducer", "options", "code"),
+    [
+        ("spatial-softmax", (("keypoints", 32), ("linear", True)), "folds_into_lstm"),
+        ("fc", (("hidden", "64-32"),), "low_rank"),
+    ],
+)
+def test_a_reducer_that_ends_in_a_linear_layer_is_not_said_to_be_linear(reducer, options, code):
+    finding = folding(model(case(reducer, 137 if code == "folds_into_lstm" else 16, options=options)), MAP)
+    assert finding is not None
+    assert (finding.code, finding.data["whole"]) == (code, False)
+    assert sentence(finding).startswith("The reducer ends in a linear layer")
+
+
+class Squash(nn.Linear):
+    def forward(self, vectors):
+        return super().forward(vectors).tanh()
+
+
+class Skip(nn.Sequential):
+    def forward(self, maps):
+        vectors = maps.mean((2, 3))
+        return vectors.relu() + super().forward(vectors)
+
+
+def squash(features, lstm_input):
+    return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), Squash(features.channels, 64))
+
+
+def skip(features, lstm_input):
+    return Skip(nn.Linear(features.channels, features.channels))
+
+
+@pytest.mark.parametrize("reducer", ["squash", "skip"])
+def test_what_is_derived_from_a_linear_layer_or_a_sequence_of_them_is_not_taken_for_one(reducer):
+    of = model(case(f"{__name__}:{reducer}"))
+    assert folding(of, MAP) is None
+    assert not is_affine(of.reducer)
 
 
 @pytest.mark.parametrize(("reducer", "size", "rank"), [("gdconv", None, 32), ("random-projection", 16, 16)])
 def test_a_linear_reducer_without_a_linear_layer_is_a_factorisation_too(reducer, size, rank):
     finding = folding(model(case(reducer, size)), MAP)
     assert finding is not None
-    assert (finding.code, dict(finding.data)) == ("low_rank", {"rank": rank, "lstm_input": MAP})
+    assert (finding.code, dict(finding.data)) == ("low_rank", {"rank": rank, "lstm_input": MAP, "whole": True})
 
 
 @pytest.mark.parametrize("reducer", ["gap", "flatten", "gmp", "attention"])

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
-from functools import partial
+from functools import cache, partial
 from math import prod
 
 import pytest
 from torch import nn
+from wild import Article
 
 from convbench.core.errors import ConvbenchError, Impossible
 from convbench.core.record import Case, Choice, Clip, Parts, Protocol, Recurrent, Whole
+from convbench.core.registry import reducers
 from convbench.measure import attempts, harness
 from convbench.measure.preflight import needed_bytes, preflight, resolve
 
@@ -117,3 +119,89 @@ def frozen(features, lstm_input):
 def test_a_reducer_of_a_users_is_never_taken_for_ours():
     clip = Clip(1, 2, 3, 8, 8)
     assert len(preflight([case("fc", 8, clip), case(f"{__name__}:frozen", 8, clip)], GIB).cases) == 2
+
+
+CELL = """
+def cells(features, lstm_input):
+    return nn.Sequential(nn.AdaptiveMaxPool2d(side), nn.Flatten(), *(nn.Linear(*sizes) for sizes in layers))
+"""
+
+
+@pytest.fixture
+def run_cell(monkeypatch: pytest.MonkeyPatch):
+    """Runs the cell of a notebook that registers a reducer, of another size and with other linear layers each time."""
+    monkeypatch.setattr(reducers, "_plugins", {plugin.name: plugin for plugin in reducers})
+
+    def run(side: int, *layers: tuple[int, int]) -> Case:
+        exec(CELL, space := {"__name__": "cell", "nn": nn, "side": side, "layers": layers})
+        reducers.register("cells")(space["cells"])
+        (planned,) = preflight([case("cells", clip=Clip(1, 2, 3, 8, 8))], GIB).cases
+        return planned
+
+    return run
+
+
+def test_a_reducer_that_is_registered_anew_has_its_new_size(run_cell):
+    """It was built, and counted, behind an LSTM of the old one's size."""
+    sizes, counted = [], []
+    for side in (4, 2):
+        planned = run_cell(side)
+        sizes.append(planned.architecture.lstm_input)
+        counted += harness.measure(planned, Protocol(), ["params", "macs"]).samples("macs_lstm")
+    assert sizes == [32 * 16, 32 * 4]
+    assert counted == [2 * 512 * (size + 128) for size in sizes]
+
+
+def test_a_reducer_that_is_registered_anew_is_predicted_anew(run_cell):
+    plain, wide = (
+        harness.measure(run_cell(1, *layers), Protocol(), ["prediction"]).samples("predicted_peak_bytes")[0]
+        for layers in ((), ((32, 4096), (4096, 32)))
+    )
+    assert wide - plain >= 4 * (2 * 32 * 4096)
+
+
+def loaded(channels):
+    """As torch.load gives it: on the CPU, whatever device is asked for."""
+    return nn.Sequential(nn.Conv2d(channels, 4, 3, device="cpu"), nn.BatchNorm2d(4, device="cpu"))
+
+
+def loaded_reducer(features, lstm_input):
+    return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(features.channels, 5, device="cpu"))
+
+
+def test_parts_that_are_loaded_whole_are_moved_to_where_they_are_built():
+    """The backbone was said not to take a frame, since its weights lay on the CPU and the frame on meta."""
+    parts = Parts(Choice(f"{__name__}:loaded"), Choice(f"{__name__}:loaded_reducer"))
+    (planned,) = preflight([Case(parts, clip=Clip(1, 2, 3, 8, 8))], GIB).cases
+    record = harness.measure(planned, Protocol(), ["params", "macs", "crosscheck"])
+    assert record.samples("macs_backbone") == (2 * 36 * 4 * 27,)
+    assert record.samples("macs_reducer") == (2 * 4 * 5,)
+    assert not record.findings or {finding.code for finding in record.findings} <= {"low_rank", "folds_into_lstm"}
+
+
+@cache
+def kept():
+    return Article()
+
+
+@cache
+def kept_reducer(features, lstm_input):
+    return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(features.channels, 5))
+
+
+FLATTEN = nn.Flatten()
+
+
+def kept_without_weights(features, lstm_input):
+    return FLATTEN
+
+
+def test_a_factory_that_keeps_its_module_says_so():
+    """The first call moves it to meta, and its weights were gone in the next, for reasons that were none."""
+    whole = Case(Whole(Choice(f"{__name__}:kept")), clip=Clip(1, 2, 3, 16, 16))
+    record = attempts.attempt(whole, partial(harness.measure, protocol=Protocol(), metrics=["params", "reference"]))
+    assert record.failure.message.startswith(f"{__name__}:kept returned the same module twice: make a new one at each")
+    small = Clip(1, 2, 3, 8, 8)
+    with pytest.raises(Impossible, match="kept_reducer returned the same module twice"):
+        preflight([case(f"{__name__}:kept_reducer", clip=small)], GIB)
+    assert len(preflight([case(f"{__name__}:kept_without_weights", clip=small)], GIB).cases) == 1

@@ -238,7 +238,7 @@ FINDINGS = {
     "not_steady": {"change": 0.05}, "interval_wide": {"relative": 0.04, "target": 0.01},
     "page_faults": {"faults_per_call": 6112.0, "system_share": 0.85, "allocator": "glibc"},
     "counts_disagree": {"stage": "lstm", "meta": 1_310_720, "traced": 0}, "counted_once": {"reason": "TypeError: no"},
-    "not_counted": {"reason": "no"},
+    "not_counted": {"reason": "no"}, "not_captured": {"reason": "RuntimeError: no"},
     "uncounted_operators": {"operators": ("aten::fft", "aten::sort"), "share": 0.9}, "nothing_compiled": {},
     "name_stages": {"share": 0.5, "modules": ("cnn",)}, "stages_unseen": {"stages": ("lstm",)},
     "not_on_meta": {"reason": "RuntimeError: no data"}, "no_gradient": {"params": 5, "names": ("value.weight",)},
@@ -252,6 +252,7 @@ FINDINGS = {
     "withheld": {"threads": 2, "visits": 6, "reason": "other processes had a core for 30 % of the time"},
     "stages_by_runtime": {"engine": "onnxruntime"}, "frames_are_no_clip": {"largest": 0.4}, "random_output": {},
     "two_speeds": {"fast": 1e-3, "slow": 2e-3},
+    "state_grows": {"before": 4096, "after": 65536},
     "own_threads": {}, "slow_on_meta": {}, "inputs_changed": {}, "not_a_number": {"share": 0.25, "part": "output"},
     "random_work": {"macs": 4e6, "other": 2e6},
     "not_in_inference_mode": {"mode": "with gradients", "reason": "RuntimeError: no gradient"},
@@ -288,6 +289,15 @@ def test_the_hosts_threads_are_not_told_of_a_case_on_a_gpu(code):
     assert "thread" not in text
     assert text.endswith(".")
     assert "None" not in text
+
+
+@pytest.mark.parametrize("code", ["folds_into_lstm", "low_rank"])
+def test_only_what_is_linear_as_a_whole_is_said_to_be(code):
+    """A record of before does not tell."""
+    texts = [findings.sentence(Finding(code, data={**FINDINGS[code], "whole": whole})) for whole in (True, False)]
+    assert texts[0].startswith("The reducer is linear")
+    assert texts[1].startswith("The reducer ends in a linear layer")
+    assert findings.sentence(Finding(code, data=FINDINGS[code])) == texts[1]
 
 
 def test_unknown_codes_and_missing_data_are_still_shown():

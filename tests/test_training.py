@@ -333,8 +333,21 @@ class Floats(Labels):
 
 def test_a_checkpointed_stage_may_be_called_with_keywords():
     layer = nn.Linear(2, 2)
-    _checkpoint(layer)
+    _checkpoint(layer, "backbone", called := set())
     assert layer(input=torch.zeros(1, 2)).shape == (1, 2)
+    assert called == {"backbone"}
+
+
+@pytest.mark.parametrize(("how", "parts"), [("method", "core"), ("method", "core.rnn"), ("inner", "core.rnn")])
+def test_a_stage_that_is_never_called_itself_cannot_be_checkpointed(how, parts):
+    """It was trained as in eager, and said to save nothing."""
+    used = Whole(Choice("field:Used", (("how", how),)), stages=(("lstm", parts),))
+    case = Case(used, Clip(2, 3, 3, 32, 32), (Choice("checkpoint", (("stage", "lstm"),)),), "train")
+    if parts == "core":
+        with pytest.raises(CaseFailed, match="stage 'lstm' is used and never called itself"):
+            first_call.open_case(case, 0)
+    else:
+        first_call.open_case(case, 0)
 
 
 @pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16])

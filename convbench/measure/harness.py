@@ -21,12 +21,14 @@ from convbench.measure.first_call import Opening, open_case
 from convbench.measure.machine import environment
 from convbench.measure.probes import ORDER, Probe, is_late, is_passive, is_static, probe_name
 from convbench.measure.quality.trial import trial
+from convbench.models.network import python_as_before
 from convbench.models.subject import Subject, assemble, on
 from convbench.models.weights import weights_bytes
 
 Measured = tuple[list[Reading | Finding], dict[str, Scalar]]
 
 
+@python_as_before()
 def measure(
     case: Case,
     protocol: Protocol,

@@ -15,7 +15,7 @@ from convbench.core.record import Case, Choice, Features, Parts
 from convbench.core.registry import reducers, scenarios
 from convbench.measure.quality.trial import refuse_unlearnable
 from convbench.models import subject
-from convbench.models.network import build_reducer, feature_shape, vector_size
+from convbench.models.network import build_reducer, feature_shape, forget_shapes, python_as_before, vector_size
 from convbench.models.variants import refuse_misplaced
 from convbench.models.weights import weights_bytes
 from convbench.suite.selection import Plan
@@ -23,12 +23,14 @@ from convbench.suite.selection import Plan
 FLOAT_BYTES = 4
 
 
+@python_as_before()
 def preflight(cases: Iterable[Case], available_bytes: int) -> Plan:
     """Resolves every case and drops repetitions, keeping the order.
 
     Raises Impossible with all that cannot be built, a line each: sizes that do not fit, plug-ins that fail, models that
     need more than ``available_bytes``.
     """
+    forget_shapes()
     first: dict[object, Case] = {}
     equal: dict[str, list[str]] = {}
     refused: dict[str, str] = {}

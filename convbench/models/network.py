@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import inspect
 import random
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from functools import lru_cache
+from itertools import chain
 from typing import Any
+from weakref import WeakValueDictionary
 
 import numpy as np
 import torch
@@ -71,10 +74,13 @@ def seed_all(seed: int) -> None:
 
 
 def seed_default_device(seed: int) -> None:
-    """Seed all that draws for the current default device; torch.manual_seed formats three stack traces besides."""
+    """Seed all that draws for the current default device; torch.manual_seed formats three stack traces besides.
+
+    On ``meta`` Python and numpy draw as elsewhere, so that what they decide is the same there.
+    """
+    _seed_python(seed)
     device = torch.get_default_device()
     if device.type != "meta":
-        _seed_python(seed)
         torch.default_generator.manual_seed(seed)
     if device.type == "cuda":
         torch.cuda.manual_seed(seed)
@@ -83,6 +89,17 @@ def seed_default_device(seed: int) -> None:
 def _seed_python(seed: int) -> None:
     random.seed(seed)
     np.random.seed(seed % 2**32)
+
+
+@contextmanager
+def python_as_before() -> Iterator[None]:
+    """While it lasts Python's and numpy's random numbers may be seeded and drawn; afterwards they go on as before."""
+    python, arrays = random.getstate(), np.random.get_state()
+    try:
+        yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(arrays)
 
 
 @lru_cache(maxsize=1024)
@@ -116,10 +133,40 @@ def vector_size(reducer: Choice, features: Features, lstm_input: int | None) -> 
     return int(vectors.shape[1])
 
 
+def forget_shapes() -> None:
+    """Before another plan: code of the same name may be other code by then, as a cell that was edited and run again."""
+    feature_shape.cache_clear()
+    vector_size.cache_clear()
+
+
+_GIVEN: WeakValueDictionary[int, nn.Module] = WeakValueDictionary()
+"""What factories have returned, by their numbers: not all modules can be compared."""
+
+
+def _own(name: str, module: nn.Module) -> nn.Module:
+    """The module that a factory of that name returned, which nothing else may hold: devices and variants change it.
+
+    Raises ConvbenchError for one that it has returned before; one without parameters and buffers does no harm.
+    """
+    if not any(True for _ in _tensors(module)):
+        return module
+    if _GIVEN.get(id(module)) is module:
+        raise ConvbenchError(
+            f"{name} returned the same module twice: make a new one at each call (no functools.lru_cache, no "
+            "module-level model)"
+        )
+    _GIVEN[id(module)] = module
+    return module
+
+
+def _tensors(module: nn.Module) -> Iterator[torch.Tensor]:
+    return chain(module.parameters(), module.buffers())
+
+
 def _on(device: str, model: nn.Module) -> nn.Module:
     """The model on the device; not moved where it is there already, which fake tensors do not allow."""
     kind = torch.device(device).type
-    if all(tensor.device.type == kind for tensor in (*model.parameters(), *model.buffers())):
+    if all(tensor.device.type == kind for tensor in _tensors(model)):
         return model
     return model.to(device)
 
@@ -128,7 +175,7 @@ def _users_model(whole: Whole) -> nn.Module:
     model = import_path(whole.model.name)(**dict(whole.model.options))
     if not isinstance(model, nn.Module):
         raise ConvbenchError(f"{whole.model.name} returned {type(model).__name__}: it must return a torch.nn.Module")
-    return model
+    return _own(whole.model.name, model)
 
 
 def _assemble(parts: Parts, clip: Clip, seed: int) -> ConvReducerRNN:
@@ -153,15 +200,16 @@ def _backbone(choice: Choice, in_channels: int) -> nn.Module:
     options = dict(choice.options)
     positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     if any(p.kind in positional for p in inspect.signature(factory).parameters.values()):
-        trunk: nn.Module = factory(in_channels, **options)
-        return trunk
-    return convolutional_trunk(factory(**options))
+        trunk = _own(choice.name, factory(in_channels, **options))
+    else:
+        trunk = convolutional_trunk(_own(choice.name, factory(**options)))
+    return _on(str(torch.get_default_device()), trunk)
 
 
 def build_reducer(choice: Choice, features: Features, lstm_input: int | None) -> nn.Module:
     """A reducer for a feature map on the current default device; ``lstm_input`` counts where its size is free."""
-    module: nn.Module = reducers.get(choice.name).build(features, lstm_input, **dict(choice.options))
-    return module
+    module = reducers.get(choice.name).build(features, lstm_input, **dict(choice.options))
+    return _on(str(torch.get_default_device()), _own(choice.name, module))
 
 
 def convolutional_trunk(classifier: nn.Module) -> nn.Module:

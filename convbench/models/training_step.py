@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 import torch
+from torch.nn.parameter import is_lazy
 
 from convbench.core.errors import CaseFailed
 from convbench.core.imports import import_path
@@ -121,7 +122,7 @@ class TrainingStep:
     def without_gradient(self) -> list[str]:
         """The parameters that ask for a gradient and got none in the step before, by name."""
         named = self.model.named_parameters()
-        return [name for name, parameter in named if parameter.requires_grad and parameter.grad is None]
+        return [name for name, p in named if p.requires_grad and p.grad is None and not is_lazy(p)]
 
     def _gradients(self) -> dict[str, torch.Tensor]:
         named = ((name, parameter.grad) for name, parameter in self.model.named_parameters())

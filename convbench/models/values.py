@@ -96,9 +96,14 @@ def held_bytes(listed: Iterable[torch.Tensor]) -> int:
 
 
 def dense(value: Any) -> Any:
-    """A tensor with all its elements in place: a sparse one filled up with zeros, and a nested one's rows."""
+    """A tensor with all its elements in place: a sparse one filled up with zeros, and a nested one's rows.
+
+    A quantised one as the numbers that it stands for, as torch compares no others.
+    """
     if not isinstance(value, torch.Tensor):
         return value
+    if value.is_quantized:
+        return value.dequantize()
     if value.is_nested:
         return torch.nested.to_padded_tensor(value, 0.0)
     return value if value.layout is torch.strided else value.to_dense()

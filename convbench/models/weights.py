@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
@@ -19,14 +19,19 @@ IN_OWN_LAYOUT = "prim::ConstantMKLDNNTensor"
 def weights_bytes(model: nn.Module) -> int:
     """Bytes of parameters and buffers, and of quantised weights, which are neither."""
     listed = (*_all_parameters(model), *model.buffers())
-    return held_bytes(tensor for tensor in listed if not is_lazy(tensor))
+    return held_bytes(made(listed))
+
+
+def made(listed: Iterable[torch.Tensor]) -> list[torch.Tensor]:
+    """Those parameters and buffers that have a shape; those of a lazy layer that no call has reached have none."""
+    return [tensor for tensor in listed if not is_lazy(tensor)]
 
 
 def number_type(model: nn.Module) -> torch.dtype:
     """The floating-point type that most bytes of the weights are of; float32 where there are none."""
     sizes: Counter[torch.dtype] = Counter()
-    for tensor in _all_parameters(model):
-        if tensor.is_floating_point() and not is_lazy(tensor):
+    for tensor in made(_all_parameters(model)):
+        if tensor.is_floating_point():
             sizes[tensor.dtype] += stored_bytes(tensor)
     return max(sizes, key=sizes.__getitem__, default=torch.float32)
 

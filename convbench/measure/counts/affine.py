@@ -19,25 +19,27 @@ def is_affine(reducer: nn.Module) -> bool:
 
     Never wrong where it says yes; a module of unknown kind counts as no.
     """
-    if isinstance(reducer, nn.Sequential):
+    if type(reducer) is nn.Sequential:
         return all(is_affine(layer) for layer in reducer)
     return type(reducer) in AFFINE or getattr(type(reducer), "affine", False) is True
 
 
 def folding(model: ConvReducerRNN, flattened: int) -> Finding | None:
-    """What a linear reducer with weights amounts to; None for any other. ``flattened`` is C x H x W of the feature map.
+    """What a reducer that is linear, or ends in a linear layer, amounts to; None for any other.
 
-    ``folds_into_lstm``: the same function exists with a smaller LSTM and fewer parameters. ``low_rank``: folding would
-    make the LSTM larger, so the reducer is a factorisation of it of that rank.
+    ``flattened`` is C x H x W of the feature map. ``folds_into_lstm``: the same function exists with a smaller LSTM and
+    fewer parameters. ``low_rank``: folding would make the LSTM larger, so that the reducer, or its last layer, is a
+    factorisation of it of that rank. ``whole``: all of the reducer is linear.
     """
-    last = _last_layer(model.reducer)
-    if isinstance(last, nn.Linear):
+    whole, last = is_affine(model.reducer), _last_layer(model.reducer)
+    if type(last) is nn.Linear:  # one that is derived from it may do something else
         saved = _saved_params(last, model.lstm)
         if saved > 0:
-            return Finding("folds_into_lstm", "note", {"lstm_input": last.in_features, "params_saved": saved})
-        return Finding("low_rank", "note", {"rank": last.out_features, "lstm_input": last.in_features})
-    if is_affine(model.reducer) and model.reducer.state_dict() and model.lstm.input_size < flattened:
-        return Finding("low_rank", "note", {"rank": model.lstm.input_size, "lstm_input": flattened})
+            data = {"lstm_input": last.in_features, "params_saved": saved, "whole": whole}
+            return Finding("folds_into_lstm", "note", data)
+        return Finding("low_rank", "note", {"rank": last.out_features, "lstm_input": last.in_features, "whole": whole})
+    if whole and model.reducer.state_dict() and model.lstm.input_size < flattened:
+        return Finding("low_rank", "note", {"rank": model.lstm.input_size, "lstm_input": flattened, "whole": True})
     return None
 
 
@@ -48,6 +50,6 @@ def _saved_params(last: nn.Linear, lstm: nn.RNNBase) -> int:
 
 
 def _last_layer(module: nn.Module) -> nn.Module:
-    while isinstance(module, nn.Sequential) and len(module):
+    while type(module) is nn.Sequential and len(module):
         module = module[-1]
     return module

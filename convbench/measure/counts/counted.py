@@ -13,14 +13,16 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from convbench.core.errors import CaseFailed, ConvbenchError, line_of, typed_line
+from convbench.core.installed import OWN
 from convbench.core.metrics import OTHER
 from convbench.core.record import Case, Parts
+from convbench.core.registry import backbones, reducers
 from convbench.measure.counts import dispatched
 from convbench.measure.counts.dispatched import Count, as_written
 from convbench.models import subject
 from convbench.models.stages import Roots, stage_by_module, stage_by_parameter
 from convbench.models.subject import Subject
-from convbench.models.weights import quantised_weights
+from convbench.models.weights import made, quantised_weights
 
 SECONDS_ON_META = 3.0
 """Of this thread, that a call may take there: an operator takes up to a millisecond, whatever its tensors' sizes."""
@@ -30,7 +32,7 @@ ADDRESS = re.compile(r" at 0x[0-9a-f]+|(?<=torch_mangle)_\d+")
 _COUNTS: dict[tuple[Case, int], Count] = {}
 """What was counted already, by the case and its seed: a loop of thousands of steps takes seconds to count."""
 _OF_FORWARD: dict[tuple[Case, int], Count] = {}
-"""Of a training of a user's model what its forward pass alone counts."""
+"""Of a training with a user's code what its forward pass alone counts."""
 _REASONS: dict[tuple[Case, int], str] = {}
 """Why a case does not run on ``meta``, where that was tried."""
 MOST_COUNTS = 256
@@ -116,8 +118,8 @@ def count_case(case: Case, seed: int) -> Count:
 
 
 def count_forward(case: Case, seed: int) -> Count:
-    """The first count of the forward pass alone; that of a user's model as it trains, where its mode may matter."""
-    if case.scenario != "train" or isinstance(case.architecture, Parts):
+    """The first count of the forward pass alone; of a training with a user's code as it trains, as that may matter."""
+    if case.scenario != "train" or not is_counted_as_called(case):
         return count_case(case.forward_only, seed)
     if (key := (case.eager, seed)) not in _OF_FORWARD:
         twin = forward_twin(case, seed)
@@ -126,9 +128,24 @@ def count_forward(case: Case, seed: int) -> Count:
     return _OF_FORWARD[key]
 
 
+def is_counted_as_called(case: Case) -> bool:
+    """Whether a forward pass is counted at full length in its own mode: a user's model, or in training a user's part.
+
+    Of our own parts two frames tell all, in either mode.
+    """
+    parts = case.architecture
+    if not isinstance(parts, Parts):
+        return True
+    ours = backbones.get(parts.backbone.name).origin == reducers.get(parts.reducer.name).origin == OWN
+    return case.scenario == "train" and not ours
+
+
 def forward_twin(case: Case, seed: int) -> Subject:
-    """The forward pass of a case alone, on ``meta`` or on its device where it does not run there."""
-    on_meta = not isinstance(on_meta_or_reason(case.forward_only, seed), str)
+    """The forward pass of a case alone, on ``meta`` or on its device where it does not run there.
+
+    Of a training the training is asked: in evaluation mode a model may run there that reads values as it trains.
+    """
+    on_meta = not isinstance(on_meta_or_reason(case.eager, seed), str)
     return subject.assemble_forward(case, seed, "meta" if on_meta else None)
 
 
@@ -209,7 +226,7 @@ def params_by(model: nn.Module, roots: Roots) -> dict[str, int]:
     """Parameters by the names of ``roots``, ``other`` for the rest; a shared one counts once, where it comes first."""
     owners, modules = stage_by_parameter(roots), stage_by_module(roots)
     sizes = dict.fromkeys((*roots, OTHER), 0)
-    for parameter in model.parameters():
+    for parameter in made(model.parameters()):
         sizes[owners.get(parameter, OTHER)] += parameter.numel()
     for module in model.modules():
         for weight in quantised_weights(module):

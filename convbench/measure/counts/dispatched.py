@@ -28,7 +28,7 @@ from convbench.measure.stages.doors import in_threads, watching
 from convbench.models.stages import Roots, is_compiled, stage_roots
 from convbench.models.subject import Subject
 from convbench.models.values import is_sparse, tensors
-from convbench.models.weights import nodes
+from convbench.models.weights import made, nodes
 
 WHOLE = "Global"
 """Under this name FlopCounterMode keeps its total."""
@@ -215,7 +215,7 @@ class _Counter(Flops):
         super().__init__(subject.case)
         self.mod_tracker = stages  # type: ignore[assignment]
         self.unknown = Counter(_called_directly(subject.model))
-        self.of_weights = _storages((list(subject.model.parameters()), list(subject.model.buffers())))
+        self.of_weights = _storages(made((*subject.model.parameters(), *subject.model.buffers())))
         self._kept: list[Any] = []
         self.read: set[int] = set()
         self.read_uncounted: set[int] = set()
@@ -250,7 +250,7 @@ class _Counter(Flops):
 
     def unknown_share(self, model: nn.Module) -> float:
         """The share of the parameters that are read by uncounted operators only."""
-        sizes = {_storage(parameter): parameter.numel() for parameter in model.parameters()}
+        sizes = {_storage(parameter): parameter.numel() for parameter in made(model.parameters())}
         alone = sum(size for storage, size in sizes.items() if storage in self.read_uncounted - self.read)
         return alone / max(1, sum(sizes.values()))
 

@@ -17,6 +17,7 @@ from convbench.measure.counts.traced import trace
 from convbench.measure.live.module import device_of, first_call, refuse_no_module, subject
 from convbench.measure.restored import changes_for_good, frozen, restored
 from convbench.models.inputs import Inputs
+from convbench.models.network import python_as_before
 from convbench.models.subject import Subject
 
 
@@ -90,15 +91,17 @@ def count(model: nn.Module, inputs: Inputs) -> Count:
     """Count one call of the model on its inputs, twice over. Raises ConvbenchError where it runs nowhere.
 
     Model, inputs and random numbers are left as they were, but for what a call itself writes into parameters that have
-    gradients; each call draws the same numbers.
+    gradients; either count is of a second call, which draws the same numbers.
     """
     refuse_no_module(model)
     with _as_before(model, inputs):
         second, reason = _second_count(model, inputs)
     with _as_before(model, inputs):
         on_meta = _on_meta(model, inputs)
-    with _as_before(model, inputs):
-        counts = count_by_module(_called(model, inputs) if on_meta is None else on_meta)
+        counts = None if on_meta is None else count_by_module(on_meta)
+    if counts is None:
+        with _as_before(model, inputs):
+            counts = count_by_module(_called(model, inputs))
     modules = tuple(ModuleCount(name, counts.params[name], macs) for name, macs in counts.macs.items() if name)
     return Count(
         params=counts.params[""],
@@ -115,7 +118,8 @@ def count(model: nn.Module, inputs: Inputs) -> Count:
 @contextmanager
 def _as_before(model: nn.Module, inputs: Inputs) -> Iterator[None]:
     device = torch.device(device_of(model, inputs))
-    with torch.random.fork_rng([device.index or 0] if device.type == "cuda" else []), restored(model):
+    on_gpu = [device.index or 0] if device.type == "cuda" else []
+    with python_as_before(), torch.random.fork_rng(on_gpu), restored(model):
         yield
 
 

@@ -163,8 +163,10 @@ def _predict(subject: Subject, until: float) -> Prediction:
     with peak, in_threads(_refused):
         step.backward(step.forward())
     static += peak.libraries
-    state, intermediates = optimizer_bytes(step)
-    return Prediction(static + state, peak.highest, step_gradients(step) + intermediates)
+    trained = [parameter for parameter in step.parameters if parameter.grad is not None]
+    state, intermediates = optimizer_bytes(step.optimizer, trained)
+    gradients = sum(parameter.nbytes for parameter in trained)
+    return Prediction(static + state, peak.highest, gradients + intermediates)
 
 
 def _refused() -> AbstractContextManager[Any]:
@@ -173,25 +175,20 @@ def _refused() -> AbstractContextManager[Any]:
     return nullcontext()
 
 
-def step_gradients(step: TrainingStep) -> int:
-    """Bytes of the gradients of all parameters."""
-    return sum(parameter.nbytes for parameter in step.parameters)
-
-
-def optimizer_bytes(step: TrainingStep) -> tuple[int, int]:
-    """Bytes of an optimizer's state, and the most that its step needs beside it.
+def optimizer_bytes(optimizer: torch.optim.Optimizer, trained: list[nn.Parameter]) -> tuple[int, int]:
+    """Bytes of an optimizer's state, and the most that its step needs beside it, for parameters that have gradients.
 
     Adam and AdamW keep two moments and a step count a parameter. A plain loop takes two buffers of the parameter at
     hand, foreach one of all parameters, a fused step none.
     """
-    kind, defaults = type(step.optimizer), step.optimizer.defaults
-    if kind is torch.optim.SGD:
+    kind, defaults = type(optimizer), optimizer.defaults
+    if kind is torch.optim.SGD or not trained:
         return 0, 0
-    sizes = [parameter.nbytes for parameter in step.parameters]
+    sizes = [parameter.nbytes for parameter in trained]
     state = 2 * sum(sizes) + COUNTER * len(sizes)
     if defaults.get("fused"):
         return state, 0
-    on_gpu = step.parameters[0].device.type == "cuda"
+    on_gpu = trained[0].device.type == "cuda"
     if defaults.get("foreach") or (on_gpu and defaults.get("foreach") is None):
         return state, sum(sizes)
     return state, 2 * max(sizes)

@@ -14,7 +14,7 @@ from convbench.core import metrics
 from convbench.core.record import Finding, Protocol, Reading
 from convbench.core.registry import probes
 from convbench.core.traits import compiles
-from convbench.measure.counts.counted import NotCounted, count_forward, forward_twin
+from convbench.measure.counts.counted import NotCounted, count_forward, forward_twin, reason_of
 from convbench.measure.counts.dispatched import Flops, decomposing
 from convbench.measure.probes import exact
 from convbench.models.subject import Subject
@@ -30,7 +30,11 @@ def compile_capture(subject: Subject, protocol: Protocol) -> Iterator[Reading | 
     if not compiles(subject.case):
         return
     twin = forward_twin(subject.case, protocol.seed)
-    graphs, flops = _capture(twin)
+    try:
+        graphs, flops = _capture(twin)
+    except Exception as error:
+        yield Finding("not_captured", "note", {"reason": reason_of(error)})
+        return
     counters = torch._dynamo.utils.counters
     breaks = counters["graph_break"] | counters["unimplemented"]
     yield Reading(metrics.GRAPH_COUNT, (graphs,))

@@ -7,10 +7,18 @@ from collections.abc import Iterator
 from contextlib import suppress
 
 from convbench.core import metrics
-from convbench.core.record import Case, Finding, Parts, Protocol, Reading
+from convbench.core.record import Case, Finding, Protocol, Reading
 from convbench.core.registry import probes
 from convbench.measure.counts import dispatched
-from convbench.measure.counts.counted import NotCounted, after_call, count_forward, forward_twin, in_words, reason_of
+from convbench.measure.counts.counted import (
+    NotCounted,
+    after_call,
+    count_forward,
+    forward_twin,
+    in_words,
+    is_counted_as_called,
+    reason_of,
+)
 from convbench.measure.counts.traced import trace as traced_counts
 from convbench.measure.probes import exact
 from convbench.models import network
@@ -31,7 +39,7 @@ def crosscheck(subject: Subject, protocol: Protocol) -> Iterator[Reading | Findi
         first = count_forward(subject.case, protocol.seed)
     except NotCounted:
         return  # the probe ``macs`` has said so
-    if not isinstance(subject.case.architecture, Parts):
+    if is_counted_as_called(subject.case):
         yield from _by_chance(subject.case, protocol.seed, first.total)
     try:
         trace = traced_counts(after_call(assemble_forward(subject.case, protocol.seed)))
@@ -64,4 +72,5 @@ def _drawn_again(case: Case, seed: int) -> Iterator[int]:
             twin = after_call(forward_twin(case, seed))
             network.seed_all(seed + draw)
             again = dispatched.count(twin)
+        del twin  # before there is another beside the case's own
         yield again.total

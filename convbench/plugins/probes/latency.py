@@ -20,6 +20,7 @@ from convbench.measure.reference import Reference
 from convbench.measure.timing import Call, Clock, Sample, Sampling, StoppingRule, WarmUp, clock_for, warm_up
 from convbench.measure.waiting import Waiting
 from convbench.models.subject import Subject
+from convbench.models.values import held_bytes, tensors
 
 MANY_FAULTS = 256
 """Page faults a call from which on a warning is given, where the kernel took ``SYSTEM_SHARE`` of the time."""
@@ -64,6 +65,7 @@ def latency(subject: Subject, protocol: Protocol) -> Iterator[Reading | Finding]
     clock = clock_for(subject.device, subject.timed)
     reference = Reference(subject.device)
     warm = warm_up(subject.timed, clock, protocol.max_warmup)
+    carried = _carried(subject)
     sampling = Sampling(subject.timed, clock, _rule(subject, protocol))
     settling, seconds = (SETTLE_SECONDS, SHORT_BLOCK_SECONDS) if warm.call < SHORT else (0.0, BLOCK_SECONDS)
     used, before = Usage(), Waiting.now()
@@ -76,6 +78,8 @@ def latency(subject: Subject, protocol: Protocol) -> Iterator[Reading | Finding]
     waited, stolen = before.shares(Waiting.now())
     yield from _readings(sampling.samples, warm)
     yield Reading(metrics.REFERENCE, tuple(reference.samples))
+    if (grown := _carried(subject)) > carried:
+        yield Finding("state_grows", data={"before": carried, "after": grown})
     if protocol.visits == 1:
         yield from _within_one_process(warm, sampling, protocol)
     if subject.device == "cpu":
@@ -85,6 +89,14 @@ def latency(subject: Subject, protocol: Protocol) -> Iterator[Reading | Finding]
         yield from _busy(waited)
     else:
         yield from _disturbances(torch.device(subject.device))
+
+
+def _carried(subject: Subject) -> int:
+    """Bytes of the state that a streamed case carries on from one more call; of another runtime's nothing is known."""
+    if not subject.case.streams or subject.deployment:
+        return 0
+    _, state = subject.run()
+    return held_bytes(tensors(state))
 
 
 def _settle(call: Call, clock: Clock, seconds: float) -> None:

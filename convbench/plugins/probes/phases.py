@@ -30,9 +30,9 @@ def phases(subject: Subject, protocol: Protocol) -> Iterator[Reading | Finding]:
     for phase in PHASES:
         yield Reading(metrics.PHASES[phase], tuple(split[phase] for split in splits))
     if names := subject.run.without_gradient():
-        sizes = {name: parameter.numel() for name, parameter in subject.model.named_parameters()}
+        named = dict(subject.model.named_parameters())
         shown = (*names[:NAMED], *((f"and {len(names) - NAMED} more",) if len(names) > NAMED else ()))
-        yield Finding("no_gradient", data={"params": sum(sizes[name] for name in names), "names": shown})
+        yield Finding("no_gradient", data={"params": sum(named[name].numel() for name in names), "names": shown})
 
 
 def _split(subject: Subject) -> Split:

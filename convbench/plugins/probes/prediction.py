@@ -24,6 +24,7 @@ def prediction(subject: Subject, protocol: Protocol) -> Iterator[Reading | Findi
     """Predicted peak of tensor bytes, exact up to what libraries keep to themselves; nothing for a compiled case."""
     if opaque(subject.case):
         return
+    predict.cache_clear()  # code of the same name may be other code by now
     try:
         yield Reading(metrics.PREDICTED, (predict(subject.case, SHARE * protocol.timeout).peak,))
     except CaseFailed as error:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from convbench.core.errors import ConvbenchError
-from convbench.core.record import Whole
+from convbench.core.record import Clip, Whole
 from convbench.core.registry import scenarios
 from convbench.models.inputs import Inputs
 from convbench.models.subject import Subject
@@ -64,16 +64,30 @@ def _frames(subject: Subject) -> Iterator[torch.Tensor]:
 
 
 def _moments(subject: Subject) -> Iterator[Any]:
-    """The inputs at each moment: tensors (B, T, ...) cut to (B, 1, ...), whatever else as it is."""
+    """The inputs at each moment: tensors (B, T, ...) cut to (B, 1, ...), whatever else as it is.
+
+    T is that of the clip; where no input has as many frames, that of the input of most axes, such as a video of every
+    second frame beside a goal. Raises ConvbenchError where no input has the clip's batch.
+    """
     clip = subject.case.clip
     whole = _alone(subject.inputs)
-    times = {tensor.shape[1] for tensor in tensors(whole) if tensor.dim() > 1 and tensor.shape[0] == clip.batch}
-    frames = clip.frames if clip.frames in times else max(times, default=1)
+    series = [tensor for tensor in tensors(whole) if _is_series(tensor, clip)]
+    if not series:
+        raise ConvbenchError(
+            f"streaming: no input is a tensor (B, T, ...) of the clip's batch of {clip.batch}, so that none can be cut "
+            "at a moment: let inputs make such"
+        )
+    lengths = {tensor.shape[1] for tensor in series}
+    frames = clip.frames if clip.frames in lengths else max(series, key=torch.Tensor.dim).shape[1]
 
     def cut(t: int, tensor: torch.Tensor) -> torch.Tensor:
-        return tensor[:, t : t + 1] if tensor.dim() > 1 and tensor.shape[1] == frames else tensor
+        return tensor[:, t : t + 1] if _is_series(tensor, clip) and tensor.shape[1] == frames else tensor
 
     return iter([mapped(partial(cut, t), whole) for t in range(frames)])
+
+
+def _is_series(tensor: torch.Tensor, clip: Clip) -> bool:
+    return tensor.dim() > 1 and tensor.shape[0] == clip.batch
 
 
 def _alone(inputs: Inputs) -> Any:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from convbench.core.errors import CaseFailed
 from convbench.core.registry import declares, variants
-from convbench.core.traits import VariantTraits
+from convbench.core.traits import VariantTraits, compiles
 
 if TYPE_CHECKING:
     from torch import nn
@@ -23,18 +24,36 @@ def checkpointed(subject: Subject, *, stage: str = "backbone") -> Subject:
     modules = stage_roots(subject.case, subject.model).get(stage, ())
     if not modules:
         raise CaseFailed("error", f"has no stage {stage!r} to checkpoint: name its submodule under stages")
+    called: set[str] = set()
     for module in called_parts(modules):
-        _checkpoint(module)
-    return subject
+        _checkpoint(module, stage, called)
+    return subject if compiles(subject.case) else _refusing_uncalled(subject, stage, called)
 
 
-def _checkpoint(module: nn.Module) -> None:
+def _checkpoint(module: nn.Module, stage: str, called: set[str]) -> None:
     """Wrap a module's forward in place, so that its name, its parameters and its hooks stay what they were."""
     from torch.utils.checkpoint import checkpoint
 
     forward = module.forward
 
     def again(*args: object, **kwargs: Any) -> object:
+        called.add(stage)
         return checkpoint(forward, *args, use_reentrant=False, **kwargs)
 
     module.forward = again
+
+
+def _refusing_uncalled(subject: Subject, stage: str, called: set[str]) -> Subject:
+    """Raises CaseFailed where a forward pass has called nothing that is checkpointed: its numbers would be eager's."""
+
+    def forward(*args: object, **kwargs: Any) -> object:
+        output = subject.forward(*args, **kwargs)
+        if stage not in called:
+            raise CaseFailed(
+                "error",
+                f"stage {stage!r} is used and never called itself, so that nothing is checkpointed: name under stages "
+                "the modules that are called",
+            )
+        return output
+
+    return replace(subject, forward=forward)

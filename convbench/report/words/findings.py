@@ -75,9 +75,18 @@ def _name_stages(data: Data) -> str:
 
 
 def _folds(data: Data) -> str:
+    head = "is linear and" if data.get("whole") else "ends in a linear layer, which"
     return (
-        f"The reducer is linear and folds into the LSTM: the same function exists with LSTM input "
+        f"The reducer {head} folds into the LSTM: the same function exists with LSTM input "
         f"{data['lstm_input']:,} and {data['params_saved']:,} fewer parameters."
+    )
+
+
+def _low_rank(data: Data) -> str:
+    head = "is linear" if data.get("whole") else "ends in a linear layer"
+    return (
+        f"The reducer {head}: with the LSTM it is a rank-{_whole(data, 'rank')} factorisation of an LSTM input of "
+        f"{_whole(data, 'lstm_input')}."
     )
 
 
@@ -162,6 +171,7 @@ _SENTENCES: dict[str, Callable[[Data], str]] = {
         f"{units.count(d['params'])} parameters got no gradient from the loss: {_list(d['names'])}. Give the loss that "
         "trains them: loss: package.module:function."
     ),
+    "not_captured": lambda d: f"What torch.compile has captured cannot be told: {d['reason']}.",
     "nothing_compiled": lambda _: "torch.compile captured no graph: this ran eager, whatever the variant says.",
     "throttled": lambda d: f"The device throttled while it was measured: {_list(d['reasons'])}.",
     "foreign_process": lambda d: f"Other processes used the device meanwhile: {_list(d['pids'])}.",
@@ -175,6 +185,10 @@ _SENTENCES: dict[str, Callable[[Data], str]] = {
     "two_speeds": lambda d: (
         f"Fresh processes ran at two speeds, {units.seconds(d['fast'])} and {units.seconds(d['slow'])}: the interval "
         "holds both."
+    ),
+    "state_grows": lambda d: (
+        f"The state that it carries grew from {units.size(d['before'])} to {units.size(d['after'])} as it was timed: "
+        "each call is of a longer stream, and latency and memory are those of no length in particular. Cut it in step."
     ),
     "stages_do_not_add_up": lambda d: (
         f"The stages' times sum to {units.seconds(d['stages'])} where a plain call takes {units.seconds(d['whole'])}: "
@@ -197,9 +211,6 @@ _SENTENCES: dict[str, Callable[[Data], str]] = {
     "dead_run": _dead,
     "unconverged": _unconverged,
     "folds_into_lstm": _folds,
-    "low_rank": lambda d: (
-        f"The reducer is linear: with the LSTM it is a rank-{_whole(d, 'rank')} factorisation of an LSTM input of "
-        f"{_whole(d, 'lstm_input')}."
-    ),
+    "low_rank": _low_rank,
     "graph_breaks": lambda d: f"Graph breaks: {_list(d['reasons'])}.",
 }
