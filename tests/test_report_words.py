@@ -2,6 +2,7 @@
 
 import ast
 import io
+import math
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from convbench.analysis.choice.by_budget import within
+from convbench.analysis.choice.by_budget import by_cost, within
 from convbench.analysis.costs.headlines import headline_of
 from convbench.analysis.quality.qualities import by_task, qualities
 from convbench.analysis.results import results
@@ -402,6 +403,21 @@ def test_where_nothing_alike_fits_other_variants_are_asked_and_then_what_comes_n
         r"None of 3 models fits\. Nearest: latency at least (2\.0\d|1\.9\d) ms \(the limit is 1\.00 ms\)\.",
         fitting(nothing),
     )
+
+
+def test_the_sliders_answer_at_every_limit_what_advise_answers():
+    """Where nothing fits all cells named the limits of the first: without any of memory, "the limit is 7.00 MiB"."""
+    seconds = {"gap": 6.0e-3, "fc": 9.0e-3, "spatial-softmax": 8e-3, "flatten": 20e-3}
+    case_results = results([records.record(records.case(name), latency=time) for name, time in seconds.items()])
+    grid = by_cost(case_results)
+    nothing_fits = 0
+    for latency, row in zip(grid.limits["latency"], grid.answers, strict=True):
+        for memory, cell in zip(grid.limits["memory"], row, strict=True):
+            limits = {"latency": latency, "memory": memory}
+            limits = {name: limit for name, limit in limits.items() if math.isfinite(limit)}
+            assert cell == within(case_results, limits)
+            nothing_fits += not cell.pick
+    assert nothing_fits > len(grid.answers)
 
 
 def test_what_a_variant_gains_is_said_of_the_scenario_of_the_headline():

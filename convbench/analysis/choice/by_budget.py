@@ -1,6 +1,7 @@
 """What is answered at every limit of latency and memory that a reader may set: the very answers of ``recommend``.
 
-An answer changes only where a limit lets another candidate in, so it is found once for each set that is let in.
+An answer changes only where a limit lets another candidate in, so it is found once for each set that is let in; where
+none is, once for each pair of limits, which it names.
 """
 
 from __future__ import annotations
@@ -184,11 +185,11 @@ def _grid(
 ) -> Grid[T]:
     costs = np.array([[cost(member, name) for name in NAMES] for member in members]).reshape(-1, len(NAMES))
     limits = {name: steps(costs[:, i].tolist(), name) for i, name in enumerate(NAMES)}
-    answers: dict[bytes, T] = {}
+    answers: dict[tuple[bytes, tuple[float, ...]], T] = {}
 
     def at(*bounds: float) -> T:
         fits: np.ndarray = np.all(costs <= np.array(bounds), axis=1)
-        key = fits.tobytes()
+        key = (fits.tobytes(), () if fits.any() else bounds)
         if key not in answers:
             constraints = {name: bound for name, bound in zip(NAMES, bounds, strict=True) if math.isfinite(bound)}
             answers[key] = answer(constraints, list(compress(members, fits)))
