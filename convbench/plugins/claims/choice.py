@@ -9,8 +9,8 @@ from convbench.analysis.choice.recommendation import Ask
 from convbench.analysis.claims.claim import Judgement, Lacking, Number, Verdict, claim
 from convbench.analysis.claims.evidence import TRAIN, Evidence, left_out, name
 from convbench.analysis.claims.standings import Standing, Standings, standings, tried_on
-from convbench.core.record import Parts
 from convbench.core.text import joined
+from convbench.report.words.names import around
 
 
 @claim(
@@ -32,9 +32,10 @@ def no_magic(evidence: Evidence) -> Judgement:
     on_ground = {(quality.architecture, quality.clip) for quality in evidence.qualities}
     for answer in recommendations(evidence.records, Ask(), list(tasks)):
         if answer.task in tasks and any(answer.clip == clip for _, clip in on_ground):
-            parts = answer.pick and answer.pick.result.case.architecture
             advised[answer.task] = (
-                f"{name(parts)} ({answer.grade})" if isinstance(parts, Parts) else f"none ({answer.reason})"
+                f"{name(answer.pick.quality.architecture)}{around(answer.pick.quality)} ({answer.grade})"
+                if answer.pick
+                else f"none ({answer.reason})"
             )
     return judge(tasks, advised, left_out(tried_on(evidence, tasks)))
 
