@@ -192,6 +192,20 @@ def test_gap_discards_positions_where_neither_its_features_nor_trainings_tell_th
     assert shifting.judge(change, 0.1, wrapped, []).verdict == verdict
 
 
+def test_few_seeds_that_scatter_about_chance_tell_nothing_of_gap():
+    """Three of them at chance, as a thousand clips have it, were "better than chance", and the claim depended."""
+    wrapped = [
+        lesson
+        for seed, less in enumerate((-0.010, 0.003, 0.013))
+        for lesson in synthetic.evidence(
+            [records.lesson(0.125 + less, "direction", seed, of=synthetic.case("gap", backbone=synthetic.CIRCULAR))]
+        ).lessons
+    ]
+    found = shifting.judge(1e-8, 0.1, wrapped, [])
+    assert found.verdict == "undecided"
+    assert found.why.endswith("but whether direction is learnt better than chance these seeds do not tell.")
+
+
 def test_dead_runs_count_as_what_they_reached_where_chance_is_the_prediction(pilot):
     assert value(pilot["C8"], "wraps around: accuracy less chance") == pytest.approx(0, abs=1e-6)
     assert "leak" in pilot["C8"].why
