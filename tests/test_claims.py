@@ -463,6 +463,14 @@ def test_what_is_advised_has_its_options_and_its_layer_norm_in_its_name():
     assert advised in of(15, plain, layered, synthetic.small_costs()).why
 
 
+def test_what_is_advised_on_another_backbone_is_said_to_stand_there():
+    plain = tasks({"gap": 0.9, "fc64": 0.5, "flatten": 0.6}, {"gap": 0.3, "fc64": 0.95, "flatten": 0.6})
+    elsewhere = synthetic.lessons("gap", "direction", 0.95, backbone=synthetic.CIRCULAR)
+    cost = records.record(replace(synthetic.case("gap", synthetic.CIRCULAR), scenario="inference"), latency=1e-4)
+    advised = "gap 64 (sure) on identity and gap 8 on conv(channels=8,padding_mode=circular) with lstm64 (sure) on dir"
+    assert f"Advised: {advised}" in of(15, plain, elsewhere, [cost], synthetic.small_costs()).why
+
+
 @pytest.mark.parametrize(
     ("fc", "verdict"), [((0.99, 0.9), "supported"), ((0.36, 0.5), "refuted"), ((0.99, 0.5), "refuted")]
 )

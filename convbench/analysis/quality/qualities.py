@@ -43,7 +43,7 @@ class Quality:
     ``by_rate`` is the mean validation accuracy of every rate tried, at the end of training: there a dead run counts
     with what it reached, a failed one as chance, so that a rate that kills runs cannot win by its survivors. ``train``
     is the mean training accuracy of the sound runs, at their end; ``clips`` are test clips, ``seconds`` those of one
-    training. ``several_places`` says that others of the same run stand on another backbone or before another LSTM.
+    training. ``several_places`` says that others of its task stand on another backbone or before another LSTM.
     """
 
     architecture: Parts
@@ -121,8 +121,12 @@ def qualities(
             cells[lesson.architecture, lesson.clip, lesson.task, lesson.variant].append(lesson)
     rates = best_rates(chain.from_iterable(cells.values()))
     found = [_quality(members, rates, budget, limit) for members in cells.values()]
-    several = len({(quality.architecture.backbone, quality.architecture.rnn) for quality in found}) > 1
-    return [replace(quality, several_places=several) for quality in found]
+    several = {cell for cell, members in by_task(found).items() if len(set(map(_place, members))) > 1}
+    return [replace(quality, several_places=(quality.task, quality.clip) in several) for quality in found]
+
+
+def _place(quality: Quality) -> Hashable:
+    return quality.architecture.backbone, quality.architecture.rnn
 
 
 def by_task(members: Iterable[Quality]) -> dict[tuple[str, Clip], list[Quality]]:

@@ -41,7 +41,7 @@ def parts_name(parts: Parts) -> str:
 
 
 def configuration(quality: Quality) -> str:
-    """``fc, LSTM input 64 on conv with lstm128``: what was trained, and where, if the run has several places."""
+    """``fc, LSTM input 64 on conv with lstm128``: what was trained, and where, if its task was in several places."""
     return f"{parts_name(quality.architecture)}{around(quality)}"
 
 
@@ -51,7 +51,7 @@ def advisable(candidate: Candidate) -> str:
 
 
 def around(quality: Quality) -> str:
-    """`` on conv with lstm128``, what stands around the reducer; nothing where it is the same in all of the run."""
+    """`` on conv with lstm128``, what stands around the reducer; nothing where it is the same in all of its task."""
     parts = quality.architecture
     return f" on {parts.backbone} with {parts.rnn}" if quality.several_places else ""
 
