@@ -747,8 +747,10 @@ def test_the_budget_answers_what_advise_answers_and_draws_its_limits(show, repor
                  for name, text in options.items()}  # fmt: skip
         assert bounds == {name: limits[name][at][0] for name, at in (("latency", latency), ("memory", memory))
                          if at < len(limits[name])}  # fmt: skip
+        answers = recommendations(records.tried_records(), Ask(bounds))
         expected = [" ".join(advice.sentences(answer)[:2]) if answer.pick else f"{answer.task}: none meets the limits."
-                  for answer in recommendations(records.tried_records(), Ask(bounds))]  # fmt: skip
+                  for answer in answers]  # fmt: skip
+        assert page.locator("#budget-answer button").count() == sum(answer.pick is not None for answer in answers)
         sentences = page.locator("#budget-answer p").evaluate_all("all => all.map(one => one.firstChild.textContent)")
         assert sentences == expected
     assert trade_off(page).locator("path.limit").count() == 2
