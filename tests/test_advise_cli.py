@@ -301,6 +301,18 @@ def test_a_run_without_trials_says_how_to_get_them(tmp_path, command, training):
     assert advise(directory, "--require", "open")[0] == 0
 
 
+@pytest.mark.parametrize(("options", "said"), [
+    (("--cheapest", "memory"), "--cheapest chooses"),
+    (("--per-ms", "0.2pt", "--within", "1%", "--equal", "flops"), "--within, --per-ms and --equal choose"),
+])  # fmt: skip
+def test_without_trainings_it_is_said_which_options_choose_nothing(tmp_path, options, said):
+    """The fastest was named, whatever was to be cheap."""
+    directory = records.stored(tmp_path / "run", [records.record()])
+    code, out, _ = advise(directory, *options)
+    assert code == 3
+    assert f"-quality-train`. {said} among trainings, of which there are none. By cost alone: 1 of 1" in out
+
+
 @pytest.mark.parametrize(("limits", "said"), [
     ((), ("2 of 2 models fit. Smallest: gap, LSTM input 32 (83.8 k parameters, 16.3 MiB, 116 MFLOP); "
          "latency was not measured.")),

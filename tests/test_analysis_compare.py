@@ -7,7 +7,6 @@ import records
 
 from convbench.analysis.compare import (
     apart,
-    better_moments,
     by_axis,
     differences,
     in_turns,
@@ -17,6 +16,7 @@ from convbench.analysis.compare import (
     summaries,
 )
 from convbench.analysis.results import results
+from convbench.analysis.stored_runs import machine
 from convbench.core.comparability import differing, fingerprint
 from convbench.core.record import Protocol, Reading, Visit
 from convbench.report.words.comparison import notes, sentence, warnings
@@ -211,14 +211,14 @@ def test_beyond_noise_is_beyond_ten_percent_by_the_whole_interval():
     assert not any(apart(matched_case, 1) for matched_case in same)
 
 
-def test_the_machine_is_told_at_its_better_moments():
+def test_the_machine_is_told_at_the_speed_that_is_stated():
     def beside(reference):
         seconds = (reference, 3 * reference, 1.1 * reference)
         reading = replace(records.reading("reference_s", *seconds), visits=(1, 1, 1))
         return results([replace(record, readings=(*record.readings, reading)) for record in sized(1.0, 0)])
 
-    assert better_moments(match([beside(1e-3), beside(1.2e-3)])) == pytest.approx(1.2)
-    assert better_moments(match([measured(1), measured(2)])) is None
+    assert machine(match([beside(1e-3), beside(1.2e-3)])) == pytest.approx(1.2)
+    assert machine(match([measured(1), measured(2)])) is None
 
 
 def test_another_machine_of_one_run_takes_no_ratio_from_the_others():
@@ -248,7 +248,7 @@ def test_a_run_whose_cases_were_all_timed_elsewhere_is_said_to_be_so():
     assert notes(matches, [first, second], 1, "B") == []
 
 
-def test_the_better_moments_are_those_of_the_machine_that_both_met():
+def test_what_the_machine_was_slower_by_is_told_of_the_one_that_both_met():
     """Of two cases the first run measured one on another machine, which was slower and is in no ratio."""
 
     def beside(*places):
@@ -259,7 +259,7 @@ def test_the_better_moments_are_those_of_the_machine_that_both_met():
         return results(measured)
 
     first, second = beside(("e1", 1e-3), ("e2", 2e-3)), beside(("e1", 1e-3), ("e1", 1e-3))
-    assert better_moments(match([first, second])) == pytest.approx(1)
+    assert machine(match([first, second])) == pytest.approx(1)
 
 
 def test_runs_of_counts_alone_are_said_to_agree_in_them_or_not():

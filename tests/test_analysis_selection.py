@@ -1,11 +1,14 @@
 """What is shown first, and which points make a curve."""
 
+from dataclasses import replace
+
 import records
 
 from convbench.analysis.costs.headlines import headline_of
 from convbench.analysis.costs.likeness import alike, one_variant
 from convbench.analysis.costs.selection import curves, opening
 from convbench.analysis.results import results
+from convbench.core.registry import figures
 
 
 def joined(*cases):
@@ -39,6 +42,28 @@ def test_the_first_view_is_alike_in_all_but_reducer_and_size():
     }  # fmt: skip
     assert len({alike(result) for result in case_results if result in first}) == 1
     assert len({result.series for result in case_results if result in first}) == 12
+
+
+def test_the_first_view_is_of_one_number_of_threads_and_its_figure_says_which():
+    """Either number was in it: two lines a reducer, of the same name."""
+    found = [
+        replace(records.record(replace(records.case("fc", size), threads=threads)), conditions={"threads": threads})
+        for threads in (2, 1)
+        for size in (16, 64)
+    ]
+    case_results = results(found)
+    first = opening(case_results)
+    assert first.values["threads"] == "2"
+    assert [result.group.threads for result in case_results if result in first] == [2, 2]
+    (drawing,) = figures.get("curve").build(case_results)
+    assert drawing.title == "Latency by LSTM input size: conv, eager, inference, 2 threads"
+    assert [len(rows) for rows in drawing.marks.values()] == [2]
+
+
+def test_without_a_size_beside_it_that_was_timed_a_size_is_no_line():
+    timed, untimed = records.record(records.case("fc", 16)), records.record(records.case("fc", 64))
+    untimed = replace(untimed, readings=tuple(r for r in untimed.readings if r.metric.name != "latency_s"))
+    assert list(figures.get("curve").build(results([timed, untimed]))) == []
 
 
 def test_variants_of_a_model_are_not_ranked_against_other_models_of_another_variant():

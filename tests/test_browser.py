@@ -6,9 +6,11 @@ Needs Debian's Chromium; the accessibility tests also axe-core, installed by ``n
 import ast
 import csv
 import io
+import itertools
 import json
 import re
 import shlex
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,6 +21,7 @@ from convbench.analysis import table
 from convbench.analysis.costs.pareto import fronts
 from convbench.analysis.costs.selection import opening
 from convbench.analysis.results import results
+from convbench.core.record import Clip, Visit
 from convbench.report.drawing.scatter import value
 from convbench.report.page import compare
 from convbench.report.page import run as run_page
@@ -33,6 +36,20 @@ pytestmark = pytest.mark.browser
 ODD, CALLED = "convbench run RUN.yaml", "convbench.run('RUN.yaml')"
 
 
+def places_records():
+    """fc at three sizes on clips of two shapes, on one thread and on two."""
+    found = []
+    for clip, threads in itertools.product((Clip(), Clip(height=128, width=128)), (1, 2)):
+        for size in (32, 512, 2048):
+            of = replace(records.case("fc", size, clip=clip), threads=None if threads == 1 else threads)
+            record = records.record(of, latency=(4e-3 + 1e-6 * size) / threads)
+            readings = [
+                replace(one, visits=(60,)) if one.metric.name == "latency_s" else one for one in record.readings
+            ]
+            found.append(replace(record, readings=tuple(readings), visits=(Visit(0),), conditions={"threads": threads}))
+    return found
+
+
 @pytest.fixture(scope="module")
 def reports(tmp_path_factory):
     """Pages by name: a default run, hostile names, many cases, odd paths, two runs side by side."""
@@ -40,6 +57,7 @@ def reports(tmp_path_factory):
     tried, own = records.tried_records(), records.own_records()
     odd = [records.record(records.case(name), latency=seconds) for name, seconds in (("a|b", 1e-3), ("a", 2e-3))]
     default_records, hostile, many = records.default_records(), hostile_records(), records.many(1600, ["eager"])
+    places = places_records()
     run, other = (
         records.run_of(default_records),
         records.run_of(default_records, environment={**records.ENVIRONMENT, "torch": "2.6.0"}),
@@ -50,6 +68,7 @@ def reports(tmp_path_factory):
         "hostile": run_page.write(records.run_of(hostile, name=HOSTILE, command=HOSTILE), hostile, at / "hostile.html"),
         "own": run_page.write(records.run_of(own), own, at / "own.html"),
         "many": run_page.write(records.run_of(many), many, at / "many.html"),
+        "places": run_page.write(records.run_of(places), places, at / "places.html"),
         "odd": run_page.write(records.run_of(odd, command=ODD), odd, at / "it's my $& RUN" / "shell.html"),
         "called": run_page.write(records.run_of(odd, command=CALLED), odd, at / "it's my $& RUN" / "python.html"),
         "compare": compare.write([(run, default_records), (other, default_records)], at / "compare.html"),
@@ -728,8 +747,10 @@ def test_the_budget_answers_what_advise_answers_and_draws_its_limits(show, repor
                  for name, text in options.items()}  # fmt: skip
         assert bounds == {name: limits[name][at][0] for name, at in (("latency", latency), ("memory", memory))
                          if at < len(limits[name])}  # fmt: skip
+        answers = recommendations(records.tried_records(), Ask(bounds))
         expected = [" ".join(advice.sentences(answer)[:2]) if answer.pick else f"{answer.task}: none meets the limits."
-                  for answer in recommendations(records.tried_records(), Ask(bounds))]  # fmt: skip
+                  for answer in answers]  # fmt: skip
+        assert page.locator("#budget-answer button").count() == sum(answer.pick is not None for answer in answers)
         sentences = page.locator("#budget-answer p").evaluate_all("all => all.map(one => one.firstChild.textContent)")
         assert sentences == expected
     assert trade_off(page).locator("path.limit").count() == 2
@@ -750,6 +771,50 @@ def test_without_quality_the_budget_answers_by_cost_as_advise_does(show):
                  if at < len(limits[name])}  # fmt: skip
         sentence = page.locator("#budget-answer p").evaluate("one => one.firstChild.textContent")
         assert sentence == fitting(within(case_results, bounds))
+
+
+def test_cases_on_several_threads_are_told_apart_wherever_they_stand(show):
+    """Every row, mark and tip stood there twice in the same words, with other milliseconds."""
+    page = show("places")
+    settle(page)
+    select = page.locator("select[data-filter=threads]")
+    assert select.locator("option").all_inner_texts() == ["all", "1", "2"]
+    assert select.input_value() == "1"
+    assert page.locator("#table tbody tr").count() == 3
+    select.select_option("2")
+    settle(page)
+    heads = page.locator("#table thead th").all_inner_texts()
+    at = next(i for i, head in enumerate(heads) if head.strip().startswith("Threads"))
+    rows = page.locator("#table tbody tr").evaluate_all(
+        "all => all.map(one => [...one.cells].map(cell => cell.textContent))"
+    )
+    assert [row[at] for row in rows] == ["2", "2", "2"]
+    page.locator("#table tbody button.name").first.click()
+    assert "· cpu · 1x16x3x64x64 · 2 threads" in page.locator("#pin p").first.inner_text()
+    select.select_option("")
+    settle(page)
+    assert len(marks(size_chart(page))) == 6
+    assert "threads=all" in page.url
+
+
+def test_the_size_at_which_lstm_and_convolution_are_equal_is_that_of_the_first_view(show):
+    """It stayed where it was when another clip was chosen, of which it is another."""
+    page = show("places")
+
+    def is_said():
+        return any(text.startswith("LSTM = conv FLOPs at D = ") for text in texts(size_chart(page)))
+
+    clip = page.locator("select[data-filter=clip]")
+    assert is_said()
+    clip.select_option("1x16x3x128x128")
+    settle(page)
+    assert not is_said()
+    clip.select_option("1x16x3x64x64")
+    settle(page)
+    assert is_said()
+    page.locator("select[data-filter=threads]").select_option("2")
+    settle(page)
+    assert is_said()
 
 
 def test_a_link_opens_the_page_as_it_was(show, reports, browser):

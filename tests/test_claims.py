@@ -193,6 +193,20 @@ def test_gap_discards_positions_where_neither_its_features_nor_trainings_tell_th
     assert shifting.judge(change, 0.1, wrapped, []).verdict == verdict
 
 
+def test_few_seeds_that_scatter_about_chance_tell_nothing_of_gap():
+    """Three of them at chance, as a thousand clips have it, were "better than chance", and the claim depended."""
+    wrapped = [
+        lesson
+        for seed, less in enumerate((-0.010, 0.003, 0.013))
+        for lesson in synthetic.evidence(
+            [records.lesson(0.125 + less, "direction", seed, of=synthetic.case("gap", backbone=synthetic.CIRCULAR))]
+        ).lessons
+    ]
+    found = shifting.judge(1e-8, 0.1, wrapped, [])
+    assert found.verdict == "undecided"
+    assert found.why.endswith("but whether direction is learnt better than chance these seeds do not tell.")
+
+
 def test_dead_runs_count_as_what_they_reached_where_chance_is_the_prediction(pilot):
     assert value(pilot["C8"], "wraps around: accuracy less chance") == pytest.approx(0, abs=1e-6)
     assert "leak" in pilot["C8"].why
@@ -448,6 +462,14 @@ def test_what_is_advised_has_its_options_and_its_layer_norm_in_its_name():
     layered.append(records.record(replace(synthetic.case("gap", layer_norm=True), scenario="inference")))
     advised = "Advised: gap 64 + LayerNorm (sure) on identity and fc(activation=true) 64 (sure) on direction."
     assert advised in of(15, plain, layered, synthetic.small_costs()).why
+
+
+def test_what_is_advised_on_another_backbone_is_said_to_stand_there():
+    plain = tasks({"gap": 0.9, "fc64": 0.5, "flatten": 0.6}, {"gap": 0.3, "fc64": 0.95, "flatten": 0.6})
+    elsewhere = synthetic.lessons("gap", "direction", 0.95, backbone=synthetic.CIRCULAR)
+    cost = records.record(replace(synthetic.case("gap", synthetic.CIRCULAR), scenario="inference"), latency=1e-4)
+    advised = "gap 64 (sure) on identity and gap 8 on conv(channels=8,padding_mode=circular) with lstm64 (sure) on dir"
+    assert f"Advised: {advised}" in of(15, plain, elsewhere, [cost], synthetic.small_costs()).why
 
 
 @pytest.mark.parametrize(

@@ -203,6 +203,18 @@ def test_the_edge_of_a_sweep_that_still_rises_is_never_sure():
     assert answer_of(rising, Ask({"latency": 2.5e-3})).grade == "sure"
 
 
+@pytest.mark.parametrize("collapses", [True, False])
+def test_a_larger_size_that_learnt_nothing_was_tried_all_the_same(collapses):
+    """ "No larger size was tried: extend lstm_input to 64", of a sweep that tried 64 and saw it collapse."""
+    larger = [records.lesson(0.125, seed=seed, of=records.case(FC, 64), flag="dead_run") for seed in range(5)]
+    larger = larger if collapses else [records.failed(record.case, "loss is not finite", "error") for record in larger]
+    answer = answer_of([*sweep((0.3, 0.5, 0.8), (8, 16, 32)), *larger])
+    assert (answer.grade, answer.doubts, name(answer.pick)) == ("sure", (), ("fc", 32))
+    assert [(one.quality.architecture.lstm_input, one.why) for one in answer.excluded] == [
+        (64, "dead" if collapses else "failed")
+    ]
+
+
 def test_two_seeds_answer_and_are_never_sure():
     answer = answer_of(sweep((0.3, 0.9, 0.5), (8, 16, 12), seeds=2))
     assert (answer.grade, name(answer.pick)) == ("provisional", ("fc", 16))

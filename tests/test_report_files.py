@@ -1,6 +1,7 @@
 """Figures as files and the summary for a pull request."""
 
 import html
+import json
 import re
 from dataclasses import replace
 
@@ -8,6 +9,7 @@ import pytest
 import records
 from typer.testing import CliRunner
 
+import convbench
 from convbench.cli.app import app
 from convbench.cli.report import destination
 from convbench.core import installed, store
@@ -190,6 +192,28 @@ def test_a_page_elsewhere_leaves_the_run_as_it_is(tmp_path, in_process):
     done = in_process("report", "a", "--out", "page.html", cwd=tmp_path)
     assert (done.returncode, done.stdout) == (0, "page.html\n"), done.stderr
     assert sorted(tmp_path.rglob("*")) == [*before, tmp_path / "page.html"]
+
+
+def test_a_page_elsewhere_has_the_profiles_of_its_run(tmp_path, in_process):
+    """It had those of the folder that it lay in: another run's, or none."""
+    run_records = [records.record()]
+    for name in ("a", "b"):
+        records.stored(tmp_path / name, run_records)
+        place = tmp_path / name / "profiles" / name
+        place.mkdir(parents=True)
+        (place / "cpu.1.pt.trace.json.gz").touch()
+        case = f"{name}/gap/eager/inference/cpu"
+        operator = {"name": "aten::lstm", "stage": "lstm", "phase": "forward", "calls": 1, "self_s": 1e-3,
+                    "total_s": 1e-3, "device_s": 0, "self_bytes": 0}  # fmt: skip
+        memory = {"peak_bytes": 2**20, "at_peak": [], "timeline": [(0, 2**20), (1e-3, 0)]}
+        taken = {"case": case, "eager": case, "trace": "", "steps": 1, "step_s": [1e-3], "operators": [operator]}
+        (place / "profile.json").write_text(json.dumps({**taken, "memory": memory}))
+    done = in_process("report", "a", "--out", "b/page.html", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    by_api = convbench.open_run(tmp_path / "a").report(tmp_path / "c")
+    for page in (tmp_path / "b" / "page.html", by_api):
+        shown = re.findall(r"<h3><code>(\w)/gap/eager/inference/cpu</code></h3>", page.read_text("utf-8"))
+        assert shown == ["a"]
 
 
 def test_a_summary_says_what_its_machine_is_and_not_bare_values():

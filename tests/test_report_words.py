@@ -2,6 +2,7 @@
 
 import ast
 import io
+import math
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -12,12 +13,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from convbench.analysis.choice.by_budget import within
+from convbench.analysis.choice.by_budget import by_cost, within
+from convbench.analysis.choice.by_task import recommendations
+from convbench.analysis.choice.recommendation import Ask
 from convbench.analysis.costs.headlines import headline_of
 from convbench.analysis.quality.qualities import by_task, qualities
 from convbench.analysis.results import results
 from convbench.core import metrics, visits
-from convbench.core.record import Case, Choice, Failure, Finding, Reading, Visit, Whole
+from convbench.core.record import Case, Choice, Failure, Finding, Reading, Recurrent, Visit, Whole
 from convbench.core.registry import figures
 from convbench.core.statistics import Interval
 from convbench.core.text import inside as inside_sentence
@@ -25,7 +28,7 @@ from convbench.report.export import summary
 from convbench.report.page import rows
 from convbench.report.page.view import view
 from convbench.report.terminal.advice import Advised
-from convbench.report.words import findings, names, quality, units
+from convbench.report.words import advice, findings, names, quality, units
 from convbench.report.words.answer import answer, cautions, sentences
 from convbench.report.words.budget import fitting
 from convbench.report.words.decision import Step, command, decision, next_steps
@@ -187,6 +190,35 @@ def test_what_differs_only_in_options_or_normalisation_has_names_of_its_own():
     ]  # fmt: skip
     texts = {row.cells[0] for row in rows.first(results([normed, records.record()]))}
     assert texts == {"gap", "gap + LayerNorm"}
+
+
+def test_what_differs_only_in_what_stands_around_the_reducer_has_names_of_its_own_too():
+    """One of two LSTMs was advised, "gap, LSTM input 32, eager", and tasks that want different ones to want one."""
+    reached = {("identity", 64): 0.9, ("identity", 256): 0.8, ("direction", 64): 0.3, ("direction", 256): 0.8}
+    models = {hidden: records.case("gap", parts={"rnn": Recurrent(hidden=hidden)}) for hidden in (64, 256)}
+    run_records = [records.record(of, latency=hidden * 1e-5) for hidden, of in models.items()]
+    run_records += [
+        records.lesson(mean + 0.002 * ((3 * seed + hidden // 64) % 5), task, seed, of=models[hidden])
+        for (task, hidden), mean in reached.items()
+        for seed in range(5)
+    ]
+    answers = recommendations(run_records, Ask())
+    first, second = ("gap, LSTM input 32 on conv with lstm64", "gap, LSTM input 32 on conv with lstm256")
+    assert advice.sentences(answers[0])[0] == f"identity: {first}, eager (sure)."
+    assert advice.different(answers).endswith(f": identity: {first}, eager; direction: {second}, eager.")
+    assert decision(headline_of(results(run_records)), answers).startswith(
+        "Identity: take gap at LSTM input 32 on conv with lstm64, "
+    )
+    of_task = next(iter(by_task(qualities(run_records)).values()))
+    assert quality.task(of_task)[0].startswith(f"Highest mean test accuracy: {first}, ")
+    screen = Console(file=io.StringIO(), width=200)
+    screen.print(Advised(answers))
+    assert f"{second}, eager  " in screen.file.getvalue()
+    assert names.labels([of.architecture for of in models.values()]) == [
+        "gap 32 on conv with lstm64", "gap 32 on conv with lstm256"
+    ]  # fmt: skip
+    task_row = "| gap | conv, lstm64 | 32 | "
+    assert task_row in summary.markdown(records.run_of(run_records), run_records)
 
 
 def test_a_probed_run_claims_no_optimum():
@@ -412,6 +444,21 @@ def test_where_nothing_alike_fits_other_variants_are_asked_and_then_what_comes_n
         r"None of 3 models fits\. Nearest: latency at least (2\.0\d|1\.9\d) ms \(the limit is 1\.00 ms\)\.",
         fitting(nothing),
     )
+
+
+def test_the_sliders_answer_at_every_limit_what_advise_answers():
+    """Where nothing fits all cells named the limits of the first: without any of memory, "the limit is 7.00 MiB"."""
+    seconds = {"gap": 6.0e-3, "fc": 9.0e-3, "spatial-softmax": 8e-3, "flatten": 20e-3}
+    case_results = results([records.record(records.case(name), latency=time) for name, time in seconds.items()])
+    grid = by_cost(case_results)
+    nothing_fits = 0
+    for latency, row in zip(grid.limits["latency"], grid.answers, strict=True):
+        for memory, cell in zip(grid.limits["memory"], row, strict=True):
+            limits = {"latency": latency, "memory": memory}
+            limits = {name: limit for name, limit in limits.items() if math.isfinite(limit)}
+            assert cell == within(case_results, limits)
+            nothing_fits += not cell.pick
+    assert nothing_fits > len(grid.answers)
 
 
 def test_what_a_variant_gains_is_said_of_the_scenario_of_the_headline():

@@ -13,6 +13,7 @@ from convbench.analysis.choice.recommendation import Ask
 from convbench.analysis.costs.headlines import headline_of
 from convbench.analysis.results import results
 from convbench.report.export.advice_json import plain
+from convbench.report.page.budget import budget
 from convbench.report.page.quality_section import section
 from convbench.report.words import advice, quality, trade
 from convbench.report.words.decision import decision
@@ -61,6 +62,21 @@ def test_the_page_says_the_same_at_no_limit_as_in_its_title() -> None:
     assert decision(headline_of(case_results), answers).startswith(
         "Direction: take flatten at LSTM input 131,072 in int8, 4.9"
     )
+
+
+def test_each_answer_within_a_budget_has_the_row_of_its_pick_and_tasks_beyond_are_counted():
+    """Where quality was run none had: no button, no ring; of a fifth task nothing was said."""
+    run_records = tried()
+    lessons = [record for record in run_records if record.case.trial]
+    for number in range(4):
+        task = records.choice(f"task{number}")
+        of_task = [replace(one.case, trial=replace(one.case.trial, task=task)) for one in lessons]
+        run_records += [replace(one, case=case) for one, case in zip(lessons, of_task, strict=True)]
+    case_results = results(run_records)
+    data = budget(case_results)
+    at_no_limit = [data["answers"][code] for code in data["cells"][-1]]
+    assert [row is not None and case_results[row].case.variant_name for _, row in at_no_limit] == ["int8"] * 4 + [False]
+    assert at_no_limit[-1][0] == "1 more task is answered by convbench advise."
 
 
 def test_the_difference_is_paired_by_seed_not_between_means() -> None:

@@ -23,7 +23,6 @@ from convbench.core import spread
 from convbench.core.comparability import decides
 from convbench.core.record import Case, Record, Run, Scalar
 from convbench.core.statistics import Interval, ratio_interval
-from convbench.core.visits import Scope, reference_levels
 
 Row = tuple[Result | None, ...]
 
@@ -124,21 +123,6 @@ def noise(matches: Sequence[Match], run: int) -> float | None:
     """How well a ratio is known: the median of their relative half widths; None where none is bounded."""
     half_widths = [ratio.relative_half_width for match in matches if (ratio := match.ratios[run]) and ratio.bounded]
     return statistics.median(half_widths) if half_widths else None
-
-
-def better_moments(pairs: Sequence[Match]) -> float | None:
-    """The reference workload of the second run over the first's at the moments that latencies are stated at.
-
-    Of matches of two runs; None where a run was not visited several times, or its reference is not known.
-    """
-    before, after = ({scope.setting: level for scope, level in _levels(pairs, run).items()} for run in (0, 1))
-    slowdowns = [after[setting] / level for setting, level in before.items() if level and after.get(setting)]
-    return statistics.median(slowdowns) if slowdowns else None
-
-
-def _levels(matches: Sequence[Match], run: int) -> dict[Scope, float]:
-    results = filter(None, (match.results[run] for match in matches if not match.elsewhere))
-    return reference_levels(result.record for result in results if len(result.record.visits) > 1)
 
 
 def in_turns(first: Record, second: Record) -> bool:

@@ -71,13 +71,15 @@ class Machine:
 class Latency:
     """A call's seconds: the interval, and the logs that it comes from by round; no logs where visits are unknown.
 
-    ``hosts`` names which of several made a round's visit.
+    ``hosts`` names which of several made a round's visit; ``reference`` is what the reference workload takes at the
+    speed that the interval is stated at, None where it was not measured.
     """
 
     interval: Interval
     logs: Mapping[int, float] = field(default_factory=dict)
     prior: Prior = spread.ASSUMED
     hosts: Mapping[int, str] = field(default_factory=dict)
+    reference: float | None = None
 
     @property
     def by_visits(self) -> Interval:
@@ -101,7 +103,8 @@ def latency_of(record: Record, by_scope: Mapping[Scope, Machine]) -> Latency | N
     if not samples:
         return None
     if not record.visits:
-        return Latency(median_interval(samples))
+        beside = record.samples(metrics.REFERENCE)
+        return Latency(median_interval(samples), reference=median(beside) if beside else None)
     machine = by_scope.get(scope(record), Machine())
     logs = _corrected_logs(record, machine)
     interval = spread.estimate(tuple(logs.values()), machine.prior, _shared_by_visits(record, machine))
@@ -109,7 +112,7 @@ def latency_of(record: Record, by_scope: Mapping[Scope, Machine]) -> Latency | N
     interval = Interval(interval.median, interval.low * math.exp(-below), interval.high * math.exp(above))
     if len(logs) == 1:
         interval = _with_its_own(interval, samples)
-    return Latency(interval, logs, machine.prior, hosts.of_rounds(record))
+    return Latency(interval, logs, machine.prior, hosts.of_rounds(record), reference(record, by_scope))
 
 
 def _with_its_own(between: Interval, samples: Sequence[float]) -> Interval:

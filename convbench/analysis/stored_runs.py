@@ -67,9 +67,10 @@ def exact_changes(match: Match) -> list[str]:
 
 
 def machine(matches: Sequence[Match]) -> float | None:
-    """By how much the machine itself was slower in the second run: the reference workload's median ratio of all cases.
+    """By how much the machine itself was slower in the second run, as far as it is still in the ratios.
 
-    None where no case has it in both runs.
+    The reference workload's median ratio of all cases, at the speeds that their latencies are stated at; None where no
+    case has it in both runs.
     """
     slowdowns = [after / before for before, after in filter(None, map(_reference, matches))]
     return median(slowdowns) if slowdowns else None
@@ -83,12 +84,11 @@ def normalised(matches: Sequence[Match], factor: float) -> list[Interval | None]
 
 def _reference(match: Match) -> tuple[float, float] | None:
     """Seconds of the reference workload beside this case, in the first run and in the second, by as many threads."""
-    records = [result.record for result in match.results if result]
-    samples = [record.samples(metrics.REFERENCE) for record in records]
-    settings = {scope(record).setting for record in records}
-    if match.elsewhere or len(records) < 2 or not all(samples) or len(settings) > 1:
+    settings = {scope(result.record).setting for result in match.results if result}
+    before, after = (result.timing.reference if result and result.timing else None for result in match.results)
+    if match.elsewhere or not before or not after or len(settings) > 1:
         return None
-    return median(samples[0]), median(samples[1])
+    return before, after
 
 
 def _exact(match: Match) -> list[tuple[str, float | None, float | None]]:

@@ -81,7 +81,7 @@ def advise(
     tasks = _known_tasks(task or (), records, run)
     compared = _compared(alone, equal)
     if not tried(records):
-        _print_not_run(run, described, results(records), ask, as_json)
+        _print_not_run(run, described, results(records), ask, compared, as_json)
         raise typer.Exit(_exit(["open"], require))
     answers = recommendations(records, ask, tasks, compared)
     if as_json:
@@ -176,14 +176,25 @@ def _by_cost(results: Sequence[Result], ask: Ask) -> str:
     from convbench.report.words.budget import fitting
 
     answer = within(results, ask.constraints)
-    return f" By cost alone: {fitting(answer)}" if answer.models else ""
+    return f"By cost alone: {fitting(answer)}" if answer.models else ""
 
 
-def _print_not_run(path: Path, run: Run, results: Sequence[Result], ask: Ask, as_json: bool) -> None:
+def _without_trainings(ask: Ask, compared: Budget) -> str:
+    """Which options that were given choose among trainings, and so choose nothing; empty without any."""
+    usual = type(ask)()
+    given = {
+        "--within": ask.within != usual.within, "--cheapest": ask.cheapest != usual.cheapest,
+        "--per-ms": ask.per_second is not None, "--equal": compared != "steps",
+    }  # fmt: skip
+    options = [option for option, differs in given.items() if differs]
+    verb = "chooses" if len(options) == 1 else "choose"
+    return f"{joined(options)} {verb} among trainings, of which there are none" if options else ""
+
+
+def _print_not_run(path: Path, run: Run, results: Sequence[Result], ask: Ask, compared: Budget, as_json: bool) -> None:
     from convbench.report.words.advice import not_run
 
-    text = not_run(run, results, str(path if path.is_dir() else path.parent))
-    cost = _by_cost(results, ask)
-    text = f"{text}.{cost}" if cost else text
+    missing = not_run(run, results, str(path if path.is_dir() else path.parent))
+    text = ". ".join(filter(None, (missing, _without_trainings(ask, compared), _by_cost(results, ask))))
     answer = {"task": None, "grade": "open", "pick": None, "reason": "not-run", "words": text}
     print(json.dumps([answer], indent=1) if as_json else text)

@@ -52,7 +52,8 @@ def compare(
     if not comparison.comparable:
         raise Refused(f"the milliseconds are not comparable: {'; '.join(comparison.differing)}")
     if factor := stored_runs.machine(comparison.matches):
-        print(f"The reference workload, the same in every run, took {factor:.3f} times as long in the second.")
+        took = f"The reference workload, the same in every run, took {factor:.3f} times as long in the second"
+        print(f"{took}, at the speeds that are stated.")
     print(
         "Two recordings of two moments: other processes and other hours differ too. To decide, use `convbench check`."
     )
@@ -102,7 +103,8 @@ def lay_beside_baseline(baseline: Path, suite: str, overrides: Sequence[str], de
     if factor is None and comparison.timed:
         print("The baseline has no reference workload: ratios hold what the machine was slower or faster by.")
     elif factor:
-        print(f"Ratios are over that of the reference workload, {factor:.3f}: how much slower the machine was.")
+        slower = "how much slower the machine was, as far as that was not taken off before"
+        print(f"Ratios are over that of the reference workload, {factor:.3f}: {slower}.")
     _print_failures("now", lost)
     print(ADVISORY)
     if lost:

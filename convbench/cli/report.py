@@ -60,7 +60,7 @@ def report(
     else:
         if out is None:
             write_csv(directories[0], loaded[0][1])
-        written = page.write(*loaded[0], destination(out or directories[0], "index.html"))
+        written = page.write(*loaded[0], destination(out or directories[0], "index.html"), directories[0])
     say_what_is_missing()
     print(written)
     if open_it:

@@ -41,7 +41,7 @@ class Run:
         from convbench.report.page import run
 
         folder = self.directory if out is None else files.named("out", out)
-        return run.write(self.description, self.records, folder / "index.html")
+        return run.write(self.description, self.records, folder / "index.html", self.directory)
 
     def __repr__(self) -> str:
         states = [record.status for record in self.records]

@@ -1,6 +1,7 @@
 """What is answered at every limit of latency and memory that a reader may set: the very answers of ``recommend``.
 
-An answer changes only where a limit lets another candidate in, so it is found once for each set that is let in.
+An answer changes only where a limit lets another candidate in, so it is found once for each set that is let in; where
+none is, once for each pair of limits, which it names.
 """
 
 from __future__ import annotations
@@ -66,10 +67,14 @@ class Affordable(NamedTuple):
 
 
 class Grid(NamedTuple, Generic[T]):
-    """Limits in base units by cost, the last of each infinite, and the answers: a row a latency, a column a memory."""
+    """Limits in base units by cost, the last of each infinite, and the answers: a row a latency, a column a memory.
+
+    ``more`` is how many further tasks were not asked.
+    """
 
     limits: Mapping[CostName, tuple[float, ...]]
     answers: tuple[tuple[T, ...], ...]
+    more: int = 0
 
 
 def by_cost(results: Sequence[Result]) -> Grid[Affordable]:
@@ -132,14 +137,15 @@ def _tied(fastest: Results) -> Results:
 def by_quality(results: Sequence[Result]) -> Grid[tuple[Recommendation, ...]]:
     """The answers of ``recommend``, one a task, with its usual margin and no other limits; of the first ``TASKS``."""
     records = [result.record for result in results]
-    ask, questions = at_last_look(records, Ask()), questions_of(records)[:TASKS]
+    ask, every_question = at_last_look(records, Ask()), questions_of(records)
+    questions = every_question[:TASKS]
     able = [candidate for question in questions for candidate in question.candidates]
 
     def answers(constraints: Constraints, _: list[Candidate]) -> tuple[Recommendation, ...]:
         within_limits = replace(ask, constraints=constraints)
         return tuple(recommend(*question, within_limits) for question in questions)
 
-    return _grid(able, Candidate.cost, answers)
+    return _grid(able, Candidate.cost, answers)._replace(more=len(every_question) - len(questions))
 
 
 def steps(values: Iterable[float], name: CostName) -> tuple[float, ...]:
@@ -184,11 +190,11 @@ def _grid(
 ) -> Grid[T]:
     costs = np.array([[cost(member, name) for name in NAMES] for member in members]).reshape(-1, len(NAMES))
     limits = {name: steps(costs[:, i].tolist(), name) for i, name in enumerate(NAMES)}
-    answers: dict[bytes, T] = {}
+    answers: dict[tuple[bytes, tuple[float, ...]], T] = {}
 
     def at(*bounds: float) -> T:
         fits: np.ndarray = np.all(costs <= np.array(bounds), axis=1)
-        key = fits.tobytes()
+        key = (fits.tobytes(), () if fits.any() else bounds)
         if key not in answers:
             constraints = {name: bound for name, bound in zip(NAMES, bounds, strict=True) if math.isfinite(bound)}
             answers[key] = answer(constraints, list(compress(members, fits)))

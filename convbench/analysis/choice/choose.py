@@ -88,7 +88,7 @@ def recommend(
     comparison = _comparison(pool, ask)
     best = max(pool, key=lambda candidate: candidate.mean)
     out = tuple(pool[i] for i in np.flatnonzero(comparison.out))
-    rising = edge(best, able, ask.within)
+    rising = edge(best, able, excluded, ask.within)
     so_far = replace(
         blank, ask=ask, unmeasured=unmeasured, best=best, pool=tuple(pool), ruled_out=out, numbers=rising,
         binding=_binding(able, ask),

@@ -13,6 +13,7 @@ from convbench.analysis.choice.dominance import Flags
 from convbench.analysis.choice.noninferior import ERROR, Pairs, p_of_gain, pairs
 from convbench.analysis.choice.recommendation import Constraints, Doubt, Reason
 from convbench.analysis.quality.collapse import more_often
+from convbench.analysis.quality.qualities import Quality
 from convbench.analysis.results import Result
 from convbench.core.record import Parts
 
@@ -76,21 +77,23 @@ def fallible(pool: Sequence[Candidate]) -> list[bool]:
     )
 
 
-def edge(best: Candidate, able: Sequence[Candidate], within: float) -> dict[str, float]:
+def edge(best: Candidate, able: Sequence[Candidate], excluded: Sequence[Excluded], within: float) -> dict[str, float]:
     """Sizes and gain where the best has the largest LSTM input swept of its reducer and was still rising there.
 
     Rising is a gain over the next smaller size that is significant and more than the margin: a smaller one would not
-    change what is advised. Empty where it was not.
+    change what is advised. A larger size that learnt nothing was swept too. Empty where it was not rising.
     """
-    sizes = {_size(candidate): candidate for candidate in able if _family(candidate) == _family(best)}
-    smaller = [size for size in sizes if size < _size(best)]
-    if not smaller or max(sizes) > _size(best):
+    family, largest = _family(best.quality), _size(best.quality)
+    sizes = {_size(candidate.quality): candidate for candidate in able if _family(candidate.quality) == family}
+    tried = {_size(other.quality) for other in excluded if _family(other.quality) == family}
+    smaller = [size for size in sizes if size < largest]
+    if not smaller or max([*sizes, *tried]) > largest:
         return {}
     contrasts = pairs(by_seed([sizes[max(smaller)], best]))
     gain, p = float(contrasts.gap[0, 1]), p_of_gain(contrasts, 0, 1)
     if p > ERROR or gain <= within:
         return {}
-    return {"size": _size(best), "smaller": max(smaller), "gain": gain, "p": p}
+    return {"size": largest, "smaller": max(smaller), "gain": gain, "p": p}
 
 
 def _still_learning(candidate: Candidate) -> bool:
@@ -99,9 +102,9 @@ def _still_learning(candidate: Candidate) -> bool:
     return 2 * quality.unconverged >= len(quality.by_seed)
 
 
-def _family(candidate: Candidate) -> tuple[Parts, str]:
-    return replace(candidate.quality.architecture, lstm_input=None), candidate.quality.variant
+def _family(quality: Quality) -> tuple[Parts, str]:
+    return replace(quality.architecture, lstm_input=None), quality.variant
 
 
-def _size(candidate: Candidate) -> int:
-    return candidate.quality.architecture.lstm_input or 0
+def _size(quality: Quality) -> int:
+    return quality.architecture.lstm_input or 0

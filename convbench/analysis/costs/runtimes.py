@@ -19,8 +19,8 @@ from convbench.core import metrics
 from convbench.core.record import EAGER, Case, Parts
 from convbench.core.statistics import Interval
 
-MANY = 24
-"""Of more models than this the crossings of every pair are not sought: nobody could read them."""
+MANY = 100
+"""Of more models than this the crossings of every pair are not sought, which would take seconds."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,8 @@ class Runtimes:
     """One situation (clip, scenario, device, backbone, recurrent stage) with its models in every runtime.
 
     ``runtimes`` are eager first, then by the base model's latency. ``paid_after`` are calls by runtime after which
-    export and loading have paid for each model, infinitely many for one that gains nothing.
+    export and loading have paid for each model, infinitely many for one that gains nothing. ``crossings`` is None where
+    they were not sought.
     """
 
     scenario: str
@@ -59,7 +60,7 @@ class Runtimes:
     base: Result
     runtimes: tuple[str, ...]
     prices: tuple[Price, ...]
-    crossings: tuple[Crossing, ...]
+    crossings: tuple[Crossing, ...] | None
     paid_after: dict[str, tuple[float, ...]]
 
     def of(self, runtime: str) -> list[Price]:
@@ -117,18 +118,14 @@ def _view(members: Sequence[Result]) -> Runtimes | None:
     prices = tuple(
         Price(result.case.variant_name, result, ratio) for result, ratio in zip(compared, ratios, strict=True)
     )
-    case = base.case
-    return Runtimes(
-        case.scenario, case.device, base, tuple(order), prices, tuple(_crossings(compared)), _paid_after(members)
-    )
+    case, crossings = base.case, tuple(_crossings(compared)) if len(eager) <= MANY else None
+    return Runtimes(case.scenario, case.device, base, tuple(order), prices, crossings, _paid_after(members))
 
 
 def _crossings(members: Sequence[Result]) -> Iterator[Crossing]:
     """Pairs of models that eager and a runtime put in opposite orders, either beyond doubt."""
     by_case: dict[Case, Result] = {result.case: result for result in members}
     eager = [result for result in members if not result.case.variant]
-    if len(eager) > MANY:
-        return
     pairs = list(combinations(eager, 2))
     for (first, second), ratio in zip(pairs, _ratios(pairs), strict=True):
         faster, slower, in_eager = (first, second, ratio) if ratio.median < 1 else (second, first, _inverse(ratio))

@@ -11,7 +11,7 @@ from convbench.analysis.costs.ranking import widest
 from convbench.analysis.results import Result, measured
 from convbench.core.record import Parts
 
-COLUMNS = ("device", "clip", "scenario", "variant", "backbone", "rnn")
+COLUMNS = ("device", "threads", "clip", "scenario", "variant", "backbone", "rnn")
 
 
 @dataclass(frozen=True)
@@ -21,18 +21,21 @@ class Opening:
     values: Mapping[str, str]
 
     def __contains__(self, result: Result) -> bool:
-        axes = result.case.axes
-        return all(axes[name] == value for name, value in self.values.items())
+        columns = _columns(result)
+        return all(columns.get(name) == value for name, value in self.values.items())
 
 
 def opening(results: Sequence[Result]) -> Opening | None:
     """Where to begin: what the headline is about; None where nothing was measured."""
     cases = measured(results)
     group = one_variant(widest([result for result in cases if result.latency] or cases))
-    if not group:
-        return None
-    axes = group[0].case.axes
-    return Opening({name: str(axes[name]) for name in COLUMNS if axes[name] is not None})
+    return Opening(_columns(group[0])) if group else None
+
+
+def _columns(result: Result) -> dict[str, str]:
+    """The case's value of each of ``COLUMNS`` that applies to it."""
+    axes = {**result.case.axes, "threads": result.group.threads}
+    return {name: str(axes[name]) for name in COLUMNS if axes[name] is not None}
 
 
 def curves(results: Sequence[Result]) -> list[int | None]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import statistics
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Literal
 
@@ -43,7 +43,7 @@ class Quality:
     ``by_rate`` is the mean validation accuracy of every rate tried, at the end of training: there a dead run counts
     with what it reached, a failed one as chance, so that a rate that kills runs cannot win by its survivors. ``train``
     is the mean training accuracy of the sound runs, at their end; ``clips`` are test clips, ``seconds`` those of one
-    training.
+    training. ``several_places`` says that others of its task stand on another backbone or before another LSTM.
     """
 
     architecture: Parts
@@ -62,6 +62,7 @@ class Quality:
     clips: int = 1000
     seconds: float = 0.0
     variant: str = EAGER
+    several_places: bool = False
 
     @property
     def spread(self) -> float:
@@ -119,7 +120,13 @@ def qualities(
         if not lesson.control and (in_variants or lesson.variant == EAGER):
             cells[lesson.architecture, lesson.clip, lesson.task, lesson.variant].append(lesson)
     rates = best_rates(chain.from_iterable(cells.values()))
-    return [_quality(members, rates, budget, limit) for members in cells.values()]
+    found = [_quality(members, rates, budget, limit) for members in cells.values()]
+    several = {cell for cell, members in by_task(found).items() if len(set(map(_place, members))) > 1}
+    return [replace(quality, several_places=(quality.task, quality.clip) in several) for quality in found]
+
+
+def _place(quality: Quality) -> Hashable:
+    return quality.architecture.backbone, quality.architecture.rnn
 
 
 def by_task(members: Iterable[Quality]) -> dict[tuple[str, Clip], list[Quality]]:

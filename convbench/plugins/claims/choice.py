@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from convbench.analysis.choice.by_task import recommendations
-from convbench.analysis.choice.recommendation import Ask
+from convbench.analysis.choice.recommendation import Ask, Recommendation
 from convbench.analysis.claims.claim import Judgement, Lacking, Number, Verdict, claim
 from convbench.analysis.claims.evidence import TRAIN, Evidence, left_out, name
 from convbench.analysis.claims.standings import Standing, Standings, standings, tried_on
-from convbench.core.record import Parts
+from convbench.core.record import Clip, Parts
 from convbench.core.text import joined
+from convbench.report.words.names import around
 
 
 @claim(
@@ -32,11 +33,17 @@ def no_magic(evidence: Evidence) -> Judgement:
     on_ground = {(quality.architecture, quality.clip) for quality in evidence.qualities}
     for answer in recommendations(evidence.records, Ask(), list(tasks)):
         if answer.task in tasks and any(answer.clip == clip for _, clip in on_ground):
-            parts = answer.pick and answer.pick.result.case.architecture
-            advised[answer.task] = (
-                f"{name(parts)} ({answer.grade})" if isinstance(parts, Parts) else f"none ({answer.reason})"
-            )
+            advised[answer.task] = _advised(answer, on_ground)
     return judge(tasks, advised, left_out(tried_on(evidence, tasks)))
+
+
+def _advised(answer: Recommendation, on_ground: Collection[tuple[Parts, Clip]]) -> str:
+    """The pick and its grade; where it stands elsewhere than what is judged, also where."""
+    if not answer.pick:
+        return f"none ({answer.reason})"
+    quality = answer.pick.quality
+    place = "" if (quality.architecture, quality.clip) in on_ground else around(quality)
+    return f"{name(quality.architecture)}{place} ({answer.grade})"
 
 
 def judge(tasks: Standings, advised: Mapping[str, str], used: tuple[Number, ...] = ()) -> Judgement:

@@ -35,8 +35,11 @@ def discarded(evidence: Evidence) -> Judgement:
 
 
 def judge(gap: float, averages: float, wrapped: list[Lesson], others: list[Lesson]) -> Judgement:
-    """Supported where a shift changes nothing and trainings, if given, are at chance; refuted where neither;
-    ``averages`` is the change of a reducer that keeps positions, ``others`` trainings of GAP on the other backbone."""
+    """Supported where a shift changes nothing and trainings, if given, are at chance; refuted where neither.
+
+    Undecided where trainings are neither shown to be at chance nor above it. ``averages`` is the change of a reducer
+    that keeps positions, ``others`` trainings of GAP on the other backbone.
+    """
     numbers = [
         Number("Change of GAP's features by the shift, relative", gap, "share"),
         Number("Change of the averages of 4×4 cells, for comparison", averages, "share"),
@@ -46,9 +49,11 @@ def judge(gap: float, averages: float, wrapped: list[Lesson], others: list[Lesso
     verdict: Verdict = "supported" if invariant else "refuted"
     if learnt:
         at_chance = learnt.high <= NEAR
-        verdict = verdict if at_chance == invariant else "depends"
+        told = at_chance or learnt.shown
+        verdict = "undecided" if not told else verdict if at_chance == invariant else "depends"
         numbers.append(learnt.number(f"{TASK}, GAP after a convolution that wraps around: accuracy less chance"))
-        why += f", and {TASK} is learnt " + ("no better than chance" if at_chance else "better than chance")
+        how = f"{TASK} is learnt {'no ' if at_chance else ''}better than chance"
+        why += f", and {how}" if told else f", but whether {how} these seeds do not tell"
     why += "." if learnt else "; no trainings on direction were given."
     if leak := _above_chance(others):
         numbers.append(leak.number(f"{TASK}, GAP after the strided backbone padded with zeros: accuracy less chance"))

@@ -15,6 +15,7 @@ from convbench.report.drawing import Drawing, scales
 from convbench.report.drawing.labels import Place, at_ends, label
 from convbench.report.drawing.scatter import Points, empty_axes, in_view, lines, marks
 from convbench.report.drawing.style import canvas, look, short
+from convbench.report.words.names import threads_of
 
 NEAR = 14.0
 """Points of the page: single sizes as near as this share a label."""
@@ -33,8 +34,9 @@ def curve(results: Sequence[Result]) -> Iterator[Drawing]:
     for i in points.places:
         if (number := numbers[i]) is not None:
             swept[number].append(i)
-    if swept and len(points.places) <= MANY:
-        yield _draw(points, [rows for rows in swept.values() if len(rows) > 1])
+    joined = [rows for rows in swept.values() if len(rows) > 1]
+    if joined and len(points.places) <= MANY:
+        yield _draw(points, joined)
 
 
 def _draw(points: Points, swept: Sequence[Sequence[int]]) -> Drawing:
@@ -51,10 +53,12 @@ def _draw(points: Points, swept: Sequence[Sequence[int]]) -> Drawing:
     }
     _name_others(axes, others, list(points.places.values()))
     first = opening(points.results)
+    several = len({result.group.threads for result in points.results}) > 1
+    threads = threads_of(points.results[next(iter(points.places))].group) if several else ""
     where = [first.values[name] for name in PLACE if name in first.values] if first else []
     return Drawing(
         name="curve",
-        title=f"Latency by LSTM input size: {', '.join(short(name) for name in where)}",
+        title=f"Latency by LSTM input size: {', '.join(short(name) for name in where)}{threads}",
         caption=(
             "How to read this: a line is one reducer at several sizes, its name at its end; marks without a line have "
             "one size on this backbone, or reach another by other options. Where a line is flat, a larger LSTM input "

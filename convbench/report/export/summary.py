@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from convbench.analysis.results import results as results_of
 from convbench.core.record import Record, Run
@@ -25,10 +26,7 @@ def markdown(run: Run, records: Sequence[Record]) -> str:
                (values["kind"].capitalize(), "LSTM input", "Variant", "Latency [95 %]", "×", "Parameters", "FLOPs"),
                ([row[key] for key in ("reducer", "lstm_input", "variant", "latency", "factor", "params", "flops")]
                 for row in values["ranking"][:20])),
-        *(_table(f"Quality: {task['name']}", ("Reducer", "LSTM input", "Test accuracy [95 %]", "Sound runs", "Lost"),
-                 ([row[key] for key in ("reducer", "lstm_input", "accuracy", "seeds", "lost")]
-                  for row in task["rows"][:20]))
-          for task in (values["quality"] or {"tasks": ()})["tasks"]),
+        *(_quality(task) for task in (values["quality"] or {"tasks": ()})["tasks"]),
         _table("What the variants gain", ("Variant", "Where", "Models", "Speed-up", "Range", "Pays after"),
                ([*(row[key] for key in ("variant", "place", "models", "speedup", "range")),
                  f"{row['pays']} {row['never']}".strip()] for row in values["variants"][:20])),
@@ -36,6 +34,14 @@ def markdown(run: Run, records: Sequence[Record]) -> str:
         f"<sub>{escaped(values['place'], 300)}</sub>",
     )))  # fmt: skip
     return text if len(text) <= BUDGET else f"{text[: BUDGET - 40]}\n\n… cut at {BUDGET:,} characters\n"
+
+
+def _quality(task: dict[str, Any]) -> str:
+    place = {"Backbone, LSTM": "place"} if task["several_places"] else {}
+    columns = {"Reducer": "reducer", **place, "LSTM input": "lstm_input", "Test accuracy [95 %]": "accuracy",
+               "Sound runs": "seeds", "Lost": "lost"}  # fmt: skip
+    rows = ([row[key] for key in columns.values()] for row in task["rows"][:20])
+    return _table(f"Quality: {task['name']}", tuple(columns), rows)
 
 
 def _table(title: str, heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

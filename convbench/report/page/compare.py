@@ -15,7 +15,7 @@ from convbench.analysis.results import Result, costs, measured
 from convbench.analysis.results import results as results_of
 from convbench.core import files, metrics
 from convbench.core.errors import ConvbenchError
-from convbench.core.record import Record, Run, Scalar
+from convbench.core.record import Case, Record, Run, Scalar
 from convbench.core.statistics import Interval
 from convbench.report.drawing import Drawing, ratios
 from convbench.report.page.figure import figure
@@ -121,10 +121,17 @@ def _row(match: Match) -> dict[str, Any]:
     return {
         "series": first.series,
         "model": setup(first),
-        "detail": f"{match.case.axes['backbone'] or ''} {match.case.clip} {match.case.scenario}".strip(),
+        "detail": _place(match.case),
         "cells": cells,
         "differ": match.counts_differ,
     }
+
+
+def _place(case: Case) -> str:
+    """``conv lstm128 1x16x3x64x64 inference``: all that cases of one model and variant can differ by."""
+    words = (case.axes["backbone"], case.axes["rnn"], case.clip, case.scenario)
+    threads = f", threads: {case.threads}" if case.threads else ""
+    return f"{' '.join(str(word) for word in words if word)}{threads}"
 
 
 def _beyond(match: Match, run: int) -> str:

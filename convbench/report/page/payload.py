@@ -23,7 +23,7 @@ from convbench.report.page.visits import distribution, percentiles
 from convbench.report.words import units
 from convbench.report.words.findings import sentence
 
-FILTERS = ("backbone", "variant", "scenario", "device", "clip", "rnn", "model")
+FILTERS = ("backbone", "variant", "scenario", "device", "threads", "clip", "rnn", "model")
 EXACT = 2.0**53
 
 
@@ -49,7 +49,7 @@ def payload(run: Run, results: Sequence[Result]) -> dict[str, Any]:
         "axes": [_axis(metric) for metric in (metrics.LSTM_INPUT, *shown_metrics(results, "axes"))],
         "table": rows.cells(results, lambda values: coded([plain(value) for value in values])),
         "facts": _facts(results),
-        "filters": [name for name in FILTERS if len({line.get(name) for line in lines}) > 1],
+        "filters": [name for name in FILTERS if len({line.get(name) for line in lines} - {None}) > 1],
         "opening": dict(first.values) if first else {},
         "crossover": plain(headline_of(results).crossover),
         "findings": _findings(results),

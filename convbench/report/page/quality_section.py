@@ -21,7 +21,7 @@ from convbench.core.record import Clip, Parts, Record
 from convbench.core.text import counted
 from convbench.report.words import advice, units
 from convbench.report.words import quality as words
-from convbench.report.words.names import parts_name, with_norm
+from convbench.report.words.names import configuration, parts_name, with_norm
 from convbench.report.words.numbers import mean, percent, signed
 
 ABOVE = 0.05
@@ -68,18 +68,17 @@ def _task(
     unsound = [quality for quality in qualities if not quality.by_seed]
     first = qualities[0]
     rates = sorted({rate for quality in qualities for rate in quality.by_rate})
-    places = {(quality.architecture.backbone, quality.architecture.rnn) for quality in qualities}
     return {
         "name": name,
         "clip": str(clip),
         "sentences": words.task(qualities),
         "advice": advice.sentences(answer) if answer else [],
         "rows": [
-            *(_row(standing.quality, "best" if i == 0 else "tied" if standing.tied else "", budgets, len(places) > 1)
+            *(_row(standing.quality, "best" if i == 0 else "tied" if standing.tied else "", budgets)
               for i, standing in enumerate(ranked)),
-            *(_row(quality, "", budgets, len(places) > 1) for quality in unsound),
+            *(_row(quality, "", budgets) for quality in unsound),
         ],
-        "several_places": len(places) > 1,
+        "several_places": first.several_places,
         "chance": percent(first.chance) if first.chance else units.MISSING,
         "majority": percent(first.majority) if first.majority is not None else units.MISSING,
         "flops": units.flops(limits["flops"].get((name, clip))),
@@ -91,7 +90,7 @@ def _task(
     }  # fmt: skip
 
 
-def _row(quality: Quality, standing: str, budgets: Mapping[str, Cut], with_place: bool) -> dict[str, Any]:
+def _row(quality: Quality, standing: str, budgets: Mapping[str, Cut]) -> dict[str, Any]:
     key = (quality.architecture, quality.clip, quality.task)
     parts = quality.architecture
     total = quality.ended + quality.failed
@@ -99,7 +98,7 @@ def _row(quality: Quality, standing: str, budgets: Mapping[str, Cut], with_place
     return {
         "series": parts.reducer.name,
         "reducer": with_norm(parts),
-        "place": f"{parts.backbone}, {parts.rnn}" if with_place else "",
+        "place": f"{parts.backbone}, {parts.rnn}" if quality.several_places else "",
         "lstm_input": units.whole(parts.lstm_input),
         "accuracy": _mean(quality),
         "standing": standing,
@@ -121,7 +120,7 @@ def _grid(quality: Quality, rates: Sequence[float]) -> dict[str, Any]:
     chosen = rates.index(quality.learning_rate)
     return {
         "series": quality.architecture.reducer.name,
-        "name": parts_name(quality.architecture),
+        "name": configuration(quality),
         "cells": [(cell, place == chosen) for place, cell in enumerate(cells)],
         "spread": f"{100 * quality.spread:.1f}",
     }
@@ -132,7 +131,7 @@ def _trade(trade: Trade) -> dict[str, str]:
     gain, low, high = map(signed, trade.gain)
     return {
         "series": trade.there.quality.architecture.reducer.name,
-        "name": parts_name(trade.there.quality.architecture),
+        "name": configuration(trade.there.quality),
         "variant": trade.there.quality.variant,
         "accuracy": mean(trade.there.quality),
         "gain": f"{gain} [{low}, {high}]",

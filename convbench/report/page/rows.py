@@ -55,14 +55,19 @@ class Row:
 
 
 def columns(results: Sequence[Result]) -> list[Column]:
-    """The columns: model and latency, which a phone shows, then where it was, then all other metrics."""
+    """The columns: model and latency, which a phone shows, then where it was, then all other metrics.
+
+    Of where it was always the backbone and the variant, and whatever else differs between the cases.
+    """
     cases = measured(results)
     metrics_shown = [
         metric for metric in shown_metrics(results, "page") if any(result.value(metric) is not None for result in cases)
     ]
     shown = {metric.option: _columns_of(metric) for metric in metrics_shown}
     model = replace(_MODEL[0], heading=names.kind(results).capitalize())
-    return [model, *_MODEL[1:], *shown.pop(metrics.LATENCY.option, ()), *_PLACE, *chain.from_iterable(shown.values())]
+    differing = [column for column in _ELSE if len({column.text(Entry(0, result, None)) for result in cases}) > 1]
+    place = (*_PLACE, *differing)
+    return [model, *_MODEL[1:], *shown.pop(metrics.LATENCY.option, ()), *place, *chain.from_iterable(shown.values())]
 
 
 def entries(results: Sequence[Result]) -> list[Entry]:
@@ -140,6 +145,11 @@ def _backbone(row: Entry) -> str:
     return str(architecture.backbone) if isinstance(architecture, Parts) else units.MISSING
 
 
+def _rnn(row: Entry) -> str:
+    architecture = row.result.case.architecture
+    return str(architecture.rnn) if isinstance(architecture, Parts) else units.MISSING
+
+
 def _width(row: Entry) -> float | None:
     latency = row.result.latency
     return latency.high - latency.low if latency and latency.bounded else None
@@ -157,6 +167,17 @@ _MODEL = (
 _PLACE = (
     Column("backbone", "Backbone", _backbone, "backbone", numeric=False),
     Column("variant", "Variant", _variant, "variant", numeric=False),
+)
+_ELSE = (
+    Column("rnn", "LSTM", _rnn, "rnn", numeric=False),
+    Column("clip", "Clip", lambda row: str(row.result.case.clip), "clip", numeric=False),
+    Column("device", "Device", lambda row: row.result.case.device, "device", numeric=False),
+    Column(
+        metrics.THREADS.name,
+        metrics.THREADS.title,
+        lambda row: str(row.result.group.threads or units.MISSING),
+        metrics.THREADS.name,
+    ),
 )
 _LATENCY = (
     Column("interval", "95 % interval", lambda row: units.bounds(row.result.latency), _width),

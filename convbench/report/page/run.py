@@ -27,12 +27,15 @@ ORDER = (
 """The figures that the template places; others follow in sections of their own."""
 
 
-def write(run: Run, records: Sequence[Record], path: Path) -> Path:
-    """Write the report of a run; the same records give the same bytes. Raises StoreError where it cannot be written."""
+def write(run: Run, records: Sequence[Record], path: Path, directory: Path | None = None) -> Path:
+    """Write the report of a run; the same records give the same bytes. Raises StoreError where it cannot be written.
+
+    ``directory`` is the run's, in which its profiles lie; without it that of the page.
+    """
     results = results_of(records)
     data = payload(run, costs(results)) | {"budget": budget(results)}
     tried = [result for result in results if result.case.trial]
-    values = {**view(run, results), **_figures(results), **_profiles(path.parent)}
+    values = {**view(run, results), **_figures(results), **_profiles(directory or path.parent)}
     text = render("run.html", data, **values, looks=looks(costs(results)), quality_looks=looks(tried))
     return files.write(path, text)
 
@@ -49,7 +52,7 @@ def _figures(results: Sequence[Result]) -> dict[str, Any]:
 
 
 def _profiles(directory: Path) -> dict[str, Any]:
-    """The profiles that lie beside the run, none where there are none."""
+    """The profiles in the run's directory, none where there are none."""
     profiles = profile_section.read(directory)
     drawings = profile_section.timelines(profiles)
     timelines = [figure(drawing, f"timeline{number}") for number, drawing in enumerate(drawings)]

@@ -17,7 +17,7 @@ from convbench.core.metric import Metric
 from convbench.core.text import inside
 from convbench.report.words import units
 from convbench.report.words.advice import different, sentences
-from convbench.report.words.names import setup
+from convbench.report.words.names import advisable
 from convbench.report.words.numbers import cheapest, likely, percent, signed
 
 RUNNERS = 5
@@ -76,4 +76,4 @@ def _cells(runner: Runner, costs: Sequence[Metric]) -> list[str]:
     against = f"{signed(runner.gain)} [{low}, {high}]"
     amounts = [units.human(result.value(metric), metric.unit, metric.digits) for metric in costs]
     front, within = likely(runner.front), "yes" if runner.shown else "no" if runner.ruled_out else "open"
-    return [setup(result), percent(runner.candidate.mean), against, *amounts, front, within]
+    return [advisable(runner.candidate), percent(runner.candidate.mean), against, *amounts, front, within]

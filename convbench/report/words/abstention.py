@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from convbench.analysis.choice.recommendation import Reason, Recommendation
 from convbench.core.metric import Metric
-from convbench.report.words.names import model, setup
+from convbench.report.words.names import advisable, configuration
 from convbench.report.words.numbers import TOO_FEW_SEEDS, accuracy, amount, cheapest, costs, limit_name, percent, points
 
 ABSTAINS: Mapping[Reason, str] = {
@@ -36,10 +36,10 @@ def extend(answer: Recommendation) -> str:
     """What to try beyond the edge of a sweep."""
     best, numbers = answer.best, answer.numbers
     assert best
-    size, smaller = int(numbers["size"]), int(numbers["smaller"])
+    size, smaller, gain = int(numbers["size"]), int(numbers["smaller"]), points(numbers["gain"])
     return (
-        f"{model(best.result)} has {percent(best.mean)}, {points(numbers['gain'])} more than at {smaller:,}, and no "
-        f"larger size was tried: extend lstm_input to {2 * size:,} and beyond."
+        f"{configuration(best.quality)} has {percent(best.mean)}, {gain} more than at {smaller:,}, and no larger size "
+        f"was tried: extend lstm_input to {2 * size:,} and beyond."
     )
 
 
@@ -63,6 +63,6 @@ def _cheapest(answer: Recommendation) -> str:
     difference = answer.numbers["detectable"]
     power = f"Two that differ by {points(difference)} would have been told apart in four of five such runs."
     return (
-        f"The {cheapest(answer.ask)} is {setup(answer.leading.result)} ({accuracy(answer.leading)}; "
+        f"The {cheapest(answer.ask)} is {advisable(answer.leading)} ({accuracy(answer.leading)}; "
         f"{costs(answer.leading.result, answer)}). {power if math.isfinite(difference) else TOO_FEW_SEEDS}"
     )

@@ -20,7 +20,7 @@ from convbench.report.words import trade, units
 from convbench.report.words.abstention import abstention, extend
 from convbench.report.words.decision import Step, command
 from convbench.report.words.findings import failure
-from convbench.report.words.names import model, parts_name, setup
+from convbench.report.words.names import advisable, around, configuration, model
 from convbench.report.words.numbers import accuracy, amount, cheapest, costs, likely, limit_name, percent, points
 
 WHY: Mapping[Why, str] = {
@@ -50,7 +50,7 @@ def sentences(answer: Recommendation) -> list[str]:
         texts += [trade.sentence(answer), _left_out(answer.excluded)]
         return [*filter(None, texts)]
     texts = [
-        f"{answer.task}: {setup(answer.pick.result)} ({answer.grade}).",
+        f"{answer.task}: {advisable(answer.pick)} ({answer.grade}).",
         _worth(answer.pick, answer),
         _why(answer),
     ]
@@ -65,7 +65,7 @@ def different(answers: Sequence[Recommendation]) -> str:
     picks: dict[str, list[str]] = defaultdict(list)
     for answer in answers:
         if answer.pick:
-            picks[setup(answer.pick.result)].append(answer.task)
+            picks[advisable(answer.pick)].append(answer.task)
     if len(picks) < 2:
         return ""
     choices = "; ".join(f"{', '.join(tasks)}: {name}" for name, tasks in picks.items())
@@ -190,7 +190,7 @@ def _price(answer: Recommendation) -> str:
     more = [_more(metric, price, pick) for metric in dict.fromkeys((cheapest, metrics.LATENCY, metrics.PARAMS))]
     doubt = "" if price.p <= 0.05 else " in the mean, which these seeds do not show to be a gain"
     return (
-        f"The next better point, {setup(price.candidate.result)}, gains {points(price.gain)}{doubt}, "
+        f"The next better point, {advisable(price.candidate)}, gains {points(price.gain)}{doubt}, "
         f"for {joined([text for text in more if text])}."
     )
 
@@ -224,7 +224,7 @@ def _same(pick: Candidate) -> str:
 def _rates(answer: Recommendation) -> str:
     """Whose learning rate is the lowest or the highest of those tried."""
     at_edge = [
-        f"{parts_name(quality.architecture)} ({quality.rate_edge})"
+        f"{configuration(quality)} ({quality.rate_edge})"
         for quality in {id(candidate.quality): candidate.quality for candidate in answer.pool}.values()
         if quality.rate_edge
     ]
@@ -239,7 +239,7 @@ def _left_out(excluded: Sequence[Excluded]) -> str:
         parts = exclusion.quality.architecture
         size = f" {parts.lstm_input:,}" if parts.lstm_input else ""
         own = "" if exclusion.quality.variant == EAGER else f" in {exclusion.quality.variant}"
-        causes[exclusion.why].append(f"{parts.reducer}{size}{own}")
+        causes[exclusion.why].append(f"{parts.reducer}{size}{around(exclusion.quality)}{own}")
     text = "; ".join(f"{', '.join(names)} ({WHY[why]})" for why, names in causes.items())
     return f"Left out: {text}." if text else ""
 
@@ -247,7 +247,7 @@ def _left_out(excluded: Sequence[Excluded]) -> str:
 def _named(candidate: Candidate) -> str:
     """The model, with the variant where its quality is that variant's own."""
     variant = candidate.quality.variant
-    return f"{model(candidate.result)}{'' if variant == EAGER else f', {variant}'}"
+    return f"{configuration(candidate.quality)}{'' if variant == EAGER else f', {variant}'}"
 
 
 def _models(candidates: Sequence[Candidate]) -> str:

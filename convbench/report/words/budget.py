@@ -44,6 +44,11 @@ def by_task(answer: Recommendation) -> str:
     return " ".join(advice.sentences(answer)[: 2 if answer.pick else 1])
 
 
+def further(tasks: int) -> str:
+    """What is said of tasks that the sliders do not answer."""
+    return f"{counted(tasks, 'more task is', 'more tasks are')} answered by convbench advise."
+
+
 def limit_text(name: CostName, value: float) -> str:
     """A limit as the command line reads it: ``5ms``, ``64MiB``; empty where it is none."""
     if not math.isfinite(value):

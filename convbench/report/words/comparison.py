@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from convbench.analysis.agreement import agreement
-from convbench.analysis.compare import Difference, Match, apart, better_moments, noise, overall
+from convbench.analysis.compare import Difference, Match, apart, noise, overall
 from convbench.analysis.results import Result
 from convbench.analysis.stored_runs import machine
 from convbench.core.statistics import Interval
@@ -68,15 +68,14 @@ def notes(matches: Sequence[Match], of_each: Sequence[Sequence[Result]], run: in
 
 def _machine(pairs: Sequence[Match], ratio: Interval, letter: str) -> list[str]:
     """What the reference workload says of the machine; latencies from several visits have most of it taken off."""
-    if (better := better_moments(pairs)) is not None:
-        slower = f"At its better moments the machine took {units.factor(better)} as long for the reference workload in "
-        return [f"{slower}{letter}: as much of the ratio may be the machine’s."] if abs(better - 1) > UNLIKE else []
     slower_by = machine(pairs)
     if not slower_by or abs(slower_by - 1) <= UNLIKE:
         return []
+    took = f"took {units.factor(slower_by)} as long for the reference workload in {letter}"
+    if any(all(result and len(result.record.visits) > 1 for result in match.results) for match in pairs):
+        return [f"At the speeds that are stated the machine {took}: as much of the ratio may be the machine’s."]
     without = units.factor(ratio.median / slower_by)
-    slower = f"The machine itself took {units.factor(slower_by)} as long for the reference workload in {letter}"
-    return [f"{slower}; with that taken out {letter} takes {without} the time of A."]
+    return [f"The machine itself {took}; with that taken out {letter} takes {without} the time of A."]
 
 
 def _agreement(first: Sequence[Result], other: Sequence[Result], letter: str) -> list[str]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
+from convbench.analysis.choice.candidates import Candidate
 from convbench.analysis.choice.recommendation import Recommendation
 from convbench.analysis.costs.headlines import Headline, withheld
 from convbench.analysis.costs.ranking import as_light, learned
@@ -15,7 +16,7 @@ from convbench.core.commands import Command
 from convbench.core.record import Run
 from convbench.core.text import counted, cut, cut_name, one_line
 from convbench.report.words import units
-from convbench.report.words.names import after_norm, kind, reducer
+from convbench.report.words.names import after_norm, around, kind, reducer
 
 TASKS = 3
 """Tasks that the sentence names; the others are counted."""
@@ -140,8 +141,12 @@ def _answer(answer: Recommendation) -> str:
     if answer.pick:
         latency = answer.pick.result.latency
         cost = f", {units.seconds(latency.median)} a call" if latency else ""
-        return f"take {_with_size(answer.pick.result)}{_in_variant(answer.pick.result)}{cost} ({answer.grade})"
-    return f"open{f', {_with_size(answer.leading.result)} leads' if answer.leading else ', no pick'}"
+        return f"take {_candidate(answer.pick)}{_in_variant(answer.pick.result)}{cost} ({answer.grade})"
+    return f"open{f', {_candidate(answer.leading)} leads' if answer.leading else ', no pick'}"
+
+
+def _candidate(candidate: Candidate) -> str:
+    return f"{_with_size(candidate.result)}{one_line(around(candidate.quality))}"
 
 
 def _in_variant(result: Result) -> str:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from itertools import compress
 
+from convbench.analysis.choice.candidates import Candidate
+from convbench.analysis.quality.qualities import Quality
 from convbench.analysis.results import Group, Result
 from convbench.core.record import Parts, Whole
 from convbench.core.text import counted, cut_name, one_line
@@ -37,6 +40,22 @@ def parts_name(parts: Parts) -> str:
     return f"{parts.reducer}{size}{after_norm(parts)}"
 
 
+def configuration(quality: Quality) -> str:
+    """``fc, LSTM input 64 on conv with lstm128``: what was trained, and where, if its task was in several places."""
+    return f"{parts_name(quality.architecture)}{around(quality)}"
+
+
+def advisable(candidate: Candidate) -> str:
+    """``fc, LSTM input 64 on conv with lstm128, compile``: what was trained, and how it is run."""
+    return f"{configuration(candidate.quality)}, {candidate.result.case.variant_name}"
+
+
+def around(quality: Quality) -> str:
+    """`` on conv with lstm128``, what stands around the reducer; nothing where it is the same in all of its task."""
+    parts = quality.architecture
+    return f" on {parts.backbone} with {parts.rnn}" if quality.several_places else ""
+
+
 def after_norm(architecture: Parts | Whole) -> str:
     """`` after LayerNorm``, what the LSTM's input went through; nothing where it went through none."""
     return " after LayerNorm" if isinstance(architecture, Parts) and architecture.layer_norm else ""
@@ -50,12 +69,23 @@ def with_norm(architecture: Parts | Whole) -> str:
 
 
 def labels(architectures: Sequence[Parts | Whole]) -> list[str]:
-    """``fc 64`` beside a mark; with the reducer's options where another of that name and size has others."""
+    """``fc 64`` beside a mark; with the reducer's options, or what stands around it, where another has others."""
     plain = [_label(architecture, full=False) for architecture in architectures]
-    return [
+    names = [
         _label(architecture, full=plain.count(name) > 1)
         for architecture, name in zip(architectures, plain, strict=True)
     ]
+    places = [_around(architecture) for architecture in architectures]
+    of_name: dict[str, set[str]] = defaultdict(set)
+    for name, where in zip(names, places, strict=True):
+        of_name[name].add(where)
+    return [f"{name}{where if len(of_name[name]) > 1 else ''}" for name, where in zip(names, places, strict=True)]
+
+
+def _around(architecture: Parts | Whole) -> str:
+    if not isinstance(architecture, Parts):
+        return ""
+    return f" on {cut_name(one_line(str(architecture.backbone)), LONG)} with {architecture.rnn}"
 
 
 def _label(architecture: Parts | Whole, full: bool) -> str:

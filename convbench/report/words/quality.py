@@ -14,7 +14,7 @@ from convbench.analysis.quality.standing import standings, visible
 from convbench.analysis.results import Result
 from convbench.core.text import counted
 from convbench.report.words import advice
-from convbench.report.words.names import parts_name
+from convbench.report.words.names import configuration, parts_name
 from convbench.report.words.numbers import TOO_FEW_SEEDS, mean, percent, points
 
 PROBE = (
@@ -45,8 +45,8 @@ def task(qualities: Sequence[Quality]) -> list[str]:
     if not ranked:
         return ["No run was sound: every one collapsed or failed."]
     best, *rest = (standing.quality for standing in ranked)
-    tied = [parts_name(standing.quality.architecture) for standing in ranked[1:] if standing.tied]
-    texts = [f"Highest mean test accuracy: {parts_name(best.architecture)}, {accuracy(best)}{_chance(best)}."]
+    tied = [configuration(standing.quality) for standing in ranked[1:] if standing.tied]
+    texts = [f"Highest mean test accuracy: {configuration(best)}, {accuracy(best)}{_chance(best)}."]
     if tied:
         more = f" and {len(tied) - 6} more" if tied[6:] else ""
         texts.append(f"Statistically tied with it: {'; '.join(tied[:6])}{more}.")
@@ -72,7 +72,7 @@ def tuned(qualities: Sequence[Quality]) -> str:
         )
     chosen = "The learning rate was chosen on validation clips; test clips were only reported on."
     edge = [quality for quality in qualities if quality.rate_edge]
-    names = "; ".join(f"{parts_name(quality.architecture)} ({quality.rate_edge})" for quality in edge)
+    names = "; ".join(f"{configuration(quality)} ({quality.rate_edge})" for quality in edge)
     return f"{chosen} At the edge of the grid, so that a better rate may lie beyond: {names}." if edge else chosen
 
 

@@ -26,7 +26,9 @@ def sentence(view: Runtimes) -> str:
 
 
 def crossed(view: Runtimes) -> str:
-    """Which models change places, the widest change first; that none does, where none does."""
+    """Which models change places, the widest change first; that none does, where none does; nothing if unsought."""
+    if view.crossings is None:
+        return ""
     if not view.crossings:
         return "The order of the models is eager's in every runtime, as far as this run can tell."
     first = max(view.crossings, key=lambda crossing: crossing.there.median / crossing.in_eager.median)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from convbench.analysis.choice.recommendation import Recommendation
 from convbench.analysis.choice.trade import Trade
 from convbench.report.words import units
-from convbench.report.words.names import model
+from convbench.report.words.names import configuration
 from convbench.report.words.numbers import points
 
 OF_THE_PICK, OF_OTHERS = 3, 3
@@ -16,7 +16,7 @@ OF_THE_PICK, OF_OTHERS = 3, 3
 def sentence(answer: Recommendation) -> str:
     """``The same training run otherwise: flatten in int8 loses 0.3 points [0.1, 0.5] and is 8.0× as fast as eager.``"""
     words = "; ".join(
-        f"{model(trade.there.result)} in {trade.there.quality.variant} {_and_speed(trade)}"
+        f"{configuration(trade.there.quality)} in {trade.there.quality.variant} {_and_speed(trade)}"
         for trade in _telling(answer)
     )
     return f"The same trained models run otherwise: {words}." if words else ""

@@ -8,9 +8,12 @@ let scope = [];
 
 // Rows that the selects let through; the axes are made for these, so that they stay put when reducers are hidden.
 function inScope() {
-  const wanted = Object.entries(chosen).filter(([, value]) => value !== "").map(([name, value]) => [column(name), value]);
-  return measuredRows.filter((row) => wanted.every(([values, value]) => values[row] === value));
+  const wanted = Object.entries(chosen).filter(([, value]) => value !== "").map(([name, value]) => [name, column(name), value]);
+  return measuredRows.filter((row) => wanted.every(([name, values, value]) => suits(name, values[row], value)));
 }
+
+// What a select says is text; of a case on a GPU no threads are known, so that none is asked of it.
+const suits = (name, own, value) => (own === null ? name === "threads" : String(own) === value);
 
 const isShown = (row) => !hiddenSeries.has(data.of[row]);
 
@@ -44,15 +47,18 @@ function addSelect(name) {
   const select = element("select", { "data-filter": name }, element("option", { value: "" }, "all"));
   const values = [...new Set(measuredRows.map((row) => column(name)[row]))].filter((value) => value !== null);
   if (values.length < 2) return;
-  for (const value of values.sort()) select.append(element("option", { value }, short(value)));
+  for (const value of values.sort((a, b) => (a < b ? -1 : 1))) select.append(element("option", { value }, short(value)));
   select.value = chosen[name] ?? "";
   select.addEventListener("change", () => { chosen[name] = select.value; scope = inScope(); changed(); });
   document.getElementById("selects").append(element("label", {}, `${words[name] || name} `, select));
 }
 
-const words = { backbone: "Backbone", variant: "Variant", scenario: "Scenario", device: "Device", clip: "Clip", rnn: "LSTM", model: "Model" };
+const words = { backbone: "Backbone", variant: "Variant", scenario: "Scenario", device: "Device", threads: "Threads", clip: "Clip", rnn: "LSTM", model: "Model" };
 // Of an import path the end, which tells it from others of its package.
-const short = (text) => (text.length <= 48 ? text : text.includes(":") ? `…${text.slice(-47)}` : `${text.slice(0, 47)}…`);
+function short(value) {
+  const text = String(value);
+  return text.length <= 48 ? text : text.includes(":") ? `…${text.slice(-47)}` : `${text.slice(0, 47)}…`;
+}
 
 function toggle(chip) {
   const series = Number(chip.dataset.series), pressed = chip.getAttribute("aria-pressed") === "true";

@@ -3,7 +3,7 @@ const pinned = document.getElementById("pin");
 let pinnedRow = -1;
 let cameFrom = null;
 const followers = []; // what shows the pinned case elsewhere
-const facts = { rnn: "LSTM", clip: "Clip" };
+const facts = { rnn: "LSTM", clip: "Clip", threads: "Threads" };
 
 // The text of a column of the table, null where nothing was measured.
 const measuredText = (key, row) => (ranks(key)[row] === null ? null : texts(key)[row]);
@@ -23,7 +23,12 @@ function titleOf(row) {
   return `${short(texts("reducer")[row])}${size ? `, LSTM input ${grouped(String(size))}` : ""}`;
 }
 
-const placeOf = (row) => ["backbone", "variant", "scenario", "device"].map((name) => column(name)[row]).filter(Boolean).map(short).join(" · ");
+// Where a case was measured: always its backbone, variant, scenario and device, further things where they differ.
+function placeOf(row) {
+  const differing = ["rnn", "clip", "threads"].filter((name) => data.filters.includes(name));
+  const values = ["backbone", "variant", "scenario", "device", ...differing].map((name) => [name, column(name)[row]]).filter(([, value]) => value);
+  return values.map(([name, value]) => (name === "threads" ? `${value} thread${value === 1 ? "" : "s"}` : short(value))).join(" · ");
+}
 
 function summary(row) {
   return [element("b", {}, titleOf(row)), element("div", {}, placeOf(row)), ...lines(row).map((line) => element("div", {}, line))];
