@@ -504,3 +504,15 @@ def test_markdown_is_a_table_whatever_the_names_hold():
 def test_a_suite_that_head_cannot_read_is_the_users_mistake(run):
     with pytest.raises(SuiteError):
         run(SAME, {"no seconds": 1})
+
+
+def test_trainings_are_left_out_and_said(run):
+    """They were trained to their end, on both sides, before anything was timed, and were invalid then."""
+    quality = SAME | {"seconds": {"gap": 0.010, "digits": 9.0, "order": 9.0}}
+    quality |= {"trials": {"digits": {"task": "digits"}, "order": {"task": "order"}}}
+    result = run(quality, quality)
+    assert ([case.id for case in result.cases], verdict.exit_code(result)) == (["gap"], 0)
+    assert result.notes == ("2 trainings and read-outs left out: a check times calls",)
+    alone = quality | {"seconds": {"digits": 9.0}}
+    with pytest.raises(SuiteError, match="fake: only trainings and read-outs are selected, and a check times calls"):
+        run(alone, alone)

@@ -19,7 +19,7 @@ from convbench.check.sides import Side
 from convbench.check.stock import Stock
 from convbench.core.errors import CaseFailed, SuiteError, line_of
 from convbench.core.record import Scalar
-from convbench.core.text import cut
+from convbench.core.text import counted, cut
 
 LONGEST = 200
 """Characters of a reason."""
@@ -65,8 +65,11 @@ def inspect(base: Side, head: Side, request: Request, settings: Settings, folder
 
 
 def _plan(worker: Link, request: Request, settings: Settings, suite: str) -> dict[str, Any]:
+    """What a side plans, without what no check times: the ``trials``, of which it says how many there are."""
     selected = {"only": list(request.only), "skip": list(request.skip)}
-    return worker.ask("plan", suite=suite, overrides=list(request.overrides), device=settings.device, **selected)
+    plan = worker.ask("plan", suite=suite, overrides=list(request.overrides), device=settings.device, **selected)
+    timed = [case for case in plan["cases"] if not case["case"].get("trial")]
+    return plan | {"cases": timed, "trials": len(plan["cases"]) - len(timed)}
 
 
 def _planned(head: Link, request: Request, settings: Settings) -> Inspection:
@@ -74,9 +77,13 @@ def _planned(head: Link, request: Request, settings: Settings) -> Inspection:
         plan = _plan(head, request, settings, request.suite)
     except CaseFailed as error:
         raise SuiteError(str(error)) from error
-    protocol = plan["protocol"]
+    protocol, trials = plan["protocol"], plan["trials"]
+    if trials and not plan["cases"]:
+        only = "only trainings and read-outs are selected, and a check times calls"
+        raise SuiteError(f"{request.suite}: {only}: select other cases")
     cases = [Planned(case["id"], case["case"], protocol["seed"], alone=case["alone"]) for case in plan["cases"]]
-    return Inspection(plan["name"], cases, protocol["timeout"])
+    left_out = f"{counted(trials, 'training or read-out', 'trainings and read-outs')} left out: a check times calls"
+    return Inspection(plan["name"], cases, protocol["timeout"], notes=[left_out] if trials else [])
 
 
 def _environment(worker: Link, settings: Settings) -> Mapping[str, Scalar]:
