@@ -52,7 +52,8 @@ class Fake:
 
         if TOLD.get("inspection fails") == name or case["trial"]:
             raise RuntimeError("no such net")
-        np.savez(outputs, np.full((2, 3), TOLD.get("outputs", {}).get(name, 0.5)))
+        number = TOLD.get("outputs", {}).get(name, 0.5)
+        np.savez(outputs, *([] if number is None else [np.full((2, 3), number)]))
         return {"facts": TOLD.get("facts", {}), "tolerance": 1e-3, "by_norm": False}
 
     def instructions(self, case, seed):

@@ -23,6 +23,8 @@ from convbench.core.text import counted, cut
 
 LONGEST = 200
 """Characters of a reason."""
+REMEDY = "`check` and `bisect` time it all the same with --different-outputs"
+NO_NUMBERS = "no numbers in it, so that it was not compared"
 
 
 @dataclass(frozen=True)
@@ -130,10 +132,14 @@ def _compare(case: str, answers: dict[str, dict[str, Any]], inspected: Inspectio
     files = [Path(answer["path"]) for answer in (base, head)]
     differ = outputs.difference(files[0], files[1], max(base["tolerance"], head["tolerance"]), head["by_norm"])
     if differ and same_outputs:
-        inspected.invalid[case] = f"outputs differ: {differ}"
+        inspected.invalid[case] = f"outputs differ: {differ}; {REMEDY}"
     ours, theirs = base["facts"], head["facts"]
     names = [name for name in theirs if name in ours and ours[name] != theirs[name]]
     facts = [Fact(name, ours[name], theirs[name]) for name in names]
-    inspected.facts[case] = (*facts, Fact(OUTPUT, "as before", differ)) if differ else tuple(facts)
+    if differ:
+        facts.append(Fact(OUTPUT, "as before", differ))
+    elif outputs.are_empty(*files):
+        facts.append(Fact(OUTPUT, NO_NUMBERS, NO_NUMBERS))
+    inspected.facts[case] = tuple(facts)
     for file in files:
         file.unlink()
