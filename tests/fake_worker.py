@@ -2,6 +2,7 @@
 
 By case: ``seconds`` of a call, ``ends`` (``die`` or ``hang`` in the fifth slice, or ``die at start``), ``outputs``.
 ``inspection fails`` names a case, ``trials`` those that are trainings, and ``unplanned`` is why no suite can be read.
+``plugins`` have to be named by the environment.
 """
 
 # ruff: noqa: ARG002
@@ -35,6 +36,8 @@ class Fake:
     def plan(self, suite, overrides, device, only, skip):
         if "unplanned" in TOLD:
             raise RuntimeError(TOLD["unplanned"])
+        if lacking := set(TOLD.get("plugins", ())) - set(os.environ.get("CONVBENCH_PLUGINS", "").split(",")):
+            raise RuntimeError(f"unknown reducer of {lacking}")
         trials = TOLD.get("trials", {})
         cases = [
             {"id": name, "case": {"name": name, "variant": [], "trial": trials.get(name)}, "alone": False}
