@@ -77,6 +77,7 @@ def test_inspection_tells_exact_counts_and_writes_the_output(real, planned, here
     answer = real.ask("inspect", **planned[0].words, name=planned[0].id, outputs=str(here / "out.npz"))
     assert answer["facts"]["params"] == 28 * 32 + 4 * 8 * (32 + 8 + 2)
     assert answer["facts"]["dtype"] == "torch.float32"
+    assert answer["facts"]["not counted"] == "nothing"
     with np.load(here / "out.npz") as stored:
         assert stored[stored.files[0]].shape == (1, 2, 8)
 
