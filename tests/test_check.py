@@ -281,7 +281,10 @@ def test_exact_facts_are_told_without_statistics(run):
     base, head = {"params": 10, "macs": 5, "gone": 1, "not counted": "nothing"}, {"params": 11, "macs": 5}
     result = run(SAME | {"facts": base}, SAME | {"facts": head | {"not counted": "shop::proj"}})
     (facts, _) = (case.facts for case in result.cases)
-    assert [words.fact(fact) for fact in facts] == ["params: 10 before, 11 now", "not counted: nothing before, shop::proj now"]
+    assert [words.fact(fact) for fact in facts] == [
+        "params: 10 before, 11 now",
+        "not counted: nothing before, shop::proj now",
+    ]
     assert verdict.exit_code(result) == 0
 
 
