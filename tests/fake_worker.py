@@ -1,7 +1,8 @@
 """A worker without torch: answers as ``fake.json`` in its working directory says, so that a check takes seconds.
 
 By case: ``seconds`` of a call, ``ends`` (``die`` or ``hang`` in the fifth slice, or ``die at start``), ``outputs``.
-``inspection fails`` names a case, and ``unplanned`` is why the suite cannot be read.
+``inspection fails`` names a case, ``trials`` those that are trainings, and ``unplanned`` is why no suite can be read.
+``plugins`` have to be named by the environment.
 """
 
 # ruff: noqa: ARG002
@@ -35,7 +36,13 @@ class Fake:
     def plan(self, suite, overrides, device, only, skip):
         if "unplanned" in TOLD:
             raise RuntimeError(TOLD["unplanned"])
-        cases = [{"id": name, "case": {"name": name, "variant": []}, "alone": False} for name in TOLD["seconds"]]
+        if lacking := set(TOLD.get("plugins", ())) - set(os.environ.get("CONVBENCH_PLUGINS", "").split(",")):
+            raise RuntimeError(f"unknown reducer of {lacking}")
+        trials = TOLD.get("trials", {})
+        cases = [
+            {"id": name, "case": {"name": name, "variant": [], "trial": trials.get(name)}, "alone": False}
+            for name in TOLD["seconds"]
+        ]
         return {"name": "fake", "cases": cases, "protocol": {"seed": 0, "timeout": TOLD.get("timeout", 20)}}
 
     def resolve(self, case, name):
@@ -46,9 +53,10 @@ class Fake:
     def inspect(self, case, name, seed, outputs):
         import numpy as np
 
-        if TOLD.get("inspection fails") == name:
+        if TOLD.get("inspection fails") == name or case["trial"]:
             raise RuntimeError("no such net")
-        np.savez(outputs, np.full((2, 3), TOLD.get("outputs", {}).get(name, 0.5)))
+        number = TOLD.get("outputs", {}).get(name, 0.5)
+        np.savez(outputs, *([] if number is None else [np.full((2, 3), number)]))
         return {"facts": TOLD.get("facts", {}), "tolerance": 1e-3, "by_norm": False}
 
     def instructions(self, case, seed):

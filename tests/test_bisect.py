@@ -182,12 +182,14 @@ SURE = bisected.State("s", ["a", "b", "c"], case="gap", slowdown=0.1, spread=0.0
     [
         (Timed({"gap": [Timing(((1.0, 1.1),))]}), None),
         (Timed(failed={"gap": "a process died"}), None),
+        (Timed({"gap": [Timing(((1.0, 1.3 if pair % 2 else 0.8),)) for pair in range(32)]}), None),
+        (Timed({"gap": [Timing(((1.0, 1.3),))] * 3}, {"gap": [Timing(((1.0, 1.3, 1.3),))] * 24}), None),
         (Timed({"gap": [Timing(((1.0, 1.0),))] * 8}), False),
         (Timed({"gap": [Timing(((1.0, 1.3),))] * 3}, {"gap": [Timing(((1.0, 1.0, 1.3),))] * 6}), True),
     ],
-    ids=["its time was over", "it failed", "not slower", "slower"],
+    ids=["its time was over", "it failed", "too noisy", "base differs from itself", "not slower", "slower"],
 )
-def test_only_a_check_that_came_to_its_end_proves_anything(timed, proven, monkeypatch, tmp_path):
+def test_only_a_check_that_came_to_a_verdict_proves_anything(timed, proven, monkeypatch, tmp_path):
     monkeypatch.setattr(bisect.Bisection, "_checked", lambda *_: timed)
     method = gate.Method(Settings(), Rule(), tmp_path, gate.Silent())
     line = places.Commits(Here(tmp_path, tmp_path, None), "", ("a", "b", "c"), ("", "", ""))
@@ -199,7 +201,7 @@ def test_only_a_check_that_came_to_its_end_proves_anything(timed, proven, monkey
 @pytest.mark.parametrize(
     ("proven", "words"),
     [
-        (None, "most likely b, not yet checked against the one before it: --resume does"),
+        (None, "most likely b, without a verdict on it and the one before it: --resume seeks one"),
         (False, "most likely b, but beside the one before it, it was not seen to be slower again"),
         (True, "first slower: b"),
     ],

@@ -25,6 +25,7 @@ from convbench.core.errors import BuildFailed, Refused, StoreError, SuiteError
 
 FAKE = Path(__file__).with_name("fake_worker.py")
 SAME = {"seconds": {"gap": 0.010, "fc": 0.020}}
+WHOLE = "whole numbers have to be equal"
 
 
 class Told:
@@ -172,7 +173,10 @@ def test_a_base_whose_own_suite_cannot_be_asked_for_its_cases_is_said(run, tmp_p
 def test_other_outputs_are_invalid_unless_they_are_wanted(run):
     other = SAME | {"outputs": {"fc": 0.6}}
     result = run(SAME, other)
-    assert verdicts(result)["fc"].reason == "outputs differ: tensor 0 of the output differs by up to 0.1"
+    assert verdicts(result)["fc"].reason == (
+        "outputs differ: tensor 0 of the output differs by up to 0.1; "
+        "`check` and `bisect` time it all the same with --different-outputs"
+    )
     assert verdict.exit_code(result) == 5
     (row,) = [row for row in words.rows(result) if row.name == "fc"]
     assert row.details == (verdicts(result)["fc"].reason,), "said once"
@@ -274,9 +278,13 @@ def test_a_worker_that_hangs_is_ended_by_the_suites_time_limit(run):
 
 
 def test_exact_facts_are_told_without_statistics(run):
-    result = run(SAME | {"facts": {"params": 10, "macs": 5, "gone": 1}}, SAME | {"facts": {"params": 11, "macs": 5}})
+    base, head = {"params": 10, "macs": 5, "gone": 1, "not counted": "nothing"}, {"params": 11, "macs": 5}
+    result = run(SAME | {"facts": base}, SAME | {"facts": head | {"not counted": "shop::proj"}})
     (facts, _) = (case.facts for case in result.cases)
-    assert [words.fact(fact) for fact in facts] == ["params: 10 before, 11 now"]
+    assert [words.fact(fact) for fact in facts] == [
+        "params: 10 before, 11 now",
+        "not counted: nothing before, shop::proj now",
+    ]
     assert verdict.exit_code(result) == 0
 
 
@@ -383,6 +391,10 @@ def test_other_environments_are_noted(run):
         ([1 + 2j], [1 - 2j], "tensor 0 of the output differs by up to 4"),
         ([complex(1, math.nan)], [complex(1, math.nan)], ""),
         ([2.0**24], [2.0**24 + 2], ""),
+        ([2**53, 7], [2**53 + 1, 7], f"tensor 0 of the output differs at 1 place of 2: {WHOLE}"),
+        ([True, False], [False, True], f"tensor 0 of the output differs at 2 places of 2: {WHOLE}"),
+        ([True, 3], [1.0, 3.0], ""),
+        ([3.0], [4], "tensor 0 of the output differs by up to 1"),
         ([], [], ""),
     ],
 )
@@ -392,6 +404,14 @@ def test_outputs_that_are_not_finite_are_compared_like_others(tmp_path, base, he
     for name, values in (("base", base), ("head", head)):
         np.savez(tmp_path / f"{name}.npz", np.array(values))
     assert outputs.difference(tmp_path / "base.npz", tmp_path / "head.npz", 1e-4, by_norm) == words
+
+
+def test_an_output_without_numbers_is_said_not_to_be_compared(run):
+    silent = SAME | {"outputs": {"fc": None}}
+    result = run(silent, silent)
+    assert verdict.exit_code(result) == 0
+    details = {row.name: row.details for row in words.rows(result)}
+    assert details == {"gap": (), "fc": ("output: no numbers in it, so that it was not compared",)}
 
 
 def test_a_process_that_cannot_be_started_is_a_failed_build(run, monkeypatch):
@@ -504,3 +524,15 @@ def test_markdown_is_a_table_whatever_the_names_hold():
 def test_a_suite_that_head_cannot_read_is_the_users_mistake(run):
     with pytest.raises(SuiteError):
         run(SAME, {"no seconds": 1})
+
+
+def test_trainings_are_left_out_and_said(run):
+    """They were trained to their end, on both sides, before anything was timed, and were invalid then."""
+    quality = SAME | {"seconds": {"gap": 0.010, "digits": 9.0, "order": 9.0}}
+    quality |= {"trials": {"digits": {"task": "digits"}, "order": {"task": "order"}}}
+    result = run(quality, quality)
+    assert ([case.id for case in result.cases], verdict.exit_code(result)) == (["gap"], 0)
+    assert result.notes == ("2 trainings and read-outs left out: a check times calls",)
+    alone = quality | {"seconds": {"digits": 9.0}}
+    with pytest.raises(SuiteError, match="fake: only trainings and read-outs are selected, and a check times calls"):
+        run(alone, alone)

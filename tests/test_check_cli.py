@@ -115,6 +115,7 @@ def until(process: subprocess.Popen, text: str) -> str:
 def test_fine_is_exit_0_and_leaves_no_worktree(here):
     done = convbench(here, "check", "fake.json", "--base", "main")
     assert done.returncode == 0, done.stderr
+    assert "base and head are the same commit, without changes: the same code is compared" in done.stdout
     assert "2 ok" in done.stdout
     assert "2 of 2 undecided: gap (" in done.stderr
     assert git(here, "worktree", "list").count("\n") == 0
@@ -129,6 +130,7 @@ def test_a_regression_is_exit_1_in_every_file_and_again_in_replay(here):
     assert done.returncode == 1, done.stderr
     assert "1 regression, 1 ok" in done.stdout
     assert "head has uncommitted changes" in done.stdout
+    assert "the same code is compared" not in done.stdout
     assert ElementTree.parse(here / "out" / "junit.xml").getroot().get("failures") == "1"
     assert "### convbench check: 1 regression, 1 ok" in (here / "step.md").read_text()
     again = convbench(here, "replay", "out/check.json")
@@ -186,6 +188,7 @@ def test_two_checks_at_once_take_turns(here):
     [
         ((), 2, "nothing to compare with: give --base"),
         (("--base", "nowhere"), 2, "base 'nowhere' is no ref of this repository"),
+        (("--base", "...HEAD"), 2, "base '...HEAD' names nothing before its dots, as of a variable that is not set"),
         (("--base", "main", "--allocator", "jemaloc"), 2, "--allocator 'jemaloc'"),
         (("--base", "main", "--budget", "3 weeks"), 2, "--budget 3 weeks: not a time: write 90s, 5m or 1h"),
         (("--base", "main", "--detect", "0"), 2, "--detect 0: a percentage from 0.5 to 50"),

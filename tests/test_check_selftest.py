@@ -56,7 +56,7 @@ def test_trials_are_appended_and_only_those_of_the_same_setting_are_counted(tmp_
         assert len(list(selftest.append([ONE, other], path))) == 2
     assert selftest.stored(path, ONE.settings) == [ONE, ONE]
     assert selftest.stored(path, other.settings) == [other, other]
-    for differs in ({"device": "cuda"}, {"tolerance": 0.012}, {"machine": "another"}):
+    for differs in ({"device": "cuda"}, {"tolerance": 0.012}, {"machine": "another"}, {"cases": "x"}):
         assert selftest.stored(path, ONE.settings | differs) == []
     assert selftest.stored(tmp_path / "none", ONE.settings) == []
 
@@ -100,6 +100,18 @@ def test_the_verb_runs_checks_prints_figures_and_keeps_the_floor(here):  # noqa:
     figures = json.loads(again.stdout)
     assert [(figure["slowdown"], figure["trials"]) for figure in figures["figures"]] == [(0.0, 12), (0.1, 10)]
     assert (figures["smallest_seen"], figures["words"][-1]) == (0.1, smallest)
+    tell(here, {"seconds": {"gap": 0.010}})
+    fewer = convbench(here, "selftest", "fake.json", "--minutes", "0", "--slowdowns", "0", *words[-2:])
+    assert fewer.stdout.startswith("same code: 1 verdicts"), "of other cases, under the same name"
+
+
+@pytest.mark.parametrize(
+    ("slowdown", "name"), [(0.005, "+0.5%"), (0.015, "+1.5%"), (0.025, "+2.5%"), (0.07, "+7%"), (10.0, "+1000%")]
+)
+def test_a_slowdown_is_called_as_it_was_asked_for(slowdown, name):
+    """2.5 % and 1.5 % were both "+2%"."""
+    (line,) = selftest.sentences(selftest.figures(trials(slowdown, ok=1)))
+    assert line.startswith(f"{name}: 1 verdicts, ")
 
 
 @pytest.mark.parametrize("words", [("--slowdowns", "3,x"), ("--allocator", "x"), ("--detect", "0")])

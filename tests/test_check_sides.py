@@ -205,6 +205,17 @@ def test_a_directory_is_taken_as_it_is(repository, folder, tmp_path):
         assert number(base) == "other"
 
 
+@pytest.mark.parametrize("ignored", [True, False])
+def test_a_directory_within_the_repository_is_none_of_its_commits(repository, folder, monkeypatch, ignored):
+    """What was unpacked there was said to be at HEAD, so that `--resume` went on with other content of it."""
+    monkeypatch.chdir(repository)
+    (repository / ".gitignore").write_text("release/\n" if ignored else "")
+    (repository / "release").mkdir()
+    (repository / "release" / "nets.py").write_text("NUMBER = 'released'\n")
+    with sides.materialise("release", sides.Here.at(repository, "smoke"), folder) as base:
+        assert (number(base), base.commit, base.dirty) == ("released", None, False)
+
+
 def wheel(folder: Path) -> Path:
     path = folder / "nets-1.0-py3-none-any.whl"
     with zipfile.ZipFile(path, "w") as archive:

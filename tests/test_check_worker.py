@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 import torch
 
-from convbench.check import link, pairs, sides, worker
+from convbench.check import link, outputs, pairs, sides, worker
 from convbench.check.link import Settings, Worker
 from convbench.check.pairs import Arm, Failed, Planned, Visit
 from convbench.check.sides import Side
@@ -77,6 +77,7 @@ def test_inspection_tells_exact_counts_and_writes_the_output(real, planned, here
     answer = real.ask("inspect", **planned[0].words, name=planned[0].id, outputs=str(here / "out.npz"))
     assert answer["facts"]["params"] == 28 * 32 + 4 * 8 * (32 + 8 + 2)
     assert answer["facts"]["dtype"] == "torch.float32"
+    assert answer["facts"]["not counted"] == "nothing"
     with np.load(here / "out.npz") as stored:
         assert stored[stored.files[0]].shape == (1, 2, 8)
 
@@ -93,11 +94,57 @@ class Encoded:
 
 def test_every_number_of_an_output_is_written_as_it_is(tmp_path):
     """Of a dataclass nothing was compared, of complex numbers the real part, and integers were rounded."""
-    output = Encoded(torch.tensor([1 + 2j]).conj(), {"a": torch.tensor([2**24 + 1])}, 0.5)
+    output = Encoded(torch.tensor([1 + 2j]).conj(), {"a": torch.tensor([2**24 + 1])}, 0.1)
     assert worker._write_outputs([output, torch.eye(2).to_sparse()], str(tmp_path / "out.npz")) is False
     with np.load(tmp_path / "out.npz") as stored:
-        written = [stored[name].tolist() for name in stored.files]
-    assert written == [[1 - 2j], [2**24 + 1], 0.5, [[1, 0], [0, 1]]]
+        written = {name: stored[name].tolist() for name in stored.files}
+    assert written == {
+        "0 [0].spectrum": [1 - 2j],
+        "1 [0].counts['a']": [2**24 + 1],
+        "2 [0].scale": 0.1,
+        "3 [1]": [[1, 0], [0, 1]],
+    }
+
+
+@pytest.mark.parametrize(
+    ("number", "kind", "stored"),
+    [
+        (np.array([0.5, 2.0], np.float32), "f8", [0.5, 2.0]),
+        (np.float32(0.5), "f8", 0.5),
+        (np.array([[7]], np.uint8), "u1", [[7]]),
+        (np.int64(2**53 + 1), "i8", 2**53 + 1),
+        (np.array([1j], np.complex64), "c16", [1j]),
+        (torch.tensor([2**62 + 1]), "i8", [2**62 + 1]),
+        (torch.tensor([True]), "b1", [True]),
+        (torch.tensor([0.5], dtype=torch.bfloat16), "f8", [0.5]),
+        (1e39, "f8", 1e39),
+        (0.1 + 0.1j, "c16", 0.1 + 0.1j),
+        (True, "b1", True),
+        (2**64 - 1, "u8", 2**64 - 1),
+        (-(2**65), "u1", list(b"-0x20000000000000000")),
+    ],
+    ids=str,
+)
+def test_numbers_of_numpy_and_of_python_are_written_without_a_loss(tmp_path, number, kind, stored):
+    """Arrays were not compared at all, and Python's numbers were rounded to 32 bits, or ended the case."""
+    worker._write_outputs([number, np.array(["cat"]), np.str_("dog")], str(tmp_path / "out.npz"))
+    with np.load(tmp_path / "out.npz") as file:
+        (array,) = file.values()
+    assert (array.dtype, array.tolist()) == (np.dtype(kind), stored)
+
+
+def test_outputs_are_compared_by_their_names_where_both_sides_have_the_same(tmp_path):
+    """One that was built in another order was another output, and one that swapped two names was the same."""
+    base, head = tmp_path / "base.npz", tmp_path / "head.npz"
+    worker._write_outputs({"aux": torch.zeros(2), "logits": torch.ones(2)}, str(base))
+    for output, words in (
+        ({"logits": torch.ones(2), "aux": torch.zeros(2)}, ""),
+        ({"logits": torch.zeros(2), "aux": torch.ones(2)}, "['aux'] of the output differs by up to 1"),
+        ({"aux": torch.zeros(2), "scores": torch.ones(2)}, ""),
+        ({"aux": torch.zeros(2)}, "base returns tensors of 2, 2, head of 2"),
+    ):
+        worker._write_outputs(output, str(head))
+        assert outputs.difference(base, head, 1e-4, by_norm=False) == words
 
 
 def test_a_case_that_reads_otherwise_is_told_to_be_of_another_format(real, planned):
@@ -202,7 +249,7 @@ def test_a_side_whose_convbench_is_flat_is_asked_all_the_same(tmp_path):
             "inspect", case=case["case"], name=case["id"], seed=3, outputs=str(tmp_path / "out.npz")
         )
         assert answer["facts"] == {"params": 7.0, "macs": 7.0, "dtype": "torch.float32"}
-        assert (answer["tolerance"], np.load(tmp_path / "out.npz")["arr_0"].tolist()) == (0.125, [3.0, 3.0])
+        assert (answer["tolerance"], np.load(tmp_path / "out.npz")["0 "].tolist()) == (0.125, [3.0, 3.0])
         flat_worker.ask("prepare", case=case["case"], seed=3)
         assert flat_worker.ask("slice", seconds=0.001, leading=True)["best"] > 0
         assert not [file for file in flat_worker.ask("modules")["files"].values() if file in worker.LENT]

@@ -273,6 +273,12 @@ def test_an_operator_of_ones_own_is_named_with_its_share_and_counted_by_a_formul
     assert codes(known) == {"name_stages"}
 
 
+def test_a_check_is_told_what_the_macs_leave_out():
+    """Three quarters that no counter knew looked like three quarters that were saved."""
+    told = {name: side.counts(case(name, Clip(2, 4, 3, 16, 16)), 0)["not counted"] for name in ("Own", "Heavy")}
+    assert told == {"Own": "field::proj", "Heavy": "nothing"}
+
+
 def test_no_headline_calls_a_partly_counted_model_smallest():
     clip = Clip(2, 4, 3, 16, 16)
     partly, wholly = (measured(case(name, clip), COUNTS) for name in ("Own", "Heavy"))

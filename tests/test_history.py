@@ -471,13 +471,14 @@ def test_runs_none_of_which_can_be_compared_are_refused(tmp_path):
         history_of(tmp_path / "s")
 
 
-def test_counts_are_one_series_whatever_the_machine_and_the_protocol(tmp_path):
+@pytest.mark.parametrize("metric", ["params", "macs", "flops"])
+def test_counts_are_one_series_whatever_the_machine_and_the_protocol(tmp_path, metric):
     for number in range(4):
         channels = 32 if number < 3 else 16
-        run_records = [replace(records.record(GAP), readings=(records.reading("params", channels),))]
+        run_records = [replace(records.record(GAP), readings=(records.reading(metric, channels),))]
         records.stored(tmp_path / "s" / f"{number}", run_records, fingerprint=f"e{number}", started=day(number),
                        protocol=records.Protocol(seed=number))  # fmt: skip
-    history = history_of(tmp_path / "s", metric="params")
+    history = history_of(tmp_path / "s", metric=metric)
     ((_, change),) = history.changes
     assert (change.word, change.ratio.median) == ("exact", 0.5)
     assert not {"machines", "protocols", "short"} & {note.code for note in history.notes}

@@ -16,6 +16,9 @@ from convbench.core.statistics import Interval
 from convbench.core.visits import scope
 
 EXACT = (metrics.PARAMS, metrics.MACS, metrics.GRAPH_BREAKS)
+"""The counts of which two runs are told what changed: FLOPs would say the MACs again."""
+COUNTS = (*EXACT, metrics.FLOPS)
+"""Of these a change needs no statistics, whichever one is asked for."""
 ANYWHERE = (metrics.PARAMS, metrics.MACS, metrics.FLOPS)
 """What is the same on every machine and by every protocol; how often a graph breaks is also up to torch."""
 

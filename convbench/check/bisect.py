@@ -193,10 +193,12 @@ class Bisection:
             timed = self._checked(answer.last - 1, answer.last, [case], [case.id])
         except BuildFailed as error:  # of a place that was closed meanwhile
             timed = Timed(failed={case.id: str(error)})
-        if timed.failed or timed.waiting([case], self.method.rule, 1):  # not seen is not "not slower"
-            self.method.watcher.says(f"no verdict: {timed.failed.get(case.id) or 'the time was over'}")
+        judged = self._verdict(case.id, timed, 1)
+        if judged.word in ("invalid", "inconclusive"):  # not seen is not "not slower"
+            why = "the time was over" if timed.waiting([case], self.method.rule, 1) else judged.reason
+            self.method.watcher.says(f"no verdict: {why}")
             return
-        self.state.proven = self._verdict(case.id, timed, 1).word == "regression"
+        self.state.proven = judged.word == "regression"
         self.keep(self.state)
 
     def _line(self, place: int) -> str:

@@ -37,7 +37,7 @@ class State:
     ``machine`` the fingerprint of where: with others it does not go on.
     ``logs`` are log ratios of pairs over good and ``skipped`` why a place cannot be measured, by place; ``slowdown``
     and ``spread`` are those of bad, of the ``case`` that is searched for; ``proven`` is whether it is slower than the
-    place before it in a check of its own, None where none came to its end.
+    place before it in a check of its own, None where none came to a verdict.
     """
 
     suite: str
@@ -120,7 +120,7 @@ def sentences(bisected: Bisected) -> Iterator[str]:
     if bisected.is_one:
         yield f"first slower: {bisected.names[last]}"
     elif first == last and state.proven is None:
-        yield f"most likely {bisected.names[last]}, not yet checked against the one before it: --resume does"
+        yield f"most likely {bisected.names[last]}, without a verdict on it and the one before it: --resume seeks one"
     elif first == last:
         yield f"most likely {bisected.names[last]}, but beside the one before it, it was not seen to be slower again"
     else:

@@ -20,14 +20,15 @@ from convbench.check.link import Settings
 from convbench.check.outcome import Outcome
 from convbench.check.rule import Rule
 from convbench.check.sides import Here
-from convbench.check.verdict import verdicts
-from convbench.core import files, git, store
+from convbench.check.verdict import CaseVerdict, verdicts
+from convbench.core import files, git, installed, store
 from convbench.core.commands import Command
 from convbench.core.errors import ConvbenchError, StoreError
 from convbench.core.record import Run
 from convbench.core.shared_place import CONFIRMED
 from convbench.core.statistics import Interval
 from convbench.core.text import digest
+from convbench.runs.process_start import process_variables
 
 WORDS: dict[str, Decision] = {"regression": "confirmed", "ok": "refuted"}
 REMEDY = "name a --store that can be written"
@@ -53,6 +54,11 @@ class Suspect:
     @property
     def overrides(self) -> tuple[str, ...]:
         return Command.of(self.run).overrides
+
+    @property
+    def plugins(self) -> str:
+        """The modules that bring the plug-ins of then, and those of this process, as the environment names them."""
+        return ",".join(dict.fromkeys((*installed.of_environment(), *Command.of(self.run).plugins)))
 
     @property
     def device(self) -> str:
@@ -93,9 +99,12 @@ def confirm(suspect: Suspect, cwd: Path, watcher: gate.Announcer, build: str = "
             stack.enter_context(sides.materialise(commit, here, stack.enter_context(sides.scratch_folder()), build))
             for commit in (suspect.before, suspect.after)
         )
-        request = Request(str(suite), suspect.overrides, tuple(map(glob.escape, suspect.cases)))
+        # What is computed may be another thing: it is asked whether the code is slower, whatever the reason.
+        cases = tuple(map(glob.escape, suspect.cases))
+        request = Request(str(suite), suspect.overrides, cases, same_outputs=False)
         rule = Rule.detecting(min(max(suspect.size, LEAST), MOST))
         method = gate.Method(Settings(device=suspect.device), rule, folder, watcher)
+        stack.enter_context(process_variables({installed.VARIABLE: suspect.plugins}))
         measured = gate.check(base, head, request, method)
     return replace(measured, suite=suspect.run.name)
 
@@ -126,9 +135,17 @@ def _confirmations(measured: Outcome, name: str) -> Iterator[Confirmation]:
     before, after = ((side.commit or "")[:12] for side in (measured.base, measured.head))
     for judged in verdicts(measured):
         ratio = Interval(*judged.ratio) if judged.ratio else None
-        word: Decision = WORDS.get(judged.word, "inconclusive")
+        word, reason = _decision(judged)
         place = machine_name(measured.head.environment)
-        yield Confirmation(judged.case.id, before, after, word, ratio, judged.reason, place, name)
+        yield Confirmation(judged.case.id, before, after, word, ratio, reason, place, name)
+
+
+def _decision(judged: CaseVerdict) -> tuple[Decision, str]:
+    """What a verdict says of a change, and why: ok is less slow than was suspected, which need not be as fast."""
+    word: Decision = WORDS.get(judged.word, "inconclusive")
+    if word == "refuted" and judged.ratio and judged.ratio.low > 1:
+        return "inconclusive", "the code is slower, by less than the runs say"
+    return word, judged.reason
 
 
 def _without_code(change: Change) -> str:

@@ -93,7 +93,7 @@ def check(base: Side, head: Side, request: Request, method: Method, budget: floa
                 started=started,
                 seconds=time.monotonic() - start,
                 convbench=__version__,
-                notes=(*_notes(head, inspected), *([UNFINISHED] if unfinished else [])),
+                notes=(*_notes(base, head, inspected), *([UNFINISHED] if unfinished else [])),
                 unfinished=unfinished,
                 budget=budget if stopped and not unfinished else None,
             )
@@ -143,11 +143,13 @@ def _side(side: Side, environment: Mapping[str, object]) -> SideOutcome:
     return SideOutcome(side.label, side.commit, side.dirty, facts)
 
 
-def _notes(head: Side, inspected: Inspection) -> tuple[str, ...]:
+def _notes(base: Side, head: Side, inspected: Inspection) -> tuple[str, ...]:
     """What a reader must know of the comparison as a whole."""
-    base, ours = (inspected.environments.get(name, {}) for name in ("base", "head"))
-    differ = differing(base, ours)
+    differ = differing(*(inspected.environments.get(name, {}) for name in ("base", "head")))
+    clean = base.commit is not None and not (base.dirty or head.dirty)
+    same = clean and (base.commit, base.python) == (head.commit, head.python)
     return (
+        *(["base and head are the same commit, without changes: the same code is compared"] if same else []),
         *(["head has uncommitted changes"] if head.dirty else []),
         *([f"the sides' environments differ: {', '.join(differ)}"] if differ else []),
         *inspected.notes,

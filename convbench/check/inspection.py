@@ -19,10 +19,12 @@ from convbench.check.sides import Side
 from convbench.check.stock import Stock
 from convbench.core.errors import CaseFailed, SuiteError, line_of
 from convbench.core.record import Scalar
-from convbench.core.text import cut
+from convbench.core.text import counted, cut
 
 LONGEST = 200
 """Characters of a reason."""
+REMEDY = "`check` and `bisect` time it all the same with --different-outputs"
+NO_NUMBERS = "no numbers in it, so that it was not compared"
 
 
 @dataclass(frozen=True)
@@ -65,8 +67,11 @@ def inspect(base: Side, head: Side, request: Request, settings: Settings, folder
 
 
 def _plan(worker: Link, request: Request, settings: Settings, suite: str) -> dict[str, Any]:
+    """What a side plans, without what no check times: the ``trials``, of which it says how many there are."""
     selected = {"only": list(request.only), "skip": list(request.skip)}
-    return worker.ask("plan", suite=suite, overrides=list(request.overrides), device=settings.device, **selected)
+    plan = worker.ask("plan", suite=suite, overrides=list(request.overrides), device=settings.device, **selected)
+    timed = [case for case in plan["cases"] if not case["case"].get("trial")]
+    return plan | {"cases": timed, "trials": len(plan["cases"]) - len(timed)}
 
 
 def _planned(head: Link, request: Request, settings: Settings) -> Inspection:
@@ -74,9 +79,13 @@ def _planned(head: Link, request: Request, settings: Settings) -> Inspection:
         plan = _plan(head, request, settings, request.suite)
     except CaseFailed as error:
         raise SuiteError(str(error)) from error
-    protocol = plan["protocol"]
+    protocol, trials = plan["protocol"], plan["trials"]
+    if trials and not plan["cases"]:
+        only = "only trainings and read-outs are selected, and a check times calls"
+        raise SuiteError(f"{request.suite}: {only}: select other cases")
     cases = [Planned(case["id"], case["case"], protocol["seed"], alone=case["alone"]) for case in plan["cases"]]
-    return Inspection(plan["name"], cases, protocol["timeout"])
+    left_out = f"{counted(trials, 'training or read-out', 'trainings and read-outs')} left out: a check times calls"
+    return Inspection(plan["name"], cases, protocol["timeout"], notes=[left_out] if trials else [])
 
 
 def _environment(worker: Link, settings: Settings) -> Mapping[str, Scalar]:
@@ -123,10 +132,14 @@ def _compare(case: str, answers: dict[str, dict[str, Any]], inspected: Inspectio
     files = [Path(answer["path"]) for answer in (base, head)]
     differ = outputs.difference(files[0], files[1], max(base["tolerance"], head["tolerance"]), head["by_norm"])
     if differ and same_outputs:
-        inspected.invalid[case] = f"outputs differ: {differ}"
+        inspected.invalid[case] = f"outputs differ: {differ}; {REMEDY}"
     ours, theirs = base["facts"], head["facts"]
     names = [name for name in theirs if name in ours and ours[name] != theirs[name]]
     facts = [Fact(name, ours[name], theirs[name]) for name in names]
-    inspected.facts[case] = (*facts, Fact(OUTPUT, "as before", differ)) if differ else tuple(facts)
+    if differ:
+        facts.append(Fact(OUTPUT, "as before", differ))
+    elif outputs.are_empty(*files):
+        facts.append(Fact(OUTPUT, NO_NUMBERS, NO_NUMBERS))
+    inspected.facts[case] = tuple(facts)
     for file in files:
         file.unlink()

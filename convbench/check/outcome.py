@@ -25,7 +25,7 @@ SCHEMA_VERSION = 1
 INSTRUCTIONS = "instructions a call"
 """How the name of such a fact begins."""
 OUTPUT = "output"
-"""The name of the fact that the sides compute something else: head's value says how far."""
+"""The name of the fact that the sides compute something else, or nothing that can be compared: head's value says it."""
 Seconds = tuple[float, ...]
 
 
@@ -53,7 +53,7 @@ class Timing:
 
 @dataclass(frozen=True, slots=True)
 class Fact:
-    """Something exact of which the two sides differ."""
+    """Something exact of which the two sides differ, or of both sides where that is the same sentence."""
 
     name: str
     base: Scalar

@@ -3,26 +3,35 @@
 from __future__ import annotations
 
 import math
+from operator import itemgetter
 from pathlib import Path
 
 import numpy as np
 
 from convbench.core.text import counted
 
-Arrays = list[np.ndarray]
+Parts = list[tuple[str, np.ndarray]]
+"""The numbers of an output, each with the name of its place in it, as in ``['logits']``."""
 NEXT_TO_NOTHING = 1e-2
 
 
 def difference(base: Path, head: Path, tolerance: float, by_norm: bool) -> str:
-    """How the outputs in two files differ, empty where they agree; gradients by the norm of what differs."""
-    ours, theirs = _arrays(base), _arrays(head)
-    if [array.shape for array in ours] != [array.shape for array in theirs]:
+    """How the outputs in two files differ, empty where they agree; gradients by the norm of what differs.
+
+    Whole numbers, such as classes and tokens, have to be equal: of a thousand the next one is another.
+    """
+    ours, theirs = _side_by_side(_parts(base), _parts(head))
+    if [array.shape for _, array in ours] != [array.shape for _, array in theirs]:
         return f"base returns tensors of {_shapes(ours)}, head of {_shapes(theirs)}"
-    floor = NEXT_TO_NOTHING * _norm(*ours)
-    for index, (array, other) in enumerate(zip(ours, theirs, strict=True)):
-        name = f"tensor {index} of the output"
+    floor = NEXT_TO_NOTHING * _norm(*(array for _, array in ours))
+    for index, ((place, array), (_, other)) in enumerate(zip(ours, theirs, strict=True)):
+        name = f"{place or f'tensor {index}'} of the output"
         if where := _not_finite_alike(array, other):
             return f"{name} is NaN or infinite {where}"
+        if _is_whole(array) and _is_whole(other):
+            if others := int(np.not_equal(array, other).sum()):
+                return f"{name} differs at {counted(others, 'place')} of {array.size:,}: whole numbers have to be equal"
+            continue
         finite = np.isfinite(array)
         apart = np.abs(other[finite] - array[finite])
         if by_norm:
@@ -34,9 +43,24 @@ def difference(base: Path, head: Path, tolerance: float, by_norm: bool) -> str:
     return ""
 
 
+def are_empty(*files: Path) -> bool:
+    """Whether none of the outputs holds a number, so that nothing was compared."""
+    return not any(map(_parts, files))
+
+
+def _side_by_side(ours: Parts, theirs: Parts) -> tuple[Parts, Parts]:
+    """Both by their names, where they have the same, else as they were returned: a side may have renamed some."""
+    base, head = (sorted(parts, key=itemgetter(0)) for parts in (ours, theirs))
+    return (base, head) if [name for name, _ in base] == [name for name, _ in head] else (ours, theirs)
+
+
+def _is_whole(array: np.ndarray) -> bool:
+    return array.dtype.kind in "iub"
+
+
 def _norm(*arrays: np.ndarray) -> float:
     """Of all values that are finite."""
-    return math.sqrt(sum(float(np.square(np.abs(array[np.isfinite(array)])).sum()) for array in arrays))
+    return math.sqrt(sum(float(np.square(np.abs(array[np.isfinite(array)]), dtype=float).sum()) for array in arrays))
 
 
 def _not_finite_alike(ours: np.ndarray, theirs: np.ndarray) -> str:
@@ -49,10 +73,11 @@ def _not_finite_alike(ours: np.ndarray, theirs: np.ndarray) -> str:
     return "" if alike else "in both sides, and not alike"
 
 
-def _arrays(path: Path) -> Arrays:
+def _parts(path: Path) -> Parts:
+    """What a worker wrote, in its order: a name is that of the place behind its number."""
     with np.load(path) as stored:
-        return [stored[name] for name in stored.files]
+        return [(name.partition(" ")[2], stored[name]) for name in stored.files]
 
 
-def _shapes(arrays: Arrays) -> str:
-    return ", ".join("x".join(map(str, array.shape)) or "scalar" for array in arrays) or "none"
+def _shapes(parts: Parts) -> str:
+    return ", ".join("x".join(map(str, array.shape)) or "scalar" for _, array in parts) or "none"

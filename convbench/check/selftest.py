@@ -30,7 +30,9 @@ from convbench.check.verdict import verdict
 from convbench.core import files, json_form
 from convbench.core.comparability import machine
 from convbench.core.errors import Refused, StoreError
+from convbench.core.package import __version__
 from convbench.core.record import Scalar
+from convbench.core.text import digest
 
 ENOUGH_POWER, FEWEST = 0.9, 10
 """The share of red verdicts from which on a slowdown counts as seen, and the verdicts that it takes."""
@@ -82,6 +84,8 @@ class Selftest:
             "device": self.environment.get("device"),
             "machine": " | ".join(map(str, machine(self.environment))),
             "suite": inspected.suite,
+            "cases": digest(*sorted(inspected.ids)),
+            "convbench": __version__,
         }
         self._injections: dict[tuple[str, float], tuple[tuple[int, int], float]] = {}
 
@@ -92,7 +96,7 @@ class Selftest:
             slowdown = waiting.pop()
             if not waiting:
                 waiting, first = random.sample(list(slowdowns), len(slowdowns)), False
-            watcher.says(f"experiment: {slowdown:+.0%}" if slowdown else "experiment: the same code")
+            watcher.says(f"experiment: +{percent(slowdown)}" if slowdown else "experiment: the same code")
             yield from self.experiment(slowdown, watcher)
 
     def experiment(self, slowdown: float, watcher: gate.Announcer) -> list[Attempt]:
@@ -150,8 +154,13 @@ def sentences(figures: Iterable[Figure]) -> Iterator[str]:
     for figure in figures:
         rest = f"{figure.passed:.1%} ok, {figure.inconclusive:.1%} inconclusive, seen as {figure.seen:+.1%}"
         bounds = f"{figure.red:.1%} red ({figure.red_low:.1%} to {figure.red_high:.1%})"
-        name = f"{figure.slowdown:+.0%}" if figure.slowdown else "same code"
+        name = f"+{percent(figure.slowdown)}" if figure.slowdown else "same code"
         yield f"{name}: {figure.trials} verdicts, {bounds}, {rest}"
+
+
+def percent(slowdown: float) -> str:
+    """``2.5%``, as it was asked for."""
+    return f"{100 * slowdown:.4g}%"
 
 
 def append(attempts: Iterable[Attempt], path: Path) -> Iterator[Attempt]:
@@ -162,7 +171,7 @@ def append(attempts: Iterable[Attempt], path: Path) -> Iterator[Attempt]:
 
 
 def stored(path: Path, conditions: Mapping[str, Scalar]) -> list[Attempt]:
-    """The attempts in a file that were made under these conditions: settings, rule, machine and suite."""
+    """The attempts in a file that were made under these conditions: settings, rule, machine, cases and convbench."""
     if not path.exists():
         return []
     try:

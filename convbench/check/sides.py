@@ -146,7 +146,8 @@ def _tree(label: str, root: Path, here: Here) -> Side:
     cwd = here.moved(here.cwd, root)
     at = cwd if cwd.is_dir() else root
     suite = here.moved(here.suite, root) if here.suite else None
-    commit, dirty = git.commit(root, "HEAD"), git.dirty(root, here.written)
+    own = git.top(root) == root.resolve()  # a folder within a repository holds whatever was put there, and no commit
+    commit, dirty = (git.commit(root, "HEAD"), git.dirty(root, here.written)) if own else (None, False)
     return Side(label, root, at, here.paths(root), commit=commit, dirty=dirty, suite=suite)
 
 

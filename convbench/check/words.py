@@ -131,7 +131,7 @@ def _details(verdict: CaseVerdict) -> Iterator[str]:
 
 def _is_reason(entry: Fact, reason: str) -> bool:
     """Whether how outputs differ is why there is no verdict, which has been said."""
-    return entry.name == OUTPUT and reason.endswith(str(entry.head))
+    return entry.name == OUTPUT and str(entry.head) in reason
 
 
 def _value(value: object) -> str:

@@ -231,22 +231,36 @@ def _version() -> str:
 
 
 def _write_outputs(output: Any, path: str) -> bool:
-    """Write every number of an output; says whether they are gradients, which are to be compared by norm."""
+    """Write every number of an output, by its place and name; says whether they are gradients, compared by norm."""
     import numpy as np
     import torch
 
+    kinds = (torch.Tensor, np.ndarray, np.generic, int, float, complex)
     values = _lent("convbench_values", VALUES)
-    numbers = [leaf for _, leaf in values.leaves(output) if isinstance(leaf, (torch.Tensor, int, float, complex))]
-    np.savez(path, *(_array(values.dense(torch.as_tensor(number))) for number in numbers))
+    parts = [(name, _array(values.dense(leaf))) for name, leaf in values.leaves(output) if isinstance(leaf, kinds)]
+    numbers = [(name, array) for name, array in parts if array is not None]
+    np.savez(path, **{f"{place} {name}": array for place, (name, array) in enumerate(numbers)})
     return hasattr(output, "gradients")
 
 
-def _array(tensor: Any) -> Any:
-    """A tensor in double precision, which holds what any type of number does, integers up to 2**53."""
+def _array(number: Any) -> Any:
+    """A tensor, array or number as an array: whole numbers as they are, all others in double precision.
+
+    None of an array of something else, such as texts.
+    """
+    import numpy as np
     import torch
 
-    kind = torch.complex128 if tensor.is_complex() else torch.float64
-    return tensor.detach().to("cpu", kind).resolve_conj().resolve_neg().numpy()
+    if isinstance(number, torch.Tensor):
+        tensor = number.detach().cpu()
+        if tensor.is_complex():
+            return tensor.to(torch.complex128).resolve_conj().resolve_neg().numpy()
+        return (tensor.to(torch.float64).resolve_neg() if tensor.is_floating_point() else tensor).numpy()
+    array = np.asarray(number)
+    if array.dtype == object and isinstance(number, int):  # more than 64 bits: its digits
+        return np.frombuffer(hex(number).encode(), np.uint8)
+    double = {"f": np.float64, "c": np.complex128}
+    return array.astype(double.get(array.dtype.kind, array.dtype)) if array.dtype.kind in "biufc" else None
 
 
 def _timed_on_gpu(run: Callable[[], Any], device: str) -> tuple[float, float]:

@@ -85,7 +85,7 @@ def selftest(
             note = f"kept in {floor.keep(self_test.environment, settings, rule, smallest)}"
         except StoreError as error:
             note = f"not kept: {error}"
-        lines.append(f"smallest slowdown seen in nine of ten: {smallest:.0%}, {note}")
+        lines.append(f"smallest slowdown seen in nine of ten: {test.percent(smallest)}, {note}")
     _show({"figures": list(map(asdict, figures)), "smallest_seen": smallest}, lines, as_json)
 
 

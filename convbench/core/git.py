@@ -45,8 +45,11 @@ def commit(cwd: Path, ref: str) -> str | None:
 
 
 def _merge_base(cwd: Path, left: str, right: str) -> str | None:
-    """The commit at which a branch left another: of ``main...HEAD`` what main was then, without its later commits."""
-    ours, theirs = commit(cwd, left or "HEAD"), commit(cwd, right or "HEAD")
+    """The commit at which a branch left another: of ``main...HEAD`` what main was then, without its later commits.
+
+    None where nothing stands before the dots, which git takes for HEAD: HEAD would be compared with itself.
+    """
+    ours, theirs = left and commit(cwd, left), commit(cwd, right or "HEAD")
     return _ask(cwd, "merge-base", ours, theirs) if ours and theirs else None
 
 
@@ -151,6 +154,9 @@ def why_not(cwd: Path, name: str, ref: str, only_commits: bool = False) -> str:
 
     ``only_commits`` is where nothing else than a commit could be named, with the history before it.
     """
+    if ref.startswith("..."):
+        remedy = f"name the branch, as in main{ref}"
+        return f"{name} names nothing before its dots, as of a variable that is not set: {remedy}"
     kind, others = ("commit", "") if only_commits else ("ref", ", wheel or directory")
     if shutil.which("git") is None:
         return f"{name} is no {kind}{others}, and git is not installed: install it to compare with a {kind}"

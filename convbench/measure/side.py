@@ -10,7 +10,7 @@ A ``Subject`` is used by its ``device``, ``dtype``, ``forward`` and ``run()``, a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
@@ -20,7 +20,7 @@ from pydantic import TypeAdapter
 
 from convbench.core.comparability import fingerprint
 from convbench.core.package import __version__
-from convbench.core.record import Case, Protocol, Reading, Whole
+from convbench.core.record import Case, Finding, Protocol, Reading, Scalar, Whole
 from convbench.core.registry import probes
 from convbench.core.traits import own_process
 from convbench.measure import attempts, harness
@@ -93,22 +93,35 @@ def _stay_on(device: str) -> None:
         torch.cuda.set_device(place)
 
 
-def counts(case: Case, seed: int) -> dict[str, float]:
-    """Parameters, MACs, FLOPs, graph breaks and predicted peak memory in bytes, as far as they can be told."""
+def counts(case: Case, seed: int) -> dict[str, Scalar]:
+    """Parameters, MACs, FLOPs, graph breaks and predicted peak memory in bytes, as far as they can be told.
+
+    ``not counted`` is what the MACs leave out: the operators that no counter knows, or why there are none at all.
+    """
     _stay_on(case.device)
     if isinstance(case.architecture, Whole):  # called really before it is called on meta, as by ``harness``
         with suppress(Exception):
             assemble(case.eager, seed).run()
     protocol = Protocol(seed=seed)
-    readings = list(harness.measure(case, protocol, ("params", "macs")).readings)
+    record = harness.measure(case, protocol, ("params", "macs"))
     captured = probes.get("compile").build(assemble(case, seed, device="meta"), protocol)
-    readings += [result for result in captured if isinstance(result, Reading)]
-    exact = {reading.metric.name: reading.samples[0] for reading in readings}
+    readings = [*record.readings, *(result for result in captured if isinstance(result, Reading))]
+    exact: dict[str, Scalar] = {reading.metric.name: reading.samples[0] for reading in readings}
+    exact["not counted"] = "; ".join(_uncounted(record.findings)) or "nothing"
     with suppress(Exception):
         from convbench.measure.memory.prediction import predict
 
         exact["predicted_peak_bytes"] = predict(case).peak
     return exact
+
+
+def _uncounted(findings: Iterable[Finding]) -> Iterator[str]:
+    for finding in findings:
+        match finding.code, finding.data:
+            case "uncounted_operators", {"operators": tuple(operators)}:
+                yield ", ".join(operators)
+            case "not_counted", {"reason": reason}:
+                yield str(reason)
 
 
 def throttling(device: str) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 
 from convbench.analysis.history.series import Point, Series
 from convbench.analysis.history.steps import SMALLEST, Floats, Shape, Step, shape
-from convbench.analysis.stored_runs import EXACT
+from convbench.analysis.stored_runs import COUNTS
 from convbench.core.metric import Metric
 from convbench.core.spread import STEEPEST, slope_through_zero
 from convbench.core.statistics import Interval
@@ -84,7 +84,7 @@ def course(series: Series, metric: Metric, confirmations: Sequence[Confirmation]
     """What happened along a series. Values have to be positive, except for exact counts."""
     points = series.points
     raw = tuple(point.value for point in points)
-    if metric in EXACT:
+    if metric in COUNTS:
         return Course(series, raw, raw, tuple(_exact(points, metric)))
     logs, form = logs_and_shape(points)
     of_case = [confirmation for confirmation in confirmations if confirmation.case == series.case]

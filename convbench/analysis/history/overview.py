@@ -11,7 +11,7 @@ from convbench.analysis.history import numbers
 from convbench.analysis.history.course import Change, Confirmation, Course, course
 from convbench.analysis.history.series import UNDATED, Series, moment, series
 from convbench.analysis.history.steps import FEWEST
-from convbench.analysis.stored_runs import ANYWHERE, EXACT
+from convbench.analysis.stored_runs import ANYWHERE, COUNTS
 from convbench.core import index, metrics
 from convbench.core.case import id_matches
 from convbench.core.errors import ConvbenchError, Refused, StoreError
@@ -112,7 +112,7 @@ def _usable(listed: Sequence[Series], metric: Metric) -> tuple[list[Series], lis
     alone: list[Series] = []
     usable: list[Series] = []
     for candidate in listed:
-        no_log = metric not in EXACT and any(point.value <= 0 for point in candidate.points)
+        no_log = metric not in COUNTS and any(point.value <= 0 for point in candidate.points)
         (zero if no_log else alone if len(candidate.points) < 2 else usable).append(candidate)
     if len(alone) > 1 and not usable:
         raise Refused(
@@ -172,7 +172,7 @@ def _of_series(metric: Metric, usable: Sequence[Series], rest: Sequence[Series],
     in_line = {commit[:12] for commit in line}
     commits = {point.commit[:12] for case_series in usable for point in case_series.points if point.commit}
     strange = sorted(commits - in_line) if line else []
-    short = 0 if metric in EXACT else sum(len(case_series.points) < FEWEST for case_series in usable)
+    short = 0 if metric in COUNTS else sum(len(case_series.points) < FEWEST for case_series in usable)
     counted = {
         "machines": (len(machines) if len(machines) > 1 else 0, ""),
         "protocols": (len(protocols) if len(protocols) > 1 else 0, ""),

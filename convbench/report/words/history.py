@@ -118,7 +118,9 @@ def standing(change: Change) -> str:
     if checked is None or change.word == "suspected":
         return "suspected"
     ratio = f", ratio {units.ratio(checked.ratio)}" if checked.ratio else ""
-    reason = {"refuted": ", so not the code", "inconclusive": f": {checked.reason}"}.get(change.word, "")
+    most = checked.ratio.high - 1 if checked.ratio else 0.0
+    limit = f"the code is slower by no more than {percent(most)}" if most > 0 else "not the code"
+    reason = {"refuted": f", so {limit}", "inconclusive": f": {checked.reason}"}.get(change.word, "")
     return f"{change.word} by a paired check{ratio}{reason} [{checked.file}]"
 
 
