@@ -276,6 +276,9 @@ def test_axes_say_which_direction_is_better_and_the_caption_which_corner(show):
     assert "upper right is better" in how(page, chart)
     chart.get_by_label("Across").select_option("spins")
     assert "Spins" in texts(chart)
+    assert not re.search("(left|right) is better", how(page, chart))
+    chart.get_by_label("Across").select_option("answers")
+    assert "upper right is better, hollow" in how(page, chart)
 
 
 def test_a_users_own_metric_is_a_column_that_sorts_and_a_fact_of_the_card(show):

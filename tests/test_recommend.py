@@ -83,6 +83,18 @@ def test_the_price_of_the_next_point_is_that_of_the_front():
     assert answer_of(sweep((0.95, 0.90), (8, 16))).price is None
 
 
+def test_what_lost_its_worst_seed_is_no_better_point_for_that():
+    """Its mean is higher and it is worse in every seed that both have: "gains 1.0 points", it was said."""
+    seeds = (0.921, 0.920, 0.922, 0.919, 0.80)
+    cheap, dear = records.case(FC, 8), records.case(FC, 16)
+    run_records = [records.record(cheap, latency=1e-3), records.record(dear, latency=2e-3)]
+    run_records += [records.lesson(accuracy, seed=seed, of=cheap) for seed, accuracy in enumerate(seeds)]
+    run_records += [records.lesson(accuracy - 0.01, seed=seed, of=dear) for seed, accuracy in enumerate(seeds[:4])]
+    answer = answer_of(run_records)
+    assert (name(answer.pick), answer.best.mean > answer.pick.mean) == (("fc", 8), True)
+    assert answer.price is None
+
+
 def test_a_constraint_binds_where_its_relaxation_alone_changes_the_answer():
     answer = answer_of(CURVE, Ask({"latency": 2.5e-3, "params": 1e12, "memory": 1e12}))
     assert name(answer.pick) == ("fc", 16)

@@ -477,6 +477,24 @@ def test_what_a_variant_gains_is_said_of_the_scenario_of_the_headline():
     assert "No variant was faster than eager." in answer(records.run_of(slower), slower)
 
 
+def test_what_a_variant_gains_is_counted_in_models_and_of_the_threads_of_the_headline():
+    """Two models on one thread and on two were "median of 4 models", after a headline of one thread."""
+    seconds = {1: (10e-3, 5e-3), 2: (6e-3, 1e-3)}
+    run_records = [
+        replace(
+            records.record(replace(records.case(name, variant=how), threads=threads), samples=201, latency=time),
+            conditions={"threads": threads},
+        )
+        for name in ("gap", "fc")
+        for threads, times in seconds.items()
+        for how, time in zip(("eager", "compile"), times, strict=True)
+    ]
+    said = answer(records.run_of(run_records), run_records)
+    assert re.search(r"compile is (2\.0\d?|1\.9\d)× as fast \(median of 2 models, ", said)
+    (variant,) = view(records.run_of(run_records), results(run_records))["variants"]
+    assert variant["cases"] == "4"
+
+
 def test_what_is_missing_open_or_unasked_is_the_next_command():
     run_records = [records.record(records.case(name)) for name in ("gap", "gmp")]
     run = records.run_of(run_records, planned=("a", "b", "c"))

@@ -181,7 +181,9 @@ def _by_cost(results: Sequence[Result], ask: Ask) -> str:
 
 def _without_trainings(ask: Ask, compared: Budget) -> str:
     """Which options that were given choose among trainings, and so choose nothing; empty without any."""
-    usual = type(ask)()
+    from convbench.analysis.choice.recommendation import Ask
+
+    usual = Ask()
     given = {
         "--within": ask.within != usual.within, "--cheapest": ask.cheapest != usual.cheapest,
         "--per-ms": ask.per_second is not None, "--equal": compared != "steps",

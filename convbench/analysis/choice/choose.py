@@ -254,10 +254,9 @@ def _runners(comparison: PoolComparison, fronts: Sequence[float], at: int) -> tu
 
 
 def _price(comparison: PoolComparison, at: int) -> Price | None:
-    pool, name, contrasts = comparison.pool, comparison.ask.cheapest, comparison.pairs
-    pick = pool[at]
-    points = [(candidate.cost(name), -candidate.mean) for candidate in pool]
-    ahead = [i for i in front(points) if pool[i].mean > pick.mean and pool[i].cost(name) > pick.cost(name)]
+    pool, name, gains = comparison.pool, comparison.ask.cheapest, comparison.pairs.gap[at]
+    points = [(candidate.cost(name), -gain) for candidate, gain in zip(pool, gains, strict=True)]
+    ahead = [i for i in front(points) if gains[i] > 0 and pool[i].cost(name) > pool[at].cost(name)]
     if not ahead:
         return None
-    return Price(pool[ahead[0]], float(contrasts.gap[at, ahead[0]]), p_of_gain(contrasts, at, ahead[0]))
+    return Price(pool[ahead[0]], float(gains[ahead[0]]), p_of_gain(comparison.pairs, at, ahead[0]))

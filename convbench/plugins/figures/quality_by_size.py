@@ -70,7 +70,8 @@ def _draw(qualities: Sequence[Quality], results: Sequence[Result], number: int, 
         _spent(bottom, costs, column, ends, dodge)
     bottom.set_xlabel(metrics.LSTM_INPUT.title, fontsize=10)
     parts = qualities[0].architecture
-    place = f", {short(str(parts.backbone))}{' with LayerNorm' if parts.layer_norm else ''}" if apart else ""
+    norm = " with LayerNorm" if parts.layer_norm else ""
+    place = f", {short(str(parts.backbone))}, {parts.rnn}{norm}" if apart else ""
     return Drawing(
         name=f"quality-by-size-{number}",
         title=f"Quality and cost against LSTM input size{place}",

@@ -27,8 +27,8 @@ def markdown(run: Run, records: Sequence[Record]) -> str:
                ([row[key] for key in ("reducer", "lstm_input", "variant", "latency", "factor", "params", "flops")]
                 for row in values["ranking"][:20])),
         *(_quality(task) for task in (values["quality"] or {"tasks": ()})["tasks"]),
-        _table("What the variants gain", ("Variant", "Where", "Models", "Speed-up", "Range", "Pays after"),
-               ([*(row[key] for key in ("variant", "place", "models", "speedup", "range")),
+        _table("What the variants gain", ("Variant", "Where", "Cases", "Speed-up", "Range", "Pays after"),
+               ([*(row[key] for key in ("variant", "place", "cases", "speedup", "range")),
                  f"{row['pays']} {row['never']}".strip()] for row in values["variants"][:20])),
         _failures([*values["failures"], *values["skipped"]]),
         f"<sub>{escaped(values['place'], 300)}</sub>",

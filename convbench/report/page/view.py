@@ -118,7 +118,7 @@ def _variant(variant: VariantGain) -> dict[str, str]:
     return {
         "variant": variant.variant,
         "place": f"{variant.scenario}, {variant.device}",
-        "models": f"{len(variant.gains):,}",
+        "cases": f"{len(variant.gains):,}",
         "speedup": units.factor(variant.speedup.median),
         "range": f"{units.digits(variant.speedup.low, 3)} to {units.digits(variant.speedup.high, 3)}",
         "compile": units.seconds(_median(variant, metrics.COMPILE)),

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from convbench.analysis.choice.recommendation import Recommendation
-from convbench.analysis.costs.gains import VariantGain
+from convbench.analysis.costs.gains import VariantGain, by_variant
 from convbench.analysis.costs.headlines import Headline, headline_of, noisy, uncounted, uncounted_share, withheld
 from convbench.analysis.costs.runtimes import runtimes as runtimes_of
 from convbench.analysis.quality.qualities import tried
@@ -240,11 +240,11 @@ def _crossover(headline: Headline) -> str:
 
 
 def _variants(headline: Headline) -> str:
-    """What the variant that gains most gains over all models, in the scenario and on the device of the pick."""
+    """What the variant that gains most gains over all models, on the clip, in the scenario and where the pick ran."""
     assert headline.pick
-    case = headline.pick.case
-    place = case.scenario, case.device
-    variants = [variant for variant in headline.variants if (variant.scenario, variant.device) == place]
+    case, place = headline.pick.case, _place_of_gain(headline.pick)
+    gains = [gain for variant in headline.variants for gain in variant.gains]
+    variants = by_variant([gain for gain in gains if _place_of_gain(gain.eager) == place])
     best = next((variant for variant in variants if variant.speedup.median > 1), None)
     scenario = "" if case.scenario == "inference" else f" ({case.scenario})"
     if best is None:
@@ -252,6 +252,11 @@ def _variants(headline: Headline) -> str:
     paid = [gain.pays_after for gain in best.gains if gain.pays_after is not None]
     pays = f"; making it has paid after at most {max(paid):,.0f} calls" if paid and len(paid) == len(best.gains) else ""
     return f"{best.variant}{scenario} is {_range(best)} eager{pays}.{_allocators(best)}"
+
+
+def _place_of_gain(result: Result) -> tuple[object, ...]:
+    """Where a model has one gain in a variant."""
+    return result.case.clip, result.case.scenario, result.case.device, result.group.threads
 
 
 def _range(best: VariantGain) -> str:

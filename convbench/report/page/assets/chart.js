@@ -181,9 +181,10 @@ function heading(axis) {
   return better === "neither" ? words : `${words} · ${better} is better`;
 }
 
-// "lower left": where the better of two metrics meet.
+// "lower left is better, ": where the better of two metrics meet; nothing where one of them has no better direction.
 function corner(x, y) {
-  return `${axes.get(y).better === "higher" ? "upper" : "lower"} ${axes.get(x).better === "higher" ? "right" : "left"}`;
+  if (![x, y].every((axis) => sign[axes.get(axis).better])) return "";
+  return `${axes.get(y).better === "higher" ? "upper" : "lower"} ${axes.get(x).better === "higher" ? "right" : "left"} is better, `;
 }
 
 const push = (map, key, value) => (map.has(key) ? map.get(key).push(value) : map.set(key, [value]));

@@ -11,12 +11,13 @@ function setUpCharts() {
 }
 
 function control(figure, chart) {
+  const how = document.getElementById(`${figure.id}-how`), written = how.textContent;
   for (const select of figure.querySelectorAll("select[data-axis]")) select.addEventListener("change", () => {
     chart.axes[select.dataset.axis] = select.value;
     chart.zoomed = null;
-    const { x, y } = chart.axes, how = document.getElementById(`${figure.id}-how`);
+    const { x, y } = chart.axes;
     figure.querySelector("figcaption").textContent = `${axes.get(y).words} against ${axes.get(x).words}`;
-    how.textContent = how.textContent.replace(/(lower|upper) (left|right)(?= is better)/i, corner(x, y)).replace(/^./, (letter) => letter.toUpperCase());
+    how.textContent = written.replace(/(lower|upper) (left|right) is better, /i, corner(x, y)).replace(/^./, (letter) => letter.toUpperCase());
     chart.draw();
     keepLink();
   });
