@@ -199,6 +199,20 @@ def test_a_merge_of_some_shards_says_which_are_missing_and_is_gone_on_with(here,
     assert (len(run_records), run.planned, run.shards) == (4, tuple(r.case.id for r in run_records), ())
 
 
+def test_a_merge_of_all_shards_is_gone_on_with(here, in_process):
+    """Whatever their order, and where only the whole suite shows that two cases are equal."""
+    words = ("run", "tiny.yaml", "reducer=[hybrid, gap, {name: avg-k, k: 1}]", "--metrics", "params")
+    for index in (1, 2):
+        assert in_process(*words, "--shard", f"{index}/2", "--out", f"shard{index}", cwd=here).returncode == 0
+    assert in_process("merge", "shard2", "shard1", "--out", "whole", cwd=here).returncode == 0
+    done = in_process(*words, "--resume", "--out", "whole", cwd=here)
+    assert done.returncode == 0, done.stderr
+    run, run_records = store.load(here / "whole")
+    assert [case.split("/")[1] for case in run.planned] == ["hybrid", "gap"]
+    assert [len(others) for others in run.equal.values()] == [1]
+    assert len(run_records) == 3
+
+
 def test_list_shows_every_shelf():
     output = convbench("list", cwd=TESTS).stdout
     assert "avg-k(k=4)" in output

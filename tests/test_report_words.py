@@ -435,6 +435,8 @@ def test_what_is_missing_open_or_unasked_is_the_next_command():
         "convbench.run('mine.yaml', resume=True, until_sure=True, out='x')"
     )
     assert next_steps(run, [], headline_of([])) == [Step("2 planned cases were not run yet", resume=True)]
+    unlike = {"hosts": {"shard 1": "e1", "shard 2": "e2"}, "environments": {"e1": {}, "e2": {}}}
+    assert next_steps(replace(run, **unlike), [], headline_of([])) == [], "no machine is of both kinds"
 
 
 def test_whole_models_are_called_models_and_not_reducers():

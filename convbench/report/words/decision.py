@@ -13,6 +13,7 @@ from convbench.analysis.results import Result, costs, measured, triable
 from convbench.core import shards
 from convbench.core.commands import Command
 from convbench.core.record import Run
+from convbench.core.store import SHARD
 from convbench.core.text import counted, cut, cut_name, one_line
 from convbench.report.words import units
 from convbench.report.words.names import after_norm, kind, reducer
@@ -115,7 +116,12 @@ def next_steps(run: Run, results: Sequence[Result], headline: Headline) -> list[
         steps.append(Step(reason, resume=True, until_sure=True))
     if measured(results) and len(costs(results)) == len(results) and triable(results):
         steps.append(Step("cost alone names no best: train each, then ask advise", "quality=train"))
-    return steps
+    return [step for step in steps if not step.resume or _goes_on(run)]
+
+
+def _goes_on(run: Run) -> bool:
+    """Whether one machine can go on with the run: not where it was merged of shards of unlike machines."""
+    return len(run.environments) < 2 or not any(host.startswith(SHARD) for host in run.hosts)
 
 
 def command(run: Run, step: Step, directory: str) -> str:
