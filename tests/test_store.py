@@ -208,9 +208,13 @@ def test_what_a_merged_run_lacks_is_known(measured, held, lacking):
 
 
 def test_different_suites_do_not_merge(measured):
-    for change in ({"name": "other"}, {"suite": "matrix: {reducer: gap}"}, {"metrics": ("params",)}):
+    other = Protocol(max_time=9.0)
+    suite = {"suite": "matrix: {reducer: gap}"}
+    for change in ({"name": "other"}, suite, {"metrics": ("params",)}, {"protocol": other}):
         with pytest.raises(StoreError, match=r"and 'tiny' of 2026-11-22.* are different suites or protocols"):
             store.merge([(RUN, measured), (replace(RUN, **change), measured)])
+    budget = replace(RUN, protocol=replace(RUN.protocol, budget=60.0))
+    assert store.merge([(RUN, measured[:1]), (budget, measured[1:])])[1] == measured
 
 
 def test_a_merged_run_spells_out_every_environment_and_host(measured):

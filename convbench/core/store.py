@@ -142,7 +142,7 @@ def merge(runs: Sequence[Stored]) -> Stored:
     """The union of the shards of one suite. Raises StoreError where they are of different suites or protocols."""
     first, _ = runs[0]
     for run, _ in runs:
-        differing = [field for field in OF_SUITE if getattr(run, field) != getattr(first, field)]
+        differing = [field for field in OF_SUITE if _of_suite(run, field) != _of_suite(first, field)]
         if differing:
             raise StoreError(
                 f"{run.name!r} of {run.started} and {first.name!r} of {first.started} are different suites or "
@@ -156,6 +156,11 @@ def merge(runs: Sequence[Stored]) -> Stored:
     merged = replace(merged, **_of_hosts(described))
     records = union(records for _, records in runs)
     return replace(merged, parts=_parts(merged, runs, records)), records
+
+
+def _of_suite(run: Run, field: str) -> object:
+    """What a run has of the suite in a field; a budget is the command's own, and changes no number."""
+    return replace(run.protocol, budget=None) if field == "protocol" else getattr(run, field)
 
 
 def _parts(merged: Run, runs: Sequence[Stored], records: Sequence[Record]) -> tuple[str, ...]:
