@@ -16,6 +16,7 @@ from typing import get_args, get_type_hints
 import pandas as pd
 import psutil
 import pytest
+import records
 from command import TESTS, convbench, start
 
 from convbench.cli import app
@@ -211,6 +212,15 @@ def test_a_merge_of_all_shards_is_gone_on_with(here, in_process):
     assert [case.split("/")[1] for case in run.planned] == ["hybrid", "gap"]
     assert [len(others) for others in run.equal.values()] == [1]
     assert len(run_records) == 3
+
+
+def test_shards_of_different_commits_are_said(here, in_process):
+    for name, commit in (("gap", "0123abc"), ("gmp", "4567def")):
+        facts = {**records.ENVIRONMENT, "commit": commit}
+        records.stored(here / name, [records.record(records.case(name))], environment=facts)
+    done = in_process("merge", "gap", "gmp", "--out", "whole", cwd=here)
+    assert done.returncode == 0, done.stderr
+    assert "the shards are of different commits (0123abc and 4567def): the joined run names the first" in done.stderr
 
 
 def test_list_shows_every_shelf():

@@ -217,6 +217,35 @@ def test_different_suites_do_not_merge(measured):
     assert store.merge([(RUN, measured[:1]), (budget, measured[1:])])[1] == measured
 
 
+SHARD_COMMAND = "convbench run tiny.yaml {} --shard {}/2"
+
+
+@pytest.mark.parametrize("more", ["clip.frames=4", "--only gap", "--skip '*fc*'", "training.seeds=1"])
+def test_shards_of_another_sweep_do_not_merge(measured, more):
+    first, second = (replace(RUN, command=SHARD_COMMAND.format(*of)) for of in ((more, 1), ("", 2)))
+    with pytest.raises(StoreError, match=r"has other overrides, --only or --skip than that of 2026-11-22"):
+        store.merge([(first, measured[:1]), (second, measured[1:])])
+
+
+def test_shards_may_have_budgets_and_numbers_of_the_protocol_by_overrides(measured):
+    """Whether these agree is asked of what they come to."""
+    commands = (SHARD_COMMAND.format(*of) for of in (("protocol.budget=60 protocol.visits=1", 1), ("", 2)))
+    first, second = (replace(RUN, command=command) for command in commands)
+    assert store.merge([(first, measured[:1]), (second, measured[1:])])[1] == measured
+
+
+def test_shards_of_other_code_do_not_merge(measured):
+    """Two packages may bring modules of one name; those of one package may not have changed."""
+    cases = [replace(measured[0].case, architecture=Whole(Choice(name))) for name in ("net:a", "net.deep:b", "other:c")]
+    of_code = [
+        replace(record, case=case, code={"utils": content})
+        for record, case, content in zip(measured, cases, ("1", "2", "3"), strict=True)
+    ]
+    with pytest.raises(StoreError, match=r"utils changed between the shards: .* --resume=stale, then merge"):
+        store.merge([(RUN, of_code[:1]), (RUN, of_code[1:2])])
+    assert store.merge([(RUN, of_code[:1]), (RUN, of_code[2:])])[1] == [of_code[0], of_code[2]]
+
+
 def test_a_merged_run_spells_out_every_environment_and_host(measured):
     here = replace(RUN, fingerprint="e1", environment={"cpu": "A"})
     there = replace(RUN, fingerprint="e2", environment={"cpu": "B"})

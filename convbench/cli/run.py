@@ -37,10 +37,10 @@ from convbench.core import installed
 from convbench.core.commands import Command
 from convbench.core.errors import ConvbenchError, Interrupted
 from convbench.core.quantities import duration
-from convbench.core.text import counted, cut
+from convbench.core.text import counted, cut, joined
 
 if TYPE_CHECKING:
-    from convbench.core.record import Record
+    from convbench.core.record import Record, Run
     from convbench.runs import sweep
     from convbench.runs.preparation import Prepared
 
@@ -143,12 +143,21 @@ def merge(
         print(f"convbench: {lacking} missing: merge {out} with what is left", file=sys.stderr)
     if len({store.identity(shard) for shard, _ in stored}) < len(stored):
         print("convbench: a run is named twice, which adds nothing", file=sys.stderr)
+    if len(commits := dict.fromkeys(_commit(shard) for shard, _ in stored)) > 1:
+        of = joined([*commits])
+        print(f"convbench: the shards are of different commits ({of}): the joined run names the first", file=sys.stderr)
     with store.locked(out):
         store.start(out, run, records)
         write_csv(out, records)
     conclude(out, show=True)
     unfinished = set(run.planned) - {record.case.id for record in records}
     raise typer.Exit(INCOMPLETE if lacking or unfinished else _ending(records))
+
+
+def _commit(run: Run) -> str:
+    """The commit that a run was measured at, as its machine said."""
+    commit, dirty = run.environment.get("commit"), run.environment.get("dirty")
+    return f"{commit}{' with changes' if dirty else ''}" if commit else "one that is not known"
 
 
 def _ending(records: Sequence[Record]) -> int:
