@@ -13,7 +13,7 @@ import pytest
 import records as made
 
 from convbench.analysis.table import write_csv
-from convbench.core import cache, lock, metrics, shards, store
+from convbench.core import cache, lock, metrics, planned, shards, store
 from convbench.core.errors import StoreError
 from convbench.core.record import Choice, Protocol, Reading, Run, Visit, Whole
 
@@ -179,6 +179,17 @@ def test_shards_merge_to_the_whole(measured):
     assert joined == measured
     assert run.planned == tuple(record.case.id for record in measured)
     assert run.parts == tuple(store.identity(shard) for shard, _ in (first, second))
+
+
+def test_later_trainings_are_missed_once_and_not_of_a_model_that_this_machine_skips():
+    trained, later = made.lesson(seed=0), [made.lesson(seed=seed, rate=5e-4) for seed in (1, 2)]
+    names = tuple(record.case.at_any_rate.id for record in later)
+    of_shard = replace(RUN, planned=(trained.case.id,), later=names)
+    run, _ = store.merge([(of_shard, [trained]), (replace(RUN, planned=("a",), later=()), []), (of_shard, [trained])])
+    assert run.later == names
+    assert planned.missing(run, [trained, later[1]]) == ["a", names[0]]
+    assert planned.missing(run, [replace(trained, status="failed")]) == ["a", *names]
+    assert planned.missing(run, [replace(trained, status="skipped")]) == ["a"]
 
 
 def test_a_result_wins_over_a_failure_in_a_merge(measured):

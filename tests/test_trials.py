@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from convbench.analysis.quality.qualities import qualities
 from convbench.cli import app
-from convbench.core import store
+from convbench.core import planned, store
 from convbench.core.errors import Impossible, SuiteError
 from convbench.core.record import Parts, Training
 from convbench.suite import load
@@ -106,6 +106,8 @@ def test_later_seeds_are_trained_at_the_rate_that_the_first_ones_choose(suite: s
     assert CliRunner().invoke(app, [*words, "--out", str(out), "--quiet"]).exit_code == 0
     run, records = store.load(out)
     assert len(run.planned) == 10
+    assert [name.rpartition("/")[2] for name in run.later] == ["seed=2"] * 2
+    assert planned.missing(run, records) == []
     trained = [record.case for record in records if record.case.trial]
     trained_qualities = qualities(records)
     assert [(quality.ended, len(quality.by_rate)) for quality in trained_qualities] == [(3, 2), (3, 2)]

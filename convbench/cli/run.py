@@ -135,7 +135,7 @@ def merge(
 ) -> None:
     """Join the runs of the shards of one suite into one; exit 5 where a shard or a result is missing."""
     from convbench.analysis.table import write_csv
-    from convbench.core import shards, store
+    from convbench.core import planned, shards, store
 
     stored = [store.load(path) for path in runs]
     run, records = store.merge(stored)
@@ -150,7 +150,9 @@ def merge(
         store.start(out, run, records)
         write_csv(out, records)
     conclude(out, show=True)
-    unfinished = set(run.planned) - {record.case.id for record in records}
+    if unfinished := len(planned.missing(run, records)):
+        have = counted(unfinished, "planned case has", "planned cases have")
+        print(f"convbench: {have} no result: go on with the shard by --resume, and merge again", file=sys.stderr)
     raise typer.Exit(INCOMPLETE if lacking or unfinished else _ending(records))
 
 
@@ -220,7 +222,7 @@ def _show_plan(prepared: Prepared) -> None:
         equal = prepared.plan.equal.get(case.id)
         print(f"{case.id}  (also {', '.join(equal)})" if equal else case.id)
     combinations, planned = len(prepared.suite.cases), len(prepared.planned)
-    more = f", and {counted(prepared.later, 'training')} more, each at its model's best learning rate"
+    more = f", and {counted(len(prepared.later), 'training')} more, each at its model's best learning rate"
     head = f"{counted(planned, 'case')} to measure, of {counted(combinations, 'combination')} in the suite"
     print(f"{head}{more if prepared.later else ''}", file=sys.stderr)
 

@@ -157,7 +157,8 @@ def merge(runs: Sequence[Stored]) -> Stored:
     _refuse_other_sweeps(described)
     _refuse_other_code(chain.from_iterable(records for _, records in runs))
     merged = replace(first, command=command, planned=planned, equal=equal, shards=shards.of(described))
-    merged = replace(merged, **_of_hosts(described))
+    later = tuple(dict.fromkeys(case for run in described for case in run.later))
+    merged = replace(merged, later=later, **_of_hosts(described))
     records = union(records for _, records in runs)
     return replace(merged, parts=_parts(merged, runs, records)), records
 

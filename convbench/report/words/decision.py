@@ -10,7 +10,7 @@ from convbench.analysis.choice.recommendation import Recommendation
 from convbench.analysis.costs.headlines import Headline, withheld
 from convbench.analysis.costs.ranking import as_light, learned
 from convbench.analysis.results import Result, costs, measured, triable
-from convbench.core import shards
+from convbench.core import planned, shards
 from convbench.core.commands import Command
 from convbench.core.record import Run
 from convbench.core.store import SHARD
@@ -104,7 +104,7 @@ def _quickest(headline: Headline) -> str:
 def next_steps(run: Run, results: Sequence[Result], headline: Headline) -> list[Step]:
     """What to run next, most needed first: what is missing, what is open, what was never asked."""
     steps = []
-    if (missing := len(run.planned) - len(results)) > 0:
+    if missing := len(planned.missing(run, [result.record for result in results])):
         steps.append(Step(f"{counted(missing, 'planned case was', 'planned cases were')} not run yet", resume=True))
     if lacking := shards.missing(run):
         steps.append(Step(f"{lacking} missing", resume=True))
