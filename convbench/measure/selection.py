@@ -18,18 +18,19 @@ from convbench.suite.selection import Plan, Selection
 def plan(suite: Suite, device: str, available_bytes: int, selection: Selection, host_cores: int = 0) -> Plan:
     """The selected cases on a device that a model may take so much memory of, resolved, each once.
 
-    ``all`` threads are as many as the host that measures has cores, by default this machine.
+    ``all`` threads are as many as the host that measures has cores, by default this machine. Shards are dealt by the
+    cases as they are written, so that they are parts of one suite also where hosts have other devices and cores.
 
     Raises SuiteError where none is selected, Impossible where some cannot be built.
     """
     cores = host_cores or available_cores()
     threads = {"all": None if cores == 1 else cores, 1: None}
-    cases = [replace(case, device=device, threads=threads.get(case.threads, case.threads)) for case in suite.cases]
-    chosen = [case for case in cases if selection.keeps(_ids(case))]
+    here = {case: replace(case, device=device, threads=threads.get(case.threads, case.threads)) for case in suite.cases}
+    chosen = [case for case in suite.cases if selection.keeps(_ids(here[case]))]
     if not chosen:
-        none = f"none of its {counted(len(cases), 'case')} is selected"
+        none = f"none of its {counted(len(suite.cases), 'case')} is selected"
         raise SuiteError(f"{suite.path}: {none}{selection.hint}: --dry-run shows their names")
-    return preflight(selection.part(chosen), available_bytes)
+    return preflight([here[case] for case in selection.part(chosen)], available_bytes)
 
 
 def selected(cases: Sequence[Case], selection: Selection) -> list[Case]:
