@@ -35,7 +35,8 @@ def read(directory: Path) -> Contents:
     entry = Entry(str(directory), run.name, run.started, str(commit or ""), dirty, len(records), missing, problem)
     tracked = _tracked_metrics(derived)
     numbers = tuple(_numbers(derived, tracked, digest(*map(str, protocol(run).items()))))
-    machines = {run.fingerprint: machine_name(run.environment)}
+    kinds = {run.fingerprint: run.environment, **run.environments}
+    machines = {fingerprint: machine_name(facts) for fingerprint, facts in kinds.items()}
     return Contents(entry, store.identity(run), numbers, machines, tracked, run.parts, _latest(records))
 
 
