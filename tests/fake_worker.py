@@ -11,6 +11,7 @@ import json
 import os
 import random
 import time
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from convbench.check import serving
@@ -35,7 +36,10 @@ class Fake:
     def plan(self, suite, overrides, device, only, skip):
         if "unplanned" in TOLD:
             raise RuntimeError(TOLD["unplanned"])
-        cases = [{"id": name, "case": {"name": name, "variant": []}, "alone": False} for name in TOLD["seconds"]]
+        chosen = [name for name in TOLD["seconds"] if not only or any(fnmatchcase(name, glob) for glob in only)]
+        if idle := [glob for glob in only if not any(fnmatchcase(name, glob) for name in chosen)]:
+            raise RuntimeError(f"--only {idle[0]} matches none of the cases")
+        cases = [{"id": name, "case": {"name": name, "variant": []}, "alone": False} for name in chosen]
         return {"name": "fake", "cases": cases, "protocol": {"seed": 0, "timeout": TOLD.get("timeout", 20)}}
 
     def resolve(self, case, name):

@@ -273,6 +273,7 @@ def test_doctor_tells_what_is_missing():
         (("run", "tiny.yaml", "--device", "tpu"), "unknown device 'tpu': use auto, cpu, cuda or cuda:N"),
         (("run", "tiny.yaml", "--shard", "3/2"), "write it as I/N with I from 1 to N"),
         (("run", "tiny.yaml", "--only", "nothing"), "none of its 4 cases is selected"),
+        (("run", "tiny.yaml", "--only", "gap", "--only", "gdcov"), "tiny.yaml: --only gdcov matches none of the cases"),
         (("run", "tiny.yaml", "reducer={name: avg-k, k: 9}"), "k=9 does not fit the 8x8 feature map"),
         (("run", "tiny.yaml", "--metrics", "params", "--out", "tiny.yaml/run"), "cannot be written"),
         (("report", "nowhere"), "nowhere: there is no such run: name a run directory, or a file in it"),
