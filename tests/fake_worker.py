@@ -12,6 +12,7 @@ import json
 import os
 import random
 import time
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from convbench.check import serving
@@ -39,9 +40,12 @@ class Fake:
         if lacking := set(TOLD.get("plugins", ())) - set(os.environ.get("CONVBENCH_PLUGINS", "").split(",")):
             raise RuntimeError(f"unknown reducer of {lacking}")
         trials = TOLD.get("trials", {})
+        chosen = [name for name in TOLD["seconds"] if not only or any(fnmatchcase(name, glob) for glob in only)]
+        if idle := [glob for glob in only if not any(fnmatchcase(name, glob) for name in chosen)]:
+            raise RuntimeError(f"--only {idle[0]} matches none of the cases")
         cases = [
             {"id": name, "case": {"name": name, "variant": [], "trial": trials.get(name)}, "alone": False}
-            for name in TOLD["seconds"]
+            for name in chosen
         ]
         return {"name": "fake", "cases": cases, "protocol": {"seed": 0, "timeout": TOLD.get("timeout", 20)}}
 

@@ -55,9 +55,10 @@ def run(tmp_path, monkeypatch):
         listener: Told | None = None,
         budget: float | None = None,
         instructions: bool = False,
+        only: tuple[str, ...] = (),
     ) -> outcome.Outcome:
         with scratch_folder() as folder:
-            request = Request("fake", same_outputs=same_outputs, instructions=instructions)
+            request = Request("fake", only=only, same_outputs=same_outputs, instructions=instructions)
             ends = math.inf if budget is None else time.monotonic() + budget
             method = gate.Method(Settings(slice_s=0.001), Rule(), folder, listener or Told(), ends)
             return gate.check(side("base", base), side("head", head), request, method, budget)
@@ -157,6 +158,17 @@ def test_a_case_that_one_side_lacks_is_invalid_and_never_slower(run):
     assert judged["new"].reason == "missing in base: unknown reducer 'new'"
     assert judged["old"].reason.startswith("missing in head")
     assert judged["gap"].word == "ok"
+
+
+def test_a_case_that_base_does_not_have_yet_hides_none_that_head_has_dropped(run):
+    seconds = {"gap": 0.010, "flat": 0.01}
+    result = run({"seconds": seconds}, {"seconds": {"gap": 0.010, "new": 0.01}}, only=("*a*", "new"))
+    judged = verdicts(result)
+    assert judged["flat"].reason.startswith("missing in head")
+    assert judged["new"].reason == "missing in base: unknown reducer 'new'"
+    assert result.notes == ("base's own suite gives no case: --only new matches none of the cases",)
+    with pytest.raises(SuiteError, match="--only nwe matches none of the cases"):
+        run({"seconds": seconds}, {"seconds": seconds}, only=("gap", "nwe"))
 
 
 def test_a_base_whose_own_suite_cannot_be_asked_for_its_cases_is_said(run, tmp_path):

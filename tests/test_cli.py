@@ -16,6 +16,7 @@ from typing import get_args, get_type_hints
 import pandas as pd
 import psutil
 import pytest
+import records
 from command import TESTS, convbench, start
 
 from convbench.cli import app
@@ -199,6 +200,29 @@ def test_a_merge_of_some_shards_says_which_are_missing_and_is_gone_on_with(here,
     assert (len(run_records), run.planned, run.shards) == (4, tuple(r.case.id for r in run_records), ())
 
 
+def test_a_merge_of_all_shards_is_gone_on_with(here, in_process):
+    """Whatever their order, and where only the whole suite shows that two cases are equal."""
+    words = ("run", "tiny.yaml", "reducer=[hybrid, gap, {name: avg-k, k: 1}]", "--metrics", "params")
+    for index in (1, 2):
+        assert in_process(*words, "--shard", f"{index}/2", "--out", f"shard{index}", cwd=here).returncode == 0
+    assert in_process("merge", "shard2", "shard1", "--out", "whole", cwd=here).returncode == 0
+    done = in_process(*words, "--resume", "--out", "whole", cwd=here)
+    assert done.returncode == 0, done.stderr
+    run, run_records = store.load(here / "whole")
+    assert [case.split("/")[1] for case in run.planned] == ["hybrid", "gap"]
+    assert [len(others) for others in run.equal.values()] == [1]
+    assert len(run_records) == 3
+
+
+def test_shards_of_different_commits_are_said(here, in_process):
+    for name, commit in (("gap", "0123abc"), ("gmp", "4567def")):
+        facts = {**records.ENVIRONMENT, "commit": commit}
+        records.stored(here / name, [records.record(records.case(name))], environment=facts)
+    done = in_process("merge", "gap", "gmp", "--out", "whole", cwd=here)
+    assert done.returncode == 0, done.stderr
+    assert "the shards are of different commits (0123abc and 4567def): the joined run names the first" in done.stderr
+
+
 def test_list_shows_every_shelf():
     output = convbench("list", cwd=TESTS).stdout
     assert "avg-k(k=4)" in output
@@ -249,6 +273,7 @@ def test_doctor_tells_what_is_missing():
         (("run", "tiny.yaml", "--device", "tpu"), "unknown device 'tpu': use auto, cpu, cuda or cuda:N"),
         (("run", "tiny.yaml", "--shard", "3/2"), "write it as I/N with I from 1 to N"),
         (("run", "tiny.yaml", "--only", "nothing"), "none of its 4 cases is selected"),
+        (("run", "tiny.yaml", "--only", "gap", "--only", "gdcov"), "tiny.yaml: --only gdcov matches none of the cases"),
         (("run", "tiny.yaml", "reducer={name: avg-k, k: 9}"), "k=9 does not fit the 8x8 feature map"),
         (("run", "tiny.yaml", "--metrics", "params", "--out", "tiny.yaml/run"), "cannot be written"),
         (("report", "nowhere"), "nowhere: there is no such run: name a run directory, or a file in it"),

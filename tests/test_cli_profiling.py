@@ -66,6 +66,7 @@ def test_trace_serves_one_of_them(here):
             "--memory plenty: write it as 64MB, 64MiB, 500KB or 1GB",
         ),
         (("fits", "tiny.yaml", "--only", "flatten"), "tiny.yaml: no case is selected"),
+        (("fits", "tiny.yaml", "--only", "gap", "--only", "flatten"), "--only flatten matches none of the cases"),
         (("fits", "tinny.yaml"), "tinny.yaml"),
         (("run", "tiny.yaml", "profile=maybe"), "profile: "),
     ],

@@ -234,6 +234,21 @@ def test_a_run_that_was_half_synchronised_is_made_whole_by_the_next_push(tmp_pat
     assert contents(shared) == contents(mine)
 
 
+def test_a_run_that_was_half_synchronised_is_made_whole_by_the_next_pull(tmp_path, place):
+    """And one that was gone on with since stays as it is."""
+    theirs, mine = invented.many(tmp_path / "theirs", count=2), tmp_path / "mine"
+    exchange.push(theirs, place)
+    exchange.pull(place, mine)
+    half, longer = mine.iterdir()
+    (half / store.RESULTS).unlink()
+    store.append(longer, store.load(longer)[1][0])
+    before = (longer / store.RESULTS).read_bytes()
+    assert exchange.pull(place, mine) == (1, 0, 1, ())
+    assert exchange.pull(place, mine) == (0, 0, 2, ())
+    assert (half / store.RESULTS).read_bytes() in contents(theirs)
+    assert (longer / store.RESULTS).read_bytes() == before
+
+
 def test_a_run_is_no_place_to_pull_from(tmp_path):
     run = invented.many(tmp_path / "theirs", count=1) / "run000"
     with pytest.raises(StoreError, match="run000: it is a run itself: name the folder that it lies in"):

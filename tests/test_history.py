@@ -217,6 +217,13 @@ def test_a_machine_change_splits_a_series_and_is_no_alarm(tmp_path):
     assert "machines" in {note.code for note in history.notes}
 
 
+def test_each_kind_of_machine_of_a_run_has_its_name(tmp_path):
+    """As of one that was merged of shards from two machines."""
+    kinds = {"e1": {"cpu": "A"}, "e2": {"cpu": "B", "cores": 2}}
+    place = invented.write(tmp_path / "a", 0, {GAP: 1e-3}, environments=kinds)
+    assert numbers.read(place).machines == {"e1": "A", "e2": "B, 2 cores"}
+
+
 def test_the_answer_is_the_same_from_the_index_as_from_the_files_and_nothing_is_read_twice(tmp_path, monkeypatch):
     folder = invented.many(tmp_path / "s")
     first = history_of(folder)

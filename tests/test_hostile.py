@@ -93,6 +93,15 @@ def test_modules_of_the_user_come_behind_the_standard_library(tmp_path, monkeypa
     assert code.changed({"mymodel": "0" * 12}) == ["mymodel.py"]
 
 
+def test_of_modules_that_only_the_code_itself_finds_nothing_is_known(tmp_path, monkeypatch):
+    """As of those beside a model that puts ``third_party/RAFT`` on the path when it is imported."""
+    (tmp_path / "mypackage").mkdir()
+    (tmp_path / "mypackage" / "__init__.py").touch()
+    monkeypatch.syspath_prepend(str(tmp_path))
+    elsewhere = {"core_raft": "0" * 12, "core_raft.update": "0" * 12}
+    assert code.changed({**elsewhere, "mypackage.gone": "0" * 12}) == ["mypackage.gone"]
+
+
 def test_a_source_folder_is_named_where_a_module_is_not_found(tmp_path, monkeypatch):
     package = tmp_path / "src" / "mynet"
     package.mkdir(parents=True)

@@ -108,8 +108,19 @@ def test_the_answer_without_latency_says_so():
 
 def test_an_unfinished_run_says_what_is_missing():
     run_records = [records.record()]
-    run = records.run_of(run_records, planned=("a", "b", "c"))
+    run = records.run_of(run_records, planned=(run_records[0].case.id, "b", "c"))
     assert "1 of 3 cases measured, 2 not run yet." in answer(run, run_records)
+
+
+def test_trainings_of_later_seeds_hide_nothing_that_was_not_run():
+    trained = [records.lesson(seed=seed, rate=rate) for seed in (0, 1) for rate in (5e-4, 2e-3)]
+    later = [records.lesson(seed=seed) for seed in (2, 3)]
+    run_records = [records.record(), *trained, *later]
+    plan = (records.case("fc", 128).id, *(record.case.id for record in [records.record(), *trained]))
+    run = records.run_of(run_records, planned=plan, later=tuple(record.case.at_any_rate.id for record in later))
+    assert "1 case measured, 6 trainings, 1 not run yet." in answer(run, run_records)
+    assert next_steps(run, results(run_records), headline_of(results(run_records)))[0].resume
+    assert "1 case measured, 5 trainings, 2 not run yet." in answer(run, run_records[:-1])
 
 
 def test_another_situation_is_named_by_what_is_not_as_in_the_answer():
@@ -510,6 +521,8 @@ def test_what_is_missing_open_or_unasked_is_the_next_command():
         "convbench.run('mine.yaml', resume=True, until_sure=True, out='x')"
     )
     assert next_steps(run, [], headline_of([])) == [Step("2 planned cases were not run yet", resume=True)]
+    unlike = {"hosts": {"shard 1": "e1", "shard 2": "e2"}, "environments": {"e1": {}, "e2": {}}}
+    assert next_steps(replace(run, **unlike), [], headline_of([])) == [], "no machine is of both kinds"
 
 
 def test_whole_models_are_called_models_and_not_reducers():

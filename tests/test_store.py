@@ -13,7 +13,7 @@ import pytest
 import records as made
 
 from convbench.analysis.table import write_csv
-from convbench.core import cache, lock, metrics, shards, store
+from convbench.core import cache, lock, metrics, planned, shards, store
 from convbench.core.errors import StoreError
 from convbench.core.record import Choice, Protocol, Reading, Run, Visit, Whole
 
@@ -181,6 +181,17 @@ def test_shards_merge_to_the_whole(measured):
     assert run.parts == tuple(store.identity(shard) for shard, _ in (first, second))
 
 
+def test_later_trainings_are_missed_once_and_not_of_a_model_that_this_machine_skips():
+    trained, later = made.lesson(seed=0), [made.lesson(seed=seed, rate=5e-4) for seed in (1, 2)]
+    names = tuple(record.case.at_any_rate.id for record in later)
+    of_shard = replace(RUN, planned=(trained.case.id,), later=names)
+    run, _ = store.merge([(of_shard, [trained]), (replace(RUN, planned=("a",), later=()), []), (of_shard, [trained])])
+    assert run.later == names
+    assert planned.missing(run, [trained, later[1]]) == ["a", names[0]]
+    assert planned.missing(run, [replace(trained, status="failed")]) == ["a", *names]
+    assert planned.missing(run, [replace(trained, status="skipped")]) == ["a"]
+
+
 def test_a_result_wins_over_a_failure_in_a_merge(measured):
     failed = replace(measured[0], status="failed")
     assert store.merge([(RUN, [failed]), (RUN, [measured[0]])])[1] == [measured[0]]
@@ -208,9 +219,42 @@ def test_what_a_merged_run_lacks_is_known(measured, held, lacking):
 
 
 def test_different_suites_do_not_merge(measured):
-    for change in ({"name": "other"}, {"suite": "matrix: {reducer: gap}"}, {"metrics": ("params",)}):
+    other = Protocol(max_time=9.0)
+    suite = {"suite": "matrix: {reducer: gap}"}
+    for change in ({"name": "other"}, suite, {"metrics": ("params",)}, {"protocol": other}):
         with pytest.raises(StoreError, match=r"and 'tiny' of 2026-11-22.* are different suites or protocols"):
             store.merge([(RUN, measured), (replace(RUN, **change), measured)])
+    budget = replace(RUN, protocol=replace(RUN.protocol, budget=60.0))
+    assert store.merge([(RUN, measured[:1]), (budget, measured[1:])])[1] == measured
+
+
+SHARD_COMMAND = "convbench run tiny.yaml {} --shard {}/2"
+
+
+@pytest.mark.parametrize("more", ["clip.frames=4", "--only gap", "--skip '*fc*'", "training.seeds=1"])
+def test_shards_of_another_sweep_do_not_merge(measured, more):
+    first, second = (replace(RUN, command=SHARD_COMMAND.format(*of)) for of in ((more, 1), ("", 2)))
+    with pytest.raises(StoreError, match=r"has other overrides, --only or --skip than that of 2026-11-22"):
+        store.merge([(first, measured[:1]), (second, measured[1:])])
+
+
+def test_shards_may_have_budgets_and_numbers_of_the_protocol_by_overrides(measured):
+    """Whether these agree is asked of what they come to."""
+    commands = (SHARD_COMMAND.format(*of) for of in (("protocol.budget=60 protocol.visits=1", 1), ("", 2)))
+    first, second = (replace(RUN, command=command) for command in commands)
+    assert store.merge([(first, measured[:1]), (second, measured[1:])])[1] == measured
+
+
+def test_shards_of_other_code_do_not_merge(measured):
+    """Two packages may bring modules of one name; those of one package may not have changed."""
+    cases = [replace(measured[0].case, architecture=Whole(Choice(name))) for name in ("net:a", "net.deep:b", "other:c")]
+    of_code = [
+        replace(record, case=case, code={"utils": content})
+        for record, case, content in zip(measured, cases, ("1", "2", "3"), strict=True)
+    ]
+    with pytest.raises(StoreError, match=r"utils changed between the shards: .* --resume=stale, then merge"):
+        store.merge([(RUN, of_code[:1]), (RUN, of_code[1:2])])
+    assert store.merge([(RUN, of_code[:1]), (RUN, of_code[2:])])[1] == [of_code[0], of_code[2]]
 
 
 def test_a_merged_run_spells_out_every_environment_and_host(measured):

@@ -115,6 +115,22 @@ def test_a_text_option_takes_a_bare_number(cases: Any) -> None:
     assert parts(case).backbone == Choice("strided")
 
 
+@pytest.mark.parametrize("sizes", ["1024-64-32", "1024-12-10", "2026-11-24"])
+def test_what_looks_like_a_date_is_text(tmp_path: Path, sizes: str) -> None:
+    """As are sizes of layers and the name of a nightly run."""
+    path = tmp_path / "suite.yaml"
+    path.write_text(f"name: {sizes}\nmatrix: {{reducer: [{{name: fc, hidden: {sizes}}}, gap], lstm_input: 8}}\n")
+    fc = Choice("fc", (("hidden", sizes),))
+    loaded = suite.load(str(path))
+    assert (loaded.name, parts(loaded.cases[0]).reducer) == (sizes, fc)
+    for override in (f"reducer=fc(hidden={sizes})", f"reducer={{name: fc, hidden: {sizes}}}"):
+        (case,) = suite.load(str(path), [override, f"name={sizes}-b"]).cases
+        assert parts(case).reducer == fc
+    assert suite.load(str(path), ["reducer=fc", f"reducer.hidden={sizes}", f"name={sizes}"]).cases[0] == case
+    data = {"name": sizes, "matrix": {"reducer": {"name": "fc", "hidden": sizes}, "lstm_input": 8}}
+    assert suite.from_data(data).source == data
+
+
 def test_variants_are_applied_in_the_order_they_are_written(cases: Any) -> None:
     text = "[channels_last+compile(mode=max-autotune), [compile(mode=max-autotune), channels_last]]"
     tuned, last = Choice("compile", (("mode", "max-autotune"),)), Choice("channels_last")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import defaultdict
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from typer.testing import CliRunner
 
 from convbench.analysis.quality.qualities import qualities
 from convbench.cli import app
-from convbench.core import store
+from convbench.core import planned, store
 from convbench.core.errors import Impossible, SuiteError
 from convbench.core.record import Parts, Training
 from convbench.suite import load
@@ -106,6 +107,8 @@ def test_later_seeds_are_trained_at_the_rate_that_the_first_ones_choose(suite: s
     assert CliRunner().invoke(app, [*words, "--out", str(out), "--quiet"]).exit_code == 0
     run, records = store.load(out)
     assert len(run.planned) == 10
+    assert [name.rpartition("/")[2] for name in run.later] == ["seed=2"] * 2
+    assert planned.missing(run, records) == []
     trained = [record.case for record in records if record.case.trial]
     trained_qualities = qualities(records)
     assert [(quality.ended, len(quality.by_rate)) for quality in trained_qualities] == [(3, 2), (3, 2)]
@@ -173,10 +176,18 @@ def test_only_the_architectures_that_a_glob_names_are_tried(suite: str) -> None:
     assert {str(case.architecture).split("/")[1] for case in cases if case.trial} == {"gmp"}
 
 
-@pytest.mark.parametrize("override", ["training.only=gem", "matrix={model: plugins.needs_option:model}"])
-def test_quality_of_nothing_is_a_mistake(tmp_path: Path, suite: str, override: str) -> None:
+def test_a_glob_that_names_no_architecture_is_a_mistake(suite: str) -> None:
+    """A typo beside a good one, or an id of a report, where sizes are resolved."""
+    resolved = "conv(channels=4)/gap/4/lstm8/1x3x1x16x16/eager/inference/cpu"
+    for pattern in ("gem", resolved):
+        said = rf"training.only: '{re.escape(pattern[:40])}.* matches no case: ids are here as .*/map/"
+        with pytest.raises(SuiteError, match=said):
+            load(suite, ["quality=train", f"training.only=[gmp, '{pattern}']"])
+
+
+def test_quality_of_nothing_is_a_mistake(suite: str) -> None:
     with pytest.raises(SuiteError, match="no architecture to try"):
-        load(suite, [override, "quality=train"])
+        load(suite, ["matrix={model: plugins.needs_option:model}", "quality=train"])
 
 
 def test_a_run_with_trainings_is_stored_resumed_and_reported(suite: str, tmp_path: Path) -> None:

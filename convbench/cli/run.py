@@ -37,10 +37,10 @@ from convbench.core import installed
 from convbench.core.commands import Command
 from convbench.core.errors import ConvbenchError, Interrupted
 from convbench.core.quantities import duration
-from convbench.core.text import counted, cut
+from convbench.core.text import counted, cut, joined
 
 if TYPE_CHECKING:
-    from convbench.core.record import Record
+    from convbench.core.record import Record, Run
     from convbench.runs import sweep
     from convbench.runs.preparation import Prepared
 
@@ -135,7 +135,7 @@ def merge(
 ) -> None:
     """Join the runs of the shards of one suite into one; exit 5 where a shard or a result is missing."""
     from convbench.analysis.table import write_csv
-    from convbench.core import shards, store
+    from convbench.core import planned, shards, store
 
     stored = [store.load(path) for path in runs]
     run, records = store.merge(stored)
@@ -143,12 +143,23 @@ def merge(
         print(f"convbench: {lacking} missing: merge {out} with what is left", file=sys.stderr)
     if len({store.identity(shard) for shard, _ in stored}) < len(stored):
         print("convbench: a run is named twice, which adds nothing", file=sys.stderr)
+    if len(commits := dict.fromkeys(_commit(shard) for shard, _ in stored)) > 1:
+        of = joined([*commits])
+        print(f"convbench: the shards are of different commits ({of}): the joined run names the first", file=sys.stderr)
     with store.locked(out):
         store.start(out, run, records)
         write_csv(out, records)
     conclude(out, show=True)
-    unfinished = set(run.planned) - {record.case.id for record in records}
+    if unfinished := len(planned.missing(run, records)):
+        have = counted(unfinished, "planned case has", "planned cases have")
+        print(f"convbench: {have} no result: go on with the shard by --resume, and merge again", file=sys.stderr)
     raise typer.Exit(INCOMPLETE if lacking or unfinished else _ending(records))
+
+
+def _commit(run: Run) -> str:
+    """The commit that a run was measured at, as its machine said."""
+    commit, dirty = run.environment.get("commit"), run.environment.get("dirty")
+    return f"{commit}{' with changes' if dirty else ''}" if commit else "one that is not known"
 
 
 def _ending(records: Sequence[Record]) -> int:
@@ -211,7 +222,7 @@ def _show_plan(prepared: Prepared) -> None:
         equal = prepared.plan.equal.get(case.id)
         print(f"{case.id}  (also {', '.join(equal)})" if equal else case.id)
     combinations, planned = len(prepared.suite.cases), len(prepared.planned)
-    more = f", and {counted(prepared.later, 'training')} more, each at its model's best learning rate"
+    more = f", and {counted(len(prepared.later), 'training')} more, each at its model's best learning rate"
     head = f"{counted(planned, 'case')} to measure, of {counted(combinations, 'combination')} in the suite"
     print(f"{head}{more if prepared.later else ''}", file=sys.stderr)
 

@@ -212,6 +212,11 @@ class Case:
         return replace(self, variant=())
 
     @property
+    def at_any_rate(self) -> Case:
+        """The same training without its learning rate, as one is planned that is made at the best."""
+        return replace(self, trial=self.trial and replace(self.trial, learning_rate=None))
+
+    @property
     def forward_only(self) -> Case:
         """The eager case without its backward pass: training counts and traces its forward pass as inference."""
         return replace(self.eager, scenario="inference") if self.scenario == "train" else self.eager

@@ -34,8 +34,15 @@ def files() -> dict[str, str]:
 
 
 def changed(before: Mapping[str, str]) -> list[str]:
-    """The files of these modules that have changed or are gone, by their names. Nothing is imported."""
-    return [_file_name(name) for name, digest in before.items() if _file_hash(_file(name) or "") != digest]
+    """The files of these modules that have changed or are gone, by their names. Nothing is imported.
+
+    Of what is found only by a path that the code itself adds (``sys.path.insert``) nothing is known from here.
+    """
+    return [
+        _file_name(name)
+        for name, digest in before.items()
+        if _spec(name.partition(".")[0], None) and _file_hash(_file(name) or "") != digest
+    ]
 
 
 @cache

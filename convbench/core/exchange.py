@@ -82,7 +82,7 @@ def pull(source: str, target: Path) -> Moved:
             raise StoreError(f"{source}: there is no such place: name one that runs were pushed to")
         if isinstance(place, Folder) and store.exists(place.root):
             raise StoreError(f"{source}: it is a run itself: name the folder that it lies in")
-        present = {name for name in folder.names() if _OF_CONTENT.fullmatch(name)}
+        present = {name for name in folder.names() if _OF_CONTENT.fullmatch(name) and _is_whole(target, name)}
         if remote - present:
             present |= set(_names_of_own(target))
         for name in sorted(remote - present):
@@ -113,6 +113,11 @@ def _read(place: SharedPlace, name: str) -> Content | str:
     if own != name and (_OF_CONTENT.fullmatch(name) or store.RESULTS not in content):
         return "it is not there whole yet, or was changed since it was pushed"
     return content
+
+
+def _is_whole(target: Path, name: str) -> bool:
+    """Whether a store has more of a run than its description, which is all that what synchronises may have brought."""
+    return name.startswith(f"{CONFIRMED}/") or (target / name / store.RESULTS).exists()
 
 
 def _names_of_own(target: Path) -> Iterator[str]:

@@ -24,7 +24,7 @@ from convbench.core.run_folders import as_text, stamped
 from convbench.core.text import digest
 
 T = TypeVar("T")
-VERSION = f"2 {__version__}"
+VERSION = f"3 {__version__}"
 """Another convbench may come to other numbers."""
 MEMORY = ":memory:"
 UNUSED = 7 * 86400.0

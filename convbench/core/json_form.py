@@ -88,8 +88,9 @@ def _not_stored(record: Record) -> dict[str, Any]:
 
 
 def _not_described(run: Run) -> set[str]:
-    """What is said of several hosts, where there is one, and of the parts of a run that was not merged."""
-    return {name for name in ("hosts", "environments", "between_hosts", "parts", "shards") if not getattr(run, name)}
+    """What a description leaves out: what is empty of hosts where there is one, of merged parts and of trainings."""
+    names = ("hosts", "environments", "between_hosts", "parts", "shards", "later")
+    return {name for name in names if not getattr(run, name)}
 
 
 def _of_its_visits(record: Record) -> Record:

@@ -11,15 +11,29 @@ from convbench.core.record import Run
 from convbench.core.text import joined
 
 SHARD = re.compile(r"(\d{1,6})/(\d{1,6})", re.ASCII)
+DESCRIBED = ("name", "protocol", "metrics")
+"""Keys of a suite that the description of a run has the value of."""
 NAMED = 4
 """Missing shards that are named; more are counted."""
 
 
 def of(runs: Sequence[Run]) -> tuple[str, ...]:
     """What merged runs are shards of, as ``1/4``; nothing where together they are the whole suite."""
-    by_run = [run.shards or tuple(filter(SHARD.fullmatch, (Command.of(run).shard,))) for run in runs]
+    by_run = [held(run) for run in runs]
     names = {name for of_run in by_run for name in of_run}
     return tuple(sorted(names, key=_place)) if all(by_run) and _lacking(names) else ()
+
+
+def held(run: Run) -> tuple[str, ...]:
+    """The shards that a run is, or was merged of, as ``1/4``; nothing of any other."""
+    return run.shards or tuple(filter(SHARD.fullmatch, (Command.of(run).shard,)))
+
+
+def asked(run: Run) -> tuple[frozenset[str], ...]:
+    """What chose a run's cases beside its suite's text: overrides but those its description holds, --only, --skip."""
+    command = Command.of(run)
+    overrides = (text for text in command.overrides if text.partition("=")[0].split(".")[0].strip() not in DESCRIBED)
+    return frozenset(overrides), frozenset(command.only), frozenset(command.skip)
 
 
 def missing(run: Run) -> str:

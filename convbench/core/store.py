@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
@@ -19,6 +20,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from convbench.core import files, lock, shards, visits
+from convbench.core.case import Whole
 from convbench.core.commands import Command
 from convbench.core.errors import StoreError
 from convbench.core.json_form import parse_record, parse_run, reason, record_line, run_text
@@ -142,7 +144,7 @@ def merge(runs: Sequence[Stored]) -> Stored:
     """The union of the shards of one suite. Raises StoreError where they are of different suites or protocols."""
     first, _ = runs[0]
     for run, _ in runs:
-        differing = [field for field in OF_SUITE if getattr(run, field) != getattr(first, field)]
+        differing = [field for field in OF_SUITE if _of_suite(run, field) != _of_suite(first, field)]
         if differing:
             raise StoreError(
                 f"{run.name!r} of {run.started} and {first.name!r} of {first.started} are different suites or "
@@ -152,8 +154,11 @@ def merge(runs: Sequence[Stored]) -> Stored:
     equal = {case: others for run, _ in runs for case, others in run.equal.items()}
     command = str(replace(Command.of(first), shard=""))
     described = [run for run, _ in runs]
+    _refuse_other_sweeps(described)
+    _refuse_other_code(chain.from_iterable(records for _, records in runs))
     merged = replace(first, command=command, planned=planned, equal=equal, shards=shards.of(described))
-    merged = replace(merged, **_of_hosts(described))
+    later = tuple(dict.fromkeys(case for run in described for case in run.later))
+    merged = replace(merged, later=later, **_of_hosts(described))
     records = union(records for _, records in runs)
     return replace(merged, parts=_parts(merged, runs, records)), records
 
@@ -164,6 +169,39 @@ def _parts(merged: Run, runs: Sequence[Stored], records: Sequence[Record]) -> tu
     whole = (run for run, own in runs if all(id(record) in merged_ids for record in own if record.status == "ok"))
     parts = dict.fromkeys(chain.from_iterable((identity(run), *run.parts) for run in whole))
     return tuple(part for part in parts if part != identity(merged))  # a single run is merged to a copy of itself
+
+
+def _of_suite(run: Run, field: str) -> object:
+    """What a run has of the suite in a field; a budget is the command's own, and changes no number."""
+    return replace(run.protocol, budget=None) if field == "protocol" else getattr(run, field)
+
+
+def _refuse_other_sweeps(runs: Sequence[Run]) -> None:
+    """Raises StoreError where shards have cases chosen in different ways, so that they are no parts of one sweep."""
+    of_shards = [run for run in runs if shards.held(run)]
+    for run in of_shards[1:]:
+        if shards.asked(run) != shards.asked(of_shards[0]):
+            raise StoreError(
+                f"{run.name!r} of {run.started} has other overrides, --only or --skip than that of "
+                f"{of_shards[0].started}: they are no shards of one sweep, run one of them again as the other was"
+            )
+
+
+def _refuse_other_code(records: Iterable[Record]) -> None:
+    """Raises StoreError where a module of the user's was another for some of the cases.
+
+    It is asked of each package of models by itself: two may bring modules of one name, such as ``utils``.
+    """
+    versions: defaultdict[tuple[str, str], set[str]] = defaultdict(set)
+    for record in records:
+        model = record.case.architecture
+        package = re.split("[.:]", model.model.name)[0] if isinstance(model, Whole) else ""
+        for module, content in record.code.items():
+            versions[package, module].add(content)
+    if other := sorted({module for (_, module), contents in versions.items() if len(contents) > 1}):
+        raise StoreError(
+            f"{', '.join(other)} changed between the shards: go on with the older one by --resume=stale, then merge"
+        )
 
 
 def _of_hosts(runs: Sequence[Run]) -> dict[str, Any]:

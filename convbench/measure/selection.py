@@ -14,27 +14,37 @@ from convbench.measure.preflight import preflight, resolve
 from convbench.suite import Suite
 from convbench.suite.selection import Plan, Selection
 
+_IDLE = "--only {} matches none of the cases"
+
 
 def plan(suite: Suite, device: str, available_bytes: int, selection: Selection, host_cores: int = 0) -> Plan:
     """The selected cases on a device that a model may take so much memory of, resolved, each once.
 
-    ``all`` threads are as many as the host that measures has cores, by default this machine.
+    ``all`` threads are as many as the host that measures has cores, by default this machine. Shards are dealt by the
+    cases as they are written, so that they are parts of one suite also where hosts have other devices and cores.
 
-    Raises SuiteError where none is selected, Impossible where some cannot be built.
+    Raises SuiteError where none is selected, or none by one of the patterns, Impossible where some cannot be built.
     """
     cores = host_cores or available_cores()
     threads = {"all": None if cores == 1 else cores, 1: None}
-    cases = [replace(case, device=device, threads=threads.get(case.threads, case.threads)) for case in suite.cases]
-    chosen = [case for case in cases if selection.keeps(_ids(case))]
+    here = {case: replace(case, device=device, threads=threads.get(case.threads, case.threads)) for case in suite.cases}
+    ids = {case: _ids(here[case]) for case in suite.cases}
+    chosen = [case for case in suite.cases if selection.keeps(ids[case])]
     if not chosen:
-        none = f"none of its {counted(len(cases), 'case')} is selected"
+        none = f"none of its {counted(len(suite.cases), 'case')} is selected"
         raise SuiteError(f"{suite.path}: {none}{selection.hint}: --dry-run shows their names")
-    return preflight(selection.part(chosen), available_bytes)
+    if pattern := selection.idle(ids.values()):
+        raise SuiteError(f"{suite.path}: {_IDLE.format(pattern)}: --dry-run without it shows their names")
+    return preflight([here[case] for case in selection.part(chosen)], available_bytes)
 
 
 def selected(cases: Sequence[Case], selection: Selection) -> list[Case]:
-    """The selected cases, resolved, each once."""
-    return list(dict.fromkeys(resolve(case) for case in cases if selection.keeps(_ids(case))))
+    """The selected cases, resolved, each once. Raises ConvbenchError for a pattern of ``only`` that picks none."""
+    ids = {case: _ids(case) for case in cases}
+    chosen = list(dict.fromkeys(resolve(case) for case in cases if selection.keeps(ids[case])))
+    if chosen and (pattern := selection.idle(ids.values())):
+        raise ConvbenchError(f"{_IDLE.format(pattern)}: `convbench run --dry-run` shows their names")
+    return chosen
 
 
 def _ids(case: Case) -> set[str]:

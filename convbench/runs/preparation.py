@@ -49,10 +49,9 @@ class Prepared:
         return [case for case in self.plan.cases if case.id not in later]
 
     @property
-    def later(self) -> int:
-        """How many trainings follow, each at the best learning rate of its model."""
-        later = self._at_best_rate
-        return len({replace(case, trial=case.trial and replace(case.trial, learning_rate=None)) for case in later})
+    def later(self) -> tuple[str, ...]:
+        """The trainings that follow, each at the best learning rate of its model, by their ids without one."""
+        return tuple(dict.fromkeys(case.at_any_rate.id for case in self._at_best_rate))
 
     @cached_property
     def _at_best_rate(self) -> list[Case]:
@@ -87,6 +86,7 @@ class Prepared:
             metrics=self.suite.metrics,
             planned=tuple(case.id for case in self.planned),
             equal=self.plan.equal,
+            later=self.later,
             environment=host.facts,
             fingerprint=host.fingerprint,
             convbench=__version__,

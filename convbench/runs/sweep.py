@@ -71,10 +71,14 @@ def begin(prepared: Prepared, directory: Path, resume: Resume, visible_slowdown:
 
 
 def _whole(before: Run, now: Run) -> Run:
-    """A run that was merged of some shards with all that is planned now; any other as it is."""
-    if not before.shards or not set(before.planned) <= set(now.planned):
-        return before
-    return replace(before, planned=now.planned, equal=now.equal, shards=())
+    """A run that was merged with all that is planned now, in the suite's order; any other as it is, but for ``later``.
+
+    Cases that only together are seen to be equal were planned by the shards of each.
+    """
+    planned, known = set(before.planned), set(now.planned).union(*now.equal.values())
+    if not planned <= known or not (before.shards or set(now.planned) <= planned):
+        return replace(before, later=now.later)
+    return replace(before, planned=now.planned, equal=now.equal, shards=(), later=now.later)
 
 
 def measure(

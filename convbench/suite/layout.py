@@ -76,7 +76,8 @@ class TrainingLayout(Strict):
 
     tasks: OneOrMany[Any] = Field(default=["identity", "direction"], description="what is learned; a list multiplies")
     only: OneOrMany[str] | None = Field(
-        default=None, description="try only architectures of which these globs match the id or a part of it"
+        default=None,
+        description="try only architectures of which these globs match the id as it is written or a part of it",
     )
     seeds: Size = Field(default=3, description="runs of everything, each with clips, weights and order of its own")
     learning_rates: OneOrMany[Annotated[float, Field(gt=0)]] = Field(

@@ -20,7 +20,7 @@ from convbench.suite.many import as_list
 from convbench.suite.matrix import Axes, Sweep
 from convbench.suite.mistakes import Location, Mistakes, quoted
 from convbench.suite.overrides import apply
-from convbench.suite.source import find, parse, read
+from convbench.suite.source import find, loader, parse, read
 from convbench.suite.trials import trial_cases
 from convbench.suite.values import Plain, Values, expand
 
@@ -52,7 +52,7 @@ class Suite:
     @property
     def source(self) -> str | dict[str, Any]:
         """What it was read from: its file or name, or the data itself."""
-        return YAML(typ="safe", pure=True).load(self.text) if self.path == OF_DATA else self.path
+        return loader().load(self.text) if self.path == OF_DATA else self.path
 
 
 def load(source: str, overrides: Sequence[str] = ()) -> Suite:

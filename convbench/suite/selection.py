@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 
 from convbench.core import traits
 from convbench.core.case import Case, id_matches
@@ -30,6 +31,11 @@ class Selection:
         """Whether a case is picked that has these ids, such as the one as it is written and the one as it is built."""
         included = not self.only or any(id_matches(name, self.only) for name in ids)
         return included and not any(id_matches(name, self.skip) for name in ids)
+
+    def idle(self, cases: Collection[Collection[str]]) -> str:
+        """The first pattern of ``only`` that picks none of the cases, which have these ids each; empty of none."""
+        ids = list(dict.fromkeys(chain.from_iterable(cases)))
+        return next((pattern for pattern in self.only if not any(id_matches(name, [pattern]) for name in ids)), "")
 
     def part(self, cases: Sequence[Case]) -> list[Case]:
         """The shard's cases, which may be none: parts of about the same cost, the same for everybody who asks.

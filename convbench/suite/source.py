@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
+from ruamel.yaml.constructor import SafeConstructor
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
@@ -78,10 +79,24 @@ def read(path: Path, mistakes: Mistakes) -> str:
         )
 
 
+class _Undated(SafeConstructor):
+    """Makes plain data without dates, of which a suite has none: 1024-64-32 are sizes of layers."""
+
+
+_Undated.add_constructor("tag:yaml.org,2002:timestamp", SafeConstructor.construct_yaml_str)
+
+
+def loader() -> YAML:
+    """What reads YAML as plain data."""
+    yaml = YAML(typ="safe", pure=True)
+    yaml.Constructor = _Undated
+    return yaml
+
+
 def value_of(text: str) -> Any:
     """The value of a line of YAML, such as an option. Raises ValueError for what is none."""
     try:
-        value = YAML(typ="safe", pure=True).load(text)
+        value = loader().load(text)
         repr(value)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
@@ -92,7 +107,7 @@ def value_of(text: str) -> Any:
 
 def parse(text: str, mistakes: Mistakes, root: Location = ()) -> Any:
     """YAML as plain data, its places noted in ``mistakes`` under ``root``; None where it is not YAML at all."""
-    yaml = YAML(typ="safe", pure=True)
+    yaml = loader()
     try:
         node = yaml.compose(text)
         if node is not None and _size(node, {}) > MAX_VALUES:

@@ -11,13 +11,13 @@ from convbench.core.case import Case, Choice, Parts, Trial, id_matches
 from convbench.core.traits import own_numbers
 from convbench.suite.layout import TrainingLayout
 from convbench.suite.matrix import MAX_CASES
-from convbench.suite.mistakes import Mistakes
+from convbench.suite.mistakes import Mistakes, quoted
 
 PLACED_DIGIT = Choice("placed-digit")
 
 
 def trial_cases(
-    cases: Iterable[Case],
+    cases: Sequence[Case],
     quality: Literal["none", "probe", "train"],
     training: TrainingLayout,
     tasks: Sequence[Choice],
@@ -32,6 +32,11 @@ def trial_cases(
     """
     if quality == "none":
         return ()
+    for index, pattern in enumerate(training.only or ()):
+        if not any(id_matches(case.id, [pattern]) for case in cases):
+            ids = f"ids are here as they are written, before sizes and devices are known, such as {cases[0].id}"
+            mistakes.add(("training", "only", index), f"{quoted(pattern)} matches no case: {ids}")
+    mistakes.raise_any()
     picked = (case for case in cases if not training.only or id_matches(case.id, training.only))
     parts = [case for case in picked if isinstance(case.architecture, Parts)]
     models = list(dict.fromkeys(_trial_case(case, training.batch) for case in parts))

@@ -10,7 +10,7 @@ from pathlib import Path
 from convbench.analysis import latencies
 from convbench.analysis.compare import protocol
 from convbench.analysis.results import Result, measured, own_metrics, results
-from convbench.core import metrics, store
+from convbench.core import metrics, planned, store
 from convbench.core.errors import StoreError
 from convbench.core.index import Contents, Entry, Number
 from convbench.core.metric import Metric
@@ -30,12 +30,13 @@ def read(directory: Path) -> Contents:
         return Contents(Entry(str(directory), problem=str(error)), str(directory))
     derived = measured(results(records))
     commit, dirty = run.environment.get("commit"), bool(run.environment.get("dirty"))
-    missing = max(0, len(run.planned) - len(records))
+    missing = len(planned.missing(run, records))
     problem = NO_RESULTS if run.planned and not records else ""
     entry = Entry(str(directory), run.name, run.started, str(commit or ""), dirty, len(records), missing, problem)
     tracked = _tracked_metrics(derived)
     numbers = tuple(_numbers(derived, tracked, digest(*map(str, protocol(run).items()))))
-    machines = {run.fingerprint: machine_name(run.environment)}
+    kinds = {run.fingerprint: run.environment, **run.environments}
+    machines = {fingerprint: machine_name(facts) for fingerprint, facts in kinds.items()}
     return Contents(entry, store.identity(run), numbers, machines, tracked, run.parts, _latest(records))
 
 

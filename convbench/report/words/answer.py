@@ -12,7 +12,7 @@ from convbench.analysis.costs.runtimes import runtimes as runtimes_of
 from convbench.analysis.quality.qualities import tried
 from convbench.analysis.results import Result, costs, measured, sustained, triable
 from convbench.analysis.results import results as results_of
-from convbench.core import shards
+from convbench.core import planned, shards
 from convbench.core.record import Parts, Record, Run
 from convbench.core.text import counted, joined
 from convbench.report.words import quality, runtimes, units
@@ -89,12 +89,12 @@ def cautions(results: Sequence[Result]) -> tuple[str, list[str]]:
 def outcome(run: Run, results: Sequence[Result]) -> str:
     """``78 of 80 cases measured, 1 failed, 1 skipped``, with trials ``18 cases measured, 30 trainings``."""
     states = Counter(result.record.status for result in results)
-    total = max(len(run.planned), len(results))
-    of_all = [f"{states['ok']:,} of {counted(total, 'case')} measured"]
+    missing = len(planned.missing(run, [result.record for result in results]))
+    of_all = [f"{states['ok']:,} of {counted(len(results) + missing, 'case')} measured"]
     parts = _measured(results) if len(costs(results)) < len(results) else of_all
     parts += [f"{states[state]:,} {state}" for state in ("failed", "skipped") if states[state]]
-    if total > len(results):
-        parts.append(f"{total - len(results):,} not run yet")
+    if missing:
+        parts.append(f"{missing:,} not run yet")
     if lacking := shards.missing(run):
         parts.append(f"{lacking} missing")
     return ", ".join(parts)

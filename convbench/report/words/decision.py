@@ -11,9 +11,10 @@ from convbench.analysis.choice.recommendation import Recommendation
 from convbench.analysis.costs.headlines import Headline, withheld
 from convbench.analysis.costs.ranking import as_light, learned
 from convbench.analysis.results import Result, costs, measured, triable
-from convbench.core import shards
+from convbench.core import planned, shards
 from convbench.core.commands import Command
 from convbench.core.record import Run
+from convbench.core.store import SHARD
 from convbench.core.text import counted, cut, cut_name, one_line
 from convbench.report.words import units
 from convbench.report.words.names import after_norm, around, kind, reducer
@@ -104,7 +105,7 @@ def _quickest(headline: Headline) -> str:
 def next_steps(run: Run, results: Sequence[Result], headline: Headline) -> list[Step]:
     """What to run next, most needed first: what is missing, what is open, what was never asked."""
     steps = []
-    if (missing := len(run.planned) - len(results)) > 0:
+    if missing := len(planned.missing(run, [result.record for result in results])):
         steps.append(Step(f"{counted(missing, 'planned case was', 'planned cases were')} not run yet", resume=True))
     if lacking := shards.missing(run):
         steps.append(Step(f"{lacking} missing", resume=True))
@@ -116,7 +117,12 @@ def next_steps(run: Run, results: Sequence[Result], headline: Headline) -> list[
         steps.append(Step(reason, resume=True, until_sure=True))
     if measured(results) and len(costs(results)) == len(results) and triable(results):
         steps.append(Step("cost alone names no best: train each, then ask advise", "quality=train"))
-    return steps
+    return [step for step in steps if not step.resume or _goes_on(run)]
+
+
+def _goes_on(run: Run) -> bool:
+    """Whether one machine can go on with the run: not where it was merged of shards of unlike machines."""
+    return len(run.environments) < 2 or not any(host.startswith(SHARD) for host in run.hosts)
 
 
 def command(run: Run, step: Step, directory: str) -> str:

@@ -1,0 +1,26 @@
+"""What a run was to measure and has no record of."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from convbench.core.record import Record, Run
+
+
+def missing(run: Run, records: Sequence[Record]) -> list[str]:
+    """The ids of what is planned and has no record, and of later trainings, which are planned at no learning rate.
+
+    A model of which this machine skipped each training is trained no further.
+    """
+    trained = [(record, record.case.at_any_rate.id) for record in records if record.case.trains]
+    done = {record.case.id for record in records}.union(name for _, name in trained)
+    skipped = {_model(name) for record, name in trained if record.status == "skipped"}
+    skipped -= {_model(name) for record, name in trained if record.status != "skipped"}
+    later = [name for name in run.later if _model(name) not in skipped]
+    return [name for name in (*run.planned, *later) if name not in done]
+
+
+def _model(name: str) -> tuple[str, str]:
+    """What is trained, of a training's id: all but its seed."""
+    model, _, seed = name.rpartition("/seed=")
+    return model, seed.partition("/")[2]
