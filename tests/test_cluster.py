@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 import math
 import random
 import shutil
 import subprocess
+import sys
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator
@@ -19,13 +21,14 @@ import pytest
 from convbench.core import git
 from convbench.core.errors import ConvbenchError
 from convbench.core.record import FACTS, Case, Choice, Clip, Parts, Protocol, Recurrent, Trial
+from convbench.core.registry import reducers
 from convbench.plugins.executors import ray, slurm
 from convbench.runs.anchors import FIRST_ROUND
 from convbench.runs.cluster import mailbox, pieces
 from convbench.runs.cluster.driver import Driver
 from convbench.runs.cluster.engine import Absent, Beat, Limits, Lost, Piece
 from convbench.runs.cluster.roll import Roll
-from convbench.runs.cluster.worker import spec
+from convbench.runs.cluster.worker import _become, spec
 from convbench.runs.executor import Job
 from convbench.runs.menu import Menu, as_stored, jobs
 from convbench.runs.schedule import Schedule
@@ -711,6 +714,26 @@ def test_a_cluster_without_accounting_is_not_asked_at_every_look(tmp_path: Path)
     assert list(engine._ended()) == []
     assert not job.watcher.update.called
     engine.close()
+
+
+def test_a_host_that_lacks_a_module_of_plugins_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its cases failed as of an unknown reducer, whichever host measured them."""
+    monkeypatch.setattr(reducers, "_plugins", dict(reducers._plugins))
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    (tmp_path / "brought_here.py").write_text(
+        "import convbench\n@convbench.register('reducer', 'brought')\ndef brought(features, lstm_input): ..."
+    )
+    importlib.import_module("brought_here")
+    known = spec("cpu", (), 0, 1)
+    assert "brought_here" in known.modules
+    del sys.modules["brought_here"], reducers._plugins["brought"]
+    _become(replace(known, modules=("brought_here",)))
+    assert "brought" in reducers._plugins
+    del sys.modules["brought_here"]
+    (tmp_path / "brought_here.py").unlink()
+    importlib.invalidate_caches()
+    with pytest.raises(ModuleNotFoundError, match="brought_here"):
+        _become(replace(known, modules=("brought_here",)))
 
 
 def test_a_job_that_runs_a_second_time_ends_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
