@@ -63,6 +63,21 @@ def test_what_few_visits_tell_is_drawn_towards_nothing() -> None:
     assert all(abs(effect.drawn) < 0.5 * abs(effect.log) + 1e-9 for effect in effects.values())
 
 
+def test_how_far_two_hosts_are_apart_is_as_sure_as_it_says() -> None:
+    """Their effects are one number and its opposite, and were taken for two: the interval held the truth in 83 %."""
+    truth = {"a": 0.1, "b": -0.1}
+    apart = [hosts._apart(host_effects(cells(truth, 100, 0.05, seed, per_case=2))) for seed in range(200)]
+    covered = [abs(log - 0.2) <= half for log, half in apart]
+    assert 0.92 < sum(covered) / len(covered) < 0.98
+
+
+def test_of_two_equal_hosts_a_third_of_the_noise_is_taken_off() -> None:
+    """A normal error in doubt of itself leaves a third of it; a half was left."""
+    equal = [host_effects(cells({"a": 0.0, "b": 0.0}, 100, 0.05, seed, per_case=2))["a"] for seed in range(200)]
+    taken = sum(abs(effect.drawn) for effect in equal) / sum(abs(effect.log) for effect in equal)
+    assert 0.26 < taken < 0.4
+
+
 def measured(name: str, seconds: float, on: dict[int, str], factors: dict[str, float], seed: int = 0) -> Record:
     """A case visited once a round, on the host that the round names."""
     chance = random.Random(f"{name} {seed}")
