@@ -222,6 +222,55 @@ def test_a_run_of_two_kinds_goes_on_with_one_where_the_other_may_still_come(
             sweep.begin(prepared, tmp_path, resume=True)
 
 
+def another(host: Host, **facts: object) -> Host:
+    return replace(host, name="other", facts={**host.facts, **facts}, fingerprint="other")
+
+
+def test_a_kind_of_host_that_joins_later_and_is_gone_at_the_end_is_written_down(tmp_path: Path) -> None:
+    """Its records had a fingerprint that was spelled out nowhere, also where the command was killed."""
+
+    class Joining(Quiet):
+        def __init__(self, hosts: list[Host]) -> None:
+            self.hosts, self.made = hosts, 0
+
+        def ended(self, _record: Record) -> None:
+            self.made += 1
+            if self.made == 1:
+                self.hosts.append(another(self.hosts[0], cpu="other"))
+            elif len(self.hosts) > 1:
+                assert store.read_run(tmp_path).environments["other"]["cpu"] == "other"
+                del self.hosts[1]
+
+    suite = load("smoke")
+    with executors.get("fake").build("cpu", suite.cases) as fake:
+        prepared, first = preparation.prepare(suite, fake, Selection(), ""), fake.hosts[0]
+        sweep.measure(prepared, tmp_path, sweep.begin(prepared, tmp_path, resume=False), Joining(fake._hosts))
+    run = store.read_run(tmp_path)
+    assert run.hosts == {first.name: first.fingerprint, "other": "other"}
+    assert run.environments == {first.fingerprint: run.environment, "other": {**run.environment, "cpu": "other"}}
+
+
+@pytest.mark.parametrize(("facts", "goes_on"), [({"cpu": "other"}, True), ({"torch": "9"}, False)])
+def test_a_cluster_s_run_goes_on_with_a_kind_that_it_never_saw_but_not_with_hosts_that_were_upgraded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, facts: dict, goes_on: bool
+) -> None:
+    """A queue that gave another kind first was taken for an environment that had changed."""
+    suite = load("smoke")
+    with executors.get("fake").build("cpu", suite.cases) as fake:
+        prepared = preparation.prepare(suite, fake, Selection(), "")
+        done = sweep.measure(prepared, tmp_path, sweep.begin(prepared, tmp_path, resume=False), Quiet())
+        fake._hosts[0] = another(fake.hosts[0], **facts)
+        with pytest.raises(StoreError, match=f"its environment \\({next(iter(facts))}\\) was another"):
+            sweep.begin(prepared, tmp_path, resume=True)
+        monkeypatch.setattr(type(fake), "awaits_hosts", True)
+        if goes_on:
+            assert len(sweep.begin(prepared, tmp_path, resume=True)) == len(done)
+            assert set(store.read_run(tmp_path).environments) == {done[0].environment, "other"}
+        else:
+            with pytest.raises(StoreError, match=r"its environment \(torch\) was another"):
+                sweep.begin(prepared, tmp_path, resume=True)
+
+
 def test_a_run_that_its_budget_ended_goes_on_with_another(tmp_path: Path) -> None:
     def begin(*overrides: str) -> None:
         suite = load("smoke", overrides)

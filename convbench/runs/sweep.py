@@ -16,7 +16,7 @@ from typing import Protocol as Interface
 from convbench.analysis.choice.looks import LOOK
 from convbench.analysis.table import write_csv
 from convbench.core import code, store
-from convbench.core.comparability import differing
+from convbench.core.comparability import differing, other_hardware
 from convbench.core.errors import StoreError
 from convbench.core.progress import RunState
 from convbench.core.record import Case, Record, Run
@@ -49,7 +49,7 @@ def begin(prepared: Prepared, directory: Path, resume: Resume, visible_slowdown:
         store.start(directory, now)
         return []
     before = _whole(store.read_run(directory), now)
-    if other := next(_differences(before, now), None):
+    if other := next(_differences(before, now, prepared.executor.awaits_hosts), None):
         raise StoreError(
             f"{directory}: cannot be resumed, its {other} was another: run without --resume (the old run is kept "
             "beside the new one), or choose another --out"
@@ -84,7 +84,7 @@ def measure(
     schedule = prepared.schedule(done, until_sure)
     prepared.executor.know(done)
     try:
-        for record in _visits(prepared, schedule, watcher):
+        for record in host_notes.beside(_visits(prepared, schedule, watcher), directory, prepared.executor):
             store.append(directory, record)
             watcher.ended(schedule.log.record(record.case))
     except BaseException:
@@ -154,13 +154,16 @@ def _announce(jobs: Iterable[Job], schedule: Schedule, watcher: Watcher) -> Iter
         yield job
 
 
-def _differences(before: Run, now: Run) -> Iterator[str]:
+def _differences(before: Run, now: Run, awaits_hosts: bool) -> Iterator[str]:
     if (before.name, before.planned) != (now.name, now.planned):
         yield "list of cases"
     # A budget is the command's own, and changes no number: a run that it ended goes on with another.
     if (replace(before.protocol, budget=now.protocol.budget), before.metrics) != (now.protocol, now.metrics):
         yield "protocol"
-    # Of a cluster any kind of host may be the first to be there again.
-    if not {before.fingerprint, *before.environments} & {now.fingerprint, *now.environments}:
+    # Of a cluster any kind of host may be the first to be there, also one that was not there before.
+    kinds = {before.fingerprint: before.environment, **before.environments}
+    if not kinds.keys() & {now.fingerprint, *now.environments}:
+        if awaits_hosts and all(other_hardware(kind, now.environment) for kind in kinds.values()):
+            return
         names = differing(before.environment, now.environment) or ["in a way that only an earlier convbench minded"]
         yield f"environment ({', '.join(names)})"
