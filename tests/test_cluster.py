@@ -298,6 +298,27 @@ def test_single_visits_have_anchors_of_the_latency_alone_and_make_nothing_twice(
     assert again.records == []
 
 
+def test_an_anchor_that_a_host_has_no_room_for_is_left_out_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The host took none of its anchors, no other could, and the run never ended."""
+    large = case("flatten", None)
+    monkeypatch.setattr("convbench.measure.preflight.needed_bytes", lambda case: 2**32 if case == large else 2**20)
+    cases = [*suite(hidden=(64,)), large]
+    truth = {planned_case.id: 0.001 * (number + 1) for number, planned_case in enumerate(cases)} | {large.id: 1.0}
+
+    def measured_on(*hosts: Machine, done=()) -> Sweep:
+        sweep = Sweep(cases, list(hosts), done=done)
+        speeds = {host.name: lambda _: 1.0 for host in hosts}
+        sweep.engine.answer = timed(truth, speeds, sweep.engine.clock)
+        return sweep.run()
+
+    done = [record for _, record in measured_on(*machines(2)).records]
+    again = measured_on(Machine("host-0"), Machine("small", memory=2**31), done=done)
+    anchors = [job.case for job, record in again.records if job.host == "small" and job.visit >= FIRST_ROUND]
+    assert len(anchors) == 2
+    assert large not in anchors
+    assert {record.status for _, record in again.records} == {"ok"}
+
+
 # --- Faults -----------------------------------------------------------------------------------------------------------
 
 

@@ -83,7 +83,7 @@ class Driver:
                 if reason:
                     self.backlog.withdraw(job.case.id)
                     yield job, attempts.failed(job.case, Unavailable(reason))
-                elif not job.host or self.roll.named(job.host):
+                elif not job.host or self.groups.has_room(job):
                     feasible.append(job)
             self.backlog.add(feasible, len(self.roll.members))
             self._in_doubt = True

@@ -80,6 +80,10 @@ class Groups:
             return host.name == job.host
         return self._is_home(host, job) and not self.against(job.case, host)
 
+    def has_room(self, job: Job) -> bool:
+        """Whether the host that a job names is there and can measure it: one of the others had room for its case."""
+        return any(host.name == job.host and not self.against(job.case, host) for host in self._living)
+
     def able(self, job: Job) -> bool:
         """Whether any living host may measure a job."""
         return any(self.may(job, host) for host in self._living)
