@@ -12,7 +12,7 @@ import pytest
 from convbench.cli.list import _described
 from convbench.core import cache, store
 from convbench.core.errors import CaseFailed, ConvbenchError, Impossible, StoreError
-from convbench.core.record import Case, Choice, Clip, Parts, Protocol, Record, Training, Trial
+from convbench.core.record import Case, Choice, Clip, Parts, Protocol, Record, Training, Trial, Whole
 from convbench.core.registry import declares, executors, variants
 from convbench.core.traits import VariantTraits
 from convbench.runs import preparation, sweep
@@ -79,6 +79,16 @@ def test_a_job_is_pinned_to_its_cores_and_the_next_is_not(name: str) -> None:
     assert pinned_record.conditions["threads"] == 1
     assert free_record.status == "ok"
     assert core in os.sched_getaffinity(0)
+
+
+@pytest.mark.parametrize("name", ["in-process", "isolated"])
+def test_a_record_knows_which_code_of_the_user_s_it_is_of(name: str) -> None:
+    """In-process it had none, so that --resume mixed it with what newer code gave."""
+    own = Case(Whole(Choice("wild:Article")), Clip(1, 2, 3, 8, 8))
+    with executors.get(name).build("cpu", [own]) as executor:
+        ((_, record),) = executor.run([Job(own, QUICK, ("params",))])
+    assert record.status == "ok"
+    assert "wild" in record.code
 
 
 def test_pinning_ends_with_its_block() -> None:
