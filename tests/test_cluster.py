@@ -20,13 +20,14 @@ import pytest
 
 from convbench.core import git
 from convbench.core.errors import ConvbenchError
-from convbench.core.record import FACTS, Case, Choice, Clip, Parts, Protocol, Recurrent, Trial
+from convbench.core.record import FACTS, Case, Choice, Clip, Parts, Protocol, Recurrent, Trial, Whole
 from convbench.core.registry import reducers
 from convbench.plugins.executors import ray, slurm
 from convbench.runs.anchors import FIRST_ROUND
 from convbench.runs.cluster import mailbox, pieces
 from convbench.runs.cluster.driver import Driver
 from convbench.runs.cluster.engine import Absent, Beat, Limits, Lost, Piece
+from convbench.runs.cluster.executor import Cluster
 from convbench.runs.cluster.roll import Roll
 from convbench.runs.cluster.worker import _become, spec
 from convbench.runs.executor import Job
@@ -735,6 +736,17 @@ def test_a_cluster_without_accounting_is_not_asked_at_every_look(tmp_path: Path)
     assert list(engine._ended()) == []
     assert not job.watcher.update.called
     engine.close()
+
+
+def test_a_cluster_refuses_what_its_hosts_cannot_know() -> None:
+    cluster = Cluster(Invented(machines(1)), (), Limits())
+    with pytest.raises(ConvbenchError, match="which other hosts do not have"):
+        cluster.expect([Case(Whole(Choice("__main__:Net")), Clip(1, 2, 3, 8, 8))])
+    cluster.expect([case(variant="int8")])
+    assert cluster.hosts
+    cluster.expect([case(variant="int8"), *suite()])
+    with pytest.raises(ConvbenchError, match="began without onnx, onnxruntime and onnxscript, which these need: make"):
+        cluster.expect([case(variant="onnxruntime")])
 
 
 def test_a_host_that_lacks_a_module_of_plugins_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

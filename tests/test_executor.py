@@ -91,6 +91,17 @@ def test_a_record_knows_which_code_of_the_user_s_it_is_of(name: str) -> None:
     assert "wild" in record.code
 
 
+@pytest.mark.parametrize("name", ["in-process", "isolated"])
+def test_an_executor_that_is_told_of_its_cases_later_describes_the_runtimes_that_they_need(name: str) -> None:
+    """Runs before and after an upgrade of ONNX Runtime had one fingerprint."""
+    with executors.get(name).build("cpu", []) as executor:
+        before = executor.hosts[0]
+        executor.expect([case(8, Choice("onnxruntime"))])
+        after = executor.hosts[0]
+    assert set(after.facts) - set(before.facts) == {"onnxruntime", "onnx", "onnxscript"}
+    assert after.fingerprint != before.fingerprint
+
+
 def test_pinning_ends_with_its_block() -> None:
     before = os.sched_getaffinity(0)
     with pinned([min(before)]):

@@ -124,15 +124,16 @@ def corner(features, lstm_input):
 """
 
 
-def test_a_plugin_of_an_imported_module_is_known_to_the_workers(tmp_path: Path) -> None:
+@pytest.mark.parametrize("brought", [False, True])
+def test_a_plugin_of_an_imported_module_is_known_to_the_workers(brought: bool, tmp_path: Path) -> None:
     """Its cases failed on all hosts as of an unknown reducer."""
     suite = SUITE | {"matrix": SUITE["matrix"] | {"reducer": ["gap", "corner"]}}
     options = {"cluster": "local", "workers": 1, "folder": str(tmp_path / "shared")}
+    named = f"convbench.run({suite}, executor='slurm', executor_options={options}, device='cpu', out='run')\n"
+    made = f"with convbench.executor('slurm', 'cpu', **{options}) as jobs:\n"
+    made += f"    convbench.run({suite}, executor=jobs, out='run')\n"
     (tmp_path / "shop.py").write_text(SHOP)
-    (tmp_path / "mine.py").write_text(
-        "import convbench, shop\n"
-        f"convbench.run({suite}, executor='slurm', executor_options={options}, device='cpu', out='run')\n"
-    )
+    (tmp_path / "mine.py").write_text("import convbench, shop\n" + (made if brought else named))
     done = subprocess.run([sys.executable, "mine.py"], cwd=tmp_path, capture_output=True, text=True, timeout=300)
     assert {record.status for record in convbench.open_run(tmp_path / "run").records} == {"ok"}, done.stderr
 

@@ -23,6 +23,11 @@ class InProcess(Executor):
         self.device = device
         self.packages = packages(cases)
 
+    def expect(self, cases: Sequence[Case]) -> None:
+        if (needed := packages(cases)) != self.packages:
+            self.packages = needed
+            vars(self).pop("hosts", None)  # which are described with their versions
+
     @cached_property
     def hosts(self) -> Sequence[Host]:
         return (here(self.device, self.packages),)

@@ -51,6 +51,11 @@ class Driver:
         """Those that joined, the one that stands for the run first. Waits for the first. Raises ConvbenchError."""
         return self.roll.hosts
 
+    @property
+    def began(self) -> bool:
+        """Whether a worker has come."""
+        return bool(self.groups.hosts)
+
     def run(self, jobs: Iterable[Job]) -> Iterator[Visit]:
         """Each job with its record, as they end. Raises ConvbenchError where hosts are lost for good."""
         _, self._intake = self.hosts, Intake(jobs)

@@ -7,8 +7,11 @@ from typing import Any, TypeVar
 
 from convbench.core.errors import ConvbenchError
 from convbench.core.record import Case, Record
+from convbench.core.text import joined
+from convbench.core.traits import packages
 from convbench.runs.cluster.driver import Driver
 from convbench.runs.cluster.engine import Engine, Limits
+from convbench.runs.cluster.worker import modules_of
 from convbench.runs.executor import Executor, Host, Job, Visit
 from convbench.runs.script import user_imports
 from convbench.runs.user_code import UserCode
@@ -20,13 +23,9 @@ class Cluster(Executor):
     """Many hosts behind an engine. Raises ConvbenchError for cases that other hosts cannot know."""
 
     def __init__(self, engine: Engine, cases: Sequence[Case], limits: Limits) -> None:
-        if user_imports(cases).script:
-            raise ConvbenchError(
-                "the cases need what is defined in the script that runs, which other hosts do not have: put it into a "
-                "module that they can import"
-            )
-        self.cases = cases
         self.driver = Driver(engine, limits)
+        self._needs: set[str] = set()
+        self.expect(cases)
 
     @property
     def hosts(self) -> Sequence[Host]:
@@ -42,6 +41,21 @@ class Cluster(Executor):
 
     def run(self, jobs: Iterable[Job]) -> Iterator[Visit]:
         return self.driver.run(jobs)
+
+    def expect(self, cases: Sequence[Case]) -> None:
+        if user_imports(cases).script:
+            raise ConvbenchError(
+                "the cases need what is defined in the script that runs, which other hosts do not have: put it into a "
+                "module that they can import"
+            )
+        needs = {*modules_of(cases), *packages(cases)}
+        if self.driver.began and needs - self._needs:
+            raise ConvbenchError(
+                f"the hosts of this executor began without {joined(sorted(needs - self._needs))}, which these need: "
+                "make another executor for these cases"
+            )
+        self.cases, self._needs = cases, needs
+        self.driver.engine.expect(cases)
 
     def know(self, records: Sequence[Record]) -> None:
         self.driver.groups.know(records)

@@ -58,7 +58,7 @@ class Spec:
 
     def of(self, cases: Sequence[Case]) -> Spec:
         """The same for these cases. Raises ConvbenchError where they need what no host can know."""
-        return replace(self, cases=tuple(cases), modules=_modules(cases))
+        return replace(self, cases=tuple(cases), modules=modules_of(cases))
 
 
 def spec(device: str, cases: Sequence[Case], cores: int, slots: int) -> Spec:
@@ -70,7 +70,7 @@ def spec(device: str, cases: Sequence[Case], cores: int, slots: int) -> Spec:
     return share.of(cases)
 
 
-def _modules(cases: Sequence[Case]) -> tuple[str, ...]:
+def modules_of(cases: Sequence[Case]) -> tuple[str, ...]:
     """The modules of plug-ins that hosts do not find by themselves. Raises ConvbenchError, as ``user_imports`` does."""
     named = installed.of_environment()
     return tuple(name for name in user_imports(cases).modules if name not in named and installed.origin(name) == name)
