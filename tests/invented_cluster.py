@@ -31,6 +31,7 @@ class Machine:
     kind: str = "a"
     device: str = "cpu"
     memory: int = 2**33
+    cores: int = 2
     deadly: frozenset[str] = frozenset()
     stuck: frozenset[str] = frozenset()
     returns: float | None = None
@@ -39,8 +40,8 @@ class Machine:
 
     @property
     def host(self) -> Host:
-        facts = {"device": self.device, "cpu": f"invented {self.kind}", "cores": 2}
-        return Host(self.name, facts, fingerprint(facts), self.memory, (0, 1))
+        facts = {"device": self.device, "cpu": f"invented {self.kind}", "cores": self.cores}
+        return Host(self.name, facts, fingerprint(facts), self.memory, tuple(range(self.cores)))
 
 
 @dataclass

@@ -205,6 +205,15 @@ def test_a_single_ranking_is_measured_by_the_larger_group_and_trials_by_all() ->
     assert {job.case.trial is not None for name, job, _ in sweep.engine.visits if name == "odd"} == {True}
 
 
+def test_threads_are_measured_where_there_is_a_core_for_each() -> None:
+    """They were measured on either kind, on one by twice as many threads as it has cores."""
+    threads = [replace(planned_case, threads=4) for planned_case in suite(hidden=(16,))]
+    sweep = Sweep(threads, [*machines(3), Machine("many", kind="b", cores=4)]).run()
+    assert sweep.whole()
+    assert {name for name, _, _ in sweep.engine.visits} == {"many"}
+    assert Sweep(threads, machines(2)).run().whole(), "more than any has, as on one machine"
+
+
 def test_what_no_host_can_measure_is_said_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     large = case("flatten", None)
     monkeypatch.setattr("convbench.measure.preflight.needed_bytes", lambda case: 2**40 if case == large else 2**20)

@@ -17,7 +17,7 @@ from convbench.core.registry import declares, executors, variants
 from convbench.core.traits import VariantTraits
 from convbench.runs import preparation, sweep
 from convbench.runs.executor import Host, Job, pinned
-from convbench.suite import load
+from convbench.suite import from_data, load
 from convbench.suite.selection import Selection
 
 QUICK = Protocol(max_warmup=0.02, max_time=0.05, min_samples=6, target=0.5, timeout=60)
@@ -304,6 +304,20 @@ def test_a_run_that_its_budget_ended_goes_on_with_another(tmp_path: Path) -> Non
     assert not (tmp_path / "previous").exists()
     with pytest.raises(StoreError, match="its protocol was another"):
         begin("protocol.max_time=9")
+
+
+def test_a_run_whose_all_threads_were_others_says_so(tmp_path: Path) -> None:
+    def begin(cores: int, **more: object) -> None:
+        suite = from_data({"name": "t", "matrix": {"reducer": ["gap", "gmp"], "threads": [1, "all"], **more}}, ())
+        with executors.get("fake").build("cpu", suite.cases) as fake:
+            fake._hosts[0] = replace(fake.hosts[0], cores=tuple(range(cores)))
+            sweep.begin(preparation.prepare(suite, fake, Selection(), ""), tmp_path, resume=True)
+
+    begin(64)
+    with pytest.raises(StoreError, match=r"its list of cases \(`threads: all` are 32 here and were 64: write the numb"):
+        begin(32)
+    with pytest.raises(StoreError, match="its list of cases was another"):
+        begin(64, rnn="lstm8")
 
 
 def test_what_ends_a_run_is_told_where_its_table_cannot_be_written(

@@ -5,6 +5,7 @@ Prints nothing: the command line shows what happens through the ``Watcher`` it h
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
@@ -35,6 +36,8 @@ class Watcher(Interface):
     def ended(self, record: Record) -> None: ...
 
 
+THREADS = re.compile(r"/threads=(\d+)")
+"""What the id of a case has of its threads, where they are more than one."""
 Resume = bool | Literal["stale"]
 """Whether to go on with a run; ``stale`` measures again what was measured of other code of the user's."""
 
@@ -156,7 +159,7 @@ def _announce(jobs: Iterable[Job], schedule: Schedule, watcher: Watcher) -> Iter
 
 def _differences(before: Run, now: Run, awaits_hosts: bool) -> Iterator[str]:
     if (before.name, before.planned) != (now.name, now.planned):
-        yield "list of cases"
+        yield f"list of cases{_of_threads(before, now)}"
     # A budget is the command's own, and changes no number: a run that it ended goes on with another.
     if (replace(before.protocol, budget=now.protocol.budget), before.metrics) != (now.protocol, now.metrics):
         yield "protocol"
@@ -167,3 +170,13 @@ def _differences(before: Run, now: Run, awaits_hosts: bool) -> Iterator[str]:
             return
         names = differing(before.environment, now.environment) or ["in a way that only an earlier convbench minded"]
         yield f"environment ({', '.join(names)})"
+
+
+def _of_threads(before: Run, now: Run) -> str:
+    """That lists of cases differ by what ``threads: all`` is alone, in brackets; empty where they do not."""
+    pairs = list(zip(before.planned, now.planned, strict=False))
+    alike = len(before.planned) == len(now.planned) and all(THREADS.sub("", a) == THREADS.sub("", b) for a, b in pairs)
+    if before.name != now.name or not alike:
+        return ""
+    was, here = ((THREADS.search(case) or ["", "1"])[1] for case in next(pair for pair in pairs if pair[0] != pair[1]))
+    return f" (`threads: all` are {here} here and were {was}: write the number)"
