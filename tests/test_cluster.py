@@ -18,11 +18,13 @@ from unittest.mock import MagicMock, Mock
 
 import pytest
 
-from convbench.core import git
+from convbench.core import git, metrics, profiles
 from convbench.core.errors import ConvbenchError
-from convbench.core.record import FACTS, Case, Choice, Clip, Parts, Protocol, Recurrent, Trial, Whole
+from convbench.core.record import FACTS, Case, Choice, Clip, Parts, Protocol, Reading, Record, Recurrent, Trial, Whole
 from convbench.core.registry import reducers
+from convbench.measure.traces.capture import Capture
 from convbench.plugins.executors import ray, slurm
+from convbench.plugins.executors.fake import invented
 from convbench.runs.anchors import FIRST_ROUND
 from convbench.runs.cluster import mailbox, pieces
 from convbench.runs.cluster.driver import Driver
@@ -30,7 +32,7 @@ from convbench.runs.cluster.engine import Absent, Beat, Limits, Lost, Piece
 from convbench.runs.cluster.executor import Cluster
 from convbench.runs.cluster.roll import Roll
 from convbench.runs.cluster.worker import _become, spec
-from convbench.runs.executor import Job
+from convbench.runs.executor import Host, Job
 from convbench.runs.menu import Menu, as_stored, jobs
 from convbench.runs.schedule import Schedule
 from tests.invented_cluster import Costs, Invented, Machine, timed
@@ -756,6 +758,22 @@ def test_a_cluster_refuses_what_its_hosts_cannot_know() -> None:
     cluster.expect([case(variant="int8"), *suite()])
     with pytest.raises(ConvbenchError, match="began without onnx, onnxruntime and onnxscript, which these need: make"):
         cluster.expect([case(variant="onnxruntime")])
+
+
+def test_a_trace_that_stays_on_its_host_is_said(tmp_path: Path) -> None:
+    """Time was spent on profiles that nobody could open, and nothing was said."""
+
+    def answer(job: Job, host: Host) -> Record:
+        return replace(invented(job, host), readings=(Reading(metrics.TRACE_BYTES, (1e6,)),))
+
+    shared, lost = suite(reducers=("gap",), sizes=(8, 16), hidden=(16,))[::2]
+    folder = profiles.directory_of(tmp_path, shared.id)
+    folder.mkdir()
+    (folder / profiles.SUMMARY).touch()
+    cluster = Cluster(Invented(machines(1), answer=answer), (), Limits())
+    visits = cluster.run(Job(planned_case, PROTOCOL, probes=(Capture(tmp_path),)) for planned_case in (shared, lost))
+    codes = {job.case: [finding.code for finding in record.findings] for job, record in visits}
+    assert codes == {shared: [], lost: ["not_profiled"]}
 
 
 def test_a_host_that_lacks_a_module_of_plugins_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any, TypeVar
 
+from convbench.core import metrics, profiles
 from convbench.core.errors import ConvbenchError
-from convbench.core.record import Case, Record
+from convbench.core.record import Case, Finding, Record
 from convbench.core.text import joined
 from convbench.core.traits import packages
 from convbench.runs.cluster.driver import Driver
@@ -40,7 +42,7 @@ class Cluster(Executor):
         return True
 
     def run(self, jobs: Iterable[Job]) -> Iterator[Visit]:
-        return self.driver.run(jobs)
+        return ((job, _with_word_of_its_trace(job, record)) for job, record in self.driver.run(jobs))
 
     def expect(self, cases: Sequence[Case]) -> None:
         if user_imports(cases).script:
@@ -66,3 +68,16 @@ class Cluster(Executor):
 
     def close(self) -> None:
         self.driver.close()
+
+
+def _with_word_of_its_trace(job: Job, record: Record) -> Record:
+    """A record that says where its trace is not here: it was written on the host, which may share no disk with us."""
+    if not job.probes or record.reading(metrics.TRACE_BYTES) is None:
+        return record
+    from convbench.measure.traces.capture import Capture
+
+    folders = [profiles.directory_of(probe.profiles, job.case.id) for probe in job.probes if isinstance(probe, Capture)]
+    if all((folder / profiles.SUMMARY).exists() for folder in folders):
+        return record
+    reason = "its trace is on the host that took it: choose an --out on a disk that all hosts share"
+    return replace(record, findings=(*record.findings, Finding("not_profiled", data={"reason": reason})))
