@@ -113,7 +113,7 @@ def run(
             picked,
             left_out,
             device=device,
-            executor=executor if isinstance(executor, str) else type(executor).__name__ if executor else "",
+            executor=executor if isinstance(executor, str) else _name_of(executor) if executor else "",
             executor_options=executor_options or {},
             python=True,
         )
@@ -333,6 +333,14 @@ def _executor(
     if not all(callable(getattr(executor, part, None)) for part in ("run", "call")):
         raise ConvbenchError(f"executor: {_shown(executor)} measures nothing: name one, or give what executor() makes")
     return nullcontext(executor)
+
+
+def _name_of(executor: Executor) -> str:
+    """The name of the plug-in that made an executor, or of its class where none did."""
+    from convbench.core.registry import executors
+
+    names = (plugin.name for plugin in executors.registered() if plugin.build is type(executor))
+    return next(names, type(executor).__name__)
 
 
 def _shown(given: object) -> str:

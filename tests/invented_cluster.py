@@ -5,13 +5,13 @@ from __future__ import annotations
 import heapq
 import math
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count
 
 from convbench.core import metrics
 from convbench.core.comparability import fingerprint
-from convbench.core.record import FACTS, Reading, Record
+from convbench.core.record import FACTS, Case, Reading, Record
 from convbench.plugins.executors.fake import invented
 from convbench.runs.cluster.engine import Beat, Began, Done, Ended, Event, Joined, Lost, Piece
 from convbench.runs.executor import Host, Job
@@ -31,6 +31,7 @@ class Machine:
     kind: str = "a"
     device: str = "cpu"
     memory: int = 2**33
+    cores: int = 2
     deadly: frozenset[str] = frozenset()
     stuck: frozenset[str] = frozenset()
     returns: float | None = None
@@ -39,8 +40,8 @@ class Machine:
 
     @property
     def host(self) -> Host:
-        facts = {"device": self.device, "cpu": f"invented {self.kind}", "cores": 2}
-        return Host(self.name, facts, fingerprint(facts), self.memory, (0, 1))
+        facts = {"device": self.device, "cpu": f"invented {self.kind}", "cores": self.cores}
+        return Host(self.name, facts, fingerprint(facts), self.memory, tuple(range(self.cores)))
 
 
 @dataclass
@@ -74,6 +75,8 @@ class Invented:
 
     def clock(self) -> float:
         return self.now
+
+    def expect(self, cases: Sequence[Case]) -> None: ...
 
     def start(self) -> int:
         for machine in self.machines:

@@ -146,6 +146,7 @@ def test_a_run_may_be_measured_by_an_executor_that_stays_open(tmp_path: Path) ->
         run = convbench.run(SUITE, executor=fake, out=tmp_path, progress=Watcher())
         assert not fake.closed
     assert fake.closed
+    assert Command.of(run.description).executor == "fake", "as a call that repeats it names it"
     assert len(set(begun)) == len(run.records) == 2
 
 
@@ -218,6 +219,14 @@ def test_what_no_call_can_mean_is_refused_in_a_sentence(call, message: str) -> N
 
 def test_a_script_without_a_main_guard_measures_what_it_registers(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(SCRIPT % QUICK)
+    done = python("mine.py", cwd=tmp_path)
+    assert done.stdout.splitlines() == ["this line runs once a process", "['ok'] [None]"], done.stderr
+
+
+def test_an_executor_that_a_script_brings_knows_what_the_script_registers(tmp_path: Path) -> None:
+    """It was made without cases, and its processes did not find the reducer."""
+    brought = SCRIPT.replace("run = ", 'with convbench.executor("isolated") as measuring:\n    run = ')
+    (tmp_path / "mine.py").write_text(brought.replace('out="out"', 'executor=measuring, out="out"') % QUICK)
     done = python("mine.py", cwd=tmp_path)
     assert done.stdout.splitlines() == ["this line runs once a process", "['ok'] [None]"], done.stderr
 

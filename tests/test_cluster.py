@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 import math
 import random
 import shutil
 import subprocess
+import sys
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator
@@ -16,17 +18,21 @@ from unittest.mock import MagicMock, Mock
 
 import pytest
 
-from convbench.core import git
+from convbench.core import git, metrics, profiles
 from convbench.core.errors import ConvbenchError
-from convbench.core.record import FACTS, Case, Choice, Clip, Parts, Protocol, Recurrent, Trial
+from convbench.core.record import FACTS, Case, Choice, Clip, Parts, Protocol, Reading, Record, Recurrent, Trial, Whole
+from convbench.core.registry import reducers
+from convbench.measure.traces.capture import Capture
 from convbench.plugins.executors import ray, slurm
+from convbench.plugins.executors.fake import invented
 from convbench.runs.anchors import FIRST_ROUND
 from convbench.runs.cluster import mailbox, pieces
 from convbench.runs.cluster.driver import Driver
 from convbench.runs.cluster.engine import Absent, Beat, Limits, Lost, Piece
+from convbench.runs.cluster.executor import Cluster
 from convbench.runs.cluster.roll import Roll
-from convbench.runs.cluster.worker import spec
-from convbench.runs.executor import Job
+from convbench.runs.cluster.worker import _become, spec
+from convbench.runs.executor import Host, Job
 from convbench.runs.menu import Menu, as_stored, jobs
 from convbench.runs.schedule import Schedule
 from tests.invented_cluster import Costs, Invented, Machine, timed
@@ -201,6 +207,15 @@ def test_a_single_ranking_is_measured_by_the_larger_group_and_trials_by_all() ->
     assert {job.case.trial is not None for name, job, _ in sweep.engine.visits if name == "odd"} == {True}
 
 
+def test_threads_are_measured_where_there_is_a_core_for_each() -> None:
+    """They were measured on either kind, on one by twice as many threads as it has cores."""
+    threads = [replace(planned_case, threads=4) for planned_case in suite(hidden=(16,))]
+    sweep = Sweep(threads, [*machines(3), Machine("many", kind="b", cores=4)]).run()
+    assert sweep.whole()
+    assert {name for name, _, _ in sweep.engine.visits} == {"many"}
+    assert Sweep(threads, machines(2)).run().whole(), "more than any has, as on one machine"
+
+
 def test_what_no_host_can_measure_is_said_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     large = case("flatten", None)
     monkeypatch.setattr("convbench.measure.preflight.needed_bytes", lambda case: 2**40 if case == large else 2**20)
@@ -293,6 +308,27 @@ def test_single_visits_have_anchors_of_the_latency_alone_and_make_nothing_twice(
     assert {job.metrics for job, _ in sweep.records if job.visit >= FIRST_ROUND} == {("latency",)}
     again = Sweep(suite(), machines(2), protocol=replace(PROTOCOL, visits=1), done=[r for _, r in sweep.records]).run()
     assert again.records == []
+
+
+def test_an_anchor_that_a_host_has_no_room_for_is_left_out_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The host took none of its anchors, no other could, and the run never ended."""
+    large = case("flatten", None)
+    monkeypatch.setattr("convbench.measure.preflight.needed_bytes", lambda case: 2**32 if case == large else 2**20)
+    cases = [*suite(hidden=(64,)), large]
+    truth = {planned_case.id: 0.001 * (number + 1) for number, planned_case in enumerate(cases)} | {large.id: 1.0}
+
+    def measured_on(*hosts: Machine, done=()) -> Sweep:
+        sweep = Sweep(cases, list(hosts), done=done)
+        speeds = {host.name: lambda _: 1.0 for host in hosts}
+        sweep.engine.answer = timed(truth, speeds, sweep.engine.clock)
+        return sweep.run()
+
+    done = [record for _, record in measured_on(*machines(2)).records]
+    again = measured_on(Machine("host-0"), Machine("small", memory=2**31), done=done)
+    anchors = [job.case for job, record in again.records if job.host == "small" and job.visit >= FIRST_ROUND]
+    assert len(anchors) == 2
+    assert large not in anchors
+    assert {record.status for _, record in again.records} == {"ok"}
 
 
 # --- Faults -----------------------------------------------------------------------------------------------------------
@@ -711,6 +747,53 @@ def test_a_cluster_without_accounting_is_not_asked_at_every_look(tmp_path: Path)
     assert list(engine._ended()) == []
     assert not job.watcher.update.called
     engine.close()
+
+
+def test_a_cluster_refuses_what_its_hosts_cannot_know() -> None:
+    cluster = Cluster(Invented(machines(1)), (), Limits())
+    with pytest.raises(ConvbenchError, match="which other hosts do not have"):
+        cluster.expect([Case(Whole(Choice("__main__:Net")), Clip(1, 2, 3, 8, 8))])
+    cluster.expect([case(variant="int8")])
+    assert cluster.hosts
+    cluster.expect([case(variant="int8"), *suite()])
+    with pytest.raises(ConvbenchError, match="began without onnx, onnxruntime and onnxscript, which these need: make"):
+        cluster.expect([case(variant="onnxruntime")])
+
+
+def test_a_trace_that_stays_on_its_host_is_said(tmp_path: Path) -> None:
+    """Time was spent on profiles that nobody could open, and nothing was said."""
+
+    def answer(job: Job, host: Host) -> Record:
+        return replace(invented(job, host), readings=(Reading(metrics.TRACE_BYTES, (1e6,)),))
+
+    shared, lost = suite(reducers=("gap",), sizes=(8, 16), hidden=(16,))[::2]
+    folder = profiles.directory_of(tmp_path, shared.id)
+    folder.mkdir()
+    (folder / profiles.SUMMARY).touch()
+    cluster = Cluster(Invented(machines(1), answer=answer), (), Limits())
+    visits = cluster.run(Job(planned_case, PROTOCOL, probes=(Capture(tmp_path),)) for planned_case in (shared, lost))
+    codes = {job.case: [finding.code for finding in record.findings] for job, record in visits}
+    assert codes == {shared: [], lost: ["not_profiled"]}
+
+
+def test_a_host_that_lacks_a_module_of_plugins_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its cases failed as of an unknown reducer, whichever host measured them."""
+    monkeypatch.setattr(reducers, "_plugins", dict(reducers._plugins))
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    (tmp_path / "brought_here.py").write_text(
+        "import convbench\n@convbench.register('reducer', 'brought')\ndef brought(features, lstm_input): ..."
+    )
+    importlib.import_module("brought_here")
+    known = spec("cpu", (), 0, 1)
+    assert "brought_here" in known.modules
+    del sys.modules["brought_here"], reducers._plugins["brought"]
+    _become(replace(known, modules=("brought_here",)))
+    assert "brought" in reducers._plugins
+    del sys.modules["brought_here"]
+    (tmp_path / "brought_here.py").unlink()
+    importlib.invalidate_caches()
+    with pytest.raises(ModuleNotFoundError, match="brought_here"):
+        _become(replace(known, modules=("brought_here",)))
 
 
 def test_a_job_that_runs_a_second_time_ends_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,12 +12,12 @@ import pytest
 from convbench.cli.list import _described
 from convbench.core import cache, store
 from convbench.core.errors import CaseFailed, ConvbenchError, Impossible, StoreError
-from convbench.core.record import Case, Choice, Clip, Parts, Protocol, Record, Training, Trial
+from convbench.core.record import Case, Choice, Clip, Parts, Protocol, Record, Training, Trial, Whole
 from convbench.core.registry import declares, executors, variants
 from convbench.core.traits import VariantTraits
 from convbench.runs import preparation, sweep
 from convbench.runs.executor import Host, Job, pinned
-from convbench.suite import load
+from convbench.suite import from_data, load
 from convbench.suite.selection import Selection
 
 QUICK = Protocol(max_warmup=0.02, max_time=0.05, min_samples=6, target=0.5, timeout=60)
@@ -79,6 +79,27 @@ def test_a_job_is_pinned_to_its_cores_and_the_next_is_not(name: str) -> None:
     assert pinned_record.conditions["threads"] == 1
     assert free_record.status == "ok"
     assert core in os.sched_getaffinity(0)
+
+
+@pytest.mark.parametrize("name", ["in-process", "isolated"])
+def test_a_record_knows_which_code_of_the_user_s_it_is_of(name: str) -> None:
+    """In-process it had none, so that --resume mixed it with what newer code gave."""
+    own = Case(Whole(Choice("wild:Article")), Clip(1, 2, 3, 8, 8))
+    with executors.get(name).build("cpu", [own]) as executor:
+        ((_, record),) = executor.run([Job(own, QUICK, ("params",))])
+    assert record.status == "ok"
+    assert "wild" in record.code
+
+
+@pytest.mark.parametrize("name", ["in-process", "isolated"])
+def test_an_executor_that_is_told_of_its_cases_later_describes_the_runtimes_that_they_need(name: str) -> None:
+    """Runs before and after an upgrade of ONNX Runtime had one fingerprint."""
+    with executors.get(name).build("cpu", []) as executor:
+        before = executor.hosts[0]
+        executor.expect([case(8, Choice("onnxruntime"))])
+        after = executor.hosts[0]
+    assert set(after.facts) - set(before.facts) == {"onnxruntime", "onnx", "onnxscript"}
+    assert after.fingerprint != before.fingerprint
 
 
 def test_pinning_ends_with_its_block() -> None:
@@ -222,6 +243,55 @@ def test_a_run_of_two_kinds_goes_on_with_one_where_the_other_may_still_come(
             sweep.begin(prepared, tmp_path, resume=True)
 
 
+def another(host: Host, **facts: object) -> Host:
+    return replace(host, name="other", facts={**host.facts, **facts}, fingerprint="other")
+
+
+def test_a_kind_of_host_that_joins_later_and_is_gone_at_the_end_is_written_down(tmp_path: Path) -> None:
+    """Its records had a fingerprint that was spelled out nowhere, also where the command was killed."""
+
+    class Joining(Quiet):
+        def __init__(self, hosts: list[Host]) -> None:
+            self.hosts, self.made = hosts, 0
+
+        def ended(self, _record: Record) -> None:
+            self.made += 1
+            if self.made == 1:
+                self.hosts.append(another(self.hosts[0], cpu="other"))
+            elif len(self.hosts) > 1:
+                assert store.read_run(tmp_path).environments["other"]["cpu"] == "other"
+                del self.hosts[1]
+
+    suite = load("smoke")
+    with executors.get("fake").build("cpu", suite.cases) as fake:
+        prepared, first = preparation.prepare(suite, fake, Selection(), ""), fake.hosts[0]
+        sweep.measure(prepared, tmp_path, sweep.begin(prepared, tmp_path, resume=False), Joining(fake._hosts))
+    run = store.read_run(tmp_path)
+    assert run.hosts == {first.name: first.fingerprint, "other": "other"}
+    assert run.environments == {first.fingerprint: run.environment, "other": {**run.environment, "cpu": "other"}}
+
+
+@pytest.mark.parametrize(("facts", "goes_on"), [({"cpu": "other"}, True), ({"torch": "9"}, False)])
+def test_a_cluster_s_run_goes_on_with_a_kind_that_it_never_saw_but_not_with_hosts_that_were_upgraded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, facts: dict, goes_on: bool
+) -> None:
+    """A queue that gave another kind first was taken for an environment that had changed."""
+    suite = load("smoke")
+    with executors.get("fake").build("cpu", suite.cases) as fake:
+        prepared = preparation.prepare(suite, fake, Selection(), "")
+        done = sweep.measure(prepared, tmp_path, sweep.begin(prepared, tmp_path, resume=False), Quiet())
+        fake._hosts[0] = another(fake.hosts[0], **facts)
+        with pytest.raises(StoreError, match=f"its environment \\({next(iter(facts))}\\) was another"):
+            sweep.begin(prepared, tmp_path, resume=True)
+        monkeypatch.setattr(type(fake), "awaits_hosts", True)
+        if goes_on:
+            assert len(sweep.begin(prepared, tmp_path, resume=True)) == len(done)
+            assert set(store.read_run(tmp_path).environments) == {done[0].environment, "other"}
+        else:
+            with pytest.raises(StoreError, match=r"its environment \(torch\) was another"):
+                sweep.begin(prepared, tmp_path, resume=True)
+
+
 def test_a_run_that_its_budget_ended_goes_on_with_another(tmp_path: Path) -> None:
     def begin(*overrides: str) -> None:
         suite = load("smoke", overrides)
@@ -234,6 +304,20 @@ def test_a_run_that_its_budget_ended_goes_on_with_another(tmp_path: Path) -> Non
     assert not (tmp_path / "previous").exists()
     with pytest.raises(StoreError, match="its protocol was another"):
         begin("protocol.max_time=9")
+
+
+def test_a_run_whose_all_threads_were_others_says_so(tmp_path: Path) -> None:
+    def begin(cores: int, **more: object) -> None:
+        suite = from_data({"name": "t", "matrix": {"reducer": ["gap", "gmp"], "threads": [1, "all"], **more}}, ())
+        with executors.get("fake").build("cpu", suite.cases) as fake:
+            fake._hosts[0] = replace(fake.hosts[0], cores=tuple(range(cores)))
+            sweep.begin(preparation.prepare(suite, fake, Selection(), ""), tmp_path, resume=True)
+
+    begin(64)
+    with pytest.raises(StoreError, match=r"its list of cases \(`threads: all` are 32 here and were 64: write the numb"):
+        begin(32)
+    with pytest.raises(StoreError, match="its list of cases was another"):
+        begin(64, rnn="lstm8")
 
 
 def test_what_ends_a_run_is_told_where_its_table_cannot_be_written(

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -109,6 +111,31 @@ def test_without_slurm_it_measures_too(cluster: str, tmp_path: Path) -> None:
         run = convbench.run(SUITE, executor=jobs, out=tmp_path / "run")
     assert {record.status for record in run.records} == {"ok"}
     assert whole(tmp_path / "run")
+
+
+SHOP = """
+import convbench
+from torch import nn
+
+@convbench.register("reducer", "corner")
+def corner(features, lstm_input):
+    "The mean of every channel, by another name."
+    return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
+"""
+
+
+@pytest.mark.parametrize("brought", [False, True])
+def test_a_plugin_of_an_imported_module_is_known_to_the_workers(brought: bool, tmp_path: Path) -> None:
+    """Its cases failed on all hosts as of an unknown reducer."""
+    suite = SUITE | {"matrix": SUITE["matrix"] | {"reducer": ["gap", "corner"]}}
+    options = {"cluster": "local", "workers": 1, "folder": str(tmp_path / "shared")}
+    named = f"convbench.run({suite}, executor='slurm', executor_options={options}, device='cpu', out='run')\n"
+    made = f"with convbench.executor('slurm', 'cpu', **{options}) as jobs:\n"
+    made += f"    convbench.run({suite}, executor=jobs, out='run')\n"
+    (tmp_path / "shop.py").write_text(SHOP)
+    (tmp_path / "mine.py").write_text("import convbench, shop\n" + (made if brought else named))
+    done = subprocess.run([sys.executable, "mine.py"], cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert {record.status for record in convbench.open_run(tmp_path / "run").records} == {"ok"}, done.stderr
 
 
 def test_a_partition_that_does_not_exist_is_what_slurm_says(slurm: Path, tmp_path: Path) -> None:

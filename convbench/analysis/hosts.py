@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from statistics import median
 
 from convbench.core import metrics
@@ -49,12 +49,20 @@ def sentence(groups: Effects) -> str:
 
 
 def _of_group(hosts: Mapping[str, Effect]) -> str:
-    ordered: Sequence[Effect] = sorted(hosts.values(), key=lambda effect: effect.log)
-    slowest = ordered[-1]
-    apart = slowest.log - ordered[0].log
-    half = math.hypot(slowest.half, ordered[0].half)
+    apart, half = _apart(hosts)
     ratio, low, high = (f"{100 * math.expm1(log):z.1f}" for log in (apart, apart - half, apart + half))
     return (
         f"{len(hosts)} hosts with one fingerprint, the slowest {ratio} % slower than the fastest "
         f"(95 %: {low} to {high} %) on the cases that they share; this is taken off their times"
     )
+
+
+def _apart(hosts: Mapping[str, Effect]) -> tuple[float, float]:
+    """The log by which the slowest is slower than the fastest, and half its 95 % interval.
+
+    Effects sum to 0, so that one is the larger where another is the smaller: a difference is less sure than that of
+    two that know nothing of each other.
+    """
+    fastest, *_, slowest = sorted(hosts.values(), key=lambda effect: effect.log)
+    half = math.hypot(slowest.half, fastest.half) * math.sqrt(len(hosts) / (len(hosts) - 1))
+    return slowest.log - fastest.log, half

@@ -21,6 +21,8 @@ OF_MACHINE = ("cpu", "gpu", "cores", "torch", "python")
 
 MEMORIES = frozenset({"memory_bytes", "gpu_memory_bytes"})
 """Facts that count in whole GiB, the last one begun: a kernel of another patch level takes some KiB more for itself."""
+HARDWARE = MEMORIES | {"cpu", "gpu"}
+"""What nobody changes on a host without making another of it, as an upgrade or an option of the call does the rest."""
 
 
 def decides(key: str, values: Iterable[Scalar]) -> bool:
@@ -46,6 +48,11 @@ def machine(facts: Mapping[str, Scalar]) -> tuple[Scalar, ...]:
 def differing(first: Mapping[str, Scalar], second: Mapping[str, Scalar]) -> list[str]:
     """The facts that decide and differ, sorted by name."""
     return sorted(key for key in first.keys() | second.keys() if decides(key, (first.get(key), second.get(key))))
+
+
+def other_hardware(first: Mapping[str, Scalar], second: Mapping[str, Scalar]) -> bool:
+    """Whether two hosts are of two kinds whatever is installed on them."""
+    return not HARDWARE.isdisjoint(differing(first, second))
 
 
 def _weighed(key: str, value: Scalar) -> Scalar:

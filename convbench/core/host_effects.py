@@ -99,7 +99,8 @@ def _fit(rows: np.ndarray, columns: np.ndarray, logs: np.ndarray) -> tuple[np.nd
 
 
 def _shrink(effects: np.ndarray, errors: np.ndarray) -> np.ndarray:
-    """Each effect by the share of its variance that is no error."""
-    between = max(0.0, float(effects.var(ddof=1) - (errors**2).mean()))
-    shrunk: np.ndarray = effects * between / np.maximum(between + errors**2, 1e-12)
+    """Each effect by the share of its variance that is no error; effects that sum to 0 have less of both."""
+    noise = errors**2 * len(effects) / (len(effects) - 1)
+    between = max(0.0, float(effects.var(ddof=1) - noise.mean()))
+    shrunk: np.ndarray = effects * between / np.maximum(between + noise, 1e-12)
     return shrunk

@@ -107,7 +107,8 @@ class Visit:
 
     Round -1 is ``FACTS``: what can be told beside other work, and no latency. ``disturbed`` says by what a visit's
     times were spoilt, ``failure`` why it has none; both are empty of a good visit. ``host`` is which of the run's hosts
-    measured, by a name that tells nothing else of it; empty where there is only one.
+    measured, by a name that tells nothing else of it; empty where there is only one. In a merged run it is led by which
+    run that was.
     """
 
     round: int

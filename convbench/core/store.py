@@ -24,7 +24,7 @@ from convbench.core.case import Whole
 from convbench.core.commands import Command
 from convbench.core.errors import StoreError
 from convbench.core.json_form import parse_record, parse_run, reason, record_line, run_text
-from convbench.core.record import SCHEMA_VERSION, Record, Run
+from convbench.core.record import SCHEMA_VERSION, Record, Run, Visit
 from convbench.core.text import digest
 
 RUN, RESULTS, CSV, LOCK = "run.json", "results.jsonl", "results.csv", ".lock"
@@ -34,7 +34,7 @@ REMEDY = "choose another place with --out"
 OF_SUITE = ("name", "suite", "metrics", "protocol")
 """What the shards of one suite share."""
 SHARD = "shard "
-"""How a merged run names, with a number, a part that was measured on one host, whichever it was."""
+"""How a merged run names a part: in its list of hosts with a number, in visits with its identity."""
 Stored = tuple[Run, list[Record]]
 
 
@@ -141,7 +141,11 @@ def repeats(runs: Sequence[Stored]) -> bool:
 
 
 def merge(runs: Sequence[Stored]) -> Stored:
-    """The union of the shards of one suite. Raises StoreError where they are of different suites or protocols."""
+    """The union of the shards of one suite. Raises StoreError where they are of different suites or protocols.
+
+    A visit says which of them it was made in: a round of two runs is not one moment on one machine, and no ratio is
+    formed in it.
+    """
     first, _ = runs[0]
     for run, _ in runs:
         differing = [field for field in OF_SUITE if _of_suite(run, field) != _of_suite(first, field)]
@@ -150,6 +154,8 @@ def merge(runs: Sequence[Stored]) -> Stored:
                 f"{run.name!r} of {run.started} and {first.name!r} of {first.started} are different suites or "
                 f"protocols ({', '.join(differing)}): they cannot be merged"
             )
+    if len(runs) > 1:
+        runs = [(run, _placed(run, records)) for run, records in runs]
     planned = tuple(dict.fromkeys(case for run, _ in runs for case in run.planned))
     equal = {case: others for run, _ in runs for case, others in run.equal.items()}
     command = str(replace(Command.of(first), shard=""))
@@ -161,6 +167,16 @@ def merge(runs: Sequence[Stored]) -> Stored:
     merged = replace(merged, later=later, **_of_hosts(described))
     records = union(records for _, records in runs)
     return replace(merged, parts=_parts(merged, runs, records)), records
+
+
+def _placed(run: Run, records: Sequence[Record]) -> list[Record]:
+    """Records whose visits say which run they are of; those of a merged run say it already."""
+    name = f"{SHARD}{identity(run)}"
+    return [replace(record, visits=tuple(_placed_visit(visit, name) for visit in record.visits)) for record in records]
+
+
+def _placed_visit(visit: Visit, run: str) -> Visit:
+    return visit if visit.host.startswith(SHARD) else replace(visit, host=f"{run} {visit.host}".strip())
 
 
 def _parts(merged: Run, runs: Sequence[Stored], records: Sequence[Record]) -> tuple[str, ...]:

@@ -99,6 +99,12 @@ class Executor(Interface):
         """Whether hosts may come later: then a case whose kind of host is not here yet waits for it in ``run``."""
         return False
 
+    def expect(self, cases: Sequence[Case]) -> None:
+        """Be told, before anything else is asked, which cases will come: who was made by hand did not know them.
+
+        Raises ConvbenchError for cases that its hosts cannot know.
+        """
+
     def run(self, jobs: Iterable[Job]) -> Iterator[Visit]:
         """Each job with its record, as they end."""
 

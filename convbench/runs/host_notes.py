@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,36 +10,54 @@ from typing import Any
 from convbench.analysis import hosts as between
 from convbench.core import store
 from convbench.core.errors import StoreError
-from convbench.core.record import Record
-from convbench.runs.executor import Host
+from convbench.core.record import Record, Scalar
+from convbench.runs.executor import Executor, Host
 
 
 def fields_of(hosts: Sequence[Host]) -> dict[str, Any]:
     """The fields of a run that are of its hosts; none where there is one."""
-    return _fields(hosts) if len(hosts) > 1 else {}
+    if len(hosts) < 2:
+        return {}
+    return {"hosts": {host.name: host.fingerprint for host in hosts}, "environments": _spelled(hosts)}
 
 
-def _fields(hosts: Sequence[Host]) -> dict[str, Any]:
-    return {
-        "hosts": {host.name: host.fingerprint for host in hosts},
-        "environments": {host.fingerprint: dict(host.facts) for host in hosts},
-    }
+def _spelled(hosts: Sequence[Host]) -> dict[str, dict[str, Scalar]]:
+    return {host.fingerprint: dict(host.facts) for host in hosts}
 
 
-def note(directory: Path, hosts: Sequence[Host], records: Sequence[Record]) -> None:
-    """Add hosts that came later, and what the records say of all of them, to the run's description."""
+def note(directory: Path, hosts: Sequence[Host], records: Sequence[Record] | None = None) -> None:
+    """Add hosts that came later to the run's description, and what its ``records``, where given, say of all of them.
+
+    A single host is named where it is of another kind than the one that stands for the run, which may be gone.
+    """
     run = store.read_run(directory)
-    if len(hosts) < 2 and not run.hosts:
+    named = {**_that_measured(records or ()), **run.hosts, **{host.name: host.fingerprint for host in hosts}}
+    if len(named) < 2 and all(host.fingerprint == run.fingerprint for host in hosts):
         return
-    more = _fields(hosts)
     noted = replace(
         run,
-        hosts={**run.hosts, **more["hosts"]},
-        environments={**run.environments, **more["environments"]},
-        between_hosts=between.sentence(between.effects(records)),
+        hosts=named,
+        environments={run.fingerprint: run.environment, **run.environments, **_spelled(hosts)},
+        between_hosts=run.between_hosts if records is None else between.sentence(between.effects(records)),
     )
     if noted != run:
         store.describe(directory, noted)
+
+
+def beside(records: Iterable[Record], directory: Path, executor: Executor) -> Iterator[Record]:
+    """The records as they come, each once all hosts that are there are noted: its own may be gone at the end."""
+    noted: set[str] = set()
+    for record in records:
+        if not noted.issuperset(host.name for host in executor.hosts):
+            noted.update(host.name for host in executor.hosts)
+            note(directory, executor.hosts)
+        yield record
+
+
+def _that_measured(records: Iterable[Record]) -> dict[str, str]:
+    """The hosts of visits, with their kinds; those of a merged run, which numbers its parts, are not told apart."""
+    made = ((visit.host, record.environment) for record in records for visit in record.visits)
+    return {host: kind for host, kind in made if host and not host.startswith(store.SHARD)}
 
 
 def refuse_other_kinds(directory: Path, done: Iterable[Record], hosts: Sequence[Host]) -> None:

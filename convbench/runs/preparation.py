@@ -106,6 +106,7 @@ def prepare(
 
     Raises ConvbenchError for all that is wrong with the call, the suite or the hosts.
     """
+    executor.expect(suite.cases)
     hosts = executor.hosts
     free, cores = max(host.available_bytes for host in hosts), len(hosts[0].cores)
     answer = executor.call(_planned, suite, hosts[0].device, free, selection, cores)

@@ -5,6 +5,7 @@ Prints nothing: the command line shows what happens through the ``Watcher`` it h
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
@@ -16,7 +17,7 @@ from typing import Protocol as Interface
 from convbench.analysis.choice.looks import LOOK
 from convbench.analysis.table import write_csv
 from convbench.core import code, store
-from convbench.core.comparability import differing
+from convbench.core.comparability import differing, other_hardware
 from convbench.core.errors import StoreError
 from convbench.core.progress import RunState
 from convbench.core.record import Case, Record, Run
@@ -35,6 +36,8 @@ class Watcher(Interface):
     def ended(self, record: Record) -> None: ...
 
 
+THREADS = re.compile(r"/threads=(\d+)")
+"""What the id of a case has of its threads, where they are more than one."""
 Resume = bool | Literal["stale"]
 """Whether to go on with a run; ``stale`` measures again what was measured of other code of the user's."""
 
@@ -49,7 +52,7 @@ def begin(prepared: Prepared, directory: Path, resume: Resume, visible_slowdown:
         store.start(directory, now)
         return []
     before = _whole(store.read_run(directory), now)
-    if other := next(_differences(before, now), None):
+    if other := next(_differences(before, now, prepared.executor.awaits_hosts), None):
         raise StoreError(
             f"{directory}: cannot be resumed, its {other} was another: run without --resume (the old run is kept "
             "beside the new one), or choose another --out"
@@ -88,7 +91,7 @@ def measure(
     schedule = prepared.schedule(done, until_sure)
     prepared.executor.know(done)
     try:
-        for record in _visits(prepared, schedule, watcher):
+        for record in host_notes.beside(_visits(prepared, schedule, watcher), directory, prepared.executor):
             store.append(directory, record)
             watcher.ended(schedule.log.record(record.case))
     except BaseException:
@@ -158,13 +161,26 @@ def _announce(jobs: Iterable[Job], schedule: Schedule, watcher: Watcher) -> Iter
         yield job
 
 
-def _differences(before: Run, now: Run) -> Iterator[str]:
+def _differences(before: Run, now: Run, awaits_hosts: bool) -> Iterator[str]:
     if (before.name, before.planned) != (now.name, now.planned):
-        yield "list of cases"
+        yield f"list of cases{_of_threads(before, now)}"
     # A budget is the command's own, and changes no number: a run that it ended goes on with another.
     if (replace(before.protocol, budget=now.protocol.budget), before.metrics) != (now.protocol, now.metrics):
         yield "protocol"
-    # Of a cluster any kind of host may be the first to be there again.
-    if not {before.fingerprint, *before.environments} & {now.fingerprint, *now.environments}:
+    # Of a cluster any kind of host may be the first to be there, also one that was not there before.
+    kinds = {before.fingerprint: before.environment, **before.environments}
+    if not kinds.keys() & {now.fingerprint, *now.environments}:
+        if awaits_hosts and all(other_hardware(kind, now.environment) for kind in kinds.values()):
+            return
         names = differing(before.environment, now.environment) or ["in a way that only an earlier convbench minded"]
         yield f"environment ({', '.join(names)})"
+
+
+def _of_threads(before: Run, now: Run) -> str:
+    """That lists of cases differ by what ``threads: all`` is alone, in brackets; empty where they do not."""
+    pairs = list(zip(before.planned, now.planned, strict=False))
+    alike = len(before.planned) == len(now.planned) and all(THREADS.sub("", a) == THREADS.sub("", b) for a, b in pairs)
+    if before.name != now.name or not alike:
+        return ""
+    was, here = ((THREADS.search(case) or ["", "1"])[1] for case in next(pair for pair in pairs if pair[0] != pair[1]))
+    return f" (`threads: all` are {here} here and were {was}: write the number)"

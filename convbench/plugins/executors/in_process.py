@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from functools import cached_property
 
+from convbench.core import code
 from convbench.core.errors import Unavailable
 from convbench.core.record import Case, Record
 from convbench.core.registry import executors
@@ -21,6 +23,11 @@ class InProcess(Executor):
         self.device = device
         self.packages = packages(cases)
 
+    def expect(self, cases: Sequence[Case]) -> None:
+        if (needed := packages(cases)) != self.packages:
+            self.packages = needed
+            vars(self).pop("hosts", None)  # which are described with their versions
+
     @cached_property
     def hosts(self) -> Sequence[Host]:
         return (here(self.device, self.packages),)
@@ -36,7 +43,8 @@ def measure(job: Job) -> Record:
     if harness.needs_isolation(job.metrics):
         _refuse_what_needs_another(job.case)
     with pinned(job.cores):
-        return harness.measure(job.case, job.protocol, job.metrics, job.probes, checked=job.checked)
+        record = harness.measure(job.case, job.protocol, job.metrics, job.probes, checked=job.checked)
+    return replace(record, code=code.imported())
 
 
 def _refuse_what_needs_another(case: Case) -> None:

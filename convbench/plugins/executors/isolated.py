@@ -33,10 +33,17 @@ class Isolated(Executor):
     """A fresh process a visit on this machine, one after another if timed: nothing a case does ends the sweep."""
 
     def __init__(self, device: str, cases: Sequence[Case] = ()) -> None:
-        user_imports(cases)
-        self.device, self.cases = device, cases
-        self.packages = packages(cases)
+        self.device = device
+        self.packages: tuple[str, ...] = ()
+        self.expect(cases)
         self.processes = early_server.take(preloads(cases))
+
+    def expect(self, cases: Sequence[Case]) -> None:
+        user_imports(cases)
+        self.cases = cases
+        if (needed := packages(cases)) != self.packages:
+            self.packages = needed
+            vars(self).pop("hosts", None)  # which are described with their versions
 
     @cached_property
     def hosts(self) -> Sequence[Host]:

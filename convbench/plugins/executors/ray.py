@@ -94,6 +94,9 @@ class _Engine:
         """Always: a host may join the cluster at any time."""
         return True
 
+    def expect(self, cases: Sequence[Case]) -> None:
+        self.spec = self.spec.of(cases)
+
     def start(self) -> int:
         self.ray = _library()
         self._connect()

@@ -128,6 +128,9 @@ class _Engine:
         """Whether a job has yet to give its worker, or is to be asked for in place of another."""
         return self._owed > 0 or any(math.isinf(sent.joined) for sent in self.sent.values())
 
+    def expect(self, cases: Sequence[Case]) -> None:
+        self.spec = self.spec.of(cases)
+
     def start(self) -> int:
         self.submitit = _library()
         if self.options.cluster == "slurm" and not shutil.which("sbatch"):

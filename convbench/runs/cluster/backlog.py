@@ -117,12 +117,16 @@ class Backlog:
                 self.queue(ticket for ticket in still_open if ticket not in self._stranded)
 
     def _ready(self, waiting: WaitingPiece, member: Member) -> bool:
-        """Whether a worker may take a piece now; all of it has one home, so that one job is asked for it."""
+        """Whether a worker may take a piece now; all of it has one home, so that one job is asked for it.
+
+        What names its host was asked for when it came: it has no other to wait for.
+        """
         if any(map(self.ledger.facts_missing, waiting.after)):
             return False
         first, *others = waiting.jobs
+        rest = () if first.host else others
         return self.groups.may(first, member.host) and not any(
-            self.groups.against(job.case, member.host) for job in others
+            self.groups.against(job.case, member.host) for job in rest
         )
 
 

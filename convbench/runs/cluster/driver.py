@@ -51,6 +51,11 @@ class Driver:
         """Those that joined, the one that stands for the run first. Waits for the first. Raises ConvbenchError."""
         return self.roll.hosts
 
+    @property
+    def began(self) -> bool:
+        """Whether a worker has come."""
+        return bool(self.groups.hosts)
+
     def run(self, jobs: Iterable[Job]) -> Iterator[Visit]:
         """Each job with its record, as they end. Raises ConvbenchError where hosts are lost for good."""
         _, self._intake = self.hosts, Intake(jobs)
@@ -83,7 +88,7 @@ class Driver:
                 if reason:
                     self.backlog.withdraw(job.case.id)
                     yield job, attempts.failed(job.case, Unavailable(reason))
-                elif not job.host or self.roll.named(job.host):
+                elif not job.host or self.groups.has_room(job):
                     feasible.append(job)
             self.backlog.add(feasible, len(self.roll.members))
             self._in_doubt = True

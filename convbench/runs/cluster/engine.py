@@ -6,11 +6,11 @@ what is late, lost or poisoned is the driver's. An engine never raises for a wor
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol as Interface
 
-from convbench.core.record import Record
+from convbench.core.record import Case, Record
 from convbench.runs.executor import Host, Job
 
 
@@ -96,6 +96,9 @@ class Engine(Interface):
     @property
     def awaits_workers(self) -> bool:
         """Whether further workers may still join: where none may, none is waited for."""
+
+    def expect(self, cases: Sequence[Case]) -> None:
+        """Be told, before it starts, which cases its workers must know."""
 
     def start(self) -> int:
         """Ask for workers, and return how many will come at most.

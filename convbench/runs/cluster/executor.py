@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any, TypeVar
 
+from convbench.core import metrics, profiles
 from convbench.core.errors import ConvbenchError
-from convbench.core.record import Case, Record
+from convbench.core.record import Case, Finding, Record
+from convbench.core.text import joined
+from convbench.core.traits import packages
 from convbench.runs.cluster.driver import Driver
 from convbench.runs.cluster.engine import Engine, Limits
+from convbench.runs.cluster.worker import modules_of
 from convbench.runs.executor import Executor, Host, Job, Visit
 from convbench.runs.script import user_imports
 from convbench.runs.user_code import UserCode
@@ -20,13 +25,9 @@ class Cluster(Executor):
     """Many hosts behind an engine. Raises ConvbenchError for cases that other hosts cannot know."""
 
     def __init__(self, engine: Engine, cases: Sequence[Case], limits: Limits) -> None:
-        if user_imports(cases).script:
-            raise ConvbenchError(
-                "the cases need what is defined in the script that runs, which other hosts do not have: put it into a "
-                "module that they can import"
-            )
-        self.cases = cases
         self.driver = Driver(engine, limits)
+        self._needs: set[str] = set()
+        self.expect(cases)
 
     @property
     def hosts(self) -> Sequence[Host]:
@@ -41,7 +42,22 @@ class Cluster(Executor):
         return True
 
     def run(self, jobs: Iterable[Job]) -> Iterator[Visit]:
-        return self.driver.run(jobs)
+        return ((job, _with_word_of_its_trace(job, record)) for job, record in self.driver.run(jobs))
+
+    def expect(self, cases: Sequence[Case]) -> None:
+        if user_imports(cases).script:
+            raise ConvbenchError(
+                "the cases need what is defined in the script that runs, which other hosts do not have: put it into a "
+                "module that they can import"
+            )
+        needs = {*modules_of(cases), *packages(cases)}
+        if self.driver.began and needs - self._needs:
+            raise ConvbenchError(
+                f"the hosts of this executor began without {joined(sorted(needs - self._needs))}, which these need: "
+                "make another executor for these cases"
+            )
+        self.cases, self._needs = cases, needs
+        self.driver.engine.expect(cases)
 
     def know(self, records: Sequence[Record]) -> None:
         self.driver.groups.know(records)
@@ -52,3 +68,16 @@ class Cluster(Executor):
 
     def close(self) -> None:
         self.driver.close()
+
+
+def _with_word_of_its_trace(job: Job, record: Record) -> Record:
+    """A record that says where its trace is not here: it was written on the host, which may share no disk with us."""
+    if not job.probes or record.reading(metrics.TRACE_BYTES) is None:
+        return record
+    from convbench.measure.traces.capture import Capture
+
+    folders = [profiles.directory_of(probe.profiles, job.case.id) for probe in job.probes if isinstance(probe, Capture)]
+    if all((folder / profiles.SUMMARY).exists() for folder in folders):
+        return record
+    reason = "its trace is on the host that took it: choose an --out on a disk that all hosts share"
+    return replace(record, findings=(*record.findings, Finding("not_profiled", data={"reason": reason})))

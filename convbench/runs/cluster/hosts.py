@@ -80,6 +80,10 @@ class Groups:
             return host.name == job.host
         return self._is_home(host, job) and not self.against(job.case, host)
 
+    def has_room(self, job: Job) -> bool:
+        """Whether the host that a job names is there and can measure it: one of the others had room for its case."""
+        return any(host.name == job.host and not self.against(job.case, host) for host in self._living)
+
     def able(self, job: Job) -> bool:
         """Whether any living host may measure a job."""
         return any(self.may(job, host) for host in self._living)
@@ -101,12 +105,17 @@ class Groups:
         return not needs_home(job) or self._homes.get(job.case.situation, host.fingerprint) == host.fingerprint
 
     def _lightest(self, jobs: Sequence[Job], seconds: float) -> str:
-        """The kind of hosts with the least to do, of those that can take all of the jobs, or else most of them."""
-        capacities = [sum(not self.against(job.case, host) for job in jobs) for host in self._living]
-        most = max(capacities, default=0)
-        sizes = Counter(
-            host.fingerprint for host, number in zip(self._living, capacities, strict=True) if number == most > 0
-        )
+        """The kind of hosts with the least to do, of those that can take all of the jobs, or else most of them.
+
+        Of these it is one with a core for each thread where there is one; a suite may ask for more than any has.
+        """
+        capacities = [
+            (sum(not self.against(job.case, host) for job in jobs), _has_cores(host, jobs[0].case))
+            for host in self._living
+        ]
+        most = max(capacities, default=(0, False))
+        places = zip(self._living, capacities, strict=True)
+        sizes = Counter(host.fingerprint for host, capacity in places if capacity == most and most[0] > 0)
         return min(sizes, key=lambda name: ((self._load[name] + seconds) / sizes[name], name), default="")
 
     def against(self, case: Case, host: Host) -> str:
@@ -127,3 +136,7 @@ class Groups:
         if case not in self._needed:
             self._needed[case] = 0 if names_own_code([case]) else needed_bytes(case)
         return self._needed[case]
+
+
+def _has_cores(host: Host, case: Case) -> bool:
+    return not isinstance(case.threads, int) or case.threads <= len(host.cores)

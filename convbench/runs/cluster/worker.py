@@ -27,6 +27,7 @@ from convbench.core.registry import executors
 from convbench.runs.cluster.engine import Beat, Began, Done, Ended, Joined, Message, Piece
 from convbench.runs.executor import Executor, Host, Job
 from convbench.runs.schedule import cores_of
+from convbench.runs.script import UserImports, user_imports
 
 SECONDS_A_BEAT = 3.0
 CHUNK = 60_000
@@ -39,6 +40,8 @@ SET_BY_ENGINES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 class Spec:
     """What a worker must know to measure as the driver would: the suite's cases, where modules are, its share.
 
+    ``modules`` are those that the driver has imported plug-ins of, besides what installed packages and the environment
+    name: a host that lacks one is of no use.
     ``place`` tells workers of one machine apart from those of another where the host's own name does not. A worker is
     the ``slot``-th of so many ``slots`` on its machine and takes ``cores`` of it, all where that is 0.
     """
@@ -51,6 +54,11 @@ class Spec:
     slot: int = 0
     slots: int = 1
     cores: int = 0
+    modules: tuple[str, ...] = ()
+
+    def of(self, cases: Sequence[Case]) -> Spec:
+        """The same for these cases. Raises ConvbenchError where they need what no host can know."""
+        return replace(self, cases=tuple(cases), modules=modules_of(cases))
 
 
 def spec(device: str, cases: Sequence[Case], cores: int, slots: int) -> Spec:
@@ -58,7 +66,14 @@ def spec(device: str, cases: Sequence[Case], cores: int, slots: int) -> Spec:
     names = (*SET_BY_ENGINES, installed.VARIABLE)
     variables = {name: os.environ[name] for name in names if name in os.environ}
     paths = tuple(os.path.abspath(entry or ".") for entry in sys.path)  # noqa: PTH100
-    return Spec(device, tuple(cases), paths, os.getcwd(), variables, slots=slots, cores=cores)  # noqa: PTH109
+    share = Spec(device, (), paths, os.getcwd(), variables, slots=slots, cores=cores)  # noqa: PTH109
+    return share.of(cases)
+
+
+def modules_of(cases: Sequence[Case]) -> tuple[str, ...]:
+    """The modules of plug-ins that hosts do not find by themselves. Raises ConvbenchError, as ``user_imports`` does."""
+    named = installed.of_environment()
+    return tuple(name for name in user_imports(cases).modules if name not in named and installed.origin(name) == name)
 
 
 class Worker:
@@ -148,7 +163,7 @@ def message_of(parts: Sequence[bytes]) -> Message | Joined:
 
 
 def _become(spec: Spec) -> None:
-    """Take on the driver's folder, paths and variables, and keep to one's cores."""
+    """Take on the driver's folder, paths, variables and plug-ins, and keep to one's cores."""
     for name in SET_BY_ENGINES:
         os.environ.pop(name, None)
     os.environ.update(spec.variables)
@@ -158,6 +173,7 @@ def _become(spec: Spec) -> None:
     share = _share(spec)
     if share:
         os.sched_setaffinity(0, share)
+    UserImports(spec.modules).load()
 
 
 def _share(spec: Spec) -> set[int]:
