@@ -26,6 +26,7 @@ def test_what_run_imported_is_found_again(tmp_path, monkeypatch, in_process):
     """The modules beside the suite, and those that --plugins named."""
     (tmp_path / "bench").mkdir()
     (tmp_path / "bench" / "beside_suite.py").write_text("build = None\n")
+    (tmp_path / "bench" / "whole.yaml").write_text("model: beside_suite:build\n")
     (tmp_path / "brought.py").write_text("")
     whole = records.record(Case(Whole(Choice("beside_suite:build")), Clip(1, 2, 3, 8, 8)))
     records.stored(tmp_path / "run", [whole], command="convbench --plugins brought run bench/whole.yaml")
