@@ -19,8 +19,8 @@ from convbench.core import metrics
 from convbench.core.record import EAGER, Case, Parts
 from convbench.core.statistics import Interval
 
-MANY = 100
-"""Of more models than this the crossings of every pair are not sought, which would take seconds."""
+MANY = 60
+"""Of more models than this the crossings of every pair are not sought, which would take a second and more."""
 
 
 @dataclass(frozen=True)
