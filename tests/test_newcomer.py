@@ -150,6 +150,11 @@ def test_a_module_named_on_the_command_line_brings_its_plugins(loose):
     missing = convbench("--plugins", "shop.nowhere", "list", cwd=loose)
     assert (missing.returncode, missing.stdout) == (2, "")
     assert "No module named 'shop.nowhere'" in missing.stderr
+    output = convbench("--plugins", "./shop/reducer.py,shop/figure.py", "list", cwd=loose).stdout
+    assert "[shop.reducer]" in output
+    assert "[shop.figure]" in output
+    missing = convbench("--plugins", "shop.reducer,shop/nowhere.py", "list", cwd=loose)
+    assert "No module named 'shop.nowhere'" in missing.stderr
     words = ("reducer=mean-std", "variant=eager", "--metrics", "latency")
     done = convbench(*named, "run", "loose.yaml", *words, cwd=loose)
     assert done.returncode == 0, done.stderr

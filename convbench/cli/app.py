@@ -132,10 +132,11 @@ def bring(modules: Sequence[str]) -> None:
     from convbench.core import imports, installed
 
     imports.lend(filter(None, [imports.working_directory()]))
-    os.environ[installed.VARIABLE] = ",".join(dict.fromkeys((*installed.of_environment(), *modules)))
+    named = installed.modules_in(",".join(modules))
+    os.environ[installed.VARIABLE] = ",".join(dict.fromkeys((*installed.of_environment(), *named)))
     installed.load()
     for broken in installed.broken():
-        if any(module in broken.reason for module in modules):
+        if broken.module in named:
             raise ConvbenchError(broken.sentence)
 
 

@@ -19,7 +19,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from convbench.core.imports import why_not
+from convbench.core.imports import of_file, why_not
 
 if TYPE_CHECKING:
     from importlib import metadata
@@ -37,10 +37,11 @@ class PluginModule(NamedTuple):
 
 
 class MissingPlugins(NamedTuple):
-    """Plug-ins that are lacking, and why."""
+    """Plug-ins that are lacking, why, and the module that should have brought them, where it cannot be imported."""
 
     origin: str
     reason: str
+    module: str = ""
 
     @property
     def sentence(self) -> str:
@@ -70,7 +71,8 @@ def bring(named: PluginModule) -> None:
         importlib.import_module(named.module)
         _broken.pop(named.module, None)
     except (Exception, SystemExit) as error:
-        _broken[named.module] = MissingPlugins(named.origin, f"cannot import {named.module!r}: {why_not(error)}")
+        why = f"cannot import {named.module!r}: {why_not(error)}"
+        _broken[named.module] = MissingPlugins(named.origin, why, named.module)
 
 
 def verbs() -> tuple[PluginModule, ...]:
@@ -107,7 +109,12 @@ def _named() -> Iterator[PluginModule]:
 
 def of_environment() -> tuple[str, ...]:
     """The modules that ``--plugins`` and the environment name."""
-    return tuple(filter(None, map(str.strip, os.environ.get(VARIABLE, "").split(","))))
+    return modules_in(os.environ.get(VARIABLE, ""))
+
+
+def modules_in(text: str) -> tuple[str, ...]:
+    """The modules that a text names, with commas between, by their names or their files."""
+    return tuple(of_file(name) for name in map(str.strip, text.split(",")) if name)
 
 
 @cache
