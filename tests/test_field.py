@@ -24,6 +24,7 @@ from convbench.measure.counts.counted import macs_by_stage
 from convbench.measure.memory import allocations
 from convbench.measure.memory.prediction import predict
 from convbench.models import network, subject, values, weights
+from convbench.plugins.probes import crosscheck
 from convbench.plugins.probes.stages import split_by_hooks
 from convbench.report.words import answer as words
 
@@ -315,6 +316,7 @@ def test_what_a_live_count_cannot_know_is_in_it():
 
 def test_a_call_that_is_slow_on_meta_is_counted_really_and_once(monkeypatch):
     devices = []
+    monkeypatch.setattr(crosscheck, "DRAWS", 0)
 
     def count(case_subject, count=dispatched.count):
         devices.append(case_subject.device)
@@ -431,6 +433,7 @@ def test_any_mapping_is_the_keywords():
 
 def test_the_forward_pass_of_a_training_is_counted_once(monkeypatch):
     counted = []
+    monkeypatch.setattr(crosscheck, "DRAWS", 0)
 
     def count(case_subject, count=dispatched.count):
         counted.append(case_subject.case.scenario)
@@ -559,6 +562,15 @@ def test_a_model_that_only_trains_is_counted_twice_and_captured_as_it_trains():
     assert codes(record) - OF_CLOCKS == {"name_stages"}
     conv, lstm = 2 * CONV // 4, LSTM // 4  # of 6 frames instead of 24
     assert value(record, "flops_captured") == conv / (conv + lstm)  # torch.compile leaves an LSTM as it is
+
+
+def test_a_graph_breaks_on_meta_where_it_breaks_elsewhere():
+    """With torch's meta device as the default one dynamo breaks at Tensor.unflatten as well."""
+    compiled = case("Base", SMALL, variant=(Choice("compile"),))
+    torch._dynamo.reset()
+    found = list(probes.get("compile").build(subject.assemble(compiled, 0), PROTOCOL))
+    (reason,) = next(result.data["reasons"] for result in found if isinstance(result, Finding))
+    assert "LSTM" in reason
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ import torch
 from torch import nn
 from torch._C import DispatchKey
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
+from torch.nn.parameter import is_lazy
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -122,7 +123,7 @@ def _of_fake_weights(model: nn.Module, device: str) -> nn.Module:
     exchanged: dict[torch.Tensor, torch.Tensor] = {}
     for module in model.modules():
         for name, tensor in (*module._parameters.items(), *module._buffers.items()):
-            if tensor is None:
+            if tensor is None or is_lazy(tensor):
                 continue
             if tensor not in exchanged:
                 fake = torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device=device)

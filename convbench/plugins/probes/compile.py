@@ -29,9 +29,10 @@ def compile_capture(subject: Subject, protocol: Protocol) -> Iterator[Reading | 
     """
     if not compiles(subject.case):
         return
+    needs_device = _needs_default_device(forward_twin(subject.case, protocol.seed))
     twin = forward_twin(subject.case, protocol.seed)
     try:
-        graphs, flops = _capture(twin)
+        graphs, flops = _capture(twin, needs_device)
     except Exception as error:
         yield Finding("not_captured", "note", {"reason": reason_of(error)})
         return
@@ -49,7 +50,19 @@ def compile_capture(subject: Subject, protocol: Protocol) -> Iterator[Reading | 
         yield Finding("nothing_compiled")
 
 
-def _capture(twin: Subject) -> tuple[int, int]:
+def _needs_default_device(twin: Subject) -> bool:
+    """Whether a twin makes tensors without a device, so that it runs on ``meta`` only where that is the default one.
+
+    While it is, dynamo sees graph breaks that are none elsewhere, as at ``Tensor.unflatten``.
+    """
+    try:
+        twin.run()
+    except Exception:
+        return True
+    return False
+
+
+def _capture(twin: Subject, needs_device: bool) -> tuple[int, int]:
     """Number of graphs and FLOPs inside them over one call of a subject."""
     graphs: list[torch.fx.GraphModule] = []
     flops = 0
@@ -68,7 +81,8 @@ def _capture(twin: Subject) -> tuple[int, int]:
         return call
 
     torch._dynamo.utils.counters.clear()
-    replace(twin, forward=torch.compile(twin.forward, backend=counting)).call()
+    compiled = replace(twin, forward=torch.compile(twin.forward, backend=counting))
+    compiled.call() if needs_device else compiled.run()
     return len(graphs), flops
 
 
