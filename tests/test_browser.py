@@ -139,7 +139,7 @@ def trade_off(page):
     return page.locator("#trade-off0")
 
 
-@pytest.mark.parametrize("name", ["default", "tried", "hostile", "compare"])
+@pytest.mark.parametrize("name", ["default", "tried", "hostile", "places", "compare"])
 @pytest.mark.parametrize("device", [DESKTOP, PHONE], ids=["desktop", "phone"])
 def test_no_page_scrolls_sideways(show, name, device):
     page = show(name, **device)
@@ -154,7 +154,7 @@ HIDDEN = """selector => [...document.querySelectorAll(selector)].filter(one => {
 }).map(one => one.textContent.trim())"""
 
 
-@pytest.mark.parametrize("name", ["default", "tried", "own"])
+@pytest.mark.parametrize("name", ["default", "tried", "own", "places"])
 def test_no_column_is_cut_off_on_a_desktop_or_on_paper(show, name):
     page = show(name, **WIDE)
     settle(page)
