@@ -108,6 +108,18 @@ def test_streaming_needs_state():
         harness.measure(case, Protocol(), ["params"])
 
 
+def test_shards_on_hosts_of_unlike_cores_leave_nothing_out(tmp_path):
+    """``all`` threads are two on the one, as another case of it is, and eight on the other."""
+    path = tmp_path / "threads.yaml"
+    path.write_text("matrix: {reducer: [fc, gap], lstm_input: 64, threads: [1, 2, all]}\n")
+    suite = load(str(path))
+    for cores in ((2, 8), (8, 2), (1, 8)):
+        shards = [plan(suite, "cpu", 8 * GIB, Selection(shard=(at, 2)), of).cases for at, of in enumerate(cores, 1)]
+        planned = {(case.architecture.reducer.name, case.threads) for shard in shards for case in shard}
+        assert {(name, threads) for name in ("fc", "gap") for threads in (None, 2)} <= planned
+        assert {name for name, threads in planned if threads == 8}
+
+
 def test_recurrent_options_reach_the_plan():
     rnn = Recurrent("lstm", 8, 1, False, 4)
     model_case = Case(Parts(Choice("conv"), Choice("gap"), rnn=rnn), clip=Clip(1, 2, 3, 8, 8))
