@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import math
+import os
 import random
 import shutil
 import subprocess
@@ -30,8 +31,9 @@ from convbench.runs.cluster import mailbox, pieces
 from convbench.runs.cluster.driver import Driver
 from convbench.runs.cluster.engine import Absent, Beat, Limits, Lost, Piece
 from convbench.runs.cluster.executor import Cluster
+from convbench.runs.cluster.hosts import Groups
 from convbench.runs.cluster.roll import Roll
-from convbench.runs.cluster.worker import _become, spec
+from convbench.runs.cluster.worker import _become, _host_name, spec
 from convbench.runs.executor import Host, Job
 from convbench.runs.menu import Menu, as_stored, jobs
 from convbench.runs.schedule import Schedule
@@ -794,6 +796,30 @@ def test_a_host_that_lacks_a_module_of_plugins_is_left_out(tmp_path: Path, monke
     importlib.invalidate_caches()
     with pytest.raises(ModuleNotFoundError, match="brought_here"):
         _become(replace(known, modules=("brought_here",)))
+
+
+def test_workers_that_a_scheduler_puts_on_one_machine_are_hosts_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two cards of a node had one name: one effect for both, and anchors for the first that came."""
+    one, machine = spec("cpu", (), 0, 1), set(range(os.cpu_count() or 1))
+    names = {}
+    for affinity in (machine, {4096}, {4097, 4098, 4099}):
+        monkeypatch.setattr(os, "sched_getaffinity", lambda _, cores=affinity: cores)
+        names[str(affinity)] = _host_name(one, "", "")
+    assert len(set(names.values())) == 3
+    assert len({_host_name(one, "", gpu) for gpu in ("", "GPU-1", "GPU-2")}) == 3
+    numbered = [_host_name(replace(one, slots=2, slot=slot), "node", f"GPU-{slot}") for slot in range(2)]
+    assert [name.rpartition("-")[2] for name in numbered] == ["1", "2"]
+    assert len({name.rpartition("-")[0] for name in numbered}) == 1
+
+
+def test_a_host_of_two_workers_stays_when_one_is_lost() -> None:
+    groups, first, twice = Groups(), Machine("first").host, Machine("twice").host
+    for host in (first, twice, twice):
+        groups.join(host)
+    groups.leave(twice)
+    assert groups.hosts == [first, twice]
+    groups.leave(twice)
+    assert groups.hosts == [first]
 
 
 def test_a_job_that_runs_a_second_time_ends_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -48,9 +48,10 @@ class Groups:
             self.hosts.append(host)
 
     def leave(self, host: Host) -> None:
-        """A lost host is none of the run's hosts any more, unless it stands for it."""
+        """A lost host is none of the run's hosts any more, unless it stands for it or has another worker."""
         self._living.remove(host)
-        self.hosts = [self.hosts[0], *(other for other in self.hosts[1:] if other.name != host.name)]
+        if all(other.name != host.name for other in self._living):
+            self.hosts = [self.hosts[0], *(other for other in self.hosts[1:] if other.name != host.name)]
 
     def know(self, records: Iterable[Record]) -> None:
         """What an earlier run measured somewhere goes on there."""

@@ -84,9 +84,8 @@ class Worker:
         self.name, self.spec = name, spec
         self.executor: Executor = executors.get("isolated").build(spec.device, spec.cases)
         host = self.executor.hosts[0]
-        machine = zlib.crc32(f"{socket.gethostname()} {place}".encode())
-        slot = f"-{spec.slot + 1}" if spec.slots > 1 else ""
-        self.host: Host = replace(host, name=f"host-{machine:08x}{slot}")
+        self.gpu = self.executor.call(_gpu, host.device) if host.device != "cpu" else ""
+        self.host: Host = replace(host, name=_host_name(spec, place, self.gpu))
 
     def describe(self) -> Joined:
         """The host, and what its clock shows."""
@@ -138,8 +137,7 @@ class Worker:
         """A file for the device, or for each core, always in the same order."""
         folder = Path(tempfile.gettempdir())
         if self.host.device != "cpu":
-            shown = os.environ.get("CUDA_VISIBLE_DEVICES", self.host.device)
-            return [folder / f"convbench-gpu-{zlib.crc32(shown.encode()):08x}.lock"]
+            return [folder / f"convbench-gpu-{zlib.crc32(self.gpu.encode()):08x}.lock"]
         return [folder / f"convbench-core-{core}.lock" for core in sorted(self.host.cores)]
 
 
@@ -174,6 +172,31 @@ def _become(spec: Spec) -> None:
     if share:
         os.sched_setaffinity(0, share)
     UserImports(spec.modules).load()
+
+
+def _host_name(spec: Spec, place: str, gpu: str) -> str:
+    """A name that tells nothing else of the host: of a machine, or of the GPU or cores of it that a worker may use.
+
+    Workers that a scheduler starts on one machine know nothing of each other; those of one call are numbered.
+    """
+    part = "" if spec.slots > 1 else gpu or _part()
+    machine = zlib.crc32(f"{socket.gethostname()} {place}{part}".encode())
+    slot = f"-{spec.slot + 1}" if spec.slots > 1 else ""
+    return f"host-{machine:08x}{slot}"
+
+
+def _part() -> str:
+    """The cores that this process is kept to; empty where it has all of the machine."""
+    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+    return "" if len(cores) in (0, os.cpu_count()) else str(cores)
+
+
+def _gpu(device: str) -> str:
+    """What tells a GPU from all others; by its number, which a scheduler may give to several, where it does not say."""
+    import torch
+
+    uuid = getattr(torch.cuda.get_device_properties(torch.device(device)), "uuid", None)
+    return str(uuid or os.environ.get("CUDA_VISIBLE_DEVICES", device))
 
 
 def _share(spec: Spec) -> set[int]:
