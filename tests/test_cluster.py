@@ -751,7 +751,8 @@ def test_a_cluster_without_accounting_is_not_asked_at_every_look(tmp_path: Path)
     engine.close()
 
 
-def test_a_cluster_refuses_what_its_hosts_cannot_know() -> None:
+def test_a_cluster_refuses_what_its_hosts_cannot_know(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.modules["__main__"], "__file__", __file__, raising=False)  # a script, which xdist is none
     cluster = Cluster(Invented(machines(1)), (), Limits())
     with pytest.raises(ConvbenchError, match="which other hosts do not have"):
         cluster.expect([Case(Whole(Choice("__main__:Net")), Clip(1, 2, 3, 8, 8))])

@@ -220,15 +220,3 @@ def test_a_factory_that_keeps_its_module_says_so():
     with pytest.raises(Impossible, match="kept_reducer returned the same module twice"):
         preflight([case(f"{__name__}:kept_reducer", clip=small)], GIB)
     assert len(preflight([case(f"{__name__}:kept_without_weights", clip=small)], GIB).cases) == 1
-
-
-def test_shards_on_hosts_of_unlike_cores_leave_nothing_out(tmp_path):
-    """``all`` threads are two on the one, as another case of it is, and eight on the other."""
-    path = tmp_path / "threads.yaml"
-    path.write_text("matrix: {reducer: [fc, gap], lstm_input: 64, threads: [1, 2, all]}\n")
-    suite = load(str(path))
-    for cores in ((2, 8), (8, 2), (1, 8)):
-        shards = [plan(suite, "cpu", 8 * GIB, Selection(shard=(at, 2)), of).cases for at, of in enumerate(cores, 1)]
-        planned = {(case.architecture.reducer.name, case.threads) for shard in shards for case in shard}
-        assert {(name, threads) for name in ("fc", "gap") for threads in (None, 2)} <= planned
-        assert {name for name, threads in planned if threads == 8}

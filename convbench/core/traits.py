@@ -7,10 +7,10 @@ also read where the plug-in, or torch, is not installed.
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from importlib.util import find_spec
 from typing import Any, Literal
 
 from convbench.core.errors import ConvbenchError
@@ -146,7 +146,7 @@ def missing(modules: Iterable[str]) -> list[str]:
 
 def _is_installed(name: str) -> bool:
     try:
-        return find_spec(name) is not None
+        return importlib.util.find_spec(name) is not None
     except ImportError:  # the parent of a dotted name is not there
         return False
 

@@ -163,8 +163,11 @@ def assemble_forward(case: Case, seed: int, device: str | None = None) -> Subjec
 def transform(subject: Subject) -> Subject:
     """``subject`` with the variants of its case applied in order. Raises Unavailable for one that lacks a module."""
     for choice in subject.case.variant:
-        need(choice.name)
-        subject = variants.get(choice.name).build(subject, **dict(choice.options))
+        try:
+            subject = variants.get(choice.name).build(subject, **dict(choice.options))
+        except ImportError:
+            need(choice.name)
+            raise
     return subject
 
 

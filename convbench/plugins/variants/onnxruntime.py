@@ -32,7 +32,9 @@ def onnxruntime(subject: Subject, *, exporter: Literal["dynamo", "torchscript"] 
 
     from convbench.models.runtimes.deploy import deploy
     from convbench.models.runtimes.ort import OnnxRuntime
+    from convbench.models.variants import need
 
+    need("onnxruntime")
     if subject.dtype == torch.bfloat16:
         raise Impossible("ONNX Runtime has no bfloat16 for this model's layers: use half(dtype=fp16)+onnxruntime")
     on_gpu = torch.device(subject.device).type == "cuda"

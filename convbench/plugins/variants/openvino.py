@@ -44,9 +44,11 @@ def openvino(
 
     from convbench.models.runtimes.deploy import deploy
     from convbench.models.runtimes.ov import OpenVino
+    from convbench.models.variants import need
 
     if torch.device(subject.device).type != "cpu":
         raise Unavailable("OpenVINO runs on CPUs: it has no use for a CUDA device")
+    need("openvino")
     if subject.quantisation and subject.quantisation.method != "static":
         raise Impossible("OpenVINO runs no dynamically quantised model: use int8(method=static)+openvino")
     dtype = {"f32": torch.float32, "bf16": torch.bfloat16, "f16": torch.float16}[precision]

@@ -39,9 +39,11 @@ def tensorrt(subject: Subject, *, precision: Literal["f32", "f16"] = "f32") -> S
 
     from convbench.models.runtimes.deploy import deploy
     from convbench.models.runtimes.ort import OnnxRuntime
+    from convbench.models.variants import need
 
     if torch.device(subject.device).type != "cuda":
         raise Unavailable("TensorRT runs on NVIDIA GPUs only: run with --device cuda on a machine that has one")
+    need("tensorrt")
     dtype = {"f32": torch.float32, "f16": torch.float16}[precision]
     options = (("trt_fp16_enable", precision == "f16"),)
     engine = OnnxRuntime(subject.case, "dynamo", 20, "TensorrtExecutionProvider", name="tensorrt", options=options)
