@@ -132,7 +132,6 @@ def test_a_case_that_changes_its_process_is_skipped_in_this_one() -> None:
 @declares(VariantTraits(engine="elsewhere", modules=("no_such_engine.runtime",)))
 def elsewhere(subject):
     """Run by what is not here."""
-    import no_such_engine.runtime
 
 
 def test_a_variant_whose_engine_is_not_installed_is_skipped_whoevers_it_is() -> None:
