@@ -7,6 +7,7 @@ background jobs ignore, they and all that they start. Files that start processes
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import subprocess
@@ -72,9 +73,11 @@ def browser() -> Iterator[Any]:
 def in_process(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable:
     """Runs a command in a folder as its own process would, but in this one, which has imported everything already."""
     from convbench.cli import app, ending
+    from convbench.core import installed
 
     def run(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
         monkeypatch.chdir(cwd)
+        monkeypatch.setenv(installed.VARIABLE, os.environ.get(installed.VARIABLE, ""))  # ``--plugins`` writes into it
         monkeypatch.setenv("COLUMNS", "160")
         monkeypatch.setattr(sys, "path", list(sys.path))
         monkeypatch.setattr(sys, "argv", ["convbench"])
