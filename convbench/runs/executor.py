@@ -11,12 +11,14 @@ import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import cached_property
 from types import TracebackType
 from typing import Any, Self, TypeVar
 from typing import Protocol as Interface
 
 from convbench.core.comparability import fingerprint
 from convbench.core.record import FACTS, Case, Protocol, Record, Scalar
+from convbench.core.traits import packages
 from convbench.measure import attempts
 from convbench.measure.machine import cgroup
 from convbench.measure.probes import Probe
@@ -125,6 +127,24 @@ class Executor(Interface):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+class OnThisMachine(Executor):
+    """An executor of one host, which is described with the versions of what runs the cases."""
+
+    def __init__(self, device: str, cases: Sequence[Case] = ()) -> None:
+        self.device = device
+        self.packages: tuple[str, ...] = ()
+        self.expect(cases)
+
+    def expect(self, cases: Sequence[Case]) -> None:
+        if (needed := packages(cases)) != self.packages:
+            self.packages = needed
+            vars(self).pop("hosts", None)
+
+    @cached_property
+    def hosts(self) -> Sequence[Host]:
+        return (here(self.device, self.packages),)
 
 
 def here(device: str, packages: Sequence[str] = ()) -> Host:

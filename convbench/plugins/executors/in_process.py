@@ -2,35 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from functools import cached_property
 
 from convbench.core import code
 from convbench.core.errors import Unavailable
 from convbench.core.record import Case, Record
 from convbench.core.registry import executors
-from convbench.core.traits import changes_process, packages
+from convbench.core.traits import changes_process
 from convbench.models.variants import process_environment
-from convbench.runs.executor import Executor, Host, Job, Visit, here, one_by_one, pinned
+from convbench.runs.executor import Job, OnThisMachine, Visit, one_by_one, pinned
 
 
 @executors.register("in-process")
-class InProcess(Executor):
+class InProcess(OnThisMachine):
     """This very process, as a debugger or a notebook wants it: no time limit, and a crash of a case ends everything."""
-
-    def __init__(self, device: str, cases: Sequence[Case] = ()) -> None:
-        self.device = device
-        self.packages = packages(cases)
-
-    def expect(self, cases: Sequence[Case]) -> None:
-        if (needed := packages(cases)) != self.packages:
-            self.packages = needed
-            vars(self).pop("hosts", None)  # which are described with their versions
-
-    @cached_property
-    def hosts(self) -> Sequence[Host]:
-        return (here(self.device, self.packages),)
 
     def run(self, jobs: Iterable[Job]) -> Iterator[Visit]:
         return one_by_one(jobs, self.hosts[0], measure)

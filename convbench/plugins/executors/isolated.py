@@ -14,12 +14,12 @@ from convbench.core import code
 from convbench.core.errors import CaseFailed, ConvbenchError, Unavailable
 from convbench.core.record import Case, Record
 from convbench.core.registry import executors
-from convbench.core.traits import builds, packages
+from convbench.core.traits import builds
 from convbench.measure import attempts
 from convbench.measure.machine import malloc
 from convbench.models.variants import process_environment
 from convbench.runs import early_server, user_code
-from convbench.runs.executor import Executor, Host, Job, Visit, here, one_by_one, pinned
+from convbench.runs.executor import Host, Job, OnThisMachine, Visit, here, one_by_one, pinned
 from convbench.runs.running import Call, Running
 from convbench.runs.script import user_imports
 
@@ -29,21 +29,17 @@ ON_ONE_GPU = 4
 
 
 @executors.register("isolated")
-class Isolated(Executor):
+class Isolated(OnThisMachine):
     """A fresh process a visit on this machine, one after another if timed: nothing a case does ends the sweep."""
 
     def __init__(self, device: str, cases: Sequence[Case] = ()) -> None:
-        self.device = device
-        self.packages: tuple[str, ...] = ()
-        self.expect(cases)
+        super().__init__(device, cases)
         self.processes = early_server.take(preloads(cases))
 
     def expect(self, cases: Sequence[Case]) -> None:
         user_imports(cases)
         self.cases = cases
-        if (needed := packages(cases)) != self.packages:
-            self.packages = needed
-            vars(self).pop("hosts", None)  # which are described with their versions
+        super().expect(cases)
 
     @cached_property
     def hosts(self) -> Sequence[Host]:
