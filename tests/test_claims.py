@@ -583,5 +583,5 @@ def test_a_claim_of_another_package_that_raises_is_left_out_and_said(monkeypatch
     monkeypatch.setattr(installed, "_broken", {})
     assert [claim.number for claim in all_claims(NOTHING)] == own
     assert [lacking.reason for lacking in installed.broken()] == [
-        "the claim 'wild-1' raised IndexError: no such number"
+        f"the claim 'wild-1' raised IndexError: no such number (test_claims.py:{wild.__code__.co_firstlineno + 1})"
     ]

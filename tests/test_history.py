@@ -26,7 +26,7 @@ from convbench.analysis.history.course import Confirmation, course, logs_and_sha
 from convbench.analysis.history.overview import Question
 from convbench.analysis.history.series import Point, Series, series
 from convbench.cli import app
-from convbench.core import index, metrics, store
+from convbench.core import index, merging, metrics, store
 from convbench.core.errors import ConvbenchError, Refused, StoreError
 from convbench.core.index import Entry
 from convbench.core.record import Reading
@@ -285,8 +285,8 @@ def test_what_a_merged_run_was_joined_from_is_not_counted_beside_it(tmp_path):
         invented.write(folder / f"shard-{number}", 0, seconds, command=f"convbench run default --shard {number}/3")
         for number, seconds in enumerate(({GAP: 1e-3}, {FC: 2e-3}, {GMP: 3e-3}), start=1)
     ]
-    two = store.merge([store.load(shard) for shard in shards[:2]])
-    for place, merged in (("two", two), ("whole", store.merge([two, store.load(shards[2])]))):
+    two = merging.merge([store.load(shard) for shard in shards[:2]])
+    for place, merged in (("two", two), ("whole", merging.merge([two, store.load(shards[2])]))):
         store.start(folder / place, *merged)
     assert [Path(entry).name for entry in shown(folder)] == ["whole"]
     shutil.rmtree(folder / "whole")
@@ -295,13 +295,13 @@ def test_what_a_merged_run_was_joined_from_is_not_counted_beside_it(tmp_path):
 
 def test_of_two_runs_of_the_same_cases_the_one_that_a_merge_leaves_out_still_counts(tmp_path):
     nights = [invented.write(tmp_path / "s" / f"night-{number}", number, {GAP: 1e-3}) for number in range(2)]
-    store.start(tmp_path / "s" / "merged", *store.merge(list(map(store.load, nights))))
+    store.start(tmp_path / "s" / "merged", *merging.merge(list(map(store.load, nights))))
     assert len(history_of(tmp_path / "s").courses[0].series.points) == len(nights)
 
 
 def test_a_run_that_was_merged_alone_counts_once(tmp_path):
     run = invented.write(tmp_path / "s" / "a", 0, {GAP: 1e-3})
-    store.start(tmp_path / "s" / "b", *store.merge([store.load(run)]))
+    store.start(tmp_path / "s" / "b", *merging.merge([store.load(run)]))
     assert len(shown(tmp_path / "s")) == 1
 
 

@@ -11,7 +11,7 @@ import pytest
 from convbench.analysis import hosts
 from convbench.analysis.latencies import ratio
 from convbench.analysis.results import results
-from convbench.core import metrics, store, visits
+from convbench.core import merging, metrics, store, visits
 from convbench.core.host_effects import Cell, host_effects
 from convbench.core.record import Protocol, Reading, Record, Run, Visit
 from convbench.core.statistics import ratio_interval
@@ -138,13 +138,13 @@ def test_a_round_of_two_shards_is_not_one_moment() -> None:
             ("tuesday", measured("gmp", 1e-3, moments[1], factors)),
         )
     ]
-    _, merged = store.merge(runs)
+    _, merged = merging.merge(runs)
     first, second = (result.timing for result in results(merged))
     assert first and second
     assert ratio(second, first) == ratio_interval(second.interval, first.interval), "which hold what either hour did"
     pairs = [(visit.round, visit.host) for record in merged for visit in record.visits]
     assert len(set(pairs)) == len(pairs)
-    twice = store.merge([store.merge(runs), runs[0]])[1]
+    twice = merging.merge([merging.merge(runs), runs[0]])[1]
     assert [record.visits for record in twice] == [record.visits for record in merged]
 
 

@@ -13,7 +13,7 @@ import pytest
 import records as made
 
 from convbench.analysis.table import write_csv
-from convbench.core import cache, lock, metrics, planned, shards, store
+from convbench.core import cache, lock, merging, metrics, planned, shards, store
 from convbench.core.errors import StoreError
 from convbench.core.record import Choice, Protocol, Reading, Run, Visit, Whole
 
@@ -175,17 +175,17 @@ def test_two_processes_cannot_measure_into_one_directory(tmp_path):
 def test_shards_merge_to_the_whole(measured):
     first = (replace(RUN, planned=(measured[0].case.id,)), measured[:1])
     second = (replace(RUN, planned=(measured[1].case.id, measured[2].case.id)), measured[1:])
-    run, joined = store.merge([first, second])
+    run, joined = merging.merge([first, second])
     assert joined == measured
     assert run.planned == tuple(record.case.id for record in measured)
-    assert run.parts == tuple(store.identity(shard) for shard, _ in (first, second))
+    assert run.parts == tuple(merging.identity(shard) for shard, _ in (first, second))
 
 
 def test_later_trainings_are_missed_once_and_not_of_a_model_that_this_machine_skips():
     trained, later = made.lesson(seed=0), [made.lesson(seed=seed, rate=5e-4) for seed in (1, 2)]
     names = tuple(record.case.at_any_rate.id for record in later)
     of_shard = replace(RUN, planned=(trained.case.id,), later=names)
-    run, _ = store.merge([(of_shard, [trained]), (replace(RUN, planned=("a",), later=()), []), (of_shard, [trained])])
+    run, _ = merging.merge([(of_shard, [trained]), (replace(RUN, planned=("a",), later=()), []), (of_shard, [trained])])
     assert run.later == names
     assert planned.missing(run, [trained, later[1]]) == ["a", names[0]]
     assert planned.missing(run, [replace(trained, status="failed")]) == ["a", *names]
@@ -194,8 +194,8 @@ def test_later_trainings_are_missed_once_and_not_of_a_model_that_this_machine_sk
 
 def test_a_result_wins_over_a_failure_in_a_merge(measured):
     failed = replace(measured[0], status="failed")
-    assert store.merge([(RUN, [failed]), (RUN, [measured[0]])])[1] == [measured[0]]
-    assert store.merge([(RUN, [measured[0]]), (RUN, [failed])])[1] == [measured[0]]
+    assert merging.merge([(RUN, [failed]), (RUN, [measured[0]])])[1] == [measured[0]]
+    assert merging.merge([(RUN, [measured[0]]), (RUN, [failed])])[1] == [measured[0]]
 
 
 @pytest.mark.parametrize(
@@ -212,9 +212,9 @@ def test_a_result_wins_over_a_failure_in_a_merge(measured):
 )
 def test_what_a_merged_run_lacks_is_known(measured, held, lacking):
     of = [replace(RUN, command=f"convbench run tiny.yaml --shard {shard}" if shard else RUN.command) for shard in held]
-    run, _ = store.merge([(shard, measured) for shard in of])
+    run, _ = merging.merge([(shard, measured) for shard in of])
     assert shards.missing(run) == lacking
-    twice, _ = store.merge([(run, measured), (of[0], [])])
+    twice, _ = merging.merge([(run, measured), (of[0], [])])
     assert shards.missing(twice) == lacking
 
 
@@ -223,9 +223,9 @@ def test_different_suites_do_not_merge(measured):
     suite = {"suite": "matrix: {reducer: gap}"}
     for change in ({"name": "other"}, suite, {"metrics": ("params",)}, {"protocol": other}):
         with pytest.raises(StoreError, match=r"and 'tiny' of 2026-11-22.* are different suites or protocols"):
-            store.merge([(RUN, measured), (replace(RUN, **change), measured)])
+            merging.merge([(RUN, measured), (replace(RUN, **change), measured)])
     budget = replace(RUN, protocol=replace(RUN.protocol, budget=60.0))
-    assert store.merge([(RUN, measured[:1]), (budget, measured[1:])])[1] == measured
+    assert merging.merge([(RUN, measured[:1]), (budget, measured[1:])])[1] == measured
 
 
 SHARD_COMMAND = "convbench run tiny.yaml {} --shard {}/2"
@@ -235,14 +235,14 @@ SHARD_COMMAND = "convbench run tiny.yaml {} --shard {}/2"
 def test_shards_of_another_sweep_do_not_merge(measured, more):
     first, second = (replace(RUN, command=SHARD_COMMAND.format(*of)) for of in ((more, 1), ("", 2)))
     with pytest.raises(StoreError, match=r"has other overrides, --only or --skip than that of 2026-11-22"):
-        store.merge([(first, measured[:1]), (second, measured[1:])])
+        merging.merge([(first, measured[:1]), (second, measured[1:])])
 
 
 def test_shards_may_have_budgets_and_numbers_of_the_protocol_by_overrides(measured):
     """Whether these agree is asked of what they come to."""
     commands = (SHARD_COMMAND.format(*of) for of in (("protocol.budget=60 protocol.visits=1", 1), ("", 2)))
     first, second = (replace(RUN, command=command) for command in commands)
-    assert store.merge([(first, measured[:1]), (second, measured[1:])])[1] == measured
+    assert merging.merge([(first, measured[:1]), (second, measured[1:])])[1] == measured
 
 
 def test_shards_of_other_code_do_not_merge(measured):
@@ -253,22 +253,22 @@ def test_shards_of_other_code_do_not_merge(measured):
         for record, case, content in zip(measured, cases, ("1", "2", "3"), strict=True)
     ]
     with pytest.raises(StoreError, match=r"utils changed between the shards: .* --resume=stale, then merge"):
-        store.merge([(RUN, of_code[:1]), (RUN, of_code[1:2])])
-    assert store.merge([(RUN, of_code[:1]), (RUN, of_code[2:])])[1] == [of_code[0], of_code[2]]
+        merging.merge([(RUN, of_code[:1]), (RUN, of_code[1:2])])
+    assert merging.merge([(RUN, of_code[:1]), (RUN, of_code[2:])])[1] == [of_code[0], of_code[2]]
 
 
 def test_a_merged_run_spells_out_every_environment_and_host(measured):
     here = replace(RUN, fingerprint="e1", environment={"cpu": "A"})
     there = replace(RUN, fingerprint="e2", environment={"cpu": "B"})
-    assert store.merge([(here, measured), (here, [])])[0].hosts == {}
-    run, _ = store.merge([(here, measured[:1]), (there, measured[1:])])
+    assert merging.merge([(here, measured), (here, [])])[0].hosts == {}
+    run, _ = merging.merge([(here, measured[:1]), (there, measured[1:])])
     assert run.hosts == {"shard 1": "e1", "shard 2": "e2"}
     assert run.environments == {"e1": {"cpu": "A"}, "e2": {"cpu": "B"}}
     further = replace(RUN, fingerprint="e3", environment={"cpu": "C"})
-    twice, _ = store.merge([(run, measured), (further, [])])
+    twice, _ = merging.merge([(run, measured), (further, [])])
     assert twice.hosts == {"shard 1": "e1", "shard 2": "e2", "shard 3": "e3"}, "a merged run is merged further"
     cluster = replace(there, hosts={"h1": "e2"}, environments={"e2": {"cpu": "B"}}, between_hosts="2 % apart.")
-    run, _ = store.merge([(here, measured[:1]), (cluster, measured[1:])])
+    run, _ = merging.merge([(here, measured[:1]), (cluster, measured[1:])])
     assert run.hosts == {"shard 1": "e1", "h1": "e2"}
     assert (set(run.environments), run.between_hosts) == ({"e1", "e2"}, "2 % apart.")
 

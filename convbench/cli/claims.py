@@ -28,14 +28,14 @@ def claims(
     """Test the article's claims: supported, refuted or depends, with the experiment and its numbers."""
     from convbench.analysis.claims.claim import all_claims, tally
     from convbench.analysis.claims.evidence import Evidence
-    from convbench.core import store
+    from convbench.core import merging, store
     from convbench.report.export import claims_json
     from convbench.report.page import claims as page
     from convbench.report.terminal.claims import table
     from convbench.report.words import claims as words
 
     loaded = tuple(store.load(path) for path in runs or ())
-    if store.repeats(loaded):
+    if merging.repeats(loaded):
         print("convbench: a run is named twice, which adds nothing", file=sys.stderr)
     evidence = Evidence(loaded)
     answers = all_claims(evidence)

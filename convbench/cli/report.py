@@ -25,7 +25,7 @@ def report(
 ) -> None:
     """Write the report of a run again, or lay several runs side by side."""
     from convbench.analysis.table import write_csv
-    from convbench.core import store
+    from convbench.core import merging, store
     from convbench.core.files import write
     from convbench.core.registry import did_you_mean
     from convbench.report.export import figure_files, summary
@@ -36,7 +36,7 @@ def report(
     if file_format not in formats:
         raise ConvbenchError(f"--format {file_format!r}{did_you_mean(file_format, formats)}")
     loaded = [store.load(path) for path in runs]
-    if store.repeats(loaded):
+    if merging.repeats(loaded):
         print("convbench: a run is named twice: it stands beside itself", file=sys.stderr)
     directories = [path if path.is_dir() else path.parent for path in runs]
     if open_it and file_format != "html":

@@ -135,13 +135,13 @@ def merge(
 ) -> None:
     """Join the runs of the shards of one suite into one; exit 5 where a shard or a result is missing."""
     from convbench.analysis.table import write_csv
-    from convbench.core import planned, shards, store
+    from convbench.core import merging, planned, shards, store
 
     stored = [store.load(path) for path in runs]
-    run, records = store.merge(stored)
+    run, records = merging.merge(stored)
     if lacking := shards.missing(run):
         print(f"convbench: {lacking} missing: merge {out} with what is left", file=sys.stderr)
-    if len({store.identity(shard) for shard, _ in stored}) < len(stored):
+    if merging.repeats(stored):
         print("convbench: a run is named twice, which adds nothing", file=sys.stderr)
     if len(commits := dict.fromkeys(_commit(shard) for shard, _ in stored)) > 1:
         of = joined([*commits])

@@ -183,7 +183,7 @@ class Run:
     the latency gate saw on a machine like this, relative; ``intervals_meet`` the share of cases whose intervals met in
     two runs of a selftest here; None where none was run. A run on several hosts names them in ``hosts``, each with its
     fingerprint, spells the fingerprints out in ``environments``, and says in ``between_hosts`` by how much they differ.
-    A merged run has in ``parts`` the ``store.identity`` of each run that is wholly in it, and names in
+    A merged run has in ``parts`` the ``merging.identity`` of each run that is wholly in it, and names in
     ``shards`` those that it has where others are missing. ``later`` are the trainings that follow those planned,
     each at the learning rate that did best for its model, by their ids without one.
     """

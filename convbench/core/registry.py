@@ -12,12 +12,15 @@ import importlib
 import inspect
 import pkgutil
 import re
+import traceback
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from convbench.core import imports, installed
-from convbench.core.errors import ConvbenchError
+from convbench.core.errors import ConvbenchError, typed_line
 from convbench.core.text import short_name
 
 T = TypeVar("T")
@@ -63,6 +66,20 @@ class Plugin(Generic[T]):
     def declared(self) -> Any:
         """What the factory was marked with by ``declares``; None where it says nothing."""
         return getattr(self.build, DECLARED, None)
+
+    @contextmanager
+    def noted(self, kind: str) -> Iterator[None]:
+        """Where a plug-in of another package raises in here, that is noted, as of those that cannot be loaded.
+
+        What one of convbench's own raises is passed on.
+        """
+        try:
+            yield
+        except Exception as error:
+            if self.origin == installed.OWN:
+                raise
+            place = _last_line(self.build, error)
+            installed.note(self.origin, f"the {kind} {self.name!r} raised {typed_line(error)} ({place})")
 
 
 class Registry(Generic[T]):
@@ -137,6 +154,14 @@ def _module(build: Any) -> str:
     while isinstance(build, functools.partial):
         build = build.func
     return str(getattr(build, "__module__", ""))
+
+
+def _last_line(build: Factory, error: Exception) -> str:
+    """The last line of the factory's own file that led to the error."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if frame.filename == inspect.getsourcefile(inspect.unwrap(build))]
+    last = (own or frames)[-1]
+    return f"{Path(last.filename).name}:{last.lineno}"
 
 
 def _same(before: Any, build: Any) -> bool:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from convbench.analysis import hosts as between
-from convbench.core import store
+from convbench.core import merging, store
 from convbench.core.errors import StoreError
 from convbench.core.record import Record, Scalar
 from convbench.runs.executor import Executor, Host
@@ -57,7 +57,7 @@ def beside(records: Iterable[Record], directory: Path, executor: Executor) -> It
 def _that_measured(records: Iterable[Record]) -> dict[str, str]:
     """The hosts of visits, with their kinds; those of a merged run, which numbers its parts, are not told apart."""
     made = ((visit.host, record.environment) for record in records for visit in record.visits)
-    return {host: kind for host, kind in made if host and not host.startswith(store.SHARD)}
+    return {host: kind for host, kind in made if host and not host.startswith(merging.SHARD)}
 
 
 def refuse_other_kinds(directory: Path, done: Iterable[Record], hosts: Sequence[Host]) -> None:

@@ -12,7 +12,6 @@ from functools import wraps
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from convbench.core import installed
-from convbench.core.errors import typed_line
 from convbench.core.registry import claims
 
 if TYPE_CHECKING:
@@ -134,12 +133,8 @@ def all_claims(evidence: Evidence) -> list[Claim]:
     """
     answers = []
     for plugin in sorted(claims, key=lambda plugin: plugin.origin != installed.OWN):
-        try:
+        with plugin.noted("claim"):
             answers.append(plugin.build(evidence))
-        except Exception as error:
-            if plugin.origin == installed.OWN:
-                raise
-            installed.note(plugin.origin, f"the claim {plugin.name!r} raised {typed_line(error)}")
     return answers
 
 

@@ -11,7 +11,7 @@ from convbench.analysis.claims.claim import Lacking, Number
 from convbench.analysis.quality.lessons import Lesson, lessons
 from convbench.analysis.quality.qualities import Quality, qualities
 from convbench.analysis.results import Result, results
-from convbench.core import store
+from convbench.core import merging
 from convbench.core.record import EAGER, Clip, Parts, Record, Recurrent, Run, Training
 
 TRAIN = "run the suites claims and claims-dials, and give `convbench claims` both runs"
@@ -27,7 +27,7 @@ class Evidence:
 
     @cached_property
     def records(self) -> list[Record]:
-        return store.union(records for _, records in self.runs)
+        return merging.union(records for _, records in self.runs)
 
     @cached_property
     def costs(self) -> list[Result]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from convbench.analysis import latencies
 from convbench.analysis.compare import protocol
 from convbench.analysis.results import Result, measured, own_metrics, results
-from convbench.core import metrics, planned, store
+from convbench.core import merging, metrics, planned, store
 from convbench.core.errors import StoreError
 from convbench.core.index import Contents, Entry, Number
 from convbench.core.metric import Metric
@@ -37,7 +37,7 @@ def read(directory: Path) -> Contents:
     numbers = tuple(_numbers(derived, tracked, digest(*map(str, protocol(run).items()))))
     kinds = {run.fingerprint: run.environment, **run.environments}
     machines = {fingerprint: machine_name(facts) for fingerprint, facts in kinds.items()}
-    return Contents(entry, store.identity(run), numbers, machines, tracked, run.parts, _latest(records))
+    return Contents(entry, merging.identity(run), numbers, machines, tracked, run.parts, _latest(records))
 
 
 def machine_name(facts: Mapping[str, Scalar]) -> str:

@@ -7,14 +7,17 @@ stands in ``marks``, in order.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from convbench.core.metric import Metric
+from convbench.core.registry import Plugin
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+    from convbench.analysis.results import Result
 
 
 class Axes(NamedTuple):
@@ -43,3 +46,12 @@ class Drawing:
     series: tuple[str, ...] = ()
     axes: Axes | None = None
     scale: Mapping[str, tuple[Metric, float, float]] = field(default_factory=dict)
+
+
+def drawings(figure: Plugin[Any], results: Sequence[Result]) -> Iterator[Drawing]:
+    """All of a figure, up to where it raises, which is then noted. Raises what a figure of convbench's own does."""
+    with figure.noted("figure"):
+        for drawing in figure.build(results):
+            if not isinstance(drawing, Drawing):
+                raise TypeError(f"it draws {type(drawing).__name__}, not a convbench.report.drawing.Drawing")
+            yield drawing

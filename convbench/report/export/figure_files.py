@@ -13,8 +13,7 @@ from convbench.core.errors import ConvbenchError
 from convbench.core.record import Record, Run
 from convbench.core.registry import figures
 from convbench.core.text import file_stem
-from convbench.report.drawing import Drawing
-from convbench.report.drawing.of_run import drawings
+from convbench.report.drawing import Drawing, drawings
 from convbench.report.drawing.style import add_legend, save
 
 FORMATS = ("png", "svg", "pdf")

@@ -11,8 +11,7 @@ from convbench.analysis.results import results as results_of
 from convbench.core import files, installed
 from convbench.core.record import Record, Run
 from convbench.core.registry import figures
-from convbench.report.drawing import Drawing
-from convbench.report.drawing.of_run import drawings
+from convbench.report.drawing import Drawing, drawings
 from convbench.report.page import profile_section
 from convbench.report.page.budget import budget
 from convbench.report.page.figure import figure

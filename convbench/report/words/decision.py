@@ -14,7 +14,7 @@ from convbench.analysis.results import Result, costs, measured, triable
 from convbench.core import planned, shards
 from convbench.core.commands import Command
 from convbench.core.record import Run
-from convbench.core.store import SHARD
+from convbench.core.merging import SHARD
 from convbench.core.text import counted, cut, cut_name, one_line
 from convbench.report.words import units
 from convbench.report.words.names import after_norm, around, kind, reducer

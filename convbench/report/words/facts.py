@@ -10,7 +10,7 @@ from convbench.analysis.results import Result, measured
 from convbench.core.case import is_training
 from convbench.core.comparability import differing
 from convbench.core.record import Run, Scalar, Training
-from convbench.core.store import SHARD
+from convbench.core.merging import SHARD
 from convbench.core.text import counted
 from convbench.report.words import units
 from convbench.report.words.units import percent
